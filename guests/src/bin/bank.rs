@@ -1,0 +1,142 @@
+//! A bank: purses with a balance, and payments to purses of any bank.
+
+#![cfg_attr(target_arch = "wasm32", no_std, no_main)]
+
+use vat::prelude::*;
+
+struct Bank;
+
+struct Purse {
+    balance: Cell<u64>,
+    closed: Cell<bool>,
+}
+
+#[vat::exo]
+impl Bank {
+    pub fn make_purse(&self, balance: u64) -> Rc<Purse> {
+        Rc::new(Purse {
+            balance: Cell::new(balance),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// Pays from a purse of this bank to one of another, and answers with what is left. Where the other side refuses the money,
+    /// or is no more, it comes back.
+    pub async fn pay(&self, from: Rc<Purse>, to: Remote, amount: u64) -> Result<u64, Error> {
+        from.withdraw(amount)?;
+        if let Err(refusal) = to.send("deposit", (amount,)).await {
+            from.put_back(amount);
+            return Err(refusal);
+        }
+        Ok(from.balance())
+    }
+
+    /// The bank goes out of business.
+    pub fn close_down(&self) {
+        vat::log("the bank closes down");
+        vat::exit("out of business");
+    }
+}
+
+#[vat::exo]
+impl Purse {
+    pub fn balance(&self) -> u64 {
+        self.balance.get()
+    }
+
+    pub fn deposit(&self, amount: u64) -> Result<(), Error> {
+        if self.closed.get() {
+            return Err("the purse is closed".into());
+        }
+        let sum = self
+            .balance
+            .get()
+            .checked_add(amount)
+            .ok_or("the purse is full")?;
+        self.balance.set(sum);
+        Ok(())
+    }
+
+    pub fn withdraw(&self, amount: u64) -> Result<(), Error> {
+        let rest = self
+            .balance
+            .get()
+            .checked_sub(amount)
+            .ok_or("insufficient funds")?;
+        self.balance.set(rest);
+        Ok(())
+    }
+
+    /// No more deposits.
+    pub fn close(&self) {
+        self.closed.set(true);
+    }
+}
+
+impl Purse {
+    /// What was just taken out fits back in, closed or not.
+    fn put_back(&self, amount: u64) {
+        self.balance.update(|balance| balance + amount);
+    }
+}
+
+#[vat::root]
+fn build() -> Bank {
+    Bank
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vat::test::World;
+    use vat::vref;
+
+    /// Pays 30 from a purse of 100 and settles the deposit; gives the answer, and the balance then.
+    fn pay(settle: fn(&mut World, vref::VRef)) -> (Result<Value, Error>, Value) {
+        let mut world = World::start(build);
+        let purse = world.send("makePurse", (100,));
+        let purse = world.outcome(purse).expect("an answer").expect("a purse");
+        let other = world.import();
+        let payment = world.send("pay", (purse, other, 30));
+        let deposit = world.sent().remove(0);
+        assert_eq!(
+            (deposit.target, &*deposit.body),
+            (other.0, r##"#["deposit",["+30"]]"##)
+        );
+        settle(&mut world, deposit.result);
+        let balance = world.send_to(vref::own_object(1), "balance", ());
+        let balance = world
+            .outcome(balance)
+            .expect("an answer")
+            .expect("a balance");
+        (world.outcome(payment).expect("an answer"), balance)
+    }
+
+    #[test]
+    fn a_payment_leaves_the_rest() {
+        let (answer, balance) = pay(|world, deposit| world.fulfill(deposit, ()));
+        assert_eq!(answer, Ok(70u64.into()));
+        assert_eq!(balance, 70u64.into());
+    }
+
+    #[test]
+    fn a_refused_payment_comes_back() {
+        let (answer, balance) = pay(|world, deposit| world.reject(deposit, "closed"));
+        assert_eq!(answer, Err("closed".into()));
+        assert_eq!(balance, 100u64.into());
+    }
+
+    #[test]
+    fn nobody_pays_more_than_there_is() {
+        let mut world = World::start(build);
+        let purse = world.send("makePurse", (100,));
+        let purse = world.outcome(purse).expect("an answer").expect("a purse");
+        let other = world.import();
+        let payment = world.send("pay", (purse, other, 101));
+        assert_eq!(
+            world.outcome(payment),
+            Some(Err("insufficient funds".into()))
+        );
+        assert_eq!(world.sent(), []);
+    }
+}

@@ -1,0 +1,210 @@
+//! The open block: all state of the kernel, owned by value.
+//!
+//! ```text
+//!   Block ──kernel::Crank::begin──▶ Crank ──finish──▶ Block ──commit──▶ Block (the next one)
+//!                                     └──(kernel panic: dropped, and with it the block)
+//! ```
+//!
+//! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
+//! there is no block left to commit.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    fault::HostFault,
+    id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
+    slog::{Detail, Event, Slog},
+    store::{Database, Digest, Journaled, Meta, StateHash},
+    table::Tables,
+    transcript::{self, Chunk, Entry},
+};
+
+/// The open block. Cheap to move.
+#[derive(Debug)]
+pub struct Block(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tables: Tables,
+    database: Database,
+    meta: Meta,
+    chunks: BTreeMap<VatId, Chunk>,
+    forgotten: Vec<VatId>,
+    bundles: BTreeMap<BundleId, Vec<u8>>,
+    slog: Slog,
+    cranks: u64,
+    changes: Vec<u8>,
+    audited: bool,
+}
+
+impl Block {
+    /// A new state in memory.
+    pub fn memory(slog: Slog) -> Result<Block, HostFault> {
+        Block::load(Database::memory(&Tables::names())?, slog)
+    }
+
+    /// The state in this folder, new or not, to run it.
+    pub fn open(dir: &Path, slog: Slog) -> Result<Block, HostFault> {
+        Block::load(Database::open(dir, &Tables::names())?, slog)
+    }
+
+    /// The state in this folder, to look at it.
+    pub fn open_read_only(dir: &Path) -> Result<Block, HostFault> {
+        Block::load(Database::open_read_only(dir)?, Slog::default())
+    }
+
+    fn load(database: Database, slog: Slog) -> Result<Block, HostFault> {
+        let mut tables = Tables::default();
+        let meta = database.meta()?;
+        for table in tables.each() {
+            database.load(table.name(), |key, value| table.load(key, value))?;
+        }
+        Ok(Block(Box::new(Inner {
+            tables,
+            database,
+            meta: meta.unwrap_or_default(),
+            chunks: BTreeMap::new(),
+            forgotten: Vec::new(),
+            bundles: BTreeMap::new(),
+            slog,
+            cranks: 0,
+            changes: Vec::new(),
+            audited: cfg!(debug_assertions),
+        })))
+    }
+
+    /// The rows.
+    pub fn tables(&self) -> &Tables {
+        &self.0.tables
+    }
+
+    pub(crate) fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.0.tables
+    }
+
+    /// The flight recorder.
+    pub fn slog(&mut self) -> &mut Slog {
+        &mut self.0.slog
+    }
+
+    /// Facts about the state; its hash and digest are those of the last committed block.
+    pub fn meta(&self) -> &Meta {
+        &self.0.meta
+    }
+
+    /// Names the engine and the scenario of a new state.
+    pub fn describe(&mut self, engine: &str, scenario: &str) {
+        self.0.meta.engine = engine.to_owned();
+        self.0.meta.scenario = scenario.to_owned();
+    }
+
+    /// The chained hash so far, the open block included.
+    pub fn state_hash(&self) -> StateHash {
+        self.0.meta.state_hash
+    }
+
+    /// The digest of all rows, swept: what the one of the last commit must equal when no block is open.
+    pub fn sweep_digest(&mut self) -> Result<Digest, HostFault> {
+        let mut digest = Digest::default();
+        for table in self.0.tables.each() {
+            table.sweep(&mut digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// Whether every crank is followed by the full audit: always in a debug build, on request in a release build.
+    pub fn is_audited(&self) -> bool {
+        self.0.audited
+    }
+
+    /// Turns the full audit after every crank on or off.
+    pub fn set_audited(&mut self, audited: bool) {
+        self.0.audited = audited;
+    }
+
+    /// How many cranks the open block has so far.
+    pub fn cranks(&self) -> u64 {
+        self.0.cranks
+    }
+
+    /// Holds a bundle, to be stored with this block.
+    pub fn put_bundle(&mut self, wasm: &[u8]) -> BundleId {
+        let id = BundleId::of(wasm);
+        self.0.bundles.entry(id).or_insert_with(|| wasm.to_vec());
+        id
+    }
+
+    /// The wasm of a bundle.
+    pub fn bundle(&self, id: BundleId) -> Result<Vec<u8>, HostFault> {
+        match self.0.bundles.get(&id) {
+            Some(wasm) => Ok(wasm.clone()),
+            None => self.0.database.bundle(id),
+        }
+    }
+
+    /// The transcript of a vat from this delivery on, the open block included, chunk by chunk.
+    pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
+        let stored = if self.0.forgotten.contains(&vat) { Vec::new() } else { self.0.database.transcript(vat, from)? };
+        let open = self.0.chunks.get(&vat).map(|it| (it.first, it.bytes.clone()));
+        let chunks = stored.into_iter().chain(open);
+        Ok(chunks.flat_map(move |(first, bytes)| match transcript::entries(first, &bytes) {
+            Ok(entries) => entries.into_iter().filter(|it| it.number >= from).map(Ok).collect(),
+            Err(fault) => vec![Err(fault)],
+        }))
+    }
+
+    pub(crate) fn append_transcript(&mut self, vat: VatId, number: DeliveryNum, entry: &[u8]) {
+        self.0.chunks.entry(vat).or_insert_with(|| Chunk::new(number)).bytes.extend_from_slice(entry);
+    }
+
+    /// Forgets the transcript of a dead vat.
+    pub(crate) fn forget_transcript(&mut self, vat: VatId) {
+        self.0.chunks.remove(&vat);
+        self.0.forgotten.push(vat);
+    }
+
+    /// Undoes all row changes since the last seal.
+    pub(crate) fn rewind(&mut self) {
+        self.0.tables.each().into_iter().for_each(Journaled::rewind);
+    }
+
+    /// Ends a step (a crank, or an input from outside): its changes become part of the block and extend the chain.
+    /// `entry` is what it appended to a transcript.
+    pub(crate) fn seal(&mut self, label: &str, entry: &[u8], crank: Option<CrankNum>) -> Result<(), HostFault> {
+        let Inner { tables, changes, meta, slog, cranks, .. } = &mut *self.0;
+        changes.clear();
+        for table in tables.each() {
+            table.seal(changes)?;
+        }
+        changes.extend_from_slice(entry);
+        let (state_hash, step_hash) = meta.state_hash.extend(label, changes);
+        meta.state_hash = state_hash;
+        if let Some(crank_num) = crank {
+            *cranks += 1;
+            slog.record(Detail::Cranks, || Event::CrankFinish { crank_num, crankhash: hex(&step_hash), activityhash: state_hash });
+        }
+        Ok(())
+    }
+
+    /// Makes the block durable, in one transaction, and begins the next.
+    pub fn commit(mut self) -> Result<Block, HostFault> {
+        let inner = &mut *self.0;
+        let mut transaction = inner.database.transaction()?;
+        for table in inner.tables.each() {
+            table.flush(&mut transaction, &mut inner.meta.digest)?;
+        }
+        for vat in std::mem::take(&mut inner.forgotten) {
+            transaction.delete_transcript(vat)?;
+        }
+        for (vat, chunk) in std::mem::take(&mut inner.chunks) {
+            transaction.put_transcript(vat, chunk.first, &chunk.bytes)?;
+        }
+        for (id, wasm) in std::mem::take(&mut inner.bundles) {
+            transaction.put_bundle(id, &wasm)?;
+        }
+        transaction.put_meta(&inner.meta)?;
+        transaction.commit()?;
+        inner.cranks = 0;
+        Ok(self)
+    }
+}

@@ -1,0 +1,120 @@
+//! Errors, typed by blame: the guest's, the kernel's own, or the host's.
+//!
+//! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the host and
+//! leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never blamed on a vat.
+
+use std::{fmt, panic::Location};
+
+use serde::{Deserialize, Serialize};
+
+/// What a guest did wrong. Deterministic: every replica sees the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum VatFault {
+    /// A syscall that the vat may not make.
+    #[error("illegal syscall {syscall}: {why}")]
+    IllegalSyscall {
+        /// Its kind.
+        syscall: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A wasm trap.
+    #[error("trap: {0}")]
+    Trap(String),
+    /// The delivery used up its fuel.
+    #[error("out of fuel")]
+    OutOfFuel,
+    /// Calls nested deeper than the call-depth counter allows.
+    #[error("call stack exhausted")]
+    StackExhausted,
+    /// The vat cannot be instantiated.
+    #[error("cannot start: {0}")]
+    Start(String),
+    /// The delivery ended with an error of the vat's own (scripted vats only).
+    #[error("{0}")]
+    Delivery(String),
+}
+
+impl VatFault {
+    /// An illegal syscall of this kind.
+    pub fn illegal(syscall: &str, why: impl fmt::Display) -> VatFault {
+        VatFault::IllegalSyscall { syscall: syscall.to_owned(), why: why.to_string() }
+    }
+}
+
+/// A broken invariant of the kernel. The host halts; nothing of the open block is committed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("invariant `{invariant}` failed: {detail} ({location})")]
+pub struct KernelPanic {
+    /// The name in the kernel's table of invariants.
+    pub invariant: &'static str,
+    /// What was found.
+    pub detail: String,
+    /// Where in the host's source.
+    pub location: &'static Location<'static>,
+}
+
+impl KernelPanic {
+    /// The invariant of this name does not hold.
+    #[track_caller]
+    pub fn new(invariant: &'static str, detail: impl fmt::Display) -> KernelPanic {
+        KernelPanic { invariant, detail: detail.to_string(), location: Location::caller() }
+    }
+}
+
+/// This machine failed: disk, memory, a file that is not what it should be.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct HostFault {
+    /// What the host was doing, and to what.
+    pub what: String,
+    /// The error.
+    pub why: String,
+}
+
+impl HostFault {
+    /// `what` failed because of `why`.
+    pub fn new(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
+        HostFault { what: what.to_string(), why: why.to_string() }
+    }
+}
+
+/// Replay, or another replica, did something else than the record says.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("anachronism in {vat} delivery {delivery}: {detail}")]
+pub struct Anachronism {
+    /// The vat that was replayed.
+    pub vat: crate::id::VatId,
+    /// The number of the delivery.
+    pub delivery: u64,
+    /// Which syscall or outcome differs, recorded and actual.
+    pub detail: String,
+}
+
+/// Any of the four, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// The guest's.
+    #[error(transparent)]
+    Vat(#[from] VatFault),
+    /// The kernel's.
+    #[error(transparent)]
+    Kernel(#[from] KernelPanic),
+    /// The machine's.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+    /// History does not repeat.
+    #[error(transparent)]
+    Anachronism(#[from] Anachronism),
+}
+
+/// Returns a [`KernelPanic`] from the enclosing function unless the condition holds.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! invariant {
+    ($holds:expr, $name:literal, $($detail:tt)+) => {
+        if !$holds {
+            return Err($crate::fault::KernelPanic::new($name, format_args!($($detail)+)).into());
+        }
+    };
+}

@@ -1,0 +1,178 @@
+//! The full audit: every invariant that can be seen from the rows alone, all of them together.
+//!
+//! It recounts every reference, so its cost is that of the whole state: for debug builds, tests and experiments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    fault::KernelPanic,
+    id::{KRef, ObjectId, PromiseId, VatId},
+    table::{GcAction, GcKind, Item, PromiseState, QueueId, Status, Tables},
+};
+
+/// Checks all rows of a state between two cranks.
+pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
+    let mut sweep = Sweep::default();
+    sweep.clists(tables)?;
+    sweep.queues(tables)?;
+    sweep.promises(tables)?;
+    for (_, row) in tables.outside.iter() {
+        sweep.hold(row.promise.into());
+    }
+    sweep.compare(tables)?;
+    dead_vats(tables)
+}
+
+/// The counts as a recount of all references has them.
+#[derive(Default)]
+struct Sweep {
+    objects: BTreeMap<ObjectId, (u32, u32)>,
+    promises: BTreeMap<PromiseId, u32>,
+}
+
+impl Sweep {
+    fn hold(&mut self, kref: KRef) {
+        match kref {
+            KRef::Object(id) => self.count(id, true),
+            KRef::Promise(id) => *self.promises.entry(id).or_default() += 1,
+            KRef::Device(_) => (),
+        }
+    }
+
+    fn count(&mut self, id: ObjectId, reachable: bool) {
+        let counts = self.objects.entry(id).or_default();
+        counts.0 += u32::from(reachable);
+        counts.1 += 1;
+    }
+
+    fn clists(&mut self, tables: &Tables) -> Result<(), KernelPanic> {
+        let fail = |name, detail: String| Err(KernelPanic::new(name, detail));
+        if tables.clist.index_len() != tables.clist.len() {
+            return fail("audit.clist-bijection", format!("{} names, {} entries", tables.clist.index_len(), tables.clist.len()));
+        }
+        for ((vat, vref), entry) in tables.clist.iter() {
+            let kref = entry.kref;
+            let name = format!("{vat} {vref} {kref}");
+            if tables.clist.vref(*vat, kref) != Some(*vref) || vref.is_promise() != matches!(kref, KRef::Promise(_)) {
+                return fail("audit.clist-bijection", name);
+            }
+            match kref {
+                KRef::Promise(id) if tables.promises.contains(&id) && entry.reachable => self.hold(kref),
+                KRef::Promise(_) | KRef::Device(_) => return fail("audit.clist-target", name),
+                KRef::Object(id) => {
+                    let object = tables.objects.get(&id);
+                    let dying = !tables.is_alive(*vat);
+                    let known = match object {
+                        Some(object) if vref.is_own() => object.owner == Some(*vat),
+                        Some(_) => true,
+                        None if vref.is_own() => dying,
+                        None => dying || (!entry.reachable && tables.gc.contains(&GcAction::new(*vat, GcKind::RetireImport, id))),
+                    };
+                    if !known {
+                        return fail("audit.clist-target", name);
+                    }
+                    if object.is_some() && !vref.is_own() {
+                        self.count(id, entry.reachable);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn queues(&mut self, tables: &Tables) -> Result<(), KernelPanic> {
+        let mut reaped = BTreeSet::new();
+        for ((queue, at), item) in tables.queue.iter() {
+            let good = match (queue, item) {
+                (QueueId::Run | QueueId::Promise(_), Item::Send { target, message }) => {
+                    let held = [*target].into_iter().chain(message.result).chain(message.methargs.slots.iter().copied());
+                    held.for_each(|it| self.hold(it));
+                    !matches!(target, KRef::Device(_))
+                }
+                (QueueId::Run, Item::Notify { vat, promise }) => {
+                    self.hold((*promise).into());
+                    tables.vats.contains(vat) && tables.promises.get(promise).is_some_and(|it| !it.is_unresolved())
+                }
+                (QueueId::Run, Item::StartVat { vat, parameters }) => {
+                    parameters.slots.iter().for_each(|it| self.hold(*it));
+                    tables.vats.contains(vat)
+                }
+                (QueueId::Reap, Item::Reap(vat)) => tables.vats.contains(vat) && reaped.insert(*vat),
+                (QueueId::Cleanup, Item::Cleanup(vat)) => {
+                    matches!(tables.vats.get(vat), Some(row) if row.status != Status::Running)
+                }
+                _ => false,
+            };
+            let waits = match queue {
+                QueueId::Promise(id) => tables.promises.get(id).is_some_and(|it| it.is_unresolved()),
+                _ => true,
+            };
+            if !good || !waits {
+                return Err(KernelPanic::new("audit.queue", format_args!("{queue:?} {at}: {item:?}")));
+            }
+        }
+        let marked: BTreeSet<VatId> = tables.tallies.iter().filter(|(_, it)| it.reap_queued).map(|(vat, _)| *vat).collect();
+        if marked != reaped {
+            return Err(KernelPanic::new("audit.reap", format_args!("marked {marked:?}, queued {reaped:?}")));
+        }
+        Ok(())
+    }
+
+    fn promises(&mut self, tables: &Tables) -> Result<(), KernelPanic> {
+        for (id, promise) in tables.promises.iter() {
+            match &promise.state {
+                PromiseState::Unresolved { decider, subscribers } => {
+                    let known = subscribers.iter().all(|it| tables.vats.contains(&VatId(it.0)));
+                    if decider.is_some_and(|it| !tables.is_alive(it)) || !known {
+                        return Err(KernelPanic::new("audit.decider", format_args!("{id}: {:?}", promise.state)));
+                    }
+                }
+                PromiseState::Fulfilled(data) | PromiseState::Rejected(data) => {
+                    data.slots.iter().for_each(|it| self.hold(*it));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(mut self, tables: &Tables) -> Result<(), KernelPanic> {
+        for (id, object) in tables.objects.iter() {
+            if object.pinned {
+                self.count(*id, true);
+            }
+            let counted = self.objects.remove(id).unwrap_or_default();
+            if counted != (object.reachable, object.recognizable) {
+                return Err(KernelPanic::new("audit.object-counts", format_args!("{id}: {object:?}, counted {counted:?}")));
+            }
+        }
+        for (id, promise) in tables.promises.iter() {
+            let counted = self.promises.remove(id).unwrap_or_default();
+            if counted != promise.refs {
+                return Err(KernelPanic::new("audit.promise-refs", format_args!("{id}: {}, counted {counted}", promise.refs)));
+            }
+        }
+        if let Some((id, _)) = self.objects.first_key_value() {
+            return Err(KernelPanic::new("audit.object-counts", format_args!("{id} is referred to, and does not exist")));
+        }
+        if let Some((id, _)) = self.promises.first_key_value() {
+            return Err(KernelPanic::new("audit.promise-refs", format_args!("{id} is referred to, and does not exist")));
+        }
+        Ok(())
+    }
+}
+
+/// What a cleaned-up vat leaves is its name and its sums; what is still to be cleaned up stands in the queue.
+fn dead_vats(tables: &Tables) -> Result<(), KernelPanic> {
+    for (vat, row) in tables.vats.iter() {
+        let Status::Terminated { cleaned, .. } = row.status else { continue };
+        let queued = tables.queue.of(QueueId::Cleanup).any(|(_, item)| *item == Item::Cleanup(*vat));
+        let first = (*vat, crate::value::Bytes::default());
+        let stored = tables.vatstore.range(first..).next().is_some_and(|((it, _), _)| it == vat);
+        let left = tables.clist.of(*vat).next().is_some() || stored;
+        if cleaned == queued || (cleaned && left) {
+            let detail = format_args!("{vat}: cleaned {cleaned}, queued {queued}, rows left {left}");
+            return Err(KernelPanic::new("audit.dead-vat", detail));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! The open crank: it owns the block, what was sent and is not yet accepted, and what may have become garbage.
+//!
+//! Invariant: all of it is part of the crank; a rewind leaves nothing of it.
+
+use std::collections::VecDeque;
+
+use crate::{
+    block::Block,
+    fault::{Fault, KernelPanic},
+    id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
+    invariant,
+    kernel::{audit::audit, gc::Candidates, route::Route},
+    slog::{CListMode, Detail, Event, Slog},
+    table::{CListEntry, Item, Object, Promise, QueueId, Tables},
+    transcript::EntryWriter,
+    value::Message,
+};
+
+/// The open crank, or the open input from outside.
+#[derive(Debug)]
+pub struct Crank {
+    block: Block,
+    number: Option<CrankNum>,
+    pub(super) accepting: VecDeque<Item>,
+    pub(super) candidates: Candidates,
+    pub(super) entry: EntryWriter,
+}
+
+impl Crank {
+    /// Opens the next crank, and counts it.
+    pub(super) fn begin(mut block: Block) -> Crank {
+        let number = block.tables().globals().next_crank;
+        block.tables_mut().update_globals(|it| it.next_crank = number.next());
+        Crank { number: Some(number), ..Crank::outside(block) }
+    }
+
+    /// Opens an input from outside: it has no number.
+    pub(super) fn outside(block: Block) -> Crank {
+        Crank {
+            block,
+            number: None,
+            accepting: VecDeque::new(),
+            candidates: Candidates::default(),
+            entry: EntryWriter::default(),
+        }
+    }
+
+    /// Undoes everything but that the crank was begun.
+    pub(super) fn rewind(&mut self) {
+        self.block.rewind();
+        self.accepting.clear();
+        self.candidates = Candidates::default();
+        self.entry.clear();
+        if let Some(number) = self.number {
+            self.tables_mut().update_globals(|it| it.next_crank = number.next());
+        }
+    }
+
+    /// Accepts what was sent, collects garbage, and ends the crank: its changes are part of the block.
+    pub(super) fn finish(mut self, label: &str) -> Result<Block, Fault> {
+        self.collect()?;
+        while let Some(item) = self.accepting.pop_front() {
+            self.accept(item)?;
+            self.collect()?;
+        }
+        if self.block.is_audited() {
+            audit(self.tables())?;
+        }
+        self.block.seal(label, self.entry.bytes(), self.number)?;
+        Ok(self.block)
+    }
+
+    /// Its number; what comes from outside bears that of the crank after it.
+    pub(super) fn number(&self) -> CrankNum {
+        self.number.unwrap_or(self.tables().globals().next_crank)
+    }
+
+    pub(super) fn tables(&self) -> &Tables {
+        self.block.tables()
+    }
+
+    pub(super) fn tables_mut(&mut self) -> &mut Tables {
+        self.block.tables_mut()
+    }
+
+    pub(super) fn slog(&mut self) -> &mut Slog {
+        self.block.slog()
+    }
+
+    pub(super) fn block(&mut self) -> &mut Block {
+        &mut self.block
+    }
+
+    /// Gives what was sent its place: the run-queue, the queue of a promise, or nowhere.
+    fn accept(&mut self, item: Item) -> Result<(), Fault> {
+        let Item::Send { target, message } = item else {
+            self.tables_mut().queue.push(QueueId::Run, item);
+            return Ok(());
+        };
+        let (target, route) = self.route(target, &message)?;
+        let queue = match route {
+            Route::Vat(_) => QueueId::Run,
+            Route::Wait(promise) => QueueId::Promise(promise),
+            Route::Splat(data) => return self.splat(target, message, data),
+        };
+        self.tables_mut().queue.push(queue, Item::Send { target, message });
+        Ok(())
+    }
+
+    // ---- rows that must exist
+
+    pub(super) fn object(&self, id: ObjectId) -> Result<Object, KernelPanic> {
+        self.tables().objects.get(&id).copied().ok_or_else(|| KernelPanic::new("object.known", id))
+    }
+
+    pub(super) fn promise(&self, id: PromiseId) -> Result<&Promise, KernelPanic> {
+        self.tables().promises.get(&id).ok_or_else(|| KernelPanic::new("promise.known", id))
+    }
+
+    pub(super) fn update_promise<T>(
+        &mut self,
+        id: PromiseId,
+        change: impl FnOnce(&mut Promise) -> T,
+    ) -> Result<T, KernelPanic> {
+        self.tables_mut().promises.update(&id, change).ok_or_else(|| KernelPanic::new("promise.known", id))
+    }
+
+    // ---- new rows
+
+    pub(super) fn new_object(&mut self, owner: VatId) -> ObjectId {
+        let id = self.tables_mut().update_globals(|it| {
+            let id = it.next_object;
+            it.next_object = id.next();
+            id
+        });
+        self.tables_mut().objects.insert(id, Object { owner: Some(owner), ..Object::default() });
+        id
+    }
+
+    pub(super) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {
+        let id = self.tables_mut().update_globals(|it| {
+            let id = it.next_promise;
+            it.next_promise = id.next();
+            id
+        });
+        self.tables_mut().promises.insert(id, Promise::new(decider));
+        id
+    }
+
+    // ---- counts
+
+    /// One more holds it, and reaches it.
+    pub(super) fn incref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
+        match kref {
+            KRef::Object(id) => self.change_counts(id, 1, 1),
+            KRef::Promise(id) => self.update_promise(id, |it| it.refs += 1),
+            KRef::Device(_) => Ok(()),
+        }
+    }
+
+    /// One less holds it, and reaches it.
+    pub(super) fn decref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
+        match kref {
+            KRef::Object(id) => self.change_counts(id, -1, -1),
+            KRef::Promise(id) => {
+                let refs = self.promise(id)?.refs.checked_sub(1);
+                let refs = refs.ok_or_else(|| KernelPanic::new("promise.refs", format_args!("{id} below zero")))?;
+                if refs == 0 {
+                    self.candidates.insert(kref);
+                }
+                self.update_promise(id, |it| it.refs = refs)
+            }
+            KRef::Device(_) => Ok(()),
+        }
+    }
+
+    /// Moves the counts of an object. What falls to zero may be garbage.
+    pub(super) fn change_counts(&mut self, id: ObjectId, reachable: i32, recognizable: i32) -> Result<(), KernelPanic> {
+        let mut object = self.object(id)?;
+        let counts = object
+            .reachable
+            .checked_add_signed(reachable)
+            .zip(object.recognizable.checked_add_signed(recognizable))
+            .filter(|(reachable, recognizable)| reachable <= recognizable);
+        let Some(counts) = counts else {
+            let detail = format_args!("{id} {object:?} by {reachable}, {recognizable}");
+            return Err(KernelPanic::new("object.counts", detail));
+        };
+        (object.reachable, object.recognizable) = counts;
+        if reachable < 0 && object.reachable == 0 || recognizable < 0 && object.recognizable == 0 {
+            self.candidates.insert(id.into());
+        }
+        self.tables_mut().objects.insert(id, object);
+        Ok(())
+    }
+
+    /// A queued message holds its target, its slots and its result.
+    pub(super) fn incref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
+        self.incref(target)?;
+        message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.incref(it))
+    }
+
+    /// It leaves its queue for good.
+    pub(super) fn decref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
+        self.decref(target)?;
+        message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.decref(it))
+    }
+
+    // ---- c-lists
+
+    pub(super) fn add_entry(&mut self, vat: VatId, vref: VRef, kref: KRef) {
+        self.tables_mut().clist.insert((vat, vref), CListEntry { kref, reachable: true });
+        let mode = if vref.is_own() { CListMode::Export } else { CListMode::Import };
+        self.record_clist(mode, vat, vref, kref);
+    }
+
+    /// The entry of what a vat knows under its kernel name.
+    pub(super) fn entry(&self, vat: VatId, kref: KRef) -> Result<(VRef, CListEntry), KernelPanic> {
+        let clist = &self.tables().clist;
+        let vref = clist.vref(vat, kref);
+        vref.and_then(|vref| Some((vref, *clist.get(&(vat, vref))?)))
+            .ok_or_else(|| KernelPanic::new("clist.known", format_args!("{kref} in {vat}")))
+    }
+
+    pub(super) fn set_reachable(&mut self, vat: VatId, vref: VRef, reachable: bool) -> Result<(), KernelPanic> {
+        let found = self.tables_mut().clist.update(&(vat, vref), |it| it.reachable = reachable);
+        invariant!(found.is_some(), "clist.known", "{vref} in {vat}");
+        Ok(())
+    }
+
+    /// Removes an entry, and returns it. The counts are the caller's business.
+    pub(super) fn remove_entry(&mut self, vat: VatId, vref: VRef) -> Result<CListEntry, KernelPanic> {
+        let entry = self.tables_mut().clist.remove(&(vat, vref));
+        let entry = entry.ok_or_else(|| KernelPanic::new("clist.known", format_args!("{vref} in {vat}")))?;
+        self.record_clist(CListMode::Drop, vat, vref, entry.kref);
+        Ok(entry)
+    }
+
+    fn record_clist(&mut self, mode: CListMode, vat: VatId, vobj: VRef, kobj: KRef) {
+        let crank_num = self.number();
+        self.slog().record(Detail::Syscalls, || Event::CList { crank_num, mode, vat, kobj, vobj });
+    }
+}

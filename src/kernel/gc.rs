@@ -1,0 +1,200 @@
+//! Garbage: what a vat gives up, what becomes of it, and what other vats are told.
+//!
+//! Whatever a crank decrements to zero is a candidate. At the crank's end each is looked at: a promise that nobody holds is
+//! removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are checked again when
+//! their turn comes, since an object may have been exported anew meanwhile.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    fault::{Fault, KernelPanic},
+    id::{KRef, ObjectId, PromiseId, VatId},
+    invariant,
+    kernel::Crank,
+    table::{GcAction, GcKind, Tables},
+    value::Delivery,
+};
+
+fn object_of(kref: KRef) -> Result<ObjectId, KernelPanic> {
+    match kref {
+        KRef::Object(id) => Ok(id),
+        _ => Err(KernelPanic::new("object.known", format_args!("{kref} is not an object"))),
+    }
+}
+
+// ---- what a vat gives up
+
+pub(super) fn drop_import(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, entry) = crank.entry(vat, kref)?;
+    if entry.reachable {
+        crank.set_reachable(vat, vref, false)?;
+        crank.change_counts(object_of(kref)?, -1, 0)?;
+    }
+    Ok(())
+}
+
+pub(super) fn retire_import(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, _) = crank.entry(vat, kref)?;
+    crank.remove_entry(vat, vref)?;
+    let id = object_of(kref)?;
+    // The object may be gone, with the news of it still on its way to this vat.
+    if crank.tables().objects.contains(&id) {
+        crank.change_counts(id, 0, -1)?;
+    }
+    Ok(())
+}
+
+/// The exporter forgets an object that nobody reaches: whoever recognizes it is told.
+pub(super) fn retire_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, _) = crank.entry(vat, kref)?;
+    crank.remove_entry(vat, vref)?;
+    crank.retire_object(object_of(kref)?)
+}
+
+/// The exporter gives up an object, reached or not: it becomes an orphan.
+pub(super) fn abandon_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, _) = crank.entry(vat, kref)?;
+    crank.remove_entry(vat, vref)?;
+    crank.orphan(vat, object_of(kref)?)
+}
+
+/// What was decremented to zero, in that order, each once. Like SwingSet's set, it does not take anew what was looked at
+/// already: an object that only then loses its last hold is garbage at its next decrement.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    order: Vec<KRef>,
+    known: BTreeSet<KRef>,
+}
+
+impl Candidates {
+    pub(super) fn insert(&mut self, kref: KRef) {
+        if self.known.insert(kref) {
+            self.order.push(kref);
+        }
+    }
+}
+
+impl Crank {
+    /// Takes an object from its owner. It may be garbage now.
+    pub(super) fn orphan(&mut self, owner: VatId, id: ObjectId) -> Result<(), KernelPanic> {
+        let object = self.object(id)?;
+        invariant!(object.owner == Some(owner), "object.known", "{id} is not {owner}'s: {object:?}");
+        self.tables_mut().objects.update(&id, |it| it.owner = None);
+        self.candidates.insert(id.into());
+        Ok(())
+    }
+
+    /// Removes an object that nobody reaches, and tells those who recognize it.
+    fn retire_object(&mut self, id: ObjectId) -> Result<(), KernelPanic> {
+        invariant!(self.object(id)?.reachable == 0, "object.counts", "{id} is retired, and reached");
+        let holders: Vec<VatId> = self.importers(id);
+        for vat in holders {
+            self.tables_mut().gc.insert(GcAction::new(vat, GcKind::RetireImport, id), ());
+        }
+        self.tables_mut().objects.remove(&id);
+        Ok(())
+    }
+
+    fn importers(&self, id: ObjectId) -> Vec<VatId> {
+        self.tables().clist.holders(id.into()).filter(|(_, vref)| vref.is_imported_object()).map(|(vat, _)| vat).collect()
+    }
+
+    /// Looks at every candidate, and at what that makes a candidate.
+    pub(super) fn collect(&mut self) -> Result<(), Fault> {
+        let mut next = 0;
+        while let Some(kref) = self.candidates.order.get(next).copied() {
+            next += 1;
+            match kref {
+                KRef::Promise(id) => self.collect_promise(id)?,
+                KRef::Object(id) => self.collect_object(id)?,
+                KRef::Device(_) => (),
+            }
+        }
+        self.candidates = Candidates::default();
+        Ok(())
+    }
+
+    fn collect_promise(&mut self, id: PromiseId) -> Result<(), KernelPanic> {
+        if self.tables().promises.get(&id).is_none_or(|it| it.refs > 0) {
+            return Ok(());
+        }
+        let promise = self.tables_mut().promises.remove(&id);
+        let slots = promise.as_ref().and_then(|it| it.data()).map(|it| it.slots.clone());
+        slots.unwrap_or_default().into_iter().try_for_each(|it| self.decref(it))
+    }
+
+    fn collect_object(&mut self, id: ObjectId) -> Result<(), KernelPanic> {
+        let Some(object) = self.tables().objects.get(&id).copied().filter(|it| it.reachable == 0) else { return Ok(()) };
+        match object.owner.filter(|vat| self.tables().is_alive(*vat)) {
+            Some(owner) => {
+                let (_, entry) = self.entry(owner, id.into())?;
+                let gc = &mut self.tables_mut().gc;
+                if entry.reachable {
+                    gc.insert(GcAction::new(owner, GcKind::DropExport, id), ());
+                }
+                if object.recognizable == 0 {
+                    gc.insert(GcAction::new(owner, GcKind::RetireExport, id), ());
+                }
+                Ok(())
+            }
+            None => self.retire_object(id),
+        }
+    }
+
+    /// The next GC delivery: the first group of actions, by vat and kind, of which something is still true. Actions that are
+    /// not, vanish.
+    pub(super) fn next_gc_delivery(&mut self) -> Option<(VatId, Delivery<KRef>)> {
+        loop {
+            let group = self.first_gc_group();
+            let (vat, kind) = group.first().map(|it| (it.vat(), it.kind))?;
+            let mut krefs: Vec<KRef> = Vec::new();
+            for action in group {
+                self.tables_mut().gc.remove(&action);
+                if is_due(self.tables(), action) {
+                    krefs.push(action.object().into());
+                }
+            }
+            if !krefs.is_empty() {
+                let delivery = match kind {
+                    GcKind::DropExport => Delivery::DropExports(krefs),
+                    GcKind::RetireExport => Delivery::RetireExports(krefs),
+                    GcKind::RetireImport => Delivery::RetireImports(krefs),
+                };
+                return Some((vat, delivery));
+            }
+        }
+    }
+
+    /// The first pending actions of one vat and kind.
+    fn first_gc_group(&self) -> Vec<GcAction> {
+        let actions = || self.tables().gc.iter().map(|(it, ())| *it);
+        let Some(first) = actions().next() else { return Vec::new() };
+        actions().take_while(|it| (it.vat(), it.kind) == (first.vat(), first.kind)).collect()
+    }
+
+    /// What a GC delivery changes, just before the vat hears of it.
+    pub(super) fn apply_gc_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(), KernelPanic> {
+        match delivery {
+            Delivery::DropExports(krefs) => krefs.iter().try_for_each(|kref| {
+                let (vref, _) = self.entry(vat, *kref)?;
+                self.set_reachable(vat, vref, false)
+            }),
+            Delivery::RetireExports(krefs) => krefs.iter().try_for_each(|kref| retire_export(self, vat, *kref)),
+            Delivery::RetireImports(krefs) => krefs.iter().try_for_each(|kref| retire_import(self, vat, *kref)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether there is still reason for an action.
+fn is_due(tables: &Tables, action: GcAction) -> bool {
+    let vat = action.vat();
+    let entry = tables.clist.vref(vat, action.object().into()).and_then(|vref| tables.clist.get(&(vat, vref)));
+    let Some(entry) = entry.filter(|_| tables.is_alive(vat)) else { return false };
+    let object = tables.objects.get(&action.object());
+    match action.kind {
+        GcKind::DropExport => entry.reachable && object.is_some_and(|it| it.reachable == 0),
+        GcKind::RetireExport => object.is_some_and(|it| it.reachable == 0 && it.recognizable == 0),
+        GcKind::RetireImport => true,
+    }
+}

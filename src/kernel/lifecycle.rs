@@ -1,0 +1,120 @@
+//! How a vat begins and ends.
+
+use crate::{
+    fault::{Fault, KernelPanic},
+    id::{BundleId, KRef, PromiseId, VatId},
+    invariant,
+    kernel::{Crank, Ended},
+    slog::{Data, Detail, Event},
+    table::{Item, Options, QueueId, Status, Tally, Vat},
+    value::{Bytes, CapData},
+};
+
+impl Crank {
+    /// A new vat: it starts when its turn in the run-queue comes.
+    pub fn create_vat(
+        &mut self,
+        name: &str,
+        bundle: BundleId,
+        options: Options,
+        parameters: CapData<KRef>,
+    ) -> Result<VatId, Fault> {
+        let vat = self.tables_mut().update_globals(|it| {
+            let vat = it.next_vat;
+            it.next_vat = vat.next();
+            vat
+        });
+        let row = Vat { name: name.to_owned(), bundle, options, incarnation: 0, status: Status::Running };
+        self.tables_mut().vats.insert(vat, row);
+        self.tables_mut().tallies.insert(vat, Tally::default());
+        parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
+        let event = || Event::CreateVat {
+            vat,
+            name,
+            dynamic: false,
+            bundle,
+            manager_type: "wasm",
+            vat_parameters: Data(&parameters),
+        };
+        self.slog().record(Detail::Cranks, event);
+        self.accepting.push_back(Item::StartVat { vat, parameters });
+        Ok(vat)
+    }
+
+    /// The vat is dead from here on: what it decided is rejected; its rows go later, under a budget.
+    pub(super) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
+        let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+        invariant!(!row.options.critical, "vat.critical", "{vat} ({}) ended: {:?}", row.name, ended.info.body);
+        let reason = match &ended.fault {
+            Some(fault) => fault.to_string(),
+            None => String::from_utf8_lossy(&ended.info.body).into_owned(),
+        };
+        self.tables_mut().vats.update(&vat, |it| it.status = Status::Terminated { reason, cleaned: false });
+        self.tables_mut().queue.push(QueueId::Cleanup, Item::Cleanup(vat));
+        let should_reject = ended.aborted;
+        self.slog().record(Detail::Cranks, || Event::Terminate { vat, should_reject, info: Data(&ended.info) });
+        for promise in self.decided_by(vat) {
+            self.settle(promise, true, crate::body::error("vat terminated"))?;
+        }
+        Ok(())
+    }
+
+    /// The unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
+    fn decided_by(&self, vat: VatId) -> Vec<PromiseId> {
+        let mut decided: Vec<(String, PromiseId)> = Vec::new();
+        for (vref, entry) in self.tables().clist.of(vat) {
+            if let KRef::Promise(id) = entry.kref
+                && self.tables().promises.get(&id).is_some_and(|it| it.decider() == Some(vat))
+            {
+                decided.push((vref.to_string(), id));
+            }
+        }
+        decided.sort();
+        decided.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Removes rows of a dead vat, this many at the most; after the last, the vat leaves the cleanup queue.
+    pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<(), Fault> {
+        let entries: Vec<_> = self.tables().clist.of(vat).take(budget).collect();
+        let first = (vat, Bytes::default());
+        let keys: Vec<_> = (self.tables().vatstore.range(first..).map(|(key, _)| key))
+            .take_while(|(it, _)| *it == vat)
+            .take(budget - entries.len())
+            .cloned()
+            .collect();
+        let rows = entries.len() + keys.len();
+        for (vref, entry) in entries {
+            self.remove_entry(vat, vref)?;
+            match entry.kref {
+                KRef::Object(id) if !self.tables().objects.contains(&id) => (),
+                KRef::Object(id) if vref.is_own() => self.orphan(vat, id)?,
+                KRef::Object(id) if entry.reachable => self.change_counts(id, -1, -1)?,
+                KRef::Object(id) => self.change_counts(id, 0, -1)?,
+                kref => self.decref(kref)?,
+            }
+        }
+        for key in &keys {
+            self.tables_mut().vatstore.remove(key);
+        }
+        self.slog().record(Detail::Cranks, || Event::VatCleanup { vat, rows });
+        if rows < budget {
+            self.tables_mut().queue.pop(QueueId::Cleanup);
+            self.block().forget_transcript(vat);
+            self.tables_mut().vats.update(&vat, |it| {
+                if let Status::Terminated { cleaned, .. } = &mut it.status {
+                    *cleaned = true;
+                }
+            });
+            self.slog().record(Detail::Cranks, || Event::VatCleanupComplete { vat });
+        }
+        Ok(())
+    }
+
+    /// The vat is to bring out its dead, once.
+    pub(super) fn queue_reap(&mut self, vat: VatId) {
+        let queued = self.tables_mut().tallies.update(&vat, |it| std::mem::replace(&mut it.reap_queued, true));
+        if queued == Some(false) {
+            self.tables_mut().queue.push(QueueId::Reap, Item::Reap(vat));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The kernel: a deterministic, single-threaded state machine in the model of SwingSet.
+//!
+//! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets the vat's
+//! worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and extends the chain
+//! of hashes. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault: everything is undone, then the
+//! vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the block is dropped).
+//!
+//! Nothing here knows wasm, files, clocks or randomness. A [`Worker`] may be a script.
+//!
+//! # Invariants
+//!
+//! Each has a stable name, which a kernel panic reports.
+//!
+//! | name | what must hold | who checks |
+//! | --- | --- | --- |
+//! | `object.known` | an object that a row or queue refers to exists | every use |
+//! | `object.counts` | no count of an object falls below zero, nor recognizable below reachable | every decrement |
+//! | `promise.known` | a promise that a row or queue refers to exists | every use |
+//! | `promise.refs` | no promise's count falls below zero | every decrement |
+//! | `promise.settled-once` | only an unresolved promise is settled | `settle` |
+//! | `promise.decider` | a vat settles only what it decides | `resolve` |
+//! | `promise.policy` | a promise that the host cannot do without is not rejected | `settle` |
+//! | `clist.known` | what a translated syscall names stands in the vat's c-list | every use |
+//! | `vat.known` | a vat that a row or queue refers to exists | every use |
+//! | `vat.critical` | a critical vat does not end | `terminate` |
+//! | `worker.brought-up` | a vat that is delivered to has a worker | `deliver` |
+//! | `audit.clist-bijection` | a c-list is a bijection between references of the same kind | audit |
+//! | `audit.clist-target` | a c-list entry refers to a live row, or to an object whose retirement is under way | audit |
+//! | `audit.object-counts` | an object's counts equal what a sweep of all references counts | audit |
+//! | `audit.promise-refs` | a promise's count equals what a sweep of all references counts | audit |
+//! | `audit.decider` | an unresolved promise has a live decider, or none | audit |
+//! | `audit.queue` | every queue entry refers to live rows, and a settled promise has no queue | audit |
+//! | `audit.reap` | a vat is marked as queued for reaping exactly if it is | audit |
+//! | `audit.dead-vat` | a dead vat has no rows beyond those that its cleanup will remove | audit |
+
+mod audit;
+mod crank;
+mod deliver;
+mod gc;
+mod lifecycle;
+mod outside;
+mod replay;
+mod route;
+mod syscall;
+mod translate;
+
+pub use audit::audit;
+pub use crank::Crank;
+pub use outside::outside;
+pub use replay::bring_up;
+pub use syscall::Syscalls;
+
+use crate::{
+    block::Block,
+    fault::{Fault, HostFault, VatFault},
+    id::{CrankNum, DeliveryNum, KRef, VRef, VatId},
+    table::Vat,
+    value::{CapData, Delivery},
+};
+
+/// What a delivery used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Fuel.
+    pub fuel: u64,
+    /// Bytes of memory, afterwards.
+    pub memory: u64,
+}
+
+/// Runs one vat: an instance of its bundle, or a script.
+pub trait Worker {
+    /// Runs one delivery. The vat may make syscalls meanwhile; a fault that a syscall returns must end the delivery, and be
+    /// returned. The syscalls come back in any case.
+    fn deliver(&mut self, delivery: &Delivery<VRef>, syscalls: Syscalls) -> (Syscalls, Result<Usage, Fault>);
+}
+
+/// The workers of all live vats.
+pub trait Workers {
+    /// The vat's, if it is up.
+    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker>;
+
+    /// Makes a fresh one. `bundle` reads the wasm, if it is not at hand.
+    fn start(
+        &mut self,
+        vat: VatId,
+        row: &Vat,
+        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault>;
+
+    /// Ends it; its heap is gone.
+    fn stop(&mut self, vat: VatId);
+}
+
+/// Where the kernel was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Position {
+    /// The crank, once one has begun.
+    pub crank: Option<CrankNum>,
+    /// The delivery, where the crank is one.
+    pub delivery: Option<(VatId, DeliveryNum, &'static str)>,
+    /// The last syscall, from 0.
+    pub syscall: Option<(u32, &'static str)>,
+}
+
+/// The host must stop: the block is gone.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{fault}")]
+pub struct Halt {
+    /// Why: anything but a vat's fault.
+    pub fault: Fault,
+    /// Where.
+    pub position: Position,
+}
+
+/// How a vat ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Its crank was undone.
+    pub aborted: bool,
+    /// Its own words, or the kernel's.
+    pub info: CapData<KRef>,
+    /// The fault, unless it ended itself.
+    pub fault: Option<VatFault>,
+}
+
+/// A crank that ran.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// Its number.
+    pub crank: CrankNum,
+    /// The delivery that it was, attempted or made.
+    pub delivery: Option<(VatId, DeliveryNum)>,
+    /// Fuel that the delivery used.
+    pub fuel: u64,
+    /// How the vat ended, if it did.
+    pub ended: Option<Ended>,
+}
+
+/// Runs the next crank. `None` where every queue is empty: nothing has changed then.
+pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
+    if deliver::is_idle(block.tables()) {
+        return Ok((block, None));
+    }
+    let crank = Crank::begin(block);
+    let (block, ran) = deliver::run(crank, workers)?;
+    Ok((block, Some(ran)))
+}
+
+/// Whether no queue holds anything to run.
+pub fn is_quiescent(block: &Block) -> bool {
+    deliver::is_idle(block.tables())
+}

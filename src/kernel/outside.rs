@@ -1,0 +1,110 @@
+//! What the host does from outside of any crank: inputs of a block. They have no number, and extend the chain of hashes.
+
+use crate::{
+    block::Block,
+    body,
+    fault::{Fault, KernelPanic},
+    id::{BlockHeight, KRef, ObjectId, PromiseId, VRef, VatId},
+    kernel::{Crank, Ended, Halt, Position},
+    table::{Outside, Policy},
+    value::{CapData, Message},
+};
+
+/// Does something from outside: what `input` changes becomes part of the block, or none of it.
+pub fn outside<T>(block: Block, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> Result<(Block, T), Box<Halt>> {
+    let halt = |fault| Box::new(Halt { fault, position: Position::default() });
+    let mut crank = Crank::outside(block);
+    let result = input(&mut crank).map_err(halt)?;
+    let block = crank.finish("outside").map_err(halt)?;
+    Ok((block, result))
+}
+
+impl Crank {
+    /// Opens a block.
+    pub fn begin_block(&mut self, height: BlockHeight, time: u64) {
+        self.tables_mut().update_globals(|it| (it.height, it.time) = (height, time));
+    }
+
+    /// The root object of a vat. Naming it does not hold it.
+    pub fn root(&mut self, vat: VatId) -> Result<ObjectId, Fault> {
+        let entry = self.tables().clist.get(&(vat, VRef::ROOT)).copied();
+        let id = match entry.map(|it| it.kref) {
+            Some(KRef::Object(id)) => id,
+            Some(other) => return Err(KernelPanic::new("audit.clist-bijection", format_args!("root of {vat} is {other}")).into()),
+            None => {
+                let id = self.new_object(vat);
+                self.add_entry(vat, VRef::ROOT, id.into());
+                id
+            }
+        };
+        self.set_reachable(vat, VRef::ROOT, true)?;
+        Ok(id)
+    }
+
+    /// Holds an object for ever.
+    pub fn pin(&mut self, id: ObjectId) -> Result<(), Fault> {
+        if !self.object(id)?.pinned {
+            self.tables_mut().objects.update(&id, |it| it.pinned = true);
+            self.change_counts(id, 1, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message. With `awaited`, its result is remembered under that vat's and method's name.
+    pub fn send_from_outside(
+        &mut self,
+        target: KRef,
+        methargs: CapData<KRef>,
+        awaited: Option<(&str, &str)>,
+    ) -> Result<PromiseId, Fault> {
+        let result = self.new_promise(None);
+        if let Some((to, method)) = awaited {
+            let index = self.tables().outside.iter().next_back().map_or(0, |(at, _)| at + 1);
+            let row = Outside { to: to.to_owned(), method: method.to_owned(), promise: result };
+            self.tables_mut().outside.insert(index, row);
+            self.incref(result.into())?;
+        }
+        self.queue_from_outside(target, methargs, Some(result))?;
+        Ok(result)
+    }
+
+    /// Sends a message whose result nobody wants, or which is to settle this promise.
+    pub fn queue_from_outside(
+        &mut self,
+        target: KRef,
+        methargs: CapData<KRef>,
+        result: Option<PromiseId>,
+    ) -> Result<(), Fault> {
+        let message = Message { methargs, result: result.map(KRef::Promise) };
+        self.incref_message(target, &message)?;
+        self.accepting.push_back(crate::table::Item::Send { target, message });
+        Ok(())
+    }
+
+    /// Says what a rejection of this promise means to the host.
+    pub fn set_policy(&mut self, promise: PromiseId, policy: Policy) -> Result<(), Fault> {
+        Ok(self.update_promise(promise, |it| it.policy = policy)?)
+    }
+
+    /// Ends a vat, if it is alive.
+    pub fn terminate_from_outside(&mut self, vat: VatId, info: CapData<KRef>) -> Result<(), Fault> {
+        if self.tables().is_alive(vat) {
+            self.terminate(vat, &Ended { aborted: true, info, fault: None })?;
+        }
+        Ok(())
+    }
+
+    /// The host ends a vat with these words.
+    pub fn terminate_with_reason(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
+        self.terminate_from_outside(vat, body::error(reason))
+    }
+
+    /// Tells live vats to bring out their dead.
+    pub fn reap(&mut self, vats: impl IntoIterator<Item = VatId>) {
+        for vat in vats {
+            if self.tables().is_alive(vat) {
+                self.queue_reap(vat);
+            }
+        }
+    }
+}

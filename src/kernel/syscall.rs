@@ -1,0 +1,285 @@
+//! What a vat may ask during a delivery: the one place through which a guest reaches the kernel.
+
+use std::ops::Bound;
+
+use crate::{
+    fault::{Anachronism, Fault, KernelPanic, VatFault},
+    id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
+    invariant,
+    kernel::{Crank, gc, translate::Outward},
+    limits,
+    slog::{At, Detail, Event, Shape, SyscallResult},
+    table::{Item, PromiseState},
+    transcript::Entry,
+    value::{Answer, Bytes, CapData, Message, Resolution, Syscall},
+};
+
+/// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the open
+/// crank, and with it everything.
+///
+/// In a replay there is no crank: each syscall must equal the recorded one, and is answered from the record.
+#[derive(Debug)]
+pub struct Syscalls(Mode);
+
+#[derive(Debug)]
+enum Mode {
+    Live(Box<Live>),
+    Replay(Box<Replay>),
+}
+
+/// What a live delivery leaves behind.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) crank: Crank,
+    pub(super) at: At,
+    /// How many syscalls were made.
+    pub(super) count: u32,
+    /// The kind of the last one.
+    pub(super) last: &'static str,
+    /// The last `exit`.
+    pub(super) exit: Option<(bool, CapData<KRef>)>,
+    /// The fault of a syscall: it stands, whatever the guest does afterwards.
+    pub(super) fault: Option<Fault>,
+}
+
+#[derive(Debug)]
+struct Replay {
+    vat: VatId,
+    entry: Entry,
+    next: usize,
+    fault: Option<Fault>,
+}
+
+impl Syscalls {
+    pub(super) fn live(crank: Crank, at: At) -> Syscalls {
+        Syscalls(Mode::Live(Box::new(Live { crank, at, count: 0, last: "", exit: None, fault: None })))
+    }
+
+    pub(super) fn replay(vat: VatId, entry: Entry) -> Syscalls {
+        Syscalls(Mode::Replay(Box::new(Replay { vat, entry, next: 0, fault: None })))
+    }
+
+    pub(super) fn into_live(self) -> Result<Live, KernelPanic> {
+        match self.0 {
+            Mode::Live(live) => Ok(*live),
+            Mode::Replay(_) => Err(KernelPanic::new("worker.brought-up", "a live delivery came back as a replay")),
+        }
+    }
+
+    /// After a replayed delivery: whether the vat made every recorded syscall.
+    pub(super) fn end_replay(self) -> Result<(), Fault> {
+        let Mode::Replay(replay) = self.0 else { return Ok(()) };
+        if let Some(fault) = replay.fault {
+            return Err(fault);
+        }
+        match replay.entry.syscalls.get(replay.next) {
+            Some((missing, _)) => {
+                let detail = format!("syscall {} is missing: recorded {missing:?}", replay.next);
+                Err(anachronism(replay.vat, replay.entry.number, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a syscall. The delivery must end with the fault that this returns.
+    pub fn call(&mut self, syscall: Syscall<VRef>) -> Result<Answer, Fault> {
+        match &mut self.0 {
+            Mode::Live(live) => live.call(syscall).inspect_err(|fault| {
+                live.fault.get_or_insert_with(|| fault.clone());
+            }),
+            Mode::Replay(replay) => replay.call(&syscall).inspect_err(|fault| {
+                replay.fault.get_or_insert_with(|| fault.clone());
+            }),
+        }
+    }
+
+    /// Ends the delivery: the guest asked for something that is no syscall at all.
+    pub fn malformed(&mut self, kind: &'static str, why: impl std::fmt::Display) -> Fault {
+        let fault = Fault::from(VatFault::illegal(kind, why));
+        if let Mode::Live(live) = &mut self.0 {
+            live.last = kind;
+            live.fault.get_or_insert_with(|| fault.clone());
+        }
+        fault
+    }
+
+    /// A line for the slog. Not a syscall.
+    pub fn console(&mut self, level: &'static str, text: &str) {
+        if let Mode::Live(live) = &mut self.0 {
+            let at = live.at;
+            let event = || Event::Console { at, level, args: [text], source: "vat" };
+            live.crank.slog().record(Detail::Deliveries, event);
+        }
+    }
+}
+
+pub(super) fn anachronism(vat: VatId, delivery: DeliveryNum, detail: String) -> Fault {
+    Anachronism { vat, delivery: delivery.0, detail }.into()
+}
+
+impl Replay {
+    fn call(&mut self, syscall: &Syscall<VRef>) -> Result<Answer, Fault> {
+        let at = self.next;
+        self.next += 1;
+        match self.entry.syscalls.get(at) {
+            Some((recorded, answer)) if recorded == syscall => Ok(answer.clone()),
+            Some((recorded, _)) => {
+                let detail = format!("syscall {at} is wrong: recorded {recorded:?}, now {syscall:?}");
+                Err(anachronism(self.vat, self.entry.number, detail))
+            }
+            None => {
+                let detail = format!("syscall {at} is extra: now {syscall:?}");
+                Err(anachronism(self.vat, self.entry.number, detail))
+            }
+        }
+    }
+}
+
+impl Live {
+    fn call(&mut self, syscall: Syscall<VRef>) -> Result<Answer, Fault> {
+        let (at, vat, kind) = (self.at, self.at.vat, syscall.kind());
+        let syscall_num = self.count;
+        self.count += 1;
+        self.last = kind;
+        if self.count > limits::SYSCALLS_MAX {
+            return Err(VatFault::illegal(kind, format_args!("more than {} in a delivery", limits::SYSCALLS_MAX)).into());
+        }
+        self.crank.entry.syscall(&syscall)?;
+        let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
+        let translated = Outward { crank: &mut self.crank, vat, kind }.translate(syscall);
+        if let Some(vsc) = &recorded {
+            self.crank.slog().record(Detail::Syscalls, || {
+                let (ksc, vsc) = (translated.as_ref().ok().map(Shape), Shape(vsc));
+                Event::Syscall { at, syscall_num, replay: false, syscall: kind, ksc, vsc }
+            });
+        }
+        let answer = translated.and_then(|syscall| self.apply(syscall));
+        if recorded.is_some() {
+            let result = match &answer {
+                Ok(answer) => SyscallResult::Ok(answer),
+                Err(fault) => SyscallResult::Error(fault),
+            };
+            let event = || Event::SyscallResult { at, syscall_num, replay: false, ksr: result, vsr: result };
+            self.crank.slog().record(Detail::Syscalls, event);
+        }
+        let answer = answer?;
+        self.crank.entry.answer(&answer)?;
+        Ok(answer)
+    }
+
+    /// Applies what was translated. Nothing the guest does can fail here: an error is the kernel's.
+    fn apply(&mut self, syscall: Syscall<KRef>) -> Result<Answer, Fault> {
+        let vat = self.at.vat;
+        let crank = &mut self.crank;
+        match syscall {
+            Syscall::Send { target, message } => crank.send(target, message)?,
+            Syscall::Subscribe(promise) => crank.subscribe(vat, promise)?,
+            Syscall::Resolve(resolutions) => crank.resolve(vat, resolutions)?,
+            Syscall::Exit { failure, info } => self.exit = Some((failure, info)),
+            Syscall::VatstoreGet(key) => return Ok(Answer::Value(crank.vatstore_get(vat, key))),
+            Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(crank.vatstore_next_key(vat, key))),
+            Syscall::VatstoreScan { prefix, after, max } => {
+                return Ok(Answer::Value(Some(crank.vatstore_scan(vat, &prefix, after, max as usize))));
+            }
+            Syscall::VatstoreSet(key, value) => {
+                crank.tables_mut().vatstore.insert((vat, key), value);
+            }
+            Syscall::VatstoreDelete(key) => {
+                crank.tables_mut().vatstore.remove(&(vat, key));
+            }
+            Syscall::DropImports(krefs) => krefs.into_iter().try_for_each(|it| gc::drop_import(crank, vat, it))?,
+            Syscall::RetireImports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_import(crank, vat, it))?,
+            Syscall::RetireExports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_export(crank, vat, it))?,
+            Syscall::AbandonExports(krefs) => krefs.into_iter().try_for_each(|it| gc::abandon_export(crank, vat, it))?,
+            Syscall::CallNow { device, .. } => return Err(KernelPanic::new("clist.known", device).into()),
+        }
+        Ok(Answer::Done)
+    }
+}
+
+impl Crank {
+    /// A message goes out; whoever gets it will decide its result.
+    fn send(&mut self, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
+        if let Some(KRef::Promise(result)) = message.result {
+            self.set_decider(result, None)?;
+        }
+        self.incref_message(target, &message)?;
+        self.accepting.push_back(Item::Send { target, message });
+        Ok(())
+    }
+
+    pub(super) fn set_decider(&mut self, id: PromiseId, to: Option<VatId>) -> Result<(), KernelPanic> {
+        let unresolved = self.update_promise(id, |it| match &mut it.state {
+            PromiseState::Unresolved { decider, .. } => {
+                *decider = to;
+                true
+            }
+            _ => false,
+        })?;
+        invariant!(unresolved, "promise.settled-once", "{id} is settled, and to be decided");
+        Ok(())
+    }
+
+    fn subscribe(&mut self, vat: VatId, promise: KRef) -> Result<(), Fault> {
+        let KRef::Promise(id) = promise else { return Err(KernelPanic::new("promise.known", promise).into()) };
+        let waits = self.update_promise(id, |it| match &mut it.state {
+            PromiseState::Unresolved { subscribers, .. } => {
+                subscribers.insert(crate::id::TextOrd(vat.0));
+                true
+            }
+            _ => false,
+        })?;
+        if !waits {
+            self.notify(vat, id)?;
+        }
+        Ok(())
+    }
+
+    /// The vat forgets the promises that it settles, all of them before the first is settled.
+    fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
+        for it in &resolutions {
+            let (vref, _) = self.entry(vat, it.promise)?;
+            self.remove_entry(vat, vref)?;
+            self.decref(it.promise)?;
+        }
+        for Resolution { promise, rejected, data } in resolutions {
+            let KRef::Promise(id) = promise else { return Err(KernelPanic::new("promise.known", promise).into()) };
+            let decider = self.promise(id)?.decider();
+            invariant!(decider == Some(vat), "promise.decider", "{vat} settles {id}, which {decider:?} decides");
+            self.settle(id, rejected, data)?;
+        }
+        Ok(())
+    }
+
+    /// An empty value counts as none, as in SwingSet.
+    fn vatstore_get(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
+        self.tables().vatstore.get(&(vat, key)).filter(|it| !it.is_empty()).cloned()
+    }
+
+    fn vatstore_next_key(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
+        let mut rows = self.tables().vatstore.range((Bound::Excluded((vat, key)), Bound::Unbounded));
+        rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| key.clone())
+    }
+
+    /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit.
+    fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
+        let from = if after.is_empty() || after < *prefix {
+            Bound::Included((vat, prefix.clone()))
+        } else {
+            Bound::Excluded((vat, after))
+        };
+        let mut out = Vec::new();
+        for ((owner, key), value) in self.tables().vatstore.range((from, Bound::Unbounded)) {
+            let fits = out.len() + 8 + key.len() + value.len() <= max;
+            if *owner != vat || !key.starts_with(prefix) || !fits {
+                break;
+            }
+            for length in [key.len(), value.len()] {
+                out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+            }
+            out.extend_from_slice(key);
+            out.extend_from_slice(value);
+        }
+        Bytes::from(out)
+    }
+}

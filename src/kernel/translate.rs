@@ -1,0 +1,312 @@
+//! Crossing between the kernel's references and a vat's: deliveries inward, syscalls outward.
+//!
+//! Invariants: a delivery names only what stands in the vat's c-list when the vat runs (but for what it retires); a syscall that
+//! names anything else, or what the vat may not use that way, is a `VatFault`, found here, before anything is applied.
+
+use crate::{
+    body::{self, Shape, SlotKind},
+    fault::{Fault, KernelPanic, VatFault},
+    id::{KRef, VRef, VRefKind, VatId},
+    kernel::Crank,
+    limits,
+    table::CListEntry,
+    value::{CapData, Delivery, Message, Resolution, Syscall},
+};
+
+/// How a body must mark a reference.
+pub(super) fn slot_kind(kref: KRef) -> SlotKind {
+    match kref {
+        KRef::Promise(_) => SlotKind::Promise,
+        KRef::Object(_) | KRef::Device(_) => SlotKind::Presence,
+    }
+}
+
+// ---- inward
+
+impl Crank {
+    /// A delivery as the vat will see it. New references enter its c-list; retired ones leave it.
+    pub(super) fn translate_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<Delivery<VRef>, KernelPanic> {
+        Ok(match delivery {
+            Delivery::StartVat(data) => Delivery::StartVat(self.import_data(vat, data)?),
+            Delivery::ChangeOptions(data) => Delivery::ChangeOptions(self.import_data(vat, data)?),
+            Delivery::Message { target, message } => {
+                let target = self.import(vat, *target)?;
+                let methargs = self.import_data(vat, &message.methargs)?;
+                let result = message.result.map(|it| self.import(vat, it)).transpose()?;
+                Delivery::Message { target, message: Message { methargs, result } }
+            }
+            Delivery::Notify(resolutions) => Delivery::Notify(self.translate_notify(vat, resolutions)?),
+            Delivery::DropExports(krefs) => Delivery::DropExports(self.known(vat, krefs)?),
+            Delivery::RetireExports(krefs) => Delivery::RetireExports(self.known(vat, krefs)?),
+            Delivery::RetireImports(krefs) => Delivery::RetireImports(self.known(vat, krefs)?),
+            Delivery::BringOutYourDead => Delivery::BringOutYourDead,
+        })
+    }
+
+    /// How the vat calls it; a new name where it does not know it.
+    fn import(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
+        let Some(vref) = self.tables().clist.vref(vat, kref) else { return self.introduce(vat, kref) };
+        let unreachable = self.tables().clist.get(&(vat, vref)).is_some_and(|it| !it.reachable);
+        if unreachable {
+            self.set_reachable(vat, vref, true)?;
+            if let (true, KRef::Object(id)) = (vref.is_imported_object(), kref) {
+                self.change_counts(id, 1, 0)?;
+            }
+        }
+        Ok(vref)
+    }
+
+    fn introduce(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
+        let tally = self.tables_mut().tallies.update(&vat, |it| {
+            let next = match kref {
+                KRef::Promise(_) => &mut it.next_promise_import,
+                _ => &mut it.next_import,
+            };
+            let number = *next;
+            *next += 1;
+            number
+        });
+        let number = tally.ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+        let vref = match kref {
+            KRef::Promise(_) => VRef::imported_promise(number),
+            _ => VRef::imported_object(number),
+        };
+        self.incref(kref)?;
+        self.add_entry(vat, vref, kref);
+        Ok(vref)
+    }
+
+    fn import_data(&mut self, vat: VatId, data: &CapData<KRef>) -> Result<CapData<VRef>, KernelPanic> {
+        let slots = data.slots.iter().map(|it| self.import(vat, *it)).collect::<Result<_, _>>()?;
+        Ok(CapData { body: data.body.clone(), slots })
+    }
+
+    /// After a notify the vat forgets the promises that it was told of.
+    fn translate_notify(
+        &mut self,
+        vat: VatId,
+        resolutions: &[Resolution<KRef>],
+    ) -> Result<Vec<Resolution<VRef>>, KernelPanic> {
+        let mut told = Vec::with_capacity(resolutions.len());
+        for it in resolutions {
+            let promise = self.import(vat, it.promise)?;
+            told.push(Resolution { promise, rejected: it.rejected, data: self.import_data(vat, &it.data)? });
+        }
+        for it in &told {
+            let entry = self.remove_entry(vat, it.promise)?;
+            self.decref(entry.kref)?;
+        }
+        Ok(told)
+    }
+
+    fn known(&self, vat: VatId, krefs: &[KRef]) -> Result<Vec<VRef>, KernelPanic> {
+        krefs.iter().map(|it| self.entry(vat, *it).map(|(vref, _)| vref)).collect()
+    }
+}
+
+// ---- outward
+
+/// Translates one syscall of one vat.
+pub(super) struct Outward<'a> {
+    pub(super) crank: &'a mut Crank,
+    pub(super) vat: VatId,
+    pub(super) kind: &'static str,
+}
+
+impl Outward<'_> {
+    fn illegal<T>(&self, why: impl std::fmt::Display) -> Result<T, Fault> {
+        Err(VatFault::illegal(self.kind, why).into())
+    }
+
+    /// The syscall in the kernel's references, if the vat may make it.
+    pub(super) fn translate(&mut self, syscall: Syscall<VRef>) -> Result<Syscall<KRef>, Fault> {
+        Ok(match syscall {
+            Syscall::Send { target, message } => self.send(target, message)?,
+            Syscall::Subscribe(promise) => {
+                if !promise.is_promise() {
+                    return self.illegal(format_args!("{promise} is not a promise"));
+                }
+                Syscall::Subscribe(self.export(promise)?)
+            }
+            Syscall::Resolve(resolutions) => Syscall::Resolve(self.resolve(resolutions)?),
+            Syscall::Exit { failure, info } => Syscall::Exit { failure, info: self.export_data(info)? },
+            Syscall::DropImports(refs) => Syscall::DropImports(self.held(&refs, |it| it.is_imported_object(), None)?),
+            Syscall::RetireImports(refs) => {
+                Syscall::RetireImports(self.held(&refs, |it| it.is_imported_object(), Some("still reachable"))?)
+            }
+            Syscall::RetireExports(refs) => {
+                Syscall::RetireExports(self.held(&refs, |it| it.is_exported_object(), Some("still reachable"))?)
+            }
+            Syscall::AbandonExports(refs) => {
+                let krefs = self.held(&refs, |it| it.is_exported_object(), None)?;
+                self.refuse_repeats(&refs)?;
+                Syscall::AbandonExports(krefs)
+            }
+            Syscall::CallNow { device, methargs } => {
+                if device.kind() != VRefKind::Device {
+                    return self.illegal(format_args!("{device} is not a device"));
+                }
+                Syscall::CallNow { device: self.export(device)?, methargs: self.export_data(methargs)? }
+            }
+            Syscall::VatstoreGet(key) => Syscall::VatstoreGet(self.key(key)?),
+            Syscall::VatstoreDelete(key) => Syscall::VatstoreDelete(self.key(key)?),
+            Syscall::VatstoreGetNextKey(key) => Syscall::VatstoreGetNextKey(self.key(key)?),
+            Syscall::VatstoreSet(key, value) => {
+                self.size("value", value.len(), limits::VALUE_BYTES_MAX)?;
+                Syscall::VatstoreSet(self.key(key)?, value)
+            }
+            Syscall::VatstoreScan { prefix, after, max } => {
+                self.size("answer", max as usize, limits::VALUE_BYTES_MAX)?;
+                Syscall::VatstoreScan { prefix: self.key(prefix)?, after: self.key(after)?, max }
+            }
+        })
+    }
+
+    fn size(&self, what: &str, size: usize, max: u32) -> Result<(), Fault> {
+        if size > max as usize {
+            return self.illegal(format_args!("{what} of {size}, the limit is {max}"));
+        }
+        Ok(())
+    }
+
+    fn key(&self, key: crate::value::Bytes) -> Result<crate::value::Bytes, Fault> {
+        self.size("key", key.len(), limits::KEY_BYTES_MAX)?;
+        Ok(key)
+    }
+
+    /// The kernel's name of what the vat may mention; a new one for what it allocates.
+    fn export(&mut self, vref: VRef) -> Result<KRef, Fault> {
+        let entry = self.crank.tables().clist.get(&(self.vat, vref)).copied();
+        match entry {
+            Some(CListEntry { kref, reachable: true }) => Ok(kref),
+            Some(CListEntry { kref, .. }) if vref.is_exported_object() => {
+                self.crank.set_reachable(self.vat, vref, true)?;
+                Ok(kref)
+            }
+            Some(_) => self.illegal(format_args!("{vref} was dropped")),
+            None if !vref.is_own() => self.illegal(format_args!("{vref} is not in the c-list")),
+            None => {
+                let kref: KRef = match vref.kind() {
+                    VRefKind::Object => self.crank.new_object(self.vat).into(),
+                    VRefKind::Promise => {
+                        let kref = self.crank.new_promise(Some(self.vat)).into();
+                        self.crank.incref(kref)?;
+                        kref
+                    }
+                    VRefKind::Device => return self.illegal(format_args!("{vref}: a vat has no devices of its own")),
+                };
+                self.crank.add_entry(self.vat, vref, kref);
+                Ok(kref)
+            }
+        }
+    }
+
+    fn export_data(&mut self, data: CapData<VRef>) -> Result<CapData<KRef>, Fault> {
+        self.size("body", data.body.len(), limits::BODY_BYTES_MAX)?;
+        self.size("slots", data.slots.len(), limits::SLOTS_MAX)?;
+        let slots = data.slots.into_iter().map(|it| self.export(it)).collect::<Result<_, _>>()?;
+        Ok(CapData { body: data.body, slots })
+    }
+
+    fn send(&mut self, target: VRef, message: Message<VRef>) -> Result<Syscall<KRef>, Fault> {
+        if target.kind() == VRefKind::Device {
+            return self.illegal(format_args!("{target} is a device"));
+        }
+        let target = self.export(target)?;
+        let methargs = self.export_data(message.methargs)?;
+        let result = message.result.map(|it| self.result(it)).transpose()?;
+        Ok(Syscall::Send { target, message: Message { methargs, result } })
+    }
+
+    /// The promise for an answer must be new; or, where the vat takes pipelined messages, one that it decides.
+    fn result(&mut self, vref: VRef) -> Result<KRef, Fault> {
+        if !vref.is_promise() {
+            return self.illegal(format_args!("result {vref} is not a promise"));
+        }
+        let known = self.crank.tables().clist.get(&(self.vat, vref)).map(|it| it.kref);
+        let Some(kref) = known else { return self.export(vref) };
+        let pipelining = self.crank.tables().vats.get(&self.vat).is_some_and(|it| it.options.pipelining);
+        if !pipelining {
+            return self.illegal(format_args!("result {vref} is already in use"));
+        }
+        self.must_decide(vref, kref)?;
+        Ok(kref)
+    }
+
+    fn must_decide(&self, vref: VRef, kref: KRef) -> Result<(), Fault> {
+        let decider = match kref {
+            KRef::Promise(id) => self.crank.promise(id)?.decider(),
+            _ => None,
+        };
+        if decider != Some(self.vat) {
+            return self.illegal(format_args!("the vat does not decide {vref}"));
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, resolutions: Vec<Resolution<VRef>>) -> Result<Vec<Resolution<KRef>>, Fault> {
+        self.size("resolutions", resolutions.len(), limits::REFS_MAX)?;
+        let vrefs: Vec<VRef> = resolutions.iter().map(|it| it.promise).collect();
+        let mut krefs = Vec::with_capacity(resolutions.len());
+        for Resolution { promise: vref, rejected, data } in resolutions {
+            if !vref.is_promise() {
+                return self.illegal(format_args!("{vref} is not a promise"));
+            }
+            if !rejected {
+                self.check_fulfilment(&data)?;
+            }
+            let promise = self.export(vref)?;
+            self.must_decide(vref, promise)?;
+            krefs.push(Resolution { promise, rejected, data: self.export_data(data)? });
+        }
+        self.refuse_repeats(&vrefs)?;
+        Ok(krefs)
+    }
+
+    fn check_fulfilment(&self, data: &CapData<VRef>) -> Result<(), Fault> {
+        let kind = |it: &VRef| if it.is_promise() { SlotKind::Promise } else { SlotKind::Presence };
+        let kinds: Vec<SlotKind> = data.slots.iter().map(kind).collect();
+        match body::shape_of(&data.body, &kinds) {
+            Ok(Shape::Slot(index)) if kinds.get(index) == Some(&SlotKind::Promise) => {
+                self.illegal("cannot resolve to a promise")
+            }
+            Ok(_) => Ok(()),
+            Err(why) => self.illegal(why),
+        }
+    }
+
+    /// What the vat gives up must be in its c-list and of the right kind. `unless_reachable`: it must have been dropped before.
+    fn held(
+        &self,
+        refs: &[VRef],
+        kind: impl Fn(&VRef) -> bool,
+        unless_reachable: Option<&str>,
+    ) -> Result<Vec<KRef>, Fault> {
+        self.size("references", refs.len(), limits::REFS_MAX)?;
+        let mut krefs = Vec::with_capacity(refs.len());
+        for vref in refs {
+            let entry = self.crank.tables().clist.get(&(self.vat, *vref));
+            match (entry, unless_reachable) {
+                _ if !kind(vref) => return self.illegal(format_args!("{vref} is of the wrong kind")),
+                (None, _) => return self.illegal(format_args!("{vref} is not in the c-list")),
+                (Some(CListEntry { reachable: true, .. }), Some(why)) => {
+                    return self.illegal(format_args!("{vref} is {why}"));
+                }
+                (Some(entry), _) => krefs.push(entry.kref),
+            }
+        }
+        if unless_reachable.is_some() {
+            self.refuse_repeats(refs)?;
+        }
+        Ok(krefs)
+    }
+
+    fn refuse_repeats(&self, refs: &[VRef]) -> Result<(), Fault> {
+        let mut sorted = refs.to_vec();
+        sorted.sort();
+        match sorted.windows(2).find(|it| it[0] == it[1]) {
+            Some(twice) => self.illegal(format_args!("{} twice", twice[0])),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! vathost: a WebAssembly-sandboxed vat host.
+
+pub mod block;
+pub mod body;
+pub mod conformance;
+pub mod fault;
+pub mod id;
+pub mod kernel;
+pub mod limits;
+pub mod slog;
+pub mod store;
+pub mod table;
+pub mod transcript;
+pub mod value;
+
+/// The version of the kernel's behaviour that this binary runs.
+pub const KERNEL_VERSION: u32 = 1;

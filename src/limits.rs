@@ -1,0 +1,38 @@
+//! Every limit of the kernel, with its reason. (Those on the shape of a wasm module stand in `vat::module`.)
+//!
+//! All of them are in consensus: to change one is to make a new kernel version.
+
+/// Bytes of a body. Large enough for a bundle's manifest or a page of text; small enough that a message is never a problem.
+pub const BODY_BYTES_MAX: u32 = 1 << 20;
+/// References in one body. Each costs a c-list lookup on both sides.
+pub const SLOTS_MAX: u32 = 4_096;
+/// Bytes of a vatstore key: keys are held in memory.
+pub const KEY_BYTES_MAX: u32 = 1 << 10;
+/// Bytes of a vatstore value.
+pub const VALUE_BYTES_MAX: u32 = 1 << 20;
+/// Syscalls in one delivery. A last resort: fuel ends a delivery long before.
+pub const SYSCALLS_MAX: u32 = 65_536;
+/// References in one `dropImports` and its kin, and resolutions in one `resolve`.
+pub const REFS_MAX: u32 = 65_536;
+/// Bytes of a console line that reach the slog; the rest is cut.
+pub const CONSOLE_BYTES_MAX: u32 = 8 << 10;
+/// Rows that one cleanup crank removes of a terminated vat: a vat with a million rows must not stall a block.
+pub const CLEANUP_ROWS_PER_CRANK: usize = 1_000;
+/// Fuel of one delivery, unless the vat's options say otherwise: a few seconds at the very most.
+pub const FUEL_PER_DELIVERY: u64 = 1_000_000_000;
+/// Fuel for instantiation and `_initialize`, apart from the deliveries.
+pub const FUEL_INITIALIZE: u64 = 100_000_000;
+/// Bytes of a vat's memory, unless its options say otherwise.
+pub const MEMORY_MAX: u64 = 64 << 20;
+/// Deliveries after which a vat is told to bring out its dead (SwingSet's default of 1 collects after each).
+pub const REAP_INTERVAL: u64 = 1_000;
+/// The same, counted in references of GC deliveries (SwingSet's default).
+pub const REAP_GC_KREFS: u64 = 20;
+/// First ids: SwingSet's, so that transcripts compare.
+pub const FIRST_OBJECT: u64 = 20;
+/// First kernel promise.
+pub const FIRST_PROMISE: u64 = 40;
+/// First import of an object in a vat, `o-50`.
+pub const FIRST_IMPORT: u64 = 50;
+/// First import of a promise in a vat, `p-60`.
+pub const FIRST_PROMISE_IMPORT: u64 = 60;

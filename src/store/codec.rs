@@ -1,0 +1,164 @@
+//! How values become bytes in the store: one codec, with a format version in front of every record.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::fault::HostFault;
+
+/// The version of the records' format, in front of each.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Appends the record of `value` to `out`.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
+    out.push(FORMAT);
+    append(value, out)
+}
+
+/// Reads a record, all of it.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HostFault> {
+    let mut rest = begin(bytes)?;
+    let value = take(&mut rest)?;
+    if rest.is_empty() { Ok(value) } else { Err(HostFault::new("decode a record", "bytes are left over")) }
+}
+
+/// Checks the format version in front of bytes, and returns the rest.
+pub(crate) fn begin(bytes: &[u8]) -> Result<&[u8], HostFault> {
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => Ok(rest),
+        _ => Err(HostFault::new("decode a record", "unknown format version")),
+    }
+}
+
+/// Appends a value inside of a record.
+pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
+    bincode::serde::encode_into_std_write(value, out, bincode::config::standard())
+        .map(|_| ())
+        .map_err(|err| HostFault::new("encode a record", err))
+}
+
+/// Takes a value off the front of a record.
+pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
+    let (value, used) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .map_err(|err| HostFault::new("decode a record", err))?;
+    *bytes = &bytes[used..];
+    Ok(value)
+}
+
+/// A key whose bytes sort as the key does.
+pub trait Key: Ord + Clone {
+    /// Appends the bytes.
+    fn write(&self, out: &mut Vec<u8>);
+    /// Takes the key off the front of the bytes.
+    fn read(bytes: &mut &[u8]) -> Option<Self>;
+}
+
+impl Key for u64 {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+    fn read(bytes: &mut &[u8]) -> Option<u64> {
+        let (head, rest) = bytes.split_first_chunk()?;
+        *bytes = rest;
+        Some(u64::from_be_bytes(*head))
+    }
+}
+
+impl Key for i64 {
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.cast_unsigned() ^ 1 << 63).write(out);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<i64> {
+        u64::read(bytes).map(|it| (it ^ 1 << 63).cast_signed())
+    }
+}
+
+impl Key for u8 {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<u8> {
+        let (head, rest) = bytes.split_first()?;
+        *bytes = rest;
+        Some(*head)
+    }
+}
+
+impl Key for () {
+    fn write(&self, _: &mut Vec<u8>) {}
+    fn read(_: &mut &[u8]) -> Option<()> {
+        Some(())
+    }
+}
+
+/// Takes all that is left: the last part of a key only.
+impl Key for crate::value::Bytes {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self::from(std::mem::take(bytes)))
+    }
+}
+
+impl<A: Key, B: Key> Key for (A, B) {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+        self.1.write(out);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<(A, B)> {
+        Some((A::read(bytes)?, B::read(bytes)?))
+    }
+}
+
+macro_rules! numbers {
+    ($($name:ident)*) => {$(
+        impl Key for crate::id::$name {
+            fn write(&self, out: &mut Vec<u8>) {
+                self.0.write(out);
+            }
+            fn read(bytes: &mut &[u8]) -> Option<Self> {
+                u64::read(bytes).map(Self)
+            }
+        }
+    )*};
+}
+
+numbers!(VatId ObjectId PromiseId DeviceId CrankNum DeliveryNum BlockHeight);
+
+impl Key for crate::id::VRef {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.bits().write(out);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        u64::read(bytes).and_then(Self::from_bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_key_sort_as_the_key_does_and_read_back() {
+        let keys = [i64::MIN, -256, -1, 0, 1, 255, 256, i64::MAX];
+        let bytes = keys.map(|key| {
+            let mut out = vec![];
+            (7_u8, key).write(&mut out);
+            out
+        });
+        assert!(bytes.is_sorted());
+        for (key, bytes) in keys.iter().zip(&bytes) {
+            assert_eq!(<(u8, i64)>::read(&mut &bytes[..]), Some((7, *key)));
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_format_or_length_is_refused() {
+        let mut bytes = vec![];
+        encode(&(1_u64, "text"), &mut bytes).expect("encodes");
+        assert_eq!(decode::<(u64, String)>(&bytes).expect("decodes"), (1, "text".to_owned()));
+        assert!(decode::<(u64, String)>(&bytes[..bytes.len() - 1]).is_err());
+        assert!(decode::<u64>(&bytes).is_err(), "left over");
+        bytes[0] = 9;
+        assert!(decode::<(u64, String)>(&bytes).is_err(), "format");
+    }
+}

@@ -1,0 +1,264 @@
+//! The SQLite file of a state: one writer, one durable transaction a block.
+//!
+//! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel, `bundle` (wasm
+//! by hash) and `transcript` (one chunk per vat and block). WAL with `synchronous=FULL`: what a commit returned is on disk.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::Path,
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fault::HostFault,
+    id::{BundleId, DeliveryNum, VatId},
+    store::{
+        codec,
+        hash::{Digest, StateHash},
+    },
+};
+
+/// The layout of the file. A state of another one is refused.
+const SCHEMA: u32 = 1;
+const FILE: &str = "state.sqlite";
+const LOCK: &str = "lock";
+
+/// The facts about a state that stand outside its tables.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Meta {
+    /// The engine (wasmtime, its configuration, cost table, load pass) that ran the vats.
+    pub engine: String,
+    /// The digest of the scenario that the state was made from.
+    pub scenario: String,
+    /// The chained hash at the last committed block.
+    pub state_hash: StateHash,
+    /// The digest of the rows at the last committed block.
+    pub digest: Digest,
+}
+
+/// An open state.
+#[derive(Debug)]
+pub struct Database {
+    connection: Connection,
+    /// Held for as long as the database is open; the system frees it however the process ends.
+    _lock: Option<File>,
+}
+
+fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
+    move |err| HostFault::new(what, err)
+}
+
+impl Database {
+    /// A database in memory: gone when dropped.
+    pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
+        let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
+        let database = Database { connection, _lock: None };
+        database.create(tables)?;
+        Ok(database)
+    }
+
+    /// Opens the state in this folder, or makes one. Refused while another process has it open.
+    pub fn open(dir: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
+        let what = format!("open the state `{}`", dir.display());
+        std::fs::create_dir_all(dir).map_err(|err| HostFault::new(&what, err))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join(LOCK))
+            .map_err(|err| HostFault::new(&what, err))?;
+        lock.try_lock().map_err(|err| match err {
+            TryLockError::WouldBlock => HostFault::new(&what, "another process has it open"),
+            TryLockError::Error(err) => HostFault::new(&what, err),
+        })?;
+        let connection = Connection::open(dir.join(FILE)).map_err(fault(&what))?;
+        let database = Database { connection, _lock: Some(lock) };
+        database
+            .connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")
+            .map_err(fault(&what))?;
+        database.create(tables)?;
+        Ok(database)
+    }
+
+    /// Opens the state in this folder to look at it: also while another process runs it.
+    pub fn open_read_only(dir: &Path) -> Result<Database, HostFault> {
+        let what = format!("open the state `{}`", dir.display());
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return Err(HostFault::new(&what, "there is no state there"));
+        }
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(fault(&what))?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(fault(&what))?;
+        let database = Database { connection, _lock: None };
+        database.check_schema()?;
+        // One snapshot for all that is read, whatever a running host commits meanwhile.
+        database.connection.execute_batch("BEGIN").map_err(fault(&what))?;
+        Ok(database)
+    }
+
+    /// Whether there is a state in this folder.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
+    fn create(&self, tables: &[&'static str]) -> Result<(), HostFault> {
+        if self.schema()? != 0 {
+            return self.check_schema();
+        }
+        let mut sql = String::from(
+            "BEGIN;
+             CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL);
+             CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);
+             CREATE TABLE transcript (vat INTEGER, first INTEGER, entries BLOB NOT NULL, PRIMARY KEY (vat, first)) WITHOUT ROWID;",
+        );
+        for table in tables {
+            sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
+        }
+        sql += &format!("PRAGMA user_version = {SCHEMA}; COMMIT;");
+        self.connection.execute_batch(&sql).map_err(fault("lay out a new state"))
+    }
+
+    fn schema(&self) -> Result<u32, HostFault> {
+        self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fault("read the state's schema version"))
+    }
+
+    fn check_schema(&self) -> Result<(), HostFault> {
+        match self.schema()? {
+            SCHEMA => Ok(()),
+            other => Err(HostFault::new(
+                "open the state",
+                format!("it has schema version {other}, this binary knows {SCHEMA}: use the version of vathost that wrote it"),
+            )),
+        }
+    }
+
+    /// The facts; `None` in a state that has no committed block yet.
+    pub fn meta(&self) -> Result<Option<Meta>, HostFault> {
+        let bytes: Option<Vec<u8>> = self
+            .connection
+            .query_row("SELECT value FROM meta", [], |row| row.get(0))
+            .optional()
+            .map_err(fault("read the state's facts"))?;
+        bytes.map(|it| codec::decode(&it)).transpose()
+    }
+
+    /// Hands every row of a table to `take`.
+    pub fn load(
+        &self,
+        table: &str,
+        mut take: impl FnMut(&[u8], &[u8]) -> Result<(), HostFault>,
+    ) -> Result<(), HostFault> {
+        let what = format!("read table `{table}`");
+        let mut statement =
+            self.connection.prepare(&format!("SELECT key, value FROM \"{table}\"")).map_err(fault(&what))?;
+        let mut rows = statement.query([]).map_err(fault(&what))?;
+        while let Some(row) = rows.next().map_err(fault(&what))? {
+            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+            take(blob(0).map_err(fault(&what))?, blob(1).map_err(fault(&what))?)?;
+        }
+        Ok(())
+    }
+
+    /// The wasm of a bundle, checked against its hash.
+    pub fn bundle(&self, id: BundleId) -> Result<Vec<u8>, HostFault> {
+        let what = format!("read bundle {id}");
+        let wasm: Option<Vec<u8>> = self
+            .connection
+            .query_row("SELECT wasm FROM bundle WHERE hash = ?", [id.0], |row| row.get(0))
+            .optional()
+            .map_err(fault(&what))?;
+        let wasm = wasm.ok_or_else(|| HostFault::new(&what, "the state does not hold it"))?;
+        if BundleId::of(&wasm) != id {
+            return Err(HostFault::new(&what, "its bytes do not have this hash: the state is damaged"));
+        }
+        Ok(wasm)
+    }
+
+    /// The transcript chunks of a vat that hold deliveries from `from` on, each with the number of its first delivery.
+    pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<Vec<(DeliveryNum, Vec<u8>)>, HostFault> {
+        let what = format!("read the transcript of {vat}");
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT first, entries FROM transcript WHERE vat = ?1 AND first >=
+                 coalesce((SELECT max(first) FROM transcript WHERE vat = ?1 AND first <= ?2), 0) ORDER BY first",
+            )
+            .map_err(fault(&what))?;
+        let rows = statement
+            .query_map(params![vat.0.cast_signed(), from.0.cast_signed()], |row| {
+                Ok((DeliveryNum(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?))
+            })
+            .map_err(fault(&what))?;
+        rows.collect::<Result<_, _>>().map_err(fault(&what))
+    }
+
+    /// Begins the one transaction of a block. Dropping it undoes it.
+    pub fn transaction(&mut self) -> Result<Transaction<'_>, HostFault> {
+        self.connection.transaction().map(Transaction).map_err(fault("begin a transaction"))
+    }
+}
+
+/// What takes a block's changed rows.
+pub trait Rows {
+    /// The row is this now.
+    fn put(&mut self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault>;
+    /// The row is gone.
+    fn delete(&mut self, table: &'static str, key: &[u8]) -> Result<(), HostFault>;
+}
+
+/// The open transaction of a block.
+#[derive(Debug)]
+pub struct Transaction<'a>(rusqlite::Transaction<'a>);
+
+impl Transaction<'_> {
+    fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<(), HostFault> {
+        let run = || self.0.prepare_cached(sql)?.execute(params);
+        run().map(|_| ()).map_err(fault(what))
+    }
+
+    /// Replaces the facts.
+    pub fn put_meta(&self, meta: &Meta) -> Result<(), HostFault> {
+        let mut bytes = Vec::new();
+        codec::encode(meta, &mut bytes)?;
+        self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?)", [bytes])
+    }
+
+    /// Stores a bundle, once.
+    pub fn put_bundle(&self, id: BundleId, wasm: &[u8]) -> Result<(), HostFault> {
+        self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm])
+    }
+
+    /// Appends a chunk to a vat's transcript.
+    pub fn put_transcript(&self, vat: VatId, first: DeliveryNum, entries: &[u8]) -> Result<(), HostFault> {
+        self.execute(
+            "write a transcript",
+            "INSERT INTO transcript VALUES (?, ?, ?)",
+            params![vat.0.cast_signed(), first.0.cast_signed(), entries],
+        )
+    }
+
+    /// Removes a vat's transcript.
+    pub fn delete_transcript(&self, vat: VatId) -> Result<(), HostFault> {
+        self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()])
+    }
+
+    /// Makes it durable.
+    pub fn commit(self) -> Result<(), HostFault> {
+        self.0.commit().map_err(fault("commit a block"))
+    }
+}
+
+impl Rows for Transaction<'_> {
+    fn put(&mut self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
+        self.execute(table, &format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"), params![key, value])
+    }
+
+    fn delete(&mut self, table: &'static str, key: &[u8]) -> Result<(), HostFault> {
+        self.execute(table, &format!("DELETE FROM \"{table}\" WHERE key = ?"), [key])
+    }
+}

@@ -1,0 +1,78 @@
+//! The two commitments to a state.
+//!
+//! * [`StateHash`]: a chain over the ordered changes of every committed crank. Replicas compare it.
+//! * [`Digest`]: the set of rows, whatever their past; kept incrementally. Equal states have equal digests. It guards
+//!   against accident, not against somebody who searches for sets of rows of equal digest: that is the chain's part.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::hex;
+
+/// The chained hash of all that was committed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StateHash(pub [u8; 32]);
+
+impl StateHash {
+    /// The hash after a step, and the hash of the step alone: `label` says what kind of step, `changes` what it changed.
+    #[must_use]
+    pub(crate) fn extend(&self, label: &str, changes: &[u8]) -> (StateHash, [u8; 32]) {
+        let mut step = blake3::Hasher::new();
+        step.update(&(label.len() as u64).to_le_bytes()).update(label.as_bytes()).update(changes);
+        let step = *step.finalize().as_bytes();
+        let chained = blake3::Hasher::new().update(&self.0).update(&step).finalize();
+        (StateHash(*chained.as_bytes()), step)
+    }
+}
+
+impl fmt::Display for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A multiset hash: the sum, lane by lane, of 64 bytes of BLAKE3 output for each row.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Digest([u64; 8]);
+
+impl Digest {
+    pub(crate) fn add(&mut self, row: &[u8]) {
+        for (lane, part) in self.0.iter_mut().zip(lanes(row)) {
+            *lane = lane.wrapping_add(part);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, row: &[u8]) {
+        for (lane, part) in self.0.iter_mut().zip(lanes(row)) {
+            *lane = lane.wrapping_sub(part);
+        }
+    }
+}
+
+fn lanes(row: &[u8]) -> [u64; 8] {
+    let mut output = [0; 64];
+    blake3::Hasher::new().update(row).finalize_xof().fill(&mut output);
+    let mut lanes = [0; 8];
+    for (lane, bytes) in lanes.iter_mut().zip(output.as_chunks().0) {
+        *lane = u64::from_le_bytes(*bytes);
+    }
+    lanes
+}
+
+/// 32 bytes that stand for the lanes.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hasher = blake3::Hasher::new();
+        for lane in self.0 {
+            hasher.update(&lane.to_le_bytes());
+        }
+        f.write_str(&hex(hasher.finalize().as_bytes()))
+    }
+}

@@ -1,0 +1,13 @@
+//! Tables in memory over one SQLite file: the only user of the database.
+//!
+//! A crank changes rows in memory and can undo them all; a block's rows are written in one durable transaction. Nothing else
+//! of a state is on disk, so it is at a committed block at every instant.
+
+pub(crate) mod codec;
+mod database;
+mod hash;
+mod table;
+
+pub use database::{Database, Meta, Rows, Transaction};
+pub use hash::{Digest, StateHash};
+pub use table::{Index, Journaled, Table, Value};

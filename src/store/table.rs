@@ -1,0 +1,354 @@
+//! A typed table in memory, with an undo journal for the open crank and the set of rows that the open block touched.
+//!
+//! ```text
+//!   insert / remove / update            seal (crank commits)            flush (block commits)
+//!  ────────────────────────▶ journal ──────────────────────▶ touched ───────────────────────▶ database
+//!                               │ rewind (crank aborts)
+//!                               ▼ rows as they were
+//! ```
+//!
+//! Invariants: after `rewind`, rows and index are what they were when the crank began; `seal` reports each row that differs
+//! from then, once, in key order; rows born and gone within one block never reach the database.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, RangeBounds},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    fault::HostFault,
+    store::{
+        codec::{self, Key},
+        database::Rows,
+        hash::Digest,
+    },
+};
+
+/// A second way to find the rows of a table, told of every change of every row.
+pub trait Index<K, V>: Default {
+    /// The row under `key` went from `old` to `new`.
+    fn changed(&mut self, key: &K, old: Option<&V>, new: Option<&V>);
+}
+
+impl<K, V> Index<K, V> for () {
+    fn changed(&mut self, _: &K, _: Option<&V>, _: Option<&V>) {}
+}
+
+/// A row's value.
+pub trait Value: Clone + PartialEq + Serialize + DeserializeOwned {}
+impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Value for T {}
+
+/// A table. See the module.
+#[derive(Debug)]
+pub struct Table<K, V, I = ()> {
+    name: &'static str,
+    rows: BTreeMap<K, V>,
+    index: I,
+    journal: Vec<(K, Option<V>)>,
+    touched: BTreeMap<K, Option<V>>,
+}
+
+impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
+    /// An empty table of this name.
+    pub fn new(name: &'static str) -> Table<K, V, I> {
+        Table { name, rows: BTreeMap::new(), index: I::default(), journal: Vec::new(), touched: BTreeMap::new() }
+    }
+
+    /// The row, if there is one.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+
+    /// Whether there is such a row.
+    pub fn contains(&self, key: &K) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The index.
+    pub fn index(&self) -> &I {
+        &self.index
+    }
+
+    /// All rows in key order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.rows.iter()
+    }
+
+    /// The rows of a range, in key order. An empty range is empty, whichever way its ends lie.
+    pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        let empty = match (range.start_bound(), range.end_bound()) {
+            (Bound::Included(a), Bound::Included(b)) => a > b,
+            (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
+            _ => false,
+        };
+        (!empty).then(|| self.rows.range(range)).into_iter().flatten()
+    }
+
+    /// Writes a row, new or not. Returns the value it replaces.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let old = self.rows.insert(key.clone(), value);
+        self.index.changed(&key, old.as_ref(), self.rows.get(&key));
+        self.journal.push((key, old.clone()));
+        old
+    }
+
+    /// Removes a row.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let old = self.rows.remove(key)?;
+        self.index.changed(key, Some(&old), None);
+        self.journal.push((key.clone(), Some(old.clone())));
+        Some(old)
+    }
+
+    /// Changes a row in place. `None` where there is no such row.
+    pub fn update<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
+        let row = self.rows.get_mut(key)?;
+        let old = row.clone();
+        let result = change(row);
+        self.index.changed(key, Some(&old), Some(row));
+        self.journal.push((key.clone(), Some(old)));
+        Some(result)
+    }
+}
+
+/// What the block does with every table, whatever its types.
+pub trait Journaled {
+    /// Undoes the open crank.
+    fn rewind(&mut self);
+
+    /// Ends the open crank: appends its changes, in key order, to `changes`.
+    fn seal(&mut self, changes: &mut Vec<u8>) -> Result<(), HostFault>;
+
+    /// Ends the open block: hands over the rows that differ from the committed ones, and moves the digest along.
+    fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault>;
+
+    /// Takes one committed row.
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), HostFault>;
+
+    /// The digest of every row, from scratch: what the incremental one must equal.
+    fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault>;
+
+    /// The name, also of the database's table.
+    fn name(&self) -> &'static str;
+}
+
+impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
+    fn rewind(&mut self) {
+        while let Some((key, old)) = self.journal.pop() {
+            let new = match old.clone() {
+                Some(value) => self.rows.insert(key.clone(), value),
+                None => self.rows.remove(&key),
+            };
+            self.index.changed(&key, new.as_ref(), old.as_ref());
+        }
+    }
+
+    fn seal(&mut self, changes: &mut Vec<u8>) -> Result<(), HostFault> {
+        self.journal.sort_by(|a, b| a.0.cmp(&b.0));
+        self.journal.dedup_by(|later, first| later.0 == first.0);
+        for (key, old) in self.journal.drain(..) {
+            let new = self.rows.get(&key);
+            if new == old.as_ref() {
+                continue;
+            }
+            encode_row(self.name, &key, new, changes)?;
+            self.touched.entry(key).or_insert(old);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault> {
+        let mut key_bytes = Vec::new();
+        let mut row_bytes = Vec::new();
+        for (key, old) in std::mem::take(&mut self.touched) {
+            let new = self.rows.get(&key);
+            if new == old.as_ref() {
+                continue;
+            }
+            if old.is_some() {
+                row_bytes.clear();
+                encode_row(self.name, &key, old.as_ref(), &mut row_bytes)?;
+                digest.remove(&row_bytes);
+            }
+            key_bytes.clear();
+            key.write(&mut key_bytes);
+            let Some(new) = new else {
+                rows.delete(self.name, &key_bytes)?;
+                continue;
+            };
+            row_bytes.clear();
+            encode_row(self.name, &key, Some(new), &mut row_bytes)?;
+            digest.add(&row_bytes);
+            row_bytes.clear();
+            codec::encode(new, &mut row_bytes)?;
+            rows.put(self.name, &key_bytes, &row_bytes)?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
+        let mut rest = key;
+        let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
+        let key = parsed
+            .ok_or_else(|| HostFault::new(format!("read table `{}`", self.name), format!("bad key {}", crate::id::hex(key))))?;
+        let value = codec::decode(value)?;
+        self.index.changed(&key, None, Some(&value));
+        self.rows.insert(key, value);
+        Ok(())
+    }
+
+    fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault> {
+        let mut bytes = Vec::new();
+        for (key, value) in &self.rows {
+            bytes.clear();
+            encode_row(self.name, key, Some(value), &mut bytes)?;
+            digest.add(&bytes);
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// A change or a row as it is hashed: the table, the key, and the value or its absence, each with its length.
+fn encode_row<K: Key, V: Value>(name: &str, key: &K, value: Option<&V>, out: &mut Vec<u8>) -> Result<(), HostFault> {
+    sized(out, |out| {
+        out.extend_from_slice(name.as_bytes());
+        Ok(())
+    })?;
+    sized(out, |out| {
+        key.write(out);
+        Ok(())
+    })?;
+    match value {
+        None => out.push(0),
+        Some(value) => {
+            out.push(1);
+            sized(out, |out| codec::encode(value, out))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what `write` writes, behind its length.
+fn sized(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), HostFault>) -> Result<(), HostFault> {
+    let at = out.len();
+    out.extend_from_slice(&[0; 8]);
+    write(out)?;
+    let length = (out.len() - at - 8) as u64;
+    out[at..at + 8].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Default, Debug)]
+    struct ByValue(BTreeMap<u64, usize>);
+    impl Index<u64, u64> for ByValue {
+        fn changed(&mut self, _: &u64, old: Option<&u64>, new: Option<&u64>) {
+            for old in old {
+                let count = self.0.get_mut(old).expect("counted before");
+                *count -= 1;
+                if *count == 0 {
+                    self.0.remove(old);
+                }
+            }
+            for new in new {
+                *self.0.entry(*new).or_default() += 1;
+            }
+        }
+    }
+
+    #[derive(Default)]
+    struct Disk(BTreeMap<Vec<u8>, Vec<u8>>);
+    impl Rows for Disk {
+        fn put(&mut self, _: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
+            self.0.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        }
+        fn delete(&mut self, _: &'static str, key: &[u8]) -> Result<(), HostFault> {
+            assert!(self.0.remove(key).is_some(), "a row that was never there is not deleted");
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64, u64),
+        Remove(u64),
+        Update(u64, u64),
+        Rewind,
+        Seal,
+        Flush,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Step::Insert(k, v)),
+            3 => (0..6_u64).prop_map(Step::Remove),
+            3 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Step::Update(k, v)),
+            1 => Just(Step::Rewind),
+            2 => Just(Step::Seal),
+            1 => Just(Step::Flush),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
+            let mut table: Table<u64, u64, ByValue> = Table::new("test");
+            let (mut now, mut sealed) = (BTreeMap::new(), BTreeMap::new());
+            let (mut disk, mut digest) = (Disk::default(), Digest::default());
+            for step in steps {
+                match step {
+                    Step::Insert(k, v) => prop_assert_eq!(table.insert(k, v), now.insert(k, v)),
+                    Step::Remove(k) => prop_assert_eq!(table.remove(&k), now.remove(&k)),
+                    Step::Update(k, v) => {
+                        table.update(&k, |it| *it = v);
+                        now.entry(k).and_modify(|it| *it = v);
+                    }
+                    Step::Rewind => { table.rewind(); now = sealed.clone(); }
+                    Step::Seal | Step::Flush => {
+                        let mut changes = vec![];
+                        table.seal(&mut changes).expect("seals");
+                        prop_assert_eq!(changes.is_empty(), now == sealed);
+                        sealed = now.clone();
+                        if matches!(step, Step::Flush) {
+                            table.flush(&mut disk, &mut digest).expect("flushes");
+                            let mut fresh: Table<u64, u64, ByValue> = Table::new("test");
+                            for (k, v) in &disk.0 { fresh.load(k, v).expect("loads"); }
+                            prop_assert_eq!(&fresh.rows, &now);
+                            let mut swept = Digest::default();
+                            fresh.sweep(&mut swept).expect("sweeps");
+                            prop_assert_eq!(&swept, &digest);
+                        }
+                    }
+                }
+                prop_assert_eq!(&table.rows, &now);
+                let mut counted = ByValue::default();
+                for (k, v) in &now { counted.changed(k, None, Some(v)); }
+                prop_assert_eq!(&table.index.0, &counted.0);
+            }
+        }
+    }
+}

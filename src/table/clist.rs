@@ -1,0 +1,65 @@
+//! The c-lists: for each vat a bijection between its references and the kernel's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{KRef, VRef, VatId},
+    store::{Index, Table},
+};
+
+/// One entry of one vat's c-list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CListEntry {
+    /// The kernel's name of what the vat knows under the row's key.
+    pub kref: KRef,
+    /// Whether the vat reaches it (imports), or is reached through it (exports). Always true for promises.
+    pub reachable: bool,
+}
+
+/// The c-lists of all vats, by the vat's reference; the index finds an entry by the kernel's.
+pub type CList = Table<(VatId, VRef), CListEntry, ByKRef>;
+
+/// The other direction of the bijections. It also finds everybody who knows an object.
+#[derive(Debug, Default)]
+pub struct ByKRef(BTreeMap<(KRef, VatId), VRef>);
+
+impl Index<(VatId, VRef), CListEntry> for ByKRef {
+    fn changed(&mut self, (vat, vref): &(VatId, VRef), old: Option<&CListEntry>, new: Option<&CListEntry>) {
+        match (old, new) {
+            (Some(old), Some(new)) if old.kref == new.kref => (),
+            _ => {
+                if let Some(old) = old {
+                    self.0.remove(&(old.kref, *vat));
+                }
+                if let Some(new) = new {
+                    self.0.insert((new.kref, *vat), *vref);
+                }
+            }
+        }
+    }
+}
+
+impl CList {
+    /// How this vat calls it, if it knows it.
+    pub fn vref(&self, vat: VatId, kref: KRef) -> Option<VRef> {
+        self.index().0.get(&(kref, vat)).copied()
+    }
+
+    /// Who knows it, and under which name, in order of vats.
+    pub fn holders(&self, kref: KRef) -> impl Iterator<Item = (VatId, VRef)> {
+        self.index().0.range((kref, VatId(0))..=(kref, VatId(u64::MAX))).map(|((_, vat), vref)| (*vat, *vref))
+    }
+
+    /// The entries of one vat.
+    pub fn of(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
+        let first = VRef::imported_object(0);
+        self.range((vat, first)..).take_while(move |((it, _), _)| *it == vat).map(|((_, vref), entry)| (*vref, *entry))
+    }
+
+    /// How many entries the index has: as many as the table, where both are bijections.
+    pub fn index_len(&self) -> usize {
+        self.index().0.len()
+    }
+}

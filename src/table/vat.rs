@@ -1,0 +1,131 @@
+//! Vats.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{BundleId, PromiseId},
+    limits,
+};
+
+/// What becomes of a vat whose delivery faults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFault {
+    /// It dies.
+    #[default]
+    Terminate,
+}
+
+/// How a vat is run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// Fuel of one delivery.
+    pub fuel_per_delivery: u64,
+    /// Bytes of memory at the most.
+    pub memory_max: u64,
+    /// Collect after this many deliveries; `None` never.
+    pub reap_interval: Option<u64>,
+    /// Collect after this many references in GC deliveries; `None` never.
+    pub reap_gc_krefs: Option<u64>,
+    /// What a fault means.
+    pub on_fault: OnFault,
+    /// Its death is a kernel panic.
+    pub critical: bool,
+    /// Messages to promises that it decides go to it at once.
+    pub pipelining: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            fuel_per_delivery: limits::FUEL_PER_DELIVERY,
+            memory_max: limits::MEMORY_MAX,
+            reap_interval: Some(limits::REAP_INTERVAL),
+            reap_gc_krefs: Some(limits::REAP_GC_KREFS),
+            on_fault: OnFault::Terminate,
+            critical: false,
+            pipelining: false,
+        }
+    }
+}
+
+/// ```text
+///   Running ──(fault, exit, host)──▶ Terminated { cleaned: false } ──(cleanup cranks)──▶ Terminated { cleaned: true }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Status {
+    /// It takes deliveries.
+    Running,
+    /// It is dead.
+    Terminated {
+        /// Why, for people.
+        reason: String,
+        /// Whether its last row is gone.
+        cleaned: bool,
+    },
+}
+
+/// A vat: what seldom changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Vat {
+    /// Its name in the scenario.
+    pub name: String,
+    /// What it runs.
+    pub bundle: BundleId,
+    /// How.
+    pub options: Options,
+    /// Upgrades that succeeded.
+    pub incarnation: u32,
+    /// Alive or dead.
+    pub status: Status,
+}
+
+/// A vat: what each delivery changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tally {
+    /// Attempts to deliver: the number of the next one.
+    pub deliveries: u64,
+    /// Syscalls made in deliveries that were kept.
+    pub syscalls: u64,
+    /// Fuel used in deliveries that were kept.
+    pub fuel: u64,
+    /// Bytes of memory after the last delivery.
+    pub memory: u64,
+    /// The next import of an object, `o-N`.
+    pub next_import: u64,
+    /// The next import of a promise, `p-N`.
+    pub next_promise_import: u64,
+    /// Deliveries since the last reap.
+    pub dirt_deliveries: u64,
+    /// References in GC deliveries since the last reap.
+    pub dirt_gc_krefs: u64,
+    /// Whether it stands in the reap queue.
+    pub reap_queued: bool,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            deliveries: 0,
+            syscalls: 0,
+            fuel: 0,
+            memory: 0,
+            next_import: limits::FIRST_IMPORT,
+            next_promise_import: limits::FIRST_PROMISE_IMPORT,
+            dirt_deliveries: 0,
+            dirt_gc_krefs: 0,
+            reap_queued: false,
+        }
+    }
+}
+
+/// A message from outside whose result is awaited.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outside {
+    /// The vat's name.
+    pub to: String,
+    /// The method.
+    pub method: String,
+    /// The promise of the result.
+    pub promise: PromiseId,
+}

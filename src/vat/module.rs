@@ -1,0 +1,85 @@
+//! The load-time pass: decides whether a module may run as a vat, and rewrites it so that it runs deterministically.
+//!
+//! Contract:
+//! * A pure function of the bytes and the [`Rules`]. No engine, no clock, no platform: every replica gives the same verdict and the same bytes.
+//! * No input makes it panic; time and memory are linear in the input, which is bounded by [`limits`].
+//! * An accepted module can be instantiated: its imports exist, its segments fit; only the host's own memory can run out.
+//! * An accepted module's whole state between deliveries is its one memory and its mutable number globals, which it exports.
+//!   Tables never change, segments are never dropped.
+//! * An accepted module cannot overflow the native stack: a counter in the guest traps first, at the same place everywhere
+//!   (see [`limits::STACK_BUDGET`]).
+//! * Every refusal says which rule, where, and what to change.
+
+mod body;
+mod check;
+mod imports;
+mod instrument;
+mod interface;
+pub mod limits;
+mod offsets;
+mod plan;
+mod read;
+mod refusal;
+mod weight;
+
+pub use imports::{IMPORT_MODULE, IMPORTS, Import, Num};
+pub use instrument::{GLOBAL_EXPORT, STACK_EXPORT};
+pub use offsets::OffsetMap;
+pub use refusal::{Refusal, Refusals};
+
+/// Version of this pass. Part of the engine id: raise it whenever the verdict on any module, or any instrumented byte, changes.
+pub const PASS_VERSION: u32 = 1;
+
+/// What a vat may ask for beyond the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether floating-point types and instructions are allowed.
+    pub floats: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { floats: true }
+    }
+}
+
+/// The declared size of the one linear memory, in pages of 64 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryPages {
+    /// Pages at instantiation, at most 65,536.
+    pub min: u32,
+    /// The most the guest asks to be allowed to grow to, if it says.
+    pub max: Option<u32>,
+}
+
+/// A module that passed the checks, instrumented.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The instrumented module: what is compiled and run.
+    pub wasm: Vec<u8>,
+    /// The guest's memory.
+    pub memory: MemoryPages,
+    /// Indices of the guest's mutable globals, ascending; each is exported as [`GLOBAL_EXPORT`] followed by its index.
+    pub mutable_globals: Vec<u32>,
+    /// Whether the guest exports `_initialize`.
+    pub initialize: bool,
+    /// Where each instruction went. To have it later, run [`prepare`] again on the original bytes.
+    pub offsets: OffsetMap,
+}
+
+/// Checks `wasm` against the rules and instruments it.
+///
+/// # Errors
+///
+/// All the refusals that could be collected, at least one. A malformed module ends the collection where it is malformed.
+pub fn prepare(wasm: &[u8], rules: &Rules) -> Result<Prepared, Refusals> {
+    let plan = check::check(wasm, rules)?;
+    let (instrumented, offsets) = instrument::instrument(wasm, &plan);
+    Ok(Prepared {
+        wasm: instrumented,
+        memory: plan.memory,
+        mutable_globals: plan.mutable_globals,
+        initialize: plan.initialize,
+        offsets,
+    })
+}

@@ -1,0 +1,257 @@
+//! The check of one function body, and what instrumenting it needs to know.
+
+use std::ops::Range;
+
+use wasmparser::{FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator, ValidatorResources};
+
+use super::limits;
+use super::refusal::{Refusal, Refusals};
+use super::weight::{Operands, Shape, slot_bytes};
+
+/// What a checked body looks like. Offsets are of the original file.
+#[derive(Debug)]
+pub(super) struct BodyPlan {
+    /// The body with its local declarations, without its size.
+    pub(super) body: Range<usize>,
+    /// The first operator.
+    pub(super) operators: usize,
+    /// Index of the function's type.
+    pub(super) type_index: u32,
+    /// What a call of it takes from the stack budget, if it is counted.
+    pub(super) weight: Option<u32>,
+    /// Each `return`, and the depth of the function's label there.
+    pub(super) returns: Vec<(usize, u32)>,
+}
+
+/// Checks one function.
+///
+/// # Errors
+///
+/// A refusal after which the body cannot be read on. Others go to `refusals`.
+pub(super) fn check_body(
+    function: FuncToValidate<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    allocations: &mut FuncValidatorAllocations,
+    locals_total: &mut u32,
+    refusals: &mut Refusals,
+) -> Result<BodyPlan, Refusal> {
+    let type_index = function.ty;
+    let mut validator = function.into_validator(std::mem::take(allocations));
+    let range = body.range();
+    if range.len() > limits::BODY_BYTES_MAX {
+        refusals.push(Refusal::new(
+            "body-bytes",
+            range.start,
+            format!("the body of function {} is {} bytes", validator.index(), range.len()),
+            format!("at most {} are allowed: split the function, or inline less", limits::BODY_BYTES_MAX),
+        ));
+    }
+    let locals = read_locals(&mut validator, body, locals_total)?;
+    let mut scan = Scan { shape: Shape { locals, ..Shape::default() }, ..Scan::default() };
+    let operators = scan.run(&mut validator, body, refusals)?;
+    let weight = scan.weight(&validator, range.start, refusals);
+    *allocations = validator.into_allocations();
+    Ok(BodyPlan { body: range, operators, type_index, weight, returns: scan.returns })
+}
+
+/// Declares the locals; answers the bytes of parameters and locals in a frame.
+fn read_locals(
+    validator: &mut FuncValidator<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    total: &mut u32,
+) -> Result<u32, Refusal> {
+    let params = (0..validator.len_locals()).filter_map(|index| validator.get_local_type(index));
+    let mut bytes = params.map(slot_bytes).sum::<u32>();
+    let mut declared = 0_u32;
+    let mut reader = body.get_locals_reader()?;
+    for _ in 0..reader.get_count() {
+        let offset = reader.original_position();
+        let (count, ty) = reader.read()?;
+        declared = declared.saturating_add(count);
+        if declared > limits::LOCALS_MAX {
+            return Err(Refusal::new(
+                "locals",
+                offset,
+                format!("function {} declares more than {} locals", validator.index(), limits::LOCALS_MAX),
+                "split the function, or compile it with optimization",
+            ));
+        }
+        validator.define_locals(offset, count, ty)?;
+        bytes += count * slot_bytes(ty);
+    }
+    *total = total.saturating_add(declared);
+    if *total > limits::LOCALS_TOTAL_MAX {
+        return Err(Refusal::new(
+            "locals-total",
+            body.range().start,
+            format!(
+                "up to function {} the module declares more than {} locals",
+                validator.index(),
+                limits::LOCALS_TOTAL_MAX
+            ),
+            "compile with optimization, or split the vat",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Running observations over a body's operators.
+#[derive(Default)]
+struct Scan {
+    shape: Shape,
+    calls: bool,
+    loops: u32,
+    /// Of each open block, whether it is a loop.
+    open: Vec<bool>,
+    loops_open: u32,
+    operands: Operands,
+    returns: Vec<(usize, u32)>,
+}
+
+impl Scan {
+    /// Validates and observes every operator; answers the offset of the first.
+    fn run(
+        &mut self,
+        validator: &mut FuncValidator<ValidatorResources>,
+        body: &FunctionBody<'_>,
+        refusals: &mut Refusals,
+    ) -> Result<usize, Refusal> {
+        let mut reader = body.get_operators_reader()?;
+        let first = reader.original_position();
+        while !reader.eof() {
+            let (operator, offset) = reader.read_with_offset()?;
+            let depth = validator.control_stack_height();
+            validator.op(offset, &operator)?;
+            self.observe(&operator, offset, depth, validator.index(), refusals);
+            // Calls and joins replace several values; a function type has at most this many.
+            let many = is_call(&operator) || opens(&operator) || matches!(operator, Operator::End | Operator::Else);
+            let bytes = self.operands.follow(validator, if many { limits::PARAMS_MAX } else { 1 });
+            self.shape.operands = self.shape.operands.max(bytes);
+            if computes(&operator) {
+                let values = if self.loops_open > 0 { &mut self.shape.looped } else { &mut self.shape.straight };
+                *values += self.operands.top().max(8);
+            }
+            if refusals.enough() {
+                break;
+            }
+        }
+        if !refusals.enough() {
+            reader.finish()?;
+        }
+        Ok(first)
+    }
+
+    fn observe(&mut self, operator: &Operator<'_>, offset: usize, depth: u32, function: u32, refusals: &mut Refusals) {
+        let mut refuse = |rule, what: String, hint: &str| refusals.push(Refusal::new(rule, offset, what, hint));
+        match operator {
+            Operator::Return => self.returns.push((offset, depth.saturating_sub(1))),
+            Operator::Loop { .. } => {
+                self.loops += 1;
+                if self.loops == limits::LOOPS_MAX + 1 {
+                    let what = format!("function {function} has more than {} loops", limits::LOOPS_MAX);
+                    refuse("loops", what, "split the function, or unroll and inline less");
+                }
+            }
+            Operator::BrTable { targets } if targets.len() > limits::BR_TABLE_MAX => {
+                let what = format!("a br_table in function {function} has {} targets", targets.len());
+                refuse("br-table", what, "at most 1,024 are allowed: split the switch");
+            }
+            _ => {}
+        }
+        if opens(operator) && depth == limits::NESTING_MAX + 1 {
+            let what = format!("blocks in function {function} are nested more than {} deep", limits::NESTING_MAX);
+            refuse(
+                "nesting",
+                what,
+                "split the function, or turn a long chain of if/else or a large switch into a table",
+            );
+        }
+        if let Some((name, hint)) = forbidden(operator) {
+            refuse("operators", format!("function {function} uses {name}"), hint);
+        }
+        self.calls |= is_call(operator);
+        self.track(operator);
+    }
+
+    /// Follows the blocks.
+    fn track(&mut self, operator: &Operator<'_>) {
+        if opens(operator) {
+            let is_loop = matches!(operator, Operator::Loop { .. });
+            self.open.push(is_loop);
+            self.loops_open += u32::from(is_loop);
+        } else if matches!(operator, Operator::End) {
+            self.loops_open -= u32::from(self.open.pop().unwrap_or(false));
+        }
+    }
+
+    /// The weight, if the function must be counted.
+    fn weight(
+        &self,
+        validator: &FuncValidator<ValidatorResources>,
+        start: usize,
+        refusals: &mut Refusals,
+    ) -> Option<u32> {
+        let weight = self.shape.weight();
+        if weight > limits::STACK_BUDGET {
+            refusals.push(Refusal::new(
+                "frame",
+                start,
+                format!("one call of function {} may take {weight} of the stack budget", validator.index()),
+                format!("the whole budget is {}: split the function", limits::STACK_BUDGET),
+            ));
+        }
+        (self.calls || weight > limits::LEAF_WEIGHT_MAX).then_some(weight)
+    }
+}
+
+fn is_call(operator: &Operator<'_>) -> bool {
+    matches!(operator, Operator::Call { .. } | Operator::CallIndirect { .. })
+}
+
+fn opens(operator: &Operator<'_>) -> bool {
+    matches!(operator, Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. })
+}
+
+/// Whether an operator computes a value that the compiler may have to keep in the frame: it merges equal computations and moves them
+/// out of loops, so that values live longer than on wasm's operand stack. It recomputes constants instead, and results of calls
+/// it neither merges nor moves. A store counts for its address, which is widened to 64 bits.
+fn computes(operator: &Operator<'_>) -> bool {
+    !opens(operator)
+        && !is_call(operator)
+        && !matches!(
+            operator,
+            Operator::Unreachable
+                | Operator::Nop
+                | Operator::Else
+                | Operator::End
+                | Operator::Br { .. }
+                | Operator::BrIf { .. }
+                | Operator::BrTable { .. }
+                | Operator::Return
+                | Operator::Drop
+                | Operator::LocalGet { .. }
+                | Operator::LocalSet { .. }
+                | Operator::LocalTee { .. }
+                | Operator::GlobalSet { .. }
+                | Operator::I32Const { .. }
+                | Operator::I64Const { .. }
+        )
+}
+
+/// Operators that would change state which snapshots do not hold.
+fn forbidden(operator: &Operator<'_>) -> Option<(&'static str, &'static str)> {
+    const TABLES: &str = "tables cannot change, snapshots do not hold them: put function pointers into an element segment \
+                          (no dynamic linking, no table growth)";
+    const SEGMENTS: &str = "segments cannot be dropped, snapshots do not hold which were: use active segments \
+                            (build without threads and without --shared-memory)";
+    Some(match operator {
+        Operator::TableSet { .. } => ("table.set", TABLES),
+        Operator::TableGrow { .. } => ("table.grow", TABLES),
+        Operator::TableFill { .. } => ("table.fill", TABLES),
+        Operator::TableCopy { .. } => ("table.copy", TABLES),
+        Operator::TableInit { .. } => ("table.init", TABLES),
+        Operator::DataDrop { .. } => ("data.drop", SEGMENTS),
+        Operator::ElemDrop { .. } => ("elem.drop", SEGMENTS),
+        _ => return None,
+    })
+}

@@ -1,0 +1,75 @@
+//! Where the instrumentation moved each instruction.
+//!
+//! All offsets are bytes from the start of the *file*, of the original or of the instrumented module, which is what
+//! wasmtime's `FrameInfo::module_offset` and `wasmparser` report. DWARF counts from the start of the code section's contents
+//! (its function count): subtract or add [`OffsetMap::code_original`] or [`OffsetMap::code_instrumented`].
+
+use std::ops::Range;
+
+/// A stretch of the original and where it went. Equal lengths map byte by byte; otherwise the whole
+/// stretch is one instruction, or injected code standing before one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    original: Range<usize>,
+    instrumented: Range<usize>,
+}
+
+/// Offsets within function bodies, both ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OffsetMap {
+    /// Start of the code section's contents in the original; 0 if there is no code.
+    pub code_original: usize,
+    /// Start of the code section's contents in the instrumented module; 0 if there is no code.
+    pub code_instrumented: usize,
+    /// Ascending and disjoint on both sides.
+    runs: Vec<Run>,
+}
+
+impl OffsetMap {
+    /// The original offset of the instruction at or around an instrumented offset. The injected entry of a function maps to its
+    /// first instruction, the injected exit to its final `end`. `None` outside function bodies.
+    pub fn original(&self, instrumented: usize) -> Option<usize> {
+        let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
+        let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);
+        inside.map(|run| translate(&run.original, &run.instrumented, instrumented)).or_else(|| {
+            let before = self.runs.get(at.checked_sub(1)?)?;
+            (before.instrumented.end == instrumented).then_some(before.original.end)
+        })
+    }
+
+    /// The instrumented offset of an original instruction. The end of a body maps to the end of its image.
+    /// `None` outside function bodies.
+    pub fn instrumented(&self, original: usize) -> Option<usize> {
+        let at = self.runs.partition_point(|run| run.original.end <= original);
+        let inside = self.runs.get(at).filter(|run| run.original.start <= original);
+        inside.map(|run| translate(&run.instrumented, &run.original, original)).or_else(|| {
+            let before = self.runs.get(at.checked_sub(1)?)?;
+            (before.original.end == original).then_some(before.instrumented.end)
+        })
+    }
+
+    pub(super) fn push(&mut self, original: Range<usize>, instrumented: Range<usize>) {
+        if !instrumented.is_empty() {
+            self.runs.push(Run { original, instrumented });
+        }
+    }
+
+    pub(super) fn append(&mut self, other: OffsetMap) {
+        self.runs.extend(other.runs);
+    }
+
+    /// Moves every instrumented offset by `code_instrumented`, and sets where the code sections begin.
+    pub(super) fn place(&mut self, code_original: usize, code_instrumented: usize) {
+        self.code_original = code_original;
+        self.code_instrumented = code_instrumented;
+        for run in &mut self.runs {
+            run.instrumented.start += code_instrumented;
+            run.instrumented.end += code_instrumented;
+        }
+    }
+}
+
+/// Takes `offset` within `from` to the same place within `to`.
+fn translate(to: &Range<usize>, from: &Range<usize>, offset: usize) -> usize {
+    if to.len() == from.len() { to.start + (offset - from.start) } else { to.start }
+}

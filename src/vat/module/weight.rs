@@ -1,0 +1,64 @@
+//! How much of the stack budget a call takes: an upper estimate, in proportion, of the function's native frame.
+
+use wasmparser::{FuncValidator, ValType, WasmModuleResources};
+
+use super::limits::FRAME_WEIGHT;
+
+/// What is known of a function's frame from its wasm; all in bytes of spill slots.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shape {
+    /// Parameters and declared locals.
+    pub(super) locals: u32,
+    /// The operand stack at its highest.
+    pub(super) operands: u32,
+    /// Values computed outside loops.
+    pub(super) straight: u32,
+    /// Values computed within loops.
+    pub(super) looped: u32,
+}
+
+impl Shape {
+    /// The weight of one activation; saturates.
+    ///
+    /// Locals and operands are not enough: the compiler moves computations out of a loop, and keeps a value that is computed twice,
+    /// so any value computed in a loop, and every second one elsewhere, may have to live in the frame. Counting only locals and operands,
+    /// a frame of 16 KiB with a weight of 100 was easy to write.
+    pub(super) fn weight(self) -> u32 {
+        [self.locals, self.operands, self.looped, self.straight / 2].into_iter().fold(FRAME_WEIGHT, u32::saturating_add)
+    }
+}
+
+/// What a value takes in a frame: vectors 16 bytes, and floats too, which share their registers.
+pub(super) fn slot_bytes(ty: ValType) -> u32 {
+    match ty {
+        ValType::V128 | ValType::F32 | ValType::F64 => 16,
+        ValType::I32 | ValType::I64 | ValType::Ref(_) => 8,
+    }
+}
+
+/// The bytes of the operand stack, kept beside the validator's.
+#[derive(Debug, Default)]
+pub(super) struct Operands {
+    slots: Vec<u32>,
+    bytes: u32,
+}
+
+impl Operands {
+    /// Follows the validator after an operator that may have replaced the `fresh` topmost values; answers the bytes now.
+    pub(super) fn follow<T: WasmModuleResources>(&mut self, validator: &FuncValidator<T>, fresh: usize) -> u32 {
+        let height = validator.operand_stack_height() as usize;
+        let keep = height.saturating_sub(fresh).min(self.slots.len());
+        self.bytes -= self.slots.drain(keep..).sum::<u32>();
+        for depth in (0..height - keep).rev() {
+            let bytes = validator.get_operand_type(depth).flatten().map_or(8, slot_bytes);
+            self.slots.push(bytes);
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        self.bytes
+    }
+
+    /// The bytes of the topmost value.
+    pub(super) fn top(&self) -> u32 {
+        self.slots.last().copied().unwrap_or(0)
+    }
+}
