@@ -12,6 +12,7 @@ pub mod store;
 pub mod table;
 pub mod transcript;
 pub mod value;
+pub mod vat;
 
 /// The version of the kernel's behaviour that this binary runs.
 pub const KERNEL_VERSION: u32 = 1;

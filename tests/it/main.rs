@@ -1,4 +1,5 @@
 //! The integration tests: one binary, since each links wasmtime.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing should say so at once")]
 
+mod module;
 mod vectors;

@@ -36,7 +36,7 @@ impl Forger {
         true
     }
 
-    /// Calls the device as an object would be.
+    /// Sends to a device, as if it were an object.
     pub fn send_to_device(&self, device: Device) {
         send(device.vref(), &[], 0);
     }

@@ -1,6 +1,7 @@
 //! The codec, against texts that Endo's encoder writes.
 
 use super::*;
+use crate::{Error, Value};
 
 fn check(body: &str) {
     let value = decode(body.as_bytes(), &[]).unwrap_or_else(|e| panic!("{body}: {e}"));

@@ -41,7 +41,7 @@ pub const CUSTOM_BYTES_MAX: usize = 1 << 20;
 /// Measured 2026-11 with wasmtime 48.0.8 on x86-64, fuel and NaN canonicalization on, Cranelift at `speed` and `none`, on 228 mostly hostile
 /// guests: at most 1.05 bytes of native stack per unit (32 parameters and 16 results; everything else is under 0.99), so that the budget
 /// takes at most 0.55 of [`NATIVE_STACK_MIN`]. The rest is for the last leaf, and for compilers to come.
-pub const STACK_BUDGET: u32 = 512 << 10;
+pub const STACK_BUDGET: u32 = 4 << 20;
 /// The least native stack, in bytes, that makes the counter the first to trap: wasmtime's `max_wasm_stack` must not be smaller.
 /// An engine with `guest_debug` keeps every local and operand in memory as well (measured: at most 2.0 bytes per unit): give it twice this.
 pub const NATIVE_STACK_MIN: usize = 2 * STACK_BUDGET as usize;

@@ -1,0 +1,141 @@
+//! One live vat: an instance and its store.
+
+use wasmtime::{Error, InstancePre, Memory, ResourceLimiter, Store, Trap, TypedFunc};
+
+use crate::{
+    fault::{Fault, HostFault, VatFault},
+    id::VRef,
+    kernel::{Syscalls, Usage, Worker},
+    limits,
+    table::Options,
+    value::{Bytes, Delivery},
+    vat::{
+        abi::{self, Host},
+        module::{self, STACK_EXPORT},
+    },
+};
+
+/// A live vat.
+pub(super) struct Instance {
+    store: Store<Host>,
+    deliver: TypedFunc<u32, ()>,
+    memory: Memory,
+    stack: wasmtime::Global,
+    fuel_per_delivery: u64,
+}
+
+impl ResourceLimiter for Host {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= self.memory_max)
+    }
+
+    /// Tables are fixed when the module is accepted.
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+
+    /// This machine has no memory left: the guest must not see what another replica's does not see.
+    fn memory_grow_failed(&mut self, err: Error) -> wasmtime::Result<()> {
+        Err(Fault::from(HostFault::new("grow a vat's memory", format_args!("{err:#}"))).into())
+    }
+}
+
+/// Guest code runs on a native stack of this size at least, whichever thread the host is called on.
+const STACK_BYTES: usize = module::limits::NATIVE_STACK_MIN + (1 << 20);
+
+fn with_stack<T>(run: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_BYTES, 2 * STACK_BYTES, run)
+}
+
+impl Instance {
+    /// Instantiates, and runs `_initialize` if there is one.
+    pub(super) fn start(pre: &InstancePre<Host>, options: &Options) -> Result<Instance, Fault> {
+        let memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
+        let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
+        let needed = pre.module().get_export("memory").and_then(|it| it.memory().map(|it| it.minimum() << 16));
+        if needed.is_some_and(|it| it > options.memory_max) {
+            let why = format!("it needs {} bytes of memory, its limit is {memory_max}", needed.unwrap_or_default());
+            return Err(VatFault::Start(why).into());
+        }
+        let mut store = Store::new(pre.module().engine(), host);
+        store.limiter(|host| host);
+        with_stack(|| {
+            store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
+            let instance = pre.instantiate(&mut store).map_err(|err| start_fault(blame(err, false)))?;
+            let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
+            let stack = instance.get_global(&mut store, STACK_EXPORT).ok_or_else(|| missing(STACK_EXPORT))?;
+            let deliver = instance.get_typed_func(&mut store, "vat_deliver").map_err(broken)?;
+            store.data_mut().memory = Some(memory);
+            if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
+                store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
+                let result = initialize.call(&mut store, ());
+                let exhausted = is_exhausted(stack, &mut store);
+                result.map_err(|err| start_fault(blame(err, exhausted)))?;
+            }
+            Ok(Instance { store, deliver, memory, stack, fuel_per_delivery: options.fuel_per_delivery })
+        })
+    }
+
+    fn run(&mut self, len: u32) -> Result<Usage, Fault> {
+        self.store.set_fuel(self.fuel_per_delivery).map_err(broken)?;
+        let result = self.deliver.call(&mut self.store, len);
+        if let Err(err) = result {
+            let exhausted = is_exhausted(self.stack, &mut self.store);
+            return Err(blame(err, exhausted));
+        }
+        let left = self.store.get_fuel().map_err(broken)?;
+        let memory = self.memory.data_size(&self.store) as u64;
+        Ok(Usage { fuel: self.fuel_per_delivery - left, memory })
+    }
+}
+
+impl Worker for Instance {
+    fn deliver(&mut self, delivery: &Delivery<VRef>, syscalls: Syscalls) -> (Syscalls, Result<Usage, Fault>) {
+        let host = self.store.data_mut();
+        abi::encode(delivery, &mut host.input);
+        host.answer = Bytes::default();
+        host.syscalls = Some(syscalls);
+        let result = match u32::try_from(host.input.len()) {
+            Ok(len) => with_stack(|| self.run(len)),
+            Err(err) => Err(HostFault::new("encode a delivery", err).into()),
+        };
+        let syscalls = self.store.data_mut().syscalls.take();
+        (syscalls.expect("put there above; no host function takes it"), result)
+    }
+}
+
+fn is_exhausted(stack: wasmtime::Global, store: &mut Store<Host>) -> bool {
+    stack.get(store).i32().is_some_and(|it| it < 0)
+}
+
+fn missing(export: &str) -> Fault {
+    HostFault::new("instantiate a vat", format_args!("an accepted module does not export `{export}`")).into()
+}
+
+/// An error that no guest can cause.
+fn broken(err: Error) -> Fault {
+    HostFault::new("run a vat", format_args!("{err:#}")).into()
+}
+
+/// Whose fault it is that guest code did not return.
+fn blame(err: Error, stack_exhausted: bool) -> Fault {
+    let err = match err.downcast::<Fault>() {
+        Ok(fault) => return fault,
+        Err(err) => err,
+    };
+    match err.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => VatFault::OutOfFuel.into(),
+        Some(Trap::UnreachableCodeReached) if stack_exhausted => VatFault::StackExhausted.into(),
+        // The call-depth counter should have trapped first; how deep this one lies depends on the machine.
+        None | Some(Trap::StackOverflow) => broken(err),
+        Some(trap) => VatFault::Trap(trap.to_string()).into(),
+    }
+}
+
+/// A vat's fault before its first delivery.
+fn start_fault(fault: Fault) -> Fault {
+    match fault {
+        Fault::Vat(fault) => VatFault::Start(fault.to_string()).into(),
+        other => other,
+    }
+}

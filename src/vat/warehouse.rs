@@ -1,0 +1,92 @@
+//! The live vats of a state, and the compiled modules that they share.
+
+use std::{collections::BTreeMap, path::Path};
+
+use wasmtime::{Engine, InstancePre, Linker};
+
+use crate::{
+    fault::{Fault, HostFault, VatFault},
+    id::{BundleId, VatId},
+    kernel::{Worker, Workers},
+    table::Vat,
+    vat::{
+        abi::{self, Host},
+        cache::CodeCache,
+        instance::Instance,
+        module::{self, Rules},
+    },
+};
+
+/// The workers of wasm vats.
+pub struct Warehouse {
+    engine: Engine,
+    linker: Linker<Host>,
+    cache: CodeCache,
+    modules: BTreeMap<BundleId, InstancePre<Host>>,
+    live: BTreeMap<VatId, Instance>,
+}
+
+impl std::fmt::Debug for Warehouse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Warehouse").field("live", &self.live.len()).finish_non_exhaustive()
+    }
+}
+
+impl Warehouse {
+    /// An empty one; compiled code is kept in this folder, if any.
+    pub fn new(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
+        let engine = super::engine()?;
+        let mut linker = Linker::new(&engine);
+        abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
+        let cache = CodeCache::new(cache);
+        Ok(Warehouse { engine, linker, cache, modules: BTreeMap::new(), live: BTreeMap::new() })
+    }
+
+    /// How many vats are live.
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Ends every instance. The vats are brought up again when they are delivered to.
+    pub fn evict_all(&mut self) {
+        self.live.clear();
+    }
+
+    fn module(
+        &mut self,
+        id: BundleId,
+        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<&InstancePre<Host>, Fault> {
+        if !self.modules.contains_key(&id) {
+            let module = self.cache.module(&self.engine, id, || {
+                let prepared = module::prepare(&bundle()?, &Rules::default());
+                Ok(prepared.map_err(|refusals| VatFault::Start(refusals.to_string()))?.wasm)
+            })?;
+            let pre = self.linker.instantiate_pre(&module);
+            let pre = pre.map_err(|err| HostFault::new(format_args!("link {id}"), format_args!("{err:#}")))?;
+            self.modules.insert(id, pre);
+        }
+        self.modules.get(&id).ok_or_else(|| HostFault::new("link a module", "it is gone").into())
+    }
+}
+
+impl Workers for Warehouse {
+    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
+        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
+    }
+
+    fn start(
+        &mut self,
+        vat: VatId,
+        row: &Vat,
+        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
+        let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options)?;
+        self.live.insert(vat, instance);
+        Ok(())
+    }
+
+    fn stop(&mut self, vat: VatId) {
+        self.live.remove(&vat);
+    }
+}
