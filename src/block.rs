@@ -32,7 +32,6 @@ struct Inner {
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
     slog: Slog,
-    cranks: u64,
     changes: Vec<u8>,
     audited: bool,
 }
@@ -67,7 +66,6 @@ impl Block {
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
             slog,
-            cranks: 0,
             changes: Vec::new(),
             audited: cfg!(debug_assertions),
         })))
@@ -124,7 +122,12 @@ impl Block {
 
     /// How many cranks the open block has so far.
     pub fn cranks(&self) -> u64 {
-        self.0.cranks
+        self.0.meta.cranks
+    }
+
+    /// How much fuel its deliveries used.
+    pub fn fuel(&self) -> u64 {
+        self.0.meta.fuel
     }
 
     /// Holds a bundle, to be stored with this block.
@@ -153,6 +156,10 @@ impl Block {
         }))
     }
 
+    pub(crate) fn add_fuel(&mut self, fuel: u64) {
+        self.0.meta.fuel += fuel;
+    }
+
     pub(crate) fn append_transcript(&mut self, vat: VatId, number: DeliveryNum, entry: &[u8]) {
         self.0.chunks.entry(vat).or_insert_with(|| Chunk::new(number)).bytes.extend_from_slice(entry);
     }
@@ -171,7 +178,7 @@ impl Block {
     /// Ends a step (a crank, or an input from outside): its changes become part of the block and extend the chain.
     /// `entry` is what it appended to a transcript.
     pub(crate) fn seal(&mut self, label: &str, entry: &[u8], crank: Option<CrankNum>) -> Result<(), HostFault> {
-        let Inner { tables, changes, meta, slog, cranks, .. } = &mut *self.0;
+        let Inner { tables, changes, meta, slog, .. } = &mut *self.0;
         changes.clear();
         for table in tables.each() {
             table.seal(changes)?;
@@ -180,15 +187,19 @@ impl Block {
         let (state_hash, step_hash) = meta.state_hash.extend(label, changes);
         meta.state_hash = state_hash;
         if let Some(crank_num) = crank {
-            *cranks += 1;
+            meta.cranks += 1;
             slog.record(Detail::Cranks, || Event::CrankFinish { crank_num, crankhash: hex(&step_hash), activityhash: state_hash });
         }
         Ok(())
     }
 
-    /// Makes the block durable, in one transaction, and begins the next.
-    pub fn commit(mut self) -> Result<Block, HostFault> {
+    /// Makes the block durable, in one transaction. `open`: more cranks are to follow in it, in this process or another.
+    pub fn commit(mut self, open: bool) -> Result<Block, HostFault> {
         let inner = &mut *self.0;
+        inner.meta.open = open;
+        if !open {
+            (inner.meta.cranks, inner.meta.fuel) = (0, 0);
+        }
         let mut transaction = inner.database.transaction()?;
         for table in inner.tables.each() {
             table.flush(&mut transaction, &mut inner.meta.digest)?;
@@ -204,7 +215,6 @@ impl Block {
         }
         transaction.put_meta(&inner.meta)?;
         transaction.commit()?;
-        inner.cranks = 0;
         Ok(self)
     }
 }

@@ -2,11 +2,16 @@
 
 pub mod block;
 pub mod body;
+pub mod cli;
 pub mod conformance;
+pub mod controller;
+pub mod epitaph;
 pub mod fault;
 pub mod id;
 pub mod kernel;
 pub mod limits;
+pub mod report;
+pub mod scenario;
 pub mod slog;
 pub mod store;
 pub mod table;

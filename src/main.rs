@@ -1,1 +1,7 @@
-fn main(){}
+//! The `vathost` command. See `vathost --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vathost::cli::main()
+}

@@ -95,9 +95,6 @@ facets!(VatAdmin AdminFacet);
 
 impl FromValue for Created {
     fn from_value(value: Value) -> Result<Self, Error> {
-        Ok(Created {
-            root: value.get("root")?,
-            admin: value.get("admin")?,
-        })
+        Ok(Created { root: value.get("root")?, admin: value.get("admin")? })
     }
 }

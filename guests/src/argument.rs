@@ -15,10 +15,7 @@ pub struct Args {
 
 impl Args {
     pub(crate) fn new(values: Vec<Value>) -> Self {
-        Args {
-            rest: values.into_iter(),
-            taken: 0,
-        }
+        Args { rest: values.into_iter(), taken: 0 }
     }
 
     /// The next argument, converted. A missing one is `Undefined`; those left over are ignored.
@@ -99,11 +96,7 @@ impl Bootstrap {
 
     /// The roots of all vats, by name, in the order of the scenario.
     pub fn vats(&self) -> impl Iterator<Item = (&str, &Remote)> {
-        let members = if let Value::Record(members) = &self.vats {
-            &members[..]
-        } else {
-            &[]
-        };
+        let members = if let Value::Record(members) = &self.vats { &members[..] } else { &[] };
         members.iter().filter_map(|(name, value)| match value {
             Value::Remote(root) => Some((name.as_str(), root)),
             _ => None,
@@ -121,10 +114,6 @@ impl Bootstrap {
 
 impl FromValue for Bootstrap {
     fn from_value(value: Value) -> Result<Self, Error> {
-        Ok(Bootstrap {
-            vats: value.get("vats")?,
-            devices: value.get("devices")?,
-            vat_admin: value.get("vatAdmin")?,
-        })
+        Ok(Bootstrap { vats: value.get("vats")?, devices: value.get("devices")?, vat_admin: value.get("vatAdmin")? })
     }
 }

@@ -163,10 +163,7 @@ impl FromValue for () {
 }
 
 impl FromValue for f64 {
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "a JSON number is a float to begin with"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "a JSON number is a float to begin with")]
     fn from_value(value: Value) -> Result<Self, Error> {
         match value {
             Value::Int(number) => Ok(number as f64),
@@ -205,8 +202,7 @@ impl<T: Exo> FromValue for Rc<T> {
         match value {
             Value::Exo(exo) => {
                 let any: Rc<dyn core::any::Any> = exo;
-                any.downcast()
-                    .map_err(|_| Error::new("expected another kind of object"))
+                any.downcast().map_err(|_| Error::new("expected another kind of object"))
             }
             other => Err(Error::expected("an object of this vat", &other)),
         }

@@ -8,9 +8,7 @@ use crate::exo::When;
 use crate::promise::{Outcome, Resolver};
 use crate::state::{self, Row, vat};
 use crate::vref::{self, VRef};
-use crate::{
-    Args, Device, Error, Exo, Promise, Rc, Remote, Reply, Value, executor, smallcaps, sys,
-};
+use crate::{Args, Device, Error, Exo, Promise, Rc, Remote, Reply, Value, executor, smallcaps, sys};
 
 const MESSAGE: u32 = 1;
 const NOTIFY: u32 = 2;
@@ -91,11 +89,7 @@ fn dispatch(target: VRef, method: &str, args: Vec<Value>) -> Result<Reply, Error
     }
     match vat().row(target) {
         // The kernel delivers to promises that this vat decides, where it was created with `pipelining`.
-        Some(Row::Promise(_)) => Ok(Reply::later(pipelined(
-            Promise::of(target),
-            method.into(),
-            args,
-        ))),
+        Some(Row::Promise(_)) => Ok(Reply::later(pipelined(Promise::of(target), method.into(), args))),
         _ => Err(Error::new("there is no such object in this vat")),
     }
 }
@@ -187,11 +181,7 @@ fn forget_export(vref: VRef) {
 
 /// The exporter of the object is gone, or says that the object is; this vat held it no more.
 fn retire_import(vref: VRef) {
-    vat()
-        .litter
-        .borrow_mut()
-        .imports
-        .retain(|&dropped| dropped != vref);
+    vat().litter.borrow_mut().imports.retain(|&dropped| dropped != vref);
     vat().remove_row(vref);
 }
 
@@ -262,16 +252,18 @@ impl<'a> Reader<'a> {
         head
     }
 
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        let (head, tail) = self.0.split_first_chunk().expect("a whole delivery");
+        self.0 = tail;
+        *head
+    }
+
     fn u32(&mut self) -> u32 {
-        self.take(4)
-            .iter()
-            .rev()
-            .fold(0, |n, &byte| n << 8 | u32::from(byte))
+        u32::from_le_bytes(self.array())
     }
 
     fn u64(&mut self) -> u64 {
-        let low = u64::from(self.u32());
-        u64::from(self.u32()) << 32 | low
+        u64::from_le_bytes(self.array())
     }
 
     fn capdata(&mut self) -> RawData<'a> {
@@ -299,9 +291,5 @@ impl RawData<'_> {
 /// Reads capdata which is held elsewhere.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn decode(data: &sys::CapData) -> Result<Value, Error> {
-    RawData {
-        body: data.body.as_bytes(),
-        slots: data.slots.clone(),
-    }
-    .decode()
+    RawData { body: data.body.as_bytes(), slots: data.slots.clone() }.decode()
 }

@@ -43,10 +43,7 @@ pub struct Durable<T> {
 impl<T: Store> Durable<T> {
     /// The cell of that name. Names that begin with `vat.` are the SDK's.
     pub const fn at(name: &'static str) -> Self {
-        Durable {
-            name,
-            holds: PhantomData,
-        }
+        Durable { name, holds: PhantomData }
     }
 
     /// What was stored last, if it is a `T`.
@@ -138,10 +135,7 @@ pub struct DurableMap<K: ?Sized, T> {
 impl<K: Key + ?Sized, T: Store> DurableMap<K, T> {
     /// The map of that name. Names that begin with `vat.` are the SDK's.
     pub const fn at(name: &'static str) -> Self {
-        DurableMap {
-            name,
-            holds: PhantomData,
-        }
+        DurableMap { name, holds: PhantomData }
     }
 
     /// The value of a key, if it is a `T`.
@@ -163,18 +157,9 @@ impl<K: Key + ?Sized, T: Store> DurableMap<K, T> {
     pub fn iter(&self) -> impl Iterator<Item = (K::Owned, T)> + use<K, T> {
         let prefix = self.prefix();
         let skip = prefix.len();
-        let scan = Scan {
-            after: prefix.clone(),
-            prefix,
-            page: Vec::new(),
-            read: 0,
-            done: false,
-        };
+        let scan = Scan { after: prefix.clone(), prefix, page: Vec::new(), read: 0, done: false };
         scan.filter_map(move |(key, value)| {
-            Some((
-                K::from_bytes(&key[skip..])?,
-                T::from_value(parse(&value).ok()?).ok()?,
-            ))
+            Some((K::from_bytes(&key[skip..])?, T::from_value(parse(&value).ok()?).ok()?))
         })
     }
 
@@ -210,11 +195,7 @@ impl Iterator for Scan {
             self.page = sys::vatstore_scan(&self.prefix, &self.after, PAGE_BYTES);
             self.read = 0;
         }
-        let entry = if self.page.is_empty() {
-            self.single()
-        } else {
-            self.entry()
-        };
+        let entry = if self.page.is_empty() { self.single() } else { self.entry() };
         match &entry {
             Some((key, _)) => self.after.clone_from(key),
             None => self.done = true,
@@ -231,12 +212,7 @@ impl Scan {
 
     fn length(&mut self) -> Option<usize> {
         let bytes = self.bytes(4)?;
-        Some(
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |n, &byte| n << 8 | usize::from(byte)),
-        )
+        Some(bytes.iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte)))
     }
 
     fn bytes(&mut self, len: usize) -> Option<Vec<u8>> {
@@ -290,19 +266,12 @@ fn old_slots(key: &[u8]) -> Vec<VRef> {
 }
 
 fn slots(stored: &[u8]) -> Vec<VRef> {
-    stored
-        .split(|&b| b == b'\n')
-        .skip(1)
-        .filter_map(parse_u64)
-        .collect()
+    stored.split(|&b| b == b'\n').skip(1).filter_map(parse_u64).collect()
 }
 
 fn parse(stored: &[u8]) -> Result<Value, Error> {
     let body = stored.split(|&b| b == b'\n').next().unwrap_or(stored);
-    let handles: Vec<Value> = slots(stored)
-        .into_iter()
-        .map(|vref| Value::Remote(Remote::of(vref)))
-        .collect();
+    let handles: Vec<Value> = slots(stored).into_iter().map(|vref| Value::Remote(Remote::of(vref))).collect();
     smallcaps::decode(body, &handles)
 }
 
@@ -315,9 +284,7 @@ pub(crate) fn count_stored() {
 }
 
 fn number(key: &[u8]) -> u64 {
-    sys::vatstore_get(key)
-        .and_then(|text| parse_u64(&text))
-        .unwrap_or(0)
+    sys::vatstore_get(key).and_then(|text| parse_u64(&text)).unwrap_or(0)
 }
 
 fn set_number(key: &[u8], number: u64) {
@@ -341,9 +308,7 @@ fn count(vref: VRef, change: i64) -> u64 {
     } else {
         set_number(key.as_bytes(), left);
     }
-    vat()
-        .stored
-        .set(vat().stored.get().saturating_add_signed(change));
+    vat().stored.set(vat().stored.get().saturating_add_signed(change));
     set_number(STORED, vat().stored.get());
     left
 }

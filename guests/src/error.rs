@@ -20,18 +20,13 @@ pub struct Error {
 impl Error {
     /// An error with this message.
     pub fn new(message: impl Into<String>) -> Self {
-        let reason = Value::Error {
-            name: "Error".into(),
-            message: message.into(),
-        };
+        let reason = Value::Error { name: "Error".into(), message: message.into() };
         Error { reason }
     }
 
     /// A rejection whose reason is any value.
     pub fn with_reason(reason: impl Into<Value>) -> Self {
-        Error {
-            reason: reason.into(),
-        }
+        Error { reason: reason.into() }
     }
 
     /// The message, where the reason is an error or a text.

@@ -41,10 +41,7 @@ fn start(future: Pin<Box<dyn Future<Output = ()>>>) {
         tasks.len() - 1
     });
     // The place is taken from now on, as the task below is there until it ends.
-    tasks[id] = Some(Task {
-        future,
-        waker: Waker::from(Arc::new(WakeTask(id))),
-    });
+    tasks[id] = Some(Task { future, waker: Waker::from(Arc::new(WakeTask(id))) });
     vat().ready.borrow_mut().push_back(id);
 }
 

@@ -80,11 +80,7 @@ impl<T: Exo> DurableKind<T> {
     /// The kind of that number, which must be the same in every incarnation, and below 2^19. `revive` makes the object in memory
     /// from the number of an instance.
     pub const fn new(id: u32, revive: fn(u64) -> T) -> Self {
-        DurableKind {
-            id,
-            revive,
-            retire: |_| {},
-        }
+        DurableKind { id, revive, retire: |_| {} }
     }
 
     /// What to do when nobody knows an instance any more: usually, to remove its state.
@@ -101,9 +97,7 @@ impl<T: Exo> DurableKind<T> {
     /// A new object of the kind.
     pub fn make(&self) -> Rc<T> {
         let key = self.counter();
-        let last = sys::vatstore_get(key.as_bytes())
-            .and_then(|text| parse_u64(&text))
-            .unwrap_or(0);
+        let last = sys::vatstore_get(key.as_bytes()).and_then(|text| parse_u64(&text)).unwrap_or(0);
         let mut text = String::new();
         push_u64(&mut text, last + 1);
         sys::vatstore_set(key.as_bytes(), text.as_bytes());
@@ -142,11 +136,6 @@ pub(crate) fn retire(vref: VRef) {
 
 fn of(vref: VRef) -> Option<(&'static dyn Kind, u64)> {
     let (id, instance) = vref::durable_parts(vref)?;
-    let kind = vat()
-        .kinds
-        .borrow()
-        .iter()
-        .copied()
-        .find(|kind| kind.id() == id)?;
+    let kind = vat().kinds.borrow().iter().copied().find(|kind| kind.id() == id)?;
     Some((kind, instance))
 }

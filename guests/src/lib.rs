@@ -65,6 +65,8 @@ mod durable;
 mod error;
 mod executor;
 mod exo;
+#[cfg(any(test, all(target_arch = "wasm32", not(feature = "std"))))]
+mod heap;
 mod kind;
 mod number;
 mod promise;

@@ -23,11 +23,7 @@ impl From<f64> for Decimal {
         Decimal(if number.is_nan() {
             "NaN".into()
         } else if number.is_infinite() {
-            if number > 0.0 {
-                "Infinity".into()
-            } else {
-                "-Infinity".into()
-            }
+            if number > 0.0 { "Infinity".into() } else { "-Infinity".into() }
         } else {
             alloc::format!("{number}")
         })
@@ -67,9 +63,7 @@ fn push_u128(out: &mut String, number: u128) {
     }
     let (mut quotient, mut rest) = (0u128, 0u64);
     for limb in number.to_be_bytes().chunks_exact(4) {
-        let part = limb
-            .iter()
-            .fold(rest, |part, &byte| part << 8 | u64::from(byte));
+        let part = limb.iter().fold(rest, |part, &byte| part << 8 | u64::from(byte));
         quotient = quotient << 32 | u128::from(part / CHUNK);
         rest = part % CHUNK;
     }
@@ -85,9 +79,7 @@ pub(crate) fn parse_u64(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
     }
-    digits.iter().try_fold(0, |n, d| {
-        d.is_ascii_digit().then(|| n * 10 + u64::from(d - b'0'))
-    })
+    digits.iter().try_fold(0, |n, d| d.is_ascii_digit().then(|| n * 10 + u64::from(d - b'0')))
 }
 
 /// Reads an integer of up to 38 digits, with a sign in front or none.
@@ -119,25 +111,13 @@ mod tests {
             push_i128(&mut text, number, false);
             assert_eq!(text, number.to_string());
             let readable = number.unsigned_abs() < 10u128.pow(38);
-            assert_eq!(
-                parse_i128(text.as_bytes()),
-                readable.then_some(number),
-                "{number}"
-            );
+            assert_eq!(parse_i128(text.as_bytes()), readable.then_some(number), "{number}");
         }
     }
 
     #[test]
     fn what_is_no_integer_is_refused() {
-        for text in [
-            "",
-            "-",
-            "+",
-            "1x",
-            "--1",
-            "1.5",
-            "100000000000000000000000000000000000000",
-        ] {
+        for text in ["", "-", "+", "1x", "--1", "1.5", "100000000000000000000000000000000000000"] {
             assert_eq!(parse_i128(text.as_bytes()), None, "{text}");
         }
     }

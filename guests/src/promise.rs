@@ -48,11 +48,7 @@ enum State {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let State::Awaited {
-            vpid,
-            subscribed: false,
-        } = *self.state.get_mut()
-        {
+        if let State::Awaited { vpid, subscribed: false } = *self.state.get_mut() {
             vat().litter.borrow_mut().promises.push(vpid);
         }
     }
@@ -106,10 +102,7 @@ impl Promise {
     }
 
     fn new(state: State) -> Promise {
-        Promise(Rc::new(Shared {
-            state: RefCell::new(state),
-            wakers: RefCell::default(),
-        }))
+        Promise(Rc::new(Shared { state: RefCell::new(state), wakers: RefCell::default() }))
     }
 
     /// The handle of a promise that the kernel names; the same one for as long as it is held.
@@ -119,13 +112,7 @@ impl Promise {
         {
             return Promise(shared);
         }
-        Promise::register(
-            vpid,
-            State::Awaited {
-                vpid,
-                subscribed: false,
-            },
-        )
+        Promise::register(vpid, State::Awaited { vpid, subscribed: false })
     }
 
     fn register(vpid: VRef, state: State) -> Promise {
@@ -185,10 +172,7 @@ impl Future for Promise {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self.0.state.borrow_mut() {
             State::Settled(outcome) => return Poll::Ready(outcome.clone()),
-            State::Awaited {
-                vpid,
-                subscribed: subscribed @ false,
-            } => {
+            State::Awaited { vpid, subscribed: subscribed @ false } => {
                 *subscribed = true;
                 sys::subscribe(*vpid);
             }
@@ -214,9 +198,7 @@ impl Eq for Promise {}
 impl fmt::Debug for Promise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0.state.borrow() {
-            State::Awaited { vpid, .. } | State::Ours { vpid: Some(vpid) } => {
-                f.write_str(&vref::text(*vpid))
-            }
+            State::Awaited { vpid, .. } | State::Ours { vpid: Some(vpid) } => f.write_str(&vref::text(*vpid)),
             State::Ours { vpid: None } => f.write_str("an unsettled promise"),
             State::Settled(_) => f.write_str("a settled promise"),
         }
@@ -230,10 +212,7 @@ pub struct Resolver(Option<Promise>);
 impl Resolver {
     /// The resolver of the promise which answers a message.
     pub(crate) fn answering(vpid: VRef) -> Resolver {
-        Resolver(Some(Promise::register(
-            vpid,
-            State::Ours { vpid: Some(vpid) },
-        )))
+        Resolver(Some(Promise::register(vpid, State::Ours { vpid: Some(vpid) })))
     }
 
     /// Fulfils the promise; where the value is a promise, as that one settles.
@@ -261,10 +240,7 @@ impl Resolver {
 impl Drop for Resolver {
     fn drop(&mut self) {
         if let Some(promise) = self.0.take() {
-            decide(
-                &promise,
-                Err("the vat dropped the resolver of this promise".into()),
-            );
+            decide(&promise, Err("the vat dropped the resolver of this promise".into()));
         }
     }
 }
@@ -319,13 +295,7 @@ pub(crate) fn answer(vpid: VRef, outcome: &Outcome) {
 pub(crate) fn send(target: VRef, method: &str, args: Vec<Value>) -> Promise {
     let result = vref::own_promise(vat().new_promise());
     transmit(target, method, args, result);
-    Promise::register(
-        result,
-        State::Awaited {
-            vpid: result,
-            subscribed: false,
-        },
-    )
+    Promise::register(result, State::Awaited { vpid: result, subscribed: false })
 }
 
 /// Sends a message that wants no answer.

@@ -4,10 +4,19 @@
 #[cfg(not(feature = "std"))]
 mod without_std {
     use alloc::string::String;
+    use core::arch::wasm32::memory_grow;
     use core::fmt::Write;
 
+    use crate::heap::Heap;
+
     #[global_allocator]
-    static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+    static HEAP: Heap = Heap::new(grow);
+
+    /// Pages are of 64 KiB, and follow each other.
+    fn grow(pages: usize) -> Option<usize> {
+        let first = memory_grow::<0>(pages);
+        (first != usize::MAX).then(|| first * 64 * 1024)
+    }
 
     /// Says on the console what went wrong, then traps: the kernel ends the delivery and blames this vat.
     #[panic_handler]

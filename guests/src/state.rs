@@ -63,10 +63,7 @@ impl Vat {
     const fn new() -> Self {
         Vat {
             table: RefCell::new(BTreeMap::new()),
-            litter: RefCell::new(Litter {
-                imports: Vec::new(),
-                promises: Vec::new(),
-            }),
+            litter: RefCell::new(Litter { imports: Vec::new(), promises: Vec::new() }),
             unreachable: RefCell::new(Vec::new()),
             tasks: RefCell::new(Vec::new()),
             ready: RefCell::new(VecDeque::new()),
@@ -108,9 +105,7 @@ const IDS_PER_INCARNATION: u64 = 1 << 32;
 pub(crate) fn start() {
     const KEY: &[u8] = b"vat.incarnation";
     let stored = crate::sys::vatstore_get(KEY);
-    let incarnation = stored
-        .and_then(|text| crate::number::parse_u64(&text))
-        .unwrap_or(0);
+    let incarnation = stored.and_then(|text| crate::number::parse_u64(&text)).unwrap_or(0);
     let mut next = String::new();
     crate::number::push_u64(&mut next, incarnation + 1);
     crate::sys::vatstore_set(KEY, next.as_bytes());

@@ -1,7 +1,8 @@
 //! The ABI itself: the imports of module `vat1`, and one safe function for each.
 //!
 //! Everything above this module is written with the safe functions. [`raw`] is for guests that must be able to lie to the
-//! kernel, such as the `forger`. All the `unsafe` code of the SDK stands here.
+//! kernel, such as the `forger`. The `unsafe` code of
+//! the SDK stands here, in the allocator, and in the mock kernel's `raw`.
 
 use alloc::string::String;
 use alloc::vec;
@@ -43,10 +44,7 @@ const _: () = assert!(size_of::<Resolution>() == 32);
 
 /// The imports as they are. Pointers are offsets into the vat's memory, lengths are in bytes, counts in items.
 #[cfg(target_arch = "wasm32")]
-#[allow(
-    missing_docs,
-    reason = "vat1.h documents each import, and a safe function stands below for each"
-)]
+#[allow(missing_docs, reason = "vat1.h documents each import, and a safe function stands below for each")]
 pub mod raw {
     use super::{Resolution, VRef};
 
@@ -54,30 +52,11 @@ pub mod raw {
     unsafe extern "C" {
         pub fn input_read(dst: *mut u8, off: usize, len: usize);
         pub fn result_read(dst: *mut u8, off: usize, len: usize);
-        pub fn send(
-            target: VRef,
-            body: *const u8,
-            body_len: usize,
-            slots: *const VRef,
-            nslots: usize,
-            result: VRef,
-        );
-        pub fn call_now(
-            device: VRef,
-            body: *const u8,
-            body_len: usize,
-            slots: *const VRef,
-            nslots: usize,
-        ) -> i32;
+        pub fn send(target: VRef, body: *const u8, body_len: usize, slots: *const VRef, nslots: usize, result: VRef);
+        pub fn call_now(device: VRef, body: *const u8, body_len: usize, slots: *const VRef, nslots: usize) -> i32;
         pub fn subscribe(promise: VRef);
         pub fn resolve(records: *const Resolution, n: usize);
-        pub fn exit(
-            failure: u32,
-            body: *const u8,
-            body_len: usize,
-            slots: *const VRef,
-            nslots: usize,
-        );
+        pub fn exit(failure: u32, body: *const u8, body_len: usize, slots: *const VRef, nslots: usize);
         pub fn vatstore_get(key: *const u8, len: usize) -> i32;
         pub fn vatstore_next_key(key: *const u8, len: usize) -> i32;
         pub fn vatstore_set(key: *const u8, key_len: usize, value: *const u8, value_len: usize);
@@ -124,14 +103,7 @@ pub fn send(target: VRef, data: &CapData, result: VRef) {
     let (body, slots) = (&data.body, &data.slots);
     // SAFETY: the pointers and lengths are those of live slices.
     unsafe {
-        raw::send(
-            target,
-            body.as_ptr(),
-            body.len(),
-            slots.as_ptr(),
-            slots.len(),
-            result,
-        );
+        raw::send(target, body.as_ptr(), body.len(), slots.as_ptr(), slots.len(), result);
     }
 }
 
@@ -139,15 +111,7 @@ pub fn send(target: VRef, data: &CapData, result: VRef) {
 pub fn call_now(device: VRef, data: &CapData) -> Result<Vec<u8>, Vec<u8>> {
     let (body, slots) = (&data.body, &data.slots);
     // SAFETY: the pointers and lengths are those of live slices.
-    let len = unsafe {
-        raw::call_now(
-            device,
-            body.as_ptr(),
-            body.len(),
-            slots.as_ptr(),
-            slots.len(),
-        )
-    };
+    let len = unsafe { raw::call_now(device, body.as_ptr(), body.len(), slots.as_ptr(), slots.len()) };
     match result(len) {
         Some(answer) => Ok(answer),
         None => Err(result(-1 - len).unwrap_or_default()),
@@ -183,13 +147,7 @@ pub fn exit(failure: bool, data: &CapData) {
     let (body, slots) = (&data.body, &data.slots);
     // SAFETY: the pointers and lengths are those of live slices.
     unsafe {
-        raw::exit(
-            failure.into(),
-            body.as_ptr(),
-            body.len(),
-            slots.as_ptr(),
-            slots.len(),
-        );
+        raw::exit(failure.into(), body.as_ptr(), body.len(), slots.as_ptr(), slots.len());
     }
 }
 

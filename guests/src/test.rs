@@ -33,9 +33,7 @@ use std::vec::Vec;
 use crate::state;
 use crate::sys::CapData;
 use crate::vref::{self, VRef};
-use crate::{
-    Error, IntoArgs, IntoRoot, Promise, Remote, Value, delivery, promise::record, smallcaps,
-};
+use crate::{Error, IntoArgs, IntoRoot, Promise, Remote, Value, delivery, promise::record, smallcaps};
 
 mod kernel;
 pub mod raw;
@@ -94,10 +92,7 @@ impl World {
     pub fn empty() -> World {
         state::reset();
         kernel::reset();
-        World {
-            next_import: 50,
-            next_promise: 60,
-        }
+        World { next_import: 50, next_promise: 60 }
     }
 
     /// Another incarnation of the vat: its memory is gone, what it stored is not.
@@ -109,13 +104,7 @@ impl World {
 
     fn deliver_start<R: IntoRoot>(&mut self, build: impl FnOnce() -> R) {
         let mut bytes = head(6, 0);
-        put_data(
-            &mut bytes,
-            &CapData {
-                body: "#\"#undefined\"".into(),
-                slots: Vec::new(),
-            },
-        );
+        put_data(&mut bytes, &CapData { body: "#\"#undefined\"".into(), slots: Vec::new() });
         kernel::set_input(bytes.clone());
         delivery::deliver(length(&bytes), |_| build().into_root());
     }
@@ -167,10 +156,7 @@ impl World {
 
     /// Tells the vat how several promises are settled, in one delivery.
     pub fn notify(&mut self, batch: &[(VRef, Result<Value, Error>)]) {
-        let records: Vec<_> = batch
-            .iter()
-            .map(|(vpid, outcome)| record(*vpid, outcome, &mut Vec::new()))
-            .collect();
+        let records: Vec<_> = batch.iter().map(|(vpid, outcome)| record(*vpid, outcome, &mut Vec::new())).collect();
         let mut bytes = head(2, batch.len());
         for (vpid, rejected, data) in &records {
             bytes.extend(vpid.to_le_bytes());

@@ -53,12 +53,7 @@ pub enum Value {
 impl Value {
     /// A record of these members.
     pub fn record<const N: usize>(members: [(&str, Value); N]) -> Value {
-        Value::Record(
-            members
-                .into_iter()
-                .map(|(name, value)| (name.into(), value))
-                .collect(),
-        )
+        Value::Record(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 
     /// Converts the value.
@@ -69,20 +64,18 @@ impl Value {
         T::from_value(self)
     }
 
-    /// The member of a record, converted. A missing member is `Undefined`.
+    /// The member of a record, converted. A missing member is `Undefined`, and so is every member of `Undefined`.
     ///
     /// # Errors
     /// The value is no record, or the member is of another type.
     pub fn get<T: FromValue>(&self, name: &str) -> Result<T, Error> {
-        let Value::Record(members) = self else {
-            return Err(Error::expected("a record", self));
+        let members: &[_] = match self {
+            Value::Record(members) => members,
+            Value::Undefined => &[],
+            _ => return Err(Error::expected("a record", self)),
         };
-        let member = members
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone());
-        T::from_value(member.unwrap_or_default())
-            .map_err(|e| Error::join(&[name, ": ", e.message()]))
+        let member = members.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        T::from_value(member.unwrap_or_default()).map_err(|e| Error::join(&[name, ": ", e.message()]))
     }
 
     /// The name of the value's type, for messages.
@@ -120,16 +113,7 @@ impl PartialEq for Value {
             (Value::List(a), Value::List(b)) => a == b,
             (Value::Record(a), Value::Record(b)) => a == b,
             (Value::Tagged(s, a), Value::Tagged(t, b)) => s == t && a == b,
-            (
-                Value::Error {
-                    name: n,
-                    message: a,
-                },
-                Value::Error {
-                    name: m,
-                    message: b,
-                },
-            ) => n == m && a == b,
+            (Value::Error { name: n, message: a }, Value::Error { name: m, message: b }) => n == m && a == b,
             (Value::Remote(a), Value::Remote(b)) => a == b,
             (Value::Exo(a), Value::Exo(b)) => Rc::ptr_eq(a, b),
             (Value::Promise(a), Value::Promise(b)) => a == b,
@@ -150,10 +134,7 @@ impl fmt::Debug for Value {
             Value::Str(s) => write!(f, "{s:?}"),
             Value::Symbol(s) => write!(f, "@@{s}"),
             Value::List(items) => f.debug_list().entries(items).finish(),
-            Value::Record(members) => f
-                .debug_map()
-                .entries(members.iter().map(|(k, v)| (k, v)))
-                .finish(),
+            Value::Record(members) => f.debug_map().entries(members.iter().map(|(k, v)| (k, v))).finish(),
             Value::Tagged(tag, payload) => f.debug_tuple(tag).field(payload).finish(),
             Value::Error { name, message } => write!(f, "{name}({message:?})"),
             Value::Remote(r) => r.fmt(f),

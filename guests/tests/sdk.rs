@@ -121,19 +121,11 @@ fn world() -> World {
 }
 
 fn answer(world: &World, vpid: VRef) -> Value {
-    world
-        .outcome(vpid)
-        .expect("an answer")
-        .expect("no rejection")
+    world.outcome(vpid).expect("an answer").expect("no rejection")
 }
 
 fn refusal(world: &World, vpid: VRef) -> String {
-    world
-        .outcome(vpid)
-        .expect("an answer")
-        .expect_err("a rejection")
-        .message()
-        .to_string()
+    world.outcome(vpid).expect("an answer").expect_err("a rejection").message().to_string()
 }
 
 #[test]
@@ -143,10 +135,7 @@ fn a_promise_received_twice_is_one_and_subscribed_to_once() {
     let (one, two) = (world.send("wait", (coming,)), world.send("wait", (coming,)));
     assert_eq!(world.syscalls(), [format!("subscribe {}", text(coming.0))]);
     world.fulfill(coming.0, 7);
-    assert_eq!(
-        (answer(&world, one), answer(&world, two)),
-        (7.into(), 7.into())
-    );
+    assert_eq!((answer(&world, one), answer(&world, two)), (7.into(), 7.into()));
 }
 
 #[test]
@@ -155,19 +144,14 @@ fn a_promise_that_nobody_awaits_is_subscribed_to_when_it_is_dropped() {
     let (coming, friend) = (world.promise(), world.import());
     world.send("keep", (coming,));
     world.send("tell", (friend,));
-    let [.., ignored, unanswered, answer, subscribe] = &world.syscalls()[..] else {
-        panic!()
-    };
+    let [.., ignored, unanswered, answer, subscribe] = &world.syscalls()[..] else { panic!() };
     assert_eq!(ignored, "send o-50 #[\"ignored\",[]] p+1");
     assert_eq!(unanswered, "send o-50 #[\"unanswered\",[]]");
     assert!(answer.starts_with("resolve"), "{answer}");
     assert_eq!(subscribe, "subscribe p+1");
     world.syscalls();
     world.send("clear", ());
-    assert_eq!(
-        world.syscalls().last(),
-        Some(&format!("subscribe {}", text(coming.0)))
-    );
+    assert_eq!(world.syscalls().last(), Some(&format!("subscribe {}", text(coming.0))));
     // The notify finds nobody, and is no trouble.
     world.fulfill(coming.0, 1);
     world.fulfill(own_promise(1), 1);
@@ -183,20 +167,11 @@ fn a_settled_promise_travels_again_as_a_new_one() {
     let kept = world.send("kept", ());
     let kept = text(kept);
     let calls = world.syscalls();
-    assert_eq!(
-        calls,
-        [
-            format!("resolve {kept} fulfilled #[\"&0\"] p+1"),
-            "resolve p+1 fulfilled #7".into()
-        ]
-    );
+    assert_eq!(calls, [format!("resolve {kept} fulfilled #[\"&0\"] p+1"), "resolve p+1 fulfilled #7".into()]);
     // And again, in a send, which goes out before the promise in it is settled.
     world.send("forward", (friend, vec![Promise::settled(Ok(8.into()))]));
     let calls = world.syscalls();
-    assert!(
-        calls[0].starts_with("send o-50 #[\"take\",[[\"&0\"]]] p+"),
-        "{calls:?}"
-    );
+    assert!(calls[0].starts_with("send o-50 #[\"take\",[[\"&0\"]]] p+"), "{calls:?}");
 }
 
 #[test]
@@ -243,9 +218,7 @@ fn a_pipelined_send_does_not_wait() {
     let mut world = world();
     let friend = world.import();
     let end = world.send("pipeline", (friend,));
-    let [first, second] = &world.sent()[..] else {
-        panic!("two messages")
-    };
+    let [first, second] = &world.sent()[..] else { panic!("two messages") };
     assert_eq!((first.target, second.target), (friend.0, first.result));
     world.fulfill(second.result, "there");
     assert_eq!(answer(&world, end), "there".into());
@@ -277,10 +250,7 @@ fn a_dropped_resolver_rejects() {
     let mut world = world();
     world.send("makePromise", ());
     world.send("dropResolver", ());
-    assert_eq!(
-        refusal(&world, own_promise(1)),
-        "the vat dropped the resolver of this promise"
-    );
+    assert_eq!(refusal(&world, own_promise(1)), "the vat dropped the resolver of this promise");
 }
 
 #[test]
@@ -309,10 +279,7 @@ fn an_import_is_dropped_once_when_nothing_holds_it() {
     world.syscalls();
     world.bring_out_your_dead();
     world.bring_out_your_dead();
-    assert_eq!(
-        world.syscalls(),
-        ["drop_imports o-50", "retire_imports o-50"]
-    );
+    assert_eq!(world.syscalls(), ["drop_imports o-50", "retire_imports o-50"]);
 }
 
 #[test]
@@ -341,19 +308,10 @@ fn an_import_that_the_kernel_retired_is_not_dropped() {
 fn a_slot_that_the_body_does_not_name_is_dropped_too() {
     let mut world = world();
     let friend = world.import();
-    world.message(
-        ROOT,
-        &CapData {
-            body: "#[\"kept\",[]]".into(),
-            slots: vec![friend.0],
-        },
-    );
+    world.message(ROOT, &CapData { body: "#[\"kept\",[]]".into(), slots: vec![friend.0] });
     world.syscalls();
     world.bring_out_your_dead();
-    assert_eq!(
-        world.syscalls(),
-        ["drop_imports o-50", "retire_imports o-50"]
-    );
+    assert_eq!(world.syscalls(), ["drop_imports o-50", "retire_imports o-50"]);
 }
 
 #[test]
@@ -408,28 +366,15 @@ fn a_stored_import_is_held_until_it_is_stored_no_more() {
     world.bring_out_your_dead();
     world.upgrade(Probe::default);
     let found = world.send("friend", ());
-    assert!(
-        world
-            .syscalls()
-            .iter()
-            .all(|call| !call.starts_with("drop"))
-    );
+    assert!(world.syscalls().iter().all(|call| !call.starts_with("drop")));
     assert_eq!(answer(&world, found), friend.into());
     world.send("befriend", (Value::Null,));
     world.bring_out_your_dead();
-    assert!(
-        world
-            .syscalls()
-            .iter()
-            .all(|call| !call.starts_with("drop"))
-    );
+    assert!(world.syscalls().iter().all(|call| !call.starts_with("drop")));
     FRIENDS.remove(&7);
     assert_eq!(FRIENDS.iter().count(), 0);
     world.bring_out_your_dead();
-    assert_eq!(
-        world.syscalls(),
-        ["drop_imports o-50", "retire_imports o-50"]
-    );
+    assert_eq!(world.syscalls(), ["drop_imports o-50", "retire_imports o-50"]);
 }
 
 #[test]
@@ -465,13 +410,7 @@ fn arguments_of_the_wrong_type_are_refused_by_number() {
     let good = |world: &mut World| {
         let leaf = world.send("make", ());
         let leaf = answer(world, leaf);
-        vec![
-            255.into(),
-            Value::Undefined,
-            vec![1, 2].into(),
-            0.5.into(),
-            leaf,
-        ]
+        vec![255.into(), Value::Undefined, vec![1, 2].into(), 0.5.into(), leaf]
     };
     let fine = good(&mut world);
     let fine = world.send("types", fine);
@@ -479,22 +418,10 @@ fn arguments_of_the_wrong_type_are_refused_by_number() {
     for (at, wrong, why) in [
         (0, Value::Int(256), "argument 1: out of range of u8"),
         (0, Value::BigInt(-1), "argument 1: out of range of u8"),
-        (
-            1,
-            "yes".into(),
-            "argument 2: expected a boolean, found a string",
-        ),
-        (
-            2,
-            vec!["one"].into(),
-            "argument 3: expected an integer, found a string",
-        ),
+        (1, "yes".into(), "argument 2: expected a boolean, found a string"),
+        (2, vec!["one"].into(), "argument 3: expected an integer, found a string"),
         (3, Value::Null, "argument 4: expected a number, found null"),
-        (
-            4,
-            ().into(),
-            "argument 5: expected an object of this vat, found nothing",
-        ),
+        (4, ().into(), "argument 5: expected an object of this vat, found nothing"),
     ] {
         let mut args = good(&mut world);
         args[at] = wrong;
@@ -508,35 +435,13 @@ fn messages_of_no_sense_are_refused() {
     let mut world = world();
     for (target, body, why) in [
         (ROOT, "not json", "the body is not smallcaps"),
-        (
-            ROOT,
-            "#[\"echo\"]",
-            "the message is not [method, arguments]",
-        ),
-        (
-            ROOT,
-            "#[\"echo\",{}]",
-            "the message is not [method, arguments]",
-        ),
-        (
-            ROOT,
-            "#[\"echo\",[\"$0\"]]",
-            "the body names a slot that is not there",
-        ),
+        (ROOT, "#[\"echo\"]", "the message is not [method, arguments]"),
+        (ROOT, "#[\"echo\",{}]", "the message is not [method, arguments]"),
+        (ROOT, "#[\"echo\",[\"$0\"]]", "the body names a slot that is not there"),
         (ROOT, "#[\"hidden\",[]]", "target has no method hidden"),
-        (
-            own_object(99),
-            "#[\"echo\",[]]",
-            "there is no such object in this vat",
-        ),
+        (own_object(99), "#[\"echo\",[]]", "there is no such object in this vat"),
     ] {
-        let told = world.message(
-            target,
-            &CapData {
-                body: body.into(),
-                slots: Vec::new(),
-            },
-        );
+        let told = world.message(target, &CapData { body: body.into(), slots: Vec::new() });
         assert_eq!(refusal(&world, told), why, "{body}");
     }
 }
@@ -550,13 +455,7 @@ fn a_device_answers_at_once_or_refuses() {
     });
     let ask = |world: &mut World, question: &str| {
         let body = ["#[\"ask\",[\"$0\",\"", question, "\"]]"].concat();
-        world.message(
-            ROOT,
-            &CapData {
-                body,
-                slots: vec![device],
-            },
-        )
+        world.message(ROOT, &CapData { body, slots: vec![device] })
     };
     let (time, sense) = (ask(&mut world, "time"), ask(&mut world, "sense"));
     assert_eq!(answer(&world, time), 12.into());

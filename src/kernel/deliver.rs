@@ -274,6 +274,9 @@ impl Live {
             (Err(other), _) => return Err(other),
         };
         self.crank.rewind();
+        // How much it used is not known exactly after a trap: the block pays for all that it might have.
+        let budget = self.crank.tables().vats.get(&vat).map_or(0, |it| it.options.fuel_per_delivery);
+        self.crank.block().add_fuel(budget);
         Ok(Some(Ended { aborted: true, info: info_of(&fault), fault: Some(fault) }))
     }
 
@@ -290,6 +293,7 @@ impl Live {
             it.fuel += usage.fuel;
             it.memory = usage.memory;
         });
+        self.crank.block().add_fuel(usage.fuel);
         ran.fuel = usage.fuel;
         Ok(())
     }

@@ -54,7 +54,7 @@ use crate::{
     block::Block,
     fault::{Fault, HostFault, VatFault},
     id::{CrankNum, DeliveryNum, KRef, VRef, VatId},
-    table::Vat,
+    table::{Item, Tables, Vat},
     value::{CapData, Delivery},
 };
 
@@ -144,6 +144,17 @@ pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<R
     let crank = Crank::begin(block);
     let (block, ran) = deliver::run(crank, workers)?;
     Ok((block, Some(ran)))
+}
+
+/// The vat that an item of the run-queue would go to now, if to any.
+pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
+    match item {
+        Item::Send { target, message } => match route::route(tables, *target, &message.methargs.body) {
+            Ok((_, route::Route::Vat(vat))) => Some(vat),
+            _ => None,
+        },
+        Item::Notify { vat, .. } | Item::StartVat { vat, .. } | Item::Reap(vat) | Item::Cleanup(vat) => Some(*vat),
+    }
 }
 
 /// Whether no queue holds anything to run.

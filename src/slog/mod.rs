@@ -3,7 +3,9 @@
 //! Invariant: write-only. Nothing that the kernel does depends on whether, or how, it is recorded.
 
 mod event;
+mod writer;
 
+pub use writer::Writer;
 pub use event::{At, CListMode, Data, DeliverResult, Event, Queued, Shape, SyscallResult};
 
 /// How much to record. Each includes those before it.

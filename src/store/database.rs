@@ -37,6 +37,12 @@ pub struct Meta {
     pub state_hash: StateHash,
     /// The digest of the rows at the last committed block.
     pub digest: Digest,
+    /// Whether the last block is still open: it was interrupted, and more of its cranks are to follow.
+    pub open: bool,
+    /// Cranks of the open block.
+    pub cranks: u64,
+    /// Fuel of the open block.
+    pub fuel: u64,
 }
 
 /// An open state.

@@ -14,10 +14,7 @@ struct Purse {
 #[vat::exo]
 impl Bank {
     pub fn make_purse(&self, balance: u64) -> Rc<Purse> {
-        Rc::new(Purse {
-            balance: Cell::new(balance),
-            closed: Cell::new(false),
-        })
+        Rc::new(Purse { balance: Cell::new(balance), closed: Cell::new(false) })
     }
 
     /// Pays from a purse of this bank to one of another, and answers with what is left. Where the other side refuses the money,
@@ -48,21 +45,13 @@ impl Purse {
         if self.closed.get() {
             return Err("the purse is closed".into());
         }
-        let sum = self
-            .balance
-            .get()
-            .checked_add(amount)
-            .ok_or("the purse is full")?;
+        let sum = self.balance.get().checked_add(amount).ok_or("the purse is full")?;
         self.balance.set(sum);
         Ok(())
     }
 
     pub fn withdraw(&self, amount: u64) -> Result<(), Error> {
-        let rest = self
-            .balance
-            .get()
-            .checked_sub(amount)
-            .ok_or("insufficient funds")?;
+        let rest = self.balance.get().checked_sub(amount).ok_or("insufficient funds")?;
         self.balance.set(rest);
         Ok(())
     }
@@ -99,16 +88,10 @@ mod tests {
         let other = world.import();
         let payment = world.send("pay", (purse, other, 30));
         let deposit = world.sent().remove(0);
-        assert_eq!(
-            (deposit.target, &*deposit.body),
-            (other.0, r##"#["deposit",["+30"]]"##)
-        );
+        assert_eq!((deposit.target, &*deposit.body), (other.0, r##"#["deposit",["+30"]]"##));
         settle(&mut world, deposit.result);
         let balance = world.send_to(vref::own_object(1), "balance", ());
-        let balance = world
-            .outcome(balance)
-            .expect("an answer")
-            .expect("a balance");
+        let balance = world.outcome(balance).expect("an answer").expect("a balance");
         (world.outcome(payment).expect("an answer"), balance)
     }
 
@@ -133,10 +116,7 @@ mod tests {
         let purse = world.outcome(purse).expect("an answer").expect("a purse");
         let other = world.import();
         let payment = world.send("pay", (purse, other, 101));
-        assert_eq!(
-            world.outcome(payment),
-            Some(Err("insufficient funds".into()))
-        );
+        assert_eq!(world.outcome(payment), Some(Err("insufficient funds".into())));
         assert_eq!(world.sent(), []);
     }
 }

@@ -38,9 +38,7 @@ impl Counter {
 
 #[vat::root]
 fn build() -> Counter {
-    Counter {
-        count: Cell::new(0),
-    }
+    Counter { count: Cell::new(0) }
 }
 
 #[cfg(test)]

@@ -17,9 +17,7 @@ struct Widget {
 impl Factory {
     pub fn make(&self) -> Rc<Widget> {
         self.alive.update(|alive| alive + 1);
-        Rc::new(Widget {
-            alive: self.alive.clone(),
-        })
+        Rc::new(Widget { alive: self.alive.clone() })
     }
 
     pub fn alive(&self) -> u32 {

@@ -25,7 +25,5 @@ impl Feeder {
 
 #[vat::root]
 fn build(parameters: Value) -> Result<Feeder, Error> {
-    Ok(Feeder {
-        rounds: parameters.get("rounds")?,
-    })
+    Ok(Feeder { rounds: parameters.get("rounds")? })
 }

@@ -25,11 +25,7 @@ impl Market {
         for name in ["north", "south", "west"] {
             let bank = powers.vat(name)?;
             let purse = bank.send("makePurse", (100,)).to().await?;
-            self.stalls.borrow_mut().push(Stall {
-                name: name.into(),
-                bank,
-                purse,
-            });
+            self.stalls.borrow_mut().push(Stall { name: name.into(), bank, purse });
         }
         Ok(())
     }
@@ -37,10 +33,7 @@ impl Market {
     /// Pays, and answers with what is left in the purse that paid.
     pub async fn transfer(&self, from: String, to: String, amount: u64) -> Result<u64, Error> {
         let (from, to) = (self.stall(&from)?, self.stall(&to)?);
-        from.bank
-            .send("pay", (from.purse, to.purse, amount))
-            .to()
-            .await
+        from.bank.send("pay", (from.purse, to.purse, amount)).to().await
     }
 
     pub async fn balance(&self, name: String) -> Result<u64, Error> {

@@ -34,10 +34,7 @@ impl Ping {
 #[vat::root]
 fn build(parameters: Value) -> Result<Ping, Error> {
     let rounds: Option<u32> = parameters.get("rounds")?;
-    Ok(Ping {
-        rounds: rounds.unwrap_or(10),
-        played: Cell::new(0),
-    })
+    Ok(Ping { rounds: rounds.unwrap_or(10), played: Cell::new(0) })
 }
 
 #[cfg(test)]
@@ -47,17 +44,12 @@ mod tests {
 
     #[test]
     fn every_round_waits_for_the_one_before() {
-        let mut world = World::start(|| Ping {
-            rounds: 0,
-            played: Cell::new(0),
-        });
+        let mut world = World::start(|| Ping { rounds: 0, played: Cell::new(0) });
         let pong = world.import();
         let game = world.send("play", (pong, 3));
         for round in 1..=3 {
             assert_eq!(world.outcome(game), None);
-            let [hit] = &world.sent()[..] else {
-                panic!("one message a round")
-            };
+            let [hit] = &world.sent()[..] else { panic!("one message a round") };
             world.fulfill(hit.result, round);
         }
         assert_eq!(world.outcome(game), Some(Ok(3.into())));

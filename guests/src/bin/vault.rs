@@ -5,8 +5,7 @@
 use vat::DurableKind;
 use vat::prelude::*;
 
-static BOXES: DurableKind<StrongBox> =
-    DurableKind::new(1, |id| StrongBox { id }).on_retire(|id| CONTENTS.remove(&id));
+static BOXES: DurableKind<StrongBox> = DurableKind::new(1, |id| StrongBox { id }).on_retire(|id| CONTENTS.remove(&id));
 static CONTENTS: DurableMap<u64, i64> = DurableMap::at("contents");
 
 struct Vault;

@@ -35,9 +35,6 @@ mod tests {
         let asked = world.sent().remove(0);
         assert_eq!(asked.body, r#"#["loop",[]]"#);
         world.reject(asked.result, "vat terminated");
-        assert_eq!(
-            world.outcome(told),
-            Some(Ok("rejected: vat terminated".into()))
-        );
+        assert_eq!(world.outcome(told), Some(Ok("rejected: vat terminated".into())));
     }
 }

@@ -23,13 +23,7 @@ const SAFE_INTEGER_MAX: u64 = 9_007_199_254_740_991;
 pub(crate) fn decode(body: &[u8], slots: &[Value]) -> Result<Value, Error> {
     let text = core::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
     let json = text.strip_prefix('#').ok_or("the body is not smallcaps")?;
-    let mut decoder = Decoder {
-        text: json,
-        at: 0,
-        slots,
-        depth: 0,
-        values: 0,
-    };
+    let mut decoder = Decoder { text: json, at: 0, slots, depth: 0, values: 0 };
     let value = decoder.value().map_err(Error::new)?;
     decoder.blanks();
     if decoder.at < json.len() {
@@ -73,11 +67,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), Fault> {
-        if self.eat(byte) {
-            Ok(())
-        } else {
-            Err("the body is not JSON")
-        }
+        if self.eat(byte) { Ok(()) } else { Err("the body is not JSON") }
     }
 
     fn value(&mut self) -> Result<Value, Fault> {
@@ -153,10 +143,7 @@ impl<'a> Decoder<'a> {
     /// A whole number stays one; any other is kept as it is written.
     fn number(&mut self) -> Result<Value, Fault> {
         let start = self.at;
-        while matches!(
-            self.peek(),
-            Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
-        ) {
+        while matches!(self.peek(), Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')) {
             self.at += 1;
         }
         let text = part(self.text, start..self.at);
@@ -165,19 +152,11 @@ impl<'a> Decoder<'a> {
             && number <= SAFE_INTEGER_MAX
         {
             let number = number.cast_signed();
-            return Ok(Value::Int(if digits.len() < text.len() {
-                -number
-            } else {
-                number
-            }));
+            return Ok(Value::Int(if digits.len() < text.len() { -number } else { number }));
         }
         let first = digits.as_bytes().first().is_some_and(u8::is_ascii_digit);
         let last = digits.as_bytes().last().is_some_and(u8::is_ascii_digit);
-        if first && last {
-            Ok(Value::Decimal(Decimal(text.into())))
-        } else {
-            Err("the body is not JSON")
-        }
+        if first && last { Ok(Value::Decimal(Decimal(text.into()))) } else { Err("the body is not JSON") }
     }
 
     fn string(&mut self) -> Result<String, Fault> {
@@ -189,10 +168,7 @@ impl<'a> Decoder<'a> {
         loop {
             let plain = self.at;
             let rest = self.rest().as_bytes();
-            let run = rest
-                .iter()
-                .position(|&b| b == b'"' || b == b'\\')
-                .ok_or("a string has no end")?;
+            let run = rest.iter().position(|&b| b == b'"' || b == b'\\').ok_or("a string has no end")?;
             self.at += run;
             text.push_str(part(self.text, plain..self.at));
             self.at += 1;
@@ -230,11 +206,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn unit(&mut self) -> Result<u16, Fault> {
-        let digits = self
-            .text
-            .as_bytes()
-            .get(self.at..self.at + 4)
-            .ok_or("a string has no end")?;
+        let digits = self.text.as_bytes().get(self.at..self.at + 4).ok_or("a string has no end")?;
         self.at += 4;
         digits.iter().try_fold(0, |unit, &digit| {
             let value = match digit {
@@ -258,17 +230,13 @@ impl<'a> Decoder<'a> {
             b'+' | b'-' => {
                 let digits = rest.first().is_some_and(u8::is_ascii_digit);
                 let number = parse_i128(text.as_bytes()).filter(|_| digits);
-                number
-                    .map(Value::BigInt)
-                    .ok_or("a bigint is malformed, or too large for this vat")
+                number.map(Value::BigInt).ok_or("a bigint is malformed, or too large for this vat")
             }
             b'$' | b'&' => self.slot(first, rest),
             b'%' => Ok(Value::Symbol(tail(&text).into())),
             _ => match text.as_str() {
                 "#undefined" => Ok(Value::Undefined),
-                "#NaN" | "#Infinity" | "#-Infinity" => {
-                    Ok(Value::Decimal(Decimal(tail(&text).into())))
-                }
+                "#NaN" | "#Infinity" | "#-Infinity" => Ok(Value::Decimal(Decimal(tail(&text).into()))),
                 _ => Err("the body has an unknown constant"),
             },
         }
@@ -278,9 +246,7 @@ impl<'a> Decoder<'a> {
         let digits = text.split(|&b| b == b'.').next().unwrap_or(text);
         let index = parse_u64(digits).and_then(|index| usize::try_from(index).ok());
         match index.and_then(|index| self.slots.get(index)) {
-            Some(value) if matches!(value, Value::Promise(_)) == (prefix == b'&') => {
-                Ok(value.clone())
-            }
+            Some(value) if matches!(value, Value::Promise(_)) == (prefix == b'&') => Ok(value.clone()),
             Some(_) => Err("the body takes an object for a promise"),
             None => Err("the body names a slot that is not there"),
         }

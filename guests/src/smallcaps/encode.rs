@@ -37,13 +37,7 @@ impl<'a> Encoder<'a> {
     fn new(again: &'a mut Again) -> Self {
         let mut body = String::with_capacity(64);
         body.push('#');
-        Encoder {
-            data: CapData {
-                body,
-                slots: Vec::new(),
-            },
-            again,
-        }
+        Encoder { data: CapData { body, slots: Vec::new() }, again }
     }
 
     fn value(&mut self, value: &Value) {
@@ -119,13 +113,10 @@ impl<'a> Encoder<'a> {
 
     fn slot(&mut self, prefix: char, vref: VRef, interface: &str) {
         let slots = &mut self.data.slots;
-        let index = slots
-            .iter()
-            .position(|&known| known == vref)
-            .unwrap_or_else(|| {
-                slots.push(vref);
-                slots.len() - 1
-            });
+        let index = slots.iter().position(|&known| known == vref).unwrap_or_else(|| {
+            slots.push(vref);
+            slots.len() - 1
+        });
         let body = &mut self.data.body;
         body.push('"');
         body.push(prefix);

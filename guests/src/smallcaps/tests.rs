@@ -41,20 +41,11 @@ fn data_survives_the_way_in_and_out() {
 #[test]
 fn other_spellings_of_the_same_are_read() {
     for (body, value) in [
-        (
-            "# [ 1 ,\n2 ] ",
-            Value::List(vec![Value::Int(1), Value::Int(2)]),
-        ),
-        (
-            r#"#"\u0041\/\ud834\udd1e\ud834""#,
-            Value::from("A/𝄞\u{fffd}"),
-        ),
+        ("# [ 1 ,\n2 ] ", Value::List(vec![Value::Int(1), Value::Int(2)])),
+        (r#"#"\u0041\/\ud834\udd1e\ud834""#, Value::from("A/𝄞\u{fffd}")),
         (
             r##"#{"name":"TypeError","errorId":"error:1","#error":"no"}"##,
-            Value::Error {
-                name: "TypeError".into(),
-                message: "no".into(),
-            },
+            Value::Error { name: "TypeError".into(), message: "no".into() },
         ),
         (r##"#{"#error":"no"}"##, Error::new("no").into_reason()),
     ] {
@@ -112,14 +103,8 @@ fn a_body_cannot_exhaust_the_stack_or_the_heap() {
 
 #[test]
 fn a_slot_is_what_its_prefix_says() {
-    let slots = [
-        Value::Remote(crate::Remote::of(50)),
-        Value::Promise(crate::Promise::pair().0),
-    ];
-    assert_eq!(
-        decode(b"#\"$0.Alleged: Purse\"", &slots),
-        Ok(slots[0].clone())
-    );
+    let slots = [Value::Remote(crate::Remote::of(50)), Value::Promise(crate::Promise::pair().0)];
+    assert_eq!(decode(b"#\"$0.Alleged: Purse\"", &slots), Ok(slots[0].clone()));
     assert_eq!(decode(b"#\"&1\"", &slots), Ok(slots[1].clone()));
     assert!(decode(b"#\"&0\"", &slots).is_err());
     assert!(decode(b"#\"$1\"", &slots).is_err());

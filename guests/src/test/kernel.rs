@@ -58,8 +58,7 @@ impl Kernel {
     /// Notes a syscall in words.
     pub(super) fn note(&mut self, name: &str, words: &[&str]) {
         let words = words.iter().filter(|word| !word.is_empty());
-        self.log
-            .push(words.fold(name.to_string(), |line, word| line + " " + word));
+        self.log.push(words.fold(name.to_string(), |line, word| line + " " + word));
     }
 
     pub(super) fn grant(&mut self, vrefs: &[VRef]) {
@@ -68,17 +67,9 @@ impl Kernel {
 
     /// The vat mentions a reference: one that it was given, or a new one of its own.
     pub(super) fn mention(&mut self, vref: VRef) {
-        assert!(
-            !self.retired.contains(&vref),
-            "the vat mentions {}, which is retired",
-            text(vref)
-        );
+        assert!(!self.retired.contains(&vref), "the vat mentions {}, which is retired", text(vref));
         let known = self.clist.contains(&vref) || vref & vref::OURS != 0;
-        assert!(
-            known,
-            "the vat mentions {}, which it does not hold",
-            text(vref)
-        );
+        assert!(known, "the vat mentions {}, which it does not hold", text(vref));
         self.clist.insert(vref);
     }
 
@@ -88,11 +79,7 @@ impl Kernel {
 
     pub(super) fn forget(&mut self, vrefs: &[VRef]) {
         for vref in vrefs {
-            assert!(
-                self.clist.remove(vref),
-                "the vat does not hold {}",
-                text(*vref)
-            );
+            assert!(self.clist.remove(vref), "the vat does not hold {}", text(*vref));
         }
     }
 
@@ -111,10 +98,7 @@ impl Kernel {
         self.retire_promises(batch.iter().map(|(vpid, ..)| *vpid));
         for (vpid, rejected, data) in batch {
             let how = if rejected { "rejected" } else { "fulfilled" };
-            self.note(
-                "resolve",
-                &[&text(vpid), how, &data.body, &list(&data.slots)],
-            );
+            self.note("resolve", &[&text(vpid), how, &data.body, &list(&data.slots)]);
             self.outcomes.insert(vpid, (rejected, data));
         }
     }
@@ -122,9 +106,5 @@ impl Kernel {
 
 /// References in words, blanks between.
 pub(super) fn list(vrefs: &[VRef]) -> String {
-    vrefs
-        .iter()
-        .map(|&vref| text(vref))
-        .collect::<Vec<_>>()
-        .join(" ")
+    vrefs.iter().map(|&vref| text(vref)).collect::<Vec<_>>().join(" ")
 }

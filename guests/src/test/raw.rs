@@ -1,10 +1,7 @@
 //! The imports of module `vat1`, as the mock kernel answers them. The same signatures as in wasm, so that all above them is tested.
 
 #![allow(missing_docs, reason = "vat1.h documents each import")]
-#![allow(
-    clippy::missing_safety_doc,
-    reason = "as in wasm: pointers and lengths must be those of live memory"
-)]
+#![allow(clippy::missing_safety_doc, reason = "as in wasm: pointers and lengths must be those of live memory")]
 
 use std::string::String;
 use std::vec::Vec;
@@ -26,12 +23,7 @@ unsafe fn string(bytes: *const u8, len: usize) -> String {
 
 unsafe fn data(body: *const u8, len: usize, slots: *const VRef, nslots: usize) -> CapData {
     // SAFETY: the caller of the import answers for its pointers and lengths.
-    unsafe {
-        CapData {
-            body: string(body, len),
-            slots: copy(slots, nslots),
-        }
-    }
+    unsafe { CapData { body: string(body, len), slots: copy(slots, nslots) } }
 }
 
 unsafe fn fill(dst: *mut u8, source: &[u8]) {
@@ -62,59 +54,32 @@ pub unsafe fn result_read(dst: *mut u8, off: usize, len: usize) {
     with(|kernel| unsafe { fill(dst, &kernel.answer[off..off + len]) });
 }
 
-pub unsafe fn send(
-    target: VRef,
-    body: *const u8,
-    body_len: usize,
-    slots: *const VRef,
-    nslots: usize,
-    result: VRef,
-) {
+pub unsafe fn send(target: VRef, body: *const u8, body_len: usize, slots: *const VRef, nslots: usize, result: VRef) {
     // SAFETY: by the contract of the import.
     let CapData { body, slots } = unsafe { data(body, body_len, slots, nslots) };
     with(|kernel| {
         kernel.mention(target);
         slots.iter().for_each(|&slot| kernel.mention(slot));
-        let answer = if result == 0 {
-            String::new()
-        } else {
-            text(result)
-        };
+        let answer = if result == 0 { String::new() } else { text(result) };
         kernel.note("send", &[&text(target), &body, &list(&slots), &answer]);
         if result != 0 {
             kernel.mention(result);
         }
-        kernel.sent.push(Sent {
-            target,
-            body,
-            slots,
-            result,
-        });
+        kernel.sent.push(Sent { target, body, slots, result });
     });
 }
 
-pub unsafe fn call_now(
-    device: VRef,
-    body: *const u8,
-    body_len: usize,
-    slots: *const VRef,
-    nslots: usize,
-) -> i32 {
+pub unsafe fn call_now(device: VRef, body: *const u8, body_len: usize, slots: *const VRef, nslots: usize) -> i32 {
     // SAFETY: by the contract of the import.
     let data = unsafe { data(body, body_len, slots, nslots) };
     with(|kernel| {
         kernel.mention(device);
         kernel.mention_all(&data);
         kernel.note("call_now", &[&text(device), &data.body, &list(&data.slots)]);
-        let answer = kernel
-            .device
-            .map_or(Err("no such device".into()), |call| call(&data.body));
+        let answer = kernel.device.map_or(Err("no such device".into()), |call| call(&data.body));
         let failed = answer.is_err();
         let body = answer.unwrap_or_else(|error| error);
-        let len = kernel.answer(Some(capdata(&CapData {
-            body,
-            slots: Vec::new(),
-        })));
+        let len = kernel.answer(Some(capdata(&CapData { body, slots: Vec::new() })));
         if failed { -1 - len } else { len }
     })
 }
@@ -137,22 +102,12 @@ pub unsafe fn resolve(records: *const Resolution, n: usize) {
     with(|kernel| kernel.resolve(batch.collect()));
 }
 
-pub unsafe fn exit(
-    failure: u32,
-    body: *const u8,
-    body_len: usize,
-    slots: *const VRef,
-    nslots: usize,
-) {
+pub unsafe fn exit(failure: u32, body: *const u8, body_len: usize, slots: *const VRef, nslots: usize) {
     // SAFETY: by the contract of the import.
     let data = unsafe { data(body, body_len, slots, nslots) };
     with(|kernel| {
         kernel.mention_all(&data);
-        let how = if failure == 0 {
-            "as planned"
-        } else {
-            "in failure"
-        };
+        let how = if failure == 0 { "as planned" } else { "in failure" };
         kernel.note("exit", &[how, &data.body, &list(&data.slots)]);
     });
 }

@@ -1,0 +1,101 @@
+//! The command line: one file per verb. The only place that prints.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program talks to people")]
+
+mod check;
+mod completions;
+mod conformance;
+mod exit;
+mod inspect;
+mod new;
+mod output;
+mod run;
+mod slog;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use exit::{Exit, Usage, code_of};
+use output::Output;
+
+/// Runs sandboxed, metered, persistent vats: WebAssembly actors that speak only through capabilities and promises.
+#[derive(Parser, Debug)]
+#[command(name = "vathost", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Args {
+    /// When to use colour and progress lines
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    /// Say less
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vathost run vats/bank                          run a scenario in memory
+  vathost run vats/bank --state ./state          … and keep its state; the same command goes on from it
+  vathost inspect --state ./state vat v3         look at a vat
+  vathost new echo --lang rust                   begin a vat of your own
+
+Exit codes:
+  0 ok, 1 findings, 2 usage or configuration, 3 halted by a directive, 70 kernel panic, 74 host fault,
+  75 divergence, 130 interrupted";
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    New(new::NewArgs),
+    Inspect(inspect::InspectArgs),
+    Slog(slog::SlogArgs),
+    Conformance(conformance::ConformanceArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command that the process was given.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(err) => {
+            let help = !err.use_stderr();
+            // A closed pipe is no reason to complain about anything else.
+            let _ = err.print();
+            return if help { Exit::Ok } else { Exit::Usage }.into();
+        }
+    };
+    let output = Output::new(args.color, args.quiet, args.verbose);
+    let result = match args.verb {
+        Verb::Run(args) => run::cmd_run(args, &output),
+        Verb::Check(args) => check::cmd_check(args, &output),
+        Verb::New(args) => new::cmd_new(args, &output),
+        Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
+        Verb::Slog(args) => slog::cmd_slog(args, &output),
+        Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
+        Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(err) if is_broken_pipe(&err) => Exit::Ok.into(),
+        Err(err) => {
+            output.error(&err);
+            code_of(&err).into()
+        }
+    }
+}
+
+/// Whoever read our output has heard enough.
+fn is_broken_pipe(err: &anyhow::Error) -> bool {
+    err.chain().any(|it| it.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == std::io::ErrorKind::BrokenPipe))
+}

@@ -1,0 +1,270 @@
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Exit, Output, Usage,
+        output::{grouped, size, table},
+    },
+    controller::{Controller, Open, Policy},
+    epitaph::Epitaph,
+    fault::Fault,
+    kernel::Halt,
+    report::Report,
+    scenario::Scenario,
+    slog::{Detail, Slog, Writer},
+    store::Database,
+};
+
+/// Run the vats of a scenario until nothing is left to do
+///
+/// From an empty machine, or on from where a state stands: `--state DIR` keeps every committed block, so the same command
+/// goes on after an end, ^C, or a crash, to the same hashes.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost run vats/bank
+  vathost run vats/bank --state ./state --slog ./bank.slog
+  vathost run --state ./state --blocks 10        go on, for ten blocks
+  vathost run vats/bank --json | jq .stateHash")]
+pub(crate) struct RunArgs {
+    /// A `vat.toml`, or the folder that holds it; may be left out where the state exists
+    scenario: Option<PathBuf>,
+    /// The folder of the state, made if absent; without it the state lives in memory
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Record what happens, as JSON lines (`.zst` compresses)
+    #[arg(long, value_name = "FILE")]
+    slog: Option<PathBuf>,
+    /// How much to record
+    #[arg(long, value_name = "DETAIL", value_enum, default_value_t = SlogDetail::Syscalls, requires = "slog")]
+    slog_detail: SlogDetail,
+    /// Stop after this many blocks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: Option<u64>,
+    /// A block ends after this many cranks
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: u64,
+    /// A block ends after this much fuel
+    #[arg(long, value_name = "F", value_parser = clap::value_parser!(u64).range(1..))]
+    fuel_per_block: Option<u64>,
+    /// Seconds from one block to the next, as the vats are told
+    #[arg(long, value_name = "S", default_value_t = 5)]
+    block_time: u64,
+    /// Check every invariant of the kernel after each crank (slow)
+    #[arg(long)]
+    audit: bool,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum SlogDetail {
+    None,
+    Cranks,
+    Deliveries,
+    Syscalls,
+}
+
+impl From<SlogDetail> for Detail {
+    fn from(detail: SlogDetail) -> Detail {
+        match detail {
+            SlogDetail::None => Detail::None,
+            SlogDetail::Cranks => Detail::Cranks,
+            SlogDetail::Deliveries => Detail::Deliveries,
+            SlogDetail::Syscalls => Detail::Syscalls,
+        }
+    }
+}
+
+pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
+    let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
+    let mut controller = open(&args, scenario.as_ref())?;
+    if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
+        controller.install(scenario)?;
+    }
+    let stop = on_interrupt()?;
+    let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
+    let progress = Progress::new(output);
+    let ended = run_blocks(&mut controller, &args, &policy, &stop, &progress);
+    progress.clear();
+    controller.flush_slog();
+    let interrupted = match ended {
+        Ok(interrupted) => interrupted,
+        Err(halt) => return Err(halted(*halt, &args, output)?),
+    };
+    let report = controller.report()?;
+    if args.json {
+        output.json(&report)?;
+    } else {
+        print(&report, output)?;
+    }
+    if interrupted {
+        output.note("interrupted at a crank boundary; nothing is lost: run the same command to go on");
+        return Ok(Exit::Interrupted);
+    }
+    Ok(Exit::Ok)
+}
+
+fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controller> {
+    let exists = args.state.as_deref().is_some_and(Database::exists);
+    if !exists && scenario.is_none() {
+        let what = match &args.state {
+            Some(dir) => format!("there is no state in `{}`", dir.display()),
+            None => "neither a scenario nor a state is given".to_owned(),
+        };
+        return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
+    }
+    let slog = match &args.slog {
+        Some(path) => Slog::new(args.slog_detail.into(), Box::new(Writer::create(path)?)),
+        None => Slog::default(),
+    };
+    let code_cache = code_cache();
+    let controller = Controller::open(Open { state: args.state.clone(), slog, code_cache, audit: args.audit })?;
+    let made_from = &controller.block()?.meta().scenario;
+    if let (false, Some(scenario)) = (controller.is_new(), scenario)
+        && *made_from != scenario.digest()
+    {
+        let dir = args.state.as_deref().unwrap_or(Path::new("")).display();
+        let what = format!("the state in `{dir}` was made from another scenario, or this one has changed since");
+        return Err(Usage::new(what, "leave the scenario out to go on with the state, or name a new folder").into());
+    }
+    Ok(controller)
+}
+
+/// Where compiled code is kept: the user's cache folder.
+fn code_cache() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|it| it.is_absolute()).or_else(home);
+    base.map(|it| it.join("vathost"))
+}
+
+/// Counts ^C: the first stops at the next crank boundary, the second at once.
+fn on_interrupt() -> anyhow::Result<Arc<AtomicU8>> {
+    let count = Arc::new(AtomicU8::new(0));
+    let seen = count.clone();
+    ctrlc::set_handler(move || {
+        if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    })
+    .context("install a handler for ^C")?;
+    Ok(count)
+}
+
+/// Runs blocks until nothing is left, or enough was run; whether it was interrupted.
+fn run_blocks(
+    controller: &mut Controller,
+    args: &RunArgs,
+    policy: &Policy,
+    stop: &AtomicU8,
+    progress: &Progress,
+) -> Result<bool, Box<Halt>> {
+    let mut blocks = 0;
+    let mut cranks = 0;
+    // A state with nothing to do gets no empty blocks.
+    while !controller.is_quiescent()? && args.blocks.is_none_or(|max| blocks < max) {
+        let end = controller.run_block(policy, &mut |ran| {
+            cranks += 1;
+            progress.tick(ran.crank.0, cranks);
+            stop.load(Ordering::Relaxed) == 0
+        })?;
+        blocks += u64::from(end.closed);
+        if !end.closed {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A line on a terminal, now and then.
+struct Progress {
+    bar: Option<ProgressBar>,
+    begun: Instant,
+}
+
+impl Progress {
+    fn new(output: &Output) -> Progress {
+        let style = ProgressStyle::with_template("{spinner} {msg}").ok();
+        let bar = output.progress().then(ProgressBar::new_spinner);
+        if let (Some(bar), Some(style)) = (&bar, style) {
+            bar.set_style(style);
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        Progress { bar, begun: Instant::now() }
+    }
+
+    fn tick(&self, crank: u64, done: u64) {
+        if let (Some(bar), true) = (&self.bar, done.is_multiple_of(256)) {
+            let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+            bar.set_message(format!("crank {}, {} a second", grouped(crank), grouped(done * 1_000 / millis)));
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn print(report: &Report, output: &Output) -> std::io::Result<()> {
+    for it in &report.results {
+        let body = it.body.as_deref().unwrap_or("");
+        let slots = if it.slots.is_empty() { String::new() } else { format!("  [{}]", it.slots.join(", ")) };
+        output.line(format!("{}.{} {} {body}{slots}", it.to, it.method, it.status))?;
+    }
+    if !report.results.is_empty() {
+        output.line("")?;
+    }
+    let rows = report.vats.iter().map(|(name, vat)| {
+        let status = match &vat.reason {
+            Some(reason) => format!("{}: {}", vat.status, shortened(reason)),
+            None => vat.status.to_owned(),
+        };
+        let numbers = [vat.deliveries, vat.syscalls, vat.fuel].map(grouped);
+        [vat.id.clone(), name.clone()].into_iter().chain(numbers).chain([size(vat.memory_bytes), status]).collect()
+    });
+    let header = ["vat", "name", "deliveries", "syscalls", "fuel", "memory", "status"];
+    output.line(table(&header, &[0, 1, 6], rows))?;
+    output.line("")?;
+    let left = if report.quiescent { "nothing left to do" } else { "more to do" };
+    output.line(format!("height {}, {} cranks, {left}", report.height, grouped(report.cranks)))?;
+    output.line(format!("state hash   {}", report.state_hash))?;
+    output.line(format!("state digest {}", report.state_digest))
+}
+
+fn shortened(text: &str) -> String {
+    const MAX: usize = 70;
+    if text.chars().count() <= MAX {
+        return text.to_owned();
+    }
+    text.chars().take(MAX).chain(['…']).collect()
+}
+
+/// The host stopped: the epitaph goes beside the store, and to the operator.
+fn halted(halt: Halt, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow::Error> {
+    let Fault::Kernel(panic) = &halt.fault else { return Ok(halt.into()) };
+    let epitaph = Epitaph::new(panic, &halt.position);
+    if let Some(dir) = &args.state {
+        let path = dir.join(epitaph.file_name());
+        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
+        output.note(format!("wrote {}", path.display()));
+    }
+    if args.json {
+        output.json(&json!({ "panic": epitaph }))?;
+    }
+    Ok(halt.into())
+}

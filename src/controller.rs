@@ -1,0 +1,262 @@
+//! The controller: opens a state, gives it a scenario's vats and messages, runs blocks, and commits them.
+//!
+//! ```text
+//!   open ─▶ install (a new state only; block 0) ─▶ run_block ─▶ run_block ─▶ … ─▶ quiescent
+//!                                                     └─▶ Halt: the block is gone, the state is at the last commit
+//! ```
+//!
+//! ```
+//! use vathost::{controller::{Controller, Policy}, scenario::Scenario};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let scenario = Scenario::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals").as_ref())?;
+//! let mut controller = Controller::open(Default::default())?;
+//! controller.install(&scenario)?;
+//! while !controller.run_block(&Policy::default(), &mut |_| true)?.quiescent {}
+//! assert_eq!(controller.report()?.vats.len(), scenario.vats.len());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::path::PathBuf;
+
+use crate::{
+    KERNEL_VERSION,
+    block::Block,
+    fault::HostFault,
+    id::{BlockHeight, KRef},
+    kernel::{self, Halt, Position, Ran},
+    report::Report,
+    scenario::Scenario,
+    slog::{Detail, Event, Slog},
+    store::StateHash,
+    value::CapData,
+    vat::{Warehouse, engine_id},
+};
+
+/// How to open a state.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// Its folder; without one it lives in memory.
+    pub state: Option<PathBuf>,
+    /// The flight recorder.
+    pub slog: Slog,
+    /// Where compiled code is kept, if anywhere.
+    pub code_cache: Option<PathBuf>,
+    /// Checks every invariant after each crank, in a release build too.
+    pub audit: bool,
+}
+
+/// Where a block ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// After this many cranks.
+    pub cranks: u64,
+    /// After the crank that brings the block's fuel to this.
+    pub fuel: Option<u64>,
+    /// Seconds from one block to the next, as the vats are told.
+    pub block_time: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { cranks: 1_000, fuel: None, block_time: 5 }
+    }
+}
+
+/// A block that was run and committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockEnd {
+    /// Its height.
+    pub height: BlockHeight,
+    /// Cranks that it ran now.
+    pub cranks: u64,
+    /// Whether nothing is left to do.
+    pub quiescent: bool,
+    /// Whether it is closed. It is not where its caller interrupted it: it goes on at the next `run_block`, to the same hash.
+    pub closed: bool,
+    /// The chained hash.
+    pub state_hash: StateHash,
+}
+
+/// An open state, and its vats.
+#[derive(Debug)]
+pub struct Controller {
+    /// `None` once the host has halted.
+    block: Option<Block>,
+    warehouse: Warehouse,
+}
+
+impl Controller {
+    /// Opens a state. Refused where another engine or another kernel made it.
+    pub fn open(open: Open) -> Result<Controller, HostFault> {
+        let mut block = match &open.state {
+            Some(dir) => Block::open(dir, open.slog)?,
+            None => Block::memory(open.slog)?,
+        };
+        if open.audit {
+            block.set_audited(true);
+        }
+        check_engine(&block)?;
+        let (state_hash, height) = (block.state_hash(), block.tables().globals().height.0);
+        let engine = engine_id();
+        block.slog().record(Detail::Cranks, || Event::HostStart {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel_version: KERNEL_VERSION,
+            engine: &engine,
+            state_hash,
+            directives_digest: None,
+            height,
+        });
+        Ok(Controller { block: Some(block), warehouse: Warehouse::new(open.code_cache.as_deref())? })
+    }
+
+    /// The state.
+    pub fn block(&self) -> Result<&Block, Box<Halt>> {
+        self.block.as_ref().ok_or_else(gone)
+    }
+
+    fn take(&mut self) -> Result<Block, Box<Halt>> {
+        self.block.take().ok_or_else(gone)
+    }
+
+    /// Whether nothing was ever committed to the state.
+    pub fn is_new(&self) -> bool {
+        self.block.as_ref().is_some_and(|it| it.meta().engine.is_empty())
+    }
+
+    /// Gives a new state the vats and messages of a scenario, and commits them as block 0: whatever happens then, they are there.
+    pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
+        let mut block = self.take()?;
+        block.describe(&engine_id(), &scenario.digest());
+        for vat in &scenario.vats {
+            block.put_bundle(&vat.wasm);
+        }
+        let (block, ()) = kernel::outside(block, |crank| {
+            let mut roots = Vec::new();
+            for vat in &scenario.vats {
+                let bundle = crate::id::BundleId::of(&vat.wasm);
+                let parameters = CapData::plain(&vat.parameters);
+                let id = crank.create_vat(&vat.name, bundle, vat.options.clone(), parameters)?;
+                let root = crank.root(id)?;
+                crank.pin(root)?;
+                roots.push(KRef::from(root));
+            }
+            if let Some((name, at)) = scenario.bootstrap.as_ref().and_then(|it| Some((it, scenario.position(it)?))) {
+                let data = CapData { body: bootstrap_body(scenario).into(), slots: roots.clone() };
+                crank.send_from_outside(roots[at], data, Some((name, "bootstrap")))?;
+            }
+            for send in &scenario.sends {
+                let (body, slots) = scenario.methargs(send).map_err(|why| HostFault::new("send", why))?;
+                let slots = slots.into_iter().map(|at| roots[at]).collect();
+                let to = scenario.position(&send.to).ok_or_else(|| HostFault::new("send", "no such vat"))?;
+                crank.send_from_outside(roots[to], CapData { body: body.into(), slots }, Some((&send.to, &send.method)))?;
+            }
+            Ok(())
+        })?;
+        self.block = Some(block.commit(false).map_err(at_commit)?);
+        Ok(())
+    }
+
+    /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
+    /// go on; where it says no, what was run is committed and the block stays open.
+    pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+        let mut block = self.take()?;
+        let mut globals = block.tables().globals();
+        if !block.meta().open {
+            let height = globals.height.next();
+            let time = height.0 * policy.block_time;
+            block = kernel::outside(block, |crank| {
+                crank.begin_block(height, time);
+                Ok(())
+            })?
+            .0;
+            globals = block.tables().globals();
+        }
+        let (height, time) = (globals.height, globals.time);
+        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
+        let (mut cranks, mut goes_on, mut quiescent) = (0, true, false);
+        while goes_on && block.cranks() < policy.cranks && policy.fuel.is_none_or(|max| block.fuel() < max) {
+            let (next, ran) = kernel::crank(block, &mut self.warehouse).inspect_err(|_| self.warehouse.evict_all())?;
+            block = next;
+            let Some(ran) = ran else {
+                quiescent = true;
+                break;
+            };
+            cranks += 1;
+            goes_on = each(&ran);
+        }
+        let quiescent = quiescent || kernel::is_quiescent(&block);
+        let full = block.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| block.fuel() >= max);
+        let closed = quiescent || full;
+        block = commit(block, height, time, closed)?;
+        let state_hash = block.state_hash();
+        self.block = Some(block);
+        Ok(BlockEnd { height, cranks, quiescent, closed, state_hash })
+    }
+
+    /// Ends every instance; the vats come back from their transcripts when they are needed.
+    pub fn evict_all(&mut self) {
+        self.warehouse.evict_all();
+    }
+
+    /// Whether there is nothing left to do, and no block is open.
+    pub fn is_quiescent(&self) -> Result<bool, Box<Halt>> {
+        let block = self.block()?;
+        Ok(kernel::is_quiescent(block) && !block.meta().open)
+    }
+
+    /// The state, summed up.
+    pub fn report(&self) -> Result<Report, Box<Halt>> {
+        Ok(Report::of(self.block()?))
+    }
+
+    /// Makes sure that the flight recorder can be read.
+    pub fn flush_slog(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.slog().flush();
+        }
+    }
+}
+
+fn commit(mut block: Block, block_height: BlockHeight, block_time: u64, closed: bool) -> Result<Block, Box<Halt>> {
+    let (state_hash, cranks) = (block.state_hash(), block.cranks());
+    block.slog().record(Detail::Cranks, || Event::EndBlockStart { block_height, block_time });
+    block.slog().record(Detail::Cranks, || Event::EndBlockFinish { block_height, block_time, state_hash, cranks });
+    let mut block = block.commit(!closed).map_err(at_commit)?;
+    block.slog().record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
+    Ok(block)
+}
+
+fn gone() -> Box<Halt> {
+    at_commit(HostFault::new("use a state", "the host has halted: open it anew"))
+}
+
+fn at_commit(fault: HostFault) -> Box<Halt> {
+    Box::new(Halt { fault: fault.into(), position: Position::default() })
+}
+
+fn check_engine(block: &Block) -> Result<(), HostFault> {
+    let (made, mine) = (&block.meta().engine, engine_id());
+    if !made.is_empty() && *made != mine {
+        let why = format!("its vats ran on `{made}`, this binary has `{mine}`: use the version of vathost that made it");
+        return Err(HostFault::new("open the state", why));
+    }
+    let version = block.tables().globals().kernel_version;
+    if version != KERNEL_VERSION {
+        let why = format!("its kernel has version {version}, this binary runs {KERNEL_VERSION}");
+        return Err(HostFault::new("open the state", why));
+    }
+    Ok(())
+}
+
+/// `bootstrap({ vats, devices })`, with a presence of each root.
+fn bootstrap_body(scenario: &Scenario) -> String {
+    let vats: serde_json::Map<_, _> = scenario
+        .vats
+        .iter()
+        .enumerate()
+        .map(|(at, vat)| (vat.name.clone(), serde_json::json!(format!("${at}.Alleged: {}", vat.name))))
+        .collect();
+    format!("#{}", serde_json::json!(["bootstrap", [{ "vats": vats, "devices": {} }]]))
+}

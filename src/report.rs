@@ -1,0 +1,137 @@
+//! What a run comes to: the table and the object that `run` prints.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    block::Block,
+    kernel,
+    table::{PromiseState, QueueId, Status},
+    value::CapData,
+};
+
+/// A state, summed up. The names of the fields are a contract.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The last committed block.
+    pub height: u64,
+    /// The chained hash there.
+    pub state_hash: String,
+    /// The digest of all rows there.
+    pub state_digest: String,
+    /// The version of the kernel.
+    pub kernel_version: u32,
+    /// The engine.
+    pub engine: String,
+    /// Cranks so far.
+    pub cranks: u64,
+    /// Deliveries so far.
+    pub deliveries: u64,
+    /// Whether there is nothing left to do.
+    pub quiescent: bool,
+    /// The directives; none in this version.
+    pub directives: Vec<()>,
+    /// The vats, by name.
+    pub vats: BTreeMap<String, VatReport>,
+    /// The results of the messages from outside, in order.
+    pub results: Vec<ResultReport>,
+}
+
+/// One vat.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct VatReport {
+    pub id: String,
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub incarnation: u32,
+    pub deliveries: u64,
+    pub syscalls: u64,
+    pub fuel: u64,
+    pub memory_bytes: u64,
+    pub queued: usize,
+}
+
+/// One message from outside.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct ResultReport {
+    pub to: String,
+    pub method: String,
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<String>,
+}
+
+impl Report {
+    /// Sums up a state with no open changes.
+    pub fn of(block: &Block) -> Report {
+        let tables = block.tables();
+        let globals = tables.globals();
+        let mut queued: BTreeMap<_, usize> = BTreeMap::new();
+        for (_, item) in tables.queue.of(QueueId::Run) {
+            *queued.entry(kernel::destination(tables, item)).or_default() += 1;
+        }
+        let mut vats = BTreeMap::new();
+        for (id, vat) in tables.vats.iter() {
+            let tally = tables.tallies.get(id).copied().unwrap_or_default();
+            let (status, reason) = match &vat.status {
+                Status::Running => ("running", None),
+                Status::Terminated { reason, .. } => ("terminated", Some(reason.clone())),
+            };
+            let report = VatReport {
+                id: id.to_string(),
+                status,
+                reason,
+                incarnation: vat.incarnation,
+                deliveries: tally.deliveries,
+                syscalls: tally.syscalls,
+                fuel: tally.fuel,
+                memory_bytes: tally.memory,
+                queued: queued.get(&Some(*id)).copied().unwrap_or(0),
+            };
+            // Two vats of one name are told apart by their numbers.
+            let name = if vats.contains_key(&vat.name) { format!("{}#{id}", vat.name) } else { vat.name.clone() };
+            vats.insert(name, report);
+        }
+        Report {
+            height: globals.height.0,
+            state_hash: block.meta().state_hash.to_string(),
+            state_digest: block.meta().digest.to_string(),
+            kernel_version: globals.kernel_version,
+            engine: block.meta().engine.clone(),
+            cranks: globals.next_crank.0,
+            deliveries: globals.deliveries,
+            quiescent: kernel::is_quiescent(block),
+            directives: Vec::new(),
+            vats,
+            results: results(block),
+        }
+    }
+}
+
+fn results(block: &Block) -> Vec<ResultReport> {
+    let rows = block.tables().outside.iter();
+    rows.map(|(_, row)| {
+        let state = block.tables().promises.get(&row.promise).map(|it| &it.state);
+        let (status, data): (_, Option<&CapData<_>>) = match state {
+            Some(PromiseState::Fulfilled(data)) => ("fulfilled", Some(data)),
+            Some(PromiseState::Rejected(data)) => ("rejected", Some(data)),
+            Some(PromiseState::Unresolved { .. }) | None => ("pending", None),
+        };
+        ResultReport {
+            to: row.to.clone(),
+            method: row.method.clone(),
+            status,
+            body: data.map(|it| String::from_utf8_lossy(&it.body).into_owned()),
+            slots: data.map(|it| it.slots.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+        }
+    })
+    .collect()
+}

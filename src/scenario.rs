@@ -1,0 +1,305 @@
+//! Scenario files: `vats/<name>/vat.toml` names static vats, what they run, and the messages sent to them from outside.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::json;
+use toml::Value;
+
+use crate::{
+    id::{BundleId, hex},
+    table::{OnFault, Options},
+    vat::module::{self, Rules},
+};
+
+/// A scenario that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", path.display())]
+pub struct ScenarioError {
+    /// The file at fault.
+    pub path: PathBuf,
+    why: String,
+}
+
+impl ScenarioError {
+    fn new(path: &Path, why: impl ToString) -> ScenarioError {
+        ScenarioError { path: path.to_owned(), why: why.to_string() }
+    }
+}
+
+/// A scenario, with the wasm of its vats.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The static vats, in order of the file: their numbers are `v1`, `v2`, ….
+    pub vats: Vec<StaticVat>,
+    /// The vat that gets `bootstrap`.
+    pub bootstrap: Option<String>,
+    /// The messages from outside, in order.
+    pub sends: Vec<Send>,
+}
+
+/// A vat of a scenario.
+#[derive(Debug)]
+pub struct StaticVat {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub wasm: Vec<u8>,
+    /// How.
+    pub options: Options,
+    /// What `startVat` gives it: smallcaps.
+    pub parameters: String,
+}
+
+/// A message from outside.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Send {
+    /// The vat, by name.
+    pub to: String,
+    /// The method.
+    pub method: String,
+    /// The arguments. A text `"@name"` is the root of that vat; `"@@name"` is the text `@name`.
+    #[serde(default)]
+    pub args: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    bootstrap: Option<String>,
+    #[serde(default)]
+    vats: toml::Table,
+    #[serde(default)]
+    devices: toml::Table,
+    #[serde(default)]
+    send: Vec<Send>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VatFile {
+    bundle: PathBuf,
+    #[serde(default)]
+    parameters: Option<Value>,
+    #[serde(default)]
+    options: OptionsFile,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct OptionsFile {
+    fuel_per_delivery: Option<u64>,
+    memory_max: Option<Bytes>,
+    reap_interval: Option<u64>,
+    reap_gc_krefs: Option<u64>,
+    on_fault: Option<OnFault>,
+    critical: bool,
+    pipelining: bool,
+}
+
+/// A size: a number of bytes, or a text like `"16MiB"`.
+#[derive(Clone, Copy)]
+struct Bytes(u64);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = match Value::deserialize(deserializer)? {
+            Value::Integer(bytes) => return u64::try_from(bytes).map(Bytes).map_err(D::Error::custom),
+            Value::String(text) => text,
+            other => return Err(D::Error::custom(format_args!("{other} is not a size like \"16MiB\""))),
+        };
+        let digits = text.trim_end_matches(|it: char| !it.is_ascii_digit());
+        let shift = match text[digits.len()..].trim() {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            unit => return Err(D::Error::custom(format_args!("unknown unit `{unit}`: use B, KiB, MiB or GiB"))),
+        };
+        let number: u64 = digits.trim().parse().map_err(|_| D::Error::custom(format_args!("`{text}` is not a size like \"16MiB\"")))?;
+        number.checked_mul(1 << shift).map(Bytes).ok_or_else(|| D::Error::custom(format_args!("`{text}` is too large")))
+    }
+}
+
+impl Scenario {
+    /// Reads a `vat.toml`, or the one in a folder, and the bundles that it names. Every bundle is checked as it will be at load.
+    pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
+        let path = if path.is_dir() { path.join("vat.toml") } else { path.to_owned() };
+        let text = fs::read_to_string(&path).map_err(|err| ScenarioError::new(&path, err))?;
+        let file: File = toml::from_str(&text).map_err(|err| ScenarioError::new(&path, err))?;
+        if let Some((device, _)) = file.devices.iter().next() {
+            return Err(ScenarioError::new(&path, format!("there is no device `{device}` in this version")));
+        }
+        let mut modules = BTreeMap::new();
+        let mut vats = Vec::new();
+        for (name, value) in file.vats {
+            let at = |why: String| ScenarioError::new(&path, format!("[vats.{name}] {why}"));
+            let vat: VatFile = value.try_into().map_err(|err: toml::de::Error| at(err.message().to_owned()))?;
+            let bundle = path.parent().unwrap_or(Path::new("")).join(&vat.bundle);
+            if !modules.contains_key(&bundle) {
+                modules.insert(bundle.clone(), read_bundle(&bundle)?);
+            }
+            let wasm = modules.get(&bundle).cloned().unwrap_or_default();
+            let parameters = vat.parameters.unwrap_or(Value::Table(toml::Table::new()));
+            let mut slots = Vec::new();
+            let parameters = format!("#{}", smallcaps(&parameters, &mut |_| None, &mut slots).map_err(at)?);
+            vats.push(StaticVat { name, wasm, options: options(vat.options), parameters });
+        }
+        let scenario = Scenario { vats, bootstrap: file.bootstrap, sends: file.send };
+        scenario.check(&path)?;
+        Ok(scenario)
+    }
+
+    /// Every name of a vat must be one.
+    fn check(&self, path: &Path) -> Result<(), ScenarioError> {
+        if self.vats.is_empty() {
+            return Err(ScenarioError::new(path, "it has no vats: add a table like `[vats.bank]` with `bundle = \"bank.wasm\"`"));
+        }
+        let names = || self.vats.iter().map(|it| &*it.name).collect::<Vec<_>>().join(", ");
+        let known = |what: String, name: &str| match self.position(name) {
+            Some(_) => Ok(()),
+            None => Err(ScenarioError::new(path, format!("{what}: there is no vat `{name}`; there are: {}", names()))),
+        };
+        if let Some(name) = &self.bootstrap {
+            known("bootstrap".to_owned(), name)?;
+        }
+        for (at, send) in self.sends.iter().enumerate() {
+            let what = || format!("[[send]] {} to `{}`", at + 1, send.to);
+            known(what(), &send.to)?;
+            self.methargs(send).map_err(|why| ScenarioError::new(path, format!("{}: {why}", what())))?;
+        }
+        Ok(())
+    }
+
+    /// Which of the static vats has this name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.vats.iter().position(|it| it.name == name)
+    }
+
+    /// The body of a message from outside, and which vats' roots its slots are.
+    pub fn methargs(&self, send: &Send) -> Result<(String, Vec<usize>), String> {
+        let mut slots = Vec::new();
+        let mut root = |name: &str| self.position(name);
+        let args = smallcaps(&Value::Array(send.args.clone()), &mut root, &mut slots)?;
+        let method = smallcaps(&Value::String(send.method.clone()), &mut |_| None, &mut Vec::new())?;
+        Ok((format!("#[{method},{args}]"), slots))
+    }
+
+    /// What tells this scenario from others: its vats, what they run and how, and the messages.
+    pub fn digest(&self) -> String {
+        let vats: Vec<_> = self
+            .vats
+            .iter()
+            .map(|it| json!([it.name, BundleId::of(&it.wasm).to_string(), it.options, it.parameters]))
+            .collect();
+        let sends: Vec<_> = self.sends.iter().map(|it| json!([it.to, self.methargs(it).ok()])).collect();
+        let text = json!([vats, self.bootstrap, sends]).to_string();
+        hex(blake3::hash(text.as_bytes()).as_bytes())
+    }
+}
+
+fn options(file: OptionsFile) -> Options {
+    let default = Options::default();
+    // 0 turns a threshold off.
+    let threshold = |given: Option<u64>, default: Option<u64>| given.map_or(default, |it| (it > 0).then_some(it));
+    Options {
+        fuel_per_delivery: file.fuel_per_delivery.unwrap_or(default.fuel_per_delivery),
+        memory_max: file.memory_max.map_or(default.memory_max, |it| it.0),
+        reap_interval: threshold(file.reap_interval, default.reap_interval),
+        reap_gc_krefs: threshold(file.reap_gc_krefs, default.reap_gc_krefs),
+        on_fault: file.on_fault.unwrap_or_default(),
+        critical: file.critical,
+        pipelining: file.pipelining,
+    }
+}
+
+/// Reads a module (`.wat` is compiled to wasm), and checks it.
+pub fn read_bundle(path: &Path) -> Result<Vec<u8>, ScenarioError> {
+    let wasm = wat::parse_file(path).map_err(|err| ScenarioError::new(path, err))?;
+    module::prepare(&wasm, &Rules::default()).map_err(|refusals| ScenarioError::new(path, refusals))?;
+    Ok(wasm)
+}
+
+/// The largest integer that a JSON number holds exactly; beyond it smallcaps has bigints.
+const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// A TOML value as smallcaps. `root` finds the vat of an `"@name"`.
+fn smallcaps(
+    value: &Value,
+    root: &mut dyn FnMut(&str) -> Option<usize>,
+    slots: &mut Vec<usize>,
+) -> Result<String, String> {
+    Ok(match value {
+        Value::String(text) => match text.strip_prefix('@') {
+            Some(escaped) if escaped.starts_with('@') => json!(escaped).to_string(),
+            Some(name) => {
+                let vat = root(name).ok_or_else(|| format!("there is no vat `{name}` for \"@{name}\""))?;
+                let at = slots.iter().position(|it| *it == vat).unwrap_or_else(|| {
+                    slots.push(vat);
+                    slots.len() - 1
+                });
+                json!(format!("${at}.Alleged: {name}")).to_string()
+            }
+            None if matches!(text.chars().next(), Some('!'..='-')) => json!(format!("!{text}")).to_string(),
+            None => json!(text).to_string(),
+        },
+        Value::Integer(number) if number.unsigned_abs() <= SAFE_INTEGER_MAX => number.to_string(),
+        Value::Integer(number) => format!("\"{number:+}\""),
+        Value::Float(number) if number.is_finite() => json!(number).to_string(),
+        Value::Float(number) if number.is_nan() => "\"#NaN\"".to_owned(),
+        Value::Float(number) => format!("\"#{}Infinity\"", if *number < 0.0 { "-" } else { "" }),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Datetime(time) => json!(time.to_string()).to_string(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(|it| smallcaps(it, root, slots)).collect::<Result<_, _>>()?;
+            format!("[{}]", items.join(","))
+        }
+        Value::Table(table) => {
+            let mut members = Vec::new();
+            for (key, value) in table {
+                let escape = if matches!(key.chars().next(), Some('!'..='-')) { "!" } else { "" };
+                members.push(format!("{}:{}", json!(format!("{escape}{key}")), smallcaps(value, root, slots)?));
+            }
+            format!("{{{}}}", members.join(","))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_becomes_smallcaps() {
+        let text = r##"it = ["-x", "plain", "@bank", "@@bank", 1, 9007199254740992, -0.5, true, { a = [], "#b" = inf }, "@bank"]"##;
+        let table: toml::Table = toml::from_str(text).expect("parses");
+        let mut slots = vec![];
+        let body = smallcaps(&table["it"], &mut |name| (name == "bank").then_some(3), &mut slots).expect("known");
+        assert_eq!(
+            body,
+            r##"["!-x","plain","$0.Alleged: bank","@bank",1,"+9007199254740992",-0.5,true,{"a":[],"!#b":"#Infinity"},"$0.Alleged: bank"]"##
+        );
+        assert_eq!(slots, [3]);
+        assert!(smallcaps(&Value::String("@nobody".into()), &mut |_| None, &mut slots).is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        #[derive(Deserialize)]
+        struct Row {
+            it: Bytes,
+        }
+        let size = |text: &str| toml::from_str::<Row>(&format!("it = {text}")).map(|row| row.it.0).ok();
+        assert_eq!(size("7"), Some(7));
+        assert_eq!(size("\"16MiB\""), Some(16 << 20));
+        assert_eq!(size("\"2 GiB\""), Some(2 << 30));
+        assert_eq!(size("\"2 GB\""), None);
+        assert_eq!(size("\"99999999999GiB\""), None);
+        assert_eq!(size("-1"), None);
+    }
+}
