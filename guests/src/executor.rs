@@ -36,16 +36,17 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
 
 fn start(future: Pin<Box<dyn Future<Output = ()>>>) {
     let mut tasks = vat().tasks.borrow_mut();
-    let id = tasks.iter().position(Option::is_none).unwrap_or_else(|| {
-        tasks.push(None);
-        tasks.len() - 1
-    });
-    // The place is taken from now on, as the task below is there until it ends.
-    tasks[id] = Some(Task { future, waker: Waker::from(Arc::new(WakeTask(id))) });
+    let id = vat().vacant.borrow_mut().pop().unwrap_or(tasks.len());
+    let task = Some(Task { future, waker: Waker::from(Arc::new(WakeTask(id))) });
+    if let Some(place) = tasks.get_mut(id) {
+        *place = task;
+    } else {
+        tasks.push(task);
+    }
     vat().ready.borrow_mut().push_back(id);
 }
 
-/// Polls what is ready until nothing is.
+/// Polls what is ready until nothing is. A task leaves its place to be polled, and keeps it until it ends.
 pub(crate) fn run() {
     while let Some(id) = next() {
         let Some(mut task) = vat().tasks.borrow_mut().get_mut(id).and_then(Option::take) else {
@@ -55,6 +56,8 @@ pub(crate) fn run() {
         let mut context = Context::from_waker(&waker);
         if task.future.as_mut().poll(&mut context).is_pending() {
             vat().tasks.borrow_mut()[id] = Some(task);
+        } else {
+            vat().vacant.borrow_mut().push(id);
         }
     }
 }

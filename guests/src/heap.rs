@@ -1,7 +1,7 @@
 //! The allocator of a vat without std: blocks of powers of two, with a list of free ones for each size.
 //!
 //! It trades memory for fuel and code. To take a block or to give it back is a dozen instructions, where std's allocator takes a hundred
-//! and 6 KB more; but a block is never split or joined, so a vat keeps, for each size, the most that it ever had at once.
+//! and 6 KB more; but blocks are never joined, and split only where no memory is left, so a vat keeps, for each size, the most that it ever had at once.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
@@ -42,15 +42,28 @@ impl Heap {
         let room = self.end.get().saturating_sub(block);
         if room < size {
             let pages = size.div_ceil(PAGE);
-            let first = (self.grow)(pages)?;
-            // The new pages continue what is left of the old ones, unless somebody else took some in between.
+            let (first, len) = match (self.grow)(pages) {
+                Some(first) => (first, pages * PAGE),
+                None => self.larger(size)?,
+            };
+            // New pages continue what is left of the old ones, unless somebody else took some in between.
             if first != self.end.get() {
                 block = first;
             }
-            self.end.set(first + pages * PAGE);
+            self.end.set(first + len);
         }
         self.start.set(block + size);
         Some(block)
+    }
+
+    /// A free block that is larger, and its size. It will be cut up: there is no memory left but such.
+    fn larger(&self, size: usize) -> Option<(usize, usize)> {
+        let sizes = (0..CLASSES).map(|class| SMALLEST << class);
+        let (list, size) = self.free.iter().zip(sizes).find(|(list, len)| *len > size && list.get().is_some())?;
+        let block = list.get()?;
+        // SAFETY: `dealloc` wrote a link into every block of a list.
+        list.set(unsafe { block.read() }.next);
+        Some((block.expose_provenance().get(), size))
     }
 }
 
@@ -180,6 +193,26 @@ mod tests {
         }
         held.iter().for_each(|&entry| check(entry));
         assert!(MEMORY.get().1 < 50, "{} pages are taken", MEMORY.get().1);
+    }
+
+    #[test]
+    fn large_blocks_are_cut_up_when_there_is_nothing_else() {
+        let heap = Heap::new(grow);
+        let (large, small) = (Layout::new::<[u8; PAGE]>(), Layout::new::<[u64; 8]>());
+        let take = |layout| {
+            // SAFETY: the layout is not empty.
+            let block = unsafe { heap.alloc(layout) };
+            (!block.is_null()).then_some((block, layout, 7))
+        };
+        let held: Vec<Held> = core::iter::from_fn(|| take(large)).collect();
+        assert_eq!(held.len(), PAGES);
+        assert_eq!(take(small), None);
+        // SAFETY: each block is given back once.
+        held.iter().for_each(|&(block, layout, _)| unsafe { heap.dealloc(block, layout) });
+        let held: Vec<Held> = core::iter::from_fn(|| take(small)).collect();
+        assert_eq!(held.len(), PAGES * PAGE / 64);
+        held.iter().for_each(|&entry| fill(entry));
+        held.iter().for_each(|&entry| check(entry));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Vat {
     /// Objects of this vat that are unreachable from outside; `bringOutYourDead` looks for those that died.
     pub(crate) unreachable: RefCell<Vec<VRef>>,
     pub(crate) tasks: RefCell<Vec<Option<Task>>>,
+    /// Places in `tasks` whose task has ended.
+    pub(crate) vacant: RefCell<Vec<usize>>,
     pub(crate) ready: RefCell<VecDeque<usize>>,
     pub(crate) kinds: RefCell<Vec<&'static dyn Kind>>,
     pub(crate) next_object: Cell<u64>,
@@ -66,6 +68,7 @@ impl Vat {
             litter: RefCell::new(Litter { imports: Vec::new(), promises: Vec::new() }),
             unreachable: RefCell::new(Vec::new()),
             tasks: RefCell::new(Vec::new()),
+            vacant: RefCell::new(Vec::new()),
             ready: RefCell::new(VecDeque::new()),
             kinds: RefCell::new(Vec::new()),
             next_object: Cell::new(0),

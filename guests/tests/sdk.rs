@@ -52,6 +52,21 @@ impl Probe {
         to.send("take", (value,)).await
     }
 
+    /// Starts other tasks in the middle of this one, and waits for them and for the promise.
+    pub async fn juggle(&self, promise: Promise) -> Result<Vec<Value>, Error> {
+        let branches: Vec<Promise> = (0..3)
+            .map(|_| {
+                let promise = promise.clone();
+                Promise::spawn(promise)
+            })
+            .collect();
+        let mut values = vec![promise.await?];
+        for branch in branches {
+            values.push(branch.await?);
+        }
+        Ok(values)
+    }
+
     pub fn tell(&self, to: Remote) {
         to.send("ignored", ());
         to.send_only("unanswered", ());
@@ -136,6 +151,16 @@ fn a_promise_received_twice_is_one_and_subscribed_to_once() {
     assert_eq!(world.syscalls(), [format!("subscribe {}", text(coming.0))]);
     world.fulfill(coming.0, 7);
     assert_eq!((answer(&world, one), answer(&world, two)), (7.into(), 7.into()));
+}
+
+#[test]
+fn a_task_may_start_others_and_wait_for_them() {
+    let mut world = world();
+    let coming = world.promise();
+    let (one, two) = (world.send("juggle", (coming,)), world.send("juggle", (coming,)));
+    world.fulfill(coming.0, 7);
+    assert_eq!(answer(&world, one), vec![7, 7, 7, 7].into());
+    assert_eq!(answer(&world, two), vec![7, 7, 7, 7].into());
 }
 
 #[test]

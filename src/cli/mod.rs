@@ -64,8 +64,24 @@ enum Verb {
     Completions(completions::CompletionsArgs),
 }
 
-/// Runs the command that the process was given.
+/// Room for guest code: see `vat::module::limits::NATIVE_STACK_MIN`. Only what is touched is real.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Runs the command that the process was given, on a thread whose stack is large enough for guests.
 pub fn main() -> ExitCode {
+    let thread = std::thread::Builder::new().name("vathost".to_owned()).stack_size(STACK_BYTES).spawn(run);
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(code)) => code,
+        // A panic has said what it has to say.
+        Ok(Err(_)) => Exit::KernelPanic.into(),
+        Err(err) => {
+            eprintln!("error: start a thread: {err}");
+            Exit::HostFault.into()
+        }
+    }
+}
+
+fn run() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(err) => {

@@ -74,8 +74,8 @@ fn check_or_update(name: &str, built: &[u8]) -> Result<()> {
     if std::env::var_os("UPDATE_GUESTS").is_some_and(|value| value == "1") {
         return fs::write(&path, built).with_context(|| path.display().to_string());
     }
-    let committed = fs::read(&path)
-        .with_context(|| format!("{} is missing; make it with\n\n    {UPDATE}\n", path.display()))?;
+    let committed =
+        fs::read(&path).with_context(|| format!("{} is missing; make it with\n\n    {UPDATE}\n", path.display()))?;
     if committed != built {
         let (had, has) = (committed.len(), built.len());
         bail!(
@@ -116,8 +116,7 @@ fn build_rust_guests() -> Result<PathBuf> {
 /// Panic messages name source files. They must not name this machine's directories.
 fn remap_paths() -> Result<OsString> {
     let mut flags = OsString::new();
-    let places =
-        [(root().to_path_buf(), "/vathost"), (cargo_home()?, "/cargo"), (sysroot()?, "/rust")];
+    let places = [(root().to_path_buf(), "/vathost"), (cargo_home()?, "/cargo"), (sysroot()?, "/rust")];
     for (from, to) in places {
         if !flags.is_empty() {
             flags.push("\x1f");
@@ -140,11 +139,8 @@ fn cargo_home() -> Result<PathBuf> {
 
 fn sysroot() -> Result<PathBuf> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc)
-        .current_dir(root())
-        .args(["--print", "sysroot"])
-        .output()
-        .context("rustc did not run")?;
+    let output =
+        Command::new(rustc).current_dir(root()).args(["--print", "sysroot"]).output().context("rustc did not run")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().into())
 }
@@ -174,9 +170,10 @@ impl CRecipe {
     }
 
     fn compiler_is_here(&self) -> bool {
-        Command::new(&self.command[0]).arg("--version").output().is_ok_and(|output| {
-            String::from_utf8_lossy(&output.stdout).lines().next() == Some(&self.version)
-        })
+        Command::new(&self.command[0])
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().next() == Some(&self.version))
     }
 
     /// Runs the command with another output file, and gives what it made.

@@ -4,10 +4,7 @@
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
-use syn::{
-    Error, FnArg, ImplItem, ImplItemFn, ItemFn, ItemImpl, Result, Type, Visibility,
-    parse_macro_input,
-};
+use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemFn, ItemImpl, Result, Type, Visibility, parse_macro_input};
 
 /// Makes every `pub` method of an `impl` block callable by message.
 ///
@@ -17,9 +14,7 @@ use syn::{
 #[proc_macro_attribute]
 pub fn exo(_attr: TokenStream, item: TokenStream) -> TokenStream {
     let block = parse_macro_input!(item as ItemImpl);
-    expand_exo(&block)
-        .unwrap_or_else(Error::into_compile_error)
-        .into()
+    expand_exo(&block).unwrap_or_else(Error::into_compile_error).into()
 }
 
 /// Marks the function which builds the vat's root object from its parameters.
@@ -29,17 +24,12 @@ pub fn exo(_attr: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn root(_attr: TokenStream, item: TokenStream) -> TokenStream {
     let build = parse_macro_input!(item as ItemFn);
-    expand_root(&build)
-        .unwrap_or_else(Error::into_compile_error)
-        .into()
+    expand_root(&build).unwrap_or_else(Error::into_compile_error).into()
 }
 
 fn expand_exo(block: &ItemImpl) -> Result<Tokens> {
     if let Some((_, path, _)) = &block.trait_ {
-        return Err(Error::new_spanned(
-            path,
-            "#[vat::exo] goes on an inherent impl block",
-        ));
+        return Err(Error::new_spanned(path, "#[vat::exo] goes on an inherent impl block"));
     }
     let name = type_name(&block.self_ty)?;
     let arms = block
@@ -83,9 +73,7 @@ fn type_name(ty: &Type) -> Result<String> {
 
 fn exposed_method(item: &ImplItem) -> Option<&ImplItemFn> {
     match item {
-        ImplItem::Fn(f) if matches!(f.vis, Visibility::Public(_)) && f.sig.receiver().is_some() => {
-            Some(f)
-        }
+        ImplItem::Fn(f) if matches!(f.vis, Visibility::Public(_)) && f.sig.receiver().is_some() => Some(f),
         _ => None,
     }
 }
@@ -98,21 +86,13 @@ fn arm(ty: &Type, method: &ImplItemFn) -> Result<Tokens> {
         && !by_rc
         && (r.reference.is_none() || r.mutability.is_some())
     {
-        return Err(Error::new_spanned(
-            r,
-            "a method of an exo takes `&self` or `self: Rc<Self>`",
-        ));
+        return Err(Error::new_spanned(r, "a method of an exo takes `&self` or `self: Rc<Self>`"));
     }
     if let Some(param) = method.sig.generics.params.first() {
-        return Err(Error::new_spanned(
-            param,
-            "a method of an exo cannot be generic",
-        ));
+        return Err(Error::new_spanned(param, "a method of an exo cannot be generic"));
     }
     let (ident, wire) = (&method.sig.ident, camel_case(&method.sig.ident.to_string()));
-    let args: Vec<_> = (1..method.sig.inputs.len())
-        .map(|i| format_ident!("arg{i}"))
-        .collect();
+    let args: Vec<_> = (1..method.sig.inputs.len()).map(|i| format_ident!("arg{i}")).collect();
     let this = if by_rc { quote!(self) } else { quote!(&self) };
     let call = quote!(<#ty>::#ident(#this #(, #args)*));
     let reply = if method.sig.asyncness.is_some() {
@@ -153,10 +133,7 @@ fn expand_root(build: &ItemFn) -> Result<Tokens> {
         }
         _ => {
             let inputs = &build.sig.inputs;
-            return Err(Error::new_spanned(
-                inputs,
-                "a root takes the parameters, or nothing",
-            ));
+            return Err(Error::new_spanned(inputs, "a root takes the parameters, or nothing"));
         }
     };
     Ok(quote! {

@@ -11,7 +11,8 @@ struct Feeder {
 
 #[vat::exo]
 impl Feeder {
-    pub async fn bootstrap(&self, powers: Bootstrap) -> Result<(), Error> {
+    /// Answers with how many widgets are alive in the end.
+    pub async fn bootstrap(&self, powers: Bootstrap) -> Result<u32, Error> {
         let factory = powers.vat("factory")?;
         for _ in 0..self.rounds {
             for eater in ["leaker", "collector"] {
@@ -19,7 +20,7 @@ impl Feeder {
                 powers.vat(eater)?.send("take", (widget,)).await?;
             }
         }
-        Ok(())
+        factory.send("alive", ()).to().await
     }
 }
 

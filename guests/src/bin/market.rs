@@ -1,4 +1,4 @@
-//! The bootstrap vat of `vats/bank`: it opens purses at three banks, and pays from one to another.
+//! The bootstrap vat of `vats/bank`: it opens purses at three banks, pays from one to another, and tells what came of it.
 
 #![cfg_attr(target_arch = "wasm32", no_std, no_main)]
 
@@ -7,54 +7,84 @@ use vat::prelude::*;
 
 #[derive(Default)]
 struct Market {
-    stalls: RefCell<Vec<Stall>>,
+    day: RefCell<Option<Promise>>,
 }
 
 /// A purse, and the bank that keeps it.
-#[derive(Clone)]
-struct Stall {
-    name: String,
+struct Account {
     bank: Remote,
     purse: Remote,
 }
 
 #[vat::exo]
 impl Market {
-    /// Opens a purse with 100 at every bank.
-    pub async fn bootstrap(&self, powers: Bootstrap) -> Result<(), Error> {
-        for name in ["north", "south", "west"] {
-            let bank = powers.vat(name)?;
-            let purse = bank.send("makePurse", (100,)).to().await?;
-            self.stalls.borrow_mut().push(Stall { name: name.into(), bank, purse });
-        }
-        Ok(())
+    /// Trades for a day.
+    pub fn bootstrap(&self, powers: Bootstrap) -> Promise {
+        let day = Promise::spawn(trade(powers));
+        self.day.replace(Some(day.clone()));
+        day
     }
 
-    /// Pays, and answers with what is left in the purse that paid.
-    pub async fn transfer(&self, from: String, to: String, amount: u64) -> Result<u64, Error> {
-        let (from, to) = (self.stall(&from)?, self.stall(&to)?);
-        from.bank.send("pay", (from.purse, to.purse, amount)).to().await
-    }
-
-    pub async fn balance(&self, name: String) -> Result<u64, Error> {
-        self.stall(&name)?.purse.send("balance", ()).to().await
-    }
-
-    /// From now on the purse takes no money.
-    pub fn close(&self, name: String) -> Result<Promise, Error> {
-        Ok(self.stall(&name)?.purse.send("close", ()))
+    /// How the day went, once it is over.
+    pub fn report(&self) -> Result<Promise, Error> {
+        self.day.borrow().clone().ok_or(Error::new("the market has not opened"))
     }
 }
 
-impl Market {
-    fn stall(&self, name: &str) -> Result<Stall, Error> {
-        let stalls = self.stalls.borrow();
-        let stall = stalls.iter().find(|stall| stall.name == name).cloned();
-        stall.ok_or(Error::new("there is no bank of that name"))
+async fn trade(powers: Bootstrap) -> Result<Value, Error> {
+    let north = Account::open(powers.vat("north")?).await?;
+    let south = Account::open(powers.vat("south")?).await?;
+    let west = Account::open(powers.vat("west")?).await?;
+
+    let paid = north.pay(&south, 30).await;
+    let too_much = north.pay(&south, 1000).await;
+    south.purse.send("close", ()).await?;
+    let closed = north.pay(&south, 20).await;
+    west.bank.send("closeDown", ()).await?;
+    let bankrupt = north.pay(&west, 20).await;
+
+    Ok(Value::record([
+        ("paid", told(paid)),
+        ("tooMuch", told(too_much)),
+        ("closed", told(closed)),
+        ("bankrupt", told(bankrupt)),
+        ("north", north.purse.send("balance", ()).await?),
+        ("south", south.purse.send("balance", ()).await?),
+    ]))
+}
+
+impl Account {
+    /// A new purse with 100 in it.
+    async fn open(bank: Remote) -> Result<Account, Error> {
+        let purse = bank.send("makePurse", (100,)).to().await?;
+        Ok(Account { bank, purse })
     }
+
+    /// What is left after the payment.
+    async fn pay(&self, to: &Account, amount: u64) -> Result<Value, Error> {
+        self.bank.send("pay", (self.purse.clone(), to.purse.clone(), amount)).await
+    }
+}
+
+/// The answer, or why there is none.
+fn told(outcome: Result<Value, Error>) -> Value {
+    outcome.unwrap_or_else(|refusal| refusal.message().into())
 }
 
 #[vat::root]
 fn build() -> Market {
     Market::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vat::test::World;
+
+    #[test]
+    fn nothing_is_reported_before_the_market_opens() {
+        let mut world = World::start(build);
+        let report = world.send("report", ());
+        assert_eq!(world.outcome(report), Some(Err("the market has not opened".into())));
+    }
 }

@@ -7,7 +7,6 @@ use vat::prelude::*;
 
 struct Ping {
     rounds: u32,
-    played: Cell<u32>,
 }
 
 #[vat::exo]
@@ -17,24 +16,20 @@ impl Ping {
         self.play(pong, self.rounds).await
     }
 
-    /// Plays some rounds, and answers with the number of all that were played.
+    /// Plays some rounds, and answers with their number as `pong` has counted them.
     pub async fn play(&self, pong: Remote, rounds: u32) -> Result<u32, Error> {
+        let mut round = 0;
         for _ in 0..rounds {
-            let round: u32 = pong.send("hit", (self.played.get(),)).to().await?;
-            self.played.set(round);
+            round = pong.send("hit", (round,)).to().await?;
         }
-        Ok(self.played.get())
-    }
-
-    pub fn played(&self) -> u32 {
-        self.played.get()
+        Ok(round)
     }
 }
 
 #[vat::root]
 fn build(parameters: Value) -> Result<Ping, Error> {
     let rounds: Option<u32> = parameters.get("rounds")?;
-    Ok(Ping { rounds: rounds.unwrap_or(10), played: Cell::new(0) })
+    Ok(Ping { rounds: rounds.unwrap_or(10) })
 }
 
 #[cfg(test)]
@@ -44,7 +39,7 @@ mod tests {
 
     #[test]
     fn every_round_waits_for_the_one_before() {
-        let mut world = World::start(|| Ping { rounds: 0, played: Cell::new(0) });
+        let mut world = World::start(|| Ping { rounds: 0 });
         let pong = world.import();
         let game = world.send("play", (pong, 3));
         for round in 1..=3 {
