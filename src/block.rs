@@ -32,6 +32,7 @@ struct Inner {
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
     slog: Slog,
+    doomed: Vec<VatId>,
     changes: Vec<u8>,
     audited: bool,
 }
@@ -66,6 +67,7 @@ impl Block {
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
             slog,
+            doomed: Vec::new(),
             changes: Vec::new(),
             audited: cfg!(debug_assertions),
         })))
@@ -146,8 +148,13 @@ impl Block {
     }
 
     /// The transcript of a vat from this delivery on, the open block included, chunk by chunk.
-    pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
-        let stored = if self.0.forgotten.contains(&vat) { Vec::new() } else { self.0.database.transcript(vat, from)? };
+    pub fn transcript(
+        &self,
+        vat: VatId,
+        from: DeliveryNum,
+    ) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
+        let stored =
+            if self.0.forgotten.contains(&vat) { Vec::new() } else { self.0.database.transcript(vat, from)? };
         let open = self.0.chunks.get(&vat).map(|it| (it.first, it.bytes.clone()));
         let chunks = stored.into_iter().chain(open);
         Ok(chunks.flat_map(move |(first, bytes)| match transcript::entries(first, &bytes) {
@@ -156,12 +163,17 @@ impl Block {
         }))
     }
 
-    pub(crate) fn add_fuel(&mut self, fuel: u64) {
-        self.0.meta.fuel += fuel;
+    /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
+    pub(crate) fn doom(&mut self, vat: VatId) {
+        self.0.doomed.push(vat);
     }
 
-    pub(crate) fn append_transcript(&mut self, vat: VatId, number: DeliveryNum, entry: &[u8]) {
-        self.0.chunks.entry(vat).or_insert_with(|| Chunk::new(number)).bytes.extend_from_slice(entry);
+    pub(crate) fn take_doomed(&mut self) -> Vec<VatId> {
+        std::mem::take(&mut self.0.doomed)
+    }
+
+    pub(crate) fn add_fuel(&mut self, fuel: u64) {
+        self.0.meta.fuel += fuel;
     }
 
     /// Forgets the transcript of a dead vat.
@@ -176,19 +188,31 @@ impl Block {
     }
 
     /// Ends a step (a crank, or an input from outside): its changes become part of the block and extend the chain.
-    /// `entry` is what it appended to a transcript.
-    pub(crate) fn seal(&mut self, label: &str, entry: &[u8], crank: Option<CrankNum>) -> Result<(), HostFault> {
-        let Inner { tables, changes, meta, slog, .. } = &mut *self.0;
+    /// `entries` is what it appends to transcripts.
+    pub(crate) fn seal(
+        &mut self,
+        label: &str,
+        entries: &[(VatId, DeliveryNum, Vec<u8>)],
+        crank: Option<CrankNum>,
+    ) -> Result<(), HostFault> {
+        let Inner { tables, changes, meta, slog, chunks, .. } = &mut *self.0;
         changes.clear();
         for table in tables.each() {
             table.seal(changes)?;
         }
-        changes.extend_from_slice(entry);
+        for (vat, number, entry) in entries {
+            changes.extend_from_slice(entry);
+            chunks.entry(*vat).or_insert_with(|| Chunk::new(*number)).bytes.extend_from_slice(entry);
+        }
         let (state_hash, step_hash) = meta.state_hash.extend(label, changes);
         meta.state_hash = state_hash;
         if let Some(crank_num) = crank {
             meta.cranks += 1;
-            slog.record(Detail::Cranks, || Event::CrankFinish { crank_num, crankhash: hex(&step_hash), activityhash: state_hash });
+            slog.record(Detail::Cranks, || Event::CrankFinish {
+                crank_num,
+                crankhash: hex(&step_hash),
+                activityhash: state_hash,
+            });
         }
         Ok(())
     }

@@ -137,7 +137,9 @@ fn check_qclass(value: &Value, kinds: &[SlotKind]) -> Result<Shape, String> {
                 None => Err("a slot without a good index".to_owned()),
             }
         }
-        Value::Object(members) => members.values().try_for_each(|it| check_qclass(it, kinds).map(drop)).map(|()| Shape::Data),
+        Value::Object(members) => {
+            members.values().try_for_each(|it| check_qclass(it, kinds).map(drop)).map(|()| Shape::Data)
+        }
         Value::Array(items) => items.iter().try_for_each(|it| check_qclass(it, kinds).map(drop)).map(|()| Shape::Data),
         _ => Ok(Shape::Data),
     }
@@ -205,11 +207,36 @@ mod tests {
         }
         let old = r#"{"iface":"x","index":1,"@qclass":"slot"}"#;
         assert_eq!(shape_of(old.as_bytes(), &kinds), Ok(Shape::Slot(1)));
-        let data = ["#[\"$0\"]", "\"$0\"", "#\"!$0\"", "#\" $0\"", "#{\"@qclass\":\"slot\",\"index\":0}", "#null", "#{\"#error\":\"e\"}", "#\"+5\"", "#-1.5e3"];
+        let data = [
+            "#[\"$0\"]",
+            "\"$0\"",
+            "#\"!$0\"",
+            "#\" $0\"",
+            "#{\"@qclass\":\"slot\",\"index\":0}",
+            "#null",
+            "#{\"#error\":\"e\"}",
+            "#\"+5\"",
+            "#-1.5e3",
+        ];
         for body in data {
             assert_eq!(shape_of(body.as_bytes(), &kinds), Ok(Shape::Data), "{body}");
         }
-        let wrong = ["", "#", "#{", "not json", "#\"$3\"", "#\"#bad\"", "#\"$x\"", "#\"$-1\"", "#\"$1\"", "#\"&0\"", "#\"(x\"", "#[\"$2\"]", "#1 2", "#\"+\""];
+        let wrong = [
+            "",
+            "#",
+            "#{",
+            "not json",
+            "#\"$3\"",
+            "#\"#bad\"",
+            "#\"$x\"",
+            "#\"$-1\"",
+            "#\"$1\"",
+            "#\"&0\"",
+            "#\"(x\"",
+            "#[\"$2\"]",
+            "#1 2",
+            "#\"+\"",
+        ];
         for body in wrong {
             assert!(shape_of(body.as_bytes(), &kinds).is_err(), "{body}");
         }

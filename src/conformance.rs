@@ -15,7 +15,7 @@ use crate::{
     id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{self, Ended, Halt, Syscalls, Usage, Worker, Workers},
     slog::{Shape, Slog},
-    table::{Item, Options, PromiseState, QueueId, Tables, Vat},
+    table::{Item, Options, Owner, PromiseState, QueueId, Tables, Vat},
     value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
 };
 
@@ -61,12 +61,37 @@ pub struct SpecOptions {
 #[serde(tag = "op", rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
 pub enum HostOp {
-    Root { vat: String, kref: String, before: usize },
-    Pin { kref: String, before: usize },
-    Send { target: String, methargs: Data, result: Option<String>, #[serde(default)] interest: bool, before: usize },
-    Terminate { vat: String, info: Data, before: usize },
-    ReapAll { vats: Vec<String>, before: usize },
-    Run { limit: Option<usize>, deliveries: usize, before: usize },
+    Root {
+        vat: String,
+        kref: String,
+        before: usize,
+    },
+    Pin {
+        kref: String,
+        before: usize,
+    },
+    Send {
+        target: String,
+        methargs: Data,
+        result: Option<String>,
+        #[serde(default)]
+        interest: bool,
+        before: usize,
+    },
+    Terminate {
+        vat: String,
+        info: Data,
+        before: usize,
+    },
+    ReapAll {
+        vats: Vec<String>,
+        before: usize,
+    },
+    Run {
+        limit: Option<usize>,
+        deliveries: usize,
+        before: usize,
+    },
 }
 
 /// Capdata with references as text.
@@ -121,7 +146,8 @@ pub fn replay(vector: &Vector) -> Result<(), Difference> {
     block = create_vats(block, vector)?;
     block = run(block, &mut workers, &script, None)?.0;
     for (at, op) in vector.host.iter().enumerate() {
-        block = perform(block, &mut workers, &script, op).map_err(|it| Difference { at: format!("host {at}: {}", it.at), ..it })?;
+        block = perform(block, &mut workers, &script, op)
+            .map_err(|it| Difference { at: format!("host {at}: {}", it.at), ..it })?;
     }
     compare("final", &vector.end, &final_state(block.tables(), vector))
 }
@@ -158,7 +184,12 @@ fn create_vats(block: Block, vector: &Vector) -> Result<Block, Difference> {
 type Shared = Rc<RefCell<Script>>;
 
 /// Runs until nothing is left, or until this many deliveries were attempted.
-fn run(mut block: Block, workers: &mut Scripted, script: &Shared, limit: Option<usize>) -> Result<(Block, usize), Difference> {
+fn run(
+    mut block: Block,
+    workers: &mut Scripted,
+    script: &Shared,
+    limit: Option<usize>,
+) -> Result<(Block, usize), Difference> {
     let mut attempts = 0;
     while limit.is_none_or(|limit| attempts < limit) {
         let at = format!("delivery {}", script.borrow().made);
@@ -312,7 +343,12 @@ impl Workers for Scripted {
 }
 
 impl Worker for Actor {
-    fn deliver(&mut self, delivery: &Delivery<VRef>, mut syscalls: Syscalls) -> (Syscalls, Result<Usage, Fault>) {
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        _: u64,
+        mut syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>) {
         let mut script = self.script.borrow_mut();
         let n = script.made;
         script.made += 1;
@@ -411,14 +447,12 @@ fn resolution(value: &Value) -> Result<Resolution<VRef>, String> {
 fn final_state(tables: &Tables, vector: &Vector) -> Value {
     let globals = tables.globals();
     let queue = |id| -> Vec<Value> { tables.queue.of(id).map(|(_, item)| json!(format!("{item:?}"))).collect() };
-    let vats: serde_json::Map<String, Value> = vector
-        .vats
+    let vats: serde_json::Map<String, Value> =
+        vector.vats.iter().filter_map(|it| Some((it.vat.clone(), final_vat(tables, it.vat.parse().ok()?)))).collect();
+    let objects = tables
+        .objects
         .iter()
-        .filter_map(|it| Some((it.vat.clone(), final_vat(tables, it.vat.parse().ok()?))))
-        .collect();
-    let objects = tables.objects.iter().map(|(id, it)| {
-        json!([id.to_string(), it.owner.map(|it| it.to_string()), it.reachable, it.recognizable])
-    });
+        .map(|(id, it)| json!([id.to_string(), final_owner(it.owner), it.reachable, it.recognizable]));
     let pinned = tables.objects.iter().filter(|(_, it)| it.pinned).map(|(id, _)| id.to_string());
     json!({
         "gcActions": tables.gc.iter().map(|(it, ())| format!("{it:?}")).collect::<Vec<_>>(),
@@ -433,10 +467,24 @@ fn final_state(tables: &Tables, vector: &Vector) -> Value {
     })
 }
 
+/// No vector has an object of the kernel's.
+fn final_owner(owner: Option<Owner>) -> Option<String> {
+    match owner {
+        Some(Owner::Vat(vat)) => Some(vat.to_string()),
+        Some(Owner::Kernel(object)) => Some(format!("{object:?}")),
+        None => None,
+    }
+}
+
 fn final_vat(tables: &Tables, vat: VatId) -> Value {
     let mut clist: Vec<_> = tables.clist.of(vat).map(|(vref, entry)| (entry.kref, vref, entry.reachable)).collect();
     clist.sort();
-    let store: Vec<_> = tables.vatstore.iter().filter(|((it, _), _)| *it == vat).map(|((_, key), value)| json!([key.as_text(), value.as_text()])).collect();
+    let store: Vec<_> = tables
+        .vatstore
+        .iter()
+        .filter(|((it, _), _)| *it == vat)
+        .map(|((_, key), value)| json!([key.as_text(), value.as_text()]))
+        .collect();
     if !tables.is_alive(vat) {
         return json!({ "alive": false, "leftovers": clist.len() + store.len() });
     }

@@ -24,7 +24,7 @@ use crate::{
     KERNEL_VERSION,
     block::Block,
     fault::HostFault,
-    id::{BlockHeight, KRef},
+    id::{BlockHeight, BundleId, KRef},
     kernel::{self, Halt, Position, Ran},
     report::Report,
     scenario::Scenario,
@@ -129,13 +129,16 @@ impl Controller {
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
         let mut block = self.take()?;
         block.describe(&engine_id(), &scenario.digest());
-        for vat in &scenario.vats {
-            block.put_bundle(&vat.wasm);
+        for wasm in scenario.vats.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
+            block.put_bundle(wasm);
         }
         let (block, ()) = kernel::outside(block, |crank| {
+            for (name, wasm) in &scenario.bundles {
+                crank.name_bundle(name, BundleId::of(wasm));
+            }
             let mut roots = Vec::new();
             for vat in &scenario.vats {
-                let bundle = crate::id::BundleId::of(&vat.wasm);
+                let bundle = BundleId::of(&vat.wasm);
                 let parameters = CapData::plain(&vat.parameters);
                 let id = crank.create_vat(&vat.name, bundle, vat.options.clone(), parameters)?;
                 let root = crank.root(id)?;
@@ -143,14 +146,20 @@ impl Controller {
                 roots.push(KRef::from(root));
             }
             if let Some((name, at)) = scenario.bootstrap.as_ref().and_then(|it| Some((it, scenario.position(it)?))) {
-                let data = CapData { body: bootstrap_body(scenario).into(), slots: roots.clone() };
+                let mut slots = roots.clone();
+                slots.push(crank.vat_admin()?.into());
+                let data = CapData { body: bootstrap_body(scenario).into(), slots };
                 crank.send_from_outside(roots[at], data, Some((name, "bootstrap")))?;
             }
             for send in &scenario.sends {
                 let (body, slots) = scenario.methargs(send).map_err(|why| HostFault::new("send", why))?;
                 let slots = slots.into_iter().map(|at| roots[at]).collect();
                 let to = scenario.position(&send.to).ok_or_else(|| HostFault::new("send", "no such vat"))?;
-                crank.send_from_outside(roots[to], CapData { body: body.into(), slots }, Some((&send.to, &send.method)))?;
+                crank.send_from_outside(
+                    roots[to],
+                    CapData { body: body.into(), slots },
+                    Some((&send.to, &send.method)),
+                )?;
             }
             Ok(())
         })?;
@@ -239,7 +248,8 @@ fn at_commit(fault: HostFault) -> Box<Halt> {
 fn check_engine(block: &Block) -> Result<(), HostFault> {
     let (made, mine) = (&block.meta().engine, engine_id());
     if !made.is_empty() && *made != mine {
-        let why = format!("its vats ran on `{made}`, this binary has `{mine}`: use the version of vathost that made it");
+        let why =
+            format!("its vats ran on `{made}`, this binary has `{mine}`: use the version of vathost that made it");
         return Err(HostFault::new("open the state", why));
     }
     let version = block.tables().globals().kernel_version;
@@ -250,7 +260,7 @@ fn check_engine(block: &Block) -> Result<(), HostFault> {
     Ok(())
 }
 
-/// `bootstrap({ vats, devices })`, with a presence of each root.
+/// `bootstrap({ vats, devices, vatAdmin })`, with a presence of each root.
 fn bootstrap_body(scenario: &Scenario) -> String {
     let vats: serde_json::Map<_, _> = scenario
         .vats
@@ -258,5 +268,6 @@ fn bootstrap_body(scenario: &Scenario) -> String {
         .enumerate()
         .map(|(at, vat)| (vat.name.clone(), serde_json::json!(format!("${at}.Alleged: {}", vat.name))))
         .collect();
-    format!("#{}", serde_json::json!(["bootstrap", [{ "vats": vats, "devices": {} }]]))
+    let admin = format!("${}.Alleged: vatAdmin", scenario.vats.len());
+    format!("#{}", serde_json::json!(["bootstrap", [{ "vats": vats, "devices": {}, "vatAdmin": admin }]]))
 }

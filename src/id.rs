@@ -181,9 +181,8 @@ impl VRef {
     pub fn from_bits(bits: u64) -> Option<VRef> {
         let flags = bits & (DURABLE | VIRTUAL);
         let own_object = bits & KIND_MASK == 0 && bits & OWN != 0;
-        let valid = bits != 0
-            && bits & KIND_MASK != KIND_MASK
-            && (flags == 0 || (own_object && flags != DURABLE | VIRTUAL));
+        let valid =
+            bits != 0 && bits & KIND_MASK != KIND_MASK && (flags == 0 || (own_object && flags != DURABLE | VIRTUAL));
         valid.then_some(VRef(bits))
     }
 

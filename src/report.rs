@@ -83,6 +83,7 @@ impl Report {
             let tally = tables.tallies.get(id).copied().unwrap_or_default();
             let (status, reason) = match &vat.status {
                 Status::Running => ("running", None),
+                Status::Paused { reason } => ("paused", Some(reason.clone())),
                 Status::Terminated { reason, .. } => ("terminated", Some(reason.clone())),
             };
             let report = VatReport {
@@ -94,7 +95,7 @@ impl Report {
                 syscalls: tally.syscalls,
                 fuel: tally.fuel,
                 memory_bytes: tally.memory,
-                queued: queued.get(&Some(*id)).copied().unwrap_or(0),
+                queued: queued.get(&Some(*id)).copied().unwrap_or(0) + tables.queue.of(QueueId::Pause(*id)).count(),
             };
             // Two vats of one name are told apart by their numbers.
             let name = if vats.contains_key(&vat.name) { format!("{}#{id}", vat.name) } else { vat.name.clone() };

@@ -40,6 +40,8 @@ pub struct Scenario {
     pub bootstrap: Option<String>,
     /// The messages from outside, in order.
     pub sends: Vec<Send>,
+    /// Bundles that vats can be created from, by name, beside those of the static vats under theirs.
+    pub bundles: BTreeMap<String, Vec<u8>>,
 }
 
 /// A vat of a scenario.
@@ -78,6 +80,8 @@ struct File {
     devices: toml::Table,
     #[serde(default)]
     send: Vec<Send>,
+    #[serde(default)]
+    bundles: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -121,7 +125,10 @@ impl<'de> Deserialize<'de> for Bytes {
             "GiB" => 30,
             unit => return Err(D::Error::custom(format_args!("unknown unit `{unit}`: use B, KiB, MiB or GiB"))),
         };
-        let number: u64 = digits.trim().parse().map_err(|_| D::Error::custom(format_args!("`{text}` is not a size like \"16MiB\"")))?;
+        let number: u64 = digits
+            .trim()
+            .parse()
+            .map_err(|_| D::Error::custom(format_args!("`{text}` is not a size like \"16MiB\"")))?;
         number.checked_mul(1 << shift).map(Bytes).ok_or_else(|| D::Error::custom(format_args!("`{text}` is too large")))
     }
 }
@@ -150,7 +157,12 @@ impl Scenario {
             let parameters = format!("#{}", smallcaps(&parameters, &mut |_| None, &mut slots).map_err(at)?);
             vats.push(StaticVat { name, wasm, options: options(vat.options), parameters });
         }
-        let scenario = Scenario { vats, bootstrap: file.bootstrap, sends: file.send };
+        let mut bundles: BTreeMap<_, _> =
+            vats.iter().map(|it: &StaticVat| (it.name.clone(), it.wasm.clone())).collect();
+        for (name, bundle) in file.bundles {
+            bundles.insert(name, read_bundle(&path.parent().unwrap_or(Path::new("")).join(bundle))?);
+        }
+        let scenario = Scenario { vats, bootstrap: file.bootstrap, sends: file.send, bundles };
         scenario.check(&path)?;
         Ok(scenario)
     }
@@ -158,7 +170,10 @@ impl Scenario {
     /// Every name of a vat must be one.
     fn check(&self, path: &Path) -> Result<(), ScenarioError> {
         if self.vats.is_empty() {
-            return Err(ScenarioError::new(path, "it has no vats: add a table like `[vats.bank]` with `bundle = \"bank.wasm\"`"));
+            return Err(ScenarioError::new(
+                path,
+                "it has no vats: add a table like `[vats.bank]` with `bundle = \"bank.wasm\"`",
+            ));
         }
         let names = || self.vats.iter().map(|it| &*it.name).collect::<Vec<_>>().join(", ");
         let known = |what: String, name: &str| match self.position(name) {
@@ -198,7 +213,9 @@ impl Scenario {
             .map(|it| json!([it.name, BundleId::of(&it.wasm).to_string(), it.options, it.parameters]))
             .collect();
         let sends: Vec<_> = self.sends.iter().map(|it| json!([it.to, self.methargs(it).ok()])).collect();
-        let text = json!([vats, self.bootstrap, sends]).to_string();
+        let bundles: Vec<_> =
+            self.bundles.iter().map(|(name, wasm)| json!([name, BundleId::of(wasm).to_string()])).collect();
+        let text = json!([vats, self.bootstrap, sends, bundles]).to_string();
         hex(blake3::hash(text.as_bytes()).as_bytes())
     }
 }
@@ -215,6 +232,7 @@ fn options(file: OptionsFile) -> Options {
         on_fault: file.on_fault.unwrap_or_default(),
         critical: file.critical,
         pipelining: file.pipelining,
+        meter: None,
     }
 }
 

@@ -22,6 +22,8 @@ pub enum End {
     },
     /// The vat faulted; replay passes over it.
     Faulted(VatFault),
+    /// A directive took it away; replay passes over it.
+    Skipped,
 }
 
 /// One attempt to deliver.
@@ -29,8 +31,8 @@ pub enum End {
 pub struct Entry {
     /// Its number.
     pub number: DeliveryNum,
-    /// What was delivered.
-    pub delivery: Delivery<VRef>,
+    /// What was delivered; nothing that the vat knows of where it did not end well.
+    pub delivery: Option<Delivery<VRef>>,
     /// What the vat asked meanwhile, and was answered. Empty where it faulted.
     pub syscalls: Vec<(Syscall<VRef>, Answer)>,
     /// How it ended.
@@ -50,7 +52,14 @@ pub(crate) struct EntryWriter(Vec<u8>);
 impl EntryWriter {
     pub(crate) fn begin(&mut self, delivery: &Delivery<VRef>) -> Result<(), HostFault> {
         self.0.clear();
-        codec::append(delivery, &mut self.0)
+        codec::append(&Some(delivery), &mut self.0)
+    }
+
+    /// The whole entry of an attempt that came to nothing.
+    pub(crate) fn nothing(&mut self, end: &End) -> Result<(), HostFault> {
+        self.0.clear();
+        codec::append(&None::<Delivery<VRef>>, &mut self.0)?;
+        self.end(end)
     }
 
     pub(crate) fn syscall(&mut self, syscall: &Syscall<VRef>) -> Result<(), HostFault> {
@@ -128,18 +137,17 @@ mod tests {
         }
         writer.end(&End::Done { fuel: 9 }).expect("writes");
         chunk.bytes.extend_from_slice(writer.bytes());
-        writer.begin(&Delivery::BringOutYourDead).expect("writes");
-        writer.end(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
+        writer.nothing(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
         chunk.bytes.extend_from_slice(writer.bytes());
 
         let syscalls = vec![(subscribe, Answer::Done), (get, Answer::Value(Some("v".into())))];
         assert_eq!(
             entries(chunk.first, &chunk.bytes).expect("reads"),
             [
-                Entry { number: DeliveryNum(7), delivery: start, syscalls, end: End::Done { fuel: 9 } },
+                Entry { number: DeliveryNum(7), delivery: Some(start), syscalls, end: End::Done { fuel: 9 } },
                 Entry {
                     number: DeliveryNum(8),
-                    delivery: Delivery::BringOutYourDead,
+                    delivery: None,
                     syscalls: vec![],
                     end: End::Faulted(VatFault::OutOfFuel),
                 },

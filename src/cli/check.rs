@@ -34,7 +34,9 @@ pub(crate) fn cmd_check(args: CheckArgs, output: &Output) -> anyhow::Result<Exit
         Ok(prepared) => {
             let pages = prepared.memory.min;
             if args.json {
-                output.json(&json!({ "ok": true, "bundle": id.to_string(), "bytes": wasm.len(), "memoryPages": pages }))?;
+                output.json(
+                    &json!({ "ok": true, "bundle": id.to_string(), "bytes": wasm.len(), "memoryPages": pages }),
+                )?;
             } else {
                 let memory = size(u64::from(pages) << 16);
                 output.line(format!("{name}: ok, {}, memory from {memory}, bundle {id}", size(wasm.len() as u64)))?;

@@ -28,8 +28,9 @@ pub(crate) fn cmd_conformance(args: ConformanceArgs, output: &Output) -> anyhow:
     let mut failed = Vec::new();
     for path in &args.files {
         let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
-        let vector: Vector = serde_json::from_slice(&bytes)
-            .map_err(|err| Usage::new(format!("{}: {err}", path.display()), "this is no conformance vector of format 1"))?;
+        let vector: Vector = serde_json::from_slice(&bytes).map_err(|err| {
+            Usage::new(format!("{}: {err}", path.display()), "this is no conformance vector of format 1")
+        })?;
         if let Err(it) = replay(&vector) {
             if !args.json {
                 output.line(format!("{}: {}", path.display(), it.at))?;

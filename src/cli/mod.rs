@@ -1,6 +1,9 @@
 //! The command line: one file per verb. The only place that prints.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program talks to people")]
-#![allow(clippy::disallowed_methods, reason = "the command line reads the clock and the environment; nothing below does")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the command line reads the clock and the environment; nothing below does"
+)]
 
 mod check;
 mod completions;
@@ -114,5 +117,6 @@ fn run() -> ExitCode {
 
 /// Whoever read our output has heard enough.
 fn is_broken_pipe(err: &anyhow::Error) -> bool {
-    err.chain().any(|it| it.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == std::io::ErrorKind::BrokenPipe))
+    err.chain()
+        .any(|it| it.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == std::io::ErrorKind::BrokenPipe))
 }

@@ -260,7 +260,8 @@ fn halted(halt: Halt, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow:
     let epitaph = Epitaph::new(panic, &halt.position);
     if let Some(dir) = &args.state {
         let path = dir.join(epitaph.file_name());
-        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
+        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?)
+            .with_context(|| format!("write {}", path.display()))?;
         output.note(format!("wrote {}", path.display()));
     }
     if args.json {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     fault::KernelPanic,
     id::{KRef, ObjectId, PromiseId, VatId},
-    table::{GcAction, GcKind, Item, PromiseState, QueueId, Status, Tables},
+    table::{GcAction, GcKind, Item, Owner, PromiseState, QueueId, Status, Tables},
 };
 
 /// Checks all rows of a state between two cranks.
@@ -16,9 +16,10 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     sweep.clists(tables)?;
     sweep.queues(tables)?;
     sweep.promises(tables)?;
-    for (_, row) in tables.outside.iter() {
-        sweep.hold(row.promise.into());
-    }
+    let awaited = tables.outside.iter().map(|(_, row)| row.promise);
+    let done = tables.vats.iter().flat_map(|(_, row)| row.done.iter().copied());
+    let metered = tables.meters.iter().flat_map(|(_, row)| row.waiting.iter().copied());
+    awaited.chain(done).chain(metered).for_each(|it| sweep.hold(it.into()));
     sweep.compare(tables)?;
     dead_vats(tables)
 }
@@ -48,7 +49,10 @@ impl Sweep {
     fn clists(&mut self, tables: &Tables) -> Result<(), KernelPanic> {
         let fail = |name, detail: String| Err(KernelPanic::new(name, detail));
         if tables.clist.index_len() != tables.clist.len() {
-            return fail("audit.clist-bijection", format!("{} names, {} entries", tables.clist.index_len(), tables.clist.len()));
+            return fail(
+                "audit.clist-bijection",
+                format!("{} names, {} entries", tables.clist.index_len(), tables.clist.len()),
+            );
         }
         for ((vat, vref), entry) in tables.clist.iter() {
             let kref = entry.kref;
@@ -63,10 +67,14 @@ impl Sweep {
                     let object = tables.objects.get(&id);
                     let dying = !tables.is_alive(*vat);
                     let known = match object {
-                        Some(object) if vref.is_own() => object.owner == Some(*vat),
+                        Some(object) if vref.is_own() => object.owner == Some(Owner::Vat(*vat)),
                         Some(_) => true,
                         None if vref.is_own() => dying,
-                        None => dying || (!entry.reachable && tables.gc.contains(&GcAction::new(*vat, GcKind::RetireImport, id))),
+                        None => {
+                            dying
+                                || (!entry.reachable
+                                    && tables.gc.contains(&GcAction::new(*vat, GcKind::RetireImport, id)))
+                        }
                     };
                     if !known {
                         return fail("audit.clist-target", name);
@@ -84,34 +92,43 @@ impl Sweep {
         let mut reaped = BTreeSet::new();
         for ((queue, at), item) in tables.queue.iter() {
             let good = match (queue, item) {
-                (QueueId::Run | QueueId::Promise(_), Item::Send { target, message }) => {
-                    let held = [*target].into_iter().chain(message.result).chain(message.methargs.slots.iter().copied());
+                (QueueId::Run | QueueId::Promise(_) | QueueId::Pause(_), Item::Send { target, message }) => {
+                    let held =
+                        [*target].into_iter().chain(message.result).chain(message.methargs.slots.iter().copied());
                     held.for_each(|it| self.hold(it));
                     !matches!(target, KRef::Device(_))
                 }
-                (QueueId::Run, Item::Notify { vat, promise }) => {
+                (QueueId::Run | QueueId::Pause(_), Item::Notify { vat, promise }) => {
                     self.hold((*promise).into());
                     tables.vats.contains(vat) && tables.promises.get(promise).is_some_and(|it| !it.is_unresolved())
                 }
-                (QueueId::Run, Item::StartVat { vat, parameters }) => {
+                (QueueId::Run | QueueId::Pause(_), Item::StartVat { vat, parameters, result })
+                | (QueueId::Run, Item::UpgradeVat { vat, parameters, result, .. }) => {
                     parameters.slots.iter().for_each(|it| self.hold(*it));
+                    result.iter().for_each(|it| self.hold((*it).into()));
                     tables.vats.contains(vat)
                 }
-                (QueueId::Reap, Item::Reap(vat)) => tables.vats.contains(vat) && reaped.insert(*vat),
-                (QueueId::Cleanup, Item::Cleanup(vat)) => {
-                    matches!(tables.vats.get(vat), Some(row) if row.status != Status::Running)
+                (QueueId::Run | QueueId::Pause(_), Item::ChangeOptions { vat, options }) => {
+                    options.slots.iter().for_each(|it| self.hold(*it));
+                    tables.vats.contains(vat)
                 }
+                (QueueId::Run | QueueId::Reap | QueueId::Pause(_), Item::Reap(vat)) => {
+                    tables.vats.contains(vat) && reaped.insert(*vat)
+                }
+                (QueueId::Cleanup, Item::Cleanup(vat)) => tables.vats.contains(vat) && !tables.is_alive(*vat),
                 _ => false,
             };
             let waits = match queue {
                 QueueId::Promise(id) => tables.promises.get(id).is_some_and(|it| it.is_unresolved()),
+                QueueId::Pause(vat) => tables.is_paused(*vat),
                 _ => true,
             };
             if !good || !waits {
                 return Err(KernelPanic::new("audit.queue", format_args!("{queue:?} {at}: {item:?}")));
             }
         }
-        let marked: BTreeSet<VatId> = tables.tallies.iter().filter(|(_, it)| it.reap_queued).map(|(vat, _)| *vat).collect();
+        let marked: BTreeSet<VatId> =
+            tables.tallies.iter().filter(|(_, it)| it.reap_queued).map(|(vat, _)| *vat).collect();
         if marked != reaped {
             return Err(KernelPanic::new("audit.reap", format_args!("marked {marked:?}, queued {reaped:?}")));
         }
@@ -142,20 +159,32 @@ impl Sweep {
             }
             let counted = self.objects.remove(id).unwrap_or_default();
             if counted != (object.reachable, object.recognizable) {
-                return Err(KernelPanic::new("audit.object-counts", format_args!("{id}: {object:?}, counted {counted:?}")));
+                return Err(KernelPanic::new(
+                    "audit.object-counts",
+                    format_args!("{id}: {object:?}, counted {counted:?}"),
+                ));
             }
         }
         for (id, promise) in tables.promises.iter() {
             let counted = self.promises.remove(id).unwrap_or_default();
             if counted != promise.refs {
-                return Err(KernelPanic::new("audit.promise-refs", format_args!("{id}: {}, counted {counted}", promise.refs)));
+                return Err(KernelPanic::new(
+                    "audit.promise-refs",
+                    format_args!("{id}: {}, counted {counted}", promise.refs),
+                ));
             }
         }
         if let Some((id, _)) = self.objects.first_key_value() {
-            return Err(KernelPanic::new("audit.object-counts", format_args!("{id} is referred to, and does not exist")));
+            return Err(KernelPanic::new(
+                "audit.object-counts",
+                format_args!("{id} is referred to, and does not exist"),
+            ));
         }
         if let Some((id, _)) = self.promises.first_key_value() {
-            return Err(KernelPanic::new("audit.promise-refs", format_args!("{id} is referred to, and does not exist")));
+            return Err(KernelPanic::new(
+                "audit.promise-refs",
+                format_args!("{id} is referred to, and does not exist"),
+            ));
         }
         Ok(())
     }

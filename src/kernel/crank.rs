@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use crate::{
     block::Block,
     fault::{Fault, KernelPanic},
-    id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
+    id::{CrankNum, DeliveryNum, KRef, ObjectId, PromiseId, VRef, VatId},
     invariant,
     kernel::{audit::audit, gc::Candidates, route::Route},
     slog::{CListMode, Detail, Event, Slog},
-    table::{CListEntry, Item, Object, Promise, QueueId, Tables},
+    table::{CListEntry, Item, Object, Owner, Promise, QueueId, Tables},
     transcript::EntryWriter,
     value::Message,
 };
@@ -24,6 +24,8 @@ pub struct Crank {
     pub(super) accepting: VecDeque<Item>,
     pub(super) candidates: Candidates,
     pub(super) entry: EntryWriter,
+    /// Transcript entries of the crank's deliveries.
+    kept: Vec<(VatId, DeliveryNum, Vec<u8>)>,
 }
 
 impl Crank {
@@ -42,6 +44,7 @@ impl Crank {
             accepting: VecDeque::new(),
             candidates: Candidates::default(),
             entry: EntryWriter::default(),
+            kept: Vec::new(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Crank {
         self.accepting.clear();
         self.candidates = Candidates::default();
         self.entry.clear();
+        self.kept.clear();
         if let Some(number) = self.number {
             self.tables_mut().update_globals(|it| it.next_crank = number.next());
         }
@@ -66,7 +70,7 @@ impl Crank {
         if self.block.is_audited() {
             audit(self.tables())?;
         }
-        self.block.seal(label, self.entry.bytes(), self.number)?;
+        self.block.seal(label, &self.kept, self.number)?;
         Ok(self.block)
     }
 
@@ -99,7 +103,7 @@ impl Crank {
         };
         let (target, route) = self.route(target, &message)?;
         let queue = match route {
-            Route::Vat(_) => QueueId::Run,
+            Route::Vat(_) | Route::Kernel(_) => QueueId::Run,
             Route::Wait(promise) => QueueId::Promise(promise),
             Route::Splat(data) => return self.splat(target, message, data),
         };
@@ -127,14 +131,23 @@ impl Crank {
 
     // ---- new rows
 
-    pub(super) fn new_object(&mut self, owner: VatId) -> ObjectId {
-        let id = self.tables_mut().update_globals(|it| {
+    pub(super) fn next_object_id(&mut self) -> ObjectId {
+        self.tables_mut().update_globals(|it| {
             let id = it.next_object;
             it.next_object = id.next();
             id
-        });
-        self.tables_mut().objects.insert(id, Object { owner: Some(owner), ..Object::default() });
+        })
+    }
+
+    pub(super) fn new_object(&mut self, owner: VatId) -> ObjectId {
+        let id = self.next_object_id();
+        self.tables_mut().objects.insert(id, Object { owner: Some(Owner::Vat(owner)), ..Object::default() });
         id
+    }
+
+    /// The entry just written becomes part of the vat's transcript, unless the crank is undone.
+    pub(super) fn keep_entry(&mut self, vat: VatId, number: DeliveryNum) {
+        self.kept.push((vat, number, self.entry.bytes().to_vec()));
     }
 
     pub(super) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {

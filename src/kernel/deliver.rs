@@ -1,12 +1,15 @@
 //! One crank, from the queue to its end.
 //!
 //! ```text
-//!   take ─▶ route ─▶ translate ─▶ worker (syscalls) ─▶ commit ───────────────▶ finish
-//!             │                        │                  │ exit(false)          ▲
-//!             │ splat, wait, dropped   │ fault            ▼                      │
-//!             │                        └─▶ rewind ─▶ terminate ──────────────────┤
-//!             └──────────────────────────────────────────────────────────────────┘
+//!   take ─▶ route ─▶ admit ─▶ translate ─▶ worker (syscalls) ─▶ keep ───────────────▶ finish
+//!             │        │                        │ fault           │ exit(false)         ▲
+//!             │ splat, │ paused: held           ▼                 ▼                     │
+//!             │ wait,  │ dead: splat        rewind ─▶ terminate, hold, or skip ─────────┤
+//!             │ dropped└────────────────────────────────────────────────────────────────┤
+//!             └─────────────────────────────────────────────────────────────────────────┘
 //! ```
+
+use std::collections::BTreeSet;
 
 use crate::{
     block::Block,
@@ -20,7 +23,7 @@ use crate::{
     },
     limits,
     slog::{At, DeliverResult, Detail, Event, Queued, Shape},
-    table::{Item, QueueId, Tables},
+    table::{Item, OnFault, PromiseState, QueueId, Tables},
     transcript::End,
     value::{CapData, Delivery, Resolution},
 };
@@ -28,76 +31,93 @@ use crate::{
 /// Whether there is nothing to take.
 pub(super) fn is_idle(tables: &Tables) -> bool {
     let queues = [QueueId::Cleanup, QueueId::Reap, QueueId::Run];
-    tables.gc.is_empty() && queues.iter().all(|it| tables.queue.of(*it).next().is_none())
+    let gc = tables.gc.iter().any(|(action, ())| !tables.is_paused(action.vat()));
+    !gc && queues.iter().all(|it| tables.queue.of(*it).next().is_none())
 }
 
 /// What a crank turned out to be.
-enum Work {
-    /// Something that no vat hears of; done.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Nothing that a vat hears of; done.
     Done,
-    /// A delivery.
-    Deliver(VatId, Delivery<KRef>),
+    /// Something for this vat, whose references are still held by it.
+    Item(VatId, Item),
+    /// News of garbage for this vat.
+    Gc(VatId, Delivery<KRef>),
+}
+
+/// Whether a crank takes its item for the first time, or again after it was undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Take {
+    First,
+    Again,
+}
+
+/// How a delivery went.
+pub(super) enum Outcome {
+    /// Well: it is in the transcript.
+    Done(Usage),
+    /// The vat ends itself. Not undone yet, where it is to be.
+    Exit { failure: bool, info: CapData<KRef>, usage: Usage },
+    /// Badly. Not undone yet.
+    Fault(VatFault),
 }
 
 /// Runs the crank that was just begun.
 pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block, Ran), Box<Halt>> {
     let number = crank.number();
     let mut position = Position { crank: Some(number), ..Position::default() };
-    let halt = |position| move |fault: Fault| Box::new(Halt { fault, position });
     let mut ran = Ran { crank: number, delivery: None, fuel: 0, ended: None };
-
-    if let Work::Deliver(vat, delivery) = crank.take().map_err(halt(position))? {
-        let number = DeliveryNum(crank.tables().tallies.get(&vat).map_or(0, |it| it.deliveries));
-        position.delivery = Some((vat, number, delivery.kind()));
-        ran.delivery = Some((vat, number));
-        crank = crank.deliver(workers, vat, number, &delivery, &mut ran, &mut position).map_err(|fault| halt(position)(fault))?;
+    let result = (|| {
+        for vat in crank.block().take_doomed() {
+            workers.stop(vat);
+        }
+        let work = crank.take(Take::First)?;
+        let work = crank.admit(work)?;
+        let crank = crank.perform(workers, work, &mut ran, &mut position)?;
+        crank.finish("crank")
+    })();
+    match result {
+        Ok(block) => Ok((block, ran)),
+        Err(fault) => Err(Box::new(Halt { fault, position })),
     }
-    let block = crank.finish("crank").map_err(halt(position))?;
-    Ok((block, ran))
 }
 
 impl Crank {
     /// Takes the first item of the first queue that has one.
-    fn take(&mut self) -> Result<Work, Fault> {
+    pub(super) fn take(&mut self, take: Take) -> Result<Work, Fault> {
         let doomed = self.tables().queue.of(QueueId::Cleanup).next().map(|(_, item)| item.clone());
         if let Some(item) = doomed {
-            self.record_start(&item);
+            self.record_start(take, item_kind(&item), Some(&item));
             return self.process(item);
         }
-        if !self.tables().gc.is_empty() {
-            let crank_num = self.number();
-            let event = || Event::CrankStart { crank_type: "delivery", crank_num, message_type: "gc-action", message: None };
-            self.slog().record(Detail::Cranks, event);
-            return Ok(self.next_gc_delivery().map_or(Work::Done, |(vat, delivery)| Work::Deliver(vat, delivery)));
+        if let Some((vat, delivery)) = self.next_gc_delivery() {
+            self.record_start(take, "gc-action", None);
+            return Ok(Work::Gc(vat, delivery));
         }
         let reap = self.tables_mut().queue.pop(QueueId::Reap);
         let Some(item) = reap.or_else(|| self.tables_mut().queue.pop(QueueId::Run)) else { return Ok(Work::Done) };
-        self.record_start(&item);
+        self.record_start(take, item_kind(&item), Some(&item));
         self.process(item)
     }
 
-    fn record_start(&mut self, item: &Item) {
-        let message_type = match item {
-            Item::Send { .. } => "send",
-            Item::Notify { .. } => "notify",
-            Item::StartVat { .. } => "startVat",
-            Item::Reap(_) => "bringOutYourDead",
-            Item::Cleanup(_) => "cleanup-terminated-vat",
-        };
-        let crank_num = self.number();
-        let event = || Event::CrankStart { crank_type: "delivery", crank_num, message_type, message: Some(Queued(item)) };
-        self.slog().record(Detail::Cranks, event);
+    fn record_start(&mut self, take: Take, message_type: &'static str, item: Option<&Item>) {
+        if take == Take::First {
+            let crank_num = self.number();
+            let message = item.map(Queued);
+            let event = || Event::CrankStart { crank_type: "delivery", crank_num, message_type, message };
+            self.slog().record(Detail::Cranks, event);
+        }
     }
 
+    /// Routes an item. What is for no live vat is dealt with here.
     fn process(&mut self, item: Item) -> Result<Work, Fault> {
         match item {
             Item::Send { target, message } => {
                 let (target, route) = self.route(target, &message)?;
                 match route {
-                    Route::Vat(vat) => {
-                        self.decref_message(target, &message)?;
-                        return Ok(Work::Deliver(vat, Delivery::Message { target, message }));
-                    }
+                    Route::Vat(vat) => return Ok(Work::Item(vat, Item::Send { target, message })),
+                    Route::Kernel(object) => self.answer(object, target, message)?,
                     Route::Wait(promise) => {
                         self.tables_mut().queue.push(QueueId::Promise(promise), Item::Send { target, message });
                     }
@@ -105,33 +125,102 @@ impl Crank {
                 }
             }
             Item::Notify { vat, promise } => {
-                self.decref(promise.into())?;
                 let knows = self.tables().clist.vref(vat, promise.into()).is_some();
                 if knows && self.tables().is_alive(vat) {
-                    return Ok(Work::Deliver(vat, Delivery::Notify(self.retirable(promise)?)));
+                    return Ok(Work::Item(vat, item));
                 }
+                self.decref(promise.into())?;
             }
-            Item::StartVat { vat, parameters } => {
-                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
-                if self.tables().is_alive(vat) {
-                    return Ok(Work::Deliver(vat, Delivery::StartVat(parameters)));
+            Item::StartVat { vat, ref parameters, result } => {
+                let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+                let upgraded = row.incarnation > 0;
+                if self.tables().is_alive(vat) && !upgraded {
+                    return Ok(Work::Item(vat, item));
                 }
+                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+                self.settle_creation(vat, result)?;
+            }
+            Item::UpgradeVat { vat, ref parameters, result, .. } => {
+                if self.tables().is_alive(vat) {
+                    return Ok(Work::Item(vat, item));
+                }
+                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+                self.settle_queued(result, true, body::error("vat terminated"))?;
+            }
+            Item::ChangeOptions { vat, ref options } => {
+                if self.tables().is_alive(vat) {
+                    return Ok(Work::Item(vat, item));
+                }
+                options.slots.iter().try_for_each(|it| self.decref(*it))?;
             }
             Item::Reap(vat) => {
-                self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
                 if self.tables().is_alive(vat) {
-                    return Ok(Work::Deliver(vat, Delivery::BringOutYourDead));
+                    return Ok(Work::Item(vat, item));
                 }
+                self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
             }
             Item::Cleanup(vat) => self.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)?,
         }
         Ok(Work::Done)
     }
 
+    /// A paused vat is told nothing: what is for it waits. (An upgrade is not told to the vat: it replaces it.)
+    fn admit(&mut self, work: Work) -> Result<Work, Fault> {
+        match work {
+            Work::Item(_, Item::UpgradeVat { .. }) => Ok(work),
+            Work::Item(vat, _) | Work::Gc(vat, _) if self.tables().is_paused(vat) => {
+                self.hold(work)?;
+                Ok(Work::Done)
+            }
+            work => Ok(work),
+        }
+    }
+
+    /// Puts work aside until the vat is resumed, behind what waits already.
+    fn hold(&mut self, work: Work) -> Result<(), Fault> {
+        match work {
+            Work::Done => (),
+            Work::Item(vat, item) => self.tables_mut().queue.push(QueueId::Pause(vat), item),
+            Work::Gc(vat, delivery) => self.restore_gc(vat, &delivery)?,
+        }
+        Ok(())
+    }
+
+    /// What work becomes for its vat. The queue holds it no longer.
+    fn open(&mut self, item: Item) -> Result<Delivery<KRef>, Fault> {
+        Ok(match item {
+            Item::Send { target, message } => {
+                self.decref_message(target, &message)?;
+                Delivery::Message { target, message }
+            }
+            Item::Notify { promise, .. } => {
+                self.decref(promise.into())?;
+                Delivery::Notify(self.retirable(promise)?)
+            }
+            Item::StartVat { parameters, .. } => {
+                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+                Delivery::StartVat(parameters)
+            }
+            Item::ChangeOptions { options, .. } => {
+                options.slots.iter().try_for_each(|it| self.decref(*it))?;
+                Delivery::ChangeOptions(options)
+            }
+            Item::Reap(vat) => {
+                self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
+                Delivery::BringOutYourDead
+            }
+            Item::UpgradeVat { vat, .. } | Item::Cleanup(vat) => {
+                return Err(
+                    KernelPanic::new("audit.queue", format_args!("{vat} is delivered what is no delivery")).into()
+                );
+            }
+        })
+    }
+
     /// A settled promise, and every settled promise that its data lead to: depth first, each once.
     fn retirable(&self, first: PromiseId) -> Result<Vec<Resolution<KRef>>, KernelPanic> {
         let mut found: Vec<Resolution<KRef>> = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut stack = vec![first];
         while let Some(id) = stack.pop() {
             let promise = self.promise(id)?;
@@ -139,7 +228,7 @@ impl Crank {
             if !seen.insert(id) {
                 continue;
             }
-            let rejected = matches!(promise.state, crate::table::PromiseState::Rejected(_));
+            let rejected = matches!(promise.state, PromiseState::Rejected(_));
             found.push(Resolution { promise: id.into(), rejected, data: data.clone() });
             let promises = data.slots.iter().rev().filter_map(|it| match it {
                 KRef::Promise(id) => Some(*id),
@@ -150,18 +239,145 @@ impl Crank {
         Ok(found)
     }
 
-    /// Brings the vat up if need be, translates, delivers, and takes the consequences.
-    fn deliver(
+    /// Does the work, and takes the consequences.
+    fn perform(
         mut self,
         workers: &mut dyn Workers,
-        vat: VatId,
-        number: DeliveryNum,
-        delivery: &Delivery<KRef>,
+        work: Work,
         ran: &mut Ran,
         position: &mut Position,
     ) -> Result<Crank, Fault> {
+        let (vat, creation, delivery) = match work {
+            Work::Done => return Ok(self),
+            Work::Item(vat, Item::UpgradeVat { bundle, parameters, result, .. }) => {
+                return self.upgrade(workers, vat, bundle, parameters, result, ran, position);
+            }
+            Work::Item(vat, item) => {
+                let creation = match item {
+                    Item::StartVat { result, .. } => Some(result),
+                    _ => None,
+                };
+                (vat, creation, self.open(item)?)
+            }
+            Work::Gc(vat, delivery) => (vat, None, delivery),
+        };
+        let (mut crank, outcome) = self.deliver(workers, vat, &delivery, ran, position)?;
+        match outcome {
+            Outcome::Done(usage) => {
+                crank.charge(vat, usage.fuel)?;
+                crank.soil(vat, &delivery);
+                if let Some(result) = creation {
+                    crank.settle_creation(vat, result)?;
+                }
+            }
+            Outcome::Exit { failure, info, usage } => {
+                if failure {
+                    crank.rewind();
+                }
+                crank.charge(vat, usage.fuel)?;
+                crank.end(workers, vat, Ended { aborted: failure, info, fault: None }, ran)?;
+            }
+            Outcome::Fault(fault) => crank.punish(workers, vat, fault, creation.is_some(), ran)?,
+        }
+        Ok(crank)
+    }
+
+    /// The vat is at fault: everything is undone; then its options decide.
+    fn punish(
+        &mut self,
+        workers: &mut dyn Workers,
+        vat: VatId,
+        fault: VatFault,
+        starting: bool,
+        ran: &mut Ran,
+    ) -> Result<(), Fault> {
+        self.rewind();
+        workers.stop(vat);
+        let fuel_max = self.fuel_max(vat)?;
+        // How much it used is not known exactly after a trap: it pays for all that it might have.
+        self.charge(vat, fuel_max.0)?;
+        let starved = fault == VatFault::OutOfFuel && fuel_max.1;
+        let on_fault = self.tables().vats.get(&vat).map_or(OnFault::Terminate, |it| it.options.on_fault);
+        let illegal = matches!(fault, VatFault::IllegalSyscall { .. });
+        match on_fault {
+            OnFault::Pause if !starved => {
+                let work = self.take(Take::Again)?;
+                self.leave_entry(vat, End::Faulted(fault.clone()))?;
+                self.pause(vat, &fault.to_string())?;
+                self.hold(work)
+            }
+            OnFault::Reject if !starved && !illegal && !starting => {
+                let work = self.take(Take::Again)?;
+                self.leave_entry(vat, End::Faulted(fault.clone()))?;
+                self.skip(work, body::error(&fault.to_string()))
+            }
+            _ => self.end(workers, vat, Ended { aborted: true, info: info_of(&fault), fault: Some(fault) }, ran),
+        }
+    }
+
+    fn end(&mut self, workers: &mut dyn Workers, vat: VatId, ended: Ended, ran: &mut Ran) -> Result<(), Fault> {
+        workers.stop(vat);
+        self.terminate(vat, &ended)?;
+        ran.ended = Some(ended);
+        Ok(())
+    }
+
+    /// Consumes work without giving it to the vat: a message's result is rejected with `data`; anything else is dropped with the
+    /// bookkeeping of a delivered one, so that nothing leaks.
+    pub(super) fn skip(&mut self, work: Work, data: CapData<KRef>) -> Result<(), Fault> {
+        let (vat, delivery) = match work {
+            Work::Done => return Ok(()),
+            Work::Item(vat, item) => (vat, self.open(item)?),
+            Work::Gc(vat, delivery) => (vat, delivery),
+        };
+        match &delivery {
+            Delivery::Message { message, .. } => {
+                if let Some(KRef::Promise(result)) = message.result {
+                    self.settle(result, true, data)?;
+                }
+            }
+            Delivery::Notify(resolutions) => {
+                for it in resolutions {
+                    if let Some(vref) = self.tables().clist.vref(vat, it.promise) {
+                        self.remove_entry(vat, vref)?;
+                        self.decref(it.promise)?;
+                    }
+                }
+            }
+            delivery => self.apply_delivery(vat, delivery)?,
+        }
+        Ok(())
+    }
+
+    /// An attempt that came to nothing takes its number all the same.
+    pub(super) fn leave_entry(&mut self, vat: VatId, end: End) -> Result<(), Fault> {
+        let number = self.next_delivery(vat);
+        self.entry.nothing(&end)?;
+        self.keep_entry(vat, number);
+        self.tables_mut().tallies.update(&vat, |it| it.deliveries += 1);
+        Ok(())
+    }
+
+    /// The number of the next attempt to deliver to a vat.
+    pub(super) fn next_delivery(&self, vat: VatId) -> DeliveryNum {
+        DeliveryNum(self.tables().tallies.get(&vat).map_or(0, |it| it.deliveries))
+    }
+
+    /// Brings the vat up if need be, translates, and delivers.
+    pub(super) fn deliver(
+        mut self,
+        workers: &mut dyn Workers,
+        vat: VatId,
+        delivery: &Delivery<KRef>,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<(Crank, Outcome), Fault> {
+        let number = self.next_delivery(vat);
+        position.delivery = Some((vat, number, delivery.kind()));
+        ran.delivery = Some((vat, number));
         let started = replay::bring_up(self.block(), workers, vat);
         let at = At { crank_num: self.number(), vat, delivery_num: number };
+        let fuel_max = self.fuel_max(vat)?.0;
         let translated = self.translate_delivery(vat, delivery)?;
         self.apply_delivery(vat, delivery)?;
         self.entry.begin(&translated)?;
@@ -169,7 +385,7 @@ impl Crank {
         let (mut live, result) = match started {
             Ok(()) => {
                 let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
-                let (syscalls, result) = worker.deliver(&translated, Syscalls::live(self, at));
+                let (syscalls, result) = worker.deliver(&translated, fuel_max, Syscalls::live(self, at));
                 (syscalls.into_live()?, result)
             }
             Err(fault) => (Syscalls::live(self, at).into_live()?, Err(fault)),
@@ -177,15 +393,16 @@ impl Crank {
         position.syscall = live.count.checked_sub(1).map(|it| (it, live.last));
         let result = live.fault.take().map_or(result, Err);
         live.record_result(at, delivery.kind(), &result);
-        let ended = live.consequences(delivery, result, ran)?;
-        let mut crank = live.crank;
-        if let Some(ended) = ended {
-            workers.stop(vat);
-            crank.terminate(vat, &ended)?;
-            ran.ended = Some(ended);
-        }
-        crank.tables_mut().update_globals(|it| it.deliveries += 1);
-        Ok(crank)
+        let outcome = match (result, live.exit.take()) {
+            (Ok(usage), exit) => {
+                live.keep(usage, ran)?;
+                exit.map_or(Outcome::Done(usage), |(failure, info)| Outcome::Exit { failure, info, usage })
+            }
+            (Err(Fault::Vat(fault)), _) => Outcome::Fault(fault),
+            (Err(other), _) => return Err(other),
+        };
+        live.crank.tables_mut().update_globals(|it| it.deliveries += 1);
+        Ok((live.crank, outcome))
     }
 
     /// What a delivery changes before the vat runs, beyond its c-list.
@@ -222,13 +439,15 @@ impl Crank {
             Delivery::Message { .. } | Delivery::Notify(_) | Delivery::ChangeOptions(_) => 0,
             Delivery::StartVat(_) | Delivery::BringOutYourDead => return,
         };
-        let Some(options) = self.tables().vats.get(&vat).map(|it| (it.options.reap_interval, it.options.reap_gc_krefs)) else {
+        let Some(options) = self.tables().vats.get(&vat).map(|it| (it.options.reap_interval, it.options.reap_gc_krefs))
+        else {
             return;
         };
         let due = self.tables_mut().tallies.update(&vat, |it| {
             it.dirt_deliveries += 1;
             it.dirt_gc_krefs += krefs as u64;
-            options.0.is_some_and(|max| it.dirt_deliveries >= max) || options.1.is_some_and(|max| it.dirt_gc_krefs >= max)
+            options.0.is_some_and(|max| it.dirt_deliveries >= max)
+                || options.1.is_some_and(|max| it.dirt_gc_krefs >= max)
         });
         if due == Some(true) {
             self.queue_reap(vat);
@@ -248,54 +467,31 @@ impl Live {
         }
     }
 
-    /// Keeps the delivery, or undoes it; and says how the vat ended, if it did.
-    fn consequences(
-        &mut self,
-        delivery: &Delivery<KRef>,
-        result: Result<Usage, Fault>,
-        ran: &mut Ran,
-    ) -> Result<Option<Ended>, Fault> {
-        let vat = self.at.vat;
-        let fault = match (result, self.exit.take()) {
-            (Ok(usage), None) => {
-                self.keep(usage, ran)?;
-                self.crank.soil(vat, delivery);
-                return Ok(None);
-            }
-            (Ok(usage), Some((false, info))) => {
-                self.keep(usage, ran)?;
-                return Ok(Some(Ended { aborted: false, info, fault: None }));
-            }
-            (Ok(_), Some((true, info))) => {
-                self.crank.rewind();
-                return Ok(Some(Ended { aborted: true, info, fault: None }));
-            }
-            (Err(Fault::Vat(fault)), _) => fault,
-            (Err(other), _) => return Err(other),
-        };
-        self.crank.rewind();
-        // How much it used is not known exactly after a trap: the block pays for all that it might have.
-        let budget = self.crank.tables().vats.get(&vat).map_or(0, |it| it.options.fuel_per_delivery);
-        self.crank.block().add_fuel(budget);
-        Ok(Some(Ended { aborted: true, info: info_of(&fault), fault: Some(fault) }))
-    }
-
-    /// The delivery stands: it enters the transcript and the vat's sums.
+    /// The delivery stands, unless the crank is undone: it enters the transcript and the vat's sums.
     fn keep(&mut self, usage: Usage, ran: &mut Ran) -> Result<(), Fault> {
         let (at, count) = (self.at, self.count);
         self.crank.entry.end(&End::Done { fuel: usage.fuel })?;
-        let Crank { entry, .. } = &self.crank;
-        let bytes = entry.bytes().to_vec();
-        self.crank.block().append_transcript(at.vat, at.delivery_num, &bytes);
+        self.crank.keep_entry(at.vat, at.delivery_num);
         self.crank.tables_mut().tallies.update(&at.vat, |it| {
             it.deliveries += 1;
             it.syscalls += u64::from(count);
             it.fuel += usage.fuel;
             it.memory = usage.memory;
         });
-        self.crank.block().add_fuel(usage.fuel);
-        ran.fuel = usage.fuel;
+        ran.fuel += usage.fuel;
         Ok(())
+    }
+}
+
+fn item_kind(item: &Item) -> &'static str {
+    match item {
+        Item::Send { .. } => "send",
+        Item::Notify { .. } => "notify",
+        Item::StartVat { .. } => "startVat",
+        Item::UpgradeVat { .. } => "upgrade-vat",
+        Item::ChangeOptions { .. } => "changeVatOptions",
+        Item::Reap(_) => "bringOutYourDead",
+        Item::Cleanup(_) => "cleanup-terminated-vat",
     }
 }
 

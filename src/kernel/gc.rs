@@ -11,7 +11,7 @@ use crate::{
     id::{KRef, ObjectId, PromiseId, VatId},
     invariant,
     kernel::Crank,
-    table::{GcAction, GcKind, Tables},
+    table::{GcAction, GcKind, Owner, Tables},
     value::Delivery,
 };
 
@@ -78,7 +78,7 @@ impl Crank {
     /// Takes an object from its owner. It may be garbage now.
     pub(super) fn orphan(&mut self, owner: VatId, id: ObjectId) -> Result<(), KernelPanic> {
         let object = self.object(id)?;
-        invariant!(object.owner == Some(owner), "object.known", "{id} is not {owner}'s: {object:?}");
+        invariant!(object.owner == Some(Owner::Vat(owner)), "object.known", "{id} is not {owner}'s: {object:?}");
         self.tables_mut().objects.update(&id, |it| it.owner = None);
         self.candidates.insert(id.into());
         Ok(())
@@ -96,7 +96,12 @@ impl Crank {
     }
 
     fn importers(&self, id: ObjectId) -> Vec<VatId> {
-        self.tables().clist.holders(id.into()).filter(|(_, vref)| vref.is_imported_object()).map(|(vat, _)| vat).collect()
+        self.tables()
+            .clist
+            .holders(id.into())
+            .filter(|(_, vref)| vref.is_imported_object())
+            .map(|(vat, _)| vat)
+            .collect()
     }
 
     /// Looks at every candidate, and at what that makes a candidate.
@@ -124,9 +129,11 @@ impl Crank {
     }
 
     fn collect_object(&mut self, id: ObjectId) -> Result<(), KernelPanic> {
-        let Some(object) = self.tables().objects.get(&id).copied().filter(|it| it.reachable == 0) else { return Ok(()) };
-        match object.owner.filter(|vat| self.tables().is_alive(*vat)) {
-            Some(owner) => {
+        let Some(object) = self.tables().objects.get(&id).copied().filter(|it| it.reachable == 0) else {
+            return Ok(());
+        };
+        match object.owner {
+            Some(Owner::Vat(owner)) if self.tables().is_alive(owner) => {
                 let (_, entry) = self.entry(owner, id.into())?;
                 let gc = &mut self.tables_mut().gc;
                 if entry.reachable {
@@ -137,7 +144,8 @@ impl Crank {
                 }
                 Ok(())
             }
-            None => self.retire_object(id),
+            // Nobody is left to be told, or the kernel, which knows.
+            _ => self.retire_object(id),
         }
     }
 
@@ -167,9 +175,25 @@ impl Crank {
 
     /// The first pending actions of one vat and kind.
     fn first_gc_group(&self) -> Vec<GcAction> {
-        let actions = || self.tables().gc.iter().map(|(it, ())| *it);
+        // A paused vat hears of its garbage later.
+        let actions = || self.tables().gc.iter().map(|(it, ())| *it).filter(|it| !self.tables().is_paused(it.vat()));
         let Some(first) = actions().next() else { return Vec::new() };
         actions().take_while(|it| (it.vat(), it.kind) == (first.vat(), first.kind)).collect()
+    }
+
+    /// Puts back the actions of a GC delivery that is not made.
+    pub(super) fn restore_gc(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(), KernelPanic> {
+        let (kind, krefs) = match delivery {
+            Delivery::DropExports(krefs) => (GcKind::DropExport, krefs),
+            Delivery::RetireExports(krefs) => (GcKind::RetireExport, krefs),
+            Delivery::RetireImports(krefs) => (GcKind::RetireImport, krefs),
+            _ => return Ok(()),
+        };
+        for kref in krefs {
+            let action = GcAction::new(vat, kind, object_of(*kref)?);
+            self.tables_mut().gc.insert(action, ());
+        }
+        Ok(())
     }
 
     /// What a GC delivery changes, just before the vat hears of it.

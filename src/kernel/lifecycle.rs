@@ -2,7 +2,7 @@
 
 use crate::{
     fault::{Fault, KernelPanic},
-    id::{BundleId, KRef, PromiseId, VatId},
+    id::{BundleId, DeliveryNum, KRef, PromiseId, VatId},
     invariant,
     kernel::{Crank, Ended},
     slog::{Data, Detail, Event},
@@ -19,25 +19,40 @@ impl Crank {
         options: Options,
         parameters: CapData<KRef>,
     ) -> Result<VatId, Fault> {
+        self.queue_new_vat(name, bundle, options, parameters, None, false)
+    }
+
+    /// The same; `result` is the promise for its root and admin facet, held by the queue.
+    pub(super) fn queue_new_vat(
+        &mut self,
+        name: &str,
+        bundle: BundleId,
+        options: Options,
+        parameters: CapData<KRef>,
+        result: Option<PromiseId>,
+        dynamic: bool,
+    ) -> Result<VatId, Fault> {
         let vat = self.tables_mut().update_globals(|it| {
             let vat = it.next_vat;
             it.next_vat = vat.next();
             vat
         });
-        let row = Vat { name: name.to_owned(), bundle, options, incarnation: 0, status: Status::Running };
+        let row = Vat {
+            name: name.to_owned(),
+            bundle,
+            options,
+            incarnation: 0,
+            status: Status::Running,
+            first_delivery: DeliveryNum(0),
+            done: Vec::new(),
+        };
         self.tables_mut().vats.insert(vat, row);
         self.tables_mut().tallies.insert(vat, Tally::default());
         parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
-        let event = || Event::CreateVat {
-            vat,
-            name,
-            dynamic: false,
-            bundle,
-            manager_type: "wasm",
-            vat_parameters: Data(&parameters),
-        };
+        let event =
+            || Event::CreateVat { vat, name, dynamic, bundle, manager_type: "wasm", vat_parameters: Data(&parameters) };
         self.slog().record(Detail::Cranks, event);
-        self.accepting.push_back(Item::StartVat { vat, parameters });
+        self.accepting.push_back(Item::StartVat { vat, parameters, result });
         Ok(vat)
     }
 
@@ -51,16 +66,21 @@ impl Crank {
         };
         self.tables_mut().vats.update(&vat, |it| it.status = Status::Terminated { reason, cleaned: false });
         self.tables_mut().queue.push(QueueId::Cleanup, Item::Cleanup(vat));
+        self.release_pause_queue(vat);
         let should_reject = ended.aborted;
         self.slog().record(Detail::Cranks, || Event::Terminate { vat, should_reject, info: Data(&ended.info) });
         for promise in self.decided_by(vat) {
             self.settle(promise, true, crate::body::error("vat terminated"))?;
         }
+        let done = self.tables_mut().vats.update(&vat, |it| std::mem::take(&mut it.done));
+        for promise in done.unwrap_or_default() {
+            self.settle_queued(Some(promise), ended.aborted, ended.info.clone())?;
+        }
         Ok(())
     }
 
     /// The unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
-    fn decided_by(&self, vat: VatId) -> Vec<PromiseId> {
+    pub(super) fn decided_by(&self, vat: VatId) -> Vec<PromiseId> {
         let mut decided: Vec<(String, PromiseId)> = Vec::new();
         for (vref, entry) in self.tables().clist.of(vat) {
             if let KRef::Promise(id) = entry.kref

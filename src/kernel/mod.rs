@@ -33,6 +33,7 @@
 //! | `audit.reap` | a vat is marked as queued for reaping exactly if it is | audit |
 //! | `audit.dead-vat` | a dead vat has no rows beyond those that its cleanup will remove | audit |
 
+mod admin;
 mod audit;
 mod crank;
 mod deliver;
@@ -43,6 +44,7 @@ mod replay;
 mod route;
 mod syscall;
 mod translate;
+mod upgrade;
 
 pub use audit::audit;
 pub use crank::Crank;
@@ -69,9 +71,14 @@ pub struct Usage {
 
 /// Runs one vat: an instance of its bundle, or a script.
 pub trait Worker {
-    /// Runs one delivery. The vat may make syscalls meanwhile; a fault that a syscall returns must end the delivery, and be
+    /// Runs one delivery, on this much fuel at the most. The vat may make syscalls meanwhile; a fault that a syscall returns must end the delivery, and be
     /// returned. The syscalls come back in any case.
-    fn deliver(&mut self, delivery: &Delivery<VRef>, syscalls: Syscalls) -> (Syscalls, Result<Usage, Fault>);
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        fuel_max: u64,
+        syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>);
 }
 
 /// The workers of all live vats.
@@ -80,12 +87,7 @@ pub trait Workers {
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker>;
 
     /// Makes a fresh one. `bundle` reads the wasm, if it is not at hand.
-    fn start(
-        &mut self,
-        vat: VatId,
-        row: &Vat,
-        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<(), Fault>;
+    fn start(&mut self, vat: VatId, row: &Vat, bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<(), Fault>;
 
     /// Ends it; its heap is gone.
     fn stop(&mut self, vat: VatId);
@@ -153,7 +155,12 @@ pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
             Ok((_, route::Route::Vat(vat))) => Some(vat),
             _ => None,
         },
-        Item::Notify { vat, .. } | Item::StartVat { vat, .. } | Item::Reap(vat) | Item::Cleanup(vat) => Some(*vat),
+        Item::Notify { vat, .. }
+        | Item::StartVat { vat, .. }
+        | Item::UpgradeVat { vat, .. }
+        | Item::ChangeOptions { vat, .. }
+        | Item::Reap(vat)
+        | Item::Cleanup(vat) => Some(*vat),
     }
 }
 

@@ -4,9 +4,9 @@ use crate::{
     block::Block,
     body,
     fault::{Fault, KernelPanic},
-    id::{BlockHeight, KRef, ObjectId, PromiseId, VRef, VatId},
+    id::{BlockHeight, BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{Crank, Ended, Halt, Position},
-    table::{Outside, Policy},
+    table::{KernelObject, Outside, Owner, Policy},
     value::{CapData, Message},
 };
 
@@ -30,7 +30,9 @@ impl Crank {
         let entry = self.tables().clist.get(&(vat, VRef::ROOT)).copied();
         let id = match entry.map(|it| it.kref) {
             Some(KRef::Object(id)) => id,
-            Some(other) => return Err(KernelPanic::new("audit.clist-bijection", format_args!("root of {vat} is {other}")).into()),
+            Some(other) => {
+                return Err(KernelPanic::new("audit.clist-bijection", format_args!("root of {vat} is {other}")).into());
+            }
             None => {
                 let id = self.new_object(vat);
                 self.add_entry(vat, VRef::ROOT, id.into());
@@ -39,6 +41,23 @@ impl Crank {
         };
         self.set_reachable(vat, VRef::ROOT, true)?;
         Ok(id)
+    }
+
+    /// The vat admin: one for the whole state, held for ever.
+    pub fn vat_admin(&mut self) -> Result<ObjectId, Fault> {
+        let owner = Some(Owner::Kernel(KernelObject::VatAdmin));
+        let known = self.tables().objects.iter().find(|(_, it)| it.owner == owner).map(|(id, _)| *id);
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let id = self.new_kernel_object(KernelObject::VatAdmin);
+        self.pin(id)?;
+        Ok(id)
+    }
+
+    /// Makes a bundle known by this name, for `createVat` and `upgrade`.
+    pub fn name_bundle(&mut self, name: &str, bundle: BundleId) {
+        self.tables_mut().bundles.insert(name.into(), bundle);
     }
 
     /// Holds an object for ever.
@@ -90,6 +109,7 @@ impl Crank {
     pub fn terminate_from_outside(&mut self, vat: VatId, info: CapData<KRef>) -> Result<(), Fault> {
         if self.tables().is_alive(vat) {
             self.terminate(vat, &Ended { aborted: true, info, fault: None })?;
+            self.block().doom(vat);
         }
         Ok(())
     }

@@ -19,20 +19,26 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
         return Ok(());
     }
     let row = block.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?.clone();
-    let deliveries = block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries);
+    let (first, next) = (row.first_delivery, block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries));
+    let deliveries = next - first.0;
     let started = workers.start(vat, &row, &|| block.bundle(row.bundle));
     if deliveries == 0 {
         return started;
     }
-    started.map_err(|fault| not_again(vat, DeliveryNum(0), fault))?;
+    // It never started well: it is as new.
+    let ran = block.transcript(vat, first)?.any(|it| it.is_ok_and(|it| matches!(it.end, End::Done { .. })));
+    if !ran {
+        return started;
+    }
+    started.map_err(|fault| not_again(vat, first, fault))?;
     block.slog().record(Detail::Cranks, || Event::StartReplay { vat, deliveries });
-    for entry in block.transcript(vat, DeliveryNum(0))? {
+    for entry in block.transcript(vat, first)? {
         let entry = entry?;
         let number = entry.number;
-        let End::Done { fuel } = entry.end else { continue };
-        let delivery = entry.delivery.clone();
+        let (End::Done { fuel }, Some(delivery)) = (&entry.end, entry.delivery.clone()) else { continue };
+        let fuel = *fuel;
         let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
-        let (syscalls, result) = worker.deliver(&delivery, Syscalls::replay(vat, entry));
+        let (syscalls, result) = worker.deliver(&delivery, FUEL_MAX, Syscalls::replay(vat, entry));
         syscalls.end_replay()?;
         let used = result.map_err(|fault| not_again(vat, number, fault))?.fuel;
         if used != fuel {
@@ -42,6 +48,9 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
     Ok(())
 }
+
+/// A replay needs no limit: it ends where the delivery did.
+const FUEL_MAX: u64 = u64::MAX >> 1;
 
 /// What went well once must not fault now; the machine's own faults stay what they are.
 fn not_again(vat: VatId, number: DeliveryNum, fault: Fault) -> Fault {

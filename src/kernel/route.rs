@@ -7,7 +7,7 @@ use crate::{
     invariant,
     kernel::{Crank, translate::slot_kind},
     slog::{Data, Detail, Event},
-    table::{Item, Policy, PromiseState, QueueId, Tables},
+    table::{Item, KernelObject, Owner, Policy, PromiseState, QueueId, Tables},
     value::{CapData, Message},
 };
 
@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Route {
     /// To this vat: it owns the object, or decides the promise and takes pipelined messages.
     Vat(VatId),
+    /// The kernel answers.
+    Kernel(KernelObject),
     /// Into the queue of this promise.
     Wait(PromiseId),
     /// Nowhere: its result is rejected with this.
@@ -52,9 +54,10 @@ pub(super) fn route(tables: &Tables, target: KRef, methargs: &[u8]) -> Result<(K
 }
 
 fn route_object(tables: &Tables, id: ObjectId) -> Route {
-    match tables.objects.get(&id).and_then(|it| it.owner).filter(|vat| tables.is_alive(*vat)) {
-        Some(vat) => Route::Vat(vat),
-        None => Route::Splat(body::error(VAT_TERMINATED)),
+    match tables.objects.get(&id).and_then(|it| it.owner) {
+        Some(Owner::Vat(vat)) if tables.is_alive(vat) => Route::Vat(vat),
+        Some(Owner::Kernel(object)) => Route::Kernel(object),
+        _ => Route::Splat(body::error(VAT_TERMINATED)),
     }
 }
 

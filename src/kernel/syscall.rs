@@ -142,7 +142,9 @@ impl Live {
         self.count += 1;
         self.last = kind;
         if self.count > limits::SYSCALLS_MAX {
-            return Err(VatFault::illegal(kind, format_args!("more than {} in a delivery", limits::SYSCALLS_MAX)).into());
+            return Err(
+                VatFault::illegal(kind, format_args!("more than {} in a delivery", limits::SYSCALLS_MAX)).into()
+            );
         }
         self.crank.entry.syscall(&syscall)?;
         let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
@@ -190,7 +192,9 @@ impl Live {
             Syscall::DropImports(krefs) => krefs.into_iter().try_for_each(|it| gc::drop_import(crank, vat, it))?,
             Syscall::RetireImports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_import(crank, vat, it))?,
             Syscall::RetireExports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_export(crank, vat, it))?,
-            Syscall::AbandonExports(krefs) => krefs.into_iter().try_for_each(|it| gc::abandon_export(crank, vat, it))?,
+            Syscall::AbandonExports(krefs) => {
+                krefs.into_iter().try_for_each(|it| gc::abandon_export(crank, vat, it))?
+            }
             Syscall::CallNow { device, .. } => return Err(KernelPanic::new("clist.known", device).into()),
         }
         Ok(Answer::Done)

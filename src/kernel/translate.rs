@@ -25,7 +25,11 @@ pub(super) fn slot_kind(kref: KRef) -> SlotKind {
 
 impl Crank {
     /// A delivery as the vat will see it. New references enter its c-list; retired ones leave it.
-    pub(super) fn translate_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<Delivery<VRef>, KernelPanic> {
+    pub(super) fn translate_delivery(
+        &mut self,
+        vat: VatId,
+        delivery: &Delivery<KRef>,
+    ) -> Result<Delivery<VRef>, KernelPanic> {
         Ok(match delivery {
             Delivery::StartVat(data) => Delivery::StartVat(self.import_data(vat, data)?),
             Delivery::ChangeOptions(data) => Delivery::ChangeOptions(self.import_data(vat, data)?),

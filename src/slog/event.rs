@@ -352,7 +352,9 @@ impl<R: Display> Serialize for Shape<'_, Syscall<R>> {
                 (kind, Text(key)).serialize(serializer)
             }
             Syscall::VatstoreSet(key, value) => (kind, Text(key), Text(value)).serialize(serializer),
-            Syscall::VatstoreScan { prefix, after, max } => (kind, Text(prefix), Text(after), max).serialize(serializer),
+            Syscall::VatstoreScan { prefix, after, max } => {
+                (kind, Text(prefix), Text(after), max).serialize(serializer)
+            }
             Syscall::DropImports(refs)
             | Syscall::RetireImports(refs)
             | Syscall::RetireExports(refs)
@@ -377,10 +379,21 @@ impl Serialize for Queued<'_> {
                 map.serialize_entry("vatID", &Name(vat))?;
                 map.serialize_entry("kpid", &Name(promise))?;
             }
-            Item::StartVat { vat, parameters } => {
+            Item::StartVat { vat, parameters, .. } => {
                 map.serialize_entry("type", "startVat")?;
                 map.serialize_entry("vatID", &Name(vat))?;
                 map.serialize_entry("vatParameters", &Data(parameters))?;
+            }
+            Item::UpgradeVat { vat, bundle, parameters, .. } => {
+                map.serialize_entry("type", "upgrade-vat")?;
+                map.serialize_entry("vatID", &Name(vat))?;
+                map.serialize_entry("bundleID", &Name(bundle))?;
+                map.serialize_entry("vatParameters", &Data(parameters))?;
+            }
+            Item::ChangeOptions { vat, options } => {
+                map.serialize_entry("type", "changeVatOptions")?;
+                map.serialize_entry("vatID", &Name(vat))?;
+                map.serialize_entry("options", &Data(options))?;
             }
             Item::Reap(vat) => {
                 map.serialize_entry("type", "bringOutYourDead")?;

@@ -5,8 +5,8 @@
 mod event;
 mod writer;
 
-pub use writer::Writer;
 pub use event::{At, CListMode, Data, DeliverResult, Event, Queued, Shape, SyscallResult};
+pub use writer::Writer;
 
 /// How much to record. Each includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -1,8 +1,15 @@
 //! Writes the recording to a file.
 
-use std::{fs::File, io::{BufWriter, Write}, path::Path};
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+};
 
-use crate::{fault::HostFault, slog::{Event, Recorder}};
+use crate::{
+    fault::HostFault,
+    slog::{Event, Recorder},
+};
 
 /// Writes JSON lines.
 #[derive(Debug)]
@@ -11,7 +18,8 @@ pub struct Writer(BufWriter<File>);
 impl Writer {
     /// Writes to this file, made anew.
     pub fn create(path: &Path) -> Result<Writer, HostFault> {
-        let file = File::create(path).map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
+        let file = File::create(path)
+            .map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
         Ok(Writer(BufWriter::new(file)))
     }
 }

@@ -97,8 +97,9 @@ impl Database {
         if !path.exists() {
             return Err(HostFault::new(&what, "there is no state there"));
         }
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(fault(&what))?;
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(fault(&what))?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(fault(&what))?;
         let database = Database { connection, _lock: None };
         database.check_schema()?;
@@ -130,7 +131,9 @@ impl Database {
     }
 
     fn schema(&self) -> Result<u32, HostFault> {
-        self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fault("read the state's schema version"))
+        self.connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(fault("read the state's schema version"))
     }
 
     fn check_schema(&self) -> Result<(), HostFault> {
@@ -138,7 +141,9 @@ impl Database {
             SCHEMA => Ok(()),
             other => Err(HostFault::new(
                 "open the state",
-                format!("it has schema version {other}, this binary knows {SCHEMA}: use the version of vathost that wrote it"),
+                format!(
+                    "it has schema version {other}, this binary knows {SCHEMA}: use the version of vathost that wrote it"
+                ),
             )),
         }
     }

@@ -201,8 +201,9 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
         let mut rest = key;
         let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
-        let key = parsed
-            .ok_or_else(|| HostFault::new(format!("read table `{}`", self.name), format!("bad key {}", crate::id::hex(key))))?;
+        let key = parsed.ok_or_else(|| {
+            HostFault::new(format!("read table `{}`", self.name), format!("bad key {}", crate::id::hex(key)))
+        })?;
         let value = codec::decode(value)?;
         self.index.changed(&key, None, Some(&value));
         self.rows.insert(key, value);

@@ -7,15 +7,15 @@ mod queue;
 mod vat;
 
 pub use clist::{CList, CListEntry};
-pub use object::{GcAction, GcKind, Object};
+pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Policy, Promise, PromiseState};
 pub use queue::{Item, Queue, QueueId};
-pub use vat::{OnFault, Options, Outside, Status, Tally, Vat};
+pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{BlockHeight, CrankNum, ObjectId, PromiseId, VatId},
+    id::{BlockHeight, BundleId, CrankNum, ObjectId, PromiseId, VatId},
     limits,
     store::{Journaled, Table},
     value::Bytes,
@@ -79,6 +79,10 @@ pub struct Tables {
     pub vatstore: Table<(VatId, Bytes), Bytes>,
     /// The messages from outside whose results are awaited, in order.
     pub outside: Table<u64, Outside>,
+    /// Bundles that can be named, by name.
+    pub bundles: Table<Bytes, BundleId>,
+    /// Meters, in order of creation.
+    pub meters: Table<u64, Meter>,
 }
 
 impl Default for Tables {
@@ -94,13 +98,15 @@ impl Default for Tables {
             gc: Table::new("gc"),
             vatstore: Table::new("vatstore"),
             outside: Table::new("outside"),
+            bundles: Table::new("bundle_name"),
+            meters: Table::new("meter"),
         }
     }
 }
 
 impl Tables {
     /// All of them, in the order in which their changes are hashed.
-    pub fn each(&mut self) -> [&mut dyn Journaled; 10] {
+    pub fn each(&mut self) -> [&mut dyn Journaled; 12] {
         [
             &mut self.globals,
             &mut self.vats,
@@ -112,11 +118,13 @@ impl Tables {
             &mut self.gc,
             &mut self.vatstore,
             &mut self.outside,
+            &mut self.bundles,
+            &mut self.meters,
         ]
     }
 
     /// Their names.
-    pub fn names() -> [&'static str; 10] {
+    pub fn names() -> [&'static str; 12] {
         Tables::default().each().map(|it| it.name())
     }
 
@@ -133,8 +141,13 @@ impl Tables {
         result
     }
 
+    /// Whether this vat is alive and takes no deliveries.
+    pub fn is_paused(&self, vat: VatId) -> bool {
+        self.vats.get(&vat).is_some_and(|it| matches!(it.status, Status::Paused { .. }))
+    }
+
     /// Whether there is such a vat and it is not terminated.
     pub fn is_alive(&self, vat: VatId) -> bool {
-        self.vats.get(&vat).is_some_and(|it| it.status == Status::Running)
+        self.vats.get(&vat).is_some_and(|it| !matches!(it.status, Status::Terminated { .. }))
     }
 }

@@ -7,14 +7,34 @@ use crate::{
     store::codec::Key,
 };
 
+/// Who answers an object's messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Owner {
+    /// A vat.
+    Vat(VatId),
+    /// The kernel itself.
+    Kernel(KernelObject),
+}
+
+/// The objects that the kernel itself answers for. Holding one is the authority to use it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KernelObject {
+    /// Creates vats and meters.
+    VatAdmin,
+    /// Governs one vat.
+    AdminFacet(VatId),
+    /// A meter.
+    Meter(u64),
+}
+
 /// A kernel object.
 ///
 /// Invariant: `recognizable >= reachable`. Reachable: import entries with the flag set, slots of queued messages and of settled
 /// promises, targets of queued messages, pins. Recognizable: the same, and import entries without the flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Object {
-    /// The vat that answers its messages; `None` for an orphan, whose exporter died or gave it up.
-    pub owner: Option<VatId>,
+    /// Who answers its messages; `None` for an orphan, whose exporter died or gave it up.
+    pub owner: Option<Owner>,
     /// How many reach it.
     pub reachable: u32,
     /// How many recognize it.

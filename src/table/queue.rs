@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{KRef, PromiseId, VatId},
+    id::{BundleId, KRef, PromiseId, VatId},
     store::{Table, codec::Key},
     value::{CapData, Message},
 };
@@ -19,6 +19,8 @@ pub enum QueueId {
     Run,
     /// Messages that wait for a promise.
     Promise(PromiseId),
+    /// What waits for a paused vat.
+    Pause(VatId),
 }
 
 /// What waits in a queue.
@@ -44,6 +46,26 @@ pub enum Item {
         vat: VatId,
         /// What it is given.
         parameters: CapData<KRef>,
+        /// The promise for its root and its admin facet.
+        result: Option<PromiseId>,
+    },
+    /// Replace the code of a vat.
+    UpgradeVat {
+        /// Which.
+        vat: VatId,
+        /// The new code.
+        bundle: BundleId,
+        /// What the new incarnation is given.
+        parameters: CapData<KRef>,
+        /// The promise for the number of the new incarnation.
+        result: Option<PromiseId>,
+    },
+    /// Tell a vat of its new options.
+    ChangeOptions {
+        /// Which.
+        vat: VatId,
+        /// The options.
+        options: CapData<KRef>,
     },
     /// Tell the vat to bring out its dead.
     Reap(VatId),
@@ -67,6 +89,18 @@ impl Queue {
         self.insert((id, at), item);
     }
 
+    /// Joins the front of a queue.
+    pub fn push_front(&mut self, id: QueueId, item: Item) {
+        let at = self.of(id).next().map_or(0, |(at, _)| at - 1);
+        self.insert((id, at), item);
+    }
+
+    /// Takes the last item off.
+    pub fn pop_back(&mut self, id: QueueId) -> Option<Item> {
+        let (at, _) = self.of(id).next_back()?;
+        self.remove(&(id, at))
+    }
+
     /// Takes the first item off.
     pub fn pop(&mut self, id: QueueId) -> Option<Item> {
         let (at, _) = self.of(id).next()?;
@@ -81,6 +115,7 @@ impl Key for QueueId {
             QueueId::Reap => (1, 0),
             QueueId::Run => (2, 0),
             QueueId::Promise(id) => (3, id.0),
+            QueueId::Pause(id) => (4, id.0),
         }
         .write(out);
     }
@@ -90,6 +125,7 @@ impl Key for QueueId {
             (1, 0) => Some(QueueId::Reap),
             (2, 0) => Some(QueueId::Run),
             (3, id) => Some(QueueId::Promise(PromiseId(id))),
+            (4, id) => Some(QueueId::Pause(VatId(id))),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{BundleId, PromiseId},
+    id::{BundleId, DeliveryNum, PromiseId},
     limits,
 };
 
@@ -14,6 +14,10 @@ pub enum OnFault {
     /// It dies.
     #[default]
     Terminate,
+    /// It is paused as it was before the delivery, heap included, with the delivery first in its pause queue.
+    Pause,
+    /// It lives on as it was before the delivery, heap included, and the sender gets the fault as a rejection.
+    Reject,
 }
 
 /// How a vat is run.
@@ -33,6 +37,8 @@ pub struct Options {
     pub critical: bool,
     /// Messages to promises that it decides go to it at once.
     pub pipelining: bool,
+    /// What its fuel is taken from, if anything.
+    pub meter: Option<u64>,
 }
 
 impl Default for Options {
@@ -45,17 +51,25 @@ impl Default for Options {
             on_fault: OnFault::Terminate,
             critical: false,
             pipelining: false,
+            meter: None,
         }
     }
 }
 
 /// ```text
-///   Running ──(fault, exit, host)──▶ Terminated { cleaned: false } ──(cleanup cranks)──▶ Terminated { cleaned: true }
+///   Running ◀──(resume)── Paused ◀──(pause)── Running
+///      └──────────────┬──────┘
+///      (fault, exit, admin, host)──▶ Terminated { cleaned: false } ──(cleanup cranks)──▶ Terminated { cleaned: true }
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Status {
     /// It takes deliveries.
     Running,
+    /// It lives, and takes none: they wait.
+    Paused {
+        /// Why, for people.
+        reason: String,
+    },
     /// It is dead.
     Terminated {
         /// Why, for people.
@@ -78,6 +92,10 @@ pub struct Vat {
     pub incarnation: u32,
     /// Alive or dead.
     pub status: Status,
+    /// The first delivery of this incarnation: its heap is a function of those from here on.
+    pub first_delivery: DeliveryNum,
+    /// Promises for how it ends.
+    pub done: Vec<PromiseId>,
 }
 
 /// A vat: what each delivery changes.
@@ -117,6 +135,19 @@ impl Default for Tally {
             reap_queued: false,
         }
     }
+}
+
+/// Fuel that vats share.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Meter {
+    /// What is left; `None` is unlimited, and never deducted from.
+    pub remaining: Option<u64>,
+    /// Falling below this is told once, until it is refilled.
+    pub threshold: u64,
+    /// Whether the fall was told.
+    pub notified: bool,
+    /// Promises for the fall.
+    pub waiting: Vec<PromiseId>,
 }
 
 /// A message from outside whose result is awaited.

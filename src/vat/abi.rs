@@ -99,11 +99,8 @@ fn vrefs(guest: &mut Guest<'_>, kind: &'static str, at: u32, n: u32, max: u32) -
     }
     limit(guest, kind, "references", n, max)?;
     let words = slice(guest, kind, at, u64::from(n) * 8)?.as_chunks().0;
-    let parsed: std::result::Result<_, u64> = words
-        .iter()
-        .map(|word| u64::from_le_bytes(*word))
-        .map(|bits| VRef::from_bits(bits).ok_or(bits))
-        .collect();
+    let parsed: std::result::Result<_, u64> =
+        words.iter().map(|word| u64::from_le_bytes(*word)).map(|bits| VRef::from_bits(bits).ok_or(bits)).collect();
     parsed.map_err(|bits| illegal(guest, kind, format_args!("{bits:#x} is not a reference")).into())
 }
 
@@ -195,7 +192,13 @@ fn copy_out(
 }
 
 /// `drop_imports` and its kin.
-fn give_up(guest: &mut Guest<'_>, at: u32, n: u32, kind: &'static str, make: fn(Vec<VRef>) -> Syscall<VRef>) -> Result<()> {
+fn give_up(
+    guest: &mut Guest<'_>,
+    at: u32,
+    n: u32,
+    kind: &'static str,
+    make: fn(Vec<VRef>) -> Syscall<VRef>,
+) -> Result<()> {
     limit(guest, kind, "references", n, limits::REFS_MAX)?;
     charge_for(guest, price::GC, 0, n)?;
     let refs = vrefs(guest, kind, at, n, limits::REFS_MAX)?;

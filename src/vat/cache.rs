@@ -40,8 +40,8 @@ impl CodeCache {
             return Ok(module);
         }
         let wasm = wasm()?;
-        let module =
-            Module::new(engine, &wasm).map_err(|err| HostFault::new(format_args!("compile {id}"), format_args!("{err:#}")))?;
+        let module = Module::new(engine, &wasm)
+            .map_err(|err| HostFault::new(format_args!("compile {id}"), format_args!("{err:#}")))?;
         if let Some(path) = path {
             // A cache that cannot be written is only slow.
             let _ = save(&module, &path);

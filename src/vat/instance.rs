@@ -21,7 +21,6 @@ pub(super) struct Instance {
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
-    fuel_per_delivery: u64,
 }
 
 impl ResourceLimiter for Host {
@@ -72,12 +71,12 @@ impl Instance {
                 let exhausted = is_exhausted(stack, &mut store);
                 result.map_err(|err| start_fault(blame(err, exhausted)))?;
             }
-            Ok(Instance { store, deliver, memory, stack, fuel_per_delivery: options.fuel_per_delivery })
+            Ok(Instance { store, deliver, memory, stack })
         })
     }
 
-    fn run(&mut self, len: u32) -> Result<Usage, Fault> {
-        self.store.set_fuel(self.fuel_per_delivery).map_err(broken)?;
+    fn run(&mut self, len: u32, fuel_max: u64) -> Result<Usage, Fault> {
+        self.store.set_fuel(fuel_max).map_err(broken)?;
         let result = self.deliver.call(&mut self.store, len);
         if let Err(err) = result {
             let exhausted = is_exhausted(self.stack, &mut self.store);
@@ -85,18 +84,23 @@ impl Instance {
         }
         let left = self.store.get_fuel().map_err(broken)?;
         let memory = self.memory.data_size(&self.store) as u64;
-        Ok(Usage { fuel: self.fuel_per_delivery - left, memory })
+        Ok(Usage { fuel: fuel_max - left, memory })
     }
 }
 
 impl Worker for Instance {
-    fn deliver(&mut self, delivery: &Delivery<VRef>, syscalls: Syscalls) -> (Syscalls, Result<Usage, Fault>) {
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        fuel_max: u64,
+        syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>) {
         let host = self.store.data_mut();
         abi::encode(delivery, &mut host.input);
         host.answer = Bytes::default();
         host.syscalls = Some(syscalls);
         let result = match u32::try_from(host.input.len()) {
-            Ok(len) => with_stack(|| self.run(len)),
+            Ok(len) => with_stack(|| self.run(len, fuel_max)),
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
         let syscalls = self.store.data_mut().syscalls.take();

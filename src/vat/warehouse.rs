@@ -75,12 +75,7 @@ impl Workers for Warehouse {
         self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
     }
 
-    fn start(
-        &mut self,
-        vat: VatId,
-        row: &Vat,
-        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<(), Fault> {
+    fn start(&mut self, vat: VatId, row: &Vat, bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<(), Fault> {
         let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options)?;
         self.live.insert(vat, instance);
         Ok(())

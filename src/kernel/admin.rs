@@ -1,0 +1,449 @@
+//! The objects that the kernel answers for: the vat admin, the admin facet of each vat, and meters.
+//!
+//! They answer plain messages. Holding one is the authority: nothing here asks who sent it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    body,
+    fault::{Fault, KernelPanic},
+    id::{BundleId, KRef, ObjectId, PromiseId, VatId},
+    kernel::{Crank, Ended},
+    table::{Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
+    value::{Bytes, CapData, Message},
+};
+
+/// What a message is answered with.
+enum Reply {
+    /// At once.
+    Now(CapData<KRef>),
+    /// By whoever took the promise.
+    Later,
+}
+
+/// A wrong request: the result is rejected with this text.
+struct Refused(String);
+
+impl<T: ToString> From<T> for Refused {
+    fn from(text: T) -> Refused {
+        Refused(text.to_string())
+    }
+}
+
+/// An answer, a refusal, or a broken kernel.
+type Answer<T> = Result<Result<T, Refused>, Fault>;
+
+/// A decoded message: smallcaps, with the slots beside it.
+struct Request {
+    method: String,
+    args: Vec<Value>,
+    slots: Vec<KRef>,
+    result: Option<PromiseId>,
+}
+
+fn undefined() -> CapData<KRef> {
+    CapData::plain("#\"#undefined\"")
+}
+
+impl Request {
+    fn decode(message: &Message<KRef>) -> Result<Request, Refused> {
+        let text = message
+            .methargs
+            .body
+            .as_text()
+            .and_then(|it| it.strip_prefix('#'))
+            .ok_or("the message is not smallcaps")?;
+        let (method, args): (String, Vec<Value>) = serde_json::from_str(text)?;
+        let result = match message.result {
+            Some(KRef::Promise(id)) => Some(id),
+            _ => None,
+        };
+        Ok(Request { method, args, slots: message.methargs.slots.clone(), result })
+    }
+
+    fn arg(&self, at: usize) -> &Value {
+        self.args.get(at).filter(|it| *it != "#undefined").unwrap_or(&Value::Null)
+    }
+
+    /// A whole number: a JSON number or a bigint.
+    fn number(&self, at: usize) -> Result<u64, Refused> {
+        number(self.arg(at)).ok_or_else(|| Refused(format!("argument {at} must be a whole number")))
+    }
+
+    fn text(&self, at: usize) -> Result<&str, Refused> {
+        match self.arg(at) {
+            Value::String(text) => Ok(text.strip_prefix('!').unwrap_or(text)),
+            _ => Err(Refused(format!("argument {at} must be a text"))),
+        }
+    }
+
+    /// A reason: a text, an error, or nothing.
+    fn reason(&self, at: usize) -> String {
+        match self.arg(at) {
+            Value::String(text) => text.strip_prefix('!').unwrap_or(text).to_owned(),
+            Value::Object(members) => {
+                members.get("#error").and_then(Value::as_str).unwrap_or("no reason given").to_owned()
+            }
+            _ => "no reason given".to_owned(),
+        }
+    }
+
+    /// One argument as capdata of its own, with only the slots that it mentions.
+    fn capdata(&self, at: usize) -> Result<CapData<KRef>, Refused> {
+        let mut slots = Vec::new();
+        let mut value = match self.arg(at) {
+            Value::Null => json!({}),
+            value => value.clone(),
+        };
+        self.renumber(&mut value, &mut slots)?;
+        Ok(CapData { body: format!("#{value}").into(), slots })
+    }
+
+    fn renumber(&self, value: &mut Value, slots: &mut Vec<KRef>) -> Result<(), Refused> {
+        match value {
+            Value::String(text) if text.starts_with(['$', '&']) => {
+                let (mark, rest) = text.split_at(1);
+                let (digits, interface) = rest.split_once('.').map_or((rest, None), |(digits, it)| (digits, Some(it)));
+                let kref =
+                    *digits.parse().ok().and_then(|at: usize| self.slots.get(at)).ok_or("there is no such slot")?;
+                let at = slots.iter().position(|it| *it == kref).unwrap_or_else(|| {
+                    slots.push(kref);
+                    slots.len() - 1
+                });
+                *text = interface.map_or(format!("{mark}{at}"), |it| format!("{mark}{at}.{it}"));
+                Ok(())
+            }
+            Value::Array(items) => items.iter_mut().try_for_each(|it| self.renumber(it, slots)),
+            Value::Object(members) => members.values_mut().try_for_each(|it| self.renumber(it, slots)),
+            _ => Ok(()),
+        }
+    }
+
+    fn object(&self, value: &Value) -> Option<ObjectId> {
+        let digits = value.as_str()?.strip_prefix('$')?.split('.').next()?;
+        match self.slots.get(digits.parse::<usize>().ok()?)? {
+            KRef::Object(id) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.strip_prefix('+')?.parse().ok(),
+        _ => None,
+    }
+}
+
+impl Crank {
+    /// A new object that the kernel answers for.
+    pub(super) fn new_kernel_object(&mut self, object: KernelObject) -> ObjectId {
+        let id = self.next_object_id();
+        self.tables_mut().objects.insert(id, Object { owner: Some(Owner::Kernel(object)), ..Object::default() });
+        id
+    }
+
+    /// The kernel answers a message to one of its objects.
+    pub(super) fn answer(&mut self, object: KernelObject, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
+        let answer = match Request::decode(&message) {
+            Err(refused) => Err(refused),
+            Ok(request) => match object {
+                KernelObject::VatAdmin => self.answer_admin(&request)?,
+                KernelObject::AdminFacet(vat) => self.admin_facet(vat, &request)?,
+                KernelObject::Meter(meter) => self.meter(meter, &request)?,
+            },
+        };
+        if let Some(KRef::Promise(result)) = message.result {
+            match answer {
+                Ok(Reply::Now(data)) => self.settle(result, false, data)?,
+                Ok(Reply::Later) => (),
+                Err(Refused(why)) => self.settle(result, true, body::error(&why))?,
+            }
+        }
+        Ok(self.decref_message(target, &message)?)
+    }
+
+    fn answer_admin(&mut self, request: &Request) -> Answer<Reply> {
+        match &*request.method {
+            "createVat" => self.admin_create(request),
+            "createMeter" => {
+                let (remaining, threshold) = match (request.number(0), request.number(1)) {
+                    (Ok(remaining), Ok(threshold)) => (remaining, threshold),
+                    (Err(refused), _) | (_, Err(refused)) => return Ok(Err(refused)),
+                };
+                Ok(Ok(self.new_meter(Some(remaining), threshold)))
+            }
+            "createUnlimitedMeter" => Ok(Ok(self.new_meter(None, 0))),
+            other => Ok(Err(no_method("vatAdmin", other))),
+        }
+    }
+
+    fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> Reply {
+        let id = self.tables().meters.iter().next_back().map_or(0, |(id, _)| id + 1);
+        self.tables_mut().meters.insert(id, Meter { remaining, threshold, notified: false, waiting: Vec::new() });
+        let object = self.new_kernel_object(KernelObject::Meter(id));
+        Reply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })
+    }
+
+    fn admin_create(&mut self, request: &Request) -> Answer<Reply> {
+        let checked = (|| {
+            let bundle = self.named_bundle(request.text(0)?)?;
+            let parameters = request.capdata(1)?;
+            let (name, options) = self.options(request, request.arg(2), Options::default())?;
+            Ok((bundle, parameters, name, options))
+        })();
+        let (bundle, parameters, name, options) = match checked {
+            Ok(checked) => checked,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let name = name.unwrap_or_else(|| request.text(0).unwrap_or_default().chars().take(32).collect());
+        if let Some(result) = request.result {
+            self.incref(result.into())?;
+        }
+        self.queue_new_vat(&name, bundle, options, parameters, request.result, true)?;
+        Ok(Ok(Reply::Later))
+    }
+
+    /// A bundle by its name in the scenario, or by its hash.
+    fn named_bundle(&self, name: &str) -> Result<BundleId, Refused> {
+        let bundles = &self.tables().bundles;
+        let by_hash = || bundles.iter().map(|(_, id)| *id).find(|id| id.to_string() == name);
+        let found = bundles.get(&Bytes::from(name)).copied().or_else(by_hash);
+        found.ok_or_else(|| Refused(format!("there is no bundle `{name}`")))
+    }
+
+    /// Options as a guest names them, on top of others.
+    fn options(
+        &self,
+        request: &Request,
+        given: &Value,
+        mut options: Options,
+    ) -> Result<(Option<String>, Options), Refused> {
+        let mut name = None;
+        let members = match given {
+            Value::Null => return Ok((None, options)),
+            Value::Object(members) => members,
+            _ => return Err("options must be a record".into()),
+        };
+        for (key, value) in members {
+            let whole = || number(value).ok_or_else(|| Refused(format!("option {key} must be a whole number")));
+            let threshold = || Ok::<_, Refused>(Some(whole()?).filter(|it| *it > 0));
+            match &**key {
+                "name" => name = Some(value.as_str().ok_or("option name must be a text")?.to_owned()),
+                "fuelPerDelivery" => options.fuel_per_delivery = whole()?,
+                "memoryMax" => options.memory_max = whole()?,
+                "reapInterval" => options.reap_interval = threshold()?,
+                "reapGcKrefs" => options.reap_gc_krefs = threshold()?,
+                "pipelining" => {
+                    options.pipelining = value.as_bool().ok_or("option pipelining must be true or false")?
+                }
+                "onFault" => {
+                    options.on_fault = match value.as_str() {
+                        Some("terminate") => OnFault::Terminate,
+                        Some("pause") => OnFault::Pause,
+                        Some("reject") => OnFault::Reject,
+                        _ => return Err("option onFault must be terminate, pause or reject".into()),
+                    }
+                }
+                "meter" => {
+                    let object = request.object(value).and_then(|id| self.tables().objects.get(&id)?.owner);
+                    match object {
+                        Some(Owner::Kernel(KernelObject::Meter(meter))) => options.meter = Some(meter),
+                        _ => return Err("option meter must be a meter".into()),
+                    }
+                }
+                other => return Err(Refused(format!("there is no option `{other}`"))),
+            }
+        }
+        Ok((name, options))
+    }
+
+    fn admin_facet(&mut self, vat: VatId, request: &Request) -> Answer<Reply> {
+        let method = &*request.method;
+        if method == "done" {
+            return self.await_end(vat, request);
+        }
+        if !self.tables().is_alive(vat) {
+            // Terminating twice is harmless.
+            return Ok(if method == "terminate" { Ok(Reply::Now(undefined())) } else { Err("vat terminated".into()) });
+        }
+        match method {
+            "terminate" => {
+                let info = match request.arg(0) {
+                    Value::Null => Ok(body::error("vat terminated")),
+                    _ => request.capdata(0),
+                };
+                match info {
+                    Ok(info) => self.terminate(vat, &Ended { aborted: true, info, fault: None })?,
+                    Err(refused) => return Ok(Err(refused)),
+                }
+                self.block().doom(vat);
+            }
+            "pause" => self.pause(vat, &request.reason(0))?,
+            "resume" => self.resume(vat)?,
+            "upgrade" => return self.admin_upgrade(vat, request),
+            "changeOptions" => {
+                let options = self.tables().vats.get(&vat).map(|it| it.options.clone()).unwrap_or_default();
+                let memory_max = options.memory_max;
+                let changed =
+                    self.options(request, request.arg(0), options).and_then(|it| Ok((it, request.capdata(0)?)));
+                let ((_, options), data) = match changed {
+                    Ok(changed) => changed,
+                    Err(refused) => return Ok(Err(refused)),
+                };
+                if options.memory_max != memory_max {
+                    // What a guest saw of its memory must be the same in replay.
+                    return Ok(Err("memoryMax cannot change while the vat runs".into()));
+                }
+                self.tables_mut().vats.update(&vat, |it| it.options = options);
+                data.slots.iter().try_for_each(|it| self.incref(*it))?;
+                self.accepting.push_back(Item::ChangeOptions { vat, options: data });
+            }
+            other => return Ok(Err(no_method("adminFacet", other))),
+        }
+        Ok(Ok(Reply::Now(undefined())))
+    }
+
+    fn admin_upgrade(&mut self, vat: VatId, request: &Request) -> Answer<Reply> {
+        let checked = (|| Ok((self.named_bundle(request.text(0)?)?, request.capdata(1)?)))();
+        let (bundle, parameters) = match checked {
+            Ok(checked) => checked,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
+        if let Some(result) = request.result {
+            self.incref(result.into())?;
+        }
+        self.accepting.push_back(Item::UpgradeVat { vat, bundle, parameters, result: request.result });
+        Ok(Ok(Reply::Later))
+    }
+
+    /// `done()`: settled when the vat ends, or at once where it has.
+    fn await_end(&mut self, vat: VatId, request: &Request) -> Answer<Reply> {
+        let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+        if let Status::Terminated { reason, .. } = &row.status {
+            return Ok(Err(Refused(reason.clone())));
+        }
+        if let Some(result) = request.result {
+            self.incref(result.into())?;
+            self.tables_mut().vats.update(&vat, |it| it.done.push(result));
+        }
+        Ok(Ok(Reply::Later))
+    }
+
+    fn meter(&mut self, id: u64, request: &Request) -> Answer<Reply> {
+        let Some(mut meter) = self.tables().meters.get(&id).cloned() else {
+            return Err(KernelPanic::new("audit.queue", format_args!("meter {id}")).into());
+        };
+        match &*request.method {
+            "get" => {
+                let remaining = meter.remaining.map_or(json!("unlimited"), |it| json!(format!("+{it}")));
+                let text = json!({ "remaining": remaining, "threshold": format!("+{}", meter.threshold) });
+                return Ok(Ok(Reply::Now(CapData::plain(format!("#{text}")))));
+            }
+            "notify" => {
+                if let Some(result) = request.result {
+                    self.incref(result.into())?;
+                    self.tables_mut().meters.update(&id, |it| it.waiting.push(result));
+                }
+                return Ok(Ok(Reply::Later));
+            }
+            "addRemaining" => match request.number(0) {
+                Ok(more) => meter.remaining = meter.remaining.map(|it| it.saturating_add(more)),
+                Err(refused) => return Ok(Err(refused)),
+            },
+            "setThreshold" => match request.number(0) {
+                Ok(threshold) => meter.threshold = threshold,
+                Err(refused) => return Ok(Err(refused)),
+            },
+            other => return Ok(Err(no_method("meter", other))),
+        }
+        meter.notified &= meter.remaining.is_some_and(|it| it < meter.threshold);
+        self.tables_mut().meters.insert(id, meter);
+        Ok(Ok(Reply::Now(undefined())))
+    }
+
+    /// Fuel that the next delivery to a vat may use; and whether its meter, rather than its options, says so.
+    pub(super) fn fuel_max(&self, vat: VatId) -> Result<(u64, bool), KernelPanic> {
+        let options =
+            self.tables().vats.get(&vat).map(|it| &it.options).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+        let left = options.meter.and_then(|it| self.tables().meters.get(&it)?.remaining).unwrap_or(u64::MAX);
+        Ok((options.fuel_per_delivery.min(left), left < options.fuel_per_delivery))
+    }
+
+    /// The block pays for a delivery, and the vat's meter.
+    pub(super) fn charge(&mut self, vat: VatId, fuel: u64) -> Result<(), Fault> {
+        self.block().add_fuel(fuel);
+        let Some(id) = self.tables().vats.get(&vat).and_then(|it| it.options.meter) else { return Ok(()) };
+        let crossed = self.tables_mut().meters.update(&id, |it| {
+            let Some(remaining) = &mut it.remaining else { return Vec::new() };
+            *remaining = remaining.saturating_sub(fuel);
+            if *remaining >= it.threshold || it.notified {
+                return Vec::new();
+            }
+            it.notified = true;
+            std::mem::take(&mut it.waiting)
+        });
+        for promise in crossed.unwrap_or_default() {
+            self.settle_queued(Some(promise), false, undefined())?;
+        }
+        Ok(())
+    }
+
+    /// Settles a promise that a row of the kernel's held.
+    pub(super) fn settle_queued(
+        &mut self,
+        promise: Option<PromiseId>,
+        rejected: bool,
+        data: CapData<KRef>,
+    ) -> Result<(), Fault> {
+        let Some(id) = promise else { return Ok(()) };
+        self.settle(id, rejected, data)?;
+        Ok(self.decref(id.into())?)
+    }
+
+    /// Whoever created a vat gets its root and its admin facet, or how it ended.
+    pub(super) fn settle_creation(&mut self, vat: VatId, result: Option<PromiseId>) -> Result<(), Fault> {
+        if result.is_none() {
+            return Ok(());
+        }
+        let ended = match self.tables().vats.get(&vat).map(|it| &it.status) {
+            Some(Status::Terminated { reason, .. }) => Some(reason.clone()),
+            _ => None,
+        };
+        if let Some(reason) = ended {
+            return self.settle_queued(result, true, body::error(&reason));
+        }
+        let root = self.root(vat)?;
+        let admin = self.new_kernel_object(KernelObject::AdminFacet(vat));
+        let body = "#{\"admin\":\"$1.Alleged: adminFacet\",\"root\":\"$0.Alleged: root\"}";
+        self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
+    }
+
+    /// The vat takes no deliveries from here on. A second pause changes nothing but the reason.
+    pub(super) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
+        let reason = reason.to_owned();
+        let paused = self.tables_mut().vats.update(&vat, |it| it.status = Status::Paused { reason });
+        paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
+    }
+
+    /// What waited goes to the front of the run-queue, in its order. Resuming a vat that runs changes nothing.
+    pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
+        if self.tables().is_paused(vat) {
+            self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);
+            self.release_pause_queue(vat);
+        }
+        Ok(())
+    }
+
+    pub(super) fn release_pause_queue(&mut self, vat: VatId) {
+        while let Some(item) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
+            self.tables_mut().queue.push_front(QueueId::Run, item);
+        }
+    }
+}
+
+fn no_method(object: &str, method: &str) -> Refused {
+    Refused(format!("target {object} has no method {method}"))
+}

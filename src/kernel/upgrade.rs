@@ -1,0 +1,102 @@
+//! Upgrade: new code for a vat that keeps its identity, its c-list, its vatstore and its durable exports.
+//!
+//! One crank, up to two deliveries: BringOutYourDead to the old incarnation (a paused vat is told nothing), `startVat` to the new
+//! one. Where either fails everything is undone, and the old incarnation goes on.
+
+use crate::{
+    body,
+    fault::{Fault, KernelPanic, VatFault},
+    id::{BundleId, KRef, PromiseId, VRef, VatId},
+    kernel::{
+        Crank, Position, Ran, Workers,
+        deliver::{Outcome, Take, Work},
+    },
+    table::Item,
+    transcript::End,
+    value::{CapData, Delivery},
+};
+
+impl Crank {
+    #[expect(clippy::too_many_arguments, reason = "what the queue item holds, and what every crank is given")]
+    pub(super) fn upgrade(
+        mut self,
+        workers: &mut dyn Workers,
+        vat: VatId,
+        bundle: BundleId,
+        parameters: CapData<KRef>,
+        result: Option<PromiseId>,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<Crank, Fault> {
+        parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+        if !self.tables().is_paused(vat) {
+            let (crank, outcome) = self.deliver(workers, vat, &Delivery::BringOutYourDead, ran, position)?;
+            self = crank;
+            if let Some(why) = failure_of(outcome) {
+                return self.undo_upgrade(workers, vat, &why);
+            }
+        }
+        self.disconnect(vat)?;
+        workers.stop(vat);
+        let first = self.next_delivery(vat);
+        let incarnation = self.tables_mut().vats.update(&vat, |it| {
+            it.bundle = bundle;
+            it.incarnation += 1;
+            it.first_delivery = first;
+            it.incarnation
+        });
+        let incarnation = incarnation.ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+        let (mut crank, outcome) = self.deliver(workers, vat, &Delivery::StartVat(parameters), ran, position)?;
+        if let Some(why) = failure_of(outcome) {
+            return crank.undo_upgrade(workers, vat, &why);
+        }
+        crank.settle_queued(result, false, CapData::plain(format!("#{{\"incarnationNumber\":{incarnation}}}")))?;
+        Ok(crank)
+    }
+
+    /// Back to the old incarnation; the attempt takes its number, and whoever asked is told.
+    fn undo_upgrade(mut self, workers: &mut dyn Workers, vat: VatId, why: &VatFault) -> Result<Crank, Fault> {
+        self.rewind();
+        workers.stop(vat);
+        let work = self.take(Take::Again)?;
+        let Work::Item(_, Item::UpgradeVat { parameters, result, .. }) = work else {
+            return Err(KernelPanic::new("audit.queue", format_args!("the upgrade of {vat} is gone: {work:?}")).into());
+        };
+        parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+        self.leave_entry(vat, End::Faulted(why.clone()))?;
+        self.settle_queued(result, true, body::error(&format!("vat-upgrade failure: {why}")))?;
+        Ok(self)
+    }
+
+    /// What ends with an incarnation: the promises that it decides, and its exports that are not durable. The root stays.
+    fn disconnect(&mut self, vat: VatId) -> Result<(), Fault> {
+        let incarnation = self.tables().vats.get(&vat).map_or(0, |it| it.incarnation);
+        let text = format!(
+            "#{{\"incarnationNumber\":{incarnation},\"name\":\"vatUpgraded\",\"upgradeMessage\":\"vat upgraded\"}}"
+        );
+        for promise in self.decided_by(vat) {
+            if let Some(vref) = self.tables().clist.vref(vat, promise.into()) {
+                self.remove_entry(vat, vref)?;
+                self.decref(promise.into())?;
+            }
+            self.settle(promise, true, CapData::plain(&text))?;
+        }
+        let ephemeral = |vref: &VRef| vref.is_exported_object() && !vref.is_durable() && *vref != VRef::ROOT;
+        let lost: Vec<_> = self.tables().clist.of(vat).filter(|(vref, _)| ephemeral(vref)).collect();
+        for (vref, entry) in lost {
+            self.remove_entry(vat, vref)?;
+            if let KRef::Object(id) = entry.kref {
+                self.orphan(vat, id)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failure_of(outcome: Outcome) -> Option<VatFault> {
+    match outcome {
+        Outcome::Done(_) => None,
+        Outcome::Fault(fault) => Some(fault),
+        Outcome::Exit { .. } => Some(VatFault::Delivery("the vat ended itself".to_owned())),
+    }
+}
