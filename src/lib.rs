@@ -1,5 +1,6 @@
 //! vathost: a WebAssembly-sandboxed vat host.
 
+pub mod bench;
 pub mod block;
 pub mod body;
 pub mod cli;

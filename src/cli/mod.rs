@@ -5,6 +5,7 @@
     reason = "the command line reads the clock and the environment; nothing below does"
 )]
 
+mod bench;
 mod check;
 mod completions;
 mod conformance;
@@ -64,6 +65,7 @@ enum Verb {
     New(new::NewArgs),
     Inspect(inspect::InspectArgs),
     Slog(slog::SlogArgs),
+    Bench(bench::BenchArgs),
     Conformance(conformance::ConformanceArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -101,6 +103,7 @@ fn run() -> ExitCode {
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
+        Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
         Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),

@@ -20,6 +20,7 @@ use crate::{
     controller::{Controller, Open, Policy},
     epitaph::Epitaph,
     fault::Fault,
+    id::VatId,
     kernel::Halt,
     report::Report,
     scenario::Scenario,
@@ -95,6 +96,7 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
     }
+    output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt()?;
     let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
     let progress = Progress::new(output);
@@ -229,7 +231,9 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     if !report.results.is_empty() {
         output.line("")?;
     }
-    let rows = report.vats.iter().map(|(name, vat)| {
+    let mut vats: Vec<_> = report.vats.iter().collect();
+    vats.sort_by_key(|(_, vat)| vat.id.parse::<VatId>().ok());
+    let rows = vats.into_iter().map(|(name, vat)| {
         let status = match &vat.reason {
             Some(reason) => format!("{}: {}", vat.status, shortened(reason)),
             None => vat.status.to_owned(),
