@@ -5,6 +5,7 @@
 mod check;
 mod completions;
 mod conformance;
+mod directives;
 mod exit;
 mod inspect;
 mod new;
@@ -62,6 +63,7 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     Slog(slog::SlogArgs),
     Conformance(conformance::ConformanceArgs),
+    Directives(directives::DirectivesArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -100,6 +102,7 @@ fn run() -> ExitCode {
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
         Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
+        Verb::Directives(args) => directives::cmd_directives(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
     };
     match result {
