@@ -6,6 +6,7 @@ pub mod body;
 pub mod cli;
 pub mod conformance;
 pub mod controller;
+pub mod directive;
 pub mod epitaph;
 pub mod fault;
 pub mod id;

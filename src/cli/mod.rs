@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod completions;
 mod conformance;
+mod directives;
 mod exit;
 mod inspect;
 mod new;
@@ -67,6 +68,7 @@ enum Verb {
     Slog(slog::SlogArgs),
     Bench(bench::BenchArgs),
     Conformance(conformance::ConformanceArgs),
+    Directives(directives::DirectivesArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -106,6 +108,7 @@ fn run() -> ExitCode {
         Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
         Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
+        Verb::Directives(args) => directives::cmd_directives(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
     };
     match result {
