@@ -11,6 +11,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
+    directive::DirectiveSet,
     fault::HostFault,
     id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
     slog::{Detail, Event, Slog},
@@ -33,6 +34,7 @@ struct Inner {
     bundles: BTreeMap<BundleId, Vec<u8>>,
     slog: Slog,
     doomed: Vec<VatId>,
+    directives: DirectiveSet,
     changes: Vec<u8>,
     audited: bool,
 }
@@ -68,6 +70,7 @@ impl Block {
             bundles: BTreeMap::new(),
             slog,
             doomed: Vec::new(),
+            directives: DirectiveSet::default(),
             changes: Vec::new(),
             audited: cfg!(debug_assertions),
         })))
@@ -120,6 +123,16 @@ impl Block {
     /// Turns the full audit after every crank on or off.
     pub fn set_audited(&mut self, audited: bool) {
         self.0.audited = audited;
+    }
+
+    /// The directives in force.
+    pub fn directives(&self) -> &DirectiveSet {
+        &self.0.directives
+    }
+
+    /// Puts directives in force.
+    pub fn set_directives(&mut self, directives: DirectiveSet) {
+        self.0.directives = directives;
     }
 
     /// How many cranks the open block has so far.

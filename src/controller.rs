@@ -21,11 +21,13 @@
 use std::path::PathBuf;
 
 use crate::{
-    KERNEL_VERSION,
     block::Block,
+    directive::{Class, Committed, Directive, DirectiveSet, Missed},
+    epitaph::Standing,
     fault::HostFault,
-    id::{BlockHeight, BundleId, KRef},
+    id::{BlockHeight, BundleId, DeliveryNum, KRef},
     kernel::{self, Halt, Position, Ran},
+    kernel_version,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Event, Slog},
@@ -85,6 +87,7 @@ pub struct Controller {
     /// `None` once the host has halted.
     block: Option<Block>,
     warehouse: Warehouse,
+    standing: Standing,
 }
 
 impl Controller {
@@ -98,22 +101,59 @@ impl Controller {
             block.set_audited(true);
         }
         check_engine(&block)?;
-        let (state_hash, height) = (block.state_hash(), block.tables().globals().height.0);
+        let (state_hash, globals) = (block.state_hash(), block.tables().globals());
         let engine = engine_id();
         block.slog().record(Detail::Cranks, || Event::HostStart {
             version: env!("CARGO_PKG_VERSION"),
-            kernel_version: KERNEL_VERSION,
+            kernel_version: globals.kernel_version,
             engine: &engine,
             state_hash,
             directives_digest: None,
-            height,
+            height: globals.height.0,
         });
-        Ok(Controller { block: Some(block), warehouse: Warehouse::new(open.code_cache.as_deref())? })
+        let mut controller =
+            Controller { block: Some(block), warehouse: Warehouse::new(open.code_cache.as_deref())?, standing: Standing::default() };
+        controller.stand();
+        Ok(controller)
     }
 
     /// The state.
     pub fn block(&self) -> Result<&Block, Box<Halt>> {
         self.block.as_ref().ok_or_else(gone)
+    }
+
+    /// What is known of the last commit, also after a halt.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn stand(&mut self) {
+        if let Some(block) = &self.block {
+            let globals = block.tables().globals();
+            self.standing = Standing {
+                kernel_version: globals.kernel_version,
+                height: globals.height.0,
+                state_hash: block.state_hash().to_string(),
+                directives_digest: block.directives().digest().to_string(),
+            };
+        }
+    }
+
+    /// Puts directives in force, and says how each stands to the state. Refused where the state is past one that is in
+    /// consensus and has no record of it, unless that is accepted.
+    pub fn set_directives(&mut self, set: DirectiveSet, accept_missed: bool) -> Result<Vec<(Directive, Class)>, Missed> {
+        let Some(block) = &mut self.block else { return Ok(Vec::new()) };
+        let classes = classes(block, &set);
+        if !accept_missed {
+            let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
+            let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
+            if !missed.is_empty() {
+                return Err(Missed(missed));
+            }
+        }
+        block.set_directives(set);
+        self.stand();
+        Ok(classes)
     }
 
     fn take(&mut self) -> Result<Block, Box<Halt>> {
@@ -164,6 +204,7 @@ impl Controller {
             Ok(())
         })?;
         self.block = Some(block.commit(false).map_err(at_commit)?);
+        self.stand();
         Ok(())
     }
 
@@ -201,6 +242,7 @@ impl Controller {
         block = commit(block, height, time, closed)?;
         let state_hash = block.state_hash();
         self.block = Some(block);
+        self.stand();
         Ok(BlockEnd { height, cranks, quiescent, closed, state_hash })
     }
 
@@ -228,6 +270,20 @@ impl Controller {
     }
 }
 
+/// How each directive of a set stands to a state.
+pub fn classes(block: &Block, set: &DirectiveSet) -> Vec<(Directive, Class)> {
+    let globals = block.tables().globals();
+    let applied: Vec<_> = block.tables().applied.iter().map(|(_, it)| it.clone()).collect();
+    let committed = Committed {
+        next_crank: globals.next_crank,
+        height: globals.height,
+        kernel_version: globals.kernel_version,
+        next_delivery: &|vat| DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries)),
+        applied: &applied,
+    };
+    set.iter().map(|it| (it.clone(), it.class(&committed))).collect()
+}
+
 fn commit(mut block: Block, block_height: BlockHeight, block_time: u64, closed: bool) -> Result<Block, Box<Halt>> {
     let (state_hash, cranks) = (block.state_hash(), block.cranks());
     block.slog().record(Detail::Cranks, || Event::EndBlockStart { block_height, block_time });
@@ -242,7 +298,7 @@ fn gone() -> Box<Halt> {
 }
 
 fn at_commit(fault: HostFault) -> Box<Halt> {
-    Box::new(Halt { fault: fault.into(), position: Position::default() })
+    Box::new(Halt { fault: fault.into(), position: Position::default(), message_hash: None })
 }
 
 fn check_engine(block: &Block) -> Result<(), HostFault> {
@@ -253,8 +309,8 @@ fn check_engine(block: &Block) -> Result<(), HostFault> {
         return Err(HostFault::new("open the state", why));
     }
     let version = block.tables().globals().kernel_version;
-    if version != KERNEL_VERSION {
-        let why = format!("its kernel has version {version}, this binary runs {KERNEL_VERSION}");
+    if !kernel_version::is_known(version) {
+        let why = format!("its kernel has version {version}, this binary can run {}", kernel_version::known());
         return Err(HostFault::new("open the state", why));
     }
     Ok(())

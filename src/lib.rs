@@ -11,6 +11,7 @@ pub mod epitaph;
 pub mod fault;
 pub mod id;
 pub mod kernel;
+pub mod kernel_version;
 pub mod limits;
 pub mod report;
 pub mod scenario;
@@ -20,6 +21,3 @@ pub mod table;
 pub mod transcript;
 pub mod value;
 pub mod vat;
-
-/// The version of the kernel's behaviour that this binary runs.
-pub const KERNEL_VERSION: u32 = 1;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::{
     block::Block,
     cli::{Exit, Output, Usage, output::table},
-    directive::{Applied, Class, Committed, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
-    id::DeliveryNum,
+    controller,
+    directive::{Class, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
     store::Database,
 };
 
@@ -102,22 +102,12 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
         return Err(Usage::new(format!("there is no state in `{}`", dir.display()), "").into());
     }
     let block = Block::open_read_only(dir)?;
-    let globals = block.tables().globals();
-    let applied = applied_records(&block);
-    let committed = Committed {
-        next_crank: globals.next_crank,
-        height: globals.height,
-        kernel_version: globals.kernel_version,
-        next_delivery: &|vat| DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries)),
-        applied: &applied,
-    };
-    let classes = placed.iter().map(|it| it.directive.class(&committed)).collect();
-    Ok((classes, set.refuse_missed(&committed)))
-}
-
-/// The records of the directives that a state has obeyed. No kernel obeys any yet.
-fn applied_records(_: &Block) -> Vec<Applied> {
-    Vec::new()
+    let classes = controller::classes(&block, set);
+    let class_of = |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
+    let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
+    let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
+    let refused = if missed.is_empty() { Ok(()) } else { Err(Missed(missed)) };
+    Ok((placed.iter().filter_map(class_of).collect(), refused))
 }
 
 fn line_json(placed: &Placed, class: Option<Class>) -> Value {

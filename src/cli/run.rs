@@ -13,13 +13,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::{
+    block::Block,
     cli::{
         Exit, Output, Usage,
         output::{grouped, size, table},
     },
     controller::{Controller, Open, Policy},
+    directive::DirectiveSet,
     epitaph::Epitaph,
-    fault::Fault,
     id::VatId,
     kernel::Halt,
     report::Report,
@@ -63,6 +64,12 @@ pub(crate) struct RunArgs {
     /// Seconds from one block to the next, as the vats are told
     #[arg(long, value_name = "S", default_value_t = 5)]
     block_time: u64,
+    /// Obey the directives of this file: skip, pause, terminate, upgrade, halt … at an exact crank or delivery
+    #[arg(long, value_name = "FILE")]
+    directives: Option<PathBuf>,
+    /// Go on although the state is past a directive and has no record of it
+    #[arg(long)]
+    accept_missed_directives: bool,
     /// Check every invariant of the kernel after each crank (slow)
     #[arg(long)]
     audit: bool,
@@ -96,6 +103,7 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
     }
+    load_directives(&mut controller, &args, output)?;
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt()?;
     let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
@@ -105,7 +113,7 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     controller.flush_slog();
     let interrupted = match ended {
         Ok(interrupted) => interrupted,
-        Err(halt) => return Err(halted(*halt, &args, output)?),
+        Err(halt) => return Err(halted(*halt, &controller, &args, output)?),
     };
     let report = controller.report()?;
     if args.json {
@@ -144,6 +152,23 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         return Err(Usage::new(what, "leave the scenario out to go on with the state, or name a new folder").into());
     }
     Ok(controller)
+}
+
+/// Reads the directive file, and says how each line stands to the state.
+fn load_directives(controller: &mut Controller, args: &RunArgs, output: &Output) -> anyhow::Result<()> {
+    let Some(path) = &args.directives else { return Ok(()) };
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let mut set = DirectiveSet::default();
+    let grammar = "`vathost directives grammar` prints the grammar";
+    set.read(&name, &bytes).map_err(|refused| Usage::new(refused, grammar))?;
+    let digest = set.digest();
+    let classes = controller.set_directives(set, args.accept_missed_directives).map_err(|it| Usage::new(it, ""))?;
+    for (directive, class) in classes {
+        output.note(format!("{directive}: {class}"));
+    }
+    output.note(format!("directives digest {digest}"));
+    Ok(())
 }
 
 /// Where compiled code is kept: the user's cache folder.
@@ -258,18 +283,21 @@ fn shortened(text: &str) -> String {
     text.chars().take(MAX).chain(['…']).collect()
 }
 
-/// The host stopped: the epitaph goes beside the store, and to the operator.
-fn halted(halt: Halt, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow::Error> {
-    let Fault::Kernel(panic) = &halt.fault else { return Ok(halt.into()) };
-    let epitaph = Epitaph::new(panic, &halt.position);
+/// The host stopped: a kernel panic leaves an epitaph beside the store, and tells the operator what can be done.
+fn halted(halt: Halt, controller: &Controller, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow::Error> {
+    let name = |dir: &PathBuf| {
+        let (vat, ..) = halt.position.delivery?;
+        Some(Block::open_read_only(dir).ok()?.tables().vats.get(&vat)?.name.clone())
+    };
+    let vat_name = args.state.as_ref().and_then(name);
+    let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name) else { return Ok(halt.into()) };
     if let Some(dir) = &args.state {
         let path = dir.join(epitaph.file_name());
-        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?)
-            .with_context(|| format!("write {}", path.display()))?;
-        output.note(format!("wrote {}", path.display()));
+        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
     }
     if args.json {
         output.json(&json!({ "panic": epitaph }))?;
     }
+    output.note(epitaph.message(args.state.as_ref().map(|it| it.display().to_string()).as_deref()).trim_end());
     Ok(halt.into())
 }

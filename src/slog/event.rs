@@ -160,6 +160,17 @@ pub enum Event<'a> {
         kpid: KRef,
         data: Data<'a, KRef>,
     },
+    /// A directive was obeyed.
+    Directive {
+        #[serde(serialize_with = "number")]
+        crank_num: CrankNum,
+        #[serde(rename = "vatID")]
+        vat: Option<String>,
+        delivery_num: Option<u64>,
+        action: String,
+        line: String,
+        status: &'static str,
+    },
     /// A vat ended.
     Terminate {
         #[serde(rename = "vatID", serialize_with = "text")]

@@ -10,4 +10,5 @@ mod table;
 
 pub use database::{Database, Meta, Rows, Transaction};
 pub use hash::{Digest, StateHash};
+pub(crate) use codec::encode;
 pub use table::{Index, Journaled, Table, Value};
