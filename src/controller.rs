@@ -22,12 +22,13 @@ use std::path::PathBuf;
 
 use crate::{
     block::Block,
-    directive::{Class, Committed, Directive, DirectiveSet, Missed},
+    directive::{Class, Directive, DirectiveSet, Missed},
     epitaph::Standing,
     fault::HostFault,
-    id::{BlockHeight, BundleId, DeliveryNum, KRef},
+    id::{BlockHeight, BundleId, KRef},
     kernel::{self, Halt, Position, Ran},
     kernel_version,
+    plant::Plant,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Event, Slog},
@@ -45,8 +46,12 @@ pub struct Open {
     pub slog: Slog,
     /// Where compiled code is kept, if anywhere.
     pub code_cache: Option<PathBuf>,
-    /// Checks every invariant after each crank, in a release build too.
-    pub audit: bool,
+    /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
+    pub audit: Option<u64>,
+    /// Makes a new state one for experiments.
+    pub experimental: bool,
+    /// Faults planted in the kernel: only in a state for experiments.
+    pub plants: Vec<Plant>,
 }
 
 /// Where a block ends.
@@ -97,10 +102,18 @@ impl Controller {
             Some(dir) => Block::open(dir, open.slog)?,
             None => Block::memory(open.slog)?,
         };
-        if open.audit {
-            block.set_audited(true);
+        if let Some(every) = open.audit {
+            block.set_audit(every);
         }
         check_engine(&block)?;
+        if open.experimental && block.meta().engine.is_empty() {
+            block.set_experimental();
+        }
+        if !open.plants.is_empty() && !block.is_experimental() {
+            let why = "this state is not one for experiments: only one made with --experimental is";
+            return Err(HostFault::new("plant a fault", why));
+        }
+        block.set_plants(open.plants);
         let (state_hash, globals) = (block.state_hash(), block.tables().globals());
         let engine = engine_id();
         block.slog().record(Detail::Cranks, || Event::HostStart {
@@ -111,8 +124,11 @@ impl Controller {
             directives_digest: None,
             height: globals.height.0,
         });
-        let mut controller =
-            Controller { block: Some(block), warehouse: Warehouse::new(open.code_cache.as_deref())?, standing: Standing::default() };
+        let mut controller = Controller {
+            block: Some(block),
+            warehouse: Warehouse::new(open.code_cache.as_deref())?,
+            standing: Standing::default(),
+        };
         controller.stand();
         Ok(controller)
     }
@@ -141,9 +157,13 @@ impl Controller {
 
     /// Puts directives in force, and says how each stands to the state. Refused where the state is past one that is in
     /// consensus and has no record of it, unless that is accepted.
-    pub fn set_directives(&mut self, set: DirectiveSet, accept_missed: bool) -> Result<Vec<(Directive, Class)>, Missed> {
+    pub fn set_directives(
+        &mut self,
+        set: DirectiveSet,
+        accept_missed: bool,
+    ) -> Result<Vec<(Directive, Class)>, Missed> {
         let Some(block) = &mut self.block else { return Ok(Vec::new()) };
-        let classes = classes(block, &set);
+        let classes = block.classes(&set);
         if !accept_missed {
             let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
             let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
@@ -268,20 +288,6 @@ impl Controller {
             block.slog().flush();
         }
     }
-}
-
-/// How each directive of a set stands to a state.
-pub fn classes(block: &Block, set: &DirectiveSet) -> Vec<(Directive, Class)> {
-    let globals = block.tables().globals();
-    let applied: Vec<_> = block.tables().applied.iter().map(|(_, it)| it.clone()).collect();
-    let committed = Committed {
-        next_crank: globals.next_crank,
-        height: globals.height,
-        kernel_version: globals.kernel_version,
-        next_delivery: &|vat| DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries)),
-        applied: &applied,
-    };
-    set.iter().map(|it| (it.clone(), it.class(&committed))).collect()
 }
 
 fn commit(mut block: Block, block_height: BlockHeight, block_time: u64, closed: bool) -> Result<Block, Box<Halt>> {

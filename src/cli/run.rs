@@ -23,6 +23,7 @@ use crate::{
     epitaph::Epitaph,
     id::VatId,
     kernel::Halt,
+    plant::Plant,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Slog, Writer},
@@ -70,9 +71,15 @@ pub(crate) struct RunArgs {
     /// Go on although the state is past a directive and has no record of it
     #[arg(long)]
     accept_missed_directives: bool,
-    /// Check every invariant of the kernel after each crank (slow)
+    /// Check every invariant of the kernel after each crank, or after every Nth (slow; 0 turns it off)
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    audit: Option<u64>,
+    /// Make a new state one for experiments: only there faults can be planted
     #[arg(long)]
-    audit: bool,
+    experimental: bool,
+    /// Plant a bug in the kernel, as in `object.counts@crank-12`, to rehearse what comes of it
+    #[arg(long, value_name = "NAME@crank-N")]
+    plant: Vec<Plant>,
     /// Print one JSON object at the end
     #[arg(long)]
     json: bool,
@@ -142,7 +149,14 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         None => Slog::default(),
     };
     let code_cache = code_cache();
-    let controller = Controller::open(Open { state: args.state.clone(), slog, code_cache, audit: args.audit })?;
+    let (audit, experimental) = (args.audit, args.experimental);
+    let plants = args.plant.clone();
+    let exists_for_experiments = plants.is_empty() || experimental || exists;
+    if !exists_for_experiments {
+        return Err(Usage::new("a fault is planted in a new state", "add --experimental").into());
+    }
+    let controller =
+        Controller::open(Open { state: args.state.clone(), slog, code_cache, audit, experimental, plants })?;
     let made_from = &controller.block()?.meta().scenario;
     if let (false, Some(scenario)) = (controller.is_new(), scenario)
         && *made_from != scenario.digest()
@@ -293,7 +307,8 @@ fn halted(halt: Halt, controller: &Controller, args: &RunArgs, output: &Output) 
     let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name) else { return Ok(halt.into()) };
     if let Some(dir) = &args.state {
         let path = dir.join(epitaph.file_name());
-        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
+        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?)
+            .with_context(|| format!("write {}", path.display()))?;
     }
     if args.json {
         output.json(&json!({ "panic": epitaph }))?;

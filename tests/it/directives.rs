@@ -179,7 +179,9 @@ fn a_place_that_is_none_is_shown_with_what_was_meant() {
 
 #[test]
 fn a_missing_colon_is_asked_for() {
-    check_refused("crank-7890 skip v56\ncrank-7890 banana\ncrank-7890   # later\n", expect![[r#"
+    check_refused(
+        "crank-7890 skip v56\ncrank-7890 banana\ncrank-7890   # later\n",
+        expect![[r#"
         recover.directives:1:12: unexpected `skip`
         1 | crank-7890 skip v56
           |            ^^^^ expected a colon
@@ -193,7 +195,8 @@ fn a_missing_colon_is_asked_for() {
         recover.directives:3:11: the line ends too early
         3 | crank-7890   # later
           |           ^ expected a colon
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -537,7 +540,8 @@ fn a_second_file_may_not_contradict_the_first() {
     expect![[r#"
         second:2:16: this contradicts `v1/delivery-2: skip`
         2 | v1/delivery-2: pause
-          |                ^^^^^ a delivery is either skipped or kept for later"#]].assert_eq(&refused.to_string());
+          |                ^^^^^ a delivery is either skipped or kept for later"#]]
+    .assert_eq(&refused.to_string());
     assert_eq!(set, read("v1/delivery-2: skip"));
 }
 
@@ -645,7 +649,8 @@ fn a_start_is_refused_for_missed_directives_in_consensus_and_for_no_others() {
         the state is past these directives and has no record of them:
             crank-7890: pause v7 reason "waiting for patch 12"
             crank-9100: resume v7
-          restore a state from before that place, or start with --accept-missed-directives to go on without"#]].assert_eq(&missed.to_string());
+          restore a state from before that place, or start with --accept-missed-directives to go on without"#]]
+    .assert_eq(&missed.to_string());
     let outside = "crank-1: halt\ncrank-1: break\nexpect state 9be1c44a before crank-1\nv56/delivery-1: halt";
     assert_eq!(read(outside).refuse_missed(&committed), Ok(()));
     assert_eq!(read(outside).iter().map(|it| it.class(&committed)).collect::<Vec<_>>(), [Class::Missed; 4]);
