@@ -40,8 +40,9 @@ impl fmt::Display for Contradiction {
 impl std::error::Error for Contradiction {}
 
 /// Whether a directive makes sense by itself.
-pub(super) fn alone(directive: &Directive) -> Result<(), Contradiction> {
-    let refuse = |part, why: String| Err(Contradiction { directive: directive.clone(), other: None, why, part });
+pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
+    let refuse =
+        |part, why: String| Err(Box::new(Contradiction { directive: directive.clone(), other: None, why, part }));
     match (&directive.trigger, &directive.action) {
         (Trigger::Block(BlockHeight(0)), _) => {
             refuse(Part::Place, "block 0 is the genesis, it runs no crank".to_owned())
@@ -67,7 +68,7 @@ pub(super) fn alone(directive: &Directive) -> Result<(), Contradiction> {
 }
 
 /// Whether two directives of one place can both be in a set.
-pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), Contradiction> {
+pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), Box<Contradiction>> {
     match repetition(directive, other).or_else(|| conflict(directive, other, None)) {
         Some(why) => Err(contradiction(directive, other, why)),
         None => Ok(()),
@@ -75,13 +76,13 @@ pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), C
 }
 
 /// Whether two directives that fire in one crank, a delivery to `to`, can both be obeyed.
-pub(super) fn at_once(directive: &Directive, other: &Directive, to: Option<VatId>) -> Result<(), Contradiction> {
+pub(super) fn at_once(directive: &Directive, other: &Directive, to: Option<VatId>) -> Result<(), Box<Contradiction>> {
     conflict(directive, other, to).map_or(Ok(()), |why| Err(contradiction(directive, other, why)))
 }
 
-fn contradiction(directive: &Directive, other: &Directive, why: &str) -> Contradiction {
+fn contradiction(directive: &Directive, other: &Directive, why: &str) -> Box<Contradiction> {
     let (directive, other) = (directive.clone(), Some(other.clone()));
-    Contradiction { directive, other, why: why.to_owned(), part: Part::Verb }
+    Box::new(Contradiction { directive, other, why: why.to_owned(), part: Part::Verb })
 }
 
 /// Why two lines of one place are one too many, though both can be obeyed.

@@ -62,7 +62,10 @@ impl DirectiveSet {
             match set.read_line(line, &placed) {
                 Ok(Some(directive)) => placed.push(Placed { line: at + 1, directive }),
                 Ok(None) => {}
-                Err(problem) => problems.push(problem.on_line(at + 1)),
+                Err(mut problem) => {
+                    problem.line = at + 1;
+                    problems.push(*problem);
+                }
             }
         }
         if problems.is_empty() {
@@ -99,7 +102,7 @@ impl DirectiveSet {
     /// # Errors
     ///
     /// Where it makes no sense, stands in the set already, or contradicts another of its place; the set is then as it was.
-    pub fn insert(&mut self, directive: Directive) -> Result<(), Contradiction> {
+    pub fn insert(&mut self, directive: Directive) -> Result<(), Box<Contradiction>> {
         rules::alone(&directive)?;
         self.of(directive.trigger).iter().try_for_each(|it| rules::together(&directive, it))?;
         self.filter.add(directive.trigger, &self.list);
@@ -136,7 +139,7 @@ impl DirectiveSet {
     }
 
     fn of(&self, trigger: Trigger) -> &[Directive] {
-        if !self.filter.may_hold(trigger) {
+        if self.list.is_empty() || !self.filter.may_hold(trigger) {
             return &[];
         }
         let start = self.list.partition_point(|it| it.trigger < trigger);
@@ -171,7 +174,7 @@ impl Due<'_> {
     /// # Errors
     ///
     /// The first such pair.
-    pub fn refuse_contradictions(&self, to: Option<VatId>) -> Result<(), Contradiction> {
+    pub fn refuse_contradictions(&self, to: Option<VatId>) -> Result<(), Box<Contradiction>> {
         let mut earlier: Vec<&Directive> = Vec::new();
         for directive in self.clone() {
             earlier.iter().try_for_each(|it| rules::at_once(directive, it, to))?;
