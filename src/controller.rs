@@ -23,7 +23,8 @@ use std::path::PathBuf;
 use crate::{
     KERNEL_VERSION,
     block::Block,
-    fault::HostFault,
+    epitaph::Epitaph,
+    fault::{Fault, HostFault},
     id::{BlockHeight, KRef},
     kernel::{self, Halt, Position, Ran},
     report::Report,
@@ -85,14 +86,16 @@ pub struct Controller {
     /// `None` once the host has halted.
     block: Option<Block>,
     warehouse: Warehouse,
+    /// The block's; it outlives it.
+    slog: Slog,
 }
 
 impl Controller {
     /// Opens a state. Refused where another engine or another kernel made it.
     pub fn open(open: Open) -> Result<Controller, HostFault> {
         let mut block = match &open.state {
-            Some(dir) => Block::open(dir, open.slog)?,
-            None => Block::memory(open.slog)?,
+            Some(dir) => Block::open(dir, open.slog.clone())?,
+            None => Block::memory(open.slog.clone())?,
         };
         if open.audit {
             block.set_audited(true);
@@ -108,7 +111,9 @@ impl Controller {
             directives_digest: None,
             height,
         });
-        Ok(Controller { block: Some(block), warehouse: Warehouse::new(open.code_cache.as_deref())? })
+        let warehouse = Warehouse::new(open.code_cache.as_deref())?;
+        block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
+        Ok(Controller { block: Some(block), warehouse, slog: open.slog })
     }
 
     /// The state.
@@ -127,7 +132,13 @@ impl Controller {
 
     /// Gives a new state the vats and messages of a scenario, and commits them as block 0: whatever happens then, they are there.
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
+        self.try_install(scenario).inspect_err(|halt| record_halt(&mut self.slog, halt))
+    }
+
+    fn try_install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
         let mut block = self.take()?;
+        let globals = block.tables().globals();
+        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: globals.height, block_time: globals.time });
         block.describe(&engine_id(), &scenario.digest());
         for vat in &scenario.vats {
             block.put_bundle(&vat.wasm);
@@ -154,13 +165,17 @@ impl Controller {
             }
             Ok(())
         })?;
-        self.block = Some(block.commit(false).map_err(at_commit)?);
+        self.block = Some(commit(block, globals.height, globals.time, true)?);
         Ok(())
     }
 
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
     /// go on; where it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+        self.try_run_block(policy, each).inspect_err(|halt| record_halt(&mut self.slog, halt))
+    }
+
+    fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
         let mut block = self.take()?;
         let mut globals = block.tables().globals();
         if !block.meta().open {
@@ -211,11 +226,18 @@ impl Controller {
         Ok(Report::of(self.block()?))
     }
 
-    /// Makes sure that the flight recorder can be read.
-    pub fn flush_slog(&mut self) {
-        if let Some(block) = &mut self.block {
-            block.slog().flush();
-        }
+    /// The flight recorder. It can be used, and should be flushed, after a halt too.
+    pub fn slog(&self) -> &Slog {
+        &self.slog
+    }
+}
+
+/// The last words. An error of the recorder is told by whoever flushes it next, at the end.
+fn record_halt(slog: &mut Slog, halt: &Halt) {
+    if let Fault::Kernel(panic) = &halt.fault
+        && let Ok(epitaph) = serde_json::to_value(Epitaph::new(panic, &halt.position))
+    {
+        slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
     }
 }
 
