@@ -138,7 +138,8 @@ impl Controller {
     fn try_install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
         let mut block = self.take()?;
         let globals = block.tables().globals();
-        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: globals.height, block_time: globals.time });
+        let (height, time) = (globals.height, globals.time);
+        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
         block.describe(&engine_id(), &scenario.digest());
         for vat in &scenario.vats {
             block.put_bundle(&vat.wasm);
@@ -165,7 +166,7 @@ impl Controller {
             }
             Ok(())
         })?;
-        self.block = Some(commit(block, globals.height, globals.time, true)?);
+        self.block = Some(commit(block, height, time, true)?);
         Ok(())
     }
 

@@ -57,7 +57,7 @@ fn top(bucket: u16) -> u64 {
     }
     let doubling = bucket / steps - 1;
     let step = bucket % steps + steps;
-    ((u128::from(step) + 1 << doubling) - 1).try_into().unwrap_or(u64::MAX)
+    (((u128::from(step) + 1) << doubling) - 1).try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_what_is_at_most_a_sixteenth_below_its_top() {
-        let numbers = (0..64).flat_map(|it| [1_u64 << it, (1 << it) + 1, (1 << it) - 1, 3 << it >> 1]).chain([u64::MAX]);
+        let numbers =
+            (0..64).flat_map(|it| [1_u64 << it, (1 << it) + 1, (1 << it) - 1, (3 << it) >> 1]).chain([u64::MAX]);
         for ns in numbers {
             let top = top(bucket(ns));
             assert!(ns <= top && top - ns <= ns / 16, "{ns} in a bucket up to {top}");

@@ -10,6 +10,9 @@ use crate::slog::{ReadError, Reader, Record};
 /// Console lines of each vat that are kept.
 const CONSOLE_LINES: usize = 5;
 
+/// Characters of each of them.
+const CONSOLE_CHARS: usize = 1_000;
+
 /// How a recording ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -147,6 +150,11 @@ impl End {
                 self.last.syscall = None;
             }
             "console" => self.console(record),
+            "vat-cleanup-complete" => {
+                let vat = record.text("vatID").unwrap_or_default();
+                self.consoles.remove(vat);
+                self.names.remove(vat);
+            }
             "kernel-panic" => self.last.epitaph = Some(epitaph(&record.value)),
             _ => (),
         }
@@ -185,7 +193,12 @@ impl End {
         if lines.len() == CONSOLE_LINES {
             lines.pop_front();
         }
-        lines.push_back(Console::of(record));
+        let mut line = Console::of(record);
+        if let Some((end, _)) = line.text.char_indices().nth(CONSOLE_CHARS) {
+            line.text.truncate(end);
+            line.text.push('…');
+        }
+        lines.push_back(line);
     }
 
     fn into_last(mut self, torn: bool) -> Last {

@@ -75,8 +75,6 @@ pub enum ReadError {
 pub struct Record {
     /// Its line, from 1.
     pub line: u64,
-    /// It, as it stands there.
-    pub text: String,
     /// It.
     pub value: Value,
 }
@@ -215,12 +213,14 @@ impl Iterator for Reader {
 
 impl Line {
     fn parse(&self) -> Result<Record, String> {
-        let value: Value = serde_json::from_slice(&self.bytes).map_err(|err| format!("not JSON: {err}"))?;
+        let text = str::from_utf8(&self.bytes).map_err(|err| err.to_string())?.trim();
+        // The error's line is that of this text, 1.
+        let value: Value = serde_json::from_str(text)
+            .map_err(|err| format!("not JSON: {}", err.to_string().replace("line 1 ", "")))?;
         if !value.get("type").is_some_and(Value::is_string) {
             return Err("no event: it has no `type`".to_owned());
         }
-        let text = str::from_utf8(&self.bytes).map_err(|err| err.to_string())?.trim().to_owned();
-        Ok(Record { line: self.number, text, value })
+        Ok(Record { line: self.number, value })
     }
 }
 

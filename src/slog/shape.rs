@@ -110,7 +110,9 @@ impl<R: Display> Serialize for Shape<'_, Syscall<R>> {
                 (kind, Text(key)).serialize(serializer)
             }
             Syscall::VatstoreSet(key, value) => (kind, Text(key), Text(value)).serialize(serializer),
-            Syscall::VatstoreScan { prefix, after, max } => (kind, Text(prefix), Text(after), max).serialize(serializer),
+            Syscall::VatstoreScan { prefix, after, max } => {
+                (kind, Text(prefix), Text(after), max).serialize(serializer)
+            }
             Syscall::DropImports(refs)
             | Syscall::RetireImports(refs)
             | Syscall::RetireExports(refs)

@@ -128,7 +128,14 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(which: &'a Which) -> Search<'a> {
-        Search { which, found: None, extent: Extent::default(), names: BTreeMap::new(), block: None, events: Vec::new() }
+        Search {
+            which,
+            found: None,
+            extent: Extent::default(),
+            names: BTreeMap::new(),
+            block: None,
+            events: Vec::new(),
+        }
     }
 
     fn add(&mut self, record: Record) {

@@ -8,6 +8,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
+    time::Duration,
 };
 
 use zstd::stream::write::Encoder;
@@ -19,6 +20,10 @@ use crate::slog::{
 
 /// Fast, and a tenth of the size.
 const ZSTD_LEVEL: i32 = 3;
+
+/// How long another process may take to let go of the file: half a second.
+const LOCK_TRIES: u32 = 50;
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The end of a file.
 #[derive(Debug)]
@@ -96,13 +101,16 @@ impl Frames {
     }
 }
 
-/// Two hosts that record to one file would leave a file that nobody can read.
+/// Two hosts that record to one file would leave a file that nobody can read. One that is about to be gone is waited for.
 fn lock(file: &File) -> io::Result<()> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(io::Error::other("another process is recording to it")),
-        // Where locks are not supported, there is nothing to go by.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
+            // Where locks are not supported, there is nothing to go by.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
     }
+    Err(io::Error::other("another process is recording to it"))
 }
 
 /// Makes the end of a recording fit to be appended to: the line or block that its last writer did not finish must not swallow

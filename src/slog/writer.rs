@@ -40,7 +40,8 @@ impl Writer {
     ///
     /// The file cannot be written, is being written by another process, or is no recording of the kind that its name says.
     pub fn append(path: &Path) -> Result<Writer, HostFault> {
-        let sink = Sink::open(path).map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
+        let sink =
+            Sink::open(path).map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
         let spans = Default::default();
         Ok(Writer { clock: Clock::start(), spans, buffer: Vec::new(), sink: Some(sink), failure: None })
     }

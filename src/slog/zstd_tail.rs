@@ -87,7 +87,7 @@ impl Header {
 fn block(file: &mut (impl Read + Seek), at: u64, length: u64) -> io::Result<Option<(bool, u64)>> {
     let Some([a, b, c]) = bytes::<3>(file, at, length)? else { return Ok(None) };
     let header = u32::from_le_bytes([a, b, c, 0]);
-    let bytes = match header >> 1 & 3 {
+    let bytes = match (header >> 1) & 3 {
         // One byte, repeated.
         1 => 3 + 1,
         0 | 2 => 3 + u64::from(header >> 3),

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing should say so at once")]
 
 mod module;
+mod slog;
 mod vectors;

@@ -2,7 +2,10 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    cli::{Exit, Output, slog::{FileArgs, text, unreadable}},
+    cli::{
+        Exit, Output,
+        slog::{FileArgs, text, unreadable},
+    },
     slog::{Last, Status, last},
 };
 

@@ -61,7 +61,9 @@ fn missing(which: &Which, extent: &Extent) -> String {
         None => format!("no {what}"),
     };
     match which {
-        Which::Crank(number) => format!("crank {number} is not recorded: the file has {}", range("cranks", extent.cranks)),
+        Which::Crank(number) => {
+            format!("crank {number} is not recorded: the file has {}", range("cranks", extent.cranks))
+        }
         Which::Delivery { vat, delivery } => {
             let range = range("deliveries", extent.deliveries);
             format!("delivery {delivery} to {vat} is not recorded: of that vat, the file has {range}")
@@ -72,12 +74,17 @@ fn missing(which: &Which, extent: &Extent) -> String {
 fn lines(shown: &Shown) -> Vec<String> {
     let mut lines = vec![headline(shown), format!("from    {}", cause(shown))];
     if shown.recorded > 1 {
-        lines.push(format!("again   recorded {} times: the block was lost with its host; this is the last time", shown.recorded));
+        lines.push(format!(
+            "again   recorded {} times: the block was lost with its host; this is the last time",
+            shown.recorded
+        ));
     }
     let deliver = shown.events.iter().find(|it| it.kind() == "deliver" && !it.is_replay());
     match (deliver, shown.events.first().and_then(|it| it.value.get("message"))) {
         (Some(it), _) => lines.push(format!("what    {}", text::act(&it.value["kd"], &it.value["vd"]))),
-        (None, Some(message)) if !message.is_null() => lines.push(format!("what    {}", text::printable(&message.to_string()))),
+        (None, Some(message)) if !message.is_null() => {
+            lines.push(format!("what    {}", text::printable(&message.to_string())))
+        }
         _ => (),
     }
     lines.extend(shown.events.iter().flat_map(|it| event(it, shown)));
@@ -112,7 +119,9 @@ fn cause(shown: &Shown) -> String {
         (Cause::Kernel, "cleanup-terminated-vat") => "the kernel: the vat is terminated".to_owned(),
         (Cause::Kernel, "bringOutYourDead") => "the kernel: the vat is due to collect its garbage".to_owned(),
         (Cause::Kernel, _) => "the kernel: garbage collection".to_owned(),
-        (Cause::Unrecorded, "notify") => "the kernel: it settled the promise itself, or that was before the recording".to_owned(),
+        (Cause::Unrecorded, "notify") => {
+            "the kernel: it settled the promise itself, or that was before the recording".to_owned()
+        }
         (Cause::Unrecorded, _) => "outside, or from before the recording".to_owned(),
     }
 }
@@ -135,7 +144,7 @@ fn event(record: &Record, shown: &Shown) -> Vec<String> {
         }
         "vat-cleanup" => {
             let rows = record.number("rows").map_or_else(|| "some".to_owned(), grouped);
-            format!("  cleaned up {}: {rows} rows", record.text("vatID").unwrap_or("?"))
+            format!("  rows of {} removed: {rows}", record.text("vatID").unwrap_or("?"))
         }
         "promise-rejected" => format!("  rejected, and the host was told: {}", record.text("kpid").unwrap_or("?")),
         "kernel-panic" => format!("  kernel panic: {}", text::printable(&record.value["detail"].to_string())),

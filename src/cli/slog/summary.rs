@@ -93,8 +93,14 @@ fn totals(sums: &Summary) -> String {
         duration(sums.seconds)
     ));
     let notes = [
-        (sums.replays, format!("{} brought back by replay of {}", counted(sums.replays, "vat"), grouped(sums.replayed))),
-        (sums.cranks_again, format!("{} of them a second time: their block was lost", counted(sums.cranks_again, "crank"))),
+        (
+            sums.replays,
+            format!("{} brought back by replay of {}", counted(sums.replays, "vat"), grouped(sums.replayed)),
+        ),
+        (
+            sums.cranks_again,
+            format!("{} of them a second time: their block was lost", counted(sums.cranks_again, "crank")),
+        ),
         (sums.torn, format!("torn {}", counted(sums.torn, "time"))),
         (sums.panics, counted(sums.panics, "kernel panic")),
     ];

@@ -46,6 +46,7 @@ fn both(kernel: Option<&Value>, vat: &Value) -> String {
             Some(kernel) if kernel != text => format!("{}={}", printable(kernel), printable(text)),
             _ => printable(text),
         },
+        Value::Array(items) if matches!(&items[..], [_, Value::Bool(_), _]) => resolution(kernel, items),
         Value::Array(items) => {
             let items = items.iter().enumerate().map(|(at, it)| both(kernel.and_then(|kernel| kernel.get(at)), it));
             format!("[{}]", items.collect::<Vec<_>>().join(" "))
@@ -53,6 +54,13 @@ fn both(kernel: Option<&Value>, vat: &Value) -> String {
         Value::Object(fields) => object(kernel, fields),
         other => other.to_string(),
     }
+}
+
+/// A promise, what became of it, and the data.
+fn resolution(kernel: Option<&Value>, items: &[Value]) -> String {
+    let part = |at: usize| both(kernel.and_then(|it| it.get(at)), items.get(at).unwrap_or(&Value::Null));
+    let state = if items.get(1) == Some(&Value::Bool(true)) { "rejected" } else { "fulfilled" };
+    format!("{} {state} {}", part(0), part(2))
 }
 
 /// Capdata and messages without their field names; other objects as they are.
