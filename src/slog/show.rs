@@ -2,7 +2,7 @@
 //!
 //! Two passes over the file, in memory for the one crank.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -102,8 +102,12 @@ pub struct Extent {
 ///
 /// # Errors
 ///
-/// The recording cannot be read to its end.
+/// The recording cannot be read to its end, or, being a pipe, not twice.
 pub fn show(path: &Path, which: &Which) -> Result<Result<Shown, Extent>, ReadError> {
+    if path.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+        let why = io::Error::other("it is read twice, so it must be a file, not a pipe");
+        return Err(ReadError::Open { path: path.to_owned(), why });
+    }
     let mut search = Search::new(which);
     for record in Reader::open(path)? {
         search.add(record?);

@@ -18,8 +18,8 @@ use crate::slog::{
     zstd_tail::{self, Tail},
 };
 
-/// Fast, and a tenth of the size.
-const ZSTD_LEVEL: i32 = 3;
+/// The fastest of the usual ones: the vats wait for it.
+const ZSTD_LEVEL: i32 = 1;
 
 /// How long another process may take to let go of the file: half a second.
 const LOCK_TRIES: u32 = 50;

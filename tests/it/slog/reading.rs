@@ -122,3 +122,17 @@ fn swingsets_own_recordings_are_read_and_unknown_events_pass() {
     assert_eq!(sums.syscalls["vatstoreGet"], 1);
     assert_eq!(slog::last(Reader::open(&lab.path("their.slog")).unwrap()).unwrap().status, Status::Clean);
 }
+
+#[test]
+fn what_must_be_read_twice_is_no_pipe() {
+    let lab = Lab::busy();
+    let output = lab.vathost("slog show /dev/null --crank 1");
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.contains("not a pipe"), "{}", output.stderr);
+    lab.check(
+        "slog last /dev/null",
+        expect![[r#"
+            the recording is empty
+        "#]],
+    );
+}
