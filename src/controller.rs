@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use crate::{
     block::Block,
     directive::{Class, Directive, DirectiveSet, Missed},
-    epitaph::Standing,
+    epitaph::{Epitaph, Standing},
     fault::HostFault,
     id::{BlockHeight, BundleId, KRef},
     kernel::{self, Halt, Position, Ran},
@@ -93,14 +93,16 @@ pub struct Controller {
     block: Option<Block>,
     warehouse: Warehouse,
     standing: Standing,
+    /// The block's; it outlives it.
+    slog: Slog,
 }
 
 impl Controller {
     /// Opens a state. Refused where another engine or another kernel made it.
     pub fn open(open: Open) -> Result<Controller, HostFault> {
         let mut block = match &open.state {
-            Some(dir) => Block::open(dir, open.slog)?,
-            None => Block::memory(open.slog)?,
+            Some(dir) => Block::open(dir, open.slog.clone())?,
+            None => Block::memory(open.slog.clone())?,
         };
         if let Some(every) = open.audit {
             block.set_audit(every);
@@ -124,11 +126,10 @@ impl Controller {
             directives_digest: None,
             height: globals.height.0,
         });
-        let mut controller = Controller {
-            block: Some(block),
-            warehouse: Warehouse::new(open.code_cache.as_deref())?,
-            standing: Standing::default(),
-        };
+        let warehouse = Warehouse::new(open.code_cache.as_deref())?;
+        block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
+        let mut controller =
+            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog };
         controller.stand();
         Ok(controller)
     }
@@ -187,7 +188,14 @@ impl Controller {
 
     /// Gives a new state the vats and messages of a scenario, and commits them as block 0: whatever happens then, they are there.
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
+        self.try_install(scenario).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+    }
+
+    fn try_install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
         let mut block = self.take()?;
+        let globals = block.tables().globals();
+        let (height, time) = (globals.height, globals.time);
+        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
         block.describe(&engine_id(), &scenario.digest());
         for wasm in scenario.vats.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
             block.put_bundle(wasm);
@@ -223,7 +231,7 @@ impl Controller {
             }
             Ok(())
         })?;
-        self.block = Some(block.commit(false).map_err(at_commit)?);
+        self.block = Some(commit(block, height, time, true)?);
         self.stand();
         Ok(())
     }
@@ -231,6 +239,10 @@ impl Controller {
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
     /// go on; where it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+        self.try_run_block(policy, each).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+    }
+
+    fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
         let mut block = self.take()?;
         let mut globals = block.tables().globals();
         if !block.meta().open {
@@ -282,11 +294,18 @@ impl Controller {
         Ok(Report::of(self.block()?))
     }
 
-    /// Makes sure that the flight recorder can be read.
-    pub fn flush_slog(&mut self) {
-        if let Some(block) = &mut self.block {
-            block.slog().flush();
-        }
+    /// The flight recorder. It can be used, and should be flushed, after a halt too.
+    pub fn slog(&self) -> &Slog {
+        &self.slog
+    }
+}
+
+/// The last words. An error of the recorder is told by whoever flushes it next, at the end.
+fn record_halt(slog: &mut Slog, halt: &Halt, standing: &Standing) {
+    if let Some(epitaph) = Epitaph::of(halt, standing, None)
+        && let Ok(epitaph) = serde_json::to_value(epitaph)
+    {
+        slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct RunArgs {
     /// The folder of the state, made if absent; without it the state lives in memory
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Record what happens, as JSON lines (`.zst` compresses)
+    /// Record what happens, as JSON lines, at the end of this file (`.zst` compresses)
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
     /// How much to record
@@ -112,12 +112,14 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     load_directives(&mut controller, &args, output)?;
     output.detail(format!("engine {}", controller.block()?.meta().engine));
-    let stop = on_interrupt()?;
+    let stop = on_interrupt(controller.slog())?;
     let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
     let progress = Progress::new(output);
     let ended = run_blocks(&mut controller, &args, &policy, &stop, &progress);
     progress.clear();
-    controller.flush_slog();
+    if let Err(err) = controller.slog().flush() {
+        output.note(format!("warning: the slog is incomplete: {err}"));
+    }
     let interrupted = match ended {
         Ok(interrupted) => interrupted,
         Err(halt) => return Err(halted(*halt, &controller, &args, output)?),
@@ -145,7 +147,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
     }
     let slog = match &args.slog {
-        Some(path) => Slog::new(args.slog_detail.into(), Box::new(Writer::create(path)?)),
+        Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
         None => Slog::default(),
     };
     let code_cache = code_cache();
@@ -193,11 +195,13 @@ fn code_cache() -> Option<PathBuf> {
 }
 
 /// Counts ^C: the first stops at the next crank boundary, the second at once.
-fn on_interrupt() -> anyhow::Result<Arc<AtomicU8>> {
+fn on_interrupt(slog: &Slog) -> anyhow::Result<Arc<AtomicU8>> {
+    let flush_slog = slog.last_flush();
     let count = Arc::new(AtomicU8::new(0));
     let seen = count.clone();
     ctrlc::set_handler(move || {
         if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+            flush_slog();
             std::process::exit(Exit::Interrupted as i32);
         }
     })

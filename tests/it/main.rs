@@ -4,4 +4,5 @@
 mod directives;
 mod guests;
 mod module;
+mod slog;
 mod vectors;
