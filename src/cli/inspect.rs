@@ -135,10 +135,8 @@ fn open(dir: &Path) -> anyhow::Result<Block> {
 /// The vat of this number, or of this name.
 fn find(block: &Block, word: &str) -> Result<VatId, Usage> {
     let vats = &block.tables().vats;
-    if let Ok(id) = word.parse() {
-        if vats.contains(&id) {
-            return Ok(id);
-        }
+    if let Some(id) = word.parse().ok().filter(|id| vats.contains(id)) {
+        return Ok(id);
     }
     let named: Vec<VatId> = vats.iter().filter(|(_, row)| row.name == word).map(|(id, _)| *id).collect();
     match &named[..] {
@@ -146,7 +144,10 @@ fn find(block: &Block, word: &str) -> Result<VatId, Usage> {
         [] => Err(Usage::new(format!("there is no vat `{word}`"), "`vathost inspect --state DIR vats` lists them")),
         many => {
             let ids: Vec<String> = many.iter().map(ToString::to_string).collect();
-            Err(Usage::new(format!("{} vats are named `{word}`", many.len()), format!("give the number: {}", ids.join(", "))))
+            Err(Usage::new(
+                format!("{} vats are named `{word}`", many.len()),
+                format!("give the number: {}", ids.join(", ")),
+            ))
         }
     }
 }

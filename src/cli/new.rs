@@ -80,20 +80,28 @@ pub(crate) fn cmd_new(args: NewArgs, output: &Output) -> anyhow::Result<Exit> {
         _ => anyhow::Error::new(err).context(format!("make `{}`", dir.display())),
     })?;
     let fill = |text: &str| text.replace("{{name}}", &args.name).replace("{{sdk}}", &sdk);
-    templates.iter().try_for_each(|template| write(&dir, template, fill))?;
+    for template in templates {
+        let path = write(&dir, template, fill)?;
+        output.detail(format!("wrote {}", path.display()));
+    }
     output.line(format!("made {}. Next:\n\n  cd {}", dir.display(), dir.display()))?;
     next.iter().try_for_each(|command| output.line(format!("  {}", fill(command))))?;
     Ok(Exit::Ok)
 }
 
-fn write(dir: &Path, Template(path, text, executable): &Template, fill: impl Fn(&str) -> String) -> anyhow::Result<()> {
+fn write(
+    dir: &Path,
+    Template(path, text, executable): &Template,
+    fill: impl Fn(&str) -> String,
+) -> anyhow::Result<PathBuf> {
     let path = dir.join(fill(path));
     let create = || {
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         let mode = if *executable { 0o777 } else { 0o666 };
         OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?.write_all(fill(text).as_bytes())
     };
-    create().with_context(|| format!("write `{}`", path.display()))
+    create().with_context(|| format!("write `{}`", path.display()))?;
+    Ok(path)
 }
 
 /// The SDK's folder, as a TOML text.
@@ -145,7 +153,9 @@ mod tests {
             assert!(check_name(name).is_ok(), "{name}");
         }
         let too_long = "x".repeat(65);
-        for name in ["", "-a", "2a", "_a", "Vat", "a/b", "..", "a b", "vät", "a.b", "fn", "test", "vat", "std", &too_long] {
+        for name in
+            ["", "-a", "2a", "_a", "Vat", "a/b", "..", "a b", "vät", "a.b", "fn", "test", "vat", "std", &too_long]
+        {
             assert!(check_name(name).is_err(), "{name}");
         }
     }

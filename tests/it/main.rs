@@ -1,7 +1,10 @@
 //! The integration tests: one binary, since each links wasmtime.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing should say so at once")]
 
+mod cli;
 mod directives;
 mod guests;
+mod inspect;
 mod module;
+mod new;
 mod vectors;

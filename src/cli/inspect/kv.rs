@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::show::{Row, brief, bytes};
+use super::show::{Row, bytes, printable};
 use crate::{id::VatId, table::Tables, value::Bytes};
 
 #[derive(Serialize)]
@@ -31,14 +31,6 @@ pub(super) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {
             texts: (printable(key), printable(value)),
         })
         .collect()
-}
-
-/// Text as it is, other bytes in hex.
-fn printable(bytes: &Bytes) -> String {
-    match bytes.as_text() {
-        Some(_) => brief(bytes),
-        None => brief(format!("{bytes:?}").as_bytes()),
-    }
 }
 
 impl Row for KvRow {

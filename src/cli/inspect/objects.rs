@@ -48,7 +48,12 @@ fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
         reachable: object.reachable,
         recognizable: object.recognizable,
         pinned: object.pinned,
-        importers: tables.clist.holders(id.into()).filter(|(_, vref)| vref.is_imported_object()).map(importer).collect(),
+        importers: tables
+            .clist
+            .holders(id.into())
+            .filter(|(_, vref)| vref.is_imported_object())
+            .map(importer)
+            .collect(),
         label: object.owner.map(|vat| label(tables, vat)),
     }
 }

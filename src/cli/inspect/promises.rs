@@ -59,7 +59,8 @@ fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {
 }
 
 impl Row for PromiseRow {
-    const HEADER: &'static [&'static str] = &["promise", "state", "decider", "subscribers", "refs", "queued", "settled with"];
+    const HEADER: &'static [&'static str] =
+        &["promise", "state", "decider", "subscribers", "refs", "queued", "settled with"];
     const LEFT: &'static [usize] = &[0, 1, 2, 3, 6];
 
     fn cells(&self) -> Vec<String> {

@@ -38,7 +38,9 @@ pub(super) fn list(tables: &Tables) -> Vec<QueueRow> {
     rows.extend(queue("run", QueueId::Run));
     let first = (QueueId::Promise(PromiseId(0)), i64::MIN);
     rows.extend(tables.queue.range(first..).filter_map(|((id, _), item)| match id {
-        QueueId::Promise(promise) => Some(QueueRow { waits_for: Some(promise.to_string()), ..row(tables, "promise", item) }),
+        QueueId::Promise(promise) => {
+            Some(QueueRow { waits_for: Some(promise.to_string()), ..row(tables, "promise", item) })
+        }
         _ => None,
     }));
     rows

@@ -109,6 +109,14 @@ pub(super) fn brief(bytes: &[u8]) -> String {
     line
 }
 
+/// A key or a value: in one short line where it is text, other bytes in hex.
+pub(super) fn printable(bytes: &Bytes) -> String {
+    match bytes.as_text() {
+        Some(_) => brief(bytes),
+        None => brief(format!("{bytes:?}").as_bytes()),
+    }
+}
+
 /// Characters that turn the direction of text, or take no room.
 fn is_invisible(it: char) -> bool {
     matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

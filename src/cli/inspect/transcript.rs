@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use super::show::{Printer, bracketed, brief};
+use super::show::{Printer, bracketed, brief, printable};
 use crate::{
     block::Block,
     cli::output::grouped,
@@ -94,11 +94,11 @@ fn describe_syscall(syscall: &Syscall<VRef>) -> String {
             format!("{kind} {how} {}", describe_data(info))
         }
         Syscall::VatstoreGet(key) | Syscall::VatstoreDelete(key) | Syscall::VatstoreGetNextKey(key) => {
-            format!("{kind} {}", brief(key))
+            format!("{kind} {}", printable(key))
         }
-        Syscall::VatstoreSet(key, value) => format!("{kind} {} = {}", brief(key), brief(value)),
+        Syscall::VatstoreSet(key, value) => format!("{kind} {} = {}", printable(key), printable(value)),
         Syscall::VatstoreScan { prefix, after, max } => {
-            format!("{kind} {} after {}, {max} bytes", brief(prefix), brief(after))
+            format!("{kind} {} after {}, {max} bytes", printable(prefix), printable(after))
         }
         Syscall::DropImports(refs)
         | Syscall::RetireImports(refs)
@@ -111,7 +111,7 @@ fn describe_syscall(syscall: &Syscall<VRef>) -> String {
 fn describe_answer(answer: &Answer) -> String {
     match answer {
         Answer::Done => String::new(),
-        Answer::Value(Some(value)) => format!(" -> {}", brief(value)),
+        Answer::Value(Some(value)) => format!(" -> {}", printable(value)),
         Answer::Value(None) => " -> nothing".to_owned(),
     }
 }
@@ -131,4 +131,72 @@ fn describe_resolutions<R: Display>(resolutions: &[Resolution<R>]) -> String {
 
 fn describe_data<R: Display>(data: &CapData<R>) -> String {
     brief(&data.body) + &bracketed(data.slots.iter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fault::VatFault, value::Bytes};
+
+    fn text(delivery: Delivery<VRef>, syscalls: Vec<(Syscall<VRef>, Answer)>, end: End) -> String {
+        text_of(&Entry { number: DeliveryNum(7), delivery, syscalls, end })
+    }
+
+    #[test]
+    fn a_faulted_delivery_says_so() {
+        let fault = VatFault::illegal("send", "o-99 is not in the c-list");
+        let entry = Entry {
+            number: DeliveryNum(7),
+            delivery: Delivery::BringOutYourDead,
+            syscalls: vec![],
+            end: End::Faulted(fault),
+        };
+        assert_eq!(
+            text_of(&entry),
+            "delivery-7 bringOutYourDead\n  faulted: illegal syscall send: o-99 is not in the c-list"
+        );
+        let json = json_of(&entry);
+        assert_eq!([&json["outcome"], &json["fuel"]], [&json!("faulted"), &Value::Null]);
+        assert_eq!(json["fault"], "illegal syscall send: o-99 is not in the c-list");
+    }
+
+    #[test]
+    fn every_kind_of_syscall_fits_a_line() {
+        let (object, promise, device) =
+            (VRef::imported_object(50), VRef::imported_promise(60), "d-70".parse().expect("a device"));
+        let data = || CapData { body: "#[]".into(), slots: vec![object] };
+        let resolution = |rejected| Resolution { promise, rejected, data: data() };
+        let key = || Bytes::from("k");
+        let syscalls = vec![
+            (
+                Syscall::Send { target: object, message: Message { methargs: data(), result: Some(promise) } },
+                Answer::Done,
+            ),
+            (Syscall::Resolve(vec![resolution(false), resolution(true)]), Answer::Done),
+            (Syscall::Exit { failure: true, info: data() }, Answer::Done),
+            (Syscall::VatstoreGetNextKey(key()), Answer::Value(Some(key()))),
+            (Syscall::VatstoreDelete(key()), Answer::Done),
+            (Syscall::VatstoreScan { prefix: key(), after: Bytes::from(&[255]), max: 9 }, Answer::Value(None)),
+            (Syscall::DropImports(vec![object, promise]), Answer::Done),
+            (Syscall::CallNow { device, methargs: data() }, Answer::Value(Some(key()))),
+        ];
+        let lines = text(Delivery::Notify(vec![resolution(false)]), syscalls, End::Done { fuel: 1_234 });
+        assert_eq!(
+            lines.lines().collect::<Vec<_>>(),
+            [
+                "delivery-7 notify p-60 fulfilled #[] [o-50]",
+                "  send o-50 #[] [o-50] result p-60",
+                "  resolve p-60 fulfilled #[] [o-50]; p-60 rejected #[] [o-50]",
+                "  exit failure #[] [o-50]",
+                "  vatstoreGetNextKey k -> k",
+                "  vatstoreDelete k",
+                "  vatstoreScan k after 0xff, 9 bytes -> nothing",
+                "  dropImports [o-50, p-60]",
+                "  callNow d-70 #[] [o-50] -> k",
+                "  done, fuel 1,234",
+            ]
+        );
+        let drops = text(Delivery::DropExports(vec![VRef::ROOT]), vec![], End::Done { fuel: 0 });
+        assert_eq!(drops, "delivery-7 dropExports [o+0]\n  done, fuel 0");
+    }
 }

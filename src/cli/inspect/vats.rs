@@ -156,7 +156,7 @@ impl Facts for OneVat {
             status += " (rows are still to be removed)";
         }
         let reap = if self.reap_queued { ", queued" } else { "" };
-        let kinds = format!("{} exports, {} imports, {} promises", self.exports, self.imports, self.promises);
+        let kinds = format!("exports {}, imports {}, promises {}", self.exports, self.imports, self.promises);
         let mut facts = vec![
             ("vat", row.id.clone()),
             ("name", brief(row.name.as_bytes())),
@@ -167,11 +167,14 @@ impl Facts for OneVat {
             ("syscalls", grouped(row.syscalls)),
             ("fuel", grouped(row.fuel)),
             ("memory", size(row.memory_bytes)),
-            ("c-list", format!("{}: {kinds}", row.clist)),
-            ("decides", format!("{} promises", self.decides)),
+            ("c-list", format!("{} ({kinds})", row.clist)),
+            ("promises it decides", self.decides.to_string()),
             ("next ids", format!("{}, {}", self.next_import, self.next_promise_import)),
             ("vatstore keys", row.keys.to_string()),
-            ("since the last reap", format!("{} deliveries, {} GC references{reap}", self.dirt_deliveries, self.dirt_gc_krefs)),
+            (
+                "since the last reap",
+                format!("deliveries {}, GC references {}{reap}", self.dirt_deliveries, self.dirt_gc_krefs),
+            ),
             ("queued", row.queued.to_string()),
         ];
         let options = self.options.as_object().into_iter().flatten();
