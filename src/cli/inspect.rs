@@ -151,3 +151,27 @@ fn find(block: &Block, word: &str) -> Result<VatId, Usage> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::BundleId, kernel::outside, slog::Slog, table::Options, value::CapData};
+
+    #[test]
+    fn a_name_finds_a_vat_where_only_one_has_it_and_a_number_comes_first() {
+        let block = Block::memory(Slog::default()).expect("a state");
+        let (block, ()) = outside(block, |crank| {
+            for name in ["bank", "shop", "shop", "v1"] {
+                crank.create_vat(name, BundleId::of(b""), Options::default(), CapData::plain("#{}"))?;
+            }
+            Ok(())
+        })
+        .expect("four vats");
+        let found = |word| find(&block, word).map_err(|usage| usage.hint);
+        assert_eq!(found("bank"), Ok(VatId(1)));
+        assert_eq!(found("v1"), Ok(VatId(1)));
+        assert_eq!(found("v4"), Ok(VatId(4)));
+        assert_eq!(found("shop"), Err("give the number: v2, v3".to_owned()));
+        assert_eq!(found("v04").err(), found("nobody").err());
+    }
+}

@@ -7,6 +7,8 @@ mod refusals;
 
 pub(crate) use place::{Place, Ran};
 
+use std::collections::BTreeSet;
+
 use expect_test::expect;
 use serde_json::{Value, json};
 
@@ -115,9 +117,11 @@ fn there_are_completions_for_every_shell() {
     let help = place.vathost("completions --help").ok().stdout;
     let shells = help.split("possible values: ").nth(1).expect("the shells").split(']').next().unwrap();
     assert!(shells.contains("bash") && shells.contains("zsh"), "{shells}");
+    let mut scripts = BTreeSet::new();
     for shell in shells.split(", ") {
         let script = place.vathost(&format!("completions {shell}")).ok().stdout;
         assert!(script.contains("cranks-per-block") && script.contains("inspect"), "{shell}: {script}");
+        assert!(scripts.insert(script), "{shell} has that of another shell");
     }
 }
 
