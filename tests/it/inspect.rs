@@ -387,11 +387,13 @@ fn what_is_not_there_is_told_so() {
 }
 
 #[test]
-fn to_look_changes_nothing() {
+fn to_look_changes_nothing_and_takes_no_lock() {
     let place = state(3);
+    std::fs::remove_file(place.path("state/lock")).unwrap();
     let bytes = std::fs::read(place.path("state/state.sqlite")).unwrap();
     for words in ["", "vats", "vat v1", "queue", "promises", "objects", "clist v1", "transcript v1", "kv v1"] {
         inspect(&place, words).ok();
     }
     assert_eq!(bytes, std::fs::read(place.path("state/state.sqlite")).unwrap());
+    assert!(!place.path("state/lock").exists());
 }
