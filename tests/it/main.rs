@@ -1,6 +1,9 @@
 //! The integration tests: one binary, since each links wasmtime.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing should say so at once")]
 
+mod abi;
+mod hostile;
 mod kernel;
 mod module;
+mod tidy;
 mod vectors;
