@@ -12,8 +12,7 @@ use expect_test::{Expect, expect};
 use vathost::{
     block::Block,
     id::{DeliveryNum, KRef, VatId},
-    kernel,
-    limits,
+    kernel, limits,
     slog::{Detail, Event, Recorder, Slog},
     table::{Options, Status},
     value::CapData,
@@ -162,7 +161,8 @@ impl Outcome {
     /// The syscalls of the message, and what they were answered.
     pub(crate) fn syscalls(&self) -> String {
         let entries: Vec<_> = self.block.transcript(GUEST, DeliveryNum(1)).unwrap().map(|it| it.unwrap()).collect();
-        let lines = entries.iter().flat_map(|it| &it.syscalls).map(|(syscall, answer)| format!("{syscall:?} -> {answer:?}"));
+        let lines =
+            entries.iter().flat_map(|it| &it.syscalls).map(|(syscall, answer)| format!("{syscall:?} -> {answer:?}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -217,17 +217,24 @@ fn send_and_subscribe() {
 
 #[test]
 fn resolve_takes_records() {
-    check("(call $resolve (i32.const 192) (i32.const 1)) (call $resolve (i32.const 0) (i32.const 0))", expect![[r##"
+    check(
+        "(call $resolve (i32.const 192) (i32.const 1)) (call $resolve (i32.const 0) (i32.const 0))",
+        expect![[r##"
         Resolve([Resolution { promise: p-60, rejected: false, data: CapData { body: "#\"done\"", slots: [] } }]) -> Done
-        Resolve([]) -> Done"##]]);
+        Resolve([]) -> Done"##]],
+    );
 }
 
 #[test]
 fn a_flag_or_padding_of_a_record_that_is_no_zero_or_one_is_a_fault() {
     for (at, value) in [(200, 2), (200, -1), (220, 1)] {
-        let body = format!("(i32.store (i32.const {at}) (i32.const {value})) (call $resolve (i32.const 192) (i32.const 1))");
+        let body =
+            format!("(i32.store (i32.const {at}) (i32.const {value})) (call $resolve (i32.const 192) (i32.const 1))");
         let fault = guest(&body).fields(DATA).verdict();
-        assert_eq!(fault, "illegal syscall resolve: a flag that is neither 0 nor 1, or padding that is not 0", "{at} {value}");
+        assert_eq!(
+            fault, "illegal syscall resolve: a flag that is neither 0 nor 1, or padding that is not 0",
+            "{at} {value}"
+        );
     }
 }
 
@@ -275,12 +282,18 @@ fn garbage_goes_out_by_lists() {
 
 #[test]
 fn exit_ends_the_vat() {
-    check("(call $exit (i32.const 0) (i32.const 96) (i32.const 7) (i32.const 0) (i32.const 0))", expect![[r#"
+    check(
+        "(call $exit (i32.const 0) (i32.const 96) (i32.const 7) (i32.const 0) (i32.const 0))",
+        expect![[r#"
 
-        #"done""#]]);
-    check("(call $exit (i32.const 1) (i32.const 96) (i32.const 7) (i32.const 0) (i32.const 0))", expect![[r#"
+        #"done""#]],
+    );
+    check(
+        "(call $exit (i32.const 1) (i32.const 96) (i32.const 7) (i32.const 0) (i32.const 0))",
+        expect![[r#"
 
-        #"done""#]]);
+        #"done""#]],
+    );
 }
 
 #[test]
@@ -321,13 +334,19 @@ fn a_console_line_is_cut_at_its_limit_and_may_be_no_text() {
 #[test]
 fn a_delivery_is_read_in_parts_and_never_past_its_end() {
     // The message is 56 bytes long.
-    let read = |off: u32, len: u32| guest(&format!("(call $input_read (i32.const 1024) (i32.const {off}) (i32.const {len}))")).verdict();
+    let read = |off: u32, len: u32| {
+        guest(&format!("(call $input_read (i32.const 1024) (i32.const {off}) (i32.const {len}))")).verdict()
+    };
     for (off, len) in [(0, 0), (0, 56), (8, 48), (55, 1), (56, 0)] {
         assert_eq!(read(off, len), "ok", "{off} {len}");
     }
     for (off, len) in [(0, 57), (56, 1), (57, 0), (u32::MAX, 0), (u32::MAX, 1), (1, u32::MAX - 1)] {
         let fault = read(off, len);
-        let expected = if len > 1 << 24 { "out of fuel".to_owned() } else { format!("illegal syscall input_read: {len} bytes at {off} of 56") };
+        let expected = if len > 1 << 24 {
+            "out of fuel".to_owned()
+        } else {
+            format!("illegal syscall input_read: {len} bytes at {off} of 56")
+        };
         assert_eq!(fault, expected);
     }
 }
@@ -394,7 +413,9 @@ fn every_pointer_and_length_is_checked_against_the_end_of_memory() {
             let body = call.replace("PTR", &format!("(i32.const {at})")).replace("LEN", &format!("(i32.const {len})"));
             guest(&body).verdict()
         };
-        let outside = |at: u32, len: u32| format!("illegal syscall {kind}: {} bytes at {at:#x} lie outside of memory", len * unit);
+        let outside = |at: u32, len: u32| {
+            format!("illegal syscall {kind}: {} bytes at {at:#x} lie outside of memory", len * unit)
+        };
         // Inside, whatever else is wrong with it: zeros are no references, and there is no device.
         for (at, len) in [(END, 0), (END - unit, 1), (END - 4 * unit, 4)] {
             let fault = verdict(at, len);
@@ -402,7 +423,8 @@ fn every_pointer_and_length_is_checked_against_the_end_of_memory() {
                 wrong.push(format!("{call} {at:#x} {len}: {fault}"));
             }
         }
-        let mut beyond = vec![(END - unit + 1, 1), (END, 1), (END - 1, 4), (u32::MAX, 1), (u32::MAX - 3, 4), (0x8000_0000, 4)];
+        let mut beyond =
+            vec![(END - unit + 1, 1), (END, 1), (END - 1, 4), (u32::MAX, 1), (u32::MAX - 3, 4), (0x8000_0000, 4)];
         if unit != 8 {
             // A list of no references is read from nowhere.
             beyond.extend([(END + 1, 0), (u32::MAX, 0)]);
@@ -415,7 +437,10 @@ fn every_pointer_and_length_is_checked_against_the_end_of_memory() {
         }
         // The longest there is: refused by a limit or by its price, before anything is looked at.
         let fault = verdict(0, u32::MAX);
-        if fault != "out of fuel" && !fault.ends_with("the limit is 65536") && !fault.contains("of 4294967295, the limit is") {
+        if fault != "out of fuel"
+            && !fault.ends_with("the limit is 65536")
+            && !fault.contains("of 4294967295, the limit is")
+        {
             wrong.push(format!("{call}, as long as can be: {fault}"));
         }
     }
@@ -431,7 +456,8 @@ fn pointers_inside_a_resolution_are_checked_too() {
         (216, u32::MAX, "slots of 4294967295, the limit is 4096"),
         (216, 4096, "0x0 is not a reference"),
     ] {
-        let body = format!("(i32.store (i32.const {word}) (i32.const {value})) (call $resolve (i32.const 192) (i32.const 1))");
+        let body =
+            format!("(i32.store (i32.const {word}) (i32.const {value})) (call $resolve (i32.const 192) (i32.const 1))");
         let actual = guest(&body).fields(DATA).verdict();
         assert_eq!(actual, format!("illegal syscall resolve: {fault}"));
     }
@@ -457,7 +483,10 @@ fn bits_that_name_nothing_are_a_fault_wherever_they_stand() {
     let places = [
         ("send", "(call $send BITS (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0))"),
         ("send", "(call $send (i64.const 50) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) BITS)"),
-        ("send", "(i64.store (i32.const 8) BITS) (call $send (i64.const 50) (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 1) (i64.const 0))"),
+        (
+            "send",
+            "(i64.store (i32.const 8) BITS) (call $send (i64.const 50) (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 1) (i64.const 0))",
+        ),
         ("callNow", "(drop (call $call_now BITS (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))"),
         ("subscribe", "(call $subscribe BITS)"),
         ("resolve", "(i64.store (i32.const 192) BITS) (call $resolve (i32.const 192) (i32.const 1))"),
@@ -470,7 +499,11 @@ fn bits_that_name_nothing_are_a_fault_wherever_they_stand() {
         for bits in nothing {
             let verdict = guest(&call.replace("BITS", &format!("(i64.const {bits:#x})"))).fields(DATA).verdict();
             // As a result, 0 is no reference, and says so.
-            let expected = if at == 1 && bits == 0 { "ok".to_owned() } else { format!("illegal syscall {kind}: {bits:#x} is not a reference") };
+            let expected = if at == 1 && bits == 0 {
+                "ok".to_owned()
+            } else {
+                format!("illegal syscall {kind}: {bits:#x} is not a reference")
+            };
             assert_eq!(verdict, expected, "{call}");
         }
     }
@@ -484,17 +517,30 @@ const MANY: &str = "(loop $l
 #[test]
 fn every_size_is_legal_at_its_limit_and_a_fault_one_past_it() {
     let rows = [
-        ("body", limits::BODY_BYTES_MAX, "(call $send (i64.const 50) (i32.const 0) N (i32.const 0) (i32.const 0) (i64.const 0))"),
-        ("slots", limits::SLOTS_MAX, "(call $send (i64.const 50) (i32.const 0) (i32.const 0) (i32.const 0x200000) N (i64.const 0))"),
+        (
+            "body",
+            limits::BODY_BYTES_MAX,
+            "(call $send (i64.const 50) (i32.const 0) N (i32.const 0) (i32.const 0) (i64.const 0))",
+        ),
+        (
+            "slots",
+            limits::SLOTS_MAX,
+            "(call $send (i64.const 50) (i32.const 0) (i32.const 0) (i32.const 0x200000) N (i64.const 0))",
+        ),
         ("slots", limits::SLOTS_MAX, "(call $exit (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0x200000) N)"),
         ("key", limits::KEY_BYTES_MAX, "(drop (call $vatstore_get (i32.const 0) N))"),
         ("key", limits::KEY_BYTES_MAX, "(call $vatstore_set (i32.const 0) N (i32.const 0) (i32.const 0))"),
         ("value", limits::VALUE_BYTES_MAX, "(call $vatstore_set (i32.const 0) (i32.const 1) (i32.const 0) N)"),
-        ("answer", limits::VALUE_BYTES_MAX, "(drop (call $vatstore_scan (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) N))"),
+        (
+            "answer",
+            limits::VALUE_BYTES_MAX,
+            "(drop (call $vatstore_scan (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) N))",
+        ),
         ("references", limits::REFS_MAX, "(call $drop_imports (i32.const 0x200000) N)"),
     ];
     for (what, limit, call) in rows {
-        let verdict = |n: u32| guest(&format!("{MANY} {}", call.replace('N', &format!("(i32.const {n})")))).pages(64).verdict();
+        let verdict =
+            |n: u32| guest(&format!("{MANY} {}", call.replace('N', &format!("(i32.const {n})")))).pages(64).verdict();
         let legal = verdict(limit);
         // An exit says so, too.
         assert!(legal == "ok" || (call.contains("$exit") && legal.is_empty()), "{call}: {legal}");
@@ -521,10 +567,22 @@ fn a_delivery_may_make_so_many_syscalls() {
 #[test]
 fn a_scan_frames_keys_and_values_in_byte_order_and_ends_at_a_whole_entry() {
     let set = |key: &str, value: &str| {
-        let store = |at: u32, text: &str| text.bytes().enumerate().map(|(i, it)| format!("(i32.store8 (i32.const {}) (i32.const {it}))", at as usize + i)).collect::<String>();
-        format!("{}{} (call $vatstore_set (i32.const 600) (i32.const {}) (i32.const 700) (i32.const {}))", store(600, key), store(700, value), key.len(), value.len())
+        let store = |at: u32, text: &str| {
+            text.bytes()
+                .enumerate()
+                .map(|(i, it)| format!("(i32.store8 (i32.const {}) (i32.const {it}))", at as usize + i))
+                .collect::<String>()
+        };
+        format!(
+            "{}{} (call $vatstore_set (i32.const 600) (i32.const {}) (i32.const 700) (i32.const {}))",
+            store(600, key),
+            store(700, value),
+            key.len(),
+            value.len()
+        )
     };
-    let sets = [("kb", "2"), ("k", "0"), ("ka", "one"), ("kab", ""), ("l", "9")].map(|(key, value)| set(key, value)).concat();
+    let sets =
+        [("kb", "2"), ("k", "0"), ("ka", "one"), ("kab", ""), ("l", "9")].map(|(key, value)| set(key, value)).concat();
     let scan = |after: &str, max: u32| {
         let body = format!(
             "{sets} {} (local.set $i (call $vatstore_scan (i32.const 64) (i32.const 1) (i32.const 600) (i32.const {}) (i32.const {max})))
@@ -557,13 +615,25 @@ fn a_scan_frames_keys_and_values_in_byte_order_and_ends_at_a_whole_entry() {
 
 #[test]
 fn initialize_may_compute_and_speak_to_itself_and_nothing_else() {
-    let with = |body: &str| guest("").fields(&format!("(global $g (mut i32) (i32.const 0)) (func (export \"_initialize\") {body})")).verdict();
-    assert_eq!(with("(global.set $g (i32.const 1)) (i32.store (i32.const 0) (i32.const 7)) (drop (memory.grow (i32.const 1)))"), "ok");
+    let with = |body: &str| {
+        guest("")
+            .fields(&format!("(global $g (mut i32) (i32.const 0)) (func (export \"_initialize\") {body})"))
+            .verdict()
+    };
+    assert_eq!(
+        with(
+            "(global.set $g (i32.const 1)) (i32.store (i32.const 0) (i32.const 7)) (drop (memory.grow (i32.const 1)))"
+        ),
+        "ok"
+    );
     assert_eq!(with("(call $input_read (i32.const 0) (i32.const 0) (i32.const 0))"), "ok");
     assert_eq!(with("(call $console (i32.const 1) (i32.const 0) (i32.const 0))"), "ok");
     let start = |why: &str| format!("cannot start: {why}");
     for (call, kind) in [
-        ("(call $send (i64.const 0x2000000000000000) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0))", "send"),
+        (
+            "(call $send (i64.const 0x2000000000000000) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0))",
+            "send",
+        ),
         ("(call $subscribe (i64.const 0x6000000000000001))", "subscribe"),
         ("(call $resolve (i32.const 0) (i32.const 0))", "resolve"),
         ("(call $exit (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))", "exit"),
@@ -573,7 +643,10 @@ fn initialize_may_compute_and_speak_to_itself_and_nothing_else() {
     ] {
         assert_eq!(with(call), start(&format!("illegal syscall {kind}: made by _initialize")));
     }
-    assert_eq!(with("(call $input_read (i32.const 0) (i32.const 0) (i32.const 1))"), start("illegal syscall input_read: 1 bytes at 0 of 0"));
+    assert_eq!(
+        with("(call $input_read (i32.const 0) (i32.const 0) (i32.const 1))"),
+        start("illegal syscall input_read: 1 bytes at 0 of 0")
+    );
     assert_eq!(with("(loop $l (br $l))"), start("out of fuel"));
     assert_eq!(with("unreachable"), start("trap: wasm trap: wasm `unreachable` instruction executed"));
     assert_eq!(with("(call $f)) (func $f (call $f)"), start("call stack exhausted"));
@@ -589,7 +662,10 @@ fn how_a_vat_ends_is_told_apart() {
         ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", "trap: wasm trap: integer overflow"),
         ("(drop (i32.trunc_f32_s (f32.const nan)))", "trap: wasm trap: invalid conversion to integer"),
         ("(drop (i32.load (i32.const -1)))", "trap: wasm trap: out of bounds memory access"),
-        ("(memory.fill (i32.const 1) (i32.const 0) (i32.const 0x20000))", "trap: wasm trap: out of bounds memory access"),
+        (
+            "(memory.fill (i32.const 1) (i32.const 0) (i32.const 0x20000))",
+            "trap: wasm trap: out of bounds memory access",
+        ),
         ("(call_indirect (i32.const 9))", "trap: wasm trap: undefined element: out of bounds table access"),
         ("(call_indirect (i32.const 0))", "trap: wasm trap: uninitialized element"),
         ("(call_indirect (i32.const 1))", "trap: wasm trap: indirect call type mismatch"),
@@ -604,7 +680,10 @@ fn how_a_vat_ends_is_told_apart() {
 #[test]
 fn a_guest_that_needs_more_memory_than_it_may_have_does_not_start() {
     assert_eq!(guest("").pages(4).memory_max(4 << 16).verdict(), "ok");
-    assert_eq!(guest("").pages(4).memory_max((4 << 16) - 1).verdict(), "cannot start: it needs 262144 bytes of memory, its limit is 262143");
+    assert_eq!(
+        guest("").pages(4).memory_max((4 << 16) - 1).verdict(),
+        "cannot start: it needs 262144 bytes of memory, its limit is 262143"
+    );
 }
 
 #[test]
@@ -626,16 +705,25 @@ fn a_memory_grows_to_its_limit_and_no_further() {
 fn what_a_message_costs_is_exact() {
     let bodies = [
         ("nothing", ""),
-        ("a loop of 1000", "(loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))"),
+        (
+            "a loop of 1000",
+            "(loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))",
+        ),
         ("input_read", "(call $input_read (i32.const 1024) (i32.const 0) (local.get $len))"),
-        ("send", "(call $send (i64.const 50) (i32.const 80) (i32.const 14) (i32.const 136) (i32.const 1) (i64.const 0))"),
+        (
+            "send",
+            "(call $send (i64.const 50) (i32.const 80) (i32.const 14) (i32.const 136) (i32.const 1) (i64.const 0))",
+        ),
         ("subscribe", "(call $subscribe (i64.const 0x400000000000003c))"),
         ("resolve", "(call $resolve (i32.const 192) (i32.const 1))"),
         ("vatstore_get", "(drop (call $vatstore_get (i32.const 64) (i32.const 3)))"),
         ("vatstore_next_key", "(drop (call $vatstore_next_key (i32.const 64) (i32.const 3)))"),
         ("vatstore_set", "(call $vatstore_set (i32.const 64) (i32.const 3) (i32.const 72) (i32.const 5))"),
         ("vatstore_delete", "(call $vatstore_delete (i32.const 64) (i32.const 3))"),
-        ("vatstore_scan", "(drop (call $vatstore_scan (i32.const 64) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 100)))"),
+        (
+            "vatstore_scan",
+            "(drop (call $vatstore_scan (i32.const 64) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 100)))",
+        ),
         ("drop_imports", "(call $drop_imports (i32.const 128) (i32.const 1))"),
         ("console", "(call $console (i32.const 1) (i32.const 96) (i32.const 7))"),
         ("memory.grow 1", "(drop (memory.grow (i32.const 1)))"),
@@ -667,7 +755,8 @@ fn what_a_message_costs_is_exact() {
         console                  660
         memory.grow 1            648
         memory.fill 64 KiB     65677
-    "#]].assert_eq(&first);
+    "#]]
+    .assert_eq(&first);
     assert_eq!(first, table());
 }
 
@@ -690,6 +779,8 @@ fn a_delivery_succeeds_with_the_fuel_that_it_uses_and_not_with_less() {
 #[test]
 fn a_syscall_that_cannot_be_paid_is_not_made() {
     // 8,000 and 8 for each byte, of which there are not enough left: the fault comes before the copy and before the key's limit.
-    let fault = guest("(call $vatstore_set (i32.const 0) (i32.const 1025) (i32.const 0) (i32.const 9999))").fuel(50_000).verdict();
+    let fault = guest("(call $vatstore_set (i32.const 0) (i32.const 1025) (i32.const 0) (i32.const 9999))")
+        .fuel(50_000)
+        .verdict();
     assert_eq!(fault, "out of fuel");
 }

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use vathost::{
     block::Block,
     id::{KRef, VatId},
-    kernel,
-    limits,
+    kernel, limits,
     slog::Slog,
     table::{Options, QueueId, Status},
     value::CapData,
@@ -35,7 +34,8 @@ fn every_infinite_loop_ends_with_its_fuel() {
         "(loop $l (call $resolve (i32.const 0) (i32.const 0)) (br $l))",
         "(loop $l (call_indirect (i32.const 0)) (br $l))",
     ] {
-        let fields = format!("(data $d \"{}\") (table 1 funcref) (elem (i32.const 0) $nothing) (func $nothing)", "x".repeat(64));
+        let fields =
+            format!("(data $d \"{}\") (table 1 funcref) (elem (i32.const 0) $nothing) (func $nothing)", "x".repeat(64));
         assert_eq!(guest(body).fuel(LITTLE).fields(&fields).verdict(), OUT_OF_FUEL, "{body}");
     }
 }
@@ -91,10 +91,16 @@ fn a_module_that_may_not_run_never_starts_and_says_why() {
     assert_eq!(refused(&format!("(module {vat} (func $s) (start $s))")), "start");
     assert_eq!(refused(&format!("(module (import \"env\" \"abort\" (func)) {vat})")), "imports");
     assert_eq!(refused(&format!("(module (import \"vat1\" \"send\" (func (param i32))) {vat})")), "imports");
-    assert_eq!(refused(&format!("(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32))) {vat})")), "imports");
+    assert_eq!(
+        refused(&format!("(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32))) {vat})")),
+        "imports"
+    );
     assert_eq!(refused("(module (func (export \"vat_deliver\") (param i32)))"), "exports");
     assert_eq!(refused("(module (memory (export \"memory\") 1))"), "exports");
-    assert_eq!(refused("(module (memory (export \"memory\") 1) (func (export \"vat_deliver\") (param i64)))"), "exports");
+    assert_eq!(
+        refused("(module (memory (export \"memory\") 1) (func (export \"vat_deliver\") (param i64)))"),
+        "exports"
+    );
 }
 
 #[test]
@@ -102,7 +108,8 @@ fn bytes_that_are_no_module_never_start() {
     let whole = wat::parse_str(guest("").wat()).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 0xff;
-    for wasm in [&b""[..], b"\0asm", b"not wasm at all", &whole[..whole.len() - 1], &whole[..whole.len() / 2], &flipped] {
+    for wasm in [&b""[..], b"\0asm", b"not wasm at all", &whole[..whole.len() - 1], &whole[..whole.len() / 2], &flipped]
+    {
         let fault = crate::abi::run(wasm, Options::default()).fault.unwrap();
         assert!(fault.starts_with("cannot start: "), "{fault}");
     }
@@ -133,7 +140,8 @@ fn every_nan_is_the_canonical_one() {
         write!(body, "(if (i32.ne (i32.reinterpret_f32 {it}) (i32.const 0x7fc00000)) (then unreachable))").unwrap();
     }
     for it in f64s {
-        write!(body, "(if (i64.ne (i64.reinterpret_f64 {it}) (i64.const 0x7ff8000000000000)) (then unreachable))").unwrap();
+        write!(body, "(if (i64.ne (i64.reinterpret_f64 {it}) (i64.const 0x7ff8000000000000)) (then unreachable))")
+            .unwrap();
     }
     assert_eq!(guest(&body).verdict(), "ok");
     // Made at run time rather than folded by the compiler.
@@ -155,8 +163,16 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
         ("a loop", "(loop $l (br $l))".to_owned(), OUT_OF_FUEL),
         ("a trap", "unreachable".to_owned(), "trap: wasm trap: wasm `unreachable` instruction executed"),
         ("recursion", "(call $go (local.get $len))".to_owned(), "call stack exhausted"),
-        ("a forgery", "(call $drop_imports (i32.const 0) (i32.const 1))".to_owned(), "illegal syscall dropImports: 0x0 is not a reference"),
-        ("a flood of keys", repeat("(call $vatstore_set (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 1000))"), OUT_OF_FUEL),
+        (
+            "a forgery",
+            "(call $drop_imports (i32.const 0) (i32.const 1))".to_owned(),
+            "illegal syscall dropImports: 0x0 is not a reference",
+        ),
+        (
+            "a flood of keys",
+            repeat("(call $vatstore_set (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 1000))"),
+            OUT_OF_FUEL,
+        ),
         (
             "a flood of promises",
             repeat("(call $subscribe (i64.or (i64.const 0x6000000000000000) (i64.extend_i32_u (local.get $i))))"),
@@ -164,7 +180,9 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
         ),
         (
             "a flood of messages to a neighbour",
-            repeat("(call $send (i64.const 50) (i32.const 0) (i32.const 100) (i32.const 0) (i32.const 0) (i64.const 0))"),
+            repeat(
+                "(call $send (i64.const 50) (i32.const 0) (i32.const 100) (i32.const 0) (i32.const 0) (i64.const 0))",
+            ),
             OUT_OF_FUEL,
         ),
         ("a flood of words", repeat("(call $console (i32.const 3) (i32.const 0) (i32.const 9000))"), OUT_OF_FUEL),
@@ -194,7 +212,8 @@ fn neighbours(hostile: &[u8]) -> (String, Status) {
     let mut block = Block::memory(Slog::default()).unwrap();
     let mut warehouse = Warehouse::new(None).unwrap();
     let (honest, hostile) = (block.put_bundle(&wat::parse_str(honest).unwrap()), block.put_bundle(hostile));
-    let plain = |fuel| Options { reap_interval: None, reap_gc_krefs: None, fuel_per_delivery: fuel, ..Options::default() };
+    let plain =
+        |fuel| Options { reap_interval: None, reap_gc_krefs: None, fuel_per_delivery: fuel, ..Options::default() };
     let empty = || CapData::plain("#{}");
     (block, _) = kernel::outside(block, |crank| {
         let a = crank.create_vat("a", honest, plain(limits::FUEL_PER_DELIVERY), empty())?;
@@ -238,7 +257,8 @@ fn rows(block: &Block) -> String {
 #[test]
 fn whatever_a_guest_does_its_neighbours_rows_are_those_of_a_run_without_it() {
     let wasm = |body: &str| wat::parse_str(guest(body).wat()).unwrap();
-    let (expected, status) = neighbours(&wasm("(call $exit (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))"));
+    let (expected, status) =
+        neighbours(&wasm("(call $exit (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))"));
     assert_eq!(status, Status::Terminated { reason: String::new(), cleaned: true });
     assert_eq!(expected.matches("go").count(), 2, "the honest ones heard from outside");
     for (name, body, reason) in hostile() {
@@ -251,7 +271,8 @@ fn whatever_a_guest_does_its_neighbours_rows_are_those_of_a_run_without_it() {
 #[test]
 fn a_vat_that_answers_with_a_flood_harms_only_by_what_it_paid_for() {
     // Messages that are kept, each in its own crank, do reach the neighbour: as many as the fuel buys, and no more.
-    let body = "(loop $l (call $send (i64.const 50) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0))
+    let body =
+        "(loop $l (call $send (i64.const 50) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0))
          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 500))))";
     let outcome = guest(body).fuel(LITTLE).run();
     assert_eq!(outcome.fault, None);

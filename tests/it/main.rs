@@ -4,6 +4,7 @@
 mod abi;
 mod hostile;
 mod kernel;
+mod model;
 mod module;
 mod tidy;
 mod vectors;

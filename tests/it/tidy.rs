@@ -86,7 +86,8 @@ fn sources(dir: &str) -> Vec<Source> {
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();
         let inside = path.strip_prefix(&dir).unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let module =
+            inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
         let code = text.lines().map(|it| it.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
         Source { path: path.strip_prefix(root()).unwrap().to_owned(), module, text, code }
     };
