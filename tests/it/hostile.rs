@@ -292,11 +292,13 @@ fn a_thousand_vats_that_die_leave_nothing_behind() {
             crank.queue_from_outside(root.into(), CapData::plain("#[\"go\",[]]"), None)
         })
         .unwrap();
-        while let Some(_) = {
+        loop {
             let (next, ran) = kernel::crank(block, &mut warehouse).unwrap();
             block = next;
-            ran
-        } {}
+            if ran.is_none() {
+                break;
+            }
+        }
         if round % 100 == 0 {
             block = block.commit(false).unwrap();
         }

@@ -116,7 +116,7 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
             .collect()
     })
     .unwrap();
-    let root = |vat: u64| KRef::Object(roots[vat as usize - 1]);
+    let root = |vat: u64| KRef::Object(roots[usize::try_from(vat).unwrap() - 1]);
     let mut hashes = vec![];
     for step in steps.iter().chain(&[Step::Run(u64::MAX), Step::Block { reopen: true }]) {
         match *step {
@@ -319,7 +319,7 @@ impl Dice {
         self.next() % n
     }
     fn one_of<T: Copy>(&mut self, items: &[T]) -> Option<T> {
-        (!items.is_empty()).then(|| items[self.below(items.len() as u64) as usize])
+        (!items.is_empty()).then(|| items[usize::try_from(self.below(items.len() as u64)).unwrap()])
     }
 }
 
@@ -509,11 +509,11 @@ impl Mind {
             Syscall::Subscribe(promise) => self.mention(promise),
             Syscall::Resolve(batch) => {
                 batch.iter().for_each(|it| self.hear_data(&it.data));
-                batch.iter().for_each(|it| drop(self.promises.remove(&it.promise)));
+                self.promises.retain(|vref, _| batch.iter().all(|it| it.promise != *vref));
             }
-            Syscall::DropImports(refs) => refs.iter().for_each(|it| drop(self.objects.insert(*it, false))),
+            Syscall::DropImports(refs) => self.objects.extend(refs.iter().map(|it| (*it, false))),
             Syscall::RetireImports(refs) | Syscall::RetireExports(refs) | Syscall::AbandonExports(refs) => {
-                refs.iter().for_each(|it| drop(self.objects.remove(it)));
+                self.objects.retain(|vref, _| !refs.contains(vref));
             }
             Syscall::VatstoreSet(key, value) => drop(self.store.insert(key, value)),
             Syscall::VatstoreDelete(key) => drop(self.store.remove(&key)),
