@@ -226,13 +226,13 @@ fn subscribing_to_a_settled_promise_notifies() {
 #[test]
 fn settled_promises_inside_the_data_come_in_the_same_notify_each_once() {
     let mut w = World::new("a b");
-    w.on("a.go", "send o-50 take(p+1); resolve p+1=[p+2,p+3,p+2,p+9] p+2=[p+3] p+3!three");
+    w.on("a.go", "send o-50 take(p+1); resolve p+1=[p+2,p+3,p+2,p+3,p+9] p+2=[p+3] p+3!three");
     w.on("b.take", "subscribe p-60");
     w.call("a.go(b)");
     w.check(expect![[r#"
         a: o+0.go(o-50)->p-60
         b: o+0.take(p-60)
-        b: notify p-60=[p-61,p-62,p-61,p-63] p-61=[p-62] p-62!three"#]]);
+        b: notify p-60=[p-61,p-62,p-61,p-62,p-63] p-61=[p-62] p-62!three"#]]);
     assert_eq!(w.clist("b"), "p-63:kp44", "what is not settled stays, the rest is forgotten");
 }
 
