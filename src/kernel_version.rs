@@ -14,7 +14,10 @@ pub struct KernelVersion {
 /// Every version that this binary can run, oldest first.
 pub const VERSIONS: &[KernelVersion] = &[
     KernelVersion { number: 1, about: "SwingSet's order: a candidate for collection is looked at once a crank" },
-    KernelVersion { number: 2, about: "a candidate that loses its last hold after it was looked at is looked at again" },
+    KernelVersion {
+        number: 2,
+        about: "a candidate that loses its last hold after it was looked at is looked at again",
+    },
 ];
 
 /// The version of a new state.

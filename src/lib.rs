@@ -13,6 +13,7 @@ pub mod id;
 pub mod kernel;
 pub mod kernel_version;
 pub mod limits;
+pub mod plant;
 pub mod report;
 pub mod scenario;
 pub mod slog;

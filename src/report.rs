@@ -129,7 +129,7 @@ impl Report {
 }
 
 fn directives(block: &Block) -> Vec<DirectiveReport> {
-    let classes = crate::controller::classes(block, block.directives());
+    let classes = block.classes(block.directives());
     let mut reports: Vec<DirectiveReport> = classes
         .into_iter()
         .map(|(directive, class)| {

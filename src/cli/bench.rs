@@ -34,7 +34,8 @@ pub(crate) struct BenchArgs {
 fn find(name: &String) -> Result<Workload, Usage> {
     let known = WORKLOADS.iter().find(|it| it.name == name).copied();
     let names: Vec<_> = WORKLOADS.iter().map(|it| format!("{} ({})", it.name, it.about)).collect();
-    known.ok_or_else(|| Usage::new(format!("there is no workload `{name}`"), format!("there are: {}", names.join(", "))))
+    known
+        .ok_or_else(|| Usage::new(format!("there is no workload `{name}`"), format!("there are: {}", names.join(", "))))
 }
 
 pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit> {

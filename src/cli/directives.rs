@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::{
     block::Block,
     cli::{Exit, Output, Usage, output::table},
-    controller,
     directive::{Class, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
     store::Database,
 };
@@ -103,8 +102,9 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
         return Err(Usage::new(format!("there is no state in `{}`", dir.display()), "").into());
     }
     let block = Block::open_read_only(dir)?;
-    let classes = controller::classes(&block, set);
-    let class_of = |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
+    let classes = block.classes(set);
+    let class_of =
+        |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
     let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
     let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
     let refused = if missed.is_empty() { Ok(()) } else { Err(Missed(missed)) };

@@ -23,6 +23,7 @@ use crate::{
     epitaph::Epitaph,
     id::VatId,
     kernel::Halt,
+    plant::Plant,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Slog, Writer},
@@ -46,7 +47,7 @@ pub(crate) struct RunArgs {
     /// The folder of the state, made if absent; without it the state lives in memory
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Record what happens, as JSON lines (`.zst` compresses)
+    /// Record what happens, as JSON lines, at the end of this file (`.zst` compresses)
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
     /// How much to record
@@ -70,9 +71,15 @@ pub(crate) struct RunArgs {
     /// Go on although the state is past a directive and has no record of it
     #[arg(long)]
     accept_missed_directives: bool,
-    /// Check every invariant of the kernel after each crank (slow)
+    /// Check every invariant of the kernel after each crank, or after every Nth (slow; 0 turns it off)
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    audit: Option<u64>,
+    /// Make a new state one for experiments: only there faults can be planted
     #[arg(long)]
-    audit: bool,
+    experimental: bool,
+    /// Plant a bug in the kernel, as in `object.counts@crank-12`, to rehearse what comes of it
+    #[arg(long, value_name = "NAME@crank-N")]
+    plant: Vec<Plant>,
     /// Print one JSON object at the end
     #[arg(long)]
     json: bool,
@@ -105,12 +112,14 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     load_directives(&mut controller, &args, output)?;
     output.detail(format!("engine {}", controller.block()?.meta().engine));
-    let stop = on_interrupt()?;
+    let stop = on_interrupt(controller.slog())?;
     let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
     let progress = Progress::new(output);
     let ended = run_blocks(&mut controller, &args, &policy, &stop, &progress);
     progress.clear();
-    controller.flush_slog();
+    if let Err(err) = controller.slog().flush() {
+        output.note(format!("warning: the slog is incomplete: {err}"));
+    }
     let interrupted = match ended {
         Ok(interrupted) => interrupted,
         Err(halt) => return Err(halted(*halt, &controller, &args, output)?),
@@ -138,11 +147,18 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
     }
     let slog = match &args.slog {
-        Some(path) => Slog::new(args.slog_detail.into(), Box::new(Writer::create(path)?)),
+        Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
         None => Slog::default(),
     };
     let code_cache = code_cache();
-    let controller = Controller::open(Open { state: args.state.clone(), slog, code_cache, audit: args.audit })?;
+    let (audit, experimental) = (args.audit, args.experimental);
+    let plants = args.plant.clone();
+    let exists_for_experiments = plants.is_empty() || experimental || exists;
+    if !exists_for_experiments {
+        return Err(Usage::new("a fault is planted in a new state", "add --experimental").into());
+    }
+    let controller =
+        Controller::open(Open { state: args.state.clone(), slog, code_cache, audit, experimental, plants })?;
     let made_from = &controller.block()?.meta().scenario;
     if let (false, Some(scenario)) = (controller.is_new(), scenario)
         && *made_from != scenario.digest()
@@ -179,11 +195,13 @@ fn code_cache() -> Option<PathBuf> {
 }
 
 /// Counts ^C: the first stops at the next crank boundary, the second at once.
-fn on_interrupt() -> anyhow::Result<Arc<AtomicU8>> {
+fn on_interrupt(slog: &Slog) -> anyhow::Result<Arc<AtomicU8>> {
+    let flush_slog = slog.last_flush();
     let count = Arc::new(AtomicU8::new(0));
     let seen = count.clone();
     ctrlc::set_handler(move || {
         if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+            flush_slog();
             std::process::exit(Exit::Interrupted as i32);
         }
     })
@@ -293,7 +311,8 @@ fn halted(halt: Halt, controller: &Controller, args: &RunArgs, output: &Output) 
     let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name) else { return Ok(halt.into()) };
     if let Some(dir) = &args.state {
         let path = dir.join(epitaph.file_name());
-        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
+        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?)
+            .with_context(|| format!("write {}", path.display()))?;
     }
     if args.json {
         output.json(&json!({ "panic": epitaph }))?;

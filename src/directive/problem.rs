@@ -40,11 +40,6 @@ impl Problem {
         self.hint = hint;
         self
     }
-
-    pub(super) fn on_line(mut self: Box<Problem>, line: usize) -> Problem {
-        self.line = line;
-        *self
-    }
 }
 
 impl fmt::Display for Problem {

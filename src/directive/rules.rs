@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     directive::{Action, Directive, Trigger},
-    id::BlockHeight,
+    id::{BlockHeight, VatId},
 };
 
 /// A directive that a set cannot take.
@@ -40,8 +40,9 @@ impl fmt::Display for Contradiction {
 impl std::error::Error for Contradiction {}
 
 /// Whether a directive makes sense by itself.
-pub(super) fn alone(directive: &Directive) -> Result<(), Contradiction> {
-    let refuse = |part, why: String| Err(Contradiction { directive: directive.clone(), other: None, why, part });
+pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
+    let refuse =
+        |part, why: String| Err(Box::new(Contradiction { directive: directive.clone(), other: None, why, part }));
     match (&directive.trigger, &directive.action) {
         (Trigger::Block(BlockHeight(0)), _) => {
             refuse(Part::Place, "block 0 is the genesis, it runs no crank".to_owned())
@@ -66,35 +67,51 @@ pub(super) fn alone(directive: &Directive) -> Result<(), Contradiction> {
     }
 }
 
-/// Whether two directives of one place can both be obeyed.
-pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), Contradiction> {
-    match conflict(directive, other).or_else(|| conflict(other, directive)) {
-        Some(why) => Err(Contradiction {
-            directive: directive.clone(),
-            other: Some(other.clone()),
-            why: why.to_owned(),
-            part: Part::Verb,
-        }),
+/// Whether two directives of one place can both be in a set.
+pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), Box<Contradiction>> {
+    match repetition(directive, other).or_else(|| conflict(directive, other, None)) {
+        Some(why) => Err(contradiction(directive, other, why)),
         None => Ok(()),
     }
 }
 
-/// Why these two, in this order of kinds, cannot both be obeyed. Only what the lines say is known here: `crank-7: skip` and
-/// `crank-7: pause v7` contradict if that crank is a delivery to v7, which only the kernel will see.
-fn conflict(a: &Directive, b: &Directive) -> Option<&'static str> {
+/// Whether two directives that fire in one crank, a delivery to `to`, can both be obeyed.
+pub(super) fn at_once(directive: &Directive, other: &Directive, to: Option<VatId>) -> Result<(), Box<Contradiction>> {
+    conflict(directive, other, to).map_or(Ok(()), |why| Err(contradiction(directive, other, why)))
+}
+
+fn contradiction(directive: &Directive, other: &Directive, why: &str) -> Box<Contradiction> {
+    let (directive, other) = (directive.clone(), Some(other.clone()));
+    Box::new(Contradiction { directive, other, why: why.to_owned(), part: Part::Verb })
+}
+
+/// Why two lines of one place are one too many, though both can be obeyed.
+fn repetition(a: &Directive, b: &Directive) -> Option<&'static str> {
+    let same_kind = match (&a.action, &b.action) {
+        (Action::Pause { .. }, Action::Pause { .. }) | (Action::Terminate { .. }, Action::Terminate { .. }) => true,
+        _ if a == b => return Some("it is the same line twice"),
+        _ => false,
+    };
+    (same_kind && a.vat() == b.vat()).then_some("one line, with one reason, will do")
+}
+
+fn conflict(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static str> {
+    one_way(a, b, to).or_else(|| one_way(b, a, to))
+}
+
+/// Why these two, in this order of kinds, cannot both be obeyed. While a file is read the vat of a crank is not known:
+/// `crank-7: skip` and `crank-7: pause v7` contradict if that crank is a delivery to v7, which only the kernel will see.
+fn one_way(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static str> {
     use Action::{Expect, Pause, ReplaceKernel, Resume, Skip, Terminate, Upgrade};
-    if a == b {
-        return Some("it is the same line twice");
-    }
-    let same_vat = a.vat() == b.vat();
+    let vat = |it: &Directive| it.vat().or(to);
+    let same_vat = vat(a) == vat(b);
     // A skip is always about the delivery of its place, and so is whatever names no vat.
-    let of_the_delivery = |it: &Directive| it.vat().is_none();
-    let same_delivery = same_vat || of_the_delivery(b);
+    let same_delivery = same_vat || vat(b).is_none();
     match (&a.action, &b.action) {
         (Skip { .. }, Pause { .. }) if same_delivery => Some("a delivery is either skipped or kept for later"),
         (Skip { .. }, Terminate { .. }) if same_delivery => Some("a delivery is either skipped or meets a dead vat"),
         (Skip { expect: x, .. }, Skip { expect: y, .. }) => {
-            let vats = a.vat().is_some() && b.vat().is_some() && !same_vat;
+            let vats = vat(a).is_some() && vat(b).is_some() && !same_vat;
             let hashes = x.as_ref().zip(y.as_ref()).is_some_and(|(x, y)| !x.agrees_with(y));
             (vats || hashes).then_some("both guards cannot hold: one of the two would halt the host")
         }
@@ -102,9 +119,6 @@ fn conflict(a: &Directive, b: &Directive) -> Option<&'static str> {
         (Pause { .. }, Terminate { .. }) if same_vat => Some("a vat is either paused or dead"),
         (Upgrade { .. }, Terminate { .. }) if same_vat => Some("a vat is either upgraded or dead"),
         (Upgrade { .. }, Upgrade { .. }) if same_vat => Some("a vat is upgraded once at one place"),
-        (Pause { .. }, Pause { .. }) | (Terminate { .. }, Terminate { .. }) if same_vat => {
-            Some("one line, with one reason, will do")
-        }
         (ReplaceKernel(_), ReplaceKernel(_)) => Some("one block runs one version of the kernel"),
         (Expect { state: x }, Expect { state: y }) if !x.agrees_with(y) => Some("no hash begins with both"),
         _ => None,

@@ -34,9 +34,9 @@ fn place(rest: &[Token<'_>]) -> Option<String> {
     let words: Vec<&str> = rest.iter().take_while(|it| it.kind == Kind::Word).map(|it| it.text).take(3).collect();
     let joined = match words[..] {
         [first, second, third, ..] => {
-            vec![first.to_owned(), format!("{first}-{second}"), format!("{first}/{second}-{third}")]
+            vec![format!("{first}/{second}-{third}"), format!("{first}-{second}"), first.to_owned()]
         }
-        [first, second] => vec![first.to_owned(), format!("{first}-{second}")],
+        [first, second] => vec![format!("{first}-{second}"), first.to_owned()],
         [first] => vec![first.to_owned()],
         [] => vec![],
     };
@@ -49,6 +49,9 @@ fn repaired_place(word: &str) -> Option<String> {
     let number: Option<u64> = rest[name_end..].parse().ok();
     let name = rest[..name_end].trim_end_matches(['-', '_', '=', '/']);
     let Some(number) = number else {
+        if name_end < rest.len() {
+            return Some(format!("a number is {} at the most", u64::MAX));
+        }
         let bare = rest.is_empty() && vat.is_some();
         return bare.then(|| format!("`{word}` is a vat, not a place: did you mean `{word}/delivery-` and a number?"));
     };

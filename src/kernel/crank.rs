@@ -11,9 +11,10 @@ use crate::{
     id::{CrankNum, DeliveryNum, KRef, ObjectId, PromiseId, VRef, VatId},
     invariant,
     kernel::{audit::audit, deliver::Source, gc::Candidates, route::Route},
+    plant::Plant,
     slog::{CListMode, Detail, Event, Slog},
-    table::{CListEntry, Item, Object, Owner, Promise, QueueId, Tables},
     store::StateHash,
+    table::{CListEntry, Item, Object, Owner, Promise, QueueId, Tables},
     transcript::EntryWriter,
     value::Message,
 };
@@ -68,7 +69,7 @@ impl Crank {
     /// Accepts what was sent, collects garbage, and ends the crank: its changes are part of the block.
     pub(super) fn finish(mut self, label: &str) -> Result<Block, Fault> {
         self.settle_down()?;
-        if self.block.is_audited() {
+        if self.block.is_audited_at(self.number()) {
             audit(self.tables())?;
         }
         self.block.seal(label, &self.kept, self.number)?;
@@ -94,6 +95,10 @@ impl Crank {
 
     pub(super) fn directives(&self) -> &DirectiveSet {
         self.block.directives()
+    }
+
+    pub(super) fn plants(&self) -> &[Plant] {
+        self.block.plants()
     }
 
     pub(super) fn state_hash(&self) -> StateHash {

@@ -84,6 +84,9 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
         taken = crank.take()?;
         let (mut crank, work) = crank.obey(workers, taken.clone(), &mut ran, &mut position)?;
         let work = crank.admit(work)?;
+        if !crank.plants().is_empty() {
+            crank.plant()?;
+        }
         let crank = crank.perform(workers, work, &mut ran, &mut position)?;
         crank.finish("crank")
     });

@@ -41,6 +41,7 @@ mod deliver;
 mod gc;
 mod lifecycle;
 mod outside;
+mod plant;
 mod replay;
 mod route;
 mod syscall;

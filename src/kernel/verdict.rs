@@ -12,7 +12,7 @@
 use crate::{
     directive::{Action, Applied, Directive},
     fault::{Fault, Halted, HostFault},
-    id::{BundleId, CrankNum, DeliveryNum, VatId},
+    id::{BundleId, DeliveryNum, VatId},
     kernel::{
         Crank, Ended, Position, Ran, Workers,
         deliver::{SKIPPED, Work},
@@ -234,13 +234,4 @@ impl Work {
         }
         Ok(*blake3::hash(&bytes).as_bytes())
     }
-}
-
-/// What the next crank will be, for those who want to stop before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Upcoming {
-    /// Its number.
-    pub crank: CrankNum,
-    /// The delivery that it will be, if it will be one.
-    pub delivery: Option<(VatId, DeliveryNum)>,
 }

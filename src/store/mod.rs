@@ -8,7 +8,7 @@ mod database;
 mod hash;
 mod table;
 
+pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, Transaction};
 pub use hash::{Digest, StateHash};
-pub(crate) use codec::encode;
 pub use table::{Index, Journaled, Table, Value};

@@ -53,12 +53,14 @@ impl Floor {
         linker.func_wrap("bare", "send", |mut caller: Caller<'_, Bare>, at: u32, len: u32| {
             let Some(memory) = caller.data().memory else { return };
             let (data, bare) = memory.data_and_store_mut(&mut caller);
-            let sent: Option<[u8; PAYLOAD]> = data.get(at as usize..(at + len) as usize).and_then(|it| it.try_into().ok());
+            let sent: Option<[u8; PAYLOAD]> =
+                data.get(at as usize..(at + len) as usize).and_then(|it| it.try_into().ok());
             bare.queue.extend(sent);
         })?;
         let mut store = Store::new(&engine, Bare { queue: VecDeque::new(), memory: None });
         store.set_fuel(1_000_000)?;
-        let instance = linker.instantiate(&mut store, &Module::new(&engine, wat::parse_str(&wat).map_err(wasmtime::Error::new)?)?)?;
+        let instance = linker
+            .instantiate(&mut store, &Module::new(&engine, wat::parse_str(&wat).map_err(wasmtime::Error::new)?)?)?;
         let missing = || wasmtime::Error::msg("the bare guest has no memory");
         let memory = instance.get_memory(&mut store, "memory").ok_or_else(missing)?;
         store.data_mut().memory = Some(memory);
