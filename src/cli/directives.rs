@@ -21,6 +21,7 @@ pub(crate) struct DirectivesArgs {
 enum DirectivesVerb {
     Check(CheckArgs),
     /// Print the grammar of a directive file
+    #[command(after_help = "Example:\n  vathost directives grammar")]
     Grammar,
 }
 

@@ -38,7 +38,7 @@ fn a_rust_vat_builds_and_passes_its_tests_and_runs() {
 
 /// Runs cargo without what an outer cargo, clippy or coverage run left in the environment.
 fn cargo(dir: &Path, words: &[&str]) -> String {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(dir).args(words);
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "CARGO_TARGET_DIR"]
     {
