@@ -120,7 +120,7 @@ impl Report {
             engine: block.meta().engine.clone(),
             cranks: globals.next_crank.0,
             deliveries: globals.deliveries,
-            quiescent: kernel::is_quiescent(block),
+            quiescent: kernel::is_quiescent(block) && !block.meta().open,
             directives: directives(block),
             vats,
             results: results(block),

@@ -7,6 +7,7 @@ use crate::{
         Exit, Output, Usage,
         output::{grouped, size, table},
     },
+    vat::FloorKind,
 };
 
 /// Measure what a delivery costs, beside what it costs on bare wasmtime in the same run
@@ -60,8 +61,8 @@ pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit
         [name.to_owned()].into_iter().chain(numbers).chain(std::iter::repeat_n(String::new(), 5)).collect()
     };
     let mut rows: Vec<Vec<String>> = vec![
-        bare("bare wasmtime: call", floors.call.ns_per_delivery),
-        bare("bare wasmtime: call and send", floors.send.ns_per_delivery),
+        bare(FloorKind::Call.label(), floors.call.ns_per_delivery),
+        bare(FloorKind::Send.label(), floors.send.ns_per_delivery),
     ];
     for it in &measured {
         rows.push(vec![

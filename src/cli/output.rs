@@ -100,3 +100,20 @@ pub(crate) fn grouped(number: u64) -> String {
         digits.as_bytes().rchunks(3).rev().map(|it| std::str::from_utf8(it).unwrap_or_default()).collect();
     groups.join(",")
 }
+
+/// What a guest wrote, so that it cannot steer a terminal.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut line = String::new();
+    for it in text.chars() {
+        match it {
+            it if it.is_control() || is_invisible(it) => line.extend(it.escape_default()),
+            it => line.push(it),
+        }
+    }
+    line
+}
+
+/// Characters that turn the direction of text, or take no room.
+fn is_invisible(it: char) -> bool {
+    matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}

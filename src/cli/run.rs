@@ -16,7 +16,7 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
-        output::{grouped, size, table},
+        output::{grouped, harmless, size, table},
     },
     controller::{Controller, Open, Policy},
     directive::DirectiveSet,
@@ -267,9 +267,9 @@ impl Progress {
 
 fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     for it in &report.results {
-        let body = it.body.as_deref().unwrap_or("");
+        let body = harmless(it.body.as_deref().unwrap_or(""));
         let slots = if it.slots.is_empty() { String::new() } else { format!("  [{}]", it.slots.join(", ")) };
-        output.line(format!("{}.{} {} {body}{slots}", it.to, it.method, it.status))?;
+        output.line(format!("{}.{} {} {body}{slots}", harmless(&it.to), harmless(&it.method), it.status))?;
     }
     if !report.results.is_empty() {
         output.line("")?;
@@ -278,11 +278,11 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     vats.sort_by_key(|(_, vat)| vat.id.parse::<VatId>().ok());
     let rows = vats.into_iter().map(|(name, vat)| {
         let status = match &vat.reason {
-            Some(reason) => format!("{}: {}", vat.status, shortened(reason)),
+            Some(reason) => format!("{}: {}", vat.status, harmless(&shortened(reason))),
             None => vat.status.to_owned(),
         };
         let numbers = [vat.deliveries, vat.syscalls, vat.fuel].map(grouped);
-        [vat.id.clone(), name.clone()].into_iter().chain(numbers).chain([size(vat.memory_bytes), status]).collect()
+        [vat.id.clone(), harmless(name)].into_iter().chain(numbers).chain([size(vat.memory_bytes), status]).collect()
     });
     let header = ["vat", "name", "deliveries", "syscalls", "fuel", "memory", "status"];
     output.line(table(&header, &[0, 1, 6], rows))?;

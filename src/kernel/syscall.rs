@@ -182,7 +182,7 @@ impl Live {
             Syscall::VatstoreGet(key) => return Ok(Answer::Value(crank.vatstore_get(vat, key))),
             Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(crank.vatstore_next_key(vat, key))),
             Syscall::VatstoreScan { prefix, after, max } => {
-                return Ok(Answer::Value(crank.vatstore_scan(vat, &prefix, after, max as usize)));
+                return Ok(Answer::Value(Some(crank.vatstore_scan(vat, &prefix, after, max as usize))));
             }
             Syscall::VatstoreSet(key, value) => {
                 crank.tables_mut().vatstore.insert((vat, key), value);
@@ -266,9 +266,9 @@ impl Crank {
         rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| key.clone())
     }
 
-    /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit; `None` where there is one more and it does
-    /// not fit by itself.
-    fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Option<Bytes> {
+    /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit. None do where `max` is too small for the next
+    /// one, or there is none: `vatstoreGetNextKey` tells which.
+    fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
         let from = if after.is_empty() || after < *prefix {
             Bound::Included((vat, prefix.clone()))
         } else {
@@ -276,11 +276,9 @@ impl Crank {
         };
         let mut out = Vec::new();
         for ((owner, key), value) in self.tables().vatstore.range((from, Bound::Unbounded)) {
-            if *owner != vat || !key.starts_with(prefix) {
+            let fits = out.len() + 8 + key.len() + value.len() <= max;
+            if *owner != vat || !key.starts_with(prefix) || !fits {
                 break;
-            }
-            if out.len() + 8 + key.len() + value.len() > max {
-                return (!out.is_empty()).then(|| Bytes::from(out));
             }
             for length in [key.len(), value.len()] {
                 out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
@@ -288,6 +286,6 @@ impl Crank {
             out.extend_from_slice(key);
             out.extend_from_slice(value);
         }
-        Some(Bytes::from(out))
+        Bytes::from(out)
     }
 }

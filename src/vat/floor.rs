@@ -15,6 +15,16 @@ pub enum Kind {
     Send,
 }
 
+impl Kind {
+    /// What it is called in a table of results.
+    pub fn label(self) -> &'static str {
+        match self {
+            Kind::Call => "bare wasmtime: call",
+            Kind::Send => "bare wasmtime: call and send",
+        }
+    }
+}
+
 /// Bytes of a delivery.
 const PAYLOAD: usize = 64;
 

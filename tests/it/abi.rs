@@ -535,7 +535,7 @@ fn every_size_is_legal_at_its_limit_and_a_fault_one_past_it() {
         ("value", limits::VALUE_BYTES_MAX, "(call $vatstore_set (i32.const 0) (i32.const 1) (i32.const 0) N)"),
         (
             "answer",
-            limits::VALUE_BYTES_MAX,
+            limits::SCAN_BYTES_MAX,
             "(drop (call $vatstore_scan (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) N))",
         ),
         ("references", limits::REFS_MAX, "(call $drop_imports (i32.const 0x200000) N)"),

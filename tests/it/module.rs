@@ -273,7 +273,7 @@ fn limit_refusals_say_what_to_do() {
     check(
         &vat(&format!("(func $many {results} unreachable) (func {} unreachable)", "call $many ".repeat(17_000))),
         expect![[r#"
-            frame: one call of function 1 may take 4352064 of the stack budget (at byte 0x54)
+            frame: one call of function 1 may take 4352064 of the stack budget (at byte 0x56)
               help: the whole budget is 4194304: split the function"#]],
     );
 }

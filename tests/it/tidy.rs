@@ -207,7 +207,9 @@ fn only_the_command_line_prints() {
 fn the_kernel_reads_nothing_that_differs_from_replica_to_replica() {
     let below = LAYERS.iter().position(|it| *it == "kernel").unwrap();
     let mut wrong = vec![];
-    for source in sources("src").into_iter().filter(|it| LAYERS[..=below].contains(&&*it.module)) {
+    // The slog has a clock: it is write-only, so that nothing of it comes back.
+    let checked = |it: &Source| LAYERS[..=below].contains(&&*it.module) && it.module != "slog";
+    for source in sources("src").into_iter().filter(checked) {
         let path = source.path.to_str().unwrap();
         for (at, line) in source.code.lines().enumerate() {
             let is_time = line.contains("std::time") || line.contains("time::");

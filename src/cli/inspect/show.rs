@@ -4,7 +4,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{Output, output::table},
+    cli::{
+        Output,
+        output::{harmless, table},
+    },
     id::VatId,
     table::{KernelObject, Owner, Tables},
     value::Bytes,
@@ -112,18 +115,9 @@ pub(super) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String
 pub(super) fn brief(bytes: &[u8]) -> String {
     const MAX: usize = 80;
     let text = String::from_utf8_lossy(bytes);
-    let mut line = String::new();
-    for (at, it) in text.chars().enumerate() {
-        match it {
-            _ if at == MAX => {
-                line.push('…');
-                break;
-            }
-            it if it.is_control() || is_invisible(it) => line.extend(it.escape_default()),
-            it => line.push(it),
-        }
-    }
-    line
+    let short: String = text.chars().take(MAX).collect();
+    let more = if text.chars().nth(MAX).is_some() { "…" } else { "" };
+    harmless(&short) + more
 }
 
 /// A key or a value: in one short line where it is text, other bytes in hex.
@@ -132,11 +126,6 @@ pub(super) fn printable(bytes: &Bytes) -> String {
         Some(_) => brief(bytes),
         None => brief(format!("{bytes:?}").as_bytes()),
     }
-}
-
-/// Characters that turn the direction of text, or take no room.
-fn is_invisible(it: char) -> bool {
-    matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Bytes as in the slog: a text where they are UTF-8, otherwise `{ "base64": … }`.

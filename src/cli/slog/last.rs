@@ -4,6 +4,7 @@ use serde_json::Value;
 use crate::{
     cli::{
         Exit, Output,
+        output::harmless,
         slog::{FileArgs, text, unreadable},
     },
     slog::{Last, Status, last},
@@ -39,17 +40,19 @@ fn lines(last: &Last) -> Vec<String> {
     }
     if let Some(epitaph) = &last.epitaph {
         lines.push("epitaph".to_owned());
-        let fields = epitaph.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        // The backtrace is for the file beside the store.
+        let shown = |(name, value): &(&String, &Value)| !value.is_null() && *name != "backtrace";
+        let fields = epitaph.as_object().into_iter().flatten().filter(shown);
         lines.extend(fields.map(|(name, value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            format!("  {name}: {}", text::printable(&value))
+            format!("  {name}: {}", harmless(&value))
         }));
     }
     if !last.console.is_empty() {
         lines.push(format!("last lines of {}", vat(last)));
         lines.extend(last.console.iter().map(|it| {
             let crank = it.crank.map_or_else(String::new, |it| format!("crank {it} "));
-            format!("  {crank}{}: {}", it.level, text::printable(&it.text))
+            format!("  {crank}{}: {}", it.level, harmless(&it.text))
         }));
     }
     if last.torn {
@@ -100,6 +103,6 @@ fn under_way(last: &Last, lines: &mut Vec<String>) {
         lines.push(format!("  vat       {}, being brought back by replay", vat(last)));
     }
     if let (None, Some(message)) = (&last.kd, &last.message) {
-        lines.push(format!("  taken     {}", text::printable(&message.to_string())));
+        lines.push(format!("  taken     {}", harmless(&message.to_string())));
     }
 }

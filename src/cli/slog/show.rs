@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         Exit, Output,
-        output::grouped,
+        output::{grouped, harmless},
         slog::{FileArgs, text, unreadable},
     },
     id::VatId,
@@ -83,7 +83,7 @@ fn lines(shown: &Shown) -> Vec<String> {
     match (deliver, shown.events.first().and_then(|it| it.value.get("message"))) {
         (Some(it), _) => lines.push(format!("what    {}", text::act(&it.value["kd"], &it.value["vd"]))),
         (None, Some(message)) if !message.is_null() => {
-            lines.push(format!("what    {}", text::printable(&message.to_string())))
+            lines.push(format!("what    {}", harmless(&message.to_string())))
         }
         _ => (),
     }
@@ -131,7 +131,7 @@ fn event(record: &Record, shown: &Shown) -> Vec<String> {
         "syscall" if !record.is_replay() => return syscall(record, shown),
         "console" => {
             let Console { level, text, .. } = Console::of(record);
-            format!("  {level}: {}", text::printable(&text))
+            format!("  {level}: {}", harmless(&text))
         }
         "start-replay" => {
             let deliveries = record.number("deliveries").map_or_else(|| "?".to_owned(), grouped);
@@ -147,7 +147,7 @@ fn event(record: &Record, shown: &Shown) -> Vec<String> {
             format!("  rows of {} removed: {rows}", record.text("vatID").unwrap_or("?"))
         }
         "promise-rejected" => format!("  rejected, and the host was told: {}", record.text("kpid").unwrap_or("?")),
-        "kernel-panic" => format!("  kernel panic: {}", text::printable(&record.value["detail"].to_string())),
+        "kernel-panic" => format!("  kernel panic: {}", harmless(&record.value["detail"].to_string())),
         _ => return Vec::new(),
     };
     vec![line]

@@ -5,12 +5,8 @@ use clap::Args;
 use crate::{
     cli::{
         Exit, Output,
-        output::{grouped, table},
-        slog::{
-            FileArgs,
-            text::{duration, printable},
-            unreadable,
-        },
+        output::{grouped, harmless, table},
+        slog::{FileArgs, text::duration, unreadable},
     },
     slog::{Summary, VatSummary, summary},
 };
@@ -48,7 +44,7 @@ pub(crate) fn cmd_summary(args: SummaryArgs, output: &Output) -> anyhow::Result<
 
 fn vats(sums: &Summary) -> String {
     let row = |it: &VatSummary| {
-        let name = printable(it.name.as_deref().unwrap_or(""));
+        let name = harmless(it.name.as_deref().unwrap_or(""));
         let times = [it.seconds, it.latency.p50, it.latency.p99, it.latency.max].map(duration);
         let numbers = [it.deliveries, it.failed, it.fuel].map(grouped);
         let status = if it.terminated { "terminated" } else { "" };
@@ -63,7 +59,7 @@ fn syscalls(sums: &Summary) -> String {
     let header: Vec<&str> = ["vat", "name"].into_iter().chain(kinds.iter().copied()).collect();
     let row = |it: &VatSummary| {
         let counts = kinds.iter().map(|kind| grouped(it.syscalls.get(*kind).copied().unwrap_or(0)));
-        [it.vat.clone(), printable(it.name.as_deref().unwrap_or(""))].into_iter().chain(counts).collect()
+        [it.vat.clone(), harmless(it.name.as_deref().unwrap_or(""))].into_iter().chain(counts).collect()
     };
     let rows = sums.vats.iter().filter(|it| !it.syscalls.is_empty()).map(row);
     table(&header, &[0, 1], rows)

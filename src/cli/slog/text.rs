@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::cli::output::harmless;
+
 /// Seconds with a unit that fits.
 pub(super) fn duration(seconds: f64) -> String {
     match seconds {
@@ -15,22 +17,9 @@ pub(super) fn duration(seconds: f64) -> String {
 /// A vat, with its name where that is known.
 pub(super) fn vat(id: &str, name: Option<&str>) -> String {
     match name {
-        Some(name) => format!("{id} ({})", printable(name)),
+        Some(name) => format!("{id} ({})", harmless(name)),
         None => id.to_owned(),
     }
-}
-
-/// What a vat wrote, fit for a terminal: it must not move the cursor, nor pass for a line of ours.
-pub(super) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for it in text.chars() {
-        if it.is_control() {
-            out.extend(it.escape_default());
-        } else {
-            out.push(it);
-        }
-    }
-    out
 }
 
 /// A delivery or a syscall: its kind, then what it is about, in both references at once: `ko22=o-50`.
@@ -43,8 +32,8 @@ pub(super) fn act(kernel: &Value, vat: &Value) -> String {
 fn both(kernel: Option<&Value>, vat: &Value) -> String {
     match vat {
         Value::String(text) => match kernel.and_then(Value::as_str) {
-            Some(kernel) if kernel != text => format!("{}={}", printable(kernel), printable(text)),
-            _ => printable(text),
+            Some(kernel) if kernel != text => format!("{}={}", harmless(kernel), harmless(text)),
+            _ => harmless(text),
         },
         Value::Array(items) if matches!(&items[..], [_, Value::Bool(_), _]) => resolution(kernel, items),
         Value::Array(items) => {
@@ -75,7 +64,7 @@ fn object(kernel: Option<&Value>, fields: &serde_json::Map<String, Value>) -> St
     match (part("body"), fields.get("slots")) {
         (Some(body), Some(Value::Array(slots))) if slots.is_empty() => body,
         (Some(body), Some(_)) => format!("{body} slots {}", part("slots").unwrap_or_default()),
-        _ => printable(&Value::Object(fields.clone()).to_string()),
+        _ => harmless(&Value::Object(fields.clone()).to_string()),
     }
 }
 
@@ -85,6 +74,6 @@ pub(super) fn answer(result: &Value) -> String {
         (Some("ok"), Value::Null) => "ok".to_owned(),
         (Some("ok"), value) => format!("ok {}", both(None, value)),
         (Some(other), value) => format!("{other}: {}", both(None, value)),
-        (None, _) => printable(&result.to_string()),
+        (None, _) => harmless(&result.to_string()),
     }
 }

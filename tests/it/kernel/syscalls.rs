@@ -210,7 +210,7 @@ fn every_size_is_legal_at_its_limit_and_a_fault_one_past_it() {
     limited("key", limits::KEY_BYTES_MAX, move |n| Syscall::VatstoreScan { prefix: key(n), after: key(0), max: 9 });
     limited("key", limits::KEY_BYTES_MAX, move |n| Syscall::VatstoreScan { prefix: key(0), after: key(n), max: 9 });
     let scan = move |n: usize| Syscall::VatstoreScan { prefix: key(0), after: key(0), max: u32::try_from(n).unwrap() };
-    limited("answer", limits::VALUE_BYTES_MAX, scan);
+    limited("answer", limits::SCAN_BYTES_MAX, scan);
     limited("references", limits::REFS_MAX, |n| Syscall::DropImports(vec![vref("o-50"); n]));
     let resolutions = |n: usize| {
         let one = |at| Resolution {
