@@ -1,16 +1,19 @@
 //! vathost: a WebAssembly-sandboxed vat host.
 
+pub mod archive;
 pub mod block;
 pub mod body;
 pub mod cli;
 pub mod conformance;
 pub mod controller;
+pub mod difference;
 pub mod epitaph;
 pub mod fault;
 pub mod id;
 pub mod kernel;
 pub mod limits;
 pub mod report;
+pub mod rerun;
 pub mod scenario;
 pub mod slog;
 pub mod store;
@@ -18,6 +21,7 @@ pub mod table;
 pub mod transcript;
 pub mod value;
 pub mod vat;
+pub mod verify;
 
 /// The version of the kernel's behaviour that this binary runs.
 pub const KERNEL_VERSION: u32 = 1;

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output, Usage,
-        output::{grouped, size, table},
+        output::{grouped, shortened, size, table},
     },
     controller::{Controller, Open, Policy},
     epitaph::Epitaph,
@@ -145,7 +145,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
 }
 
 /// Where compiled code is kept: the user's cache folder.
-fn code_cache() -> Option<PathBuf> {
+pub(crate) fn code_cache() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|it| it.is_absolute()).or_else(home);
     base.map(|it| it.join("vathost"))
@@ -231,7 +231,7 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     }
     let rows = report.vats.iter().map(|(name, vat)| {
         let status = match &vat.reason {
-            Some(reason) => format!("{}: {}", vat.status, shortened(reason)),
+            Some(reason) => format!("{}: {}", vat.status, shortened(reason, 70)),
             None => vat.status.to_owned(),
         };
         let numbers = [vat.deliveries, vat.syscalls, vat.fuel].map(grouped);
@@ -244,14 +244,6 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     output.line(format!("height {}, {} cranks, {left}", report.height, grouped(report.cranks)))?;
     output.line(format!("state hash   {}", report.state_hash))?;
     output.line(format!("state digest {}", report.state_digest))
-}
-
-fn shortened(text: &str) -> String {
-    const MAX: usize = 70;
-    if text.chars().count() <= MAX {
-        return text.to_owned();
-    }
-    text.chars().take(MAX).chain(['…']).collect()
 }
 
 /// The host stopped: the epitaph goes beside the store, and to the operator.

@@ -49,7 +49,8 @@ mod upgrade;
 pub use audit::audit;
 pub use crank::Crank;
 pub use outside::outside;
-pub use replay::bring_up;
+pub(crate) use replay::not_again;
+pub use replay::{bring_up, check_fuel, redeliver};
 pub use syscall::Syscalls;
 
 use crate::{

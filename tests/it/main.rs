@@ -3,4 +3,5 @@
 
 mod guests;
 mod module;
+mod state;
 mod vectors;
