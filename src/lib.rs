@@ -1,17 +1,21 @@
 //! vathost: a WebAssembly-sandboxed vat host.
 
 pub mod archive;
+pub mod bench;
 pub mod block;
 pub mod body;
 pub mod cli;
 pub mod conformance;
 pub mod controller;
 pub mod difference;
+pub mod directive;
 pub mod epitaph;
 pub mod fault;
 pub mod id;
 pub mod kernel;
+pub mod kernel_version;
 pub mod limits;
+pub mod plant;
 pub mod report;
 pub mod rerun;
 pub mod scenario;
@@ -22,6 +26,3 @@ pub mod transcript;
 pub mod value;
 pub mod vat;
 pub mod verify;
-
-/// The version of the kernel's behaviour that this binary runs.
-pub const KERNEL_VERSION: u32 = 1;

@@ -9,12 +9,12 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    KERNEL_VERSION,
     archive::{
         ArchiveError, End, FORMAT, FRAME, FRAME_BYTES_MAX, HASH_LEN, Head, MARK, PIECE_BYTES_MAX, Piece, Summary,
     },
     fault::HostFault,
     id::hex,
+    kernel_version,
     store::{Database, Layout},
     vat::engine_id,
     verify,
@@ -77,12 +77,10 @@ fn usable(path: &Path, head: &Head) -> Result<()> {
         let why = format!("schema version {}, this binary has {}: use vathost {by}", head.schema, Database::SCHEMA);
         return Err(ArchiveError::foreign(path, why));
     }
-    if head.engine != engine_id() || head.kernel_version != KERNEL_VERSION {
+    if head.engine != engine_id() || !kernel_version::is_known(head.kernel_version) {
         let (engine, kernel) = (&head.engine, head.kernel_version);
-        let why = format!(
-            "its vats ran on `{engine}`, kernel {kernel}; this binary has `{}`, kernel {KERNEL_VERSION}: use vathost {by}",
-            engine_id()
-        );
+        let why =
+            format!("its vats ran on `{engine}`, kernel {kernel}; this binary has `{}`: use vathost {by}", engine_id());
         return Err(ArchiveError::foreign(path, why));
     }
     Ok(())

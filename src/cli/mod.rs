@@ -5,10 +5,12 @@
     reason = "the command line reads the clock and the environment; nothing below does"
 )]
 
+mod bench;
 mod check;
 mod completions;
 mod conformance;
 mod diff;
+mod directives;
 mod exit;
 mod export;
 mod fork;
@@ -78,7 +80,9 @@ enum Verb {
     Fork(fork::ForkArgs),
     Diff(diff::DiffArgs),
     Replay(replay::ReplayArgs),
+    Bench(bench::BenchArgs),
     Conformance(conformance::ConformanceArgs),
+    Directives(directives::DirectivesArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -115,6 +119,7 @@ fn run() -> ExitCode {
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
+        Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
         Verb::Verify(args) => verify::cmd_verify(args, &output),
         Verb::Export(args) => export::cmd_export(args, &output),
@@ -123,6 +128,7 @@ fn run() -> ExitCode {
         Verb::Diff(args) => diff::cmd_diff(args, &output),
         Verb::Replay(args) => replay::cmd_replay(args, &output),
         Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
+        Verb::Directives(args) => directives::cmd_directives(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
     };
     match result {

@@ -269,7 +269,9 @@ fn last_crank() -> (Slog, Recorded) {
             }
             kept.push(line);
         }
-        fn flush(&mut self) {}
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
     let recorded = Recorded::default();
     (Slog::new(Detail::Syscalls, Box::new(Last(recorded.clone()))), recorded)

@@ -244,7 +244,7 @@ impl Crank {
     }
 
     /// The vat forgets the promises that it settles, all of them before the first is settled.
-    fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
+    pub(super) fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
         for it in &resolutions {
             let (vref, _) = self.entry(vat, it.promise)?;
             self.remove_entry(vat, vref)?;

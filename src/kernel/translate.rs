@@ -9,6 +9,7 @@ use crate::{
     id::{KRef, VRef, VRefKind, VatId},
     kernel::Crank,
     limits,
+    plant::RESOLVE_NON_DECIDER,
     table::CListEntry,
     value::{CapData, Delivery, Message, Resolution, Syscall},
 };
@@ -242,7 +243,7 @@ impl Outward<'_> {
             KRef::Promise(id) => self.crank.promise(id)?.decider(),
             _ => None,
         };
-        if decider != Some(self.vat) {
+        if decider != Some(self.vat) && !self.crank.has_bug(RESOLVE_NON_DECIDER) {
             return self.illegal(format_args!("the vat does not decide {vref}"));
         }
         Ok(())

@@ -11,6 +11,7 @@ mod hash;
 mod table;
 
 pub use aside::Aside;
+pub(crate) use codec::encode;
 pub use database::{BLOCKS_KEPT, BlockMark, Database, Meta, Rows, Transaction};
 pub use dump::{Layout, Restore};
 pub use hash::{Digest, StateHash};

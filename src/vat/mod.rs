@@ -5,11 +5,13 @@
 
 mod abi;
 mod cache;
+mod floor;
 mod instance;
 pub mod module;
 mod price;
 mod warehouse;
 
+pub use floor::{Floor, Kind as FloorKind};
 pub use warehouse::Warehouse;
 
 use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};

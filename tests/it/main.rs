@@ -1,7 +1,17 @@
 //! The integration tests: one binary, since each links wasmtime.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing should say so at once")]
 
+mod abi;
+mod cli;
+mod directives;
 mod guests;
+mod hostile;
+mod inspect;
+mod kernel;
+mod model;
 mod module;
+mod new;
+mod slog;
 mod state;
+mod tidy;
 mod vectors;
