@@ -274,5 +274,5 @@ fn last_crank() -> (Slog, Recorded) {
         }
     }
     let recorded = Recorded::default();
-    (Slog::new(Detail::Syscalls, Box::new(Last(recorded.clone()))), recorded)
+    (Slog::new(Detail::Syscalls, Last(recorded.clone())), recorded)
 }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use crate::{
     difference::Row,
+    directive::Applied,
     id::{BundleId, ObjectId, PromiseId, VRef, VatId, hex},
     store::codec::{self, Key},
     table::{CListEntry, GcAction, Globals, Item, Meter, Object, Outside, Promise, QueueId, Tally, Vat},
@@ -28,6 +29,7 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "outside" => row_of::<u64, Outside>(key, values, |at| (None, format!("message {at}"))),
         "bundle_name" => row_of::<Bytes, BundleId>(key, values, |name| (None, format!("{name:?}"))),
         "meter" => row_of::<u64, Meter>(key, values, |at| (None, format!("meter {at}"))),
+        "directive" => row_of::<u64, Applied>(key, values, |at| (None, format!("line {at}"))),
         _ => None,
     };
     let ((vat, name), values) = show.unwrap_or_else(|| ((None, hex(key)), values.map(|it| it.map(|it| hex(it)))));

@@ -187,7 +187,7 @@ impl Crank {
 
     /// The entry just written becomes part of the vat's transcript, unless the crank is undone.
     pub(super) fn keep_entry(&mut self, vat: VatId, number: DeliveryNum) {
-        self.kept.push((vat, number, self.entry.bytes().to_vec()));
+        self.kept.push((vat, number, self.entry.take()));
     }
 
     pub(super) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {

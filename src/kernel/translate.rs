@@ -161,7 +161,7 @@ impl Outward<'_> {
                 Syscall::VatstoreSet(self.key(key)?, value)
             }
             Syscall::VatstoreScan { prefix, after, max } => {
-                self.size("answer", max as usize, limits::VALUE_BYTES_MAX)?;
+                self.size("answer", max as usize, limits::SCAN_BYTES_MAX)?;
                 Syscall::VatstoreScan { prefix: self.key(prefix)?, after: self.key(after)?, max }
             }
         })

@@ -62,7 +62,8 @@ impl Database {
         while let Some(row) = rows.next().map_err(fault(&what))? {
             bytes.clear();
             for at in 0..columns.len() {
-                write_value(row.get_ref(at).map_err(fault(&what))?, &mut bytes);
+                let value = row.get_ref(at).map_err(fault(&what))?;
+                write_value(value, &mut bytes).ok_or_else(|| HostFault::new(&what, "a row holds a float"))?;
             }
             take(&bytes)?;
         }
@@ -121,7 +122,8 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
+/// No table has floats.
+fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) -> Option<()> {
     let mut sized = |tag: u8, bytes: &[u8]| {
         out.push(tag);
         out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
@@ -130,10 +132,11 @@ fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
     match value {
         ValueRef::Null => sized(0, &[]),
         ValueRef::Integer(it) => sized(1, &it.to_le_bytes()),
-        ValueRef::Real(it) => sized(2, &it.to_le_bytes()),
-        ValueRef::Text(it) => sized(3, it),
-        ValueRef::Blob(it) => sized(4, it),
+        ValueRef::Text(it) => sized(2, it),
+        ValueRef::Blob(it) => sized(3, it),
+        ValueRef::Real(_) => return None,
     }
+    Some(())
 }
 
 fn read_value<'a>(bytes: &mut &'a [u8]) -> Option<ToSqlOutput<'a>> {
@@ -144,9 +147,8 @@ fn read_value<'a>(bytes: &mut &'a [u8]) -> Option<ToSqlOutput<'a>> {
     Some(match tag {
         0 => ToSqlOutput::Owned(Value::Null),
         1 => ToSqlOutput::Owned(Value::Integer(i64::from_le_bytes(value.try_into().ok()?))),
-        2 => ToSqlOutput::Owned(Value::Real(f64::from_le_bytes(value.try_into().ok()?))),
-        3 => ToSqlOutput::Borrowed(ValueRef::Text(value)),
-        4 => ToSqlOutput::Borrowed(ValueRef::Blob(value)),
+        2 => ToSqlOutput::Borrowed(ValueRef::Text(value)),
+        3 => ToSqlOutput::Borrowed(ValueRef::Blob(value)),
         _ => return None,
     })
 }

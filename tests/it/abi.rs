@@ -120,7 +120,9 @@ impl Recorder for Console {
             self.0.lock().unwrap().push(format!("{level}: {}", args[0]));
         }
     }
-    fn flush(&mut self) {}
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A vat that does nothing.
@@ -128,7 +130,7 @@ const PEER: &str = r#"(module (memory (export "memory") 1) (func (export "vat_de
 
 pub(crate) fn run(wasm: &[u8], options: Options) -> Outcome {
     let console = Arc::new(Mutex::new(vec![]));
-    let mut block = Block::memory(Slog::new(Detail::Deliveries, Box::new(Console(console.clone())))).unwrap();
+    let mut block = Block::memory(Slog::new(Detail::Deliveries, Console(console.clone()))).unwrap();
     let mut warehouse = Warehouse::new(None).unwrap();
     let (bundle, peer) = (block.put_bundle(wasm), block.put_bundle(&wat::parse_str(PEER).unwrap()));
     (block, _) = kernel::outside(block, |crank| {

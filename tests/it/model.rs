@@ -77,7 +77,7 @@ fn open(manner: Manner<'_>) -> Block {
         Some(dir) => Block::open(dir, Slog::default()).unwrap(),
         None => Block::memory(Slog::default()).unwrap(),
     };
-    block.set_audited(true);
+    block.set_audit(1);
     block
 }
 
@@ -222,7 +222,11 @@ fn check_counts(block: &Block) {
                 [*target].into_iter().chain(message.result).chain(slots).for_each(|it| refer(it, true));
             }
             Item::Notify { promise, .. } => refer((*promise).into(), true),
-            Item::StartVat { parameters, .. } => parameters.slots.iter().for_each(|it| refer(*it, true)),
+            Item::StartVat { parameters, result, .. } | Item::UpgradeVat { parameters, result, .. } => {
+                parameters.slots.iter().for_each(|it| refer(*it, true));
+                result.iter().for_each(|it| refer((*it).into(), true));
+            }
+            Item::ChangeOptions { options, .. } => options.slots.iter().for_each(|it| refer(*it, true)),
             Item::Reap(_) | Item::Cleanup(_) => (),
         }
     }
@@ -290,7 +294,12 @@ impl Workers for Cast {
 }
 
 impl Worker for Actor {
-    fn deliver(&mut self, delivery: &Delivery<VRef>, mut syscalls: Syscalls) -> (Syscalls, Result<Usage, Fault>) {
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        _: u64,
+        mut syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>) {
         let mut minds = self.minds.borrow_mut();
         let mind = minds.get_mut(&self.vat).unwrap();
         mind.hear(delivery);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::show::{Row, label};
+use super::show::{Row, label, owner_label};
 use crate::{
     id::{KRef, VRef, VatId},
     table::{CListEntry, PromiseState, Tables},
@@ -43,7 +43,7 @@ fn row(tables: &Tables, vref: VRef, entry: CListEntry) -> CListRow {
 fn about(tables: &Tables, kref: KRef) -> String {
     match kref {
         KRef::Object(id) => match tables.objects.get(&id).map(|it| it.owner) {
-            Some(Some(vat)) => format!("of {}", label(tables, vat)),
+            Some(Some(owner)) => format!("of {}", owner_label(tables, owner)),
             Some(None) => "orphaned".to_owned(),
             None => "being retired".to_owned(),
         },

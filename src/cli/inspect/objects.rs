@@ -2,17 +2,21 @@
 
 use serde::Serialize;
 
-use super::show::{Row, label, or_dash};
+use super::show::{Row, or_dash, owner_label, role};
 use crate::{
     id::{ObjectId, VRef, VatId},
-    table::{Object, Tables},
+    table::{Object, Owner, Tables},
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ObjectRow {
     object: String,
+    /// A vat, or `kernel`; nobody owns an orphan.
     owner: Option<String>,
+    /// What an object of the kernel does: `vatAdmin`, `adminFacet v3`, `meter 1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
     /// What its owner calls it.
     export: Option<String>,
     reachable: u32,
@@ -41,10 +45,16 @@ fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
         vref: vref.to_string(),
         reachable: tables.clist.get(&(vat, vref)).is_some_and(|it| it.reachable),
     };
+    let (owner, role, exporter) = match object.owner {
+        Some(Owner::Vat(vat)) => (Some(vat.to_string()), None, Some(vat)),
+        Some(Owner::Kernel(it)) => (Some("kernel".to_owned()), Some(role(it)), None),
+        None => (None, None, None),
+    };
     ObjectRow {
         object: id.to_string(),
-        owner: object.owner.map(|it| it.to_string()),
-        export: object.owner.and_then(|vat| tables.clist.vref(vat, id.into())).map(|it| it.to_string()),
+        owner,
+        role,
+        export: exporter.and_then(|vat| tables.clist.vref(vat, id.into())).map(|it| it.to_string()),
         reachable: object.reachable,
         recognizable: object.recognizable,
         pinned: object.pinned,
@@ -54,7 +64,7 @@ fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
             .filter(|(_, vref)| vref.is_imported_object())
             .map(importer)
             .collect(),
-        label: object.owner.map(|vat| label(tables, vat)),
+        label: object.owner.map(|it| owner_label(tables, it)),
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) struct Overview {
 #[serde(rename_all = "camelCase")]
 struct Counts {
     vats: usize,
+    vats_paused: usize,
     vats_terminated: usize,
     clist: usize,
     objects: usize,
@@ -41,9 +42,12 @@ struct Counts {
     queue_reap: usize,
     queue_run: usize,
     queue_promises: usize,
+    queue_paused: usize,
     gc_actions: usize,
     vatstore: usize,
     outside: usize,
+    meters: usize,
+    directives_applied: usize,
 }
 
 pub(super) fn of(block: &Block) -> Overview {
@@ -65,22 +69,26 @@ pub(super) fn of(block: &Block) -> Overview {
 }
 
 fn counts(tables: &Tables) -> Counts {
-    let queue = |id| tables.queue.of(id).count();
-    let (cleanup, reap, run) = (queue(QueueId::Cleanup), queue(QueueId::Reap), queue(QueueId::Run));
+    let queue = |wanted: fn(QueueId) -> bool| tables.queue.iter().filter(|((id, _), _)| wanted(*id)).count();
+    let vats = |wanted: fn(&Status) -> bool| tables.vats.iter().filter(|(_, it)| wanted(&it.status)).count();
     Counts {
         vats: tables.vats.len(),
-        vats_terminated: tables.vats.iter().filter(|(_, it)| matches!(it.status, Status::Terminated { .. })).count(),
+        vats_paused: vats(|it| matches!(it, Status::Paused { .. })),
+        vats_terminated: vats(|it| matches!(it, Status::Terminated { .. })),
         clist: tables.clist.len(),
         objects: tables.objects.len(),
         promises: tables.promises.len(),
         promises_unresolved: tables.promises.iter().filter(|(_, it)| it.is_unresolved()).count(),
-        queue_cleanup: cleanup,
-        queue_reap: reap,
-        queue_run: run,
-        queue_promises: tables.queue.len() - cleanup - reap - run,
+        queue_cleanup: queue(|id| id == QueueId::Cleanup),
+        queue_reap: queue(|id| id == QueueId::Reap),
+        queue_run: queue(|id| id == QueueId::Run),
+        queue_promises: queue(|id| matches!(id, QueueId::Promise(_))),
+        queue_paused: queue(|id| matches!(id, QueueId::Pause(_))),
         gc_actions: tables.gc.len(),
         vatstore: tables.vatstore.len(),
         outside: tables.outside.len(),
+        meters: tables.meters.len(),
+        directives_applied: tables.applied.len(),
     }
 }
 
@@ -93,6 +101,7 @@ impl Facts for Overview {
             (counts.queue_reap, "reap"),
             (counts.queue_run, "run"),
             (counts.queue_promises, "waiting for promises"),
+            (counts.queue_paused, "for paused vats"),
         ];
         let queued = queues.map(|(count, name)| format!("{count} {name}")).join(", ");
         let left = match (self.quiescent, self.open) {
@@ -107,13 +116,21 @@ impl Facts for Overview {
             ("scenario", self.scenario.clone()),
             ("engine", format!("{}, kernel version {}", self.engine, self.kernel_version)),
             ("cranks", format!("{}, {} of them deliveries", grouped(self.cranks), grouped(self.deliveries))),
-            ("vats", format!("{}, {} of them terminated", counts.vats, counts.vats_terminated)),
+            (
+                "vats",
+                format!(
+                    "{}, {} of them paused, {} terminated",
+                    counts.vats, counts.vats_paused, counts.vats_terminated
+                ),
+            ),
             ("queued", queued),
             ("objects", counts.objects.to_string()),
             ("promises", format!("{}, {} of them unresolved", counts.promises, counts.promises_unresolved)),
             ("c-list entries", counts.clist.to_string()),
             ("vatstore keys", counts.vatstore.to_string()),
             ("messages from outside", counts.outside.to_string()),
+            ("meters", counts.meters.to_string()),
+            ("directives applied", counts.directives_applied.to_string()),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! What waits, in the order in which the kernel takes it; then what waits for promises.
+//! What waits, in the order in which the kernel takes it; then what waits for promises and for paused vats.
 
 use serde::Serialize;
 
@@ -8,14 +8,15 @@ use crate::{
     id::{KRef, PromiseId, VatId},
     kernel,
     table::{GcAction, GcKind, Item, QueueId, Tables},
+    value::CapData,
 };
 
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct QueueRow {
-    /// `cleanup`, `gc`, `reap`, `run`, or `promise`.
+    /// `cleanup`, `gc`, `reap`, `run`, `promise`, or `pause`.
     queue: &'static str,
-    /// The promise whose queue it is.
+    /// The promise, or the paused vat, whose queue it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<String>,
     kind: &'static str,
@@ -26,6 +27,9 @@ pub(super) struct QueueRow {
     body: Option<String>,
     slots: Vec<String>,
     result: Option<String>,
+    /// The new code, in an upgrade.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle: Option<String>,
     #[serde(skip)]
     label: Option<String>,
 }
@@ -41,6 +45,7 @@ pub(super) fn list(tables: &Tables) -> Vec<QueueRow> {
         QueueId::Promise(promise) => {
             Some(QueueRow { waits_for: Some(promise.to_string()), ..row(tables, "promise", item) })
         }
+        QueueId::Pause(vat) => Some(QueueRow { waits_for: Some(vat.to_string()), ..row(tables, "pause", item) }),
         _ => None,
     }));
     rows
@@ -62,24 +67,29 @@ fn gc(tables: &Tables, action: GcAction) -> QueueRow {
 
 fn row(tables: &Tables, queue: &'static str, item: &Item) -> QueueRow {
     let base = |kind| base(tables, queue, kind, kernel::destination(tables, item));
-    let texts = |slots: &[KRef]| slots.iter().map(ToString::to_string).collect();
     match item {
         Item::Send { target, message } => QueueRow {
             target: Some(target.to_string()),
             method: Some(body::method_of(&message.methargs.body)),
-            body: Some(String::from_utf8_lossy(&message.methargs.body).into_owned()),
-            slots: texts(&message.methargs.slots),
-            result: message.result.map(|it| it.to_string()),
-            ..base("send")
+            ..with_data(&message.methargs, message.result, base("send"))
         },
         Item::Notify { promise, .. } => QueueRow { target: Some(promise.to_string()), ..base("notify") },
-        Item::StartVat { parameters, .. } => QueueRow {
-            body: Some(String::from_utf8_lossy(&parameters.body).into_owned()),
-            slots: texts(&parameters.slots),
-            ..base("startVat")
-        },
+        Item::StartVat { parameters, result, .. } => with_data(parameters, *result, base("startVat")),
+        Item::UpgradeVat { bundle, parameters, result, .. } => {
+            QueueRow { bundle: Some(bundle.to_string()), ..with_data(parameters, *result, base("upgradeVat")) }
+        }
+        Item::ChangeOptions { options, .. } => with_data(options, None::<PromiseId>, base("changeOptions")),
         Item::Reap(_) => base("bringOutYourDead"),
         Item::Cleanup(_) => base("cleanup"),
+    }
+}
+
+fn with_data(data: &CapData<KRef>, result: Option<impl ToString>, row: QueueRow) -> QueueRow {
+    QueueRow {
+        body: Some(String::from_utf8_lossy(&data.body).into_owned()),
+        slots: data.slots.iter().map(ToString::to_string).collect(),
+        result: result.map(|it| it.to_string()),
+        ..row
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli::{Output, output::table},
     id::VatId,
-    table::Tables,
+    table::{KernelObject, Owner, Tables},
     value::Bytes,
 };
 
@@ -77,6 +77,23 @@ pub(super) fn label(tables: &Tables, vat: VatId) -> String {
     match tables.vats.get(&vat) {
         Some(row) => format!("{vat} {}", brief(row.name.as_bytes())),
         None => vat.to_string(),
+    }
+}
+
+/// Who answers for an object, for people.
+pub(super) fn owner_label(tables: &Tables, owner: Owner) -> String {
+    match owner {
+        Owner::Vat(vat) => label(tables, vat),
+        Owner::Kernel(it) => format!("kernel: {}", role(it)),
+    }
+}
+
+/// What an object of the kernel does.
+pub(super) fn role(it: KernelObject) -> String {
+    match it {
+        KernelObject::VatAdmin => "vatAdmin".to_owned(),
+        KernelObject::AdminFacet(vat) => format!("adminFacet {vat}"),
+        KernelObject::Meter(number) => format!("meter {number}"),
     }
 }
 

@@ -47,11 +47,12 @@ fn json_of(entry: &Entry) -> Value {
     let (outcome, fuel, fault) = match &entry.end {
         End::Done { fuel } => ("done", Some(fuel), None),
         End::Faulted(fault) => ("faulted", None, Some(fault.to_string())),
+        End::Skipped => ("skipped", None, None),
     };
     json!({
         "delivery": entry.number.0,
-        "kind": entry.delivery.kind(),
-        "vd": Shape(&entry.delivery),
+        "kind": entry.delivery.as_ref().map(Delivery::kind),
+        "vd": entry.delivery.as_ref().map(Shape),
         "syscalls": syscalls,
         "outcome": outcome,
         "fuel": fuel,
@@ -60,12 +61,16 @@ fn json_of(entry: &Entry) -> Value {
 }
 
 fn text_of(entry: &Entry) -> String {
-    let mut text = format!("{} {}", entry.number, describe_delivery(&entry.delivery));
+    let mut text = entry.number.to_string();
+    if let Some(delivery) = &entry.delivery {
+        text += &format!(" {}", describe_delivery(delivery));
+    }
     for (syscall, answer) in &entry.syscalls {
         text += &format!("\n  {}{}", describe_syscall(syscall), describe_answer(answer));
     }
     text + &match &entry.end {
         End::Done { fuel } => format!("\n  done, fuel {}", grouped(*fuel)),
+        End::Skipped => "\n  skipped".to_owned(),
         End::Faulted(fault) => format!("\n  faulted: {}", brief(fault.to_string().as_bytes())),
     }
 }
@@ -139,24 +144,19 @@ mod tests {
     use crate::{fault::VatFault, value::Bytes};
 
     fn text(delivery: Delivery<VRef>, syscalls: Vec<(Syscall<VRef>, Answer)>, end: End) -> String {
-        text_of(&Entry { number: DeliveryNum(7), delivery, syscalls, end })
+        text_of(&Entry { number: DeliveryNum(7), delivery: Some(delivery), syscalls, end })
     }
 
     #[test]
     fn a_faulted_delivery_says_so() {
         let fault = VatFault::illegal("send", "o-99 is not in the c-list");
-        let entry = Entry {
-            number: DeliveryNum(7),
-            delivery: Delivery::BringOutYourDead,
-            syscalls: vec![],
-            end: End::Faulted(fault),
-        };
-        assert_eq!(
-            text_of(&entry),
-            "delivery-7 bringOutYourDead\n  faulted: illegal syscall send: o-99 is not in the c-list"
-        );
+        let entry = Entry { number: DeliveryNum(7), delivery: None, syscalls: vec![], end: End::Faulted(fault) };
+        assert_eq!(text_of(&entry), "delivery-7\n  faulted: illegal syscall send: o-99 is not in the c-list");
         let json = json_of(&entry);
         assert_eq!([&json["outcome"], &json["fuel"]], [&json!("faulted"), &Value::Null]);
+        let skipped = Entry { end: End::Skipped, ..entry };
+        assert_eq!(text_of(&skipped), "delivery-7\n  skipped");
+        assert_eq!(json_of(&skipped)["outcome"], "skipped");
         assert_eq!(json["fault"], "illegal syscall send: o-99 is not in the c-list");
     }
 

@@ -46,6 +46,10 @@ pub(super) struct OneVat {
     /// Whether a dead vat's last row is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     cleaned: Option<bool>,
+    /// The first delivery of this incarnation.
+    first_delivery: u64,
+    /// The promises for how it ends.
+    done: Vec<String>,
     bundle_bytes: usize,
     options: Value,
     next_import: String,
@@ -110,6 +114,8 @@ pub(super) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
             Status::Terminated { cleaned, .. } => Some(cleaned),
             _ => None,
         },
+        first_delivery: vat.first_delivery.0,
+        done: vat.done.iter().map(ToString::to_string).collect(),
         bundle_bytes: block.bundle(vat.bundle)?.len(),
         options: camel(serde_json::to_value(&vat.options).map_err(|err| HostFault::new("show options", err))?),
         next_import: VRef::imported_object(tally.next_import).to_string(),
@@ -161,7 +167,7 @@ impl Facts for OneVat {
             ("vat", row.id.clone()),
             ("name", brief(row.name.as_bytes())),
             ("status", status),
-            ("incarnation", row.incarnation.to_string()),
+            ("incarnation", format!("{}, since {}", row.incarnation, DeliveryNum(self.first_delivery))),
             ("bundle", format!("{} ({})", row.bundle, size(self.bundle_bytes as u64))),
             ("deliveries", format!("{}, {} of them in the transcript", grouped(row.deliveries), self.transcript)),
             ("syscalls", grouped(row.syscalls)),
@@ -175,6 +181,7 @@ impl Facts for OneVat {
                 "since the last reap",
                 format!("deliveries {}, GC references {}{reap}", self.dirt_deliveries, self.dirt_gc_krefs),
             ),
+            ("awaited by", if self.done.is_empty() { "nobody".to_owned() } else { self.done.join(", ") }),
             ("queued", row.queued.to_string()),
         ];
         let options = self.options.as_object().into_iter().flatten();

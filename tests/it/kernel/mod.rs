@@ -83,8 +83,8 @@ impl World {
     /// Vats with options of their own.
     fn of<'a>(vats: impl IntoIterator<Item = (&'a str, Options)>) -> World {
         let slog = Arc::new(Mutex::new(Vec::new()));
-        let mut block = Block::memory(Slog::new(Detail::Cranks, Box::new(Lines(slog.clone())))).unwrap();
-        block.set_audited(true);
+        let mut block = Block::memory(Slog::new(Detail::Cranks, Lines(slog.clone()))).unwrap();
+        block.set_audit(1);
         let stage = Rc::new(RefCell::new(Stage::default()));
         let actors = Actors { stage: stage.clone(), live: BTreeMap::new() };
         let mut world = World { block: Some(block), vats: BTreeMap::new(), actors, stage, slog };
@@ -277,7 +277,9 @@ impl Recorder for Lines {
     fn record(&mut self, event: &Event<'_>) {
         self.0.lock().unwrap().push(serde_json::to_string(event).unwrap());
     }
-    fn flush(&mut self) {}
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 // ---- the vats
@@ -306,7 +308,12 @@ impl Workers for Actors {
 }
 
 impl Worker for Actor {
-    fn deliver(&mut self, delivery: &Delivery<VRef>, mut syscalls: Syscalls) -> (Syscalls, Result<Usage, Fault>) {
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        _: u64,
+        mut syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>) {
         let (event, text) = describe(delivery);
         let (name, script) = {
             let mut stage = self.stage.borrow_mut();

@@ -97,7 +97,7 @@ fn an_aborted_delivery_is_not_in_the_transcript() {
     let entries: Vec<_> =
         w.block().transcript(w.vat("a"), vathost::id::DeliveryNum(0)).unwrap().map(|it| it.unwrap()).collect();
     let kinds: Vec<(u64, &str, usize)> =
-        entries.iter().map(|it| (it.number.0, it.delivery.kind(), it.syscalls.len())).collect();
+        entries.iter().map(|it| (it.number.0, it.delivery.as_ref().unwrap().kind(), it.syscalls.len())).collect();
     assert_eq!(kinds, [(0, "startVat", 0), (1, "message", 1)]);
 }
 
