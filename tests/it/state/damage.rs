@@ -134,3 +134,16 @@ fn no_flip_of_a_bit_on_a_page_of_the_file_is_a_panic_or_goes_unnoticed() {
     }
     assert!(noticed > 20, "{noticed}");
 }
+
+#[test]
+fn a_reference_that_is_still_to_be_given_out_is_found() {
+    let dir = TempDir::new().unwrap();
+    make("bank", dir.path(), 2);
+    // Without its tally a vat has been given no reference yet.
+    sqlite(dir.path()).execute_batch("DELETE FROM tally WHERE key = x'0000000000000001'").unwrap();
+    let said = vathost(&["verify", "--json"], &[dir.path()]);
+    let checks = said.json()["checks"].as_array().unwrap().clone();
+    let invariants = checks.iter().find(|it| it["name"] == "invariants").unwrap()["findings"].to_string();
+    assert!(invariants.contains("v1 has no tally"), "{invariants}");
+    assert!(invariants.contains("o-50 of v1 has a number that is still to be given out"), "{invariants}");
+}
