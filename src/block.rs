@@ -16,7 +16,7 @@ use crate::{
     id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
     plant::Plant,
     slog::{Detail, Event, Slog},
-    store::{Database, Digest, Journaled, Meta, StateHash},
+    store::{BlockMark, Database, Digest, Journaled, Meta, StateHash},
     table::Tables,
     transcript::{self, Chunk, Entry},
 };
@@ -55,6 +55,11 @@ impl Block {
     /// The state in this folder, to look at it.
     pub fn open_read_only(dir: &Path) -> Result<Block, HostFault> {
         Block::load(Database::open_read_only(dir)?, Slog::default())
+    }
+
+    /// The state in this database, to look at it.
+    pub fn over(database: Database, slog: Slog) -> Result<Block, HostFault> {
+        Block::load(database, slog)
     }
 
     fn load(database: Database, slog: Slog) -> Result<Block, HostFault> {
@@ -288,6 +293,12 @@ impl Block {
             transaction.put_bundle(id, &wasm)?;
         }
         transaction.put_meta(&inner.meta)?;
+        let globals = inner.tables.globals();
+        transaction.put_block(&BlockMark {
+            height: globals.height,
+            next_crank: globals.next_crank,
+            state_hash: inner.meta.state_hash,
+        })?;
         transaction.commit()?;
         Ok(self)
     }

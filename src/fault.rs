@@ -84,14 +84,18 @@ impl HostFault {
 
 /// Replay, or another replica, did something else than the record says.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("anachronism in {vat} delivery {delivery}: {detail}")]
+#[error("anachronism in {vat} delivery {delivery}: {what}: recorded {recorded}, now {actual}")]
 pub struct Anachronism {
     /// The vat that was replayed.
     pub vat: crate::id::VatId,
     /// The number of the delivery.
     pub delivery: u64,
-    /// Which syscall or outcome differs, recorded and actual.
-    pub detail: String,
+    /// What differs: a syscall by its number, the fuel, the outcome.
+    pub what: String,
+    /// What it was.
+    pub recorded: String,
+    /// What it is now.
+    pub actual: String,
 }
 
 /// A directive stops the host before a crank: it says so, or something is not as it says.

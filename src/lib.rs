@@ -1,11 +1,13 @@
 //! vathost: a WebAssembly-sandboxed vat host.
 
+pub mod archive;
 pub mod bench;
 pub mod block;
 pub mod body;
 pub mod cli;
 pub mod conformance;
 pub mod controller;
+pub mod difference;
 pub mod directive;
 pub mod epitaph;
 pub mod fault;
@@ -15,6 +17,7 @@ pub mod kernel_version;
 pub mod limits;
 pub mod plant;
 pub mod report;
+pub mod rerun;
 pub mod scenario;
 pub mod slog;
 pub mod store;
@@ -22,3 +25,4 @@ pub mod table;
 pub mod transcript;
 pub mod value;
 pub mod vat;
+pub mod verify;

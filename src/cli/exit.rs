@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
+    archive::ArchiveError,
     fault::{Fault, HostFault},
     kernel::Halt,
     scenario::ScenarioError,
@@ -58,6 +59,13 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
         }
         if let Some(fault) = cause.downcast_ref::<Fault>() {
             return code_of_fault(fault);
+        }
+        if let Some(err) = cause.downcast_ref::<ArchiveError>() {
+            return match err {
+                ArchiveError::Damaged { .. } => Exit::Findings,
+                ArchiveError::Foreign { .. } => Exit::Usage,
+                ArchiveError::Host(_) => Exit::HostFault,
+            };
         }
         if cause.is::<HostFault>() {
             return Exit::HostFault;

@@ -9,13 +9,21 @@ mod bench;
 mod check;
 mod completions;
 mod conformance;
+mod diff;
 mod directives;
 mod exit;
+mod export;
+mod fork;
+mod import;
 mod inspect;
 mod new;
 mod output;
+mod progress;
+mod replay;
 mod run;
 mod slog;
+mod state;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -66,6 +74,12 @@ enum Verb {
     New(new::NewArgs),
     Inspect(inspect::InspectArgs),
     Slog(slog::SlogArgs),
+    Verify(verify::VerifyArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Fork(fork::ForkArgs),
+    Diff(diff::DiffArgs),
+    Replay(replay::ReplayArgs),
     Bench(bench::BenchArgs),
     Conformance(conformance::ConformanceArgs),
     Directives(directives::DirectivesArgs),
@@ -107,6 +121,12 @@ fn run() -> ExitCode {
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
         Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
+        Verb::Verify(args) => verify::cmd_verify(args, &output),
+        Verb::Export(args) => export::cmd_export(args, &output),
+        Verb::Import(args) => import::cmd_import(args, &output),
+        Verb::Fork(args) => fork::cmd_fork(args, &output),
+        Verb::Diff(args) => diff::cmd_diff(args, &output),
+        Verb::Replay(args) => replay::cmd_replay(args, &output),
         Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
         Verb::Directives(args) => directives::cmd_directives(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),

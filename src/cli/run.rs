@@ -16,7 +16,7 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
-        output::{grouped, harmless, size, table},
+        output::{grouped, harmless, shortened, size, table},
     },
     controller::{Controller, Open, Policy},
     directive::DirectiveSet,
@@ -188,7 +188,7 @@ fn load_directives(controller: &mut Controller, args: &RunArgs, output: &Output)
 }
 
 /// Where compiled code is kept: the user's cache folder.
-fn code_cache() -> Option<PathBuf> {
+pub(crate) fn code_cache() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|it| it.is_absolute()).or_else(home);
     base.map(|it| it.join("vathost"))
@@ -278,7 +278,7 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     vats.sort_by_key(|(_, vat)| vat.id.parse::<VatId>().ok());
     let rows = vats.into_iter().map(|(name, vat)| {
         let status = match &vat.reason {
-            Some(reason) => format!("{}: {}", vat.status, harmless(&shortened(reason))),
+            Some(reason) => format!("{}: {}", vat.status, harmless(&shortened(reason, 70))),
             None => vat.status.to_owned(),
         };
         let numbers = [vat.deliveries, vat.syscalls, vat.fuel].map(grouped);
@@ -291,14 +291,6 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     output.line(format!("height {}, {} cranks, {left}", report.height, grouped(report.cranks)))?;
     output.line(format!("state hash   {}", report.state_hash))?;
     output.line(format!("state digest {}", report.state_digest))
-}
-
-fn shortened(text: &str) -> String {
-    const MAX: usize = 70;
-    if text.chars().count() <= MAX {
-        return text.to_owned();
-    }
-    text.chars().take(MAX).chain(['…']).collect()
 }
 
 /// The host stopped: a kernel panic leaves an epitaph beside the store, and tells the operator what can be done.

@@ -52,7 +52,8 @@ mod verdict;
 pub use audit::audit;
 pub use crank::Crank;
 pub use outside::outside;
-pub use replay::bring_up;
+pub(crate) use replay::not_again;
+pub use replay::{bring_up, check_fuel, redeliver};
 pub use syscall::Syscalls;
 pub use verdict::vathost_breakpoint;
 

@@ -5,11 +5,11 @@ use crate::{
     fault::{Fault, KernelPanic},
     id::{DeliveryNum, VatId},
     kernel::{
-        Workers,
+        Usage, Worker, Workers,
         syscall::{Syscalls, anachronism},
     },
     slog::{Detail, Event},
-    transcript::End,
+    transcript::{End, Entry},
 };
 
 /// Makes sure that the vat has a worker, with the heap that it had after its last delivery. A `VatFault` can come only of a vat
@@ -34,28 +34,38 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
     block.slog().record(Detail::Cranks, || Event::StartReplay { vat, deliveries });
     for entry in block.transcript(vat, first)? {
         let entry = entry?;
-        let number = entry.number;
-        let (End::Done { fuel }, Some(delivery)) = (&entry.end, entry.delivery.clone()) else { continue };
+        let (End::Done { fuel }, number) = (&entry.end, entry.number) else { continue };
         let fuel = *fuel;
         let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
-        let (syscalls, result) = worker.deliver(&delivery, FUEL_MAX, Syscalls::replay(vat, entry));
-        syscalls.end_replay()?;
-        let used = result.map_err(|fault| not_again(vat, number, fault))?.fuel;
-        if used != fuel {
-            return Err(anachronism(vat, number, format!("fuel: recorded {fuel}, now {used}")));
-        }
+        let used = redeliver(worker, vat, entry)?.fuel;
+        check_fuel(vat, number, fuel, used)?;
     }
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
     Ok(())
+}
+
+/// Gives a worker a delivery that once went well. Its syscalls must be those of the record, which answers them; what it used
+/// is for the caller to compare. An attempt that came to nothing is passed over.
+pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Usage, Fault> {
+    let (End::Done { .. }, Some(delivery)) = (&entry.end, entry.delivery.clone()) else { return Ok(Usage::default()) };
+    let number = entry.number;
+    let (syscalls, result) = worker.deliver(&delivery, FUEL_MAX, Syscalls::replay(vat, entry));
+    syscalls.end_replay()?;
+    result.map_err(|fault| not_again(vat, number, fault))
+}
+
+/// A delivery must use the fuel that it used.
+pub fn check_fuel(vat: VatId, number: DeliveryNum, recorded: u64, used: u64) -> Result<(), Fault> {
+    if used == recorded { Ok(()) } else { Err(anachronism(vat, number, "fuel", recorded, used)) }
 }
 
 /// A replay needs no limit: it ends where the delivery did.
 const FUEL_MAX: u64 = u64::MAX >> 1;
 
 /// What went well once must not fault now; the machine's own faults stay what they are.
-fn not_again(vat: VatId, number: DeliveryNum, fault: Fault) -> Fault {
+pub(crate) fn not_again(vat: VatId, number: DeliveryNum, fault: Fault) -> Fault {
     match fault {
-        Fault::Vat(fault) => anachronism(vat, number, format!("outcome: recorded done, now {fault}")),
+        Fault::Vat(fault) => anachronism(vat, number, "outcome", "done", fault),
         other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! What a vat may ask during a delivery: the one place through which a guest reaches the kernel.
 
-use std::ops::Bound;
+use std::{fmt, ops::Bound};
 
 use crate::{
     fault::{Anachronism, Fault, KernelPanic, VatFault},
@@ -74,8 +74,8 @@ impl Syscalls {
         }
         match replay.entry.syscalls.get(replay.next) {
             Some((missing, _)) => {
-                let detail = format!("syscall {} is missing: recorded {missing:?}", replay.next);
-                Err(anachronism(replay.vat, replay.entry.number, detail))
+                let (what, recorded) = (format_args!("syscall {}", replay.next), format_args!("{missing:?}"));
+                Err(anachronism(replay.vat, replay.entry.number, what, recorded, "none: the delivery ended"))
             }
             None => Ok(()),
         }
@@ -94,7 +94,7 @@ impl Syscalls {
     }
 
     /// Ends the delivery: the guest asked for something that is no syscall at all.
-    pub fn malformed(&mut self, kind: &'static str, why: impl std::fmt::Display) -> Fault {
+    pub fn malformed(&mut self, kind: &'static str, why: impl fmt::Display) -> Fault {
         let fault = Fault::from(VatFault::illegal(kind, why));
         if let Mode::Live(live) = &mut self.0 {
             live.count += 1;
@@ -114,8 +114,15 @@ impl Syscalls {
     }
 }
 
-pub(super) fn anachronism(vat: VatId, delivery: DeliveryNum, detail: String) -> Fault {
-    Anachronism { vat, delivery: delivery.0, detail }.into()
+pub(super) fn anachronism(
+    vat: VatId,
+    delivery: DeliveryNum,
+    what: impl fmt::Display,
+    recorded: impl fmt::Display,
+    actual: impl fmt::Display,
+) -> Fault {
+    let (what, recorded, actual) = (what.to_string(), recorded.to_string(), actual.to_string());
+    Anachronism { vat, delivery: delivery.0, what, recorded, actual }.into()
 }
 
 impl Replay {
@@ -124,13 +131,10 @@ impl Replay {
         self.next += 1;
         match self.entry.syscalls.get(at) {
             Some((recorded, answer)) if recorded == syscall => Ok(answer.clone()),
-            Some((recorded, _)) => {
-                let detail = format!("syscall {at} is wrong: recorded {recorded:?}, now {syscall:?}");
-                Err(anachronism(self.vat, self.entry.number, detail))
-            }
-            None => {
-                let detail = format!("syscall {at} is extra: now {syscall:?}");
-                Err(anachronism(self.vat, self.entry.number, detail))
+            other => {
+                let recorded = other.map_or("none: the delivery ended".to_owned(), |(it, _)| format!("{it:?}"));
+                let (what, actual) = (format_args!("syscall {at}"), format_args!("{syscall:?}"));
+                Err(anachronism(self.vat, self.entry.number, what, recorded, actual))
             }
         }
     }

@@ -35,10 +35,14 @@ pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
         .map_err(|err| HostFault::new("encode a record", err))
 }
 
+/// Bytes of one value: what SQLite can hold. Damage must not make the codec ask for more memory than there is.
+const VALUE_BYTES_MAX: usize = 1 << 30;
+
 /// Takes a value off the front of a record.
 pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
-    let (value, used) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
-        .map_err(|err| HostFault::new("decode a record", err))?;
+    let config = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
+    let (value, used) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|err| HostFault::new("decode a record", err))?;
     *bytes = &bytes[used..];
     Ok(value)
 }
@@ -158,6 +162,8 @@ mod tests {
         assert_eq!(decode::<(u64, String)>(&bytes).expect("decodes"), (1, "text".to_owned()));
         assert!(decode::<(u64, String)>(&bytes[..bytes.len() - 1]).is_err());
         assert!(decode::<u64>(&bytes).is_err(), "left over");
+        // A length that no memory could hold.
+        assert!(decode::<String>(&[FORMAT, 253, 255, 255, 255, 255, 255, 255, 255, 255]).is_err());
         bytes[0] = 9;
         assert!(decode::<(u64, String)>(&bytes).is_err(), "format");
     }

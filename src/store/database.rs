@@ -1,7 +1,10 @@
 //! The SQLite file of a state: one writer, one durable transaction a block.
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel, `bundle` (wasm
-//! by hash) and `transcript` (one chunk per vat and block). WAL with `synchronous=FULL`: what a commit returned is on disk.
+//! by hash), `transcript` (one chunk per vat and block) and `block` (where the chain stood at the end of each of the last
+//! [`BLOCKS_KEPT`] blocks). WAL with `synchronous=FULL`: what a commit returned is on disk.
+//!
+//! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -14,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::HostFault,
-    id::{BundleId, DeliveryNum, VatId},
+    id::{BlockHeight, BundleId, CrankNum, DeliveryNum, VatId},
     store::{
         codec,
         hash::{Digest, StateHash},
@@ -22,9 +25,13 @@ use crate::{
 };
 
 /// The layout of the file. A state of another one is refused.
-const SCHEMA: u32 = 1;
-const FILE: &str = "state.sqlite";
+pub(super) const SCHEMA: u32 = 2;
+/// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
+pub const BLOCKS_KEPT: u64 = 10_000;
+pub(super) const FILE: &str = "state.sqlite";
 const LOCK: &str = "lock";
+/// How long a reader waits for a host that is at its files.
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// The facts about a state that stand outside its tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -47,22 +54,58 @@ pub struct Meta {
     pub fuel: u64,
 }
 
+/// Where the chain stood at the end of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockMark {
+    /// Which block.
+    pub height: BlockHeight,
+    /// The first crank after it.
+    pub next_crank: CrankNum,
+    /// The chained hash.
+    pub state_hash: StateHash,
+}
+
 /// An open state.
 #[derive(Debug)]
 pub struct Database {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<File>,
 }
 
-fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
+pub(super) fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
     move |err| HostFault::new(what, err)
 }
+
+/// The checksum of one row: of each part, behind its length.
+fn checksum(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn transcript_checksum(vat: VatId, first: DeliveryNum, entries: &[u8]) -> [u8; 32] {
+    checksum(&[&vat.0.to_le_bytes(), &first.0.to_le_bytes(), entries])
+}
+
+const DAMAGED: &str = "its bytes do not have its checksum: the state is damaged";
 
 impl Database {
     /// A database in memory: gone when dropped.
     pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
+        let database = Database { connection, _lock: None };
+        database.create(tables)?;
+        Ok(database)
+    }
+
+    /// A new database in this file, to be filled and then put in its place. A crash meanwhile may leave anything in it.
+    pub fn draft(path: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
+        let what = format!("write `{}`", path.display());
+        let connection = Connection::open(path).map_err(fault(&what))?;
+        connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
         let database = Database { connection, _lock: None };
         database.create(tables)?;
         Ok(database)
@@ -102,7 +145,7 @@ impl Database {
         let connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .map_err(fault(&what))?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(fault(&what))?;
+        connection.busy_timeout(BUSY_MAX).map_err(fault(&what))?;
         let database = Database { connection, _lock: None };
         database.check_schema()?;
         // One snapshot for all that is read, whatever a running host commits meanwhile.
@@ -121,9 +164,11 @@ impl Database {
         }
         let mut sql = String::from(
             "BEGIN;
-             CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL);
+             CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum BLOB NOT NULL);
              CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);
-             CREATE TABLE transcript (vat INTEGER, first INTEGER, entries BLOB NOT NULL, PRIMARY KEY (vat, first)) WITHOUT ROWID;",
+             CREATE TABLE transcript (vat INTEGER, first INTEGER, entries BLOB NOT NULL, checksum BLOB NOT NULL,
+                                      PRIMARY KEY (vat, first)) WITHOUT ROWID;
+             CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL);",
         );
         for table in tables {
             sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
@@ -152,12 +197,17 @@ impl Database {
 
     /// The facts; `None` in a state that has no committed block yet.
     pub fn meta(&self) -> Result<Option<Meta>, HostFault> {
-        let bytes: Option<Vec<u8>> = self
+        let what = "read the state's facts";
+        let row: Option<(Vec<u8>, Vec<u8>)> = self
             .connection
-            .query_row("SELECT value FROM meta", [], |row| row.get(0))
+            .query_row("SELECT value, checksum FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
-            .map_err(fault("read the state's facts"))?;
-        bytes.map(|it| codec::decode(&it)).transpose()
+            .map_err(fault(what))?;
+        let Some((value, sum)) = row else { return Ok(None) };
+        if sum != checksum(&[&value]) {
+            return Err(HostFault::new(what, DAMAGED));
+        }
+        codec::decode(&value).map(Some)
     }
 
     /// Hands every row of a table to `take`.
@@ -192,22 +242,59 @@ impl Database {
         Ok(wasm)
     }
 
+    /// The hash under which each stored bundle stands.
+    pub fn bundles(&self) -> Result<Vec<BundleId>, HostFault> {
+        let what = "read the bundles";
+        let mut statement = self.connection.prepare("SELECT hash FROM bundle ORDER BY hash").map_err(fault(what))?;
+        let rows = statement.query_map([], |row| row.get(0).map(BundleId)).map_err(fault(what))?;
+        rows.collect::<Result<_, _>>().map_err(fault(what))
+    }
+
+    /// The last blocks, oldest first.
+    pub fn blocks(&self) -> Result<Vec<BlockMark>, HostFault> {
+        let what = "read the last blocks";
+        let sql = "SELECT height, next_crank, state_hash FROM block ORDER BY height";
+        let mut statement = self.connection.prepare(sql).map_err(fault(what))?;
+        let rows = statement.query_map([], |row| {
+            Ok(BlockMark {
+                height: BlockHeight(row.get::<_, i64>(0)?.cast_unsigned()),
+                next_crank: CrankNum(row.get::<_, i64>(1)?.cast_unsigned()),
+                state_hash: StateHash(row.get(2)?),
+            })
+        });
+        rows.map_err(fault(what))?.collect::<Result<_, _>>().map_err(fault(what))
+    }
+
+    /// The vats that have a transcript.
+    pub fn transcribed(&self) -> Result<Vec<VatId>, HostFault> {
+        let what = "read the transcripts";
+        let mut statement =
+            self.connection.prepare("SELECT DISTINCT vat FROM transcript ORDER BY vat").map_err(fault(what))?;
+        let rows = statement.query_map([], |row| Ok(VatId(row.get::<_, i64>(0)?.cast_unsigned())));
+        rows.map_err(fault(what))?.collect::<Result<_, _>>().map_err(fault(what))
+    }
+
     /// The transcript chunks of a vat that hold deliveries from `from` on, each with the number of its first delivery.
     pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<Vec<(DeliveryNum, Vec<u8>)>, HostFault> {
         let what = format!("read the transcript of {vat}");
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT first, entries FROM transcript WHERE vat = ?1 AND first >=
+                "SELECT first, entries, checksum FROM transcript WHERE vat = ?1 AND first >=
                  coalesce((SELECT max(first) FROM transcript WHERE vat = ?1 AND first <= ?2), 0) ORDER BY first",
             )
             .map_err(fault(&what))?;
-        let rows = statement
-            .query_map(params![vat.0.cast_signed(), from.0.cast_signed()], |row| {
-                Ok((DeliveryNum(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?))
-            })
-            .map_err(fault(&what))?;
-        rows.collect::<Result<_, _>>().map_err(fault(&what))
+        let mut rows = statement.query(params![vat.0.cast_signed(), from.0.cast_signed()]).map_err(fault(&what))?;
+        let mut chunks = Vec::new();
+        while let Some(row) = rows.next().map_err(fault(&what))? {
+            let read = || Ok((DeliveryNum(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?, row.get(2)?));
+            let (first, entries, sum): (_, Vec<u8>, Vec<u8>) = read().map_err(fault(&what))?;
+            if sum != transcript_checksum(vat, first, &entries) {
+                return Err(HostFault::new(format_args!("{what} from {first}"), DAMAGED));
+            }
+            chunks.push((first, entries));
+        }
+        Ok(chunks)
     }
 
     /// Begins the one transaction of a block. Dropping it undoes it.
@@ -238,7 +325,17 @@ impl Transaction<'_> {
     pub fn put_meta(&self, meta: &Meta) -> Result<(), HostFault> {
         let mut bytes = Vec::new();
         codec::encode(meta, &mut bytes)?;
-        self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?)", [bytes])
+        let sum = checksum(&[&bytes]);
+        self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?, ?)", params![bytes, sum])
+    }
+
+    /// Notes where the chain stands at the end of a block, and forgets a block of long ago.
+    pub fn put_block(&self, mark: &BlockMark) -> Result<(), HostFault> {
+        let (height, crank) = (mark.height.0.cast_signed(), mark.next_crank.0.cast_signed());
+        let sql = "INSERT OR REPLACE INTO block VALUES (?, ?, ?)";
+        self.execute("write a block's hash", sql, params![height, crank, mark.state_hash.0])?;
+        let last = height.saturating_sub_unsigned(BLOCKS_KEPT);
+        self.execute("forget a block's hash", "DELETE FROM block WHERE height <= ?", [last])
     }
 
     /// Stores a bundle, once.
@@ -250,8 +347,8 @@ impl Transaction<'_> {
     pub fn put_transcript(&self, vat: VatId, first: DeliveryNum, entries: &[u8]) -> Result<(), HostFault> {
         self.execute(
             "write a transcript",
-            "INSERT INTO transcript VALUES (?, ?, ?)",
-            params![vat.0.cast_signed(), first.0.cast_signed(), entries],
+            "INSERT INTO transcript VALUES (?, ?, ?, ?)",
+            params![vat.0.cast_signed(), first.0.cast_signed(), entries, transcript_checksum(vat, first, entries)],
         )
     }
 

@@ -3,12 +3,16 @@
 //! A crank changes rows in memory and can undo them all; a block's rows are written in one durable transaction. Nothing else
 //! of a state is on disk, so it is at a committed block at every instant.
 
+mod aside;
 pub(crate) mod codec;
 mod database;
+mod dump;
 mod hash;
 mod table;
 
+pub use aside::Aside;
 pub(crate) use codec::encode;
-pub use database::{Database, Meta, Rows, Transaction};
+pub use database::{BLOCKS_KEPT, BlockMark, Database, Meta, Rows, Transaction};
+pub use dump::{Layout, Restore};
 pub use hash::{Digest, StateHash};
 pub use table::{Index, Journaled, Table, Value};

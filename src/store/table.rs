@@ -267,14 +267,14 @@ mod tests {
     struct ByValue(BTreeMap<u64, usize>);
     impl Index<u64, u64> for ByValue {
         fn changed(&mut self, _: &u64, old: Option<&u64>, new: Option<&u64>) {
-            for old in old {
+            if let Some(old) = old {
                 let count = self.0.get_mut(old).expect("counted before");
                 *count -= 1;
                 if *count == 0 {
                     self.0.remove(old);
                 }
             }
-            for new in new {
+            if let Some(new) = new {
                 *self.0.entry(*new).or_default() += 1;
             }
         }

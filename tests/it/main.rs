@@ -12,5 +12,6 @@ mod model;
 mod module;
 mod new;
 mod slog;
+mod state;
 mod tidy;
 mod vectors;

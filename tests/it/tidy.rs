@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 26] = [
     "id",
     "value",
     "fault",
@@ -32,6 +32,10 @@ const LAYERS: [&str; 22] = [
     "report",
     "epitaph",
     "controller",
+    "difference",
+    "rerun",
+    "verify",
+    "archive",
     "bench",
     "cli",
 ];

@@ -1,0 +1,130 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        Exit, Output,
+        output::{grouped, shortened},
+        state,
+    },
+    difference::{self, Difference, Parting},
+    store::Meta,
+};
+
+/// Say where two states parted, and which rows differ
+///
+/// Each is a folder or an exported file. The last 10,000 blocks of both are compared by their hashes, the transcripts
+/// delivery by delivery, the rows one by one.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost diff ./state ./replica
+  vathost diff ./state monday.vathost --limit 100
+  vathost diff ./state ./replica --json | jq .parted")]
+pub(crate) struct DiffArgs {
+    /// The folder of a state, or an exported file
+    a: PathBuf,
+    /// Another
+    b: PathBuf,
+    /// List this many rows at the most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> {
+    let a = state::folder_or_archive(&args.a, output)?;
+    let b = state::folder_or_archive(&args.b, output)?;
+    let found = difference::compare(&a, &b, args.limit)?;
+    if args.json {
+        output.json(&object(&found))?;
+    } else if found.is_none() {
+        output.line(format!("equal: state hash {}", found.meta[0].state_hash))?;
+    } else {
+        print(&found, &args, output)?;
+    }
+    Ok(if found.is_none() { Exit::Ok } else { Exit::Findings })
+}
+
+/// When they parted, in words.
+fn parted(parting: &Parting) -> String {
+    match parting {
+        Parting::Never => "they never parted: both stand at the same state hash".to_owned(),
+        Parting::Past { first, common } => {
+            let (past, other) = if *first { ("A", "B") } else { ("B", "A") };
+            format!("{past} is the past of {other}, which went on after {} from {}", common.height, common.next_crank)
+        }
+        Parting::Block { height, from, to } => {
+            let [a, b] = to.map(|it| it.0);
+            let ends =
+                if a == b { format!("before crank-{a}") } else { format!("before crank-{a} in A, crank-{b} in B") };
+            format!("parted in {height}, between {from} and its end, {ends}")
+        }
+        Parting::Before(Some(height)) => format!("parted before {height}, the first block that both remember"),
+        Parting::Before(None) => "no block is remembered by both".to_owned(),
+    }
+}
+
+fn object(found: &Difference) -> Value {
+    let side = |it: &Meta| json!({ "stateHash": it.state_hash.to_string(), "stateDigest": it.digest.to_string(), "scenario": it.scenario });
+    let parting = match &found.parting {
+        Parting::Never => json!(null),
+        Parting::Past { first, common } => {
+            json!({ "past": if *first { "a" } else { "b" }, "block": common.height.0, "crank": common.next_crank.0 })
+        }
+        Parting::Block { height, from, to } => {
+            json!({ "block": height.0, "from": from.0, "to": { "a": to[0].0, "b": to[1].0 } })
+        }
+        Parting::Before(height) => json!({ "before": height.map(|it| it.0) }),
+    };
+    let rows: Vec<_> = (found.rows.iter())
+        .map(|it| {
+            let vat = it.vat.map(|it| it.to_string());
+            json!({ "table": it.table, "vatID": vat, "key": it.key, "a": it.values[0], "b": it.values[1] })
+        })
+        .collect();
+    let deliveries: Vec<_> = (found.deliveries.iter())
+        .map(|it| {
+            let (vat, number) = (it.vat.to_string(), it.number.0);
+            json!({ "vatID": vat, "delivery": number, "part": it.part, "a": it.values[0], "b": it.values[1] })
+        })
+        .collect();
+    json!({
+        "equal": found.is_none(), "a": side(&found.meta[0]), "b": side(&found.meta[1]), "parted": parting,
+        "counts": found.counts, "rows": rows, "deliveries": deliveries,
+    })
+}
+
+fn print(found: &Difference, args: &DiffArgs, output: &Output) -> std::io::Result<()> {
+    for (name, path, meta) in [("A", &args.a, &found.meta[0]), ("B", &args.b, &found.meta[1])] {
+        output.line(format!("{name}  state hash {}  {}", meta.state_hash, path.display()))?;
+    }
+    output.line(parted(&found.parting))?;
+    let side = |it: &Option<String>| it.as_deref().map_or("none".to_owned(), |it| shortened(it, VALUE_CHARS));
+    for it in &found.deliveries {
+        output.line(format!("\n{} {}: {}", it.vat, it.number, it.part))?;
+        output.line(format!("  A {}\n  B {}", side(&it.values[0]), side(&it.values[1])))?;
+    }
+    let total: u64 = found.counts.values().sum();
+    if total > 0 {
+        let counts: Vec<_> = found.counts.iter().map(|(table, count)| format!("{table} {}", grouped(*count))).collect();
+        output.line(format!("\n{} rows differ: {}", grouped(total), counts.join(", ")))?;
+    }
+    for it in &found.rows {
+        let vat = it.vat.map_or(String::new(), |it| format!(" {it}"));
+        output.line(format!("{}{vat} {}", it.table, it.key))?;
+        output.line(format!("  A {}\n  B {}", side(&it.values[0]), side(&it.values[1])))?;
+    }
+    let more = total - found.rows.len() as u64;
+    if more > 0 {
+        output.line(format!("… and {} more (--limit N lists more)", grouped(more)))?;
+    }
+    Ok(())
+}
+
+/// A value longer than this is cut; `--json` has all of it.
+const VALUE_CHARS: usize = 400;

@@ -1,0 +1,74 @@
+use std::{
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    archive,
+    cli::{
+        Exit, Output, Usage,
+        output::{grouped, size},
+        progress::Progress,
+        state,
+    },
+};
+
+/// Write a whole state to one compressed file
+///
+/// As of its last committed block, also while a host runs it. The file says what it holds, and `vathost import` checks all of it.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost export ./state bank.vathost
+  vathost export ./state bank.vathost --json | jq .stateHash")]
+pub(crate) struct ExportArgs {
+    /// The folder of the state
+    state: PathBuf,
+    /// The file, which must not exist
+    out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn cmd_export(args: ExportArgs, output: &Output) -> anyhow::Result<Exit> {
+    let (name, exists) = (args.out.display(), args.out.symlink_metadata().is_ok());
+    let taken = || Usage::new(format!("`{name}` exists"), "name a new file: nothing is overwritten");
+    if exists {
+        return Err(taken().into());
+    }
+    let database = state::folder(&args.state)?;
+    let parent = args.out.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file =
+        tempfile::NamedTempFile::new_in(parent).with_context(|| format!("write a file in `{}`", parent.display()))?;
+    let progress = Progress::new(output, "exporting", "rows");
+    let mut out = BufWriter::new(file);
+    let summary = archive::write(&database, &mut out, &mut |done, total| progress.set(done, total))?;
+    let file = out.into_inner().map_err(|err| err.into_error()).context("write the archive")?;
+    file.as_file().sync_all().context("write the archive")?;
+    // Complete, or absent; and never in place of another.
+    file.persist_noclobber(&args.out).map_err(|err| match err.error.kind() {
+        std::io::ErrorKind::AlreadyExists => taken().into(),
+        _ => anyhow::Error::from(err.error).context(format!("write `{name}`")),
+    })?;
+    let elapsed = progress.finish();
+    let head = &summary.head;
+    if args.json {
+        output.json(&json!({
+            "file": args.out, "bytes": summary.bytes, "rows": summary.rows, "rawBytes": summary.raw, "height": head.height,
+            "stateHash": head.state_hash, "stateDigest": head.state_digest, "engine": head.engine, "scenario": head.scenario,
+        }))?;
+    } else {
+        let (bytes, raw, rows) = (size(summary.bytes), size(summary.raw), grouped(summary.rows));
+        let height = head.height;
+        output
+            .line(format!("{name}: {bytes} ({rows} rows of {raw}), height {height}, {:.1} s", elapsed.as_secs_f32()))?;
+        output.line(format!("state hash   {}", head.state_hash))?;
+        output.line(format!("state digest {}", head.state_digest))?;
+    }
+    Ok(Exit::Ok)
+}

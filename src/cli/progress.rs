@@ -1,0 +1,43 @@
+//! A bar on a terminal; nothing elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::Output;
+
+/// How far something got.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    begun: Instant,
+}
+
+impl Progress {
+    /// `what` is done `unit` by unit.
+    pub(crate) fn new(output: &Output, what: &'static str, unit: &str) -> Progress {
+        let template = format!("{{msg}} {{wide_bar}} {{percent}}% of {{human_len}} {unit}, {{eta}} left");
+        let style = ProgressStyle::with_template(&template).ok();
+        let bar = output.progress().then(|| ProgressBar::new(0).with_message(what));
+        if let (Some(bar), Some(style)) = (&bar, style) {
+            bar.set_style(style);
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        Progress { bar, begun: Instant::now() }
+    }
+
+    /// This much of that much is done.
+    pub(crate) fn set(&self, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+
+    /// Takes the bar away. Returns how long it took.
+    pub(crate) fn finish(&self) -> Duration {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.begun.elapsed()
+    }
+}

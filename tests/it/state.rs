@@ -1,0 +1,106 @@
+//! States as things to move, check, copy, compare and run again: `export`, `import`, `verify`, `fork`, `diff`, `replay`.
+
+mod archive;
+mod compare;
+mod damage;
+mod rerun;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+use vathost::{
+    controller::{Controller, Open, Policy},
+    scenario::Scenario,
+    store::Database,
+    verify,
+};
+
+fn vats(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vats").join(name)
+}
+
+fn code_cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("state-cache/vathost")
+}
+
+fn open(dir: &Path) -> Controller {
+    let state = Some(dir.to_owned());
+    Controller::open(Open { state, code_cache: Some(code_cache()), ..Open::default() }).unwrap()
+}
+
+/// Runs up to this many blocks of so many cranks. Returns the state hash.
+fn go_on(controller: &mut Controller, blocks: usize, cranks: u64) -> String {
+    let policy = Policy { cranks, ..Policy::default() };
+    for _ in 0..blocks {
+        if !controller.is_quiescent().unwrap() {
+            controller.run_block(&policy, &mut |_| true).unwrap();
+        }
+    }
+    controller.report().unwrap().state_hash
+}
+
+const ALL: usize = usize::MAX;
+
+/// A state made of a scenario, run for this many blocks of ten cranks.
+fn make(scenario: &str, dir: &Path, blocks: usize) -> String {
+    let mut controller = open(dir);
+    controller.install(&Scenario::read(&vats(scenario)).unwrap()).unwrap();
+    // `ALL` blocks end when nothing is left.
+    let mut hash = go_on(&mut controller, blocks.min(3), 10);
+    while blocks == ALL && !controller.is_quiescent().unwrap() {
+        hash = go_on(&mut controller, 3, 10);
+    }
+    hash
+}
+
+fn finish(dir: &Path) -> String {
+    let mut controller = open(dir);
+    let mut hash = go_on(&mut controller, 1, 10);
+    while !controller.is_quiescent().unwrap() {
+        hash = go_on(&mut controller, 3, 10);
+    }
+    hash
+}
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{} {}", self.out, self.err))
+    }
+}
+
+fn vathost(args: &[&str], paths: &[&Path]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
+    command.env("XDG_CACHE_HOME", code_cache().parent().unwrap()).args(&args[..1]).args(paths).args(&args[1..]);
+    let output = command.output().unwrap();
+    let text = |it: Vec<u8>| String::from_utf8(it).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().next().is_none()
+}
+
+fn sqlite(dir: &Path) -> Connection {
+    Connection::open(dir.join("state.sqlite")).unwrap()
+}
+
+/// What `verify` says, with the first finding.
+fn findings(dir: &Path) -> Option<String> {
+    let database = match Database::open_read_only(dir) {
+        Ok(database) => database,
+        Err(err) => return Some(format!("file: {err}")),
+    };
+    verify::verify(&database).unwrap().first_finding().map(|(check, text)| format!("{check}: {text}"))
+}

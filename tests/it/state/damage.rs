@@ -1,0 +1,149 @@
+//! What `verify` finds, and that it finds all of it.
+
+use rusqlite::params;
+use vathost::{block::Block, difference, slog::Slog, table::Tables, vat::Warehouse};
+
+use super::*;
+
+#[test]
+fn verify_finds_nothing_after_any_scenario() {
+    let mut scenarios = 0;
+    for entry in fs::read_dir(vats("")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        let dir = TempDir::new().unwrap();
+        make(path.file_name().unwrap().to_str().unwrap(), dir.path(), ALL);
+        let database = Database::open_read_only(dir.path()).unwrap();
+        let found = verify::verify(&database).unwrap();
+        assert!(found.is_ok() && found.0.iter().all(|it| it.skipped.is_none()), "{}: {found:#?}", path.display());
+        let block = Block::over(database, Slog::default()).unwrap();
+        let mut deliveries = 0;
+        let mut workers = Warehouse::new(Some(&code_cache())).unwrap();
+        let replayed = verify::replay(&block, &mut workers, &mut || deliveries += 1).unwrap();
+        assert!(replayed.is_ok() && deliveries > 0, "{}: {replayed:#?}", path.display());
+        scenarios += 1;
+    }
+    assert!(scenarios >= 10);
+}
+
+#[test]
+fn every_bit_of_every_row_is_guarded() {
+    let dir = TempDir::new().unwrap();
+    make("bank", dir.path(), 2);
+    assert_eq!(findings(dir.path()), None);
+    let sqlite = sqlite(dir.path());
+    let mut columns: Vec<(&str, &str)> = Tables::names().iter().flat_map(|it| [(*it, "key"), (*it, "value")]).collect();
+    columns.extend([
+        ("meta", "value"),
+        ("bundle", "wasm"),
+        ("bundle", "hash"),
+        ("transcript", "entries"),
+        ("transcript", "checksum"),
+    ]);
+    let mut flips = 0;
+    for (table, column) in columns {
+        let rows = format!("SELECT DISTINCT {column} FROM \"{table}\" WHERE length({column}) > 0 LIMIT 3");
+        let rows: Vec<Vec<u8>> =
+            sqlite.prepare(&rows).unwrap().query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        for good in rows {
+            let update = format!("UPDATE \"{table}\" SET {column} = ? WHERE {column} = ?");
+            for at in (0..good.len()).step_by(1 + good.len() / 12) {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << (at % 8);
+                if sqlite.execute(&update, params![bad, good]).is_err() {
+                    continue; // another row has that key
+                }
+                let found = findings(dir.path());
+                assert!(found.is_some(), "{table}.{column} byte {at} of {good:?}");
+                sqlite.execute(&update, params![good, bad]).unwrap();
+                flips += 1;
+            }
+        }
+    }
+    assert!(flips > 200, "{flips}");
+    assert_eq!(findings(dir.path()), None, "all is as it was");
+}
+
+#[test]
+fn verify_says_what_is_damaged() {
+    let source = TempDir::new().unwrap();
+    make("bank", source.path(), 2);
+    let cases = [
+        ("UPDATE object SET value = CAST(x'01' || value AS BLOB)", "records: table `object`, key 0000000000000014"),
+        ("UPDATE object SET value = x'0102' WHERE key = (SELECT min(key) FROM object)", "records: table `object`"),
+        ("DELETE FROM clist WHERE key = (SELECT min(key) FROM clist)", "invariants: `audit."),
+        ("DELETE FROM vatstore WHERE key = (SELECT min(key) FROM vatstore)", "digest: the rows have digest"),
+        ("UPDATE bundle SET wasm = CAST(wasm || x'00' AS BLOB)", "bundles: read bundle"),
+        ("DELETE FROM bundle", "is needed, and missing"),
+        (
+            "UPDATE transcript SET entries = CAST(entries || x'00' AS BLOB) WHERE vat = 2",
+            "transcripts: read the transcript of v2",
+        ),
+        ("DELETE FROM transcript WHERE vat = 2 AND first > 0", "transcripts: v2: its tally"),
+        ("DELETE FROM transcript WHERE vat = 2 AND first = 0", "deliveries are missing"),
+        ("UPDATE transcript SET vat = 77 WHERE vat = 2", "there is a transcript of v77, and no such vat"),
+        ("UPDATE object SET value = 'text'", "records: read table `object`: Invalid type"),
+        ("UPDATE meta SET value = CAST(value || x'00' AS BLOB)", "facts: read the state's facts"),
+        ("DELETE FROM meta", "facts: there is no committed block"),
+        ("DELETE FROM block WHERE height = 1", "blocks: block-0 ends before"),
+        ("UPDATE block SET state_hash = zeroblob(32)", "blocks: block-2 has hash 0000"),
+        ("CREATE TABLE stranger (it)", "tables: table `stranger` is not known"),
+        ("DROP TABLE gc", "tables: table `gc`"),
+        ("PRAGMA user_version = 9", "file: open the state: it has schema version 9"),
+    ];
+    for (sql, expected) in cases {
+        let dir = TempDir::new().unwrap();
+        Database::copy(source.path(), &dir.path().join("state.sqlite")).unwrap();
+        sqlite(dir.path()).execute_batch(sql).unwrap();
+        let said = vathost(&["verify"], &[dir.path()]);
+        let found = findings(dir.path()).unwrap_or_default();
+        assert_eq!(said.code, 1, "{sql}: {}{}", said.out, said.err);
+        assert!(found.contains(expected), "{sql}: {found}");
+        assert!(said.out.contains(expected.split_once(": ").map_or(expected, |(_, it)| it)), "{sql}: {}", said.out);
+    }
+}
+
+#[test]
+fn no_flip_of_a_bit_on_a_page_of_the_file_is_a_panic_or_goes_unnoticed() {
+    let source = TempDir::new().unwrap();
+    make("counter", source.path(), 2);
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("state.sqlite");
+    Database::copy(source.path(), &file).unwrap();
+    let good = fs::read(&file).unwrap();
+    let original = Database::open_read_only(source.path()).unwrap();
+    let mut noticed = 0;
+    for at in (0..good.len()).step_by(1013) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&file, bad).unwrap();
+        match findings(dir.path()) {
+            Some(_) => noticed += 1,
+            // Only what no row uses may be damaged without a finding.
+            None => {
+                let damaged = Database::open_read_only(dir.path()).unwrap();
+                assert!(difference::compare(&original, &damaged, 1).unwrap().is_none(), "byte {at}");
+            }
+        }
+    }
+    for length in [0, 1, 100, 4096, good.len() / 2, good.len() - 1] {
+        fs::write(&file, &good[..length]).unwrap();
+        assert!(findings(dir.path()).is_some(), "cut to {length} bytes");
+    }
+    assert!(noticed > 20, "{noticed}");
+}
+
+#[test]
+fn a_reference_that_is_still_to_be_given_out_is_found() {
+    let dir = TempDir::new().unwrap();
+    make("bank", dir.path(), 2);
+    // Without its tally a vat has been given no reference yet.
+    sqlite(dir.path()).execute_batch("DELETE FROM tally WHERE key = x'0000000000000001'").unwrap();
+    let said = vathost(&["verify", "--json"], &[dir.path()]);
+    let checks = said.json()["checks"].as_array().unwrap().clone();
+    let invariants = checks.iter().find(|it| it["name"] == "invariants").unwrap()["findings"].to_string();
+    assert!(invariants.contains("v1 has no tally"), "{invariants}");
+    assert!(invariants.contains("o-50 of v1 has a number that is still to be given out"), "{invariants}");
+}
