@@ -14,7 +14,8 @@ use crate::{
     fault::HostFault,
     id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
     slog::{Detail, Event, Slog},
-    store::{Database, Digest, Journaled, Meta, StateHash},
+    snapshot::{Manifest, Snapshots},
+    store::{Database, Digest, Journaled, Meta, PageHash, StateHash},
     table::Tables,
     transcript::{self, Chunk, Entry},
 };
@@ -35,6 +36,8 @@ struct Inner {
     doomed: Vec<VatId>,
     changes: Vec<u8>,
     audited: bool,
+    snapshots: Snapshots,
+    snapshot_interval: Option<u64>,
 }
 
 impl Block {
@@ -59,6 +62,7 @@ impl Block {
         for table in tables.each() {
             database.load(table.name(), |key, value| table.load(key, value))?;
         }
+        let snapshots = Snapshots::load(&database)?;
         Ok(Block(Box::new(Inner {
             tables,
             database,
@@ -70,6 +74,8 @@ impl Block {
             doomed: Vec::new(),
             changes: Vec::new(),
             audited: cfg!(debug_assertions),
+            snapshots,
+            snapshot_interval: None,
         })))
     }
 
@@ -163,6 +169,49 @@ impl Block {
         }))
     }
 
+    /// The interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
+    pub fn snapshot_interval(&self) -> Option<u64> {
+        self.0.snapshot_interval
+    }
+
+    /// Overrides the vats' options. Replicas may differ in it.
+    pub fn set_snapshot_interval(&mut self, interval: Option<u64>) {
+        self.0.snapshot_interval = interval;
+    }
+
+    /// Where the newest snapshot of a vat stands: the number of the first delivery that is not in it.
+    pub fn snapshot_position(&self, vat: VatId) -> Option<DeliveryNum> {
+        self.0.snapshots.position(vat)
+    }
+
+    /// The newest snapshot of a vat, the open block included.
+    pub fn snapshot(&self, vat: VatId) -> Result<Option<Manifest>, HostFault> {
+        self.0.snapshots.manifest(&self.0.database, vat)
+    }
+
+    /// Reads a page of it.
+    pub fn snapshot_page(&self, vat: VatId, hash: PageHash, into: &mut [u8]) -> Result<(), HostFault> {
+        self.0.snapshots.page(&self.0.database, vat, hash, into)
+    }
+
+    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this block.
+    pub(crate) fn put_snapshot(
+        &mut self,
+        manifest: Manifest,
+        fresh: BTreeMap<PageHash, Box<[u8]>>,
+    ) -> Result<(), HostFault> {
+        let (vat, snap_pos, bytes) = (manifest.vat, manifest.position, manifest.heap.bytes());
+        let (hash, new_bytes) = self.0.snapshots.put(manifest, fresh)?;
+        let event = || Event::HeapSnapshotSave { vat, snap_pos, hash: hash.to_string(), bytes, new_bytes };
+        self.0.slog.record(Detail::Cranks, event);
+        Ok(())
+    }
+
+    /// Forgets the snapshot of a vat that is dead, or another than it was.
+    pub(crate) fn forget_snapshot(&mut self, vat: VatId) {
+        self.0.snapshots.forget(vat);
+    }
+
     /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
     pub(crate) fn doom(&mut self, vat: VatId) {
         self.0.doomed.push(vat);
@@ -237,6 +286,7 @@ impl Block {
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
             transaction.put_bundle(id, &wasm)?;
         }
+        inner.snapshots.flush(&transaction)?;
         transaction.put_meta(&inner.meta)?;
         transaction.commit()?;
         Ok(self)

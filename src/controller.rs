@@ -24,11 +24,12 @@ use crate::{
     KERNEL_VERSION,
     block::Block,
     fault::HostFault,
-    id::{BlockHeight, BundleId, KRef},
-    kernel::{self, Halt, Position, Ran},
+    id::{BlockHeight, BundleId, KRef, VatId},
+    kernel::{self, Halt, Position, Ran, Workers},
     report::Report,
     scenario::Scenario,
     slog::{Detail, Event, Slog},
+    snapshot::Image,
     store::StateHash,
     value::CapData,
     vat::{Warehouse, engine_id},
@@ -45,6 +46,10 @@ pub struct Open {
     pub code_cache: Option<PathBuf>,
     /// Checks every invariant after each crank, in a release build too.
     pub audit: bool,
+    /// Live instances at the most, between two cranks; the least recently delivered to are evicted.
+    pub max_live: Option<usize>,
+    /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
+    pub snapshot_interval: Option<u64>,
 }
 
 /// Where a block ends.
@@ -97,6 +102,7 @@ impl Controller {
         if open.audit {
             block.set_audited(true);
         }
+        block.set_snapshot_interval(open.snapshot_interval);
         check_engine(&block)?;
         let (state_hash, height) = (block.state_hash(), block.tables().globals().height.0);
         let engine = engine_id();
@@ -108,7 +114,8 @@ impl Controller {
             directives_digest: None,
             height,
         });
-        Ok(Controller { block: Some(block), warehouse: Warehouse::new(open.code_cache.as_deref())? })
+        let warehouse = Warehouse::new(open.code_cache.as_deref(), open.max_live)?;
+        Ok(Controller { block: Some(block), warehouse })
     }
 
     /// The state.
@@ -204,9 +211,26 @@ impl Controller {
         Ok(BlockEnd { height, cranks, quiescent, closed, state_hash })
     }
 
-    /// Ends every instance; the vats come back from their transcripts when they are needed.
+    /// Ends every instance; the vats come back from their snapshots and transcripts when they are needed.
     pub fn evict_all(&mut self) {
         self.warehouse.evict_all();
+    }
+
+    /// How many vats have an instance.
+    pub fn live(&self) -> usize {
+        self.warehouse.live()
+    }
+
+    /// The heap of a vat after its last delivery, with all its pages. The vat is brought up if need be.
+    pub fn heap(&mut self, vat: VatId) -> Result<Image, Box<Halt>> {
+        let mut block = self.take()?;
+        let image = (|| {
+            kernel::bring_up(&mut block, &mut self.warehouse, vat)?;
+            let worker = self.warehouse.worker(vat).ok_or_else(|| HostFault::new("bring up a vat", vat))?;
+            Ok(worker.image(None)?.unwrap_or_default())
+        })();
+        self.block = Some(block);
+        image.map_err(|fault| Box::new(Halt { fault, position: Position::default() }))
     }
 
     /// Whether there is nothing left to do, and no block is open.

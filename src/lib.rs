@@ -13,6 +13,7 @@ pub mod limits;
 pub mod report;
 pub mod scenario;
 pub mod slog;
+pub mod snapshot;
 pub mod store;
 pub mod table;
 pub mod transcript;

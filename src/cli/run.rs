@@ -62,6 +62,12 @@ pub(crate) struct RunArgs {
     /// Seconds from one block to the next, as the vats are told
     #[arg(long, value_name = "S", default_value_t = 5)]
     block_time: u64,
+    /// Keep this many vats live at the most; the others come back when they are needed, to the same hashes
+    #[arg(long, value_name = "N")]
+    max_live: Option<usize>,
+    /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
+    #[arg(long, value_name = "N")]
+    snapshot_interval: Option<u64>,
     /// Check every invariant of the kernel after each crank (slow)
     #[arg(long)]
     audit: bool,
@@ -132,7 +138,14 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         None => Slog::default(),
     };
     let code_cache = code_cache();
-    let controller = Controller::open(Open { state: args.state.clone(), slog, code_cache, audit: args.audit })?;
+    let controller = Controller::open(Open {
+        state: args.state.clone(),
+        slog,
+        code_cache,
+        audit: args.audit,
+        max_live: args.max_live,
+        snapshot_interval: args.snapshot_interval,
+    })?;
     let made_from = &controller.block()?.meta().scenario;
     if let (false, Some(scenario)) = (controller.is_new(), scenario)
         && *made_from != scenario.digest()

@@ -74,7 +74,7 @@ impl Syscalls {
         }
         match replay.entry.syscalls.get(replay.next) {
             Some((missing, _)) => {
-                let detail = format!("syscall {} is missing: recorded {missing:?}", replay.next);
+                let detail = format!("syscall {} is missing: recorded {missing:?}, now none", replay.next);
                 Err(anachronism(replay.vat, replay.entry.number, detail))
             }
             None => Ok(()),
@@ -128,7 +128,7 @@ impl Replay {
                 Err(anachronism(self.vat, self.entry.number, detail))
             }
             None => {
-                let detail = format!("syscall {at} is extra: now {syscall:?}");
+                let detail = format!("syscall {at} is extra: recorded none, now {syscall:?}");
                 Err(anachronism(self.vat, self.entry.number, detail))
             }
         }

@@ -1,7 +1,7 @@
 //! The SQLite file of a state: one writer, one durable transaction a block.
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel, `bundle` (wasm
-//! by hash) and `transcript` (one chunk per vat and block). WAL with `synchronous=FULL`: what a commit returned is on disk.
+//! by hash), `transcript` (one chunk per vat and block), `snapshot` and `page` (see `page`). WAL with `synchronous=FULL`: what a commit returned is on disk.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -18,11 +18,12 @@ use crate::{
     store::{
         codec,
         hash::{Digest, StateHash},
+        page,
     },
 };
 
 /// The layout of the file. A state of another one is refused.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 const FILE: &str = "state.sqlite";
 const LOCK: &str = "lock";
 
@@ -48,12 +49,12 @@ pub struct Meta {
 /// An open state.
 #[derive(Debug)]
 pub struct Database {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<File>,
 }
 
-fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
+pub(super) fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
     move |err| HostFault::new(what, err)
 }
 
@@ -123,6 +124,7 @@ impl Database {
              CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);
              CREATE TABLE transcript (vat INTEGER, first INTEGER, entries BLOB NOT NULL, PRIMARY KEY (vat, first)) WITHOUT ROWID;",
         );
+        sql += page::LAYOUT;
         for table in tables {
             sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
         }
@@ -224,24 +226,25 @@ pub trait Rows {
 
 /// The open transaction of a block.
 #[derive(Debug)]
-pub struct Transaction<'a>(rusqlite::Transaction<'a>);
+pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>);
 
 impl Transaction<'_> {
-    fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<(), HostFault> {
+    /// How many rows it changed.
+    pub(super) fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
         let run = || self.0.prepare_cached(sql)?.execute(params);
-        run().map(|_| ()).map_err(fault(what))
+        run().map_err(fault(what))
     }
 
     /// Replaces the facts.
     pub fn put_meta(&self, meta: &Meta) -> Result<(), HostFault> {
         let mut bytes = Vec::new();
         codec::encode(meta, &mut bytes)?;
-        self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?)", [bytes])
+        self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?)", [bytes]).map(drop)
     }
 
     /// Stores a bundle, once.
     pub fn put_bundle(&self, id: BundleId, wasm: &[u8]) -> Result<(), HostFault> {
-        self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm])
+        self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
     }
 
     /// Appends a chunk to a vat's transcript.
@@ -251,11 +254,12 @@ impl Transaction<'_> {
             "INSERT INTO transcript VALUES (?, ?, ?)",
             params![vat.0.cast_signed(), first.0.cast_signed(), entries],
         )
+        .map(drop)
     }
 
     /// Removes a vat's transcript.
     pub fn delete_transcript(&self, vat: VatId) -> Result<(), HostFault> {
-        self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()])
+        self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()]).map(drop)
     }
 
     /// Makes it durable.
@@ -266,10 +270,10 @@ impl Transaction<'_> {
 
 impl Rows for Transaction<'_> {
     fn put(&mut self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
-        self.execute(table, &format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"), params![key, value])
+        self.execute(table, &format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"), params![key, value]).map(drop)
     }
 
     fn delete(&mut self, table: &'static str, key: &[u8]) -> Result<(), HostFault> {
-        self.execute(table, &format!("DELETE FROM \"{table}\" WHERE key = ?"), [key])
+        self.execute(table, &format!("DELETE FROM \"{table}\" WHERE key = ?"), [key]).map(drop)
     }
 }

@@ -6,8 +6,10 @@
 pub(crate) mod codec;
 mod database;
 mod hash;
+mod page;
 mod table;
 
 pub use database::{Database, Meta, Rows, Transaction};
 pub use hash::{Digest, StateHash};
+pub use page::{PAGE_BYTES, PageHash};
 pub use table::{Index, Journaled, Table, Value};

@@ -7,11 +7,13 @@ use crate::{
     id::VRef,
     kernel::{Syscalls, Usage, Worker},
     limits,
+    snapshot::{Heap, Image, Snapshot},
     table::Options,
     value::{Bytes, Delivery},
     vat::{
         abi::{self, Host},
-        module::{self, STACK_EXPORT},
+        heap,
+        module::{self, GLOBAL_EXPORT, STACK_EXPORT},
     },
 };
 
@@ -21,6 +23,8 @@ pub(super) struct Instance {
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
+    /// The guest's mutable globals, in the order of the module.
+    globals: Vec<wasmtime::Global>,
 }
 
 impl ResourceLimiter for Host {
@@ -47,8 +51,12 @@ fn with_stack<T>(run: impl FnOnce() -> T) -> T {
 }
 
 impl Instance {
-    /// Instantiates, and runs `_initialize` if there is one.
-    pub(super) fn start(pre: &InstancePre<Host>, options: &Options) -> Result<Instance, Fault> {
+    /// Instantiates; then runs `_initialize` if there is one, or takes over the heap of a snapshot.
+    pub(super) fn start(
+        pre: &InstancePre<Host>,
+        options: &Options,
+        snapshot: Option<Snapshot<'_>>,
+    ) -> Result<Instance, Fault> {
         let memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
         let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
         let needed = pre.module().get_export("memory").and_then(|it| it.memory().map(|it| it.minimum() << 16));
@@ -64,14 +72,19 @@ impl Instance {
             let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
             let stack = instance.get_global(&mut store, STACK_EXPORT).ok_or_else(|| missing(STACK_EXPORT))?;
             let deliver = instance.get_typed_func(&mut store, "vat_deliver").map_err(broken)?;
+            let exports = pre.module().exports().filter(|it| it.name().starts_with(GLOBAL_EXPORT));
+            let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
+            let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
             store.data_mut().memory = Some(memory);
-            if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
+            if let Some(snapshot) = snapshot {
+                heap::restore(&mut store, memory, &globals, snapshot)?;
+            } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
                 store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
                 let result = initialize.call(&mut store, ());
                 let exhausted = is_exhausted(stack, &mut store);
                 result.map_err(|err| start_fault(blame(err, exhausted)))?;
             }
-            Ok(Instance { store, deliver, memory, stack })
+            Ok(Instance { store, deliver, memory, stack, globals })
         })
     }
 
@@ -105,6 +118,10 @@ impl Worker for Instance {
         };
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
+    }
+
+    fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
+        heap::image(&mut self.store, self.memory, &self.globals, base).map(Some)
     }
 }
 

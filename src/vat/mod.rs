@@ -5,6 +5,7 @@
 
 mod abi;
 mod cache;
+mod heap;
 mod instance;
 pub mod module;
 mod price;
