@@ -50,6 +50,8 @@ pub struct Open {
     pub max_live: Option<usize>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
+    /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
+    pub compare_pages: bool,
 }
 
 /// Where a block ends.
@@ -114,7 +116,10 @@ impl Controller {
             directives_digest: None,
             height,
         });
-        let warehouse = Warehouse::new(open.code_cache.as_deref(), open.max_live)?;
+        let mut warehouse = Warehouse::new(open.code_cache.as_deref(), open.max_live)?;
+        if open.compare_pages {
+            warehouse.compare_pages();
+        }
         Ok(Controller { block: Some(block), warehouse })
     }
 

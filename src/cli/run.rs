@@ -145,6 +145,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         audit: args.audit,
         max_live: args.max_live,
         snapshot_interval: args.snapshot_interval,
+        compare_pages: false,
     })?;
     let made_from = &controller.block()?.meta().scenario;
     if let (false, Some(scenario)) = (controller.is_new(), scenario)

@@ -7,32 +7,35 @@ use wasmtime::{Global, Memory, Store, V128, Val};
 use crate::{
     fault::HostFault,
     snapshot::{GlobalValue, Heap, Image, Snapshot},
-    store::{PAGE_BYTES, PageHash},
-    vat::abi::Host,
+    store::PAGE_BYTES,
+    vat::{
+        abi::Host,
+        dirty::{Pages, ZEROS},
+    },
 };
 
 /// Pages of the hardware in one of WebAssembly's.
 const PAGES_PER_WASM_PAGE: usize = (64 << 10) / PAGE_BYTES;
-const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 /// The heap as it is, and the bytes of those pages that `base` does not have at the same place.
 pub(super) fn image(
     store: &mut Store<Host>,
     memory: Memory,
     globals: &[Global],
+    pages: &mut Pages,
     base: Option<&Heap>,
 ) -> Result<Image, HostFault> {
     let globals = globals.iter().map(|it| value_of(it.get(&mut *store))).collect::<Result<_, _>>()?;
-    let (pages, _) = memory.data(&*store).as_chunks::<PAGE_BYTES>();
-    let hashes: Vec<_> = pages.iter().map(|page| (*page != ZEROS).then(|| PageHash::of(page))).collect();
+    let data = memory.data(&*store);
+    let hashes = pages.hashes(data);
     let mut fresh = BTreeMap::new();
-    for (at, (hash, page)) in hashes.iter().zip(pages).enumerate() {
+    for (at, (hash, page)) in hashes.iter().zip(data.as_chunks::<PAGE_BYTES>().0).enumerate() {
         let known = base.is_some_and(|it| it.pages.get(at) == Some(hash));
         if let (Some(hash), false) = (hash, known) {
             fresh.entry(*hash).or_insert_with(|| Box::from(page.as_slice()));
         }
     }
-    Ok(Image { heap: Heap { pages: hashes, globals }, fresh })
+    Ok(Image { heap: Heap { pages: hashes.to_vec(), globals }, fresh })
 }
 
 /// Makes the heap of a new instance what the snapshot says.
@@ -40,6 +43,7 @@ pub(super) fn restore(
     store: &mut Store<Host>,
     memory: Memory,
     globals: &[Global],
+    pages: &mut Pages,
     snapshot: Snapshot<'_>,
 ) -> Result<(), HostFault> {
     let heap = snapshot.heap;
@@ -49,8 +53,8 @@ pub(super) fn restore(
         return Err(broken("it is not one of this module"));
     };
     memory.grow(&mut *store, (more / PAGES_PER_WASM_PAGE) as u64).map_err(|err| broken(format_args!("{err:#}")))?;
-    let (pages, _) = memory.data_mut(&mut *store).as_chunks_mut::<PAGE_BYTES>();
-    for (hash, page) in heap.pages.iter().zip(pages) {
+    let data = memory.data_mut(&mut *store);
+    for (hash, page) in heap.pages.iter().zip(data.as_chunks_mut::<PAGE_BYTES>().0) {
         match hash {
             Some(hash) => (snapshot.read)(*hash, page)?,
             // The module's own data may lie where there are zeros by now. A page that nobody wrote is not to be written here.
@@ -58,6 +62,7 @@ pub(super) fn restore(
             None => page.fill(0),
         }
     }
+    pages.restored(data, heap);
     for (global, value) in globals.iter().zip(&heap.globals) {
         global.set(&mut *store, val_of(*value)).map_err(|err| broken(format_args!("{err:#}")))?;
     }

@@ -12,6 +12,7 @@ use crate::{
     value::{Bytes, Delivery},
     vat::{
         abi::{self, Host},
+        dirty::{Detector, Pages},
         heap,
         module::{self, GLOBAL_EXPORT, STACK_EXPORT},
     },
@@ -25,6 +26,7 @@ pub(super) struct Instance {
     stack: wasmtime::Global,
     /// The guest's mutable globals, in the order of the module.
     globals: Vec<wasmtime::Global>,
+    pages: Pages,
 }
 
 impl ResourceLimiter for Host {
@@ -56,6 +58,7 @@ impl Instance {
         pre: &InstancePre<Host>,
         options: &Options,
         snapshot: Option<Snapshot<'_>>,
+        detector: &Detector,
     ) -> Result<Instance, Fault> {
         let memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
         let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
@@ -76,15 +79,16 @@ impl Instance {
             let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
             let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
             store.data_mut().memory = Some(memory);
+            let mut pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
             if let Some(snapshot) = snapshot {
-                heap::restore(&mut store, memory, &globals, snapshot)?;
+                heap::restore(&mut store, memory, &globals, &mut pages, snapshot)?;
             } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
                 store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
                 let result = initialize.call(&mut store, ());
                 let exhausted = is_exhausted(stack, &mut store);
                 result.map_err(|err| start_fault(blame(err, exhausted)))?;
             }
-            Ok(Instance { store, deliver, memory, stack, globals })
+            Ok(Instance { store, deliver, memory, stack, globals, pages })
         })
     }
 
@@ -121,7 +125,7 @@ impl Worker for Instance {
     }
 
     fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
-        heap::image(&mut self.store, self.memory, &self.globals, base).map(Some)
+        heap::image(&mut self.store, self.memory, &self.globals, &mut self.pages, base).map(Some)
     }
 }
 

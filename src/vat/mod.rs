@@ -5,11 +5,14 @@
 
 mod abi;
 mod cache;
+mod dirty;
 mod heap;
 mod instance;
 pub mod module;
 mod price;
 mod warehouse;
+#[cfg(target_os = "linux")]
+mod write_protect;
 
 pub use warehouse::Warehouse;
 

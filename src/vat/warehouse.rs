@@ -13,6 +13,7 @@ use crate::{
     vat::{
         abi::{self, Host},
         cache::CodeCache,
+        dirty::Detector,
         instance::Instance,
         module::{self, Rules},
     },
@@ -27,6 +28,7 @@ pub struct Warehouse {
     live: BTreeMap<VatId, Live>,
     max_live: usize,
     uses: u64,
+    detector: Detector,
 }
 
 struct Live {
@@ -49,7 +51,18 @@ impl Warehouse {
         abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
         let cache = CodeCache::new(cache);
         let max_live = max_live.unwrap_or(usize::MAX);
-        Ok(Warehouse { engine, linker, cache, modules: BTreeMap::new(), live: BTreeMap::new(), max_live, uses: 0 })
+        let (modules, live) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Warehouse { engine, linker, cache, modules, live, max_live, uses: 0, detector: Detector::best() })
+    }
+
+    /// Finds changed pages by comparing them, even where the system could tell.
+    pub fn compare_pages(&mut self) {
+        self.detector = Detector::Comparison;
+    }
+
+    /// Whether the system tells which pages were written.
+    pub fn tracks_writes(&self) -> bool {
+        !matches!(self.detector, Detector::Comparison)
     }
 
     /// How many vats are live.
@@ -95,7 +108,8 @@ impl Workers for Warehouse {
         snapshot: Option<Snapshot<'_>>,
         bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<(), Fault> {
-        let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot)?;
+        let detector = self.detector.clone();
+        let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?;
         self.uses += 1;
         self.live.insert(vat, Live { instance, used: self.uses });
         Ok(())
