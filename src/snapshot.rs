@@ -90,13 +90,16 @@ impl Manifest {
     }
 }
 
+/// Reads a page into bytes of its size.
+pub type ReadPage<'a> = dyn Fn(PageHash, &mut [u8]) -> Result<(), HostFault> + 'a;
+
 /// Where an instance begins that is not new.
 #[derive(Clone, Copy)]
 pub struct Snapshot<'a> {
     /// The heap to have.
     pub heap: &'a Heap,
     /// Reads a page of it.
-    pub read: &'a dyn Fn(PageHash, &mut [u8]) -> Result<(), HostFault>,
+    pub read: &'a ReadPage<'a>,
 }
 
 impl std::fmt::Debug for Snapshot<'_> {

@@ -79,10 +79,13 @@ impl Pages {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.hashes.len();
         self.hashes.resize(pages.len(), None);
-        let written = self.tracker.written(memory).unwrap_or_else(|| vec![0..known]);
         // What was never looked at may hold anything: the memory grew, or it is new and the module's own data are in it.
-        let old = written.into_iter().map(|it| it.start.min(known)..it.end.min(known));
-        for at in old.chain([known..pages.len()]).flatten() {
+        let new = known..pages.len();
+        let written: Vec<_> = match self.tracker.written(memory) {
+            Some(written) => written.into_iter().flatten().filter(|it| *it < known).chain(new).collect(),
+            None => (0..pages.len()).collect(),
+        };
+        for at in written {
             self.hashes[at] = (pages[at] != ZEROS).then(|| PageHash::of(&pages[at]));
         }
         &self.hashes
