@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use crate::{
     KERNEL_VERSION,
     block::Block,
-    fault::HostFault,
+    fault::{Fault, HostFault},
     id::{BlockHeight, BundleId, KRef, VatId},
     kernel::{self, Halt, Position, Ran, Workers},
     report::Report,
@@ -226,16 +226,16 @@ impl Controller {
         self.warehouse.live()
     }
 
-    /// The heap of a vat after its last delivery, with all its pages. The vat is brought up if need be.
+    /// The heap of a vat that is alive, as it is after its last delivery, with all its pages. It is brought up if need be.
     pub fn heap(&mut self, vat: VatId) -> Result<Image, Box<Halt>> {
         let mut block = self.take()?;
-        let image = (|| {
-            kernel::bring_up(&mut block, &mut self.warehouse, vat)?;
-            let worker = self.warehouse.worker(vat).ok_or_else(|| HostFault::new("bring up a vat", vat))?;
-            Ok(worker.image(None)?.unwrap_or_default())
-        })();
+        let image = image_of(&mut block, &mut self.warehouse, vat);
         self.block = Some(block);
-        image.map_err(|fault| Box::new(Halt { fault, position: Position::default() }))
+        image.map_err(|fault| {
+            // It may have got half of its heap.
+            self.warehouse.stop(vat);
+            Box::new(Halt { fault, position: Position::default() })
+        })
     }
 
     /// Whether there is nothing left to do, and no block is open.
@@ -264,6 +264,16 @@ fn commit(mut block: Block, block_height: BlockHeight, block_time: u64, closed: 
     let mut block = block.commit(!closed).map_err(at_commit)?;
     block.slog().record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
     Ok(block)
+}
+
+fn image_of(block: &mut Block, workers: &mut Warehouse, vat: VatId) -> Result<Image, Fault> {
+    let none = || HostFault::new("look at a heap", format_args!("{vat} is not alive"));
+    if !block.tables().is_alive(vat) {
+        return Err(none().into());
+    }
+    kernel::bring_up(block, workers, vat)?;
+    let image = workers.worker(vat).ok_or_else(none)?.image(None)?;
+    Ok(image.unwrap_or_default())
 }
 
 fn gone() -> Box<Halt> {

@@ -28,8 +28,8 @@ pub const MEMORY_MAX: u64 = 64 << 20;
 pub const REAP_INTERVAL: u64 = 1_000;
 /// The same, counted in references of GC deliveries (SwingSet's default).
 pub const REAP_GC_KREFS: u64 = 20;
-/// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise: so much is replayed at
-/// the most to bring it up, some milliseconds' worth, and a snapshot costs about as much as one or two deliveries.
+/// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise: so many are replayed at
+/// the most to bring it up, which takes a millisecond. A snapshot of 1 MiB costs as much as some three deliveries.
 pub const SNAPSHOT_INTERVAL: u64 = 200;
 /// A vat that is evicted is snapshotted first if more deliveries than this came after its last snapshot; to replay fewer is
 /// cheaper than to write the pages.

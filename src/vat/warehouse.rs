@@ -60,11 +60,6 @@ impl Warehouse {
         self.detector = Detector::Comparison;
     }
 
-    /// Whether the system tells which pages were written.
-    pub fn tracks_writes(&self) -> bool {
-        !matches!(self.detector, Detector::Comparison)
-    }
-
     /// How many vats are live.
     pub fn live(&self) -> usize {
         self.live.len()

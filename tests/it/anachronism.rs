@@ -70,7 +70,7 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
 fn vathost(state: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
     command.arg("run").args(args).arg("--state").arg(state);
-    command.args(["--cranks-per-block", "20", "--snapshot-interval", "0"]);
+    command.args(["--cranks-per-block", "20", "--snapshot-interval", "0", "--max-live", "1"]);
     command.env("XDG_CACHE_HOME", state.parent().unwrap());
     command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
 }

@@ -20,10 +20,10 @@ struct Rig {
 }
 
 impl Rig {
-    fn open(lab: &Lab, max_live: Option<usize>, interval: u64) -> Rig {
+    fn open(lab: &Lab, max_live: Option<usize>, interval: Option<u64>) -> Rig {
         let log = Log::default();
         let mut block = Block::open(&lab.state(), log.slog()).unwrap();
-        block.set_snapshot_interval(Some(interval));
+        block.set_snapshot_interval(interval);
         Rig { block: Some(block), workers: Warehouse::new(None, max_live).unwrap(), log }
     }
 
@@ -46,7 +46,7 @@ impl Rig {
     }
 
     /// Makes a vat that counts its messages; its root and its admin facet.
-    fn create(&mut self) -> (KRef, KRef) {
+    fn create(&mut self, options: &str) -> (KRef, KRef) {
         let wasm = wat::parse_file(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals/globals.wat")).unwrap();
         let mut block = self.block.take().unwrap();
         block.put_bundle(&wasm);
@@ -56,7 +56,7 @@ impl Rig {
         })
         .unwrap();
         self.block = Some(block);
-        let (_, slots) = self.send(admin.into(), "#[\"createVat\",[\"globals\"]]");
+        let (_, slots) = self.send(admin.into(), &format!("#[\"createVat\",[\"globals\",{{}},{options}]]"));
         (slots[0], slots[1])
     }
 
@@ -72,8 +72,8 @@ const VAT: VatId = VatId(1);
 /// The answers and the state hash of two incarnations, three messages each.
 fn two_incarnations(max_live: Option<usize>, interval: u64) -> (Vec<String>, Log, Lab) {
     let lab = Lab::new();
-    let mut rig = Rig::open(&lab, max_live, interval);
-    let (root, admin) = rig.create();
+    let mut rig = Rig::open(&lab, max_live, Some(interval));
+    let (root, admin) = rig.create("{}");
     let mut told: Vec<_> = (0..3).map(|_| rig.send(root, COUNT).0).collect();
     told.push(rig.send(admin, UPGRADE).0);
     told.extend((0..3).map(|_| rig.send(root, COUNT).0));
@@ -96,8 +96,8 @@ fn an_upgraded_vat_begins_anew_whatever_was_evicted() {
 #[test]
 fn an_upgrade_forgets_the_snapshot_and_a_stale_one_is_not_used() {
     let lab = Lab::new();
-    let mut rig = Rig::open(&lab, None, 4);
-    let (root, admin) = rig.create();
+    let mut rig = Rig::open(&lab, None, Some(4));
+    let (root, admin) = rig.create("{}");
     (0..3).for_each(|_| drop(rig.send(root, COUNT)));
     let stale = rig.block().snapshot(VAT).unwrap().unwrap();
     assert_eq!((stale.position.0, &*stale.heap.globals), (4, &[GlobalValue::I64(3)][..]));
@@ -111,7 +111,7 @@ fn an_upgrade_forgets_the_snapshot_and_a_stale_one_is_not_used() {
 
     for position in [4, 5] {
         lab.put(&Manifest { position: DeliveryNum(position), ..stale.clone() });
-        let mut rig = Rig::open(&lab, None, 0);
+        let mut rig = Rig::open(&lab, None, Some(0));
         let mut block = rig.block.take().unwrap();
         kernel::bring_up(&mut block, &mut rig.workers, VAT).unwrap();
         let image = rig.workers.worker(VAT).unwrap().image(None).unwrap().unwrap();
@@ -122,17 +122,36 @@ fn an_upgrade_forgets_the_snapshot_and_a_stale_one_is_not_used() {
 #[test]
 fn an_upgrade_that_fails_leaves_the_snapshot() {
     let lab = Lab::new();
-    let mut rig = Rig::open(&lab, Some(0), 2);
-    let (root, admin) = rig.create();
+    let mut rig = Rig::open(&lab, Some(0), Some(2));
+    let (root, admin) = rig.create("{}");
     (0..3).for_each(|_| drop(rig.send(root, COUNT)));
     // A module that the load-time pass refuses.
     let wasm = wat::parse_str("(module)").unwrap();
     let mut block = rig.block.take().unwrap();
     let id = block.put_bundle(&wasm);
-    rig.block = Some(kernel::outside(block, |crank| Ok(crank.name_bundle("bad", id))).unwrap().0);
+    let name = |crank: &mut kernel::Crank| {
+        crank.name_bundle("bad", id);
+        Ok(())
+    };
+    rig.block = Some(kernel::outside(block, name).unwrap().0);
     let (told, _) = rig.send(admin, "#[\"upgrade\",[\"bad\"]]");
     assert!(told.contains("vat-upgrade failure"), "{told}");
     assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 4);
     assert_eq!(rig.send(root, COUNT).0, "#4");
     assert_eq!(rig.log.of("heap-snapshot-load").last().unwrap(), &("v1".to_owned(), 4));
+}
+
+#[test]
+fn the_vat_admin_sets_the_interval_and_changes_it() {
+    let lab = Lab::new();
+    let mut rig = Rig::open(&lab, None, None);
+    let (root, admin) = rig.create("{\"snapshotInterval\":2}");
+    assert_eq!(rig.block().snapshot_position(VAT), None);
+    rig.send(root, COUNT);
+    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 2);
+    // That is a delivery, too.
+    rig.send(admin, "#[\"changeOptions\",[{\"snapshotInterval\":0}]]");
+    (0..3).for_each(|_| drop(rig.send(root, COUNT)));
+    assert_eq!(rig.block().tables().tallies.get(&VAT).unwrap().deliveries, 6);
+    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 2);
 }

@@ -96,6 +96,10 @@ fn compare_heaps(lab: &Lab, name: &str, interval: u64) -> (Controller, Log) {
     controller.install(&scenario).unwrap();
     while step(&mut controller, &mut Outcome::new()).unwrap() {
         for vat in (1..).map(VatId).take(scenario.vats.len()) {
+            if !controller.block().unwrap().tables().is_alive(vat) {
+                assert!(controller.heap(vat).is_err(), "a dead vat has no heap");
+                continue;
+            }
             let live = controller.heap(vat).unwrap();
             assert!(!live.fresh.is_empty() || live.heap.pages.iter().all(Option::is_none));
             controller.evict_all();
