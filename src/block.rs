@@ -16,7 +16,8 @@ use crate::{
     id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
     plant::Plant,
     slog::{Detail, Event, Slog},
-    store::{BlockMark, Database, Digest, Journaled, Meta, StateHash},
+    snapshot::{Manifest, Snapshots},
+    store::{BlockMark, Database, Digest, Journaled, Meta, PageHash, StateHash},
     table::Tables,
     transcript::{self, Chunk, Entry},
 };
@@ -39,6 +40,8 @@ struct Inner {
     changes: Vec<u8>,
     audit_every: u64,
     plants: Vec<Plant>,
+    snapshots: Snapshots,
+    snapshot_interval: Option<u64>,
 }
 
 impl Block {
@@ -68,6 +71,7 @@ impl Block {
         for table in tables.each() {
             database.load(table.name(), |key, value| table.load(key, value))?;
         }
+        let snapshots = Snapshots::load(&database)?;
         Ok(Block(Box::new(Inner {
             tables,
             database,
@@ -81,6 +85,8 @@ impl Block {
             changes: Vec::new(),
             audit_every: u64::from(cfg!(debug_assertions)),
             plants: Vec::new(),
+            snapshots,
+            snapshot_interval: None,
         })))
     }
 
@@ -218,6 +224,49 @@ impl Block {
         }))
     }
 
+    /// The interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
+    pub fn snapshot_interval(&self) -> Option<u64> {
+        self.0.snapshot_interval
+    }
+
+    /// Overrides the vats' options. Replicas may differ in it.
+    pub fn set_snapshot_interval(&mut self, interval: Option<u64>) {
+        self.0.snapshot_interval = interval;
+    }
+
+    /// Where the newest snapshot of a vat stands: the number of the first delivery that is not in it.
+    pub fn snapshot_position(&self, vat: VatId) -> Option<DeliveryNum> {
+        self.0.snapshots.position(vat)
+    }
+
+    /// The newest snapshot of a vat, the open block included.
+    pub fn snapshot(&self, vat: VatId) -> Result<Option<Manifest>, HostFault> {
+        self.0.snapshots.manifest(&self.0.database, vat)
+    }
+
+    /// Reads a page of it.
+    pub fn snapshot_page(&self, vat: VatId, hash: PageHash, into: &mut [u8]) -> Result<(), HostFault> {
+        self.0.snapshots.page(&self.0.database, vat, hash, into)
+    }
+
+    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this block.
+    pub(crate) fn put_snapshot(
+        &mut self,
+        manifest: Manifest,
+        fresh: BTreeMap<PageHash, Box<[u8]>>,
+    ) -> Result<(), HostFault> {
+        let (vat, snap_pos, bytes) = (manifest.vat, manifest.position, manifest.heap.bytes());
+        let (hash, new_bytes) = self.0.snapshots.put(manifest, fresh)?;
+        let event = || Event::HeapSnapshotSave { vat, snap_pos, hash: hash.to_string(), bytes, new_bytes };
+        self.0.slog.record(Detail::Cranks, event);
+        Ok(())
+    }
+
+    /// Forgets the snapshot of a vat that is dead, or another than it was.
+    pub(crate) fn forget_snapshot(&mut self, vat: VatId) {
+        self.0.snapshots.forget(vat);
+    }
+
     /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
     pub(crate) fn doom(&mut self, vat: VatId) {
         self.0.doomed.push(vat);
@@ -292,6 +341,7 @@ impl Block {
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
             transaction.put_bundle(id, &wasm)?;
         }
+        inner.snapshots.flush(&transaction)?;
         transaction.put_meta(&inner.meta)?;
         let globals = inner.tables.globals();
         transaction.put_block(&BlockMark {

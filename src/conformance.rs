@@ -15,6 +15,7 @@ use crate::{
     id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{self, Ended, Halt, Syscalls, Usage, Worker, Workers},
     slog::{Shape, Slog},
+    snapshot::Snapshot,
     table::{Item, Options, Owner, PromiseState, QueueId, Tables, Vat},
     value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
 };
@@ -333,7 +334,13 @@ impl Workers for Scripted {
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
         self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
     }
-    fn start(&mut self, vat: VatId, _: &Vat, _: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<(), Fault> {
+    fn start(
+        &mut self,
+        vat: VatId,
+        _: &Vat,
+        _: Option<Snapshot<'_>>,
+        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
         self.live.insert(vat, Actor { vat, script: self.script.clone() });
         Ok(())
     }

@@ -24,14 +24,15 @@ use crate::{
     block::Block,
     directive::{Class, Directive, DirectiveSet, Missed},
     epitaph::{Epitaph, Standing},
-    fault::HostFault,
-    id::{BlockHeight, BundleId, KRef},
-    kernel::{self, Halt, Position, Ran},
+    fault::{Fault, HostFault},
+    id::{BlockHeight, BundleId, KRef, VatId},
+    kernel::{self, Halt, Position, Ran, Workers},
     kernel_version,
     plant::Plant,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Event, Slog},
+    snapshot::Image,
     store::StateHash,
     value::CapData,
     vat::{Warehouse, engine_id},
@@ -52,6 +53,12 @@ pub struct Open {
     pub experimental: bool,
     /// Faults planted in the kernel: only in a state for experiments.
     pub plants: Vec<Plant>,
+    /// Live instances at the most, between two cranks; the least recently delivered to are evicted.
+    pub max_live: Option<usize>,
+    /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
+    pub snapshot_interval: Option<u64>,
+    /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
+    pub compare_pages: bool,
 }
 
 /// Where a block ends.
@@ -107,6 +114,7 @@ impl Controller {
         if let Some(every) = open.audit {
             block.set_audit(every);
         }
+        block.set_snapshot_interval(open.snapshot_interval);
         check_engine(&block)?;
         if open.experimental && block.meta().engine.is_empty() {
             block.set_experimental();
@@ -126,7 +134,10 @@ impl Controller {
             directives_digest: None,
             height: globals.height.0,
         });
-        let warehouse = Warehouse::new(open.code_cache.as_deref())?;
+        let mut warehouse = Warehouse::new(open.code_cache.as_deref(), open.max_live)?;
+        if open.compare_pages {
+            warehouse.compare_pages();
+        }
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
         let mut controller =
             Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog };
@@ -278,9 +289,26 @@ impl Controller {
         Ok(BlockEnd { height, cranks, quiescent, closed, state_hash })
     }
 
-    /// Ends every instance; the vats come back from their transcripts when they are needed.
+    /// Ends every instance; the vats come back from their snapshots and transcripts when they are needed.
     pub fn evict_all(&mut self) {
         self.warehouse.evict_all();
+    }
+
+    /// How many vats have an instance.
+    pub fn live(&self) -> usize {
+        self.warehouse.live()
+    }
+
+    /// The heap of a vat that is alive, as it is after its last delivery, with all its pages. It is brought up if need be.
+    pub fn heap(&mut self, vat: VatId) -> Result<Image, Box<Halt>> {
+        let mut block = self.take()?;
+        let image = image_of(&mut block, &mut self.warehouse, vat);
+        self.block = Some(block);
+        image.map_err(|fault| {
+            // It may have got half of its heap.
+            self.warehouse.stop(vat);
+            Box::new(Halt { fault, position: Position::default(), message_hash: None })
+        })
     }
 
     /// Whether there is nothing left to do, and no block is open.
@@ -316,6 +344,16 @@ fn commit(mut block: Block, block_height: BlockHeight, block_time: u64, closed: 
     let mut block = block.commit(!closed).map_err(at_commit)?;
     block.slog().record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
     Ok(block)
+}
+
+fn image_of(block: &mut Block, workers: &mut Warehouse, vat: VatId) -> Result<Image, Fault> {
+    let none = || HostFault::new("look at a heap", format_args!("{vat} is not alive"));
+    if !block.tables().is_alive(vat) {
+        return Err(none().into());
+    }
+    kernel::bring_up(block, workers, vat)?;
+    let image = workers.worker(vat).ok_or_else(none)?.image(None)?;
+    Ok(image.unwrap_or_default())
 }
 
 fn gone() -> Box<Halt> {

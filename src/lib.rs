@@ -20,6 +20,7 @@ pub mod report;
 pub mod rerun;
 pub mod scenario;
 pub mod slog;
+pub mod snapshot;
 pub mod store;
 pub mod table;
 pub mod transcript;

@@ -1,6 +1,6 @@
 //! Every limit of the kernel, with its reason. (Those on the shape of a wasm module stand in `vat::module`.)
 //!
-//! All of them are in consensus: to change one is to make a new kernel version.
+//! All of them but `SNAPSHOT_BEFORE_EVICTION` are in consensus: to change one is to make a new kernel version.
 
 /// Bytes of a body. Large enough for a bundle's manifest or a page of text; small enough that a message is never a problem.
 pub const BODY_BYTES_MAX: u32 = 1 << 20;
@@ -30,6 +30,12 @@ pub const MEMORY_MAX: u64 = 64 << 20;
 pub const REAP_INTERVAL: u64 = 1_000;
 /// The same, counted in references of GC deliveries (SwingSet's default).
 pub const REAP_GC_KREFS: u64 = 20;
+/// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise: so many are replayed at
+/// the most to bring it up, which takes a millisecond. A snapshot of 1 MiB costs as much as some three deliveries.
+pub const SNAPSHOT_INTERVAL: u64 = 200;
+/// A vat that is evicted is snapshotted first if more deliveries than this came after its last snapshot; to replay fewer is
+/// cheaper than to write the pages.
+pub const SNAPSHOT_BEFORE_EVICTION: u64 = 10;
 /// First ids: SwingSet's, so that transcripts compare.
 pub const FIRST_OBJECT: u64 = 20;
 /// First kernel promise.

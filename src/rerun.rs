@@ -72,7 +72,7 @@ pub fn rerun(
         row.options = Options { memory_max: row.options.memory_max.max(1 << 32), ..row.options };
     }
     let bundle = || what.wasm.clone().map_or_else(|| block.bundle(row.bundle), Ok);
-    workers.start(vat, &row, &bundle).map_err(|fault| kernel::not_again(vat, what.first, fault))?;
+    workers.start(vat, &row, None, &bundle).map_err(|fault| kernel::not_again(vat, what.first, fault))?;
     for entry in block.transcript(vat, what.first)? {
         let entry = entry?;
         let begun_anew = entry.number > what.first && is_start(&entry);

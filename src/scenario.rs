@@ -101,6 +101,7 @@ struct OptionsFile {
     memory_max: Option<Bytes>,
     reap_interval: Option<u64>,
     reap_gc_krefs: Option<u64>,
+    snapshot_interval: Option<u64>,
     on_fault: Option<OnFault>,
     critical: bool,
     pipelining: bool,
@@ -233,6 +234,7 @@ fn options(file: OptionsFile) -> Options {
         critical: file.critical,
         pipelining: file.pipelining,
         meter: None,
+        snapshot_interval: threshold(file.snapshot_interval, default.snapshot_interval),
     }
 }
 

@@ -65,6 +65,12 @@ pub(crate) struct RunArgs {
     /// Seconds from one block to the next, as the vats are told
     #[arg(long, value_name = "S", default_value_t = 5)]
     block_time: u64,
+    /// Keep this many vats live at the most; the others come back when they are needed, to the same hashes
+    #[arg(long, value_name = "N")]
+    max_live: Option<usize>,
+    /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
+    #[arg(long, value_name = "N")]
+    snapshot_interval: Option<u64>,
     /// Obey the directives of this file: skip, pause, terminate, upgrade, halt … at an exact crank or delivery
     #[arg(long, value_name = "FILE")]
     directives: Option<PathBuf>,
@@ -157,8 +163,17 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
     if !exists_for_experiments {
         return Err(Usage::new("a fault is planted in a new state", "add --experimental").into());
     }
-    let controller =
-        Controller::open(Open { state: args.state.clone(), slog, code_cache, audit, experimental, plants })?;
+    let controller = Controller::open(Open {
+        state: args.state.clone(),
+        slog,
+        code_cache,
+        audit,
+        experimental,
+        plants,
+        max_live: args.max_live,
+        snapshot_interval: args.snapshot_interval,
+        compare_pages: false,
+    })?;
     let made_from = &controller.block()?.meta().scenario;
     if let (false, Some(scenario)) = (controller.is_new(), scenario)
         && *made_from != scenario.digest()

@@ -235,6 +235,7 @@ impl Crank {
                 "memoryMax" => options.memory_max = whole()?,
                 "reapInterval" => options.reap_interval = threshold()?,
                 "reapGcKrefs" => options.reap_gc_krefs = threshold()?,
+                "snapshotInterval" => options.snapshot_interval = threshold()?,
                 "pipelining" => {
                     options.pipelining = value.as_bool().ok_or("option pipelining must be true or false")?
                 }

@@ -120,6 +120,7 @@ impl Crank {
         if rows < budget {
             self.tables_mut().queue.pop(QueueId::Cleanup);
             self.block().forget_transcript(vat);
+            self.block().forget_snapshot(vat);
             self.tables_mut().vats.update(&vat, |it| {
                 if let Status::Terminated { cleaned, .. } = &mut it.status {
                     *cleaned = true;

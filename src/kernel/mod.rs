@@ -44,6 +44,7 @@ mod outside;
 mod plant;
 mod replay;
 mod route;
+mod snapshot;
 mod syscall;
 mod translate;
 mod upgrade;
@@ -61,6 +62,7 @@ use crate::{
     block::Block,
     fault::{Fault, HostFault, VatFault},
     id::{CrankNum, DeliveryNum, KRef, VRef, VatId},
+    snapshot::{Heap, Image, Snapshot},
     table::{Item, Tables, Vat},
     value::{CapData, Delivery},
 };
@@ -84,6 +86,13 @@ pub trait Worker {
         fuel_max: u64,
         syscalls: Syscalls,
     ) -> (Syscalls, Result<Usage, Fault>);
+
+    /// Its heap as it is between two deliveries, without the pages that stand at the same place in `base`. `None` where it has
+    /// no heap: a script.
+    fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
+        let _ = base;
+        Ok(None)
+    }
 }
 
 /// The workers of all live vats.
@@ -91,8 +100,19 @@ pub trait Workers {
     /// The vat's, if it is up.
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker>;
 
-    /// Makes a fresh one. `bundle` reads the wasm, if it is not at hand.
-    fn start(&mut self, vat: VatId, row: &Vat, bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<(), Fault>;
+    /// Makes one: fresh, or with the heap of a snapshot. `bundle` reads the wasm, if it is not at hand.
+    fn start(
+        &mut self,
+        vat: VatId,
+        row: &Vat,
+        snapshot: Option<Snapshot<'_>>,
+        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault>;
+
+    /// One that is to be stopped, because there are too many.
+    fn surplus(&self) -> Option<VatId> {
+        None
+    }
 
     /// Ends it; its heap is gone.
     fn stop(&mut self, vat: VatId);
@@ -151,7 +171,8 @@ pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<R
         return Ok((block, None));
     }
     let crank = Crank::begin(block);
-    let (block, ran) = deliver::run(crank, workers)?;
+    let (mut block, ran) = deliver::run(crank, workers)?;
+    snapshot::after(&mut block, workers, &ran)?;
     Ok((block, Some(ran)))
 }
 

@@ -1,4 +1,4 @@
-//! A vat's heap is a function of its bundle and its transcript: it is brought back by replaying.
+//! A vat's heap is a function of its bundle and its transcript: it is brought back by replaying, from its newest snapshot on.
 
 use crate::{
     block::Block,
@@ -9,6 +9,8 @@ use crate::{
         syscall::{Syscalls, anachronism},
     },
     slog::{Detail, Event},
+    snapshot::{Manifest, Snapshot},
+    table::Vat,
     transcript::{End, Entry},
 };
 
@@ -19,10 +21,14 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
         return Ok(());
     }
     let row = block.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?.clone();
-    let (first, next) = (row.first_delivery, block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries));
-    let deliveries = next - first.0;
-    let started = workers.start(vat, &row, &|| block.bundle(row.bundle));
-    if deliveries == 0 {
+    let next = DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries));
+    if let Some(manifest) = usable(block, vat, &row, next)? {
+        load(block, workers, &row, &manifest)?;
+        return replay(block, workers, vat, manifest.position, next);
+    }
+    let first = row.first_delivery;
+    let started = workers.start(vat, &row, None, &|| block.bundle(row.bundle));
+    if next == first {
         return started;
     }
     // It never started well: it is as new.
@@ -31,8 +37,45 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
         return started;
     }
     started.map_err(|fault| not_again(vat, first, fault))?;
+    replay(block, workers, vat, first, next)
+}
+
+/// The newest snapshot, if it is of this incarnation, this bundle and this engine. Any other is not wrong, but of no use.
+fn usable(block: &Block, vat: VatId, row: &Vat, next: DeliveryNum) -> Result<Option<Manifest>, Fault> {
+    let fits = |it: &Manifest| {
+        it.position > row.first_delivery
+            && it.position <= next
+            && it.bundle == row.bundle
+            && it.engine == block.meta().engine
+    };
+    Ok(block.snapshot(vat)?.filter(fits))
+}
+
+/// Starts a vat with the heap of its snapshot.
+fn load(block: &mut Block, workers: &mut dyn Workers, row: &Vat, manifest: &Manifest) -> Result<(), Fault> {
+    let (vat, snap_pos) = (manifest.vat, manifest.position);
+    let read = |hash, into: &mut [u8]| block.snapshot_page(vat, hash, into);
+    let snapshot = Snapshot { heap: &manifest.heap, read: &read };
+    let started = workers.start(vat, row, Some(snapshot), &|| block.bundle(row.bundle));
+    started.map_err(|fault| not_again(vat, snap_pos, fault))?;
+    if block.slog().wants(Detail::Cranks) {
+        let (hash, bytes) = (blake3::hash(&manifest.encode()?).to_string(), manifest.heap.bytes());
+        block.slog().record(Detail::Cranks, || Event::HeapSnapshotLoad { vat, snap_pos, hash, bytes });
+    }
+    Ok(())
+}
+
+/// Makes the deliveries from `from` up to `next` again.
+fn replay(
+    block: &mut Block,
+    workers: &mut dyn Workers,
+    vat: VatId,
+    from: DeliveryNum,
+    next: DeliveryNum,
+) -> Result<(), Fault> {
+    let deliveries = next.0 - from.0;
     block.slog().record(Detail::Cranks, || Event::StartReplay { vat, deliveries });
-    for entry in block.transcript(vat, first)? {
+    for entry in block.transcript(vat, from)? {
         let entry = entry?;
         let (End::Done { fuel }, number) = (&entry.end, entry.number) else { continue };
         let fuel = *fuel;

@@ -188,6 +188,25 @@ pub enum Event<'a> {
         #[serde(rename = "vatID", serialize_with = "text")]
         vat: VatId,
     },
+    /// A snapshot of a vat's heap was taken; it is stored with the block.
+    HeapSnapshotSave {
+        #[serde(rename = "vatID", serialize_with = "text")]
+        vat: VatId,
+        #[serde(serialize_with = "number")]
+        snap_pos: DeliveryNum,
+        hash: String,
+        bytes: u64,
+        new_bytes: usize,
+    },
+    /// A vat is brought up from a snapshot.
+    HeapSnapshotLoad {
+        #[serde(rename = "vatID", serialize_with = "text")]
+        vat: VatId,
+        #[serde(serialize_with = "number")]
+        snap_pos: DeliveryNum,
+        hash: String,
+        bytes: u64,
+    },
     /// A vat's heap is brought back by replaying its transcript.
     StartReplay {
         #[serde(rename = "vatID", serialize_with = "text")]

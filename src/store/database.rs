@@ -2,7 +2,7 @@
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel, `bundle` (wasm
 //! by hash), `transcript` (one chunk per vat and block) and `block` (where the chain stood at the end of each of the last
-//! [`BLOCKS_KEPT`] blocks). WAL with `synchronous=FULL`: what a commit returned is on disk.
+//! [`BLOCKS_KEPT`] blocks), `snapshot` and `page` (see `page`). WAL with `synchronous=FULL`: what a commit returned is on disk.
 //!
 //! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
 
@@ -21,11 +21,12 @@ use crate::{
     store::{
         codec,
         hash::{Digest, StateHash},
+        page,
     },
 };
 
 /// The layout of the file. A state of another one is refused.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 1;
 /// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
 pub(super) const FILE: &str = "state.sqlite";
@@ -170,6 +171,7 @@ impl Database {
                                       PRIMARY KEY (vat, first)) WITHOUT ROWID;
              CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL);",
         );
+        sql += page::LAYOUT;
         for table in tables {
             sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
         }
@@ -313,12 +315,13 @@ pub trait Rows {
 
 /// The open transaction of a block.
 #[derive(Debug)]
-pub struct Transaction<'a>(rusqlite::Transaction<'a>);
+pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>);
 
 impl Transaction<'_> {
-    fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<(), HostFault> {
+    /// How many rows it changed.
+    pub(super) fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
         let run = || self.0.prepare_cached(sql)?.execute(params);
-        run().map(|_| ()).map_err(fault(what))
+        run().map_err(fault(what))
     }
 
     /// Replaces the facts.
@@ -327,6 +330,7 @@ impl Transaction<'_> {
         codec::encode(meta, &mut bytes)?;
         let sum = checksum(&[&bytes]);
         self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?, ?)", params![bytes, sum])
+            .map(drop)
     }
 
     /// Notes where the chain stands at the end of a block, and forgets a block of long ago.
@@ -335,12 +339,12 @@ impl Transaction<'_> {
         let sql = "INSERT OR REPLACE INTO block VALUES (?, ?, ?)";
         self.execute("write a block's hash", sql, params![height, crank, mark.state_hash.0])?;
         let last = height.saturating_sub_unsigned(BLOCKS_KEPT);
-        self.execute("forget a block's hash", "DELETE FROM block WHERE height <= ?", [last])
+        self.execute("forget a block's hash", "DELETE FROM block WHERE height <= ?", [last]).map(drop)
     }
 
     /// Stores a bundle, once.
     pub fn put_bundle(&self, id: BundleId, wasm: &[u8]) -> Result<(), HostFault> {
-        self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm])
+        self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
     }
 
     /// Appends a chunk to a vat's transcript.
@@ -350,11 +354,12 @@ impl Transaction<'_> {
             "INSERT INTO transcript VALUES (?, ?, ?, ?)",
             params![vat.0.cast_signed(), first.0.cast_signed(), entries, transcript_checksum(vat, first, entries)],
         )
+        .map(drop)
     }
 
     /// Removes a vat's transcript.
     pub fn delete_transcript(&self, vat: VatId) -> Result<(), HostFault> {
-        self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()])
+        self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()]).map(drop)
     }
 
     /// Makes it durable.
@@ -365,10 +370,10 @@ impl Transaction<'_> {
 
 impl Rows for Transaction<'_> {
     fn put(&mut self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
-        self.execute(table, &format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"), params![key, value])
+        self.execute(table, &format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"), params![key, value]).map(drop)
     }
 
     fn delete(&mut self, table: &'static str, key: &[u8]) -> Result<(), HostFault> {
-        self.execute(table, &format!("DELETE FROM \"{table}\" WHERE key = ?"), [key])
+        self.execute(table, &format!("DELETE FROM \"{table}\" WHERE key = ?"), [key]).map(drop)
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod codec;
 mod database;
 mod dump;
 mod hash;
+mod page;
 mod table;
 
 pub use aside::Aside;
@@ -15,4 +16,5 @@ pub(crate) use codec::encode;
 pub use database::{BLOCKS_KEPT, BlockMark, Database, Meta, Rows, Transaction};
 pub use dump::{Layout, Restore};
 pub use hash::{Digest, StateHash};
+pub use page::{PAGE_BYTES, PageHash};
 pub use table::{Index, Journaled, Table, Value};

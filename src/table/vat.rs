@@ -39,6 +39,8 @@ pub struct Options {
     pub pipelining: bool,
     /// What its fuel is taken from, if anything.
     pub meter: Option<u64>,
+    /// Take a snapshot of its heap after this many deliveries; `None` never.
+    pub snapshot_interval: Option<u64>,
 }
 
 impl Default for Options {
@@ -52,6 +54,7 @@ impl Default for Options {
             critical: false,
             pipelining: false,
             meter: None,
+            snapshot_interval: Some(limits::SNAPSHOT_INTERVAL),
         }
     }
 }

@@ -7,11 +7,14 @@ use crate::{
     id::VRef,
     kernel::{Syscalls, Usage, Worker},
     limits,
+    snapshot::{Heap, Image, Snapshot},
     table::Options,
     value::{Bytes, Delivery},
     vat::{
         abi::{self, Host},
-        module::{self, STACK_EXPORT},
+        dirty::{Detector, Pages},
+        heap,
+        module::{self, GLOBAL_EXPORT, STACK_EXPORT},
     },
 };
 
@@ -21,6 +24,9 @@ pub(super) struct Instance {
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
+    /// The guest's mutable globals, in the order of the module.
+    globals: Vec<wasmtime::Global>,
+    pages: Pages,
 }
 
 impl ResourceLimiter for Host {
@@ -47,8 +53,13 @@ fn with_stack<T>(run: impl FnOnce() -> T) -> T {
 }
 
 impl Instance {
-    /// Instantiates, and runs `_initialize` if there is one.
-    pub(super) fn start(pre: &InstancePre<Host>, options: &Options) -> Result<Instance, Fault> {
+    /// Instantiates; then runs `_initialize` if there is one, or takes over the heap of a snapshot.
+    pub(super) fn start(
+        pre: &InstancePre<Host>,
+        options: &Options,
+        snapshot: Option<Snapshot<'_>>,
+        detector: &Detector,
+    ) -> Result<Instance, Fault> {
         let memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
         let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
         let needed = pre.module().get_export("memory").and_then(|it| it.memory().map(|it| it.minimum() << 16));
@@ -64,14 +75,20 @@ impl Instance {
             let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
             let stack = instance.get_global(&mut store, STACK_EXPORT).ok_or_else(|| missing(STACK_EXPORT))?;
             let deliver = instance.get_typed_func(&mut store, "vat_deliver").map_err(broken)?;
+            let exports = pre.module().exports().filter(|it| it.name().starts_with(GLOBAL_EXPORT));
+            let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
+            let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
             store.data_mut().memory = Some(memory);
-            if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
+            let mut pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
+            if let Some(snapshot) = snapshot {
+                heap::restore(&mut store, memory, &globals, &mut pages, snapshot)?;
+            } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
                 store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
                 let result = initialize.call(&mut store, ());
                 let exhausted = is_exhausted(stack, &mut store);
                 result.map_err(|err| start_fault(blame(err, exhausted)))?;
             }
-            Ok(Instance { store, deliver, memory, stack })
+            Ok(Instance { store, deliver, memory, stack, globals, pages })
         })
     }
 
@@ -105,6 +122,10 @@ impl Worker for Instance {
         };
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
+    }
+
+    fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
+        heap::image(&mut self.store, self.memory, &self.globals, &mut self.pages, base).map(Some)
     }
 }
 

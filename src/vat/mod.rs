@@ -5,11 +5,15 @@
 
 mod abi;
 mod cache;
+mod dirty;
 mod floor;
+mod heap;
 mod instance;
 pub mod module;
 mod price;
 mod warehouse;
+#[cfg(target_os = "linux")]
+mod write_protect;
 
 pub use floor::{Floor, Kind as FloorKind};
 pub use warehouse::Warehouse;

@@ -8,10 +8,12 @@ use crate::{
     fault::{Fault, HostFault, VatFault},
     id::{BundleId, VatId},
     kernel::{Worker, Workers},
+    snapshot::Snapshot,
     table::Vat,
     vat::{
         abi::{self, Host},
         cache::CodeCache,
+        dirty::Detector,
         instance::Instance,
         module::{self, Rules},
     },
@@ -23,7 +25,16 @@ pub struct Warehouse {
     linker: Linker<Host>,
     cache: CodeCache,
     modules: BTreeMap<BundleId, InstancePre<Host>>,
-    live: BTreeMap<VatId, Instance>,
+    live: BTreeMap<VatId, Live>,
+    max_live: usize,
+    uses: u64,
+    detector: Detector,
+}
+
+struct Live {
+    instance: Instance,
+    /// When it was last used, counted in uses of any.
+    used: u64,
 }
 
 impl std::fmt::Debug for Warehouse {
@@ -33,13 +44,20 @@ impl std::fmt::Debug for Warehouse {
 }
 
 impl Warehouse {
-    /// An empty one; compiled code is kept in this folder, if any.
-    pub fn new(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
+    /// An empty one; compiled code is kept in this folder, if any. Between cranks it holds `max_live` instances at the most.
+    pub fn new(cache: Option<&Path>, max_live: Option<usize>) -> Result<Warehouse, HostFault> {
         let engine = super::engine()?;
         let mut linker = Linker::new(&engine);
         abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
         let cache = CodeCache::new(cache);
-        Ok(Warehouse { engine, linker, cache, modules: BTreeMap::new(), live: BTreeMap::new() })
+        let max_live = max_live.unwrap_or(usize::MAX);
+        let (modules, live) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Warehouse { engine, linker, cache, modules, live, max_live, uses: 0, detector: Detector::best() })
+    }
+
+    /// Finds changed pages by comparing them, even where the system could tell.
+    pub fn compare_pages(&mut self) {
+        self.detector = Detector::Comparison;
     }
 
     /// How many vats are live.
@@ -72,13 +90,30 @@ impl Warehouse {
 
 impl Workers for Warehouse {
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
+        let live = self.live.get_mut(&vat)?;
+        self.uses += 1;
+        live.used = self.uses;
+        Some(&mut live.instance)
     }
 
-    fn start(&mut self, vat: VatId, row: &Vat, bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<(), Fault> {
-        let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options)?;
-        self.live.insert(vat, instance);
+    fn start(
+        &mut self,
+        vat: VatId,
+        row: &Vat,
+        snapshot: Option<Snapshot<'_>>,
+        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
+        let detector = self.detector.clone();
+        let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?;
+        self.uses += 1;
+        self.live.insert(vat, Live { instance, used: self.uses });
         Ok(())
+    }
+
+    /// The least recently used.
+    fn surplus(&self) -> Option<VatId> {
+        let oldest = || self.live.iter().min_by_key(|(_, it)| it.used).map(|(vat, _)| *vat);
+        (self.live.len() > self.max_live).then(oldest).flatten()
     }
 
     fn stop(&mut self, vat: VatId) {

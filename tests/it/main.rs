@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing should say so at once")]
 
 mod abi;
+mod anachronism;
 mod cli;
 mod directives;
 mod guests;
@@ -12,6 +13,7 @@ mod model;
 mod module;
 mod new;
 mod slog;
+mod snapshot;
 mod state;
 mod tidy;
 mod vectors;

@@ -18,6 +18,7 @@ use vathost::{
     id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{self, Syscalls, Usage, Worker, Workers},
     slog::Slog,
+    snapshot::Snapshot,
     store::{Digest, StateHash},
     table::{Item, Options, Vat},
     value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
@@ -280,7 +281,13 @@ impl Workers for Cast {
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
         self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
     }
-    fn start(&mut self, vat: VatId, row: &Vat, _: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<(), Fault> {
+    fn start(
+        &mut self,
+        vat: VatId,
+        row: &Vat,
+        _: Option<Snapshot<'_>>,
+        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
         let objects = [(VRef::ROOT, true)].into();
         let mind = Mind { objects, pipelining: row.options.pipelining, ..Mind::default() };
         self.minds.borrow_mut().insert(vat, mind);

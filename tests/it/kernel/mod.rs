@@ -37,6 +37,7 @@ use vathost::{
     id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{self, Crank, Halt, Ran, Syscalls, Usage, Worker, Workers},
     slog::{Detail, Event, Recorder, Slog},
+    snapshot::Snapshot,
     table::{Options, Promise, PromiseState, Tables, Vat},
     value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
 };
@@ -298,7 +299,13 @@ impl Workers for Actors {
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
         self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
     }
-    fn start(&mut self, vat: VatId, _: &Vat, _: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<(), Fault> {
+    fn start(
+        &mut self,
+        vat: VatId,
+        _: &Vat,
+        _: Option<Snapshot<'_>>,
+        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
         self.live.insert(vat, Actor { vat, stage: self.stage.clone() });
         Ok(())
     }

@@ -1,0 +1,81 @@
+//! When snapshots of heaps are taken, and vats evicted: between two cranks, where nothing of it can reach a hash.
+
+use crate::{
+    block::Block,
+    fault::Fault,
+    id::{DeliveryNum, VatId},
+    kernel::{Halt, Position, Ran, Workers},
+    limits,
+    snapshot::Manifest,
+};
+
+/// After a crank: drops the snapshot of what the vat no longer is, takes one if it is due, and evicts who is too many.
+pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> Result<(), Box<Halt>> {
+    let mut position = Position { crank: Some(ran.crank), ..Position::default() };
+    (|| {
+        if let Some((vat, number)) = ran.delivery {
+            position.delivery = Some((vat, number, "snapshot"));
+            keep(block, workers, vat)?;
+        }
+        while let Some(vat) = workers.surplus() {
+            position.delivery = Some((vat, next_delivery(block, vat), "evict"));
+            if deliveries_since(block, vat) > limits::SNAPSHOT_BEFORE_EVICTION && is_on(block, vat) {
+                take(block, workers, vat)?;
+            }
+            workers.stop(vat);
+        }
+        Ok(())
+    })()
+    .map_err(|fault| Box::new(Halt { fault, position, message_hash: None }))
+}
+
+fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
+    let Some(row) = block.tables().vats.get(&vat) else { return Ok(()) };
+    let (first, interval) = (row.first_delivery, interval(block, vat));
+    if block.snapshot_position(vat).is_some_and(|it| it <= first) {
+        block.forget_snapshot(vat);
+    }
+    let Some(interval) = interval else { return Ok(()) };
+    // Counted in the incarnation's deliveries: an eviction's snapshot in between does not move the others.
+    let since_first = |it: DeliveryNum| it.0.saturating_sub(first.0) / interval;
+    let newest = block.snapshot_position(vat).map_or(0, since_first);
+    if since_first(next_delivery(block, vat)) > newest {
+        take(block, workers, vat)?;
+    }
+    Ok(())
+}
+
+/// Takes a snapshot of a vat that is up. (One that is not has just faulted: its next delivery will do.)
+fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
+    let Some(bundle) = block.tables().vats.get(&vat).map(|it| it.bundle) else { return Ok(()) };
+    if !block.tables().is_alive(vat) {
+        return Ok(());
+    }
+    let Some(worker) = workers.worker(vat) else { return Ok(()) };
+    let base = block.snapshot(vat)?;
+    let Some(image) = worker.image(base.as_ref().map(|it| &it.heap))? else { return Ok(()) };
+    let (position, engine) = (next_delivery(block, vat), block.meta().engine.clone());
+    block.put_snapshot(Manifest { vat, position, engine, bundle, heap: image.heap }, image.fresh)?;
+    Ok(())
+}
+
+/// What this host keeps to, or the vat's options.
+fn interval(block: &Block, vat: VatId) -> Option<u64> {
+    let options = || block.tables().vats.get(&vat)?.options.snapshot_interval;
+    block.snapshot_interval().map_or_else(options, Some).filter(|it| *it > 0)
+}
+
+fn is_on(block: &Block, vat: VatId) -> bool {
+    interval(block, vat).is_some()
+}
+
+fn next_delivery(block: &Block, vat: VatId) -> DeliveryNum {
+    DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries))
+}
+
+/// Deliveries that a replay would make.
+fn deliveries_since(block: &Block, vat: VatId) -> u64 {
+    let first = block.tables().vats.get(&vat).map_or(DeliveryNum(0), |it| it.first_delivery);
+    let from = block.snapshot_position(vat).map_or(first, |it| it.max(first));
+    next_delivery(block, vat).0.saturating_sub(from.0)
+}

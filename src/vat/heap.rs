@@ -1,0 +1,95 @@
+//! The heap of an instance, taken and put back.
+
+use std::collections::BTreeMap;
+
+use wasmtime::{Global, Memory, Store, V128, Val};
+
+use crate::{
+    fault::HostFault,
+    snapshot::{GlobalValue, Heap, Image, Snapshot},
+    store::PAGE_BYTES,
+    vat::{
+        abi::Host,
+        dirty::{Pages, ZEROS},
+    },
+};
+
+/// Pages of the hardware in one of WebAssembly's.
+const PAGES_PER_WASM_PAGE: usize = (64 << 10) / PAGE_BYTES;
+
+/// The heap as it is, and the bytes of those pages that `base` does not have at the same place.
+pub(super) fn image(
+    store: &mut Store<Host>,
+    memory: Memory,
+    globals: &[Global],
+    pages: &mut Pages,
+    base: Option<&Heap>,
+) -> Result<Image, HostFault> {
+    let globals = globals.iter().map(|it| value_of(it.get(&mut *store))).collect::<Result<_, _>>()?;
+    let data = memory.data(&*store);
+    let hashes = pages.hashes(data);
+    let mut fresh = BTreeMap::new();
+    for (at, (hash, page)) in hashes.iter().zip(data.as_chunks::<PAGE_BYTES>().0).enumerate() {
+        let known = base.is_some_and(|it| it.pages.get(at) == Some(hash));
+        if let (Some(hash), false) = (hash, known) {
+            fresh.entry(*hash).or_insert_with(|| Box::from(page.as_slice()));
+        }
+    }
+    Ok(Image { heap: Heap { pages: hashes.to_vec(), globals }, fresh })
+}
+
+/// Makes the heap of a new instance what the snapshot says.
+pub(super) fn restore(
+    store: &mut Store<Host>,
+    memory: Memory,
+    globals: &[Global],
+    pages: &mut Pages,
+    snapshot: Snapshot<'_>,
+) -> Result<(), HostFault> {
+    let heap = snapshot.heap;
+    let has = memory.data_size(&*store) / PAGE_BYTES;
+    let more = heap.pages.len().checked_sub(has).filter(|it| it % PAGES_PER_WASM_PAGE == 0);
+    let (Some(more), true) = (more, globals.len() == heap.globals.len()) else {
+        return Err(broken("it is not one of this module"));
+    };
+    memory.grow(&mut *store, (more / PAGES_PER_WASM_PAGE) as u64).map_err(|err| broken(format_args!("{err:#}")))?;
+    let data = memory.data_mut(&mut *store);
+    for (hash, page) in heap.pages.iter().zip(data.as_chunks_mut::<PAGE_BYTES>().0) {
+        match hash {
+            Some(hash) => (snapshot.read)(*hash, page)?,
+            // The module's own data may lie where there are zeros by now. A page that nobody wrote is not to be written here.
+            None if *page == ZEROS => (),
+            None => page.fill(0),
+        }
+    }
+    pages.restored(data, heap);
+    for (global, value) in globals.iter().zip(&heap.globals) {
+        global.set(&mut *store, val_of(*value)).map_err(|err| broken(format_args!("{err:#}")))?;
+    }
+    Ok(())
+}
+
+fn broken(why: impl std::fmt::Display) -> HostFault {
+    HostFault::new("restore a snapshot", why)
+}
+
+fn value_of(val: Val) -> Result<GlobalValue, HostFault> {
+    Ok(match val {
+        Val::I32(it) => GlobalValue::I32(it),
+        Val::I64(it) => GlobalValue::I64(it),
+        Val::F32(bits) => GlobalValue::F32(bits),
+        Val::F64(bits) => GlobalValue::F64(bits),
+        Val::V128(it) => GlobalValue::V128(it.as_u128()),
+        other => return Err(HostFault::new("take a snapshot", format_args!("a mutable global is {other:?}"))),
+    })
+}
+
+fn val_of(value: GlobalValue) -> Val {
+    match value {
+        GlobalValue::I32(it) => Val::I32(it),
+        GlobalValue::I64(it) => Val::I64(it),
+        GlobalValue::F32(bits) => Val::F32(bits),
+        GlobalValue::F64(bits) => Val::F64(bits),
+        GlobalValue::V128(it) => Val::V128(V128::from(it)),
+    }
+}

@@ -1,0 +1,157 @@
+//! Snapshots of a vat that is upgraded: those of the old incarnation are of no use to the new one.
+
+use vathost::{
+    block::Block,
+    id::{BundleId, DeliveryNum, KRef, VatId},
+    kernel::{self, Workers},
+    report::Report,
+    snapshot::{GlobalValue, Manifest},
+    value::CapData,
+    vat::Warehouse,
+};
+
+use super::lab::{Lab, Log};
+
+/// The kernel without a controller: it can be sent anything.
+struct Rig {
+    block: Option<Block>,
+    workers: Warehouse,
+    log: Log,
+}
+
+impl Rig {
+    fn open(lab: &Lab, max_live: Option<usize>, interval: Option<u64>) -> Rig {
+        let log = Log::default();
+        let mut block = Block::open(&lab.state(), log.slog()).unwrap();
+        block.set_snapshot_interval(interval);
+        Rig { block: Some(block), workers: Warehouse::new(None, max_live).unwrap(), log }
+    }
+
+    /// Sends a message, and runs until nothing is left to do; its result.
+    fn send(&mut self, target: KRef, body: &str) -> (String, Vec<KRef>) {
+        let mut block = self.block.take().unwrap();
+        let send = |crank: &mut kernel::Crank| crank.send_from_outside(target, CapData::plain(body), Some(("", "")));
+        block = kernel::outside(block, send).unwrap().0;
+        loop {
+            let (next, ran) = kernel::crank(block, &mut self.workers).unwrap();
+            block = next;
+            if ran.is_none() {
+                break;
+            }
+        }
+        let row = block.tables().outside.iter().next_back().unwrap().1;
+        let data = block.tables().promises.get(&row.promise).unwrap().data().unwrap().clone();
+        self.block = Some(block.commit(false).unwrap());
+        (data.body.as_text().unwrap().to_owned(), data.slots)
+    }
+
+    /// Makes a vat that counts its messages; its root and its admin facet.
+    fn create(&mut self, options: &str) -> (KRef, KRef) {
+        let wasm = wat::parse_file(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals/globals.wat")).unwrap();
+        let mut block = self.block.take().unwrap();
+        block.put_bundle(&wasm);
+        let (block, admin) = kernel::outside(block, |crank| {
+            crank.name_bundle("globals", BundleId::of(&wasm));
+            crank.vat_admin()
+        })
+        .unwrap();
+        self.block = Some(block);
+        let (_, slots) = self.send(admin.into(), &format!("#[\"createVat\",[\"globals\",{{}},{options}]]"));
+        (slots[0], slots[1])
+    }
+
+    fn block(&self) -> &Block {
+        self.block.as_ref().unwrap()
+    }
+}
+
+const COUNT: &str = "#[\"count\",[]]";
+const UPGRADE: &str = "#[\"upgrade\",[\"globals\"]]";
+const VAT: VatId = VatId(1);
+
+/// The answers and the state hash of two incarnations, three messages each.
+fn two_incarnations(max_live: Option<usize>, interval: u64) -> (Vec<String>, Log, Lab) {
+    let lab = Lab::new();
+    let mut rig = Rig::open(&lab, max_live, Some(interval));
+    let (root, admin) = rig.create("{}");
+    let mut told: Vec<_> = (0..3).map(|_| rig.send(root, COUNT).0).collect();
+    told.push(rig.send(admin, UPGRADE).0);
+    told.extend((0..3).map(|_| rig.send(root, COUNT).0));
+    told.push(Report::of(rig.block()).state_hash);
+    (told, rig.log, lab)
+}
+
+#[test]
+fn an_upgraded_vat_begins_anew_whatever_was_evicted() {
+    let (expected, ..) = two_incarnations(None, 0);
+    assert_eq!(expected[..7], ["#1", "#2", "#3", "#{\"incarnationNumber\":1}", "#1", "#2", "#3"]);
+    for (max_live, interval) in [(Some(0), 0), (Some(0), 1), (Some(0), 2), (None, 1), (Some(0), 3)] {
+        let (told, log, _lab) = two_incarnations(max_live, interval);
+        assert_eq!(told, expected, "{max_live:?} {interval}");
+        let loads = log.of("heap-snapshot-load");
+        assert_eq!(!loads.is_empty(), max_live == Some(0) && interval > 0, "{loads:?}");
+    }
+}
+
+#[test]
+fn an_upgrade_forgets_the_snapshot_and_a_stale_one_is_not_used() {
+    let lab = Lab::new();
+    let mut rig = Rig::open(&lab, None, Some(4));
+    let (root, admin) = rig.create("{}");
+    (0..3).for_each(|_| drop(rig.send(root, COUNT)));
+    let stale = rig.block().snapshot(VAT).unwrap().unwrap();
+    assert_eq!((stale.position.0, &*stale.heap.globals), (4, &[GlobalValue::I64(3)][..]));
+    rig.send(admin, UPGRADE);
+    // The upgrade made two deliveries, the last of the old incarnation and the first of the new.
+    assert_eq!(rig.block().tables().vats.get(&VAT).unwrap().first_delivery.0, 5);
+    assert_eq!(rig.block().snapshot(VAT).unwrap(), None);
+    rig.send(root, COUNT);
+    drop(rig);
+    assert_eq!(lab.count("SELECT count(*) FROM snapshot") + lab.count("SELECT count(*) FROM page"), 0);
+
+    for position in [4, 5] {
+        lab.put(&Manifest { position: DeliveryNum(position), ..stale.clone() });
+        let mut rig = Rig::open(&lab, None, Some(0));
+        let mut block = rig.block.take().unwrap();
+        kernel::bring_up(&mut block, &mut rig.workers, VAT).unwrap();
+        let image = rig.workers.worker(VAT).unwrap().image(None).unwrap().unwrap();
+        assert_eq!(image.heap.globals, [GlobalValue::I64(1)]);
+    }
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_the_snapshot() {
+    let lab = Lab::new();
+    let mut rig = Rig::open(&lab, Some(0), Some(2));
+    let (root, admin) = rig.create("{}");
+    (0..3).for_each(|_| drop(rig.send(root, COUNT)));
+    // A module that the load-time pass refuses.
+    let wasm = wat::parse_str("(module)").unwrap();
+    let mut block = rig.block.take().unwrap();
+    let id = block.put_bundle(&wasm);
+    let name = |crank: &mut kernel::Crank| {
+        crank.name_bundle("bad", id);
+        Ok(())
+    };
+    rig.block = Some(kernel::outside(block, name).unwrap().0);
+    let (told, _) = rig.send(admin, "#[\"upgrade\",[\"bad\"]]");
+    assert!(told.contains("vat-upgrade failure"), "{told}");
+    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 4);
+    assert_eq!(rig.send(root, COUNT).0, "#4");
+    assert_eq!(rig.log.of("heap-snapshot-load").last().unwrap(), &("v1".to_owned(), 4));
+}
+
+#[test]
+fn the_vat_admin_sets_the_interval_and_changes_it() {
+    let lab = Lab::new();
+    let mut rig = Rig::open(&lab, None, None);
+    let (root, admin) = rig.create("{\"snapshotInterval\":2}");
+    assert_eq!(rig.block().snapshot_position(VAT), None);
+    rig.send(root, COUNT);
+    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 2);
+    // That is a delivery, too.
+    rig.send(admin, "#[\"changeOptions\",[{\"snapshotInterval\":0}]]");
+    (0..3).for_each(|_| drop(rig.send(root, COUNT)));
+    assert_eq!(rig.block().tables().tallies.get(&VAT).unwrap().deliveries, 6);
+    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 2);
+}
