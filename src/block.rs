@@ -11,8 +11,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
+    directive::{Class, Committed, Directive, DirectiveSet},
     fault::HostFault,
     id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
+    plant::Plant,
     slog::{Detail, Event, Slog},
     snapshot::{Manifest, Snapshots},
     store::{Database, Digest, Journaled, Meta, PageHash, StateHash},
@@ -34,10 +36,12 @@ struct Inner {
     bundles: BTreeMap<BundleId, Vec<u8>>,
     slog: Slog,
     doomed: Vec<VatId>,
+    directives: DirectiveSet,
     changes: Vec<u8>,
-    audited: bool,
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
+    audit_every: u64,
+    plants: Vec<Plant>,
 }
 
 impl Block {
@@ -72,10 +76,12 @@ impl Block {
             bundles: BTreeMap::new(),
             slog,
             doomed: Vec::new(),
+            directives: DirectiveSet::default(),
             changes: Vec::new(),
-            audited: cfg!(debug_assertions),
             snapshots,
             snapshot_interval: None,
+            audit_every: u64::from(cfg!(debug_assertions)),
+            plants: Vec::new(),
         })))
     }
 
@@ -118,14 +124,58 @@ impl Block {
         Ok(digest)
     }
 
-    /// Whether every crank is followed by the full audit: always in a debug build, on request in a release build.
-    pub fn is_audited(&self) -> bool {
-        self.0.audited
+    /// Whether this crank is followed by the full audit.
+    pub(crate) fn is_audited_at(&self, crank: CrankNum) -> bool {
+        self.0.audit_every > 0 && crank.0.is_multiple_of(self.0.audit_every)
     }
 
-    /// Turns the full audit after every crank on or off.
-    pub fn set_audited(&mut self, audited: bool) {
-        self.0.audited = audited;
+    /// Audits after every crank whose number this divides; 0 never. In a debug build, every crank is where nothing is said.
+    pub fn set_audit(&mut self, every: u64) {
+        self.0.audit_every = every;
+    }
+
+    /// Whether the state was made for experiments: then faults may be planted in its kernel.
+    pub fn is_experimental(&self) -> bool {
+        self.0.meta.experimental
+    }
+
+    /// Marks a new state as made for experiments.
+    pub fn set_experimental(&mut self) {
+        self.0.meta.experimental = true;
+    }
+
+    /// The faults that are planted.
+    pub fn plants(&self) -> &[Plant] {
+        &self.0.plants
+    }
+
+    /// Plants faults in the kernel.
+    pub fn set_plants(&mut self, plants: Vec<Plant>) {
+        self.0.plants = plants;
+    }
+
+    /// The directives in force.
+    pub fn directives(&self) -> &DirectiveSet {
+        &self.0.directives
+    }
+
+    /// How each directive of a set stands to the state.
+    pub fn classes(&self, set: &DirectiveSet) -> Vec<(Directive, Class)> {
+        let (tables, globals) = (self.tables(), self.tables().globals());
+        let applied: Vec<_> = tables.applied.iter().map(|(_, it)| it.clone()).collect();
+        let committed = Committed {
+            next_crank: globals.next_crank,
+            height: globals.height,
+            kernel_version: globals.kernel_version,
+            next_delivery: &|vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries)),
+            applied: &applied,
+        };
+        set.iter().map(|it| (it.clone(), it.class(&committed))).collect()
+    }
+
+    /// Puts directives in force.
+    pub fn set_directives(&mut self, directives: DirectiveSet) {
+        self.0.directives = directives;
     }
 
     /// How many cranks the open block has so far.

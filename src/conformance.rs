@@ -143,7 +143,7 @@ pub fn replay(vector: &Vector) -> Result<(), Difference> {
     let script = Rc::new(RefCell::new(Script::new(vector)));
     let mut workers = Scripted { script: script.clone(), live: BTreeMap::new() };
     let mut block = Block::memory(Slog::default()).map_err(|err| differ("open", "a state in memory", err))?;
-    block.set_audited(true);
+    block.set_audit(1);
     block = create_vats(block, vector)?;
     block = run(block, &mut workers, &script, None)?.0;
     for (at, op) in vector.host.iter().enumerate() {

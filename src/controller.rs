@@ -21,11 +21,14 @@
 use std::path::PathBuf;
 
 use crate::{
-    KERNEL_VERSION,
     block::Block,
+    directive::{Class, Directive, DirectiveSet, Missed},
+    epitaph::{Epitaph, Standing},
     fault::{Fault, HostFault},
     id::{BlockHeight, BundleId, KRef, VatId},
     kernel::{self, Halt, Position, Ran, Workers},
+    kernel_version,
+    plant::Plant,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Event, Slog},
@@ -44,14 +47,18 @@ pub struct Open {
     pub slog: Slog,
     /// Where compiled code is kept, if anywhere.
     pub code_cache: Option<PathBuf>,
-    /// Checks every invariant after each crank, in a release build too.
-    pub audit: bool,
     /// Live instances at the most, between two cranks; the least recently delivered to are evicted.
     pub max_live: Option<usize>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
     /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
     pub compare_pages: bool,
+    /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
+    pub audit: Option<u64>,
+    /// Makes a new state one for experiments.
+    pub experimental: bool,
+    /// Faults planted in the kernel: only in a state for experiments.
+    pub plants: Vec<Plant>,
 }
 
 /// Where a block ends.
@@ -92,40 +99,94 @@ pub struct Controller {
     /// `None` once the host has halted.
     block: Option<Block>,
     warehouse: Warehouse,
+    standing: Standing,
+    /// The block's; it outlives it.
+    slog: Slog,
 }
 
 impl Controller {
     /// Opens a state. Refused where another engine or another kernel made it.
     pub fn open(open: Open) -> Result<Controller, HostFault> {
         let mut block = match &open.state {
-            Some(dir) => Block::open(dir, open.slog)?,
-            None => Block::memory(open.slog)?,
+            Some(dir) => Block::open(dir, open.slog.clone())?,
+            None => Block::memory(open.slog.clone())?,
         };
-        if open.audit {
-            block.set_audited(true);
+        if let Some(every) = open.audit {
+            block.set_audit(every);
         }
         block.set_snapshot_interval(open.snapshot_interval);
         check_engine(&block)?;
-        let (state_hash, height) = (block.state_hash(), block.tables().globals().height.0);
+        if open.experimental && block.meta().engine.is_empty() {
+            block.set_experimental();
+        }
+        if !open.plants.is_empty() && !block.is_experimental() {
+            let why = "this state is not one for experiments: only one made with --experimental is";
+            return Err(HostFault::new("plant a fault", why));
+        }
+        block.set_plants(open.plants);
+        let (state_hash, globals) = (block.state_hash(), block.tables().globals());
         let engine = engine_id();
         block.slog().record(Detail::Cranks, || Event::HostStart {
             version: env!("CARGO_PKG_VERSION"),
-            kernel_version: KERNEL_VERSION,
+            kernel_version: globals.kernel_version,
             engine: &engine,
             state_hash,
             directives_digest: None,
-            height,
+            height: globals.height.0,
         });
-        let mut warehouse = Warehouse::new(open.code_cache.as_deref(), open.max_live)?;
+        let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
+        warehouse.set_max_live(open.max_live);
         if open.compare_pages {
             warehouse.compare_pages();
         }
-        Ok(Controller { block: Some(block), warehouse })
+        block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
+        let mut controller =
+            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog };
+        controller.stand();
+        Ok(controller)
     }
 
     /// The state.
     pub fn block(&self) -> Result<&Block, Box<Halt>> {
         self.block.as_ref().ok_or_else(gone)
+    }
+
+    /// What is known of the last commit, also after a halt.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn stand(&mut self) {
+        if let Some(block) = &self.block {
+            let globals = block.tables().globals();
+            self.standing = Standing {
+                kernel_version: globals.kernel_version,
+                height: globals.height.0,
+                state_hash: block.state_hash().to_string(),
+                directives_digest: block.directives().digest().to_string(),
+            };
+        }
+    }
+
+    /// Puts directives in force, and says how each stands to the state. Refused where the state is past one that is in
+    /// consensus and has no record of it, unless that is accepted.
+    pub fn set_directives(
+        &mut self,
+        set: DirectiveSet,
+        accept_missed: bool,
+    ) -> Result<Vec<(Directive, Class)>, Missed> {
+        let Some(block) = &mut self.block else { return Ok(Vec::new()) };
+        let classes = block.classes(&set);
+        if !accept_missed {
+            let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
+            let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
+            if !missed.is_empty() {
+                return Err(Missed(missed));
+            }
+        }
+        block.set_directives(set);
+        self.stand();
+        Ok(classes)
     }
 
     fn take(&mut self) -> Result<Block, Box<Halt>> {
@@ -139,7 +200,14 @@ impl Controller {
 
     /// Gives a new state the vats and messages of a scenario, and commits them as block 0: whatever happens then, they are there.
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
+        self.try_install(scenario).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+    }
+
+    fn try_install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
         let mut block = self.take()?;
+        let globals = block.tables().globals();
+        let (height, time) = (globals.height, globals.time);
+        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
         block.describe(&engine_id(), &scenario.digest());
         for wasm in scenario.vats.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
             block.put_bundle(wasm);
@@ -175,13 +243,18 @@ impl Controller {
             }
             Ok(())
         })?;
-        self.block = Some(block.commit(false).map_err(at_commit)?);
+        self.block = Some(commit(block, height, time, true)?);
+        self.stand();
         Ok(())
     }
 
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
     /// go on; where it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+        self.try_run_block(policy, each).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+    }
+
+    fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
         let mut block = self.take()?;
         let mut globals = block.tables().globals();
         if !block.meta().open {
@@ -213,6 +286,7 @@ impl Controller {
         block = commit(block, height, time, closed)?;
         let state_hash = block.state_hash();
         self.block = Some(block);
+        self.stand();
         Ok(BlockEnd { height, cranks, quiescent, closed, state_hash })
     }
 
@@ -234,7 +308,7 @@ impl Controller {
         image.map_err(|fault| {
             // It may have got half of its heap.
             self.warehouse.stop(vat);
-            Box::new(Halt { fault, position: Position::default() })
+            Box::new(Halt { fault, position: Position::default(), message_hash: None })
         })
     }
 
@@ -249,11 +323,18 @@ impl Controller {
         Ok(Report::of(self.block()?))
     }
 
-    /// Makes sure that the flight recorder can be read.
-    pub fn flush_slog(&mut self) {
-        if let Some(block) = &mut self.block {
-            block.slog().flush();
-        }
+    /// The flight recorder. It can be used, and should be flushed, after a halt too.
+    pub fn slog(&self) -> &Slog {
+        &self.slog
+    }
+}
+
+/// The last words. An error of the recorder is told by whoever flushes it next, at the end.
+fn record_halt(slog: &mut Slog, halt: &Halt, standing: &Standing) {
+    if let Some(epitaph) = Epitaph::of(halt, standing, None)
+        && let Ok(epitaph) = serde_json::to_value(epitaph)
+    {
+        slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
     }
 }
 
@@ -281,7 +362,7 @@ fn gone() -> Box<Halt> {
 }
 
 fn at_commit(fault: HostFault) -> Box<Halt> {
-    Box::new(Halt { fault: fault.into(), position: Position::default() })
+    Box::new(Halt { fault: fault.into(), position: Position::default(), message_hash: None })
 }
 
 fn check_engine(block: &Block) -> Result<(), HostFault> {
@@ -292,8 +373,8 @@ fn check_engine(block: &Block) -> Result<(), HostFault> {
         return Err(HostFault::new("open the state", why));
     }
     let version = block.tables().globals().kernel_version;
-    if version != KERNEL_VERSION {
-        let why = format!("its kernel has version {version}, this binary runs {KERNEL_VERSION}");
+    if !kernel_version::is_known(version) {
+        let why = format!("its kernel has version {version}, this binary can run {}", kernel_version::known());
         return Err(HostFault::new("open the state", why));
     }
     Ok(())

@@ -1,8 +1,14 @@
-//! What is left to say when the kernel is broken: where it was, and which invariant failed.
+//! What is left to say when the kernel is broken: where it was, which invariant failed, and what the operators can do.
+
+use std::fmt;
 
 use serde::Serialize;
 
-use crate::{fault::KernelPanic, kernel::Position};
+use crate::{
+    fault::{Fault, KernelPanic},
+    id::hex,
+    kernel::Halt,
+};
 
 /// Written beside the store as `panic-<crank>.json`.
 #[derive(Debug, Clone, Serialize)]
@@ -12,35 +18,62 @@ pub struct Epitaph {
     pub version: &'static str,
     pub kernel_version: u32,
     pub engine: String,
+    pub block: u64,
+    pub state_hash: String,
     pub crank: Option<u64>,
     #[serde(rename = "vatID")]
     pub vat: Option<String>,
+    pub vat_name: Option<String>,
     pub delivery: Option<u64>,
     pub dispatch: Option<&'static str>,
     pub syscall: Option<u32>,
     pub syscall_kind: Option<&'static str>,
+    pub message_hash: Option<String>,
     pub invariant: &'static str,
     pub detail: String,
     pub location: String,
+    pub backtrace: String,
+    pub directives_digest: String,
+}
+
+/// What the host knows of itself when it halts.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// The version of the kernel.
+    pub kernel_version: u32,
+    /// The last committed block.
+    pub height: u64,
+    /// The chained hash there.
+    pub state_hash: String,
+    /// The digest of the directives in force.
+    pub directives_digest: String,
 }
 
 impl Epitaph {
-    /// Of this panic, at this place.
-    pub fn new(panic: &KernelPanic, position: &Position) -> Epitaph {
-        Epitaph {
+    /// Of this halt, if it is a kernel panic.
+    pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Epitaph> {
+        let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
+        let position = &halt.position;
+        Some(Epitaph {
             version: env!("CARGO_PKG_VERSION"),
-            kernel_version: crate::KERNEL_VERSION,
+            kernel_version: standing.kernel_version,
             engine: crate::vat::engine_id(),
+            block: standing.height + 1,
+            state_hash: standing.state_hash.clone(),
             crank: position.crank.map(|it| it.0),
             vat: position.delivery.map(|(vat, ..)| vat.to_string()),
+            vat_name,
             delivery: position.delivery.map(|(_, number, _)| number.0),
             dispatch: position.delivery.map(|(.., kind)| kind),
             syscall: position.syscall.map(|(number, _)| number),
             syscall_kind: position.syscall.map(|(_, kind)| kind),
-            invariant: panic.invariant,
-            detail: panic.detail.clone(),
-            location: panic.location.to_string(),
-        }
+            message_hash: halt.message_hash.map(|it| hex(&it)),
+            invariant,
+            detail: detail.clone(),
+            location: location.clone(),
+            backtrace: backtrace.clone(),
+            directives_digest: standing.directives_digest.clone(),
+        })
     }
 
     /// Its file.
@@ -49,5 +82,57 @@ impl Epitaph {
             Some(crank) => format!("panic-{crank}.json"),
             None => "panic.json".to_owned(),
         }
+    }
+
+    /// The lines that would go on, each by itself; the guards are this delivery's own.
+    pub fn ways_out(&self) -> Vec<String> {
+        let (Some(crank), Some(vat)) = (self.crank, &self.vat) else { return Vec::new() };
+        let expect = self.message_hash.as_ref().map(|it| format!(" expect {}", &it[..8])).unwrap_or_default();
+        vec![
+            format!("crank-{crank}: skip {vat}{expect}"),
+            format!("crank-{crank}: terminate {vat}"),
+            format!("crank-{crank}: pause {vat}"),
+        ]
+    }
+
+    /// What the operator is shown; `state` is the folder of the state.
+    pub fn message(&self, state: Option<&str>) -> String {
+        let mut text = format!("{self}\n");
+        let hash = self.state_hash.get(..8).unwrap_or_default();
+        text += &format!("  state is intact at block {} (state hash {hash}…)\n", self.block - 1);
+        let (Some(state), Some(crank)) = (state, self.crank) else { return text };
+        text += &format!("  see it:      vathost debug --state {state} --at crank-{crank}\n");
+        if let (Some(vat), Some(delivery)) = (&self.vat, self.delivery) {
+            text += &format!("  replay it:   vathost replay --state {state} --vat {vat} --delivery {delivery}\n");
+        }
+        let ways = self.ways_out();
+        if let Some(first) = ways.first() {
+            text += "  to go on, agree with the other operators on ONE of these lines, put it in your directive file, and start again:\n";
+            for line in &ways {
+                text += &format!("      {line}\n");
+            }
+            text += &format!("  try them first: vathost directives plan --state {state} --add '{first}'\n");
+        }
+        text
+    }
+}
+
+/// The one line that matters.
+impl fmt::Display for Epitaph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("kernel panic")?;
+        if let Some(crank) = self.crank {
+            write!(f, " in crank {crank}")?;
+        }
+        if let (Some(vat), Some(delivery)) = (&self.vat, self.delivery) {
+            write!(f, ": delivery {delivery} to {vat}")?;
+            if let Some(name) = &self.vat_name {
+                write!(f, " ({name})")?;
+            }
+        }
+        if let (Some(number), Some(kind)) = (self.syscall, self.syscall_kind) {
+            write!(f, ", syscall {number} {kind}")?;
+        }
+        write!(f, ": invariant `{}` failed: {}", self.invariant, self.detail)
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the host and
 //! leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never blamed on a vat.
 
-use std::{fmt, panic::Location};
+use std::{backtrace::Backtrace, fmt, panic::Location};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,14 +51,17 @@ pub struct KernelPanic {
     /// What was found.
     pub detail: String,
     /// Where in the host's source.
-    pub location: &'static Location<'static>,
+    pub location: String,
+    /// How it came there.
+    pub backtrace: String,
 }
 
 impl KernelPanic {
     /// The invariant of this name does not hold.
     #[track_caller]
     pub fn new(invariant: &'static str, detail: impl fmt::Display) -> KernelPanic {
-        KernelPanic { invariant, detail: detail.to_string(), location: Location::caller() }
+        let (detail, location) = (detail.to_string(), Location::caller().to_string());
+        KernelPanic { invariant, detail, location, backtrace: Backtrace::force_capture().to_string() }
     }
 }
 
@@ -91,7 +94,19 @@ pub struct Anachronism {
     pub detail: String,
 }
 
-/// Any of the four, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
+/// A directive stops the host before a crank: it says so, or something is not as it says.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("halted before {crank} by `{line}`{}", why.as_ref().map(|it| format!(": {it}")).unwrap_or_default())]
+pub struct Halted {
+    /// The crank that did not run.
+    pub crank: crate::id::CrankNum,
+    /// The directive.
+    pub line: String,
+    /// What is not as it says; nothing where it just says so.
+    pub why: Option<String>,
+}
+
+/// Any of the five, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// The guest's.
@@ -106,6 +121,9 @@ pub enum Fault {
     /// History does not repeat.
     #[error(transparent)]
     Anachronism(#[from] Anachronism),
+    /// The operators' word.
+    #[error(transparent)]
+    Halted(#[from] Halted),
 }
 
 /// Returns a [`KernelPanic`] from the enclosing function unless the condition holds.

@@ -1,15 +1,19 @@
 //! vathost: a WebAssembly-sandboxed vat host.
 
+pub mod bench;
 pub mod block;
 pub mod body;
 pub mod cli;
 pub mod conformance;
 pub mod controller;
+pub mod directive;
 pub mod epitaph;
 pub mod fault;
 pub mod id;
 pub mod kernel;
+pub mod kernel_version;
 pub mod limits;
+pub mod plant;
 pub mod report;
 pub mod scenario;
 pub mod slog;
@@ -19,6 +23,3 @@ pub mod table;
 pub mod transcript;
 pub mod value;
 pub mod vat;
-
-/// The version of the kernel's behaviour that this binary runs.
-pub const KERNEL_VERSION: u32 = 1;

@@ -10,6 +10,8 @@ pub const SLOTS_MAX: u32 = 4_096;
 pub const KEY_BYTES_MAX: u32 = 1 << 10;
 /// Bytes of a vatstore value.
 pub const VALUE_BYTES_MAX: u32 = 1 << 20;
+/// Bytes of the answer to a `vatstoreScan`: the largest key and value fit, with their lengths.
+pub const SCAN_BYTES_MAX: u32 = 8 + KEY_BYTES_MAX + VALUE_BYTES_MAX;
 /// Syscalls in one delivery. A last resort: fuel ends a delivery long before.
 pub const SYSCALLS_MAX: u32 = 65_536;
 /// References in one `dropImports` and its kin, and resolutions in one `resolve`.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     block::Block,
+    directive::Class,
     kernel,
     table::{PromiseState, QueueId, Status},
     value::CapData,
@@ -31,12 +32,22 @@ pub struct Report {
     pub deliveries: u64,
     /// Whether there is nothing left to do.
     pub quiescent: bool,
-    /// The directives; none in this version.
-    pub directives: Vec<()>,
+    /// The directives in force, and those that were obeyed.
+    pub directives: Vec<DirectiveReport>,
     /// The vats, by name.
     pub vats: BTreeMap<String, VatReport>,
     /// The results of the messages from outside, in order.
     pub results: Vec<ResultReport>,
+}
+
+/// One directive.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct DirectiveReport {
+    pub line: String,
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crank: Option<u64>,
 }
 
 /// One vat.
@@ -110,11 +121,33 @@ impl Report {
             cranks: globals.next_crank.0,
             deliveries: globals.deliveries,
             quiescent: kernel::is_quiescent(block),
-            directives: Vec::new(),
+            directives: directives(block),
             vats,
             results: results(block),
         }
     }
+}
+
+fn directives(block: &Block) -> Vec<DirectiveReport> {
+    let classes = block.classes(block.directives());
+    let mut reports: Vec<DirectiveReport> = classes
+        .into_iter()
+        .map(|(directive, class)| {
+            let (status, crank) = match class {
+                Class::Pending => ("pending", None),
+                Class::Applied(crank) => ("applied", Some(crank.0)),
+                Class::Expired => ("expired", None),
+                Class::Missed => ("missed", None),
+            };
+            DirectiveReport { line: directive.to_string(), status, crank }
+        })
+        .collect();
+    for (_, it) in block.tables().applied.iter() {
+        if !reports.iter().any(|report| report.line == it.text) {
+            reports.push(DirectiveReport { line: it.text.clone(), status: "applied", crank: Some(it.crank.0) });
+        }
+    }
+    reports
 }
 
 fn results(block: &Block) -> Vec<ResultReport> {

@@ -80,8 +80,8 @@ impl EntryWriter {
         self.0.clear();
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
     }
 }
 
@@ -136,9 +136,9 @@ mod tests {
             writer.answer(&answer).expect("writes");
         }
         writer.end(&End::Done { fuel: 9 }).expect("writes");
-        chunk.bytes.extend_from_slice(writer.bytes());
+        chunk.bytes.extend_from_slice(&writer.take());
         writer.nothing(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
-        chunk.bytes.extend_from_slice(writer.bytes());
+        chunk.bytes.extend_from_slice(&writer.take());
 
         let syscalls = vec![(subscribe, Answer::Done), (get, Answer::Value(Some("v".into())))];
         assert_eq!(

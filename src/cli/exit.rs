@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Findings = 1,
     /// The command line, or a file that it names, is wrong.
     Usage = 2,
+    /// A directive stopped the host.
+    Halted = 3,
     /// An invariant of the kernel is broken.
     KernelPanic = 70,
     /// This machine failed.
@@ -72,5 +74,6 @@ fn code_of_fault(fault: &Fault) -> Exit {
         Fault::Vat(_) | Fault::Kernel(_) => Exit::KernelPanic,
         Fault::Host(_) => Exit::HostFault,
         Fault::Anachronism(_) => Exit::Divergence,
+        Fault::Halted(_) => Exit::Halted,
     }
 }

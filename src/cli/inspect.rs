@@ -1,11 +1,177 @@
-use clap::Args;
+//! `inspect`: reads a state, and changes nothing. Each answer is rows for scripts, or a table for people.
 
-use crate::cli::{Exit, Output};
+mod clist;
+mod kv;
+mod objects;
+mod overview;
+mod promises;
+mod queue;
+mod show;
+mod transcript;
+mod vats;
 
-/// Look into a state
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    block::Block,
+    cli::{Exit, Output, Usage},
+    id::{DeliveryNum, VatId},
+    store::Database,
+};
+
+use show::Printer;
+
+/// Look into a state, also while a host runs it
+///
+/// Shows the last committed block. Without a word: where the state stands, and how much there is of everything. A vat is given
+/// by its number (`v3`), or by its name where only one has it.
 #[derive(Args, Debug)]
-pub(crate) struct InspectArgs {}
+#[command(after_help = "\
+Examples:
+  vathost inspect --state ./state
+  vathost inspect --state ./state vat bank
+  vathost inspect --state ./state transcript v3 --from 10 --to 20
+  vathost inspect --state ./state vats --json | jq -r '.[].name'")]
+pub(crate) struct InspectArgs {
+    /// The folder of the state
+    #[arg(long, value_name = "DIR", global = true)]
+    state: Option<PathBuf>,
+    /// Print JSON: an array of objects for what is a table, otherwise one object
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print at most this many rows
+    #[arg(long, value_name = "N", global = true)]
+    limit: Option<usize>,
+    #[command(subcommand)]
+    what: Option<What>,
+}
 
-pub(crate) fn cmd_inspect(_: InspectArgs, _: &Output) -> anyhow::Result<Exit> {
+#[derive(Subcommand, Debug)]
+enum What {
+    /// All vats, dead ones included
+    #[command(after_help = "Example:\n  vathost inspect --state ./state vats")]
+    Vats,
+    /// All about one vat
+    #[command(after_help = "Example:\n  vathost inspect --state ./state vat v3")]
+    Vat {
+        /// `v3`, or a name
+        vat: String,
+    },
+    /// What waits: cleanups, GC actions, vats to reap, the run-queue, and the queues of promises
+    #[command(after_help = "Example:\n  vathost inspect --state ./state queue --limit 20")]
+    Queue,
+    /// The kernel's promises
+    #[command(after_help = "Example:\n  vathost inspect --state ./state promises")]
+    Promises,
+    /// The kernel's objects
+    #[command(after_help = "Example:\n  vathost inspect --state ./state objects")]
+    Objects,
+    /// What a vat knows, and under which names
+    #[command(after_help = "Example:\n  vathost inspect --state ./state clist bank")]
+    Clist {
+        /// `v3`, or a name
+        vat: String,
+    },
+    /// What was delivered to a vat, what it asked meanwhile and was answered, and how that ended
+    #[command(after_help = "Example:\n  vathost inspect --state ./state transcript v3 --from 10 --to 20")]
+    Transcript {
+        /// `v3`, or a name
+        vat: String,
+        /// The first delivery to show
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        from: u64,
+        /// The last delivery to show
+        #[arg(long, value_name = "M")]
+        to: Option<u64>,
+    },
+    /// The vatstore of a vat
+    #[command(after_help = "Example:\n  vathost inspect --state ./state kv v3 --prefix purse.")]
+    Kv {
+        /// `v3`, or a name
+        vat: String,
+        /// Only keys that begin with this
+        #[arg(long, value_name = "P", default_value = "")]
+        prefix: String,
+    },
+}
+
+pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<Exit> {
+    let hint = "name its folder: `vathost inspect --state ./state`";
+    let dir = args.state.as_deref().ok_or_else(|| Usage::new("no state is given", hint))?;
+    let block = open(dir)?;
+    let printer = Printer { output, json: args.json, limit: args.limit };
+    match &args.what {
+        None => printer.facts(&overview::of(&block))?,
+        Some(What::Vats) => printer.rows(vats::list(&block))?,
+        Some(What::Vat { vat }) => printer.facts(&vats::one(&block, find(&block, vat)?)?)?,
+        Some(What::Queue) => printer.rows(queue::list(block.tables()))?,
+        Some(What::Promises) => printer.rows(promises::list(block.tables()))?,
+        Some(What::Objects) => printer.rows(objects::list(block.tables()))?,
+        Some(What::Clist { vat }) => printer.rows(clist::list(block.tables(), find(&block, vat)?))?,
+        Some(What::Kv { vat, prefix }) => printer.rows(kv::list(block.tables(), find(&block, vat)?, prefix))?,
+        Some(What::Transcript { vat, from, to }) => {
+            let range = (DeliveryNum(*from), DeliveryNum(to.unwrap_or(u64::MAX)));
+            transcript::print(&block, find(&block, vat)?, range, &printer)?;
+        }
+    }
     Ok(Exit::Ok)
+}
+
+fn open(dir: &Path) -> anyhow::Result<Block> {
+    let begin = "`vathost run vats/bank --state DIR` makes one";
+    if !Database::exists(dir) {
+        return Err(Usage::new(format!("there is no state in `{}`", dir.display()), begin).into());
+    }
+    let block = Block::open_read_only(dir)?;
+    if block.meta().engine.is_empty() {
+        let what = format!("the state in `{}` holds no committed block yet", dir.display());
+        return Err(Usage::new(what, begin).into());
+    }
+    Ok(block)
+}
+
+/// The vat of this number, or of this name.
+fn find(block: &Block, word: &str) -> Result<VatId, Usage> {
+    let vats = &block.tables().vats;
+    if let Some(id) = word.parse().ok().filter(|id| vats.contains(id)) {
+        return Ok(id);
+    }
+    let named: Vec<VatId> = vats.iter().filter(|(_, row)| row.name == word).map(|(id, _)| *id).collect();
+    match &named[..] {
+        [id] => Ok(*id),
+        [] => Err(Usage::new(format!("there is no vat `{word}`"), "`vathost inspect --state DIR vats` lists them")),
+        many => {
+            let ids: Vec<String> = many.iter().map(ToString::to_string).collect();
+            Err(Usage::new(
+                format!("{} vats are named `{word}`", many.len()),
+                format!("give the number: {}", ids.join(", ")),
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::BundleId, kernel::outside, slog::Slog, table::Options, value::CapData};
+
+    #[test]
+    fn a_name_finds_a_vat_where_only_one_has_it_and_a_number_comes_first() {
+        let block = Block::memory(Slog::default()).expect("a state");
+        let (block, ()) = outside(block, |crank| {
+            for name in ["bank", "shop", "shop", "v1"] {
+                crank.create_vat(name, BundleId::of(b""), Options::default(), CapData::plain("#{}"))?;
+            }
+            Ok(())
+        })
+        .expect("four vats");
+        let found = |word| find(&block, word).map_err(|usage| usage.hint);
+        assert_eq!(found("bank"), Ok(VatId(1)));
+        assert_eq!(found("v1"), Ok(VatId(1)));
+        assert_eq!(found("v4"), Ok(VatId(4)));
+        assert_eq!(found("shop"), Err("give the number: v2, v3".to_owned()));
+        assert_eq!(found("v04").err(), found("nobody").err());
+    }
 }

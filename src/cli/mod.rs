@@ -5,9 +5,11 @@
     reason = "the command line reads the clock and the environment; nothing below does"
 )]
 
+mod bench;
 mod check;
 mod completions;
 mod conformance;
+mod directives;
 mod exit;
 mod inspect;
 mod new;
@@ -64,7 +66,9 @@ enum Verb {
     New(new::NewArgs),
     Inspect(inspect::InspectArgs),
     Slog(slog::SlogArgs),
+    Bench(bench::BenchArgs),
     Conformance(conformance::ConformanceArgs),
+    Directives(directives::DirectivesArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -101,8 +105,10 @@ fn run() -> ExitCode {
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
+        Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
         Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
+        Verb::Directives(args) => directives::cmd_directives(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
     };
     match result {

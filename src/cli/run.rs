@@ -13,14 +13,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::{
+    block::Block,
     cli::{
         Exit, Output, Usage,
         output::{grouped, size, table},
     },
     controller::{Controller, Open, Policy},
+    directive::DirectiveSet,
     epitaph::Epitaph,
-    fault::Fault,
+    id::VatId,
     kernel::Halt,
+    plant::Plant,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Slog, Writer},
@@ -44,7 +47,7 @@ pub(crate) struct RunArgs {
     /// The folder of the state, made if absent; without it the state lives in memory
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Record what happens, as JSON lines (`.zst` compresses)
+    /// Record what happens, as JSON lines, at the end of this file (`.zst` compresses)
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
     /// How much to record
@@ -68,9 +71,21 @@ pub(crate) struct RunArgs {
     /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
     #[arg(long, value_name = "N")]
     snapshot_interval: Option<u64>,
-    /// Check every invariant of the kernel after each crank (slow)
+    /// Obey the directives of this file: skip, pause, terminate, upgrade, halt … at an exact crank or delivery
+    #[arg(long, value_name = "FILE")]
+    directives: Option<PathBuf>,
+    /// Go on although the state is past a directive and has no record of it
     #[arg(long)]
-    audit: bool,
+    accept_missed_directives: bool,
+    /// Check every invariant of the kernel after each crank, or after every Nth (slow; 0 turns it off)
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    audit: Option<u64>,
+    /// Make a new state one for experiments: only there faults can be planted
+    #[arg(long)]
+    experimental: bool,
+    /// Plant a bug in the kernel, as in `object.counts@crank-12`, to rehearse what comes of it
+    #[arg(long, value_name = "NAME@crank-N")]
+    plant: Vec<Plant>,
     /// Print one JSON object at the end
     #[arg(long)]
     json: bool,
@@ -101,15 +116,19 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
     }
-    let stop = on_interrupt()?;
+    load_directives(&mut controller, &args, output)?;
+    output.detail(format!("engine {}", controller.block()?.meta().engine));
+    let stop = on_interrupt(controller.slog())?;
     let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
     let progress = Progress::new(output);
     let ended = run_blocks(&mut controller, &args, &policy, &stop, &progress);
     progress.clear();
-    controller.flush_slog();
+    if let Err(err) = controller.slog().flush() {
+        output.note(format!("warning: the slog is incomplete: {err}"));
+    }
     let interrupted = match ended {
         Ok(interrupted) => interrupted,
-        Err(halt) => return Err(halted(*halt, &args, output)?),
+        Err(halt) => return Err(halted(*halt, &controller, &args, output)?),
     };
     let report = controller.report()?;
     if args.json {
@@ -134,15 +153,23 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
     }
     let slog = match &args.slog {
-        Some(path) => Slog::new(args.slog_detail.into(), Box::new(Writer::create(path)?)),
+        Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
         None => Slog::default(),
     };
     let code_cache = code_cache();
+    let (audit, experimental) = (args.audit, args.experimental);
+    let plants = args.plant.clone();
+    let exists_for_experiments = plants.is_empty() || experimental || exists;
+    if !exists_for_experiments {
+        return Err(Usage::new("a fault is planted in a new state", "add --experimental").into());
+    }
     let controller = Controller::open(Open {
         state: args.state.clone(),
         slog,
         code_cache,
-        audit: args.audit,
+        audit,
+        experimental,
+        plants,
         max_live: args.max_live,
         snapshot_interval: args.snapshot_interval,
         compare_pages: false,
@@ -158,6 +185,23 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
     Ok(controller)
 }
 
+/// Reads the directive file, and says how each line stands to the state.
+fn load_directives(controller: &mut Controller, args: &RunArgs, output: &Output) -> anyhow::Result<()> {
+    let Some(path) = &args.directives else { return Ok(()) };
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let mut set = DirectiveSet::default();
+    let grammar = "`vathost directives grammar` prints the grammar";
+    set.read(&name, &bytes).map_err(|refused| Usage::new(refused, grammar))?;
+    let digest = set.digest();
+    let classes = controller.set_directives(set, args.accept_missed_directives).map_err(|it| Usage::new(it, ""))?;
+    for (directive, class) in classes {
+        output.note(format!("{directive}: {class}"));
+    }
+    output.note(format!("directives digest {digest}"));
+    Ok(())
+}
+
 /// Where compiled code is kept: the user's cache folder.
 fn code_cache() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
@@ -166,11 +210,13 @@ fn code_cache() -> Option<PathBuf> {
 }
 
 /// Counts ^C: the first stops at the next crank boundary, the second at once.
-fn on_interrupt() -> anyhow::Result<Arc<AtomicU8>> {
+fn on_interrupt(slog: &Slog) -> anyhow::Result<Arc<AtomicU8>> {
+    let flush_slog = slog.last_flush();
     let count = Arc::new(AtomicU8::new(0));
     let seen = count.clone();
     ctrlc::set_handler(move || {
         if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+            flush_slog();
             std::process::exit(Exit::Interrupted as i32);
         }
     })
@@ -243,7 +289,9 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     if !report.results.is_empty() {
         output.line("")?;
     }
-    let rows = report.vats.iter().map(|(name, vat)| {
+    let mut vats: Vec<_> = report.vats.iter().collect();
+    vats.sort_by_key(|(_, vat)| vat.id.parse::<VatId>().ok());
+    let rows = vats.into_iter().map(|(name, vat)| {
         let status = match &vat.reason {
             Some(reason) => format!("{}: {}", vat.status, shortened(reason)),
             None => vat.status.to_owned(),
@@ -268,18 +316,22 @@ fn shortened(text: &str) -> String {
     text.chars().take(MAX).chain(['…']).collect()
 }
 
-/// The host stopped: the epitaph goes beside the store, and to the operator.
-fn halted(halt: Halt, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow::Error> {
-    let Fault::Kernel(panic) = &halt.fault else { return Ok(halt.into()) };
-    let epitaph = Epitaph::new(panic, &halt.position);
+/// The host stopped: a kernel panic leaves an epitaph beside the store, and tells the operator what can be done.
+fn halted(halt: Halt, controller: &Controller, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow::Error> {
+    let name = |dir: &PathBuf| {
+        let (vat, ..) = halt.position.delivery?;
+        Some(Block::open_read_only(dir).ok()?.tables().vats.get(&vat)?.name.clone())
+    };
+    let vat_name = args.state.as_ref().and_then(name);
+    let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name) else { return Ok(halt.into()) };
     if let Some(dir) = &args.state {
         let path = dir.join(epitaph.file_name());
         std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?)
             .with_context(|| format!("write {}", path.display()))?;
-        output.note(format!("wrote {}", path.display()));
     }
     if args.json {
         output.json(&json!({ "panic": epitaph }))?;
     }
+    output.note(epitaph.message(args.state.as_ref().map(|it| it.display().to_string()).as_deref()).trim_end());
     Ok(halt.into())
 }

@@ -1,11 +1,67 @@
-use clap::Args;
+use std::path::PathBuf;
 
-use crate::cli::{Exit, Output};
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::{Exit, Output, Usage},
+    slog::{ReadError, Reader},
+};
+
+mod last;
+mod show;
+mod summary;
+mod text;
 
 /// Read a flight recording
+///
+/// `run --slog FILE` writes it. All of these read plain, `.zst` and `.gz` files of any size, also one that is still being
+/// written, and SwingSet's own.
 #[derive(Args, Debug)]
-pub(crate) struct SlogArgs {}
+#[command(after_help = "\
+Examples:
+  vathost slog summary bank.slog
+  vathost slog last bank.slog.zst
+  vathost slog show bank.slog --crank 12")]
+pub(crate) struct SlogArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
 
-pub(crate) fn cmd_slog(_: SlogArgs, _: &Output) -> anyhow::Result<Exit> {
-    Ok(Exit::Ok)
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Summary(summary::SummaryArgs),
+    Last(last::LastArgs),
+    Show(show::ShowArgs),
+}
+
+/// What every one of these is given.
+#[derive(Args, Debug)]
+struct FileArgs {
+    /// The recording
+    file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl FileArgs {
+    fn open(&self) -> anyhow::Result<Reader> {
+        Ok(Reader::open(&self.file).map_err(unreadable)?)
+    }
+}
+
+pub(crate) fn cmd_slog(args: SlogArgs, output: &Output) -> anyhow::Result<Exit> {
+    match args.verb {
+        Verb::Summary(args) => summary::cmd_summary(args, output),
+        Verb::Last(args) => last::cmd_last(args, output),
+        Verb::Show(args) => show::cmd_show(args, output),
+    }
+}
+
+fn unreadable(err: ReadError) -> Usage {
+    let hint = match &err {
+        ReadError::Open { .. } => "`vathost run SCENARIO --slog FILE` makes a recording",
+        ReadError::Line { .. } => "only the end of a recording may be torn: is this one, and is it whole?",
+    };
+    Usage::new(err, hint)
 }

@@ -6,11 +6,14 @@ use std::collections::VecDeque;
 
 use crate::{
     block::Block,
+    directive::DirectiveSet,
     fault::{Fault, KernelPanic},
     id::{CrankNum, DeliveryNum, KRef, ObjectId, PromiseId, VRef, VatId},
     invariant,
-    kernel::{audit::audit, gc::Candidates, route::Route},
+    kernel::{audit::audit, deliver::Source, gc::Candidates, route::Route},
+    plant::Plant,
     slog::{CListMode, Detail, Event, Slog},
+    store::StateHash,
     table::{CListEntry, Item, Object, Owner, Promise, QueueId, Tables},
     transcript::EntryWriter,
     value::Message,
@@ -24,6 +27,8 @@ pub struct Crank {
     pub(super) accepting: VecDeque<Item>,
     pub(super) candidates: Candidates,
     pub(super) entry: EntryWriter,
+    /// Where its item was taken from.
+    pub(super) source: Option<Source>,
     /// Transcript entries of the crank's deliveries.
     kept: Vec<(VatId, DeliveryNum, Vec<u8>)>,
 }
@@ -44,6 +49,7 @@ impl Crank {
             accepting: VecDeque::new(),
             candidates: Candidates::default(),
             entry: EntryWriter::default(),
+            source: None,
             kept: Vec::new(),
         }
     }
@@ -62,16 +68,46 @@ impl Crank {
 
     /// Accepts what was sent, collects garbage, and ends the crank: its changes are part of the block.
     pub(super) fn finish(mut self, label: &str) -> Result<Block, Fault> {
+        self.settle_down()?;
+        if self.block.is_audited_at(self.number()) {
+            audit(self.tables())?;
+        }
+        self.block.seal(label, &self.kept, self.number)?;
+        Ok(self.block)
+    }
+
+    /// Accepts what was sent, and collects garbage.
+    pub(super) fn settle_down(&mut self) -> Result<(), Fault> {
         self.collect()?;
         while let Some(item) = self.accepting.pop_front() {
             self.accept(item)?;
             self.collect()?;
         }
-        if self.block.is_audited() {
-            audit(self.tables())?;
-        }
-        self.block.seal(label, &self.kept, self.number)?;
-        Ok(self.block)
+        Ok(())
+    }
+
+    /// What was done so far is part of the block; a rewind goes back to here.
+    pub(super) fn seal(&mut self, label: &str) -> Result<(), Fault> {
+        self.block.seal(label, &self.kept, None)?;
+        self.kept.clear();
+        Ok(())
+    }
+
+    pub(super) fn directives(&self) -> &DirectiveSet {
+        self.block.directives()
+    }
+
+    pub(super) fn plants(&self) -> &[Plant] {
+        self.block.plants()
+    }
+
+    pub(super) fn state_hash(&self) -> StateHash {
+        self.block.state_hash()
+    }
+
+    /// Whether no crank of the open block has run yet.
+    pub(super) fn is_first_of_block(&self) -> bool {
+        self.block.cranks() == 0
     }
 
     /// Its number; what comes from outside bears that of the crank after it.
@@ -85,6 +121,10 @@ impl Crank {
 
     pub(super) fn tables_mut(&mut self) -> &mut Tables {
         self.block.tables_mut()
+    }
+
+    pub(super) fn wants(&mut self, detail: Detail) -> bool {
+        self.block.slog().wants(detail)
     }
 
     pub(super) fn slog(&mut self) -> &mut Slog {
@@ -147,7 +187,7 @@ impl Crank {
 
     /// The entry just written becomes part of the vat's transcript, unless the crank is undone.
     pub(super) fn keep_entry(&mut self, vat: VatId, number: DeliveryNum) {
-        self.kept.push((vat, number, self.entry.bytes().to_vec()));
+        self.kept.push((vat, number, self.entry.take()));
     }
 
     pub(super) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {

@@ -9,7 +9,10 @@
 //!             └─────────────────────────────────────────────────────────────────────────┘
 //! ```
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use crate::{
     block::Block,
@@ -23,7 +26,7 @@ use crate::{
     },
     limits,
     slog::{At, DeliverResult, Detail, Event, Queued, Shape},
-    table::{Item, OnFault, PromiseState, QueueId, Tables},
+    table::{GcKind, Item, OnFault, PromiseState, QueueId, Tables},
     transcript::End,
     value::{CapData, Delivery, Resolution},
 };
@@ -36,7 +39,7 @@ pub(super) fn is_idle(tables: &Tables) -> bool {
 }
 
 /// What a crank turned out to be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Work {
     /// Nothing that a vat hears of; done.
     Done,
@@ -46,12 +49,17 @@ pub(super) enum Work {
     Gc(VatId, Delivery<KRef>),
 }
 
-/// Whether a crank takes its item for the first time, or again after it was undone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Take {
-    First,
-    Again,
+/// Where a crank's item stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    /// In this queue, under this number.
+    Queue(QueueId, i64),
+    /// Among the GC actions: those of this vat and kind.
+    Gc(VatId, GcKind),
 }
+
+/// What the sender of a skipped message is told.
+pub(super) const SKIPPED: &str = "delivery skipped by directive";
 
 /// How a delivery went.
 pub(super) enum Outcome {
@@ -68,46 +76,73 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
     let number = crank.number();
     let mut position = Position { crank: Some(number), ..Position::default() };
     let mut ran = Ran { crank: number, delivery: None, fuel: 0, ended: None };
-    let result = (|| {
+    let mut taken = Work::Done;
+    let body = AssertUnwindSafe(|| {
         for vat in crank.block().take_doomed() {
             workers.stop(vat);
         }
-        let work = crank.take(Take::First)?;
+        taken = crank.take()?;
+        let (mut crank, work) = crank.obey(workers, taken.clone(), &mut ran, &mut position)?;
         let work = crank.admit(work)?;
+        if !crank.plants().is_empty() {
+            crank.plant()?;
+        }
         let crank = crank.perform(workers, work, &mut ran, &mut position)?;
         crank.finish("crank")
-    })();
+    });
+    // A bug of ours is no reason to lose what is known of it: what the crank owned is gone either way.
+    let result = catch_unwind(body).unwrap_or_else(|payload| Err(panicked(&*payload).into()));
     match result {
         Ok(block) => Ok((block, ran)),
-        Err(fault) => Err(Box::new(Halt { fault, position })),
+        Err(fault) => Err(Box::new(Halt { fault, position, message_hash: taken.hash().ok() })),
     }
+}
+
+fn panicked(payload: &(dyn std::any::Any + Send)) -> KernelPanic {
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    KernelPanic::new("kernel.no-panic", text.unwrap_or("a panic without a text"))
 }
 
 impl Crank {
     /// Takes the first item of the first queue that has one.
-    pub(super) fn take(&mut self, take: Take) -> Result<Work, Fault> {
-        let doomed = self.tables().queue.of(QueueId::Cleanup).next().map(|(_, item)| item.clone());
-        if let Some(item) = doomed {
-            self.record_start(take, item_kind(&item), Some(&item));
-            return self.process(item);
-        }
-        if let Some((vat, delivery)) = self.next_gc_delivery() {
-            self.record_start(take, "gc-action", None);
-            return Ok(Work::Gc(vat, delivery));
-        }
-        let reap = self.tables_mut().queue.pop(QueueId::Reap);
-        let Some(item) = reap.or_else(|| self.tables_mut().queue.pop(QueueId::Run)) else { return Ok(Work::Done) };
-        self.record_start(take, item_kind(&item), Some(&item));
-        self.process(item)
+    pub(super) fn take(&mut self) -> Result<Work, Fault> {
+        let first = |tables: &Tables, id| tables.queue.of(id).next().map(|(at, _)| Source::Queue(id, at));
+        self.source = match first(self.tables(), QueueId::Cleanup) {
+            Some(source) => Some(source),
+            None => match self.next_gc_group() {
+                Some((vat, kind)) => Some(Source::Gc(vat, kind)),
+                None => first(self.tables(), QueueId::Reap).or_else(|| first(self.tables(), QueueId::Run)),
+            },
+        };
+        self.record_start();
+        self.retake()
     }
 
-    fn record_start(&mut self, take: Take, message_type: &'static str, item: Option<&Item>) {
-        if take == Take::First {
-            let crank_num = self.number();
-            let message = item.map(Queued);
-            let event = || Event::CrankStart { crank_type: "delivery", crank_num, message_type, message };
-            self.slog().record(Detail::Cranks, event);
+    /// Takes again what the crank took first, after it was undone.
+    pub(super) fn retake(&mut self) -> Result<Work, Fault> {
+        match self.source {
+            None => Ok(Work::Done),
+            Some(Source::Gc(vat, kind)) => Ok(self.take_gc(vat, kind).map_or(Work::Done, |it| Work::Gc(vat, it))),
+            Some(Source::Queue(id, at)) => match self.tables_mut().queue.remove(&(id, at)) {
+                Some(item) => self.process(item),
+                None => Ok(Work::Done),
+            },
         }
+    }
+
+    fn record_start(&mut self) {
+        if !self.wants(Detail::Cranks) {
+            return;
+        }
+        let item = match self.source {
+            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).cloned(),
+            _ => None,
+        };
+        let message_type = item.as_ref().map_or("gc-action", item_kind);
+        let crank_num = self.number();
+        let message = item.as_ref().map(Queued);
+        let event = || Event::CrankStart { crank_type: "delivery", crank_num, message_type, message };
+        self.slog().record(Detail::Cranks, event);
     }
 
     /// Routes an item. What is for no live vat is dealt with here.
@@ -159,7 +194,10 @@ impl Crank {
                 }
                 self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
             }
-            Item::Cleanup(vat) => self.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)?,
+            Item::Cleanup(vat) => {
+                self.tables_mut().queue.push_front(QueueId::Cleanup, item);
+                self.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)?;
+            }
         }
         Ok(Work::Done)
     }
@@ -301,13 +339,13 @@ impl Crank {
         let illegal = matches!(fault, VatFault::IllegalSyscall { .. });
         match on_fault {
             OnFault::Pause if !starved => {
-                let work = self.take(Take::Again)?;
+                let work = self.retake()?;
                 self.leave_entry(vat, End::Faulted(fault.clone()))?;
                 self.pause(vat, &fault.to_string())?;
                 self.hold(work)
             }
             OnFault::Reject if !starved && !illegal && !starting => {
-                let work = self.take(Take::Again)?;
+                let work = self.retake()?;
                 self.leave_entry(vat, End::Faulted(fault.clone()))?;
                 self.skip(work, body::error(&fault.to_string()))
             }

@@ -11,6 +11,7 @@ use crate::{
     id::{KRef, ObjectId, PromiseId, VatId},
     invariant,
     kernel::Crank,
+    kernel_version,
     table::{GcAction, GcKind, Owner, Tables},
     value::Delivery,
 };
@@ -72,6 +73,11 @@ impl Candidates {
             self.order.push(kref);
         }
     }
+
+    /// From here on it is a candidate anew (kernel version 2).
+    fn forget(&mut self, kref: KRef) {
+        self.known.remove(&kref);
+    }
 }
 
 impl Crank {
@@ -106,9 +112,13 @@ impl Crank {
 
     /// Looks at every candidate, and at what that makes a candidate.
     pub(super) fn collect(&mut self) -> Result<(), Fault> {
+        let looks_again = kernel_version::looks_again(self.tables().globals().kernel_version);
         let mut next = 0;
         while let Some(kref) = self.candidates.order.get(next).copied() {
             next += 1;
+            if looks_again {
+                self.candidates.forget(kref);
+            }
             match kref {
                 KRef::Promise(id) => self.collect_promise(id)?,
                 KRef::Object(id) => self.collect_object(id)?,
@@ -149,36 +159,47 @@ impl Crank {
         }
     }
 
-    /// The next GC delivery: the first group of actions, by vat and kind, of which something is still true. Actions that are
-    /// not, vanish.
-    pub(super) fn next_gc_delivery(&mut self) -> Option<(VatId, Delivery<KRef>)> {
+    /// The vat and kind of the next GC delivery: of the first group of actions of which something is still true. Actions that
+    /// are not, vanish. A paused vat hears of its garbage later.
+    pub(super) fn next_gc_group(&mut self) -> Option<(VatId, GcKind)> {
         loop {
-            let group = self.first_gc_group();
-            let (vat, kind) = group.first().map(|it| (it.vat(), it.kind))?;
-            let mut krefs: Vec<KRef> = Vec::new();
-            for action in group {
+            let (vat, kind) = self.first_gc_group()?;
+            let (due, void): (Vec<_>, Vec<_>) =
+                self.gc_group(vat, kind).into_iter().partition(|it| is_due(self.tables(), *it));
+            for action in void {
                 self.tables_mut().gc.remove(&action);
-                if is_due(self.tables(), action) {
-                    krefs.push(action.object().into());
-                }
             }
-            if !krefs.is_empty() {
-                let delivery = match kind {
-                    GcKind::DropExport => Delivery::DropExports(krefs),
-                    GcKind::RetireExport => Delivery::RetireExports(krefs),
-                    GcKind::RetireImport => Delivery::RetireImports(krefs),
-                };
-                return Some((vat, delivery));
+            if !due.is_empty() {
+                return Some((vat, kind));
             }
         }
     }
 
-    /// The first pending actions of one vat and kind.
-    fn first_gc_group(&self) -> Vec<GcAction> {
-        // A paused vat hears of its garbage later.
-        let actions = || self.tables().gc.iter().map(|(it, ())| *it).filter(|it| !self.tables().is_paused(it.vat()));
-        let Some(first) = actions().next() else { return Vec::new() };
-        actions().take_while(|it| (it.vat(), it.kind) == (first.vat(), first.kind)).collect()
+    fn first_gc_group(&self) -> Option<(VatId, GcKind)> {
+        let mut actions = self.tables().gc.iter().map(|(it, ())| (it.vat(), it.kind));
+        actions.find(|(vat, _)| !self.tables().is_paused(*vat))
+    }
+
+    fn gc_group(&self, vat: VatId, kind: GcKind) -> Vec<GcAction> {
+        let first = GcAction::new(vat, kind, ObjectId(0));
+        let actions = self.tables().gc.range(first..).map(|(it, ())| *it);
+        actions.take_while(|it| (it.vat(), it.kind) == (vat, kind)).collect()
+    }
+
+    /// Takes the actions of one vat and kind, as a delivery; those that are not true any more vanish.
+    pub(super) fn take_gc(&mut self, vat: VatId, kind: GcKind) -> Option<Delivery<KRef>> {
+        let mut krefs: Vec<KRef> = Vec::new();
+        for action in self.gc_group(vat, kind) {
+            if is_due(self.tables(), action) {
+                krefs.push(action.object().into());
+            }
+            self.tables_mut().gc.remove(&action);
+        }
+        (!krefs.is_empty()).then(|| match kind {
+            GcKind::DropExport => Delivery::DropExports(krefs),
+            GcKind::RetireExport => Delivery::RetireExports(krefs),
+            GcKind::RetireImport => Delivery::RetireImports(krefs),
+        })
     }
 
     /// Puts back the actions of a GC delivery that is not made.

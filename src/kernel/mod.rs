@@ -24,6 +24,7 @@
 //! | `vat.known` | a vat that a row or queue refers to exists | every use |
 //! | `vat.critical` | a critical vat does not end | `terminate` |
 //! | `worker.brought-up` | a vat that is delivered to has a worker | `deliver` |
+//! | `kernel.no-panic` | the kernel's own code does not panic | every crank |
 //! | `audit.clist-bijection` | a c-list is a bijection between references of the same kind | audit |
 //! | `audit.clist-target` | a c-list entry refers to a live row, or to an object whose retirement is under way | audit |
 //! | `audit.object-counts` | an object's counts equal what a sweep of all references counts | audit |
@@ -40,18 +41,21 @@ mod deliver;
 mod gc;
 mod lifecycle;
 mod outside;
+mod plant;
 mod replay;
 mod route;
 mod snapshot;
 mod syscall;
 mod translate;
 mod upgrade;
+mod verdict;
 
 pub use audit::audit;
 pub use crank::Crank;
 pub use outside::outside;
 pub use replay::bring_up;
 pub use syscall::Syscalls;
+pub use verdict::vathost_breakpoint;
 
 use crate::{
     block::Block,
@@ -132,6 +136,8 @@ pub struct Halt {
     pub fault: Fault,
     /// Where.
     pub position: Position,
+    /// The hash of what was being delivered, by which a directive can recognize it.
+    pub message_hash: Option<[u8; 32]>,
 }
 
 /// How a vat ended.

@@ -97,6 +97,7 @@ impl Syscalls {
     pub fn malformed(&mut self, kind: &'static str, why: impl std::fmt::Display) -> Fault {
         let fault = Fault::from(VatFault::illegal(kind, why));
         if let Mode::Live(live) = &mut self.0 {
+            live.count += 1;
             live.last = kind;
             live.fault.get_or_insert_with(|| fault.clone());
         }
@@ -181,7 +182,7 @@ impl Live {
             Syscall::VatstoreGet(key) => return Ok(Answer::Value(crank.vatstore_get(vat, key))),
             Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(crank.vatstore_next_key(vat, key))),
             Syscall::VatstoreScan { prefix, after, max } => {
-                return Ok(Answer::Value(Some(crank.vatstore_scan(vat, &prefix, after, max as usize))));
+                return Ok(Answer::Value(crank.vatstore_scan(vat, &prefix, after, max as usize)));
             }
             Syscall::VatstoreSet(key, value) => {
                 crank.tables_mut().vatstore.insert((vat, key), value);
@@ -240,7 +241,7 @@ impl Crank {
     }
 
     /// The vat forgets the promises that it settles, all of them before the first is settled.
-    fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
+    pub(super) fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
         for it in &resolutions {
             let (vref, _) = self.entry(vat, it.promise)?;
             self.remove_entry(vat, vref)?;
@@ -265,8 +266,9 @@ impl Crank {
         rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| key.clone())
     }
 
-    /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit.
-    fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
+    /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit; `None` where there is one more and it does
+    /// not fit by itself.
+    fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Option<Bytes> {
         let from = if after.is_empty() || after < *prefix {
             Bound::Included((vat, prefix.clone()))
         } else {
@@ -274,9 +276,11 @@ impl Crank {
         };
         let mut out = Vec::new();
         for ((owner, key), value) in self.tables().vatstore.range((from, Bound::Unbounded)) {
-            let fits = out.len() + 8 + key.len() + value.len() <= max;
-            if *owner != vat || !key.starts_with(prefix) || !fits {
+            if *owner != vat || !key.starts_with(prefix) {
                 break;
+            }
+            if out.len() + 8 + key.len() + value.len() > max {
+                return (!out.is_empty()).then(|| Bytes::from(out));
             }
             for length in [key.len(), value.len()] {
                 out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
@@ -284,6 +288,6 @@ impl Crank {
             out.extend_from_slice(key);
             out.extend_from_slice(value);
         }
-        Bytes::from(out)
+        Some(Bytes::from(out))
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     id::{BundleId, KRef, PromiseId, VRef, VatId},
     kernel::{
         Crank, Position, Ran, Workers,
-        deliver::{Outcome, Take, Work},
+        deliver::{Outcome, Work},
     },
     table::Item,
     transcript::End,
@@ -29,11 +29,32 @@ impl Crank {
         position: &mut Position,
     ) -> Result<Crank, Fault> {
         parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+        let (mut crank, replaced) = self.replace_code(workers, vat, bundle, parameters, ran, position)?;
+        match replaced {
+            Ok(incarnation) => {
+                let data = CapData::plain(format!("#{{\"incarnationNumber\":{incarnation}}}"));
+                crank.settle_queued(result, false, data)?;
+                Ok(crank)
+            }
+            Err(fault) => crank.undo_upgrade(workers, vat, &fault),
+        }
+    }
+
+    /// The two deliveries. After an error the crank must be undone.
+    pub(super) fn replace_code(
+        mut self,
+        workers: &mut dyn Workers,
+        vat: VatId,
+        bundle: BundleId,
+        parameters: CapData<KRef>,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<(Crank, Result<u32, VatFault>), Fault> {
         if !self.tables().is_paused(vat) {
             let (crank, outcome) = self.deliver(workers, vat, &Delivery::BringOutYourDead, ran, position)?;
             self = crank;
             if let Some(why) = failure_of(outcome) {
-                return self.undo_upgrade(workers, vat, &why);
+                return Ok((self, Err(why)));
             }
         }
         self.disconnect(vat)?;
@@ -46,19 +67,16 @@ impl Crank {
             it.incarnation
         });
         let incarnation = incarnation.ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-        let (mut crank, outcome) = self.deliver(workers, vat, &Delivery::StartVat(parameters), ran, position)?;
-        if let Some(why) = failure_of(outcome) {
-            return crank.undo_upgrade(workers, vat, &why);
-        }
-        crank.settle_queued(result, false, CapData::plain(format!("#{{\"incarnationNumber\":{incarnation}}}")))?;
-        Ok(crank)
+        let (crank, outcome) = self.deliver(workers, vat, &Delivery::StartVat(parameters), ran, position)?;
+        let replaced = failure_of(outcome).map_or(Ok(incarnation), Err);
+        Ok((crank, replaced))
     }
 
     /// Back to the old incarnation; the attempt takes its number, and whoever asked is told.
     fn undo_upgrade(mut self, workers: &mut dyn Workers, vat: VatId, why: &VatFault) -> Result<Crank, Fault> {
         self.rewind();
         workers.stop(vat);
-        let work = self.take(Take::Again)?;
+        let work = self.retake()?;
         let Work::Item(_, Item::UpgradeVat { parameters, result, .. }) = work else {
             return Err(KernelPanic::new("audit.queue", format_args!("the upgrade of {vat} is gone: {work:?}")).into());
         };

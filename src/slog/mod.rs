@@ -1,11 +1,38 @@
 //! The flight recorder: newline-delimited JSON, one event a line, in it the fatal delivery.
 //!
-//! Invariant: write-only. Nothing that the kernel does depends on whether, or how, it is recorded.
+//! ```text
+//!   kernel, controller ─▶ Slog ─▶ Recorder (Writer) ─▶ FILE ─▶ Reader ─▶ Summary, Last, Shown
+//! ```
+//!
+//! Invariants: write-only, so nothing that the kernel does depends on whether, or how, it is recorded; a recording is never
+//! overwritten; what stands in it before the point at which it breaks off can be read.
 
+mod clock;
 mod event;
+mod histogram;
+mod last;
+mod link;
+mod reader;
+mod shape;
+mod show;
+mod sink;
+mod summary;
 mod writer;
+mod zstd_tail;
 
-pub use event::{At, CListMode, Data, DeliverResult, Event, Queued, Shape, SyscallResult};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    time::Duration,
+};
+
+pub use event::{At, CListMode, Event};
+pub use histogram::Histogram;
+pub use last::{Console, Last, Status, last};
+pub use reader::{ReadError, Reader, Record};
+pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
+pub use show::{Cause, Extent, Place, Shown, Which, show};
+pub use summary::{Latency, Summary, VatSummary, summary};
 pub use writer::Writer;
 
 /// How much to record. Each includes those before it.
@@ -24,29 +51,33 @@ pub enum Detail {
 
 /// Takes the events, as they happen.
 pub trait Recorder: Send {
-    /// One more.
+    /// One more. What goes wrong is told by the next [`flush`](Recorder::flush).
     fn record(&mut self, event: &Event<'_>);
     /// Makes sure that what was recorded can be read, whatever happens next.
-    fn flush(&mut self);
+    ///
+    /// # Errors
+    ///
+    /// The first thing that went wrong since the beginning, once: the recording ends there.
+    fn flush(&mut self) -> io::Result<()>;
 }
 
-/// The recorder of a state, and how much it wants to know.
-#[derive(Default)]
+/// The recorder of a state, and how much it wants to know. Clones record to the same place.
+#[derive(Clone, Default)]
 pub struct Slog {
     detail: Detail,
-    recorder: Option<Box<dyn Recorder>>,
+    recorder: Option<Arc<Mutex<dyn Recorder>>>,
 }
 
-impl std::fmt::Debug for Slog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Slog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slog").field("detail", &self.detail).finish_non_exhaustive()
     }
 }
 
 impl Slog {
     /// Records this much with this.
-    pub fn new(detail: Detail, recorder: Box<dyn Recorder>) -> Slog {
-        Slog { detail, recorder: Some(recorder) }
+    pub fn new(detail: Detail, recorder: impl Recorder + 'static) -> Slog {
+        Slog { detail, recorder: Some(Arc::new(Mutex::new(recorder))) }
     }
 
     /// Whether it wants to know.
@@ -57,16 +88,36 @@ impl Slog {
     /// Records the event that `make` makes, if it wants that much.
     pub fn record<'a>(&mut self, detail: Detail, make: impl FnOnce() -> Event<'a>) {
         if self.wants(detail)
-            && let Some(recorder) = &mut self.recorder
+            && let Some(recorder) = &self.recorder
         {
-            recorder.record(&make());
+            let event = make();
+            locked(recorder).record(&event);
         }
     }
 
     /// See [`Recorder::flush`].
-    pub fn flush(&mut self) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.flush();
+    pub fn flush(&self) -> io::Result<()> {
+        self.recorder.as_ref().map_or(Ok(()), |it| locked(it).flush())
+    }
+
+    /// Flushes from another thread on the way out of the process, and does not wait for ever: whoever holds the recorder may
+    /// be stuck in a full pipe. It does not keep the recorder alive.
+    pub fn last_flush(&self) -> impl Fn() + Send + 'static {
+        let recorder = self.recorder.as_ref().map(Arc::downgrade);
+        move || {
+            let Some(recorder) = recorder.as_ref().and_then(|it| it.upgrade()) else { return };
+            for _ in 0..50 {
+                match recorder.try_lock() {
+                    Ok(mut it) => return drop(it.flush()),
+                    Err(TryLockError::Poisoned(it)) => return drop(it.into_inner().flush()),
+                    Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
         }
     }
+}
+
+/// A recorder that panicked is used on: there may be more to say on the way down.
+fn locked<'a>(recorder: &'a Mutex<dyn Recorder + 'static>) -> MutexGuard<'a, dyn Recorder + 'static> {
+    recorder.lock().unwrap_or_else(PoisonError::into_inner)
 }

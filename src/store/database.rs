@@ -38,6 +38,8 @@ pub struct Meta {
     pub state_hash: StateHash,
     /// The digest of the rows at the last committed block.
     pub digest: Digest,
+    /// Whether it was made for experiments: no state of a real machine is.
+    pub experimental: bool,
     /// Whether the last block is still open: it was interrupted, and more of its cranks are to follow.
     pub open: bool,
     /// Cranks of the open block.

@@ -9,6 +9,7 @@ mod hash;
 mod page;
 mod table;
 
+pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, Transaction};
 pub use hash::{Digest, StateHash};
 pub use page::{PAGE_BYTES, PageHash};

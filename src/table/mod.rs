@@ -15,6 +15,7 @@ pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    directive::Applied,
     id::{BlockHeight, BundleId, CrankNum, ObjectId, PromiseId, VatId},
     limits,
     store::{Journaled, Table},
@@ -52,7 +53,7 @@ impl Globals {
         next_vat: VatId(1),
         next_object: ObjectId(limits::FIRST_OBJECT),
         next_promise: PromiseId(limits::FIRST_PROMISE),
-        kernel_version: crate::KERNEL_VERSION,
+        kernel_version: crate::kernel_version::DEFAULT,
     };
 }
 
@@ -83,6 +84,8 @@ pub struct Tables {
     pub bundles: Table<Bytes, BundleId>,
     /// Meters, in order of creation.
     pub meters: Table<u64, Meter>,
+    /// The directives that were obeyed, in order.
+    pub applied: Table<u64, Applied>,
 }
 
 impl Default for Tables {
@@ -100,13 +103,14 @@ impl Default for Tables {
             outside: Table::new("outside"),
             bundles: Table::new("bundle_name"),
             meters: Table::new("meter"),
+            applied: Table::new("directive"),
         }
     }
 }
 
 impl Tables {
     /// All of them, in the order in which their changes are hashed.
-    pub fn each(&mut self) -> [&mut dyn Journaled; 12] {
+    pub fn each(&mut self) -> [&mut dyn Journaled; 13] {
         [
             &mut self.globals,
             &mut self.vats,
@@ -120,11 +124,12 @@ impl Tables {
             &mut self.outside,
             &mut self.bundles,
             &mut self.meters,
+            &mut self.applied,
         ]
     }
 
     /// Their names.
-    pub fn names() -> [&'static str; 12] {
+    pub fn names() -> [&'static str; 13] {
         Tables::default().each().map(|it| it.name())
     }
 

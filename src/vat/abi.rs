@@ -320,7 +320,7 @@ fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
         |mut guest: Guest<'_>, prefix: u32, prefix_len: u32, after: u32, after_len: u32, max: u32| {
             const KIND: &str = "vatstoreScan";
             let guest = &mut guest;
-            limit(guest, KIND, "answer", max, limits::VALUE_BYTES_MAX)?;
+            limit(guest, KIND, "answer", max, limits::SCAN_BYTES_MAX)?;
             charge_for(guest, price::VATSTORE_READ, prefix_len.saturating_add(after_len).saturating_add(max), 0)?;
             let prefix = key(guest, KIND, prefix, prefix_len)?;
             let after = key(guest, KIND, after, after_len)?;

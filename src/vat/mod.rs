@@ -6,6 +6,7 @@
 mod abi;
 mod cache;
 mod dirty;
+mod floor;
 mod heap;
 mod instance;
 pub mod module;
@@ -14,6 +15,7 @@ mod warehouse;
 #[cfg(target_os = "linux")]
 mod write_protect;
 
+pub use floor::{Floor, Kind as FloorKind};
 pub use warehouse::Warehouse;
 
 use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};

@@ -271,10 +271,10 @@ fn limit_refusals_say_what_to_do() {
     );
     let results = format!("(result {})", "v128 ".repeat(16));
     check(
-        &vat(&format!("(func $many {results} unreachable) (func {} unreachable)", "call $many ".repeat(2_100))),
+        &vat(&format!("(func $many {results} unreachable) (func {} unreachable)", "call $many ".repeat(17_000))),
         expect![[r#"
-            frame: one call of function 1 may take 537664 of the stack budget (at byte 0x54)
-              help: the whole budget is 524288: split the function"#]],
+            frame: one call of function 1 may take 4352064 of the stack budget (at byte 0x54)
+              help: the whole budget is 4194304: split the function"#]],
     );
 }
 

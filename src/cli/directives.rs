@@ -1,0 +1,136 @@
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::{
+    block::Block,
+    cli::{Exit, Output, Usage, output::table},
+    directive::{Class, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
+    store::Database,
+};
+
+/// Look at the orders to skip, pause, terminate, upgrade, break or halt at an exact crank or delivery
+#[derive(Args, Debug)]
+pub(crate) struct DirectivesArgs {
+    #[command(subcommand)]
+    verb: DirectivesVerb,
+}
+
+#[derive(Subcommand, Debug)]
+enum DirectivesVerb {
+    Check(CheckArgs),
+    /// Print the grammar of a directive file
+    #[command(after_help = "Example:\n  vathost directives grammar")]
+    Grammar,
+}
+
+/// Read a directive file, say what is wrong with it, and where each of its lines stands to a state
+///
+/// Prints the digest of the file, to be compared with the other operators: comments, blanks and the order of lines do not
+/// change it. Exits with 2 where a host would refuse to start with the file.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost directives check recover.directives
+  vathost directives check recover.directives --state ./state
+  vathost directives check recover.directives --json | jq -r .digest")]
+struct CheckArgs {
+    /// The directive file
+    file: PathBuf,
+    /// The folder of a state: class each line as pending, applied, expired or missed
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn cmd_directives(args: DirectivesArgs, output: &Output) -> anyhow::Result<Exit> {
+    match args.verb {
+        DirectivesVerb::Check(args) => check(&args, output),
+        DirectivesVerb::Grammar => {
+            output.line(GRAMMAR.trim_end())?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
+    let name = args.file.display().to_string();
+    let bytes = std::fs::read(&args.file).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let mut set = DirectiveSet::default();
+    let placed = match set.read(&name, &bytes) {
+        Ok(placed) => placed,
+        Err(refused) if args.json => {
+            output.json(&refused_json(&refused))?;
+            return Ok(Exit::Usage);
+        }
+        Err(refused) => return Err(Usage::new(refused, "`vathost directives grammar` prints the grammar").into()),
+    };
+    let classes = args.state.as_deref().map(|dir| classes(dir, &set, &placed)).transpose()?;
+    let missed = classes.as_ref().and_then(|(_, missed)| missed.as_ref().err());
+    let class = |at: usize| classes.as_ref().and_then(|(classes, _)| classes.get(at)).copied();
+    if args.json {
+        let lines: Vec<Value> = placed.iter().enumerate().map(|(at, it)| line_json(it, class(at))).collect();
+        let digest = set.digest().to_string();
+        output.json(&json!({ "ok": missed.is_none(), "digest": digest, "directives": lines }))?;
+        return Ok(if missed.is_none() { Exit::Ok } else { Exit::Usage });
+    }
+    let rows = placed.iter().enumerate().map(|(at, it)| {
+        let class = class(at).map_or(String::new(), |class| match class {
+            Class::Missed if !it.directive.in_consensus() => "missed (no harm)".to_owned(),
+            class => class.to_string(),
+        });
+        vec![it.line.to_string(), it.directive.to_string(), class]
+    });
+    if !placed.is_empty() {
+        output.line(table(&["line", "directive", if classes.is_some() { "class" } else { "" }], &[1, 2], rows))?;
+    }
+    output.line(format!("digest {}", set.digest()))?;
+    match missed {
+        Some(missed) => Err(Usage::new(missed, "").into()),
+        None => Ok(Exit::Ok),
+    }
+}
+
+type Classes = (Vec<Class>, Result<(), Missed>);
+
+/// The class of each line, and whether a host would refuse to start.
+fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<Classes> {
+    if !Database::exists(dir) {
+        return Err(Usage::new(format!("there is no state in `{}`", dir.display()), "").into());
+    }
+    let block = Block::open_read_only(dir)?;
+    let classes = block.classes(set);
+    let class_of =
+        |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
+    let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
+    let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
+    let refused = if missed.is_empty() { Ok(()) } else { Err(Missed(missed)) };
+    Ok((placed.iter().filter_map(class_of).collect(), refused))
+}
+
+fn line_json(placed: &Placed, class: Option<Class>) -> Value {
+    let directive = &placed.directive;
+    let mut value =
+        json!({ "line": directive.to_string(), "number": placed.line, "inConsensus": directive.in_consensus() });
+    let (status, crank) = match class {
+        None => return value,
+        Some(Class::Pending) => ("pending", None),
+        Some(Class::Applied(crank)) => ("applied", Some(crank.0)),
+        Some(Class::Expired) => ("expired", None),
+        Some(Class::Missed) => ("missed", None),
+    };
+    value["status"] = status.into();
+    if let Some(crank) = crank {
+        value["crank"] = crank.into();
+    }
+    value
+}
+
+fn refused_json(refused: &Refused) -> Value {
+    let problem = |it: &crate::directive::Problem| json!({ "line": it.line, "column": it.column, "what": it.what, "expected": it.expected, "hint": it.hint });
+    let problems: Vec<Value> = refused.problems.iter().map(problem).collect();
+    json!({ "ok": false, "file": refused.file, "problems": problems })
+}

@@ -1,0 +1,43 @@
+//! The vatstore of one vat.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::show::{Row, bytes, printable};
+use crate::{id::VatId, table::Tables, value::Bytes};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KvRow {
+    key: Value,
+    value: Value,
+    value_bytes: usize,
+    #[serde(skip)]
+    texts: (String, String),
+}
+
+/// The keys of a vat under a prefix, with their values.
+pub(super) fn of<'a>(tables: &'a Tables, vat: VatId, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
+    let rows = tables.vatstore.range((vat, Bytes::from(prefix))..);
+    rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix)).map(|((_, key), value)| (key, value))
+}
+
+pub(super) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {
+    of(tables, vat, prefix.as_bytes())
+        .map(|(key, value)| KvRow {
+            key: bytes(key),
+            value: bytes(value),
+            value_bytes: value.len(),
+            texts: (printable(key), printable(value)),
+        })
+        .collect()
+}
+
+impl Row for KvRow {
+    const HEADER: &'static [&'static str] = &["key", "bytes", "value"];
+    const LEFT: &'static [usize] = &[0, 2];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.texts.0.clone(), self.value_bytes.to_string(), self.texts.1.clone()]
+    }
+}

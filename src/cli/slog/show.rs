@@ -1,0 +1,186 @@
+use clap::{Args, value_parser};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        Exit, Output,
+        output::grouped,
+        slog::{FileArgs, text, unreadable},
+    },
+    id::VatId,
+    slog::{Cause, Console, Extent, Place, Record, Shown, Which, show},
+};
+
+/// Show one delivery: where it came from, what it said, what the vat did, and what that led to
+///
+/// References are shown on both sides: `ko22=o-50` is the kernel's ko22, which the vat knows as o-50.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost slog show bank.slog --crank 12
+  vathost slog show bank.slog.zst --vat v2 --delivery 1
+  vathost slog show bank.slog --crank 12 --json | jq '.events[] | select(.type == \"syscall\") | .ksc'")]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Of this crank
+    #[arg(long, value_name = "N", required_unless_present = "vat", conflicts_with = "vat")]
+    crank: Option<u64>,
+    /// Of this vat
+    #[arg(long, value_name = "VAT", requires = "delivery", value_parser = value_parser!(VatId))]
+    vat: Option<VatId>,
+    /// With this number
+    #[arg(long, value_name = "N", requires = "vat")]
+    delivery: Option<u64>,
+}
+
+pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> {
+    let which = match (args.vat, args.delivery) {
+        (Some(vat), Some(delivery)) => Which::Delivery { vat: vat.to_string(), delivery },
+        _ => Which::Crank(args.crank.unwrap_or(0)),
+    };
+    match show(&args.file.file, &which).map_err(unreadable)? {
+        Ok(shown) if args.file.json => output.json(&shown)?,
+        Ok(shown) => lines(&shown).iter().try_for_each(|it| output.line(it))?,
+        Err(extent) => {
+            let what = missing(&which, &extent);
+            if args.file.json {
+                output.json(&json!({ "error": what, "recorded": extent }))?;
+            } else {
+                output.line(what)?;
+            }
+            return Ok(Exit::Findings);
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn missing(which: &Which, extent: &Extent) -> String {
+    let range = |what: &str, range: Option<(u64, u64)>| match range {
+        Some((first, last)) => format!("{what} {first} to {last}"),
+        None => format!("no {what}"),
+    };
+    match which {
+        Which::Crank(number) => {
+            format!("crank {number} is not recorded: the file has {}", range("cranks", extent.cranks))
+        }
+        Which::Delivery { vat, delivery } => {
+            let range = range("deliveries", extent.deliveries);
+            format!("delivery {delivery} to {vat} is not recorded: of that vat, the file has {range}")
+        }
+    }
+}
+
+fn lines(shown: &Shown) -> Vec<String> {
+    let mut lines = vec![headline(shown), format!("from    {}", cause(shown))];
+    if shown.recorded > 1 {
+        lines.push(format!(
+            "again   recorded {} times: the block was lost with its host; this is the last time",
+            shown.recorded
+        ));
+    }
+    let deliver = shown.events.iter().find(|it| it.kind() == "deliver" && !it.is_replay());
+    match (deliver, shown.events.first().and_then(|it| it.value.get("message"))) {
+        (Some(it), _) => lines.push(format!("what    {}", text::act(&it.value["kd"], &it.value["vd"]))),
+        (None, Some(message)) if !message.is_null() => {
+            lines.push(format!("what    {}", text::printable(&message.to_string())))
+        }
+        _ => (),
+    }
+    lines.extend(shown.events.iter().flat_map(|it| event(it, shown)));
+    lines.extend(shown.events.iter().filter(|it| it.kind() == "clist").map(clist));
+    lines.push(end(shown));
+    lines
+}
+
+fn headline(shown: &Shown) -> String {
+    let Place { crank, vat, delivery } = &shown.place;
+    let block = shown.block_height.map_or_else(String::new, |it| format!(" of block {it}"));
+    match (vat, delivery) {
+        (Some(vat), Some(delivery)) => {
+            format!("crank {crank}{block}: delivery {delivery} to {}", text::vat(vat, shown.name.as_deref()))
+        }
+        _ => format!("crank {crank}{block}: no delivery"),
+    }
+}
+
+fn place(place: &Place) -> String {
+    match (&place.vat, place.delivery) {
+        (Some(vat), Some(delivery)) => format!("crank {}, {vat} delivery {delivery}", place.crank),
+        _ => format!("crank {}, no delivery", place.crank),
+    }
+}
+
+fn cause(shown: &Shown) -> String {
+    let kind = shown.events.first().and_then(|it| it.text("messageType")).unwrap_or_default();
+    match (&shown.cause, kind) {
+        (Cause::Syscall { place: at, number, syscall }, _) => format!("{}, syscall {number}, {syscall}", place(at)),
+        (Cause::Kernel, "startVat") => "the kernel: the vat was created".to_owned(),
+        (Cause::Kernel, "cleanup-terminated-vat") => "the kernel: the vat is terminated".to_owned(),
+        (Cause::Kernel, "bringOutYourDead") => "the kernel: the vat is due to collect its garbage".to_owned(),
+        (Cause::Kernel, _) => "the kernel: garbage collection".to_owned(),
+        (Cause::Unrecorded, "notify") => {
+            "the kernel: it settled the promise itself, or that was before the recording".to_owned()
+        }
+        (Cause::Unrecorded, _) => "outside, or from before the recording".to_owned(),
+    }
+}
+
+fn event(record: &Record, shown: &Shown) -> Vec<String> {
+    let line = match record.kind() {
+        "syscall" if !record.is_replay() => return syscall(record, shown),
+        "console" => {
+            let Console { level, text, .. } = Console::of(record);
+            format!("  {level}: {}", text::printable(&text))
+        }
+        "start-replay" => {
+            let deliveries = record.number("deliveries").map_or_else(|| "?".to_owned(), grouped);
+            format!("  brought back by replay of {deliveries}")
+        }
+        "terminate" => {
+            let vat = record.text("vatID").unwrap_or("?");
+            let info = &record.value["info"];
+            format!("  terminated {vat}: {}", text::act(&Value::Null, &json!([info])))
+        }
+        "vat-cleanup" => {
+            let rows = record.number("rows").map_or_else(|| "some".to_owned(), grouped);
+            format!("  rows of {} removed: {rows}", record.text("vatID").unwrap_or("?"))
+        }
+        "promise-rejected" => format!("  rejected, and the host was told: {}", record.text("kpid").unwrap_or("?")),
+        "kernel-panic" => format!("  kernel panic: {}", text::printable(&record.value["detail"].to_string())),
+        _ => return Vec::new(),
+    };
+    vec![line]
+}
+
+fn syscall(record: &Record, shown: &Shown) -> Vec<String> {
+    let number = record.number("syscallNum");
+    let result = shown.events.iter().find(|it| it.kind() == "syscall-result" && it.number("syscallNum") == number);
+    let answer = match result.map(|it| &it.value) {
+        Some(it) => text::answer(&it["vsr"]),
+        None => "no answer".to_owned(),
+    };
+    let number = number.unwrap_or(0);
+    let act = text::act(&record.value["ksc"], &record.value["vsc"]);
+    let effects = shown.effects.get(&number).into_iter().flatten().map(|it| format!("      → {}", place(it)));
+    [format!("  {number} {act} → {answer}")].into_iter().chain(effects).collect()
+}
+
+fn clist(record: &Record) -> String {
+    let field = |name| record.text(name).unwrap_or("?");
+    format!("  c-list of {}: {} {}={}", field("vatID"), field("mode"), field("kobj"), field("vobj"))
+}
+
+fn end(shown: &Shown) -> String {
+    let Some(result) = shown.events.iter().find(|it| it.kind() == "deliver-result" && !it.is_replay()) else {
+        let what = if shown.ended { "done, without a delivery" } else { "the recording ends here: it was under way" };
+        return what.to_owned();
+    };
+    let dr = &result.value["dr"];
+    let fuel = dr[2]["compute"].as_u64().map_or_else(String::new, |it| format!(", fuel {}", grouped(it)));
+    let time = result.seconds("seconds").map_or_else(String::new, |it| format!(", {}", text::duration(it)));
+    let outcome = if dr[0] == "ok" { "ok".to_owned() } else { text::answer(dr) };
+    let undone = if shown.undone { "; all of it was undone" } else { "" };
+    let ended = if shown.ended { "" } else { "; the recording ends before the crank does" };
+    format!("{outcome}{fuel}{time}{undone}{ended}")
+}

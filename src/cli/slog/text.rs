@@ -1,0 +1,90 @@
+//! Pieces of a recording as text for people.
+
+use serde_json::Value;
+
+/// Seconds with a unit that fits.
+pub(super) fn duration(seconds: f64) -> String {
+    match seconds {
+        0.0 => "0".to_owned(),
+        _ if seconds < 1e-3 => format!("{:.1} µs", seconds * 1e6),
+        _ if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),
+        _ => format!("{seconds:.1} s"),
+    }
+}
+
+/// A vat, with its name where that is known.
+pub(super) fn vat(id: &str, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{id} ({})", printable(name)),
+        None => id.to_owned(),
+    }
+}
+
+/// What a vat wrote, fit for a terminal: it must not move the cursor, nor pass for a line of ours.
+pub(super) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for it in text.chars() {
+        if it.is_control() {
+            out.extend(it.escape_default());
+        } else {
+            out.push(it);
+        }
+    }
+    out
+}
+
+/// A delivery or a syscall: its kind, then what it is about, in both references at once: `ko22=o-50`.
+pub(super) fn act(kernel: &Value, vat: &Value) -> String {
+    let parts = vat.as_array().map(Vec::as_slice).unwrap_or_default();
+    let parts = parts.iter().enumerate().map(|(at, it)| both(kernel.get(at), it));
+    parts.filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn both(kernel: Option<&Value>, vat: &Value) -> String {
+    match vat {
+        Value::String(text) => match kernel.and_then(Value::as_str) {
+            Some(kernel) if kernel != text => format!("{}={}", printable(kernel), printable(text)),
+            _ => printable(text),
+        },
+        Value::Array(items) if matches!(&items[..], [_, Value::Bool(_), _]) => resolution(kernel, items),
+        Value::Array(items) => {
+            let items = items.iter().enumerate().map(|(at, it)| both(kernel.and_then(|kernel| kernel.get(at)), it));
+            format!("[{}]", items.collect::<Vec<_>>().join(" "))
+        }
+        Value::Object(fields) => object(kernel, fields),
+        other => other.to_string(),
+    }
+}
+
+/// A promise, what became of it, and the data.
+fn resolution(kernel: Option<&Value>, items: &[Value]) -> String {
+    let part = |at: usize| both(kernel.and_then(|it| it.get(at)), items.get(at).unwrap_or(&Value::Null));
+    let state = if items.get(1) == Some(&Value::Bool(true)) { "rejected" } else { "fulfilled" };
+    format!("{} {state} {}", part(0), part(2))
+}
+
+/// Capdata and messages without their field names; other objects as they are.
+fn object(kernel: Option<&Value>, fields: &serde_json::Map<String, Value>) -> String {
+    let part = |name: &str| fields.get(name).map(|it| both(kernel.and_then(|it| it.get(name)), it));
+    if let Some(methargs) = part("methargs") {
+        return match fields.get("result") {
+            Some(Value::String(_)) => format!("{methargs} result {}", part("result").unwrap_or_default()),
+            _ => methargs,
+        };
+    }
+    match (part("body"), fields.get("slots")) {
+        (Some(body), Some(Value::Array(slots))) if slots.is_empty() => body,
+        (Some(body), Some(_)) => format!("{body} slots {}", part("slots").unwrap_or_default()),
+        _ => printable(&Value::Object(fields.clone()).to_string()),
+    }
+}
+
+/// `["ok", …]` or `["error", …]` of a syscall.
+pub(super) fn answer(result: &Value) -> String {
+    match (result[0].as_str(), &result[1]) {
+        (Some("ok"), Value::Null) => "ok".to_owned(),
+        (Some("ok"), value) => format!("ok {}", both(None, value)),
+        (Some(other), value) => format!("{other}: {}", both(None, value)),
+        (None, _) => printable(&result.to_string()),
+    }
+}

@@ -1,0 +1,181 @@
+//! Directives: what the operators order at an exact crank, delivery or block. Types, parser, set, classes; no files, no kernel.
+//!
+//! ```text
+//!   bytes ──parse──▶ Directive ──rules──▶ DirectiveSet ──due(crank, delivery)──▶ the kernel, once per crank
+//!                                              └──classes(committed)──▶ pending | applied | expired | missed, at start
+//! ```
+//!
+//! Invariants: `Display` is the canonical text, and what it prints parses to the same value; a set holds no two directives
+//! that contradict; its digest depends on what it holds alone, not on comments, blanks or the order of lines; a look-up
+//! depends on the numbers asked for alone, so that live run, replay, debugger and experiment get the same answer.
+
+mod class;
+mod grammar;
+mod hex;
+mod line;
+mod problem;
+mod rules;
+mod set;
+mod suggest;
+mod token;
+
+pub use class::{Applied, Class, Committed, Missed};
+pub use grammar::GRAMMAR;
+pub use hex::{HexPrefix, HexPrefixError};
+pub use problem::{Problem, Refused};
+pub use rules::Contradiction;
+pub use set::{DirectiveSet, Due, Placed, SetDigest};
+
+use std::fmt;
+
+use crate::id::{BlockHeight, CrankNum, DeliveryNum, VatId};
+
+/// A place in the history of a machine, known before it is reached.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Trigger {
+    /// `crank-7890`: before anything of that crank is translated or delivered.
+    Crank(CrankNum),
+    /// `v56/delivery-1234`: in the crank of that attempt to deliver to that vat.
+    Delivery(VatId, DeliveryNum),
+    /// `block-120`: before the first crank of that block.
+    Block(BlockHeight),
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trigger::Crank(crank) => crank.fmt(f),
+            Trigger::Delivery(vat, delivery) => write!(f, "{vat}/{delivery}"),
+            Trigger::Block(height) => height.fmt(f),
+        }
+    }
+}
+
+/// What to do there. The order of the variants is the order in which those of one crank take effect.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Action {
+    /// Halt unless the state hash has this prefix there.
+    Expect {
+        /// Of the chained hash before that place.
+        state: HexPrefix,
+    },
+    /// Stop before that crank.
+    Halt,
+    /// From that block on, this version of the kernel's behaviour.
+    ReplaceKernel(u32),
+    /// Into the debugger, where one is attached.
+    Break,
+    /// Replace the vat's code just before the delivery.
+    Upgrade {
+        /// The vat.
+        vat: VatId,
+        /// What it runs from then on.
+        bundle: HexPrefix,
+        /// Why, for people and for the record.
+        why: Option<String>,
+    },
+    /// The vat receives nothing from this delivery on.
+    Pause {
+        /// The vat; `None` is the one of the delivery.
+        vat: Option<VatId>,
+        /// Why, for people and for the record.
+        why: Option<String>,
+    },
+    /// What was kept from the vat goes back to the front of the run-queue.
+    Resume(VatId),
+    /// The vat dies just before the delivery.
+    Terminate {
+        /// The vat; `None` is the one of the delivery.
+        vat: Option<VatId>,
+        /// Why, for people and for the record.
+        why: Option<String>,
+    },
+    /// The delivery is consumed and not given to the vat.
+    Skip {
+        /// Halt unless the delivery is to this vat.
+        guard: Option<VatId>,
+        /// Halt unless the message's hash has this prefix.
+        expect: Option<HexPrefix>,
+    },
+}
+
+impl Action {
+    /// The vat that the line names, if it names one.
+    pub fn vat(&self) -> Option<VatId> {
+        match self {
+            Action::Upgrade { vat, .. } | Action::Resume(vat) => Some(*vat),
+            Action::Pause { vat, .. } | Action::Terminate { vat, .. } | Action::Skip { guard: vat, .. } => *vat,
+            Action::Expect { .. } | Action::Halt | Action::ReplaceKernel(_) | Action::Break => None,
+        }
+    }
+}
+
+struct Why<'a>(&'a Option<String>);
+
+/// The string is one of JSON's: every text has a spelling on one line.
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(why) => write!(f, " reason {}", grammar::quoted(why)),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Named<'a, T>(&'a str, &'a Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Named<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.1.as_ref().map_or(Ok(()), |it| write!(f, " {}{it}", self.0))
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Expect { state } => write!(f, "expect state {state}"),
+            Action::Halt => f.write_str("halt"),
+            Action::ReplaceKernel(version) => write!(f, "replace-kernel {version}"),
+            Action::Break => f.write_str("break"),
+            Action::Upgrade { vat, bundle, why } => write!(f, "upgrade {vat} bundle {bundle}{}", Why(why)),
+            Action::Pause { vat, why } => write!(f, "pause{}{}", Named("", vat), Why(why)),
+            Action::Resume(vat) => write!(f, "resume {vat}"),
+            Action::Terminate { vat, why } => write!(f, "terminate{}{}", Named("", vat), Why(why)),
+            Action::Skip { guard, expect } => write!(f, "skip{}{}", Named("", guard), Named("expect ", expect)),
+        }
+    }
+}
+
+/// One line of a directive file. Sorts by place, then in the order of effect.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Directive {
+    /// Where.
+    pub trigger: Trigger,
+    /// What.
+    pub action: Action,
+}
+
+impl Directive {
+    /// Whether it changes the state: then it is recorded in the store, in the slog and in the crank's hash, and all replicas
+    /// must have it.
+    pub fn in_consensus(&self) -> bool {
+        !matches!(self.action, Action::Expect { .. } | Action::Halt | Action::Break)
+    }
+
+    /// The vat that it is about: the one named, or that of the place. `None` where only the crank will tell.
+    pub fn vat(&self) -> Option<VatId> {
+        match self.trigger {
+            Trigger::Delivery(vat, _) => Some(vat),
+            Trigger::Crank(_) | Trigger::Block(_) => self.action.vat(),
+        }
+    }
+}
+
+impl fmt::Display for Directive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.action {
+            Action::Expect { .. } => write!(f, "{} before {}", self.action, self.trigger),
+            action => write!(f, "{}: {action}", self.trigger),
+        }
+    }
+}

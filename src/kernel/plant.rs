@@ -1,0 +1,126 @@
+//! How planted faults break the kernel: see `plant`.
+
+use crate::{
+    fault::Fault,
+    id::{KRef, ObjectId, PromiseId, VRef, VatId},
+    kernel::{Crank, Ended, syscall::Syscalls},
+    plant::LOST_DECREF,
+    table::{CListEntry, Item, Policy, QueueId, Status},
+    transcript::{End, Entry},
+    value::Resolution,
+};
+
+/// No state gets this far.
+const NOWHERE: u64 = 1 << 50;
+
+impl Crank {
+    /// Whether this bug is in force: planted in this crank or an earlier one.
+    pub(super) fn has_bug(&self, name: &str) -> bool {
+        self.plants().iter().any(|it| it.name == name && it.crank <= self.number())
+    }
+
+    /// Breaks what is planted in this crank.
+    pub(super) fn plant(&mut self) -> Result<(), Fault> {
+        let number = self.number();
+        let names: Vec<&str> = self.plants().iter().filter(|it| it.crank == number).map(|it| it.name).collect();
+        names
+            .into_iter()
+            .try_for_each(|name| if name.starts_with("audit.") { self.damage(name) } else { self.misuse(name) })
+    }
+
+    /// Does what no kernel code may do: the check that it meets must notice.
+    fn misuse(&mut self, name: &str) -> Result<(), Fault> {
+        let object = self.tables().objects.iter().next().map_or(ObjectId(NOWHERE), |(id, _)| *id);
+        let vat = self
+            .tables()
+            .vats
+            .iter()
+            .find(|(id, _)| self.tables().is_alive(**id))
+            .map_or(VatId(NOWHERE), |(id, _)| *id);
+        let error = || crate::body::error("planted");
+        match name {
+            "object.known" => self.decref(ObjectId(NOWHERE).into())?,
+            "object.counts" => self.change_counts(object, -1_000_000, -1_000_000)?,
+            "promise.known" => self.decref(PromiseId(NOWHERE).into())?,
+            "promise.refs" => {
+                let promise = self.new_promise(None);
+                self.decref(promise.into())?;
+            }
+            "promise.settled-once" => {
+                let promise = self.new_promise(None);
+                self.settle(promise, true, error())?;
+                self.settle(promise, true, error())?;
+            }
+            "promise.decider" => {
+                let promise = self.new_promise(None);
+                self.incref(promise.into())?;
+                self.add_entry(vat, VRef::imported_promise(NOWHERE), promise.into());
+                self.resolve(vat, vec![Resolution { promise: promise.into(), rejected: true, data: error() }])?;
+            }
+            "promise.policy" => {
+                let promise = self.new_promise(None);
+                self.set_policy(promise, Policy::Panic)?;
+                self.settle(promise, true, error())?;
+            }
+            "clist.known" => drop(self.entry(vat, KRef::Object(ObjectId(NOWHERE)))?),
+            "vat.known" => self.pause(VatId(NOWHERE), "planted")?,
+            "vat.critical" => {
+                self.tables_mut().vats.update(&vat, |it| it.options.critical = true);
+                self.terminate(vat, &Ended { aborted: true, info: error(), fault: None })?;
+            }
+            "worker.brought-up" => {
+                let number = self.next_delivery(vat);
+                let entry = Entry { number, delivery: None, syscalls: Vec::new(), end: End::Skipped };
+                Syscalls::replay(vat, entry).into_live()?;
+            }
+            "kernel.no-panic" => panic!("planted"),
+            LOST_DECREF => self.change_counts(object, 1, 1)?,
+            _ => (),
+        }
+        Ok(())
+    }
+
+    /// Damages rows: the next audit must notice.
+    fn damage(&mut self, name: &str) -> Result<(), Fault> {
+        let vat = self
+            .tables()
+            .vats
+            .iter()
+            .find(|(id, _)| self.tables().is_alive(**id))
+            .map_or(VatId(NOWHERE), |(id, _)| *id);
+        let nowhere = VRef::imported_object(NOWHERE);
+        match name {
+            "audit.clist-bijection" => {
+                let promise = self.new_promise(None);
+                self.tables_mut().clist.insert((vat, nowhere), CListEntry { kref: promise.into(), reachable: true });
+            }
+            "audit.clist-target" => {
+                let entry = CListEntry { kref: KRef::Object(ObjectId(NOWHERE)), reachable: true };
+                self.tables_mut().clist.insert((vat, nowhere), entry);
+            }
+            "audit.object-counts" => {
+                let id = self.new_object(vat);
+                self.tables_mut().objects.update(&id, |it| (it.reachable, it.recognizable) = (1, 1));
+            }
+            "audit.promise-refs" => {
+                let id = self.new_promise(None);
+                self.update_promise(id, |it| it.refs = 1)?;
+            }
+            "audit.decider" => drop(self.new_promise(Some(VatId(NOWHERE)))),
+            "audit.queue" => {
+                let item = Item::Notify { vat, promise: PromiseId(NOWHERE) };
+                self.tables_mut().queue.push(QueueId::Run, item);
+            }
+            "audit.reap" => drop(self.tables_mut().tallies.update(&vat, |it| it.reap_queued = !it.reap_queued)),
+            "audit.dead-vat" => {
+                if let Some(mut row) = self.tables().vats.get(&vat).cloned() {
+                    row.status = Status::Terminated { reason: "planted".to_owned(), cleaned: false };
+                    row.done = Vec::new();
+                    self.tables_mut().vats.insert(VatId(NOWHERE), row);
+                }
+            }
+            _ => (),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Directives: what the operators order at this very crank. Asked once a crank, by number only, after the item is taken and
+//! routed, before anything of it is translated.
+//!
+//! ```text
+//!   take ─▶ due? ─no──────────────────────────────────────────────────────────────▶ go on with the work
+//!            └─yes─▶ check (expect, halt, guards) ─▶ undo the take ─▶ effects, records, seal ─▶ take it again ─▶ skip or go on
+//! ```
+//!
+//! Invariants: a guard that does not match halts before anything ran; what directives change is sealed before the work goes on,
+//! so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the crank's hash.
+
+use crate::{
+    directive::{Action, Applied, Directive},
+    fault::{Fault, Halted, HostFault},
+    id::{BundleId, DeliveryNum, VatId},
+    kernel::{
+        Crank, Ended, Position, Ran, Workers,
+        deliver::{SKIPPED, Work},
+    },
+    kernel_version,
+    slog::{Detail, Event},
+    table::Item,
+    transcript::End,
+    value::{CapData, Delivery},
+};
+
+/// A place where a native debugger can stop the kernel itself: `gdb -ex 'break vathost_breakpoint'`. Does nothing.
+#[allow(unsafe_code, reason = "the name is for debuggers; nothing links against it")]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vathost_breakpoint(crank: u64) {
+    std::hint::black_box(crank);
+}
+
+impl Crank {
+    /// Obeys what is due. Returns the work that is left, if any.
+    pub(super) fn obey(
+        mut self,
+        workers: &mut dyn Workers,
+        work: Work,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<(Crank, Work), Fault> {
+        let due = self.due(&work);
+        if due.is_empty() {
+            return Ok((self, work));
+        }
+        self.check(&due, &work)?;
+        let vat = work.vat();
+        let skips = due.iter().find(|it| matches!(it.action, Action::Skip { .. })).cloned();
+        let resumes = due.iter().any(|it| matches!(it.action, Action::Resume(it) if Some(it) == vat));
+        self.rewind();
+        for directive in due {
+            self = self.carry_out(workers, &directive, vat, ran, position)?;
+            self.record(&directive, vat);
+        }
+        self.settle_down()?;
+        self.seal("directive")?;
+        // What waited longer for a resumed vat comes first.
+        if resumes && skips.is_none() {
+            return Ok((self, Work::Done));
+        }
+        let work = self.retake()?;
+        if skips.is_none() {
+            return Ok((self, work));
+        }
+        self.skip_by_directive(work)?;
+        Ok((self, Work::Done))
+    }
+
+    /// What fires here, in the order of effect.
+    fn due(&self, work: &Work) -> Vec<Directive> {
+        let set = self.directives();
+        if set.is_empty() {
+            return Vec::new();
+        }
+        let mut due: Vec<Directive> = Vec::new();
+        if self.is_first_of_block() {
+            due.extend(set.due_at_block(self.tables().globals().height).cloned());
+        }
+        let numbers = self.numbers(work);
+        due.extend(set.due(self.number(), numbers[0]).cloned());
+        if let Some(second) = numbers[1] {
+            let more: Vec<_> = set.due(self.number(), Some(second)).filter(|it| !due.contains(it)).cloned().collect();
+            due.extend(more);
+        }
+        due.sort_by(|a, b| a.action.cmp(&b.action));
+        due
+    }
+
+    /// The delivery numbers that the work will take: none where it is no delivery, two for an upgrade.
+    pub(super) fn numbers(&self, work: &Work) -> [Option<(VatId, DeliveryNum)>; 2] {
+        let Some(vat) = work.vat() else { return [None; 2] };
+        let first = self.next_delivery(vat);
+        match (work, self.tables().is_paused(vat)) {
+            (Work::Item(_, Item::UpgradeVat { .. }), false) => [Some((vat, first)), Some((vat, first.next()))],
+            (Work::Item(_, Item::UpgradeVat { .. }), true) | (_, false) => [Some((vat, first)), None],
+            (_, true) => [None; 2],
+        }
+    }
+
+    /// Halts where a directive says so, or where something is not as it says.
+    fn check(&self, due: &[Directive], work: &Work) -> Result<(), Fault> {
+        let delivered = self.numbers(work)[0].map(|(vat, _)| vat);
+        for directive in due {
+            let halt = |why: Option<String>| -> Result<(), Fault> {
+                Err(Halted { crank: self.number(), line: directive.to_string(), why }.into())
+            };
+            match &directive.action {
+                Action::Expect { state } => {
+                    let actual = self.state_hash();
+                    if !state.matches(&actual.0) {
+                        return halt(Some(format!("the state hash is {actual}")));
+                    }
+                }
+                Action::Halt => return halt(None),
+                Action::ReplaceKernel(version) if !kernel_version::is_known(*version) => {
+                    return halt(Some(format!("this binary can run {}", kernel_version::known())));
+                }
+                Action::Skip { guard, expect } => {
+                    let Some(vat) = delivered else { return halt(Some("the crank is no delivery".to_owned())) };
+                    if guard.is_some_and(|it| it != vat) {
+                        return halt(Some(format!("the delivery is to {vat}")));
+                    }
+                    if matches!(work, Work::Item(_, Item::StartVat { .. })) {
+                        return halt(Some("startVat cannot be skipped: terminate the vat instead".to_owned()));
+                    }
+                    let hash = work.hash()?;
+                    if expect.as_ref().is_some_and(|it| !it.matches(&hash)) {
+                        return halt(Some(format!("the message hash is {}", crate::id::hex(&hash))));
+                    }
+                }
+                Action::Pause { vat: None, .. } | Action::Terminate { vat: None, .. } if delivered.is_none() => {
+                    return halt(Some("the crank is no delivery: name the vat".to_owned()));
+                }
+                action => {
+                    if let Some(vat) = action.vat().filter(|it| !self.tables().vats.contains(it)) {
+                        return halt(Some(format!("there is no {vat}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        mut self,
+        workers: &mut dyn Workers,
+        directive: &Directive,
+        delivered: Option<VatId>,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<Crank, Fault> {
+        match &directive.action {
+            Action::Break => vathost_breakpoint(self.number().0),
+            Action::ReplaceKernel(version) => {
+                let newer = (*version).max(self.tables().globals().kernel_version);
+                self.tables_mut().update_globals(|it| it.kernel_version = newer);
+            }
+            Action::Pause { vat, why } => {
+                if let Some(vat) = vat.or(delivered).filter(|it| self.tables().is_alive(*it)) {
+                    self.pause(vat, why.as_deref().unwrap_or("paused by directive"))?;
+                }
+            }
+            Action::Resume(vat) => self.resume(*vat)?,
+            Action::Terminate { vat, why } => {
+                if let Some(vat) = vat.or(delivered).filter(|it| self.tables().is_alive(*it)) {
+                    let info = crate::body::error(why.as_deref().unwrap_or("terminated by directive"));
+                    let ended = Ended { aborted: true, info, fault: None };
+                    workers.stop(vat);
+                    self.terminate(vat, &ended)?;
+                    ran.ended = Some(ended);
+                }
+            }
+            Action::Upgrade { vat, bundle, .. } => {
+                let halt = |why| Halted { crank: self.number(), line: directive.to_string(), why: Some(why) };
+                let known = self.tables().bundles.iter().map(|(_, id)| *id).find(|it| bundle.matches(&it.0));
+                let bundle: BundleId = known.ok_or_else(|| halt("the state holds no such bundle".to_owned()))?;
+                let number = self.number();
+                let parameters = CapData::plain("#{}");
+                let (crank, result) = self.replace_code(workers, *vat, bundle, parameters, ran, position)?;
+                self = crank;
+                if let Err(fault) = result {
+                    let why = Some(format!("the upgrade failed: {fault}"));
+                    return Err(Halted { crank: number, line: directive.to_string(), why }.into());
+                }
+            }
+            Action::Expect { .. } | Action::Halt | Action::Skip { .. } => (),
+        }
+        Ok(self)
+    }
+
+    /// What is in consensus leaves a row; everything leaves an event.
+    fn record(&mut self, directive: &Directive, delivered: Option<VatId>) {
+        let (crank, line) = (self.number(), directive.to_string());
+        if directive.in_consensus() {
+            let digest = self.directives().digest();
+            let index = self.tables().applied.iter().next_back().map_or(0, |(at, _)| at + 1);
+            self.tables_mut().applied.insert(index, Applied { crank, text: line.clone(), digest });
+        }
+        let vat = directive.vat().or(delivered);
+        let delivery_num = vat.map(|it| self.next_delivery(it).0);
+        let action = directive.action.to_string().split(' ').next().unwrap_or_default().to_owned();
+        let vat = vat.map(|it| it.to_string());
+        let event = || Event::Directive { crank_num: crank, vat, delivery_num, action, line, status: "applied" };
+        self.slog().record(Detail::Cranks, event);
+    }
+
+    fn skip_by_directive(&mut self, work: Work) -> Result<(), Fault> {
+        let Some(vat) = work.vat() else { return Ok(()) };
+        for _ in self.numbers(&work).iter().flatten() {
+            self.leave_entry(vat, End::Skipped)?;
+        }
+        self.skip(work, crate::body::error(SKIPPED))
+    }
+}
+
+impl Work {
+    /// The vat that it is for.
+    pub(super) fn vat(&self) -> Option<VatId> {
+        match self {
+            Work::Done => None,
+            Work::Item(vat, _) | Work::Gc(vat, _) => Some(*vat),
+        }
+    }
+
+    /// The hash by which a directive recognizes it: of what stood in the queue, in the kernel's references.
+    pub(super) fn hash(&self) -> Result<[u8; 32], HostFault> {
+        let mut bytes = Vec::new();
+        match self {
+            Work::Done => (),
+            Work::Item(_, item) => crate::store::encode(item, &mut bytes)?,
+            Work::Gc(_, delivery) => crate::store::encode::<Delivery<_>>(delivery, &mut bytes)?,
+        }
+        Ok(*blake3::hash(&bytes).as_bytes())
+    }
+}

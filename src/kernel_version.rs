@@ -1,0 +1,39 @@
+//! The versions of the kernel's behaviour: named sets of switches, all of them in this binary.
+//!
+//! A state names the version that it runs. Only `replace-kernel` changes it, at the first crank of a block.
+
+/// A version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KernelVersion {
+    /// Its number.
+    pub number: u32,
+    /// What changed with it.
+    pub about: &'static str,
+}
+
+/// Every version that this binary can run, oldest first.
+pub const VERSIONS: &[KernelVersion] = &[
+    KernelVersion { number: 1, about: "SwingSet's order: a candidate for collection is looked at once a crank" },
+    KernelVersion {
+        number: 2,
+        about: "a candidate that loses its last hold after it was looked at is looked at again",
+    },
+];
+
+/// The version of a new state.
+pub const DEFAULT: u32 = 1;
+
+/// Whether this binary can run it.
+pub fn is_known(number: u32) -> bool {
+    VERSIONS.iter().any(|it| it.number == number)
+}
+
+/// All numbers, for people.
+pub fn known() -> String {
+    VERSIONS.iter().map(|it| it.number.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Since version 2: see [`VERSIONS`].
+pub(crate) fn looks_again(number: u32) -> bool {
+    number >= 2
+}

@@ -1,0 +1,73 @@
+//! Planted faults: bugs of the kernel's own, on order, to rehearse what they lead to. Only for states made as experimental.
+//!
+//! Every invariant of the table in `kernel` can be tripped by its name at a chosen crank. Two more are realistic bugs:
+//!
+//! * `resolve-non-decider`: from that crank on the authority check is missing at the boundary, and a guest's lie meets the
+//!   invariant behind it (in SwingSet the check stands on that side, and a vat can panic the kernel).
+//! * `lost-decref`: a count that is never given back. Nothing notices until an audit.
+
+use std::{fmt, str::FromStr};
+
+use crate::id::CrankNum;
+
+/// A fault, and the crank that it is planted in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plant {
+    /// The name of an invariant, or of a realistic bug.
+    pub name: &'static str,
+    /// Where.
+    pub crank: CrankNum,
+}
+
+/// Every fault that can be planted.
+pub const PLANTS: &[&str] = &[
+    "object.known",
+    "object.counts",
+    "promise.known",
+    "promise.refs",
+    "promise.settled-once",
+    "promise.decider",
+    "promise.policy",
+    "clist.known",
+    "vat.known",
+    "vat.critical",
+    "worker.brought-up",
+    "kernel.no-panic",
+    "audit.clist-bijection",
+    "audit.clist-target",
+    "audit.object-counts",
+    "audit.promise-refs",
+    "audit.decider",
+    "audit.queue",
+    "audit.reap",
+    "audit.dead-vat",
+    RESOLVE_NON_DECIDER,
+    LOST_DECREF,
+];
+
+/// The authority check is missing at the boundary, from that crank on.
+pub const RESOLVE_NON_DECIDER: &str = "resolve-non-decider";
+/// A count is never given back.
+pub const LOST_DECREF: &str = "lost-decref";
+
+/// A text that names no plant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a plant like `object.counts@crank-12`; there are: {known}", known = PLANTS.join(", "))]
+pub struct ParsePlantError(String);
+
+impl FromStr for Plant {
+    type Err = ParsePlantError;
+    fn from_str(text: &str) -> Result<Plant, ParsePlantError> {
+        let parsed = text.split_once('@').and_then(|(name, crank)| {
+            let name = PLANTS.iter().find(|it| **it == name)?;
+            Some(Plant { name, crank: crank.parse().ok()? })
+        });
+        parsed.ok_or_else(|| ParsePlantError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.crank)
+    }
+}

@@ -1,0 +1,234 @@
+//! What was under way where a recording ends: the answer to "which delivery did it?".
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::slog::{ReadError, Reader, Record};
+
+/// Console lines of each vat that are kept.
+const CONSOLE_LINES: usize = 5;
+
+/// Characters of each of them.
+const CONSOLE_CHARS: usize = 1_000;
+
+/// How a recording ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It holds no event.
+    #[default]
+    Empty,
+    /// Everything that began has ended, and is committed.
+    Clean,
+    /// A block is open, and no crank of it is under way.
+    BetweenCranks,
+    /// A crank is under way.
+    InFlight,
+    /// The kernel broke.
+    Panic,
+}
+
+/// The end of a recording.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Last {
+    /// How it ends.
+    pub status: Status,
+    /// Whether it breaks off in the middle of an event.
+    pub torn: bool,
+    /// When, in seconds since the Unix epoch.
+    pub time: Option<f64>,
+    /// The block that is open.
+    pub block: Option<u64>,
+    /// The block that was committed last.
+    pub committed: Option<u64>,
+    /// The crank under way, or else the last that ended.
+    pub crank: Option<u64>,
+    /// What it took from its queue, in SwingSet's shape.
+    pub message: Option<Value>,
+    /// The vat.
+    #[serde(rename = "vatID")]
+    pub vat: Option<String>,
+    /// Its name, unless it came to be before the recording.
+    pub name: Option<String>,
+    /// Whether the vat is being brought back by replay.
+    pub replay: bool,
+    /// The number of the delivery under way.
+    pub delivery: Option<u64>,
+    /// Its kind.
+    pub dispatch: Option<String>,
+    /// The delivery, in the kernel's references.
+    pub kd: Option<Value>,
+    /// What came of it, in SwingSet's shape, where only its crank is still under way.
+    pub outcome: Option<Value>,
+    /// Syscalls that it made and that were answered.
+    pub syscalls: u64,
+    /// The syscall under way, with its number, in the vat's references.
+    pub syscall: Option<(u64, Value)>,
+    /// After a kernel panic: what the kernel said.
+    pub epitaph: Option<Value>,
+    /// The last lines that the vat wrote.
+    pub console: Vec<Console>,
+}
+
+/// A line that a vat wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "they are what their names say")]
+pub struct Console {
+    #[serde(rename = "crankNum")]
+    pub crank: Option<u64>,
+    pub level: String,
+    pub text: String,
+}
+
+impl Console {
+    /// Of a `console` event.
+    pub fn of(record: &Record) -> Console {
+        let args = record.value.get("args").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let words = args.iter().map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
+        let level = record.text("level").unwrap_or("log").to_owned();
+        Console { crank: record.number("crankNum"), level, text: words.collect::<Vec<_>>().join(" ") }
+    }
+}
+
+/// Looks for what was under way at the end, in memory for the recording's vats alone.
+///
+/// # Errors
+///
+/// It cannot be read to its end.
+pub fn last(mut reader: Reader) -> Result<Last, ReadError> {
+    let mut end = End::default();
+    // Where a host went on after another was killed, only the end of the last one matters.
+    let mut torn_before = 0;
+    while let Some(record) = reader.next() {
+        end.add(&record?);
+        torn_before = reader.torn();
+    }
+    Ok(end.into_last(reader.torn() > torn_before))
+}
+
+#[derive(Default)]
+struct End {
+    last: Last,
+    in_crank: bool,
+    names: BTreeMap<String, String>,
+    consoles: BTreeMap<String, VecDeque<Console>>,
+}
+
+impl End {
+    fn add(&mut self, record: &Record) {
+        self.last.time = record.seconds("time").or(self.last.time);
+        let block = record.number("blockHeight");
+        match record.kind() {
+            "host-start" | "import-kernel-start" => self.session(record),
+            "begin-block" => self.last.block = block,
+            "commit-finish" => (self.last.block, self.last.committed) = (None, block),
+            "create-vat" => {
+                if let (Some(vat), Some(name)) = (record.text("vatID"), record.text("name")) {
+                    self.names.insert(vat.to_owned(), name.to_owned());
+                }
+            }
+            "crank-start" => self.crank(record),
+            "crank-finish" => self.end_of_crank(),
+            "start-replay" => (self.last.vat, self.last.replay) = (vat_of(record), true),
+            "finish-replay" => self.last.replay = false,
+            "deliver" if !record.is_replay() => {
+                self.last.vat = vat_of(record);
+                self.last.delivery = record.number("deliveryNum");
+                self.last.dispatch = record.value["kd"][0].as_str().map(str::to_owned);
+                self.last.kd = record.value.get("kd").cloned();
+            }
+            "deliver-result" if !record.is_replay() => self.last.outcome = record.value.get("dr").cloned(),
+            "syscall" if !record.is_replay() => {
+                let number = record.number("syscallNum").unwrap_or(self.last.syscalls);
+                self.last.syscall = record.value.get("vsc").map(|it| (number, it.clone()));
+            }
+            "syscall-result" if !record.is_replay() => {
+                self.last.syscalls += 1;
+                self.last.syscall = None;
+            }
+            "console" => self.console(record),
+            "vat-cleanup-complete" => {
+                let vat = record.text("vatID").unwrap_or_default();
+                self.consoles.remove(vat);
+                self.names.remove(vat);
+            }
+            "kernel-panic" => self.last.epitaph = Some(epitaph(&record.value)),
+            _ => (),
+        }
+        if self.last.status == Status::Empty {
+            self.last.status = Status::Clean;
+        }
+    }
+
+    /// Whatever was under way is lost, and will run again.
+    fn session(&mut self, record: &Record) {
+        self.end_of_crank();
+        self.last = Last {
+            status: Status::Clean,
+            time: self.last.time,
+            committed: record.number("height").or(self.last.committed),
+            ..Last::default()
+        };
+    }
+
+    fn crank(&mut self, record: &Record) {
+        self.end_of_crank();
+        self.in_crank = true;
+        self.last.crank = record.number("crankNum");
+        self.last.message = record.value.get("message").filter(|it| !it.is_null()).cloned();
+    }
+
+    fn end_of_crank(&mut self) {
+        self.in_crank = false;
+        let Last { block, committed, time, crank, status, torn, epitaph, .. } = std::mem::take(&mut self.last);
+        self.last = Last { block, committed, time, crank, status, torn, epitaph, ..Last::default() };
+    }
+
+    fn console(&mut self, record: &Record) {
+        let Some(vat) = record.text("vatID") else { return };
+        let lines = self.consoles.entry(vat.to_owned()).or_default();
+        if lines.len() == CONSOLE_LINES {
+            lines.pop_front();
+        }
+        let mut line = Console::of(record);
+        if let Some((end, _)) = line.text.char_indices().nth(CONSOLE_CHARS) {
+            line.text.truncate(end);
+            line.text.push('…');
+        }
+        lines.push_back(line);
+    }
+
+    fn into_last(mut self, torn: bool) -> Last {
+        let mut last = self.last;
+        if let Some(epitaph) = &last.epitaph {
+            last.status = Status::Panic;
+            last.vat = last.vat.or_else(|| Some(epitaph.get("vatID")?.as_str()?.to_owned()));
+        } else if self.in_crank {
+            last.status = Status::InFlight;
+        } else if last.block.is_some() {
+            last.status = Status::BetweenCranks;
+        }
+        if let Some(vat) = &last.vat {
+            last.name = self.names.remove(vat);
+            last.console = self.consoles.remove(vat).unwrap_or_default().into();
+        }
+        last.torn = torn;
+        last
+    }
+}
+
+fn vat_of(record: &Record) -> Option<String> {
+    record.text("vatID").map(str::to_owned)
+}
+
+/// Without what every event has.
+fn epitaph(event: &Value) -> Value {
+    let mut epitaph = event.clone();
+    if let Some(fields) = epitaph.as_object_mut() {
+        fields.retain(|name, _| !["type", "time", "monotime"].contains(&name.as_str()));
+    }
+    epitaph
+}

@@ -1,0 +1,242 @@
+//! Reads a recording, event by event, in constant memory.
+//!
+//! It may be plain, Zstandard or gzip, told apart by content; it may break off anywhere, since its writer may have been killed or
+//! may still be at work; it may be SwingSet's own. Events and fields that are not known are no error.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+/// Bytes of a line. No event comes near: what is longer is no recording, and would fill the memory.
+const LINE_BYTES_MAX: u64 = 256 << 20;
+
+/// How many bytes tell the format.
+pub(super) const MAGIC_BYTES: u64 = 4;
+
+/// How a recording is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Plain,
+    Zstd,
+    Gzip,
+}
+
+impl Format {
+    /// By the first bytes.
+    pub(super) fn of(magic: &[u8]) -> Format {
+        match magic {
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
+            [0x1f, 0x8b, ..] => Format::Gzip,
+            _ => Format::Plain,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Plain => "plain",
+            Format::Zstd => "Zstandard",
+            Format::Gzip => "gzip",
+        })
+    }
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file is not there, or may not be read.
+    #[error("{}: {why}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        why: io::Error,
+    },
+    /// What stands there is no event.
+    #[error("{}:{line}: {why}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, of the text in it.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its line, from 1.
+    pub line: u64,
+    /// It.
+    pub value: Value,
+}
+
+impl Record {
+    /// Its type. SwingSet's names for what happens to blocks say of which chain they are; that is left out.
+    pub fn kind(&self) -> &str {
+        let kind = self.text("type").unwrap_or_default();
+        kind.strip_prefix("cosmic-swingset-").unwrap_or(kind)
+    }
+
+    /// A field that is text.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.value.get(field)?.as_str()
+    }
+
+    /// A field that is a number, or text that spells one.
+    pub fn number(&self, field: &str) -> Option<u64> {
+        let value = self.value.get(field)?;
+        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    }
+
+    /// A field that is a number of seconds.
+    pub fn seconds(&self, field: &str) -> Option<f64> {
+        self.value.get(field)?.as_f64()
+    }
+
+    /// Whether it tells of a vat that is brought back, not of something new.
+    pub fn is_replay(&self) -> bool {
+        self.value.get("replay").and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+/// Reads the events of a file, in order.
+pub struct Reader {
+    path: PathBuf,
+    input: Box<dyn BufRead>,
+    line: u64,
+    torn: u64,
+    done: bool,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("path", &self.path).field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+/// A line that may lack its end.
+struct Line {
+    number: u64,
+    bytes: Vec<u8>,
+    whole: bool,
+}
+
+impl Reader {
+    /// Opens a recording.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`].
+    pub fn open(path: &Path) -> Result<Reader, ReadError> {
+        let input = open(path).map_err(|why| ReadError::Open { path: path.to_owned(), why })?;
+        Ok(Reader { path: path.to_owned(), input, line: 0, torn: 0, done: false })
+    }
+
+    /// How many times so far it broke off in the middle of an event.
+    pub fn torn(&self) -> u64 {
+        self.torn
+    }
+
+    /// The next line that is not blank.
+    fn take_line(&mut self) -> Result<Option<Line>, ReadError> {
+        loop {
+            let mut bytes = Vec::new();
+            let read = self.input.as_mut().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes);
+            self.line += 1;
+            match read {
+                Ok(_) => (),
+                // A compressed file that breaks off.
+                Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.done = true;
+                    self.torn += u64::from(bytes.is_empty());
+                }
+                Err(err) => return Err(self.error(self.line, err)),
+            }
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            let whole = bytes.ends_with(b"\n");
+            if !whole && bytes.len() as u64 == LINE_BYTES_MAX {
+                return Err(self.error(self.line, format_args!("a line of more than {LINE_BYTES_MAX} bytes")));
+            }
+            if !bytes.trim_ascii().is_empty() {
+                return Ok(Some(Line { number: self.line, bytes, whole }));
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Record>, ReadError> {
+        let Some(line) = self.take_line()? else { return Ok(None) };
+        let why = match line.parse() {
+            Ok(record) => return Ok(Some(record)),
+            Err(why) => why,
+        };
+        if !line.whole {
+            self.torn += 1;
+            return Ok(None);
+        }
+        // Its writer was killed; whoever went on with the recording said so first of all.
+        let next = self.take_line()?.and_then(|it| it.parse().ok()).filter(|it| it.kind() == "host-start");
+        if next.is_none() {
+            return Err(self.error(line.number, why));
+        }
+        self.torn += 1;
+        Ok(next)
+    }
+
+    fn error(&self, line: u64, why: impl fmt::Display) -> ReadError {
+        ReadError::Line { path: self.path.clone(), line, why: why.to_string() }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let next = self.read().transpose();
+        self.done |= !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+impl Line {
+    fn parse(&self) -> Result<Record, String> {
+        let text = str::from_utf8(&self.bytes).map_err(|err| err.to_string())?.trim();
+        // The error's line is that of this text, 1.
+        let value: Value = serde_json::from_str(text)
+            .map_err(|err| format!("not JSON: {}", err.to_string().replace("line 1 ", "")))?;
+        if !value.get("type").is_some_and(Value::is_string) {
+            return Err("no event: it has no `type`".to_owned());
+        }
+        Ok(Record { line: self.number, value })
+    }
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let mut magic = Vec::new();
+    file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
+    let format = Format::of(&magic);
+    // Not a seek: it may be a pipe.
+    let file = io::Cursor::new(magic).chain(file);
+    Ok(match format {
+        Format::Plain => Box::new(BufReader::with_capacity(1 << 16, file)),
+        Format::Zstd => Box::new(BufReader::with_capacity(1 << 16, zstd::Decoder::new(file)?)),
+        Format::Gzip => Box::new(BufReader::with_capacity(1 << 16, flate2::read::MultiGzDecoder::new(file))),
+    })
+}

@@ -1,0 +1,145 @@
+//! Where a recording goes: the end of a file, compressed or not.
+//!
+//! Invariant: what the file held is still there, and still readable, after more was appended, even where its last writer was
+//! killed in the middle of a line or of a compressed block.
+
+use std::{
+    fmt,
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+    time::Duration,
+};
+
+use zstd::stream::write::Encoder;
+
+use crate::slog::{
+    reader::{Format, MAGIC_BYTES},
+    zstd_tail::{self, Tail},
+};
+
+/// The fastest of the usual ones: the vats wait for it.
+const ZSTD_LEVEL: i32 = 1;
+
+/// How long another process may take to let go of the file: half a second.
+const LOCK_TRIES: u32 = 50;
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The end of a file.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Plain(File),
+    Zstd(Frames),
+}
+
+impl Sink {
+    /// Opens the file, or makes it, and gets it ready to be appended to.
+    pub(super) fn open(path: &Path) -> io::Result<Sink> {
+        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        let format = if path.extension().is_some_and(|it| it == "zst") { Format::Zstd } else { Format::Plain };
+        // A pipe or a terminal has no past.
+        if file.metadata()?.is_file() {
+            lock(&file)?;
+            mend(path, &mut file, format)?;
+        }
+        Ok(match format {
+            Format::Zstd => Sink::Zstd(Frames { file, open: None }),
+            _ => Sink::Plain(file),
+        })
+    }
+
+    /// Takes more of the recording.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Sink::Plain(file) => file.write_all(bytes),
+            Sink::Zstd(frames) if !bytes.is_empty() => frames.encoder()?.write_all(bytes),
+            Sink::Zstd(_) => Ok(()),
+        }
+    }
+
+    /// Makes all of it readable; more is expected.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        match self {
+            Sink::Plain(_) => Ok(()),
+            Sink::Zstd(frames) => frames.open.as_mut().map_or(Ok(()), Write::flush),
+        }
+    }
+
+    /// Makes all of it readable, and whole: any tool can read it now.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Sink::Plain(_) => Ok(()),
+            Sink::Zstd(frames) => frames.open.take().map_or(Ok(()), |it| it.finish().map(drop)),
+        }
+    }
+
+    /// Writes no more.
+    pub(super) fn abandon(self) {
+        drop(self);
+    }
+}
+
+/// Zstandard frames at the end of a file. Nobody but a decoder sees that there is more than one.
+pub(super) struct Frames {
+    file: File,
+    open: Option<Encoder<'static, File>>,
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Frames {
+    fn encoder(&mut self) -> io::Result<&mut Encoder<'static, File>> {
+        let encoder = match self.open.take() {
+            Some(open) => open,
+            None => Encoder::new(self.file.try_clone()?, ZSTD_LEVEL)?,
+        };
+        Ok(self.open.insert(encoder))
+    }
+}
+
+/// Two hosts that record to one file would leave a file that nobody can read. One that is about to be gone is waited for.
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
+            // Where locks are not supported, there is nothing to go by.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
+    }
+    Err(io::Error::other("another process is recording to it"))
+}
+
+/// Makes the end of a recording fit to be appended to: the line or block that its last writer did not finish must not swallow
+/// what follows.
+fn mend(path: &Path, file: &mut File, format: Format) -> io::Result<()> {
+    let mut old = File::open(path)?;
+    let mut magic = Vec::new();
+    (&old).take(MAGIC_BYTES).read_to_end(&mut magic)?;
+    if magic.is_empty() {
+        return Ok(());
+    }
+    let found = Format::of(&magic);
+    if found != format {
+        return Err(io::Error::other(format!("it exists, and is {found}, not {format}: choose another name")));
+    }
+    if format == Format::Plain {
+        old.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        old.read_exact(&mut last)?;
+        return if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") };
+    }
+    match zstd_tail::find(&mut old)? {
+        Tail::Whole => Ok(()),
+        Tail::Header { frame } => file.set_len(frame),
+        Tail::Blocks { end } => {
+            file.set_len(end)?;
+            file.write_all(&zstd_tail::LAST_BLOCK)?;
+            // The block that was lost may have held the end of a line.
+            file.write_all(&zstd::encode_all(&b"\n"[..], ZSTD_LEVEL)?)
+        }
+    }
+}

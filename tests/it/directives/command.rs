@@ -1,0 +1,122 @@
+//! The verb `vathost directives`.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use expect_test::expect;
+use serde_json::Value;
+use vathost::{
+    controller::{Controller, Open, Policy},
+    directive::GRAMMAR,
+    scenario::Scenario,
+};
+
+fn vathost(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vathost")).current_dir(dir).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_grammar_is_printed() {
+    let output = vathost(Path::new("."), &["directives", "grammar"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), GRAMMAR));
+}
+
+#[test]
+fn a_file_is_checked_without_a_state() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "crank-12345: terminate v12 # at last\ncrank-8: halt\n").unwrap();
+    let output = vathost(dir.path(), &["directives", "check", "a"]);
+    assert_eq!(output.status.code(), Some(0));
+    expect![[r#"
+        line  directive
+           1  crank-12345: terminate v12
+           2  crank-8: halt
+        digest 472bf28cf7f91cb1d22f5b6ed10a71e7ed308716ca9e22b26323606422bc8e54
+    "#]]
+    .assert_eq(text(&output.stdout));
+    fs::write(dir.path().join("b"), "crank-8: halt\n\ncrank-12345: terminate v12").unwrap();
+    let json = vathost(dir.path(), &["directives", "check", "b", "--json"]);
+    expect![[r#"
+        {"digest":"472bf28cf7f91cb1d22f5b6ed10a71e7ed308716ca9e22b26323606422bc8e54","directives":[{"inConsensus":false,"line":"crank-8: halt","number":1},{"inConsensus":true,"line":"crank-12345: terminate v12","number":3}],"ok":true}
+    "#]].assert_eq(text(&json.stdout));
+}
+
+#[test]
+fn a_file_that_is_wrong_exits_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "crank 8: halt\ncrank-8: skp\n").unwrap();
+    let output = vathost(dir.path(), &["directives", "check", "a"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""));
+    expect![[r#"
+        error: a:1:1: unexpected `crank`
+        1 | crank 8: halt
+          | ^^^^^ expected a place (`crank-7890`, `v56/delivery-1234` or `block-120`) or `expect`
+          = did you mean `crank-8`?
+
+        a:2:10: unexpected `skp`
+        2 | crank-8: skp
+          |          ^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+          = did you mean `skip`?
+        hint: `vathost directives grammar` prints the grammar
+    "#]]
+    .assert_eq(text(&output.stderr));
+    let json = vathost(dir.path(), &["directives", "check", "a", "--json"]);
+    assert_eq!(json.status.code(), Some(2));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["problems"][1]["hint"], "did you mean `skip`?");
+    assert_eq!(vathost(dir.path(), &["directives", "check", "absent"]).status.code(), Some(2));
+    assert_eq!(vathost(dir.path(), &["directives", "check", "a", "--state", "absent"]).status.code(), Some(2));
+}
+
+#[test]
+fn against_a_state_each_line_has_its_class_and_a_missed_one_exits_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = Scenario::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals"))).unwrap();
+    let mut controller = Controller::open(Open { state: Some(dir.path().join("state")), ..Open::default() }).unwrap();
+    controller.install(&scenario).unwrap();
+    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    let next = controller.block().unwrap().tables().globals().next_crank.0;
+    let check = |lines: &str| {
+        fs::write(dir.path().join("a"), lines).unwrap();
+        vathost(dir.path(), &["directives", "check", "a", "--state", "state", "--json"])
+    };
+    let classes = |output: &Output| -> Vec<String> {
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["directives"].as_array().unwrap().iter().map(|it| it["status"].as_str().unwrap().to_owned()).collect()
+    };
+    let last = next - 1;
+    let fine = check(&format!("crank-{next}: skip\ncrank-{last}: halt\nblock-2: replace-kernel 2\nblock-2: halt"));
+    assert_eq!(
+        (fine.status.code(), classes(&fine)),
+        (Some(0), ["pending", "missed", "pending", "pending"].map(str::to_owned).into())
+    );
+    let missed =
+        check(&format!("crank-{last}: skip\nv1/delivery-0: pause\nv1/delivery-999: pause\nblock-1: replace-kernel 1"));
+    assert_eq!(
+        (missed.status.code(), classes(&missed)),
+        (Some(2), ["missed", "missed", "pending", "expired"].map(str::to_owned).into())
+    );
+    fs::write(dir.path().join("a"), "crank-0: halt\nv1/delivery-0: skip\n").unwrap();
+    let people = vathost(dir.path(), &["directives", "check", "a", "--state", "state"]);
+    assert_eq!(people.status.code(), Some(2));
+    expect![[r#"
+        line  directive            class
+           1  crank-0: halt        missed (no harm)
+           2  v1/delivery-0: skip  missed
+        digest d072e16ac29d557192a478ec0f8cea4505e04d90195fc2760af31b5de4f53611
+    "#]]
+    .assert_eq(text(&people.stdout));
+    expect![[r#"
+        error: the state is past these directives and has no record of them:
+            v1/delivery-0: skip
+          restore a state from before that place, or start with --accept-missed-directives to go on without
+    "#]]
+    .assert_eq(text(&people.stderr));
+}

@@ -1,0 +1,480 @@
+//! The kernel's behaviour, on scripted vats. A test is a [`World`], what its vats do, and what they are told.
+//!
+//! `w.on("a.go", "send o-50 hi(o+1)->p+5; subscribe p+5")` queues a script for the next delivery of that name to that vat: a message's
+//! method, or the kind of any other delivery. A vat without a script does nothing. The words of a script:
+//!
+//! ```text
+//!   send TARGET METHOD(SLOT,…)[->RESULT]     subscribe P           resolve P=DATA P!DATA …  (! rejects)
+//!   exit DATA    exit-failure DATA           trap WORDS            try SYSCALL              (and go on, whatever it says)
+//!   get K   set K V   delete K   next K      scan PREFIX AFTER MAX
+//!   drop O…   retire-imports O…   retire-exports O…   abandon O…   call D
+//!
+//!   DATA   $o+1 a presence    &p+1 a promise    [o+1,p+2] data with slots    #… a raw body    anything else a text
+//! ```
+//!
+//! `w.run()` runs until nothing is left, and returns what happened in the same words.
+
+mod faults;
+mod gc;
+mod promises;
+mod rollback;
+mod swingset;
+mod syscalls;
+mod termination;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    fmt::Display,
+    rc::Rc,
+    sync::{Arc, Mutex},
+};
+
+use expect_test::Expect;
+use vathost::{
+    block::Block,
+    fault::{Fault, HostFault, KernelPanic, VatFault},
+    id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
+    kernel::{self, Crank, Halt, Ran, Syscalls, Usage, Worker, Workers},
+    slog::{Detail, Event, Recorder, Slog},
+    table::{Options, Promise, PromiseState, Tables, Vat},
+    value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
+};
+
+/// Options of a vat that is never told to bring out its dead, so that tests count what they mean to.
+fn plain() -> Options {
+    Options { reap_interval: None, reap_gc_krefs: None, ..Options::default() }
+}
+
+/// The same, taking messages to promises that it decides.
+fn pipelining() -> Options {
+    Options { pipelining: true, ..plain() }
+}
+
+/// A kernel in memory, audited after each crank, and its scripted vats, whose roots are pinned.
+struct World {
+    block: Option<Block>,
+    vats: BTreeMap<String, (VatId, ObjectId)>,
+    actors: Actors,
+    stage: Rc<RefCell<Stage>>,
+    slog: Arc<Mutex<Vec<String>>>,
+}
+
+type Code = Box<dyn FnOnce(&mut Syscalls) -> Result<(), Fault>>;
+
+enum Script {
+    Words(String),
+    Code(Code),
+}
+
+#[derive(Default)]
+struct Stage {
+    scripts: BTreeMap<String, VecDeque<Script>>,
+    names: BTreeMap<VatId, String>,
+    log: Vec<String>,
+}
+
+impl World {
+    /// Vats of these names, up and running.
+    fn new(names: &str) -> World {
+        World::of(names.split(' ').map(|it| (it, plain())))
+    }
+
+    /// Vats with options of their own.
+    fn of<'a>(vats: impl IntoIterator<Item = (&'a str, Options)>) -> World {
+        let slog = Arc::new(Mutex::new(Vec::new()));
+        let mut block = Block::memory(Slog::new(Detail::Cranks, Lines(slog.clone()))).unwrap();
+        block.set_audit(1);
+        let stage = Rc::new(RefCell::new(Stage::default()));
+        let actors = Actors { stage: stage.clone(), live: BTreeMap::new() };
+        let mut world = World { block: Some(block), vats: BTreeMap::new(), actors, stage, slog };
+        for (name, options) in vats {
+            let made = world.outside(|crank| {
+                let vat = crank.create_vat(name, BundleId::of(b"script"), options, CapData::plain("#{}"))?;
+                let root = crank.root(vat)?;
+                crank.pin(root)?;
+                Ok((vat, root))
+            });
+            world.stage.borrow_mut().names.insert(made.0, name.to_owned());
+            world.vats.insert(name.to_owned(), made);
+        }
+        world.run();
+        world
+    }
+
+    fn block(&self) -> &Block {
+        self.block.as_ref().expect("the host has not halted")
+    }
+
+    fn tables(&self) -> &Tables {
+        self.block().tables()
+    }
+
+    fn vat(&self, name: &str) -> VatId {
+        self.vats[name].0
+    }
+
+    fn root(&self, name: &str) -> ObjectId {
+        self.vats[name].1
+    }
+
+    /// What the host does from outside.
+    #[track_caller]
+    fn outside<T>(&mut self, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> T {
+        let (block, result) = kernel::outside(self.block.take().unwrap(), input).unwrap();
+        self.block = Some(block);
+        result
+    }
+
+    /// Queues what the vat does at its next delivery of that name.
+    fn on(&mut self, event: &str, script: &str) {
+        self.queue(event, Script::Words(script.to_owned()));
+    }
+
+    /// The same in code, for what words cannot say.
+    fn on_code(&mut self, event: &str, code: impl FnOnce(&mut Syscalls) -> Result<(), Fault> + 'static) {
+        self.queue(event, Script::Code(Box::new(code)));
+    }
+
+    fn queue(&mut self, event: &str, script: Script) {
+        self.stage.borrow_mut().scripts.entry(event.to_owned()).or_default().push_back(script);
+    }
+
+    /// `a.hi(b,ko20)`: a message from outside to the root of `a`, with roots of vats and objects as arguments.
+    #[track_caller]
+    fn call(&mut self, call: &str) -> PromiseId {
+        let (vat, call) = call.split_once('.').unwrap();
+        let (method, args) = call.split_once('(').unwrap_or((call, ")"));
+        let args = list(args.trim_end_matches(')'));
+        let slots: Vec<KRef> = args.map(|it| it.parse().unwrap_or_else(|_| self.root(it).into())).collect();
+        let data = CapData { body: body_of(method, slots.iter().map(|it| matches!(it, KRef::Promise(_)))), slots };
+        let target = self.root(vat).into();
+        self.outside(|crank| crank.send_from_outside(target, data, Some((vat, method))))
+    }
+
+    /// One crank.
+    fn try_step(&mut self) -> Result<Option<Ran>, Box<Halt>> {
+        let (block, ran) = kernel::crank(self.block.take().unwrap(), &mut self.actors)?;
+        self.block = Some(block);
+        if let Some(ended) = ran.as_ref().and_then(|it| it.ended.as_ref()) {
+            let (vat, _) = ran.as_ref().and_then(|it| it.delivery).unwrap();
+            let mut stage = self.stage.borrow_mut();
+            let how = match (&ended.fault, ended.aborted) {
+                (Some(fault), _) => format!("faulted: {fault}"),
+                (None, aborted) => format!("exited({aborted}): {}", show(&ended.info)),
+            };
+            let line = format!("{} {how}", stage.names.get(&vat).map_or("?", |it| it));
+            stage.log.push(line);
+        }
+        Ok(ran)
+    }
+
+    #[track_caller]
+    fn step(&mut self) -> Option<Ran> {
+        self.try_step().unwrap()
+    }
+
+    /// Runs until nothing is left, and returns what happened.
+    #[track_caller]
+    fn run(&mut self) -> String {
+        while self.step().is_some() {}
+        self.log()
+    }
+
+    /// What happened since the last time.
+    fn log(&mut self) -> String {
+        std::mem::take(&mut self.stage.borrow_mut().log).join("\n")
+    }
+
+    /// Runs, and compares what happened.
+    #[track_caller]
+    fn check(&mut self, expect: Expect) {
+        expect.assert_eq(&self.run());
+    }
+
+    /// Runs until the host halts, and returns why.
+    #[track_caller]
+    fn panics(&mut self) -> KernelPanic {
+        loop {
+            match self.try_step() {
+                Ok(Some(_)) => (),
+                Ok(None) => panic!("the host did not halt"),
+                Err(halt) => match halt.fault {
+                    Fault::Kernel(panic) => return panic,
+                    other => panic!("not a kernel panic: {other}"),
+                },
+            }
+        }
+    }
+
+    /// How a promise stands: `pending`, `=DATA`, `!DATA`, or `gone`.
+    fn outcome(&self, id: PromiseId) -> String {
+        match self.tables().promises.get(&id).map(|it| &it.state) {
+            None => "gone".to_owned(),
+            Some(PromiseState::Unresolved { .. }) => "pending".to_owned(),
+            Some(PromiseState::Fulfilled(data)) => format!("={}", show(data)),
+            Some(PromiseState::Rejected(data)) => format!("!{}", show(data)),
+        }
+    }
+
+    /// The outcome of the last message from outside.
+    fn last(&self) -> String {
+        let row = self.tables().outside.iter().next_back().map(|(_, it)| it.promise);
+        self.outcome(row.expect("somebody called"))
+    }
+
+    fn promise(&self, id: PromiseId) -> &Promise {
+        self.tables().promises.get(&id).unwrap()
+    }
+
+    /// How many promises there are that nobody outside waits for.
+    fn stray_promises(&self) -> usize {
+        self.tables().promises.len() - self.tables().outside.len()
+    }
+
+    /// A vat's c-list: `o-50:ko20 _o-51:ko21 …`, in order of the vat's names; `_` where unreachable. Roots are left out.
+    fn clist(&self, name: &str) -> String {
+        let entries = self.tables().clist.of(self.vat(name)).filter(|(vref, _)| *vref != VRef::ROOT);
+        let flag = |reachable| if reachable { "" } else { "_" };
+        entries.map(|(vref, it)| format!("{}{vref}:{}", flag(it.reachable), it.kref)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The object that a vat knows under this name.
+    fn object(&self, name: &str, vref: &str) -> ObjectId {
+        match self.tables().clist.get(&(self.vat(name), vref.parse().unwrap())).map(|it| it.kref) {
+            Some(KRef::Object(id)) => id,
+            other => panic!("{vref} of {name} is {other:?}"),
+        }
+    }
+
+    /// Reachable, recognizable; `None` where the object is gone.
+    fn counts(&self, id: ObjectId) -> Option<(u32, u32)> {
+        self.tables().objects.get(&id).map(|it| (it.reachable, it.recognizable))
+    }
+
+    fn stored(&self, name: &str) -> Vec<(String, String)> {
+        let text = |it: &Bytes| it.as_text().unwrap().to_owned();
+        let rows = self.tables().vatstore.iter().filter(|((vat, _), _)| *vat == self.vat(name));
+        rows.map(|((_, key), value)| (text(key), text(value))).collect()
+    }
+
+    /// Ends a vat from outside.
+    fn terminate(&mut self, name: &str) {
+        let vat = self.vat(name);
+        self.outside(|crank| crank.terminate_with_reason(vat, "enough"));
+    }
+
+    /// The slog lines of this type so far.
+    fn slog(&self, kind: &str) -> Vec<String> {
+        let wanted = format!("{{\"type\":\"{kind}\"");
+        self.slog.lock().unwrap().iter().filter(|it| it.starts_with(&wanted)).cloned().collect()
+    }
+}
+
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Recorder for Lines {
+    fn record(&mut self, event: &Event<'_>) {
+        self.0.lock().unwrap().push(serde_json::to_string(event).unwrap());
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+// ---- the vats
+
+struct Actors {
+    stage: Rc<RefCell<Stage>>,
+    live: BTreeMap<VatId, Actor>,
+}
+
+struct Actor {
+    vat: VatId,
+    stage: Rc<RefCell<Stage>>,
+}
+
+impl Workers for Actors {
+    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
+        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
+    }
+    fn start(
+        &mut self,
+        vat: VatId,
+        _: &Vat,
+        _: Option<vathost::snapshot::Snapshot<'_>>,
+        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
+        self.live.insert(vat, Actor { vat, stage: self.stage.clone() });
+        Ok(())
+    }
+    fn stop(&mut self, vat: VatId) {
+        self.live.remove(&vat);
+    }
+}
+
+impl Worker for Actor {
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        _: u64,
+        mut syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>) {
+        let (event, text) = describe(delivery);
+        let (name, script) = {
+            let mut stage = self.stage.borrow_mut();
+            let name = stage.names.get(&self.vat).cloned().unwrap_or_default();
+            if !matches!(delivery, Delivery::StartVat(_)) {
+                stage.log.push(format!("{name}: {text}"));
+            }
+            let script = stage.scripts.get_mut(&format!("{name}.{event}")).and_then(VecDeque::pop_front);
+            (name, script)
+        };
+        let result = match script {
+            None => Ok(()),
+            Some(Script::Code(code)) => code(&mut syscalls),
+            Some(Script::Words(words)) => self.perform(&name, &words, &mut syscalls),
+        };
+        (syscalls, result.map(|()| Usage::default()))
+    }
+}
+
+impl Actor {
+    fn perform(&self, name: &str, words: &str, syscalls: &mut Syscalls) -> Result<(), Fault> {
+        for word in words.split(';').map(str::trim).filter(|it| !it.is_empty()) {
+            if let Some(why) = word.strip_prefix("trap ") {
+                return Err(VatFault::Delivery(why.to_owned()).into());
+            }
+            let (tries, word) = word.strip_prefix("try ").map_or((false, word), |it| (true, it));
+            match syscalls.call(syscall(word)) {
+                Ok(Answer::Done) => (),
+                Ok(Answer::Value(value)) => {
+                    let value = value.map_or("nothing".to_owned(), |it| String::from_utf8_lossy(&it).into_owned());
+                    self.stage.borrow_mut().log.push(format!("{name}> {word} = {value:?}"));
+                }
+                Err(_) if tries => (),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+}
+
+// ---- words
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ' ']).filter(|it| !it.is_empty())
+}
+
+#[track_caller]
+fn vref(text: &str) -> VRef {
+    text.parse().unwrap_or_else(|err| panic!("{err}"))
+}
+
+/// A syscall in words.
+#[track_caller]
+fn syscall(words: &str) -> Syscall<VRef> {
+    let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
+    let refs = || list(rest).map(vref).collect();
+    let word = |at: usize| Bytes::from(rest.split(' ').nth(at).unwrap_or(""));
+    match verb {
+        "send" => {
+            let (target, call) = rest.split_once(' ').unwrap();
+            let (call, result) =
+                call.split_once("->").map_or((call, None), |(call, result)| (call, Some(vref(result))));
+            let (method, args) = call.split_once('(').unwrap_or((call, ""));
+            let slots: Vec<VRef> = list(args.trim_end_matches(')')).map(vref).collect();
+            let methargs = CapData { body: body_of(method, slots.iter().map(|it| it.is_promise())), slots };
+            Syscall::Send { target: vref(target), message: Message { methargs, result } }
+        }
+        "subscribe" => Syscall::Subscribe(vref(rest)),
+        "resolve" => Syscall::Resolve(rest.split(' ').map(resolution).collect()),
+        "exit" => Syscall::Exit { failure: false, info: data(rest) },
+        "exit-failure" => Syscall::Exit { failure: true, info: data(rest) },
+        "get" => Syscall::VatstoreGet(word(0)),
+        "set" => Syscall::VatstoreSet(word(0), word(1)),
+        "delete" => Syscall::VatstoreDelete(word(0)),
+        "next" => Syscall::VatstoreGetNextKey(word(0)),
+        "scan" => {
+            let max = rest.split(' ').nth(2).unwrap().parse().unwrap();
+            Syscall::VatstoreScan { prefix: word(0), after: word(1), max }
+        }
+        "drop" => Syscall::DropImports(refs()),
+        "retire-imports" => Syscall::RetireImports(refs()),
+        "retire-exports" => Syscall::RetireExports(refs()),
+        "abandon" => Syscall::AbandonExports(refs()),
+        "call" => Syscall::CallNow { device: vref(rest), methargs: CapData::plain("#[]") },
+        other => panic!("`{other}` is no syscall"),
+    }
+}
+
+fn resolution(word: &str) -> Resolution<VRef> {
+    let at = word.find(['=', '!']).unwrap();
+    let rejected = word[at..].starts_with('!');
+    Resolution { promise: vref(&word[..at]), rejected, data: data(&word[at + 1..]) }
+}
+
+fn data(word: &str) -> CapData<VRef> {
+    if let Some(presence) = word.strip_prefix('$') {
+        CapData { body: "#\"$0\"".into(), slots: vec![vref(presence)] }
+    } else if let Some(promise) = word.strip_prefix('&') {
+        CapData { body: "#\"&0\"".into(), slots: vec![vref(promise)] }
+    } else if word.starts_with('[') {
+        let slots: Vec<VRef> = list(word.trim_matches(['[', ']'])).map(vref).collect();
+        CapData { body: Bytes::from(format!("#[{}]", marks(slots.iter().map(|it| it.is_promise())))), slots }
+    } else if word.starts_with('#') {
+        CapData::plain(word)
+    } else {
+        CapData::plain(format!("#\"{word}\""))
+    }
+}
+
+fn marks(promises: impl Iterator<Item = bool>) -> String {
+    let mark = |promise| if promise { '&' } else { '$' };
+    promises.enumerate().map(|(at, it)| format!("\"{}{at}\"", mark(it))).collect::<Vec<_>>().join(",")
+}
+
+fn body_of(method: &str, promises: impl Iterator<Item = bool>) -> Bytes {
+    Bytes::from(format!("#[\"{method}\",[{}]]", marks(promises)))
+}
+
+/// The name of a delivery, and the whole of it.
+fn describe(delivery: &Delivery<VRef>) -> (String, String) {
+    let join = |refs: &[VRef]| refs.iter().map(VRef::to_string).collect::<Vec<_>>().join(",");
+    let text = match delivery {
+        Delivery::Message { target, message } => {
+            let body = message.methargs.body.as_text().unwrap_or_default();
+            let method = body.split('"').nth(1).unwrap_or_default().to_owned();
+            let result = message.result.map_or(String::new(), |it| format!("->{it}"));
+            let text = format!("{target}.{method}({}){result}", join(&message.methargs.slots));
+            return (method, text);
+        }
+        Delivery::Notify(resolutions) => {
+            let sign = |rejected| if rejected { '!' } else { '=' };
+            resolutions
+                .iter()
+                .map(|it| format!("{}{}{}", it.promise, sign(it.rejected), show(&it.data)))
+                .collect::<Vec<_>>()
+                .join(" ")
+        }
+        Delivery::DropExports(refs) | Delivery::RetireExports(refs) | Delivery::RetireImports(refs) => join(refs),
+        Delivery::StartVat(_) | Delivery::ChangeOptions(_) | Delivery::BringOutYourDead => String::new(),
+    };
+    (delivery.kind().to_owned(), format!("{} {text}", delivery.kind()).trim_end().to_owned())
+}
+
+/// Data, in the words of a script.
+fn show<R: Display>(data: &CapData<R>) -> String {
+    let slots: Vec<String> = data.slots.iter().map(R::to_string).collect();
+    let body = data.body.as_text().unwrap_or_default();
+    match (body, &*slots) {
+        ("#\"$0\"", [slot]) => format!("${slot}"),
+        ("#\"&0\"", [slot]) => format!("&{slot}"),
+        (_, []) => match serde_json::from_str(body.trim_start_matches('#')) {
+            Ok(serde_json::Value::String(text)) => text,
+            Ok(it) if it["#error"].is_string() => format!("Error({})", it["#error"].as_str().unwrap()),
+            _ => body.to_owned(),
+        },
+        (_, slots) => format!("[{}]", slots.join(",")),
+    }
+}

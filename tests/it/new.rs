@@ -1,0 +1,155 @@
+//! `new` makes vats that work at once.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::cli::Place;
+
+/// The vat is made in a fixed place with a target folder that stays, so that only itself is built anew.
+#[test]
+fn a_rust_vat_builds_and_passes_its_tests_and_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/new-test");
+    let dir = root.join("hello");
+    let _ = fs::remove_dir_all(&dir);
+    let place = Place::new();
+    let told = place.vathost("new hello --lang rust --path target/new-test").ok().stdout;
+    assert_eq!(
+        told,
+        "made target/new-test/hello. Next:\n\n  cd target/new-test/hello\n  cargo wasm\n  cargo test\n  vathost run .\n"
+    );
+    // The versions that this checkout is built with, so that nothing is fetched.
+    fs::copy(root.join("../../Cargo.lock"), dir.join("Cargo.lock")).unwrap();
+    fs::create_dir_all(root.join("target")).unwrap();
+    std::os::unix::fs::symlink(root.join("target"), dir.join("target")).unwrap();
+
+    cargo(&dir, &["wasm", "--offline"]);
+    let tests = cargo(&dir, &["test", "--offline"]);
+    assert!(tests.contains("test result: ok. 3 passed; 0 failed"), "{tests}");
+    let report = place.vathost("run target/new-test/hello --json").ok().json();
+    let results: Vec<_> = report["results"].as_array().unwrap().iter().map(|it| it["body"].as_str().unwrap()).collect();
+    let refusal = r##"#{"#error":"argument 1: expected a string, found a number","name":"Error"}"##;
+    assert_eq!(results, ["#\"hello, Ada\"", "#\"hello, Ada\"", refusal, "#1"]);
+    place.vathost("check target/new-test/target/wasm32-unknown-unknown/release/hello.wasm").ok();
+}
+
+/// Runs cargo without what an outer cargo, clippy or coverage run left in the environment.
+fn cargo(dir: &Path, words: &[&str]) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(dir).args(words);
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "CARGO_TARGET_DIR"]
+    {
+        cargo.env_remove(name);
+    }
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "cargo {words:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_c_vat_is_whole_and_where_there_is_a_clang_builds_and_runs() {
+    let place = Place::new();
+    place.vathost("new hello --lang c --path @").ok();
+    let dir = place.path("hello");
+    assert_eq!(files(&dir), [".gitignore", "README.md", "build.sh", "hello.c", "vat.toml", "vat1.h"]);
+    assert_ne!(fs::metadata(dir.join("build.sh")).unwrap().permissions().mode() & 0o100, 0, "it can be run");
+    let header = fs::read_to_string(dir.join("vat1.h")).unwrap();
+    assert_eq!(header, fs::read_to_string("guests/vat1.h").unwrap());
+    for name in files(&dir) {
+        let text = fs::read_to_string(dir.join(&name)).unwrap();
+        assert!(!text.contains("{{"), "{name} has a hole");
+    }
+    let Some(clang) = clang_with_wasm() else { return };
+    let built = Command::new(dir.join("build.sh")).env("CLANG", clang).output().unwrap();
+    assert!(built.status.success() && built.stderr.is_empty(), "{}", String::from_utf8_lossy(&built.stderr));
+    let report = place.vathost("run @hello --json").ok().json();
+    let results: Vec<_> =
+        report["results"].as_array().unwrap().iter().map(|it| it["status"].as_str().unwrap()).collect();
+    assert_eq!(results, ["fulfilled", "rejected"]);
+    assert_eq!(report["results"][0]["body"], "#\"hello, Ada\"");
+}
+
+/// A clang that makes wasm, linker included.
+fn clang_with_wasm() -> Option<&'static str> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("it.c"), "int it(void) { return 1; }").unwrap();
+    ["clang", "clang-21", "clang-20", "clang-19", "clang-18"].into_iter().find(|clang| {
+        let mut command = Command::new(clang);
+        command.current_dir(&dir).args(["--target=wasm32-unknown-unknown", "-nostdlib", "-Wl,--no-entry", "it.c"]);
+        command.output().is_ok_and(|it| it.status.success())
+    })
+}
+
+/// All files below a folder, sorted.
+fn files(dir: &Path) -> Vec<String> {
+    let mut names = vec![];
+    let mut dirs: Vec<PathBuf> = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                names.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let place = Place::new();
+    place.write("hello/mine.txt", "mine");
+    for lang in ["rust", "c"] {
+        place.vathost(&format!("new hello --lang {lang} --path @")).code(2).says("is there already").says("hint: ");
+    }
+    assert_eq!(files(&place.path("hello")), ["mine.txt"]);
+    place.write("world", "a file");
+    place.vathost("new world --lang c --path @").code(2).says("is there already");
+    assert_eq!(fs::read_to_string(place.path("world")).unwrap(), "a file");
+}
+
+#[test]
+fn a_name_that_is_none_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    place
+        .vathost("new Hello --lang rust --path @")
+        .code(2)
+        .says("it does not begin with a lower-case letter")
+        .says("hint: ");
+    place.vathost("new ../hello --lang c --path @").code(2).says("error: `../hello` cannot be the name of a vat");
+    place.vathost("new hel.lo --lang c --path @").code(2).says("'.' is in it");
+    place.vathost("new self --lang rust --path @").code(2).says("have a meaning for it");
+    place.vathost("new hello --lang cobol --path @").code(2).says("possible values: rust, c");
+    place.vathost("new hello --path @").code(2).says("--lang");
+    assert_eq!(files(&place.path("")), [] as [&str; 0]);
+}
+
+#[test]
+fn without_an_sdk_a_rust_vat_is_not_begun() {
+    let place = Place::new();
+    let told = "the SDK is the folder `guests` of a checkout of vathost";
+    place.vathost("new hello --lang rust --path @ --sdk @none").code(2).says("there is no SDK in").says(told);
+    assert!(!place.path("hello").exists());
+    place.vathost("new hello --lang rust --path @ --sdk guests").ok();
+    let manifest = fs::read_to_string(place.path("hello/Cargo.toml")).unwrap();
+    let sdk = format!("path = \"{}/guests\"", env!("CARGO_MANIFEST_DIR"));
+    assert!(manifest.contains(&sdk), "{manifest}");
+    assert_eq!(
+        files(&place.path("hello")),
+        [
+            ".cargo/config.toml",
+            ".gitignore",
+            "Cargo.toml",
+            "README.md",
+            "rust-toolchain.toml",
+            "src/main.rs",
+            "vat.toml"
+        ]
+    );
+}

@@ -1,0 +1,302 @@
+//! Checks on the source itself: its layers, what it must not mention, and that its tables tell the truth.
+//!
+//! rustc cannot enforce layers inside one crate. Comments do not count, so that prose may name what code must not.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use vathost::scenario::Scenario;
+
+/// Lowest first: a module uses only what stands before it, and itself.
+const LAYERS: [&str; 23] = [
+    "id",
+    "value",
+    "fault",
+    "limits",
+    "body",
+    "kernel_version",
+    "plant",
+    "directive",
+    "store",
+    "table",
+    "transcript",
+    "snapshot",
+    "slog",
+    "block",
+    "kernel",
+    "conformance",
+    "vat",
+    "scenario",
+    "report",
+    "epitaph",
+    "controller",
+    "bench",
+    "cli",
+];
+
+/// What stands at the crate's root, and every layer may use.
+const EVERYWHERE: [&str; 2] = ["KERNEL_VERSION", "invariant"];
+
+/// Ways to read what differs from replica to replica.
+const NONDETERMINISM: [&str; 9] =
+    ["time", "Instant", "SystemTime", "HashMap", "HashSet", "rand", "thread", "f32", "f64"];
+
+/// Ways to print.
+const PRINTING: [&str; 7] = ["print", "println", "eprint", "eprintln", "dbg", "stdout", "stderr"];
+
+const LINES_MAX: usize = 800;
+
+/// Below the kernel: the database waits for a reader's lock, and what decodes JSON is handed floats, which it ignores.
+const EXEMPT: [(&str, &str); 2] = [("src/store/database.rs", "time"), ("src/body.rs", "f64")];
+
+struct Source {
+    /// Relative to the root of the checkout.
+    path: PathBuf,
+    /// The module of the crate that it belongs to.
+    module: String,
+    text: String,
+    /// Without comments.
+    code: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources(dir: &str) -> Vec<Source> {
+    let dir = root().join(dir);
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let inside = path.strip_prefix(&dir).unwrap();
+        let module =
+            inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let code = text.lines().map(|it| it.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
+        Source { path: path.strip_prefix(root()).unwrap().to_owned(), module, text, code }
+    };
+    files(&dir, "rs").into_iter().map(read).collect()
+}
+
+/// The identifiers of a text, in order.
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|it: char| !it.is_alphanumeric() && it != '_').filter(|it| !it.is_empty())
+}
+
+/// The modules of this crate that the code uses: the first word of every path that begins with `crate::`.
+fn uses(code: &str) -> BTreeSet<&str> {
+    let mut used = BTreeSet::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        let rest = &code[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            None => used.extend(words(rest).next()),
+            Some(list) => used.extend(top_level(list).filter_map(|it| words(it).next())),
+        }
+    }
+    used
+}
+
+/// The items of a list in braces whose opening brace is gone: those inside inner braces belong to their item.
+fn top_level(list: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 1;
+    let mut ends = vec![];
+    for (at, it) in list.char_indices() {
+        match it {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => ends.push(at),
+            _ => (),
+        }
+        if depth == 0 {
+            ends.push(at);
+            break;
+        }
+    }
+    ends.into_iter().scan(0, |from, to| Some(&list[std::mem::replace(from, to + 1)..to]))
+}
+
+#[track_caller]
+fn none(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Only these modules mention any of the words.
+#[track_caller]
+fn only(modules: &[&str], forbidden: &[&str]) {
+    let outside = sources("src").into_iter().filter(|it| !modules.contains(&&*it.module));
+    none(
+        outside
+            .flat_map(|source| {
+                let found: BTreeSet<&str> = words(&source.code).filter(|it| forbidden.contains(it)).collect();
+                found.into_iter().map(|it| format!("{}: mentions `{it}`", source.path.display())).collect::<Vec<_>>()
+            })
+            .collect(),
+    );
+}
+
+#[test]
+fn modules_only_look_downwards() {
+    let rank = |module: &str| LAYERS.iter().position(|it| *it == module);
+    let mut wrong = vec![];
+    for source in sources("src") {
+        if source.module == "lib" || source.module == "main" {
+            continue;
+        }
+        let Some(here) = rank(&source.module) else {
+            wrong.push(format!("{}: `{}` has no place among the layers", source.path.display(), source.module));
+            continue;
+        };
+        for used in uses(&source.code) {
+            match rank(used) {
+                Some(there) if there <= here => (),
+                Some(_) => wrong.push(format!("{}: uses `{used}` from above", source.path.display())),
+                None if EVERYWHERE.contains(&used) => (),
+                None => wrong.push(format!("{}: uses `{used}`, which has no place", source.path.display())),
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn every_layer_exists_and_is_used_as_listed() {
+    let modules: BTreeSet<String> = sources("src").into_iter().map(|it| it.module).collect();
+    let listed = LAYERS.iter().chain(&["lib", "main"]).map(|it| (*it).to_owned()).collect();
+    assert_eq!(modules, listed);
+}
+
+#[test]
+fn the_check_of_layers_sees_every_way_to_write_a_use() {
+    let code = "use crate::{a::{self, x}, b, c::y::{z, w}};\nuse crate::d::e;\nlet it = crate::f::g(crate::H);";
+    assert_eq!(uses(code), ["H", "a", "b", "c", "d", "f"].into());
+}
+
+#[test]
+fn only_the_store_touches_the_database() {
+    only(&["store"], &["rusqlite"]);
+}
+
+#[test]
+fn only_vat_touches_wasmtime() {
+    only(&["vat"], &["wasmtime", "wasmparser", "wasm_encoder"]);
+}
+
+#[test]
+fn only_the_command_line_prints() {
+    only(&["cli"], &PRINTING);
+}
+
+#[test]
+fn the_kernel_reads_nothing_that_differs_from_replica_to_replica() {
+    let below = LAYERS.iter().position(|it| *it == "kernel").unwrap();
+    let mut wrong = vec![];
+    for source in sources("src").into_iter().filter(|it| LAYERS[..=below].contains(&&*it.module)) {
+        let path = source.path.to_str().unwrap();
+        for (at, line) in source.code.lines().enumerate() {
+            let is_time = line.contains("std::time") || line.contains("time::");
+            let found = words(line).filter(|it| NONDETERMINISM.contains(it) && (*it != "time" || is_time));
+            for it in found.filter(|it| !EXEMPT.contains(&(path, it))) {
+                wrong.push(format!("{path}:{}: mentions `{it}`", at + 1));
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let all = sources("src").into_iter().chain(sources("tests")).chain(sources("guests"));
+    none(
+        all.filter(|it| it.text.lines().count() > LINES_MAX)
+            .map(|it| format!("{}: {} lines, at most {LINES_MAX}", it.path.display(), it.text.lines().count()))
+            .collect(),
+    );
+}
+
+#[test]
+fn nothing_is_left_to_be_done_and_no_test_is_left_out() {
+    let mut wrong = vec![];
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        for macro_name in ["todo", "unimplemented"] {
+            if source.code.contains(&format!("{macro_name}!(")) {
+                wrong.push(format!("{}: has a {macro_name}!", source.path.display()));
+            }
+        }
+        if source.code.contains(concat!("#[", "ignore")) {
+            wrong.push(format!("{}: has a test that never runs", source.path.display()));
+        }
+    }
+    none(wrong);
+}
+
+/// The names in the first column of the table in the kernel's header.
+fn tabled_invariants() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("src/kernel/mod.rs")).unwrap();
+    let rows = text.lines().filter_map(|it| it.strip_prefix("//! | `")?.split_once("` |"));
+    rows.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The name in `KernelPanic::new("name", …)`, `invariant!(…, "name", …)` and `fail("name", …)`: the first text of that form.
+fn used_invariants(code: &str) -> BTreeSet<String> {
+    let is_name = |it: &str| {
+        let (family, name) = it.split_once('.').unwrap_or_default();
+        let good = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_lowercase() || it == b'-');
+        good(family) && good(name)
+    };
+    let mut used = BTreeSet::new();
+    for call in ["KernelPanic::new(", "invariant!(", "fail("] {
+        for (at, _) in code.match_indices(call) {
+            let texts = code[at..].split('"').skip(1).step_by(2);
+            used.extend(texts.take(1).filter(|it| is_name(it)).map(str::to_owned));
+        }
+    }
+    used
+}
+
+#[test]
+fn the_table_of_invariants_and_the_code_name_the_same() {
+    let tabled = tabled_invariants();
+    let used: BTreeSet<String> = sources("src").iter().flat_map(|it| used_invariants(&it.code)).collect();
+    assert!(!tabled.is_empty());
+    let unused: Vec<_> = tabled.difference(&used).collect();
+    let unlisted: Vec<_> = used.difference(&tabled).collect();
+    assert!(unused.is_empty() && unlisted.is_empty(), "in the table only: {unused:?}, in the code only: {unlisted:?}");
+}
+
+#[test]
+fn every_scenario_reads() {
+    let mut wrong = vec![];
+    let mut seen = 0;
+    for path in files(&root().join("vats"), "toml") {
+        seen += 1;
+        if let Err(why) = Scenario::read(&path) {
+            wrong.push(why.to_string());
+        }
+    }
+    assert!(seen > 0);
+    none(wrong);
+}
+
+#[test]
+fn the_binary_is_nothing_but_a_door() {
+    let lines = fs::read_to_string(root().join("src/main.rs")).unwrap().lines().count();
+    assert!(lines <= 30, "src/main.rs has {lines} lines");
+}
