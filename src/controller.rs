@@ -134,7 +134,8 @@ impl Controller {
             directives_digest: None,
             height: globals.height.0,
         });
-        let mut warehouse = Warehouse::new(open.code_cache.as_deref(), open.max_live)?;
+        let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
+        warehouse.set_max_live(open.max_live);
         if open.compare_pages {
             warehouse.compare_pages();
         }

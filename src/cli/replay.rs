@@ -148,7 +148,7 @@ struct Sum {
 }
 
 fn replay(block: &Block, what: &Rerun, from: Option<u64>, args: &ReplayArgs, output: &Output) -> anyhow::Result<Exit> {
-    let mut workers = Warehouse::new(code_cache().as_deref(), None)?;
+    let mut workers = Warehouse::new(code_cache().as_deref())?;
     let from = from.map_or(what.first, DeliveryNum);
     let total = what.last.0 - what.first.0 + 1;
     let mut sum = Sum::default();
@@ -239,7 +239,7 @@ fn show_uncommitted(
 ) -> anyhow::Result<Exit> {
     let height = block.tables().globals().height;
     output.note(format!("{delivery} of {vat} is not committed at {height}: running on to it, without committing"));
-    let mut workers = Warehouse::new(code_cache().as_deref(), None)?;
+    let mut workers = Warehouse::new(code_cache().as_deref())?;
     let result = run_on(block, &mut workers, vat, delivery);
     let events = recorded.lock().map(|it| it.clone()).unwrap_or_default();
     if let Ok(None) = result {

@@ -62,7 +62,7 @@ fn replay(database: Database, good: bool, output: &Output) -> anyhow::Result<Che
     let total = block.tables().tallies.iter().map(|(_, it)| it.deliveries).sum();
     let progress = Progress::new(output, "replaying", "deliveries");
     let mut done = 0;
-    let mut workers = Warehouse::new(code_cache().as_deref(), None)?;
+    let mut workers = Warehouse::new(code_cache().as_deref())?;
     let check = verify::replay(&block, &mut workers, &mut || {
         done += 1;
         progress.set(done, total);

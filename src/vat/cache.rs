@@ -4,7 +4,7 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::Write,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -64,11 +64,11 @@ fn load(engine: &Engine, path: &Path) -> Option<Module> {
     mine.then(|| unsafe { Module::deserialize_file(engine, path) }.ok())?
 }
 
-/// Writes to the side and renames, so that another process sees the whole file or none.
+/// Writes to the side and renames, so that others see the whole file or none.
 fn save(module: &Module, path: &Path) -> std::io::Result<()> {
     let bytes = module.serialize().map_err(std::io::Error::other)?;
-    let aside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    // Readable by this user only, under a name of its own.
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     file.write_all(&bytes)?;
-    fs::rename(aside, path)
+    file.persist(path).map(drop).map_err(std::io::Error::other)
 }

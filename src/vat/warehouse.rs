@@ -44,15 +44,28 @@ impl std::fmt::Debug for Warehouse {
 }
 
 impl Warehouse {
-    /// An empty one; compiled code is kept in this folder, if any. Between cranks it holds `max_live` instances at the most.
-    pub fn new(cache: Option<&Path>, max_live: Option<usize>) -> Result<Warehouse, HostFault> {
+    /// An empty one; compiled code is kept in this folder, if any.
+    pub fn new(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
         let engine = super::engine()?;
         let mut linker = Linker::new(&engine);
         abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
         let cache = CodeCache::new(cache);
-        let max_live = max_live.unwrap_or(usize::MAX);
         let (modules, live) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Warehouse { engine, linker, cache, modules, live, max_live, uses: 0, detector: Detector::best() })
+        Ok(Warehouse {
+            engine,
+            linker,
+            cache,
+            modules,
+            live,
+            max_live: usize::MAX,
+            uses: 0,
+            detector: Detector::best(),
+        })
+    }
+
+    /// Between cranks there are this many instances at the most; without a number as many as there are vats.
+    pub fn set_max_live(&mut self, max_live: Option<usize>) {
+        self.max_live = max_live.unwrap_or(usize::MAX);
     }
 
     /// Finds changed pages by comparing them, even where the system could tell.

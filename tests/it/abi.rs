@@ -131,7 +131,7 @@ const PEER: &str = r#"(module (memory (export "memory") 1) (func (export "vat_de
 pub(crate) fn run(wasm: &[u8], options: Options) -> Outcome {
     let console = Arc::new(Mutex::new(vec![]));
     let mut block = Block::memory(Slog::new(Detail::Deliveries, Console(console.clone()))).unwrap();
-    let mut warehouse = Warehouse::new(None, None).unwrap();
+    let mut warehouse = Warehouse::new(None).unwrap();
     let (bundle, peer) = (block.put_bundle(wasm), block.put_bundle(&wat::parse_str(PEER).unwrap()));
     (block, _) = kernel::outside(block, |crank| {
         let guest = crank.create_vat("guest", bundle, options, CapData::plain("#{}"))?;

@@ -67,6 +67,15 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
+/// As the store has it: damage by accident is found there, so this test damages with care.
+fn checksum(first: u64, entries: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [&1_u64.to_le_bytes()[..], &first.to_le_bytes(), entries] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
 fn vathost(state: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
     command.arg("run").args(args).arg("--state").arg(state);
@@ -90,8 +99,9 @@ fn tamper(change: impl Fn(&mut Entry)) -> (Output, u64) {
     assert_eq!(encode(&entries), bytes, "this test reads transcripts as they are");
     let at = entries.iter().position(|it| it.syscalls.len() > 1).unwrap();
     change(&mut entries[at]);
-    let sql = "UPDATE transcript SET entries = ? WHERE vat = 1 AND first = ?";
-    database.execute(sql, params![encode(&entries), first as i64]).unwrap();
+    let bytes = encode(&entries);
+    let sql = "UPDATE transcript SET entries = ?, checksum = ? WHERE vat = 1 AND first = ?";
+    database.execute(sql, params![bytes, checksum(first, &bytes), first as i64]).unwrap();
     drop(database);
     (vathost(&state, &[]), first + at as u64)
 }
@@ -119,7 +129,7 @@ fn an_untouched_transcript_replays() {
 
 #[test]
 fn a_wrong_syscall_is_found() {
-    check(|it| it.syscalls[1].0 = invented().0, &["syscall 1 is wrong: recorded VatstoreGet(\"invented\"), now "]);
+    check(|it| it.syscalls[1].0 = invented().0, &["syscall 1: recorded VatstoreGet(\"invented\"), now Vatstore"]);
 }
 
 #[test]
@@ -129,13 +139,13 @@ fn an_extra_syscall_is_found() {
             let last = it.syscalls.len() - 1;
             it.syscalls.truncate(last);
         },
-        &[" is extra: recorded none, now "],
+        &[": recorded none: the delivery ended, now "],
     );
 }
 
 #[test]
 fn a_missing_syscall_is_found() {
-    check(|it| it.syscalls.push(invented()), &[" is missing: recorded VatstoreGet(\"invented\"), now none"]);
+    check(|it| it.syscalls.push(invented()), &[": recorded VatstoreGet(\"invented\"), now none: the delivery ended"]);
 }
 
 #[test]

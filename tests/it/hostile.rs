@@ -210,7 +210,7 @@ fn neighbours(hostile: &[u8]) -> (String, Status) {
     .fields("(global $n (mut i32) (i32.const 0)) (data (i32.const 520) \"\\32\\00\\00\\00\\00\\00\\00\\00\")")
     .wat();
     let mut block = Block::memory(Slog::default()).unwrap();
-    let mut warehouse = Warehouse::new(None, None).unwrap();
+    let mut warehouse = Warehouse::new(None).unwrap();
     let (honest, hostile) = (block.put_bundle(&wat::parse_str(honest).unwrap()), block.put_bundle(hostile));
     let plain =
         |fuel| Options { reap_interval: None, reap_gc_krefs: None, fuel_per_delivery: fuel, ..Options::default() };
@@ -283,7 +283,7 @@ fn a_vat_that_answers_with_a_flood_harms_only_by_what_it_paid_for() {
 #[test]
 fn a_thousand_vats_that_die_leave_nothing_behind() {
     let mut block = Block::memory(Slog::default()).unwrap();
-    let mut warehouse = Warehouse::new(None, None).unwrap();
+    let mut warehouse = Warehouse::new(None).unwrap();
     let bundle = block.put_bundle(&wat::parse_str(guest("unreachable").wat()).unwrap());
     for round in 0..1_000 {
         (block, _) = kernel::outside(block, |crank| {

@@ -147,6 +147,7 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               pipelining = false
             option               reapGcKrefs = 20
             option               reapInterval = 1000
+            option               snapshotInterval = 200
         "#]],
     );
     check(
@@ -177,6 +178,7 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               pipelining = false
             option               reapGcKrefs = 20
             option               reapInterval = 1000
+            option               snapshotInterval = 200
         "#]],
     );
     let bob = inspect(&place, "vat bob --json").ok().json();

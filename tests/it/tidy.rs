@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "id",
     "value",
     "fault",
@@ -23,6 +23,7 @@ const LAYERS: [&str; 26] = [
     "store",
     "table",
     "transcript",
+    "snapshot",
     "slog",
     "block",
     "kernel",

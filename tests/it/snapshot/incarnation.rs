@@ -10,7 +10,7 @@ use vathost::{
     vat::Warehouse,
 };
 
-use super::lab::{Lab, Log};
+use super::lab::{Lab, Log, patiently};
 
 /// The kernel without a controller: it can be sent anything.
 struct Rig {
@@ -22,9 +22,11 @@ struct Rig {
 impl Rig {
     fn open(lab: &Lab, max_live: Option<usize>, interval: Option<u64>) -> Rig {
         let log = Log::default();
-        let mut block = Block::open(&lab.state(), log.slog()).unwrap();
+        let mut block = patiently(|| Block::open(&lab.state(), log.slog()));
         block.set_snapshot_interval(interval);
-        Rig { block: Some(block), workers: Warehouse::new(None, max_live).unwrap(), log }
+        let mut workers = Warehouse::new(None).unwrap();
+        workers.set_max_live(max_live);
+        Rig { block: Some(block), workers, log }
     }
 
     /// Sends a message, and runs until nothing is left to do; its result.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
     controller::{Controller, Open, Policy},
+    fault::HostFault,
     kernel::Halt,
     scenario::Scenario,
     slog::{Detail, Event, Recorder, Slog},
@@ -118,18 +119,18 @@ impl Lab {
     pub(crate) fn open(&self, how: How, state: Option<PathBuf>, log: &Log) -> Controller {
         let code_cache = Some(self.0.path().join("code"));
         let How { max_live, interval: snapshot_interval, compare_pages } = how;
-        Controller::open(Open {
-            state,
-            slog: log.slog(),
-            code_cache,
-            audit: None,
-            experimental: false,
-            plants: Vec::new(),
-            max_live,
-            snapshot_interval,
-            compare_pages,
+        patiently(|| {
+            let (slog, code_cache, state) = (log.slog(), code_cache.clone(), state.clone());
+            Controller::open(Open {
+                state,
+                slog,
+                code_cache,
+                max_live,
+                snapshot_interval,
+                compare_pages,
+                ..Open::default()
+            })
         })
-        .unwrap()
     }
 
     /// Runs a scenario in memory to its end.
@@ -179,6 +180,18 @@ impl Lab {
             }
         }
     }
+}
+
+/// Opens what was just closed. Another test may be starting a process meanwhile, which holds all files, and so the lock of a
+/// state, until it is another program.
+pub(crate) fn patiently<T>(open: impl Fn() -> Result<T, HostFault>) -> T {
+    for _ in 0..1_000_000 {
+        match open() {
+            Err(fault) if fault.why == "another process has it open" => std::thread::yield_now(),
+            result => return result.unwrap(),
+        }
+    }
+    panic!("the state is never closed");
 }
 
 /// Runs a block; whether there are more.

@@ -15,7 +15,7 @@ use vathost::{
 
 use super::{
     DEFAULT, NEVER,
-    lab::{How, Lab},
+    lab::{How, Lab, patiently},
     zoo,
 };
 
@@ -81,8 +81,8 @@ fn no_page_is_left_of_vats_that_are_gone() {
     lab.go_on(EVERY).0.unwrap();
     assert!(!check_counts(&lab).is_empty());
 
-    let mut block = Block::open(&lab.state(), Slog::default()).unwrap();
-    let mut workers = Warehouse::new(None, None).unwrap();
+    let mut block = patiently(|| Block::open(&lab.state(), Slog::default()));
+    let mut workers = Warehouse::new(None).unwrap();
     for vat in [1, 2, 3] {
         let input = |crank: &mut kernel::Crank| crank.terminate_with_reason(VatId(vat), "enough");
         block = kernel::outside(block, input).unwrap().0;

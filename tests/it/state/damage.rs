@@ -20,7 +20,7 @@ fn verify_finds_nothing_after_any_scenario() {
         assert!(found.is_ok() && found.0.iter().all(|it| it.skipped.is_none()), "{}: {found:#?}", path.display());
         let block = Block::over(database, Slog::default()).unwrap();
         let mut deliveries = 0;
-        let mut workers = Warehouse::new(Some(&code_cache()), None).unwrap();
+        let mut workers = Warehouse::new(Some(&code_cache())).unwrap();
         let replayed = verify::replay(&block, &mut workers, &mut || deliveries += 1).unwrap();
         assert!(replayed.is_ok() && deliveries > 0, "{}: {replayed:#?}", path.display());
         scenarios += 1;
