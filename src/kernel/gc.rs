@@ -195,7 +195,10 @@ impl Crank {
             }
             self.tables_mut().gc.remove(&action);
         }
-        (!krefs.is_empty()).then(|| match kind {
+        if krefs.is_empty() {
+            return None;
+        }
+        Some(match kind {
             GcKind::DropExport => Delivery::DropExports(krefs),
             GcKind::RetireExport => Delivery::RetireExports(krefs),
             GcKind::RetireImport => Delivery::RetireImports(krefs),

@@ -102,6 +102,7 @@ impl Frames {
 }
 
 /// Two hosts that record to one file would leave a file that nobody can read. One that is about to be gone is waited for.
+#[allow(clippy::disallowed_methods, reason = "before the host runs anything")]
 fn lock(file: &File) -> io::Result<()> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {

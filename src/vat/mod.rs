@@ -1,6 +1,6 @@
 //! The sandbox: vats as wasm instances. The only user of wasmtime.
 //!
-//! Invariants: every `Config` is built by [`config`]; whatever a guest does ends in an answer or in a `VatFault`; a guest runs on
+//! Invariants: every `Config` is built by `config`; whatever a guest does ends in an answer or in a `VatFault`; a guest runs on
 //! a native stack that is larger than its call-depth counter lets it use; nothing here decides anything for the kernel.
 
 mod abi;

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, since each links wasmtime.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing should say so at once")]
+#![allow(clippy::disallowed_methods, reason = "tests read the environment, and wait for processes")]
 
 mod abi;
 mod anachronism;
