@@ -15,6 +15,7 @@ pub mod id;
 pub mod kernel;
 pub mod kernel_version;
 pub mod limits;
+pub mod plan;
 pub mod plant;
 pub mod report;
 pub mod rerun;

@@ -5,8 +5,15 @@ use serde_json::{Value, json};
 
 use crate::{
     block::Block,
-    cli::{Exit, Output, Usage, output::table},
+    cli::{
+        Exit, Output, Usage,
+        output::{harmless, table},
+        run::code_cache,
+    },
+    controller::Policy,
     directive::{Class, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
+    plan::{self, Outcome, Trial},
+    plant::Plant,
     store::Database,
 };
 
@@ -20,6 +27,7 @@ pub(crate) struct DirectivesArgs {
 #[derive(Subcommand, Debug)]
 enum DirectivesVerb {
     Check(CheckArgs),
+    Plan(PlanArgs),
     /// Print the grammar of a directive file
     #[command(after_help = "Example:\n  vathost directives grammar")]
     Grammar,
@@ -49,11 +57,101 @@ struct CheckArgs {
 pub(crate) fn cmd_directives(args: DirectivesArgs, output: &Output) -> anyhow::Result<Exit> {
     match args.verb {
         DirectivesVerb::Check(args) => check(&args, output),
+        DirectivesVerb::Plan(args) => plan(&args, output),
         DirectivesVerb::Grammar => {
             output.line(GRAMMAR.trim_end())?;
             Ok(Exit::Ok)
         }
     }
+}
+
+/// Try directives on throw-away copies of a state, and say what each would lead to
+///
+/// Every `--add` is tried by itself, so that operators can choose one; the lines of `--file` are tried together. The state is
+/// not changed. The hash after the last block is what the operators compare.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost directives plan --state ./state --add 'crank-7890: skip v56' --add 'crank-7890: terminate v56'
+  vathost directives plan --state ./state --file recover.directives --blocks 3 --json")]
+struct PlanArgs {
+    /// The folder of the state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// A directive file, tried as a whole
+    #[arg(long, value_name = "FILE", required_unless_present = "add")]
+    file: Option<PathBuf>,
+    /// A directive, tried by itself (with the file, if one is given)
+    #[arg(long, value_name = "LINE")]
+    add: Vec<String>,
+    /// Blocks to run at the most
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: u64,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: u64,
+    /// A bug that is planted in the host, too
+    #[arg(long, value_name = "NAME@crank-N")]
+    plant: Vec<Plant>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
+    if !Database::exists(&args.state) {
+        return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
+    }
+    let grammar = "`vathost directives grammar` prints the grammar";
+    let mut base = DirectiveSet::default();
+    if let Some(file) = &args.file {
+        let name = file.display().to_string();
+        let bytes = std::fs::read(file).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+        base.read(&name, &bytes).map_err(|refused| Usage::new(refused, grammar))?;
+    }
+    let mut sets = Vec::new();
+    for line in &args.add {
+        let mut set = base.clone();
+        set.read("--add", line.as_bytes()).map_err(|refused| Usage::new(refused, grammar))?;
+        sets.push(set);
+    }
+    if sets.is_empty() {
+        sets.push(base);
+    }
+    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
+    let trial = Trial { policy, blocks: args.blocks, plants: args.plant.clone(), code_cache: code_cache() };
+    let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        output.json(&json!({ "plans": outcomes }))?;
+        return Ok(Exit::Ok);
+    }
+    for outcome in &outcomes {
+        say(outcome, output)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn say(outcome: &Outcome, output: &Output) -> std::io::Result<()> {
+    output.line(outcome.lines.join("\n"))?;
+    let why = outcome.why.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+    output.line(format!(
+        "  {}{}, block {}, state hash {}",
+        outcome.end,
+        harmless(&why),
+        outcome.height,
+        outcome.state_hash
+    ))?;
+    for it in &outcome.directives {
+        let crank = it.crank.map(|it| format!(" at crank {it}")).unwrap_or_default();
+        output.line(format!("  {}: {}{crank}", it.line, it.status))?;
+    }
+    for (name, before, after) in &outcome.vats {
+        output.line(format!("  vat {}: {before} → {after}", harmless(name)))?;
+    }
+    for (message, status, body) in &outcome.results {
+        output.line(format!("  {} {status} {}", harmless(message), harmless(body)))?;
+    }
+    Ok(())
 }
 
 fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod completions;
 mod conformance;
+mod demo;
 mod diff;
 mod directives;
 mod exit;
@@ -81,6 +82,7 @@ enum Verb {
     Diff(diff::DiffArgs),
     Replay(replay::ReplayArgs),
     Bench(bench::BenchArgs),
+    Demo(demo::DemoArgs),
     Conformance(conformance::ConformanceArgs),
     Directives(directives::DirectivesArgs),
     Completions(completions::CompletionsArgs),
@@ -119,6 +121,7 @@ fn run() -> ExitCode {
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
+        Verb::Demo(args) => demo::cmd_demo(args, &output),
         Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
         Verb::Verify(args) => verify::cmd_verify(args, &output),

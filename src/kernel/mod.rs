@@ -141,6 +141,12 @@ pub struct Halt {
     pub message_hash: Option<[u8; 32]>,
 }
 
+impl From<HostFault> for Box<Halt> {
+    fn from(fault: HostFault) -> Box<Halt> {
+        Box::new(Halt { fault: fault.into(), position: Position::default(), message_hash: None })
+    }
+}
+
 /// How a vat ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {

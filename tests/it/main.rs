@@ -5,6 +5,7 @@
 mod abi;
 mod anachronism;
 mod cli;
+mod demo;
 mod directives;
 mod guests;
 mod hostile;

@@ -1,0 +1,123 @@
+//! What directives would lead to, tried on throw-away copies of a state.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::{
+    controller::{Controller, Open, Policy},
+    directive::DirectiveSet,
+    epitaph::Epitaph,
+    fault::HostFault,
+    kernel::Halt,
+    plant::Plant,
+    report::{DirectiveReport, Report},
+    store::Database,
+};
+
+/// How to try.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// As the real host runs its blocks: the hashes are of no use otherwise.
+    pub policy: Policy,
+    /// Blocks at the most.
+    pub blocks: u64,
+    /// Faults that are planted in the real host, too.
+    pub plants: Vec<Plant>,
+    /// Where compiled code is kept, if anywhere.
+    pub code_cache: Option<std::path::PathBuf>,
+}
+
+/// What became of a copy.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The directives that were in force, in canonical form.
+    pub lines: Vec<String>,
+    /// Their digest.
+    pub digest: String,
+    /// `quiescent`, `goes-on`, `halted` or `panic`.
+    pub end: &'static str,
+    /// Why it stopped, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The last committed block.
+    pub height: u64,
+    /// The chained hash there, to be compared with the other operators'.
+    pub state_hash: String,
+    /// Where the directives stand then.
+    pub directives: Vec<DirectiveReport>,
+    /// Vats whose status or incarnation changed: name, before, after.
+    pub vats: Vec<(String, String, String)>,
+    /// Results of messages from outside that were settled: message, how, with what.
+    pub results: Vec<(String, String, String)>,
+}
+
+/// Runs a copy of the state in this folder with these directives. The state is not changed.
+pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcome, Box<Halt>> {
+    let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
+    Database::copy(state, &dir.path().join("state.sqlite"))?;
+    let open = Open {
+        state: Some(dir.path().to_owned()),
+        code_cache: trial.code_cache.clone(),
+        plants: trial.plants.clone(),
+        ..Open::default()
+    };
+    let mut controller = Controller::open(open)?;
+    let before = controller.report()?;
+    // What is missed is a matter for the real start; here it is of no consequence.
+    let accepted = controller.set_directives(set.clone(), true);
+    accepted.map_err(|missed| HostFault::new("try directives", missed))?;
+    let stopped = run(&mut controller, trial).err();
+    let (end, why) = match &stopped {
+        None if controller.is_quiescent()? => ("quiescent", None),
+        None => ("goes-on", None),
+        Some(halt) => match Epitaph::of(halt, controller.standing(), None) {
+            Some(epitaph) => ("panic", Some(epitaph.to_string())),
+            None => ("halted", Some(halt.to_string())),
+        },
+    };
+    let after = match controller.report() {
+        Ok(report) => report,
+        // The host has halted: what was committed is on disk.
+        Err(_) => Report::of(&crate::block::Block::open_read_only(dir.path())?),
+    };
+    Ok(Outcome {
+        lines: set.iter().map(ToString::to_string).collect(),
+        digest: set.digest().to_string(),
+        end,
+        why,
+        height: after.height,
+        state_hash: after.state_hash.clone(),
+        vats: touched(&before, &after),
+        results: settled(&before, &after),
+        directives: after.directives,
+    })
+}
+
+fn run(controller: &mut Controller, trial: &Trial) -> Result<(), Box<Halt>> {
+    for _ in 0..trial.blocks {
+        if controller.is_quiescent()? {
+            break;
+        }
+        controller.run_block(&trial.policy, &mut |_| true)?;
+    }
+    Ok(())
+}
+
+fn touched(before: &Report, after: &Report) -> Vec<(String, String, String)> {
+    let describe = |report: &Report, name: &String| match report.vats.get(name) {
+        Some(vat) if vat.incarnation > 0 => format!("{}, incarnation {}", vat.status, vat.incarnation),
+        Some(vat) => vat.status.to_owned(),
+        None => "absent".to_owned(),
+    };
+    let rows = after.vats.keys().map(|name| (name.clone(), describe(before, name), describe(after, name)));
+    rows.filter(|(_, before, after)| before != after).collect()
+}
+
+fn settled(before: &Report, after: &Report) -> Vec<(String, String, String)> {
+    let rows = after.results.iter().enumerate();
+    rows.filter(|(at, it)| before.results.get(*at).is_none_or(|was| was.status != it.status))
+        .map(|(_, it)| (format!("{}.{}", it.to, it.method), it.status.to_owned(), it.body.clone().unwrap_or_default()))
+        .collect()
+}
