@@ -365,6 +365,10 @@ impl Crank {
     pub(super) fn skip(&mut self, work: Work, data: CapData<KRef>) -> Result<(), Fault> {
         let (vat, delivery) = match work {
             Work::Done => return Ok(()),
+            Work::Item(_, Item::UpgradeVat { parameters, result, .. }) => {
+                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+                return self.settle_queued(result, true, data);
+            }
             Work::Item(vat, item) => (vat, self.open(item)?),
             Work::Gc(vat, delivery) => (vat, delivery),
         };
