@@ -49,6 +49,18 @@ pub(super) enum Work {
     Gc(VatId, Delivery<KRef>),
 }
 
+impl Work {
+    /// The kind of delivery that it is to be.
+    fn kind(&self) -> &'static str {
+        match self {
+            Work::Done => "nothing",
+            Work::Gc(_, delivery) => delivery.kind(),
+            Work::Item(_, Item::Send { .. }) => "message",
+            Work::Item(_, item) => item_kind(item),
+        }
+    }
+}
+
 /// Where a crank's item stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
@@ -82,6 +94,7 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
             workers.stop(vat);
         }
         taken = crank.take()?;
+        position.delivery = crank.numbers(&taken)[0].map(|(vat, number)| (vat, number, taken.kind()));
         let (mut crank, work) = crank.obey(workers, taken.clone(), &mut ran, &mut position)?;
         let work = crank.admit(work)?;
         if !crank.plants().is_empty() {
