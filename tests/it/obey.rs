@@ -29,6 +29,12 @@ fn hash_at(place: &Place, height: u64) -> String {
     }
 }
 
+/// How many directives were obeyed.
+fn obeyed(ran: &Ran) -> usize {
+    let report = ran.json();
+    report["directives"].as_array().unwrap().iter().filter(|it| it["status"] == "applied").count()
+}
+
 /// The state as it is on the disk: its height and hash.
 fn committed(place: &Place, state: &str) -> (u64, String) {
     let overview = place.vathost(&format!("inspect --state {state} --json")).ok().json();
@@ -145,26 +151,39 @@ fn a_missed_directive_refuses_the_start_unless_that_is_accepted() {
 
 #[test]
 fn what_was_obeyed_in_a_block_that_was_dropped_is_obeyed_again() {
-    let straight = run(&Place::new(), "crank-45: skip", "").ok();
-    assert_eq!(straight.json()["directives"].as_array().unwrap().len(), 1);
+    let straight = run(&Place::new(), "crank-25: skip", "").ok();
+    assert_eq!(obeyed(&straight), 1);
     let place = Place::new();
-    run(&place, "crank-45: skip\ncrank-50: halt", "").code(3);
-    let on = run(&place, "crank-45: skip", "").ok().says("crank-45: skip: pending");
+    run(&place, "crank-25: skip\ncrank-30: halt", "").code(3);
+    let on = run(&place, "crank-25: skip", "").ok().says("crank-25: skip: pending");
     assert_eq!(on.json(), straight.json());
-    let again = run(&place, "crank-45: skip", "").ok().says("crank-45: skip: applied at crank-45");
+    let again = run(&place, "crank-25: skip", "").ok().says("crank-25: skip: applied at crank-25");
     assert_eq!(again.json(), straight.json());
+}
+
+/// Opens the state in `@state`. A process that another test is just starting holds our lock until it has begun.
+fn open(place: &Place) -> Controller {
+    for _ in 0..100_000 {
+        let open = Open { state: Some(place.path("state")), ..Open::default() };
+        match Controller::open(open) {
+            Ok(controller) => return controller,
+            Err(fault) => assert!(fault.to_string().contains("another process"), "{fault}"),
+        }
+        std::thread::yield_now();
+    }
+    panic!("the state stays locked");
 }
 
 #[test]
 fn a_restart_after_every_crank_obeys_each_line_once() {
-    let lines = "crank-5: pause v2\ncrank-6: resume v2\ncrank-22: skip\nv2/delivery-9: skip\nblock-2: replace-kernel 2\ncrank-40: terminate v2";
+    let lines = "crank-5: pause v2\ncrank-6: resume v2\ncrank-21: skip\nv2/delivery-9: skip\nblock-2: replace-kernel 2\ncrank-40: terminate v2";
     let straight = run(&Place::new(), lines, "").ok();
-    assert_eq!(straight.json()["directives"].as_array().unwrap().len(), 6);
+    assert_eq!(obeyed(&straight), 6);
     let place = Place::new();
     let scenario = Scenario::read("vats/pingpong".as_ref()).unwrap();
     let mut starts = 0;
     let hash = loop {
-        let mut controller = Controller::open(Open { state: Some(place.path("state")), ..Open::default() }).unwrap();
+        let mut controller = open(&place);
         if controller.is_new() {
             controller.install(&scenario).unwrap();
         }
@@ -211,8 +230,8 @@ fn vats_that_are_evicted_and_replayed_come_to_the_same_hash_past_what_was_skippe
     let straight = run(&Place::new(), lines, "").ok();
     let place = Place::new();
     let evicted = run(&place, lines, "--max-live 1").ok();
-    assert_eq!(evicted.json(), straight.json());
-    place.vathost("verify --state @state").ok();
+    assert_eq!((evicted.json(), obeyed(&evicted)), (straight.json(), 4));
+    place.vathost("verify @state").ok();
     place.vathost("replay --state @state --vat v2").ok();
 }
 

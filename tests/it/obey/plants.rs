@@ -7,7 +7,7 @@ use vathost::plant::{LOST_DECREF, PLANTS, RESOLVE_NON_DECIDER};
 
 use crate::cli::Place;
 
-use super::committed;
+use super::{committed, obeyed};
 
 const RUN: &str = "run vats/bank --cranks-per-block 5 --audit --experimental";
 
@@ -55,8 +55,8 @@ fn every_plant_stops_the_host_at_its_invariant_and_the_state_at_the_last_block()
         );
         // The bug is mended, and what stepped on it skipped.
         place.write("d", &ways_out(&ran.stderr)[0]);
-        let on = place.vathost(&format!("{RUN} --state @state --directives @d --json")).ok().json();
-        assert_eq!((&on["quiescent"], on["directives"].as_array().unwrap().len()), (&json!(true), 1), "{name}");
+        let on = place.vathost(&format!("{RUN} --state @state --directives @d --json")).ok();
+        assert_eq!((&on.json()["quiescent"], obeyed(&on)), (&json!(true), 1), "{name}");
         tried += 1;
     }
     assert_eq!(tried, PLANTS.len() - 2);
@@ -91,14 +91,14 @@ fn a_plant_in_the_first_crank_and_one_that_is_never_reached() {
 #[test]
 fn a_lost_decref_is_found_only_by_a_later_audit() {
     let place = Place::new();
-    let run = "run vats/bank --cranks-per-block 5 --experimental --audit 10 --state @state";
+    let run = "run vats/bank --cranks-per-block 8 --experimental --audit 10 --state @state";
     place
         .vathost(&format!("{run} --plant lost-decref@crank-12"))
         .code(70)
         .says("kernel panic in crank 20")
         .says("invariant `audit.object-counts` failed");
     assert_eq!(epitaph(&place, 20)["invariant"], "audit.object-counts");
-    assert_eq!(committed(&place, "@state").0, 4, "the damage is committed: an audit finds it, it does not prevent it");
+    assert_eq!(committed(&place, "@state").0, 2, "the damage is committed: an audit finds it, it does not prevent it");
 }
 
 #[test]
