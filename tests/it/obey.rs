@@ -176,7 +176,7 @@ fn open(place: &Place) -> Controller {
 
 #[test]
 fn a_restart_after_every_crank_obeys_each_line_once() {
-    let lines = "crank-5: pause v2\ncrank-6: resume v2\ncrank-21: skip\nv2/delivery-9: skip\nblock-2: replace-kernel 2\ncrank-40: terminate v2";
+    let lines = "crank-5: pause v2\ncrank-6: resume v2\nv2/delivery-10: skip\nblock-2: replace-kernel 2\ncrank-36: resume v1\ncrank-38: terminate v2";
     let straight = run(&Place::new(), lines, "").ok();
     assert_eq!(obeyed(&straight), 6);
     let place = Place::new();
@@ -196,7 +196,7 @@ fn a_restart_after_every_crank_obeys_each_line_once() {
         controller.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| false).unwrap();
         starts += 1;
     };
-    assert!(starts > 40, "{starts}");
+    assert!(starts > 35, "{starts}");
     assert_eq!(hash, straight.hash());
 }
 
@@ -226,11 +226,11 @@ fn an_upgrade_names_its_bundle_by_the_beginning_of_its_hash() {
 
 #[test]
 fn vats_that_are_evicted_and_replayed_come_to_the_same_hash_past_what_was_skipped() {
-    let lines = "v2/delivery-4: skip\nv1/delivery-9: skip\nv2/delivery-7: pause\ncrank-60: resume v2";
+    let lines = "v2/delivery-4: skip\nv1/delivery-50: skip";
     let straight = run(&Place::new(), lines, "").ok();
     let place = Place::new();
     let evicted = run(&place, lines, "--max-live 1").ok();
-    assert_eq!((evicted.json(), obeyed(&evicted)), (straight.json(), 4));
+    assert_eq!((evicted.json(), obeyed(&evicted)), (straight.json(), 2));
     place.vathost("verify @state").ok();
     place.vathost("replay --state @state --vat v2").ok();
 }

@@ -647,6 +647,23 @@ fn what_is_outside_consensus_changes_no_hash() {
 }
 
 #[test]
+fn a_break_is_told_to_the_recorder_and_leaves_no_row() {
+    let mut w = five();
+    w.order("crank+1: break\nv2/delivery-4: break");
+    w.run();
+    assert_eq!((w.obeyed().len(), w.tables().applied.iter().count()), (2, 0));
+}
+
+#[test]
+fn a_directive_asks_nothing_of_a_crank_that_another_one_holds_back() {
+    // The delivery is held, so it takes no number, and the line waits for it.
+    let mut w = five();
+    w.order("crank+0: pause\nv2/delivery-2: skip\ncrank+4: resume v2");
+    let told = w.run();
+    assert_eq!((w.skipped("b"), told.contains("m1(")), (vec![2], false), "{told}");
+}
+
+#[test]
 fn what_is_in_consensus_changes_the_hash_of_that_very_crank() {
     let straight = five().hashes();
     for action in ["skip", "pause v1", "resume v1", "terminate v1", "pause", "terminate"] {
