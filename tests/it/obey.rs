@@ -161,19 +161,6 @@ fn what_was_obeyed_in_a_block_that_was_dropped_is_obeyed_again() {
     assert_eq!(again.json(), straight.json());
 }
 
-/// Opens the state in `@state`. A process that another test is just starting holds our lock until it has begun.
-fn open(place: &Place) -> Controller {
-    for _ in 0..100_000 {
-        let open = Open { state: Some(place.path("state")), ..Open::default() };
-        match Controller::open(open) {
-            Ok(controller) => return controller,
-            Err(fault) => assert!(fault.to_string().contains("another process"), "{fault}"),
-        }
-        std::thread::yield_now();
-    }
-    panic!("the state stays locked");
-}
-
 #[test]
 fn a_restart_after_every_crank_obeys_each_line_once() {
     let lines = "crank-5: pause v2\ncrank-6: resume v2\nv2/delivery-10: skip\nblock-2: replace-kernel 2\ncrank-36: resume v1\ncrank-38: terminate v2";
@@ -183,7 +170,7 @@ fn a_restart_after_every_crank_obeys_each_line_once() {
     let scenario = Scenario::read("vats/pingpong".as_ref()).unwrap();
     let mut starts = 0;
     let hash = loop {
-        let mut controller = open(&place);
+        let mut controller = Controller::open(Open { state: Some(place.path("state")), ..Open::default() }).unwrap();
         if controller.is_new() {
             controller.install(&scenario).unwrap();
         }
