@@ -31,6 +31,7 @@ struct Inner {
     tables: Tables,
     database: Database,
     meta: Meta,
+    committed: StateHash,
     chunks: BTreeMap<VatId, Chunk>,
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
@@ -72,10 +73,12 @@ impl Block {
             database.load(table.name(), |key, value| table.load(key, value))?;
         }
         let snapshots = Snapshots::load(&database)?;
+        let meta = meta.unwrap_or_default();
         Ok(Block(Box::new(Inner {
             tables,
             database,
-            meta: meta.unwrap_or_default(),
+            committed: meta.state_hash,
+            meta,
             chunks: BTreeMap::new(),
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
@@ -113,6 +116,11 @@ impl Block {
     pub fn describe(&mut self, engine: &str, scenario: &str) {
         self.0.meta.engine = engine.to_owned();
         self.0.meta.scenario = scenario.to_owned();
+    }
+
+    /// The chained hash of the last commit.
+    pub(crate) fn committed_hash(&self) -> StateHash {
+        self.0.committed
     }
 
     /// The chained hash so far, the open block included.
@@ -350,6 +358,7 @@ impl Block {
             state_hash: inner.meta.state_hash,
         })?;
         transaction.commit()?;
+        inner.committed = inner.meta.state_hash;
         Ok(self)
     }
 }

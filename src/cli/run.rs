@@ -112,11 +112,14 @@ impl From<SlogDetail> for Detail {
 
 pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
+    let directives = args.directives.as_deref().map(read_directives).transpose()?;
     let mut controller = open(&args, scenario.as_ref())?;
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
     }
-    load_directives(&mut controller, &args, output)?;
+    if let Some(set) = directives {
+        load_directives(&mut controller, set, &args, output)?;
+    }
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller.slog())?;
     let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
@@ -185,14 +188,23 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
     Ok(controller)
 }
 
-/// Reads the directive file, and says how each line stands to the state.
-fn load_directives(controller: &mut Controller, args: &RunArgs, output: &Output) -> anyhow::Result<()> {
-    let Some(path) = &args.directives else { return Ok(()) };
+/// Reads a directive file. A mistake in it refuses the start before there is a state.
+fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
     let mut set = DirectiveSet::default();
     let grammar = "`vathost directives grammar` prints the grammar";
     set.read(&name, &bytes).map_err(|refused| Usage::new(refused, grammar))?;
+    Ok(set)
+}
+
+/// Puts directives in force, and says how each stands to the state.
+fn load_directives(
+    controller: &mut Controller,
+    set: DirectiveSet,
+    args: &RunArgs,
+    output: &Output,
+) -> anyhow::Result<()> {
     let digest = set.digest();
     let classes = controller.set_directives(set, args.accept_missed_directives).map_err(|it| Usage::new(it, ""))?;
     for (directive, class) in classes {

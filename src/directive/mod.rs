@@ -24,7 +24,7 @@ pub use grammar::GRAMMAR;
 pub use hex::{HexPrefix, HexPrefixError};
 pub use problem::{Problem, Refused};
 pub use rules::Contradiction;
-pub use set::{DirectiveSet, Due, Placed, SetDigest};
+pub use set::{DirectiveSet, Due, Placed, SetDigest, refuse_contradictions};
 
 use std::fmt;
 

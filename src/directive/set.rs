@@ -175,13 +175,25 @@ impl Due<'_> {
     ///
     /// The first such pair.
     pub fn refuse_contradictions(&self, to: Option<VatId>) -> Result<(), Box<Contradiction>> {
-        let mut earlier: Vec<&Directive> = Vec::new();
-        for directive in self.clone() {
-            earlier.iter().try_for_each(|it| rules::at_once(directive, it, to))?;
-            earlier.push(directive);
-        }
-        Ok(())
+        refuse_contradictions(self.clone(), to)
     }
+}
+
+/// The same, of any directives that fire at one crank.
+///
+/// # Errors
+///
+/// The first such pair.
+pub fn refuse_contradictions<'a>(
+    due: impl IntoIterator<Item = &'a Directive>,
+    to: Option<VatId>,
+) -> Result<(), Box<Contradiction>> {
+    let mut earlier: Vec<&Directive> = Vec::new();
+    for directive in due {
+        earlier.iter().try_for_each(|it| rules::at_once(directive, it, to))?;
+        earlier.push(directive);
+    }
+    Ok(())
 }
 
 impl<'a> Iterator for Due<'a> {

@@ -105,6 +105,10 @@ impl Crank {
         self.block.state_hash()
     }
 
+    pub(super) fn committed_hash(&self) -> StateHash {
+        self.block.committed_hash()
+    }
+
     /// Whether no crank of the open block has run yet.
     pub(super) fn is_first_of_block(&self) -> bool {
         self.block.cranks() == 0

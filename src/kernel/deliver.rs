@@ -49,6 +49,18 @@ pub(super) enum Work {
     Gc(VatId, Delivery<KRef>),
 }
 
+impl Work {
+    /// The kind of delivery that it is to be.
+    fn kind(&self) -> &'static str {
+        match self {
+            Work::Done => "nothing",
+            Work::Gc(_, delivery) => delivery.kind(),
+            Work::Item(_, Item::Send { .. }) => "message",
+            Work::Item(_, item) => item_kind(item),
+        }
+    }
+}
+
 /// Where a crank's item stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
@@ -82,6 +94,7 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
             workers.stop(vat);
         }
         taken = crank.take()?;
+        position.delivery = crank.numbers(&taken)[0].map(|(vat, number)| (vat, number, taken.kind()));
         let (mut crank, work) = crank.obey(workers, taken.clone(), &mut ran, &mut position)?;
         let work = crank.admit(work)?;
         if !crank.plants().is_empty() {
@@ -365,6 +378,10 @@ impl Crank {
     pub(super) fn skip(&mut self, work: Work, data: CapData<KRef>) -> Result<(), Fault> {
         let (vat, delivery) = match work {
             Work::Done => return Ok(()),
+            Work::Item(_, Item::UpgradeVat { parameters, result, .. }) => {
+                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
+                return self.settle_queued(result, true, data);
+            }
             Work::Item(vat, item) => (vat, self.open(item)?),
             Work::Gc(vat, delivery) => (vat, delivery),
         };

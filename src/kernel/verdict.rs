@@ -10,7 +10,7 @@
 //! so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the crank's hash.
 
 use crate::{
-    directive::{Action, Applied, Directive},
+    directive::{self, Action, Applied, Directive},
     fault::{Fault, Halted, HostFault},
     id::{BundleId, DeliveryNum, VatId},
     kernel::{
@@ -47,6 +47,13 @@ impl Crank {
         }
         self.check(&due, &work)?;
         let vat = work.vat();
+        if !due.iter().any(Directive::in_consensus) {
+            for directive in due {
+                self = self.carry_out(workers, &directive, vat, ran, position)?;
+                self.record(&directive, vat);
+            }
+            return Ok((self, work));
+        }
         let skips = due.iter().find(|it| matches!(it.action, Action::Skip { .. })).cloned();
         let resumes = due.iter().any(|it| matches!(it.action, Action::Resume(it) if Some(it) == vat));
         self.rewind();
@@ -102,6 +109,10 @@ impl Crank {
     /// Halts where a directive says so, or where something is not as it says.
     fn check(&self, due: &[Directive], work: &Work) -> Result<(), Fault> {
         let delivered = self.numbers(work)[0].map(|(vat, _)| vat);
+        if let Err(contradiction) = directive::refuse_contradictions(due, delivered) {
+            let line = contradiction.directive.to_string();
+            return Err(Halted { crank: self.number(), line, why: Some(contradiction.to_string()) }.into());
+        }
         for directive in due {
             let halt = |why: Option<String>| -> Result<(), Fault> {
                 Err(Halted { crank: self.number(), line: directive.to_string(), why }.into())
@@ -109,8 +120,10 @@ impl Crank {
             match &directive.action {
                 Action::Expect { state } => {
                     let actual = self.state_hash();
-                    if !state.matches(&actual.0) {
-                        return halt(Some(format!("the state hash is {actual}")));
+                    // Before the first crank of a block the block has begun; people know the hash of the one before.
+                    let before = self.is_first_of_block().then(|| self.committed_hash());
+                    if !state.matches(&actual.0) && !before.is_some_and(|it| state.matches(&it.0)) {
+                        return halt(Some(format!("the state hash is {}", before.unwrap_or(actual))));
                     }
                 }
                 Action::Halt => return halt(None),
@@ -132,6 +145,9 @@ impl Crank {
                 }
                 Action::Pause { vat: None, .. } | Action::Terminate { vat: None, .. } if delivered.is_none() => {
                     return halt(Some("the crank is no delivery: name the vat".to_owned()));
+                }
+                Action::Upgrade { vat, .. } if self.tables().vats.contains(vat) && !self.tables().is_alive(*vat) => {
+                    return halt(Some(format!("{vat} is dead")));
                 }
                 action => {
                     if let Some(vat) = action.vat().filter(|it| !self.tables().vats.contains(it)) {
@@ -169,7 +185,9 @@ impl Crank {
                     let ended = Ended { aborted: true, info, fault: None };
                     workers.stop(vat);
                     self.terminate(vat, &ended)?;
-                    ran.ended = Some(ended);
+                    if Some(vat) == delivered {
+                        ran.ended = Some(ended);
+                    }
                 }
             }
             Action::Upgrade { vat, bundle, .. } => {

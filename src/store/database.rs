@@ -71,7 +71,7 @@ pub struct BlockMark {
 pub struct Database {
     pub(super) connection: Connection,
     /// Held for as long as the database is open; the system frees it however the process ends.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 pub(super) fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
@@ -92,6 +92,17 @@ fn transcript_checksum(vat: VatId, first: DeliveryNum, entries: &[u8]) -> [u8; 3
 }
 
 const DAMAGED: &str = "its bytes do not have its checksum: the state is damaged";
+
+/// The lock on a folder. Given back expressly: a process that is just being started shares the file until it has begun.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where that fails, closing the file gives it back.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Database {
     /// A database in memory: gone when dropped.
@@ -127,7 +138,7 @@ impl Database {
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
         let connection = Connection::open(dir.join(FILE)).map_err(fault(&what))?;
-        let database = Database { connection, _lock: Some(lock) };
+        let database = Database { connection, _lock: Some(Lock(lock)) };
         database
             .connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")

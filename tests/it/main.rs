@@ -14,6 +14,7 @@ mod kernel;
 mod model;
 mod module;
 mod new;
+mod obey;
 mod slog;
 mod snapshot;
 mod state;

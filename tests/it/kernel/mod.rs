@@ -16,6 +16,7 @@
 
 mod faults;
 mod gc;
+mod obey;
 mod promises;
 mod rollback;
 mod swingset;
@@ -157,8 +158,10 @@ impl World {
     fn try_step(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         let (block, ran) = kernel::crank(self.block.take().unwrap(), &mut self.actors)?;
         self.block = Some(block);
-        if let Some(ended) = ran.as_ref().and_then(|it| it.ended.as_ref()) {
-            let (vat, _) = ran.as_ref().and_then(|it| it.delivery).unwrap();
+        // A directive ends a vat without a delivery.
+        if let Some(ended) = ran.as_ref().and_then(|it| it.ended.as_ref())
+            && let Some((vat, _)) = ran.as_ref().and_then(|it| it.delivery)
+        {
             let mut stage = self.stage.borrow_mut();
             let how = match (&ended.fault, ended.aborted) {
                 (Some(fault), _) => format!("faulted: {fault}"),
