@@ -7,6 +7,7 @@ use vat::{sys, vref};
 
 /// Survives an upgrade.
 static TOTAL: Durable<u32> = Durable::at("total");
+static ROWS: DurableMap<u64, u32> = DurableMap::at("rows");
 
 struct Mortal {
     /// Since the vat started.
@@ -26,6 +27,11 @@ impl Mortal {
 
     pub fn total(&self) -> u32 {
         TOTAL.get().unwrap_or(0)
+    }
+
+    /// Stores this many rows.
+    pub fn fill(&self, rows: u32) {
+        (0..rows).for_each(|row| ROWS.insert(&u64::from(row), row));
     }
 
     /// Panics.

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   send TARGET METHOD(SLOT,…)[->RESULT]     subscribe P           resolve P=DATA P!DATA …  (! rejects)
+//!   send TARGET #BODY[->RESULT]
 //!   exit DATA    exit-failure DATA           trap WORDS            try SYSCALL              (and go on, whatever it says)
 //!   get K   set K V   delete K   next K      scan PREFIX AFTER MAX
 //!   drop O…   retire-imports O…   retire-exports O…   abandon O…   call D
@@ -227,7 +228,7 @@ impl World {
         self.outcome(row.expect("somebody called"))
     }
 
-    fn promise(&self, id: PromiseId) -> &Promise {
+    pub(crate) fn promise(&self, id: PromiseId) -> &Promise {
         self.tables().promises.get(&id).unwrap()
     }
 
@@ -351,7 +352,9 @@ impl Worker for Actor {
         };
         let (result, words) = match script {
             None => (Ok(Usage::default()), String::new()),
-            Some(Script::Code(code)) => (code(&mut syscalls).map(|()| Usage::default()), "trap code is not replayed".to_owned()),
+            Some(Script::Code(code)) => {
+                (code(&mut syscalls).map(|()| Usage::default()), "trap code is not replayed".to_owned())
+            }
             Some(Script::Words(words)) => (self.perform(&name, &words, fuel_max, &mut syscalls), words),
         };
         let mut stage = self.stage.borrow_mut();
@@ -414,6 +417,12 @@ fn syscall(words: &str) -> Syscall<VRef> {
             let (target, call) = rest.split_once(' ').unwrap();
             let (call, result) =
                 call.split_once("->").map_or((call, None), |(call, result)| (call, Some(vref(result))));
+            if call.starts_with('#') {
+                return Syscall::Send {
+                    target: vref(target),
+                    message: Message { methargs: CapData::plain(call), result },
+                };
+            }
             let (method, args) = call.split_once('(').unwrap_or((call, ""));
             let slots: Vec<VRef> = list(args.trim_end_matches(')')).map(vref).collect();
             let methargs = CapData { body: body_of(method, slots.iter().map(|it| it.is_promise())), slots };

@@ -1,0 +1,162 @@
+//! `terminate`, `done`, and what becomes of the dead.
+
+use expect_test::expect;
+use vathost::{
+    limits::CLEANUP_ROWS_PER_CRANK,
+    table::{QueueId, Status},
+};
+
+use super::{DONE, TERMINATE, Town, rig::Rig};
+
+#[test]
+fn done_is_fulfilled_by_an_exit_and_rejected_by_any_other_end() {
+    for (script, outcome) in [
+        ("exit bye", "=bye"),
+        ("exit-failure bad", "!bad"),
+        ("trap boom", "!Error(boom)"),
+        ("send o-99 hi()", "!Error(syscall translation error: prepare to die)"),
+        ("burn 2000000000", "!Error(out of fuel)"),
+    ] {
+        let mut t = Town::new("a");
+        let x = t.create("x", "", &[]);
+        let (one, two) = (t.post(x, DONE, &[]), t.post(x, DONE, &[]));
+        t.run();
+        assert_eq!(t.outcome(one), "pending");
+        t.on("x.hi", script);
+        t.call("x.hi");
+        t.run();
+        assert_eq!((&*t.outcome(one), &*t.outcome(two)), (outcome, outcome), "{script}");
+    }
+}
+
+#[test]
+fn done_is_rejected_with_the_reason_of_a_terminate() {
+    for (message, outcome) in [
+        (TERMINATE, "!Error(enough)"),
+        ("[\"terminate\",[\"enough\"]]", "!enough"),
+        ("[\"terminate\",[]]", "!Error(vat terminated)"),
+    ] {
+        let mut t = Town::new("a");
+        let x = t.create("x", "", &[]);
+        let done = t.post(x, DONE, &[]);
+        assert_eq!(t.ask(x, message), "=#undefined");
+        assert_eq!(t.outcome(done), outcome, "{message}");
+    }
+}
+
+#[test]
+fn the_words_of_an_end_may_hold_presences() {
+    let mut t = Town::new("a");
+    let x = t.create("x", "", &[]);
+    let done = t.post(x, DONE, &[]);
+    t.on("x.hi", "exit [o-50]");
+    t.call("x.hi(a)");
+    t.run();
+    assert_eq!(t.outcome(done), format!("=[{}]", t.root("a")));
+
+    let y = t.create("y", "", &[]);
+    let done = t.post(y, DONE, &[]);
+    let root = t.root("a").into();
+    t.post(y, "[\"terminate\",[[\"$0\"]]]", &[root]);
+    t.run();
+    assert_eq!(t.outcome(done), format!("![{}]", t.root("a")));
+}
+
+#[test]
+fn done_of_the_dead_is_rejected_at_once() {
+    let mut t = Town::new("a");
+    let x = t.create("x", "", &[]);
+    t.ask(x, TERMINATE);
+    let told = t.ask(x, DONE);
+    assert!(told.starts_with('!') && told.contains("enough"), "{told}");
+}
+
+#[test]
+fn terminating_twice_is_harmless_and_the_first_reason_stays() {
+    let mut t = Town::new("a");
+    let x = t.create("x", "", &[]);
+    let done = t.post(x, DONE, &[]);
+    let (one, two) = (t.post(x, TERMINATE, &[]), t.post(x, "[\"terminate\",[\"again\"]]", &[]));
+    t.run();
+    assert_eq!((t.outcome(one), t.outcome(two)), ("=#undefined".to_owned(), "=#undefined".to_owned()));
+    assert_eq!(t.ask(x, TERMINATE), "=#undefined");
+    assert_eq!(t.outcome(done), "!Error(enough)");
+    assert_eq!(t.slog("terminate").len(), 1);
+}
+
+#[test]
+fn the_dead_can_be_asked_for_nothing() {
+    let mut t = Town::new("a");
+    let x = t.create("x", "", &[]);
+    t.ask(x, TERMINATE);
+    for method in ["pause", "resume", "upgrade", "changeOptions", "explode"] {
+        assert_eq!(t.ask(x, &format!("[\"{method}\",[]]")), "!Error(vat terminated)", "{method}");
+    }
+}
+
+#[test]
+fn what_it_decided_rejects_and_its_objects_splat() {
+    let mut t = Town::new("a");
+    let x = t.create("x", "", &[]);
+    t.on("a.go", "send o-50 get()->p+1; subscribe p+1");
+    t.call("a.go(x)");
+    t.run();
+    t.post(x, TERMINATE, &[]);
+    t.on("a.later", "send o-50 hi()->p+2; subscribe p+2");
+    t.call("a.later");
+    t.check(expect![[r#"
+        a: notify p+1!Error(vat terminated)
+        a: o+0.later()->p-61
+        a: notify p+2!Error(vat terminated)"#]]);
+}
+
+#[test]
+fn a_vat_ends_itself_through_its_own_facet_after_the_delivery() {
+    let mut t = Town::new("a");
+    let x = t.create("x", "", &[]);
+    t.on("x.suicide", "send o-50 #[\"terminate\",[]]; send o-50 #[\"terminate\",[]]; resolve p-60=sure; set k v");
+    t.call(&format!("x.suicide({x})"));
+    t.check(expect!["x: o+0.suicide(o-50)->p-60"]);
+    assert_eq!(t.last(), "=sure");
+    assert!(!t.tables().is_alive(t.vat("x")));
+}
+
+#[test]
+fn cleanup_goes_on_over_restarts_within_its_budget() {
+    let rows = 2 * CLEANUP_ROWS_PER_CRANK + 10;
+    let mut rig = Rig::new();
+    let (root, facet) = rig.create("mortal", "{}", "{\"reapInterval\":0}");
+    let vat = rig.vat(root);
+    rig.ask(root, &format!("[\"fill\",[{rows}]]"));
+    let stored = |rig: &Rig| rig.block().tables().vatstore.iter().filter(|((it, _), _)| *it == vat).count();
+    let before = stored(&rig);
+    assert!(before >= rows);
+    let done = rig.post(facet, TERMINATE);
+    let mut left = Vec::new();
+    while rig.step() {
+        rig.restart();
+        left.push(stored(&rig));
+    }
+    assert_eq!(left[0], before, "the crank that ended it");
+    assert!(left.windows(2).all(|it| it[0] - it[1] <= CLEANUP_ROWS_PER_CRANK), "{left:?}");
+    assert!(left.len() >= 4 && left.last() == Some(&0), "{left:?}");
+    let tables = rig.block().tables();
+    assert!(matches!(tables.vats.get(&vat).unwrap().status, Status::Terminated { cleaned: true, .. }));
+    assert_eq!((tables.clist.of(vat).count(), tables.queue.of(QueueId::Cleanup).count()), (0, 0));
+    assert_eq!(rig.outcome(done), "#\"#undefined\"");
+    assert_eq!(rig.ask(root, "[\"total\",[]]"), "!#{\"#error\":\"vat terminated\",\"name\":\"Error\"}");
+}
+
+#[test]
+fn a_guest_ends_itself_and_keeps_or_undoes_the_delivery() {
+    for (failure, done_is) in
+        [("false", "#\"as requested\""), ("true", "!#{\"#error\":\"as requested\",\"name\":\"Error\"}")]
+    {
+        let mut rig = Rig::new();
+        let (root, facet) = rig.create("mortal", "{}", "{}");
+        let done = rig.post(facet, DONE);
+        let exit = rig.ask(root, &format!("[\"exit\",[{failure}]]"));
+        assert_eq!(exit.contains("vat terminated"), failure == "true", "{exit}");
+        assert_eq!(rig.outcome(done), done_is);
+    }
+}
