@@ -105,8 +105,8 @@ fn what_it_decided_rejects_and_its_objects_splat() {
     t.on("a.later", "send o-50 hi()->p+2; subscribe p+2");
     t.call("a.later");
     t.check(expect![[r#"
-        a: notify p+1!Error(vat terminated)
         a: o+0.later()->p-61
+        a: notify p+1!Error(vat terminated)
         a: notify p+2!Error(vat terminated)"#]]);
 }
 
@@ -159,4 +159,16 @@ fn a_guest_ends_itself_and_keeps_or_undoes_the_delivery() {
         assert_eq!(exit.contains("vat terminated"), failure == "true", "{exit}");
         assert_eq!(rig.outcome(done), done_is);
     }
+}
+
+#[test]
+fn one_of_many_facets_ends_only_its_own_vat_and_what_was_queued_behind_it_splats() {
+    let mut t = Town::new("a");
+    let facets = ["x", "y", "z"].map(|it| t.create(it, "", &[]));
+    t.post(facets[1], TERMINATE, &[]);
+    let answers = ["x.hi", "y.hi", "z.hi"].map(|it| t.call(it));
+    t.check(expect![[r#"
+        x: o+0.hi()->p-60
+        z: o+0.hi()->p-60"#]]);
+    assert_eq!(answers.map(|it| t.outcome(it)), ["pending", "!Error(vat terminated)", "pending"]);
 }

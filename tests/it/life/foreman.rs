@@ -24,7 +24,7 @@ fn run(cranks: u64, max_live: Option<usize>) -> Controller {
 fn the_foreman_gets_what_he_should_and_the_fired_are_cleaned_away() {
     let controller = run(1_000, None);
     let report = controller.report().unwrap();
-    expect![[r##""##]].assert_eq(report.results[0].body.as_deref().unwrap());
+    expect![[r##"#{"counted":"+100","upgraded":"+50","resumed":"+10","counts":"+150","totals":"+200","fired":"+97","splats":"+97","kept":"+3"}"##]].assert_eq(report.results[0].body.as_deref().unwrap());
     let tables = controller.block().unwrap().tables();
     let mut alive = 0;
     for (vat, row) in tables.vats.iter().filter(|(vat, _)| **vat != VatId(1)) {

@@ -55,7 +55,9 @@ fn a_meter_can_be_given_later() {
     t.post(x, "[\"changeOptions\",[{\"meter\":\"$0\"}]]", &meter);
     t.on("x.hi", "burn 101");
     t.call("x.hi");
-    t.check(expect![[r#""#]]);
+    t.check(expect![[r#"
+        x: o+0.hi()->p-60
+        x faulted: out of fuel"#]]);
 }
 
 #[test]

@@ -62,7 +62,12 @@ fn notifies_garbage_reaps_and_options_wait_too() {
     t.ask(x, "[\"changeOptions\",[{\"reapInterval\":50}]]");
     assert_eq!(t.run(), "");
     t.ask(x, RESUME);
-    t.check(expect![[r#""#]]);
+    t.check(expect![[r#"
+        x: dropExports o+7
+        x: retireExports o+7
+        x: notify p+1=late
+        x: bringOutYourDead
+        x: changeOptions"#]]);
     assert!(t.tables().gc.is_empty());
 }
 
@@ -101,7 +106,9 @@ fn a_paused_vat_is_upgraded_with_what_waits_for_it() {
     t.run();
     t.ask(x, UPGRADE);
     t.ask(x, RESUME);
-    t.check(expect![[r#""#]]);
+    t.check(expect![[r#"
+        x: o+0.kept()->p-61
+        a: notify p+1!Error(vat terminated)"#]]);
 }
 
 #[test]
@@ -145,7 +152,7 @@ fn a_vat_that_is_paused_before_its_turn_gets_what_was_queued_after_the_resume() 
     assert_eq!(t.run(), "");
     t.post(x, RESUME, &[]);
     t.post(x, PAUSE, &[]);
-    // Resumed and paused again before anything was delivered? No: what waited goes first.
+    // What waited goes before the second pause.
     t.check(expect![[r#"
         x: o+0.hi()->p-60
         x: o+0.ho()->p-61"#]]);
