@@ -6,7 +6,7 @@ use vathost::{
     table::{QueueId, Status},
 };
 
-use super::{DONE, TERMINATE, Town, rig::Rig};
+use super::{DONE, PAUSE, RESUME, TERMINATE, Town, UPGRADE, rig::Rig};
 
 #[test]
 fn done_is_fulfilled_by_an_exit_and_rejected_by_any_other_end() {
@@ -171,4 +171,53 @@ fn one_of_many_facets_ends_only_its_own_vat_and_what_was_queued_behind_it_splats
         x: o+0.hi()->p-60
         z: o+0.hi()->p-60"#]]);
     assert_eq!(answers.map(|it| t.outcome(it)), ["pending", "!Error(vat terminated)", "pending"]);
+}
+
+#[test]
+fn whatever_is_asked_in_whatever_order_all_is_answered_by_the_end_and_nothing_is_left() {
+    const ACTS: [&str; 10] = ["pause", "resume", "upgrade", "fail", "change", "done", "hi", "bad", "reap", "step"];
+    for on_fault in ["terminate", "pause", "reject"] {
+        for order in 0..ACTS.len().pow(3) {
+            let order = [order / 100, order / 10 % 10, order % 10].map(|it| ACTS[it]);
+            let mut t = Town::new("a");
+            let x = t.create("x", &format!(",\"onFault\":\"{on_fault}\""), &[]);
+            let vat = t.vat("x");
+            let mut answers = Vec::new();
+            // Something to hold, to decide, and to be told of.
+            t.on("x.ready", "set k v; send o-50 take(o+7,p+9)->p+8; subscribe p+8");
+            t.call("x.ready(a)");
+            t.run();
+            for act in order {
+                match act {
+                    "pause" => answers.push(t.post(x, PAUSE, &[])),
+                    "resume" => answers.push(t.post(x, RESUME, &[])),
+                    "upgrade" => answers.push(t.post(x, UPGRADE, &[])),
+                    "fail" => {
+                        t.on("x.startVat", "set k w; trap boom");
+                        answers.push(t.post(x, UPGRADE, &[]));
+                    }
+                    "change" => answers.push(t.post(x, "[\"changeOptions\",[{}]]", &[])),
+                    "done" => answers.push(t.post(x, DONE, &[])),
+                    "hi" => answers.push(t.call("x.hi(a)")),
+                    "bad" => {
+                        t.on("x.bad", "set k w; drop o-50; trap boom");
+                        answers.push(t.call("x.bad(a)"));
+                    }
+                    "reap" => t.outside(|crank| {
+                        crank.reap([vat]);
+                        Ok(())
+                    }),
+                    _ => drop(t.step()),
+                }
+            }
+            answers.push(t.post(x, TERMINATE, &[]));
+            t.run();
+            for answer in answers {
+                assert_ne!(t.outcome(answer), "pending", "{on_fault} {order:?}");
+            }
+            assert!(matches!(t.status("x"), Status::Terminated { cleaned: true, .. }), "{on_fault} {order:?}");
+            assert_eq!((t.tables().clist.of(vat).count(), t.stored("x").len()), (0, 0), "{on_fault} {order:?}");
+            assert_eq!((t.tables().queue.len(), t.tables().gc.len()), (0, 0), "{on_fault} {order:?}");
+        }
+    }
 }

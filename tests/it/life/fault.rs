@@ -179,3 +179,30 @@ fn a_rejecting_guest_has_its_heap_and_its_store_back() {
     told.remove(1);
     assert_eq!(told, ["#1", "#2", "#2"]);
 }
+
+#[test]
+fn a_rejecting_vat_loses_any_kind_of_delivery_to_a_fault_and_goes_on() {
+    for event in ["dropExports", "retireExports", "bringOutYourDead", "changeOptions"] {
+        let mut t = Town::new("a");
+        let x = t.create("x", REJECTS, &[]);
+        t.on("x.go", "send o-50 take(o+7)");
+        t.call("x.go(a)");
+        t.run();
+        t.on(&format!("x.{event}"), "set k v; trap boom");
+        let vat = t.vat("x");
+        match event {
+            "bringOutYourDead" => t.outside(|crank| {
+                crank.reap([vat]);
+                Ok(())
+            }),
+            "changeOptions" => drop(t.post(x, "[\"changeOptions\",[{}]]", &[])),
+            _ => t.on("a.now", "drop o-50; retire-imports o-50"),
+        }
+        t.call("a.now");
+        let told = t.run();
+        assert!(told.contains(&format!("x: {event}")), "{event}: {told}");
+        t.call("x.hi");
+        assert!(t.run().starts_with("x: o+0.hi()"), "{event}");
+        assert_eq!((t.status("x"), t.stored("x")), (&Status::Running, Vec::new()), "{event}");
+    }
+}
