@@ -327,6 +327,10 @@ impl Crank {
                 }
                 crank.charge(vat, usage.fuel)?;
                 crank.end(workers, vat, Ended { aborted: failure, info, fault: None }, ran)?;
+                // What was undone stands in its queue again, and is settled from there.
+                if let (false, Some(result)) = (failure, creation) {
+                    crank.settle_creation(vat, result)?;
+                }
             }
             Outcome::Fault(fault) => crank.punish(workers, vat, fault, creation.is_some(), ran)?,
         }

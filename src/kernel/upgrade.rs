@@ -53,7 +53,7 @@ impl Crank {
         if !self.tables().is_paused(vat) {
             let (crank, outcome) = self.deliver(workers, vat, &Delivery::BringOutYourDead, ran, position)?;
             self = crank;
-            if let Some(why) = failure_of(outcome) {
+            if let Err(why) = self.pay(vat, outcome)? {
                 return Ok((self, Err(why)));
             }
         }
@@ -67,15 +67,27 @@ impl Crank {
             it.incarnation
         });
         let incarnation = incarnation.ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-        let (crank, outcome) = self.deliver(workers, vat, &Delivery::StartVat(parameters), ran, position)?;
-        let replaced = failure_of(outcome).map_or(Ok(incarnation), Err);
-        Ok((crank, replaced))
+        let (mut crank, outcome) = self.deliver(workers, vat, &Delivery::StartVat(parameters), ran, position)?;
+        let paid = crank.pay(vat, outcome)?;
+        Ok((crank, paid.map(|()| incarnation)))
+    }
+
+    /// Pays for one of the two deliveries, if it went well.
+    fn pay(&mut self, vat: VatId, outcome: Outcome) -> Result<Result<(), VatFault>, Fault> {
+        Ok(match outcome {
+            Outcome::Done(usage) => Ok(self.charge(vat, usage.fuel)?),
+            Outcome::Fault(fault) => Err(fault),
+            Outcome::Exit { .. } => Err(VatFault::Delivery("the vat ended itself".to_owned())),
+        })
     }
 
     /// Back to the old incarnation; the attempt takes its number, and whoever asked is told.
     fn undo_upgrade(mut self, workers: &mut dyn Workers, vat: VatId, why: &VatFault) -> Result<Crank, Fault> {
         self.rewind();
         workers.stop(vat);
+        // As after any fault: it pays for all that it might have used.
+        let fuel_max = self.fuel_max(vat)?.0;
+        self.charge(vat, fuel_max)?;
         let work = self.retake()?;
         let Work::Item(_, Item::UpgradeVat { parameters, result, .. }) = work else {
             return Err(KernelPanic::new("audit.queue", format_args!("the upgrade of {vat} is gone: {work:?}")).into());
@@ -108,13 +120,5 @@ impl Crank {
             }
         }
         Ok(())
-    }
-}
-
-fn failure_of(outcome: Outcome) -> Option<VatFault> {
-    match outcome {
-        Outcome::Done(_) => None,
-        Outcome::Fault(fault) => Some(fault),
-        Outcome::Exit { .. } => Some(VatFault::Delivery("the vat ended itself".to_owned())),
     }
 }

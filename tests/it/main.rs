@@ -11,6 +11,7 @@ mod guests;
 mod hostile;
 mod inspect;
 mod kernel;
+mod life;
 mod model;
 mod module;
 mod new;

@@ -56,8 +56,7 @@ fn a_fault_in_start_vat_ends_the_vat_and_messages_that_waited_for_it_splat() {
         let vat = crank.create_vat("late", vathost::id::BundleId::of(b""), super::plain(), data)?;
         Ok((vat, crank.root(vat)?))
     });
-    // The world does not know it under a name.
-    w.on(".startVat", "trap no start");
+    w.on("late.startVat", "trap no start");
     let data = vathost::value::CapData::plain("#[\"hi\",[]]");
     let answer = w.outside(|crank| crank.send_from_outside(root.into(), data, Some(("late", "hi"))));
     w.run();

@@ -5,14 +5,16 @@
 //!
 //! ```text
 //!   send TARGET METHOD(SLOT,…)[->RESULT]     subscribe P           resolve P=DATA P!DATA …  (! rejects)
+//!   send TARGET #BODY[->RESULT]
 //!   exit DATA    exit-failure DATA           trap WORDS            try SYSCALL              (and go on, whatever it says)
 //!   get K   set K V   delete K   next K      scan PREFIX AFTER MAX
 //!   drop O…   retire-imports O…   retire-exports O…   abandon O…   call D
+//!   burn N    (fuel, beside what is limited)
 //!
 //!   DATA   $o+1 a presence    &p+1 a promise    [o+1,p+2] data with slots    #… a raw body    anything else a text
 //! ```
 //!
-//! `w.run()` runs until nothing is left, and returns what happened in the same words.
+//! A vat that is brought up again after a fault does again what it did. `w.run()` runs until nothing is left, and returns what happened in the same words.
 
 mod faults;
 mod gc;
@@ -44,19 +46,19 @@ use vathost::{
 };
 
 /// Options of a vat that is never told to bring out its dead, so that tests count what they mean to.
-fn plain() -> Options {
+pub(crate) fn plain() -> Options {
     Options { reap_interval: None, reap_gc_krefs: None, ..Options::default() }
 }
 
 /// The same, taking messages to promises that it decides.
-fn pipelining() -> Options {
+pub(crate) fn pipelining() -> Options {
     Options { pipelining: true, ..plain() }
 }
 
 /// A kernel in memory, audited after each crank, and its scripted vats, whose roots are pinned.
-struct World {
+pub(crate) struct World {
     block: Option<Block>,
-    vats: BTreeMap<String, (VatId, ObjectId)>,
+    pub(crate) vats: BTreeMap<String, (VatId, ObjectId)>,
     actors: Actors,
     stage: Rc<RefCell<Stage>>,
     slog: Arc<Mutex<Vec<String>>>,
@@ -73,17 +75,19 @@ enum Script {
 struct Stage {
     scripts: BTreeMap<String, VecDeque<Script>>,
     names: BTreeMap<VatId, String>,
+    /// The scripts of each incarnation's deliveries, for its replays.
+    past: BTreeMap<(VatId, u32), Vec<String>>,
     log: Vec<String>,
 }
 
 impl World {
     /// Vats of these names, up and running.
-    fn new(names: &str) -> World {
+    pub(crate) fn new(names: &str) -> World {
         World::of(names.split(' ').map(|it| (it, plain())))
     }
 
     /// Vats with options of their own.
-    fn of<'a>(vats: impl IntoIterator<Item = (&'a str, Options)>) -> World {
+    pub(crate) fn of<'a>(vats: impl IntoIterator<Item = (&'a str, Options)>) -> World {
         let slog = Arc::new(Mutex::new(Vec::new()));
         let mut block = Block::memory(Slog::new(Detail::Cranks, Lines(slog.clone()))).unwrap();
         block.set_audit(1);
@@ -104,37 +108,37 @@ impl World {
         world
     }
 
-    fn block(&self) -> &Block {
+    pub(crate) fn block(&self) -> &Block {
         self.block.as_ref().expect("the host has not halted")
     }
 
-    fn tables(&self) -> &Tables {
+    pub(crate) fn tables(&self) -> &Tables {
         self.block().tables()
     }
 
-    fn vat(&self, name: &str) -> VatId {
+    pub(crate) fn vat(&self, name: &str) -> VatId {
         self.vats[name].0
     }
 
-    fn root(&self, name: &str) -> ObjectId {
+    pub(crate) fn root(&self, name: &str) -> ObjectId {
         self.vats[name].1
     }
 
     /// What the host does from outside.
     #[track_caller]
-    fn outside<T>(&mut self, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> T {
+    pub(crate) fn outside<T>(&mut self, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> T {
         let (block, result) = kernel::outside(self.block.take().unwrap(), input).unwrap();
         self.block = Some(block);
         result
     }
 
     /// Queues what the vat does at its next delivery of that name.
-    fn on(&mut self, event: &str, script: &str) {
+    pub(crate) fn on(&mut self, event: &str, script: &str) {
         self.queue(event, Script::Words(script.to_owned()));
     }
 
     /// The same in code, for what words cannot say.
-    fn on_code(&mut self, event: &str, code: impl FnOnce(&mut Syscalls) -> Result<(), Fault> + 'static) {
+    pub(crate) fn on_code(&mut self, event: &str, code: impl FnOnce(&mut Syscalls) -> Result<(), Fault> + 'static) {
         self.queue(event, Script::Code(Box::new(code)));
     }
 
@@ -144,7 +148,7 @@ impl World {
 
     /// `a.hi(b,ko20)`: a message from outside to the root of `a`, with roots of vats and objects as arguments.
     #[track_caller]
-    fn call(&mut self, call: &str) -> PromiseId {
+    pub(crate) fn call(&mut self, call: &str) -> PromiseId {
         let (vat, call) = call.split_once('.').unwrap();
         let (method, args) = call.split_once('(').unwrap_or((call, ")"));
         let args = list(args.trim_end_matches(')'));
@@ -155,7 +159,7 @@ impl World {
     }
 
     /// One crank.
-    fn try_step(&mut self) -> Result<Option<Ran>, Box<Halt>> {
+    pub(crate) fn try_step(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         let (block, ran) = kernel::crank(self.block.take().unwrap(), &mut self.actors)?;
         self.block = Some(block);
         // A directive ends a vat without a delivery.
@@ -174,31 +178,31 @@ impl World {
     }
 
     #[track_caller]
-    fn step(&mut self) -> Option<Ran> {
+    pub(crate) fn step(&mut self) -> Option<Ran> {
         self.try_step().unwrap()
     }
 
     /// Runs until nothing is left, and returns what happened.
     #[track_caller]
-    fn run(&mut self) -> String {
+    pub(crate) fn run(&mut self) -> String {
         while self.step().is_some() {}
         self.log()
     }
 
     /// What happened since the last time.
-    fn log(&mut self) -> String {
+    pub(crate) fn log(&mut self) -> String {
         std::mem::take(&mut self.stage.borrow_mut().log).join("\n")
     }
 
     /// Runs, and compares what happened.
     #[track_caller]
-    fn check(&mut self, expect: Expect) {
+    pub(crate) fn check(&mut self, expect: Expect) {
         expect.assert_eq(&self.run());
     }
 
     /// Runs until the host halts, and returns why.
     #[track_caller]
-    fn panics(&mut self) -> KernelPanic {
+    pub(crate) fn panics(&mut self) -> KernelPanic {
         loop {
             match self.try_step() {
                 Ok(Some(_)) => (),
@@ -212,7 +216,7 @@ impl World {
     }
 
     /// How a promise stands: `pending`, `=DATA`, `!DATA`, or `gone`.
-    fn outcome(&self, id: PromiseId) -> String {
+    pub(crate) fn outcome(&self, id: PromiseId) -> String {
         match self.tables().promises.get(&id).map(|it| &it.state) {
             None => "gone".to_owned(),
             Some(PromiseState::Unresolved { .. }) => "pending".to_owned(),
@@ -222,29 +226,29 @@ impl World {
     }
 
     /// The outcome of the last message from outside.
-    fn last(&self) -> String {
+    pub(crate) fn last(&self) -> String {
         let row = self.tables().outside.iter().next_back().map(|(_, it)| it.promise);
         self.outcome(row.expect("somebody called"))
     }
 
-    fn promise(&self, id: PromiseId) -> &Promise {
+    pub(crate) fn promise(&self, id: PromiseId) -> &Promise {
         self.tables().promises.get(&id).unwrap()
     }
 
     /// How many promises there are that nobody outside waits for.
-    fn stray_promises(&self) -> usize {
+    pub(crate) fn stray_promises(&self) -> usize {
         self.tables().promises.len() - self.tables().outside.len()
     }
 
     /// A vat's c-list: `o-50:ko20 _o-51:ko21 …`, in order of the vat's names; `_` where unreachable. Roots are left out.
-    fn clist(&self, name: &str) -> String {
+    pub(crate) fn clist(&self, name: &str) -> String {
         let entries = self.tables().clist.of(self.vat(name)).filter(|(vref, _)| *vref != VRef::ROOT);
         let flag = |reachable| if reachable { "" } else { "_" };
         entries.map(|(vref, it)| format!("{}{vref}:{}", flag(it.reachable), it.kref)).collect::<Vec<_>>().join(" ")
     }
 
     /// The object that a vat knows under this name.
-    fn object(&self, name: &str, vref: &str) -> ObjectId {
+    pub(crate) fn object(&self, name: &str, vref: &str) -> ObjectId {
         match self.tables().clist.get(&(self.vat(name), vref.parse().unwrap())).map(|it| it.kref) {
             Some(KRef::Object(id)) => id,
             other => panic!("{vref} of {name} is {other:?}"),
@@ -252,24 +256,24 @@ impl World {
     }
 
     /// Reachable, recognizable; `None` where the object is gone.
-    fn counts(&self, id: ObjectId) -> Option<(u32, u32)> {
+    pub(crate) fn counts(&self, id: ObjectId) -> Option<(u32, u32)> {
         self.tables().objects.get(&id).map(|it| (it.reachable, it.recognizable))
     }
 
-    fn stored(&self, name: &str) -> Vec<(String, String)> {
+    pub(crate) fn stored(&self, name: &str) -> Vec<(String, String)> {
         let text = |it: &Bytes| it.as_text().unwrap().to_owned();
         let rows = self.tables().vatstore.iter().filter(|((vat, _), _)| *vat == self.vat(name));
         rows.map(|((_, key), value)| (text(key), text(value))).collect()
     }
 
     /// Ends a vat from outside.
-    fn terminate(&mut self, name: &str) {
+    pub(crate) fn terminate(&mut self, name: &str) {
         let vat = self.vat(name);
         self.outside(|crank| crank.terminate_with_reason(vat, "enough"));
     }
 
     /// The slog lines of this type so far.
-    fn slog(&self, kind: &str) -> Vec<String> {
+    pub(crate) fn slog(&self, kind: &str) -> Vec<String> {
         let wanted = format!("{{\"type\":\"{kind}\"");
         self.slog.lock().unwrap().iter().filter(|it| it.starts_with(&wanted)).cloned().collect()
     }
@@ -295,6 +299,9 @@ struct Actors {
 
 struct Actor {
     vat: VatId,
+    incarnation: u32,
+    /// Deliveries so far, replayed ones included.
+    age: usize,
     stage: Rc<RefCell<Stage>>,
 }
 
@@ -305,11 +312,13 @@ impl Workers for Actors {
     fn start(
         &mut self,
         vat: VatId,
-        _: &Vat,
+        row: &Vat,
         _: Option<Snapshot<'_>>,
         _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<(), Fault> {
-        self.live.insert(vat, Actor { vat, stage: self.stage.clone() });
+        self.stage.borrow_mut().names.entry(vat).or_insert_with(|| row.name.clone());
+        let stage = self.stage.clone();
+        self.live.insert(vat, Actor { vat, incarnation: row.incarnation, age: 0, stage });
         Ok(())
     }
     fn stop(&mut self, vat: VatId) {
@@ -321,10 +330,20 @@ impl Worker for Actor {
     fn deliver(
         &mut self,
         delivery: &Delivery<VRef>,
-        _: u64,
+        fuel_max: u64,
         mut syscalls: Syscalls,
     ) -> (Syscalls, Result<Usage, Fault>) {
         let (event, text) = describe(delivery);
+        let (key, age) = ((self.vat, self.incarnation), self.age);
+        self.age += 1;
+        // Nothing but a replay has so much.
+        if fuel_max > u64::MAX >> 2 {
+            let words = self.stage.borrow().past[&key][age].clone();
+            let log = self.stage.borrow().log.len();
+            let result = self.perform("", &words, fuel_max, &mut syscalls);
+            self.stage.borrow_mut().log.truncate(log);
+            return (syscalls, result);
+        }
         let (name, script) = {
             let mut stage = self.stage.borrow_mut();
             let name = stage.names.get(&self.vat).cloned().unwrap_or_default();
@@ -334,20 +353,35 @@ impl Worker for Actor {
             let script = stage.scripts.get_mut(&format!("{name}.{event}")).and_then(VecDeque::pop_front);
             (name, script)
         };
-        let result = match script {
-            None => Ok(()),
-            Some(Script::Code(code)) => code(&mut syscalls),
-            Some(Script::Words(words)) => self.perform(&name, &words, &mut syscalls),
+        let (result, words) = match script {
+            None => (Ok(Usage::default()), String::new()),
+            Some(Script::Code(code)) => {
+                (code(&mut syscalls).map(|()| Usage::default()), "trap code is not replayed".to_owned())
+            }
+            Some(Script::Words(words)) => (self.perform(&name, &words, fuel_max, &mut syscalls), words),
         };
-        (syscalls, result.map(|()| Usage::default()))
+        let mut stage = self.stage.borrow_mut();
+        let past = stage.past.entry(key).or_default();
+        past.truncate(age);
+        past.push(words);
+        drop(stage);
+        (syscalls, result)
     }
 }
 
 impl Actor {
-    fn perform(&self, name: &str, words: &str, syscalls: &mut Syscalls) -> Result<(), Fault> {
+    fn perform(&self, name: &str, words: &str, fuel_max: u64, syscalls: &mut Syscalls) -> Result<Usage, Fault> {
+        let mut usage = Usage::default();
         for word in words.split(';').map(str::trim).filter(|it| !it.is_empty()) {
             if let Some(why) = word.strip_prefix("trap ") {
                 return Err(VatFault::Delivery(why.to_owned()).into());
+            }
+            if let Some(fuel) = word.strip_prefix("burn ") {
+                usage.fuel += fuel.parse::<u64>().unwrap();
+                if usage.fuel > fuel_max {
+                    return Err(VatFault::OutOfFuel.into());
+                }
+                continue;
             }
             let (tries, word) = word.strip_prefix("try ").map_or((false, word), |it| (true, it));
             match syscalls.call(syscall(word)) {
@@ -360,7 +394,7 @@ impl Actor {
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(())
+        Ok(usage)
     }
 }
 
@@ -386,6 +420,12 @@ fn syscall(words: &str) -> Syscall<VRef> {
             let (target, call) = rest.split_once(' ').unwrap();
             let (call, result) =
                 call.split_once("->").map_or((call, None), |(call, result)| (call, Some(vref(result))));
+            if call.starts_with('#') {
+                return Syscall::Send {
+                    target: vref(target),
+                    message: Message { methargs: CapData::plain(call), result },
+                };
+            }
             let (method, args) = call.split_once('(').unwrap_or((call, ""));
             let slots: Vec<VRef> = list(args.trim_end_matches(')')).map(vref).collect();
             let methargs = CapData { body: body_of(method, slots.iter().map(|it| it.is_promise())), slots };

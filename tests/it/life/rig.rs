@@ -1,0 +1,118 @@
+//! Real guests under the vat admin, in a state on disk.
+
+use tempfile::TempDir;
+use vathost::{
+    block::Block,
+    id::{KRef, ObjectId, PromiseId, VatId},
+    kernel,
+    slog::Slog,
+    table::{Owner, PromiseState},
+    value::CapData,
+    vat::Warehouse,
+};
+
+use crate::snapshot::lab::patiently;
+
+pub(super) struct Rig {
+    block: Option<Block>,
+    workers: Warehouse,
+    dir: TempDir,
+    admin: ObjectId,
+}
+
+impl Rig {
+    /// A state that knows the bundles `mortal` and `vault`.
+    pub(super) fn new() -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        let mut block = open(&dir);
+        let bundles = ["mortal", "vault"].map(|name| {
+            let wasm = std::fs::read(format!("{}/vats/{name}.wasm", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            (name, block.put_bundle(&wasm))
+        });
+        let (block, admin) = kernel::outside(block, |crank| {
+            bundles.into_iter().for_each(|(name, id)| crank.name_bundle(name, id));
+            crank.vat_admin()
+        })
+        .unwrap();
+        let workers = warehouse(&dir);
+        Rig { block: Some(block), workers, dir, admin }
+    }
+
+    /// Commits, and begins anew from the disk.
+    pub(super) fn restart(&mut self) {
+        drop(self.block.take().unwrap().commit(false).unwrap());
+        self.workers = warehouse(&self.dir);
+        self.block = Some(open(&self.dir));
+    }
+
+    pub(super) fn block(&self) -> &Block {
+        self.block.as_ref().unwrap()
+    }
+
+    pub(super) fn post(&mut self, target: KRef, message: &str) -> PromiseId {
+        let data = CapData::plain(format!("#{message}"));
+        let send = |crank: &mut kernel::Crank| crank.send_from_outside(target, data, Some(("", "")));
+        let (block, answer) = kernel::outside(self.block.take().unwrap(), send).unwrap();
+        self.block = Some(block);
+        answer
+    }
+
+    /// One crank; whether there was one.
+    pub(super) fn step(&mut self) -> bool {
+        let (block, ran) = kernel::crank(self.block.take().unwrap(), &mut self.workers).unwrap();
+        self.block = Some(block);
+        ran.is_some()
+    }
+
+    pub(super) fn run(&mut self) {
+        while self.step() {}
+    }
+
+    /// Sends a message, and runs until nothing is left to do; its answer.
+    pub(super) fn ask(&mut self, target: KRef, message: &str) -> String {
+        let answer = self.post(target, message);
+        self.run();
+        self.outcome(answer)
+    }
+
+    /// The body of an answer, after a `!` where it is a rejection.
+    pub(super) fn outcome(&self, answer: PromiseId) -> String {
+        let text = |data: &CapData<KRef>| data.body.as_text().unwrap().to_owned();
+        match &self.block().tables().promises.get(&answer).unwrap().state {
+            PromiseState::Unresolved { .. } => "pending".to_owned(),
+            PromiseState::Fulfilled(data) => text(data),
+            PromiseState::Rejected(data) => format!("!{}", text(data)),
+        }
+    }
+
+    pub(super) fn slots(&self, answer: PromiseId) -> Vec<KRef> {
+        self.block().tables().promises.get(&answer).unwrap().data().unwrap().slots.clone()
+    }
+
+    /// The root and the admin facet of a new vat.
+    pub(super) fn create(&mut self, bundle: &str, parameters: &str, options: &str) -> (KRef, KRef) {
+        let answer = self.post(self.admin.into(), &format!("[\"createVat\",[\"{bundle}\",{parameters},{options}]]"));
+        self.run();
+        let slots = self.slots(answer);
+        (slots[0], slots[1])
+    }
+
+    /// The vat of a root.
+    pub(super) fn vat(&self, root: KRef) -> VatId {
+        let KRef::Object(id) = root else { panic!("{root} is no object") };
+        match self.block().tables().objects.get(&id).unwrap().owner {
+            Some(Owner::Vat(vat)) => vat,
+            other => panic!("{root} is of {other:?}"),
+        }
+    }
+}
+
+fn open(dir: &TempDir) -> Block {
+    let mut block = patiently(|| Block::open(&dir.path().join("state"), Slog::default()));
+    block.set_audit(1);
+    block
+}
+
+fn warehouse(dir: &TempDir) -> Warehouse {
+    Warehouse::new(Some(&dir.path().join("code"))).unwrap()
+}
