@@ -277,17 +277,10 @@ fn replay_passes_over_a_skipped_delivery() {
     w.order("v2/delivery-2: skip");
     w.run();
     assert_eq!(w.stored("b"), [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "3".to_owned())]);
-    // The script that was not used is still there for the replayed delivery, if there were one.
-    w.on("b.m0", "set a 1");
-    w.on("b.m2", "set b 3");
+    // Each script is replayed for the delivery that it was used by: an entry more, or less, would be an anachronism.
     w.actors.live.clear();
     w.call("b.last");
-    w.check(expect![[r#"
-        b: o+0.m0()->p-60
-        b: o+0.m2()->p-61
-        b: o+0.m3()->p-62
-        b: o+0.m4()->p-63
-        b: o+0.last()->p-64"#]]);
+    w.check(expect!["b: o+0.last()->p-64"]);
     assert_eq!(w.skipped("b"), [2]);
 }
 

@@ -131,7 +131,7 @@ fn a_vat_whose_start_fails_rejects_its_creation_with_the_reason() {
 }
 
 #[test]
-fn a_vat_that_is_paused_by_its_own_start_is_created_once_that_goes_well() {
+fn a_vat_that_is_paused_by_its_own_start_waits_and_can_be_ended_from_outside() {
     let mut t = Town::new("a");
     t.on("x.startVat", "trap not yet");
     let message = "[\"createVat\",[\"script\",{},{\"name\":\"x\",\"onFault\":\"pause\"}]]";
