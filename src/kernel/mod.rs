@@ -173,7 +173,7 @@ pub struct Ran {
 
 /// Runs the next crank. `None` where every queue is empty: nothing has changed then.
 pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
-    if deliver::is_idle(block.tables()) {
+    if is_quiescent(&block) {
         return Ok((block, None));
     }
     let crank = Crank::begin(block);
@@ -200,5 +200,5 @@ pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
 
 /// Whether no queue holds anything to run.
 pub fn is_quiescent(block: &Block) -> bool {
-    deliver::is_idle(block.tables())
+    deliver::is_idle(block.tables()) && !verdict::wakes(block)
 }

@@ -10,6 +10,7 @@
 //! so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the crank's hash.
 
 use crate::{
+    block::Block,
     directive::{self, Action, Applied, Directive},
     fault::{Fault, Halted, HostFault},
     id::{BundleId, DeliveryNum, VatId},
@@ -231,6 +232,12 @@ impl Crank {
         }
         self.skip(work, crate::body::error(SKIPPED))
     }
+}
+
+/// Whether the next crank has a reason to run although every queue is empty: a directive resumes a paused vat in it.
+pub(super) fn wakes(block: &Block) -> bool {
+    let mut due = block.directives().due(block.tables().globals().next_crank, None);
+    due.any(|it| matches!(it.action, Action::Resume(vat) if block.tables().is_paused(vat)))
 }
 
 impl Work {

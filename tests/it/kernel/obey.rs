@@ -382,6 +382,22 @@ fn a_paused_vat_gets_nothing_while_others_go_on_and_then_all_in_order() {
 }
 
 #[test]
+fn a_machine_of_which_every_vat_is_paused_goes_on_by_a_directive() {
+    let mut w = five();
+    w.order("crank+0: pause v2");
+    w.check(expect![""]);
+    w.order("crank+1: resume v2");
+    w.check(expect![""]);
+    w.order("crank+0: resume v2");
+    w.check(expect![[r#"
+        b: o+0.m0()->p-60
+        b: o+0.m1()->p-61
+        b: o+0.m2()->p-62
+        b: o+0.m3()->p-63
+        b: o+0.m4()->p-64"#]]);
+}
+
+#[test]
 fn resumed_by_its_own_newest_message_a_vat_still_gets_the_oldest_first() {
     let mut w = five();
     w.order("crank+0: pause\ncrank+4: resume v2");
