@@ -155,24 +155,18 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         };
         return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
     }
+    check_plants(args, exists)?;
     let slog = match &args.slog {
         Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
         None => Slog::default(),
     };
-    let code_cache = code_cache();
-    let (audit, experimental) = (args.audit, args.experimental);
-    let plants = args.plant.clone();
-    let exists_for_experiments = plants.is_empty() || experimental || exists;
-    if !exists_for_experiments {
-        return Err(Usage::new("a fault is planted in a new state", "add --experimental").into());
-    }
     let controller = Controller::open(Open {
         state: args.state.clone(),
         slog,
-        code_cache,
-        audit,
-        experimental,
-        plants,
+        code_cache: code_cache(),
+        audit: args.audit,
+        experimental: args.experimental,
+        plants: args.plant.clone(),
         max_live: args.max_live,
         snapshot_interval: args.snapshot_interval,
         compare_pages: false,
@@ -186,6 +180,19 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         return Err(Usage::new(what, "leave the scenario out to go on with the state, or name a new folder").into());
     }
     Ok(controller)
+}
+
+/// Faults are planted only in a state for experiments.
+fn check_plants(args: &RunArgs, exists: bool) -> anyhow::Result<()> {
+    let experimental = match &args.state {
+        Some(dir) if exists => Block::open_read_only(dir)?.is_experimental(),
+        _ => args.experimental,
+    };
+    if args.plant.is_empty() || experimental {
+        return Ok(());
+    }
+    let hint = "make a new state with --experimental: one that is real stays free of planted bugs";
+    Err(Usage::new("a fault can be planted only in a state for experiments", hint).into())
 }
 
 /// Reads a directive file. A mistake in it refuses the start before there is a state.
