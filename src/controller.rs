@@ -342,7 +342,7 @@ fn commit(mut block: Block, block_height: BlockHeight, block_time: u64, closed: 
     let (state_hash, cranks) = (block.state_hash(), block.cranks());
     block.slog().record(Detail::Cranks, || Event::EndBlockStart { block_height, block_time });
     block.slog().record(Detail::Cranks, || Event::EndBlockFinish { block_height, block_time, state_hash, cranks });
-    let mut block = block.commit(!closed).map_err(at_commit)?;
+    let mut block = block.commit(!closed)?;
     block.slog().record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
     Ok(block)
 }
@@ -358,11 +358,7 @@ fn image_of(block: &mut Block, workers: &mut Warehouse, vat: VatId) -> Result<Im
 }
 
 fn gone() -> Box<Halt> {
-    at_commit(HostFault::new("use a state", "the host has halted: open it anew"))
-}
-
-fn at_commit(fault: HostFault) -> Box<Halt> {
-    Box::new(Halt { fault: fault.into(), position: Position::default(), message_hash: None })
+    HostFault::new("use a state", "the host has halted: open it anew").into()
 }
 
 fn check_engine(block: &Block) -> Result<(), HostFault> {

@@ -307,3 +307,13 @@ fn the_binary_is_nothing_but_a_door() {
     let lines = fs::read_to_string(root().join("src/main.rs")).unwrap().lines().count();
     assert!(lines <= 30, "src/main.rs has {lines} lines");
 }
+
+#[test]
+fn the_engine_id_names_the_wasmtime_that_is_pinned() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let (_, wasmtime) = manifest.split_once("[dependencies.wasmtime]").unwrap();
+    let (_, version) = wasmtime.split_once("version = \"=").unwrap();
+    let (version, _) = version.split_once('"').unwrap();
+    let id = vathost::vat::engine_id();
+    assert!(id.starts_with(&format!("wasmtime-{version} ")), "{id} is not of wasmtime {version}");
+}
