@@ -139,6 +139,6 @@ fn scenario(_: Workload, rounds: u32) -> Scenario {
         ],
         bootstrap: Some("ping".to_owned()),
         sends: Vec::new(),
-        bundles: Default::default(),
+        ..Scenario::default()
     }
 }

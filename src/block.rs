@@ -43,6 +43,18 @@ struct Inner {
     plants: Vec<Plant>,
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
+    printed: Vec<Printed>,
+}
+
+/// A line for whoever runs the host, from the console device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Printed {
+    /// The vat that wrote it.
+    pub vat: VatId,
+    /// `debug`, `log`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// What it wrote.
+    pub text: String,
 }
 
 impl Block {
@@ -90,6 +102,7 @@ impl Block {
             plants: Vec::new(),
             snapshots,
             snapshot_interval: None,
+            printed: Vec::new(),
         })))
     }
 
@@ -276,6 +289,15 @@ impl Block {
     }
 
     /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
+    /// What vats wrote to the console since this was last asked: to be shown when it is committed.
+    pub fn take_printed(&mut self) -> Vec<Printed> {
+        std::mem::take(&mut self.0.printed)
+    }
+
+    pub(crate) fn keep_printed(&mut self, lines: Vec<Printed>) {
+        self.0.printed.extend(lines);
+    }
+
     pub(crate) fn doom(&mut self, vat: VatId) {
         self.0.doomed.push(vat);
     }

@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::value::CapData;
+use crate::{smallcaps, value::CapData};
 
 /// What a slot names, as far as a body's markers must agree with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,8 +189,7 @@ fn qclass_method(members: &serde_json::Map<String, Value>) -> String {
 
 /// An error as smallcaps data.
 pub fn error<R>(message: &str) -> CapData<R> {
-    let escape = if matches!(message.chars().next(), Some('!'..='-')) { "!" } else { "" };
-    let text = Value::String(format!("{escape}{message}"));
+    let text = Value::String(smallcaps::text(message));
     CapData::plain(format!("#{{\"#error\":{text},\"name\":\"Error\"}}"))
 }
 

@@ -377,7 +377,9 @@ impl Worker for Actor {
             };
             let actual = match &answer {
                 Ok(Answer::Done | Answer::Value(None)) => json!(["ok", null]),
-                Ok(Answer::Value(Some(value))) => json!(["ok", value.as_text()]),
+                Ok(Answer::Value(Some(value)) | Answer::Device(Ok(value) | Err(value))) => {
+                    json!(["ok", value.as_text()])
+                }
                 Err(Fault::Vat(_)) => json!(["error", "syscall translation error: prepare to die"]),
                 Err(other) => json!(["halt", other.to_string()]),
             };

@@ -18,22 +18,34 @@
 //! # }
 //! ```
 
-use std::path::PathBuf;
+mod input;
+
+pub use input::{Arg, Outcome, Sent, To};
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use input::Input;
+use serde_json::{Map, json};
 
 use crate::{
-    block::Block,
+    block::{Block, Printed},
     directive::{Class, Directive, DirectiveSet, Missed},
     epitaph::{Epitaph, Standing},
     fault::{Fault, HostFault},
-    id::{BlockHeight, BundleId, KRef, VatId},
+    id::{BlockHeight, BundleId, KRef, PromiseId, VatId},
     kernel::{self, Halt, Position, Ran, Workers},
     kernel_version,
     plant::Plant,
     report::Report,
     scenario::Scenario,
     slog::{Detail, Event, Slog},
+    smallcaps,
     snapshot::Image,
     store::StateHash,
+    table::{Device, Mailbox},
     value::CapData,
     vat::{Warehouse, engine_id},
 };
@@ -68,29 +80,33 @@ pub struct Policy {
     pub cranks: u64,
     /// After the crank that brings the block's fuel to this.
     pub fuel: Option<u64>,
+    /// After this long. Outside consensus: replicas that end blocks by the clock do not agree.
+    pub wall: Option<Duration>,
     /// Seconds from one block to the next, as the vats are told.
     pub block_time: u64,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { cranks: 1_000, fuel: None, block_time: 5 }
+        Policy { cranks: 1_000, fuel: None, wall: None, block_time: 5 }
     }
 }
 
 /// A block that was run and committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockEnd {
     /// Its height.
     pub height: BlockHeight,
     /// Cranks that it ran now.
     pub cranks: u64,
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do, now or at a later time.
     pub quiescent: bool,
     /// Whether it is closed. It is not where its caller interrupted it: it goes on at the next `run_block`, to the same hash.
     pub closed: bool,
     /// The chained hash.
     pub state_hash: StateHash,
+    /// What vats wrote to the console meanwhile.
+    pub console: Vec<Printed>,
 }
 
 /// An open state, and its vats.
@@ -102,6 +118,8 @@ pub struct Controller {
     standing: Standing,
     /// The block's; it outlives it.
     slog: Slog,
+    /// What came from outside since the last block.
+    inputs: Vec<Input>,
 }
 
 impl Controller {
@@ -140,8 +158,13 @@ impl Controller {
             warehouse.compare_pages();
         }
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
-        let mut controller =
-            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog };
+        let mut controller = Controller {
+            block: Some(block),
+            warehouse,
+            standing: Standing::default(),
+            slog: open.slog,
+            inputs: Vec::new(),
+        };
         controller.stand();
         Ok(controller)
     }
@@ -216,6 +239,7 @@ impl Controller {
             for (name, wasm) in &scenario.bundles {
                 crank.name_bundle(name, BundleId::of(wasm));
             }
+            let devices: Vec<KRef> = scenario.devices.iter().map(|it| crank.add_device(*it).into()).collect();
             let mut roots = Vec::new();
             for vat in &scenario.vats {
                 let bundle = BundleId::of(&vat.wasm);
@@ -226,8 +250,7 @@ impl Controller {
                 roots.push(KRef::from(root));
             }
             if let Some((name, at)) = scenario.bootstrap.as_ref().and_then(|it| Some((it, scenario.position(it)?))) {
-                let mut slots = roots.clone();
-                slots.push(crank.vat_admin()?.into());
+                let slots = roots.iter().copied().chain(devices).chain([crank.vat_admin()?.into()]).collect();
                 let data = CapData { body: bootstrap_body(scenario).into(), slots };
                 crank.send_from_outside(roots[at], data, Some((name, "bootstrap")))?;
             }
@@ -257,37 +280,44 @@ impl Controller {
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
         let mut block = self.take()?;
         let mut globals = block.tables().globals();
+        let inputs = std::mem::take(&mut self.inputs);
+        let come_in = !inputs.is_empty();
+        let take_in = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
         if !block.meta().open {
-            let height = globals.height.next();
-            let time = height.0 * policy.block_time;
-            block = kernel::outside(block, |crank| {
-                crank.begin_block(height, time);
-                Ok(())
-            })?
-            .0;
+            // A message that waits is something to do: the timer does not hurry the clock.
+            block = kernel::begin_block(block, policy.block_time, come_in, take_in)?.0;
             globals = block.tables().globals();
+        } else if come_in {
+            block = kernel::outside(block, take_in)?.0;
+        }
+        if come_in {
+            block = block.commit(true)?;
         }
         let (height, time) = (globals.height, globals.time);
         block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
-        let (mut cranks, mut goes_on, mut quiescent) = (0, true, false);
-        while goes_on && block.cranks() < policy.cranks && policy.fuel.is_none_or(|max| block.fuel() < max) {
+        let begun = Instant::now();
+        let is_full = |block: &Block| {
+            block.cranks() >= policy.cranks
+                || policy.fuel.is_some_and(|max| block.fuel() >= max)
+                || policy.wall.is_some_and(|max| begun.elapsed() >= max)
+        };
+        let (mut cranks, mut goes_on, mut idle) = (0, true, false);
+        while goes_on && !is_full(&block) {
             let (next, ran) = kernel::crank(block, &mut self.warehouse).inspect_err(|_| self.warehouse.evict_all())?;
             block = next;
             let Some(ran) = ran else {
-                quiescent = true;
+                idle = true;
                 break;
             };
             cranks += 1;
             goes_on = each(&ran);
         }
-        let quiescent = quiescent || kernel::is_quiescent(&block);
-        let full = block.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| block.fuel() >= max);
-        let closed = quiescent || full;
+        let closed = idle || kernel::is_quiescent(&block) || is_full(&block);
         block = commit(block, height, time, closed)?;
-        let state_hash = block.state_hash();
+        let (state_hash, quiescent, console) = (block.state_hash(), kernel::is_finished(&block), block.take_printed());
         self.block = Some(block);
         self.stand();
-        Ok(BlockEnd { height, cranks, quiescent, closed, state_hash })
+        Ok(BlockEnd { height, cranks, quiescent, closed, state_hash, console })
     }
 
     /// Ends every instance; the vats come back from their snapshots and transcripts when they are needed.
@@ -312,10 +342,75 @@ impl Controller {
         })
     }
 
-    /// Whether there is nothing left to do, and no block is open.
+    /// Whether there is nothing left to do, now or at a later time, and no block is open.
     pub fn is_quiescent(&self) -> Result<bool, Box<Halt>> {
-        let block = self.block()?;
-        Ok(kernel::is_quiescent(block) && !block.meta().open)
+        Ok(self.inputs.is_empty() && kernel::is_finished(self.block()?))
+    }
+
+    /// Sends a message with the next block. Refused where it names what is not there.
+    pub fn send<'a>(
+        &mut self,
+        to: impl Into<To<'a>>,
+        method: &str,
+        args: impl IntoIterator<Item = Arg>,
+    ) -> Result<Sent, HostFault> {
+        let block = self.block.as_ref().ok_or_else(halted)?;
+        let tables = block.tables();
+        let (target, to) = input::target(tables, to.into())?;
+        let data = input::methargs(tables, method, args.into_iter().collect())?;
+        let before = self.inputs.iter().filter(|it| matches!(it, Input::Send { .. })).count() as u64;
+        let promise = PromiseId(tables.globals().next_promise.0 + before);
+        self.inputs.push(Input::Send { target, data, to, method: method.to_owned(), promise });
+        Ok(Sent(promise))
+    }
+
+    /// How a message was answered so far. A result is kept, with all that it names, until it is forgotten.
+    pub fn outcome(&self, sent: Sent) -> Result<Outcome, Box<Halt>> {
+        Ok(input::outcome(self.block()?, sent))
+    }
+
+    /// Lets a result go, with the next block; an answer that comes later is dropped.
+    pub fn forget(&mut self, sent: Sent) {
+        self.inputs.push(Input::Forget(sent.0));
+    }
+
+    /// The mailbox of the state, if it has one, with what comes in with the next block.
+    pub fn mailbox(&self) -> Option<Mailbox> {
+        let mut mailbox = self.block.as_ref()?.tables().devices.iter().find_map(|(_, it)| match it {
+            Device::Mailbox(mailbox) => Some(*mailbox),
+            Device::Timer | Device::Console => None,
+        })?;
+        for input in &self.inputs {
+            match input {
+                Input::Mail(number, _) => mailbox.received = *number,
+                Input::AcknowledgeMail(number) => mailbox.taken = mailbox.taken.max(*number),
+                Input::Send { .. } | Input::Forget(_) => (),
+            }
+        }
+        Some(mailbox)
+    }
+
+    /// Puts a message into the mailbox with the next block. Whether it is taken: only the one after the last that was, and only
+    /// where a vat handles the messages.
+    pub fn receive_mail(&mut self, number: u64, message: serde_json::Value) -> bool {
+        let taken = self.mailbox().is_some_and(|it| it.handler.is_some() && number == it.received + 1);
+        if taken {
+            self.inputs.push(Input::Mail(number, message));
+        }
+        taken
+    }
+
+    /// Says, with the next block, that the outside has the mailbox's messages up to this one: they are no longer kept.
+    pub fn acknowledge_mail(&mut self, number: u64) {
+        if self.mailbox().is_some_and(|it| it.taken < number) {
+            self.inputs.push(Input::AcknowledgeMail(number));
+        }
+    }
+
+    /// The mailbox's messages that the outside has not acknowledged, by number, as JSON: all of a committed block.
+    pub fn outbox(&self) -> impl Iterator<Item = (u64, &str)> {
+        let block = self.block.iter();
+        block.flat_map(|it| it.tables().outbox.iter()).map(|(number, it)| (*number, it.as_text().unwrap_or_default()))
     }
 
     /// The state, summed up.
@@ -358,7 +453,11 @@ fn image_of(block: &mut Block, workers: &mut Warehouse, vat: VatId) -> Result<Im
 }
 
 fn gone() -> Box<Halt> {
-    HostFault::new("use a state", "the host has halted: open it anew").into()
+    halted().into()
+}
+
+fn halted() -> HostFault {
+    HostFault::new("use a state", "the host has halted: open it anew")
 }
 
 fn check_engine(block: &Block) -> Result<(), HostFault> {
@@ -376,14 +475,15 @@ fn check_engine(block: &Block) -> Result<(), HostFault> {
     Ok(())
 }
 
-/// `bootstrap({ vats, devices, vatAdmin })`, with a presence of each root.
+/// `bootstrap({ vats, devices, vatAdmin })`, with a presence of each root and each device.
 fn bootstrap_body(scenario: &Scenario) -> String {
-    let vats: serde_json::Map<_, _> = scenario
-        .vats
-        .iter()
-        .enumerate()
-        .map(|(at, vat)| (vat.name.clone(), serde_json::json!(format!("${at}.Alleged: {}", vat.name))))
-        .collect();
-    let admin = format!("${}.Alleged: vatAdmin", scenario.vats.len());
-    format!("#{}", serde_json::json!(["bootstrap", [{ "vats": vats, "devices": {}, "vatAdmin": admin }]]))
+    let mut slots = 0..;
+    let mut presence = |name: &str| {
+        let at = slots.next().unwrap_or(0);
+        (smallcaps::text(name), json!(format!("${at}.Alleged: {name}")))
+    };
+    let vats: Map<_, _> = scenario.vats.iter().map(|it| presence(&it.name)).collect();
+    let devices: Map<_, _> = scenario.devices.iter().map(|it| presence(it.name())).collect();
+    let (_, admin) = presence("vatAdmin");
+    format!("#{}", json!(["bootstrap", [{ "vats": vats, "devices": devices, "vatAdmin": admin }]]))
 }

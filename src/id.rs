@@ -97,6 +97,22 @@ impl From<ObjectId> for KRef {
     }
 }
 
+impl From<DeviceId> for KRef {
+    fn from(id: DeviceId) -> KRef {
+        KRef::Device(id)
+    }
+}
+
+impl KRef {
+    /// The promise that it names, if it does.
+    pub fn promise(self) -> Option<PromiseId> {
+        match self {
+            KRef::Promise(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
 impl From<PromiseId> for KRef {
     fn from(id: PromiseId) -> KRef {
         KRef::Promise(id)
@@ -174,6 +190,11 @@ impl VRef {
     /// The promise `p-N` that the kernel allocates.
     pub fn imported_promise(number: u64) -> VRef {
         VRef(PROMISE | (number & NUMBER_MAX))
+    }
+
+    /// The device `d-N`.
+    pub fn device(number: u64) -> VRef {
+        VRef(DEVICE | (number & NUMBER_MAX))
     }
 
     /// Takes the 64 bits that a guest gave. `None` where they name nothing: kind 3, flags of the wrong kind, or 0 (which

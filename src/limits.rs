@@ -40,7 +40,11 @@ pub const SNAPSHOT_BEFORE_EVICTION: u64 = 10;
 pub const FIRST_OBJECT: u64 = 20;
 /// First kernel promise.
 pub const FIRST_PROMISE: u64 = 40;
+/// First device.
+pub const FIRST_DEVICE: u64 = 30;
 /// First import of an object in a vat, `o-50`.
 pub const FIRST_IMPORT: u64 = 50;
 /// First import of a promise in a vat, `p-60`.
 pub const FIRST_PROMISE_IMPORT: u64 = 60;
+/// First device in a vat, `d-70`.
+pub const FIRST_DEVICE_IMPORT: u64 = 70;

@@ -120,7 +120,7 @@ impl Report {
             engine: block.meta().engine.clone(),
             cranks: globals.next_crank.0,
             deliveries: globals.deliveries,
-            quiescent: kernel::is_quiescent(block) && !block.meta().open,
+            quiescent: kernel::is_finished(block),
             directives: directives(block),
             vats,
             results: results(block),
@@ -152,8 +152,8 @@ fn directives(block: &Block) -> Vec<DirectiveReport> {
 
 fn results(block: &Block) -> Vec<ResultReport> {
     let rows = block.tables().outside.iter();
-    rows.map(|(_, row)| {
-        let state = block.tables().promises.get(&row.promise).map(|it| &it.state);
+    rows.map(|(promise, row)| {
+        let state = block.tables().promises.get(promise).map(|it| &it.state);
         let (status, data): (_, Option<&CapData<_>>) = match state {
             Some(PromiseState::Fulfilled(data)) => ("fulfilled", Some(data)),
             Some(PromiseState::Rejected(data)) => ("rejected", Some(data)),

@@ -104,13 +104,7 @@ pub fn run_on(
     delivery: DeliveryNum,
 ) -> Result<Option<Ran>, Box<Halt>> {
     if !block.meta().open {
-        let height = block.tables().globals().height.next();
-        let time = height.0 * Policy::default().block_time;
-        block = kernel::outside(block, |crank| {
-            crank.begin_block(height, time);
-            Ok(())
-        })?
-        .0;
+        block = kernel::begin_block(block, Policy::default().block_time, false, |_| Ok(()))?.0;
     }
     loop {
         let (next, ran) = kernel::crank(block, workers)?;

@@ -12,7 +12,8 @@ use toml::Value;
 
 use crate::{
     id::{BundleId, hex},
-    table::{OnFault, Options},
+    smallcaps::{self, SAFE_INTEGER_MAX},
+    table::{Device, OnFault, Options},
     vat::module::{self, Rules},
 };
 
@@ -32,7 +33,7 @@ impl ScenarioError {
 }
 
 /// A scenario, with the wasm of its vats.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scenario {
     /// The static vats, in order of the file: their numbers are `v1`, `v2`, ….
     pub vats: Vec<StaticVat>,
@@ -40,6 +41,10 @@ pub struct Scenario {
     pub bootstrap: Option<String>,
     /// The messages from outside, in order.
     pub sends: Vec<Send>,
+    /// The devices.
+    pub devices: Vec<Device>,
+    /// The files of the mailbox, if there are any.
+    pub mailbox: MailboxPaths,
     /// Bundles that vats can be created from, by name, beside those of the static vats under theirs.
     pub bundles: BTreeMap<String, Vec<u8>>,
 }
@@ -56,6 +61,20 @@ pub struct StaticVat {
     /// What `startVat` gives it: smallcaps.
     pub parameters: String,
 }
+
+/// The files through which a mailbox speaks with the outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MailboxPaths {
+    /// What comes in: JSON lines that others append.
+    pub inbound: Option<PathBuf>,
+    /// What goes out: JSON lines that the host appends.
+    pub outbound: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoOptions {}
 
 /// A message from outside.
 #[derive(Debug, Deserialize)]
@@ -140,30 +159,29 @@ impl Scenario {
         let path = if path.is_dir() { path.join("vat.toml") } else { path.to_owned() };
         let text = fs::read_to_string(&path).map_err(|err| ScenarioError::new(&path, err))?;
         let file: File = toml::from_str(&text).map_err(|err| ScenarioError::new(&path, err))?;
-        if let Some((device, _)) = file.devices.iter().next() {
-            return Err(ScenarioError::new(&path, format!("there is no device `{device}` in this version")));
-        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let (devices, mailbox) = devices(&file.devices, folder).map_err(|why| ScenarioError::new(&path, why))?;
         let mut modules = BTreeMap::new();
         let mut vats = Vec::new();
         for (name, value) in file.vats {
             let at = |why: String| ScenarioError::new(&path, format!("[vats.{name}] {why}"));
             let vat: VatFile = value.try_into().map_err(|err: toml::de::Error| at(err.message().to_owned()))?;
-            let bundle = path.parent().unwrap_or(Path::new("")).join(&vat.bundle);
+            let bundle = folder.join(&vat.bundle);
             if !modules.contains_key(&bundle) {
                 modules.insert(bundle.clone(), read_bundle(&bundle)?);
             }
             let wasm = modules.get(&bundle).cloned().unwrap_or_default();
             let parameters = vat.parameters.unwrap_or(Value::Table(toml::Table::new()));
             let mut slots = Vec::new();
-            let parameters = format!("#{}", smallcaps(&parameters, &mut |_| None, &mut slots).map_err(at)?);
+            let parameters = format!("#{}", encode(&parameters, &mut |_| None, &mut slots).map_err(at)?);
             vats.push(StaticVat { name, wasm, options: options(vat.options), parameters });
         }
         let mut bundles: BTreeMap<_, _> =
             vats.iter().map(|it: &StaticVat| (it.name.clone(), it.wasm.clone())).collect();
         for (name, bundle) in file.bundles {
-            bundles.insert(name, read_bundle(&path.parent().unwrap_or(Path::new("")).join(bundle))?);
+            bundles.insert(name, read_bundle(&folder.join(bundle))?);
         }
-        let scenario = Scenario { vats, bootstrap: file.bootstrap, sends: file.send, bundles };
+        let scenario = Scenario { vats, bootstrap: file.bootstrap, sends: file.send, devices, mailbox, bundles };
         scenario.check(&path)?;
         Ok(scenario)
     }
@@ -201,12 +219,12 @@ impl Scenario {
     pub fn methargs(&self, send: &Send) -> Result<(String, Vec<usize>), String> {
         let mut slots = Vec::new();
         let mut root = |name: &str| self.position(name);
-        let args = smallcaps(&Value::Array(send.args.clone()), &mut root, &mut slots)?;
-        let method = smallcaps(&Value::String(send.method.clone()), &mut |_| None, &mut Vec::new())?;
+        let args = encode(&Value::Array(send.args.clone()), &mut root, &mut slots)?;
+        let method = encode(&Value::String(send.method.clone()), &mut |_| None, &mut Vec::new())?;
         Ok((format!("#[{method},{args}]"), slots))
     }
 
-    /// What tells this scenario from others: its vats, what they run and how, and the messages.
+    /// What tells this scenario from others: its vats, what they run and how, its devices, and the messages.
     pub fn digest(&self) -> String {
         let vats: Vec<_> = self
             .vats
@@ -216,9 +234,31 @@ impl Scenario {
         let sends: Vec<_> = self.sends.iter().map(|it| json!([it.to, self.methargs(it).ok()])).collect();
         let bundles: Vec<_> =
             self.bundles.iter().map(|(name, wasm)| json!([name, BundleId::of(wasm).to_string()])).collect();
-        let text = json!([vats, self.bootstrap, sends, bundles]).to_string();
+        let devices: Vec<_> = self.devices.iter().map(Device::name).collect();
+        let text = json!([vats, self.bootstrap, sends, bundles, devices]).to_string();
         hex(blake3::hash(text.as_bytes()).as_bytes())
     }
+}
+
+fn devices(given: &toml::Table, folder: &Path) -> Result<(Vec<Device>, MailboxPaths), String> {
+    let mut devices = Vec::new();
+    let mut mailbox = MailboxPaths::default();
+    for (name, options) in given {
+        let known = || Device::ALL.map(|it| it.name()).join(", ");
+        let device =
+            Device::named(name).ok_or_else(|| format!("there is no device `{name}`; there are: {}", known()))?;
+        let at = |err: toml::de::Error| format!("[devices] {name}: {}", err.message());
+        if let Device::Mailbox(_) = device {
+            mailbox = options.clone().try_into().map_err(at)?;
+            for path in [&mut mailbox.inbound, &mut mailbox.outbound].into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
+        } else {
+            let NoOptions {} = options.clone().try_into().map_err(at)?;
+        }
+        devices.push(device);
+    }
+    Ok((devices, mailbox))
 }
 
 fn options(file: OptionsFile) -> Options {
@@ -245,11 +285,8 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, ScenarioError> {
     Ok(wasm)
 }
 
-/// The largest integer that a JSON number holds exactly; beyond it smallcaps has bigints.
-const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
-
 /// A TOML value as smallcaps. `root` finds the vat of an `"@name"`.
-fn smallcaps(
+fn encode(
     value: &Value,
     root: &mut dyn FnMut(&str) -> Option<usize>,
     slots: &mut Vec<usize>,
@@ -265,8 +302,7 @@ fn smallcaps(
                 });
                 json!(format!("${at}.Alleged: {name}")).to_string()
             }
-            None if matches!(text.chars().next(), Some('!'..='-')) => json!(format!("!{text}")).to_string(),
-            None => json!(text).to_string(),
+            None => json!(smallcaps::text(text)).to_string(),
         },
         Value::Integer(number) if number.unsigned_abs() <= SAFE_INTEGER_MAX => number.to_string(),
         Value::Integer(number) => format!("\"{number:+}\""),
@@ -276,14 +312,13 @@ fn smallcaps(
         Value::Boolean(flag) => flag.to_string(),
         Value::Datetime(time) => json!(time.to_string()).to_string(),
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(|it| smallcaps(it, root, slots)).collect::<Result<_, _>>()?;
+            let items: Vec<String> = items.iter().map(|it| encode(it, root, slots)).collect::<Result<_, _>>()?;
             format!("[{}]", items.join(","))
         }
         Value::Table(table) => {
             let mut members = Vec::new();
             for (key, value) in table {
-                let escape = if matches!(key.chars().next(), Some('!'..='-')) { "!" } else { "" };
-                members.push(format!("{}:{}", json!(format!("{escape}{key}")), smallcaps(value, root, slots)?));
+                members.push(format!("{}:{}", json!(smallcaps::text(key)), encode(value, root, slots)?));
             }
             format!("{{{}}}", members.join(","))
         }
@@ -299,13 +334,13 @@ mod tests {
         let text = r##"it = ["-x", "plain", "@bank", "@@bank", 1, 9007199254740992, -0.5, true, { a = [], "#b" = inf }, "@bank"]"##;
         let table: toml::Table = toml::from_str(text).expect("parses");
         let mut slots = vec![];
-        let body = smallcaps(&table["it"], &mut |name| (name == "bank").then_some(3), &mut slots).expect("known");
+        let body = encode(&table["it"], &mut |name| (name == "bank").then_some(3), &mut slots).expect("known");
         assert_eq!(
             body,
             r##"["!-x","plain","$0.Alleged: bank","@bank",1,"+9007199254740992",-0.5,true,{"a":[],"!#b":"#Infinity"},"$0.Alleged: bank"]"##
         );
         assert_eq!(slots, [3]);
-        assert!(smallcaps(&Value::String("@nobody".into()), &mut |_| None, &mut slots).is_err());
+        assert!(encode(&Value::String("@nobody".into()), &mut |_| None, &mut slots).is_err());
     }
 
     #[test]

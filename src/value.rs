@@ -245,4 +245,6 @@ pub enum Answer {
     Done,
     /// A value or a key, if there is one; or the result of a scan.
     Value(Option<Bytes>),
+    /// What a device answers, or the error that it answers with: a body without references.
+    Device(Result<Bytes, Bytes>),
 }

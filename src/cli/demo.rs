@@ -39,7 +39,7 @@ pub(crate) fn cmd_demo(args: DemoArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 const REPLICAS: usize = 4;
-const POLICY: Policy = Policy { cranks: 2, fuel: None, block_time: 5 };
+const POLICY: Policy = Policy { cranks: 2, fuel: None, wall: None, block_time: 5 };
 
 /// Four states in folders that vanish afterwards.
 struct Demo {
@@ -196,6 +196,6 @@ fn scenario() -> Scenario {
             send("forger", "forge", vec!["resolve-what-another-decides".into(), "@honest".into()]),
             send("honest", "increment", vec![2.into()]),
         ],
-        bundles: Default::default(),
+        ..Scenario::default()
     }
 }

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::{
-    block::Block,
+    block::{Block, Printed},
     cli::{
         Exit, Output, Usage,
         output::{grouped, harmless, shortened, size, table},
@@ -23,6 +23,7 @@ use crate::{
     epitaph::Epitaph,
     id::VatId,
     kernel::Halt,
+    mailbox::MailboxFiles,
     plant::Plant,
     report::Report,
     scenario::Scenario,
@@ -71,6 +72,12 @@ pub(crate) struct RunArgs {
     /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
     #[arg(long, value_name = "N")]
     snapshot_interval: Option<u64>,
+    /// Where the mailbox's messages come in, JSON lines; instead of what the scenario says
+    #[arg(long, value_name = "FILE")]
+    inbound: Option<PathBuf>,
+    /// Where the mailbox's messages go out, JSON lines; instead of what the scenario says
+    #[arg(long, value_name = "FILE")]
+    outbound: Option<PathBuf>,
     /// Obey the directives of this file: skip, pause, terminate, upgrade, halt … at an exact crank or delivery
     #[arg(long, value_name = "FILE")]
     directives: Option<PathBuf>,
@@ -122,9 +129,11 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller.slog())?;
-    let policy = Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, block_time: args.block_time };
+    let policy =
+        Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, wall: None, block_time: args.block_time };
+    let mut mailbox = open_mailbox(&args, scenario.as_ref(), &controller, output)?;
     let progress = Progress::new(output);
-    let ended = run_blocks(&mut controller, &args, &policy, &stop, &progress);
+    let ended = run_blocks(&mut controller, &mut mailbox, &args, &policy, &stop, &progress, output);
     progress.clear();
     if let Err(err) = controller.slog().flush() {
         output.note(format!("warning: the slog is incomplete: {err}"));
@@ -221,6 +230,38 @@ fn load_directives(
     Ok(())
 }
 
+/// The mailbox's files: the command line's, or else the scenario's.
+fn open_mailbox(
+    args: &RunArgs,
+    scenario: Option<&Scenario>,
+    controller: &Controller,
+    output: &Output,
+) -> anyhow::Result<MailboxFiles> {
+    let mut paths = scenario.map(|it| it.mailbox.clone()).unwrap_or_default();
+    paths.inbound = args.inbound.clone().or(paths.inbound);
+    paths.outbound = args.outbound.clone().or(paths.outbound);
+    let given = args.inbound.is_some() || args.outbound.is_some();
+    match controller.mailbox() {
+        Some(_) if paths.outbound.is_none() => {
+            output.note("the mailbox has no file to write to: what leaves waits in the state; name one by --outbound");
+        }
+        None if given => {
+            return Err(Usage::new("this state has no mailbox", "leave --inbound and --outbound out").into());
+        }
+        _ => (),
+    }
+    Ok(MailboxFiles::open(&paths, controller)?)
+}
+
+/// What vats wrote to the console of a committed block.
+fn print_console(controller: &Controller, lines: &[Printed], output: &Output) {
+    let Ok(block) = controller.block() else { return };
+    for it in lines {
+        let name = block.tables().vats.get(&it.vat).map_or_else(|| it.vat.to_string(), |row| row.name.clone());
+        output.note(harmless(&format!("{name}: {}", it.text)));
+    }
+}
+
 /// Where compiled code is kept: the user's cache folder.
 pub(crate) fn code_cache() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
@@ -246,20 +287,28 @@ fn on_interrupt(slog: &Slog) -> anyhow::Result<Arc<AtomicU8>> {
 /// Runs blocks until nothing is left, or enough was run; whether it was interrupted.
 fn run_blocks(
     controller: &mut Controller,
+    mailbox: &mut MailboxFiles,
     args: &RunArgs,
     policy: &Policy,
     stop: &AtomicU8,
     progress: &Progress,
+    output: &Output,
 ) -> Result<bool, Box<Halt>> {
     let mut blocks = 0;
     let mut cranks = 0;
     // A state with nothing to do gets no empty blocks.
-    while !controller.is_quiescent()? && args.blocks.is_none_or(|max| blocks < max) {
+    while args.blocks.is_none_or(|max| blocks < max) {
+        mailbox.read(controller)?;
+        if controller.is_quiescent()? {
+            break;
+        }
         let end = controller.run_block(policy, &mut |ran| {
             cranks += 1;
             progress.tick(ran.crank.0, cranks);
             stop.load(Ordering::Relaxed) == 0
         })?;
+        mailbox.release(controller)?;
+        progress.suspend(|| print_console(controller, &end.console, output));
         blocks += u64::from(end.closed);
         if !end.closed {
             return Ok(true);
@@ -289,6 +338,14 @@ impl Progress {
         if let (Some(bar), true) = (&self.bar, done.is_multiple_of(256)) {
             let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
             bar.set_message(format!("crank {}, {} a second", grouped(crank), grouped(done * 1_000 / millis)));
+        }
+    }
+
+    /// Lets something else be written.
+    fn suspend(&self, write: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 

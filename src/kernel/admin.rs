@@ -8,7 +8,10 @@ use crate::{
     body,
     fault::{Fault, KernelPanic},
     id::{BundleId, KRef, ObjectId, PromiseId, VatId},
-    kernel::{Crank, Ended},
+    kernel::{
+        Crank, Ended,
+        request::{Refused, Request, number, undefined},
+    },
     table::{Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
     value::{Bytes, CapData, Message},
 };
@@ -21,120 +24,8 @@ enum Reply {
     Later,
 }
 
-/// A wrong request: the result is rejected with this text.
-struct Refused(String);
-
-impl<T: ToString> From<T> for Refused {
-    fn from(text: T) -> Refused {
-        Refused(text.to_string())
-    }
-}
-
 /// An answer, a refusal, or a broken kernel.
 type Answer<T> = Result<Result<T, Refused>, Fault>;
-
-/// A decoded message: smallcaps, with the slots beside it.
-struct Request {
-    method: String,
-    args: Vec<Value>,
-    slots: Vec<KRef>,
-    result: Option<PromiseId>,
-}
-
-fn undefined() -> CapData<KRef> {
-    CapData::plain("#\"#undefined\"")
-}
-
-impl Request {
-    fn decode(message: &Message<KRef>) -> Result<Request, Refused> {
-        let text = message
-            .methargs
-            .body
-            .as_text()
-            .and_then(|it| it.strip_prefix('#'))
-            .ok_or("the message is not smallcaps")?;
-        let (method, args): (String, Vec<Value>) = serde_json::from_str(text)?;
-        let result = match message.result {
-            Some(KRef::Promise(id)) => Some(id),
-            _ => None,
-        };
-        Ok(Request { method, args, slots: message.methargs.slots.clone(), result })
-    }
-
-    fn arg(&self, at: usize) -> &Value {
-        self.args.get(at).filter(|it| *it != "#undefined").unwrap_or(&Value::Null)
-    }
-
-    /// A whole number: a JSON number or a bigint.
-    fn number(&self, at: usize) -> Result<u64, Refused> {
-        number(self.arg(at)).ok_or_else(|| Refused(format!("argument {at} must be a whole number")))
-    }
-
-    fn text(&self, at: usize) -> Result<&str, Refused> {
-        match self.arg(at) {
-            Value::String(text) => Ok(text.strip_prefix('!').unwrap_or(text)),
-            _ => Err(Refused(format!("argument {at} must be a text"))),
-        }
-    }
-
-    /// A reason: a text, an error, or nothing.
-    fn reason(&self, at: usize) -> String {
-        match self.arg(at) {
-            Value::String(text) => text.strip_prefix('!').unwrap_or(text).to_owned(),
-            Value::Object(members) => {
-                members.get("#error").and_then(Value::as_str).unwrap_or("no reason given").to_owned()
-            }
-            _ => "no reason given".to_owned(),
-        }
-    }
-
-    /// One argument as capdata of its own, with only the slots that it mentions.
-    fn capdata(&self, at: usize) -> Result<CapData<KRef>, Refused> {
-        let mut slots = Vec::new();
-        let mut value = match self.arg(at) {
-            Value::Null => json!({}),
-            value => value.clone(),
-        };
-        self.renumber(&mut value, &mut slots)?;
-        Ok(CapData { body: format!("#{value}").into(), slots })
-    }
-
-    fn renumber(&self, value: &mut Value, slots: &mut Vec<KRef>) -> Result<(), Refused> {
-        match value {
-            Value::String(text) if text.starts_with(['$', '&']) => {
-                let (mark, rest) = text.split_at(1);
-                let (digits, interface) = rest.split_once('.').map_or((rest, None), |(digits, it)| (digits, Some(it)));
-                let kref =
-                    *digits.parse().ok().and_then(|at: usize| self.slots.get(at)).ok_or("there is no such slot")?;
-                let at = slots.iter().position(|it| *it == kref).unwrap_or_else(|| {
-                    slots.push(kref);
-                    slots.len() - 1
-                });
-                *text = interface.map_or(format!("{mark}{at}"), |it| format!("{mark}{at}.{it}"));
-                Ok(())
-            }
-            Value::Array(items) => items.iter_mut().try_for_each(|it| self.renumber(it, slots)),
-            Value::Object(members) => members.values_mut().try_for_each(|it| self.renumber(it, slots)),
-            _ => Ok(()),
-        }
-    }
-
-    fn object(&self, value: &Value) -> Option<ObjectId> {
-        let digits = value.as_str()?.strip_prefix('$')?.split('.').next()?;
-        match self.slots.get(digits.parse::<usize>().ok()?)? {
-            KRef::Object(id) => Some(*id),
-            _ => None,
-        }
-    }
-}
-
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.strip_prefix('+')?.parse().ok(),
-        _ => None,
-    }
-}
 
 impl Crank {
     /// A new object that the kernel answers for.
@@ -146,15 +37,16 @@ impl Crank {
 
     /// The kernel answers a message to one of its objects.
     pub(super) fn answer(&mut self, object: KernelObject, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
-        let answer = match Request::decode(&message) {
+        let result = message.result.and_then(KRef::promise);
+        let answer = match Request::decode(&message.methargs) {
             Err(refused) => Err(refused),
             Ok(request) => match object {
-                KernelObject::VatAdmin => self.answer_admin(&request)?,
-                KernelObject::AdminFacet(vat) => self.admin_facet(vat, &request)?,
-                KernelObject::Meter(meter) => self.meter(meter, &request)?,
+                KernelObject::VatAdmin => self.answer_admin(&request, result)?,
+                KernelObject::AdminFacet(vat) => self.admin_facet(vat, &request, result)?,
+                KernelObject::Meter(meter) => self.meter(meter, &request, result)?,
             },
         };
-        if let Some(KRef::Promise(result)) = message.result {
+        if let Some(result) = result {
             match answer {
                 Ok(Reply::Now(data)) => self.settle(result, false, data)?,
                 Ok(Reply::Later) => (),
@@ -164,9 +56,9 @@ impl Crank {
         Ok(self.decref_message(target, &message)?)
     }
 
-    fn answer_admin(&mut self, request: &Request) -> Answer<Reply> {
+    fn answer_admin(&mut self, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
         match &*request.method {
-            "createVat" => self.admin_create(request),
+            "createVat" => self.admin_create(request, result),
             "createMeter" => {
                 let (remaining, threshold) = match (request.number(0), request.number(1)) {
                     (Ok(remaining), Ok(threshold)) => (remaining, threshold),
@@ -186,7 +78,7 @@ impl Crank {
         Reply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })
     }
 
-    fn admin_create(&mut self, request: &Request) -> Answer<Reply> {
+    fn admin_create(&mut self, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
         let checked = (|| {
             let bundle = self.named_bundle(request.text(0)?)?;
             let parameters = request.capdata(1)?;
@@ -198,10 +90,10 @@ impl Crank {
             Err(refused) => return Ok(Err(refused)),
         };
         let name = name.unwrap_or_else(|| request.text(0).unwrap_or_default().chars().take(32).collect());
-        if let Some(result) = request.result {
+        if let Some(result) = result {
             self.incref(result.into())?;
         }
-        self.queue_new_vat(&name, bundle, options, parameters, request.result, true)?;
+        self.queue_new_vat(&name, bundle, options, parameters, result, true)?;
         Ok(Ok(Reply::Later))
     }
 
@@ -260,10 +152,10 @@ impl Crank {
         Ok((name, options))
     }
 
-    fn admin_facet(&mut self, vat: VatId, request: &Request) -> Answer<Reply> {
+    fn admin_facet(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
         let method = &*request.method;
         if method == "done" {
-            return self.await_end(vat, request);
+            return self.await_end(vat, result);
         }
         if !self.tables().is_alive(vat) {
             // Terminating twice is harmless.
@@ -283,7 +175,7 @@ impl Crank {
             }
             "pause" => self.pause(vat, &request.reason(0))?,
             "resume" => self.resume(vat)?,
-            "upgrade" => return self.admin_upgrade(vat, request),
+            "upgrade" => return self.admin_upgrade(vat, request, result),
             "changeOptions" => {
                 let options = self.tables().vats.get(&vat).map(|it| it.options.clone()).unwrap_or_default();
                 let memory_max = options.memory_max;
@@ -306,34 +198,34 @@ impl Crank {
         Ok(Ok(Reply::Now(undefined())))
     }
 
-    fn admin_upgrade(&mut self, vat: VatId, request: &Request) -> Answer<Reply> {
+    fn admin_upgrade(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
         let checked = (|| Ok((self.named_bundle(request.text(0)?)?, request.capdata(1)?)))();
         let (bundle, parameters) = match checked {
             Ok(checked) => checked,
             Err(refused) => return Ok(Err(refused)),
         };
         parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
-        if let Some(result) = request.result {
+        if let Some(result) = result {
             self.incref(result.into())?;
         }
-        self.accepting.push_back(Item::UpgradeVat { vat, bundle, parameters, result: request.result });
+        self.accepting.push_back(Item::UpgradeVat { vat, bundle, parameters, result });
         Ok(Ok(Reply::Later))
     }
 
     /// `done()`: settled when the vat ends, or at once where it has.
-    fn await_end(&mut self, vat: VatId, request: &Request) -> Answer<Reply> {
+    fn await_end(&mut self, vat: VatId, result: Option<PromiseId>) -> Answer<Reply> {
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
         if let Status::Terminated { reason, .. } = &row.status {
             return Ok(Err(Refused(reason.clone())));
         }
-        if let Some(result) = request.result {
+        if let Some(result) = result {
             self.incref(result.into())?;
             self.tables_mut().vats.update(&vat, |it| it.done.push(result));
         }
         Ok(Ok(Reply::Later))
     }
 
-    fn meter(&mut self, id: u64, request: &Request) -> Answer<Reply> {
+    fn meter(&mut self, id: u64, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
         let Some(mut meter) = self.tables().meters.get(&id).cloned() else {
             return Err(KernelPanic::new("audit.queue", format_args!("meter {id}")).into());
         };
@@ -344,7 +236,7 @@ impl Crank {
                 return Ok(Ok(Reply::Now(CapData::plain(format!("#{text}")))));
             }
             "notify" => {
-                if let Some(result) = request.result {
+                if let Some(result) = result {
                     self.incref(result.into())?;
                     self.tables_mut().meters.update(&id, |it| it.waiting.push(result));
                 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     fault::KernelPanic,
-    id::{KRef, ObjectId, PromiseId, VatId},
-    table::{GcAction, GcKind, Item, Owner, PromiseState, QueueId, Status, Tables},
+    id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
+    table::{Device, GcAction, GcKind, Item, Owner, PromiseState, QueueId, Status, Tables},
 };
 
 /// Checks all rows of a state between two cranks.
@@ -16,10 +16,16 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     sweep.clists(tables)?;
     sweep.queues(tables)?;
     sweep.promises(tables)?;
-    let awaited = tables.outside.iter().map(|(_, row)| row.promise);
+    let awaited = tables.outside.iter().map(|(promise, _)| *promise);
     let done = tables.vats.iter().flat_map(|(_, row)| row.done.iter().copied());
     let metered = tables.meters.iter().flat_map(|(_, row)| row.waiting.iter().copied());
     awaited.chain(done).chain(metered).for_each(|it| sweep.hold(it.into()));
+    let woken = tables.wakeups.iter().map(|(_, it)| *it);
+    let told = tables.devices.iter().filter_map(|(_, it)| match it {
+        Device::Mailbox(mailbox) => mailbox.handler,
+        Device::Timer | Device::Console => None,
+    });
+    woken.chain(told).for_each(|it| sweep.hold(it.into()));
     sweep.compare(tables)?;
     dead_vats(tables)
 }
@@ -62,6 +68,7 @@ impl Sweep {
             }
             match kref {
                 KRef::Promise(id) if tables.promises.contains(&id) && entry.reachable => self.hold(kref),
+                KRef::Device(id) if tables.devices.contains(&id) && vref.kind() == VRefKind::Device => (),
                 KRef::Promise(_) | KRef::Device(_) => return fail("audit.clist-target", name),
                 KRef::Object(id) => {
                     let object = tables.objects.get(&id);

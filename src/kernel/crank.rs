@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    block::Block,
+    block::{Block, Printed},
     directive::DirectiveSet,
     fault::{Fault, KernelPanic},
     id::{CrankNum, DeliveryNum, KRef, ObjectId, PromiseId, VRef, VatId},
@@ -27,6 +27,8 @@ pub struct Crank {
     pub(super) accepting: VecDeque<Item>,
     pub(super) candidates: Candidates,
     pub(super) entry: EntryWriter,
+    /// What vats wrote to the console.
+    pub(super) printed: Vec<Printed>,
     /// Where its item was taken from.
     pub(super) source: Option<Source>,
     /// Transcript entries of the crank's deliveries.
@@ -49,6 +51,7 @@ impl Crank {
             accepting: VecDeque::new(),
             candidates: Candidates::default(),
             entry: EntryWriter::default(),
+            printed: Vec::new(),
             source: None,
             kept: Vec::new(),
         }
@@ -60,6 +63,7 @@ impl Crank {
         self.accepting.clear();
         self.candidates = Candidates::default();
         self.entry.clear();
+        self.printed.clear();
         self.kept.clear();
         if let Some(number) = self.number {
             self.tables_mut().update_globals(|it| it.next_crank = number.next());
@@ -73,6 +77,7 @@ impl Crank {
             audit(self.tables())?;
         }
         self.block.seal(label, &self.kept, self.number)?;
+        self.block.keep_printed(self.printed);
         Ok(self.block)
     }
 

@@ -38,11 +38,13 @@ mod admin;
 mod audit;
 mod crank;
 mod deliver;
+mod device;
 mod gc;
 mod lifecycle;
 mod outside;
 mod plant;
 mod replay;
+mod request;
 mod route;
 mod snapshot;
 mod syscall;
@@ -52,7 +54,7 @@ mod verdict;
 
 pub use audit::audit;
 pub use crank::Crank;
-pub use outside::outside;
+pub use outside::{begin_block, outside};
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, check_fuel, redeliver};
 pub use syscall::Syscalls;
@@ -196,6 +198,11 @@ pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
         | Item::Reap(vat)
         | Item::Cleanup(vat) => Some(*vat),
     }
+}
+
+/// Whether nothing will happen unless something comes from outside.
+pub fn is_finished(block: &Block) -> bool {
+    is_quiescent(block) && block.tables().wakeups.is_empty() && !block.meta().open
 }
 
 /// Whether no queue holds anything to run.

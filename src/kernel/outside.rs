@@ -5,10 +5,28 @@ use crate::{
     body,
     fault::{Fault, KernelPanic},
     id::{BlockHeight, BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
-    kernel::{Crank, Ended, Halt, Position},
+    kernel::{Crank, Ended, Halt, Position, is_quiescent},
     table::{KernelObject, Outside, Owner, Policy},
     value::{CapData, Message},
 };
+
+/// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has
+/// (unless it must be `in_time`). `input` is what else comes in with it.
+pub fn begin_block<T>(
+    block: Block,
+    seconds: u64,
+    in_time: bool,
+    input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
+) -> Result<(Block, T), Box<Halt>> {
+    let globals = block.tables().globals();
+    let next = globals.time.saturating_add(seconds);
+    let first = block.tables().wakeups.iter().next().map(|((time, _), _)| *time);
+    let time = first.filter(|_| !in_time && is_quiescent(&block)).map_or(next, |it| it.max(next));
+    outside(block, |crank| {
+        crank.begin_block(globals.height.next(), time)?;
+        input(crank)
+    })
+}
 
 /// Does something from outside: what `input` changes becomes part of the block, or none of it.
 pub fn outside<T>(block: Block, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> Result<(Block, T), Box<Halt>> {
@@ -20,9 +38,10 @@ pub fn outside<T>(block: Block, input: impl FnOnce(&mut Crank) -> Result<T, Faul
 }
 
 impl Crank {
-    /// Opens a block.
-    pub fn begin_block(&mut self, height: BlockHeight, time: u64) {
+    /// Opens a block, and wakes whoever asked to be woken by its time.
+    pub fn begin_block(&mut self, height: BlockHeight, time: u64) -> Result<(), Fault> {
         self.tables_mut().update_globals(|it| (it.height, it.time) = (height, time));
+        self.wake()
     }
 
     /// The root object of a vat. Naming it does not hold it.
@@ -78,9 +97,8 @@ impl Crank {
     ) -> Result<PromiseId, Fault> {
         let result = self.new_promise(None);
         if let Some((to, method)) = awaited {
-            let index = self.tables().outside.iter().next_back().map_or(0, |(at, _)| at + 1);
-            let row = Outside { to: to.to_owned(), method: method.to_owned(), promise: result };
-            self.tables_mut().outside.insert(index, row);
+            let row = Outside { to: to.to_owned(), method: method.to_owned() };
+            self.tables_mut().outside.insert(result, row);
             self.incref(result.into())?;
         }
         self.queue_from_outside(target, methargs, Some(result))?;
@@ -97,6 +115,14 @@ impl Crank {
         let message = Message { methargs, result: result.map(KRef::Promise) };
         self.incref_message(target, &message)?;
         self.accepting.push_back(crate::table::Item::Send { target, message });
+        Ok(())
+    }
+
+    /// Nobody outside awaits this result any more, or needs it.
+    pub fn forget_result(&mut self, result: PromiseId) -> Result<(), Fault> {
+        if self.tables_mut().outside.remove(&result).is_some() {
+            self.decref(result.into())?;
+        }
         Ok(())
     }
 

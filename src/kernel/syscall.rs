@@ -200,7 +200,7 @@ impl Live {
             Syscall::AbandonExports(krefs) => {
                 krefs.into_iter().try_for_each(|it| gc::abandon_export(crank, vat, it))?
             }
-            Syscall::CallNow { device, .. } => return Err(KernelPanic::new("clist.known", device).into()),
+            Syscall::CallNow { device, methargs } => return crank.call_now(self.at, device, &methargs),
         }
         Ok(Answer::Done)
     }

@@ -10,7 +10,7 @@ use crate::{
     kernel::Crank,
     limits,
     plant::RESOLVE_NON_DECIDER,
-    table::CListEntry,
+    table::{CListEntry, Tally},
     value::{CapData, Delivery, Message, Resolution, Syscall},
 };
 
@@ -62,23 +62,29 @@ impl Crank {
     }
 
     fn introduce(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
-        let tally = self.tables_mut().tallies.update(&vat, |it| {
-            let next = match kref {
-                KRef::Promise(_) => &mut it.next_promise_import,
-                _ => &mut it.next_import,
-            };
-            let number = *next;
-            *next += 1;
-            number
-        });
-        let number = tally.ok_or_else(|| KernelPanic::new("vat.known", vat))?;
         let vref = match kref {
-            KRef::Promise(_) => VRef::imported_promise(number),
-            _ => VRef::imported_object(number),
+            KRef::Device(_) => self.next_device(vat),
+            KRef::Object(_) => VRef::imported_object(self.next_import(vat, |it| &mut it.next_import)?),
+            KRef::Promise(_) => VRef::imported_promise(self.next_import(vat, |it| &mut it.next_promise_import)?),
         };
         self.incref(kref)?;
         self.add_entry(vat, vref, kref);
         Ok(vref)
+    }
+
+    fn next_import(&mut self, vat: VatId, counter: fn(&mut Tally) -> &mut u64) -> Result<u64, KernelPanic> {
+        let number = self.tables_mut().tallies.update(&vat, |it| {
+            let next = counter(it);
+            *next += 1;
+            *next - 1
+        });
+        number.ok_or_else(|| KernelPanic::new("vat.known", vat))
+    }
+
+    /// A vat never loses a device: how many it knows tells the next one's name.
+    fn next_device(&self, vat: VatId) -> VRef {
+        let known = self.tables().clist.range((vat, VRef::device(0))..).take_while(|((it, _), _)| *it == vat);
+        VRef::device(known.count() as u64 + limits::FIRST_DEVICE_IMPORT)
     }
 
     fn import_data(&mut self, vat: VatId, data: &CapData<KRef>) -> Result<CapData<VRef>, KernelPanic> {

@@ -211,6 +211,7 @@ impl Serialize for SyscallResult<'_> {
                 let value: Option<&Bytes> = match answer {
                     Answer::Done => None,
                     Answer::Value(value) => value.as_ref(),
+                    Answer::Device(Ok(body) | Err(body)) => Some(body),
                 };
                 seq.serialize_element(&value.map(|it| Text(it)))?;
             }

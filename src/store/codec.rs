@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::fault::HostFault;
 
 /// The version of the records' format, in front of each.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 
 /// Appends the record of `value` to `out`.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {

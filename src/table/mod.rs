@@ -1,12 +1,14 @@
 //! The rows of the kernel. [`Tables`] lists every table there is; nothing else of the kernel's state persists.
 
 mod clist;
+mod device;
 mod object;
 mod promise;
 mod queue;
 mod vat;
 
 pub use clist::{CList, CListEntry};
+pub use device::{Device, Mailbox, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Policy, Promise, PromiseState};
 pub use queue::{Item, Queue, QueueId};
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     directive::Applied,
-    id::{BlockHeight, BundleId, CrankNum, ObjectId, PromiseId, VatId},
+    id::{BlockHeight, BundleId, CrankNum, DeviceId, ObjectId, PromiseId, VatId},
     limits,
     store::{Journaled, Table},
     value::Bytes,
@@ -78,14 +80,20 @@ pub struct Tables {
     pub gc: Table<GcAction, ()>,
     /// Keys and values of the vats.
     pub vatstore: Table<(VatId, Bytes), Bytes>,
-    /// The messages from outside whose results are awaited, in order.
-    pub outside: Table<u64, Outside>,
+    /// The messages from outside whose results are awaited, by the promises for them.
+    pub outside: Table<PromiseId, Outside>,
     /// Bundles that can be named, by name.
     pub bundles: Table<Bytes, BundleId>,
     /// Meters, in order of creation.
     pub meters: Table<u64, Meter>,
     /// The directives that were obeyed, in order.
     pub applied: Table<u64, Applied>,
+    /// The devices.
+    pub devices: Table<DeviceId, Device>,
+    /// Whom the timer wakes: each is held.
+    pub wakeups: Wakeups,
+    /// The mailbox's messages to the outside that the outside has not acknowledged, by number: JSON.
+    pub outbox: Table<u64, Bytes>,
 }
 
 impl Default for Tables {
@@ -104,13 +112,16 @@ impl Default for Tables {
             bundles: Table::new("bundle_name"),
             meters: Table::new("meter"),
             applied: Table::new("directive"),
+            devices: Table::new("device"),
+            wakeups: Wakeups::new("wakeup"),
+            outbox: Table::new("outbox"),
         }
     }
 }
 
 impl Tables {
     /// All of them, in the order in which their changes are hashed.
-    pub fn each(&mut self) -> [&mut dyn Journaled; 13] {
+    pub fn each(&mut self) -> [&mut dyn Journaled; 16] {
         [
             &mut self.globals,
             &mut self.vats,
@@ -125,11 +136,14 @@ impl Tables {
             &mut self.bundles,
             &mut self.meters,
             &mut self.applied,
+            &mut self.devices,
+            &mut self.wakeups,
+            &mut self.outbox,
         ]
     }
 
     /// Their names.
-    pub fn names() -> [&'static str; 13] {
+    pub fn names() -> [&'static str; 16] {
         Tables::default().each().map(|it| it.name())
     }
 

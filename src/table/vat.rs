@@ -160,6 +160,4 @@ pub struct Outside {
     pub to: String,
     /// The method.
     pub method: String,
-    /// The promise of the result.
-    pub promise: PromiseId,
 }

@@ -164,6 +164,14 @@ fn ask(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<i32> {
             guest.data_mut().answer = Bytes::default();
             Ok(-1)
         }
+        Answer::Device(answer) => {
+            let refused = answer.is_err();
+            let mut data = Vec::new();
+            put_data(&mut data, &CapData::plain(answer.unwrap_or_else(|it| it)));
+            let length = i32::try_from(data.len())?;
+            guest.data_mut().answer = data.into();
+            Ok(if refused { -1 - length } else { length })
+        }
     }
 }
 

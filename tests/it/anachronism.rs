@@ -53,7 +53,7 @@ fn decode(mut bytes: &[u8]) -> Vec<Entry> {
 }
 
 fn encode(entries: &[Entry]) -> Vec<u8> {
-    let mut out = vec![1];
+    let mut out = vec![2];
     for entry in entries {
         append(&entry.delivery, &mut out);
         for (syscall, answer) in &entry.syscalls {

@@ -236,7 +236,7 @@ fn check_counts(block: &Block) {
         .iter()
         .filter_map(|(_, it)| it.data())
         .for_each(|data| data.slots.iter().for_each(|it| refer(*it, true)));
-    tables.outside.iter().for_each(|(_, it)| refer(it.promise.into(), true));
+    tables.outside.iter().for_each(|(it, _)| refer((*it).into(), true));
     tables.objects.iter().filter(|(_, it)| it.pinned).for_each(|(id, _)| refer((*id).into(), true));
     for (id, object) in tables.objects.iter() {
         assert_eq!((object.reachable, object.recognizable), objects.get(id).copied().unwrap_or_default(), "{id}");

@@ -11,11 +11,12 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 30] = [
     "id",
     "value",
     "fault",
     "limits",
+    "smallcaps",
     "body",
     "kernel_version",
     "plant",
@@ -33,6 +34,7 @@ const LAYERS: [&str; 28] = [
     "report",
     "epitaph",
     "controller",
+    "mailbox",
     "plan",
     "difference",
     "rerun",

@@ -118,6 +118,8 @@ fn describe_answer(answer: &Answer) -> String {
         Answer::Done => String::new(),
         Answer::Value(Some(value)) => format!(" -> {}", printable(value)),
         Answer::Value(None) => " -> nothing".to_owned(),
+        Answer::Device(Ok(body)) => format!(" -> {}", printable(body)),
+        Answer::Device(Err(body)) => format!(" -> refused {}", printable(body)),
     }
 }
 
@@ -178,7 +180,8 @@ mod tests {
             (Syscall::VatstoreDelete(key()), Answer::Done),
             (Syscall::VatstoreScan { prefix: key(), after: Bytes::from(&[255]), max: 9 }, Answer::Value(None)),
             (Syscall::DropImports(vec![object, promise]), Answer::Done),
-            (Syscall::CallNow { device, methargs: data() }, Answer::Value(Some(key()))),
+            (Syscall::CallNow { device, methargs: data() }, Answer::Device(Ok(key()))),
+            (Syscall::CallNow { device, methargs: data() }, Answer::Device(Err(key()))),
         ];
         let lines = text(Delivery::Notify(vec![resolution(false)]), syscalls, End::Done { fuel: 1_234 });
         assert_eq!(

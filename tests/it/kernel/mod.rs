@@ -8,7 +8,7 @@
 //!   send TARGET #BODY[->RESULT]
 //!   exit DATA    exit-failure DATA           trap WORDS            try SYSCALL              (and go on, whatever it says)
 //!   get K   set K V   delete K   next K      scan PREFIX AFTER MAX
-//!   drop O…   retire-imports O…   retire-exports O…   abandon O…   call D
+//!   drop O…   retire-imports O…   retire-exports O…   abandon O…   call D #BODY SLOT,…
 //!   burn N    (fuel, beside what is limited)
 //!
 //!   DATA   $o+1 a presence    &p+1 a promise    [o+1,p+2] data with slots    #… a raw body    anything else a text
@@ -16,6 +16,7 @@
 //!
 //! A vat that is brought up again after a fault does again what it did. `w.run()` runs until nothing is left, and returns what happened in the same words.
 
+mod devices;
 mod faults;
 mod gc;
 mod obey;
@@ -35,7 +36,7 @@ use std::{
 
 use expect_test::Expect;
 use vathost::{
-    block::Block,
+    block::{Block, Printed},
     fault::{Fault, HostFault, KernelPanic, VatFault},
     id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{self, Crank, Halt, Ran, Syscalls, Usage, Worker, Workers},
@@ -122,6 +123,11 @@ impl World {
 
     pub(crate) fn root(&self, name: &str) -> ObjectId {
         self.vats[name].1
+    }
+
+    /// What vats wrote to the console since this was last asked.
+    pub(crate) fn printed(&mut self) -> Vec<Printed> {
+        self.block.as_mut().unwrap().take_printed()
     }
 
     /// What the host does from outside.
@@ -227,7 +233,7 @@ impl World {
 
     /// The outcome of the last message from outside.
     pub(crate) fn last(&self) -> String {
-        let row = self.tables().outside.iter().next_back().map(|(_, it)| it.promise);
+        let row = self.tables().outside.iter().next_back().map(|(it, _)| *it);
         self.outcome(row.expect("somebody called"))
     }
 
@@ -386,6 +392,11 @@ impl Actor {
             let (tries, word) = word.strip_prefix("try ").map_or((false, word), |it| (true, it));
             match syscalls.call(syscall(word)) {
                 Ok(Answer::Done) => (),
+                Ok(Answer::Device(answer)) => {
+                    let (Ok(body) | Err(body)) = &answer;
+                    let sign = if answer.is_ok() { "=" } else { "!" };
+                    self.stage.borrow_mut().log.push(format!("{name}> {word} {sign} {}", body.as_text().unwrap()));
+                }
                 Ok(Answer::Value(value)) => {
                     let value = value.map_or("nothing".to_owned(), |it| String::from_utf8_lossy(&it).into_owned());
                     self.stage.borrow_mut().log.push(format!("{name}> {word} = {value:?}"));
@@ -447,7 +458,13 @@ fn syscall(words: &str) -> Syscall<VRef> {
         "retire-imports" => Syscall::RetireImports(refs()),
         "retire-exports" => Syscall::RetireExports(refs()),
         "abandon" => Syscall::AbandonExports(refs()),
-        "call" => Syscall::CallNow { device: vref(rest), methargs: CapData::plain("#[]") },
+        "call" => {
+            let slots = rest.split(' ').nth(2).map(|it| list(it).map(vref).collect()).unwrap_or_default();
+            Syscall::CallNow {
+                device: vref(rest.split(' ').next().unwrap()),
+                methargs: CapData { body: word(1), slots },
+            }
+        }
         other => panic!("`{other}` is no syscall"),
     }
 }

@@ -547,7 +547,7 @@ fn another_kernel_holds_from_the_first_crank_of_its_block_on() {
         w.on("a.go", "resolve p+1=[o+1] p+2=[o+2,p+1]");
         w.block = Some(w.block.take().unwrap().commit(false).unwrap());
         w.outside(|crank| {
-            crank.begin_block(BlockHeight(1), 5);
+            crank.begin_block(BlockHeight(1), 5)?;
             Ok(())
         });
         w.order(orders);
@@ -566,7 +566,7 @@ fn a_kernel_that_this_binary_lacks_halts() {
     let mut w = World::new("a");
     w.block = Some(w.block.take().unwrap().commit(false).unwrap());
     w.outside(|crank| {
-        crank.begin_block(BlockHeight(1), 5);
+        crank.begin_block(BlockHeight(1), 5)?;
         Ok(())
     });
     w.order("block-1: replace-kernel 99");

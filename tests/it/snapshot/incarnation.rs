@@ -41,8 +41,8 @@ impl Rig {
                 break;
             }
         }
-        let row = block.tables().outside.iter().next_back().unwrap().1;
-        let data = block.tables().promises.get(&row.promise).unwrap().data().unwrap().clone();
+        let promise = *block.tables().outside.iter().next_back().unwrap().0;
+        let data = block.tables().promises.get(&promise).unwrap().data().unwrap().clone();
         self.block = Some(block.commit(false).unwrap());
         (data.body.as_text().unwrap().to_owned(), data.slots)
     }
