@@ -59,6 +59,7 @@ extern crate alloc;
 
 pub mod admin;
 mod argument;
+pub mod console;
 mod convert;
 mod delivery;
 mod durable;
@@ -68,6 +69,7 @@ mod exo;
 #[cfg(any(test, all(target_arch = "wasm32", not(feature = "std"))))]
 mod heap;
 mod kind;
+pub mod mailbox;
 mod number;
 mod promise;
 mod remote;

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use crate::{
     difference::Row,
     directive::Applied,
-    id::{BundleId, ObjectId, PromiseId, VRef, VatId, hex},
+    id::{BundleId, DeviceId, ObjectId, PromiseId, VRef, VatId, hex},
     store::codec::{self, Key},
-    table::{CListEntry, GcAction, Globals, Item, Meter, Object, Outside, Promise, QueueId, Tally, Vat},
+    table::{CListEntry, Device, GcAction, Globals, Item, Meter, Object, Outside, Promise, QueueId, Tally, Vat},
     value::Bytes,
 };
 
@@ -26,10 +26,13 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         }),
         "gc" => row_of::<GcAction, ()>(key, values, |it| (Some(it.vat()), format!("{:?} {}", it.kind, it.object()))),
         "vatstore" => row_of::<(VatId, Bytes), Bytes>(key, values, |(vat, key)| (Some(vat), format!("{key:?}"))),
-        "outside" => row_of::<u64, Outside>(key, values, |at| (None, format!("message {at}"))),
+        "outside" => row_of::<PromiseId, Outside>(key, values, |id| (None, format!("message for {id}"))),
         "bundle_name" => row_of::<Bytes, BundleId>(key, values, |name| (None, format!("{name:?}"))),
         "meter" => row_of::<u64, Meter>(key, values, |at| (None, format!("meter {at}"))),
         "directive" => row_of::<u64, Applied>(key, values, |at| (None, format!("line {at}"))),
+        "device" => row_of::<DeviceId, Device>(key, values, |id| (None, id.to_string())),
+        "wakeup" => row_of::<(u64, u64), ObjectId>(key, values, |(time, at)| (None, format!("at {time}, {at}"))),
+        "outbox" => row_of::<u64, Bytes>(key, values, |at| (None, format!("mail {at}"))),
         _ => None,
     };
     let ((vat, name), values) = show.unwrap_or_else(|| ((None, hex(key)), values.map(|it| it.map(|it| hex(it)))));

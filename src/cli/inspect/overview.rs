@@ -6,8 +6,9 @@ use super::show::Facts;
 use crate::{
     block::Block,
     cli::output::grouped,
+    id::DeviceId,
     report::Report,
-    table::{QueueId, Status, Tables},
+    table::{Device, QueueId, Status, Tables},
 };
 
 #[derive(Serialize)]
@@ -24,6 +25,7 @@ pub(super) struct Overview {
     engine: String,
     cranks: u64,
     deliveries: u64,
+    devices: Vec<String>,
     counts: Counts,
 }
 
@@ -48,6 +50,8 @@ struct Counts {
     outside: usize,
     meters: usize,
     directives_applied: usize,
+    wakeups: usize,
+    outbox: usize,
 }
 
 pub(super) fn of(block: &Block) -> Overview {
@@ -64,8 +68,25 @@ pub(super) fn of(block: &Block) -> Overview {
         engine: report.engine,
         cranks: report.cranks,
         deliveries: report.deliveries,
+        devices: devices(block.tables()),
         counts: counts(block.tables()),
     }
+}
+
+fn devices(tables: &Tables) -> Vec<String> {
+    let describe = |(id, device): (&DeviceId, &Device)| match device {
+        Device::Timer => {
+            let first =
+                tables.wakeups.iter().next().map_or("none".to_owned(), |((time, _), _)| format!("the next at {time}"));
+            format!("{id} timer, {} wakeups, {first}", tables.wakeups.len())
+        }
+        Device::Mailbox(it) => format!(
+            "{id} mailbox, {} in, {} of them acknowledged; {} out, {} of them acknowledged",
+            it.received, it.acknowledged, it.sent, it.taken
+        ),
+        Device::Console => format!("{id} console"),
+    };
+    tables.devices.iter().map(describe).collect()
 }
 
 fn counts(tables: &Tables) -> Counts {
@@ -89,6 +110,8 @@ fn counts(tables: &Tables) -> Counts {
         outside: tables.outside.len(),
         meters: tables.meters.len(),
         directives_applied: tables.applied.len(),
+        wakeups: tables.wakeups.len(),
+        outbox: tables.outbox.len(),
     }
 }
 
@@ -131,6 +154,7 @@ impl Facts for Overview {
             ("messages from outside", counts.outside.to_string()),
             ("meters", counts.meters.to_string()),
             ("directives applied", counts.directives_applied.to_string()),
+            ("devices", if self.devices.is_empty() { "none".to_owned() } else { self.devices.join("; ") }),
         ]
     }
 }

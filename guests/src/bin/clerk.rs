@@ -1,0 +1,46 @@
+//! A clerk at the mailbox: books each amount that comes in, answers with the balance, and acknowledges.
+
+#![cfg_attr(target_arch = "wasm32", no_std, no_main)]
+
+use vat::{Bootstrap, mailbox::Mailbox, prelude::*};
+
+struct Clerk {
+    mailbox: Cell<Option<Mailbox>>,
+    balance: Cell<i64>,
+}
+
+#[vat::exo]
+impl Clerk {
+    pub fn deliver_inbound(&self, number: u64, message: Value) -> Result<(), Error> {
+        let Some(mailbox) = self.mailbox.get() else { return Ok(()) };
+        let answer = match message.get::<i64>("amount") {
+            Ok(amount) => {
+                self.balance.update(|balance| balance + amount);
+                Value::record([("balance", self.balance.get().into())])
+            }
+            Err(why) => Value::record([("refused", why.message().to_owned().into())]),
+        };
+        mailbox.add(answer)?;
+        mailbox.ack_inbound(number)
+    }
+}
+
+struct Root(Rc<Clerk>);
+
+#[vat::exo]
+impl Root {
+    pub fn bootstrap(&self, given: Bootstrap) -> Result<(), Error> {
+        let mailbox: Mailbox = given.device("mailbox")?;
+        self.0.mailbox.set(Some(mailbox));
+        mailbox.register_inbound_handler(&self.0)
+    }
+
+    pub fn balance(&self) -> i64 {
+        self.0.balance.get()
+    }
+}
+
+#[vat::root]
+fn build() -> Root {
+    Root(Rc::new(Clerk { mailbox: Cell::new(None), balance: Cell::new(0) }))
+}
