@@ -52,6 +52,7 @@ fn the_overview_says_where_the_state_stands() {
             messages from outside  3
             meters                 0
             directives applied     0
+            devices                none
         "#]],
     );
     let overview = inspect(&place, "--json").ok().json();

@@ -62,7 +62,7 @@ fn diff_names_a_row_that_was_changed_by_hand() {
     let row = &found["rows"][1];
     assert_eq!(
         (&row["table"], &row["key"], &row["b"]),
-        (&"outside".into(), &"message for kp42".into(), &Value::Null),
+        (&"outside".into(), &"message for kp45".into(), &Value::Null),
         "{found}"
     );
     assert_eq!(found["counts"], serde_json::json!({ "vatstore": 1, "outside": 1 }));

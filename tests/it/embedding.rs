@@ -1,0 +1,171 @@
+//! The controller as a library: messages from a program, their results, and that inputs are on disk before they have an effect.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::json;
+use tempfile::TempDir;
+use vathost::{
+    controller::{Arg, Controller, Open, Outcome, Policy, Sent, To},
+    id::{CrankNum, KRef, ObjectId},
+    plant::Plant,
+    scenario::Scenario,
+    value::CapData,
+};
+
+fn open(dir: &TempDir, plants: Vec<Plant>) -> Controller {
+    let state = Some(dir.path().join("state"));
+    let mut controller = Controller::open(Open {
+        state,
+        code_cache: Some(dir.path().join("code")),
+        audit: Some(1),
+        experimental: true,
+        plants,
+        ..Open::default()
+    })
+    .unwrap();
+    if controller.is_new() {
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/bank");
+        controller.install(&Scenario::read(&scenario).unwrap()).unwrap();
+    }
+    controller
+}
+
+fn bank() -> (TempDir, Controller) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut controller = open(&dir, Vec::new());
+    run(&mut controller);
+    (dir, controller)
+}
+
+fn run(controller: &mut Controller) {
+    while !controller.is_quiescent().unwrap() {
+        controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    }
+}
+
+fn data(outcome: Outcome) -> CapData<KRef> {
+    match outcome {
+        Outcome::Fulfilled(data) => data,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn body(outcome: Outcome) -> String {
+    data(outcome).body.as_text().unwrap().to_owned()
+}
+
+#[test]
+fn a_program_sends_messages_and_uses_what_it_is_answered_with() {
+    let (_dir, mut controller) = bank();
+    let [from, to] = [100, 1].map(|it| controller.send("north", "makePurse", [it.into()]).unwrap());
+    assert_eq!(controller.outcome(from).unwrap(), Outcome::Pending);
+    run(&mut controller);
+    let [from_purse, to_purse] = [from, to].map(|it| data(controller.outcome(it).unwrap()).slots[0]);
+    let paid = controller.send(from_purse, "withdraw", [30.into()]).unwrap();
+    let put = controller.send(to_purse, "deposit", [30.into()]).unwrap();
+    run(&mut controller);
+    assert_eq!(body(controller.outcome(put).unwrap()), "#\"#undefined\"");
+    let _ = controller.outcome(paid).unwrap();
+    let balance = controller.send(To::Held(to_purse), "balance", []).unwrap();
+    run(&mut controller);
+    assert_eq!(body(controller.outcome(balance).unwrap()), "#\"+31\"");
+}
+
+#[test]
+fn a_rejection_is_an_outcome_and_a_promise_can_be_sent_on() {
+    let (_dir, mut controller) = bank();
+    let refused = controller.send("north", "makePurse", ["five".into()]).unwrap();
+    let closed = controller.send("north", "noSuchMethod", [json!({ "!x": ["+5"] }).into()]).unwrap();
+    run(&mut controller);
+    for sent in [refused, closed] {
+        assert!(matches!(controller.outcome(sent), Ok(Outcome::Rejected(_))));
+    }
+}
+
+#[test]
+fn what_is_not_there_is_refused_before_anything_happens() {
+    let (_dir, mut controller) = bank();
+    let mut refusal = |to: To<'_>, args: Vec<Arg>| controller.send(to, "hi", args).unwrap_err().to_string();
+    let nobody = KRef::Object(ObjectId(9_999));
+    assert!(refusal(To::Root("nobody"), vec![]).contains("there is no vat `nobody`"));
+    assert!(refusal(To::Root("west"), vec![]).contains("v4 (`west`) is terminated"));
+    assert!(refusal(To::Held(nobody), vec![]).contains("there is no ko9999 to name"));
+    assert!(refusal(To::Root("north"), vec![Arg::held(nobody)]).contains("there is no ko9999 to name"));
+    assert!(refusal(To::Root("north"), vec!["x".repeat(1 << 20).into()]).contains("1048576 at the most"));
+    assert!(controller.is_quiescent().unwrap());
+}
+
+#[test]
+fn a_result_is_kept_until_it_is_forgotten_and_then_nothing_of_it_is_left() {
+    let (_dir, mut controller) = bank();
+    let counts = |controller: &Controller| {
+        let tables = controller.block().unwrap().tables();
+        (tables.outside.len(), tables.promises.len(), tables.objects.len(), tables.clist.len())
+    };
+    let mut round = || {
+        let before = counts(&controller);
+        let purses: Vec<Sent> = (0..5).map(|it| controller.send("north", "makePurse", [it.into()]).unwrap()).collect();
+        run(&mut controller);
+        assert_eq!(counts(&controller).0, before.0 + 5);
+        purses.into_iter().for_each(|it| controller.forget(it));
+        run(&mut controller);
+        counts(&controller)
+    };
+    // The first collection takes what the bank had left lying about before.
+    let before = round();
+    assert_eq!([round(), round()], [before, before]);
+    let late = controller.send("north", "makePurse", [1.into()]).unwrap();
+    controller.forget(late);
+    run(&mut controller);
+    assert_eq!(controller.outcome(late).unwrap(), Outcome::Pending);
+    assert_eq!(counts(&controller), before);
+}
+
+#[test]
+fn an_input_meets_a_kernel_panic_again_and_again_and_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut controller = open(&dir, Vec::new());
+    run(&mut controller);
+    let at = controller.block().unwrap().tables().globals().next_crank;
+    drop(controller);
+    let plant: Plant = format!("object.counts@{}", CrankNum(at.0 + 1)).parse().unwrap();
+    let mut hashes = vec![];
+    let mut sent = None;
+    for _ in 0..3 {
+        let mut controller = open(&dir, vec![plant.clone()]);
+        if sent.is_none() {
+            sent = Some(controller.send("north", "makePurse", [1.into()]).unwrap());
+            controller.send("north", "makePurse", [2.into()]).unwrap();
+        }
+        controller.run_block(&Policy::default(), &mut |_| true).unwrap_err();
+        hashes.push(controller.standing().state_hash.clone());
+    }
+    assert_eq!(hashes[1], hashes[2]);
+    let mut controller = open(&dir, Vec::new());
+    run(&mut controller);
+    assert_eq!(data(controller.outcome(sent.unwrap()).unwrap()).slots.len(), 1);
+}
+
+#[test]
+fn inputs_come_in_at_the_same_place_whether_the_block_was_interrupted_or_not() {
+    let (_dir, mut controller) = bank();
+    let sent: Vec<Sent> = (0..6).map(|it| controller.send("north", "makePurse", [it.into()]).unwrap()).collect();
+    controller.run_block(&Policy::default(), &mut |ran| ran.crank.0 % 2 == 0).unwrap();
+    let late = controller.send("south", "makePurse", [7.into()]).unwrap();
+    run(&mut controller);
+    for it in sent.into_iter().chain([late]) {
+        assert_eq!(data(controller.outcome(it).unwrap()).slots.len(), 1);
+    }
+}
+
+#[test]
+fn the_clock_ends_a_block_between_two_cranks() {
+    let (_dir, mut controller) = bank();
+    for it in 0..4 {
+        controller.send("north", "makePurse", [it.into()]).unwrap();
+    }
+    let policy = Policy { wall: Some(Duration::ZERO), ..Policy::default() };
+    let end = controller.run_block(&policy, &mut |_| true).unwrap();
+    assert_eq!((end.cranks, end.closed, end.quiescent), (0, true, false));
+    run(&mut controller);
+}
