@@ -1,5 +1,5 @@
-//! The three places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data
-//! was called, and the errors that the kernel itself writes.
+//! The places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data was
+//! called, the errors that the kernel itself writes, and what a vat's last words are to people.
 //!
 //! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`; the forms, and which are refused, follow
 //! what was recorded from SwingSet's kernel (its `marshal` decodes the whole body of a fulfilment, so a body that does
@@ -185,6 +185,21 @@ fn qclass_method(members: &serde_json::Map<String, Value>) -> String {
         Some("@@asyncIterator") => "[Symbol.asyncIterator]".to_owned(),
         _ => "<invalid method type>".to_owned(),
     }
+}
+
+/// A body for people: the text that it is, or the message of the error that it is, or all of it.
+pub fn text_of(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let value = text.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
+    let said = match &value {
+        Some(Value::String(said)) => Some(said),
+        Some(Value::Object(members)) => match members.get("#error") {
+            Some(Value::String(said)) => Some(said),
+            _ => None,
+        },
+        _ => None,
+    };
+    said.and_then(|it| smallcaps::as_text(it)).map_or_else(|| text.to_string(), str::to_owned)
 }
 
 /// An error as smallcaps data.

@@ -47,7 +47,7 @@ impl Heap {
         (self.pages.len() * PAGE_BYTES) as u64
     }
 
-    fn hashes(&self) -> BTreeSet<PageHash> {
+    pub(crate) fn hashes(&self) -> BTreeSet<PageHash> {
         self.pages.iter().copied().flatten().collect()
     }
 }

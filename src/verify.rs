@@ -4,13 +4,14 @@
 //! cannot even begin to read ends the audit early.
 
 mod history;
+mod snapshots;
 
 use std::collections::BTreeSet;
 
 use crate::{
     block::Block,
     fault::{Fault, HostFault},
-    id::{BundleId, DeliveryNum, VRef, VatId},
+    id::{BundleId, DeliveryNum, VRef, VRefKind, VatId},
     kernel::{self, Workers},
     kernel_version,
     rerun::{Rerun, beginning, rerun},
@@ -99,6 +100,7 @@ pub fn verify(database: &Database) -> Result<Verification, HostFault> {
     checks.push(skippable("digest", unknown, |check| digest(&mut tables, meta.as_ref(), check)));
     checks.push(skippable("bundles", None, |check| bundles(database, &tables, check)));
     checks.push(skippable("transcripts", damaged, |check| history::transcripts(database, &tables, check)));
+    checks.push(skippable("snapshots", damaged, |check| snapshots::check(database, &tables, check)));
     checks.push(skippable("blocks", unknown, |check| history::blocks(database, &tables, meta.as_ref(), check)));
     Ok(Verification(checks))
 }
@@ -204,9 +206,10 @@ fn invariants(tables: &Tables, check: &mut Check) {
     }
     for ((vat, vref), _) in tables.clist.iter() {
         let tally = tables.tallies.get(vat).copied().unwrap_or_default();
-        let next = match vref.is_promise() {
-            true => VRef::imported_promise(tally.next_promise_import),
-            false => VRef::imported_object(tally.next_import),
+        let next = match vref.kind() {
+            VRefKind::Promise => VRef::imported_promise(tally.next_promise_import),
+            VRefKind::Object => VRef::imported_object(tally.next_import),
+            VRefKind::Device => continue,
         };
         check.expect(vref.is_own() || *vref < next, || late(format!("{vref} of {vat}")));
     }

@@ -8,6 +8,7 @@ use crate::{
     body,
     fault::{Fault, KernelPanic},
     id::{BundleId, KRef, ObjectId, PromiseId, VatId},
+    invariant,
     kernel::{
         Crank, Ended,
         request::{Refused, Request, number, undefined},
@@ -73,7 +74,8 @@ impl Crank {
 
     fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> Reply {
         let id = self.tables().meters.iter().next_back().map_or(0, |(id, _)| id + 1);
-        self.tables_mut().meters.insert(id, Meter { remaining, threshold, notified: false, waiting: Vec::new() });
+        let meter = Meter { remaining, threshold, notified: false, waiting: Vec::new(), held: true, users: 0 };
+        self.tables_mut().meters.insert(id, meter);
         let object = self.new_kernel_object(KernelObject::Meter(id));
         Reply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })
     }
@@ -178,10 +180,10 @@ impl Crank {
             "upgrade" => return self.admin_upgrade(vat, request, result),
             "changeOptions" => {
                 let options = self.tables().vats.get(&vat).map(|it| it.options.clone()).unwrap_or_default();
-                let memory_max = options.memory_max;
+                let (memory_max, meter) = (options.memory_max, options.meter);
                 let changed =
                     self.options(request, request.arg(0), options).and_then(|it| Ok((it, request.capdata(0)?)));
-                let ((_, options), data) = match changed {
+                let ((name, options), data) = match changed {
                     Ok(changed) => changed,
                     Err(refused) => return Ok(Err(refused)),
                 };
@@ -189,7 +191,12 @@ impl Crank {
                     // What a guest saw of its memory must be the same in replay.
                     return Ok(Err("memoryMax cannot change while the vat runs".into()));
                 }
-                self.tables_mut().vats.update(&vat, |it| it.options = options);
+                self.use_meter(options.meter, 1)?;
+                self.use_meter(meter, -1)?;
+                self.tables_mut().vats.update(&vat, |it| {
+                    it.options = options;
+                    it.name = name.unwrap_or(std::mem::take(&mut it.name));
+                });
                 data.slots.iter().try_for_each(|it| self.incref(*it))?;
                 self.accepting.push_back(Item::ChangeOptions { vat, options: data });
             }
@@ -215,10 +222,10 @@ impl Crank {
     /// `done()`: settled when the vat ends, or at once where it has.
     fn await_end(&mut self, vat: VatId, result: Option<PromiseId>) -> Answer<Reply> {
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-        if let Status::Terminated { reason, .. } = &row.status {
-            return Ok(Err(Refused(reason.clone())));
-        }
-        if let Some(result) = result {
+        let Some(result) = result else { return Ok(Ok(Reply::Later)) };
+        if let Some(ending) = row.ending.clone() {
+            self.settle(result, ending.rejected, ending.info)?;
+        } else {
             self.incref(result.into())?;
             self.tables_mut().vats.update(&vat, |it| it.done.push(result));
         }
@@ -255,6 +262,38 @@ impl Crank {
         meter.notified &= meter.remaining.is_some_and(|it| it < meter.threshold);
         self.tables_mut().meters.insert(id, meter);
         Ok(Ok(Reply::Now(undefined())))
+    }
+
+    /// More or fewer live vats use a meter. One that nobody uses or holds is gone.
+    pub(super) fn use_meter(&mut self, meter: Option<u64>, more: i64) -> Result<(), KernelPanic> {
+        let Some(id) = meter else { return Ok(()) };
+        let users = self.tables_mut().meters.update(&id, |it| {
+            let users = it.users.checked_add_signed(more);
+            it.users = users.unwrap_or(0);
+            users
+        });
+        invariant!(users.flatten().is_some(), "vat.known", "meter {id} has {users:?} users");
+        self.drop_meter(id)
+    }
+
+    fn drop_meter(&mut self, id: u64) -> Result<(), KernelPanic> {
+        if self.tables().meters.get(&id).is_some_and(|it| it.held || it.users > 0) {
+            return Ok(());
+        }
+        let waiting = self.tables_mut().meters.remove(&id).map(|it| it.waiting).unwrap_or_default();
+        waiting.into_iter().try_for_each(|it| self.decref(it.into()))
+    }
+
+    /// Nobody holds this object of the kernel any more.
+    pub(super) fn forget_kernel_object(&mut self, object: KernelObject) -> Result<(), KernelPanic> {
+        match object {
+            KernelObject::VatAdmin => Ok(()),
+            KernelObject::AdminFacet(vat) => self.forget_ending(vat),
+            KernelObject::Meter(id) => {
+                self.tables_mut().meters.update(&id, |it| it.held = false);
+                self.drop_meter(id)
+            }
+        }
     }
 
     /// Fuel that the next delivery to a vat may use; and whether its meter, rather than its options, says so.
@@ -301,12 +340,10 @@ impl Crank {
         if result.is_none() {
             return Ok(());
         }
-        let ended = match self.tables().vats.get(&vat).map(|it| &it.status) {
-            Some(Status::Terminated { reason, .. }) => Some(reason.clone()),
-            _ => None,
-        };
-        if let Some(reason) = ended {
-            return self.settle_queued(result, true, body::error(&reason));
+        let ending = self.tables().vats.get(&vat).and_then(|it| it.ending.clone());
+        if let Some(ending) = ending {
+            self.settle_queued(result, true, ending.info)?;
+            return Ok(self.forget_ending(vat)?);
         }
         let root = self.root(vat)?;
         let admin = self.new_kernel_object(KernelObject::AdminFacet(vat));

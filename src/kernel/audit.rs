@@ -18,6 +18,12 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     sweep.promises(tables)?;
     let awaited = tables.outside.iter().map(|(promise, _)| *promise);
     let done = tables.vats.iter().flat_map(|(_, row)| row.done.iter().copied());
+    tables
+        .vats
+        .iter()
+        .filter_map(|(_, row)| row.ending.as_ref())
+        .flat_map(|it| &it.info.slots)
+        .for_each(|it| sweep.hold(*it));
     let metered = tables.meters.iter().flat_map(|(_, row)| row.waiting.iter().copied());
     awaited.chain(done).chain(metered).for_each(|it| sweep.hold(it.into()));
     let woken = tables.wakeups.iter().map(|(_, it)| *it);

@@ -154,7 +154,11 @@ impl Crank {
                 }
                 Ok(())
             }
-            // Nobody is left to be told, or the kernel, which knows.
+            Some(Owner::Kernel(kernels)) => {
+                self.retire_object(id)?;
+                self.forget_kernel_object(kernels)
+            }
+            // Nobody is left to be told.
             _ => self.retire_object(id),
         }
     }

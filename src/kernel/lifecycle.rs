@@ -1,12 +1,13 @@
 //! How a vat begins and ends.
 
 use crate::{
+    body,
     fault::{Fault, KernelPanic},
     id::{BundleId, DeliveryNum, KRef, PromiseId, VatId},
     invariant,
     kernel::{Crank, Ended},
     slog::{Data, Detail, Event},
-    table::{Item, Options, QueueId, Status, Tally, Vat},
+    table::{Ending, Item, Options, QueueId, Status, Tally, Vat},
     value::{Bytes, CapData},
 };
 
@@ -45,7 +46,10 @@ impl Crank {
             status: Status::Running,
             first_delivery: DeliveryNum(0),
             done: Vec::new(),
+            may_be_asked: result.is_some(),
+            ending: None,
         };
+        self.use_meter(row.options.meter, 1)?;
         self.tables_mut().vats.insert(vat, row);
         self.tables_mut().tallies.insert(vat, Tally::default());
         parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
@@ -62,21 +66,52 @@ impl Crank {
         invariant!(!row.options.critical, "vat.critical", "{vat} ({}) ended: {:?}", row.name, ended.info.body);
         let reason = match &ended.fault {
             Some(fault) => fault.to_string(),
-            None => String::from_utf8_lossy(&ended.info.body).into_owned(),
+            None => body::text_of(&ended.info.body),
         };
-        self.tables_mut().vats.update(&vat, |it| it.status = Status::Terminated { reason, cleaned: false });
+        let info = self.surviving(ended.info.clone());
+        let (meter, may_be_asked) = (row.options.meter, row.may_be_asked);
+        self.tables_mut().vats.update(&vat, |it| {
+            it.status = Status::Terminated { reason, cleaned: false };
+            it.options.meter = None;
+        });
+        self.use_meter(meter, -1)?;
+        if may_be_asked {
+            info.slots.iter().try_for_each(|it| self.incref(*it))?;
+            let ending = Ending { rejected: ended.aborted, info: info.clone() };
+            self.tables_mut().vats.update(&vat, |it| it.ending = Some(ending));
+        }
         self.tables_mut().queue.push(QueueId::Cleanup, Item::Cleanup(vat));
         self.release_pause_queue(vat);
         let should_reject = ended.aborted;
         self.slog().record(Detail::Cranks, || Event::Terminate { vat, should_reject, info: Data(&ended.info) });
         for promise in self.decided_by(vat) {
-            self.settle(promise, true, crate::body::error("vat terminated"))?;
+            self.settle(promise, true, body::error("vat terminated"))?;
         }
         let done = self.tables_mut().vats.update(&vat, |it| std::mem::take(&mut it.done));
         for promise in done.unwrap_or_default() {
-            self.settle_queued(Some(promise), ended.aborted, ended.info.clone())?;
+            self.settle_queued(Some(promise), ended.aborted, info.clone())?;
         }
         Ok(())
+    }
+
+    /// Nobody can ask any more how this vat ended, or will.
+    pub(super) fn forget_ending(&mut self, vat: VatId) -> Result<(), KernelPanic> {
+        let ending = self.tables_mut().vats.update(&vat, |it| {
+            it.may_be_asked = false;
+            it.ending.take()
+        });
+        let slots = ending.flatten().map(|it| it.info.slots).unwrap_or_default();
+        slots.into_iter().try_for_each(|it| self.decref(it))
+    }
+
+    /// The last words of a vat whose crank was undone: they may name what is undone with it.
+    fn surviving(&self, info: CapData<KRef>) -> CapData<KRef> {
+        let known = |kref: &KRef| match kref {
+            KRef::Object(id) => self.tables().objects.contains(id),
+            KRef::Promise(id) => self.tables().promises.contains(id),
+            KRef::Device(_) => true,
+        };
+        if info.slots.iter().all(known) { info } else { body::error(&body::text_of(&info.body)) }
     }
 
     /// The unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).

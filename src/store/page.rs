@@ -76,6 +76,16 @@ impl Database {
         manifest(&self.connection, vat)
     }
 
+    /// Every page, and how many manifests are said to name it.
+    pub fn pages(&self) -> Result<Vec<(PageHash, u64)>, HostFault> {
+        let what = "list the pages";
+        let mut statement = self.connection.prepare("SELECT hash, refs FROM page").map_err(fault(what))?;
+        let rows = statement
+            .query_map([], |row| Ok((PageHash(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned())))
+            .map_err(fault(what))?;
+        rows.collect::<Result<_, _>>().map_err(fault(what))
+    }
+
     /// Reads a page, and checks it against its hash.
     pub fn page(&self, hash: PageHash, into: &mut [u8]) -> Result<(), HostFault> {
         let what = format!("read page {hash}");

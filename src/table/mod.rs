@@ -12,7 +12,7 @@ pub use device::{Device, Mailbox, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Policy, Promise, PromiseState};
 pub use queue::{Item, Queue, QueueId};
-pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
+pub use vat::{Ending, Meter, OnFault, Options, Outside, Status, Tally, Vat};
 
 use serde::{Deserialize, Serialize};
 

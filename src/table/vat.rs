@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{BundleId, DeliveryNum, PromiseId},
+    id::{BundleId, DeliveryNum, KRef, PromiseId},
     limits,
+    value::CapData,
 };
 
 /// What becomes of a vat whose delivery faults.
@@ -99,6 +100,19 @@ pub struct Vat {
     pub first_delivery: DeliveryNum,
     /// Promises for how it ends.
     pub done: Vec<PromiseId>,
+    /// Whether somebody may still ask how it ends: its creator waits for it, or its admin facet exists.
+    pub may_be_asked: bool,
+    /// How it ended, as long as somebody may ask: its slots are held.
+    pub ending: Option<Ending>,
+}
+
+/// How a vat ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ending {
+    /// Whether that is bad news.
+    pub rejected: bool,
+    /// Its last words, or what was said of it.
+    pub info: CapData<KRef>,
 }
 
 /// A vat: what each delivery changes.
@@ -151,6 +165,10 @@ pub struct Meter {
     pub notified: bool,
     /// Promises for the fall.
     pub waiting: Vec<PromiseId>,
+    /// Whether somebody holds it.
+    pub held: bool,
+    /// The live vats whose fuel it pays.
+    pub users: u64,
 }
 
 /// A message from outside whose result is awaited.

@@ -288,13 +288,13 @@ fn exit_ends_the_vat() {
         "(call $exit (i32.const 0) (i32.const 96) (i32.const 7) (i32.const 0) (i32.const 0))",
         expect![[r#"
 
-        #"done""#]],
+            done"#]],
     );
     check(
         "(call $exit (i32.const 1) (i32.const 96) (i32.const 7) (i32.const 0) (i32.const 0))",
         expect![[r#"
 
-        #"done""#]],
+            done"#]],
     );
 }
 

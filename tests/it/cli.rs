@@ -25,7 +25,7 @@ fn a_run_prints_the_results_and_a_table_of_the_vats() {
         v1   market          14        26  <fuel>   1 MiB  running
         v2   north           11        15  <fuel>   1 MiB  running
         v3   south            8         9  <fuel>   1 MiB  running
-        v4   west             3         5   <fuel>   1 MiB  terminated: #"out of business"
+        v4   west             3         5   <fuel>   1 MiB  terminated: out of business
 
         height 1, 37 cranks, nothing left to do
         state hash   <hash>
@@ -49,7 +49,7 @@ fn the_object_of_a_run_has_the_fields_of_the_contract() {
     let (north, west) = (&report["vats"]["north"], &report["vats"]["west"]);
     assert_eq!(names(north), "deliveries fuel id incarnation memoryBytes queued status syscalls");
     assert_eq!([&north["id"], &north["status"], &north["queued"]], [&json!("v2"), &json!("running"), &json!(0)]);
-    assert_eq!([&west["status"], &west["reason"]], [&json!("terminated"), &json!("#\"out of business\"")]);
+    assert_eq!([&west["status"], &west["reason"]], [&json!("terminated"), &json!("out of business")]);
     let deliveries: u64 =
         report["vats"].as_object().unwrap().values().map(|it| it["deliveries"].as_u64().unwrap()).sum();
     assert_eq!(report["deliveries"], deliveries);

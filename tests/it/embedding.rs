@@ -111,7 +111,8 @@ fn a_result_is_kept_until_it_is_forgotten_and_then_nothing_of_it_is_left() {
         run(&mut controller);
         counts(&controller)
     };
-    // The first collection takes what the bank had left lying about before.
+    // The first collections take what the bank had left lying about before.
+    round();
     let before = round();
     assert_eq!([round(), round()], [before, before]);
     let late = controller.send("north", "makePurse", [1.into()]).unwrap();

@@ -29,9 +29,12 @@ fn code_cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("state-cache/vathost")
 }
 
+fn options(dir: &Path) -> Open {
+    Open { state: Some(dir.to_owned()), code_cache: Some(code_cache()), ..Open::default() }
+}
+
 fn open(dir: &Path) -> Controller {
-    let state = Some(dir.to_owned());
-    Controller::open(Open { state, code_cache: Some(code_cache()), ..Open::default() }).unwrap()
+    Controller::open(options(dir)).unwrap()
 }
 
 /// Runs up to this many blocks of so many cranks. Returns the state hash.

@@ -173,7 +173,7 @@ fn the_reason_says_what_happened() {
     for (script, reason) in [
         ("trap boom", "boom"),
         ("send o-99 hi()", "illegal syscall send: o-99 is not in the c-list"),
-        ("exit bye", "#\"bye\""),
+        ("exit bye", "bye"),
         ("exit-failure [o+1]", "#[\"$0\"]"),
     ] {
         let mut w = World::new("a");

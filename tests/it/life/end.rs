@@ -63,12 +63,50 @@ fn the_words_of_an_end_may_hold_presences() {
 }
 
 #[test]
-fn done_of_the_dead_is_rejected_at_once() {
+fn whoever_asks_late_how_a_vat_ended_is_told_the_same() {
+    for script in ["exit bye", "exit [o-50]", "exit-failure [o+1]", "trap boom"] {
+        let mut t = Town::new("a");
+        let x = t.create("x", "", &[]);
+        let early = t.post(x, DONE, &[]);
+        t.on("x.hi", script);
+        t.call("x.hi(a)");
+        t.run();
+        let late = t.post(x, DONE, &[]);
+        t.run();
+        assert_ne!(t.outcome(early), "pending");
+        assert_eq!(t.outcome(late), t.outcome(early), "{script}");
+    }
+}
+
+#[test]
+fn last_words_are_kept_as_long_as_somebody_may_ask() {
     let mut t = Town::new("a");
-    let x = t.create("x", "", &[]);
-    t.ask(x, TERMINATE);
-    let told = t.ask(x, DONE);
-    assert!(told.starts_with('!') && told.contains("enough"), "{told}");
+    let admin = t.admin;
+    t.on("a.go", "send o-50 #[\"createVat\",[\"script\",{},{\"name\":\"x\"}]]->p+1; subscribe p+1");
+    t.on("a.notify", "send o-51 end(o+7)");
+    t.on("x.end", "exit [o-50]");
+    t.call(&format!("a.go({admin})"));
+    t.run();
+    let (vat, row) = t.tables().vats.iter().next_back().unwrap();
+    let vat = *vat;
+    assert!(row.ending.is_some());
+    let word = t.object("a", "o+7");
+    assert_eq!(t.counts(word), Some((1, 1)));
+    t.on("a.drop", "drop o-52; retire-imports o-52");
+    t.call("a.drop");
+    t.run();
+    assert_eq!(t.tables().vats.get(&vat).unwrap().ending, None);
+    assert_eq!(t.counts(word), None);
+}
+
+#[test]
+fn nobody_can_ask_how_a_static_vat_ended_and_nothing_is_kept_of_it() {
+    let mut t = Town::new("a");
+    t.on("a.hi", "exit [o+1]");
+    t.call("a.hi");
+    t.run();
+    assert_eq!(t.tables().vats.get(&t.vat("a")).unwrap().ending, None);
+    assert_eq!(t.tables().objects.len(), 2, "the vat admin, and the root, which the host holds");
 }
 
 #[test]

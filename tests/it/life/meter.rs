@@ -1,9 +1,12 @@
 //! Meters: fuel that vats share.
 
 use expect_test::expect;
-use vathost::{id::KRef, id::ObjectId};
+use vathost::{
+    id::{KRef, ObjectId},
+    value::CapData,
+};
 
-use super::{Town, UPGRADE};
+use super::{TERMINATE, Town, UPGRADE};
 
 const GET: &str = "[\"get\",[]]";
 const NOTIFY: &str = "[\"notify\",[]]";
@@ -171,4 +174,32 @@ fn wrong_requests_of_a_meter_are_rejected() {
     }
     assert_eq!(t.left(meter), "+1000");
     t.check(expect![""]);
+}
+
+#[test]
+fn a_meter_is_gone_when_nobody_holds_it_and_no_live_vat_uses_it() {
+    let mut t = Town::new("a");
+    let admin = t.admin;
+    t.on("a.go", "send o-50 #[\"createMeter\",[1000,0]]->p+1; subscribe p+1");
+    t.on("a.notify", "drop o-51; retire-imports o-51");
+    t.call(&format!("a.go({admin})"));
+    t.run();
+    assert_eq!(t.tables().meters.len(), 0);
+
+    let kept = t.meter(1_000, 0);
+    let x = t.metered("x", kept);
+    let facet = t.metered("y", kept);
+    assert_eq!(t.tables().meters.iter().next().unwrap().1.users, 2);
+    t.ask(x, TERMINATE);
+    assert_eq!(t.tables().meters.iter().next().unwrap().1.users, 1);
+    let other = t.meter(5_000, 0);
+    let y = t.tables().vats.iter().find(|(_, it)| it.name == "y").map(|(vat, _)| *vat).unwrap();
+    assert_eq!(t.tables().vats.get(&y).unwrap().options.meter, Some(0));
+    let change =
+        CapData { body: "#[\"changeOptions\",[{\"meter\":\"$0\",\"name\":\"z\"}]]".into(), slots: vec![other.into()] };
+    t.outside(|crank| crank.send_from_outside(facet.into(), change, Some(("", ""))));
+    t.run();
+    let users: Vec<_> = t.tables().meters.iter().map(|(id, it)| (*id, it.users)).collect();
+    assert_eq!(users, [(0, 0), (1, 1)]);
+    assert_eq!(t.tables().vats.get(&y).unwrap().name, "z");
 }

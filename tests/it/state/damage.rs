@@ -106,6 +106,32 @@ fn verify_says_what_is_damaged() {
 }
 
 #[test]
+fn verify_says_what_is_damaged_of_the_snapshots() {
+    let source = TempDir::new().unwrap();
+    let open = Open { snapshot_interval: Some(5), ..options(source.path()) };
+    let mut controller = Controller::open(open).unwrap();
+    controller.install(&Scenario::read(&vats("pingpong")).unwrap()).unwrap();
+    go_on(&mut controller, 3, 10);
+    drop(controller);
+    let cases = [
+        ("UPDATE page SET bytes = zeroblob(4096) WHERE hash = (SELECT min(hash) FROM page)", "snapshots: read page"),
+        ("DELETE FROM page WHERE hash = (SELECT min(hash) FROM page)", "is needed by a snapshot, and missing"),
+        ("UPDATE page SET refs = refs + 1 WHERE hash = (SELECT min(hash) FROM page)", "are recorded"),
+        ("DELETE FROM snapshot WHERE vat = 1", "is named by 0 snapshots"),
+        ("UPDATE snapshot SET position = position + 100000", "is one of v1 at"),
+        ("UPDATE snapshot SET manifest = CAST(manifest || x'00' AS BLOB)", "snapshots: read the snapshot of v1"),
+    ];
+    for (sql, expected) in cases {
+        let dir = TempDir::new().unwrap();
+        Database::copy(source.path(), &dir.path().join("state.sqlite")).unwrap();
+        assert_eq!(findings(dir.path()), None);
+        assert!(sqlite(dir.path()).execute(sql, []).unwrap() > 0, "{sql}");
+        let found = findings(dir.path()).unwrap_or_default();
+        assert!(found.contains(expected), "{sql}: {found}");
+    }
+}
+
+#[test]
 fn no_flip_of_a_bit_on_a_page_of_the_file_is_a_panic_or_goes_unnoticed() {
     let source = TempDir::new().unwrap();
     make("counter", source.path(), 2);

@@ -1,0 +1,40 @@
+//! The heap snapshots of a state: each can be used, and every page is whole, named, and counted right.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::{
+    snapshot::Manifest,
+    store::{Database, PAGE_BYTES, PageHash},
+    table::Tables,
+};
+
+pub(super) fn check(database: &Database, tables: &Tables, check: &mut Check) {
+    let listed = check.result(database.snapshots()).unwrap_or_default();
+    let mut named: BTreeMap<PageHash, u64> = BTreeMap::new();
+    for (vat, position) in &listed {
+        let manifest = database.snapshot(*vat).and_then(|it| it.map(|it| Manifest::decode(&it)).transpose());
+        let Some(manifest) = check.result(manifest).flatten() else { continue };
+        check.expect((manifest.vat, manifest.position) == (*vat, *position), || {
+            format!("the snapshot of {vat} at {position} is one of {} at {}", manifest.vat, manifest.position)
+        });
+        let deliveries = tables.tallies.get(vat).map_or(0, |it| it.deliveries);
+        check.expect(tables.vats.contains(vat) && position.0 <= deliveries, || {
+            format!("the snapshot of {vat} is at {position}, which had {deliveries} deliveries")
+        });
+        for hash in manifest.heap.hashes() {
+            *named.entry(hash).or_default() += 1;
+        }
+    }
+    let mut page = vec![0; PAGE_BYTES];
+    let stored: BTreeMap<_, _> = check.result(database.pages()).unwrap_or_default().into_iter().collect();
+    for (hash, refs) in &stored {
+        check.result(database.page(*hash, &mut page));
+        let count = named.remove(hash).unwrap_or(0);
+        check.expect(count == *refs, || format!("page {hash} is named by {count} snapshots, {refs} are recorded"));
+    }
+    for hash in named.keys() {
+        check.find(format!("page {hash} is needed by a snapshot, and missing"));
+    }
+    check.of = format!("{} snapshots, {} pages", listed.len(), stored.len());
+}
