@@ -24,6 +24,7 @@ pub mod scenario;
 pub mod slog;
 pub mod smallcaps;
 pub mod snapshot;
+pub mod soak;
 pub mod store;
 pub mod table;
 pub mod transcript;

@@ -1,6 +1,9 @@
-use clap::Args;
+mod soak;
+
+use clap::{Args, Subcommand};
 use serde_json::json;
 
+use self::soak::{SoakArgs, cmd_soak};
 use crate::{
     bench::{self, WORKLOADS, Workload},
     cli::{
@@ -14,11 +17,17 @@ use crate::{
 ///
 /// Everything is on: metering, c-lists, transcripts, hashes, and one durable commit a block.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   vathost bench
-  vathost bench call --rounds 1000000 --json")]
+  vathost bench call --rounds 1000000 --json
+  vathost bench soak --blocks 5000"
+)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
     /// Which; all of them if none is named
     workloads: Vec<String>,
     /// Messages that a workload is about
@@ -32,6 +41,11 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
+#[derive(Subcommand, Debug)]
+enum BenchCommand {
+    Soak(SoakArgs),
+}
+
 fn find(name: &String) -> Result<Workload, Usage> {
     let known = WORKLOADS.iter().find(|it| it.name == name).copied();
     let names: Vec<_> = WORKLOADS.iter().map(|it| format!("{} ({})", it.name, it.about)).collect();
@@ -40,6 +54,9 @@ fn find(name: &String) -> Result<Workload, Usage> {
 }
 
 pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit> {
+    if let Some(BenchCommand::Soak(args)) = args.command {
+        return cmd_soak(&args, output);
+    }
     let mut workloads = args.workloads.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     if workloads.is_empty() {
         workloads = WORKLOADS.to_vec();

@@ -20,6 +20,7 @@ mod new;
 mod obey;
 mod slog;
 mod snapshot;
+mod soak;
 mod state;
 mod tidy;
 mod vectors;

@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "id",
     "value",
     "fault",
@@ -41,6 +41,7 @@ const LAYERS: [&str; 30] = [
     "verify",
     "archive",
     "bench",
+    "soak",
     "cli",
 ];
 
