@@ -102,6 +102,8 @@ pub struct Controller {
     standing: Standing,
     /// The block's; it outlives it.
     slog: Slog,
+    /// Whether the start is recorded: it is once the directives are known, or something is done without any.
+    announced: bool,
 }
 
 impl Controller {
@@ -124,24 +126,13 @@ impl Controller {
             return Err(HostFault::new("plant a fault", why));
         }
         block.set_plants(open.plants);
-        let (state_hash, globals) = (block.state_hash(), block.tables().globals());
-        let engine = engine_id();
-        block.slog().record(Detail::Cranks, || Event::HostStart {
-            version: env!("CARGO_PKG_VERSION"),
-            kernel_version: globals.kernel_version,
-            engine: &engine,
-            state_hash,
-            directives_digest: None,
-            height: globals.height.0,
-        });
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
         if open.compare_pages {
             warehouse.compare_pages();
         }
-        block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
-        let mut controller =
-            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog };
+        let standing = Standing::default();
+        let mut controller = Controller { block: Some(block), warehouse, standing, slog: open.slog, announced: false };
         controller.stand();
         Ok(controller)
     }
@@ -186,10 +177,30 @@ impl Controller {
         }
         block.set_directives(set);
         self.stand();
+        self.announce();
         Ok(classes)
     }
 
+    /// Records the start, once.
+    fn announce(&mut self) {
+        let Some(block) = self.block.as_mut().filter(|_| !self.announced) else { return };
+        self.announced = true;
+        let (state_hash, globals, engine) = (block.state_hash(), block.tables().globals(), engine_id());
+        let directives = block.directives();
+        let digest = (!directives.is_empty()).then(|| directives.digest().to_string());
+        block.slog().record(Detail::Cranks, || Event::HostStart {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel_version: globals.kernel_version,
+            engine: &engine,
+            state_hash,
+            directives_digest: digest.as_deref(),
+            height: globals.height.0,
+        });
+        block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
+    }
+
     fn take(&mut self) -> Result<Block, Box<Halt>> {
+        self.announce();
         self.block.take().ok_or_else(gone)
     }
 

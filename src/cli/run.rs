@@ -114,11 +114,9 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
     let directives = args.directives.as_deref().map(read_directives).transpose()?;
     let mut controller = open(&args, scenario.as_ref())?;
+    load_directives(&mut controller, directives, &args, output)?;
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
-    }
-    if let Some(set) = directives {
-        load_directives(&mut controller, set, &args, output)?;
     }
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller.slog())?;
@@ -205,19 +203,23 @@ fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
     Ok(set)
 }
 
-/// Puts directives in force, and says how each stands to the state.
+/// Puts directives in force, if there are any, and says how each stands to the state.
 fn load_directives(
     controller: &mut Controller,
-    set: DirectiveSet,
+    directives: Option<DirectiveSet>,
     args: &RunArgs,
     output: &Output,
 ) -> anyhow::Result<()> {
+    let is_given = directives.is_some();
+    let set = directives.unwrap_or_default();
     let digest = set.digest();
     let classes = controller.set_directives(set, args.accept_missed_directives).map_err(|it| Usage::new(it, ""))?;
     for (directive, class) in classes {
         output.note(format!("{directive}: {class}"));
     }
-    output.note(format!("directives digest {digest}"));
+    if is_given {
+        output.note(format!("directives digest {digest}"));
+    }
     Ok(())
 }
 
