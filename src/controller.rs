@@ -18,6 +18,8 @@
 //! # }
 //! ```
 
+mod schedule;
+
 use std::path::PathBuf;
 
 use crate::{
@@ -37,6 +39,8 @@ use crate::{
     value::CapData,
     vat::{Warehouse, engine_id},
 };
+
+pub use schedule::Refusal;
 
 /// How to open a state.
 #[derive(Debug, Default)]
@@ -179,6 +183,11 @@ impl Controller {
         self.stand();
         self.announce();
         Ok(classes)
+    }
+
+    /// Gives the state a bundle to upgrade to: stored with the next block, and in no hash until a vat runs it.
+    pub fn put_bundle(&mut self, wasm: &[u8]) -> Result<BundleId, Box<Halt>> {
+        self.block.as_mut().map(|it| it.put_bundle(wasm)).ok_or_else(gone)
     }
 
     /// Records the start, once.

@@ -24,7 +24,10 @@ mod trace;
 Examples:
   vathost slog summary bank.slog
   vathost slog last bank.slog.zst
-  vathost slog show bank.slog --crank 12")]
+  vathost slog show bank.slog --crank 12
+  vathost slog trace kp41 bank.slog
+  vathost slog diff mine.slog theirs.slog
+  vathost slog export bank.slog --format chrome-trace --out bank.json")]
 pub(crate) struct SlogArgs {
     #[command(subcommand)]
     verb: Verb,
