@@ -134,14 +134,18 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
                 let mut only = None;
                 for act in &step.acts {
                     below.push(Said { depth: depth + 1, what: Line::Act(act.number, &act.ksc) });
-                    let children = by(Some(act.number)).iter().map(child);
-                    if count == 1 { only = only.or(children.last()) } else { below.extend(children) }
+                    let mut children = by(Some(act.number)).iter().map(child);
+                    if count == 1 {
+                        only = only.or(children.next());
+                    } else {
+                        below.extend(children);
+                    }
                 }
                 if !kernel.is_empty() {
                     below.push(Said { depth: depth + 1, what: Line::Kernel });
-                    let children = kernel.iter().map(child);
+                    let mut children = kernel.iter().map(child);
                     if count == 1 {
-                        only = children.last();
+                        only = children.next();
                     } else {
                         below.extend(children);
                     }
