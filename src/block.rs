@@ -11,13 +11,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    directive::{Class, Committed, Directive, DirectiveSet},
+    directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
     fault::HostFault,
     id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
     plant::Plant,
     slog::{Detail, Event, Slog},
     snapshot::{Manifest, Snapshots},
-    store::{BlockMark, Database, Digest, Journaled, Meta, PageHash, StateHash},
+    store::{BlockMark, CRANK_HASH_BYTES, Database, Digest, Journaled, Meta, PageHash, StateHash},
     table::Tables,
     transcript::{self, Chunk, Entry},
 };
@@ -39,6 +39,8 @@ struct Inner {
     doomed: Vec<VatId>,
     directives: DirectiveSet,
     changes: Vec<u8>,
+    /// The beginning of the chained hash after each crank since the last commit.
+    crank_hashes: Vec<u8>,
     audit_every: u64,
     plants: Vec<Plant>,
     snapshots: Snapshots,
@@ -98,6 +100,7 @@ impl Block {
             doomed: Vec::new(),
             directives: DirectiveSet::default(),
             changes: Vec::new(),
+            crank_hashes: Vec::new(),
             audit_every: u64::from(cfg!(debug_assertions)),
             plants: Vec::new(),
             snapshots,
@@ -229,6 +232,22 @@ impl Block {
         }
     }
 
+    /// The bundle whose hash begins so, if the state holds one. What it holds may differ from replica to replica: the one that a
+    /// vat comes to run is in the vat's row, and so in the hash.
+    pub fn find_bundle(&self, prefix: &HexPrefix) -> Result<Option<BundleId>, HostFault> {
+        let named = self.0.tables.bundles.iter().map(|(_, id)| *id);
+        let mut found: Vec<_> = self.0.database.bundles()?.into_iter().chain(named).collect();
+        found.extend(self.0.bundles.keys());
+        found.retain(|it| prefix.matches(&it.0));
+        found.sort();
+        found.dedup();
+        match found[..] {
+            [] => Ok(None),
+            [only] => Ok(Some(only)),
+            [..] => Err(HostFault::new(format_args!("find bundle {prefix}"), "two bundles begin so: name more of it")),
+        }
+    }
+
     /// The transcript of a vat from this delivery on, the open block included, chunk by chunk.
     pub fn transcript(
         &self,
@@ -329,7 +348,7 @@ impl Block {
         entries: &[(VatId, DeliveryNum, Vec<u8>)],
         crank: Option<CrankNum>,
     ) -> Result<(), HostFault> {
-        let Inner { tables, changes, meta, slog, chunks, .. } = &mut *self.0;
+        let Inner { tables, changes, meta, slog, chunks, crank_hashes, .. } = &mut *self.0;
         changes.clear();
         for table in tables.each() {
             table.seal(changes)?;
@@ -342,6 +361,7 @@ impl Block {
         meta.state_hash = state_hash;
         if let Some(crank_num) = crank {
             meta.cranks += 1;
+            crank_hashes.extend_from_slice(&state_hash.0[..CRANK_HASH_BYTES]);
             slog.record(Detail::Cranks, || Event::CrankFinish {
                 crank_num,
                 crankhash: hex(&step_hash),
@@ -379,6 +399,7 @@ impl Block {
             next_crank: globals.next_crank,
             state_hash: inner.meta.state_hash,
         })?;
+        transaction.put_crank_hashes(globals.next_crank, &std::mem::take(&mut inner.crank_hashes))?;
         transaction.commit()?;
         inner.committed = inner.meta.state_hash;
         Ok(self)

@@ -19,6 +19,7 @@
 //! ```
 
 mod input;
+mod schedule;
 
 pub use input::{Arg, Outcome, Sent, To};
 
@@ -49,6 +50,8 @@ use crate::{
     value::CapData,
     vat::{Warehouse, engine_id},
 };
+
+pub use schedule::Refusal;
 
 /// How to open a state.
 #[derive(Debug, Default)]
@@ -120,6 +123,8 @@ pub struct Controller {
     slog: Slog,
     /// What came from outside since the last block.
     inputs: Vec<Input>,
+    /// Whether the start is recorded: it is once the directives are known, or something is done without any.
+    announced: bool,
 }
 
 impl Controller {
@@ -142,28 +147,18 @@ impl Controller {
             return Err(HostFault::new("plant a fault", why));
         }
         block.set_plants(open.plants);
-        let (state_hash, globals) = (block.state_hash(), block.tables().globals());
-        let engine = engine_id();
-        block.slog().record(Detail::Cranks, || Event::HostStart {
-            version: env!("CARGO_PKG_VERSION"),
-            kernel_version: globals.kernel_version,
-            engine: &engine,
-            state_hash,
-            directives_digest: None,
-            height: globals.height.0,
-        });
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
         if open.compare_pages {
             warehouse.compare_pages();
         }
-        block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
         let mut controller = Controller {
             block: Some(block),
             warehouse,
             standing: Standing::default(),
             slog: open.slog,
             inputs: Vec::new(),
+            announced: false,
         };
         controller.stand();
         Ok(controller)
@@ -209,10 +204,35 @@ impl Controller {
         }
         block.set_directives(set);
         self.stand();
+        self.announce();
         Ok(classes)
     }
 
+    /// Gives the state a bundle to upgrade to: stored with the next block, and in no hash until a vat runs it.
+    pub fn put_bundle(&mut self, wasm: &[u8]) -> Result<BundleId, Box<Halt>> {
+        self.block.as_mut().map(|it| it.put_bundle(wasm)).ok_or_else(gone)
+    }
+
+    /// Records the start, once.
+    fn announce(&mut self) {
+        let Some(block) = self.block.as_mut().filter(|_| !self.announced) else { return };
+        self.announced = true;
+        let (state_hash, globals, engine) = (block.state_hash(), block.tables().globals(), engine_id());
+        let directives = block.directives();
+        let digest = (!directives.is_empty()).then(|| directives.digest().to_string());
+        block.slog().record(Detail::Cranks, || Event::HostStart {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel_version: globals.kernel_version,
+            engine: &engine,
+            state_hash,
+            directives_digest: digest.as_deref(),
+            height: globals.height.0,
+        });
+        block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
+    }
+
     fn take(&mut self) -> Result<Block, Box<Halt>> {
+        self.announce();
         self.block.take().ok_or_else(gone)
     }
 

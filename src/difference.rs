@@ -50,6 +50,9 @@ pub enum Parting {
         from: CrankNum,
         /// The first crank behind it, in each: where the chains differ already.
         to: [CrankNum; 2],
+        /// The first crank after which the chains differ; `None` where the states do not remember, as older ones do not, or where
+        /// all cranks that both ran are the same.
+        crank: Option<CrankNum>,
     },
     /// No block that both remember is the same: before this one, or they never had anything in common.
     Before(Option<BlockHeight>),
@@ -104,7 +107,12 @@ pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, H
             }
         }
     }
-    let parting = parting(&meta, &a.blocks()?, &b.blocks()?);
+    let mut parting = parting(&meta, &a.blocks()?, &b.blocks()?);
+    if let Parting::Block { from, crank, .. } = &mut parting {
+        let (a, b) = (a.crank_hashes()?, b.crank_hashes()?);
+        let both = a.range(*from..).filter_map(|(crank, hash)| Some((crank, hash, b.get(crank)?)));
+        *crank = both.filter(|(_, a, b)| a != b).map(|(crank, ..)| *crank).next();
+    }
     Ok(Difference { meta, parting, counts, rows, deliveries: deliveries(a, b)? })
 }
 
@@ -130,7 +138,9 @@ fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
         return Parting::Before(both.first().map(|(it, _)| it.height));
     };
     match both.get(same) {
-        Some((a, b)) => Parting::Block { height: a.height, from: common.next_crank, to: [a.next_crank, b.next_crank] },
+        Some((a, b)) => {
+            Parting::Block { height: a.height, from: common.next_crank, to: [a.next_crank, b.next_crank], crank: None }
+        }
         None => Parting::Past { first: last_a.height < last_b.height, common: **common },
     }
 }

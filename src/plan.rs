@@ -24,6 +24,8 @@ pub struct Trial {
     pub blocks: u64,
     /// Faults that are planted in the real host, too.
     pub plants: Vec<Plant>,
+    /// Modules that an upgrade may name, and the state need not hold.
+    pub bundles: Vec<Vec<u8>>,
     /// Where compiled code is kept, if anywhere.
     pub code_cache: Option<std::path::PathBuf>,
 }
@@ -64,6 +66,9 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcom
         ..Open::default()
     };
     let mut controller = Controller::open(open)?;
+    for wasm in &trial.bundles {
+        controller.put_bundle(wasm)?;
+    }
     let before = controller.report()?;
     // What is missed is a matter for the real start; here it is of no consequence.
     let accepted = controller.set_directives(set.clone(), true);

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     block::Block,
-    directive::Class,
+    directive::{Class, Directive},
     kernel,
     table::{PromiseState, QueueId, Status},
     value::CapData,
@@ -135,7 +135,7 @@ fn directives(block: &Block) -> Vec<DirectiveReport> {
         .map(|(directive, class)| {
             let (status, crank) = match class {
                 Class::Pending => ("pending", None),
-                Class::Applied(crank) => ("applied", Some(crank.0)),
+                Class::Applied(crank) => (effect_of(block, &directive), Some(crank.0)),
                 Class::Expired => ("expired", None),
                 Class::Missed => ("missed", None),
             };
@@ -144,10 +144,18 @@ fn directives(block: &Block) -> Vec<DirectiveReport> {
         .collect();
     for (_, it) in block.tables().applied.iter() {
         if !reports.iter().any(|report| report.line == it.text) {
-            reports.push(DirectiveReport { line: it.text.clone(), status: "applied", crank: Some(it.crank.0) });
+            let (line, crank) = (it.text.clone(), Some(it.crank.0));
+            reports.push(DirectiveReport { line, status: it.effect.status(), crank });
         }
     }
     reports
+}
+
+/// What became of a directive that was obeyed.
+fn effect_of(block: &Block, directive: &Directive) -> &'static str {
+    let text = directive.to_string();
+    let record = block.tables().applied.iter().find(|(_, it)| it.text == text);
+    record.map(|(_, it)| it.effect).unwrap_or_default().status()
 }
 
 fn results(block: &Block) -> Vec<ResultReport> {

@@ -58,7 +58,10 @@ fn parted(parting: &Parting) -> String {
             let (past, other) = if *first { ("A", "B") } else { ("B", "A") };
             format!("{past} is the past of {other}, which went on after {} from {}", common.height, common.next_crank)
         }
-        Parting::Block { height, from, to } => {
+        Parting::Block { height, crank: Some(crank), .. } => {
+            format!("parted in {height}, at {crank}: the hashes after it differ, those after the crank before do not")
+        }
+        Parting::Block { height, from, to, crank: None } => {
             let [a, b] = to.map(|it| it.0);
             let ends =
                 if a == b { format!("before crank-{a}") } else { format!("before crank-{a} in A, crank-{b} in B") };
@@ -76,8 +79,9 @@ fn object(found: &Difference) -> Value {
         Parting::Past { first, common } => {
             json!({ "past": if *first { "a" } else { "b" }, "block": common.height.0, "crank": common.next_crank.0 })
         }
-        Parting::Block { height, from, to } => {
-            json!({ "block": height.0, "from": from.0, "to": { "a": to[0].0, "b": to[1].0 } })
+        Parting::Block { height, from, to, crank } => {
+            let crank = crank.map(|it| it.0);
+            json!({ "block": height.0, "crank": crank, "from": from.0, "to": { "a": to[0].0, "b": to[1].0 } })
         }
         Parting::Before(height) => json!({ "before": height.map(|it| it.0) }),
     };

@@ -7,11 +7,12 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
+        host::{GRAMMAR_HINT, Host, missing_bundles, read_directives, warn_of_missing_bundles},
         output::{harmless, table},
         run::code_cache,
     },
     controller::Policy,
-    directive::{Class, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
+    directive::{Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
     plan::{self, Outcome, Trial},
     plant::Plant,
     store::Database,
@@ -42,10 +43,12 @@ enum DirectivesVerb {
 Examples:
   vathost directives check recover.directives
   vathost directives check recover.directives --state ./state
+  vathost directives check --state ./state
   vathost directives check recover.directives --json | jq -r .digest")]
 struct CheckArgs {
-    /// The directive file
-    file: PathBuf,
+    /// The directive file; may be left out where the state's host.toml names it
+    #[arg(required_unless_present = "state")]
+    file: Option<PathBuf>,
     /// The folder of a state: class each line as pending, applied, expired or missed
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -90,6 +93,9 @@ struct PlanArgs {
     /// As the host runs its blocks
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     cranks_per_block: u64,
+    /// A module that an `upgrade … bundle` may name (repeatable)
+    #[arg(long, value_name = "FILE")]
+    bundle: Vec<PathBuf>,
     /// A bug that is planted in the host, too
     #[arg(long, value_name = "NAME@crank-N")]
     plant: Vec<Plant>,
@@ -102,24 +108,20 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     if !Database::exists(&args.state) {
         return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
     }
-    let grammar = "`vathost directives grammar` prints the grammar";
-    let mut base = DirectiveSet::default();
-    if let Some(file) = &args.file {
-        let name = file.display().to_string();
-        let bytes = std::fs::read(file).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-        base.read(&name, &bytes).map_err(|refused| Usage::new(refused, grammar))?;
-    }
+    let base = args.file.as_deref().map(read_directives).transpose()?.unwrap_or_default();
+    let bundles = Host::of(Some(&args.state))?.bundles(&args.bundle)?;
     let mut sets = Vec::new();
     for line in &args.add {
         let mut set = base.clone();
-        set.read("--add", line.as_bytes()).map_err(|refused| Usage::new(refused, grammar))?;
+        set.read("--add", line.as_bytes()).map_err(|refused| Usage::new(refused, GRAMMAR_HINT))?;
         sets.push(set);
     }
     if sets.is_empty() {
         sets.push(base);
     }
     let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
-    let trial = Trial { policy, blocks: args.blocks, plants: args.plant.clone(), code_cache: code_cache() };
+    let (plants, code_cache) = (args.plant.clone(), code_cache());
+    let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         output.json(&json!({ "plans": outcomes }))?;
@@ -155,8 +157,17 @@ fn say(outcome: &Outcome, output: &Output) -> std::io::Result<()> {
 }
 
 fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
-    let name = args.file.display().to_string();
-    let bytes = std::fs::read(&args.file).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let file = match &args.file {
+        Some(file) => file.clone(),
+        None => Host::of(args.state.as_deref())?.directives.ok_or_else(|| {
+            Usage::new(
+                "no directive file is given",
+                "name it, or put `directives = \"FILE\"` into the state's host.toml",
+            )
+        })?,
+    };
+    let name = file.display().to_string();
+    let bytes = std::fs::read(&file).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
     let mut set = DirectiveSet::default();
     let placed = match set.read(&name, &bytes) {
         Ok(placed) => placed,
@@ -164,13 +175,15 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
             output.json(&refused_json(&refused))?;
             return Ok(Exit::Usage);
         }
-        Err(refused) => return Err(Usage::new(refused, "`vathost directives grammar` prints the grammar").into()),
+        Err(refused) => return Err(Usage::new(refused, GRAMMAR_HINT).into()),
     };
     let classes = args.state.as_deref().map(|dir| classes(dir, &set, &placed)).transpose()?;
-    let missed = classes.as_ref().and_then(|(_, missed)| missed.as_ref().err());
-    let class = |at: usize| classes.as_ref().and_then(|(classes, _)| classes.get(at)).copied();
+    let missed = classes.as_ref().and_then(|it| it.missed.as_ref());
+    let class = |at: usize| classes.as_ref().and_then(|it| it.lines.get(at)).copied();
+    let lacks = |it: &Directive| classes.as_ref().is_some_and(|known| known.lacking.contains(it));
     if args.json {
-        let lines: Vec<Value> = placed.iter().enumerate().map(|(at, it)| line_json(it, class(at))).collect();
+        let lines: Vec<Value> =
+            placed.iter().enumerate().map(|(at, it)| line_json(it, class(at), lacks(&it.directive))).collect();
         let digest = set.digest().to_string();
         output.json(&json!({ "ok": missed.is_none(), "digest": digest, "directives": lines }))?;
         return Ok(if missed.is_none() { Exit::Ok } else { Exit::Usage });
@@ -186,30 +199,43 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
         output.line(table(&["line", "directive", if classes.is_some() { "class" } else { "" }], &[1, 2], rows))?;
     }
     output.line(format!("digest {}", set.digest()))?;
+    warn_of_missing_bundles(&set.iter().filter(|it| lacks(it)).collect::<Vec<_>>(), output);
     match missed {
         Some(missed) => Err(Usage::new(missed, "").into()),
         None => Ok(Exit::Ok),
     }
 }
 
-type Classes = (Vec<Class>, Result<(), Missed>);
+/// How a file stands to a state.
+struct Classes {
+    /// Of each line.
+    lines: Vec<Class>,
+    /// Why a host would refuse to start.
+    missed: Option<Missed>,
+    /// Upgrades to bundles that the state does not hold.
+    lacking: Vec<Directive>,
+}
 
-/// The class of each line, and whether a host would refuse to start.
 fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<Classes> {
     if !Database::exists(dir) {
         return Err(Usage::new(format!("there is no state in `{}`", dir.display()), "").into());
     }
-    let block = Block::open_read_only(dir)?;
+    let mut block = Block::open_read_only(dir)?;
     let classes = block.classes(set);
     let class_of =
         |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
     let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
     let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
-    let refused = if missed.is_empty() { Ok(()) } else { Err(Missed(missed)) };
-    Ok((placed.iter().filter_map(class_of).collect(), refused))
+    let missed = (!missed.is_empty()).then_some(Missed(missed));
+    for wasm in Host::of(Some(dir))?.bundles(&[])? {
+        block.put_bundle(&wasm);
+    }
+    let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);
+    let lacking = missing_bundles(&block, pending)?.into_iter().cloned().collect();
+    Ok(Classes { lines: placed.iter().filter_map(class_of).collect(), missed, lacking })
 }
 
-fn line_json(placed: &Placed, class: Option<Class>) -> Value {
+fn line_json(placed: &Placed, class: Option<Class>, lacks_bundle: bool) -> Value {
     let directive = &placed.directive;
     let mut value =
         json!({ "line": directive.to_string(), "number": placed.line, "inConsensus": directive.in_consensus() });
@@ -223,6 +249,9 @@ fn line_json(placed: &Placed, class: Option<Class>) -> Value {
     value["status"] = status.into();
     if let Some(crank) = crank {
         value["crank"] = crank.into();
+    }
+    if lacks_bundle {
+        value["missingBundle"] = true.into();
     }
     value
 }

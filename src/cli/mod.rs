@@ -15,6 +15,7 @@ mod directives;
 mod exit;
 mod export;
 mod fork;
+mod host;
 mod import;
 mod inspect;
 mod new;

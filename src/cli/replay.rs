@@ -1,5 +1,5 @@
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
+        host::{Host, read_module},
         output::{grouped, size},
         progress::Progress,
         run::code_cache,
@@ -18,13 +19,11 @@ use crate::{
     },
     fault::{Anachronism, Fault},
     id::{DeliveryNum, VatId},
+    plant::Plant,
     rerun::{Rerun, beginning, rerun, run_on},
     slog::{Detail, Event, Recorder, Slog},
     transcript::Entry,
-    vat::{
-        Warehouse, engine_id,
-        module::{self, Rules},
-    },
+    vat::{Warehouse, engine_id},
 };
 
 /// Run a vat's transcript again, and say where it differs
@@ -37,6 +36,7 @@ use crate::{
 Examples:
   vathost replay --state ./state --vat bank
   vathost replay --state ./state --vat v3 --delivery 1234       show one delivery, whether committed or the next
+  vathost replay --state ./state --vat v3 --delivery 1235 --directives recover.directives
   vathost replay --state ./state --vat v3 --wasm new-bank.wasm  would the new code have done the same?")]
 pub(crate) struct ReplayArgs {
     /// The folder of the state
@@ -57,6 +57,12 @@ pub(crate) struct ReplayArgs {
     /// Run this module instead of the vat's own (its fuel may differ)
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
+    /// On the way to a delivery that is not committed, obey this file (otherwise that of the state's host.toml)
+    #[arg(long, value_name = "FILE", requires = "delivery")]
+    directives: Option<PathBuf>,
+    /// On the way to a delivery that is not committed, with these bugs planted in the kernel, as the host had them
+    #[arg(long, value_name = "NAME@crank-N", requires = "delivery")]
+    plant: Vec<Plant>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -75,8 +81,8 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
     let wasm = args.wasm.as_deref().map(read_module).transpose()?;
     match args.delivery {
         Some(number) if number >= made && wasm.is_none() => {
-            let delivery = DeliveryNum(number);
-            show_uncommitted(block, vat, delivery, &recorded, args.json, output)
+            let block = as_its_host_ran(block, &args)?;
+            show_uncommitted(block, vat, DeliveryNum(number), &recorded, args.json, output)
         }
         _ => {
             let from = args.delivery.or(args.from);
@@ -94,15 +100,6 @@ fn find_vat(block: &Block, name: &str) -> anyhow::Result<VatId> {
         let known: Vec<_> = vats.iter().map(|(vat, row)| format!("{vat} ({})", row.name)).collect();
         Usage::new(format!("there is no vat `{name}`"), format!("there are: {}", known.join(", "))).into()
     })
-}
-
-/// Another module: it must be one that a vat could run.
-fn read_module(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let name = path.display();
-    let wasm = wat::parse_file(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-    module::prepare(&wasm, &Rules::default())
-        .map_err(|refusals| Usage::new(format!("{name}: {refusals}"), format!("`vathost check {name}` says more")))?;
-    Ok(wasm)
 }
 
 /// Which part of the transcript to run.
@@ -226,6 +223,21 @@ fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit
         output.line(format!("  recorded {}\n  now      {}", it.recorded, it.actual))?;
     }
     Ok(Exit::Divergence)
+}
+
+/// The state, with what its host is given at its start.
+fn as_its_host_ran(mut block: Block, args: &ReplayArgs) -> anyhow::Result<Block> {
+    let host = Host::of(Some(&args.state))?;
+    block.set_directives(host.directives(args.directives.as_deref())?.unwrap_or_default());
+    for wasm in host.bundles(&[])? {
+        block.put_bundle(&wasm);
+    }
+    if !args.plant.is_empty() && !block.is_experimental() {
+        let hint = "only a state made with --experimental has them";
+        return Err(Usage::new("a fault can be planted only in a state for experiments", hint).into());
+    }
+    block.set_plants(args.plant.clone());
+    Ok(block)
 }
 
 /// Runs on to a delivery that is still to come, and shows its crank; a kernel panic in it ends the command as it ended the host.

@@ -16,10 +16,11 @@ use crate::{
     block::{Block, Printed},
     cli::{
         Exit, Output, Usage,
+        host::{Host, missing_bundles, warn_of_missing_bundles},
         output::{grouped, harmless, shortened, size, table},
     },
     controller::{Controller, Open, Policy},
-    directive::DirectiveSet,
+    directive::{Class, DirectiveSet},
     epitaph::Epitaph,
     id::VatId,
     kernel::Halt,
@@ -34,7 +35,8 @@ use crate::{
 /// Run the vats of a scenario until nothing is left to do
 ///
 /// From an empty machine, or on from where a state stands: `--state DIR` keeps every committed block, so the same command
-/// goes on after an end, ^C, or a crash, to the same hashes.
+/// goes on after an end, ^C, or a crash, to the same hashes. A file `host.toml` in that folder may say what the host is given at
+/// every start: `[host]`, and in it `directives = "FILE"` and `bundles = ["FILE.wasm"]`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -81,6 +83,9 @@ pub(crate) struct RunArgs {
     /// Obey the directives of this file: skip, pause, terminate, upgrade, halt … at an exact crank or delivery
     #[arg(long, value_name = "FILE")]
     directives: Option<PathBuf>,
+    /// Give the state a module that an `upgrade … bundle` may name (repeatable)
+    #[arg(long, value_name = "FILE")]
+    bundle: Vec<PathBuf>,
     /// Go on although the state is past a directive and has no record of it
     #[arg(long)]
     accept_missed_directives: bool,
@@ -119,13 +124,17 @@ impl From<SlogDetail> for Detail {
 
 pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
-    let directives = args.directives.as_deref().map(read_directives).transpose()?;
+    let host = Host::of(args.state.as_deref())?;
+    let directives = host.directives(args.directives.as_deref())?;
+    let bundles = host.bundles(&args.bundle)?;
     let mut controller = open(&args, scenario.as_ref())?;
+    for wasm in &bundles {
+        let id = controller.put_bundle(wasm)?;
+        output.detail(format!("bundle {id}"));
+    }
+    load_directives(&mut controller, directives, &args, output)?;
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
-    }
-    if let Some(set) = directives {
-        load_directives(&mut controller, set, &args, output)?;
     }
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller.slog())?;
@@ -204,29 +213,28 @@ fn check_plants(args: &RunArgs, exists: bool) -> anyhow::Result<()> {
     Err(Usage::new("a fault can be planted only in a state for experiments", hint).into())
 }
 
-/// Reads a directive file. A mistake in it refuses the start before there is a state.
-fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-    let mut set = DirectiveSet::default();
-    let grammar = "`vathost directives grammar` prints the grammar";
-    set.read(&name, &bytes).map_err(|refused| Usage::new(refused, grammar))?;
-    Ok(set)
-}
-
-/// Puts directives in force, and says how each stands to the state.
+/// Puts directives in force, if there are any, and says how each stands to the state.
 fn load_directives(
     controller: &mut Controller,
-    set: DirectiveSet,
+    directives: Option<DirectiveSet>,
     args: &RunArgs,
     output: &Output,
 ) -> anyhow::Result<()> {
+    let is_given = directives.is_some();
+    let set = directives.unwrap_or_default();
     let digest = set.digest();
     let classes = controller.set_directives(set, args.accept_missed_directives).map_err(|it| Usage::new(it, ""))?;
-    for (directive, class) in classes {
+    for (directive, class) in &classes {
         output.note(format!("{directive}: {class}"));
     }
-    output.note(format!("directives digest {digest}"));
+    let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);
+    // A new state gets its own bundles only then.
+    if !controller.is_new() {
+        warn_of_missing_bundles(&missing_bundles(controller.block()?, pending)?, output);
+    }
+    if is_given {
+        output.note(format!("directives digest {digest}"));
+    }
     Ok(())
 }
 
@@ -378,6 +386,13 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     let header = ["vat", "name", "deliveries", "syscalls", "fuel", "memory", "status"];
     output.line(table(&header, &[0, 1, 6], rows))?;
     output.line("")?;
+    for it in &report.directives {
+        let crank = it.crank.map_or_else(String::new, |it| format!(", crank {it}"));
+        output.line(format!("{}: {}{crank}", harmless(&it.line), it.status))?;
+    }
+    if !report.directives.is_empty() {
+        output.line("")?;
+    }
     let left = if report.quiescent { "nothing left to do" } else { "more to do" };
     output.line(format!("height {}, {} cranks, {left}", report.height, grouped(report.cranks)))?;
     output.line(format!("state hash   {}", report.state_hash))?;

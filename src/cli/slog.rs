@@ -7,10 +7,13 @@ use crate::{
     slog::{ReadError, Reader},
 };
 
+mod diff;
+mod export;
 mod last;
 mod show;
 mod summary;
 mod text;
+mod trace;
 
 /// Read a flight recording
 ///
@@ -21,7 +24,10 @@ mod text;
 Examples:
   vathost slog summary bank.slog
   vathost slog last bank.slog.zst
-  vathost slog show bank.slog --crank 12")]
+  vathost slog show bank.slog --crank 12
+  vathost slog trace kp41 bank.slog
+  vathost slog diff mine.slog theirs.slog
+  vathost slog export bank.slog --format chrome-trace --out bank.json")]
 pub(crate) struct SlogArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -32,6 +38,9 @@ enum Verb {
     Summary(summary::SummaryArgs),
     Last(last::LastArgs),
     Show(show::ShowArgs),
+    Trace(trace::TraceArgs),
+    Diff(diff::DiffArgs),
+    Export(export::ExportArgs),
 }
 
 /// What every one of these is given.
@@ -55,6 +64,9 @@ pub(crate) fn cmd_slog(args: SlogArgs, output: &Output) -> anyhow::Result<Exit> 
         Verb::Summary(args) => summary::cmd_summary(args, output),
         Verb::Last(args) => last::cmd_last(args, output),
         Verb::Show(args) => show::cmd_show(args, output),
+        Verb::Trace(args) => trace::cmd_trace(args, output),
+        Verb::Diff(args) => diff::cmd_diff(args, output),
+        Verb::Export(args) => export::cmd_export(args, output),
     }
 }
 

@@ -18,6 +18,37 @@ pub struct Applied {
     pub text: String,
     /// The digest of the set that held it.
     pub digest: SetDigest,
+    /// What it did.
+    pub effect: Effect,
+}
+
+/// What became of a directive that was obeyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Effect {
+    /// As it says.
+    #[default]
+    Done,
+    /// Nothing: the vat was paused already.
+    AlreadyPaused,
+    /// Nothing: the vat was not paused.
+    NotPaused,
+    /// Nothing: the vat was dead already.
+    AlreadyDead,
+    /// Nothing: the kernel had that version already, or a later one.
+    AlreadyThere,
+}
+
+impl Effect {
+    /// As the status of the directive, in the slog and in the summary of a run.
+    pub fn status(self) -> &'static str {
+        match self {
+            Effect::Done => "applied",
+            Effect::AlreadyPaused => "no effect: already paused",
+            Effect::NotPaused => "no effect: not paused",
+            Effect::AlreadyDead => "no effect: already dead",
+            Effect::AlreadyThere => "no effect: that version runs already",
+        }
+    }
 }
 
 /// Where a state stands.

@@ -26,6 +26,11 @@ impl HexPrefix {
     const DIGITS_MIN: usize = 8;
     const DIGITS_MAX: usize = 64;
 
+    /// Of the whole hash.
+    pub fn of(hash: &[u8; 32]) -> HexPrefix {
+        HexPrefix(hex(hash))
+    }
+
     /// Whether the hash begins so.
     pub fn matches(&self, hash: &[u8; 32]) -> bool {
         hex(hash).starts_with(&self.0)

@@ -19,7 +19,7 @@ mod set;
 mod suggest;
 mod token;
 
-pub use class::{Applied, Class, Committed, Missed};
+pub use class::{Applied, Class, Committed, Effect, Missed};
 pub use grammar::GRAMMAR;
 pub use hex::{HexPrefix, HexPrefixError};
 pub use problem::{Problem, Refused};

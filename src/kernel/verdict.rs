@@ -11,9 +11,9 @@
 
 use crate::{
     block::Block,
-    directive::{self, Action, Applied, Directive},
+    directive::{self, Action, Applied, Directive, Effect},
     fault::{Fault, Halted, HostFault},
-    id::{BundleId, DeliveryNum, VatId},
+    id::{DeliveryNum, VatId},
     kernel::{
         Crank, Ended, Position, Ran, Workers,
         deliver::{SKIPPED, Work},
@@ -50,8 +50,7 @@ impl Crank {
         let vat = work.vat();
         if !due.iter().any(Directive::in_consensus) {
             for directive in due {
-                self = self.carry_out(workers, &directive, vat, ran, position)?;
-                self.record(&directive, vat);
+                self = self.obey_one(workers, &directive, vat, ran, position)?;
             }
             return Ok((self, work));
         }
@@ -59,8 +58,7 @@ impl Crank {
         let resumes = due.iter().any(|it| matches!(it.action, Action::Resume(it) if Some(it) == vat));
         self.rewind();
         for directive in due {
-            self = self.carry_out(workers, &directive, vat, ran, position)?;
-            self.record(&directive, vat);
+            self = self.obey_one(workers, &directive, vat, ran, position)?;
         }
         self.settle_down()?;
         self.seal("directive")?;
@@ -160,6 +158,39 @@ impl Crank {
         Ok(())
     }
 
+    /// What the directive comes to, as things stand.
+    fn effect(&self, directive: &Directive, delivered: Option<VatId>) -> Effect {
+        let vat = directive.action.vat().or(delivered);
+        let is = |holds: &dyn Fn(VatId) -> bool| vat.is_some_and(holds);
+        let is_dead = is(&|it| !self.tables().is_alive(it));
+        let is_paused = is(&|it| self.tables().is_paused(it));
+        match &directive.action {
+            Action::Pause { .. } | Action::Terminate { .. } | Action::Resume(_) if is_dead => Effect::AlreadyDead,
+            Action::Pause { .. } if is_paused => Effect::AlreadyPaused,
+            Action::Resume(_) if !is_paused => Effect::NotPaused,
+            Action::ReplaceKernel(version) if *version <= self.tables().globals().kernel_version => {
+                Effect::AlreadyThere
+            }
+            _ => Effect::Done,
+        }
+    }
+
+    fn obey_one(
+        mut self,
+        workers: &mut dyn Workers,
+        directive: &Directive,
+        delivered: Option<VatId>,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<Crank, Fault> {
+        let effect = self.effect(directive, delivered);
+        if effect == Effect::Done {
+            self = self.carry_out(workers, directive, delivered, ran, position)?;
+        }
+        self.record(directive, delivered, effect);
+        Ok(self)
+    }
+
     fn carry_out(
         mut self,
         workers: &mut dyn Workers,
@@ -171,17 +202,16 @@ impl Crank {
         match &directive.action {
             Action::Break => vathost_breakpoint(self.number().0),
             Action::ReplaceKernel(version) => {
-                let newer = (*version).max(self.tables().globals().kernel_version);
-                self.tables_mut().update_globals(|it| it.kernel_version = newer);
+                self.tables_mut().update_globals(|it| it.kernel_version = *version);
             }
             Action::Pause { vat, why } => {
-                if let Some(vat) = vat.or(delivered).filter(|it| self.tables().is_alive(*it)) {
+                if let Some(vat) = vat.or(delivered) {
                     self.pause(vat, why.as_deref().unwrap_or("paused by directive"))?;
                 }
             }
             Action::Resume(vat) => self.resume(*vat)?,
             Action::Terminate { vat, why } => {
-                if let Some(vat) = vat.or(delivered).filter(|it| self.tables().is_alive(*it)) {
+                if let Some(vat) = vat.or(delivered) {
                     let info = crate::body::error(why.as_deref().unwrap_or("terminated by directive"));
                     let ended = Ended { aborted: true, info, fault: None };
                     workers.stop(vat);
@@ -192,10 +222,15 @@ impl Crank {
                 }
             }
             Action::Upgrade { vat, bundle, .. } => {
-                let halt = |why| Halted { crank: self.number(), line: directive.to_string(), why: Some(why) };
-                let known = self.tables().bundles.iter().map(|(_, id)| *id).find(|it| bundle.matches(&it.0));
-                let bundle: BundleId = known.ok_or_else(|| halt("the state holds no such bundle".to_owned()))?;
                 let number = self.number();
+                let missing = || {
+                    let why = format_args!(
+                        "the state holds no bundle whose hash begins with {bundle}: start with --bundle FILE.wasm, \
+                         or name the file in host.toml"
+                    );
+                    HostFault::new(format_args!("obey `{directive}` in {number}"), why)
+                };
+                let bundle = self.block().find_bundle(bundle)?.ok_or_else(missing)?;
                 let parameters = CapData::plain("#{}");
                 let (crank, result) = self.replace_code(workers, *vat, bundle, parameters, ran, position)?;
                 self = crank;
@@ -210,18 +245,19 @@ impl Crank {
     }
 
     /// What is in consensus leaves a row; everything leaves an event.
-    fn record(&mut self, directive: &Directive, delivered: Option<VatId>) {
+    fn record(&mut self, directive: &Directive, delivered: Option<VatId>, effect: Effect) {
         let (crank, line) = (self.number(), directive.to_string());
         if directive.in_consensus() {
             let digest = self.directives().digest();
             let index = self.tables().applied.iter().next_back().map_or(0, |(at, _)| at + 1);
-            self.tables_mut().applied.insert(index, Applied { crank, text: line.clone(), digest });
+            self.tables_mut().applied.insert(index, Applied { crank, text: line.clone(), digest, effect });
         }
         let vat = directive.vat().or(delivered);
         let delivery_num = vat.map(|it| self.next_delivery(it).0);
         let action = directive.action.to_string().split(' ').next().unwrap_or_default().to_owned();
         let vat = vat.map(|it| it.to_string());
-        let event = || Event::Directive { crank_num: crank, vat, delivery_num, action, line, status: "applied" };
+        let status = effect.status();
+        let event = || Event::Directive { crank_num: crank, vat, delivery_num, action, line, status };
         self.slog().record(Detail::Cranks, event);
     }
 

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::slog::Record;
+use crate::slog::{Record, spine::Knot};
 
 /// What ties the two together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,10 @@ pub(super) enum Link {
     Result(String),
     Message(String),
     Settled(String),
+    /// A vat, by its creation.
+    Created(String),
+    /// A vat, by its end.
+    Ended(String),
 }
 
 impl Link {
@@ -35,6 +39,39 @@ impl Link {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Of an item that comes of what the kernel does to a vat.
+    pub(super) fn of_life(item: &Value) -> Option<Link> {
+        let vat = || Some(item["vatID"].as_str()?.to_owned());
+        match item["type"].as_str()? {
+            "startVat" => vat().map(Link::Created),
+            "cleanup-terminated-vat" => vat().map(Link::Ended),
+            _ => None,
+        }
+    }
+
+    /// Of a message with a result: that the promise for it is settled.
+    pub(super) fn settled_result(&self) -> Option<Link> {
+        match self {
+            Link::Result(promise) => Some(Link::Settled(promise.clone())),
+            _ => None,
+        }
+    }
+
+    /// As a number that is not 0: 128 bits of its hash.
+    pub(super) fn knot(&self) -> Knot {
+        let (tag, text) = match self {
+            Link::Result(it) => (b'r', it),
+            Link::Message(it) => (b'm', it),
+            Link::Settled(it) => (b's', it),
+            Link::Created(it) => (b'c', it),
+            Link::Ended(it) => (b'e', it),
+        };
+        let hash = blake3::Hasher::new().update(&[tag]).update(text.as_bytes()).finalize();
+        let mut knot = [0; 16];
+        knot.copy_from_slice(&hash.as_bytes()[..16]);
+        Knot::from_le_bytes(knot).max(1)
     }
 
     fn of_message(message: &Value) -> Link {

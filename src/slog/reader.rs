@@ -137,7 +137,21 @@ impl Reader {
     ///
     /// [`ReadError::Open`].
     pub fn open(path: &Path) -> Result<Reader, ReadError> {
-        let input = open(path).map_err(|why| ReadError::Open { path: path.to_owned(), why })?;
+        Reader::with(path, None)
+    }
+
+    /// Opens a recording that is being written. Where it ends, `wait` is asked whether more may come: it should take its time, and
+    /// what is there once it says no is the end. Compressed, more comes block by block, as the writer commits them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`].
+    pub fn follow(path: &Path, wait: impl FnMut() -> bool + 'static) -> Result<Reader, ReadError> {
+        Reader::with(path, Some(Box::new(wait)))
+    }
+
+    fn with(path: &Path, wait: Option<Wait>) -> Result<Reader, ReadError> {
+        let input = open(path, wait).map_err(|why| ReadError::Open { path: path.to_owned(), why })?;
         Ok(Reader { path: path.to_owned(), input, line: 0, torn: 0, done: false })
     }
 
@@ -224,11 +238,37 @@ impl Line {
     }
 }
 
-fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let mut file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+/// Takes its time, and says whether more may come.
+type Wait = Box<dyn FnMut() -> bool>;
+
+/// A file that may grow.
+struct Growing {
+    file: File,
+    /// `None` once nothing more will come than is there.
+    wait: Option<Wait>,
+}
+
+impl Read for Growing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.file.read(into)?;
+            let Some(wait) = self.wait.as_mut().filter(|_| count == 0 && !into.is_empty()) else { return Ok(count) };
+            // What was written while it waited is still to be read.
+            if !wait() {
+                self.wait = None;
+            }
+        }
+    }
+}
+
+fn open(path: &Path, wait: Option<Wait>) -> io::Result<Box<dyn BufRead>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    // A pipe says by itself when it ends.
+    let mut file = Growing { file, wait: wait.filter(|_| metadata.is_file()) };
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
     let format = Format::of(&magic);

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::slog::{
     ReadError, Reader, Record,
+    crank::{Crank, Cranks},
     link::{Link, is_undone, undoes},
 };
 
@@ -76,8 +77,8 @@ pub struct Shown {
     pub ended: bool,
     /// Whether everything that it did was undone.
     pub undone: bool,
-    /// Where it came from.
-    pub cause: Cause,
+    /// Where it came from; `None` where that was not looked for.
+    pub cause: Option<Cause>,
     /// What its syscalls, by number, led to.
     pub effects: BTreeMap<u64, Vec<Place>>,
     /// All its events.
@@ -104,19 +105,56 @@ pub struct Extent {
 ///
 /// The recording cannot be read to its end, or, being a pipe, not twice.
 pub fn show(path: &Path, which: &Which) -> Result<Result<Shown, Extent>, ReadError> {
-    if path.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()) {
-        let why = io::Error::other("it is read twice, so it must be a file, not a pipe");
-        return Err(ReadError::Open { path: path.to_owned(), why });
+    must_be_a_file(path)?;
+    let mut search = Search { which, found: None, extent: Extent::default(), names: BTreeMap::new() };
+    for crank in Cranks::all(Reader::open(path)?) {
+        search.add(crank?);
     }
-    let mut search = Search::new(which);
-    for record in Reader::open(path)? {
-        search.add(record?);
-    }
-    search.close();
     let Some(mut shown) = search.found else { return Ok(Err(search.extent)) };
     shown.name = shown.place.vat.as_ref().and_then(|it| search.names.remove(it));
     trace(path, &mut shown)?;
     Ok(Ok(shown))
+}
+
+/// Shows each crank as it ends; for a recording that is being written, [`Reader::follow`] waits for more. In memory for one crank,
+/// and the vats' names.
+pub fn follow(reader: Reader) -> impl Iterator<Item = Result<Shown, ReadError>> {
+    let mut names = BTreeMap::new();
+    Cranks::all(reader).map(move |crank| {
+        let crank = crank?;
+        names.extend(crank.created());
+        let mut shown = Shown::of(crank);
+        shown.name = shown.place.vat.as_ref().and_then(|it| names.get(it)).cloned();
+        Ok(shown)
+    })
+}
+
+/// What is read twice cannot be a pipe.
+pub(super) fn must_be_a_file(path: &Path) -> Result<(), ReadError> {
+    if path.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+        let why = io::Error::other("it is read twice, so it must be a file, not a pipe");
+        return Err(ReadError::Open { path: path.to_owned(), why });
+    }
+    Ok(())
+}
+
+impl Shown {
+    /// As far as its own events tell.
+    fn of(crank: Crank) -> Shown {
+        let deliver = crank.deliver();
+        let vat = deliver.and_then(|it| it.text("vatID")).map(str::to_owned);
+        Shown {
+            place: Place { crank: crank.number, vat, delivery: deliver.and_then(|it| it.number("deliveryNum")) },
+            name: None,
+            block_height: crank.block.map(|it| it.0),
+            recorded: 1,
+            ended: crank.ended,
+            undone: is_undone(&crank.events),
+            cause: None,
+            effects: BTreeMap::new(),
+            events: crank.events,
+        }
+    }
 }
 
 /// The first pass: the crank's own events.
@@ -125,83 +163,28 @@ struct Search<'a> {
     found: Option<Shown>,
     extent: Extent,
     names: BTreeMap<String, String>,
-    block: Option<u64>,
-    /// Of the crank under way; empty where none is.
-    events: Vec<Record>,
 }
 
-impl<'a> Search<'a> {
-    fn new(which: &'a Which) -> Search<'a> {
-        Search {
-            which,
-            found: None,
-            extent: Extent::default(),
-            names: BTreeMap::new(),
-            block: None,
-            events: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, record: Record) {
-        match record.kind() {
-            "host-start" => {
-                self.close();
-                self.block = None;
-            }
-            "begin-block" => self.block = record.number("blockHeight"),
-            "create-vat" => {
-                if let (Some(vat), Some(name)) = (record.text("vatID"), record.text("name")) {
-                    self.names.insert(vat.to_owned(), name.to_owned());
-                }
-            }
-            "crank-start" => {
-                self.close();
-                widen(&mut self.extent.cranks, record.number("crankNum"));
-                return self.events.push(record);
-            }
-            "deliver" if !record.is_replay() => self.extend(&record),
-            _ => (),
-        }
-        if !self.events.is_empty() {
-            let ends = record.kind() == "crank-finish";
-            self.events.push(record);
-            if ends {
-                self.close();
-            }
-        }
-    }
-
-    fn extend(&mut self, deliver: &Record) {
-        if let Which::Delivery { vat, .. } = self.which
-            && deliver.text("vatID") == Some(vat)
-        {
-            widen(&mut self.extent.deliveries, deliver.number("deliveryNum"));
-        }
-    }
-
-    /// The crank under way is over: keeps it if it is the one. The last one counts.
-    fn close(&mut self) {
-        let events = std::mem::take(&mut self.events);
-        let Some(crank) = events.first().and_then(|it| it.number("crankNum")) else { return };
-        let deliver = events.iter().find(|it| it.kind() == "deliver" && !it.is_replay());
-        let vat = deliver.and_then(|it| it.text("vatID")).map(str::to_owned);
-        let place = Place { crank, vat, delivery: deliver.and_then(|it| it.number("deliveryNum")) };
+impl Search<'_> {
+    /// The last one counts.
+    fn add(&mut self, crank: Crank) {
+        self.names.extend(crank.created());
+        let shown = Shown::of(crank);
+        let place = &shown.place;
+        widen(&mut self.extent.cranks, Some(place.crank));
         let matches = match self.which {
             Which::Crank(number) => place.crank == *number,
-            Which::Delivery { vat, delivery } => place.vat.as_ref() == Some(vat) && place.delivery == Some(*delivery),
+            Which::Delivery { vat, delivery } => {
+                let of_vat = place.vat.as_ref() == Some(vat);
+                if of_vat {
+                    widen(&mut self.extent.deliveries, place.delivery);
+                }
+                of_vat && place.delivery == Some(*delivery)
+            }
         };
         if matches {
-            self.found = Some(Shown {
-                place,
-                name: None,
-                block_height: self.block,
-                recorded: self.found.as_ref().map_or(0, |it| it.recorded) + 1,
-                ended: events.last().is_some_and(|it| it.kind() == "crank-finish"),
-                undone: is_undone(&events),
-                cause: Cause::Unrecorded,
-                effects: BTreeMap::new(),
-                events,
-            });
+            let recorded = self.found.as_ref().map_or(0, |it| it.recorded) + 1;
+            self.found = Some(Shown { recorded, ..shown });
         }
     }
 }
@@ -218,9 +201,7 @@ fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
     let last = shown.events.last().map_or(0, |it| it.line);
     let item = shown.events.first().and_then(|it| it.value.get("message")).unwrap_or(&Value::Null);
     let mut cause = CauseSearch { wanted: Link::of_item(item), ..CauseSearch::default() };
-    if cause.wanted.is_none() {
-        shown.cause = Cause::Kernel;
-    }
+    let unknown = if cause.wanted.is_none() { Cause::Kernel } else { Cause::Unrecorded };
     let mut effects = EffectSearch::new(shown);
     for record in Reader::open(path)? {
         let record = record?;
@@ -230,9 +211,7 @@ fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
             effects.add(&record);
         }
     }
-    if let Some(found) = cause.found {
-        shown.cause = found;
-    }
+    shown.cause = Some(cause.found.unwrap_or(unknown));
     shown.effects = effects.found;
     Ok(())
 }
@@ -306,7 +285,7 @@ impl EffectSearch {
     }
 }
 
-fn place_of(record: &Record) -> Place {
+pub(super) fn place_of(record: &Record) -> Place {
     Place {
         crank: record.number("crankNum").unwrap_or(0),
         vat: record.text("vatID").map(str::to_owned),

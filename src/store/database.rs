@@ -7,6 +7,7 @@
 //! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
     path::Path,
     time::Duration,
@@ -29,6 +30,11 @@ use crate::{
 pub(super) const SCHEMA: u32 = 1;
 /// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
+/// How much is kept of the chained hash after each crank: enough to tell where two states parted.
+pub const CRANK_HASH_BYTES: usize = 8;
+/// Came later than the other tables: a state that lacks it gets it when it is next run.
+const CRANK_TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL) WITHOUT ROWID;";
 pub(super) const FILE: &str = "state.sqlite";
 const LOCK: &str = "lock";
 /// How long a reader waits for a host that is at its files.
@@ -172,7 +178,8 @@ impl Database {
 
     fn create(&self, tables: &[&'static str]) -> Result<(), HostFault> {
         if self.schema()? != 0 {
-            return self.check_schema();
+            self.check_schema()?;
+            return self.connection.execute_batch(CRANK_TABLE).map_err(fault("lay out the hashes of cranks"));
         }
         let mut sql = String::from(
             "BEGIN;
@@ -183,6 +190,7 @@ impl Database {
              CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL);",
         );
         sql += page::LAYOUT;
+        sql += CRANK_TABLE;
         for table in tables {
             sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
         }
@@ -278,6 +286,26 @@ impl Database {
         rows.map_err(fault(what))?.collect::<Result<_, _>>().map_err(fault(what))
     }
 
+    /// The beginning of the chained hash after each crank of the last blocks. None of those that ran before there was a table
+    /// for them.
+    pub fn crank_hashes(&self) -> Result<BTreeMap<CrankNum, [u8; CRANK_HASH_BYTES]>, HostFault> {
+        let what = "read the hashes of the last cranks";
+        let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'crank_hash'";
+        if self.connection.query_row(sql, [], |_| Ok(())).optional().map_err(fault(what))?.is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let sql = "SELECT first, hashes FROM crank_hash ORDER BY first";
+        let mut statement = self.connection.prepare(sql).map_err(fault(what))?;
+        let mut rows = statement.query([]).map_err(fault(what))?;
+        let mut found = BTreeMap::new();
+        while let Some(row) = rows.next().map_err(fault(what))? {
+            let read = || Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, Vec<u8>>(1)?));
+            let (first, hashes) = read().map_err(fault(what))?;
+            found.extend((first..).map(CrankNum).zip(hashes.as_chunks().0.iter().copied()));
+        }
+        Ok(found)
+    }
+
     /// The vats that have a transcript.
     pub fn transcribed(&self) -> Result<Vec<VatId>, HostFault> {
         let what = "read the transcripts";
@@ -351,6 +379,21 @@ impl Transaction<'_> {
         self.execute("write a block's hash", sql, params![height, crank, mark.state_hash.0])?;
         let last = height.saturating_sub_unsigned(BLOCKS_KEPT);
         self.execute("forget a block's hash", "DELETE FROM block WHERE height <= ?", [last]).map(drop)
+    }
+
+    /// Notes the hashes of the cranks before this one, and forgets those of blocks that are forgotten.
+    pub fn put_crank_hashes(&self, next: CrankNum, hashes: &[u8]) -> Result<(), HostFault> {
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let first = next.0.cast_signed().saturating_sub_unsigned((hashes.len() / CRANK_HASH_BYTES) as u64);
+        self.execute(
+            "write the hashes of cranks",
+            "INSERT OR REPLACE INTO crank_hash VALUES (?, ?)",
+            params![first, hashes],
+        )?;
+        let sql = "DELETE FROM crank_hash WHERE first < (SELECT min(next_crank) FROM block)";
+        self.execute("forget the hashes of cranks", sql, []).map(drop)
     }
 
     /// Stores a bundle, once.

@@ -13,7 +13,7 @@ mod table;
 
 pub use aside::Aside;
 pub(crate) use codec::encode;
-pub use database::{BLOCKS_KEPT, BlockMark, Database, Meta, Rows, Transaction};
+pub use database::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Database, Meta, Rows, Transaction};
 pub use dump::{Layout, Restore};
 pub use hash::{Digest, StateHash};
 pub use page::{PAGE_BYTES, PageHash};

@@ -17,7 +17,11 @@ use vathost::{
     slog::{self, Detail, Event, Reader, Slog, Status, Writer},
 };
 
+mod diff;
+mod export;
+mod follow;
 mod reading;
+mod trace;
 mod verbs;
 mod writing;
 
@@ -71,7 +75,7 @@ impl Lab {
     /// Runs the binary in this folder.
     fn vathost(&self, args: &str) -> Output {
         let command = Command::new(env!("CARGO_BIN_EXE_vathost"))
-            .args(args.split(' '))
+            .args(args.split_whitespace())
             .current_dir(self.0.path())
             .env("XDG_CACHE_HOME", self.path("cache"))
             .output()
@@ -93,6 +97,13 @@ struct Output {
     code: Option<i32>,
     stdout: String,
     stderr: String,
+}
+
+impl Output {
+    #[track_caller]
+    fn ok(&self) {
+        assert_eq!(self.code, Some(0), "{self:?}");
+    }
 }
 
 /// All events of a recording.

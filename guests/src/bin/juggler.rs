@@ -67,10 +67,11 @@ impl Juggler {
     }
 
     /// Lets a ball go, which ends itself.
-    pub fn drop_ball(&self, ball: u32) -> Result<bool, Error> {
+    pub async fn drop_ball(&self, ball: u32) -> Result<bool, Error> {
         let ball = self.let_go(ball)?;
         // One that rests, or rests because it tripped, would never hear of it.
-        ball.admin.upgrade("juggler", Value::record([("ball", true.into()), ("tame", true.into())]));
+        let tame = Value::record([("ball", true.into()), ("tame", true.into())]);
+        ball.admin.upgrade("juggler", tame).await?;
         ball.admin.resume();
         ball.root.send("leave", ());
         Ok(true)

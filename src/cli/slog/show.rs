@@ -1,42 +1,54 @@
+use std::{fs::File, path::Path, time::Duration};
+
 use clap::{Args, value_parser};
 use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        Exit, Output,
+        Exit, Output, Usage,
         output::{grouped, harmless},
         slog::{FileArgs, text, unreadable},
     },
     id::VatId,
-    slog::{Cause, Console, Extent, Place, Record, Shown, Which, show},
+    slog::{Cause, Console, Extent, Place, Reader, Record, Shown, Which, follow, show},
 };
 
 /// Show one delivery: where it came from, what it said, what the vat did, and what that led to
 ///
-/// References are shown on both sides: `ko22=o-50` is the kernel's ko22, which the vat knows as o-50.
+/// References are shown on both sides: `ko22=o-50` is the kernel's ko22, which the vat knows as o-50. With `--follow`, each
+/// delivery is shown as it comes, until ^C or until nobody records to the file any more; of a compressed recording, they come
+/// block by block. (The other verbs speak of a whole recording: they take what is there, and are run again for more.)
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   vathost slog show bank.slog --crank 12
   vathost slog show bank.slog.zst --vat v2 --delivery 1
+  vathost slog show bank.slog --follow --vat v2
   vathost slog show bank.slog --crank 12 --json | jq '.events[] | select(.type == \"syscall\") | .ksc'")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     file: FileArgs,
     /// Of this crank
-    #[arg(long, value_name = "N", required_unless_present = "vat", conflicts_with = "vat")]
+    #[arg(long, value_name = "N", required_unless_present_any = ["vat", "follow"], conflicts_with_all = ["vat", "follow"])]
     crank: Option<u64>,
     /// Of this vat
-    #[arg(long, value_name = "VAT", requires = "delivery", value_parser = value_parser!(VatId))]
+    #[arg(long, value_name = "VAT", value_parser = value_parser!(VatId))]
     vat: Option<VatId>,
     /// With this number
     #[arg(long, value_name = "N", requires = "vat")]
     delivery: Option<u64>,
+    /// Each delivery as it comes, of all vats or of one
+    #[arg(long, conflicts_with = "delivery")]
+    follow: bool,
 }
 
 pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> {
+    if args.follow {
+        return watch(&args, output);
+    }
     let which = match (args.vat, args.delivery) {
         (Some(vat), Some(delivery)) => Which::Delivery { vat: vat.to_string(), delivery },
+        (Some(_), None) => return Err(Usage::new("which delivery of the vat?", "--delivery N, or --follow").into()),
         _ => Which::Crank(args.crank.unwrap_or(0)),
     };
     match show(&args.file.file, &which).map_err(unreadable)? {
@@ -53,6 +65,40 @@ pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> 
         }
     }
     Ok(Exit::Ok)
+}
+
+/// How often it is looked whether more was recorded.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
+    let path = args.file.file.clone();
+    let wait = move || {
+        std::thread::sleep(LOOK_INTERVAL);
+        is_recorded_to(&path)
+    };
+    let vat = args.vat.map(|it| it.to_string());
+    for shown in follow(Reader::follow(&args.file.file, wait).map_err(unreadable)?) {
+        let shown = shown.map_err(unreadable)?;
+        if shown.place.delivery.is_none() || vat.is_some() && shown.place.vat != vat {
+            continue;
+        }
+        if args.file.json {
+            output.json(&shown)?;
+        } else {
+            lines(&shown).iter().try_for_each(|it| output.line(it))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Whether somebody records to this file: whoever does holds a lock on it. Where there are no locks, it may always be.
+fn is_recorded_to(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    match file.try_lock_shared() {
+        // Closed, it is given back.
+        Ok(()) => false,
+        Err(_) => true,
+    }
 }
 
 fn missing(which: &Which, extent: &Extent) -> String {
@@ -72,7 +118,8 @@ fn missing(which: &Which, extent: &Extent) -> String {
 }
 
 fn lines(shown: &Shown) -> Vec<String> {
-    let mut lines = vec![headline(shown), format!("from    {}", cause(shown))];
+    let mut lines = vec![headline(shown)];
+    lines.extend(shown.cause.as_ref().map(|it| format!("from    {}", cause(it, shown))));
     if shown.recorded > 1 {
         lines.push(format!(
             "again   recorded {} times: the block was lost with its host; this is the last time",
@@ -111,18 +158,11 @@ fn place(place: &Place) -> String {
     }
 }
 
-fn cause(shown: &Shown) -> String {
+fn cause(cause: &Cause, shown: &Shown) -> String {
     let kind = shown.events.first().and_then(|it| it.text("messageType")).unwrap_or_default();
-    match (&shown.cause, kind) {
-        (Cause::Syscall { place: at, number, syscall }, _) => format!("{}, syscall {number}, {syscall}", place(at)),
-        (Cause::Kernel, "startVat") => "the kernel: the vat was created".to_owned(),
-        (Cause::Kernel, "cleanup-terminated-vat") => "the kernel: the vat is terminated".to_owned(),
-        (Cause::Kernel, "bringOutYourDead") => "the kernel: the vat is due to collect its garbage".to_owned(),
-        (Cause::Kernel, _) => "the kernel: garbage collection".to_owned(),
-        (Cause::Unrecorded, "notify") => {
-            "the kernel: it settled the promise itself, or that was before the recording".to_owned()
-        }
-        (Cause::Unrecorded, _) => "outside, or from before the recording".to_owned(),
+    match cause {
+        Cause::Syscall { place: at, number, syscall } => format!("{}, syscall {number}, {syscall}", place(at)),
+        Cause::Kernel | Cause::Unrecorded => text::origin(kind).to_owned(),
     }
 }
 

@@ -22,6 +22,19 @@ pub(super) fn vat(id: &str, name: Option<&str>) -> String {
     }
 }
 
+/// Where a crank of this type came from, when that is not recorded.
+pub(super) fn origin(message_type: &str) -> &'static str {
+    match message_type {
+        "startVat" => "the kernel: the vat was created",
+        "cleanup-terminated-vat" => "the kernel: the vat is terminated",
+        "bringOutYourDead" => "the kernel: the vat is due to collect its garbage",
+        "notify" => "the kernel: it settled the promise itself, or that was before the recording",
+        "upgrade-vat" | "changeVatOptions" => "the kernel: whoever holds the vat's admin facet asked for it",
+        "gc-action" => "the kernel: garbage collection",
+        _ => "outside, or from before the recording",
+    }
+}
+
 /// A delivery or a syscall: its kind, then what it is about, in both references at once: `ko22=o-50`.
 pub(super) fn act(kernel: &Value, vat: &Value) -> String {
     let parts = vat.as_array().map(Vec::as_slice).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 use vathost::{
-    directive::{Applied, Class, Committed, SetDigest},
+    directive::{Applied, Class, Committed, Effect, SetDigest},
     id::{BlockHeight, CrankNum, DeliveryNum, VatId},
 };
 
@@ -48,7 +48,8 @@ fn a_replaced_kernel_expires_once_the_state_has_that_version_or_a_later_one() {
 
 #[test]
 fn a_record_makes_a_directive_applied_and_only_that_very_one() {
-    let record = |text: &str| Applied { crank: CrankNum(100), text: text.to_owned(), digest: RECORDED };
+    let record =
+        |text: &str| Applied { crank: CrankNum(100), text: text.to_owned(), digest: RECORDED, effect: Effect::Done };
     let applied = [record("crank-100: skip v5"), record("block-120: replace-kernel 2")];
     assert_eq!(class_at("crank-100: skip v5", 101, 0, 0, 1, &applied), Class::Applied(CrankNum(100)));
     assert_eq!(class_at("crank-100: skip", 101, 0, 0, 1, &applied), Class::Missed);
@@ -62,7 +63,12 @@ fn a_start_is_refused_for_missed_directives_in_consensus_and_for_no_others() {
         height: BlockHeight(119),
         kernel_version: 1,
         next_delivery: &|_| DeliveryNum(1234),
-        applied: &[Applied { crank: CrankNum(7890), text: "crank-7890: skip v56".to_owned(), digest: RECORDED }],
+        applied: &[Applied {
+            crank: CrankNum(7890),
+            text: "crank-7890: skip v56".to_owned(),
+            digest: RECORDED,
+            effect: Effect::Done,
+        }],
     };
     let missed = read(EXAMPLE).refuse_missed(&committed).expect_err("some are missed");
     expect![[r#"

@@ -17,6 +17,8 @@
   (data (i32.const 8208) "#[\"hello\",[]]")
   (data (i32.const 8224) "#\"done\"")
   (data (i32.const 8240) "about to work\1b[31m")
+  (data (i32.const 8272) "#[\"trap\",[]]")
+  (data (i32.const 8288) "#[\"keep\",[]]")
 
   (func (export "vat_deliver") (param $len i32)
     (local $method i32)
@@ -31,6 +33,18 @@
       (call $send (i64.load (i32.const 32)) (i32.const 8208) (i32.const 13) (i32.const 0) (i32.const 0)
         (i64.const 0x6000000000000005))
       (call $subscribe (i64.const 0x6000000000000005))))
+    ;; poke
+    (if (i32.eq (local.get $method) (i32.const 0x70)) (then
+      (call $send (i64.load (i32.const 32)) (i32.const 8272) (i32.const 12) (i32.const 0) (i32.const 0)
+        (i64.const 0x6000000000000007))
+      (call $subscribe (i64.const 0x6000000000000007))))
+    ;; wait
+    (if (i32.eq (local.get $method) (i32.const 0x77)) (then
+      (call $send (i64.load (i32.const 32)) (i32.const 8288) (i32.const 12) (i32.const 0) (i32.const 0)
+        (i64.const 0x6000000000000005))
+      (call $subscribe (i64.const 0x6000000000000005))))
+    ;; keep
+    (if (i32.eq (local.get $method) (i32.const 0x6b)) (then (return)))
     ;; bytes
     (if (i32.eq (local.get $method) (i32.const 0x62)) (then
       (call $set (i32.const 8192) (i32.const 3) (i32.const 8200) (i32.const 2))

@@ -317,3 +317,16 @@ fn a_file_of_another_kind_is_refused_and_left_alone() {
         assert_eq!(fs::read(lab.path(name)).unwrap(), before);
     }
 }
+
+#[test]
+fn the_start_of_a_host_names_the_directives_that_it_obeys() {
+    let lab = Lab::busy();
+    fs::write(lab.path("d"), "crank-900: halt\n").unwrap();
+    lab.vathost("run . --slog a.slog --directives d").ok();
+    lab.vathost("run . --slog a.slog").ok();
+    let checked: Value = serde_json::from_str(&lab.vathost("directives check d --json").stdout).unwrap();
+    let events = events(&lab.path("a.slog"));
+    let starts: Vec<_> = events.iter().filter(|it| is(it, "host-start")).map(|it| &it["directivesDigest"]).collect();
+    assert_eq!(starts, [&checked["digest"], &Value::Null]);
+    assert!(is(&events[0], "host-start"));
+}

@@ -85,8 +85,43 @@ fn diff_tells_a_past_from_a_parting() {
 
     go_on(&mut open(&a), 1, 4);
     let parted = vathost(&["diff", "--json"], &[&a, &b]).json();
-    let expected = serde_json::json!({ "block": 3, "from": crank, "to": { "a": crank + 4, "b": crank + 10 } });
+    // The block of one ended after four cranks, which are the same; the other's fifth stands in another block.
+    let expected =
+        serde_json::json!({ "block": 3, "crank": null, "from": crank, "to": { "a": crank + 4, "b": crank + 10 } });
     assert_eq!(parted["parted"], expected);
     let text = vathost(&["diff"], &[&a, &b]).out;
     assert!(text.contains(&format!("parted in block-3, between crank-{crank} and its end")), "{text}");
+    go_on(&mut open(&a), 1, 4);
+    let found = vathost(&["diff"], &[&a, &b]).out;
+    assert!(found.contains(&format!("parted in block-3, at crank-{}", crank + 4)), "{found}");
+}
+
+#[test]
+fn diff_names_the_crank_at_which_a_replica_did_something_else() {
+    let dir = TempDir::new().unwrap();
+    let [a, b] = ["a", "b"].map(|it| dir.path().join(it));
+    make("pingpong", &a, 0);
+    assert_eq!(vathost(&["fork"], &[&a, &b]).code, 0);
+    let play = |state: &Path, lines: &str| {
+        let mut controller = open(state);
+        let mut set = vathost::directive::DirectiveSet::default();
+        set.read("test", lines.as_bytes()).unwrap();
+        controller.set_directives(set, false).unwrap();
+        // A block that is interrupted is stored in parts.
+        controller.run_block(&Policy { cranks: 30, ..Policy::default() }, &mut |ran| ran.crank.0 != 7).unwrap();
+        controller.run_block(&Policy { cranks: 30, ..Policy::default() }, &mut |_| true).unwrap();
+        go_on(&mut controller, 2, 30);
+    };
+    play(&a, "");
+    play(&b, "crank-41: skip");
+    let found = vathost(&["diff", "--json"], &[&a, &b]).json();
+    assert_eq!((&found["parted"]["block"], &found["parted"]["crank"]), (&2.into(), &41.into()), "{found}");
+    let text = vathost(&["diff"], &[&a, &b]).out;
+    assert!(text.contains("parted in block-2, at crank-41: the hashes after it differ"), "{text}");
+    // A state that remembers no cranks is told apart by its blocks.
+    sqlite(&b).execute_batch("DROP TABLE crank_hash").unwrap();
+    let text = vathost(&["diff"], &[&a, &b]).out;
+    assert!(text.contains("parted in block-2, between crank-30 and its end, before crank-60"), "{text}");
+    go_on(&mut open(&b), 1, 30);
+    assert_eq!(findings(&b), None);
 }
