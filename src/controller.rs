@@ -35,7 +35,7 @@ use crate::{
     snapshot::Image,
     store::StateHash,
     value::CapData,
-    vat::{Warehouse, engine_id},
+    vat::{CoreDump, Warehouse, engine_id},
 };
 
 /// How to open a state.
@@ -102,6 +102,7 @@ pub struct Controller {
     standing: Standing,
     /// The block's; it outlives it.
     slog: Slog,
+    core_dump: Option<CoreDump>,
 }
 
 impl Controller {
@@ -141,7 +142,7 @@ impl Controller {
         }
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
         let mut controller =
-            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog };
+            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog, core_dump: None };
         controller.stand();
         Ok(controller)
     }
@@ -271,7 +272,7 @@ impl Controller {
         block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
         let (mut cranks, mut goes_on, mut quiescent) = (0, true, false);
         while goes_on && block.cranks() < policy.cranks && policy.fuel.is_none_or(|max| block.fuel() < max) {
-            let (next, ran) = kernel::crank(block, &mut self.warehouse).inspect_err(|_| self.warehouse.evict_all())?;
+            let (next, ran) = kernel::crank(block, &mut self.warehouse).map_err(|halt| self.clear_up(halt))?;
             block = next;
             let Some(ran) = ran else {
                 quiescent = true;
@@ -288,6 +289,20 @@ impl Controller {
         self.block = Some(block);
         self.stand();
         Ok(BlockEnd { height, cranks, quiescent, closed, state_hash })
+    }
+
+    /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.
+    fn clear_up(&mut self, halt: Box<Halt>) -> Box<Halt> {
+        if let (Fault::Kernel(_), Some((vat, ..))) = (&halt.fault, halt.position.delivery) {
+            self.core_dump = self.warehouse.core_dump(vat);
+        }
+        self.warehouse.evict_all();
+        halt
+    }
+
+    /// After a kernel panic: what is left of the guest of that delivery, if it was up.
+    pub fn core_dump(&self) -> Option<&CoreDump> {
+        self.core_dump.as_ref()
     }
 
     /// Ends every instance; the vats come back from their snapshots and transcripts when they are needed.

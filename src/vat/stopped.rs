@@ -1,0 +1,172 @@
+//! A guest that is stopped, as a debugger sees it: everything can be read, nothing changed.
+//!
+//! Every program counter is an offset in the file that the author built, which is the one that a debugger has the sources of; the load
+//! pass's code is skipped. Function, local and global indices are the same in both.
+
+use std::collections::BTreeSet;
+
+use wasmparser::{BinaryReader, OperatorsReader};
+use wasmtime::{AsContext, AsContextMut, FrameHandle, Instance, Module, ModulePC, StoreContextMut, Val};
+
+use crate::vat::{abi::Host, debugger::Code};
+
+/// A stopped guest.
+pub struct Stopped<'a> {
+    store: StoreContextMut<'a, Host>,
+    code: &'a Code,
+    module: &'a Module,
+    instance: Instance,
+    /// Innermost first, with the offset in the instrumented file.
+    frames: Vec<(FrameHandle, usize)>,
+    breakpoints: &'a mut BTreeSet<u64>,
+}
+
+/// The bits of a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// An `i32` or an `f32`.
+    Word(u32),
+    /// An `i64` or an `f64`.
+    Long(u64),
+    /// A `v128`.
+    Vector(u128),
+}
+
+impl std::fmt::Debug for Stopped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stopped").field("frames", &self.call_stack()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Stopped<'a> {
+    pub(super) fn new(
+        mut store: StoreContextMut<'a, Host>,
+        code: &'a Code,
+        module: &'a Module,
+        instance: Instance,
+        breakpoints: &'a mut BTreeSet<u64>,
+    ) -> Stopped<'a> {
+        let mut frames = Vec::new();
+        let mut next = store.debug_exit_frames().next();
+        while let Some(frame) = next {
+            next = frame.parent(&mut store).ok().flatten();
+            if let Ok(Some((_, pc))) = frame.wasm_function_index_and_pc(&mut store) {
+                frames.push((frame, pc.raw() as usize));
+            }
+        }
+        Stopped { store, code, module, instance, frames, breakpoints }
+    }
+
+    /// The module, as it was built.
+    pub fn wasm(&self) -> &[u8] {
+        &self.code.wasm
+    }
+
+    /// Where it stands, innermost call first: the next instruction; then, of each caller, the one after the call.
+    pub fn call_stack(&self) -> Vec<u64> {
+        let mut frames = self.frames.iter().map(|(_, pc)| self.code.offsets.original(*pc).unwrap_or_default());
+        let innermost = frames.next();
+        innermost.into_iter().chain(frames.map(|call| after(&self.code.wasm, call))).map(|it| it as u64).collect()
+    }
+
+    /// A parameter or local of a frame; frames count from the innermost.
+    pub fn local(&mut self, frame: usize, index: u32) -> Option<Value> {
+        let frame = &self.frames.get(frame)?.0;
+        let known = index < frame.num_locals(&mut self.store).ok()?;
+        known.then(|| frame.local(&mut self.store, index).ok().and_then(value_of))?
+    }
+
+    /// A value of a frame's operand stack, the lowest first.
+    pub fn operand(&mut self, frame: usize, index: u32) -> Option<Value> {
+        let frame = &self.frames.get(frame)?.0;
+        let known = index < frame.num_stacks(&mut self.store).ok()?;
+        known.then(|| frame.stack(&mut self.store, index).ok().and_then(value_of))?
+    }
+
+    /// A global.
+    pub fn global(&mut self, index: u32) -> Option<Value> {
+        let global = self.instance.debug_global(&mut self.store, index)?;
+        value_of(global.get(&mut self.store))
+    }
+
+    /// The memory.
+    pub fn memory(&self) -> &[u8] {
+        self.store.data().memory.map_or(&[], |it| it.data(&self.store))
+    }
+
+    /// Stops at this instruction from now on, or no more; whether there can be a breakpoint at all. To say it twice changes nothing.
+    pub fn set_breakpoint(&mut self, at: u64, on: bool) -> bool {
+        let is_on = self.breakpoints.contains(&at);
+        if is_on != on && self.change_breakpoint(at, on) {
+            if on {
+                self.breakpoints.insert(at)
+            } else {
+                self.breakpoints.remove(&at)
+            };
+            return true;
+        }
+        is_on == on
+    }
+
+    fn change_breakpoint(&mut self, at: u64, on: bool) -> bool {
+        let at = usize::try_from(at).ok().and_then(|it| self.code.offsets.instrumented(it));
+        let Some(pc) = at.and_then(|it| u32::try_from(it).ok()).map(ModulePC::new) else { return false };
+        let Some(mut edit) = self.store.as_context_mut().edit_breakpoints() else { return false };
+        let done = if on { edit.add_breakpoint(self.module, pc) } else { edit.remove_breakpoint(self.module, pc) };
+        done.is_ok()
+    }
+
+    pub(super) fn single_step(&mut self, on: bool) {
+        if let Some(mut edit) = self.store.as_context_mut().edit_breakpoints() {
+            // It fails only for a module of another engine.
+            let _ = edit.single_step(on);
+        }
+    }
+
+    pub(super) fn clear_breakpoints(&mut self) {
+        clear_breakpoints(&mut self.store);
+    }
+
+    /// Whether it stands where the original has no instruction.
+    pub(super) fn is_injected(&self) -> bool {
+        self.frames.first().is_some_and(|(_, pc)| self.code.offsets.is_injected(*pc))
+    }
+
+    pub(super) fn is_at_breakpoint(&self) -> bool {
+        let here = self.frames.first().map(|(_, pc)| *pc);
+        let mut all = self.store.as_context().breakpoints().into_iter().flatten();
+        all.any(|it| Some(it.pc.raw() as usize) == here)
+    }
+}
+
+/// Nothing stops any more.
+pub(super) fn clear_breakpoints(store: &mut impl AsContextMut) {
+    if let Some(mut edit) = store.as_context_mut().edit_breakpoints() {
+        // What fails here would be of another engine.
+        let _ = edit.single_step(false);
+    }
+    // One by one, and again: two places that were asked for may be one, and each counts.
+    while let Some(it) = store.as_context().breakpoints().and_then(|mut all| all.next()) {
+        let Some(mut edit) = store.as_context_mut().edit_breakpoints() else { return };
+        if edit.remove_breakpoint(&it.module, it.pc).is_err() {
+            return;
+        }
+    }
+}
+
+/// The instruction after the one at this offset.
+fn after(wasm: &[u8], at: usize) -> usize {
+    let mut reader = OperatorsReader::new(BinaryReader::new(wasm.get(at..).unwrap_or_default(), at));
+    reader.read().map_or(at, |_| reader.original_position())
+}
+
+fn value_of(val: Val) -> Option<Value> {
+    Some(match val {
+        Val::I32(it) => Value::Word(it.cast_unsigned()),
+        Val::F32(bits) => Value::Word(bits),
+        Val::I64(it) => Value::Long(it.cast_unsigned()),
+        Val::F64(bits) => Value::Long(bits),
+        Val::V128(it) => Value::Vector(it.as_u128()),
+        _ => return None,
+    })
+}
