@@ -141,8 +141,13 @@ impl Controller {
             warehouse.compare_pages();
         }
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
-        let mut controller =
-            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog, core_dump: None };
+        let mut controller = Controller {
+            block: Some(block),
+            warehouse,
+            standing: Standing::default(),
+            slog: open.slog,
+            core_dump: None,
+        };
         controller.stand();
         Ok(controller)
     }

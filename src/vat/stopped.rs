@@ -5,10 +5,18 @@
 
 use std::collections::BTreeSet;
 
-use wasmparser::{BinaryReader, OperatorsReader};
 use wasmtime::{AsContext, AsContextMut, FrameHandle, Instance, Module, ModulePC, StoreContextMut, Val};
 
 use crate::vat::{abi::Host, debugger::Code};
+
+/// Frames that are shown at the most, the innermost ones: a guest may be many thousand calls deep.
+const FRAMES_MAX: usize = 1_000;
+
+struct Frame {
+    handle: FrameHandle,
+    /// In the instrumented file.
+    pc: usize,
+}
 
 /// A stopped guest.
 pub struct Stopped<'a> {
@@ -16,8 +24,9 @@ pub struct Stopped<'a> {
     code: &'a Code,
     module: &'a Module,
     instance: Instance,
-    /// Innermost first, with the offset in the instrumented file.
-    frames: Vec<(FrameHandle, usize)>,
+    /// Innermost first. Only that one, as long as nobody asked for more.
+    frames: Vec<Frame>,
+    walked: bool,
     breakpoints: &'a mut BTreeSet<u64>,
 }
 
@@ -34,7 +43,7 @@ pub enum Value {
 
 impl std::fmt::Debug for Stopped<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stopped").field("frames", &self.call_stack()).finish_non_exhaustive()
+        f.debug_struct("Stopped").finish_non_exhaustive()
     }
 }
 
@@ -46,15 +55,20 @@ impl<'a> Stopped<'a> {
         instance: Instance,
         breakpoints: &'a mut BTreeSet<u64>,
     ) -> Stopped<'a> {
-        let mut frames = Vec::new();
-        let mut next = store.debug_exit_frames().next();
-        while let Some(frame) = next {
-            next = frame.parent(&mut store).ok().flatten();
-            if let Ok(Some((_, pc))) = frame.wasm_function_index_and_pc(&mut store) {
-                frames.push((frame, pc.raw() as usize));
-            }
+        let innermost = store.debug_exit_frames().next();
+        let frames = innermost.and_then(|it| frame(&mut store, it)).into_iter().collect();
+        Stopped { store, code, module, instance, frames, walked: false, breakpoints }
+    }
+
+    /// Walks the stack, once.
+    fn frames(&mut self) -> &[Frame] {
+        let mut last = self.frames.last().filter(|_| !self.walked).map(|it| it.handle.clone());
+        while let Some(it) = last.filter(|_| self.frames.len() < FRAMES_MAX) {
+            last = it.parent(&mut self.store).ok().flatten();
+            self.frames.extend(last.clone().and_then(|it| frame(&mut self.store, it)));
         }
-        Stopped { store, code, module, instance, frames, breakpoints }
+        self.walked = true;
+        &self.frames
     }
 
     /// The module, as it was built.
@@ -62,23 +76,35 @@ impl<'a> Stopped<'a> {
         &self.code.wasm
     }
 
+    /// Where it stands.
+    pub fn pc(&self) -> u64 {
+        self.frames.first().map_or(0, |it| self.original(it.pc))
+    }
+
+    fn original(&self, pc: usize) -> u64 {
+        self.code.offsets.original(pc).unwrap_or_default() as u64
+    }
+
     /// Where it stands, innermost call first: the next instruction; then, of each caller, the one after the call.
-    pub fn call_stack(&self) -> Vec<u64> {
-        let mut frames = self.frames.iter().map(|(_, pc)| self.code.offsets.original(*pc).unwrap_or_default());
-        let innermost = frames.next();
-        innermost.into_iter().chain(frames.map(|call| after(&self.code.wasm, call))).map(|it| it as u64).collect()
+    pub fn call_stack(&mut self) -> Vec<u64> {
+        let pcs: Vec<usize> = self.frames().iter().map(|it| it.pc).collect();
+        pcs.into_iter().map(|it| self.original(it)).collect()
+    }
+
+    fn frame(&mut self, index: usize) -> Option<FrameHandle> {
+        self.frames().get(index).map(|it| it.handle.clone())
     }
 
     /// A parameter or local of a frame; frames count from the innermost.
     pub fn local(&mut self, frame: usize, index: u32) -> Option<Value> {
-        let frame = &self.frames.get(frame)?.0;
+        let frame = self.frame(frame)?;
         let known = index < frame.num_locals(&mut self.store).ok()?;
         known.then(|| frame.local(&mut self.store, index).ok().and_then(value_of))?
     }
 
     /// A value of a frame's operand stack, the lowest first.
     pub fn operand(&mut self, frame: usize, index: u32) -> Option<Value> {
-        let frame = &self.frames.get(frame)?.0;
+        let frame = self.frame(frame)?;
         let known = index < frame.num_stacks(&mut self.store).ok()?;
         known.then(|| frame.stack(&mut self.store, index).ok().and_then(value_of))?
     }
@@ -129,14 +155,20 @@ impl<'a> Stopped<'a> {
 
     /// Whether it stands where the original has no instruction.
     pub(super) fn is_injected(&self) -> bool {
-        self.frames.first().is_some_and(|(_, pc)| self.code.offsets.is_injected(*pc))
+        self.frames.first().is_some_and(|it| self.code.offsets.is_injected(it.pc))
     }
 
     pub(super) fn is_at_breakpoint(&self) -> bool {
-        let here = self.frames.first().map(|(_, pc)| *pc);
+        let here = self.frames.first().map(|it| it.pc);
         let mut all = self.store.as_context().breakpoints().into_iter().flatten();
         all.any(|it| Some(it.pc.raw() as usize) == here)
     }
+}
+
+/// `None` of what is not the guest's.
+fn frame(store: &mut StoreContextMut<'_, Host>, handle: FrameHandle) -> Option<Frame> {
+    let (_, pc) = handle.wasm_function_index_and_pc(store).ok()??;
+    Some(Frame { handle, pc: pc.raw() as usize })
 }
 
 /// Nothing stops any more.
@@ -152,12 +184,6 @@ pub(super) fn clear_breakpoints(store: &mut impl AsContextMut) {
             return;
         }
     }
-}
-
-/// The instruction after the one at this offset.
-fn after(wasm: &[u8], at: usize) -> usize {
-    let mut reader = OperatorsReader::new(BinaryReader::new(wasm.get(at..).unwrap_or_default(), at));
-    reader.read().map_or(at, |_| reader.original_position())
 }
 
 fn value_of(val: Val) -> Option<Value> {

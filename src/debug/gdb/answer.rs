@@ -63,7 +63,7 @@ pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &
         "qfThreadInfo" => "m1".to_owned(),
         "qsThreadInfo" => "l".to_owned(),
         "qXfer" => transfer(vat, rest),
-        "p" | "g" => guest.call_stack().first().map_or_else(|| error("no frame"), |pc| hex(&(FILE | pc).to_le_bytes())),
+        "p" | "g" => hex(&(FILE | guest.pc()).to_le_bytes()),
         "qWasmCallStack" => guest.call_stack().iter().map(|pc| hex(&(FILE | pc).to_le_bytes())).collect(),
         "qWasmLocal" => value(rest, |frame, index| guest.local(frame, index)),
         "qWasmStackValue" => value(rest, |frame, index| guest.operand(frame, index)),
