@@ -2,6 +2,7 @@
 
 mod client;
 mod hostile;
+mod lldb;
 mod stand;
 
 use std::thread;

@@ -49,7 +49,7 @@ pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &
         // A delivery is not killed: it would be another history.
         "D" | "vKill" => return Answer::Detach("OK"),
         "k" => return Answer::Detach(""),
-        "?" => stop_reply(stop),
+        "?" => stop_reply(guest, stop),
         "vCont?" => "vCont;c;C;s;S".to_owned(),
         "qSupported" => {
             format!("PacketSize={PACKET_BYTES_MAX:x};qXfer:libraries:read+;vContSupported+;QStartNoAckMode+")
@@ -76,8 +76,8 @@ pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &
     })
 }
 
-/// What is told of a stop.
-pub(super) fn stop_reply(stop: &Stop) -> String {
+/// What is told of a stop. lldb takes a stop for that of its breakpoint only if it learns here where it is.
+pub(super) fn stop_reply(guest: &Stopped<'_>, stop: &Stop) -> String {
     let (signal, reason, words) = match stop {
         Stop::Entry | Stop::Step => ("05", "trace", None),
         Stop::Breakpoint => ("05", "breakpoint", None),
@@ -86,7 +86,8 @@ pub(super) fn stop_reply(stop: &Stop) -> String {
         Stop::Host(words) => ("07", "exception", Some(words)),
     };
     let description = words.map(|it| format!("description:{};", hex(it.as_bytes()))).unwrap_or_default();
-    format!("T{signal}thread:1;reason:{reason};{description}")
+    let pc = FILE | guest.pc();
+    format!("T{signal}thread:1;thread-pcs:{pc:x};00:{};reason:{reason};{description}", hex(&pc.to_le_bytes()))
 }
 
 /// The name of a packet, and what stands after it.

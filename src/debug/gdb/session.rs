@@ -41,7 +41,7 @@ impl Session {
             self.phase = Phase::Attached(Client::new(stream, self.interrupter.clone()).ok()?);
         } else if let Phase::Attached(client) = &mut self.phase {
             // It waits to hear of it.
-            client.send(&answer::stop_reply(stop)).ok()?;
+            client.send(&answer::stop_reply(guest, stop)).ok()?;
         }
         let Phase::Attached(client) = &mut self.phase else { return None };
         loop {

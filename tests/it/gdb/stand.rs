@@ -28,7 +28,7 @@ pub(crate) fn stand(wasm: &[u8]) -> Block {
         let guest = crank.create_vat("guest", bundle, options, CapData::plain("#{}"))?;
         let guest = crank.root(guest)?;
         crank.pin(guest)?;
-        crank.send_from_outside(guest.into(), CapData::plain("#[\"go\",[]]"), Some(("guest", "go")))
+        crank.send_from_outside(guest.into(), CapData::plain("#[\"increment\",[40]]"), Some(("guest", "increment")))
     })
     .unwrap();
     kernel::crank(block, &mut Warehouse::new(None).unwrap()).unwrap().0

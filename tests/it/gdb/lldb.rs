@@ -1,0 +1,74 @@
+//! Debian's lldb, where it is on the path, on a guest in Rust that was built with debug information.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::stand::{debugged, undebugged};
+
+const LLDB: &str = "lldb-22";
+
+/// The counter, as its author builds it to debug it.
+fn counter() -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/guests-debug");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--package", "guests", "--bin", "counter", "--release", "--target", "wasm32-unknown-unknown"])
+        .arg("--target-dir")
+        .arg(&target)
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "full")
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort");
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+        cargo.env_remove(name);
+    }
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("wasm32-unknown-unknown/release/counter.wasm")
+}
+
+/// What lldb says to these commands, once it is attached.
+fn lldb(address: SocketAddr, commands: &[&str]) -> String {
+    let mut lldb = Command::new(LLDB);
+    lldb.args(["--no-lldbinit", "--batch", "--one-line", "settings set use-color false", "--one-line", "log enable -f /tmp/lldb.log gdb-remote packets"]);
+    lldb.args(["--one-line", &format!("process connect --plugin wasm connect://{address}")]);
+    commands.iter().for_each(|it| drop(lldb.args(["--one-line", it])));
+    let output = lldb.stdin(Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn lldb_stops_in_the_rust_source_of_a_guest_with_its_locals() {
+    if Command::new(LLDB).arg("--version").output().is_err() {
+        #[expect(clippy::print_stderr, reason = "a test that did not run says so")]
+        return eprintln!("not run: no {LLDB}");
+    }
+    let wasm = std::fs::read(counter()).unwrap();
+    let source = include_str!("../../../guests/src/bin/counter.rs");
+    let line = 1 + source.lines().position(|it| it.contains("TOTAL.set(self.total() + by)")).unwrap();
+    let mut told = String::new();
+    let outcome = debugged(&wasm, |address| {
+        let stop = format!("breakpoint set --file counter.rs --line {line}");
+        told = lldb(
+            address,
+            &[
+                "bt",
+                &stop,
+                "continue",
+                "frame variable",
+                "bt",
+                "next",
+                "next",
+                "step",
+                "frame info",
+                "finish",
+                "detach",
+            ],
+        );
+    });
+    println!("{told}");
+    assert_eq!(outcome, undebugged(&wasm));
+}
