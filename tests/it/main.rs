@@ -5,6 +5,7 @@
 mod abi;
 mod anachronism;
 mod cli;
+mod core_dump;
 mod demo;
 mod directives;
 mod gdb;

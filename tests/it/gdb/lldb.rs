@@ -33,9 +33,11 @@ fn counter() -> PathBuf {
 /// What lldb says to these commands, once it is attached.
 fn lldb(address: SocketAddr, commands: &[&str]) -> String {
     let mut lldb = Command::new(LLDB);
-    lldb.args(["--no-lldbinit", "--batch", "--one-line", "settings set use-color false", "--one-line", "log enable -f /tmp/lldb.log gdb-remote packets"]);
+    lldb.args(["--no-lldbinit", "--batch", "--one-line", "settings set use-color false"]);
     lldb.args(["--one-line", &format!("process connect --plugin wasm connect://{address}")]);
-    commands.iter().for_each(|it| drop(lldb.args(["--one-line", it])));
+    for it in commands {
+        lldb.args(["--one-line", it]);
+    }
     let output = lldb.stdin(Stdio::null()).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -69,6 +71,26 @@ fn lldb_stops_in_the_rust_source_of_a_guest_with_its_locals() {
             ],
         );
     });
-    println!("{told}");
+    let lines = ["TOTAL.set(self.total() + by)", "self.count.update(|count| count + by)", "self.count.get()"];
+    let at = |text: &str| 1 + source.lines().position(|it| it.contains(text)).unwrap();
+    let stop = |reason: &str, line: usize| format!("stop reason = {reason}\n    frame #0: … at counter.rs:{line}:");
+    let expected = [
+        "stop reason = trace\n    frame #0: … v1.wasm`vat_deliver(len=0) at counter.rs:".to_owned(),
+        stop("breakpoint 1.1", at(lines[0])),
+        "(long long) by = 40".to_owned(),
+        "frame #8: … v1.wasm`vat_deliver(len=".to_owned(),
+        stop("step over", at(lines[1])),
+        stop("step over", at(lines[2])),
+        stop("step in", 0),
+        stop("step out", at(lines[2])),
+        "Process 1 detached".to_owned(),
+    ];
+    let mut rest = &told[..];
+    for it in expected {
+        for part in it.trim_end_matches("counter.rs:0:").split('…') {
+            let at = rest.find(part).unwrap_or_else(|| panic!("`{it}` does not follow in\n{told}"));
+            rest = &rest[at + part.len()..];
+        }
+    }
     assert_eq!(outcome, undebugged(&wasm));
 }
