@@ -206,7 +206,7 @@ impl Controller {
 
     /// Gives a new state the vats and messages of a scenario, and commits them as block 0: whatever happens then, they are there.
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
-        self.try_install(scenario).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+        self.try_install(scenario).inspect_err(|halt| self.record_halt(halt))
     }
 
     fn try_install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
@@ -257,7 +257,7 @@ impl Controller {
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
     /// go on; where it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
-        self.try_run_block(policy, each).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+        self.try_run_block(policy, each).inspect_err(|halt| self.record_halt(halt))
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
@@ -305,6 +305,15 @@ impl Controller {
         halt
     }
 
+    /// The last words. An error of the recorder is told by whoever flushes it next, at the end.
+    fn record_halt(&mut self, halt: &Halt) {
+        let Some(mut epitaph) = Epitaph::of(halt, &self.standing, None) else { return };
+        epitaph.guest_backtrace = self.core_dump.as_ref().and_then(CoreDump::backtrace);
+        if let Ok(epitaph) = serde_json::to_value(epitaph) {
+            self.slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
+        }
+    }
+
     /// After a kernel panic: what is left of the guest of that delivery, if it was up.
     pub fn core_dump(&self) -> Option<&CoreDump> {
         self.core_dump.as_ref()
@@ -346,15 +355,6 @@ impl Controller {
     /// The flight recorder. It can be used, and should be flushed, after a halt too.
     pub fn slog(&self) -> &Slog {
         &self.slog
-    }
-}
-
-/// The last words. An error of the recorder is told by whoever flushes it next, at the end.
-fn record_halt(slog: &mut Slog, halt: &Halt, standing: &Standing) {
-    if let Some(epitaph) = Epitaph::of(halt, standing, None)
-        && let Ok(epitaph) = serde_json::to_value(epitaph)
-    {
-        slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
     }
 }
 

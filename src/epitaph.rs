@@ -36,8 +36,8 @@ pub struct Epitaph {
     pub directives_digest: String,
     /// The file of the guest's core dump, beside this one, if the guest was up.
     pub core_dump: Option<String>,
-    /// The guest's functions that were under way, the innermost first; none where it had returned.
-    pub guest_backtrace: Vec<String>,
+    /// The guest's functions that were under way, the innermost first; `None` where it had returned, or was not up.
+    pub guest_backtrace: Option<Vec<String>>,
 }
 
 /// What the host knows of itself when it halts.
@@ -78,7 +78,7 @@ impl Epitaph {
             backtrace: backtrace.clone(),
             directives_digest: standing.directives_digest.clone(),
             core_dump: None,
-            guest_backtrace: Vec::new(),
+            guest_backtrace: None,
         })
     }
 

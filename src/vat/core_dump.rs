@@ -53,10 +53,10 @@ impl CoreDump {
         self.bundle
     }
 
-    /// The functions that were under way, the innermost first, by the module's own names where it has them.
-    pub fn backtrace(&self) -> Vec<String> {
+    /// The functions that were under way, the innermost first, by the module's own names where it has them. `None` where it had returned.
+    pub fn backtrace(&self) -> Option<Vec<String>> {
         let name = |it: &Frame| it.name.clone().unwrap_or_else(|| format!("function {}", it.function));
-        self.frames.iter().map(name).collect()
+        (!self.frames.is_empty()).then(|| self.frames.iter().map(name).collect())
     }
 
     /// The file. `wasm` is the bundle; `name` is the vat's.

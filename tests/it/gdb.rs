@@ -7,6 +7,8 @@ mod lldb;
 mod native;
 mod stand;
 
+use std::{io::Write, process::Command};
+
 use client::{Client, FILE, unhex};
 use stand::{GUEST, debugged, instructions, stand, undebugged};
 use vathost::{
@@ -40,6 +42,16 @@ pub(crate) fn wasm(wat: &str) -> Vec<u8> {
 fn doing(body: &str) -> Vec<u8> {
     let first = "(local.set $n (i32.const 20))";
     wasm(&DOUBLER.replace(first, &format!("(if (i32.gt_u (global.get $calls) (i32.const 7)) (then {body})) {first}")))
+}
+
+/// Whether this program is here. Where it is not, says that the test did not run.
+pub(crate) fn is_here(program: &str) -> bool {
+    let here = Command::new(program).arg("--version").output().is_ok();
+    if !here {
+        // `eprintln` would be captured.
+        std::io::stderr().write_all(format!("not run: no {program}\n").as_bytes()).unwrap();
+    }
+    here
 }
 
 /// A client that has shaken hands.
@@ -107,9 +119,9 @@ fn breakpoints_hit_steps_step_and_return_addresses_are_where_calls_return_to() {
         // i32.const, local.set, local.get, call, local.set: it returns to the last.
         assert_eq!(client.stack(), [double[0], deliver[4]]);
         assert_eq!((client.value("Local", 0, 0), client.value("Local", 1, 1)), (20, 20));
-        for at in 1..double.len() {
-            assert_eq!(client.ask("vCont;s:1"), stop("trace", double[at]));
-            assert_eq!(client.stack(), [double[at], deliver[4]]);
+        for at in double.iter().skip(1) {
+            assert_eq!(client.ask("vCont;s:1"), stop("trace", *at));
+            assert_eq!(client.stack(), [*at, deliver[4]]);
         }
         assert_eq!(client.value("Local", 0, 1), 5);
         client.breakpoint(true, deliver[4]);
@@ -188,7 +200,6 @@ fn what_a_fault_is_about_can_be_looked_at() {
 
 #[test]
 fn a_guest_that_loops_is_stopped_by_an_interrupt() {
-    use std::io::Write;
     let wasm = doing("(loop $l (br $l))");
     let outcome = debugged(&wasm, |address| {
         let mut client = greeted(address);

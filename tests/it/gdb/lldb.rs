@@ -6,7 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::stand::{debugged, undebugged};
+use super::{
+    is_here,
+    stand::{debugged, undebugged},
+};
 
 const LLDB: &str = "lldb-22";
 
@@ -44,9 +47,8 @@ fn lldb(address: SocketAddr, commands: &[&str]) -> String {
 
 #[test]
 fn lldb_stops_in_the_rust_source_of_a_guest_with_its_locals() {
-    if Command::new(LLDB).arg("--version").output().is_err() {
-        #[expect(clippy::print_stderr, reason = "a test that did not run says so")]
-        return eprintln!("not run: no {LLDB}");
+    if !is_here(LLDB) {
+        return;
     }
     let wasm = std::fs::read(counter()).unwrap();
     let source = include_str!("../../../guests/src/bin/counter.rs");

@@ -4,15 +4,16 @@ use std::process::Command;
 
 use crate::cli::Place;
 
+use super::is_here;
+
 /// A dev build has line tables only, so that `info args` has nothing to tell; the calling convention has.
 const FIRST_ARGUMENT: &str =
     if cfg!(target_arch = "x86_64") { "printf \"crank %lu\\n\", $rdi" } else { "printf \"crank %lu\\n\", $x0" };
 
 #[test]
 fn gdb_stops_the_kernel_at_the_crank_of_a_break() {
-    if Command::new("gdb").arg("--version").output().is_err() {
-        #[expect(clippy::print_stderr, reason = "a test that did not run says so")]
-        return eprintln!("not run: no gdb");
+    if !is_here("gdb") {
+        return;
     }
     let place = Place::new();
     place.write("d", "crank-7: break\ncrank-9: break");
