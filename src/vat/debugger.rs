@@ -139,7 +139,8 @@ impl DebugHandler for Handler {
 impl Watch {
     fn see(&mut self, store: StoreContextMut<'_, Host>, event: &DebugEvent<'_>) {
         let Watch { debugger, code, module, instance, going, breakpoints } = self;
-        let mut guest = Stopped::new(store, code, module, *instance, breakpoints);
+        let in_host = matches!(event, DebugEvent::HostcallError(_));
+        let mut guest = Stopped::new(store, code, module, *instance, in_host, breakpoints);
         let Some(stop) = why(*going, &guest, event) else { return };
         let next = match lock(debugger).stopped(&mut guest, &stop) {
             Resume::Same => return,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use wasmparser::{Parser, Payload};
 use wasmtime::{AsContext, AsContextMut, FrameHandle, Instance, Module, ModulePC, StoreContextMut, Val};
 
 use crate::vat::{abi::Host, debugger::Code};
@@ -27,6 +28,8 @@ pub struct Stopped<'a> {
     /// Innermost first. Only that one, as long as nobody asked for more.
     frames: Vec<Frame>,
     walked: bool,
+    /// The innermost frame waits for the host: what it stands behind is its call.
+    in_host: bool,
     breakpoints: &'a mut BTreeSet<u64>,
 }
 
@@ -53,11 +56,12 @@ impl<'a> Stopped<'a> {
         code: &'a Code,
         module: &'a Module,
         instance: Instance,
+        in_host: bool,
         breakpoints: &'a mut BTreeSet<u64>,
     ) -> Stopped<'a> {
         let innermost = store.debug_exit_frames().next();
         let frames = innermost.and_then(|it| frame(&mut store, it)).into_iter().collect();
-        Stopped { store, code, module, instance, frames, walked: false, breakpoints }
+        Stopped { store, code, module, instance, frames, walked: false, in_host, breakpoints }
     }
 
     /// Walks the stack, once.
@@ -76,19 +80,21 @@ impl<'a> Stopped<'a> {
         &self.code.wasm
     }
 
-    /// Where it stands.
+    /// Where it stands: the next instruction, or the call that the host does not return from.
     pub fn pc(&self) -> u64 {
-        self.frames.first().map_or(0, |it| self.original(it.pc))
+        let pc = self.frames.first().map_or(0, |it| self.original(it.pc));
+        if self.in_host { before(&self.code.wasm, pc).unwrap_or(pc) } else { pc }
     }
 
     fn original(&self, pc: usize) -> u64 {
         self.code.offsets.original(pc).unwrap_or_default() as u64
     }
 
-    /// Where it stands, innermost call first: the next instruction; then, of each caller, the one after the call.
+    /// Where it stands, innermost call first; of each caller, the one after the call.
     pub fn call_stack(&mut self) -> Vec<u64> {
-        let pcs: Vec<usize> = self.frames().iter().map(|it| it.pc).collect();
-        pcs.into_iter().map(|it| self.original(it)).collect()
+        let callers: Vec<usize> = self.frames().iter().skip(1).map(|it| it.pc).collect();
+        let innermost = self.frames.first().map(|_| self.pc());
+        innermost.into_iter().chain(callers.into_iter().map(|it| self.original(it))).collect()
     }
 
     fn frame(&mut self, index: usize) -> Option<FrameHandle> {
@@ -163,6 +169,17 @@ impl<'a> Stopped<'a> {
         let mut all = self.store.as_context().breakpoints().into_iter().flatten();
         all.any(|it| Some(it.pc.raw() as usize) == here)
     }
+}
+
+/// The instruction that ends at this offset of a file.
+fn before(wasm: &[u8], at: u64) -> Option<u64> {
+    let bodies = Parser::new(0).parse_all(wasm).map_while(Result::ok).filter_map(|it| match it {
+        Payload::CodeSectionEntry(body) => Some(body),
+        _ => None,
+    });
+    let body = bodies.into_iter().find(|it| (it.range().start as u64..it.range().end as u64).contains(&at))?;
+    let operators = body.get_operators_reader().ok()?.into_iter_with_offsets().map_while(Result::ok);
+    operators.map(|(_, offset)| offset as u64).take_while(|it| *it < at).last()
 }
 
 /// `None` of what is not the guest's.

@@ -5,9 +5,8 @@
 //!   lldb -o 'process connect --plugin wasm connect://127.0.0.1:4711'
 //! ```
 //!
-//! What the user sees is the file that the vat's bundle is: if it was built with debug information, there are sources and names, if not
-//! there is the disassembly. (`strip = "none"` and `debug = "full"` in the profile; `opt-level = 1` keeps most variables. With the debug
-//! information a file may have 4 MiB.) The load pass's own code is never shown.
+//! What the user sees is the file that the vat's bundle is: if it was built with debug information (`cargo wasm-debug` in a vat made by
+//! `vathost new`), there are sources and names, if not there is the disassembly. The load pass's own code is never shown.
 //!
 //! The story of a session:
 //!
@@ -21,7 +20,7 @@
 //! * A fault (a trap, an illegal syscall), or a kernel panic, is a stop with its frames. To go on ends the delivery.
 //! * The guest is only read. Writes are refused, in words: a changed guest is not the one of the other replicas. So fuel,
 //!   hashes and outcome are the same with a debugger as without, whatever the client sends and wherever it goes away.
-//! * ^C stops a guest that runs.
+//! * ^C stops a guest that runs. Of a deep stack the innermost 1,000 frames are shown.
 //!
 //! This is the protocol by hand: the crate for it ties its state to the type of what it debugs, for as long as the client is there; here the
 //! guest can be borrowed only from one stop to the next step.
