@@ -48,7 +48,7 @@ use crate::{
     store::StateHash,
     table::{Device, Mailbox},
     value::CapData,
-    vat::{Warehouse, engine_id},
+    vat::{CoreDump, Warehouse, engine_id},
 };
 
 pub use schedule::Refusal;
@@ -125,6 +125,7 @@ pub struct Controller {
     inputs: Vec<Input>,
     /// Whether the start is recorded: it is once the directives are known, or something is done without any.
     announced: bool,
+    core_dump: Option<CoreDump>,
 }
 
 impl Controller {
@@ -159,6 +160,7 @@ impl Controller {
             slog: open.slog,
             inputs: Vec::new(),
             announced: false,
+            core_dump: None,
         };
         controller.stand();
         Ok(controller)
@@ -243,7 +245,7 @@ impl Controller {
 
     /// Gives a new state the vats and messages of a scenario, and commits them as block 0: whatever happens then, they are there.
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
-        self.try_install(scenario).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+        self.try_install(scenario).inspect_err(|halt| self.record_halt(halt))
     }
 
     fn try_install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
@@ -294,7 +296,7 @@ impl Controller {
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
     /// go on; where it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
-        self.try_run_block(policy, each).inspect_err(|halt| record_halt(&mut self.slog, halt, &self.standing))
+        self.try_run_block(policy, each).inspect_err(|halt| self.record_halt(halt))
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
@@ -323,7 +325,7 @@ impl Controller {
         };
         let (mut cranks, mut goes_on, mut idle) = (0, true, false);
         while goes_on && !is_full(&block) {
-            let (next, ran) = kernel::crank(block, &mut self.warehouse).inspect_err(|_| self.warehouse.evict_all())?;
+            let (next, ran) = kernel::crank(block, &mut self.warehouse).map_err(|halt| self.clear_up(halt))?;
             block = next;
             let Some(ran) = ran else {
                 idle = true;
@@ -338,6 +340,29 @@ impl Controller {
         self.block = Some(block);
         self.stand();
         Ok(BlockEnd { height, cranks, quiescent, closed, state_hash, console })
+    }
+
+    /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.
+    fn clear_up(&mut self, halt: Box<Halt>) -> Box<Halt> {
+        if let (Fault::Kernel(_), Some((vat, ..))) = (&halt.fault, halt.position.delivery) {
+            self.core_dump = self.warehouse.core_dump(vat);
+        }
+        self.warehouse.evict_all();
+        halt
+    }
+
+    /// The last words. An error of the recorder is told by whoever flushes it next, at the end.
+    fn record_halt(&mut self, halt: &Halt) {
+        let Some(mut epitaph) = Epitaph::of(halt, &self.standing, None) else { return };
+        epitaph.guest_backtrace = self.core_dump.as_ref().and_then(CoreDump::backtrace);
+        if let Ok(epitaph) = serde_json::to_value(epitaph) {
+            self.slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
+        }
+    }
+
+    /// After a kernel panic: what is left of the guest of that delivery, if it was up.
+    pub fn core_dump(&self) -> Option<&CoreDump> {
+        self.core_dump.as_ref()
     }
 
     /// Ends every instance; the vats come back from their snapshots and transcripts when they are needed.
@@ -441,15 +466,6 @@ impl Controller {
     /// The flight recorder. It can be used, and should be flushed, after a halt too.
     pub fn slog(&self) -> &Slog {
         &self.slog
-    }
-}
-
-/// The last words. An error of the recorder is told by whoever flushes it next, at the end.
-fn record_halt(slog: &mut Slog, halt: &Halt, standing: &Standing) {
-    if let Some(epitaph) = Epitaph::of(halt, standing, None)
-        && let Ok(epitaph) = serde_json::to_value(epitaph)
-    {
-        slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
     }
 }
 

@@ -34,6 +34,10 @@ pub struct Epitaph {
     pub location: String,
     pub backtrace: String,
     pub directives_digest: String,
+    /// The file of the guest's core dump, beside this one, if the guest was up.
+    pub core_dump: Option<String>,
+    /// The guest's functions that were under way, the innermost first; `None` where it had returned, or was not up.
+    pub guest_backtrace: Option<Vec<String>>,
 }
 
 /// What the host knows of itself when it halts.
@@ -73,7 +77,14 @@ impl Epitaph {
             location: location.clone(),
             backtrace: backtrace.clone(),
             directives_digest: standing.directives_digest.clone(),
+            core_dump: None,
+            guest_backtrace: None,
         })
+    }
+
+    /// The file that its guest's core dump would have.
+    pub fn core_dump_name(&self) -> String {
+        self.file_name().replace(".json", ".core.wasm")
     }
 
     /// Its file.
@@ -104,6 +115,9 @@ impl Epitaph {
         text += &format!("  see it:      vathost debug --state {state} --at crank-{crank}\n");
         if let (Some(vat), Some(delivery)) = (&self.vat, self.delivery) {
             text += &format!("  replay it:   vathost replay --state {state} --vat {vat} --delivery {delivery}\n");
+        }
+        if let Some(file) = &self.core_dump {
+            text += &format!("  its guest:   {state}/{file}\n");
         }
         let ways = self.ways_out();
         if let Some(first) = ways.first() {

@@ -399,15 +399,28 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     output.line(format!("state digest {}", report.state_digest))
 }
 
-/// The host stopped: a kernel panic leaves an epitaph beside the store, and tells the operator what can be done.
+/// The host stopped: a kernel panic leaves an epitaph and what is left of the guest beside the store, and tells the operator what
+/// can be done.
 fn halted(halt: Halt, controller: &Controller, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow::Error> {
-    let name = |dir: &PathBuf| {
-        let (vat, ..) = halt.position.delivery?;
-        Some(Block::open_read_only(dir).ok()?.tables().vats.get(&vat)?.name.clone())
-    };
-    let vat_name = args.state.as_ref().and_then(name);
-    let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name) else { return Ok(halt.into()) };
+    // What was committed; the vat may be younger.
+    let block = args.state.as_deref().and_then(|dir| Block::open_read_only(dir).ok());
+    let name = |block: &Block| Some(block.tables().vats.get(&halt.position.delivery?.0)?.name.clone());
+    let vat_name = block.as_ref().and_then(name);
+    let Some(mut epitaph) = Epitaph::of(&halt, controller.standing(), vat_name) else { return Ok(halt.into()) };
     if let Some(dir) = &args.state {
+        if let (Some(dump), Some(block)) = (controller.core_dump(), &block) {
+            epitaph.guest_backtrace = dump.backtrace();
+            let file = epitaph.core_dump_name();
+            let written = block.bundle(dump.bundle()).map_err(anyhow::Error::from).and_then(|wasm| {
+                let vat = epitaph.vat_name.as_deref().or(epitaph.vat.as_deref()).unwrap_or_default();
+                Ok(std::fs::write(dir.join(&file), dump.encode(&wasm, vat))?)
+            });
+            match written {
+                Ok(()) => epitaph.core_dump = Some(file),
+                // The epitaph matters more.
+                Err(err) => output.note(format!("warning: no core dump of the guest: {err:#}")),
+            }
+        }
         let path = dir.join(epitaph.file_name());
         std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?)
             .with_context(|| format!("write {}", path.display()))?;

@@ -59,6 +59,11 @@ impl Syscalls {
         Syscalls(Mode::Replay(Box::new(Replay { vat, entry, next: 0, fault: None })))
     }
 
+    /// Whether the delivery is made now, and not again.
+    pub fn is_live(&self) -> bool {
+        matches!(self.0, Mode::Live(_))
+    }
+
     pub(super) fn into_live(self) -> Result<Live, KernelPanic> {
         match self.0 {
             Mode::Live(live) => Ok(*live),

@@ -53,7 +53,7 @@ impl Floor {
     }
 
     fn build(kind: Kind) -> Result<Floor> {
-        let engine = wasmtime::Engine::new(&super::config())?;
+        let engine = wasmtime::Engine::new(&super::config(super::Purpose::Running))?;
         let body = if kind == Kind::Send { "(call $send (i32.const 0) (local.get 0))" } else { "" };
         let wat = format!(
             r#"(module (import "bare" "send" (func $send (param i32 i32))) (memory (export "memory") 1)

@@ -73,7 +73,7 @@ fn broken(why: impl std::fmt::Display) -> HostFault {
     HostFault::new("restore a snapshot", why)
 }
 
-fn value_of(val: Val) -> Result<GlobalValue, HostFault> {
+pub(super) fn value_of(val: Val) -> Result<GlobalValue, HostFault> {
     Ok(match val {
         Val::I32(it) => GlobalValue::I32(it),
         Val::I64(it) => GlobalValue::I64(it),

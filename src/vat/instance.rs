@@ -1,10 +1,14 @@
 //! One live vat: an instance and its store.
 
-use wasmtime::{Error, InstancePre, Memory, ResourceLimiter, Store, Trap, TypedFunc};
+use std::{pin::pin, sync::Arc, task};
+
+use wasmtime::{
+    Error, InstancePre, Memory, ResourceLimiter, Store, Trap, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
+};
 
 use crate::{
     fault::{Fault, HostFault, VatFault},
-    id::VRef,
+    id::{BundleId, VRef},
     kernel::{Syscalls, Usage, Worker},
     limits,
     snapshot::{Heap, Image, Snapshot},
@@ -12,9 +16,12 @@ use crate::{
     value::{Bytes, Delivery},
     vat::{
         abi::{self, Host},
+        core_dump::{self, CoreDump, Frame},
+        debugger::{Attached, Code, Handler},
         dirty::{Detector, Pages},
         heap,
         module::{self, GLOBAL_EXPORT, STACK_EXPORT},
+        stopped::clear_breakpoints,
     },
 };
 
@@ -27,6 +34,23 @@ pub(super) struct Instance {
     /// The guest's mutable globals, in the order of the module.
     globals: Vec<wasmtime::Global>,
     pages: Pages,
+    /// What a debugger needs to know of it, where the engine is one for debugging.
+    debuggee: Option<Debuggee>,
+    /// The calls that the kernel broke in.
+    broken_in: Vec<Frame>,
+}
+
+struct Debuggee {
+    code: Arc<Code>,
+    instance: wasmtime::Instance,
+    debugger: Option<Attached>,
+}
+
+/// A module that is ready to be instantiated.
+pub(super) struct Loaded {
+    pub(super) pre: InstancePre<Host>,
+    /// Where the engine is one for debugging.
+    pub(super) code: Option<Arc<Code>>,
 }
 
 impl ResourceLimiter for Host {
@@ -52,14 +76,33 @@ fn with_stack<T>(run: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(STACK_BYTES, 2 * STACK_BYTES, run)
 }
 
+/// Calls guest code. A debugged guest runs on a stack of its own, larger still, as wasmtime wants it; it never yields.
+fn call<P, R>(store: &mut Store<Host>, function: &TypedFunc<P, R>, parameters: P) -> Result<R, Error>
+where
+    P: WasmParams + Sync,
+    R: WasmResults + Sync,
+{
+    if !store.engine().get_guest_debug() {
+        return with_stack(|| function.call(store, parameters));
+    }
+    let mut call = pin!(function.call_async(store, parameters));
+    let mut context = task::Context::from_waker(task::Waker::noop());
+    loop {
+        if let task::Poll::Ready(result) = call.as_mut().poll(&mut context) {
+            return result;
+        }
+    }
+}
+
 impl Instance {
     /// Instantiates; then runs `_initialize` if there is one, or takes over the heap of a snapshot.
     pub(super) fn start(
-        pre: &InstancePre<Host>,
+        loaded: &Loaded,
         options: &Options,
         snapshot: Option<Snapshot<'_>>,
         detector: &Detector,
     ) -> Result<Instance, Fault> {
+        let pre = &loaded.pre;
         let memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
         let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
         let needed = pre.module().get_export("memory").and_then(|it| it.memory().map(|it| it.minimum() << 16));
@@ -69,39 +112,82 @@ impl Instance {
         }
         let mut store = Store::new(pre.module().engine(), host);
         store.limiter(|host| host);
-        with_stack(|| {
+        if loaded.code.is_some() {
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+        }
+        store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
+        let instance = pre.instantiate(&mut store).map_err(|err| start_fault(blame(err, false)))?;
+        let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
+        let stack = instance.get_global(&mut store, STACK_EXPORT).ok_or_else(|| missing(STACK_EXPORT))?;
+        let deliver = instance.get_typed_func(&mut store, "vat_deliver").map_err(broken)?;
+        let exports = pre.module().exports().filter(|it| it.name().starts_with(GLOBAL_EXPORT));
+        let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
+        let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
+        store.data_mut().memory = Some(memory);
+        let mut pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
+        if let Some(snapshot) = snapshot {
+            heap::restore(&mut store, memory, &globals, &mut pages, snapshot)?;
+        } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
             store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
-            let instance = pre.instantiate(&mut store).map_err(|err| start_fault(blame(err, false)))?;
-            let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
-            let stack = instance.get_global(&mut store, STACK_EXPORT).ok_or_else(|| missing(STACK_EXPORT))?;
-            let deliver = instance.get_typed_func(&mut store, "vat_deliver").map_err(broken)?;
-            let exports = pre.module().exports().filter(|it| it.name().starts_with(GLOBAL_EXPORT));
-            let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
-            let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
-            store.data_mut().memory = Some(memory);
-            let mut pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
-            if let Some(snapshot) = snapshot {
-                heap::restore(&mut store, memory, &globals, &mut pages, snapshot)?;
-            } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
-                store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
-                let result = initialize.call(&mut store, ());
-                let exhausted = is_exhausted(stack, &mut store);
-                result.map_err(|err| start_fault(blame(err, exhausted)))?;
-            }
-            Ok(Instance { store, deliver, memory, stack, globals, pages })
-        })
+            let result = call(&mut store, &initialize, ());
+            let exhausted = is_exhausted(stack, &mut store);
+            result.map_err(|err| start_fault(blame(err, exhausted)))?;
+        }
+        let debuggee = loaded.code.clone().map(|code| Debuggee { code, instance, debugger: None });
+        Ok(Instance { store, deliver, memory, stack, globals, pages, debuggee, broken_in: Vec::new() })
     }
 
-    fn run(&mut self, len: u32, fuel_max: u64) -> Result<Usage, Fault> {
+    /// Live deliveries are stopped by this debugger from now on, or by none. Only where the engine is one for debugging.
+    pub(super) fn attach(&mut self, debugger: Option<Attached>) {
+        if let Some(debuggee) = &mut self.debuggee {
+            debuggee.debugger = debugger;
+        }
+    }
+
+    fn run(&mut self, len: u32, fuel_max: u64, live: bool) -> Result<Usage, Fault> {
         self.store.set_fuel(fuel_max).map_err(broken)?;
-        let result = self.deliver.call(&mut self.store, len);
+        self.broken_in.clear();
+        let result = match self.handler().filter(|_| live) {
+            Some(handler) => self.call_debugged(len, handler)?,
+            None => call(&mut self.store, &self.deliver, len),
+        };
         if let Err(err) = result {
+            if let Some(Fault::Kernel(_)) = err.downcast_ref() {
+                self.broken_in = core_dump::frames(&err);
+            }
             let exhausted = is_exhausted(self.stack, &mut self.store);
             return Err(blame(err, exhausted));
         }
         let left = self.store.get_fuel().map_err(broken)?;
         let memory = self.memory.data_size(&self.store) as u64;
         Ok(Usage { fuel: fuel_max - left, memory })
+    }
+
+    fn handler(&self) -> Option<Handler> {
+        let Debuggee { code, instance, debugger } = self.debuggee.as_ref()?;
+        let module = instance.module(&self.store).clone();
+        Some(Handler::new(debugger.clone()?, code.clone(), module, *instance))
+    }
+
+    /// A delivery that stops at its first instruction, and where the debugger wants. Afterwards nothing stops any more.
+    fn call_debugged(&mut self, len: u32, handler: Handler) -> Result<Result<(), Error>, Fault> {
+        let no_edit = || broken(Error::msg("this engine is not one for debugging"));
+        self.store.set_debug_handler(handler.clone());
+        self.store.edit_breakpoints().ok_or_else(no_edit)?.single_step(true).map_err(broken)?;
+        let result = call(&mut self.store, &self.deliver, len);
+        self.store.clear_debug_handler();
+        clear_breakpoints(&mut self.store);
+        handler.ended(result.is_ok());
+        Ok(result)
+    }
+
+    /// What is left of it, after the kernel broke. A copy: it may be large.
+    pub(super) fn core_dump(&mut self, bundle: BundleId) -> Option<CoreDump> {
+        let globals = self.globals.iter().map(|it| heap::value_of(it.get(&mut self.store)));
+        let globals = globals.collect::<Result<_, _>>().ok()?;
+        let memory = self.memory.data(&self.store).to_vec();
+        Some(CoreDump { bundle, frames: std::mem::take(&mut self.broken_in), memory, globals })
     }
 }
 
@@ -115,9 +201,10 @@ impl Worker for Instance {
         let host = self.store.data_mut();
         abi::encode(delivery, &mut host.input);
         host.answer = Bytes::default();
+        let live = syscalls.is_live();
         host.syscalls = Some(syscalls);
         let result = match u32::try_from(host.input.len()) {
-            Ok(len) => with_stack(|| self.run(len, fuel_max)),
+            Ok(len) => self.run(len, fuel_max, live),
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
         let syscalls = self.store.data_mut().syscalls.take();

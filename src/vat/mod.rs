@@ -5,17 +5,23 @@
 
 mod abi;
 mod cache;
+mod core_dump;
+mod debugger;
 mod dirty;
 mod floor;
 mod heap;
 mod instance;
 pub mod module;
 mod price;
+mod stopped;
 mod warehouse;
 #[cfg(target_os = "linux")]
 mod write_protect;
 
+pub use core_dump::CoreDump;
+pub use debugger::{Debugger, Interrupter, Resume, Stop};
 pub use floor::{Floor, Kind as FloorKind};
+pub use stopped::{Stopped, Value};
 pub use warehouse::Warehouse;
 
 use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
@@ -30,9 +36,25 @@ pub fn engine_id() -> String {
 /// The version that `Cargo.toml` pins.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// The one configuration. To change it is to change the engine id.
-fn config() -> Config {
+/// What an engine is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    /// Running vats.
+    Running,
+    /// Running them where a debugger can stop them: slower by half an order of magnitude, and the same in every result, fuel included.
+    Debugging,
+}
+
+/// The one configuration. To change it is to change the engine id, but for what only tells about a guest and changes nothing that it
+/// computes: the core dump, and all that the purpose decides.
+fn config(purpose: Purpose) -> Config {
     let mut config = Config::new();
+    // A debugged guest keeps every local and operand in memory: see `NATIVE_STACK_MIN`.
+    let stack = match purpose {
+        Purpose::Running => module::limits::NATIVE_STACK_MIN,
+        Purpose::Debugging => 2 * module::limits::NATIVE_STACK_MIN,
+    };
+    let debugging = purpose == Purpose::Debugging;
     config
         .consume_fuel(true)
         .operator_cost(operator_cost())
@@ -44,8 +66,13 @@ fn config() -> Config {
         .wasm_multi_memory(false)
         .wasm_memory64(false)
         .wasm_extended_const(false)
-        .max_wasm_stack(module::limits::NATIVE_STACK_MIN)
-        .async_stack_size(2 * module::limits::NATIVE_STACK_MIN);
+        .max_wasm_stack(stack)
+        .async_stack_size(stack + module::limits::NATIVE_STACK_MIN)
+        // Handles only: nothing is copied unless a kernel panic is dumped.
+        .coredump_on_trap(true)
+        .guest_debug(debugging)
+        // So that a guest that loops can be stopped. No epoch decides anything: each deadline is renewed.
+        .epoch_interruption(debugging);
     config
 }
 
@@ -58,6 +85,6 @@ fn operator_cost() -> OperatorCost {
     }
 }
 
-fn engine() -> Result<Engine, HostFault> {
-    Engine::new(&config()).map_err(|err| HostFault::new("set up wasmtime", format_args!("{err:#}")))
+fn engine(purpose: Purpose) -> Result<Engine, HostFault> {
+    Engine::new(&config(purpose)).map_err(|err| HostFault::new("set up wasmtime", format_args!("{err:#}")))
 }

@@ -1,8 +1,12 @@
 //! The live vats of a state, and the compiled modules that they share.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
-use wasmtime::{Engine, InstancePre, Linker};
+use wasmtime::{Engine, Linker};
 
 use crate::{
     fault::{Fault, HostFault, VatFault},
@@ -11,10 +15,12 @@ use crate::{
     snapshot::Snapshot,
     table::Vat,
     vat::{
+        CoreDump, Debugger, Interrupter, Purpose,
         abi::{self, Host},
         cache::CodeCache,
+        debugger::{Attached, Code},
         dirty::Detector,
-        instance::Instance,
+        instance::{Instance, Loaded},
         module::{self, Rules},
     },
 };
@@ -22,17 +28,20 @@ use crate::{
 /// The workers of wasm vats.
 pub struct Warehouse {
     engine: Engine,
+    purpose: Purpose,
     linker: Linker<Host>,
     cache: CodeCache,
-    modules: BTreeMap<BundleId, InstancePre<Host>>,
+    modules: BTreeMap<BundleId, Loaded>,
     live: BTreeMap<VatId, Live>,
     max_live: usize,
     uses: u64,
     detector: Detector,
+    debugger: Option<(VatId, Attached)>,
 }
 
 struct Live {
     instance: Instance,
+    bundle: BundleId,
     /// When it was last used, counted in uses of any.
     used: u64,
 }
@@ -46,13 +55,24 @@ impl std::fmt::Debug for Warehouse {
 impl Warehouse {
     /// An empty one; compiled code is kept in this folder, if any.
     pub fn new(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
-        let engine = super::engine()?;
+        Warehouse::with_engine(Purpose::Running, cache)
+    }
+
+    /// An empty one whose vats a debugger can be attached to. They come to the same results, at the same fuel, some five times slower.
+    pub fn for_debugger(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
+        Warehouse::with_engine(Purpose::Debugging, cache)
+    }
+
+    fn with_engine(purpose: Purpose, cache: Option<&Path>) -> Result<Warehouse, HostFault> {
+        let engine = super::engine(purpose)?;
         let mut linker = Linker::new(&engine);
         abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
         let cache = CodeCache::new(cache);
         let (modules, live) = (BTreeMap::new(), BTreeMap::new());
         Ok(Warehouse {
             engine,
+            purpose,
+            debugger: None,
             linker,
             cache,
             modules,
@@ -83,19 +103,52 @@ impl Warehouse {
         self.live.clear();
     }
 
-    fn module(
-        &mut self,
-        id: BundleId,
-        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<&InstancePre<Host>, Fault> {
+    /// Lets a debugger stop the live deliveries of this vat, and no other's, until [`detach`](Warehouse::detach). Refused where
+    /// the warehouse was not made for it.
+    pub fn attach(&mut self, vat: VatId, debugger: impl Debugger + 'static) -> Result<(), HostFault> {
+        if self.purpose != Purpose::Debugging {
+            return Err(HostFault::new("attach a debugger", "these vats run on an engine that cannot be stopped"));
+        }
+        self.debugger = Some((vat, Arc::new(Mutex::new(debugger))));
+        Ok(())
+    }
+
+    /// No delivery is stopped any more.
+    pub fn detach(&mut self) {
+        self.debugger = None;
+    }
+
+    /// Stops a debugged delivery while it runs.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.engine.clone())
+    }
+
+    /// What is left of the guest of a vat after the kernel broke: as it is now, with the calls that were under way in its last delivery if
+    /// that did not end. `None` of a vat that is not up.
+    pub fn core_dump(&mut self, vat: VatId) -> Option<CoreDump> {
+        let live = self.live.get_mut(&vat)?;
+        live.instance.core_dump(live.bundle)
+    }
+
+    fn module(&mut self, id: BundleId, bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<&Loaded, Fault> {
         if !self.modules.contains_key(&id) {
-            let module = self.cache.module(&self.engine, id, || {
-                let prepared = module::prepare(&bundle()?, &Rules::default());
-                Ok(prepared.map_err(|refusals| VatFault::Start(refusals.to_string()))?.wasm)
-            })?;
+            let prepare = |wasm: &[u8]| {
+                let prepared = module::prepare(wasm, &Rules::default());
+                prepared.map_err(|refusals| Fault::from(VatFault::Start(refusals.to_string())))
+            };
+            let (module, code) = match self.purpose {
+                Purpose::Running => (self.cache.module(&self.engine, id, || Ok(prepare(&bundle()?)?.wasm))?, None),
+                // A debugger is shown the code as it was built, compiled or not.
+                Purpose::Debugging => {
+                    let wasm = bundle()?;
+                    let prepared = prepare(&wasm)?;
+                    let module = self.cache.module(&self.engine, id, || Ok(prepared.wasm))?;
+                    (module, Some(Arc::new(Code { wasm, offsets: prepared.offsets })))
+                }
+            };
             let pre = self.linker.instantiate_pre(&module);
             let pre = pre.map_err(|err| HostFault::new(format_args!("link {id}"), format_args!("{err:#}")))?;
-            self.modules.insert(id, pre);
+            self.modules.insert(id, Loaded { pre, code });
         }
         self.modules.get(&id).ok_or_else(|| HostFault::new("link a module", "it is gone").into())
     }
@@ -106,6 +159,8 @@ impl Workers for Warehouse {
         let live = self.live.get_mut(&vat)?;
         self.uses += 1;
         live.used = self.uses;
+        let debugger = self.debugger.as_ref().filter(|(it, _)| *it == vat);
+        live.instance.attach(debugger.map(|(_, it)| it.clone()));
         Some(&mut live.instance)
     }
 
@@ -119,7 +174,7 @@ impl Workers for Warehouse {
         let detector = self.detector.clone();
         let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?;
         self.uses += 1;
-        self.live.insert(vat, Live { instance, used: self.uses });
+        self.live.insert(vat, Live { instance, bundle: row.bundle, used: self.uses });
         Ok(())
     }
 

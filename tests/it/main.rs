@@ -5,9 +5,11 @@
 mod abi;
 mod anachronism;
 mod cli;
+mod core_dump;
 mod demo;
 mod directives;
 mod embedding;
+mod gdb;
 mod guests;
 mod hostile;
 mod inspect;

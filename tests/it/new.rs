@@ -7,6 +7,9 @@ use std::{
     process::Command,
 };
 
+use vathost::vat::module::{Rules, prepare};
+use wasmparser::{Parser, Payload};
+
 use crate::cli::Place;
 
 /// The vat is made in a fixed place with a target folder that stays, so that only itself is built anew.
@@ -34,6 +37,22 @@ fn a_rust_vat_builds_and_passes_its_tests_and_runs() {
     let refusal = r##"#{"#error":"argument 1: expected a string, found a number","name":"Error"}"##;
     assert_eq!(results, ["#\"hello, Ada\"", "#\"hello, Ada\"", refusal, "#1"]);
     place.vathost("check target/new-test/target/wasm32-unknown-unknown/release/hello.wasm").ok();
+
+    cargo(&dir, &["wasm-debug", "--offline"]);
+    place.vathost("check target/new-test/target/wasm32-unknown-unknown/debug/hello.wasm").ok();
+    let wasm = fs::read(root.join("target/wasm32-unknown-unknown/debug/hello.wasm")).unwrap();
+    let prepared = prepare(&wasm, &Rules::default()).unwrap().wasm;
+    assert!(debug_sections(&prepared) == debug_sections(&wasm), "the load pass keeps them as they are");
+    assert!(debug_sections(&wasm).iter().any(|(name, bytes)| name == ".debug_info" && !bytes.is_empty()));
+}
+
+/// The sections with debug information.
+fn debug_sections(wasm: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let sections = Parser::new(0).parse_all(wasm).filter_map(|it| match it.unwrap() {
+        Payload::CustomSection(it) => Some((it.name().to_owned(), it.data().to_vec())),
+        _ => None,
+    });
+    sections.filter(|(name, _)| name.starts_with(".debug_")).collect()
 }
 
 /// Runs cargo without what an outer cargo, clippy or coverage run left in the environment.

@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 31] = [
+const LAYERS: [&str; 32] = [
     "id",
     "value",
     "fault",
@@ -40,6 +40,7 @@ const LAYERS: [&str; 31] = [
     "rerun",
     "verify",
     "archive",
+    "debug",
     "bench",
     "soak",
     "cli",

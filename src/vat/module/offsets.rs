@@ -37,6 +37,13 @@ impl OffsetMap {
         })
     }
 
+    /// Whether the instruction at an instrumented offset stands for none of the original.
+    pub fn is_injected(&self, instrumented: usize) -> bool {
+        let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
+        let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);
+        inside.is_some_and(|run| run.original.is_empty())
+    }
+
     /// The instrumented offset of an original instruction. The end of a body maps to the end of its image.
     /// `None` outside function bodies.
     pub fn instrumented(&self, original: usize) -> Option<usize> {

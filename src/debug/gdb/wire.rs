@@ -1,0 +1,239 @@
+//! Packets over a socket: `$`, data, `#`, two digits of a checksum; and the byte 3, which interrupts.
+//!
+//! Invariants: no input makes it panic; a packet takes bounded memory, and so do all that wait; what was read keeps its order, so that
+//! an interrupt counts for the command before it.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::mpsc::{self, Receiver, TryRecvError},
+    thread::{self, JoinHandle},
+};
+
+use crate::vat::Interrupter;
+
+/// Bytes of a packet's data, either way: what `PacketSize` promises.
+pub(super) const PACKET_BYTES_MAX: usize = 0x4000;
+
+/// Packets that may wait. A client sends the next when it has the answer.
+const WAITING_MAX: usize = 64;
+
+/// What a client sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Input {
+    /// A packet; whether its checksum is right, and it was not too long.
+    Packet(Vec<u8>, bool),
+    /// ^C.
+    Interrupt,
+    /// The client did not get the last packet well.
+    Again,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Client {
+    stream: TcpStream,
+    input: Option<Receiver<Input>>,
+    reader: Option<JoinHandle<()>>,
+    /// Whether packets are acknowledged.
+    acknowledges: bool,
+    last: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn new(stream: TcpStream, interrupter: Interrupter) -> io::Result<Client> {
+        // Small packets, back and forth.
+        stream.set_nodelay(true)?;
+        let from = stream.try_clone()?;
+        let (sender, input) = mpsc::sync_channel(WAITING_MAX);
+        let read = move || {
+            let mut parser = Parser::default();
+            let mut bytes = [0; 4 << 10];
+            let mut from = from;
+            while let Ok(read @ 1..) = from.read(&mut bytes) {
+                for input in bytes.iter().take(read).filter_map(|it| parser.take(*it)) {
+                    let interrupts = input == Input::Interrupt;
+                    if sender.send(input).is_err() {
+                        return;
+                    }
+                    if interrupts {
+                        interrupter.interrupt();
+                    }
+                }
+            }
+        };
+        let reader = thread::Builder::new().name("gdb-remote".to_owned()).spawn(read)?;
+        Ok(Client { stream, input: Some(input), reader: Some(reader), acknowledges: true, last: Vec::new() })
+    }
+
+    /// Waits for the next good packet, which is acknowledged. `None` where the client is gone.
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.input.as_ref()?.recv().ok()? {
+                Input::Packet(data, good) => {
+                    if self.acknowledges {
+                        self.stream.write_all(if good { b"+" } else { b"-" }).ok()?;
+                    }
+                    if good {
+                        return Some(data);
+                    }
+                }
+                Input::Again if self.acknowledges => self.stream.write_all(&self.last).ok()?,
+                // It is stopped already.
+                Input::Again | Input::Interrupt => (),
+            }
+        }
+    }
+
+    /// Whether the client has interrupted the guest, which runs.
+    pub(super) fn interrupts(&mut self) -> bool {
+        loop {
+            match self.input.as_ref().map(Receiver::try_recv) {
+                Some(Ok(Input::Interrupt)) => return true,
+                // Nothing else is to be said to a guest that runs.
+                Some(Ok(_)) => (),
+                Some(Err(TryRecvError::Empty | TryRecvError::Disconnected)) | None => return false,
+            }
+        }
+    }
+
+    /// Sends a packet.
+    pub(super) fn send(&mut self, data: &str) -> io::Result<()> {
+        self.last = framed(data.as_bytes());
+        self.stream.write_all(&self.last)
+    }
+
+    /// From now on nothing is acknowledged.
+    pub(super) fn stop_acknowledging(&mut self) {
+        self.acknowledges = false;
+    }
+}
+
+/// The connection ends, and the thread that reads it.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.input = None;
+        // It may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// A packet with its frame; what would end it early is escaped.
+fn framed(data: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'$'];
+    for byte in data {
+        match byte {
+            b'#' | b'$' | b'}' | b'*' => out.extend([b'}', byte ^ 0x20]),
+            byte => out.push(*byte),
+        }
+    }
+    let sum = checksum(out.get(1..).unwrap_or_default());
+    out.extend(format!("#{sum:02x}").into_bytes());
+    out
+}
+
+fn checksum(data: &[u8]) -> u8 {
+    data.iter().fold(0, |sum, it| sum.wrapping_add(*it))
+}
+
+/// Takes a stream apart.
+#[derive(Debug, Default)]
+struct Parser {
+    place: Place,
+    data: Vec<u8>,
+    sum: u8,
+    too_long: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Place {
+    #[default]
+    Between,
+    Data,
+    Escaped,
+    FirstDigit,
+    SecondDigit(u8),
+}
+
+impl Parser {
+    /// The next byte. What stands between packets and means nothing is passed over.
+    fn take(&mut self, byte: u8) -> Option<Input> {
+        match (self.place, byte) {
+            (Place::Between, b'$') => *self = Parser { place: Place::Data, ..Parser::default() },
+            (Place::Between, 3) => return Some(Input::Interrupt),
+            (Place::Between, b'-') => return Some(Input::Again),
+            (Place::Between, _) => (),
+            (Place::Data | Place::Escaped, b'#') => self.place = Place::FirstDigit,
+            // One that begins anew: the end of the last was lost.
+            (Place::Data, b'$') => *self = Parser { place: Place::Data, ..Parser::default() },
+            (Place::Data, b'}') => {
+                self.sum = self.sum.wrapping_add(byte);
+                self.place = Place::Escaped;
+            }
+            (Place::Data | Place::Escaped, byte) => {
+                self.sum = self.sum.wrapping_add(byte);
+                let meant = if self.place == Place::Escaped { byte ^ 0x20 } else { byte };
+                self.place = Place::Data;
+                if self.data.len() < PACKET_BYTES_MAX {
+                    self.data.push(meant);
+                } else {
+                    self.too_long = true;
+                }
+            }
+            (Place::FirstDigit, digit) => self.place = Place::SecondDigit(digit),
+            (Place::SecondDigit(first), second) => {
+                self.place = Place::Between;
+                let digits = [first, second];
+                let told = str::from_utf8(&digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok());
+                let good = told == Some(self.sum) && !self.too_long;
+                return Some(Input::Packet(std::mem::take(&mut self.data), good));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Vec<Input> {
+        let mut parser = Parser::default();
+        bytes.iter().filter_map(|it| parser.take(*it)).collect()
+    }
+
+    fn packet(data: &[u8], good: bool) -> Input {
+        Input::Packet(data.to_vec(), good)
+    }
+
+    #[test]
+    fn what_is_framed_is_read() {
+        for data in [&b""[..], b"qSupported", b"a#b$c}d*e\x03-+", &[0xff; 100]] {
+            assert_eq!(read(&framed(data)), [packet(data, true)], "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_packet_is_read_between_what_is_none() {
+        let bytes = b"+zz\x03-$?#3f+$?#40$?#zz$lost$c#63";
+        let expected = [
+            Input::Interrupt,
+            Input::Again,
+            packet(b"?", true),
+            packet(b"?", false),
+            packet(b"?", false),
+            packet(b"c", true),
+        ];
+        assert_eq!(read(bytes), expected);
+    }
+
+    #[test]
+    fn one_that_is_too_long_is_bad_and_takes_no_memory() {
+        let long = framed(&vec![b'a'; 3 * PACKET_BYTES_MAX]);
+        let inputs = read(&long);
+        assert!(matches!(&inputs[..], [Input::Packet(data, false)] if data.len() == PACKET_BYTES_MAX));
+    }
+}

@@ -1,0 +1,3 @@
+//! Debuggers: of the guests, by their own sources.
+
+pub mod gdb;

@@ -1,0 +1,177 @@
+//! Where a debugger stops a guest: at the first instruction of a live delivery, at breakpoints, after steps, at a trap.
+//!
+//! Invariants: only a live delivery stops, never a replayed one; a debugger reads a guest and changes nothing of it, so that fuel,
+//! syscalls and heap are those of a delivery that nobody looked at; what the load pass injected is never shown.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use wasmtime::{DebugEvent, DebugHandler, Engine, Instance, Module, StoreContextMut};
+
+use crate::{
+    fault::Fault,
+    vat::{abi::Host, module::OffsetMap, stopped::Stopped},
+};
+
+/// Decides what a stopped guest does next. The guest waits.
+pub trait Debugger: Send {
+    /// The guest has stopped.
+    fn stopped(&mut self, guest: &mut Stopped<'_>, stop: &Stop) -> Resume;
+
+    /// The delivery has ended, well or not. It is not stopped any more.
+    fn ended(&mut self, well: bool);
+}
+
+/// Why a guest has stopped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// It is about to begin with a delivery.
+    Entry,
+    /// It came to a breakpoint.
+    Breakpoint,
+    /// It made the step.
+    Step,
+    /// [`Interrupter::interrupt`] was called, perhaps some time ago, and perhaps for no reason.
+    Interrupt,
+    /// It is at fault, and will not go on: a trap, or a syscall that it may not make. In words.
+    Fault(String),
+    /// The host cannot go on with it: a kernel panic, for example. In words.
+    Host(String),
+}
+
+/// How it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resume {
+    /// Up to the next breakpoint.
+    Go,
+    /// By one instruction.
+    Step,
+    /// As it did before it stopped.
+    Same,
+    /// To the end of the delivery, whatever breakpoints there are.
+    Free,
+}
+
+/// Stops whatever guest of the engine runs, from another thread.
+#[derive(Clone)]
+pub struct Interrupter(pub(super) Engine);
+
+impl Interrupter {
+    /// Stops a debugged guest soon, if one is running: at the head of its next loop or function.
+    pub fn interrupt(&self) {
+        self.0.increment_epoch();
+    }
+}
+
+impl std::fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupter")
+    }
+}
+
+/// A debugger that is attached to a vat.
+pub(super) type Attached = Arc<Mutex<dyn Debugger>>;
+
+/// A module as its author made it, and where its instructions went: what a debugger knows of it.
+pub(super) struct Code {
+    pub(super) wasm: Vec<u8>,
+    pub(super) offsets: OffsetMap,
+}
+
+/// What wasmtime calls at every event of a store.
+#[derive(Clone)]
+pub(super) struct Handler(Arc<Mutex<Watch>>);
+
+struct Watch {
+    debugger: Attached,
+    code: Arc<Code>,
+    module: Module,
+    instance: Instance,
+    going: Going,
+    breakpoints: BTreeSet<u64>,
+}
+
+/// How the guest runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Going {
+    /// To the first instruction that is the guest's own.
+    In,
+    Step,
+    On,
+    /// Nobody is interested any more.
+    Free,
+}
+
+impl Going {
+    fn steps(self) -> bool {
+        matches!(self, Going::In | Going::Step)
+    }
+}
+
+/// A debugger that panicked is a bug, and no reason for another.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Handler {
+    /// For a delivery that begins in single steps.
+    pub(super) fn new(debugger: Attached, code: Arc<Code>, module: Module, instance: Instance) -> Handler {
+        let (going, breakpoints) = (Going::In, BTreeSet::new());
+        Handler(Arc::new(Mutex::new(Watch { debugger, code, module, instance, going, breakpoints })))
+    }
+
+    pub(super) fn ended(&self, well: bool) {
+        lock(&lock(&self.0).debugger).ended(well);
+    }
+}
+
+impl DebugHandler for Handler {
+    type Data = Host;
+
+    fn handle(&self, store: StoreContextMut<'_, Host>, event: DebugEvent<'_>) -> impl Future<Output = ()> + Send {
+        lock(&self.0).see(store, &event);
+        std::future::ready(())
+    }
+}
+
+impl Watch {
+    fn see(&mut self, store: StoreContextMut<'_, Host>, event: &DebugEvent<'_>) {
+        let Watch { debugger, code, module, instance, going, breakpoints } = self;
+        let in_host = matches!(event, DebugEvent::HostcallError(_));
+        let mut guest = Stopped::new(store, code, module, *instance, in_host, breakpoints);
+        let Some(stop) = why(*going, &guest, event) else { return };
+        let next = match lock(debugger).stopped(&mut guest, &stop) {
+            Resume::Same => return,
+            Resume::Go => Going::On,
+            Resume::Step => Going::Step,
+            Resume::Free => Going::Free,
+        };
+        guest.single_step(next.steps());
+        if next == Going::Free {
+            guest.clear_breakpoints();
+        }
+        *going = next;
+    }
+}
+
+/// `None` where it is not to stop at all.
+fn why(going: Going, guest: &Stopped<'_>, event: &DebugEvent<'_>) -> Option<Stop> {
+    Some(match event {
+        _ if going == Going::Free => return None,
+        // In steps it stops at every instruction there is.
+        DebugEvent::Breakpoint if going.steps() && guest.is_injected() => return None,
+        DebugEvent::Breakpoint if going == Going::In => Stop::Entry,
+        DebugEvent::Breakpoint if guest.is_at_breakpoint() => Stop::Breakpoint,
+        DebugEvent::Breakpoint => Stop::Step,
+        DebugEvent::EpochYield => Stop::Interrupt,
+        DebugEvent::Trap(trap) => Stop::Fault(trap.to_string()),
+        DebugEvent::HostcallError(err) => match err.downcast_ref::<Fault>() {
+            Some(Fault::Vat(fault)) => Stop::Fault(fault.to_string()),
+            _ => Stop::Host(format!("{err:#}")),
+        },
+        // No guest can throw.
+        DebugEvent::Exception(_) => return None,
+    })
+}
