@@ -52,9 +52,9 @@ pub struct Soaked {
     pub restarts: u64,
     /// The hash on which all replicas agree.
     pub state_hash: String,
-    /// Rows of all tables after half of the blocks, and at the end, without one row for each vat that ever was.
+    /// Rows of all tables at the most, in the first half of the blocks and in the second, without one for each vat that ever was.
     pub rows: [usize; 2],
-    /// Memory of the process then, in bytes; 0 where the system does not tell.
+    /// Memory of the process, likewise, in bytes; 0 where the system does not tell.
     pub memory_bytes: [u64; 2],
 }
 
@@ -164,14 +164,9 @@ pub fn soak(soak: &Soak, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Resul
         ensure!(hashes.iter().all(|it| it.1 == hash), "after block {block} the replicas have {hash} and {hashes:?}");
         sums.state_hash = hash;
         awaited.extend(sent);
-        let half = match block + 1 {
-            it if it == soak.blocks / 2 => Some(0),
-            it if it == soak.blocks => Some(1),
-            _ => None,
-        };
-        if let Some(half) = half {
-            (sums.rows[half], sums.memory_bytes[half]) = (rows(&replicas[0].controller)?, memory());
-        }
+        let half = usize::from(block >= soak.blocks / 2);
+        sums.rows[half] = sums.rows[half].max(rows(&replicas[0].controller)?);
+        sums.memory_bytes[half] = sums.memory_bytes[half].max(memory());
         each(block + 1);
     }
     count(&mut sums, &replicas[0].controller)?;

@@ -58,8 +58,10 @@ pub(super) fn cmd_soak(args: &SoakArgs, output: &Output) -> anyhow::Result<Exit>
         "{} vats created, {} ended, {} upgrades, {} restarts; the audit is clean",
         soaked.vats, soaked.terminated, soaked.upgrades, soaked.restarts
     ))?;
-    output
-        .line(format!("rows {} at half time, {} at the end; memory {half}, {end}", soaked.rows[0], soaked.rows[1]))?;
+    output.line(format!(
+        "at the most in the first half and in the second: rows {} and {}, memory {half} and {end}",
+        soaked.rows[0], soaked.rows[1]
+    ))?;
     output.line(format!("state hash {}", soaked.state_hash))?;
     Ok(Exit::Ok)
 }

@@ -48,11 +48,7 @@ impl Lab {
         block.set_snapshot_interval(Some(3));
         let mut workers = Warehouse::for_debugger(Some(&self.cache())).unwrap();
         let height = block.tables().globals().height.next();
-        (block, _) = kernel::outside(block, |crank| {
-            crank.begin_block(height, height.0 * POLICY.block_time);
-            Ok(())
-        })
-        .unwrap();
+        (block, _) = kernel::outside(block, |crank| crank.begin_block(height, height.0 * POLICY.block_time)).unwrap();
         let mut quiescent = false;
         for _ in 0..POLICY.cranks {
             let (next, ran) = kernel::crank(block, &mut workers).unwrap();
