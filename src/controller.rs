@@ -1,19 +1,48 @@
-//! The controller: opens a state, gives it a scenario's vats and messages, runs blocks, and commits them.
+//! The controller: opens a state, gives it a scenario's vats and messages, takes in what comes from outside, runs blocks, and commits
+//! them. It is what the command line is built on, and what a node or a test embeds.
 //!
 //! ```text
 //!   open ─▶ install (a new state only; block 0) ─▶ run_block ─▶ run_block ─▶ … ─▶ quiescent
-//!                                                     └─▶ Halt: the block is gone, the state is at the last commit
+//!             send, receive_mail, schedule_* ─────────▲ │└─▶ outcome, outbox, BlockEnd::console
+//!                                                       └──▶ Halt: the block is gone, the state is at the last commit
 //! ```
 //!
+//! Invariants: what comes from outside is on disk before any crank of its block runs, so that a crash or a kernel panic meets the
+//! same block again; what goes outside was committed before.
+//!
 //! ```
-//! use vathost::{controller::{Controller, Policy}, scenario::Scenario};
+//! use vathost::{
+//!     controller::{Controller, Open, Outcome, Policy},
+//!     scenario::Scenario,
+//! };
 //!
 //! # fn main() -> anyhow::Result<()> {
-//! let scenario = Scenario::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals").as_ref())?;
-//! let mut controller = Controller::open(Default::default())?;
-//! controller.install(&scenario)?;
-//! while !controller.run_block(&Policy::default(), &mut |_| true)?.quiescent {}
-//! assert_eq!(controller.report()?.vats.len(), scenario.vats.len());
+//! let dir = tempfile::tempdir()?;
+//! let state = Some(dir.path().join("state"));
+//! let mut node = Controller::open(Open { state: state.clone(), ..Open::default() })?;
+//! if node.is_new() {
+//!     let bank = concat!(env!("CARGO_MANIFEST_DIR"), "/vats/bank");
+//!     node.install(&Scenario::read(bank.as_ref())?)?;
+//! }
+//!
+//! // A message waits for the next block; what it is answered with can be sent to, and sent on, until it is forgotten.
+//! let purse = node.send("north", "makePurse", [100.into()])?;
+//! // A block ends after so many cranks, so much fuel, or by the clock; the closure sees each crank, and may stop it there.
+//! let policy = Policy { cranks: 10_000, fuel: Some(1_000_000_000), ..Policy::default() };
+//! while !node.run_block(&policy, &mut |_crank| true)?.quiescent {}
+//! let Outcome::Fulfilled(answer) = node.outcome(purse)? else { panic!("north refused") };
+//!
+//! let balance = node.send(answer.slots[0], "balance", [])?;
+//! while !node.run_block(&policy, &mut |_crank| true)?.quiescent {}
+//! let Outcome::Fulfilled(answer) = node.outcome(balance)? else { panic!("the purse refused") };
+//! assert_eq!(answer.body.as_text(), Some("#\"+100\""));
+//! [purse, balance].map(|it| node.forget(it));
+//!
+//! // Everything is there again.
+//! let hash = node.standing().state_hash.clone();
+//! drop(node);
+//! let node = Controller::open(Open { state, ..Open::default() })?;
+//! assert_eq!(node.standing().state_hash, hash);
 //! # Ok(())
 //! # }
 //! ```
@@ -22,6 +51,7 @@ mod input;
 mod schedule;
 
 pub use input::{Arg, Outcome, Sent, To};
+pub use schedule::Refusal;
 
 use std::{
     path::PathBuf,
@@ -50,8 +80,6 @@ use crate::{
     value::CapData,
     vat::{CoreDump, Warehouse, engine_id},
 };
-
-pub use schedule::Refusal;
 
 /// How to open a state.
 #[derive(Debug, Default)]
@@ -414,7 +442,7 @@ impl Controller {
         Ok(input::outcome(self.block()?, sent))
     }
 
-    /// Lets a result go, with the next block; an answer that comes later is dropped.
+    /// Lets a result go, with the next block; an answer that comes later is dropped. Without it results are kept for ever.
     pub fn forget(&mut self, sent: Sent) {
         self.inputs.push(Input::Forget(sent.0));
     }

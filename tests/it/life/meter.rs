@@ -6,7 +6,7 @@ use vathost::{
     value::CapData,
 };
 
-use super::{TERMINATE, Town, UPGRADE};
+use super::{TERMINATE, Town, UPGRADE, rig::Rig};
 
 const GET: &str = "[\"get\",[]]";
 const NOTIFY: &str = "[\"notify\",[]]";
@@ -202,4 +202,36 @@ fn a_meter_is_gone_when_nobody_holds_it_and_no_live_vat_uses_it() {
     let users: Vec<_> = t.tables().meters.iter().map(|(id, it)| (*id, it.users)).collect();
     assert_eq!(users, [(0, 0), (1, 1)]);
     assert_eq!(t.tables().vats.get(&y).unwrap().name, "z");
+}
+
+#[test]
+fn a_meter_pays_for_real_guests_and_ends_one_that_needs_more() {
+    let mut rig = Rig::new();
+    let answer = rig.post(rig.admin().into(), "[\"createMeter\",[3000000,2000000]]");
+    rig.run();
+    let meter = rig.slots(answer)[0];
+    let told = rig.post(meter, NOTIFY);
+    let (root, facet) = rig.create_with("mortal", "{}", "{\"meter\":\"$0\"}", &[meter]);
+    let left = |rig: &mut Rig| -> u64 {
+        let told = rig.ask(meter, GET);
+        told.split('"').nth(3).unwrap().parse().unwrap()
+    };
+    let full = left(&mut rig);
+    let used = |rig: &Rig| rig.block().tables().tallies.get(&rig.vat(root)).unwrap().fuel;
+    assert_eq!(full, 3_000_000 - used(&rig), "it pays for what was used, startVat included");
+    assert_eq!(rig.ask(root, "[\"increment\",[]]"), "#1");
+    assert_eq!(left(&mut rig), 3_000_000 - used(&rig));
+    assert_eq!(rig.outcome(told), "pending");
+    while left(&mut rig) >= 2_000_000 {
+        rig.ask(root, "[\"fill\",[20]]");
+    }
+    assert_eq!(rig.outcome(told), "#\"#undefined\"");
+    rig.restart();
+    let done = rig.post(facet, "[\"done\",[]]");
+    let vat = rig.vat(root);
+    while rig.block().tables().is_alive(vat) {
+        rig.ask(root, "[\"fill\",[20]]");
+    }
+    assert!(rig.outcome(done).contains("out of fuel"), "{}", rig.outcome(done));
+    assert_eq!(left(&mut rig), 0);
 }

@@ -49,8 +49,16 @@ impl Rig {
         self.block.as_ref().unwrap()
     }
 
+    pub(super) fn admin(&self) -> ObjectId {
+        self.admin
+    }
+
     pub(super) fn post(&mut self, target: KRef, message: &str) -> PromiseId {
-        let data = CapData::plain(format!("#{message}"));
+        self.post_with(target, message, &[])
+    }
+
+    fn post_with(&mut self, target: KRef, message: &str, slots: &[KRef]) -> PromiseId {
+        let data = CapData { body: format!("#{message}").as_str().into(), slots: slots.to_vec() };
         let send = |crank: &mut kernel::Crank| crank.send_from_outside(target, data, Some(("", "")));
         let (block, answer) = kernel::outside(self.block.take().unwrap(), send).unwrap();
         self.block = Some(block);
@@ -91,7 +99,18 @@ impl Rig {
 
     /// The root and the admin facet of a new vat.
     pub(super) fn create(&mut self, bundle: &str, parameters: &str, options: &str) -> (KRef, KRef) {
-        let answer = self.post(self.admin.into(), &format!("[\"createVat\",[\"{bundle}\",{parameters},{options}]]"));
+        self.create_with(bundle, parameters, options, &[])
+    }
+
+    pub(super) fn create_with(
+        &mut self,
+        bundle: &str,
+        parameters: &str,
+        options: &str,
+        slots: &[KRef],
+    ) -> (KRef, KRef) {
+        let message = format!("[\"createVat\",[\"{bundle}\",{parameters},{options}]]");
+        let answer = self.post_with(self.admin.into(), &message, slots);
         self.run();
         let slots = self.slots(answer);
         (slots[0], slots[1])
