@@ -20,6 +20,7 @@
 
 use std::path::PathBuf;
 
+pub use crate::block::Policy;
 use crate::{
     block::Block,
     directive::{Class, Directive, DirectiveSet, Missed},
@@ -59,23 +60,6 @@ pub struct Open {
     pub snapshot_interval: Option<u64>,
     /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
     pub compare_pages: bool,
-}
-
-/// Where a block ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// After this many cranks.
-    pub cranks: u64,
-    /// After the crank that brings the block's fuel to this.
-    pub fuel: Option<u64>,
-    /// Seconds from one block to the next, as the vats are told.
-    pub block_time: u64,
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy { cranks: 1_000, fuel: None, block_time: 5 }
-    }
 }
 
 /// A block that was run and committed.
@@ -255,22 +239,12 @@ impl Controller {
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
-        let mut block = self.take()?;
-        let mut globals = block.tables().globals();
-        if !block.meta().open {
-            let height = globals.height.next();
-            let time = height.0 * policy.block_time;
-            block = kernel::outside(block, |crank| {
-                crank.begin_block(height, time);
-                Ok(())
-            })?
-            .0;
-            globals = block.tables().globals();
-        }
+        let mut block = kernel::begin_block(self.take()?, policy.block_time)?;
+        let globals = block.tables().globals();
         let (height, time) = (globals.height, globals.time);
         block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
         let (mut cranks, mut goes_on, mut quiescent) = (0, true, false);
-        while goes_on && block.cranks() < policy.cranks && policy.fuel.is_none_or(|max| block.fuel() < max) {
+        while goes_on && !block.is_full(policy) {
             let (next, ran) = kernel::crank(block, &mut self.warehouse).inspect_err(|_| self.warehouse.evict_all())?;
             block = next;
             let Some(ran) = ran else {
@@ -281,8 +255,7 @@ impl Controller {
             goes_on = each(&ran);
         }
         let quiescent = quiescent || kernel::is_quiescent(&block);
-        let full = block.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| block.fuel() >= max);
-        let closed = quiescent || full;
+        let closed = quiescent || block.is_full(policy);
         block = commit(block, height, time, closed)?;
         let state_hash = block.state_hash();
         self.block = Some(block);

@@ -28,3 +28,4 @@ pub mod transcript;
 pub mod value;
 pub mod vat;
 pub mod verify;
+mod view;

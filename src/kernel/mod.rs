@@ -40,6 +40,7 @@ mod crank;
 mod deliver;
 mod gc;
 mod lifecycle;
+mod look;
 mod outside;
 mod plant;
 mod replay;
@@ -52,9 +53,10 @@ mod verdict;
 
 pub use audit::audit;
 pub use crank::Crank;
-pub use outside::outside;
+pub use look::{Ahead, Fate, look};
+pub use outside::{begin_block, outside};
 pub(crate) use replay::not_again;
-pub use replay::{bring_up, check_fuel, redeliver};
+pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use syscall::Syscalls;
 pub use verdict::vathost_breakpoint;
 

@@ -77,7 +77,7 @@ impl Crank {
     }
 
     /// What fires here, in the order of effect.
-    fn due(&self, work: &Work) -> Vec<Directive> {
+    pub(super) fn due(&self, work: &Work) -> Vec<Directive> {
         let set = self.directives();
         if set.is_empty() {
             return Vec::new();
@@ -192,8 +192,8 @@ impl Crank {
                 }
             }
             Action::Upgrade { vat, bundle, .. } => {
+                let known = self.block().find_bundle(bundle)?;
                 let halt = |why| Halted { crank: self.number(), line: directive.to_string(), why: Some(why) };
-                let known = self.tables().bundles.iter().map(|(_, id)| *id).find(|it| bundle.matches(&it.0));
                 let bundle: BundleId = known.ok_or_else(|| halt("the state holds no such bundle".to_owned()))?;
                 let number = self.number();
                 let parameters = CapData::plain("#{}");

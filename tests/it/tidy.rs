@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 30] = [
     "id",
     "value",
     "fault",
@@ -32,12 +32,14 @@ const LAYERS: [&str; 28] = [
     "scenario",
     "report",
     "epitaph",
+    "view",
     "controller",
     "plan",
     "difference",
     "rerun",
     "verify",
     "archive",
+    "debug",
     "bench",
     "cli",
 ];

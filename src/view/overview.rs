@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use super::show::Facts;
+use super::Facts;
 use crate::{
     block::Block,
-    cli::output::grouped,
+    view::text::grouped,
     report::Report,
     table::{QueueId, Status, Tables},
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Overview {
+pub(crate) struct Overview {
     height: u64,
     time: u64,
     open: bool,
@@ -50,7 +50,7 @@ struct Counts {
     directives_applied: usize,
 }
 
-pub(super) fn of(block: &Block) -> Overview {
+pub(crate) fn of(block: &Block) -> Overview {
     let (report, globals, meta) = (Report::of(block), block.tables().globals(), block.meta());
     Overview {
         height: report.height,
