@@ -24,7 +24,7 @@ pub use crate::block::Policy;
 use crate::{
     block::Block,
     directive::{Class, Directive, DirectiveSet, Missed},
-    epitaph::{Epitaph, Standing},
+    epitaph::{Course, Epitaph, Standing},
     fault::{Fault, HostFault},
     id::{BlockHeight, BundleId, KRef, VatId},
     kernel::{self, Halt, Position, Ran, Workers},
@@ -107,6 +107,7 @@ impl Controller {
             let why = "this state is not one for experiments: only one made with --experimental is";
             return Err(HostFault::new("plant a fault", why));
         }
+        let standing = Standing { run: course(&open), ..Standing::default() };
         block.set_plants(open.plants);
         let (state_hash, globals) = (block.state_hash(), block.tables().globals());
         let engine = engine_id();
@@ -125,7 +126,7 @@ impl Controller {
         }
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
         let mut controller =
-            Controller { block: Some(block), warehouse, standing: Standing::default(), slog: open.slog };
+            Controller { block: Some(block), warehouse, standing, slog: open.slog };
         controller.stand();
         Ok(controller)
     }
@@ -148,6 +149,7 @@ impl Controller {
                 height: globals.height.0,
                 state_hash: block.state_hash().to_string(),
                 directives_digest: block.directives().digest().to_string(),
+                run: std::mem::take(&mut self.standing.run),
             };
         }
     }
@@ -239,6 +241,7 @@ impl Controller {
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+        self.standing.run.set_policy(policy);
         let mut block = kernel::begin_block(self.take()?, policy.block_time)?;
         let globals = block.tables().globals();
         let (height, time) = (globals.height, globals.time);
@@ -334,7 +337,13 @@ fn gone() -> Box<Halt> {
     HostFault::new("use a state", "the host has halted: open it anew").into()
 }
 
-fn check_engine(block: &Block) -> Result<(), HostFault> {
+fn course(open: &Open) -> Course {
+    let plants = open.plants.iter().map(ToString::to_string).collect();
+    Course { audit: open.audit, plants, ..Course::default() }
+}
+
+/// A state that another engine or another kernel made is refused.
+pub(crate) fn check_engine(block: &Block) -> Result<(), HostFault> {
     let (made, mine) = (&block.meta().engine, engine_id());
     if !made.is_empty() && *made != mine {
         let why =

@@ -7,6 +7,7 @@ pub mod body;
 pub mod cli;
 pub mod conformance;
 pub mod controller;
+pub mod debug;
 pub mod difference;
 pub mod directive;
 pub mod epitaph;

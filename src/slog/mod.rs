@@ -16,6 +16,7 @@ mod reader;
 mod shape;
 mod show;
 mod sink;
+mod story;
 mod summary;
 mod writer;
 mod zstd_tail;
@@ -32,6 +33,7 @@ pub use last::{Console, Last, Status, last};
 pub use reader::{ReadError, Reader, Record};
 pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
 pub use show::{Cause, Extent, Place, Shown, Which, show};
+pub use story::{Mention, Story, story};
 pub use summary::{Latency, Summary, VatSummary, summary};
 pub use writer::Writer;
 

@@ -23,14 +23,12 @@ pub(crate) fn of<'a>(tables: &'a Tables, vat: VatId, prefix: &'a [u8]) -> impl I
 }
 
 pub(crate) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {
-    of(tables, vat, prefix.as_bytes())
-        .map(|(key, value)| KvRow {
-            key: bytes(key),
-            value: bytes(value),
-            value_bytes: value.len(),
-            texts: (printable(key), printable(value)),
-        })
-        .collect()
+    of(tables, vat, prefix.as_bytes()).map(|(key, value)| row(key, value)).collect()
+}
+
+pub(crate) fn row(key: &Bytes, value: &Bytes) -> KvRow {
+    let texts = (printable(key), printable(value));
+    KvRow { key: bytes(key), value: bytes(value), value_bytes: value.len(), texts }
 }
 
 impl Row for KvRow {

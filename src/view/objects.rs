@@ -39,7 +39,7 @@ pub(crate) fn list(tables: &Tables) -> Vec<ObjectRow> {
     tables.objects.iter().map(|(id, object)| row(tables, *id, object)).collect()
 }
 
-fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
+pub(crate) fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
     let importer = |(vat, vref): (VatId, VRef)| Importer {
         vat: vat.to_string(),
         vref: vref.to_string(),

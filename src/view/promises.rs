@@ -31,7 +31,7 @@ pub(crate) fn list(tables: &Tables) -> Vec<PromiseRow> {
     tables.promises.iter().map(|(id, promise)| row(tables, *id, promise)).collect()
 }
 
-fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {
+pub(crate) fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {
     let (state, subscribers) = match &promise.state {
         PromiseState::Unresolved { subscribers, .. } => {
             ("unresolved", subscribers.iter().map(|it| VatId(it.0).to_string()).collect())
