@@ -196,7 +196,7 @@ fn check_plants(args: &RunArgs, exists: bool) -> anyhow::Result<()> {
 }
 
 /// Reads a directive file. A mistake in it refuses the start before there is a state.
-fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
+pub(crate) fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
     let mut set = DirectiveSet::default();
