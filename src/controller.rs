@@ -125,8 +125,7 @@ impl Controller {
             warehouse.compare_pages();
         }
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
-        let mut controller =
-            Controller { block: Some(block), warehouse, standing, slog: open.slog };
+        let mut controller = Controller { block: Some(block), warehouse, standing, slog: open.slog };
         controller.stand();
         Ok(controller)
     }
@@ -173,6 +172,13 @@ impl Controller {
         block.set_directives(set);
         self.stand();
         Ok(classes)
+    }
+
+    /// Holds a module that a directive may name, and keeps it with the next commit.
+    pub fn bring_bundle(&mut self, wasm: &[u8]) {
+        if let Some(block) = &mut self.block {
+            block.put_bundle(wasm);
+        }
     }
 
     fn take(&mut self) -> Result<Block, Box<Halt>> {

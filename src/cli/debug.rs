@@ -23,11 +23,12 @@ use crate::{
         state,
     },
     controller::Policy,
-    debug::{Command, How, Open, Refusal, Reply, Session},
+    debug::{Base, Command, How, Open, Refusal, Reply, Session},
     directive::{DirectiveSet, Trigger},
     epitaph::{Course, Epitaph},
     id::CrankNum,
     plant::Plant,
+    store::Database,
 };
 
 /// Stand just before a crank or a delivery, look around, and try what could be done
@@ -116,7 +117,9 @@ pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit
 /// What the flags, and the epitaph, come to.
 fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow::Result<Open> {
     let dir = &args.state;
-    let database = state::folder(dir)?;
+    state::must_exist(dir)?;
+    let copy = Base::copy(dir)?;
+    let database = Database::open_read_only(copy.path())?;
     let base = database.blocks()?.last().map_or(CrankNum(0), |it| it.next_crank);
     let newest = newest_epitaph(dir)?;
     let epitaph = newest.clone().filter(|it| it.crank.is_some_and(|crank| crank >= base.0));
@@ -135,14 +138,7 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
     if let Some(epitaph) = &epitaph {
         say_how(epitaph, &how, output);
     }
-    Ok(Open {
-        state: dir.clone(),
-        how,
-        at,
-        epitaph: epitaph.map(Box::new),
-        slog: args.slog.clone(),
-        interrupt,
-    })
+    Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
 }
 
 fn how(args: &DebugArgs, course: &Course) -> anyhow::Result<How> {
@@ -195,7 +191,8 @@ fn newest_epitaph(dir: &Path) -> anyhow::Result<Option<Epitaph>> {
         }
         let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let read = serde_json::from_slice::<Epitaph>(&bytes);
-        let epitaph = read.map_err(|err| Usage::new(format!("{}: {err}", path.display()), "it is no epitaph: move it away"))?;
+        let epitaph =
+            read.map_err(|err| Usage::new(format!("{}: {err}", path.display()), "it is no epitaph: move it away"))?;
         if newest.as_ref().is_none_or(|it| it.crank < epitaph.crank) {
             newest = Some(epitaph);
         }
@@ -292,7 +289,10 @@ impl Talk<'_> {
                         let error = json!({ "what": refusal.what, "hint": refusal.hint, "line": at + 1 });
                         self.output.json(&json!({ "command": line.trim(), "place": self.place, "error": error }))?;
                     }
-                    return Err(into_error(Refusal { what: format!("{name}:{}: {}", at + 1, refusal.what), ..refusal }));
+                    return Err(into_error(Refusal {
+                        what: format!("{name}:{}: {}", at + 1, refusal.what),
+                        ..refusal
+                    }));
                 }
             }
             if interrupt.load(Ordering::Relaxed) {

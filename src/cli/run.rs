@@ -25,7 +25,7 @@ use crate::{
     kernel::Halt,
     plant::Plant,
     report::Report,
-    scenario::Scenario,
+    scenario::{Scenario, read_bundle},
     slog::{Detail, Slog, Writer},
     store::Database,
 };
@@ -74,6 +74,9 @@ pub(crate) struct RunArgs {
     /// Obey the directives of this file: skip, pause, terminate, upgrade, halt … at an exact crank or delivery
     #[arg(long, value_name = "FILE")]
     directives: Option<PathBuf>,
+    /// A module that a directive may upgrade a vat to, beside those that the state holds
+    #[arg(long, value_name = "FILE")]
+    bundle: Vec<PathBuf>,
     /// Go on although the state is past a directive and has no record of it
     #[arg(long)]
     accept_missed_directives: bool,
@@ -116,6 +119,9 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let mut controller = open(&args, scenario.as_ref())?;
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
+    }
+    for path in &args.bundle {
+        controller.bring_bundle(&read_bundle(path)?);
     }
     if let Some(set) = directives {
         load_directives(&mut controller, set, &args, output)?;

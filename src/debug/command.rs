@@ -176,7 +176,11 @@ pub static FORMS: [Form; 30] = [
     form("retry", "r", "", "runs the last crank again, with the directives as they are now", |_| Ok(Command::Retry)),
     form("add", "", "LINE", "one more directive, to be obeyed when its place comes", |it| {
         let line = it.rest();
-        if line.is_empty() { Err(it.missing("a directive like `crank-7890: skip v56`")) } else { Ok(Command::Add(line)) }
+        if line.is_empty() {
+            Err(it.missing("a directive like `crank-7890: skip v56`"))
+        } else {
+            Ok(Command::Add(line))
+        }
     }),
     form("forget", "", "", "forgets all that was tried", |_| Ok(Command::Forget)),
     form("write-directive", "", "FILE", "writes the directives in force, and what was tried, into a file", |it| {
@@ -352,7 +356,11 @@ pub(super) fn help(form: Option<&Form>) -> String {
         Some(form) => format!("{}\n  {} (short: {})", usage(form), form.about, form.short),
         None => {
             let rows = FORMS.iter().map(|it| {
-                vec![format!("{} {}", it.verb, it.arguments).trim_end().to_owned(), it.short.to_owned(), it.about.to_owned()]
+                vec![
+                    format!("{} {}", it.verb, it.arguments).trim_end().to_owned(),
+                    it.short.to_owned(),
+                    it.about.to_owned(),
+                ]
             });
             crate::view::text::table(&["command", "short", "what it does"], &[0, 1, 2], rows)
         }
@@ -379,7 +387,10 @@ mod tests {
         assert_eq!(Command::parse("n 3 # three"), Ok(Some(Command::Next(3))));
         assert_eq!(hint("where now"), "`now` is too much for `where`; usage: where");
         assert_eq!(hint("next many"), "`many` is not a number of cranks; usage: next [N]");
-        assert_eq!(hint("mem"), "`mem` needs an address and a length, such as `mem 0x100 64`; usage: mem [VAT] ADDR LEN");
+        assert_eq!(
+            hint("mem"),
+            "`mem` needs an address and a length, such as `mem 0x100 64`; usage: mem [VAT] ADDR LEN"
+        );
         assert_eq!(
             Command::parse("mem bank 0x10 16"),
             Ok(Some(Command::Mem { vat: Some("bank".into()), at: 16, len: 16 }))

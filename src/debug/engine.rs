@@ -9,7 +9,6 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::{
     debug::{
@@ -22,10 +21,9 @@ use crate::{
     directive::{Action, Directive, DirectiveSet, Trigger},
     epitaph::Epitaph,
     fault::HostFault,
-    id::{CrankNum, DeliveryNum, KRef, VatId},
+    id::{BlockHeight, CrankNum, DeliveryNum, KRef, VatId},
     kernel::{Ahead, Fate, Halt},
     slog::{Detail, Slog, Which, Writer, show},
-    store::Database,
 };
 
 /// The engine's thread: opens the session, and answers until nobody asks any more.
@@ -93,11 +91,7 @@ impl Goal {
 
 impl Engine {
     fn open(what: Open, desk: Desk) -> Result<(Engine, Reply), (Desk, Refusal)> {
-        let home = match prepare(&what.state) {
-            Ok(home) => home,
-            Err(refusal) => return Err((desk, refusal)),
-        };
-        let recording = home.path().join("session.slog.zst");
+        let recording = what.base.path().join("session.slog.zst");
         let slog = match Writer::append(&recording) {
             Ok(writer) => Slog::new(Detail::Syscalls, writer),
             Err(err) => return Err((desk, HostFault::new("record the session", err).into())),
@@ -116,7 +110,7 @@ impl Engine {
             over: false,
         };
         let watcher = Watcher(Arc::new(Mutex::new(watch)));
-        let opened = Engine::open_at(what, home, &watcher, slog);
+        let opened = Engine::open_at(what, &watcher, slog);
         opened.map_err(|refusal| {
             // The desk is the watcher's: nobody else has it now.
             let (_, dead) = std::sync::mpsc::channel();
@@ -125,14 +119,22 @@ impl Engine {
         })
     }
 
-    fn open_at(what: Open, home: TempDir, watcher: &Watcher, slog: Slog) -> Result<(Engine, Reply), Refusal> {
+    fn open_at(what: Open, watcher: &Watcher, slog: Slog) -> Result<(Engine, Reply), Refusal> {
         let observer = watcher.clone();
         let make: super::machine::MakeObserver = Box::new(move || Box::new(observer.clone()));
         let file = what.how.directives.clone();
-        let machine = Machine::open(home, what.how, slog.clone(), Some(make))?;
+        let machine = Machine::open(what.base, what.how, slog.clone(), Some(make))?;
         watcher.watch().base = machine.base();
+        let behind = match what.at {
+            Some(place) => behind(&machine, place, what.slog.as_deref())?,
+            None => None,
+        };
+        let scenery = match behind {
+            Some((vat, number)) => Scenery::Past(Box::new(Past::open(machine.surrender()?, vat, number)?)),
+            None => Scenery::Open(Box::new(machine)),
+        };
         let mut engine = Engine {
-            scenery: Scenery::Open(Box::new(machine)),
+            scenery,
             watcher: watcher.clone(),
             slog,
             file,
@@ -143,44 +145,10 @@ impl Engine {
             interrupt: what.interrupt,
         };
         let reply = match what.at {
-            None => engine.obey(Command::Where),
-            Some(place) => engine.begin_at(place, what.slog.as_deref()),
+            Some(place) if behind.is_none() && !engine.is_at(place)? => engine.go(Goal::Place(place)),
+            _ => engine.obey(Command::Where),
         }?;
         Ok((engine, reply))
-    }
-
-    /// Goes to the place, which may lie behind the commit.
-    fn begin_at(&mut self, place: Trigger, slog: Option<&Path>) -> Answer {
-        let Scenery::Open(machine) = &self.scenery else { return Err(out_of_reach()) };
-        let tables = machine.block()?.tables();
-        let behind = match place {
-            Trigger::Delivery(vat, number) => {
-                let made = tables.tallies.get(&vat).map_or(0, |it| it.deliveries);
-                if !tables.vats.contains(&vat) && vat >= tables.globals().next_vat {
-                    // It may yet come to be.
-                    None
-                } else {
-                    (number.0 < made).then_some((vat, number))
-                }
-            }
-            Trigger::Crank(crank) if crank < machine.base() => Some(delivery_of(crank, machine.base(), slog)?),
-            Trigger::Block(height) if height < tables.globals().height => {
-                let hint = "the vats' own histories are kept: `--at v3/delivery-5`";
-                return Err(Refusal::new(format!("{height} is committed: what stood in the tables then is gone"), hint));
-            }
-            _ => None,
-        };
-        match behind {
-            Some((vat, number)) => {
-                let Scenery::Open(machine) = &mut self.scenery else { return Err(out_of_reach()) };
-                let past = Past::open(machine.surrender()?, vat, number)?;
-                let reply = past.whereabouts();
-                self.scenery = Scenery::Past(Box::new(past));
-                reply
-            }
-            None if self.is_at(place)? => self.obey(Command::Where),
-            None => self.go(Goal::Place(place)),
-        }
     }
 
     pub(super) fn machine(&mut self) -> Result<&mut Machine, Refusal> {
@@ -297,7 +265,7 @@ impl Engine {
         let past = match place {
             Trigger::Crank(crank) => crank <= tables.globals().next_crank,
             Trigger::Delivery(vat, number) => tables.tallies.get(&vat).is_some_and(|it| number.0 < it.deliveries),
-            Trigger::Block(height) => height < tables.globals().height,
+            Trigger::Block(height) => has_begun(machine, height)?,
         };
         if past && !self.is_at(place)? {
             return Err(Refusal::new(format!("{place} lies behind"), "`back N` goes back by N cranks"));
@@ -334,9 +302,8 @@ impl Engine {
                 return self.arrived("end", &missed, outcomes, None);
             };
             let before = Before::of(machine.block()?.tables());
-            let crank = ahead.crank;
-            self.ready(&goal, ahead);
-            self.last = Some(crank);
+            self.ready(&goal, ahead.clone());
+            self.last = Some(ahead.crank);
             let went = self.machine()?.crank();
             let (onward, instead) = self.stood_down();
             if let Some(command) = instead {
@@ -364,7 +331,7 @@ impl Engine {
                 outcomes.clear();
             }
             if let Some(ran) = &ran {
-                outcomes.push(Outcome::of(self.machine()?.block()?, &before, ran));
+                outcomes.push(Outcome::of(self.machine()?.block()?, &before, &ahead, ran));
                 // Only the last few matter to people who run many.
                 if outcomes.len() > OUTCOMES_MAX {
                     outcomes.remove(0);
@@ -450,11 +417,28 @@ impl Engine {
     }
 }
 
-/// A folder of our own, with a copy of the state.
-fn prepare(state: &Path) -> Result<TempDir, Refusal> {
-    let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
-    Database::copy(state, &home.path().join("state.sqlite"))?;
-    Ok(home)
+/// The delivery to replay, where a place lies behind the commit.
+fn behind(machine: &Machine, place: Trigger, slog: Option<&Path>) -> Result<Option<(VatId, DeliveryNum)>, Refusal> {
+    let tables = machine.block()?.tables();
+    Ok(match place {
+        Trigger::Delivery(vat, number) => {
+            let made = tables.tallies.get(&vat).map_or(0, |it| it.deliveries);
+            (number.0 < made).then_some((vat, number))
+        }
+        Trigger::Crank(crank) if crank < machine.base() => Some(delivery_of(crank, machine.base(), slog)?),
+        Trigger::Block(height) if has_begun(machine, height)? => {
+            let hint = "the vats' own histories are kept: `--at v3/delivery-5`";
+            return Err(Refusal::new(format!("{height} is committed: what stood in the tables then is gone"), hint));
+        }
+        _ => None,
+    })
+}
+
+/// Whether a crank of this block has run.
+fn has_begun(machine: &Machine, height: BlockHeight) -> Result<bool, Refusal> {
+    let block = machine.block()?;
+    let open = block.tables().globals().height;
+    Ok(height < open || (height == open && block.cranks() > 0))
 }
 
 /// Which delivery a committed crank was: only a recording knows.
@@ -462,16 +446,23 @@ fn delivery_of(crank: CrankNum, base: CrankNum, slog: Option<&Path>) -> Result<(
     let Some(path) = slog else {
         let hint = "transcripts know deliveries only: `--at v3/delivery-5`; or give a recording of that time, --slog FILE, \
                     which knows what the crank delivered";
-        return Err(Refusal::new(format!("{crank} is committed (the state is, up to {base}): its tables are gone"), hint));
+        return Err(Refusal::new(
+            format!("{crank} is committed (the state is, up to {base}): its tables are gone"),
+            hint,
+        ));
     };
-    let found = show(path, &Which::Crank(crank.0)).map_err(|err| Refusal::new(err, "give a recording that can be read"))?;
+    let found =
+        show(path, &Which::Crank(crank.0)).map_err(|err| Refusal::new(err, "give a recording that can be read"))?;
     let place = found.map_err(|extent| {
         let has = extent.cranks.map_or("no crank".to_owned(), |(first, last)| format!("cranks {first} to {last}"));
         Refusal::new(format!("{} has no {crank}: it has {has}", path.display()), "give a recording of that time")
     })?;
     let vat = place.place.vat.as_ref().and_then(|it| it.parse().ok());
     vat.zip(place.place.delivery.map(DeliveryNum)).ok_or_else(|| {
-        Refusal::new(format!("{crank} was no delivery: there is no history of it to replay"), "`vathost slog show` shows it")
+        Refusal::new(
+            format!("{crank} was no delivery: there is no history of it to replay"),
+            "`vathost slog show` shows it",
+        )
     })
 }
 

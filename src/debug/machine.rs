@@ -11,11 +11,10 @@
 
 use std::{fmt, path::PathBuf};
 
-use tempfile::TempDir;
-
 use crate::{
     block::{Block, Observer, Policy},
     controller::check_engine,
+    debug::Base,
     directive::DirectiveSet,
     fault::{Fault, HostFault},
     id::{CrankNum, VatId},
@@ -46,7 +45,7 @@ pub(super) type MakeObserver = Box<dyn Fn() -> Box<dyn Observer>>;
 
 /// The copy, and where it stands.
 pub struct Machine {
-    home: TempDir,
+    home: Base,
     how: How,
     slog: Slog,
     observer: Option<MakeObserver>,
@@ -69,7 +68,7 @@ impl fmt::Debug for Machine {
 
 impl Machine {
     /// Copies the state into a folder of the machine's own, and stands where its host would go on.
-    pub fn open(home: TempDir, how: How, slog: Slog, observer: Option<MakeObserver>) -> Result<Machine, Box<Halt>> {
+    pub fn open(home: Base, how: How, slog: Slog, observer: Option<MakeObserver>) -> Result<Machine, Box<Halt>> {
         let warehouse = Warehouse::new(how.code_cache.as_deref())?;
         let mut machine = Machine {
             home,
@@ -163,12 +162,10 @@ impl Machine {
     }
 
     /// Gives up the open work: the base, to look at a vat's own history in it.
-    pub(super) fn surrender(&mut self) -> Result<(Block, Warehouse, TempDir), Box<Halt>> {
-        let warehouse = Warehouse::new(self.how.code_cache.as_deref())?;
-        let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder", err))?;
+    pub(super) fn surrender(mut self) -> Result<(Block, Warehouse, Base), Box<Halt>> {
         self.reopen()?;
         let block = self.block.take().ok_or_else(gone)?;
-        Ok((block, std::mem::replace(&mut self.warehouse, warehouse), std::mem::replace(&mut self.home, home)))
+        Ok((block, self.warehouse, self.home))
     }
 
     /// Part of the memory of a live vat, as it is between two deliveries; what lies outside of it is left out.

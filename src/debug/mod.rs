@@ -26,7 +26,7 @@ pub use machine::{How, Machine};
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::AtomicBool,
@@ -36,19 +36,39 @@ use std::{
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     directive::Trigger,
     epitaph::Epitaph,
     fault::{Fault, HostFault},
     kernel::Halt,
+    store::Database,
 };
 
+/// A private copy of a state: gone when dropped.
+#[derive(Debug)]
+pub struct Base(TempDir);
+
+impl Base {
+    /// Copies the state in this folder, where nothing is left of that.
+    pub fn copy(state: &Path) -> Result<Base, HostFault> {
+        let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
+        Database::copy_without_a_trace(state, &home.path().join("state.sqlite"))?;
+        Ok(Base(home))
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
 /// A session to open.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct Open {
-    /// The folder of the state.
-    pub state: PathBuf,
+    /// The state.
+    pub base: Base,
     /// As its host ran it.
     pub how: How,
     /// Where to stand; `None` is where its host would go on.

@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::{
     block::Block,
-    debug::{Answer, Command, Refusal, Reply, command, place::summary, view},
+    debug::{Answer, Base, Command, Refusal, Reply, command, place::summary, view},
     directive::Trigger,
     id::{DeliveryNum, VatId},
     kernel::{self, Workers},
@@ -25,7 +24,7 @@ pub(super) struct Past {
     /// Reads from the copy, which must outlive it.
     block: Block,
     warehouse: Warehouse,
-    _home: TempDir,
+    _home: Base,
     vat: VatId,
     /// The delivery ahead.
     next: DeliveryNum,
@@ -39,14 +38,17 @@ pub(super) struct Past {
 
 impl Past {
     pub(super) fn open(
-        (block, warehouse, home): (Block, Warehouse, TempDir),
+        (block, warehouse, home): (Block, Warehouse, Base),
         vat: VatId,
         next: DeliveryNum,
     ) -> Result<Past, Refusal> {
         let tables = block.tables();
         let row = tables.vats.get(&vat).filter(|_| tables.is_alive(vat));
         let Some(first) = row.map(|it| it.first_delivery) else {
-            return Err(Refusal::new(format!("{vat} is dead: its transcript went with it"), "a recording may know: --slog FILE"));
+            return Err(Refusal::new(
+                format!("{vat} is dead: its transcript went with it"),
+                "a recording may know: --slog FILE",
+            ));
         };
         let end = DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries));
         let mut past = Past { block, warehouse, _home: home, vat, next, stepped: 0, first, end };
@@ -57,7 +59,8 @@ impl Past {
     /// Brings the vat up to just before that delivery.
     fn stand(&mut self, next: DeliveryNum) -> Result<(), Refusal> {
         if next < self.first {
-            let what = format!("{next} was made by an earlier incarnation of {}, whose code is not known any more", self.vat);
+            let what =
+                format!("{next} was made by an earlier incarnation of {}, whose code is not known any more", self.vat);
             return Err(Refusal::new(what, format!("its present code began with {}", self.first)));
         }
         self.warehouse.stop(self.vat);
@@ -74,20 +77,28 @@ impl Past {
             Command::Next(count) => self.go(DeliveryNum(self.next.0.saturating_add(count))),
             Command::Continue => self.go(self.end),
             Command::Until(Trigger::Delivery(vat, number)) if vat == self.vat => self.until(number),
-            Command::Until(_) => Err(Refusal::new("only this vat's own deliveries can be gone to", format!("such as `until {}/{}`", self.vat, self.end))),
+            Command::Until(_) => Err(Refusal::new(
+                "only this vat's own deliveries can be gone to",
+                format!("such as `until {}/{}`", self.vat, self.end),
+            )),
             Command::Back(count) => self.back(count),
             Command::Mem { vat, at, len } => self.memory(vat.as_deref(), at, len),
             Command::Kv { vat, prefix } => self.check(vat.as_deref()).and_then(|()| self.kv(&prefix)),
-            Command::Vats => view::rows(vats::list(&self.block)).map(|it| Reply { text: format!("as of the commit:\n{}", it.text), ..it }),
+            Command::Vats => view::rows(vats::list(&self.block))
+                .map(|it| Reply { text: format!("as of the commit:\n{}", it.text), ..it }),
             Command::Help(form) => {
-                let text = command::help(form) + "\nHere, behind the commit: where, delivery, step, next, until, continue, back, mem, kv, quit.";
+                let text = command::help(form)
+                    + "\nHere, behind the commit: where, delivery, step, next, until, continue, back, mem, kv, quit.";
                 Ok(Reply { value: json!({ "help": text }), text, place: String::new() })
             }
             Command::Quit => Ok(Reply { value: json!({}), ..Reply::default() }),
             _ => {
                 let what = "this place lies behind the last commit: the tables of then (queue, c-lists, promises, objects) are gone, and \
                             what is committed cannot be tried otherwise";
-                Err(Refusal::new(what, "there is: where, delivery, step, next, until, continue, back, mem, kv; the open work is at `vathost debug` without --at"))
+                Err(Refusal::new(
+                    what,
+                    "there is: where, delivery, step, next, until, continue, back, mem, kv; the open work is at `vathost debug` without --at",
+                ))
             }
         };
         answer.map(|it| Reply { place: self.name(), ..it })
@@ -110,11 +121,14 @@ impl Past {
         let name = crate::view::brief(name.as_bytes());
         Ok(match self.entry()? {
             Some(entry) => format!("before {} of {} {name}, {}", self.next, self.vat, kind(&entry)),
-            None => format!("after the last recorded delivery of {} {name}: `--at {}/{}` goes on in the open work", self.vat, self.vat, self.end),
+            None => format!(
+                "after the last recorded delivery of {} {name}: `--at {}/{}` goes on in the open work",
+                self.vat, self.vat, self.end
+            ),
         })
     }
 
-    pub(super) fn whereabouts(&self) -> Answer {
+    fn whereabouts(&self) -> Answer {
         let line = self.line()?;
         let text = format!(
             "{line}\n  behind the commit: the vat alone is replayed; it has {} to {} of this code\n  \
@@ -188,7 +202,10 @@ impl Past {
             return Err(Refusal::new(format!("{number} lies behind"), "`back N` goes back by N deliveries"));
         }
         if number > self.end {
-            return Err(Refusal::new(format!("the recorded history ends before {number}"), format!("the last is {}", DeliveryNum(self.end.0 - 1))));
+            return Err(Refusal::new(
+                format!("the recorded history ends before {number}"),
+                format!("the last is {}", DeliveryNum(self.end.0 - 1)),
+            ));
         }
         self.go(number)
     }
@@ -253,7 +270,9 @@ fn kind(entry: &Entry) -> String {
 
 fn end(entry: &Entry) -> String {
     match &entry.end {
-        End::Done { fuel } => format!("done, {} syscalls, fuel {}", entry.syscalls.len(), crate::view::text::grouped(*fuel)),
+        End::Done { fuel } => {
+            format!("done, {} syscalls, fuel {}", entry.syscalls.len(), crate::view::text::grouped(*fuel))
+        }
         End::Skipped => "skipped".to_owned(),
         End::Faulted(fault) => format!("faulted: {}", crate::view::brief(fault.to_string().as_bytes())),
     }

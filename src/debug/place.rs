@@ -12,7 +12,7 @@ use crate::{
     table::{PromiseState, Status, Tables},
     transcript::{End, Entry},
     value::{CapData, Delivery},
-    view::{brief, bracketed, label, transcript},
+    view::{bracketed, brief, label, transcript},
 };
 
 /// Just before a crank, inside one, or at the end.
@@ -79,7 +79,10 @@ impl Place {
     pub(super) fn lines(&self) -> String {
         let mut text = self.line();
         let base = CrankNum(self.base);
-        text += &format!("\n  block {}, {} of its cranks ran; the state is committed up to {base}", self.block, self.block_cranks);
+        text += &format!(
+            "\n  block {}, {} of its cranks ran; the state is committed up to {base}",
+            self.block, self.block_cranks
+        );
         text += &format!("\n  state hash    {}", self.state_hash);
         if let Some(next) = &self.next {
             if let Some(hash) = &next.message_hash {
@@ -177,7 +180,14 @@ pub(super) fn delivery(tables: &Tables, ahead: &Ahead) -> (Value, String) {
 
 /// A syscall in both spaces of references.
 pub(super) fn syscall(call: &Call<'_>) -> (Value, String) {
-    let head = format!("{}, {} to {}, syscall {}: {}", call.at.crank_num, call.at.delivery_num, call.at.vat, call.number, call.vat.kind());
+    let head = format!(
+        "{}, {} to {}, syscall {}: {}",
+        call.at.crank_num,
+        call.at.delivery_num,
+        call.at.vat,
+        call.number,
+        call.vat.kind()
+    );
     let vat = transcript::describe_syscall(call.vat);
     let (ksc, kernel) = match call.kernel {
         Ok(it) => (json!(Shape(it)), transcript::describe_syscall(it)),
@@ -220,7 +230,7 @@ pub(super) struct Outcome {
     #[serde(rename = "vatID")]
     vat: Option<String>,
     delivery: Option<u64>,
-    /// `done`, `faulted`, `skipped`, `ended`, or `no delivery`.
+    /// `done`, `faulted`, `skipped`, `held` for a paused vat, `ended`, or `no delivery`.
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -241,9 +251,11 @@ struct Settled {
 }
 
 impl Outcome {
-    pub(super) fn of(block: &Block, before: &Before, ran: &Ran) -> Outcome {
+    pub(super) fn of(block: &Block, before: &Before, ahead: &Ahead, ran: &Ran) -> Outcome {
         let tables = block.tables();
-        let entry = ran.delivery.and_then(|(vat, number)| entry(block, vat, number));
+        // What a directive took away was to be one.
+        let delivery = ran.delivery.or_else(|| ahead.deliveries.first().copied());
+        let entry = delivery.and_then(|(vat, number)| entry(block, vat, number));
         let (outcome, why) = match (&ran.ended, entry.as_ref().map(|it| &it.end)) {
             (Some(ended), _) => {
                 let why = ended.fault.as_ref().map_or_else(|| words(&ended.info), ToString::to_string);
@@ -252,12 +264,13 @@ impl Outcome {
             (None, Some(End::Done { .. })) => ("done", None),
             (None, Some(End::Skipped)) => ("skipped", None),
             (None, Some(End::Faulted(fault))) => ("faulted", Some(fault.to_string())),
+            (None, None) if delivery.is_some_and(|(vat, _)| tables.is_paused(vat)) => ("held", None),
             (None, None) => ("no delivery", None),
         };
         Outcome {
             crank: ran.crank.0,
-            vat: ran.delivery.map(|(vat, _)| vat.to_string()),
-            delivery: ran.delivery.map(|(_, number)| number.0),
+            vat: delivery.map(|(vat, _)| vat.to_string()),
+            delivery: delivery.map(|(_, number)| number.0),
             outcome,
             why,
             fuel: ran.fuel,
@@ -318,7 +331,9 @@ fn changed(before: &Before, tables: &Tables) -> Vec<String> {
 pub(super) fn halted(halt: &crate::kernel::Halt) -> (Value, String) {
     let position = &halt.position;
     let (stop, what) = match &halt.fault {
-        Fault::Kernel(panic) => ("panic", format!("kernel panic: invariant `{}` failed: {}", panic.invariant, panic.detail)),
+        Fault::Kernel(panic) => {
+            ("panic", format!("kernel panic: invariant `{}` failed: {}", panic.invariant, panic.detail))
+        }
         Fault::Halted(it) => ("halt", it.to_string()),
         other => ("fault", other.to_string()),
     };

@@ -84,7 +84,9 @@ impl Engine {
         tries.push(directive);
         let mut set = self.file.clone();
         for it in &tries {
-            set.insert(it.clone()).map_err(|it| Refusal::new(format!("`{}`: {it}", it.directive), "`directives` lists what is in force"))?;
+            set.insert(it.clone()).map_err(|it| {
+                Refusal::new(format!("`{}`: {it}", it.directive), "`directives` lists what is in force")
+            })?;
         }
         self.machine()?.set_directives(set)?;
         self.tries = tries;
@@ -135,7 +137,11 @@ impl Engine {
         let digest = set.digest().to_string();
         let mut said = lacking.clone();
         said.push(format!("written to {name}; digest {digest}"));
-        Ok(Reply { value: json!({ "file": name, "lines": lacking, "digest": digest }), text: said.join("\n"), place: String::new() })
+        Ok(Reply {
+            value: json!({ "file": name, "lines": lacking, "digest": digest }),
+            text: said.join("\n"),
+            place: String::new(),
+        })
     }
 
     /// Stops there from now on.

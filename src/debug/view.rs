@@ -59,9 +59,7 @@ pub(super) fn answer(scene: &Scene<'_>, command: &Command) -> Option<Answer> {
             Some(object) => rows(vec![objects::row(tables, *id, object)]),
             None => Err(Refusal::new(format!("there is no {id}"), "`why` may know what became of it")),
         },
-        Command::Kv { vat, prefix } => {
-            scene.vat(vat.as_deref()).and_then(|vat| rows(kv::list(tables, vat, prefix)))
-        }
+        Command::Kv { vat, prefix } => scene.vat(vat.as_deref()).and_then(|vat| rows(kv::list(tables, vat, prefix))),
         Command::Directives => directives(scene),
         Command::Why(kref) => why::answer(scene.block, *kref, scene.recordings),
         Command::Break(None) => Ok(breakpoints(scene.breakpoints)),
@@ -152,10 +150,8 @@ fn directives(scene: &Scene<'_>) -> Answer {
     };
     let list: Vec<_> = classes.iter().map(row).collect();
     let digest = set.digest().to_string();
-    let values: Vec<Value> = list
-        .iter()
-        .map(|(line, class, from)| json!({ "line": line, "status": class, "from": from }))
-        .collect();
+    let values: Vec<Value> =
+        list.iter().map(|(line, class, from)| json!({ "line": line, "status": class, "from": from })).collect();
     let text = match list.is_empty() {
         true => "none is in force".to_owned(),
         false => {

@@ -116,6 +116,10 @@ fn stop_name(call: &Call<'_>) -> String {
 impl Watch {
     /// Why to stop at this syscall, if there is a reason.
     fn reason(&self, call: &Call<'_>) -> Option<String> {
+        // A crank on the way to it is one that is run again.
+        if self.ahead.as_ref().is_none_or(|it| it.crank != call.at.crank_num) {
+            return None;
+        }
         match self.mode {
             Mode::Pass => None,
             Mode::Step => Some(String::new()),

@@ -69,7 +69,8 @@ pub(super) fn answer(block: &Block, kref: KRef, recordings: &[PathBuf]) -> Answe
         KRef::Device(_) => serde_json::Value::Null,
     };
     let told: Vec<String> = mentions.iter().map(ToString::to_string).collect();
-    let value = json!({ "kref": kref.to_string(), "now": row, "mentions": told, "knownBy": holders, "sources": sources });
+    let value =
+        json!({ "kref": kref.to_string(), "now": row, "mentions": told, "knownBy": holders, "sources": sources });
     Ok(Reply { value, text, place: String::new() })
 }
 

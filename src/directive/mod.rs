@@ -24,8 +24,8 @@ pub use grammar::GRAMMAR;
 pub use hex::{HexPrefix, HexPrefixError};
 pub use problem::{Problem, Refused};
 pub use rules::Contradiction;
-pub(crate) use suggest::nearest;
 pub use set::{DirectiveSet, Due, Placed, SetDigest, refuse_contradictions};
+pub(crate) use suggest::nearest;
 
 use std::{fmt, str::FromStr};
 

@@ -94,7 +94,8 @@ impl Story {
             "promise-rejected" if value["kpid"] == kref => "rejected, and the host was told".to_owned(),
             _ => return,
         };
-        let delivery = record.text("vatID").zip(record.number("deliveryNum")).map(|(vat, number)| (vat.to_owned(), number));
+        let delivery =
+            record.text("vatID").zip(record.number("deliveryNum")).map(|(vat, number)| (vat.to_owned(), number));
         self.mentions.push(Mention { crank: record.number("crankNum"), delivery, what });
     }
 }

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::Facts;
 use crate::{
     block::Block,
-    view::text::grouped,
     report::Report,
     table::{QueueId, Status, Tables},
+    view::text::grouped,
 };
 
 #[derive(Serialize)]

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::{bracketed, brief, printable};
 use crate::{
     block::Block,
-    view::text::grouped,
     fault::HostFault,
     id::{DeliveryNum, VatId},
     slog::{Shape, SyscallResult},
     transcript::{End, Entry},
     value::{Answer, CapData, Delivery, Message, Resolution, Syscall},
+    view::text::grouped,
 };
 
 /// The deliveries from the first to the last number of the range.
@@ -130,7 +130,7 @@ fn describe_data<R: Display>(data: &CapData<R>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{id::VRef, fault::VatFault, value::Bytes};
+    use crate::{fault::VatFault, id::VRef, value::Bytes};
 
     fn text(delivery: Delivery<VRef>, syscalls: Vec<(Syscall<VRef>, Answer)>, end: End) -> String {
         text_of(&Entry { number: DeliveryNum(7), delivery: Some(delivery), syscalls, end })

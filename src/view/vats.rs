@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::{Facts, Row, brief, camel, kv};
 use crate::{
     block::Block,
-    view::text::{grouped, size},
     fault::HostFault,
     id::{DeliveryNum, VRef, VatId},
     report::{Report, VatReport},
     table::{Status, Tables, Tally},
+    view::text::{grouped, size},
 };
 
 /// What `vats` says of each, and `vat` too.

@@ -5,6 +5,7 @@
 mod abi;
 mod anachronism;
 mod cli;
+mod debug;
 mod demo;
 mod directives;
 mod guests;

@@ -1,0 +1,151 @@
+//! The debugger as its users meet it: scripts are run over real states, in the open work and behind the commit.
+
+mod matrix;
+mod past;
+mod tries;
+mod views;
+
+use std::{collections::BTreeMap, fs};
+
+use expect_test::expect;
+use serde_json::Value;
+
+use crate::cli::{Place, Ran};
+
+const BANK: &str = "run vats/bank --cranks-per-block 5";
+
+/// A state of the bank in which everything is still to be done.
+fn untouched() -> Place {
+    let place = Place::new();
+    place.write("halt", "crank-0: halt");
+    place.vathost(&format!("{BANK} --state @state --directives @halt")).code(3);
+    place
+}
+
+/// A state in which the kernel panicked in crank 3.
+fn panicked() -> Place {
+    let place = Place::new();
+    let vats = concat!(env!("CARGO_MANIFEST_DIR"), "/vats");
+    let scenario = r#"
+        send = [
+            { to = "honest", method = "increment", args = [40] },
+            { to = "forger", method = "forge", args = ["resolve-what-another-decides", "@honest"] },
+            { to = "honest", method = "increment", args = [2] },
+        ]
+        [vats.honest]
+        bundle = "VATS/counter.wasm"
+        [vats.forger]
+        bundle = "VATS/forger.wasm""#;
+    place.write("vat.toml", &scenario.replace("VATS", vats));
+    let plant = "--experimental --plant resolve-non-decider@crank-0";
+    place.vathost(&format!("run @vat.toml --state @state --cranks-per-block 2 {plant}")).code(70);
+    place
+}
+
+/// Runs a script over the state in `@state`.
+fn debug(place: &Place, flags: &str, script: &str) -> Ran {
+    place.write("script", script);
+    place.vathost(&format!("debug --state @state --commands @script {flags}"))
+}
+
+/// What a script answers, an object a command; the first is where it begins.
+fn answers(place: &Place, flags: &str, script: &str) -> Vec<Value> {
+    let ran = debug(place, &format!("--json {flags}"), script).ok();
+    ran.stdout.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
+}
+
+/// The place that a reply tells of.
+fn place_of(answer: &Value) -> &Value {
+    let reply = &answer["reply"];
+    if reply["place"].is_object() { &reply["place"] } else { reply }
+}
+
+fn hash(answer: &Value) -> &str {
+    place_of(answer)["stateHash"].as_str().unwrap_or_else(|| panic!("no hash: {answer}"))
+}
+
+/// Every file of the state, by name.
+fn files(place: &Place) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(place.path("state")).unwrap();
+    entries
+        .map(|it| it.unwrap())
+        .map(|it| (it.file_name().into_string().unwrap(), fs::read(it.path()).unwrap()))
+        .collect()
+}
+
+#[test]
+fn from_a_panic_to_just_before_its_delivery_and_to_a_way_out() {
+    let place = panicked();
+    let script = "where\ndelivery\nstep\nclist\nstep\nwhy kp43\nnext\nskip\nback\nterminate reason it forges\ncontinue";
+    debug(&place, "--at panic", script).ok().prints_but_for_fuel(expect![[r#""#]]);
+}
+
+#[test]
+fn the_state_is_not_touched_however_it_was_left() {
+    let halted = untouched();
+    let finished = Place::new();
+    finished.vathost(&format!("{BANK} --state @state")).ok();
+    for place in [halted, finished, panicked()] {
+        let before = files(&place);
+        let script =
+            "delivery\nnext\nbreak v1\ncontinue\nterminate v1\nback\nmem v1 0x100000 16\nforget\nwrite-directive @d";
+        debug(&place, "", script);
+        debug(&place, "--at v1/delivery-0", "next\nkv\nback");
+        assert_eq!(files(&place), before);
+    }
+}
+
+#[test]
+fn the_state_of_a_running_host_is_looked_at_as_it_was_committed() {
+    let place = Place::new();
+    place.write_endless("vat.toml");
+    let host = place.start("run @vat.toml --state @state --cranks-per-block 50");
+    let height = place.wait_for_height("@state", 2);
+    let at = answers(&place, "--cranks-per-block 50", "next\nback");
+    assert!(at[0]["reply"]["block"].as_u64().unwrap() > height);
+    assert_eq!(hash(&at[0]), hash(&at[2]));
+    host.kill();
+}
+
+#[test]
+fn the_first_mistake_ends_a_script_with_its_line() {
+    let place = untouched();
+    let ran = debug(&place, "", "where\n\n# a comment\nnxt\nwhere").code(2);
+    assert_eq!(ran.stdout.matches("before crank-0").count(), 2, "{}", ran.stdout);
+    ran.says(":4: there is no command `nxt`").says("hint: did you mean `next`?");
+    let ran = debug(&place, "--json", "clist nobody").code(2);
+    let last: Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(last["error"]["what"], "there is no vat `nobody`");
+    assert_eq!(last["error"]["line"], 1);
+    debug(&place, "--at crnk-7", "").code(2).says("did you mean `crank-7`?");
+    debug(&place, "--at panic", "").code(2).says("there is no panic-N.json");
+    place.vathost("debug --state @nowhere").code(2).says("there is no state");
+    place.vathost("debug --state @state --commands @nowhere").code(2);
+    debug(&place, "--plant object.known@crank-1", "").code(2).says("--experimental");
+}
+
+#[test]
+fn commands_may_come_from_a_pipe_and_quit_ends_them() {
+    let place = untouched();
+    let run = |flags: &str| {
+        let mut command = place.command(&format!("debug --state @state {flags}"));
+        command.stdin(fs::File::open(place.path("script")).unwrap());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    place.write("script", "next\nquit\nthis is never read");
+    let told = run("");
+    assert!(told.ends_with("(crank-1) quit\n"), "{told}");
+    assert_eq!(run("--commands -"), told);
+}
+
+#[test]
+fn a_panic_that_was_recovered_from_is_no_place_any_more() {
+    let place = panicked();
+    place.write("d", "crank-3: skip v2");
+    let plant = "--plant resolve-non-decider@crank-0";
+    place.vathost(&format!("run --state @state --cranks-per-block 2 --directives @d {plant}")).ok();
+    debug(&place, "--at panic", "").code(2).says("was in crank 3").says("recovered");
+    debug(&place, "--at v2/delivery-1", "").ok();
+}
