@@ -313,7 +313,7 @@ impl Talk<'_> {
 /// What ends the command, with the exit code of its kind.
 fn into_error(refusal: Refusal) -> anyhow::Error {
     match refusal.fault {
-        Some(fault) => anyhow::Error::new(fault),
+        Some(fault) => anyhow::Error::new(*fault),
         None => Usage::new(refusal.what, refusal.hint).into(),
     }
 }

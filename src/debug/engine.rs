@@ -145,9 +145,12 @@ impl Engine {
             interrupt: what.interrupt,
         };
         let reply = match what.at {
-            Some(place) if behind.is_none() && !engine.is_at(place)? => engine.go(Goal::Place(place)),
-            _ => engine.obey(Command::Where),
-        }?;
+            Some(place) if behind.is_none() && !engine.is_at(place)? => engine.go(Goal::Place(place))?,
+            _ => Reply::default(),
+        };
+        // How one came there matters only where it is elsewhere.
+        let elsewhere = reply.value["stop"].as_str().is_some_and(|it| it != "place");
+        let reply = if elsewhere { reply } else { engine.obey(Command::Where)? };
         Ok((engine, reply))
     }
 
@@ -243,8 +246,8 @@ impl Engine {
     }
 
     /// The reply to what left the machine standing, maybe elsewhere.
-    pub(super) fn came(&mut self, why: &str) -> Answer {
-        self.arrived("", why, Vec::new(), None)
+    pub(super) fn came(&mut self, why: &str, stop: &str) -> Answer {
+        self.arrived(stop, why, Vec::new(), None)
     }
 
     /// Whether the machine stands just before that place.
@@ -285,7 +288,7 @@ impl Engine {
             return Err(Refusal::new(format!("the state is committed up to {base}: nothing before it is kept"), hint));
         }
         machine.stand_before(to)?;
-        self.arrived("back", "", Vec::new(), None)
+        self.came("", "back")
     }
 
     /// Runs on until the goal is reached, or something else is worth stopping at.
@@ -307,11 +310,11 @@ impl Engine {
             let went = self.machine()?.crank();
             let (onward, instead) = self.stood_down();
             if let Some(command) = instead {
-                // `back` from within a delivery means before it.
-                return if matches!(command, Command::Back(1)) {
-                    self.arrived("back", "", Vec::new(), None)
-                } else {
-                    self.obey(command)
+                return match command {
+                    // From within a delivery one back is before it.
+                    Command::Back(1) => self.came("", "back"),
+                    Command::Back(count) => self.obey(Command::Back(count - 1)),
+                    command => self.obey(command),
                 };
             }
             if self.watcher.watch().over {

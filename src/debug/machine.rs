@@ -56,6 +56,8 @@ pub struct Machine {
     block: Option<Block>,
     ahead: Option<Ahead>,
     base: CrankNum,
+    /// How many directives were obeyed before it.
+    base_applied: usize,
     /// Whether the block that is open has begun.
     begun: bool,
 }
@@ -80,10 +82,12 @@ impl Machine {
             block: None,
             ahead: None,
             base: CrankNum(0),
+            base_applied: 0,
             begun: false,
         };
         machine.reopen()?;
         machine.base = machine.next_crank()?;
+        machine.base_applied = machine.block()?.tables().applied.len();
         machine.look()?;
         Ok(machine)
     }
@@ -108,10 +112,16 @@ impl Machine {
         &self.how.directives
     }
 
-    /// Puts others in force from here on.
+    /// Puts others in force, from the commit on: where one was obeyed since, all of it runs again, since the record of that names the
+    /// whole set.
     pub fn set_directives(&mut self, set: DirectiveSet) -> Result<(), Box<Halt>> {
-        self.how.directives = set.clone();
+        let here = self.next_crank()?;
         let mut block = self.block.take().ok_or_else(gone)?;
+        self.how.directives = set.clone();
+        if block.tables().applied.len() > self.base_applied {
+            drop(block);
+            return self.stand_before(here);
+        }
         block.set_directives(set);
         let block = self.begin(block)?;
         self.block = Some(block);
@@ -152,12 +162,6 @@ impl Machine {
             self.reopen()?;
         }
         while self.next_crank()? < crank && self.advance()?.is_some() {}
-        self.look()
-    }
-
-    /// Opens the base anew: whatever was run since is gone, and runs again under the directives of now.
-    pub fn restart(&mut self) -> Result<(), Box<Halt>> {
-        self.reopen()?;
         self.look()
     }
 

@@ -101,7 +101,7 @@ pub struct Refusal {
     /// The way out, or nothing.
     pub hint: String,
     /// The fault of the machine, where it is one.
-    pub fault: Option<Fault>,
+    pub fault: Option<Box<Fault>>,
 }
 
 impl Refusal {
@@ -113,7 +113,7 @@ impl Refusal {
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Refusal {
-        Refusal { what: fault.to_string(), hint: String::new(), fault: Some(fault) }
+        Refusal { what: fault.to_string(), hint: String::new(), fault: Some(Box::new(fault)) }
     }
 }
 

@@ -95,16 +95,10 @@ impl Engine {
 
     /// Forgets what was tried, and stands at the same crank as if it had not been.
     pub(super) fn forget(&mut self) -> Answer {
-        let (file, tried) = (self.file.clone(), !self.tries.is_empty());
+        let file = self.file.clone();
+        self.machine()?.set_directives(file)?;
         self.tries.clear();
-        let machine = self.machine()?;
-        let here = machine.next_crank()?;
-        machine.set_directives(file)?;
-        if tried {
-            machine.restart()?;
-            machine.stand_before(here)?;
-        }
-        self.came("forgotten")
+        self.came("forgotten", "")
     }
 
     /// Writes the set in force, or what a file lacks of it.

@@ -45,7 +45,10 @@ fn panicked() -> Place {
 /// Runs a script over the state in `@state`.
 fn debug(place: &Place, flags: &str, script: &str) -> Ran {
     place.write("script", script);
-    place.vathost(&format!("debug --state @state --commands @script {flags}"))
+    // What an epitaph does not say, the flags must.
+    let told = place.path("state/panic-3.json").exists() || flags.contains("--cranks-per-block");
+    let course = if told { "" } else { "--cranks-per-block 5" };
+    place.vathost(&format!("debug --state @state --commands @script {course} {flags}"))
 }
 
 /// What a script answers, an object a command; the first is where it begins.
@@ -77,7 +80,73 @@ fn files(place: &Place) -> BTreeMap<String, Vec<u8>> {
 fn from_a_panic_to_just_before_its_delivery_and_to_a_way_out() {
     let place = panicked();
     let script = "where\ndelivery\nstep\nclist\nstep\nwhy kp43\nnext\nskip\nback\nterminate reason it forges\ncontinue";
-    debug(&place, "--at panic", script).ok().prints_but_for_fuel(expect![[r#""#]]);
+    debug(&place, "--at panic", script).ok().prints_but_for_fuel(expect![[r##"
+        before crank-3: delivery-1 to v2 forger, message forge
+          block 2, 1 of its cranks ran; the state is committed up to crank-2
+          state hash    <hash>
+          message hash  <hash>
+          epitaph       kernel panic in crank 3: delivery 1 to v2 (forger), syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
+        (crank-3) where
+        before crank-3: delivery-1 to v2 forger, message forge
+          block 2, 1 of its cranks ran; the state is committed up to crank-2
+          state hash    <hash>
+          message hash  <hash>
+          epitaph       kernel panic in crank 3: delivery 1 to v2 (forger), syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
+        (crank-3) delivery
+        crank-3: delivery-1 to v2 forger, message forge
+          kernel  message ko21 #["forge",["resolve-what-another-decides","$0.Alleged: honest"]] [ko20] result kp41
+          vat     message o+0 #["forge",["resolve-what-another-decides","$0.Alleged: honest"]] [o-50] result p-60
+          hash    <hash>
+        (crank-3) step
+        crank-3, delivery-1 to v2, syscall 0: send
+          vat     send o-50 #["forged",[]] result p+<fuel>
+          kernel  send ko20 #["forged",[]] result kp43
+        (crank-3 syscall 0) clist
+        vat's               kernel's  kind     reachable  about
+        o-50                ko20      import   yes        of v1 honest
+        o+0                 ko21      export   yes        of v2 forger
+        p-60                kp41      promise  yes        decided by v2 forger
+        p+<fuel>  kp43      promise  yes        decided by v2 forger
+        (crank-3 syscall 0) step
+        crank-3, delivery-1 to v2, syscall 1: resolve
+          vat     resolve p+<fuel> fulfilled #null
+          kernel  resolve kp43 fulfilled #null
+        (crank-3 syscall 1) why kp43
+        kp43
+          crank-3: v2 introduces it, as p+<fuel>
+          crank-3, delivery-1 to v2: syscall 0, send: the result of this message
+          crank-3, delivery-1 to v2: syscall 1, resolve
+          v2 forger knows it as p+<fuel>: its transcript does not name it yet
+          promise  state       decider  subscribers  refs  queued  settled with
+          kp43     unresolved  -        -               2       0
+          looked at: this session, the transcripts of those who know it
+        (crank-3 syscall 1) next
+        kernel panic: invariant `promise.decider` failed: v2 settles kp43, which None decides
+          in delivery-1 to v2, message
+          at syscall 1 resolve
+          found by src/kernel/syscall.rs:270:13
+        again before crank-3: delivery-1 to v2 forger, message forge
+        (crank-3) skip
+        crank-3, delivery-1 to v2: skipped
+          kp41 rejected #{"#error":"delivery skipped by directive","name":"Error"}
+          state hash <hash>
+        before crank-4: delivery-2 to v1 honest, message increment
+        (crank-4) back
+        before crank-3: delivery-1 to v2 forger, message forge
+        (crank-3) terminate reason it forges
+        crank-3, delivery-1 to v2: ended: #{"#error":"it forges","name":"Error"}
+          kp41 rejected #{"#error":"vat terminated","name":"Error"}
+          v2 forger: terminated
+          state hash <hash>
+        before crank-4: rows of the dead v2 forger are removed
+        (crank-4) continue
+        crank-4: no delivery
+          state hash <hash>
+        crank-5, delivery-2 to v1: done, 3 syscalls, fuel <fuel>
+          kp42 fulfilled #"+42"
+          state hash <hash>
+        at the end: nothing is left to do
+    "##]]);
 }
 
 #[test]

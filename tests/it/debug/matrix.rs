@@ -103,19 +103,18 @@ fn live_restarted_debugged_and_replayed_are_of_one_mind() {
         for (crank, vat, number) in [first, all[3].clone(), last] {
             for trigger in [format!("crank-{crank}"), format!("{vat}/delivery-{number}")] {
                 let line = format!("{trigger}: halt");
-                for blocks in [0, 1] {
-                    let place = untouched();
-                    if blocks > 0 && crank >= 5 {
-                        place.vathost("run --state @state --blocks 1 --cranks-per-block 5").ok();
-                    }
-                    place.write("d", &line);
-                    let live = place.vathost("run --state @state --cranks-per-block 5 --directives @d").code(3);
-                    live.says(&format!("halted before crank-{crank} by `{line}`"));
-                    // From where that left it, and past it by nothing.
-                    let at = answers(&place, &format!("--at {trigger} --cranks-per-block 5"), "");
-                    assert_eq!(place_of(&at[0])["next"]["crank"], crank, "{line}");
-                    assert_eq!(hash(&at[0]), straight.hashes[usize::try_from(crank).unwrap()], "{line}");
+                let place = untouched();
+                // One of the two meets it after a restart.
+                if trigger.starts_with('v') && crank >= 5 {
+                    place.vathost("run --state @state --blocks 1 --cranks-per-block 5").ok();
                 }
+                place.write("d", &line);
+                let live = place.vathost("run --state @state --cranks-per-block 5 --directives @d").code(3);
+                live.says(&format!("halted before crank-{crank} by `{line}`"));
+                // From where that left it, and past it by nothing.
+                let at = answers(&place, &format!("--at {trigger}"), "");
+                assert_eq!(place_of(&at[0])["next"]["crank"], crank, "{line}");
+                assert_eq!(hash(&at[0]), straight.hashes[usize::try_from(crank).unwrap()], "{line}");
             }
             let replayed = answers(&done, &format!("--at {vat}/delivery-{number}"), "delivery\nnext\nwhere");
             assert_eq!(replayed[0]["place"], format!("{vat}/delivery-{number}"));

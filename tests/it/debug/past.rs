@@ -16,7 +16,53 @@ fn a_committed_delivery_is_stepped_through_in_the_vats_own_references() {
     let place = done();
     let script =
         "where\ndelivery\nkv\nstep\nstep\nkv\nback\nnext\nback 2\nuntil v2/delivery-5\nmem 0x100000 16\ncontinue";
-    debug(&place, "--at v2/delivery-2", script).ok().prints_but_for_fuel(expect![[r#""#]]);
+    debug(&place, "--at v2/delivery-2", script).ok().prints_but_for_fuel(expect![[r#"
+        before delivery-2 of v2 north, message makePurse
+          behind the commit: the vat alone is replayed; it has delivery-0 to delivery-10 of this code
+          the tables of then are gone: no queue, c-list, promises, or crank numbers
+        (v2/delivery-2) where
+        before delivery-2 of v2 north, message makePurse
+          behind the commit: the vat alone is replayed; it has delivery-0 to delivery-10 of this code
+          the tables of then are gone: no queue, c-list, promises, or crank numbers
+        (v2/delivery-2) delivery
+        delivery-2 message o+0 #["makePurse",[100]] result p-61
+          resolve p-61 fulfilled #"$0.Alleged: Purse" [o+2]
+          done, fuel <fuel>
+        (v2/delivery-2) kv
+        key              bytes  value
+        vat.incarnation      1  1
+        (v2/delivery-2) step
+        delivery-2 to v2, syscall 0: resolve
+          vat     resolve p-61 fulfilled #"$0.Alleged: Purse" [o+2]
+        (v2/delivery-2 syscall 0) step
+        delivery-2: done, 1 syscalls, fuel <fuel> as recorded
+        before delivery-3 of v2 north, message pay
+        (v2/delivery-3) kv
+        key              bytes  value
+        vat.incarnation      1  1
+        (v2/delivery-3) back
+        before delivery-2 of v2 north, message makePurse
+        (v2/delivery-2) next
+        delivery-2: done, 1 syscalls, fuel <fuel> as recorded
+        before delivery-3 of v2 north, message pay
+        (v2/delivery-3) back 2
+        before delivery-1 of v2 north, message makePurse
+        (v2/delivery-1) until v2/delivery-5
+        delivery-1: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-2: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-3: done, 2 syscalls, fuel <fuel> as recorded
+        delivery-4: done, 1 syscalls, fuel <fuel> as recorded
+        before delivery-5 of v2 north, message pay
+        (v2/delivery-5) mem 0x100000 16
+        <fuel>  63 06 4f df 39 11 d9 af 57 03 66 50 4a c1 e2 47  c.O.9...W.fPJ..G
+        (v2/delivery-5) continue
+        delivery-6: done, 2 syscalls, fuel <fuel> as recorded
+        delivery-7: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-8: done, 2 syscalls, fuel <fuel> as recorded
+        delivery-9: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-10: done, 1 syscalls, fuel <fuel> as recorded
+        after the last recorded delivery of v2 north: `--at v2/delivery-11` goes on in the open work
+    "#]]);
 }
 
 #[test]
