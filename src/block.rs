@@ -286,12 +286,10 @@ impl Block {
 
     /// The bundle whose hash begins so, whether a scenario named it or an operator brought it.
     pub(crate) fn find_bundle(&self, prefix: &HexPrefix) -> Result<Option<BundleId>, HostFault> {
-        let held = self.0.bundles.keys().copied().find(|it| prefix.matches(&it.0));
-        let stored = || self.0.database.bundles();
-        Ok(match held {
-            Some(id) => Some(id),
-            None => stored()?.into_iter().find(|it| prefix.matches(&it.0)),
-        })
+        let named = self.tables().bundles.iter().map(|(_, id)| id);
+        let known = named.chain(self.0.bundles.keys()).copied().find(|it| prefix.matches(&it.0));
+        let stored = || Ok(self.0.database.bundles()?.into_iter().find(|it| prefix.matches(&it.0)));
+        known.map_or_else(stored, |it| Ok(Some(it)))
     }
 
     /// The wasm of a bundle.
