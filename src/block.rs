@@ -8,18 +8,19 @@
 //! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
 //! there is no block left to commit.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use crate::{
     directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
-    fault::HostFault,
-    id::{BundleId, CrankNum, DeliveryNum, VatId, hex},
+    fault::{Fault, HostFault},
+    id::{BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId, hex},
     plant::Plant,
-    slog::{Detail, Event, Slog},
+    slog::{At, Detail, Event, Slog},
     snapshot::{Manifest, Snapshots},
     store::{BlockMark, CRANK_HASH_BYTES, Database, Digest, Journaled, Meta, PageHash, StateHash},
     table::Tables,
     transcript::{self, Chunk, Entry},
+    value::Syscall,
 };
 
 /// The open block. Cheap to move.
@@ -46,6 +47,26 @@ struct Inner {
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
     printed: Vec<Printed>,
+    observer: Option<Box<dyn Observer>>,
+}
+
+/// Where a block ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// After this many cranks.
+    pub cranks: u64,
+    /// After the crank that brings the block's fuel to this.
+    pub fuel: Option<u64>,
+    /// After so many milliseconds. Outside consensus: replicas that end blocks by the clock do not agree.
+    pub wall_millis: Option<u64>,
+    /// Seconds from one block to the next, as the vats are told.
+    pub block_time: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { cranks: 1_000, fuel: None, wall_millis: None, block_time: 5 }
+    }
 }
 
 /// A line for whoever runs the host, from the console device.
@@ -57,6 +78,29 @@ pub struct Printed {
     pub level: &'static str,
     /// What it wrote.
     pub text: String,
+}
+
+/// A syscall that was translated and is about to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// In which delivery.
+    pub at: At,
+    /// Its number there, from 0.
+    pub number: u32,
+    /// As the vat made it.
+    pub vat: &'a Syscall<VRef>,
+    /// In the kernel's references, or why the vat may not make it.
+    pub kernel: Result<&'a Syscall<KRef>, &'a Fault>,
+    /// The memory of the guest as it is now; empty where it has none.
+    pub memory: &'a [u8],
+    /// All state, as it is now: the crank is open.
+    pub block: &'a Block,
+}
+
+/// Somebody who looks on while deliveries run: a debugger. The block owns it as it owns the slog; where there is none, nothing is paid for it.
+pub trait Observer: fmt::Debug + Send {
+    /// Sees a syscall. An error ends the delivery, and with it the block.
+    fn syscall(&mut self, call: &Call<'_>) -> Result<(), Fault>;
 }
 
 impl Block {
@@ -106,6 +150,7 @@ impl Block {
             snapshots,
             snapshot_interval: None,
             printed: Vec::new(),
+            observer: None,
         })))
     }
 
@@ -205,6 +250,39 @@ impl Block {
     /// Puts directives in force.
     pub fn set_directives(&mut self, directives: DirectiveSet) {
         self.0.directives = directives;
+    }
+
+    /// From now on this one looks on.
+    pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
+        self.0.observer = Some(observer);
+    }
+
+    /// Whether somebody looks on.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.0.observer.is_some()
+    }
+
+    /// Shows a syscall to who looks on, if anybody does. It cannot see the block's observer, which is itself.
+    pub(crate) fn observe(
+        &mut self,
+        look: impl FnOnce(&Block, &mut dyn Observer) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Some(mut observer) = self.0.observer.take() else { return Ok(()) };
+        let seen = look(self, &mut *observer);
+        self.0.observer = Some(observer);
+        seen
+    }
+
+    /// Whether the open block has had all that a block may have.
+    pub fn is_full(&self, policy: &Policy) -> bool {
+        self.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| self.fuel() >= max)
+    }
+
+    /// Closes the block, and writes nothing: for whoever only looks ahead, and goes on in the next one.
+    pub(crate) fn close_unwritten(&mut self) {
+        let meta = &mut self.0.meta;
+        (meta.open, meta.cranks, meta.fuel) = (false, 0, 0);
+        self.0.committed = meta.state_hash;
     }
 
     /// How many cranks the open block has so far.

@@ -61,10 +61,11 @@ use std::{
 use input::Input;
 use serde_json::{Map, json};
 
+pub use crate::block::Policy;
 use crate::{
     block::{Block, Printed},
     directive::{Class, Directive, DirectiveSet, Missed},
-    epitaph::{Epitaph, Standing},
+    epitaph::{Course, Epitaph, Standing},
     fault::{Fault, HostFault},
     id::{BlockHeight, BundleId, KRef, PromiseId, VatId},
     kernel::{self, Halt, Position, Ran, Workers},
@@ -102,25 +103,6 @@ pub struct Open {
     pub snapshot_interval: Option<u64>,
     /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
     pub compare_pages: bool,
-}
-
-/// Where a block ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// After this many cranks.
-    pub cranks: u64,
-    /// After the crank that brings the block's fuel to this.
-    pub fuel: Option<u64>,
-    /// After this long. Outside consensus: replicas that end blocks by the clock do not agree.
-    pub wall: Option<Duration>,
-    /// Seconds from one block to the next, as the vats are told.
-    pub block_time: u64,
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy { cranks: 1_000, fuel: None, wall: None, block_time: 5 }
-    }
 }
 
 /// A block that was run and committed.
@@ -175,6 +157,7 @@ impl Controller {
             let why = "this state is not one for experiments: only one made with --experimental is";
             return Err(HostFault::new("plant a fault", why));
         }
+        let standing = Standing { run: course(&open), ..Standing::default() };
         block.set_plants(open.plants);
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
@@ -184,7 +167,7 @@ impl Controller {
         let mut controller = Controller {
             block: Some(block),
             warehouse,
-            standing: Standing::default(),
+            standing,
             slog: open.slog,
             inputs: Vec::new(),
             announced: false,
@@ -212,6 +195,7 @@ impl Controller {
                 height: globals.height.0,
                 state_hash: block.state_hash().to_string(),
                 directives_digest: block.directives().digest().to_string(),
+                run: std::mem::take(&mut self.standing.run),
             };
         }
     }
@@ -328,28 +312,22 @@ impl Controller {
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
-        let mut block = self.take()?;
-        let mut globals = block.tables().globals();
+        self.standing.run.set_policy(policy);
         let inputs = std::mem::take(&mut self.inputs);
-        let come_in = !inputs.is_empty();
-        let take_in = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
-        if !block.meta().open {
-            // A message that waits is something to do: the timer does not hurry the clock.
-            block = kernel::begin_block(block, policy.block_time, come_in, take_in)?.0;
-            globals = block.tables().globals();
-        } else if come_in {
-            block = kernel::outside(block, take_in)?.0;
+        let mut block = self.take()?;
+        if inputs.is_empty() {
+            block = kernel::begin_block(block, policy.block_time)?;
+        } else {
+            let take_in = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
+            block = kernel::begin_block_with(block, policy.block_time, take_in)?.0.commit(true)?;
         }
-        if come_in {
-            block = block.commit(true)?;
-        }
+        let globals = block.tables().globals();
         let (height, time) = (globals.height, globals.time);
         block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
         let begun = Instant::now();
         let is_full = |block: &Block| {
-            block.cranks() >= policy.cranks
-                || policy.fuel.is_some_and(|max| block.fuel() >= max)
-                || policy.wall.is_some_and(|max| begun.elapsed() >= max)
+            let wall = policy.wall_millis.map(Duration::from_millis);
+            block.is_full(policy) || wall.is_some_and(|max| begun.elapsed() >= max)
         };
         let (mut cranks, mut goes_on, mut idle) = (0, true, false);
         while goes_on && !is_full(&block) {
@@ -524,7 +502,13 @@ fn halted() -> HostFault {
     HostFault::new("use a state", "the host has halted: open it anew")
 }
 
-fn check_engine(block: &Block) -> Result<(), HostFault> {
+fn course(open: &Open) -> Course {
+    let plants = open.plants.iter().map(ToString::to_string).collect();
+    Course { audit: open.audit, plants, ..Course::default() }
+}
+
+/// A state that another engine or another kernel made is refused.
+pub(crate) fn check_engine(block: &Block) -> Result<(), HostFault> {
     let (made, mine) = (&block.meta().engine, engine_id());
     if !made.is_empty() && *made != mine {
         let why =

@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    block::Policy,
     fault::{Fault, KernelPanic},
     id::hex,
     kernel::Halt,
 };
 
 /// Written beside the store as `panic-<crank>.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct Epitaph {
-    pub version: &'static str,
+    pub version: String,
     pub kernel_version: u32,
     pub engine: String,
     pub block: u64,
@@ -25,11 +26,11 @@ pub struct Epitaph {
     pub vat: Option<String>,
     pub vat_name: Option<String>,
     pub delivery: Option<u64>,
-    pub dispatch: Option<&'static str>,
+    pub dispatch: Option<String>,
     pub syscall: Option<u32>,
-    pub syscall_kind: Option<&'static str>,
+    pub syscall_kind: Option<String>,
     pub message_hash: Option<String>,
-    pub invariant: &'static str,
+    pub invariant: String,
     pub detail: String,
     pub location: String,
     pub backtrace: String,
@@ -38,6 +39,41 @@ pub struct Epitaph {
     pub core_dump: Option<String>,
     /// The guest's functions that were under way, the innermost first; `None` where it had returned, or was not up.
     pub guest_backtrace: Option<Vec<String>>,
+    /// How the host ran: whoever wants to come to the same place must run so.
+    #[serde(default)]
+    pub run: Course,
+}
+
+/// What decides, beside the state and the directives, where a host comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "they are the flags of `vathost run`")]
+pub struct Course {
+    pub cranks_per_block: Option<u64>,
+    pub fuel_per_block: Option<u64>,
+    pub block_time: Option<u64>,
+    pub audit: Option<u64>,
+    pub plants: Vec<String>,
+}
+
+impl Course {
+    /// Where its blocks end.
+    pub fn policy(&self) -> Policy {
+        let default = Policy::default();
+        Policy {
+            cranks: self.cranks_per_block.unwrap_or(default.cranks),
+            fuel: self.fuel_per_block,
+            wall_millis: None,
+            block_time: self.block_time.unwrap_or(default.block_time),
+        }
+    }
+
+    /// Notes how blocks are cut.
+    pub fn set_policy(&mut self, policy: &Policy) {
+        self.cranks_per_block = Some(policy.cranks);
+        self.fuel_per_block = policy.fuel;
+        self.block_time = Some(policy.block_time);
+    }
 }
 
 /// What the host knows of itself when it halts.
@@ -51,6 +87,8 @@ pub struct Standing {
     pub state_hash: String,
     /// The digest of the directives in force.
     pub directives_digest: String,
+    /// How it runs.
+    pub run: Course,
 }
 
 impl Epitaph {
@@ -59,7 +97,7 @@ impl Epitaph {
         let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
         let position = &halt.position;
         Some(Epitaph {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_version: standing.kernel_version,
             engine: crate::vat::engine_id(),
             block: standing.height + 1,
@@ -68,17 +106,18 @@ impl Epitaph {
             vat: position.delivery.map(|(vat, ..)| vat.to_string()),
             vat_name,
             delivery: position.delivery.map(|(_, number, _)| number.0),
-            dispatch: position.delivery.map(|(.., kind)| kind),
+            dispatch: position.delivery.map(|(.., kind)| kind.to_owned()),
             syscall: position.syscall.map(|(number, _)| number),
-            syscall_kind: position.syscall.map(|(_, kind)| kind),
+            syscall_kind: position.syscall.map(|(_, kind)| kind.to_owned()),
             message_hash: halt.message_hash.map(|it| hex(&it)),
-            invariant,
+            invariant: (*invariant).to_owned(),
             detail: detail.clone(),
             location: location.clone(),
             backtrace: backtrace.clone(),
             directives_digest: standing.directives_digest.clone(),
             core_dump: None,
             guest_backtrace: None,
+            run: standing.run.clone(),
         })
     }
 
@@ -144,7 +183,7 @@ impl fmt::Display for Epitaph {
                 write!(f, " ({name})")?;
             }
         }
-        if let (Some(number), Some(kind)) = (self.syscall, self.syscall_kind) {
+        if let (Some(number), Some(kind)) = (self.syscall, &self.syscall_kind) {
             write!(f, ", syscall {number} {kind}")?;
         }
         write!(f, ": invariant `{}` failed: {}", self.invariant, self.detail)

@@ -32,3 +32,4 @@ pub mod transcript;
 pub mod value;
 pub mod vat;
 pub mod verify;
+mod view;

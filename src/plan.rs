@@ -58,7 +58,7 @@ pub struct Outcome {
 /// Runs a copy of the state in this folder with these directives. The state is not changed.
 pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcome, Box<Halt>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
-    Database::copy(state, &dir.path().join("state.sqlite"))?;
+    Database::copy_without_a_trace(state, &dir.path().join("state.sqlite"))?;
     let open = Open {
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),

@@ -3,8 +3,7 @@
 //! Invariants: the state is only read; the first difference ends it, as an [`Anachronism`](crate::fault::Anachronism) with both sides.
 
 use crate::{
-    block::Block,
-    controller::Policy,
+    block::{Block, Policy},
     fault::{Fault, HostFault},
     id::{BundleId, DeliveryNum, VatId},
     kernel::{self, Halt, Ran, Usage, Workers},
@@ -103,9 +102,7 @@ pub fn run_on(
     vat: VatId,
     delivery: DeliveryNum,
 ) -> Result<Option<Ran>, Box<Halt>> {
-    if !block.meta().open {
-        block = kernel::begin_block(block, Policy::default().block_time, false, |_| Ok(()))?.0;
-    }
+    block = kernel::begin_block(block, Policy::default().block_time)?;
     loop {
         let (next, ran) = kernel::crank(block, workers)?;
         block = next;

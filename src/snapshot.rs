@@ -61,6 +61,27 @@ pub struct Image {
     pub fresh: BTreeMap<PageHash, Box<[u8]>>,
 }
 
+impl Image {
+    /// Bytes of the memory, of an image with all its pages; what lies outside of it is left out.
+    pub fn slice(&self, at: u64, len: u64) -> Vec<u8> {
+        let end = at.saturating_add(len).min(self.heap.bytes());
+        let mut bytes = Vec::new();
+        let mut next = at;
+        while next < end {
+            let (page, from) = (next / PAGE_BYTES as u64, next % PAGE_BYTES as u64);
+            let count = (PAGE_BYTES as u64 - from).min(end - next);
+            let index = usize::try_from(page).ok().and_then(|it| self.heap.pages.get(it)).copied().flatten();
+            let stored = index.and_then(|hash| self.fresh.get(&hash));
+            for it in from..from + count {
+                let byte = usize::try_from(it).ok().and_then(|it| stored?.get(it)).copied();
+                bytes.push(byte.unwrap_or(0));
+            }
+            next += count;
+        }
+        bytes
+    }
+}
+
 /// A snapshot without its pages.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Manifest {

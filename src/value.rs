@@ -161,6 +161,37 @@ impl<R> Delivery<R> {
     }
 }
 
+impl<R: Copy> CapData<R> {
+    fn refs(&self) -> impl Iterator<Item = R> {
+        self.slots.iter().copied()
+    }
+}
+
+impl<R: Copy> Message<R> {
+    fn refs(&self) -> impl Iterator<Item = R> {
+        self.methargs.refs().chain(self.result)
+    }
+}
+
+impl<R: Copy> Resolution<R> {
+    fn refs(&self) -> impl Iterator<Item = R> {
+        [self.promise].into_iter().chain(self.data.refs())
+    }
+}
+
+impl<R: Copy> Delivery<R> {
+    /// All that it names, in order of appearance.
+    pub fn refs(&self) -> Vec<R> {
+        match self {
+            Delivery::StartVat(data) | Delivery::ChangeOptions(data) => data.refs().collect(),
+            Delivery::Message { target, message } => [*target].into_iter().chain(message.refs()).collect(),
+            Delivery::Notify(resolutions) => resolutions.iter().flat_map(Resolution::refs).collect(),
+            Delivery::DropExports(refs) | Delivery::RetireExports(refs) | Delivery::RetireImports(refs) => refs.clone(),
+            Delivery::BringOutYourDead => Vec::new(),
+        }
+    }
+}
+
 /// What a vat asks of the kernel during a delivery.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Syscall<R> {
@@ -214,6 +245,28 @@ pub enum Syscall<R> {
         /// `[method, args]`
         methargs: CapData<R>,
     },
+}
+
+impl<R: Copy> Syscall<R> {
+    /// All that it names, in order of appearance.
+    pub fn refs(&self) -> Vec<R> {
+        match self {
+            Syscall::Send { target, message } => [*target].into_iter().chain(message.refs()).collect(),
+            Syscall::Subscribe(promise) => vec![*promise],
+            Syscall::Resolve(resolutions) => resolutions.iter().flat_map(Resolution::refs).collect(),
+            Syscall::Exit { info, .. } => info.refs().collect(),
+            Syscall::DropImports(refs)
+            | Syscall::RetireImports(refs)
+            | Syscall::RetireExports(refs)
+            | Syscall::AbandonExports(refs) => refs.clone(),
+            Syscall::CallNow { device, methargs } => [*device].into_iter().chain(methargs.refs()).collect(),
+            Syscall::VatstoreGet(_)
+            | Syscall::VatstoreSet(..)
+            | Syscall::VatstoreDelete(_)
+            | Syscall::VatstoreGetNextKey(_)
+            | Syscall::VatstoreScan { .. } => Vec::new(),
+        }
+    }
 }
 
 impl<R> Syscall<R> {

@@ -39,7 +39,7 @@ pub(crate) fn cmd_demo(args: DemoArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 const REPLICAS: usize = 4;
-const POLICY: Policy = Policy { cranks: 2, fuel: None, wall: None, block_time: 5 };
+const POLICY: Policy = Policy { cranks: 2, fuel: None, wall_millis: None, block_time: 5 };
 
 /// Four states in folders that vanish afterwards.
 struct Demo {

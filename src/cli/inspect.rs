@@ -1,15 +1,5 @@
 //! `inspect`: reads a state, and changes nothing. Each answer is rows for scripts, or a table for people.
 
-mod clist;
-mod kv;
-mod objects;
-mod overview;
-mod promises;
-mod queue;
-mod show;
-mod transcript;
-mod vats;
-
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -19,9 +9,9 @@ use crate::{
     cli::{Exit, Output, Usage},
     id::{DeliveryNum, VatId},
     store::Database,
+    transcript::Entry,
+    view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, transcript, vats},
 };
-
-use show::Printer;
 
 /// Look into a state, also while a host runs it
 ///
@@ -113,7 +103,7 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
         Some(What::Kv { vat, prefix }) => printer.rows(kv::list(block.tables(), find(&block, vat)?, prefix))?,
         Some(What::Transcript { vat, from, to }) => {
             let range = (DeliveryNum(*from), DeliveryNum(to.unwrap_or(u64::MAX)));
-            transcript::print(&block, find(&block, vat)?, range, &printer)?;
+            printer.entries(&transcript::entries(&block, find(&block, vat)?, range)?)?;
         }
     }
     Ok(Exit::Ok)
@@ -132,46 +122,56 @@ fn open(dir: &Path) -> anyhow::Result<Block> {
     Ok(block)
 }
 
-/// The vat of this number, or of this name.
 fn find(block: &Block, word: &str) -> Result<VatId, Usage> {
-    let vats = &block.tables().vats;
-    if let Some(id) = word.parse().ok().filter(|id| vats.contains(id)) {
-        return Ok(id);
-    }
-    let named: Vec<VatId> = vats.iter().filter(|(_, row)| row.name == word).map(|(id, _)| *id).collect();
-    match &named[..] {
-        [id] => Ok(*id),
-        [] => Err(Usage::new(format!("there is no vat `{word}`"), "`vathost inspect --state DIR vats` lists them")),
-        many => {
-            let ids: Vec<String> = many.iter().map(ToString::to_string).collect();
-            Err(Usage::new(
-                format!("{} vats are named `{word}`", many.len()),
-                format!("give the number: {}", ids.join(", ")),
-            ))
-        }
-    }
+    view::find(block.tables(), word).map_err(|it| {
+        let hint = it.hint.replace("`vats`", "`vathost inspect --state DIR vats`");
+        Usage::new(it.what, hint)
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{id::BundleId, kernel::outside, slog::Slog, table::Options, value::CapData};
+/// Prints answers as the command line wants them.
+#[derive(Debug, Clone, Copy)]
+struct Printer<'a> {
+    output: &'a Output,
+    json: bool,
+    limit: Option<usize>,
+}
 
-    #[test]
-    fn a_name_finds_a_vat_where_only_one_has_it_and_a_number_comes_first() {
-        let block = Block::memory(Slog::default()).expect("a state");
-        let (block, ()) = outside(block, |crank| {
-            for name in ["bank", "shop", "shop", "v1"] {
-                crank.create_vat(name, BundleId::of(b""), Options::default(), CapData::plain("#{}"))?;
-            }
-            Ok(())
-        })
-        .expect("four vats");
-        let found = |word| find(&block, word).map_err(|usage| usage.hint);
-        assert_eq!(found("bank"), Ok(VatId(1)));
-        assert_eq!(found("v1"), Ok(VatId(1)));
-        assert_eq!(found("v4"), Ok(VatId(4)));
-        assert_eq!(found("shop"), Err("give the number: v2, v3".to_owned()));
-        assert_eq!(found("v04").err(), found("nobody").err());
+impl Printer<'_> {
+    fn facts(&self, it: &impl Facts) -> anyhow::Result<()> {
+        if self.json { self.output.json(it) } else { Ok(self.output.line(view::lines(it))?) }
+    }
+
+    fn rows<T: Row>(&self, rows: Vec<T>) -> anyhow::Result<()> {
+        let shown = self.shown(&rows);
+        if self.json {
+            self.output.json(&shown)?;
+        } else {
+            self.output.line(view::table_of(shown))?;
+        }
+        self.say_what_is_left_out(shown.len(), rows.len());
+        Ok(())
+    }
+
+    fn entries(&self, entries: &[Entry]) -> anyhow::Result<()> {
+        let shown = self.shown(entries);
+        if self.json {
+            self.output.json(&shown.iter().map(transcript::json_of).collect::<Vec<_>>())?;
+        } else {
+            shown.iter().try_for_each(|it| self.output.line(transcript::text_of(it)))?;
+        }
+        self.say_what_is_left_out(shown.len(), entries.len());
+        Ok(())
+    }
+
+    /// As many as are wanted.
+    fn shown<'r, T>(&self, rows: &'r [T]) -> &'r [T] {
+        &rows[..self.limit.map_or(rows.len(), |limit| limit.min(rows.len()))]
+    }
+
+    fn say_what_is_left_out(&self, shown: usize, total: usize) {
+        if shown < total {
+            self.output.note(format!("{shown} of {total}; a larger --limit shows more"));
+        }
     }
 }

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod completions;
 mod conformance;
+mod debug;
 mod demo;
 mod diff;
 mod directives;
@@ -83,6 +84,7 @@ enum Verb {
     Diff(diff::DiffArgs),
     Replay(replay::ReplayArgs),
     Bench(bench::BenchArgs),
+    Debug(debug::DebugArgs),
     Demo(demo::DemoArgs),
     Conformance(conformance::ConformanceArgs),
     Directives(directives::DirectivesArgs),
@@ -122,6 +124,7 @@ fn run() -> ExitCode {
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
+        Verb::Debug(args) => debug::cmd_debug(args, &output),
         Verb::Demo(args) => demo::cmd_demo(args, &output),
         Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),

@@ -138,8 +138,12 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller.slog())?;
-    let policy =
-        Policy { cranks: args.cranks_per_block, fuel: args.fuel_per_block, wall: None, block_time: args.block_time };
+    let policy = Policy {
+        cranks: args.cranks_per_block,
+        fuel: args.fuel_per_block,
+        wall_millis: None,
+        block_time: args.block_time,
+    };
     let mut mailbox = open_mailbox(&args, scenario.as_ref(), &controller, output)?;
     let progress = Progress::new(output);
     let ended = run_blocks(&mut controller, &mut mailbox, &args, &policy, &stop, &progress, output);

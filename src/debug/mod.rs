@@ -1,3 +1,205 @@
-//! Debuggers: of the guests, by their own sources.
+//! The debugger: a private copy of a state, brought to just before a crank or a delivery, and commands about it. It knows no terminal.
+//!
+//! ```text
+//!   Session ──command──▶ the engine's thread ─▶ Machine (the open work)  or  Past (a vat's own history)
+//!           ◀──reply───                             └─▶ Watch, at a syscall: answers from within the delivery
+//! ```
+//!
+//! Invariants: the state that it was pointed at is only read; a command has one reply, which is data and a text; what was tried is
+//! a set of directives, obeyed by the same kernel at the same places as in a real run, so that its hashes are those of one.
+//!
+//! A delivery that is stopped at a syscall holds the stack of the guest: so the machine has a thread of its own, which answers from
+//! there. Only one of the two threads ever runs.
 
+mod command;
+mod engine;
 pub mod gdb;
+mod guest;
+mod machine;
+mod past;
+mod place;
+mod tries;
+mod view;
+mod watch;
+mod why;
+
+pub use command::{Breakpoint, Command, FORMS, Form, SYSCALLS};
+pub use guest::Guest;
+pub use machine::{How, Machine};
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::AtomicBool,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{Builder, JoinHandle},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    directive::Trigger,
+    epitaph::Epitaph,
+    fault::{Fault, HostFault},
+    kernel::Halt,
+    store::Database,
+};
+
+/// A private copy of a state: gone when dropped.
+#[derive(Debug)]
+pub struct Base(TempDir);
+
+impl Base {
+    /// Copies the state in this folder, where nothing is left of that.
+    pub fn copy(state: &Path) -> Result<Base, HostFault> {
+        let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
+        Database::copy_without_a_trace(state, &home.path().join("state.sqlite"))?;
+        Ok(Base(home))
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// A session to open.
+#[derive(Debug)]
+pub struct Open {
+    /// The state.
+    pub base: Base,
+    /// As its host ran it.
+    pub how: How,
+    /// Where to stand; `None` is where its host would go on.
+    pub at: Option<Trigger>,
+    /// The panic that brought us here.
+    pub epitaph: Option<Box<Epitaph>>,
+    /// A recording of the state's past.
+    pub slog: Option<PathBuf>,
+    /// Set by somebody who has waited long enough: the machine stops at the next crank.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, Default)]
+pub struct Reply {
+    /// For scripts.
+    pub value: Value,
+    /// For people.
+    pub text: String,
+    /// Where the session stands now: a word for a prompt.
+    pub place: String,
+}
+
+/// A command that cannot be obeyed, and what to do about it. Nothing has changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}")]
+pub struct Refusal {
+    /// What is wrong.
+    pub what: String,
+    /// The way out, or nothing.
+    pub hint: String,
+    /// The fault of the machine, where it is one.
+    pub fault: Option<Box<Fault>>,
+}
+
+impl Refusal {
+    /// This is wrong, and that may help.
+    pub fn new(what: impl fmt::Display, hint: impl fmt::Display) -> Refusal {
+        Refusal { what: what.to_string(), hint: hint.to_string(), fault: None }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        Refusal { what: fault.to_string(), hint: String::new(), fault: Some(Box::new(fault)) }
+    }
+}
+
+impl From<HostFault> for Refusal {
+    fn from(fault: HostFault) -> Refusal {
+        Fault::from(fault).into()
+    }
+}
+
+impl From<Box<Halt>> for Refusal {
+    fn from(halt: Box<Halt>) -> Refusal {
+        halt.fault.into()
+    }
+}
+
+impl From<crate::view::Unknown> for Refusal {
+    fn from(it: crate::view::Unknown) -> Refusal {
+        Refusal::new(it.what, it.hint)
+    }
+}
+
+/// A reply, or why there is none.
+pub type Answer = Result<Reply, Refusal>;
+
+/// The two ends of the engine's side.
+#[derive(Debug)]
+struct Desk {
+    commands: Receiver<Command>,
+    replies: Sender<Answer>,
+}
+
+/// An open session. Dropped, the copy is gone.
+#[derive(Debug)]
+pub struct Session {
+    commands: Option<Sender<Command>>,
+    replies: Receiver<Answer>,
+    engine: Option<JoinHandle<()>>,
+}
+
+/// Room for a kernel and its guests. Only what is touched is real.
+const STACK_BYTES: usize = 64 << 20;
+
+impl Session {
+    /// Copies the state and goes to the place. The reply says where that is: it may be that the place is never reached, or that the
+    /// kernel panics before.
+    ///
+    /// # Errors
+    ///
+    /// There is no such place, or the state cannot be run.
+    pub fn open(what: Open) -> Result<(Session, Reply), Refusal> {
+        let (commands, for_engine) = channel();
+        let (for_us, replies) = channel();
+        let desk = Desk { commands: for_engine, replies: for_us };
+        let builder = Builder::new().name("debugged".to_owned()).stack_size(STACK_BYTES);
+        let engine = builder.spawn(move || engine::run(what, desk));
+        let engine = engine.map_err(|err| HostFault::new("start a thread", err))?;
+        let session = Session { commands: Some(commands), replies, engine: Some(engine) };
+        let reply = session.receive()?;
+        Ok((session, reply))
+    }
+
+    /// Obeys a command.
+    pub fn obey(&mut self, command: Command) -> Answer {
+        let sent = self.commands.as_ref().map(|it| it.send(command));
+        if !matches!(sent, Some(Ok(()))) {
+            return Err(ended());
+        }
+        self.receive()
+    }
+
+    fn receive(&self) -> Answer {
+        self.replies.recv().unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+fn ended() -> Refusal {
+    HostFault::new("debug", "the session has ended").into()
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // An engine that hears nothing more ends, wherever it stands; a panic in it has said what it has to say.
+        self.commands = None;
+        let _ = self.engine.take().map(JoinHandle::join);
+    }
+}

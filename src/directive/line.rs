@@ -39,6 +39,14 @@ pub(super) fn parse(text: &str) -> Result<Option<Parsed>, Box<Problem>> {
     Ok(Some(Parsed { directive, spans: line.spans }))
 }
 
+/// Reads a place, and nothing else.
+pub(super) fn parse_place(text: &str) -> Result<Trigger, Box<Problem>> {
+    let mut line = Line { text, tokens: tokens(text)?, at: 0, wanted: Vec::new(), form: None, spans: Spans::default() };
+    let place = line.place_maybe().ok_or_else(|| line.unexpected())?;
+    line.end()?;
+    Ok(place)
+}
+
 /// A line that is being read.
 pub(super) struct Line<'a> {
     text: &'a str,

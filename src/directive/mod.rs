@@ -25,8 +25,9 @@ pub use hex::{HexPrefix, HexPrefixError};
 pub use problem::{Problem, Refused};
 pub use rules::Contradiction;
 pub use set::{DirectiveSet, Due, Placed, SetDigest, refuse_contradictions};
+pub(crate) use suggest::nearest;
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use crate::id::{BlockHeight, CrankNum, DeliveryNum, VatId};
 
@@ -48,6 +49,14 @@ impl fmt::Display for Trigger {
             Trigger::Delivery(vat, delivery) => write!(f, "{vat}/{delivery}"),
             Trigger::Block(height) => height.fmt(f),
         }
+    }
+}
+
+/// Reads a place as it is written in a directive file, with the same hints.
+impl FromStr for Trigger {
+    type Err = Box<Problem>;
+    fn from_str(text: &str) -> Result<Trigger, Box<Problem>> {
+        line::parse_place(text)
     }
 }
 

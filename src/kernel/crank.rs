@@ -119,6 +119,17 @@ impl Crank {
         self.block.cranks() == 0
     }
 
+    /// Whether somebody looks on.
+    pub(super) fn is_observed(&self) -> bool {
+        self.block.is_observed()
+    }
+
+    /// Gives the block back as it was before the crank.
+    pub(super) fn undo(mut self) -> Block {
+        self.block.rewind();
+        self.block
+    }
+
     /// Its number; what comes from outside bears that of the crank after it.
     pub(super) fn number(&self) -> CrankNum {
         self.number.unwrap_or(self.tables().globals().next_crank)

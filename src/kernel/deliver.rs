@@ -51,7 +51,7 @@ pub(super) enum Work {
 
 impl Work {
     /// The kind of delivery that it is to be.
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Work::Done => "nothing",
             Work::Gc(_, delivery) => delivery.kind(),
@@ -119,6 +119,13 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> KernelPanic {
 impl Crank {
     /// Takes the first item of the first queue that has one.
     pub(super) fn take(&mut self) -> Result<Work, Fault> {
+        self.choose();
+        self.record_start();
+        self.retake()
+    }
+
+    /// Where the crank's item is to be taken from.
+    pub(super) fn choose(&mut self) {
         let first = |tables: &Tables, id| tables.queue.of(id).next().map(|(at, _)| Source::Queue(id, at));
         self.source = match first(self.tables(), QueueId::Cleanup) {
             Some(source) => Some(source),
@@ -127,8 +134,6 @@ impl Crank {
                 None => first(self.tables(), QueueId::Reap).or_else(|| first(self.tables(), QueueId::Run)),
             },
         };
-        self.record_start();
-        self.retake()
     }
 
     /// Takes again what the crank took first, after it was undone.
@@ -238,7 +243,7 @@ impl Crank {
     }
 
     /// What work becomes for its vat. The queue holds it no longer.
-    fn open(&mut self, item: Item) -> Result<Delivery<KRef>, Fault> {
+    pub(super) fn open(&mut self, item: Item) -> Result<Delivery<KRef>, Fault> {
         Ok(match item {
             Item::Send { target, message } => {
                 self.decref_message(target, &message)?;

@@ -41,6 +41,7 @@ mod deliver;
 mod device;
 mod gc;
 mod lifecycle;
+mod look;
 mod outside;
 mod plant;
 mod replay;
@@ -54,9 +55,10 @@ mod verdict;
 
 pub use audit::audit;
 pub use crank::Crank;
-pub use outside::{begin_block, outside};
+pub use look::{Ahead, Fate, look};
+pub use outside::{begin_block, begin_block_with, outside};
 pub(crate) use replay::not_again;
-pub use replay::{bring_up, check_fuel, redeliver};
+pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use syscall::Syscalls;
 pub use verdict::vathost_breakpoint;
 

@@ -10,20 +10,30 @@ use crate::{
     value::{CapData, Message},
 };
 
-/// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has
-/// (unless it must be `in_time`). `input` is what else comes in with it.
-pub fn begin_block<T>(
+/// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has. One that
+/// is open goes on.
+pub fn begin_block(block: Block, seconds: u64) -> Result<Block, Box<Halt>> {
+    if block.meta().open {
+        return Ok(block);
+    }
+    let next = block.tables().globals().time.saturating_add(seconds);
+    let first = block.tables().wakeups.iter().next().map(|((time, _), _)| *time);
+    let time = first.filter(|_| is_quiescent(&block)).map_or(next, |it| it.max(next));
+    let height = block.tables().globals().height.next();
+    Ok(outside(block, |crank| crank.begin_block(height, time))?.0)
+}
+
+/// The same, with what comes in from outside: it is something to do, so the clock is not hurried.
+pub fn begin_block_with<T>(
     block: Block,
     seconds: u64,
-    in_time: bool,
     input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
 ) -> Result<(Block, T), Box<Halt>> {
-    let globals = block.tables().globals();
-    let next = globals.time.saturating_add(seconds);
-    let first = block.tables().wakeups.iter().next().map(|((time, _), _)| *time);
-    let time = first.filter(|_| !in_time && is_quiescent(&block)).map_or(next, |it| it.max(next));
+    let (open, globals) = (block.meta().open, block.tables().globals());
     outside(block, |crank| {
-        crank.begin_block(globals.height.next(), time)?;
+        if !open {
+            crank.begin_block(globals.height.next(), globals.time.saturating_add(seconds))?;
+        }
         input(crank)
     })
 }

@@ -20,8 +20,13 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
     if workers.worker(vat).is_some() {
         return Ok(());
     }
-    let row = block.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?.clone();
     let next = DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries));
+    bring_up_to(block, workers, vat, next)
+}
+
+/// Starts the vat with the heap that it had just before this delivery: one of its present incarnation, or the next.
+pub fn bring_up_to(block: &mut Block, workers: &mut dyn Workers, vat: VatId, next: DeliveryNum) -> Result<(), Fault> {
+    let row = block.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?.clone();
     if let Some(manifest) = usable(block, vat, &row, next)? {
         load(block, workers, &row, &manifest)?;
         return replay(block, workers, vat, manifest.position, next);
@@ -77,6 +82,9 @@ fn replay(
     block.slog().record(Detail::Cranks, || Event::StartReplay { vat, deliveries });
     for entry in block.transcript(vat, from)? {
         let entry = entry?;
+        if entry.number >= next {
+            break;
+        }
         let (End::Done { fuel }, number) = (&entry.end, entry.number) else { continue };
         let fuel = *fuel;
         let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;

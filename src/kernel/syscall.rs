@@ -3,6 +3,7 @@
 use std::{fmt, ops::Bound};
 
 use crate::{
+    block::Call,
     fault::{Anachronism, Fault, KernelPanic, VatFault},
     id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
     invariant,
@@ -88,8 +89,13 @@ impl Syscalls {
 
     /// Makes a syscall. The delivery must end with the fault that this returns.
     pub fn call(&mut self, syscall: Syscall<VRef>) -> Result<Answer, Fault> {
+        self.call_from(syscall, &[])
+    }
+
+    /// The same, of a guest with this memory: only who looks on looks into it.
+    pub fn call_from(&mut self, syscall: Syscall<VRef>, memory: &[u8]) -> Result<Answer, Fault> {
         match &mut self.0 {
-            Mode::Live(live) => live.call(syscall).inspect_err(|fault| {
+            Mode::Live(live) => live.call(syscall, memory).inspect_err(|fault| {
                 live.fault.get_or_insert_with(|| fault.clone());
             }),
             Mode::Replay(replay) => replay.call(&syscall).inspect_err(|fault| {
@@ -146,7 +152,7 @@ impl Replay {
 }
 
 impl Live {
-    fn call(&mut self, syscall: Syscall<VRef>) -> Result<Answer, Fault> {
+    fn call(&mut self, syscall: Syscall<VRef>, memory: &[u8]) -> Result<Answer, Fault> {
         let (at, vat, kind) = (self.at, self.at.vat, syscall.kind());
         let syscall_num = self.count;
         self.count += 1;
@@ -157,6 +163,7 @@ impl Live {
             );
         }
         self.crank.entry.syscall(&syscall)?;
+        let observed = self.crank.is_observed().then(|| syscall.clone());
         let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { crank: &mut self.crank, vat, kind }.translate(syscall);
         if let Some(vsc) = &recorded {
@@ -164,6 +171,12 @@ impl Live {
                 let (ksc, vsc) = (translated.as_ref().ok().map(Shape), Shape(vsc));
                 Event::Syscall { at, syscall_num, replay: false, syscall: kind, ksc, vsc }
             });
+        }
+        if let Some(vat) = &observed {
+            let kernel = translated.as_ref();
+            self.crank.block().observe(|block, observer| {
+                observer.syscall(&Call { at, number: syscall_num, vat, kernel, memory, block })
+            })?;
         }
         let answer = translated.and_then(|syscall| self.apply(syscall));
         if recorded.is_some() {

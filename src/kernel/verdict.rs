@@ -75,7 +75,7 @@ impl Crank {
     }
 
     /// What fires here, in the order of effect.
-    fn due(&self, work: &Work) -> Vec<Directive> {
+    pub(super) fn due(&self, work: &Work) -> Vec<Directive> {
         let set = self.directives();
         if set.is_empty() {
             return Vec::new();

@@ -101,7 +101,21 @@ const DAMAGED: &str = "its bytes do not have its checksum: the state is damaged"
 
 /// The lock on a folder. Given back expressly: a process that is just being started shares the file until it has begun.
 #[derive(Debug)]
-struct Lock(File);
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// Keeps hosts from starting on this folder, if none runs there; `None` where one does.
+    pub(super) fn share(dir: &Path) -> Result<Option<Lock>, HostFault> {
+        let what = format!("look into `{}`", dir.display());
+        // A state that no host ever opened has no lock. Its folder, which none can do without, does as well.
+        let file = File::open(dir.join(LOCK)).or_else(|_| File::open(dir)).map_err(|err| HostFault::new(&what, err))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(err)) => Err(HostFault::new(&what, err)),
+        }
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {

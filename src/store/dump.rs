@@ -2,7 +2,7 @@
 //!
 //! A row is bytes: for each column a tag and the value. Tables that are new ride along without a change here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{
     Connection, OpenFlags,
@@ -11,7 +11,7 @@ use rusqlite::{
 
 use crate::{
     fault::HostFault,
-    store::database::{Database, FILE, SCHEMA, fault},
+    store::database::{Database, FILE, Lock, SCHEMA, fault},
 };
 
 /// A table of the database.
@@ -88,6 +88,27 @@ impl Database {
         connection.busy_timeout(super::database::BUSY_MAX).map_err(fault(&what))?;
         let to = to.to_str().ok_or_else(|| HostFault::new(&what, "the name of the target is not UTF-8"))?;
         connection.execute("VACUUM INTO ?", [to]).map(|_| ()).map_err(fault(&what))
+    }
+
+    /// The same for whoever may leave no trace: SQLite writes an index beside a file that it only reads. Where no host runs the state
+    /// the files are copied as they are, while the folder is held; a running host has that index anyway.
+    pub fn copy_without_a_trace(dir: &Path, to: &Path) -> Result<(), HostFault> {
+        let what = format!("copy the state `{}`", dir.display());
+        let Some(_held) = Lock::share(dir)? else { return Database::copy(dir, to) };
+        let beside = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push("-wal");
+            PathBuf::from(name)
+        };
+        let copy = || -> std::io::Result<()> {
+            std::fs::copy(dir.join(FILE), to)?;
+            let log = beside(&dir.join(FILE));
+            if log.exists() { std::fs::copy(log, beside(to)).map(drop) } else { Ok(()) }
+        };
+        copy().map_err(|err| HostFault::new(&what, err))?;
+        // What a host that was killed had committed is still in its log: it goes into the copy here.
+        let connection = Connection::open(to).map_err(fault(&what))?;
+        connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(fault(&what))
     }
 
     /// Begins to fill an empty database with rows of another.

@@ -146,8 +146,12 @@ fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<
 
 fn call(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
     let kind = syscall.kind();
-    match &mut guest.data_mut().syscalls {
-        Some(syscalls) => Ok(syscalls.call(syscall)?),
+    let (memory, host) = match guest.data().memory {
+        Some(memory) => memory.data_and_store_mut(&mut *guest),
+        None => (&mut [][..], guest.data_mut()),
+    };
+    match &mut host.syscalls {
+        Some(syscalls) => Ok(syscalls.call_from(syscall, memory)?),
         None => Err(illegal(guest, kind, "made by _initialize").into()),
     }
 }

@@ -1,6 +1,6 @@
 //! The controller as a library: messages from a program, their results, and that inputs are on disk before they have an effect.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -165,7 +165,7 @@ fn the_clock_ends_a_block_between_two_cranks() {
     for it in 0..4 {
         controller.send("north", "makePurse", [it.into()]).unwrap();
     }
-    let policy = Policy { wall: Some(Duration::ZERO), ..Policy::default() };
+    let policy = Policy { wall_millis: Some(0), ..Policy::default() };
     let end = controller.run_block(&policy, &mut |_| true).unwrap();
     assert_eq!((end.cranks, end.closed, end.quiescent), (0, true, false));
     run(&mut controller);

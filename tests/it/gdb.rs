@@ -1,6 +1,6 @@
 //! Guests under a debugger: a client of gdb's remote protocol over a real socket, lldb where there is one, and gdb on the host itself.
 
-mod client;
+pub(crate) mod client;
 mod engine;
 mod hostile;
 mod lldb;

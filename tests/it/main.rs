@@ -6,6 +6,7 @@ mod abi;
 mod anachronism;
 mod cli;
 mod core_dump;
+mod debug;
 mod demo;
 mod directives;
 mod embedding;

@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 33] = [
     "id",
     "value",
     "fault",
@@ -33,6 +33,7 @@ const LAYERS: [&str; 32] = [
     "scenario",
     "report",
     "epitaph",
+    "view",
     "controller",
     "mailbox",
     "plan",

@@ -13,7 +13,7 @@ use vathost::{
 };
 
 const SCENARIOS: [&str; 5] = ["bank", "counter", "globals", "initialize", "forger"];
-const POLICY: Policy = Policy { cranks: 10, fuel: None, wall: None, block_time: 5 };
+const POLICY: Policy = Policy { cranks: 10, fuel: None, wall_millis: None, block_time: 5 };
 
 /// A state with a scenario in it, of which so many blocks have run.
 struct Lab(TempDir);

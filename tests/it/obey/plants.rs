@@ -72,7 +72,7 @@ fn the_epitaph_has_the_fields_of_the_contract() {
     assert_eq!(
         names.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(" "),
         "backtrace block coreDump crank delivery detail directivesDigest dispatch engine guestBacktrace invariant \
-         kernelVersion location messageHash stateHash syscall syscallKind vatID vatName version"
+         kernelVersion location messageHash run stateHash syscall syscallKind vatID vatName version"
     );
     assert!(told["location"].as_str().unwrap().starts_with("src/kernel/"), "{told}");
     assert!(!told["backtrace"].as_str().unwrap().is_empty());

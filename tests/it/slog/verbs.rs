@@ -172,6 +172,7 @@ fn last_tells_the_epitaph_after_a_kernel_panic() {
           detail: v1 (alice) ended: "#{\"#error\":\"trap: wasm trap: wasm `unreachable` instruction executed\",\"name\":\"Error\"}"
           dispatch: message
           invariant: vat.critical
+          run: {"audit":null,"blockTime":5,"cranksPerBlock":1000,"fuelPerBlock":null,"plants":[]}
           syscall: 0
           syscallKind: vatstoreSet
           vatID: v1

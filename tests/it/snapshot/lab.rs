@@ -72,7 +72,7 @@ pub(crate) struct Lab(pub(crate) TempDir);
 /// What a run comes to: the hash after each block; the digest and the results at the end.
 pub(crate) type Outcome = Vec<String>;
 
-pub(crate) const BLOCKS: Policy = Policy { cranks: 2, fuel: None, wall: None, block_time: 5 };
+pub(crate) const BLOCKS: Policy = Policy { cranks: 2, fuel: None, wall_millis: None, block_time: 5 };
 
 impl Lab {
     pub(crate) fn new() -> Lab {

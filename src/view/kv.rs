@@ -3,12 +3,12 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::show::{Row, bytes, printable};
+use super::{Row, bytes, printable};
 use crate::{id::VatId, table::Tables, value::Bytes};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct KvRow {
+pub(crate) struct KvRow {
     key: Value,
     value: Value,
     value_bytes: usize,
@@ -17,20 +17,18 @@ pub(super) struct KvRow {
 }
 
 /// The keys of a vat under a prefix, with their values.
-pub(super) fn of<'a>(tables: &'a Tables, vat: VatId, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
+pub(crate) fn of<'a>(tables: &'a Tables, vat: VatId, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
     let rows = tables.vatstore.range((vat, Bytes::from(prefix))..);
     rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix)).map(|((_, key), value)| (key, value))
 }
 
-pub(super) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {
-    of(tables, vat, prefix.as_bytes())
-        .map(|(key, value)| KvRow {
-            key: bytes(key),
-            value: bytes(value),
-            value_bytes: value.len(),
-            texts: (printable(key), printable(value)),
-        })
-        .collect()
+pub(crate) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {
+    of(tables, vat, prefix.as_bytes()).map(|(key, value)| row(key, value)).collect()
+}
+
+pub(crate) fn row(key: &Bytes, value: &Bytes) -> KvRow {
+    let texts = (printable(key), printable(value));
+    KvRow { key: bytes(key), value: bytes(value), value_bytes: value.len(), texts }
 }
 
 impl Row for KvRow {

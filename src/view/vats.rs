@@ -5,23 +5,20 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    kv,
-    show::{Facts, Row, brief, camel},
-};
+use super::{Facts, Row, brief, camel, kv};
 use crate::{
     block::Block,
-    cli::output::{grouped, size},
     fault::HostFault,
     id::{DeliveryNum, VRef, VatId},
     report::{Report, VatReport},
     table::{Status, Tables, Tally},
+    view::text::{grouped, size},
 };
 
 /// What `vats` says of each, and `vat` too.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct VatRow {
+pub(crate) struct VatRow {
     id: String,
     name: String,
     status: &'static str,
@@ -40,7 +37,7 @@ pub(super) struct VatRow {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OneVat {
+pub(crate) struct OneVat {
     #[serde(flatten)]
     row: VatRow,
     /// Whether a dead vat's last row is gone.
@@ -64,7 +61,7 @@ pub(super) struct OneVat {
     transcript: usize,
 }
 
-pub(super) fn list(block: &Block) -> Vec<VatRow> {
+pub(crate) fn list(block: &Block) -> Vec<VatRow> {
     let tables = block.tables();
     reports(block).into_iter().filter_map(|(id, report)| row(tables, id.parse().ok()?, report)).collect()
 }
@@ -95,7 +92,7 @@ fn row(tables: &Tables, id: VatId, report: VatReport) -> Option<VatRow> {
     })
 }
 
-pub(super) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
+pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
     let tables = block.tables();
     let unknown = || HostFault::new("look at a vat", format_args!("{id} has no row"));
     let report: BTreeMap<_, _> = reports(block).into_iter().collect();

@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-use super::show::Facts;
+use super::Facts;
 use crate::{
     block::Block,
-    cli::output::grouped,
     id::DeviceId,
     report::Report,
     table::{Device, QueueId, Status, Tables},
+    view::text::grouped,
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Overview {
+pub(crate) struct Overview {
     height: u64,
     time: u64,
     open: bool,
@@ -54,7 +54,7 @@ struct Counts {
     outbox: usize,
 }
 
-pub(super) fn of(block: &Block) -> Overview {
+pub(crate) fn of(block: &Block) -> Overview {
     let (report, globals, meta) = (Report::of(block), block.tables().globals(), block.meta());
     Overview {
         height: report.height,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::show::{Row, label, owner_label};
+use super::{Row, label, owner_label};
 use crate::{
     id::{KRef, VRef, VatId},
     table::{CListEntry, PromiseState, Tables},
@@ -10,7 +10,7 @@ use crate::{
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct CListRow {
+pub(crate) struct CListRow {
     vref: String,
     kref: String,
     /// `export`, `import`, or `promise`.
@@ -20,7 +20,7 @@ pub(super) struct CListRow {
     about: String,
 }
 
-pub(super) fn list(tables: &Tables, vat: VatId) -> Vec<CListRow> {
+pub(crate) fn list(tables: &Tables, vat: VatId) -> Vec<CListRow> {
     tables.clist.of(vat).map(|(vref, entry)| row(tables, vref, entry)).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::show::{Row, brief, label, or_dash};
+use super::{Row, brief, label, or_dash};
 use crate::{
     body,
     id::{KRef, PromiseId, VatId},
@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct QueueRow {
+pub(crate) struct QueueRow {
     /// `cleanup`, `gc`, `reap`, `run`, `promise`, or `pause`.
     queue: &'static str,
     /// The promise, or the paused vat, whose queue it is.
@@ -34,7 +34,7 @@ pub(super) struct QueueRow {
     label: Option<String>,
 }
 
-pub(super) fn list(tables: &Tables) -> Vec<QueueRow> {
+pub(crate) fn list(tables: &Tables) -> Vec<QueueRow> {
     let queue = |name, id| tables.queue.of(id).map(move |(_, item)| row(tables, name, item));
     let mut rows: Vec<QueueRow> = queue("cleanup", QueueId::Cleanup).collect();
     rows.extend(tables.gc.iter().map(|(action, ())| gc(tables, *action)));

@@ -4,39 +4,28 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use super::show::{Printer, bracketed, brief, printable};
+use super::{bracketed, brief, printable};
 use crate::{
     block::Block,
-    cli::output::grouped,
     fault::HostFault,
-    id::{DeliveryNum, VRef, VatId},
+    id::{DeliveryNum, VatId},
     slog::{Shape, SyscallResult},
     transcript::{End, Entry},
     value::{Answer, CapData, Delivery, Message, Resolution, Syscall},
+    view::text::grouped,
 };
 
-/// Prints the deliveries from the first to the last number of the range.
-pub(super) fn print(
+/// The deliveries from the first to the last number of the range.
+pub(crate) fn entries(
     block: &Block,
     vat: VatId,
     (from, to): (DeliveryNum, DeliveryNum),
-    printer: &Printer<'_>,
-) -> anyhow::Result<()> {
+) -> Result<Vec<Entry>, HostFault> {
     let wanted = |it: &Result<Entry, HostFault>| it.as_ref().map_or(true, |it| it.number <= to);
-    let entries: Vec<Entry> = block.transcript(vat, from)?.take_while(wanted).collect::<Result<_, _>>()?;
-    let shown = &entries[..printer.shown(entries.len())];
-    if printer.json {
-        printer.output.json(&shown.iter().map(json_of).collect::<Vec<_>>())?;
-    } else {
-        for entry in shown {
-            printer.output.line(text_of(entry))?;
-        }
-    }
-    printer.say_what_is_left_out(shown.len(), entries.len());
-    Ok(())
+    block.transcript(vat, from)?.take_while(wanted).collect()
 }
 
-fn json_of(entry: &Entry) -> Value {
+pub(crate) fn json_of(entry: &Entry) -> Value {
     let syscalls: Vec<Value> = entry
         .syscalls
         .iter()
@@ -60,7 +49,7 @@ fn json_of(entry: &Entry) -> Value {
     })
 }
 
-fn text_of(entry: &Entry) -> String {
+pub(crate) fn text_of(entry: &Entry) -> String {
     let mut text = entry.number.to_string();
     if let Some(delivery) = &entry.delivery {
         text += &format!(" {}", describe_delivery(delivery));
@@ -75,7 +64,7 @@ fn text_of(entry: &Entry) -> String {
     }
 }
 
-fn describe_delivery(delivery: &Delivery<VRef>) -> String {
+pub(crate) fn describe_delivery<R: Display>(delivery: &Delivery<R>) -> String {
     let kind = delivery.kind();
     match delivery {
         Delivery::StartVat(data) | Delivery::ChangeOptions(data) => format!("{kind} {}", describe_data(data)),
@@ -88,7 +77,7 @@ fn describe_delivery(delivery: &Delivery<VRef>) -> String {
     }
 }
 
-fn describe_syscall(syscall: &Syscall<VRef>) -> String {
+pub(crate) fn describe_syscall<R: Display>(syscall: &Syscall<R>) -> String {
     let kind = syscall.kind();
     match syscall {
         Syscall::Send { target, message } => format!("{kind} {target} {}", describe_message(message)),
@@ -113,7 +102,7 @@ fn describe_syscall(syscall: &Syscall<VRef>) -> String {
     }
 }
 
-fn describe_answer(answer: &Answer) -> String {
+pub(crate) fn describe_answer(answer: &Answer) -> String {
     match answer {
         Answer::Done => String::new(),
         Answer::Value(Some(value)) => format!(" -> {}", printable(value)),
@@ -143,7 +132,7 @@ fn describe_data<R: Display>(data: &CapData<R>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fault::VatFault, value::Bytes};
+    use crate::{fault::VatFault, id::VRef, value::Bytes};
 
     fn text(delivery: Delivery<VRef>, syscalls: Vec<(Syscall<VRef>, Answer)>, end: End) -> String {
         text_of(&Entry { number: DeliveryNum(7), delivery: Some(delivery), syscalls, end })

@@ -1,20 +1,29 @@
-//! How answers are printed, and how what guests wrote is made fit for a terminal.
+//! Views of a state: rows and facts, for scripts as JSON, for people as text that cannot steer a terminal.
+//!
+//! Nothing here prints: the command line does, and the debugger hands them on.
+
+pub(crate) mod clist;
+pub(crate) mod kv;
+pub(crate) mod objects;
+pub(crate) mod overview;
+pub(crate) mod promises;
+pub(crate) mod queue;
+pub(crate) mod text;
+pub(crate) mod transcript;
+pub(crate) mod vats;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{
-        Output,
-        output::{harmless, table},
-    },
     id::VatId,
     table::{KernelObject, Owner, Tables},
     value::Bytes,
+    view::text::harmless,
 };
 
 /// A row of a table; as JSON, one object of an array. The names of its fields are a contract.
-pub(super) trait Row: Serialize {
+pub(crate) trait Row: Serialize {
     /// The columns.
     const HEADER: &'static [&'static str];
     /// Which of them are text; the rest are numbers.
@@ -25,58 +34,50 @@ pub(super) trait Row: Serialize {
 }
 
 /// One object; for people, a line a fact.
-pub(super) trait Facts: Serialize {
+pub(crate) trait Facts: Serialize {
     /// Names and values.
     fn facts(&self) -> Vec<(&'static str, String)>;
 }
 
-/// Prints answers as the command line wants them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Printer<'a> {
-    pub(super) output: &'a Output,
-    pub(super) json: bool,
-    pub(super) limit: Option<usize>,
+/// Facts for people: a line each.
+pub(crate) fn lines(facts: &impl Facts) -> String {
+    let facts = facts.facts();
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    facts.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect::<Vec<_>>().join("\n")
 }
 
-impl Printer<'_> {
-    pub(super) fn facts(&self, it: &impl Facts) -> anyhow::Result<()> {
-        if self.json {
-            return self.output.json(it);
-        }
-        let facts = it.facts();
-        let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        for (name, value) in facts {
-            self.output.line(format!("{name:width$}  {value}"))?;
-        }
-        Ok(())
-    }
+/// A table for people.
+pub(crate) fn table_of<T: Row>(rows: &[T]) -> String {
+    text::table(T::HEADER, T::LEFT, rows.iter().map(Row::cells))
+}
 
-    pub(super) fn rows<T: Row>(&self, mut rows: Vec<T>) -> anyhow::Result<()> {
-        let total = rows.len();
-        rows.truncate(self.shown(total));
-        if self.json {
-            self.output.json(&rows)?;
-        } else {
-            self.output.line(table(T::HEADER, T::LEFT, rows.iter().map(Row::cells)))?;
-        }
-        self.say_what_is_left_out(rows.len(), total);
-        Ok(())
-    }
+/// A word that names no vat, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unknown {
+    pub(crate) what: String,
+    pub(crate) hint: String,
+}
 
-    /// How many of so many rows are wanted.
-    pub(super) fn shown(&self, total: usize) -> usize {
-        self.limit.map_or(total, |limit| limit.min(total))
+/// The vat of this number, or of this name.
+pub(crate) fn find(tables: &Tables, word: &str) -> Result<VatId, Unknown> {
+    let vats = &tables.vats;
+    if let Some(id) = word.parse().ok().filter(|id| vats.contains(id)) {
+        return Ok(id);
     }
-
-    pub(super) fn say_what_is_left_out(&self, shown: usize, total: usize) {
-        if shown < total {
-            self.output.note(format!("{shown} of {total}; a larger --limit shows more"));
+    let named: Vec<VatId> = vats.iter().filter(|(_, row)| row.name == word).map(|(id, _)| *id).collect();
+    match &named[..] {
+        [id] => Ok(*id),
+        [] => Err(Unknown { what: format!("there is no vat `{word}`"), hint: "`vats` lists them".to_owned() }),
+        many => {
+            let ids: Vec<String> = many.iter().map(ToString::to_string).collect();
+            let what = format!("{} vats are named `{word}`", many.len());
+            Err(Unknown { what, hint: format!("give the number: {}", ids.join(", ")) })
         }
     }
 }
 
 /// `v2 bank`, for people.
-pub(super) fn label(tables: &Tables, vat: VatId) -> String {
+pub(crate) fn label(tables: &Tables, vat: VatId) -> String {
     match tables.vats.get(&vat) {
         Some(row) => format!("{vat} {}", brief(row.name.as_bytes())),
         None => vat.to_string(),
@@ -84,7 +85,7 @@ pub(super) fn label(tables: &Tables, vat: VatId) -> String {
 }
 
 /// Who answers for an object, for people.
-pub(super) fn owner_label(tables: &Tables, owner: Owner) -> String {
+pub(crate) fn owner_label(tables: &Tables, owner: Owner) -> String {
     match owner {
         Owner::Vat(vat) => label(tables, vat),
         Owner::Kernel(it) => format!("kernel: {}", role(it)),
@@ -92,7 +93,7 @@ pub(super) fn owner_label(tables: &Tables, owner: Owner) -> String {
 }
 
 /// What an object of the kernel does.
-pub(super) fn role(it: KernelObject) -> String {
+pub(crate) fn role(it: KernelObject) -> String {
     match it {
         KernelObject::VatAdmin => "vatAdmin".to_owned(),
         KernelObject::AdminFacet(vat) => format!("adminFacet {vat}"),
@@ -101,18 +102,18 @@ pub(super) fn role(it: KernelObject) -> String {
 }
 
 /// A value that may be missing, for people.
-pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |it| it.to_string())
 }
 
 /// References in brackets; nothing where there are none.
-pub(super) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String {
+pub(crate) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String {
     let refs: Vec<String> = refs.into_iter().map(|it| it.to_string()).collect();
     if refs.is_empty() { String::new() } else { format!(" [{}]", refs.join(", ")) }
 }
 
 /// What a guest wrote, in one short line that cannot steer a terminal.
-pub(super) fn brief(bytes: &[u8]) -> String {
+pub(crate) fn brief(bytes: &[u8]) -> String {
     const MAX: usize = 80;
     let text = String::from_utf8_lossy(bytes);
     let short: String = text.chars().take(MAX).collect();
@@ -121,7 +122,7 @@ pub(super) fn brief(bytes: &[u8]) -> String {
 }
 
 /// A key or a value: in one short line where it is text, other bytes in hex.
-pub(super) fn printable(bytes: &Bytes) -> String {
+pub(crate) fn printable(bytes: &Bytes) -> String {
     match bytes.as_text() {
         Some(_) => brief(bytes),
         None => brief(format!("{bytes:?}").as_bytes()),
@@ -129,7 +130,7 @@ pub(super) fn printable(bytes: &Bytes) -> String {
 }
 
 /// Bytes as in the slog: a text where they are UTF-8, otherwise `{ "base64": … }`.
-pub(super) fn bytes(bytes: &Bytes) -> Value {
+pub(crate) fn bytes(bytes: &Bytes) -> Value {
     use base64::{Engine, prelude::BASE64_STANDARD};
     match bytes.as_text() {
         Some(text) => json!(text),
@@ -138,7 +139,7 @@ pub(super) fn bytes(bytes: &Bytes) -> Value {
 }
 
 /// The same value with `camelCase` names.
-pub(super) fn camel(value: Value) -> Value {
+pub(crate) fn camel(value: Value) -> Value {
     let Value::Object(members) = value else { return value };
     let renamed = members.into_iter().map(|(name, value)| {
         let mut words = name.split('_');
@@ -156,6 +157,25 @@ pub(super) fn camel(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{block::Block, id::BundleId, kernel::outside, slog::Slog, table::Options, value::CapData};
+
+    #[test]
+    fn a_name_finds_a_vat_where_only_one_has_it_and_a_number_comes_first() {
+        let block = Block::memory(Slog::default()).expect("a state");
+        let (block, ()) = outside(block, |crank| {
+            for name in ["bank", "shop", "shop", "v1"] {
+                crank.create_vat(name, BundleId::of(b""), Options::default(), CapData::plain("#{}"))?;
+            }
+            Ok(())
+        })
+        .expect("four vats");
+        let found = |word| find(block.tables(), word).map_err(|it| it.hint);
+        assert_eq!(found("bank"), Ok(VatId(1)));
+        assert_eq!(found("v1"), Ok(VatId(1)));
+        assert_eq!(found("v4"), Ok(VatId(4)));
+        assert_eq!(found("shop"), Err("give the number: v2, v3".to_owned()));
+        assert_eq!(found("v04").err(), found("nobody").err());
+    }
 
     #[test]
     fn what_a_guest_wrote_cannot_steer_a_terminal() {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::show::{Row, bracketed, brief, label, or_dash};
+use super::{Row, bracketed, brief, label, or_dash};
 use crate::{
     id::{PromiseId, VatId},
     table::{Policy, Promise, PromiseState, QueueId, Tables},
@@ -10,7 +10,7 @@ use crate::{
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PromiseRow {
+pub(crate) struct PromiseRow {
     promise: String,
     state: &'static str,
     decider: Option<String>,
@@ -27,11 +27,11 @@ pub(super) struct PromiseRow {
     label: Option<String>,
 }
 
-pub(super) fn list(tables: &Tables) -> Vec<PromiseRow> {
+pub(crate) fn list(tables: &Tables) -> Vec<PromiseRow> {
     tables.promises.iter().map(|(id, promise)| row(tables, *id, promise)).collect()
 }
 
-fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {
+pub(crate) fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {
     let (state, subscribers) = match &promise.state {
         PromiseState::Unresolved { subscribers, .. } => {
             ("unresolved", subscribers.iter().map(|it| VatId(it.0).to_string()).collect())

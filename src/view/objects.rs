@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::show::{Row, or_dash, owner_label, role};
+use super::{Row, or_dash, owner_label, role};
 use crate::{
     id::{ObjectId, VRef, VatId},
     table::{Object, Owner, Tables},
@@ -10,7 +10,7 @@ use crate::{
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ObjectRow {
+pub(crate) struct ObjectRow {
     object: String,
     /// A vat, or `kernel`; nobody owns an orphan.
     owner: Option<String>,
@@ -35,11 +35,11 @@ struct Importer {
     reachable: bool,
 }
 
-pub(super) fn list(tables: &Tables) -> Vec<ObjectRow> {
+pub(crate) fn list(tables: &Tables) -> Vec<ObjectRow> {
     tables.objects.iter().map(|(id, object)| row(tables, *id, object)).collect()
 }
 
-fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
+pub(crate) fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
     let importer = |(vat, vref): (VatId, VRef)| Importer {
         vat: vat.to_string(),
         vref: vref.to_string(),

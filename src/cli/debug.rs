@@ -1,0 +1,366 @@
+//! `debug`: a prompt, or a script, over a session of the debugger.
+
+mod prompt;
+
+use std::{
+    io::{BufRead, IsTerminal, stdin},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{Exit, Output, Usage, host::Host, output::grouped, run::code_cache, state},
+    controller::Policy,
+    debug::{Base, Command, Guest, How, Open, Refusal, Reply, Session, gdb},
+    directive::{DirectiveSet, Trigger},
+    epitaph::{Course, Epitaph},
+    id::CrankNum,
+    plant::Plant,
+    store::Database,
+};
+
+/// Stand just before a crank or a delivery, look around, and try what could be done
+///
+/// Works on a private copy: the state is only read. A place that is not committed is come to by running on from the last commit, as
+/// the host did; after a panic its epitaph says how (cranks per block, plants), and flags override it. A delivery that is committed
+/// is replayed from the vat's transcript and its nearest snapshot. `help` lists the commands of the prompt.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost debug --state ./state --at panic
+  vathost debug --state ./state --at v56/delivery-1234
+  vathost debug --state ./state --at crank-7890 --directives recover.directives
+  vathost debug --state ./state --at panic --gdb 127.0.0.1:4711      lldb stops in the guest's own source
+  printf 'delivery\\nskip\\nwrite-directive fix.directives\\n' | vathost debug --state ./state --at panic --json")]
+pub(crate) struct DebugArgs {
+    /// The folder of the state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Where to stand: `crank-7890`, `v56/delivery-1234`, `block-12`, or `panic`, the newest in the folder; otherwise where the
+    /// host would go on
+    #[arg(long, value_name = "PLACE")]
+    at: Option<At>,
+    /// A recording of the state's past: it knows what a committed crank delivered, and how promises came to be
+    #[arg(long, value_name = "FILE")]
+    slog: Option<PathBuf>,
+    /// Read commands from this file (`-` is stdin), one a line; the first mistake ends it
+    #[arg(long, value_name = "FILE")]
+    commands: Option<PathBuf>,
+    /// A module that a directive upgrades a vat to (repeatable)
+    #[arg(long, value_name = "FILE.wasm")]
+    bundle: Vec<PathBuf>,
+    /// Instead of a prompt: wait here for lldb (22 or newer), and let it debug the guest's code in the delivery
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["commands"])]
+    gdb: Option<SocketAddr>,
+    /// The directives that the host obeys; otherwise those that `host.toml` in the folder names
+    #[arg(long, value_name = "FILE")]
+    directives: Option<PathBuf>,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: Option<u64>,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "F", value_parser = clap::value_parser!(u64).range(1..))]
+    fuel_per_block: Option<u64>,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "S")]
+    block_time: Option<u64>,
+    /// Check every invariant of the kernel after each crank, or after every Nth
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    audit: Option<u64>,
+    /// A bug that is planted in the host, too
+    #[arg(long, value_name = "NAME@crank-N")]
+    plant: Vec<Plant>,
+    /// Print one JSON object a command
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where to stand.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Panic,
+    Place(Trigger),
+}
+
+impl FromStr for At {
+    type Err = String;
+    fn from_str(text: &str) -> Result<At, String> {
+        if text == "panic" {
+            return Ok(At::Panic);
+        }
+        text.parse().map(At::Place).map_err(|problem: Box<crate::directive::Problem>| {
+            let hint = problem.hint.map(|it| format!("; {it}")).unwrap_or_default();
+            format!("expected `panic`, `crank-7890`, `v56/delivery-1234` or `block-12`{hint}")
+        })
+    }
+}
+
+pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let what = plan(&args, interrupt.clone(), output)?;
+    if let Some(address) = args.gdb {
+        return debug_guest(what, address, &args, output);
+    }
+    on_interrupt(&interrupt)?;
+    let source = Source::new(&args)?;
+    let (session, reply) = Session::open(what).map_err(into_error)?;
+    let mut talk = Talk { session, place: reply.place.clone(), args: &args, output };
+    talk.show(None, &reply)?;
+    match source {
+        Source::Terminal => prompt::talk(&mut talk, &interrupt),
+        Source::Lines(lines, name) => talk.script(lines, &name, &interrupt),
+    }
+}
+
+/// Lets lldb debug the guest in the next delivery.
+fn debug_guest(what: Open, address: SocketAddr, args: &DebugArgs, output: &Output) -> anyhow::Result<Exit> {
+    let guest = Guest::open(what).map_err(into_error)?;
+    let listener = TcpListener::bind(address)
+        .map_err(|err| Usage::new(format!("listen at {address}: {err}"), "name a free port, or 127.0.0.1:0"))?;
+    let address = listener.local_addr()?;
+    if let Some(warning) = gdb::warning(address) {
+        output.note(format!("warning: {warning}"));
+    }
+    let (crank, vat, delivery) = (guest.crank, guest.vat, guest.delivery);
+    output.note(format!("before {crank}: {delivery} to {vat}, {}; connect with", guest.kind));
+    output.note(format!("  {}", gdb::invitation(address)));
+    let (ran, state_hash) = guest.serve(listener).map_err(|halt| anyhow::Error::new(halt.fault))?;
+    let fuel = ran.as_ref().map_or(0, |it| it.fuel);
+    let ended = ran.as_ref().and_then(|it| it.ended.as_ref());
+    let fault = ended.and_then(|it| it.fault.as_ref()).map(ToString::to_string);
+    if args.json {
+        output.json(&json!({
+            "crank": crank.0,
+            "vatID": vat.to_string(),
+            "deliveryNum": delivery.0,
+            "ended": ended.is_some(),
+            "fault": fault,
+            "fuel": fuel,
+            "stateHash": state_hash.to_string(),
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    let outcome = match (ended, fault) {
+        (None, _) => "done".to_owned(),
+        (Some(_), None) => "the vat ended itself".to_owned(),
+        (Some(_), Some(fault)) => format!("the vat is at fault: {fault}"),
+    };
+    output.line(format!("{crank}, {delivery} to {vat}: {outcome}, {} fuel; state hash {state_hash}", grouped(fuel)))?;
+    Ok(Exit::Ok)
+}
+
+/// What the flags, and the epitaph, come to.
+fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow::Result<Open> {
+    let dir = &args.state;
+    state::must_exist(dir)?;
+    let copy = Base::copy(dir)?;
+    let database = Database::open_read_only(copy.path())?;
+    let base = database.blocks()?.last().map_or(CrankNum(0), |it| it.next_crank);
+    let newest = newest_epitaph(dir)?;
+    let epitaph = newest.clone().filter(|it| it.crank.is_some_and(|crank| crank >= base.0));
+    let at = match (args.at, &epitaph) {
+        (None, _) => None,
+        (Some(At::Place(place)), _) => Some(place),
+        (Some(At::Panic), Some(epitaph)) => epitaph.crank.map(|it| Trigger::Crank(CrankNum(it))),
+        (Some(At::Panic), None) => return Err(no_panic(dir, newest.as_ref(), base).into()),
+    };
+    let course = epitaph.as_ref().map(|it| it.run.clone()).unwrap_or_default();
+    let how = how(args, &course)?;
+    if !how.plants.is_empty() && !database.meta()?.is_some_and(|it| it.experimental) {
+        let hint = "faults are planted only in a state that was made with --experimental";
+        return Err(Usage::new("this state is not one for experiments", hint).into());
+    }
+    if let Some(epitaph) = &epitaph {
+        say_how(epitaph, &how, output);
+    }
+    Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
+}
+
+fn how(args: &DebugArgs, course: &Course) -> anyhow::Result<How> {
+    let recorded = course.policy();
+    let policy = Policy {
+        cranks: args.cranks_per_block.unwrap_or(recorded.cranks),
+        fuel: args.fuel_per_block.or(recorded.fuel),
+        wall_millis: None,
+        block_time: args.block_time.unwrap_or(recorded.block_time),
+    };
+    let plants = match args.plant.is_empty() {
+        true => course.plants.iter().map(|it| it.parse()).collect::<Result<_, _>>()?,
+        false => args.plant.clone(),
+    };
+    let host = Host::of(Some(&args.state))?;
+    let directives = host.directives(args.directives.as_deref())?.unwrap_or_default();
+    let bundles = host.bundles(&args.bundle)?;
+    Ok(How { policy, directives, bundles, plants, audit: args.audit.or(course.audit), code_cache: code_cache() })
+}
+
+fn say_how(epitaph: &Epitaph, how: &How, output: &Output) {
+    let planted = how.plants.iter().map(|it| format!(", --plant {it}")).collect::<String>();
+    output.note(format!("as {} says: {} cranks a block{planted}", epitaph.file_name(), how.policy.cranks));
+    if epitaph.directives_digest != how.directives.digest().to_string() {
+        let (then, now) = (&epitaph.directives_digest, how.directives.digest());
+        let none = *then == DirectiveSet::default().digest().to_string();
+        let then = if none { "obeyed no directives" } else { "obeyed others: name their file with --directives" };
+        output.note(format!("note: the host that panicked {then} (digest here {now})"));
+    }
+}
+
+fn no_panic(dir: &Path, newest: Option<&Epitaph>, base: CrankNum) -> Usage {
+    match newest.and_then(|it| it.crank) {
+        Some(crank) => Usage::new(
+            format!("the newest panic was in crank {crank}, and the state is committed up to {base} by now"),
+            "it was recovered from; a committed delivery can be replayed: `--at v3/delivery-5`",
+        ),
+        None => Usage::new(
+            format!("there is no panic-N.json in `{}`", dir.display()),
+            "name a place: `--at crank-7890` or `--at v56/delivery-1234`",
+        ),
+    }
+}
+
+/// The epitaph of the highest crank in the folder.
+fn newest_epitaph(dir: &Path) -> anyhow::Result<Option<Epitaph>> {
+    let mut newest: Option<Epitaph> = None;
+    for entry in std::fs::read_dir(dir).with_context(|| format!("look into {}", dir.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+        if !(name.starts_with("panic-") && name.ends_with(".json")) {
+            continue;
+        }
+        let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let read = serde_json::from_slice::<Epitaph>(&bytes);
+        let epitaph =
+            read.map_err(|err| Usage::new(format!("{}: {err}", path.display()), "it is no epitaph: move it away"))?;
+        if newest.as_ref().is_none_or(|it| it.crank < epitaph.crank) {
+            newest = Some(epitaph);
+        }
+    }
+    Ok(newest)
+}
+
+/// The first ^C stops at the next crank; a second one, before anything was answered, ends it all.
+fn on_interrupt(interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    let flag = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    })
+    .context("install a handler for ^C")
+}
+
+/// Where commands come from.
+enum Source {
+    Terminal,
+    Lines(Box<dyn BufRead>, String),
+}
+
+impl Source {
+    fn new(args: &DebugArgs) -> anyhow::Result<Source> {
+        let from_stdin = || Source::Lines(Box::new(stdin().lock()), "stdin".to_owned());
+        Ok(match &args.commands {
+            Some(path) if path == Path::new("-") => from_stdin(),
+            Some(path) => {
+                let name = path.display().to_string();
+                let file = std::fs::File::open(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+                Source::Lines(Box::new(std::io::BufReader::new(file)), name)
+            }
+            None if stdin().is_terminal() => Source::Terminal,
+            None => from_stdin(),
+        })
+    }
+}
+
+/// A session, and how its answers are shown.
+struct Talk<'a> {
+    session: Session,
+    /// Where it stands.
+    place: String,
+    args: &'a DebugArgs,
+    output: &'a Output,
+}
+
+/// A line of a script or of a prompt, done.
+enum Said {
+    Answered,
+    Quit,
+}
+
+impl Talk<'_> {
+    fn say(&mut self, line: &str) -> Result<Result<Said, Refusal>, anyhow::Error> {
+        let command = match Command::parse(line) {
+            Ok(Some(Command::Quit)) => return Ok(Ok(Said::Quit)),
+            Ok(Some(command)) => command,
+            Ok(None) => return Ok(Ok(Said::Answered)),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        match self.session.obey(command) {
+            Ok(reply) => {
+                self.show(Some(line.trim()), &reply)?;
+                self.place = reply.place;
+                Ok(Ok(Said::Answered))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    fn show(&self, line: Option<&str>, reply: &Reply) -> anyhow::Result<()> {
+        if self.args.json {
+            let command = line.unwrap_or("open");
+            return self.output.json(&json!({ "command": command, "place": reply.place, "reply": reply.value }));
+        }
+        Ok(self.output.line(&reply.text)?)
+    }
+
+    /// Obeys a script. A mistake in it, or what cannot be done, ends it.
+    fn script(&mut self, lines: Box<dyn BufRead>, name: &str, interrupt: &AtomicBool) -> anyhow::Result<Exit> {
+        for (at, line) in lines.lines().enumerate() {
+            let line = line.with_context(|| format!("read {name}"))?;
+            if !self.args.json && !matches!(Command::parse(&line), Ok(None)) {
+                self.output.line(format!("({}) {}", self.place, line.trim()))?;
+            }
+            match self.say(&line)? {
+                Ok(Said::Answered) => (),
+                Ok(Said::Quit) => break,
+                Err(refusal) => {
+                    if self.args.json {
+                        let error = json!({ "what": refusal.what, "hint": refusal.hint, "line": at + 1 });
+                        self.output.json(&json!({ "command": line.trim(), "place": self.place, "error": error }))?;
+                    }
+                    return Err(into_error(Refusal {
+                        what: format!("{name}:{}: {}", at + 1, refusal.what),
+                        ..refusal
+                    }));
+                }
+            }
+            if interrupt.load(Ordering::Relaxed) {
+                return Ok(Exit::Interrupted);
+            }
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// The vats, as they can be named.
+    fn vats(&mut self) -> Vec<String> {
+        let Ok(reply) = self.session.obey(Command::Vats) else { return Vec::new() };
+        let rows = reply.value.as_array().into_iter().flatten();
+        rows.flat_map(|it| [&it["id"], &it["name"]]).filter_map(|it| it.as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// What ends the command, with the exit code of its kind.
+fn into_error(refusal: Refusal) -> anyhow::Error {
+    match refusal.fault {
+        Some(fault) => anyhow::Error::new(*fault),
+        None => Usage::new(refusal.what, refusal.hint).into(),
+    }
+}

@@ -1,0 +1,257 @@
+//! A private copy of a state, run on from its last commit, crank by crank, and back.
+//!
+//! ```text
+//!   state ──copy──▶ base (never written) ──reopen──▶ block ──advance──▶ block ──▶ …
+//!                      ▲                                                   │
+//!                      └───────────(back, a halt: run again from here)─────┘
+//! ```
+//!
+//! Invariants: the base is only read, so that every place in the open work can be come to again; blocks are begun and closed as a
+//! host would do it, and never committed; between two calls the machine stands just before a crank, or at the end.
+
+use std::{fmt, path::PathBuf};
+
+use crate::{
+    block::{Block, Observer, Policy},
+    controller::check_engine,
+    debug::Base,
+    directive::{DirectiveSet, Trigger},
+    fault::{Fault, HostFault},
+    id::{CrankNum, VatId},
+    kernel::{self, Ahead, Halt, Position, Ran, Workers},
+    plant::Plant,
+    slog::Slog,
+    store::Database,
+    vat::Warehouse,
+};
+
+/// What decides, beside the state, where a machine comes to: as it was for the host.
+#[derive(Debug, Clone, Default)]
+pub struct How {
+    /// Where its blocks end.
+    pub policy: Policy,
+    /// The directives in force.
+    pub directives: DirectiveSet,
+    /// Modules that its operators gave it, which the state may not hold yet.
+    pub bundles: Vec<Vec<u8>>,
+    /// Faults planted in its kernel.
+    pub plants: Vec<Plant>,
+    /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
+    pub audit: Option<u64>,
+    /// Where compiled code is kept, if anywhere.
+    pub code_cache: Option<PathBuf>,
+}
+
+/// Makes the observer of a block: one for each time that the base is opened.
+pub(super) type MakeObserver = Box<dyn Fn() -> Box<dyn Observer>>;
+
+/// The copy, and where it stands.
+pub struct Machine {
+    home: Base,
+    how: How,
+    slog: Slog,
+    observer: Option<MakeObserver>,
+    /// Modules that the state does not hold.
+    modules: Vec<Vec<u8>>,
+    warehouse: Warehouse,
+    /// `None` where it cannot be come to again.
+    block: Option<Block>,
+    ahead: Option<Ahead>,
+    base: CrankNum,
+    /// How many directives were obeyed before it.
+    base_applied: usize,
+    /// Whether the block that is open has begun.
+    begun: bool,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("ahead", &self.ahead).finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Copies the state into a folder of the machine's own, and stands where its host would go on.
+    pub fn open(home: Base, how: How, slog: Slog, observer: Option<MakeObserver>) -> Result<Machine, Box<Halt>> {
+        let warehouse = Warehouse::new(how.code_cache.as_deref())?;
+        let modules = how.bundles.clone();
+        let mut machine = Machine {
+            home,
+            how,
+            slog,
+            observer,
+            modules,
+            warehouse,
+            block: None,
+            ahead: None,
+            base: CrankNum(0),
+            base_applied: 0,
+            begun: false,
+        };
+        machine.reopen()?;
+        machine.base = machine.next_crank()?;
+        machine.base_applied = machine.block()?.tables().applied.len();
+        machine.look()?;
+        Ok(machine)
+    }
+
+    /// All state, as it is.
+    pub fn block(&self) -> Result<&Block, Box<Halt>> {
+        self.block.as_ref().ok_or_else(gone)
+    }
+
+    /// The next crank; `None` where nothing is left to do.
+    pub fn ahead(&self) -> Option<&Ahead> {
+        self.ahead.as_ref()
+    }
+
+    /// Whether it stands just before this place.
+    pub fn is_at(&self, place: Trigger) -> Result<bool, Box<Halt>> {
+        let block = self.block()?;
+        let (height, first) = (block.tables().globals().height, block.cranks() == 0);
+        Ok(self.ahead.as_ref().is_some_and(|it| match place {
+            Trigger::Crank(crank) => it.crank == crank,
+            Trigger::Delivery(vat, number) => it.deliveries.contains(&(vat, number)),
+            Trigger::Block(block) => first && height == block,
+        }))
+    }
+
+    /// The first crank that is not committed: nothing before it can be come to.
+    pub fn base(&self) -> CrankNum {
+        self.base
+    }
+
+    /// The directives in force.
+    pub fn directives(&self) -> &DirectiveSet {
+        &self.how.directives
+    }
+
+    /// Puts others in force, from the commit on: where one was obeyed since, all of it runs again, since the record of that names the
+    /// whole set.
+    pub fn set_directives(&mut self, set: DirectiveSet) -> Result<(), Box<Halt>> {
+        let here = self.next_crank()?;
+        let mut block = self.block.take().ok_or_else(gone)?;
+        self.how.directives = set.clone();
+        if block.tables().applied.len() > self.base_applied {
+            drop(block);
+            return self.stand_before(here);
+        }
+        block.set_directives(set);
+        let block = self.begin(block)?;
+        self.block = Some(block);
+        self.look()
+    }
+
+    /// Brings a module, as an operator would.
+    pub fn bring_module(&mut self, wasm: Vec<u8>) {
+        if let Some(block) = &mut self.block {
+            block.put_bundle(&wasm);
+        }
+        self.modules.push(wasm);
+    }
+
+    /// The number of the next crank.
+    pub fn next_crank(&self) -> Result<CrankNum, Box<Halt>> {
+        Ok(self.block()?.tables().globals().next_crank)
+    }
+
+    /// Runs a crank. `None` where nothing is left to do. After a halt it stands before the same crank again.
+    pub fn crank(&mut self) -> Result<Option<Ran>, Box<Halt>> {
+        let crank = self.next_crank()?;
+        match self.advance() {
+            Ok(ran) => {
+                self.look()?;
+                Ok(ran)
+            }
+            Err(halt) => {
+                self.stand_before(crank)?;
+                Err(halt)
+            }
+        }
+    }
+
+    /// Goes to just before this crank, or to the end if that comes first.
+    pub fn stand_before(&mut self, crank: CrankNum) -> Result<(), Box<Halt>> {
+        if self.block.is_none() || self.next_crank()? > crank {
+            self.reopen()?;
+        }
+        while self.next_crank()? < crank && self.advance()?.is_some() {}
+        self.look()
+    }
+
+    /// Gives up the private copy, as it stands, and where compiled code is kept.
+    pub(super) fn into_block(mut self) -> Result<(Block, Base, Option<PathBuf>), Box<Halt>> {
+        let block = self.block.take().ok_or_else(gone)?;
+        Ok((block, self.home, self.how.code_cache))
+    }
+
+    /// Gives up the open work: the base, to look at a vat's own history in it.
+    pub(super) fn surrender(mut self) -> Result<(Block, Warehouse, Base), Box<Halt>> {
+        self.reopen()?;
+        let block = self.block.take().ok_or_else(gone)?;
+        Ok((block, self.warehouse, self.home))
+    }
+
+    /// Part of the memory of a live vat, as it is between two deliveries; what lies outside of it is left out.
+    pub fn memory(&mut self, vat: VatId, at: u64, len: u64) -> Result<(Vec<u8>, u64), Fault> {
+        let Some(block) = &mut self.block else { return Err(gone().fault) };
+        kernel::bring_up(block, &mut self.warehouse, vat)?;
+        let worker = self.warehouse.worker(vat).ok_or_else(|| HostFault::new("look at a heap", "the vat is not up"))?;
+        let image = worker.image(None)?.unwrap_or_default();
+        Ok((image.slice(at, len), image.heap.bytes()))
+    }
+
+    fn reopen(&mut self) -> Result<(), Box<Halt>> {
+        self.warehouse.evict_all();
+        (self.block, self.ahead) = (None, None);
+        let mut block = Block::over(Database::open_read_only(self.home.path())?, self.slog.clone())?;
+        check_engine(&block)?;
+        if let Some(every) = self.how.audit {
+            block.set_audit(every);
+        }
+        block.set_plants(self.how.plants.clone());
+        block.set_directives(self.how.directives.clone());
+        if let Some(make) = &self.observer {
+            block.set_observer(make());
+        }
+        for wasm in &self.modules {
+            block.put_bundle(wasm);
+        }
+        self.begun = block.meta().open;
+        self.block = Some(self.begin(block)?);
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<Option<Ran>, Box<Halt>> {
+        self.ahead = None;
+        let block = self.block.take().ok_or_else(gone)?;
+        let (mut block, ran) = kernel::crank(block, &mut self.warehouse)?;
+        if ran.is_some() && (block.is_full(&self.how.policy) || kernel::is_quiescent(&block)) {
+            block.close_unwritten();
+            self.begun = false;
+            block = self.begin(block)?;
+        }
+        self.block = Some(block);
+        Ok(ran)
+    }
+
+    /// A state with nothing to do gets no empty blocks.
+    fn begin(&mut self, block: Block) -> Result<Block, Box<Halt>> {
+        if self.begun || kernel::is_quiescent(&block) {
+            return Ok(block);
+        }
+        self.begun = true;
+        kernel::begin_block(block, self.how.policy.block_time)
+    }
+
+    fn look(&mut self) -> Result<(), Box<Halt>> {
+        let (block, ahead) = kernel::look(self.block.take().ok_or_else(gone)?);
+        (self.block, self.ahead) = (Some(block), ahead);
+        Ok(())
+    }
+}
+
+fn gone() -> Box<Halt> {
+    let fault = HostFault::new("debug", "the machine cannot be brought back to where it stood").into();
+    Box::new(Halt { fault, position: Position::default(), message_hash: None })
+}

@@ -1,0 +1,160 @@
+//! What is tried: directives for the crank ahead, obeyed by the machine as a host would obey them.
+//!
+//! Invariant: the set in force is the one that `write-directive` writes, so that a host that is given the file comes to the same
+//! hashes.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::{
+    debug::{Answer, Breakpoint, Command, Refusal, Reply, engine::Engine, view, view::vat_of},
+    directive::{Action, Directive, DirectiveSet, Trigger},
+    id::{BundleId, VatId, hex},
+    kernel::Ahead,
+    scenario::read_bundle,
+};
+
+impl Engine {
+    fn ahead(&mut self) -> Result<Ahead, Refusal> {
+        let ahead = self.machine()?.ahead().cloned();
+        ahead.ok_or_else(|| Refusal::new("nothing is left to do: there is no crank to try it at", "`back` goes to one"))
+    }
+
+    fn vat(&mut self, word: Option<&str>) -> Result<VatId, Refusal> {
+        let machine = self.machine()?;
+        vat_of(machine.block()?, machine.ahead(), word)
+    }
+
+    /// The action that a command asks for, with the guards of the delivery at hand.
+    pub(super) fn action(&mut self, command: Command) -> Result<Action, Refusal> {
+        Ok(match command {
+            Command::Skip => {
+                let ahead = self.ahead()?;
+                let none = || Refusal::new("the crank ahead is no delivery", "`next` runs it");
+                let guard = ahead.vat().ok_or_else(none)?;
+                let expect = ahead.message_hash.and_then(|it| hex(&it)[..8].parse().ok());
+                Action::Skip { guard: Some(guard), expect }
+            }
+            Command::Pause { vat, why } => Action::Pause { vat: Some(self.vat(vat.as_deref())?), why },
+            Command::Terminate { vat, why } => Action::Terminate { vat: Some(self.vat(vat.as_deref())?), why },
+            Command::Resume(vat) => Action::Resume(self.vat(Some(&vat))?),
+            _ => return Err(Refusal::new("this is nothing to try", "`help` lists what is")),
+        })
+    }
+
+    /// Brings a module, and the order to run it.
+    pub(super) fn upgrade(&mut self, vat: Option<&str>, file: &Path) -> Result<Action, Refusal> {
+        let vat = self.vat(vat)?;
+        let wasm = read_bundle(file).map_err(|err| Refusal::new(err, "`vathost check FILE` says more"))?;
+        let hash = BundleId::of(&wasm).to_string();
+        let bundle = hash[..16].parse().map_err(|err| Refusal::new(err, ""))?;
+        self.machine()?.bring_module(wasm);
+        Ok(Action::Upgrade { vat, bundle, why: None })
+    }
+
+    /// Tries it at the crank ahead, instead of what was tried there before, and runs the crank.
+    pub(super) fn attempt(&mut self, action: Action) -> Answer {
+        let trigger = Trigger::Crank(self.ahead()?.crank);
+        let kept: Vec<_> = self.tries.iter().filter(|it| it.trigger != trigger).cloned().collect();
+        self.put_in_force(kept, Directive { trigger, action })?;
+        self.run_one()
+    }
+
+    /// One more line, for when its place comes.
+    pub(super) fn add(&mut self, line: &str) -> Answer {
+        let mut set = DirectiveSet::default();
+        let refused = |it| Refusal::new(it, "`vathost directives grammar` prints the grammar");
+        let placed = set.read("add", line.as_bytes()).map_err(refused)?;
+        let Some(directive) = placed.into_iter().next().map(|it| it.directive) else {
+            return Err(Refusal::new("a comment orders nothing", "such as `add crank-7890: skip v56`"));
+        };
+        let next = self.machine()?.next_crank()?;
+        if let Trigger::Crank(crank) = directive.trigger
+            && crank < next
+        {
+            return Err(Refusal::new(format!("{crank} lies behind"), "`back` goes to before it"));
+        }
+        self.put_in_force(self.tries.clone(), directive.clone())?;
+        let text = format!("from now on: {directive}");
+        Ok(Reply { value: json!({ "line": directive.to_string() }), text, place: String::new() })
+    }
+
+    fn put_in_force(&mut self, mut tries: Vec<Directive>, directive: Directive) -> Result<(), Refusal> {
+        tries.push(directive);
+        let mut set = self.file.clone();
+        for it in &tries {
+            set.insert(it.clone()).map_err(|it| {
+                Refusal::new(format!("`{}`: {it}", it.directive), "`directives` lists what is in force")
+            })?;
+        }
+        self.machine()?.set_directives(set)?;
+        self.tries = tries;
+        Ok(())
+    }
+
+    /// Forgets what was tried, and stands at the same crank as if it had not been.
+    pub(super) fn forget(&mut self) -> Answer {
+        let file = self.file.clone();
+        self.machine()?.set_directives(file)?;
+        self.tries.clear();
+        self.came("forgotten", "")
+    }
+
+    /// Writes the set in force, or what a file lacks of it.
+    pub(super) fn write(&mut self, file: &Path) -> Answer {
+        let set = self.machine()?.directives().clone();
+        let name = file.display().to_string();
+        if set.is_empty() {
+            return Err(Refusal::new("there is nothing to write", "`skip`, `pause` or `terminate` tries something"));
+        }
+        let cannot = |err: std::io::Error| Refusal::new(format!("{name}: {err}"), "name a file that can be written");
+        let old = match std::fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(err) => return Err(cannot(err)),
+        };
+        let mut held = DirectiveSet::default();
+        held.read(&name, &old).map_err(|it| Refusal::new(it, "name another file"))?;
+        if let Some(other) = held.iter().find(|it| !set.iter().any(|mine| mine == *it)) {
+            let hint = format!("name another file, or begin the session with --directives {name}");
+            return Err(Refusal::new(format!("{name} orders `{other}`, which is not in force here"), hint));
+        }
+        let lacking: Vec<String> =
+            set.iter().filter(|it| !held.iter().any(|mine| mine == *it)).map(ToString::to_string).collect();
+        let mut text = String::from_utf8_lossy(&old).into_owned();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        lacking.iter().for_each(|line| text += &format!("{line}\n"));
+        std::fs::write(file, text).map_err(cannot)?;
+        let digest = set.digest().to_string();
+        let mut said = lacking.clone();
+        said.push(format!("written to {name}; digest {digest}"));
+        Ok(Reply {
+            value: json!({ "file": name, "lines": lacking, "digest": digest }),
+            text: said.join("\n"),
+            place: String::new(),
+        })
+    }
+
+    /// Stops there from now on.
+    pub(super) fn add_breakpoint(&mut self, breakpoint: Breakpoint) -> Answer {
+        let number = self.next_breakpoint;
+        self.next_breakpoint += 1;
+        let text = format!("breakpoint {number}: {breakpoint}");
+        let value = json!({ "number": number, "at": breakpoint.to_string() });
+        self.watcher.watch().breakpoints.push((number, breakpoint));
+        Ok(Reply { value, text, place: String::new() })
+    }
+
+    /// Forgets a breakpoint.
+    pub(super) fn remove_breakpoint(&mut self, number: usize) -> Answer {
+        let mut watch = self.watcher.watch();
+        if !watch.breakpoints.iter().any(|(it, _)| *it == number) {
+            return Err(Refusal::new(format!("there is no breakpoint {number}"), "`break` lists them"));
+        }
+        watch.breakpoints.retain(|(it, _)| *it != number);
+        Ok(view::breakpoints(&watch.breakpoints))
+    }
+}

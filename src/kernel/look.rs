@@ -1,0 +1,134 @@
+//! What the next crank is about to do, seen without doing it.
+//!
+//! Invariant: the block comes back as it was: the crank that looked is undone, and nothing of it is recorded. Whatever is wrong
+//! with the rows is told, not stumbled over: who looks may well look for that.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{
+    block::Block,
+    directive::Directive,
+    fault::Fault,
+    id::{CrankNum, DeliveryNum, KRef, PromiseId, VRef, VatId},
+    kernel::{
+        Crank,
+        deliver::{Source, Work},
+        route::Route,
+    },
+    table::Item,
+    value::Delivery,
+};
+
+/// What becomes of what the next crank takes, unless a directive has it otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// A vat is given this: in the kernel's references, and in its own.
+    Delivered(Delivery<KRef>, Delivery<VRef>),
+    /// The vat's code is replaced.
+    Upgrade,
+    /// The vat is paused: it is put aside.
+    Held,
+    /// The kernel answers the message itself.
+    Kernel,
+    /// The message goes to the queue of this promise.
+    Waits(PromiseId),
+    /// The message reaches nobody: its result is rejected.
+    Rejected,
+    /// Rows of this dead vat are removed.
+    Cleanup(VatId),
+    /// Nothing that a vat hears of.
+    Nothing,
+    /// The rows are not what they should be: the crank will say so in its own way.
+    Broken(String),
+}
+
+/// The next crank.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ahead {
+    /// Its number.
+    pub crank: CrankNum,
+    /// The delivery numbers that it takes: none where it is no delivery, two for an upgrade.
+    pub deliveries: Vec<(VatId, DeliveryNum)>,
+    /// The kind of delivery.
+    pub kind: &'static str,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The hash by which a directive can recognize it.
+    pub message_hash: Option<[u8; 32]>,
+    /// The directives that fire there, in the order of effect.
+    pub due: Vec<Directive>,
+}
+
+impl Ahead {
+    /// The vat that it is for.
+    pub fn vat(&self) -> Option<VatId> {
+        self.deliveries.first().map(|(vat, _)| *vat)
+    }
+}
+
+/// Looks at the next crank. `None` where nothing is left to do.
+pub fn look(block: Block) -> (Block, Option<Ahead>) {
+    if super::is_quiescent(&block) {
+        return (block, None);
+    }
+    let mut crank = Crank::begin(block);
+    let slog = std::mem::take(crank.slog());
+    let mut ahead = Ahead {
+        crank: crank.number(),
+        deliveries: Vec::new(),
+        kind: "nothing",
+        fate: Fate::Nothing,
+        message_hash: None,
+        due: Vec::new(),
+    };
+    let looked = catch_unwind(AssertUnwindSafe(|| crank.foresee(&mut ahead)));
+    match looked {
+        Ok(Ok(fate)) => ahead.fate = fate,
+        Ok(Err(fault)) => ahead.fate = Fate::Broken(fault.to_string()),
+        Err(_) => ahead.fate = Fate::Broken("the kernel's own code panics".to_owned()),
+    }
+    *crank.slog() = slog;
+    (crank.undo(), Some(ahead))
+}
+
+impl Crank {
+    fn foresee(&mut self, ahead: &mut Ahead) -> Result<Fate, Fault> {
+        self.choose();
+        let (work, fate) = self.take_to_look()?;
+        ahead.deliveries = self.numbers(&work).into_iter().flatten().collect();
+        ahead.kind = work.kind();
+        ahead.message_hash = work.vat().and_then(|_| work.hash().ok());
+        ahead.due = self.due(&work);
+        if let Some(fate) = fate {
+            return Ok(fate);
+        }
+        let (vat, delivery) = match work {
+            Work::Done => return Ok(Fate::Nothing),
+            Work::Item(_, Item::UpgradeVat { .. }) => return Ok(Fate::Upgrade),
+            Work::Item(vat, _) | Work::Gc(vat, _) if self.tables().is_paused(vat) => return Ok(Fate::Held),
+            Work::Item(vat, item) => (vat, self.open(item)?),
+            Work::Gc(vat, delivery) => (vat, delivery),
+        };
+        let translated = self.translate_delivery(vat, &delivery)?;
+        Ok(Fate::Delivered(delivery, translated))
+    }
+
+    /// As `retake`, but for what would leave more behind than rows.
+    fn take_to_look(&mut self) -> Result<(Work, Option<Fate>), Fault> {
+        let item = match self.source {
+            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).cloned(),
+            _ => None,
+        };
+        let fate = match item {
+            Some(Item::Cleanup(vat)) => Fate::Cleanup(vat),
+            Some(Item::Send { target, message }) => match self.route(target, &message)? {
+                (target, Route::Vat(vat)) => return Ok((Work::Item(vat, Item::Send { target, message }), None)),
+                (_, Route::Kernel(_)) => Fate::Kernel,
+                (_, Route::Wait(promise)) => Fate::Waits(promise),
+                (_, Route::Splat(_)) => Fate::Rejected,
+            },
+            _ => return Ok((self.retake()?, None)),
+        };
+        Ok((Work::Done, Some(fate)))
+    }
+}
