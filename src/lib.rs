@@ -10,6 +10,7 @@ pub mod controller;
 pub mod difference;
 pub mod directive;
 pub mod epitaph;
+pub mod experiment;
 pub mod fault;
 pub mod id;
 pub mod kernel;

@@ -204,7 +204,7 @@ impl Crank {
                     return Err(Halted { crank: number, line: directive.to_string(), why }.into());
                 }
             }
-            Action::Expect { .. } | Action::Halt | Action::Skip { .. } => (),
+            Action::Expect { .. } | Action::Halt | Action::Skip { .. } | Action::Disturb(_) => (),
         }
         Ok(self)
     }

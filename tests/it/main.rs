@@ -7,6 +7,7 @@ mod anachronism;
 mod cli;
 mod demo;
 mod directives;
+mod fault;
 mod guests;
 mod hostile;
 mod inspect;

@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 29] = [
     "id",
     "value",
     "fault",
@@ -38,6 +38,7 @@ const LAYERS: [&str; 28] = [
     "rerun",
     "verify",
     "archive",
+    "experiment",
     "bench",
     "cli",
 ];
