@@ -13,6 +13,7 @@ pub mod epitaph;
 pub mod experiment;
 pub mod fault;
 pub mod id;
+pub mod injector;
 pub mod kernel;
 pub mod kernel_version;
 pub mod limits;

@@ -162,6 +162,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
     };
     let controller = Controller::open(Open {
         state: args.state.clone(),
+        read_only: false,
         slog,
         code_cache: code_cache(),
         audit: args.audit,

@@ -7,9 +7,19 @@
 //! Every definition that an outcome rests on stands in [`outcome`].
 
 mod base;
+mod end;
+mod experiments;
+mod golden;
+mod judge;
+mod machine;
 pub mod outcome;
+mod run;
 mod token;
+mod watcher;
 
 pub use base::{Base, BaseId, Build, Limits, Until};
+pub use experiments::Experiments;
+pub use golden::{Golden, GoldenBlock, Points, VatPoints};
 pub use outcome::{Class, Done, Outcome, Step};
 pub use token::{Token, TokenError};
+pub use watcher::{View, Watcher, When};

@@ -145,9 +145,6 @@ pub struct Step {
     pub crank: u64,
     /// The vat: `v3`.
     pub vat: String,
-    /// The vat that sent what it was told, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub from: Option<String>,
     /// What was unlike the golden run there: `rejection`, `message`, `notify`, `missing`, `fault`, …
     pub what: String,
 }

@@ -38,6 +38,7 @@ mod admin;
 mod audit;
 mod crank;
 mod deliver;
+mod disturb;
 mod gc;
 mod lifecycle;
 mod outside;
@@ -55,6 +56,7 @@ pub use crank::Crank;
 pub use outside::outside;
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, check_fuel, redeliver};
+pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
 pub use verdict::vathost_breakpoint;
 
@@ -92,6 +94,16 @@ pub trait Worker {
     fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
         let _ = base;
         Ok(None)
+    }
+
+    /// What tells its heap from others, as it is between two deliveries. `None` where it has no heap: a script.
+    fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, HostFault> {
+        Ok(None)
+    }
+
+    /// Its memory, for an experiment to disturb. `None` where it has none: a script.
+    fn memory(&mut self) -> Option<&mut [u8]> {
+        None
     }
 }
 

@@ -5,8 +5,14 @@ use std::{fmt, ops::Bound};
 use crate::{
     fault::{Anachronism, Fault, KernelPanic, VatFault},
     id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
+    injector::Disturbed,
     invariant,
-    kernel::{Crank, gc, translate::Outward},
+    kernel::{
+        Crank,
+        disturb::{Verdict, disturbed_answer},
+        gc,
+        translate::Outward,
+    },
     limits,
     slog::{At, Detail, Event, Shape, SyscallResult},
     table::{Item, PromiseState},
@@ -40,6 +46,8 @@ pub(super) struct Live {
     pub(super) exit: Option<(bool, CapData<KRef>)>,
     /// The fault of a syscall: it stands, whatever the guest does afterwards.
     pub(super) fault: Option<Fault>,
+    /// What an experiment does to its syscalls.
+    pub(super) disturbed: Option<Box<Disturbed>>,
 }
 
 #[derive(Debug)]
@@ -51,8 +59,8 @@ struct Replay {
 }
 
 impl Syscalls {
-    pub(super) fn live(crank: Crank, at: At) -> Syscalls {
-        Syscalls(Mode::Live(Box::new(Live { crank, at, count: 0, last: "", exit: None, fault: None })))
+    pub(super) fn live(crank: Crank, at: At, disturbed: Option<Box<Disturbed>>) -> Syscalls {
+        Syscalls(Mode::Live(Box::new(Live { crank, at, count: 0, last: "", exit: None, fault: None, disturbed })))
     }
 
     pub(super) fn replay(vat: VatId, entry: Entry) -> Syscalls {
@@ -151,6 +159,13 @@ impl Live {
                 VatFault::illegal(kind, format_args!("more than {} in a delivery", limits::SYSCALLS_MAX)).into()
             );
         }
+        let verdict = match &mut self.disturbed {
+            None => Verdict::Not,
+            Some(disturbed) => self.crank.disturb_syscall(disturbed, syscall_num, kind),
+        };
+        if let Verdict::Fails(fault) = verdict {
+            return Err(fault);
+        }
         self.crank.entry.syscall(&syscall)?;
         let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { crank: &mut self.crank, vat, kind }.translate(syscall);
@@ -169,7 +184,10 @@ impl Live {
             let event = || Event::SyscallResult { at, syscall_num, replay: false, ksr: result, vsr: result };
             self.crank.slog().record(Detail::Syscalls, event);
         }
-        let answer = answer?;
+        let mut answer = answer?;
+        if let (Verdict::Answer(at, instead), Some(disturbed)) = (verdict, &self.disturbed) {
+            answer = disturbed_answer(disturbed, self.at.crank_num, at, answer, instead);
+        }
         self.crank.entry.answer(&answer)?;
         Ok(answer)
     }

@@ -1,6 +1,6 @@
 //! One live vat: an instance and its store.
 
-use wasmtime::{Error, InstancePre, Memory, ResourceLimiter, Store, Trap, TypedFunc};
+use wasmtime::{Error, InstancePre, Memory, ResourceLimiter, Store, Trap, TypedFunc, Val};
 
 use crate::{
     fault::{Fault, HostFault, VatFault},
@@ -24,6 +24,8 @@ pub(super) struct Instance {
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
+    /// What the call-depth counter is between two deliveries.
+    depth: Val,
     /// The guest's mutable globals, in the order of the module.
     globals: Vec<wasmtime::Global>,
     pages: Pages,
@@ -79,6 +81,7 @@ impl Instance {
             let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
             let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
             store.data_mut().memory = Some(memory);
+            let depth = stack.get(&mut store);
             let mut pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
             if let Some(snapshot) = snapshot {
                 heap::restore(&mut store, memory, &globals, &mut pages, snapshot)?;
@@ -88,8 +91,21 @@ impl Instance {
                 let exhausted = is_exhausted(stack, &mut store);
                 result.map_err(|err| start_fault(blame(err, exhausted)))?;
             }
-            Ok(Instance { store, deliver, memory, stack, globals, pages })
+            Ok(Instance { store, deliver, memory, stack, depth, globals, pages })
         })
+    }
+
+    /// Makes it what the snapshot says, whatever it was, a trap in the middle of a delivery included. Returns whether it could.
+    pub(super) fn reset(&mut self, options: &Options, snapshot: Snapshot<'_>) -> Result<bool, HostFault> {
+        if !heap::put_back(&mut self.store, self.memory, &self.globals, &mut self.pages, snapshot)? {
+            return Ok(false);
+        }
+        let set = self.stack.set(&mut self.store, self.depth);
+        set.map_err(|err| HostFault::new("reset a vat", format_args!("{err:#}")))?;
+        let host = self.store.data_mut();
+        (host.syscalls, host.answer) = (None, Bytes::default());
+        host.memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
+        Ok(true)
     }
 
     fn run(&mut self, len: u32, fuel_max: u64) -> Result<Usage, Fault> {
@@ -126,6 +142,14 @@ impl Worker for Instance {
 
     fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
         heap::image(&mut self.store, self.memory, &self.globals, &mut self.pages, base).map(Some)
+    }
+
+    fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, HostFault> {
+        heap::fingerprint(&mut self.store, self.memory, &self.globals, &mut self.pages).map(Some)
+    }
+
+    fn memory(&mut self) -> Option<&mut [u8]> {
+        Some(self.memory.data_mut(&mut self.store))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The live vats of a state, and the compiled modules that they share.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use wasmtime::{Engine, InstancePre, Linker};
 
@@ -29,10 +32,15 @@ pub struct Warehouse {
     max_live: usize,
     uses: u64,
     detector: Detector,
+    /// Instances that were stopped, to be used again; only in an experiment.
+    parked: Option<BTreeMap<VatId, Live>>,
+    /// Who was used, started or stopped since it was last asked.
+    stirred: BTreeSet<VatId>,
 }
 
 struct Live {
     instance: Instance,
+    bundle: BundleId,
     /// When it was last used, counted in uses of any.
     used: u64,
 }
@@ -60,6 +68,8 @@ impl Warehouse {
             max_live: usize::MAX,
             uses: 0,
             detector: Detector::best(),
+            parked: None,
+            stirred: BTreeSet::new(),
         })
     }
 
@@ -73,6 +83,16 @@ impl Warehouse {
         self.detector = Detector::Comparison;
     }
 
+    /// Keeps instances that are stopped, so that the next experiment need not make them anew.
+    pub fn keep_stopped(&mut self) {
+        self.parked.get_or_insert_default();
+    }
+
+    /// The vats that were used, started or stopped since this was last asked.
+    pub fn take_stirred(&mut self) -> BTreeSet<VatId> {
+        std::mem::take(&mut self.stirred)
+    }
+
     /// How many vats are live.
     pub fn live(&self) -> usize {
         self.live.len()
@@ -80,7 +100,15 @@ impl Warehouse {
 
     /// Ends every instance. The vats are brought up again when they are delivered to.
     pub fn evict_all(&mut self) {
-        self.live.clear();
+        let all: Vec<VatId> = self.live.keys().copied().collect();
+        all.into_iter().for_each(|it| self.stop(it));
+    }
+
+    /// An instance that was stopped, with the heap of a snapshot.
+    fn reuse(&mut self, vat: VatId, row: &Vat, snapshot: Snapshot<'_>) -> Result<Option<Instance>, HostFault> {
+        let Some(mut live) = self.parked.as_mut().and_then(|it| it.remove(&vat)) else { return Ok(None) };
+        let fits = live.bundle == row.bundle && live.instance.reset(&row.options, snapshot)?;
+        Ok(fits.then_some(live.instance))
     }
 
     fn module(
@@ -106,6 +134,9 @@ impl Workers for Warehouse {
         let live = self.live.get_mut(&vat)?;
         self.uses += 1;
         live.used = self.uses;
+        if self.parked.is_some() {
+            self.stirred.insert(vat);
+        }
         Some(&mut live.instance)
     }
 
@@ -116,10 +147,22 @@ impl Workers for Warehouse {
         snapshot: Option<Snapshot<'_>>,
         bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<(), Fault> {
-        let detector = self.detector.clone();
-        let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?;
+        let reused = match snapshot {
+            Some(snapshot) => self.reuse(vat, row, snapshot)?,
+            None => None,
+        };
+        let instance = match reused {
+            Some(instance) => instance,
+            None => {
+                let detector = self.detector.clone();
+                Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?
+            }
+        };
         self.uses += 1;
-        self.live.insert(vat, Live { instance, used: self.uses });
+        if self.parked.is_some() {
+            self.stirred.insert(vat);
+        }
+        self.live.insert(vat, Live { instance, bundle: row.bundle, used: self.uses });
         Ok(())
     }
 
@@ -130,6 +173,10 @@ impl Workers for Warehouse {
     }
 
     fn stop(&mut self, vat: VatId) {
-        self.live.remove(&vat);
+        let stopped = self.live.remove(&vat);
+        if let (Some(parked), Some(stopped)) = (&mut self.parked, stopped) {
+            self.stirred.insert(vat);
+            parked.insert(vat, stopped);
+        }
     }
 }

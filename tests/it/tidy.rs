@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 30] = [
     "id",
     "value",
     "fault",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 29] = [
     "kernel_version",
     "plant",
     "directive",
+    "injector",
     "store",
     "table",
     "transcript",

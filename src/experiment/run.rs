@@ -1,0 +1,354 @@
+//! One experiment in this process: from a checkpoint before its first fault to its end, and back.
+//!
+//! ```text
+//!   locate ─▶ go to checkpoint ─▶ step ─▶ … ─▶ fault ─▶ step ─▶ … ─▶ meets the golden run │ repeats │ quiescent │ limit │ halt
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    block::Told,
+    directive::Schedule,
+    experiment::{
+        Golden, Limits, Until,
+        end::Ends,
+        machine::{Machine, Stepped},
+        watcher::{View, Watcher, When},
+    },
+    id::{CrankNum, DeliveryNum, VatId},
+    injector::{Injector, Log, Reached},
+    kernel::{self, Halt, Ran},
+    store::{Digest, StateHash},
+};
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub(super) enum RunEnd {
+    /// Its state is one of the golden run's, and so is all that follows.
+    Met,
+    /// Its state is one that it had: it will come again for ever.
+    Repeats,
+    /// Nothing is left to do.
+    Quiescent,
+    /// As far as it was to go.
+    Until,
+    /// Over a limit.
+    Limit(&'static str),
+    /// The host stopped.
+    Halted(Box<Halt>),
+    /// An invariant of the campaign's does not hold.
+    Invariant(String),
+    /// An invariant could not be asked; or the run was not the golden run before its first fault.
+    Broken(String),
+}
+
+impl RunEnd {
+    /// Its name in an outcome.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            RunEnd::Met => "met-golden",
+            RunEnd::Repeats => "repeats",
+            RunEnd::Quiescent => "quiescent",
+            RunEnd::Until => "until",
+            RunEnd::Limit(_) => "limit",
+            RunEnd::Halted(_) | RunEnd::Broken(_) => "halted",
+            RunEnd::Invariant(_) => "invariant",
+        }
+    }
+}
+
+/// What was seen of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// From this crank on, counted from the base.
+    pub(super) from: usize,
+    /// What vats were told since.
+    pub(super) told: Vec<Told>,
+    /// Vats that ended by their own fault since.
+    pub(super) faults: Vec<(CrankNum, VatId, String)>,
+    pub(super) reached: BTreeMap<usize, Reached>,
+    pub(super) deviated: Option<CrankNum>,
+    pub(super) end: RunEnd,
+    /// `None` where the run met the golden one, or has no end to speak of.
+    pub(super) ends: Option<Ends>,
+    /// The first crank that did not run.
+    pub(super) next_crank: CrankNum,
+    /// The chained hash after each crank, where it was asked for.
+    pub(super) chain: Vec<StateHash>,
+}
+
+/// How to run it.
+pub(super) struct How<'a> {
+    pub(super) golden: &'a Golden,
+    pub(super) until: Until,
+    pub(super) limits: Limits,
+    pub(super) watchers: &'a mut [Box<dyn Watcher>],
+    /// Keeps the chained hashes, and never ends early.
+    pub(super) whole: bool,
+    /// Evicts every vat after each crank: another replica.
+    pub(super) evicts: bool,
+}
+
+/// Whether there is more of the golden run.
+pub(super) enum Walked {
+    On,
+    End,
+}
+
+/// Goes one crank further on the golden run.
+pub(super) fn walk(machine: &mut Machine, golden: &Golden, until: Until) -> Result<Walked, Box<Halt>> {
+    let next = machine.next_crank()?.0.saturating_sub(golden.start.0);
+    let over = matches!(until, Until::Cranks(cranks) if next >= cranks);
+    match over {
+        true => Ok(Walked::End),
+        false => Ok(match machine.step()? {
+            Stepped::Ran(..) => Walked::On,
+            Stepped::Quiescent => Walked::End,
+        }),
+    }
+}
+
+/// A run under way.
+struct Run<'a, 'b> {
+    machine: &'a mut Machine,
+    how: &'a mut How<'b>,
+    log: Log,
+    told: Vec<Told>,
+    /// Cranks from the base on.
+    step: usize,
+    fuel: u64,
+    stirred: BTreeSet<VatId>,
+    deviated: Option<CrankNum>,
+    faults: Vec<(CrankNum, VatId, String)>,
+    chain: Vec<StateHash>,
+    seen: BTreeSet<Digest>,
+    seen_twice: BTreeSet<(Digest, [u8; 32])>,
+}
+
+/// Runs a schedule whose first fault comes in the crank `first`, counted from the base.
+pub(super) fn run(
+    machine: &mut Machine,
+    how: &mut How<'_>,
+    schedule: &Schedule,
+    seed: u64,
+    first: usize,
+) -> Result<Seen, Box<Halt>> {
+    let checkpoint = machine.checkpoint_before(first);
+    machine.go_to(checkpoint)?;
+    let mut log = Log::default();
+    machine.arm(|counts| {
+        let injector = Injector::new(schedule.clone(), seed, counts);
+        log = injector.log().clone();
+        injector
+    })?;
+    let from = machine.checkpoints.get(checkpoint).map_or(0, |it| it.step);
+    let mut run = Run {
+        machine,
+        how,
+        log,
+        told: Vec::new(),
+        step: from,
+        fuel: 0,
+        stirred: BTreeSet::new(),
+        deviated: None,
+        faults: Vec::new(),
+        chain: Vec::new(),
+        seen: BTreeSet::new(),
+        seen_twice: BTreeSet::new(),
+    };
+    let end = run.until_end();
+    run.finish(from, end)
+}
+
+impl Run<'_, '_> {
+    fn until_end(&mut self) -> RunEnd {
+        loop {
+            match self.go_on() {
+                Ok(None) => (),
+                Ok(Some(end)) => return end,
+                Err(halt) => return RunEnd::Halted(halt),
+            }
+        }
+    }
+
+    fn cranks_max(&self) -> usize {
+        let golden = self.how.golden.len();
+        let default = golden * 2 + 1_000;
+        self.how.limits.cranks.map_or(default, |it| usize::try_from(it).unwrap_or(usize::MAX))
+    }
+
+    /// Runs a crank; says how the run ends, if it does with it.
+    fn go_on(&mut self) -> Result<Option<RunEnd>, Box<Halt>> {
+        let until = match self.how.until {
+            Until::Quiescent => usize::MAX,
+            Until::EndOfGolden => self.how.golden.len(),
+            Until::Cranks(cranks) => usize::try_from(cranks).unwrap_or(usize::MAX),
+        };
+        if self.step >= until {
+            return Ok(Some(self.watched(When::End).unwrap_or(RunEnd::Until)));
+        }
+        if self.step >= self.cranks_max() {
+            return Ok(Some(RunEnd::Limit("cranks")));
+        }
+        if self.how.limits.fuel.is_some_and(|max| self.fuel >= max) {
+            return Ok(Some(RunEnd::Limit("fuel")));
+        }
+        let (ran, closed) = match self.machine.step()? {
+            Stepped::Ran(ran, closed) => (ran, closed.is_some()),
+            Stepped::Quiescent => return self.fell_silent().map(Some),
+        };
+        self.step += 1;
+        self.note(&ran)?;
+        if let Some(end) = self.watched(When::EveryCrank) {
+            return Ok(Some(end));
+        }
+        if closed && let Some(end) = self.watched(When::EveryBlock) {
+            return Ok(Some(end));
+        }
+        if self.how.evicts {
+            self.machine.warehouse.evict_all();
+        }
+        self.compare(&ran)
+    }
+
+    fn note(&mut self, ran: &Ran) -> Result<(), Box<Halt>> {
+        self.fuel += ran.fuel;
+        let noted = self.told.len();
+        if let Some(watch) = self.machine.block()?.watched() {
+            self.told.extend_from_slice(watch.told.get(noted..).unwrap_or_default());
+        }
+        if let (Some((vat, _)), Some(fault)) = (ran.delivery, ran.ended.as_ref().and_then(|it| it.fault.as_ref())) {
+            self.faults.push((ran.crank, vat, fault.to_string()));
+        }
+        if self.how.whole {
+            self.chain.push(self.machine.block()?.state_hash());
+        }
+        Ok(())
+    }
+
+    /// Asks the campaign's invariants.
+    fn watched(&mut self, when: When) -> Option<RunEnd> {
+        let block = self.machine.block().ok()?;
+        let view = View { block, golden: self.how.golden, when };
+        for watcher in self.how.watchers.iter_mut().filter(|it| it.when() == when) {
+            match watcher.holds(&view) {
+                Ok(true) => (),
+                Ok(false) => return Some(RunEnd::Invariant(watcher.name().to_owned())),
+                Err(why) => return Some(RunEnd::Broken(format!("invariant `{}`: {why}", watcher.name()))),
+            }
+        }
+        None
+    }
+
+    /// Compares with the golden run; says whether that ends the run.
+    fn compare(&mut self, ran: &Ran) -> Result<Option<RunEnd>, Box<Halt>> {
+        let block = self.machine.block_mut()?;
+        let digest = block.watched().map(|it| it.digest).unwrap_or_default();
+        let reached = !self.log.is_empty();
+        let golden = self.how.golden;
+        let same_rows = golden.cranks.get(self.step - 1).is_some_and(|it| it.digest == digest);
+        if !reached {
+            let broken = || format!("{} is not the golden run's, and no fault came before it", ran.crank);
+            return Ok((!same_rows).then(|| RunEnd::Broken(broken())));
+        }
+        self.stirred.extend(ran.delivery.map(|(vat, _)| vat));
+        if self.deviated.is_none() && !(same_rows && self.heaps_are_after(self.step)?) {
+            self.deviated = Some(ran.crank);
+        }
+        if self.how.whole || !self.is_spent()? || self.how.watchers.iter().any(|it| it.needs_history()) {
+            return Ok(None);
+        }
+        if self.meets(digest)? {
+            return Ok(Some(RunEnd::Met));
+        }
+        self.repeats(digest)
+    }
+
+    /// Whether its state is one of the golden run's.
+    fn meets(&mut self, digest: Digest) -> Result<bool, Box<Halt>> {
+        let golden = self.how.golden;
+        for step in golden.by_digest.get(&digest).map(Vec::as_slice).unwrap_or_default() {
+            if self.heaps_are_after(step + 1)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the heaps of all vats are those that they are in the golden run after that many cranks. Only the vats that ran
+    /// since the first fault, or could be disturbed by it, can differ; but where the place in the golden run is another one, all can.
+    fn heaps_are_after(&mut self, cranks: usize) -> Result<bool, Box<Halt>> {
+        let golden = self.how.golden;
+        let vats: Vec<VatId> = self.machine.block()?.tables().vats.iter().map(|(vat, _)| *vat).collect();
+        for vat in vats {
+            let quiet = cranks == self.step && !self.stirred.contains(&vat) && !self.is_disturbed(vat)?;
+            if !quiet && self.machine.fingerprint(vat)? != golden.heap_after(vat, cranks) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a fault names the vat.
+    fn is_disturbed(&mut self, vat: VatId) -> Result<bool, Box<Halt>> {
+        let injector = self.machine.block_mut()?.injector();
+        Ok(injector
+            .is_some_and(|it| it.schedule().faults().any(|it| it.vat() == Some(vat) || it.action.vat() == Some(vat))))
+    }
+
+    fn is_spent(&mut self) -> Result<bool, Box<Halt>> {
+        let next_crank = self.machine.next_crank()?;
+        let block = self.machine.block()?;
+        let tallies = &block.tables().tallies;
+        let next: BTreeMap<VatId, u64> = tallies.iter().map(|(vat, it)| (*vat, it.deliveries)).collect();
+        let next = |vat| DeliveryNum(next.get(&vat).copied().unwrap_or(0));
+        Ok(self.machine.block_mut()?.injector().is_none_or(|it| it.is_spent(next_crank, &next)))
+    }
+
+    /// A state that comes again comes for ever. Looked for where the run is longer than the golden one.
+    fn repeats(&mut self, digest: Digest) -> Result<Option<RunEnd>, Box<Halt>> {
+        if self.step <= self.how.golden.len() || self.seen.insert(digest) {
+            return Ok(None);
+        }
+        let vats: Vec<VatId> = self.machine.block()?.tables().vats.iter().map(|(vat, _)| *vat).collect();
+        let mut hasher = blake3::Hasher::new();
+        for vat in vats {
+            hasher.update(&self.machine.fingerprint(vat)?.unwrap_or_default());
+        }
+        let new = self.seen_twice.insert((digest, *hasher.finalize().as_bytes()));
+        Ok((!new).then_some(RunEnd::Repeats))
+    }
+
+    /// Nothing is left to do; and no fault can come.
+    fn fell_silent(&mut self) -> Result<RunEnd, Box<Halt>> {
+        if let Some(end) = self.watched(When::End) {
+            return Ok(end);
+        }
+        let golden = self.how.golden;
+        let digest = self.machine.block()?.watched().map(|it| it.digest).unwrap_or_default();
+        let same_rows = golden.quiescent && golden.cranks.last().is_some_and(|it| it.digest == digest);
+        if !self.how.whole && same_rows && self.heaps_are_after(golden.len())? {
+            return Ok(RunEnd::Met);
+        }
+        Ok(RunEnd::Quiescent)
+    }
+
+    fn finish(self, from: usize, end: RunEnd) -> Result<Seen, Box<Halt>> {
+        let Run { machine, deviated, faults, chain, step, how, told, log, .. } = self;
+        let next_crank = CrankNum(how.golden.start.0 + step as u64);
+        let (reached, mut ends, mut end) = (log.reached(), None, end);
+        if let Ok(block) = machine.block_mut() {
+            if matches!(end, RunEnd::Quiescent | RunEnd::Until | RunEnd::Limit(_) | RunEnd::Repeats) {
+                if let Err(panic) = kernel::audit(block.tables()) {
+                    end = RunEnd::Halted(super::machine::halt(panic));
+                } else {
+                    match Ends::of(machine) {
+                        Ok(it) => ends = Some(it),
+                        Err(halt) => end = RunEnd::Halted(halt),
+                    }
+                }
+            }
+        }
+        Ok(Seen { from, told, faults, reached, deviated, end, ends, next_crank, chain })
+    }
+}
