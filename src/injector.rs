@@ -12,6 +12,7 @@ use std::{
 use crate::{
     directive::{Action, Directive, Disturbance, Schedule, Spot, Trigger},
     id::{CrankNum, DeliveryNum, VatId},
+    plant::LASTING,
     value::SYSCALL_KINDS,
 };
 
@@ -105,6 +106,10 @@ impl Injector {
     pub fn is_spent(&self, next_crank: CrankNum, next_delivery: &dyn Fn(VatId) -> DeliveryNum) -> bool {
         self.fuel_max.is_none()
             && self.schedule.faults().all(|fault| match fault.trigger {
+                // It has come, and it stays.
+                _ if matches!(fault.action, Action::Disturb(Disturbance::Plant(name)) if LASTING.contains(&name)) => {
+                    false
+                }
                 Trigger::Crank(crank) => crank < next_crank,
                 Trigger::Delivery(vat, delivery)
                 | Trigger::Spot(Spot::DeliveryEnd(vat, delivery) | Spot::Syscall(vat, delivery, _)) => {

@@ -70,6 +70,9 @@ pub const HOST_ABORT: &str = "host-abort";
 /// The host goes round for ever.
 pub const HOST_HANG: &str = "host-hang";
 
+/// Those that are in force from their crank on, rather than done in it.
+pub const LASTING: &[&str] = &[RESOLVE_NON_DECIDER, REPLAY_CHARGES, HALF_COMMIT];
+
 /// A text that names no plant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a plant like `object.counts@crank-12`; there are: {known}", known = PLANTS.join(", "))]

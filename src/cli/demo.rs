@@ -85,7 +85,13 @@ impl Demo {
         let mut chosen = None;
         for line in first.ways_out() {
             let set = directives(&line)?;
-            let trial = Trial { policy: POLICY, blocks: 100, plants: self.plants.clone(), code_cache: code_cache() };
+            let trial = Trial {
+                policy: POLICY,
+                blocks: 100,
+                plants: self.plants.clone(),
+                code_cache: code_cache(),
+                audit: None,
+            };
             let outcome = plan::attempt(&self.home(0), &set, &trial)?;
             let short = outcome.state_hash.get(..8).unwrap_or_default();
             say(format!("    {line}\n        → {}, block {}, state hash {short}…", outcome.end, outcome.height))?;

@@ -119,7 +119,8 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
         sets.push(base);
     }
     let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
-    let trial = Trial { policy, blocks: args.blocks, plants: args.plant.clone(), code_cache: code_cache() };
+    let trial =
+        Trial { policy, blocks: args.blocks, plants: args.plant.clone(), code_cache: code_cache(), audit: None };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         output.json(&json!({ "plans": outcomes }))?;

@@ -21,6 +21,7 @@ use crate::{
     controller::{Controller, Open, Policy},
     directive::DirectiveSet,
     epitaph::Epitaph,
+    experiment,
     id::VatId,
     kernel::Halt,
     plant::Plant,
@@ -154,6 +155,10 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
             None => "neither a scenario nor a state is given".to_owned(),
         };
         return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
+    }
+    if let Some(dir) = args.state.as_deref().filter(|it| experiment::is_marked(it)) {
+        let what = format!("the state in `{}` is an experiment's", dir.display());
+        return Err(Usage::new(what, "nothing real comes of it: run the state that it is a copy of").into());
     }
     check_plants(args, exists)?;
     let slog = match &args.slog {

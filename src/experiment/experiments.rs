@@ -8,6 +8,7 @@ use crate::{
         Base, Build, Golden, Limits, Token, Until,
         judge::{self, Verdict},
         machine::Machine,
+        memo::Memo,
         outcome::{Class, Outcome},
         run::{self, How, RunEnd, Seen},
         watcher::{View, Watcher, When},
@@ -25,6 +26,7 @@ pub struct Experiments {
     limits: Limits,
     replicas: u32,
     watchers: Vec<Box<dyn Watcher>>,
+    memo: Memo,
 }
 
 impl std::fmt::Debug for Experiments {
@@ -42,13 +44,23 @@ impl Experiments {
     pub fn prepare(base: &Base, build: Build, until: Until, limits: Limits) -> anyhow::Result<Experiments> {
         let mut machine = Machine::open(base)?;
         let golden = Golden::record(&mut machine, base, until).map_err(|it| *it)?;
-        let (base, replicas, watchers) = (base.clone(), 1, Vec::new());
-        Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers })
+        let (base, replicas, watchers, memo) = (base.clone(), 1, Vec::new(), Memo::default());
+        Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo })
     }
 
     /// The golden run.
     pub fn golden(&self) -> &Golden {
         &self.golden
+    }
+
+    /// How many experiments were not run to their ends, because another had come to the same state.
+    pub fn memo_hits(&self) -> u64 {
+        self.memo.hits
+    }
+
+    /// Forgets how runs went on: for measurements.
+    pub fn forget(&mut self) {
+        self.memo = Memo::default();
     }
 
     /// The base.
@@ -114,8 +126,8 @@ impl Experiments {
 
     fn see(&mut self, schedule: &Schedule, seed: u64, first: usize, whole: bool, evicts: bool) -> Seen {
         self.watchers.iter_mut().for_each(|it| it.begin());
-        let Experiments { machine, golden, until, limits, watchers, .. } = self;
-        let mut how = How { golden, until: *until, limits: *limits, watchers, whole, evicts };
+        let Experiments { machine, golden, until, limits, watchers, memo, .. } = self;
+        let mut how = How { golden, until: *until, limits: *limits, watchers, memo, whole, evicts };
         match run::run(machine, &mut how, schedule, seed, first) {
             Ok(seen) => seen,
             Err(halt) => self.unseen(RunEnd::Broken(halt.to_string())),
@@ -135,6 +147,13 @@ impl Experiments {
             next_crank,
             chain: Vec::new(),
         }
+    }
+
+    /// An outcome that needs no judge.
+    pub(super) fn bare(&self, schedule: &Schedule, seed: u64, class: Class, detail: Option<String>) -> Outcome {
+        let mut outcome = self.outcome(schedule, seed, &self.unseen(RunEnd::Until));
+        (outcome.class, outcome.detail, outcome.end) = (class, detail, "process".to_owned());
+        outcome
     }
 
     /// Whether a schedule cannot be run in this process: it ends it, or is about its files.

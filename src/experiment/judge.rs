@@ -80,7 +80,7 @@ pub(super) fn judge(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdic
             let detail = Some(format!("over the limit of {what}"));
             return Verdict { class: Some(Class::Stalled), detail, count: None, ..verdict };
         }
-        RunEnd::Quiescent | RunEnd::Until => (),
+        RunEnd::Quiescent | RunEnd::Until | RunEnd::Known(_) => (),
     }
     let verdict = damage(golden, schedule, seen);
     if let Some(why) = seen.ends.as_ref().and_then(|it| stalled(golden, it)) {

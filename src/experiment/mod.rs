@@ -7,19 +7,31 @@
 //! Every definition that an outcome rests on stands in [`outcome`].
 
 mod base;
+mod child;
 mod end;
 mod experiments;
 mod golden;
 mod judge;
 mod machine;
+mod memo;
 pub mod outcome;
+pub mod protocol;
+mod remedy;
 mod run;
+mod runner;
+mod shrink;
 mod token;
 mod watcher;
+mod worker;
 
 pub use base::{Base, BaseId, Build, Limits, Until};
+pub use child::Program;
 pub use experiments::Experiments;
 pub use golden::{Golden, GoldenBlock, Points, VatPoints};
 pub use outcome::{Class, Done, Outcome, Step};
+pub use remedy::{Remedies, Remedy, remedies};
+pub use runner::{Isolation, MARKER, Runner, copy_base, is_marked};
+pub use shrink::{Shrunk, shrink};
 pub use token::{Token, TokenError};
 pub use watcher::{View, Watcher, When};
+pub use worker::{run_on_disk, serve};

@@ -4,7 +4,10 @@
 //!   locate ─▶ go to checkpoint ─▶ step ─▶ … ─▶ fault ─▶ step ─▶ … ─▶ meets the golden run │ repeats │ quiescent │ limit │ halt
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     block::Told,
@@ -13,6 +16,7 @@ use crate::{
         Golden, Limits, Until,
         end::Ends,
         machine::{Machine, Stepped},
+        memo::{Key, Memo, Tail},
         watcher::{View, Watcher, When},
     },
     id::{CrankNum, DeliveryNum, VatId},
@@ -36,6 +40,8 @@ pub(super) enum RunEnd {
     Limit(&'static str),
     /// The host stopped.
     Halted(Box<Halt>),
+    /// As one that was seen before.
+    Known(Arc<Tail>),
     /// An invariant of the campaign's does not hold.
     Invariant(String),
     /// An invariant could not be asked; or the run was not the golden run before its first fault.
@@ -47,6 +53,7 @@ impl RunEnd {
     pub(super) fn name(&self) -> &'static str {
         match self {
             RunEnd::Met => "met-golden",
+            RunEnd::Known(tail) => tail.end.name(),
             RunEnd::Repeats => "repeats",
             RunEnd::Quiescent => "quiescent",
             RunEnd::Until => "until",
@@ -83,6 +90,7 @@ pub(super) struct How<'a> {
     pub(super) until: Until,
     pub(super) limits: Limits,
     pub(super) watchers: &'a mut [Box<dyn Watcher>],
+    pub(super) memo: &'a mut Memo,
     /// Keeps the chained hashes, and never ends early.
     pub(super) whole: bool,
     /// Evicts every vat after each crank: another replica.
@@ -118,6 +126,12 @@ struct Run<'a, 'b> {
     step: usize,
     fuel: u64,
     stirred: BTreeSet<VatId>,
+    /// Cranks from the base on, before the one of the first fault.
+    first_fault: Option<usize>,
+    /// The state in which the last fault was spent, and how much was seen until then.
+    spent: Option<(Key, usize, usize, usize)>,
+    /// Whether it is run to its end whatever is known.
+    audited: bool,
     deviated: Option<CrankNum>,
     faults: Vec<(CrankNum, VatId, String)>,
     chain: Vec<StateHash>,
@@ -150,6 +164,9 @@ pub(super) fn run(
         step: from,
         fuel: 0,
         stirred: BTreeSet::new(),
+        first_fault: None,
+        spent: None,
+        audited: schedule.id().0[0].is_multiple_of(100),
         deviated: None,
         faults: Vec::new(),
         chain: Vec::new(),
@@ -251,6 +268,7 @@ impl Run<'_, '_> {
             let broken = || format!("{} is not the golden run's, and no fault came before it", ran.crank);
             return Ok((!same_rows).then(|| RunEnd::Broken(broken())));
         }
+        self.first_fault.get_or_insert(self.step - 1);
         self.stirred.extend(ran.delivery.map(|(vat, _)| vat));
         if self.deviated.is_none() && !(same_rows && self.heaps_are_after(self.step)?) {
             self.deviated = Some(ran.crank);
@@ -260,6 +278,9 @@ impl Run<'_, '_> {
         }
         if self.meets(digest)? {
             return Ok(Some(RunEnd::Met));
+        }
+        if let Some(tail) = self.known(digest)? {
+            return Ok(Some(RunEnd::Known(tail)));
         }
         self.repeats(digest)
     }
@@ -275,18 +296,51 @@ impl Run<'_, '_> {
         Ok(false)
     }
 
-    /// Whether the heaps of all vats are those that they are in the golden run after that many cranks. Only the vats that ran
-    /// since the first fault, or could be disturbed by it, can differ; but where the place in the golden run is another one, all can.
+    /// Whether the heaps of all vats are those that they are in the golden run after that many cranks.
     fn heaps_are_after(&mut self, cranks: usize) -> Result<bool, Box<Halt>> {
         let golden = self.how.golden;
-        let vats: Vec<VatId> = self.machine.block()?.tables().vats.iter().map(|(vat, _)| *vat).collect();
-        for vat in vats {
-            let quiet = cranks == self.step && !self.stirred.contains(&vat) && !self.is_disturbed(vat)?;
-            if !quiet && self.machine.fingerprint(vat)? != golden.heap_after(vat, cranks) {
+        for vat in self.vats()? {
+            if self.heap(vat)? != golden.heap_after(vat, cranks) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn vats(&self) -> Result<Vec<VatId>, Box<Halt>> {
+        Ok(self.machine.block()?.tables().vats.iter().map(|(vat, _)| *vat).collect())
+    }
+
+    /// What tells a vat's heap from others. That of a vat which nothing was done to since the first fault is known.
+    fn heap(&mut self, vat: VatId) -> Result<Option<[u8; 32]>, Box<Halt>> {
+        let quiet =
+            !self.stirred.contains(&vat) && self.machine.block()?.tables().is_alive(vat) && !self.is_disturbed(vat)?;
+        match self.first_fault {
+            Some(cranks) if quiet => Ok(self.how.golden.heap_after(vat, cranks)),
+            _ => self.machine.fingerprint(vat),
+        }
+    }
+
+    fn heaps(&mut self) -> Result<[u8; 32], Box<Halt>> {
+        let mut hasher = blake3::Hasher::new();
+        for vat in self.vats()? {
+            hasher.update(&self.heap(vat)?.unwrap_or_default());
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// How the run goes on, if another came to this state with no fault left. Asked once a run.
+    fn known(&mut self, digest: Digest) -> Result<Option<Arc<Tail>>, Box<Halt>> {
+        let limits = self.how.limits;
+        if self.spent.is_some() || self.how.until != Until::Quiescent || limits.fuel.is_some() {
+            return Ok(None);
+        }
+        let key = (digest, self.heaps()?);
+        self.spent = Some((key, self.step, self.told.len(), self.faults.len()));
+        let fits = |it: &Arc<Tail>| self.step + it.len < self.cranks_max();
+        let known = self.how.memo.get(&key).filter(fits).filter(|_| !self.audited && self.how.watchers.is_empty());
+        self.how.memo.hits += u64::from(known.is_some());
+        Ok(known)
     }
 
     /// Whether a fault names the vat.
@@ -310,12 +364,8 @@ impl Run<'_, '_> {
         if self.step <= self.how.golden.len() || self.seen.insert(digest) {
             return Ok(None);
         }
-        let vats: Vec<VatId> = self.machine.block()?.tables().vats.iter().map(|(vat, _)| *vat).collect();
-        let mut hasher = blake3::Hasher::new();
-        for vat in vats {
-            hasher.update(&self.machine.fingerprint(vat)?.unwrap_or_default());
-        }
-        let new = self.seen_twice.insert((digest, *hasher.finalize().as_bytes()));
+        let heaps = self.heaps()?;
+        let new = self.seen_twice.insert((digest, heaps));
         Ok((!new).then_some(RunEnd::Repeats))
     }
 
@@ -333,22 +383,43 @@ impl Run<'_, '_> {
         Ok(RunEnd::Quiescent)
     }
 
-    fn finish(self, from: usize, end: RunEnd) -> Result<Seen, Box<Halt>> {
-        let Run { machine, deviated, faults, chain, step, how, told, log, .. } = self;
-        let next_crank = CrankNum(how.golden.start.0 + step as u64);
-        let (reached, mut ends, mut end) = (log.reached(), None, end);
-        if let Ok(block) = machine.block_mut() {
-            if matches!(end, RunEnd::Quiescent | RunEnd::Until | RunEnd::Limit(_) | RunEnd::Repeats) {
-                if let Err(panic) = kernel::audit(block.tables()) {
-                    end = RunEnd::Halted(super::machine::halt(panic));
-                } else {
-                    match Ends::of(machine) {
-                        Ok(it) => ends = Some(it),
-                        Err(halt) => end = RunEnd::Halted(halt),
-                    }
-                }
+    fn finish(self, from: usize, mut end: RunEnd) -> Result<Seen, Box<Halt>> {
+        let Run { machine, deviated, mut faults, chain, mut step, how, mut told, log, spent, .. } = self;
+        let start = how.golden.start.0;
+        let reached = log.reached();
+        let mut ends = None;
+        if let RunEnd::Known(tail) = &end {
+            let tail = tail.moved(CrankNum(start + step as u64));
+            step += tail.len;
+            told.extend(tail.told);
+            faults.extend(tail.faults);
+            (end, ends) = (tail.end, tail.ends);
+        } else if matches!(end, RunEnd::Quiescent | RunEnd::Until | RunEnd::Limit(_) | RunEnd::Repeats) {
+            match kernel::audit(machine.block()?.tables()) {
+                Err(panic) => end = RunEnd::Halted(super::machine::halt(panic)),
+                Ok(()) => match Ends::of(machine) {
+                    Ok(it) => ends = Some(it),
+                    Err(halt) => end = RunEnd::Halted(halt),
+                },
             }
         }
+        if let (Some((key, at, told_then, faults_then)), RunEnd::Quiescent | RunEnd::Met) = (spent, &end) {
+            let tail = Tail {
+                from: CrankNum(start + at as u64),
+                told: told.get(told_then..).unwrap_or_default().to_vec(),
+                faults: faults.get(faults_then..).unwrap_or_default().to_vec(),
+                end: end.clone(),
+                ends: ends.clone(),
+                len: step - at,
+            };
+            match how.memo.get(&key) {
+                Some(known) if !known.same(&tail) => {
+                    end = RunEnd::Broken("two runs from one state went on in two ways".to_owned());
+                }
+                _ => how.memo.put(key, tail),
+            }
+        }
+        let next_crank = CrankNum(start + step as u64);
         Ok(Seen { from, told, faults, reached, deviated, end, ends, next_crank, chain })
     }
 }

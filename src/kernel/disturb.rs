@@ -108,9 +108,10 @@ impl Crank {
             return Ok(Some(format!("{vat} is not alive")));
         }
         let number = self.next_delivery(vat);
-        if replay::bring_up(self.block(), workers, vat).is_err() {
-            return Ok(Some(format!("{vat} has no memory yet")));
+        if self.tables().vats.get(&vat).is_none_or(|it| it.first_delivery == number) {
+            return Ok(Some(format!("{vat} has not run yet")));
         }
+        replay::bring_up(self.block(), workers, vat)?;
         let Some(memory) = workers.worker(vat).and_then(|it| it.memory()) else {
             return Ok(Some(format!("{vat} has no memory")));
         };
@@ -206,8 +207,9 @@ impl Crank {
                 Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => {
                     let crank = self.number();
                     self.block().add_plant(Plant { name, crank });
+                    self.note(&fault, Some(vat), None);
                     self.break_now(name)?;
-                    None
+                    continue;
                 }
                 other => Some(format!("`{other}` cannot be done at the end of a delivery")),
             };

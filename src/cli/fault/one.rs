@@ -3,7 +3,7 @@ use clap::Args;
 use crate::{
     cli::{
         Exit, Output,
-        fault::{BaseArgs, prepare, schedule},
+        fault::{BaseArgs, runner, schedule},
         output::harmless,
     },
     experiment::Outcome,
@@ -27,12 +27,6 @@ pub(crate) struct OneArgs {
     /// What decides all that is random
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Run it on this many replicas, each with vats coming and going otherwise, and compare every crank
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    replicas: u32,
-    /// Check every invariant of the kernel after each crank, not only at the end
-    #[arg(long)]
-    audit: bool,
     /// Print one JSON object: the line that a campaign would keep
     #[arg(long)]
     json: bool,
@@ -40,10 +34,7 @@ pub(crate) struct OneArgs {
 
 pub(crate) fn cmd_one(args: &OneArgs, output: &Output) -> anyhow::Result<Exit> {
     let schedule = schedule(&args.faults)?;
-    let mut experiments = prepare(&args.base.base, &args.base.run)?;
-    experiments.set_replicas(args.replicas);
-    experiments.set_audit(u64::from(args.audit));
-    let outcome = experiments.run(&schedule, args.seed);
+    let outcome = runner(&args.base.base, &args.base.run)?.run(&schedule, args.seed);
     say(&outcome, args.json, output)
 }
 
