@@ -33,6 +33,9 @@ fn is_checkpoint(cranks: usize) -> bool {
 /// Cranks of a golden run at the most, where nothing else is said: one that does not end is no base.
 const CRANKS_MAX: u64 = 10_000_000;
 
+/// What tells a heap from others; `None` where there is none.
+type Heap = Option<[u8; 32]>;
+
 /// A crank of the golden run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Crank {
@@ -89,7 +92,8 @@ pub struct Golden {
     pub blocks: Vec<GoldenBlock>,
     /// The block before the first.
     pub before: GoldenBlock,
-    heaps: BTreeMap<VatId, Vec<(usize, Option<[u8; 32]>)>>,
+    /// Each vat's heap, with the number of cranks after which it became that.
+    heaps: BTreeMap<VatId, Vec<(usize, Heap)>>,
     deliveries: BTreeMap<(VatId, DeliveryNum), usize>,
     syscalls: BTreeMap<VatId, Vec<(usize, Counts)>>,
     /// Vats, with their names.
