@@ -8,16 +8,21 @@
 //! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
 //! there is no block left to commit.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+mod watch;
+
+pub use watch::{Told, Watch};
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use crate::{
     directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
     fault::{Fault, HostFault},
     id::{BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId, hex},
-    plant::Plant,
+    injector::Injector,
+    plant::{HALF_COMMIT, Plant},
     slog::{At, Detail, Event, Slog},
     snapshot::{Manifest, Snapshots},
-    store::{BlockMark, CRANK_HASH_BYTES, Database, Digest, Journaled, Meta, PageHash, StateHash},
+    store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Journaled, Meta, PageHash, StateHash, Transaction},
     table::Tables,
     transcript::{self, Chunk, Entry},
     value::Syscall,
@@ -48,6 +53,19 @@ struct Inner {
     snapshot_interval: Option<u64>,
     printed: Vec<Printed>,
     observer: Option<Box<dyn Observer>>,
+    watch: Option<Box<Watch>>,
+    injector: Option<Box<Injector>>,
+}
+
+/// A place that an experiment comes back to: all that is not in the rows.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    meta: Meta,
+    committed: StateHash,
+    doomed: Vec<VatId>,
+    snapshots: Snapshots,
+    digest: Digest,
+    plants: Vec<Plant>,
 }
 
 /// Where a block ends.
@@ -151,6 +169,8 @@ impl Block {
             snapshot_interval: None,
             printed: Vec::new(),
             observer: None,
+            watch: None,
+            injector: None,
         })))
     }
 
@@ -245,6 +265,118 @@ impl Block {
             applied: &applied,
         };
         set.iter().map(|it| (it.clone(), it.class(&committed))).collect()
+    }
+
+    // ---- experiments
+
+    /// Watches what is sealed from here on; see [`Watch`].
+    pub fn watch(&mut self) -> Result<(), HostFault> {
+        let mut watch = Watch::default();
+        for table in self.0.tables.each() {
+            table.watch(&mut watch.digest)?;
+        }
+        self.0.watch = Some(Box::new(watch));
+        Ok(())
+    }
+
+    /// What was seen since.
+    pub fn watched(&self) -> Option<&Watch> {
+        self.0.watch.as_deref()
+    }
+
+    /// The faults that are to be injected; nothing in a real host.
+    pub fn injector(&mut self) -> Option<&mut Injector> {
+        self.0.injector.as_deref_mut()
+    }
+
+    /// The same, to look at it.
+    pub fn injected(&self) -> Option<&Injector> {
+        self.0.injector.as_deref()
+    }
+
+    /// Puts faults in force, beside the directives among them.
+    pub fn set_injector(&mut self, injector: Option<Box<Injector>>) {
+        self.0.directives = injector.as_ref().map(|it| it.schedule().directives().clone()).unwrap_or_default();
+        self.0.injector = injector;
+    }
+
+    /// The block is undone to here from now on.
+    pub fn mark(&mut self) -> Mark {
+        let inner = &mut *self.0;
+        inner.tables.each().into_iter().for_each(Journaled::mark);
+        inner.chunks.clear();
+        inner.forgotten.clear();
+        Mark {
+            meta: inner.meta.clone(),
+            committed: inner.committed,
+            doomed: inner.doomed.clone(),
+            snapshots: inner.snapshots.clone(),
+            digest: inner.watch.as_ref().map(|it| it.digest).unwrap_or_default(),
+            plants: inner.plants.clone(),
+        }
+    }
+
+    /// What changed since the mark, table by table.
+    pub fn changes(&mut self) -> Result<Vec<Vec<Change>>, HostFault> {
+        self.0.tables.each().into_iter().map(|it| it.changes()).collect()
+    }
+
+    /// Undoes all since the mark, which must be the last one; what is injected and watched begins anew.
+    pub fn revert(&mut self, mark: &Mark) {
+        let inner = &mut *self.0;
+        inner.tables.each().into_iter().for_each(Journaled::revert);
+        self.stand_at(mark);
+    }
+
+    /// Goes from one mark to another, whose changes these are: `forward`, or back.
+    pub fn travel(&mut self, changes: &[Vec<Change>], forward: bool) -> Result<(), HostFault> {
+        for (table, changes) in self.0.tables.each().into_iter().zip(changes) {
+            for it in changes {
+                table.place(&it.key, if forward { it.new.as_deref() } else { it.old.as_deref() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes all that the rows are not, as it was at a mark.
+    pub fn stand_at(&mut self, mark: &Mark) {
+        let inner = &mut *self.0;
+        inner.meta.clone_from(&mark.meta);
+        inner.committed = mark.committed;
+        inner.doomed.clone_from(&mark.doomed);
+        inner.snapshots = mark.snapshots.clone();
+        inner.plants.clone_from(&mark.plants);
+        inner.chunks.clear();
+        inner.forgotten.clear();
+        inner.injector = None;
+        inner.directives = DirectiveSet::default();
+        if let Some(watch) = &mut inner.watch {
+            watch.digest = mark.digest;
+            watch.told.clear();
+        }
+    }
+
+    /// Ends the block as a commit does, and writes nothing: in an experiment.
+    pub fn close(&mut self) {
+        let inner = &mut *self.0;
+        inner.meta.open = false;
+        (inner.meta.cranks, inner.meta.fuel) = (0, 0);
+        inner.committed = inner.meta.state_hash;
+    }
+
+    /// The block is open, as one that was interrupted is: in an experiment.
+    pub fn open_up(&mut self) {
+        self.0.meta.open = true;
+    }
+
+    /// Plants one more bug.
+    pub(crate) fn add_plant(&mut self, plant: Plant) {
+        self.0.plants.push(plant);
+    }
+
+    /// What stands between a commit and its statements; see [`store::Gate`](crate::store::Gate).
+    pub fn set_gate(&mut self, gate: Option<crate::store::Gate>) {
+        self.0.database.set_gate(gate);
     }
 
     /// Puts directives in force.
@@ -371,7 +503,7 @@ impl Block {
     pub(crate) fn put_snapshot(
         &mut self,
         manifest: Manifest,
-        fresh: BTreeMap<PageHash, Box<[u8]>>,
+        fresh: BTreeMap<PageHash, Arc<[u8]>>,
     ) -> Result<(), HostFault> {
         let (vat, snap_pos, bytes) = (manifest.vat, manifest.position, manifest.heap.bytes());
         let (hash, new_bytes) = self.0.snapshots.put(manifest, fresh)?;
@@ -426,14 +558,19 @@ impl Block {
         entries: &[(VatId, DeliveryNum, Vec<u8>)],
         crank: Option<CrankNum>,
     ) -> Result<(), HostFault> {
-        let Inner { tables, changes, meta, slog, chunks, crank_hashes, .. } = &mut *self.0;
+        let Inner { tables, changes, meta, slog, chunks, watch, crank_hashes, .. } = &mut *self.0;
         changes.clear();
         for table in tables.each() {
-            table.seal(changes)?;
+            table.seal(changes, watch.as_mut().map(|it| &mut it.digest))?;
         }
         for (vat, number, entry) in entries {
             changes.extend_from_slice(entry);
             chunks.entry(*vat).or_insert_with(|| Chunk::new(*number)).bytes.extend_from_slice(entry);
+            if let Some(watch) = watch {
+                // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
+                let next = tables.globals().next_crank;
+                watch.note(crank.unwrap_or(CrankNum(next.0.saturating_sub(1))), *vat, *number, entry)?;
+            }
         }
         let (state_hash, step_hash) = meta.state_hash.extend(label, changes);
         meta.state_hash = state_hash;
@@ -470,6 +607,10 @@ impl Block {
             transaction.put_bundle(id, &wasm)?;
         }
         inner.snapshots.flush(&transaction)?;
+        let is_half = |it: &Plant| it.name == HALF_COMMIT && it.crank < inner.tables.globals().next_crank;
+        if inner.plants.iter().any(is_half) {
+            transaction = Transaction::halved(transaction)?;
+        }
         transaction.put_meta(&inner.meta)?;
         let globals = inner.tables.globals();
         transaction.put_block(&BlockMark {

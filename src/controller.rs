@@ -87,6 +87,8 @@ use crate::{
 pub struct Open {
     /// Its folder; without one it lives in memory.
     pub state: Option<PathBuf>,
+    /// Only to look at it: nothing is ever committed to it.
+    pub read_only: bool,
     /// The flight recorder.
     pub slog: Slog,
     /// Where compiled code is kept, if anywhere.
@@ -142,6 +144,7 @@ impl Controller {
     /// Opens a state. Refused where another engine or another kernel made it.
     pub fn open(open: Open) -> Result<Controller, HostFault> {
         let mut block = match &open.state {
+            Some(dir) if open.read_only => Block::open_read_only(dir)?,
             Some(dir) => Block::open(dir, open.slog.clone())?,
             None => Block::memory(open.slog.clone())?,
         };
@@ -175,6 +178,16 @@ impl Controller {
         };
         controller.stand();
         Ok(controller)
+    }
+
+    /// What it is made of, for a run that is not to be committed.
+    pub fn into_parts(self) -> Result<(Block, Warehouse), Box<Halt>> {
+        Ok((self.block.ok_or_else(gone)?, self.warehouse))
+    }
+
+    /// The state, to be changed in what its rows are not.
+    pub fn block_mut(&mut self) -> Result<&mut Block, Box<Halt>> {
+        self.block.as_mut().ok_or_else(gone)
     }
 
     /// The state.

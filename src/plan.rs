@@ -28,6 +28,8 @@ pub struct Trial {
     pub bundles: Vec<Vec<u8>>,
     /// Where compiled code is kept, if anywhere.
     pub code_cache: Option<std::path::PathBuf>,
+    /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
+    pub audit: Option<u64>,
 }
 
 /// What became of a copy.
@@ -63,6 +65,7 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcom
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
         plants: trial.plants.clone(),
+        audit: trial.audit,
         ..Open::default()
     };
     let mut controller = Controller::open(open)?;

@@ -1,10 +1,14 @@
 //! Planted faults: bugs of the kernel's own, on order, to rehearse what they lead to. Only for states made as experimental.
 //!
-//! Every invariant of the table in `kernel` can be tripped by its name at a chosen crank. Two more are realistic bugs:
+//! Every invariant of the table in `kernel` can be tripped by its name at a chosen crank. The others are realistic bugs:
 //!
 //! * `resolve-non-decider`: from that crank on the authority check is missing at the boundary, and a guest's lie meets the
 //!   invariant behind it (in SwingSet the check stands on that side, and a vat can panic the kernel).
 //! * `lost-decref`: a count that is never given back. Nothing notices until an audit.
+//! * `poison-queue`: an entry in the run-queue whose routing panics, in a later crank that has no vat to blame.
+//! * `replay-charges`: a replay leaves a mark in the state, so that replicas differ by who was evicted when.
+//! * `half-commit`: a block is written in two transactions, and a crash between them leaves neither state.
+//! * `host-abort`, `host-hang`: the process ends, or never ends.
 
 use std::{fmt, str::FromStr};
 
@@ -43,12 +47,31 @@ pub const PLANTS: &[&str] = &[
     "audit.dead-vat",
     RESOLVE_NON_DECIDER,
     LOST_DECREF,
+    POISON_QUEUE,
+    REPLAY_CHARGES,
+    HALF_COMMIT,
+    HOST_ABORT,
+    HOST_HANG,
 ];
 
 /// The authority check is missing at the boundary, from that crank on.
 pub const RESOLVE_NON_DECIDER: &str = "resolve-non-decider";
 /// A count is never given back.
 pub const LOST_DECREF: &str = "lost-decref";
+
+/// An entry whose routing panics stands in the run-queue: in a later crank, which has no vat.
+pub const POISON_QUEUE: &str = "poison-queue";
+/// From that crank on, a vat that is brought up by replay pays for the replay: a state that depends on who was evicted when.
+pub const REPLAY_CHARGES: &str = "replay-charges";
+/// From that crank on, a block is written in two transactions.
+pub const HALF_COMMIT: &str = "half-commit";
+/// The process aborts, as where a native stack overflows.
+pub const HOST_ABORT: &str = "host-abort";
+/// The host goes round for ever.
+pub const HOST_HANG: &str = "host-hang";
+
+/// Those that are in force from their crank on, rather than done in it.
+pub const LASTING: &[&str] = &[RESOLVE_NON_DECIDER, REPLAY_CHARGES, HALF_COMMIT];
 
 /// A text that names no plant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,10 @@
 //!   put ──▶ pending ──(commit)──▶ stored ──(the next commit of one, an upgrade, the end of the vat)──▶ gone
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +50,14 @@ impl Heap {
         (self.pages.len() * PAGE_BYTES) as u64
     }
 
+    /// A hash of all of it: what tells it from others.
+    pub fn fingerprint(&self) -> Result<[u8; 32], HostFault> {
+        let mut bytes = Vec::with_capacity(self.pages.len() * 32 + 256);
+        self.pages.iter().for_each(|it| bytes.extend_from_slice(&it.map_or([0; 32], |it| it.0)));
+        codec::encode(&self.globals, &mut bytes)?;
+        Ok(*blake3::hash(&bytes).as_bytes())
+    }
+
     pub(crate) fn hashes(&self) -> BTreeSet<PageHash> {
         self.pages.iter().copied().flatten().collect()
     }
@@ -58,7 +69,7 @@ pub struct Image {
     /// The heap.
     pub heap: Heap,
     /// The bytes of its pages, but for those that stand at the same place in the heap that it is based on.
-    pub fresh: BTreeMap<PageHash, Box<[u8]>>,
+    pub fresh: BTreeMap<PageHash, Arc<[u8]>>,
 }
 
 impl Image {
@@ -130,19 +141,19 @@ impl std::fmt::Debug for Snapshot<'_> {
 }
 
 /// A snapshot of the open block, with the bytes of all pages that the vat's stored one does not have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     manifest: Manifest,
     encoded: Vec<u8>,
-    pages: BTreeMap<PageHash, Box<[u8]>>,
+    pages: BTreeMap<PageHash, Arc<[u8]>>,
 }
 
-/// The newest snapshots of all vats.
-#[derive(Debug, Default)]
+/// The newest snapshots of all vats. Cheap to clone: what was taken is shared.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots {
     /// Where each stands, pending or stored.
     positions: BTreeMap<VatId, DeliveryNum>,
-    pending: BTreeMap<VatId, Pending>,
+    pending: BTreeMap<VatId, Arc<Pending>>,
     forgotten: BTreeSet<VatId>,
 }
 
@@ -191,17 +202,17 @@ impl Snapshots {
     pub(crate) fn put(
         &mut self,
         manifest: Manifest,
-        fresh: BTreeMap<PageHash, Box<[u8]>>,
+        fresh: BTreeMap<PageHash, Arc<[u8]>>,
     ) -> Result<(blake3::Hash, usize), HostFault> {
         let (vat, bytes) = (manifest.vat, fresh.len() * PAGE_BYTES);
         let encoded = manifest.encode()?;
         let hash = blake3::hash(&encoded);
-        let mut pages = self.pending.remove(&vat).map(|it| it.pages).unwrap_or_default();
+        let mut pages = self.pending.remove(&vat).map(|it| it.pages.clone()).unwrap_or_default();
         pages.extend(fresh);
         let named = manifest.heap.hashes();
         pages.retain(|hash, _| named.contains(hash));
         self.positions.insert(vat, manifest.position);
-        self.pending.insert(vat, Pending { manifest, encoded, pages });
+        self.pending.insert(vat, Arc::new(Pending { manifest, encoded, pages }));
         Ok((hash, bytes))
     }
 

@@ -118,6 +118,19 @@ pub(crate) fn entries(first: DeliveryNum, chunk: &[u8]) -> Result<Vec<Entry>, Ho
     Ok(entries)
 }
 
+/// What an entry's vat was told; where it came to nothing, how that was.
+pub(crate) fn told(entry: &[u8]) -> Result<(Option<Delivery<VRef>>, Option<End>), HostFault> {
+    let mut rest = entry;
+    let delivery: Option<Delivery<VRef>> = codec::take(&mut rest)?;
+    if delivery.is_some() {
+        return Ok((delivery, None));
+    }
+    match codec::take(&mut rest)? {
+        Tag::Syscall => Ok((None, None)),
+        Tag::End => Ok((None, Some(codec::take(&mut rest)?))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

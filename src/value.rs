@@ -291,6 +291,24 @@ impl<R> Syscall<R> {
     }
 }
 
+/// SwingSet's names of all kinds of syscalls.
+pub const SYSCALL_KINDS: [&str; 14] = [
+    "send",
+    "subscribe",
+    "resolve",
+    "exit",
+    "vatstoreGet",
+    "vatstoreSet",
+    "vatstoreDelete",
+    "vatstoreGetNextKey",
+    "vatstoreScan",
+    "dropImports",
+    "retireImports",
+    "retireExports",
+    "abandonExports",
+    "callNow",
+];
+
 /// What a syscall answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {

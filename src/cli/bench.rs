@@ -1,15 +1,20 @@
 mod soak;
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use self::soak::{SoakArgs, cmd_soak};
 use crate::{
-    bench::{self, WORKLOADS, Workload},
+    bench::{self, EXPERIMENTS, WORKLOADS, Workload},
     cli::{
         Exit, Output, Usage,
         output::{grouped, size, table},
+        run::code_cache,
     },
+    controller::Policy,
+    experiment::Base,
     vat::FloorKind,
 };
 
@@ -36,6 +41,9 @@ pub(crate) struct BenchArgs {
     /// Cranks of a block
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     cranks_per_block: u64,
+    /// What `experiments` are made on: the folder of a state, or a scenario
+    #[arg(long, value_name = "STATE|SCENARIO", default_value = "vats/bank")]
+    base: PathBuf,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -48,14 +56,37 @@ enum BenchCommand {
 
 fn find(name: &String) -> Result<Workload, Usage> {
     let known = WORKLOADS.iter().find(|it| it.name == name).copied();
-    let names: Vec<_> = WORKLOADS.iter().map(|it| format!("{} ({})", it.name, it.about)).collect();
+    let names: Vec<_> =
+        WORKLOADS.iter().chain([&EXPERIMENTS]).map(|it| format!("{} ({})", it.name, it.about)).collect();
     known
         .ok_or_else(|| Usage::new(format!("there is no workload `{name}`"), format!("there are: {}", names.join(", "))))
+}
+
+fn experiments(args: &BenchArgs, output: &Output) -> anyhow::Result<Exit> {
+    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
+    let rates = bench::experiments(&Base { path: args.base.clone(), policy, code_cache: code_cache() })?;
+    if args.json {
+        output.json(&rates)?;
+        return Ok(Exit::Ok);
+    }
+    let row = |name: &str, rate: u64| vec![name.to_owned(), grouped(rate)];
+    output.line(format!("{} experiments on {} cranks", grouped(rates.experiments), grouped(rates.golden_cranks)))?;
+    let rows = [
+        row("from a checkpoint, rolled back", rates.rollback_per_second),
+        row("the same, memoised", rates.memoised_per_second),
+        row("a run from the beginning", rates.from_zero_per_second),
+    ];
+    output.line(table(&["", "a second"], &[0], rows))?;
+    output.line(format!("{:.0} × as fast as from the beginning", rates.ratio_to_from_zero))?;
+    Ok(Exit::Ok)
 }
 
 pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit> {
     if let Some(BenchCommand::Soak(args)) = args.command {
         return cmd_soak(&args, output);
+    }
+    if args.workloads.iter().any(|it| it == EXPERIMENTS.name) {
+        return experiments(&args, output);
     }
     let mut workloads = args.workloads.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     if workloads.is_empty() {

@@ -201,5 +201,12 @@ fn scenario() -> Scenario {
 
 /// As the demo's own host runs.
 fn trial(plants: &[Plant]) -> Trial {
-    Trial { policy: POLICY, blocks: 100, plants: plants.to_vec(), bundles: Vec::new(), code_cache: code_cache() }
+    Trial {
+        policy: POLICY,
+        blocks: 100,
+        plants: plants.to_vec(),
+        bundles: Vec::new(),
+        code_cache: code_cache(),
+        audit: None,
+    }
 }

@@ -121,7 +121,7 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
     let (plants, code_cache) = (args.plant.clone(), code_cache());
-    let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache };
+    let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache, audit: None };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         output.json(&json!({ "plans": outcomes }))?;

@@ -15,6 +15,7 @@ mod diff;
 mod directives;
 mod exit;
 mod export;
+mod fault;
 mod fork;
 mod host;
 mod import;
@@ -88,6 +89,7 @@ enum Verb {
     Demo(demo::DemoArgs),
     Conformance(conformance::ConformanceArgs),
     Directives(directives::DirectivesArgs),
+    Fault(fault::FaultArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -136,6 +138,7 @@ fn run() -> ExitCode {
         Verb::Replay(args) => replay::cmd_replay(args, &output),
         Verb::Conformance(args) => conformance::cmd_conformance(args, &output),
         Verb::Directives(args) => directives::cmd_directives(args, &output),
+        Verb::Fault(args) => fault::cmd_fault(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
     };
     match result {

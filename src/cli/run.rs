@@ -22,6 +22,7 @@ use crate::{
     controller::{Controller, Open, Policy},
     directive::{Class, DirectiveSet},
     epitaph::Epitaph,
+    experiment,
     id::VatId,
     kernel::Halt,
     mailbox::MailboxFiles,
@@ -177,6 +178,10 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         };
         return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
     }
+    if let Some(dir) = args.state.as_deref().filter(|it| experiment::is_marked(it)) {
+        let what = format!("the state in `{}` is an experiment's", dir.display());
+        return Err(Usage::new(what, "nothing real comes of it: run the state that it is a copy of").into());
+    }
     check_plants(args, exists)?;
     let slog = match &args.slog {
         Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
@@ -184,6 +189,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
     };
     let controller = Controller::open(Open {
         state: args.state.clone(),
+        read_only: false,
         slog,
         code_cache: code_cache(),
         audit: args.audit,

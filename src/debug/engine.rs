@@ -262,6 +262,7 @@ impl Engine {
             Trigger::Crank(crank) => crank <= tables.globals().next_crank,
             Trigger::Delivery(vat, number) => tables.tallies.get(&vat).is_some_and(|it| number.0 < it.deliveries),
             Trigger::Block(height) => has_begun(machine, height)?,
+            Trigger::Spot(_) => false,
         };
         if past && !self.is_at(place)? {
             return Err(Refusal::new(format!("{place} lies behind"), "`back N` goes back by N cranks"));
@@ -388,7 +389,7 @@ impl Engine {
                 Fate::Delivered(delivery, _) => delivery.refs().contains(&KRef::from(*promise)),
                 _ => false,
             },
-            Breakpoint::Syscall(_) => false,
+            Breakpoint::Syscall(_) | Breakpoint::Place(Trigger::Spot(_)) => false,
         });
         Ok(hit.map(|(number, it)| ("break", format!("breakpoint {number}: {it}"))))
     }

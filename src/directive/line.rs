@@ -4,13 +4,15 @@ use std::ops::Range;
 
 use crate::{
     directive::{
-        Action, Directive, HexPrefix, Trigger,
-        grammar::{FORMS, Form, Want, any_of},
+        Action, Bit, Directive, HexPrefix, Spot, Trigger,
+        grammar::{FORMS, Form, Reader, Want, any_of, form},
         problem::Problem,
         suggest,
         token::{Kind, Token, tokens},
     },
-    id::VatId,
+    id::{BlockHeight, DeliveryNum, VatId},
+    plant::PLANTS,
+    value::SYSCALL_KINDS,
 };
 
 /// A directive, and where its parts stand in the line.
@@ -28,12 +30,12 @@ pub(super) struct Spans {
 }
 
 /// Reads a line; `None` where it is blank or a comment.
-pub(super) fn parse(text: &str) -> Result<Option<Parsed>, Box<Problem>> {
+pub(super) fn parse(text: &str, reader: Reader) -> Result<Option<Parsed>, Box<Problem>> {
     let tokens = tokens(text)?;
     if tokens.is_empty() {
         return Ok(None);
     }
-    let mut line = Line { text, tokens, at: 0, wanted: Vec::new(), form: None, spans: Spans::default() };
+    let mut line = Line { text, reader, tokens, at: 0, wanted: Vec::new(), form: None, spans: Spans::default() };
     let directive = line.directive()?;
     line.end()?;
     Ok(Some(Parsed { directive, spans: line.spans }))
@@ -41,8 +43,9 @@ pub(super) fn parse(text: &str) -> Result<Option<Parsed>, Box<Problem>> {
 
 /// Reads a place, and nothing else.
 pub(super) fn parse_place(text: &str) -> Result<Trigger, Box<Problem>> {
-    let mut line = Line { text, tokens: tokens(text)?, at: 0, wanted: Vec::new(), form: None, spans: Spans::default() };
-    let place = line.place_maybe().ok_or_else(|| line.unexpected())?;
+    let (reader, tokens) = (Reader::Operator, tokens(text)?);
+    let mut line = Line { text, reader, tokens, at: 0, wanted: Vec::new(), form: None, spans: Spans::default() };
+    let place = line.place_maybe()?.ok_or_else(|| line.unexpected())?;
     line.end()?;
     Ok(place)
 }
@@ -50,6 +53,7 @@ pub(super) fn parse_place(text: &str) -> Result<Trigger, Box<Problem>> {
 /// A line that is being read.
 pub(super) struct Line<'a> {
     text: &'a str,
+    reader: Reader,
     tokens: Vec<Token<'a>>,
     at: usize,
     /// All that could stand at `at`, as far as it was tried.
@@ -61,17 +65,27 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn directive(&mut self) -> Result<Directive, Box<Problem>> {
-        let place = self.place_maybe();
-        self.spans.place = self.span_of_last();
-        let Some(trigger) = place else { return self.expectation() };
+        let place = self.place_maybe()?;
+        let Some(trigger) = place else {
+            return if self.reader == Reader::Operator { self.expectation() } else { Err(self.unexpected()) };
+        };
         if self.next_if(Want::Colon, |it| (it.kind == Kind::Colon).then_some(())).is_none() {
             return Err(self.unexpected());
         }
-        let form = self.next_if(Want::Verb, |it| FORMS.iter().find(|form| form.verb == it.text));
+        let form = self.next_if(Want::Verb(self.reader), |it| form(it.text));
         let form = form.ok_or_else(|| self.unexpected())?;
         self.form = Some(form);
         self.spans.verb = self.span_of_last();
-        Ok(Directive { trigger, action: (form.parse)(self)? })
+        let verb = self.at - 1;
+        match (form.parse)(self) {
+            Ok(action) => Ok(Directive { trigger, action }),
+            // An operator who writes `kill v12` means no experiment.
+            Err(_) if self.reader == Reader::Operator && !FORMS.iter().any(|it| it.verb == form.verb) => {
+                (self.at, self.form, self.wanted) = (verb, None, vec![Want::Verb(self.reader)]);
+                Err(self.unexpected())
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     fn expectation(&mut self) -> Result<Directive, Box<Problem>> {
@@ -79,13 +93,34 @@ impl<'a> Line<'a> {
         self.spans.verb = self.span_of_last();
         let state = self.hash("state")?;
         self.word("before")?;
-        let trigger = self.place_maybe().ok_or_else(|| self.unexpected())?;
-        self.spans.place = self.span_of_last();
+        let trigger = self.place_maybe()?.ok_or_else(|| self.unexpected())?;
         Ok(Directive { trigger, action: Action::Expect { state } })
     }
 
-    fn place_maybe(&mut self) -> Option<Trigger> {
-        self.next_if(Want::Place, |it| place(it.text))
+    /// A place, if one stands here; some are of more than one word.
+    fn place_maybe(&mut self) -> Result<Option<Trigger>, Box<Problem>> {
+        let Some(place) = self.next_if(Want::Place(self.reader), |it| place(it.text)) else { return Ok(None) };
+        self.spans.place = self.span_of_last();
+        let start = self.spans.place.start;
+        let trigger = match place {
+            Place::Whole(Trigger::Delivery(vat, delivery)) if self.word_maybe("end") => {
+                Trigger::Spot(Spot::DeliveryEnd(vat, delivery))
+            }
+            Place::Whole(trigger) => trigger,
+            Place::Every(vat) => {
+                self.word("every")?;
+                Trigger::Spot(Spot::DeliveryEvery(vat, self.number()?))
+            }
+            Place::Kind(vat, kind) => Trigger::Spot(Spot::SyscallOfKind(vat, kind, self.ordinal()?)),
+        };
+        self.spans.place = start..self.span_of_last().end;
+        Ok(Some(trigger))
+    }
+
+    /// `#5`
+    fn ordinal(&mut self) -> Result<u64, Box<Problem>> {
+        let number = self.next_if(Want::Number, |it| it.text.strip_prefix('#').and_then(number));
+        number.ok_or_else(|| self.unexpected())
     }
 
     /// A vat, if one stands here.
@@ -130,6 +165,48 @@ impl<'a> Line<'a> {
         self.next_if(Want::Version, version).ok_or_else(|| self.unexpected())
     }
 
+    /// A number.
+    pub(super) fn number(&mut self) -> Result<u64, Box<Problem>> {
+        self.next_if(Want::Number, |it| number(it.text)).ok_or_else(|| self.unexpected())
+    }
+
+    /// The name of a planted bug, or of an invariant; quotes around it do not matter.
+    pub(super) fn plant(&mut self, want: Want) -> Result<&'static str, Box<Problem>> {
+        let known = |it: &&&str| want == Want::Bug || it.contains('.');
+        let name = |it: &Token<'a>| {
+            let bare = it.text.trim_matches(['\'', '"']);
+            PLANTS.iter().filter(known).find(|name| **name == bare).copied()
+        };
+        self.next_if(want, name).ok_or_else(|| self.unexpected())
+    }
+
+    /// A bit of a memory.
+    pub(super) fn bit(&mut self) -> Result<Bit, Box<Problem>> {
+        let bit = |it: &Token<'a>| {
+            let (address, bit) = it.text.split_once('.')?;
+            let bit = u8::try_from(number(bit)?).ok().filter(|it| *it < 8)?;
+            Some(Bit::At { address: number(address)?, bit })
+        };
+        self.next_if(Want::Bit, bit).ok_or_else(|| self.unexpected())
+    }
+
+    /// A text, or bytes in hexadecimal digits.
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, Box<Problem>> {
+        let bytes = |it: &Token<'a>| match it.kind {
+            Kind::Text => serde_json::from_str(it.text).map(String::into_bytes).ok(),
+            _ => it.text.strip_prefix("0x").and_then(unhex),
+        };
+        self.next_if(Want::Bytes, bytes).ok_or_else(|| self.unexpected())
+    }
+
+    /// The size of a disk's sector.
+    pub(super) fn sector(&mut self) -> Result<u32, Box<Problem>> {
+        let sizes = 512..=65_536;
+        let size = |it: &Token<'a>| number(it.text).filter(|it| it.is_power_of_two() && sizes.contains(it));
+        let size = self.next_if(Want::Sector, size).ok_or_else(|| self.unexpected())?;
+        Ok(u32::try_from(size).unwrap_or(512))
+    }
+
     fn hex(&mut self) -> Result<HexPrefix, Box<Problem>> {
         let word = self.next_if(Want::Hash, |it| (it.kind == Kind::Word).then_some(it.text));
         let word = word.ok_or_else(|| self.unexpected())?;
@@ -139,11 +216,11 @@ impl<'a> Line<'a> {
         })
     }
 
-    fn word_maybe(&mut self, word: &'static str) -> bool {
+    pub(super) fn word_maybe(&mut self, word: &'static str) -> bool {
         self.next_if(Want::Word(word), |it| (it.text == word).then_some(())).is_some()
     }
 
-    fn word(&mut self, word: &'static str) -> Result<(), Box<Problem>> {
+    pub(super) fn word(&mut self, word: &'static str) -> Result<(), Box<Problem>> {
         if self.word_maybe(word) { Ok(()) } else { Err(self.unexpected()) }
     }
 
@@ -165,7 +242,7 @@ impl<'a> Line<'a> {
         self.at.checked_sub(1).and_then(|it| self.tokens.get(it)).map_or(0..0, |it| it.span.clone())
     }
 
-    fn unexpected(&self) -> Box<Problem> {
+    pub(super) fn unexpected(&self) -> Box<Problem> {
         let (span, what) = match self.tokens.get(self.at) {
             Some(token) => (token.span.clone(), format!("unexpected `{}`", token.text)),
             None => (self.span_of_last().end..self.span_of_last().end, "the line ends too early".to_owned()),
@@ -178,13 +255,67 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The places there are. An experiment's are to be added here.
-fn place(word: &str) -> Option<Trigger> {
+/// A place, or how one begins.
+enum Place {
+    Whole(Trigger),
+    /// `v3/delivery`, and `every 7` is to follow.
+    Every(VatId),
+    /// `v3/syscall:vatstoreGet`, and `#5` is to follow.
+    Kind(VatId, &'static str),
+}
+
+/// The places there are.
+fn place(word: &str) -> Option<Place> {
     let crank = || word.parse().map(Trigger::Crank).ok();
     let block = || word.parse().map(Trigger::Block).ok();
-    let delivery = || {
-        let (vat, delivery) = word.split_once('/')?;
-        Some(Trigger::Delivery(vat.parse().ok()?, delivery.parse().ok()?))
+    let of_vat = || {
+        let (vat, rest) = word.split_once('/')?;
+        place_of_vat(vat.parse().ok()?, rest)
     };
-    crank().or_else(block).or_else(delivery)
+    crank().or_else(block).or_else(|| commit(word)).map(Place::Whole).or_else(of_vat)
+}
+
+fn place_of_vat(vat: VatId, rest: &str) -> Option<Place> {
+    if let Ok(delivery) = rest.parse() {
+        return Some(Place::Whole(Trigger::Delivery(vat, delivery)));
+    }
+    if rest == "delivery" {
+        return Some(Place::Every(vat));
+    }
+    let kind_of = |name: &str| SYSCALL_KINDS.iter().find(|it| **it == name).copied();
+    if let Some(kind) = rest.strip_prefix("syscall:") {
+        return kind_of(kind).map(|kind| Place::Kind(vat, kind));
+    }
+    let spot = match rest.strip_prefix("syscall-") {
+        Some(rest) => {
+            let (kind, at) = rest.rsplit_once('-')?;
+            Spot::SyscallOfKind(vat, kind_of(kind)?, number(at)?)
+        }
+        None => {
+            let (delivery, syscall) = rest.split_once('/')?;
+            let delivery: DeliveryNum = delivery.parse().ok()?;
+            Spot::Syscall(vat, delivery, number(syscall.strip_prefix("syscall-")?)?)
+        }
+    };
+    Some(Place::Whole(Trigger::Spot(spot)))
+}
+
+fn commit(word: &str) -> Option<Trigger> {
+    let rest = word.strip_prefix("commit-")?;
+    let spot = match rest.split_once('/') {
+        None => Spot::Commit(BlockHeight(number(rest)?)),
+        Some((height, op)) => Spot::StoreOp(BlockHeight(number(height)?), number(op.strip_prefix("store-op-")?)?),
+    };
+    Some(Trigger::Spot(spot))
+}
+
+/// A number in its canonical spelling.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|it: &u64| it.to_string() == text)
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
 }

@@ -10,20 +10,24 @@
 //! depends on the numbers asked for alone, so that live run, replay, debugger and experiment get the same answer.
 
 mod class;
+mod fault;
 mod grammar;
 mod hex;
 mod line;
 mod problem;
 mod rules;
+mod schedule;
 mod set;
 mod suggest;
 mod token;
 
 pub use class::{Applied, Class, Committed, Effect, Missed};
-pub use grammar::GRAMMAR;
+pub use fault::{Bit, Disturbance, SYSCALL_ERRORS, Spot, SyscallError};
+pub use grammar::{FAULT_GRAMMAR, GRAMMAR};
 pub use hex::{HexPrefix, HexPrefixError};
 pub use problem::{Problem, Refused};
 pub use rules::Contradiction;
+pub use schedule::{Schedule, ScheduleId};
 pub use set::{DirectiveSet, Due, Placed, SetDigest, refuse_contradictions};
 pub(crate) use suggest::nearest;
 
@@ -40,6 +44,19 @@ pub enum Trigger {
     Delivery(VatId, DeliveryNum),
     /// `block-120`: before the first crank of that block.
     Block(BlockHeight),
+    /// A place that only an experiment knows.
+    Spot(Spot),
+}
+
+impl Trigger {
+    /// The vat that the place is about, where it is about one.
+    pub fn vat(&self) -> Option<VatId> {
+        match self {
+            Trigger::Delivery(vat, _) => Some(*vat),
+            Trigger::Spot(spot) => spot.vat(),
+            Trigger::Crank(_) | Trigger::Block(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Trigger {
@@ -48,6 +65,7 @@ impl fmt::Display for Trigger {
             Trigger::Crank(crank) => crank.fmt(f),
             Trigger::Delivery(vat, delivery) => write!(f, "{vat}/{delivery}"),
             Trigger::Block(height) => height.fmt(f),
+            Trigger::Spot(spot) => spot.fmt(f),
         }
     }
 }
@@ -106,6 +124,8 @@ pub enum Action {
         /// Halt unless the message's hash has this prefix.
         expect: Option<HexPrefix>,
     },
+    /// What only an experiment does.
+    Disturb(Disturbance),
 }
 
 impl Action {
@@ -114,7 +134,10 @@ impl Action {
         match self {
             Action::Upgrade { vat, .. } | Action::Resume(vat) => Some(*vat),
             Action::Pause { vat, .. } | Action::Terminate { vat, .. } | Action::Skip { guard: vat, .. } => *vat,
-            Action::Expect { .. } | Action::Halt | Action::ReplaceKernel(_) | Action::Break => None,
+            Action::Disturb(Disturbance::Flip { vat, .. }) => Some(*vat),
+            Action::Expect { .. } | Action::Halt | Action::ReplaceKernel(_) | Action::Break | Action::Disturb(_) => {
+                None
+            }
         }
     }
 }
@@ -151,6 +174,7 @@ impl fmt::Display for Action {
             Action::Resume(vat) => write!(f, "resume {vat}"),
             Action::Terminate { vat, why } => write!(f, "terminate{}{}", Named("", vat), Why(why)),
             Action::Skip { guard, expect } => write!(f, "skip{}{}", Named("", guard), Named("expect ", expect)),
+            Action::Disturb(disturbance) => disturbance.fmt(f),
         }
     }
 }
@@ -168,15 +192,17 @@ impl Directive {
     /// Whether it changes the state: then it is recorded in the store, in the slog and in the crank's hash, and all replicas
     /// must have it.
     pub fn in_consensus(&self) -> bool {
-        !matches!(self.action, Action::Expect { .. } | Action::Halt | Action::Break)
+        !matches!(self.action, Action::Expect { .. } | Action::Halt | Action::Break | Action::Disturb(_))
+    }
+
+    /// Whether only an experiment can obey it.
+    pub fn is_for_experiments(&self) -> bool {
+        matches!(self.trigger, Trigger::Spot(_)) || matches!(self.action, Action::Disturb(_))
     }
 
     /// The vat that it is about: the one named, or that of the place. `None` where only the crank will tell.
     pub fn vat(&self) -> Option<VatId> {
-        match self.trigger {
-            Trigger::Delivery(vat, _) => Some(vat),
-            Trigger::Crank(_) | Trigger::Block(_) => self.action.vat(),
-        }
+        self.trigger.vat().or_else(|| self.action.vat())
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     directive::{
         Directive, Trigger,
+        grammar::Reader,
         line::{self, Parsed},
         problem::{Problem, Refused},
         rules::{self, Contradiction, Part},
@@ -54,12 +55,16 @@ impl DirectiveSet {
     ///
     /// Every mistake in the file; the set is then as it was.
     pub fn read(&mut self, file: &str, bytes: &[u8]) -> Result<Vec<Placed>, Refused> {
+        self.read_as(Reader::Operator, file, bytes)
+    }
+
+    pub(super) fn read_as(&mut self, reader: Reader, file: &str, bytes: &[u8]) -> Result<Vec<Placed>, Refused> {
         let mut set = self.clone();
         let (mut placed, mut problems) = (Vec::new(), Vec::new());
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (at, line) in bytes.split(|it| *it == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            match set.read_line(line, &placed) {
+            match set.read_line(reader, line, &placed) {
                 Ok(Some(directive)) => placed.push(Placed { line: at + 1, directive }),
                 Ok(None) => {}
                 Err(mut problem) => {
@@ -76,10 +81,10 @@ impl DirectiveSet {
         }
     }
 
-    fn read_line(&mut self, line: &[u8], placed: &[Placed]) -> Result<Option<Directive>, Box<Problem>> {
+    fn read_line(&mut self, reader: Reader, line: &[u8], placed: &[Placed]) -> Result<Option<Directive>, Box<Problem>> {
         let text = str::from_utf8(line).map_err(|err| not_utf8(line, err.valid_up_to()))?;
-        let Some(Parsed { directive, spans }) = line::parse(text)? else { return Ok(None) };
-        let inserted = self.insert(directive.clone());
+        let Some(Parsed { directive, spans }) = line::parse(text, reader)? else { return Ok(None) };
+        let inserted = self.insert_for(reader, directive.clone());
         inserted.map(|()| Some(directive)).map_err(|contradiction| {
             let span = match contradiction.part {
                 Part::Place => spans.place,
@@ -87,6 +92,7 @@ impl DirectiveSet {
                 Part::Vat => spans.vat,
             };
             let what = match &contradiction.other {
+                None if contradiction.reader.is_some() => "this is not for this file".to_owned(),
                 None => "this makes no sense".to_owned(),
                 Some(other) => match placed.iter().find(|it| it.directive == *other) {
                     Some(it) => format!("this contradicts line {}, `{other}`", it.line),
@@ -103,6 +109,11 @@ impl DirectiveSet {
     ///
     /// Where it makes no sense, stands in the set already, or contradicts another of its place; the set is then as it was.
     pub fn insert(&mut self, directive: Directive) -> Result<(), Box<Contradiction>> {
+        self.insert_for(Reader::Operator, directive)
+    }
+
+    pub(super) fn insert_for(&mut self, reader: Reader, directive: Directive) -> Result<(), Box<Contradiction>> {
+        rules::readable(reader, &directive)?;
         rules::alone(&directive)?;
         self.of(directive.trigger).iter().try_for_each(|it| rules::together(&directive, it))?;
         self.filter.add(directive.trigger, &self.list);
@@ -245,6 +256,8 @@ impl Filter {
             Trigger::Crank(CrankNum(number)) => spread(number),
             Trigger::Delivery(VatId(vat), DeliveryNum(number)) => spread(spread(!vat) ^ number),
             Trigger::Block(BlockHeight(height)) => spread(!height),
+            // Never asked for by number alone.
+            Trigger::Spot(_) => 0,
         };
         #[expect(clippy::cast_possible_truncation, reason = "the length is that of a vector")]
         let word = (hash & (self.0.len() as u64).wrapping_sub(1)) as usize;

@@ -4,9 +4,10 @@ use std::iter;
 
 use crate::directive::{
     HexPrefix,
-    grammar::{FORMS, SYNONYMS, Want, quoted},
+    grammar::{Reader, SYNONYMS, Want, quoted, verbs},
     token::{Kind, Token},
 };
+use crate::plant::PLANTS;
 
 /// A guess at what should stand at `at`, where one of these things was wanted.
 pub(super) fn hint(tokens: &[Token<'_>], at: usize, wanted: &[Want]) -> Option<String> {
@@ -14,14 +15,15 @@ pub(super) fn hint(tokens: &[Token<'_>], at: usize, wanted: &[Want]) -> Option<S
     let token = rest.first()?;
     let required = wanted.len() == 1;
     wanted.iter().find_map(|want| match want {
-        Want::Place => place(rest),
+        Want::Place(_) => place(rest),
         Want::Colon => Some(colon(before, token)),
-        Want::Verb => verb(before, token),
+        Want::Verb(reader) => verb(before, token, *reader),
         Want::Vat => vat(rest, required),
         Want::Word(word) => keyword(word, token),
         Want::Text => Some(format!("did you mean `{}`?", quoted(token.text.trim_matches(['\'', '“', '”', '„'])))),
         Want::End => end(before, token),
-        Want::Hash | Want::Version => None,
+        Want::Bug | Want::Invariant => nearest(token.text, PLANTS.iter().copied()).map(did_you_mean),
+        Want::Hash | Want::Version | Want::Number | Want::Bit | Want::Bytes | Want::Sector => None,
     })
 }
 
@@ -88,20 +90,20 @@ fn vat_number(word: &str) -> Option<u64> {
 
 fn colon(before: &[Token<'_>], token: &Token<'_>) -> String {
     let place = before.last().map_or("", |it| it.text);
-    match nearest(token.text, FORMS.iter().map(|it| it.verb)) {
+    match nearest(token.text, verbs(Reader::Operator)) {
         Some(verb) => did_you_mean(&format!("{place}: {verb}")),
         None => format!("what to do there follows a colon, as in `{place}: halt`"),
     }
 }
 
-fn verb(before: &[Token<'_>], token: &Token<'_>) -> Option<String> {
+fn verb(before: &[Token<'_>], token: &Token<'_>, reader: Reader) -> Option<String> {
     let word = token.text.to_lowercase();
     if word == "expect" {
         let place = before.first().map_or("", |it| it.text);
         return Some(format!("an expectation begins its line: `expect state HASH before {place}`"));
     }
     let synonym = SYNONYMS.iter().find(|(it, _)| *it == word).map(|(_, verb)| *verb);
-    synonym.or_else(|| nearest(&word, FORMS.iter().map(|it| it.verb))).map(did_you_mean)
+    synonym.or_else(|| nearest(&word, verbs(reader))).map(did_you_mean)
 }
 
 fn vat(rest: &[Token<'_>], required: bool) -> Option<String> {

@@ -39,6 +39,7 @@ pub(super) fn tokens(line: &str) -> Result<Vec<Token<'_>>, Box<Problem>> {
                 at += 1;
                 continue;
             }
+            '#' if is_ordinal(&tokens, &line[at..]) => (Kind::Word, 1 + digits(&line[at + 1..])),
             '#' => break,
             ':' => (Kind::Colon, 1),
             '"' => (Kind::Text, text_length(line, at)?),
@@ -46,15 +47,32 @@ pub(super) fn tokens(line: &str) -> Result<Vec<Token<'_>>, Box<Problem>> {
                 let what = format!("a blank of another kind (U+{:04X})", u32::from(first));
                 return Err(Problem::at(line, at..at + first.len_utf8(), what).expected("expected an ordinary blank"));
             }
-            _ => (
-                Kind::Word,
-                line[at..].find(|it: char| it.is_whitespace() || ":#\"".contains(it)).unwrap_or(line.len() - at),
-            ),
+            _ => (Kind::Word, word_length(&line[at..])),
         };
         tokens.push(Token { kind, text: &line[at..at + length], span: at..at + length });
         at += length;
     }
     Ok(tokens)
+}
+
+/// How many bytes the word takes that the text begins with. The colon of `v2/syscall:vatstoreGet` belongs to it.
+fn word_length(text: &str) -> usize {
+    let end = |from: usize, stop: &str| {
+        let rest = text.get(from..).unwrap_or_default();
+        from + rest.find(|it: char| it.is_whitespace() || stop.contains(it)).unwrap_or(rest.len())
+    };
+    let length = end(0, ":#\"");
+    let is_kind = text[..length].ends_with("/syscall") && text[length..].starts_with(':');
+    if is_kind { end(length + 1, ":#\"") } else { length }
+}
+
+/// Whether `#5` is the number of a syscall of a kind, and no comment: it follows `v2/syscall:vatstoreGet`.
+fn is_ordinal(before: &[Token<'_>], text: &str) -> bool {
+    before.len() == 1 && before.last().is_some_and(|it| it.text.contains("/syscall:")) && digits(&text[1..]) > 0
+}
+
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
 }
 
 /// How many bytes the quoted text at `start` takes.

@@ -73,7 +73,7 @@ impl Crank {
     /// Accepts what was sent, collects garbage, and ends the crank: its changes are part of the block.
     pub(super) fn finish(mut self, label: &str) -> Result<Block, Fault> {
         self.settle_down()?;
-        if self.block.is_audited_at(self.number()) {
+        if self.block.is_audited_at(self.number()) || self.breaks_for_audit() {
             audit(self.tables())?;
         }
         self.block.seal(label, &self.kept, self.number)?;

@@ -101,6 +101,7 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
             crank.plant()?;
         }
         let crank = crank.perform(workers, work, &mut ran, &mut position)?;
+        let crank = crank.disturb_end(workers, &mut ran)?;
         crank.finish("crank")
     });
     // A bug of ours is no reason to lose what is known of it: what the crank owned is gone either way.
@@ -441,7 +442,12 @@ impl Crank {
         ran.delivery = Some((vat, number));
         let started = replay::bring_up(self.block(), workers, vat);
         let at = At { crank_num: self.number(), vat, delivery_num: number };
-        let fuel_max = self.fuel_max(vat)?.0;
+        let mut fuel_max = self.fuel_max(vat)?.0;
+        let limit = self.fuel_left();
+        if let Some((_, fuel)) = limit {
+            fuel_max = fuel_max.min(fuel);
+        }
+        let disturbed = self.block().injector().map(|it| Box::new(it.begin_delivery(vat, number)));
         let translated = self.translate_delivery(vat, delivery)?;
         self.apply_delivery(vat, delivery)?;
         self.entry.begin(&translated)?;
@@ -449,13 +455,14 @@ impl Crank {
         let (mut live, result) = match started {
             Ok(()) => {
                 let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
-                let (syscalls, result) = worker.deliver(&translated, fuel_max, Syscalls::live(self, at));
+                let (syscalls, result) = worker.deliver(&translated, fuel_max, Syscalls::live(self, at, disturbed));
                 (syscalls.into_live()?, result)
             }
-            Err(fault) => (Syscalls::live(self, at).into_live()?, Err(fault)),
+            Err(fault) => (Syscalls::live(self, at, disturbed).into_live()?, Err(fault)),
         };
         position.syscall = live.count.checked_sub(1).map(|it| (it, live.last));
         let result = live.fault.take().map_or(result, Err);
+        live.end_disturbance(limit, &result);
         live.record_result(at, delivery.kind(), &result);
         let outcome = match (result, live.exit.take()) {
             (Ok(usage), exit) => {
@@ -520,6 +527,16 @@ impl Crank {
 }
 
 impl Live {
+    /// The injector learns what became of its faults in the delivery.
+    fn end_disturbance(&mut self, limit: Option<(usize, u64)>, result: &Result<Usage, Fault>) {
+        if let (Some(disturbed), Some(injector)) = (self.disturbed.take(), self.crank.block().injector()) {
+            injector.end_delivery(*disturbed);
+        }
+        if let Some(limit) = limit {
+            self.crank.note_fuel(limit, self.at.vat, result.as_ref().ok().map(|it| it.fuel));
+        }
+    }
+
     fn record_result(&mut self, at: At, dispatch: &'static str, result: &Result<Usage, Fault>) {
         let dr = match result {
             Ok(usage) => DeliverResult::Ok(usage.fuel),

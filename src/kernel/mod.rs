@@ -39,6 +39,7 @@ mod audit;
 mod crank;
 mod deliver;
 mod device;
+mod disturb;
 mod gc;
 mod lifecycle;
 mod look;
@@ -59,6 +60,7 @@ pub use look::{Ahead, Fate, look};
 pub use outside::{begin_block, begin_block_with, outside};
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
+pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
 pub use verdict::vathost_breakpoint;
 
@@ -96,6 +98,16 @@ pub trait Worker {
     fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
         let _ = base;
         Ok(None)
+    }
+
+    /// What tells its heap from others, as it is between two deliveries. `None` where it has no heap: a script.
+    fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, HostFault> {
+        Ok(None)
+    }
+
+    /// Its memory, for an experiment to disturb. `None` where it has none: a script.
+    fn memory(&mut self) -> Option<&mut [u8]> {
+        None
     }
 }
 

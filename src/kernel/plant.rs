@@ -4,10 +4,10 @@ use crate::{
     fault::Fault,
     id::{KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{Crank, Ended, syscall::Syscalls},
-    plant::LOST_DECREF,
+    plant::{HOST_ABORT, HOST_HANG, LOST_DECREF, POISON_QUEUE},
     table::{CListEntry, Item, Policy, QueueId, Status},
     transcript::{End, Entry},
-    value::Resolution,
+    value::{CapData, Message, Resolution},
 };
 
 /// No state gets this far.
@@ -29,7 +29,7 @@ impl Crank {
     }
 
     /// Does what no kernel code may do: the check that it meets must notice.
-    fn misuse(&mut self, name: &str) -> Result<(), Fault> {
+    pub(super) fn misuse(&mut self, name: &str) -> Result<(), Fault> {
         let object = self.tables().objects.iter().next().map_or(ObjectId(NOWHERE), |(id, _)| *id);
         let vat = self
             .tables()
@@ -75,13 +75,22 @@ impl Crank {
             }
             "kernel.no-panic" => panic!("planted"),
             LOST_DECREF => self.change_counts(object, 1, 1)?,
+            POISON_QUEUE => {
+                let message = Message { methargs: CapData::plain("#[\"poison\",[]]"), result: None };
+                let item = Item::Send { target: PromiseId(NOWHERE).into(), message };
+                self.tables_mut().queue.push(QueueId::Run, item);
+            }
+            HOST_ABORT => std::process::abort(),
+            HOST_HANG => loop {
+                std::hint::spin_loop();
+            },
             _ => (),
         }
         Ok(())
     }
 
     /// Damages rows: the next audit must notice.
-    fn damage(&mut self, name: &str) -> Result<(), Fault> {
+    pub(super) fn damage(&mut self, name: &str) -> Result<(), Fault> {
         let vat = self
             .tables()
             .vats

@@ -8,6 +8,7 @@ use crate::{
         Usage, Worker, Workers,
         syscall::{Syscalls, anachronism},
     },
+    plant::REPLAY_CHARGES,
     slog::{Detail, Event},
     snapshot::{Manifest, Snapshot},
     table::Vat,
@@ -80,7 +81,8 @@ fn replay(
 ) -> Result<(), Fault> {
     let deliveries = next.0 - from.0;
     block.slog().record(Detail::Cranks, || Event::StartReplay { vat, deliveries });
-    for entry in block.transcript(vat, from)? {
+    let entries = if deliveries > 0 { Some(block.transcript(vat, from)?) } else { None };
+    for entry in entries.into_iter().flatten() {
         let entry = entry?;
         if entry.number >= next {
             break;
@@ -92,6 +94,10 @@ fn replay(
         check_fuel(vat, number, fuel, used)?;
     }
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
+    let next_crank = block.tables().globals().next_crank;
+    if block.plants().iter().any(|it| it.name == REPLAY_CHARGES && it.crank < next_crank) {
+        block.tables_mut().tallies.update(&vat, |it| it.fuel += deliveries);
+    }
     Ok(())
 }
 

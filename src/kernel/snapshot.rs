@@ -46,7 +46,7 @@ fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), 
 }
 
 /// Takes a snapshot of a vat that is up. (One that is not has just faulted: its next delivery will do.)
-fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
+pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
     let Some(bundle) = block.tables().vats.get(&vat).map(|it| it.bundle) else { return Ok(()) };
     if !block.tables().is_alive(vat) {
         return Ok(());

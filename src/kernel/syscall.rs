@@ -6,8 +6,14 @@ use crate::{
     block::Call,
     fault::{Anachronism, Fault, KernelPanic, VatFault},
     id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
+    injector::Disturbed,
     invariant,
-    kernel::{Crank, gc, translate::Outward},
+    kernel::{
+        Crank,
+        disturb::{Verdict, disturbed_answer},
+        gc,
+        translate::Outward,
+    },
     limits,
     slog::{At, Detail, Event, Shape, SyscallResult},
     table::{Item, PromiseState},
@@ -41,6 +47,8 @@ pub(super) struct Live {
     pub(super) exit: Option<(bool, CapData<KRef>)>,
     /// The fault of a syscall: it stands, whatever the guest does afterwards.
     pub(super) fault: Option<Fault>,
+    /// What an experiment does to its syscalls.
+    pub(super) disturbed: Option<Box<Disturbed>>,
 }
 
 #[derive(Debug)]
@@ -52,8 +60,8 @@ struct Replay {
 }
 
 impl Syscalls {
-    pub(super) fn live(crank: Crank, at: At) -> Syscalls {
-        Syscalls(Mode::Live(Box::new(Live { crank, at, count: 0, last: "", exit: None, fault: None })))
+    pub(super) fn live(crank: Crank, at: At, disturbed: Option<Box<Disturbed>>) -> Syscalls {
+        Syscalls(Mode::Live(Box::new(Live { crank, at, count: 0, last: "", exit: None, fault: None, disturbed })))
     }
 
     pub(super) fn replay(vat: VatId, entry: Entry) -> Syscalls {
@@ -162,6 +170,13 @@ impl Live {
                 VatFault::illegal(kind, format_args!("more than {} in a delivery", limits::SYSCALLS_MAX)).into()
             );
         }
+        let verdict = match &mut self.disturbed {
+            None => Verdict::Not,
+            Some(disturbed) => self.crank.disturb_syscall(disturbed, syscall_num, kind),
+        };
+        if let Verdict::Fails(fault) = verdict {
+            return Err(fault);
+        }
         self.crank.entry.syscall(&syscall)?;
         let observed = self.crank.is_observed().then(|| syscall.clone());
         let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
@@ -187,7 +202,10 @@ impl Live {
             let event = || Event::SyscallResult { at, syscall_num, replay: false, ksr: result, vsr: result };
             self.crank.slog().record(Detail::Syscalls, event);
         }
-        let answer = answer?;
+        let mut answer = answer?;
+        if let (Verdict::Answer(at, instead), Some(disturbed)) = (verdict, &self.disturbed) {
+            answer = disturbed_answer(disturbed, self.at.crank_num, at, answer, instead);
+        }
         self.crank.entry.answer(&answer)?;
         Ok(answer)
     }

@@ -46,7 +46,58 @@ impl Crank {
         if due.is_empty() {
             return Ok((self, work));
         }
+        if self.block().injector().is_some() {
+            return self.obey_faults(workers, work, due, ran, position);
+        }
         self.check(&due, &work)?;
+        self.carry_out_all(workers, work, due, ran, position)
+    }
+
+    /// As an experiment has it: what cannot be obeyed is noted, and changes nothing.
+    fn obey_faults(
+        mut self,
+        workers: &mut dyn Workers,
+        work: Work,
+        due: Vec<Directive>,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<(Crank, Work), Fault> {
+        let (mut orders, mut faults) = (Vec::new(), Vec::new());
+        let vat = work.vat();
+        for it in due {
+            if matches!(it.action, Action::Disturb(_)) {
+                faults.push(it);
+                continue;
+            }
+            let mut with_it = orders.clone();
+            with_it.push(it.clone());
+            match self.check(&with_it, &work) {
+                Ok(()) => {
+                    orders = with_it;
+                    self.note(&it, vat, None);
+                }
+                Err(Fault::Halted(halted)) => {
+                    let why = halted.why.unwrap_or_else(|| "it is no fault".to_owned());
+                    self.note(&it, vat, Some(why));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let (crank, work) = match orders.is_empty() {
+            true => (self, work),
+            false => self.carry_out_all(workers, work, orders, ran, position)?,
+        };
+        crank.disturb(workers, work, &faults)
+    }
+
+    fn carry_out_all(
+        mut self,
+        workers: &mut dyn Workers,
+        work: Work,
+        due: Vec<Directive>,
+        ran: &mut Ran,
+        position: &mut Position,
+    ) -> Result<(Crank, Work), Fault> {
         let vat = work.vat();
         if !due.iter().any(Directive::in_consensus) {
             for directive in due {
@@ -75,11 +126,11 @@ impl Crank {
     }
 
     /// What fires here, in the order of effect.
-    pub(super) fn due(&self, work: &Work) -> Vec<Directive> {
-        let set = self.directives();
-        if set.is_empty() {
+    pub(super) fn due(&mut self, work: &Work) -> Vec<Directive> {
+        if self.directives().is_empty() {
             return Vec::new();
         }
+        let set = self.directives();
         let mut due: Vec<Directive> = Vec::new();
         if self.is_first_of_block() {
             due.extend(set.due_at_block(self.tables().globals().height).cloned());
@@ -90,6 +141,7 @@ impl Crank {
             let more: Vec<_> = set.due(self.number(), Some(second)).filter(|it| !due.contains(it)).cloned().collect();
             due.extend(more);
         }
+        due.extend(self.recurring(numbers));
         due.sort_by(|a, b| a.action.cmp(&b.action));
         due
     }
@@ -239,7 +291,7 @@ impl Crank {
                     return Err(Halted { crank: number, line: directive.to_string(), why }.into());
                 }
             }
-            Action::Expect { .. } | Action::Halt | Action::Skip { .. } => (),
+            Action::Expect { .. } | Action::Halt | Action::Skip { .. } | Action::Disturb(_) => (),
         }
         Ok(self)
     }

@@ -7,6 +7,7 @@
 //! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
     path::Path,
@@ -76,6 +77,7 @@ pub struct BlockMark {
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Connection,
+    gate: Gated,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<Lock>,
 }
@@ -98,6 +100,50 @@ fn transcript_checksum(vat: VatId, first: DeliveryNum, entries: &[u8]) -> [u8; 3
 }
 
 const DAMAGED: &str = "its bytes do not have its checksum: the state is damaged";
+
+/// What a gate is asked before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// A statement that writes; its number in its transaction, from 1.
+    Statement(u64),
+    /// The end of the transaction.
+    Commit,
+    /// The transaction is durable.
+    Committed,
+}
+
+/// Asked before each thing that a transaction does; where it errs, that thing fails. For experiments.
+pub type Gate = Box<dyn FnMut(Op) -> Result<(), HostFault> + Send>;
+
+/// The gate of a database, if it has one.
+#[derive(Default)]
+struct Gated {
+    gate: Option<RefCell<Gate>>,
+    statements: Cell<u64>,
+}
+
+impl Gated {
+    fn ask(&self, op: Op) -> Result<(), HostFault> {
+        match &self.gate {
+            Some(gate) => gate.borrow_mut()(op),
+            None => Ok(()),
+        }
+    }
+
+    fn statement(&self) -> Result<(), HostFault> {
+        if self.gate.is_none() {
+            return Ok(());
+        }
+        self.statements.set(self.statements.get() + 1);
+        self.ask(Op::Statement(self.statements.get()))
+    }
+}
+
+impl std::fmt::Debug for Gated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gated").field("some", &self.gate.is_some()).finish_non_exhaustive()
+    }
+}
 
 /// The lock on a folder. Given back expressly: a process that is just being started shares the file until it has begun.
 #[derive(Debug)]
@@ -128,7 +174,7 @@ impl Database {
     /// A database in memory: gone when dropped.
     pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
-        let database = Database { connection, _lock: None };
+        let database = Database { connection, gate: Gated::default(), _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -138,7 +184,7 @@ impl Database {
         let what = format!("write `{}`", path.display());
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
-        let database = Database { connection, _lock: None };
+        let database = Database { connection, gate: Gated::default(), _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -158,7 +204,7 @@ impl Database {
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
         let connection = Connection::open(dir.join(FILE)).map_err(fault(&what))?;
-        let database = Database { connection, _lock: Some(Lock(lock)) };
+        let database = Database { connection, gate: Gated::default(), _lock: Some(Lock(lock)) };
         database
             .connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")
@@ -178,7 +224,7 @@ impl Database {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .map_err(fault(&what))?;
         connection.busy_timeout(BUSY_MAX).map_err(fault(&what))?;
-        let database = Database { connection, _lock: None };
+        let database = Database { connection, gate: Gated::default(), _lock: None };
         database.check_schema()?;
         // One snapshot for all that is read, whatever a running host commits meanwhile.
         database.connection.execute_batch("BEGIN").map_err(fault(&what))?;
@@ -354,7 +400,14 @@ impl Database {
 
     /// Begins the one transaction of a block. Dropping it undoes it.
     pub fn transaction(&mut self) -> Result<Transaction<'_>, HostFault> {
-        self.connection.transaction().map(Transaction).map_err(fault("begin a transaction"))
+        self.gate.statements.set(0);
+        let gate = &self.gate;
+        self.connection.transaction().map(|it| Transaction(it, gate)).map_err(fault("begin a transaction"))
+    }
+
+    /// Puts a gate before everything that a transaction does.
+    pub fn set_gate(&mut self, gate: Option<Gate>) {
+        self.gate = Gated { gate: gate.map(RefCell::new), ..Gated::default() };
     }
 }
 
@@ -368,11 +421,12 @@ pub trait Rows {
 
 /// The open transaction of a block.
 #[derive(Debug)]
-pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>);
+pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Gated);
 
-impl Transaction<'_> {
+impl<'a> Transaction<'a> {
     /// How many rows it changed.
     pub(super) fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
+        self.1.statement()?;
         let run = || self.0.prepare_cached(sql)?.execute(params);
         run().map_err(fault(what))
     }
@@ -432,7 +486,17 @@ impl Transaction<'_> {
 
     /// Makes it durable.
     pub fn commit(self) -> Result<(), HostFault> {
-        self.0.commit().map_err(fault("commit a block"))
+        let Transaction(transaction, gate) = self;
+        gate.ask(Op::Commit)?;
+        transaction.commit().map_err(fault("commit a block"))?;
+        gate.ask(Op::Committed)
+    }
+
+    /// Makes durable what was done so far, and goes on in another transaction: a bug, for rehearsals.
+    pub(crate) fn halved(self) -> Result<Transaction<'a>, HostFault> {
+        let what = "split a transaction";
+        self.0.execute_batch("COMMIT; BEGIN IMMEDIATE").map_err(fault(what))?;
+        Ok(self)
     }
 }
 

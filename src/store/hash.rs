@@ -39,7 +39,7 @@ impl fmt::Debug for StateHash {
 }
 
 /// A multiset hash: the sum, lane by lane, of 64 bytes of BLAKE3 output for each row.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
 pub struct Digest([u64; 8]);
 
 impl Digest {

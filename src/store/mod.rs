@@ -13,8 +13,8 @@ mod table;
 
 pub use aside::Aside;
 pub(crate) use codec::encode;
-pub use database::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Database, Meta, Rows, Transaction};
+pub use database::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Database, Gate, Meta, Op, Rows, Transaction};
 pub use dump::{Layout, Restore};
 pub use hash::{Digest, StateHash};
 pub use page::{PAGE_BYTES, PageHash};
-pub use table::{Index, Journaled, Table, Value};
+pub use table::{Change, Index, Journaled, Table, Value};

@@ -48,12 +48,77 @@ pub struct Table<K, V, I = ()> {
     index: I,
     journal: Vec<(K, Option<V>)>,
     touched: BTreeMap<K, Option<V>>,
+    essence: Option<Essence<V>>,
+}
+
+/// What of a row is state, rather than a sum or a date; `None` is nothing of it.
+type Essence<V> = fn(&V) -> Option<V>;
+
+/// A row that differs from what it was: its key, and its bytes then and now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value then, if there was one.
+    pub old: Option<Vec<u8>>,
+    /// Its value now, if there is one.
+    pub new: Option<Vec<u8>>,
 }
 
 impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     /// An empty table of this name.
     pub fn new(name: &'static str) -> Table<K, V, I> {
-        Table { name, rows: BTreeMap::new(), index: I::default(), journal: Vec::new(), touched: BTreeMap::new() }
+        Table {
+            name,
+            rows: BTreeMap::new(),
+            index: I::default(),
+            journal: Vec::new(),
+            touched: BTreeMap::new(),
+            essence: None,
+        }
+    }
+
+    /// Says what of its rows an experiment compares: all of each, otherwise.
+    #[must_use]
+    pub fn with_essence(self, essence: fn(&V) -> Option<V>) -> Table<K, V, I> {
+        Table { essence: Some(essence), ..self }
+    }
+
+    /// Adds what an experiment compares of a row to a digest, or takes it away.
+    fn count(&self, key: &K, value: Option<&V>, digest: &mut Digest, add: bool) -> Result<(), HostFault> {
+        let Some(value) = value else { return Ok(()) };
+        let reduced = match self.essence {
+            None => None,
+            Some(essence) => match essence(value) {
+                None => return Ok(()),
+                reduced => reduced,
+            },
+        };
+        let mut bytes = Vec::new();
+        encode_row(self.name, key, Some(reduced.as_ref().unwrap_or(value)), &mut bytes)?;
+        if add {
+            digest.add(&bytes)
+        } else {
+            digest.remove(&bytes)
+        }
+        Ok(())
+    }
+
+    /// The row is this now, and was never anything else.
+    fn set(&mut self, key: K, value: Option<V>) {
+        let old = match value {
+            Some(value) => self.rows.insert(key.clone(), value),
+            None => self.rows.remove(&key),
+        };
+        self.index.changed(&key, old.as_ref(), self.rows.get(&key));
+    }
+
+    fn key(&self, bytes: &[u8]) -> Result<K, HostFault> {
+        let mut rest = bytes;
+        let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
+        parsed.ok_or_else(|| {
+            HostFault::new(format!("read table `{}`", self.name), format!("bad key {}", crate::id::hex(bytes)))
+        })
     }
 
     /// The row, if there is one.
@@ -128,8 +193,24 @@ pub trait Journaled {
     /// Undoes the open crank.
     fn rewind(&mut self);
 
-    /// Ends the open crank: appends its changes, in key order, to `changes`.
-    fn seal(&mut self, changes: &mut Vec<u8>) -> Result<(), HostFault>;
+    /// Ends the open crank: appends its changes, in key order, to `changes`. `watch` is the digest of what an experiment
+    /// compares, and moves along where there is one.
+    fn seal(&mut self, changes: &mut Vec<u8>, watch: Option<&mut Digest>) -> Result<(), HostFault>;
+
+    /// Undoes the open block, and with it the open crank.
+    fn revert(&mut self);
+
+    /// What the open block changed so far, in key order.
+    fn changes(&self) -> Result<Vec<Change>, HostFault>;
+
+    /// The open block is to be undone to here.
+    fn mark(&mut self);
+
+    /// A row is this now, outside of any block: as a mark of another place has it.
+    fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault>;
+
+    /// Adds what an experiment compares of every row.
+    fn watch(&self, digest: &mut Digest) -> Result<(), HostFault>;
 
     /// Ends the open block: hands over the rows that differ from the committed ones, and moves the digest along.
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault>;
@@ -155,18 +236,68 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         }
     }
 
-    fn seal(&mut self, changes: &mut Vec<u8>) -> Result<(), HostFault> {
+    fn seal(&mut self, changes: &mut Vec<u8>, mut watch: Option<&mut Digest>) -> Result<(), HostFault> {
         self.journal.sort_by(|a, b| a.0.cmp(&b.0));
         self.journal.dedup_by(|later, first| later.0 == first.0);
-        for (key, old) in self.journal.drain(..) {
+        let mut journal = std::mem::take(&mut self.journal);
+        for (key, old) in journal.drain(..) {
             let new = self.rows.get(&key);
             if new == old.as_ref() {
                 continue;
             }
             encode_row(self.name, &key, new, changes)?;
+            if let Some(digest) = &mut watch {
+                self.count(&key, old.as_ref(), digest, false)?;
+                self.count(&key, new, digest, true)?;
+            }
             self.touched.entry(key).or_insert(old);
         }
+        // Its room is used again.
+        self.journal = journal;
         Ok(())
+    }
+
+    fn revert(&mut self) {
+        Journaled::rewind(self);
+        for (key, old) in std::mem::take(&mut self.touched) {
+            self.set(key, old);
+        }
+    }
+
+    fn changes(&self) -> Result<Vec<Change>, HostFault> {
+        let bytes = |value: Option<&V>| {
+            let encode = |value| -> Result<Vec<u8>, HostFault> {
+                let mut bytes = Vec::new();
+                codec::encode(value, &mut bytes)?;
+                Ok(bytes)
+            };
+            value.map(encode).transpose()
+        };
+        let mut changes = Vec::new();
+        for (key, old) in &self.touched {
+            let new = self.rows.get(key);
+            if new != old.as_ref() {
+                let mut key_bytes = Vec::new();
+                key.write(&mut key_bytes);
+                changes.push(Change { key: key_bytes, old: bytes(old.as_ref())?, new: bytes(new)? });
+            }
+        }
+        Ok(changes)
+    }
+
+    fn mark(&mut self) {
+        self.touched.clear();
+    }
+
+    fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault> {
+        let key = self.key(key)?;
+        let value = value.map(codec::decode).transpose()?;
+        self.set(key, value);
+        Ok(())
+    }
+
+    fn watch(&self, digest: &mut Digest) -> Result<(), HostFault> {
+        self.rows.iter().try_for_each(|(key, value)| self.count(key, Some(value), digest, true))
     }
 
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault> {
@@ -199,11 +330,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
-        let mut rest = key;
-        let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
-        let key = parsed.ok_or_else(|| {
-            HostFault::new(format!("read table `{}`", self.name), format!("bad key {}", crate::id::hex(key)))
-        })?;
+        let key = self.key(key)?;
         let value = codec::decode(value)?;
         self.index.changed(&key, None, Some(&value));
         self.rows.insert(key, value);
@@ -331,7 +458,7 @@ mod tests {
                     Step::Rewind => { table.rewind(); now = sealed.clone(); }
                     Step::Seal | Step::Flush => {
                         let mut changes = vec![];
-                        table.seal(&mut changes).expect("seals");
+                        table.seal(&mut changes, None).expect("seals");
                         prop_assert_eq!(changes.is_empty(), now == sealed);
                         sealed = now.clone();
                         if matches!(step, Step::Flush) {

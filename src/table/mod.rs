@@ -57,6 +57,12 @@ impl Globals {
         next_promise: PromiseId(limits::FIRST_PROMISE),
         kernel_version: crate::kernel_version::DEFAULT,
     };
+
+    /// What the future depends on: not on how much there was before; the time, which only a device can tell,
+    /// is compared by whoever compares.
+    pub(crate) fn essence(&self) -> Globals {
+        Globals { height: BlockHeight(0), time: 0, next_crank: CrankNum(0), deliveries: 0, ..*self }
+    }
 }
 
 /// Every table.
@@ -99,9 +105,9 @@ pub struct Tables {
 impl Default for Tables {
     fn default() -> Tables {
         Tables {
-            globals: Table::new("globals"),
-            vats: Table::new("vat"),
-            tallies: Table::new("tally"),
+            globals: Table::new("globals").with_essence(|it| Some(it.essence())),
+            vats: Table::new("vat").with_essence(|it| Some(it.essence())),
+            tallies: Table::new("tally").with_essence(|it| Some(it.essence())),
             clist: CList::new("clist"),
             objects: Table::new("object"),
             promises: Table::new("promise"),
@@ -111,7 +117,7 @@ impl Default for Tables {
             outside: Table::new("outside"),
             bundles: Table::new("bundle_name"),
             meters: Table::new("meter"),
-            applied: Table::new("directive"),
+            applied: Table::new("directive").with_essence(|_| None),
             devices: Table::new("device"),
             wakeups: Wakeups::new("wakeup"),
             outbox: Table::new("outbox"),

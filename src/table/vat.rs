@@ -115,6 +115,13 @@ pub struct Ending {
     pub info: CapData<KRef>,
 }
 
+impl Vat {
+    /// What the future depends on: not on how a delivery is numbered.
+    pub(crate) fn essence(&self) -> Vat {
+        Vat { first_delivery: DeliveryNum(0), ..self.clone() }
+    }
+}
+
 /// A vat: what each delivery changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tally {
@@ -136,6 +143,13 @@ pub struct Tally {
     pub dirt_gc_krefs: u64,
     /// Whether it stands in the reap queue.
     pub reap_queued: bool,
+}
+
+impl Tally {
+    /// What the future depends on: not on what was counted so far.
+    pub(crate) fn essence(&self) -> Tally {
+        Tally { deliveries: 0, syscalls: 0, fuel: 0, memory: 0, ..*self }
+    }
 }
 
 impl Default for Tally {

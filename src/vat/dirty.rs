@@ -74,6 +74,25 @@ impl Pages {
         self.hashes.clone_from(&heap.pages);
     }
 
+    /// The pages of a memory that may not be those of this heap, which has as many.
+    pub(super) fn unlike(&mut self, memory: &[u8], heap: &Heap) -> Vec<usize> {
+        let count = heap.pages.len();
+        if self.hashes.len() != count {
+            return (0..count).collect();
+        }
+        let mut unlike: Vec<bool> =
+            self.hashes.iter().zip(&heap.pages).map(|(known, wanted)| known != wanted).collect();
+        match self.tracker.written(memory) {
+            Some(written) => written.into_iter().flatten().for_each(|at| {
+                if let Some(it) = unlike.get_mut(at) {
+                    *it = true;
+                }
+            }),
+            None => unlike.fill(true),
+        }
+        (0..count).filter(|at| unlike.get(*at) == Some(&true)).collect()
+    }
+
     /// The hash of each page; a page of zeros has none.
     pub(super) fn hashes(&mut self, memory: &[u8]) -> &[Option<PageHash>] {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();

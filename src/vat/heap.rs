@@ -1,6 +1,6 @@
 //! The heap of an instance, taken and put back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use wasmtime::{Global, Memory, Store, V128, Val};
 
@@ -32,7 +32,7 @@ pub(super) fn image(
     for (at, (hash, page)) in hashes.iter().zip(data.as_chunks::<PAGE_BYTES>().0).enumerate() {
         let known = base.is_some_and(|it| it.pages.get(at) == Some(hash));
         if let (Some(hash), false) = (hash, known) {
-            fresh.entry(*hash).or_insert_with(|| Box::from(page.as_slice()));
+            fresh.entry(*hash).or_insert_with(|| Arc::from(page.as_slice()));
         }
     }
     Ok(Image { heap: Heap { pages: hashes.to_vec(), globals }, fresh })
@@ -67,6 +67,47 @@ pub(super) fn restore(
         global.set(&mut *store, val_of(*value)).map_err(|err| broken(format_args!("{err:#}")))?;
     }
     Ok(())
+}
+
+/// Makes a heap that was used what the snapshot says, page by page where it is not. Returns whether it could: a memory cannot
+/// become smaller, and one that is to grow is made anew.
+pub(super) fn put_back(
+    store: &mut Store<Host>,
+    memory: Memory,
+    globals: &[Global],
+    pages: &mut Pages,
+    snapshot: Snapshot<'_>,
+) -> Result<bool, HostFault> {
+    let heap = snapshot.heap;
+    if memory.data_size(&*store) / PAGE_BYTES != heap.pages.len() || globals.len() != heap.globals.len() {
+        return Ok(false);
+    }
+    let data = memory.data_mut(&mut *store);
+    let unlike = pages.unlike(data, heap);
+    let all = data.as_chunks_mut::<PAGE_BYTES>().0;
+    for at in unlike {
+        match (all.get_mut(at), heap.pages.get(at)) {
+            (Some(page), Some(Some(hash))) => (snapshot.read)(*hash, page)?,
+            (Some(page), _) => page.fill(0),
+            (None, _) => (),
+        }
+    }
+    pages.restored(data, heap);
+    for (global, value) in globals.iter().zip(&heap.globals) {
+        global.set(&mut *store, val_of(*value)).map_err(|err| broken(format_args!("{err:#}")))?;
+    }
+    Ok(true)
+}
+
+/// What tells this heap from others.
+pub(super) fn fingerprint(
+    store: &mut Store<Host>,
+    memory: Memory,
+    globals: &[Global],
+    pages: &mut Pages,
+) -> Result<[u8; 32], HostFault> {
+    let globals: Vec<_> = globals.iter().map(|it| value_of(it.get(&mut *store))).collect::<Result<_, _>>()?;
+    Heap { pages: pages.hashes(memory.data(&*store)).to_vec(), globals }.fingerprint()
 }
 
 fn broken(why: impl std::fmt::Display) -> HostFault {

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, task};
 
 use wasmtime::{
-    Error, InstancePre, Memory, ResourceLimiter, Store, Trap, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
+    Error, InstancePre, Memory, ResourceLimiter, Store, Trap, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults,
 };
 
 use crate::{
@@ -31,6 +31,8 @@ pub(super) struct Instance {
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
+    /// What the call-depth counter is between two deliveries.
+    depth: Val,
     /// The guest's mutable globals, in the order of the module.
     globals: Vec<wasmtime::Global>,
     pages: Pages,
@@ -125,6 +127,7 @@ impl Instance {
         let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
         let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
         store.data_mut().memory = Some(memory);
+        let depth = stack.get(&mut store);
         let mut pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
         if let Some(snapshot) = snapshot {
             heap::restore(&mut store, memory, &globals, &mut pages, snapshot)?;
@@ -135,7 +138,7 @@ impl Instance {
             result.map_err(|err| start_fault(blame(err, exhausted)))?;
         }
         let debuggee = loaded.code.clone().map(|code| Debuggee { code, instance, debugger: None });
-        Ok(Instance { store, deliver, memory, stack, globals, pages, debuggee, broken_in: Vec::new() })
+        Ok(Instance { store, deliver, memory, stack, depth, globals, pages, debuggee, broken_in: Vec::new() })
     }
 
     /// Live deliveries are stopped by this debugger from now on, or by none. Only where the engine is one for debugging.
@@ -143,6 +146,19 @@ impl Instance {
         if let Some(debuggee) = &mut self.debuggee {
             debuggee.debugger = debugger;
         }
+    }
+
+    /// Makes it what the snapshot says, whatever it was, a trap in the middle of a delivery included. Returns whether it could.
+    pub(super) fn reset(&mut self, options: &Options, snapshot: Snapshot<'_>) -> Result<bool, HostFault> {
+        if !heap::put_back(&mut self.store, self.memory, &self.globals, &mut self.pages, snapshot)? {
+            return Ok(false);
+        }
+        let set = self.stack.set(&mut self.store, self.depth);
+        set.map_err(|err| HostFault::new("reset a vat", format_args!("{err:#}")))?;
+        let host = self.store.data_mut();
+        (host.syscalls, host.answer) = (None, Bytes::default());
+        host.memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
+        Ok(true)
     }
 
     fn run(&mut self, len: u32, fuel_max: u64, live: bool) -> Result<Usage, Fault> {
@@ -213,6 +229,14 @@ impl Worker for Instance {
 
     fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
         heap::image(&mut self.store, self.memory, &self.globals, &mut self.pages, base).map(Some)
+    }
+
+    fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, HostFault> {
+        heap::fingerprint(&mut self.store, self.memory, &self.globals, &mut self.pages).map(Some)
+    }
+
+    fn memory(&mut self) -> Option<&mut [u8]> {
+        Some(self.memory.data_mut(&mut self.store))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The live vats of a state, and the compiled modules that they share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -37,6 +37,10 @@ pub struct Warehouse {
     uses: u64,
     detector: Detector,
     debugger: Option<(VatId, Attached)>,
+    /// Instances that were stopped, to be used again; only in an experiment.
+    parked: Option<BTreeMap<VatId, Live>>,
+    /// Who was used, started or stopped since it was last asked.
+    stirred: BTreeSet<VatId>,
 }
 
 struct Live {
@@ -80,6 +84,8 @@ impl Warehouse {
             max_live: usize::MAX,
             uses: 0,
             detector: Detector::best(),
+            parked: None,
+            stirred: BTreeSet::new(),
         })
     }
 
@@ -93,6 +99,16 @@ impl Warehouse {
         self.detector = Detector::Comparison;
     }
 
+    /// Keeps instances that are stopped, so that the next experiment need not make them anew.
+    pub fn keep_stopped(&mut self) {
+        self.parked.get_or_insert_default();
+    }
+
+    /// The vats that were used, started or stopped since this was last asked.
+    pub fn take_stirred(&mut self) -> BTreeSet<VatId> {
+        std::mem::take(&mut self.stirred)
+    }
+
     /// How many vats are live.
     pub fn live(&self) -> usize {
         self.live.len()
@@ -100,7 +116,15 @@ impl Warehouse {
 
     /// Ends every instance. The vats are brought up again when they are delivered to.
     pub fn evict_all(&mut self) {
-        self.live.clear();
+        let all: Vec<VatId> = self.live.keys().copied().collect();
+        all.into_iter().for_each(|it| self.stop(it));
+    }
+
+    /// An instance that was stopped, with the heap of a snapshot.
+    fn reuse(&mut self, vat: VatId, row: &Vat, snapshot: Snapshot<'_>) -> Result<Option<Instance>, HostFault> {
+        let Some(mut live) = self.parked.as_mut().and_then(|it| it.remove(&vat)) else { return Ok(None) };
+        let fits = live.bundle == row.bundle && live.instance.reset(&row.options, snapshot)?;
+        Ok(fits.then_some(live.instance))
     }
 
     /// Lets a debugger stop the live deliveries of this vat, and no other's, until [`detach`](Warehouse::detach). Refused where
@@ -161,6 +185,9 @@ impl Workers for Warehouse {
         live.used = self.uses;
         let debugger = self.debugger.as_ref().filter(|(it, _)| *it == vat);
         live.instance.attach(debugger.map(|(_, it)| it.clone()));
+        if self.parked.is_some() {
+            self.stirred.insert(vat);
+        }
         Some(&mut live.instance)
     }
 
@@ -171,9 +198,21 @@ impl Workers for Warehouse {
         snapshot: Option<Snapshot<'_>>,
         bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<(), Fault> {
-        let detector = self.detector.clone();
-        let instance = Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?;
+        let reused = match snapshot {
+            Some(snapshot) => self.reuse(vat, row, snapshot)?,
+            None => None,
+        };
+        let instance = match reused {
+            Some(instance) => instance,
+            None => {
+                let detector = self.detector.clone();
+                Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?
+            }
+        };
         self.uses += 1;
+        if self.parked.is_some() {
+            self.stirred.insert(vat);
+        }
         self.live.insert(vat, Live { instance, bundle: row.bundle, used: self.uses });
         Ok(())
     }
@@ -185,6 +224,10 @@ impl Workers for Warehouse {
     }
 
     fn stop(&mut self, vat: VatId) {
-        self.live.remove(&vat);
+        let stopped = self.live.remove(&vat);
+        if let (Some(parked), Some(stopped)) = (&mut self.parked, stopped) {
+            self.stirred.insert(vat);
+            parked.insert(vat, stopped);
+        }
     }
 }

@@ -10,6 +10,7 @@ mod debug;
 mod demo;
 mod directives;
 mod embedding;
+mod fault;
 mod gdb;
 mod guests;
 mod hostile;

@@ -1,0 +1,141 @@
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::{Exit, Output, Usage, run::code_cache},
+    controller::Policy,
+    directive::{FAULT_GRAMMAR, Schedule},
+    experiment::{Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, protocol::Hello},
+};
+
+mod one;
+mod points;
+mod remedy;
+mod repro;
+mod shrink;
+mod worker;
+
+/// Inject faults, and see what becomes of the others
+///
+/// An experiment runs a copy of a state, or a scenario, to its end, disturbed by faults at exact places, and compares it with the
+/// undisturbed run. No state is changed.
+#[derive(Args, Debug)]
+pub(crate) struct FaultArgs {
+    #[command(subcommand)]
+    verb: FaultVerb,
+}
+
+#[derive(Subcommand, Debug)]
+enum FaultVerb {
+    One(one::OneArgs),
+    Points(points::PointsArgs),
+    Repro(repro::ReproArgs),
+    Shrink(shrink::ShrinkArgs),
+    Remedy(remedy::RemedyArgs),
+    /// Print the grammar of faults: places, and what can be done there
+    #[command(after_help = "Example:\n  vathost fault grammar")]
+    Grammar,
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
+}
+
+pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit> {
+    match args.verb {
+        FaultVerb::One(args) => one::cmd_one(&args, output),
+        FaultVerb::Points(args) => points::cmd_points(&args, output),
+        FaultVerb::Repro(args) => repro::cmd_repro(&args, output),
+        FaultVerb::Shrink(args) => shrink::cmd_shrink(&args, output),
+        FaultVerb::Remedy(args) => remedy::cmd_remedy(&args, output),
+        FaultVerb::Worker(args) => worker::cmd_worker(&args),
+        FaultVerb::Grammar => {
+            output.line(FAULT_GRAMMAR.trim_end())?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// What an experiment begins with, and how far it goes.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct BaseArgs {
+    /// The folder of a state, or a `vat.toml` or its folder
+    #[arg(value_name = "STATE|SCENARIO")]
+    base: PathBuf,
+    #[command(flatten)]
+    run: HowArgs,
+}
+
+/// How far an experiment goes.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct HowArgs {
+    /// A block ends after this many cranks
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: u64,
+    /// Stop after this many cranks, the undisturbed run too; otherwise where nothing is left to do
+    #[arg(long, value_name = "N")]
+    cranks: Option<u64>,
+    /// Cranks of an experiment at the most; otherwise twice the undisturbed run's and a thousand
+    #[arg(long, value_name = "N")]
+    cranks_max: Option<u64>,
+    /// Where an experiment runs: in this process, in a child that serves many, or in one of its own
+    ///
+    /// Faults of the process and the store always get a process of their own, and a copy of the state on disk.
+    #[arg(long, value_name = "HOW", default_value = "rollback", value_parser = ["rollback", "fork", "process"])]
+    isolation: String,
+    /// Seconds that a child may take for one answer
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    wall: u64,
+    /// Bytes of data that a child may have
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
+    /// Run it on this many replicas, each with vats coming and going otherwise, and compare every crank
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    replicas: u32,
+    /// Check every invariant of the kernel after each crank, not only at the end
+    #[arg(long)]
+    audit: bool,
+}
+
+impl HowArgs {
+    fn until(&self) -> Until {
+        self.cranks.map_or(Until::Quiescent, Until::Cranks)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { cranks: self.cranks_max, wall_ms: self.wall * 1_000, memory: self.memory, ..Limits::default() }
+    }
+
+    fn base(&self, path: &Path) -> Base {
+        let policy = Policy { cranks: self.cranks_per_block, ..Policy::default() };
+        Base { path: path.to_owned(), policy, code_cache: code_cache() }
+    }
+}
+
+fn prepare(path: &Path, how: &HowArgs) -> anyhow::Result<Experiments> {
+    if !path.exists() {
+        let what = format!("there is neither a state nor a scenario at `{}`", path.display());
+        return Err(Usage::new(what, "name the folder of a state, or a scenario such as `vats/bank`").into());
+    }
+    Experiments::prepare(&how.base(path), Build::current()?, how.until(), how.limits())
+}
+
+/// The golden run recorded, and what runs experiments on it.
+fn runner(path: &Path, how: &HowArgs) -> anyhow::Result<Runner> {
+    let mut experiments = prepare(path, how)?;
+    experiments.set_replicas(how.replicas);
+    experiments.set_audit(u64::from(how.audit));
+    let mut hello = Hello::of(experiments.base(), Build::current()?, how.until(), how.limits());
+    (hello.replicas, hello.audit_every) = (how.replicas, u64::from(how.audit));
+    let isolation: Isolation = how.isolation.parse().map_err(anyhow::Error::msg)?;
+    let program = Program { exe: std::env::current_exe()?, memory: how.memory, wall: Duration::from_secs(how.wall) };
+    Ok(Runner::new(experiments, isolation, program, hello))
+}
+
+/// The faults of a command line, a line each.
+fn schedule(lines: &[String]) -> anyhow::Result<Schedule> {
+    let read = Schedule::read("fault", &lines.join("\n"));
+    Ok(read.map_err(|refused| Usage::new(refused, "`vathost fault grammar` prints the grammar"))?)
+}

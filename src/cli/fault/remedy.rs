@@ -1,0 +1,85 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Exit, Output,
+        output::{harmless, table},
+        run::code_cache,
+        state,
+    },
+    controller::Policy,
+    experiment::{self, Base, Remedies},
+    plan::Trial,
+    plant::Plant,
+};
+
+/// At a kernel panic, try every way to go on, and rank them
+///
+/// Runs copies of the state: to the panic, and on with each of skip, terminate, pause, and an upgrade to each `--bundle`. First come
+/// those after which the run goes on with every invariant of the kernel kept, and of these the ones that touch the fewest vats and
+/// reject the fewest results. The lines are for the directive file.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost fault remedy ./state
+  vathost fault remedy ./state --bundle 41d0c7e2 --blocks 20 --json | jq -r '.remedies[0].line'")]
+pub(crate) struct RemedyArgs {
+    /// The folder of the state
+    state: PathBuf,
+    /// Code to upgrade to: the beginning of a bundle's hash; the state must hold it
+    #[arg(long, value_name = "HEX")]
+    bundle: Vec<String>,
+    /// Blocks to run at the most
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: u64,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: u64,
+    /// A bug that is planted in the host, too
+    #[arg(long, value_name = "NAME@crank-N")]
+    plant: Vec<Plant>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<Exit> {
+    state::must_exist(&args.state)?;
+    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
+    let plants = args.plant.clone();
+    let (bundles, code_cache) = (Vec::new(), code_cache());
+    let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache: code_cache.clone(), audit: Some(1) };
+    let base = Base { path: args.state.clone(), policy, code_cache };
+    let (panic, remedies) = match experiment::remedies(&base, &trial, &args.bundle)? {
+        Remedies::NoPanic => {
+            if args.json {
+                output.json(&json!({ "panic": null, "remedies": [] }))?;
+            } else {
+                output.line(format!("the kernel does not panic within {} blocks: nothing to remedy", args.blocks))?;
+            }
+            return Ok(Exit::Ok);
+        }
+        Remedies::Panic(panic, remedies) => (panic, remedies),
+    };
+    let found = remedies.iter().any(|it| it.holds);
+    let exit = if found { Exit::Ok } else { Exit::Findings };
+    if args.json {
+        output.json(&json!({ "panic": panic, "remedies": remedies }))?;
+        return Ok(exit);
+    }
+    output.line(harmless(&panic))?;
+    output.line("")?;
+    let rows = remedies.iter().enumerate().map(|(at, it)| {
+        let end = match (it.holds, &it.outcome.why) {
+            (true, _) => it.outcome.end.to_owned(),
+            (false, Some(why)) => format!("{}: {}", it.outcome.end, harmless(why)),
+            (false, None) => it.outcome.end.to_owned(),
+        };
+        vec![(at + 1).to_string(), it.line.clone(), it.vats.to_string(), it.rejected.to_string(), end]
+    });
+    output.line(table(&["", "line", "vats", "rejected", "the run"], &[1, 4], rows))?;
+    Ok(exit)
+}

@@ -1,0 +1,25 @@
+use std::{
+    io::{BufReader, stdin, stdout},
+    path::PathBuf,
+};
+
+use clap::Args;
+
+use crate::{cli::Exit, experiment};
+
+/// Serves experiments to the process that started it
+#[derive(Args, Debug)]
+pub(crate) struct WorkerArgs {
+    /// Run the state in this folder, once
+    #[arg(long, value_name = "DIR")]
+    disk: Option<PathBuf>,
+}
+
+pub(crate) fn cmd_worker(args: &WorkerArgs) -> anyhow::Result<Exit> {
+    let input = BufReader::new(stdin());
+    match &args.disk {
+        Some(dir) => experiment::run_on_disk(dir, input, stdout())?,
+        None => experiment::serve(input, stdout(), &|_, _| Ok(()))?,
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,192 @@
+//! What only an experiment can order: more places, and more to do there. `vathost run` refuses all of it.
+//!
+//! | place | when |
+//! | --- | --- |
+//! | `v3/delivery every 7` | at each attempt to deliver to `v3` whose number is 7, 14, 21, … |
+//! | `v3/delivery-7 end` | when that delivery has run and was kept, before its crank ends |
+//! | `v3/delivery-7/syscall-2` | at that syscall of that delivery, counted from 0 as in the slog |
+//! | `v3/syscall-vatstoreGet-5` | at the fifth syscall of that kind that `v3` makes in the experiment's run, counted from 1; also written `v3/syscall:vatstoreGet #5` |
+//! | `commit-4` | at the commit of block 4 |
+//! | `commit-4/store-op-9` | at the ninth statement that writes, from 1, of that commit's transaction |
+
+use std::fmt;
+
+use crate::{
+    directive::grammar,
+    id::{BlockHeight, DeliveryNum, VatId},
+};
+
+/// A place that only an experiment knows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Spot {
+    /// `v3/delivery every 7`
+    DeliveryEvery(VatId, u64),
+    /// `v3/delivery-7 end`
+    DeliveryEnd(VatId, DeliveryNum),
+    /// `v3/delivery-7/syscall-2`
+    Syscall(VatId, DeliveryNum, u64),
+    /// `v3/syscall-vatstoreGet-5`
+    SyscallOfKind(VatId, &'static str, u64),
+    /// `commit-4`
+    Commit(BlockHeight),
+    /// `commit-4/store-op-9`
+    StoreOp(BlockHeight, u64),
+}
+
+impl Spot {
+    /// The vat that it is about.
+    pub fn vat(&self) -> Option<VatId> {
+        match self {
+            Spot::DeliveryEvery(vat, _)
+            | Spot::DeliveryEnd(vat, _)
+            | Spot::Syscall(vat, ..)
+            | Spot::SyscallOfKind(vat, ..) => Some(*vat),
+            Spot::Commit(_) | Spot::StoreOp(..) => None,
+        }
+    }
+
+    /// Whether it lies in the store, of which a run in memory knows nothing.
+    pub fn is_in_store(&self) -> bool {
+        matches!(self, Spot::Commit(_) | Spot::StoreOp(..))
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spot::DeliveryEvery(vat, every) => write!(f, "{vat}/delivery every {every}"),
+            Spot::DeliveryEnd(vat, delivery) => write!(f, "{vat}/{delivery} end"),
+            Spot::Syscall(vat, delivery, number) => write!(f, "{vat}/{delivery}/syscall-{number}"),
+            Spot::SyscallOfKind(vat, kind, number) => write!(f, "{vat}/syscall-{kind}-{number}"),
+            Spot::Commit(height) => write!(f, "commit-{}", height.0),
+            Spot::StoreOp(height, number) => write!(f, "commit-{}/store-op-{number}", height.0),
+        }
+    }
+}
+
+/// Which bit of a vat's memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Bit {
+    /// One that the seed of the experiment decides.
+    Random,
+    /// `ADDRESS.BIT`: that bit, from 0 to 7, of the byte at that address.
+    At {
+        /// The byte.
+        address: u64,
+        /// The bit in it.
+        bit: u8,
+    },
+}
+
+impl fmt::Display for Bit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bit::Random => f.write_str("random"),
+            Bit::At { address, bit } => write!(f, "{address}.{bit}"),
+        }
+    }
+}
+
+/// How a syscall can fail in the eyes of the guest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SyscallError {
+    /// The answer is that there is no such key. Only of a syscall that answers with data.
+    Absent,
+    /// The syscall is illegal: the vat faults.
+    Illegal,
+    /// The delivery is out of fuel there: the vat faults.
+    OutOfFuel,
+}
+
+/// Their names.
+pub const SYSCALL_ERRORS: [(&str, SyscallError); 3] =
+    [("absent", SyscallError::Absent), ("illegal", SyscallError::Illegal), ("out-of-fuel", SyscallError::OutOfFuel)];
+
+impl fmt::Display for SyscallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = SYSCALL_ERRORS.iter().find(|(_, it)| it == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+/// What only an experiment does.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Disturbance {
+    /// That bug of the kernel's is there from that crank on (see `plant`).
+    Plant(&'static str),
+    /// That invariant of the kernel breaks.
+    KernelPanic(&'static str),
+    /// One bit of a vat's memory turns over, behind the guest's back.
+    Flip {
+        /// Whose memory.
+        vat: VatId,
+        /// Which.
+        bit: Bit,
+    },
+    /// The delivery gets this much fuel at the most.
+    TrapAfter {
+        /// Fuel.
+        fuel: u64,
+    },
+    /// The syscall fails so.
+    Error(SyscallError),
+    /// The syscall answers with these bytes.
+    Value(Vec<u8>),
+    /// The item goes back in the run-queue, behind this many others.
+    Delay {
+        /// Cranks.
+        cranks: u64,
+    },
+    /// The item is delivered, and then once more.
+    Duplicate,
+    /// The process ends at once.
+    Kill,
+    /// The machine loses power in the commit: what was written and not yet forced to the disk is gone.
+    LoseUnsynced,
+    /// As `LoseUnsynced`, but a part of it, in sectors of this many bytes, is on the disk.
+    Tear {
+        /// Bytes of a sector.
+        sector: u32,
+    },
+    /// The statement fails: input/output error.
+    Eio,
+    /// The statement fails: no space left.
+    Enospc,
+}
+
+impl Disturbance {
+    /// Whether it needs a process of its own: it ends it, or is about its files.
+    pub fn needs_process(&self) -> bool {
+        matches!(
+            self,
+            Disturbance::Kill
+                | Disturbance::LoseUnsynced
+                | Disturbance::Tear { .. }
+                | Disturbance::Eio
+                | Disturbance::Enospc
+        )
+    }
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Disturbance::Plant(name) => write!(f, "plant {name}"),
+            Disturbance::KernelPanic(name) => write!(f, "kernel-panic {name}"),
+            Disturbance::Flip { vat, bit } => write!(f, "flip {vat} memory bit {bit}"),
+            Disturbance::TrapAfter { fuel } => write!(f, "trap after {fuel} fuel"),
+            Disturbance::Error(error) => write!(f, "error {error}"),
+            Disturbance::Value(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => write!(f, "value {}", grammar::quoted(text)),
+                Err(_) => write!(f, "value 0x{}", crate::id::hex(bytes)),
+            },
+            Disturbance::Delay { cranks } => write!(f, "delay {cranks} cranks"),
+            Disturbance::Duplicate => f.write_str("duplicate"),
+            Disturbance::Kill => f.write_str("kill -9"),
+            Disturbance::LoseUnsynced => f.write_str("lose unsynced"),
+            Disturbance::Tear { sector } => write!(f, "tear at {sector}"),
+            Disturbance::Eio => f.write_str("eio"),
+            Disturbance::Enospc => f.write_str("enospc"),
+        }
+    }
+}

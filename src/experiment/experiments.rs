@@ -1,0 +1,208 @@
+//! Experiments on one base, in this process: the golden run is recorded once, each experiment branches from a checkpoint of it.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    directive::Schedule,
+    experiment::{
+        Base, Build, Golden, Limits, Token, Until,
+        judge::{self, Verdict},
+        machine::Machine,
+        memo::Memo,
+        outcome::{Class, Outcome},
+        run::{self, How, RunEnd, Seen},
+        watcher::{View, Watcher, When},
+    },
+    id::{CrankNum, hex},
+};
+
+/// See the module.
+pub struct Experiments {
+    base: Base,
+    build: Build,
+    machine: Machine,
+    golden: Golden,
+    until: Until,
+    limits: Limits,
+    replicas: u32,
+    watchers: Vec<Box<dyn Watcher>>,
+    memo: Memo,
+}
+
+impl std::fmt::Debug for Experiments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Experiments").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Experiments {
+    /// Opens a base and records its golden run.
+    ///
+    /// # Errors
+    ///
+    /// Where the base cannot be opened, or its own run halts.
+    pub fn prepare(base: &Base, build: Build, until: Until, limits: Limits) -> anyhow::Result<Experiments> {
+        let mut machine = Machine::open(base)?;
+        let golden = Golden::record(&mut machine, base, until).map_err(|it| *it)?;
+        let (base, replicas, watchers, memo) = (base.clone(), 1, Vec::new(), Memo::default());
+        Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo })
+    }
+
+    /// The golden run.
+    pub fn golden(&self) -> &Golden {
+        &self.golden
+    }
+
+    /// How many experiments were not run to their ends, because another had come to the same state.
+    pub fn memo_hits(&self) -> u64 {
+        self.memo.hits
+    }
+
+    /// Forgets how runs went on: for measurements.
+    pub fn forget(&mut self) {
+        self.memo = Memo::default();
+    }
+
+    /// The base.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// Runs each experiment on that many replicas, the others with every vat evicted after each crank, and compares.
+    pub fn set_replicas(&mut self, replicas: u32) {
+        self.replicas = replicas.max(1);
+    }
+
+    /// Audits the kernel after each crank whose number this divides, beside the audit at the end; 0 is never.
+    pub fn set_audit(&mut self, every: u64) {
+        self.machine.audit_every = every;
+    }
+
+    /// Asks these invariants in every experiment.
+    ///
+    /// # Errors
+    ///
+    /// Where one does not hold at the end of the golden run, or cannot be asked there.
+    pub fn set_watchers(&mut self, mut watchers: Vec<Box<dyn Watcher>>) -> anyhow::Result<()> {
+        let last = self.machine.checkpoint_before(self.golden.len());
+        self.machine.go_to(last).map_err(|it| *it)?;
+        while let run::Walked::On = run::walk(&mut self.machine, &self.golden, self.until).map_err(|it| *it)? {}
+        let view = View { block: self.machine.block().map_err(|it| *it)?, golden: &self.golden, when: When::End };
+        for it in watchers.iter_mut().filter(|it| it.when() == When::End && !it.needs_history()) {
+            it.begin();
+            match it.holds(&view) {
+                Ok(true) => (),
+                Ok(false) => anyhow::bail!("the invariant `{}` does not hold in the golden run", it.name()),
+                Err(why) => anyhow::bail!("the invariant `{}` cannot be asked: {why}", it.name()),
+            }
+        }
+        self.watchers = watchers;
+        Ok(())
+    }
+
+    /// Runs one experiment. It needs no process of its own: see [`needs_process`](Experiments::needs_process).
+    pub fn run(&mut self, schedule: &Schedule, seed: u64) -> Outcome {
+        if Experiments::needs_process(schedule) {
+            let why = "a fault of the store or of the process needs a process of its own".to_owned();
+            return self.outcome(schedule, seed, &self.unseen(RunEnd::Broken(why)));
+        }
+        let first = schedule.faults().filter_map(|it| self.golden.locate(it)).min();
+        // No fault ever comes in the golden run, and nothing but a fault can lead away from it.
+        let Some(first) = first else { return self.outcome(schedule, seed, &self.unseen(RunEnd::Until)) };
+        let whole = self.replicas > 1;
+        let seen = self.see(schedule, seed, first, whole, false);
+        for replica in 1..self.replicas {
+            let other = self.see(schedule, seed, first, whole, true);
+            if let Some(why) = differs(&seen, &other) {
+                let mut outcome = self.outcome(schedule, seed, &seen);
+                outcome.class = Class::Diverged;
+                outcome.detail = Some(format!("replica {replica}: {why}"));
+                outcome.hurt_count = None;
+                return outcome;
+            }
+        }
+        self.outcome(schedule, seed, &seen)
+    }
+
+    fn see(&mut self, schedule: &Schedule, seed: u64, first: usize, whole: bool, evicts: bool) -> Seen {
+        self.watchers.iter_mut().for_each(|it| it.begin());
+        let Experiments { machine, golden, until, limits, watchers, memo, .. } = self;
+        let mut how = How { golden, until: *until, limits: *limits, watchers, memo, whole, evicts };
+        match run::run(machine, &mut how, schedule, seed, first) {
+            Ok(seen) => seen,
+            Err(halt) => self.unseen(RunEnd::Broken(halt.to_string())),
+        }
+    }
+
+    fn unseen(&self, end: RunEnd) -> Seen {
+        let next_crank = CrankNum(self.golden.start.0 + self.golden.len() as u64);
+        Seen {
+            from: 0,
+            told: Vec::new(),
+            faults: Vec::new(),
+            reached: BTreeMap::new(),
+            deviated: None,
+            end,
+            ends: None,
+            next_crank,
+            chain: Vec::new(),
+        }
+    }
+
+    /// An outcome that needs no judge.
+    pub(super) fn bare(&self, schedule: &Schedule, seed: u64, class: Class, detail: Option<String>) -> Outcome {
+        let mut outcome = self.outcome(schedule, seed, &self.unseen(RunEnd::Until));
+        (outcome.class, outcome.detail, outcome.end) = (class, detail, "process".to_owned());
+        outcome
+    }
+
+    /// Whether a schedule cannot be run in this process: it ends it, or is about its files.
+    pub fn needs_process(schedule: &Schedule) -> bool {
+        use crate::directive::Action;
+        schedule.faults().any(|it| matches!(&it.action, Action::Disturb(disturbance) if disturbance.needs_process()))
+    }
+
+    /// The name of an experiment.
+    pub fn id(&self, schedule: &Schedule, seed: u64) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.golden.base.0).update(&self.build.0).update(&seed.to_le_bytes());
+        hasher.update(&schedule.id().0);
+        hex(&hasher.finalize().as_bytes()[..8])
+    }
+
+    /// The token of an experiment.
+    pub fn token(&self, schedule: &Schedule, seed: u64) -> Token {
+        Token::new(self.golden.base, self.build, seed, &self.base.path.display().to_string(), schedule)
+    }
+
+    fn outcome(&self, schedule: &Schedule, seed: u64, seen: &Seen) -> Outcome {
+        let verdict = judge::judge(&self.golden, schedule, seen);
+        let Verdict { class, detail, hurt, count, path } = verdict;
+        Outcome {
+            id: self.id(schedule, seed),
+            faults: schedule.clone(),
+            seed,
+            class: class.unwrap_or(Class::Harness),
+            hurt_count: count,
+            detail,
+            done: judge::done(seen),
+            deviated: seen.deviated.map(|it| it.0),
+            hurt,
+            path,
+            end: seen.end.name().to_owned(),
+            cranks: seen.next_crank.0,
+            token: self.token(schedule, seed).to_string(),
+        }
+    }
+}
+
+/// Where two replicas of an experiment differ first.
+fn differs(one: &Seen, other: &Seen) -> Option<String> {
+    let at = one.chain.iter().zip(&other.chain).position(|(a, b)| a != b);
+    let at = at.or_else(|| (one.chain.len() != other.chain.len()).then(|| one.chain.len().min(other.chain.len())));
+    let differs = at.map(|at| format!("the {}th crank from the checkpoint has another hash", at + 1));
+    differs.or_else(|| {
+        let (one, other) = (one.end.name(), other.end.name());
+        (one != other).then(|| format!("one ends as {one}, the other as {other}"))
+    })
+}

@@ -1,0 +1,37 @@
+//! Fault injection: what becomes of the others when this happens to that one, here?
+//!
+//! A *base* is a state, or a scenario just installed, and how its blocks end. Its *golden run* is the run that nothing disturbs.
+//! An *experiment* is the same run disturbed by a *schedule* of faults; it ends in one [`Outcome`], which depends on base,
+//! schedule, seed and build alone: the same four give the same line, byte by byte, on every machine and in every isolation.
+//!
+//! Every definition that an outcome rests on stands in [`outcome`].
+
+mod base;
+mod child;
+mod end;
+mod experiments;
+mod golden;
+mod judge;
+mod machine;
+mod memo;
+pub mod outcome;
+pub mod protocol;
+mod remedy;
+mod run;
+mod runner;
+mod shrink;
+mod token;
+mod watcher;
+mod worker;
+
+pub use base::{Base, BaseId, Build, Limits, Until};
+pub use child::Program;
+pub use experiments::Experiments;
+pub use golden::{Golden, GoldenBlock, Points, VatPoints};
+pub use outcome::{Class, Done, Outcome, Step};
+pub use remedy::{Remedies, Remedy, remedies};
+pub use runner::{Isolation, MARKER, Runner, copy_base, is_marked};
+pub use shrink::{Shrunk, shrink};
+pub use token::{Token, TokenError};
+pub use watcher::{View, Watcher, When};
+pub use worker::{run_on_disk, serve};

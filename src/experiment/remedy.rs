@@ -1,0 +1,92 @@
+//! At a kernel panic: each way on is tried on a copy of the state, and they are ranked by what they keep and whom they touch.
+
+use serde::Serialize;
+
+use crate::{
+    controller::{Controller, Open},
+    directive::DirectiveSet,
+    epitaph::Epitaph,
+    experiment::Base,
+    experiment::runner::copy_base,
+    fault::HostFault,
+    kernel::Halt,
+    plan::{self, Outcome, Trial},
+};
+
+/// A way on, tried.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remedy {
+    /// The line for the directive file.
+    pub line: String,
+    /// Whether the run goes on without another halt, with every invariant of the kernel kept.
+    pub holds: bool,
+    /// Vats whose status or incarnation changes.
+    pub vats: usize,
+    /// Results from outside that are rejected.
+    pub rejected: usize,
+    /// All that it leads to.
+    pub outcome: Outcome,
+}
+
+/// What was found at a state.
+#[derive(Clone, Debug)]
+pub enum Remedies {
+    /// The run does not panic.
+    NoPanic,
+    /// It does: the panic in one line, and the ways on, the best first.
+    Panic(String, Vec<Remedy>),
+}
+
+/// Runs a copy of the state until its kernel panics, and tries the ways on; `bundles` are hashes of code to upgrade to.
+pub fn remedies(base: &Base, trial: &Trial, bundles: &[String]) -> anyhow::Result<Remedies> {
+    let Some(epitaph) = panic_of(base, trial)? else { return Ok(Remedies::NoPanic) };
+    let mut lines = epitaph.ways_out();
+    if let (Some(crank), Some(vat)) = (epitaph.crank, &epitaph.vat) {
+        lines.extend(bundles.iter().map(|it| format!("crank-{crank}: upgrade {vat} bundle {it}")));
+    }
+    let mut remedies = Vec::new();
+    for line in lines {
+        let mut set = DirectiveSet::default();
+        set.read("remedy", line.as_bytes())?;
+        let outcome = plan::attempt(&base.path, &set, trial).map_err(|it| *it)?;
+        remedies.push(Remedy {
+            line,
+            holds: matches!(outcome.end, "quiescent" | "goes-on"),
+            vats: outcome.vats.len(),
+            rejected: outcome.results.iter().filter(|(_, status, _)| *status == "rejected").count(),
+            outcome,
+        });
+    }
+    remedies.sort_by_key(|it| (!it.holds, it.vats, it.rejected));
+    Ok(Remedies::Panic(epitaph.to_string(), remedies))
+}
+
+/// Where the kernel panics, if it does within the trial's blocks.
+fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
+    let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
+    copy_base(base, dir.path())?;
+    let mut controller = Controller::open(Open {
+        state: Some(dir.path().to_owned()),
+        code_cache: trial.code_cache.clone(),
+        plants: trial.plants.clone(),
+        audit: trial.audit,
+        ..Open::default()
+    })?;
+    for _ in 0..trial.blocks {
+        if controller.is_quiescent().map_err(|it| *it)? {
+            return Ok(None);
+        }
+        if let Err(halt) = controller.run_block(&trial.policy, &mut |_| true) {
+            return epitaph(&halt, &controller);
+        }
+    }
+    Ok(None)
+}
+
+fn epitaph(halt: &Halt, controller: &Controller) -> anyhow::Result<Option<Epitaph>> {
+    match Epitaph::of(halt, controller.standing(), None) {
+        Some(epitaph) => Ok(Some(epitaph)),
+        None => Err(halt.clone().into()),
+    }
+}

@@ -1,0 +1,435 @@
+//! Runs experiments in the isolation that they need.
+//!
+//! | isolation | an experiment runs | for |
+//! | --- | --- | --- |
+//! | `rollback` | in this process, and is rolled back | all that happens in cranks |
+//! | `fork` | in one of the children that serve many, and are replaced when they crash, hang, or run out of memory | the same, where the host itself may break |
+//! | `process` | in a child of its own | the same |
+//! | (disk) | in a child of its own, on a copy of the state on disk, and again in another after the fault | faults of the process and the store, whatever was asked for |
+//!
+//! The outcome is the same in each. (A child is started, not forked from this process: what has threads cannot be forked safely.)
+//!
+//! What the faults of the store are: `eio` and `enospc` fail a statement or the commit as SQLite would report it; they do not
+//! show what SQLite does with a system call that fails inside of it. `lose unsynced` and `tear` take the database file and
+//! the write-ahead log as they were when the commit began, and what of the log's change reached the disk; the commit was already
+//! acknowledged inside SQLite then, but not to anybody outside. `kill -9` is a real one.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    controller::{Controller, Open},
+    directive::{Action, Directive, Disturbance, Schedule, Spot, Trigger},
+    experiment::{
+        Base, Experiments,
+        child::{Process, Program, Silence},
+        outcome::{Class, Done, Outcome},
+        protocol::{Ask, Event, Hello, Reply},
+    },
+    fault::HostFault,
+    id::BlockHeight,
+    plant::{HOST_ABORT, HOST_HANG},
+    scenario::Scenario,
+    store::Database,
+};
+
+/// Where an experiment runs; see the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[expect(missing_docs, reason = "the table above says what each is")]
+pub enum Isolation {
+    #[default]
+    Rollback,
+    Fork,
+    Process,
+}
+
+impl FromStr for Isolation {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Isolation, String> {
+        match text {
+            "rollback" => Ok(Isolation::Rollback),
+            "fork" => Ok(Isolation::Fork),
+            "process" => Ok(Isolation::Process),
+            other => Err(format!("`{other}` is no isolation: rollback, fork or process")),
+        }
+    }
+}
+
+/// The file that marks the folder of an experiment's state: it holds the experiment's token.
+pub const MARKER: &str = "experiment";
+
+/// Whether the state in this folder is an experiment's.
+pub fn is_marked(dir: &Path) -> bool {
+    dir.join(MARKER).exists()
+}
+
+/// Runs experiments on one base.
+#[derive(Debug)]
+pub struct Runner {
+    experiments: Experiments,
+    isolation: Isolation,
+    program: Program,
+    hello: Hello,
+    worker: Option<Process>,
+    /// The base on disk, once it was needed.
+    template: Option<TempDir>,
+}
+
+impl Runner {
+    /// Of these experiments; `hello` greets the children, and must be of the same base.
+    pub fn new(experiments: Experiments, isolation: Isolation, program: Program, mut hello: Hello) -> Runner {
+        hello.start = experiments.golden().start.0;
+        Runner { experiments, isolation, program, hello, worker: None, template: None }
+    }
+
+    /// The experiments, and their golden run.
+    pub fn experiments(&self) -> &Experiments {
+        &self.experiments
+    }
+
+    /// The isolation that a schedule is run in.
+    pub fn isolation_of(&self, schedule: &Schedule) -> Isolation {
+        let plants_end =
+            |it: &Directive| matches!(it.action, Action::Disturb(Disturbance::Plant(HOST_ABORT | HOST_HANG)));
+        match self.isolation {
+            Isolation::Rollback if schedule.faults().any(plants_end) => Isolation::Fork,
+            isolation => isolation,
+        }
+    }
+
+    /// Runs one experiment.
+    pub fn run(&mut self, schedule: &Schedule, seed: u64) -> Outcome {
+        if Experiments::needs_process(schedule) {
+            return self.on_disk(schedule, seed).unwrap_or_else(|failure| self.failed(schedule, seed, failure));
+        }
+        match self.isolation_of(schedule) {
+            Isolation::Rollback => self.experiments.run(schedule, seed),
+            Isolation::Fork => self.in_child(schedule, seed),
+            Isolation::Process => {
+                self.worker = None;
+                let outcome = self.in_child(schedule, seed);
+                self.worker = None;
+                outcome
+            }
+        }
+    }
+
+    /// Runs one in the child that serves many.
+    fn in_child(&mut self, schedule: &Schedule, seed: u64) -> Outcome {
+        let ask = Ask { faults: schedule.clone(), seed };
+        match self.ask(&ask) {
+            Ok(outcome) => outcome,
+            Err(silence) => {
+                self.worker = None;
+                self.failed(schedule, seed, silence.into())
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: &Ask) -> Result<Outcome, Silence> {
+        if self.worker.is_none() {
+            let mut worker = Process::start(&self.program, &["fault", "worker"].map(OsStr::new))?;
+            worker.say(&self.hello).map_err(unready)?;
+            match worker.hear::<Reply>().map_err(unready)? {
+                Reply::Ready => self.worker = Some(worker),
+                Reply::Refused(why) => return Err(Silence::Broken(why)),
+                Reply::Outcome(_) => return Err(Silence::Broken("an answer before the question".to_owned())),
+            }
+        }
+        let Some(worker) = &mut self.worker else { return Err(Silence::Broken("no worker".to_owned())) };
+        worker.say(ask)?;
+        match worker.hear::<Reply>()? {
+            Reply::Outcome(outcome) => Ok(*outcome),
+            other => Err(Silence::Broken(format!("{other:?} instead of an outcome"))),
+        }
+    }
+
+    fn failed(&self, schedule: &Schedule, seed: u64, failure: Failure) -> Outcome {
+        let mut outcome = self.experiments.bare(schedule, seed, failure.class, failure.detail);
+        outcome.done = failure.done.into_iter().collect();
+        outcome
+    }
+
+    // ---- on disk
+
+    /// Lays the base down in a new folder.
+    fn lay_down(&mut self, token: &str) -> anyhow::Result<TempDir> {
+        let base = self.experiments.base();
+        if self.template.is_none() {
+            let dir = tempfile::tempdir()?;
+            copy_base(base, dir.path())?;
+            self.template = Some(dir);
+        }
+        let dir = tempfile::tempdir()?;
+        if let Some(template) = &self.template {
+            fs::copy(database(template.path(), ""), database(dir.path(), ""))?;
+        }
+        fs::write(dir.path().join(MARKER), token)?;
+        Ok(dir)
+    }
+
+    fn start_on(&self, dir: &Path, ask: &Ask) -> Result<(Process, Event), Silence> {
+        let args = [OsStr::new("fault"), OsStr::new("worker"), OsStr::new("--disk"), dir.as_os_str()];
+        let mut process = Process::start(&self.program, &args)?;
+        process.say(&self.hello).map_err(unready)?;
+        process.say(ask).map_err(unready)?;
+        let opened = process.hear()?;
+        Ok((process, opened))
+    }
+
+    /// Runs one whose faults end the process or are about its disk: up to the fault, and then on from what is left.
+    fn on_disk(&mut self, schedule: &Schedule, seed: u64) -> Result<Outcome, Failure> {
+        let other = |it: &&Directive| match &it.action {
+            Action::Disturb(Disturbance::Plant(_)) => false,
+            Action::Disturb(disturbance) => !disturbance.needs_process(),
+            _ => true,
+        };
+        if let Some(other) = schedule.faults().find(other) {
+            let why = format!("`{other}` cannot be tried together with a fault of the process or the store");
+            return Err(Failure::new(Class::Harness, why));
+        }
+        let token = self.experiments.token(schedule, seed).to_string();
+        let dir = self.lay_down(&token).map_err(|err| Failure::new(Class::Harness, format!("{err:#}")))?;
+        let ask = Ask { faults: schedule.clone(), seed };
+        let Some(hit) = self.first_life(dir.path(), &ask)? else {
+            return Ok(self.experiments.bare(schedule, seed, Class::NotReached, None));
+        };
+        let blank = Ask { faults: Schedule::default(), seed };
+        let height = self.second_life(dir.path(), &blank, &hit).map_err(|it| it.with(&hit))?;
+        // What is committed is all there is; the rest of the block runs again.
+        let kept = hit.height.is_some_and(|it| it == height);
+        let (class, how) = if kept { (Class::Masked, "with") } else { (Class::Recovered, "without") };
+        let fault = schedule.faults().nth(hit.fault).map(ToString::to_string).unwrap_or_default();
+        let detail = format!(
+            "after `{fault}` the state was at {height}, {how} the disturbed block, and went on to the golden run's end"
+        );
+        let mut outcome = self.experiments.bare(schedule, seed, class, Some(detail));
+        outcome.done = vec![hit.done()];
+        Ok(outcome)
+    }
+
+    /// Until the fault. `None` where it never came.
+    fn first_life(&self, dir: &Path, ask: &Ask) -> Result<Option<Hit>, Failure> {
+        let (mut process, opened) = self.start_on(dir, ask)?;
+        if let Event::Stopped { why, .. } = opened {
+            return Err(Failure::new(Class::Harness, why));
+        }
+        let (mut before, mut failed) = (None, None);
+        loop {
+            match process.hear::<Event>()? {
+                Event::Before => {
+                    before = Some(Files::read(dir).map_err(harness)?);
+                    process.say(&"go")?;
+                }
+                Event::Failed { fault } => failed = Some(Hit::of(ask, fault, None)),
+                Event::Here { fault, crank } => {
+                    process.kill();
+                    let hit = Hit::of(ask, fault, crank);
+                    if let Some(before) = before {
+                        let kept = before.lose(dir, ask, fault).map_err(harness)?;
+                        return Ok(Some(Hit { may_keep: kept, ..hit }));
+                    }
+                    return Ok(Some(hit));
+                }
+                Event::Stopped { host, why } => {
+                    return match failed {
+                        Some(hit) if host => Ok(Some(hit)),
+                        Some(hit) => {
+                            let why = format!("a failing disk was blamed on something else: {why}");
+                            Err(Failure::new(Class::Durability, why).with(&hit))
+                        }
+                        None if host => Err(Failure::new(Class::Harness, why)),
+                        None => Err(Failure::new(Class::KernelPanic, why)),
+                    };
+                }
+                Event::End { .. } => {
+                    return match failed {
+                        Some(hit) => {
+                            let why = "the host went on although its disk had failed";
+                            Err(Failure::new(Class::Durability, why).with(&hit))
+                        }
+                        None => Ok(None),
+                    };
+                }
+                Event::Opened { .. } => (),
+            }
+        }
+    }
+
+    /// From what is left to the end: the height at which the state was found.
+    fn second_life(&self, dir: &Path, ask: &Ask, hit: &Hit) -> Result<BlockHeight, Failure> {
+        let lost = |why: String| Failure::new(Class::Durability, why);
+        let golden = self.experiments.golden();
+        let (mut process, opened) = self.start_on(dir, ask)?;
+        let height = match opened {
+            Event::Opened { height, state_hash, sound } => {
+                let height = BlockHeight(height);
+                if !sound {
+                    return Err(lost(format!("at {height} the rows are not those of its digest")));
+                }
+                if golden.hash_at(height).map(|it| it.to_string()) != Some(state_hash) {
+                    return Err(lost(format!("at {height} the state is no committed block's")));
+                }
+                height
+            }
+            Event::Stopped { why, .. } => return Err(lost(format!("the state does not open: {why}"))),
+            other => return Err(Failure::new(Class::Harness, format!("{other:?} at the start"))),
+        };
+        if let Some(at) = hit.height {
+            let old = height.next() == at;
+            let new = height == at && hit.may_keep;
+            if !old && !new {
+                return Err(lost(format!("the state is at {height} after a fault in the commit of {at}")));
+            }
+        }
+        match process.hear::<Event>()? {
+            Event::End { state_hash } if state_hash == golden.state_hash().to_string() => Ok(height),
+            Event::End { state_hash } => Err(lost(format!("from {height} it went on to another end, {state_hash}"))),
+            Event::Stopped { why, .. } => Err(lost(format!("from {height} it could not go on: {why}"))),
+            other => Err(Failure::new(Class::Harness, format!("{other:?} at the end"))),
+        }
+    }
+}
+
+/// A fault that came.
+#[derive(Clone, Debug)]
+struct Hit {
+    fault: usize,
+    crank: Option<u64>,
+    /// The block in whose commit it came, if in one.
+    height: Option<BlockHeight>,
+    /// Whether the block may be durable all the same.
+    may_keep: bool,
+}
+
+impl Hit {
+    fn of(ask: &Ask, fault: usize, crank: Option<u64>) -> Hit {
+        let trigger = ask.faults.faults().nth(fault).map(|it| it.trigger);
+        let height = match trigger {
+            Some(Trigger::Spot(Spot::Commit(height) | Spot::StoreOp(height, _))) => Some(height),
+            _ => None,
+        };
+        Hit { fault, crank, height, may_keep: false }
+    }
+
+    fn done(&self) -> Done {
+        Done { fault: self.fault, crank: self.crank, times: 1, why_not: None }
+    }
+}
+
+/// An outcome that needs no judge.
+#[derive(Clone, Debug)]
+struct Failure {
+    class: Class,
+    detail: Option<String>,
+    done: Option<Done>,
+}
+
+impl Failure {
+    fn new(class: Class, why: impl Into<String>) -> Failure {
+        Failure { class, detail: Some(why.into()), done: None }
+    }
+
+    fn with(mut self, hit: &Hit) -> Failure {
+        self.done = Some(hit.done());
+        self
+    }
+}
+
+impl From<Silence> for Failure {
+    fn from(silence: Silence) -> Failure {
+        match silence {
+            Silence::Hung => Failure::new(Class::HostHang, "no answer in its time"),
+            Silence::Ended(_, words) if words.contains("memory allocation of") => {
+                Failure::new(Class::Harness, "the process ran out of memory")
+            }
+            Silence::Ended(how, _) => Failure::new(Class::HostCrash, format!("the process {how}")),
+            Silence::Broken(why) => Failure::new(Class::Harness, why),
+        }
+    }
+}
+
+/// A process that did not even greet is the harness's failure, whatever it died of.
+fn unready(silence: Silence) -> Silence {
+    match silence {
+        Silence::Ended(how, words) => Silence::Broken(format!(
+            "the process {how} before its first experiment: {}",
+            words.lines().last().unwrap_or_default()
+        )),
+        other => other,
+    }
+}
+
+fn harness(err: io::Error) -> Failure {
+    Failure::new(Class::Harness, format!("the copy of the state: {err}"))
+}
+
+/// A file of the database in a folder: itself, or `-wal`, `-shm`.
+fn database(dir: &Path, suffix: &str) -> PathBuf {
+    dir.join(format!("state.sqlite{suffix}"))
+}
+
+/// Lays a base down as a state in this folder.
+pub fn copy_base(base: &Base, dir: &Path) -> anyhow::Result<()> {
+    if Database::exists(&base.path) {
+        return Ok(Database::copy(&base.path, &database(dir, ""))?);
+    }
+    let scenario = Scenario::read(&base.path)?;
+    let state = Some(dir.to_owned());
+    let mut controller = Controller::open(Open { state, experimental: true, ..Open::default() })?;
+    controller.install(&scenario).map_err(|it| *it)?;
+    drop(controller);
+    if database(dir, "-wal").exists() {
+        return Err(HostFault::new("lay a base down", "its log is not closed").into());
+    }
+    Ok(())
+}
+
+/// The files of a state when a commit began: all of it is on the disk.
+struct Files {
+    rows: Vec<u8>,
+    log: Vec<u8>,
+}
+
+impl Files {
+    fn read(dir: &Path) -> io::Result<Files> {
+        let log = match fs::read(database(dir, "-wal")) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        Ok(Files { rows: fs::read(database(dir, ""))?, log })
+    }
+
+    /// Puts them back, with as much of the change as the fault says is on the disk. Returns whether the commit may be durable.
+    fn lose(&self, dir: &Path, ask: &Ask, fault: usize) -> io::Result<bool> {
+        let after = Files::read(dir)?.log;
+        let mut log = self.log.clone();
+        let mut may_keep = false;
+        let fault = ask.faults.faults().nth(fault);
+        if let Some(Directive { action: Action::Disturb(Disturbance::Tear { sector }), .. }) = fault {
+            let sector = usize::try_from(*sector).unwrap_or(512);
+            let same = self.log.iter().zip(&after).take_while(|(a, b)| a == b).count();
+            let first = same / sector;
+            let sectors = after.len().div_ceil(sector).saturating_sub(first) as u64;
+            let hash = blake3::hash(format!("{} {}", ask.seed, ask.faults).as_bytes());
+            let word = hash.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
+            let kept = usize::try_from(word % (sectors + 1)).unwrap_or(0);
+            let cut = ((first + kept) * sector).min(after.len());
+            log = after.get(..cut).unwrap_or_default().to_vec();
+            log.extend_from_slice(self.log.get(cut..).unwrap_or_default());
+            may_keep = true;
+        }
+        fs::write(database(dir, ""), &self.rows)?;
+        fs::write(database(dir, "-wal"), log)?;
+        match fs::remove_file(database(dir, "-shm")) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+            _ => Ok(may_keep),
+        }
+    }
+}

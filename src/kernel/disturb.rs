@@ -1,0 +1,313 @@
+//! What an experiment's faults do to a crank. Nothing here runs in a real host: its block has no injector.
+//!
+//! Invariants: what cannot be done at a place is noted and changes nothing; a fault of the schedule that changes rows does so
+//! in the crank that it names, like a directive.
+
+use crate::{
+    directive::{Action, Bit, Directive, Disturbance, SyscallError},
+    fault::{Fault, Halted, VatFault},
+    id::{CrankNum, DeliveryNum, VatId},
+    injector::Disturbed,
+    kernel::{
+        Crank, Ended, Ran, Workers,
+        audit::audit,
+        deliver::{Source, Work},
+        replay,
+    },
+    plant::Plant,
+    slog::{Detail, Event},
+    table::{Item, QueueId},
+    value::{Answer, Bytes},
+};
+
+impl Crank {
+    /// What fires at this crank because its delivery is one of every so many.
+    pub(super) fn recurring(&mut self, numbers: [Option<(VatId, DeliveryNum)>; 2]) -> Vec<Directive> {
+        let Some(injector) = self.block().injector() else { return Vec::new() };
+        let recurring = numbers.into_iter().flatten().flat_map(|(vat, number)| injector.recurring(vat, number));
+        recurring.collect()
+    }
+
+    /// A fault's place came.
+    pub(super) fn note(&mut self, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
+        let crank = self.number();
+        if let Some(injector) = self.block().injector() {
+            injector.note(fault, crank, vat, why_not);
+        }
+    }
+
+    /// Disturbs the crank, whose directives were obeyed. Returns the work that is left.
+    pub(super) fn disturb(
+        mut self,
+        workers: &mut dyn Workers,
+        mut work: Work,
+        faults: &[Directive],
+    ) -> Result<(Crank, Work), Fault> {
+        for fault in faults {
+            let Action::Disturb(disturbance) = &fault.action else { continue };
+            let vat = work.vat();
+            let why_not = match disturbance {
+                Disturbance::Plant(name) | Disturbance::KernelPanic(name) => {
+                    let crank = self.number();
+                    self.block().add_plant(Plant { name, crank });
+                    None
+                }
+                Disturbance::Flip { vat, bit } => self.flip(workers, fault, *vat, *bit)?,
+                Disturbance::TrapAfter { fuel } if self.numbers(&work)[0].is_some() => {
+                    if let Some(injector) = self.block().injector() {
+                        injector.limit_fuel(fault, *fuel);
+                    }
+                    // What comes of it is known when the delivery has run.
+                    continue;
+                }
+                Disturbance::TrapAfter { .. } => Some("the crank is no delivery".to_owned()),
+                Disturbance::Delay { cranks } => {
+                    let why_not = self.delay(&mut work, *cranks)?;
+                    if why_not.is_none() {
+                        self.seal("fault")?;
+                    }
+                    why_not
+                }
+                Disturbance::Duplicate => {
+                    let why_not = self.duplicate(&mut work)?;
+                    if why_not.is_none() {
+                        self.seal("fault")?;
+                        work = self.retake()?;
+                    }
+                    why_not
+                }
+                Disturbance::Kill => {
+                    return Err(Halted { crank: self.number(), line: fault.to_string(), why: None }.into());
+                }
+                other => Some(format!("`{other}` cannot be done at a crank")),
+            };
+            self.record_fault(fault, vat);
+            self.note(fault, vat, why_not);
+        }
+        Ok((self, work))
+    }
+
+    fn record_fault(&mut self, fault: &Directive, vat: Option<VatId>) {
+        let crank_num = self.number();
+        let action = fault.action.to_string().split(' ').next().unwrap_or_default().to_owned();
+        let delivery_num = vat.map(|it| self.next_delivery(it).0);
+        let (vat, line) = (vat.map(|it| it.to_string()), fault.to_string());
+        let event = || Event::Directive { crank_num, vat, delivery_num, action, line, status: "injected" };
+        self.slog().record(Detail::Cranks, event);
+    }
+
+    /// Turns a bit of a vat's memory over.
+    fn flip(
+        &mut self,
+        workers: &mut dyn Workers,
+        fault: &Directive,
+        vat: VatId,
+        bit: Bit,
+    ) -> Result<Option<String>, Fault> {
+        if !self.tables().is_alive(vat) {
+            return Ok(Some(format!("{vat} is not alive")));
+        }
+        let number = self.next_delivery(vat);
+        if self.tables().vats.get(&vat).is_none_or(|it| it.first_delivery == number) {
+            return Ok(Some(format!("{vat} has not run yet")));
+        }
+        replay::bring_up(self.block(), workers, vat)?;
+        let Some(memory) = workers.worker(vat).and_then(|it| it.memory()) else {
+            return Ok(Some(format!("{vat} has no memory")));
+        };
+        let bytes = memory.len() as u64;
+        let (address, bit) = match bit {
+            Bit::At { address, bit } => (address, bit),
+            Bit::Random => {
+                let random = self.block().injector().map_or(0, |it| it.random(fault, number, bytes * 8));
+                (random / 8, u8::try_from(random % 8).unwrap_or(0))
+            }
+        };
+        let memory = workers.worker(vat).and_then(|it| it.memory());
+        let byte = memory.and_then(|it| it.get_mut(usize::try_from(address).ok()?));
+        Ok(match byte {
+            Some(byte) => {
+                *byte ^= 1 << bit;
+                None
+            }
+            None => Some(format!("{vat} has {bytes} bytes of memory")),
+        })
+    }
+
+    /// Puts the item behind others of the run-queue; the crank ends with that.
+    fn delay(&mut self, work: &mut Work, cranks: u64) -> Result<Option<String>, Fault> {
+        let Some(Source::Queue(QueueId::Run, at)) = self.source else {
+            return Ok(Some("only what stands in the run-queue can be late".to_owned()));
+        };
+        if matches!(work, Work::Done) {
+            return Ok(Some("nothing was left of the delivery".to_owned()));
+        }
+        let behind = self.tables().queue.of(QueueId::Run).map(|(number, _)| number).filter(|it| *it > at);
+        let behind: Vec<i64> = behind.take(usize::try_from(cranks).unwrap_or(usize::MAX)).collect();
+        if behind.is_empty() {
+            return Ok(Some("nothing stands behind it in the run-queue".to_owned()));
+        }
+        self.rewind();
+        let queue = &mut self.tables_mut().queue;
+        let late = queue.remove(&(QueueId::Run, at));
+        let mut gap = at;
+        for number in behind {
+            if let Some(item) = queue.remove(&(QueueId::Run, number)) {
+                queue.insert((QueueId::Run, gap), item);
+                gap = number;
+            }
+        }
+        if let Some(item) = late {
+            queue.insert((QueueId::Run, gap), item);
+        }
+        *work = Work::Done;
+        Ok(None)
+    }
+
+    /// Puts a copy of the item before it; the crank takes the copy.
+    fn duplicate(&mut self, work: &mut Work) -> Result<Option<String>, Fault> {
+        let (Some(Source::Queue(QueueId::Run, at)), Work::Item(_, Item::Send { message, .. })) = (self.source, &*work)
+        else {
+            return Ok(Some("only a message can come twice".to_owned()));
+        };
+        if message.result.is_some() {
+            return Ok(Some("its result would be settled twice".to_owned()));
+        }
+        self.rewind();
+        let Some(item) = self.tables().queue.get(&(QueueId::Run, at)).cloned() else { return Ok(None) };
+        if let Item::Send { target, message } = &item {
+            self.incref_message(*target, message)?;
+        }
+        self.tables_mut().queue.insert((QueueId::Run, at - 1), item);
+        self.source = Some(Source::Queue(QueueId::Run, at - 1));
+        Ok(None)
+    }
+
+    /// Disturbs what is there when a delivery has run and is kept.
+    pub(super) fn disturb_end(mut self, workers: &mut dyn Workers, ran: &mut Ran) -> Result<Crank, Fault> {
+        let Some((vat, number)) = ran.delivery else { return Ok(self) };
+        let Some(injector) = self.block().injector() else { return Ok(self) };
+        let faults = injector.at_end(vat, number);
+        for fault in faults {
+            let why_not = match &fault.action {
+                _ if ran.ended.is_some() => Some(format!("{vat} ended")),
+                Action::Pause { why, .. } => {
+                    self.pause(vat, why.as_deref().unwrap_or("paused by a fault"))?;
+                    None
+                }
+                Action::Terminate { why, .. } => {
+                    let info = crate::body::error(why.as_deref().unwrap_or("terminated by a fault"));
+                    let ended = Ended { aborted: false, info, fault: None };
+                    workers.stop(vat);
+                    self.terminate(vat, &ended)?;
+                    ran.ended = Some(ended);
+                    None
+                }
+                Action::Disturb(Disturbance::Flip { vat, bit }) => self.flip(workers, &fault, *vat, *bit)?,
+                Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => {
+                    let crank = self.number();
+                    self.block().add_plant(Plant { name, crank });
+                    self.note(&fault, Some(vat), None);
+                    self.break_now(name)?;
+                    continue;
+                }
+                other => Some(format!("`{other}` cannot be done at the end of a delivery")),
+            };
+            self.record_fault(&fault, Some(vat));
+            self.note(&fault, Some(vat), why_not);
+        }
+        Ok(self)
+    }
+
+    /// Breaks an invariant here, and sees that it is noticed.
+    pub(super) fn break_now(&mut self, name: &str) -> Result<(), Fault> {
+        if name.starts_with("audit.") {
+            self.damage(name)?;
+            audit(self.tables())?;
+            return Ok(());
+        }
+        self.misuse(name)
+    }
+
+    /// Whether what was ordered for this crank is an invariant that only an audit sees.
+    pub(super) fn breaks_for_audit(&mut self) -> bool {
+        let number = self.number();
+        self.block().injector().is_some()
+            && self.plants().iter().any(|it| it.crank == number && it.name.starts_with("audit."))
+    }
+
+    /// The fuel that a fault leaves the next delivery, and the fault.
+    pub(super) fn fuel_left(&mut self) -> Option<(usize, u64)> {
+        self.block().injector()?.take_fuel_max()
+    }
+
+    /// What became of a limit on fuel.
+    pub(super) fn note_fuel(&mut self, limit: (usize, u64), vat: VatId, used: Option<u64>) {
+        let why_not = used.map(|it| format!("the delivery used {it}"));
+        let crank = self.number();
+        if let Some(injector) = self.block().injector() {
+            injector.note_fuel(limit.0, crank, Some(vat), why_not);
+        }
+    }
+}
+
+/// What a disturbed syscall comes to.
+pub(super) enum Verdict {
+    /// It goes on as ever, and its answer is to be replaced, if it has one.
+    Answer(usize, Answer),
+    /// It fails.
+    Fails(Fault),
+    /// It goes on as ever.
+    Not,
+}
+
+impl Crank {
+    /// Disturbs a syscall before it is applied.
+    pub(super) fn disturb_syscall(&mut self, disturbed: &mut Disturbed, number: u32, kind: &'static str) -> Verdict {
+        let Some((at, disturbance)) = disturbed.syscall(number, kind) else { return Verdict::Not };
+        let crank = self.number();
+        match disturbance {
+            Disturbance::Error(SyscallError::Absent) => Verdict::Answer(at, Answer::Value(None)),
+            Disturbance::Value(bytes) => Verdict::Answer(at, Answer::Value(Some(Bytes::from(bytes)))),
+            Disturbance::Error(SyscallError::Illegal) => {
+                disturbed.hit(at, crank, None);
+                Verdict::Fails(VatFault::illegal(kind, "injected").into())
+            }
+            Disturbance::Error(SyscallError::OutOfFuel) => {
+                disturbed.hit(at, crank, None);
+                Verdict::Fails(VatFault::OutOfFuel.into())
+            }
+            Disturbance::KernelPanic(name) => {
+                disturbed.hit(at, crank, None);
+                match self.break_now(name) {
+                    Ok(()) => Verdict::Not,
+                    Err(fault) => Verdict::Fails(fault),
+                }
+            }
+            other => {
+                disturbed.hit(at, crank, Some(format!("`{other}` cannot be done at a syscall")));
+                Verdict::Not
+            }
+        }
+    }
+}
+
+/// The answer that a disturbed syscall gives: only one that answers with data can answer with others.
+pub(super) fn disturbed_answer(
+    disturbed: &Disturbed,
+    crank: CrankNum,
+    at: usize,
+    real: Answer,
+    instead: Answer,
+) -> Answer {
+    match real {
+        Answer::Value(_) | Answer::Device(_) => {
+            disturbed.hit(at, crank, None);
+            instead
+        }
+        Answer::Done => {
+            disturbed.hit(at, crank, Some("the syscall answers with nothing".to_owned()));
+            real
+        }
+    }
+}
