@@ -4,15 +4,20 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::{Exit, Output, output::harmless, run::code_cache},
+    cli::{Exit, Output, diff, output::harmless, run::code_cache, slog},
     controller::{Controller, Open, Policy},
-    directive::DirectiveSet,
+    debug::{self, Base, Command, How, Session},
+    difference,
+    directive::{DirectiveSet, Trigger},
     epitaph::Epitaph,
+    id::{BundleId, CrankNum},
     kernel::Halt,
     plan::{self, Trial},
     plant::Plant,
     report::Report,
     scenario::{Scenario, Send, StaticVat},
+    slog::{Detail, Reader, Slog, Writer, last},
+    store::Database,
     table::Options,
 };
 
@@ -58,74 +63,140 @@ impl Demo {
     }
 
     fn panic(&self, output: &Output) -> anyhow::Result<Exit> {
-        let say = |text: String| output.line(text);
-        say(format!(
+        let epitaph = self.meet_the_bug(output)?;
+        self.look(&epitaph, output)?;
+        let (line, set, planned) = self.plan(&epitaph, output)?;
+        output.line(format!("\nThe operators agree on `{line}` (directives digest {}).", short(&set.digest())))?;
+        for replica in 0..2 {
+            self.goes_on(replica, &set, &planned, output)?;
+        }
+        self.another_line(&set, &planned, output)?;
+        let Err(again) = self.meet(3, None, &DirectiveSet::default())? else {
+            bail!("replica 3 went on without the line")
+        };
+        let crank = again.crank.unwrap_or_default();
+        output.line(format!("replica 3: started without the line: panics again, alone, in crank {crank}"))?;
+        let report = self.goes_on(3, &set, &planned, output)?;
+        output.line("\nOne hash. The honest counter never noticed:")?;
+        for it in &report.results {
+            let body = harmless(it.body.as_deref().unwrap_or(""));
+            output.line(format!("    {}.{} {} {body}", it.to, it.method, it.status))?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// All replicas run the scenario, and stop.
+    fn meet_the_bug(&self, output: &Output) -> anyhow::Result<Box<Epitaph>> {
+        output.line(format!(
             "{REPLICAS} replicas run the same blocks: an honest counter, and a vat that settles a promise it does not decide."
         ))?;
-        say("The kernel has a bug: it does not check that at the boundary. (--plant resolve-non-decider@crank-0)\n"
-            .to_owned())?;
+        output.line(
+            "The kernel has a bug: it does not check that at the boundary. (--plant resolve-non-decider@crank-0)\n",
+        )?;
         let scenario = scenario();
         let mut epitaphs = Vec::new();
         for replica in 0..REPLICAS {
-            let epitaph = self.meet(replica, Some(&scenario), &DirectiveSet::default())?;
-            let Err(epitaph) = epitaph else { bail!("replica {replica} did not panic") };
-            say(format!("replica {replica}: {epitaph}"))?;
+            let Err(epitaph) = self.meet(replica, Some(&scenario), &DirectiveSet::default())? else {
+                bail!("replica {replica} did not panic")
+            };
+            output.line(format!("replica {replica}: {epitaph}"))?;
             epitaphs.push(epitaph);
         }
-        let first = epitaphs.first().context("there are replicas")?;
-        let same = epitaphs.iter().all(|it| it.to_string() == first.to_string() && it.state_hash == first.state_hash);
-        ensure!(same, "the replicas stopped at different places");
-        let hash = first.state_hash.get(..8).unwrap_or_default();
-        say(format!(
-            "\nAll at the same crank; nothing of block {} is committed, each stands at block {} (state hash {hash}…).",
+        let first = epitaphs.swap_remove(0);
+        let same = |it: &Box<Epitaph>| it.to_string() == first.to_string() && it.state_hash == first.state_hash;
+        ensure!(epitaphs.iter().all(same), "the replicas stopped at different places");
+        output.line(format!(
+            "\nAll at the same crank; nothing of block {} is committed, each stands at block {} (state hash {}).",
             first.block,
-            first.block - 1
+            first.block - 1,
+            short(&first.state_hash)
         ))?;
-        say("The ways out, each tried on a throw-away copy (vathost directives plan):\n".to_owned())?;
-        let mut chosen = None;
-        for line in first.ways_out() {
-            let set = directives(&line)?;
-            let outcome = plan::attempt(&self.home(0), &set, &trial(&self.plants))?;
-            let short = outcome.state_hash.get(..8).unwrap_or_default();
-            say(format!("    {line}\n        → {}, block {}, state hash {short}…", outcome.end, outcome.height))?;
-            for (vat, before, after) in &outcome.vats {
-                say(format!("          vat {}: {before} → {after}", harmless(vat)))?;
+        Ok(first)
+    }
+
+    /// What the recording and the debugger say of it.
+    fn look(&self, epitaph: &Epitaph, output: &Output) -> anyhow::Result<()> {
+        output.line("\nWhich delivery did it? (vathost slog last)\n")?;
+        let last = last(Reader::open(&self.recording(0))?)?;
+        for line in slog::last::lines(&last).iter().take(4) {
+            output.line(format!("    {line}"))?;
+        }
+        output.line("\nJust before it, on a private copy. (vathost debug --at panic)\n")?;
+        let at = epitaph.crank.map(|it| Trigger::Crank(CrankNum(it)));
+        let how = How { policy: POLICY, plants: self.plants.clone(), code_cache: code_cache(), ..How::default() };
+        let base = Base::copy(&self.home(0)).map_err(anyhow::Error::from)?;
+        let interrupt = Default::default();
+        let (mut session, _) = Session::open(debug::Open { base, how, at, epitaph: None, slog: None, interrupt })?;
+        for command in ["delivery", "step", "step"] {
+            let Some(parsed) = Command::parse(command)? else { continue };
+            let reply = session.obey(parsed)?;
+            output.line(format!("    (debug) {command}"))?;
+            for line in reply.text.lines() {
+                output.line(format!("    {line}"))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Every way out, tried on a copy; the one that is agreed on, and the hash that it leads to.
+    fn plan(&self, epitaph: &Epitaph, output: &Output) -> anyhow::Result<(String, DirectiveSet, String)> {
+        output.line("\nThe ways out, each tried on a throw-away copy. (vathost directives plan)\n")?;
+        let module = include_bytes!("../../vats/counter.wasm").to_vec();
+        let upgrade = format!(
+            "crank-{}: upgrade v2 bundle {:.16}",
+            epitaph.crank.unwrap_or_default(),
+            BundleId::of(&module).to_string()
+        );
+        let other_kernel = format!("block-{}: replace-kernel 2", epitaph.block);
+        let mut chosen = None;
+        for line in epitaph.ways_out().into_iter().chain([upgrade, other_kernel]) {
+            let set = directives(&line)?;
+            let outcome = plan::attempt(&self.home(0), &set, &self.trial(&module))?;
+            output.line(format!(
+                "    {line}\n        → {}, block {}, state hash {}",
+                outcome.end,
+                outcome.height,
+                short(&outcome.state_hash)
+            ))?;
+            for (vat, before, after) in &outcome.vats {
+                output.line(format!("          vat {}: {before} → {after}", harmless(vat)))?;
+            }
+            ensure!(outcome.end == "quiescent", "`{line}` is no way out");
             if line.contains("terminate") {
                 chosen = Some((line, set, outcome.state_hash));
             }
         }
-        let (line, set, planned) = chosen.context("one of the ways is to terminate the vat")?;
-        say(format!("\nThe operators agree on `{line}` (directives digest {}…).", &set.digest().to_string()[..8]))?;
-        for replica in 0..REPLICAS - 1 {
-            let Ok(report) = self.meet(replica, None, &set)? else { bail!("replica {replica} panicked again") };
-            say(format!(
-                "replica {replica}: goes on, block {}, state hash {}…",
-                report.height,
-                &report.state_hash[..8]
-            ))?;
-            ensure!(report.state_hash == planned, "replica {replica} has another hash than the plan");
+        chosen.context("one of the ways is to terminate the vat")
+    }
+
+    fn goes_on(&self, replica: usize, set: &DirectiveSet, planned: &str, output: &Output) -> anyhow::Result<Report> {
+        let Ok(report) = self.meet(replica, None, set)? else { bail!("replica {replica} panicked again") };
+        let (height, hash) = (report.height, short(&report.state_hash));
+        output.line(format!("replica {replica}: with the line: goes on, block {height}, state hash {hash}"))?;
+        ensure!(report.state_hash == planned, "replica {replica} has another hash than the plan");
+        Ok(report)
+    }
+
+    /// Replica 2 has misread the line.
+    fn another_line(&self, set: &DirectiveSet, planned: &str, output: &Output) -> anyhow::Result<()> {
+        let saved = self.homes.path().join("saved");
+        Database::copy(&self.home(2), &saved)?;
+        let wrong = directives("crank-3: skip v2")?;
+        let Ok(report) = self.meet(2, None, &wrong)? else { bail!("replica 2 panicked again") };
+        let hash = short(&report.state_hash);
+        output
+            .line(format!("replica 2: with `crank-3: skip v2` instead: block {}, state hash {hash}", report.height))?;
+        ensure!(report.state_hash != planned, "another line led to the same hash");
+        let [a, b] = [0, 2].map(|it| Database::open_read_only(&self.home(it)));
+        let found = difference::compare(&a?, &b?, 0)?;
+        output.line(format!("           compared with replica 0: {} (vathost diff)", diff::parted(&found.parting)))?;
+        std::fs::rename(&saved, self.home(2).join("state.sqlite")).context("restore a replica")?;
+        for rest in ["state.sqlite-wal", "state.sqlite-shm"] {
+            // They are there or not.
+            let _ = std::fs::remove_file(self.home(2).join(rest));
         }
-        let last = REPLICAS - 1;
-        let Err(again) = self.meet(last, None, &DirectiveSet::default())? else {
-            bail!("replica {last} went on without the line")
-        };
-        say(format!(
-            "replica {last}: started without the line: panics again, alone, in crank {}",
-            again.crank.unwrap_or_default()
-        ))?;
-        let Ok(report) = self.meet(last, None, &set)? else { bail!("replica {last} panicked with the line") };
-        say(format!(
-            "replica {last}: with the line: goes on, block {}, state hash {}…",
-            report.height,
-            &report.state_hash[..8]
-        ))?;
-        ensure!(report.state_hash == planned, "replica {last} has another hash");
-        say("\nOne hash. The honest counter never noticed:".to_owned())?;
-        for it in &report.results {
-            say(format!("    {}.{} {} {}", it.to, it.method, it.status, harmless(it.body.as_deref().unwrap_or(""))))?;
-        }
-        Ok(Exit::Ok)
+        output.line("           restored to where it stood before that")?;
+        self.goes_on(2, set, planned, output).map(drop)
     }
 
     /// Starts a replica and runs it until nothing is left to do, or the kernel panics.
@@ -136,23 +207,43 @@ impl Demo {
         set: &DirectiveSet,
     ) -> anyhow::Result<Result<Report, Box<Epitaph>>> {
         let home = self.home(replica);
-        let mut controller = self.open(&home)?;
+        let mut controller = self.open(&home, replica)?;
         if let Some(scenario) = scenario {
             controller.install(scenario)?;
         }
         controller.set_directives(set.clone(), false)?;
         match run(&mut controller) {
             Ok(report) => Ok(Ok(report)),
-            Err(halt) => match Epitaph::of(&halt, controller.standing(), None) {
-                Some(epitaph) => Ok(Err(Box::new(epitaph))),
-                None => Err(halt.into()),
-            },
+            Err(halt) => {
+                match Epitaph::of(&halt, controller.standing(), None).inspect(|_| drop(controller.slog().flush())) {
+                    Some(epitaph) => Ok(Err(Box::new(epitaph))),
+                    None => Err(halt.into()),
+                }
+            }
         }
     }
 
-    fn open(&self, home: &Path) -> anyhow::Result<Controller> {
+    fn recording(&self, replica: usize) -> PathBuf {
+        self.homes.path().join(format!("replica-{replica}.slog"))
+    }
+
+    /// As the demo's own host runs, with a module at hand.
+    fn trial(&self, module: &[u8]) -> Trial {
+        Trial {
+            policy: POLICY,
+            blocks: 100,
+            plants: self.plants.clone(),
+            bundles: vec![module.to_vec()],
+            code_cache: code_cache(),
+            audit: None,
+        }
+    }
+
+    fn open(&self, home: &Path, replica: usize) -> anyhow::Result<Controller> {
+        let slog = Slog::new(Detail::Syscalls, Writer::append(&self.recording(replica))?);
         let open = Open {
             state: Some(home.to_owned()),
+            slog,
             code_cache: code_cache(),
             experimental: true,
             plants: self.plants.clone(),
@@ -167,6 +258,11 @@ fn run(controller: &mut Controller) -> Result<Report, Box<Halt>> {
         controller.run_block(&POLICY, &mut |_| true)?;
     }
     controller.report()
+}
+
+/// The beginning of a hash.
+fn short(hash: &impl std::fmt::Display) -> String {
+    format!("{:.8}…", hash.to_string())
 }
 
 fn directives(line: &str) -> anyhow::Result<DirectiveSet> {
@@ -196,17 +292,5 @@ fn scenario() -> Scenario {
             send("honest", "increment", vec![2.into()]),
         ],
         ..Scenario::default()
-    }
-}
-
-/// As the demo's own host runs.
-fn trial(plants: &[Plant]) -> Trial {
-    Trial {
-        policy: POLICY,
-        blocks: 100,
-        plants: plants.to_vec(),
-        bundles: Vec::new(),
-        code_cache: code_cache(),
-        audit: None,
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 /// When they parted, in words.
-fn parted(parting: &Parting) -> String {
+pub(super) fn parted(parting: &Parting) -> String {
     match parting {
         Parting::Never => "they never parted: both stand at the same state hash".to_owned(),
         Parting::Past { first, common } => {

@@ -9,7 +9,7 @@ use crate::{
 
 mod diff;
 mod export;
-mod last;
+pub(super) mod last;
 mod show;
 mod summary;
 mod text;

@@ -33,7 +33,8 @@ pub(crate) fn cmd_last(args: LastArgs, output: &Output) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
-fn lines(last: &Last) -> Vec<String> {
+/// For people.
+pub(crate) fn lines(last: &Last) -> Vec<String> {
     let mut lines = vec![headline(last)];
     if last.status == Status::InFlight || last.status == Status::Panic {
         under_way(last, &mut lines);
