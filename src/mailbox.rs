@@ -88,6 +88,11 @@ impl MailboxFiles {
     }
 }
 
+/// Whether this JSON is that value.
+fn is_said_by(json: &str, value: &Value) -> bool {
+    serde_json::from_str::<Value>(json).is_ok_and(|it| it == *value)
+}
+
 impl Inbound {
     fn read(&mut self, controller: &mut Controller) -> Result<(), HostFault> {
         let failed = |path: &Path, why: &dyn std::fmt::Display| {
@@ -157,7 +162,7 @@ impl Outbound {
                 || failed(&format_args!("it has a line that is not this state's, `{line}`: name another file"));
             match serde_json::from_str(line).map_err(|_| foreign())? {
                 Line::Message { num, body } => {
-                    if num != last + 1 || waiting.get(&num).is_some_and(|it| *it != body.to_string()) {
+                    if num != last + 1 || waiting.get(&num).is_some_and(|it| !is_said_by(it, &body)) {
                         return Err(foreign());
                     }
                     last = num;
@@ -187,7 +192,7 @@ impl Outbound {
         }
         for (number, message) in controller.outbox() {
             let again = self.known.remove(&number);
-            if again.is_some_and(|it| it.to_string() != message) {
+            if again.is_some_and(|it| !is_said_by(message, &it)) {
                 let why =
                     format_args!("its message {number} was another one: it is not this state's; name another file");
                 return Err(failed(&self.path, &why));

@@ -199,7 +199,11 @@ fn command(random: &mut Random) -> (&'static str, Vec<Value>) {
     let ball = json!(random.below(BALLS_MAX));
     match random.below(24) {
         0..=5 => {
-            let on_fault = ["terminate", "pause", "reject"][random.below(3) as usize];
+            let on_fault = match random.below(3) {
+                0 => "terminate",
+                1 => "pause",
+                _ => "reject",
+            };
             ("create", vec![json!({ "name": "ball", "onFault": on_fault, "reapInterval": 20 })])
         }
         6..=11 => {

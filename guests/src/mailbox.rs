@@ -28,7 +28,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// It is not plain data.
-    pub fn add(self, message: impl Into<Value>) -> Result<u64, Error> {
+    pub fn send(self, message: impl Into<Value>) -> Result<u64, Error> {
         self.0.call_now("add", (message.into(),))?.to()
     }
 }

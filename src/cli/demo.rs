@@ -103,8 +103,8 @@ impl Demo {
             epitaphs.push(epitaph);
         }
         let first = epitaphs.swap_remove(0);
-        let same = |it: &Box<Epitaph>| it.to_string() == first.to_string() && it.state_hash == first.state_hash;
-        ensure!(epitaphs.iter().all(same), "the replicas stopped at different places");
+        let same = |it: &Epitaph| it.to_string() == first.to_string() && it.state_hash == first.state_hash;
+        ensure!(epitaphs.iter().all(|it| same(it)), "the replicas stopped at different places");
         output.line(format!(
             "\nAll at the same crank; nothing of block {} is committed, each stands at block {} (state hash {}).",
             first.block,

@@ -219,7 +219,7 @@ impl Machine {
             return Ok(Stepped::Quiescent);
         };
         let mut closed = None;
-        if block.is_full(&self.policy()) || kernel::is_quiescent(&block) {
+        if block.is_full(self.policy()) || kernel::is_quiescent(&block) {
             block.close();
             closed = Some((block.tables().globals().height, block.state_hash()));
         }

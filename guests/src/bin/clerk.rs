@@ -20,7 +20,7 @@ impl Clerk {
             }
             Err(why) => Value::record([("refused", why.message().to_owned().into())]),
         };
-        mailbox.add(answer)?;
+        mailbox.send(answer)?;
         mailbox.ack_inbound(number)
     }
 }

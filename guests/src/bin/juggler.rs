@@ -21,14 +21,14 @@ impl Juggler {
     }
 
     /// Takes up another ball, if there are not too many; how many there are.
-    pub async fn create(&self, options: Value) -> Result<u32, Error> {
+    pub async fn create(&self, options: Value) -> Result<u64, Error> {
         if self.balls.borrow().len() >= BALLS_MAX {
             return Err("there are too many balls".into());
         }
         let admin = self.admin.borrow().clone().ok_or("there is no vat admin")?;
         let ball = admin.create_vat("juggler", Value::record([("ball", true.into())]), options).await?;
         self.balls.borrow_mut().push(ball);
-        Ok(self.balls.borrow().len() as u32)
+        Ok(self.balls.borrow().len() as u64)
     }
 
     /// One ball is given others to hold, and touches them.
