@@ -192,7 +192,8 @@ impl Base {
         if !dir.join(path.value).exists() {
             source.problem(&path.span, "there is nothing of that name", "expected a path relative to this file");
         }
-        Some(Base { path: dir.join(path.value), expect, policy, until, limits, replicas, audit })
+        let at = if path.value == "." { dir.to_owned() } else { dir.join(path.value) };
+        Some(Base { path: at, expect, policy, until, limits, replicas, audit })
     }
 }
 

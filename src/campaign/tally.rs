@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     campaign::{
-        Checked,
+        Bound, Checked, Limit,
         results::{Header, Results},
         wilson,
     },
@@ -89,10 +89,14 @@ pub struct Tally {
     pub blast: BTreeMap<(String, String), u64>,
 }
 
-/// Whether a class is worth telling of, whatever the limits are.
-pub fn is_finding(class: Class) -> bool {
-    class.is_ours()
-        || matches!(class, Class::Harness | Class::KernelPanic | Class::Invariant | Class::Stalled | Class::Silent)
+impl Header {
+    /// Whether a result is worth telling of: the host or an invariant is broken, or there is to be a limit to such results.
+    pub fn is_finding(&self, class: Class) -> bool {
+        let limited = |it: &Limit| it.class == class && !matches!(it.bound, Bound::Least(_));
+        class.is_ours()
+            || matches!(class, Class::Harness | Class::KernelPanic | Class::Invariant)
+            || self.accept.iter().any(limited)
+    }
 }
 
 impl Tally {
@@ -107,8 +111,8 @@ impl Tally {
             shares: shares(&counts, run, header),
             limits: header.accept.iter().map(|it| it.check(&counts)).collect(),
             sometimes: header.sometimes.iter().map(|it| (it.clone(), held(it))).collect(),
-            findings: findings(results, shrunk),
-            plants: plants(results),
+            findings: findings(header, results, shrunk),
+            plants: plants(header, results),
             heat: heat(results, header),
             blast: blast(results, header),
         }
@@ -152,9 +156,9 @@ fn name_of(outcome: &Outcome) -> String {
     name
 }
 
-fn findings(results: &Results, shrunk: &Results) -> Vec<Finding> {
+fn findings(header: &Header, results: &Results, shrunk: &Results) -> Vec<Finding> {
     let mut groups: BTreeMap<(Class, String), Vec<&Outcome>> = BTreeMap::new();
-    for it in results.values().filter(|it| is_finding(it.class)) {
+    for it in results.values().filter(|it| header.is_finding(it.class)) {
         groups.entry((it.class, name_of(it))).or_default().push(it);
     }
     let finding = |((_, name), all): ((Class, String), Vec<&Outcome>)| {
@@ -173,14 +177,14 @@ fn bug(fault: &Directive) -> Option<&'static str> {
     }
 }
 
-fn plants(results: &Results) -> Vec<Score> {
+fn plants(header: &Header, results: &Results) -> Vec<Score> {
     let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
     for outcome in results.values() {
         for bug in outcome.faults.faults().filter_map(bug) {
             let blank = || Score { bug: bug.to_owned(), tried: 0, found: 0, shown: None };
             let score = scores.entry(bug).or_insert_with(blank);
             score.tried += 1;
-            if is_finding(outcome.class) && outcome.class != Class::Harness {
+            if header.is_finding(outcome.class) && outcome.class != Class::Harness {
                 score.found += 1;
                 let detail = outcome.detail.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
                 score.shown.get_or_insert_with(|| format!("{}{detail}", outcome.label()));

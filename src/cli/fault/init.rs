@@ -1,0 +1,69 @@
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+
+use crate::{
+    campaign::preset::{Ground, Preset},
+    cli::{
+        Exit, Output, Usage,
+        fault::{BaseArgs, prepare},
+    },
+    store::Database,
+};
+
+/// Write a campaign to begin with
+///
+/// It is written for this base, with its vats and the numbers of their deliveries, and says in comments what else there is.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Presets:
+  skip-each        every delivery to every vat is skipped once
+  kill-each        every vat is terminated at each of its deliveries
+  syscall-errors   every syscall of every vat fails once
+  oom              every delivery runs out of fuel or memory midway
+  seu              one bit of a vat's memory turns over, now and then
+  power-loss       the process is killed, the disk fails or loses power at each commit
+  swarm            random sets of skips, delays, duplicates, deaths and traps
+
+Examples:
+  vathost fault init vats/bank
+  vathost fault init ./state --preset power-loss --out power.toml")]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    base: BaseArgs,
+    /// What is to be tried
+    #[arg(long, value_name = "NAME", default_value = "skip-each")]
+    preset: Preset,
+    /// The file to write; otherwise it is printed
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit> {
+    let experiments = prepare(&args.base.base, &args.base.run)?;
+    let golden = experiments.golden();
+    // A path in the file is relative to the file.
+    let base = std::path::absolute(&args.base.base)?;
+    let dir = match &args.out {
+        Some(file) => std::path::absolute(file)?.parent().map(PathBuf::from).unwrap_or_default(),
+        None => std::env::current_dir()?,
+    };
+    let base = base.strip_prefix(&dir).map(PathBuf::from).unwrap_or(base);
+    let text = args.preset.write(&Ground {
+        base: if base.as_os_str().is_empty() { "." } else { base.to_str().unwrap_or(".") },
+        is_state: Database::exists(&args.base.base),
+        state_hash: golden.before.state_hash.to_string().get(..16).unwrap_or_default(),
+        points: &golden.points(),
+    });
+    let Some(file) = &args.out else {
+        output.line(text.trim_end())?;
+        return Ok(Exit::Ok);
+    };
+    if file.exists() {
+        let what = format!("`{}` is there already", file.display());
+        return Err(Usage::new(what, "name another file, or remove it").into());
+    }
+    fs::write(file, text)?;
+    output.note(format!("wrote {0}\nnext:  vathost fault plan {0}", file.display()));
+    Ok(Exit::Ok)
+}
