@@ -228,6 +228,11 @@ impl Block {
         self.0.injector.as_deref_mut()
     }
 
+    /// The same, to look at it.
+    pub fn injected(&self) -> Option<&Injector> {
+        self.0.injector.as_deref()
+    }
+
     /// Puts faults in force, beside the directives among them.
     pub fn set_injector(&mut self, injector: Option<Box<Injector>>) {
         self.0.directives = injector.as_ref().map(|it| it.schedule().directives().clone()).unwrap_or_default();

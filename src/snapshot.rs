@@ -52,8 +52,9 @@ impl Heap {
 
     /// A hash of all of it: what tells it from others.
     pub fn fingerprint(&self) -> Result<[u8; 32], HostFault> {
-        let mut bytes = Vec::new();
-        codec::encode(self, &mut bytes)?;
+        let mut bytes = Vec::with_capacity(self.pages.len() * 32 + 256);
+        self.pages.iter().for_each(|it| bytes.extend_from_slice(&it.map_or([0; 32], |it| it.0)));
+        codec::encode(&self.globals, &mut bytes)?;
         Ok(*blake3::hash(&bytes).as_bytes())
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::{
     directive::{
         Action, Bit, Directive, HexPrefix, Spot, Trigger,
-        grammar::{Form, Reader, Want, any_of, form},
+        grammar::{FORMS, Form, Reader, Want, any_of, form},
         problem::Problem,
         suggest,
         token::{Kind, Token, tokens},
@@ -57,7 +57,9 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     fn directive(&mut self) -> Result<Directive, Box<Problem>> {
         let place = self.place_maybe()?;
-        let Some(trigger) = place else { return self.expectation() };
+        let Some(trigger) = place else {
+            return if self.reader == Reader::Operator { self.expectation() } else { Err(self.unexpected()) };
+        };
         if self.next_if(Want::Colon, |it| (it.kind == Kind::Colon).then_some(())).is_none() {
             return Err(self.unexpected());
         }
@@ -65,7 +67,16 @@ impl<'a> Line<'a> {
         let form = form.ok_or_else(|| self.unexpected())?;
         self.form = Some(form);
         self.spans.verb = self.span_of_last();
-        Ok(Directive { trigger, action: (form.parse)(self)? })
+        let verb = self.at - 1;
+        match (form.parse)(self) {
+            Ok(action) => Ok(Directive { trigger, action }),
+            // An operator who writes `kill v12` means no experiment.
+            Err(_) if self.reader == Reader::Operator && !FORMS.iter().any(|it| it.verb == form.verb) => {
+                (self.at, self.form, self.wanted) = (verb, None, vec![Want::Verb(self.reader)]);
+                Err(self.unexpected())
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     fn expectation(&mut self) -> Result<Directive, Box<Problem>> {

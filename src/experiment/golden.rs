@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    block::Told,
+    block::{Block, Told},
     controller::Policy,
     directive::{Directive, Spot, Trigger},
     experiment::{
@@ -11,18 +11,30 @@ use crate::{
         end::Ends,
         machine::{Machine, Stepped},
     },
-    id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    id::{BlockHeight, CrankNum, DeliveryNum, KRef, VatId},
     injector::{Counts, Injector},
     kernel::Halt,
     store::{Digest, StateHash},
+    table::CListEntry,
     value::SYSCALL_KINDS,
 };
 
-/// Cranks from one checkpoint to the next.
-const CHECKPOINT_EVERY: usize = 16;
+/// Whether a checkpoint is made after that many cranks: after each of the first, then after fewer and fewer, so that a long run
+/// does not cost memory for every crank.
+fn is_checkpoint(cranks: usize) -> bool {
+    let every = match cranks {
+        0..512 => 1,
+        512..8_192 => 4,
+        _ => 16,
+    };
+    cranks.is_multiple_of(every)
+}
 
 /// Cranks of a golden run at the most, where nothing else is said: one that does not end is no base.
 const CRANKS_MAX: u64 = 10_000_000;
+
+/// What tells a heap from others; `None` where there is none.
+type Heap = Option<[u8; 32]>;
 
 /// A crank of the golden run.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +45,22 @@ pub(super) struct Crank {
     pub(super) digest: Digest,
     /// What it delivered.
     pub(super) delivery: Option<(VatId, DeliveryNum)>,
+    /// What a clock shows after it.
+    pub(super) clock: Clock,
+}
+
+/// Where a run stands in its blocks: what a vat with a device can find out, now and when the block ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Clock {
+    time: u64,
+    cranks: u64,
+}
+
+impl Clock {
+    /// Of a block.
+    pub(super) fn of(block: &Block) -> Clock {
+        Clock { time: block.tables().globals().time, cranks: block.cranks() }
+    }
 }
 
 /// A block of the golden run.
@@ -58,11 +86,14 @@ pub struct Golden {
     /// What each vat was told.
     pub(super) told: BTreeMap<VatId, Vec<Told>>,
     pub(super) ends: Ends,
+    /// Whether a vat holds a device: then the time is part of the state.
+    pub(super) is_clocked: bool,
     /// The blocks, in order.
     pub blocks: Vec<GoldenBlock>,
     /// The block before the first.
     pub before: GoldenBlock,
-    heaps: BTreeMap<VatId, Vec<(usize, Option<[u8; 32]>)>>,
+    /// Each vat's heap, with the number of cranks after which it became that.
+    heaps: BTreeMap<VatId, Vec<(usize, Heap)>>,
     deliveries: BTreeMap<(VatId, DeliveryNum), usize>,
     syscalls: BTreeMap<VatId, Vec<(usize, Counts)>>,
     /// Vats, with their names.
@@ -107,6 +138,7 @@ impl Golden {
             by_digest: BTreeMap::new(),
             told: BTreeMap::new(),
             ends: Ends::default(),
+            is_clocked: false,
             blocks: Vec::new(),
             before,
             heaps: BTreeMap::new(),
@@ -131,7 +163,7 @@ impl Golden {
                 Stepped::Ran(ran, closed) => {
                     golden.blocks.extend(closed.map(|(height, state_hash)| GoldenBlock { height, state_hash }));
                     noted = golden.note(machine, step, ran.delivery, noted)?;
-                    if (step + 1).is_multiple_of(CHECKPOINT_EVERY) {
+                    if is_checkpoint(step + 1) {
                         machine.checkpoint(step + 1)?;
                     }
                     count += 1;
@@ -139,6 +171,8 @@ impl Golden {
             }
         }
         golden.ends = Ends::of(machine)?;
+        let has_device = |it: &CListEntry| matches!(it.kref, KRef::Device(_));
+        golden.is_clocked = machine.block()?.tables().clist.iter().any(|(_, it)| has_device(it));
         golden.vats = machine.block()?.tables().vats.iter().map(|(vat, row)| (*vat, row.name.clone())).collect();
         Ok(golden)
     }
@@ -161,6 +195,7 @@ impl Golden {
         noted: usize,
     ) -> Result<usize, Box<Halt>> {
         let block = machine.block_mut()?;
+        let clock = Clock::of(block);
         let chain = block.state_hash();
         let Some(watch) = block.watched() else { return Ok(noted) };
         let digest = watch.digest;
@@ -168,7 +203,7 @@ impl Golden {
         let now = noted + told.len();
         let counts = block.injector().map(|it| it.counts().clone()).unwrap_or_default();
         self.by_digest.entry(digest).or_default().push(step);
-        self.cranks.push(Crank { chain, digest, delivery });
+        self.cranks.push(Crank { chain, digest, delivery, clock });
         let mut vats: Vec<VatId> = delivery.map(|(vat, _)| vat).into_iter().collect();
         if let Some(key) = delivery {
             self.deliveries.insert(key, step);

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     block::Told,
-    experiment::{end::Ends, run::RunEnd},
+    experiment::{end::Ends, golden::Clock, run::RunEnd},
     id::{CrankNum, VatId},
     store::Digest,
 };
@@ -15,8 +15,8 @@ use crate::{
 /// Tails that are kept at the most.
 const TAILS_MAX: usize = 1 << 18;
 
-/// A state: the digest of its rows, and a hash over the heaps of its vats.
-pub(super) type Key = (Digest, [u8; 32]);
+/// A state: the digest of its rows, a hash over the heaps of its vats, and its place in time where that matters.
+pub(super) type Key = (Digest, [u8; 32], Option<Clock>);
 
 /// How a run goes on from a state.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 //! * The *faulted* vats are those that the schedule names: in a place, or as what an action is about; for a fault at a crank,
 //!   the vat that the crank delivers to.
 //! * The *state* of a run is its rows and the heaps of its vats, but for what only counts or dates: the numbers of the next
-//!   crank and block, the time (no vat can read it), the tallies of deliveries, syscalls and fuel, and the record of
+//!   crank and block, the time (unless a vat holds a device, which might tell it), the tallies of deliveries, syscalls and fuel, and the record of
 //!   obeyed directives. Its *state digest* is a sum over these.
 //! * The run *deviates* in the first crank after which its state is not that of the golden run after as many cranks.
 //! * The *end* of a vat is its status (running, paused or terminated), its incarnation, its vatstore and its heap.

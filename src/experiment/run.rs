@@ -11,10 +11,11 @@ use std::{
 
 use crate::{
     block::Told,
-    directive::Schedule,
+    directive::{Directive, Schedule},
     experiment::{
         Golden, Limits, Until,
         end::Ends,
+        golden::Clock,
         machine::{Machine, Stepped},
         memo::{Key, Memo, Tail},
         recording::Recording,
@@ -178,8 +179,9 @@ pub(super) fn run(
         seen: BTreeSet::new(),
         seen_twice: BTreeSet::new(),
     };
-    let end = run.until_end();
-    run.finish(from, end)
+    let mut end = run.until_end();
+    let ends = run.ends(&mut end)?;
+    run.finish(from, end, ends)
 }
 
 impl Run<'_, '_> {
@@ -295,7 +297,8 @@ impl Run<'_, '_> {
     fn meets(&mut self, digest: Digest) -> Result<bool, Box<Halt>> {
         let golden = self.how.golden;
         for step in golden.by_digest.get(&digest).map(Vec::as_slice).unwrap_or_default() {
-            if self.heaps_are_after(step + 1)? {
+            let then = golden.cranks.get(*step).map(|it| it.clock);
+            if (self.clock()?.is_none() || self.clock()? == then) && self.heaps_are_after(step + 1)? {
                 return Ok(true);
             }
         }
@@ -311,6 +314,12 @@ impl Run<'_, '_> {
             }
         }
         Ok(true)
+    }
+
+    /// The place in time, where a vat could find it out.
+    fn clock(&self) -> Result<Option<Clock>, Box<Halt>> {
+        let block = self.machine.block()?;
+        Ok(self.how.golden.is_clocked.then(|| Clock::of(block)))
     }
 
     fn vats(&self) -> Result<Vec<VatId>, Box<Halt>> {
@@ -341,7 +350,7 @@ impl Run<'_, '_> {
         if self.spent.is_some() || self.how.until != Until::Quiescent || limits.fuel.is_some() {
             return Ok(None);
         }
-        let key = (digest, self.heaps()?);
+        let key = (digest, self.heaps()?, self.clock()?);
         self.spent = Some((key, self.step, self.told.len(), self.faults.len()));
         let fits = |it: &Arc<Tail>| self.step + it.len < self.cranks_max();
         let known = self.how.memo.get(&key).filter(fits).filter(|_| !self.audited && self.how.watchers.is_empty());
@@ -350,24 +359,23 @@ impl Run<'_, '_> {
     }
 
     /// Whether a fault names the vat.
-    fn is_disturbed(&mut self, vat: VatId) -> Result<bool, Box<Halt>> {
-        let injector = self.machine.block_mut()?.injector();
-        Ok(injector
-            .is_some_and(|it| it.schedule().faults().any(|it| it.vat() == Some(vat) || it.action.vat() == Some(vat))))
+    fn is_disturbed(&self, vat: VatId) -> Result<bool, Box<Halt>> {
+        let names = |it: &Directive| it.vat() == Some(vat) || it.action.vat() == Some(vat);
+        Ok(self.machine.block()?.injected().is_some_and(|it| it.schedule().faults().any(names)))
     }
 
-    fn is_spent(&mut self) -> Result<bool, Box<Halt>> {
-        let next_crank = self.machine.next_crank()?;
+    fn is_spent(&self) -> Result<bool, Box<Halt>> {
         let block = self.machine.block()?;
-        let tallies = &block.tables().tallies;
-        let next: BTreeMap<VatId, u64> = tallies.iter().map(|(vat, it)| (*vat, it.deliveries)).collect();
-        let next = |vat| DeliveryNum(next.get(&vat).copied().unwrap_or(0));
-        Ok(self.machine.block_mut()?.injector().is_none_or(|it| it.is_spent(next_crank, &next)))
+        let tables = block.tables();
+        let next = |vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries));
+        Ok(block.injected().is_none_or(|it| it.is_spent(tables.globals().next_crank, &next)))
     }
 
     /// A state that comes again comes for ever. Looked for where the run is longer than the golden one.
     fn repeats(&mut self, digest: Digest) -> Result<Option<RunEnd>, Box<Halt>> {
-        if self.step <= self.how.golden.len() || self.seen.insert(digest) {
+        // Where time is part of the state it never comes again.
+        let is_late = self.step > self.how.golden.len() && !self.how.golden.is_clocked;
+        if !is_late || self.seen.insert(digest) {
             return Ok(None);
         }
         let heaps = self.heaps()?;
@@ -389,25 +397,39 @@ impl Run<'_, '_> {
         Ok(RunEnd::Quiescent)
     }
 
-    fn finish(self, from: usize, mut end: RunEnd) -> Result<Seen, Box<Halt>> {
-        let Run { machine, deviated, mut faults, chain, mut step, how, mut told, log, spent, .. } = self;
+    /// How all vats ended, and whether the kernel's invariants hold there; where there is an end to speak of.
+    fn ends(&mut self, end: &mut RunEnd) -> Result<Option<Ends>, Box<Halt>> {
+        if !matches!(end, RunEnd::Quiescent | RunEnd::Until | RunEnd::Limit(_) | RunEnd::Repeats) {
+            return Ok(None);
+        }
+        let tables = self.machine.block()?.tables();
+        if let Err(panic) = kernel::audit(tables) {
+            *end = RunEnd::Halted(super::machine::halt(panic));
+            return Ok(None);
+        }
+        let mut ends = Ends::without_heaps(tables);
+        for (vat, it) in &mut ends.vats {
+            match self.heap(*vat) {
+                Ok(heap) => it.heap = heap,
+                Err(halt) => {
+                    *end = RunEnd::Halted(halt);
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(ends))
+    }
+
+    fn finish(self, from: usize, mut end: RunEnd, mut ends: Option<Ends>) -> Result<Seen, Box<Halt>> {
+        let Run { deviated, mut faults, chain, mut step, how, mut told, log, spent, .. } = self;
         let start = how.golden.start.0;
         let reached = log.reached();
-        let mut ends = None;
         if let RunEnd::Known(tail) = &end {
             let tail = tail.moved(CrankNum(start + step as u64));
             step += tail.len;
             told.extend(tail.told);
             faults.extend(tail.faults);
             (end, ends) = (tail.end, tail.ends);
-        } else if matches!(end, RunEnd::Quiescent | RunEnd::Until | RunEnd::Limit(_) | RunEnd::Repeats) {
-            match kernel::audit(machine.block()?.tables()) {
-                Err(panic) => end = RunEnd::Halted(super::machine::halt(panic)),
-                Ok(()) => match Ends::of(machine) {
-                    Ok(it) => ends = Some(it),
-                    Err(halt) => end = RunEnd::Halted(halt),
-                },
-            }
         }
         if let (Some((key, at, told_then, faults_then)), RunEnd::Quiescent | RunEnd::Met) = (spent, &end) {
             let tail = Tail {

@@ -56,7 +56,8 @@ impl Globals {
         kernel_version: crate::kernel_version::DEFAULT,
     };
 
-    /// What the future depends on: not on how much there was before, nor on the time, which no vat can read.
+    /// What the future depends on: not on how much there was before; the time, which only a device can tell,
+    /// is compared by whoever compares.
     pub(crate) fn essence(&self) -> Globals {
         Globals { height: BlockHeight(0), time: 0, next_crank: CrankNum(0), deliveries: 0, ..*self }
     }

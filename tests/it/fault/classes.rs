@@ -5,7 +5,7 @@ use vathost::{
     id::VatId,
 };
 
-use super::lab::{class, faults, on, run, runner};
+use super::lab::{class, faults, on, on_text, run, runner};
 
 #[test]
 fn not_reached_where_no_place_comes() {
@@ -91,6 +91,15 @@ fn invariant_where_one_of_the_campaigns_does_not_hold() {
 fn stalled_where_somebody_waits_for_ever() {
     let (class, outcome) = class("bank", "v2/delivery-1: pause");
     assert_eq!((class, outcome.detail.as_deref()), (Class::Stalled, Some("market.bootstrap is pending")));
+}
+
+#[test]
+fn stalled_where_the_state_repeats_and_that_is_a_proof() {
+    let text = "[vats.looper]\nbundle = \"looper.wat\"\noptions = { reap_interval = 2 }\n[[send]]\nto = \"looper\"\nmethod = \"look\"\n";
+    let mut looper = on_text(text, ("looper.wat", include_str!("looper.wat")));
+    let outcome = run(&mut looper, "v1/syscall-vatstoreGet-1: error absent");
+    assert_eq!((outcome.class, outcome.end.as_str()), (Class::Stalled, "repeats"), "{outcome:?}");
+    assert!(outcome.cranks < 50, "long before any limit: {outcome:?}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_line_that_is_no_fault_is_shown_with_what_was_meant() {
         expect![[r#"
             faults:1:1: unexpected `v2/syscall-vatstoreGot-5`
             1 | v2/syscall-vatstoreGot-5: error absent
-              | ^^^^^^^^^^^^^^^^^^^^^^^^ expected a place (`crank-7890`, `v56/delivery-1234`, `v56/delivery-1234/syscall-3`, `commit-4`, …) or `expect`
+              | ^^^^^^^^^^^^^^^^^^^^^^^^ expected a place (`crank-7890`, `v56/delivery-1234`, `v56/delivery-1234/syscall-3`, `commit-4`, …)
 
             faults:2:29: unexpected `object.count`
             2 | v2/delivery-1: kernel-panic object.count

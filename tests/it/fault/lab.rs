@@ -37,6 +37,14 @@ pub(super) fn on(scenario: &str) -> Experiments {
     Experiments::prepare(&base(&vats(scenario), 5), BUILD, Until::Quiescent, Limits::default()).unwrap()
 }
 
+/// On a scenario of this text, beside this module.
+pub(super) fn on_text(text: &str, module: (&str, &str)) -> Experiments {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("vat.toml"), text).unwrap();
+    std::fs::write(dir.path().join(module.0), module.1).unwrap();
+    Experiments::prepare(&base(dir.path(), 1_000), BUILD, Until::Quiescent, Limits::default()).unwrap()
+}
+
 pub(super) fn faults(lines: &str) -> Schedule {
     Schedule::read("test", lines).unwrap_or_else(|refused| panic!("{refused}"))
 }

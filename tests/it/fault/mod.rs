@@ -1,6 +1,7 @@
 //! Fault injection: the grammar, what each fault does, and each class of outcome.
 
 mod classes;
+mod command;
 mod grammar;
 mod lab;
 mod properties;
