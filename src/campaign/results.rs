@@ -240,6 +240,29 @@ pub fn load(dirs: &[PathBuf]) -> Result<(Header, Results, Results), ResultsError
     Ok((header, results, shrunk))
 }
 
+/// How deep folders of results are looked for.
+const DEPTH_MAX: usize = 4;
+
+/// The folders of results below this one, in order.
+pub fn folders_below(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut level) = (Vec::new(), vec![dir.to_owned()]);
+    for _ in 0..=DEPTH_MAX {
+        let mut next = Vec::new();
+        for dir in level {
+            if dir.join(HEADER).exists() && dir.join(RESULTS).exists() {
+                found.push(dir);
+                continue;
+            }
+            let entries = fs::read_dir(&dir).into_iter().flatten().flatten().map(|it| it.path());
+            let hidden = |it: &PathBuf| it.file_name().is_some_and(|it| it == "target" || it.as_encoded_bytes().starts_with(b"."));
+            next.extend(entries.filter(|it| it.is_dir() && !hidden(it)));
+        }
+        level = next;
+    }
+    found.sort();
+    found
+}
+
 fn read_header(dir: &Path) -> Result<Option<Header>, ResultsError> {
     let path = dir.join(HEADER);
     if !path.exists() {
