@@ -41,6 +41,8 @@ pub struct Expect {
 pub struct Campaign {
     /// Its name.
     pub name: String,
+    /// Its file.
+    pub file: PathBuf,
     /// A scenario or the folder of a state.
     pub base: PathBuf,
     /// What the base must be.
@@ -61,8 +63,6 @@ pub struct Campaign {
     pub invariants: Vec<Invariant>,
     /// What it must come to.
     pub accept: Vec<Limit>,
-    /// The file itself.
-    pub text: String,
 }
 
 impl Campaign {
@@ -78,15 +78,15 @@ impl Campaign {
         let campaign = document.as_ref().and_then(|it| {
             let root = Section::new(&source, "the campaign", 0..0, it.get_ref());
             let dir = path.parent().unwrap_or(Path::new(""));
-            let campaign = read(&root, dir, text);
+            let campaign = read(&root, dir);
             root.end();
-            campaign
+            campaign.map(|it| Campaign { file: path.to_owned(), ..it })
         });
         source.end(campaign)
     }
 }
 
-fn read(root: &Section<'_>, dir: &Path, text: &str) -> Option<Campaign> {
+fn read(root: &Section<'_>, dir: &Path) -> Option<Campaign> {
     let source = root.source;
     match root.number("schema") {
         None => root.missing("schema", "expected `schema = 1` at its head"),
@@ -130,6 +130,7 @@ fn read(root: &Section<'_>, dir: &Path, text: &str) -> Option<Campaign> {
     let base = base?;
     Some(Campaign {
         name: name.unwrap_or_else(|| "campaign".to_owned()),
+        file: PathBuf::new(),
         base: base.path,
         expect: base.expect,
         policy: base.policy,
@@ -140,7 +141,6 @@ fn read(root: &Section<'_>, dir: &Path, text: &str) -> Option<Campaign> {
         space,
         invariants,
         accept,
-        text: text.to_owned(),
     })
 }
 

@@ -40,6 +40,8 @@ pub struct Header {
     pub schema: u32,
     /// The campaign's name.
     pub name: String,
+    /// Its file, as it was typed.
+    pub file: String,
     /// A hash of all that an outcome depends on, and of nothing else.
     pub key: String,
     /// The base's hash.
@@ -96,8 +98,17 @@ pub enum ResultsError {
 pub type Results = BTreeMap<String, Outcome>;
 
 impl Header {
+    /// The command that runs one experiment of it again.
+    pub fn again(&self, outcome: &Outcome) -> String {
+        let file = &self.file;
+        let is_plain = |it: char| it.is_ascii_alphanumeric() || "/._-+".contains(it);
+        let file = if file.chars().all(is_plain) { file.clone() } else { format!("'{}'", file.replace('\'', "'\\''")) };
+        format!("vathost fault repro --campaign {file} {}", outcome.token)
+    }
+
     /// Of a campaign on a base; `total` is how many experiments it has.
     pub fn of(campaign: &Campaign, golden: &Golden, build: Build, total: u64) -> Header {
+        let file = campaign.file.display().to_string();
         let order = match campaign.space.order {
             Order::Singles => "singles",
             Order::Pairs => "pairs",
@@ -106,6 +117,7 @@ impl Header {
         Header {
             schema: 1,
             name: campaign.name.clone(),
+            file,
             key: key(campaign, golden.base, build),
             base: golden.base.to_string(),
             build: build.to_string(),

@@ -92,7 +92,7 @@ pub struct Tally {
 impl Header {
     /// Whether a result is worth telling of: the host or an invariant is broken, or there is to be a limit to such results.
     pub fn is_finding(&self, class: Class) -> bool {
-        let limited = |it: &Limit| it.class == class && !matches!(it.bound, Bound::Least(_));
+        let limited = |it: &Limit| it.class == class && !matches!(it.bound, Bound::Least(_)) && is_damage(class);
         class.is_ours()
             || matches!(class, Class::Harness | Class::KernelPanic | Class::Invariant)
             || self.accept.iter().any(limited)
@@ -215,6 +215,11 @@ fn place(trigger: &Trigger) -> (String, u64) {
 pub(super) fn named(vat: &str, header: &Header) -> String {
     let name = header.vats.iter().find(|(it, _)| it == vat).map(|(_, name)| name.as_str());
     name.map_or_else(|| vat.to_owned(), |name| format!("{name} {vat}"))
+}
+
+/// Whether somebody is worse off.
+fn is_damage(class: Class) -> bool {
+    severity(class) >= severity(Class::Contained)
 }
 
 /// How bad a class is.

@@ -4,6 +4,7 @@
 
 mod abi;
 mod anachronism;
+mod campaign;
 mod cli;
 mod demo;
 mod directives;

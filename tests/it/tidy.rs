@@ -11,7 +11,7 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "id",
     "value",
     "fault",
@@ -40,6 +40,7 @@ const LAYERS: [&str; 30] = [
     "verify",
     "archive",
     "experiment",
+    "campaign",
     "bench",
     "cli",
 ];
@@ -296,7 +297,8 @@ fn the_table_of_invariants_and_the_code_name_the_same() {
 fn every_scenario_reads() {
     let mut wrong = vec![];
     let mut seen = 0;
-    for path in files(&root().join("vats"), "toml") {
+    // The others are campaigns: see `campaign::vats`.
+    for path in files(&root().join("vats"), "toml").into_iter().filter(|it| it.ends_with("vat.toml")) {
         seen += 1;
         if let Err(why) = Scenario::read(&path) {
             wrong.push(why.to_string());

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     campaign::{
-        percent,
+        Header, percent,
         report::{
             Change, Report, meaning,
             style::{CSS, FAMILIES, family},
@@ -46,7 +46,7 @@ pub fn html(report: &Report) -> String {
                 (classes(&tally.shares, tally.run))
                 h2 { "Findings" }
                 @if tally.findings.is_empty() { p { "None." } }
-                @for finding in tally.findings.iter().take(FINDINGS_MAX) { (one(finding)) }
+                @for finding in tally.findings.iter().take(FINDINGS_MAX) { (one(header, finding)) }
                 @if tally.findings.len() > FINDINGS_MAX {
                     p.soft { (tally.findings.len() - FINDINGS_MAX) " more are in the JSON." }
                 }
@@ -123,8 +123,9 @@ fn classes(shares: &[Share], run: u64) -> Markup {
     }
 }
 
-fn one(finding: &Finding) -> Markup {
-    let Outcome { class, detail, hurt, path, token, faults, id, deviated, .. } = finding.simplest();
+fn one(header: &Header, finding: &Finding) -> Markup {
+    let outcome = finding.simplest();
+    let Outcome { class, detail, hurt, path, faults, id, deviated, .. } = outcome;
     html! {
         div.finding {
             h3 { i.tag.{ "f-" (family(*class)) } {} (finding.name) }
@@ -144,7 +145,7 @@ fn one(finding: &Finding) -> Markup {
                     }
                 }
             }
-            pre.token { "vathost fault repro " (token) }
+            pre.token { (header.again(outcome)) }
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn junit(report: &Report) -> String {
             }
             @for it in &tally.findings {
                 testcase classname=(name) name={ "finding: " (plain(&it.name)) } {
-                    system-out { (it.count) " experiments\n" (plain(&it.simplest().faults.to_string())) "\n" (it.simplest().token) }
+                    system-out { (it.count) " experiments\n" (plain(&it.simplest().faults.to_string())) "\n" (plain(&report.header.again(it.simplest()))) }
                 }
             }
         }

@@ -67,12 +67,13 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\n## Findings")?;
     }
     for finding in tally.findings.iter().take(FINDINGS_MAX) {
-        let Outcome { faults, detail, token, .. } = finding.simplest();
+        let outcome = finding.simplest();
+        let Outcome { faults, detail, .. } = outcome;
         writeln!(out, "\n### {} ({}×)\n\n{}\n", cell(&finding.name), finding.count, code(&faults.to_string()))?;
         if let Some(detail) = detail {
             writeln!(out, "{}\n", cell(detail))?;
         }
-        writeln!(out, "{}", code(&format!("vathost fault repro {token}")))?;
+        writeln!(out, "{}", code(&report.header.again(outcome)))?;
     }
     if tally.findings.len() > FINDINGS_MAX {
         writeln!(out, "\n{} more findings are in the JSON.", tally.findings.len() - FINDINGS_MAX)?;

@@ -38,6 +38,8 @@ pub(super) struct Progress<'a> {
     total: u64,
     counts: BTreeMap<Class, u64>,
     findings: u64,
+    /// As many as were done when it was told last.
+    last: u64,
 }
 
 #[allow(clippy::disallowed_methods, reason = "for people who wait")]
@@ -60,7 +62,7 @@ impl<'a> Progress<'a> {
             _ => Kind::Plain,
         };
         let (begun, told) = (now(), now());
-        Progress { output, kind, begun, told, done: 0, before, total, counts: BTreeMap::new(), findings: 0 }
+        Progress { output, kind, begun, told, done: 0, before, total, counts: BTreeMap::new(), findings: 0, last: 0 }
     }
 
     /// One more.
@@ -91,7 +93,7 @@ impl<'a> Progress<'a> {
     }
 
     fn tell(&mut self) {
-        self.told = now();
+        (self.told, self.last) = (now(), self.done);
         let done = self.before + self.done;
         match &self.kind {
             Kind::Json => {
@@ -114,7 +116,8 @@ impl<'a> Progress<'a> {
     pub(super) fn finish(mut self) {
         match &self.kind {
             Kind::Bar(bar) => bar.finish_and_clear(),
-            Kind::Plain | Kind::Json => self.tell(),
+            Kind::Plain | Kind::Json if self.last < self.done => self.tell(),
+            Kind::Plain | Kind::Json => (),
         }
     }
 }

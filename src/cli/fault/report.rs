@@ -101,7 +101,7 @@ pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
             output.line(format!("  shrunk from {} faults", finding.outcome.faults.len()))?;
         }
         output.line(format!("  show:  vathost fault show {}", outcome.id))?;
-        output.line(format!("  again: vathost fault repro {}", outcome.token))?;
+        output.line(format!("  again: {}", harmless(&report.header.again(outcome))))?;
     }
     if tally.findings.len() > FINDINGS_MAX {
         output.line(format!("\n{} more findings are in the report", tally.findings.len() - FINDINGS_MAX))?;
