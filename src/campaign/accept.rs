@@ -47,7 +47,8 @@ pub struct Checked {
     pub found: String,
 }
 
-pub(super) const EXPECTED: &str = "expected a number, or a text such as \"<= 3\", \">= 1\", \"<= 5%\" or \"<= 0.1% @95\"";
+pub(super) const EXPECTED: &str =
+    "expected a number, or a text such as \"<= 3\", \">= 1\", \"<= 5%\" or \"<= 0.1% @95\"";
 
 impl Bound {
     /// Reads a bound that is a text.
@@ -97,6 +98,17 @@ pub fn percent(share: f64) -> String {
     format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// A share that was measured, for people: three digits.
+pub fn about(share: f64) -> String {
+    let digits = match share {
+        it if it >= 0.0995 => 1,
+        it if it >= 0.00995 => 2,
+        _ => 3,
+    };
+    let text = format!("{:.digits$}", share * 100.0);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// The name of a class in a campaign file: `host-crash`.
 pub fn key(class: Class) -> String {
     class.name().to_lowercase()
@@ -111,13 +123,17 @@ impl Limit {
         let (holds, found) = match &self.bound {
             Bound::Most(most) => (count <= *most, format!("{count}")),
             Bound::Least(least) => (count >= *least, format!("{count}")),
-            Bound::Share(most) => (share <= *most, format!("{count} of {all}: {}", percent(share))),
+            Bound::Share(most) => (share <= *most, format!("{count} of {all}: {}", about(share))),
             Bound::Sure(most, sure) => {
                 let upper = wilson::interval(count, all, quantile(sure).unwrap_or(wilson::Z95)).1;
-                (upper <= *most, format!("{count} of {all}: at the most {} with {sure}% certainty", percent(upper)))
+                (upper <= *most, format!("{count} of {all}: at the most {} with {sure}% certainty", about(upper)))
             }
         };
-        Checked { limit: format!("{} {}", key(self.class), self.bound), holds, found }
+        let limit = match &self.bound {
+            Bound::Most(0) => format!("{} = 0", key(self.class)),
+            bound => format!("{} {bound}", key(self.class)),
+        };
+        Checked { limit, holds, found }
     }
 }
 

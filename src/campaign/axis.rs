@@ -20,7 +20,8 @@ pub(super) struct Axis {
     pub(super) values: Values,
 }
 
-pub(super) const EXPECTED: &str = "expected a list such as [1, 10, \"random\"], or a range such as \"1..=2000\" or \"0..100 step 10\"";
+pub(super) const EXPECTED: &str =
+    "expected a list such as [1, 10, \"random\"], or a range such as \"1..=2000\" or \"0..100 step 10\"";
 
 impl Values {
     /// Reads the value of an axis.
@@ -30,7 +31,9 @@ impl Values {
             None => reader::text(it).map(|it| it.value.to_owned()),
         };
         match value.get_ref() {
-            DeValue::Array(items) if !items.is_empty() => items.iter().map(item).collect::<Option<_>>().map(Values::List),
+            DeValue::Array(items) if !items.is_empty() => {
+                items.iter().map(item).collect::<Option<_>>().map(Values::List)
+            }
             DeValue::Integer(_) => item(value).map(|it| Values::List(vec![it])),
             DeValue::String(text) => Values::range(text),
             _ => None,

@@ -45,7 +45,8 @@ fn vats(tables: &Tables) -> Value {
         };
         let deliveries = tables.tallies.get(vat).map_or(0, |it| it.deliveries);
         let mut kv = Map::new();
-        for ((_, key), value) in tables.vatstore.range((*vat, Bytes::default())..).take_while(|((it, _), _)| it == vat) {
+        for ((_, key), value) in tables.vatstore.range((*vat, Bytes::default())..).take_while(|((it, _), _)| it == vat)
+        {
             if !key.starts_with(b"vat.") {
                 kv.insert(text(key), decoded(value));
             }

@@ -222,7 +222,9 @@ fn until(text: &str) -> Option<Until> {
     match text {
         "quiescent" => Some(Until::Quiescent),
         "end-of-golden" => Some(Until::EndOfGolden),
-        _ => text.strip_prefix('+')?.strip_suffix("cranks")?.trim().parse().ok().filter(|it| *it > 0).map(Until::Cranks),
+        _ => {
+            text.strip_prefix('+')?.strip_suffix("cranks")?.trim().parse().ok().filter(|it| *it > 0).map(Until::Cranks)
+        }
     }
 }
 
@@ -242,7 +244,8 @@ fn limits(section: &Section<'_>) -> Limits {
     let wall = |it: &str| with_unit(it, &[("ms", 1), ("s", 1_000), ("m", 60_000)]);
     let memory = |it: &str| with_unit(it, &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]);
     limits.fuel = parsed(&section, "fuel", "expected fuel, as in \"2G\" or \"500M\"", fuel);
-    limits.wall_ms = parsed(&section, "wall", "expected a time, as in \"10s\" or \"500ms\"", wall).unwrap_or(limits.wall_ms);
+    limits.wall_ms =
+        parsed(&section, "wall", "expected a time, as in \"10s\" or \"500ms\"", wall).unwrap_or(limits.wall_ms);
     limits.memory = parsed(&section, "memory", "expected a size, as in \"512MiB\"", memory);
     section.end();
     limits
@@ -251,7 +254,8 @@ fn limits(section: &Section<'_>) -> Limits {
 /// The lines of a `[[fault]]`, each with the axes that it names.
 fn fault(section: Section<'_>, at: usize) -> Vec<Template> {
     let source = section.source;
-    let id = section.text("id", "expected a text").map_or_else(|| format!("fault-{}", at + 1), |it| it.value.to_owned());
+    let id =
+        section.text("id", "expected a text").map_or_else(|| format!("fault-{}", at + 1), |it| it.value.to_owned());
     let places = section.texts("at", "expected a place, as in \"v3/delivery-{n}\", or a list of them");
     let actions = section.texts("do", "expected an action, as in \"terminate\", or a list of them");
     let with = section.texts("with", "expected lines such as \"v3/delivery-7: skip\"");
@@ -264,7 +268,10 @@ fn fault(section: Section<'_>, at: usize) -> Vec<Template> {
     for (key, value) in section.rest() {
         match Values::read(value) {
             Some(values) => axes.push((Axis { name: key.value.to_owned(), values }, key.span)),
-            None => source.problem(&value.span(), format!("`{}` is no axis", key.value), axis::EXPECTED),
+            None => {
+                let hint = near(key.value);
+                source.problem_hinted(&value.span(), format!("`{}` is no axis", key.value), axis::EXPECTED, hint);
+            }
         }
     }
     let mut templates = Vec::new();
@@ -290,15 +297,32 @@ fn fault(section: Section<'_>, at: usize) -> Vec<Template> {
             }
             used.extend(names.iter().map(|it| (*it).to_owned()));
             let axes = axes.iter().map(|(it, _)| it).filter(|it| names.contains(&&*it.name)).cloned().collect();
-            templates.push(Template { fault: id.clone(), line, with, axes });
+            templates.push(Template { fault: id.clone(), line, place: place.span.clone(), with, axes });
         }
     }
     for (axis, span) in axes.iter().filter(|(it, _)| !used.contains(&it.name)) {
-        let hint = nearest(&axis.name, ["id", "at", "do", "with"]).map(|it| format!("did you mean `{it}`?"));
+        let hint = near(&axis.name);
         let what = format!("neither `at` nor `do` mentions {{{}}}", axis.name);
-        source.problem_hinted(span, what, "expected `id`, `at`, `do`, `with`, or an axis that one of them mentions", hint);
+        source.problem_hinted(
+            span,
+            what,
+            "expected `id`, `at`, `do`, `with`, or an axis that one of them mentions",
+            hint,
+        );
     }
     templates
+}
+
+/// What the name of an axis may have been meant to be.
+fn near(name: &str) -> Option<String> {
+    // A word of two letters is near to everything: only its own letters count.
+    let letters = |it: &str| {
+        let mut letters: Vec<char> = it.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let meant = ["id", "at", "do", "with"].into_iter().find(|it| letters(it) == letters(name));
+    meant.or_else(|| nearest(name, ["with"])).map(|it| format!("did you mean `{it}`?"))
 }
 
 fn schedule(section: Option<Section<'_>>, seed: u64, singles: Vec<space::Single>) -> Space {
@@ -346,7 +370,8 @@ fn invariant(section: Section<'_>, dir: &Path, sometimes: bool) -> Option<Invari
         "every-crank" => Some(Asked::EveryCrank),
         _ => None,
     };
-    let when = parsed(&section, "when", "expected \"end\", \"every-block\" or \"every-crank\"", when).unwrap_or_default();
+    let when =
+        parsed(&section, "when", "expected \"end\", \"every-block\" or \"every-crank\"", when).unwrap_or_default();
     let jaq = section.text("check", "expected a jaq expression");
     let argv = section.texts("command", "expected a program and its arguments, as in [\"./check.sh\", \"-v\"]");
     let slog = section.flag("slog").unwrap_or(false);
@@ -362,7 +387,8 @@ fn invariant(section: Section<'_>, dir: &Path, sometimes: bool) -> Option<Invari
             Some(Check::Command { argv, slog, dir: dir.to_owned() })
         }
         _ => {
-            section.missing("check", "expected either `check = \"a jaq expression\"` or `command = [\"a\", \"program\"]`");
+            section
+                .missing("check", "expected either `check = \"a jaq expression\"` or `command = [\"a\", \"program\"]`");
             None
         }
     };

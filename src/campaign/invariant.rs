@@ -91,7 +91,9 @@ pub fn dress(invariants: &[Invariant], experiments: &mut Experiments) -> anyhow:
     let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
     for it in invariants {
         let asker = match &it.check {
-            Check::Jaq(text) => Asker::Jaq(Jaq::compile(text).map_err(|(_, why)| anyhow::anyhow!("`{}`: {why}", it.name))?),
+            Check::Jaq(text) => {
+                Asker::Jaq(Jaq::compile(text).map_err(|(_, why)| anyhow::anyhow!("`{}`: {why}", it.name))?)
+            }
             Check::Command { argv, dir, .. } => Asker::Command(argv.clone(), dir.clone()),
         };
         watchers.push(Box::new(Asking { invariant: it.clone(), asker, golden: golden.clone(), held: false }));
@@ -186,7 +188,11 @@ impl Jaq {
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
         let all = jaq_core::funs::<JustLut<Val>>().chain(jaq_std::funs()).chain(jaq_json::funs());
         let funs = all.map(|(name, arity, fun)| {
-            if IMPURE.contains(&name) { native::run((name, arity, |_| bome(Err(refusal())))) } else { (name, arity, fun) }
+            if IMPURE.contains(&name) {
+                native::run((name, arity, |_| bome(Err(refusal()))))
+            } else {
+                (name, arity, fun)
+            }
         });
         let arena = Arena::default();
         let file = File { code: text, path: () };
@@ -220,17 +226,19 @@ impl Jaq {
 }
 
 fn refusal() -> jaq_core::Error<Val> {
-    jaq_core::Error::str("an invariant cannot ask for the time, the environment or an exit: the same state must give the same answer")
+    jaq_core::Error::str(
+        "an invariant cannot ask for the time, the environment or an exit: the same state must give the same answer",
+    )
 }
 
 fn loading(text: &str, errors: load::Errors<&str, ()>) -> (Range<usize>, String) {
     match errors.into_iter().map(|(_, it)| it).next() {
-        Some(load::Error::Lex(all)) => all.first().map(|(wanted, at)| {
-            (span(text, at), format!("{} is expected here", wanted.as_str()))
-        }),
-        Some(load::Error::Parse(all)) => all.first().map(|(wanted, at)| {
-            (span(text, at), format!("a {} is expected here", wanted.as_str()))
-        }),
+        Some(load::Error::Lex(all)) => {
+            all.first().map(|(wanted, at)| (span(text, at), format!("{} is expected here", wanted.as_str())))
+        }
+        Some(load::Error::Parse(all)) => {
+            all.first().map(|(wanted, at)| (span(text, at), format!("a {} is expected here", wanted.as_str())))
+        }
         Some(load::Error::Io(_)) => Some((0..text.len(), "an invariant cannot read other files".to_owned())),
         None => None,
     }
@@ -240,5 +248,9 @@ fn loading(text: &str, errors: load::Errors<&str, ()>) -> (Range<usize>, String)
 /// Where a part of a text stands in it; the end, where it is no part.
 fn span(text: &str, part: &str) -> Range<usize> {
     let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-    if start <= text.len() && start + part.len() <= text.len() { start..start + part.len() } else { text.len()..text.len() }
+    if start <= text.len() && start + part.len() <= text.len() {
+        start..start + part.len()
+    } else {
+        text.len()..text.len()
+    }
 }

@@ -22,7 +22,7 @@ mod tally;
 mod wilson;
 mod work;
 
-pub use accept::{Bound, Checked, Limit, key, percent};
+pub use accept::{Bound, Checked, Limit, about, key};
 pub use file::{Campaign, Expect};
 pub use invariant::{Asked, Check, Invariant, dress};
 pub use results::{Folder, Header, Results, ResultsError, folders_below, load};

@@ -60,7 +60,10 @@ impl Preset {
         let says = PRESETS.iter().find(|(name, _)| *name == self.0).map_or("", |(_, says)| says);
         let kind = if ground.is_state { "state   " } else { "scenario" };
         writeln!(out, "# {}: {says}.\n#", self.0)?;
-        writeln!(out, "#   vathost fault plan FILE      how many, how long\n#   vathost fault run FILE       run it\n")?;
+        writeln!(
+            out,
+            "#   vathost fault plan FILE      how many, how long\n#   vathost fault run FILE       run it\n"
+        )?;
         writeln!(out, "schema = 1\nname   = {:?}\nseed   = 1                        # the only randomness\n", self.0)?;
         writeln!(out, "[base]\n{kind} = {:?}", ground.base)?;
         writeln!(out, "# expect = \"state {}\"   # refuse to run on anything else", ground.state_hash)?;
@@ -68,14 +71,20 @@ impl Preset {
         writeln!(out, "# limits = {{ cranks = 5_000, fuel = \"2G\", wall = \"10s\", memory = \"2GiB\" }}")?;
         writeln!(out, "# replicas = 4                   # compare the hashes of every crank on so many\n")?;
         self.faults(ground.points, out)?;
-        writeln!(out, "# What must hold at the end of each experiment: a jaq expression over {{vats, kernel, slog, golden}},")?;
+        writeln!(
+            out,
+            "# What must hold at the end of each experiment: a jaq expression over {{vats, kernel, slog, golden}},"
+        )?;
         writeln!(out, "# or `command = [\"./check\"]`, which gets the same as JSON on its standard input.")?;
         writeln!(out, "# [[invariant]]\n# name  = \"every result is there\"")?;
         writeln!(out, "# check = 'all(.kernel.results[]; .status != \"pending\")'\n")?;
         writeln!(out, "# What must hold in one experiment at the least: or else the campaign is too weak.")?;
         writeln!(out, "# [[sometimes]]\n# name  = \"somebody is told\"")?;
         writeln!(out, "# check = 'any(.kernel.results[]; .status == \"rejected\")'\n")?;
-        writeln!(out, "# The verdict, and the exit code. Bugs of the host, and broken invariants, are 0 unless something else is said.")?;
+        writeln!(
+            out,
+            "# The verdict, and the exit code. Bugs of the host, and broken invariants, are 0 unless something else is said."
+        )?;
         writeln!(out, "[accept]\nsilent = 0                       # or \"<= 3\", \"<= 5%\", \"<= 0.1% @95\"")
     }
 
@@ -98,13 +107,22 @@ impl Preset {
                 let (first, count) = points.commits;
                 let actions = "[\"kill -9\", \"lose unsynced\", \"tear at 512\", \"eio\", \"enospc\"]";
                 let last = (first + count).saturating_sub(1);
-                writeln!(out, "[[fault]]\nid = \"power\"\nat = \"commit-{{b}}\"\ndo = {actions}\nb  = \"{first}..={last}\"\n")
+                writeln!(
+                    out,
+                    "[[fault]]\nid = \"power\"\nat = \"commit-{{b}}\"\ndo = {actions}\nb  = \"{first}..={last}\"\n"
+                )
             }
             _ => {
                 each(out, "skip", "[\"skip\", \"delay 3 cranks\", \"duplicate\"]")?;
                 each(out, "die", "[\"terminate\", \"trap after 10000 fuel\"]")?;
-                writeln!(out, "[schedule]\norder  = \"swarm\"                 # or 1: each alone, 2: every two of them")?;
-                writeln!(out, "sample = 1_000\nsize   = 6                        # faults of one experiment at the most\n")
+                writeln!(
+                    out,
+                    "[schedule]\norder  = \"swarm\"                 # or 1: each alone, 2: every two of them"
+                )?;
+                writeln!(
+                    out,
+                    "sample = 1_000\nsize   = 6                        # faults of one experiment at the most\n"
+                )
             }
         }
     }

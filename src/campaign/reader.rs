@@ -174,9 +174,7 @@ impl<'a> Section<'a> {
             DeValue::Array(items) => items
                 .iter()
                 .map(|it| match it.get_ref() {
-                    DeValue::Table(table) => {
-                        Some(Section::new(self.source, &format!("[[{key}]]"), it.span(), table))
-                    }
+                    DeValue::Table(table) => Some(Section::new(self.source, &format!("[[{key}]]"), it.span(), table)),
                     _ => None,
                 })
                 .collect(),

@@ -244,7 +244,8 @@ pub fn load(dirs: &[PathBuf]) -> Result<(Header, Results, Results), ResultsError
         let path = dir.join(SHRUNK);
         if path.exists() {
             let text = fs::read(&path).map_err(failed(&path))?;
-            let one: Results = serde_json::from_slice(&text).map_err(|err| ResultsError::Line(path, err.line(), err.to_string()))?;
+            let one: Results =
+                serde_json::from_slice(&text).map_err(|err| ResultsError::Line(path, err.line(), err.to_string()))?;
             shrunk.extend(one);
         }
     }
@@ -266,7 +267,9 @@ pub fn folders_below(dir: &Path) -> Vec<PathBuf> {
                 continue;
             }
             let entries = fs::read_dir(&dir).into_iter().flatten().flatten().map(|it| it.path());
-            let hidden = |it: &PathBuf| it.file_name().is_some_and(|it| it == "target" || it.as_encoded_bytes().starts_with(b"."));
+            let hidden = |it: &PathBuf| {
+                it.file_name().is_some_and(|it| it == "target" || it.as_encoded_bytes().starts_with(b"."))
+            };
             next.extend(entries.filter(|it| it.is_dir() && !hidden(it)));
         }
         level = next;
@@ -286,8 +289,8 @@ fn read_header(dir: &Path) -> Result<Option<Header>, ResultsError> {
 
 fn read_results(path: &Path, text: &[u8], results: &mut Results) -> Result<(), ResultsError> {
     for (at, line) in text.split(|it| *it == b'\n').enumerate().filter(|(_, it)| !it.is_empty()) {
-        let outcome: Outcome = serde_json::from_slice(line)
-            .map_err(|err| ResultsError::Line(path.to_owned(), at + 1, err.to_string()))?;
+        let outcome: Outcome =
+            serde_json::from_slice(line).map_err(|err| ResultsError::Line(path.to_owned(), at + 1, err.to_string()))?;
         let other = results.insert(outcome.id.clone(), outcome.clone());
         if other.is_some_and(|it| it != outcome) {
             return Err(ResultsError::Differ(outcome.id));

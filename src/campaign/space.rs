@@ -2,10 +2,15 @@
 //!
 //! Invariant: which experiments there are depends on the file alone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
-    campaign::{random::Random, reader::Source, axis::{self, Axis}, reader::Placed},
+    campaign::{
+        axis::{self, Axis},
+        random::Random,
+        reader::Placed,
+        reader::Source,
+    },
     directive::{Directive, Refused, Schedule},
 };
 
@@ -31,6 +36,8 @@ pub enum Order {
 pub(super) struct Template {
     pub(super) fault: String,
     pub(super) line: Placed<String>,
+    /// Where its place stands in the file; the line's own span is its action's.
+    pub(super) place: Range<usize>,
     /// Lines that go with it.
     pub(super) with: Vec<String>,
     pub(super) axes: Vec<Axis>,
@@ -104,7 +111,7 @@ impl Template {
                         let what = format!("`{line}` is no fault");
                         return source.problem(&self.line.span, what, "expected a place and an action");
                     }
-                    Err(refused) => return not_a_fault(source, &self.line, &line, &refused),
+                    Err(refused) => return self.refuse(source, &line, &refused),
                 }
             }
             let action = line.split_once(": ").map_or(&*line, |(_, it)| it);
@@ -112,14 +119,15 @@ impl Template {
             into.push(Single { fault: self.fault.clone(), action, directives });
         }
     }
-}
 
-/// Says of a line of the grammar what is wrong with it, at the text that it was made from.
-fn not_a_fault(source: &Source<'_>, template: &Placed<String>, line: &str, refused: &Refused) {
-    let first = refused.problems.first();
-    let what = format!("`{line}` is no fault: {}", first.map_or("", |it| &it.what));
-    let expected = first.map_or("", |it| &it.expected);
-    source.problem_hinted(&template.span, what, expected, first.and_then(|it| it.hint.clone()));
+    /// Says what is wrong with a line, at the text that it was made from.
+    fn refuse(&self, source: &Source<'_>, line: &str, refused: &Refused) {
+        let Some(first) = refused.problems.first() else { return };
+        let in_place = line.split_once(": ").is_some_and(|(place, _)| first.column <= place.chars().count());
+        let span = if in_place { &self.place } else { &self.line.span };
+        let what = format!("`{line}` is no fault: {}", first.what);
+        source.problem_hinted(span, what, &*first.expected, first.hint.clone());
+    }
 }
 
 /// All single faults of these templates.
@@ -146,7 +154,9 @@ impl Space {
         let singles = self.singles.len() as u64;
         let subsets = match self.order {
             Order::Singles => singles,
-            Order::Pairs => u64::try_from(u128::from(singles) * u128::from(singles.saturating_sub(1)) / 2).unwrap_or(u64::MAX),
+            Order::Pairs => {
+                u64::try_from(u128::from(singles) * u128::from(singles.saturating_sub(1)) / 2).unwrap_or(u64::MAX)
+            }
             Order::Swarm => self.sample.unwrap_or(0),
         };
         subsets.saturating_mul(self.seeds)

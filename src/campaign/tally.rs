@@ -162,7 +162,9 @@ fn findings(header: &Header, results: &Results, shrunk: &Results) -> Vec<Finding
         groups.entry((it.class, name_of(it))).or_default().push(it);
     }
     let finding = |((_, name), all): ((Class, String), Vec<&Outcome>)| {
-        let simplest = all.iter().min_by_key(|it| (it.faults.len(), it.done.first().and_then(|it| it.crank), &it.id))?;
+        let simplest = all
+            .iter()
+            .min_by_key(|it| (it.faults.len(), it.done.first().and_then(|it| it.crank), it.faults.to_string()))?;
         let outcome = (*simplest).clone();
         Some(Finding { name, count: all.len() as u64, shrunk: shrunk.get(&outcome.id).cloned(), outcome })
     };

@@ -28,8 +28,8 @@ pub use hex::{HexPrefix, HexPrefixError};
 pub use problem::{Problem, Refused};
 pub use rules::Contradiction;
 pub use schedule::{Schedule, ScheduleId};
-pub(crate) use suggest::nearest;
 pub use set::{DirectiveSet, Due, Placed, SetDigest, refuse_contradictions};
+pub(crate) use suggest::nearest;
 
 use std::fmt;
 

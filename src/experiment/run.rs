@@ -103,7 +103,9 @@ pub(super) struct How<'a> {
 /// Whether there is more of the golden run.
 pub(super) enum Walked {
     /// And whether a block ended there.
-    On { closed: bool },
+    On {
+        closed: bool,
+    },
     End,
 }
 

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     campaign::{
-        Header, percent,
+        Header, about,
         report::{
             Change, Report, meaning,
             style::{CSS, FAMILIES, family},
@@ -92,8 +92,8 @@ fn limits(report: &Report) -> Markup {
     }
 }
 
-fn mark(holds: bool) -> &'static str {
-    if holds { "✓" } else { "✗" }
+fn mark(holds: bool) -> Markup {
+    html! { @if holds { span.yes { "✓" } } @else { span.no { "✗" } } }
 }
 
 fn classes(shares: &[Share], run: u64) -> Markup {
@@ -112,8 +112,8 @@ fn classes(shares: &[Share], run: u64) -> Markup {
                     tr {
                         td { i.tag.{ "f-" (family(it.class)) } {} (it.class) }
                         td.number { (it.count) }
-                        td.number { (percent(it.count as f64 / run.max(1) as f64)) }
-                        td.number { (percent(it.low)) " – " (percent(it.high)) }
+                        td.number { (about(it.count as f64 / run.max(1) as f64)) }
+                        td.number { (about(it.low)) " – " (about(it.high)) }
                         @if space { td.number { @if let Some((low, high)) = it.space { (low) " – " (high) } } }
                         td.soft { (meaning(it.class)) }
                     }

@@ -35,5 +35,8 @@ pub fn junit(report: &Report) -> String {
 
 /// Without the characters that no XML may hold.
 fn plain(text: &str) -> String {
-    text.chars().filter(|it| !it.is_control() || matches!(it, '\n' | '\t')).filter(|it| !matches!(it, '\u{fffe}' | '\u{ffff}')).collect()
+    text.chars()
+        .filter(|it| !it.is_control() || matches!(it, '\n' | '\t'))
+        .filter(|it| !matches!(it, '\u{fffe}' | '\u{ffff}'))
+        .collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
-    campaign::{percent, report::Report, tally::severity},
+    campaign::{about, report::Report, tally::severity},
     experiment::Outcome,
 };
 
@@ -52,8 +52,8 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     let mut shares: Vec<_> = tally.shares.iter().collect();
     shares.sort_by_key(|it| std::cmp::Reverse(severity(it.class)));
     for it in shares {
-        let share = percent(it.count as f64 / tally.run.max(1) as f64);
-        writeln!(out, "| {} | {} | {share} | {} – {} |", it.class, it.count, percent(it.low), percent(it.high))?;
+        let share = about(it.count as f64 / tally.run.max(1) as f64);
+        writeln!(out, "| {} | {} | {share} | {} – {} |", it.class, it.count, about(it.low), about(it.high))?;
     }
     if let Some(change) = &report.change {
         writeln!(out, "\n## Since the run it is compared with\n")?;

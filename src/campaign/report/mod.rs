@@ -55,9 +55,8 @@ impl Change {
     fn between(before: &Tally, now: &Tally) -> Change {
         let count = |tally: &Tally, class| tally.shares.iter().find(|it| it.class == class).map_or(0, |it| it.count);
         let classes = Class::ALL.into_iter().map(|class| (class, count(before, class), count(now, class)));
-        let names = |tally: &Tally| -> BTreeMap<String, ()> {
-            tally.findings.iter().map(|it| (it.name.clone(), ())).collect()
-        };
+        let names =
+            |tally: &Tally| -> BTreeMap<String, ()> { tally.findings.iter().map(|it| (it.name.clone(), ())).collect() };
         let (then, now_names) = (names(before), names(now));
         let only = |one: &BTreeMap<String, ()>, other: &BTreeMap<String, ()>| {
             one.keys().filter(|it| !other.contains_key(*it)).cloned().collect()
@@ -73,14 +72,10 @@ impl Change {
 
 impl Report {
     /// Of results; `before` are those of an earlier run.
-    pub fn of(
-        header: &Header,
-        results: &Results,
-        shrunk: &Results,
-        before: Option<(&Header, &Results)>,
-    ) -> Report {
+    pub fn of(header: &Header, results: &Results, shrunk: &Results, before: Option<(&Header, &Results)>) -> Report {
         let tally = Tally::of(header, results, shrunk);
-        let change = before.map(|(header, results)| Change::between(&Tally::of(header, results, &Results::new()), &tally));
+        let change =
+            before.map(|(header, results)| Change::between(&Tally::of(header, results, &Results::new()), &tally));
         Report { header: header.clone(), tally, change }
     }
 

@@ -17,7 +17,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Campaign> {
     let text = fs::read_to_string(path).map_err(|err| {
         Usage::new(format!("{}: {err}", path.display()), "`vathost fault init BASE` writes a campaign to begin with")
     })?;
-    Ok(Campaign::parse(path, &text).map_err(|refused| Usage::new(refused, "`vathost fault grammar` prints places and actions"))?)
+    Ok(Campaign::parse(path, &text)
+        .map_err(|refused| Usage::new(refused, "`vathost fault grammar` prints places and actions"))?)
 }
 
 fn base(campaign: &Campaign) -> Base {

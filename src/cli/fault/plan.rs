@@ -94,7 +94,9 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
     ))?;
     if drawn.contradictory + drawn.equal > 0 {
         let (contradictory, equal) = (grouped(drawn.contradictory), grouped(drawn.equal));
-        output.line(format!("left out: {contradictory} that contradict themselves, {equal} that say the same as another"))?;
+        output.line(format!(
+            "left out: {contradictory} that contradict themselves, {equal} that say the same as another"
+        ))?;
     }
     output.line("")?;
     let rows = strata.iter().map(|((fault, action), it)| {
@@ -106,12 +108,14 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
     match speed {
         Some((per_second, _)) => {
             let seconds = (count - process) as f64 / per_second;
-            output.line(format!("time: about {}, at {per_second:.0} experiments a second on one core", said(seconds)))?;
+            output
+                .line(format!("time: about {}, at {per_second:.0} experiments a second on one core", said(seconds)))?;
         }
         None => output.line("time: unknown")?,
     }
     if process > 0 {
-        output.line(format!("      and {} in processes of their own, some tenths of a second each", grouped(process)))?;
+        output
+            .line(format!("      and {} in processes of their own, some tenths of a second each", grouped(process)))?;
     }
     for (limit, needed) in samples {
         let enough = if needed <= count { "enough" } else { "too few: make `sample` larger, or the limit" };

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     campaign::{
-        self, percent,
+        self, about,
         report::{Report, html, junit, markdown},
     },
     cli::{
@@ -52,7 +52,8 @@ pub(crate) struct ReportArgs {
 
 pub(crate) fn cmd_report(args: &ReportArgs, output: &Output) -> anyhow::Result<Exit> {
     let (header, results, shrunk) = campaign::load(&args.dirs).map_err(refused)?;
-    let before = args.compare.as_ref().map(|it| campaign::load(std::slice::from_ref(it))).transpose().map_err(refused)?;
+    let before =
+        args.compare.as_ref().map(|it| campaign::load(std::slice::from_ref(it))).transpose().map_err(refused)?;
     let report = Report::of(&header, &results, &shrunk, before.as_ref().map(|(header, results, _)| (header, results)));
     let text = match () {
         () if args.html => html(&report),
@@ -86,8 +87,8 @@ pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
     let tally = &report.tally;
     output.line(format!("{}: {}\n", harmless(&report.header.name), report.summary()))?;
     let rows = tally.shares.iter().map(|it| {
-        let share = percent(it.count as f64 / tally.run.max(1) as f64);
-        let interval = format!("{} – {}", percent(it.low), percent(it.high));
+        let share = about(it.count as f64 / tally.run.max(1) as f64);
+        let interval = format!("{} – {}", about(it.low), about(it.high));
         vec![it.class.to_string(), grouped(it.count), share, interval]
     });
     output.line(table(&["class", "experiments", "share", "95 % interval"], &[0], rows))?;
@@ -115,7 +116,10 @@ pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
     }
     if let Some(change) = &report.change {
         output.line("")?;
-        change.classes.iter().try_for_each(|(class, then, now)| output.line(format!("{class}: {then} before, {now} now")))?;
+        change
+            .classes
+            .iter()
+            .try_for_each(|(class, then, now)| output.line(format!("{class}: {then} before, {now} now")))?;
         change.new.iter().try_for_each(|it| output.line(format!("new:  {}", harmless(it))))?;
         change.gone.iter().try_for_each(|it| output.line(format!("gone: {}", harmless(it))))?;
     }

@@ -151,14 +151,26 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     if !known.is_empty() {
         output.note(format!("going on after {} of {} experiments", grouped(known.len() as u64), grouped(total)));
     }
-    let ended = work(args, &campaign, build, isolation, &header, &mut folder, &left, &stop, (total, known.len() as u64), output)?;
+    let ended = work(
+        args,
+        &campaign,
+        build,
+        isolation,
+        &header,
+        &mut folder,
+        &left,
+        &stop,
+        (total, known.len() as u64),
+        output,
+    )?;
     folder.sync()?;
     if ended == Ended::All {
         shrink(&campaign, build, isolation, &header, &folder, &dir)?;
     }
     drop(folder);
     let (header, results, shrunk) = campaign::load(std::slice::from_ref(&dir)).map_err(refused)?;
-    let before = args.compare.as_ref().map(|it| campaign::load(std::slice::from_ref(it))).transpose().map_err(refused)?;
+    let before =
+        args.compare.as_ref().map(|it| campaign::load(std::slice::from_ref(it))).transpose().map_err(refused)?;
     let report = Report::of(&header, &results, &shrunk, before.as_ref().map(|(header, results, _)| (header, results)));
     write_all(&report, &dir)?;
     if args.json {
@@ -194,7 +206,9 @@ fn throw_away(dir: &Path) -> anyhow::Result<()> {
         let what = format!("`{}` is no folder of results", dir.display());
         return Err(Usage::new(what, "nothing of it was touched: give --out another folder").into());
     }
-    for name in ["campaign.json", "results.jsonl", "shrunk.json", "report.html", "report.md", "report.xml", "report.json"] {
+    for name in
+        ["campaign.json", "results.jsonl", "shrunk.json", "report.html", "report.md", "report.xml", "report.json"]
+    {
         let path = dir.join(name);
         if path.exists() {
             fs::remove_file(&path).with_context(|| path.display().to_string())?;

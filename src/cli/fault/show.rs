@@ -30,7 +30,8 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn cmd_show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
-    let dirs = if args.dirs.is_empty() { campaign::folders_below(&std::env::current_dir()?) } else { args.dirs.clone() };
+    let dirs =
+        if args.dirs.is_empty() { campaign::folders_below(&std::env::current_dir()?) } else { args.dirs.clone() };
     let mut found = Vec::new();
     for dir in &dirs {
         let (_, results, shrunk) = campaign::load(std::slice::from_ref(dir)).map_err(refused)?;

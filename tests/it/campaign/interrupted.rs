@@ -85,9 +85,10 @@ fn a_campaign_that_is_killed_ten_times_and_resumed_gives_the_byte_identical_repo
         report
     };
     assert_eq!(without(&merged), without(&whole_json));
-    let parts: Vec<u8> = (1..=3).flat_map(|it| fs::read(place.path(&format!("part-{it}/results.jsonl"))).unwrap()).collect();
+    let parts: Vec<u8> =
+        (1..=3).flat_map(|it| fs::read(place.path(&format!("part-{it}/results.jsonl"))).unwrap()).collect();
     fs::write(place.path("part-1/results.jsonl"), parts).unwrap();
-    assert_eq!(place.vathost("fault report @part-1 --json").stdout.len(), merged.len());
+    assert_eq!(without(&place.vathost("fault report @part-1 --json").stdout), without(&merged));
 }
 
 #[test]

@@ -107,7 +107,56 @@ fn the_same_results_give_the_same_report_in_whatever_order_they_came() {
 
 #[test]
 fn markdown_and_junit_hold_what_a_pull_request_and_a_ci_want() {
-    expect![[""]].assert_eq(&markdown(&report()));
+    expect![[r##"
+        # test \<script\>alert('1')\</script\> & "it" \| \`x\` \]\]\>  \[31m: not accepted
+
+        4 experiments (single faults, drawn from 400) on a golden run of 37 cranks, seed 7.
+
+        | | limit | found |
+        | --- | --- | --- |
+        | ✗ | invariant \<= 0 | 1 |
+        | ✓ | sometimes: \<script\>alert('1')\</script\> & "it" \| \`x\` \]\]\>  \[31m | held in 1 experiments |
+
+        | class | experiments | share | 95 % interval |
+        | --- | ---: | ---: | ---: |
+        | KERNEL-PANIC | 1 | 25% | 4.559% – 69.936% |
+        | INVARIANT | 1 | 25% | 4.559% – 69.936% |
+        | SPREAD | 1 | 25% | 4.559% – 69.936% |
+        | MASKED | 1 | 25% | 4.559% – 69.936% |
+
+        ## Findings
+
+        ### KERNEL-PANIC, with lost-decref planted (1×)
+
+        ```text
+        crank-5: plant lost-decref
+        ```
+
+        ```text
+        vathost fault repro --campaign 'vats/bank/a b.toml' vf1-token
+        ```
+
+        ### INVARIANT \<script\>alert('1')\</script\> & "it" \| \`x\` \]\]\>  \[31m, hurts v1 outside (1×)
+
+        ```text
+        v2/delivery-4: terminate reason "<b>"
+        ```
+
+        \<script\>alert('1')\</script\> & "it" \| \`x\` \]\]\>  \[31m
+
+        ```text
+        vathost fault repro --campaign 'vats/bank/a b.toml' vf1-token
+        ```
+
+        ## Planted bugs
+
+        1 of 1 were found.
+
+        | | bug | shown | as |
+        | --- | --- | ---: | --- |
+        | ✓ | lost-decref | 1 of 2 | KERNEL-PANIC |
+    "##]]
+    .assert_eq(&markdown(&report()));
     let xml = junit(&report());
     assert!(xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name="), "{xml}");
     assert!(xml.contains("tests=\"4\" failures=\"1\""), "{xml}");

@@ -37,7 +37,7 @@ fn an_escrow_is_fair_whatever_happens_to_one_delivery() {
 fn a_counter_that_hopes_is_found_out() {
     let (code, report) = run("tally/lost-messages.toml");
     assert_eq!((code, &report["findings"][0]["name"]), (1, &"INVARIANT the replicas agree".into()), "{report:#}");
-    assert_eq!(report["findings"][0]["outcome"]["faults"], serde_json::json!(["v2/delivery-1: skip"]));
+    assert_eq!(report["findings"][0]["outcome"]["faults"], serde_json::json!(["v2/delivery-1: duplicate"]));
 }
 
 #[test]
@@ -61,14 +61,14 @@ fn every_planted_bug_is_found_named_and_shrunk_to_what_it_takes() {
 fn a_host_that_crashes_or_hangs_or_starves_costs_one_experiment() {
     let place = Place::new();
     let bank = concat!(env!("CARGO_MANIFEST_DIR"), "/vats/bank");
-    let head = format!("schema = 1\n[base]\nscenario = \"{bank}\"\nlimits = {{ wall = \"1s\" }}\n");
+    let head = format!("schema = 1\n[base]\nscenario = \"{bank}\"\nlimits = {{ wall = \"3s\" }}\n");
     let faults = "[[fault]]\nat = \"crank-9\"\ndo = [\"plant host-abort\", \"plant host-hang\"]\n\
                   [[fault]]\nat = \"v2/delivery-{n}\"\ndo = \"skip\"\nn = \"1..=5\"\n";
     place.write("c.toml", &format!("{head}{faults}"));
     let report = place.vathost("fault run @c.toml --json").code(1).json();
     assert_eq!((count(&report, "HOST-CRASH"), count(&report, "HOST-HANG")), (1, 1));
     assert_eq!((report["experiments"].as_u64(), count(&report, "HARNESS")), (Some(7), 0));
-    let starved = head.replace("wall = \"1s\"", "memory = \"1MiB\"");
+    let starved = head.replace("wall = \"3s\"", "memory = \"1MiB\"");
     place.write("starved.toml", &format!("{starved}{faults}"));
     let report = place.vathost("fault run @starved.toml --json").code(1).json();
     assert_eq!(count(&report, "HARNESS"), 7, "{report:#}");
