@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::{
     block::{Block, Told},
-    controller::Policy,
     directive::{Directive, Spot, Trigger},
     experiment::{
         Base, BaseId, Until,
@@ -310,10 +309,5 @@ impl Golden {
             commits: (self.before.height.next().0, self.blocks.len() as u64),
             vats: self.vats.iter().map(vat).collect(),
         }
-    }
-
-    /// How its blocks end, in words: for the error that a base is not the expected one.
-    pub fn describe(&self, policy: &Policy) -> String {
-        format!("{} cranks from {} on, blocks of {}", self.cranks.len(), self.start, policy.cranks)
     }
 }
