@@ -92,8 +92,8 @@ impl fmt::Display for Bound {
     }
 }
 
-/// A share, for people: as many digits as say something.
-pub fn percent(share: f64) -> String {
+/// A share, as people write it.
+fn percent(share: f64) -> String {
     let text = format!("{:.3}", share * 100.0);
     format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }

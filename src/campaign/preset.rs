@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, str::FromStr};
 
-use crate::experiment::{Points, VatPoints};
+use crate::{
+    controller::Policy,
+    experiment::{Points, VatPoints},
+};
 
 /// The campaigns that there are.
 pub const PRESETS: [(&str, &str); 7] = [
@@ -35,6 +38,8 @@ impl FromStr for Preset {
 pub struct Ground<'a> {
     /// The path of the base, as it is to stand in the file.
     pub base: &'a str,
+    /// How its blocks end.
+    pub block_cranks: u64,
     /// Whether it is a state.
     pub is_state: bool,
     /// The beginning of the base's chained hash.
@@ -66,6 +71,8 @@ impl Preset {
         )?;
         writeln!(out, "schema = 1\nname   = {:?}\nseed   = 1                        # the only randomness\n", self.0)?;
         writeln!(out, "[base]\n{kind} = {:?}", ground.base)?;
+        let comment = if ground.block_cranks == Policy::default().cranks { "# " } else { "" };
+        writeln!(out, "{comment}cranks_per_block = {}", ground.block_cranks)?;
         writeln!(out, "# expect = \"state {}\"   # refuse to run on anything else", ground.state_hash)?;
         writeln!(out, "# until  = \"quiescent\"          # or \"end-of-golden\", \"+500 cranks\"")?;
         writeln!(out, "# limits = {{ cranks = 5_000, fuel = \"2G\", wall = \"10s\", memory = \"2GiB\" }}")?;

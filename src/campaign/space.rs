@@ -236,16 +236,11 @@ impl Space {
 
 /// The pair of that number: (0,1), (0,2), (1,2), (0,3), …
 fn pair(at: u64) -> (u64, u64) {
-    let mut other = (((8.0 * at as f64 + 1.0).sqrt() + 1.0) / 2.0).floor().max(1.0) as u64;
-    let before = |other: u64| u128::from(other) * u128::from(other.saturating_sub(1)) / 2;
-    while before(other) > u128::from(at) {
-        other -= 1;
-    }
-    while before(other + 1) <= u128::from(at) {
-        other += 1;
-    }
-    let one = u128::from(at) - before(other);
-    (u64::try_from(one).unwrap_or(0), other)
+    // The last whose pairs begin at or before it: other · (other − 1) / 2 ≤ at.
+    let other = (8 * u128::from(at) + 1).isqrt().div_ceil(2);
+    let one = u128::from(at) - other * (other - 1) / 2;
+    let number = |it: u128| u64::try_from(it).unwrap_or(u64::MAX);
+    (number(one), number(other))
 }
 
 #[cfg(test)]

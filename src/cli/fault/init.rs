@@ -1,4 +1,7 @@
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -42,15 +45,14 @@ pub(crate) struct InitArgs {
 pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit> {
     let experiments = prepare(&args.base.base, &args.base.run)?;
     let golden = experiments.golden();
-    // A path in the file is relative to the file.
-    let base = std::path::absolute(&args.base.base)?;
     let dir = match &args.out {
         Some(file) => std::path::absolute(file)?.parent().map(PathBuf::from).unwrap_or_default(),
         None => std::env::current_dir()?,
     };
-    let base = base.strip_prefix(&dir).map(PathBuf::from).unwrap_or(base);
+    let base = relative(&std::path::absolute(&args.base.base)?, &dir);
     let text = args.preset.write(&Ground {
-        base: if base.as_os_str().is_empty() { "." } else { base.to_str().unwrap_or(".") },
+        base: &base.display().to_string(),
+        block_cranks: experiments.base().policy.cranks,
         is_state: Database::exists(&args.base.base),
         state_hash: golden.before.state_hash.to_string().get(..16).unwrap_or_default(),
         points: &golden.points(),
@@ -66,4 +68,16 @@ pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit>
     fs::write(file, text)?;
     output.note(format!("wrote {0}\nnext:  vathost fault plan {0}", file.display()));
     Ok(Exit::Ok)
+}
+
+/// A path as it is written in a file of that folder.
+fn relative(path: &Path, dir: &Path) -> PathBuf {
+    let common = path.components().zip(dir.components()).take_while(|(one, other)| one == other).count();
+    // Only the root in common is nothing in common.
+    if common < 2 {
+        return path.to_owned();
+    }
+    let up = dir.components().skip(common).map(|_| Component::ParentDir);
+    let relative: PathBuf = up.chain(path.components().skip(common)).collect();
+    if relative.as_os_str().is_empty() { PathBuf::from(".") } else { relative }
 }

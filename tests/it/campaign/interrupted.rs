@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Stdio},
 };
@@ -35,18 +36,23 @@ fn reports(dir: &Path) -> Vec<String> {
     REPORTS.map(|it| fs::read_to_string(dir.join(it)).unwrap()).to_vec()
 }
 
+/// Until there are so many results, or the process has ended.
+fn wait_for(child: &mut Child, results: &Path, count: usize) {
+    for _ in 0..LOOKS_MAX {
+        if lines(results) >= count || child.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Starts a campaign, and kills it once it has put down some more results. Whether it was still at work.
 fn start_and_kill(place: &Place, more: usize) -> bool {
     let results = place.path("killed/results.jsonl");
     let before = lines(&results);
     let mut command = place.command("fault run @c.toml --out @killed --resume");
     let mut child: Child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    for _ in 0..LOOKS_MAX {
-        if lines(&results) >= before + more || child.try_wait().unwrap().is_some() {
-            break;
-        }
-        std::thread::yield_now();
-    }
+    wait_for(&mut child, &results, before + more);
     let at_work = child.try_wait().unwrap().is_none();
     let _ = child.kill();
     child.wait().unwrap();
@@ -89,6 +95,26 @@ fn a_campaign_that_is_killed_ten_times_and_resumed_gives_the_byte_identical_repo
         (1..=3).flat_map(|it| fs::read(place.path(&format!("part-{it}/results.jsonl"))).unwrap()).collect();
     fs::write(place.path("part-1/results.jsonl"), parts).unwrap();
     assert_eq!(without(&place.vathost("fault report @part-1 --json").stdout), without(&merged));
+}
+
+#[test]
+fn an_interrupt_keeps_what_is_done_and_harms_no_experiment() {
+    let place = Place::new();
+    write(&place);
+    let mut command = place.command("fault run @c.toml --out @out -j 2");
+    // As a terminal does it: the signal goes to everybody in the group.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let results = place.path("out/results.jsonl");
+    wait_for(&mut child, &results, 50);
+    let sent =
+        std::process::Command::new("sh").arg("-c").arg(format!("kill -INT -- -{}", child.id())).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let kept = fs::read_to_string(&results).unwrap();
+    assert!((50..600).contains(&kept.lines().count()), "{}", kept.lines().count());
+    assert!(!kept.contains("HOST-CRASH") && !kept.contains("HARNESS"), "{kept}");
+    assert!(fs::read_to_string(place.path("out/report.md")).unwrap().contains("accepted"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Campaigns: their files, their experiments, what they come to, and their reports.
 
+mod command;
 mod file;
 mod interrupted;
 mod invariants;
