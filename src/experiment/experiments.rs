@@ -253,7 +253,7 @@ impl Experiments {
 fn differs(one: &Seen, other: &Seen) -> Option<String> {
     let at = one.chain.iter().zip(&other.chain).position(|(a, b)| a != b);
     let at = at.or_else(|| (one.chain.len() != other.chain.len()).then(|| one.chain.len().min(other.chain.len())));
-    let differs = at.map(|at| format!("the {}th crank from the checkpoint has another hash", at + 1));
+    let differs = at.map(|at| format!("crank {} from the checkpoint on has another hash", at + 1));
     differs.or_else(|| {
         let (one, other) = (one.end.name(), other.end.name());
         (one != other).then(|| format!("one ends as {one}, the other as {other}"))

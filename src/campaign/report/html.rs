@@ -44,18 +44,18 @@ pub fn html(report: &Report) -> String {
                 h2 { "Classes" }
                 (svg::bar(&tally.shares, tally.run))
                 (classes(&tally.shares, tally.run))
+                @if !tally.plants.is_empty() {
+                    h2 { "Planted bugs" }
+                    (planted(&tally.plants))
+                }
                 h2 { "Findings" }
                 @if tally.findings.is_empty() { p { "None." } }
                 @for finding in tally.findings.iter().take(FINDINGS_MAX) { (one(header, finding)) }
                 @if tally.findings.len() > FINDINGS_MAX {
                     p.soft { (tally.findings.len() - FINDINGS_MAX) " more are in the JSON." }
                 }
-                @if !tally.plants.is_empty() {
-                    h2 { "Planted bugs" }
-                    (planted(&tally.plants))
-                }
                 h2 { "Where, and what" }
-                p.soft.small { "A row is a place and an action; from left to right its number in the run; the colour is the worst outcome there." }
+                p.soft.small { "A row is a place and an action; from left to right its number in the run; the colour is the worst that came of a fault there." }
                 p.legend.small { @for (family, says) in FAMILIES { span { i.tag.{ "f-" (family) } {} (says) } } }
                 div.scroll { (svg::heat(&tally.heat)) }
                 @if !tally.blast.is_empty() {
@@ -110,7 +110,7 @@ fn classes(shares: &[Share], run: u64) -> Markup {
             tbody {
                 @for it in shares {
                     tr {
-                        td { i.tag.{ "f-" (family(it.class)) } {} (it.class) }
+                        td.word { i.tag.{ "f-" (family(it.class)) } {} (it.class) }
                         td.number { (it.count) }
                         td.number { (about(it.count as f64 / run.max(1) as f64)) }
                         td.number { (about(it.low)) " – " (about(it.high)) }
@@ -134,7 +134,7 @@ fn one(header: &Header, finding: &Finding) -> Markup {
                 @if finding.shrunk.is_some() { ", shrunk from " (finding.outcome.faults.len()) " faults" }
             }
             pre { (faults) }
-            @if let Some(detail) = detail { p { (detail) } }
+            @if let Some(detail) = detail.as_ref().filter(|it| !finding.name.contains(&***it)) { p { (detail) } }
             @if !hurt.is_empty() { p { "Hurt: " (hurt.join(", ")) "." } }
             @if let Some(crank) = deviated { p.small { "The run deviates in crank " (crank) "." } }
             @if !path.is_empty() {

@@ -70,7 +70,7 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
         let outcome = finding.simplest();
         let Outcome { faults, detail, .. } = outcome;
         writeln!(out, "\n### {} ({}×)\n\n{}\n", cell(&finding.name), finding.count, code(&faults.to_string()))?;
-        if let Some(detail) = detail {
+        if let Some(detail) = detail.as_ref().filter(|it| !finding.name.contains(&***it)) {
             writeln!(out, "{}\n", cell(detail))?;
         }
         writeln!(out, "{}", code(&report.header.again(outcome)))?;

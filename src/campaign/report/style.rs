@@ -45,6 +45,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px
 table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; color: var(--soft); font-size: .86rem; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number, td.word { white-space: nowrap; }
 .yes { color: var(--well); } .no { color: var(--broken); font-weight: 700; }
 .verdict { display: inline-block; padding: .15rem .7rem; border-radius: 999px; font-weight: 600; margin: .7rem 0 .3rem; }
 .verdict.yes { background: #2e7d4a; color: #fff; } .verdict.no { background: #b3261e; color: #fff; }

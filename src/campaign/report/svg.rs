@@ -44,28 +44,23 @@ pub(super) fn bar(shares: &[Share], run: u64) -> Markup {
 
 /// For each place and action, along the run: the worst that came of it.
 pub(super) fn heat(heat: &Heat) -> Markup {
-    let mut prefixes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for ((place, _), cells) in heat {
-        let (first, last) = (cells.keys().next().copied().unwrap_or(0), cells.keys().last().copied().unwrap_or(0));
-        let range = prefixes.entry(place).or_insert((first, last));
-        *range = (range.0.min(first), range.1.max(last));
-    }
-    let last = prefixes.values().map(|(_, last)| *last).max().unwrap_or(0);
-    let bin = (last + 1).div_ceil(COLUMNS_MAX).max(1);
-    let columns = last / bin + 1;
+    let numbers = || heat.values().flat_map(|it| it.keys().copied());
+    let (first, last) = (numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
+    let bin = (last - first + 1).div_ceil(COLUMNS_MAX).max(1);
+    let columns = (last - first) / bin + 1;
     let rows: Vec<_> = heat.iter().take(ROWS_MAX).collect();
     let (width, height) = (LABEL + columns * CELL + 4, rows.len() as u64 * CELL + 22);
     html! {
         svg viewBox=(format!("0 0 {width} {height}")) width=(width) role="img" aria-label="heat map: what came of each fault" {
             @for column in (0..columns).filter(|it| it % 8 == 0) {
-                text class="axis" x=(LABEL + column * CELL) y="10" { (column * bin) }
+                text class="axis" x=(LABEL + column * CELL) y="10" { (first + column * bin) }
             }
             @for (row, ((place, action), cells)) in rows.iter().enumerate() {
                 text x="0" y=(row as u64 * CELL + 26) { (place) " · " (action) }
-                @for (column, (class, count, first)) in binned(cells, bin) {
+                @for (column, (class, count, at)) in binned(cells, first, bin) {
                     rect x=(LABEL + column * CELL) y=(row as u64 * CELL + 16) width=(CELL - 1) height=(CELL - 1) rx="2"
                         class={ "f-" (family(class)) } {
-                        title { (place) " " (first) ", " (action) ": " (class) @if count > 1 { " (the worst of " (count) ")" } }
+                        title { (place) " " (at) ", " (action) ": " (class) @if count > 1 { " (the worst of " (count) ")" } }
                     }
                 }
             }
@@ -76,10 +71,10 @@ pub(super) fn heat(heat: &Heat) -> Markup {
 }
 
 /// The worst class of each column, how many experiments it stands for, and the first place in it.
-fn binned(cells: &BTreeMap<u64, (Class, u64)>, bin: u64) -> BTreeMap<u64, (Class, u64, u64)> {
+fn binned(cells: &BTreeMap<u64, (Class, u64)>, from: u64, bin: u64) -> BTreeMap<u64, (Class, u64, u64)> {
     let mut binned: BTreeMap<u64, (Class, u64, u64)> = BTreeMap::new();
     for (at, (class, count)) in cells {
-        let cell = binned.entry(at / bin).or_insert((*class, 0, *at));
+        let cell = binned.entry((at - from) / bin).or_insert((*class, 0, *at));
         cell.1 += count;
         if severity(*class) > severity(cell.0) {
             (cell.0, cell.2) = (*class, *at);

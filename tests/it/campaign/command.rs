@@ -8,20 +8,20 @@ use crate::cli::Place;
 #[test]
 fn each_preset_writes_a_campaign_that_reads_plans_and_runs_without_a_bug_of_the_host() {
     let place = Place::new();
-    for (preset, _) in PRESETS {
+    for (at, (preset, _)) in PRESETS.into_iter().enumerate() {
         let more = if preset == "power-loss" { "--cranks-per-block 20" } else { "" };
-        place.vathost(&format!("fault init vats/bank --preset {preset} --out @{preset}.toml {more}")).ok();
-        let text = std::fs::read_to_string(place.path(&format!("{preset}.toml"))).unwrap();
-        place.write(&format!("{preset}.toml"), &text.replace("sample = 1_000", "sample = 60"));
-        let plan = place.vathost(&format!("fault plan @{preset}.toml --json")).ok().json();
+        place.vathost(&format!("fault init vats/bank --preset {preset} --out @{at}.toml {more}")).ok();
+        let text = std::fs::read_to_string(place.path(&format!("{at}.toml"))).unwrap();
+        place.write(&format!("{at}.toml"), &text.replace("sample = 1_000", "sample = 60"));
+        let plan = place.vathost(&format!("fault plan @{at}.toml --json")).ok().json();
         assert!(plan["strata"].as_array().unwrap().iter().all(|it| it["neverComes"] == 0), "{plan:#}");
-        let report = place.vathost(&format!("fault run @{preset}.toml --json")).ok().json();
+        let report = place.vathost(&format!("fault run @{at}.toml --json")).ok().json();
         assert_eq!(report["experiments"], plan["experiments"], "{preset}");
         for class in report["classes"].as_array().unwrap() {
             assert_ne!(class["class"], "NOT-REACHED", "{preset}");
         }
     }
-    place.vathost("fault init vats/bank --out @seu.toml").code(2).says("is there already");
+    place.vathost("fault init vats/bank --out @0.toml").code(2).says("is there already");
     place.vathost("fault init vats/bank --preset all").code(2).says("there is no preset `all`");
 }
 

@@ -114,15 +114,15 @@ fn markdown_and_junit_hold_what_a_pull_request_and_a_ci_want() {
 
         | | limit | found |
         | --- | --- | --- |
-        | ✗ | invariant \<= 0 | 1 |
+        | ✗ | invariant = 0 | 1 |
         | ✓ | sometimes: \<script\>alert('1')\</script\> & "it" \| \`x\` \]\]\>  \[31m | held in 1 experiments |
 
         | class | experiments | share | 95 % interval |
         | --- | ---: | ---: | ---: |
-        | KERNEL-PANIC | 1 | 25% | 4.559% – 69.936% |
-        | INVARIANT | 1 | 25% | 4.559% – 69.936% |
-        | SPREAD | 1 | 25% | 4.559% – 69.936% |
-        | MASKED | 1 | 25% | 4.559% – 69.936% |
+        | KERNEL-PANIC | 1 | 25% | 4.56% – 69.9% |
+        | INVARIANT | 1 | 25% | 4.56% – 69.9% |
+        | SPREAD | 1 | 25% | 4.56% – 69.9% |
+        | MASKED | 1 | 25% | 4.56% – 69.9% |
 
         ## Findings
 
