@@ -4,6 +4,7 @@ pub mod archive;
 pub mod bench;
 pub mod block;
 pub mod body;
+pub mod campaign;
 pub mod cli;
 pub mod conformance;
 pub mod controller;

@@ -12,10 +12,17 @@ use crate::{
     experiment::{Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, protocol::Hello},
 };
 
+mod campaign;
+mod init;
 mod one;
+mod plan;
 mod points;
+mod progress;
 mod remedy;
+mod report;
 mod repro;
+mod run;
+mod show;
 mod shrink;
 mod worker;
 
@@ -31,6 +38,11 @@ pub(crate) struct FaultArgs {
 
 #[derive(Subcommand, Debug)]
 enum FaultVerb {
+    Init(init::InitArgs),
+    Plan(plan::PlanArgs),
+    Run(Box<run::RunArgs>),
+    Show(show::ShowArgs),
+    Report(report::ReportArgs),
     One(one::OneArgs),
     Points(points::PointsArgs),
     Repro(repro::ReproArgs),
@@ -45,6 +57,11 @@ enum FaultVerb {
 
 pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit> {
     match args.verb {
+        FaultVerb::Init(args) => init::cmd_init(&args, output),
+        FaultVerb::Plan(args) => plan::cmd_plan(&args, output),
+        FaultVerb::Run(args) => run::cmd_run(&args, output),
+        FaultVerb::Show(args) => show::cmd_show(&args, output),
+        FaultVerb::Report(args) => report::cmd_report(&args, output),
         FaultVerb::One(args) => one::cmd_one(&args, output),
         FaultVerb::Points(args) => points::cmd_points(&args, output),
         FaultVerb::Repro(args) => repro::cmd_repro(&args, output),

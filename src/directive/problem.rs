@@ -23,7 +23,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with the bytes `span` of the line.
-    pub(super) fn at(line: &str, span: Range<usize>, what: impl Into<String>) -> Box<Problem> {
+    pub(crate) fn at(line: &str, span: Range<usize>, what: impl Into<String>) -> Box<Problem> {
         let text =
             line.chars().map(|it| if it.is_control() { ' ' } else { it }).collect::<String>().trim_end().to_owned();
         let count = |range: Range<usize>| line.get(range).map_or(0, |it| it.chars().count());
@@ -31,12 +31,12 @@ impl Problem {
         Box::new(Problem { line: 1, column, what: what.into(), expected: String::new(), hint: None, text, width })
     }
 
-    pub(super) fn expected(mut self: Box<Problem>, expected: impl Into<String>) -> Box<Problem> {
+    pub(crate) fn expected(mut self: Box<Problem>, expected: impl Into<String>) -> Box<Problem> {
         self.expected = expected.into();
         self
     }
 
-    pub(super) fn hint(mut self: Box<Problem>, hint: Option<String>) -> Box<Problem> {
+    pub(crate) fn hint(mut self: Box<Problem>, hint: Option<String>) -> Box<Problem> {
         self.hint = hint;
         self
     }

@@ -60,6 +60,9 @@ impl Process {
                 command
             }
         };
+        // ^C is for the process that started it, which waits for what is under way.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let broken = |err: std::io::Error| Silence::Broken(format!("start {}: {err}", program.exe.display()));
         let mut child = command.spawn().map_err(broken)?;

@@ -10,10 +10,12 @@ use crate::{
         machine::Machine,
         memo::Memo,
         outcome::{Class, Outcome},
-        run::{self, How, RunEnd, Seen},
+        recording::Recording,
+        run::{self, How, RunEnd, Seen, Walked},
         watcher::{View, Watcher, When},
     },
     id::{CrankNum, hex},
+    injector::Injector,
 };
 
 /// See the module.
@@ -27,6 +29,7 @@ pub struct Experiments {
     replicas: u32,
     watchers: Vec<Box<dyn Watcher>>,
     memo: Memo,
+    recording: Recording,
 }
 
 impl std::fmt::Debug for Experiments {
@@ -45,7 +48,8 @@ impl Experiments {
         let mut machine = Machine::open(base)?;
         let golden = Golden::record(&mut machine, base, until).map_err(|it| *it)?;
         let (base, replicas, watchers, memo) = (base.clone(), 1, Vec::new(), Memo::default());
-        Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo })
+        let recording = Recording::default();
+        Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo, recording })
     }
 
     /// The golden run.
@@ -82,22 +86,67 @@ impl Experiments {
     ///
     /// # Errors
     ///
-    /// Where one does not hold at the end of the golden run, or cannot be asked there.
+    /// Where one does not hold somewhere in the golden run, or cannot be asked there.
     pub fn set_watchers(&mut self, mut watchers: Vec<Box<dyn Watcher>>) -> anyhow::Result<()> {
-        let last = self.machine.checkpoint_before(self.golden.len());
-        self.machine.go_to(last).map_err(|it| *it)?;
-        while let run::Walked::On = run::walk(&mut self.machine, &self.golden, self.until).map_err(|it| *it)? {}
-        let view = View { block: self.machine.block().map_err(|it| *it)?, golden: &self.golden, when: When::End };
-        for it in watchers.iter_mut().filter(|it| it.when() == When::End && !it.needs_history()) {
-            it.begin();
-            match it.holds(&view) {
-                Ok(true) => (),
-                Ok(false) => anyhow::bail!("the invariant `{}` does not hold in the golden run", it.name()),
-                Err(why) => anyhow::bail!("the invariant `{}` cannot be asked: {why}", it.name()),
+        watchers.iter_mut().for_each(|it| it.begin());
+        let history = watchers.iter().any(|it| it.needs_history());
+        let all = history || watchers.iter().any(|it| it.when() != When::End);
+        self.walk(all, history, &mut |view| {
+            for it in watchers.iter_mut().filter(|it| it.when() == view.when) {
+                match it.holds(view) {
+                    Ok(true) => (),
+                    Ok(false) => anyhow::bail!("the invariant `{}` does not hold in the golden run", it.name()),
+                    Err(why) => anyhow::bail!("the invariant `{}` cannot be asked: {why}", it.name()),
+                }
             }
-        }
+            Ok(())
+        })?;
         self.watchers = watchers;
         Ok(())
+    }
+
+    /// Shows the end of the golden run, with all its events where there is to be `history`.
+    ///
+    /// # Errors
+    ///
+    /// Where the golden run does not repeat.
+    pub fn at_end<T>(&mut self, history: bool, look: impl FnOnce(&View<'_>) -> T) -> anyhow::Result<T> {
+        let (mut look, mut seen) = (Some(look), None);
+        self.walk(history, history, &mut |view| {
+            if view.when == When::End {
+                seen = look.take().map(|look| look(view));
+            }
+            Ok(())
+        })?;
+        seen.ok_or_else(|| anyhow::anyhow!("the golden run has no end"))
+    }
+
+    /// Goes along the golden run to its end, all of it or from its last checkpoint on, and shows what watchers are shown.
+    fn walk(
+        &mut self,
+        all: bool,
+        history: bool,
+        show: &mut dyn FnMut(&View<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let Experiments { machine, golden, recording, until, .. } = self;
+        let from = if all { 0 } else { machine.checkpoint_before(golden.len()) };
+        machine.go_to(from).map_err(|it| *it)?;
+        machine.arm(|_| Injector::default()).map_err(|it| *it)?;
+        *machine.block_mut().map_err(|it| *it)?.slog() = recording.slog(history);
+        loop {
+            let walked = run::walk(machine, golden, *until).map_err(|it| *it)?;
+            let block = machine.block().map_err(|it| *it)?;
+            let mut show = |when| recording.show(|events| show(&View { block, golden, when, events }));
+            match walked {
+                Walked::End => return show(When::End),
+                Walked::On { closed } => {
+                    show(When::EveryCrank)?;
+                    if closed {
+                        show(When::EveryBlock)?;
+                    }
+                }
+            }
+        }
     }
 
     /// Runs one experiment. It needs no process of its own: see [`needs_process`](Experiments::needs_process).
@@ -110,7 +159,10 @@ impl Experiments {
         // No fault ever comes in the golden run, and nothing but a fault can lead away from it.
         let Some(first) = first else { return self.outcome(schedule, seed, &self.unseen(RunEnd::Until)) };
         let whole = self.replicas > 1;
+        // What looks at more than the state is shown all of the run.
+        let first = if self.watchers.iter().any(|it| it.needs_history()) { 0 } else { first };
         let seen = self.see(schedule, seed, first, whole, false);
+        let noted: Vec<String> = self.watchers.iter().filter_map(|it| it.noted()).collect();
         for replica in 1..self.replicas {
             let other = self.see(schedule, seed, first, whole, true);
             if let Some(why) = differs(&seen, &other) {
@@ -121,13 +173,13 @@ impl Experiments {
                 return outcome;
             }
         }
-        self.outcome(schedule, seed, &seen)
+        Outcome { noted, ..self.outcome(schedule, seed, &seen) }
     }
 
     fn see(&mut self, schedule: &Schedule, seed: u64, first: usize, whole: bool, evicts: bool) -> Seen {
         self.watchers.iter_mut().for_each(|it| it.begin());
-        let Experiments { machine, golden, until, limits, watchers, memo, .. } = self;
-        let mut how = How { golden, until: *until, limits: *limits, watchers, memo, whole, evicts };
+        let Experiments { machine, golden, until, limits, watchers, memo, recording, .. } = self;
+        let mut how = How { golden, until: *until, limits: *limits, watchers, memo, recording, whole, evicts };
         match run::run(machine, &mut how, schedule, seed, first) {
             Ok(seen) => seen,
             Err(halt) => self.unseen(RunEnd::Broken(halt.to_string())),
@@ -189,6 +241,7 @@ impl Experiments {
             deviated: seen.deviated.map(|it| it.0),
             hurt,
             path,
+            noted: Vec::new(),
             end: seen.end.name().to_owned(),
             cranks: seen.next_crank.0,
             token: self.token(schedule, seed).to_string(),
@@ -200,7 +253,7 @@ impl Experiments {
 fn differs(one: &Seen, other: &Seen) -> Option<String> {
     let at = one.chain.iter().zip(&other.chain).position(|(a, b)| a != b);
     let at = at.or_else(|| (one.chain.len() != other.chain.len()).then(|| one.chain.len().min(other.chain.len())));
-    let differs = at.map(|at| format!("the {}th crank from the checkpoint has another hash", at + 1));
+    let differs = at.map(|at| format!("crank {} from the checkpoint on has another hash", at + 1));
     differs.or_else(|| {
         let (one, other) = (one.end.name(), other.end.name());
         (one != other).then(|| format!("one ends as {one}, the other as {other}"))

@@ -267,6 +267,16 @@ impl Golden {
         }
     }
 
+    /// Whether the place of a fault comes in it. Of a statement of a commit it is only known whether the commit does.
+    pub fn comes(&self, fault: &Directive) -> bool {
+        match fault.trigger {
+            Trigger::Spot(Spot::Commit(height) | Spot::StoreOp(height, _)) => {
+                self.blocks.iter().any(|it| it.height == height)
+            }
+            _ => self.locate(fault).is_some(),
+        }
+    }
+
     /// The vat that this crank delivers to.
     pub(super) fn vat_of(&self, crank: CrankNum) -> Option<VatId> {
         let step = usize::try_from(crank.0.checked_sub(self.start.0)?).ok()?;

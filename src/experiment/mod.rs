@@ -16,6 +16,7 @@ mod machine;
 mod memo;
 pub mod outcome;
 pub mod protocol;
+mod recording;
 mod remedy;
 mod run;
 mod runner;

@@ -178,6 +178,9 @@ pub struct Outcome {
     /// How the damage went, the first steps.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub path: Vec<Step>,
+    /// What the campaign's watchers noted: the names of those `sometimes` that held.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub noted: Vec<String>,
     /// How the run ended: `quiescent`, `met-golden`, `repeats`, `limit`, `until`, `halted`, `process`.
     pub end: String,
     /// The number of the first crank that did not run.

@@ -18,6 +18,7 @@ use crate::{
         golden::Clock,
         machine::{Machine, Stepped},
         memo::{Key, Memo, Tail},
+        recording::Recording,
         watcher::{View, Watcher, When},
     },
     id::{CrankNum, DeliveryNum, VatId},
@@ -92,6 +93,7 @@ pub(super) struct How<'a> {
     pub(super) limits: Limits,
     pub(super) watchers: &'a mut [Box<dyn Watcher>],
     pub(super) memo: &'a mut Memo,
+    pub(super) recording: &'a Recording,
     /// Keeps the chained hashes, and never ends early.
     pub(super) whole: bool,
     /// Evicts every vat after each crank: another replica.
@@ -100,7 +102,10 @@ pub(super) struct How<'a> {
 
 /// Whether there is more of the golden run.
 pub(super) enum Walked {
-    On,
+    /// And whether a block ended there.
+    On {
+        closed: bool,
+    },
     End,
 }
 
@@ -111,7 +116,7 @@ pub(super) fn walk(machine: &mut Machine, golden: &Golden, until: Until) -> Resu
     match over {
         true => Ok(Walked::End),
         false => Ok(match machine.step()? {
-            Stepped::Ran(..) => Walked::On,
+            Stepped::Ran(_, closed) => Walked::On { closed: closed.is_some() },
             Stepped::Quiescent => Walked::End,
         }),
     }
@@ -150,6 +155,8 @@ pub(super) fn run(
 ) -> Result<Seen, Box<Halt>> {
     let checkpoint = machine.checkpoint_before(first);
     machine.go_to(checkpoint)?;
+    let history = how.watchers.iter().any(|it| it.needs_history());
+    *machine.block_mut()?.slog() = how.recording.slog(history);
     let mut log = Log::default();
     machine.arm(|counts| {
         let injector = Injector::new(schedule.clone(), seed, counts);
@@ -248,9 +255,10 @@ impl Run<'_, '_> {
     /// Asks the campaign's invariants.
     fn watched(&mut self, when: When) -> Option<RunEnd> {
         let block = self.machine.block().ok()?;
-        let view = View { block, golden: self.how.golden, when };
-        for watcher in self.how.watchers.iter_mut().filter(|it| it.when() == when) {
-            match watcher.holds(&view) {
+        let How { golden, watchers, recording, .. } = &mut *self.how;
+        for watcher in watchers.iter_mut().filter(|it| it.when() == when) {
+            let holds = recording.show(|events| watcher.holds(&View { block, golden, when, events }));
+            match holds {
                 Ok(true) => (),
                 Ok(false) => return Some(RunEnd::Invariant(watcher.name().to_owned())),
                 Err(why) => return Some(RunEnd::Broken(format!("invariant `{}`: {why}", watcher.name()))),

@@ -1,5 +1,7 @@
 //! A campaign's own invariants: asked while an experiment runs.
 
+use serde_json::Value;
+
 use crate::{block::Block, experiment::Golden};
 
 /// When an invariant is asked.
@@ -22,6 +24,8 @@ pub struct View<'a> {
     pub golden: &'a Golden,
     /// When it is asked.
     pub when: When,
+    /// What happened since the base, as the slog has it: only where a watcher needs history.
+    pub events: &'a [Value],
 }
 
 /// An invariant. It must hold of the golden run: an experiment that meets that is not asked again.
@@ -42,6 +46,11 @@ pub trait Watcher: Send {
     /// Whether it looks at more than the state: then no experiment ends early.
     fn needs_history(&self) -> bool {
         false
+    }
+
+    /// What it noted since the experiment began, beside holding or not: goes into the outcome.
+    fn noted(&self) -> Option<String> {
+        None
     }
 
     /// An experiment begins.

@@ -6,9 +6,10 @@ use std::{
 use clap::Args;
 
 use crate::{
+    campaign::Campaign,
     cli::{
         Exit, Output, Usage,
-        fault::{HowArgs, one, runner},
+        fault::{HowArgs, campaign, one, runner},
         state,
     },
     experiment::{Base, Build, MARKER, Outcome, Token, copy_base},
@@ -21,6 +22,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   vathost fault repro vf1-…
+  vathost fault repro vf1-… --campaign vats/bank/kill-each.toml
   vathost fault repro vf1-… --base ./state --json
   vathost fault repro vf1-… --debug ./repro        lay the state down there, and say how to stop before the fault")]
 pub(crate) struct ReproArgs {
@@ -31,6 +33,9 @@ pub(crate) struct ReproArgs {
     base: Option<PathBuf>,
     #[command(flatten)]
     run: HowArgs,
+    /// The campaign that it is of: its base's blocks, limits, replicas and invariants
+    #[arg(long, value_name = "FILE")]
+    campaign: Option<PathBuf>,
     /// Lay a copy of the base down in this new folder, for the debugger
     #[arg(long, value_name = "DIR")]
     debug: Option<PathBuf>,
@@ -45,10 +50,19 @@ pub(crate) fn cmd_repro(args: &ReproArgs, output: &Output) -> anyhow::Result<Exi
     if let Some(dir) = &args.debug {
         state::must_be_free(dir)?;
     }
-    let mut runner = runner(&path, &args.run)?;
+    let mut runner = match &args.campaign {
+        None => runner(&path, &args.run)?,
+        Some(file) => {
+            let base = args.base.clone();
+            let campaign = campaign::read(file)?;
+            let base = base.unwrap_or_else(|| campaign.base.clone());
+            let campaign = Campaign { base, ..campaign };
+            campaign::runner(&campaign, Build::current()?, args.run.isolation.parse().map_err(anyhow::Error::msg)?)?
+        }
+    };
     if !token.is_of(runner.experiments().golden().base) {
         let what = format!("`{}` is not the base of this experiment, or its blocks are not the same", path.display());
-        let hint = "name it with --base, and give --cranks-per-block as it was given then";
+        let hint = "name it with --base, and give --campaign, or --cranks-per-block as it was given then";
         return Err(Usage::new(what, hint).into());
     }
     if !token.is_by(Build::current()?) {

@@ -5,7 +5,11 @@ use std::{
 
 use clap::Args;
 
-use crate::{cli::Exit, experiment};
+use crate::{
+    campaign::{self, Invariant},
+    cli::Exit,
+    experiment,
+};
 
 /// Serves experiments to the process that started it
 #[derive(Args, Debug)]
@@ -19,7 +23,10 @@ pub(crate) fn cmd_worker(args: &WorkerArgs) -> anyhow::Result<Exit> {
     let input = BufReader::new(stdin());
     match &args.disk {
         Some(dir) => experiment::run_on_disk(dir, input, stdout())?,
-        None => experiment::serve(input, stdout(), &|_, _| Ok(()))?,
+        None => experiment::serve(input, stdout(), &|hello, experiments| {
+            let invariants: Option<Vec<Invariant>> = serde_json::from_value(hello.campaign.clone())?;
+            campaign::dress(&invariants.unwrap_or_default(), experiments)
+        })?,
     }
     Ok(Exit::Ok)
 }

@@ -21,46 +21,46 @@ fn code_cache() -> PathBuf {
     DIR.get_or_init(|| tempfile::tempdir().unwrap()).path().to_owned()
 }
 
-pub(super) fn vats(name: &str) -> PathBuf {
+pub(crate) fn vats(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vats").join(name)
 }
 
-pub(super) fn base(path: &Path, cranks_per_block: u64) -> Base {
+pub(crate) fn base(path: &Path, cranks_per_block: u64) -> Base {
     let policy = Policy { cranks: cranks_per_block, ..Policy::default() };
     Base { path: path.to_owned(), policy, code_cache: Some(code_cache()) }
 }
 
-pub(super) const BUILD: Build = Build([7; 32]);
+pub(crate) const BUILD: Build = Build([7; 32]);
 
 /// Blocks of five cranks, so that a run has many.
-pub(super) fn on(scenario: &str) -> Experiments {
+pub(crate) fn on(scenario: &str) -> Experiments {
     Experiments::prepare(&base(&vats(scenario), 5), BUILD, Until::Quiescent, Limits::default()).unwrap()
 }
 
 /// On a scenario of this text, beside this module.
-pub(super) fn on_text(text: &str, module: (&str, &str)) -> Experiments {
+pub(crate) fn on_text(text: &str, module: (&str, &str)) -> Experiments {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("vat.toml"), text).unwrap();
     std::fs::write(dir.path().join(module.0), module.1).unwrap();
     Experiments::prepare(&base(dir.path(), 1_000), BUILD, Until::Quiescent, Limits::default()).unwrap()
 }
 
-pub(super) fn faults(lines: &str) -> Schedule {
+pub(crate) fn faults(lines: &str) -> Schedule {
     Schedule::read("test", lines).unwrap_or_else(|refused| panic!("{refused}"))
 }
 
-pub(super) fn run(experiments: &mut Experiments, lines: &str) -> Outcome {
+pub(crate) fn run(experiments: &mut Experiments, lines: &str) -> Outcome {
     experiments.run(&faults(lines), 0)
 }
 
 /// The class of one experiment on a scenario, with all that is worth telling.
-pub(super) fn class(scenario: &str, lines: &str) -> (Class, Outcome) {
+pub(crate) fn class(scenario: &str, lines: &str) -> (Class, Outcome) {
     let outcome = run(&mut on(scenario), lines);
     (outcome.class, outcome)
 }
 
 /// In children of `vathost` itself.
-pub(super) fn runner(scenario: &str, isolation: Isolation, limits: Limits) -> Runner {
+pub(crate) fn runner(scenario: &str, isolation: Isolation, limits: Limits) -> Runner {
     let base = base(&vats(scenario), 5);
     let experiments = Experiments::prepare(&base, BUILD, Until::Quiescent, limits).unwrap();
     let hello = Hello::of(&base, BUILD, Until::Quiescent, limits);

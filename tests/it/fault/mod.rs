@@ -3,6 +3,6 @@
 mod classes;
 mod command;
 mod grammar;
-mod lab;
+pub(crate) mod lab;
 mod properties;
 mod store;

@@ -1,0 +1,31 @@
+//! Campaigns: many experiments on one base, and what they come to together.
+//!
+//! ```text
+//!   campaign.toml ─▶ Campaign ─▶ Space ─▶ Work ─▶ results.jsonl ─▶ Tally ─▶ Report ─▶ html, md, junit, json
+//! ```
+//!
+//! Invariants: which experiments there are depends on the file alone; a report depends on the results alone, not on when, where,
+//! in which order or in how many goes they were had.
+
+mod accept;
+mod axis;
+pub mod document;
+mod file;
+mod invariant;
+pub mod preset;
+mod random;
+mod reader;
+pub mod report;
+mod results;
+mod space;
+mod tally;
+mod wilson;
+mod work;
+
+pub use accept::{Bound, Checked, Limit, about, key};
+pub use file::{Campaign, Expect};
+pub use invariant::{Asked, Check, Invariant, dress};
+pub use results::{Folder, Header, Results, ResultsError, folders_below, load};
+pub use space::{Drawn, Experiment, Order, Single, Space};
+pub use tally::{Finding, Heat, Score, Share, Tally};
+pub use work::{Ended, Work, run};

@@ -1,0 +1,286 @@
+//! What the results of a campaign come to together: all that a report shows.
+//!
+//! Invariant: a function of header and results; their order, and how they were come by, does not matter.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::{
+    campaign::{
+        Bound, Checked, Limit,
+        results::{Header, Results},
+        wilson,
+    },
+    directive::{Action, Directive, Disturbance, Spot, Trigger},
+    experiment::{Class, Outcome},
+};
+
+/// How many of a class there are.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Share {
+    /// The class.
+    pub class: Class,
+    /// Experiments.
+    pub count: u64,
+    /// The 95 % interval of its share.
+    pub low: f64,
+    /// See `low`.
+    pub high: f64,
+    /// Experiments of the whole fault space, where only a part of it was drawn: at the least, and at the most.
+    pub space: Option<(u64, u64)>,
+}
+
+/// Results that tell of the same.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What they have in common, in words: its name from run to run.
+    pub name: String,
+    /// How many results.
+    pub count: u64,
+    /// The simplest of them.
+    pub outcome: Outcome,
+    /// What that was shrunk to, where it was of several faults.
+    pub shrunk: Option<Outcome>,
+}
+
+impl Finding {
+    /// The simplest that is known.
+    pub fn simplest(&self) -> &Outcome {
+        self.shrunk.as_ref().unwrap_or(&self.outcome)
+    }
+}
+
+/// A planted bug, and whether it was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Score {
+    /// Its name.
+    pub bug: String,
+    /// Experiments in which it was there.
+    pub tried: u64,
+    /// Experiments that showed it.
+    pub found: u64,
+    /// As what, the first time.
+    pub shown: Option<String>,
+}
+
+/// The cells of one row of the heat map: for each place, the worst that happened there.
+pub type Heat = BTreeMap<(String, String), BTreeMap<u64, (Class, u64)>>;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Results.
+    pub run: u64,
+    /// The classes that there are.
+    pub shares: Vec<Share>,
+    /// The limits.
+    pub limits: Vec<Checked>,
+    /// How often each `sometimes` held.
+    pub sometimes: Vec<(String, u64)>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// The planted bugs.
+    pub plants: Vec<Score>,
+    /// By place and action, by number.
+    pub heat: Heat,
+    /// How often a fault in the one vat hurt the other.
+    pub blast: BTreeMap<(String, String), u64>,
+}
+
+impl Header {
+    /// Whether a result is worth telling of: the host or an invariant is broken, or there is to be a limit to such results.
+    pub fn is_finding(&self, class: Class) -> bool {
+        let limited = |it: &Limit| it.class == class && !matches!(it.bound, Bound::Least(_)) && is_damage(class);
+        class.is_ours()
+            || matches!(class, Class::Harness | Class::KernelPanic | Class::Invariant)
+            || self.accept.iter().any(limited)
+    }
+}
+
+impl Tally {
+    /// Of results; `shrunk` is what is known of findings.
+    pub fn of(header: &Header, results: &Results, shrunk: &Results) -> Tally {
+        let mut counts: BTreeMap<Class, u64> = BTreeMap::new();
+        results.values().for_each(|it| *counts.entry(it.class).or_default() += 1);
+        let run = results.len() as u64;
+        let held = |name: &String| results.values().filter(|it| it.noted.contains(name)).count() as u64;
+        Tally {
+            run,
+            shares: shares(&counts, run, header),
+            limits: header.accept.iter().map(|it| it.check(&counts)).collect(),
+            sometimes: header.sometimes.iter().map(|it| (it.clone(), held(it))).collect(),
+            findings: findings(header, results, shrunk),
+            plants: plants(header, results),
+            heat: heat(results, header),
+            blast: blast(results, header),
+        }
+    }
+
+    /// Whether every limit is kept, and every `sometimes` held.
+    pub fn is_accepted(&self) -> bool {
+        self.limits.iter().all(|it| it.holds) && self.sometimes.iter().all(|(_, count)| *count > 0)
+    }
+}
+
+fn shares(counts: &BTreeMap<Class, u64>, run: u64, header: &Header) -> Vec<Share> {
+    let share = |(class, count): (&Class, &u64)| {
+        let (low, high) = wilson::interval(*count, run, wilson::Z95);
+        let of_space = |it: f64| {
+            let count = (it * header.space as f64).round();
+            #[expect(clippy::cast_possible_truncation, reason = "rounded, and a cast of floats saturates")]
+            let count = count as u64;
+            count
+        };
+        let space = (header.space > header.total && header.order != "swarm").then(|| (of_space(low), of_space(high)));
+        Share { class: *class, count: *count, low, high, space }
+    };
+    counts.iter().map(share).collect()
+}
+
+/// What results have in common that tell of the same.
+fn name_of(outcome: &Outcome) -> String {
+    let (class, named, hurt) = outcome.signature();
+    let bugs: BTreeSet<&str> = outcome.faults.faults().filter_map(bug).collect();
+    let mut name = class.to_string();
+    if let Some(detail) = named.or(outcome.detail.as_deref().filter(|_| class == Class::Harness)) {
+        name += &format!(" {detail}");
+    }
+    if !hurt.is_empty() {
+        name += &format!(", hurts {}", hurt.join(" "));
+    }
+    if !bugs.is_empty() {
+        name += &format!(", with {} planted", bugs.into_iter().collect::<Vec<_>>().join(" and "));
+    }
+    name
+}
+
+fn findings(header: &Header, results: &Results, shrunk: &Results) -> Vec<Finding> {
+    let mut groups: BTreeMap<(Class, String), Vec<&Outcome>> = BTreeMap::new();
+    for it in results.values().filter(|it| header.is_finding(it.class)) {
+        groups.entry((it.class, name_of(it))).or_default().push(it);
+    }
+    let finding = |((_, name), all): ((Class, String), Vec<&Outcome>)| {
+        let simplest = all
+            .iter()
+            .min_by_key(|it| (it.faults.len(), it.done.first().and_then(|it| it.crank), it.faults.to_string()))?;
+        let outcome = (*simplest).clone();
+        Some(Finding { name, count: all.len() as u64, shrunk: shrunk.get(&outcome.id).cloned(), outcome })
+    };
+    groups.into_iter().filter_map(finding).collect()
+}
+
+/// The planted bug that a fault is.
+fn bug(fault: &Directive) -> Option<&'static str> {
+    match fault.action {
+        Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => Some(name),
+        _ => None,
+    }
+}
+
+fn plants(header: &Header, results: &Results) -> Vec<Score> {
+    let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
+    for outcome in results.values() {
+        for bug in outcome.faults.faults().filter_map(bug) {
+            let blank = || Score { bug: bug.to_owned(), tried: 0, found: 0, shown: None };
+            let score = scores.entry(bug).or_insert_with(blank);
+            score.tried += 1;
+            if header.is_finding(outcome.class) && outcome.class != Class::Harness {
+                score.found += 1;
+                let detail = outcome.detail.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+                score.shown.get_or_insert_with(|| format!("{}{detail}", outcome.label()));
+            }
+        }
+    }
+    scores.into_values().collect()
+}
+
+/// Where a fault is: the row of the heat map, and the column.
+fn place(trigger: &Trigger) -> (String, u64) {
+    match trigger {
+        Trigger::Crank(it) => ("crank".to_owned(), it.0),
+        Trigger::Block(it) => ("block".to_owned(), it.0),
+        Trigger::Delivery(vat, it) => (vat.to_string(), it.0),
+        Trigger::Spot(spot) => match spot {
+            Spot::DeliveryEvery(vat, every) => (format!("{vat} every"), *every),
+            Spot::DeliveryEnd(vat, it) => (format!("{vat} end"), it.0),
+            Spot::Syscall(vat, it, _) => (format!("{vat} syscall"), it.0),
+            Spot::SyscallOfKind(vat, kind, it) => (format!("{vat} {kind}"), *it),
+            Spot::Commit(height) => ("commit".to_owned(), height.0),
+            Spot::StoreOp(height, op) => (format!("commit-{} op", height.0), *op),
+        },
+    }
+}
+
+/// The name of a vat beside its number.
+pub(super) fn named(vat: &str, header: &Header) -> String {
+    let name = header.vats.iter().find(|(it, _)| it == vat).map(|(_, name)| name.as_str());
+    name.map_or_else(|| vat.to_owned(), |name| format!("{name} {vat}"))
+}
+
+/// Whether somebody is worse off.
+fn is_damage(class: Class) -> bool {
+    severity(class) >= severity(Class::Contained)
+}
+
+/// How bad a class is.
+pub(super) fn severity(class: Class) -> usize {
+    const ORDER: [Class; 15] = [
+        Class::NotReached,
+        Class::NoEffect,
+        Class::Masked,
+        Class::Recovered,
+        Class::Contained,
+        Class::Spread,
+        Class::Silent,
+        Class::Stalled,
+        Class::Invariant,
+        Class::KernelPanic,
+        Class::Harness,
+        Class::HostHang,
+        Class::HostCrash,
+        Class::Diverged,
+        Class::Durability,
+    ];
+    ORDER.iter().position(|it| *it == class).unwrap_or(0)
+}
+
+fn heat(results: &Results, header: &Header) -> Heat {
+    let mut heat = Heat::new();
+    for outcome in results.values() {
+        for fault in outcome.faults.faults() {
+            let (place, number) = place(&fault.trigger);
+            let place = match place.split_once(' ') {
+                Some((vat, rest)) => format!("{} {rest}", named(vat, header)),
+                None => named(&place, header),
+            };
+            let action = fault.action.to_string();
+            let verb = action.split(' ').next().unwrap_or_default().to_owned();
+            let cell = heat.entry((place, verb)).or_default().entry(number).or_insert((outcome.class, 0));
+            cell.1 += 1;
+            if severity(outcome.class) > severity(cell.0) {
+                cell.0 = outcome.class;
+            }
+        }
+    }
+    heat
+}
+
+fn blast(results: &Results, header: &Header) -> BTreeMap<(String, String), u64> {
+    let mut blast = BTreeMap::new();
+    for outcome in results.values() {
+        let vat = |it: &Directive| it.action.vat().or_else(|| it.trigger.vat());
+        let faulted: BTreeSet<String> = outcome
+            .faults
+            .faults()
+            .map(|it| vat(it).map_or_else(|| "no vat".to_owned(), |it| named(&it.to_string(), header)))
+            .collect();
+        for from in faulted {
+            for to in &outcome.hurt {
+                *blast.entry((from.clone(), named(to, header))).or_default() += 1;
+            }
+        }
+    }
+    blast
+}

@@ -1,0 +1,161 @@
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    campaign::{self, Campaign, Drawn, Order},
+    cli::{
+        Exit, Output, Usage,
+        fault::campaign::{prepare, read},
+        output::{grouped, harmless, table},
+    },
+    experiment::{Build, Experiments},
+};
+
+/// How long a trial of the speed may take, and how many experiments of each kind.
+const TRIAL: (Duration, usize) = (Duration::from_secs(2), 40);
+
+/// Say what a campaign would run, and how long that would take
+///
+/// Reads the file, records the golden run, asks every invariant of it, and tries a few experiments for their speed. Nothing is kept.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost fault plan vats/bank/kill-each.toml
+  vathost fault plan power.toml --json | jq .experiments")]
+pub(crate) struct PlanArgs {
+    /// The campaign
+    file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// One kind of fault.
+#[derive(Default)]
+struct Stratum {
+    singles: u64,
+    unreachable: u64,
+}
+
+pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
+    let campaign = read(&args.file)?;
+    let mut experiments = prepare(&campaign, Build::current()?)?;
+    campaign::dress(&campaign.invariants, &mut experiments)?;
+    let drawn = campaign.space.draw();
+    if drawn.experiments.is_empty() {
+        return Err(Usage::new("the campaign has no experiments", "every combination contradicts itself").into());
+    }
+    let strata = strata(&campaign, &experiments);
+    let speed = speed(&mut experiments, &drawn);
+    let samples: Vec<(String, u64)> = campaign
+        .accept
+        .iter()
+        .filter_map(|it| Some((it.check(&BTreeMap::new()).limit, it.bound.sample_size()?)))
+        .collect();
+    let count = drawn.experiments.len() as u64;
+    if args.json {
+        let rows: Vec<_> = strata
+            .iter()
+            .map(|((fault, action), it)| {
+                json!({ "fault": fault, "action": action, "faults": it.singles, "neverComes": it.unreachable })
+            })
+            .collect();
+        output.json(&json!({
+            "name": campaign.name,
+            "experiments": count,
+            "space": campaign.space.len(),
+            "contradictory": drawn.contradictory,
+            "equal": drawn.equal,
+            "cranks": experiments.golden().len(),
+            "strata": rows,
+            "perSecond": speed.map(|it| it.0),
+            "inProcess": speed.map_or(0, |it| it.1),
+            "sampleSizes": samples,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    let order = match campaign.space.order {
+        Order::Singles => "single faults",
+        Order::Pairs => "pairs of faults",
+        Order::Swarm => "random sets of faults",
+    };
+    output.line(format!(
+        "{}: {} experiments ({order}) of {}, on a golden run of {} cranks",
+        harmless(&campaign.name),
+        grouped(count),
+        grouped(campaign.space.len()),
+        grouped(experiments.golden().len() as u64)
+    ))?;
+    if drawn.contradictory + drawn.equal > 0 {
+        let (contradictory, equal) = (grouped(drawn.contradictory), grouped(drawn.equal));
+        output.line(format!(
+            "left out: {contradictory} that contradict themselves, {equal} that say the same as another"
+        ))?;
+    }
+    output.line("")?;
+    let rows = strata.iter().map(|((fault, action), it)| {
+        vec![harmless(fault), action.clone(), grouped(it.singles), grouped(it.unreachable)]
+    });
+    output.line(table(&["fault", "action", "faults", "never come in the golden run"], &[0, 1], rows))?;
+    output.line("")?;
+    let process = drawn.experiments.iter().filter(|it| Experiments::needs_process(&it.schedule)).count() as u64;
+    match speed {
+        Some((per_second, _)) => {
+            let seconds = (count - process) as f64 / per_second;
+            output
+                .line(format!("time: about {}, at {per_second:.0} experiments a second on one core", said(seconds)))?;
+        }
+        None => output.line("time: unknown")?,
+    }
+    if process > 0 {
+        output
+            .line(format!("      and {} in processes of their own, some tenths of a second each", grouped(process)))?;
+    }
+    for (limit, needed) in samples {
+        let enough = if needed <= count { "enough" } else { "too few: make `sample` larger, or the limit" };
+        output.line(format!("`{}` takes {} experiments without one: {enough}", limit, grouped(needed)))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn strata(campaign: &Campaign, experiments: &Experiments) -> BTreeMap<(String, String), Stratum> {
+    let mut strata: BTreeMap<(String, String), Stratum> = BTreeMap::new();
+    for single in &campaign.space.singles {
+        let stratum = strata.entry((single.fault.clone(), single.action.clone())).or_default();
+        stratum.singles += 1;
+        let comes = single.directives.first().is_some_and(|it| experiments.golden().comes(it));
+        stratum.unreachable += u64::from(!comes);
+    }
+    strata
+}
+
+/// Experiments a second, and how many were tried; spread over the whole campaign.
+#[allow(clippy::disallowed_methods, reason = "for people who wait")]
+fn speed(experiments: &mut Experiments, drawn: &Drawn) -> Option<(f64, usize)> {
+    let all: Vec<_> = drawn.experiments.iter().filter(|it| !Experiments::needs_process(&it.schedule)).collect();
+    let (begun, mut tried) = (Instant::now(), 0);
+    for it in all.iter().step_by(all.len().div_ceil(TRIAL.1).max(1)) {
+        experiments.run(&it.schedule, it.seed);
+        tried += 1;
+        if begun.elapsed() > TRIAL.0 {
+            break;
+        }
+    }
+    (tried > 0).then(|| (tried as f64 / begun.elapsed().as_secs_f64().max(1e-6), tried))
+}
+
+/// A time, for people.
+fn said(seconds: f64) -> String {
+    match seconds {
+        it if it < 1.0 => "a second".to_owned(),
+        it if it < 120.0 => format!("{it:.0} seconds"),
+        it if it < 7_200.0 => format!("{:.0} minutes", it / 60.0),
+        it => format!("{:.0} hours", it / 3_600.0),
+    }
+}

@@ -1,0 +1,57 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    campaign,
+    cli::{
+        Exit, Output, Usage,
+        fault::{campaign::refused, one},
+    },
+};
+
+/// Show one experiment of a campaign
+///
+/// Looks in the folders of results below the current one, or in those that are given.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost fault show 1f3a9c
+  vathost fault show 1f3a9c --in vats/bank/kill-each.results --json")]
+pub(crate) struct ShowArgs {
+    /// The beginning of the experiment's name
+    id: String,
+    /// Folders of results
+    #[arg(long = "in", value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn cmd_show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
+    let dirs =
+        if args.dirs.is_empty() { campaign::folders_below(&std::env::current_dir()?) } else { args.dirs.clone() };
+    let mut found = Vec::new();
+    for dir in &dirs {
+        let (_, results, shrunk) = campaign::load(std::slice::from_ref(dir)).map_err(refused)?;
+        found.extend(results.into_values().chain(shrunk.into_values()).filter(|it| it.id.starts_with(&args.id)));
+    }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found.dedup_by(|a, b| a.id == b.id);
+    match &found[..] {
+        [one] => {
+            one::say(one, args.json, output)?;
+            Ok(Exit::Ok)
+        }
+        [] => {
+            let what = format!("there is no experiment `{}` in {} folders of results", args.id, dirs.len());
+            Err(Usage::new(what, "--in DIR names the folder").into())
+        }
+        many => {
+            let names: Vec<&str> = many.iter().take(5).map(|it| &*it.id).collect();
+            let what = format!("`{}` is the beginning of {} experiments: {} …", args.id, many.len(), names.join(", "));
+            Err(Usage::new(what, "give more digits").into())
+        }
+    }
+}

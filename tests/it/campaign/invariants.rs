@@ -1,0 +1,96 @@
+//! Invariants and `sometimes`, asked in experiments.
+
+use std::path::PathBuf;
+
+use vathost::{
+    campaign::{Asked, Check, Invariant, dress},
+    experiment::{Class, Outcome},
+};
+
+use crate::fault::lab;
+
+fn jaq(name: &str, check: &str) -> Invariant {
+    Invariant { name: name.into(), check: Check::Jaq(check.into()), when: Asked::End, sometimes: false }
+}
+
+fn sometimes(check: &str) -> Invariant {
+    Invariant { sometimes: true, ..jaq("now and then", check) }
+}
+
+/// One experiment on a scenario with these.
+fn with(scenario: &str, invariants: &[Invariant], fault: &str) -> Outcome {
+    let mut experiments = lab::on(scenario);
+    dress(invariants, &mut experiments).unwrap_or_else(|err| panic!("{err:#}"));
+    lab::run(&mut experiments, fault)
+}
+
+/// Why these cannot be asked on the bank.
+fn refused(invariants: &[Invariant]) -> String {
+    format!("{:#}", dress(invariants, &mut lab::on("bank")).unwrap_err())
+}
+
+const AGREE: &str = "[.vats[] | .kv.total // empty] | unique | length == 1";
+
+#[test]
+fn an_expression_is_asked_at_the_end_after_blocks_or_after_cranks() {
+    let outcome = with("tally", &[jaq("agree", AGREE)], "v2/delivery-3: skip");
+    assert_eq!((outcome.class, outcome.detail.as_deref()), (Class::Invariant, Some("agree")));
+    let outcome = with("tally", &[jaq("agree", AGREE)], "v2/delivery-1: delay 1 cranks");
+    assert_ne!(outcome.class, Class::Invariant, "{outcome:?}");
+    // Stopped where it breaks, not at the end.
+    let few = |when| Invariant { when, ..jaq("few", ".vats.a.kv.total // 0 | . <= 5") };
+    let cranks = [Asked::End, Asked::EveryBlock, Asked::EveryCrank].map(|when| {
+        let outcome = with("tally", &[few(when)], "v2/delivery-2: duplicate");
+        assert_eq!(outcome.class, Class::Invariant, "{outcome:?}");
+        outcome.cranks
+    });
+    assert!(cranks[0] > cranks[1] && cranks[1] >= cranks[2], "{cranks:?}");
+}
+
+#[test]
+fn an_invariant_that_cannot_be_or_does_not_hold_without_faults_is_refused() {
+    assert_eq!(refused(&[jaq("no", "false")]), "the invariant `no` does not hold in the golden run");
+    assert_eq!(refused(&[jaq("no", "empty")]).split(": ").next(), Some("the invariant `no` cannot be asked"));
+    assert!(refused(&[jaq("no", ".vats | tonumber")]).contains("cannot be asked"));
+    assert!(refused(&[jaq("no", "nonsense")]).contains("there is no filter `nonsense`"));
+    for impure in ["now > 0", "env | length > 0", "halt"] {
+        assert!(refused(&[jaq("no", impure)]).contains("cannot ask for the time"), "{impure}");
+    }
+}
+
+#[test]
+fn the_golden_run_is_there_to_compare_with_and_the_slog_where_it_is_wanted() {
+    let same = jaq("same", "$golden.vats == .golden.vats and (.slog | type) == \"array\" and .kernel.cranks > 0");
+    let outcome = with("bank", &[same], "v2/delivery-3: skip");
+    assert_eq!(outcome.class, Class::Spread, "{outcome:?}");
+    // In the golden run nothing is delivered to a bank that was skipped.
+    let told = jaq("told", "[.slog[] | select(.type == \"deliver\" and .vatID == \"v2\")] | length >= 11");
+    let outcome = with("bank", &[told], "v2/delivery-3: terminate");
+    assert_eq!(outcome.class, Class::Invariant, "{outcome:?}");
+}
+
+#[test]
+fn what_must_hold_now_and_then_is_noted_and_breaks_nothing() {
+    let rejected = sometimes("any(.kernel.results[]; .status == \"rejected\" and .method == \"report\")");
+    let outcome = with("bank", std::slice::from_ref(&rejected), "v2/delivery-0: terminate");
+    assert_eq!((outcome.class, outcome.noted), (Class::Spread, vec!["now and then".to_owned()]));
+    let outcome = with("bank", &[rejected], "v4/delivery-2: delay 1 cranks");
+    assert_eq!(outcome.noted, [""; 0]);
+}
+
+#[test]
+fn a_command_gets_the_document_and_answers_with_its_exit_code() {
+    let command = |script: &str| {
+        let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let check = Check::Command { argv, slog: false, dir: PathBuf::from("/") };
+        Invariant { check, ..jaq("asked", "") }
+    };
+    let class = |script| with("bank", &[command(script)], "v2/delivery-0: terminate").class;
+    assert_eq!(class("grep -q '\"stateHash\"'"), Class::Spread);
+    assert_eq!(class("! grep -q 'terminated.*golden'"), Class::Spread);
+    assert_eq!(class("! grep -q '\"method\":\"report\",\"status\":\"rejected\"'"), Class::Invariant);
+    assert!(refused(&[command("exit 3")]).contains("ended with exit status: 3"));
+    assert!(refused(&[command("exit 1")]).contains("does not hold in the golden run"));
+    let gone = Check::Command { argv: vec!["/no/such/program".into()], slog: false, dir: PathBuf::from("/") };
+    assert!(refused(&[Invariant { check: gone, ..jaq("gone", "") }]).contains("start `/no/such/program`"));
+}
