@@ -36,6 +36,8 @@ pub const CRANK_HASH_BYTES: usize = 8;
 const CRANK_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL) WITHOUT ROWID;";
 pub(super) const FILE: &str = "state.sqlite";
+/// What a commit returned is on disk.
+pub(super) const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;";
 const LOCK: &str = "lock";
 /// How long a reader waits for a host that is at its files.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -147,7 +149,7 @@ impl Database {
         let database = Database { connection, _lock: Some(Lock(lock)) };
         database
             .connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")
+            .execute_batch(DURABLE)
             .map_err(fault(&what))?;
         database.create(tables)?;
         Ok(database)

@@ -9,11 +9,13 @@ mod database;
 mod dump;
 mod hash;
 mod page;
+mod floor;
 mod table;
 
 pub use aside::Aside;
 pub(crate) use codec::encode;
 pub use database::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Database, Meta, Rows, Transaction};
+pub use floor::CommitFloor;
 pub use dump::{Layout, Restore};
 pub use hash::{Digest, StateHash};
 pub use page::{PAGE_BYTES, PageHash};

@@ -4,6 +4,7 @@
 
 mod abi;
 mod anachronism;
+mod bench;
 mod cli;
 mod core_dump;
 mod demo;
