@@ -81,6 +81,11 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         &self.index
     }
 
+    /// The row of the least key.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.rows.first_key_value()
+    }
+
     /// All rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.iter()
