@@ -350,6 +350,7 @@ impl Block {
     ) -> Result<(), HostFault> {
         let Inner { tables, changes, meta, slog, chunks, crank_hashes, .. } = &mut *self.0;
         changes.clear();
+        StateHash::begin_step(label, changes);
         for table in tables.each() {
             table.seal(changes)?;
         }
@@ -357,7 +358,7 @@ impl Block {
             changes.extend_from_slice(entry);
             chunks.entry(*vat).or_insert_with(|| Chunk::new(*number)).bytes.extend_from_slice(entry);
         }
-        let (state_hash, step_hash) = meta.state_hash.extend(label, changes);
+        let (state_hash, step_hash) = meta.state_hash.extend(changes);
         meta.state_hash = state_hash;
         if let Some(crank_num) = crank {
             meta.cranks += 1;
