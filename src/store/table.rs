@@ -11,7 +11,7 @@
 //! from then, once, in key order; rows born and gone within one block never reach the database.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ops::{Bound, RangeBounds},
 };
 
@@ -169,7 +169,12 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
                 continue;
             }
             encode_row(self.name, &key, new, changes)?;
-            self.touched.entry(key).or_insert(old);
+            match self.touched.entry(key) {
+                Entry::Vacant(untouched) => drop(untouched.insert(old)),
+                // Born in this block, and gone: most of what went through the queue.
+                Entry::Occupied(touched) if new.is_none() && touched.get().is_none() => drop(touched.remove()),
+                Entry::Occupied(_) => (),
+            }
         }
         Ok(())
     }
