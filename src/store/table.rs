@@ -103,8 +103,17 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
 
     /// Writes a row, new or not. Returns the value it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let old = self.rows.insert(key.clone(), value);
-        self.index.changed(&key, old.as_ref(), self.rows.get(&key));
+        let old = match self.rows.entry(key.clone()) {
+            Entry::Vacant(row) => {
+                self.index.changed(&key, None, Some(row.insert(value)));
+                None
+            }
+            Entry::Occupied(mut row) => {
+                let old = row.insert(value);
+                self.index.changed(&key, Some(&old), Some(row.get()));
+                Some(old)
+            }
+        };
         self.journal.push((key, old.clone()));
         old
     }
