@@ -176,10 +176,14 @@ fn replay(c: &mut Criterion) {
         controller.run_block(&Policy::default(), &mut |_| true).unwrap();
     }
     c.bench_function("replay: 10,000 deliveries of a vat", |it| {
-        it.iter_batched(|| (), |()| {
-            controller.evict_all();
-            controller.heap(VatId(1)).unwrap()
-        }, BatchSize::PerIteration);
+        it.iter_batched(
+            || (),
+            |()| {
+                controller.evict_all();
+                controller.heap(VatId(1)).unwrap()
+            },
+            BatchSize::PerIteration,
+        );
     });
 }
 

@@ -53,9 +53,13 @@ pub const WORKLOADS: &[Workload] = &[
     workload(
         "ping",
         "messages fly between two vats, ten at a time",
-        How::Steady(|_| PING, 1_000.0, |_, _, it, figures| {
-            figures.push(Figure::new("ratioToFloor", it.ratio_to_floor, "×", at_most(5.0)));
-        }),
+        How::Steady(
+            |_| PING,
+            1_000.0,
+            |_, _, it, figures| {
+                figures.push(Figure::new("ratioToFloor", it.ratio_to_floor, "×", at_most(5.0)));
+            },
+        ),
     ),
     workload(
         "call",
@@ -70,16 +74,24 @@ pub const WORKLOADS: &[Workload] = &[
     workload(
         "reads",
         "100 reads of the vatstore at each delivery, always of the same keys",
-        How::Steady(|_| Load::pair('r', 10), f64::INFINITY, |_, _, it, figures| {
-            figures.push(Figure::new("nsPerRead", it.ns_per_delivery / 100.0, "ns", at_most(250.0)));
-        }),
+        How::Steady(
+            |_| Load::pair('r', 10),
+            f64::INFINITY,
+            |_, _, it, figures| {
+                figures.push(Figure::new("nsPerRead", it.ns_per_delivery / 100.0, "ns", at_most(250.0)));
+            },
+        ),
     ),
     workload(
         "fanout",
         "one vat sends to 10,000, all live",
-        How::Steady(|size| Load::fan(size.of(10_000)), 2_000.0, |_, live, _, figures| {
-            figures.push(Figure::new("liveVats", live.controller.live() as f64, "", None));
-        }),
+        How::Steady(
+            |size| Load::fan(size.of(10_000)),
+            2_000.0,
+            |_, live, _, figures| {
+                figures.push(Figure::new("liveVats", live.controller.live() as f64, "", None));
+            },
+        ),
     ),
     workload(
         "gc",
@@ -91,8 +103,16 @@ pub const WORKLOADS: &[Workload] = &[
     workload("replay", "ping again from its transcript, beside ping as it was", How::Special(replay)),
     workload("open", "open a state of 10 and of 10,000 vats, of 10 k and of 1 M objects", How::Special(open)),
     workload("breakpoint", "open a state, and bring a vat of 100,000 deliveries up", How::Special(breakpoint)),
-    workload("directives", "ping with 1,000 directives scheduled and none due, beside ping without", How::Special(directives)),
-    workload("snapshot", "ping with a snapshot of a vat every 200 deliveries, beside ping without", How::Special(snapshot)),
+    workload(
+        "directives",
+        "ping with 1,000 directives scheduled and none due, beside ping without",
+        How::Special(directives),
+    ),
+    workload(
+        "snapshot",
+        "ping with a snapshot of a vat every 200 deliveries, beside ping without",
+        How::Special(snapshot),
+    ),
 ];
 
 const PING: Load = Load::pair('p', 10);
@@ -123,9 +143,8 @@ impl Workload {
             }
             How::Special(measure) => measure(size, around)?,
             How::Scenario(scenario) => {
-                let deliveries = repeat(size, around, |size| {
-                    Live::new(scenario, Open::default(), size)?.measure(size.deliveries)
-                })?;
+                let deliveries =
+                    repeat(size, around, |size| Live::new(scenario, Open::default(), size)?.measure(size.deliveries))?;
                 (Some(deliveries), Vec::new())
             }
         };
@@ -150,7 +169,12 @@ fn repeat(
 
 /// Two states that live the same life in different ways, a block of one beside a block of the other. What the first came to, and
 /// the ratio of the two, block by block.
-fn beside(size: Size, around: &mut Around, mut with: Live, mut without: Live) -> anyhow::Result<(Deliveries, f64, f64)> {
+fn beside(
+    size: Size,
+    around: &mut Around,
+    mut with: Live,
+    mut without: Live,
+) -> anyhow::Result<(Deliveries, f64, f64)> {
     let (mut ratios, mut differences) = (Vec::new(), Vec::new());
     let deliveries = repeat(size, around, |_| {
         machine::forget_peak();

@@ -205,7 +205,11 @@ fn show(results: &Results, changes: Option<&[Change]>, output: &Output) -> anyho
     }
     if let Some(changes) = changes {
         output.line("")?;
-        output.line(table(&["compared", "", "before", "now", "worse by", ""], &[0, 1, 5], changes.iter().map(change_row)))?;
+        output.line(table(
+            &["compared", "", "before", "now", "worse by", ""],
+            &[0, 1, 5],
+            changes.iter().map(change_row),
+        ))?;
     }
     Ok(())
 }

@@ -36,8 +36,7 @@ pub const BLOCKS_KEPT: u64 = 10_000;
 /// How much is kept of the chained hash after each crank: enough to tell where two states parted.
 pub const CRANK_HASH_BYTES: usize = 8;
 /// Came later than the other tables: a state that lacks it gets it when it is next run.
-const CRANK_TABLE: &str =
-    "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL);";
+const CRANK_TABLE: &str = "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL);";
 pub(super) const FILE: &str = "state.sqlite";
 /// What a commit returned is on disk.
 pub(super) const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;";
@@ -153,10 +152,7 @@ impl Database {
         let connection = Connection::open(dir.join(FILE)).map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let database = Database { connection, _lock: Some(Lock(lock)) };
-        database
-            .connection
-            .execute_batch(DURABLE)
-            .map_err(fault(&what))?;
+        database.connection.execute_batch(DURABLE).map_err(fault(&what))?;
         database.create(tables)?;
         Ok(database)
     }

@@ -7,16 +7,16 @@ mod aside;
 pub(crate) mod codec;
 mod database;
 mod dump;
+mod floor;
 mod hash;
 mod page;
-mod floor;
 mod table;
 
 pub use aside::Aside;
 pub(crate) use codec::encode;
 pub use database::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Database, Meta, Rows, Transaction};
-pub use floor::CommitFloor;
 pub use dump::{Layout, Restore};
+pub use floor::CommitFloor;
 pub use hash::{Digest, StateHash};
 pub use page::{PAGE_BYTES, PageHash};
 pub use table::{Index, Journaled, Table, Value};

@@ -69,10 +69,12 @@ fn every_delivery_of_a_load_goes_well() {
         let load = vathost::bench::Load { letter, number: 12, others: 3 };
         controller.install(&load.scenario().unwrap()).unwrap();
         let mut faults = Vec::new();
-        controller.run_block(&Policy { cranks: 200, ..Policy::default() }, &mut |ran| {
-            faults.extend(ran.ended.clone());
-            true
-        }).unwrap();
+        controller
+            .run_block(&Policy { cranks: 200, ..Policy::default() }, &mut |ran| {
+                faults.extend(ran.ended.clone());
+                true
+            })
+            .unwrap();
         assert_eq!(faults, [], "{letter}");
         let tables = controller.block().unwrap().tables();
         assert!(tables.vats.iter().all(|(_, it)| it.status == Status::Running), "{letter}");
