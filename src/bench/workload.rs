@@ -280,7 +280,7 @@ fn replay(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>
         for vat in [VatId(1), VatId(2)] {
             live.controller.heap(vat)?;
         }
-        let total: u64 = live.controller.report()?.vats.iter().map(|(_, it)| it.deliveries).sum();
+        let total: u64 = live.controller.report()?.vats.values().map(|it| it.deliveries).sum();
         let each = per(begun.elapsed(), total);
         ratios.push(lived.ns_per_delivery / each);
         again.push(each);

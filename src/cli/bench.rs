@@ -179,6 +179,7 @@ fn read(path: &Path) -> anyhow::Result<Results> {
     Ok(serde_json::from_str(&text).map_err(|err| wrong(&err))?)
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "for people: a fraction of a unit is no news")]
 fn show(results: &Results, changes: Option<&[Change]>, output: &Output) -> anyhow::Result<()> {
     let floors = [
         (FloorKind::Call.label(), results.floors.call.ns_per_delivery),
@@ -228,6 +229,7 @@ fn row(it: &Measured, deliveries: &Deliveries) -> Vec<String> {
     ]
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "for people: a fraction of a unit is no news")]
 fn figure_row(it: &Measured, figure: &Figure) -> Vec<String> {
     let number = |value: f64| match value {
         0.0..10.0 => format!("{value:.2} {}", figure.unit),

@@ -1,4 +1,5 @@
 //! Small plots for a terminal.
+#![allow(clippy::cast_possible_truncation, reason = "positions in a line of a few dozen characters")]
 
 const WIDTH: f64 = 48.0;
 
