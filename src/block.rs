@@ -560,6 +560,7 @@ impl Block {
     ) -> Result<(), HostFault> {
         let Inner { tables, changes, meta, slog, chunks, watch, crank_hashes, .. } = &mut *self.0;
         changes.clear();
+        StateHash::begin_step(label, changes);
         for table in tables.each() {
             table.seal(changes, watch.as_mut().map(|it| &mut it.digest))?;
         }
@@ -572,7 +573,7 @@ impl Block {
                 watch.note(crank.unwrap_or(CrankNum(next.0.saturating_sub(1))), *vat, *number, entry)?;
             }
         }
-        let (state_hash, step_hash) = meta.state_hash.extend(label, changes);
+        let (state_hash, step_hash) = meta.state_hash.extend(changes);
         meta.state_hash = state_hash;
         if let Some(crank_num) = crank {
             meta.cranks += 1;

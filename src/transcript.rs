@@ -45,6 +45,9 @@ enum Tag {
     End,
 }
 
+/// Room for a common entry, so that its buffer need not grow step by step.
+const ENTRY_BYTES: usize = 512;
+
 /// Writes the entry of the open crank.
 #[derive(Debug, Default)]
 pub(crate) struct EntryWriter(Vec<u8>);
@@ -52,6 +55,7 @@ pub(crate) struct EntryWriter(Vec<u8>);
 impl EntryWriter {
     pub(crate) fn begin(&mut self, delivery: &Delivery<VRef>) -> Result<(), HostFault> {
         self.0.clear();
+        self.0.reserve(ENTRY_BYTES);
         codec::append(&Some(delivery), &mut self.0)
     }
 

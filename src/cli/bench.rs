@@ -1,131 +1,259 @@
+mod experiments;
+mod growth;
+mod memory;
+mod plot;
 mod soak;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use self::soak::{SoakArgs, cmd_soak};
+use self::{
+    experiments::{ExperimentsArgs, cmd_experiments},
+    growth::{GrowthArgs, cmd_growth},
+    memory::{MemoryArgs, cmd_memory},
+    soak::{SoakArgs, cmd_soak},
+};
 use crate::{
-    bench::{self, EXPERIMENTS, WORKLOADS, Workload},
+    bench::{self, Change, Deliveries, Figure, Measured, Results, Size, Target, WORKLOADS, Workload},
     cli::{
         Exit, Output, Usage,
         output::{grouped, size, table},
-        run::code_cache,
     },
-    controller::Policy,
-    experiment::Base,
+    scenario::Scenario,
     vat::FloorKind,
 };
 
 /// Measure what a delivery costs, beside what it costs on bare wasmtime in the same run
 ///
-/// Everything is on: metering, c-lists, transcripts, hashes, and one durable commit a block.
+/// Everything is on: metering, c-lists, transcripts, hashes, and one durable commit a block. What is shown are medians of the runs; where
+/// the machine is busy or noisy, only the ratios mean something. The workloads, without --all those that take seconds:
+/// ping, call, store, reads, fanout, gc, slog, latency, replay, open, breakpoint, directives, snapshot.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
   vathost bench
-  vathost bench call --rounds 1000000 --json
-  vathost bench soak --blocks 5000"
+  vathost bench ping call --deliveries 1000000 --json
+  vathost bench --all --runs 5 --save results.json
+  vathost bench ping --compare results.json
+  vathost bench --scenario vats/bank
+  vathost bench growth --svg growth.svg"
 )]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     command: Option<BenchCommand>,
-    /// Which; all of them if none is named
+    /// Which workloads
     workloads: Vec<String>,
-    /// Messages that a workload is about
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    rounds: u32,
-    /// Cranks of a block
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    cranks_per_block: u64,
-    /// What `experiments` are made on: the folder of a state, or a scenario
-    #[arg(long, value_name = "STATE|SCENARIO", default_value = "vats/bank")]
-    base: PathBuf,
+    /// All of them, large states included: takes minutes
+    #[arg(long, conflicts_with = "workloads")]
+    all: bool,
+    /// A scenario of your own: its vat.toml, or the folder that holds it
+    #[arg(long, value_name = "SCENARIO")]
+    scenario: Option<PathBuf>,
+    #[command(flatten)]
+    size: SizeArgs,
+    /// Compare with a result that was saved; exit 1 where a ratio is worse by more than a tenth
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// Keep the result in a file
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// How large a measurement is to be.
+#[derive(Args, Debug)]
+struct SizeArgs {
+    /// Runs: the median of them counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Deliveries of a run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    deliveries: Option<u64>,
+    /// Cranks of a block
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: Option<u64>,
+    /// A hundredth of the deliveries, vats and objects: a look, and no measurement
+    #[arg(long)]
+    quick: bool,
+}
+
+impl SizeArgs {
+    fn size(&self) -> Size {
+        let full = Size::default();
+        let less = |full: u64| if self.quick { full / 100 } else { full };
+        Size {
+            deliveries: self.deliveries.unwrap_or_else(|| less(full.deliveries)),
+            cranks_per_block: self.cranks_per_block.unwrap_or_else(|| less(full.cranks_per_block)),
+            runs: self.runs.into(),
+            quick: self.quick,
+        }
+    }
+}
+
 #[derive(Subcommand, Debug)]
 enum BenchCommand {
+    Experiments(ExperimentsArgs),
+    Growth(GrowthArgs),
+    Memory(MemoryArgs),
     Soak(SoakArgs),
 }
 
-fn find(name: &String) -> Result<Workload, Usage> {
-    let known = WORKLOADS.iter().find(|it| it.name == name).copied();
-    let names: Vec<_> =
-        WORKLOADS.iter().chain([&EXPERIMENTS]).map(|it| format!("{} ({})", it.name, it.about)).collect();
-    known
-        .ok_or_else(|| Usage::new(format!("there is no workload `{name}`"), format!("there are: {}", names.join(", "))))
+/// Without a name: those that need no large state.
+const SHORT: [&str; 5] = ["ping", "call", "store", "gc", "replay"];
+
+fn find(name: &str) -> Result<Workload, Usage> {
+    let known = WORKLOADS.iter().find(|it| it.name == name).cloned();
+    known.ok_or_else(|| {
+        let names: Vec<_> = WORKLOADS.iter().map(|it| format!("{} ({})", it.name, it.about)).collect();
+        Usage::new(format!("there is no workload `{name}`"), format!("there are: {}", names.join(", ")))
+    })
 }
 
-fn experiments(args: &BenchArgs, output: &Output) -> anyhow::Result<Exit> {
-    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
-    let rates = bench::experiments(&Base { path: args.base.clone(), policy, code_cache: code_cache() })?;
-    if args.json {
-        output.json(&rates)?;
-        return Ok(Exit::Ok);
+impl BenchArgs {
+    fn workloads(&self) -> anyhow::Result<Vec<Workload>> {
+        let mut workloads = match (self.all, &self.workloads[..], &self.scenario) {
+            (true, ..) => WORKLOADS.to_vec(),
+            (_, [], None) => SHORT.iter().map(|it| find(it)).collect::<Result<_, _>>()?,
+            (_, names, _) => names.iter().map(|it| find(it)).collect::<Result<_, _>>()?,
+        };
+        if let Some(path) = &self.scenario {
+            workloads.push(bench::scenario(&path.display().to_string(), Scenario::read(path)?));
+        }
+        Ok(workloads)
     }
-    let row = |name: &str, rate: u64| vec![name.to_owned(), grouped(rate)];
-    output.line(format!("{} experiments on {} cranks", grouped(rates.experiments), grouped(rates.golden_cranks)))?;
-    let rows = [
-        row("from a checkpoint, rolled back", rates.rollback_per_second),
-        row("the same, memoised", rates.memoised_per_second),
-        row("a run from the beginning", rates.from_zero_per_second),
-    ];
-    output.line(table(&["", "a second"], &[0], rows))?;
-    output.line(format!("{:.0} × as fast as from the beginning", rates.ratio_to_from_zero))?;
-    Ok(Exit::Ok)
 }
 
 pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit> {
-    if let Some(BenchCommand::Soak(args)) = args.command {
-        return cmd_soak(&args, output);
+    match &args.command {
+        Some(BenchCommand::Experiments(args)) => return cmd_experiments(args, output),
+        Some(BenchCommand::Growth(args)) => return cmd_growth(args, output),
+        Some(BenchCommand::Memory(args)) => return cmd_memory(args, output),
+        Some(BenchCommand::Soak(args)) => return cmd_soak(args, output),
+        None => (),
     }
-    if args.workloads.iter().any(|it| it == EXPERIMENTS.name) {
-        return experiments(&args, output);
+    let workloads = args.workloads()?;
+    let before = args.compare.as_deref().map(read).transpose()?;
+    warn_of_debug_build(output);
+    let results = bench::run(&workloads, args.size.size(), &mut |name| output.note(format!("{name} …")))?;
+    if let Some(path) = &args.save {
+        let text = serde_json::to_string_pretty(&results)? + "\n";
+        fs::write(path, text).with_context(|| format!("write `{}`", path.display()))?;
     }
-    let mut workloads = args.workloads.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    if workloads.is_empty() {
-        workloads = WORKLOADS.to_vec();
+    let changes = before.as_ref().map(|it| bench::compare(it, &results));
+    if let (Some(path), Some([])) = (&args.compare, changes.as_deref()) {
+        let what = format!("`{}` has no workload in common with this run", path.display());
+        return Err(Usage::new(what, "name the workloads that it holds").into());
     }
-    let floors = bench::floors()?;
-    let mut measured = Vec::new();
-    for workload in workloads {
-        measured.push(bench::run(workload, args.rounds, args.cranks_per_block, &floors)?);
-    }
+    let regressed = changes.iter().flatten().any(|it| it.regressed);
     if args.json {
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let machine = json!({ "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "cores": cores });
-        output.json(&json!({ "machine": machine, "floors": floors, "workloads": measured }))?;
-        return Ok(Exit::Ok);
+        let mut object = serde_json::to_value(&results)?;
+        if let Some(changes) = &changes {
+            object["changes"] = json!(changes);
+        }
+        output.json(&object)?;
+    } else {
+        show(&results, changes.as_deref(), output)?;
     }
-    let per_second = |ns: u64| grouped(1_000_000_000 / ns.max(1));
-    let bare = |name: &str, ns: u64| {
-        let numbers = [ns.to_string(), per_second(ns)];
-        [name.to_owned()].into_iter().chain(numbers).chain(std::iter::repeat_n(String::new(), 5)).collect()
+    Ok(if regressed { Exit::Findings } else { Exit::Ok })
+}
+
+/// What a build without optimisation takes says nothing about one with it.
+fn warn_of_debug_build(output: &Output) {
+    if cfg!(debug_assertions) {
+        output.note("this is a debug build: its figures mean nothing");
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Results> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        let what = format!("`{}` cannot be compared with: {why}", path.display());
+        Usage::new(what, "give a file that `vathost bench --save` or `--json` wrote")
     };
-    let mut rows: Vec<Vec<String>> = vec![
-        bare(FloorKind::Call.label(), floors.call.ns_per_delivery),
-        bare(FloorKind::Send.label(), floors.send.ns_per_delivery),
+    let text = fs::read_to_string(path).map_err(|err| wrong(&err))?;
+    Ok(serde_json::from_str(&text).map_err(|err| wrong(&err))?)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "for people: a fraction of a unit is no news")]
+fn show(results: &Results, changes: Option<&[Change]>, output: &Output) -> anyhow::Result<()> {
+    let floors = [
+        (FloorKind::Call.label(), results.floors.call.ns_per_delivery),
+        (FloorKind::Send.label(), results.floors.send.ns_per_delivery),
     ];
-    for it in &measured {
-        rows.push(vec![
-            it.name.to_owned(),
-            it.ns_per_delivery.to_string(),
-            per_second(it.ns_per_delivery),
-            grouped(it.deliveries),
-            format!("{} / {}", it.p50_ns, it.p99_ns),
-            grouped(it.blocks),
-            size(it.bytes_per_block),
-            format!("{:.1}", it.ratio_to_floor),
-        ]);
-    }
-    let header =
-        ["", "ns a delivery", "deliveries/s", "deliveries", "p50 / p99 ns", "blocks", "bytes a block", "× bare send"];
+    let bare = floors.map(|(name, ns)| {
+        let cells = [name.to_owned(), format!("{ns:.0}"), grouped((1e9 / ns) as u64)];
+        cells.into_iter().chain(std::iter::repeat_n(String::new(), 5)).collect()
+    });
+    let measured = results.workloads.iter().filter_map(|it| Some((it, it.deliveries.as_ref()?)));
+    let rows = bare.into_iter().chain(measured.clone().map(|(it, deliveries)| row(it, deliveries)));
+    let header = ["", "ns a delivery", "a second", "p50 / p99 ns", "fuel/s", "bytes a block", "peak", "× bare send"];
     output.line(table(&header, &[0], rows))?;
-    Ok(Exit::Ok)
+    let figures = results.workloads.iter().flat_map(|it| it.figures.iter().map(move |figure| (it, figure)));
+    let rows: Vec<_> = figures.map(|(it, figure)| figure_row(it, figure)).collect();
+    if !rows.is_empty() {
+        output.line("")?;
+        output.line(table(&["", "", "measured", "target", ""], &[0, 1, 4], rows))?;
+    }
+    let bars: Vec<_> = measured.map(|(it, deliveries)| (it.name.as_ref(), deliveries.ratio_to_floor)).collect();
+    if !bars.is_empty() {
+        output.line("\ntimes a bare send, each mark of the scale ten times the one before")?;
+        output.line(plot::bars(&bars))?;
+    }
+    if let Some(changes) = changes {
+        output.line("")?;
+        output.line(table(
+            &["compared", "", "before", "now", "worse by", ""],
+            &[0, 1, 5],
+            changes.iter().map(change_row),
+        ))?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "for people: a fraction of a unit is no news")]
+fn row(it: &Measured, deliveries: &Deliveries) -> Vec<String> {
+    vec![
+        it.name.to_string(),
+        format!("{:.0}", deliveries.ns_per_delivery),
+        grouped(deliveries.deliveries_per_second as u64),
+        format!("{:.0} / {:.0}", deliveries.p50_ns, deliveries.p99_ns),
+        format!("{:.0} M", deliveries.fuel_per_second / 1e6),
+        size(deliveries.bytes_per_block as u64),
+        size(deliveries.peak_bytes),
+        format!("{:.1}", deliveries.ratio_to_floor),
+    ]
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "for people: a fraction of a unit is no news")]
+fn figure_row(it: &Measured, figure: &Figure) -> Vec<String> {
+    let number = |value: f64| match value {
+        0.0..10.0 => format!("{value:.2} {}", figure.unit),
+        _ => format!("{} {}", grouped(value.round() as u64), figure.unit),
+    };
+    let target = figure.target.map_or(String::new(), |it| match it {
+        Target::AtMost(limit) => format!("≤ {}", number(limit)),
+        Target::AtLeast(limit) => format!("≥ {}", number(limit)),
+    });
+    let met = figure.met.map_or("", |it| if it { "met" } else { "missed" });
+    vec![it.name.to_string(), figure.name.to_string(), number(figure.value), target, met.to_owned()]
+}
+
+fn change_row(it: &Change) -> Vec<String> {
+    vec![
+        it.workload.clone(),
+        it.figure.clone(),
+        format!("{:.2}", it.before),
+        format!("{:.2}", it.after),
+        format!("{:+.1}%", (it.worse - 1.0) * 100.0),
+        if it.regressed { "regressed" } else { "" }.to_owned(),
+    ]
 }

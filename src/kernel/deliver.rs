@@ -33,9 +33,8 @@ use crate::{
 
 /// Whether there is nothing to take.
 pub(super) fn is_idle(tables: &Tables) -> bool {
-    let queues = [QueueId::Cleanup, QueueId::Reap, QueueId::Run];
-    let gc = tables.gc.iter().any(|(action, ())| !tables.is_paused(action.vat()));
-    !gc && queues.iter().all(|it| tables.queue.of(*it).next().is_none())
+    let gc = || tables.gc.iter().any(|(action, ())| !tables.is_paused(action.vat()));
+    tables.queue.to_run().is_none() && !gc()
 }
 
 /// What a crank turned out to be.
@@ -127,13 +126,10 @@ impl Crank {
 
     /// Where the crank's item is to be taken from.
     pub(super) fn choose(&mut self) {
-        let first = |tables: &Tables, id| tables.queue.of(id).next().map(|(at, _)| Source::Queue(id, at));
-        self.source = match first(self.tables(), QueueId::Cleanup) {
-            Some(source) => Some(source),
-            None => match self.next_gc_group() {
-                Some((vat, kind)) => Some(Source::Gc(vat, kind)),
-                None => first(self.tables(), QueueId::Reap).or_else(|| first(self.tables(), QueueId::Run)),
-            },
+        let queued = self.tables().queue.to_run().map(|(id, at)| Source::Queue(id, at));
+        self.source = match queued {
+            Some(Source::Queue(QueueId::Cleanup, _)) => queued,
+            _ => self.next_gc_group().map(|(vat, kind)| Source::Gc(vat, kind)).or(queued),
         };
     }
 

@@ -1,5 +1,6 @@
 //! How values become bytes in the store: one codec, with a format version in front of every record.
 
+use bincode::{enc::write::Writer, error::EncodeError};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::fault::HostFault;
@@ -30,9 +31,19 @@ pub(crate) fn begin(bytes: &[u8]) -> Result<&[u8], HostFault> {
 
 /// Appends a value inside of a record.
 pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
-    bincode::serde::encode_into_std_write(value, out, bincode::config::standard())
-        .map(|_| ())
+    bincode::serde::encode_into_writer(value, Append(out), bincode::config::standard())
         .map_err(|err| HostFault::new("encode a record", err))
+}
+
+/// Appends pieces of a few bytes, of which a crank writes hundreds: through `std::io::Write` each would be counted, and copied by a call.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl Writer for Append<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Bytes of one value: what SQLite can hold. Damage must not make the codec ask for more memory than there is.

@@ -4,6 +4,9 @@
 //! by hash), `transcript` (one chunk per vat and block) and `block` (where the chain stood at the end of each of the last
 //! [`BLOCKS_KEPT`] blocks), `snapshot` and `page` (see `page`). WAL with `synchronous=FULL`: what a commit returned is on disk.
 //!
+//! Tables of large values have a rowid: in one without, SQLite reads the whole row to compare its key, and a commit would read
+//! the chunks of many blocks before.
+//!
 //! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
 
 use std::{
@@ -34,10 +37,13 @@ pub const BLOCKS_KEPT: u64 = 10_000;
 /// How much is kept of the chained hash after each crank: enough to tell where two states parted.
 pub const CRANK_HASH_BYTES: usize = 8;
 /// Came later than the other tables: a state that lacks it gets it when it is next run.
-const CRANK_TABLE: &str =
-    "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL) WITHOUT ROWID;";
+const CRANK_TABLE: &str = "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL);";
 pub(super) const FILE: &str = "state.sqlite";
+/// What a commit returned is on disk.
+pub(super) const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;";
 const LOCK: &str = "lock";
+/// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
+const STATEMENTS: usize = 64;
 /// How long a reader waits for a host that is at its files.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 
@@ -204,11 +210,9 @@ impl Database {
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
         let connection = Connection::open(dir.join(FILE)).map_err(fault(&what))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let database = Database { connection, gate: Gated::default(), _lock: Some(Lock(lock)) };
-        database
-            .connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")
-            .map_err(fault(&what))?;
+        database.connection.execute_batch(DURABLE).map_err(fault(&what))?;
         database.create(tables)?;
         Ok(database)
     }
@@ -246,7 +250,7 @@ impl Database {
              CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum BLOB NOT NULL);
              CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);
              CREATE TABLE transcript (vat INTEGER, first INTEGER, entries BLOB NOT NULL, checksum BLOB NOT NULL,
-                                      PRIMARY KEY (vat, first)) WITHOUT ROWID;
+                                      PRIMARY KEY (vat, first));
              CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL);",
         );
         sql += page::LAYOUT;
@@ -460,7 +464,7 @@ impl<'a> Transaction<'a> {
             "INSERT OR REPLACE INTO crank_hash VALUES (?, ?)",
             params![first, hashes],
         )?;
-        let sql = "DELETE FROM crank_hash WHERE first < (SELECT min(next_crank) FROM block)";
+        let sql = "DELETE FROM crank_hash WHERE first < (SELECT next_crank FROM block ORDER BY height LIMIT 1)";
         self.execute("forget the hashes of cranks", sql, []).map(drop)
     }
 

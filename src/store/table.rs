@@ -11,7 +11,7 @@
 //! from then, once, in key order; rows born and gone within one block never reach the database.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ops::{Bound, RangeBounds},
 };
 
@@ -146,6 +146,11 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         &self.index
     }
 
+    /// The row of the least key.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.rows.first_key_value()
+    }
+
     /// All rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.iter()
@@ -163,8 +168,17 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
 
     /// Writes a row, new or not. Returns the value it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let old = self.rows.insert(key.clone(), value);
-        self.index.changed(&key, old.as_ref(), self.rows.get(&key));
+        let old = match self.rows.entry(key.clone()) {
+            Entry::Vacant(row) => {
+                self.index.changed(&key, None, Some(row.insert(value)));
+                None
+            }
+            Entry::Occupied(mut row) => {
+                let old = row.insert(value);
+                self.index.changed(&key, Some(&old), Some(row.get()));
+                Some(old)
+            }
+        };
         self.journal.push((key, old.clone()));
         old
     }
@@ -250,7 +264,12 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
                 self.count(&key, old.as_ref(), digest, false)?;
                 self.count(&key, new, digest, true)?;
             }
-            self.touched.entry(key).or_insert(old);
+            match self.touched.entry(key) {
+                Entry::Vacant(untouched) => drop(untouched.insert(old)),
+                // Born in this block, and gone: most of what went through the queue.
+                Entry::Occupied(touched) if new.is_none() && touched.get().is_none() => drop(touched.remove()),
+                Entry::Occupied(_) => (),
+            }
         }
         // Its room is used again.
         self.journal = journal;

@@ -8,7 +8,7 @@ use crate::{
     value::{CapData, Message},
 };
 
-/// Which queue.
+/// Which queue. In this order they are looked at, and those behind the run-queue never.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum QueueId {
     /// Terminated vats whose rows are still to be removed.
@@ -81,6 +81,11 @@ impl Queue {
     /// The items of one queue, first to last, with their numbers.
     pub fn of(&self, id: QueueId) -> impl DoubleEndedIterator<Item = (i64, &Item)> {
         self.range((id, i64::MIN)..=(id, i64::MAX)).map(|((_, at), item)| (*at, item))
+    }
+
+    /// The first item of the first queue of those that are run: rows stand in the order of their queues.
+    pub fn to_run(&self) -> Option<(QueueId, i64)> {
+        self.first().map(|(key, _)| *key).filter(|(id, _)| *id <= QueueId::Run)
     }
 
     /// Joins the end of a queue.

@@ -135,11 +135,6 @@ fn the_help_of_every_verb_has_an_example_of_it() {
         verbs.extend(if deeper.is_empty() { vec![verb] } else { deeper });
     }
     assert!(verbs.contains(&"run".to_owned()) && verbs.contains(&"inspect vats".to_owned()), "{verbs:?}");
-    // A verb that is still to be written says nothing, and does nothing.
-    verbs.retain(|verb| {
-        let ran = place.vathost(verb);
-        ran.code != 0 || !ran.stdout.is_empty()
-    });
     let without: Vec<_> = verbs
         .into_iter()
         .filter(|verb| {

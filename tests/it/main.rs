@@ -4,6 +4,7 @@
 
 mod abi;
 mod anachronism;
+mod bench;
 mod campaign;
 mod cli;
 mod core_dump;

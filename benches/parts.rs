@@ -1,0 +1,204 @@
+//! `cargo bench`: the parts of a delivery, each alone. (`vathost bench` measures the whole, beside bare wasmtime.)
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say so at once")]
+
+use std::{cell::Cell, collections::BTreeMap, hint::black_box};
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use vathost::{
+    bench::Load,
+    block::Block,
+    controller::{Controller, Open, Policy},
+    directive::DirectiveSet,
+    fault::{Fault, HostFault},
+    id::{BundleId, CrankNum, DeliveryNum, KRef, ObjectId, VRef, VatId},
+    kernel::{self, Syscalls, Usage, Worker, Workers},
+    slog::Slog,
+    snapshot::Snapshot,
+    store::{CommitFloor, Journaled, Table},
+    table::{CList, CListEntry, Item, Options, Owner, QueueId, Tables, Vat},
+    value::{CapData, Delivery, Message, Syscall},
+    vat::{Floor, FloorKind},
+};
+
+const BALL: &str = "#[\"ball\",[\"0123456789abcdef0123456789abcdef0123456789abcdef0123\"]]";
+
+fn message() -> Message<KRef> {
+    Message { methargs: CapData::plain(BALL), result: None }
+}
+
+/// Bare wasmtime, with and without a send.
+fn floors(c: &mut Criterion) {
+    for (name, kind) in [("floor: call", FloorKind::Call), ("floor: call and send", FloorKind::Send)] {
+        let mut floor = Floor::new(kind).unwrap();
+        c.bench_function(name, |it| it.iter(|| floor.run(1).unwrap()));
+    }
+}
+
+/// A row of the queue, born and gone: journal and hash input.
+fn codec(c: &mut Criterion) {
+    let mut queue: Table<u64, Item> = Table::new("queue");
+    let mut changes = Vec::new();
+    c.bench_function("codec: seal a queued message", |it| {
+        it.iter(|| {
+            changes.clear();
+            queue.insert(1, Item::Send { target: ObjectId(20).into(), message: message() });
+            queue.seal(&mut changes, None).unwrap();
+            queue.remove(&1);
+            queue.seal(&mut changes, None).unwrap();
+            black_box(changes.len())
+        });
+    });
+}
+
+fn clist(c: &mut Criterion) {
+    let mut clist = CList::new("clist");
+    for at in 0..100_000 {
+        let entry = CListEntry { kref: ObjectId(at).into(), reachable: true };
+        clist.insert((VatId(at % 100), VRef::imported_object(at)), entry);
+    }
+    clist.seal(&mut Vec::new(), None).unwrap();
+    let mut next = 0;
+    c.bench_function("c-list: there and back, among 100,000", |it| {
+        it.iter(|| {
+            next = (next + 7_919) % 100_000;
+            let vat = VatId(next % 100);
+            let vref = clist.vref(vat, ObjectId(next).into()).unwrap();
+            black_box(clist.get(&(vat, vref)).unwrap().kref)
+        });
+    });
+}
+
+fn route(c: &mut Criterion) {
+    let (block, _) = scripted();
+    let tables: &Tables = block.tables();
+    let owned = tables.objects.iter().find(|(_, it)| matches!(it.owner, Some(Owner::Vat(_)))).unwrap().0;
+    let item = Item::Send { target: (*owned).into(), message: message() };
+    c.bench_function("route: to an object", |it| it.iter(|| black_box(kernel::destination(tables, &item))));
+}
+
+/// Vats without wasm: each sends what it gets back to where it came from.
+#[derive(Default)]
+struct Echoes(BTreeMap<VatId, Echo>);
+
+struct Echo(Cell<u64>);
+
+impl Worker for Echo {
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        _: u64,
+        mut syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>) {
+        self.0.set(self.0.get() + 1);
+        let result = match delivery {
+            Delivery::Message { message, .. } => {
+                let target = message.methargs.slots.get(1).copied().unwrap_or(VRef::ROOT);
+                let message = Message { methargs: CapData::plain(BALL), result: None };
+                syscalls.call(Syscall::Send { target, message }).map(|_| Usage { fuel: 1_000, memory: 65_536 })
+            }
+            _ => Ok(Usage { fuel: 1_000, memory: 65_536 }),
+        };
+        (syscalls, result)
+    }
+}
+
+impl Workers for Echoes {
+    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
+        self.0.get_mut(&vat).map(|it| it as &mut dyn Worker)
+    }
+    fn start(
+        &mut self,
+        vat: VatId,
+        _: &Vat,
+        _: Option<Snapshot<'_>>,
+        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
+        self.0.insert(vat, Echo(Cell::new(0)));
+        Ok(())
+    }
+    fn stop(&mut self, vat: VatId) {
+        self.0.remove(&vat);
+    }
+}
+
+/// A state in memory with one echo, which has a ball.
+fn scripted() -> (Block, Echoes) {
+    let block = Block::memory(Slog::default()).unwrap();
+    let (block, ()) = kernel::outside(block, |crank| {
+        let options = Options { reap_interval: None, ..Options::default() };
+        let vat = crank.create_vat("echo", BundleId::of(b""), options, CapData::plain("#{}"))?;
+        let root = crank.root(vat)?;
+        crank.pin(root)?;
+        crank.queue_from_outside(root.into(), CapData::plain(BALL), None)
+    })
+    .unwrap();
+    let mut workers = Echoes::default();
+    let (block, _) = kernel::crank(block, &mut workers).unwrap();
+    assert_eq!(block.tables().queue.of(QueueId::Run).count(), 1);
+    (block, workers)
+}
+
+/// A whole crank but for wasm: take, route, translate, one syscall, accept, seal.
+fn syscall(c: &mut Criterion) {
+    let (block, mut workers) = scripted();
+    let mut block = Some(block);
+    c.bench_function("kernel: a crank with one send, without wasm", |it| {
+        it.iter(|| {
+            let (next, ran) = kernel::crank(block.take().unwrap(), &mut workers).unwrap();
+            assert!(ran.is_some());
+            block = Some(if next.cranks() < 10_000 { next } else { next.commit(false).unwrap() });
+        });
+    });
+}
+
+fn live(open: Open) -> Controller {
+    let mut controller = Controller::open(open).unwrap();
+    controller.install(&Load { letter: 'p', number: 10, others: 1 }.scenario().unwrap()).unwrap();
+    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    controller
+}
+
+fn commit(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut floor = CommitFloor::new(dir.path()).unwrap();
+    c.bench_function("commit: one row on bare SQLite", |it| it.iter(|| floor.commit(&[7; 200]).unwrap()));
+    let state = tempfile::tempdir().unwrap();
+    let mut controller = live(Open { state: Some(state.path().to_owned()), ..Open::default() });
+    let policy = Policy { cranks: 1, ..Policy::default() };
+    c.bench_function("commit: a block of one delivery", |it| {
+        it.iter(|| controller.run_block(&policy, &mut |_| true).unwrap().cranks);
+    });
+}
+
+fn replay(c: &mut Criterion) {
+    let mut controller = live(Open { snapshot_interval: Some(0), ..Open::default() });
+    while controller.report().unwrap().deliveries < 20_000 {
+        controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    }
+    c.bench_function("replay: 10,000 deliveries of a vat", |it| {
+        it.iter_batched(
+            || (),
+            |()| {
+                controller.evict_all();
+                controller.heap(VatId(1)).unwrap()
+            },
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+fn directive(c: &mut Criterion) {
+    let mut set = DirectiveSet::default();
+    let text: String = (0..1_000).map(|it| format!("crank-{}: skip v1\n", 1_000_000 + it)).collect();
+    set.read("bench", text.as_bytes()).unwrap();
+    let mut crank = 0;
+    c.bench_function("directives: ask 1,000, none due", |it| {
+        it.iter(|| {
+            crank += 1;
+            black_box(set.due(CrankNum(crank % 1_000_000), Some((VatId(2), DeliveryNum(crank)))).next().is_none())
+        });
+    });
+}
+
+criterion_group!(parts, floors, codec, clist, route, syscall, commit, replay, directive);
+criterion_main!(parts);

@@ -1,0 +1,77 @@
+//! The floors, measured again and again around the workloads.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bench::result::{median, per},
+    vat::{Floor, FloorKind},
+};
+
+/// The floors: nanoseconds a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Floors {
+    /// Into a guest and back.
+    pub call: PerDelivery,
+    /// The same, and the guest sends once.
+    pub send: PerDelivery,
+}
+
+/// Nanoseconds a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PerDelivery {
+    /// How many.
+    pub ns_per_delivery: f64,
+}
+
+const DELIVERIES: u64 = 200_000;
+
+/// Measures floors, and remembers what they came to.
+#[derive(Debug)]
+pub(super) struct Around {
+    call: Floor,
+    send: Floor,
+    calls: Vec<f64>,
+    sends: Vec<f64>,
+}
+
+impl Around {
+    pub(super) fn new() -> anyhow::Result<Around> {
+        let mut around = Around {
+            call: Floor::new(FloorKind::Call)?,
+            send: Floor::new(FloorKind::Send)?,
+            calls: Vec::new(),
+            sends: Vec::new(),
+        };
+        // Warm, and so that there is always one.
+        around.measure()?;
+        Ok(around)
+    }
+
+    /// Measures both, and returns the nanoseconds of a bare delivery with a send.
+    #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+    fn measure(&mut self) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        self.call.run(DELIVERIES)?;
+        self.calls.push(per(begun.elapsed(), DELIVERIES));
+        let begun = Instant::now();
+        self.send.run(DELIVERIES)?;
+        let send = per(begun.elapsed(), DELIVERIES);
+        self.sends.push(send);
+        Ok(send)
+    }
+
+    /// Does something between two measurements of the floors, and says what the bare send took meanwhile.
+    pub(super) fn around<T>(&mut self, what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, f64)> {
+        let before = self.measure()?;
+        let result = what()?;
+        Ok((result, f64::midpoint(before, self.measure()?)))
+    }
+
+    pub(super) fn medians(&self) -> Floors {
+        let of = |all: &[f64]| PerDelivery { ns_per_delivery: median(all.iter().copied()) };
+        Floors { call: of(&self.calls), send: of(&self.sends) }
+    }
+}

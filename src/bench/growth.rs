@@ -1,0 +1,106 @@
+//! What a delivery costs where there is more of something: vats, objects, queue, history, directives. It should be the same.
+
+use serde::Serialize;
+
+use crate::{
+    bench::{
+        Load, Size,
+        floors::Around,
+        live::Live,
+        machine::{Machine, machine},
+        result::median,
+        workload::schedule,
+    },
+    controller::Open,
+};
+
+/// The curves.
+#[derive(Clone, Debug, Serialize)]
+pub struct Growth {
+    /// Where and when.
+    pub machine: Machine,
+    /// One of each.
+    pub curves: Vec<Curve>,
+}
+
+/// What grows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Curve {
+    /// How it is called.
+    pub name: &'static str,
+    /// From little to much.
+    pub points: Vec<Point>,
+}
+
+/// What a delivery costs where there is so much.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Point {
+    /// How much.
+    pub of: u64,
+    /// Nanoseconds.
+    pub ns_per_delivery: f64,
+    /// How many bare deliveries with a send would have fitted in.
+    pub ratio_to_floor: f64,
+}
+
+impl Curve {
+    /// The dearest point as a multiple of the cheapest: 1 is flat.
+    pub fn spread(&self) -> f64 {
+        let ratios = || self.points.iter().map(|it| it.ratio_to_floor);
+        ratios().fold(0.0, f64::max) / ratios().fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// Powers of ten.
+fn powers(from: u32, to: u32) -> impl Iterator<Item = u64> {
+    (from..=to).map(|it| 10_u64.pow(it))
+}
+
+/// Measures the curves. `told` hears of each point before it begins.
+pub fn growth(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Growth> {
+    let mut around = Around::new()?;
+    let less = if size.quick { 2 } else { 0 };
+    let mut curve = |name, ofs: &mut dyn Iterator<Item = u64>, load: fn(u64) -> Load| -> anyhow::Result<Curve> {
+        let mut points = Vec::new();
+        for of in ofs {
+            told(&format!("{name} {of}"));
+            points.push(point(of, &mut Live::steady(load(of), Open::default(), size)?, size, &mut around)?);
+        }
+        Ok(Curve { name, points })
+    };
+    let mut curves = vec![
+        curve("vats", &mut powers(1, 4 - less), Load::fan)?,
+        curve("objects", &mut powers(3 - less, 6 - less), |of| Load::pair('o', of))?,
+        curve("queue", &mut powers(1, 6 - less), |of| Load::pair('p', of))?,
+    ];
+    told("history");
+    let mut live = Live::steady(Load::pair('p', 10), Open::default(), size)?;
+    let (mut points, mut made) = (Vec::new(), 0);
+    for of in powers(3 - less, 6 - less) {
+        made += live.run(of.saturating_sub(made))?.deliveries;
+        points.push(point(of, &mut live, size, &mut around)?);
+        made += size.deliveries * size.runs as u64;
+    }
+    curves.push(Curve { name: "history", points });
+    told("directives");
+    let mut points = Vec::new();
+    for of in [0].into_iter().chain(powers(1, 4 - less)) {
+        let mut live = Live::steady(Load::pair('p', 10), Open::default(), size)?;
+        schedule(&mut live.controller, of)?;
+        points.push(point(of, &mut live, size, &mut around)?);
+    }
+    curves.push(Curve { name: "directives", points });
+    Ok(Growth { machine: machine(), curves })
+}
+
+fn point(of: u64, live: &mut Live, size: Size, around: &mut Around) -> anyhow::Result<Point> {
+    let (mut each, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..size.runs {
+        let (ran, floor) = around.around(|| live.run(size.deliveries))?;
+        each.push(ran.each());
+        ratios.push(ran.each() / floor);
+    }
+    let tidy = |values: Vec<f64>| (median(values) * 10.0).round() / 10.0;
+    Ok(Point { of, ns_per_delivery: tidy(each), ratio_to_floor: tidy(ratios) })
+}

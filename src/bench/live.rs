@@ -1,0 +1,140 @@
+//! A state on disk that runs, and what that takes: everything is on, and each block is one durable commit.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::{
+    bench::{
+        Load, Size, machine,
+        result::{Deliveries, per},
+    },
+    controller::{Controller, Open, Policy},
+    scenario::Scenario,
+};
+
+/// The time is looked at around one crank in so many: looking costs too.
+const SAMPLED: u64 = 8;
+
+/// A scenario under way.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) controller: Controller,
+    dir: TempDir,
+    policy: Policy,
+}
+
+/// What some blocks came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ran {
+    pub(super) ns: f64,
+    pub(super) deliveries: u64,
+    blocks: u64,
+    fuel: u64,
+    samples: Vec<f64>,
+}
+
+impl Ran {
+    /// Nanoseconds a delivery.
+    pub(super) fn each(&self) -> f64 {
+        self.ns / self.deliveries.max(1) as f64
+    }
+}
+
+impl Live {
+    /// In a new folder.
+    pub(super) fn new(scenario: &Scenario, open: Open, size: Size) -> anyhow::Result<Live> {
+        let dir = tempfile::tempdir().context("make a folder for the state")?;
+        let mut controller = Controller::open(Open { state: Some(dir.path().to_owned()), ..open })?;
+        controller.install(scenario)?;
+        Ok(Live { controller, dir, policy: Policy { cranks: size.cranks_per_block, ..Policy::default() } })
+    }
+
+    /// A load that has come to go on as it will for ever.
+    pub(super) fn steady(load: Load, open: Open, size: Size) -> anyhow::Result<Live> {
+        let mut live = Live::new(&load.scenario()?, open, size)?;
+        let mut cranks = 0;
+        while cranks < load.begins_after() {
+            let policy = Policy { cranks: live.policy.cranks.min(load.begins_after() - cranks), ..live.policy };
+            cranks += live.controller.run_block(&policy, &mut |_| true)?.cranks.max(1);
+        }
+        Ok(live)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends it, but for its folder.
+    pub(super) fn into_dir(self) -> TempDir {
+        self.dir
+    }
+
+    /// One crank a block, from here on.
+    pub(super) fn short_blocks(&mut self) {
+        self.policy.cranks = 1;
+    }
+
+    /// Runs a block. Whether there is more to run.
+    #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+    pub(super) fn block(&mut self, ran: &mut Ran) -> anyhow::Result<bool> {
+        let mut cranks = 0_u64;
+        let begun = Instant::now();
+        let mut last = begun;
+        let end = self.controller.run_block(&self.policy, &mut |crank| {
+            cranks += 1;
+            ran.deliveries += u64::from(crank.delivery.is_some());
+            ran.fuel += crank.fuel;
+            match cranks % SAMPLED {
+                0 => ran.samples.push(per(last.elapsed(), 1)),
+                it if it == SAMPLED - 1 => last = Instant::now(),
+                _ => (),
+            }
+            true
+        })?;
+        let took = per(begun.elapsed(), 1);
+        ran.ns += took;
+        if (1..SAMPLED).contains(&cranks) {
+            // Too short to look into: the crank is what its block took, the commit included.
+            ran.samples.push(took / cranks as f64);
+        }
+        ran.blocks += 1;
+        Ok(!end.quiescent)
+    }
+
+    /// Runs blocks until there were so many deliveries, or nothing is left to do.
+    pub(super) fn run(&mut self, deliveries: u64) -> anyhow::Result<Ran> {
+        let mut ran = Ran::default();
+        while ran.deliveries < deliveries && self.block(&mut ran)? {}
+        Ok(ran)
+    }
+
+    /// The same, as a result; the ratio is for the caller to know.
+    pub(super) fn measure(&mut self, deliveries: u64) -> anyhow::Result<Deliveries> {
+        machine::forget_peak();
+        let before = machine::written();
+        let ran = self.run(deliveries)?;
+        Ok(self.result(ran, machine::written() - before))
+    }
+
+    pub(super) fn result(&self, mut ran: Ran, written: u64) -> Deliveries {
+        ran.samples.sort_by(f64::total_cmp);
+        let percentile = |hundredth: usize| ran.samples.get(ran.samples.len() * hundredth / 100).copied();
+        let (seconds, blocks) = (ran.ns / 1e9, ran.blocks.max(1) as f64);
+        Deliveries {
+            ns_per_delivery: ran.each(),
+            deliveries_per_second: ran.deliveries as f64 / seconds,
+            deliveries: ran.deliveries,
+            blocks: ran.blocks,
+            cranks_per_block: self.policy.cranks,
+            p50_ns: percentile(50).unwrap_or(0.0),
+            p99_ns: percentile(99).unwrap_or(0.0),
+            fuel_per_second: ran.fuel as f64 / seconds,
+            bytes_per_block: written as f64 / blocks,
+            fsyncs_per_block: 1.0,
+            peak_bytes: machine::peak(),
+            ratio_to_floor: 0.0,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The machine that measures: its name in a result, and what its process uses.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bench::date;
+
+/// Where and when something was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The operating system.
+    pub os: String,
+    /// The processor's architecture.
+    pub arch: String,
+    /// How many threads it runs at once.
+    pub cores: usize,
+    /// The processor, as it calls itself.
+    pub cpu: String,
+    /// The day, in UTC.
+    pub date: String,
+    /// Whether it was a build for speed: the figures of any other mean nothing.
+    pub release: bool,
+    /// Processes that wanted to run, on average over the last minute: 0 is an idle machine.
+    pub load: f64,
+}
+
+/// This one, now.
+pub fn machine() -> Machine {
+    Machine {
+        os: std::env::consts::OS.to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        cpu: field("/proc/cpuinfo", "model name").unwrap_or_default(),
+        date: date::today(),
+        release: !cfg!(debug_assertions),
+        load: fs::read_to_string("/proc/loadavg")
+            .ok()
+            .and_then(|it| it.split(' ').next()?.parse().ok())
+            .unwrap_or_default(),
+    }
+}
+
+/// What stands behind `name:` in one of the system's files.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|it| Some(it.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned()))
+}
+
+fn kibibytes(name: &str) -> u64 {
+    let field = field("/proc/self/status", name);
+    field.and_then(|it| it.split(' ').next()?.parse::<u64>().ok()).map_or(0, |it| it << 10)
+}
+
+/// Bytes of memory that are resident.
+pub(super) fn resident() -> u64 {
+    kibibytes("VmRSS")
+}
+
+/// The most that were, since the last [`forget_peak`].
+pub(super) fn peak() -> u64 {
+    kibibytes("VmHWM")
+}
+
+/// Counts the peak from here on, where the system lets us.
+pub(super) fn forget_peak() {
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Bytes that this process wrote so far.
+pub(super) fn written() -> u64 {
+    field("/proc/self/io", "wchar").and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
+/// Bytes of the files in a folder.
+pub(super) fn size_of(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|it| it.metadata().ok()).map(|it| it.len()).sum()
+}

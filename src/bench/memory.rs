@@ -1,0 +1,75 @@
+//! What a state takes in memory: by the vat that is idle, by the object, by the promise.
+//!
+//! The process's resident memory before and after, so everything is in it: rows, indices, instances, the database's cache. What
+//! is measured first is kept until the last, so that nothing is measured in memory that was freed.
+
+use serde::Serialize;
+
+use crate::{
+    bench::{Load, Size, live::Live, machine},
+    controller::Open,
+};
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// Vats that were made live.
+    pub vats: u64,
+    /// How many are.
+    pub live: u64,
+    /// Bytes for each.
+    pub per_idle_vat: u64,
+    /// Bytes for each, once it is evicted.
+    pub per_evicted_vat: u64,
+    /// Objects that a vat holds.
+    pub objects: u64,
+    /// Bytes for each: its row, and its entries in two c-lists.
+    pub per_object: u64,
+    /// Bytes on disk for each.
+    pub per_object_on_disk: u64,
+    /// Promises that a vat holds.
+    pub promises: u64,
+    /// Bytes for each.
+    pub per_promise: u64,
+    /// The most that was resident.
+    pub peak_bytes: u64,
+}
+
+/// Measures it. `told` hears of each part before it begins.
+pub fn memory(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Memory> {
+    let (vats, objects, promises) = (size.of(10_000), size.of(1_000_000), size.of(1_000_000));
+    let none = Open { snapshot_interval: Some(0), ..Open::default() };
+    machine::forget_peak();
+    // What every state takes.
+    let _one = Live::steady(Load::pair('p', 1), none, size)?;
+    let mut grew = |load: Load| -> anyhow::Result<(Live, u64)> {
+        told(match load.letter {
+            'f' => "vats",
+            'o' => "objects",
+            _ => "promises",
+        });
+        let before = machine::resident();
+        let live = Live::steady(load, Open { snapshot_interval: Some(0), ..Open::default() }, size)?;
+        Ok((live, machine::resident().saturating_sub(before)))
+    };
+    let (mut fan, of_vats) = grew(Load::fan(vats))?;
+    let live = fan.controller.live() as u64;
+    let (given, of_objects) = grew(Load::pair('o', objects))?;
+    let (_promised, of_promises) = grew(Load::pair('q', promises))?;
+    let before = machine::resident();
+    fan.controller.evict_all();
+    let freed = before.saturating_sub(machine::resident());
+    Ok(Memory {
+        vats,
+        live,
+        per_idle_vat: of_vats / vats,
+        per_evicted_vat: of_vats.saturating_sub(freed) / vats,
+        objects,
+        per_object: of_objects / objects,
+        per_object_on_disk: machine::size_of(given.dir()) / objects,
+        promises,
+        per_promise: of_promises / promises,
+        peak_bytes: machine::peak(),
+    })
+}

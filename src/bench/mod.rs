@@ -1,0 +1,69 @@
+//! Benchmarks: what a delivery costs with everything on, and how often the floor that is.
+//!
+//! Both are measured in the same run, one beside the other, since machines differ and are noisy; a ratio is what a result means.
+//! What is reported of several runs is the median, figure by figure.
+//!
+//! ```text
+//!   floors ─▶ workload ─▶ floors ─▶ workload ─▶ floors …     each ratio is to the floors around it
+//! ```
+
+mod compare;
+mod date;
+mod experiments;
+mod floors;
+mod growth;
+mod live;
+mod load;
+mod machine;
+mod memory;
+mod result;
+mod svg;
+mod workload;
+
+pub use compare::{Change, compare};
+pub use experiments::{ExperimentRates, experiments};
+pub use floors::{Floors, PerDelivery};
+pub use growth::{Curve, Growth, Point, growth};
+pub use load::Load;
+pub use machine::{Machine, machine};
+pub use memory::{Memory, memory};
+pub use result::{Deliveries, Figure, Measured, Results, Target};
+pub use svg::svg;
+pub use workload::{WORKLOADS, Workload, scenario};
+
+/// How large a measurement is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size {
+    /// Deliveries of a run.
+    pub deliveries: u64,
+    /// Cranks of a block.
+    pub cranks_per_block: u64,
+    /// Runs: the median of them counts.
+    pub runs: usize,
+    /// States have a hundredth of the vats and objects: a look, and no measurement.
+    pub quick: bool,
+}
+
+impl Default for Size {
+    fn default() -> Size {
+        Size { deliveries: 200_000, cranks_per_block: 10_000, runs: 3, quick: false }
+    }
+}
+
+impl Size {
+    /// So many vats, objects, or deliveries of a state's past.
+    fn of(self, full: u64) -> u64 {
+        if self.quick { (full / 100).max(1) } else { full }
+    }
+}
+
+/// Runs workloads, and the floors beside them. `told` hears of each before it begins.
+pub fn run(workloads: &[Workload], size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Results> {
+    let mut around = floors::Around::new()?;
+    let mut measured = Vec::new();
+    for workload in workloads {
+        told(&workload.name);
+        measured.push(workload.measure(size, &mut around)?);
+    }
+    Ok(Results { machine: machine(), runs: size.runs, floors: around.medians(), workloads: measured })
+}

@@ -1,0 +1,333 @@
+//! The workloads, each with what it is to come to.
+
+use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Instant};
+
+use anyhow::Context;
+
+use crate::{
+    bench::{
+        Load, Size,
+        floors::Around,
+        live::{Live, Ran},
+        machine,
+        result::{Deliveries, Figure, Measured, Target, median, per},
+    },
+    controller::{Controller, Open},
+    directive::DirectiveSet,
+    id::VatId,
+    scenario::Scenario,
+    slog::{Detail, Slog, Writer},
+    store::CommitFloor,
+};
+
+/// A workload that can be named.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What it does.
+    pub about: &'static str,
+    how: How,
+}
+
+type Special = fn(Size, &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)>;
+
+#[derive(Clone, Debug)]
+enum How {
+    /// A load that goes on for ever: how many nanoseconds a delivery may take, and what else is to be said of them.
+    Steady(fn(Size) -> Load, f64, Also),
+    /// Something else than deliveries, or beside them.
+    Special(Special),
+    /// A user's own, from its beginning to its end.
+    Scenario(Arc<Scenario>),
+}
+
+type Also = fn(Size, &Live, &Deliveries, &mut Vec<Figure>);
+
+const fn workload(name: &'static str, about: &'static str, how: How) -> Workload {
+    Workload { name: Cow::Borrowed(name), about, how }
+}
+
+/// All of them.
+pub const WORKLOADS: &[Workload] = &[
+    workload(
+        "ping",
+        "messages fly between two vats, ten at a time",
+        How::Steady(
+            |_| PING,
+            1_000.0,
+            |_, _, it, figures| {
+                figures.push(Figure::new("ratioToFloor", it.ratio_to_floor, "×", at_most(5.0)));
+            },
+        ),
+    ),
+    workload(
+        "call",
+        "a vat awaits another's answer, again and again: a round trip is two deliveries",
+        How::Steady(|_| Load::pair('c', 1), 1_500.0, |_, _, _, _| ()),
+    ),
+    workload(
+        "store",
+        "4 writes and 4 reads of the vatstore at each delivery",
+        How::Steady(|_| Load::pair('s', 10), 3_000.0, |_, _, _, _| ()),
+    ),
+    workload(
+        "reads",
+        "100 reads of the vatstore at each delivery, always of the same keys",
+        How::Steady(
+            |_| Load::pair('r', 10),
+            f64::INFINITY,
+            |_, _, it, figures| {
+                figures.push(Figure::new("nsPerRead", it.ns_per_delivery / 100.0, "ns", at_most(250.0)));
+            },
+        ),
+    ),
+    workload(
+        "fanout",
+        "one vat sends to 10,000, all live",
+        How::Steady(
+            |size| Load::fan(size.of(10_000)),
+            2_000.0,
+            |_, live, _, figures| {
+                figures.push(Figure::new("liveVats", live.controller.live() as f64, "", None));
+            },
+        ),
+    ),
+    workload(
+        "gc",
+        "each message brings an object, which is dropped and retired",
+        How::Steady(|_| Load::pair('g', 1), 3_000.0, |_, _, _, _| ()),
+    ),
+    workload("slog", "ping, with a slog of every syscall to a file, beside ping without", How::Special(slog)),
+    workload("latency", "blocks of one delivery, beside a bare SQLite commit of one row", How::Special(latency)),
+    workload("replay", "ping again from its transcript, beside ping as it was", How::Special(replay)),
+    workload("open", "open a state of 10 and of 10,000 vats, of 10 k and of 1 M objects", How::Special(open)),
+    workload("breakpoint", "open a state, and bring a vat of 100,000 deliveries up", How::Special(breakpoint)),
+    workload(
+        "directives",
+        "ping with 1,000 directives scheduled and none due, beside ping without",
+        How::Special(directives),
+    ),
+    workload(
+        "snapshot",
+        "ping with a snapshot of a vat every 200 deliveries, beside ping without",
+        How::Special(snapshot),
+    ),
+];
+
+const PING: Load = Load::pair('p', 10);
+
+fn at_most(limit: f64) -> Option<Target> {
+    limit.is_finite().then_some(Target::AtMost(limit))
+}
+
+/// A user's own workload: the name is what it will be called.
+pub fn scenario(name: &str, scenario: Scenario) -> Workload {
+    Workload {
+        name: Cow::Owned(name.to_owned()),
+        about: "a scenario, from its beginning to its end",
+        how: How::Scenario(Arc::new(scenario)),
+    }
+}
+
+impl Workload {
+    pub(super) fn measure(&self, size: Size, around: &mut Around) -> anyhow::Result<Measured> {
+        let (deliveries, figures) = match &self.how {
+            How::Steady(load, ns_max, also) => {
+                let mut live = Live::steady(load(size), Open::default(), size)?;
+                let deliveries = repeat(size, around, |_| live.measure(size.deliveries))?;
+                let mut figures =
+                    vec![Figure::new("nsPerDelivery", deliveries.ns_per_delivery, "ns", at_most(*ns_max))];
+                also(size, &live, &deliveries, &mut figures);
+                (Some(deliveries), figures)
+            }
+            How::Special(measure) => measure(size, around)?,
+            How::Scenario(scenario) => {
+                let deliveries =
+                    repeat(size, around, |size| Live::new(scenario, Open::default(), size)?.measure(size.deliveries))?;
+                (Some(deliveries), Vec::new())
+            }
+        };
+        Ok(Measured { name: self.name.clone(), deliveries, figures })
+    }
+}
+
+/// Several runs, each between two measurements of the floors.
+fn repeat(
+    size: Size,
+    around: &mut Around,
+    mut run: impl FnMut(Size) -> anyhow::Result<Deliveries>,
+) -> anyhow::Result<Deliveries> {
+    let mut runs = Vec::new();
+    for _ in 0..size.runs {
+        let (mut deliveries, floor) = around.around(|| run(size))?;
+        deliveries.ratio_to_floor = deliveries.ns_per_delivery / floor;
+        runs.push(deliveries);
+    }
+    Ok(Deliveries::median(&runs))
+}
+
+/// Two states that live the same life in different ways, a block of one beside a block of the other. What the first came to, and
+/// the ratio of the two, block by block.
+fn beside(
+    size: Size,
+    around: &mut Around,
+    mut with: Live,
+    mut without: Live,
+) -> anyhow::Result<(Deliveries, f64, f64)> {
+    let (mut ratios, mut differences) = (Vec::new(), Vec::new());
+    let deliveries = repeat(size, around, |_| {
+        machine::forget_peak();
+        let (mut all, mut written) = (Ran::default(), 0);
+        while all.deliveries < size.deliveries {
+            let mut one = Ran::default();
+            let (before, made, took) = (machine::written(), all.deliveries, all.ns);
+            with.block(&mut all)?;
+            written += machine::written() - before;
+            without.block(&mut one)?;
+            let each = (all.ns - took) / (all.deliveries - made).max(1) as f64;
+            ratios.push(each / one.each());
+            differences.push(each - one.each());
+        }
+        Ok(with.result(all, written))
+    })?;
+    Ok((deliveries, median(ratios), median(differences)))
+}
+
+fn slog(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    let dir = tempfile::tempdir().context("make a folder for the slog")?;
+    let slog = Slog::new(Detail::Syscalls, Writer::append(&dir.path().join("bench.slog"))?);
+    let with = Live::steady(PING, Open { slog, ..Open::default() }, size)?;
+    let without = Live::steady(PING, Open::default(), size)?;
+    let (deliveries, ratio, _) = beside(size, around, with, without)?;
+    Ok((Some(deliveries), vec![Figure::new("ratioToWithout", ratio, "×", at_most(1.6))]))
+}
+
+fn directives(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    let mut with = Live::steady(PING, Open::default(), size)?;
+    let without = Live::steady(PING, Open::default(), size)?;
+    schedule(&mut with.controller, 1_000)?;
+    let (deliveries, ratio, _) = beside(size, around, with, without)?;
+    Ok((Some(deliveries), vec![Figure::new("ratioToWithout", ratio, "×", at_most(1.01))]))
+}
+
+/// Puts directives in force that will not be due for ages.
+pub(super) fn schedule(controller: &mut Controller, count: u64) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for at in 0..count {
+        writeln!(text, "crank-{}: skip v1", 1_000_000_000 + at)?;
+    }
+    let mut set = DirectiveSet::default();
+    set.read("bench", text.as_bytes()).map_err(|err| anyhow::anyhow!("schedule directives: {err:?}"))?;
+    controller.set_directives(set, false)?;
+    Ok(())
+}
+
+fn snapshot(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    const INTERVAL: u64 = 200;
+    let every = |interval| Live::steady(PING, Open { snapshot_interval: Some(interval), ..Open::default() }, size);
+    let (deliveries, ratio, difference) = beside(size, around, every(INTERVAL)?, every(0)?)?;
+    let figures = vec![
+        Figure::new("ratioToWithout", ratio, "×", None),
+        Figure::new("nsPerSnapshot", difference * INTERVAL as f64, "ns", None),
+    ];
+    Ok((Some(deliveries), figures))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+fn latency(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    const BATCH: u64 = 20;
+    let mut live = Live::steady(PING, Open::default(), size)?;
+    live.short_blocks();
+    let dir = tempfile::tempdir().context("make a folder for commits")?;
+    let mut floor = CommitFloor::new(dir.path())?;
+    let (mut ratios, mut commits) = (Vec::new(), Vec::new());
+    let blocks = (size.deliveries / 100).max(BATCH);
+    let deliveries = repeat(size, around, |_| {
+        machine::forget_peak();
+        let (mut all, mut written) = (Ran::default(), 0);
+        while all.deliveries < blocks {
+            let begun = Instant::now();
+            for _ in 0..BATCH {
+                floor.commit(&[7; 200])?;
+            }
+            let commit = per(begun.elapsed(), BATCH);
+            let (before, made, took) = (machine::written(), all.deliveries, all.ns);
+            while all.deliveries < made + BATCH {
+                live.block(&mut all)?;
+            }
+            written += machine::written() - before;
+            commits.push(commit);
+            ratios.push((all.ns - took) / (all.deliveries - made) as f64 / commit);
+        }
+        Ok(live.result(all, written))
+    })?;
+    let figures = vec![
+        Figure::new("ratioToCommit", median(ratios), "×", at_most(1.5)),
+        Figure::new("nsPerCommit", median(commits), "ns", None),
+    ];
+    Ok((Some(deliveries), figures))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+fn replay(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    let mut live = Live::steady(PING, Open { snapshot_interval: Some(0), ..Open::default() }, size)?;
+    let (mut ratios, mut again) = (Vec::new(), Vec::new());
+    let deliveries = repeat(size, around, |_| {
+        let lived = live.measure(size.deliveries)?;
+        live.controller.evict_all();
+        let begun = Instant::now();
+        for vat in [VatId(1), VatId(2)] {
+            live.controller.heap(vat)?;
+        }
+        let total: u64 = live.controller.report()?.vats.values().map(|it| it.deliveries).sum();
+        let each = per(begun.elapsed(), total);
+        ratios.push(lived.ns_per_delivery / each);
+        again.push(each);
+        Ok(lived)
+    })?;
+    let each = median(again);
+    let figures = vec![
+        Figure::new("liveToReplay", median(ratios), "×", Some(Target::AtLeast(3.0))),
+        Figure::new("replayedPerSecond", 1e9 / each, "/s", Some(Target::AtLeast(1e6))),
+    ];
+    Ok((Some(deliveries), figures))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+fn open(size: Size, _: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    let loads = [
+        ("msToOpen10Vats", Load::fan(10), 20.0),
+        ("msToOpen10000Vats", Load::fan(size.of(10_000)), 1_000.0),
+        ("msToOpen10kObjects", Load::pair('o', size.of(10_000)), 20.0),
+        ("msToOpen1MObjects", Load::pair('o', size.of(1_000_000)), 1_000.0),
+    ];
+    let mut figures = Vec::new();
+    for (name, load, most) in loads {
+        let dir = Live::steady(load, Open::default(), size)?.into_dir();
+        let mut took = Vec::new();
+        for _ in 0..size.runs {
+            let begun = Instant::now();
+            let controller = Controller::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
+            took.push(per(begun.elapsed(), 1_000_000));
+            drop(controller);
+        }
+        figures.push(Figure::new(name, median(took), "ms", at_most(most)));
+    }
+    Ok((None, figures))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+fn breakpoint(size: Size, _: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    let mut live = Live::steady(PING, Open::default(), size)?;
+    live.run(2 * size.of(100_000))?;
+    let dir = live.into_dir();
+    let mut took = Vec::new();
+    for _ in 0..size.runs {
+        let begun = Instant::now();
+        let mut controller = Controller::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
+        controller.heap(VatId(1))?;
+        took.push(per(begun.elapsed(), 1_000_000));
+    }
+    Ok((None, vec![Figure::new("msToBringUp", median(took), "ms", at_most(500.0))]))
+}

@@ -1,0 +1,230 @@
+//! `vathost bench`: that it measures what it says, keeps it, and compares it. No test looks at a time.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vathost::bench::{Results, WORKLOADS};
+
+/// As small as it gets.
+const SMALL: [&str; 6] = ["--quick", "--runs", "1", "--deliveries", "200", "--json"];
+
+fn vathost(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vathost")).args(args).output().unwrap()
+}
+
+fn bench(args: &[&str]) -> (i32, Value, String) {
+    let output = vathost(&[&["bench", "-q"], args, &SMALL].concat());
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().unwrap(), json, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn workload<'a>(result: &'a Value, name: &str) -> &'a Value {
+    result["workloads"].as_array().unwrap().iter().find(|it| it["name"] == name).unwrap()
+}
+
+#[test]
+fn every_workload_runs_and_says_what_the_contract_names() {
+    let (code, result, err) = bench(&["--all"]);
+    assert_eq!(code, 0, "{err}");
+    for floor in ["call", "send"] {
+        assert!(result["floors"][floor]["nsPerDelivery"].as_f64().unwrap() > 0.0);
+    }
+    for field in ["os", "arch", "cpu", "date"] {
+        assert!(result["machine"][field].is_string(), "{field}");
+    }
+    let names: Vec<_> = result["workloads"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, WORKLOADS.iter().map(|it| &*it.name).collect::<Vec<_>>());
+    for name in WORKLOADS.iter().map(|it| &*it.name).filter(|it| !["open", "breakpoint"].contains(it)) {
+        let it = workload(&result, name);
+        for field in ["nsPerDelivery", "deliveriesPerSecond", "blocks", "ratioToFloor", "fuelPerSecond"] {
+            assert!(it[field].as_f64().is_some_and(|it| it > 0.0), "{name} {field}: {it}");
+        }
+        assert!(it["p50ns"].as_f64() <= it["p99ns"].as_f64(), "{name}: {it}");
+        assert!(it["deliveries"].as_u64().unwrap() >= if name == "latency" { 20 } else { 200 }, "{name}: {it}");
+        assert_eq!(it["fsyncsPerBlock"], 1.0, "{name}");
+    }
+    assert_eq!(workload(&result, "latency")["cranksPerBlock"], 1);
+    for it in result["workloads"].as_array().unwrap() {
+        for figure in it["figures"].as_array().unwrap().iter().filter(|it| it.get("target").is_some()) {
+            assert!(figure["met"].is_boolean(), "{figure}");
+        }
+    }
+    let live = &workload(&result, "fanout")["figures"][1];
+    assert_eq!((&live["name"], &live["value"]), (&"liveVats".into(), &101.0.into()));
+}
+
+#[test]
+fn every_delivery_of_a_load_goes_well() {
+    use vathost::{
+        controller::{Controller, Policy},
+        table::Status,
+    };
+    for letter in "psrcfgoq".chars() {
+        let mut controller = Controller::open(Default::default()).unwrap();
+        let load = vathost::bench::Load { letter, number: 12, others: 3 };
+        controller.install(&load.scenario().unwrap()).unwrap();
+        let mut faults = Vec::new();
+        controller
+            .run_block(&Policy { cranks: 200, ..Policy::default() }, &mut |ran| {
+                faults.extend(ran.ended.clone());
+                true
+            })
+            .unwrap();
+        assert_eq!(faults, [], "{letter}");
+        let tables = controller.block().unwrap().tables();
+        assert!(tables.vats.iter().all(|(_, it)| it.status == Status::Running), "{letter}");
+        let deliveries = tables.globals().deliveries;
+        assert!(deliveries > 150, "{letter}: it came to rest after {deliveries} deliveries");
+    }
+}
+
+#[test]
+fn a_result_is_kept_and_a_worse_one_is_a_finding() {
+    let dir = TempDir::new().unwrap();
+    let (kept, better) = (dir.path().join("kept.json"), dir.path().join("better.json"));
+    let (code, ..) = bench(&["ping", "replay", "--save", kept.to_str().unwrap()]);
+    assert_eq!(code, 0);
+    let mut result: Results = serde_json::from_str(&fs::read_to_string(&kept).unwrap()).unwrap();
+    let with = |result: &mut Results, ratio: f64| {
+        for it in &mut result.workloads {
+            it.deliveries.as_mut().unwrap().ratio_to_floor = ratio;
+            it.figures.retain(|it| it.name != "liveToReplay");
+        }
+        fs::write(&better, serde_json::to_string(&result).unwrap()).unwrap();
+    };
+    // Nothing is as bad as this: whatever is measured now is better.
+    with(&mut result, 1e12);
+    let (code, now, err) = bench(&["ping", "--compare", better.to_str().unwrap()]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(now["changes"].as_array().unwrap().len(), 1, "{}", now["changes"]);
+    assert_eq!(now["changes"][0]["regressed"], false);
+    with(&mut result, 1e-12);
+    let (code, now, _) = bench(&["ping", "--compare", better.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    assert_eq!(now["changes"][0]["figure"], "ratioToFloor");
+    assert_eq!(now["changes"][0]["regressed"], true);
+}
+
+#[test]
+fn a_ratio_is_worse_in_the_direction_of_its_target_and_by_more_than_a_tenth() {
+    let of = |to_floor: f64, to_replay: f64| -> Results {
+        serde_json::from_value(serde_json::json!({
+            "machine": { "os": "", "arch": "", "cores": 1, "cpu": "", "date": "", "release": true, "load": 0.0 },
+            "runs": 1,
+            "floors": { "call": { "nsPerDelivery": 1.0 }, "send": { "nsPerDelivery": 1.0 } },
+            "workloads": [
+                { "name": "directives", "figures": [
+                    { "name": "ratioToWithout", "value": to_floor, "unit": "×", "target": { "atMost": 1.0 } },
+                    { "name": "ns", "value": 7.0, "unit": "ns" },
+                ] },
+                { "name": "replay", "figures": [
+                    { "name": "liveToReplay", "value": to_replay, "unit": "×", "target": { "atLeast": 3.0 } },
+                ] },
+            ],
+        }))
+        .unwrap()
+    };
+    let regressed = |before: &Results, after: &Results| -> Vec<bool> {
+        vathost::bench::compare(before, after).iter().map(|it| it.regressed).collect()
+    };
+    let before = of(1.0, 4.0);
+    assert_eq!(regressed(&before, &of(1.09, 3.7)), [false, false]);
+    assert_eq!(regressed(&before, &of(1.11, 4.0)), [true, false]);
+    assert_eq!(regressed(&before, &of(0.5, 3.6)), [false, true]);
+    assert_eq!(regressed(&before, &of(1.0, 9.0)), [false, false]);
+}
+
+#[test]
+fn what_cannot_be_compared_with_is_named() {
+    let dir = TempDir::new().unwrap();
+    let (text, other) = (dir.path().join("text"), dir.path().join("other.json"));
+    fs::write(&text, "fast").unwrap();
+    let (code, _, err) = bench(&["ping", "--compare", text.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(err.contains("cannot be compared with") && err.contains("--save"), "{err}");
+    assert_eq!(bench(&["gc", "--save", other.to_str().unwrap()]).0, 0);
+    let (code, _, err) = bench(&["ping", "--compare", other.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(err.contains("no workload in common"), "{err}");
+}
+
+#[test]
+fn an_unknown_workload_is_refused_with_the_names_that_there_are() {
+    let (code, _, err) = bench(&["pong"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("there is no workload `pong`") && err.contains("ping (") && err.contains("open ("), "{err}");
+}
+
+#[test]
+fn the_users_own_scenario_is_measured_to_its_end() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vats/bank");
+    let (code, result, err) = bench(&["--scenario", path.to_str().unwrap()]);
+    assert_eq!(code, 0, "{err}");
+    let it = &result["workloads"][0];
+    assert_eq!(it["name"], path.to_str().unwrap());
+    assert!(it["deliveries"].as_u64().unwrap() > 5, "{it}");
+    assert_eq!(bench(&["--scenario", "nowhere"]).0, 2);
+}
+
+#[test]
+fn memory_is_told_by_the_vat_the_object_and_the_promise() {
+    let output = vathost(&["bench", "memory", "--quick", "--json", "-q"]);
+    let memory: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&memory["vats"], &memory["live"]), (&100.into(), &101.into()));
+    for field in ["objects", "perIdleVat", "perObject", "perPromise", "perObjectOnDisk", "peakBytes"] {
+        assert!(memory[field].as_u64().unwrap() > 0, "{field}: {memory}");
+    }
+}
+
+#[test]
+fn growth_is_told_point_by_point_and_drawn() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("growth.svg");
+    let args = ["bench", "growth", "--svg", path.to_str().unwrap(), "-q"];
+    let output = vathost(&[&args[..], &SMALL].concat());
+    let growth: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let curves = growth["curves"].as_array().unwrap();
+    let names: Vec<_> = curves.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["vats", "objects", "queue", "history", "directives"]);
+    let svg = fs::read_to_string(path).unwrap();
+    let elements = elements(&svg);
+    let points: usize = curves.iter().map(|it| it["points"].as_array().unwrap().len()).sum();
+    assert_eq!(elements.iter().filter(|it| *it == "circle").count(), points);
+    assert_eq!(elements.iter().filter(|it| *it == "polyline").count(), curves.len());
+    for curve in curves {
+        for point in curve["points"].as_array().unwrap() {
+            assert!(point["nsPerDelivery"].as_f64().unwrap() > 0.0);
+            let title = format!("<title>{}: {} ns</title>", point["of"], point["nsPerDelivery"].as_f64().unwrap());
+            assert!(svg.contains(&title), "{title}");
+        }
+    }
+}
+
+/// The names of the elements of an XML text, which must be well-formed as far as we write any.
+fn elements(xml: &str) -> Vec<String> {
+    let (mut open, mut found) = (Vec::new(), Vec::new());
+    let mut rest = xml;
+    while let Some((text, tail)) = rest.split_once('<') {
+        assert!(!text.contains('&') && !text.contains('>'), "{text}");
+        let (tag, tail) = tail.split_once('>').unwrap();
+        rest = tail;
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        match tag.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop().as_deref(), Some(name)),
+            None => {
+                let name = tag.split([' ', '/']).next().unwrap().to_owned();
+                found.push(name.clone());
+                if !tag.ends_with('/') {
+                    open.push(name);
+                }
+            }
+        }
+    }
+    assert_eq!((open.as_slice(), rest.trim()), (&[][..], ""));
+    found
+}
