@@ -102,7 +102,8 @@ impl Report {
             "swarm" => "random sets of faults",
             _ => "single faults",
         };
-        let drawn = if space > total && self.header.order != "swarm" { format!(", drawn from {space}") } else { String::new() };
+        let drawn =
+            if space > total && self.header.order != "swarm" { format!(", drawn from {space}") } else { String::new() };
         format!("{run} experiments ({order}{drawn}) on a golden run of {cranks} cranks, seed {seed}")
     }
 

@@ -107,8 +107,7 @@ fn an_interrupt_keeps_what_is_done_and_harms_no_experiment() {
     let mut child = command.spawn().unwrap();
     let results = place.path("out/results.jsonl");
     wait_for(&mut child, &results, 50);
-    let sent =
-        std::process::Command::new("sh").arg("-c").arg(format!("kill -INT -{}", child.id())).status().unwrap();
+    let sent = std::process::Command::new("sh").arg("-c").arg(format!("kill -INT -{}", child.id())).status().unwrap();
     assert!(sent.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let kept = fs::read_to_string(&results).unwrap();

@@ -142,8 +142,6 @@ fn markdown_and_junit_hold_what_a_pull_request_and_a_ci_want() {
         v2/delivery-4: terminate reason "<b>"
         ```
 
-        \<script\>alert('1')\</script\> & "it" \| \`x\` \]\]\>  \[31m
-
         ```text
         vathost fault repro --campaign 'vats/bank/a b.toml' vf1-token
         ```
