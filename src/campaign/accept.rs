@@ -101,12 +101,12 @@ fn percent(share: f64) -> String {
 /// A share that was measured, for people: three digits.
 pub fn about(share: f64) -> String {
     let digits = match share {
+        it if it <= 0.0 || it >= 1.0 => 0,
         it if it >= 0.0995 => 1,
         it if it >= 0.00995 => 2,
         _ => 3,
     };
-    let text = format!("{:.digits$}", share * 100.0);
-    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+    format!("{:.digits$}%", share * 100.0)
 }
 
 /// The name of a class in a campaign file: `host-crash`.

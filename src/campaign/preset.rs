@@ -77,7 +77,23 @@ impl Preset {
         writeln!(out, "# until  = \"quiescent\"          # or \"end-of-golden\", \"+500 cranks\"")?;
         writeln!(out, "# limits = {{ cranks = 5_000, fuel = \"2G\", wall = \"10s\", memory = \"2GiB\" }}")?;
         writeln!(out, "# replicas = 4                   # compare the hashes of every crank on so many\n")?;
+        writeln!(
+            out,
+            "# Where, and what. Both may be lists; {{n}} stands for each of the values of the axis `n`, which is a list such as"
+        )?;
+        writeln!(
+            out,
+            "# [1, 10, 100] or a range such as \"1..=20\" or \"0..100 step 10\"; `with = [\"v3/delivery-7: skip\"]` are lines that"
+        )?;
+        writeln!(out, "# always go along. `vathost fault grammar` prints the places and the actions.\n")?;
         self.faults(ground.points, out)?;
+        if !matches!(self.0, "seu" | "swarm") {
+            writeln!(
+                out,
+                "# [schedule]\n# order  = 2                      # every two of them; or \"swarm\": random sets"
+            )?;
+            writeln!(out, "# sample = 5_000                  # so many of them, drawn by the seed\n")?;
+        }
         writeln!(
             out,
             "# What must hold at the end of each experiment: a jaq expression over {{vats, kernel, slog, golden}},"

@@ -46,6 +46,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Whether less is enough than was tried.
+    pub fn is_shrunk(&self) -> bool {
+        self.shrunk.as_ref().is_some_and(|it| it.faults.len() < self.outcome.faults.len())
+    }
+
     /// The simplest that is known.
     pub fn simplest(&self) -> &Outcome {
         self.shrunk.as_ref().unwrap_or(&self.outcome)

@@ -131,7 +131,7 @@ fn one(header: &Header, finding: &Finding) -> Markup {
             h3 { i.tag.{ "f-" (family(*class)) } {} (finding.name) }
             p.soft.small {
                 (finding.count) @if finding.count == 1 { " experiment" } @else { " experiments" } ", the simplest is " code { (id) }
-                @if finding.shrunk.is_some() { ", shrunk from " (finding.outcome.faults.len()) " faults" }
+                @if finding.is_shrunk() { ", shrunk from " (finding.outcome.faults.len()) " faults" }
             }
             pre { (faults) }
             @if let Some(detail) = detail.as_ref().filter(|it| !finding.name.contains(&***it)) { p { (detail) } }

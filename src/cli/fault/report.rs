@@ -98,7 +98,7 @@ pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
         for fault in outcome.faults.faults() {
             output.line(format!("  {}", harmless(&fault.to_string())))?;
         }
-        if finding.shrunk.is_some() {
+        if finding.is_shrunk() {
             output.line(format!("  shrunk from {} faults", finding.outcome.faults.len()))?;
         }
         output.line(format!("  show:  vathost fault show {}", outcome.id))?;
@@ -115,7 +115,8 @@ pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
         }
     }
     if let Some(change) = &report.change {
-        output.line("")?;
+        let same = change.classes.is_empty() && change.new.is_empty() && change.gone.is_empty();
+        output.line(if same { "\nnothing is other than before" } else { "" })?;
         change
             .classes
             .iter()

@@ -119,10 +119,10 @@ fn markdown_and_junit_hold_what_a_pull_request_and_a_ci_want() {
 
         | class | experiments | share | 95 % interval |
         | --- | ---: | ---: | ---: |
-        | KERNEL-PANIC | 1 | 25% | 4.56% – 69.9% |
-        | INVARIANT | 1 | 25% | 4.56% – 69.9% |
-        | SPREAD | 1 | 25% | 4.56% – 69.9% |
-        | MASKED | 1 | 25% | 4.56% – 69.9% |
+        | KERNEL-PANIC | 1 | 25.0% | 4.56% – 69.9% |
+        | INVARIANT | 1 | 25.0% | 4.56% – 69.9% |
+        | SPREAD | 1 | 25.0% | 4.56% – 69.9% |
+        | MASKED | 1 | 25.0% | 4.56% – 69.9% |
 
         ## Findings
 
@@ -141,8 +141,6 @@ fn markdown_and_junit_hold_what_a_pull_request_and_a_ci_want() {
         ```text
         v2/delivery-4: terminate reason "<b>"
         ```
-
-        \<script\>alert('1')\</script\> & "it" \| \`x\` \]\]\>  \[31m
 
         ```text
         vathost fault repro --campaign 'vats/bank/a b.toml' vf1-token
