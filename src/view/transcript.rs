@@ -185,6 +185,7 @@ mod tests {
                 "  vatstoreScan k after 0xff, 9 bytes -> nothing",
                 "  dropImports [o-50, p-60]",
                 "  callNow d-70 #[] [o-50] -> k",
+                "  callNow d-70 #[] [o-50] -> refused k",
                 "  done, fuel 1,234",
             ]
         );
