@@ -6,6 +6,7 @@ use crate::{
     debug::Refusal,
     directive::{Trigger, nearest},
     id::{KRef, ObjectId, PromiseId, VatId},
+    value::SYSCALL_KINDS,
 };
 
 /// A command. A vat is given by number or name; where it may be left out, it is the one of the delivery at hand.
@@ -67,24 +68,6 @@ impl std::fmt::Display for Breakpoint {
         }
     }
 }
-
-/// The kinds of syscalls.
-pub const SYSCALLS: [&str; 14] = [
-    "send",
-    "subscribe",
-    "resolve",
-    "exit",
-    "vatstoreGet",
-    "vatstoreSet",
-    "vatstoreDelete",
-    "vatstoreGetNextKey",
-    "vatstoreScan",
-    "dropImports",
-    "retireImports",
-    "retireExports",
-    "abandonExports",
-    "callNow",
-];
 
 type Parse = fn(&mut Words<'_>) -> Result<Command, Refusal>;
 
@@ -219,9 +202,9 @@ fn breakpoint(words: &mut Words<'_>) -> Result<Command, Refusal> {
         Breakpoint::Promise(promise)
     } else if first == "syscall" {
         let word = words.need("a kind of syscall, such as `resolve`")?;
-        let kind = SYSCALLS.iter().find(|it| **it == word).ok_or_else(|| {
-            let near = nearest(word, SYSCALLS).map(|it| format!("did you mean `{it}`? "));
-            let hint = format!("{}there are: {}", near.unwrap_or_default(), SYSCALLS.join(", "));
+        let kind = SYSCALL_KINDS.iter().find(|it| **it == word).ok_or_else(|| {
+            let near = nearest(word, SYSCALL_KINDS).map(|it| format!("did you mean `{it}`? "));
+            let hint = format!("{}there are: {}", near.unwrap_or_default(), SYSCALL_KINDS.join(", "));
             Refusal::new(format!("there is no syscall `{word}`"), hint)
         })?;
         Breakpoint::Syscall(kind)

@@ -23,7 +23,7 @@ mod view;
 mod watch;
 mod why;
 
-pub use command::{Breakpoint, Command, FORMS, Form, SYSCALLS};
+pub use command::{Breakpoint, Command, FORMS, Form};
 pub use guest::Guest;
 pub use machine::{How, Machine};
 

@@ -17,7 +17,8 @@ use reedline::{
 use super::{Said, Talk};
 use crate::{
     cli::{Exit, Usage, run::code_cache},
-    debug::{FORMS, SYSCALLS},
+    debug::FORMS,
+    value::SYSCALL_KINDS,
 };
 
 /// Lines that are remembered from one session to the next.
@@ -97,7 +98,7 @@ impl Words {
         let plain = |words: &[&str]| words.iter().map(|it| ((*it).to_owned(), "")).collect();
         match before {
             [] | ["help" | "?"] => FORMS.iter().map(|it| (it.verb.to_owned(), it.about)).collect(),
-            ["break", "syscall"] => plain(&SYSCALLS),
+            ["break", "syscall"] => plain(&SYSCALL_KINDS),
             ["break"] => plain(&["syscall", "crank-", "block-"]),
             ["until" | "u"] => plain(&["crank-", "block-"]),
             [verb] if FORMS.iter().any(|it| it.verb == *verb && it.arguments.contains("VAT")) => {
