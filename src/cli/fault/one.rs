@@ -6,7 +6,7 @@ use crate::{
         fault::{BaseArgs, runner, schedule},
         output::harmless,
     },
-    experiment::Outcome,
+    experiment::{Class, Outcome},
 };
 
 /// Run one experiment
@@ -47,10 +47,13 @@ pub(super) fn say(outcome: &Outcome, json: bool, output: &Output) -> anyhow::Res
     }
     let detail = outcome.detail.as_ref().map(|it| format!(": {}", harmless(it))).unwrap_or_default();
     output.line(format!("{}{detail}", outcome.label()))?;
+    // A host that is gone has told of nothing.
+    let untold = matches!(outcome.class, Class::HostCrash | Class::HostHang);
     for (at, fault) in outcome.faults.faults().enumerate() {
         let done = outcome.done.iter().find(|it| it.fault == at);
         let crank = |it: Option<u64>| it.map(|it| format!(" in crank {it}")).unwrap_or_default();
         let came = match done {
+            None if untold => "what became of it went with its host".to_owned(),
             None => "its place never came".to_owned(),
             Some(it) => match &it.why_not {
                 Some(why) => format!("nothing was done{}: {}", crank(it.crank), harmless(why)),
