@@ -24,9 +24,12 @@ use crate::{
     snapshot::{Manifest, Snapshots},
     store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Journaled, Meta, PageHash, StateHash, Transaction},
     table::Tables,
-    transcript::{self, Chunk, Entry},
+    transcript::{self, Entries, Entry},
     value::Syscall,
 };
+
+/// Says, in what is hashed of a step, that a vat and an entry of its transcript follow: no table has this tag.
+const ENTRY: u8 = 0;
 
 /// The open block. Cheap to move.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ struct Inner {
     database: Database,
     meta: Meta,
     committed: StateHash,
-    chunks: BTreeMap<VatId, Chunk>,
+    entries: Entries,
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
     slog: Slog,
@@ -155,7 +158,7 @@ impl Block {
             database,
             committed: meta.state_hash,
             meta,
-            chunks: BTreeMap::new(),
+            entries: Entries::default(),
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
             slog,
@@ -304,7 +307,7 @@ impl Block {
     pub fn mark(&mut self) -> Mark {
         let inner = &mut *self.0;
         inner.tables.each().into_iter().for_each(Journaled::mark);
-        inner.chunks.clear();
+        inner.entries.clear();
         inner.forgotten.clear();
         Mark {
             meta: inner.meta.clone(),
@@ -346,7 +349,7 @@ impl Block {
         inner.doomed.clone_from(&mark.doomed);
         inner.snapshots = mark.snapshots.clone();
         inner.plants.clone_from(&mark.plants);
-        inner.chunks.clear();
+        inner.entries.clear();
         inner.forgotten.clear();
         inner.injector = None;
         inner.directives = DirectiveSet::default();
@@ -464,9 +467,9 @@ impl Block {
         vat: VatId,
         from: DeliveryNum,
     ) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
-        let stored =
-            if self.0.forgotten.contains(&vat) { Vec::new() } else { self.0.database.transcript(vat, from)? };
-        let open = self.0.chunks.get(&vat).map(|it| (it.first, it.bytes.clone()));
+        let is_forgotten = self.0.forgotten.contains(&vat);
+        let stored = if is_forgotten { Vec::new() } else { self.0.database.transcript(vat, from)? };
+        let open = self.0.entries.of(vat).filter(|_| !is_forgotten);
         let chunks = stored.into_iter().chain(open);
         Ok(chunks.flat_map(move |(first, bytes)| match transcript::entries(first, &bytes) {
             Ok(entries) => entries.into_iter().filter(|it| it.number >= from).map(Ok).collect(),
@@ -541,38 +544,39 @@ impl Block {
 
     /// Forgets the transcript of a dead vat.
     pub(crate) fn forget_transcript(&mut self, vat: VatId) {
-        self.0.chunks.remove(&vat);
         self.0.forgotten.push(vat);
     }
 
-    /// Undoes all row changes since the last seal.
-    pub(crate) fn rewind(&mut self) {
-        self.0.tables.each().into_iter().for_each(Journaled::rewind);
+    /// The transcript entries of the open block.
+    pub(crate) fn entries(&mut self) -> &mut Entries {
+        &mut self.0.entries
     }
 
-    /// Ends a step (a crank, or an input from outside): its changes become part of the block and extend the chain.
-    /// `entries` is what it appends to transcripts.
-    pub(crate) fn seal(
-        &mut self,
-        label: &str,
-        entries: &[(VatId, DeliveryNum, Vec<u8>)],
-        crank: Option<CrankNum>,
-    ) -> Result<(), HostFault> {
-        let Inner { tables, changes, meta, slog, chunks, watch, crank_hashes, .. } = &mut *self.0;
-        changes.clear();
+    /// Undoes all row changes since the last seal, and takes back the transcript entries.
+    pub(crate) fn rewind(&mut self) {
+        self.0.tables.each().into_iter().for_each(Journaled::rewind);
+        self.0.entries.rewind();
+    }
+
+    /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes part of the
+    /// block and extends the chain.
+    pub(crate) fn seal(&mut self, label: &str, crank: Option<CrankNum>) -> Result<(), HostFault> {
+        let Inner { tables, changes, meta, slog, entries, watch, crank_hashes, .. } = &mut *self.0;
         StateHash::begin_step(label, changes);
         for table in tables.each() {
             table.seal(changes, watch.as_mut().map(|it| &mut it.digest))?;
         }
-        for (vat, number, entry) in entries {
+        for (vat, number, entry) in entries.unsealed() {
+            changes.push(ENTRY);
+            changes.extend_from_slice(&vat.0.to_le_bytes());
             changes.extend_from_slice(entry);
-            chunks.entry(*vat).or_insert_with(|| Chunk::new(*number)).bytes.extend_from_slice(entry);
             if let Some(watch) = watch {
                 // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
                 let next = tables.globals().next_crank;
-                watch.note(crank.unwrap_or(CrankNum(next.0.saturating_sub(1))), *vat, *number, entry)?;
+                watch.note(crank.unwrap_or(CrankNum(next.0.saturating_sub(1))), vat, number, entry)?;
             }
         }
+        entries.seal();
         let (state_hash, step_hash) = meta.state_hash.extend(changes);
         meta.state_hash = state_hash;
         if let Some(crank_num) = crank {
@@ -598,12 +602,12 @@ impl Block {
         for table in inner.tables.each() {
             table.flush(&mut transaction, &mut inner.meta.digest)?;
         }
-        for vat in std::mem::take(&mut inner.forgotten) {
-            transaction.delete_transcript(vat)?;
-        }
-        for (vat, chunk) in std::mem::take(&mut inner.chunks) {
-            transaction.put_transcript(vat, chunk.first, &chunk.bytes)?;
-        }
+        let forgotten = std::mem::take(&mut inner.forgotten);
+        forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat))?;
+        inner.entries.flush(|vat, first, chunk| match forgotten.contains(&vat) {
+            true => Ok(()),
+            false => transaction.put_transcript(vat, first, chunk),
+        })?;
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
             transaction.put_bundle(id, &wasm)?;
         }

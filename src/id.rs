@@ -5,7 +5,7 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A text that is not the canonical spelling of what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,7 +164,7 @@ pub enum VRefKind {
 ///
 /// The bits are those of the guest ABI: 63–62 kind, 61 allocated by the vat, 60 durable, 59 virtual, then the number (for
 /// durable and virtual objects: 19 bits of the kind's id, 40 bits of the instance).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VRef(u64);
 
 const PROMISE: u64 = 1 << 62;
@@ -177,6 +177,21 @@ const NUMBER_MAX: u64 = VIRTUAL - 1;
 const INSTANCE_BITS: u32 = 40;
 const INSTANCE_MAX: u64 = (1 << INSTANCE_BITS) - 1;
 const FACTORY_MAX: u64 = (1 << 19) - 1;
+/// Bits above the number.
+const FLAG_BITS: u32 = 5;
+
+/// With the flags behind the number: a small number makes a small integer.
+impl Serialize for VRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0.rotate_left(FLAG_BITS))
+    }
+}
+
+impl<'de> Deserialize<'de> for VRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<VRef, D::Error> {
+        u64::deserialize(deserializer).map(|bits| VRef(bits.rotate_right(FLAG_BITS)))
+    }
+}
 
 impl VRef {
     /// The vat's root object, `o+0`.
@@ -335,7 +350,11 @@ impl fmt::Debug for BundleId {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]);
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(digits);
+    text
 }
 
 /// A number that sorts as its decimal text does (`100 < 99`): the order in which SwingSet keeps its sets of names.

@@ -1,13 +1,17 @@
 //! The transcript of a vat: an entry for each attempt to deliver, in order. A vat's heap is a function of its bundle and these.
 //!
 //! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it ended.
-//! In the store the entries of one vat and block form one chunk: a format version, then the entries.
+//! In the store the entries of one vat and block form one chunk, or some where they are many: a format version, how they are packed,
+//! then the entries. How they are packed is no matter of consensus: the chained hash is of the entries.
+
+use std::{borrow::Cow, fmt, io::Cursor};
 
 use serde::{Deserialize, Serialize};
+use zstd::bulk::{Compressor, decompress};
 
 use crate::{
     fault::{HostFault, VatFault},
-    id::{DeliveryNum, VRef},
+    id::{DeliveryNum, VRef, VatId},
     store::codec,
     value::{Answer, Delivery, Syscall},
 };
@@ -45,66 +49,196 @@ enum Tag {
     End,
 }
 
-/// Room for a common entry, so that its buffer need not grow step by step.
-const ENTRY_BYTES: usize = 512;
-
-/// Writes the entry of the open crank.
+/// The entries of the open block, one behind the other in the order in which they were made; behind them the one that is being
+/// written. Its room is used again by the next block.
 #[derive(Debug, Default)]
-pub(crate) struct EntryWriter(Vec<u8>);
+pub(crate) struct Entries {
+    bytes: Vec<u8>,
+    kept: Vec<Kept>,
+    /// How many of them are part of the block, whatever becomes of the crank.
+    sealed: usize,
+    packer: Packer,
+}
 
-impl EntryWriter {
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    vat: VatId,
+    number: DeliveryNum,
+    begin: usize,
+    end: usize,
+}
+
+impl Entries {
     pub(crate) fn begin(&mut self, delivery: &Delivery<VRef>) -> Result<(), HostFault> {
-        self.0.clear();
-        self.0.reserve(ENTRY_BYTES);
-        codec::append(&Some(delivery), &mut self.0)
+        self.cut();
+        codec::append(&Some(delivery), &mut self.bytes)
     }
 
     /// The whole entry of an attempt that came to nothing.
     pub(crate) fn nothing(&mut self, end: &End) -> Result<(), HostFault> {
-        self.0.clear();
-        codec::append(&None::<Delivery<VRef>>, &mut self.0)?;
+        self.cut();
+        codec::append(&None::<Delivery<VRef>>, &mut self.bytes)?;
         self.end(end)
     }
 
     pub(crate) fn syscall(&mut self, syscall: &Syscall<VRef>) -> Result<(), HostFault> {
-        codec::append(&Tag::Syscall, &mut self.0)?;
-        codec::append(syscall, &mut self.0)
+        codec::append(&Tag::Syscall, &mut self.bytes)?;
+        codec::append(syscall, &mut self.bytes)
     }
 
     pub(crate) fn answer(&mut self, answer: &Answer) -> Result<(), HostFault> {
-        codec::append(answer, &mut self.0)
+        codec::append(answer, &mut self.bytes)
     }
 
     pub(crate) fn end(&mut self, end: &End) -> Result<(), HostFault> {
-        codec::append(&Tag::End, &mut self.0)?;
-        codec::append(end, &mut self.0)
+        codec::append(&Tag::End, &mut self.bytes)?;
+        codec::append(end, &mut self.bytes)
     }
 
+    /// The entry just written becomes part of the vat's transcript, unless the crank is undone.
+    pub(crate) fn keep(&mut self, vat: VatId, number: DeliveryNum) {
+        let begin = self.whole();
+        self.kept.push(Kept { vat, number, begin, end: self.bytes.len() });
+    }
+
+    /// Those that were kept since the last seal.
+    pub(crate) fn unsealed(&self) -> impl Iterator<Item = (VatId, DeliveryNum, &[u8])> {
+        self.kept[self.sealed..].iter().map(|it| (it.vat, it.number, &self.bytes[it.begin..it.end]))
+    }
+
+    /// What was kept so far is part of the block.
+    pub(crate) fn seal(&mut self) {
+        self.sealed = self.kept.len();
+    }
+
+    /// Undoes what was written since the last seal.
+    pub(crate) fn rewind(&mut self) {
+        self.kept.truncate(self.sealed);
+        self.cut();
+    }
+
+    /// Forgets all.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.sealed = 0;
+        self.kept.clear();
+        self.bytes.clear();
     }
 
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.0)
+    /// The chunk of one vat, if it has any entry in this block.
+    pub(crate) fn of(&self, vat: VatId) -> Option<(DeliveryNum, Vec<u8>)> {
+        let mut mine = self.kept.iter().filter(|it| it.vat == vat).peekable();
+        let first = mine.peek()?.number;
+        let mut chunk = PLAIN.to_vec();
+        mine.for_each(|it| chunk.extend_from_slice(&self.bytes[it.begin..it.end]));
+        Some((first, chunk))
+    }
+
+    /// Hands the chunks of every vat to `take`, and begins anew.
+    pub(crate) fn flush(
+        &mut self,
+        mut take: impl FnMut(VatId, DeliveryNum, &[u8]) -> Result<(), HostFault>,
+    ) -> Result<(), HostFault> {
+        self.kept.sort_by_key(|it| it.vat);
+        let mut rest = &self.kept[..];
+        while let Some(first) = rest.first() {
+            let mut length = 0;
+            let fits = |it: &&Kept| {
+                length += it.end - it.begin;
+                it.vat == first.vat && (length <= CHUNK_BYTES || it.number == first.number)
+            };
+            let (chunk, others) = rest.split_at(rest.iter().take_while(fits).count());
+            let entries = chunk.iter().map(|it| &self.bytes[it.begin..it.end]);
+            take(first.vat, first.number, self.packer.pack(entries)?)?;
+            rest = others;
+        }
+        self.clear();
+        self.bytes.shrink_to(ROOM_KEPT);
+        Ok(())
+    }
+
+    /// Where the entries end that are whole.
+    fn whole(&self) -> usize {
+        self.kept.last().map_or(0, |it| it.end)
+    }
+
+    fn cut(&mut self) {
+        self.bytes.truncate(self.whole());
     }
 }
 
-/// The entries of one vat in one block.
-#[derive(Debug, Clone)]
-pub(crate) struct Chunk {
-    pub(crate) first: DeliveryNum,
-    pub(crate) bytes: Vec<u8>,
+/// Bytes of entries in one chunk, but for one entry that is larger.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of room that a block leaves to the next.
+const ROOM_KEPT: usize = 16 << 20;
+/// The head of a chunk whose entries stand as they are.
+const PLAIN: [u8; 2] = [codec::FORMAT, 0];
+/// The head of one whose entries are a Zstandard frame; their length follows, in eight bytes.
+const PACKED: [u8; 2] = [codec::FORMAT, 1];
+/// Entries of fewer bytes are not worth it.
+const PACKED_MIN: usize = 512;
+/// The level: most of what vats are told and ask looks like what they were told and asked before, and the quickest finds that.
+const PACKED_LEVEL: i32 = 1;
+
+/// Puts entries together, and packs them.
+#[derive(Default)]
+struct Packer {
+    plain: Vec<u8>,
+    packed: Cursor<Vec<u8>>,
+    compressor: Option<Compressor<'static>>,
 }
 
-impl Chunk {
-    pub(crate) fn new(first: DeliveryNum) -> Chunk {
-        Chunk { first, bytes: vec![codec::FORMAT] }
+impl Packer {
+    fn pack<'a>(&mut self, entries: impl Iterator<Item = &'a [u8]>) -> Result<&[u8], HostFault> {
+        self.plain.clear();
+        self.plain.extend_from_slice(&PLAIN);
+        entries.for_each(|it| self.plain.extend_from_slice(it));
+        let bytes = &self.plain[PLAIN.len()..];
+        if bytes.len() < PACKED_MIN {
+            return Ok(&self.plain);
+        }
+        let failed = |err| HostFault::new("pack a transcript", err);
+        let compressor = match &mut self.compressor {
+            Some(it) => it,
+            none => none.insert(Compressor::new(PACKED_LEVEL).map_err(failed)?),
+        };
+        let packed = self.packed.get_mut();
+        packed.clear();
+        packed.extend_from_slice(&PACKED);
+        packed.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        let head = packed.len();
+        packed.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        self.packed.set_position(head as u64);
+        compressor.compress_to_buffer(bytes, &mut self.packed).map_err(failed)?;
+        Ok(self.packed.get_ref())
+    }
+}
+
+impl fmt::Debug for Packer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Packer")
+    }
+}
+
+/// The entries of a chunk, one behind the other.
+fn unpack(chunk: &[u8]) -> Result<Cow<'_, [u8]>, HostFault> {
+    let fault = |why: &dyn fmt::Display| HostFault::new("unpack a transcript", why);
+    match codec::begin(chunk)?.split_first() {
+        Some((0, entries)) => Ok(Cow::Borrowed(entries)),
+        Some((1, rest)) => {
+            let (length, packed) = rest.split_first_chunk().ok_or_else(|| fault(&"it is cut short"))?;
+            let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|it| *it <= codec::VALUE_BYTES_MAX);
+            let length = length.ok_or_else(|| fault(&"it says that it is larger than any can be"))?;
+            decompress(packed, length).map(Cow::Owned).map_err(|err| fault(&err))
+        }
+        _ => Err(fault(&"unknown packing")),
     }
 }
 
 /// The entries of a chunk whose first has this number.
 pub(crate) fn entries(first: DeliveryNum, chunk: &[u8]) -> Result<Vec<Entry>, HostFault> {
-    let mut rest = codec::begin(chunk)?;
+    let unpacked = unpack(chunk)?;
+    let mut rest = &*unpacked;
     let mut entries = Vec::new();
     let mut number = first;
     while !rest.is_empty() {
@@ -144,22 +278,40 @@ mod tests {
     fn entries_read_back_as_they_were_written() {
         let subscribe = Syscall::Subscribe(VRef::imported_promise(60));
         let get = Syscall::VatstoreGet("k".into());
-        let mut chunk = Chunk::new(DeliveryNum(7));
-        let mut writer = EntryWriter::default();
+        let mut open = Entries::default();
         let start = Delivery::StartVat(CapData::plain("#{}"));
-        writer.begin(&start).expect("writes");
+        let (mine, other) = (VatId(3), VatId(1));
+        open.begin(&start).expect("writes");
         for (syscall, answer) in [(&subscribe, Answer::Done), (&get, Answer::Value(Some("v".into())))] {
-            writer.syscall(syscall).expect("writes");
-            writer.answer(&answer).expect("writes");
+            open.syscall(syscall).expect("writes");
+            open.answer(&answer).expect("writes");
         }
-        writer.end(&End::Done { fuel: 9 }).expect("writes");
-        chunk.bytes.extend_from_slice(&writer.take());
-        writer.nothing(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
-        chunk.bytes.extend_from_slice(&writer.take());
+        open.end(&End::Done { fuel: 9 }).expect("writes");
+        open.keep(mine, DeliveryNum(7));
+        open.nothing(&End::Skipped).expect("writes");
+        open.keep(other, DeliveryNum(0));
+        open.seal();
+        // Undone: half of one, and one that is whole.
+        open.nothing(&End::Skipped).expect("writes");
+        open.keep(mine, DeliveryNum(8));
+        open.begin(&start).expect("writes");
+        open.rewind();
+        open.nothing(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
+        open.keep(mine, DeliveryNum(8));
+        let (first, chunk) = open.of(mine).expect("has entries");
+        let mut flushed = Vec::new();
+        open.flush(|vat, first, bytes| {
+            flushed.push((vat, first, bytes.to_vec()));
+            Ok(())
+        })
+        .expect("flushes");
+        assert_eq!(flushed.len(), 2);
+        assert_eq!(flushed[1], (mine, first, chunk.clone()));
+        assert!(open.of(mine).is_none());
 
         let syscalls = vec![(subscribe, Answer::Done), (get, Answer::Value(Some("v".into())))];
         assert_eq!(
-            entries(chunk.first, &chunk.bytes).expect("reads"),
+            entries(first, &chunk).expect("reads"),
             [
                 Entry { number: DeliveryNum(7), delivery: Some(start), syscalls, end: End::Done { fuel: 9 } },
                 Entry {
@@ -170,6 +322,6 @@ mod tests {
                 },
             ]
         );
-        assert!(entries(chunk.first, &chunk.bytes[..chunk.bytes.len() - 1]).is_err());
+        assert!(entries(first, &chunk[..chunk.len() - 1]).is_err());
     }
 }

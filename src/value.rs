@@ -83,6 +83,32 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// A key of a vatstore. It sorts as its bytes do; most comparisons are decided by the first of them, which are at hand.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct StoreKey {
+    /// The first sixteen bytes, or as many as there are and zeros, as numbers.
+    head: [u64; 2],
+    bytes: Bytes,
+}
+
+impl From<Bytes> for StoreKey {
+    fn from(bytes: Bytes) -> StoreKey {
+        let mut head = [0; 16];
+        let length = bytes.len().min(16);
+        head[..length].copy_from_slice(&bytes[..length]);
+        let [first, second] =
+            [&head[..8], &head[8..]].map(|it| it.first_chunk().map_or(0, |it| u64::from_be_bytes(*it)));
+        StoreKey { head: [first, second], bytes }
+    }
+}
+
+impl Deref for StoreKey {
+    type Target = Bytes;
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 /// A body, opaque to the kernel, and the references that it mentions by index.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CapData<R> {

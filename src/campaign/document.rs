@@ -26,7 +26,7 @@ use crate::{
     experiment::View,
     id::hex,
     table::{PromiseState, Status, Tables},
-    value::Bytes,
+    value::{Bytes, StoreKey},
 };
 
 /// What there is at a point of a run, without the golden run.
@@ -45,7 +45,8 @@ fn vats(tables: &Tables) -> Value {
         };
         let deliveries = tables.tallies.get(vat).map_or(0, |it| it.deliveries);
         let mut kv = Map::new();
-        for ((_, key), value) in tables.vatstore.range((*vat, Bytes::default())..).take_while(|((it, _), _)| it == vat)
+        for ((_, key), value) in
+            tables.vatstore.range((*vat, StoreKey::default())..).take_while(|((it, _), _)| it == vat)
         {
             if !key.starts_with(b"vat.") {
                 kv.insert(text(key), decoded(value));

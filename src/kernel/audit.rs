@@ -8,6 +8,7 @@ use crate::{
     fault::KernelPanic,
     id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
     table::{Device, GcAction, GcKind, Item, Owner, PromiseState, QueueId, Status, Tables},
+    value::StoreKey,
 };
 
 /// Checks all rows of a state between two cranks.
@@ -208,7 +209,7 @@ fn dead_vats(tables: &Tables) -> Result<(), KernelPanic> {
     for (vat, row) in tables.vats.iter() {
         let Status::Terminated { cleaned, .. } = row.status else { continue };
         let queued = tables.queue.of(QueueId::Cleanup).any(|(_, item)| *item == Item::Cleanup(*vat));
-        let first = (*vat, crate::value::Bytes::default());
+        let first = (*vat, StoreKey::default());
         let stored = tables.vatstore.range(first..).next().is_some_and(|((it, _), _)| it == vat);
         let left = tables.clist.of(*vat).next().is_some() || stored;
         if cleaned == queued || (cleaned && left) {

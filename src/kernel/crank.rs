@@ -2,37 +2,54 @@
 //!
 //! Invariant: all of it is part of the crank; a rewind leaves nothing of it.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    ops::{Deref, DerefMut},
+};
 
 use crate::{
     block::{Block, Printed},
     directive::DirectiveSet,
     fault::{Fault, KernelPanic},
-    id::{CrankNum, DeliveryNum, KRef, ObjectId, PromiseId, VRef, VatId},
+    id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
     invariant,
     kernel::{audit::audit, deliver::Source, gc::Candidates, route::Route},
     plant::Plant,
     slog::{CListMode, Detail, Event, Slog},
     store::StateHash,
     table::{CListEntry, Item, Object, Owner, Promise, QueueId, Tables},
-    transcript::EntryWriter,
+    transcript::Entries,
     value::Message,
 };
 
-/// The open crank, or the open input from outside.
+/// The open crank, or the open input from outside. Cheap to move.
 #[derive(Debug)]
-pub struct Crank {
+pub struct Crank(Box<Open>);
+
+/// All of it.
+#[derive(Debug)]
+pub struct Open {
     block: Block,
     number: Option<CrankNum>,
     pub(super) accepting: VecDeque<Item>,
     pub(super) candidates: Candidates,
-    pub(super) entry: EntryWriter,
     /// What vats wrote to the console.
     pub(super) printed: Vec<Printed>,
     /// Where its item was taken from.
     pub(super) source: Option<Source>,
-    /// Transcript entries of the crank's deliveries.
-    kept: Vec<(VatId, DeliveryNum, Vec<u8>)>,
+}
+
+impl Deref for Crank {
+    type Target = Open;
+    fn deref(&self) -> &Open {
+        &self.0
+    }
+}
+
+impl DerefMut for Crank {
+    fn deref_mut(&mut self) -> &mut Open {
+        &mut self.0
+    }
 }
 
 impl Crank {
@@ -40,31 +57,29 @@ impl Crank {
     pub(super) fn begin(mut block: Block) -> Crank {
         let number = block.tables().globals().next_crank;
         block.tables_mut().update_globals(|it| it.next_crank = number.next());
-        Crank { number: Some(number), ..Crank::outside(block) }
+        let mut crank = Crank::outside(block);
+        crank.number = Some(number);
+        crank
     }
 
     /// Opens an input from outside: it has no number.
     pub(super) fn outside(block: Block) -> Crank {
-        Crank {
+        Crank(Box::new(Open {
             block,
             number: None,
             accepting: VecDeque::new(),
             candidates: Candidates::default(),
-            entry: EntryWriter::default(),
             printed: Vec::new(),
             source: None,
-            kept: Vec::new(),
-        }
+        }))
     }
 
     /// Undoes everything but that the crank was begun.
     pub(super) fn rewind(&mut self) {
         self.block.rewind();
         self.accepting.clear();
-        self.candidates = Candidates::default();
-        self.entry.clear();
+        self.candidates.clear();
         self.printed.clear();
-        self.kept.clear();
         if let Some(number) = self.number {
             self.tables_mut().update_globals(|it| it.next_crank = number.next());
         }
@@ -76,9 +91,10 @@ impl Crank {
         if self.block.is_audited_at(self.number()) || self.breaks_for_audit() {
             audit(self.tables())?;
         }
-        self.block.seal(label, &self.kept, self.number)?;
-        self.block.keep_printed(self.printed);
-        Ok(self.block)
+        let Open { mut block, number, printed, .. } = *self.0;
+        block.seal(label, number)?;
+        block.keep_printed(printed);
+        Ok(block)
     }
 
     /// Accepts what was sent, and collects garbage.
@@ -93,9 +109,7 @@ impl Crank {
 
     /// What was done so far is part of the block; a rewind goes back to here.
     pub(super) fn seal(&mut self, label: &str) -> Result<(), Fault> {
-        self.block.seal(label, &self.kept, None)?;
-        self.kept.clear();
-        Ok(())
+        Ok(self.block.seal(label, None)?)
     }
 
     pub(super) fn directives(&self) -> &DirectiveSet {
@@ -127,12 +141,17 @@ impl Crank {
     /// Gives the block back as it was before the crank.
     pub(super) fn undo(mut self) -> Block {
         self.block.rewind();
-        self.block
+        self.0.block
     }
 
     /// Its number; what comes from outside bears that of the crank after it.
     pub(super) fn number(&self) -> CrankNum {
         self.number.unwrap_or(self.tables().globals().next_crank)
+    }
+
+    /// The transcript entries of the block; the crank's own are taken back where it is undone.
+    pub(super) fn entries(&mut self) -> &mut Entries {
+        self.block.entries()
     }
 
     pub(super) fn tables(&self) -> &Tables {
@@ -203,11 +222,6 @@ impl Crank {
         let id = self.next_object_id();
         self.tables_mut().objects.insert(id, Object { owner: Some(Owner::Vat(owner)), ..Object::default() });
         id
-    }
-
-    /// The entry just written becomes part of the vat's transcript, unless the crank is undone.
-    pub(super) fn keep_entry(&mut self, vat: VatId, number: DeliveryNum) {
-        self.kept.push((vat, number, self.entry.take()));
     }
 
     pub(super) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {

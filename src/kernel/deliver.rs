@@ -413,8 +413,8 @@ impl Crank {
     /// An attempt that came to nothing takes its number all the same.
     pub(super) fn leave_entry(&mut self, vat: VatId, end: End) -> Result<(), Fault> {
         let number = self.next_delivery(vat);
-        self.entry.nothing(&end)?;
-        self.keep_entry(vat, number);
+        self.entries().nothing(&end)?;
+        self.entries().keep(vat, number);
         self.tables_mut().tallies.update(&vat, |it| it.deliveries += 1);
         Ok(())
     }
@@ -446,7 +446,7 @@ impl Crank {
         let disturbed = self.block().injector().map(|it| Box::new(it.begin_delivery(vat, number)));
         let translated = self.translate_delivery(vat, delivery)?;
         self.apply_delivery(vat, delivery)?;
-        self.entry.begin(&translated)?;
+        self.entries().begin(&translated)?;
         self.record_delivery(at, delivery, &translated);
         let (mut live, result) = match started {
             Ok(()) => {
@@ -547,8 +547,8 @@ impl Live {
     /// The delivery stands, unless the crank is undone: it enters the transcript and the vat's sums.
     fn keep(&mut self, usage: Usage, ran: &mut Ran) -> Result<(), Fault> {
         let (at, count) = (self.at, self.count);
-        self.crank.entry.end(&End::Done { fuel: usage.fuel })?;
-        self.crank.keep_entry(at.vat, at.delivery_num);
+        self.crank.entries().end(&End::Done { fuel: usage.fuel })?;
+        self.crank.entries().keep(at.vat, at.delivery_num);
         self.crank.tables_mut().tallies.update(&at.vat, |it| {
             it.deliveries += 1;
             it.syscalls += u64::from(count);

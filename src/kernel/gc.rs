@@ -74,6 +74,12 @@ impl Candidates {
         }
     }
 
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.order.clear();
+        self.known.clear();
+    }
+
     /// From here on it is a candidate anew (kernel version 2).
     fn forget(&mut self, kref: KRef) {
         self.known.remove(&kref);
@@ -125,7 +131,7 @@ impl Crank {
                 KRef::Device(_) => (),
             }
         }
-        self.candidates = Candidates::default();
+        self.candidates.clear();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::{
     kernel::{Crank, Ended},
     slog::{Data, Detail, Event},
     table::{Ending, Item, Options, QueueId, Status, Tally, Vat},
-    value::{Bytes, CapData},
+    value::{CapData, StoreKey},
 };
 
 impl Crank {
@@ -131,7 +131,7 @@ impl Crank {
     /// Removes rows of a dead vat, this many at the most; after the last, the vat leaves the cleanup queue.
     pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<(), Fault> {
         let entries: Vec<_> = self.tables().clist.of(vat).take(budget).collect();
-        let first = (vat, Bytes::default());
+        let first = (vat, StoreKey::default());
         let keys: Vec<_> = (self.tables().vatstore.range(first..).map(|(key, _)| key))
             .take_while(|(it, _)| *it == vat)
             .take(budget - entries.len())

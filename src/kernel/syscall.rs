@@ -177,7 +177,7 @@ impl Live {
         if let Verdict::Fails(fault) = verdict {
             return Err(fault);
         }
-        self.crank.entry.syscall(&syscall)?;
+        self.crank.entries().syscall(&syscall)?;
         let observed = self.crank.is_observed().then(|| syscall.clone());
         let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { crank: &mut self.crank, vat, kind }.translate(syscall);
@@ -206,7 +206,7 @@ impl Live {
         if let (Verdict::Answer(at, instead), Some(disturbed)) = (verdict, &self.disturbed) {
             answer = disturbed_answer(disturbed, self.at.crank_num, at, answer, instead);
         }
-        self.crank.entry.answer(&answer)?;
+        self.crank.entries().answer(&answer)?;
         Ok(answer)
     }
 
@@ -225,10 +225,10 @@ impl Live {
                 return Ok(Answer::Value(Some(crank.vatstore_scan(vat, &prefix, after, max as usize))));
             }
             Syscall::VatstoreSet(key, value) => {
-                crank.tables_mut().vatstore.insert((vat, key), value);
+                crank.tables_mut().vatstore.insert((vat, key.into()), value);
             }
             Syscall::VatstoreDelete(key) => {
-                crank.tables_mut().vatstore.remove(&(vat, key));
+                crank.tables_mut().vatstore.remove(&(vat, key.into()));
             }
             Syscall::DropImports(krefs) => krefs.into_iter().try_for_each(|it| gc::drop_import(crank, vat, it))?,
             Syscall::RetireImports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_import(crank, vat, it))?,
@@ -298,21 +298,21 @@ impl Crank {
 
     /// An empty value counts as none, as in SwingSet.
     fn vatstore_get(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
-        self.tables().vatstore.get(&(vat, key)).filter(|it| !it.is_empty()).cloned()
+        self.tables().vatstore.get(&(vat, key.into())).filter(|it| !it.is_empty()).cloned()
     }
 
     fn vatstore_next_key(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
-        let mut rows = self.tables().vatstore.range((Bound::Excluded((vat, key)), Bound::Unbounded));
-        rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| key.clone())
+        let mut rows = self.tables().vatstore.range((Bound::Excluded((vat, key.into())), Bound::Unbounded));
+        rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| (**key).clone())
     }
 
     /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit. None do where `max` is too small for the next
     /// one, or there is none: `vatstoreGetNextKey` tells which.
     fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
         let from = if after.is_empty() || after < *prefix {
-            Bound::Included((vat, prefix.clone()))
+            Bound::Included((vat, prefix.clone().into()))
         } else {
-            Bound::Excluded((vat, after))
+            Bound::Excluded((vat, after.into()))
         };
         let mut out = Vec::new();
         for ((owner, key), value) in self.tables().vatstore.range((from, Bound::Unbounded)) {

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Reads the time.
+/// Reads the time. The time of day is read now and then, and counted on from there.
 #[derive(Debug)]
 pub(super) struct Clock {
     begun: Instant,
+    /// The time of day when it began, by when that was last asked.
+    epoch: Duration,
 }
 
 /// When something happened.
@@ -20,12 +22,20 @@ pub(super) struct Now {
 #[allow(clippy::disallowed_methods, reason = "the slog is write-only: its times reach no vat and no hash")]
 impl Clock {
     pub(super) fn start() -> Clock {
-        Clock { begun: Instant::now() }
+        let mut clock = Clock { begun: Instant::now(), epoch: Duration::ZERO };
+        clock.set();
+        clock
+    }
+
+    /// Reads the time of day.
+    pub(super) fn set(&mut self) {
+        // A clock before 1970 is a broken one, and no reason to stop.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.epoch = wall.saturating_sub(self.begun.elapsed());
     }
 
     pub(super) fn now(&self) -> Now {
-        // A clock before 1970 is a broken one, and no reason to stop.
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { wall, monotonic: self.begun.elapsed() }
+        let monotonic = self.begun.elapsed();
+        Now { wall: self.epoch + monotonic, monotonic }
     }
 }

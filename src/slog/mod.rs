@@ -20,6 +20,7 @@ mod last;
 mod link;
 mod parting;
 mod reader;
+mod scribe;
 mod shape;
 mod show;
 mod sink;

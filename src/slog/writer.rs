@@ -1,19 +1,16 @@
-//! Writes a recording: stamps each event, formats it into one buffer, and hands the buffer on to the file.
+//! Writes a recording: stamps each event, formats it into one buffer, and hands the buffer on to the scribe.
 //!
 //! Invariant: what goes wrong with the file never reaches the kernel. The first error ends the recording, so that it has no
 //! hole, and is told by the next flush.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
 use crate::{
     fault::HostFault,
     slog::{
         Event, Recorder,
         clock::{Clock, Now},
+        scribe::Scribe,
         sink::Sink,
     },
 };
@@ -28,7 +25,7 @@ pub struct Writer {
     spans: [Option<Duration>; Span::COUNT],
     buffer: Vec<u8>,
     /// `None` once it has failed.
-    sink: Option<Sink>,
+    scribe: Option<Scribe>,
     /// Why, until that is told.
     failure: Option<io::Error>,
 }
@@ -40,10 +37,10 @@ impl Writer {
     ///
     /// The file cannot be written, is being written by another process, or is no recording of the kind that its name says.
     pub fn append(path: &Path) -> Result<Writer, HostFault> {
-        let sink =
-            Sink::open(path).map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
+        let scribe = Sink::open(path).and_then(Scribe::start);
+        let scribe = scribe.map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
         let spans = Default::default();
-        Ok(Writer { clock: Clock::start(), spans, buffer: Vec::new(), sink: Some(sink), failure: None })
+        Ok(Writer { clock: Clock::start(), spans, buffer: Vec::new(), scribe: Some(scribe), failure: None })
     }
 
     /// How long what ends with this event took. One thing of a kind is under way at a time.
@@ -60,35 +57,53 @@ impl Writer {
         // The event is an object, and not an empty one: it goes on in place of its last brace.
         self.buffer.pop();
         if let Some(seconds) = seconds {
-            write!(self.buffer, ",\"seconds\":{}.{:09}", seconds.as_secs(), seconds.subsec_nanos())?;
+            self.stamp(",\"seconds\":", seconds, 9);
         }
-        let Now { wall, monotonic } = now;
-        write!(self.buffer, ",\"time\":{}.{:06}", wall.as_secs(), wall.subsec_micros())?;
-        writeln!(self.buffer, ",\"monotime\":{}.{:09}}}", monotonic.as_secs(), monotonic.subsec_nanos())
+        self.stamp(",\"time\":", now.wall, 6);
+        self.stamp(",\"monotime\":", now.monotonic, 9);
+        self.buffer.extend_from_slice(b"}\n");
+        Ok(())
     }
 
-    /// Hands the buffer on, does what `then` wants of the sink, and remembers the first thing that goes wrong.
-    fn write(&mut self, then: impl FnOnce(&mut Sink) -> io::Result<()>) {
-        let Some(sink) = &mut self.sink else { return };
-        let result = sink.write(&self.buffer).and_then(|()| then(sink));
-        self.buffer.clear();
-        if let Err(err) = result {
+    /// Seconds, with so many decimals, at most 9. By hand: there are three of them in an event.
+    fn stamp(&mut self, name: &str, time: Duration, decimals: usize) {
+        // Twenty digits, and then nine.
+        let mut digits = [b'0'; 29];
+        let mut put = |mut at: usize, mut number: u64| {
+            while number > 0 {
+                at -= 1;
+                digits[at] = b"0123456789"[(number % 10) as usize];
+                number /= 10;
+            }
+            at
+        };
+        put(29, time.subsec_nanos().into());
+        let first = put(20, time.as_secs()).min(19);
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(&digits[first..20]);
+        self.buffer.push(b'.');
+        self.buffer.extend_from_slice(&digits[20..20 + decimals]);
+    }
+
+    /// Hands the buffer on, does what `then` wants of the scribe, and remembers the first thing that goes wrong.
+    fn write(&mut self, then: impl FnOnce(&Scribe) -> io::Result<()>) {
+        let Some(scribe) = &self.scribe else { return };
+        scribe.write(&mut self.buffer);
+        if let Err(err) = then(scribe) {
             self.fail(err);
         }
     }
 
     fn fail(&mut self, err: io::Error) {
         self.failure = Some(err);
-        if let Some(sink) = self.sink.take() {
-            sink.abandon();
-        }
+        self.scribe = None;
         self.buffer = Vec::new();
     }
 }
 
 impl Recorder for Writer {
     fn record(&mut self, event: &Event<'_>) {
-        if self.sink.is_none() {
+        if self.scribe.is_none() {
             return;
         }
         let now = self.clock.now();
@@ -97,14 +112,17 @@ impl Recorder for Writer {
             return self.fail(err);
         }
         match event {
-            Event::CommitFinish { .. } => self.write(Sink::sync),
+            Event::CommitFinish { .. } => {
+                self.clock.set();
+                self.write(Scribe::sync);
+            }
             _ if self.buffer.len() >= BUFFER_BYTES => self.write(|_| Ok(())),
             _ => (),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.write(Sink::finish);
+        self.write(Scribe::finish);
         self.failure.take().map_or(Ok(()), Err)
     }
 }
@@ -112,7 +130,7 @@ impl Recorder for Writer {
 /// Whatever ends the process, unless it is sudden.
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.write(Sink::finish);
+        self.write(Scribe::finish);
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::fault::HostFault;
 
 /// The version of the records' format, in front of each.
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 
 /// Appends the record of `value` to `out`.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
@@ -41,13 +41,17 @@ struct Append<'a>(&'a mut Vec<u8>);
 impl Writer for Append<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.0.extend_from_slice(bytes);
+        match bytes {
+            // Most numbers are one.
+            [byte] => self.0.push(*byte),
+            bytes => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
 }
 
 /// Bytes of one value: what SQLite can hold. Damage must not make the codec ask for more memory than there is.
-const VALUE_BYTES_MAX: usize = 1 << 30;
+pub(crate) const VALUE_BYTES_MAX: usize = 1 << 30;
 
 /// Takes a value off the front of a record.
 pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
@@ -111,6 +115,16 @@ impl Key for crate::value::Bytes {
     }
     fn read(bytes: &mut &[u8]) -> Option<Self> {
         Some(Self::from(std::mem::take(bytes)))
+    }
+}
+
+/// As its bytes.
+impl Key for crate::value::StoreKey {
+    fn write(&self, out: &mut Vec<u8>) {
+        Key::write(&**self, out);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        crate::value::Bytes::read(bytes).map(Self::from)
     }
 }
 

@@ -15,9 +15,10 @@ use crate::id::hex;
 pub struct StateHash(pub [u8; 32]);
 
 impl StateHash {
-    /// Begins a step in an empty buffer: `label` says what kind of step; what it changed is to be appended.
+    /// Begins a step in a buffer: `label` says what kind of step; what it changed is to be appended.
     pub(crate) fn begin_step(label: &str, step: &mut Vec<u8>) {
-        step.extend_from_slice(&(label.len() as u64).to_le_bytes());
+        step.clear();
+        step.push(label.len().to_le_bytes()[0]);
         step.extend_from_slice(label.as_bytes());
     }
 

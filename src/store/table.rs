@@ -28,11 +28,16 @@ use crate::{
 
 /// A second way to find the rows of a table, told of every change of every row.
 pub trait Index<K, V>: Default {
+    /// Whether it has to be told.
+    const LISTENS: bool = true;
+
     /// The row under `key` went from `old` to `new`.
     fn changed(&mut self, key: &K, old: Option<&V>, new: Option<&V>);
 }
 
 impl<K, V> Index<K, V> for () {
+    const LISTENS: bool = false;
+
     fn changed(&mut self, _: &K, _: Option<&V>, _: Option<&V>) {}
 }
 
@@ -44,6 +49,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Value for T {}
 #[derive(Debug)]
 pub struct Table<K, V, I = ()> {
     name: &'static str,
+    tag: u8,
     rows: BTreeMap<K, V>,
     index: I,
     journal: Vec<(K, Option<V>)>,
@@ -66,10 +72,11 @@ pub struct Change {
 }
 
 impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
-    /// An empty table of this name.
-    pub fn new(name: &'static str) -> Table<K, V, I> {
+    /// An empty table of this name; `tag`, never 0, stands for it in what is hashed.
+    pub fn new(tag: u8, name: &'static str) -> Table<K, V, I> {
         Table {
             name,
+            tag,
             rows: BTreeMap::new(),
             index: I::default(),
             journal: Vec::new(),
@@ -95,7 +102,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
             },
         };
         let mut bytes = Vec::new();
-        encode_row(self.name, key, Some(reduced.as_ref().unwrap_or(value)), &mut bytes)?;
+        encode_row(self.tag, key, Some(reduced.as_ref().unwrap_or(value)), &mut bytes)?;
         if add {
             digest.add(&bytes)
         } else {
@@ -166,8 +173,13 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         (!empty).then(|| self.rows.range(range)).into_iter().flatten()
     }
 
-    /// Writes a row, new or not. Returns the value it replaces.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+    /// Whether the journal's last word is on this row: then what it was is noted, and a change of it need not be.
+    fn is_noted(&self, key: &K) -> bool {
+        self.journal.last().is_some_and(|(it, _)| it == key)
+    }
+
+    /// Writes a row, new or not.
+    pub fn insert(&mut self, key: K, value: V) {
         let old = match self.rows.entry(key.clone()) {
             Entry::Vacant(row) => {
                 self.index.changed(&key, None, Some(row.insert(value)));
@@ -179,25 +191,34 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
                 Some(old)
             }
         };
-        self.journal.push((key, old.clone()));
-        old
+        if !self.is_noted(&key) {
+            self.journal.push((key, old));
+        }
     }
 
     /// Removes a row.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.rows.remove(key)?;
         self.index.changed(key, Some(&old), None);
-        self.journal.push((key.clone(), Some(old.clone())));
+        if !self.is_noted(key) {
+            self.journal.push((key.clone(), Some(old.clone())));
+        }
         Some(old)
     }
 
     /// Changes a row in place. `None` where there is no such row.
     pub fn update<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
+        let noted = self.is_noted(key);
         let row = self.rows.get_mut(key)?;
+        if noted && !I::LISTENS {
+            return Some(change(row));
+        }
         let old = row.clone();
         let result = change(row);
         self.index.changed(key, Some(&old), Some(row));
-        self.journal.push((key.clone(), Some(old)));
+        if !noted {
+            self.journal.push((key.clone(), Some(old)));
+        }
         Some(result)
     }
 }
@@ -251,6 +272,9 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 
     fn seal(&mut self, changes: &mut Vec<u8>, mut watch: Option<&mut Digest>) -> Result<(), HostFault> {
+        if self.journal.is_empty() {
+            return Ok(());
+        }
         self.journal.sort_by(|a, b| a.0.cmp(&b.0));
         self.journal.dedup_by(|later, first| later.0 == first.0);
         let mut journal = std::mem::take(&mut self.journal);
@@ -259,7 +283,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             if new == old.as_ref() {
                 continue;
             }
-            encode_row(self.name, &key, new, changes)?;
+            encode_row(self.tag, &key, new, changes)?;
             if let Some(digest) = &mut watch {
                 self.count(&key, old.as_ref(), digest, false)?;
                 self.count(&key, new, digest, true)?;
@@ -329,7 +353,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             }
             if old.is_some() {
                 row_bytes.clear();
-                encode_row(self.name, &key, old.as_ref(), &mut row_bytes)?;
+                encode_row(self.tag, &key, old.as_ref(), &mut row_bytes)?;
                 digest.remove(&row_bytes);
             }
             key_bytes.clear();
@@ -339,11 +363,9 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
                 continue;
             };
             row_bytes.clear();
-            encode_row(self.name, &key, Some(new), &mut row_bytes)?;
+            let record = encode_row(self.tag, &key, Some(new), &mut row_bytes)?;
             digest.add(&row_bytes);
-            row_bytes.clear();
-            codec::encode(new, &mut row_bytes)?;
-            rows.put(self.name, &key_bytes, &row_bytes)?;
+            rows.put(self.name, &key_bytes, row_bytes.get(record..).unwrap_or_default())?;
         }
         Ok(())
     }
@@ -360,7 +382,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         let mut bytes = Vec::new();
         for (key, value) in &self.rows {
             bytes.clear();
-            encode_row(self.name, key, Some(value), &mut bytes)?;
+            encode_row(self.tag, key, Some(value), &mut bytes)?;
             digest.add(&bytes);
         }
         Ok(())
@@ -371,35 +393,32 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 }
 
-/// A change or a row as it is hashed: the table, the key, and the value or its absence, each with its length.
-fn encode_row<K: Key, V: Value>(name: &str, key: &K, value: Option<&V>, out: &mut Vec<u8>) -> Result<(), HostFault> {
-    sized(out, |out| {
-        out.extend_from_slice(name.as_bytes());
-        Ok(())
-    })?;
-    sized(out, |out| {
-        key.write(out);
-        Ok(())
-    })?;
-    match value {
-        None => out.push(0),
-        Some(value) => {
-            out.push(1);
-            sized(out, |out| codec::encode(value, out))?;
+/// A row, or its absence, as it is hashed: the tag of its table, its key behind its length, then 0 or its record. Returns where the
+/// record begins. No two are alike, and none is the beginning of another: a record tells where it ends.
+fn encode_row<K: Key, V: Value>(tag: u8, key: &K, value: Option<&V>, out: &mut Vec<u8>) -> Result<usize, HostFault> {
+    out.push(tag);
+    let at = out.len();
+    out.push(0);
+    key.write(out);
+    let length = out.len() - at - 1;
+    match u8::try_from(length) {
+        Ok(short) if short != LONG_KEY => out[at] = short,
+        _ => {
+            out[at] = LONG_KEY;
+            let length = (length as u64).to_le_bytes();
+            out.splice(at + 1..at + 1, length);
         }
     }
-    Ok(())
+    let record = out.len();
+    match value {
+        None => out.push(0),
+        Some(value) => codec::encode(value, out)?,
+    }
+    Ok(record)
 }
 
-/// Writes what `write` writes, behind its length.
-fn sized(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), HostFault>) -> Result<(), HostFault> {
-    let at = out.len();
-    out.extend_from_slice(&[0; 8]);
-    write(out)?;
-    let length = (out.len() - at - 8) as u64;
-    out[at..at + 8].copy_from_slice(&length.to_le_bytes());
-    Ok(())
-}
+/// Says that a key's length follows in eight bytes: those of vatstores may be long.
+const LONG_KEY: u8 = u8::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -463,12 +482,15 @@ mod tests {
     proptest! {
         #[test]
         fn a_table_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
-            let mut table: Table<u64, u64, ByValue> = Table::new("test");
+            let mut table: Table<u64, u64, ByValue> = Table::new(1, "test");
             let (mut now, mut sealed) = (BTreeMap::new(), BTreeMap::new());
             let (mut disk, mut digest) = (Disk::default(), Digest::default());
             for step in steps {
                 match step {
-                    Step::Insert(k, v) => prop_assert_eq!(table.insert(k, v), now.insert(k, v)),
+                    Step::Insert(k, v) => {
+                        table.insert(k, v);
+                        now.insert(k, v);
+                    }
                     Step::Remove(k) => prop_assert_eq!(table.remove(&k), now.remove(&k)),
                     Step::Update(k, v) => {
                         table.update(&k, |it| *it = v);
@@ -482,7 +504,7 @@ mod tests {
                         sealed = now.clone();
                         if matches!(step, Step::Flush) {
                             table.flush(&mut disk, &mut digest).expect("flushes");
-                            let mut fresh: Table<u64, u64, ByValue> = Table::new("test");
+                            let mut fresh: Table<u64, u64, ByValue> = Table::new(1, "test");
                             for (k, v) in &disk.0 { fresh.load(k, v).expect("loads"); }
                             prop_assert_eq!(&fresh.rows, &now);
                             let mut swept = Digest::default();

@@ -21,7 +21,7 @@ use crate::{
     id::{BlockHeight, BundleId, CrankNum, DeviceId, ObjectId, PromiseId, VatId},
     limits,
     store::{Journaled, Table},
-    value::Bytes,
+    value::{Bytes, StoreKey},
 };
 
 /// The counters, and where the chain of blocks stands.
@@ -85,7 +85,7 @@ pub struct Tables {
     /// Pending GC actions, in the order in which they are taken.
     pub gc: Table<GcAction, ()>,
     /// Keys and values of the vats.
-    pub vatstore: Table<(VatId, Bytes), Bytes>,
+    pub vatstore: Table<(VatId, StoreKey), Bytes>,
     /// The messages from outside whose results are awaited, by the promises for them.
     pub outside: Table<PromiseId, Outside>,
     /// Bundles that can be named, by name.
@@ -105,22 +105,22 @@ pub struct Tables {
 impl Default for Tables {
     fn default() -> Tables {
         Tables {
-            globals: Table::new("globals").with_essence(|it| Some(it.essence())),
-            vats: Table::new("vat").with_essence(|it| Some(it.essence())),
-            tallies: Table::new("tally").with_essence(|it| Some(it.essence())),
-            clist: CList::new("clist"),
-            objects: Table::new("object"),
-            promises: Table::new("promise"),
-            queue: Queue::new("queue"),
-            gc: Table::new("gc"),
-            vatstore: Table::new("vatstore"),
-            outside: Table::new("outside"),
-            bundles: Table::new("bundle_name"),
-            meters: Table::new("meter"),
-            applied: Table::new("directive").with_essence(|_| None),
-            devices: Table::new("device"),
-            wakeups: Wakeups::new("wakeup"),
-            outbox: Table::new("outbox"),
+            globals: Table::new(1, "globals").with_essence(|it| Some(it.essence())),
+            vats: Table::new(2, "vat").with_essence(|it| Some(it.essence())),
+            tallies: Table::new(3, "tally").with_essence(|it| Some(it.essence())),
+            clist: CList::new(4, "clist"),
+            objects: Table::new(5, "object"),
+            promises: Table::new(6, "promise"),
+            queue: Queue::new(7, "queue"),
+            gc: Table::new(8, "gc"),
+            vatstore: Table::new(9, "vatstore"),
+            outside: Table::new(10, "outside"),
+            bundles: Table::new(11, "bundle_name"),
+            meters: Table::new(12, "meter"),
+            applied: Table::new(13, "directive").with_essence(|_| None),
+            devices: Table::new(14, "device"),
+            wakeups: Wakeups::new(15, "wakeup"),
+            outbox: Table::new(16, "outbox"),
         }
     }
 }

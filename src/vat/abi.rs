@@ -3,6 +3,8 @@
 //! Every pointer, length, count and reference is checked here; what is wrong is an illegal syscall. The price is charged before
 //! the copy.
 
+use std::ops::Range;
+
 use wasmtime::{Caller, Linker, Memory, Result};
 
 use crate::{
@@ -37,7 +39,11 @@ type Guest<'a> = Caller<'a, Host>;
 // ---- what a guest gives
 
 fn illegal(guest: &mut Guest<'_>, kind: &'static str, why: impl std::fmt::Display) -> Fault {
-    match &mut guest.data_mut().syscalls {
+    refuse(guest.data_mut(), kind, why)
+}
+
+fn refuse(host: &mut Host, kind: &'static str, why: impl std::fmt::Display) -> Fault {
+    match &mut host.syscalls {
         Some(syscalls) => syscalls.malformed(kind, why),
         None => VatFault::illegal(kind, why).into(),
     }
@@ -58,19 +64,28 @@ fn charge_for(guest: &mut Guest<'_>, price: Price, bytes: u32, references: u32) 
     charge(guest, price.of(bytes.into(), references.into()))
 }
 
-fn memory(guest: &mut Guest<'_>, kind: &'static str) -> Result<Memory> {
-    guest.data().memory.ok_or_else(|| illegal(guest, kind, "the vat is not up yet").into())
+/// The guest's memory, and what the host keeps beside it.
+fn split<'a>(guest: &'a mut Guest<'_>, kind: &'static str) -> Result<(&'a mut [u8], &'a mut Host)> {
+    match guest.data().memory {
+        Some(memory) => Ok(memory.data_and_store_mut(guest)),
+        None => Err(illegal(guest, kind, "the vat is not up yet").into()),
+    }
+}
+
+/// Where so many bytes from there on lie in memory. On a machine of 32 bits they may not lie anywhere.
+fn range(at: u32, len: u64) -> Range<usize> {
+    let at = at as usize;
+    at..usize::try_from(len).map_or(usize::MAX, |len| at.saturating_add(len))
+}
+
+fn outside(host: &mut Host, kind: &'static str, at: u32, len: u64) -> Fault {
+    refuse(host, kind, format_args!("{len} bytes at {at:#x} lie outside of memory"))
 }
 
 /// Part of the guest's memory.
 fn slice<'a>(guest: &'a mut Guest<'_>, kind: &'static str, at: u32, len: u64) -> Result<&'a [u8]> {
-    let memory = memory(guest, kind)?;
-    let end = u64::from(at) + len;
-    if end > memory.data_size(&*guest) as u64 {
-        return Err(illegal(guest, kind, format_args!("{len} bytes at {at:#x} lie outside of memory")).into());
-    }
-    let from = at as usize;
-    Ok(memory.data(&*guest).get(from..from + usize::try_from(len)?).unwrap_or_default())
+    let (memory, host) = split(guest, kind)?;
+    memory.get(range(at, len)).ok_or_else(|| outside(host, kind, at, len).into())
 }
 
 fn limit(guest: &mut Guest<'_>, kind: &'static str, what: &str, size: u32, max: u32) -> Result<()> {
@@ -189,16 +204,14 @@ fn copy_out(
     source: fn(&Host) -> &[u8],
 ) -> Result<()> {
     charge_for(guest, price::READ, len, 0)?;
-    let (off, len) = (off as usize, len as usize);
-    let size = source(guest.data()).len();
-    if off + len > size {
-        return Err(illegal(guest, kind, format_args!("{len} bytes at {off} of {size}")).into());
-    }
-    slice(guest, kind, dst, len as u64)?;
-    let memory = memory(guest, kind)?;
-    let (data, host) = memory.data_and_store_mut(guest);
-    if let (Some(to), Some(from)) = (data.get_mut(dst as usize..dst as usize + len), source(host).get(off..off + len)) {
-        to.copy_from_slice(from);
+    let (memory, host) = split(guest, kind)?;
+    let Some(from) = source(host).get(range(off, len.into())) else {
+        let size = source(host).len();
+        return Err(refuse(host, kind, format_args!("{len} bytes at {off} of {size}")).into());
+    };
+    match memory.get_mut(range(dst, len.into())) {
+        Some(to) => to.copy_from_slice(from),
+        None => return Err(outside(host, kind, dst, len.into()).into()),
     }
     Ok(())
 }

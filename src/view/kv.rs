@@ -18,8 +18,9 @@ pub(crate) struct KvRow {
 
 /// The keys of a vat under a prefix, with their values.
 pub(crate) fn of<'a>(tables: &'a Tables, vat: VatId, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
-    let rows = tables.vatstore.range((vat, Bytes::from(prefix))..);
-    rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix)).map(|((_, key), value)| (key, value))
+    let rows = tables.vatstore.range((vat, Bytes::from(prefix).into())..);
+    rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix))
+        .map(|((_, key), value)| (&**key, value))
 }
 
 pub(crate) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {

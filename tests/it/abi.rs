@@ -170,7 +170,7 @@ impl Outcome {
 
     /// What the guest left in its store under a key.
     pub(crate) fn stored(&self, key: &str) -> Option<Vec<u8>> {
-        self.block.tables().vatstore.get(&(GUEST, key.into())).map(|it| it.to_vec())
+        self.block.tables().vatstore.get(&(GUEST, vathost::value::Bytes::from(key).into())).map(|it| it.to_vec())
     }
 }
 

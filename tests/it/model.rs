@@ -185,7 +185,7 @@ fn check_beliefs(block: &Block, cast: &Cast) {
             .vatstore
             .iter()
             .filter(|((it, _), _)| it == vat)
-            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .map(|((_, key), value)| ((**key).clone(), value.clone()))
             .collect();
         assert_eq!(stored, mind.store, "the vatstore of {vat}, and its belief");
         for (promise, decides) in &mind.promises {

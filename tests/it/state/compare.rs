@@ -46,7 +46,7 @@ fn diff_names_a_row_that_was_changed_by_hand() {
     let same = vathost(&["diff"], &[&a, &b]);
     assert_eq!(same.code, 0);
     assert!(same.out.starts_with("equal: state hash "), "{}", same.out);
-    let sql = "UPDATE vatstore SET value = x'020141' WHERE key = (SELECT min(key) FROM vatstore);
+    let sql = "UPDATE vatstore SET value = x'030141' WHERE key = (SELECT min(key) FROM vatstore);
                DELETE FROM outside WHERE key = (SELECT max(key) FROM outside)";
     sqlite(&b).execute_batch(sql).unwrap();
     let found = vathost(&["diff", "--json"], &[&a, &b]);
