@@ -198,6 +198,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         max_live: args.max_live,
         snapshot_interval: args.snapshot_interval,
         compare_pages: false,
+        disk: None,
     })?;
     let made_from = &controller.block()?.meta().scenario;
     if let (false, Some(scenario)) = (controller.is_new(), scenario)

@@ -10,14 +10,14 @@
 //! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
 
 use std::{
-    cell::{Cell, RefCell},
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi, params};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -25,8 +25,9 @@ use crate::{
     id::{BlockHeight, BundleId, CrankNum, DeliveryNum, VatId},
     store::{
         codec,
+        disk::Disk,
         hash::{Digest, StateHash},
-        page,
+        page, vfs,
     },
 };
 
@@ -83,7 +84,10 @@ pub struct BlockMark {
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Connection,
-    gate: Gated,
+    /// What it uses where its disk may fail; dropped after it.
+    _vfs: Option<vfs::Registered>,
+    /// Its folder; nothing of one in memory.
+    dir: PathBuf,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<Lock>,
 }
@@ -106,50 +110,6 @@ fn transcript_checksum(vat: VatId, first: DeliveryNum, entries: &[u8]) -> [u8; 3
 }
 
 const DAMAGED: &str = "its bytes do not have its checksum: the state is damaged";
-
-/// What a gate is asked before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Op {
-    /// A statement that writes; its number in its transaction, from 1.
-    Statement(u64),
-    /// The end of the transaction.
-    Commit,
-    /// The transaction is durable.
-    Committed,
-}
-
-/// Asked before each thing that a transaction does; where it errs, that thing fails. For experiments.
-pub type Gate = Box<dyn FnMut(Op) -> Result<(), HostFault> + Send>;
-
-/// The gate of a database, if it has one.
-#[derive(Default)]
-struct Gated {
-    gate: Option<RefCell<Gate>>,
-    statements: Cell<u64>,
-}
-
-impl Gated {
-    fn ask(&self, op: Op) -> Result<(), HostFault> {
-        match &self.gate {
-            Some(gate) => gate.borrow_mut()(op),
-            None => Ok(()),
-        }
-    }
-
-    fn statement(&self) -> Result<(), HostFault> {
-        if self.gate.is_none() {
-            return Ok(());
-        }
-        self.statements.set(self.statements.get() + 1);
-        self.ask(Op::Statement(self.statements.get()))
-    }
-}
-
-impl std::fmt::Debug for Gated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gated").field("some", &self.gate.is_some()).finish_non_exhaustive()
-    }
-}
 
 /// The lock on a folder. Given back expressly: a process that is just being started shares the file until it has begun.
 #[derive(Debug)]
@@ -180,7 +140,7 @@ impl Database {
     /// A database in memory: gone when dropped.
     pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
-        let database = Database { connection, gate: Gated::default(), _lock: None };
+        let database = Database { connection, _vfs: None, dir: PathBuf::new(), _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -190,13 +150,18 @@ impl Database {
         let what = format!("write `{}`", path.display());
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
-        let database = Database { connection, gate: Gated::default(), _lock: None };
+        let database = Database { connection, _vfs: None, dir: PathBuf::new(), _lock: None };
         database.create(tables)?;
         Ok(database)
     }
 
     /// Opens the state in this folder, or makes one. Refused while another process has it open.
     pub fn open(dir: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
+        Database::open_on(dir, tables, None)
+    }
+
+    /// The same, on a disk that may fail: for experiments.
+    pub fn open_on(dir: &Path, tables: &[&'static str], disk: Option<&Disk>) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
         std::fs::create_dir_all(dir).map_err(|err| HostFault::new(&what, err))?;
         let lock = OpenOptions::new()
@@ -209,9 +174,15 @@ impl Database {
             TryLockError::WouldBlock => HostFault::new(&what, "another process has it open"),
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
-        let connection = Connection::open(dir.join(FILE)).map_err(fault(&what))?;
+        let vfs = disk.map(vfs::Registered::new).transpose()?;
+        let path = dir.join(FILE);
+        let connection = match &vfs {
+            None => Connection::open(path),
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs.name()),
+        };
+        let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let database = Database { connection, gate: Gated::default(), _lock: Some(Lock(lock)) };
+        let database = Database { connection, _vfs: vfs, dir: dir.to_owned(), _lock: Some(Lock(lock)) };
         database.connection.execute_batch(DURABLE).map_err(fault(&what))?;
         database.create(tables)?;
         Ok(database)
@@ -228,7 +199,7 @@ impl Database {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .map_err(fault(&what))?;
         connection.busy_timeout(BUSY_MAX).map_err(fault(&what))?;
-        let database = Database { connection, gate: Gated::default(), _lock: None };
+        let database = Database { connection, _vfs: None, dir: PathBuf::new(), _lock: None };
         database.check_schema()?;
         // One snapshot for all that is read, whatever a running host commits meanwhile.
         database.connection.execute_batch("BEGIN").map_err(fault(&what))?;
@@ -404,14 +375,20 @@ impl Database {
 
     /// Begins the one transaction of a block. Dropping it undoes it.
     pub fn transaction(&mut self) -> Result<Transaction<'_>, HostFault> {
-        self.gate.statements.set(0);
-        let gate = &self.gate;
-        self.connection.transaction().map(|it| Transaction(it, gate)).map_err(fault("begin a transaction"))
+        let Database { connection, dir, .. } = self;
+        connection.transaction().map(|it| Transaction(it, dir)).map_err(fault("begin a transaction"))
     }
+}
 
-    /// Puts a gate before everything that a transaction does.
-    pub fn set_gate(&mut self, gate: Option<Gate>) {
-        self.gate = Gated { gate: gate.map(RefCell::new), ..Gated::default() };
+/// The operation on a file that an error of SQLite's is about, where it says.
+fn operation(extended_code: i32) -> Option<&'static str> {
+    match extended_code {
+        ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => Some("read"),
+        ffi::SQLITE_IOERR_WRITE => Some("write"),
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => Some("sync"),
+        ffi::SQLITE_IOERR_TRUNCATE => Some("truncate"),
+        ffi::SQLITE_IOERR_DELETE => Some("delete"),
+        _ => None,
     }
 }
 
@@ -425,14 +402,13 @@ pub trait Rows {
 
 /// The open transaction of a block.
 #[derive(Debug)]
-pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Gated);
+pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Path);
 
 impl<'a> Transaction<'a> {
     /// How many rows it changed.
     pub(super) fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
-        self.1.statement()?;
         let run = || self.0.prepare_cached(sql)?.execute(params);
-        run().map_err(fault(what))
+        run().map_err(|err| self.failed(what, &err))
     }
 
     /// Replaces the facts.
@@ -490,10 +466,31 @@ impl<'a> Transaction<'a> {
 
     /// Makes it durable.
     pub fn commit(self) -> Result<(), HostFault> {
-        let Transaction(transaction, gate) = self;
-        gate.ask(Op::Commit)?;
-        transaction.commit().map_err(fault("commit a block"))?;
-        gate.ask(Op::Committed)
+        let what = "commit a block";
+        // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.
+        match self.0.execute_batch("COMMIT") {
+            Ok(()) => Ok(()),
+            Err(err) => Err(self.failed(what, &err)),
+        }
+    }
+
+    /// What failed, in which folder, and what the system said of it.
+    fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
+        let what = match self.1.as_os_str().is_empty() {
+            true => what.to_owned(),
+            false => format!("{what} to `{}`", self.1.join(FILE).display()),
+        };
+        let is_io = matches!(err.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen));
+        // What failed is not tried again: neither the sync nor anything else when the connection is closed.
+        let _ = self.0.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let errno = vfs::system_errno(&self.0).filter(|_| is_io);
+        let operation = err.sqlite_error().and_then(|it| operation(it.extended_code));
+        let why = [
+            Some(err.to_string()),
+            operation.map(str::to_owned),
+            errno.map(|it| io::Error::from_raw_os_error(it).to_string()),
+        ];
+        HostFault::new(what, why.into_iter().flatten().collect::<Vec<_>>().join(": "))
     }
 
     /// Makes durable what was done so far, and goes on in another transaction: a bug, for rehearsals.
