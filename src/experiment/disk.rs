@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `kill -9` | before its first operation | before that one |
 //! | `eio`, `enospc` | its first operation fails, and all that follow | that one fails, and no other |
-//! | `lose unsynced`, `tear at S` | when it has returned, before anybody is told | before that one; `tear`: in it |
+//! | `lose unsynced`, `tear at S` | when it has returned, and must be there | before that one; `tear`: in it |
 
 use std::{
     io,

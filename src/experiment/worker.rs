@@ -169,11 +169,11 @@ fn run(
             cranks += 1;
             cranks < max
         })?;
+        let committed = Event::Committed { height: end.height.0 };
+        wire.say(&committed).map_err(|err| HostFault::new("talk to the experiment", err))?;
         if let Some(faults) = faults {
             faults.leave(end.height, wire).map_err(|err| HostFault::new("lose what is not synced", err))?;
         }
-        let committed = Event::Committed { height: end.height.0 };
-        wire.say(&committed).map_err(|err| HostFault::new("talk to the experiment", err))?;
     }
     Ok(())
 }

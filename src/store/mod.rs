@@ -11,6 +11,7 @@ mod dump;
 mod floor;
 mod hash;
 mod page;
+mod sqlite;
 mod table;
 mod vfs;
 

@@ -112,13 +112,6 @@ impl Drop for Registered {
     }
 }
 
-/// The system's number of the error that a connection met last, where it was one of input or output.
-pub(super) fn system_errno(connection: &rusqlite::Connection) -> Option<i32> {
-    // SAFETY: the handle is open for as long as the connection, and nothing of it is kept.
-    let number = unsafe { ffi::sqlite3_system_errno(connection.handle()) };
-    (number != 0).then_some(number)
-}
-
 /// An open file. Behind it stands the default VFS's.
 #[repr(C)]
 struct File {
@@ -417,11 +410,11 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: ffi::sqlite3_in
     change(handle, FileOp::Truncate { len: len.cast_unsigned() }, &[], false, act)
 }
 
-unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int {
     // SAFETY: the module's invariants.
-    let (handle, real) = unsafe { File::of(file) };
-    // SAFETY: SQLite's own arguments.
-    let act = || real.call(|it| it.xSync, |method, real| unsafe { method(real, flags) });
+    let (handle, _) = unsafe { File::of(file) };
+    // Not of the real file: what is synced is what the disk keeps as such, and only that is left of a loss of power.
+    let act = || ffi::SQLITE_OK;
     let code = change(handle, FileOp::Sync, &[], handle.syncs_folder, act);
     handle.syncs_folder &= code != ffi::SQLITE_OK;
     code
