@@ -15,7 +15,7 @@ use vathost::{
     table::Tables,
 };
 
-use lab::{Blocks, Found, Golden, Workload, at, disturbed, from};
+use lab::{Blocks, Found, Golden, Workload, at, disturbed, from, lives};
 
 /// Disturbs these operations; how often the state was found at the last block that was told of, and at the one after it.
 fn matrix(numbers: &[u64], disk: impl Fn(u64) -> Disk, after: impl Fn(&Disk)) -> (usize, usize) {
@@ -69,6 +69,17 @@ fn writes_of_which_some_sectors_are_lost_leave_the_last_block_or_the_next() {
     for sector in [512, 4_096] {
         let torn = |number| at(number, Verdict::Die(Loss::Torn { sector, seed: number }));
         matrix(&Golden::get().sample(40), torn, |_| ());
+    }
+}
+
+#[test]
+fn a_host_that_ends_again_and_again_in_its_recoveries_too_comes_to_the_same_end() {
+    // More than the largest commit has, so that each life gets on.
+    for number in [140, 157, 180] {
+        for loss in [|_| Loss::Nothing, |_| Loss::Unsynced, |life| Loss::Torn { sector: 512, seed: life }] {
+            let lives = lives(number, loss).unwrap();
+            assert!(lives > 2, "{number}: {lives}");
+        }
     }
 }
 

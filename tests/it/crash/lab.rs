@@ -12,7 +12,7 @@ use vathost::{
     fault::Fault,
     id::BundleId,
     scenario::Scenario,
-    store::{Asked, Database, Disk, FileOp, Verdict},
+    store::{Asked, Database, Disk, FileOp, Loss, Verdict},
     table::Tables,
     verify,
 };
@@ -199,6 +199,27 @@ pub(super) fn disturbed(disk: &Disk, after: impl FnOnce(&Disk)) -> Result<(Resul
         return Err(format!("from {found:?} it goes on to another end"));
     }
     Ok((ran, found))
+}
+
+/// Runs the workload in one life after another, each of which ends at the operation of that number, until one comes to the end; how many
+/// it took. After each, what is left is checked.
+pub(super) fn lives(number: u64, loss: impl Fn(u64) -> Loss) -> Result<u64, String> {
+    let golden = &Golden::get().blocks;
+    let (dir, mut told) = (tempfile::tempdir().unwrap(), Blocks::new());
+    for life in 1..100 {
+        let ran = Workload::get().run(dir.path(), &at(number, Verdict::Die(loss(life))), &mut told);
+        if told != golden[..told.len()] {
+            return Err(format!("life {life} is not the golden run's"));
+        }
+        match find(dir.path(), &told)? {
+            Found::New => told.push(golden[told.len()].clone()),
+            Found::Old | Found::Nothing => (),
+        }
+        if ran.is_ok() && told == *golden {
+            return Ok(life);
+        }
+    }
+    Err("it never comes to an end".to_owned())
 }
 
 /// What SQLite, with its own way to the files, finds there.
