@@ -377,11 +377,6 @@ impl Block {
         self.0.plants.push(plant);
     }
 
-    /// What stands between a commit and its statements; see [`store::Gate`](crate::store::Gate).
-    pub fn set_gate(&mut self, gate: Option<crate::store::Gate>) {
-        self.0.database.set_gate(gate);
-    }
-
     /// Puts directives in force.
     pub fn set_directives(&mut self, directives: DirectiveSet) {
         self.0.directives = directives;

@@ -76,8 +76,8 @@ use crate::{
     slog::{Detail, Event, Slog},
     smallcaps,
     snapshot::Image,
-    store::StateHash,
-    table::{Device, Mailbox},
+    store::{Database, Disk, StateHash},
+    table::{Device, Mailbox, Tables},
     value::CapData,
     vat::{CoreDump, Warehouse, engine_id},
 };
@@ -105,6 +105,8 @@ pub struct Open {
     pub snapshot_interval: Option<u64>,
     /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
     pub compare_pages: bool,
+    /// What stands between the state and its files: only of an experiment.
+    pub disk: Option<Disk>,
 }
 
 /// A block that was run and committed.
@@ -145,7 +147,10 @@ impl Controller {
     pub fn open(open: Open) -> Result<Controller, HostFault> {
         let mut block = match &open.state {
             Some(dir) if open.read_only => Block::open_read_only(dir)?,
-            Some(dir) => Block::open(dir, open.slog.clone())?,
+            Some(dir) => {
+                let database = Database::open_on(dir, &Tables::names(), open.disk.as_ref())?;
+                Block::over(database, open.slog.clone())?
+            }
             None => Block::memory(open.slog.clone())?,
         };
         if let Some(every) = open.audit {

@@ -1,10 +1,11 @@
 //! Campaigns to begin with: written for a base, with its own numbers.
 
-use std::{fmt::Write, str::FromStr};
+use std::{collections::BTreeMap, fmt::Write, str::FromStr};
 
 use crate::{
     controller::Policy,
     experiment::{Points, VatPoints},
+    id::BlockHeight,
 };
 
 /// The campaigns that there are.
@@ -14,7 +15,7 @@ pub const PRESETS: [(&str, &str); 7] = [
     ("syscall-errors", "every syscall of every vat fails once"),
     ("oom", "every delivery runs out of fuel or memory midway"),
     ("seu", "one bit of a vat's memory turns over, now and then"),
-    ("power-loss", "the process is killed, the disk fails or loses power at each commit"),
+    ("power-loss", "the process is killed, the disk fails or loses power at each operation on a file of each commit"),
     ("swarm", "random sets of skips, delays, duplicates, deaths and traps"),
 ];
 
@@ -46,12 +47,19 @@ pub struct Ground<'a> {
     pub state_hash: &'a str,
     /// Its fault space.
     pub points: &'a Points,
+    /// How many operations each commit has, where the preset [asks for them](Preset::is_about_the_store).
+    pub store_ops: &'a [(BlockHeight, u64)],
 }
 
 impl Preset {
     /// Its name.
     pub fn name(self) -> &'static str {
         self.0
+    }
+
+    /// Whether it needs to know the operations of the commits.
+    pub fn is_about_the_store(self) -> bool {
+        self.0 == "power-loss"
     }
 
     /// The file.
@@ -86,7 +94,7 @@ impl Preset {
             "# [1, 10, 100] or a range such as \"1..=20\" or \"0..100 step 10\"; `with = [\"v3/delivery-7: skip\"]` are lines that"
         )?;
         writeln!(out, "# always go along. `vathost fault grammar` prints the places and the actions.\n")?;
-        self.faults(ground.points, out)?;
+        self.faults(ground, out)?;
         if !matches!(self.0, "seu" | "swarm") {
             writeln!(
                 out,
@@ -111,7 +119,8 @@ impl Preset {
         writeln!(out, "[accept]\nsilent = 0                       # or \"<= 3\", \"<= 5%\", \"<= 0.1% @95\"")
     }
 
-    fn faults(self, points: &Points, out: &mut String) -> std::fmt::Result {
+    fn faults(self, ground: &Ground<'_>, out: &mut String) -> std::fmt::Result {
+        let points = ground.points;
         let each = |out: &mut String, id: &str, action: &str| {
             points.vats.iter().filter(|it| it.deliveries.1 > 0).try_for_each(|it| per_delivery(out, it, id, action))
         };
@@ -126,15 +135,7 @@ impl Preset {
                 writeln!(out, "[schedule]\nseeds = 8                        # each with so many seeds: other bits\n")
             }
             "syscall-errors" => points.vats.iter().try_for_each(|it| per_syscall(out, it)),
-            "power-loss" => {
-                let (first, count) = points.commits;
-                let actions = "[\"kill -9\", \"lose unsynced\", \"tear at 512\", \"eio\", \"enospc\"]";
-                let last = (first + count).saturating_sub(1);
-                writeln!(
-                    out,
-                    "[[fault]]\nid = \"power\"\nat = \"commit-{{b}}\"\ndo = {actions}\nb  = \"{first}..={last}\"\n"
-                )
-            }
+            "power-loss" => per_commit(out, ground),
             _ => {
                 each(out, "skip", "[\"skip\", \"delay 3 cranks\", \"duplicate\"]")?;
                 each(out, "die", "[\"terminate\", \"trap after 10000 fuel\"]")?;
@@ -156,6 +157,30 @@ fn per_delivery(out: &mut String, vat: &VatPoints, id: &str, action: &str) -> st
     let name: String = vat.name.chars().filter(|it| !it.is_control()).collect();
     writeln!(out, "[[fault]]\nid = {:?}", format!("{id} {name}"))?;
     writeln!(out, "at = \"{}/delivery-{{n}}\"\ndo = {action}\nn  = \"{first}..={}\"\n", vat.vat, first + count - 1)
+}
+
+fn per_commit(out: &mut String, ground: &Ground<'_>) -> std::fmt::Result {
+    let (first, count) = ground.points.commits;
+    let actions = "[\"kill -9\", \"lose unsynced\", \"tear at 512\", \"eio\", \"enospc\"]";
+    let last = (first + count).saturating_sub(1);
+    writeln!(
+        out,
+        "# As a commit begins, or, for a loss of power, when it has returned; `eio` and `enospc` are for ever."
+    )?;
+    writeln!(out, "[[fault]]\nid = \"commit\"\nat = \"commit-{{b}}\"\ndo = {actions}\nb  = \"{first}..={last}\"\n")?;
+    let mut by_count: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for (height, ops) in ground.store_ops.iter().filter(|(_, ops)| *ops > 0) {
+        by_count.entry(*ops).or_default().push(height.0);
+    }
+    writeln!(
+        out,
+        "# At each operation of a commit that changes a file: one [[fault]] for the commits that have as many."
+    )?;
+    for (ops, heights) in by_count {
+        writeln!(out, "[[fault]]\nid = \"{ops} operations\"\nat = \"commit-{{b}}/store-op-{{k}}\"\ndo = {actions}")?;
+        writeln!(out, "b  = {heights:?}\nk  = \"1..={ops}\"\n")?;
+    }
+    Ok(())
 }
 
 fn per_syscall(out: &mut String, vat: &VatPoints) -> std::fmt::Result {

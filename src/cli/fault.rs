@@ -9,7 +9,8 @@ use crate::{
     cli::{Exit, Output, Usage, run::code_cache},
     controller::Policy,
     directive::{FAULT_GRAMMAR, Schedule},
-    experiment::{Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, protocol::Hello},
+    experiment::{self, Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, protocol::Hello},
+    id::BlockHeight,
 };
 
 mod campaign;
@@ -137,6 +138,11 @@ fn prepare(path: &Path, how: &HowArgs) -> anyhow::Result<Experiments> {
         return Err(Usage::new(what, "name the folder of a state, or a scenario such as `vats/bank`").into());
     }
     Experiments::prepare(&how.base(path), Build::current()?, how.until(), how.limits())
+}
+
+/// How many operations that change a file each commit of the golden run has: it is run once more, on a disk.
+fn store_ops(experiments: &Experiments) -> anyhow::Result<Vec<(BlockHeight, u64)>> {
+    experiment::store_ops(experiments.base(), experiments.golden().len() as u64)
 }
 
 /// The golden run recorded, and what runs experiments on it.

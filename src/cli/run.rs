@@ -171,12 +171,15 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
 
 fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controller> {
     let exists = args.state.as_deref().is_some_and(Database::exists);
-    if !exists && scenario.is_none() {
+    let nothing = || {
         let what = match &args.state {
             Some(dir) => format!("there is no state in `{}`", dir.display()),
             None => "neither a scenario nor a state is given".to_owned(),
         };
-        return Err(Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`").into());
+        Usage::new(what, "name a scenario to begin with, such as `vathost run vats/bank`")
+    };
+    if !exists && scenario.is_none() {
+        return Err(nothing().into());
     }
     if let Some(dir) = args.state.as_deref().filter(|it| experiment::is_marked(it)) {
         let what = format!("the state in `{}` is an experiment's", dir.display());
@@ -198,7 +201,12 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         max_live: args.max_live,
         snapshot_interval: args.snapshot_interval,
         compare_pages: false,
+        disk: None,
     })?;
+    // A host may have been stopped before it had committed anything.
+    if controller.is_new() && scenario.is_none() {
+        return Err(nothing().into());
+    }
     let made_from = &controller.block()?.meta().scenario;
     if let (false, Some(scenario)) = (controller.is_new(), scenario)
         && *made_from != scenario.digest()
@@ -212,11 +220,14 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
 
 /// Faults are planted only in a state for experiments.
 fn check_plants(args: &RunArgs, exists: bool) -> anyhow::Result<()> {
+    if args.plant.is_empty() {
+        return Ok(());
+    }
     let experimental = match &args.state {
         Some(dir) if exists => Block::open_read_only(dir)?.is_experimental(),
         _ => args.experimental,
     };
-    if args.plant.is_empty() || experimental {
+    if experimental {
         return Ok(());
     }
     let hint = "make a new state with --experimental: one that is real stays free of planted bugs";

@@ -7,7 +7,13 @@
 //! | `v3/delivery-7/syscall-2` | at that syscall of that delivery, counted from 0 as in the slog |
 //! | `v3/syscall-vatstoreGet-5` | at the fifth syscall of that kind that `v3` makes in the experiment's run, counted from 1; also written `v3/syscall:vatstoreGet #5` |
 //! | `commit-4` | at the commit of block 4 |
-//! | `commit-4/store-op-9` | at the ninth statement that writes, from 1, of that commit's transaction |
+//! | `commit-4/store-op-9` | at the ninth operation, from 1, of that commit which changes a file: a write, a truncation, a sync, a new or removed file |
+//!
+//! | in the store | at `commit-4` | at `commit-4/store-op-9` |
+//! | --- | --- | --- |
+//! | `kill -9` | before its first operation | before that one |
+//! | `eio`, `enospc` | its first operation fails, and all that follow | that one fails, and no other |
+//! | `lose unsynced`, `tear at 512` | when it has returned, and must be there | before that one; `tear`: in it |
 
 use std::fmt;
 
@@ -141,16 +147,16 @@ pub enum Disturbance {
     Duplicate,
     /// The process ends at once.
     Kill,
-    /// The machine loses power in the commit: what was written and not yet forced to the disk is gone.
+    /// The machine loses power: what was written and not yet forced to the disk is gone.
     LoseUnsynced,
-    /// As `LoseUnsynced`, but a part of it, in sectors of this many bytes, is on the disk.
+    /// As `LoseUnsynced`, but a part of it, in sectors of this many bytes that the seed chooses, is on the disk.
     Tear {
         /// Bytes of a sector.
         sector: u32,
     },
-    /// The statement fails: input/output error.
+    /// The operation fails: input/output error.
     Eio,
-    /// The statement fails: no space left.
+    /// The operation fails: no space left.
     Enospc,
 }
 

@@ -20,7 +20,7 @@ when      = "crank-" num | vat "/delivery-" num                as in a directive
           | vat "/delivery-" num "end"                         it has run, and its crank has not ended
           | vat "/delivery-" num "/syscall-" num               counted from 0
           | vat "/syscall-" kind "-" num                       counted from 1; also: vat "/syscall:" kind "#" num
-          | "commit-" num [ "/store-op-" num ]                 the commit of that block; its statements from 1
+          | "commit-" num [ "/store-op-" num ]                 the commit of that block; its writes, syncs … from 1
 fault     = "skip" … | "pause" … | "resume" … | "terminate" … | "upgrade" …    as in a directive file, and only in an experiment:
           | "plant" bug
           | "kernel-panic" invariant

@@ -100,12 +100,7 @@ fn fits(trigger: &Trigger, action: &Action) -> Result<(), &'static str> {
         Trigger::Spot(Spot::Commit(BlockHeight(0)) | Spot::StoreOp(BlockHeight(0), _)) => {
             Err("block 0 is the genesis: an experiment begins after its commit")
         }
-        Trigger::Spot(Spot::StoreOp(_, 0)) => Err("the statements of a commit are counted from 1"),
-        Trigger::Spot(Spot::StoreOp(..))
-            if matches!(action, Disturb(Disturbance::LoseUnsynced | Disturbance::Tear { .. })) =>
-        {
-            Err("power is lost in a commit as a whole: name it, as in `commit-4`")
-        }
+        Trigger::Spot(Spot::StoreOp(_, 0)) => Err("the operations of a commit are counted from 1"),
         Trigger::Spot(Spot::Commit(_) | Spot::StoreOp(..)) if in_store => Ok(()),
         Trigger::Spot(Spot::Commit(_) | Spot::StoreOp(..)) => Err("this is done in a crank, and a commit is none"),
     }

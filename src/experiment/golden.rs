@@ -267,7 +267,8 @@ impl Golden {
         }
     }
 
-    /// Whether the place of a fault comes in it. Of a statement of a commit it is only known whether the commit does.
+    /// Whether the place of a fault comes in it. Of an operation of a commit it is only known whether the commit does:
+    /// see `store_ops`.
     pub fn comes(&self, fault: &Directive) -> bool {
         match fault.trigger {
             Trigger::Spot(Spot::Commit(height) | Spot::StoreOp(height, _)) => {

@@ -8,6 +8,7 @@
 
 mod base;
 mod child;
+mod disk;
 mod end;
 mod experiments;
 mod golden;
@@ -27,6 +28,7 @@ mod worker;
 
 pub use base::{Base, BaseId, Build, Limits, Until};
 pub use child::Program;
+pub use disk::store_ops;
 pub use experiments::Experiments;
 pub use golden::{Golden, GoldenBlock, Points, VatPoints};
 pub use outcome::{Class, Done, Outcome, Step};

@@ -28,7 +28,7 @@
 //! | HARNESS | the experiment itself failed: a process that does not start or runs out of memory, a base that is not the expected one |
 //! | HOST-CRASH | the host's process ended by itself |
 //! | HOST-HANG | it did not end in its time |
-//! | DURABILITY | after a fault of store or process, the state is neither the last committed block nor the one before; or it does not open, or does not go on to the golden run's end |
+//! | DURABILITY | after a fault of store or process, the state is neither the last block of which the process said that it is committed nor the next; or it does not open, or does not go on to the golden run's end |
 //! | DIVERGED | replicas of the experiment differ in a crank's hash; or history did not repeat where a vat was brought up anew (but for a vat whose memory a fault disturbed) |
 //! | KERNEL-PANIC | an invariant of the kernel broke: a clean halt, nothing of the block is committed; `detail` names it |
 //! | INVARIANT | an invariant of the campaign does not hold; `detail` names it |

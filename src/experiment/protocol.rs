@@ -101,16 +101,19 @@ pub enum Event {
         /// Whether the digest of the rows is the recorded one.
         sound: bool,
     },
-    /// The commit that is to be disturbed begins: an answer is awaited.
-    Before,
-    /// A fault's place is here; the process is to be killed.
+    /// A block is committed: it must never be lost.
+    Committed {
+        /// Its height.
+        height: u64,
+    },
+    /// A fault's place is here, and what is left of the files is as it says; the process is to be killed.
     Here {
         /// The fault's position in the schedule.
         fault: usize,
         /// The crank, if it is in one.
         crank: Option<u64>,
     },
-    /// A statement was made to fail.
+    /// An operation on a file was made to fail.
     Failed {
         /// The fault's position in the schedule.
         fault: usize,

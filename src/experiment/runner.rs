@@ -9,14 +9,12 @@
 //!
 //! The outcome is the same in each. (A child is started, not forked from this process: what has threads cannot be forked safely.)
 //!
-//! What the faults of the store are: `eio` and `enospc` fail a statement or the commit as SQLite would report it; they do not
-//! show what SQLite does with a system call that fails inside of it. `lose unsynced` and `tear` take the database file and
-//! the write-ahead log as they were when the commit began, and what of the log's change reached the disk; the commit was already
-//! acknowledged inside SQLite then, but not to anybody outside. `kill -9` is a real one.
+//! What the faults of the store are: see `disk`. Whatever they are, a block of which the process said that it is committed must be
+//! there afterwards, and no more than the one after it: else the outcome is DURABILITY. `kill -9` is a real one.
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -203,7 +201,7 @@ impl Runner {
         let blank = Ask { faults: Schedule::default(), seed };
         let height = self.second_life(dir.path(), &blank, &hit).map_err(|it| it.with(&hit))?;
         // What is committed is all there is; the rest of the block runs again.
-        let kept = hit.height.is_some_and(|it| it == height);
+        let kept = hit.height.is_some_and(|it| it <= height);
         let (class, how) = if kept { (Class::Masked, "with") } else { (Class::Recovered, "without") };
         let fault = schedule.faults().nth(hit.fault).map(ToString::to_string).unwrap_or_default();
         let detail = format!(
@@ -217,29 +215,23 @@ impl Runner {
     /// Until the fault. `None` where it never came.
     fn first_life(&self, dir: &Path, ask: &Ask) -> Result<Option<Hit>, Failure> {
         let (mut process, opened) = self.start_on(dir, ask)?;
-        if let Event::Stopped { why, .. } = opened {
-            return Err(Failure::new(Class::Harness, why));
-        }
-        let (mut before, mut failed) = (None, None);
+        let mut told = match opened {
+            Event::Opened { height, .. } => BlockHeight(height),
+            Event::Stopped { why, .. } => return Err(Failure::new(Class::Harness, why)),
+            other => return Err(Failure::new(Class::Harness, format!("{other:?} at the start"))),
+        };
+        let mut failed = None;
         loop {
             match process.hear::<Event>()? {
-                Event::Before => {
-                    before = Some(Files::read(dir).map_err(harness)?);
-                    process.say(&"go")?;
-                }
+                Event::Committed { height } => told = BlockHeight(height),
                 Event::Failed { fault } => failed = Some(Hit::of(ask, fault, None)),
                 Event::Here { fault, crank } => {
                     process.kill();
-                    let hit = Hit::of(ask, fault, crank);
-                    if let Some(before) = before {
-                        let kept = before.lose(dir, ask, fault).map_err(harness)?;
-                        return Ok(Some(Hit { may_keep: kept, ..hit }));
-                    }
-                    return Ok(Some(hit));
+                    return Ok(Some(Hit { told, ..Hit::of(ask, fault, crank) }));
                 }
                 Event::Stopped { host, why } => {
                     return match failed {
-                        Some(hit) if host => Ok(Some(hit)),
+                        Some(hit) if host => Ok(Some(Hit { told, ..hit })),
                         Some(hit) => {
                             let why = format!("a failing disk was blamed on something else: {why}");
                             Err(Failure::new(Class::Durability, why).with(&hit))
@@ -248,15 +240,8 @@ impl Runner {
                         None => Err(Failure::new(Class::KernelPanic, why)),
                     };
                 }
-                Event::End { .. } => {
-                    return match failed {
-                        Some(hit) => {
-                            let why = "the host went on although its disk had failed";
-                            Err(Failure::new(Class::Durability, why).with(&hit))
-                        }
-                        None => Ok(None),
-                    };
-                }
+                // What failed was not needed; all that was told must be there.
+                Event::End { .. } => return Ok(failed.map(|hit| Hit { told, ..hit })),
                 Event::Opened { .. } => (),
             }
         }
@@ -281,14 +266,14 @@ impl Runner {
             Event::Stopped { why, .. } => return Err(lost(format!("the state does not open: {why}"))),
             other => return Err(Failure::new(Class::Harness, format!("{other:?} at the start"))),
         };
-        if let Some(at) = hit.height {
-            let old = height.next() == at;
-            let new = height == at && hit.may_keep;
-            if !old && !new {
-                return Err(lost(format!("the state is at {height} after a fault in the commit of {at}")));
-            }
+        if height != hit.told && height != hit.told.next() {
+            return Err(lost(format!("the state is at {height} after a commit of {} that returned", hit.told)));
         }
-        match process.hear::<Event>()? {
+        let mut event = process.hear::<Event>()?;
+        while matches!(event, Event::Committed { .. }) {
+            event = process.hear()?;
+        }
+        match event {
             Event::End { state_hash } if state_hash == golden.state_hash().to_string() => Ok(height),
             Event::End { state_hash } => Err(lost(format!("from {height} it went on to another end, {state_hash}"))),
             Event::Stopped { why, .. } => Err(lost(format!("from {height} it could not go on: {why}"))),
@@ -304,8 +289,8 @@ struct Hit {
     crank: Option<u64>,
     /// The block in whose commit it came, if in one.
     height: Option<BlockHeight>,
-    /// Whether the block may be durable all the same.
-    may_keep: bool,
+    /// The last block that the process said is committed.
+    told: BlockHeight,
 }
 
 impl Hit {
@@ -315,7 +300,7 @@ impl Hit {
             Some(Trigger::Spot(Spot::Commit(height) | Spot::StoreOp(height, _))) => Some(height),
             _ => None,
         };
-        Hit { fault, crank, height, may_keep: false }
+        Hit { fault, crank, height, told: BlockHeight(0) }
     }
 
     fn done(&self) -> Done {
@@ -366,10 +351,6 @@ fn unready(silence: Silence) -> Silence {
     }
 }
 
-fn harness(err: io::Error) -> Failure {
-    Failure::new(Class::Harness, format!("the copy of the state: {err}"))
-}
-
 /// A file of the database in a folder: itself, or `-wal`, `-shm`.
 fn database(dir: &Path, suffix: &str) -> PathBuf {
     dir.join(format!("state.sqlite{suffix}"))
@@ -389,47 +370,4 @@ pub fn copy_base(base: &Base, dir: &Path) -> anyhow::Result<()> {
         return Err(HostFault::new("lay a base down", "its log is not closed").into());
     }
     Ok(())
-}
-
-/// The files of a state when a commit began: all of it is on the disk.
-struct Files {
-    rows: Vec<u8>,
-    log: Vec<u8>,
-}
-
-impl Files {
-    fn read(dir: &Path) -> io::Result<Files> {
-        let log = match fs::read(database(dir, "-wal")) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other?,
-        };
-        Ok(Files { rows: fs::read(database(dir, ""))?, log })
-    }
-
-    /// Puts them back, with as much of the change as the fault says is on the disk. Returns whether the commit may be durable.
-    fn lose(&self, dir: &Path, ask: &Ask, fault: usize) -> io::Result<bool> {
-        let after = Files::read(dir)?.log;
-        let mut log = self.log.clone();
-        let mut may_keep = false;
-        let fault = ask.faults.faults().nth(fault);
-        if let Some(Directive { action: Action::Disturb(Disturbance::Tear { sector }), .. }) = fault {
-            let sector = usize::try_from(*sector).unwrap_or(512);
-            let same = self.log.iter().zip(&after).take_while(|(a, b)| a == b).count();
-            let first = same / sector;
-            let sectors = after.len().div_ceil(sector).saturating_sub(first) as u64;
-            let hash = blake3::hash(format!("{} {}", ask.seed, ask.faults).as_bytes());
-            let word = hash.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
-            let kept = usize::try_from(word % (sectors + 1)).unwrap_or(0);
-            let cut = ((first + kept) * sector).min(after.len());
-            log = after.get(..cut).unwrap_or_default().to_vec();
-            log.extend_from_slice(self.log.get(cut..).unwrap_or_default());
-            may_keep = true;
-        }
-        fs::write(database(dir, ""), &self.rows)?;
-        fs::write(database(dir, "-wal"), log)?;
-        match fs::remove_file(database(dir, "-shm")) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-            _ => Ok(may_keep),
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! The inside of an experiment's process.
 
 use std::{
-    cell::Cell,
     io::{BufRead, Write},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -13,16 +12,15 @@ use serde::Serialize;
 use crate::{
     block::Block,
     controller::{Controller, Open},
-    directive::{Action, Disturbance, Schedule, Spot, Trigger},
+    directive::Schedule,
     experiment::{
-        Build, Experiments,
+        Build, Experiments, Until,
+        disk::{DiskFaults, Says},
         protocol::{Ask, Event, Hello, Reply},
     },
     fault::{Fault, HostFault},
-    id::BlockHeight,
     injector::Injector,
     kernel::Halt,
-    store::{Gate, Op},
 };
 
 fn say(out: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
@@ -63,28 +61,47 @@ pub fn serve(
     }
 }
 
-/// The two ways between this process and the one that started it. Shared with the gate of the store.
+/// The two ways between this process and the one that started it. Shared with the disk.
 struct Wire<I, O> {
     input: I,
     out: O,
 }
 
-impl<I: BufRead, O: Write> Wire<I, O> {
-    /// Says something, and waits for a line. Where the other side is gone there is nothing to do any more.
-    fn wait(&mut self, event: &Event) -> anyhow::Result<()> {
-        say(&mut self.out, event)?;
-        let mut line = String::new();
-        match self.input.read_line(&mut line)? {
-            0 => anyhow::bail!("the process that started this one is gone"),
-            _ => Ok(()),
-        }
+/// A handle on it.
+struct Shared<I, O>(Arc<Mutex<Wire<I, O>>>);
+
+impl<I, O> Clone for Shared<I, O> {
+    fn clone(&self) -> Self {
+        Shared(self.0.clone())
     }
 }
 
-type Shared<I, O> = Arc<Mutex<Wire<I, O>>>;
+impl<I: BufRead, O: Write> Shared<I, O> {
+    fn hear<T: serde::de::DeserializeOwned>(&self, what: &str) -> anyhow::Result<T> {
+        let mut line = String::new();
+        let mut wire = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        wire.input.read_line(&mut line)?;
+        serde_json::from_str(&line).with_context(|| format!("{what} is missing"))
+    }
 
-fn with<I, O, T>(wire: &Shared<I, O>, act: impl FnOnce(&mut Wire<I, O>) -> T) -> T {
-    act(&mut wire.lock().unwrap_or_else(PoisonError::into_inner))
+    fn say(&self, event: &Event) -> anyhow::Result<()> {
+        say(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).out, event)
+    }
+}
+
+impl<I: BufRead + Send, O: Write + Send> Says for Shared<I, O> {
+    fn failed(&self, fault: usize) {
+        // Where nobody hears it, nobody waits for how this ends.
+        let _ = self.say(&Event::Failed { fault });
+    }
+
+    fn here(&self, fault: usize, crank: Option<u64>) {
+        if self.say(&Event::Here { fault, crank }).is_ok() {
+            let mut wire = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nothing ever comes: the other side kills this process, or is gone.
+            let _ = wire.input.read_line(&mut String::new());
+        }
+    }
 }
 
 /// Runs the state in this folder on, with a disk that fails as the schedule says, and tells what happens.
@@ -93,39 +110,37 @@ pub fn run_on_disk(
     input: impl BufRead + Send + 'static,
     out: impl Write + Send + 'static,
 ) -> anyhow::Result<()> {
-    let wire = Arc::new(Mutex::new(Wire { input, out }));
-    let mut line = String::new();
-    with(&wire, |it| it.input.read_line(&mut line))?;
-    let hello: Hello = serde_json::from_str(&line).context("the first line is no greeting")?;
-    line.clear();
-    with(&wire, |it| it.input.read_line(&mut line))?;
-    let ask: Ask = serde_json::from_str(&line).context("the second line is no experiment")?;
+    let wire = Shared(Arc::new(Mutex::new(Wire { input, out })));
+    let hello: Hello = wire.hear("the greeting")?;
+    let ask: Ask = wire.hear("the experiment")?;
     let stopped = |fault: &Fault| Event::Stopped { host: matches!(fault, Fault::Host(_)), why: fault.to_string() };
-    let mut controller = match open(dir, &hello) {
+    let faults = DiskFaults::of(&ask.faults, ask.seed, wire.clone());
+    let mut controller = match open(dir, &hello, faults.as_ref()) {
         Ok(it) => it,
-        Err(fault) => return with(&wire, |it| say(&mut it.out, &stopped(&fault.into()))),
+        Err(fault) => return wire.say(&stopped(&fault.into())),
     };
-    let opened = opened(controller.block_mut()?)?;
-    with(&wire, |it| say(&mut it.out, &opened))?;
+    wire.say(&opened(controller.block_mut()?)?)?;
     let block = controller.block_mut()?;
-    let globals = block.tables().globals();
-    let height = if block.meta().open { globals.height } else { globals.height.next() };
     block.set_experimental();
-    block.set_gate(gate(&ask.faults, height, wire.clone()));
     block.set_injector(Some(Box::new(Injector::new(ask.faults.clone(), ask.seed, Default::default()))));
-    let event = match run(&mut controller, &hello) {
+    let event = match run(&mut controller, &hello, faults.as_ref(), &wire) {
         Ok(()) => Event::End { state_hash: controller.block()?.state_hash().to_string() },
         Err(halt) => match killed(&halt, &ask.faults) {
-            Some(here) => return with(&wire, |it| it.wait(&here)),
+            Some((fault, crank)) => {
+                wire.here(fault, Some(crank));
+                return Ok(());
+            }
             None => stopped(&halt.fault),
         },
     };
-    with(&wire, |it| say(&mut it.out, &event))
+    wire.say(&event)
 }
 
-fn open(dir: &Path, hello: &Hello) -> Result<Controller, HostFault> {
+fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Controller, HostFault> {
     let code_cache = hello.code_cache.clone();
-    Controller::open(Open { state: Some(dir.to_owned()), code_cache, snapshot_interval: Some(0), ..Open::default() })
+    let disk = faults.map(DiskFaults::disk);
+    let open = Open { state: Some(dir.to_owned()), code_cache, snapshot_interval: Some(0), disk, ..Open::default() };
+    Controller::open(open)
 }
 
 fn opened(block: &mut Block) -> Result<Event, HostFault> {
@@ -134,84 +149,38 @@ fn opened(block: &mut Block) -> Result<Event, HostFault> {
     Ok(Event::Opened { height, state_hash: block.meta().state_hash.to_string(), sound })
 }
 
-fn run(controller: &mut Controller, hello: &Hello) -> Result<(), Box<Halt>> {
+fn run(
+    controller: &mut Controller,
+    hello: &Hello,
+    faults: Option<&DiskFaults>,
+    wire: &Shared<impl BufRead + Send, impl Write + Send>,
+) -> Result<(), Box<Halt>> {
     let policy = hello.base().policy;
     let mut cranks = controller.block()?.tables().globals().next_crank.0.saturating_sub(hello.start);
     let max = match hello.until {
-        crate::experiment::Until::Cranks(cranks) => cranks,
+        Until::Cranks(cranks) => cranks,
         _ => u64::MAX,
     };
     while !controller.is_quiescent()? && cranks < max {
-        controller.run_block(&policy, &mut |_| {
+        if let Some(faults) = faults {
+            faults.enter(controller.block()?);
+        }
+        let end = controller.run_block(&policy, &mut |_| {
             cranks += 1;
             cranks < max
         })?;
+        let committed = Event::Committed { height: end.height.0 };
+        wire.say(&committed).map_err(|err| HostFault::new("talk to the experiment", err))?;
+        if let Some(faults) = faults {
+            faults.leave(end.height, wire).map_err(|err| HostFault::new("lose what is not synced", err))?;
+        }
     }
     Ok(())
 }
 
-/// Whether a halt is that of a process which is to be killed in a crank.
-fn killed(halt: &Halt, schedule: &Schedule) -> Option<Event> {
+/// The fault and the crank of a halt which is that of a process to be killed in a crank.
+fn killed(halt: &Halt, schedule: &Schedule) -> Option<(usize, u64)> {
     let Fault::Halted(halted) = &halt.fault else { return None };
     let fault = schedule.faults().position(|it| it.to_string() == halted.line)?;
-    Some(Event::Here { fault, crank: Some(halted.crank.0) })
-}
-
-/// What stands before the disk: the schedule's faults of commits and statements.
-fn gate<I: BufRead + Send + 'static, O: Write + Send + 'static>(
-    schedule: &Schedule,
-    first: BlockHeight,
-    wire: Shared<I, O>,
-) -> Option<Gate> {
-    let in_store = |(at, fault): (usize, &crate::directive::Directive)| match (fault.trigger, &fault.action) {
-        (Trigger::Spot(spot), Action::Disturb(disturbance)) if spot.is_in_store() => {
-            Some((at, spot, disturbance.clone()))
-        }
-        _ => None,
-    };
-    let faults: Vec<(usize, Spot, Disturbance)> = schedule.faults().enumerate().filter_map(in_store).collect();
-    if faults.is_empty() {
-        return None;
-    }
-    let height = Cell::new(first);
-    Some(Box::new(move |op| {
-        let now = height.get();
-        if op == Op::Committed {
-            height.set(now.next());
-        }
-        for (fault, spot, disturbance) in &faults {
-            let power = matches!(disturbance, Disturbance::LoseUnsynced | Disturbance::Tear { .. });
-            let here = match (spot, op) {
-                (Spot::Commit(at), Op::Commit) => *at == now,
-                (Spot::Commit(at), Op::Committed) => *at == now && power,
-                (Spot::StoreOp(at, number), Op::Statement(it)) => *at == now && *number == it,
-                _ => false,
-            };
-            if here {
-                with(&wire, |wire| disturb(wire, *fault, disturbance, op))?;
-            }
-        }
-        Ok(())
-    }))
-}
-
-fn disturb<I: BufRead, O: Write>(
-    wire: &mut Wire<I, O>,
-    fault: usize,
-    disturbance: &Disturbance,
-    op: Op,
-) -> Result<(), HostFault> {
-    let lost = |err: anyhow::Error| HostFault::new("talk to the experiment", err);
-    let fails = |wire: &mut Wire<I, O>, why: &str| {
-        say(&mut wire.out, &Event::Failed { fault }).map_err(lost)?;
-        Err(HostFault::new("write to the disk", why))
-    };
-    match disturbance {
-        Disturbance::Eio => fails(wire, "Input/output error (injected)"),
-        Disturbance::Enospc => fails(wire, "No space left on device (injected)"),
-        Disturbance::LoseUnsynced | Disturbance::Tear { .. } if op == Op::Commit => {
-            wire.wait(&Event::Before).map_err(lost)
-        }
-        _ => wire.wait(&Event::Here { fault, crank: None }).map_err(lost),
-    }
+    Some((fault, halted.crank.0))
 }

@@ -10,14 +10,14 @@
 //! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
 
 use std::{
-    cell::{Cell, RefCell},
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi, params};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -25,8 +25,9 @@ use crate::{
     id::{BlockHeight, BundleId, CrankNum, DeliveryNum, VatId},
     store::{
         codec,
+        disk::Disk,
         hash::{Digest, StateHash},
-        page,
+        page, sqlite, vfs,
     },
 };
 
@@ -39,8 +40,6 @@ pub const CRANK_HASH_BYTES: usize = 8;
 /// Came later than the other tables: a state that lacks it gets it when it is next run.
 const CRANK_TABLE: &str = "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL);";
 pub(super) const FILE: &str = "state.sqlite";
-/// What a commit returned is on disk.
-pub(super) const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
 const STATEMENTS: usize = 64;
@@ -79,17 +78,53 @@ pub struct BlockMark {
     pub state_hash: StateHash,
 }
 
+/// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only read.
+#[derive(Debug, Default)]
+struct Home {
+    dir: PathBuf,
+    copying: Option<sqlite::Copying>,
+}
+
 /// An open state.
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Connection,
-    gate: Gated,
+    /// What it uses where its disk may fail; dropped after it.
+    _vfs: Option<vfs::Registered>,
+    home: Home,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<Lock>,
 }
 
 pub(super) fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
     move |err| HostFault::new(what, err)
+}
+
+/// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the sync nor, when the
+/// connection is closed, anything else.
+fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFault {
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    let is_io = matches!(err.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen));
+    let errno = sqlite::system_errno(connection).filter(|_| is_io).map(io::Error::from_raw_os_error);
+    let operation = err.sqlite_error().and_then(|it| operation(it.extended_code));
+    let why = [Some(err.to_string()), operation.map(str::to_owned), errno.map(|it| it.to_string())];
+    HostFault::new(what, why.into_iter().flatten().collect::<Vec<_>>().join(": "))
+}
+
+/// From now on what a commit returned is on disk.
+pub(super) fn make_durable(connection: &Connection, what: &str) -> Result<(), HostFault> {
+    let failed = |err| failure(connection, what, &err);
+    // To its end: the error of a sync comes behind the row, where `execute_batch` does not look.
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL").map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    let mut mode = String::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        mode = row.get(0).map_err(failed)?;
+    }
+    if mode != "wal" {
+        return Err(HostFault::new(what, format_args!("its journal stays in mode `{mode}`")));
+    }
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;").map_err(failed)
 }
 
 /// The checksum of one row: of each part, behind its length.
@@ -106,50 +141,6 @@ fn transcript_checksum(vat: VatId, first: DeliveryNum, entries: &[u8]) -> [u8; 3
 }
 
 const DAMAGED: &str = "its bytes do not have its checksum: the state is damaged";
-
-/// What a gate is asked before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Op {
-    /// A statement that writes; its number in its transaction, from 1.
-    Statement(u64),
-    /// The end of the transaction.
-    Commit,
-    /// The transaction is durable.
-    Committed,
-}
-
-/// Asked before each thing that a transaction does; where it errs, that thing fails. For experiments.
-pub type Gate = Box<dyn FnMut(Op) -> Result<(), HostFault> + Send>;
-
-/// The gate of a database, if it has one.
-#[derive(Default)]
-struct Gated {
-    gate: Option<RefCell<Gate>>,
-    statements: Cell<u64>,
-}
-
-impl Gated {
-    fn ask(&self, op: Op) -> Result<(), HostFault> {
-        match &self.gate {
-            Some(gate) => gate.borrow_mut()(op),
-            None => Ok(()),
-        }
-    }
-
-    fn statement(&self) -> Result<(), HostFault> {
-        if self.gate.is_none() {
-            return Ok(());
-        }
-        self.statements.set(self.statements.get() + 1);
-        self.ask(Op::Statement(self.statements.get()))
-    }
-}
-
-impl std::fmt::Debug for Gated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gated").field("some", &self.gate.is_some()).finish_non_exhaustive()
-    }
-}
 
 /// The lock on a folder. Given back expressly: a process that is just being started shares the file until it has begun.
 #[derive(Debug)]
@@ -180,7 +171,7 @@ impl Database {
     /// A database in memory: gone when dropped.
     pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
-        let database = Database { connection, gate: Gated::default(), _lock: None };
+        let database = Database { connection, _vfs: None, home: Home::default(), _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -190,15 +181,20 @@ impl Database {
         let what = format!("write `{}`", path.display());
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
-        let database = Database { connection, gate: Gated::default(), _lock: None };
+        let database = Database { connection, _vfs: None, home: Home::default(), _lock: None };
         database.create(tables)?;
         Ok(database)
     }
 
     /// Opens the state in this folder, or makes one. Refused while another process has it open.
     pub fn open(dir: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
+        Database::open_on(dir, tables, None)
+    }
+
+    /// The same, on a disk that may fail: for experiments.
+    pub fn open_on(dir: &Path, tables: &[&'static str], disk: Option<&Disk>) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
-        std::fs::create_dir_all(dir).map_err(|err| HostFault::new(&what, err))?;
+        make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -209,10 +205,18 @@ impl Database {
             TryLockError::WouldBlock => HostFault::new(&what, "another process has it open"),
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
-        let connection = Connection::open(dir.join(FILE)).map_err(fault(&what))?;
+        let vfs = disk.map(vfs::Registered::new).transpose()?;
+        let path = dir.join(FILE);
+        let connection = match &vfs {
+            None => Connection::open(path),
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs.name()),
+        };
+        let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let database = Database { connection, gate: Gated::default(), _lock: Some(Lock(lock)) };
-        database.connection.execute_batch(DURABLE).map_err(fault(&what))?;
+        let home = Home { dir: dir.to_owned(), copying: None };
+        let mut database = Database { connection, _vfs: vfs, home, _lock: Some(Lock(lock)) };
+        make_durable(&database.connection, &what)?;
+        database.home.copying = Some(sqlite::Copying::on(&database.connection));
         database.create(tables)?;
         Ok(database)
     }
@@ -228,7 +232,7 @@ impl Database {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .map_err(fault(&what))?;
         connection.busy_timeout(BUSY_MAX).map_err(fault(&what))?;
-        let database = Database { connection, gate: Gated::default(), _lock: None };
+        let database = Database { connection, _vfs: None, home: Home::default(), _lock: None };
         database.check_schema()?;
         // One snapshot for all that is read, whatever a running host commits meanwhile.
         database.connection.execute_batch("BEGIN").map_err(fault(&what))?;
@@ -243,7 +247,10 @@ impl Database {
     fn create(&self, tables: &[&'static str]) -> Result<(), HostFault> {
         if self.schema()? != 0 {
             self.check_schema()?;
-            return self.connection.execute_batch(CRANK_TABLE).map_err(fault("lay out the hashes of cranks"));
+            return self
+                .connection
+                .execute_batch(CRANK_TABLE)
+                .map_err(|err| self.failed("lay out the hashes of cranks", &err));
         }
         let mut sql = String::from(
             "BEGIN;
@@ -259,18 +266,26 @@ impl Database {
             sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
         }
         sql += &format!("PRAGMA user_version = {SCHEMA}; COMMIT;");
-        self.connection.execute_batch(&sql).map_err(fault("lay out a new state"))
+        self.connection.execute_batch(&sql).map_err(|err| self.failed("lay out a new state", &err))
+    }
+
+    fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
+        failure(&self.connection, &placed(what, &self.home.dir), err)
     }
 
     fn schema(&self) -> Result<u32, HostFault> {
         self.connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(fault("read the state's schema version"))
+            .map_err(|err| self.failed("read the schema version", &err))
     }
 
     fn check_schema(&self) -> Result<(), HostFault> {
         match self.schema()? {
             SCHEMA => Ok(()),
+            0 => Err(HostFault::new(
+                "open the state",
+                "nothing is in it yet: a host began to lay it out, and was stopped; `vathost run SCENARIO --state DIR` begins anew",
+            )),
             other => Err(HostFault::new(
                 "open the state",
                 format!(
@@ -404,14 +419,40 @@ impl Database {
 
     /// Begins the one transaction of a block. Dropping it undoes it.
     pub fn transaction(&mut self) -> Result<Transaction<'_>, HostFault> {
-        self.gate.statements.set(0);
-        let gate = &self.gate;
-        self.connection.transaction().map(|it| Transaction(it, gate)).map_err(fault("begin a transaction"))
+        let Database { connection, home, .. } = self;
+        connection.transaction().map(|it| Transaction(it, home)).map_err(fault("begin a transaction"))
     }
+}
 
-    /// Puts a gate before everything that a transaction does.
-    pub fn set_gate(&mut self, gate: Option<Gate>) {
-        self.gate = Gated { gate: gate.map(RefCell::new), ..Gated::default() };
+/// What is done, and to the state in which folder.
+fn placed(what: &str, dir: &Path) -> String {
+    match dir.as_os_str().is_empty() {
+        true => what.to_owned(),
+        false => format!("{what} (the state `{}`)", dir.display()),
+    }
+}
+
+/// Makes a folder, so that it is there after a loss of power: SQLite sees to the names in it, but not to its own.
+fn make_folder(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir)?;
+    match std::path::absolute(dir)?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The operation on a file that an error of SQLite's is about, where it says.
+fn operation(extended_code: i32) -> Option<&'static str> {
+    match extended_code {
+        ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => Some("read"),
+        ffi::SQLITE_IOERR_WRITE => Some("write"),
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => Some("sync"),
+        ffi::SQLITE_IOERR_TRUNCATE => Some("truncate"),
+        ffi::SQLITE_IOERR_DELETE => Some("delete"),
+        _ => None,
     }
 }
 
@@ -425,14 +466,13 @@ pub trait Rows {
 
 /// The open transaction of a block.
 #[derive(Debug)]
-pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Gated);
+pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Home);
 
 impl<'a> Transaction<'a> {
     /// How many rows it changed.
     pub(super) fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
-        self.1.statement()?;
         let run = || self.0.prepare_cached(sql)?.execute(params);
-        run().map_err(fault(what))
+        run().map_err(|err| self.failed(what, &err))
     }
 
     /// Replaces the facts.
@@ -488,12 +528,14 @@ impl<'a> Transaction<'a> {
         self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()]).map(drop)
     }
 
-    /// Makes it durable.
+    /// Makes it durable. An error says nothing of whether it is: the next who opens the state finds it as it was, or as it is to be.
     pub fn commit(self) -> Result<(), HostFault> {
-        let Transaction(transaction, gate) = self;
-        gate.ask(Op::Commit)?;
-        transaction.commit().map_err(fault("commit a block"))?;
-        gate.ask(Op::Committed)
+        // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.
+        self.0.execute_batch("COMMIT").map_err(|err| self.failed("commit a block", &err))?;
+        match self.1.copying.as_ref().and_then(sqlite::Copying::error) {
+            None => Ok(()),
+            Some(err) => Err(self.failed("copy the log", &err)),
+        }
     }
 
     /// Makes durable what was done so far, and goes on in another transaction: a bug, for rehearsals.
@@ -501,6 +543,10 @@ impl<'a> Transaction<'a> {
         let what = "split a transaction";
         self.0.execute_batch("COMMIT; BEGIN IMMEDIATE").map_err(fault(what))?;
         Ok(self)
+    }
+
+    fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
+        failure(&self.0, &placed(what, &self.1.dir), err)
     }
 }
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     fault::HostFault,
-    store::database::{DURABLE, FILE, fault},
+    store::database::{FILE, fault, make_durable},
 };
 
 /// A database of one table, committed as a state is: WAL, and on disk when a commit returns.
@@ -21,7 +21,7 @@ impl CommitFloor {
     pub fn new(dir: &Path) -> Result<CommitFloor, HostFault> {
         let what = "set up a floor for commits";
         let connection = Connection::open(dir.join(FILE)).map_err(fault(what))?;
-        connection.execute_batch(DURABLE).map_err(fault(what))?;
+        make_durable(&connection, what)?;
         let table = "CREATE TABLE row (id INTEGER PRIMARY KEY, value BLOB NOT NULL);";
         connection.execute_batch(table).map_err(fault(what))?;
         Ok(CommitFloor { connection, next: 0 })

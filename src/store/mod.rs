@@ -6,15 +6,19 @@
 mod aside;
 pub(crate) mod codec;
 mod database;
+mod disk;
 mod dump;
 mod floor;
 mod hash;
 mod page;
+mod sqlite;
 mod table;
+mod vfs;
 
 pub use aside::Aside;
 pub(crate) use codec::encode;
-pub use database::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Database, Gate, Meta, Op, Rows, Transaction};
+pub use database::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Database, Meta, Rows, Transaction};
+pub use disk::{Asked, Disk, Errno, FileOp, Loss, Policy, Verdict};
 pub use dump::{Layout, Restore};
 pub use floor::CommitFloor;
 pub use hash::{Digest, StateHash};

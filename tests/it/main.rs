@@ -8,6 +8,7 @@ mod bench;
 mod campaign;
 mod cli;
 mod core_dump;
+mod crash;
 mod debug;
 mod demo;
 mod directives;

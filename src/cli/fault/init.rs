@@ -9,7 +9,7 @@ use crate::{
     campaign::preset::{Ground, Preset},
     cli::{
         Exit, Output, Usage,
-        fault::{BaseArgs, prepare},
+        fault::{BaseArgs, prepare, store_ops},
     },
     store::Database,
 };
@@ -25,7 +25,7 @@ Presets:
   syscall-errors   every syscall of every vat fails once
   oom              every delivery runs out of fuel or memory midway
   seu              one bit of a vat's memory turns over, now and then
-  power-loss       the process is killed, the disk fails or loses power at each commit
+  power-loss       the process is killed, the disk fails or loses power at each operation on a file
   swarm            random sets of skips, delays, duplicates, deaths and traps
 
 Examples:
@@ -50,12 +50,17 @@ pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit>
         None => std::env::current_dir()?,
     };
     let base = relative(&std::path::absolute(&args.base.base)?, &dir);
+    let store_ops = match args.preset.is_about_the_store() {
+        true => store_ops(&experiments)?,
+        false => Vec::new(),
+    };
     let text = args.preset.write(&Ground {
         base: &base.display().to_string(),
         block_cranks: experiments.base().policy.cranks,
         is_state: Database::exists(&args.base.base),
         state_hash: golden.before.state_hash.to_string().get(..16).unwrap_or_default(),
         points: &golden.points(),
+        store_ops: &store_ops,
     });
     let Some(file) = &args.out else {
         output.line(text.trim_end())?;

@@ -11,9 +11,13 @@ use crate::{
     campaign::{self, Campaign, Drawn, Order},
     cli::{
         Exit, Output, Usage,
-        fault::campaign::{prepare, read},
+        fault::{
+            campaign::{prepare, read},
+            store_ops,
+        },
         output::{grouped, harmless, table},
     },
+    directive::{Directive, Spot, Trigger},
     experiment::{Build, Experiments},
 };
 
@@ -51,7 +55,17 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
     if drawn.experiments.is_empty() {
         return Err(Usage::new("the campaign has no experiments", "every combination contradicts itself").into());
     }
-    let strata = strata(&campaign, &experiments);
+    let is_in_a_commit = |it: &Directive| matches!(it.trigger, Trigger::Spot(Spot::StoreOp(..)));
+    let store_ops: BTreeMap<_, _> =
+        match campaign.space.singles.iter().flat_map(|it| &it.directives).any(is_in_a_commit) {
+            true => store_ops(&experiments)?.into_iter().collect(),
+            false => BTreeMap::new(),
+        };
+    let comes = |it: &Directive| match it.trigger {
+        Trigger::Spot(Spot::StoreOp(height, op)) => store_ops.get(&height).is_some_and(|ops| op <= *ops),
+        _ => experiments.golden().comes(it),
+    };
+    let strata = strata(&campaign, &comes);
     let speed = speed(&mut experiments, &drawn);
     let samples: Vec<(String, u64)> = campaign
         .accept
@@ -124,12 +138,12 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
     Ok(Exit::Ok)
 }
 
-fn strata(campaign: &Campaign, experiments: &Experiments) -> BTreeMap<(String, String), Stratum> {
+fn strata(campaign: &Campaign, comes: &dyn Fn(&Directive) -> bool) -> BTreeMap<(String, String), Stratum> {
     let mut strata: BTreeMap<(String, String), Stratum> = BTreeMap::new();
     for single in &campaign.space.singles {
         let stratum = strata.entry((single.fault.clone(), single.action.clone())).or_default();
         stratum.singles += 1;
-        let comes = single.directives.first().is_some_and(|it| experiments.golden().comes(it));
+        let comes = single.directives.first().is_some_and(comes);
         stratum.unreachable += u64::from(!comes);
     }
     strata

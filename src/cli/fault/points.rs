@@ -3,11 +3,13 @@ use serde_json::json;
 
 use crate::cli::{
     Exit, Output,
-    fault::{BaseArgs, prepare},
+    fault::{BaseArgs, prepare, store_ops},
     output::{grouped, harmless, table},
 };
 
 /// Count the places where faults can be injected
+///
+/// The undisturbed run is made twice: in memory, and on a disk, to count what each commit does to its files.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -25,6 +27,7 @@ pub(crate) fn cmd_points(args: &PointsArgs, output: &Output) -> anyhow::Result<E
     let experiments = prepare(&args.base.base, &args.base.run)?;
     let golden = experiments.golden();
     let points = golden.points();
+    let store_ops = store_ops(&experiments)?;
     if args.json {
         let range = |(first, count): (u64, u64)| json!({ "first": first, "count": count });
         let vats: Vec<_> = points
@@ -42,6 +45,7 @@ pub(crate) fn cmd_points(args: &PointsArgs, output: &Output) -> anyhow::Result<E
             "quiescent": golden.quiescent,
             "cranks": range(points.cranks),
             "commits": range(points.commits),
+            "storeOps": store_ops.iter().map(|(height, ops)| json!({ "commit": height.0, "count": ops })).collect::<Vec<_>>(),
             "vats": vats,
         }))?;
         return Ok(Exit::Ok);
@@ -53,6 +57,8 @@ pub(crate) fn cmd_points(args: &PointsArgs, output: &Output) -> anyhow::Result<E
     };
     output.line(format!("{} cranks    {}", grouped(points.cranks.1), span("crank-", points.cranks)))?;
     output.line(format!("{} commits   {}", grouped(points.commits.1), span("commit-", points.commits)))?;
+    let (all, most) = store_ops.iter().fold((0, 0), |(all, most), (_, ops)| (all + ops, (*ops).max(most)));
+    output.line(format!("{} operations of them on files    commit-N/store-op-1 … {most} at the most", grouped(all)))?;
     output.line("")?;
     let rows = points.vats.iter().map(|it| {
         let kinds: Vec<_> = it.syscalls.iter().map(|(kind, count)| format!("{kind} {}", grouped(*count))).collect();

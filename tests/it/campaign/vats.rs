@@ -27,6 +27,14 @@ fn no_money_is_made_or_lost_whoever_dies() {
 }
 
 #[test]
+fn no_block_is_lost_with_the_power_or_the_disk() {
+    let (code, report) = run("bank/power-loss.toml");
+    assert_eq!(code, 0, "{report:#}");
+    // Of those in which the commit was disturbed, some have it, and some do not.
+    assert!(count(&report, "RECOVERED") > 40 && count(&report, "MASKED") > 2, "{report:#}");
+}
+
+#[test]
 fn an_escrow_is_fair_whatever_happens_to_one_delivery() {
     let (code, report) = run("escrow/any-one-dies.toml");
     assert_eq!((code, report["findings"].as_array().unwrap().len()), (0, 0), "{report:#}");

@@ -47,8 +47,10 @@ fn a_state_is_a_base_and_is_not_changed() {
     assert!(told.contains("v2/delivery-3: terminate: done in crank 15"), "{told}");
     let (_, told, _) = fault(&place, "fault one @state", &["v2/delivery-1: skip"], "--cranks-per-block 5");
     assert!(told.starts_with("NOT-REACHED\n"), "what has run is past: {told}");
-    let (_, told, _) = fault(&place, "fault one @state", &["commit-5: lose unsynced"], "--cranks-per-block 5");
-    assert!(told.starts_with("RECOVERED: after `commit-5: lose unsynced` the state was at block-4"), "{told}");
+    let (_, told, _) =
+        fault(&place, "fault one @state", &["commit-5/store-op-3: lose unsynced"], "--cranks-per-block 5");
+    let recovered = "RECOVERED: after `commit-5/store-op-3: lose unsynced` the state was at block-4";
+    assert!(told.starts_with(recovered), "{told}");
     assert_eq!(place.vathost("inspect --state @state --json").ok().stdout, before);
 }
 
@@ -57,7 +59,9 @@ fn the_fault_space_is_counted_and_the_grammar_printed() {
     let place = Place::new();
     let points = place.vathost("fault points vats/bank --json").ok().json();
     assert_eq!((&points["cranks"]["count"], &points["vats"][1]["syscalls"]["send"]), (&37.into(), &3.into()));
-    assert!(place.vathost("fault points vats/bank").ok().stdout.contains("crank-0 … 36"));
+    assert!(points["storeOps"][0]["count"].as_u64() > Some(5), "{points:#}");
+    let told = place.vathost("fault points vats/bank").ok().stdout;
+    assert!(told.contains("crank-0 … 36") && told.contains("commit-N/store-op-1 … "), "{told}");
     assert_eq!(place.vathost("fault grammar").ok().stdout, vathost::directive::FAULT_GRAMMAR);
     place.vathost("fault points @nothing").code(2).says("neither a state nor a scenario");
     let (code, _, told) = fault(&place, "fault one vats/bank", &["v2/delivery-3: skp"], "");

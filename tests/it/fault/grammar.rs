@@ -82,7 +82,7 @@ fn a_line_that_is_no_fault_is_shown_with_what_was_meant() {
         "v2/syscall-vatstoreGot-5: error absent\nv2/delivery-1: kernel-panic object.count\nv2/delivery-1: trp after 5 fuel\n\
          v2/delivery-1: halt\ncommit-3: eioo\nv2/delivery-1/syscall-2: skip\nv2/delivery-1: error absent\n\
          v2/syscall-send-1: value \"x\"\nv2/delivery every 0: skip\ncommit-0: kill -9\nv2/delivery-1: eio\n\
-         v2/delivery-1: flip v2 memory bit 7.8\ncommit-1: tear at 700\ncommit-1/store-op-2: lose unsynced\nv1/delivery every: skip\n\
+         v2/delivery-1: flip v2 memory bit 7.8\ncommit-1: tear at 700\ncommit-1/store-op-0: lose unsynced\nv1/delivery every: skip\n\
          v2/delivery-9: delay 1 cranks\nv2/delivery-9: skip\nv2/delivery-3: error nothing\nblock-3: duplicate",
         expect![[r#"
             faults:1:1: unexpected `v2/syscall-vatstoreGot-5`
@@ -143,8 +143,8 @@ fn a_line_that_is_no_fault_is_shown_with_what_was_meant() {
                = the whole form: tear "at" num
 
             faults:14:1: this makes no sense
-            14 | commit-1/store-op-2: lose unsynced
-               | ^^^^^^^^^^^^^^^^^^^ power is lost in a commit as a whole: name it, as in `commit-4`
+            14 | commit-1/store-op-0: lose unsynced
+               | ^^^^^^^^^^^^^^^^^^^ the operations of a commit are counted from 1
 
             faults:15:18: unexpected `:`
             15 | v1/delivery every: skip

@@ -1,0 +1,338 @@
+//! A disk that fails on purpose: for experiments and tests. A host that is real has none of it.
+//!
+//! SQLite reaches it through `vfs`, which asks it before each operation that changes a file, and tells it what was done. Writes
+//! go to the real files, so that a process that is killed leaves what a killed process leaves. Beside that the disk keeps, for
+//! each file, what would be found after a loss of power:
+//!
+//! ```text
+//!   write, truncate ─▶ pending ──sync──▶ on the disk          (a sync that failed: never, whatever is synced later)
+//!   create, delete  ─▶ former  ──sync of the folder──▶ gone   (the first sync of a log syncs its folder; a deletion may)
+//! ```
+//!
+//! Invariants: what is on the disk changes by a sync alone; a loss leaves of what is pending nothing, or sectors that the seed
+//! chooses (of a sector only the bytes that were written: SQLite relies on it, and so do disks with a capacitor or a checksum);
+//! once it is dead nothing is read from it or written to it.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// An operation that changes something.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FileOp {
+    /// A file is made.
+    Create,
+    /// Bytes are written.
+    Write {
+        /// The first.
+        at: u64,
+        /// How many.
+        len: usize,
+    },
+    /// A file becomes this long.
+    Truncate {
+        /// Bytes.
+        len: u64,
+    },
+    /// What was written is forced to the disk.
+    Sync,
+    /// A file is removed.
+    Delete,
+    /// The index of the log, which is shared memory, becomes larger. No loss of power can harm it: it is made anew.
+    GrowIndex,
+}
+
+/// What a policy is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// What is about to be done.
+    pub op: FileOp,
+    /// To which file.
+    pub path: &'a Path,
+}
+
+/// The system's error.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Errno {
+    /// Input/output error.
+    Eio,
+    /// No space left on device.
+    Enospc,
+}
+
+/// How a machine ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Loss {
+    /// The process alone: what it wrote is the system's, and will be on the disk.
+    Nothing,
+    /// Power: all that was not forced to the disk is gone.
+    Unsynced,
+    /// Power: of what was not forced to the disk, and of the operation under way, some sectors are there.
+    Torn {
+        /// Bytes of a sector.
+        sector: u32,
+        /// Which.
+        seed: u64,
+    },
+}
+
+/// What becomes of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is done.
+    Go,
+    /// It fails, and changes nothing.
+    Fail(Errno),
+    /// A sync that does nothing and says that it did: a disk that lies. Another operation is done.
+    Pretend,
+    /// The machine ends just before it.
+    Die(Loss),
+}
+
+/// Decides; asked before each operation, in order.
+pub trait Policy: Send {
+    /// What becomes of this one.
+    fn ask(&mut self, asked: &Asked<'_>) -> Verdict;
+    /// The machine ended as the policy said, and the files are as it left them.
+    fn ended(&mut self) {}
+}
+
+impl<F: FnMut(&Asked<'_>) -> Verdict + Send> Policy for F {
+    fn ask(&mut self, asked: &Asked<'_>) -> Verdict {
+        self(asked)
+    }
+}
+
+/// See the module. Clones are the same disk.
+#[derive(Clone)]
+pub struct Disk(Arc<Mutex<Inner>>);
+
+struct Inner {
+    policy: Box<dyn Policy>,
+    files: BTreeMap<PathBuf, Known>,
+    dead: bool,
+    errno: Option<Errno>,
+}
+
+/// What is known of one file name.
+#[derive(Default)]
+struct Known {
+    /// The bytes of the file that are on the disk; `None` where there is no file.
+    synced: Option<Vec<u8>>,
+    /// What was done to it since.
+    pending: Vec<Change>,
+    /// What the folder on the disk still has under this name, where that is another file, or none.
+    former: Option<Option<Vec<u8>>>,
+}
+
+struct Change {
+    what: What,
+    /// A sync of it failed. The system no longer knows that it is not on the disk.
+    forsaken: bool,
+}
+
+enum What {
+    Write(u64, Vec<u8>),
+    Truncate(u64),
+}
+
+impl What {
+    fn apply(&self, file: &mut Vec<u8>) {
+        match self {
+            What::Truncate(len) => file.resize(index(*len), 0),
+            What::Write(at, bytes) => overwrite(file, index(*at), bytes),
+        }
+    }
+
+    /// Those sectors of it that the choice falls on.
+    fn apply_torn(&self, file: &mut Vec<u8>, sector: usize, choose: &mut dyn FnMut() -> bool) {
+        let What::Write(at, bytes) = self else {
+            if choose() {
+                self.apply(file);
+            }
+            return;
+        };
+        let (mut at, mut rest) = (index(*at), bytes.as_slice());
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(rest.len().min(sector - at % sector));
+            if choose() {
+                overwrite(file, at, piece);
+            }
+            (at, rest) = (at + piece.len(), more);
+        }
+    }
+}
+
+fn index(at: u64) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}
+
+fn overwrite(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let end = at + bytes.len();
+    if file.len() < end {
+        file.resize(end, 0);
+    }
+    if let Some(into) = file.get_mut(at..end) {
+        into.copy_from_slice(bytes);
+    }
+}
+
+impl Known {
+    fn push(&mut self, what: What) {
+        self.pending.push(Change { what, forsaken: false });
+    }
+
+    fn sync(&mut self) {
+        let file = self.synced.get_or_insert_default();
+        self.pending.drain(..).filter(|it| !it.forsaken).for_each(|it| it.what.apply(file));
+    }
+
+    /// What is found after a loss of power.
+    fn after(&self, torn: Option<(usize, &mut dyn FnMut() -> bool)>) -> Option<Vec<u8>> {
+        let Some((sector, choose)) = torn else {
+            return self.former.clone().unwrap_or_else(|| self.synced.clone());
+        };
+        if let Some(former) = &self.former
+            && !choose()
+        {
+            return former.clone();
+        }
+        let mut file = self.synced.clone()?;
+        self.pending.iter().for_each(|it| it.what.apply_torn(&mut file, sector, choose));
+        Some(file)
+    }
+}
+
+/// Yes or no, as often as is asked; how often yes is a matter of the seed too.
+fn choices(seed: u64) -> impl FnMut() -> bool {
+    let mut bytes = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
+    let mut next = move || {
+        let mut byte = [0];
+        bytes.fill(&mut byte);
+        byte[0]
+    };
+    let bound = next();
+    move || next() <= bound
+}
+
+impl Disk {
+    /// One that does what this policy says.
+    pub fn new(policy: impl Policy + 'static) -> Disk {
+        let (policy, files) = (Box::new(policy), BTreeMap::new());
+        Disk(Arc::new(Mutex::new(Inner { policy, files, dead: false, errno: None })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the machine ended.
+    pub fn is_dead(&self) -> bool {
+        self.inner().dead
+    }
+
+    /// Ends the machine now, and leaves in the files what it left there.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be written.
+    pub fn lose(&self, loss: Loss) -> io::Result<()> {
+        self.inner().lose(loss)
+    }
+
+    // ---- for `vfs`
+
+    /// A file is opened: as it is, it is on the disk.
+    pub(super) fn opened(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        if !inner.files.contains_key(path) {
+            let synced = Some(fs::read(path)?);
+            inner.files.insert(path.to_owned(), Known { synced, ..Known::default() });
+        }
+        Ok(())
+    }
+
+    /// What becomes of an operation. Where the machine ends, [`end`](Disk::end) is to follow.
+    pub(super) fn ask(&self, op: FileOp, path: &Path) -> Verdict {
+        let mut inner = self.inner();
+        if inner.dead {
+            return Verdict::Die(Loss::Nothing);
+        }
+        let verdict = inner.policy.ask(&Asked { op, path });
+        if let Verdict::Fail(errno) = verdict {
+            inner.errno = Some(errno);
+            if op == FileOp::Sync {
+                let known = inner.files.entry(path.to_owned()).or_default();
+                known.pending.iter_mut().for_each(|it| it.forsaken = true);
+            }
+        }
+        verdict
+    }
+
+    /// The machine ends, as the policy said.
+    pub(super) fn end(&self, loss: Loss) {
+        let mut inner = self.inner();
+        if !inner.dead && inner.lose(loss).is_ok() {
+            inner.policy.ended();
+        }
+    }
+
+    /// An operation was done. `bytes` are a write's; `folder`: the folder was synced with it.
+    pub(super) fn done(&self, op: FileOp, path: &Path, bytes: &[u8], folder: bool) {
+        let mut inner = self.inner();
+        let known = inner.files.entry(path.to_owned()).or_default();
+        match op {
+            FileOp::Create | FileOp::Delete => {
+                let new = (op == FileOp::Create).then(Vec::new);
+                let old = std::mem::replace(&mut known.synced, new);
+                known.former.get_or_insert(old);
+                known.pending.clear();
+            }
+            FileOp::Write { at, .. } => known.push(What::Write(at, bytes.to_owned())),
+            FileOp::Truncate { len } => known.push(What::Truncate(len)),
+            FileOp::Sync => known.sync(),
+            FileOp::GrowIndex => (),
+        }
+        if folder {
+            inner.files.values_mut().for_each(|it| it.former = None);
+        }
+    }
+
+    /// The number of the error that was made last, if one was.
+    pub(super) fn errno(&self) -> Option<i32> {
+        let number = |errno| match errno {
+            Errno::Eio => rustix::io::Errno::IO,
+            Errno::Enospc => rustix::io::Errno::NOSPC,
+        };
+        self.inner().errno.map(|it| number(it).raw_os_error())
+    }
+}
+
+impl Inner {
+    fn lose(&mut self, loss: Loss) -> io::Result<()> {
+        self.dead = true;
+        let mut torn = match loss {
+            Loss::Nothing => return Ok(()),
+            Loss::Unsynced => None,
+            Loss::Torn { sector, seed } => Some((index(sector.into()).max(1), choices(seed))),
+        };
+        for (path, known) in &self.files {
+            let torn = torn.as_mut().map(|(sector, choose)| (*sector, choose as &mut dyn FnMut() -> bool));
+            match known.after(torn) {
+                Some(bytes) => fs::write(path, bytes)?,
+                None if path.exists() => fs::remove_file(path)?,
+                None => (),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").finish_non_exhaustive()
+    }
+}
