@@ -36,7 +36,7 @@ fn floors(c: &mut Criterion) {
 
 /// A row of the queue, born and gone: journal and hash input.
 fn codec(c: &mut Criterion) {
-    let mut queue: Table<u64, Item> = Table::new("queue");
+    let mut queue: Table<u64, Item> = Table::new(1, "queue");
     let mut changes = Vec::new();
     c.bench_function("codec: seal a queued message", |it| {
         it.iter(|| {
@@ -51,7 +51,7 @@ fn codec(c: &mut Criterion) {
 }
 
 fn clist(c: &mut Criterion) {
-    let mut clist = CList::new("clist");
+    let mut clist = CList::new(1, "clist");
     for at in 0..100_000 {
         let entry = CListEntry { kref: ObjectId(at).into(), reachable: true };
         clist.insert((VatId(at % 100), VRef::imported_object(at)), entry);

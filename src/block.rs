@@ -599,9 +599,11 @@ impl Block {
         }
         let forgotten = std::mem::take(&mut inner.forgotten);
         forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat))?;
-        inner.entries.flush(|vat, first, chunk| match forgotten.contains(&vat) {
-            true => Ok(()),
-            false => transaction.put_transcript(vat, first, chunk),
+        transaction.put_transcripts(|put| {
+            inner.entries.flush(|vat, first, chunk| match forgotten.contains(&vat) {
+                true => Ok(()),
+                false => put(vat, first, chunk),
+            })
         })?;
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
             transaction.put_bundle(id, &wasm)?;

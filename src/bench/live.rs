@@ -1,6 +1,13 @@
 //! A state on disk that runs, and what that takes: everything is on, and each block is one durable commit.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use anyhow::Context;
 use tempfile::TempDir;
@@ -12,6 +19,7 @@ use crate::{
     },
     controller::{Controller, Open, Policy},
     scenario::Scenario,
+    store::{Asked, Disk, FileOp, Verdict},
 };
 
 /// The time is looked at around one crank in so many: looking costs too.
@@ -118,6 +126,25 @@ impl Live {
         Ok(self.result(ran, machine::written() - before))
     }
 
+    /// Times that a block waits for the disk, over so many deliveries of what `make` makes. Every operation is asked about: too slow to be
+    /// timed as well.
+    pub(super) fn syncs_per_block(
+        make: impl FnOnce(Open) -> anyhow::Result<Live>,
+        deliveries: u64,
+    ) -> anyhow::Result<f64> {
+        let syncs = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&syncs);
+        let disk = Disk::new(move |asked: &Asked<'_>| {
+            counter.fetch_add(u64::from(asked.op == FileOp::Sync), Ordering::Relaxed);
+            Verdict::Go
+        });
+        let mut live = make(Open { disk: Some(disk), ..Open::default() })?;
+        let before = syncs.load(Ordering::Relaxed);
+        let ran = live.run(deliveries)?;
+        let counted = syncs.load(Ordering::Relaxed) - before;
+        Ok((counted as f64 / ran.blocks.max(1) as f64 * 1e3).round() / 1e3)
+    }
+
     pub(super) fn result(&self, mut ran: Ran, written: u64) -> Deliveries {
         ran.samples.sort_by(f64::total_cmp);
         let percentile = |hundredth: usize| ran.samples.get(ran.samples.len() * hundredth / 100).copied();
@@ -132,7 +159,7 @@ impl Live {
             p99_ns: percentile(99).unwrap_or(0.0),
             fuel_per_second: ran.fuel as f64 / seconds,
             bytes_per_block: written as f64 / blocks,
-            fsyncs_per_block: 1.0,
+            fsyncs_per_block: None,
             peak_bytes: machine::peak(),
             ratio_to_floor: 0.0,
         }

@@ -56,8 +56,9 @@ pub struct Deliveries {
     pub fuel_per_second: f64,
     /// Bytes that the process wrote, a block. 0 where the system does not tell.
     pub bytes_per_block: f64,
-    /// Durable commits, a block. (Now and then, SQLite moves its log into the file: that costs two more.)
-    pub fsyncs_per_block: f64,
+    /// Times that a block waited for the disk, counted in a run apart: one for its commit; now and then SQLite's log is copied into the
+    /// file. `None` where that was not counted.
+    pub fsyncs_per_block: Option<f64>,
     /// The most memory that was resident. 0 where the system does not tell.
     pub peak_bytes: u64,
     /// How many bare deliveries with a send would have fitted in.
@@ -122,7 +123,7 @@ impl Deliveries {
             p99_ns: of(|it| it.p99_ns),
             fuel_per_second: of(|it| it.fuel_per_second).round(),
             bytes_per_block: of(|it| it.bytes_per_block).round(),
-            fsyncs_per_block: of(|it| it.fsyncs_per_block),
+            fsyncs_per_block: runs.iter().find_map(|it| it.fsyncs_per_block),
             peak_bytes: runs.iter().map(|it| it.peak_bytes).max().unwrap_or(0),
             ratio_to_floor: of(|it| it.ratio_to_floor),
         }

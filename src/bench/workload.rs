@@ -135,7 +135,9 @@ impl Workload {
         let (deliveries, figures) = match &self.how {
             How::Steady(load, ns_max, also) => {
                 let mut live = Live::steady(load(size), Open::default(), size)?;
-                let deliveries = repeat(size, around, |_| live.measure(size.deliveries))?;
+                let mut deliveries = repeat(size, around, |_| live.measure(size.deliveries))?;
+                let again = |open| Live::steady(load(size), open, size);
+                deliveries.fsyncs_per_block = Some(Live::syncs_per_block(again, size.deliveries)?);
                 let mut figures =
                     vec![Figure::new("nsPerDelivery", deliveries.ns_per_delivery, "ns", at_most(*ns_max))];
                 also(size, &live, &deliveries, &mut figures);
@@ -143,8 +145,9 @@ impl Workload {
             }
             How::Special(measure) => measure(size, around)?,
             How::Scenario(scenario) => {
-                let deliveries =
-                    repeat(size, around, |size| Live::new(scenario, Open::default(), size)?.measure(size.deliveries))?;
+                let make = |open| Live::new(scenario, open, size);
+                let mut deliveries = repeat(size, around, |size| make(Open::default())?.measure(size.deliveries))?;
+                deliveries.fsyncs_per_block = Some(Live::syncs_per_block(make, size.deliveries)?);
                 (Some(deliveries), Vec::new())
             }
         };

@@ -456,12 +456,43 @@ fn operation(extended_code: i32) -> Option<&'static str> {
     }
 }
 
+/// The rows of one table that a block changed.
+#[derive(Clone, Default, Debug)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where the key of each ends, and where its value, if there still is one.
+    ends: Vec<(usize, Option<usize>)>,
+}
+
+impl Batch {
+    /// Adds a row: `value` is what it is now, `None` where it is gone.
+    pub(super) fn add(&mut self, key: &impl codec::Key, value: Option<&[u8]>) {
+        key.write(&mut self.bytes);
+        let key = self.bytes.len();
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+        self.ends.push((key, value.map(|_| self.bytes.len())));
+    }
+
+    /// Whether none changed.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The rows, each as its key and its value; `None` where it is gone.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let mut begin = 0;
+        self.ends.iter().map(move |&(key, value)| {
+            let row = (&self.bytes[begin..key], value.map(|end| &self.bytes[key..end]));
+            begin = value.unwrap_or(key);
+            row
+        })
+    }
+}
+
 /// What takes a block's changed rows.
 pub trait Rows {
-    /// The row is this now.
-    fn put(&mut self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault>;
-    /// The row is gone.
-    fn delete(&mut self, table: &'static str, key: &[u8]) -> Result<(), HostFault>;
+    /// Of this table.
+    fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault>;
 }
 
 /// The open transaction of a block.
@@ -513,14 +544,18 @@ impl<'a> Transaction<'a> {
         self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
     }
 
-    /// Appends a chunk to a vat's transcript.
-    pub fn put_transcript(&self, vat: VatId, first: DeliveryNum, entries: &[u8]) -> Result<(), HostFault> {
-        self.execute(
-            "write a transcript",
-            "INSERT INTO transcript VALUES (?, ?, ?, ?)",
-            params![vat.0.cast_signed(), first.0.cast_signed(), entries, transcript_checksum(vat, first, entries)],
-        )
-        .map(drop)
+    /// Appends chunks to the vats' transcripts: all that `each` hands over.
+    pub fn put_transcripts(
+        &self,
+        each: impl FnOnce(&mut dyn FnMut(VatId, DeliveryNum, &[u8]) -> Result<(), HostFault>) -> Result<(), HostFault>,
+    ) -> Result<(), HostFault> {
+        let failed = |err| self.failed("write a transcript", &err);
+        let mut insert = self.0.prepare_cached("INSERT INTO transcript VALUES (?, ?, ?, ?)").map_err(failed)?;
+        each(&mut |vat, first, entries| {
+            let sum = transcript_checksum(vat, first, entries);
+            let row = params![vat.0.cast_signed(), first.0.cast_signed(), entries, sum];
+            insert.execute(row).map(drop).map_err(failed)
+        })
     }
 
     /// Removes a vat's transcript.
@@ -551,11 +586,15 @@ impl<'a> Transaction<'a> {
 }
 
 impl Rows for Transaction<'_> {
-    fn put(&mut self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
-        self.execute(table, &format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"), params![key, value]).map(drop)
-    }
-
-    fn delete(&mut self, table: &'static str, key: &[u8]) -> Result<(), HostFault> {
-        self.execute(table, &format!("DELETE FROM \"{table}\" WHERE key = ?"), [key]).map(drop)
+    fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault> {
+        let run = || {
+            let mut put = self.0.prepare_cached(&format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"))?;
+            let mut delete = self.0.prepare_cached(&format!("DELETE FROM \"{table}\" WHERE key = ?"))?;
+            batch.rows().try_for_each(|(key, value)| match value {
+                Some(value) => put.execute(params![key, value]).map(drop),
+                None => delete.execute([key]).map(drop),
+            })
+        };
+        run().map_err(|err| self.failed(table, &err))
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     fault::HostFault,
     store::{
         codec::{self, Key},
-        database::Rows,
+        database::{Batch, Rows},
         hash::Digest,
     },
 };
@@ -344,7 +344,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault> {
-        let mut key_bytes = Vec::new();
+        let mut batch = Batch::default();
         let mut row_bytes = Vec::new();
         for (key, old) in std::mem::take(&mut self.touched) {
             let new = self.rows.get(&key);
@@ -356,18 +356,16 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
                 encode_row(self.tag, &key, old.as_ref(), &mut row_bytes)?;
                 digest.remove(&row_bytes);
             }
-            key_bytes.clear();
-            key.write(&mut key_bytes);
             let Some(new) = new else {
-                rows.delete(self.name, &key_bytes)?;
+                batch.add(&key, None);
                 continue;
             };
             row_bytes.clear();
             let record = encode_row(self.tag, &key, Some(new), &mut row_bytes)?;
             digest.add(&row_bytes);
-            rows.put(self.name, &key_bytes, row_bytes.get(record..).unwrap_or_default())?;
+            batch.add(&key, row_bytes.get(record..));
         }
-        Ok(())
+        if batch.is_empty() { Ok(()) } else { rows.write(self.name, &batch) }
     }
 
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
@@ -448,12 +446,13 @@ mod tests {
     #[derive(Default)]
     struct Disk(BTreeMap<Vec<u8>, Vec<u8>>);
     impl Rows for Disk {
-        fn put(&mut self, _: &'static str, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
-            self.0.insert(key.to_vec(), value.to_vec());
-            Ok(())
-        }
-        fn delete(&mut self, _: &'static str, key: &[u8]) -> Result<(), HostFault> {
-            assert!(self.0.remove(key).is_some(), "a row that was never there is not deleted");
+        fn write(&mut self, _: &'static str, batch: &Batch) -> Result<(), HostFault> {
+            for (key, value) in batch.rows() {
+                match value {
+                    Some(value) => drop(self.0.insert(key.to_vec(), value.to_vec())),
+                    None => assert!(self.0.remove(key).is_some(), "a row that was never there is not deleted"),
+                }
+            }
             Ok(())
         }
     }

@@ -46,7 +46,9 @@ fn every_workload_runs_and_says_what_the_contract_names() {
         }
         assert!(it["p50ns"].as_f64() <= it["p99ns"].as_f64(), "{name}: {it}");
         assert!(it["deliveries"].as_u64().unwrap() >= if name == "latency" { 20 } else { 200 }, "{name}: {it}");
-        assert_eq!(it["fsyncsPerBlock"], 1.0, "{name}");
+        let syncs = it["fsyncsPerBlock"].as_f64();
+        assert!(syncs.is_none_or(|it| (1.0..4.0).contains(&it)), "{name}: {it}");
+        assert_eq!(syncs.is_some(), ["ping", "call", "store", "reads", "fanout", "gc"].contains(&name), "{name}: {it}");
     }
     assert_eq!(workload(&result, "latency")["cranksPerBlock"], 1);
     for it in result["workloads"].as_array().unwrap() {

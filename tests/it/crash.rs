@@ -136,7 +136,7 @@ fn a_sync_that_fails_is_never_tried_again_nor_anything_else_until_the_state_is_o
 fn large_commit(disk: &Disk) -> (TempDir, Result<(), String>) {
     let dir = tempfile::tempdir().unwrap();
     let mut database = Database::open_on(dir.path(), &Tables::names(), Some(disk)).unwrap();
-    let bytes = vec![7; 5 << 20];
+    let bytes = vec![7; 36 << 20];
     let transaction = database.transaction().unwrap();
     transaction.put_bundle(BundleId::of(&bytes), &bytes).unwrap();
     let ended = transaction.commit().map_err(|it| it.to_string());
@@ -158,7 +158,7 @@ fn a_disk_that_fails_while_the_log_is_copied_stops_the_host_and_the_commit_has_h
     // The sync of the file itself behind many writes to it.
     let since_sync = |at: usize| ops[..at].iter().rev().take_while(|it| **it != (FileOp::Sync, true));
     let writes = |at: usize| since_sync(at).filter(|it| matches!(it, (FileOp::Write { .. }, true))).count();
-    let copied = (0..ops.len()).find(|at| ops[*at] == (FileOp::Sync, true) && writes(*at) > 1_000).unwrap();
+    let copied = (0..ops.len()).find(|at| ops[*at] == (FileOp::Sync, true) && writes(*at) > 8_000).unwrap();
     let number = copied as u64 + 1;
     for number in [number, number - 1, number - 500] {
         let (dir, ended) = large_commit(&at(number, Verdict::Fail(Errno::Eio)));
