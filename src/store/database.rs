@@ -12,7 +12,7 @@
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -205,6 +205,7 @@ impl Database {
             TryLockError::WouldBlock => HostFault::new(&what, "another process has it open"),
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
+        force_log(dir, disk).map_err(|err| HostFault::new(&what, err))?;
         let vfs = disk.map(vfs::Registered::new).transpose()?;
         let path = dir.join(FILE);
         let connection = match &vfs {
@@ -442,6 +443,23 @@ fn make_folder(dir: &Path) -> io::Result<()> {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had failed the system
+/// shows what was written, holds it for synced, and would lose it with the power, together with every block after it.
+fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<()> {
+    let path = std::fs::canonicalize(dir)?.join(format!("{FILE}-wal"));
+    let bytes = match std::fs::read(&path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let mut log = OpenOptions::new().write(true).open(&path)?;
+    log.write_all(&bytes)?;
+    log.sync_all()?;
+    if let Some(disk) = disk {
+        disk.forced(&path, &bytes);
+    }
+    Ok(())
 }
 
 /// The operation on a file that an error of SQLite's is about, where it says.

@@ -255,6 +255,14 @@ impl Disk {
         Ok(())
     }
 
+    /// A file was written and synced by somebody else, to this content.
+    pub(super) fn forced(&self, path: &Path, bytes: &[u8]) {
+        if let Some(known) = self.inner().files.get_mut(path) {
+            known.synced = Some(bytes.to_owned());
+            known.pending.clear();
+        }
+    }
+
     /// What becomes of an operation. Where the machine ends, [`end`](Disk::end) is to follow.
     pub(super) fn ask(&self, op: FileOp, path: &Path) -> Verdict {
         let mut inner = self.inner();

@@ -15,7 +15,7 @@ use vathost::{
     table::Tables,
 };
 
-use lab::{Blocks, Found, Golden, Workload, at, disturbed, from, lives};
+use lab::{Blocks, Found, Golden, Workload, at, disturbed, failed_then_lost, from, lives};
 
 /// Disturbs these operations; how often the state was found at the last block that was told of, and at the one after it.
 fn matrix(numbers: &[u64], disk: impl Fn(u64) -> Disk, after: impl Fn(&Disk)) -> (usize, usize) {
@@ -130,6 +130,18 @@ fn a_sync_that_fails_is_never_tried_again_nor_anything_else_until_the_state_is_o
             Ok(()) => assert!(later.first().is_none_or(|it| *it == FileOp::GrowIndex), "{number}: {later:?}"),
         }
     }
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_systems_memory_is_on_the_disk_before_anything_rests_on_it() {
+    let mut came = 0;
+    for sync in Golden::get().syncs() {
+        for later in [1, 20, 50, 90, 130, 170] {
+            let both = failed_then_lost(sync, later).unwrap_or_else(|why| panic!("{sync} + {later}: {why}"));
+            came += u32::from(both);
+        }
+    }
+    assert!(came > 10, "{came}");
 }
 
 /// A state with one commit that is so large that the log is copied with it: all operations on files, and how it ended.
