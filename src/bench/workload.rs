@@ -136,11 +136,13 @@ impl Workload {
             How::Steady(load, ns_max, also) => {
                 let mut live = Live::steady(load(size), Open::default(), size)?;
                 let mut deliveries = repeat(size, around, |_| live.measure(size.deliveries))?;
-                let again = |open| Live::steady(load(size), open, size);
-                deliveries.fsyncs_per_block = Some(Live::syncs_per_block(again, size.deliveries)?);
                 let mut figures =
                     vec![Figure::new("nsPerDelivery", deliveries.ns_per_delivery, "ns", at_most(*ns_max))];
                 also(size, &live, &deliveries, &mut figures);
+                // Ten thousand vats are enough for one machine.
+                drop(live);
+                let again = |open| Live::steady(load(size), open, size);
+                deliveries.fsyncs_per_block = Some(Live::syncs_per_block(again, size.deliveries)?);
                 (Some(deliveries), figures)
             }
             How::Special(measure) => measure(size, around)?,
