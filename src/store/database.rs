@@ -205,6 +205,7 @@ impl Database {
             TryLockError::WouldBlock => HostFault::new(&what, "another process has it open"),
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
+        let lock = Lock(lock);
         force_log(dir, disk).map_err(|err| HostFault::new(&what, err))?;
         let vfs = disk.map(vfs::Registered::new).transpose()?;
         let path = dir.join(FILE);
@@ -215,7 +216,7 @@ impl Database {
         let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let home = Home { dir: dir.to_owned(), copying: None };
-        let mut database = Database { connection, _vfs: vfs, home, _lock: Some(Lock(lock)) };
+        let mut database = Database { connection, _vfs: vfs, home, _lock: Some(lock) };
         make_durable(&database.connection, &what)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection));
         database.create(tables)?;
