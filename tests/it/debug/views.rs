@@ -17,9 +17,9 @@ fn every_view_has_an_answer_for_people() {
         (crank-12) vats
         vat  name    deliveries  syscalls     fuel  memory  c-list  keys  queued  status
         v1   market           4         6  <fuel>   1 MiB       9     1       1  running
-        v2   north            3         4   <fuel>   1 MiB       3     1       0  running
-        v3   south            4         5  <fuel>   1 MiB       2     1       0  running
-        v4   west             1         2   <fuel>   1 MiB       1     1       0  running
+        v2   north            3        20  <fuel>   1 MiB       3     6       0  running
+        v3   south            4        16  <fuel>   1 MiB       2     5       0  running
+        v4   west             1         8   <fuel>   1 MiB       1     4       0  running
         (crank-12) vat
         vat                  v1
         name                 market
