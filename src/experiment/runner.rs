@@ -34,7 +34,7 @@ use crate::{
     },
     fault::HostFault,
     id::BlockHeight,
-    plant::{HOST_ABORT, HOST_HANG},
+    plant::{HALF_COMMIT, HOST_ABORT, HOST_HANG},
     scenario::Scenario,
     store::Database,
 };
@@ -221,8 +221,17 @@ impl Runner {
             return Err(Failure::new(Class::Harness, why));
         }
         let (mut before, mut failed) = (None, None);
+        let is_half = |it: &Directive| matches!(it.action, Action::Disturb(Disturbance::Plant(HALF_COMMIT)));
+        let half = ask.faults.faults().position(is_half);
         loop {
-            match process.hear::<Event>()? {
+            let event = match process.hear::<Event>() {
+                // It ends by itself, where it is planted to.
+                Err(Silence::Ended(..)) if half.is_some() => {
+                    return Ok(half.map(|fault| Hit::of(ask, fault, None)));
+                }
+                heard => heard?,
+            };
+            match event {
                 Event::Before => {
                     before = Some(Files::read(dir).map_err(harness)?);
                     process.say(&"go")?;

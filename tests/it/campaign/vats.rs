@@ -67,9 +67,7 @@ fn every_planted_bug_is_found_named_and_shrunk_to_what_it_takes() {
         assert!(planted.iter().all(|it| it["found"].as_u64() > Some(0)), "{planted:#?}");
         for finding in report["findings"].as_array().unwrap() {
             let simplest = if finding["shrunk"].is_null() { &finding["outcome"] } else { &finding["shrunk"] };
-            // Half a commit shows only where the process is killed in between.
-            let lines = if simplest["class"] == "DURABILITY" { 2 } else { 1 };
-            assert_eq!(simplest["faults"].as_array().unwrap().len(), lines, "{finding:#}");
+            assert_eq!(simplest["faults"].as_array().unwrap().len(), 1, "{finding:#}");
         }
     }
 }
