@@ -17,13 +17,13 @@ use std::{
 use crate::{
     block::Told,
     directive::Directive,
-    experiment::{end::Ends, golden::Clock, run::RunEnd},
+    experiment::{end::Ends, golden::Clock, run::RunEnd, watcher::Answer},
     id::{CrankNum, VatId},
     injector::Reached,
     store::Digest,
 };
 
-/// Links of one generation. When there are more, those that were not used since the last time are forgotten: experiments that
+/// Entries of one generation. When there are more, those that were not used since the last time are forgotten: experiments that
 /// meet are mostly near each other in a campaign.
 const GENERATION: usize = 1 << 14;
 
@@ -125,26 +125,58 @@ impl Link {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    young: BTreeMap<Key, Arc<Link>>,
-    old: BTreeMap<Key, Arc<Link>>,
+    links: Generations<Key, Arc<Link>>,
+    /// What watchers that look at the state alone said of it, by its digest and their positions.
+    answers: Generations<(Digest, usize), Answer>,
     /// How many experiments were not run to their ends.
     pub(super) hits: u64,
 }
 
 impl Memo {
     pub(super) fn get(&mut self, key: &Key) -> Option<Arc<Link>> {
-        if let Some(link) = self.young.get(key) {
-            return Some(link.clone());
-        }
-        let link = self.old.remove(key)?;
-        self.put(*key, link.clone());
-        Some(link)
+        self.links.get(key)
     }
 
     pub(super) fn put(&mut self, key: Key, link: Arc<Link>) {
+        self.links.put(key, link);
+    }
+
+    pub(super) fn answer(&mut self, state: Digest, watcher: usize) -> Option<Answer> {
+        self.answers.get(&(state, watcher))
+    }
+
+    pub(super) fn put_answer(&mut self, state: Digest, watcher: usize, answer: Answer) {
+        self.answers.put((state, watcher), answer);
+    }
+}
+
+/// A map that forgets what was not used for long.
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: BTreeMap<K, V>,
+    old: BTreeMap<K, V>,
+}
+
+impl<K, V> Default for Generations<K, V> {
+    fn default() -> Generations<K, V> {
+        Generations { young: BTreeMap::new(), old: BTreeMap::new() }
+    }
+}
+
+impl<K: Copy + Ord, V: Clone> Generations<K, V> {
+    fn get(&mut self, key: &K) -> Option<V> {
+        if let Some(value) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let value = self.old.remove(key)?;
+        self.put(*key, value.clone());
+        Some(value)
+    }
+
+    fn put(&mut self, key: K, value: V) {
         if self.young.len() >= GENERATION {
             self.old = mem::take(&mut self.young);
         }
-        self.young.entry(key).or_insert(link);
+        self.young.entry(key).or_insert(value);
     }
 }
