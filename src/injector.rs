@@ -210,7 +210,7 @@ impl Injector {
 }
 
 /// Whether it is a planted bug that stays.
-fn lasts(action: &Action) -> bool {
+pub(crate) fn lasts(action: &Action) -> bool {
     matches!(action, Action::Disturb(Disturbance::Plant(name)) if LASTING.contains(name))
 }
 

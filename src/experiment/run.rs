@@ -22,7 +22,7 @@ use crate::{
         watcher::{Answer, Looks, View, Watcher, When},
     },
     id::{CrankNum, DeliveryNum, VatId},
-    injector::{Injector, Log, Reached},
+    injector::{self, Injector, Log, Reached},
     kernel::{self, Halt, Ran},
     store::{Digest, StateHash},
 };
@@ -445,7 +445,13 @@ impl Run<'_, '_> {
         let block = self.machine.block()?;
         let tables = block.tables();
         let next = |vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries));
-        Ok(block.injected().map(|it| it.left(tables.globals().next_crank, &next)).unwrap_or_default())
+        let Some(injector) = block.injected() else { return Ok(Vec::new()) };
+        let mut left = injector.left(tables.globals().next_crank, &next);
+        // Nothing comes to the dead, to a vat that was and is not; what lasts outlives it.
+        let is_gone = |vat: VatId| vat < tables.globals().next_vat && !tables.is_alive(vat);
+        let is_over = |fault: &Directive| !injector::lasts(&fault.action) && fault.trigger.vat().is_some_and(is_gone);
+        left.retain(|at| !injector.schedule().faults().nth(*at).is_some_and(is_over));
+        Ok(left)
     }
 
     /// A state that comes again comes for ever. Looked for where the run is longer than the golden one.

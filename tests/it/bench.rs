@@ -231,7 +231,7 @@ fn elements(xml: &str) -> Vec<String> {
 
 #[test]
 fn experiments_are_measured_in_every_isolation_beside_runs_from_the_beginning() {
-    let output = vathost(&["bench", "-q", "experiments", "--base", "vats/counter", "--long", "vats/counter", "--json"]);
+    let output = vathost(&["bench", "experiments", "--base", "vats/counter", "--long", "vats/counter", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let rates: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(rates["experiments"].as_u64() > Some(10), "{rates}");

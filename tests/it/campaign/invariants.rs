@@ -104,7 +104,7 @@ fn what_is_remembered_changes_no_outcome() {
         let actions = ["skip", "terminate", "pause", "delay 1 cranks", "trap after 0 fuel", "trap after 900 fuel"];
         faults.extend(numbers.flat_map(|it| actions.map(|action| format!("{vat}/delivery-{it}: {action}"))));
     }
-    faults.extend([1, 5, 9].map(|it| format!("v2/syscall:vatstoreGet #{it}: value \"#\\\"+0\\\"\"")));
+    faults.extend([7, 8, 16].map(|it| format!("v2/syscall:vatstoreGet #{it}: value \"#\\\"+0\\\"\"")));
     let sum = "def sum(book): [.vats[].kv | to_entries[] | select(.key | startswith(book)) | .value] | add // 0;\
                sum(\"made\") <= sum(\"balance.\") + sum(\"open\")";
     let watched = [Invariant { when: Asked::EveryCrank, ..jaq("sum", sum) }, {
@@ -126,7 +126,7 @@ fn what_is_remembered_changes_no_outcome() {
         }
     }
     let hits = remembers.memo_hits();
-    assert!(hits > 300 && noted > 100 && broken > 20, "{hits} {noted} {broken}");
+    assert!(hits > 300 && noted > 50 && broken > 10, "{hits} {noted} {broken}");
     assert_eq!(forgets.memo_hits(), 0);
 }
 
