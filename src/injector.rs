@@ -48,6 +48,10 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    fn is_done(&self, at: usize) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&at).is_some_and(|it| it.done > 0)
+    }
+
     fn note(&self, at: usize, crank: CrankNum, vat: Option<VatId>, why_not: Option<String>) {
         let new = Reached { crank, vat, times: 0, done: 0, why_not: None };
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,24 +105,36 @@ impl Injector {
         &self.log
     }
 
-    /// Whether no fault can come any more, where these are the numbers of the next crank and deliveries. Those of commits
-    /// are no matter of a run in memory.
-    pub fn is_spent(&self, next_crank: CrankNum, next_delivery: &dyn Fn(VatId) -> DeliveryNum) -> bool {
-        self.fuel_max.is_none()
-            && self.schedule.faults().all(|fault| match fault.trigger {
-                // It has come, and it stays.
-                _ if matches!(fault.action, Action::Disturb(Disturbance::Plant(name)) if LASTING.contains(&name)) => {
-                    false
-                }
-                Trigger::Crank(crank) => crank < next_crank,
-                Trigger::Delivery(vat, delivery)
-                | Trigger::Spot(Spot::DeliveryEnd(vat, delivery) | Spot::Syscall(vat, delivery, _)) => {
-                    delivery < next_delivery(vat)
-                }
-                Trigger::Spot(Spot::DeliveryEvery(..)) => false,
-                Trigger::Spot(Spot::SyscallOfKind(vat, kind, number)) => self.count_of(vat, kind) >= number,
-                Trigger::Spot(Spot::Commit(_) | Spot::StoreOp(..)) | Trigger::Block(_) => true,
-            })
+    /// Whether it is a delay that was done: the same number comes again, with what went before or with what was late.
+    pub(crate) fn is_over(&self, fault: &Directive) -> bool {
+        let is_once = matches!(fault.action, Action::Disturb(Disturbance::Delay { .. }))
+            && !matches!(fault.trigger, Trigger::Spot(Spot::DeliveryEvery(..)));
+        is_once && self.position(fault).is_some_and(|at| self.log.is_done(at))
+    }
+
+    /// The faults that may come yet, by their positions, where these are the numbers of the next crank and deliveries. Those of
+    /// commits are no matter of a run in memory.
+    pub fn left(&self, next_crank: CrankNum, next_delivery: &dyn Fn(VatId) -> DeliveryNum) -> Vec<usize> {
+        let may_come = |fault: &Directive| match fault.trigger {
+            // It has come, and it stays.
+            _ if lasts(&fault.action) => true,
+            _ if self.is_over(fault) => false,
+            Trigger::Crank(crank) => crank >= next_crank,
+            Trigger::Delivery(vat, delivery)
+            | Trigger::Spot(Spot::DeliveryEnd(vat, delivery) | Spot::Syscall(vat, delivery, _)) => {
+                delivery >= next_delivery(vat)
+            }
+            Trigger::Spot(Spot::DeliveryEvery(..)) => true,
+            Trigger::Spot(Spot::SyscallOfKind(vat, kind, number)) => self.count_of(vat, kind) < number,
+            Trigger::Spot(Spot::Commit(_) | Spot::StoreOp(..)) | Trigger::Block(_) => false,
+        };
+        let is_left = |at: usize, fault| self.fuel_max.is_some_and(|(it, _)| it == at) || may_come(fault);
+        self.schedule.faults().enumerate().filter(|(at, fault)| is_left(*at, fault)).map(|(at, _)| at).collect()
+    }
+
+    /// Whether a fault has begun that changes how things go without a trace in the state.
+    pub fn is_under_way(&self) -> bool {
+        self.fuel_max.is_some() || self.schedule.faults().any(|it| lasts(&it.action))
     }
 
     fn count_of(&self, vat: VatId, kind: &str) -> u64 {
@@ -191,6 +207,11 @@ impl Injector {
         let word = hash.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
         if below == 0 { 0 } else { word % below }
     }
+}
+
+/// Whether it is a planted bug that stays.
+pub(crate) fn lasts(action: &Action) -> bool {
+    matches!(action, Action::Disturb(Disturbance::Plant(name)) if LASTING.contains(name))
 }
 
 fn index_of(kind: &str) -> Option<usize> {

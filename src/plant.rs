@@ -8,7 +8,7 @@
 //! * `lost-decref`: a count that is never given back. Nothing notices until an audit.
 //! * `poison-queue`: an entry in the run-queue whose routing panics, in a later crank that has no vat to blame.
 //! * `replay-charges`: a replay leaves a mark in the state, so that replicas differ by who was evicted when.
-//! * `half-commit`: a block is written in two transactions, and a crash between them leaves neither state.
+//! * `half-commit`: a block is written in two transactions, and the process ends between them: neither state is left.
 //! * `host-abort`, `host-hang`: the process ends, or never ends.
 
 use std::{fmt, str::FromStr};

@@ -1,34 +1,93 @@
-//! What experiments cost: branched from a checkpoint and rolled back, beside a run from the beginning.
+//! What experiments cost, in each isolation: branched from a checkpoint and rolled back, beside a run from the beginning.
+//!
+//! All of it is measured in one run, on the same experiments: what a machine does today says little, the ratios say more.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use serde::Serialize;
 
 use crate::{
+    bench::{Figure, Target},
     controller::{Controller, Open},
     directive::Schedule,
-    experiment::{Base, Build, Experiments, Limits, Until, copy_base},
+    experiment::{
+        Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, copy_base, protocol::Hello, shrink,
+    },
 };
 
-/// What experiments cost: how many a second on one core.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Faults of the schedule that is shrunk.
+const SHRUNK_FROM: usize = 10;
+/// Experiments in processes of their own; and runs from the beginning.
+const SLOW: usize = 24;
+/// Experiments at the end of a long run.
+const LATE: u64 = 24;
+
+/// What experiments cost.
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct ExperimentRates {
+    /// How many were made.
     pub experiments: u64,
+    /// Cranks of the undisturbed run.
     pub golden_cranks: u64,
-    pub rollback_per_second: u64,
-    pub memoised_per_second: u64,
-    pub from_zero_per_second: u64,
-    pub ratio_to_from_zero: f64,
+    /// Cranks of the long one.
+    pub long_cranks: u64,
+    /// Experiments a second on one core; ratios to a run from the beginning; and how long shrinking takes.
+    pub figures: Vec<Figure>,
 }
 
-/// Runs every experiment of the workload: from checkpoints with nothing remembered, with what was remembered, and some of them
-/// in the plain way, a run from the beginning each.
-#[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
-pub fn experiments(base: &Base) -> anyhow::Result<ExperimentRates> {
-    let mut experiments = Experiments::prepare(base, Build([0; 32]), Until::Quiescent, Limits::default())?;
+/// Makes the same experiments on `base` in each isolation, in children of the program `exe`; and some at the end of `long`.
+pub fn experiments(
+    base: &Base,
+    long: &Base,
+    exe: &Path,
+    told: &mut dyn FnMut(&str),
+) -> anyhow::Result<ExperimentRates> {
+    let prepare = |base: &Base| Experiments::prepare(base, Build([0; 32]), Until::Quiescent, Limits::default());
+    let mut experiments = prepare(base)?;
+    let schedules = schedules(&experiments)?;
+    told("rollback");
+    let (rollback, memoised) = in_process(&mut experiments, &schedules);
+    told("fork");
+    let mut runner = runner(prepare(base)?, Isolation::Fork, exe);
+    // The first starts the child.
+    runner.run(schedules.first().context("a base without deliveries")?, 0);
+    let fork = rate(schedules.len(), || schedules.iter().for_each(|it| drop(runner.run(it, 0))));
+    told("process");
+    let some = || schedules.iter().step_by(schedules.len().div_ceil(SLOW).max(1));
+    let mut runner = self::runner(prepare(base)?, Isolation::Process, exe);
+    let process = rate(some().count(), || some().for_each(|it| drop(runner.run(it, 0))));
+    told("from the beginning");
+    let zero = from_zero(base, some().count())?;
+    told("a long run");
+    let (late, long_zero, long_cranks) = late(&mut prepare(long)?)?;
+    told("shrinking");
+    let shrinking = shrinking(&mut experiments, &schedules);
+    let (least, most) = (|it| Some(Target::AtLeast(it)), |it| Some(Target::AtMost(it)));
+    let figures = vec![
+        Figure::new("rollback", rollback, "/s", least(1_500.0)),
+        Figure::new("rollback, memoised", memoised, "/s", None),
+        Figure::new("fork", fork, "/s", least(1_000.0)),
+        Figure::new("process", process, "/s", None),
+        Figure::new("from the beginning", zero, "/s", None),
+        Figure::new("rollback to from the beginning", rollback / zero, "×", None),
+        Figure::new("fork to from the beginning", fork / zero, "×", None),
+        Figure::new("process to from the beginning", process / zero, "×", None),
+        Figure::new("late in a long run", late, "/s", None),
+        Figure::new("a long run from the beginning", long_zero, "/s", None),
+        Figure::new("late to from the beginning", late / long_zero, "×", least(500.0)),
+        Figure::new("10 faults shrunk", shrinking, "s", most(5.0)),
+    ];
+    let golden_cranks = experiments.golden().len() as u64;
+    Ok(ExperimentRates { experiments: schedules.len() as u64, golden_cranks, long_cranks, figures })
+}
+
+/// Each delivery disturbed in some ways.
+fn schedules(experiments: &Experiments) -> anyhow::Result<Vec<Schedule>> {
     let mut schedules = Vec::new();
     for vat in experiments.golden().points().vats {
         let (first, count) = vat.deliveries;
@@ -38,44 +97,47 @@ pub fn experiments(base: &Base) -> anyhow::Result<ExperimentRates> {
             }
         }
     }
-    let per_second = |count: usize, elapsed: Duration| {
-        let nanos = elapsed.as_nanos().max(1);
-        u64::try_from(count as u128 * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
-    };
-    // One round to warm up.
-    for it in &schedules {
-        experiments.run(it, 0);
-    }
-    let begun = Instant::now();
-    for it in &schedules {
-        experiments.forget();
-        experiments.run(it, 0);
-    }
-    let rollback = per_second(schedules.len(), begun.elapsed());
-    experiments.forget();
-    let begun = Instant::now();
-    for it in schedules.iter().chain(&schedules) {
-        experiments.run(it, 0);
-    }
-    let memoised = per_second(schedules.len() * 2, begun.elapsed());
-    let sample: Vec<_> = schedules.iter().step_by(schedules.len().div_ceil(16).max(1)).collect();
-    let begun = Instant::now();
-    for _ in &sample {
-        from_zero(base)?;
-    }
-    let zero = per_second(sample.len(), begun.elapsed());
-    Ok(ExperimentRates {
-        experiments: schedules.len() as u64,
-        golden_cranks: experiments.golden().len() as u64,
-        rollback_per_second: rollback,
-        memoised_per_second: memoised,
-        from_zero_per_second: zero,
-        ratio_to_from_zero: rollback as f64 / zero.max(1) as f64,
-    })
+    Ok(schedules)
 }
 
-/// The base run from its beginning to its end, committed as a host does: what an experiment costs without checkpoints.
-fn from_zero(base: &Base) -> anyhow::Result<()> {
+/// How many of these a second.
+#[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+fn rate(count: usize, run: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    run();
+    count as f64 / begun.elapsed().as_secs_f64().max(1e-9)
+}
+
+/// With nothing remembered from one to the next; and a second round, with all that was.
+fn in_process(experiments: &mut Experiments, schedules: &[Schedule]) -> (f64, f64) {
+    // One round to warm up.
+    schedules.iter().for_each(|it| drop(experiments.run(it, 0)));
+    let fresh = rate(schedules.len(), || {
+        for it in schedules {
+            experiments.forget();
+            experiments.run(it, 0);
+        }
+    });
+    schedules.iter().for_each(|it| drop(experiments.run(it, 0)));
+    let memoised = rate(schedules.len(), || schedules.iter().for_each(|it| drop(experiments.run(it, 0))));
+    (fresh, memoised)
+}
+
+fn runner(experiments: Experiments, isolation: Isolation, exe: &Path) -> Runner {
+    let limits = Limits::default();
+    let hello = Hello::of(experiments.base(), Build([0; 32]), Until::Quiescent, limits);
+    let program = Program { exe: exe.to_owned(), memory: None, wall: Duration::from_millis(limits.wall_ms) };
+    Runner::new(experiments, isolation, program, hello)
+}
+
+/// The base run from its beginning to its end, committed as a host does, a second: what an experiment costs without checkpoints.
+fn from_zero(base: &Base, times: usize) -> anyhow::Result<f64> {
+    let mut ran = Ok(());
+    let rate = rate(times, || ran = (0..times).try_for_each(|_| once(base)));
+    ran.map(|()| rate)
+}
+
+fn once(base: &Base) -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("make a folder for the state")?;
     copy_base(base, dir.path())?;
     let (state, code_cache) = (Some(dir.path().to_owned()), base.code_cache.clone());
@@ -84,4 +146,28 @@ fn from_zero(base: &Base) -> anyhow::Result<()> {
         controller.run_block(&base.policy, &mut |_| true)?;
     }
     Ok(())
+}
+
+/// Experiments a second near the end of a long run; such runs from their beginning; and its cranks.
+fn late(experiments: &mut Experiments) -> anyhow::Result<(f64, f64, u64)> {
+    let cranks = experiments.golden().len() as u64;
+    let last = experiments.golden().start.0 + cranks;
+    let mut schedules = Vec::new();
+    for crank in last.saturating_sub(LATE)..last {
+        for action in ["skip", "delay 1 cranks"] {
+            schedules.push(Schedule::read("bench", &format!("crank-{crank}: {action}"))?);
+        }
+    }
+    let (late, _) = in_process(experiments, &schedules);
+    Ok((late, from_zero(experiments.base(), 2)?, cranks))
+}
+
+/// Seconds until a schedule of many faults is one of which none can be left out.
+fn shrinking(experiments: &mut Experiments, schedules: &[Schedule]) -> f64 {
+    let some = schedules.iter().step_by(schedules.len().div_ceil(SHRUNK_FROM).max(1));
+    let faults = some.flat_map(|it| it.faults().cloned());
+    // They are at places of their own: none contradicts another.
+    let schedule = Schedule::of(faults).unwrap_or_default();
+    experiments.forget();
+    1.0 / rate(1, || drop(shrink(&schedule, &mut |it| experiments.run(it, 0))))
 }

@@ -14,7 +14,9 @@
 //! * `kv` is the vatstore, but for what the SDK keeps for itself (`vat.…`). A value is what it says: JSON or smallcaps is decoded
 //!   (bigints are numbers where 64 bits hold them, and texts of digits where not), other text is a text, bytes that are no text are
 //!   `0x…`. So is the value of a result.
-//! * `cranks` counts from the beginning of the state, not of the experiment.
+//! * `deliveries`, `height`, `cranks` and `stateHash` are there only where the expression mentions them, or a command asks: all else
+//!   depends on the state alone, so that experiments which come to the same state need not be asked twice. `cranks` counts from
+//!   the beginning of the state, not of the experiment.
 //! * `slog` is what happened since the base, deliveries and their results included, as `vathost slog` has it, without times. It is
 //!   empty unless the expression mentions `slog`, or the command asks for it.
 //! * `golden` is the same at the end of the run that nothing disturbs. In jaq, `$golden` is that too.
@@ -29,10 +31,56 @@ use crate::{
     value::{Bytes, StoreKey},
 };
 
+/// What a state does not decide.
+const NUMBERS: [&str; 4] = ["deliveries", "height", "cranks", "stateHash"];
+
+/// Which parts of a document somebody looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parts {
+    /// Those of `NUMBERS`.
+    numbers: Vec<&'static str>,
+    /// `slog`
+    pub(super) slog: bool,
+    /// `golden`
+    pub(super) golden: bool,
+}
+
+impl Parts {
+    /// All of them, but for the slog perhaps.
+    pub(super) fn all(slog: bool) -> Parts {
+        Parts { numbers: NUMBERS.to_vec(), slog, golden: true }
+    }
+
+    /// Those that an expression mentions.
+    pub(super) fn of(text: &str) -> Parts {
+        let numbers = NUMBERS.into_iter().filter(|it| text.contains(it)).collect();
+        Parts { numbers, slog: text.contains("slog"), golden: text.contains("golden") }
+    }
+
+    /// Whether what is left depends on the state alone.
+    pub(super) fn are_of_the_state(&self) -> bool {
+        self.numbers.is_empty() && !self.slog
+    }
+
+    /// Takes the others out of a document.
+    pub(super) fn keep(&self, document: &mut Value) {
+        let rest = NUMBERS.into_iter().filter(|it| !self.numbers.contains(it));
+        let vats = document.get("vats").and_then(Value::as_object).map(|it| it.keys().cloned().collect::<Vec<_>>());
+        for name in rest {
+            let _ = document["kernel"].as_object_mut().and_then(|it| it.remove(name));
+            for vat in vats.iter().flatten() {
+                let _ = document["vats"][vat].as_object_mut().and_then(|it| it.remove(name));
+            }
+        }
+    }
+}
+
 /// What there is at a point of a run, without the golden run.
-pub(super) fn of(view: &View<'_>, slog: bool) -> Value {
-    let events = if slog { view.events } else { &[] };
-    json!({ "vats": vats(view.block.tables()), "kernel": kernel(view.block), "slog": events })
+pub(super) fn of(view: &View<'_>, parts: &Parts) -> Value {
+    let events = if parts.slog { view.events } else { &[] };
+    let mut document = json!({ "vats": vats(view.block.tables()), "kernel": kernel(view.block), "slog": events });
+    parts.keep(&mut document);
+    document
 }
 
 fn vats(tables: &Tables) -> Value {

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    campaign::document,
-    experiment::{Experiments, View, Watcher, When},
+    campaign::document::{self, Parts},
+    experiment::{Answer, Experiments, Looks, View, Watcher, When},
 };
 
 /// How it is asked.
@@ -69,10 +69,11 @@ pub struct Invariant {
 }
 
 impl Invariant {
-    fn needs_slog(&self) -> bool {
+    /// What it looks at.
+    fn parts(&self) -> Parts {
         match &self.check {
-            Check::Jaq(text) => text.contains("slog"),
-            Check::Command { slog, .. } => *slog,
+            Check::Jaq(text) => Parts::of(text),
+            Check::Command { slog, .. } => Parts::all(*slog),
         }
     }
 }
@@ -86,8 +87,8 @@ pub fn dress(invariants: &[Invariant], experiments: &mut Experiments) -> anyhow:
     if invariants.is_empty() {
         return Ok(());
     }
-    let slog = invariants.iter().any(Invariant::needs_slog);
-    let golden = experiments.at_end(slog, |view| document::of(view, slog))?;
+    let slog = invariants.iter().any(|it| it.parts().slog);
+    let golden = experiments.at_end(slog, |view| document::of(view, &Parts::all(slog)))?;
     let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
     for it in invariants {
         let asker = match &it.check {
@@ -96,7 +97,9 @@ pub fn dress(invariants: &[Invariant], experiments: &mut Experiments) -> anyhow:
             }
             Check::Command { argv, dir, .. } => Asker::Command(argv.clone(), dir.clone()),
         };
-        watchers.push(Box::new(Asking { invariant: it.clone(), asker, golden: golden.clone(), held: false }));
+        let (parts, mut golden) = (it.parts(), golden.clone());
+        parts.keep(&mut golden);
+        watchers.push(Box::new(Asking { invariant: it.clone(), asker, parts, golden }));
     }
     experiments.set_watchers(watchers)
 }
@@ -105,9 +108,9 @@ pub fn dress(invariants: &[Invariant], experiments: &mut Experiments) -> anyhow:
 struct Asking {
     invariant: Invariant,
     asker: Asker,
+    parts: Parts,
+    /// The end of the golden run, these parts of it.
     golden: Value,
-    /// Whether it has held since the experiment began.
-    held: bool,
 }
 
 enum Asker {
@@ -128,29 +131,29 @@ impl Watcher for Asking {
         }
     }
 
-    fn holds(&mut self, view: &View<'_>) -> Result<bool, String> {
-        let mut document = document::of(view, self.invariant.needs_slog());
-        if let Value::Object(members) = &mut document {
+    fn ask(&mut self, view: &View<'_>) -> Result<Answer, String> {
+        let mut document = document::of(view, &self.parts);
+        if let (Value::Object(members), true) = (&mut document, self.parts.golden) {
             members.insert("golden".to_owned(), self.golden.clone());
         }
         let holds = match &self.asker {
             Asker::Jaq(jaq) => jaq.holds(&document)?,
             Asker::Command(argv, dir) => command(argv, dir, &document)?,
         };
-        self.held |= holds;
-        Ok(holds || self.invariant.sometimes)
+        Ok(match (holds, self.invariant.sometimes) {
+            (true, true) => Answer::Noted,
+            (true, false) | (false, true) => Answer::Holds,
+            (false, false) => Answer::Broken,
+        })
     }
 
-    fn noted(&self) -> Option<String> {
-        (self.invariant.sometimes && self.held).then(|| self.invariant.name.clone())
-    }
-
-    fn needs_history(&self) -> bool {
-        self.invariant.needs_slog()
-    }
-
-    fn begin(&mut self) {
-        self.held = false;
+    fn looks_at(&self) -> Looks {
+        match (self.parts.slog, self.parts.are_of_the_state(), self.invariant.when) {
+            (true, ..) => Looks::History,
+            // Where blocks end is a matter of numbers.
+            (_, true, Asked::End | Asked::EveryCrank) => Looks::State,
+            _ => Looks::Numbers,
+        }
     }
 }
 

@@ -27,5 +27,5 @@ pub use file::{Campaign, Expect};
 pub use invariant::{Asked, Check, Invariant, dress};
 pub use results::{Folder, Header, Results, ResultsError, folders_below, load};
 pub use space::{Drawn, Experiment, Order, Single, Space};
-pub use tally::{Finding, Heat, Score, Share, Tally};
+pub use tally::{Counting, Finding, Heat, Score, Share, Tally};
 pub use work::{Ended, Work, run};

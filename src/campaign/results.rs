@@ -11,9 +11,9 @@
 //! another base, build or question never come together. Folders of shards are merged by concatenation of their `results.jsonl`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
 };
 
@@ -94,7 +94,7 @@ pub enum ResultsError {
     Io(PathBuf, io::Error),
 }
 
-/// Results by the names of their experiments.
+/// Results by the names of their experiments: of a few. There may be millions in a file.
 pub type Results = BTreeMap<String, Outcome>;
 
 impl Header {
@@ -154,12 +154,12 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> ResultsError + use<> {
 }
 
 impl Folder {
-    /// Opens the folder of a campaign, which is made if it is not there; with the results that it has.
+    /// Opens the folder of a campaign, which is made if it is not there; with the names of the experiments that it has results of.
     ///
     /// # Errors
     ///
     /// Where there are results, and they are not to be gone on with, or are of something else; or another process is at work.
-    pub fn open(dir: &Path, header: &Header, resume: bool) -> Result<(Folder, Results), ResultsError> {
+    pub fn open(dir: &Path, header: &Header, resume: bool) -> Result<(Folder, BTreeSet<String>), ResultsError> {
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let path = dir.join(RESULTS);
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path).map_err(failed(&path))?;
@@ -177,14 +177,11 @@ impl Folder {
             }
         }
         write_whole(&dir.join(HEADER), &pretty(header))?;
-        let text = fs::read(&path).map_err(failed(&path))?;
-        let whole = text.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
-        if whole < text.len() {
-            file.set_len(whole as u64).map_err(failed(&path))?;
-        }
-        let mut results = Results::new();
-        read_results(&path, &text[..whole], &mut results)?;
-        Ok((Folder { dir: dir.to_owned(), file, unsynced: 0 }, results))
+        let mut known = Known::new();
+        let whole = read_results(&path, &mut known, &mut |_| ())?;
+        // A line that a kill tore off.
+        file.set_len(whole).map_err(failed(&path))?;
+        Ok((Folder { dir: dir.to_owned(), file, unsynced: 0 }, known.into_keys().collect()))
     }
 
     /// Keeps a result.
@@ -224,23 +221,20 @@ impl Folder {
     }
 }
 
-/// Reads the results of folders, of one campaign all; with what findings were shrunk to.
+/// Reads the results of folders, of one campaign all, and shows each once; with what findings were shrunk to.
 ///
 /// # Errors
 ///
 /// Where there are none, or they do not belong together.
-pub fn load(dirs: &[PathBuf]) -> Result<(Header, Results, Results), ResultsError> {
-    let (mut header, mut results, mut shrunk) = (None::<Header>, Results::new(), Results::new());
+pub fn load(dirs: &[PathBuf], show: &mut dyn FnMut(&Header, Outcome)) -> Result<(Header, Results), ResultsError> {
+    let (mut header, mut known, mut shrunk) = (None::<Header>, Known::new(), Results::new());
     for dir in dirs {
         let one = read_header(dir)?.ok_or_else(|| ResultsError::None(dir.clone()))?;
         if header.as_ref().is_some_and(|it| it.key != one.key) {
             return Err(ResultsError::Foreign(dir.clone()));
         }
-        header.get_or_insert(one);
-        let path = dir.join(RESULTS);
-        let text = fs::read(&path).map_err(failed(&path))?;
-        let whole = text.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
-        read_results(&path, &text[..whole], &mut results)?;
+        let header = header.get_or_insert(one);
+        read_results(&dir.join(RESULTS), &mut known, &mut |it| show(header, it))?;
         let path = dir.join(SHRUNK);
         if path.exists() {
             let text = fs::read(&path).map_err(failed(&path))?;
@@ -250,7 +244,7 @@ pub fn load(dirs: &[PathBuf]) -> Result<(Header, Results, Results), ResultsError
         }
     }
     let header = header.ok_or_else(|| ResultsError::None(PathBuf::new()))?;
-    Ok((header, results, shrunk))
+    Ok((header, shrunk))
 }
 
 /// How deep folders of results are looked for.
@@ -287,16 +281,31 @@ fn read_header(dir: &Path) -> Result<Option<Header>, ResultsError> {
     serde_json::from_slice(&text).map(Some).map_err(|err| ResultsError::Line(path, err.line(), err.to_string()))
 }
 
-fn read_results(path: &Path, text: &[u8], results: &mut Results) -> Result<(), ResultsError> {
-    for (at, line) in text.split(|it| *it == b'\n').enumerate().filter(|(_, it)| !it.is_empty()) {
+/// The names of experiments, with hashes of their lines.
+type Known = BTreeMap<String, [u8; 16]>;
+
+/// Shows each result that is not known yet. Returns where the last whole line ends.
+fn read_results(path: &Path, known: &mut Known, show: &mut dyn FnMut(Outcome)) -> Result<u64, ResultsError> {
+    let mut file = BufReader::new(File::open(path).map_err(failed(path))?);
+    let (mut line, mut whole) = (Vec::new(), 0);
+    for at in 1.. {
+        line.clear();
+        file.read_until(b'\n', &mut line).map_err(failed(path))?;
+        let Some(text) = line.strip_suffix(b"\n") else { break };
+        whole += line.len() as u64;
+        if text.is_empty() {
+            continue;
+        }
         let outcome: Outcome =
-            serde_json::from_slice(line).map_err(|err| ResultsError::Line(path.to_owned(), at + 1, err.to_string()))?;
-        let other = results.insert(outcome.id.clone(), outcome.clone());
-        if other.is_some_and(|it| it != outcome) {
-            return Err(ResultsError::Differ(outcome.id));
+            serde_json::from_slice(text).map_err(|err| ResultsError::Line(path.to_owned(), at, err.to_string()))?;
+        let hash = blake3::hash(text).as_bytes().first_chunk().copied().unwrap_or_default();
+        match known.insert(outcome.id.clone(), hash) {
+            None => show(outcome),
+            Some(other) if other != hash => return Err(ResultsError::Differ(outcome.id)),
+            Some(_) => (),
         }
     }
-    Ok(())
+    Ok(whole)
 }
 
 fn pretty(value: &impl Serialize) -> String {

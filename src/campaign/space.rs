@@ -80,11 +80,11 @@ pub struct Space {
     pub seed: u64,
 }
 
-/// The experiments of a campaign.
+/// The experiments of a campaign, by their numbers in its space: there may be millions.
 #[derive(Clone, Debug, Default)]
 pub struct Drawn {
     /// Each once.
-    pub experiments: Vec<Experiment>,
+    pub numbers: Vec<u64>,
     /// Combinations that contradict themselves.
     pub contradictory: u64,
     /// Combinations that say the same as another.
@@ -182,16 +182,24 @@ impl Space {
         let mut drawn = Drawn::default();
         let mut known = BTreeSet::new();
         for at in Random::new(self.seed, 0).sample(self.drawn(), self.len()) {
-            let (subset, seed) = (at / self.seeds, self.seed.wrapping_add(at % self.seeds));
-            match self.subset(subset) {
+            match self.experiment(at) {
                 None => drawn.contradictory += 1,
-                Some(schedule) if known.insert((schedule.id(), seed)) => {
-                    drawn.experiments.push(Experiment { schedule, seed });
-                }
+                Some(it) if known.insert((it.schedule.id(), it.seed)) => drawn.numbers.push(at),
                 Some(_) => drawn.equal += 1,
             }
         }
         drawn
+    }
+
+    /// The experiment of that number, unless it contradicts itself.
+    pub fn experiment(&self, number: u64) -> Option<Experiment> {
+        let (subset, seed) = (number / self.seeds, self.seed.wrapping_add(number % self.seeds));
+        Some(Experiment { schedule: self.subset(subset)?, seed })
+    }
+
+    /// Those of these numbers.
+    pub fn experiments<'a>(&'a self, numbers: &'a [u64]) -> impl Iterator<Item = Experiment> + 'a {
+        numbers.iter().filter_map(|it| self.experiment(*it))
     }
 
     /// That combination, unless it contradicts itself.

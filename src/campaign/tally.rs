@@ -2,14 +2,17 @@
 //!
 //! Invariant: a function of header and results; their order, and how they were come by, does not matter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 
 use crate::{
     campaign::{
         Bound, Checked, Limit,
-        results::{Header, Results},
+        results::{self, Header, Results, ResultsError},
         wilson,
     },
     directive::{Action, Directive, Disturbance, Spot, Trigger},
@@ -70,8 +73,8 @@ pub struct Score {
     pub shown: Option<String>,
 }
 
-/// The cells of one row of the heat map: for each place, the worst that happened there.
-pub type Heat = BTreeMap<(String, String), BTreeMap<u64, (Class, u64)>>;
+/// By place and action, by number: how many experiments of each class had a fault there.
+pub type Heat = BTreeMap<(String, String), BTreeMap<u64, BTreeMap<Class, u64>>>;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -104,23 +107,110 @@ impl Header {
     }
 }
 
-impl Tally {
-    /// Of results; `shrunk` is what is known of findings.
-    pub fn of(header: &Header, results: &Results, shrunk: &Results) -> Tally {
-        let mut counts: BTreeMap<Class, u64> = BTreeMap::new();
-        results.values().for_each(|it| *counts.entry(it.class).or_default() += 1);
-        let run = results.len() as u64;
-        let held = |name: &String| results.values().filter(|it| it.noted.contains(name)).count() as u64;
+/// Counts results, one after the other.
+#[derive(Debug)]
+pub struct Counting {
+    header: Header,
+    run: u64,
+    counts: BTreeMap<Class, u64>,
+    sometimes: Vec<(String, u64)>,
+    /// How many, and the simplest.
+    findings: BTreeMap<(Class, String), (u64, Outcome)>,
+    /// With the name of the experiment that it showed in first.
+    plants: BTreeMap<&'static str, (Score, Option<String>)>,
+    heat: Heat,
+    blast: BTreeMap<(String, String), u64>,
+}
+
+impl Counting {
+    /// Of results under this header.
+    pub fn new(header: &Header) -> Counting {
+        Counting {
+            header: header.clone(),
+            run: 0,
+            counts: BTreeMap::new(),
+            sometimes: header.sometimes.iter().map(|it| (it.clone(), 0)).collect(),
+            findings: BTreeMap::new(),
+            plants: BTreeMap::new(),
+            heat: Heat::new(),
+            blast: BTreeMap::new(),
+        }
+    }
+
+    /// One more.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.run += 1;
+        *self.counts.entry(outcome.class).or_default() += 1;
+        for (name, held) in &mut self.sometimes {
+            *held += u64::from(outcome.noted.contains(name));
+        }
+        let is_finding = self.header.is_finding(outcome.class);
+        if is_finding {
+            let of_kind = self.findings.entry((outcome.class, name_of(outcome)));
+            let (count, simplest) = of_kind.or_insert_with(|| (0, outcome.clone()));
+            *count += 1;
+            if size(outcome) < size(simplest) {
+                *simplest = outcome.clone();
+            }
+        }
+        for bug in outcome.faults.faults().filter_map(bug) {
+            let blank = || (Score { bug: bug.to_owned(), tried: 0, found: 0, shown: None }, None);
+            let (score, first) = self.plants.entry(bug).or_insert_with(blank);
+            score.tried += 1;
+            if is_finding && outcome.class != Class::Harness {
+                score.found += 1;
+                if first.as_ref().is_none_or(|it| outcome.id < *it) {
+                    let detail = outcome.detail.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+                    *first = Some(outcome.id.clone());
+                    score.shown = Some(format!("{}{detail}", outcome.label()));
+                }
+            }
+        }
+        heat(outcome, &self.header, &mut self.heat);
+        blast(outcome, &self.header, &mut self.blast);
+    }
+
+    /// What they come to; `shrunk` is what is known of findings.
+    pub fn tally(self, shrunk: &Results) -> Tally {
+        let Counting { header, run, counts, sometimes, findings, plants, heat, blast } = self;
+        let finding = |((_, name), (count, outcome)): (_, (u64, Outcome))| Finding {
+            name,
+            count,
+            shrunk: shrunk.get(&outcome.id).cloned(),
+            outcome,
+        };
         Tally {
             run,
-            shares: shares(&counts, run, header),
+            shares: shares(&counts, run, &header),
             limits: header.accept.iter().map(|it| it.check(&counts)).collect(),
-            sometimes: header.sometimes.iter().map(|it| (it.clone(), held(it))).collect(),
-            findings: findings(header, results, shrunk),
-            plants: plants(header, results),
-            heat: heat(results, header),
-            blast: blast(results, header),
+            sometimes,
+            findings: findings.into_iter().map(finding).collect(),
+            plants: plants.into_values().map(|(score, _)| score).collect(),
+            heat,
+            blast,
         }
+    }
+}
+
+/// The smaller the simpler.
+fn size(outcome: &Outcome) -> (usize, Option<u64>, String, &str) {
+    let first = outcome.done.first().and_then(|it| it.crank);
+    (outcome.faults.len(), first, outcome.faults.to_string(), &outcome.id)
+}
+
+impl Tally {
+    /// Of the results in these folders.
+    ///
+    /// # Errors
+    ///
+    /// See [`load`](crate::campaign::load).
+    pub fn read(dirs: &[PathBuf]) -> Result<(Header, Tally), ResultsError> {
+        let mut counting = None;
+        let (header, shrunk) = results::load(dirs, &mut |header, outcome| {
+            counting.get_or_insert_with(|| Counting::new(header)).add(&outcome);
+        })?;
+        let tally = counting.unwrap_or_else(|| Counting::new(&header)).tally(&shrunk);
+        Ok((header, tally))
     }
 
     /// Whether every limit is kept, and every `sometimes` held.
@@ -161,44 +251,12 @@ fn name_of(outcome: &Outcome) -> String {
     name
 }
 
-fn findings(header: &Header, results: &Results, shrunk: &Results) -> Vec<Finding> {
-    let mut groups: BTreeMap<(Class, String), Vec<&Outcome>> = BTreeMap::new();
-    for it in results.values().filter(|it| header.is_finding(it.class)) {
-        groups.entry((it.class, name_of(it))).or_default().push(it);
-    }
-    let finding = |((_, name), all): ((Class, String), Vec<&Outcome>)| {
-        let simplest = all
-            .iter()
-            .min_by_key(|it| (it.faults.len(), it.done.first().and_then(|it| it.crank), it.faults.to_string()))?;
-        let outcome = (*simplest).clone();
-        Some(Finding { name, count: all.len() as u64, shrunk: shrunk.get(&outcome.id).cloned(), outcome })
-    };
-    groups.into_iter().filter_map(finding).collect()
-}
-
 /// The planted bug that a fault is.
 fn bug(fault: &Directive) -> Option<&'static str> {
     match fault.action {
         Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => Some(name),
         _ => None,
     }
-}
-
-fn plants(header: &Header, results: &Results) -> Vec<Score> {
-    let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
-    for outcome in results.values() {
-        for bug in outcome.faults.faults().filter_map(bug) {
-            let blank = || Score { bug: bug.to_owned(), tried: 0, found: 0, shown: None };
-            let score = scores.entry(bug).or_insert_with(blank);
-            score.tried += 1;
-            if header.is_finding(outcome.class) && outcome.class != Class::Harness {
-                score.found += 1;
-                let detail = outcome.detail.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
-                score.shown.get_or_insert_with(|| format!("{}{detail}", outcome.label()));
-            }
-        }
-    }
-    scores.into_values().collect()
 }
 
 /// Where a fault is: the row of the heat map, and the column.
@@ -251,41 +309,32 @@ pub(super) fn severity(class: Class) -> usize {
     ORDER.iter().position(|it| *it == class).unwrap_or(0)
 }
 
-fn heat(results: &Results, header: &Header) -> Heat {
-    let mut heat = Heat::new();
-    for outcome in results.values() {
-        for fault in outcome.faults.faults() {
-            let (place, number) = place(&fault.trigger);
-            let place = match place.split_once(' ') {
-                Some((vat, rest)) => format!("{} {rest}", named(vat, header)),
-                None => named(&place, header),
-            };
-            let action = fault.action.to_string();
-            let verb = action.split(' ').next().unwrap_or_default().to_owned();
-            let cell = heat.entry((place, verb)).or_default().entry(number).or_insert((outcome.class, 0));
-            cell.1 += 1;
-            if severity(outcome.class) > severity(cell.0) {
-                cell.0 = outcome.class;
-            }
-        }
+fn heat(outcome: &Outcome, header: &Header, heat: &mut Heat) {
+    for fault in outcome.faults.faults() {
+        let (place, number) = place(&fault.trigger);
+        let place = match place.split_once(' ') {
+            Some((vat, rest)) => format!("{} {rest}", named(vat, header)),
+            None => named(&place, header),
+        };
+        let action = fault.action.to_string();
+        let verb = action.split(' ').next().unwrap_or_default().to_owned();
+        *heat.entry((place, verb)).or_default().entry(number).or_default().entry(outcome.class).or_default() += 1;
     }
-    heat
 }
 
-fn blast(results: &Results, header: &Header) -> BTreeMap<(String, String), u64> {
-    let mut blast = BTreeMap::new();
-    for outcome in results.values() {
-        let vat = |it: &Directive| it.action.vat().or_else(|| it.trigger.vat());
-        let faulted: BTreeSet<String> = outcome
-            .faults
-            .faults()
-            .map(|it| vat(it).map_or_else(|| "no vat".to_owned(), |it| named(&it.to_string(), header)))
-            .collect();
-        for from in faulted {
-            for to in &outcome.hurt {
-                *blast.entry((from.clone(), named(to, header))).or_default() += 1;
-            }
+fn blast(outcome: &Outcome, header: &Header, blast: &mut BTreeMap<(String, String), u64>) {
+    if outcome.hurt.is_empty() {
+        return;
+    }
+    let vat = |it: &Directive| it.action.vat().or_else(|| it.trigger.vat());
+    let faulted: BTreeSet<String> = outcome
+        .faults
+        .faults()
+        .map(|it| vat(it).map_or_else(|| "no vat".to_owned(), |it| named(&it.to_string(), header)))
+        .collect();
+    for from in faulted {
+        for to in &outcome.hurt {
+            *blast.entry((from.clone(), named(to, header))).or_default() += 1;
         }
     }
-    blast
 }

@@ -2,14 +2,17 @@
 //!
 //! Invariant: what an experiment comes to does not depend on which thread ran it, nor on what ran before.
 
-use std::sync::{
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-    mpsc::sync_channel,
+use std::{
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::sync_channel,
+    },
+    thread::Builder,
 };
 
 use crate::{
-    campaign::Experiment,
-    experiment::{Outcome, Runner},
+    campaign::Space,
+    experiment::{Outcome, Runner, STACK_BYTES},
 };
 
 /// Results that wait to be written.
@@ -26,8 +29,10 @@ pub enum Ended {
 
 /// What is to be run, and how.
 pub struct Work<'a> {
-    /// The experiments.
-    pub experiments: &'a [Experiment],
+    /// Where the experiments are from.
+    pub space: &'a Space,
+    /// Their numbers there.
+    pub numbers: &'a [u64],
     /// Threads.
     pub workers: usize,
     /// Makes a runner, in its thread.
@@ -38,7 +43,7 @@ pub struct Work<'a> {
 
 impl std::fmt::Debug for Work<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Work").field("experiments", &self.experiments.len()).finish_non_exhaustive()
+        f.debug_struct("Work").field("numbers", &self.numbers.len()).finish_non_exhaustive()
     }
 }
 
@@ -52,20 +57,25 @@ pub fn run(work: &Work<'_>, done: &mut dyn FnMut(Outcome) -> anyhow::Result<()>)
     let (send, receive) = sync_channel::<anyhow::Result<Outcome>>(WAITING_MAX);
     let (mut failure, mut count) = (None, 0);
     std::thread::scope(|scope| {
-        for _ in 0..work.workers.clamp(1, work.experiments.len().max(1)) {
+        for _ in 0..work.workers.clamp(1, work.numbers.len().max(1)) {
             let (send, next) = (send.clone(), &next);
-            scope.spawn(move || {
+            let thread = Builder::new().stack_size(STACK_BYTES);
+            let spawned = thread.spawn_scoped(scope, move || {
                 let mut runner = match (work.make)() {
                     Ok(it) => it,
                     Err(err) => return drop(send.send(Err(err))),
                 };
                 while !work.stop.load(Ordering::Relaxed) {
-                    let Some(it) = work.experiments.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                    let Some(number) = work.numbers.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                    let Some(it) = work.space.experiment(*number) else { continue };
                     if send.send(Ok(runner.run(&it.schedule, it.seed))).is_err() {
                         return;
                     }
                 }
             });
+            if let Err(err) = spawned {
+                failure = Some(anyhow::Error::new(err).context("start a thread"));
+            }
         }
         drop(send);
         for result in receive {
@@ -78,7 +88,7 @@ pub fn run(work: &Work<'_>, done: &mut dyn FnMut(Outcome) -> anyhow::Result<()>)
     });
     match failure {
         Some(err) => Err(err),
-        None if count < work.experiments.len() => Ok(Ended::Stopped),
+        None if count < work.numbers.len() => Ok(Ended::Stopped),
         None => Ok(Ended::All),
     }
 }

@@ -198,7 +198,8 @@ fn show(results: &Results, changes: Option<&[Change]>, output: &Output) -> anyho
     let header = ["", "ns a delivery", "a second", "p50 / p99 ns", "fuel/s", "bytes a block", "peak", "× bare send"];
     output.line(table(&header, &[0], rows))?;
     let figures = results.workloads.iter().flat_map(|it| it.figures.iter().map(move |figure| (it, figure)));
-    let rows: Vec<_> = figures.map(|(it, figure)| figure_row(it, figure)).collect();
+    let row = |it: &Measured, figure| [vec![it.name.to_string()], figure_cells(figure)].concat();
+    let rows: Vec<_> = figures.map(|(it, figure)| row(it, figure)).collect();
     if !rows.is_empty() {
         output.line("")?;
         output.line(table(&["", "", "measured", "target", ""], &[0, 1, 4], rows))?;
@@ -234,7 +235,7 @@ fn row(it: &Measured, deliveries: &Deliveries) -> Vec<String> {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "for people: a fraction of a unit is no news")]
-fn figure_row(it: &Measured, figure: &Figure) -> Vec<String> {
+fn figure_cells(figure: &Figure) -> Vec<String> {
     let number = |value: f64| match value {
         0.0..10.0 => format!("{value:.2} {}", figure.unit),
         _ => format!("{} {}", grouped(value.round() as u64), figure.unit),
@@ -244,7 +245,7 @@ fn figure_row(it: &Measured, figure: &Figure) -> Vec<String> {
         Target::AtLeast(limit) => format!("≥ {}", number(limit)),
     });
     let met = figure.met.map_or("", |it| if it { "met" } else { "missed" });
-    vec![it.name.to_string(), figure.name.to_string(), number(figure.value), target, met.to_owned()]
+    vec![figure.name.to_string(), number(figure.value), target, met.to_owned()]
 }
 
 fn change_row(it: &Change) -> Vec<String> {

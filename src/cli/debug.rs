@@ -84,6 +84,33 @@ pub(crate) struct DebugArgs {
     json: bool,
 }
 
+impl DebugArgs {
+    /// To stand before a crank of the state in this folder, whose blocks end like that.
+    pub(super) fn before(
+        state: &Path,
+        crank: Option<u64>,
+        policy: &Policy,
+        commands: Option<PathBuf>,
+        json: bool,
+    ) -> DebugArgs {
+        DebugArgs {
+            state: state.to_owned(),
+            at: crank.map(|it| At::Place(Trigger::Crank(CrankNum(it)))),
+            slog: None,
+            commands,
+            bundle: Vec::new(),
+            gdb: None,
+            directives: None,
+            cranks_per_block: Some(policy.cranks),
+            fuel_per_block: policy.fuel,
+            block_time: Some(policy.block_time),
+            audit: None,
+            plant: Vec::new(),
+            json,
+        }
+    }
+}
+
 /// Where to stand.
 #[derive(Clone, Copy, Debug)]
 enum At {

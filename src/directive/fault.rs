@@ -20,6 +20,7 @@ use std::fmt;
 use crate::{
     directive::grammar,
     id::{BlockHeight, DeliveryNum, VatId},
+    plant,
 };
 
 /// A place that only an experiment knows.
@@ -166,6 +167,7 @@ impl Disturbance {
         matches!(
             self,
             Disturbance::Kill
+                | Disturbance::Plant(plant::HALF_COMMIT)
                 | Disturbance::LoseUnsynced
                 | Disturbance::Tear { .. }
                 | Disturbance::Eio

@@ -65,7 +65,7 @@ fn fits(trigger: &Trigger, action: &Action) -> Result<(), &'static str> {
     use Action::{Disturb, Pause, Skip, Terminate};
     let at_syscall =
         matches!(action, Disturb(Disturbance::Error(_) | Disturbance::Value(_) | Disturbance::KernelPanic(_)));
-    let in_store = matches!(action, Disturb(it) if it.needs_process());
+    let in_store = matches!(action, Disturb(it) if it.needs_process() && !matches!(it, Disturbance::Plant(_)));
     let at_delivery = match action {
         Disturb(_) => !in_store && (!at_syscall || matches!(action, Disturb(Disturbance::KernelPanic(_)))),
         _ => true,

@@ -1,6 +1,6 @@
 //! Experiments on one base, in this process: the golden run is recorded once, each experiment branches from a checkpoint of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     directive::Schedule,
@@ -12,7 +12,7 @@ use crate::{
         outcome::{Class, Outcome},
         recording::Recording,
         run::{self, How, RunEnd, Seen, Walked},
-        watcher::{View, Watcher, When},
+        watcher::{Answer, Looks, View, Watcher, When},
     },
     id::{CrankNum, hex},
     injector::Injector,
@@ -88,14 +88,15 @@ impl Experiments {
     ///
     /// Where one does not hold somewhere in the golden run, or cannot be asked there.
     pub fn set_watchers(&mut self, mut watchers: Vec<Box<dyn Watcher>>) -> anyhow::Result<()> {
-        watchers.iter_mut().for_each(|it| it.begin());
-        let history = watchers.iter().any(|it| it.needs_history());
+        let history = watchers.iter().any(|it| it.looks_at() == Looks::History);
         let all = history || watchers.iter().any(|it| it.when() != When::End);
         self.walk(all, history, &mut |view| {
             for it in watchers.iter_mut().filter(|it| it.when() == view.when) {
-                match it.holds(view) {
-                    Ok(true) => (),
-                    Ok(false) => anyhow::bail!("the invariant `{}` does not hold in the golden run", it.name()),
+                match it.ask(view) {
+                    Ok(Answer::Holds | Answer::Noted) => (),
+                    Ok(Answer::Broken) => {
+                        anyhow::bail!("the invariant `{}` does not hold in the golden run", it.name())
+                    }
                     Err(why) => anyhow::bail!("the invariant `{}` cannot be asked: {why}", it.name()),
                 }
             }
@@ -160,9 +161,10 @@ impl Experiments {
         let Some(first) = first else { return self.outcome(schedule, seed, &self.unseen(RunEnd::Until)) };
         let whole = self.replicas > 1;
         // What looks at more than the state is shown all of the run.
-        let first = if self.watchers.iter().any(|it| it.needs_history()) { 0 } else { first };
+        let first = if self.watchers.iter().any(|it| it.looks_at() == Looks::History) { 0 } else { first };
         let seen = self.see(schedule, seed, first, whole, false);
-        let noted: Vec<String> = self.watchers.iter().filter_map(|it| it.noted()).collect();
+        let noted = self.watchers.iter().enumerate().filter(|(at, _)| seen.noted.contains(at));
+        let noted: Vec<String> = noted.map(|(_, it)| it.name().to_owned()).collect();
         for replica in 1..self.replicas {
             let other = self.see(schedule, seed, first, whole, true);
             if let Some(why) = differs(&seen, &other) {
@@ -177,7 +179,6 @@ impl Experiments {
     }
 
     fn see(&mut self, schedule: &Schedule, seed: u64, first: usize, whole: bool, evicts: bool) -> Seen {
-        self.watchers.iter_mut().for_each(|it| it.begin());
         let Experiments { machine, golden, until, limits, watchers, memo, recording, .. } = self;
         let mut how = How { golden, until: *until, limits: *limits, watchers, memo, recording, whole, evicts };
         match run::run(machine, &mut how, schedule, seed, first) {
@@ -196,6 +197,7 @@ impl Experiments {
             deviated: None,
             end,
             ends: None,
+            noted: BTreeSet::new(),
             next_crank,
             chain: Vec::new(),
         }

@@ -23,7 +23,7 @@ use crate::{
 fn is_checkpoint(cranks: usize) -> bool {
     let every = match cranks {
         0..512 => 1,
-        512..8_192 => 4,
+        512..32_768 => 4,
         _ => 16,
     };
     cranks.is_multiple_of(every)

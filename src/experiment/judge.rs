@@ -83,7 +83,7 @@ pub(super) fn judge(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdic
         RunEnd::Quiescent | RunEnd::Until | RunEnd::Known(_) => (),
     }
     let verdict = damage(golden, schedule, seen);
-    if let Some(why) = seen.ends.as_ref().and_then(|it| stalled(golden, it)) {
+    if let Some(why) = seen.ends.as_deref().and_then(|it| stalled(golden, it)) {
         return Verdict { class: Some(Class::Stalled), detail: Some(why), count: None, ..verdict };
     }
     verdict

@@ -6,6 +6,9 @@
 //!
 //! Every definition that an outcome rests on stands in [`outcome`].
 
+/// What a thread's stack must have, so that a guest need not be given another for each delivery.
+pub const STACK_BYTES: usize = 16 << 20;
+
 mod base;
 mod child;
 mod disk;
@@ -36,5 +39,5 @@ pub use remedy::{Remedies, Remedy, remedies};
 pub use runner::{Isolation, MARKER, Runner, copy_base, is_marked};
 pub use shrink::{Shrunk, shrink};
 pub use token::{Token, TokenError};
-pub use watcher::{View, Watcher, When};
+pub use watcher::{Answer, Looks, View, Watcher, When};
 pub use worker::{run_on_disk, serve};

@@ -39,6 +39,9 @@
 //! | RECOVERED | the run deviated, and nobody is changed, hurt or told anything else |
 //! | MASKED | it never deviated |
 //!
+//! After a fault of the process or the store the campaign's invariants are not asked, for their answers are known: it is DURABILITY
+//! unless the state is a committed block of the golden run, to the hash, and goes on to that run's end; and they hold all along it.
+//!
 //! A run whose state digest meets one of the golden run's, when no fault is left that could come, ends there: all that
 //! follows is the golden run's. One whose state repeats will do so for ever.
 

@@ -11,18 +11,18 @@ use std::{
 
 use crate::{
     block::Told,
-    directive::{Directive, Schedule},
+    directive::{Directive, Schedule, Spot, Trigger},
     experiment::{
         Golden, Limits, Until,
         end::Ends,
         golden::Clock,
         machine::{Machine, Stepped},
-        memo::{Key, Memo, Tail},
+        memo::{Key, Link, Memo, Next, Tail},
         recording::Recording,
-        watcher::{View, Watcher, When},
+        watcher::{Answer, Looks, View, Watcher, When},
     },
     id::{CrankNum, DeliveryNum, VatId},
-    injector::{Injector, Log, Reached},
+    injector::{self, Injector, Log, Reached},
     kernel::{self, Halt, Ran},
     store::{Digest, StateHash},
 };
@@ -43,7 +43,7 @@ pub(super) enum RunEnd {
     /// The host stopped.
     Halted(Box<Halt>),
     /// As one that was seen before.
-    Known(Arc<Tail>),
+    Known(Arc<Link>),
     /// An invariant of the campaign's does not hold.
     Invariant(String),
     /// An invariant could not be asked; or the run was not the golden run before its first fault.
@@ -55,7 +55,7 @@ impl RunEnd {
     pub(super) fn name(&self) -> &'static str {
         match self {
             RunEnd::Met => "met-golden",
-            RunEnd::Known(tail) => tail.end.name(),
+            RunEnd::Known(_) => "known",
             RunEnd::Repeats => "repeats",
             RunEnd::Quiescent => "quiescent",
             RunEnd::Until => "until",
@@ -79,7 +79,9 @@ pub(super) struct Seen {
     pub(super) deviated: Option<CrankNum>,
     pub(super) end: RunEnd,
     /// `None` where the run met the golden one, or has no end to speak of.
-    pub(super) ends: Option<Ends>,
+    pub(super) ends: Option<Arc<Ends>>,
+    /// Watchers that noted something, by their positions.
+    pub(super) noted: BTreeSet<usize>,
     /// The first crank that did not run.
     pub(super) next_crank: CrankNum,
     /// The chained hash after each crank, where it was asked for.
@@ -131,11 +133,14 @@ struct Run<'a, 'b> {
     /// Cranks from the base on.
     step: usize,
     fuel: u64,
+    seed: u64,
     stirred: BTreeSet<VatId>,
     /// Cranks from the base on, before the one of the first fault.
     first_fault: Option<usize>,
-    /// The state in which the last fault was spent, and how much was seen until then.
-    spent: Option<(Key, usize, usize, usize)>,
+    /// Where it asked whether another run had been there, in order.
+    asked: Vec<Asked>,
+    /// What watchers noted, and after how many cranks.
+    noted: Vec<(usize, usize)>,
     /// Whether it is run to its end whatever is known.
     audited: bool,
     deviated: Option<CrankNum>,
@@ -143,6 +148,18 @@ struct Run<'a, 'b> {
     chain: Vec<StateHash>,
     seen: BTreeSet<Digest>,
     seen_twice: BTreeSet<(Digest, [u8; 32])>,
+}
+
+/// A place where a run asked whether another had been there, and how much had been seen until then.
+struct Asked {
+    key: Key,
+    step: usize,
+    told: usize,
+    faults: usize,
+    /// How many faults were left; and those that had come.
+    left: usize,
+    reached: BTreeSet<usize>,
+    deviated: bool,
 }
 
 /// Runs a schedule whose first fault comes in the crank `first`, counted from the base.
@@ -155,7 +172,7 @@ pub(super) fn run(
 ) -> Result<Seen, Box<Halt>> {
     let checkpoint = machine.checkpoint_before(first);
     machine.go_to(checkpoint)?;
-    let history = how.watchers.iter().any(|it| it.needs_history());
+    let history = how.watchers.iter().any(|it| it.looks_at() == Looks::History);
     *machine.block_mut()?.slog() = how.recording.slog(history);
     let mut log = Log::default();
     machine.arm(|counts| {
@@ -171,9 +188,11 @@ pub(super) fn run(
         told: Vec::new(),
         step: from,
         fuel: 0,
+        seed,
         stirred: BTreeSet::new(),
         first_fault: None,
-        spent: None,
+        asked: Vec::new(),
+        noted: Vec::new(),
         audited: schedule.id().0[0].is_multiple_of(100),
         deviated: None,
         faults: Vec::new(),
@@ -255,12 +274,21 @@ impl Run<'_, '_> {
     /// Asks the campaign's invariants.
     fn watched(&mut self, when: When) -> Option<RunEnd> {
         let block = self.machine.block().ok()?;
-        let How { golden, watchers, recording, .. } = &mut *self.how;
-        for watcher in watchers.iter_mut().filter(|it| it.when() == when) {
-            let holds = recording.show(|events| watcher.holds(&View { block, golden, when, events }));
-            match holds {
-                Ok(true) => (),
-                Ok(false) => return Some(RunEnd::Invariant(watcher.name().to_owned())),
+        let How { golden, watchers, recording, memo, .. } = &mut *self.how;
+        let digest = block.watched().map(|it| it.digest);
+        for (at, watcher) in watchers.iter_mut().enumerate().filter(|(_, it)| it.when() == when) {
+            let state = digest.filter(|_| watcher.looks_at() == Looks::State && !self.audited);
+            let answer = match state.and_then(|it| memo.answer(it, at)) {
+                Some(known) => Ok(known),
+                None => recording.show(|events| watcher.ask(&View { block, golden, when, events })),
+            };
+            if let (Some(state), Ok(answer)) = (state, &answer) {
+                memo.put_answer(state, at, *answer);
+            }
+            match answer {
+                Ok(Answer::Holds) => (),
+                Ok(Answer::Noted) => self.noted.push((self.step, at)),
+                Ok(Answer::Broken) => return Some(RunEnd::Invariant(watcher.name().to_owned())),
                 Err(why) => return Some(RunEnd::Broken(format!("invariant `{}`: {why}", watcher.name()))),
             }
         }
@@ -283,16 +311,22 @@ impl Run<'_, '_> {
         if self.deviated.is_none() && !(same_rows && self.heaps_are_after(self.step)?) {
             self.deviated = Some(ran.crank);
         }
-        if self.how.whole || !self.is_spent()? || self.how.watchers.iter().any(|it| it.needs_history()) {
+        if self.how.whole || self.looks_at(Looks::History) {
             return Ok(None);
         }
-        if self.meets(digest)? {
+        let left = self.left()?;
+        if left.is_empty() && self.meets(digest)? {
             return Ok(Some(RunEnd::Met));
         }
-        if let Some(tail) = self.known(digest)? {
-            return Ok(Some(RunEnd::Known(tail)));
+        if let Some(link) = self.known(digest, &left)? {
+            return Ok(Some(RunEnd::Known(link)));
         }
-        self.repeats(digest)
+        if left.is_empty() { self.repeats(digest) } else { Ok(None) }
+    }
+
+    /// Whether a watcher looks at that much, or more.
+    fn looks_at(&self, much: Looks) -> bool {
+        self.how.watchers.iter().any(|it| it.looks_at() >= much)
     }
 
     /// Whether its state is one of the golden run's.
@@ -346,18 +380,58 @@ impl Run<'_, '_> {
         Ok(*hasher.finalize().as_bytes())
     }
 
-    /// How the run goes on, if another came to this state with no fault left. Asked once a run.
-    fn known(&mut self, digest: Digest) -> Result<Option<Arc<Tail>>, Box<Halt>> {
-        let limits = self.how.limits;
-        if self.spent.is_some() || self.how.until != Until::Quiescent || limits.fuel.is_some() {
+    /// How the run goes on, if another came to this state with the same faults left. Asked when a fault has become one of the past.
+    fn known(&mut self, digest: Digest, left: &[usize]) -> Result<Option<Arc<Link>>, Box<Halt>> {
+        let How { until, limits, .. } = self.how;
+        let is_new = self.asked.last().is_none_or(|it| left.len() < it.left);
+        if !is_new || *until != Until::Quiescent || limits.fuel.is_some() || self.looks_at(Looks::Numbers) {
             return Ok(None);
         }
-        let key = (digest, self.heaps()?, self.clock()?);
-        self.spent = Some((key, self.step, self.told.len(), self.faults.len()));
-        let fits = |it: &Arc<Tail>| self.step + it.len < self.cranks_max();
-        let known = self.how.memo.get(&key).filter(fits).filter(|_| !self.audited && self.how.watchers.is_empty());
+        let reached: BTreeSet<usize> = self.log.reached().into_keys().collect();
+        let Some(rest) = self.rest(left, &reached)? else { return Ok(None) };
+        let key = (digest, self.heaps()?, self.clock()?, rest);
+        self.asked.push(Asked {
+            key,
+            step: self.step,
+            told: self.told.len(),
+            faults: self.faults.len(),
+            left: left.len(),
+            reached,
+            deviated: self.deviated.is_some(),
+        });
+        if self.audited {
+            return Ok(None);
+        }
+        let max = self.cranks_max();
+        let known = self.how.memo.get(&key).filter(|it| self.step + it.len < max);
         self.how.memo.hits += u64::from(known.is_some());
         Ok(known)
+    }
+
+    /// What decides what the faults that are left will do, beside the state: they, and the numbers that they go by. `Some(None)` where
+    /// none is left; `None` where one of them has begun already.
+    fn rest(&self, left: &[usize], reached: &BTreeSet<usize>) -> Result<Option<Option<[u8; 32]>>, Box<Halt>> {
+        if left.is_empty() {
+            // One that is still on the golden run will leave it in a crank of its own.
+            return Ok(self.deviated.is_some().then_some(None));
+        }
+        let block = self.machine.block()?;
+        let Some(injector) = block.injected() else { return Ok(None) };
+        if left.iter().any(|it| reached.contains(it)) || injector.is_under_way() {
+            return Ok(None);
+        }
+        let tables = block.tables();
+        let mut text = format!("{} {} {:?}", self.seed, tables.globals().next_crank, self.deviated.is_some());
+        for (vat, tally) in tables.tallies.iter() {
+            text += &format!(" {vat} {}", tally.deliveries);
+        }
+        for (_, fault) in injector.schedule().faults().enumerate().filter(|(at, _)| left.contains(at)) {
+            text += &format!("\n{fault}");
+            if let Trigger::Spot(Spot::SyscallOfKind(vat, ..)) = fault.trigger {
+                text += &format!(" after {:?}", injector.counts().get(&vat));
+            }
+        }
+        Ok(Some(Some(*blake3::hash(text.as_bytes()).as_bytes())))
     }
 
     /// Whether a fault names the vat.
@@ -366,11 +440,18 @@ impl Run<'_, '_> {
         Ok(self.machine.block()?.injected().is_some_and(|it| it.schedule().faults().any(names)))
     }
 
-    fn is_spent(&self) -> Result<bool, Box<Halt>> {
+    /// The faults that may still come, by their positions in the schedule.
+    fn left(&self) -> Result<Vec<usize>, Box<Halt>> {
         let block = self.machine.block()?;
         let tables = block.tables();
         let next = |vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries));
-        Ok(block.injected().is_none_or(|it| it.is_spent(tables.globals().next_crank, &next)))
+        let Some(injector) = block.injected() else { return Ok(Vec::new()) };
+        let mut left = injector.left(tables.globals().next_crank, &next);
+        // Nothing comes to the dead, to a vat that was and is not; what lasts outlives it.
+        let is_gone = |vat: VatId| vat < tables.globals().next_vat && !tables.is_alive(vat);
+        let is_over = |fault: &Directive| !injector::lasts(&fault.action) && fault.trigger.vat().is_some_and(is_gone);
+        left.retain(|at| !injector.schedule().faults().nth(*at).is_some_and(is_over));
+        Ok(left)
     }
 
     /// A state that comes again comes for ever. Looked for where the run is longer than the golden one.
@@ -422,34 +503,92 @@ impl Run<'_, '_> {
         Ok(Some(ends))
     }
 
-    fn finish(self, from: usize, mut end: RunEnd, mut ends: Option<Ends>) -> Result<Seen, Box<Halt>> {
-        let Run { deviated, mut faults, chain, mut step, how, mut told, log, spent, .. } = self;
-        let start = how.golden.start.0;
-        let reached = log.reached();
-        if let RunEnd::Known(tail) = &end {
-            let tail = tail.moved(CrankNum(start + step as u64));
+    fn finish(mut self, from: usize, end: RunEnd, ends: Option<Ends>) -> Result<Seen, Box<Halt>> {
+        let start = self.how.golden.start.0;
+        let crank = |step: usize| CrankNum(start + step as u64);
+        let known = if let RunEnd::Known(link) = &end { Some(link.clone()) } else { None };
+        let (next, mut end, mut ends) = match &known {
+            Some(link) => (Next::Link(link.clone()), end, None),
+            None => {
+                let ends = ends.map(Arc::new);
+                (Next::End(end.clone(), ends.clone()), end, ends)
+            }
+        };
+        if let Err(why) = self.keep(next) {
+            end = RunEnd::Broken(why);
+        }
+        let Run { mut deviated, mut faults, chain, mut step, mut told, log, noted, machine, .. } = self;
+        let mut reached = log.reached();
+        let mut noted: BTreeSet<usize> = noted.into_iter().map(|(_, it)| it).collect();
+        if let Some(link) = known {
+            let (tail, last, there) = link.follow(crank(step));
             step += tail.len;
             told.extend(tail.told);
             faults.extend(tail.faults);
-            (end, ends) = (tail.end, tail.ends);
-        }
-        if let (Some((key, at, told_then, faults_then)), RunEnd::Quiescent | RunEnd::Met) = (spent, &end) {
-            let tail = Tail {
-                from: CrankNum(start + at as u64),
-                told: told.get(told_then..).unwrap_or_default().to_vec(),
-                faults: faults.get(faults_then..).unwrap_or_default().to_vec(),
-                end: end.clone(),
-                ends: ends.clone(),
-                len: step - at,
-            };
-            match how.memo.get(&key) {
-                Some(known) if !known.same(&tail) => {
-                    end = RunEnd::Broken("two runs from one state went on in two ways".to_owned());
-                }
-                _ => how.memo.put(key, tail),
+            noted.extend(tail.noted);
+            deviated = deviated.or(tail.deviated);
+            let schedule = machine.block()?.injected().map(|it| it.schedule());
+            for (fault, it) in tail.reached {
+                let at = schedule.and_then(|all| all.faults().position(|it| *it == fault));
+                reached.extend(at.map(|at| (at, it)));
             }
+            (end, ends) = (last, there);
         }
-        let next_crank = CrankNum(start + step as u64);
-        Ok(Seen { from, told, faults, reached, deviated, end, ends, next_crank, chain })
+        Ok(Seen { from, told, faults, reached, deviated, end, ends, noted, next_crank: crank(step), chain })
+    }
+
+    /// Remembers how it went on from where it asked.
+    fn keep(&mut self, mut next: Next) -> Result<(), String> {
+        // What has no such end might have another one elsewhere.
+        let lasts = match &next {
+            Next::Link(_) => true,
+            Next::End(end, _) => matches!(end, RunEnd::Quiescent | RunEnd::Met | RunEnd::Invariant(_)),
+        };
+        let asked = if lasts { self.asked.as_slice() } else { &[] };
+        let reached = self.log.reached();
+        let faults: Vec<Directive> = match self.machine.block().ok().and_then(|it| it.injected()) {
+            Some(injector) => injector.schedule().faults().cloned().collect(),
+            None => return Ok(()),
+        };
+        let (mut to, mut told_to, mut faults_to) = (self.step, self.told.len(), self.faults.len());
+        let mut reached_to: BTreeSet<usize> = reached.keys().copied().collect();
+        // The last place asked is known already, where the run ended with what was known there.
+        let skip = usize::from(matches!(next, Next::Link(_)));
+        for (at, it) in asked.iter().rev().enumerate() {
+            if at >= skip {
+                let new = reached_to.difference(&it.reached);
+                let pairs = new.filter_map(|at| Some((faults.get(*at)?.clone(), reached.get(at)?.clone())));
+                let deviated = self.deviated.filter(|crank| {
+                    let crank = crank.0.saturating_sub(self.how.golden.start.0);
+                    !it.deviated && (it.step as u64..to as u64).contains(&crank)
+                });
+                let part = Tail {
+                    told: self.told.get(it.told..told_to).unwrap_or_default().to_vec(),
+                    faults: self.faults.get(it.faults..faults_to).unwrap_or_default().to_vec(),
+                    reached: pairs.collect(),
+                    noted: self.noted_between(it.step, to),
+                    deviated,
+                    len: to - it.step,
+                };
+                let from = CrankNum(self.how.golden.start.0 + it.step as u64);
+                let link = Arc::new(Link::new(from, part, next));
+                let known = self.how.memo.get(&it.key);
+                if known.as_ref().is_some_and(|it| !it.same(&link)) {
+                    return Err("two runs from one state went on in two ways".to_owned());
+                }
+                let kept = known.unwrap_or(link);
+                self.how.memo.put(it.key, kept.clone());
+                next = Next::Link(kept);
+            }
+            (to, told_to, faults_to, reached_to) = (it.step, it.told, it.faults, it.reached.clone());
+        }
+        Ok(())
+    }
+
+    /// Watchers that noted something after the first number of cranks, and at the second or before; at the end, too.
+    fn noted_between(&self, from: usize, to: usize) -> BTreeSet<usize> {
+        let is_last = to == self.step;
+        let here = self.noted.iter().filter(|(step, _)| *step > from && (*step <= to || is_last));
+        here.map(|(_, at)| *at).collect()
     }
 }

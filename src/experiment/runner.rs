@@ -32,7 +32,7 @@ use crate::{
     },
     fault::HostFault,
     id::BlockHeight,
-    plant::{HOST_ABORT, HOST_HANG},
+    plant::{HALF_COMMIT, HOST_ABORT, HOST_HANG},
     scenario::Scenario,
     store::Database,
 };
@@ -221,8 +221,17 @@ impl Runner {
             other => return Err(Failure::new(Class::Harness, format!("{other:?} at the start"))),
         };
         let mut failed = None;
+        let is_half = |it: &Directive| matches!(it.action, Action::Disturb(Disturbance::Plant(HALF_COMMIT)));
+        let half = ask.faults.faults().position(is_half);
         loop {
-            match process.hear::<Event>()? {
+            let event = match process.hear::<Event>() {
+                // It ends by itself, where it is planted to.
+                Err(Silence::Ended(..)) if half.is_some() => {
+                    return Ok(half.map(|fault| Hit { told, ..Hit::of(ask, fault, None) }));
+                }
+                heard => heard?,
+            };
+            match event {
                 Event::Committed { height } => told = BlockHeight(height),
                 Event::Failed { fault } => failed = Some(Hit::of(ask, fault, None)),
                 Event::Here { fault, crank } => {

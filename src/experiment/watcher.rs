@@ -28,7 +28,31 @@ pub struct View<'a> {
     pub events: &'a [Value],
 }
 
-/// An invariant. It must hold of the golden run: an experiment that meets that is not asked again.
+/// What a watcher says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// All is well.
+    Holds,
+    /// All is well, and what is only to be now and then is: goes into the outcome.
+    Noted,
+    /// The invariant is broken.
+    Broken,
+}
+
+/// How much of a run a watcher looks at, from little to much.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Looks {
+    /// Rows that the state digest is of: equal states give equal answers.
+    State,
+    /// Also at what it is not of: numbers of cranks, blocks and deliveries, the chained hash. Then what was seen of one
+    /// experiment says nothing of another.
+    Numbers,
+    /// Also at what happened since the base: then no experiment ends early.
+    History,
+}
+
+/// An invariant. It must hold of the golden run: an experiment that meets that is not asked again. What it answers depends on
+/// what it is shown alone.
 pub trait Watcher: Send {
     /// Its name.
     fn name(&self) -> &str;
@@ -41,18 +65,10 @@ pub trait Watcher: Send {
     /// # Errors
     ///
     /// Why that cannot be said: the experiment is then of the class HARNESS.
-    fn holds(&mut self, view: &View<'_>) -> Result<bool, String>;
+    fn ask(&mut self, view: &View<'_>) -> Result<Answer, String>;
 
-    /// Whether it looks at more than the state: then no experiment ends early.
-    fn needs_history(&self) -> bool {
-        false
+    /// How much it looks at.
+    fn looks_at(&self) -> Looks {
+        Looks::Numbers
     }
-
-    /// What it noted since the experiment began, beside holding or not: goes into the outcome.
-    fn noted(&self) -> Option<String> {
-        None
-    }
-
-    /// An experiment begins.
-    fn begin(&mut self) {}
 }

@@ -61,6 +61,8 @@ impl Crank {
                     continue;
                 }
                 Disturbance::TrapAfter { .. } => Some("the crank is no delivery".to_owned()),
+                // What was let through before it takes its number, and is not late for that.
+                Disturbance::Delay { .. } if self.block().injector().is_some_and(|it| it.is_over(fault)) => continue,
                 Disturbance::Delay { cranks } => {
                     let why_not = self.delay(&mut work, *cranks)?;
                     if why_not.is_none() {

@@ -230,3 +230,20 @@ fn elements(xml: &str) -> Vec<String> {
     assert_eq!((open.as_slice(), rest.trim()), (&[][..], ""));
     found
 }
+
+#[test]
+fn experiments_are_measured_in_every_isolation_beside_runs_from_the_beginning() {
+    let output = vathost(&["bench", "experiments", "--base", "vats/counter", "--long", "vats/counter", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rates: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(rates["experiments"].as_u64() > Some(10), "{rates}");
+    let figures = rates["figures"].as_array().unwrap();
+    for name in
+        ["rollback", "rollback, memoised", "fork", "process", "from the beginning", "late to from the beginning"]
+    {
+        let figure = figures.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("{name}: {rates}"));
+        assert!(figure["value"].as_f64() > Some(0.0), "{figure}");
+    }
+    let shrunk = figures.iter().find(|it| it["name"] == "10 faults shrunk").unwrap();
+    assert_eq!((&shrunk["target"]["atMost"], shrunk["met"].is_boolean()), (&5.0.into(), true), "{shrunk}");
+}

@@ -1,20 +1,38 @@
-//! A bank: purses with a balance, and payments to purses of any bank.
+//! A bank: purses with a balance, and payments to purses of any bank. Its books are in the vatstore: no balance is kept elsewhere,
+//! so whoever wants to know whether money was made or lost can read them there.
 
 #![cfg_attr(target_arch = "wasm32", no_std, no_main)]
 
 use vat::prelude::*;
 
+/// What is in each purse: `balance.1`, …
+static BALANCE: DurableMap<str, u64> = DurableMap::at("balance");
+
+/// How many purses were opened.
+static PURSES: Durable<u64> = Durable::at("purses");
+
+/// How much money was made here, in purses that were opened.
+static MADE: Durable<u64> = Durable::at("made");
+
+/// What was taken out of purses here, and nobody has said that it arrived.
+static OPEN: Durable<u64> = Durable::at("open");
+
 struct Bank;
 
 struct Purse {
-    balance: Cell<u64>,
+    name: String,
     closed: Cell<bool>,
 }
 
 #[vat::exo]
 impl Bank {
     pub fn make_purse(&self, balance: u64) -> Rc<Purse> {
-        Rc::new(Purse { balance: Cell::new(balance), closed: Cell::new(false) })
+        let number = read(PURSES.get()) + 1;
+        PURSES.set(number);
+        let name = number.to_string();
+        BALANCE.insert(&name, balance);
+        MADE.set(read(MADE.get()) + balance);
+        Rc::new(Purse { name, closed: Cell::new(false) })
     }
 
     /// Pays from a purse of this bank to one of another, and answers with what is left. Where the other side refuses the money,
@@ -25,6 +43,7 @@ impl Bank {
             from.put_back(amount);
             return Err(refusal);
         }
+        no_longer_open(amount);
         Ok(from.balance())
     }
 
@@ -38,21 +57,22 @@ impl Bank {
 #[vat::exo]
 impl Purse {
     pub fn balance(&self) -> u64 {
-        self.balance.get()
+        read(BALANCE.get(&self.name))
     }
 
     pub fn deposit(&self, amount: u64) -> Result<(), Error> {
         if self.closed.get() {
             return Err("the purse is closed".into());
         }
-        let sum = self.balance.get().checked_add(amount).ok_or("the purse is full")?;
-        self.balance.set(sum);
+        let sum = self.balance().checked_add(amount).ok_or("the purse is full")?;
+        BALANCE.insert(&self.name, sum);
         Ok(())
     }
 
     pub fn withdraw(&self, amount: u64) -> Result<(), Error> {
-        let rest = self.balance.get().checked_sub(amount).ok_or("insufficient funds")?;
-        self.balance.set(rest);
+        let rest = self.balance().checked_sub(amount).ok_or("insufficient funds")?;
+        BALANCE.insert(&self.name, rest);
+        OPEN.set(read(OPEN.get()) + amount);
         Ok(())
     }
 
@@ -65,12 +85,28 @@ impl Purse {
 impl Purse {
     /// What was just taken out fits back in, closed or not.
     fn put_back(&self, amount: u64) {
-        self.balance.update(|balance| balance + amount);
+        BALANCE.insert(&self.name, self.balance() + amount);
+        no_longer_open(amount);
     }
+}
+
+fn no_longer_open(amount: u64) {
+    OPEN.set(read(OPEN.get()).saturating_sub(amount));
+}
+
+/// A bank whose books are torn stops, rather than guess.
+fn read(entry: Option<u64>) -> u64 {
+    entry.expect("the books of the bank")
 }
 
 #[vat::root]
 fn build() -> Bank {
+    // The books of an incarnation before are kept.
+    for book in [&PURSES, &MADE, &OPEN] {
+        if book.get().is_none() {
+            book.set(0);
+        }
+    }
     Bank
 }
 
@@ -89,7 +125,9 @@ mod tests {
         let payment = world.send("pay", (purse, other, 30));
         let deposit = world.sent().remove(0);
         assert_eq!((deposit.target, &*deposit.body), (other.0, r##"#["deposit",["+30"]]"##));
+        assert_eq!((BALANCE.get("1"), OPEN.get(), MADE.get()), (Some(70), Some(30), Some(100)));
         settle(&mut world, deposit.result);
+        assert_eq!((OPEN.get(), MADE.get()), (Some(0), Some(100)));
         let balance = world.send_to(vref::own_object(1), "balance", ());
         let balance = world.outcome(balance).expect("an answer").expect("a balance");
         (world.outcome(payment).expect("an answer"), balance)

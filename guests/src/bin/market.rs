@@ -29,6 +29,16 @@ impl Market {
     pub fn report(&self) -> Result<Promise, Error> {
         self.day.borrow().clone().ok_or(Error::new("the market has not opened"))
     }
+
+    /// Pays 1 to and fro between new purses at two banks, that many times each way; answers with what is in the first.
+    pub async fn keep_paying(&self, one: Remote, other: Remote, times: u64) -> Result<Value, Error> {
+        let (one, other) = (Account::open(one).await?, Account::open(other).await?);
+        for _ in 0..times {
+            one.pay(&other, 1).await?;
+            other.pay(&one, 1).await?;
+        }
+        one.purse.send("balance", ()).await
+    }
 }
 
 async fn trade(powers: Bootstrap) -> Result<Value, Error> {

@@ -55,7 +55,7 @@ pub fn html(report: &Report) -> String {
                     p.soft { (tally.findings.len() - FINDINGS_MAX) " more are in the JSON." }
                 }
                 h2 { "Where, and what" }
-                p.soft.small { "A row is a place and an action; from left to right its number in the run; the colour is the worst that came of a fault there." }
+                p.soft.small { "A row is a place and an action; from left to right its number in the run; the colours are what came of faults there." }
                 p.legend.small { @for (family, says) in FAMILIES { span { i.tag.{ "f-" (family) } {} (says) } } }
                 div.scroll { (svg::heat(&tally.heat)) }
                 @if !tally.blast.is_empty() {

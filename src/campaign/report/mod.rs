@@ -14,10 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    campaign::{
-        Tally,
-        results::{Header, Results},
-    },
+    campaign::{Tally, results::Header},
     experiment::Class,
 };
 
@@ -72,11 +69,9 @@ impl Change {
 
 impl Report {
     /// Of results; `before` are those of an earlier run.
-    pub fn of(header: &Header, results: &Results, shrunk: &Results, before: Option<(&Header, &Results)>) -> Report {
-        let tally = Tally::of(header, results, shrunk);
-        let change =
-            before.map(|(header, results)| Change::between(&Tally::of(header, results, &Results::new()), &tally));
-        Report { header: header.clone(), tally, change }
+    pub fn of(header: Header, tally: Tally, before: Option<&Tally>) -> Report {
+        let change = before.map(|before| Change::between(before, &tally));
+        Report { header, tally, change }
     }
 
     /// The verdict in words.
@@ -114,7 +109,7 @@ impl Report {
             .heat
             .iter()
             .map(|((place, action), cells)| {
-                let cells: Vec<_> = cells.iter().map(|(at, (class, count))| json!([at, class, count])).collect();
+                let cells: Vec<_> = cells.iter().map(|(at, classes)| json!([at, classes])).collect();
                 json!({ "place": place, "action": action, "cells": cells })
             })
             .collect();

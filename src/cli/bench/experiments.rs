@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::{figure_cells, warn_of_debug_build};
 use crate::{
     bench,
     cli::{
@@ -14,6 +15,9 @@ use crate::{
 };
 
 /// Measure how many experiments of fault injection run a second on one core, beside runs from the beginning
+///
+/// The same experiments run in each isolation, and some near the end of a long run; a run from the beginning is what each of them
+/// would cost without checkpoints. `memoised` is a second round, with all that was remembered of the first.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -23,6 +27,9 @@ pub(super) struct ExperimentsArgs {
     /// What they are made on: the folder of a state, or a scenario
     #[arg(long, value_name = "STATE|SCENARIO", default_value = "vats/bank")]
     base: PathBuf,
+    /// A long run, of some 10,000 cranks
+    #[arg(long, value_name = "STATE|SCENARIO", default_value = "vats/payments")]
+    long: PathBuf,
     /// Cranks of a block
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     cranks_per_block: u64,
@@ -32,20 +39,22 @@ pub(super) struct ExperimentsArgs {
 }
 
 pub(super) fn cmd_experiments(args: &ExperimentsArgs, output: &Output) -> anyhow::Result<Exit> {
+    warn_of_debug_build(output);
     let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
-    let rates = bench::experiments(&Base { path: args.base.clone(), policy, code_cache: code_cache() })?;
+    let base = |path: &PathBuf| Base { path: path.clone(), policy, code_cache: code_cache() };
+    let exe = std::env::current_exe()?;
+    let mut told = |it: &str| output.note(format!("{it} …"));
+    let rates = bench::experiments(&base(&args.base), &base(&args.long), &exe, &mut told)?;
     if args.json {
         output.json(&rates)?;
         return Ok(Exit::Ok);
     }
-    let row = |name: &str, rate: u64| vec![name.to_owned(), grouped(rate)];
-    output.line(format!("{} experiments on {} cranks", grouped(rates.experiments), grouped(rates.golden_cranks)))?;
-    let rows = [
-        row("from a checkpoint, rolled back", rates.rollback_per_second),
-        row("the same, memoised", rates.memoised_per_second),
-        row("a run from the beginning", rates.from_zero_per_second),
-    ];
-    output.line(table(&["", "a second"], &[0], rows))?;
-    output.line(format!("{:.0} × as fast as from the beginning", rates.ratio_to_from_zero))?;
+    output.line(format!(
+        "{} experiments on a run of {} cranks; the long one has {}",
+        grouped(rates.experiments),
+        grouped(rates.golden_cranks),
+        grouped(rates.long_cranks)
+    ))?;
+    output.line(table(&["", "measured", "target", ""], &[0, 3], rates.figures.iter().map(figure_cells)))?;
     Ok(Exit::Ok)
 }

@@ -1,13 +1,14 @@
 //! What the verbs about campaigns share.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    campaign::{self, Campaign, Folder, Header, Results, ResultsError},
+    campaign::{self, Campaign, Folder, Header, ResultsError},
     cli::{Usage, run::code_cache},
     experiment::{Base, Build, Experiments, Isolation, Program, Runner, protocol::Hello},
 };
@@ -66,7 +67,7 @@ pub(super) fn folder(path: &Path) -> PathBuf {
 }
 
 /// Opens the folder of results.
-pub(super) fn open(dir: &Path, header: &Header, resume: bool) -> anyhow::Result<(Folder, Results)> {
+pub(super) fn open(dir: &Path, header: &Header, resume: bool) -> anyhow::Result<(Folder, BTreeSet<String>)> {
     Folder::open(dir, header, resume).map_err(refused)
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    campaign::{self, Campaign, Drawn, Order},
+    campaign::{self, Campaign, Drawn, Experiment, Order, Space},
     cli::{
         Exit, Output, Usage,
         fault::{
@@ -52,7 +52,7 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
     let mut experiments = prepare(&campaign, Build::current()?)?;
     campaign::dress(&campaign.invariants, &mut experiments)?;
     let drawn = campaign.space.draw();
-    if drawn.experiments.is_empty() {
+    if drawn.numbers.is_empty() {
         return Err(Usage::new("the campaign has no experiments", "every combination contradicts itself").into());
     }
     let is_in_a_commit = |it: &Directive| matches!(it.trigger, Trigger::Spot(Spot::StoreOp(..)));
@@ -66,13 +66,13 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
         _ => experiments.golden().comes(it),
     };
     let strata = strata(&campaign, &comes);
-    let speed = speed(&mut experiments, &drawn);
+    let speed = speed(&mut experiments, &campaign.space, &drawn);
     let samples: Vec<(String, u64)> = campaign
         .accept
         .iter()
         .filter_map(|it| Some((it.check(&BTreeMap::new()).limit, it.bound.sample_size()?)))
         .collect();
-    let count = drawn.experiments.len() as u64;
+    let count = drawn.numbers.len() as u64;
     if args.json {
         let rows: Vec<_> = strata
             .iter()
@@ -118,7 +118,8 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
     });
     output.line(table(&["fault", "action", "faults", "never come in the golden run"], &[0, 1], rows))?;
     output.line("")?;
-    let process = drawn.experiments.iter().filter(|it| Experiments::needs_process(&it.schedule)).count() as u64;
+    let needs_process = |it: &Experiment| Experiments::needs_process(&it.schedule);
+    let process = campaign.space.experiments(&drawn.numbers).filter(needs_process).count() as u64;
     match speed {
         Some((per_second, _)) => {
             let seconds = (count - process) as f64 / per_second;
@@ -151,10 +152,10 @@ fn strata(campaign: &Campaign, comes: &dyn Fn(&Directive) -> bool) -> BTreeMap<(
 
 /// Experiments a second, and how many were tried; spread over the whole campaign.
 #[allow(clippy::disallowed_methods, reason = "for people who wait")]
-fn speed(experiments: &mut Experiments, drawn: &Drawn) -> Option<(f64, usize)> {
-    let all: Vec<_> = drawn.experiments.iter().filter(|it| !Experiments::needs_process(&it.schedule)).collect();
+fn speed(experiments: &mut Experiments, space: &Space, drawn: &Drawn) -> Option<(f64, usize)> {
+    let some: Vec<u64> = drawn.numbers.iter().step_by(drawn.numbers.len().div_ceil(TRIAL.1).max(1)).copied().collect();
     let (begun, mut tried) = (Instant::now(), 0);
-    for it in all.iter().step_by(all.len().div_ceil(TRIAL.1).max(1)) {
+    for it in space.experiments(&some).filter(|it| !Experiments::needs_process(&it.schedule)) {
         experiments.run(&it.schedule, it.seed);
         tried += 1;
         if begun.elapsed() > TRIAL.0 {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     campaign::{
-        self, about,
+        Tally, about,
         report::{Report, html, junit, markdown},
     },
     cli::{
@@ -51,10 +51,8 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn cmd_report(args: &ReportArgs, output: &Output) -> anyhow::Result<Exit> {
-    let (header, results, shrunk) = campaign::load(&args.dirs).map_err(refused)?;
-    let before =
-        args.compare.as_ref().map(|it| campaign::load(std::slice::from_ref(it))).transpose().map_err(refused)?;
-    let report = Report::of(&header, &results, &shrunk, before.as_ref().map(|(header, results, _)| (header, results)));
+    let (header, tally) = Tally::read(&args.dirs).map_err(refused)?;
+    let report = Report::of(header, tally, before(args.compare.as_ref())?.as_ref());
     let text = match () {
         () if args.html => html(&report),
         () if args.md => markdown(&report),
@@ -67,6 +65,11 @@ pub(crate) fn cmd_report(args: &ReportArgs, output: &Output) -> anyhow::Result<E
     };
     output.line(text.trim_end())?;
     Ok(exit(&report))
+}
+
+/// Earlier results to compare with, where there are to be any.
+pub(super) fn before(dir: Option<&PathBuf>) -> anyhow::Result<Option<Tally>> {
+    dir.map(|it| Tally::read(std::slice::from_ref(it)).map(|(_, tally)| tally)).transpose().map_err(refused)
 }
 
 fn exit(report: &Report) -> Exit {

@@ -1,5 +1,6 @@
 use std::{
     fs,
+    io::{IsTerminal, stdin},
     path::{Path, PathBuf},
 };
 
@@ -9,6 +10,7 @@ use crate::{
     campaign::Campaign,
     cli::{
         Exit, Output, Usage,
+        debug::{DebugArgs, cmd_debug},
         fault::{HowArgs, campaign, one, runner},
         state,
     },
@@ -24,7 +26,8 @@ Examples:
   vathost fault repro vf1-…
   vathost fault repro vf1-… --campaign vats/bank/kill-each.toml
   vathost fault repro vf1-… --base ./state --json
-  vathost fault repro vf1-… --debug ./repro        lay the state down there, and say how to stop before the fault")]
+  vathost fault repro vf1-… --debug ./repro                     and stand before the fault, at the debugger's prompt
+  vathost fault repro vf1-… --debug ./repro --commands script   or let it obey these commands")]
 pub(crate) struct ReproArgs {
     /// The token
     token: Token,
@@ -36,9 +39,14 @@ pub(crate) struct ReproArgs {
     /// The campaign that it is of: its base's blocks, limits, replicas and invariants
     #[arg(long, value_name = "FILE")]
     campaign: Option<PathBuf>,
-    /// Lay a copy of the base down in this new folder, for the debugger
+    /// Lay a copy of the base down in this new folder, and start the debugger there, just before the first fault
+    ///
+    /// Without a terminal or --commands, it only says how.
     #[arg(long, value_name = "DIR")]
     debug: Option<PathBuf>,
+    /// What the debugger is to do, a command a line (`-` is stdin)
+    #[arg(long, value_name = "FILE", requires = "debug")]
+    commands: Option<PathBuf>,
     /// Print one JSON object: the line that a campaign would keep
     #[arg(long)]
     json: bool,
@@ -71,19 +79,23 @@ pub(crate) fn cmd_repro(args: &ReproArgs, output: &Output) -> anyhow::Result<Exi
     let outcome = runner.run(&token.schedule, token.seed);
     let exit = one::say(&outcome, args.json, output)?;
     if let Some(dir) = &args.debug {
-        debug(dir, runner.experiments().base(), &outcome, output)?;
+        debug(dir, runner.experiments().base(), &outcome, args, output)?;
     }
     Ok(exit)
 }
 
-/// Lays the base down as a state of its own, with the faults beside it, and says how to stop just before the first of them.
-fn debug(dir: &Path, base: &Base, outcome: &Outcome, output: &Output) -> anyhow::Result<()> {
+/// Lays the base down as a state of its own, with the faults beside it, and stops just before the first of them.
+fn debug(dir: &Path, base: &Base, outcome: &Outcome, args: &ReproArgs, output: &Output) -> anyhow::Result<()> {
     fs::create_dir_all(dir)?;
     copy_base(base, dir)?;
     fs::write(dir.join(MARKER), &outcome.token)?;
     fs::write(dir.join("faults"), format!("{}\n", outcome.faults))?;
     let crank = outcome.done.iter().filter_map(|it| it.crank).min();
-    let at = crank.map(|it| format!(" --at crank-{it}")).unwrap_or_default();
-    output.note(format!("see it:  vathost debug --state {}{at}", dir.display()));
-    Ok(())
+    if args.commands.is_none() && !stdin().is_terminal() {
+        let at = crank.map(|it| format!(" --at crank-{it}")).unwrap_or_default();
+        output.note(format!("see it:  vathost debug --state {}{at}", dir.display()));
+        return Ok(());
+    }
+    let debug = DebugArgs::before(dir, crank, &base.policy, args.commands.clone(), args.json);
+    cmd_debug(debug, output).map(|_| ())
 }

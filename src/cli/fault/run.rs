@@ -14,13 +14,13 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    campaign::{self, Campaign, Ended, Experiment, Folder, Header, Results, Tally, Work, report::Report},
+    campaign::{self, Campaign, Ended, Experiment, Finding, Folder, Header, Results, Tally, Work, report::Report},
     cli::{
         Exit, Output, Usage,
         fault::{
             campaign::{folder, open, prepare, read, refused, runner},
             progress::Progress,
-            report::{print, write_all},
+            report::{before, print, write_all},
         },
         output::grouped,
     },
@@ -136,14 +136,17 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let mut experiments = prepare(&campaign, build)?;
     campaign::dress(&campaign.invariants, &mut experiments)?;
     let drawn = campaign.space.draw();
-    let header = Header::of(&campaign, experiments.golden(), build, drawn.experiments.len() as u64);
+    let header = Header::of(&campaign, experiments.golden(), build, drawn.numbers.len() as u64);
     let dir = args.out.clone().unwrap_or_else(|| folder(&args.file));
     if args.fresh {
         throw_away(&dir)?;
     }
     let (mut folder, known) = open(&dir, &header, args.resume)?;
-    let mut left = drawn.experiments;
-    left.retain(|it| is_wanted(&experiments, it, args.shard, &known));
+    let mut left = drawn.numbers;
+    if args.shard.is_some() || !known.is_empty() {
+        let is_wanted = |it: Experiment| is_wanted(&experiments, &it, args.shard, &known);
+        left.retain(|it| campaign.space.experiment(*it).is_some_and(is_wanted));
+    }
     drop(experiments);
     let stop = Arc::new(AtomicBool::new(false));
     let interrupted = on_interrupt(&stop)?;
@@ -164,14 +167,12 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
         output,
     )?;
     folder.sync()?;
+    let (header, mut tally) = Tally::read(std::slice::from_ref(&dir)).map_err(refused)?;
     if ended == Ended::All {
-        shrink(&campaign, build, isolation, &header, &folder, &dir)?;
+        shrink(&campaign, build, isolation, &folder, &mut tally)?;
     }
     drop(folder);
-    let (header, results, shrunk) = campaign::load(std::slice::from_ref(&dir)).map_err(refused)?;
-    let before =
-        args.compare.as_ref().map(|it| campaign::load(std::slice::from_ref(it))).transpose().map_err(refused)?;
-    let report = Report::of(&header, &results, &shrunk, before.as_ref().map(|(header, results, _)| (header, results)));
+    let report = Report::of(header, tally, before(args.compare.as_ref())?.as_ref());
     write_all(&report, &dir)?;
     if args.json {
         output.line(report.json().trim_end())?;
@@ -192,9 +193,9 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     Ok(if accepted { Exit::Ok } else { Exit::Findings })
 }
 
-fn is_wanted(experiments: &Experiments, it: &Experiment, shard: Option<Shard>, known: &Results) -> bool {
+fn is_wanted(experiments: &Experiments, it: &Experiment, shard: Option<Shard>, known: &BTreeSet<String>) -> bool {
     let id = experiments.id(&it.schedule, it.seed);
-    shard.is_none_or(|shard| shard.has(&id)) && !known.contains_key(&id)
+    shard.is_none_or(|shard| shard.has(&id)) && !known.contains(&id)
 }
 
 /// Only what a campaign wrote.
@@ -240,18 +241,19 @@ fn work(
     isolation: Isolation,
     header: &Header,
     folder: &mut Folder,
-    left: &[Experiment],
+    left: &[u64],
     stop: &AtomicBool,
-    (total, before): (u64, u64),
+    (total, done): (u64, u64),
     output: &Output,
 ) -> anyhow::Result<Ended> {
     if left.is_empty() {
         return Ok(Ended::All);
     }
     let begun = Instant::now();
-    let mut progress = Progress::new(output, args.progress == ProgressKind::Json, total, before);
+    let mut progress = Progress::new(output, args.progress == ProgressKind::Json, total, done);
     let workers = usize::try_from(args.jobs).unwrap_or(1);
-    let work = Work { experiments: left, workers, make: &|| runner(campaign, build, isolation), stop };
+    let work =
+        Work { space: &campaign.space, numbers: left, workers, make: &|| runner(campaign, build, isolation), stop };
     let ended = campaign::run(&work, &mut |outcome| {
         folder.put(&outcome)?;
         let is_finding = header.is_finding(outcome.class);
@@ -271,25 +273,22 @@ fn shrink(
     campaign: &Campaign,
     build: Build,
     isolation: Isolation,
-    header: &Header,
     folder: &Folder,
-    dir: &PathBuf,
+    tally: &mut Tally,
 ) -> anyhow::Result<()> {
-    let (_, results, mut shrunk) = campaign::load(std::slice::from_ref(dir)).map_err(refused)?;
-    let tally = Tally::of(header, &results, &Results::new());
-    let several = |it: &&campaign::Finding| it.outcome.faults.len() > 1;
-    let todo: Vec<_> = tally.findings.iter().filter(several).take(SHRINK_MAX).map(|it| &it.outcome).collect();
-    let wanted: BTreeSet<&str> = todo.iter().map(|it| &*it.id).collect();
-    shrunk.retain(|id, _| wanted.contains(&**id));
-    let mut runner = if todo.iter().any(|it| !shrunk.contains_key(&it.id)) {
-        Some(runner(campaign, build, isolation)?)
-    } else {
-        None
-    };
-    for outcome in todo {
-        let (Some(runner), false) = (&mut runner, shrunk.contains_key(&outcome.id)) else { continue };
-        let it = experiment::shrink(&outcome.faults, &mut |it| runner.run(it, outcome.seed));
-        shrunk.insert(outcome.id.clone(), it.outcome);
+    let several = |it: &&mut Finding| it.outcome.faults.len() > 1;
+    let (mut made, mut shrunk) = (None, Results::new());
+    for finding in tally.findings.iter_mut().filter(several).take(SHRINK_MAX) {
+        let outcome = &finding.outcome;
+        if finding.shrunk.is_none() {
+            let runner = match &mut made {
+                Some(it) => it,
+                None => made.insert(runner(campaign, build, isolation)?),
+            };
+            let it = experiment::shrink(&outcome.faults, &mut |it| runner.run(it, outcome.seed));
+            finding.shrunk = Some(it.outcome);
+        }
+        shrunk.extend(finding.shrunk.clone().map(|it| (outcome.id.clone(), it)));
     }
     Ok(folder.put_shrunk(&shrunk)?)
 }

@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    campaign,
+    campaign::{self, Header},
     cli::{
         Exit, Output, Usage,
         fault::{campaign::refused, one},
     },
+    experiment::Outcome,
 };
 
 /// Show one experiment of a campaign
@@ -34,8 +35,10 @@ pub(crate) fn cmd_show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit>
         if args.dirs.is_empty() { campaign::folders_below(&std::env::current_dir()?) } else { args.dirs.clone() };
     let mut found = Vec::new();
     for dir in &dirs {
-        let (_, results, shrunk) = campaign::load(std::slice::from_ref(dir)).map_err(refused)?;
-        found.extend(results.into_values().chain(shrunk.into_values()).filter(|it| it.id.starts_with(&args.id)));
+        let is_meant = |it: &Outcome| it.id.starts_with(&args.id);
+        let mut keep = |_: &Header, it: Outcome| found.extend(is_meant(&it).then_some(it));
+        let (_, shrunk) = campaign::load(std::slice::from_ref(dir), &mut keep).map_err(refused)?;
+        found.extend(shrunk.into_values().filter(is_meant));
     }
     found.sort_by(|a, b| a.id.cmp(&b.id));
     found.dedup_by(|a, b| a.id == b.id);

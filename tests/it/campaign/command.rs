@@ -68,6 +68,13 @@ fn a_finding_is_shown_and_run_again_with_its_invariant_and_laid_down_for_the_deb
     let crank = outcome["done"][0]["crank"].as_u64().unwrap();
     let words = format!("fault repro --campaign vats/tally/lost-messages.toml {token} --debug @laid-down");
     place.vathost(&words).ok().says(&format!("--at crank-{crank}"));
+    place.write("script", "where\ndelivery\n");
+    let words =
+        format!("fault repro --campaign vats/tally/lost-messages.toml {token} --debug @again --commands @script");
+    let said = place.vathost(&words).ok().stdout;
+    let (before, after) = said.split_once(&format!("before crank-{crank}: ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(before.starts_with("INVARIANT: the replicas agree"), "{said}");
+    assert!(after.contains(&format!("(crank-{crank}) delivery\n")) && after.contains("increment"), "{said}");
 }
 
 #[test]

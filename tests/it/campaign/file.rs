@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use vathost::{
-    campaign::{Bound, Order},
+    campaign::{Bound, Experiment, Order},
     experiment::Class,
 };
 
@@ -185,8 +185,8 @@ fn the_axes_of_a_fault_are_multiplied_and_equal_experiments_come_once() {
     // Two vats, three deliveries: one skip and two traps each; and one more skip, which is there already.
     assert_eq!(campaign.space.len(), 2 * 3 * 3 + 1);
     let drawn = campaign.space.draw();
-    assert_eq!((drawn.experiments.len(), drawn.equal), (18, 1));
-    let last = drawn.experiments.last().unwrap();
+    assert_eq!((drawn.numbers.len(), drawn.equal), (18, 1));
+    let last = campaign.space.experiment(*drawn.numbers.last().unwrap()).unwrap();
     assert_eq!((last.schedule.to_string().as_str(), last.seed), ("v3/delivery-9: trap after 1000 fuel", 0));
 }
 
@@ -195,19 +195,19 @@ fn pairs_are_drawn_without_those_that_contradict_themselves() {
     let campaign = parse(&text("[schedule]\norder = 2\n")).unwrap();
     assert_eq!((campaign.space.order, campaign.space.len()), (Order::Pairs, 6));
     let drawn = campaign.space.draw();
-    assert_eq!((drawn.experiments.len(), drawn.contradictory), (6, 0));
-    assert!(drawn.experiments.iter().all(|it| it.schedule.len() == 2));
+    assert_eq!((drawn.numbers.len(), drawn.contradictory), (6, 0));
+    assert!(campaign.space.experiments(&drawn.numbers).all(|it| it.schedule.len() == 2));
     let both = "[[fault]]\nid = \"b\"\nat = \"v2/delivery-1\"\ndo = \"terminate\"\n[schedule]\norder = 2\n";
     let drawn = parse(&text(both)).unwrap().space.draw();
-    assert_eq!((drawn.experiments.len(), drawn.contradictory), (9, 1));
+    assert_eq!((drawn.numbers.len(), drawn.contradictory), (9, 1));
 }
 
 #[test]
 fn a_sample_depends_on_the_seed_alone() {
     let draw = |seed: &str| {
         let text = text("[schedule]\norder = 2\nsample = 5\nseeds = 3\n").replace("seed = 7", seed);
-        let drawn = parse(&text.replace("1..=4", "1..=40")).unwrap().space.draw();
-        drawn.experiments.iter().map(|it| format!("{} {}", it.schedule, it.seed)).collect::<Vec<_>>()
+        let space = parse(&text.replace("1..=4", "1..=40")).unwrap().space;
+        space.experiments(&space.draw().numbers).map(|it| format!("{} {}", it.schedule, it.seed)).collect::<Vec<_>>()
     };
     assert_eq!((draw("seed = 7").len(), draw("seed = 7")), (5, draw("seed = 7")));
     assert_ne!(draw("seed = 7"), draw("seed = 8"));
@@ -217,10 +217,11 @@ fn a_sample_depends_on_the_seed_alone() {
 fn a_swarm_is_of_random_sets_some_of_them_without_a_whole_kind_of_fault() {
     let more = "[[fault]]\nid = \"b\"\nat = \"v3/delivery-{n}\"\ndo = \"terminate\"\nn = \"1..=4\"\n\
                 [schedule]\norder = \"swarm\"\nsample = 200\nsize = 3\n";
-    let drawn = parse(&text(more)).unwrap().space.draw();
-    let sizes: Vec<usize> = drawn.experiments.iter().map(|it| it.schedule.len()).collect();
+    let space = parse(&text(more)).unwrap().space;
+    let drawn: Vec<Experiment> = space.experiments(&space.draw().numbers).collect();
+    let sizes: Vec<usize> = drawn.iter().map(|it| it.schedule.len()).collect();
     assert!((1..=3).all(|size| sizes.contains(&size)) && sizes.iter().all(|it| (1..=3).contains(it)), "{sizes:?}");
-    let only = |vat: &str| drawn.experiments.iter().filter(|it| !it.schedule.to_string().contains(vat)).count();
+    let only = |vat: &str| drawn.iter().filter(|it| !it.schedule.to_string().contains(vat)).count();
     assert!(only("v2") > 5 && only("v3") > 5, "{} and {}", only("v2"), only("v3"));
 }
 

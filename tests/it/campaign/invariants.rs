@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use vathost::{
     campaign::{Asked, Check, Invariant, dress},
+    directive::Schedule,
     experiment::{Class, Outcome},
 };
 
@@ -93,4 +94,50 @@ fn a_command_gets_the_document_and_answers_with_its_exit_code() {
     assert!(refused(&[command("exit 1")]).contains("does not hold in the golden run"));
     let gone = Check::Command { argv: vec!["/no/such/program".into()], slog: false, dir: PathBuf::from("/") };
     assert!(refused(&[Invariant { check: gone, ..jaq("gone", "") }]).contains("start `/no/such/program`"));
+}
+
+#[test]
+fn what_is_remembered_changes_no_outcome() {
+    // Every two of these, under an invariant that is asked after every crank, and one that holds now and then.
+    let mut faults = Vec::new();
+    for (vat, numbers) in [("v1", 3..6), ("v2", 2..5), ("v3", 2..4)] {
+        let actions = ["skip", "terminate", "pause", "delay 1 cranks", "trap after 0 fuel", "trap after 900 fuel"];
+        faults.extend(numbers.flat_map(|it| actions.map(|action| format!("{vat}/delivery-{it}: {action}"))));
+    }
+    faults.extend([7, 8, 16].map(|it| format!("v2/syscall:vatstoreGet #{it}: value \"#\\\"+0\\\"\"")));
+    let sum = "def sum(book): [.vats[].kv | to_entries[] | select(.key | startswith(book)) | .value] | add // 0;\
+               sum(\"made\") <= sum(\"balance.\") + sum(\"open\")";
+    let watched = [Invariant { when: Asked::EveryCrank, ..jaq("sum", sum) }, {
+        let check = Check::Jaq(".vats.north.kv.open == 30".to_owned());
+        Invariant { check, when: Asked::EveryCrank, ..sometimes("") }
+    }];
+    let [mut remembers, mut forgets] = [lab::on("bank"), lab::on("bank")];
+    dress(&watched, &mut remembers).unwrap();
+    dress(&watched, &mut forgets).unwrap();
+    let (mut noted, mut broken) = (0, 0);
+    for (at, one) in faults.iter().enumerate() {
+        for other in &faults[..at] {
+            let Ok(schedule) = Schedule::read("test", &format!("{one}\n{other}")) else { continue };
+            forgets.forget();
+            let outcome = remembers.run(&schedule, 0);
+            assert_eq!(outcome, forgets.run(&schedule, 0));
+            noted += usize::from(!outcome.noted.is_empty());
+            broken += usize::from(outcome.class == Class::Invariant);
+        }
+    }
+    let hits = remembers.memo_hits();
+    assert!(hits > 300 && noted > 50 && broken > 10, "{hits} {noted} {broken}");
+    assert_eq!(forgets.memo_hits(), 0);
+}
+
+#[test]
+fn numbers_that_a_state_does_not_decide_are_there_for_those_who_ask_for_them() {
+    let there = |check: &str| with("bank", &[jaq("there", check)], "v2/delivery-3: skip").class;
+    assert_eq!(there(".kernel.cranks > 30 and .vats.north.deliveries > 3"), Class::Spread);
+    assert_eq!(
+        there(
+            "[.kernel | keys[]] == [\"results\"] and [.vats.north | keys[]] == [\"id\", \"incarnation\", \"kv\", \"status\"]"
+        ),
+        Class::Spread
+    );
 }

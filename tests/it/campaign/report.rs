@@ -3,7 +3,7 @@
 use expect_test::expect;
 use vathost::{
     campaign::{
-        Bound, Header, Limit, Results,
+        Bound, Counting, Header, Limit, Results, Tally,
         report::{Report, html, junit, markdown},
     },
     experiment::{Class, Outcome},
@@ -62,7 +62,19 @@ fn results() -> Results {
 }
 
 fn report() -> Report {
-    Report::of(&header(), &results(), &Results::new(), None)
+    of(results(), None)
+}
+
+/// A report of these, beside earlier ones.
+fn of(results: impl IntoIterator<Item = (String, Outcome)>, before: Option<Results>) -> Report {
+    let before = before.map(tally);
+    Report::of(header(), tally(results), before.as_ref())
+}
+
+fn tally(results: impl IntoIterator<Item = (String, Outcome)>) -> Tally {
+    let mut counting = Counting::new(&header());
+    results.into_iter().for_each(|(_, it)| counting.add(&it));
+    counting.tally(&Results::new())
 }
 
 #[test]
@@ -100,8 +112,7 @@ fn a_page_is_one_file_without_scripts_and_shows_hostile_names_as_text() {
 
 #[test]
 fn the_same_results_give_the_same_report_in_whatever_order_they_came() {
-    let back: Results = results().into_iter().rev().collect();
-    let other = Report::of(&header(), &back, &Results::new(), None);
+    let other = of(results().into_iter().rev(), None);
     assert_eq!((html(&report()), report().json()), (html(&other), other.json()));
 }
 
@@ -166,7 +177,7 @@ fn a_report_says_what_is_other_than_before() {
     let mut before = results();
     before.remove("02");
     before.insert("05".into(), outcome("05", "v2/delivery-7: skip", Class::Diverged, &["v1"]));
-    let report = Report::of(&header(), &results(), &Results::new(), Some((&header(), &before)));
+    let report = of(results(), Some(before));
     let change = report.change.as_ref().unwrap();
     assert_eq!(change.classes, [(Class::Diverged, 1, 0), (Class::Invariant, 0, 1)]);
     assert_eq!((change.new.len(), change.gone.clone()), (1, vec!["DIVERGED, hurts v1".to_owned()]));

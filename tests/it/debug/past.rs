@@ -15,7 +15,7 @@ pub(super) fn done() -> Place {
 fn a_committed_delivery_is_stepped_through_in_the_vats_own_references() {
     let place = done();
     let script =
-        "where\ndelivery\nkv\nstep\nstep\nkv\nback\nnext\nback 2\nuntil v2/delivery-5\nmem 0x100000 16\ncontinue";
+        "where\ndelivery\nkv\nstep\nnext\nkv\nback\nnext\nback 2\nuntil v2/delivery-5\nmem 0x100000 16\ncontinue";
     debug(&place, "--at v2/delivery-2", script).ok().prints_but_for_fuel(expect![[r#"
         before delivery-2 of v2 north, message makePurse
           behind the commit: the vat alone is replayed; it has delivery-0 to delivery-10 of this code
@@ -26,41 +26,55 @@ fn a_committed_delivery_is_stepped_through_in_the_vats_own_references() {
           the tables of then are gone: no queue, c-list, promises, or crank numbers
         (v2/delivery-2) delivery
         delivery-2 message o+0 #["makePurse",[100]] result p-61
+          vatstoreGet purses -> #"+1"
+          vatstoreSet purses = #"+2"
+          vatstoreSet balance.2 = #"+100"
+          vatstoreGet made -> #"+5"
+          vatstoreSet made = #"+105"
           resolve p-61 fulfilled #"$0.Alleged: Purse" [o+2]
           done, fuel <fuel>
         (v2/delivery-2) kv
         key              bytes  value
+        balance.1            5  #"+5"
+        made                 5  #"+5"
+        open                 5  #"+0"
+        purses               5  #"+1"
         vat.incarnation      1  1
         (v2/delivery-2) step
-        delivery-2 to v2, syscall 0: resolve
-          vat     resolve p-61 fulfilled #"$0.Alleged: Purse" [o+2]
-        (v2/delivery-2 syscall 0) step
-        delivery-2: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-2 to v2, syscall 0: vatstoreGet
+          vat     vatstoreGet purses -> #"+1"
+        (v2/delivery-2 syscall 0) next
+        delivery-2: done, 6 syscalls, fuel <fuel> as recorded
         before delivery-3 of v2 north, message pay
         (v2/delivery-3) kv
         key              bytes  value
+        balance.1            5  #"+5"
+        balance.2            7  #"+100"
+        made                 7  #"+105"
+        open                 5  #"+0"
+        purses               5  #"+2"
         vat.incarnation      1  1
         (v2/delivery-3) back
         before delivery-2 of v2 north, message makePurse
         (v2/delivery-2) next
-        delivery-2: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-2: done, 6 syscalls, fuel <fuel> as recorded
         before delivery-3 of v2 north, message pay
         (v2/delivery-3) back 2
         before delivery-1 of v2 north, message makePurse
         (v2/delivery-1) until v2/delivery-5
-        delivery-1: done, 1 syscalls, fuel <fuel> as recorded
-        delivery-2: done, 1 syscalls, fuel <fuel> as recorded
-        delivery-3: done, 2 syscalls, fuel <fuel> as recorded
-        delivery-4: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-1: done, 6 syscalls, fuel <fuel> as recorded
+        delivery-2: done, 6 syscalls, fuel <fuel> as recorded
+        delivery-3: done, 6 syscalls, fuel <fuel> as recorded
+        delivery-4: done, 4 syscalls, fuel <fuel> as recorded
         before delivery-5 of v2 north, message pay
         (v2/delivery-5) mem 0x100000 16
-        <fuel>  63 06 4f df 39 11 d9 af 57 03 66 50 4a c1 e2 47  c.O.9...W.fPJ..G
+        <fuel>  9c 49 79 08 49 3a 13 da a8 04 57 90 ed 85 ff 37  .Iy.I:....W....7
         (v2/delivery-5) continue
-        delivery-6: done, 2 syscalls, fuel <fuel> as recorded
-        delivery-7: done, 1 syscalls, fuel <fuel> as recorded
-        delivery-8: done, 2 syscalls, fuel <fuel> as recorded
-        delivery-9: done, 1 syscalls, fuel <fuel> as recorded
-        delivery-10: done, 1 syscalls, fuel <fuel> as recorded
+        delivery-6: done, 6 syscalls, fuel <fuel> as recorded
+        delivery-7: done, 5 syscalls, fuel <fuel> as recorded
+        delivery-8: done, 6 syscalls, fuel <fuel> as recorded
+        delivery-9: done, 5 syscalls, fuel <fuel> as recorded
+        delivery-10: done, 2 syscalls, fuel <fuel> as recorded
         after the last recorded delivery of v2 north: `--at v2/delivery-11` goes on in the open work
     "#]]);
 }

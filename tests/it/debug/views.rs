@@ -17,15 +17,15 @@ fn every_view_has_an_answer_for_people() {
         (crank-12) vats
         vat  name    deliveries  syscalls     fuel  memory  c-list  keys  queued  status
         v1   market           4         6  <fuel>   1 MiB       9     1       1  running
-        v2   north            3         4   <fuel>   1 MiB       3     1       0  running
-        v3   south            4         5  <fuel>   1 MiB       2     1       0  running
-        v4   west             1         2   <fuel>   1 MiB       1     1       0  running
+        v2   north            3        20  <fuel>   1 MiB       3     6       0  running
+        v3   south            4        16  <fuel>   1 MiB       2     5       0  running
+        v4   west             1         8   <fuel>   1 MiB       1     4       0  running
         (crank-12) vat
         vat                  v1
         name                 market
         status               running
         incarnation          0, since delivery-0
-        bundle               <hash> (62 KiB)
+        bundle               <hash> (65 KiB)
         deliveries           4, 4 of them in the transcript
         syscalls             6
         fuel                 <fuel>
@@ -79,7 +79,7 @@ fn every_view_has_an_answer_for_people() {
         vat.incarnation      1  1
         (crank-12) mem 0x100000 20
         <fuel>  d7 4b 76 88 94 cf 33 bb 8f 2c 59 20 0a d3 b3 4b  .Kv...3..,Y ...K
-        <fuel>  40 03 10 00                                      @...
+        <fuel>  08 00 00 00                                      ....
         (crank-12) directives
         none is in force
         (crank-12) break
