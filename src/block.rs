@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 use crate::{
     directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
     fault::{Fault, HostFault},
-    id::{BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId, hex},
+    id::{BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId},
     injector::Injector,
     plant::{HALF_COMMIT, Plant},
     slog::{At, Detail, Event, Slog},
@@ -579,7 +579,7 @@ impl Block {
             crank_hashes.extend_from_slice(&state_hash.0[..CRANK_HASH_BYTES]);
             slog.record(Detail::Cranks, || Event::CrankFinish {
                 crank_num,
-                crankhash: hex(&step_hash),
+                crankhash: step_hash,
                 activityhash: state_hash,
             });
         }

@@ -90,7 +90,8 @@ pub enum Event<'a> {
     CrankFinish {
         #[serde(serialize_with = "number")]
         crank_num: CrankNum,
-        crankhash: String,
+        #[serde(serialize_with = "text")]
+        crankhash: StateHash,
         #[serde(serialize_with = "text")]
         activityhash: StateHash,
     },

@@ -16,6 +16,7 @@ mod export;
 mod fact;
 mod histogram;
 mod history;
+mod kept;
 mod last;
 mod link;
 mod parting;

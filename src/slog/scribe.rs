@@ -1,4 +1,4 @@
-//! The thread that writes a recording: neither the file nor the compressor is waited for, but at the end of a block.
+//! The thread that writes a recording: neither the formatting, nor the compressor, nor the file is waited for, but at the end of a block.
 //!
 //! Invariants: what is handed on is written in that order; after the first error nothing is, so that a recording has no hole; what
 //! was handed on before [`Scribe::finish`] or [`Scribe::sync`] returned is in the file.
@@ -7,26 +7,29 @@ use std::{
     io,
     sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
-use crate::slog::sink::Sink;
+use crate::slog::{kept::Stamped, sink::Sink};
 
-/// Buffers that may wait for the file. When it is slower than the host, the host waits.
+/// Pages that may wait for the thread. When it is slower than the host, the host waits.
 const WAITING_MAX: usize = 16;
+/// What is formatted is handed to the file once it is this much.
+const BUFFER_BYTES: usize = 64 << 10;
 
 type Act = fn(&mut Sink) -> io::Result<()>;
 
 enum Order {
-    Write(Vec<u8>),
+    Write(Vec<Stamped>),
     Then(Act, SyncSender<io::Result<()>>),
 }
 
-/// Hands bytes on to the thread, which ends when this is dropped.
+/// Hands events on to the thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Scribe {
     /// `None` only while it is dropped.
     orders: Option<SyncSender<Order>>,
-    spent: Receiver<Vec<u8>>,
+    spent: Receiver<Vec<Stamped>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -34,15 +37,16 @@ impl Scribe {
     pub(super) fn start(sink: Sink) -> io::Result<Scribe> {
         let (orders, inbox) = sync_channel(WAITING_MAX);
         let (give_back, spent) = channel();
-        let thread = thread::Builder::new().name("slog".to_owned()).spawn(move || work(sink, &inbox, &give_back))?;
+        let work = move || work(Pen { sink: Some(sink), buffer: Vec::new(), failure: None }, &inbox, &give_back);
+        let thread = thread::Builder::new().name("slog".to_owned()).spawn(work)?;
         Ok(Scribe { orders: Some(orders), spent, thread: Some(thread) })
     }
 
-    /// Hands on what is in the buffer, and leaves it empty.
-    pub(super) fn write(&self, buffer: &mut Vec<u8>) {
-        if !buffer.is_empty() {
+    /// Hands on what is on the page, and leaves it empty.
+    pub(super) fn write(&self, page: &mut Vec<Stamped>) {
+        if !page.is_empty() {
             let empty = self.spent.try_recv().unwrap_or_default();
-            self.order(Order::Write(std::mem::replace(buffer, empty)));
+            self.order(Order::Write(std::mem::replace(page, empty)));
         }
     }
 
@@ -80,27 +84,81 @@ impl Drop for Scribe {
     }
 }
 
-fn work(sink: Sink, inbox: &Receiver<Order>, give_back: &Sender<Vec<u8>>) {
-    let (mut sink, mut untold) = (Some(sink), None);
-    let mut attempt = |act: &dyn Fn(&mut Sink) -> io::Result<()>| {
-        let failure = sink.as_mut().and_then(|it| act(it).err());
-        if failure.is_some() {
-            sink.take().into_iter().for_each(Sink::abandon);
-        }
-        failure
-    };
+fn work(mut pen: Pen, inbox: &Receiver<Order>, give_back: &Sender<Vec<Stamped>>) {
     for order in inbox {
         match order {
-            Order::Write(mut bytes) => {
-                untold = untold.or(attempt(&|sink| sink.write(&bytes)));
-                bytes.clear();
+            Order::Write(mut page) => {
+                page.drain(..).for_each(|it| pen.attempt(|pen| pen.format(&it)));
                 // Whoever gave it may be gone by now.
-                let _ = give_back.send(bytes);
+                let _ = give_back.send(page);
             }
             Order::Then(act, answer) => {
-                untold = untold.or(attempt(&act));
-                let _ = answer.send(untold.take().map_or(Ok(()), Err));
+                pen.attempt(|pen| {
+                    pen.put_down()?;
+                    pen.sink.as_mut().map_or(Ok(()), act)
+                });
+                let _ = answer.send(pen.failure.take().map_or(Ok(()), Err));
             }
         }
+    }
+}
+
+/// What the thread writes with.
+struct Pen {
+    /// `None` once it has failed.
+    sink: Option<Sink>,
+    buffer: Vec<u8>,
+    /// Why, until that is told.
+    failure: Option<io::Error>,
+}
+
+impl Pen {
+    fn attempt(&mut self, act: impl FnOnce(&mut Pen) -> io::Result<()>) {
+        if self.sink.is_none() {
+            return;
+        }
+        if let Err(err) = act(self) {
+            self.failure = Some(err);
+            self.sink.take().into_iter().for_each(Sink::abandon);
+        }
+    }
+
+    fn format(&mut self, it: &Stamped) -> io::Result<()> {
+        it.kept.write(&mut self.buffer)?;
+        // The event is an object, and not an empty one: it goes on in place of its last brace.
+        self.buffer.pop();
+        if let Some(seconds) = it.seconds {
+            self.stamp(",\"seconds\":", seconds, 9);
+        }
+        self.stamp(",\"time\":", it.now.wall, 6);
+        self.stamp(",\"monotime\":", it.now.monotonic, 9);
+        self.buffer.extend_from_slice(b"}\n");
+        if self.buffer.len() >= BUFFER_BYTES { self.put_down() } else { Ok(()) }
+    }
+
+    /// Seconds, with so many decimals, at most 9. By hand: there are three of them in an event.
+    fn stamp(&mut self, name: &str, time: Duration, decimals: usize) {
+        // Twenty digits, and then nine.
+        let mut digits = [b'0'; 29];
+        let mut put = |mut at: usize, mut number: u64| {
+            while number > 0 {
+                at -= 1;
+                digits[at] = b"0123456789"[(number % 10) as usize];
+                number /= 10;
+            }
+            at
+        };
+        put(29, time.subsec_nanos().into());
+        let first = put(20, time.as_secs()).min(19);
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(&digits[first..20]);
+        self.buffer.push(b'.');
+        self.buffer.extend_from_slice(&digits[20..20 + decimals]);
+    }
+
+    fn put_down(&mut self) -> io::Result<()> {
+        let written = self.sink.as_mut().map_or(Ok(()), |it| it.write(&self.buffer));
+        self.buffer.clear();
+        written
     }
 }

@@ -1,4 +1,4 @@
-//! Writes a recording: stamps each event, formats it into one buffer, and hands the buffer on to the scribe.
+//! Writes a recording: stamps each event, and hands pages of them on to the scribe.
 //!
 //! Invariant: what goes wrong with the file never reaches the kernel. The first error ends the recording, so that it has no
 //! hole, and is told by the next flush.
@@ -9,21 +9,24 @@ use crate::{
     fault::HostFault,
     slog::{
         Event, Recorder,
-        clock::{Clock, Now},
+        clock::Clock,
+        kept::{Kept, Stamped},
         scribe::Scribe,
         sink::Sink,
     },
 };
 
-/// The buffer is written once it holds this much.
-const BUFFER_BYTES: usize = 64 << 10;
+/// A page is handed on once it holds this much.
+const PAGE_BYTES: usize = 256 << 10;
 
 /// Writes JSON lines to a file.
 #[derive(Debug)]
 pub struct Writer {
     clock: Clock,
     spans: [Option<Duration>; Span::COUNT],
-    buffer: Vec<u8>,
+    page: Vec<Stamped>,
+    /// Bytes of it, about.
+    bytes: usize,
     /// `None` once it has failed.
     scribe: Option<Scribe>,
     /// Why, until that is told.
@@ -40,7 +43,7 @@ impl Writer {
         let scribe = Sink::open(path).and_then(Scribe::start);
         let scribe = scribe.map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
         let spans = Default::default();
-        Ok(Writer { clock: Clock::start(), spans, buffer: Vec::new(), scribe: Some(scribe), failure: None })
+        Ok(Writer { clock: Clock::start(), spans, page: Vec::new(), bytes: 0, scribe: Some(scribe), failure: None })
     }
 
     /// How long what ends with this event took. One thing of a kind is under way at a time.
@@ -52,43 +55,11 @@ impl Writer {
         begun.map(|it| now.saturating_sub(it))
     }
 
-    fn format(&mut self, event: &Event<'_>, now: Now, seconds: Option<Duration>) -> io::Result<()> {
-        serde_json::to_writer(&mut self.buffer, event)?;
-        // The event is an object, and not an empty one: it goes on in place of its last brace.
-        self.buffer.pop();
-        if let Some(seconds) = seconds {
-            self.stamp(",\"seconds\":", seconds, 9);
-        }
-        self.stamp(",\"time\":", now.wall, 6);
-        self.stamp(",\"monotime\":", now.monotonic, 9);
-        self.buffer.extend_from_slice(b"}\n");
-        Ok(())
-    }
-
-    /// Seconds, with so many decimals, at most 9. By hand: there are three of them in an event.
-    fn stamp(&mut self, name: &str, time: Duration, decimals: usize) {
-        // Twenty digits, and then nine.
-        let mut digits = [b'0'; 29];
-        let mut put = |mut at: usize, mut number: u64| {
-            while number > 0 {
-                at -= 1;
-                digits[at] = b"0123456789"[(number % 10) as usize];
-                number /= 10;
-            }
-            at
-        };
-        put(29, time.subsec_nanos().into());
-        let first = put(20, time.as_secs()).min(19);
-        self.buffer.extend_from_slice(name.as_bytes());
-        self.buffer.extend_from_slice(&digits[first..20]);
-        self.buffer.push(b'.');
-        self.buffer.extend_from_slice(&digits[20..20 + decimals]);
-    }
-
-    /// Hands the buffer on, does what `then` wants of the scribe, and remembers the first thing that goes wrong.
+    /// Hands the page on, does what `then` wants of the scribe, and remembers the first thing that goes wrong.
     fn write(&mut self, then: impl FnOnce(&Scribe) -> io::Result<()>) {
         let Some(scribe) = &self.scribe else { return };
-        scribe.write(&mut self.buffer);
+        scribe.write(&mut self.page);
+        self.bytes = 0;
         if let Err(err) = then(scribe) {
             self.fail(err);
         }
@@ -97,7 +68,7 @@ impl Writer {
     fn fail(&mut self, err: io::Error) {
         self.failure = Some(err);
         self.scribe = None;
-        self.buffer = Vec::new();
+        self.page = Vec::new();
     }
 }
 
@@ -108,15 +79,18 @@ impl Recorder for Writer {
         }
         let now = self.clock.now();
         let seconds = self.measure(event, now.monotonic);
-        if let Err(err) = self.format(event, now, seconds) {
-            return self.fail(err);
-        }
+        let kept = match Kept::of(event) {
+            Ok(kept) => kept,
+            Err(err) => return self.fail(err.into()),
+        };
+        self.bytes += kept.bytes();
+        self.page.push(Stamped { kept, now, seconds });
         match event {
             Event::CommitFinish { .. } => {
                 self.clock.set();
                 self.write(Scribe::sync);
             }
-            _ if self.buffer.len() >= BUFFER_BYTES => self.write(|_| Ok(())),
+            _ if self.bytes >= PAGE_BYTES => self.write(|_| Ok(())),
             _ => (),
         }
     }

@@ -25,11 +25,11 @@ impl StateHash {
     /// The hash after a step, and the hash of the step alone. (Of a few hundred bytes in one piece, which is hashed faster than
     /// bytes that come in several.)
     #[must_use]
-    pub(crate) fn extend(&self, step: &[u8]) -> (StateHash, [u8; 32]) {
-        let step = *blake3::hash(step).as_bytes();
+    pub(crate) fn extend(&self, step: &[u8]) -> (StateHash, StateHash) {
+        let step = StateHash(*blake3::hash(step).as_bytes());
         let mut link = [0; 64];
         link[..32].copy_from_slice(&self.0);
-        link[32..].copy_from_slice(&step);
+        link[32..].copy_from_slice(&step.0);
         (StateHash(*blake3::hash(&link).as_bytes()), step)
     }
 }
