@@ -466,10 +466,8 @@ impl Block {
         let stored = if is_forgotten { Vec::new() } else { self.0.database.transcript(vat, from)? };
         let open = self.0.entries.of(vat).filter(|_| !is_forgotten);
         let chunks = stored.into_iter().chain(open);
-        Ok(chunks.flat_map(move |(first, bytes)| match transcript::entries(first, &bytes) {
-            Ok(entries) => entries.into_iter().filter(|it| it.number >= from).map(Ok).collect(),
-            Err(fault) => vec![Err(fault)],
-        }))
+        let entries = chunks.flat_map(|(first, bytes)| transcript::entries(first, &bytes));
+        Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
     }
 
     /// The interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.

@@ -350,11 +350,13 @@ impl fmt::Debug for BundleId {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]);
-    let mut text = String::with_capacity(2 * bytes.len());
-    text.extend(digits);
-    text
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Vec::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    // ASCII is UTF-8.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// A number that sorts as its decimal text does (`100 < 99`): the order in which SwingSet keeps its sets of names.

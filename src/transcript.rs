@@ -235,25 +235,33 @@ fn unpack(chunk: &[u8]) -> Result<Cow<'_, [u8]>, HostFault> {
     }
 }
 
-/// The entries of a chunk whose first has this number.
-pub(crate) fn entries(first: DeliveryNum, chunk: &[u8]) -> Result<Vec<Entry>, HostFault> {
-    let unpacked = unpack(chunk)?;
-    let mut rest = &*unpacked;
-    let mut entries = Vec::new();
-    let mut number = first;
-    while !rest.is_empty() {
-        let delivery = codec::take(&mut rest)?;
-        let mut syscalls = Vec::new();
-        let end = loop {
-            match codec::take(&mut rest)? {
-                Tag::Syscall => syscalls.push((codec::take(&mut rest)?, codec::take(&mut rest)?)),
-                Tag::End => break codec::take(&mut rest)?,
-            }
-        };
-        entries.push(Entry { number, delivery, syscalls, end });
+/// The entries of a chunk whose first has this number, one by one; the first fault is the last of them.
+pub(crate) fn entries(first: DeliveryNum, chunk: &[u8]) -> impl Iterator<Item = Result<Entry, HostFault>> + use<> {
+    let (bytes, mut fault) = match unpack(chunk) {
+        Ok(entries) => (entries.into_owned(), None),
+        Err(fault) => (Vec::new(), Some(fault)),
+    };
+    let (mut at, mut number) = (0, first);
+    std::iter::from_fn(move || {
+        let mut rest = bytes.get(at..).filter(|it| !it.is_empty())?;
+        let entry = entry(number, &mut rest);
+        at = if entry.is_ok() { bytes.len() - rest.len() } else { bytes.len() };
         number = number.next();
-    }
-    Ok(entries)
+        Some(entry)
+    })
+    .chain(std::iter::from_fn(move || fault.take().map(Err)))
+}
+
+fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {
+    let delivery = codec::take(rest)?;
+    let mut syscalls = Vec::new();
+    let end = loop {
+        match codec::take(rest)? {
+            Tag::Syscall => syscalls.push((codec::take(rest)?, codec::take(rest)?)),
+            Tag::End => break codec::take(rest)?,
+        }
+    };
+    Ok(Entry { number, delivery, syscalls, end })
 }
 
 /// What an entry's vat was told; where it came to nothing, how that was.
@@ -311,7 +319,7 @@ mod tests {
 
         let syscalls = vec![(subscribe, Answer::Done), (get, Answer::Value(Some("v".into())))];
         assert_eq!(
-            entries(first, &chunk).expect("reads"),
+            entries(first, &chunk).collect::<Result<Vec<_>, _>>().expect("reads"),
             [
                 Entry { number: DeliveryNum(7), delivery: Some(start), syscalls, end: End::Done { fuel: 9 } },
                 Entry {
@@ -322,6 +330,8 @@ mod tests {
                 },
             ]
         );
-        assert!(entries(first, &chunk[..chunk.len() - 1]).is_err());
+        let cut: Vec<_> = entries(first, &chunk[..chunk.len() - 1]).collect();
+        assert!(cut.len() == 2 && cut[0].is_ok() && cut[1].is_err(), "{cut:?}");
+        assert!(entries(first, &[codec::FORMAT, 9]).all(|it| it.is_err()));
     }
 }

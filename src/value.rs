@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Bytes {
                 Ok(Bytes::from(bytes))
             }
         }
-        deserializer.deserialize_byte_buf(Visitor)
+        deserializer.deserialize_bytes(Visitor)
     }
 }
 

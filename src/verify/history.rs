@@ -50,7 +50,8 @@ fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
             let why = format!("{} should come next: deliveries are missing", DeliveryNum(sum.deliveries));
             return Err(HostFault::new(what(), why));
         }
-        for entry in transcript::entries(first, &chunk).map_err(|err| HostFault::new(what(), err))? {
+        for entry in transcript::entries(first, &chunk) {
+            let entry = entry.map_err(|err| HostFault::new(what(), err))?;
             sum.deliveries += 1;
             if let End::Done { fuel } = entry.end {
                 sum.syscalls += entry.syscalls.len() as u64;
