@@ -175,3 +175,63 @@ fn syscall<R>(syscall: &Syscall<R>) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::DeliveryNum, value::Message};
+
+    #[test]
+    fn what_is_kept_is_formatted_as_it_would_have_been_at_once() {
+        let at = At { crank_num: CrankNum(7), vat: VatId(2), delivery_num: DeliveryNum(3) };
+        let body = || crate::value::Bytes::from("#[\"a\",[]]");
+        let kernel = Message {
+            methargs: CapData { body: body(), slots: vec![KRef::from(crate::id::ObjectId(20))] },
+            result: None,
+        };
+        let vat = Message {
+            methargs: CapData { body: body(), slots: vec![VRef::imported_object(50)] },
+            result: Some(VRef::imported_promise(60)),
+        };
+        let item = Item::Send { target: crate::id::ObjectId(21).into(), message: kernel.clone() };
+        let kd = Delivery::Message { target: crate::id::ObjectId(21).into(), message: kernel.clone() };
+        let vd = Delivery::Message { target: VRef::ROOT, message: vat.clone() };
+        let ksc = Syscall::Send { target: crate::id::ObjectId(20).into(), message: kernel };
+        let vsc = Syscall::Send { target: VRef::imported_object(50), message: vat };
+        let (answer, fault) = (Answer::Value(Some("\u{1}".into())), crate::fault::VatFault::OutOfFuel);
+        let (replay, syscall_num, dispatch) = (false, 1, "message");
+        let (crank_type, message_type) = ("delivery", "send");
+        let hash = |byte| StateHash([byte; 32]);
+        let events = [
+            Event::CrankStart { crank_type, crank_num: at.crank_num, message_type, message: Some(Queued(&item)) },
+            Event::CrankStart { crank_type, crank_num: at.crank_num, message_type: "gc-action", message: None },
+            Event::CrankFinish { crank_num: at.crank_num, crankhash: hash(1), activityhash: hash(2) },
+            Event::CList {
+                crank_num: at.crank_num,
+                mode: CListMode::Import,
+                vat: at.vat,
+                kobj: crate::id::ObjectId(20).into(),
+                vobj: VRef::imported_object(50),
+            },
+            Event::Deliver { at, replay, dispatch, kd: Shape(&kd), vd: Shape(&vd) },
+            Event::DeliverResult { at, replay, dispatch, dr: DeliverResult::Ok(9) },
+            Event::DeliverResult { at, replay, dispatch, dr: DeliverResult::Error(&fault) },
+            Event::Syscall { at, syscall_num, replay, syscall: "send", ksc: Some(Shape(&ksc)), vsc: Shape(&vsc) },
+            Event::Syscall { at, syscall_num, replay, syscall: "send", ksc: None, vsc: Shape(&vsc) },
+            Event::SyscallResult {
+                at,
+                syscall_num,
+                replay,
+                ksr: SyscallResult::Ok(&answer),
+                vsr: SyscallResult::Ok(&Answer::Done),
+            },
+            Event::VatStartupStart { vat: at.vat },
+        ];
+        for event in events {
+            let mut written = Vec::new();
+            Kept::of(&event).and_then(|it| it.write(&mut written)).expect("formats");
+            let at_once = serde_json::to_vec(&event).expect("formats");
+            assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&at_once));
+        }
+    }
+}
