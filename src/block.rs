@@ -22,7 +22,7 @@ use crate::{
     plant::{HALF_COMMIT, Plant},
     slog::{At, Detail, Event, Slog},
     snapshot::{Manifest, Snapshots},
-    store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Journaled, Meta, PageHash, StateHash, Transaction},
+    store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Journaled, Meta, PageHash, StateHash},
     table::Tables,
     transcript::{self, Entries, Entry},
     value::Syscall,
@@ -359,7 +359,7 @@ impl Block {
         }
     }
 
-    /// Ends the block as a commit does, and writes nothing: in an experiment.
+    /// Ends the block as a commit does, and writes nothing: for whoever only looks ahead, and goes on in the next one.
     pub fn close(&mut self) {
         let inner = &mut *self.0;
         inner.meta.open = false;
@@ -406,13 +406,6 @@ impl Block {
     /// Whether the open block has had all that a block may have.
     pub fn is_full(&self, policy: &Policy) -> bool {
         self.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| self.fuel() >= max)
-    }
-
-    /// Closes the block, and writes nothing: for whoever only looks ahead, and goes on in the next one.
-    pub(crate) fn close_unwritten(&mut self) {
-        let meta = &mut self.0.meta;
-        (meta.open, meta.cranks, meta.fuel) = (false, 0, 0);
-        self.0.committed = meta.state_hash;
     }
 
     /// How many cranks the open block has so far.
@@ -513,7 +506,6 @@ impl Block {
         self.0.snapshots.forget(vat);
     }
 
-    /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
     /// What vats wrote to the console since this was last asked: to be shown when it is committed.
     pub fn take_printed(&mut self) -> Vec<Printed> {
         std::mem::take(&mut self.0.printed)
@@ -523,6 +515,7 @@ impl Block {
         self.0.printed.extend(lines);
     }
 
+    /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
     pub(crate) fn doom(&mut self, vat: VatId) {
         self.0.doomed.push(vat);
     }
@@ -609,7 +602,7 @@ impl Block {
         inner.snapshots.flush(&transaction)?;
         let is_half = |it: &Plant| it.name == HALF_COMMIT && it.crank < inner.tables.globals().next_crank;
         if inner.plants.iter().any(is_half) {
-            drop(Transaction::halved(transaction)?);
+            transaction.commit()?;
             std::process::abort();
         }
         transaction.put_meta(&inner.meta)?;

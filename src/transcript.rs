@@ -153,7 +153,11 @@ impl Entries {
             rest = others;
         }
         self.clear();
-        self.bytes.shrink_to(ROOM_KEPT);
+        // One that was larger than usual is no reason to keep its room.
+        for room in [&mut self.bytes, &mut self.packer.plain, self.packer.packed.get_mut()] {
+            room.clear();
+            room.shrink_to(ROOM_KEPT);
+        }
         Ok(())
     }
 

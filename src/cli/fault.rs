@@ -86,6 +86,30 @@ pub(crate) struct BaseArgs {
     run: HowArgs,
 }
 
+/// One experiment: a base, the faults, a seed.
+#[derive(Args, Debug)]
+pub(crate) struct OnceArgs {
+    #[command(flatten)]
+    base: BaseArgs,
+    /// The faults, a line each, as in `v12/delivery-1234: terminate`
+    #[arg(value_name = "FAULT", required = true)]
+    faults: Vec<String>,
+    /// What decides all that is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl OnceArgs {
+    /// The faults; refused before anything is run.
+    fn schedule(&self) -> anyhow::Result<Schedule> {
+        schedule(&self.faults)
+    }
+
+    fn runner(&self) -> anyhow::Result<Runner> {
+        runner(&self.base.base, &self.base.run)
+    }
+}
+
 /// How far an experiment goes.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct HowArgs {

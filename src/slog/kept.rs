@@ -142,7 +142,9 @@ impl Kept {
             Kept::CrankStart { message: Some(Item::Send { message, .. }), .. } => data(&message.methargs),
             Kept::Deliver { kd, .. } => delivery(kd),
             Kept::Syscall { vsc, .. } => syscall(vsc),
-            Kept::SyscallResult { vsr: Answer::Value(Some(value)), .. } => value.len(),
+            Kept::SyscallResult { vsr: Answer::Value(Some(body)) | Answer::Device(Ok(body) | Err(body)), .. } => {
+                body.len()
+            }
             _ => 0,
         };
         size_of::<Stamped>() + held
@@ -171,8 +173,15 @@ fn syscall<R>(syscall: &Syscall<R>) -> usize {
         Syscall::Resolve(resolutions) => resolutions.iter().map(|it| data(&it.data)).sum(),
         Syscall::Exit { info, .. } => data(info),
         Syscall::CallNow { methargs, .. } => data(methargs),
-        Syscall::VatstoreSet(key, value) => key.len() + value.len(),
-        _ => 0,
+        Syscall::VatstoreSet(one, other) | Syscall::VatstoreScan { prefix: one, after: other, .. } => {
+            one.len() + other.len()
+        }
+        Syscall::VatstoreGet(key) | Syscall::VatstoreDelete(key) | Syscall::VatstoreGetNextKey(key) => key.len(),
+        Syscall::DropImports(refs)
+        | Syscall::RetireImports(refs)
+        | Syscall::RetireExports(refs)
+        | Syscall::AbandonExports(refs) => size_of_val(&refs[..]),
+        Syscall::Subscribe(_) => 0,
     }
 }
 

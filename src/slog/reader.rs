@@ -131,7 +131,7 @@ struct Line {
 }
 
 impl Reader {
-    /// Opens a recording.
+    /// Opens a recording, to read what it holds now: its writer may be faster than whoever reads.
     ///
     /// # Errors
     ///
@@ -243,7 +243,7 @@ type Wait = Box<dyn FnMut() -> bool>;
 
 /// A file that may grow.
 struct Growing {
-    file: File,
+    file: io::Take<File>,
     /// `None` once nothing more will come than is there.
     wait: Option<Wait>,
 }
@@ -268,7 +268,9 @@ fn open(path: &Path, wait: Option<Wait>) -> io::Result<Box<dyn BufRead>> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     // A pipe says by itself when it ends.
-    let mut file = Growing { file, wait: wait.filter(|_| metadata.is_file()) };
+    let wait = wait.filter(|_| metadata.is_file());
+    let end = if metadata.is_file() && wait.is_none() { metadata.len() } else { u64::MAX };
+    let mut file = Growing { file: file.take(end), wait };
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
     let format = Format::of(&magic);

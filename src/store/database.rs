@@ -31,14 +31,12 @@ use crate::{
     },
 };
 
-/// The layout of the file. A state of another one is refused.
-pub(super) const SCHEMA: u32 = 1;
+/// The layout of the file and of its records. A state of another one is refused.
+pub(super) const SCHEMA: u32 = codec::FORMAT as u32;
 /// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
 /// How much is kept of the chained hash after each crank: enough to tell where two states parted.
 pub const CRANK_HASH_BYTES: usize = 8;
-/// Came later than the other tables: a state that lacks it gets it when it is next run.
-const CRANK_TABLE: &str = "CREATE TABLE IF NOT EXISTS crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL);";
 pub(super) const FILE: &str = "state.sqlite";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
@@ -248,11 +246,7 @@ impl Database {
 
     fn create(&self, tables: &[&'static str]) -> Result<(), HostFault> {
         if self.schema()? != 0 {
-            self.check_schema()?;
-            return self
-                .connection
-                .execute_batch(CRANK_TABLE)
-                .map_err(|err| self.failed("lay out the hashes of cranks", &err));
+            return self.check_schema();
         }
         let mut sql = String::from(
             "BEGIN;
@@ -260,10 +254,10 @@ impl Database {
              CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);
              CREATE TABLE transcript (vat INTEGER, first INTEGER, entries BLOB NOT NULL, checksum BLOB NOT NULL,
                                       PRIMARY KEY (vat, first));
-             CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL);",
+             CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL);
+             CREATE TABLE crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL);",
         );
         sql += page::LAYOUT;
-        sql += CRANK_TABLE;
         for table in tables {
             sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
         }
@@ -367,14 +361,9 @@ impl Database {
         rows.map_err(fault(what))?.collect::<Result<_, _>>().map_err(fault(what))
     }
 
-    /// The beginning of the chained hash after each crank of the last blocks. None of those that ran before there was a table
-    /// for them.
+    /// The beginning of the chained hash after each crank of the last blocks.
     pub fn crank_hashes(&self) -> Result<BTreeMap<CrankNum, [u8; CRANK_HASH_BYTES]>, HostFault> {
         let what = "read the hashes of the last cranks";
-        let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'crank_hash'";
-        if self.connection.query_row(sql, [], |_| Ok(())).optional().map_err(fault(what))?.is_none() {
-            return Ok(BTreeMap::new());
-        }
         let sql = "SELECT first, hashes FROM crank_hash ORDER BY first";
         let mut statement = self.connection.prepare(sql).map_err(fault(what))?;
         let mut rows = statement.query([]).map_err(fault(what))?;
@@ -590,13 +579,6 @@ impl<'a> Transaction<'a> {
             None => Ok(()),
             Some(err) => Err(self.failed("copy the log", &err)),
         }
-    }
-
-    /// Makes durable what was done so far, and goes on in another transaction: a bug, for rehearsals.
-    pub(crate) fn halved(self) -> Result<Transaction<'a>, HostFault> {
-        let what = "split a transaction";
-        self.0.execute_batch("COMMIT; BEGIN IMMEDIATE").map_err(fault(what))?;
-        Ok(self)
     }
 
     fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {

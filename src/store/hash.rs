@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::hex;
 
-/// The chained hash of all that was committed.
+/// The chained hash of all that was committed, or of one step.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StateHash(pub [u8; 32]);
 

@@ -1,11 +1,7 @@
 use clap::Args;
 
 use crate::{
-    cli::{
-        Exit, Output,
-        fault::{BaseArgs, runner, schedule},
-        output::harmless,
-    },
+    cli::{Exit, Output, fault::OnceArgs, output::harmless},
     experiment::{Class, Outcome},
 };
 
@@ -20,21 +16,15 @@ Examples:
   vathost fault one vats/bank 'commit-1: lose unsynced'")]
 pub(crate) struct OneArgs {
     #[command(flatten)]
-    base: BaseArgs,
-    /// The faults, a line each, as in `v12/delivery-1234: terminate`
-    #[arg(value_name = "FAULT", required = true)]
-    faults: Vec<String>,
-    /// What decides all that is random
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    once: OnceArgs,
     /// Print one JSON object: the line that a campaign would keep
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn cmd_one(args: &OneArgs, output: &Output) -> anyhow::Result<Exit> {
-    let schedule = schedule(&args.faults)?;
-    let outcome = runner(&args.base.base, &args.base.run)?.run(&schedule, args.seed);
+    let schedule = args.once.schedule()?;
+    let outcome = args.once.runner()?.run(&schedule, args.once.seed);
     say(&outcome, args.json, output)
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output,
-        fault::{BaseArgs, one, runner, schedule},
+        fault::{OnceArgs, one},
         output::grouped,
     },
     experiment,
@@ -21,22 +21,16 @@ Examples:
   vathost fault shrink ./state \"$(cat found.faults)\" --json")]
 pub(crate) struct ShrinkArgs {
     #[command(flatten)]
-    base: BaseArgs,
-    /// The faults, a line each
-    #[arg(value_name = "FAULT", required = true)]
-    faults: Vec<String>,
-    /// What decides all that is random
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    once: OnceArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn cmd_shrink(args: &ShrinkArgs, output: &Output) -> anyhow::Result<Exit> {
-    let schedule = schedule(&args.faults)?;
-    let mut runner = runner(&args.base.base, &args.base.run)?;
-    let shrunk = experiment::shrink(&schedule, &mut |it| runner.run(it, args.seed));
+    let schedule = args.once.schedule()?;
+    let mut runner = args.once.runner()?;
+    let shrunk = experiment::shrink(&schedule, &mut |it| runner.run(it, args.once.seed));
     if args.json {
         output.json(&json!({
             "faults": shrunk.schedule,

@@ -155,8 +155,9 @@ fn a_host_that_is_killed_within_a_block_obeys_again_what_was_pending() {
     let host = place.start(&format!("{start} 1000000000"));
     place.wait_for_height("@state", 0);
     let obeyed = || {
+        // No further than needed: the host may write faster than this reads.
         let events = Reader::open(&place.path("s"))
-            .map(|it| it.filter_map(Result::ok).filter(|it| it.kind() == "directive").count());
+            .map(|it| it.filter_map(Result::ok).filter(|it| it.kind() == "directive").take(3).count());
         events.unwrap_or(0) >= 3
     };
     let mut looks = 0;

@@ -31,6 +31,20 @@ fn a_recording_that_breaks_off_anywhere_is_read_to_there() {
 }
 
 #[test]
+fn what_is_written_after_a_recording_was_opened_is_not_read() {
+    let lab = Lab::new("alice bob", "alice ask @bob");
+    for name in ["a.slog", "a.slog.zst"] {
+        let path = lab.record(name);
+        let all = events(&path).len();
+        let reader = Reader::open(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&bytes).unwrap();
+        assert_eq!(reader.count(), all, "{name}");
+        assert_eq!(events(&path).len(), 2 * all, "{name}");
+    }
+}
+
+#[test]
 fn a_recording_that_broke_off_anywhere_can_be_gone_on_with() {
     let lab = Lab::new("alice bob", "alice ask @bob");
     for name in ["a.slog", "a.slog.zst"] {
