@@ -525,7 +525,7 @@ impl Block {
     }
 
     pub(crate) fn add_fuel(&mut self, fuel: u64) {
-        self.0.meta.fuel += fuel;
+        self.0.meta.fuel = self.0.meta.fuel.saturating_add(fuel);
     }
 
     /// Forgets the transcript of a dead vat.

@@ -7,7 +7,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::Value;
 
 use crate::{smallcaps, value::CapData};
@@ -153,10 +156,10 @@ pub fn method_of(methargs: &[u8]) -> String {
         None => (false, &*text),
     };
     let method = match serde_json::from_str(json) {
-        Err(_) | Ok(Value::Null) => return "<unknown>".to_owned(),
-        Ok(Value::Array(items)) => items.into_iter().next(),
-        Ok(Value::String(text)) => text.chars().next().map(|it| Value::String(it.to_string())),
-        Ok(_) => None,
+        Err(_) | Ok(Head::Null) => return "<unknown>".to_owned(),
+        Ok(Head::First(first)) => first,
+        Ok(Head::Text(first)) => first.map(|it| Value::String(it.to_string())),
+        Ok(Head::Other) => None,
     };
     match method {
         None => "<funcall>".to_owned(),
@@ -165,6 +168,58 @@ pub fn method_of(methargs: &[u8]) -> String {
         Some(Value::Object(members)) if !smallcaps => qclass_method(&members),
         Some(Value::Array(_)) if !smallcaps => "<invalid method type>".to_owned(),
         Some(_) => "<unintelligible method>".to_owned(),
+    }
+}
+
+/// What a JSON text begins with. The rest of it is passed over, not built.
+enum Head {
+    Null,
+    /// The first element of an array.
+    First(Option<Value>),
+    /// The first character of a text.
+    Text(Option<char>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Head {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Head, D::Error> {
+        deserializer.deserialize_any(HeadVisitor)
+    }
+}
+
+struct HeadVisitor;
+
+impl<'de> Visitor<'de> for HeadVisitor {
+    type Value = Head;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message")
+    }
+    fn visit_unit<E>(self) -> Result<Head, E> {
+        Ok(Head::Null)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Head, E> {
+        Ok(Head::Other)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Head, E> {
+        Ok(Head::Other)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Head, E> {
+        Ok(Head::Other)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Head, E> {
+        Ok(Head::Other)
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Head, E> {
+        Ok(Head::Text(text.chars().next()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Head, A::Error> {
+        let first = seq.next_element()?;
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Head::First(first))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Head::Other)
     }
 }
 

@@ -458,10 +458,16 @@ fn final_state(tables: &Tables, vector: &Vector) -> Value {
     let queue = |id| -> Vec<Value> { tables.queue.of(id).map(|(_, item)| json!(format!("{item:?}"))).collect() };
     let vats: serde_json::Map<String, Value> =
         vector.vats.iter().filter_map(|it| Some((it.vat.clone(), final_vat(tables, it.vat.parse().ok()?)))).collect();
-    let objects = tables
-        .objects
-        .iter()
-        .map(|(id, it)| json!([id.to_string(), final_owner(it.owner), it.reachable, it.recognizable]));
+    let copies = copies(tables);
+    let objects = tables.objects.iter().map(|(id, it)| {
+        let more = copies.get(&(*id).into()).copied().unwrap_or(0);
+        json!([
+            id.to_string(),
+            final_owner(it.owner),
+            u64::from(it.reachable) + more,
+            u64::from(it.recognizable) + more
+        ])
+    });
     let pinned = tables.objects.iter().filter(|(_, it)| it.pinned).map(|(id, _)| id.to_string());
     json!({
         "gcActions": tables.gc.iter().map(|(it, ())| format!("{it:?}")).collect::<Vec<_>>(),
@@ -472,8 +478,20 @@ fn final_state(tables: &Tables, vector: &Vector) -> Value {
         "pinned": pinned.collect::<Vec<_>>(),
         "vats": vats,
         "objects": objects.collect::<Vec<_>>(),
-        "promises": tables.promises.iter().map(|(id, _)| final_promise(tables, *id)).collect::<Vec<_>>(),
+        "promises": tables.promises.iter().map(|(id, _)| final_promise(tables, *id, &copies)).collect::<Vec<_>>(),
     })
+}
+
+/// How often more SwingSet counts a reference: it copies what promises are settled with, where ours share it.
+fn copies(tables: &Tables) -> BTreeMap<KRef, u64> {
+    let mut copies = BTreeMap::new();
+    for (id, data) in tables.settlements.iter() {
+        let more = tables.promises.sharers(*id).saturating_sub(1);
+        for slot in data.slots.iter().filter(|_| more > 0) {
+            *copies.entry(*slot).or_default() += more;
+        }
+    }
+    copies
 }
 
 /// No vector has an object of the kernel's.
@@ -507,12 +525,13 @@ fn final_vat(tables: &Tables, vat: VatId) -> Value {
     })
 }
 
-fn final_promise(tables: &Tables, id: PromiseId) -> Value {
+fn final_promise(tables: &Tables, id: PromiseId, copies: &BTreeMap<KRef, u64>) -> Value {
     let Some(promise) = tables.promises.get(&id) else { return Value::Null };
-    let (name, refs) = (id.to_string(), promise.refs);
+    let more = copies.get(&id.into()).copied().unwrap_or(0);
+    let (name, refs) = (id.to_string(), u64::from(promise.refs) + more);
     let data = |it: &CapData<KRef>| json!({ "body": it.body.as_text(), "slots": it.slots.iter().map(KRef::to_string).collect::<Vec<_>>() });
-    match &promise.state {
-        PromiseState::Unresolved { decider, subscribers } => {
+    match (promise.state, tables.settled(id)) {
+        (PromiseState::Unresolved { decider }, _) => {
             let waiting = tables.queue.of(QueueId::Promise(id)).filter_map(|(_, item)| match item {
                 Item::Send { message, .. } => Some(json!({
                     "methargs": data(&message.methargs),
@@ -523,11 +542,13 @@ fn final_promise(tables: &Tables, id: PromiseId) -> Value {
             json!({
                 "id": name, "state": "unresolved", "refCount": refs,
                 "decider": decider.map(|it| it.to_string()),
-                "subscribers": subscribers.iter().map(|it| VatId(it.0).to_string()).collect::<Vec<_>>(),
+                "subscribers": tables.subscribers.of(id).map(|it| it.to_string()).collect::<Vec<_>>(),
                 "queue": waiting.collect::<Vec<_>>(),
             })
         }
-        PromiseState::Fulfilled(it) => json!({ "id": name, "state": "fulfilled", "refCount": refs, "data": data(it) }),
-        PromiseState::Rejected(it) => json!({ "id": name, "state": "rejected", "refCount": refs, "data": data(it) }),
+        (state, with) => {
+            let state = if matches!(state, PromiseState::Rejected { .. }) { "rejected" } else { "fulfilled" };
+            json!({ "id": name, "state": state, "refCount": refs, "data": with.map(data) })
+        }
     }
 }

@@ -33,9 +33,24 @@ pub enum VatFault {
     /// The delivery ended with an error of the vat's own (scripted vats only).
     #[error("{0}")]
     Delivery(String),
+    /// The vat crossed a limit of its own: one of `limits`, or of its options.
+    #[error("limit of {name} crossed: {value}, at most {max}")]
+    Limit {
+        /// What is limited, as `limits` or the option calls it.
+        name: String,
+        /// What it would have been.
+        value: u64,
+        /// What it may be.
+        max: u64,
+    },
 }
 
 impl VatFault {
+    /// Refuses what would cross a limit.
+    pub fn limit(name: &str, value: u64, max: u64) -> Result<(), VatFault> {
+        if value <= max { Ok(()) } else { Err(VatFault::Limit { name: name.to_owned(), value, max }) }
+    }
+
     /// An illegal syscall of this kind.
     pub fn illegal(syscall: &str, why: impl fmt::Display) -> VatFault {
         VatFault::IllegalSyscall { syscall: syscall.to_owned(), why: why.to_string() }

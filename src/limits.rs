@@ -14,10 +14,34 @@ pub const VALUE_BYTES_MAX: u32 = 1 << 20;
 pub const SCAN_BYTES_MAX: u32 = 8 + KEY_BYTES_MAX + VALUE_BYTES_MAX;
 /// Syscalls in one delivery. A last resort: fuel ends a delivery long before.
 pub const SYSCALLS_MAX: u32 = 65_536;
+/// Bytes of a delivery's transcript entry: the delivery, each syscall, each answer. Far below what one value of the database
+/// and of the codec can hold, so that whatever is recorded can be read again.
+pub const ENTRY_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of the bodies and slots in one `resolve`: they are copied before the delivery's entry counts them.
+pub const RESOLVE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of the bodies and slots that one notify tells of; the first promise is told whatever its size, and what does not fit
+/// follows in notifies of its own. Twice what a body can have, so that a vat that can take a message can take a notify.
+pub const NOTIFY_BYTES_MAX: usize = 2 << 20;
+/// Promises that one notify tells of.
+pub const NOTIFY_RESOLUTIONS_MAX: usize = 1_024;
+/// References in one GC delivery; what does not fit follows in another.
+pub const GC_REFS_PER_DELIVERY: usize = 10_000;
+/// Bytes that a vatstore may count for, unless the vat's options say otherwise: its rows are held in memory.
+pub const STORE_MAX: u64 = 256 << 20;
+/// What a key counts for in a vatstore besides its own bytes and its value's: about what a row takes elsewhere.
+pub const STORE_KEY_OVERHEAD: u64 = 64;
+/// References of its own (exports and promises) in a vat's c-list. Each takes some 600 bytes of the host's memory.
+pub const OWN_REFS_MAX: u64 = 1_000_000;
+/// Bytes of the name that a guest gives a vat.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of the reason for which a vat is paused or ended, as its row keeps it; longer ones are cut.
+pub const REASON_BYTES_MAX: usize = 1 << 10;
 /// References in one `dropImports` and its kin, and resolutions in one `resolve`.
 pub const REFS_MAX: u32 = 65_536;
 /// Bytes of a console line that reach the slog; the rest is cut.
 pub const CONSOLE_BYTES_MAX: u32 = 8 << 10;
+/// Bytes that the console lines of one delivery may become in the slog; the rest is cut, and the last line says so.
+pub const CONSOLE_BYTES_PER_DELIVERY: u64 = 4 << 20;
 /// Rows that one cleanup crank removes of a terminated vat: a vat with a million rows must not stall a block.
 pub const CLEANUP_ROWS_PER_CRANK: usize = 1_000;
 /// Fuel of one delivery, unless the vat's options say otherwise: a few seconds at the very most.

@@ -8,8 +8,7 @@ use crate::{
     block::Block,
     directive::{Class, Directive},
     kernel,
-    table::{PromiseState, QueueId, Status},
-    value::CapData,
+    table::{QueueId, Status},
 };
 
 /// A state, summed up. The names of the fields are a contract.
@@ -161,12 +160,7 @@ fn effect_of(block: &Block, directive: &Directive) -> &'static str {
 fn results(block: &Block) -> Vec<ResultReport> {
     let rows = block.tables().outside.iter();
     rows.map(|(promise, row)| {
-        let state = block.tables().promises.get(promise).map(|it| &it.state);
-        let (status, data): (_, Option<&CapData<_>>) = match state {
-            Some(PromiseState::Fulfilled(data)) => ("fulfilled", Some(data)),
-            Some(PromiseState::Rejected(data)) => ("rejected", Some(data)),
-            Some(PromiseState::Unresolved { .. }) | None => ("pending", None),
-        };
+        let (status, data) = block.tables().settling(*promise);
         ResultReport {
             to: row.to.clone(),
             method: row.method.clone(),

@@ -118,6 +118,7 @@ struct VatFile {
 struct OptionsFile {
     fuel_per_delivery: Option<u64>,
     memory_max: Option<Bytes>,
+    store_max: Option<Bytes>,
     reap_interval: Option<u64>,
     reap_gc_krefs: Option<u64>,
     snapshot_interval: Option<u64>,
@@ -268,6 +269,7 @@ fn options(file: OptionsFile) -> Options {
     Options {
         fuel_per_delivery: file.fuel_per_delivery.unwrap_or(default.fuel_per_delivery),
         memory_max: file.memory_max.map_or(default.memory_max, |it| it.0),
+        store_max: file.store_max.map_or(default.store_max, |it| it.0),
         reap_interval: threshold(file.reap_interval, default.reap_interval),
         reap_gc_krefs: threshold(file.reap_gc_krefs, default.reap_gc_krefs),
         on_fault: file.on_fault.unwrap_or_default(),

@@ -161,6 +161,11 @@ impl Entries {
         Ok(())
     }
 
+    /// Bytes of the entry that is being written.
+    pub(crate) fn open_bytes(&self) -> u64 {
+        (self.bytes.len() - self.whole()) as u64
+    }
+
     /// Where the entries end that are whole.
     fn whole(&self) -> usize {
         self.kept.last().map_or(0, |it| it.end)

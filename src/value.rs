@@ -206,6 +206,18 @@ impl<R: Copy> Resolution<R> {
 }
 
 impl<R: Copy> Delivery<R> {
+    /// How many references it holds.
+    pub fn refs_count(&self) -> usize {
+        let message = |it: &Message<R>| it.methargs.slots.len() + usize::from(it.result.is_some());
+        match self {
+            Delivery::StartVat(data) | Delivery::ChangeOptions(data) => data.slots.len(),
+            Delivery::Message { message: it, .. } => 1 + message(it),
+            Delivery::Notify(resolutions) => resolutions.iter().map(|it| 1 + it.data.slots.len()).sum(),
+            Delivery::DropExports(refs) | Delivery::RetireExports(refs) | Delivery::RetireImports(refs) => refs.len(),
+            Delivery::BringOutYourDead => 0,
+        }
+    }
+
     /// All that it names, in order of appearance.
     pub fn refs(&self) -> Vec<R> {
         match self {

@@ -27,7 +27,7 @@ use crate::{
     block::Block,
     experiment::View,
     id::hex,
-    table::{PromiseState, Status, Tables},
+    table::{Status, Tables},
     value::{Bytes, StoreKey},
 };
 
@@ -119,11 +119,8 @@ fn kernel(block: &Block) -> Value {
     let tables = block.tables();
     let globals = tables.globals();
     let result = |promise: &crate::id::PromiseId, row: &crate::table::Outside| {
-        let (status, value) = match tables.promises.get(promise).map(|it| &it.state) {
-            Some(PromiseState::Fulfilled(data)) => ("fulfilled", decoded(&data.body)),
-            Some(PromiseState::Rejected(data)) => ("rejected", decoded(&data.body)),
-            Some(PromiseState::Unresolved { .. }) | None => ("pending", Value::Null),
-        };
+        let (status, data) = tables.settling(*promise);
+        let value = data.map_or(Value::Null, |it| decoded(&it.body));
         json!({ "to": row.to, "method": row.method, "status": status, "value": value })
     };
     json!({

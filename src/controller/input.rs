@@ -10,7 +10,7 @@ use crate::{
     invariant,
     kernel::Crank,
     limits, smallcaps,
-    table::{PromiseState, Tables},
+    table::Tables,
     value::CapData,
 };
 
@@ -162,9 +162,9 @@ impl Input {
 
 /// How a message was answered.
 pub(super) fn outcome(block: &Block, Sent(promise): Sent) -> Outcome {
-    match block.tables().promises.get(&promise).map(|it| &it.state) {
-        Some(PromiseState::Fulfilled(data)) => Outcome::Fulfilled(data.clone()),
-        Some(PromiseState::Rejected(data)) => Outcome::Rejected(data.clone()),
-        Some(PromiseState::Unresolved { .. }) | None => Outcome::Pending,
+    match block.tables().settling(promise) {
+        ("fulfilled", Some(data)) => Outcome::Fulfilled(data.clone()),
+        (_, Some(data)) => Outcome::Rejected(data.clone()),
+        (_, None) => Outcome::Pending,
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     id::{CrankNum, DeliveryNum, PromiseId, VatId, hex},
     kernel::{Ahead, Fate, Ran},
     slog::Shape,
-    table::{PromiseState, Status, Tables},
+    table::{Status, Tables},
     transcript::{End, Entry},
     value::{CapData, Delivery},
     view::{bracketed, brief, label, transcript},
@@ -309,11 +309,10 @@ fn words<R>(data: &CapData<R>) -> String {
 }
 
 fn settled(tables: &Tables, id: PromiseId) -> Option<Settled> {
-    let (how, body) = match tables.promises.get(&id).map(|it| &it.state) {
-        Some(PromiseState::Unresolved { .. }) => return None,
-        Some(PromiseState::Fulfilled(data)) => ("fulfilled", brief(&data.body) + &bracketed(&data.slots)),
-        Some(PromiseState::Rejected(data)) => ("rejected", brief(&data.body) + &bracketed(&data.slots)),
-        None => ("gone", "nobody holds it any more".to_owned()),
+    let (how, body) = match tables.settling(id) {
+        (how, Some(data)) => (how, brief(&data.body) + &bracketed(&data.slots)),
+        (_, None) if tables.promises.contains(&id) => return None,
+        (_, None) => ("gone", "nobody holds it any more".to_owned()),
     };
     Some(Settled { promise: id.to_string(), how, body })
 }

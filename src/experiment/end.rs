@@ -7,7 +7,7 @@ use crate::{
     id::VatId,
     kernel::Halt,
     store::{self, Digest},
-    table::{PromiseState, Status, Tables},
+    table::{Status, Tables},
     value::Bytes,
 };
 
@@ -65,13 +65,9 @@ impl Ends {
                 end.vatstore.add(&bytes);
             }
         }
-        for (_, promise) in tables.promises.iter() {
-            if let PromiseState::Unresolved { subscribers, .. } = &promise.state {
-                for vat in subscribers {
-                    let live = vats.get_mut(&VatId(vat.0)).filter(|it| it.status != "terminated");
-                    live.into_iter().for_each(|it| it.waits += 1);
-                }
-            }
+        for ((_, vat), ()) in tables.subscribers.iter() {
+            let live = vats.get_mut(&VatId(vat.0)).filter(|it| it.status != "terminated");
+            live.into_iter().for_each(|it| it.waits += 1);
         }
         Ends { vats, outside: outside(tables) }
     }
@@ -84,12 +80,7 @@ fn row(key: &Bytes, value: &Bytes, bytes: &mut Vec<u8>) -> Result<(), crate::fau
 
 fn outside(tables: &Tables) -> Vec<OutsideEnd> {
     let end = |promise: &crate::id::PromiseId, row: &crate::table::Outside| {
-        let state = tables.promises.get(promise).map(|it| &it.state);
-        let (status, data) = match state {
-            Some(PromiseState::Fulfilled(data)) => ("fulfilled", Some(data)),
-            Some(PromiseState::Rejected(data)) => ("rejected", Some(data)),
-            Some(PromiseState::Unresolved { .. }) | None => ("pending", None),
-        };
+        let (status, data) = tables.settling(*promise);
         let (body, slots) = data.map(|it| (it.body.clone(), it.slots.len())).unwrap_or_default();
         OutsideEnd { message: format!("{}.{}", row.to, row.method), status, body, slots }
     };

@@ -11,9 +11,11 @@ use crate::{
     invariant,
     kernel::{
         Crank, Ended,
+        lifecycle::short,
         request::{Refused, Request, number, undefined},
     },
-    table::{Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
+    limits,
+    table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
     value::{Bytes, CapData, Message},
 };
 
@@ -74,7 +76,7 @@ impl Crank {
 
     fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> Reply {
         let id = self.tables().meters.iter().next_back().map_or(0, |(id, _)| id + 1);
-        let meter = Meter { remaining, threshold, notified: false, waiting: Vec::new(), held: true, users: 0 };
+        let meter = Meter { remaining, threshold, notified: false, held: true, users: 0 };
         self.tables_mut().meters.insert(id, meter);
         let object = self.new_kernel_object(KernelObject::Meter(id));
         Reply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })
@@ -124,9 +126,10 @@ impl Crank {
             let whole = || number(value).ok_or_else(|| Refused(format!("option {key} must be a whole number")));
             let threshold = || Ok::<_, Refused>(Some(whole()?).filter(|it| *it > 0));
             match &**key {
-                "name" => name = Some(value.as_str().ok_or("option name must be a text")?.to_owned()),
+                "name" => name = Some(vat_name(value.as_str().ok_or("option name must be a text")?)?),
                 "fuelPerDelivery" => options.fuel_per_delivery = whole()?,
                 "memoryMax" => options.memory_max = whole()?,
+                "storeMax" => options.store_max = whole()?,
                 "reapInterval" => options.reap_interval = threshold()?,
                 "reapGcKrefs" => options.reap_gc_krefs = threshold()?,
                 "snapshotInterval" => options.snapshot_interval = threshold()?,
@@ -223,11 +226,10 @@ impl Crank {
     fn await_end(&mut self, vat: VatId, result: Option<PromiseId>) -> Answer<Reply> {
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
         let Some(result) = result else { return Ok(Ok(Reply::Later)) };
-        if let Some(ending) = row.ending.clone() {
-            self.settle(result, ending.rejected, ending.info)?;
+        if let Some(ending) = row.ending {
+            self.settle_as(result, ending)?;
         } else {
-            self.incref(result.into())?;
-            self.tables_mut().vats.update(&vat, |it| it.done.push(result));
+            self.await_with(Awaited::End(vat), result)?;
         }
         Ok(Ok(Reply::Later))
     }
@@ -244,8 +246,7 @@ impl Crank {
             }
             "notify" => {
                 if let Some(result) = result {
-                    self.incref(result.into())?;
-                    self.tables_mut().meters.update(&id, |it| it.waiting.push(result));
+                    self.await_with(Awaited::Meter(id), result)?;
                 }
                 return Ok(Ok(Reply::Later));
             }
@@ -280,8 +281,23 @@ impl Crank {
         if self.tables().meters.get(&id).is_some_and(|it| it.held || it.users > 0) {
             return Ok(());
         }
-        let waiting = self.tables_mut().meters.remove(&id).map(|it| it.waiting).unwrap_or_default();
-        waiting.into_iter().try_for_each(|it| self.decref(it.into()))
+        self.tables_mut().meters.remove(&id);
+        self.take_waiting(Awaited::Meter(id)).into_iter().try_for_each(|it| self.decref(it.into()))
+    }
+
+    /// A promise waits from now on, and is held.
+    fn await_with(&mut self, awaited: Awaited, promise: PromiseId) -> Result<(), KernelPanic> {
+        self.tables_mut().waiting.insert((awaited, promise), ());
+        self.incref(promise.into())
+    }
+
+    /// The promises that waited wait no more. The caller has their holds.
+    pub(super) fn take_waiting(&mut self, awaited: Awaited) -> Vec<PromiseId> {
+        let waiting: Vec<PromiseId> = self.tables().waiting.of(awaited).collect();
+        for promise in &waiting {
+            self.tables_mut().waiting.remove(&(awaited, *promise));
+        }
+        waiting
     }
 
     /// Nobody holds this object of the kernel any more.
@@ -309,16 +325,16 @@ impl Crank {
         self.block().add_fuel(fuel);
         let Some(id) = self.tables().vats.get(&vat).and_then(|it| it.options.meter) else { return Ok(()) };
         let crossed = self.tables_mut().meters.update(&id, |it| {
-            let Some(remaining) = &mut it.remaining else { return Vec::new() };
+            let Some(remaining) = &mut it.remaining else { return false };
             *remaining = remaining.saturating_sub(fuel);
-            if *remaining >= it.threshold || it.notified {
-                return Vec::new();
-            }
-            it.notified = true;
-            std::mem::take(&mut it.waiting)
+            let crossed = *remaining < it.threshold && !it.notified;
+            it.notified |= crossed;
+            crossed
         });
-        for promise in crossed.unwrap_or_default() {
-            self.settle_queued(Some(promise), false, undefined())?;
+        if crossed == Some(true) {
+            for promise in self.take_waiting(Awaited::Meter(id)) {
+                self.settle_queued(Some(promise), false, undefined())?;
+            }
         }
         Ok(())
     }
@@ -340,9 +356,9 @@ impl Crank {
         if result.is_none() {
             return Ok(());
         }
-        let ending = self.tables().vats.get(&vat).and_then(|it| it.ending.clone());
-        if let Some(ending) = ending {
-            self.settle_queued(result, true, ending.info)?;
+        let ending = self.tables().vats.get(&vat).and_then(|it| it.ending);
+        if let (Some(ending), Some(id)) = (ending, result) {
+            self.reject_creation(id, ending)?;
             return Ok(self.forget_ending(vat)?);
         }
         let root = self.root(vat)?;
@@ -351,9 +367,20 @@ impl Crank {
         self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
     }
 
+    /// The vat ended before it was handed over: whoever created it is told how, as bad news even where it was none.
+    fn reject_creation(&mut self, result: PromiseId, ending: PromiseId) -> Result<(), Fault> {
+        if self.promise(ending)?.is_rejected() {
+            self.settle_as(result, ending)?;
+        } else {
+            let data = self.tables().settled(ending).cloned();
+            self.settle(result, true, data.ok_or_else(|| KernelPanic::new("audit.settlement", ending))?)?;
+        }
+        Ok(self.decref(result.into())?)
+    }
+
     /// The vat takes no deliveries from here on. A second pause changes nothing but the reason.
     pub(super) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
-        let reason = reason.to_owned();
+        let reason = short(reason.to_owned());
         let paused = self.tables_mut().vats.update(&vat, |it| it.status = Status::Paused { reason });
         paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
     }
@@ -372,6 +399,15 @@ impl Crank {
             self.tables_mut().queue.push_front(QueueId::Run, item);
         }
     }
+}
+
+/// A name that a guest gives a vat.
+fn vat_name(name: &str) -> Result<String, Refused> {
+    let max = limits::NAME_BYTES_MAX;
+    if name.len() > max {
+        return Err(Refused(format!("option name has {} bytes, the limit is {max}", name.len())));
+    }
+    Ok(name.to_owned())
 }
 
 fn no_method(object: &str, method: &str) -> Refused {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     fault::KernelPanic,
     id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
-    table::{Device, GcAction, GcKind, Item, Owner, PromiseState, QueueId, Status, Tables},
+    table::{Device, GcAction, GcKind, Item, Owner, QueueId, Status, Tables},
     value::StoreKey,
 };
 
@@ -18,15 +18,9 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     sweep.queues(tables)?;
     sweep.promises(tables)?;
     let awaited = tables.outside.iter().map(|(promise, _)| *promise);
-    let done = tables.vats.iter().flat_map(|(_, row)| row.done.iter().copied());
-    tables
-        .vats
-        .iter()
-        .filter_map(|(_, row)| row.ending.as_ref())
-        .flat_map(|it| &it.info.slots)
-        .for_each(|it| sweep.hold(*it));
-    let metered = tables.meters.iter().flat_map(|(_, row)| row.waiting.iter().copied());
-    awaited.chain(done).chain(metered).for_each(|it| sweep.hold(it.into()));
+    let endings = tables.vats.iter().filter_map(|(_, row)| row.ending);
+    let waiting = tables.waiting.iter().map(|((_, promise), ())| *promise);
+    awaited.chain(endings).chain(waiting).for_each(|it| sweep.hold(it.into()));
     let woken = tables.wakeups.iter().map(|(_, it)| *it);
     let told = tables.devices.iter().filter_map(|(_, it)| match it {
         Device::Mailbox(mailbox) => mailbox.handler,
@@ -151,16 +145,23 @@ impl Sweep {
 
     fn promises(&mut self, tables: &Tables) -> Result<(), KernelPanic> {
         for (id, promise) in tables.promises.iter() {
-            match &promise.state {
-                PromiseState::Unresolved { decider, subscribers } => {
-                    let known = subscribers.iter().all(|it| tables.vats.contains(&VatId(it.0)));
-                    if decider.is_some_and(|it| !tables.is_alive(it)) || !known {
-                        return Err(KernelPanic::new("audit.decider", format_args!("{id}: {:?}", promise.state)));
-                    }
-                }
-                PromiseState::Fulfilled(data) | PromiseState::Rejected(data) => {
-                    data.slots.iter().for_each(|it| self.hold(*it));
-                }
+            let orphaned = promise.decider().is_some_and(|it| !tables.is_alive(it));
+            if orphaned || !tables.subscribers.of(*id).all(|it| tables.vats.contains(&it)) {
+                return Err(KernelPanic::new("audit.decider", format_args!("{id}: {:?}", promise.state)));
+            }
+            if promise.settlement().is_some_and(|it| !tables.settlements.contains(&it)) {
+                return Err(KernelPanic::new("audit.settlement", format_args!("{id}: {:?}", promise.state)));
+            }
+        }
+        for (id, data) in tables.settlements.iter() {
+            if tables.promises.sharers(*id) == 0 {
+                return Err(KernelPanic::new("audit.settlement", format_args!("no promise was settled with {id}'s")));
+            }
+            data.slots.iter().for_each(|it| self.hold(*it));
+        }
+        for ((id, vat), ()) in tables.subscribers.iter() {
+            if !tables.promises.get(id).is_some_and(|it| it.is_unresolved()) {
+                return Err(KernelPanic::new("audit.settlement", format_args!("v{vat:?} subscribes to {id}")));
             }
         }
         Ok(())

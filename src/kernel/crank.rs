@@ -184,7 +184,7 @@ impl Crank {
         let queue = match route {
             Route::Vat(_) | Route::Kernel(_) => QueueId::Run,
             Route::Wait(promise) => QueueId::Promise(promise),
-            Route::Splat(data) => return self.splat(target, message, data),
+            Route::Splat(with) => return self.splat(target, message, with),
         };
         self.tables_mut().queue.push(queue, Item::Send { target, message });
         Ok(())

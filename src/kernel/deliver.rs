@@ -20,21 +20,22 @@ use crate::{
     fault::{Fault, KernelPanic, VatFault},
     id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
     kernel::{
-        Crank, Ended, Halt, Position, Ran, Usage, Workers, replay,
+        Crank, Ended, Halt, Position, Ran, Usage, Workers,
+        gc::first_gc_action,
+        replay,
         route::Route,
         syscall::{Live, Syscalls},
     },
     limits,
     slog::{At, DeliverResult, Detail, Event, Queued, Shape},
-    table::{GcKind, Item, OnFault, PromiseState, QueueId, Tables},
+    table::{GcKind, Item, OnFault, QueueId, Tables},
     transcript::End,
     value::{CapData, Delivery, Resolution},
 };
 
 /// Whether there is nothing to take.
 pub(super) fn is_idle(tables: &Tables) -> bool {
-    let gc = || tables.gc.iter().any(|(action, ())| !tables.is_paused(action.vat()));
-    tables.queue.to_run().is_none() && !gc()
+    tables.queue.to_run().is_none() && first_gc_action(tables).is_none()
 }
 
 /// What a crank turned out to be.
@@ -171,7 +172,7 @@ impl Crank {
                     Route::Wait(promise) => {
                         self.tables_mut().queue.push(QueueId::Promise(promise), Item::Send { target, message });
                     }
-                    Route::Splat(data) => self.splat(target, message, data)?,
+                    Route::Splat(with) => self.splat(target, message, with)?,
                 }
             }
             Item::Notify { vat, promise } => {
@@ -246,9 +247,11 @@ impl Crank {
                 self.decref_message(target, &message)?;
                 Delivery::Message { target, message }
             }
-            Item::Notify { promise, .. } => {
+            Item::Notify { vat, promise } => {
                 self.decref(promise.into())?;
-                Delivery::Notify(self.retirable(promise)?)
+                let (told, rest) = self.retirable(promise)?;
+                rest.into_iter().try_for_each(|it| self.notify(vat, it))?;
+                Delivery::Notify(told)
             }
             Item::StartVat { parameters, .. } => {
                 parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
@@ -270,26 +273,31 @@ impl Crank {
         })
     }
 
-    /// A settled promise, and every settled promise that its data lead to: depth first, each once.
-    fn retirable(&self, first: PromiseId) -> Result<Vec<Resolution<KRef>>, KernelPanic> {
-        let mut found: Vec<Resolution<KRef>> = Vec::new();
+    /// A settled promise, and the settled promises that its data lead to: depth first, each once, as many as one delivery may
+    /// hold. The second list are those that the told ones name and that are still to be told.
+    fn retirable(&self, first: PromiseId) -> Result<(Vec<Resolution<KRef>>, Vec<PromiseId>), KernelPanic> {
+        let mut told: Vec<Resolution<KRef>> = Vec::new();
+        let mut rest = Vec::new();
         let mut seen = BTreeSet::new();
         let mut stack = vec![first];
+        let (mut bytes, mut full) = (0, false);
         while let Some(id) = stack.pop() {
             let promise = self.promise(id)?;
-            let Some(data) = promise.data() else { continue };
+            let Some(data) = promise.settlement().and_then(|it| self.tables().settlements.get(&it)) else { continue };
             if !seen.insert(id) {
                 continue;
             }
-            let rejected = matches!(promise.state, PromiseState::Rejected(_));
-            found.push(Resolution { promise: id.into(), rejected, data: data.clone() });
-            let promises = data.slots.iter().rev().filter_map(|it| match it {
-                KRef::Promise(id) => Some(*id),
-                _ => None,
-            });
-            stack.extend(promises);
+            bytes += data.body.len() + size_of::<u64>() * data.slots.len();
+            full |=
+                !told.is_empty() && (bytes > limits::NOTIFY_BYTES_MAX || told.len() >= limits::NOTIFY_RESOLUTIONS_MAX);
+            if full {
+                rest.push(id);
+                continue;
+            }
+            told.push(Resolution { promise: id.into(), rejected: promise.is_rejected(), data: data.clone() });
+            stack.extend(data.slots.iter().rev().filter_map(|it| it.promise()));
         }
-        Ok(found)
+        Ok((told, rest))
     }
 
     /// Does the work, and takes the consequences.
@@ -552,10 +560,10 @@ impl Live {
         self.crank.tables_mut().tallies.update(&at.vat, |it| {
             it.deliveries += 1;
             it.syscalls += u64::from(count);
-            it.fuel += usage.fuel;
+            it.fuel = it.fuel.saturating_add(usage.fuel);
             it.memory = usage.memory;
         });
-        ran.fuel += usage.fuel;
+        ran.fuel = ran.fuel.saturating_add(usage.fuel);
         Ok(())
     }
 }

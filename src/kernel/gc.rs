@@ -4,14 +4,14 @@
 //! removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are checked again when
 //! their turn comes, since an object may have been exported anew meanwhile.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Bound};
 
 use crate::{
     fault::{Fault, KernelPanic},
     id::{KRef, ObjectId, PromiseId, VatId},
     invariant,
     kernel::Crank,
-    kernel_version,
+    kernel_version, limits,
     table::{GcAction, GcKind, Owner, Tables},
     value::Delivery,
 };
@@ -140,8 +140,17 @@ impl Crank {
             return Ok(());
         }
         let promise = self.tables_mut().promises.remove(&id);
-        let slots = promise.as_ref().and_then(|it| it.data()).map(|it| it.slots.clone());
-        slots.unwrap_or_default().into_iter().try_for_each(|it| self.decref(it))
+        self.forget_subscribers(id);
+        match promise.and_then(|it| it.settlement()) {
+            Some(settlement) if self.tables().promises.sharers(settlement) == 0 => self.forget_settlement(settlement),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a settlement that no promise shares any more, and what it held.
+    fn forget_settlement(&mut self, settlement: PromiseId) -> Result<(), KernelPanic> {
+        let slots = self.tables_mut().settlements.remove(&settlement).map(|it| it.slots).unwrap_or_default();
+        slots.into_iter().try_for_each(|it| self.decref(it))
     }
 
     fn collect_object(&mut self, id: ObjectId) -> Result<(), KernelPanic> {
@@ -186,14 +195,14 @@ impl Crank {
     }
 
     fn first_gc_group(&self) -> Option<(VatId, GcKind)> {
-        let mut actions = self.tables().gc.iter().map(|(it, ())| (it.vat(), it.kind));
-        actions.find(|(vat, _)| !self.tables().is_paused(*vat))
+        first_gc_action(self.tables()).map(|it| (it.vat(), it.kind))
     }
 
+    /// The first actions of one vat and kind: as many as one delivery may hold.
     fn gc_group(&self, vat: VatId, kind: GcKind) -> Vec<GcAction> {
         let first = GcAction::new(vat, kind, ObjectId(0));
         let actions = self.tables().gc.range(first..).map(|(it, ())| *it);
-        actions.take_while(|it| (it.vat(), it.kind) == (vat, kind)).collect()
+        actions.take_while(|it| (it.vat(), it.kind) == (vat, kind)).take(limits::GC_REFS_PER_DELIVERY).collect()
     }
 
     /// Takes the actions of one vat and kind, as a delivery; those that are not true any more vanish.
@@ -242,6 +251,16 @@ impl Crank {
             _ => Ok(()),
         }
     }
+}
+
+/// The first GC action of a vat that is not paused. A paused vat's are passed over together, however many they are.
+pub(super) fn first_gc_action(tables: &Tables) -> Option<GcAction> {
+    let (mut action, _) = tables.gc.first()?;
+    while tables.is_paused(action.vat()) {
+        let behind = (Bound::Excluded(GcAction::last_of(action.vat())), Bound::Unbounded);
+        (action, _) = tables.gc.range(behind).next()?;
+    }
+    Some(*action)
 }
 
 /// Whether there is still reason for an action.

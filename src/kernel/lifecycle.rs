@@ -6,8 +6,9 @@ use crate::{
     id::{BundleId, DeliveryNum, KRef, PromiseId, VatId},
     invariant,
     kernel::{Crank, Ended},
+    limits,
     slog::{Data, Detail, Event},
-    table::{Ending, Item, Options, QueueId, Status, Tally, Vat},
+    table::{Awaited, Item, Options, QueueId, Status, Tally, Vat},
     value::{CapData, StoreKey},
 };
 
@@ -45,7 +46,6 @@ impl Crank {
             incarnation: 0,
             status: Status::Running,
             first_delivery: DeliveryNum(0),
-            done: Vec::new(),
             may_be_asked: result.is_some(),
             ending: None,
         };
@@ -64,10 +64,10 @@ impl Crank {
     pub(super) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
         invariant!(!row.options.critical, "vat.critical", "{vat} ({}) ended: {:?}", row.name, ended.info.body);
-        let reason = match &ended.fault {
+        let reason = short(match &ended.fault {
             Some(fault) => fault.to_string(),
             None => body::text_of(&ended.info.body),
-        };
+        });
         let info = self.surviving(ended.info.clone());
         let (meter, may_be_asked) = (row.options.meter, row.may_be_asked);
         self.tables_mut().vats.update(&vat, |it| {
@@ -75,11 +75,6 @@ impl Crank {
             it.options.meter = None;
         });
         self.use_meter(meter, -1)?;
-        if may_be_asked {
-            info.slots.iter().try_for_each(|it| self.incref(*it))?;
-            let ending = Ending { rejected: ended.aborted, info: info.clone() };
-            self.tables_mut().vats.update(&vat, |it| it.ending = Some(ending));
-        }
         self.tables_mut().queue.push(QueueId::Cleanup, Item::Cleanup(vat));
         self.release_pause_queue(vat);
         let should_reject = ended.aborted;
@@ -87,9 +82,21 @@ impl Crank {
         for promise in self.decided_by(vat) {
             self.settle(promise, true, body::error("vat terminated"))?;
         }
-        let done = self.tables_mut().vats.update(&vat, |it| std::mem::take(&mut it.done));
-        for promise in done.unwrap_or_default() {
-            self.settle_queued(Some(promise), ended.aborted, info.clone())?;
+        let mut told = None;
+        if may_be_asked {
+            let ending = self.new_promise(None);
+            self.incref(ending.into())?;
+            self.settle(ending, ended.aborted, info.clone())?;
+            self.tables_mut().vats.update(&vat, |it| it.ending = Some(ending));
+            told = Some(ending);
+        }
+        for promise in self.take_waiting(Awaited::End(vat)) {
+            match told {
+                Some(other) => self.settle_as(promise, other)?,
+                None => self.settle(promise, ended.aborted, info.clone())?,
+            }
+            told = Some(promise);
+            self.decref(promise.into())?;
         }
         Ok(())
     }
@@ -100,8 +107,7 @@ impl Crank {
             it.may_be_asked = false;
             it.ending.take()
         });
-        let slots = ending.flatten().map(|it| it.info.slots).unwrap_or_default();
-        slots.into_iter().try_for_each(|it| self.decref(it))
+        ending.flatten().map_or(Ok(()), |it| self.decref(it.into()))
     }
 
     /// The last words of a vat whose crank was undone: they may name what is undone with it.
@@ -173,4 +179,13 @@ impl Crank {
             self.tables_mut().queue.push(QueueId::Reap, Item::Reap(vat));
         }
     }
+}
+
+/// A reason as a vat's row keeps it: cut where it is long. The row is written anew with each change of the vat.
+pub(super) fn short(mut reason: String) -> String {
+    if reason.len() > limits::REASON_BYTES_MAX {
+        reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES_MAX));
+        reason.push('…');
+    }
+    reason
 }

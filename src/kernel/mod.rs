@@ -30,6 +30,7 @@
 //! | `audit.object-counts` | an object's counts equal what a sweep of all references counts | audit |
 //! | `audit.promise-refs` | a promise's count equals what a sweep of all references counts | audit |
 //! | `audit.decider` | an unresolved promise has a live decider, or none | audit |
+//! | `audit.settlement` | a settled promise has a settlement and no subscribers, and a settlement a promise | audit |
 //! | `audit.queue` | every queue entry refers to live rows, and a settled promise has no queue | audit |
 //! | `audit.reap` | a vat is marked as queued for reaping exactly if it is | audit |
 //! | `audit.dead-vat` | a dead vat has no rows beyond those that its cleanup will remove | audit |

@@ -118,6 +118,9 @@ impl Crank {
                 self.update_promise(id, |it| it.refs = 1)?;
             }
             "audit.decider" => drop(self.new_promise(Some(VatId(NOWHERE)))),
+            "audit.settlement" => {
+                self.tables_mut().settlements.insert(PromiseId(NOWHERE), CapData::plain("#null"));
+            }
             "audit.queue" => {
                 let item = Item::Notify { vat, promise: PromiseId(NOWHERE) };
                 self.tables_mut().queue.push(QueueId::Run, item);
@@ -126,7 +129,6 @@ impl Crank {
             "audit.dead-vat" => {
                 if let Some(mut row) = self.tables().vats.get(&vat).cloned() {
                     row.status = Status::Terminated { reason: "planted".to_owned(), cleaned: false };
-                    row.done = Vec::new();
                     self.tables_mut().vats.insert(VatId(NOWHERE), row);
                 }
             }

@@ -1,5 +1,7 @@
 //! A message that the kernel itself answers, decoded: smallcaps, with the slots beside it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,6 +23,22 @@ pub(super) struct Request {
     pub(super) method: String,
     args: Vec<Value>,
     slots: Vec<KRef>,
+}
+
+/// Slots in the order in which they are first mentioned.
+#[derive(Default)]
+struct Renumbered {
+    slots: Vec<KRef>,
+    places: BTreeMap<KRef, usize>,
+}
+
+impl Renumbered {
+    fn place(&mut self, kref: KRef) -> usize {
+        *self.places.entry(kref).or_insert_with(|| {
+            self.slots.push(kref);
+            self.slots.len() - 1
+        })
+    }
 }
 
 pub(super) fn undefined() -> CapData<KRef> {
@@ -67,26 +85,23 @@ impl Request {
 
     /// One argument as capdata of its own, with only the slots that it mentions.
     pub(super) fn capdata(&self, at: usize) -> Result<CapData<KRef>, Refused> {
-        let mut slots = Vec::new();
+        let mut slots = Renumbered::default();
         let mut value = match self.arg(at) {
             Value::Null => json!({}),
             value => value.clone(),
         };
         self.renumber(&mut value, &mut slots)?;
-        Ok(CapData { body: format!("#{value}").into(), slots })
+        Ok(CapData { body: format!("#{value}").into(), slots: slots.slots })
     }
 
-    fn renumber(&self, value: &mut Value, slots: &mut Vec<KRef>) -> Result<(), Refused> {
+    fn renumber(&self, value: &mut Value, slots: &mut Renumbered) -> Result<(), Refused> {
         match value {
             Value::String(text) if text.starts_with(['$', '&']) => {
                 let (mark, rest) = text.split_at(1);
                 let (digits, interface) = rest.split_once('.').map_or((rest, None), |(digits, it)| (digits, Some(it)));
                 let kref =
                     *digits.parse().ok().and_then(|at: usize| self.slots.get(at)).ok_or("there is no such slot")?;
-                let at = slots.iter().position(|it| *it == kref).unwrap_or_else(|| {
-                    slots.push(kref);
-                    slots.len() - 1
-                });
+                let at = slots.place(kref);
                 *text = interface.map_or(format!("{mark}{at}"), |it| format!("{mark}{at}.{it}"));
                 Ok(())
             }

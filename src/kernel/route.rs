@@ -3,7 +3,7 @@
 use crate::{
     body::{self, Shape},
     fault::{Fault, KernelPanic},
-    id::{KRef, ObjectId, PromiseId, VatId},
+    id::{KRef, ObjectId, PromiseId, TextOrd, VatId},
     invariant,
     kernel::{Crank, translate::slot_kind},
     slog::{Data, Detail, Event},
@@ -20,8 +20,23 @@ pub(super) enum Route {
     Kernel(KernelObject),
     /// Into the queue of this promise.
     Wait(PromiseId),
-    /// Nowhere: its result is rejected with this.
-    Splat(CapData<KRef>),
+    /// Nowhere: its result is rejected.
+    Splat(Rejection),
+}
+
+/// What the result of a message that reaches nobody is rejected with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Rejection {
+    /// Words of the kernel's.
+    With(CapData<KRef>),
+    /// What this promise was rejected with: shared, not copied.
+    As(PromiseId),
+}
+
+impl Rejection {
+    fn error(why: &str) -> Rejection {
+        Rejection::With(body::error(why))
+    }
 }
 
 const VAT_TERMINATED: &str = "vat terminated";
@@ -36,19 +51,19 @@ pub(super) fn route(tables: &Tables, target: KRef, methargs: &[u8]) -> Result<(K
     };
     let promise = tables.promises.get(&id).ok_or_else(|| KernelPanic::new("promise.known", id))?;
     let route = match &promise.state {
-        PromiseState::Unresolved { decider, .. } => match decider.and_then(|vat| Some((vat, tables.vats.get(&vat)?))) {
+        PromiseState::Unresolved { decider } => match decider.and_then(|vat| Some((vat, tables.vats.get(&vat)?))) {
             Some((vat, row)) if row.options.pipelining && tables.is_alive(vat) => Route::Vat(vat),
-            Some((vat, _)) if !tables.is_alive(vat) => Route::Splat(body::error(VAT_TERMINATED)),
+            Some((vat, _)) if !tables.is_alive(vat) => Route::Splat(Rejection::error(VAT_TERMINATED)),
             _ => Route::Wait(id),
         },
-        PromiseState::Fulfilled(data) => match presence(data) {
-            Some(object) => return Ok((object.into(), route_object(tables, object))),
-            None => {
-                let method = body::method_of(methargs);
-                Route::Splat(body::error(&format!("data is not callable, has no method {method}")))
-            }
-        },
-        PromiseState::Rejected(data) => Route::Splat(data.clone()),
+        PromiseState::Fulfilled { presence: Some(object), .. } => {
+            return Ok(((*object).into(), route_object(tables, *object)));
+        }
+        PromiseState::Fulfilled { presence: None, .. } => {
+            let method = body::method_of(methargs);
+            Route::Splat(Rejection::error(&format!("data is not callable, has no method {method}")))
+        }
+        PromiseState::Rejected { .. } => Route::Splat(Rejection::As(id)),
     };
     Ok((target, route))
 }
@@ -57,12 +72,15 @@ fn route_object(tables: &Tables, id: ObjectId) -> Route {
     match tables.objects.get(&id).and_then(|it| it.owner) {
         Some(Owner::Vat(vat)) if tables.is_alive(vat) => Route::Vat(vat),
         Some(Owner::Kernel(object)) => Route::Kernel(object),
-        _ => Route::Splat(body::error(VAT_TERMINATED)),
+        _ => Route::Splat(Rejection::error(VAT_TERMINATED)),
     }
 }
 
-/// The object that a fulfilment is, if it is wholly one.
+/// The object that a fulfilment is, if it is wholly one. Found once, when the promise is settled.
 fn presence(data: &CapData<KRef>) -> Option<ObjectId> {
+    if data.slots.is_empty() {
+        return None;
+    }
     let kinds: Vec<_> = data.slots.iter().map(|it| slot_kind(*it)).collect();
     match body::shape_of(&data.body, &kinds) {
         Ok(Shape::Slot(index)) => match data.slots.get(index) {
@@ -85,34 +103,63 @@ impl Crank {
     }
 
     /// A message that reaches nobody: its result is rejected, and what it held is released.
-    pub(super) fn splat(&mut self, target: KRef, message: Message<KRef>, data: CapData<KRef>) -> Result<(), Fault> {
+    pub(super) fn splat(&mut self, target: KRef, message: Message<KRef>, with: Rejection) -> Result<(), Fault> {
         if let Some(KRef::Promise(result)) = message.result {
-            self.settle(result, true, data)?;
+            match with {
+                Rejection::With(data) => self.settle(result, true, data)?,
+                Rejection::As(other) => self.settle_as(result, other)?,
+            }
         }
         Ok(self.decref_message(target, &message)?)
     }
 
-    /// Settles a promise: its subscribers are to be notified, and what waited for it goes on.
+    /// Settles a promise with these data.
     pub(super) fn settle(&mut self, id: PromiseId, rejected: bool, data: CapData<KRef>) -> Result<(), Fault> {
-        let promise = self.promise(id)?;
-        let policy = promise.policy;
-        let PromiseState::Unresolved { subscribers, .. } = promise.state.clone() else {
-            return Err(KernelPanic::new("promise.settled-once", id).into());
-        };
-        for vat in subscribers {
-            self.notify(VatId(vat.0), id)?;
-        }
         data.slots.iter().try_for_each(|it| self.incref(*it))?;
+        let state = match rejected {
+            true => PromiseState::Rejected { with: id },
+            false => PromiseState::Fulfilled { with: id, presence: presence(&data) },
+        };
+        self.tables_mut().settlements.insert(id, data);
+        self.conclude(id, state)
+    }
+
+    /// Settles a promise as another was settled: they share the settlement.
+    pub(super) fn settle_as(&mut self, id: PromiseId, other: PromiseId) -> Result<(), Fault> {
+        let other = *self.promise(other)?;
+        invariant!(!other.is_unresolved(), "promise.settled-once", "{id} is to be settled as one that is not");
+        self.conclude(id, other.state)
+    }
+
+    /// A promise stands like this from now on: its subscribers are to be notified, and what waited for it goes on.
+    fn conclude(&mut self, id: PromiseId, state: PromiseState) -> Result<(), Fault> {
+        let policy = match self.promise(id)? {
+            it if it.is_unresolved() => it.policy,
+            _ => return Err(KernelPanic::new("promise.settled-once", id).into()),
+        };
+        for vat in self.forget_subscribers(id) {
+            self.notify(vat, id)?;
+        }
         self.release_queue(id);
-        if rejected && policy != Policy::Ignore {
+        self.update_promise(id, |it| it.state = state)?;
+        if matches!(state, PromiseState::Rejected { .. }) && policy != Policy::Ignore {
+            let data = self.tables().settled(id).cloned().ok_or_else(|| KernelPanic::new("audit.settlement", id))?;
             let panic = policy == Policy::Panic;
             invariant!(!panic, "promise.policy", "{id} was rejected with {:?}", data.body);
             let crank_num = self.number();
             let event = || Event::PromiseRejected { crank_num, kpid: id.into(), data: Data(&data) };
             self.slog().record(Detail::Cranks, event);
         }
-        let state = if rejected { PromiseState::Rejected(data) } else { PromiseState::Fulfilled(data) };
-        Ok(self.update_promise(id, |it| it.state = state)?)
+        Ok(())
+    }
+
+    /// Takes the subscribers of a promise away.
+    pub(super) fn forget_subscribers(&mut self, id: PromiseId) -> Vec<VatId> {
+        let subscribers: Vec<VatId> = self.tables().subscribers.of(id).collect();
+        for vat in &subscribers {
+            self.tables_mut().subscribers.remove(&(id, TextOrd(vat.0)));
+        }
+        subscribers
     }
 
     /// Messages that waited for a promise are accepted anew.

@@ -5,7 +5,7 @@ use std::{fmt, ops::Bound};
 use crate::{
     block::Call,
     fault::{Anachronism, Fault, KernelPanic, VatFault},
-    id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
+    id::{DeliveryNum, KRef, PromiseId, TextOrd, VRef, VatId},
     injector::Disturbed,
     invariant,
     kernel::{
@@ -47,6 +47,8 @@ pub(super) struct Live {
     pub(super) exit: Option<(bool, CapData<KRef>)>,
     /// The fault of a syscall: it stands, whatever the guest does afterwards.
     pub(super) fault: Option<Fault>,
+    /// Bytes of its console lines so far.
+    printed: u64,
     /// What an experiment does to its syscalls.
     pub(super) disturbed: Option<Box<Disturbed>>,
 }
@@ -61,7 +63,8 @@ struct Replay {
 
 impl Syscalls {
     pub(super) fn live(crank: Crank, at: At, disturbed: Option<Box<Disturbed>>) -> Syscalls {
-        Syscalls(Mode::Live(Box::new(Live { crank, at, count: 0, last: "", exit: None, fault: None, disturbed })))
+        let live = Live { crank, at, count: 0, last: "", exit: None, fault: None, printed: 0, disturbed };
+        Syscalls(Mode::Live(Box::new(live)))
     }
 
     pub(super) fn replay(vat: VatId, entry: Entry) -> Syscalls {
@@ -123,12 +126,10 @@ impl Syscalls {
         fault
     }
 
-    /// A line for the slog. Not a syscall.
-    pub fn console(&mut self, level: &'static str, text: &str) {
+    /// A line for the slog, and the bytes that it becomes there. Not a syscall.
+    pub fn console(&mut self, level: &'static str, text: &str, bytes: u64) {
         if let Mode::Live(live) = &mut self.0 {
-            let at = live.at;
-            let event = || Event::Console { at, level, args: [text], source: "vat" };
-            live.crank.slog().record(Detail::Deliveries, event);
+            live.console(level, text, bytes);
         }
     }
 }
@@ -178,6 +179,7 @@ impl Live {
             return Err(fault);
         }
         self.crank.entries().syscall(&syscall)?;
+        self.check_entry()?;
         let observed = self.crank.is_observed().then(|| syscall.clone());
         let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { crank: &mut self.crank, vat, kind }.translate(syscall);
@@ -207,7 +209,30 @@ impl Live {
             answer = disturbed_answer(disturbed, self.at.crank_num, at, answer, instead);
         }
         self.crank.entries().answer(&answer)?;
+        self.check_entry()?;
         Ok(answer)
+    }
+
+    /// A delivery's record must be one that can be read again.
+    fn check_entry(&mut self) -> Result<(), Fault> {
+        let bytes = self.crank.entries().open_bytes();
+        Ok(VatFault::limit("bytes of a transcript entry", bytes, limits::ENTRY_BYTES_MAX)?)
+    }
+
+    /// A line for the slog, as far as there is room for those of one delivery.
+    fn console(&mut self, level: &'static str, text: &str, bytes: u64) {
+        let max = limits::CONSOLE_BYTES_PER_DELIVERY;
+        if self.printed > max {
+            return;
+        }
+        self.printed = self.printed.saturating_add(bytes);
+        let (level, text) = match self.printed <= max {
+            true => (level, text),
+            false => ("warn", "the rest of what this delivery writes to the console is cut"),
+        };
+        let at = self.at;
+        let event = || Event::Console { at, level, args: [text], source: "vat" };
+        self.crank.slog().record(Detail::Deliveries, event);
     }
 
     /// Applies what was translated. Nothing the guest does can fail here: an error is the kernel's.
@@ -255,7 +280,7 @@ impl Crank {
 
     pub(super) fn set_decider(&mut self, id: PromiseId, to: Option<VatId>) -> Result<(), KernelPanic> {
         let unresolved = self.update_promise(id, |it| match &mut it.state {
-            PromiseState::Unresolved { decider, .. } => {
+            PromiseState::Unresolved { decider } => {
                 *decider = to;
                 true
             }
@@ -267,14 +292,9 @@ impl Crank {
 
     fn subscribe(&mut self, vat: VatId, promise: KRef) -> Result<(), Fault> {
         let KRef::Promise(id) = promise else { return Err(KernelPanic::new("promise.known", promise).into()) };
-        let waits = self.update_promise(id, |it| match &mut it.state {
-            PromiseState::Unresolved { subscribers, .. } => {
-                subscribers.insert(crate::id::TextOrd(vat.0));
-                true
-            }
-            _ => false,
-        })?;
-        if !waits {
+        if self.promise(id)?.is_unresolved() {
+            self.tables_mut().subscribers.insert((id, TextOrd(vat.0)), ());
+        } else {
             self.notify(vat, id)?;
         }
         Ok(())

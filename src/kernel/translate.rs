@@ -11,7 +11,7 @@ use crate::{
     limits,
     plant::RESOLVE_NON_DECIDER,
     table::{CListEntry, Tally},
-    value::{CapData, Delivery, Message, Resolution, Syscall},
+    value::{Bytes, CapData, Delivery, Message, Resolution, StoreKey, Syscall},
 };
 
 /// How a body must mark a reference.
@@ -164,7 +164,9 @@ impl Outward<'_> {
             Syscall::VatstoreGetNextKey(key) => Syscall::VatstoreGetNextKey(self.key(key)?),
             Syscall::VatstoreSet(key, value) => {
                 self.size("value", value.len(), limits::VALUE_BYTES_MAX)?;
-                Syscall::VatstoreSet(self.key(key)?, value)
+                let key = self.key(key)?;
+                self.check_store(&key, &value)?;
+                Syscall::VatstoreSet(key, value)
             }
             Syscall::VatstoreScan { prefix, after, max } => {
                 self.size("answer", max as usize, limits::SCAN_BYTES_MAX)?;
@@ -180,7 +182,22 @@ impl Outward<'_> {
         Ok(())
     }
 
-    fn key(&self, key: crate::value::Bytes) -> Result<crate::value::Bytes, Fault> {
+    /// Whether the vat's store has room for this.
+    fn check_store(&self, key: &Bytes, value: &Bytes) -> Result<(), Fault> {
+        let tables = self.crank.tables();
+        let max = tables.vats.get(&self.vat).map_or(limits::STORE_MAX, |it| it.options.store_max);
+        let more = limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64;
+        let all = tables.vatstore.bytes(self.vat) + more;
+        if all <= max {
+            return Ok(());
+        }
+        let key = StoreKey::from(key.clone());
+        let old = tables.vatstore.get(&(self.vat, key.clone()));
+        let old = old.map_or(0, |it| limits::STORE_KEY_OVERHEAD + (key.len() + it.len()) as u64);
+        Ok(VatFault::limit("storeMax", all - old, max)?)
+    }
+
+    fn key(&self, key: Bytes) -> Result<Bytes, Fault> {
         self.size("key", key.len(), limits::KEY_BYTES_MAX)?;
         Ok(key)
     }
@@ -197,6 +214,7 @@ impl Outward<'_> {
             Some(_) => self.illegal(format_args!("{vref} was dropped")),
             None if !vref.is_own() => self.illegal(format_args!("{vref} is not in the c-list")),
             None => {
+                VatFault::limit("own references", self.crank.tables().clist.own(self.vat) + 1, limits::OWN_REFS_MAX)?;
                 let kref: KRef = match vref.kind() {
                     VRefKind::Object => self.crank.new_object(self.vat).into(),
                     VRefKind::Promise => {

@@ -90,6 +90,16 @@ impl Key for i64 {
     }
 }
 
+/// As its number; rows are found by the order of the texts, which is that of the keys in memory.
+impl Key for crate::id::TextOrd {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        u64::read(bytes).map(Self)
+    }
+}
+
 impl Key for u8 {
     fn write(&self, out: &mut Vec<u8>) {
         out.push(*self);

@@ -23,7 +23,28 @@ pub type CList = Table<(VatId, VRef), CListEntry, ByKRef>;
 
 /// The other direction of the bijections. It also finds everybody who knows an object.
 #[derive(Debug, Default)]
-pub struct ByKRef(BTreeMap<(KRef, VatId), VRef>);
+pub struct ByKRef {
+    names: BTreeMap<(KRef, VatId), VRef>,
+    /// How many references of its own each vat has.
+    own: BTreeMap<VatId, u64>,
+}
+
+impl ByKRef {
+    fn count(&mut self, vat: VatId, vref: VRef, more: bool) {
+        if !vref.is_own() {
+            return;
+        }
+        let count = self.own.entry(vat).or_default();
+        if more {
+            *count += 1;
+            return;
+        }
+        *count -= 1;
+        if *count == 0 {
+            self.own.remove(&vat);
+        }
+    }
+}
 
 impl Index<(VatId, VRef), CListEntry> for ByKRef {
     fn changed(&mut self, (vat, vref): &(VatId, VRef), old: Option<&CListEntry>, new: Option<&CListEntry>) {
@@ -31,10 +52,12 @@ impl Index<(VatId, VRef), CListEntry> for ByKRef {
             (Some(old), Some(new)) if old.kref == new.kref => (),
             _ => {
                 if let Some(old) = old {
-                    self.0.remove(&(old.kref, *vat));
+                    self.names.remove(&(old.kref, *vat));
+                    self.count(*vat, *vref, false);
                 }
                 if let Some(new) = new {
-                    self.0.insert((new.kref, *vat), *vref);
+                    self.names.insert((new.kref, *vat), *vref);
+                    self.count(*vat, *vref, true);
                 }
             }
         }
@@ -44,12 +67,17 @@ impl Index<(VatId, VRef), CListEntry> for ByKRef {
 impl CList {
     /// How this vat calls it, if it knows it.
     pub fn vref(&self, vat: VatId, kref: KRef) -> Option<VRef> {
-        self.index().0.get(&(kref, vat)).copied()
+        self.index().names.get(&(kref, vat)).copied()
+    }
+
+    /// How many references of its own a vat has: exports, and promises that it made.
+    pub fn own(&self, vat: VatId) -> u64 {
+        self.index().own.get(&vat).copied().unwrap_or(0)
     }
 
     /// Who knows it, and under which name, in order of vats.
     pub fn holders(&self, kref: KRef) -> impl Iterator<Item = (VatId, VRef)> {
-        self.index().0.range((kref, VatId(0))..=(kref, VatId(u64::MAX))).map(|((_, vat), vref)| (*vat, *vref))
+        self.index().names.range((kref, VatId(0))..=(kref, VatId(u64::MAX))).map(|((_, vat), vref)| (*vat, *vref))
     }
 
     /// The entries of one vat.
@@ -60,6 +88,6 @@ impl CList {
 
     /// How many entries the index has: as many as the table, where both are bijections.
     pub fn index_len(&self) -> usize {
-        self.index().0.len()
+        self.index().names.len()
     }
 }

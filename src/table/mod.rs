@@ -6,22 +6,24 @@ mod object;
 mod promise;
 mod queue;
 mod vat;
+mod vatstore;
 
 pub use clist::{CList, CListEntry};
 pub use device::{Device, Mailbox, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
-pub use promise::{Policy, Promise, PromiseState};
+pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiting};
 pub use queue::{Item, Queue, QueueId};
-pub use vat::{Ending, Meter, OnFault, Options, Outside, Status, Tally, Vat};
+pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
+pub use vatstore::Vatstore;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     directive::Applied,
-    id::{BlockHeight, BundleId, CrankNum, DeviceId, ObjectId, PromiseId, VatId},
+    id::{BlockHeight, BundleId, CrankNum, DeviceId, KRef, ObjectId, PromiseId, VatId},
     limits,
     store::{Journaled, Table},
-    value::{Bytes, StoreKey},
+    value::{Bytes, CapData},
 };
 
 /// The counters, and where the chain of blocks stands.
@@ -65,6 +67,9 @@ impl Globals {
     }
 }
 
+/// How many tables there are.
+const TABLES: usize = 19;
+
 /// Every table.
 #[derive(Debug)]
 pub struct Tables {
@@ -79,13 +84,13 @@ pub struct Tables {
     /// Kernel objects.
     pub objects: Table<ObjectId, Object>,
     /// Kernel promises.
-    pub promises: Table<PromiseId, Promise>,
+    pub promises: Promises,
     /// The run-queue, the reap queue, the queues of promises, the vats to clean up.
     pub queue: Queue,
     /// Pending GC actions, in the order in which they are taken.
     pub gc: Table<GcAction, ()>,
     /// Keys and values of the vats.
-    pub vatstore: Table<(VatId, StoreKey), Bytes>,
+    pub vatstore: Vatstore,
     /// The messages from outside whose results are awaited, by the promises for them.
     pub outside: Table<PromiseId, Outside>,
     /// Bundles that can be named, by name.
@@ -100,6 +105,13 @@ pub struct Tables {
     pub wakeups: Wakeups,
     /// The mailbox's messages to the outside that the outside has not acknowledged, by number: JSON.
     pub outbox: Table<u64, Bytes>,
+    /// What promises were settled with, under the first promise that was: written once, gone with the last that shares it.
+    /// The slots of each are held once.
+    pub settlements: Table<PromiseId, CapData<KRef>>,
+    /// Who is told when a promise is settled.
+    pub subscribers: Subscribers,
+    /// The promises that the kernel's own objects will settle.
+    pub waiting: Waiting,
 }
 
 impl Default for Tables {
@@ -110,10 +122,10 @@ impl Default for Tables {
             tallies: Table::new(3, "tally").with_essence(|it| Some(it.essence())),
             clist: CList::new(4, "clist"),
             objects: Table::new(5, "object"),
-            promises: Table::new(6, "promise"),
+            promises: Promises::new(6, "promise"),
             queue: Queue::new(7, "queue"),
             gc: Table::new(8, "gc"),
-            vatstore: Table::new(9, "vatstore"),
+            vatstore: Vatstore::new(9, "vatstore"),
             outside: Table::new(10, "outside"),
             bundles: Table::new(11, "bundle_name"),
             meters: Table::new(12, "meter"),
@@ -121,13 +133,16 @@ impl Default for Tables {
             devices: Table::new(14, "device"),
             wakeups: Wakeups::new(15, "wakeup"),
             outbox: Table::new(16, "outbox"),
+            settlements: Table::new(17, "settlement"),
+            subscribers: Subscribers::new(18, "subscriber"),
+            waiting: Waiting::new(19, "waiting"),
         }
     }
 }
 
 impl Tables {
     /// All of them, in the order in which their changes are hashed.
-    pub fn each(&mut self) -> [&mut dyn Journaled; 16] {
+    pub fn each(&mut self) -> [&mut dyn Journaled; TABLES] {
         [
             &mut self.globals,
             &mut self.vats,
@@ -145,11 +160,14 @@ impl Tables {
             &mut self.devices,
             &mut self.wakeups,
             &mut self.outbox,
+            &mut self.settlements,
+            &mut self.subscribers,
+            &mut self.waiting,
         ]
     }
 
     /// Their names.
-    pub fn names() -> [&'static str; 16] {
+    pub fn names() -> [&'static str; TABLES] {
         Tables::default().each().map(|it| it.name())
     }
 
@@ -164,6 +182,20 @@ impl Tables {
         let result = change(&mut globals);
         self.globals.insert((), globals);
         result
+    }
+
+    /// What a promise was settled with, if it was.
+    pub fn settled(&self, promise: PromiseId) -> Option<&CapData<KRef>> {
+        self.settlements.get(&self.promises.get(&promise)?.settlement()?)
+    }
+
+    /// A promise as people call its state, and what it was settled with; one that is gone counts as pending.
+    pub fn settling(&self, promise: PromiseId) -> (&'static str, Option<&CapData<KRef>>) {
+        match self.promises.get(&promise).map(|it| &it.state) {
+            Some(PromiseState::Fulfilled { with, .. }) => ("fulfilled", self.settlements.get(with)),
+            Some(PromiseState::Rejected { with }) => ("rejected", self.settlements.get(with)),
+            Some(PromiseState::Unresolved { .. }) | None => ("pending", None),
+        }
     }
 
     /// Whether this vat is alive and takes no deliveries.

@@ -69,6 +69,13 @@ impl GcAction {
         GcAction { vat: TextOrd(vat.0), kind, object: TextOrd(object.0) }
     }
 
+    /// Where the actions for a vat end: behind each of them, before those for any other.
+    pub fn last_of(vat: VatId) -> GcAction {
+        // Of all numbers of 64 bits the last in text order.
+        const LAST: u64 = 9_999_999_999_999_999_999;
+        GcAction::new(vat, GcKind::RetireImport, ObjectId(LAST))
+    }
+
     /// Whom to tell.
     pub fn vat(self) -> VatId {
         VatId(self.vat.0)

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{BundleId, DeliveryNum, KRef, PromiseId},
+    id::{BundleId, DeliveryNum, PromiseId},
     limits,
-    value::CapData,
 };
 
 /// What becomes of a vat whose delivery faults.
@@ -28,6 +27,8 @@ pub struct Options {
     pub fuel_per_delivery: u64,
     /// Bytes of memory at the most.
     pub memory_max: u64,
+    /// Bytes that its vatstore may count for: see [`limits::STORE_MAX`].
+    pub store_max: u64,
     /// Collect after this many deliveries; `None` never.
     pub reap_interval: Option<u64>,
     /// Collect after this many references in GC deliveries; `None` never.
@@ -49,6 +50,7 @@ impl Default for Options {
         Options {
             fuel_per_delivery: limits::FUEL_PER_DELIVERY,
             memory_max: limits::MEMORY_MAX,
+            store_max: limits::STORE_MAX,
             reap_interval: Some(limits::REAP_INTERVAL),
             reap_gc_krefs: Some(limits::REAP_GC_KREFS),
             on_fault: OnFault::Terminate,
@@ -98,21 +100,10 @@ pub struct Vat {
     pub status: Status,
     /// The first delivery of this incarnation: its heap is a function of those from here on.
     pub first_delivery: DeliveryNum,
-    /// Promises for how it ends.
-    pub done: Vec<PromiseId>,
     /// Whether somebody may still ask how it ends: its creator waits for it, or its admin facet exists.
     pub may_be_asked: bool,
-    /// How it ended, as long as somebody may ask: its slots are held.
-    pub ending: Option<Ending>,
-}
-
-/// How a vat ended.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Ending {
-    /// Whether that is bad news.
-    pub rejected: bool,
-    /// Its last words, or what was said of it.
-    pub info: CapData<KRef>,
+    /// A promise that was settled with how it ended, as long as somebody may ask: it is held.
+    pub ending: Option<PromiseId>,
 }
 
 impl Vat {
@@ -177,8 +168,6 @@ pub struct Meter {
     pub threshold: u64,
     /// Whether the fall was told.
     pub notified: bool,
-    /// Promises for the fall.
-    pub waiting: Vec<PromiseId>,
     /// Whether somebody holds it.
     pub held: bool,
     /// The live vats whose fuel it pays.

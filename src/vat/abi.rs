@@ -142,6 +142,7 @@ fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<
     charge_for(guest, price::RESOLVE, 32 * n, n)?;
     let records: Vec<[u8; 32]> = slice(guest, KIND, at, 32 * u64::from(n))?.as_chunks().0.to_vec();
     let mut out = Vec::with_capacity(records.len());
+    let mut bytes = 0;
     for record in records {
         let (head, words) = record.split_at(8);
         let bits = u64::from_le_bytes(head.try_into().unwrap_or_default());
@@ -152,6 +153,11 @@ fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<
             return Err(illegal(guest, KIND, "a flag that is neither 0 nor 1, or padding that is not 0").into());
         }
         let promise = vref(guest, KIND, bits)?;
+        bytes += u64::from(at.body_len) + 8 * u64::from(at.nslots);
+        if bytes > limits::RESOLVE_BYTES_MAX {
+            let max = limits::RESOLVE_BYTES_MAX;
+            return Err(illegal(guest, KIND, format_args!("bodies of {bytes} bytes in all, the limit is {max}")).into());
+        }
         out.push(Resolution { promise, rejected: rejected == 1, data: capdata(guest, KIND, price::RESOLVE, at)? });
     }
     Ok(out)
@@ -171,27 +177,25 @@ fn call(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
     }
 }
 
-/// Makes a syscall whose answer is fetched by `result_read`.
+/// Makes a syscall whose answer is fetched by `result_read`, and paid for now.
 fn ask(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<i32> {
-    match call(guest, syscall)? {
-        Answer::Value(Some(value)) => {
-            let length = i32::try_from(value.len())?;
-            guest.data_mut().answer = value;
-            Ok(length)
-        }
+    let (answer, refused) = match call(guest, syscall)? {
+        Answer::Value(Some(value)) => (value, false),
         Answer::Value(None) | Answer::Done => {
             guest.data_mut().answer = Bytes::default();
-            Ok(-1)
+            return Ok(-1);
         }
         Answer::Device(answer) => {
             let refused = answer.is_err();
             let mut data = Vec::new();
             put_data(&mut data, &CapData::plain(answer.unwrap_or_else(|it| it)));
-            let length = i32::try_from(data.len())?;
-            guest.data_mut().answer = data.into();
-            Ok(if refused { -1 - length } else { length })
+            (data.into(), refused)
         }
-    }
+    };
+    charge(guest, price::ANSWER.of(answer.len() as u64, 0))?;
+    let length = i32::try_from(answer.len())?;
+    guest.data_mut().answer = answer;
+    Ok(if refused { -1 - length } else { length })
 }
 
 /// Copies part of the input or of the last answer into the guest.
@@ -242,10 +246,22 @@ fn console(guest: &mut Guest<'_>, level: u32, text: u32, len: u32) -> Result<()>
     let text = slice(guest, "console", text, len.into())?;
     let cut = text.get(..limits::CONSOLE_BYTES_MAX as usize).unwrap_or(text);
     let line = String::from_utf8_lossy(cut).into_owned();
+    let bytes = json_bytes(&line);
+    charge(guest, price::CONSOLE_LINE.of(bytes, 0))?;
     if let Some(syscalls) = &mut guest.data_mut().syscalls {
-        syscalls.console(level, &line);
+        syscalls.console(level, &line, bytes);
     }
     Ok(())
+}
+
+/// The bytes of a text as JSON.
+fn json_bytes(text: &str) -> u64 {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
 }
 
 /// Defines every import of [`crate::vat::module::IMPORTS`].
@@ -346,7 +362,7 @@ fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
             const KIND: &str = "vatstoreScan";
             let guest = &mut guest;
             limit(guest, KIND, "answer", max, limits::SCAN_BYTES_MAX)?;
-            charge_for(guest, price::VATSTORE_READ, prefix_len.saturating_add(after_len).saturating_add(max), 0)?;
+            charge_for(guest, price::VATSTORE_READ, prefix_len.saturating_add(after_len), 0)?;
             let prefix = key(guest, KIND, prefix, prefix_len)?;
             let after = key(guest, KIND, after, after_len)?;
             ask(guest, Syscall::VatstoreScan { prefix, after, max })
@@ -356,6 +372,12 @@ fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
 }
 
 // ---- how a delivery looks
+
+/// What it costs to bring this delivery, whose encoding has so many bytes, to the vat.
+pub(super) fn fee(delivery: &Delivery<VRef>, bytes: usize) -> u64 {
+    let start = if matches!(delivery, Delivery::StartVat(_)) { price::START.of(0, 0) } else { 0 };
+    price::DELIVERY.of(bytes as u64, delivery.refs_count() as u64).saturating_add(start)
+}
 
 /// Encodes a delivery for `input_read`.
 pub(super) fn encode(delivery: &Delivery<VRef>, out: &mut Vec<u8>) {

@@ -219,10 +219,12 @@ impl Worker for Instance {
         host.answer = Bytes::default();
         let live = syscalls.is_live();
         host.syscalls = Some(syscalls);
+        let fee = abi::fee(delivery, host.input.len());
         let result = match u32::try_from(host.input.len()) {
             Ok(len) => self.run(len, fuel_max, live),
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
+        let result = result.map(|it| Usage { fuel: it.fuel.saturating_add(fee), ..it });
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
     }

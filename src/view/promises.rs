@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Row, bracketed, brief, label, or_dash};
 use crate::{
-    id::{PromiseId, VatId},
+    id::PromiseId,
     table::{Policy, Promise, PromiseState, QueueId, Tables},
 };
 
@@ -32,19 +32,17 @@ pub(crate) fn list(tables: &Tables) -> Vec<PromiseRow> {
 }
 
 pub(crate) fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {
-    let (state, subscribers) = match &promise.state {
-        PromiseState::Unresolved { subscribers, .. } => {
-            ("unresolved", subscribers.iter().map(|it| VatId(it.0).to_string()).collect())
-        }
-        PromiseState::Fulfilled(_) => ("fulfilled", Vec::new()),
-        PromiseState::Rejected(_) => ("rejected", Vec::new()),
+    let state = match &promise.state {
+        PromiseState::Unresolved { .. } => "unresolved",
+        PromiseState::Fulfilled { .. } => "fulfilled",
+        PromiseState::Rejected { .. } => "rejected",
     };
-    let data = promise.data();
+    let data = tables.settled(id);
     PromiseRow {
         promise: id.to_string(),
         state,
         decider: promise.decider().map(|it| it.to_string()),
-        subscribers,
+        subscribers: tables.subscribers.of(id).map(|it| it.to_string()).collect(),
         refs: promise.refs,
         queued: tables.queue.of(QueueId::Promise(id)).count(),
         policy: match promise.policy {

@@ -11,7 +11,7 @@ use crate::{
     fault::HostFault,
     id::{DeliveryNum, VRef, VatId},
     report::{Report, VatReport},
-    table::{Status, Tables, Tally},
+    table::{Awaited, Status, Tables, Tally},
     view::text::{grouped, size},
 };
 
@@ -112,7 +112,7 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
             _ => None,
         },
         first_delivery: vat.first_delivery.0,
-        done: vat.done.iter().map(ToString::to_string).collect(),
+        done: tables.waiting.of(Awaited::End(id)).map(|it| it.to_string()).collect(),
         bundle_bytes: block.bundle(vat.bundle)?.len(),
         options: camel(serde_json::to_value(&vat.options).map_err(|err| HostFault::new("show options", err))?),
         next_import: VRef::imported_object(tally.next_import).to_string(),

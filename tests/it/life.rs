@@ -69,7 +69,7 @@ impl Town {
 
     /// The slots of an answer.
     fn slots(&self, answer: PromiseId) -> Vec<KRef> {
-        self.promise(answer).data().unwrap().slots.clone()
+        self.tables().settled(answer).unwrap().slots.clone()
     }
 
     /// Creates a vat that is known by this name from then on; its admin facet.

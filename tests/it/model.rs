@@ -231,11 +231,7 @@ fn check_counts(block: &Block) {
             Item::Reap(_) | Item::Cleanup(_) => (),
         }
     }
-    tables
-        .promises
-        .iter()
-        .filter_map(|(_, it)| it.data())
-        .for_each(|data| data.slots.iter().for_each(|it| refer(*it, true)));
+    tables.settlements.iter().for_each(|(_, data)| data.slots.iter().for_each(|it| refer(*it, true)));
     tables.outside.iter().for_each(|(it, _)| refer((*it).into(), true));
     tables.objects.iter().filter(|(_, it)| it.pinned).for_each(|(id, _)| refer((*id).into(), true));
     for (id, object) in tables.objects.iter() {

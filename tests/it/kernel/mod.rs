@@ -16,6 +16,7 @@
 //!
 //! A vat that is brought up again after a fault does again what it did. `w.run()` runs until nothing is left, and returns what happened in the same words.
 
+mod bounds;
 mod devices;
 mod faults;
 mod gc;
@@ -42,7 +43,7 @@ use vathost::{
     kernel::{self, Crank, Halt, Ran, Syscalls, Usage, Worker, Workers},
     slog::{Detail, Event, Recorder, Slog},
     snapshot::Snapshot,
-    table::{Options, Promise, PromiseState, Tables, Vat},
+    table::{Options, Promise, Tables, Vat},
     value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
 };
 
@@ -223,11 +224,11 @@ impl World {
 
     /// How a promise stands: `pending`, `=DATA`, `!DATA`, or `gone`.
     pub(crate) fn outcome(&self, id: PromiseId) -> String {
-        match self.tables().promises.get(&id).map(|it| &it.state) {
-            None => "gone".to_owned(),
-            Some(PromiseState::Unresolved { .. }) => "pending".to_owned(),
-            Some(PromiseState::Fulfilled(data)) => format!("={}", show(data)),
-            Some(PromiseState::Rejected(data)) => format!("!{}", show(data)),
+        match self.tables().settling(id) {
+            ("fulfilled", Some(data)) => format!("={}", show(data)),
+            (_, Some(data)) => format!("!{}", show(data)),
+            (_, None) if self.tables().promises.contains(&id) => "pending".to_owned(),
+            (_, None) => "gone".to_owned(),
         }
     }
 

@@ -6,7 +6,7 @@ use vathost::{
     id::{KRef, ObjectId, PromiseId, VatId},
     kernel,
     slog::Slog,
-    table::{Owner, PromiseState},
+    table::Owner,
     value::CapData,
     vat::Warehouse,
 };
@@ -86,15 +86,15 @@ impl Rig {
     /// The body of an answer, after a `!` where it is a rejection.
     pub(super) fn outcome(&self, answer: PromiseId) -> String {
         let text = |data: &CapData<KRef>| data.body.as_text().unwrap().to_owned();
-        match &self.block().tables().promises.get(&answer).unwrap().state {
-            PromiseState::Unresolved { .. } => "pending".to_owned(),
-            PromiseState::Fulfilled(data) => text(data),
-            PromiseState::Rejected(data) => format!("!{}", text(data)),
+        match self.block().tables().settling(answer) {
+            ("fulfilled", Some(data)) => text(data),
+            (_, Some(data)) => format!("!{}", text(data)),
+            (_, None) => "pending".to_owned(),
         }
     }
 
     pub(super) fn slots(&self, answer: PromiseId) -> Vec<KRef> {
-        self.block().tables().promises.get(&answer).unwrap().data().unwrap().slots.clone()
+        self.block().tables().settled(answer).unwrap().slots.clone()
     }
 
     /// The root and the admin facet of a new vat.

@@ -42,7 +42,7 @@ impl Rig {
             }
         }
         let promise = *block.tables().outside.iter().next_back().unwrap().0;
-        let data = block.tables().promises.get(&promise).unwrap().data().unwrap().clone();
+        let data = block.tables().settled(promise).unwrap().clone();
         self.block = Some(block.commit(false).unwrap());
         (data.body.as_text().unwrap().to_owned(), data.slots)
     }
