@@ -153,12 +153,12 @@ fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<
             return Err(illegal(guest, KIND, "a flag that is neither 0 nor 1, or padding that is not 0").into());
         }
         let promise = vref(guest, KIND, bits)?;
+        out.push(Resolution { promise, rejected: rejected == 1, data: capdata(guest, KIND, price::RESOLVE, at)? });
         bytes += u64::from(at.body_len) + 8 * u64::from(at.nslots);
         if bytes > limits::RESOLVE_BYTES_MAX {
             let max = limits::RESOLVE_BYTES_MAX;
             return Err(illegal(guest, KIND, format_args!("bodies of {bytes} bytes in all, the limit is {max}")).into());
         }
-        out.push(Resolution { promise, rejected: rejected == 1, data: capdata(guest, KIND, price::RESOLVE, at)? });
     }
     Ok(out)
 }

@@ -37,7 +37,7 @@ const fn price(base: u64, byte: u64, reference: u64) -> Price {
 // ---- what a delivery brings
 
 /// Any delivery: routed, translated, encoded, recorded, sealed, committed. By what the guest can read of it.
-pub(super) const DELIVERY: Price = price(2_000, 12, 1_000);
+pub(super) const DELIVERY: Price = price(2_000, 6, 1_000);
 /// `startVat`, besides: an instance is made.
 pub(super) const START: Price = price(500_000, 0, 0);
 
@@ -46,19 +46,19 @@ pub(super) const START: Price = price(500_000, 0, 0);
 /// `input_read`, `result_read`: a copy.
 pub(super) const READ: Price = price(100, 1, 0);
 /// `send`
-pub(super) const SEND: Price = price(8_000, 12, 1_000);
+pub(super) const SEND: Price = price(8_000, 6, 1_000);
 /// `call_now`: the device parses it.
-pub(super) const CALL_NOW: Price = price(8_000, 16, 1_000);
+pub(super) const CALL_NOW: Price = price(8_000, 8, 1_000);
 /// `subscribe`: a row, or a notify.
 pub(super) const SUBSCRIBE: Price = price(4_000, 0, 0);
 /// `resolve`, for itself and for each resolution: it is parsed.
-pub(super) const RESOLVE: Price = price(8_000, 16, 1_000);
+pub(super) const RESOLVE: Price = price(8_000, 6, 1_000);
 /// `exit`
-pub(super) const EXIT: Price = price(4_000, 12, 1_000);
+pub(super) const EXIT: Price = price(4_000, 6, 1_000);
 /// `vatstore_get`, `vatstore_next_key`, `vatstore_scan`
-pub(super) const VATSTORE_READ: Price = price(4_000, 12, 0);
+pub(super) const VATSTORE_READ: Price = price(4_000, 6, 0);
 /// `vatstore_set`, `vatstore_delete`
-pub(super) const VATSTORE_WRITE: Price = price(8_000, 12, 0);
+pub(super) const VATSTORE_WRITE: Price = price(8_000, 8, 0);
 /// `drop_imports` and its kin
 pub(super) const GC: Price = price(2_000, 0, 4_000);
 /// `console`, by the bytes given
@@ -67,6 +67,6 @@ pub(super) const CONSOLE: Price = price(1_000, 1, 0);
 // ---- what comes of it
 
 /// The answer to a syscall: kept in the transcript.
-pub(super) const ANSWER: Price = price(0, 12, 0);
+pub(super) const ANSWER: Price = price(0, 6, 0);
 /// A console line, by the bytes that it becomes in the slog.
 pub(super) const CONSOLE_LINE: Price = price(0, 1, 0);

@@ -742,21 +742,21 @@ fn what_a_message_costs_is_exact() {
     };
     let first = table();
     expect![[r#"
-        nothing                  137
-        a loop of 1000          7137
-        input_read               309
-        send                    9184
-        subscribe               3151
-        resolve                17230
-        vatstore_get            4158
-        vatstore_next_key       4158
-        vatstore_set            8218
-        vatstore_delete         8176
-        vatstore_scan           4361
-        drop_imports            5152
-        console                  660
-        memory.grow 1            648
-        memory.fill 64 KiB     65677
+        nothing                 5473
+        a loop of 1000         12473
+        input_read              5645
+        send                   14576
+        subscribe               9487
+        resolve                22722
+        vatstore_get            9506
+        vatstore_next_key       9506
+        vatstore_set           13554
+        vatstore_delete        13512
+        vatstore_scan           9509
+        drop_imports           11488
+        console                 6505
+        memory.grow 1           5984
+        memory.fill 64 KiB     71013
     "#]]
     .assert_eq(&first);
     assert_eq!(first, table());
@@ -768,14 +768,29 @@ fn a_delivery_succeeds_with_the_fuel_that_it_uses_and_not_with_less() {
     let body = "(call $vatstore_set (i32.const 64) (i32.const 3) (i32.const 72) (i32.const 5))
          (call $send (i64.const 50) (i32.const 80) (i32.const 14) (i32.const 136) (i32.const 1) (i64.const 0))";
     let with = |fuel| guest(body).fields(DATA).fuel(fuel).run();
-    let fuel = with(1_000_000).fuel;
+    // What the message brings is paid for on top, and takes nothing from what the vat may use.
+    let brought = guest("").fields(DATA).run().fuel - FUEL_OF_NOTHING;
+    let fuel = with(1_000_000).fuel - brought;
     let exact = with(fuel);
-    assert_eq!((exact.fault, exact.fuel), (None, fuel));
+    assert_eq!((exact.fault, exact.fuel), (None, fuel + brought));
     let least = (fuel - 100..=fuel).find(|it| with(*it).fault.is_none()).unwrap();
     assert!(least > fuel - 20, "{least} of {fuel}");
     for less in [least - 1, least - 100, 8_000, 1, 0] {
         assert_eq!(with(less).fault.as_deref(), Some("out of fuel"), "{less} of {fuel}");
     }
+}
+
+/// Fuel that a guest uses that looks at a message and does nothing.
+const FUEL_OF_NOTHING: u64 = 137;
+
+#[test]
+fn all_the_fuel_there_is_can_be_given_and_burnt_without_wrapping() {
+    let outcome = guest("").fuel(u64::MAX).run();
+    assert_eq!(outcome.fault, None);
+    assert!(outcome.fuel < 10_000, "{}", outcome.fuel);
+    let outcome = guest("unreachable").fuel(u64::MAX).run();
+    assert_eq!(outcome.fault.as_deref(), Some("trap: wasm trap: wasm `unreachable` instruction executed"));
+    assert_eq!(outcome.block.fuel(), u64::MAX, "it pays for all that it might have used, and that is all there is");
 }
 
 #[test]

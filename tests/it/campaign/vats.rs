@@ -31,7 +31,7 @@ fn no_block_is_lost_with_the_power_or_the_disk() {
     let (code, report) = run("bank/power-loss.toml");
     assert_eq!(code, 0, "{report:#}");
     // Of those in which the commit was disturbed, some have it, and some do not.
-    assert!(count(&report, "RECOVERED") > 40 && count(&report, "MASKED") > 2, "{report:#}");
+    assert!(count(&report, "RECOVERED") > 40 && count(&report, "MASKED") > 0, "{report:#}");
 }
 
 #[test]
