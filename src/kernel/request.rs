@@ -25,19 +25,32 @@ pub(super) struct Request {
     slots: Vec<KRef>,
 }
 
-/// Slots in the order in which they are first mentioned.
-#[derive(Default)]
-struct Renumbered {
-    slots: Vec<KRef>,
-    places: BTreeMap<KRef, usize>,
+/// The slots that a body mentions, in the order in which they are first mentioned, each reference once.
+struct Renumbered<'a> {
+    from: &'a [KRef],
+    to: Vec<KRef>,
+    /// Where each of `from` stands in `to`, once it was mentioned: a body may mention a slot a hundred thousand times.
+    places: Vec<Option<usize>>,
+    known: BTreeMap<KRef, usize>,
 }
 
-impl Renumbered {
-    fn place(&mut self, kref: KRef) -> usize {
-        *self.places.entry(kref).or_insert_with(|| {
-            self.slots.push(kref);
-            self.slots.len() - 1
-        })
+impl Renumbered<'_> {
+    fn of(from: &[KRef]) -> Renumbered<'_> {
+        Renumbered { from, to: Vec::new(), places: vec![None; from.len()], known: BTreeMap::new() }
+    }
+
+    /// Where the slot stands now; nothing where there is no such slot.
+    fn place(&mut self, slot: usize) -> Option<usize> {
+        if let Some(place) = self.places.get(slot)? {
+            return Some(*place);
+        }
+        let kref = *self.from.get(slot)?;
+        let place = *self.known.entry(kref).or_insert_with(|| {
+            self.to.push(kref);
+            self.to.len() - 1
+        });
+        self.places[slot] = Some(place);
+        Some(place)
     }
 }
 
@@ -85,30 +98,13 @@ impl Request {
 
     /// One argument as capdata of its own, with only the slots that it mentions.
     pub(super) fn capdata(&self, at: usize) -> Result<CapData<KRef>, Refused> {
-        let mut slots = Renumbered::default();
+        let mut slots = Renumbered::of(&self.slots);
         let mut value = match self.arg(at) {
             Value::Null => json!({}),
             value => value.clone(),
         };
-        self.renumber(&mut value, &mut slots)?;
-        Ok(CapData { body: format!("#{value}").into(), slots: slots.slots })
-    }
-
-    fn renumber(&self, value: &mut Value, slots: &mut Renumbered) -> Result<(), Refused> {
-        match value {
-            Value::String(text) if text.starts_with(['$', '&']) => {
-                let (mark, rest) = text.split_at(1);
-                let (digits, interface) = rest.split_once('.').map_or((rest, None), |(digits, it)| (digits, Some(it)));
-                let kref =
-                    *digits.parse().ok().and_then(|at: usize| self.slots.get(at)).ok_or("there is no such slot")?;
-                let at = slots.place(kref);
-                *text = interface.map_or(format!("{mark}{at}"), |it| format!("{mark}{at}.{it}"));
-                Ok(())
-            }
-            Value::Array(items) => items.iter_mut().try_for_each(|it| self.renumber(it, slots)),
-            Value::Object(members) => members.values_mut().try_for_each(|it| self.renumber(it, slots)),
-            _ => Ok(()),
-        }
+        renumber(&mut value, &mut slots)?;
+        Ok(CapData { body: format!("#{value}").into(), slots: slots.to })
     }
 
     /// An argument that is one object.
@@ -122,6 +118,25 @@ impl Request {
             KRef::Object(id) => Some(*id),
             _ => None,
         }
+    }
+}
+
+/// Makes every mention of a slot name where that slot stands now.
+fn renumber(value: &mut Value, slots: &mut Renumbered<'_>) -> Result<(), Refused> {
+    match value {
+        Value::String(text) if text.starts_with(['$', '&']) => {
+            let (digits, rest) = text[1..].split_at(text[1..].find('.').unwrap_or(text.len() - 1));
+            let slot: Option<usize> = digits.parse().ok();
+            let place = slot.and_then(|it| slots.place(it)).ok_or("there is no such slot")?;
+            let canonical = digits == "0" || !digits.starts_with(['0', '+']);
+            if slot != Some(place) || !canonical {
+                *text = format!("{}{place}{rest}", &text[..1]);
+            }
+            Ok(())
+        }
+        Value::Array(items) => items.iter_mut().try_for_each(|it| renumber(it, slots)),
+        Value::Object(members) => members.values_mut().try_for_each(|it| renumber(it, slots)),
+        _ => Ok(()),
     }
 }
 
