@@ -11,7 +11,7 @@ mod vatstore;
 pub use clist::{CList, CListEntry};
 pub use device::{Device, Mailbox, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
-pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiting};
+pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
 pub use queue::{Item, Queue, QueueId};
 pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
 pub use vatstore::Vatstore;
@@ -111,7 +111,7 @@ pub struct Tables {
     /// Who is told when a promise is settled.
     pub subscribers: Subscribers,
     /// The promises that the kernel's own objects will settle.
-    pub waiting: Waiting,
+    pub waiting: Waiters,
 }
 
 impl Default for Tables {
@@ -135,7 +135,7 @@ impl Default for Tables {
             outbox: Table::new(16, "outbox"),
             settlements: Table::new(17, "settlement"),
             subscribers: Subscribers::new(18, "subscriber"),
-            waiting: Waiting::new(19, "waiting"),
+            waiting: Waiters::new(19, "waiting"),
         }
     }
 }

@@ -160,9 +160,9 @@ impl Key for Awaited {
 }
 
 /// The promises of the kernel's own objects that wait: each is held. Within one [`Awaited`] they are settled in this order.
-pub type Waiting = Table<(Awaited, PromiseId), ()>;
+pub type Waiters = Table<(Awaited, PromiseId), ()>;
 
-impl Waiting {
+impl Waiters {
     /// The promises that wait for this.
     pub fn of(&self, awaited: Awaited) -> impl Iterator<Item = PromiseId> {
         self.range((awaited, PromiseId(0))..=(awaited, PromiseId(u64::MAX))).map(|((_, it), ())| *it)
