@@ -196,6 +196,8 @@ impl<'de> Deserialize<'de> for VRef {
 impl VRef {
     /// The vat's root object, `o+0`.
     pub const ROOT: VRef = VRef(OWN);
+    /// Where the durable objects of a vat's own begin: those before them, from the root on, end with their incarnation.
+    pub(crate) const FIRST_DURABLE: VRef = VRef(OWN | DURABLE);
 
     /// The object `o-N` that the kernel allocates.
     pub fn imported_object(number: u64) -> VRef {

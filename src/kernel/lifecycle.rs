@@ -123,7 +123,7 @@ impl Crank {
     /// The unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
     pub(super) fn decided_by(&self, vat: VatId) -> Vec<PromiseId> {
         let mut decided: Vec<(String, PromiseId)> = Vec::new();
-        for (vref, entry) in self.tables().clist.of(vat) {
+        for (vref, entry) in self.tables().clist.promises(vat) {
             if let KRef::Promise(id) = entry.kref
                 && self.tables().promises.get(&id).is_some_and(|it| it.decider() == Some(vat))
             {

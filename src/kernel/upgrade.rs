@@ -111,8 +111,7 @@ impl Crank {
             }
             self.settle(promise, true, CapData::plain(&text))?;
         }
-        let ephemeral = |vref: &VRef| vref.is_exported_object() && !vref.is_durable() && *vref != VRef::ROOT;
-        let lost: Vec<_> = self.tables().clist.of(vat).filter(|(vref, _)| ephemeral(vref)).collect();
+        let lost: Vec<_> = self.tables().clist.ephemeral(vat).filter(|(vref, _)| *vref != VRef::ROOT).collect();
         for (vref, entry) in lost {
             self.remove_entry(vat, vref)?;
             if let KRef::Object(id) = entry.kref {

@@ -86,6 +86,18 @@ impl CList {
         self.range((vat, first)..).take_while(move |((it, _), _)| *it == vat).map(|((_, vref), entry)| (*vref, *entry))
     }
 
+    /// The promises that a vat knows.
+    pub fn promises(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
+        let rows = self.range((vat, VRef::imported_promise(0))..(vat, VRef::device(0)));
+        rows.map(|((_, vref), entry)| (*vref, *entry))
+    }
+
+    /// The exports of a vat that end with its incarnation, the root among them.
+    pub fn ephemeral(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
+        let rows = self.range((vat, VRef::ROOT)..(vat, VRef::FIRST_DURABLE));
+        rows.map(|((_, vref), entry)| (*vref, *entry))
+    }
+
     /// How many entries the index has: as many as the table, where both are bijections.
     pub fn index_len(&self) -> usize {
         self.index().names.len()
