@@ -13,6 +13,7 @@ use crate::{
         Crank, Ended,
         request::{Refused, Request, number, undefined},
     },
+    limits,
     table::{Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
     value::{Bytes, CapData, Message},
 };
@@ -84,7 +85,14 @@ impl Crank {
         let checked = (|| {
             let bundle = self.named_bundle(request.text(0)?)?;
             let parameters = request.capdata(1)?;
-            let (name, options) = self.options(request, request.arg(2), Options::default())?;
+            // Of what a vat may have waiting its children have no more.
+            let own = self.asker().unwrap_or_default();
+            let options = Options {
+                queued_max: own.queued_max.min(limits::QUEUED_MAX),
+                queued_bytes_max: own.queued_bytes_max.min(limits::QUEUED_BYTES_MAX),
+                ..Options::default()
+            };
+            let (name, options) = self.options(request, request.arg(2), options)?;
             Ok((bundle, parameters, name, options))
         })();
         let (bundle, parameters, name, options) = match checked {
@@ -97,6 +105,11 @@ impl Crank {
         }
         self.queue_new_vat(&name, bundle, options, parameters, result, true)?;
         Ok(Ok(Reply::Later))
+    }
+
+    /// The options of the vat that asks.
+    fn asker(&self) -> Option<Options> {
+        self.tables().vats.get(&self.by?).map(|it| it.options.clone())
     }
 
     /// A bundle by its name in the scenario, or by its hash.
@@ -123,6 +136,12 @@ impl Crank {
         for (key, value) in members {
             let whole = || number(value).ok_or_else(|| Refused(format!("option {key} must be a whole number")));
             let threshold = || Ok::<_, Refused>(Some(whole()?).filter(|it| *it > 0));
+            let at_most = |own: u64| match whole()? {
+                more if more > own => {
+                    Err(Refused(format!("option {key} may be {own} at the most: who asks has no more")))
+                }
+                fits => Ok(fits),
+            };
             match &**key {
                 "name" => name = Some(value.as_str().ok_or("option name must be a text")?.to_owned()),
                 "fuelPerDelivery" => options.fuel_per_delivery = whole()?,
@@ -130,6 +149,10 @@ impl Crank {
                 "reapInterval" => options.reap_interval = threshold()?,
                 "reapGcKrefs" => options.reap_gc_krefs = threshold()?,
                 "snapshotInterval" => options.snapshot_interval = threshold()?,
+                "queuedMax" => options.queued_max = at_most(self.asker().unwrap_or_default().queued_max)?,
+                "queuedBytesMax" => {
+                    options.queued_bytes_max = at_most(self.asker().unwrap_or_default().queued_bytes_max)?
+                }
                 "pipelining" => {
                     options.pipelining = value.as_bool().ok_or("option pipelining must be true or false")?
                 }
@@ -198,7 +221,7 @@ impl Crank {
                     it.name = name.unwrap_or(std::mem::take(&mut it.name));
                 });
                 data.slots.iter().try_for_each(|it| self.incref(*it))?;
-                self.accepting.push_back(Item::ChangeOptions { vat, options: data });
+                self.post(Item::ChangeOptions { vat, options: data });
             }
             other => return Ok(Err(no_method("adminFacet", other))),
         }
@@ -215,7 +238,7 @@ impl Crank {
         if let Some(result) = result {
             self.incref(result.into())?;
         }
-        self.accepting.push_back(Item::UpgradeVat { vat, bundle, parameters, result });
+        self.post(Item::UpgradeVat { vat, bundle, parameters, result });
         Ok(Ok(Reply::Later))
     }
 
@@ -358,7 +381,7 @@ impl Crank {
         paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
     }
 
-    /// What waited goes to the front of the run-queue, in its order. Resuming a vat that runs changes nothing.
+    /// What waited goes to the front of the run-queue, each item of that of its maker, in its order. Resuming a vat that runs changes nothing.
     pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
         if self.tables().is_paused(vat) {
             self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);
@@ -368,8 +391,8 @@ impl Crank {
     }
 
     pub(super) fn release_pause_queue(&mut self, vat: VatId) {
-        while let Some(item) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
-            self.tables_mut().queue.push_front(QueueId::Run, item);
+        while let Some(waiting) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
+            self.queue_first(waiting);
         }
     }
 }

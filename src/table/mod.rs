@@ -8,10 +8,10 @@ mod queue;
 mod vat;
 
 pub use clist::{CList, CListEntry};
-pub use device::{Device, Mailbox, Wakeups};
+pub use device::{Device, Mailbox, Wakeup, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Policy, Promise, PromiseState};
-pub use queue::{Item, Queue, QueueId};
+pub use queue::{Item, Load, Queue, QueueId, Sender, Turn, Waiting};
 pub use vat::{Ending, Meter, OnFault, Options, Outside, Status, Tally, Vat};
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub struct Globals {
     pub next_promise: PromiseId,
     /// The version of the kernel's behaviour that ran last.
     pub kernel_version: u32,
+    /// Whose turn it is in the run-queue.
+    pub turn: Turn,
 }
 
 impl Globals {
@@ -56,6 +58,7 @@ impl Globals {
         next_object: ObjectId(limits::FIRST_OBJECT),
         next_promise: PromiseId(limits::FIRST_PROMISE),
         kernel_version: crate::kernel_version::DEFAULT,
+        turn: Turn { family: VatId(0), left: 0, answers: None, until_gc: 0 },
     };
 
     /// What the future depends on: not on how much there was before; the time, which only a device can tell,
@@ -169,6 +172,11 @@ impl Tables {
     /// Whether this vat is alive and takes no deliveries.
     pub fn is_paused(&self, vat: VatId) -> bool {
         self.vats.get(&vat).is_some_and(|it| matches!(it.status, Status::Paused { .. }))
+    }
+
+    /// The family of a vat, dead or alive; the kernel's, if there is no such vat.
+    pub fn family(&self, vat: VatId) -> VatId {
+        self.vats.get(&vat).map_or(Sender::KERNEL.family, |it| it.family)
     }
 
     /// Whether there is such a vat and it is not terminated.
