@@ -15,7 +15,7 @@ use vathost::{
     slog::Slog,
     snapshot::Snapshot,
     store::{CommitFloor, Journaled, Table},
-    table::{CList, CListEntry, Item, Options, Owner, QueueId, Tables, Vat},
+    table::{CList, CListEntry, Item, Options, Owner, Tables, Vat},
     value::{CapData, Delivery, Message, Syscall},
     vat::{Floor, FloorKind},
 };
@@ -134,7 +134,7 @@ fn scripted() -> (Block, Echoes) {
     .unwrap();
     let mut workers = Echoes::default();
     let (block, _) = kernel::crank(block, &mut workers).unwrap();
-    assert_eq!(block.tables().queue.of(QueueId::Run).count(), 1);
+    assert_eq!(block.tables().queue.run().count(), 1);
     (block, workers)
 }
 

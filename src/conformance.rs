@@ -16,9 +16,12 @@ use crate::{
     kernel::{self, Ended, Halt, Syscalls, Usage, Worker, Workers},
     slog::{Shape, Slog},
     snapshot::Snapshot,
-    table::{Item, Options, Owner, PromiseState, QueueId, Tables, Vat},
+    table::{Item, Options, Owner, PromiseState, QueueId, Sender, Tables, Vat},
     value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
 };
+
+/// The version of the kernel with SwingSet's own order.
+const SWINGSETS: u32 = 1;
 
 /// A vector, as it stands in its file.
 #[derive(Debug, Clone, Deserialize)]
@@ -167,6 +170,7 @@ fn halted(at: &str) -> impl Fn(Box<Halt>) -> Difference + '_ {
 
 fn create_vats(block: Block, vector: &Vector) -> Result<Block, Difference> {
     let created = kernel::outside(block, |crank| {
+        crank.set_kernel_version(SWINGSETS);
         for spec in &vector.vats {
             let reaps = !spec.options.never_reap;
             let options = Options {
@@ -472,7 +476,7 @@ fn final_state(tables: &Tables, vector: &Vector) -> Value {
     json!({
         "gcActions": tables.gc.iter().map(|(it, ())| format!("{it:?}")).collect::<Vec<_>>(),
         "reapQueue": queue(QueueId::Reap),
-        "runQueue": queue(QueueId::Run),
+        "runQueue": queue(QueueId::Run(Sender::KERNEL)),
         "acceptanceQueue": [],
         "next": { "ko": globals.next_object.0, "kp": globals.next_promise.0 },
         "pinned": pinned.collect::<Vec<_>>(),

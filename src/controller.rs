@@ -288,6 +288,9 @@ impl Controller {
             block.put_bundle(wasm);
         }
         let (block, ()) = kernel::outside(block, |crank| {
+            if let Some(version) = scenario.kernel {
+                crank.set_kernel_version(version);
+            }
             for (name, wasm) in &scenario.bundles {
                 crank.name_bundle(name, BundleId::of(wasm));
             }

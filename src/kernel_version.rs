@@ -1,6 +1,7 @@
 //! The versions of the kernel's behaviour: named sets of switches, all of them in this binary.
 //!
-//! A state names the version that it runs. Only `replace-kernel` changes it, at the first crank of a block.
+//! A version does all that those before it do. A state names the version that it runs; only `replace-kernel` changes it, at the
+//! first crank of a block.
 
 /// A version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,10 +19,14 @@ pub const VERSIONS: &[KernelVersion] = &[
         number: 2,
         about: "a candidate that loses its last hold after it was looked at is looked at again",
     },
+    KernelVersion {
+        number: 3,
+        about: "the senders of what stands in the run-queue take turns, and garbage takes one crank in four",
+    },
 ];
 
-/// The version of a new state.
-pub const DEFAULT: u32 = 1;
+/// The version of a new state, unless its scenario names another (`kernel = 1`).
+pub const DEFAULT: u32 = 3;
 
 /// Whether this binary can run it.
 pub fn is_known(number: u32) -> bool {
@@ -36,4 +41,9 @@ pub fn known() -> String {
 /// Since version 2: see [`VERSIONS`].
 pub(crate) fn looks_again(number: u32) -> bool {
     number >= 2
+}
+
+/// Since version 3: see [`VERSIONS`].
+pub(crate) fn takes_turns(number: u32) -> bool {
+    number >= 3
 }

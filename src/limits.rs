@@ -54,6 +54,16 @@ pub const MEMORY_MAX: u64 = 64 << 20;
 pub const REAP_INTERVAL: u64 = 1_000;
 /// The same, counted in references of GC deliveries (SwingSet's default).
 pub const REAP_GC_KREFS: u64 = 20;
+/// Items of all queues that a vat made, unless its options say otherwise: what it sent and was not delivered yet, news of what
+/// it settled, wakeups that it asked for. As many as it could send in one delivery; each takes some hundred bytes of memory.
+pub const QUEUED_MAX: u64 = 65_536;
+/// Bytes of their bodies and slots, unless its options say otherwise: as much as its own memory.
+pub const QUEUED_BYTES_MAX: u64 = MEMORY_MAX;
+/// Items of the run-queue in one turn of a family, at the most: the others wait so long.
+pub const WEIGHT_MAX: u32 = 16;
+/// One crank in so many is given to garbage while something stands in the run-queue: news of garbage wait for each other, and
+/// go together, so that a flood of them delays the rest by a third at the most.
+pub const GC_CRANKS_APART: u32 = 4;
 /// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise: so many are replayed at
 /// the most to bring it up, which takes a millisecond. A snapshot of 1 MiB costs as much as some three deliveries.
 pub const SNAPSHOT_INTERVAL: u64 = 200;

@@ -1,5 +1,5 @@
 //! Planted faults: bugs of the kernel's own, on order, to rehearse what they lead to. Only for states made as experimental.
-//! A bug that lasts is one of kernel version 1: another version is rid of it, so that to replace the kernel can be rehearsed.
+//! A bug that lasts does so until the kernel is replaced, so that this can be rehearsed: in a state that began with an older one.
 //!
 //! Every invariant of the table in `kernel` can be tripped by its name at a chosen crank. The others are realistic bugs:
 //!

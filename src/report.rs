@@ -85,8 +85,8 @@ impl Report {
         let tables = block.tables();
         let globals = tables.globals();
         let mut queued: BTreeMap<_, usize> = BTreeMap::new();
-        for (_, item) in tables.queue.of(QueueId::Run) {
-            *queued.entry(kernel::destination(tables, item)).or_default() += 1;
+        for (_, _, waiting) in tables.queue.run() {
+            *queued.entry(kernel::destination(tables, &waiting.item)).or_default() += 1;
         }
         let mut vats = BTreeMap::new();
         for (id, vat) in tables.vats.iter() {

@@ -12,6 +12,7 @@ use toml::Value;
 
 use crate::{
     id::{BundleId, hex},
+    kernel_version, limits,
     smallcaps::{self, SAFE_INTEGER_MAX},
     table::{Device, OnFault, Options},
     vat::module::{self, Rules},
@@ -47,6 +48,8 @@ pub struct Scenario {
     pub mailbox: MailboxPaths,
     /// Bundles that vats can be created from, by name, beside those of the static vats under theirs.
     pub bundles: BTreeMap<String, Vec<u8>>,
+    /// The version of the kernel's behaviour, unless it is the newest.
+    pub kernel: Option<u32>,
 }
 
 /// A vat of a scenario.
@@ -93,6 +96,7 @@ pub struct Send {
 #[serde(deny_unknown_fields)]
 struct File {
     bootstrap: Option<String>,
+    kernel: Option<u32>,
     #[serde(default)]
     vats: toml::Table,
     #[serde(default)]
@@ -125,6 +129,9 @@ struct OptionsFile {
     on_fault: Option<OnFault>,
     critical: bool,
     pipelining: bool,
+    weight: Option<u32>,
+    queued_max: Option<u64>,
+    queued_bytes_max: Option<Bytes>,
 }
 
 /// A size: a number of bytes, or a text like `"16MiB"`.
@@ -175,14 +182,23 @@ impl Scenario {
             let parameters = vat.parameters.unwrap_or(Value::Table(toml::Table::new()));
             let mut slots = Vec::new();
             let parameters = format!("#{}", encode(&parameters, &mut |_| None, &mut slots).map_err(at)?);
-            vats.push(StaticVat { name, wasm, options: options(vat.options), parameters });
+            let options = options(vat.options).map_err(at)?;
+            vats.push(StaticVat { name, wasm, options, parameters });
         }
         let mut bundles: BTreeMap<_, _> =
             vats.iter().map(|it: &StaticVat| (it.name.clone(), it.wasm.clone())).collect();
         for (name, bundle) in file.bundles {
             bundles.insert(name, read_bundle(&folder.join(bundle))?);
         }
-        let scenario = Scenario { vats, bootstrap: file.bootstrap, sends: file.send, devices, mailbox, bundles };
+        let scenario = Scenario {
+            vats,
+            bootstrap: file.bootstrap,
+            sends: file.send,
+            devices,
+            mailbox,
+            bundles,
+            kernel: file.kernel,
+        };
         scenario.check(&path)?;
         Ok(scenario)
     }
@@ -200,6 +216,10 @@ impl Scenario {
             Some(_) => Ok(()),
             None => Err(ScenarioError::new(path, format!("{what}: there is no vat `{name}`; there are: {}", names()))),
         };
+        if let Some(version) = self.kernel.filter(|it| !kernel_version::is_known(*it)) {
+            let why = format!("kernel = {version}: this binary can run {}", kernel_version::known());
+            return Err(ScenarioError::new(path, why));
+        }
         if let Some(name) = &self.bootstrap {
             known("bootstrap".to_owned(), name)?;
         }
@@ -236,7 +256,7 @@ impl Scenario {
         let bundles: Vec<_> =
             self.bundles.iter().map(|(name, wasm)| json!([name, BundleId::of(wasm).to_string()])).collect();
         let devices: Vec<_> = self.devices.iter().map(Device::name).collect();
-        let text = json!([vats, self.bootstrap, sends, bundles, devices]).to_string();
+        let text = json!([vats, self.bootstrap, sends, bundles, devices, self.kernel]).to_string();
         hex(blake3::hash(text.as_bytes()).as_bytes())
     }
 }
@@ -262,11 +282,15 @@ fn devices(given: &toml::Table, folder: &Path) -> Result<(Vec<Device>, MailboxPa
     Ok((devices, mailbox))
 }
 
-fn options(file: OptionsFile) -> Options {
+fn options(file: OptionsFile) -> Result<Options, String> {
     let default = Options::default();
     // 0 turns a threshold off.
     let threshold = |given: Option<u64>, default: Option<u64>| given.map_or(default, |it| (it > 0).then_some(it));
-    Options {
+    let weight = file.weight.unwrap_or(default.weight);
+    if !(1..=limits::WEIGHT_MAX).contains(&weight) {
+        return Err(format!("options: weight = {weight} is not from 1 to {}", limits::WEIGHT_MAX));
+    }
+    Ok(Options {
         fuel_per_delivery: file.fuel_per_delivery.unwrap_or(default.fuel_per_delivery),
         memory_max: file.memory_max.map_or(default.memory_max, |it| it.0),
         store_max: file.store_max.map_or(default.store_max, |it| it.0),
@@ -277,7 +301,10 @@ fn options(file: OptionsFile) -> Options {
         pipelining: file.pipelining,
         meter: None,
         snapshot_interval: threshold(file.snapshot_interval, default.snapshot_interval),
-    }
+        weight,
+        queued_max: file.queued_max.unwrap_or(default.queued_max),
+        queued_bytes_max: file.queued_bytes_max.map_or(default.queued_bytes_max, |it| it.0),
+    })
 }
 
 /// Reads a module (`.wat` is compiled to wasm), and checks it.

@@ -233,7 +233,7 @@ fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
         check.result(database.bundle(*id));
     }
     let live = tables.vats.iter().filter(|(_, row)| !matches!(row.status, Status::Terminated { .. }));
-    let queued = tables.queue.iter().filter_map(|(_, item)| match item {
+    let queued = tables.queue.iter().filter_map(|(_, it)| match &it.item {
         Item::UpgradeVat { bundle, .. } => Some(*bundle),
         _ => None,
     });

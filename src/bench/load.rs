@@ -42,7 +42,8 @@ impl Load {
         let vat = |at: u64| StaticVat {
             name: format!("load{at}"),
             wasm: wasm.clone(),
-            options: Options::default(),
+            // What is measured is how it grows: it has no bound.
+            options: Options { queued_max: u64::MAX, queued_bytes_max: u64::MAX, ..Options::default() },
             parameters: format!("{}{}", self.letter, self.number),
         };
         Ok(Scenario {

@@ -291,6 +291,8 @@ fn scenario() -> Scenario {
             send("forger", "forge", vec!["resolve-what-another-decides".into(), "@honest".into()]),
             send("honest", "increment", vec![2.into()]),
         ],
+        // An older one, so that there is a kernel to replace it by.
+        kernel: Some(1),
         ..Scenario::default()
     }
 }

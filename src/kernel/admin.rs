@@ -86,7 +86,17 @@ impl Crank {
         let checked = (|| {
             let bundle = self.named_bundle(request.text(0)?)?;
             let parameters = request.capdata(1)?;
-            let (name, options) = self.options(request, request.arg(2), Options::default())?;
+            // Of nothing that a vat may use its children have more.
+            let (own, usual) = (self.asker().unwrap_or_default(), Options::default());
+            let options = Options {
+                fuel_per_delivery: own.fuel_per_delivery.min(usual.fuel_per_delivery),
+                memory_max: own.memory_max.min(usual.memory_max),
+                store_max: own.store_max.min(usual.store_max),
+                queued_max: own.queued_max.min(usual.queued_max),
+                queued_bytes_max: own.queued_bytes_max.min(usual.queued_bytes_max),
+                ..usual
+            };
+            let (name, options) = self.options(request, request.arg(2), options)?;
             Ok((bundle, parameters, name, options))
         })();
         let (bundle, parameters, name, options) = match checked {
@@ -99,6 +109,11 @@ impl Crank {
         }
         self.queue_new_vat(&name, bundle, options, parameters, result, true)?;
         Ok(Ok(Reply::Later))
+    }
+
+    /// The options of the vat that asks.
+    fn asker(&self) -> Option<Options> {
+        self.tables().vats.get(&self.by?).map(|it| it.options.clone())
     }
 
     /// A bundle by its name in the scenario, or by its hash.
@@ -116,7 +131,7 @@ impl Crank {
         given: &Value,
         mut options: Options,
     ) -> Result<(Option<String>, Options), Refused> {
-        let mut name = None;
+        let (mut name, own) = (None, self.asker().unwrap_or_default());
         let members = match given {
             Value::Null => return Ok((None, options)),
             Value::Object(members) => members,
@@ -125,14 +140,22 @@ impl Crank {
         for (key, value) in members {
             let whole = || number(value).ok_or_else(|| Refused(format!("option {key} must be a whole number")));
             let threshold = || Ok::<_, Refused>(Some(whole()?).filter(|it| *it > 0));
+            let at_most = |own: u64| match whole()? {
+                more if more > own => {
+                    Err(Refused(format!("option {key} may be {own} at the most: the vat that asks has no more")))
+                }
+                fits => Ok(fits),
+            };
             match &**key {
                 "name" => name = Some(vat_name(value.as_str().ok_or("option name must be a text")?)?),
-                "fuelPerDelivery" => options.fuel_per_delivery = whole()?,
-                "memoryMax" => options.memory_max = whole()?,
-                "storeMax" => options.store_max = whole()?,
+                "fuelPerDelivery" => options.fuel_per_delivery = at_most(own.fuel_per_delivery)?,
+                "memoryMax" => options.memory_max = at_most(own.memory_max)?,
+                "storeMax" => options.store_max = at_most(own.store_max)?,
                 "reapInterval" => options.reap_interval = threshold()?,
                 "reapGcKrefs" => options.reap_gc_krefs = threshold()?,
                 "snapshotInterval" => options.snapshot_interval = threshold()?,
+                "queuedMax" => options.queued_max = at_most(own.queued_max)?,
+                "queuedBytesMax" => options.queued_bytes_max = at_most(own.queued_bytes_max)?,
                 "pipelining" => {
                     options.pipelining = value.as_bool().ok_or("option pipelining must be true or false")?
                 }
@@ -201,7 +224,7 @@ impl Crank {
                     it.name = name.unwrap_or(std::mem::take(&mut it.name));
                 });
                 data.slots.iter().try_for_each(|it| self.incref(*it))?;
-                self.accepting.push_back(Item::ChangeOptions { vat, options: data });
+                self.post(Item::ChangeOptions { vat, options: data });
             }
             other => return Ok(Err(no_method("adminFacet", other))),
         }
@@ -218,7 +241,7 @@ impl Crank {
         if let Some(result) = result {
             self.incref(result.into())?;
         }
-        self.accepting.push_back(Item::UpgradeVat { vat, bundle, parameters, result });
+        self.post(Item::UpgradeVat { vat, bundle, parameters, result });
         Ok(Ok(Reply::Later))
     }
 
@@ -385,7 +408,7 @@ impl Crank {
         paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
     }
 
-    /// What waited goes to the front of the run-queue, in its order. Resuming a vat that runs changes nothing.
+    /// What waited goes to the front of the run-queue, each item of that of its maker, in its order. Resuming a vat that runs changes nothing.
     pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
         if self.tables().is_paused(vat) {
             self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);
@@ -395,8 +418,8 @@ impl Crank {
     }
 
     pub(super) fn release_pause_queue(&mut self, vat: VatId) {
-        while let Some(item) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
-            self.tables_mut().queue.push_front(QueueId::Run, item);
+        while let Some(waiting) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
+            self.queue_first(waiting);
         }
     }
 }

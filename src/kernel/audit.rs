@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     fault::KernelPanic,
     id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
-    table::{Device, GcAction, GcKind, Item, Owner, QueueId, Status, Tables},
+    table::{Device, GcAction, GcKind, Item, Load, Owner, QueueId, Status, Tables, Waiting},
     value::StoreKey,
 };
 
@@ -21,7 +21,7 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     let endings = tables.vats.iter().filter_map(|(_, row)| row.ending);
     let waiting = tables.waiting.iter().map(|((_, promise), ())| *promise);
     awaited.chain(endings).chain(waiting).for_each(|it| sweep.hold(it.into()));
-    let woken = tables.wakeups.iter().map(|(_, it)| *it);
+    let woken = tables.wakeups.iter().map(|(_, it)| it.handler);
     let told = tables.devices.iter().filter_map(|(_, it)| match it {
         Device::Mailbox(mailbox) => mailbox.handler,
         Device::Timer | Device::Console => None,
@@ -98,32 +98,38 @@ impl Sweep {
 
     fn queues(&mut self, tables: &Tables) -> Result<(), KernelPanic> {
         let mut reaped = BTreeSet::new();
-        for ((queue, at), item) in tables.queue.iter() {
+        let mut loads: BTreeMap<VatId, Load> = BTreeMap::new();
+        for ((queue, at), Waiting { by, item }) in tables.queue.iter() {
+            if let Some(by) = by {
+                *loads.entry(*by).or_default() += Load::of(item);
+            }
             let good = match (queue, item) {
-                (QueueId::Run | QueueId::Promise(_) | QueueId::Pause(_), Item::Send { target, message }) => {
+                (QueueId::Run(_) | QueueId::Promise(_) | QueueId::Pause(_), Item::Send { target, message }) => {
                     let held =
                         [*target].into_iter().chain(message.result).chain(message.methargs.slots.iter().copied());
                     held.for_each(|it| self.hold(it));
                     !matches!(target, KRef::Device(_))
                 }
-                (QueueId::Run | QueueId::Pause(_), Item::Notify { vat, promise }) => {
+                (QueueId::Run(_) | QueueId::Pause(_), Item::Notify { vat, promise }) => {
                     self.hold((*promise).into());
                     tables.vats.contains(vat) && tables.promises.get(promise).is_some_and(|it| !it.is_unresolved())
                 }
-                (QueueId::Run | QueueId::Pause(_), Item::StartVat { vat, parameters, result })
-                | (QueueId::Run, Item::UpgradeVat { vat, parameters, result, .. }) => {
+                (QueueId::Run(_) | QueueId::Pause(_), Item::StartVat { vat, parameters, result })
+                | (QueueId::Run(_), Item::UpgradeVat { vat, parameters, result, .. }) => {
                     parameters.slots.iter().for_each(|it| self.hold(*it));
                     result.iter().for_each(|it| self.hold((*it).into()));
                     tables.vats.contains(vat)
                 }
-                (QueueId::Run | QueueId::Pause(_), Item::ChangeOptions { vat, options }) => {
+                (QueueId::Run(_) | QueueId::Pause(_), Item::ChangeOptions { vat, options }) => {
                     options.slots.iter().for_each(|it| self.hold(*it));
                     tables.vats.contains(vat)
                 }
-                (QueueId::Run | QueueId::Reap | QueueId::Pause(_), Item::Reap(vat)) => {
+                (QueueId::Run(_) | QueueId::Reap | QueueId::Pause(_), Item::Reap(vat)) => {
                     tables.vats.contains(vat) && reaped.insert(*vat)
                 }
-                (QueueId::Cleanup, Item::Cleanup(vat)) => tables.vats.contains(vat) && !tables.is_alive(*vat),
+                (QueueId::Run(_) | QueueId::Cleanup, Item::Cleanup(vat)) => {
+                    tables.vats.contains(vat) && !tables.is_alive(*vat)
+                }
                 _ => false,
             };
             let waits = match queue {
@@ -134,6 +140,10 @@ impl Sweep {
             if !good || !waits {
                 return Err(KernelPanic::new("audit.queue", format_args!("{queue:?} {at}: {item:?}")));
             }
+        }
+        if !tables.queue.loads().eq(loads.clone()) {
+            let kept: Vec<_> = tables.queue.loads().collect();
+            return Err(KernelPanic::new("audit.queue", format_args!("loads kept {kept:?}, counted {loads:?}")));
         }
         let marked: BTreeSet<VatId> =
             tables.tallies.iter().filter(|(_, it)| it.reap_queued).map(|(vat, _)| *vat).collect();
@@ -207,9 +217,14 @@ impl Sweep {
 
 /// What a cleaned-up vat leaves is its name and its sums; what is still to be cleaned up stands in the queue.
 fn dead_vats(tables: &Tables) -> Result<(), KernelPanic> {
+    let cleanups = tables.queue.iter().filter_map(|(_, it)| match it.item {
+        Item::Cleanup(vat) => Some(vat),
+        _ => None,
+    });
+    let cleanups: BTreeSet<VatId> = cleanups.collect();
     for (vat, row) in tables.vats.iter() {
         let Status::Terminated { cleaned, .. } = row.status else { continue };
-        let queued = tables.queue.of(QueueId::Cleanup).any(|(_, item)| *item == Item::Cleanup(*vat));
+        let queued = cleanups.contains(vat);
         let first = (*vat, StoreKey::default());
         let stored = tables.vatstore.range(first..).next().is_some_and(|((it, _), _)| it == vat);
         let left = tables.clist.of(*vat).next().is_some() || stored;

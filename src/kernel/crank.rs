@@ -17,7 +17,7 @@ use crate::{
     plant::Plant,
     slog::{CListMode, Detail, Event, Slog},
     store::StateHash,
-    table::{CListEntry, Item, Object, Owner, Promise, QueueId, Tables},
+    table::{CListEntry, Item, Load, Object, Owner, Promise, QueueId, Tables, Turn, Waiting},
     transcript::Entries,
     value::Message,
 };
@@ -31,12 +31,18 @@ pub struct Crank(Box<Open>);
 pub struct Open {
     block: Block,
     number: Option<CrankNum>,
-    pub(super) accepting: VecDeque<Item>,
+    pub(super) accepting: VecDeque<Waiting>,
+    /// The vat in whose name things are posted.
+    pub(super) by: Option<VatId>,
+    /// What was posted in its name.
+    pub(super) posted: Load,
     pub(super) candidates: Candidates,
     /// What vats wrote to the console.
     pub(super) printed: Vec<Printed>,
     /// Where its item was taken from.
     pub(super) source: Option<Source>,
+    /// The turn as it is once the item is taken; nothing where there are no turns.
+    pub(super) turn: Option<Turn>,
 }
 
 impl Deref for Crank {
@@ -68,9 +74,12 @@ impl Crank {
             block,
             number: None,
             accepting: VecDeque::new(),
+            by: None,
+            posted: Load::default(),
             candidates: Candidates::default(),
             printed: Vec::new(),
             source: None,
+            turn: None,
         }))
     }
 
@@ -78,6 +87,7 @@ impl Crank {
     pub(super) fn rewind(&mut self) {
         self.block.rewind();
         self.accepting.clear();
+        self.act_for(None);
         self.candidates.clear();
         self.printed.clear();
         if let Some(number) = self.number {
@@ -100,8 +110,8 @@ impl Crank {
     /// Accepts what was sent, and collects garbage.
     pub(super) fn settle_down(&mut self) -> Result<(), Fault> {
         self.collect()?;
-        while let Some(item) = self.accepting.pop_front() {
-            self.accept(item)?;
+        while let Some(waiting) = self.accepting.pop_front() {
+            self.accept(waiting)?;
             self.collect()?;
         }
         Ok(())
@@ -175,18 +185,21 @@ impl Crank {
     }
 
     /// Gives what was sent its place: the run-queue, the queue of a promise, or nowhere.
-    fn accept(&mut self, item: Item) -> Result<(), Fault> {
+    fn accept(&mut self, Waiting { by, item }: Waiting) -> Result<(), Fault> {
+        self.act_for(by);
         let Item::Send { target, message } = item else {
-            self.tables_mut().queue.push(QueueId::Run, item);
+            self.queue_run(Waiting { by, item });
             return Ok(());
         };
         let (target, route) = self.route(target, &message)?;
-        let queue = match route {
-            Route::Vat(_) | Route::Kernel(_) => QueueId::Run,
-            Route::Wait(promise) => QueueId::Promise(promise),
-            Route::Splat(with) => return self.splat(target, message, with),
-        };
-        self.tables_mut().queue.push(queue, Item::Send { target, message });
+        match route {
+            Route::Vat(_) | Route::Kernel(_) => self.queue_run(Waiting { by, item: Item::Send { target, message } }),
+            Route::Wait(promise) => {
+                let waiting = Waiting { by, item: Item::Send { target, message } };
+                self.tables_mut().queue.push(QueueId::Promise(promise), waiting);
+            }
+            Route::Splat(with) => self.splat(target, message, with)?,
+        }
         Ok(())
     }
 

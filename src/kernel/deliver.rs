@@ -28,7 +28,7 @@ use crate::{
     },
     limits,
     slog::{At, DeliverResult, Detail, Event, Queued, Shape},
-    table::{GcKind, Item, OnFault, QueueId, Tables},
+    table::{GcKind, Item, OnFault, QueueId, Tables, Waiting},
     transcript::End,
     value::{CapData, Delivery, Resolution},
 };
@@ -125,25 +125,21 @@ impl Crank {
         self.retake()
     }
 
-    /// Where the crank's item is to be taken from.
-    pub(super) fn choose(&mut self) {
-        let queued = self.tables().queue.to_run().map(|(id, at)| Source::Queue(id, at));
-        self.source = match queued {
-            Some(Source::Queue(QueueId::Cleanup, _)) => queued,
-            _ => self.next_gc_group().map(|(vat, kind)| Source::Gc(vat, kind)).or(queued),
-        };
-    }
-
     /// Takes again what the crank took first, after it was undone.
     pub(super) fn retake(&mut self) -> Result<Work, Fault> {
-        match self.source {
-            None => Ok(Work::Done),
-            Some(Source::Gc(vat, kind)) => Ok(self.take_gc(vat, kind).map_or(Work::Done, |it| Work::Gc(vat, it))),
+        let work = match self.source {
+            None => Work::Done,
+            Some(Source::Gc(vat, kind)) => self.take_gc(vat, kind).map_or(Work::Done, |it| Work::Gc(vat, it)),
             Some(Source::Queue(id, at)) => match self.tables_mut().queue.remove(&(id, at)) {
-                Some(item) => self.process(item),
-                None => Ok(Work::Done),
+                Some(Waiting { by, item }) => {
+                    self.act_for(by);
+                    self.process(item)?
+                }
+                None => Work::Done,
             },
-        }
+        };
+        self.pass_turn(&work);
+        Ok(work)
     }
 
     fn record_start(&mut self) {
@@ -151,7 +147,7 @@ impl Crank {
             return;
         }
         let item = match self.source {
-            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).cloned(),
+            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
             _ => None,
         };
         let message_type = item.as_ref().map_or("gc-action", item_kind);
@@ -170,7 +166,8 @@ impl Crank {
                     Route::Vat(vat) => return Ok(Work::Item(vat, Item::Send { target, message })),
                     Route::Kernel(object) => self.answer(object, target, message)?,
                     Route::Wait(promise) => {
-                        self.tables_mut().queue.push(QueueId::Promise(promise), Item::Send { target, message });
+                        let waiting = Waiting { by: self.by, item: Item::Send { target, message } };
+                        self.tables_mut().queue.push(QueueId::Promise(promise), waiting);
                     }
                     Route::Splat(with) => self.splat(target, message, with)?,
                 }
@@ -211,8 +208,9 @@ impl Crank {
                 self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
             }
             Item::Cleanup(vat) => {
-                self.tables_mut().queue.push_front(QueueId::Cleanup, item);
-                self.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)?;
+                if !self.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)? {
+                    self.queue_cleanup(vat, true);
+                }
             }
         }
         Ok(Work::Done)
@@ -234,7 +232,10 @@ impl Crank {
     fn hold(&mut self, work: Work) -> Result<(), Fault> {
         match work {
             Work::Done => (),
-            Work::Item(vat, item) => self.tables_mut().queue.push(QueueId::Pause(vat), item),
+            Work::Item(vat, item) => {
+                let by = self.by;
+                self.tables_mut().queue.push(QueueId::Pause(vat), Waiting { by, item });
+            }
             Work::Gc(vat, delivery) => self.restore_gc(vat, &delivery)?,
         }
         Ok(())
@@ -334,6 +335,7 @@ impl Crank {
             Outcome::Exit { failure, info, usage } => {
                 if failure {
                     crank.rewind();
+                    crank.act_for(Some(vat));
                 }
                 crank.charge(vat, usage.fuel)?;
                 crank.end(workers, vat, Ended { aborted: failure, info, fault: None }, ran)?;
@@ -357,6 +359,7 @@ impl Crank {
         ran: &mut Ran,
     ) -> Result<(), Fault> {
         self.rewind();
+        self.act_for(Some(vat));
         workers.stop(vat);
         let fuel_max = self.fuel_max(vat)?;
         // How much it used is not known exactly after a trap: it pays for all that it might have.
@@ -374,6 +377,8 @@ impl Crank {
             OnFault::Reject if !starved && !illegal && !starting => {
                 let work = self.retake()?;
                 self.leave_entry(vat, End::Faulted(fault.clone()))?;
+                // In the order of what it settled itself.
+                self.act_for(Some(vat));
                 self.skip(work, body::error(&fault.to_string()))
             }
             _ => self.end(workers, vat, Ended { aborted: true, info: info_of(&fault), fault: Some(fault) }, ran),
@@ -441,6 +446,7 @@ impl Crank {
         ran: &mut Ran,
         position: &mut Position,
     ) -> Result<(Crank, Outcome), Fault> {
+        self.act_for(Some(vat));
         let number = self.next_delivery(vat);
         position.delivery = Some((vat, number, delivery.kind()));
         ran.delivery = Some((vat, number));

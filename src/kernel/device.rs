@@ -10,7 +10,7 @@ use crate::{
     block::Printed,
     body,
     fault::{Fault, KernelPanic},
-    id::{DeviceId, KRef, ObjectId},
+    id::{DeviceId, KRef, ObjectId, VatId},
     kernel::{
         Crank,
         request::{Refused, Request},
@@ -18,7 +18,7 @@ use crate::{
     limits,
     slog::{At, Detail, Event},
     smallcaps,
-    table::{Device, Mailbox},
+    table::{Device, Mailbox, Wakeup},
     value::{Answer, CapData},
 };
 
@@ -46,12 +46,14 @@ impl Crank {
     pub(super) fn wake(&mut self) -> Result<(), Fault> {
         let now = self.tables().globals().time;
         let due: Vec<_> = self.tables().wakeups.range(..=(now, u64::MAX)).map(|(key, it)| (*key, *it)).collect();
-        for (key, handler) in due {
+        for (key, Wakeup { handler, by }) in due {
+            self.act_for(Some(by));
             self.tables_mut().wakeups.remove(&key);
             let wake = CapData::plain(format!("#[\"wake\",[\"+{}\"]]", key.0));
             self.queue_from_outside(handler.into(), wake, None)?;
             self.change_counts(handler, -1, -1)?;
         }
+        self.act_for(None);
         Ok(())
     }
 
@@ -95,7 +97,7 @@ impl Crank {
         let row = self.tables().devices.get(&id).copied().ok_or_else(|| KernelPanic::new("clist.known", id))?;
         let called = match (Request::decode(methargs), row) {
             (Err(refused), _) => Err(refused),
-            (Ok(request), Device::Timer) => self.call_timer(&request)?,
+            (Ok(request), Device::Timer) => self.call_timer(at.vat, &request)?,
             (Ok(request), Device::Mailbox(mailbox)) => self.call_mailbox(id, mailbox, &request)?,
             (Ok(request), Device::Console) => self.call_console(at, &request),
         };
@@ -105,7 +107,7 @@ impl Crank {
         }))
     }
 
-    fn call_timer(&mut self, request: &Request) -> Called {
+    fn call_timer(&mut self, by: VatId, request: &Request) -> Called {
         match &*request.method {
             "getLastPolled" => Ok(Ok(bigint(self.tables().globals().time))),
             "setWakeup" => {
@@ -115,7 +117,7 @@ impl Crank {
                 };
                 let last = self.tables().wakeups.range((time, 0)..=(time, u64::MAX)).next_back();
                 let place = last.map_or(0, |((_, place), _)| place + 1);
-                self.tables_mut().wakeups.insert((time, place), handler);
+                self.tables_mut().wakeups.insert((time, place), Wakeup { handler, by });
                 self.incref(handler.into())?;
                 Ok(Ok(bigint(time)))
             }

@@ -12,7 +12,7 @@ use crate::{
         Crank, Ended, Ran, Workers,
         audit::audit,
         deliver::{Source, Work},
-        replay,
+        replay, run_order,
     },
     plant::Plant,
     slog::{Detail, Event},
@@ -138,29 +138,30 @@ impl Crank {
 
     /// Puts the item behind others of the run-queue; the crank ends with that.
     fn delay(&mut self, work: &mut Work, cranks: u64) -> Result<Option<String>, Fault> {
-        let Some(Source::Queue(QueueId::Run, at)) = self.source else {
+        let Some(Source::Queue(id @ QueueId::Run(_), at)) = self.source else {
             return Ok(Some("only what stands in the run-queue can be late".to_owned()));
         };
         if matches!(work, Work::Done) {
             return Ok(Some("nothing was left of the delivery".to_owned()));
         }
-        let behind = self.tables().queue.of(QueueId::Run).map(|(number, _)| number).filter(|it| *it > at);
-        let behind: Vec<i64> = behind.take(usize::try_from(cranks).unwrap_or(usize::MAX)).collect();
+        // It was taken: what is left comes behind it.
+        let behind = run_order(self.tables()).into_iter();
+        let behind: Vec<_> = behind.take(usize::try_from(cranks).unwrap_or(usize::MAX)).collect();
         if behind.is_empty() {
             return Ok(Some("nothing stands behind it in the run-queue".to_owned()));
         }
         self.rewind();
         let queue = &mut self.tables_mut().queue;
-        let late = queue.remove(&(QueueId::Run, at));
-        let mut gap = at;
-        for number in behind {
-            if let Some(item) = queue.remove(&(QueueId::Run, number)) {
-                queue.insert((QueueId::Run, gap), item);
-                gap = number;
+        let late = queue.remove(&(id, at));
+        let mut gap = (id, at);
+        for next in behind {
+            if let Some(item) = queue.remove(&next) {
+                queue.insert(gap, item);
+                gap = next;
             }
         }
         if let Some(item) = late {
-            queue.insert((QueueId::Run, gap), item);
+            queue.insert(gap, item);
         }
         *work = Work::Done;
         Ok(None)
@@ -168,7 +169,8 @@ impl Crank {
 
     /// Puts a copy of the item before it; the crank takes the copy.
     fn duplicate(&mut self, work: &mut Work) -> Result<Option<String>, Fault> {
-        let (Some(Source::Queue(QueueId::Run, at)), Work::Item(_, Item::Send { message, .. })) = (self.source, &*work)
+        let (Some(Source::Queue(id @ QueueId::Run(_), at)), Work::Item(_, Item::Send { message, .. })) =
+            (self.source, &*work)
         else {
             return Ok(Some("only a message can come twice".to_owned()));
         };
@@ -176,12 +178,12 @@ impl Crank {
             return Ok(Some("its result would be settled twice".to_owned()));
         }
         self.rewind();
-        let Some(item) = self.tables().queue.get(&(QueueId::Run, at)).cloned() else { return Ok(None) };
-        if let Item::Send { target, message } = &item {
+        let Some(waiting) = self.tables().queue.get(&(id, at)).cloned() else { return Ok(None) };
+        if let Item::Send { target, message } = &waiting.item {
             self.incref_message(*target, message)?;
         }
-        self.tables_mut().queue.insert((QueueId::Run, at - 1), item);
-        self.source = Some(Source::Queue(QueueId::Run, at - 1));
+        self.tables_mut().queue.insert((id, at - 1), waiting);
+        self.source = Some(Source::Queue(id, at - 1));
         Ok(None)
     }
 

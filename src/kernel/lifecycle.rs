@@ -8,7 +8,7 @@ use crate::{
     kernel::{Crank, Ended},
     limits,
     slog::{Data, Detail, Event},
-    table::{Awaited, Item, Options, QueueId, Status, Tally, Vat},
+    table::{Awaited, Item, Options, Status, Tally, Vat},
     value::{CapData, StoreKey},
 };
 
@@ -41,6 +41,7 @@ impl Crank {
         });
         let row = Vat {
             name: name.to_owned(),
+            family: self.by.map_or(vat, |by| self.tables().family(by)),
             bundle,
             options,
             incarnation: 0,
@@ -51,17 +52,19 @@ impl Crank {
         };
         self.use_meter(row.options.meter, 1)?;
         self.tables_mut().vats.insert(vat, row);
-        self.tables_mut().tallies.insert(vat, Tally::default());
+        self.tables_mut().tallies.insert(vat, Tally { served: vat, ..Tally::default() });
         parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
         let event =
             || Event::CreateVat { vat, name, dynamic, bundle, manager_type: "wasm", vat_parameters: Data(&parameters) };
         self.slog().record(Detail::Cranks, event);
-        self.accepting.push_back(Item::StartVat { vat, parameters, result });
+        self.post(Item::StartVat { vat, parameters, result });
         Ok(vat)
     }
 
     /// The vat is dead from here on: what it decided is rejected; its rows go later, under a budget.
     pub(super) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
+        let by = self.by;
+        self.act_for(Some(vat));
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
         invariant!(!row.options.critical, "vat.critical", "{vat} ({}) ended: {:?}", row.name, ended.info.body);
         let reason = short(match &ended.fault {
@@ -75,8 +78,8 @@ impl Crank {
             it.options.meter = None;
         });
         self.use_meter(meter, -1)?;
-        self.tables_mut().queue.push(QueueId::Cleanup, Item::Cleanup(vat));
         self.release_pause_queue(vat);
+        self.queue_cleanup(vat, false);
         let should_reject = ended.aborted;
         self.slog().record(Detail::Cranks, || Event::Terminate { vat, should_reject, info: Data(&ended.info) });
         for promise in self.decided_by(vat) {
@@ -98,6 +101,7 @@ impl Crank {
             told = Some(promise);
             self.decref(promise.into())?;
         }
+        self.act_for(by);
         Ok(())
     }
 
@@ -134,8 +138,8 @@ impl Crank {
         decided.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Removes rows of a dead vat, this many at the most; after the last, the vat leaves the cleanup queue.
-    pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<(), Fault> {
+    /// Removes rows of a dead vat, this many at the most. Whether none is left.
+    pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<bool, Fault> {
         let entries: Vec<_> = self.tables().clist.of(vat).take(budget).collect();
         let first = (vat, StoreKey::default());
         let keys: Vec<_> = (self.tables().vatstore.range(first..).map(|(key, _)| key))
@@ -159,7 +163,6 @@ impl Crank {
         }
         self.slog().record(Detail::Cranks, || Event::VatCleanup { vat, rows });
         if rows < budget {
-            self.tables_mut().queue.pop(QueueId::Cleanup);
             self.block().forget_transcript(vat);
             self.block().forget_snapshot(vat);
             self.tables_mut().vats.update(&vat, |it| {
@@ -169,14 +172,14 @@ impl Crank {
             });
             self.slog().record(Detail::Cranks, || Event::VatCleanupComplete { vat });
         }
-        Ok(())
+        Ok(rows < budget)
     }
 
     /// The vat is to bring out its dead, once.
     pub(super) fn queue_reap(&mut self, vat: VatId) {
         let queued = self.tables_mut().tallies.update(&vat, |it| std::mem::replace(&mut it.reap_queued, true));
         if queued == Some(false) {
-            self.tables_mut().queue.push(QueueId::Reap, Item::Reap(vat));
+            self.queue_bring_out(vat);
         }
     }
 }

@@ -116,7 +116,7 @@ impl Crank {
     /// As `retake`, but for what would leave more behind than rows.
     fn take_to_look(&mut self) -> Result<(Work, Option<Fate>), Fault> {
         let item = match self.source {
-            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).cloned(),
+            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
             _ => None,
         };
         let fate = match item {

@@ -31,7 +31,7 @@
 //! | `audit.promise-refs` | a promise's count equals what a sweep of all references counts | audit |
 //! | `audit.decider` | an unresolved promise has a live decider, or none | audit |
 //! | `audit.settlement` | a settled promise has a settlement and no subscribers, and a settlement a promise | audit |
-//! | `audit.queue` | every queue entry refers to live rows, and a settled promise has no queue | audit |
+//! | `audit.queue` | every queue entry refers to live rows, a settled promise has no queue, and each vat is charged with what it made | audit |
 //! | `audit.reap` | a vat is marked as queued for reaping exactly if it is | audit |
 //! | `audit.dead-vat` | a dead vat has no rows beyond those that its cleanup will remove | audit |
 
@@ -52,6 +52,7 @@ mod route;
 mod snapshot;
 mod syscall;
 mod translate;
+mod turn;
 mod upgrade;
 mod verdict;
 
@@ -63,6 +64,7 @@ pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
+pub use turn::run_order;
 pub use verdict::vathost_breakpoint;
 
 use crate::{

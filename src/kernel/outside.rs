@@ -84,6 +84,11 @@ impl Crank {
         Ok(id)
     }
 
+    /// Runs this version of the kernel from here on. Of a new state only: one that runs is changed by a directive.
+    pub fn set_kernel_version(&mut self, version: u32) {
+        self.tables_mut().update_globals(|it| it.kernel_version = version);
+    }
+
     /// Makes a bundle known by this name, for `createVat` and `upgrade`.
     pub fn name_bundle(&mut self, name: &str, bundle: BundleId) {
         self.tables_mut().bundles.insert(name.into(), bundle);
@@ -124,7 +129,7 @@ impl Crank {
     ) -> Result<(), Fault> {
         let message = Message { methargs, result: result.map(KRef::Promise) };
         self.incref_message(target, &message)?;
-        self.accepting.push_back(crate::table::Item::Send { target, message });
+        self.post(crate::table::Item::Send { target, message });
         Ok(())
     }
 

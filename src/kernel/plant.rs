@@ -1,12 +1,12 @@
 //! How planted faults break the kernel: see `plant`.
 
 use crate::{
+    directive::Effect,
     fault::Fault,
     id::{KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{Crank, Ended, syscall::Syscalls},
-    kernel_version,
     plant::{HOST_ABORT, HOST_HANG, LOST_DECREF, POISON_QUEUE},
-    table::{CListEntry, Item, Policy, QueueId, Status},
+    table::{CListEntry, Item, Policy, Status, Waiting},
     transcript::{End, Entry},
     value::{CapData, Message, Resolution},
 };
@@ -17,8 +17,12 @@ const NOWHERE: u64 = 1 << 50;
 impl Crank {
     /// Whether this bug is in force: planted in this crank or an earlier one, in a kernel that was not replaced since.
     pub(super) fn has_bug(&self, name: &str) -> bool {
-        self.tables().globals().kernel_version == kernel_version::DEFAULT
-            && self.plants().iter().any(|it| it.name == name && it.crank <= self.number())
+        self.plants().iter().any(|it| it.name == name && it.crank <= self.number()) && !self.was_replaced()
+    }
+
+    fn was_replaced(&self) -> bool {
+        let mut applied = self.tables().applied.iter().filter(|(_, it)| it.effect == Effect::Done);
+        applied.any(|(_, it)| it.text.contains(": replace-kernel "))
     }
 
     /// Breaks what is planted in this crank.
@@ -80,7 +84,7 @@ impl Crank {
             POISON_QUEUE => {
                 let message = Message { methargs: CapData::plain("#[\"poison\",[]]"), result: None };
                 let item = Item::Send { target: PromiseId(NOWHERE).into(), message };
-                self.tables_mut().queue.push(QueueId::Run, item);
+                self.queue_run(Waiting { by: None, item });
             }
             HOST_ABORT => std::process::abort(),
             HOST_HANG => loop {
@@ -123,7 +127,7 @@ impl Crank {
             }
             "audit.queue" => {
                 let item = Item::Notify { vat, promise: PromiseId(NOWHERE) };
-                self.tables_mut().queue.push(QueueId::Run, item);
+                self.queue_run(Waiting { by: None, item });
             }
             "audit.reap" => drop(self.tables_mut().tallies.update(&vat, |it| it.reap_queued = !it.reap_queued)),
             "audit.dead-vat" => {

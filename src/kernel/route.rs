@@ -164,15 +164,15 @@ impl Crank {
 
     /// Messages that waited for a promise are accepted anew.
     pub(super) fn release_queue(&mut self, id: PromiseId) {
-        while let Some(item) = self.tables_mut().queue.pop(QueueId::Promise(id)) {
-            self.accepting.push_back(item);
+        while let Some(waiting) = self.tables_mut().queue.pop(QueueId::Promise(id)) {
+            self.accepting.push_back(waiting);
         }
     }
 
     /// A vat is to be told that a promise is settled.
     pub(super) fn notify(&mut self, vat: VatId, promise: PromiseId) -> Result<(), KernelPanic> {
         self.incref(promise.into())?;
-        self.accepting.push_back(Item::Notify { vat, promise });
+        self.post(Item::Notify { vat, promise });
         Ok(())
     }
 }

@@ -183,6 +183,7 @@ impl Live {
         let observed = self.crank.is_observed().then(|| syscall.clone());
         let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { crank: &mut self.crank, vat, kind }.translate(syscall);
+        let translated = translated.and_then(|it| self.crank.check_queued(vat, &it).map(|()| it));
         if let Some(vsc) = &recorded {
             self.crank.slog().record(Detail::Syscalls, || {
                 let (ksc, vsc) = (translated.as_ref().ok().map(Shape), Shape(vsc));
@@ -274,7 +275,7 @@ impl Crank {
             self.set_decider(result, None)?;
         }
         self.incref_message(target, &message)?;
-        self.accepting.push_back(Item::Send { target, message });
+        self.post(Item::Send { target, message });
         Ok(())
     }
 

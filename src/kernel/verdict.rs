@@ -254,7 +254,11 @@ impl Crank {
         match &directive.action {
             Action::Break => vathost_breakpoint(self.number().0),
             Action::ReplaceKernel(version) => {
+                let before = self.tables().globals().kernel_version;
                 self.tables_mut().update_globals(|it| it.kernel_version = *version);
+                if kernel_version::takes_turns(*version) && !kernel_version::takes_turns(before) {
+                    self.deal_run_queue();
+                }
             }
             Action::Pause { vat, why } => {
                 if let Some(vat) = vat.or(delivered) {

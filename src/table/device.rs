@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::ObjectId,
+    id::{ObjectId, VatId},
     store::{Index, Table},
 };
 
@@ -59,20 +59,29 @@ impl Mailbox {
     pub const EMPTY: Mailbox = Mailbox { handler: None, received: 0, acknowledged: 0, sent: 0, taken: 0 };
 }
 
+/// Somebody asked the timer for a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wakeup {
+    /// Who is told: held.
+    pub handler: ObjectId,
+    /// The vat that asked: the message is sent in its name.
+    pub by: VatId,
+}
+
 /// Whom the timer wakes: by time and, within one, in order of their asking. The index finds them by the handler.
-pub type Wakeups = Table<(u64, u64), ObjectId, ByHandler>;
+pub type Wakeups = Table<(u64, u64), Wakeup, ByHandler>;
 
 /// The wakeups of each handler.
 #[derive(Debug, Default)]
 pub struct ByHandler(BTreeSet<(ObjectId, (u64, u64))>);
 
-impl Index<(u64, u64), ObjectId> for ByHandler {
-    fn changed(&mut self, key: &(u64, u64), old: Option<&ObjectId>, new: Option<&ObjectId>) {
+impl Index<(u64, u64), Wakeup> for ByHandler {
+    fn changed(&mut self, key: &(u64, u64), old: Option<&Wakeup>, new: Option<&Wakeup>) {
         if let Some(old) = old {
-            self.0.remove(&(*old, *key));
+            self.0.remove(&(old.handler, *key));
         }
         if let Some(new) = new {
-            self.0.insert((*new, *key));
+            self.0.insert((new.handler, *key));
         }
     }
 }

@@ -9,10 +9,10 @@ mod vat;
 mod vatstore;
 
 pub use clist::{CList, CListEntry};
-pub use device::{Device, Mailbox, Wakeups};
+pub use device::{Device, Mailbox, Wakeup, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
-pub use queue::{Item, Queue, QueueId};
+pub use queue::{Item, Load, Queue, QueueId, Sender, Turn, Waiting};
 pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
 pub use vatstore::Vatstore;
 
@@ -45,6 +45,8 @@ pub struct Globals {
     pub next_promise: PromiseId,
     /// The version of the kernel's behaviour that ran last.
     pub kernel_version: u32,
+    /// Whose turn it is in the run-queue.
+    pub turn: Turn,
 }
 
 impl Globals {
@@ -58,6 +60,7 @@ impl Globals {
         next_object: ObjectId(limits::FIRST_OBJECT),
         next_promise: PromiseId(limits::FIRST_PROMISE),
         kernel_version: crate::kernel_version::DEFAULT,
+        turn: Turn { family: VatId(0), left: 0, answers: None, until_gc: 0 },
     };
 
     /// What the future depends on: not on how much there was before; the time, which only a device can tell,
@@ -201,6 +204,11 @@ impl Tables {
     /// Whether this vat is alive and takes no deliveries.
     pub fn is_paused(&self, vat: VatId) -> bool {
         self.vats.get(&vat).is_some_and(|it| matches!(it.status, Status::Paused { .. }))
+    }
+
+    /// The family of a vat, dead or alive; the kernel's, if there is no such vat.
+    pub fn family(&self, vat: VatId) -> VatId {
+        self.vats.get(&vat).map_or(Sender::KERNEL.family, |it| it.family)
     }
 
     /// Whether there is such a vat and it is not terminated.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{BundleId, DeliveryNum, PromiseId},
+    id::{BundleId, DeliveryNum, PromiseId, VatId},
     limits,
 };
 
@@ -43,6 +43,12 @@ pub struct Options {
     pub meter: Option<u64>,
     /// Take a snapshot of its heap after this many deliveries; `None` never.
     pub snapshot_interval: Option<u64>,
+    /// Items of the run-queue that its family has in one turn. Only that of the family's first vat counts.
+    pub weight: u32,
+    /// Items of its making that may wait in all queues.
+    pub queued_max: u64,
+    /// The same in bytes of their bodies, and eight for each slot.
+    pub queued_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -58,6 +64,9 @@ impl Default for Options {
             pipelining: false,
             meter: None,
             snapshot_interval: Some(limits::SNAPSHOT_INTERVAL),
+            weight: 1,
+            queued_max: limits::QUEUED_MAX,
+            queued_bytes_max: limits::QUEUED_BYTES_MAX,
         }
     }
 }
@@ -90,6 +99,9 @@ pub enum Status {
 pub struct Vat {
     /// Its name in the scenario.
     pub name: String,
+    /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in the
+    /// run-queue, so that nobody gains by creating vats.
+    pub family: VatId,
     /// What it runs.
     pub bundle: BundleId,
     /// How.
@@ -134,6 +146,8 @@ pub struct Tally {
     pub dirt_gc_krefs: u64,
     /// Whether it stands in the reap queue.
     pub reap_queued: bool,
+    /// Where it is the root of a family: the one of it that had its turn last.
+    pub served: VatId,
 }
 
 impl Tally {
@@ -155,6 +169,7 @@ impl Default for Tally {
             dirt_deliveries: 0,
             dirt_gc_krefs: 0,
             reap_queued: false,
+            served: VatId(0),
         }
     }
 }

@@ -102,7 +102,7 @@ fn counts(tables: &Tables) -> Counts {
         promises_unresolved: tables.promises.iter().filter(|(_, it)| it.is_unresolved()).count(),
         queue_cleanup: queue(|id| id == QueueId::Cleanup),
         queue_reap: queue(|id| id == QueueId::Reap),
-        queue_run: queue(|id| id == QueueId::Run),
+        queue_run: queue(|id| matches!(id, QueueId::Run(_))),
         queue_promises: queue(|id| matches!(id, QueueId::Promise(_))),
         queue_paused: queue(|id| matches!(id, QueueId::Pause(_))),
         gc_actions: tables.gc.len(),

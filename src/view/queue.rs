@@ -7,7 +7,7 @@ use crate::{
     body,
     id::{KRef, PromiseId, VatId},
     kernel,
-    table::{GcAction, GcKind, Item, QueueId, Tables},
+    table::{GcAction, GcKind, Item, QueueId, Tables, Waiting},
     value::CapData,
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct QueueRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<String>,
     kind: &'static str,
+    /// The vat that made it, and in whose turn it is taken; none is the kernel, or the world outside.
+    by: Option<String>,
     target: Option<String>,
     /// The vat that it would go to now.
     destination: Option<String>,
@@ -32,20 +34,26 @@ pub(crate) struct QueueRow {
     bundle: Option<String>,
     #[serde(skip)]
     label: Option<String>,
+    #[serde(skip)]
+    maker: Option<String>,
 }
 
 pub(crate) fn list(tables: &Tables) -> Vec<QueueRow> {
-    let queue = |name, id| tables.queue.of(id).map(move |(_, item)| row(tables, name, item));
+    let queue = |name, id| {
+        let rows = tables.queue.range((id, i64::MIN)..=(id, i64::MAX));
+        rows.map(move |(_, waiting)| row(tables, name, waiting))
+    };
     let mut rows: Vec<QueueRow> = queue("cleanup", QueueId::Cleanup).collect();
     rows.extend(tables.gc.iter().map(|(action, ())| gc(tables, *action)));
     rows.extend(queue("reap", QueueId::Reap));
-    rows.extend(queue("run", QueueId::Run));
+    let run = kernel::run_order(tables).into_iter().filter_map(|key| tables.queue.get(&key));
+    rows.extend(run.map(|waiting| row(tables, "run", waiting)));
     let first = (QueueId::Promise(PromiseId(0)), i64::MIN);
-    rows.extend(tables.queue.range(first..).filter_map(|((id, _), item)| match id {
+    rows.extend(tables.queue.range(first..).filter_map(|((id, _), waiting)| match id {
         QueueId::Promise(promise) => {
-            Some(QueueRow { waits_for: Some(promise.to_string()), ..row(tables, "promise", item) })
+            Some(QueueRow { waits_for: Some(promise.to_string()), ..row(tables, "promise", waiting) })
         }
-        QueueId::Pause(vat) => Some(QueueRow { waits_for: Some(vat.to_string()), ..row(tables, "pause", item) }),
+        QueueId::Pause(vat) => Some(QueueRow { waits_for: Some(vat.to_string()), ..row(tables, "pause", waiting) }),
         _ => None,
     }));
     rows
@@ -65,9 +73,13 @@ fn gc(tables: &Tables, action: GcAction) -> QueueRow {
     QueueRow { target: Some(action.object().to_string()), ..base(tables, "gc", kind, Some(action.vat())) }
 }
 
-fn row(tables: &Tables, queue: &'static str, item: &Item) -> QueueRow {
-    let base = |kind| base(tables, queue, kind, kernel::destination(tables, item));
-    match item {
+fn row(tables: &Tables, queue: &'static str, waiting: &Waiting) -> QueueRow {
+    let base = |kind| QueueRow {
+        by: waiting.by.map(|it| it.to_string()),
+        maker: waiting.by.map(|vat| label(tables, vat)),
+        ..base(tables, queue, kind, kernel::destination(tables, &waiting.item))
+    };
+    match &waiting.item {
         Item::Send { target, message } => QueueRow {
             target: Some(target.to_string()),
             method: Some(body::method_of(&message.methargs.body)),
@@ -94,14 +106,15 @@ fn with_data(data: &CapData<KRef>, result: Option<impl ToString>, row: QueueRow)
 }
 
 impl Row for QueueRow {
-    const HEADER: &'static [&'static str] = &["queue", "kind", "target", "goes to", "method", "result"];
-    const LEFT: &'static [usize] = &[0, 1, 2, 3, 4, 5];
+    const HEADER: &'static [&'static str] = &["queue", "kind", "made by", "target", "goes to", "method", "result"];
+    const LEFT: &'static [usize] = &[0, 1, 2, 3, 4, 5, 6];
 
     fn cells(&self) -> Vec<String> {
         let queue = self.waits_for.as_deref().unwrap_or(self.queue);
         vec![
             queue.to_owned(),
             self.kind.to_owned(),
+            or_dash(self.maker.as_ref()),
             or_dash(self.target.as_ref()),
             or_dash(self.label.as_ref()),
             or_dash(self.method.as_ref().map(|it| brief(it.as_bytes()))),

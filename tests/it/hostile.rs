@@ -7,7 +7,7 @@ use vathost::{
     id::{KRef, VatId},
     kernel, limits,
     slog::Slog,
-    table::{Options, QueueId, Status},
+    table::{Options, Status},
     value::CapData,
     vat::{Warehouse, module},
 };
@@ -277,7 +277,7 @@ fn a_vat_that_answers_with_a_flood_harms_only_by_what_it_paid_for() {
     let outcome = guest(body).fuel(LITTLE).run();
     assert_eq!(outcome.fault, None);
     assert_eq!(outcome.block.tables().tallies.get(&VatId(2)).unwrap().deliveries, 501, "startVat, and each of them");
-    assert!(outcome.block.tables().queue.of(QueueId::Run).next().is_none());
+    assert!(outcome.block.tables().queue.run().next().is_none());
 }
 
 #[test]

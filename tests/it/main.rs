@@ -13,6 +13,7 @@ mod debug;
 mod demo;
 mod directives;
 mod embedding;
+mod fair;
 mod fault;
 mod gdb;
 mod guests;

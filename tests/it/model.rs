@@ -216,8 +216,8 @@ fn check_counts(block: &Block) {
             refer(entry.kref, entry.reachable);
         }
     }
-    for (_, item) in tables.queue.iter() {
-        match item {
+    for (_, waiting) in tables.queue.iter() {
+        match &waiting.item {
             Item::Send { target, message } => {
                 let slots = message.methargs.slots.iter().copied();
                 [*target].into_iter().chain(message.result).chain(slots).for_each(|it| refer(it, true));

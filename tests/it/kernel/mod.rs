@@ -88,14 +88,23 @@ impl World {
         World::of(names.split(' ').map(|it| (it, plain())))
     }
 
-    /// Vats with options of their own.
+    /// Vats with options of their own, in SwingSet's order: what happens is easier to foretell.
     pub(crate) fn of<'a>(vats: impl IntoIterator<Item = (&'a str, Options)>) -> World {
+        World::under(1, vats)
+    }
+
+    /// The same, under this version of the kernel.
+    pub(crate) fn under<'a>(version: u32, vats: impl IntoIterator<Item = (&'a str, Options)>) -> World {
         let slog = Arc::new(Mutex::new(Vec::new()));
         let mut block = Block::memory(Slog::new(Detail::Cranks, Lines(slog.clone()))).unwrap();
         block.set_audit(1);
         let stage = Rc::new(RefCell::new(Stage::default()));
         let actors = Actors { stage: stage.clone(), live: BTreeMap::new() };
         let mut world = World { block: Some(block), vats: BTreeMap::new(), actors, stage, slog };
+        world.outside(|crank| {
+            crank.set_kernel_version(version);
+            Ok(())
+        });
         for (name, options) in vats {
             let made = world.outside(|crank| {
                 let vat = crank.create_vat(name, BundleId::of(b"script"), options, CapData::plain("#{}"))?;

@@ -1,0 +1,213 @@
+//! Whose item is next: the order of the run-queue, and who is answerable for what stands in it.
+//!
+//! Until kernel version 2 there is one run-queue, first in, first out, behind what the kernel has to do for itself. Since version
+//! 3 the senders take turns (see [`Turn`]): who floods itself, or others, delays its own.
+//!
+//! ```text
+//!   what a delivery sends, settles ─▶ the vat's own queue            from outside ─▶ the queue of the kernel
+//!   what the kernel answers        ─▶ the queue of the vat that asked
+//!   reaps and cleanups of a vat    ─▶ the vat's own queue (a cleanup to its front)
+//!   garbage                        ─▶ one crank in four; all of them, where nothing else is to be done
+//! ```
+//!
+//! Invariant: a turn passes with the taking of its item, and with it alone: also where the item is taken anew after the crank was
+//! undone. So nobody gains by faulting.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{
+    fault::{Fault, VatFault},
+    id::{KRef, VatId},
+    kernel::{
+        Crank,
+        deliver::{Source, Work},
+        destination,
+    },
+    kernel_version, limits,
+    table::{Item, Load, PromiseState, QueueId, Sender, Tables, Turn, Waiting},
+    value::Syscall,
+};
+
+/// Whether the senders take turns.
+fn takes_turns(tables: &Tables) -> bool {
+    kernel_version::takes_turns(tables.globals().kernel_version)
+}
+
+/// The queue of the run-queue that what this vat made joins.
+fn run_queue(tables: &Tables, by: Option<VatId>) -> QueueId {
+    let own = by.filter(|_| takes_turns(tables)).map(|vat| Sender { family: tables.family(vat), vat });
+    QueueId::Run(own.unwrap_or(Sender::KERNEL))
+}
+
+/// The sender whose item is next, where its first item stands, and the turn as it is then.
+fn next_in_turn(tables: &Tables) -> Option<(Sender, i64, Turn)> {
+    let weight = |family| tables.vats.get(&family).map_or(1, |it| it.options.weight);
+    let served = |family| tables.tallies.get(&family).map_or(family, |it| it.served);
+    let from = |sender| tables.queue.to_run_from(sender).map(|(it, _)| it);
+    let (sender, turn) = tables.globals().turn.next(from, weight, served)?;
+    let (_, at) = tables.queue.to_run_from(sender)?;
+    Some((sender, at, turn))
+}
+
+/// The items of the run-queue in the order in which they are taken, if nothing else comes.
+pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
+    let mut queues: BTreeMap<Sender, VecDeque<(i64, Option<VatId>)>> = BTreeMap::new();
+    for (sender, at, waiting) in tables.queue.run() {
+        let to = destination(tables, &waiting.item).map(|vat| tables.family(vat));
+        queues.entry(sender).or_default().push_back((at, to));
+    }
+    if !takes_turns(tables) {
+        let of =
+            |(sender, items): (Sender, VecDeque<_>)| items.into_iter().map(move |(at, _)| (QueueId::Run(sender), at));
+        return queues.into_iter().flat_map(of).collect();
+    }
+    let weight = |family| tables.vats.get(&family).map_or(1, |it| it.options.weight);
+    let mut turn = tables.globals().turn;
+    let mut served: BTreeMap<VatId, VatId> = BTreeMap::new();
+    let mut order = Vec::new();
+    loop {
+        let from = |sender: Sender| queues.range(sender..).next().map(|(it, _)| *it);
+        let last = |family| {
+            let before = || tables.tallies.get(&family).map_or(family, |it| it.served);
+            served.get(&family).copied().unwrap_or_else(before)
+        };
+        let Some((sender, next)) = turn.next(from, weight, last) else { return order };
+        let Some((at, to)) = queues.get_mut(&sender).and_then(VecDeque::pop_front) else { return order };
+        if queues.get(&sender).is_some_and(VecDeque::is_empty) {
+            queues.remove(&sender);
+        }
+        order.push((QueueId::Run(sender), at));
+        served.insert(sender.family, sender.vat);
+        turn = to.map_or(next, |to| next.lent(sender, to));
+    }
+}
+
+impl Crank {
+    /// Where the crank's item is to be taken from.
+    pub(super) fn choose(&mut self) {
+        let queued = self.tables().queue.to_run();
+        self.turn = None;
+        self.source = match queued {
+            Some((id @ QueueId::Cleanup, at)) => Some(Source::Queue(id, at)),
+            Some((QueueId::Run(_), _)) | None if takes_turns(self.tables()) => self.choose_in_turn(),
+            _ => {
+                let gc = self.next_gc_group().map(|(vat, kind)| Source::Gc(vat, kind));
+                gc.or(queued.map(|(id, at)| Source::Queue(id, at)))
+            }
+        };
+    }
+
+    fn choose_in_turn(&mut self) -> Option<Source> {
+        let turn = self.tables().globals().turn;
+        let next = next_in_turn(self.tables());
+        if turn.until_gc == 0 || next.is_none() {
+            let gc = self.next_gc_group();
+            if let Some((vat, kind)) = gc {
+                self.turn = Some(Turn { until_gc: limits::GC_CRANKS_APART - 1, ..turn });
+                return Some(Source::Gc(vat, kind));
+            }
+        }
+        let (sender, at, next) = next?;
+        self.turn = Some(Turn { until_gc: turn.until_gc.saturating_sub(1), ..next });
+        Some(Source::Queue(QueueId::Run(sender), at))
+    }
+
+    /// The item was taken, and became this: its turn is over.
+    pub(super) fn pass_turn(&mut self, work: &Work) {
+        let Some(mut turn) = self.turn else { return };
+        if let Some(Source::Queue(QueueId::Run(sender), _)) = self.source {
+            if let Some(vat) = work.vat() {
+                turn = turn.lent(sender, self.tables().family(vat));
+            }
+            let served = self.tables().tallies.get(&sender.family).map(|it| it.served);
+            if served.is_some_and(|it| it != sender.vat) {
+                self.tables_mut().tallies.update(&sender.family, |it| it.served = sender.vat);
+            }
+        }
+        // Where nobody waits no turn is owed: the rows do not tell who was served before.
+        if self.tables().queue.to_run_from(Sender::KERNEL).is_none() {
+            turn = Turn { until_gc: turn.until_gc, ..Turn::default() };
+        }
+        if turn != self.tables().globals().turn {
+            self.tables_mut().update_globals(|it| it.turn = turn);
+        }
+    }
+
+    /// What is done now was asked for by this vat: what comes of it stands in its queue, and is counted to it.
+    pub(super) fn act_for(&mut self, by: Option<VatId>) {
+        self.by = by;
+        self.posted = Load::default();
+    }
+
+    /// Something is to be accepted at the end of the crank.
+    pub(super) fn post(&mut self, item: Item) {
+        self.posted += Load::of(&item);
+        let by = self.by;
+        self.accepting.push_back(Waiting { by, item });
+    }
+
+    /// Joins the end of its maker's run-queue.
+    pub(super) fn queue_run(&mut self, waiting: Waiting) {
+        let queue = run_queue(self.tables(), waiting.by);
+        self.tables_mut().queue.push(queue, waiting);
+    }
+
+    /// Joins the front of its maker's run-queue.
+    pub(super) fn queue_first(&mut self, waiting: Waiting) {
+        let queue = run_queue(self.tables(), waiting.by);
+        self.tables_mut().queue.push_front(queue, waiting);
+    }
+
+    /// The kernel has to bring out the dead of a vat: at the vat's expense, where its turns are counted.
+    pub(super) fn queue_bring_out(&mut self, vat: VatId) {
+        let waiting = Waiting { by: Some(vat), item: Item::Reap(vat) };
+        match takes_turns(self.tables()) {
+            true => self.queue_run(waiting),
+            false => self.tables_mut().queue.push(QueueId::Reap, waiting),
+        }
+    }
+
+    /// The kernel has to remove rows of a dead vat; `more` of those of which it removed some.
+    pub(super) fn queue_cleanup(&mut self, vat: VatId, more: bool) {
+        let waiting = Waiting { by: Some(vat), item: Item::Cleanup(vat) };
+        match takes_turns(self.tables()) {
+            true => self.queue_first(waiting),
+            false if more => self.tables_mut().queue.push_front(QueueId::Cleanup, waiting),
+            false => self.tables_mut().queue.push(QueueId::Cleanup, waiting),
+        }
+    }
+
+    /// Deals the one run-queue of older kernels out to those who sent what stands in it.
+    pub(super) fn deal_run_queue(&mut self) {
+        let all: Vec<_> = self.tables().queue.run().map(|(sender, at, _)| (QueueId::Run(sender), at)).collect();
+        let taken: Vec<Waiting> = all.iter().filter_map(|key| self.tables_mut().queue.remove(key)).collect();
+        taken.into_iter().for_each(|it| self.queue_run(it));
+    }
+
+    /// Whether a vat may add to the queues what this syscall adds.
+    pub(super) fn check_queued(&self, vat: VatId, syscall: &Syscall<KRef>) -> Result<(), Fault> {
+        let more = match syscall {
+            Syscall::Send { message, .. } => Load { items: 1, bytes: Load::bytes_of(&message.methargs) },
+            Syscall::Subscribe(promise) => Load { items: u64::from(self.waiting_for(*promise).is_none()), bytes: 0 },
+            Syscall::Resolve(all) => {
+                let news = all.iter().filter_map(|it| self.waiting_for(it.promise));
+                Load { items: news.sum::<usize>() as u64, bytes: 0 }
+            }
+            _ => return Ok(()),
+        };
+        let Some(options) = self.tables().vats.get(&vat).map(|it| &it.options) else { return Ok(()) };
+        let mut load = self.tables().queue.load(vat);
+        load += self.posted;
+        load += more;
+        VatFault::limit("queuedMax", load.items, options.queued_max)?;
+        Ok(VatFault::limit("queuedBytesMax", load.bytes, options.queued_bytes_max)?)
+    }
+
+    /// How many vats wait for a promise; nothing where it is settled.
+    fn waiting_for(&self, promise: KRef) -> Option<usize> {
+        match &self.tables().promises.get(&promise.promise()?)?.state {
+            PromiseState::Unresolved { .. } => Some(self.tables().subscribers.of(promise.promise()?).count()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The senders of what stands in the run-queue take turns: nobody's flood starves the others, and no order between two vats is lost.
+//!
+//! A vat here is a [`Role`]: what it does with a delivery, given how many it had, so that it does the same when it is brought up again.
+
+mod bounds;
+mod floods;
+mod order;
+
+use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
+
+use vathost::{
+    block::Block,
+    fault::{Fault, HostFault},
+    id::{BundleId, KRef, ObjectId, VRef, VatId},
+    kernel::{self, Crank, Ran, Syscalls, Usage, Worker, Workers},
+    slog::Slog,
+    snapshot::Snapshot,
+    table::{Device, Options, Vat},
+    value::{CapData, Delivery, Message, Syscall},
+};
+
+/// What a vat is told, and what it can do about it.
+struct Turn<'a> {
+    vat: VatId,
+    /// Deliveries that it had before.
+    age: u64,
+    delivery: &'a Delivery<VRef>,
+    syscalls: &'a mut Syscalls,
+}
+
+impl Turn<'_> {
+    /// The method of the message, or the kind of any other delivery.
+    fn word(&self) -> String {
+        match self.delivery {
+            Delivery::Message { message, .. } => word(&message.methargs),
+            other => other.kind().to_owned(),
+        }
+    }
+
+    fn slots(&self) -> &[VRef] {
+        match self.delivery {
+            Delivery::Message { message, .. } => &message.methargs.slots,
+            _ => &[],
+        }
+    }
+
+    fn result(&self) -> Option<VRef> {
+        match self.delivery {
+            Delivery::Message { message, .. } => message.result,
+            _ => None,
+        }
+    }
+
+    /// A promise that it never used: the `at`th of this delivery.
+    fn fresh(&self, at: u64) -> VRef {
+        own("p", 1 + self.age * 100_000 + at)
+    }
+
+    fn call(&mut self, syscall: Syscall<VRef>) -> Result<(), Fault> {
+        self.syscalls.call(syscall).map(drop)
+    }
+
+    fn send(&mut self, target: VRef, method: &str, slots: &[VRef], result: Option<VRef>) -> Result<(), Fault> {
+        let message = Message { methargs: data(method, slots), result };
+        self.call(Syscall::Send { target, message })
+    }
+
+    fn send_raw(&mut self, target: VRef, body: &str, result: VRef) -> Result<(), Fault> {
+        self.call(Syscall::Send { target, message: Message { methargs: CapData::plain(body), result: Some(result) } })
+    }
+
+    fn resolve(&mut self, promise: VRef, slots: &[VRef]) -> Result<(), Fault> {
+        let resolution = vathost::value::Resolution { promise, rejected: false, data: data("news", slots) };
+        self.call(Syscall::Resolve(vec![resolution]))
+    }
+}
+
+/// A name that the vat gives itself: `o+7`, `p+7`.
+fn own(kind: &str, number: u64) -> VRef {
+    format!("{kind}+{number}").parse().unwrap()
+}
+
+/// `#["method",["$0",…]]`: as a fulfilment it is a list.
+fn data(method: &str, slots: &[VRef]) -> CapData<VRef> {
+    let mark = |promise| if promise { '&' } else { '$' };
+    let marks = slots.iter().enumerate().map(|(at, it)| format!("\"{}{at}\"", mark(it.is_promise())));
+    let marks = marks.collect::<Vec<_>>().join(",");
+    CapData { body: format!("#[\"{method}\",[{marks}]]").into(), slots: slots.to_vec() }
+}
+
+fn word<R>(data: &CapData<R>) -> String {
+    data.body.as_text().unwrap_or_default().split('"').nth(1).unwrap_or_default().to_owned()
+}
+
+/// What a vat does.
+type Role = Rc<dyn Fn(&mut Turn<'_>) -> Result<(), Fault>>;
+
+fn role(it: impl Fn(&mut Turn<'_>) -> Result<(), Fault> + 'static) -> Role {
+    Rc::new(it)
+}
+
+/// A state, and the vats in it.
+struct Stage {
+    block: Option<Block>,
+    cast: Cast,
+    vats: BTreeMap<String, (VatId, ObjectId)>,
+}
+
+#[derive(Default)]
+struct Cast {
+    /// By the name of the vat; those that vats create are called `child`.
+    roles: BTreeMap<String, Role>,
+    live: BTreeMap<VatId, Actor>,
+    /// What was delivered, by vat, in order; deliveries that are made again are not told again.
+    told: Rc<RefCell<BTreeMap<VatId, Vec<String>>>>,
+}
+
+struct Actor {
+    vat: VatId,
+    age: u64,
+    role: Role,
+    told: Rc<RefCell<BTreeMap<VatId, Vec<String>>>>,
+}
+
+impl Workers for Cast {
+    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
+        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
+    }
+    fn start(
+        &mut self,
+        vat: VatId,
+        row: &Vat,
+        _: Option<Snapshot<'_>>,
+        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
+        let role = self.roles[&row.name].clone();
+        self.live.insert(vat, Actor { vat, age: 0, role, told: self.told.clone() });
+        Ok(())
+    }
+    fn stop(&mut self, vat: VatId) {
+        self.live.remove(&vat);
+    }
+}
+
+impl Worker for Actor {
+    fn deliver(
+        &mut self,
+        delivery: &Delivery<VRef>,
+        _: u64,
+        mut syscalls: Syscalls,
+    ) -> (Syscalls, Result<Usage, Fault>) {
+        let mut turn = Turn { vat: self.vat, age: self.age, delivery, syscalls: &mut syscalls };
+        if turn.syscalls.is_live() {
+            self.told.borrow_mut().entry(self.vat).or_default().push(turn.word());
+        }
+        let result = (self.role)(&mut turn);
+        self.age += 1;
+        (syscalls, result.map(|()| Usage { fuel: 1, memory: 0 }))
+    }
+}
+
+impl Stage {
+    /// A new state under this version of the kernel, in memory or in a folder, with these vats up, and the timer.
+    fn new(version: u32, dir: Option<&Path>, vats: Vec<(&str, Options, Role)>) -> Stage {
+        let block = dir.map_or_else(|| Block::memory(Slog::default()), |it| Block::open(it, Slog::default()));
+        let mut stage = Stage { block: block.ok(), cast: Cast::default(), vats: BTreeMap::new() };
+        stage.block.as_mut().unwrap().set_audit(0);
+        stage.outside(|crank| {
+            crank.set_kernel_version(version);
+            crank.name_bundle("child", BundleId::of(b"child"));
+            crank.add_device(Device::Timer);
+            Ok(())
+        });
+        for (name, options, role) in vats {
+            stage.cast.roles.insert(name.to_owned(), role);
+            let made = stage.outside(|crank| {
+                let vat = crank.create_vat(name, BundleId::of(b"role"), options, CapData::plain("#{}"))?;
+                let root = crank.root(vat)?;
+                crank.pin(root)?;
+                Ok((vat, root))
+            });
+            stage.vats.insert(name.to_owned(), made);
+        }
+        stage.run(u64::MAX);
+        stage
+    }
+
+    fn block(&self) -> &Block {
+        self.block.as_ref().expect("the host has not halted")
+    }
+
+    fn vat(&self, name: &str) -> VatId {
+        self.vats[name].0
+    }
+
+    #[track_caller]
+    fn outside<T>(&mut self, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> T {
+        let (block, result) = kernel::outside(self.block.take().unwrap(), input).unwrap();
+        self.block = Some(block);
+        result
+    }
+
+    /// A message from outside, with the roots of these vats; `vatAdmin` and `timer` are those.
+    fn tell(&mut self, to: &str, method: &str, with: &[&str]) {
+        let target: KRef = self.vats[to].1.into();
+        let vats = self.vats.clone();
+        self.outside(|crank| {
+            let mut slots: Vec<KRef> = Vec::new();
+            for name in with {
+                slots.push(match *name {
+                    "vatAdmin" => crank.vat_admin()?.into(),
+                    "timer" => crank.add_device(Device::Timer).into(),
+                    vat => vats[vat].1.into(),
+                });
+            }
+            let marks = (0..slots.len()).map(|at| format!("\"${at}\"")).collect::<Vec<_>>().join(",");
+            let methargs = CapData { body: format!("#[\"{method}\",[{marks}]]").into(), slots };
+            crank.queue_from_outside(target, methargs, None)
+        });
+    }
+
+    #[track_caller]
+    fn step(&mut self) -> Option<Ran> {
+        let (block, ran) =
+            kernel::crank(self.block.take().unwrap(), &mut self.cast).unwrap_or_else(|halt| panic!("{halt}"));
+        self.block = Some(block);
+        ran
+    }
+
+    /// Runs so many cranks at the most. How many there were.
+    fn run(&mut self, most: u64) -> u64 {
+        (0..most).take_while(|_| self.step().is_some()).count() as u64
+    }
+
+    /// Runs until a vat had so many deliveries, in blocks of a hundred cranks. How many cranks that took.
+    #[track_caller]
+    fn run_until(&mut self, name: &str, deliveries: usize, most: u64) -> u64 {
+        let vat = self.vat(name);
+        for cranks in 0..most {
+            if cranks % 100 == 0 {
+                self.begin_block();
+            }
+            if self.told(vat).len() >= deliveries {
+                return cranks;
+            }
+            assert!(self.step().is_some(), "nothing is left to do after {cranks} cranks");
+        }
+        panic!("{name} had {} deliveries in {most} cranks, not {deliveries}", self.told(vat).len());
+    }
+
+    /// Commits, and begins the next block, a second later.
+    fn begin_block(&mut self) {
+        let block = self.block.take().unwrap().commit(false).unwrap();
+        self.block = Some(kernel::begin_block(block, 1).unwrap());
+    }
+
+    fn told(&self, vat: VatId) -> Vec<String> {
+        self.cast.told.borrow().get(&vat).cloned().unwrap_or_default()
+    }
+}
