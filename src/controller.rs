@@ -120,6 +120,8 @@ pub struct BlockEnd {
     pub quiescent: bool,
     /// Whether it is closed. It is not where its caller interrupted it: it goes on at the next `run_block`, to the same hash.
     pub closed: bool,
+    /// Fuel that it was charged so far: also where it was interrupted before, and goes on.
+    pub fuel: u64,
     /// The chained hash.
     pub state_hash: StateHash,
     /// What vats wrote to the console meanwhile.
@@ -362,11 +364,12 @@ impl Controller {
             goes_on = each(&ran);
         }
         let closed = idle || kernel::is_quiescent(&block) || is_full(&block);
+        let fuel = block.fuel();
         block = commit(block, height, time, closed)?;
         let (state_hash, quiescent, console) = (block.state_hash(), kernel::is_finished(&block), block.take_printed());
         self.block = Some(block);
         self.stand();
-        Ok(BlockEnd { height, cranks, quiescent, closed, state_hash, console })
+        Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console })
     }
 
     /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.

@@ -48,13 +48,46 @@ fn field(path: &str, name: &str) -> Option<String> {
 }
 
 fn kibibytes(name: &str) -> u64 {
-    let field = field("/proc/self/status", name);
+    kibibytes_of("self", name)
+}
+
+fn kibibytes_of(process: &str, name: &str) -> u64 {
+    let field = field(&format!("/proc/{process}/status"), name);
     field.and_then(|it| it.split(' ').next()?.parse::<u64>().ok()).map_or(0, |it| it << 10)
 }
 
 /// Bytes of memory that are resident.
 pub(super) fn resident() -> u64 {
     kibibytes("VmRSS")
+}
+
+/// Bytes of memory of another process that are resident.
+pub(super) fn resident_of(process: u32) -> u64 {
+    kibibytes_of(&process.to_string(), "VmRSS")
+}
+
+/// Seconds of CPU that this process used so far, all its threads together. 0 where the system does not tell.
+pub(super) fn cpu() -> f64 {
+    cpu_at("self")
+}
+
+/// The same, of another process.
+pub(super) fn cpu_of(process: u32) -> f64 {
+    cpu_at(&process.to_string())
+}
+
+#[cfg(target_os = "linux")]
+fn cpu_at(process: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name, in parentheses, may hold anything. Behind it come eleven fields, then the ticks of the user and of the system.
+    let behind = text.rsplit_once(')').map_or("", |it| it.1);
+    let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|it| it.parse::<u64>().ok()).sum();
+    ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cpu_at(_: &str) -> f64 {
+    0.0
 }
 
 /// The most that were, since the last [`forget_peak`].

@@ -7,19 +7,26 @@
 //!   floors ─▶ workload ─▶ floors ─▶ workload ─▶ floors …     each ratio is to the floors around it
 //! ```
 
+mod amplification;
 mod compare;
 mod date;
 mod experiments;
 mod floors;
 mod growth;
+mod guest;
 mod live;
 mod load;
 mod machine;
 mod memory;
 mod result;
+mod siege;
 mod svg;
 mod workload;
 
+pub use amplification::{
+    Amplification, Case, Enough, How, LIMITS, Limits, Row, amplification, amplification_cases, amplification_child,
+    amplification_tried,
+};
 pub use compare::{Change, compare};
 pub use experiments::{ExperimentRates, experiments};
 pub use floors::{Floors, PerDelivery};
@@ -28,6 +35,7 @@ pub use load::Load;
 pub use machine::{Machine, machine};
 pub use memory::{Memory, memory};
 pub use result::{Deliveries, Figure, Measured, Results, Target};
+pub use siege::{Besieged, LATENCY_PER_ATTACKER, Latency, Siege, Until, attacker_names, siege};
 pub use svg::svg;
 pub use workload::{WORKLOADS, Workload, scenario};
 

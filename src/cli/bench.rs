@@ -1,7 +1,9 @@
+mod amplification;
 mod experiments;
 mod growth;
 mod memory;
 mod plot;
+mod siege;
 mod soak;
 
 use std::{
@@ -14,9 +16,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use self::{
+    amplification::{AmplificationArgs, cmd_amplification},
     experiments::{ExperimentsArgs, cmd_experiments},
     growth::{GrowthArgs, cmd_growth},
     memory::{MemoryArgs, cmd_memory},
+    siege::{SiegeArgs, cmd_siege},
     soak::{SoakArgs, cmd_soak},
 };
 use crate::{
@@ -102,9 +106,11 @@ impl SizeArgs {
 
 #[derive(Subcommand, Debug)]
 enum BenchCommand {
+    Amplification(AmplificationArgs),
     Experiments(ExperimentsArgs),
     Growth(GrowthArgs),
     Memory(MemoryArgs),
+    Siege(SiegeArgs),
     Soak(SoakArgs),
 }
 
@@ -135,9 +141,11 @@ impl BenchArgs {
 
 pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit> {
     match &args.command {
+        Some(BenchCommand::Amplification(args)) => return cmd_amplification(args, output),
         Some(BenchCommand::Experiments(args)) => return cmd_experiments(args, output),
         Some(BenchCommand::Growth(args)) => return cmd_growth(args, output),
         Some(BenchCommand::Memory(args)) => return cmd_memory(args, output),
+        Some(BenchCommand::Siege(args)) => return cmd_siege(args, output),
         Some(BenchCommand::Soak(args)) => return cmd_soak(args, output),
         None => (),
     }

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vathost::bench::{Results, WORKLOADS};
+use vathost::{
+    bench::{Case, Results, WORKLOADS, amplification_cases, amplification_tried},
+    vat::module::IMPORTS,
+};
 
 /// As small as it gets.
 const SMALL: [&str; 6] = ["--quick", "--runs", "1", "--deliveries", "200", "--json"];
@@ -246,4 +249,93 @@ fn experiments_are_measured_in_every_isolation_beside_runs_from_the_beginning() 
     }
     let shrunk = figures.iter().find(|it| it["name"] == "10 faults shrunk").unwrap();
     assert_eq!((&shrunk["target"]["atMost"], shrunk["met"].is_boolean()), (&5.0.into(), true), "{shrunk}");
+}
+
+// ---- amplification
+
+fn amplification(args: &[&str]) -> (i32, Value, String) {
+    let output = vathost(&[&["bench", "amplification", "-q", "--json"], args].concat());
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().unwrap(), json, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn no_import_is_forgotten() {
+    let cases = amplification_cases().unwrap();
+    let names: Vec<_> = cases.iter().map(Case::full_name).collect();
+    for import in IMPORTS {
+        assert!(cases.iter().any(|it| it.group == import.name), "nobody runs `{}` at its extremes", import.name);
+    }
+    for it in &names {
+        assert_eq!(names.iter().filter(|other| *other == it).count(), 1, "{it} is there twice");
+    }
+    let (code, listed, _) = amplification(&["--list"]);
+    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((code, listed), (0, names));
+}
+
+/// Does the cases of some groups once, and then three times: more fuel, and nobody is at fault.
+fn every_case_does_what_it_is_told(of: impl Fn(&Case) -> bool) {
+    for case in amplification_cases().unwrap().into_iter().filter(of) {
+        let name = case.full_name();
+        let (fuel, ended) = amplification_tried(&case, &[1, 3]).unwrap_or_else(|err| panic!("{name}: {err:#}"));
+        assert_eq!(ended, None, "{name}");
+        assert!(fuel[1] > fuel[0], "{name}: {fuel:?}");
+    }
+}
+
+#[test]
+fn every_case_of_a_message_does_what_it_is_told() {
+    every_case_does_what_it_is_told(|it| it.group == "send");
+}
+
+#[test]
+fn every_case_of_an_instruction_or_the_host_does_what_it_is_told() {
+    every_case_does_what_it_is_told(|it| ["instructions", "host", "exit"].contains(&it.group));
+}
+
+#[test]
+fn every_other_case_does_what_it_is_told() {
+    every_case_does_what_it_is_told(|it| !["send", "instructions", "host", "exit"].contains(&it.group));
+}
+
+#[test]
+fn amplification_is_told_for_a_billion_of_fuel_beside_an_empty_loop_the_worst_first() {
+    let only = ["--quick", "--only", "console", "--only", "vatstore_get/1-mib"];
+    let (code, result, err) = amplification(&only);
+    let rows = result["rows"].as_array().unwrap_or_else(|| panic!("{err}"));
+    let row = |name: &str| rows.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("{name}: {result}"));
+    assert!(result["emptyLoop"].as_f64() > Some(0.0), "{result}");
+    assert_eq!(row("instructions/empty-loop")["ratio"], 1.0, "{result}");
+    assert_eq!(rows.len(), 8, "{result}");
+    let limits = &result["limits"];
+    let share = |row: &Value| {
+        let of = |name: &str| row[name].as_f64().unwrap() / limits[name].as_f64().unwrap();
+        ["ratio", "memory", "disk", "slog"].map(of).into_iter().fold(0.0, f64::max)
+    };
+    for it in rows {
+        assert!(it["fuel"].as_u64() > Some(0) && it["times"].as_u64() > Some(0) && it.get("stopped").is_none(), "{it}");
+        assert_eq!(share(it) > 1.0, !it["exceeds"].as_array().unwrap().is_empty(), "{it}");
+    }
+    assert!(rows.windows(2).all(|it| share(&it[0]) >= share(&it[1])), "{result}");
+    assert_eq!(code, i32::from(rows.iter().any(|it| share(it) > 1.0)), "{result}");
+    // What the console is told is in the slog, and nowhere on the state's disk.
+    let nul = row("console/nul");
+    assert!(nul["slog"].as_f64() > Some(1e8) && nul["disk"].as_f64() < Some(1e8), "{nul}");
+}
+
+#[test]
+fn a_case_past_its_limits_is_ended_and_a_finding() {
+    let (code, result, err) = amplification(&["--quick", "--only", "console/empty", "--memory", "1"]);
+    let rows = result["rows"].as_array().unwrap_or_else(|| panic!("{err}"));
+    assert_eq!((code, &rows[0]["name"]), (1, &"console/empty".into()), "{result}");
+    assert_eq!(rows[0]["stopped"], "more than 1 MiB of memory", "{result}");
+    assert_eq!(rows[0]["exceeds"], serde_json::json!(["stopped"]), "{result}");
+}
+
+#[test]
+fn an_unknown_case_is_refused_with_the_way_to_find_them() {
+    let (code, _, err) = amplification(&["--only", "sned"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("there is no case `sned`") && err.contains("--list"), "{err}");
 }

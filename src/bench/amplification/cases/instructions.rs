@@ -1,0 +1,77 @@
+//! What a guest does by itself: the floor, and the dearest instructions that are known.
+
+use super::Case;
+use crate::bench::guest::*;
+
+const GROUP: &str = "instructions";
+
+/// A case that goes round a loop 10,000 times for each that it is told.
+fn looped(name: &'static str, about: &'static str, body: &str) -> Case {
+    let mut guest = Guest { pages: 1_024, ..Guest::default() };
+    guest.go = format!(
+        "(local.set $f (f64.load (i32.const 0x3000)))
+         (local.set $k (i32.mul (global.get $times) (i32.const 10000)))
+         (loop $l {body} (br_if $l (local.tee $k (i32.sub (local.get $k) (i32.const 1)))))
+         (f64.store (i32.const 0x3008) (local.get $f)) (i64.store (i32.const 0x3010) (local.get $x))"
+    );
+    // A denormal number; and every page is there, since all that were never written are one.
+    guest.setup = format!("(i64.store (i32.const 0x3000) (i64.const 0xfffffffffff)) {DIRTY}");
+    Case::new(GROUP, name, about, guest)
+}
+
+/// A chain of so many operations, each of what the last came to: nothing of it can be done ahead.
+fn chain(name: &'static str, about: &'static str, local: &str, pre: &str, post: &str) -> Case {
+    const LENGTH: usize = 50;
+    let chain = format!("{}(local.get {local}){}", pre.repeat(LENGTH), post.repeat(LENGTH));
+    looped(name, about, &format!("(local.set {local} {chain})"))
+}
+
+pub(super) fn instructions() -> Vec<Case> {
+    vec![
+        looped("empty-loop", "the floor: a loop that does nothing", ""),
+        chain("denormal-add", "f64.add of denormal numbers", "$f", "(f64.add (f64.const 1e-310) ", ")"),
+        chain("denormal-multiply", "f64.mul of a denormal number", "$f", "(f64.mul (f64.const 0.9999999999) ", ")"),
+        chain("denormal-divide", "f64.div of a denormal number", "$f", "(f64.div ", " (f64.const 1.0000000001))"),
+        chain("denormal-root", "f64.sqrt, again and again, of a denormal number", "$f", "(f64.sqrt ", ")"),
+        chain("round", "f64.nearest", "$f", "(f64.nearest ", ")"),
+        chain("divide", "i64.div_u", "$x", "(i64.div_u ", " (i64.const 3))"),
+        chain(
+            "remainder",
+            "i64.rem_s",
+            "$x",
+            "(i64.rem_s (i64.const -9223372036854775807) (i64.or (i64.const 3) ",
+            "))",
+        ),
+        looped(
+            "fill",
+            "memory.fill of 64 KiB",
+            "(memory.fill (i32.const 0x400000) (local.get $k) (i32.const 0x10000))",
+        )
+        .in_a_delivery(1),
+        looped(
+            "fill-nothing",
+            "memory.fill of nothing",
+            "(memory.fill (i32.const 0x400000) (local.get $k) (i32.const 0))",
+        ),
+        looped(
+            "copy",
+            "memory.copy of 64 KiB",
+            "(memory.copy (i32.const 0x400000) (i32.const 0x500001) (i32.const 0x10000))",
+        )
+        .in_a_delivery(1),
+        looped("grow-nothing", "memory.grow by nothing", "(drop (memory.grow (i32.const 0)))"),
+        looped(
+            "grow-past-the-limit",
+            "memory.grow by a page more than there may be",
+            "(drop (memory.grow (i32.const 1)))",
+        ),
+        looped("call", "a call of a function that does nothing", "(drop (call $o (local.get $k)))"),
+        looped(
+            "scattered-loads",
+            "loads that depend on each other, all over 64 MiB",
+            "(local.set $x (i64.add
+               (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407))
+               (i64.load (i32.and (i32.wrap_i64 (i64.shr_u (local.get $x) (i64.const 33))) (i32.const 0x3fffff8)))))",
+        ),
+    ]
+}

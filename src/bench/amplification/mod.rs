@@ -1,0 +1,193 @@
+//! Amplification: how much the host does for a unit of fuel, where a guest asks for the most that it can.
+//!
+//! Every import is run at its extremes, and what no single import stands for. Each case runs in a process of its own, which is ended
+//! past a limit of CPU or memory. What counts is the difference that the last, largest step made, for each 1e9 units of fuel of all
+//! vats together, beside what an empty loop takes in the same run.
+//!
+//! Invariants: no case is forgotten ([`cases`] walks the table of imports); a case that was ended past a limit is a finding.
+
+mod cases;
+mod measure;
+mod process;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+pub use self::{cases::Case, measure::Enough};
+
+use self::{
+    cases::FLOOR,
+    measure::{Run, Step, measure},
+};
+use crate::controller::Open;
+
+/// What 1e9 units of fuel may come to at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Times the CPU of an empty loop.
+    pub ratio: f64,
+    /// Bytes of memory.
+    pub memory: f64,
+    /// Bytes of the state's folder.
+    pub disk: f64,
+    /// Bytes of a slog of every syscall.
+    pub slog: f64,
+}
+
+/// The rule.
+pub const LIMITS: Limits = Limits { ratio: 10.0, memory: (4_u64 << 30) as f64, disk: 2e9, slog: 2e9 };
+
+/// How it is to be measured.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// The `vathost` that measures a case: `bench amplification --child CASE --dir DIR`.
+    pub exe: PathBuf,
+    /// When a step is long enough.
+    pub enough: Enough,
+    /// Seconds of CPU after which the process of a case is ended.
+    pub seconds: u64,
+    /// Bytes of memory after which it is.
+    pub memory: u64,
+}
+
+/// What a case came to, for each 1e9 units of fuel.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The case.
+    pub name: String,
+    /// What it does.
+    pub about: &'static str,
+    /// How many times it was done in the step that was measured; 0 where not one step came to its end.
+    pub times: u64,
+    /// Fuel that this took.
+    pub fuel: u64,
+    /// Seconds of CPU.
+    pub cpu: f64,
+    /// Times what an empty loop takes.
+    pub ratio: f64,
+    /// Bytes of memory.
+    pub memory: f64,
+    /// Bytes of disk.
+    pub disk: f64,
+    /// Bytes of slog.
+    pub slog: f64,
+    /// How the guest ended meanwhile, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Why its process did not come to an end of its own, if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// What exceeds its limit: nothing, where all is well.
+    pub exceeds: Vec<&'static str>,
+}
+
+/// All of it, the worst first.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Amplification {
+    /// Seconds of CPU that an empty loop takes for 1e9 units of fuel.
+    pub empty_loop: f64,
+    /// The rule.
+    pub limits: Limits,
+    /// The cases.
+    pub rows: Vec<Row>,
+}
+
+impl Amplification {
+    /// The cases that exceed a limit.
+    pub fn exceeding(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|it| !it.exceeds.is_empty())
+    }
+}
+
+/// Every case there is.
+pub fn amplification_cases() -> anyhow::Result<Vec<Case>> {
+    cases::all()
+}
+
+/// Measures these cases, each in a process of its own. `told` hears of each before it begins.
+pub fn amplification(cases: &[Case], how: &How, told: &mut dyn FnMut(&str)) -> anyhow::Result<Amplification> {
+    let floor = cases::all()?.into_iter().find(|it| it.full_name() == FLOOR).context("the floor is gone")?;
+    told(FLOOR);
+    // The limit is for what is looked at.
+    let (steps, stopped) = process::measured(&floor, &How { memory: u64::MAX, ..how.clone() })?;
+    let mut floor = Row::new(&floor, &steps, stopped);
+    if floor.cpu <= 0.0 {
+        bail!("an empty loop takes no time here: this system does not say how much CPU a process used");
+    }
+    let empty_loop = floor.cpu;
+    floor.judge(empty_loop);
+    let mut rows = vec![floor];
+    for case in cases.iter().filter(|it| it.full_name() != FLOOR) {
+        told(&case.full_name());
+        let (steps, stopped) = process::measured(case, how)?;
+        let mut row = Row::new(case, &steps, stopped);
+        row.judge(empty_loop);
+        rows.push(row);
+    }
+    rows.sort_by(|a, b| b.badness().total_cmp(&a.badness()));
+    Ok(Amplification { empty_loop, limits: LIMITS, rows })
+}
+
+/// Measures one case in this process, with its states and what it measures in this folder.
+pub fn amplification_child(name: &str, dir: &Path, enough: Enough) -> anyhow::Result<()> {
+    let case = cases::all()?.into_iter().find(|it| it.full_name() == name);
+    measure(&case.with_context(|| format!("there is no case `{name}`"))?, dir, enough)
+}
+
+/// Does a case so many times, then so many, in memory. Fuel that each took, and how the guest ended if it did.
+pub fn amplification_tried(case: &Case, times: &[u64]) -> anyhow::Result<(Vec<u64>, Option<String>)> {
+    let mut run = Run::with(case, Open { audit: Some(0), ..Open::default() })?;
+    let fuel = times.iter().map(|it| run.go(case, *it)).collect::<anyhow::Result<_>>()?;
+    Ok((fuel, run.ended()?))
+}
+
+impl Row {
+    fn new(case: &Case, steps: &[Step], stopped: Option<String>) -> Row {
+        let mut measured = steps.iter().filter(|it| it.slog.is_none() && it.fuel > 0);
+        let last = measured.next_back().cloned().unwrap_or_default();
+        let of = |amount: f64, fuel: u64| if fuel > 0 { amount / fuel as f64 * 1e9 } else { 0.0 };
+        let recorded = steps.iter().find_map(|it| Some((it.slog?, it.fuel)));
+        Row {
+            name: case.full_name(),
+            about: case.about,
+            times: last.times,
+            fuel: last.fuel,
+            cpu: of(last.cpu, last.fuel),
+            ratio: 0.0,
+            memory: of(last.memory as f64, last.fuel),
+            disk: of(last.disk as f64, last.fuel),
+            slog: recorded.map_or(0.0, |(bytes, fuel)| of(bytes as f64, fuel)),
+            ended: steps.iter().find_map(|it| it.ended.clone()),
+            stopped,
+            exceeds: Vec::new(),
+        }
+    }
+
+    fn shares(&self) -> [(&'static str, f64); 4] {
+        [
+            ("cpu", self.ratio / LIMITS.ratio),
+            ("memory", self.memory / LIMITS.memory),
+            ("disk", self.disk / LIMITS.disk),
+            ("slog", self.slog / LIMITS.slog),
+        ]
+    }
+
+    fn judge(&mut self, empty_loop: f64) {
+        self.ratio = self.cpu / empty_loop;
+        self.exceeds = self.shares().into_iter().filter(|it| it.1 > 1.0).map(|it| it.0).collect();
+        if self.stopped.is_some() {
+            self.exceeds.push("stopped");
+        }
+    }
+
+    /// How far over the limits it is. What had to be stopped is worse than what had not.
+    fn badness(&self) -> f64 {
+        let worst = self.shares().into_iter().map(|it| it.1).fold(0.0, f64::max);
+        worst + if self.stopped.is_some() { 1e6 } else { 0.0 }
+    }
+}

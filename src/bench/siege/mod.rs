@@ -1,0 +1,426 @@
+//! The siege: four honest vats do their work, twelve hostile ones beside them do what they can; then the same work without those.
+//!
+//! ```text
+//!   ping ─▶ pong            `play`: round trips                  one question after the other in each lane,
+//!   adder ─▶ ledger         `addFrom`, `increment`: books        so that no answer depends on a race
+//! ```
+//!
+//! What must be equal in both runs is all that the honest vats can tell: their answers, what is in their vatstores after each, and what
+//! stands in their transcripts. What may differ, within a bound, is how long an answer takes.
+//!
+//! Invariant: nothing that is compared, and no latency, depends on a clock; only where a run by minutes ends does.
+
+mod attackers;
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use serde_json::json;
+
+use self::attackers::{Attacker, attackers, warden};
+use super::machine;
+use crate::{
+    controller::{Arg, Controller, Open, Outcome, Policy, Sent},
+    id::{DeliveryNum, KRef, VRef, VatId, hex},
+    scenario::{Scenario, StaticVat},
+    table::{Device, Options, Status, Tables},
+    value::StoreKey,
+};
+
+/// The vat that lets the hostile ones in.
+const WARDEN: &str = "warden";
+
+/// Turns that each attacker may have for each one of an honest vat: with a fair queue one. A question that takes ten cranks where nobody
+/// disturbs takes at most ten and as many for each attacker.
+pub const LATENCY_PER_ATTACKER: f64 = 1.0;
+
+/// When a siege ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// After so many cranks.
+    Cranks(u64),
+    /// After so many minutes, at the end of a block.
+    Minutes(u64),
+}
+
+/// What it is to be.
+#[derive(Clone, Debug)]
+pub struct Siege {
+    /// How long.
+    pub until: Until,
+    /// Messages of a burst.
+    pub burst: u32,
+    /// Only these of the attackers, by name; all twelve where none is named.
+    pub attackers: Vec<String>,
+    /// Cranks of a block.
+    pub cranks_per_block: u64,
+}
+
+impl Siege {
+    fn attackers(&self) -> Vec<Attacker> {
+        let mut attackers = attackers(self.burst);
+        attackers.retain(|it| self.attackers.is_empty() || self.attackers.iter().any(|name| name == it.name));
+        attackers
+    }
+}
+
+/// The names of all attackers.
+pub fn attacker_names() -> Vec<&'static str> {
+    attackers(1).iter().map(|it| it.name).collect()
+}
+
+/// How long the questions of a run took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latency {
+    /// Cranks from the question to the answer, on average.
+    pub cranks: f64,
+    /// At the most.
+    pub most_cranks: u64,
+    /// Units of fuel meanwhile, on average.
+    pub fuel: f64,
+}
+
+/// What a siege came to. Three samples are after a tenth, at half, and at the end.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Besieged {
+    /// Questions that the honest vats answered, in both runs.
+    pub answers: u64,
+    /// Cranks of the siege.
+    pub cranks: u64,
+    /// Deliveries of the siege, and how many of them were to honest vats.
+    pub deliveries: [u64; 2],
+    /// Hostile vats that ended, and were replaced.
+    pub fallen: u64,
+    /// A digest of all that the honest vats told and kept, in the siege and in peace.
+    pub digests: [String; 2],
+    /// What differs first, where the digests do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differs: Option<String>,
+    /// In the siege and in peace.
+    pub latency: [Latency; 2],
+    /// The mean latency, in cranks, over that in peace.
+    pub slower: f64,
+    /// What that may be.
+    pub slower_at_most: f64,
+    /// Rows of all tables.
+    pub rows: [u64; 3],
+    /// Bytes of memory, of the process.
+    pub memory: [u64; 3],
+    /// Bytes of the state's folder.
+    pub disk: [u64; 3],
+}
+
+impl Besieged {
+    /// Whether the honest vats were as they are in peace, but for the time that they took.
+    pub fn equal(&self) -> bool {
+        self.answers > 0 && self.digests[0] == self.digests[1]
+    }
+
+    /// Whether they had their share of the host.
+    pub fn in_time(&self) -> bool {
+        self.slower <= self.slower_at_most
+    }
+
+    /// Whether rows, memory and disk did not grow by more than half in the second half.
+    pub fn flat(&self) -> bool {
+        [self.rows, self.memory, self.disk].iter().all(|[_, half, end]| *end <= half + half / 2)
+    }
+}
+
+/// A sequence of questions, of which each waits for the answer to the one before.
+struct Lane {
+    name: &'static str,
+    vats: [VatId; 2],
+    asked: u64,
+    waiting: Option<(Sent, u64, u64)>,
+    /// Of each answer: what was answered, what was kept then; and how many deliveries each vat had had.
+    answers: Vec<(String, [u64; 2])>,
+}
+
+/// One of the two runs.
+struct Run {
+    controller: Controller,
+    dir: PathBuf,
+    policy: Policy,
+    lanes: [Lane; 2],
+    cranks: u64,
+    fuel: u64,
+    deliveries: [u64; 2],
+    waited: Vec<(u64, u64)>,
+}
+
+const HONEST: [(&str, &[u8]); 4] = [
+    ("ping", include_bytes!("../../../vats/ping.wasm")),
+    ("pong", include_bytes!("../../../vats/pong.wasm")),
+    ("adder", include_bytes!("../../../vats/counter.wasm")),
+    ("ledger", include_bytes!("../../../vats/counter.wasm")),
+];
+
+/// Rounds that one question to `ping` plays.
+const ROUNDS: u64 = 3;
+
+fn scenario(hostile: Option<&Siege>) -> anyhow::Result<Scenario> {
+    let honest = HONEST.iter().map(|(name, wasm)| StaticVat {
+        name: (*name).to_owned(),
+        wasm: wasm.to_vec(),
+        options: Options::default(),
+        parameters: "#{}".to_owned(),
+    });
+    let mut scenario = Scenario { vats: honest.collect(), ..Scenario::default() };
+    if let Some(siege) = hostile {
+        let attackers = siege.attackers();
+        scenario.vats.push(warden(&attackers)?);
+        scenario.bootstrap = Some(WARDEN.to_owned());
+        scenario.devices = vec![Device::Timer];
+        for it in &attackers {
+            let wasm = wat::parse_str(it.wat()).with_context(|| format!("assemble {}", it.name))?;
+            scenario.bundles.insert(it.name.to_owned(), wasm);
+        }
+        let idle = "(module (memory (export \"memory\") 0) (func (export \"vat_deliver\") (param i32)))";
+        scenario.bundles.insert("idle".to_owned(), wat::parse_str(idle)?);
+    }
+    Ok(scenario)
+}
+
+impl Run {
+    fn new(hostile: Option<&Siege>, cranks_per_block: u64, dir: PathBuf) -> anyhow::Result<Run> {
+        let open = Open { state: Some(dir.clone()), audit: Some(0), ..Open::default() };
+        let mut controller = Controller::open(open)?;
+        controller.install(&scenario(hostile)?)?;
+        let lane = |name, first| Lane {
+            name,
+            vats: [VatId(first), VatId(first + 1)],
+            asked: 0,
+            waiting: None,
+            answers: Vec::new(),
+        };
+        Ok(Run {
+            controller,
+            dir,
+            policy: Policy { cranks: cranks_per_block, ..Policy::default() },
+            lanes: [lane("ping", 1), lane("ledger", 3)],
+            cranks: 0,
+            fuel: 0,
+            deliveries: [0; 2],
+            waited: Vec::new(),
+        })
+    }
+
+    /// The root of a vat.
+    fn root(&self, vat: VatId) -> anyhow::Result<KRef> {
+        let entry = self.controller.block()?.tables().clist.get(&(vat, VRef::ROOT)).copied();
+        Ok(entry.with_context(|| format!("{vat} has no root"))?.kref)
+    }
+
+    /// The next question of a lane that has its answer, unless it has had so many.
+    fn ask(&mut self, at: usize, most: u64) -> anyhow::Result<()> {
+        let Lane { vats: [_, second], asked, waiting, .. } = self.lanes[at];
+        if waiting.is_some() || asked >= most {
+            return Ok(());
+        }
+        let sent = match (at, asked % 2) {
+            (0, _) => {
+                let other = self.root(second)?;
+                self.controller.send("ping", "play", [Arg::held(other), Arg::from(ROUNDS)])?
+            }
+            (_, 0) => self.controller.send("ledger", "increment", [Arg::from(format_number(asked))])?,
+            _ => {
+                let other = self.root(second)?;
+                self.controller.send("adder", "addFrom", [Arg::held(other)])?
+            }
+        };
+        let lane = &mut self.lanes[at];
+        (lane.asked, lane.waiting) = (asked + 1, Some((sent, self.cranks, self.fuel)));
+        Ok(())
+    }
+
+    /// Runs a block, and hears what was answered.
+    fn block(&mut self) -> anyhow::Result<()> {
+        let mut deliveries = [0; 2];
+        let end = self.controller.run_block(&self.policy, &mut |ran| {
+            if let Some((vat, _)) = ran.delivery {
+                deliveries[0] += 1;
+                deliveries[1] += u64::from(vat <= VatId(4));
+            }
+            true
+        })?;
+        for (sum, more) in self.deliveries.iter_mut().zip(deliveries) {
+            *sum += more;
+        }
+        (self.cranks, self.fuel) = (self.cranks + end.cranks, self.fuel + end.fuel);
+        for lane in &mut self.lanes {
+            let Some((sent, cranks, fuel)) = lane.waiting else { continue };
+            let answer = match self.controller.outcome(sent)? {
+                Outcome::Pending => continue,
+                Outcome::Fulfilled(data) => format!("fulfilled {}", String::from_utf8_lossy(&data.body)),
+                Outcome::Rejected(data) => format!("rejected {}", String::from_utf8_lossy(&data.body)),
+            };
+            lane.waiting = None;
+            self.controller.forget(sent);
+            self.waited.push((self.cranks - cranks, self.fuel - fuel));
+            let tables = self.controller.block()?.tables();
+            let of = |vat: VatId| tables.tallies.get(&vat).map_or(0, |it| it.deliveries);
+            let kept: String = lane.vats.iter().map(|it| kept(tables, *it)).collect();
+            lane.answers.push((format!("{}: {answer}{kept}", lane.name), lane.vats.map(of)));
+        }
+        Ok(())
+    }
+
+    fn latency(&self) -> Latency {
+        let count = self.waited.len().max(1) as f64;
+        Latency {
+            cranks: self.waited.iter().map(|it| it.0).sum::<u64>() as f64 / count,
+            most_cranks: self.waited.iter().map(|it| it.0).max().unwrap_or(0),
+            fuel: self.waited.iter().map(|it| it.1 as f64).sum::<f64>() / count,
+        }
+    }
+
+    /// Rows, memory, disk.
+    fn sample(&self) -> anyhow::Result<[u64; 3]> {
+        let tables = self.controller.block()?.tables();
+        let rows = tables.clist.len()
+            + tables.objects.len()
+            + tables.promises.len()
+            + tables.queue.len()
+            + tables.gc.len()
+            + tables.vatstore.len()
+            + tables.wakeups.len()
+            + tables.meters.len();
+        Ok([rows as u64, machine::resident(), machine::size_of(&self.dir)])
+    }
+
+    /// All that the honest vats told and kept, a text each: answer by answer, then delivery by delivery.
+    fn told(&self) -> anyhow::Result<Vec<String>> {
+        let block = self.controller.block()?;
+        let mut told = Vec::new();
+        for lane in &self.lanes {
+            told.extend(lane.answers.iter().map(|it| it.0.clone()));
+            let heard = lane.answers.last().map_or([0; 2], |it| it.1);
+            for (vat, heard) in lane.vats.iter().zip(heard) {
+                for entry in block.transcript(*vat, DeliveryNum(0))? {
+                    let entry = entry?;
+                    if entry.number.0 >= heard {
+                        break;
+                    }
+                    told.push(format!(
+                        "{vat} {}: {:?} {:?} {:?}",
+                        entry.number, entry.delivery, entry.syscalls, entry.end
+                    ));
+                }
+            }
+        }
+        Ok(told)
+    }
+
+    fn fallen(&self) -> anyhow::Result<u64> {
+        let vats = &self.controller.block()?.tables().vats;
+        let fallen = vats.iter().filter(|(_, it)| it.name != "idle" && matches!(it.status, Status::Terminated { .. }));
+        Ok(fallen.count() as u64)
+    }
+}
+
+fn format_number(number: u64) -> serde_json::Value {
+    json!(number % 7 + 1)
+}
+
+/// What a vat has in its vatstore.
+fn kept(tables: &Tables, vat: VatId) -> String {
+    let mut text = String::new();
+    for ((of, key), value) in tables.vatstore.range((vat, StoreKey::default())..) {
+        if *of != vat {
+            break;
+        }
+        let _ = write!(text, "; {vat} {} = {}", hex(key), hex(value));
+    }
+    text
+}
+
+/// Lays siege, with a state in this folder; then lives through the same in peace, in another. `each` hears of the cranks so far.
+#[allow(clippy::disallowed_methods, reason = "a siege by minutes reads the clock")]
+pub fn siege(siege: &Siege, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Result<Besieged> {
+    let attackers = siege.attackers().len();
+    let mut besieged = Run::new(Some(siege), siege.cranks_per_block, dir.join("siege"))?;
+    let begun = Instant::now();
+    let share = |run: &Run| match siege.until {
+        Until::Cranks(cranks) => run.cranks as f64 / cranks.max(1) as f64,
+        Until::Minutes(minutes) => {
+            begun.elapsed().as_secs_f64() / Duration::from_secs(60 * minutes.max(1)).as_secs_f64()
+        }
+    };
+    let mut samples: Vec<[u64; 3]> = Vec::new();
+    loop {
+        for lane in 0..2 {
+            besieged.ask(lane, u64::MAX)?;
+        }
+        besieged.block()?;
+        each(besieged.cranks);
+        let share = share(&besieged);
+        if samples.len() < 2 && share >= [0.1, 0.5][samples.len()] {
+            samples.push(besieged.sample()?);
+        }
+        if share >= 1.0 {
+            break;
+        }
+    }
+    samples.resize(2, besieged.sample()?);
+    samples.push(besieged.sample()?);
+    let of = |what: usize| [samples[0][what], samples[1][what], samples[2][what]];
+    let peace = peace(&besieged, dir.join("peace"), siege)?;
+    let (told, expected) = (besieged.told()?, peace.told()?);
+    let latency = [besieged.latency(), peace.latency()];
+    Ok(Besieged {
+        answers: besieged.waited.len() as u64,
+        cranks: besieged.cranks,
+        deliveries: besieged.deliveries,
+        fallen: besieged.fallen()?,
+        digests: [digest(&told), digest(&expected)],
+        differs: parting(&told, &expected),
+        latency,
+        slower: if latency[1].cranks > 0.0 { latency[0].cranks / latency[1].cranks } else { 0.0 },
+        slower_at_most: 1.0 + LATENCY_PER_ATTACKER * attackers as f64,
+        rows: of(0),
+        memory: of(1),
+        disk: of(2),
+    })
+}
+
+/// The same questions, answered where nobody disturbs.
+fn peace(besieged: &Run, dir: PathBuf, siege: &Siege) -> anyhow::Result<Run> {
+    let mut run = Run::new(None, siege.cranks_per_block, dir)?;
+    let answered: Vec<u64> = besieged.lanes.iter().map(|it| it.answers.len() as u64).collect();
+    while run.lanes.iter().zip(&answered).any(|(lane, most)| (lane.answers.len() as u64) < *most) {
+        for (lane, most) in answered.iter().enumerate() {
+            run.ask(lane, *most)?;
+        }
+        let before = run.cranks;
+        run.block()?;
+        ensure!(run.cranks > before, "the honest vats do not answer, although nobody disturbs them");
+    }
+    if run.waited.len() as u64 != answered.iter().sum::<u64>() {
+        bail!("the honest vats answered {} questions of {answered:?}", run.waited.len());
+    }
+    Ok(run)
+}
+
+fn digest(told: &[String]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for it in told {
+        hasher.update(&(it.len() as u64).to_le_bytes());
+        hasher.update(it.as_bytes());
+    }
+    hex(hasher.finalize().as_bytes())
+}
+
+fn parting(told: &[String], expected: &[String]) -> Option<String> {
+    let longest = told.len().max(expected.len());
+    let at = (0..longest).find(|at| told.get(*at) != expected.get(*at))?;
+    let text = |of: &[String]| of.get(at).cloned().unwrap_or_else(|| "nothing".to_owned());
+    Some(format!("besieged: {}; in peace: {}", text(told), text(expected)))
+}
