@@ -50,7 +50,7 @@ fn the_bytes_of_bodies_and_slots_are_counted() {
     assert_eq!(fate(bounded(100, 100), sends(11)), "limit of queuedBytesMax crossed: 110, at most 100");
     let with_a_slot = |it: &mut Turn<'_>| it.send(VRef::imported_object(50), "hi", &[VRef::ROOT], None);
     assert_eq!(fate(bounded(100, 22), with_a_slot), "lives");
-    assert!(fate(bounded(100, 21), with_a_slot).contains("22 bytes of v1"));
+    assert!(fate(bounded(100, 21), with_a_slot).contains("crossed: 22"));
 }
 
 #[test]
