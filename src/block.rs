@@ -528,6 +528,11 @@ impl Block {
         self.0.meta.fuel = self.0.meta.fuel.saturating_add(fuel);
     }
 
+    /// An undone crank has used none.
+    pub(crate) fn set_fuel(&mut self, fuel: u64) {
+        self.0.meta.fuel = fuel;
+    }
+
     /// Forgets the transcript of a dead vat.
     pub(crate) fn forget_transcript(&mut self, vat: VatId) {
         self.0.forgotten.push(vat);

@@ -79,7 +79,7 @@ use crate::{
     store::{Database, Disk, StateHash},
     table::{Device, Mailbox, Tables},
     value::CapData,
-    vat::{CoreDump, Warehouse, engine_id},
+    vat::{CoreDump, Interrupter, Warehouse, engine_id},
 };
 
 /// How to open a state.
@@ -99,8 +99,11 @@ pub struct Open {
     pub experimental: bool,
     /// Faults planted in the kernel: only in a state for experiments.
     pub plants: Vec<Plant>,
-    /// Live instances at the most, between two cranks; the least recently delivered to are evicted.
+    /// Live instances at the most, between two cranks; the least recently delivered to are evicted. `None`: as many as this
+    /// machine has mappings and addresses for.
     pub max_live: Option<usize>,
+    /// Bytes that live instances may take, between two cranks; the same are evicted. `None`: half of this machine's memory.
+    pub memory_max: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
     /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
@@ -171,6 +174,7 @@ impl Controller {
         block.set_plants(open.plants);
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
+        warehouse.set_memory_max(open.memory_max);
         if open.compare_pages {
             warehouse.compare_pages();
         }
@@ -328,6 +332,12 @@ impl Controller {
         Ok(())
     }
 
+    /// Ends a block from another thread, in the middle of a delivery: its [`stop`](Interrupter::stop) makes `run_block` return as
+    /// if the crank before had been the last. Where directives had begun the crank it is a halt, and the block is lost.
+    pub fn interrupter(&self) -> Interrupter {
+        self.warehouse.interrupter()
+    }
+
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
     /// go on; where it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
@@ -352,18 +362,18 @@ impl Controller {
             let wall = policy.wall_millis.map(Duration::from_millis);
             block.is_full(policy) || wall.is_some_and(|max| clock().duration_since(begun) >= max)
         };
-        let (mut cranks, mut goes_on, mut idle) = (0, true, false);
-        while goes_on && !is_full(&block) {
+        let (mut cranks, mut goes_on) = (0, true);
+        let interrupter = self.warehouse.interrupter();
+        while goes_on && !is_full(&block) && !interrupter.is_stopping() {
             let (next, ran) = kernel::crank(block, &mut self.warehouse).map_err(|halt| self.clear_up(halt))?;
             block = next;
-            let Some(ran) = ran else {
-                idle = true;
-                break;
-            };
+            // Nothing is left, or the delivery was interrupted.
+            let Some(ran) = ran else { break };
             cranks += 1;
             goes_on = each(&ran);
         }
-        let closed = idle || kernel::is_quiescent(&block) || is_full(&block);
+        interrupter.go_on();
+        let closed = kernel::is_quiescent(&block) || is_full(&block);
         let fuel = block.fuel();
         block = commit(block, height, time, closed)?;
         let (state_hash, quiescent, console) = (block.state_hash(), kernel::is_finished(&block), block.take_printed());

@@ -125,7 +125,12 @@ pub struct Halted {
     pub why: Option<String>,
 }
 
-/// Any of the five, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
+/// Whoever runs the host wants it to stop now, and the guest did not end by itself. Nobody's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted in the middle of a crank: what is not committed runs again at the next start")]
+pub struct Interrupted;
+
+/// Any of the six, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// The guest's.
@@ -143,6 +148,9 @@ pub enum Fault {
     /// The operators' word.
     #[error(transparent)]
     Halted(#[from] Halted),
+    /// Somebody's wish.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 /// Returns a [`KernelPanic`] from the enclosing function unless the condition holds.

@@ -83,5 +83,6 @@ fn code_of_fault(fault: &Fault) -> Exit {
         Fault::Host(_) => Exit::HostFault,
         Fault::Anachronism(_) => Exit::Divergence,
         Fault::Halted(_) => Exit::Halted,
+        Fault::Interrupted(_) => Exit::Interrupted,
     }
 }

@@ -4,6 +4,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,7 +29,7 @@ use crate::{
     mailbox::MailboxFiles,
     plant::Plant,
     report::Report,
-    scenario::Scenario,
+    scenario::{Bytes, Scenario},
     slog::{Detail, Slog, Writer},
     store::Database,
 };
@@ -69,9 +70,14 @@ pub(crate) struct RunArgs {
     /// Seconds from one block to the next, as the vats are told
     #[arg(long, value_name = "S", default_value_t = 5)]
     block_time: u64,
-    /// Keep this many vats live at the most; the others come back when they are needed, to the same hashes
+    /// Keep this many vats live at the most; the others come back when they are needed, to the same hashes [default: as many as
+    /// this machine has mappings for]
     #[arg(long, value_name = "N")]
     max_live: Option<usize>,
+    /// Let live vats take this much memory, as in `2GiB`; others leave, and come back in the same way [default: half of this
+    /// machine's]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Bytes>,
     /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
     #[arg(long, value_name = "N")]
     snapshot_interval: Option<u64>,
@@ -138,7 +144,7 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
         controller.install(scenario)?;
     }
     output.detail(format!("engine {}", controller.block()?.meta().engine));
-    let stop = on_interrupt(controller.slog())?;
+    let stop = on_interrupt(&controller)?;
     let policy = Policy {
         cranks: args.cranks_per_block,
         fuel: args.fuel_per_block,
@@ -199,6 +205,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         experimental: args.experimental,
         plants: args.plant.clone(),
         max_live: args.max_live,
+        memory_max: args.memory.map(|it| it.0),
         snapshot_interval: args.snapshot_interval,
         compare_pages: false,
         disk: None,
@@ -298,9 +305,13 @@ pub(crate) fn code_cache() -> Option<PathBuf> {
     base.map(|it| it.join("vathost"))
 }
 
-/// Counts ^C: the first stops at the next crank boundary, the second at once.
-fn on_interrupt(slog: &Slog) -> anyhow::Result<Arc<AtomicU8>> {
-    let flush_slog = slog.last_flush();
+/// How long a delivery may go on after ^C, to its end: what is undone was in vain, and there is a second more to write the block.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Counts ^C: the first stops at the next crank boundary, or where a delivery does not come to one soon, in its middle; the second
+/// at once: what is not committed then is as if it had never been.
+fn on_interrupt(controller: &Controller) -> anyhow::Result<Arc<AtomicU8>> {
+    let (flush_slog, interrupter) = (controller.slog().last_flush(), controller.interrupter());
     let count = Arc::new(AtomicU8::new(0));
     let seen = count.clone();
     ctrlc::set_handler(move || {
@@ -308,6 +319,14 @@ fn on_interrupt(slog: &Slog) -> anyhow::Result<Arc<AtomicU8>> {
             flush_slog();
             std::process::exit(Exit::Interrupted as i32);
         }
+        let interrupter = interrupter.clone();
+        thread::spawn(move || {
+            thread::sleep(GRACE);
+            loop {
+                interrupter.stop();
+                thread::sleep(GRACE);
+            }
+        });
     })
     .context("install a handler for ^C")?;
     Ok(count)
@@ -330,6 +349,9 @@ fn run_blocks(
         mailbox.read(controller)?;
         if controller.is_quiescent()? {
             break;
+        }
+        if stop.load(Ordering::Relaxed) > 0 {
+            return Ok(true);
         }
         let end = controller.run_block(policy, &mut |ran| {
             cranks += 1;

@@ -100,6 +100,7 @@ fn halted(golden: &Golden, schedule: &Schedule, seen: &Seen, halt: &Halt) -> Ver
         Fault::Halted(it) => (Class::NoEffect, it.why.clone().unwrap_or_else(|| it.line.clone())),
         Fault::Host(it) => (Class::Harness, it.to_string()),
         Fault::Vat(it) => (Class::Harness, it.to_string()),
+        Fault::Interrupted(it) => (Class::Harness, it.to_string()),
     };
     // What was not delivered any more is no damage.
     let mut path = path(&histories(golden, seen, &BTreeSet::new()), seen);

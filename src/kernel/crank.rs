@@ -10,7 +10,7 @@ use std::{
 use crate::{
     block::{Block, Printed},
     directive::DirectiveSet,
-    fault::{Fault, KernelPanic},
+    fault::{Fault, Interrupted, KernelPanic},
     id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
     invariant,
     kernel::{audit::audit, deliver::Source, gc::Candidates, route::Route},
@@ -43,6 +43,12 @@ pub struct Open {
     pub(super) source: Option<Source>,
     /// The turn as it is once the item is taken; nothing where there are no turns.
     pub(super) turn: Option<Turn>,
+    /// Whether its delivery was interrupted: it is to be given up.
+    pub(super) interrupted: bool,
+    /// Whether something of it is part of the block already.
+    sealed: bool,
+    /// The block's fuel before it.
+    fuel_before: u64,
 }
 
 impl Deref for Crank {
@@ -70,6 +76,7 @@ impl Crank {
 
     /// Opens an input from outside: it has no number.
     pub(super) fn outside(block: Block) -> Crank {
+        let fuel_before = block.fuel();
         Crank(Box::new(Open {
             block,
             number: None,
@@ -80,6 +87,9 @@ impl Crank {
             printed: Vec::new(),
             source: None,
             turn: None,
+            interrupted: false,
+            sealed: false,
+            fuel_before,
         }))
     }
 
@@ -119,6 +129,7 @@ impl Crank {
 
     /// What was done so far is part of the block; a rewind goes back to here.
     pub(super) fn seal(&mut self, label: &str) -> Result<(), Fault> {
+        self.sealed = true;
         Ok(self.block.seal(label, None)?)
     }
 
@@ -148,10 +159,18 @@ impl Crank {
         self.block.is_observed()
     }
 
-    /// Gives the block back as it was before the crank.
+    /// Gives the block back as it was before the crank, of which nothing may be part of the block yet.
     pub(super) fn undo(mut self) -> Block {
         self.block.rewind();
+        let fuel = self.fuel_before;
+        self.block.set_fuel(fuel);
         self.0.block
+    }
+
+    /// The end of a crank that was interrupted. What directives did before the delivery is part of the block, and cannot be
+    /// taken out of it: then the block is lost, as by a crash, and runs again from its last commit.
+    pub(super) fn give_up(self) -> Result<Block, Fault> {
+        if self.sealed { Err(Interrupted.into()) } else { Ok(self.undo()) }
     }
 
     /// Its number; what comes from outside bears that of the crank after it.

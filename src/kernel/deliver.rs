@@ -81,10 +81,12 @@ pub(super) enum Outcome {
     Exit { failure: bool, info: CapData<KRef>, usage: Usage },
     /// Badly. Not undone yet.
     Fault(VatFault),
+    /// Not at all: somebody wants the host to stop. The crank is to be given up.
+    Interrupted,
 }
 
-/// Runs the crank that was just begun.
-pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block, Ran), Box<Halt>> {
+/// Runs the crank that was just begun. Nothing ran where its delivery was interrupted: the block is as it was before.
+pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
     let number = crank.number();
     let mut position = Position { crank: Some(number), ..Position::default() };
     let mut ran = Ran { crank: number, delivery: None, fuel: 0, ended: None };
@@ -96,18 +98,24 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
         taken = crank.take()?;
         position.delivery = crank.numbers(&taken)[0].map(|(vat, number)| (vat, number, taken.kind()));
         let (mut crank, work) = crank.obey(workers, taken.clone(), &mut ran, &mut position)?;
+        if crank.interrupted {
+            return Ok((crank.give_up()?, false));
+        }
         let work = crank.admit(work)?;
         if !crank.plants().is_empty() {
             crank.plant()?;
         }
         let crank = crank.perform(workers, work, &mut ran, &mut position)?;
+        if crank.interrupted {
+            return Ok((crank.give_up()?, false));
+        }
         let crank = crank.disturb_end(workers, &mut ran)?;
-        crank.finish("crank")
+        Ok((crank.finish("crank")?, true))
     });
     // A bug of ours is no reason to lose what is known of it: what the crank owned is gone either way.
     let result = catch_unwind(body).unwrap_or_else(|payload| Err(panicked(&*payload).into()));
     match result {
-        Ok(block) => Ok((block, ran)),
+        Ok((block, has_run)) => Ok((block, has_run.then_some(ran))),
         Err(fault) => Err(Box::new(Halt { fault, position, message_hash: taken.hash().ok() })),
     }
 }
@@ -345,6 +353,7 @@ impl Crank {
                 }
             }
             Outcome::Fault(fault) => crank.punish(workers, vat, fault, creation.is_some(), ran)?,
+            Outcome::Interrupted => crank.interrupted = true,
         }
         Ok(crank)
     }
@@ -360,7 +369,6 @@ impl Crank {
     ) -> Result<(), Fault> {
         self.rewind();
         self.act_for(Some(vat));
-        workers.stop(vat);
         let fuel_max = self.fuel_max(vat)?;
         // How much it used is not known exactly after a trap: it pays for all that it might have.
         self.charge(vat, fuel_max.0)?;
@@ -369,12 +377,14 @@ impl Crank {
         let illegal = matches!(fault, VatFault::IllegalSyscall { .. });
         match on_fault {
             OnFault::Pause if !starved => {
+                self.take_back(workers, vat)?;
                 let work = self.retake()?;
                 self.leave_entry(vat, End::Faulted(fault.clone()))?;
                 self.pause(vat, &fault.to_string())?;
                 self.hold(work)
             }
             OnFault::Reject if !starved && !illegal && !starting => {
+                self.take_back(workers, vat)?;
                 let work = self.retake()?;
                 self.leave_entry(vat, End::Faulted(fault.clone()))?;
                 // In the order of what it settled itself.
@@ -383,6 +393,16 @@ impl Crank {
             }
             _ => self.end(workers, vat, Ended { aborted: true, info: info_of(&fault), fault: Some(fault) }, ran),
         }
+    }
+
+    /// The heap of a vat that stays alive goes back to where it was before the delivery.
+    pub(super) fn take_back(&mut self, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
+        // A heap that an experiment disturbs comes back from its past without the disturbance, whatever was kept of it.
+        if self.block().injector().is_some() {
+            workers.stop(vat);
+            return Ok(());
+        }
+        workers.roll_back(vat)
     }
 
     fn end(&mut self, workers: &mut dyn Workers, vat: VatId, ended: Ended, ran: &mut Ran) -> Result<(), Fault> {
@@ -480,6 +500,10 @@ impl Crank {
                 exit.map_or(Outcome::Done(usage), |(failure, info)| Outcome::Exit { failure, info, usage })
             }
             (Err(Fault::Vat(fault)), _) => Outcome::Fault(fault),
+            (Err(Fault::Interrupted(_)), _) => {
+                workers.stop(vat);
+                Outcome::Interrupted
+            }
             (Err(other), _) => return Err(other),
         };
         live.crank.tables_mut().update_globals(|it| it.deliveries += 1);

@@ -112,6 +112,19 @@ pub trait Worker {
     fn memory(&mut self) -> Option<&mut [u8]> {
         None
     }
+
+    /// Fuel of the deliveries that its heap is ahead of its newest snapshot: what a replay would use.
+    fn unsaved_fuel(&self) -> u64 {
+        0
+    }
+
+    /// Whether the deliveries since its last snapshot are worth the work that one would take now.
+    fn can_afford_snapshot(&mut self) -> bool {
+        true
+    }
+
+    /// Its heap as it is was made its newest snapshot.
+    fn saved(&mut self) {}
 }
 
 /// The workers of all live vats.
@@ -128,13 +141,29 @@ pub trait Workers {
         bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<(), Fault>;
 
-    /// One that is to be stopped, because there are too many.
-    fn surplus(&self) -> Option<VatId> {
+    /// The crank has ended: nothing of it will be undone any more. One that is to be stopped, because there are too many.
+    fn surplus(&mut self) -> Option<VatId> {
         None
     }
 
     /// Ends it; its heap is gone.
     fn stop(&mut self, vat: VatId);
+
+    /// Takes back what the delivery that a worker just made did to its heap. A worker that cannot go back is stopped instead.
+    fn roll_back(&mut self, vat: VatId) -> Result<(), Fault> {
+        self.stop(vat);
+        Ok(())
+    }
+
+    /// Takes a worker away, for another incarnation of its vat to be started; until the crank has ended it may be put back.
+    fn set_aside(&mut self, vat: VatId) {
+        self.stop(vat);
+    }
+
+    /// Puts back the worker that was set aside in this crank, in the place of whichever is there now.
+    fn put_back(&mut self, vat: VatId) {
+        self.stop(vat);
+    }
 }
 
 /// Where the kernel was.
@@ -190,15 +219,18 @@ pub struct Ran {
     pub ended: Option<Ended>,
 }
 
-/// Runs the next crank. `None` where every queue is empty: nothing has changed then.
+/// Runs the next crank. `None` where nothing has changed: every queue is empty, or the crank's delivery was interrupted, and all
+/// of it is undone.
 pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
     if is_quiescent(&block) {
         return Ok((block, None));
     }
     let crank = Crank::begin(block);
     let (mut block, ran) = deliver::run(crank, workers)?;
-    snapshot::after(&mut block, workers, &ran)?;
-    Ok((block, Some(ran)))
+    if let Some(ran) = &ran {
+        snapshot::after(&mut block, workers, ran)?;
+    }
+    Ok((block, ran))
 }
 
 /// The vat that an item of the run-queue would go to now, if to any.

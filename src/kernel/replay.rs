@@ -107,6 +107,10 @@ pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Us
     let (End::Done { .. }, Some(delivery)) = (&entry.end, entry.delivery.clone()) else { return Ok(Usage::default()) };
     let number = entry.number;
     let (syscalls, result) = worker.deliver(&delivery, FUEL_MAX, Syscalls::replay(vat, entry));
+    // What is nobody's deed says nothing about the syscalls that are still to come.
+    if let Err(fault @ (Fault::Host(_) | Fault::Interrupted(_))) = result {
+        return Err(fault);
+    }
     syscalls.end_replay()?;
     result.map_err(|fault| not_again(vat, number, fault))
 }

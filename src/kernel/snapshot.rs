@@ -1,4 +1,8 @@
 //! When snapshots of heaps are taken, and vats evicted: between two cranks, where nothing of it can reach a hash.
+//!
+//! Invariants: a vat that is up can be brought up again for the fuel of [`FUEL_MAX`] and of one delivery, or for what the pages
+//! that it wrote since its last snapshot are worth; a snapshot is taken only where deliveries have paid for its work, which the
+//! worker knows. A delivery that came to nothing changes no heap, so that a snapshot after it is as good as one before.
 
 use crate::{
     block::Block,
@@ -8,6 +12,13 @@ use crate::{
     limits,
     snapshot::Manifest,
 };
+
+/// Fuel from one snapshot of a vat to the next at the most, however few deliveries used it: a replay takes a tenth of a second.
+const FUEL_MAX: u64 = 100_000_000;
+
+/// Fuel since its last snapshot from which on a vat that is evicted is snapshotted first: to replay a millisecond is cheaper than
+/// to write pages.
+const FUEL_BEFORE_EVICTION: u64 = 1_000_000;
 
 /// After a crank: drops the snapshot of what the vat no longer is, takes one if it is due, and evicts who is too many.
 pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> Result<(), Box<Halt>> {
@@ -19,9 +30,7 @@ pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> 
         }
         while let Some(vat) = workers.surplus() {
             position.delivery = Some((vat, next_delivery(block, vat), "evict"));
-            if deliveries_since(block, vat) > limits::SNAPSHOT_BEFORE_EVICTION && is_on(block, vat) {
-                take(block, workers, vat)?;
-            }
+            take_before_eviction(block, workers, vat)?;
             workers.stop(vat);
         }
         Ok(())
@@ -31,21 +40,39 @@ pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> 
 
 fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
     let Some(row) = block.tables().vats.get(&vat) else { return Ok(()) };
-    let (first, interval) = (row.first_delivery, interval(block, vat));
+    let first = row.first_delivery;
     if block.snapshot_position(vat).is_some_and(|it| it <= first) {
         block.forget_snapshot(vat);
     }
-    let Some(interval) = interval else { return Ok(()) };
+    if !is_on(block) {
+        return Ok(());
+    }
     // Counted in the incarnation's deliveries: an eviction's snapshot in between does not move the others.
-    let since_first = |it: DeliveryNum| it.0.saturating_sub(first.0) / interval;
-    let newest = block.snapshot_position(vat).map_or(0, since_first);
-    if since_first(next_delivery(block, vat)) > newest {
+    let counted = interval(block, vat).is_some_and(|interval| {
+        let since_first = |it: DeliveryNum| it.0.saturating_sub(first.0) / interval;
+        let newest = block.snapshot_position(vat).map_or(0, since_first);
+        since_first(next_delivery(block, vat)) > newest
+    });
+    let Some(worker) = workers.worker(vat) else { return Ok(()) };
+    if (counted || worker.unsaved_fuel() >= FUEL_MAX) && worker.can_afford_snapshot() {
         take(block, workers, vat)?;
     }
     Ok(())
 }
 
-/// Takes a snapshot of a vat that is up. (One that is not has just faulted: its next delivery will do.)
+fn take_before_eviction(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
+    if !is_on(block) {
+        return Ok(());
+    }
+    let many = deliveries_since(block, vat) > limits::SNAPSHOT_BEFORE_EVICTION && interval(block, vat).is_some();
+    let Some(worker) = workers.worker(vat) else { return Ok(()) };
+    if (many || worker.unsaved_fuel() >= FUEL_BEFORE_EVICTION) && worker.can_afford_snapshot() {
+        take(block, workers, vat)?;
+    }
+    Ok(())
+}
+
+/// Takes a snapshot of a vat that is up, and alive.
 pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
     let Some(bundle) = block.tables().vats.get(&vat).map(|it| it.bundle) else { return Ok(()) };
     if !block.tables().is_alive(vat) {
@@ -56,17 +83,19 @@ pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> 
     let Some(image) = worker.image(base.as_ref().map(|it| &it.heap))? else { return Ok(()) };
     let (position, engine) = (next_delivery(block, vat), block.meta().engine.clone());
     block.put_snapshot(Manifest { vat, position, engine, bundle, heap: image.heap }, image.fresh)?;
+    worker.saved();
     Ok(())
 }
 
-/// What this host keeps to, or the vat's options.
+/// Whether this host takes any.
+fn is_on(block: &Block) -> bool {
+    block.snapshot_interval() != Some(0)
+}
+
+/// Deliveries from one snapshot to the next: what this host keeps to, or the vat's options. `None` where they are not counted.
 fn interval(block: &Block, vat: VatId) -> Option<u64> {
     let options = || block.tables().vats.get(&vat)?.options.snapshot_interval;
     block.snapshot_interval().map_or_else(options, Some).filter(|it| *it > 0)
-}
-
-fn is_on(block: &Block, vat: VatId) -> bool {
-    interval(block, vat).is_some()
 }
 
 fn next_delivery(block: &Block, vat: VatId) -> DeliveryNum {

@@ -5,7 +5,7 @@
 
 use crate::{
     body,
-    fault::{Fault, KernelPanic, VatFault},
+    fault::{Fault, Interrupted, KernelPanic, VatFault},
     id::{BundleId, KRef, PromiseId, VRef, VatId},
     kernel::{
         Crank, Position, Ran, Workers,
@@ -30,6 +30,9 @@ impl Crank {
     ) -> Result<Crank, Fault> {
         parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
         let (mut crank, replaced) = self.replace_code(workers, vat, bundle, parameters, ran, position)?;
+        if crank.interrupted {
+            return Ok(crank);
+        }
         match replaced {
             Ok(incarnation) => {
                 let data = CapData::plain(format!("#{{\"incarnationNumber\":{incarnation}}}"));
@@ -40,7 +43,7 @@ impl Crank {
         }
     }
 
-    /// The two deliveries. After an error the crank must be undone.
+    /// The two deliveries. After an error the crank must be undone; so it must where it was interrupted, whatever came of them.
     pub(super) fn replace_code(
         mut self,
         workers: &mut dyn Workers,
@@ -58,7 +61,7 @@ impl Crank {
             }
         }
         self.disconnect(vat)?;
-        workers.stop(vat);
+        workers.set_aside(vat);
         let first = self.next_delivery(vat);
         let incarnation = self.tables_mut().vats.update(&vat, |it| {
             it.bundle = bundle;
@@ -75,6 +78,10 @@ impl Crank {
     /// Pays for one of the two deliveries, if it went well.
     fn pay(&mut self, vat: VatId, outcome: Outcome) -> Result<Result<(), VatFault>, Fault> {
         Ok(match outcome {
+            Outcome::Interrupted => {
+                self.interrupted = true;
+                Err(VatFault::Delivery(Interrupted.to_string()))
+            }
             Outcome::Done(usage) => Ok(self.charge(vat, usage.fuel)?),
             Outcome::Fault(fault) => Err(fault),
             Outcome::Exit { .. } => Err(VatFault::Delivery("the vat ended itself".to_owned())),
@@ -84,7 +91,11 @@ impl Crank {
     /// Back to the old incarnation; the attempt takes its number, and whoever asked is told.
     fn undo_upgrade(mut self, workers: &mut dyn Workers, vat: VatId, why: &VatFault) -> Result<Crank, Fault> {
         self.rewind();
-        workers.stop(vat);
+        workers.put_back(vat);
+        if !self.tables().is_paused(vat) {
+            // It was told to bring out its dead.
+            self.take_back(workers, vat)?;
+        }
         // As after any fault: it pays for all that it might have used.
         let fuel_max = self.fuel_max(vat)?.0;
         self.charge(vat, fuel_max)?;

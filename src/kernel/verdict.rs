@@ -110,6 +110,9 @@ impl Crank {
         self.rewind();
         for directive in due {
             self = self.obey_one(workers, &directive, vat, ran, position)?;
+            if self.interrupted {
+                return Ok((self, Work::Done));
+            }
         }
         self.settle_down()?;
         self.seal("directive")?;
@@ -238,6 +241,9 @@ impl Crank {
         let effect = self.effect(directive, delivered);
         if effect == Effect::Done {
             self = self.carry_out(workers, directive, delivered, ran, position)?;
+            if self.interrupted {
+                return Ok(self);
+            }
         }
         self.record(directive, delivered, effect);
         Ok(self)
@@ -290,6 +296,9 @@ impl Crank {
                 let parameters = CapData::plain("#{}");
                 let (crank, result) = self.replace_code(workers, *vat, bundle, parameters, ran, position)?;
                 self = crank;
+                if self.interrupted {
+                    return Ok(self);
+                }
                 if let Err(fault) = result {
                     let why = Some(format!("the upgrade failed: {fault}"));
                     return Err(Halted { crank: number, line: directive.to_string(), why }.into());

@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use wasmtime::{DebugEvent, DebugHandler, Engine, Instance, Module, StoreContextMut};
@@ -54,14 +57,37 @@ pub enum Resume {
     Free,
 }
 
-/// Stops whatever guest of the engine runs, from another thread.
+/// Stops whatever guest of the engine runs, from another thread: at the head of its next loop or function.
 #[derive(Clone)]
-pub struct Interrupter(pub(super) Engine);
+pub struct Interrupter {
+    engine: Engine,
+    stopping: Arc<AtomicBool>,
+}
 
 impl Interrupter {
-    /// Stops a debugged guest soon, if one is running: at the head of its next loop or function.
+    pub(super) fn new(engine: &Engine) -> Interrupter {
+        Interrupter { engine: engine.clone(), stopping: Arc::default() }
+    }
+
+    /// Shows a debugged guest to its debugger soon, if one is running. It goes on afterwards.
     pub fn interrupt(&self) {
-        self.0.increment_epoch();
+        self.engine.increment_epoch();
+    }
+
+    /// Ends the delivery that is under way, or the next one: its crank is undone, and nobody is at fault. One that renews its
+    /// deadline at that very moment is not seen: who wants to be sure says it again.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.engine.increment_epoch();
+    }
+
+    /// Deliveries are made again.
+    pub(crate) fn go_on(&self) {
+        self.stopping.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 }
 

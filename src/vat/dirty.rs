@@ -57,7 +57,7 @@ impl Detector {
                 Err(_) => Box::new(Comparison),
             },
         };
-        Pages { tracker, hashes: Vec::new() }
+        Pages { tracker, hashes: Vec::new(), stale: Vec::new(), stale_count: 0 }
     }
 }
 
@@ -65,48 +65,92 @@ impl Detector {
 pub(super) struct Pages {
     tracker: Box<dyn Tracker>,
     hashes: Vec<Option<PageHash>>,
+    /// Whether a page may have been written since it was last hashed.
+    stale: Vec<bool>,
+    stale_count: usize,
 }
 
+/// Where written pages cannot be told, one in so many is taken for written.
+const WRITTEN_ONE_IN: usize = 8;
+
+/// A snapshot looks at every page's hash, which takes one part in so many of what a written page takes.
+const LOOKED_AT_ONE_IN: usize = 32;
+
 impl Pages {
+    /// The pages that may have been written since this was last asked, in ascending ranges; `None` where it cannot be told.
+    pub(super) fn written(&mut self, memory: &[u8]) -> Option<Vec<Range<usize>>> {
+        let written = self.tracker.written(memory)?;
+        self.stale.resize(memory.len() / PAGE_BYTES, false);
+        for at in written.iter().cloned().flatten() {
+            if let Some(it) = self.stale.get_mut(at) {
+                self.stale_count += usize::from(!*it);
+                *it = true;
+            }
+        }
+        Some(written)
+    }
+
+    /// The memory was just made what it was when it was last asked what was written.
+    pub(super) fn put_back(&mut self, memory: &[u8]) {
+        self.tracker.written(memory);
+    }
+
+    /// Takes over what is known of the pages of another memory, after which this one was just made; it may be smaller.
+    pub(super) fn take_over(&mut self, other: Pages, memory: &[u8]) {
+        self.tracker.written(memory);
+        (self.hashes, self.stale) = (other.hashes, other.stale);
+        let count = memory.len() / PAGE_BYTES;
+        self.hashes.truncate(count);
+        self.stale.truncate(count);
+        self.stale_count = self.stale.iter().filter(|it| **it).count();
+    }
+
     /// The memory was just made this heap.
     pub(super) fn restored(&mut self, memory: &[u8], heap: &Heap) {
         self.tracker.written(memory);
         self.hashes.clone_from(&heap.pages);
+        self.forget_stale();
+    }
+
+    fn forget_stale(&mut self) {
+        self.stale.fill(false);
+        self.stale_count = 0;
+    }
+
+    /// The work that the hashes would take now, and a snapshot with them, in pages that are hashed and stored.
+    pub(super) fn work(&mut self, memory: &[u8]) -> usize {
+        let all = memory.len() / PAGE_BYTES;
+        match self.written(memory) {
+            Some(_) => self.stale_count + all / LOOKED_AT_ONE_IN,
+            None => all / WRITTEN_ONE_IN,
+        }
     }
 
     /// The pages of a memory that may not be those of this heap, which has as many.
     pub(super) fn unlike(&mut self, memory: &[u8], heap: &Heap) -> Vec<usize> {
         let count = heap.pages.len();
-        if self.hashes.len() != count {
+        let can_tell = self.written(memory).is_some();
+        if self.hashes.len() != count || !can_tell {
             return (0..count).collect();
         }
-        let mut unlike: Vec<bool> =
-            self.hashes.iter().zip(&heap.pages).map(|(known, wanted)| known != wanted).collect();
-        match self.tracker.written(memory) {
-            Some(written) => written.into_iter().flatten().for_each(|at| {
-                if let Some(it) = unlike.get_mut(at) {
-                    *it = true;
-                }
-            }),
-            None => unlike.fill(true),
-        }
-        (0..count).filter(|at| unlike.get(*at) == Some(&true)).collect()
+        let is_stale = |at: usize| self.stale.get(at) == Some(&true);
+        let pages = self.hashes.iter().zip(&heap.pages).enumerate();
+        pages.filter(|(at, (known, wanted))| known != wanted || is_stale(*at)).map(|(at, _)| at).collect()
     }
 
     /// The hash of each page; a page of zeros has none.
     pub(super) fn hashes(&mut self, memory: &[u8]) -> &[Option<PageHash>] {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.hashes.len();
+        let can_tell = self.written(memory).is_some();
         self.hashes.resize(pages.len(), None);
-        // What was never looked at may hold anything: the memory grew, or it is new and the module's own data are in it.
-        let new = known..pages.len();
-        let written: Vec<_> = match self.tracker.written(memory) {
-            Some(written) => written.into_iter().flatten().filter(|it| *it < known).chain(new).collect(),
-            None => (0..pages.len()).collect(),
-        };
-        for at in written {
-            self.hashes[at] = (pages[at] != ZEROS).then(|| PageHash::of(&pages[at]));
+        for (at, (page, hash)) in pages.iter().zip(&mut self.hashes).enumerate() {
+            // What was never looked at may hold anything: the memory grew, or it is new and the module's own data are in it.
+            if !can_tell || at >= known || self.stale.get(at) == Some(&true) {
+                *hash = (*page != ZEROS).then(|| PageHash::of(page));
+            }
         }
+        self.forget_stale();
         &self.hashes
     }
 }

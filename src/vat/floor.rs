@@ -69,6 +69,7 @@ impl Floor {
         })?;
         let mut store = Store::new(&engine, Bare { queue: VecDeque::new(), memory: None });
         store.set_fuel(1_000_000)?;
+        store.set_epoch_deadline(1);
         let instance = linker
             .instantiate(&mut store, &Module::new(&engine, wat::parse_str(&wat).map_err(wasmtime::Error::new)?)?)?;
         let missing = || wasmtime::Error::msg("the bare guest has no memory");

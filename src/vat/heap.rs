@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Pages of the hardware in one of WebAssembly's.
-const PAGES_PER_WASM_PAGE: usize = (64 << 10) / PAGE_BYTES;
+/// Bytes of a page of WebAssembly's.
+const WASM_PAGE_BYTES: usize = 64 << 10;
 
 /// The heap as it is, and the bytes of those pages that `base` does not have at the same place.
 pub(super) fn image(
@@ -25,7 +25,7 @@ pub(super) fn image(
     pages: &mut Pages,
     base: Option<&Heap>,
 ) -> Result<Image, HostFault> {
-    let globals = globals.iter().map(|it| value_of(it.get(&mut *store))).collect::<Result<_, _>>()?;
+    let globals = self::globals(store, globals)?;
     let data = memory.data(&*store);
     let hashes = pages.hashes(data);
     let mut fresh = BTreeMap::new();
@@ -47,12 +47,7 @@ pub(super) fn restore(
     snapshot: Snapshot<'_>,
 ) -> Result<(), HostFault> {
     let heap = snapshot.heap;
-    let has = memory.data_size(&*store) / PAGE_BYTES;
-    let more = heap.pages.len().checked_sub(has).filter(|it| it % PAGES_PER_WASM_PAGE == 0);
-    let (Some(more), true) = (more, globals.len() == heap.globals.len()) else {
-        return Err(broken("it is not one of this module"));
-    };
-    memory.grow(&mut *store, (more / PAGES_PER_WASM_PAGE) as u64).map_err(|err| broken(format_args!("{err:#}")))?;
+    grow(store, memory, heap.pages.len() * PAGE_BYTES)?;
     let data = memory.data_mut(&mut *store);
     for (hash, page) in heap.pages.iter().zip(data.as_chunks_mut::<PAGE_BYTES>().0) {
         match hash {
@@ -63,10 +58,32 @@ pub(super) fn restore(
         }
     }
     pages.restored(data, heap);
-    for (global, value) in globals.iter().zip(&heap.globals) {
-        global.set(&mut *store, val_of(*value)).map_err(|err| broken(format_args!("{err:#}")))?;
+    set_globals(store, globals, &heap.globals)
+}
+
+/// Makes a memory this large, if it is not.
+pub(super) fn grow(store: &mut Store<Host>, memory: Memory, bytes: usize) -> Result<(), HostFault> {
+    let more = bytes.checked_sub(memory.data_size(&*store)).filter(|it| it % WASM_PAGE_BYTES == 0);
+    let more = more.ok_or_else(|| broken("it is not one of this module"))?;
+    memory.grow(store, (more / WASM_PAGE_BYTES) as u64).map(drop).map_err(|err| broken(format_args!("{err:#}")))
+}
+
+/// The values of the mutable globals.
+pub(super) fn globals(store: &mut Store<Host>, globals: &[Global]) -> Result<Vec<GlobalValue>, HostFault> {
+    globals.iter().map(|it| value_of(it.get(&mut *store))).collect()
+}
+
+/// Gives the mutable globals these values.
+pub(super) fn set_globals(
+    store: &mut Store<Host>,
+    globals: &[Global],
+    values: &[GlobalValue],
+) -> Result<(), HostFault> {
+    if globals.len() != values.len() {
+        return Err(broken("it is not one of this module"));
     }
-    Ok(())
+    let set = |(global, value): (&Global, &GlobalValue)| global.set(&mut *store, val_of(*value));
+    globals.iter().zip(values).try_for_each(set).map_err(|err| broken(format_args!("{err:#}")))
 }
 
 /// Makes a heap that was used what the snapshot says, page by page where it is not. Returns whether it could: a memory cannot
@@ -93,9 +110,7 @@ pub(super) fn put_back(
         }
     }
     pages.restored(data, heap);
-    for (global, value) in globals.iter().zip(&heap.globals) {
-        global.set(&mut *store, val_of(*value)).map_err(|err| broken(format_args!("{err:#}")))?;
-    }
+    set_globals(store, globals, &heap.globals)?;
     Ok(true)
 }
 
@@ -106,7 +121,7 @@ pub(super) fn fingerprint(
     globals: &[Global],
     pages: &mut Pages,
 ) -> Result<[u8; 32], HostFault> {
-    let globals: Vec<_> = globals.iter().map(|it| value_of(it.get(&mut *store))).collect::<Result<_, _>>()?;
+    let globals = self::globals(store, globals)?;
     Heap { pages: pages.hashes(memory.data(&*store)).to_vec(), globals }.fingerprint()
 }
 

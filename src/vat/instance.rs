@@ -7,20 +7,22 @@ use wasmtime::{
 };
 
 use crate::{
-    fault::{Fault, HostFault, VatFault},
+    fault::{Fault, HostFault, Interrupted, VatFault},
     id::{BundleId, VRef},
     kernel::{Syscalls, Usage, Worker},
     limits,
     snapshot::{Heap, Image, Snapshot},
+    store::PAGE_BYTES,
     table::Options,
     value::{Bytes, Delivery},
     vat::{
         abi::{self, Host},
         core_dump::{self, CoreDump, Frame},
-        debugger::{Attached, Code, Handler},
+        debugger::{Attached, Code, Handler, Interrupter},
         dirty::{Detector, Pages},
         heap,
         module::{self, GLOBAL_EXPORT, STACK_EXPORT},
+        shadow::Shadow,
         stopped::clear_breakpoints,
     },
 };
@@ -36,10 +38,72 @@ pub(super) struct Instance {
     /// The guest's mutable globals, in the order of the module.
     globals: Vec<wasmtime::Global>,
     pages: Pages,
+    /// What the heap was before the last delivery, once there was a reason to keep it.
+    shadow: Option<Shadow>,
+    /// Live deliveries since it was last needed; `None` where it is not to be kept.
+    calm: Option<u32>,
+    account: Account,
     /// What a debugger needs to know of it, where the engine is one for debugging.
     debuggee: Option<Debuggee>,
     /// The calls that the kernel broke in.
     broken_in: Vec<Frame>,
+}
+
+/// A shadow is given up after this many deliveries that went well: a vat that faulted once does not pay for it for ever, and one
+/// replay among so many deliveries is no burden.
+const CALM_MAX: u32 = 1_000;
+
+/// Whether a snapshot is worth its work: what its deliveries earned since the vat was brought up, less what snapshots took. All in
+/// fuel: some 0.7 ns each.
+struct Account {
+    /// What a snapshot may take.
+    earned: u64,
+    /// What the last snapshot that was thought of would have taken; the next takes no less.
+    price: u64,
+    /// Fuel of deliveries since the last snapshot.
+    unsaved: u64,
+}
+
+impl Account {
+    /// A written page is hashed and kept, and stored with the block: 3 µs and 15 µs.
+    const PAGE: u64 = PAGE_BYTES as u64;
+    /// What the host does for a delivery anyway takes as long as some written pages, and nothing else pays for it.
+    const DELIVERY: u64 = 16 * Account::PAGE;
+    /// So does bringing a vat up.
+    const BEGINNING: u64 = 64 * Account::PAGE;
+
+    fn new(unsaved: u64) -> Account {
+        Account { earned: Account::BEGINNING + unsaved, price: 0, unsaved }
+    }
+
+    fn earn(&mut self, fuel: u64) {
+        self.earned = self.earned.saturating_add(fuel).saturating_add(Account::DELIVERY);
+        self.unsaved = self.unsaved.saturating_add(fuel);
+    }
+
+    /// Whether what was earned is enough. Asked only where it may be: to count pages takes time, too.
+    fn affords(&mut self, pages: impl FnOnce() -> usize) -> bool {
+        if self.earned < self.price {
+            return false;
+        }
+        self.price = (pages() as u64).saturating_mul(Account::PAGE);
+        self.earned >= self.price
+    }
+
+    fn saved(&mut self) {
+        self.earned = self.earned.saturating_sub(self.price);
+        (self.price, self.unsaved) = (0, 0);
+    }
+}
+
+/// What became of an attempt to undo a delivery.
+pub(super) enum RolledBack {
+    /// The heap is as it was.
+    Done,
+    /// The memory has grown, and cannot shrink: the instance must be made anew.
+    Grown,
+    /// Nothing was kept.
+    NotKept,
 }
 
 struct Debuggee {
@@ -103,23 +167,48 @@ impl Instance {
         options: &Options,
         snapshot: Option<Snapshot<'_>>,
         detector: &Detector,
+        interrupter: &Interrupter,
     ) -> Result<Instance, Fault> {
-        let pre = &loaded.pre;
         let memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
-        let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
-        let needed = pre.module().get_export("memory").and_then(|it| it.memory().map(|it| it.minimum() << 16));
+        let needed = loaded.pre.module().get_export("memory").and_then(|it| it.memory().map(|it| it.minimum() << 16));
         if needed.is_some_and(|it| it > options.memory_max) {
             let why = format!("it needs {} bytes of memory, its limit is {memory_max}", needed.unwrap_or_default());
             return Err(VatFault::Start(why).into());
         }
+        let (mut new, instance) = Instance::new(loaded, memory_max, detector, interrupter)?;
+        if let Some(snapshot) = snapshot {
+            heap::restore(&mut new.store, new.memory, &new.globals, &mut new.pages, snapshot)?;
+        } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut new.store, "_initialize") {
+            new.store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
+            let result = call(&mut new.store, &initialize, ());
+            let exhausted = is_exhausted(new.stack, &mut new.store);
+            result.map_err(|err| start_fault(blame(err, exhausted)))?;
+            let used = limits::FUEL_INITIALIZE - new.store.get_fuel().map_err(broken)?;
+            new.account = Account::new(used);
+        }
+        Ok(new)
+    }
+
+    /// Instantiates: the heap is what the module says.
+    fn new(
+        loaded: &Loaded,
+        memory_max: usize,
+        detector: &Detector,
+        interrupter: &Interrupter,
+    ) -> Result<(Instance, wasmtime::Instance), Fault> {
+        let pre = &loaded.pre;
+        let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
         let mut store = Store::new(pre.module().engine(), host);
         store.limiter(|host| host);
-        if loaded.code.is_some() {
-            store.set_epoch_deadline(1);
-            store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
-        }
+        // What begins while the host is to stop has no time at all.
+        store.set_epoch_deadline(u64::from(!interrupter.is_stopping()));
+        let interrupter = interrupter.clone();
+        store.epoch_deadline_callback(move |_| match interrupter.is_stopping() {
+            true => Err(Fault::from(Interrupted).into()),
+            false => Ok(UpdateDeadline::Continue(1)),
+        });
         store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
-        let instance = pre.instantiate(&mut store).map_err(|err| start_fault(blame(err, false)))?;
+        let instance = pre.instantiate(&mut store).map_err(|err| start_fault(no_room(blame(err, false))))?;
         let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
         let stack = instance.get_global(&mut store, STACK_EXPORT).ok_or_else(|| missing(STACK_EXPORT))?;
         let deliver = instance.get_typed_func(&mut store, "vat_deliver").map_err(broken)?;
@@ -128,17 +217,92 @@ impl Instance {
         let globals: Vec<_> = globals.ok_or_else(|| missing(GLOBAL_EXPORT))?;
         store.data_mut().memory = Some(memory);
         let depth = stack.get(&mut store);
-        let mut pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
-        if let Some(snapshot) = snapshot {
-            heap::restore(&mut store, memory, &globals, &mut pages, snapshot)?;
-        } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
-            store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
-            let result = call(&mut store, &initialize, ());
-            let exhausted = is_exhausted(stack, &mut store);
-            result.map_err(|err| start_fault(blame(err, exhausted)))?;
-        }
+        let pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
         let debuggee = loaded.code.clone().map(|code| Debuggee { code, instance, debugger: None });
-        Ok(Instance { store, deliver, memory, stack, depth, globals, pages, debuggee, broken_in: Vec::new() })
+        let new = Instance {
+            store,
+            deliver,
+            memory,
+            stack,
+            depth,
+            globals,
+            pages,
+            shadow: None,
+            calm: None,
+            account: Account::new(0),
+            debuggee,
+            broken_in: Vec::new(),
+        };
+        Ok((new, instance))
+    }
+
+    /// Bytes of memory that it may hold: what its guest asked for, and a shadow.
+    pub(super) fn bytes(&self) -> usize {
+        self.memory.data_size(&self.store) + self.shadow.as_ref().map_or(0, Shadow::bytes)
+    }
+
+    /// From its next live delivery on, that can be undone.
+    pub(super) fn keep_shadow(&mut self) {
+        self.calm = Some(0);
+    }
+
+    /// Before a live delivery: what is to be kept of the heap.
+    fn follow(&mut self) -> Result<(), HostFault> {
+        let Some(calm) = &mut self.calm else { return Ok(()) };
+        *calm += 1;
+        if *calm > CALM_MAX {
+            (self.calm, self.shadow) = (None, None);
+            return Ok(());
+        }
+        let globals = heap::globals(&mut self.store, &self.globals)?;
+        let memory = self.memory.data(&self.store);
+        let written = self.pages.written(memory);
+        self.shadow.get_or_insert_default().follow(memory, globals, written.as_deref());
+        Ok(())
+    }
+
+    /// Undoes its last delivery, a live one.
+    pub(super) fn roll_back(&mut self) -> Result<RolledBack, HostFault> {
+        let Some(shadow) = &self.shadow else { return Ok(RolledBack::NotKept) };
+        let memory = self.memory.data_mut(&mut self.store);
+        let written = self.pages.written(memory);
+        if memory.len() != shadow.memory_bytes() {
+            return Ok(RolledBack::Grown);
+        }
+        shadow.put_back(memory, written.as_deref());
+        self.pages.put_back(memory);
+        heap::set_globals(&mut self.store, &self.globals, &shadow.globals)?;
+        self.calm = Some(0);
+        self.rest()?;
+        Ok(RolledBack::Done)
+    }
+
+    /// A new instance in the place of this one, which has the heap that its shadow has.
+    pub(super) fn remade(
+        self,
+        loaded: &Loaded,
+        detector: &Detector,
+        interrupter: &Interrupter,
+    ) -> Result<Instance, Fault> {
+        let shadow = self.shadow.ok_or_else(|| HostFault::new("undo a delivery", "nothing was kept"))?;
+        let memory_max = self.store.data().memory_max;
+        let (mut new, _) = Instance::new(loaded, memory_max, detector, interrupter)?;
+        heap::grow(&mut new.store, new.memory, shadow.memory_bytes())?;
+        let memory = new.memory.data_mut(&mut new.store);
+        shadow.put_back(memory, None);
+        new.pages.take_over(self.pages, memory);
+        heap::set_globals(&mut new.store, &new.globals, &shadow.globals)?;
+        (new.shadow, new.calm, new.account) = (Some(shadow), Some(0), self.account);
+        Ok(new)
+    }
+
+    /// It is between two deliveries, whatever became of the last one.
+    fn rest(&mut self) -> Result<(), HostFault> {
+        let set = self.stack.set(&mut self.store, self.depth);
+        set.map_err(|err| HostFault::new("reset a vat", format_args!("{err:#}")))?;
+        let host = self.store.data_mut();
+        (host.syscalls, host.answer) = (None, Bytes::default());
+        Ok(())
     }
 
     /// Live deliveries are stopped by this debugger from now on, or by none. Only where the engine is one for debugging.
@@ -153,11 +317,9 @@ impl Instance {
         if !heap::put_back(&mut self.store, self.memory, &self.globals, &mut self.pages, snapshot)? {
             return Ok(false);
         }
-        let set = self.stack.set(&mut self.store, self.depth);
-        set.map_err(|err| HostFault::new("reset a vat", format_args!("{err:#}")))?;
-        let host = self.store.data_mut();
-        (host.syscalls, host.answer) = (None, Bytes::default());
-        host.memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
+        self.rest()?;
+        (self.shadow, self.calm, self.account) = (None, None, Account::new(0));
+        self.store.data_mut().memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
         Ok(true)
     }
 
@@ -214,10 +376,13 @@ impl Worker for Instance {
         fuel_max: u64,
         syscalls: Syscalls,
     ) -> (Syscalls, Result<Usage, Fault>) {
+        let live = syscalls.is_live();
+        if live && let Err(fault) = self.follow() {
+            return (syscalls, Err(fault.into()));
+        }
         let host = self.store.data_mut();
         abi::encode(delivery, &mut host.input);
         host.answer = Bytes::default();
-        let live = syscalls.is_live();
         host.syscalls = Some(syscalls);
         let fee = abi::fee(delivery, host.input.len());
         let result = match u32::try_from(host.input.len()) {
@@ -225,6 +390,9 @@ impl Worker for Instance {
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
         let result = result.map(|it| Usage { fuel: it.fuel.saturating_add(fee), ..it });
+        if let Ok(usage) = &result {
+            self.account.earn(usage.fuel);
+        }
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
     }
@@ -239,6 +407,19 @@ impl Worker for Instance {
 
     fn memory(&mut self) -> Option<&mut [u8]> {
         Some(self.memory.data_mut(&mut self.store))
+    }
+
+    fn unsaved_fuel(&self) -> u64 {
+        self.account.unsaved
+    }
+
+    fn can_afford_snapshot(&mut self) -> bool {
+        let (pages, memory) = (&mut self.pages, self.memory.data(&self.store));
+        self.account.affords(|| pages.work(memory))
+    }
+
+    fn saved(&mut self) {
+        self.account.saved();
     }
 }
 
@@ -267,6 +448,17 @@ fn blame(err: Error, stack_exhausted: bool) -> Fault {
         // The call-depth counter should have trapped first; how deep this one lies depends on the machine.
         None | Some(Trap::StackOverflow) => broken(err),
         Some(trap) => VatFault::Trap(trap.to_string()).into(),
+    }
+}
+
+/// What this machine has no room for, others may have to make room for.
+fn no_room(fault: Fault) -> Fault {
+    match fault {
+        Fault::Host(fault) => {
+            let why = format_args!("{}; --max-live and --memory set how many vats are live at once", fault.why);
+            HostFault::new("make an instance of a vat", why).into()
+        }
+        other => other,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod abi;
 mod cache;
+mod capacity;
 mod core_dump;
 mod debugger;
 mod dirty;
@@ -13,6 +14,7 @@ mod heap;
 mod instance;
 pub mod module;
 mod price;
+mod shadow;
 mod stopped;
 mod warehouse;
 #[cfg(target_os = "linux")]
@@ -71,8 +73,9 @@ fn config(purpose: Purpose) -> Config {
         // Handles only: nothing is copied unless a kernel panic is dumped.
         .coredump_on_trap(true)
         .guest_debug(debugging)
-        // So that a guest that loops can be stopped. No epoch decides anything: each deadline is renewed.
-        .epoch_interruption(debugging);
+        // So that a guest that loops can be stopped with its host, or by a debugger. No epoch decides anything: where the host goes on,
+        // the deadline is renewed.
+        .epoch_interruption(true);
     config
 }
 

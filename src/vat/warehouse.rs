@@ -1,4 +1,15 @@
 //! The live vats of a state, and the compiled modules that they share.
+//!
+//! Invariants: between two cranks no more vats are live than were allowed, nor do they take more memory; who is live, and what is
+//! kept of a heap, changes no result.
+//!
+//! ```text
+//!              start                      surplus, stop
+//!   (nowhere) ───────▶ live ─────────────────────────────────▶ (nowhere; in an experiment: parked)
+//!                       │ ▲ put_back: the crank is undone
+//!             set_aside ▼ │
+//!                      aside ──(the crank has ended)──▶ (nowhere)
+//! ```
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,9 +29,10 @@ use crate::{
         CoreDump, Debugger, Interrupter, Purpose,
         abi::{self, Host},
         cache::CodeCache,
+        capacity::{self, Resident},
         debugger::{Attached, Code},
         dirty::Detector,
-        instance::{Instance, Loaded},
+        instance::{Instance, Loaded, RolledBack},
         module::{self, Rules},
     },
 };
@@ -34,7 +46,20 @@ pub struct Warehouse {
     modules: BTreeMap<BundleId, Loaded>,
     live: BTreeMap<VatId, Live>,
     max_live: usize,
+    /// The live vats by when they were last used, or earlier: who was used since stands there anew when it is found.
+    by_use: BTreeMap<u64, VatId>,
     uses: u64,
+    /// Bytes that live vats may take, and those that they may have taken when they were last looked at.
+    memory_max: u64,
+    memory: u64,
+    resident: Resident,
+    /// Who was used since the last crank ended: its memory may have grown.
+    used: Vec<VatId>,
+    /// Who faulted and could not go back: the next time it can.
+    faulted: BTreeSet<VatId>,
+    /// Whose place a new incarnation was given in this crank, and what stood there.
+    aside: Option<(VatId, Option<Live>)>,
+    interrupter: Interrupter,
     detector: Detector,
     debugger: Option<(VatId, Attached)>,
     /// Instances that were stopped, to be used again; only in an experiment.
@@ -48,7 +73,14 @@ struct Live {
     bundle: BundleId,
     /// When it was last used, counted in uses of any.
     used: u64,
+    /// Where it stands in the order of use.
+    listed: u64,
+    /// Its part of the memory that is taken.
+    bytes: u64,
 }
+
+/// Bytes that an instance takes beside its memory and its shadow: its tables, its store.
+const INSTANCE_BYTES: u64 = 32 << 10;
 
 impl std::fmt::Debug for Warehouse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,6 +104,7 @@ impl Warehouse {
         let mut linker = Linker::new(&engine);
         abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
         let cache = CodeCache::new(cache);
+        let interrupter = Interrupter::new(&engine);
         let (modules, live) = (BTreeMap::new(), BTreeMap::new());
         Ok(Warehouse {
             engine,
@@ -81,17 +114,31 @@ impl Warehouse {
             cache,
             modules,
             live,
-            max_live: usize::MAX,
+            max_live: capacity::instances(),
+            by_use: BTreeMap::new(),
             uses: 0,
+            memory_max: capacity::memory(),
+            memory: 0,
+            resident: Resident::new(),
+            used: Vec::new(),
+            faulted: BTreeSet::new(),
+            aside: None,
+            interrupter,
             detector: Detector::best(),
             parked: None,
             stirred: BTreeSet::new(),
         })
     }
 
-    /// Between cranks there are this many instances at the most; without a number as many as there are vats.
+    /// Between cranks there are this many instances at the most; without a number as many as this machine has mappings for.
     pub fn set_max_live(&mut self, max_live: Option<usize>) {
-        self.max_live = max_live.unwrap_or(usize::MAX);
+        self.max_live = max_live.unwrap_or_else(capacity::instances);
+    }
+
+    /// Between cranks instances take this many bytes at the most, or the one there is; without a number half of the machine's
+    /// memory. What a guest asked for and never touched counts only once the process has grown beyond that.
+    pub fn set_memory_max(&mut self, memory_max: Option<u64>) {
+        self.memory_max = memory_max.unwrap_or_else(capacity::memory);
     }
 
     /// Finds changed pages by comparing them, even where the system could tell.
@@ -118,6 +165,73 @@ impl Warehouse {
     pub fn evict_all(&mut self) {
         let all: Vec<VatId> = self.live.keys().copied().collect();
         all.into_iter().for_each(|it| self.stop(it));
+        self.aside = None;
+    }
+
+    /// The live vat that was not used for longest.
+    fn oldest(&mut self) -> Option<VatId> {
+        loop {
+            let (listed, vat) = self.by_use.pop_first()?;
+            let Some(live) = self.live.get_mut(&vat).filter(|it| it.listed == listed) else { continue };
+            live.listed = live.used;
+            self.by_use.insert(live.used, vat);
+            if live.used == listed {
+                return Some(vat);
+            }
+        }
+    }
+
+    /// Makes room for another instance: half of the others leave.
+    fn evict_half(&mut self) {
+        if let Some(parked) = &mut self.parked {
+            parked.clear();
+        }
+        for _ in 0..self.live.len().div_ceil(2) {
+            let Some(oldest) = self.oldest() else { return };
+            self.remove(oldest);
+        }
+    }
+
+    fn insert(&mut self, vat: VatId, mut live: Live) {
+        self.remove(vat);
+        self.uses += 1;
+        (live.used, live.listed, live.bytes) = (self.uses, self.uses, 0);
+        self.by_use.insert(self.uses, vat);
+        self.live.insert(vat, live);
+        self.used.push(vat);
+    }
+
+    fn remove(&mut self, vat: VatId) -> Option<Live> {
+        let live = self.live.remove(&vat)?;
+        self.by_use.remove(&live.listed);
+        self.memory -= live.bytes;
+        Some(live)
+    }
+
+    /// Looks again at the memory of those that were used.
+    fn weigh(&mut self) {
+        for vat in std::mem::take(&mut self.used) {
+            if let Some(live) = self.live.get_mut(&vat) {
+                let bytes = live.instance.bytes() as u64 + INSTANCE_BYTES;
+                self.memory = self.memory - live.bytes + bytes;
+                live.bytes = bytes;
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let is_short = || self.resident.bytes().is_none_or(|it| it > self.memory_max);
+        self.live.len() > self.max_live || self.live.len() > 1 && self.memory > self.memory_max && is_short()
+    }
+
+    fn make(
+        &mut self,
+        row: &Vat,
+        snapshot: Option<Snapshot<'_>>,
+        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<Instance, Fault> {
+        let (detector, interrupter) = (self.detector.clone(), self.interrupter.clone());
+        Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector, &interrupter)
     }
 
     /// An instance that was stopped, with the heap of a snapshot.
@@ -142,9 +256,9 @@ impl Warehouse {
         self.debugger = None;
     }
 
-    /// Stops a debugged delivery while it runs.
+    /// Stops a delivery while it runs: shows it to its debugger, or ends it.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(self.engine.clone())
+        self.interrupter.clone()
     }
 
     /// What is left of the guest of a vat after the kernel broke: as it is now, with the calls that were under way in its last delivery if
@@ -183,6 +297,9 @@ impl Workers for Warehouse {
         let live = self.live.get_mut(&vat)?;
         self.uses += 1;
         live.used = self.uses;
+        if self.used.last() != Some(&vat) {
+            self.used.push(vat);
+        }
         let debugger = self.debugger.as_ref().filter(|(it, _)| *it == vat);
         live.instance.attach(debugger.map(|(_, it)| it.clone()));
         if self.parked.is_some() {
@@ -202,32 +319,71 @@ impl Workers for Warehouse {
             Some(snapshot) => self.reuse(vat, row, snapshot)?,
             None => None,
         };
-        let instance = match reused {
+        let mut instance = match reused {
             Some(instance) => instance,
-            None => {
-                let detector = self.detector.clone();
-                Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector)?
-            }
+            None => match self.make(row, snapshot, bundle) {
+                // Whatever it is that failed, room is all that can be had for the asking.
+                Err(Fault::Host(_)) if !self.live.is_empty() || self.parked.is_some() => {
+                    self.evict_half();
+                    self.make(row, snapshot, bundle)?
+                }
+                made => made?,
+            },
         };
-        self.uses += 1;
+        if self.faulted.contains(&vat) {
+            instance.keep_shadow();
+        }
         if self.parked.is_some() {
             self.stirred.insert(vat);
         }
-        self.live.insert(vat, Live { instance, bundle: row.bundle, used: self.uses });
+        self.insert(vat, Live { instance, bundle: row.bundle, used: 0, listed: 0, bytes: 0 });
         Ok(())
     }
 
     /// The least recently used.
-    fn surplus(&self) -> Option<VatId> {
-        let oldest = || self.live.iter().min_by_key(|(_, it)| it.used).map(|(vat, _)| *vat);
-        (self.live.len() > self.max_live).then(oldest).flatten()
+    fn surplus(&mut self) -> Option<VatId> {
+        self.aside = None;
+        self.weigh();
+        self.is_full().then(|| self.oldest()).flatten()
     }
 
     fn stop(&mut self, vat: VatId) {
-        let stopped = self.live.remove(&vat);
+        let stopped = self.remove(vat);
         if let (Some(parked), Some(stopped)) = (&mut self.parked, stopped) {
             self.stirred.insert(vat);
             parked.insert(vat, stopped);
+        }
+    }
+
+    fn roll_back(&mut self, vat: VatId) -> Result<(), Fault> {
+        let Some(live) = self.live.get_mut(&vat) else { return Ok(()) };
+        match live.instance.roll_back()? {
+            RolledBack::Done => return Ok(()),
+            RolledBack::NotKept => {
+                self.faulted.insert(vat);
+                self.stop(vat);
+            }
+            RolledBack::Grown => {
+                let Some(Live { instance, bundle, .. }) = self.remove(vat) else { return Ok(()) };
+                let loaded = self.modules.get(&bundle);
+                let loaded = loaded.ok_or_else(|| HostFault::new("undo a delivery", "its module is gone"))?;
+                let instance = instance.remade(loaded, &self.detector, &self.interrupter)?;
+                self.insert(vat, Live { instance, bundle, used: 0, listed: 0, bytes: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, vat: VatId) {
+        self.aside = Some((vat, self.remove(vat)));
+    }
+
+    fn put_back(&mut self, vat: VatId) {
+        if let Some((_, aside)) = self.aside.take_if(|(it, _)| *it == vat) {
+            self.remove(vat);
+            if let Some(live) = aside {
+                self.insert(vat, live);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A run that is ended in the middle, by the machine or by ^C, and goes on.
 
+use serde_json::Value;
+
 use super::Place;
 
 const RUN: &str = "run @vat.toml --state @state --cranks-per-block 20 --json";
@@ -38,6 +40,32 @@ fn an_interrupted_run_goes_on_to_the_same_hash() {
     let on = place.vathost(&format!("{RUN} --blocks 3")).ok();
     assert_eq!(on.json()["height"], closed + 3);
     assert_eq!(on.hash(), straight_through(&place, closed + 3));
+}
+
+#[test]
+fn a_long_delivery_is_interrupted_in_its_middle() {
+    let place = Place::new();
+    // It would end after some twenty seconds, by its own fault.
+    place.write(
+        "vat.toml",
+        "[vats.a]\nbundle = \"guest.wat\"\noptions = { fuel_per_delivery = 20_000_000_000 }\n\
+         [[send]]\nto = \"a\"\nmethod = \"go\"\n",
+    );
+    place.write(
+        "guest.wat",
+        r#"(module
+          (import "vat1" "input_read" (func $input_read (param i32 i32 i32)))
+          (memory (export "memory") 1)
+          (func (export "vat_deliver") (param i32)
+            (call $input_read (i32.const 0) (i32.const 0) (i32.const 4))
+            (if (i32.eq (i32.load (i32.const 0)) (i32.const 1)) (then (loop $ever (br $ever))))))"#,
+    );
+    let run = place.start("run @vat.toml --state @state --cranks-per-block 1");
+    place.wait_for_height("@state", 1);
+    assert_eq!(run.interrupt().code(), Some(130));
+    let overview = place.vathost("inspect --state @state --json").ok().json();
+    assert_eq!([&overview["cranks"], &overview["open"]], [&Value::from(1), &Value::from(true)]);
+    place.vathost("verify @state").ok();
 }
 
 #[test]

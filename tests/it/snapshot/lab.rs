@@ -62,6 +62,7 @@ impl Log {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct How {
     pub(crate) max_live: Option<usize>,
+    pub(crate) memory_max: Option<u64>,
     pub(crate) interval: Option<u64>,
     pub(crate) compare_pages: bool,
 }
@@ -118,7 +119,7 @@ impl Lab {
 
     pub(crate) fn open(&self, how: How, state: Option<PathBuf>, log: &Log) -> Controller {
         let code_cache = Some(self.0.path().join("code"));
-        let How { max_live, interval: snapshot_interval, compare_pages } = how;
+        let How { max_live, memory_max, interval: snapshot_interval, compare_pages } = how;
         patiently(|| {
             let (slog, code_cache, state) = (log.slog(), code_cache.clone(), state.clone());
             Controller::open(Open {
@@ -126,6 +127,7 @@ impl Lab {
                 slog,
                 code_cache,
                 max_live,
+                memory_max,
                 snapshot_interval,
                 compare_pages,
                 ..Open::default()

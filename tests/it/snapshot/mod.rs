@@ -1,7 +1,9 @@
 //! Snapshots and evictions: nobody can tell.
 
 mod incarnation;
+mod interrupted;
 pub(crate) mod lab;
+mod rollback;
 mod store;
 
 use vathost::{controller::Controller, id::VatId, snapshot::GlobalValue};
@@ -9,7 +11,7 @@ use vathost::{controller::Controller, id::VatId, snapshot::GlobalValue};
 use lab::{How, Lab, Log, Outcome, step};
 
 const SCENARIOS: [&str; 6] = ["bank", "gc", "counter", "globals", "initialize", "pingpong"];
-const DEFAULT: How = How { max_live: None, interval: None, compare_pages: false };
+const DEFAULT: How = How { max_live: None, memory_max: None, interval: None, compare_pages: false };
 const NEVER: How = How { interval: Some(0), ..DEFAULT };
 
 /// A vat of every kind of state: globals of all types, a segment that it overwrites with zeros, memory that grows.
@@ -172,13 +174,30 @@ fn the_least_recently_delivered_to_is_evicted() {
 }
 
 #[test]
+fn vats_are_evicted_by_their_memory() {
+    let lab = Lab::new();
+    // Each takes some hundred kilobytes, and grows: at first there is room for several, in the end for one.
+    zoo(&lab, "abcd", "abcdabcdabcdabcdabcdabcdabcd", "");
+    let (expected, log) = lab.run("zoo", NEVER);
+    assert_eq!(log.of("start-replay").len(), 4, "the four starts");
+    let mut evicted = Vec::new();
+    for memory_max in [1 << 30, 2 << 20, 1 << 20, 500 << 10, 0] {
+        let how = How { memory_max: Some(memory_max), ..NEVER };
+        let (outcome, log) = lab.run("zoo", how);
+        assert_eq!(outcome, expected, "{memory_max}");
+        evicted.push(log.of("start-replay").len() - 4);
+    }
+    assert!(evicted.is_sorted() && evicted[0] == 0 && evicted[1] > 0 && evicted[4] > 20, "{evicted:?}");
+}
+
+#[test]
 fn how_changed_pages_are_found_changes_no_snapshot() {
     for (name, interval) in [("pingpong", 1), ("pingpong", 7), ("bank", 2), ("zoo", 1), ("zoo", 3)] {
         let snapshots = |max_live, compare_pages| {
             let lab = Lab::new();
             zoo(&lab, "ab", "abaabababbabaabb", "");
             let log = Log::default();
-            let how = How { max_live, interval: Some(interval), compare_pages };
+            let how = How { max_live, interval: Some(interval), compare_pages, ..DEFAULT };
             let mut controller = lab.open(how, Some(lab.state()), &log);
             controller.install(&lab.scenario(name)).unwrap();
             while step(&mut controller, &mut Outcome::new()).unwrap() {}

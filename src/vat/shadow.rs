@@ -1,0 +1,80 @@
+//! A second copy of a heap: what it was before the delivery that is under way, for the delivery to be undone.
+//!
+//! ```text
+//!   (first fault) ─▶ brought up by replay ─▶ follow ─▶ deliver ─▶ follow ─▶ deliver ─▶ fault ─▶ put_back ─▶ follow …
+//! ```
+//!
+//! Invariant: between `follow` and the end of the next delivery the shadow is the heap before it, page for page; only pages that
+//! were written since are copied, forth or back.
+
+use std::ops::Range;
+
+use crate::{snapshot::GlobalValue, store::PAGE_BYTES, vat::dirty::ZEROS};
+
+type Page = [u8; PAGE_BYTES];
+
+/// The copy.
+#[derive(Default)]
+pub(super) struct Shadow {
+    /// The memory, page by page; `None` is a page of zeros.
+    pages: Vec<Option<Box<Page>>>,
+    /// The mutable globals.
+    pub(super) globals: Vec<GlobalValue>,
+    held: usize,
+}
+
+impl Shadow {
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.held * PAGE_BYTES
+    }
+
+    /// Bytes of the memory that it is a copy of.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.pages.len() * PAGE_BYTES
+    }
+
+    /// Becomes what the heap is, which since the last time was written in these pages alone; `None` is any.
+    pub(super) fn follow(&mut self, memory: &[u8], globals: Vec<GlobalValue>, written: Option<&[Range<usize>]>) {
+        self.globals = globals;
+        let (memory, _) = memory.as_chunks::<PAGE_BYTES>();
+        let known = self.pages.len();
+        self.pages.resize(memory.len(), None);
+        match written {
+            Some(written) => {
+                let known = written.iter().cloned().flatten().take_while(|at| *at < known);
+                known.for_each(|at| self.copy(memory, at));
+            }
+            None => (0..known).for_each(|at| self.copy(memory, at)),
+        }
+        (known..memory.len()).for_each(|at| self.copy(memory, at));
+    }
+
+    fn copy(&mut self, memory: &[Page], at: usize) {
+        let (Some(from), Some(to)) = (memory.get(at), self.pages.get_mut(at)) else { return };
+        self.held -= usize::from(to.is_some());
+        match to {
+            _ if *from == ZEROS => *to = None,
+            Some(to) => **to = *from,
+            None => *to = Some(Box::new(*from)),
+        }
+        self.held += usize::from(to.is_some());
+    }
+
+    /// Makes a memory of its size what it is, which since was written in these pages alone; `None` is any.
+    pub(super) fn put_back(&self, memory: &mut [u8], written: Option<&[Range<usize>]>) {
+        let (memory, _) = memory.as_chunks_mut::<PAGE_BYTES>();
+        let mut restore = |at: usize| {
+            let (Some(from), Some(to)) = (self.pages.get(at), memory.get_mut(at)) else { return };
+            let from = from.as_deref().unwrap_or(&ZEROS);
+            // A page that nobody wrote is not to be written here.
+            if to != from {
+                *to = *from;
+            }
+        };
+        match written {
+            Some(written) => written.iter().cloned().flatten().for_each(&mut restore),
+            None => (0..self.pages.len()).for_each(&mut restore),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A host that is stopped in the middle of a delivery: the crank is undone, and comes again, to the same hash.
+
+use std::sync::{Arc, Mutex};
+
+use vathost::{
+    controller::{Controller, Open, Policy},
+    directive::DirectiveSet,
+    fault::Fault,
+    kernel::Halt,
+    slog::{Detail, Event, Recorder, Slog},
+    vat::Interrupter,
+};
+
+use super::lab::{Lab, patiently};
+
+/// Stops the host where an event of this kind comes for the nth time.
+#[derive(Clone, Default)]
+struct Trip(Arc<Mutex<Armed>>);
+
+#[derive(Default)]
+struct Armed {
+    kind: &'static str,
+    left: usize,
+    interrupter: Option<Interrupter>,
+}
+
+impl Recorder for Trip {
+    fn record(&mut self, event: &Event<'_>) {
+        let mut armed = self.0.lock().unwrap();
+        if armed.left == 0 || serde_json::to_value(event).unwrap()["type"] != armed.kind {
+            return;
+        }
+        armed.left -= 1;
+        if armed.left == 0 {
+            armed.interrupter.as_ref().unwrap().stop();
+        }
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const POLICY: Policy = Policy { cranks: 7, fuel: Some(300_000), wall_millis: None, block_time: 5 };
+
+fn open(lab: &Lab, trip: &Trip, directives: &str) -> Controller {
+    let mut controller = patiently(|| {
+        Controller::open(Open {
+            state: Some(lab.state()),
+            slog: Slog::new(Detail::Syscalls, trip.clone()),
+            code_cache: Some(lab.0.path().join("code")),
+            snapshot_interval: Some(5),
+            ..Open::default()
+        })
+    });
+    let mut set = DirectiveSet::default();
+    set.read("test", directives.as_bytes()).unwrap();
+    controller.set_directives(set, false).unwrap();
+    controller
+}
+
+/// What a run comes to that is stopped at every nth event of this kind, and begins anew each time; and how often it was.
+fn run(scenario: &str, directives: &str, kind: &'static str, every: usize) -> Result<(String, usize), Box<Halt>> {
+    let lab = Lab::new();
+    let (mut stopped, mut every) = (0, every);
+    open(&lab, &Trip::default(), "").install(&lab.scenario(scenario))?;
+    loop {
+        let trip = Trip::default();
+        let mut controller = open(&lab, &trip, directives);
+        *trip.0.lock().unwrap() = Armed { kind, left: every, interrupter: Some(controller.interrupter()) };
+        loop {
+            let before = controller.report()?.cranks;
+            let end = controller.run_block(&POLICY, &mut |_| true)?;
+            if !end.closed {
+                stopped += 1;
+                assert_eq!(controller.report()?.cranks, before + end.cranks, "the crank is undone");
+                // Where it is stopped at the same place again it would never end.
+                every += 1;
+                break;
+            }
+            if end.quiescent {
+                return Ok((serde_json::to_string(&controller.report()?).unwrap(), stopped));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_delivery_that_is_interrupted_comes_again_to_the_same_hash() {
+    for scenario in ["bank", "gc", "counter", "foreman"] {
+        let (expected, stopped) = run(scenario, "", "", 0).unwrap();
+        assert_eq!(stopped, 0);
+        for (kind, every) in
+            [("deliver", 1), ("syscall", 1), ("syscall", 9), ("syscall-result", 4), ("crank-finish", 2)]
+        {
+            let (found, stopped) = run(scenario, "", kind, every).unwrap();
+            assert!(stopped > 3, "{scenario}: {kind} {every} stopped only {stopped} times");
+            assert_eq!(found, expected, "{scenario}: {kind} {every}");
+        }
+    }
+}
+
+#[test]
+fn so_does_a_delivery_whose_vat_was_still_being_brought_up() {
+    for scenario in ["initialize", "pingpong"] {
+        let (expected, _) = run(scenario, "", "", 0).unwrap();
+        for kind in ["crank-start", "start-replay", "heap-snapshot-load"] {
+            let (found, stopped) = run(scenario, "", kind, 1).unwrap();
+            assert!(stopped > 0 || (scenario, kind) == ("initialize", "heap-snapshot-load"), "{scenario}: {kind}");
+            assert_eq!(found, expected, "{scenario}: {kind}");
+        }
+    }
+}
+
+#[test]
+fn where_directives_had_begun_the_crank_the_block_is_lost_and_comes_again() {
+    let directives = "crank-9: pause v4\ncrank-11: resume v4\n";
+    let (expected, _) = run("bank", directives, "", 0).unwrap();
+    assert_ne!(expected, run("bank", "", "", 0).unwrap().0);
+    let lab = Lab::new();
+    let trip = Trip::default();
+    let mut controller = open(&lab, &trip, directives);
+    controller.install(&lab.scenario("bank")).unwrap();
+    let interrupter = Some(controller.interrupter());
+    *trip.0.lock().unwrap() = Armed { kind: "directive", left: 1, interrupter };
+    let mut committed = controller.standing().state_hash.clone();
+    let halt = loop {
+        match controller.run_block(&POLICY, &mut |_| true) {
+            Ok(end) => committed = end.state_hash.to_string(),
+            Err(halt) => break halt,
+        }
+    };
+    assert!(matches!(halt.fault, Fault::Interrupted(_)), "{halt}");
+    drop(controller);
+    let mut controller = open(&lab, &Trip::default(), directives);
+    assert_eq!(controller.standing().state_hash, committed);
+    while !controller.run_block(&POLICY, &mut |_| true).unwrap().quiescent {}
+    assert_eq!(serde_json::to_string(&controller.report().unwrap()).unwrap(), expected);
+}
