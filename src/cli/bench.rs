@@ -20,6 +20,7 @@ use self::{
     soak::{SoakArgs, cmd_soak},
 };
 use crate::{
+    files,
     bench::{self, Change, Deliveries, Figure, Measured, Results, Size, Target, WORKLOADS, Workload},
     cli::{
         Exit, Output, Usage,
@@ -179,7 +180,7 @@ fn read(path: &Path) -> anyhow::Result<Results> {
         let what = format!("`{}` cannot be compared with: {why}", path.display());
         Usage::new(what, "give a file that `vathost bench --save` or `--json` wrote")
     };
-    let text = fs::read_to_string(path).map_err(|err| wrong(&err))?;
+    let text = files::read_text(path, files::RECORD_BYTES_MAX).map_err(|err| wrong(&err))?;
     Ok(serde_json::from_str(&text).map_err(|err| wrong(&err))?)
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,11 +10,12 @@ use crate::{
     campaign::{self, Campaign, Folder, Header, ResultsError},
     cli::{Usage, run::code_cache},
     experiment::{Base, Build, Experiments, Isolation, Program, Runner, protocol::Hello},
+    files,
 };
 
 /// Reads a campaign file.
 pub(super) fn read(path: &Path) -> anyhow::Result<Campaign> {
-    let text = fs::read_to_string(path).map_err(|err| {
+    let text = files::read_text(path, files::TEXT_BYTES_MAX).map_err(|err| {
         Usage::new(format!("{}: {err}", path.display()), "`vathost fault init BASE` writes a campaign to begin with")
     })?;
     Ok(Campaign::parse(path, &text)

@@ -175,7 +175,7 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let report = Report::of(header, tally, before(args.compare.as_ref())?.as_ref());
     write_all(&report, &dir)?;
     if args.json {
-        output.line(report.json().trim_end())?;
+        output.json_text(report.json().trim_end())?;
     } else {
         print(&report, output)?;
     }

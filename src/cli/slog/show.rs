@@ -53,7 +53,7 @@ pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> 
     };
     match show(&args.file.file, &which).map_err(unreadable)? {
         Ok(shown) if args.file.json => output.json(&shown)?,
-        Ok(shown) => lines(&shown).iter().try_for_each(|it| output.line(it))?,
+        Ok(shown) => output.lines(lines(&shown))?,
         Err(extent) => {
             let what = missing(&which, &extent);
             if args.file.json {
@@ -85,7 +85,7 @@ fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
         if args.file.json {
             output.json(&shown)?;
         } else {
-            lines(&shown).iter().try_for_each(|it| output.line(it))?;
+            output.lines(lines(&shown))?;
         }
     }
     Ok(Exit::Ok)
