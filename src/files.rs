@@ -85,7 +85,10 @@ fn ordinary(kind: FileType) -> io::Result<()> {
 }
 
 fn too_long(max: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than the {} MiB that are read of such a file", max >> 20))
+    io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        format!("it has more than the {} MiB that are read of such a file", max >> 20),
+    )
 }
 
 /// What stands there is no file of bytes.

@@ -101,7 +101,7 @@ impl Inbound {
         let mut file = match files::open(&self.path) {
             Ok(file) => BufReader::new(file),
             // Nobody has written yet.
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(err) => return Err(failed(&self.path, &err)),
         };
         file.seek(SeekFrom::Start(self.offset)).map_err(|err| failed(&self.path, &err))?;

@@ -20,7 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    campaign::{Campaign, Limit, Order},
+    campaign::{Campaign, Invariant, Limit, Order},
     experiment::{BaseId, Build, Golden, Outcome},
     files,
     id::hex,
@@ -136,7 +136,9 @@ impl Header {
 }
 
 fn key(campaign: &Campaign, base: BaseId, build: Build) -> String {
-    let Campaign { until, limits, replicas, audit, invariants, .. } = campaign;
+    let Campaign { until, limits, replicas, audit, .. } = campaign;
+    // Where a command is run from depends on where the campaign is named from.
+    let invariants: Vec<_> = campaign.invariants.iter().map(Invariant::anywhere).collect();
     let text = format!("{base} {build} {until:?} {limits:?} {replicas} {audit} {invariants:?}");
     hex(&blake3::hash(text.as_bytes()).as_bytes()[..16])
 }

@@ -20,12 +20,12 @@ use self::{
     soak::{SoakArgs, cmd_soak},
 };
 use crate::{
-    files,
     bench::{self, Change, Deliveries, Figure, Measured, Results, Size, Target, WORKLOADS, Workload},
     cli::{
         Exit, Output, Usage,
         output::{grouped, size, table},
     },
+    files,
     scenario::Scenario,
     vat::FloorKind,
 };

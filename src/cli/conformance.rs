@@ -28,7 +28,8 @@ pub(crate) struct ConformanceArgs {
 pub(crate) fn cmd_conformance(args: ConformanceArgs, output: &Output) -> anyhow::Result<Exit> {
     let mut failed = Vec::new();
     for path in &args.files {
-        let bytes = files::read(path, files::RECORD_BYTES_MAX).map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
+        let bytes = files::read(path, files::RECORD_BYTES_MAX)
+            .map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
         let vector: Vector = serde_json::from_slice(&bytes).map_err(|err| {
             Usage::new(format!("{}: {err}", path.display()), "this is no conformance vector of format 1")
         })?;

@@ -18,7 +18,13 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{Exit, Output, Usage, host::Host, output::{grouped, harmless}, run::code_cache, state},
+    cli::{
+        Exit, Output, Usage,
+        host::Host,
+        output::{grouped, harmless},
+        run::code_cache,
+        state,
+    },
     controller::Policy,
     debug::{Base, Command, Guest, How, Open, Refusal, Reply, Session, gdb},
     directive::{DirectiveSet, Trigger},
@@ -264,8 +270,7 @@ fn newest_epitaph(dir: &Path) -> anyhow::Result<Option<Epitaph>> {
         if !(name.starts_with("panic-") && name.ends_with(".json")) {
             continue;
         }
-        let bytes =
-            files::read(&path, files::RECORD_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
+        let bytes = files::read(&path, files::RECORD_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
         let read = serde_json::from_slice::<Epitaph>(&bytes);
         let epitaph =
             read.map_err(|err| Usage::new(format!("{}: {err}", path.display()), "it is no epitaph: move it away"))?;

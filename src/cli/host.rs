@@ -9,8 +9,7 @@ use crate::{
     block::Block,
     cli::{Output, Usage},
     directive::{Action, Directive, DirectiveSet},
-    files,
-    scenario,
+    files, scenario,
     vat::module::{self, Rules},
 };
 
@@ -42,7 +41,8 @@ impl Host {
         let Some(dir) = state.filter(|it| it.join(FILE).exists()) else { return Ok(Host::default()) };
         let path = dir.join(FILE);
         let name = path.display();
-        let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+        let text =
+            files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
         let hint = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`";
         let file: File = toml::from_str(&text).map_err(|err| Usage::new(format!("{name}: {err}"), hint))?;
         let Host { directives, bundles } = file.host;

@@ -38,6 +38,11 @@ impl Output {
         Output { color, progress: terminal && !quiet, quiet, verbose }
     }
 
+    /// The same for work in the background: what it has to say is said already.
+    pub(crate) fn quietly(self) -> Output {
+        Output { progress: false, quiet: true, ..self }
+    }
+
     /// Whether a progress line is wanted.
     pub(crate) fn progress(&self) -> bool {
         self.progress

@@ -198,6 +198,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         audit: args.audit,
         experimental: args.experimental,
         plants: args.plant.clone(),
+        end: Some(experiment::end_process),
         max_live: args.max_live,
         snapshot_interval: args.snapshot_interval,
         compare_pages: false,

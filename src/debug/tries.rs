@@ -8,9 +8,9 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::{
-    files,
     debug::{Answer, Breakpoint, Command, Refusal, Reply, engine::Engine, view, view::vat_of},
     directive::{Action, Directive, DirectiveSet, Trigger},
+    files,
     id::{BundleId, VatId, hex},
     kernel::Ahead,
     scenario::read_bundle,

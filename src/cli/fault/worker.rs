@@ -1,12 +1,13 @@
 use std::{
     io::{BufReader, stdin},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
 
 use crate::{
-    campaign::{self, Invariant},
+    campaign::{self, Ask, Invariant},
     cli::{Exit, output},
     experiment,
 };
@@ -25,7 +26,8 @@ pub(crate) fn cmd_worker(args: &WorkerArgs) -> anyhow::Result<Exit> {
         Some(dir) => experiment::run_on_disk(dir, input, output::wire())?,
         None => experiment::serve(input, output::wire(), &|hello, experiments| {
             let invariants: Option<Vec<Invariant>> = serde_json::from_value(hello.campaign.clone())?;
-            campaign::dress(&invariants.unwrap_or_default(), experiments)
+            let ask = Ask { exe: std::env::current_exe()?, wall: Duration::from_millis(hello.limits.wall_ms) };
+            campaign::dress(&invariants.unwrap_or_default(), experiments, &ask)
         })?,
     }
     Ok(Exit::Ok)

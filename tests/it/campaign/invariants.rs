@@ -1,11 +1,11 @@
 //! Invariants and `sometimes`, asked in experiments.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use vathost::{
-    campaign::{Asked, Check, Invariant, dress},
+    campaign::{self, Ask, Asked, Check, Invariant},
     directive::Schedule,
-    experiment::{Class, Outcome},
+    experiment::{Class, Experiments, Outcome},
 };
 
 use crate::fault::lab;
@@ -16,6 +16,15 @@ fn jaq(name: &str, check: &str) -> Invariant {
 
 fn sometimes(check: &str) -> Invariant {
     Invariant { sometimes: true, ..jaq("now and then", check) }
+}
+
+/// Asks these in every experiment; a minute is longer than any of them takes.
+fn dress(invariants: &[Invariant], experiments: &mut Experiments) -> anyhow::Result<()> {
+    dress_within(invariants, experiments, Duration::from_secs(60))
+}
+
+fn dress_within(invariants: &[Invariant], experiments: &mut Experiments, wall: Duration) -> anyhow::Result<()> {
+    campaign::dress(invariants, experiments, &Ask { exe: env!("CARGO_BIN_EXE_vathost").into(), wall })
 }
 
 /// One experiment on a scenario with these.
