@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -127,29 +128,32 @@ struct OptionsFile {
 }
 
 /// A size: a number of bytes, or a text like `"16MiB"`.
-#[derive(Clone, Copy)]
-struct Bytes(u64);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bytes(pub u64);
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let text = match Value::deserialize(deserializer)? {
-            Value::Integer(bytes) => return u64::try_from(bytes).map(Bytes).map_err(D::Error::custom),
-            Value::String(text) => text,
-            other => return Err(D::Error::custom(format_args!("{other} is not a size like \"16MiB\""))),
-        };
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Bytes, String> {
         let digits = text.trim_end_matches(|it: char| !it.is_ascii_digit());
         let shift = match text[digits.len()..].trim() {
             "" | "B" => 0,
             "KiB" => 10,
             "MiB" => 20,
             "GiB" => 30,
-            unit => return Err(D::Error::custom(format_args!("unknown unit `{unit}`: use B, KiB, MiB or GiB"))),
+            unit => return Err(format!("unknown unit `{unit}`: use B, KiB, MiB or GiB")),
         };
-        let number: u64 = digits
-            .trim()
-            .parse()
-            .map_err(|_| D::Error::custom(format_args!("`{text}` is not a size like \"16MiB\"")))?;
-        number.checked_mul(1 << shift).map(Bytes).ok_or_else(|| D::Error::custom(format_args!("`{text}` is too large")))
+        let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is not a size like \"16MiB\""))?;
+        number.checked_mul(1 << shift).map(Bytes).ok_or_else(|| format!("`{text}` is too large"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Integer(bytes) => u64::try_from(bytes).map(Bytes).map_err(D::Error::custom),
+            Value::String(text) => text.parse().map_err(D::Error::custom),
+            other => Err(D::Error::custom(format_args!("{other} is not a size like \"16MiB\""))),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     panic::PanicHookInfo,
 };
 
+use clap::error::ErrorKind;
 use serde::Serialize;
 
 pub(crate) use crate::view::text::{grouped, harmless, shortened, size, table};
@@ -108,12 +109,14 @@ impl Output {
 /// Ends a colour.
 const PLAIN: &str = "\x1b[0m";
 
-/// What is wrong with the arguments; or the help, or the version, which are ours alone and keep their styles. Whether it was a help.
+/// What is wrong with the arguments; or the help, or the version, which are ours alone and keep their styles. Whether that was all
+/// that was asked for.
 pub(crate) fn arguments(err: &clap::Error) -> bool {
-    if !err.use_stderr() {
+    let is_help = err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !err.use_stderr();
+    if is_help {
         // A closed pipe is no reason to complain about anything else.
         let _ = err.print();
-        return true;
+        return !err.use_stderr();
     }
     let text = err.render().to_string();
     Output::new(Color::Auto, false, false).say_error(text.strip_prefix("error: ").unwrap_or(&text));

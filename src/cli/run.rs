@@ -22,7 +22,7 @@ use crate::{
     controller::{Controller, Open, Policy},
     directive::{Class, DirectiveSet},
     epitaph::Epitaph,
-    experiment,
+    experiment, files,
     id::VatId,
     kernel::Halt,
     mailbox::MailboxFiles,
@@ -279,6 +279,9 @@ fn open_mailbox(
             return Err(Usage::new("this state has no mailbox", "leave --inbound and --outbound out").into());
         }
         _ => (),
+    }
+    for path in [&paths.inbound, &paths.outbound].into_iter().flatten().filter(|it| it.exists()) {
+        files::open(path).map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
     }
     Ok(MailboxFiles::open(&paths, controller)?)
 }
