@@ -8,8 +8,10 @@
 //! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
 //! there is no block left to commit.
 
+mod plants;
 mod watch;
 
+use plants::Plants;
 pub use watch::{Told, Watch};
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
@@ -51,7 +53,7 @@ struct Inner {
     /// The beginning of the chained hash after each crank since the last commit.
     crank_hashes: Vec<u8>,
     audit_every: u64,
-    plants: Vec<Plant>,
+    plants: Plants,
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
     printed: Vec<Printed>,
@@ -167,7 +169,7 @@ impl Block {
             changes: Vec::new(),
             crank_hashes: Vec::new(),
             audit_every: u64::from(cfg!(debug_assertions)),
-            plants: Vec::new(),
+            plants: Plants::default(),
             snapshots,
             snapshot_interval: None,
             printed: Vec::new(),
@@ -241,16 +243,6 @@ impl Block {
         self.0.meta.experimental = true;
     }
 
-    /// The faults that are planted.
-    pub fn plants(&self) -> &[Plant] {
-        &self.0.plants
-    }
-
-    /// Plants faults in the kernel.
-    pub fn set_plants(&mut self, plants: Vec<Plant>) {
-        self.0.plants = plants;
-    }
-
     /// The directives in force.
     pub fn directives(&self) -> &DirectiveSet {
         &self.0.directives
@@ -315,7 +307,7 @@ impl Block {
             doomed: inner.doomed.clone(),
             snapshots: inner.snapshots.clone(),
             digest: inner.watch.as_ref().map(|it| it.digest).unwrap_or_default(),
-            plants: inner.plants.clone(),
+            plants: inner.plants.list.clone(),
         }
     }
 
@@ -348,7 +340,7 @@ impl Block {
         inner.committed = mark.committed;
         inner.doomed.clone_from(&mark.doomed);
         inner.snapshots = mark.snapshots.clone();
-        inner.plants.clone_from(&mark.plants);
+        inner.plants.list.clone_from(&mark.plants);
         inner.entries.clear();
         inner.forgotten.clear();
         inner.injector = None;
@@ -370,11 +362,6 @@ impl Block {
     /// The block is open, as one that was interrupted is: in an experiment.
     pub fn open_up(&mut self) {
         self.0.meta.open = true;
-    }
-
-    /// Plants one more bug.
-    pub(crate) fn add_plant(&mut self, plant: Plant) {
-        self.0.plants.push(plant);
     }
 
     /// Puts directives in force.
@@ -605,10 +592,10 @@ impl Block {
             transaction.put_bundle(id, &wasm)?;
         }
         inner.snapshots.flush(&transaction)?;
-        let is_half = |it: &Plant| it.name == HALF_COMMIT && it.crank < inner.tables.globals().next_crank;
-        if inner.plants.iter().any(is_half) {
+        if let Some(end) = inner.plants.between_transactions(inner.tables.globals().next_crank)? {
             transaction.commit()?;
-            std::process::abort();
+            end(HALF_COMMIT);
+            transaction = inner.database.transaction()?;
         }
         transaction.put_meta(&inner.meta)?;
         let globals = inner.tables.globals();

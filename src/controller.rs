@@ -70,7 +70,7 @@ use crate::{
     id::{BlockHeight, BundleId, KRef, PromiseId, VatId},
     kernel::{self, Halt, Position, Ran, Workers},
     kernel_version,
-    plant::Plant,
+    plant::{End, Plant},
     report::Report,
     scenario::Scenario,
     slog::{Detail, Event, Slog},
@@ -99,6 +99,8 @@ pub struct Open {
     pub experimental: bool,
     /// Faults planted in the kernel: only in a state for experiments.
     pub plants: Vec<Plant>,
+    /// How the process ends where a plant says so: only of one that was made to die.
+    pub end: Option<End>,
     /// Live instances at the most, between two cranks; the least recently delivered to are evicted. `None`: as many as this
     /// machine has mappings and addresses for.
     pub max_live: Option<usize>,
@@ -172,6 +174,7 @@ impl Controller {
         }
         let standing = Standing { run: course(&open), ..Standing::default() };
         block.set_plants(open.plants);
+        open.end.into_iter().for_each(|it| block.set_end(it));
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
         warehouse.set_memory_max(open.memory_max);

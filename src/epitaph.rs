@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     block::Policy,
     fault::{Fault, KernelPanic},
+    harmless::harmless,
     id::hex,
     kernel::Halt,
 };
@@ -180,12 +181,12 @@ impl fmt::Display for Epitaph {
         if let (Some(vat), Some(delivery)) = (&self.vat, self.delivery) {
             write!(f, ": delivery {delivery} to {vat}")?;
             if let Some(name) = &self.vat_name {
-                write!(f, " ({name})")?;
+                write!(f, " ({})", harmless(name))?;
             }
         }
         if let (Some(number), Some(kind)) = (self.syscall, &self.syscall_kind) {
             write!(f, ", syscall {number} {kind}")?;
         }
-        write!(f, ": invariant `{}` failed: {}", self.invariant, self.detail)
+        write!(f, ": invariant `{}` failed: {}", harmless(&self.invariant), harmless(&self.detail))
     }
 }

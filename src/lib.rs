@@ -14,6 +14,8 @@ pub mod directive;
 pub mod epitaph;
 pub mod experiment;
 pub mod fault;
+mod files;
+mod harmless;
 pub mod id;
 pub mod injector;
 pub mod kernel;

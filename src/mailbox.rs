@@ -14,14 +14,14 @@
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{controller::Controller, fault::HostFault, scenario::MailboxPaths};
+use crate::{controller::Controller, fault::HostFault, files, scenario::MailboxPaths};
 
 /// Messages that come in with one block at the most; the others wait in their file for the next.
 pub const MESSAGES_PER_BLOCK: usize = 1_000;
@@ -98,19 +98,19 @@ impl Inbound {
         let failed = |path: &Path, why: &dyn std::fmt::Display| {
             HostFault::new(format_args!("read the mailbox's messages from {}", path.display()), why)
         };
-        let mut file = match File::open(&self.path) {
+        let mut file = match files::open(&self.path) {
             Ok(file) => BufReader::new(file),
             // Nobody has written yet.
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(err) => return Err(failed(&self.path, &err)),
         };
         file.seek(SeekFrom::Start(self.offset)).map_err(|err| failed(&self.path, &err))?;
         let (mut text, mut taken) = (String::new(), 0);
         while taken < MESSAGES_PER_BLOCK {
             text.clear();
-            file.read_line(&mut text).map_err(|err| failed(&self.path, &err))?;
-            let Some(line) = text.strip_suffix('\n') else { break };
             let at = |why: &dyn std::fmt::Display| failed(&self.path, &format_args!("line {}: {why}", self.line + 1));
+            read_line(&mut file, &mut text).map_err(|err| at(&err))?;
+            let Some(line) = text.strip_suffix('\n') else { break };
             if !line.trim().is_empty() {
                 let line = serde_json::from_str(line)
                     .map_err(|_| at(&"neither `{\"num\": N, \"body\": …}` nor `{\"ack\": N}`"))?;
@@ -121,6 +121,15 @@ impl Inbound {
         }
         Ok(())
     }
+}
+
+/// The next line of either file, whose end may be still to come; never more than a line may have.
+fn read_line(file: &mut impl BufRead, text: &mut String) -> io::Result<()> {
+    file.take(files::LINE_BYTES_MAX).read_line(text)?;
+    if text.len() as u64 == files::LINE_BYTES_MAX && !text.ends_with('\n') {
+        return Err(io::Error::other(format!("a line of more than {} MiB", files::LINE_BYTES_MAX >> 20)));
+    }
+    Ok(())
 }
 
 /// Gives one line to the controller: whether it was a new message.
@@ -147,6 +156,10 @@ impl Outbound {
         let failed = |why: &dyn std::fmt::Display| {
             HostFault::new(format_args!("use {} for the mailbox's messages", path.display()), why)
         };
+        if path.exists() {
+            // What was written must be there to be read: no pipe, no device.
+            drop(files::open(path).map_err(|err| failed(&err))?);
+        }
         let options = OpenOptions::new().read(true).append(true).create(true).clone();
         let file = options.open(path).map_err(|err| failed(&err))?;
         let (mut acknowledged, mut last, mut known, mut whole) = (0, 0, BTreeMap::new(), 0);
@@ -156,7 +169,7 @@ impl Outbound {
         let mut text = String::new();
         loop {
             text.clear();
-            reader.read_line(&mut text).map_err(|err| failed(&err))?;
+            read_line(&mut reader, &mut text).map_err(|err| failed(&err))?;
             let Some(line) = text.strip_suffix('\n') else { break };
             let foreign =
                 || failed(&format_args!("it has a line that is not this state's, `{line}`: name another file"));

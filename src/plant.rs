@@ -71,6 +71,12 @@ pub const HOST_ABORT: &str = "host-abort";
 /// The host goes round for ever.
 pub const HOST_HANG: &str = "host-hang";
 
+/// How a process that was made to die ends, on the order of a plant: [`HOST_ABORT`], [`HOST_HANG`] or [`HALF_COMMIT`] says which.
+pub type End = fn(&str);
+
+/// Those that end their process: only in one that was made to die. Others refuse them.
+pub const DEADLY: &[&str] = &[HALF_COMMIT, HOST_ABORT, HOST_HANG];
+
 /// Those that are in force from their crank on, rather than done in it.
 pub const LASTING: &[&str] = &[RESOLVE_NON_DECIDER, REPLAY_CHARGES, HALF_COMMIT];
 

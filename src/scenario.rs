@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -12,6 +11,7 @@ use serde_json::json;
 use toml::Value;
 
 use crate::{
+    files,
     id::{BundleId, hex},
     kernel_version, limits,
     smallcaps::{self, SAFE_INTEGER_MAX},
@@ -170,7 +170,7 @@ impl Scenario {
     /// Reads a `vat.toml`, or the one in a folder, and the bundles that it names. Every bundle is checked as it will be at load.
     pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
         let path = if path.is_dir() { path.join("vat.toml") } else { path.to_owned() };
-        let text = fs::read_to_string(&path).map_err(|err| ScenarioError::new(&path, err))?;
+        let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| ScenarioError::new(&path, err))?;
         let file: File = toml::from_str(&text).map_err(|err| ScenarioError::new(&path, err))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let (devices, mailbox) = devices(&file.devices, folder).map_err(|why| ScenarioError::new(&path, why))?;
@@ -312,9 +312,39 @@ fn options(file: OptionsFile) -> Result<Options, String> {
     })
 }
 
-/// Reads a module (`.wat` is compiled to wasm), and checks it.
+/// Reads a module. Text is assembled; what is neither that nor a binary module is named as what it is.
+pub fn read_module(path: &Path) -> Result<Vec<u8>, ScenarioError> {
+    let refused = |why: &dyn std::fmt::Display| ScenarioError::new(path, why);
+    let bytes = files::read(path, files::MODULE_BYTES_MAX).map_err(|err| refused(&err))?;
+    if bytes.starts_with(b"\0asm") {
+        return Ok(bytes);
+    }
+    let packed = match bytes[..] {
+        [0x1f, 0x8b, ..] => Some("gzip (`gunzip` unpacks it)"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("Zstandard (`unzstd` unpacks it)"),
+        [b'P', b'K', 3, 4, ..] => Some("a zip archive (`unzip` unpacks it)"),
+        [b'B', b'Z', b'h', ..] => Some("bzip2 (`bunzip2` unpacks it)"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => Some("xz (`unxz` unpacks it)"),
+        _ => None,
+    };
+    if let Some(packed) = packed {
+        return Err(refused(&format_args!("this is not a WebAssembly module but {packed}: unpack it first")));
+    }
+    let Ok(text) = str::from_utf8(&bytes) else {
+        let why = "this is not a WebAssembly module, which begins with \\0asm, and not the text of one";
+        return Err(refused(&why));
+    };
+    let assembled = wat::Parser::new().parse_str(Some(path), text);
+    let not_text = || {
+        let begins_so = text.trim_start().starts_with(['(', ';']);
+        if begins_so { "" } else { "this is neither a WebAssembly module nor the text of one: " }
+    };
+    assembled.map_err(|err| refused(&format_args!("{}{err}", not_text())))
+}
+
+/// Reads a module (see [`read_module`]), and checks it.
 pub fn read_bundle(path: &Path) -> Result<Vec<u8>, ScenarioError> {
-    let wasm = wat::parse_file(path).map_err(|err| ScenarioError::new(path, err))?;
+    let wasm = read_module(path)?;
     module::prepare(&wasm, &Rules::default()).map_err(|refusals| ScenarioError::new(path, refusals))?;
     Ok(wasm)
 }

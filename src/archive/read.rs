@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::{BufReader, ErrorKind, Read},
     path::Path,
 };
 
@@ -13,6 +13,7 @@ use crate::{
         ArchiveError, End, FORMAT, FRAME, FRAME_BYTES_MAX, HASH_LEN, Head, MARK, PIECE_BYTES_MAX, Piece, Summary,
     },
     fault::HostFault,
+    files,
     id::hex,
     kernel_version,
     store::{Database, Layout},
@@ -110,7 +111,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn open(path: &Path) -> Result<Reader<'_>> {
         let fault = |err| HostFault::new(format_args!("read `{}`", path.display()), err);
-        let file = File::open(path).map_err(fault)?;
+        let file = files::open(path).map_err(|err| match err.kind() {
+            ErrorKind::InvalidInput | ErrorKind::IsADirectory => ArchiveError::foreign(path, err),
+            _ => fault(err).into(),
+        })?;
         let about = file.metadata().map_err(fault)?;
         if !about.is_file() {
             return Err(ArchiveError::foreign(path, "it is no file: an archive is one"));

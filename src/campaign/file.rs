@@ -3,6 +3,7 @@
 use std::{
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use toml::de::DeValue;
@@ -11,13 +12,14 @@ use crate::{
     campaign::{
         accept::{self, Bound, Limit},
         axis::{self, Axis, Values},
-        invariant::{Asked, Check, Invariant, Jaq},
+        invariant::{Asked, Check, Invariant},
+        jaq::{CHECK_BYTES_MAX, Jaq},
         reader::{self, Placed, Section, Source, listed},
         space::{self, Order, Space, Template},
     },
     controller::Policy,
     directive::{HexPrefix, Refused, nearest},
-    experiment::{Class, Limits, Until},
+    experiment::{Class, Limits, Patience, Until},
 };
 
 /// Replicas of an experiment at the most.
@@ -53,6 +55,8 @@ pub struct Campaign {
     pub until: Until,
     /// What an experiment may use.
     pub limits: Limits,
+    /// What the golden run may take.
+    pub patience: Patience,
     /// Replicas of each experiment.
     pub replicas: u32,
     /// Whether the kernel is audited after each crank.
@@ -136,12 +140,18 @@ fn read(root: &Section<'_>, dir: &Path) -> Option<Campaign> {
         policy: base.policy,
         until: base.until,
         limits: base.limits,
+        patience: base.patience,
         replicas: base.replicas,
         audit: base.audit,
         space,
         invariants,
         accept,
     })
+}
+
+/// The folder of a file that was named without one.
+fn here(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }
 
 /// `[base]`
@@ -151,6 +161,7 @@ struct Base {
     policy: Policy,
     until: Until,
     limits: Limits,
+    patience: Patience,
     replicas: u32,
     audit: bool,
 }
@@ -187,13 +198,14 @@ impl Base {
         let expect = parsed(section, "expect", "expected `state HASH` or `state HASH at crank N`", expect);
         let until = parsed(section, "until", UNTIL, until).unwrap_or_default();
         let limits = limits(section);
+        let patience = patience(section);
         let audit = section.flag("audit").unwrap_or(false);
         let path = path?;
         if !dir.join(path.value).exists() {
             source.problem(&path.span, "there is nothing of that name", "expected a path relative to this file");
         }
-        let at = if path.value == "." { dir.to_owned() } else { dir.join(path.value) };
-        Some(Base { path: at, expect, policy, until, limits, replicas, audit })
+        let at = if path.value == "." { here(dir).to_owned() } else { dir.join(path.value) };
+        Some(Base { path: at, expect, policy, until, limits, patience, replicas, audit })
     }
 }
 
@@ -241,14 +253,32 @@ fn limits(section: &Section<'_>) -> Limits {
     let Some(section) = section.section("limits") else { return limits };
     limits.cranks = section.number("cranks").map(|it| it.value);
     let fuel = |it: &str| with_unit(it, &[("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)]);
-    let wall = |it: &str| with_unit(it, &[("ms", 1), ("s", 1_000), ("m", 60_000)]);
-    let memory = |it: &str| with_unit(it, &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]);
     limits.fuel = parsed(&section, "fuel", "expected fuel, as in \"2G\" or \"500M\"", fuel);
-    limits.wall_ms =
-        parsed(&section, "wall", "expected a time, as in \"10s\" or \"500ms\"", wall).unwrap_or(limits.wall_ms);
-    limits.memory = parsed(&section, "memory", "expected a size, as in \"512MiB\"", memory);
+    limits.wall_ms = wall(&section).unwrap_or(limits.wall_ms);
+    limits.memory = memory(&section);
     section.end();
     limits
+}
+
+/// `golden = { … }`: what the golden run may take.
+fn patience(section: &Section<'_>) -> Patience {
+    let mut patience = Patience::default();
+    let Some(section) = section.section("golden") else { return patience };
+    patience.cranks = section.number("cranks").map_or(patience.cranks, |it| it.value);
+    patience.wall = wall(&section).map_or(patience.wall, Duration::from_millis);
+    patience.memory = memory(&section).unwrap_or(patience.memory);
+    section.end();
+    patience
+}
+
+fn wall(section: &Section<'_>) -> Option<u64> {
+    let wall = |it: &str| with_unit(it, &[("ms", 1), ("s", 1_000), ("m", 60_000)]);
+    parsed(section, "wall", "expected a time, as in \"10s\" or \"500ms\"", wall)
+}
+
+fn memory(section: &Section<'_>) -> Option<u64> {
+    let memory = |it: &str| with_unit(it, &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]);
+    parsed(section, "memory", "expected a size, as in \"512MiB\"", memory)
 }
 
 /// The lines of a `[[fault]]`, each with the axes that it names.
@@ -377,14 +407,21 @@ fn invariant(section: Section<'_>, dir: &Path, sometimes: bool) -> Option<Invari
     let slog = section.flag("slog").unwrap_or(false);
     let check = match (jaq, argv.is_empty()) {
         (Some(jaq), true) => {
-            if let Err((inside, why)) = Jaq::compile(jaq.value) {
+            if jaq.value.len() > CHECK_BYTES_MAX {
+                let what = format!("an expression of {} bytes", jaq.value.len());
+                source.problem(
+                    &jaq.span,
+                    what,
+                    format!("expected {CHECK_BYTES_MAX} at the most: a command can be longer"),
+                );
+            } else if let Err((inside, why)) = Jaq::compile(jaq.value) {
                 source.problem(&inside_of(source, &jaq, inside), why, "in this jaq expression");
             }
             Some(Check::Jaq(jaq.value.to_owned()))
         }
         (None, false) => {
             let argv = argv.iter().map(|it| it.value.to_owned()).collect();
-            Some(Check::Command { argv, slog, dir: dir.to_owned() })
+            Some(Check::Command { argv, slog, dir: here(dir).to_owned() })
         }
         _ => {
             section

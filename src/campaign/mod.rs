@@ -8,10 +8,13 @@
 //! in which order or in how many goes they were had.
 
 mod accept;
+mod asked;
 mod axis;
+mod command;
 pub mod document;
 mod file;
 mod invariant;
+mod jaq;
 pub mod preset;
 mod random;
 mod reader;
@@ -23,8 +26,9 @@ mod wilson;
 mod work;
 
 pub use accept::{Bound, Checked, Limit, about, key};
+pub use asked::answer;
 pub use file::{Campaign, Expect};
-pub use invariant::{Asked, Check, Invariant, dress};
+pub use invariant::{Ask, Asked, Check, Invariant, dress};
 pub use results::{Folder, Header, Results, ResultsError, folders_below, load};
 pub use space::{Drawn, Experiment, Order, Single, Space};
 pub use tally::{Counting, Finding, Heat, Score, Share, Tally};

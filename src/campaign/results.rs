@@ -13,15 +13,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    campaign::{Campaign, Limit, Order},
+    campaign::{Campaign, Invariant, Limit, Order},
     experiment::{BaseId, Build, Golden, Outcome},
+    files,
     id::hex,
 };
 
@@ -135,7 +136,9 @@ impl Header {
 }
 
 fn key(campaign: &Campaign, base: BaseId, build: Build) -> String {
-    let Campaign { until, limits, replicas, audit, invariants, .. } = campaign;
+    let Campaign { until, limits, replicas, audit, .. } = campaign;
+    // Where a command is run from depends on where the campaign is named from.
+    let invariants: Vec<_> = campaign.invariants.iter().map(Invariant::anywhere).collect();
     let text = format!("{base} {build} {until:?} {limits:?} {replicas} {audit} {invariants:?}");
     hex(&blake3::hash(text.as_bytes()).as_bytes()[..16])
 }
@@ -162,6 +165,9 @@ impl Folder {
     pub fn open(dir: &Path, header: &Header, resume: bool) -> Result<(Folder, BTreeSet<String>), ResultsError> {
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let path = dir.join(RESULTS);
+        if path.exists() {
+            drop(files::open(&path).map_err(failed(&path))?);
+        }
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path).map_err(failed(&path))?;
         match file.try_lock() {
             Ok(()) => (),
@@ -237,7 +243,7 @@ pub fn load(dirs: &[PathBuf], show: &mut dyn FnMut(&Header, Outcome)) -> Result<
         read_results(&dir.join(RESULTS), &mut known, &mut |it| show(header, it))?;
         let path = dir.join(SHRUNK);
         if path.exists() {
-            let text = fs::read(&path).map_err(failed(&path))?;
+            let text = files::read(&path, files::RECORD_BYTES_MAX).map_err(failed(&path))?;
             let one: Results =
                 serde_json::from_slice(&text).map_err(|err| ResultsError::Line(path, err.line(), err.to_string()))?;
             shrunk.extend(one);
@@ -277,7 +283,7 @@ fn read_header(dir: &Path) -> Result<Option<Header>, ResultsError> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read(&path).map_err(failed(&path))?;
+    let text = files::read(&path, files::RECORD_BYTES_MAX).map_err(failed(&path))?;
     serde_json::from_slice(&text).map(Some).map_err(|err| ResultsError::Line(path, err.line(), err.to_string()))
 }
 
@@ -286,12 +292,17 @@ type Known = BTreeMap<String, [u8; 16]>;
 
 /// Shows each result that is not known yet. Returns where the last whole line ends.
 fn read_results(path: &Path, known: &mut Known, show: &mut dyn FnMut(Outcome)) -> Result<u64, ResultsError> {
-    let mut file = BufReader::new(File::open(path).map_err(failed(path))?);
+    let mut file = BufReader::new(files::open(path).map_err(failed(path))?);
     let (mut line, mut whole) = (Vec::new(), 0);
     for at in 1.. {
         line.clear();
-        file.read_until(b'\n', &mut line).map_err(failed(path))?;
-        let Some(text) = line.strip_suffix(b"\n") else { break };
+        file.by_ref().take(files::LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed(path))?;
+        let Some(text) = line.strip_suffix(b"\n") else {
+            if line.len() as u64 >= files::LINE_BYTES_MAX {
+                return Err(ResultsError::Line(path.to_owned(), at, "it is too long for one".to_owned()));
+            }
+            break;
+        };
         whole += line.len() as u64;
         if text.is_empty() {
             continue;

@@ -29,6 +29,7 @@ use crate::{
         Exit, Output, Usage,
         output::{grouped, size, table},
     },
+    files,
     scenario::Scenario,
     vat::FloorKind,
 };
@@ -187,7 +188,7 @@ fn read(path: &Path) -> anyhow::Result<Results> {
         let what = format!("`{}` cannot be compared with: {why}", path.display());
         Usage::new(what, "give a file that `vathost bench --save` or `--json` wrote")
     };
-    let text = fs::read_to_string(path).map_err(|err| wrong(&err))?;
+    let text = files::read_text(path, files::RECORD_BYTES_MAX).map_err(|err| wrong(&err))?;
     Ok(serde_json::from_str(&text).map_err(|err| wrong(&err))?)
 }
 

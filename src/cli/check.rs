@@ -4,9 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{Exit, Output, Usage, output::size},
+    cli::{Exit, Output, output::size},
     id::BundleId,
-    vat::module::{self, Rules},
+    scenario::{self, Bytes},
+    vat::module::{self, Prepared, Refusal, Refusals, Rules},
 };
 
 /// Say whether a module can run as a vat, and if not, why and what to change
@@ -21,16 +22,34 @@ pub(crate) struct CheckArgs {
     /// Refuse floating point too
     #[arg(long)]
     no_floats: bool,
+    /// Bytes of memory that the vat's options give it (`memory_max`), as in `128MiB`
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    memory_max: Bytes,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// What a run would refuse when the vat starts: a memory that begins larger than its options let it be.
+fn starts_within(prepared: Prepared, memory_max: u64) -> Result<Prepared, Refusals> {
+    let needed = u64::from(prepared.memory.min) << 16;
+    if needed <= memory_max {
+        return Ok(prepared);
+    }
+    let what = format!("the memory begins with {}, and the vat may have {}", size(needed), size(memory_max));
+    let hint = format!(
+        "give it more by `options = {{ memory_max = \"{0}\" }}` in vat.toml, and check it with `--memory-max {0}`; or make it begin \
+         smaller (wasm-ld: --initial-memory)",
+        size(needed).replace(' ', "")
+    );
+    Err(Refusals(vec![Refusal { rule: "memory-max", offset: None, what, hint }]))
+}
+
 pub(crate) fn cmd_check(args: CheckArgs, output: &Output) -> anyhow::Result<Exit> {
     let name = args.file.display();
-    let wasm = wat::parse_file(&args.file).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let wasm = scenario::read_module(&args.file)?;
     let (id, rules) = (BundleId::of(&wasm), Rules { floats: !args.no_floats });
-    match module::prepare(&wasm, &rules) {
+    match module::prepare(&wasm, &rules).and_then(|it| starts_within(it, args.memory_max.0)) {
         Ok(prepared) => {
             let pages = prepared.memory.min;
             if args.json {

@@ -1,9 +1,7 @@
-use std::io::{Write, stdout};
-
 use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use crate::cli::Exit;
+use crate::cli::{Exit, output};
 
 /// Print a completion script for a shell
 #[derive(Args, Debug)]
@@ -19,6 +17,6 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn cmd_completions(args: CompletionsArgs, command: &mut Command) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     generate(args.shell, command, "vathost", &mut script);
-    stdout().write_all(&script)?;
+    output::ours(&script)?;
     Ok(Exit::Ok)
 }

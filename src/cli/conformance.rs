@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     cli::{Exit, Output, Usage},
     conformance::{Vector, replay},
+    files,
 };
 
 /// Replay conformance vectors recorded from the SwingSet kernel against this one
@@ -27,7 +28,8 @@ pub(crate) struct ConformanceArgs {
 pub(crate) fn cmd_conformance(args: ConformanceArgs, output: &Output) -> anyhow::Result<Exit> {
     let mut failed = Vec::new();
     for path in &args.files {
-        let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
+        let bytes = files::read(path, files::RECORD_BYTES_MAX)
+            .map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
         let vector: Vector = serde_json::from_slice(&bytes).map_err(|err| {
             Usage::new(format!("{}: {err}", path.display()), "this is no conformance vector of format 1")
         })?;

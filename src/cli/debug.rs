@@ -3,7 +3,7 @@
 mod prompt;
 
 use std::{
-    io::{BufRead, IsTerminal, stdin},
+    io::{BufRead, IsTerminal, Read, stdin},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     str::FromStr,
@@ -18,11 +18,18 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{Exit, Output, Usage, host::Host, output::grouped, run::code_cache, state},
+    cli::{
+        Exit, Output, Usage,
+        host::Host,
+        output::{grouped, harmless},
+        run::code_cache,
+        state,
+    },
     controller::Policy,
     debug::{Base, Command, Guest, How, Open, Refusal, Reply, Session, gdb},
     directive::{DirectiveSet, Trigger},
     epitaph::{Course, Epitaph},
+    files,
     id::CrankNum,
     plant::Plant,
     store::Database,
@@ -263,7 +270,7 @@ fn newest_epitaph(dir: &Path) -> anyhow::Result<Option<Epitaph>> {
         if !(name.starts_with("panic-") && name.ends_with(".json")) {
             continue;
         }
-        let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let bytes = files::read(&path, files::RECORD_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
         let read = serde_json::from_slice::<Epitaph>(&bytes);
         let epitaph =
             read.map_err(|err| Usage::new(format!("{}: {err}", path.display()), "it is no epitaph: move it away"))?;
@@ -298,8 +305,8 @@ impl Source {
             Some(path) if path == Path::new("-") => from_stdin(),
             Some(path) => {
                 let name = path.display().to_string();
-                let file = std::fs::File::open(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-                Source::Lines(Box::new(std::io::BufReader::new(file)), name)
+                let file = files::open(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+                Source::Lines(Box::new(std::io::BufReader::new(file.take(files::TEXT_BYTES_MAX))), name)
             }
             None if stdin().is_terminal() => Source::Terminal,
             None => from_stdin(),
@@ -380,7 +387,9 @@ impl Talk<'_> {
     fn vats(&mut self) -> Vec<String> {
         let Ok(reply) = self.session.obey(Command::Vats) else { return Vec::new() };
         let rows = reply.value.as_array().into_iter().flatten();
-        rows.flat_map(|it| [&it["id"], &it["name"]]).filter_map(|it| it.as_str().map(str::to_owned)).collect()
+        let words = rows.flat_map(|it| [&it["id"], &it["name"]]).filter_map(|it| it.as_str());
+        // The prompt shows them as they are; what cannot be typed need not be completed.
+        words.filter(|it| harmless(it) == **it).map(str::to_owned).collect()
     }
 }
 

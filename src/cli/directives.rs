@@ -13,6 +13,7 @@ use crate::{
     },
     controller::Policy,
     directive::{Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
+    files,
     plan::{self, Outcome, Trial},
     plant::Plant,
     store::Database,
@@ -167,7 +168,7 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
         })?,
     };
     let name = file.display().to_string();
-    let bytes = std::fs::read(&file).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let bytes = files::read(&file, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
     let mut set = DirectiveSet::default();
     let placed = match set.read(&name, &bytes) {
         Ok(placed) => placed,

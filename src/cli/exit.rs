@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::{
     archive::ArchiveError,
+    experiment::Useless,
     fault::{Fault, HostFault},
     kernel::Halt,
     scenario::ScenarioError,
@@ -70,7 +71,7 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
         if cause.is::<HostFault>() {
             return Exit::HostFault;
         }
-        if cause.is::<Usage>() || cause.is::<ScenarioError>() {
+        if cause.is::<Usage>() || cause.is::<ScenarioError>() || cause.is::<Useless>() {
             return Exit::Usage;
         }
     }

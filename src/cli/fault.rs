@@ -9,11 +9,15 @@ use crate::{
     cli::{Exit, Output, Usage, run::code_cache},
     controller::Policy,
     directive::{FAULT_GRAMMAR, Schedule},
-    experiment::{self, Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, protocol::Hello},
+    experiment::{
+        self, Base, Build, Experiments, Isolation, Limits, Patience, Program, Runner, Until, protocol::Hello,
+    },
     id::BlockHeight,
 };
 
+mod ask;
 mod campaign;
+mod golden;
 mod init;
 mod one;
 mod plan;
@@ -54,6 +58,8 @@ enum FaultVerb {
     Grammar,
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    #[command(hide = true)]
+    Ask(ask::AskArgs),
 }
 
 pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit> {
@@ -69,6 +75,7 @@ pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit
         FaultVerb::Shrink(args) => shrink::cmd_shrink(&args, output),
         FaultVerb::Remedy(args) => remedy::cmd_remedy(&args, output),
         FaultVerb::Worker(args) => worker::cmd_worker(&args),
+        FaultVerb::Ask(args) => ask::cmd_ask(&args),
         FaultVerb::Grammar => {
             output.line(FAULT_GRAMMAR.trim_end())?;
             Ok(Exit::Ok)
@@ -105,8 +112,8 @@ impl OnceArgs {
         schedule(&self.faults)
     }
 
-    fn runner(&self) -> anyhow::Result<Runner> {
-        runner(&self.base.base, &self.base.run)
+    fn runner(&self, output: &Output) -> anyhow::Result<Runner> {
+        runner(&self.base.base, &self.base.run, output)
     }
 }
 
@@ -139,6 +146,15 @@ pub(crate) struct HowArgs {
     /// Check every invariant of the kernel after each crank, not only at the end
     #[arg(long)]
     audit: bool,
+    /// Cranks that the undisturbed run may have, where --cranks does not end it; more are refused [default: 1000000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    golden_cranks: Option<u64>,
+    /// Seconds that the undisturbed run may take [default: 15]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    golden_wall: Option<u64>,
+    /// Bytes of memory that the undisturbed run, which is kept for all experiments, may take [default: 1 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    golden_memory: Option<u64>,
 }
 
 impl HowArgs {
@@ -150,18 +166,27 @@ impl HowArgs {
         Limits { cranks: self.cranks_max, wall_ms: self.wall * 1_000, memory: self.memory, ..Limits::default() }
     }
 
+    fn patience(&self) -> Patience {
+        let default = Patience::default();
+        Patience {
+            cranks: self.golden_cranks.unwrap_or(default.cranks),
+            wall: self.golden_wall.map_or(default.wall, Duration::from_secs),
+            memory: self.golden_memory.unwrap_or(default.memory),
+        }
+    }
+
     fn base(&self, path: &Path) -> Base {
         let policy = Policy { cranks: self.cranks_per_block, ..Policy::default() };
         Base { path: path.to_owned(), policy, code_cache: code_cache() }
     }
 }
 
-fn prepare(path: &Path, how: &HowArgs) -> anyhow::Result<Experiments> {
+fn prepare(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Experiments> {
     if !path.exists() {
         let what = format!("there is neither a state nor a scenario at `{}`", path.display());
         return Err(Usage::new(what, "name the folder of a state, or a scenario such as `vats/bank`").into());
     }
-    Experiments::prepare(&how.base(path), Build::current()?, how.until(), how.limits())
+    golden::record(&how.base(path), Build::current()?, how.until(), how.limits(), how.patience(), output)
 }
 
 /// How many operations that change a file each commit of the golden run has: it is run once more, on a disk.
@@ -170,8 +195,8 @@ fn store_ops(experiments: &Experiments) -> anyhow::Result<Vec<(BlockHeight, u64)
 }
 
 /// The golden run recorded, and what runs experiments on it.
-fn runner(path: &Path, how: &HowArgs) -> anyhow::Result<Runner> {
-    let mut experiments = prepare(path, how)?;
+fn runner(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Runner> {
+    let mut experiments = prepare(path, how, output)?;
     experiments.set_replicas(how.replicas);
     experiments.set_audit(u64::from(how.audit));
     let mut hello = Hello::of(experiments.base(), Build::current()?, how.until(), how.limits());

@@ -9,6 +9,7 @@ use crate::{
     block::Block,
     cli::{Output, Usage},
     directive::{Action, Directive, DirectiveSet},
+    files, scenario,
     vat::module::{self, Rules},
 };
 
@@ -40,7 +41,8 @@ impl Host {
         let Some(dir) = state.filter(|it| it.join(FILE).exists()) else { return Ok(Host::default()) };
         let path = dir.join(FILE);
         let name = path.display();
-        let text = std::fs::read_to_string(&path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+        let text =
+            files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
         let hint = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`";
         let file: File = toml::from_str(&text).map_err(|err| Usage::new(format!("{name}: {err}"), hint))?;
         let Host { directives, bundles } = file.host;
@@ -62,7 +64,7 @@ impl Host {
 /// Reads a directive file. A mistake in it refuses the start before there is a state.
 pub(crate) fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let bytes = files::read(path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
     let mut set = DirectiveSet::default();
     set.read(&name, &bytes).map_err(|refused| Usage::new(refused, GRAMMAR_HINT))?;
     Ok(set)
@@ -74,7 +76,7 @@ pub(crate) const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the g
 /// A module: it must be one that a vat could run.
 pub(crate) fn read_module(path: &Path) -> anyhow::Result<Vec<u8>> {
     let name = path.display();
-    let wasm = wat::parse_file(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+    let wasm = scenario::read_module(path)?;
     module::prepare(&wasm, &Rules::default())
         .map_err(|refusals| Usage::new(format!("{name}: {refusals}"), format!("`vathost check {name}` says more")))?;
     Ok(wasm)

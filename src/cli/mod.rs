@@ -1,5 +1,4 @@
 //! The command line: one file per verb. The only place that prints.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program talks to people")]
 #![allow(
     clippy::disallowed_methods,
     reason = "the command line reads the clock and the environment; nothing below does"
@@ -98,13 +97,14 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// Runs the command that the process was given, on a thread whose stack is large enough for guests.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(output::panicked));
     let thread = std::thread::Builder::new().name("vathost".to_owned()).stack_size(STACK_BYTES).spawn(run);
     match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(code)) => code,
         // A panic has said what it has to say.
         Ok(Err(_)) => Exit::KernelPanic.into(),
         Err(err) => {
-            eprintln!("error: start a thread: {err}");
+            output::first_error(&format!("start a thread: {err}"));
             Exit::HostFault.into()
         }
     }
@@ -113,12 +113,7 @@ pub fn main() -> ExitCode {
 fn run() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(err) => {
-            let help = !err.use_stderr();
-            // A closed pipe is no reason to complain about anything else.
-            let _ = err.print();
-            return if help { Exit::Ok } else { Exit::Usage }.into();
-        }
+        Err(err) => return if output::arguments(&err) { Exit::Ok } else { Exit::Usage }.into(),
     };
     let output = Output::new(args.color, args.quiet, args.verbose);
     let result = match args.verb {

@@ -1,11 +1,22 @@
 //! How things are said: results on stdout, everything else on stderr, colour and progress on a terminal only.
+//!
+//! Invariant: the one place through which text leaves. All of it is escaped here, whoever wrote it; only what this file itself adds
+//! (colour), help texts, completions, and progress bars, whose texts are ours, may steer a terminal.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{IsTerminal, Stdout, Write, stderr, stdout},
+    panic::PanicHookInfo,
+};
 
+use clap::error::ErrorKind;
 use serde::Serialize;
 
-use crate::cli::{Color, Usage};
 pub(crate) use crate::view::text::{grouped, harmless, shortened, size, table};
+use crate::{
+    cli::{Color, Usage},
+    harmless::{Harmless, harmless_json, harmless_lines},
+};
 
 /// The two streams, and how they may be used.
 #[derive(Debug, Clone, Copy)]
@@ -28,26 +39,46 @@ impl Output {
         Output { color, progress: terminal && !quiet, quiet, verbose }
     }
 
+    /// The same for work in the background: what it has to say is said already.
+    pub(crate) fn quietly(self) -> Output {
+        Output { progress: false, quiet: true, ..self }
+    }
+
     /// Whether a progress line is wanted.
     pub(crate) fn progress(&self) -> bool {
         self.progress
     }
 
-    /// A result.
+    /// A result: one line, or several of ours.
     pub(crate) fn line(&self, text: impl AsRef<str>) -> std::io::Result<()> {
-        writeln!(stdout(), "{}", text.as_ref())
+        writeln!(stdout(), "{}", harmless_lines(text.as_ref()))
+    }
+
+    /// Results, each of them one line whatever stands in it.
+    pub(crate) fn lines(&self, lines: impl IntoIterator<Item = impl AsRef<str>>) -> std::io::Result<()> {
+        let mut out = stdout().lock();
+        lines.into_iter().try_for_each(|it| writeln!(out, "{}", harmless(it.as_ref())))
     }
 
     /// A result, as JSON.
     pub(crate) fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
-        let text = serde_json::to_string(value)?;
-        Ok(self.line(text)?)
+        Ok(self.json_text(&serde_json::to_string(value)?)?)
+    }
+
+    /// A result that is JSON already.
+    pub(crate) fn json_text(&self, text: &str) -> std::io::Result<()> {
+        writeln!(stdout(), "{}", harmless_json(text))
+    }
+
+    /// A result that comes bit by bit, in a language that knows `\uXXXX`.
+    pub(crate) fn stream(&self) -> impl Write + use<> {
+        Harmless::new(stdout().lock())
     }
 
     /// Something worth saying that is no result.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            let _ = writeln!(stderr(), "{}", text.as_ref());
+            let _ = writeln!(stderr(), "{}", harmless_lines(text.as_ref()));
         }
     }
 
@@ -60,12 +91,60 @@ impl Output {
 
     /// What went wrong, and what to do.
     pub(crate) fn error(&self, err: &anyhow::Error) {
-        let (red, yellow, plain) = if self.color { ("\x1b[1;31m", "\x1b[1;33m", "\x1b[0m") } else { ("", "", "") };
-        let _ = writeln!(stderr(), "{red}error{plain}: {err:#}");
+        self.say_error(&format!("{err:#}"));
         if let Some(usage) = err.chain().find_map(|it| it.downcast_ref::<Usage>())
             && !usage.hint.is_empty()
         {
-            let _ = writeln!(stderr(), "{yellow}hint{plain}: {}", usage.hint);
+            let (yellow, plain) = if self.color { ("\x1b[1;33m", PLAIN) } else { ("", "") };
+            let _ = writeln!(stderr(), "{yellow}hint{plain}: {}", harmless_lines(&usage.hint));
         }
     }
+
+    fn say_error(&self, text: &str) {
+        let (red, plain) = if self.color { ("\x1b[1;31m", PLAIN) } else { ("", "") };
+        let _ = writeln!(stderr(), "{red}error{plain}: {}", harmless_lines(text).trim_end());
+    }
+}
+
+/// Ends a colour.
+const PLAIN: &str = "\x1b[0m";
+
+/// What is wrong with the arguments; or the help, or the version, which are ours alone and keep their styles. Whether that was all
+/// that was asked for.
+pub(crate) fn arguments(err: &clap::Error) -> bool {
+    let is_help = err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !err.use_stderr();
+    if is_help {
+        // A closed pipe is no reason to complain about anything else.
+        let _ = err.print();
+        return !err.use_stderr();
+    }
+    let text = err.render().to_string();
+    Output::new(Color::Auto, false, false).say_error(text.strip_prefix("error: ").unwrap_or(&text));
+    false
+}
+
+/// An error of the very beginning.
+pub(crate) fn first_error(text: &str) {
+    Output::new(Color::Auto, false, false).say_error(text);
+}
+
+/// A bug of ours, as the runtime tells it.
+pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
+    let (text, backtrace) = (info.to_string(), Backtrace::capture());
+    let thread = std::thread::current();
+    let mut text = format!("\nthread '{}' {}", thread.name().unwrap_or("?"), harmless_lines(&text));
+    if backtrace.status() == BacktraceStatus::Captured {
+        text += &format!("\n{}", harmless_lines(&backtrace.to_string()));
+    }
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// Something of ours, byte by byte.
+pub(crate) fn ours(bytes: &[u8]) -> std::io::Result<()> {
+    stdout().write_all(bytes)
+}
+
+/// The way to a program that started this one, and reads what it says.
+pub(crate) fn wire() -> Stdout {
+    stdout()
 }

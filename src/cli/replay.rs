@@ -263,7 +263,7 @@ fn show_uncommitted(
         output
             .json(&json!({ "vatID": vat.to_string(), "delivery": delivery.0, "committed": false, "events": events }))?;
     } else {
-        events.iter().try_for_each(|it| output.line(it))?;
+        events.iter().try_for_each(|it| output.json_text(it))?;
     }
     Ok(result.map(|_| Exit::Ok).map_err(|it| *it)?)
 }

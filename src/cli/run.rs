@@ -23,7 +23,7 @@ use crate::{
     controller::{Controller, Open, Policy},
     directive::{Class, DirectiveSet},
     epitaph::Epitaph,
-    experiment,
+    experiment, files,
     id::VatId,
     kernel::Halt,
     mailbox::MailboxFiles,
@@ -204,6 +204,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         audit: args.audit,
         experimental: args.experimental,
         plants: args.plant.clone(),
+        end: Some(experiment::end_process),
         max_live: args.max_live,
         memory_max: args.memory.map(|it| it.0),
         snapshot_interval: args.snapshot_interval,
@@ -285,6 +286,9 @@ fn open_mailbox(
             return Err(Usage::new("this state has no mailbox", "leave --inbound and --outbound out").into());
         }
         _ => (),
+    }
+    for path in [&paths.inbound, &paths.outbound].into_iter().flatten().filter(|it| it.exists()) {
+        files::open(path).map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
     }
     Ok(MailboxFiles::open(&paths, controller)?)
 }

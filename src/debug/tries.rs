@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::{
     debug::{Answer, Breakpoint, Command, Refusal, Reply, engine::Engine, view, view::vat_of},
     directive::{Action, Directive, DirectiveSet, Trigger},
+    files,
     id::{BundleId, VatId, hex},
     kernel::Ahead,
     scenario::read_bundle,
@@ -109,7 +110,7 @@ impl Engine {
             return Err(Refusal::new("there is nothing to write", "`skip`, `pause` or `terminate` tries something"));
         }
         let cannot = |err: std::io::Error| Refusal::new(format!("{name}: {err}"), "name a file that can be written");
-        let old = match std::fs::read(file) {
+        let old = match files::read(file, files::TEXT_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(err) => return Err(cannot(err)),

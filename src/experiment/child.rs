@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// How a process that should have answered did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Silence {
+pub enum Silence {
     /// It took too long, and was ended.
     Hung,
     /// It ended: how, and its last words.
@@ -37,7 +37,7 @@ pub struct Program {
 
 /// See the module. Dropped, it is killed.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
@@ -50,13 +50,16 @@ const WORDS_MAX: usize = 4_096;
 
 impl Process {
     /// Starts `vathost` with these arguments.
-    pub(super) fn start(program: &Program, args: &[&std::ffi::OsStr]) -> Result<Process, Silence> {
+    pub(crate) fn start(program: &Program, args: &[&std::ffi::OsStr]) -> Result<Process, Silence> {
         let mut command = match program.memory {
             None => Command::new(&program.exe),
             Some(bytes) => {
                 // The data of a process, as against its address space, of which each instance reserves gigabytes.
                 let mut command = Command::new("sh");
-                command.arg("-c").arg(format!("ulimit -d {}; exec \"$0\" \"$@\"", bytes >> 10)).arg(&program.exe);
+                command
+                    .arg("-c")
+                    .arg(format!("ulimit -c 0; ulimit -d {}; exec \"$0\" \"$@\"", bytes >> 10))
+                    .arg(&program.exe);
                 command
             }
         };
@@ -97,10 +100,15 @@ impl Process {
     }
 
     /// Says a line.
-    pub(super) fn say(&mut self, line: &impl Serialize) -> Result<(), Silence> {
-        let text = serde_json::to_string(line).map_err(|err| Silence::Broken(err.to_string()))?;
-        let written =
-            self.stdin.as_mut().map(|it| it.write_all(format!("{text}\n").as_bytes()).and_then(|()| it.flush()));
+    pub(crate) fn say(&mut self, line: &impl Serialize) -> Result<(), Silence> {
+        let mut text = serde_json::to_string(line).map_err(|err| Silence::Broken(err.to_string()))?;
+        text.push('\n');
+        self.say_text(&text)
+    }
+
+    /// Says lines that are text already.
+    pub(crate) fn say_text(&mut self, text: &str) -> Result<(), Silence> {
+        let written = self.stdin.as_mut().map(|it| it.write_all(text.as_bytes()).and_then(|()| it.flush()));
         match written {
             Some(Ok(())) => Ok(()),
             _ => Err(self.end()),
@@ -108,8 +116,13 @@ impl Process {
     }
 
     /// Hears a line.
-    pub(super) fn hear<T: DeserializeOwned>(&mut self) -> Result<T, Silence> {
-        match self.lines.recv_timeout(self.wall) {
+    pub(crate) fn hear<T: DeserializeOwned>(&mut self) -> Result<T, Silence> {
+        self.hear_within(self.wall)
+    }
+
+    /// Hears a line that may take so long.
+    pub(crate) fn hear_within<T: DeserializeOwned>(&mut self, wall: Duration) -> Result<T, Silence> {
+        match self.lines.recv_timeout(wall) {
             Ok(line) => serde_json::from_str(&line).map_err(|err| Silence::Broken(format!("{err} in {line}"))),
             Err(RecvTimeoutError::Timeout) => {
                 self.kill();
@@ -120,7 +133,7 @@ impl Process {
     }
 
     /// Ends it at once, as `kill -9` does.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -10,12 +10,14 @@ use crate::{
         machine::Machine,
         memo::Memo,
         outcome::{Class, Outcome},
+        patience::{Patience, Watchful},
         recording::Recording,
         run::{self, How, RunEnd, Seen, Walked},
-        watcher::{Answer, Looks, View, Watcher, When},
+        watcher::{Answer, Looks, Useless, View, Watcher, When},
     },
     id::{CrankNum, hex},
     injector::Injector,
+    plant::DEADLY,
 };
 
 /// See the module.
@@ -43,10 +45,26 @@ impl Experiments {
     ///
     /// # Errors
     ///
-    /// Where the base cannot be opened, or its own run halts.
+    /// Where the base cannot be opened, or its own run halts, or has no end ([`Endless`](crate::experiment::Endless)).
     pub fn prepare(base: &Base, build: Build, until: Until, limits: Limits) -> anyhow::Result<Experiments> {
+        Experiments::prepare_within(base, build, until, limits, Patience::default(), &mut |_| ())
+    }
+
+    /// The same, with other bounds of the golden run; `told` hears how many cranks it has so far.
+    ///
+    /// # Errors
+    ///
+    /// As of [`prepare`](Experiments::prepare).
+    pub fn prepare_within(
+        base: &Base,
+        build: Build,
+        until: Until,
+        limits: Limits,
+        patience: Patience,
+        told: &mut dyn FnMut(u64),
+    ) -> anyhow::Result<Experiments> {
         let mut machine = Machine::open(base)?;
-        let golden = Golden::record(&mut machine, base, until).map_err(|it| *it)?;
+        let golden = Golden::record(&mut machine, base, until, &mut Watchful::new(patience, told))?;
         let (base, replicas, watchers, memo) = (base.clone(), 1, Vec::new(), Memo::default());
         let recording = Recording::default();
         Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo, recording })
@@ -82,23 +100,29 @@ impl Experiments {
         self.machine.audit_every = every;
     }
 
+    /// This process was made to die: plants may end it.
+    pub fn set_expendable(&mut self) {
+        self.machine.is_expendable = true;
+    }
+
     /// Asks these invariants in every experiment.
     ///
     /// # Errors
     ///
-    /// Where one does not hold somewhere in the golden run, or cannot be asked there.
+    /// Where one does not hold somewhere in the golden run, or cannot be asked there: [`Useless`].
     pub fn set_watchers(&mut self, mut watchers: Vec<Box<dyn Watcher>>) -> anyhow::Result<()> {
         let history = watchers.iter().any(|it| it.looks_at() == Looks::History);
         let all = history || watchers.iter().any(|it| it.when() != When::End);
         self.walk(all, history, &mut |view| {
             for it in watchers.iter_mut().filter(|it| it.when() == view.when) {
-                match it.ask(view) {
-                    Ok(Answer::Holds | Answer::Noted) => (),
-                    Ok(Answer::Broken) => {
-                        anyhow::bail!("the invariant `{}` does not hold in the golden run", it.name())
-                    }
-                    Err(why) => anyhow::bail!("the invariant `{}` cannot be asked: {why}", it.name()),
-                }
+                // However long the golden run is, each answer has its time.
+                it.begin();
+                let what = match it.ask(view) {
+                    Ok(Answer::Holds | Answer::Noted) => continue,
+                    Ok(Answer::Broken) => "does not hold in the golden run".to_owned(),
+                    Err(why) => format!("cannot be asked: {why}"),
+                };
+                return Err(Useless { name: it.name().to_owned(), what }.into());
             }
             Ok(())
         })?;
@@ -156,10 +180,15 @@ impl Experiments {
             let why = "a fault of the store or of the process needs a process of its own".to_owned();
             return self.outcome(schedule, seed, &self.unseen(RunEnd::Broken(why)));
         }
+        if Experiments::ends_process(schedule) && !self.machine.is_expendable {
+            let why = "a plant would end this process, which was not made to die".to_owned();
+            return self.outcome(schedule, seed, &self.unseen(RunEnd::Broken(why)));
+        }
         let first = schedule.faults().filter_map(|it| self.golden.locate(it)).min();
         // No fault ever comes in the golden run, and nothing but a fault can lead away from it.
         let Some(first) = first else { return self.outcome(schedule, seed, &self.unseen(RunEnd::Until)) };
         let whole = self.replicas > 1;
+        self.watchers.iter_mut().for_each(|it| it.begin());
         // What looks at more than the state is shown all of the run.
         let first = if self.watchers.iter().any(|it| it.looks_at() == Looks::History) { 0 } else { first };
         let seen = self.see(schedule, seed, first, whole, false);
@@ -214,6 +243,13 @@ impl Experiments {
     pub fn needs_process(schedule: &Schedule) -> bool {
         use crate::directive::Action;
         schedule.faults().any(|it| matches!(&it.action, Action::Disturb(disturbance) if disturbance.needs_process()))
+    }
+
+    /// Whether a plant of a schedule ends the process that runs it, or never gives it back.
+    pub fn ends_process(schedule: &Schedule) -> bool {
+        use crate::directive::{Action, Disturbance};
+        let is_deadly = |it: &Action| matches!(it, Action::Disturb(Disturbance::Plant(name)) if DEADLY.contains(name));
+        schedule.faults().any(|it| is_deadly(&it.action))
     }
 
     /// The name of an experiment.

@@ -1,6 +1,6 @@
 //! The golden run: the base run on undisturbed, and all that experiments are compared with.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     block::{Block, Told},
@@ -9,6 +9,7 @@ use crate::{
         Base, BaseId, Until,
         end::Ends,
         machine::{Machine, Stepped},
+        patience::Watchful,
     },
     id::{BlockHeight, CrankNum, DeliveryNum, KRef, VatId},
     injector::{Counts, Injector},
@@ -28,9 +29,6 @@ fn is_checkpoint(cranks: usize) -> bool {
     };
     cranks.is_multiple_of(every)
 }
-
-/// Cranks of a golden run at the most, where nothing else is said: one that does not end is no base.
-const CRANKS_MAX: u64 = 10_000_000;
 
 /// What tells a heap from others; `None` where there is none.
 type Heap = Option<[u8; 32]>;
@@ -97,6 +95,8 @@ pub struct Golden {
     syscalls: BTreeMap<VatId, Vec<(usize, Counts)>>,
     /// Vats, with their names.
     pub vats: BTreeMap<VatId, String>,
+    /// How long it took to record.
+    pub(super) took: Duration,
 }
 
 /// The fault space of a golden run, and its sizes.
@@ -125,8 +125,17 @@ pub struct VatPoints {
 
 impl Golden {
     /// Runs it, and leaves checkpoints in the machine.
-    pub(super) fn record(machine: &mut Machine, base: &Base, until: Until) -> Result<Golden, Box<Halt>> {
-        let block = machine.block()?;
+    ///
+    /// # Errors
+    ///
+    /// A halt, or [`Endless`](super::Endless).
+    pub(super) fn record(
+        machine: &mut Machine,
+        base: &Base,
+        until: Until,
+        watchful: &mut Watchful<'_>,
+    ) -> anyhow::Result<Golden> {
+        let block = machine.block().map_err(|it| *it)?;
         let globals = block.tables().globals();
         let before = GoldenBlock { height: globals.height, state_hash: block.state_hash() };
         let mut golden = Golden {
@@ -144,35 +153,41 @@ impl Golden {
             deliveries: BTreeMap::new(),
             syscalls: BTreeMap::new(),
             vats: BTreeMap::new(),
+            took: Duration::ZERO,
         };
-        golden.first_heaps(machine)?;
-        machine.arm(|_| Injector::default())?;
+        golden.first_heaps(machine).map_err(|it| *it)?;
+        machine.arm(|_| Injector::default()).map_err(|it| *it)?;
         let max = match until {
-            Until::Cranks(cranks) => cranks,
-            Until::Quiescent | Until::EndOfGolden => CRANKS_MAX,
+            Until::Cranks(cranks) => Some(cranks),
+            Until::Quiescent | Until::EndOfGolden => None,
         };
         let (mut noted, mut count) = (0, 0);
-        while count < max {
+        while max.is_none_or(|max| count < max) {
             let step = golden.cranks.len();
-            match machine.step()? {
+            if !machine.is_at_rest().map_err(|it| *it)? {
+                watchful.goes_on(count, max.is_none())?;
+            }
+            match machine.step().map_err(|it| *it)? {
                 Stepped::Quiescent => {
                     golden.quiescent = true;
                     break;
                 }
                 Stepped::Ran(ran, closed) => {
                     golden.blocks.extend(closed.map(|(height, state_hash)| GoldenBlock { height, state_hash }));
-                    noted = golden.note(machine, step, ran.delivery, noted)?;
+                    noted = golden.note(machine, step, ran.delivery, noted).map_err(|it| *it)?;
                     if is_checkpoint(step + 1) {
-                        machine.checkpoint(step + 1)?;
+                        machine.checkpoint(step + 1).map_err(|it| *it)?;
                     }
                     count += 1;
                 }
             }
         }
-        golden.ends = Ends::of(machine)?;
+        golden.ends = Ends::of(machine).map_err(|it| *it)?;
         let has_device = |it: &CListEntry| matches!(it.kref, KRef::Device(_));
-        golden.is_clocked = machine.block()?.tables().clist.iter().any(|(_, it)| has_device(it));
-        golden.vats = machine.block()?.tables().vats.iter().map(|(vat, row)| (*vat, row.name.clone())).collect();
+        let tables = machine.block().map_err(|it| *it)?.tables();
+        golden.is_clocked = tables.clist.iter().any(|(_, it)| has_device(it));
+        golden.vats = tables.vats.iter().map(|(vat, row)| (*vat, row.name.clone())).collect();
+        golden.took = watchful.took();
         Ok(golden)
     }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::{
     block::{Block, Mark},
     controller::{Controller, Open, Policy},
-    experiment::Base,
+    experiment::{Base, end_process},
     fault::{Fault, HostFault},
     id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     injector::{Counts, Injector},
@@ -54,6 +54,8 @@ pub(super) struct Machine {
     at: usize,
     /// Digest of every row, for the audit; see `Experiments::set_audit`.
     pub(super) audit_every: u64,
+    /// Whether this process was made to die, and may be ended by a plant.
+    pub(super) is_expendable: bool,
 }
 
 impl std::fmt::Debug for Machine {
@@ -74,8 +76,16 @@ impl Machine {
         let (block, mut warehouse) = open(base, scenario.as_ref()).map_err(|it| *it)?;
         warehouse.keep_stopped();
         let (checkpoints, at) = (Vec::new(), 0);
-        let mut machine =
-            Machine { base: base.clone(), scenario, block: Some(block), warehouse, checkpoints, at, audit_every: 0 };
+        let mut machine = Machine {
+            base: base.clone(),
+            scenario,
+            block: Some(block),
+            warehouse,
+            checkpoints,
+            at,
+            audit_every: 0,
+            is_expendable: false,
+        };
         machine.bring_all_up().map_err(|it| *it)?;
         machine.checkpoint(0).map_err(|it| *it)?;
         Ok(machine)
@@ -173,6 +183,9 @@ impl Machine {
             block.stand_at(&here.mark);
         }
         block.set_audit(self.audit_every);
+        if self.is_expendable {
+            block.set_end(end_process);
+        }
         // They come back from the checkpoint's pages, when they are needed.
         match moved {
             true => self.warehouse.evict_all(),
@@ -225,6 +238,12 @@ impl Machine {
         }
         self.block = Some(block);
         Ok(Stepped::Ran(ran, closed))
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_at_rest(&self) -> Result<bool, Box<Halt>> {
+        let block = self.block()?;
+        Ok(!block.meta().open && kernel::is_finished(block))
     }
 
     /// The number of the next crank.

@@ -17,6 +17,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -32,7 +33,7 @@ use crate::{
     },
     fault::HostFault,
     id::BlockHeight,
-    plant::{HALF_COMMIT, HOST_ABORT, HOST_HANG},
+    plant::HALF_COMMIT,
     scenario::Scenario,
     store::Database,
 };
@@ -58,6 +59,10 @@ impl FromStr for Isolation {
         }
     }
 }
+
+/// A child may take this long to be ready, and so many times what the golden run took here: many start at once on a busy machine.
+const READY_WALL_MIN: Duration = Duration::from_secs(60);
+const READY_TIMES: u32 = 20;
 
 /// The file that marks the folder of an experiment's state: it holds the experiment's token.
 pub const MARKER: &str = "experiment";
@@ -93,10 +98,8 @@ impl Runner {
 
     /// The isolation that a schedule is run in.
     pub fn isolation_of(&self, schedule: &Schedule) -> Isolation {
-        let plants_end =
-            |it: &Directive| matches!(it.action, Action::Disturb(Disturbance::Plant(HOST_ABORT | HOST_HANG)));
         match self.isolation {
-            Isolation::Rollback if schedule.faults().any(plants_end) => Isolation::Fork,
+            Isolation::Rollback if Experiments::ends_process(schedule) => Isolation::Fork,
             isolation => isolation,
         }
     }
@@ -134,7 +137,7 @@ impl Runner {
         if self.worker.is_none() {
             let mut worker = Process::start(&self.program, &["fault", "worker"].map(OsStr::new))?;
             worker.say(&self.hello).map_err(unready)?;
-            match worker.hear::<Reply>().map_err(unready)? {
+            match worker.hear_within::<Reply>(self.ready_max()).map_err(unready)? {
                 Reply::Ready => self.worker = Some(worker),
                 Reply::Refused(why) => return Err(Silence::Broken(why)),
                 Reply::Outcome(_) => return Err(Silence::Broken("an answer before the question".to_owned())),
@@ -146,6 +149,11 @@ impl Runner {
             Reply::Outcome(outcome) => Ok(*outcome),
             other => Err(Silence::Broken(format!("{other:?} instead of an outcome"))),
         }
+    }
+
+    /// How long a child may take to be ready: it records the golden run, and asks every invariant of it.
+    fn ready_max(&self) -> Duration {
+        READY_WALL_MIN.max(self.program.wall) + self.experiments.golden().took.saturating_mul(READY_TIMES)
     }
 
     fn failed(&self, schedule: &Schedule, seed: u64, failure: Failure) -> Outcome {
@@ -356,6 +364,7 @@ fn unready(silence: Silence) -> Silence {
             "the process {how} before its first experiment: {}",
             words.lines().last().unwrap_or_default()
         )),
+        Silence::Hung => Silence::Broken("the process was not ready for its first experiment in time".to_owned()),
         other => other,
     }
 }

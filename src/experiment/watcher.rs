@@ -39,6 +39,16 @@ pub enum Answer {
     Broken,
 }
 
+/// A watcher that is of no use: the golden run is not what it says, or it does not say.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the invariant `{name}` {what}")]
+pub struct Useless {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
 /// How much of a run a watcher looks at, from little to much.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Looks {
@@ -59,6 +69,9 @@ pub trait Watcher: Send {
 
     /// When it is to be asked.
     fn when(&self) -> When;
+
+    /// An experiment begins.
+    fn begin(&mut self) {}
 
     /// Whether it holds.
     ///

@@ -14,8 +14,9 @@ use crate::{
     controller::{Controller, Open},
     directive::Schedule,
     experiment::{
-        Build, Experiments, Until,
+        Build, Experiments, Patience, Until,
         disk::{DiskFaults, Says},
+        end_process,
         protocol::{Ask, Event, Hello, Reply},
     },
     fault::{Fault, HostFault},
@@ -39,9 +40,13 @@ pub fn serve(
     input.read_line(&mut line)?;
     let hello: Hello = serde_json::from_str(&line).context("the first line is no greeting")?;
     let prepare = || {
-        let mut experiments = Experiments::prepare(&hello.base(), Build(hello.build), hello.until, hello.limits)?;
+        // Who started this process has recorded the same run, and waits for it as long as it likes.
+        let (base, build, patience) = (hello.base(), Build(hello.build), Patience::ENDLESS);
+        let mut experiments =
+            Experiments::prepare_within(&base, build, hello.until, hello.limits, patience, &mut |_| ())?;
         experiments.set_replicas(hello.replicas);
         experiments.set_audit(hello.audit_every);
+        experiments.set_expendable();
         dress(&hello, &mut experiments)?;
         Ok::<_, anyhow::Error>(experiments)
     };
@@ -139,8 +144,14 @@ pub fn run_on_disk(
 fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Controller, HostFault> {
     let code_cache = hello.code_cache.clone();
     let disk = faults.map(DiskFaults::disk);
-    let open = Open { state: Some(dir.to_owned()), code_cache, snapshot_interval: Some(0), disk, ..Open::default() };
-    Controller::open(open)
+    Controller::open(Open {
+        state: Some(dir.to_owned()),
+        code_cache,
+        snapshot_interval: Some(0),
+        disk,
+        end: Some(end_process),
+        ..Open::default()
+    })
 }
 
 fn opened(block: &mut Block) -> Result<Event, HostFault> {

@@ -86,10 +86,7 @@ impl Crank {
                 let item = Item::Send { target: PromiseId(NOWHERE).into(), message };
                 self.queue_run(Waiting { by: None, item });
             }
-            HOST_ABORT => std::process::abort(),
-            HOST_HANG => loop {
-                std::hint::spin_loop();
-            },
+            HOST_ABORT | HOST_HANG => self.block().end_process(name)?,
             _ => (),
         }
         Ok(())

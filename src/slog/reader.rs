@@ -12,6 +12,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::files;
+
 /// Bytes of a line. No event comes near: what is longer is no recording, and would fill the memory.
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
@@ -262,12 +264,9 @@ impl Read for Growing {
 }
 
 fn open(path: &Path, wait: Option<Wait>) -> io::Result<Box<dyn BufRead>> {
-    let file = File::open(path)?;
+    let file = files::open(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    // A pipe says by itself when it ends.
+    // A pipe (which this process was started with) says by itself when it ends.
     let wait = wait.filter(|_| metadata.is_file());
     let end = if metadata.is_file() && wait.is_none() { metadata.len() } else { u64::MAX };
     let mut file = Growing { file: file.take(end), wait };

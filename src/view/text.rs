@@ -2,9 +2,12 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-/// A plain table: `left` columns are text, the rest are numbers.
+pub(crate) use crate::harmless::harmless;
+
+/// A plain table: `left` columns are text, the rest are numbers. Whatever stands in a cell, it stays there.
 pub(crate) fn table(header: &[&str], left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
+    let rows = rows.into_iter().map(|row| row.iter().map(|it| harmless(it)).collect::<Vec<_>>());
     table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
     for at in 0..header.len() {
         if let Some(column) = table.column_mut(at) {
@@ -31,23 +34,6 @@ pub(crate) fn grouped(number: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|it| std::str::from_utf8(it).unwrap_or_default()).collect();
     groups.join(",")
-}
-
-/// What a guest wrote, so that it cannot steer a terminal.
-pub(crate) fn harmless(text: &str) -> String {
-    let mut line = String::new();
-    for it in text.chars() {
-        match it {
-            it if it.is_control() || is_invisible(it) => line.extend(it.escape_default()),
-            it => line.push(it),
-        }
-    }
-    line
-}
-
-/// Characters that turn the direction of text, or take no room.
-fn is_invisible(it: char) -> bool {
-    matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A text of this many characters at the most.

@@ -1,10 +1,12 @@
 //! The command line as its users meet it: the binary is run, and what it prints, its exit codes and the states that it leaves are
 //! looked at.
 
+mod inputs;
 mod limits;
 mod place;
 mod recovery;
 mod refusals;
+mod terminal;
 
 pub(crate) use place::{Place, Ran};
 

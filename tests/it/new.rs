@@ -91,6 +91,58 @@ fn a_c_vat_is_whole_and_where_there_is_a_clang_builds_and_runs() {
     assert_eq!(report["results"][0]["body"], "#\"hello, Ada\"");
 }
 
+/// Asks a vat that never answers, and names the promise of the answer by the header.
+const ASKER: &str = r##"
+#include "vat1.h"
+static struct { vat_u32 kind, n; vat_ref target, result; vat_u32 body_len, nslots; vat_ref slot; char rest[1024]; } in;
+__attribute__((export_name("vat_deliver"))) void vat_deliver(vat_u32 len) {
+    vat_input_read(&in, 0, len < sizeof in ? len : sizeof in);
+    if (in.kind != VAT_MESSAGE || in.nslots == 0) return;
+    vat_ref answer = NAME;
+    vat_send(in.slot, "#[\"hang\",[]]", 12, 0, 0, answer);
+    vat_subscribe(answer);
+    vat_resolution done = {.promise = in.result, .body = "#\"asked\"", .body_len = 8};
+    vat_resolve(&done, 1);
+}
+"##;
+
+#[test]
+fn names_by_the_header_are_new_after_an_upgrade() {
+    let Some(clang) = clang_with_wasm() else { return };
+    let place = Place::new();
+    let header = concat!(env!("CARGO_MANIFEST_DIR"), "/guests");
+    place.write("hang.wat", "(module (memory (export \"memory\") 1) (func (export \"vat_deliver\") (param i32)))");
+    let go = "[[send]]\nto = \"ask\"\nmethod = \"go\"\nargs = [\"@hang\"]\n";
+    place
+        .write("vat.toml", &format!("[vats.ask]\nbundle = \"ask.wasm\"\n[vats.hang]\nbundle = \"hang.wat\"\n{go}{go}"));
+    let ran = |name: &str| {
+        place.write("ask.c", &ASKER.replace("NAME", name));
+        let mut command = Command::new(clang);
+        command.args([
+            "--target=wasm32-unknown-unknown",
+            "-Oz",
+            "-nostdlib",
+            "-ffreestanding",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-I",
+            header,
+        ]);
+        let built =
+            command.args(["-Wl,--no-entry", "-o", "ask.wasm", "ask.c"]).current_dir(place.path("")).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let bundle = place.vathost("check @ask.wasm --json").ok().json()["bundle"].as_str().unwrap().to_owned();
+        place.write("d", &format!("v1/delivery-2: upgrade v1 bundle {}", &bundle[..12]));
+        let report = place.vathost("run @vat.toml --directives @d --json").ok().json();
+        assert_eq!(report["vats"]["ask"]["incarnation"], 1, "{report}");
+        report["vats"]["ask"]["status"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ran("vat1_fresh_promise()"), "running");
+    // Who counts from 1 again names what is taken.
+    assert_eq!(ran("VAT_PROMISE | VAT_OURS | 1"), "terminated");
+}
+
 /// A clang that makes wasm, linker included.
 fn clang_with_wasm() -> Option<&'static str> {
     let dir = tempfile::tempdir().unwrap();

@@ -2,20 +2,20 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    campaign::{self, Campaign, Folder, Header, ResultsError},
-    cli::{Usage, run::code_cache},
+    campaign::{self, Ask, Campaign, Folder, Header, ResultsError},
+    cli::{Output, Usage, fault::golden, run::code_cache},
     experiment::{Base, Build, Experiments, Isolation, Program, Runner, protocol::Hello},
+    files,
 };
 
 /// Reads a campaign file.
 pub(super) fn read(path: &Path) -> anyhow::Result<Campaign> {
-    let text = fs::read_to_string(path).map_err(|err| {
+    let text = files::read_text(path, files::TEXT_BYTES_MAX).map_err(|err| {
         Usage::new(format!("{}: {err}", path.display()), "`vathost fault init BASE` writes a campaign to begin with")
     })?;
     Ok(Campaign::parse(path, &text)
@@ -27,8 +27,9 @@ fn base(campaign: &Campaign) -> Base {
 }
 
 /// Records the golden run, and holds it against what the file expects.
-pub(super) fn prepare(campaign: &Campaign, build: Build) -> anyhow::Result<Experiments> {
-    let mut experiments = Experiments::prepare(&base(campaign), build, campaign.until, campaign.limits)?;
+pub(super) fn prepare(campaign: &Campaign, build: Build, output: &Output) -> anyhow::Result<Experiments> {
+    let Campaign { until, limits, patience, .. } = *campaign;
+    let mut experiments = golden::record(&base(campaign), build, until, limits, patience, output)?;
     experiments.set_replicas(campaign.replicas);
     experiments.set_audit(u64::from(campaign.audit));
     if let Some(expect) = &campaign.expect {
@@ -47,16 +48,29 @@ pub(super) fn prepare(campaign: &Campaign, build: Build) -> anyhow::Result<Exper
     Ok(experiments)
 }
 
+/// Has the campaign's invariants asked in every experiment.
+pub(super) fn dress(campaign: &Campaign, experiments: &mut Experiments) -> anyhow::Result<()> {
+    let ask = Ask { exe: std::env::current_exe()?, wall: Duration::from_millis(campaign.limits.wall_ms) };
+    campaign::dress(&campaign.invariants, experiments, &ask)
+}
+
 /// What runs the experiments of a campaign, in this process or in its children.
-pub(super) fn runner(campaign: &Campaign, build: Build, isolation: Isolation) -> anyhow::Result<Runner> {
-    let mut experiments = prepare(campaign, build)?;
+pub(super) fn runner(
+    campaign: &Campaign,
+    build: Build,
+    isolation: Isolation,
+    output: &Output,
+) -> anyhow::Result<Runner> {
+    let mut experiments = prepare(campaign, build, output)?;
     let mut hello = Hello::of(experiments.base(), build, campaign.until, campaign.limits);
     (hello.replicas, hello.audit_every) = (campaign.replicas, u64::from(campaign.audit));
     hello.campaign = serde_json::to_value(&campaign.invariants)?;
     if isolation == Isolation::Rollback {
-        campaign::dress(&campaign.invariants, &mut experiments)?;
+        dress(campaign, &mut experiments)?;
     }
-    let wall = Duration::from_millis(campaign.limits.wall_ms);
+    // The invariants have as long again, and say themselves that they took too long.
+    let times = if campaign.invariants.is_empty() { 1 } else { 2 };
+    let wall = Duration::from_millis(campaign.limits.wall_ms) * times;
     let program = Program { exe: std::env::current_exe()?, memory: campaign.limits.memory, wall };
     Ok(Runner::new(experiments, isolation, program, hello))
 }

@@ -43,7 +43,7 @@ pub(crate) struct InitArgs {
 }
 
 pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit> {
-    let experiments = prepare(&args.base.base, &args.base.run)?;
+    let experiments = prepare(&args.base.base, &args.base.run, output)?;
     let golden = experiments.golden();
     let dir = match &args.out {
         Some(file) => std::path::absolute(file)?.parent().map(PathBuf::from).unwrap_or_default(),

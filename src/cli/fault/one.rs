@@ -24,7 +24,7 @@ pub(crate) struct OneArgs {
 
 pub(crate) fn cmd_one(args: &OneArgs, output: &Output) -> anyhow::Result<Exit> {
     let schedule = args.once.schedule()?;
-    let outcome = args.once.runner()?.run(&schedule, args.once.seed);
+    let outcome = args.once.runner(output)?.run(&schedule, args.once.seed);
     say(&outcome, args.json, output)
 }
 

@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    campaign::{self, Campaign, Drawn, Experiment, Order, Space},
+    campaign::{Campaign, Drawn, Experiment, Order, Space},
     cli::{
         Exit, Output, Usage,
         fault::{
-            campaign::{prepare, read},
+            campaign::{dress, prepare, read},
             store_ops,
         },
         output::{grouped, harmless, table},
@@ -49,8 +49,8 @@ struct Stratum {
 
 pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     let campaign = read(&args.file)?;
-    let mut experiments = prepare(&campaign, Build::current()?)?;
-    campaign::dress(&campaign.invariants, &mut experiments)?;
+    let mut experiments = prepare(&campaign, Build::current()?, output)?;
+    dress(&campaign, &mut experiments)?;
     let drawn = campaign.space.draw();
     if drawn.numbers.is_empty() {
         return Err(Usage::new("the campaign has no experiments", "every combination contradicts itself").into());
@@ -118,8 +118,7 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
     });
     output.line(table(&["fault", "action", "faults", "never come in the golden run"], &[0, 1], rows))?;
     output.line("")?;
-    let needs_process = |it: &Experiment| Experiments::needs_process(&it.schedule);
-    let process = campaign.space.experiments(&drawn.numbers).filter(needs_process).count() as u64;
+    let process = campaign.space.experiments(&drawn.numbers).filter(|it| !runs_here(it)).count() as u64;
     match speed {
         Some((per_second, _)) => {
             let seconds = (count - process) as f64 / per_second;
@@ -150,12 +149,17 @@ fn strata(campaign: &Campaign, comes: &dyn Fn(&Directive) -> bool) -> BTreeMap<(
     strata
 }
 
+/// Whether an experiment can be tried in this process: it neither is about the process and its files, nor ends it.
+fn runs_here(it: &Experiment) -> bool {
+    !Experiments::needs_process(&it.schedule) && !Experiments::ends_process(&it.schedule)
+}
+
 /// Experiments a second, and how many were tried; spread over the whole campaign.
 #[allow(clippy::disallowed_methods, reason = "for people who wait")]
 fn speed(experiments: &mut Experiments, space: &Space, drawn: &Drawn) -> Option<(f64, usize)> {
     let some: Vec<u64> = drawn.numbers.iter().step_by(drawn.numbers.len().div_ceil(TRIAL.1).max(1)).copied().collect();
     let (begun, mut tried) = (Instant::now(), 0);
-    for it in space.experiments(&some).filter(|it| !Experiments::needs_process(&it.schedule)) {
+    for it in space.experiments(&some).filter(runs_here) {
         experiments.run(&it.schedule, it.seed);
         tried += 1;
         if begun.elapsed() > TRIAL.0 {

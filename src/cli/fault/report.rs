@@ -57,7 +57,10 @@ pub(crate) fn cmd_report(args: &ReportArgs, output: &Output) -> anyhow::Result<E
         () if args.html => html(&report),
         () if args.md => markdown(&report),
         () if args.junit => junit(&report),
-        () if args.json => report.json(),
+        () if args.json => {
+            output.json_text(report.json().trim_end())?;
+            return Ok(exit(&report));
+        }
         () => {
             print(&report, output)?;
             return Ok(exit(&report));

@@ -59,13 +59,18 @@ pub(crate) fn cmd_repro(args: &ReproArgs, output: &Output) -> anyhow::Result<Exi
         state::must_be_free(dir)?;
     }
     let mut runner = match &args.campaign {
-        None => runner(&path, &args.run)?,
+        None => runner(&path, &args.run, output)?,
         Some(file) => {
             let base = args.base.clone();
             let campaign = campaign::read(file)?;
             let base = base.unwrap_or_else(|| campaign.base.clone());
             let campaign = Campaign { base, ..campaign };
-            campaign::runner(&campaign, Build::current()?, args.run.isolation.parse().map_err(anyhow::Error::msg)?)?
+            campaign::runner(
+                &campaign,
+                Build::current()?,
+                args.run.isolation.parse().map_err(anyhow::Error::msg)?,
+                output,
+            )?
         }
     };
     if !token.is_of(runner.experiments().golden().base) {

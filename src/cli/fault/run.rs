@@ -18,7 +18,7 @@ use crate::{
     cli::{
         Exit, Output, Usage,
         fault::{
-            campaign::{folder, open, prepare, read, refused, runner},
+            campaign::{dress, folder, open, prepare, read, refused, runner},
             progress::Progress,
             report::{before, print, write_all},
         },
@@ -133,8 +133,8 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let campaign = read(&args.file)?;
     let build = Build::current()?;
     let isolation: Isolation = args.isolation.parse().map_err(anyhow::Error::msg)?;
-    let mut experiments = prepare(&campaign, build)?;
-    campaign::dress(&campaign.invariants, &mut experiments)?;
+    let mut experiments = prepare(&campaign, build, output)?;
+    dress(&campaign, &mut experiments)?;
     let drawn = campaign.space.draw();
     let header = Header::of(&campaign, experiments.golden(), build, drawn.numbers.len() as u64);
     let dir = args.out.clone().unwrap_or_else(|| folder(&args.file));
@@ -169,13 +169,13 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     folder.sync()?;
     let (header, mut tally) = Tally::read(std::slice::from_ref(&dir)).map_err(refused)?;
     if ended == Ended::All {
-        shrink(&campaign, build, isolation, &folder, &mut tally)?;
+        shrink(&campaign, build, isolation, &folder, &mut tally, output)?;
     }
     drop(folder);
     let report = Report::of(header, tally, before(args.compare.as_ref())?.as_ref());
     write_all(&report, &dir)?;
     if args.json {
-        output.line(report.json().trim_end())?;
+        output.json_text(report.json().trim_end())?;
     } else {
         print(&report, output)?;
     }
@@ -252,8 +252,13 @@ fn work(
     let begun = Instant::now();
     let mut progress = Progress::new(output, args.progress == ProgressKind::Json, total, done);
     let workers = usize::try_from(args.jobs).unwrap_or(1);
-    let work =
-        Work { space: &campaign.space, numbers: left, workers, make: &|| runner(campaign, build, isolation), stop };
+    let work = Work {
+        space: &campaign.space,
+        numbers: left,
+        workers,
+        make: &|| runner(campaign, build, isolation, &output.quietly()),
+        stop,
+    };
     let ended = campaign::run(&work, &mut |outcome| {
         folder.put(&outcome)?;
         let is_finding = header.is_finding(outcome.class);
@@ -275,6 +280,7 @@ fn shrink(
     isolation: Isolation,
     folder: &Folder,
     tally: &mut Tally,
+    output: &Output,
 ) -> anyhow::Result<()> {
     let several = |it: &&mut Finding| it.outcome.faults.len() > 1;
     let (mut made, mut shrunk) = (None, Results::new());
@@ -283,7 +289,7 @@ fn shrink(
         if finding.shrunk.is_none() {
             let runner = match &mut made {
                 Some(it) => it,
-                None => made.insert(runner(campaign, build, isolation)?),
+                None => made.insert(runner(campaign, build, isolation, output)?),
             };
             let it = experiment::shrink(&outcome.faults, &mut |it| runner.run(it, outcome.seed));
             finding.shrunk = Some(it.outcome);

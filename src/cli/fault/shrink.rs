@@ -29,7 +29,7 @@ pub(crate) struct ShrinkArgs {
 
 pub(crate) fn cmd_shrink(args: &ShrinkArgs, output: &Output) -> anyhow::Result<Exit> {
     let schedule = args.once.schedule()?;
-    let mut runner = args.once.runner()?;
+    let mut runner = args.once.runner(output)?;
     let shrunk = experiment::shrink(&schedule, &mut |it| runner.run(it, args.once.seed));
     if args.json {
         output.json(&json!({

@@ -1,13 +1,14 @@
 use std::{
-    io::{BufReader, stdin, stdout},
+    io::{BufReader, stdin},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
 
 use crate::{
-    campaign::{self, Invariant},
-    cli::Exit,
+    campaign::{self, Ask, Invariant},
+    cli::{Exit, output},
     experiment,
 };
 
@@ -22,10 +23,11 @@ pub(crate) struct WorkerArgs {
 pub(crate) fn cmd_worker(args: &WorkerArgs) -> anyhow::Result<Exit> {
     let input = BufReader::new(stdin());
     match &args.disk {
-        Some(dir) => experiment::run_on_disk(dir, input, stdout())?,
-        None => experiment::serve(input, stdout(), &|hello, experiments| {
+        Some(dir) => experiment::run_on_disk(dir, input, output::wire())?,
+        None => experiment::serve(input, output::wire(), &|hello, experiments| {
             let invariants: Option<Vec<Invariant>> = serde_json::from_value(hello.campaign.clone())?;
-            campaign::dress(&invariants.unwrap_or_default(), experiments)
+            let ask = Ask { exe: std::env::current_exe()?, wall: Duration::from_millis(hello.limits.wall_ms) };
+            campaign::dress(&invariants.unwrap_or_default(), experiments, &ask)
         })?,
     }
     Ok(Exit::Ok)

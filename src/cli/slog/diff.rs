@@ -38,7 +38,7 @@ pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> 
     if args.json {
         output.json(&json!({ "equal": equal, "parting": parting }))?;
     } else {
-        lines(&parting).iter().try_for_each(|it| output.line(it))?;
+        output.lines(lines(&parting))?;
     }
     Ok(if equal { Exit::Ok } else { Exit::Findings })
 }

@@ -1,6 +1,6 @@
 use std::{
     fs::File,
-    io::{BufWriter, Write, stdout},
+    io::{BufWriter, Write},
     path::PathBuf,
 };
 
@@ -42,17 +42,17 @@ enum Format {
     Dot,
 }
 
-pub(crate) fn cmd_export(args: ExportArgs, _: &Output) -> anyhow::Result<Exit> {
+pub(crate) fn cmd_export(args: ExportArgs, output: &Output) -> anyhow::Result<Exit> {
     let format = match args.format {
         Format::ChromeTrace => ExportFormat::ChromeTrace,
         Format::Dot => ExportFormat::Dot,
     };
     // A recording that is not there must not cost a file that is.
     drop(crate::slog::Reader::open(&args.file).map_err(unreadable)?);
-    let name = args.out.as_ref().map_or("stdout".to_owned(), |it| it.display().to_string());
+    let name = args.out.as_ref().map_or("the output".to_owned(), |it| it.display().to_string());
     let mut out: Box<dyn Write> = match &args.out {
         Some(path) => Box::new(File::create(path).with_context(|| format!("write {name}"))?),
-        None => Box::new(stdout().lock()),
+        None => Box::new(output.stream()),
     };
     let mut buffered = BufWriter::new(&mut out);
     match export(&args.file, format, args.crank, &mut buffered) {

@@ -27,9 +27,7 @@ pub(crate) fn cmd_last(args: LastArgs, output: &Output) -> anyhow::Result<Exit> 
         output.json(&last)?;
         return Ok(Exit::Ok);
     }
-    for line in lines(&last) {
-        output.line(line)?;
-    }
+    output.lines(lines(&last))?;
     Ok(Exit::Ok)
 }
 

@@ -1,4 +1,4 @@
-use std::{fs::File, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use clap::{Args, value_parser};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use crate::{
         output::{grouped, harmless},
         slog::{FileArgs, text, unreadable},
     },
+    files,
     id::VatId,
     slog::{Cause, Console, Extent, Place, Reader, Record, Shown, Which, follow, show},
 };
@@ -53,7 +54,7 @@ pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> 
     };
     match show(&args.file.file, &which).map_err(unreadable)? {
         Ok(shown) if args.file.json => output.json(&shown)?,
-        Ok(shown) => lines(&shown).iter().try_for_each(|it| output.line(it))?,
+        Ok(shown) => output.lines(lines(&shown))?,
         Err(extent) => {
             let what = missing(&which, &extent);
             if args.file.json {
@@ -85,7 +86,7 @@ fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
         if args.file.json {
             output.json(&shown)?;
         } else {
-            lines(&shown).iter().try_for_each(|it| output.line(it))?;
+            output.lines(lines(&shown))?;
         }
     }
     Ok(Exit::Ok)
@@ -93,7 +94,7 @@ fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
 
 /// Whether somebody records to this file: whoever does holds a lock on it. Where there are no locks, it may always be.
 fn is_recorded_to(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+    let Ok(file) = files::open(path) else { return false };
     match file.try_lock_shared() {
         // Closed, it is given back.
         Ok(()) => false,

@@ -51,7 +51,7 @@ pub(crate) fn cmd_trace(args: TraceArgs, output: &Output) -> anyhow::Result<Exit
     let traced = trace(file.as_ref(), &subject, args.limit).map_err(unreadable)?;
     match (traced, args.json) {
         (Ok(trace), true) => output.json(&trace)?,
-        (Ok(trace), false) => lines(&trace, &subject, args.limit).iter().try_for_each(|it| output.line(it))?,
+        (Ok(trace), false) => output.lines(lines(&trace, &subject, args.limit))?,
         (Err(extent), json) => {
             let what = missing(&subject, &extent);
             if json {

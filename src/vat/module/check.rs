@@ -12,7 +12,7 @@ use super::imports::Num;
 use super::interface::{check_export, check_import};
 use super::plan::{Plan, Section};
 use super::read::{constant, with_offsets, within};
-use super::refusal::{Refusal, Refusals};
+use super::refusal::{self, Refusal, Refusals};
 use super::{MemoryPages, Rules, limits};
 
 /// The only WebAssembly features a vat may use.
@@ -32,6 +32,9 @@ fn features(rules: &Rules) -> WasmFeatures {
     features.set(WasmFeatures::FLOATS, rules.floats);
     features
 }
+
+/// What stands behind the magic number of a component, where a module has its version.
+const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 
 /// Checks everything.
 ///
@@ -82,6 +85,10 @@ impl Checker {
         if !wasm.starts_with(b"\0asm") {
             let hint = "give a .wasm file (a text module has to be assembled first)";
             return Err(Refusal::new("malformed", 0, "this is not a WebAssembly module", hint));
+        }
+        if wasm.get(4..8) == Some(&COMPONENT) {
+            let (what, hint) = refusal::A_COMPONENT;
+            return Err(Refusal::new("features", 4, what, hint));
         }
         let mut parser = Parser::new(0);
         parser.set_features(features(rules));
@@ -366,8 +373,9 @@ impl Checker {
         }
         let deliver = self.exported_function("vat_deliver", &[Num::I32]);
         if deliver.is_none() {
-            let hint = "export `vat_deliver(len: u32)`, which handles one delivery \
-                        (Rust: #[unsafe(no_mangle)] extern \"C\"; the `vat` crate does it)";
+            let hint = "export `vat_deliver(len: u32)`, which handles one delivery (Rust: the `vat` crate does it for the type that is \
+                        marked #[vat::root]; C: __attribute__((export_name(\"vat_deliver\"))); Zig: `export fn`, built with -rdynamic; \
+                        AssemblyScript: `export function` in the entry file)";
             self.refuse("exports", None, "there is no export `vat_deliver`", hint);
         }
         self.plan.initialize = self.exported_function("_initialize", &[]).is_some();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use wasmparser::WasmFeatures;
+
 /// Most refusals collected before the check stops reading.
 const REFUSALS_MAX: usize = 64;
 
@@ -44,6 +46,9 @@ impl fmt::Display for Refusal {
 impl From<wasmparser::Error> for Refusal {
     fn from(error: wasmparser::Error) -> Self {
         let message = error.message();
+        if let Some((what, hint)) = error.missing_wasm_feature().and_then(missing) {
+            return Refusal::new("features", error.offset(), what, hint);
+        }
         let (rule, hint) = if message.contains("floating-point") {
             ("floats", "this vat declares that it uses no floats: remove them, or the declaration")
         } else if error.missing_wasm_feature().is_some()
@@ -52,13 +57,70 @@ impl From<wasmparser::Error> for Refusal {
             (
                 "features",
                 "compile for wasm with only mutable globals, saturating float-to-int, sign extension, \
-                 reference types, multi-value, bulk memory and SIMD",
+                 function references in tables (funcref), multi-value, bulk memory and SIMD",
             )
         } else {
             ("malformed", "the file is not a valid WebAssembly module: build or copy it again")
         };
         Refusal::new(rule, error.offset(), message, hint)
     }
+}
+
+/// What a component is told.
+pub(super) const A_COMPONENT: (&str, &str) = (
+    "this is a component, and not a module",
+    "compile for wasm32-unknown-unknown, without cargo-component or a WIT world; where only the component is at hand, \
+     `wasm-tools component unbundle` takes the modules out of it",
+);
+
+/// What a module has that belongs to a feature which vats do not have, and what to do without.
+fn missing(feature: WasmFeatures) -> Option<(&'static str, &'static str)> {
+    let known = [
+        (
+            WasmFeatures::GC_TYPES,
+            "a reference that is no function (`externref`, or one of the garbage-collection types)",
+            "a vat has nothing that it could refer to: pass numbers, and keep what they stand for in memory \
+             (Rust: without wasm-bindgen; C: without __externref_t; Kotlin, Dart and the like need garbage collection)",
+        ),
+        (
+            WasmFeatures::GC,
+            "a type of the garbage-collection proposal",
+            "compile to linear memory: a language that needs wasm's own garbage collector cannot make a vat",
+        ),
+        (
+            WasmFeatures::FUNCTION_REFERENCES,
+            "a typed function reference",
+            "compile without typed function references: call through a table",
+        ),
+        (
+            WasmFeatures::THREADS,
+            "something of the threads proposal",
+            "compile without threads and atomics (Rust: -C target-feature=-atomics; C: no -pthread, no -matomics)",
+        ),
+        (WasmFeatures::TAIL_CALL, "a tail call", "compile without tail calls (clang: -mno-tail-call)"),
+        (
+            WasmFeatures::EXCEPTIONS,
+            "exception handling",
+            "compile without exceptions (C++: -fno-exceptions; Rust: panic = \"abort\")",
+        ),
+        (
+            WasmFeatures::LEGACY_EXCEPTIONS,
+            "exception handling of the old kind",
+            "compile without exceptions (C++: -fno-exceptions; Rust: panic = \"abort\")",
+        ),
+        (
+            WasmFeatures::RELAXED_SIMD,
+            "a relaxed SIMD instruction",
+            "its result may differ from machine to machine: compile without it (clang: -mno-relaxed-simd)",
+        ),
+        (
+            WasmFeatures::EXTENDED_CONST,
+            "a constant expression that computes",
+            "it is needed for dynamic linking only: link statically, without -fPIC (clang: -mno-extended-const)",
+        ),
+        (WasmFeatures::MEMORY64, "a 64-bit memory or table", "compile for plain wasm32"),
+    ];
+    known.into_iter().find(|(it, ..)| feature.intersects(*it)).map(|(_, what, hint)| (what, hint))
 }
 
 /// All the refusals found in a module, never empty.

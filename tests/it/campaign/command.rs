@@ -89,3 +89,91 @@ fn a_base_that_is_not_the_expected_one_is_refused() {
     place.write("wrong.toml", &text.replace("# expect", "expect").replace(hash, "0123456789abcdef"));
     place.vathost("fault run @wrong.toml").code(2).says("is not the expected base");
 }
+
+#[test]
+fn an_invariant_without_an_end_is_a_mistake_of_the_campaign_and_the_wall_limit_bounds_it() {
+    let place = Place::new();
+    let bank = concat!(env!("CARGO_MANIFEST_DIR"), "/vats/bank");
+    for (at, ask) in
+        [r#"check = "def f: f; f""#, r#"check = "def f: [f]; f""#, r#"command = ["sleep", "1000"]"#].iter().enumerate()
+    {
+        let text = format!(
+            "schema = 1\n[base]\nscenario = \"{bank}\"\nlimits = {{ wall = \"2s\" }}\n[[fault]]\nat = \"crank-5\"\ndo = \"skip\"\n\
+             [[invariant]]\nname = \"i\"\n{ask}\n"
+        );
+        place.write(&format!("{at}.toml"), &text);
+        for verb in ["plan", "run"] {
+            place.vathost(&format!("fault {verb} @{at}.toml")).code(2).says("the invariant `i` cannot be asked: ");
+        }
+    }
+    place.write("long.toml", &format!("schema = 1\n[base]\nscenario = \"{bank}\"\n[[fault]]\nat = \"crank-5\"\ndo = \"skip\"\n[[invariant]]\nname = \"i\"\ncheck = \"{}1{}\"\n", "[".repeat(9_000), "]".repeat(9_000)));
+    place.vathost("fault plan @long.toml").code(2).says("expected 8192 at the most");
+}
+
+#[test]
+fn a_campaign_is_the_same_from_every_folder() {
+    let place = Place::new();
+    let bank = concat!(env!("CARGO_MANIFEST_DIR"), "/vats/bank");
+    place.write(
+        "in/c.toml",
+        &format!(
+            "schema = 1\n[base]\nscenario = \"{bank}\"\n[[fault]]\nat = \"v2/delivery-{{n}}\"\ndo = \"skip\"\nn = \"1..=3\"\n\
+             [[invariant]]\nname = \"beside\"\ncommand = [\"sh\", \"./check.sh\"]\n"
+        ),
+    );
+    place.write("in/check.sh", "test -e beside && cat > /dev/null\n");
+    place.write("in/beside", "");
+    let fault = |dir: &str, words: &str| {
+        let output = place.command(&format!("fault {words}")).current_dir(place.path(dir)).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words} in {dir}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let here = fault("in", "run c.toml --json");
+    // Resumed from another folder, it is the same campaign, and nothing is left to run.
+    let there = fault("", "run in/c.toml --resume --json");
+    assert_eq!(here, there);
+    fault("in", "plan ./c.toml");
+    // A scenario may be the folder that the campaign lies in.
+    place.write("alone/vat.toml", &format!("[vats.a]\nbundle = \"{bank}.wasm\"\n"));
+    place.write("alone/c.toml", "schema = 1\n[base]\nscenario = \".\"\n[[fault]]\nat = \"crank-0\"\ndo = \"skip\"\n");
+    fault("alone", "plan c.toml");
+}
+
+#[test]
+fn a_base_without_an_end_is_refused_with_the_way_out() {
+    let place = Place::new();
+    place.write_endless("vat.toml");
+    let campaign = |golden: &str| {
+        format!("schema = 1\n[base]\nscenario = \"vat.toml\"\n{golden}\n[[fault]]\nat = \"crank-5\"\ndo = \"skip\"\n")
+    };
+    place.write("c.toml", &campaign("golden = { cranks = 2_000 }"));
+    for verb in ["plan", "run"] {
+        let ran = place.vathost(&format!("fault {verb} @c.toml")).code(2);
+        ran.says("the undisturbed run has no end in sight: after 2000 cranks more is to be done")
+            .says("`golden = { cranks = N }` in [base]");
+    }
+    place.write("wall.toml", &campaign("golden = { wall = \"1ms\" }"));
+    place.vathost("fault plan @wall.toml").code(2).says("no end in sight: it took 0 seconds for");
+    place.write("memory.toml", &campaign("golden = { memory = \"1MiB\", wall = \"10m\", cranks = 100_000_000 }"));
+    place
+        .vathost("fault plan @memory.toml")
+        .code(2)
+        .says("cranks take more than 1 MiB of memory")
+        .says("--golden-memory");
+    place.write("until.toml", &campaign("until = \"+300 cranks\"\ngolden = { cranks = 100 }"));
+    place.vathost("fault plan @until.toml").ok();
+    for words in ["one @vat.toml crank-5:skip", "points @vat.toml", "shrink @vat.toml crank-5:skip", "init @vat.toml"] {
+        place
+            .vathost(&format!("fault {words} --golden-cranks 500"))
+            .code(2)
+            .says("after 500 cranks more is to be done");
+    }
+    place.vathost("fault one @vat.toml crank-5:skip --cranks 300").ok();
+}
+
+#[test]
+fn a_plan_ends_no_process_and_counts_the_experiments_that_would() {
+    let place = Place::new();
+    let said = place.vathost("fault plan vats/bank/planted.toml").ok().stdout;
+    assert!(said.contains("and 4 in processes of their own"), "{said}");
+}

@@ -1,11 +1,11 @@
 //! Invariants and `sometimes`, asked in experiments.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use vathost::{
-    campaign::{Asked, Check, Invariant, dress},
+    campaign::{self, Ask, Asked, Check, Invariant},
     directive::Schedule,
-    experiment::{Class, Outcome},
+    experiment::{Class, Experiments, Outcome},
 };
 
 use crate::fault::lab;
@@ -16,6 +16,15 @@ fn jaq(name: &str, check: &str) -> Invariant {
 
 fn sometimes(check: &str) -> Invariant {
     Invariant { sometimes: true, ..jaq("now and then", check) }
+}
+
+/// Asks these in every experiment; a minute is longer than any of them takes.
+fn dress(invariants: &[Invariant], experiments: &mut Experiments) -> anyhow::Result<()> {
+    dress_within(invariants, experiments, Duration::from_secs(60))
+}
+
+fn dress_within(invariants: &[Invariant], experiments: &mut Experiments, wall: Duration) -> anyhow::Result<()> {
+    campaign::dress(invariants, experiments, &Ask { exe: env!("CARGO_BIN_EXE_vathost").into(), wall })
 }
 
 /// One experiment on a scenario with these.
@@ -140,4 +149,50 @@ fn numbers_that_a_state_does_not_decide_are_there_for_those_who_ask_for_them() {
         ),
         Class::Spread
     );
+}
+
+#[test]
+fn an_invariant_that_has_no_end_is_an_error_of_its_own() {
+    let within = |check: Invariant, millis| {
+        let result = dress_within(&[check], &mut lab::on("bank"), Duration::from_millis(millis));
+        format!("{:#}", result.unwrap_err())
+    };
+    let said = |check: &str, millis| within(jaq("i", check), millis);
+    assert_eq!(said("def f: f; f", 500), "the invariant `i` cannot be asked: it gave no answer in its time");
+    assert_eq!(
+        said("def f: [f]; f", 60_000),
+        "the invariant `i` cannot be asked: it goes too deep: a definition that calls itself must come to an end"
+    );
+    assert_eq!(
+        said("\"x\" * 100000000000 | length > 0", 60_000),
+        "the invariant `i` cannot be asked: it takes more than 1024 MiB of memory"
+    );
+    let argv = ["sh", "-c", "sleep 1000 & sleep 1000"].map(str::to_owned).to_vec();
+    let sleeps = Invariant { check: Check::Command { argv, slog: false, dir: PathBuf::from("/") }, ..jaq("i", "") };
+    assert_eq!(within(sleeps, 200), "the invariant `i` cannot be asked: `sh` gave no answer in its time");
+}
+
+#[test]
+fn an_invariant_that_has_no_end_after_a_fault_ends_that_experiment_alone() {
+    let deep = jaq("deep", "def f: [f]; if .vats.north.status == \"terminated\" then f else true end");
+    let mut experiments = lab::on("bank");
+    dress(&[deep], &mut experiments).unwrap();
+    let outcome = lab::run(&mut experiments, "v2/delivery-3: terminate");
+    let why = "invariant `deep`: it goes too deep: a definition that calls itself must come to an end";
+    assert_eq!((outcome.class, outcome.detail.as_deref()), (Class::Harness, Some(why)));
+    // The next one is asked of another process.
+    assert_eq!(lab::run(&mut experiments, "v2/delivery-3: skip").class, Class::Spread);
+}
+
+#[test]
+fn all_invariants_of_an_experiment_share_its_time() {
+    let slow = |name: &str| {
+        let argv = ["sh", "-c", "grep -q '\"north\".*\"status\":\"terminated\".*golden' && sleep 0.4; true"];
+        let check = Check::Command { argv: argv.map(str::to_owned).to_vec(), slog: false, dir: PathBuf::from("/") };
+        Invariant { check, when: Asked::EveryCrank, ..jaq(name, "") }
+    };
+    let mut experiments = lab::on("bank");
+    dress_within(&[slow("a"), slow("b")], &mut experiments, Duration::from_secs(3)).unwrap();
+    let outcome = lab::run(&mut experiments, "v2/delivery-3: terminate");
+    assert_eq!(outcome.class, Class::Harness, "{outcome:?}");
 }

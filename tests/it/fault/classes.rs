@@ -168,6 +168,30 @@ fn host_crash_and_host_hang_cost_one_experiment() {
 }
 
 #[test]
+fn a_plant_that_ends_a_process_ends_only_one_that_was_made_to_die() {
+    let mut bank = on("bank");
+    for plant in ["host-abort", "host-hang", "half-commit"] {
+        let outcome = run(&mut bank, &format!("crank-9: plant {plant}"));
+        assert_eq!(outcome.class, Class::Harness, "{outcome:?}");
+    }
+    let place = crate::cli::Place::new();
+    place.vathost("run vats/bank --state @state --experimental --cranks-per-block 5 --blocks 2").ok();
+    for plant in ["host-abort", "host-hang", "half-commit"] {
+        let planted = format!("--plant {plant}@crank-12");
+        let mut plan = place.command("directives plan --state @state --json --add");
+        let output = plan.arg("crank-90: halt").args(planted.split(' ')).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(said.contains(&format!("obey the plant `{plant}`: it ends its process")), "{said}");
+        let remedy = place.vathost(&format!("fault remedy @state {planted}"));
+        assert!(remedy.code == 74 && remedy.stderr.contains("was not made to die"), "{}", remedy.stderr);
+    }
+    // Whoever runs a host with it wants that.
+    let status = place.command("run --state @state --plant half-commit@crank-12").status().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(6), "{status}");
+}
+
+#[test]
 fn harness_where_the_experiment_itself_cannot_be_made() {
     let mut starved = runner("bank", Isolation::Fork, Limits { memory: Some(1 << 20), ..Limits::default() });
     let outcome = starved.run(&faults("v2/delivery-3: skip"), 0);

@@ -1,0 +1,64 @@
+//! The golden run, recorded while somebody waits: told how far it is, and what to do where it does not end.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    cli::{Output, Usage, output::grouped},
+    experiment::{Base, Build, Endless, Experiments, Limits, Over, Patience, Until},
+};
+
+/// From one line to the next, where there is no terminal.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+/// Cranks from one look at the clock to the next.
+const CRANKS_PER_LOOK: u64 = 256;
+
+/// Records it, and gives what runs experiments on it. Quick ones are not spoken of.
+pub(super) fn record(
+    base: &Base,
+    build: Build,
+    until: Until,
+    limits: Limits,
+    patience: Patience,
+    output: &Output,
+) -> anyhow::Result<Experiments> {
+    let bar = output.progress().then(ProgressBar::new_spinner);
+    if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{spinner} {msg}")) {
+        bar.set_style(style);
+        bar.enable_steady_tick(Duration::from_millis(100));
+    }
+    let mut told = Instant::now();
+    let mut tell = |cranks: u64| {
+        let text = || format!("the undisturbed run: {} cranks so far", grouped(cranks));
+        match &bar {
+            _ if !cranks.is_multiple_of(CRANKS_PER_LOOK) => (),
+            Some(bar) => bar.set_message(text()),
+            None if told.elapsed() >= TOLD_EVERY => {
+                output.note(text());
+                told = Instant::now();
+            }
+            None => (),
+        }
+    };
+    let prepared = Experiments::prepare_within(base, build, until, limits, patience, &mut tell);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    prepared.map_err(|err| match err.downcast_ref::<Endless>() {
+        Some(endless) => Usage::new(endless, way_out(endless)).into(),
+        None => err,
+    })
+}
+
+fn way_out(endless: &Endless) -> String {
+    let (option, field) = match endless.over {
+        Over::Cranks => ("--golden-cranks N", "cranks = N"),
+        Over::Wall(_) => ("--golden-wall S", "wall = \"60s\""),
+        Over::Memory(_) => ("--golden-memory BYTES", "memory = \"4GiB\""),
+    };
+    format!(
+        "say where it ends: `--cranks N`, in a campaign `until = \"+N cranks\"` in [base]; or let it go on: `{option}`, \
+         in a campaign `golden = {{ {field} }}` in [base]"
+    )
+}
