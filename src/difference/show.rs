@@ -7,7 +7,7 @@ use crate::{
     directive::Applied,
     id::{BundleId, DeviceId, ObjectId, PromiseId, VRef, VatId, hex},
     store::codec::{self, Key},
-    table::{CListEntry, Device, GcAction, Globals, Item, Meter, Object, Outside, Promise, QueueId, Tally, Vat},
+    table::{CListEntry, Device, GcAction, Globals, Item, Meter, Object, Outside, Promise, QueueId, Tally, Vat, Wakeup},
     value::Bytes,
 };
 
@@ -31,7 +31,7 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "meter" => row_of::<u64, Meter>(key, values, |at| (None, format!("meter {at}"))),
         "directive" => row_of::<u64, Applied>(key, values, |at| (None, format!("line {at}"))),
         "device" => row_of::<DeviceId, Device>(key, values, |id| (None, id.to_string())),
-        "wakeup" => row_of::<(u64, u64), ObjectId>(key, values, |(time, at)| (None, format!("at {time}, {at}"))),
+        "wakeup" => row_of::<(u64, u64), Wakeup>(key, values, |(time, at)| (None, format!("at {time}, {at}"))),
         "outbox" => row_of::<u64, Bytes>(key, values, |at| (None, format!("mail {at}"))),
         _ => None,
     };

@@ -27,7 +27,7 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
         .for_each(|it| sweep.hold(*it));
     let metered = tables.meters.iter().flat_map(|(_, row)| row.waiting.iter().copied());
     awaited.chain(done).chain(metered).for_each(|it| sweep.hold(it.into()));
-    let woken = tables.wakeups.iter().map(|(_, it)| *it);
+    let woken = tables.wakeups.iter().map(|(_, it)| it.handler);
     let told = tables.devices.iter().filter_map(|(_, it)| match it {
         Device::Mailbox(mailbox) => mailbox.handler,
         Device::Timer | Device::Console => None,

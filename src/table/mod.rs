@@ -8,7 +8,7 @@ mod queue;
 mod vat;
 
 pub use clist::{CList, CListEntry};
-pub use device::{Device, Mailbox, Wakeups};
+pub use device::{Device, Mailbox, Outbox, Outgoing, Wakeup, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Policy, Promise, PromiseState};
 pub use queue::{Item, Queue, QueueId};
@@ -98,8 +98,8 @@ pub struct Tables {
     pub devices: Table<DeviceId, Device>,
     /// Whom the timer wakes: each is held.
     pub wakeups: Wakeups,
-    /// The mailbox's messages to the outside that the outside has not acknowledged, by number: JSON.
-    pub outbox: Table<u64, Bytes>,
+    /// What the mailbox says to the outside, until that acknowledges it.
+    pub outbox: Outbox,
 }
 
 impl Default for Tables {
@@ -120,7 +120,7 @@ impl Default for Tables {
             applied: Table::new(13, "directive").with_essence(|_| None),
             devices: Table::new(14, "device"),
             wakeups: Wakeups::new(15, "wakeup"),
-            outbox: Table::new(16, "outbox"),
+            outbox: Outbox::new(16, "outbox"),
         }
     }
 }
