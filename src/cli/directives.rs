@@ -7,11 +7,10 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
-        host::{GRAMMAR_HINT, Host, missing_bundles, read_directives, warn_of_missing_bundles},
+        host::{GRAMMAR_HINT, Host, PolicyArgs, kept_policy, missing_bundles, read_directives, warn_of_missing_bundles},
         output::{harmless, table},
         run::code_cache,
     },
-    controller::Policy,
     directive::{Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
     plan::{self, Outcome, Trial},
     plant::Plant,
@@ -90,9 +89,8 @@ struct PlanArgs {
     /// Blocks to run at the most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     blocks: u64,
-    /// As the host runs its blocks
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    cranks_per_block: u64,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// A module that an `upgrade … bundle` may name (repeatable)
     #[arg(long, value_name = "FILE")]
     bundle: Vec<PathBuf>,
@@ -109,7 +107,8 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
         return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
     }
     let base = args.file.as_deref().map(read_directives).transpose()?.unwrap_or_default();
-    let bundles = Host::of(Some(&args.state))?.bundles(&args.bundle)?;
+    let host = Host::of(Some(&args.state))?;
+    let bundles = host.bundles(&args.bundle)?;
     let mut sets = Vec::new();
     for line in &args.add {
         let mut set = base.clone();
@@ -119,7 +118,7 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     if sets.is_empty() {
         sets.push(base);
     }
-    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
+    let policy = args.policy.policy(&host, kept_policy(&args.state)?);
     let (plants, code_cache) = (args.plant.clone(), code_cache());
     let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache, audit: None };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;

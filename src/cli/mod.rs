@@ -17,6 +17,7 @@ mod exit;
 mod export;
 mod fault;
 mod fork;
+mod halt;
 mod host;
 mod import;
 mod inspect;
