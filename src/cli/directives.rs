@@ -11,10 +11,12 @@ use crate::{
         output::{harmless, table},
         run::code_cache,
     },
-    directive::{Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
+    directive::{Action, Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused, Trigger},
+    id::VatId,
     plan::{self, Outcome, Trial},
     plant::Plant,
     store::Database,
+    table::Tables,
 };
 
 /// Look at the orders to skip, pause, terminate, upgrade, break or halt at an exact crank or delivery
@@ -179,18 +181,20 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
     let classes = args.state.as_deref().map(|dir| classes(dir, &set, &placed)).transpose()?;
     let missed = classes.as_ref().and_then(|it| it.missed.as_ref());
     let class = |at: usize| classes.as_ref().and_then(|it| it.lines.get(at)).copied();
+    let prospect = |at: usize| classes.as_ref().and_then(|it| it.prospects.get(at)).and_then(Option::as_deref);
     let lacks = |it: &Directive| classes.as_ref().is_some_and(|known| known.lacking.contains(it));
     if args.json {
         let lines: Vec<Value> =
-            placed.iter().enumerate().map(|(at, it)| line_json(it, class(at), lacks(&it.directive))).collect();
+            placed.iter().enumerate().map(|(at, it)| line_json(it, class(at), prospect(at), lacks(&it.directive))).collect();
         let digest = set.digest().to_string();
         output.json(&json!({ "ok": missed.is_none(), "digest": digest, "directives": lines }))?;
         return Ok(if missed.is_none() { Exit::Ok } else { Exit::Usage });
     }
     let rows = placed.iter().enumerate().map(|(at, it)| {
-        let class = class(at).map_or(String::new(), |class| match class {
-            Class::Missed if !it.directive.in_consensus() => "missed (no harm)".to_owned(),
-            class => class.to_string(),
+        let class = class(at).map_or(String::new(), |class| match (class, prospect(at)) {
+            (Class::Missed, _) if !it.directive.in_consensus() => "missed (no harm)".to_owned(),
+            (class, Some(prospect)) => format!("{class}; {prospect}"),
+            (class, None) => class.to_string(),
         });
         vec![it.line.to_string(), it.directive.to_string(), class]
     });
@@ -209,6 +213,8 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
 struct Classes {
     /// Of each line.
     lines: Vec<Class>,
+    /// What is known of each line that is still to come.
+    prospects: Vec<Option<String>>,
     /// Why a host would refuse to start.
     missed: Option<Missed>,
     /// Upgrades to bundles that the state does not hold.
@@ -223,6 +229,11 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     let classes = block.classes(set);
     let class_of =
         |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
+    let prospects = placed.iter().map(|it| match class_of(it) {
+        Some(Class::Pending) => prospect(block.tables(), &it.directive),
+        _ => None,
+    });
+    let prospects = prospects.collect();
     let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
     let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
     let missed = (!missed.is_empty()).then_some(Missed(missed));
@@ -231,10 +242,32 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     }
     let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);
     let lacking = missing_bundles(&block, pending)?.into_iter().cloned().collect();
-    Ok(Classes { lines: placed.iter().filter_map(class_of).collect(), missed, lacking })
+    Ok(Classes { lines: placed.iter().filter_map(class_of).collect(), prospects, missed, lacking })
 }
 
-fn line_json(placed: &Placed, class: Option<Class>, lacks_bundle: bool) -> Value {
+/// What the state tells of a directive whose place is to come: that it cannot come, or not yet, or what would be found there.
+pub(crate) fn prospect(tables: &Tables, directive: &Directive) -> Option<String> {
+    let known = |vat: VatId| tables.vats.contains(&vat);
+    if let Trigger::Delivery(vat, _) = directive.trigger {
+        return match known(vat) {
+            false => Some(format!("not before there is a {vat}")),
+            true if !tables.is_alive(vat) => Some(format!("it can never come: {vat} is dead")),
+            true if tables.is_paused(vat) => Some(format!("not before {vat} is resumed: it is paused")),
+            true => None,
+        };
+    }
+    let vat = directive.action.vat()?;
+    let is_guard = matches!(directive.action, Action::Skip { .. });
+    match (known(vat), &directive.action) {
+        (false, _) => Some(format!("there is no {vat}: unless it is created by then, the host halts there")),
+        (true, _) if tables.is_alive(vat) => None,
+        (true, Action::Upgrade { .. }) => Some(format!("{vat} is dead: the host halts there")),
+        (true, _) if is_guard => Some(format!("no delivery to {vat} can come: it is dead")),
+        (true, _) => Some(format!("{vat} is dead: it will have no effect")),
+    }
+}
+
+fn line_json(placed: &Placed, class: Option<Class>, prospect: Option<&str>, lacks_bundle: bool) -> Value {
     let directive = &placed.directive;
     let mut value =
         json!({ "line": directive.to_string(), "number": placed.line, "inConsensus": directive.in_consensus() });
@@ -248,6 +281,9 @@ fn line_json(placed: &Placed, class: Option<Class>, lacks_bundle: bool) -> Value
     value["status"] = status.into();
     if let Some(crank) = crank {
         value["crank"] = crank.into();
+    }
+    if let Some(prospect) = prospect {
+        value["note"] = prospect.into();
     }
     if lacks_bundle {
         value["missingBundle"] = true.into();

@@ -26,6 +26,7 @@ mod output;
 mod progress;
 mod replay;
 mod run;
+mod signals;
 mod slog;
 mod state;
 mod verify;
@@ -99,6 +100,7 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// Runs the command that the process was given, on a thread whose stack is large enough for guests.
 pub fn main() -> ExitCode {
+    signals::ignore_file_size_limit();
     let thread = std::thread::Builder::new().name("vathost".to_owned()).stack_size(STACK_BYTES).spawn(run);
     match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(code)) => code,

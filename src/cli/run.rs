@@ -15,6 +15,7 @@ use crate::{
     block::{Block, Printed},
     cli::{
         Exit, Output, Usage,
+        directives::prospect,
         halt,
         host::{Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
         output::{grouped, harmless, shortened, size, table},
@@ -240,8 +241,12 @@ fn load_directives(
     let set = directives.unwrap_or_default();
     let digest = set.digest();
     let classes = controller.set_directives(set, args.accept_missed_directives).map_err(|it| Usage::new(it, ""))?;
+    let tables = controller.block()?.tables();
     for (directive, class) in &classes {
-        output.note(format!("{directive}: {class}"));
+        // A new state gets its vats only then.
+        let is_open = *class == Class::Pending && !controller.is_new();
+        let prospect = is_open.then(|| prospect(tables, directive)).flatten();
+        output.note(format!("{directive}: {class}{}", prospect.map(|it| format!("; {it}")).unwrap_or_default()));
     }
     let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);
     // A new state gets its own bundles only then.
