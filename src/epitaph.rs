@@ -231,8 +231,12 @@ impl Mishap {
     /// What the operator is shown; `state` is the folder of the state.
     pub fn message(&self, state: Option<&str>) -> String {
         let delivery = self.vat.as_deref().zip(self.delivery);
-        let mut text =
-            format!("host fault{}: {}: {}\n", place(self.crank, delivery, self.vat_name.as_deref()), self.what, self.why);
+        let mut text = format!(
+            "host fault{}: {}: {}\n",
+            place(self.crank, delivery, self.vat_name.as_deref()),
+            self.what,
+            self.why
+        );
         let Some(state) = state else { return text };
         let hash = self.state_hash.get(..8).unwrap_or_default();
         text += &format!("  state is intact at block {} (state hash {hash}…)\n", self.block - 1);

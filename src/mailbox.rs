@@ -90,7 +90,9 @@ impl MailboxFiles {
             return Ok(Vec::new());
         }
         let why = match mailbox.handler {
-            Some(_) => "the vat that handled the mailbox's messages ended, or was upgraded and did not ask for them again",
+            Some(_) => {
+                "the vat that handled the mailbox's messages ended, or was upgraded and did not ask for them again"
+            }
             None => "no vat asked for the mailbox's messages",
         };
         let mut told = Vec::new();
@@ -115,9 +117,7 @@ fn is_said_by(message: &Outgoing<'_>, said: &Said) -> bool {
         (Outgoing::Message(json), Said::Message(_, body)) => {
             serde_json::from_str::<Value>(json).is_ok_and(|it| it == *body)
         }
-        (Outgoing::Refused { number, why }, Said::Refused(_, refused, because)) => {
-            number == refused && *why == because
-        }
+        (Outgoing::Refused { number, why }, Said::Refused(_, refused, because)) => number == refused && *why == because,
         _ => false,
     }
 }

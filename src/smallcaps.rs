@@ -28,8 +28,8 @@ fn is_special(text: &str) -> bool {
 /// JSON from outside. Refused, with the reason, where it is none, and where it has an integer of more than 64 bits: that would become
 /// another number.
 pub fn read_json(bytes: &[u8]) -> Result<Value, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|err| format!("it is not UTF-8 from byte {} on", err.valid_up_to() + 1))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|err| format!("it is not UTF-8 from byte {} on", err.valid_up_to() + 1))?;
     let value = serde_json::from_str(text).map_err(|err| {
         let (said, place) = (err.to_string(), format!(" at line {} column {}", err.line(), err.column()));
         format!("its JSON is wrong at column {}: {}", err.column(), said.strip_suffix(&*place).unwrap_or(&said))
@@ -156,7 +156,9 @@ mod tests {
         ] {
             match (read_json(text.as_bytes()), digits) {
                 (Ok(_), None) => (),
-                (Err(why), Some(digits)) => assert!(why.contains(&format!("integer {digits}, of more")), "{text}: {why}"),
+                (Err(why), Some(digits)) => {
+                    assert!(why.contains(&format!("integer {digits}, of more")), "{text}: {why}")
+                }
                 (read, _) => panic!("{text}: {read:?}"),
             }
         }

@@ -29,9 +29,7 @@ impl Policy {
     /// What these facts keep of it; the default where they keep nothing, since no block was run.
     pub fn kept(meta: &Meta) -> Policy {
         match meta.pace {
-            Some(Pace { cranks, fuel, seconds, .. }) => {
-                Policy { cranks, fuel, wall_millis: None, block_time: seconds }
-            }
+            Some(Pace { cranks, fuel, seconds, .. }) => Policy { cranks, fuel, wall_millis: None, block_time: seconds },
             None => Policy::default(),
         }
     }

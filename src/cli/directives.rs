@@ -7,7 +7,9 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
-        host::{GRAMMAR_HINT, Host, PolicyArgs, kept_policy, missing_bundles, read_directives, warn_of_missing_bundles},
+        host::{
+            GRAMMAR_HINT, Host, PolicyArgs, kept_policy, missing_bundles, read_directives, warn_of_missing_bundles,
+        },
         output::{harmless, table},
         run::code_cache,
     },
@@ -184,8 +186,11 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
     let prospect = |at: usize| classes.as_ref().and_then(|it| it.prospects.get(at)).and_then(Option::as_deref);
     let lacks = |it: &Directive| classes.as_ref().is_some_and(|known| known.lacking.contains(it));
     if args.json {
-        let lines: Vec<Value> =
-            placed.iter().enumerate().map(|(at, it)| line_json(it, class(at), prospect(at), lacks(&it.directive))).collect();
+        let lines: Vec<Value> = placed
+            .iter()
+            .enumerate()
+            .map(|(at, it)| line_json(it, class(at), prospect(at), lacks(&it.directive)))
+            .collect();
         let digest = set.digest().to_string();
         output.json(&json!({ "ok": missed.is_none(), "digest": digest, "directives": lines }))?;
         return Ok(if missed.is_none() { Exit::Ok } else { Exit::Usage });

@@ -7,7 +7,9 @@ use crate::{
     directive::Applied,
     id::{BundleId, DeviceId, ObjectId, PromiseId, VRef, VatId, hex},
     store::codec::{self, Key},
-    table::{CListEntry, Device, GcAction, Globals, Item, Meter, Object, Outside, Promise, QueueId, Tally, Vat, Wakeup},
+    table::{
+        CListEntry, Device, GcAction, Globals, Item, Meter, Object, Outside, Promise, QueueId, Tally, Vat, Wakeup,
+    },
     value::Bytes,
 };
 

@@ -70,7 +70,9 @@ impl Inbound {
                 Raw::Nothing => break,
                 Raw::Line if bytes.trim_ascii().is_empty() => continue,
                 Raw::Line => Line::read(&bytes),
-                Raw::Overlong => Err(Unusable { number: None, why: format!("it is longer than {LINE_BYTES_MAX} bytes") }),
+                Raw::Overlong => {
+                    Err(Unusable { number: None, why: format!("it is longer than {LINE_BYTES_MAX} bytes") })
+                }
             };
             taken += usize::from(match read {
                 Ok(Line::Message(number, body)) => self.take(number, Ok(body), controller),
@@ -186,7 +188,9 @@ impl Inbound {
         let place = format!("the mailbox's {}, line {}", self.path.display(), self.line);
         match self.told {
             told if told < TOLD_MAX => self.warnings.push(format!("{place}: {what}")),
-            TOLD_MAX => self.warnings.push(format!("{place}: {what}; of further lines nothing is said until the next start")),
+            TOLD_MAX => {
+                self.warnings.push(format!("{place}: {what}; of further lines nothing is said until the next start"))
+            }
             _ => (),
         }
     }

@@ -81,7 +81,9 @@ impl Said {
             Acknowledged { ack: u64 },
         }
         Ok(match serde_json::from_str(text)? {
-            Line::Message { num: 0, .. } | Line::Refused { num: 0, .. } => return Err(serde_json::Error::custom("no 0")),
+            Line::Message { num: 0, .. } | Line::Refused { num: 0, .. } => {
+                return Err(serde_json::Error::custom("no 0"));
+            }
             Line::Message { num, body } => Said::Message(num, body),
             Line::Refused { num, refused, why } => Said::Refused(num, refused, why),
             Line::Acknowledged { ack } => Said::Acknowledged(ack),
@@ -102,14 +104,22 @@ mod tests {
             (br#"{"num":7,"body":"\ud800"}"#, Some(7), "its JSON is wrong at column 24: unexpected end of hex escape"),
             (deep.as_bytes(), Some(7), "its JSON is wrong at column 143: recursion limit exceeded"),
             (br#"{"num":7,"body":1e400}"#, Some(7), "its JSON is wrong at column 21: number out of range"),
-            (br#"{"body":18446744073709551616,"num":7}"#, Some(7), "at column 9 is the integer 18446744073709551616, of more than 64 bits: write it as a text"),
+            (
+                br#"{"body":18446744073709551616,"num":7}"#,
+                Some(7),
+                "at column 9 is the integer 18446744073709551616, of more than 64 bits: write it as a text",
+            ),
             (b"{\"num\":7,\"body\":\"\xff\"}", Some(7), "it is not UTF-8 from byte 18 on"),
             (b"\xff", None, "it is not UTF-8 from byte 1 on"),
             (br#"{"num":7,"bo"#, None, "its JSON is wrong at column 12: EOF while parsing a string"),
             (br#"{"num":7,"bdy":1}"#, Some(7), NEITHER),
             (br#"{"num":0,"body":1}"#, None, NEITHER),
             (br#"{"num":-7,"body":1}"#, None, NEITHER),
-            (br#"{"num":18446744073709551616,"body":1}"#, None, "at column 8 is the integer 18446744073709551616, of more than 64 bits: write it as a text"),
+            (
+                br#"{"num":18446744073709551616,"body":1}"#,
+                None,
+                "at column 8 is the integer 18446744073709551616, of more than 64 bits: write it as a text",
+            ),
             (b"[]", None, NEITHER),
         ];
         for (line, number, why) in rows {

@@ -38,6 +38,7 @@ pub struct Writer {
     /// The file, where it can be opened again.
     path: Option<PathBuf>,
     stage: Stage,
+    retry_after: Duration,
     /// What is still to be told.
     news: Option<News>,
 }
@@ -69,7 +70,8 @@ impl Writer {
         // Who opens a pipe anew may wait for ever.
         let path = path.is_file().then(|| path.to_owned());
         let spans = Default::default();
-        Ok(Writer { clock: Clock::start(), spans, page: Vec::new(), bytes: 0, path, stage, news: None })
+        let (clock, page) = (Clock::start(), Vec::new());
+        Ok(Writer { clock, spans, page, bytes: 0, path, stage, retry_after: RETRY_AFTER, news: None })
     }
 
     /// How long what ends with this event took. One thing of a kind is under way at a time.
@@ -103,7 +105,7 @@ impl Writer {
     fn try_again(&mut self) {
         let (Stage::Broken(since), Some(path)) = (&self.stage, &self.path) else { return };
         let now = self.clock.now().monotonic;
-        if now.saturating_sub(*since) < RETRY_AFTER || !path.is_file() {
+        if now.saturating_sub(*since) < self.retry_after || !path.is_file() {
             return;
         }
         match Sink::open(path).and_then(Scribe::start) {
@@ -221,5 +223,46 @@ impl Span {
             Event::FinishReplay { .. } => Span::Replay,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::BlockHeight, store::StateHash};
+
+    fn block(writer: &mut Writer, height: u64) {
+        let block_height = BlockHeight(height);
+        writer.record(&Event::BeginBlock { block_height, block_time: 0 });
+        writer.record(&Event::CommitFinish { block_height, block_time: 0, state_hash: StateHash::default() });
+    }
+
+    #[test]
+    fn a_recording_that_broke_goes_on_at_a_block_and_shows_the_hole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.slog");
+        let mut writer = Writer::append(&path).expect("a new file");
+        writer.retry_after = Duration::ZERO;
+        block(&mut writer, 1);
+        writer.fail(io::Error::from(io::ErrorKind::StorageFull));
+        writer.record(&Event::CommitFinish {
+            block_height: BlockHeight(2),
+            block_time: 0,
+            state_hash: StateHash::default(),
+        });
+        assert!(matches!(writer.news(), Some(News::Broken(_))));
+        // As long as there is nothing to write to it is not told again.
+        std::fs::rename(&path, dir.path().join("b")).expect("renamed");
+        block(&mut writer, 3);
+        assert!(writer.news().is_none());
+        std::fs::rename(dir.path().join("b"), &path).expect("renamed");
+        block(&mut writer, 4);
+        assert!(matches!(writer.news(), Some(News::GoesOn)));
+        assert!(writer.news().is_none());
+        drop(writer);
+        let text = std::fs::read_to_string(&path).expect("a recording");
+        let kinds = text.lines().filter_map(|it| it.split('"').nth(3)).collect::<Vec<_>>();
+        assert_eq!(kinds, ["begin-block", "commit-finish", "slog-resumed", "begin-block", "commit-finish"], "{text}");
+        assert!(text.contains("\"blockHeight\":4") && !text.contains("\"blockHeight\":2"), "{text}");
     }
 }

@@ -141,10 +141,7 @@ impl Facts for Overview {
             ("state digest", self.state_digest.clone()),
             ("scenario", self.scenario.clone()),
             ("engine", format!("{}, kernel version {}", self.engine, self.kernel_version)),
-            (
-                "blocks",
-                self.blocks.map_or("none was cut yet".to_owned(), |it| format!("{it}, since {}", it.since)),
-            ),
+            ("blocks", self.blocks.map_or("none was cut yet".to_owned(), |it| format!("{it}, since {}", it.since))),
             ("cranks", format!("{}, {} of them deliveries", grouped(self.cranks), grouped(self.deliveries))),
             (
                 "vats",

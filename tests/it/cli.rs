@@ -3,6 +3,7 @@
 
 mod limits;
 mod place;
+mod policy;
 mod recovery;
 mod refusals;
 
