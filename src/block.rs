@@ -9,9 +9,11 @@
 //! there is no block left to commit.
 
 mod plants;
+mod policy;
 mod watch;
 
 use plants::Plants;
+pub use policy::Policy;
 pub use watch::{Told, Watch};
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
@@ -71,25 +73,6 @@ pub struct Mark {
     snapshots: Snapshots,
     digest: Digest,
     plants: Vec<Plant>,
-}
-
-/// Where a block ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// After this many cranks.
-    pub cranks: u64,
-    /// After the crank that brings the block's fuel to this.
-    pub fuel: Option<u64>,
-    /// After so many milliseconds. Outside consensus: replicas that end blocks by the clock do not agree.
-    pub wall_millis: Option<u64>,
-    /// Seconds from one block to the next, as the vats are told.
-    pub block_time: u64,
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy { cranks: 1_000, fuel: None, wall_millis: None, block_time: 5 }
-    }
 }
 
 /// A line for whoever runs the host, from the console device.

@@ -76,8 +76,8 @@ use crate::{
     slog::{Detail, Event, Slog},
     smallcaps,
     snapshot::Image,
-    store::{Database, Disk, StateHash},
-    table::{Device, Mailbox, Tables},
+    store::{Database, Disk, Pace, StateHash},
+    table::{Mailbox, Outgoing, Tables},
     value::CapData,
     vat::{CoreDump, Interrupter, Warehouse, engine_id},
 };
@@ -341,6 +341,17 @@ impl Controller {
         self.warehouse.interrupter()
     }
 
+    /// How the state's last blocks were cut: a run that is to come to the hashes of others must go on so.
+    pub fn policy(&self) -> Policy {
+        self.block.as_ref().map(Block::policy).unwrap_or_default()
+    }
+
+    /// Has the state keep how its blocks are cut from now on, as [`run_block`](Controller::run_block) does. Where that is another way
+    /// than before, every replica must change with it: the way before, and the new one.
+    pub fn keep_policy(&mut self, policy: &Policy) -> Option<[Pace; 2]> {
+        self.block.as_mut()?.keep_policy(policy)
+    }
+
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
     /// go on; where it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
@@ -351,6 +362,7 @@ impl Controller {
         self.standing.run.set_policy(policy);
         let inputs = std::mem::take(&mut self.inputs);
         let mut block = self.take()?;
+        block.keep_policy(policy);
         if inputs.is_empty() {
             block = kernel::begin_block(block, policy.block_time)?;
         } else {
@@ -464,13 +476,10 @@ impl Controller {
 
     /// The mailbox of the state, if it has one, with what comes in with the next block.
     pub fn mailbox(&self) -> Option<Mailbox> {
-        let mut mailbox = self.block.as_ref()?.tables().devices.iter().find_map(|(_, it)| match it {
-            Device::Mailbox(mailbox) => Some(*mailbox),
-            Device::Timer | Device::Console => None,
-        })?;
+        let mut mailbox = self.block.as_ref()?.tables().mailbox()?;
         for input in &self.inputs {
             match input {
-                Input::Mail(number, _) => mailbox.received = *number,
+                Input::Mail(number, _) | Input::RefuseMail(number, _) => mailbox.received = *number,
                 Input::AcknowledgeMail(number) => mailbox.taken = mailbox.taken.max(*number),
                 Input::Send { .. } | Input::Forget(_) => (),
             }
@@ -478,14 +487,33 @@ impl Controller {
         Some(mailbox)
     }
 
+    /// Whether a vat handles the mailbox's messages: not before one asked to, nor once it ended, or was upgraded and did not ask again.
+    pub fn handles_mail(&self) -> bool {
+        self.block.as_ref().is_some_and(|it| it.tables().mail_handler().is_some())
+    }
+
     /// Puts a message into the mailbox with the next block. Whether it is taken: only the one after the last that was, and only
-    /// where a vat handles the messages.
+    /// where a vat handles the messages. One that is too long for a vat is taken, and refused.
     pub fn receive_mail(&mut self, number: u64, message: serde_json::Value) -> bool {
-        let taken = self.mailbox().is_some_and(|it| it.handler.is_some() && number == it.received + 1);
+        let taken = self.is_next_mail(number);
         if taken {
             self.inputs.push(Input::Mail(number, message));
         }
         taken
+    }
+
+    /// Refuses a message to the mailbox, with the next block: it counts as received, no vat is given it, and the outside is told why.
+    /// Whether it is the next one.
+    pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
+        let taken = self.is_next_mail(number);
+        if taken {
+            self.inputs.push(Input::RefuseMail(number, why.to_owned()));
+        }
+        taken
+    }
+
+    fn is_next_mail(&self, number: u64) -> bool {
+        self.handles_mail() && self.mailbox().is_some_and(|it| it.received.checked_add(1) == Some(number))
     }
 
     /// Says, with the next block, that the outside has the mailbox's messages up to this one: they are no longer kept.
@@ -495,10 +523,15 @@ impl Controller {
         }
     }
 
-    /// The mailbox's messages that the outside has not acknowledged, by number, as JSON: all of a committed block.
-    pub fn outbox(&self) -> impl Iterator<Item = (u64, &str)> {
+    /// What the mailbox says to the outside, and the outside has not acknowledged, by number: all of a committed block.
+    pub fn outbox(&self) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
+        self.outbox_from(0)
+    }
+
+    /// The same, from this number on.
+    pub fn outbox_from(&self, from: u64) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
         let block = self.block.iter();
-        block.flat_map(|it| it.tables().outbox.iter()).map(|(number, it)| (*number, it.as_text().unwrap_or_default()))
+        block.flat_map(move |it| it.tables().outbox.range(from..)).map(|(number, it)| (*number, Outgoing::of(it)))
     }
 
     /// The state, summed up.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     block::Policy,
-    fault::{Fault, KernelPanic},
+    fault::{Fault, HostFault, KernelPanic},
     harmless::harmless,
     id::hex,
     kernel::Halt,
@@ -137,13 +137,10 @@ impl Epitaph {
 
     /// The lines that would go on, each by itself; the guards are this delivery's own.
     pub fn ways_out(&self) -> Vec<String> {
-        let (Some(crank), Some(vat)) = (self.crank, &self.vat) else { return Vec::new() };
-        let expect = self.message_hash.as_ref().map(|it| format!(" expect {}", &it[..8])).unwrap_or_default();
-        vec![
-            format!("crank-{crank}: skip {vat}{expect}"),
-            format!("crank-{crank}: terminate {vat}"),
-            format!("crank-{crank}: pause {vat}"),
-        ]
+        let (Some(crank), Some(vat), Some(dispatch)) = (self.crank, &self.vat, &self.dispatch) else {
+            return Vec::new();
+        };
+        ways_past(crank, vat, dispatch, self.message_hash.as_deref())
     }
 
     /// What the operator is shown; `state` is the folder of the state.
@@ -159,31 +156,103 @@ impl Epitaph {
         if let Some(file) = &self.core_dump {
             text += &format!("  its guest:   {state}/{file}\n");
         }
-        let ways = self.ways_out();
-        if let Some(first) = ways.first() {
-            text += "  to go on, agree with the other operators on ONE of these lines, put it in your directive file, and start again:\n";
-            for line in &ways {
-                text += &format!("      {line}\n");
-            }
-            text += &format!("  try them first: vathost directives plan --state {state} --add '{first}'\n");
-        }
-        text
+        text + &offered("to go on", &self.ways_out(), state)
+    }
+}
+
+/// The directives that go past one delivery, each by itself.
+fn ways_past(crank: u64, vat: &str, dispatch: &str, message_hash: Option<&str>) -> Vec<String> {
+    let hash = message_hash.and_then(|it| it.get(..8));
+    let expect = hash.map(|it| format!(" expect {it}")).unwrap_or_default();
+    // A vat cannot do without its first delivery.
+    let skip = (dispatch != "startVat").then(|| format!("crank-{crank}: skip {vat}{expect}"));
+    let others = [format!("crank-{crank}: terminate {vat}"), format!("crank-{crank}: pause {vat}")];
+    skip.into_iter().chain(others).collect()
+}
+
+/// The same, as the operator is offered them.
+fn offered(to: &str, ways: &[String], state: &str) -> String {
+    let Some(first) = ways.first() else { return String::new() };
+    let mut text = format!(
+        "  {to}, agree with the other operators on ONE of these lines, put it in your directive file, and start again:\n"
+    );
+    for line in ways {
+        text += &format!("      {line}\n");
+    }
+    text + &format!("  try them first: vathost directives plan --state {state} --add '{first}'\n")
+}
+
+/// Where a halt was: the crank, and the delivery that it was.
+fn place(crank: Option<u64>, delivery: Option<(&str, u64)>, vat_name: Option<&str>) -> String {
+    let mut text = crank.map_or(String::new(), |it| format!(" in crank {it}"));
+    if let Some((vat, delivery)) = delivery {
+        text += &format!(": delivery {delivery} to {vat}");
+        text += &vat_name.map_or(String::new(), |it| format!(" ({})", harmless(it)));
+    }
+    text
+}
+
+/// A fault of this machine while it ran: where the host was, and what can be done should it come there each time.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct Mishap {
+    pub block: u64,
+    pub state_hash: String,
+    pub crank: Option<u64>,
+    #[serde(rename = "vatID")]
+    pub vat: Option<String>,
+    pub vat_name: Option<String>,
+    pub delivery: Option<u64>,
+    pub dispatch: Option<String>,
+    pub message_hash: Option<String>,
+    pub what: String,
+    pub why: String,
+}
+
+impl Mishap {
+    /// Of this halt, if it is a fault of the machine.
+    pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Mishap> {
+        let Fault::Host(HostFault { what, why }) = &halt.fault else { return None };
+        let position = &halt.position;
+        Some(Mishap {
+            block: standing.height + 1,
+            state_hash: standing.state_hash.clone(),
+            crank: position.crank.map(|it| it.0),
+            vat: position.delivery.map(|(vat, ..)| vat.to_string()),
+            vat_name,
+            delivery: position.delivery.map(|(_, number, _)| number.0),
+            dispatch: position.delivery.map(|(.., kind)| kind.to_owned()),
+            message_hash: halt.message_hash.map(|it| hex(&it)),
+            what: what.clone(),
+            why: why.clone(),
+        })
+    }
+
+    /// What the operator is shown; `state` is the folder of the state.
+    pub fn message(&self, state: Option<&str>) -> String {
+        let delivery = self.vat.as_deref().zip(self.delivery);
+        let mut text = format!(
+            "host fault{}: {}: {}\n",
+            place(self.crank, delivery, self.vat_name.as_deref()),
+            self.what,
+            self.why
+        );
+        let Some(state) = state else { return text };
+        let hash = self.state_hash.get(..8).unwrap_or_default();
+        text += &format!("  state is intact at block {} (state hash {hash}…)\n", self.block - 1);
+        text += "  it is this machine's: once that is mended, the same command goes on from there\n";
+        let (Some(crank), Some(vat), Some(dispatch)) = (self.crank, &self.vat, &self.dispatch) else { return text };
+        let ways = ways_past(crank, vat, dispatch, self.message_hash.as_deref());
+        text + &offered("should it come here each time, to go past it", &ways, state)
     }
 }
 
 /// The one line that matters.
 impl fmt::Display for Epitaph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("kernel panic")?;
-        if let Some(crank) = self.crank {
-            write!(f, " in crank {crank}")?;
-        }
-        if let (Some(vat), Some(delivery)) = (&self.vat, self.delivery) {
-            write!(f, ": delivery {delivery} to {vat}")?;
-            if let Some(name) = &self.vat_name {
-                write!(f, " ({})", harmless(name))?;
-            }
-        }
+        let delivery = self.vat.as_deref().zip(self.delivery);
+        write!(f, "kernel panic{}", place(self.crank, delivery, self.vat_name.as_deref()))?;
         if let (Some(number), Some(kind)) = (self.syscall, &self.syscall_kind) {
             write!(f, ", syscall {number} {kind}")?;
         }

@@ -70,6 +70,16 @@ pub const SNAPSHOT_INTERVAL: u64 = 200;
 /// A vat that is evicted is snapshotted first if more deliveries than this came after its last snapshot; to replay fewer is
 /// cheaper than to write the pages.
 pub const SNAPSHOT_BEFORE_EVICTION: u64 = 10;
+/// Seconds from now within which a wakeup must lie: a year. Where nothing else is to do the clock of all vats follows the first
+/// wakeup, so this is how far one vat can move it for the others; whoever means a later time asks again when it is woken.
+pub const WAKEUP_HORIZON: u64 = 366 * 24 * 60 * 60;
+/// Wakeups that a vat may wait for: each is a row in memory, and those of one time are messages of one block.
+pub const WAKEUPS_MAX: u64 = 4_096;
+/// Messages to the outside that may wait for its acknowledgement: they are held in memory, and an outside that reads none must
+/// not fill it.
+pub const OUTBOX_MESSAGES_MAX: u64 = 65_536;
+/// The same in bytes.
+pub const OUTBOX_BYTES_MAX: u64 = 64 << 20;
 /// First ids: SwingSet's, so that transcripts compare.
 pub const FIRST_OBJECT: u64 = 20;
 /// First kernel promise.

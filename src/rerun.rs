@@ -3,7 +3,7 @@
 //! Invariants: the state is only read; the first difference ends it, as an [`Anachronism`](crate::fault::Anachronism) with both sides.
 
 use crate::{
-    block::{Block, Policy},
+    block::Block,
     fault::{Fault, HostFault},
     id::{BundleId, DeliveryNum, VatId},
     kernel::{self, Halt, Ran, Usage, Workers},
@@ -102,7 +102,8 @@ pub fn run_on(
     vat: VatId,
     delivery: DeliveryNum,
 ) -> Result<Option<Ran>, Box<Halt>> {
-    block = kernel::begin_block(block, Policy::default().block_time)?;
+    let seconds = block.policy().block_time;
+    block = kernel::begin_block(block, seconds)?;
     loop {
         let (next, ran) = kernel::crank(block, workers)?;
         block = next;

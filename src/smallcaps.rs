@@ -25,6 +25,61 @@ fn is_special(text: &str) -> bool {
     matches!(text.chars().next(), Some('!'..='-'))
 }
 
+/// JSON from outside. Refused, with the reason, where it is none, and where it has an integer of more than 64 bits: that would become
+/// another number.
+pub fn read_json(bytes: &[u8]) -> Result<Value, String> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|err| format!("it is not UTF-8 from byte {} on", err.valid_up_to() + 1))?;
+    let value = serde_json::from_str(text).map_err(|err| {
+        let (said, place) = (err.to_string(), format!(" at line {} column {}", err.line(), err.column()));
+        format!("its JSON is wrong at column {}: {}", err.column(), said.strip_suffix(&*place).unwrap_or(&said))
+    })?;
+    match large_integer(text) {
+        None => Ok(value),
+        Some((at, digits)) => {
+            Err(format!("at column {} is the integer {digits}, of more than 64 bits: write it as a text", at + 1))
+        }
+    }
+}
+
+/// The first integer in a JSON text that 64 bits do not hold, and where it stands.
+fn large_integer(text: &str) -> Option<(usize, &str)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(first) = bytes.get(at) {
+        let rest = &bytes[at..];
+        let length = match first {
+            b'"' => text_length(rest),
+            b'-' | b'0'..=b'9' => {
+                let is_of_number = |it: &&u8| it.is_ascii_alphanumeric() || b"+-.".contains(it);
+                let token = text.get(at..at + rest.iter().take_while(is_of_number).count())?;
+                let is_integer = !token.contains(['.', 'e', 'E']);
+                if is_integer && token.parse::<u64>().is_err() && token.parse::<i64>().is_err() {
+                    return Some((at, token));
+                }
+                token.len()
+            }
+            _ => 1,
+        };
+        at += length;
+    }
+    None
+}
+
+/// How many bytes the JSON text takes that begins here, both quotes included.
+fn text_length(bytes: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            // What it protects is no end.
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
 /// JSON as smallcaps, without the `#` in front. Integers that a JSON number cannot hold exactly become bigints.
 pub fn from_json(value: &Value) -> Value {
     match value {
@@ -88,6 +143,25 @@ mod tests {
         assert_eq!(inside, seen);
         assert_eq!(to_json(&inside), Ok(json));
         assert_eq!(from_json(&json!(i64::MIN)), json!("-9223372036854775808"));
+    }
+
+    #[test]
+    fn an_integer_that_would_become_another_number_does_not_come_in() {
+        for (text, digits) in [
+            ("18446744073709551616", Some("18446744073709551616")),
+            ("[\"\\\\\\\"9\", {\"a\": -9223372036854775809}]", Some("-9223372036854775809")),
+            ("[18446744073709551615, -9223372036854775808, -0, 1e30, 99999999999999999999.5]", None),
+            ("\"18446744073709551616\"", None),
+            ("{\"18446744073709551616\": [\"\\\"18446744073709551616\"]}", None),
+        ] {
+            match (read_json(text.as_bytes()), digits) {
+                (Ok(_), None) => (),
+                (Err(why), Some(digits)) => {
+                    assert!(why.contains(&format!("integer {digits}, of more")), "{text}: {why}")
+                }
+                (read, _) => panic!("{text}: {read:?}"),
+            }
+        }
     }
 
     #[test]

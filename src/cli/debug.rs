@@ -208,7 +208,8 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
         (Some(At::Panic), None) => return Err(no_panic(dir, newest.as_ref(), base).into()),
     };
     let course = epitaph.as_ref().map(|it| it.run.clone()).unwrap_or_default();
-    let how = how(args, &course)?;
+    let kept = database.meta()?.map(|it| Policy::kept(&it)).unwrap_or_default();
+    let how = how(args, &course, epitaph.as_ref().map_or(kept, |it| it.run.policy()))?;
     if !how.plants.is_empty() && !database.meta()?.is_some_and(|it| it.experimental) {
         let hint = "faults are planted only in a state that was made with --experimental";
         return Err(Usage::new("this state is not one for experiments", hint).into());
@@ -219,8 +220,8 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
     Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
 }
 
-fn how(args: &DebugArgs, course: &Course) -> anyhow::Result<How> {
-    let recorded = course.policy();
+/// `recorded` is how the host cut its blocks, as the epitaph says, or else the state.
+fn how(args: &DebugArgs, course: &Course, recorded: Policy) -> anyhow::Result<How> {
     let policy = Policy {
         cranks: args.cranks_per_block.unwrap_or(recorded.cranks),
         fuel: args.fuel_per_block.or(recorded.fuel),

@@ -10,7 +10,7 @@ use crate::{
         state,
     },
     difference::{self, Difference, Parting},
-    store::Meta,
+    store::{Meta, Pace},
 };
 
 /// Say where two states parted, and which rows differ
@@ -73,7 +73,12 @@ pub(super) fn parted(parting: &Parting) -> String {
 }
 
 fn object(found: &Difference) -> Value {
-    let side = |it: &Meta| json!({ "stateHash": it.state_hash.to_string(), "stateDigest": it.digest.to_string(), "scenario": it.scenario });
+    let side = |it: &Meta| {
+        json!({
+            "stateHash": it.state_hash.to_string(), "stateDigest": it.digest.to_string(), "scenario": it.scenario,
+            "blocks": it.pace,
+        })
+    };
     let parting = match &found.parting {
         Parting::Never => json!(null),
         Parting::Past { first, common } => {
@@ -108,6 +113,12 @@ fn print(found: &Difference, args: &DiffArgs, output: &Output) -> std::io::Resul
         output.line(format!("{name}  state hash {}  {}", meta.state_hash, path.display()))?;
     }
     output.line(parted(&found.parting))?;
+    if let [Some(a), Some(b)] = found.meta.each_ref().map(|it| it.pace)
+        && !a.is_like(&b)
+    {
+        let side = |name, it: Pace| format!("  {name} {it}, since {}", it.since);
+        output.line(format!("their blocks are cut in different ways\n{}\n{}", side("A", a), side("B", b)))?;
+    }
     let side = |it: &Option<String>| it.as_deref().map_or("none".to_owned(), |it| shortened(it, VALUE_CHARS));
     for it in &found.deliveries {
         output.line(format!("\n{} {}: {}", it.vat, it.number, it.part))?;

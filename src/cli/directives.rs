@@ -7,16 +7,19 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
-        host::{GRAMMAR_HINT, Host, missing_bundles, read_directives, warn_of_missing_bundles},
+        host::{
+            GRAMMAR_HINT, Host, PolicyArgs, kept_policy, missing_bundles, read_directives, warn_of_missing_bundles,
+        },
         output::{harmless, table},
         run::code_cache,
     },
-    controller::Policy,
-    directive::{Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused},
+    directive::{Action, Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused, Trigger},
     files,
+    id::VatId,
     plan::{self, Outcome, Trial},
     plant::Plant,
     store::Database,
+    table::Tables,
 };
 
 /// Look at the orders to skip, pause, terminate, upgrade, break or halt at an exact crank or delivery
@@ -91,9 +94,8 @@ struct PlanArgs {
     /// Blocks to run at the most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     blocks: u64,
-    /// As the host runs its blocks
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    cranks_per_block: u64,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// A module that an `upgrade … bundle` may name (repeatable)
     #[arg(long, value_name = "FILE")]
     bundle: Vec<PathBuf>,
@@ -110,7 +112,8 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
         return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
     }
     let base = args.file.as_deref().map(read_directives).transpose()?.unwrap_or_default();
-    let bundles = Host::of(Some(&args.state))?.bundles(&args.bundle)?;
+    let host = Host::of(Some(&args.state))?;
+    let bundles = host.bundles(&args.bundle)?;
     let mut sets = Vec::new();
     for line in &args.add {
         let mut set = base.clone();
@@ -120,7 +123,7 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     if sets.is_empty() {
         sets.push(base);
     }
-    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
+    let policy = args.policy.policy(&host, kept_policy(&args.state)?);
     let (plants, code_cache) = (args.plant.clone(), code_cache());
     let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache, audit: None };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
@@ -181,18 +184,23 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
     let classes = args.state.as_deref().map(|dir| classes(dir, &set, &placed)).transpose()?;
     let missed = classes.as_ref().and_then(|it| it.missed.as_ref());
     let class = |at: usize| classes.as_ref().and_then(|it| it.lines.get(at)).copied();
+    let prospect = |at: usize| classes.as_ref().and_then(|it| it.prospects.get(at)).and_then(Option::as_deref);
     let lacks = |it: &Directive| classes.as_ref().is_some_and(|known| known.lacking.contains(it));
     if args.json {
-        let lines: Vec<Value> =
-            placed.iter().enumerate().map(|(at, it)| line_json(it, class(at), lacks(&it.directive))).collect();
+        let lines: Vec<Value> = placed
+            .iter()
+            .enumerate()
+            .map(|(at, it)| line_json(it, class(at), prospect(at), lacks(&it.directive)))
+            .collect();
         let digest = set.digest().to_string();
         output.json(&json!({ "ok": missed.is_none(), "digest": digest, "directives": lines }))?;
         return Ok(if missed.is_none() { Exit::Ok } else { Exit::Usage });
     }
     let rows = placed.iter().enumerate().map(|(at, it)| {
-        let class = class(at).map_or(String::new(), |class| match class {
-            Class::Missed if !it.directive.in_consensus() => "missed (no harm)".to_owned(),
-            class => class.to_string(),
+        let class = class(at).map_or(String::new(), |class| match (class, prospect(at)) {
+            (Class::Missed, _) if !it.directive.in_consensus() => "missed (no harm)".to_owned(),
+            (class, Some(prospect)) => format!("{class}; {prospect}"),
+            (class, None) => class.to_string(),
         });
         vec![it.line.to_string(), it.directive.to_string(), class]
     });
@@ -211,6 +219,8 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
 struct Classes {
     /// Of each line.
     lines: Vec<Class>,
+    /// What is known of each line that is still to come.
+    prospects: Vec<Option<String>>,
     /// Why a host would refuse to start.
     missed: Option<Missed>,
     /// Upgrades to bundles that the state does not hold.
@@ -225,6 +235,11 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     let classes = block.classes(set);
     let class_of =
         |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
+    let prospects = placed.iter().map(|it| match class_of(it) {
+        Some(Class::Pending) => prospect(block.tables(), &it.directive),
+        _ => None,
+    });
+    let prospects = prospects.collect();
     let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
     let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
     let missed = (!missed.is_empty()).then_some(Missed(missed));
@@ -233,10 +248,32 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     }
     let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);
     let lacking = missing_bundles(&block, pending)?.into_iter().cloned().collect();
-    Ok(Classes { lines: placed.iter().filter_map(class_of).collect(), missed, lacking })
+    Ok(Classes { lines: placed.iter().filter_map(class_of).collect(), prospects, missed, lacking })
 }
 
-fn line_json(placed: &Placed, class: Option<Class>, lacks_bundle: bool) -> Value {
+/// What the state tells of a directive whose place is to come: that it cannot come, or not yet, or what would be found there.
+pub(crate) fn prospect(tables: &Tables, directive: &Directive) -> Option<String> {
+    let known = |vat: VatId| tables.vats.contains(&vat);
+    if let Trigger::Delivery(vat, _) = directive.trigger {
+        return match known(vat) {
+            false => Some(format!("not before there is a {vat}")),
+            true if !tables.is_alive(vat) => Some(format!("it can never come: {vat} is dead")),
+            true if tables.is_paused(vat) => Some(format!("not before {vat} is resumed: it is paused")),
+            true => None,
+        };
+    }
+    let vat = directive.action.vat()?;
+    let is_guard = matches!(directive.action, Action::Skip { .. });
+    match (known(vat), &directive.action) {
+        (false, _) => Some(format!("there is no {vat}: unless it is created by then, the host halts there")),
+        (true, _) if tables.is_alive(vat) => None,
+        (true, Action::Upgrade { .. }) => Some(format!("{vat} is dead: the host halts there")),
+        (true, _) if is_guard => Some(format!("no delivery to {vat} can come: it is dead")),
+        (true, _) => Some(format!("{vat} is dead: it will have no effect")),
+    }
+}
+
+fn line_json(placed: &Placed, class: Option<Class>, prospect: Option<&str>, lacks_bundle: bool) -> Value {
     let directive = &placed.directive;
     let mut value =
         json!({ "line": directive.to_string(), "number": placed.line, "inConsensus": directive.in_consensus() });
@@ -250,6 +287,9 @@ fn line_json(placed: &Placed, class: Option<Class>, lacks_bundle: bool) -> Value
     value["status"] = status.into();
     if let Some(crank) = crank {
         value["crank"] = crank.into();
+    }
+    if let Some(prospect) = prospect {
+        value["note"] = prospect.into();
     }
     if lacks_bundle {
         value["missingBundle"] = true.into();

@@ -6,7 +6,7 @@ use std::{
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::{Exit, Output, Usage, run::code_cache},
+    cli::{Exit, Output, Usage, host::kept_policy, run::code_cache},
     controller::Policy,
     directive::{FAULT_GRAMMAR, Schedule},
     experiment::{
@@ -120,9 +120,9 @@ impl OnceArgs {
 /// How far an experiment goes.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct HowArgs {
-    /// A block ends after this many cranks
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    cranks_per_block: u64,
+    /// A block ends after this many cranks; otherwise as the state's last blocks did, or 1,000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: Option<u64>,
     /// Stop after this many cranks, the undisturbed run too; otherwise where nothing is left to do
     #[arg(long, value_name = "N")]
     cranks: Option<u64>,
@@ -175,9 +175,10 @@ impl HowArgs {
         }
     }
 
-    fn base(&self, path: &Path) -> Base {
-        let policy = Policy { cranks: self.cranks_per_block, ..Policy::default() };
-        Base { path: path.to_owned(), policy, code_cache: code_cache() }
+    fn base(&self, path: &Path) -> anyhow::Result<Base> {
+        let kept = kept_policy(path)?;
+        let policy = Policy { cranks: self.cranks_per_block.unwrap_or(kept.cranks), ..kept };
+        Ok(Base { path: path.to_owned(), policy, code_cache: code_cache() })
     }
 }
 
@@ -186,7 +187,7 @@ fn prepare(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Experi
         let what = format!("there is neither a state nor a scenario at `{}`", path.display());
         return Err(Usage::new(what, "name the folder of a state, or a scenario such as `vats/bank`").into());
     }
-    golden::record(&how.base(path), Build::current()?, how.until(), how.limits(), how.patience(), output)
+    golden::record(&how.base(path)?, Build::current()?, how.until(), how.limits(), how.patience(), output)
 }
 
 /// How many operations that change a file each commit of the golden run has: it is run once more, on a disk.

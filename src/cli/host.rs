@@ -1,15 +1,21 @@
 //! What the operators of a state give its host: directives, and bundles to upgrade to. On the command line, or in the file
 //! `host.toml` in the state's folder.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+};
 
+use clap::Args;
 use serde::Deserialize;
 
 use crate::{
     block::Block,
     cli::{Output, Usage},
+    controller::Policy,
     directive::{Action, Directive, DirectiveSet},
     files, scenario,
+    store::Database,
     vat::module::{self, Rules},
 };
 
@@ -33,6 +39,47 @@ pub(crate) struct Host {
     /// Modules that an `upgrade … bundle` may name.
     #[serde(default)]
     bundles: Vec<PathBuf>,
+    cranks_per_block: Option<NonZeroU64>,
+    fuel_per_block: Option<u64>,
+    block_time: Option<u64>,
+}
+
+/// How the host cuts its blocks: it decides every hash, so the state keeps it.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct PolicyArgs {
+    /// A block ends after this many cranks; 1,000 in a new state, and otherwise as the state's last blocks did
+    #[arg(long, value_name = "N")]
+    cranks_per_block: Option<NonZeroU64>,
+    /// A block ends after this much fuel, too (0: no matter how much); otherwise as in the state
+    #[arg(long, value_name = "F")]
+    fuel_per_block: Option<u64>,
+    /// Seconds from one block to the next, as the vats are told; 5 in a new state, and otherwise as in the state
+    #[arg(long, value_name = "S")]
+    block_time: Option<u64>,
+}
+
+impl PolicyArgs {
+    /// What is given here comes first, then what `host.toml` says, then what the state keeps.
+    pub(crate) fn policy(&self, host: &Host, kept: Policy) -> Policy {
+        let fuel = match self.fuel_per_block.or(host.fuel_per_block) {
+            Some(0) => None,
+            given => given.or(kept.fuel),
+        };
+        Policy {
+            cranks: self.cranks_per_block.or(host.cranks_per_block).map_or(kept.cranks, NonZeroU64::get),
+            fuel,
+            wall_millis: None,
+            block_time: self.block_time.or(host.block_time).unwrap_or(kept.block_time),
+        }
+    }
+}
+
+/// How the blocks of the state in this folder are cut; of a folder without one, and of a new one, the default.
+pub(crate) fn kept_policy(dir: &Path) -> anyhow::Result<Policy> {
+    if !Database::exists(dir) {
+        return Ok(Policy::default());
+    }
+    Ok(Database::open_read_only(dir)?.meta()?.map(|it| Policy::kept(&it)).unwrap_or_default())
 }
 
 impl Host {
@@ -43,11 +90,12 @@ impl Host {
         let name = path.display();
         let text =
             files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-        let hint = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`";
+        let hint = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
+                    `fuel_per_block` and `block_time`";
         let file: File = toml::from_str(&text).map_err(|err| Usage::new(format!("{name}: {err}"), hint))?;
-        let Host { directives, bundles } = file.host;
         let there = |it: PathBuf| dir.join(it);
-        Ok(Host { directives: directives.map(there), bundles: bundles.into_iter().map(there).collect() })
+        let Host { directives, bundles, .. } = file.host;
+        Ok(Host { directives: directives.map(there), bundles: bundles.into_iter().map(there).collect(), ..file.host })
     }
 
     /// Its directives, unless others are given.
@@ -101,8 +149,8 @@ pub(crate) fn missing_bundles<'a>(
 /// Says so, and what to do.
 pub(crate) fn warn_of_missing_bundles(missing: &[&Directive], output: &Output) {
     for directive in missing {
-        output.note(format!(
-            "warning: {directive}: the state does not hold that bundle; `run --bundle FILE.wasm` gives it, \
+        output.warn(format!(
+            "{directive}: the state does not hold that bundle; `run --bundle FILE.wasm` gives it, \
              or `bundles` in host.toml"
         ));
     }

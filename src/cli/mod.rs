@@ -16,6 +16,7 @@ mod exit;
 mod export;
 mod fault;
 mod fork;
+mod halt;
 mod host;
 mod import;
 mod inspect;
@@ -24,6 +25,7 @@ mod output;
 mod progress;
 mod replay;
 mod run;
+mod signals;
 mod slog;
 mod state;
 mod verify;
@@ -98,6 +100,7 @@ const STACK_BYTES: usize = 64 << 20;
 /// Runs the command that the process was given, on a thread whose stack is large enough for guests.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(output::panicked));
+    signals::ignore_file_size_limit();
     let thread = std::thread::Builder::new().name("vathost".to_owned()).stack_size(STACK_BYTES).spawn(run);
     match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(code)) => code,

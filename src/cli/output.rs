@@ -82,6 +82,16 @@ impl Output {
         }
     }
 
+    /// Something that an operator must know, however little is to be said.
+    pub(crate) fn warn(&self, text: impl AsRef<str>) {
+        let _ = writeln!(stderr(), "warning: {}", harmless(text.as_ref()));
+    }
+
+    /// The report of a halt: it is never quiet.
+    pub(crate) fn report(&self, text: impl AsRef<str>) {
+        let _ = writeln!(stderr(), "{}", text.as_ref());
+    }
+
     /// Something that only the curious want to know.
     pub(crate) fn detail(&self, text: impl AsRef<str>) {
         if self.verbose {

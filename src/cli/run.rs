@@ -11,18 +11,18 @@ use std::{
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
 use crate::{
     block::{Block, Printed},
     cli::{
         Exit, Output, Usage,
-        host::{Host, missing_bundles, warn_of_missing_bundles},
+        directives::prospect,
+        halt,
+        host::{Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
         output::{grouped, harmless, shortened, size, table},
     },
     controller::{Controller, Open, Policy},
     directive::{Class, DirectiveSet},
-    epitaph::Epitaph,
     experiment, files,
     id::VatId,
     kernel::Halt,
@@ -30,7 +30,7 @@ use crate::{
     plant::Plant,
     report::Report,
     scenario::{Bytes, Scenario},
-    slog::{Detail, Slog, Writer},
+    slog::{Detail, News, Slog, Writer},
     store::Database,
 };
 
@@ -38,7 +38,8 @@ use crate::{
 ///
 /// From an empty machine, or on from where a state stands: `--state DIR` keeps every committed block, so the same command
 /// goes on after an end, ^C, or a crash, to the same hashes. A file `host.toml` in that folder may say what the host is given at
-/// every start: `[host]`, and in it `directives = "FILE"` and `bundles = ["FILE.wasm"]`.
+/// every start: `[host]`, and in it `directives = "FILE"`, `bundles = ["FILE.wasm"]`, `cranks_per_block`, `fuel_per_block` and
+/// `block_time`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -61,15 +62,8 @@ pub(crate) struct RunArgs {
     /// Stop after this many blocks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     blocks: Option<u64>,
-    /// A block ends after this many cranks
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    cranks_per_block: u64,
-    /// A block ends after this much fuel
-    #[arg(long, value_name = "F", value_parser = clap::value_parser!(u64).range(1..))]
-    fuel_per_block: Option<u64>,
-    /// Seconds from one block to the next, as the vats are told
-    #[arg(long, value_name = "S", default_value_t = 5)]
-    block_time: u64,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Keep this many vats live at the most; the others come back when they are needed, to the same hashes [default: as many as
     /// this machine has mappings for]
     #[arg(long, value_name = "N")]
@@ -140,27 +134,29 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
         output.detail(format!("bundle {id}"));
     }
     load_directives(&mut controller, directives, &args, output)?;
+    let policy = args.policy.policy(&host, controller.policy());
+    if let Some([old, new]) = controller.keep_policy(&policy) {
+        let since = new.since;
+        output.warn(format!(
+            "the blocks of this state were cut at {old}, and are at {new} from {since} on: hosts that do not change it there, too, \
+             come to other hashes"
+        ));
+    }
     if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
         controller.install(scenario)?;
     }
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(&controller)?;
-    let policy = Policy {
-        cranks: args.cranks_per_block,
-        fuel: args.fuel_per_block,
-        wall_millis: None,
-        block_time: args.block_time,
-    };
     let mut mailbox = open_mailbox(&args, scenario.as_ref(), &controller, output)?;
     let progress = Progress::new(output);
     let ended = run_blocks(&mut controller, &mut mailbox, &args, &policy, &stop, &progress, output);
     progress.clear();
     if let Err(err) = controller.slog().flush() {
-        output.note(format!("warning: the slog is incomplete: {err}"));
+        output.warn(incomplete(&err));
     }
     let interrupted = match ended {
         Ok(interrupted) => interrupted,
-        Err(halt) => return Err(halted(*halt, &controller, &args, output)?),
+        Err(halt) => return Err(halt::report(*halt, &controller, args.state.as_deref(), args.json, output)?),
     };
     let report = controller.report()?;
     if args.json {
@@ -253,8 +249,12 @@ fn load_directives(
     let set = directives.unwrap_or_default();
     let digest = set.digest();
     let classes = controller.set_directives(set, args.accept_missed_directives).map_err(|it| Usage::new(it, ""))?;
+    let tables = controller.block()?.tables();
     for (directive, class) in &classes {
-        output.note(format!("{directive}: {class}"));
+        // A new state gets its vats only then.
+        let is_open = *class == Class::Pending && !controller.is_new();
+        let prospect = is_open.then(|| prospect(tables, directive)).flatten();
+        output.note(format!("{directive}: {class}{}", prospect.map(|it| format!("; {it}")).unwrap_or_default()));
     }
     let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);
     // A new state gets its own bundles only then.
@@ -351,6 +351,7 @@ fn run_blocks(
     // A state with nothing to do gets no empty blocks.
     while args.blocks.is_none_or(|max| blocks < max) {
         mailbox.read(controller)?;
+        progress.suspend(|| warn(controller, mailbox, output));
         if controller.is_quiescent()? {
             break;
         }
@@ -363,13 +364,32 @@ fn run_blocks(
             stop.load(Ordering::Relaxed) == 0
         })?;
         mailbox.release(controller)?;
-        progress.suspend(|| print_console(controller, &end.console, output));
+        progress.suspend(|| {
+            print_console(controller, &end.console, output);
+            warn(controller, mailbox, output);
+        });
         blocks += u64::from(end.closed);
         if !end.closed {
             return Ok(true);
         }
     }
+    let left_behind = mailbox.left_behind(controller)?;
+    progress.suspend(|| left_behind.iter().for_each(|it| output.warn(it)));
     Ok(false)
+}
+
+/// Tells of what went wrong beside the run, as soon as it is known, and once.
+fn warn(controller: &Controller, mailbox: &mut MailboxFiles, output: &Output) {
+    match controller.slog().news() {
+        Some(News::Broken(err)) => output.warn(incomplete(&err)),
+        Some(News::GoesOn) => output.warn("the slog is written again; what happened in between is not in it"),
+        None => (),
+    }
+    mailbox.warnings().iter().for_each(|it| output.warn(it));
+}
+
+fn incomplete(err: &std::io::Error) -> String {
+    format!("the slog is incomplete: {err}")
 }
 
 /// A line on a terminal, now and then.
@@ -440,41 +460,12 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     if !report.directives.is_empty() {
         output.line("")?;
     }
+    let held = report.vats.iter().filter(|(_, vat)| vat.status == "paused" && vat.queued > 0);
+    let held: Vec<_> =
+        held.map(|(name, vat)| format!("; {} waits for {} ({})", vat.queued, vat.id, harmless(name))).collect();
     let left = if report.quiescent { "nothing left to do" } else { "more to do" };
+    let left = format!("{left}{}", held.concat());
     output.line(format!("height {}, {} cranks, {left}", report.height, grouped(report.cranks)))?;
     output.line(format!("state hash   {}", report.state_hash))?;
     output.line(format!("state digest {}", report.state_digest))
-}
-
-/// The host stopped: a kernel panic leaves an epitaph and what is left of the guest beside the store, and tells the operator what
-/// can be done.
-fn halted(halt: Halt, controller: &Controller, args: &RunArgs, output: &Output) -> anyhow::Result<anyhow::Error> {
-    // What was committed; the vat may be younger.
-    let block = args.state.as_deref().and_then(|dir| Block::open_read_only(dir).ok());
-    let name = |block: &Block| Some(block.tables().vats.get(&halt.position.delivery?.0)?.name.clone());
-    let vat_name = block.as_ref().and_then(name);
-    let Some(mut epitaph) = Epitaph::of(&halt, controller.standing(), vat_name) else { return Ok(halt.into()) };
-    if let Some(dir) = &args.state {
-        if let (Some(dump), Some(block)) = (controller.core_dump(), &block) {
-            epitaph.guest_backtrace = dump.backtrace();
-            let file = epitaph.core_dump_name();
-            let written = block.bundle(dump.bundle()).map_err(anyhow::Error::from).and_then(|wasm| {
-                let vat = epitaph.vat_name.as_deref().or(epitaph.vat.as_deref()).unwrap_or_default();
-                Ok(std::fs::write(dir.join(&file), dump.encode(&wasm, vat))?)
-            });
-            match written {
-                Ok(()) => epitaph.core_dump = Some(file),
-                // The epitaph matters more.
-                Err(err) => output.note(format!("warning: no core dump of the guest: {err:#}")),
-            }
-        }
-        let path = dir.join(epitaph.file_name());
-        std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?)
-            .with_context(|| format!("write {}", path.display()))?;
-    }
-    if args.json {
-        output.json(&json!({ "panic": epitaph }))?;
-    }
-    output.note(epitaph.message(args.state.as_ref().map(|it| it.display().to_string()).as_deref()).trim_end());
-    Ok(halt.into())
 }

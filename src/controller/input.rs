@@ -77,6 +77,7 @@ impl Arg {
 pub(super) enum Input {
     Send { target: Target, data: CapData<KRef>, to: String, method: String, promise: PromiseId },
     Mail(u64, Value),
+    RefuseMail(u64, String),
     AcknowledgeMail(u64),
     Forget(PromiseId),
 }
@@ -153,6 +154,7 @@ impl Input {
                 invariant!(given == promise, "promise.known", "{given} is given for a result, {promise} was promised");
             }
             Input::Mail(number, message) => drop(crank.receive_mail(number, &message)?),
+            Input::RefuseMail(number, why) => drop(crank.refuse_mail(number, &why)),
             Input::AcknowledgeMail(number) => crank.acknowledge_mail(number),
             Input::Forget(promise) => crank.forget_result(promise)?,
         }

@@ -18,7 +18,7 @@ use crate::{
     limits,
     slog::{At, Detail, Event},
     smallcaps,
-    table::{Device, Mailbox, Wakeup},
+    table::{Device, Mailbox, Outgoing, Wakeup},
     value::{Answer, CapData},
 };
 
@@ -46,8 +46,8 @@ impl Crank {
     pub(super) fn wake(&mut self) -> Result<(), Fault> {
         let now = self.tables().globals().time;
         let due: Vec<_> = self.tables().wakeups.range(..=(now, u64::MAX)).map(|(key, it)| (*key, *it)).collect();
-        for (key, Wakeup { handler, by }) in due {
-            self.act_for(Some(by));
+        for (key, Wakeup { handler, asker }) in due {
+            self.act_for(Some(asker));
             self.tables_mut().wakeups.remove(&key);
             let wake = CapData::plain(format!("#[\"wake\",[\"+{}\"]]", key.0));
             self.queue_from_outside(handler.into(), wake, None)?;
@@ -65,15 +65,56 @@ impl Crank {
     }
 
     /// A message from outside, for whoever handles the mailbox's. Whether it was taken in: not if it is not the next one, or
-    /// nobody handles them.
+    /// nobody handles them. One that no vat could be given is refused, which is an answer as well.
     pub fn receive_mail(&mut self, number: u64, message: &Value) -> Result<bool, Fault> {
-        let Some((id, mut mailbox)) = self.mailbox() else { return Ok(false) };
-        let Some(handler) = mailbox.handler.filter(|_| number == mailbox.received + 1) else { return Ok(false) };
-        mailbox.received = number;
-        self.tables_mut().devices.insert(id, Device::Mailbox(mailbox));
-        let args = json!(["deliverInbound", [format!("+{number}"), smallcaps::from_json(message)]]);
-        self.queue_from_outside(handler.into(), CapData::plain(format!("#{args}")), None)?;
-        Ok(true)
+        let Some(handler) = self.tables().mail_handler() else { return Ok(false) };
+        let data = match mail_methargs(number, message) {
+            Ok(data) => data,
+            Err(why) => return Ok(self.refuse_mail(number, &why)),
+        };
+        let taken = self.count_mail(number);
+        if taken {
+            self.queue_from_outside(handler.into(), data, None)?;
+        }
+        Ok(taken)
+    }
+
+    /// A message from outside that no vat can be given: it counts as come in, and the outside is told why it went no further. (Where
+    /// the outbox is full it is not told: what it does not acknowledge must not fill the state.) Whether it was the next one.
+    pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
+        let taken = self.tables().mail_handler().is_some() && self.count_mail(number);
+        if taken {
+            let _told = self.send_outside(&Outgoing::Refused { number, why });
+        }
+        taken
+    }
+
+    /// Counts the next message from outside; whether this is it.
+    fn count_mail(&mut self, number: u64) -> bool {
+        let Some((id, mailbox)) = self.mailbox() else { return false };
+        let is_next = mailbox.received.checked_add(1) == Some(number);
+        if is_next {
+            self.tables_mut().devices.insert(id, Device::Mailbox(Mailbox { received: number, ..mailbox }));
+        }
+        is_next
+    }
+
+    /// Gives the next message to the outside its number, unless too many wait to be acknowledged.
+    fn send_outside(&mut self, message: &Outgoing<'_>) -> Result<u64, Refused> {
+        let Some((id, mailbox)) = self.mailbox() else { return Err(Refused("there is no mailbox".to_owned())) };
+        let (row, outbox) = (message.row(), &self.tables().outbox);
+        let (messages, bytes) = (outbox.len() as u64, outbox.bytes());
+        let (messages_max, bytes_max) = (limits::OUTBOX_MESSAGES_MAX, limits::OUTBOX_BYTES_MAX);
+        if messages >= messages_max || bytes + row.len() as u64 > bytes_max {
+            return Err(Refused(format!(
+                "the outbox is full: {messages} messages of {bytes} bytes wait for the outside to acknowledge them, and at most \
+                 {messages_max} of {bytes_max} may"
+            )));
+        }
+        let number = mailbox.sent + 1;
+        self.tables_mut().devices.insert(id, Device::Mailbox(Mailbox { sent: number, ..mailbox }));
+        self.tables_mut().outbox.insert(number, row);
+        Ok(number)
     }
 
     /// The outside has the mailbox's messages up to this one, and they need not be kept.
@@ -107,7 +148,7 @@ impl Crank {
         }))
     }
 
-    fn call_timer(&mut self, by: VatId, request: &Request) -> Called {
+    fn call_timer(&mut self, asker: VatId, request: &Request) -> Called {
         match &*request.method {
             "getLastPolled" => Ok(Ok(bigint(self.tables().globals().time))),
             "setWakeup" => {
@@ -115,9 +156,12 @@ impl Crank {
                     (Ok(time), Ok(handler)) => (time, handler),
                     (Err(refused), _) | (_, Err(refused)) => return Ok(Err(refused)),
                 };
+                if let Err(refused) = self.may_be_woken(asker, time) {
+                    return Ok(Err(refused));
+                }
                 let last = self.tables().wakeups.range((time, 0)..=(time, u64::MAX)).next_back();
                 let place = last.map_or(0, |((_, place), _)| place + 1);
-                self.tables_mut().wakeups.insert((time, place), Wakeup { handler, by });
+                self.tables_mut().wakeups.insert((time, place), Wakeup { handler, asker });
                 self.incref(handler.into())?;
                 Ok(Ok(bigint(time)))
             }
@@ -126,6 +170,20 @@ impl Crank {
                 Err(refused) => Ok(Err(refused)),
             },
             other => Ok(Err(no_method("timer", other))),
+        }
+    }
+
+    /// Whether a vat may wait for one more wakeup, at this time.
+    fn may_be_woken(&self, asker: VatId, time: u64) -> Result<(), Refused> {
+        let (now, ahead) = (self.tables().globals().time, limits::WAKEUP_HORIZON);
+        if time > now.saturating_add(ahead) {
+            return Err(Refused(format!("a wakeup may be at most {ahead} seconds ahead: it is {now} now")));
+        }
+        match self.tables().wakeups.asked_by(asker) {
+            many if many >= limits::WAKEUPS_MAX => {
+                Err(Refused(format!("{many} wakeups are still to come, and a vat may wait for no more")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -157,9 +215,7 @@ impl Crank {
                     Ok(message) => message.to_string(),
                     Err(why) => return Ok(Err(Refused(format!("only plain data leaves by the mailbox: {why}")))),
                 };
-                mailbox.sent += 1;
-                self.tables_mut().outbox.insert(mailbox.sent, message.as_str().into());
-                bigint(mailbox.sent)
+                return Ok(self.send_outside(&Outgoing::Message(&message)).map(bigint));
             }
             "ackInbound" => match request.number(0) {
                 Ok(number) if number <= mailbox.received => {
@@ -189,6 +245,17 @@ impl Crank {
         self.slog().record(Detail::Deliveries, event);
         self.printed.push(Printed { vat: at.vat, level, text });
         Ok(json!("#undefined"))
+    }
+}
+
+/// What the handler of the mailbox is sent for a message from outside; or why it cannot be.
+pub fn mail_methargs(number: u64, message: &Value) -> Result<CapData<KRef>, String> {
+    let args = json!(["deliverInbound", [bigint(number), smallcaps::from_json(message)]]);
+    let body = format!("#{args}");
+    let max = limits::BODY_BYTES_MAX as usize;
+    match body.len() {
+        bytes if bytes > max => Err(format!("it is {bytes} bytes long for a vat, which is given {max} at the most")),
+        _ => Ok(CapData::plain(body)),
     }
 }
 

@@ -58,6 +58,7 @@ mod verdict;
 
 pub use audit::audit;
 pub use crank::Crank;
+pub use device::mail_methargs;
 pub use look::{Ahead, Fate, look};
 pub use outside::{begin_block, begin_block_with, outside};
 pub(crate) use replay::not_again;

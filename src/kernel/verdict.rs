@@ -335,10 +335,22 @@ impl Crank {
     }
 }
 
-/// Whether the next crank has a reason to run although every queue is empty: a directive resumes a paused vat in it.
+/// Whether the next crank has a reason to run although every queue is empty: a directive of its number, or of its block, changes the
+/// state and needs no delivery for it. It consumes the crank, whatever comes of it, so that it is done with; one that is outside
+/// consensus must not, and stops before a crank that comes.
 pub(super) fn wakes(block: &Block) -> bool {
-    let mut due = block.directives().due(block.tables().globals().next_crank, None);
-    due.any(|it| matches!(it.action, Action::Resume(vat) if block.tables().is_paused(vat)))
+    if block.directives().is_empty() {
+        return false;
+    }
+    let globals = block.tables().globals();
+    let acts = |it: &Directive| match &it.action {
+        Action::Pause { vat, .. } | Action::Terminate { vat, .. } => vat.is_some(),
+        Action::Resume(_) | Action::Upgrade { .. } => true,
+        Action::ReplaceKernel(version) => *version > globals.kernel_version,
+        Action::Skip { .. } | Action::Expect { .. } | Action::Halt | Action::Break | Action::Disturb(_) => false,
+    };
+    let of_block = || block.directives().due_at_block(block.current_height()).any(acts);
+    block.directives().due(globals.next_crank, None).any(acts) || block.cranks() == 0 && of_block()
 }
 
 impl Work {

@@ -26,6 +26,8 @@ pub enum Event<'a> {
         directives_digest: Option<&'a str>,
         height: u64,
     },
+    /// The recording goes on after it could not be written for a while: what happened since the event before is missing.
+    SlogResumed,
     /// The kernel is ready: the engine is up, the state is loaded.
     ImportKernelFinish,
     /// A vat came to be.

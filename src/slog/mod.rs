@@ -74,8 +74,21 @@ pub trait Recorder: Send {
     ///
     /// # Errors
     ///
-    /// The first thing that went wrong since the beginning, once: the recording ends there.
+    /// What went wrong since that was last told.
     fn flush(&mut self) -> io::Result<()>;
+    /// What became of the recording since this was last asked, without waiting for anything.
+    fn news(&mut self) -> Option<News> {
+        None
+    }
+}
+
+/// What whoever runs a host is to be told of its recording.
+#[derive(Debug)]
+pub enum News {
+    /// For this reason nothing is recorded any more.
+    Broken(io::Error),
+    /// It is again; what happened in between is missing.
+    GoesOn,
 }
 
 /// The recorder of a state, and how much it wants to know. Clones record to the same place.
@@ -110,6 +123,11 @@ impl Slog {
             let event = make();
             locked(recorder).record(&event);
         }
+    }
+
+    /// See [`Recorder::news`].
+    pub fn news(&self) -> Option<News> {
+        self.recorder.as_ref().and_then(|it| locked(it).news())
     }
 
     /// See [`Recorder::flush`].

@@ -1,14 +1,19 @@
 //! Writes a recording: stamps each event, and hands pages of them on to the scribe.
 //!
-//! Invariant: what goes wrong with the file never reaches the kernel. The first error ends the recording, so that it has no
-//! hole, and is told by the next flush.
+//! Invariants: what goes wrong with the file never reaches the kernel. After an error nothing is recorded up to the beginning of a
+//! block at which the file can be written again, so that a hole begins and ends where it can be seen: a `slog-resumed` ends it. The
+//! error is told once, and so is its end.
 
-use std::{io, path::Path, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     fault::HostFault,
     slog::{
-        Event, Recorder,
+        Event, News, Recorder,
         clock::Clock,
         kept::{Kept, Stamped},
         scribe::Scribe,
@@ -19,6 +24,9 @@ use crate::{
 /// A page is handed on once it holds this much.
 const PAGE_BYTES: usize = 256 << 10;
 
+/// How long a file that could not be written is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Writes JSON lines to a file.
 #[derive(Debug)]
 pub struct Writer {
@@ -27,10 +35,27 @@ pub struct Writer {
     page: Vec<Stamped>,
     /// Bytes of it, about.
     bytes: usize,
-    /// `None` once it has failed.
-    scribe: Option<Scribe>,
-    /// Why, until that is told.
-    failure: Option<io::Error>,
+    /// The file, where it can be opened again.
+    path: Option<PathBuf>,
+    stage: Stage,
+    retry_after: Duration,
+    /// What is still to be told.
+    news: Option<News>,
+}
+
+/// How the recording is doing.
+///
+/// ```text
+///   Writing ──error──▶ Broken ──a block begins──▶ OnTrial ──its commit is written──▶ Writing
+///                        ▲───────────error───────────┘
+/// ```
+#[derive(Debug)]
+enum Stage {
+    Writing(Scribe),
+    /// Since then; that it is so has been told, or is going to be.
+    Broken(Duration),
+    /// The file could be opened again: whether it can be written is still to be seen.
+    OnTrial(Scribe),
 }
 
 impl Writer {
@@ -40,10 +65,13 @@ impl Writer {
     ///
     /// The file cannot be written, is being written by another process, or is no recording of the kind that its name says.
     pub fn append(path: &Path) -> Result<Writer, HostFault> {
-        let scribe = Sink::open(path).and_then(Scribe::start);
-        let scribe = scribe.map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
+        let stage = Sink::open(path).and_then(Scribe::start).map(Stage::Writing);
+        let stage = stage.map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
+        // Who opens a pipe anew may wait for ever.
+        let path = path.is_file().then(|| path.to_owned());
         let spans = Default::default();
-        Ok(Writer { clock: Clock::start(), spans, page: Vec::new(), bytes: 0, scribe: Some(scribe), failure: None })
+        let (clock, page) = (Clock::start(), Vec::new());
+        Ok(Writer { clock, spans, page, bytes: 0, path, stage, retry_after: RETRY_AFTER, news: None })
     }
 
     /// How long what ends with this event took. One thing of a kind is under way at a time.
@@ -55,9 +83,9 @@ impl Writer {
         begun.map(|it| now.saturating_sub(it))
     }
 
-    /// Hands the page on, does what `then` wants of the scribe, and remembers the first thing that goes wrong.
+    /// Hands the page on, does what `then` wants of the scribe, and remembers what goes wrong.
     fn write(&mut self, then: impl FnOnce(&Scribe) -> io::Result<()>) {
-        let Some(scribe) = &self.scribe else { return };
+        let (Stage::Writing(scribe) | Stage::OnTrial(scribe)) = &self.stage else { return };
         scribe.write(&mut self.page);
         self.bytes = 0;
         if let Err(err) = then(scribe) {
@@ -66,29 +94,68 @@ impl Writer {
     }
 
     fn fail(&mut self, err: io::Error) {
-        self.failure = Some(err);
-        self.scribe = None;
         self.page = Vec::new();
+        let now = self.clock.now().monotonic;
+        if let Stage::Writing(_) = std::mem::replace(&mut self.stage, Stage::Broken(now)) {
+            self.news = Some(News::Broken(err));
+        }
+    }
+
+    /// Tries to go on where a block begins. The hole is noted in the recording.
+    fn try_again(&mut self) {
+        let (Stage::Broken(since), Some(path)) = (&self.stage, &self.path) else { return };
+        let now = self.clock.now().monotonic;
+        if now.saturating_sub(*since) < self.retry_after || !path.is_file() {
+            return;
+        }
+        match Sink::open(path).and_then(Scribe::start) {
+            Ok(scribe) => {
+                self.stage = Stage::OnTrial(scribe);
+                self.keep(&Event::SlogResumed);
+            }
+            Err(_) => self.stage = Stage::Broken(now),
+        }
+    }
+
+    /// What was tried is well: a commit was written.
+    fn pass(&mut self) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Broken(Duration::ZERO)) {
+            Stage::OnTrial(scribe) => {
+                self.news = Some(News::GoesOn);
+                Stage::Writing(scribe)
+            }
+            other => other,
+        };
+    }
+
+    /// Puts an event on the page.
+    fn keep(&mut self, event: &Event<'_>) {
+        let now = self.clock.now();
+        let seconds = self.measure(event, now.monotonic);
+        match Kept::of(event) {
+            Ok(kept) => {
+                self.bytes += kept.bytes();
+                self.page.push(Stamped { kept, now, seconds });
+            }
+            Err(err) => self.fail(err.into()),
+        }
     }
 }
 
 impl Recorder for Writer {
     fn record(&mut self, event: &Event<'_>) {
-        if self.scribe.is_none() {
+        if let (Stage::Broken(_), Event::BeginBlock { .. }) = (&self.stage, event) {
+            self.try_again();
+        }
+        if let Stage::Broken(_) = self.stage {
             return;
         }
-        let now = self.clock.now();
-        let seconds = self.measure(event, now.monotonic);
-        let kept = match Kept::of(event) {
-            Ok(kept) => kept,
-            Err(err) => return self.fail(err.into()),
-        };
-        self.bytes += kept.bytes();
-        self.page.push(Stamped { kept, now, seconds });
+        self.keep(event);
         match event {
             Event::CommitFinish { .. } => {
                 self.clock.set();
                 self.write(Scribe::sync);
+                self.pass();
             }
             _ if self.bytes >= PAGE_BYTES => self.write(|_| Ok(())),
             _ => (),
@@ -97,7 +164,14 @@ impl Recorder for Writer {
 
     fn flush(&mut self) -> io::Result<()> {
         self.write(Scribe::finish);
-        self.failure.take().map_or(Ok(()), Err)
+        match self.news.take() {
+            Some(News::Broken(err)) => Err(err),
+            Some(News::GoesOn) | None => Ok(()),
+        }
+    }
+
+    fn news(&mut self) -> Option<News> {
+        self.news.take()
     }
 }
 
@@ -149,5 +223,46 @@ impl Span {
             Event::FinishReplay { .. } => Span::Replay,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::BlockHeight, store::StateHash};
+
+    fn block(writer: &mut Writer, height: u64) {
+        let block_height = BlockHeight(height);
+        writer.record(&Event::BeginBlock { block_height, block_time: 0 });
+        writer.record(&Event::CommitFinish { block_height, block_time: 0, state_hash: StateHash::default() });
+    }
+
+    #[test]
+    fn a_recording_that_broke_goes_on_at_a_block_and_shows_the_hole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.slog");
+        let mut writer = Writer::append(&path).expect("a new file");
+        writer.retry_after = Duration::ZERO;
+        block(&mut writer, 1);
+        writer.fail(io::Error::from(io::ErrorKind::StorageFull));
+        writer.record(&Event::CommitFinish {
+            block_height: BlockHeight(2),
+            block_time: 0,
+            state_hash: StateHash::default(),
+        });
+        assert!(matches!(writer.news(), Some(News::Broken(_))));
+        // As long as there is nothing to write to it is not told again.
+        std::fs::rename(&path, dir.path().join("b")).expect("renamed");
+        block(&mut writer, 3);
+        assert!(writer.news().is_none());
+        std::fs::rename(dir.path().join("b"), &path).expect("renamed");
+        block(&mut writer, 4);
+        assert!(matches!(writer.news(), Some(News::GoesOn)));
+        assert!(writer.news().is_none());
+        drop(writer);
+        let text = std::fs::read_to_string(&path).expect("a recording");
+        let kinds = text.lines().filter_map(|it| it.split('"').nth(3)).collect::<Vec<_>>();
+        assert_eq!(kinds, ["begin-block", "commit-finish", "slog-resumed", "begin-block", "commit-finish"], "{text}");
+        assert!(text.contains("\"blockHeight\":4") && !text.contains("\"blockHeight\":2"), "{text}");
     }
 }

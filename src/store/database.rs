@@ -27,12 +27,14 @@ use crate::{
         codec,
         disk::Disk,
         hash::{Digest, StateHash},
+        pace::Pace,
         page, sqlite, vfs,
     },
 };
 
-/// The layout of the file and of its records. A state of another one is refused.
-pub(super) const SCHEMA: u32 = codec::FORMAT as u32;
+/// The layout of the file and of its records: what they hold, beside how they are written (`codec::FORMAT`, which is hashed). A state
+/// of another one is refused.
+pub(super) const SCHEMA: u32 = 4;
 /// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
 /// How much is kept of the chained hash after each crank: enough to tell where two states parted.
@@ -63,6 +65,8 @@ pub struct Meta {
     pub cranks: u64,
     /// Fuel of the open block.
     pub fuel: u64,
+    /// How its blocks are cut, once one was.
+    pub pace: Option<Pace>,
 }
 
 /// Where the chain stood at the end of a block.

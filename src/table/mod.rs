@@ -9,7 +9,7 @@ mod vat;
 mod vatstore;
 
 pub use clist::{CList, CListEntry};
-pub use device::{Device, Mailbox, Wakeup, Wakeups};
+pub use device::{Device, Mailbox, Outbox, Outgoing, Wakeup, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
 pub use queue::{Item, Load, Queue, QueueId, Sender, Turn, Waiting};
@@ -106,8 +106,8 @@ pub struct Tables {
     pub devices: Table<DeviceId, Device>,
     /// Whom the timer wakes: each is held.
     pub wakeups: Wakeups,
-    /// The mailbox's messages to the outside that the outside has not acknowledged, by number: JSON.
-    pub outbox: Table<u64, Bytes>,
+    /// What the mailbox says to the outside, until that acknowledges it.
+    pub outbox: Outbox,
     /// What promises were settled with, under the first promise that was: written once, gone with the last that shares it.
     /// The slots of each are held once.
     pub settlements: Table<PromiseId, CapData<KRef>>,
@@ -135,7 +135,7 @@ impl Default for Tables {
             applied: Table::new(13, "directive").with_essence(|_| None),
             devices: Table::new(14, "device"),
             wakeups: Wakeups::new(15, "wakeup"),
-            outbox: Table::new(16, "outbox"),
+            outbox: Outbox::new(16, "outbox"),
             settlements: Table::new(17, "settlement"),
             subscribers: Subscribers::new(18, "subscriber"),
             waiting: Waiters::new(19, "waiting"),

@@ -7,6 +7,7 @@ use crate::{
     block::Block,
     id::DeviceId,
     report::Report,
+    store::Pace,
     table::{Device, QueueId, Status, Tables},
     view::text::grouped,
 };
@@ -23,6 +24,7 @@ pub(crate) struct Overview {
     scenario: String,
     kernel_version: u32,
     engine: String,
+    blocks: Option<Pace>,
     cranks: u64,
     deliveries: u64,
     devices: Vec<String>,
@@ -66,6 +68,7 @@ pub(crate) fn of(block: &Block) -> Overview {
         scenario: meta.scenario.clone(),
         kernel_version: report.kernel_version,
         engine: report.engine,
+        blocks: meta.pace,
         cranks: report.cranks,
         deliveries: report.deliveries,
         devices: devices(block.tables()),
@@ -138,6 +141,7 @@ impl Facts for Overview {
             ("state digest", self.state_digest.clone()),
             ("scenario", self.scenario.clone()),
             ("engine", format!("{}, kernel version {}", self.engine, self.kernel_version)),
+            ("blocks", self.blocks.map_or("none was cut yet".to_owned(), |it| format!("{it}, since {}", it.since))),
             ("cranks", format!("{}, {} of them deliveries", grouped(self.cranks), grouped(self.deliveries))),
             (
                 "vats",

@@ -4,6 +4,7 @@
 mod inputs;
 mod limits;
 mod place;
+mod policy;
 mod recovery;
 mod refusals;
 mod terminal;

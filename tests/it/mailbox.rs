@@ -79,16 +79,20 @@ impl Office {
         }
     }
 
-    /// What the first message that cannot be used is refused with.
-    fn refusal(&self) -> String {
+    /// The same, in one start; what the operator is told.
+    fn told(&self) -> Vec<String> {
         let (mut controller, mut files) = self.open();
         loop {
-            if let Err(refused) = files.read(&mut controller) {
-                return refused.to_string();
+            files.read(&mut controller).unwrap();
+            if controller.is_quiescent().unwrap() {
+                break;
             }
-            assert!(!controller.is_quiescent().unwrap(), "nothing was refused");
             controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+            files.release(&controller).unwrap();
         }
+        let left_behind = files.left_behind(&controller).unwrap();
+        let place = format!("the mailbox's {}", self.path("in").display());
+        files.warnings().into_iter().chain(left_behind).map(|it| it.replace(&place, "the file")).collect()
     }
 }
 
@@ -195,17 +199,122 @@ fn a_file_that_is_not_this_states_is_refused_and_left_alone() {
 }
 
 #[test]
-fn wrong_lines_are_named() {
+fn a_wrong_line_is_named_and_costs_nobody_but_itself() {
     for (line, why) in [
-        ("{\"num\": 3, \"body\": 1}", "line 2: message 3 comes after message 1"),
-        ("{\"num\": 0, \"bdy\": 1}", "line 2: neither"),
-        ("{\"ack\": 9}", "line 2: message 9 is acknowledged, and 0 were sent"),
-        ("[]", "line 2: neither"),
+        ("{\"num\": 3, \"body\": 1}", "the file, line 2: message 3 comes after message 1: it is passed over"),
+        ("{\"num\": 0, \"bdy\": 1}", "the file, line 2: it is passed over: it is neither"),
+        ("{\"ack\": 9}", "the file, line 2: it is passed over: message 9 is acknowledged, and 0 were sent"),
+        ("[]", "the file, line 2: it is passed over: it is neither"),
+        ("{\"num\": 2, \"bdy\": 1}", "the file, line 2: message 2 is refused: it is neither"),
     ] {
         let office = Office::new(&format!("{{\"num\": 1, \"body\": null}}\n{line}\n"));
-        let refused = office.refusal();
-        assert!(refused.contains(why), "{line}: {refused}");
+        office.run(1_000);
+        let told = Office::new(&format!("{{\"num\": 1, \"body\": null}}\n{line}\n")).told();
+        assert!(told.len() == 1 && told[0].starts_with(why), "{line}: {told:?}");
     }
+}
+
+#[test]
+fn what_no_vat_can_be_given_is_refused_by_its_number_and_the_rest_goes_on_over_restarts() {
+    let poison: [&[u8]; 6] = [
+        b"{\"num\":2,\"body\":\"\\ud800\"}",
+        b"{\"num\":2,\"body\":1e400}",
+        b"{\"num\":2,\"body\":18446744073709551616}",
+        b"{\"body\":\"\xff\",\"num\":2}",
+        b"\xff",
+        b"{\"num\":2,\"bo",
+    ];
+    for poison in poison {
+        let text = |poison: &[u8]| {
+            let lines: [&[u8]; 3] =
+                [b"{\"num\":1,\"body\":{\"amount\":50}}\n", poison, b"\n{\"num\":3,\"body\":{\"amount\":1}}\n"];
+            lines.concat()
+        };
+        let office = Office::new("");
+        fs::write(office.path("in"), text(poison)).unwrap();
+        let told = office.told();
+        assert!(told.len() == 1 && told[0].contains("line 2: "), "{told:?}");
+        let said = office.out();
+        let lines: Vec<serde_json::Value> = said.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+        let refused: Vec<_> = lines.iter().filter(|it| it["refused"] == 2).collect();
+        assert!(refused.len() == 1 && refused[0]["why"].is_string() && refused[0]["num"].is_u64(), "{said}");
+        assert!(said.contains("{\"balance\":51}") && said.ends_with("{\"ack\":3}\n"), "{said}");
+        // A crash while the answers are written, and the same said again.
+        let hash = office.run(1_000);
+        for cut in 0..=said.len() {
+            office.write("out", &said[..cut]);
+            assert_eq!(office.open().0.report().unwrap().state_hash, hash);
+            assert_eq!(office.out(), said, "after {cut} bytes");
+        }
+        let again = [text(poison), b"{\"num\":2,\"body\":{\"amount\":7}}\n".to_vec()].concat();
+        fs::write(office.path("in"), again).unwrap();
+        assert_eq!((office.run(1_000), office.out()), (hash, said), "its number is spent");
+    }
+}
+
+#[test]
+fn a_line_of_any_length_is_told_from_its_end_on_and_takes_no_memory() {
+    let long = format!("{{\"num\":1,\"body\":\"{}\"}}", "x".repeat(20 << 20));
+    let office = Office::new(&long);
+    assert!(office.told().is_empty(), "it is not finished");
+    office.write("in", &format!("{long}\n{{\"num\":2,\"body\":{{\"amount\":5}}}}\n"));
+    let told = office.told();
+    assert_eq!(told, ["the file, line 1: it is passed over: it is longer than 8388608 bytes"]);
+    assert!(office.out().contains("\"refused\":1,\"why\":\"it is longer"), "{}", office.out());
+    let office = Office::new(&format!("{{\"num\":1,\"body\":\"{}\"}}\n", "x".repeat(2 << 20)));
+    assert!(office.told()[0].contains("line 1: message 1 is refused: it is 2097185 bytes long for a vat"));
+}
+
+#[test]
+fn a_flood_of_wrong_lines_does_not_flood_the_operator() {
+    let told = Office::new(&"nonsense\n".repeat(1_000)).told();
+    assert_eq!(told.len(), 20);
+    assert!(told[19].ends_with("of further lines nothing is said until the next start"), "{}", told[19]);
+}
+
+#[test]
+fn what_comes_when_the_handler_is_gone_stays_in_the_file_and_is_told() {
+    let office = Office::new("{\"num\":1,\"body\":{\"amount\":50}}\n");
+    office.run(1_000);
+    let order = |what: &str| {
+        let (mut controller, mut files) = office.open();
+        let mut set = vathost::directive::DirectiveSet::default();
+        let next = controller.block().unwrap().tables().globals().next_crank;
+        set.read("test", format!("{next}: {what}").as_bytes()).unwrap();
+        controller.set_directives(set, false).unwrap();
+        while !controller.is_quiescent().unwrap() {
+            controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+        }
+        assert!(files.warnings().is_empty());
+    };
+    order("terminate v1");
+    office.write("in", "{\"num\":1,\"body\":1}\n{\"num\":2,\"body\":1}\n{\"num\":3,\"body\":1}\n");
+    for _ in 0..2 {
+        let told = office.told();
+        assert_eq!(
+            told,
+            [
+                "2 messages wait in the file: the vat that handled the mailbox's messages ended, or was upgraded and did not ask for them again"
+            ]
+        );
+    }
+    assert_eq!(office.open().0.mailbox().unwrap().received, 1);
+}
+
+#[test]
+fn only_files_are_mailboxes() {
+    let office = Office::new("");
+    fs::remove_file(office.path("in")).unwrap();
+    fs::create_dir(office.path("in")).unwrap();
+    let (mut controller, mut files) = office.open();
+    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    let refused = files.read(&mut controller).unwrap_err().to_string();
+    assert!(refused.contains("it is no file, to which others append"), "{refused}");
+    drop(controller);
+    fs::remove_file(office.path("out")).unwrap();
+    fs::create_dir(office.path("out")).unwrap();
+    let refused = office.try_open().1.unwrap_err().to_string();
+    assert!(refused.contains("it is no file that can be appended to"), "{refused}");
 }
 
 #[test]

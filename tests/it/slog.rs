@@ -14,7 +14,7 @@ use vathost::{
     controller::{Controller, Open, Policy},
     kernel::Ran,
     scenario::Scenario,
-    slog::{self, Detail, Event, Reader, Slog, Status, Writer},
+    slog::{self, Detail, Event, News, Reader, Slog, Status, Writer},
 };
 
 mod diff;

@@ -6,11 +6,11 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output,
+        host::{Host, PolicyArgs, kept_policy},
         output::{harmless, table},
         run::code_cache,
         state,
     },
-    controller::Policy,
     experiment::{self, Base, Remedies},
     plan::Trial,
     plant::Plant,
@@ -35,9 +35,8 @@ pub(crate) struct RemedyArgs {
     /// Blocks to run at the most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     blocks: u64,
-    /// As the host runs its blocks
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    cranks_per_block: u64,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// A bug that is planted in the host, too
     #[arg(long, value_name = "NAME@crank-N")]
     plant: Vec<Plant>,
@@ -48,7 +47,7 @@ pub(crate) struct RemedyArgs {
 
 pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<Exit> {
     state::must_exist(&args.state)?;
-    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
+    let policy = args.policy.policy(&Host::of(Some(&args.state))?, kept_policy(&args.state)?);
     let plants = args.plant.clone();
     let (bundles, code_cache) = (Vec::new(), code_cache());
     let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache: code_cache.clone(), audit: Some(1) };

@@ -112,6 +112,13 @@ impl Ran {
     }
 
     /// It said this among the rest of what is no result.
+    /// It printed this among its results.
+    #[track_caller]
+    pub(crate) fn shows(self, text: &str) -> Ran {
+        assert!(self.stdout.contains(text), "vathost {}\nshowed nothing of `{text}`:\n{}", self.words, self.stdout);
+        self
+    }
+
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Ran {
         assert!(self.stderr.contains(text), "vathost {}\nsaid nothing of `{text}`:\n{}", self.words, self.stderr);

@@ -120,3 +120,35 @@ fn against_a_state_each_line_has_its_class_and_a_missed_one_exits_with_2() {
     "#]]
     .assert_eq(text(&people.stderr));
 }
+
+#[test]
+fn a_place_that_cannot_come_is_said_so() {
+    let place = crate::cli::Place::new();
+    // v4 ends itself.
+    let ran = place.vathost("run vats/bank --state @state --json").ok().json();
+    assert_eq!(ran["vats"]["west"]["status"], "terminated");
+    let next = ran["cranks"].as_u64().unwrap();
+    place.write("p", &format!("crank-{next}: pause v2"));
+    place.vathost("run --state @state --directives @p").ok();
+    let lines = "v4/delivery-900: skip\nv2/delivery-900: skip\nv99/delivery-3: skip\nv1/delivery-900: skip
+crank-900: terminate v99\ncrank-901: terminate v4\ncrank-902: skip v4\ncrank-903: terminate v1";
+    place.write("d", lines);
+    let notes = |json: &Value| {
+        let lines = json["directives"].as_array().unwrap().iter();
+        lines.map(|it| it["note"].as_str().unwrap_or("-").to_owned() + "\n").collect::<String>()
+    };
+    let json = place.vathost("directives check @d --state @state --json").ok().json();
+    expect![[r#"
+        it can never come: v4 is dead
+        not before v2 is resumed: it is paused
+        not before there is a v99
+        -
+        there is no v99: unless it is created by then, the host halts there
+        v4 is dead: it will have no effect
+        no delivery to v4 can come: it is dead
+        -
+    "#]]
+    .assert_eq(&notes(&json));
+    place.vathost("directives check @d --state @state").ok().shows("pending; it can never come: v4 is dead");
+    place.vathost("run --state @state --directives @d").ok().says("v4/delivery-900: skip: pending; it can never come");
+}

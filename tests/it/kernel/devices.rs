@@ -4,8 +4,10 @@ use expect_test::{Expect, expect};
 use serde_json::json;
 use vathost::{
     block::Printed,
-    id::{BlockHeight, KRef},
-    table::Device,
+    id::{BlockHeight, KRef, VRef},
+    limits,
+    table::{Device, Outgoing},
+    value::{Answer, CapData, Syscall},
 };
 
 use super::World;
@@ -285,4 +287,148 @@ fn there_is_one_device_of_a_kind() {
     let mut w = timer("a");
     let again = w.outside(|crank| Ok([crank.add_device(Device::Timer), crank.add_device(Device::Console)]));
     assert_eq!(again.map(|it| KRef::from(it).to_string()), ["kd30", "kd31"]);
+}
+
+/// Calls the device as a vat would, so often, from one delivery; the answers.
+fn calls(w: &mut World, name: &str, bodies: Vec<String>) -> Vec<String> {
+    let answers = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let seen = answers.clone();
+    w.on_code(&format!("{name}.go"), move |syscalls| {
+        for body in bodies {
+            let slots = vec![VRef::ROOT];
+            let device = "d-70".parse().unwrap();
+            let answer = syscalls.call(Syscall::CallNow { device, methargs: CapData { body: body.into(), slots } })?;
+            let Answer::Device(told) = answer else { panic!("{answer:?}") };
+            let (Ok(told) | Err(told)) = told;
+            seen.lock().unwrap().push(told.as_text().unwrap().to_owned());
+        }
+        Ok(())
+    });
+    w.call(&format!("{name}.go"));
+    w.run();
+    let answers = answers.lock().unwrap();
+    answers.clone()
+}
+
+fn wakeup(at: u64) -> String {
+    format!("#[\"setWakeup\",[\"+{at}\",\"$0\"]]")
+}
+
+#[test]
+fn a_wakeup_lies_within_the_horizon_and_time_stands_still_at_its_end() {
+    for now in [0, 1_000, u64::MAX - 1, u64::MAX] {
+        let mut w = timer("a");
+        block(&mut w, 1, now);
+        let last = now.saturating_add(limits::WAKEUP_HORIZON);
+        let answers = calls(&mut w, "a", vec![wakeup(last), wakeup(last.saturating_add(1)), wakeup(u64::MAX)]);
+        let given = format!("#\"+{last}\"");
+        assert_eq!(answers[0], given);
+        if last < u64::MAX {
+            assert!(answers[1].contains(&format!("at most {} seconds ahead: it is {now} now", limits::WAKEUP_HORIZON)));
+        }
+        assert_eq!(answers[2] == given, last == u64::MAX, "{now}: {answers:?}");
+        // Nothing else is to do: the clock goes there, and no further than it can.
+        let opened = vathost::kernel::begin_block(w.block.take().unwrap().commit(false).unwrap(), 5).unwrap();
+        assert_eq!(opened.tables().globals().time, last.max(now.saturating_add(5)));
+        w.block = Some(opened);
+        assert!(w.run().contains("a: o+0.wake()"));
+    }
+}
+
+#[test]
+fn a_vat_waits_for_so_many_wakeups_and_takes_none_from_another() {
+    let mut w = timer("a b");
+    let many = usize::try_from(limits::WAKEUPS_MAX).unwrap();
+    let answers = calls(&mut w, "a", (0..=many).map(|it| wakeup(it as u64 % 7 + 1)).collect());
+    assert!(answers[..many].iter().all(|it| it.starts_with("#\"+")));
+    assert!(
+        answers[many].contains("4096 wakeups are still to come, and a vat may wait for no more"),
+        "{}",
+        answers[many]
+    );
+    assert_eq!(calls(&mut w, "b", vec![wakeup(3)]), ["#\"+3\""]);
+    assert_eq!(w.tables().wakeups.asked_by(w.vat("a")), limits::WAKEUPS_MAX);
+    // What was waited for, or is no longer, makes room.
+    block(&mut w, 1, 1);
+    w.run();
+    assert!(w.tables().wakeups.asked_by(w.vat("a")) < limits::WAKEUPS_MAX);
+    assert_eq!(calls(&mut w, "a", vec![wakeup(9)]), ["#\"+9\""]);
+    calls(&mut w, "a", vec!["#[\"removeWakeup\",[\"$0\"]]".to_owned()]);
+    assert_eq!((w.tables().wakeups.asked_by(w.vat("a")), w.tables().wakeups.len()), (0, 1));
+}
+
+#[test]
+fn what_nobody_acknowledges_fills_the_outbox_and_no_more() {
+    let fill = |add: String, times: usize| {
+        let mut w = mailbox("a");
+        let answers = calls(&mut w, "a", (0..times).map(|_| add.clone()).collect());
+        (w, answers)
+    };
+    let text = "x".repeat(1 << 20 - 6);
+    let (mut w, _) = fill("#[\"add\",[1]]".to_owned(), 3);
+    for (sent, answer) in [(3, "#\"+4\""), (4, "#\"+5\"")] {
+        assert_eq!(calls(&mut w, "a", vec!["#[\"add\",[2]]".to_owned()]), [answer]);
+        assert_eq!(w.tables().outbox.len(), sent + 1);
+    }
+    let big = format!("#[\"add\",[\"{text}\"]]");
+    let fits = usize::try_from(limits::OUTBOX_BYTES_MAX).unwrap() / (text.len() + 2);
+    let mut w = mailbox("a");
+    let mut answers = vec![];
+    while answers.len() <= fits {
+        answers.extend(calls(&mut w, "a", vec![big.clone(); 1_000.min(fits + 1 - answers.len())]));
+    }
+    assert!(
+        answers[..fits].iter().all(|it| it.starts_with("#\"+")),
+        "{:?}",
+        answers.iter().position(|it| it.contains("error"))
+    );
+    assert!(answers[fits].contains("the outbox is full"), "{}", answers[fits]);
+    assert!(w.tables().outbox.bytes() <= limits::OUTBOX_BYTES_MAX);
+    w.outside(|crank| {
+        crank.acknowledge_mail(1);
+        Ok(())
+    });
+    assert_eq!(calls(&mut w, "a", vec![big]), [format!("#\"+{}\"", fits + 1)]);
+}
+
+#[test]
+fn mail_that_is_refused_counts_and_is_answered_so() {
+    let mut w = mailbox("a");
+    assert!(!w.outside(|crank| Ok(crank.refuse_mail(1, "why"))), "nobody is there");
+    w.on("a.go", "call d-70 #[\"registerInboundHandler\",[\"$0\"]] o+1; call d-70 #[\"add\",[\"!!1 forged\"]]");
+    w.call("a.go");
+    w.run();
+    let long = "x".repeat(limits::BODY_BYTES_MAX as usize);
+    assert!(!w.outside(|crank| Ok(crank.refuse_mail(2, "not the next"))));
+    assert!(w.outside(|crank| Ok(crank.refuse_mail(1, "it is not UTF-8 from byte 1 on"))));
+    assert!(w.outside(|crank| crank.receive_mail(2, &json!(long))));
+    assert!(w.outside(|crank| crank.receive_mail(3, &json!("ok"))));
+    w.check(expect!["a: o+1.deliverInbound()"]);
+    let said: Vec<_> = w.tables().outbox.iter().map(|(number, row)| (*number, Outgoing::of(row))).collect();
+    let why = "it is 1048605 bytes long for a vat, which is given 1048576 at the most";
+    assert_eq!(
+        said,
+        [
+            (1, Outgoing::Message("\"!1 forged\"")),
+            (2, Outgoing::Refused { number: 1, why: "it is not UTF-8 from byte 1 on" }),
+            (3, Outgoing::Refused { number: 2, why }),
+        ]
+    );
+}
+
+#[test]
+fn nobody_is_given_mail_whose_handler_is_gone() {
+    for end in ["exit bye", "abandon o+1"] {
+        let mut w = mailbox("a");
+        w.on("a.go", "call d-70 #[\"registerInboundHandler\",[\"$0\"]] o+1");
+        w.call("a.go");
+        w.run();
+        assert!(w.outside(|crank| crank.receive_mail(1, &json!(1))), "{end}");
+        w.on("a.end", end);
+        w.call("a.end");
+        w.run();
+        assert!(!w.outside(|crank| crank.receive_mail(2, &json!(1))), "{end}");
+        assert!(!w.outside(|crank| Ok(crank.refuse_mail(2, "why"))), "{end}");
+        assert!(state(&w).contains("received: 1,"), "{end}: {}", state(&w));
+    }
 }

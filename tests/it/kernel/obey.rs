@@ -13,6 +13,7 @@ use vathost::{
 use super::{World, plain, vref};
 
 mod effects;
+mod rest;
 
 impl World {
     fn next_crank(&self) -> u64 {

@@ -296,6 +296,26 @@ fn a_full_disk_costs_the_recording_and_nothing_else() {
 }
 
 #[test]
+fn a_recording_that_cannot_be_written_is_told_of_once_while_the_host_runs_and_however_quiet() {
+    let lab = Lab::busy();
+    for quiet in ["", "-q"] {
+        let full = lab.vathost(&format!("run . --cranks-per-block 3 --slog /dev/full {quiet}"));
+        assert_eq!(full.stderr.matches("the slog is incomplete").count(), 1, "{}", full.stderr);
+    }
+    let mut controller = Controller::open(Open {
+        slog: Slog::new(Detail::Syscalls, Writer::append(Path::new("/dev/full")).unwrap()),
+        ..Open::default()
+    })
+    .unwrap();
+    controller.install(&Scenario::read(&lab.path("vat.toml")).unwrap()).unwrap();
+    let told = controller.slog().news();
+    assert!(matches!(&told, Some(News::Broken(err)) if err.kind() == std::io::ErrorKind::StorageFull), "{told:?}");
+    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    assert!(controller.slog().news().is_none(), "once");
+    controller.slog().flush().unwrap();
+}
+
+#[test]
 fn a_recording_that_another_host_writes_to_is_refused() {
     let lab = Lab::busy();
     let first = Writer::append(&lab.path("a.slog")).unwrap();

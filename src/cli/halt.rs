@@ -1,0 +1,76 @@
+//! What the operator is shown when the host halts: always, however quiet it was to be, and as JSON where that was asked for.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::{
+    block::Block,
+    cli::Output,
+    controller::Controller,
+    epitaph::{Epitaph, Mishap},
+    fault::{Fault, Halted},
+    kernel::Halt,
+};
+
+/// Says where the host stopped and what can be done. A kernel panic leaves an epitaph and what is left of the guest beside the
+/// store. Returns the error that the command ends with.
+pub(super) fn report(
+    halt: Halt,
+    controller: &Controller,
+    state: Option<&Path>,
+    as_json: bool,
+    output: &Output,
+) -> anyhow::Result<anyhow::Error> {
+    // What was committed; the vat may be younger.
+    let block = state.and_then(|dir| Block::open_read_only(dir).ok());
+    let name = |block: &Block| Some(block.tables().vats.get(&halt.position.delivery?.0)?.name.clone());
+    let vat_name = block.as_ref().and_then(name);
+    let folder = state.map(|it| it.display().to_string());
+    if let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name.clone()) {
+        let epitaph = bury(epitaph, controller, block.as_ref(), state, output)?;
+        if as_json {
+            output.json(&json!({ "panic": epitaph }))?;
+        }
+        output.report(epitaph.message(folder.as_deref()).trim_end());
+    } else if let Some(mishap) = Mishap::of(&halt, controller.standing(), vat_name) {
+        if as_json {
+            output.json(&json!({ "hostFault": mishap }))?;
+        }
+        output.report(mishap.message(folder.as_deref()).trim_end());
+    } else if let (true, Fault::Halted(Halted { crank, line, why })) = (as_json, &halt.fault) {
+        let standing = controller.standing();
+        output.json(&json!({ "halted": {
+            "crank": crank.0, "line": line, "why": why, "height": standing.height, "stateHash": standing.state_hash,
+        } }))?;
+    }
+    Ok(halt.into())
+}
+
+/// Leaves the epitaph beside the store, and what is left of the guest.
+fn bury(
+    mut epitaph: Epitaph,
+    controller: &Controller,
+    block: Option<&Block>,
+    state: Option<&Path>,
+    output: &Output,
+) -> anyhow::Result<Epitaph> {
+    let Some(dir) = state else { return Ok(epitaph) };
+    if let (Some(dump), Some(block)) = (controller.core_dump(), block) {
+        epitaph.guest_backtrace = dump.backtrace();
+        let file = epitaph.core_dump_name();
+        let written = block.bundle(dump.bundle()).map_err(anyhow::Error::from).and_then(|wasm| {
+            let vat = epitaph.vat_name.as_deref().or(epitaph.vat.as_deref()).unwrap_or_default();
+            Ok(std::fs::write(dir.join(&file), dump.encode(&wasm, vat))?)
+        });
+        match written {
+            Ok(()) => epitaph.core_dump = Some(file),
+            // The epitaph matters more.
+            Err(err) => output.warn(format!("no core dump of the guest: {err:#}")),
+        }
+    }
+    let path = dir.join(epitaph.file_name());
+    std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
+    Ok(epitaph)
+}

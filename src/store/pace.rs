@@ -1,0 +1,39 @@
+//! How the blocks of a state are cut: it decides every hash, so all replicas must do alike, and so it is kept with the state.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::BlockHeight;
+
+/// Where the blocks of a state end, and how far apart they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pace {
+    /// A block ends after this many cranks.
+    pub cranks: u64,
+    /// A block ends after the crank that brings its fuel to this.
+    pub fuel: Option<u64>,
+    /// Seconds from one block to the next, as the vats are told.
+    pub seconds: u64,
+    /// The first block that was cut so.
+    pub since: BlockHeight,
+}
+
+impl Pace {
+    /// Whether two cut blocks in the same way, since whenever.
+    pub fn is_like(&self, other: &Pace) -> bool {
+        (self.cranks, self.fuel, self.seconds) == (other.cranks, other.fuel, other.seconds)
+    }
+}
+
+/// Without the block since which it holds.
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cranks", self.cranks)?;
+        if let Some(fuel) = self.fuel {
+            write!(f, " or {fuel} fuel")?;
+        }
+        write!(f, " a block, {} s apart", self.seconds)
+    }
+}
