@@ -28,7 +28,7 @@ use crate::{
         codec,
         disk::Disk,
         hash::{Digest, RowHash, StateHash},
-        history, mark, page,
+        history, log, mark, page,
         proof::{DAMAGED, Proof, StoredRow},
         sqlite, vfs,
     },
@@ -38,6 +38,8 @@ use crate::{
 /// of what is hashed; the checksums beside them are not.
 pub(super) const SCHEMA: u32 = 4;
 pub(super) const FILE: &str = "state.sqlite";
+/// What SQLite names its log.
+const LOG: &str = "state.sqlite-wal";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
 const STATEMENTS: usize = 64;
@@ -228,7 +230,9 @@ impl Database {
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
         let lock = Lock(lock);
-        force_log(dir, disk).map_err(|err| HostFault::new(&what, err))?;
+        if let Some(bytes) = force_log(dir, disk).map_err(|err| HostFault::new(&what, err))? {
+            prove_log(dir, &bytes).map_err(|err| err.within(&what))?;
+        }
         let vfs = disk.map(vfs::Registered::new).transpose()?;
         let path = dir.join(FILE);
         let connection = match &vfs {
@@ -251,6 +255,14 @@ impl Database {
         let path = dir.join(FILE);
         if !path.exists() {
             return Err(HostFault::new(&what, "there is no state there"));
+        }
+        let read = || read_log(&dir.join(LOG)).map_err(|err| HostFault::new(&what, err));
+        // The log of a host that runs changes while it is read: only of one that none appends to anything can be said.
+        if read()?.is_some_and(|it| prove_log(dir, &it).is_err())
+            && let Some(_held) = Lock::share(dir)?
+            && let Some(bytes) = read()?
+        {
+            prove_log(dir, &bytes).map_err(|err| err.within(&what))?;
         }
         let database = Database::open_file(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, what)?;
         // One snapshot for all that is read, whatever a running host commits meanwhile.
@@ -420,19 +432,32 @@ fn make_folder(dir: &Path) -> io::Result<()> {
 
 /// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had failed the system
 /// shows what was written, holds it for synced, and would lose it with the power, together with every block after it.
-fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<()> {
-    let path = std::fs::canonicalize(dir)?.join(format!("{FILE}-wal"));
-    let bytes = match std::fs::read(&path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
+fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
+    let path = std::fs::canonicalize(dir)?.join(LOG);
+    let Some(bytes) = read_log(&path)? else { return Ok(None) };
     let mut log = OpenOptions::new().write(true).open(&path)?;
     log.write_all(&bytes)?;
     log.sync_all()?;
     if let Some(disk) = disk {
         disk.forced(&path, &bytes);
     }
-    Ok(())
+    Ok(Some(bytes))
+}
+
+/// The bytes of a log, if there is one.
+fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Nothing is lost that a host left in its log.
+fn prove_log(dir: &Path, bytes: &[u8]) -> Result<(), HostFault> {
+    match log::damage(bytes) {
+        None => Ok(()),
+        Some(why) => Err(HostFault::damage(format_args!("read the log `{}`", dir.join(LOG).display()), why)),
+    }
 }
 
 /// The operation on a file that an error of SQLite's is about, where it says.

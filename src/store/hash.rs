@@ -74,7 +74,7 @@ impl Digest {
 
 /// 64 bytes of BLAKE3 output of a row: its table, its key and its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RowHash([u64; 8]);
+pub(crate) struct RowHash([u64; 8]);
 
 impl RowHash {
     /// The hash of a row of the kernel's, as `table` writes it: a tag that stands for the table, the key, the value.

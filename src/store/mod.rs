@@ -11,6 +11,7 @@ mod dump;
 mod floor;
 mod hash;
 mod history;
+mod log;
 mod mark;
 mod page;
 mod proof;

@@ -247,6 +247,49 @@ fn a_log_of_another_state_is_refused_or_is_all_of_that_state() {
     }
 }
 
+#[test]
+fn a_log_that_turned_bad_is_refused_and_no_block_that_was_told_of_is_lost_without_a_word() {
+    let base = Base::new("bank");
+    let copy = base.copy();
+    let mut controller = Controller::open(host(copy.path())).unwrap();
+    go_on(&mut controller, 3, 6);
+    // As a host leaves it that is killed.
+    let killed = TempDir::new().unwrap();
+    let [file, log] = ["state.sqlite", "state.sqlite-wal"];
+    [file, log].iter().for_each(|it| drop(fs::copy(copy.path().join(it), killed.path().join(it)).unwrap()));
+    drop(controller);
+    let [file, log] = [file, log].map(|it| killed.path().join(it));
+    let good = [&file, &log].map(|it| fs::read(it).unwrap());
+    let mut random = Random::seeded(1 << 34);
+    let (mut refused, mut without_effect) = (0, 0);
+    for number in 0..flips(20) {
+        let mut bad = good[1].clone();
+        let at = random.below(bad.len());
+        bad[at] ^= 1 << random.below(8);
+        fs::write(&file, &good[0]).unwrap();
+        fs::write(&log, &bad).unwrap();
+        match base.judge(killed.path(), &format!("flip {number}, byte {at} of the log")) {
+            Some(_) => refused += 1,
+            None => without_effect += 1,
+        }
+    }
+    assert!(refused > without_effect, "{refused} {without_effect}");
+    fs::write(&file, &good[0]).unwrap();
+    let mut bad = good[1].clone();
+    bad[40] ^= 1;
+    fs::write(&log, &bad).unwrap();
+    let why = "read the log `";
+    for said in [vathost(&["verify"], &[killed.path()]).out, run_verb(killed.path())] {
+        assert!(said.contains(why) && said.contains("has not its checksum"), "{said}");
+    }
+}
+
+fn run_verb(state: &Path) -> String {
+    let said = vathost(&["run", "--state", state.to_str().unwrap()], &[]);
+    assert_eq!(said.code, 74, "{}", said.err);
+    said.err
+}
+
 /// Damages a copy, and says what each verb makes of it: its code, and what it says.
 fn verbs(base: &Base, sql: &str, args: &[&str]) -> Said {
     let copy = base.copy();
