@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::HostFault,
-    store::{Database, Meta},
+    store::{Database, Meta, Reading},
     table::{Globals, Tables},
 };
 
@@ -91,7 +91,7 @@ impl Head {
         let meta = database.meta()?.ok_or_else(nothing)?;
         let mut tables = Tables::default();
         for table in tables.each().into_iter().filter(|it| it.name() == "globals") {
-            database.load(table.name(), |key, value| table.load(key, value))?;
+            database.load(table.name(), |row| table.load(row, &mut Reading::default()))?;
         }
         Ok(Head::of(&meta, &tables.globals()))
     }

@@ -10,6 +10,7 @@
 
 mod plants;
 mod policy;
+pub(crate) mod proof;
 mod watch;
 
 use plants::Plants;
@@ -26,7 +27,7 @@ use crate::{
     plant::{HALF_COMMIT, Plant},
     slog::{At, Detail, Event, Slog},
     snapshot::{Manifest, Snapshots},
-    store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Journaled, Meta, PageHash, StateHash},
+    store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Heads, Journaled, Meta, PageHash, StateHash},
     table::Tables,
     transcript::{self, Entries, Entry},
     value::Syscall,
@@ -45,6 +46,8 @@ struct Inner {
     database: Database,
     meta: Meta,
     committed: StateHash,
+    /// The end of each vat's transcript, at the last commit.
+    heads: Heads,
     entries: Entries,
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
@@ -130,19 +133,16 @@ impl Block {
         Block::load(database, slog)
     }
 
+    /// Refused where anything that is read of the state is not what its last commit wrote.
     fn load(database: Database, slog: Slog) -> Result<Block, HostFault> {
-        let mut tables = Tables::default();
-        let meta = database.meta()?;
-        for table in tables.each() {
-            database.load(table.name(), |key, value| table.load(key, value))?;
-        }
-        let snapshots = Snapshots::load(&database)?;
-        let meta = meta.unwrap_or_default();
+        let read = proof::read(&database).map_err(|it| it.within(database.opening()))?;
+        let proof::Proved { tables, meta, heads, snapshots } = read;
         Ok(Block(Box::new(Inner {
             tables,
             database,
             committed: meta.state_hash,
             meta,
+            heads,
             entries: Entries::default(),
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl Block {
             crank_hashes: Vec::new(),
             audit_every: u64::from(cfg!(debug_assertions)),
             plants: Plants::default(),
-            snapshots,
+            snapshots: Snapshots::stored(&snapshots),
             snapshot_interval: None,
             printed: Vec::new(),
             observer: None,
@@ -419,17 +419,24 @@ impl Block {
         }
     }
 
-    /// The transcript of a vat from this delivery on, the open block included, chunk by chunk.
+    /// The transcript of a vat from this delivery on, the open block included, chunk by chunk: without a gap up to the last one.
     pub fn transcript(
         &self,
         vat: VatId,
         from: DeliveryNum,
     ) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
         let is_forgotten = self.0.forgotten.contains(&vat);
-        let stored = if is_forgotten { Vec::new() } else { self.0.database.transcript(vat, from)? };
-        let open = self.0.entries.of(vat).filter(|_| !is_forgotten);
-        let chunks = stored.into_iter().chain(open);
-        let entries = chunks.flat_map(|(first, bytes)| transcript::entries(first, &bytes));
+        let mut chunks = Vec::new();
+        if !is_forgotten {
+            chunks = self.0.database.transcript(vat, from)?;
+            self.0.database.ends_at(vat, &chunks, self.0.heads.get(vat))?;
+            chunks.extend(self.0.entries.of(vat));
+        }
+        let placed =
+            move |first, fault: HostFault| fault.within(format_args!("read the transcript of {vat} from {first}"));
+        let entries = chunks
+            .into_iter()
+            .flat_map(move |it| transcript::entries(&it).map(move |entry| entry.map_err(|err| placed(it.first, err))));
         Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
     }
 
@@ -560,33 +567,34 @@ impl Block {
             (inner.meta.cranks, inner.meta.fuel) = (0, 0);
         }
         let mut transaction = inner.database.transaction()?;
-        for table in inner.tables.each() {
-            table.flush(&mut transaction, &mut inner.meta.digest)?;
+        let (heads, proof) = (&mut inner.heads, &mut inner.meta.proof);
+        let tables = inner.tables.each();
+        proof.tables.resize(tables.len(), Digest::default());
+        for (table, digest) in tables.into_iter().zip(&mut proof.tables) {
+            table.flush(&mut transaction, digest)?;
         }
+        inner.meta.digest = Digest::sum(&proof.tables);
         let forgotten = std::mem::take(&mut inner.forgotten);
-        forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat))?;
-        transaction.put_transcripts(|put| {
-            inner.entries.flush(|vat, first, chunk| match forgotten.contains(&vat) {
+        forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat, heads, &mut proof.transcripts))?;
+        transaction.put_transcripts(heads, &mut proof.transcripts, |put| {
+            inner.entries.flush(&mut |vat, first, next, chunk| match forgotten.contains(&vat) {
                 true => Ok(()),
-                false => put(vat, first, chunk),
+                false => put(vat, first, next, chunk),
             })
         })?;
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
             transaction.put_bundle(id, &wasm)?;
         }
-        inner.snapshots.flush(&transaction)?;
+        inner.snapshots.flush(&transaction, &mut proof.snapshots)?;
         if let Some(end) = inner.plants.between_transactions(inner.tables.globals().next_crank)? {
             transaction.commit()?;
             end(HALF_COMMIT);
             transaction = inner.database.transaction()?;
         }
-        transaction.put_meta(&inner.meta)?;
         let globals = inner.tables.globals();
-        transaction.put_block(&BlockMark {
-            height: globals.height,
-            next_crank: globals.next_crank,
-            state_hash: inner.meta.state_hash,
-        })?;
+        let (height, next_crank, state_hash) = (globals.height, globals.next_crank, inner.meta.state_hash);
+        transaction.put_block(&BlockMark { height, next_crank, state_hash }, &mut proof.blocks)?;
+        transaction.put_meta(&inner.meta)?;
         transaction.put_crank_hashes(globals.next_crank, &std::mem::take(&mut inner.crank_hashes))?;
         transaction.commit()?;
         inner.committed = inner.meta.state_hash;

@@ -5,12 +5,12 @@
 
 mod show;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     fault::HostFault,
     id::{BlockHeight, CrankNum, DeliveryNum, VatId},
-    store::{BlockMark, Database, Meta},
+    store::{BlockMark, Chunk, Database, Meta},
     table::Tables,
     transcript::{self, Entry},
 };
@@ -118,8 +118,8 @@ pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, H
 
 fn load(database: &Database, table: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, HostFault> {
     let mut rows = BTreeMap::new();
-    database.load(table, |key, value| {
-        rows.insert(key.to_vec(), value.to_vec());
+    database.load(table, |row| {
+        rows.insert(row.key.to_vec(), row.value.to_vec());
         Ok(())
     })?;
     Ok(rows)
@@ -147,10 +147,8 @@ fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
 
 /// The first delivery of each vat that differs. What only the longer transcript has is no difference where the other ends.
 fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
-    let mut vats = a.transcribed()?;
-    vats.extend(b.transcribed()?);
-    vats.sort();
-    vats.dedup();
+    let (left, right) = (a.heads()?, b.heads()?);
+    let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
     let mut found = Vec::new();
     for vat in vats {
         let (a, b) = (a.transcript(vat, DeliveryNum(0))?, b.transcript(vat, DeliveryNum(0))?);
@@ -169,8 +167,8 @@ fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     Ok(found)
 }
 
-fn entries(chunks: &[(DeliveryNum, Vec<u8>)]) -> Result<Vec<Entry>, HostFault> {
-    chunks.iter().flat_map(|(first, it)| transcript::entries(*first, it)).collect()
+fn entries(chunks: &[Chunk]) -> Result<Vec<Entry>, HostFault> {
+    chunks.iter().flat_map(transcript::entries).collect()
 }
 
 /// What differs between two entries of one number.

@@ -208,12 +208,13 @@ pub struct Mishap {
     pub message_hash: Option<String>,
     pub what: String,
     pub why: String,
+    pub way_out: Option<&'static str>,
 }
 
 impl Mishap {
     /// Of this halt, if it is a fault of the machine.
     pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Mishap> {
-        let Fault::Host(HostFault { what, why }) = &halt.fault else { return None };
+        let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
         let position = &halt.position;
         Some(Mishap {
             block: standing.height + 1,
@@ -226,6 +227,7 @@ impl Mishap {
             message_hash: halt.message_hash.map(|it| hex(&it)),
             what: what.clone(),
             why: why.clone(),
+            way_out: *way_out,
         })
     }
 
@@ -241,6 +243,9 @@ impl Mishap {
         let Some(state) = state else { return text };
         let hash = self.state_hash.get(..8).unwrap_or_default();
         text += &format!("  state is intact at block {} (state hash {hash}…)\n", self.block - 1);
+        if let Some(way_out) = self.way_out {
+            return text + "  " + way_out + "\n";
+        }
         text += "  it is this machine's: once that is mended, the same command goes on from there\n";
         let (Some(crank), Some(vat), Some(dispatch)) = (self.crank, &self.vat, &self.dispatch) else { return text };
         let ways = ways_past(crank, vat, dispatch, self.message_hash.as_deref());

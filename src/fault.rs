@@ -82,18 +82,40 @@ impl KernelPanic {
 
 /// This machine failed: disk, memory, a file that is not what it should be.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{what}: {why}")]
+#[error("{what}: {why}{}", way_out.map(|it| format!(": {it}")).unwrap_or_default())]
 pub struct HostFault {
     /// What the host was doing, and to what.
     pub what: String,
     /// The error.
     pub why: String,
+    /// What can be done, where that is not said yet.
+    pub way_out: Option<&'static str>,
 }
+
+/// What can be done with a state that is not what was written.
+const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that is, and a sound state comes of `vathost import` with an \
+                         export of before, or of `vathost fork` from another replica";
 
 impl HostFault {
     /// `what` failed because of `why`.
     pub fn new(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
-        HostFault { what: what.to_string(), why: why.to_string() }
+        HostFault { what: what.to_string(), why: why.to_string(), way_out: None }
+    }
+
+    /// What was read at `what` is not what was written.
+    pub fn damage(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
+        HostFault { way_out: Some(OF_DAMAGE), ..HostFault::new(what, why) }
+    }
+
+    /// The fault was met while `what` was done.
+    #[must_use]
+    pub fn within(self, what: impl fmt::Display) -> HostFault {
+        HostFault { what: what.to_string(), why: self.finding(), way_out: self.way_out }
+    }
+
+    /// The fault without what can be done: for a list of many.
+    pub fn finding(&self) -> String {
+        format!("{}: {}", self.what, self.why)
     }
 }
 

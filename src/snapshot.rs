@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     fault::HostFault,
     id::{BundleId, DeliveryNum, VatId},
-    store::{Database, PAGE_BYTES, PageHash, Transaction, codec},
+    store::{Database, Digest, Listed, PAGE_BYTES, PageHash, Transaction, codec},
 };
 
 /// The value of a mutable global, as bits: a float is not a number here.
@@ -158,8 +158,9 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(crate) fn load(database: &Database) -> Result<Snapshots, HostFault> {
-        Ok(Snapshots { positions: database.snapshots()?.into_iter().collect(), ..Snapshots::default() })
+    /// Those that are stored.
+    pub(crate) fn stored(listed: &[Listed]) -> Snapshots {
+        Snapshots { positions: listed.iter().map(|it| (it.vat, it.position)).collect(), ..Snapshots::default() }
     }
 
     pub(crate) fn position(&self, vat: VatId) -> Option<DeliveryNum> {
@@ -172,11 +173,11 @@ impl Snapshots {
         }
         let Some(position) = self.position(vat) else { return Ok(None) };
         let what = format!("read the snapshot of {vat}");
-        let bytes = database.snapshot(vat)?.ok_or_else(|| HostFault::new(&what, "it is gone"))?;
-        let manifest = Manifest::decode(&bytes)?;
+        let bytes = database.snapshot(vat)?.ok_or_else(|| HostFault::damage(&what, "it is gone"))?;
+        let manifest = Manifest::decode(&bytes).map_err(|err| err.within(&what))?;
         if (manifest.vat, manifest.position) != (vat, position) {
-            let why = format!("it is that of {} at {}: the state is damaged", manifest.vat, manifest.position);
-            return Err(HostFault::new(&what, why));
+            let why = format!("it is that of {} at {}", manifest.vat, manifest.position);
+            return Err(HostFault::damage(&what, why));
         }
         Ok(Some(manifest))
     }
@@ -223,29 +224,31 @@ impl Snapshots {
         }
     }
 
-    /// Writes what changed in the block.
-    pub(crate) fn flush(&mut self, transaction: &Transaction<'_>) -> Result<(), HostFault> {
+    /// Writes what changed in the block, and moves the digest of all snapshots along.
+    pub(crate) fn flush(&mut self, transaction: &Transaction<'_>, digest: &mut Digest) -> Result<(), HostFault> {
         for vat in std::mem::take(&mut self.forgotten) {
-            for hash in stored_pages(transaction, vat)? {
-                transaction.release_page(hash)?;
-            }
-            transaction.delete_snapshot(vat)?;
+            let Some((old, pages)) = stored(transaction, vat)? else { continue };
+            pages.iter().try_for_each(|it| transaction.release_page(*it))?;
+            transaction.delete_snapshot(&old, digest)?;
         }
         for (vat, pending) in std::mem::take(&mut self.pending) {
-            let (old, new) = (stored_pages(transaction, vat)?, pending.manifest.heap.hashes());
-            for hash in new.difference(&old) {
+            let (old, old_pages) = stored(transaction, vat)?.unzip();
+            let (old_pages, new_pages) = (old_pages.unwrap_or_default(), pending.manifest.heap.hashes());
+            for hash in new_pages.difference(&old_pages) {
                 transaction.hold_page(*hash, pending.pages.get(hash).map(|it| &**it))?;
             }
-            for hash in old.difference(&new) {
+            for hash in old_pages.difference(&new_pages) {
                 transaction.release_page(*hash)?;
             }
-            transaction.put_snapshot(vat, pending.manifest.position, &pending.encoded)?;
+            let place = (vat, pending.manifest.position);
+            transaction.put_snapshot(place, &pending.encoded, old.as_ref(), digest)?;
         }
         Ok(())
     }
 }
 
-fn stored_pages(transaction: &Transaction<'_>, vat: VatId) -> Result<BTreeSet<PageHash>, HostFault> {
-    let manifest = transaction.snapshot(vat)?.map(|it| Manifest::decode(&it)).transpose()?;
-    Ok(manifest.map(|it| it.heap.hashes()).unwrap_or_default())
+/// A vat's stored snapshot, and the pages that it names.
+fn stored(transaction: &Transaction<'_>, vat: VatId) -> Result<Option<(Listed, BTreeSet<PageHash>)>, HostFault> {
+    let Some((listed, manifest)) = transaction.snapshot(vat)? else { return Ok(None) };
+    Ok(Some((listed, Manifest::decode(&manifest)?.heap.hashes())))
 }

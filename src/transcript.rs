@@ -12,7 +12,7 @@ use zstd::bulk::{Compressor, decompress};
 use crate::{
     fault::{HostFault, VatFault},
     id::{DeliveryNum, VRef, VatId},
-    store::codec,
+    store::{Chunk, Put, codec},
     value::{Answer, Delivery, Syscall},
 };
 
@@ -126,19 +126,19 @@ impl Entries {
     }
 
     /// The chunk of one vat, if it has any entry in this block.
-    pub(crate) fn of(&self, vat: VatId) -> Option<(DeliveryNum, Vec<u8>)> {
+    pub(crate) fn of(&self, vat: VatId) -> Option<Chunk> {
         let mut mine = self.kept.iter().filter(|it| it.vat == vat).peekable();
         let first = mine.peek()?.number;
-        let mut chunk = PLAIN.to_vec();
-        mine.for_each(|it| chunk.extend_from_slice(&self.bytes[it.begin..it.end]));
-        Some((first, chunk))
+        let (mut next, mut entries) = (first, PLAIN.to_vec());
+        for it in mine {
+            entries.extend_from_slice(&self.bytes[it.begin..it.end]);
+            next = it.number.next();
+        }
+        Some(Chunk { first, next, entries })
     }
 
     /// Hands the chunks of every vat to `take`, and begins anew.
-    pub(crate) fn flush(
-        &mut self,
-        mut take: impl FnMut(VatId, DeliveryNum, &[u8]) -> Result<(), HostFault>,
-    ) -> Result<(), HostFault> {
+    pub(crate) fn flush(&mut self, take: &mut Put<'_>) -> Result<(), HostFault> {
         self.kept.sort_by_key(|it| it.vat);
         let mut rest = &self.kept[..];
         while let Some(first) = rest.first() {
@@ -149,7 +149,8 @@ impl Entries {
             };
             let (chunk, others) = rest.split_at(rest.iter().take_while(fits).count());
             let entries = chunk.iter().map(|it| &self.bytes[it.begin..it.end]);
-            take(first.vat, first.number, self.packer.pack(entries)?)?;
+            let next = chunk.last().map_or(first.number, |it| it.number.next());
+            take(first.vat, first.number, next, self.packer.pack(entries)?)?;
             rest = others;
         }
         self.clear();
@@ -244,21 +245,28 @@ fn unpack(chunk: &[u8]) -> Result<Cow<'_, [u8]>, HostFault> {
     }
 }
 
-/// The entries of a chunk whose first has this number, one by one; the first fault is the last of them.
-pub(crate) fn entries(first: DeliveryNum, chunk: &[u8]) -> impl Iterator<Item = Result<Entry, HostFault>> + use<> {
-    let (bytes, mut fault) = match unpack(chunk) {
+/// The entries of a chunk, one by one; the first fault is the last of them. One is that they are more or fewer than the chunk says.
+pub(crate) fn entries(chunk: &Chunk) -> impl Iterator<Item = Result<Entry, HostFault>> + use<> {
+    let (bytes, mut fault) = match unpack(&chunk.entries) {
         Ok(entries) => (entries.into_owned(), None),
         Err(fault) => (Vec::new(), Some(fault)),
     };
-    let (mut at, mut number) = (0, first);
+    let (mut at, mut number, next) = (0, chunk.first, chunk.next);
+    let mut is_over = fault.is_some();
     std::iter::from_fn(move || {
-        let mut rest = bytes.get(at..).filter(|it| !it.is_empty())?;
+        if is_over {
+            return fault.take().map(Err);
+        }
+        let Some(mut rest) = bytes.get(at..).filter(|it| !it.is_empty()) else {
+            is_over = true;
+            let why = || format!("it ends before {number}, and should before {next}");
+            return (number != next).then(|| Err(HostFault::damage("read a chunk", why())));
+        };
         let entry = entry(number, &mut rest);
-        at = if entry.is_ok() { bytes.len() - rest.len() } else { bytes.len() };
+        (at, is_over) = (bytes.len() - rest.len(), entry.is_err());
         number = number.next();
         Some(entry)
     })
-    .chain(std::iter::from_fn(move || fault.take().map(Err)))
 }
 
 fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {
@@ -315,20 +323,21 @@ mod tests {
         open.rewind();
         open.nothing(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
         open.keep(mine, DeliveryNum(8));
-        let (first, chunk) = open.of(mine).expect("has entries");
+        let chunk = open.of(mine).expect("has entries");
         let mut flushed = Vec::new();
-        open.flush(|vat, first, bytes| {
-            flushed.push((vat, first, bytes.to_vec()));
+        open.flush(&mut |vat, first, next, bytes| {
+            flushed.push((vat, Chunk { first, next, entries: bytes.to_vec() }));
             Ok(())
         })
         .expect("flushes");
         assert_eq!(flushed.len(), 2);
-        assert_eq!(flushed[1], (mine, first, chunk.clone()));
+        assert_eq!((chunk.first, chunk.next), (DeliveryNum(7), DeliveryNum(9)));
+        assert_eq!(flushed[1], (mine, chunk.clone()));
         assert!(open.of(mine).is_none());
 
         let syscalls = vec![(subscribe, Answer::Done), (get, Answer::Value(Some("v".into())))];
         assert_eq!(
-            entries(first, &chunk).collect::<Result<Vec<_>, _>>().expect("reads"),
+            entries(&chunk).collect::<Result<Vec<_>, _>>().expect("reads"),
             [
                 Entry { number: DeliveryNum(7), delivery: Some(start), syscalls, end: End::Done { fuel: 9 } },
                 Entry {
@@ -339,8 +348,17 @@ mod tests {
                 },
             ]
         );
-        let cut: Vec<_> = entries(first, &chunk[..chunk.len() - 1]).collect();
+        let with = |entries: &[u8], next| Chunk { entries: entries.to_vec(), next: DeliveryNum(next), ..chunk };
+        let cut: Vec<_> = entries(&with(&chunk.entries[..chunk.entries.len() - 1], 9)).collect();
         assert!(cut.len() == 2 && cut[0].is_ok() && cut[1].is_err(), "{cut:?}");
-        assert!(entries(first, &[codec::FORMAT, 9]).all(|it| it.is_err()));
+        for bad in [with(&[codec::FORMAT, 9], 9), with(&[codec::FORMAT, 0], 9)] {
+            let all: Vec<_> = entries(&bad).collect();
+            assert!(all.len() == 1 && all[0].is_err(), "{all:?}");
+        }
+        // More, or fewer, than it says.
+        for next in [8, 10] {
+            let all: Vec<_> = entries(&with(&chunk.entries, next)).collect();
+            assert!(all.len() == 3 && all[2].is_err(), "{all:?}");
+        }
     }
 }

@@ -9,13 +9,13 @@ mod snapshots;
 use std::collections::BTreeSet;
 
 use crate::{
-    block::Block,
+    block::{Block, proof},
     fault::{Fault, HostFault},
     id::{BundleId, DeliveryNum, VRef, VRefKind, VatId},
     kernel::{self, Workers},
     kernel_version,
     rerun::{Rerun, beginning, rerun},
-    store::{Database, Digest, Layout, Meta},
+    store::{Database, Digest, Layout, Meta, Reading},
     table::{Item, Status, Tables},
     vat::engine_id,
 };
@@ -58,7 +58,13 @@ impl Check {
     }
 
     fn result<T>(&mut self, result: Result<T, HostFault>) -> Option<T> {
-        result.map_err(|err| self.find(err)).ok()
+        result.map_err(|err| self.find(err.finding())).ok()
+    }
+
+    /// Lists what a proof finds.
+    fn list<T>(&mut self, prove: impl FnOnce(&mut proof::Damaged<'_>) -> Result<T, HostFault>) -> Option<T> {
+        let result = prove(&mut |fault| self.find(fault.finding()));
+        self.result(result)
     }
 
     /// Whether it found nothing.
@@ -85,24 +91,45 @@ impl Verification {
 
 /// Audits a state. An error is this machine's, not the state's.
 pub fn verify(database: &Database) -> Result<Verification, HostFault> {
-    let known = Database::memory(&Tables::names())?.layouts()?;
     let mut checks = vec![file(database)];
-    let (layout, usable) = layout(database, &known);
-    checks.push(layout);
-    let (facts, meta) = facts(database);
-    checks.push(facts);
-    let (records, mut tables) = records(database, &usable);
-    let readable = records.is_ok();
-    checks.push(records);
-    let damaged = (!readable).then_some("records are damaged");
-    checks.push(skippable("invariants", damaged, |check| invariants(&tables, check)));
-    let unknown = damaged.or(meta.is_none().then_some("the facts are damaged"));
-    checks.push(skippable("digest", unknown, |check| digest(&mut tables, meta.as_ref(), check)));
-    checks.push(skippable("bundles", None, |check| bundles(database, &tables, check)));
-    checks.push(skippable("transcripts", damaged, |check| history::transcripts(database, &tables, check)));
-    checks.push(skippable("snapshots", damaged, |check| snapshots::check(database, &tables, check)));
-    checks.push(skippable("blocks", unknown, |check| history::blocks(database, &tables, meta.as_ref(), check)));
+    checks.extend(contents(database)?);
     Ok(Verification(checks))
+}
+
+/// What stands in a state is what was committed, and all of it: what it must be to be handed on, as a copy or as an archive. Who goes
+/// on with it must have its engine, and whoever wants to know whether the kernel kept its word asks [`verify`].
+pub fn prove(database: &Database) -> Result<(), HostFault> {
+    let of_integrity = |it: &Check| !["facts", "invariants"].contains(&it.name);
+    let checks = Verification(contents(database)?.into_iter().filter(of_integrity).collect());
+    match checks.first_finding() {
+        None => Ok(()),
+        Some((check, finding)) => Err(HostFault::damage(format_args!("prove the state ({check})"), finding)),
+    }
+}
+
+/// All checks but that of the file.
+fn contents(database: &Database) -> Result<Vec<Check>, HostFault> {
+    let known = Database::memory(&Tables::names())?.layouts()?;
+    let (layout, usable) = layout(database, &known);
+    let (facts, meta) = facts(database);
+    let (records, read) = records(database, &usable);
+    let Records { mut tables, digests, damaged } = read;
+    let any = (!damaged.is_empty()).then_some("records are damaged");
+    // What a check needs to know of a vat, or of the chain.
+    let of = |names: &[&str]| any.filter(|_| names.iter().any(|it| damaged.contains(it)));
+    let vats = of(&["vat", "tally"]);
+    let unattested = meta.is_none().then_some("the facts are damaged");
+    let facts_of = meta.as_ref();
+    let mut checks = vec![layout, facts, records];
+    checks.push(skippable("invariants", any, |check| invariants(&tables, check)));
+    checks.push(skippable("digest", any.or(unattested), |check| digest(&mut tables, &digests, facts_of, check)));
+    checks.push(skippable("bundles", None, |check| bundles(database, &tables, check)));
+    checks.push(skippable("transcripts", vats, |check| history::transcripts(database, &tables, facts_of, check)));
+    checks.push(skippable("snapshots", vats, |check| snapshots::check(database, &tables, facts_of, check)));
+    checks.push(skippable("blocks", of(&["globals"]).or(unattested), |check| {
+        history::blocks(database, &tables, facts_of, check);
+    }));
+    Ok(checks)
 }
 
 fn skippable(name: &'static str, skipped: Option<&'static str>, run: impl FnOnce(&mut Check)) -> Check {
@@ -141,6 +168,9 @@ fn layout(database: &Database, known: &[Layout]) -> (Check, BTreeSet<String>) {
     for it in found.iter().filter(|it| !known.iter().any(|known| known.name == it.name)) {
         check.find(format!("table `{}` is not known", it.name));
     }
+    if check.is_ok() {
+        check.list(|damaged| proof::layout(database, damaged));
+    }
     check.of = format!("{} tables", found.len());
     (check, found.into_iter().filter(|it| known.contains(it)).map(|it| it.name).collect())
 }
@@ -161,24 +191,40 @@ fn facts(database: &Database) -> (Check, Option<Meta>) {
     (check, meta)
 }
 
-/// Decodes every record.
-fn records(database: &Database, usable: &BTreeSet<String>) -> (Check, Tables) {
+/// What the rows are.
+struct Records {
+    tables: Tables,
+    /// The digest of each table, as its rows are stored.
+    digests: Vec<Digest>,
+    /// The tables that have a row which cannot be read, or is not what was written.
+    damaged: BTreeSet<&'static str>,
+}
+
+/// Proves and decodes every record.
+fn records(database: &Database, usable: &BTreeSet<String>) -> (Check, Records) {
     let mut check = Check::new("records");
-    let mut tables = Tables::default();
+    let (mut tables, mut digests, mut damaged) = (Tables::default(), Vec::new(), BTreeSet::new());
     let mut rows = 0;
-    for table in tables.each().into_iter().filter(|it| usable.contains(it.name())) {
+    for table in tables.each() {
         let name = table.name();
-        let loaded = database.load(name, |key, value| {
-            rows += 1;
-            if let Err(err) = table.load(key, value) {
-                check.find(format!("table `{name}`, key {}: {err}", crate::id::hex(key)));
+        let mut reading = Reading::default();
+        if usable.contains(name) {
+            let loaded = database.load(name, |row| {
+                rows += 1;
+                if let Err(err) = table.load(row, &mut reading) {
+                    damaged.insert(name);
+                    check.find(err.finding());
+                }
+                Ok(())
+            });
+            if check.result(loaded).is_none() {
+                damaged.insert(name);
             }
-            Ok(())
-        });
-        check.result(loaded);
+        }
+        digests.push(reading.digest);
     }
     check.of = format!("{rows} rows");
-    (check, tables)
+    (check, Records { tables, digests, damaged })
 }
 
 fn invariants(tables: &Tables, check: &mut Check) {
@@ -215,7 +261,7 @@ fn invariants(tables: &Tables, check: &mut Check) {
     }
 }
 
-fn digest(tables: &mut Tables, meta: Option<&Meta>, check: &mut Check) {
+fn digest(tables: &mut Tables, stored: &[Digest], meta: Option<&Meta>, check: &mut Check) {
     let mut swept = Digest::default();
     for table in tables.each() {
         check.result(table.sweep(&mut swept));
@@ -223,6 +269,10 @@ fn digest(tables: &mut Tables, meta: Option<&Meta>, check: &mut Check) {
     check.of = swept.to_string();
     if let Some(meta) = meta {
         check.expect(swept == meta.digest, || format!("the rows have digest {swept}, recorded is {}", meta.digest));
+        check.list(|damaged| {
+            proof::digests(stored, &meta.proof, damaged);
+            Ok(())
+        });
     }
 }
 

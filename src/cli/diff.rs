@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
+    block::proof,
     cli::{
         Exit, Output,
         output::{grouped, shortened},
@@ -39,6 +40,11 @@ pub(crate) struct DiffArgs {
 pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> {
     let a = state::folder_or_archive(&args.a, output)?;
     let b = state::folder_or_archive(&args.b, output)?;
+    for (path, database) in [(&args.a, &a), (&args.b, &b)] {
+        if let Err(fault) = proof::read(database) {
+            output.note(format!("warning: {}: {fault}", path.display()));
+        }
+    }
     let found = difference::compare(&a, &b, args.limit)?;
     if args.json {
         output.json(&object(&found))?;

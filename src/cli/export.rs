@@ -15,11 +15,13 @@ use crate::{
         progress::Progress,
         state,
     },
+    verify,
 };
 
 /// Write a whole state to one compressed file
 ///
-/// As of its last committed block, also while a host runs it. The file says what it holds, and `vathost import` checks all of it.
+/// As of its last committed block, also while a host runs it. All of it is proved before it is written: nothing comes of a damaged
+/// state. The file says what it holds, and `vathost import` checks all of it again.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -42,6 +44,7 @@ pub(crate) fn cmd_export(args: ExportArgs, output: &Output) -> anyhow::Result<Ex
         return Err(taken().into());
     }
     let database = state::folder(&args.state)?;
+    verify::prove(&database)?;
     let parent = args.out.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file =
         tempfile::NamedTempFile::new_in(parent).with_context(|| format!("write a file in `{}`", parent.display()))?;

@@ -6,21 +6,27 @@ use serde_json::json;
 use crate::{
     cli::{Exit, Output, state},
     store::{Aside, Database},
+    verify,
 };
 
 /// Copy a state, also while a host runs it
 ///
-/// The copy is the state as of its last committed block, and goes its own way from there.
+/// The copy is the state as of its last committed block, and goes its own way from there. All of it is proved before it appears:
+/// a damaged state has no copy.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   vathost fork ./state ./what-if
+  vathost fork ./state ./mended --without-snapshots             where a snapshot is damaged
   vathost fork ./state ./what-if && vathost run --state ./what-if --blocks 10")]
 pub(crate) struct ForkArgs {
     /// The folder of the state
     state: PathBuf,
     /// The folder of the copy, which must be absent or empty
     copy: PathBuf,
+    /// Leave the snapshots of the vats' heaps out: they come back by replay, as they were
+    #[arg(long)]
+    without_snapshots: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -32,6 +38,10 @@ pub(crate) fn cmd_fork(args: ForkArgs, output: &Output) -> anyhow::Result<Exit> 
     state::must_be_free(&args.copy)?;
     let aside = Aside::new(&args.copy)?;
     Database::copy(&args.state, &aside.file())?;
+    if args.without_snapshots {
+        aside.forget_snapshots()?;
+    }
+    verify::prove(&aside.open()?)?;
     aside.place()?;
     let copy = state::block(&args.copy)?;
     let (height, meta) = (copy.tables().globals().height.0, copy.meta());

@@ -6,7 +6,7 @@ use crate::{
     experiment::machine::Machine,
     id::VatId,
     kernel::Halt,
-    store::{self, Digest},
+    store::{self, Digest, RowHash},
     table::{Status, Tables},
     value::Bytes,
 };
@@ -62,7 +62,7 @@ impl Ends {
         let mut bytes = Vec::new();
         for ((vat, key), value) in tables.vatstore.iter() {
             if let (Some(end), Ok(())) = (vats.get_mut(vat), row(key, value, &mut bytes)) {
-                end.vatstore.add(&bytes);
+                end.vatstore.add(&RowHash::of(&bytes));
             }
         }
         for ((_, vat), ()) in tables.subscribers.iter() {

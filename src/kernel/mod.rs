@@ -180,7 +180,7 @@ pub struct Position {
 
 /// The host must stop: the block is gone.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{fault}")]
+#[error("{}{fault}", self.place())]
 pub struct Halt {
     /// Why: anything but a vat's fault.
     pub fault: Fault,
@@ -188,6 +188,19 @@ pub struct Halt {
     pub position: Position,
     /// The hash of what was being delivered, by which a directive can recognize it.
     pub message_hash: Option<[u8; 32]>,
+}
+
+impl Halt {
+    /// Where a fault of the machine was met. Any other says that itself.
+    fn place(&self) -> String {
+        match (&self.fault, self.position.crank, self.position.delivery) {
+            (Fault::Host(_), Some(crank), Some((vat, number, kind))) => {
+                format!("{crank}, {number} to {vat} ({kind}): ")
+            }
+            (Fault::Host(_), Some(crank), None) => format!("{crank}: "),
+            _ => String::new(),
+        }
+    }
 }
 
 impl From<HostFault> for Box<Halt> {

@@ -2,7 +2,7 @@
 
 use crate::{
     block::Block,
-    fault::{Fault, KernelPanic},
+    fault::{Fault, HostFault, KernelPanic},
     id::{DeliveryNum, VatId},
     kernel::{
         Usage, Worker, Workers,
@@ -38,12 +38,21 @@ pub fn bring_up_to(block: &mut Block, workers: &mut dyn Workers, vat: VatId, nex
         return started;
     }
     // It never started well: it is as new.
-    let ran = block.transcript(vat, first)?.any(|it| it.is_ok_and(|it| matches!(it.end, End::Done { .. })));
-    if !ran {
+    if !has_run(block, vat, first)? {
         return started;
     }
     started.map_err(|fault| not_again(vat, first, fault))?;
     replay(block, workers, vat, first, next)
+}
+
+/// Whether any delivery from this one on went well.
+fn has_run(block: &Block, vat: VatId, first: DeliveryNum) -> Result<bool, HostFault> {
+    for entry in block.transcript(vat, first)? {
+        if matches!(entry?.end, End::Done { .. }) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The newest snapshot, if it is of this incarnation, this bundle and this engine. Any other is not wrong, but of no use.

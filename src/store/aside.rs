@@ -6,9 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rusqlite::OpenFlags;
 use tempfile::TempDir;
 
-use crate::{fault::HostFault, store::database::FILE};
+use crate::{
+    fault::HostFault,
+    store::database::{Database, FILE},
+};
 
 /// A folder beside the one that is to be. Dropped, it is gone; after a crash, a hidden folder is left without a state in it.
 #[derive(Debug)]
@@ -44,6 +48,17 @@ impl Aside {
     /// The file to write the database to.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join(FILE).with_extension("part")
+    }
+
+    /// The state as it was written, to look at it.
+    pub fn open(&self) -> Result<Database, HostFault> {
+        let opening = format!("read the copy for `{}`", self.target.display());
+        Database::open_file(&self.file(), OpenFlags::SQLITE_OPEN_READ_ONLY, opening)
+    }
+
+    /// Removes the snapshots from what was written.
+    pub fn forget_snapshots(&self) -> Result<(), HostFault> {
+        Database::forget_snapshots(&self.file())
     }
 
     /// What was written is complete: makes it durable, and a state.

@@ -1,16 +1,17 @@
 //! The SQLite file of a state: one writer, one durable transaction a block.
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel, `bundle` (wasm
-//! by hash), `transcript` (one chunk per vat and block) and `block` (where the chain stood at the end of each of the last
-//! [`BLOCKS_KEPT`] blocks), `snapshot` and `page` (see `page`). WAL with `synchronous=FULL`: what a commit returned is on disk.
+//! by hash), `transcript` (see `history`), `block` and `crank_hash` (see `mark`), `snapshot` and `page` (see `page`). WAL with
+//! `synchronous=FULL`: what a commit returned is on disk.
 //!
 //! Tables of large values have a rowid: in one without, SQLite reads the whole row to compare its key, and a commit would read
 //! the chunks of many blocks before.
 //!
-//! What no digest of the rows covers (facts, transcripts) bears a checksum, which is checked at every reading.
+//! Every row bears a checksum, or stands under its hash; what the facts attest of all of them is in `proof`.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -22,27 +23,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::HostFault,
-    id::{BlockHeight, BundleId, CrankNum, DeliveryNum, VatId},
+    id::BundleId,
     store::{
         codec,
         disk::Disk,
-        hash::{Digest, StateHash},
+        hash::{Digest, RowHash, StateHash},
+        history, log, mark,
         pace::Pace,
-        page, sqlite, vfs,
+        page,
+        proof::{DAMAGED, Proof, StoredRow},
+        sqlite, vfs,
     },
 };
 
-/// The layout of the file and of its records: what they hold, beside how they are written (`codec::FORMAT`, which is hashed). A state
-/// of another one is refused.
+/// The version of the layout of the file: a state of another one is refused. The records in it have [`codec::FORMAT`], which is part
+/// of what is hashed; the checksums beside them are not.
 pub(super) const SCHEMA: u32 = 4;
-/// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
-pub const BLOCKS_KEPT: u64 = 10_000;
-/// How much is kept of the chained hash after each crank: enough to tell where two states parted.
-pub const CRANK_HASH_BYTES: usize = 8;
 pub(super) const FILE: &str = "state.sqlite";
+/// What SQLite names its log.
+const LOG: &str = "state.sqlite-wal";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
 const STATEMENTS: usize = 64;
+/// Has SQLite look at the cells of a page before it uses it: a damaged one is an error then, rather than other rows.
+const WARY: &str = "PRAGMA cell_size_check = ON;";
 /// How long a reader waits for a host that is at its files.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 
@@ -67,17 +71,8 @@ pub struct Meta {
     pub fuel: u64,
     /// How its blocks are cut, once one was.
     pub pace: Option<Pace>,
-}
-
-/// Where the chain stood at the end of a block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BlockMark {
-    /// Which block.
-    pub height: BlockHeight,
-    /// The first crank after it.
-    pub next_crank: CrankNum,
-    /// The chained hash.
-    pub state_hash: StateHash,
+    /// What is attested of every table.
+    pub proof: Proof,
 }
 
 /// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only read.
@@ -87,6 +82,17 @@ struct Home {
     copying: Option<sqlite::Copying>,
 }
 
+impl Home {
+    fn damaged(&self, what: impl fmt::Display, why: impl fmt::Display, table: &str) -> HostFault {
+        match self.dir.as_os_str().is_empty() {
+            true => HostFault::damage(what, format_args!("{why} (table `{table}`)")),
+            false => {
+                HostFault::damage(what, format_args!("{why} (table `{table}` of `{}`)", self.dir.join(FILE).display()))
+            }
+        }
+    }
+}
+
 /// An open state.
 #[derive(Debug)]
 pub struct Database {
@@ -94,12 +100,22 @@ pub struct Database {
     /// What it uses where its disk may fail; dropped after it.
     _vfs: Option<vfs::Registered>,
     home: Home,
+    /// What was done to have it, for whoever cannot go on with it.
+    opening: String,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<Lock>,
 }
 
 pub(super) fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
-    move |err| HostFault::new(what, err)
+    move |err| blamed(what, &err, &err)
+}
+
+/// What failed, and what can be done where SQLite finds its own file to be damaged.
+fn blamed(what: &str, err: &rusqlite::Error, why: impl fmt::Display) -> HostFault {
+    match err.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => HostFault::damage(what, why),
+        _ => HostFault::new(what, why),
+    }
 }
 
 /// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the sync nor, when the
@@ -110,7 +126,7 @@ fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFa
     let errno = sqlite::system_errno(connection).filter(|_| is_io).map(io::Error::from_raw_os_error);
     let operation = err.sqlite_error().and_then(|it| operation(it.extended_code));
     let why = [Some(err.to_string()), operation.map(str::to_owned), errno.map(|it| it.to_string())];
-    HostFault::new(what, why.into_iter().flatten().collect::<Vec<_>>().join(": "))
+    blamed(what, err, why.into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
 
 /// From now on what a commit returned is on disk.
@@ -126,23 +142,32 @@ pub(super) fn make_durable(connection: &Connection, what: &str) -> Result<(), Ho
     if mode != "wal" {
         return Err(HostFault::new(what, format_args!("its journal stays in mode `{mode}`")));
     }
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;").map_err(failed)
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;").map_err(failed)?;
+    connection.execute_batch(WARY).map_err(failed)
 }
 
-/// The checksum of one row: of each part, behind its length.
-fn checksum(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+/// The checksum of the facts.
+fn meta_checksum(value: &[u8]) -> i64 {
+    RowHash::of_parts("meta", &[value]).checksum()
+}
+
+/// What the file is laid out by: a statement for each of its tables.
+fn layout(tables: &[&'static str]) -> String {
+    let mut sql = String::from(
+        "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum INTEGER NOT NULL);
+         CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);",
+    );
+    sql += history::LAYOUT;
+    sql += mark::LAYOUT;
+    sql += page::LAYOUT;
+    for table in tables {
+        // The value stands right behind the key: it is read with it, and compared.
+        sql += &format!(
+            "CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;"
+        );
     }
-    *hasher.finalize().as_bytes()
+    sql
 }
-
-fn transcript_checksum(vat: VatId, first: DeliveryNum, entries: &[u8]) -> [u8; 32] {
-    checksum(&[&vat.0.to_le_bytes(), &first.0.to_le_bytes(), entries])
-}
-
-const DAMAGED: &str = "its bytes do not have its checksum: the state is damaged";
 
 /// The lock on a folder. Given back expressly: a process that is just being started shares the file until it has begun.
 #[derive(Debug)]
@@ -173,7 +198,8 @@ impl Database {
     /// A database in memory: gone when dropped.
     pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
-        let database = Database { connection, _vfs: None, home: Home::default(), _lock: None };
+        let opening = "read the state in memory".to_owned();
+        let database = Database { connection, _vfs: None, home: Home::default(), opening, _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -183,7 +209,7 @@ impl Database {
         let what = format!("write `{}`", path.display());
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
-        let database = Database { connection, _vfs: None, home: Home::default(), _lock: None };
+        let database = Database { connection, _vfs: None, home: Home::default(), opening: what, _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -208,7 +234,9 @@ impl Database {
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
         let lock = Lock(lock);
-        force_log(dir, disk).map_err(|err| HostFault::new(&what, err))?;
+        if let Some(bytes) = force_log(dir, disk).map_err(|err| HostFault::new(&what, err))? {
+            prove_log(dir, &bytes).map_err(|err| err.within(&what))?;
+        }
         let vfs = disk.map(vfs::Registered::new).transpose()?;
         let path = dir.join(FILE);
         let connection = match &vfs {
@@ -218,8 +246,8 @@ impl Database {
         let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let home = Home { dir: dir.to_owned(), copying: None };
-        let mut database = Database { connection, _vfs: vfs, home, _lock: Some(lock) };
-        make_durable(&database.connection, &what)?;
+        let mut database = Database { connection, _vfs: vfs, home, opening: what, _lock: Some(lock) };
+        make_durable(&database.connection, &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection));
         database.create(tables)?;
         Ok(database)
@@ -232,15 +260,34 @@ impl Database {
         if !path.exists() {
             return Err(HostFault::new(&what, "there is no state there"));
         }
-        let connection =
-            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .map_err(fault(&what))?;
-        connection.busy_timeout(BUSY_MAX).map_err(fault(&what))?;
-        let database = Database { connection, _vfs: None, home: Home::default(), _lock: None };
-        database.check_schema()?;
+        let read = || read_log(&dir.join(LOG)).map_err(|err| HostFault::new(&what, err));
+        // The log of a host that runs changes while it is read: only of one that none appends to anything can be said.
+        if read()?.is_some_and(|it| prove_log(dir, &it).is_err())
+            && let Some(_held) = Lock::share(dir)?
+            && let Some(bytes) = read()?
+        {
+            prove_log(dir, &bytes).map_err(|err| err.within(&what))?;
+        }
+        let database = Database::open_file(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, what)?;
         // One snapshot for all that is read, whatever a running host commits meanwhile.
-        database.connection.execute_batch("BEGIN").map_err(fault(&what))?;
+        database.connection.execute_batch("BEGIN").map_err(fault(&database.opening))?;
         Ok(database)
+    }
+
+    /// Opens the state in this file as it is; `opening` is what is done with it, for people.
+    pub(super) fn open_file(path: &Path, flags: OpenFlags, opening: String) -> Result<Database, HostFault> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(fault(&opening))?;
+        connection.busy_timeout(BUSY_MAX).map_err(fault(&opening))?;
+        connection.execute_batch(WARY).map_err(fault(&opening))?;
+        let database = Database { connection, _vfs: None, home: Home::default(), opening, _lock: None };
+        database.check_schema()?;
+        Ok(database)
+    }
+
+    /// What was done to have it: the state in which folder.
+    pub fn opening(&self) -> &str {
+        &self.opening
     }
 
     /// Whether there is a state in this folder.
@@ -252,25 +299,32 @@ impl Database {
         if self.schema()? != 0 {
             return self.check_schema();
         }
-        let mut sql = String::from(
-            "BEGIN;
-             CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum BLOB NOT NULL);
-             CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);
-             CREATE TABLE transcript (vat INTEGER, first INTEGER, entries BLOB NOT NULL, checksum BLOB NOT NULL,
-                                      PRIMARY KEY (vat, first));
-             CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL);
-             CREATE TABLE crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL);",
-        );
-        sql += page::LAYOUT;
-        for table in tables {
-            sql += &format!("CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;");
-        }
-        sql += &format!("PRAGMA user_version = {SCHEMA}; COMMIT;");
+        let sql = format!("BEGIN; {} PRAGMA user_version = {SCHEMA}; COMMIT;", layout(tables));
         self.connection.execute_batch(&sql).map_err(|err| self.failed("lay out a new state", &err))
     }
 
-    fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
+    /// The tables, and what SQLite keeps beside them, that are not as this version lays them out; one that it does not know is left
+    /// alone.
+    pub fn altered(&self, tables: &[&'static str]) -> Result<Vec<String>, HostFault> {
+        let made_by = |connection: &Connection| -> rusqlite::Result<BTreeMap<String, String>> {
+            let mut statement = connection.prepare("SELECT name, coalesce(sql, tbl_name) FROM sqlite_schema")?;
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        let what = "read the layout of the file";
+        let model = Connection::open_in_memory().map_err(fault(what))?;
+        model.execute_batch(&layout(tables)).map_err(fault(what))?;
+        let expected = made_by(&model).map_err(fault(what))?;
+        let found = made_by(&self.connection).map_err(|err| self.failed(what, &err))?;
+        Ok(expected.into_iter().filter(|(name, it)| found.get(name) != Some(it)).map(|(name, _)| name).collect())
+    }
+
+    pub(super) fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
         failure(&self.connection, &placed(what, &self.home.dir), err)
+    }
+
+    /// What was read of this table is not what was written.
+    pub(super) fn damaged(&self, what: impl fmt::Display, why: impl fmt::Display, table: &str) -> HostFault {
+        self.home.damaged(what, why, table)
     }
 
     fn schema(&self) -> Result<u32, HostFault> {
@@ -289,7 +343,8 @@ impl Database {
             other => Err(HostFault::new(
                 "open the state",
                 format!(
-                    "it has schema version {other}, this binary knows {SCHEMA}: use the version of vathost that wrote it"
+                    "it has schema version {other}, this binary reads and writes {SCHEMA}: run, inspect or export it with the version \
+                     of vathost that made it"
                 ),
             )),
         }
@@ -298,31 +353,33 @@ impl Database {
     /// The facts; `None` in a state that has no committed block yet.
     pub fn meta(&self) -> Result<Option<Meta>, HostFault> {
         let what = "read the state's facts";
-        let row: Option<(Vec<u8>, Vec<u8>)> = self
+        let row: Option<(Vec<u8>, i64)> = self
             .connection
             .query_row("SELECT value, checksum FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
-            .map_err(fault(what))?;
+            .map_err(|err| self.failed(what, &err))?;
         let Some((value, sum)) = row else { return Ok(None) };
-        if sum != checksum(&[&value]) {
-            return Err(HostFault::new(what, DAMAGED));
+        if sum != meta_checksum(&value) {
+            return Err(self.damaged(what, DAMAGED, "meta"));
         }
-        codec::decode(&value).map(Some)
+        codec::decode(&value).map(Some).map_err(|err| err.within(what))
     }
 
     /// Hands every row of a table to `take`.
     pub fn load(
         &self,
         table: &str,
-        mut take: impl FnMut(&[u8], &[u8]) -> Result<(), HostFault>,
+        mut take: impl FnMut(&StoredRow<'_>) -> Result<(), HostFault>,
     ) -> Result<(), HostFault> {
         let what = format!("read table `{table}`");
+        let failed = |err| self.failed(&what, &err);
         let mut statement =
-            self.connection.prepare(&format!("SELECT key, value FROM \"{table}\"")).map_err(fault(&what))?;
-        let mut rows = statement.query([]).map_err(fault(&what))?;
-        while let Some(row) = rows.next().map_err(fault(&what))? {
+            self.connection.prepare(&format!("SELECT key, value, checksum FROM \"{table}\"")).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
             let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
-            take(blob(0).map_err(fault(&what))?, blob(1).map_err(fault(&what))?)?;
+            let (key, value) = (blob(0).map_err(failed)?, blob(1).map_err(failed)?);
+            take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
         }
         Ok(())
     }
@@ -335,9 +392,9 @@ impl Database {
             .query_row("SELECT wasm FROM bundle WHERE hash = ?", [id.0], |row| row.get(0))
             .optional()
             .map_err(fault(&what))?;
-        let wasm = wasm.ok_or_else(|| HostFault::new(&what, "the state does not hold it"))?;
+        let wasm = wasm.ok_or_else(|| HostFault::new(&what, "the state does not hold it (table `bundle`)"))?;
         if BundleId::of(&wasm) != id {
-            return Err(HostFault::new(&what, "its bytes do not have this hash: the state is damaged"));
+            return Err(self.damaged(&what, "its bytes do not have this hash", "bundle"));
         }
         Ok(wasm)
     }
@@ -348,68 +405,6 @@ impl Database {
         let mut statement = self.connection.prepare("SELECT hash FROM bundle ORDER BY hash").map_err(fault(what))?;
         let rows = statement.query_map([], |row| row.get(0).map(BundleId)).map_err(fault(what))?;
         rows.collect::<Result<_, _>>().map_err(fault(what))
-    }
-
-    /// The last blocks, oldest first.
-    pub fn blocks(&self) -> Result<Vec<BlockMark>, HostFault> {
-        let what = "read the last blocks";
-        let sql = "SELECT height, next_crank, state_hash FROM block ORDER BY height";
-        let mut statement = self.connection.prepare(sql).map_err(fault(what))?;
-        let rows = statement.query_map([], |row| {
-            Ok(BlockMark {
-                height: BlockHeight(row.get::<_, i64>(0)?.cast_unsigned()),
-                next_crank: CrankNum(row.get::<_, i64>(1)?.cast_unsigned()),
-                state_hash: StateHash(row.get(2)?),
-            })
-        });
-        rows.map_err(fault(what))?.collect::<Result<_, _>>().map_err(fault(what))
-    }
-
-    /// The beginning of the chained hash after each crank of the last blocks.
-    pub fn crank_hashes(&self) -> Result<BTreeMap<CrankNum, [u8; CRANK_HASH_BYTES]>, HostFault> {
-        let what = "read the hashes of the last cranks";
-        let sql = "SELECT first, hashes FROM crank_hash ORDER BY first";
-        let mut statement = self.connection.prepare(sql).map_err(fault(what))?;
-        let mut rows = statement.query([]).map_err(fault(what))?;
-        let mut found = BTreeMap::new();
-        while let Some(row) = rows.next().map_err(fault(what))? {
-            let read = || Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, Vec<u8>>(1)?));
-            let (first, hashes) = read().map_err(fault(what))?;
-            found.extend((first..).map(CrankNum).zip(hashes.as_chunks().0.iter().copied()));
-        }
-        Ok(found)
-    }
-
-    /// The vats that have a transcript.
-    pub fn transcribed(&self) -> Result<Vec<VatId>, HostFault> {
-        let what = "read the transcripts";
-        let mut statement =
-            self.connection.prepare("SELECT DISTINCT vat FROM transcript ORDER BY vat").map_err(fault(what))?;
-        let rows = statement.query_map([], |row| Ok(VatId(row.get::<_, i64>(0)?.cast_unsigned())));
-        rows.map_err(fault(what))?.collect::<Result<_, _>>().map_err(fault(what))
-    }
-
-    /// The transcript chunks of a vat that hold deliveries from `from` on, each with the number of its first delivery.
-    pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<Vec<(DeliveryNum, Vec<u8>)>, HostFault> {
-        let what = format!("read the transcript of {vat}");
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT first, entries, checksum FROM transcript WHERE vat = ?1 AND first >=
-                 coalesce((SELECT max(first) FROM transcript WHERE vat = ?1 AND first <= ?2), 0) ORDER BY first",
-            )
-            .map_err(fault(&what))?;
-        let mut rows = statement.query(params![vat.0.cast_signed(), from.0.cast_signed()]).map_err(fault(&what))?;
-        let mut chunks = Vec::new();
-        while let Some(row) = rows.next().map_err(fault(&what))? {
-            let read = || Ok((DeliveryNum(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?, row.get(2)?));
-            let (first, entries, sum): (_, Vec<u8>, Vec<u8>) = read().map_err(fault(&what))?;
-            if sum != transcript_checksum(vat, first, &entries) {
-                return Err(HostFault::new(format_args!("{what} from {first}"), DAMAGED));
-            }
-            chunks.push((first, entries));
-        }
-        Ok(chunks)
     }
 
     /// Begins the one transaction of a block. Dropping it undoes it.
@@ -441,19 +436,32 @@ fn make_folder(dir: &Path) -> io::Result<()> {
 
 /// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had failed the system
 /// shows what was written, holds it for synced, and would lose it with the power, together with every block after it.
-fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<()> {
-    let path = std::fs::canonicalize(dir)?.join(format!("{FILE}-wal"));
-    let bytes = match std::fs::read(&path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
+fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
+    let path = std::fs::canonicalize(dir)?.join(LOG);
+    let Some(bytes) = read_log(&path)? else { return Ok(None) };
     let mut log = OpenOptions::new().write(true).open(&path)?;
     log.write_all(&bytes)?;
     log.sync_all()?;
     if let Some(disk) = disk {
         disk.forced(&path, &bytes);
     }
-    Ok(())
+    Ok(Some(bytes))
+}
+
+/// The bytes of a log, if there is one.
+fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Nothing is lost that a host left in its log.
+fn prove_log(dir: &Path, bytes: &[u8]) -> Result<(), HostFault> {
+    match log::damage(bytes) {
+        None => Ok(()),
+        Some(why) => Err(HostFault::damage(format_args!("read the log `{}`", dir.join(LOG).display()), why)),
+    }
 }
 
 /// The operation on a file that an error of SQLite's is about, where it says.
@@ -472,17 +480,17 @@ fn operation(extended_code: i32) -> Option<&'static str> {
 #[derive(Clone, Default, Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// Where the key of each ends, and where its value, if there still is one.
-    ends: Vec<(usize, Option<usize>)>,
+    /// Where the key of each ends, and where its value, if there still is one, with the checksum of both.
+    ends: Vec<(usize, Option<(usize, i64)>)>,
 }
 
 impl Batch {
-    /// Adds a row: `value` is what it is now, `None` where it is gone.
-    pub(super) fn add(&mut self, key: &impl codec::Key, value: Option<&[u8]>) {
+    /// Adds a row: `value` is what it is now, with the row's checksum; `None` where it is gone.
+    pub(super) fn add(&mut self, key: &impl codec::Key, value: Option<(&[u8], i64)>) {
         key.write(&mut self.bytes);
         let key = self.bytes.len();
-        self.bytes.extend_from_slice(value.unwrap_or_default());
-        self.ends.push((key, value.map(|_| self.bytes.len())));
+        self.bytes.extend_from_slice(value.map(|(it, _)| it).unwrap_or_default());
+        self.ends.push((key, value.map(|(_, checksum)| (self.bytes.len(), checksum))));
     }
 
     /// Whether none changed.
@@ -490,12 +498,12 @@ impl Batch {
         self.ends.is_empty()
     }
 
-    /// The rows, each as its key and its value; `None` where it is gone.
-    pub fn rows(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    /// The rows, each as its key, and its value with the row's checksum; `None` where it is gone.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], Option<(&[u8], i64)>)> {
         let mut begin = 0;
         self.ends.iter().map(move |&(key, value)| {
-            let row = (&self.bytes[begin..key], value.map(|end| &self.bytes[key..end]));
-            begin = value.unwrap_or(key);
+            let row = (&self.bytes[begin..key], value.map(|(end, checksum)| (&self.bytes[key..end], checksum)));
+            begin = value.map_or(key, |(end, _)| end);
             row
         })
     }
@@ -522,57 +530,13 @@ impl<'a> Transaction<'a> {
     pub fn put_meta(&self, meta: &Meta) -> Result<(), HostFault> {
         let mut bytes = Vec::new();
         codec::encode(meta, &mut bytes)?;
-        let sum = checksum(&[&bytes]);
-        self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?, ?)", params![bytes, sum])
-            .map(drop)
-    }
-
-    /// Notes where the chain stands at the end of a block, and forgets a block of long ago.
-    pub fn put_block(&self, mark: &BlockMark) -> Result<(), HostFault> {
-        let (height, crank) = (mark.height.0.cast_signed(), mark.next_crank.0.cast_signed());
-        let sql = "INSERT OR REPLACE INTO block VALUES (?, ?, ?)";
-        self.execute("write a block's hash", sql, params![height, crank, mark.state_hash.0])?;
-        let last = height.saturating_sub_unsigned(BLOCKS_KEPT);
-        self.execute("forget a block's hash", "DELETE FROM block WHERE height <= ?", [last]).map(drop)
-    }
-
-    /// Notes the hashes of the cranks before this one, and forgets those of blocks that are forgotten.
-    pub fn put_crank_hashes(&self, next: CrankNum, hashes: &[u8]) -> Result<(), HostFault> {
-        if hashes.is_empty() {
-            return Ok(());
-        }
-        let first = next.0.cast_signed().saturating_sub_unsigned((hashes.len() / CRANK_HASH_BYTES) as u64);
-        self.execute(
-            "write the hashes of cranks",
-            "INSERT OR REPLACE INTO crank_hash VALUES (?, ?)",
-            params![first, hashes],
-        )?;
-        let sql = "DELETE FROM crank_hash WHERE first < (SELECT next_crank FROM block ORDER BY height LIMIT 1)";
-        self.execute("forget the hashes of cranks", sql, []).map(drop)
+        let row = params![bytes, meta_checksum(&bytes)];
+        self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?, ?)", row).map(drop)
     }
 
     /// Stores a bundle, once.
     pub fn put_bundle(&self, id: BundleId, wasm: &[u8]) -> Result<(), HostFault> {
         self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
-    }
-
-    /// Appends chunks to the vats' transcripts: all that `each` hands over.
-    pub fn put_transcripts(
-        &self,
-        each: impl FnOnce(&mut dyn FnMut(VatId, DeliveryNum, &[u8]) -> Result<(), HostFault>) -> Result<(), HostFault>,
-    ) -> Result<(), HostFault> {
-        let failed = |err| self.failed("write a transcript", &err);
-        let mut insert = self.0.prepare_cached("INSERT INTO transcript VALUES (?, ?, ?, ?)").map_err(failed)?;
-        each(&mut |vat, first, entries| {
-            let sum = transcript_checksum(vat, first, entries);
-            let row = params![vat.0.cast_signed(), first.0.cast_signed(), entries, sum];
-            insert.execute(row).map(drop).map_err(failed)
-        })
-    }
-
-    /// Removes a vat's transcript.
-    pub fn delete_transcript(&self, vat: VatId) -> Result<(), HostFault> {
-        self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()]).map(drop)
     }
 
     /// Makes it durable. An error says nothing of whether it is: the next who opens the state finds it as it was, or as it is to be.
@@ -585,18 +549,23 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
+    pub(super) fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
         failure(&self.0, &placed(what, &self.1.dir), err)
+    }
+
+    /// What was read of this table is not what was written.
+    pub(super) fn damaged(&self, what: impl fmt::Display, why: impl fmt::Display, table: &str) -> HostFault {
+        self.1.damaged(what, why, table)
     }
 }
 
 impl Rows for Transaction<'_> {
     fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault> {
         let run = || {
-            let mut put = self.0.prepare_cached(&format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?)"))?;
+            let mut put = self.0.prepare_cached(&format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?, ?)"))?;
             let mut delete = self.0.prepare_cached(&format!("DELETE FROM \"{table}\" WHERE key = ?"))?;
             batch.rows().try_for_each(|(key, value)| match value {
-                Some(value) => put.execute(params![key, value]).map(drop),
+                Some((value, checksum)) => put.execute(params![key, value, checksum]).map(drop),
                 None => delete.execute([key]).map(drop),
             })
         };

@@ -1,5 +1,6 @@
-//! The two commitments to a state.
+//! The two commitments to a state, and the hash of a row that the second is made of.
 //!
+//! * [`RowHash`]: one row, bound to its table and key. A part of it stands beside the row, as its checksum.
 //! * [`StateHash`]: a chain over the ordered changes of every committed crank. Replicas compare it.
 //! * [`Digest`]: the set of rows, whatever their past; kept incrementally. Equal states have equal digests. It guards
 //!   against accident, not against somebody who searches for sets of rows of equal digest: that is the chain's part.
@@ -51,27 +52,59 @@ impl fmt::Debug for StateHash {
 pub struct Digest([u64; 8]);
 
 impl Digest {
-    pub(crate) fn add(&mut self, row: &[u8]) {
-        for (lane, part) in self.0.iter_mut().zip(lanes(row)) {
+    pub(crate) fn add(&mut self, row: &RowHash) {
+        for (lane, part) in self.0.iter_mut().zip(row.0) {
             *lane = lane.wrapping_add(part);
         }
     }
 
-    pub(crate) fn remove(&mut self, row: &[u8]) {
-        for (lane, part) in self.0.iter_mut().zip(lanes(row)) {
+    pub(crate) fn remove(&mut self, row: &RowHash) {
+        for (lane, part) in self.0.iter_mut().zip(row.0) {
             *lane = lane.wrapping_sub(part);
         }
     }
+
+    /// The digest of the rows of all these.
+    pub(crate) fn sum<'a>(parts: impl IntoIterator<Item = &'a Digest>) -> Digest {
+        let mut sum = Digest::default();
+        parts.into_iter().for_each(|it| sum.add(&RowHash(it.0)));
+        sum
+    }
 }
 
-fn lanes(row: &[u8]) -> [u64; 8] {
-    let mut output = [0; 64];
-    blake3::Hasher::new().update(row).finalize_xof().fill(&mut output);
-    let mut lanes = [0; 8];
-    for (lane, bytes) in lanes.iter_mut().zip(output.as_chunks().0) {
-        *lane = u64::from_le_bytes(*bytes);
+/// 64 bytes of BLAKE3 output of a row: its table, its key and its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RowHash([u64; 8]);
+
+impl RowHash {
+    /// The hash of a row of the kernel's, as `table` writes it: a tag that stands for the table, the key, the value.
+    pub(crate) fn of(row: &[u8]) -> RowHash {
+        RowHash::finish(blake3::Hasher::new().update(row))
     }
-    lanes
+
+    /// The hash of a row of another table: each part behind its length, so that none is taken for another.
+    pub(crate) fn of_parts(table: &str, parts: &[&[u8]]) -> RowHash {
+        let mut hasher = blake3::Hasher::new();
+        for part in std::iter::once(&table.as_bytes()).chain(parts) {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        RowHash::finish(&hasher)
+    }
+
+    fn finish(hasher: &blake3::Hasher) -> RowHash {
+        let mut output = [0; 64];
+        hasher.finalize_xof().fill(&mut output);
+        let mut lanes = [0; 8];
+        for (lane, bytes) in lanes.iter_mut().zip(output.as_chunks().0) {
+            *lane = u64::from_le_bytes(*bytes);
+        }
+        RowHash(lanes)
+    }
+
+    /// What stands beside the row: enough against accident, and one number of SQLite's.
+    pub(crate) fn checksum(&self) -> i64 {
+        self.0[0].cast_signed()
+    }
 }
 
 /// 32 bytes that stand for the lanes.

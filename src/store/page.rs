@@ -1,26 +1,32 @@
 //! Heap snapshots in the database: pages by their hash, stored once and counted, and one manifest for each vat.
 //!
-//! They stand outside of the kernel's tables: nothing here is in a state hash or a digest.
+//! They stand outside of the kernel's tables: nothing here is in a state hash or a digest of the kernel's rows. A page is proved by
+//! its hash, how often it is used by a checksum; a manifest by its checksum, which the facts attest.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::HostFault,
     id::{DeliveryNum, VatId, hex},
-    store::database::{Database, Transaction, fault},
+    store::{
+        database::{Database, Transaction},
+        hash::{Digest, RowHash},
+        proof::DAMAGED,
+    },
 };
 
 /// Bytes of a page. Small, so that a delivery that writes here and there makes few new ones; that of the hardware, so that it
 /// can tell which were written.
 pub const PAGE_BYTES: usize = 4096;
 
-/// `refs` is the number of manifests that name the page; a page of none is gone.
+/// `refs` is the number of manifests that name the page; a page of none is gone. The bytes come last: who wants the rest does not
+/// read them.
 pub(super) const LAYOUT: &str = "
-    CREATE TABLE page (hash BLOB PRIMARY KEY, refs INTEGER NOT NULL CHECK (refs > 0), bytes BLOB NOT NULL);
-    CREATE TABLE snapshot (vat INTEGER PRIMARY KEY, position INTEGER NOT NULL, hash BLOB NOT NULL, manifest BLOB NOT NULL);";
+    CREATE TABLE page (hash BLOB PRIMARY KEY, refs INTEGER NOT NULL CHECK (refs > 0), checksum INTEGER NOT NULL, bytes BLOB NOT NULL);
+    CREATE TABLE snapshot (vat INTEGER PRIMARY KEY, position INTEGER NOT NULL, checksum INTEGER NOT NULL, manifest BLOB NOT NULL);";
 
 /// The hash (BLAKE3) of a page.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,58 +51,135 @@ impl fmt::Debug for PageHash {
     }
 }
 
-fn manifest(connection: &Connection, vat: VatId) -> Result<Option<Vec<u8>>, HostFault> {
-    let what = format!("read the snapshot of {vat}");
-    let row: Option<(Vec<u8>, Vec<u8>)> = connection
-        .prepare_cached("SELECT hash, manifest FROM snapshot WHERE vat = ?")
-        .and_then(|mut it| it.query_row([vat.0.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?))).optional())
-        .map_err(fault(&what))?;
-    let Some((hash, manifest)) = row else { return Ok(None) };
-    if blake3::hash(&manifest).as_bytes()[..] != hash {
-        let why = format!("its bytes do not have the hash {}: the state is damaged", hex(&hash));
-        return Err(HostFault::new(&what, why));
+/// What can be done where a snapshot is damaged: the transcripts have all that it has.
+const AROUND: &str = "a snapshot is damaged, which is only a short cut: `vathost fork --without-snapshots` makes a copy that does without; \
+                      `vathost verify` lists all that is damaged";
+
+/// How often a page is used, bound to it.
+fn refs_checksum(hash: PageHash, refs: i64) -> i64 {
+    RowHash::of_parts("page", &[&hash.0, &refs.to_le_bytes()]).checksum()
+}
+
+/// The snapshot of a vat, as it is listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Whose.
+    pub vat: VatId,
+    /// The number of the first delivery that is not in it.
+    pub position: DeliveryNum,
+    /// The checksum of its manifest, and of all this.
+    checksum: i64,
+}
+
+impl Listed {
+    fn new(vat: VatId, position: DeliveryNum, manifest: &[u8]) -> Listed {
+        let numbers = [vat.0, position.0].map(u64::to_le_bytes);
+        let checksum = RowHash::of_parts("snapshot", &[&numbers[0], &numbers[1], manifest]).checksum();
+        Listed { vat, position, checksum }
     }
-    Ok(Some(manifest))
+
+    /// What stands for it in the facts.
+    fn hash(&self) -> RowHash {
+        let numbers = [self.vat.0, self.position.0, self.checksum.cast_unsigned()].map(u64::to_le_bytes);
+        RowHash::of_parts("snapshot", &numbers.each_ref().map(|it| &it[..]))
+    }
+
+    /// What these add up to.
+    pub fn digest(all: &[Listed]) -> Digest {
+        let mut digest = Digest::default();
+        all.iter().for_each(|it| digest.add(&it.hash()));
+        digest
+    }
+}
+
+/// The manifest of a vat's snapshot, against its checksum. `damaged` says where it is not what was written.
+fn manifest(
+    connection: &Connection,
+    vat: VatId,
+    failed: &dyn Fn(&str, &rusqlite::Error) -> HostFault,
+    damaged: &dyn Fn(&str) -> HostFault,
+) -> Result<Option<(Listed, Vec<u8>)>, HostFault> {
+    let what = format!("read the snapshot of {vat}");
+    let row: Option<(i64, i64, Vec<u8>)> = connection
+        .prepare_cached("SELECT position, checksum, manifest FROM snapshot WHERE vat = ?")
+        .and_then(|mut it| {
+            it.query_row([vat.0.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+        })
+        .map_err(|err| failed(&what, &err))?;
+    let Some((position, checksum, manifest)) = row else { return Ok(None) };
+    let listed = Listed::new(vat, DeliveryNum(position.cast_unsigned()), &manifest);
+    if listed.checksum == checksum { Ok(Some((listed, manifest))) } else { Err(damaged(&what)) }
+}
+
+fn around(fault: HostFault) -> HostFault {
+    HostFault { way_out: Some(AROUND), ..fault }
 }
 
 impl Database {
-    /// The position of each vat's snapshot.
-    pub fn snapshots(&self) -> Result<Vec<(VatId, DeliveryNum)>, HostFault> {
+    /// Removes the snapshots of a state that was just copied into this file: its vats come back from their transcripts.
+    pub(super) fn forget_snapshots(path: &Path) -> Result<(), HostFault> {
+        let what = format!("remove the snapshots from `{}`", path.display());
+        let mut database = Database::open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE, what.clone())?;
+        let Some(mut meta) = database.meta()? else { return Ok(()) };
+        let transaction = database.transaction()?;
+        transaction.execute(&what, "DELETE FROM snapshot", [])?;
+        transaction.execute(&what, "DELETE FROM page", [])?;
+        meta.proof.snapshots = Digest::default();
+        transaction.put_meta(&meta)?;
+        transaction.commit()
+    }
+
+    /// Every vat's snapshot, as it is stored: what attests them is for the caller to compare.
+    pub fn snapshots(&self) -> Result<Vec<Listed>, HostFault> {
         let what = "list the snapshots";
-        let mut statement = self.connection.prepare("SELECT vat, position FROM snapshot").map_err(fault(what))?;
+        let failed = |err| self.failed(what, &err);
+        let mut statement = self.connection.prepare("SELECT vat, position, checksum FROM snapshot").map_err(failed)?;
         let number = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::cast_unsigned);
         let rows = statement
-            .query_map([], |row| Ok((VatId(number(row, 0)?), DeliveryNum(number(row, 1)?))))
-            .map_err(fault(what))?;
-        rows.collect::<Result<_, _>>().map_err(fault(what))
+            .query_map([], |row| {
+                let (vat, position) = (VatId(number(row, 0)?), DeliveryNum(number(row, 1)?));
+                Ok(Listed { vat, position, checksum: row.get(2)? })
+            })
+            .map_err(failed)?;
+        rows.collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// The manifest of a vat's snapshot, checked against its hash.
+    /// The manifest of a vat's snapshot, against its checksum.
     pub fn snapshot(&self, vat: VatId) -> Result<Option<Vec<u8>>, HostFault> {
-        manifest(&self.connection, vat)
+        let failed = |what: &str, err: &rusqlite::Error| self.failed(what, err);
+        let damaged = |what: &str| around(self.damaged(what, DAMAGED, "snapshot"));
+        Ok(manifest(&self.connection, vat, &failed, &damaged)?.map(|(_, it)| it))
     }
 
-    /// Every page, and how many manifests are said to name it.
-    pub fn pages(&self) -> Result<Vec<(PageHash, u64)>, HostFault> {
+    /// Every page, and how many manifests are said to name it. `damaged` hears of each of which that is not what was written.
+    pub fn pages(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Vec<(PageHash, u64)>, HostFault> {
         let what = "list the pages";
-        let mut statement = self.connection.prepare("SELECT hash, refs FROM page").map_err(fault(what))?;
-        let rows = statement
-            .query_map([], |row| Ok((PageHash(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned())))
-            .map_err(fault(what))?;
-        rows.collect::<Result<_, _>>().map_err(fault(what))
+        let failed = |err| self.failed(what, &err);
+        let mut statement = self.connection.prepare("SELECT hash, refs, checksum FROM page").map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let mut pages = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let read = || Ok((PageHash(row.get(0)?), row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+            let (hash, refs, sum) = read().map_err(failed)?;
+            if sum != refs_checksum(hash, refs) {
+                damaged(self.damaged(format!("read how often page {hash} is used"), DAMAGED, "page"));
+            }
+            pages.push((hash, refs.cast_unsigned()));
+        }
+        Ok(pages)
     }
 
     /// Reads a page, and checks it against its hash.
     pub fn page(&self, hash: PageHash, into: &mut [u8]) -> Result<(), HostFault> {
         let what = format!("read page {hash}");
-        let mut statement =
-            self.connection.prepare_cached("SELECT bytes FROM page WHERE hash = ?").map_err(fault(&what))?;
-        let mut rows = statement.query([hash.0]).map_err(fault(&what))?;
-        let row = rows.next().map_err(fault(&what))?;
-        let row = row.ok_or_else(|| HostFault::new(&what, "the state does not hold it"))?;
-        let bytes = row.get_ref(0).and_then(|it| Ok(it.as_blob()?)).map_err(fault(&what))?;
+        let failed = |err| self.failed(&what, &err);
+        let mut statement = self.connection.prepare_cached("SELECT bytes FROM page WHERE hash = ?").map_err(failed)?;
+        let mut rows = statement.query([hash.0]).map_err(failed)?;
+        let row = rows.next().map_err(failed)?;
+        let row = row.ok_or_else(|| around(self.damaged(&what, "the state does not hold it", "page")))?;
+        let bytes = row.get_ref(0).and_then(|it| Ok(it.as_blob()?)).map_err(failed)?;
         if bytes.len() != into.len() || PageHash::of(bytes) != hash {
-            return Err(HostFault::new(&what, "its bytes do not have this hash: the state is damaged"));
+            return Err(around(self.damaged(&what, "its bytes do not have this hash", "page")));
         }
         into.copy_from_slice(bytes);
         Ok(())
@@ -104,48 +187,81 @@ impl Database {
 }
 
 impl Transaction<'_> {
-    /// As [`Database::snapshot`].
-    pub fn snapshot(&self, vat: VatId) -> Result<Option<Vec<u8>>, HostFault> {
-        manifest(&self.0, vat)
+    /// As [`Database::snapshot`], with how it is listed.
+    pub fn snapshot(&self, vat: VatId) -> Result<Option<(Listed, Vec<u8>)>, HostFault> {
+        let failed = |what: &str, err: &rusqlite::Error| self.failed(what, err);
+        manifest(&self.0, vat, &failed, &|what| around(self.damaged(what, DAMAGED, "snapshot")))
     }
 
-    /// Replaces a vat's snapshot. The pages are the caller's business.
-    pub fn put_snapshot(&self, vat: VatId, position: DeliveryNum, manifest: &[u8]) -> Result<(), HostFault> {
+    /// Takes the place of `old`, the snapshot that the vat had. The pages are the caller's business.
+    pub fn put_snapshot(
+        &self,
+        (vat, position): (VatId, DeliveryNum),
+        manifest: &[u8],
+        old: Option<&Listed>,
+        digest: &mut Digest,
+    ) -> Result<(), HostFault> {
+        let listed = Listed::new(vat, position, manifest);
+        if let Some(old) = old {
+            digest.remove(&old.hash());
+        }
+        digest.add(&listed.hash());
         self.execute(
             "write a snapshot",
             "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?)",
-            params![vat.0.cast_signed(), position.0.cast_signed(), &blake3::hash(manifest).as_bytes()[..], manifest],
+            params![vat.0.cast_signed(), position.0.cast_signed(), listed.checksum, manifest],
         )
         .map(drop)
     }
 
     /// Removes a vat's snapshot. The pages are the caller's business.
-    pub fn delete_snapshot(&self, vat: VatId) -> Result<(), HostFault> {
-        self.execute("remove a snapshot", "DELETE FROM snapshot WHERE vat = ?", [vat.0.cast_signed()]).map(drop)
+    pub fn delete_snapshot(&self, old: &Listed, digest: &mut Digest) -> Result<(), HostFault> {
+        digest.remove(&old.hash());
+        self.execute("remove a snapshot", "DELETE FROM snapshot WHERE vat = ?", [old.vat.0.cast_signed()]).map(drop)
+    }
+
+    /// How many manifests name a page, against its checksum; `None` where it is not there.
+    fn refs(&self, what: &str, hash: PageHash) -> Result<Option<i64>, HostFault> {
+        let row: Option<(i64, i64)> = (self.0.prepare_cached("SELECT refs, checksum FROM page WHERE hash = ?"))
+            .and_then(|mut it| it.query_row([hash.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+            .map_err(|err| self.failed(what, &err))?;
+        match row {
+            Some((refs, sum)) if sum != refs_checksum(hash, refs) => {
+                Err(around(self.damaged(format_args!("read how often page {hash} is used"), DAMAGED, "page")))
+            }
+            row => Ok(row.map(|(refs, _)| refs)),
+        }
+    }
+
+    fn set_refs(&self, what: &str, hash: PageHash, refs: i64) -> Result<(), HostFault> {
+        let sql = "UPDATE page SET refs = ?2, checksum = ?3 WHERE hash = ?1";
+        self.execute(what, sql, params![hash.0, refs, refs_checksum(hash, refs)]).map(drop)
     }
 
     /// One more manifest names this page. Without bytes it must be there.
     pub fn hold_page(&self, hash: PageHash, bytes: Option<&[u8]>) -> Result<(), HostFault> {
         let what = "write a page";
-        let found = match bytes {
-            Some(bytes) => self.execute(
-                what,
-                "INSERT INTO page VALUES (?1, 1, ?2) ON CONFLICT (hash) DO UPDATE SET refs = refs + 1",
-                params![hash.0, bytes],
-            )?,
-            None => self.execute(what, "UPDATE page SET refs = refs + 1 WHERE hash = ?", [hash.0])?,
-        };
-        if found == 1 { Ok(()) } else { Err(HostFault::new(what, format_args!("the state does not hold page {hash}"))) }
+        match (self.refs(what, hash)?, bytes) {
+            (Some(refs), _) => self.set_refs(what, hash, refs.saturating_add(1)),
+            (None, Some(bytes)) => {
+                let row = params![hash.0, refs_checksum(hash, 1), bytes];
+                self.execute(what, "INSERT INTO page VALUES (?1, 1, ?2, ?3)", row).map(drop)
+            }
+            (None, None) => Err(self.lost(what, hash)),
+        }
     }
 
     /// One manifest less names this page; after the last it is gone.
     pub fn release_page(&self, hash: PageHash) -> Result<(), HostFault> {
         let what = "release a page";
-        let gone = self.execute(what, "DELETE FROM page WHERE hash = ? AND refs = 1", [hash.0])?;
-        let found = match gone {
-            0 => self.execute(what, "UPDATE page SET refs = refs - 1 WHERE hash = ?", [hash.0])?,
-            gone => gone,
-        };
-        if found == 1 { Ok(()) } else { Err(HostFault::new(what, format_args!("the state does not hold page {hash}"))) }
+        match self.refs(what, hash)? {
+            Some(1) => self.execute(what, "DELETE FROM page WHERE hash = ?", [hash.0]).map(drop),
+            Some(refs) => self.set_refs(what, hash, refs.saturating_sub(1)),
+            None => Err(self.lost(what, hash)),
+        }
+    }
+
+    fn lost(&self, what: &str, hash: PageHash) -> HostFault {
+        around(self.damaged(what, format_args!("the state does not hold page {hash}"), "page"))
     }
 }

@@ -22,7 +22,8 @@ use crate::{
     store::{
         codec::{self, Key},
         database::{Batch, Rows},
-        hash::Digest,
+        hash::{Digest, RowHash},
+        proof::{DAMAGED, Reading, StoredRow},
     },
 };
 
@@ -103,10 +104,11 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         };
         let mut bytes = Vec::new();
         encode_row(self.tag, key, Some(reduced.as_ref().unwrap_or(value)), &mut bytes)?;
+        let hash = RowHash::of(&bytes);
         if add {
-            digest.add(&bytes)
+            digest.add(&hash)
         } else {
-            digest.remove(&bytes)
+            digest.remove(&hash)
         }
         Ok(())
     }
@@ -123,9 +125,19 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     fn key(&self, bytes: &[u8]) -> Result<K, HostFault> {
         let mut rest = bytes;
         let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
-        parsed.ok_or_else(|| {
-            HostFault::new(format!("read table `{}`", self.name), format!("bad key {}", crate::id::hex(bytes)))
-        })
+        parsed.ok_or_else(|| HostFault::new("read a key", "it is none of this table's"))
+    }
+
+    /// Decodes a stored row. One under a key that is there already is none that was ever written.
+    fn take(&mut self, row: &StoredRow<'_>) -> Result<(), HostFault> {
+        let (key, value) = (self.key(row.key)?, codec::decode(row.value)?);
+        match self.rows.entry(key.clone()) {
+            Entry::Vacant(place) => {
+                self.index.changed(&key, None, Some(place.insert(value)));
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(HostFault::new("read a row", "its key is there twice")),
+        }
     }
 
     /// The row, if there is one.
@@ -250,8 +262,8 @@ pub trait Journaled {
     /// Ends the open block: hands over the rows that differ from the committed ones, and moves the digest along.
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault>;
 
-    /// Takes one committed row.
-    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), HostFault>;
+    /// Takes one committed row, and counts it. An error names the row: it has not its checksum, or cannot be decoded.
+    fn load(&mut self, row: &StoredRow<'_>, reading: &mut Reading) -> Result<(), HostFault>;
 
     /// The digest of every row, from scratch: what the incremental one must equal.
     fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault>;
@@ -354,7 +366,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             if old.is_some() {
                 row_bytes.clear();
                 encode_row(self.tag, &key, old.as_ref(), &mut row_bytes)?;
-                digest.remove(&row_bytes);
+                digest.remove(&RowHash::of(&row_bytes));
             }
             let Some(new) = new else {
                 batch.add(&key, None);
@@ -362,18 +374,23 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             };
             row_bytes.clear();
             let record = encode_row(self.tag, &key, Some(new), &mut row_bytes)?;
-            digest.add(&row_bytes);
-            batch.add(&key, row_bytes.get(record..));
+            let hash = RowHash::of(&row_bytes);
+            digest.add(&hash);
+            batch.add(&key, row_bytes.get(record..).map(|it| (it, hash.checksum())));
         }
         if batch.is_empty() { Ok(()) } else { rows.write(self.name, &batch) }
     }
 
-    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), HostFault> {
-        let key = self.key(key)?;
-        let value = codec::decode(value)?;
-        self.index.changed(&key, None, Some(&value));
-        self.rows.insert(key, value);
-        Ok(())
+    fn load(&mut self, row: &StoredRow<'_>, reading: &mut Reading) -> Result<(), HostFault> {
+        let hash = stored_hash(self.tag, row, &mut reading.bytes);
+        reading.digest.add(&hash);
+        let sound = if hash.checksum() == row.checksum { Ok(()) } else { Err(HostFault::new("prove a row", DAMAGED)) };
+        // One that can be decoded is taken all the same: whoever looks for more damage needs it.
+        let taken = self.take(row);
+        let placed = |fault: HostFault| {
+            HostFault::damage(format_args!("table `{}`, key {}", self.name, crate::id::hex(row.key)), fault.why)
+        };
+        sound.and(taken).map_err(placed)
     }
 
     fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault> {
@@ -381,7 +398,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         for (key, value) in &self.rows {
             bytes.clear();
             encode_row(self.tag, key, Some(value), &mut bytes)?;
-            digest.add(&bytes);
+            digest.add(&RowHash::of(&bytes));
         }
         Ok(())
     }
@@ -415,6 +432,22 @@ fn encode_row<K: Key, V: Value>(tag: u8, key: &K, value: Option<&V>, out: &mut V
     Ok(record)
 }
 
+/// The hash of a row whose key and record are bytes: that of [`encode_row`]'s.
+fn stored_hash(tag: u8, row: &StoredRow<'_>, bytes: &mut Vec<u8>) -> RowHash {
+    bytes.clear();
+    bytes.push(tag);
+    match u8::try_from(row.key.len()) {
+        Ok(short) if short != LONG_KEY => bytes.push(short),
+        _ => {
+            bytes.push(LONG_KEY);
+            bytes.extend_from_slice(&(row.key.len() as u64).to_le_bytes());
+        }
+    }
+    bytes.extend_from_slice(row.key);
+    bytes.extend_from_slice(row.value);
+    RowHash::of(bytes)
+}
+
 /// Says that a key's length follows in eight bytes: those of vatstores may be long.
 const LONG_KEY: u8 = u8::MAX;
 
@@ -425,6 +458,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::value::Bytes;
 
     #[derive(Default, Debug)]
     struct ByValue(BTreeMap<u64, usize>);
@@ -444,12 +478,12 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Disk(BTreeMap<Vec<u8>, Vec<u8>>);
+    struct Disk(BTreeMap<Vec<u8>, (Vec<u8>, i64)>);
     impl Rows for Disk {
         fn write(&mut self, _: &'static str, batch: &Batch) -> Result<(), HostFault> {
             for (key, value) in batch.rows() {
                 match value {
-                    Some(value) => drop(self.0.insert(key.to_vec(), value.to_vec())),
+                    Some((value, sum)) => drop(self.0.insert(key.to_vec(), (value.to_vec(), sum))),
                     None => assert!(self.0.remove(key).is_some(), "a row that was never there is not deleted"),
                 }
             }
@@ -478,6 +512,34 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn a_row_that_is_not_as_it_was_written_is_refused_by_name_whatever_the_length_of_its_key() {
+        for length in [3, 254, 255, 300] {
+            let mut table: Table<Bytes, u64> = Table::new(9, "test");
+            table.insert(Bytes::from(vec![b'k'; length]), 7);
+            let (mut disk, mut digest) = (Disk::default(), Digest::default());
+            table.seal(&mut vec![], None).expect("seals");
+            table.flush(&mut disk, &mut digest).expect("flushes");
+            let (key, (value, checksum)) = disk.0.into_iter().next().expect("is there");
+            let load = |key: &[u8], value: &[u8], checksum| {
+                let mut fresh: Table<Bytes, u64> = Table::new(9, "test");
+                fresh.load(&StoredRow { key, value, checksum }, &mut Reading::default())
+            };
+            load(&key, &value, checksum).expect("loads");
+            let flipped = |bytes: &[u8]| [&bytes[..bytes.len() - 1], &[bytes[bytes.len() - 1] ^ 1]].concat();
+            let bad = [
+                load(&flipped(&key), &value, checksum),
+                load(&key, &flipped(&value), checksum),
+                load(&key, &value, checksum ^ 1),
+            ];
+            for it in bad {
+                let fault = it.expect_err("is refused");
+                assert!(fault.what.starts_with("table `test`, key 6b6b"), "{fault}");
+                assert!(fault.way_out.is_some());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_table_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
@@ -504,8 +566,12 @@ mod tests {
                         if matches!(step, Step::Flush) {
                             table.flush(&mut disk, &mut digest).expect("flushes");
                             let mut fresh: Table<u64, u64, ByValue> = Table::new(1, "test");
-                            for (k, v) in &disk.0 { fresh.load(k, v).expect("loads"); }
+                            let mut reading = Reading::default();
+                            for (key, (value, checksum)) in &disk.0 {
+                                fresh.load(&StoredRow { key, value, checksum: *checksum }, &mut reading).expect("loads");
+                            }
                             prop_assert_eq!(&fresh.rows, &now);
+                            prop_assert_eq!(&reading.digest, &digest);
                             let mut swept = Digest::default();
                             fresh.sweep(&mut swept).expect("sweeps");
                             prop_assert_eq!(&swept, &digest);

@@ -1,9 +1,10 @@
 //! What a state remembers of its past: transcripts, and the hashes of the last blocks.
 
 use crate::{
+    block::proof,
     fault::HostFault,
     id::{DeliveryNum, VatId},
-    store::{BLOCKS_KEPT, Database, Meta},
+    store::{Database, Meta, Proof},
     table::{Status, Tables},
     transcript::{self, End},
     verify::Check,
@@ -17,10 +18,10 @@ struct Sum {
     fuel: u64,
 }
 
-/// Every transcript decodes, has no gap, and adds up to what the vat's tally says.
-pub(super) fn transcripts(database: &Database, tables: &Tables, check: &mut Check) {
+/// Every transcript decodes, has no gap, adds up to what the vat's tally says, and ends as it was committed.
+pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
     let mut total = 0;
-    for vat in check.result(database.transcribed()).unwrap_or_default() {
+    for (vat, _) in check.result(database.heads()).unwrap_or_default().iter() {
         check.expect(tables.vats.contains(&vat), || format!("there is a transcript of {vat}, and no such vat"));
     }
     for (vat, row) in tables.vats.iter() {
@@ -40,18 +41,18 @@ pub(super) fn transcripts(database: &Database, tables: &Tables, check: &mut Chec
         });
     }
     check.of = format!("{total} deliveries");
+    let nothing = Proof::default();
+    if check.is_ok() {
+        check.list(|damaged| proof::heads(database, tables, meta.map_or(&nothing, |it| &it.proof), damaged));
+    }
 }
 
 fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
     let mut sum = Sum::default();
-    for (first, chunk) in database.transcript(vat, DeliveryNum(0))? {
-        let what = || format!("read the transcript of {vat} from {first}");
-        if first.0 != sum.deliveries {
-            let why = format!("{} should come next: deliveries are missing", DeliveryNum(sum.deliveries));
-            return Err(HostFault::new(what(), why));
-        }
-        for entry in transcript::entries(first, &chunk) {
-            let entry = entry.map_err(|err| HostFault::new(what(), err))?;
+    for chunk in database.transcript(vat, DeliveryNum(0))? {
+        let what = || format!("read the transcript of {vat} from {}", chunk.first);
+        for entry in transcript::entries(&chunk) {
+            let entry = entry.map_err(|err| err.within(what()))?;
             sum.deliveries += 1;
             if let End::Done { fuel } = entry.end {
                 sum.syscalls += entry.syscalls.len() as u64;
@@ -62,26 +63,14 @@ fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
     Ok(sum)
 }
 
-/// The last blocks follow each other, and the last of them is where the state stands.
+/// The last blocks follow each other, and the last of them is where the state stands; so do the cranks that are remembered.
 pub(super) fn blocks(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
-    let Some(blocks) = check.result(database.blocks()) else { return };
-    check.of = format!("{} blocks", blocks.len());
-    for (a, b) in blocks.iter().zip(blocks.iter().skip(1)) {
-        check.expect(b.height.0 == a.height.0.wrapping_add(1) && b.next_crank >= a.next_crank, || {
-            format!("{} ends before {}, {} before {}", a.height, a.next_crank, b.height, b.next_crank)
-        });
-    }
-    let (globals, Some(meta)) = (tables.globals(), meta) else { return };
-    let Some(last) = blocks.last() else { return check.find("the last block is missing") };
-    let complete = blocks.len() as u64 == BLOCKS_KEPT.min(globals.height.0.saturating_add(1));
-    check.expect(complete, || format!("{} of the last blocks are kept", blocks.len()));
-    check.expect((last.height, last.next_crank) == (globals.height, globals.next_crank), || {
-        format!(
-            "the last is {}, before {}; the state is at {}, before {}",
-            last.height, last.next_crank, globals.height, globals.next_crank
-        )
-    });
-    check.expect(last.state_hash == meta.state_hash, || {
-        format!("{} has hash {}, the state {}", last.height, last.state_hash, meta.state_hash)
+    let globals = tables.globals();
+    let count = check.list(|damaged| proof::marks(database, globals, meta, damaged));
+    check.of = format!("{} blocks", count.unwrap_or(0));
+    let Some(cranks) = check.result(database.crank_hashes()) else { return };
+    let next = cranks.last_key_value().map(|(crank, _)| crank.next());
+    check.expect(next.is_none_or(|it| it == globals.next_crank), || {
+        format!("the hashes of cranks end with that before {}", next.unwrap_or_default())
     });
 }

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use super::Check;
 use crate::{
+    block::proof,
     snapshot::Manifest,
-    store::{Database, PAGE_BYTES, PageHash},
+    store::{Database, Meta, PAGE_BYTES, PageHash, Proof},
     table::Tables,
 };
 
-pub(super) fn check(database: &Database, tables: &Tables, check: &mut Check) {
+pub(super) fn check(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
+    let nothing = Proof::default();
+    let attested = meta.map_or(&nothing, |it| &it.proof);
     let listed = check.result(database.snapshots()).unwrap_or_default();
     let mut named: BTreeMap<PageHash, u64> = BTreeMap::new();
-    for (vat, position) in &listed {
+    for (vat, position) in listed.iter().map(|it| (&it.vat, &it.position)) {
         let manifest = database.snapshot(*vat).and_then(|it| it.map(|it| Manifest::decode(&it)).transpose());
         let Some(manifest) = check.result(manifest).flatten() else { continue };
         check.expect((manifest.vat, manifest.position) == (*vat, *position), || {
@@ -27,7 +30,8 @@ pub(super) fn check(database: &Database, tables: &Tables, check: &mut Check) {
         }
     }
     let mut page = vec![0; PAGE_BYTES];
-    let stored: BTreeMap<_, _> = check.result(database.pages()).unwrap_or_default().into_iter().collect();
+    let stored = check.list(|damaged| database.pages(damaged));
+    let stored: BTreeMap<_, _> = stored.unwrap_or_default().into_iter().collect();
     for (hash, refs) in &stored {
         check.result(database.page(*hash, &mut page));
         let count = named.remove(hash).unwrap_or(0);
@@ -36,5 +40,6 @@ pub(super) fn check(database: &Database, tables: &Tables, check: &mut Check) {
     for hash in named.keys() {
         check.find(format!("page {hash} is needed by a snapshot, and missing"));
     }
+    check.list(|damaged| proof::snapshots(database, attested, damaged));
     check.of = format!("{} snapshots, {} pages", listed.len(), stored.len());
 }

@@ -5,10 +5,11 @@ use std::{
     process::{Command, Output},
 };
 
-use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use vathost::{
-    id::VRef,
+    id::{DeliveryNum, VRef, VatId},
+    store::{Database, Put},
+    table::Tables,
     transcript::End,
     value::{Answer, Delivery, Syscall},
 };
@@ -18,6 +19,8 @@ enum Tag {
     Syscall,
     End,
 }
+
+const VAT: VatId = VatId(1);
 
 type Exchange = (Syscall<VRef>, Answer);
 
@@ -71,15 +74,6 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-/// As the store has it: damage by accident is found there, so this test damages with care.
-fn checksum(first: u64, entries: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    for part in [&1_u64.to_le_bytes()[..], &first.to_le_bytes(), entries] {
-        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
-    }
-    *hasher.finalize().as_bytes()
-}
-
 fn vathost(state: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
     command.arg("run").args(args).arg("--state").arg(state);
@@ -95,20 +89,25 @@ fn tamper(change: impl Fn(&mut Entry)) -> (Output, u64) {
     let state = dir.path().join("state");
     let begun = vathost(&state, &["vats/pingpong", "--blocks", "3"]);
     assert!(begun.status.success(), "{begun:?}");
-    let database = Connection::open(state.join("state.sqlite")).unwrap();
-    let find = "SELECT first, entries FROM transcript WHERE vat = 1 ORDER BY first LIMIT 1";
-    let (first, bytes): (u64, Vec<u8>) =
-        database.query_row(find, [], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?))).unwrap();
-    let unpacked = unpack(&bytes);
+    let mut database = Database::open(&state, &Tables::names()).unwrap();
+    let (mut meta, mut heads) = (database.meta().unwrap().unwrap(), database.heads().unwrap());
+    let mut chunks = database.transcript(VAT, DeliveryNum(0)).unwrap();
+    let unpacked = unpack(&chunks[0].entries);
     let mut entries = decode(&unpacked);
     assert!(encode(&entries)[2..] == unpacked, "this test reads transcripts as they are");
     let at = entries.iter().position(|it| it.syscalls.len() > 1).unwrap();
     change(&mut entries[at]);
-    let bytes = encode(&entries);
-    let sql = "UPDATE transcript SET entries = ?, checksum = ? WHERE vat = 1 AND first = ?";
-    database.execute(sql, params![bytes, checksum(first, &bytes), first as i64]).unwrap();
+    chunks[0].entries = encode(&entries);
+    // Damage by accident is found by the store, so this is done with care.
+    let transaction = database.transaction().unwrap();
+    let digest = &mut meta.proof.transcripts;
+    transaction.delete_transcript(VAT, &mut heads, digest).unwrap();
+    let put_all = |put: &mut Put<'_>| chunks.iter().try_for_each(|it| put(VAT, it.first, it.next, &it.entries));
+    transaction.put_transcripts(&mut heads, digest, put_all).unwrap();
+    transaction.put_meta(&meta).unwrap();
+    transaction.commit().unwrap();
     drop(database);
-    (vathost(&state, &[]), first + at as u64)
+    (vathost(&state, &[]), at as u64)
 }
 
 /// It stops with the code for a divergence, and says where and what.

@@ -3,6 +3,7 @@
 mod archive;
 mod compare;
 mod damage;
+mod flips;
 mod rerun;
 
 use std::{

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
@@ -16,6 +16,8 @@ use vathost::{
     scenario::Scenario,
     slog::{Detail, Event, Recorder, Slog},
     snapshot::Manifest,
+    store::Database,
+    table::Tables,
 };
 
 /// The events of a run, as JSON.
@@ -88,13 +90,16 @@ impl Lab {
         Connection::open(self.state().join("state.sqlite")).unwrap()
     }
 
-    /// Replaces a snapshot in the database, with a hash that is right.
+    /// Replaces a snapshot in the database, as a host would.
     pub(crate) fn put(&self, manifest: &Manifest) {
-        let bytes = manifest.encode().unwrap();
-        let (vat, position) = (manifest.vat.0.cast_signed(), manifest.position.0.cast_signed());
-        let hash = blake3::hash(&bytes);
-        let sql = "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?)";
-        self.database().execute(sql, params![vat, position, hash.as_bytes(), bytes]).unwrap();
+        let mut database = patiently(|| Database::open(&self.state(), &Tables::names()));
+        let mut meta = database.meta().unwrap().unwrap();
+        let transaction = database.transaction().unwrap();
+        let old = transaction.snapshot(manifest.vat).unwrap().map(|(it, _)| it);
+        let (place, bytes) = ((manifest.vat, manifest.position), manifest.encode().unwrap());
+        transaction.put_snapshot(place, &bytes, old.as_ref(), &mut meta.proof.snapshots).unwrap();
+        transaction.put_meta(&meta).unwrap();
+        transaction.commit().unwrap();
     }
 
     /// The whole number that a query finds.

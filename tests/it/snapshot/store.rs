@@ -150,7 +150,6 @@ fn damage_is_found_by_hash() {
         ("UPDATE page SET bytes = substr(bytes, 2)", "read page "),
         ("DELETE FROM page", "read page "),
         ("UPDATE snapshot SET manifest = CAST(manifest || 'x' AS BLOB)", "read the snapshot of v"),
-        ("UPDATE snapshot SET vat = 3 - vat + 10; UPDATE snapshot SET vat = vat - 10", "read the snapshot of v"),
     ];
     for (damage, what) in damages {
         let lab = Lab::new();
@@ -164,5 +163,33 @@ fn damage_is_found_by_hash() {
             assert!(manifests(&lab).iter().flat_map(|it| &it.heap.pages).flatten().any(|it| it.to_string() == hash));
         }
         assert!(halt.position.delivery.is_some());
+        let told = halt.to_string();
+        assert!(told.starts_with("crank-") && told.contains(" to v") && told.contains("--without-snapshots"), "{told}");
     }
+}
+
+#[test]
+fn snapshots_that_are_not_those_of_the_last_commit_are_refused_at_the_start() {
+    let damages = [
+        "UPDATE snapshot SET vat = 3 - vat + 10; UPDATE snapshot SET vat = vat - 10",
+        "UPDATE snapshot SET position = position - 1 WHERE vat = 2",
+        "DELETE FROM snapshot WHERE vat = 1",
+    ];
+    for damage in damages {
+        let lab = Lab::new();
+        lab.begin("pingpong", EVERY, 3);
+        lab.database().execute_batch(damage).unwrap();
+        let told = Block::open_read_only(&lab.state()).unwrap_err().to_string();
+        assert!(told.contains("table `snapshot`: its rows are not those that were committed"), "{damage}: {told}");
+    }
+}
+
+#[test]
+fn a_page_whose_count_is_damaged_is_not_taken_for_one_that_nobody_needs() {
+    let lab = Lab::new();
+    lab.begin("pingpong", EVERY, 3);
+    lab.database().execute_batch("UPDATE page SET refs = refs + 1").unwrap();
+    let halt = lab.go_on(EVERY).0.unwrap_err();
+    let Fault::Host(fault) = &halt.fault else { panic!("{halt:?}") };
+    assert!(fault.what.starts_with("read how often page "), "{halt}");
 }

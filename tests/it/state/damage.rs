@@ -40,7 +40,8 @@ fn every_bit_of_every_row_is_guarded() {
         ("bundle", "wasm"),
         ("bundle", "hash"),
         ("transcript", "entries"),
-        ("transcript", "checksum"),
+        ("block", "state_hash"),
+        ("crank_hash", "hashes"),
     ]);
     let mut flips = 0;
     for (table, column) in columns {
@@ -87,10 +88,20 @@ fn verify_says_what_is_damaged() {
         ("UPDATE object SET value = 'text'", "records: read table `object`: Invalid type"),
         ("UPDATE meta SET value = CAST(value || x'00' AS BLOB)", "facts: read the state's facts"),
         ("DELETE FROM meta", "facts: there is no committed block"),
-        ("DELETE FROM block WHERE height = 1", "blocks: block-0 ends before"),
-        ("UPDATE block SET state_hash = zeroblob(32)", "blocks: block-2 has hash 0000"),
+        ("DELETE FROM block WHERE height = 1", "blocks: table `block`: block-0 ends before"),
+        ("DELETE FROM block WHERE height = 2", "blocks: table `block`: 2 of the last blocks are kept"),
+        (
+            "UPDATE block SET state_hash = zeroblob(32)",
+            "blocks: read the mark of block-0: its bytes do not have its checksum",
+        ),
+        ("UPDATE crank_hash SET hashes = zeroblob(80)", "blocks: read the hashes of the last cranks from crank-"),
+        (
+            "DELETE FROM crank_hash WHERE first = (SELECT max(first) FROM crank_hash)",
+            "blocks: the hashes of cranks end",
+        ),
         ("CREATE TABLE stranger (it)", "tables: table `stranger` is not known"),
         ("DROP TABLE gc", "tables: table `gc`"),
+        ("ALTER TABLE gc RENAME COLUMN value TO valve", "tables: table `gc`"),
         ("PRAGMA user_version = 9", "file: open the state: it has schema version 9"),
     ];
     for (sql, expected) in cases {
@@ -118,7 +129,8 @@ fn verify_says_what_is_damaged_of_the_snapshots() {
         ("DELETE FROM page WHERE hash = (SELECT min(hash) FROM page)", "is needed by a snapshot, and missing"),
         ("UPDATE page SET refs = refs + 1 WHERE hash = (SELECT min(hash) FROM page)", "are recorded"),
         ("DELETE FROM snapshot WHERE vat = 1", "is named by 0 snapshots"),
-        ("UPDATE snapshot SET position = position + 100000", "is one of v1 at"),
+        ("UPDATE page SET checksum = checksum + 1", "snapshots: read how often page"),
+        ("UPDATE snapshot SET position = position + 100000", "snapshots: read the snapshot of v1"),
         ("UPDATE snapshot SET manifest = CAST(manifest || x'00' AS BLOB)", "snapshots: read the snapshot of v1"),
     ];
     for (sql, expected) in cases {

@@ -1,0 +1,164 @@
+//! Where the chain of hashes stood: at the end of each of the last [`BLOCKS_KEPT`] blocks, and after each of their cranks.
+//!
+//! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks, as far back as
+//! they are remembered.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Row, params};
+
+use crate::{
+    fault::HostFault,
+    id::{BlockHeight, CrankNum},
+    store::{
+        database::{Database, Transaction},
+        hash::{Digest, RowHash, StateHash},
+        proof::DAMAGED,
+    },
+};
+
+/// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
+pub const BLOCKS_KEPT: u64 = 10_000;
+/// How much is kept of the chained hash after each crank: enough to tell where two states parted.
+pub const CRANK_HASH_BYTES: usize = 8;
+
+pub(super) const LAYOUT: &str = "
+    CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL, checksum INTEGER NOT NULL);
+    CREATE TABLE crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL, checksum INTEGER NOT NULL);";
+
+/// The columns of a mark.
+const MARK: &str = "height, next_crank, state_hash, checksum";
+
+/// Where the chain stood at the end of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockMark {
+    /// Which block.
+    pub height: BlockHeight,
+    /// The first crank after it.
+    pub next_crank: CrankNum,
+    /// The chained hash.
+    pub state_hash: StateHash,
+}
+
+impl BlockMark {
+    fn hash(&self) -> RowHash {
+        let [height, crank] = [self.height.0, self.next_crank.0].map(u64::to_le_bytes);
+        RowHash::of_parts("block", &[&height, &crank, &self.state_hash.0])
+    }
+
+    /// The mark in a row, and whether it has its checksum.
+    fn read(row: &Row<'_>) -> rusqlite::Result<(BlockMark, bool)> {
+        let mark = BlockMark {
+            height: BlockHeight(row.get::<_, i64>(0)?.cast_unsigned()),
+            next_crank: CrankNum(row.get::<_, i64>(1)?.cast_unsigned()),
+            state_hash: StateHash(row.get(2)?),
+        };
+        Ok((mark, mark.hash().checksum() == row.get::<_, i64>(3)?))
+    }
+}
+
+/// The marks of the last blocks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Marks {
+    /// Oldest first.
+    pub blocks: Vec<BlockMark>,
+    /// What they add up to.
+    pub digest: Digest,
+}
+
+fn crank_checksum(first: i64, hashes: &[u8]) -> i64 {
+    RowHash::of_parts("crank_hash", &[&first.to_le_bytes(), hashes]).checksum()
+}
+
+impl Database {
+    /// The marks of the last blocks, oldest first; each as it was written.
+    pub fn blocks(&self) -> Result<Vec<BlockMark>, HostFault> {
+        let mut first = Ok(());
+        let marks = self.marks(&mut |fault| first = first.clone().and(Err(fault)))?;
+        first.map(|()| marks.blocks)
+    }
+
+    /// The same, and what they add up to. `damaged` hears of each that is not what was written.
+    pub fn marks(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Marks, HostFault> {
+        let what = "read the last blocks";
+        let failed = |err| self.failed(what, &err);
+        let mut statement =
+            self.connection.prepare(&format!("SELECT {MARK} FROM block ORDER BY height")).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let mut marks = Marks::default();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let (mark, sound) = BlockMark::read(row).map_err(failed)?;
+            if !sound {
+                damaged(self.damaged(format!("read the mark of {}", mark.height), DAMAGED, "block"));
+            }
+            marks.digest.add(&mark.hash());
+            marks.blocks.push(mark);
+        }
+        Ok(marks)
+    }
+
+    /// The beginning of the chained hash after each crank of the last blocks, as far back as they are remembered.
+    pub fn crank_hashes(&self) -> Result<BTreeMap<CrankNum, [u8; CRANK_HASH_BYTES]>, HostFault> {
+        let what = "read the hashes of the last cranks";
+        let failed = |err| self.failed(what, &err);
+        let sql = "SELECT first, hashes, checksum FROM crank_hash ORDER BY first";
+        let mut statement = self.connection.prepare(sql).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let mut found = BTreeMap::new();
+        let mut next = None;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?));
+            let (first, hashes, sum) = read().map_err(failed)?;
+            let at = || format!("{what} from {}", CrankNum(first.cast_unsigned()));
+            if sum != crank_checksum(first, &hashes) {
+                return Err(self.damaged(at(), DAMAGED, "crank_hash"));
+            }
+            if next.is_some_and(|it| it != first.cast_unsigned()) {
+                return Err(self.damaged(at(), "cranks before it are missing", "crank_hash"));
+            }
+            let hashes = hashes.as_chunks().0;
+            next = Some(first.cast_unsigned().wrapping_add(hashes.len() as u64));
+            found.extend((first.cast_unsigned()..).map(CrankNum).zip(hashes.iter().copied()));
+        }
+        Ok(found)
+    }
+}
+
+impl Transaction<'_> {
+    /// Notes where the chain stands at the end of a block, and forgets a block of long ago.
+    pub fn put_block(&self, mark: &BlockMark, digest: &mut Digest) -> Result<(), HostFault> {
+        let what = "write a block's hash";
+        let (height, crank) = (mark.height.0.cast_signed(), mark.next_crank.0.cast_signed());
+        let mut remove = |from: i64, to: i64| -> rusqlite::Result<()> {
+            let sql = format!("DELETE FROM block WHERE height BETWEEN ? AND ? RETURNING {MARK}");
+            let mut statement = self.0.prepare_cached(&sql)?;
+            let mut rows = statement.query([from, to])?;
+            while let Some(row) = rows.next()? {
+                digest.remove(&BlockMark::read(row)?.0.hash());
+            }
+            Ok(())
+        };
+        // An open block has one already, and a block too many makes room for this one.
+        let ranges = [(height, height), (i64::MIN, height.saturating_sub_unsigned(BLOCKS_KEPT))];
+        ranges.into_iter().try_for_each(|(from, to)| remove(from, to)).map_err(|err| self.failed(what, &err))?;
+        let hash = mark.hash();
+        digest.add(&hash);
+        let row = params![height, crank, mark.state_hash.0, hash.checksum()];
+        self.execute(what, "INSERT INTO block VALUES (?, ?, ?, ?)", row).map(drop)
+    }
+
+    /// Notes the hashes of the cranks before this one, and forgets those of blocks that are forgotten.
+    pub fn put_crank_hashes(&self, next: CrankNum, hashes: &[u8]) -> Result<(), HostFault> {
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let first = next.0.cast_signed().saturating_sub_unsigned((hashes.len() / CRANK_HASH_BYTES) as u64);
+        self.execute(
+            "write the hashes of cranks",
+            "INSERT OR REPLACE INTO crank_hash VALUES (?, ?, ?)",
+            params![first, hashes, crank_checksum(first, hashes)],
+        )?;
+        let sql = "DELETE FROM crank_hash WHERE first < (SELECT next_crank FROM block ORDER BY height LIMIT 1)";
+        self.execute("forget the hashes of cranks", sql, []).map(drop)
+    }
+}
