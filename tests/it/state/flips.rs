@@ -128,7 +128,8 @@ fn run(dir: &Path) -> Ended {
 /// Turns a bit over of what a column of a row has. `None` where it has none, or where the row cannot be changed so.
 fn flip_cell(dir: &Path, table: &str, random: &mut Random) -> Option<String> {
     let sqlite = sqlite(dir);
-    let count: usize = sqlite.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).unwrap();
+    let count: i64 = sqlite.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).unwrap();
+    let count = usize::try_from(count).unwrap();
     let at = random.below(count.max(1));
     let mut statement = sqlite.prepare(&format!("SELECT * FROM \"{table}\" LIMIT 1 OFFSET {at}")).ok()?;
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
@@ -256,7 +257,9 @@ fn a_log_that_turned_bad_is_refused_and_no_block_that_was_told_of_is_lost_withou
     // As a host leaves it that is killed.
     let killed = TempDir::new().unwrap();
     let [file, log] = ["state.sqlite", "state.sqlite-wal"];
-    [file, log].iter().for_each(|it| drop(fs::copy(copy.path().join(it), killed.path().join(it)).unwrap()));
+    for it in [file, log] {
+        fs::copy(copy.path().join(it), killed.path().join(it)).unwrap();
+    }
     drop(controller);
     let [file, log] = [file, log].map(|it| killed.path().join(it));
     let good = [&file, &log].map(|it| fs::read(it).unwrap());
