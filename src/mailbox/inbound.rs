@@ -4,7 +4,7 @@
 //! the operator as left where it is; no line, however long or wrong, is more than a line in memory.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -12,13 +12,16 @@ use std::{
 use serde_json::Value;
 
 use super::line::{Line, Unusable, number_of};
-use crate::{controller::Controller, fault::HostFault, kernel, limits};
+use crate::{controller::Controller, fault::HostFault, files, kernel, limits};
 
 /// Messages that come in with one block at the most; the others wait in their file for the next.
 pub const MESSAGES_PER_BLOCK: usize = 1_000;
 
 /// Bytes of a line: each byte of the longest body may be written as an escape of six.
 const LINE_BYTES_MAX: u64 = 8 * limits::BODY_BYTES_MAX as u64;
+
+/// Bytes of a line that is passed over because it is longer than that: a file without an end is not read for ever.
+const PASSED_OVER_MAX: u64 = 16 * LINE_BYTES_MAX;
 
 /// Lines that are told one by one from one start to the next: a file that is no mailbox's must not flood its operator.
 const TOLD_MAX: usize = 20;
@@ -29,8 +32,8 @@ pub(super) struct Inbound {
     /// Where the next line begins, and how many stand before it.
     offset: u64,
     line: u64,
-    /// Whether the rest of a line that is too long is being passed over.
-    is_overlong: bool,
+    /// Bytes of a line that is too long and whose end did not come yet.
+    passed_over: u64,
     /// Lines since the last message whose number could be read that may have been messages, and why they are none.
     unreadable: Vec<String>,
     /// What the operator is to be told.
@@ -50,7 +53,7 @@ enum Raw {
 impl Inbound {
     pub(super) fn new(path: PathBuf) -> Inbound {
         let (unreadable, warnings) = (Vec::new(), Vec::new());
-        Inbound { path, offset: 0, line: 0, is_overlong: false, unreadable, warnings, told: 0 }
+        Inbound { path, offset: 0, line: 0, passed_over: 0, unreadable, warnings, told: 0 }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -95,7 +98,7 @@ impl Inbound {
     pub(super) fn count_waiting(&mut self, controller: &Controller) -> Result<u64, HostFault> {
         let Some(mut file) = self.open()? else { return Ok(0) };
         let received = controller.mailbox().unwrap_or_default().received;
-        let stood_at = (self.offset, self.line, self.is_overlong);
+        let stood_at = (self.offset, self.line, self.passed_over);
         let (mut bytes, mut waiting) = (Vec::new(), 0);
         loop {
             match self.next(&mut file, &mut bytes).map_err(|err| failed(&self.path, err))? {
@@ -104,24 +107,24 @@ impl Inbound {
                 Raw::Nothing => break,
             }
         }
-        (self.offset, self.line, self.is_overlong) = stood_at;
+        (self.offset, self.line, self.passed_over) = stood_at;
         Ok(waiting)
     }
 
     /// The file, where the next line begins; `None` where nobody has written yet.
     fn open(&mut self) -> Result<Option<BufReader<File>>, HostFault> {
         let at = |err: &dyn std::fmt::Display| failed(&self.path, err);
-        let length = match fs::metadata(&self.path) {
-            Ok(it) if it.is_file() => it.len(),
-            // Whoever opens a pipe may wait for ever, and could not read it again after a crash.
-            Ok(_) => return Err(at(&"it is no file, to which others append")),
+        // Whoever opens a pipe may wait for ever, and could not read it again after a crash.
+        let file = match files::open(&self.path) {
+            Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(err) => return Err(at(&err)),
         };
-        let mut file = BufReader::new(File::open(&self.path).map_err(|err| at(&err))?);
+        let length = file.metadata().map_err(|err| at(&err))?.len();
+        let mut file = BufReader::new(file);
         if length < self.offset {
             // Somebody began it anew: the numbers tell what came in already.
-            (self.offset, self.line, self.is_overlong) = (0, 0, false);
+            (self.offset, self.line, self.passed_over) = (0, 0, 0);
         }
         file.seek(SeekFrom::Start(self.offset)).map_err(|err| failed(&self.path, err))?;
         Ok(Some(file))
@@ -135,13 +138,17 @@ impl Inbound {
             if bytes.ends_with(b"\n") {
                 self.offset += read;
                 self.line += 1;
-                return Ok(if std::mem::take(&mut self.is_overlong) { Raw::Overlong } else { Raw::Line });
+                return Ok(if std::mem::take(&mut self.passed_over) > 0 { Raw::Overlong } else { Raw::Line });
             }
             if read < LINE_BYTES_MAX {
                 return Ok(Raw::Nothing);
             }
             self.offset += read;
-            self.is_overlong = true;
+            self.passed_over += read;
+            if self.passed_over > PASSED_OVER_MAX {
+                let (line, max) = (self.line + 1, PASSED_OVER_MAX >> 20);
+                return Err(io::Error::other(format!("line {line} has more than {max} MiB, and no end: this is no mailbox's file")));
+            }
         }
     }
 
