@@ -128,8 +128,8 @@ fn run(dir: &Path) -> Ended {
 /// Turns a bit over of what a column of a row has. `None` where it has none, or where the row cannot be changed so.
 fn flip_cell(dir: &Path, table: &str, random: &mut Random) -> Option<String> {
     let sqlite = sqlite(dir);
-    let count: usize = sqlite.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).unwrap();
-    let at = random.below(count.max(1));
+    let count: i64 = sqlite.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).unwrap();
+    let at = random.below(count.max(1).unsigned_abs() as usize);
     let mut statement = sqlite.prepare(&format!("SELECT * FROM \"{table}\" LIMIT 1 OFFSET {at}")).ok()?;
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let row: Vec<Cell> = statement.query_row([], |row| (0..columns.len()).map(|it| row.get(it)).collect()).ok()?;
@@ -317,7 +317,7 @@ fn every_verb_that_uses_a_state_refuses_a_damaged_one_and_says_what_can_be_done(
         ("DELETE FROM transcript WHERE vat = 2", "by its transcript"),
         ("UPDATE transcript SET vat = 77 WHERE vat = 2", "there is a transcript of v77"),
         ("UPDATE meta SET checksum = 7", "read the state's facts"),
-        ("DELETE FROM meta", "its rows are not those that were committed"),
+        ("DELETE FROM meta", "table `meta`: there are rows, and no facts"),
         ("DELETE FROM tally WHERE key = x'0000000000000001'", "table `tally`"),
         (
             "DROP TABLE gc; CREATE TABLE gc (key BLOB PRIMARY KEY, value BLOB, checksum INTEGER)",
