@@ -32,7 +32,7 @@ pub(crate) fn read(database: &Database) -> Result<Proved, HostFault> {
     match faults.into_iter().next() {
         None => proved,
         Some(first) if more == 0 => Err(first),
-        Some(first) => Err(HostFault { why: format!("{} (and {more} more like it)", first.why), ..first }),
+        Some(first) => Err(HostFault { why: format!("{} (the first of {} findings)", first.why, more + 1), ..first }),
     }
 }
 
@@ -42,14 +42,21 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
     let mut tables = Tables::default();
     let mut digests = Vec::new();
     for table in tables.each() {
-        let mut reading = Reading::default();
+        let (mut reading, mut sound) = (Reading::default(), true);
         database.load(table.name(), |row| {
-            table.load(row, &mut reading).unwrap_or_else(&mut *damaged);
+            if let Err(fault) = table.load(row, &mut reading) {
+                sound = false;
+                damaged(fault);
+            }
             Ok(())
         })?;
-        digests.push(reading.digest);
+        // Of a table with a row that is named there is no more to say.
+        digests.push(sound.then_some(reading.digest));
     }
     let proof = meta.as_ref().map(|it| it.proof.clone()).unwrap_or_default();
+    if meta.is_none() && digests.iter().any(|it| *it != Some(Digest::default())) {
+        damaged(HostFault::damage("table `meta`", "there are rows, and no facts of the commit that wrote them"));
+    }
     self::digests(&digests, &proof, damaged);
     marks(database, tables.globals(), meta.as_ref(), damaged)?;
     let heads = heads(database, &tables, &proof, damaged)?;
@@ -65,10 +72,11 @@ pub(crate) fn layout(database: &Database, damaged: &mut Damaged<'_>) -> Result<(
     Ok(())
 }
 
-/// The rows of each table are those that were committed: none too many, and none too few.
-pub(crate) fn digests(found: &[Digest], proof: &Proof, damaged: &mut Damaged<'_>) {
+/// The rows of each table are those that were committed: none too many, and none too few. `None` stands for a table that is not asked.
+pub(crate) fn digests(found: &[Option<Digest>], proof: &Proof, damaged: &mut Damaged<'_>) {
     for (at, (name, found)) in Tables::names().iter().zip(found).enumerate() {
-        if proof.tables.get(at).copied().unwrap_or_default() != *found {
+        let attested = proof.tables.get(at).copied().unwrap_or_default();
+        if found.is_some_and(|it| it != attested) {
             let why = "its rows are not those that were committed: some were changed, added or lost";
             damaged(HostFault::damage(format_args!("table `{name}`"), why));
         }

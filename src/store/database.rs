@@ -449,7 +449,7 @@ fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// The bytes of a log, if there is one.
-fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         other => other.map(Some),
@@ -457,7 +457,7 @@ fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Nothing is lost that a host left in its log.
-fn prove_log(dir: &Path, bytes: &[u8]) -> Result<(), HostFault> {
+pub(super) fn prove_log(dir: &Path, bytes: &[u8]) -> Result<(), HostFault> {
     match log::damage(bytes) {
         None => Ok(()),
         Some(why) => Err(HostFault::damage(format_args!("read the log `{}`", dir.join(LOG).display()), why)),

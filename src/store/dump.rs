@@ -11,7 +11,7 @@ use rusqlite::{
 
 use crate::{
     fault::HostFault,
-    store::database::{Database, FILE, Lock, SCHEMA, fault},
+    store::database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
 };
 
 /// A table of the database.
@@ -106,6 +106,9 @@ impl Database {
             if log.exists() { std::fs::copy(log, beside(to)).map(drop) } else { Ok(()) }
         };
         copy().map_err(|err| HostFault::new(&what, err))?;
+        if let Some(bytes) = read_log(&beside(to)).map_err(|err| HostFault::new(&what, err))? {
+            prove_log(dir, &bytes).map_err(|err| err.within(&what))?;
+        }
         // What a host that was killed had committed is still in its log: it goes into the copy here.
         let connection = Connection::open(to).map_err(fault(&what))?;
         connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(fault(&what))

@@ -320,7 +320,7 @@ fn every_verb_that_uses_a_state_refuses_a_damaged_one_and_says_what_can_be_done(
         ("DELETE FROM transcript WHERE vat = 2", "by its transcript"),
         ("UPDATE transcript SET vat = 77 WHERE vat = 2", "there is a transcript of v77"),
         ("UPDATE meta SET checksum = 7", "read the state's facts"),
-        ("DELETE FROM meta", "its rows are not those that were committed"),
+        ("DELETE FROM meta", "table `meta`: there are rows, and no facts"),
         ("DELETE FROM tally WHERE key = x'0000000000000001'", "table `tally`"),
         (
             "DROP TABLE gc; CREATE TABLE gc (key BLOB PRIMARY KEY, value BLOB, checksum INTEGER)",
