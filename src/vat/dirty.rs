@@ -89,6 +89,11 @@ impl Marks {
         self.0.get(at) == Some(&true)
     }
 
+    fn take(&mut self) -> Vec<usize> {
+        let Marks(marks) = std::mem::take(self);
+        marks.into_iter().enumerate().filter(|(_, is)| *is).map(|(at, _)| at).collect()
+    }
+
     fn among(&self, range: Range<usize>) -> impl Iterator<Item = usize> {
         range.filter(|at| self.has(*at))
     }
@@ -113,8 +118,15 @@ impl Pages {
     /// What a shadow has to follow: the pages that may have been written since it last asked. `None` where it cannot be told.
     pub(super) fn take_ahead(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
         let can_tell = self.scan(memory);
-        let Marks(ahead) = std::mem::take(&mut self.ahead);
-        can_tell.then(|| ahead.iter().enumerate().filter(|(_, is)| **is).map(|(at, _)| at).collect())
+        let ahead = self.ahead.take();
+        can_tell.then_some(ahead)
+    }
+
+    /// The same, for pages that a shadow is going to make what they were when it last asked: their hashes stay as true as they are.
+    pub(super) fn take_undone(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
+        let written = self.tracker.written(memory)?;
+        self.ahead.add(memory.len() / PAGE_BYTES, &written);
+        Some(self.ahead.take())
     }
 
     /// The pages that a shadow was told of were just made what they were before.

@@ -267,7 +267,7 @@ impl Instance {
     pub(super) fn roll_back(&mut self) -> Result<RolledBack, HostFault> {
         let Some(shadow) = &self.shadow else { return Ok(RolledBack::NotKept) };
         let memory = self.memory.data_mut(&mut self.store);
-        let written = self.pages.take_ahead(memory);
+        let written = self.pages.take_undone(memory);
         if memory.len() != shadow.memory_bytes() {
             return Ok(RolledBack::Grown);
         }
@@ -390,9 +390,7 @@ impl Worker for Instance {
             Ok(len) => self.run(len, fuel_max, live),
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
-        if let Ok(usage) = &result {
-            self.account.earn(usage.fuel);
-        }
+        self.account.earn(result.as_ref().map_or(0, |usage| usage.fuel));
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
     }
