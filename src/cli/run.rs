@@ -314,6 +314,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Counts ^C: the first stops at the next crank boundary, or where a delivery does not come to one soon, in its middle; the second
 /// at once: what is not committed then is as if it had never been.
+#[expect(clippy::disallowed_methods, reason = "it waits beside the kernel, and ends what takes too long")]
 fn on_interrupt(controller: &Controller) -> anyhow::Result<Arc<AtomicU8>> {
     let (flush_slog, interrupter) = (controller.slog().last_flush(), controller.interrupter());
     let count = Arc::new(AtomicU8::new(0));

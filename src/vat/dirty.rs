@@ -57,17 +57,46 @@ impl Detector {
                 Err(_) => Box::new(Comparison),
             },
         };
-        Pages { tracker, hashes: Vec::new(), stale: Vec::new(), stale_count: 0 }
+        Pages { tracker, hashes: Vec::new(), stale: Marks::default(), ahead: Marks::default() }
     }
 }
 
-/// The hashes of a memory's pages, as they were when they were last looked at.
+/// What is known of a memory's pages.
 pub(super) struct Pages {
     tracker: Box<dyn Tracker>,
+    /// The hashes, as they were when the pages were last looked at.
     hashes: Vec<Option<PageHash>>,
-    /// Whether a page may have been written since it was last hashed.
-    stale: Vec<bool>,
-    stale_count: usize,
+    /// The pages that may have been written since they were hashed.
+    stale: Marks,
+    /// The pages that may have been written since a shadow last asked.
+    ahead: Marks,
+}
+
+/// Some of a memory's pages.
+#[derive(Default)]
+struct Marks(Vec<bool>);
+
+impl Marks {
+    fn add(&mut self, pages: usize, written: &[Range<usize>]) {
+        self.0.resize(pages, false);
+        for range in written {
+            let end = range.end.min(pages);
+            self.0.get_mut(range.start..end).into_iter().flatten().for_each(|it| *it = true);
+        }
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.0.get(at) == Some(&true)
+    }
+
+    fn take(&mut self) -> Vec<usize> {
+        let Marks(marks) = std::mem::take(self);
+        marks.into_iter().enumerate().filter(|(_, is)| *is).map(|(at, _)| at).collect()
+    }
+
+    fn among(&self, range: Range<usize>) -> impl Iterator<Item = usize> {
+        range.filter(|at| self.has(*at))
+    }
 }
 
 /// Where written pages cannot be told, one in so many is taken for written.
@@ -77,20 +106,30 @@ const WRITTEN_ONE_IN: usize = 8;
 const LOOKED_AT_ONE_IN: usize = 32;
 
 impl Pages {
-    /// The pages that may have been written since this was last asked, in ascending ranges; `None` where it cannot be told.
-    pub(super) fn written(&mut self, memory: &[u8]) -> Option<Vec<Range<usize>>> {
-        let written = self.tracker.written(memory)?;
-        self.stale.resize(memory.len() / PAGE_BYTES, false);
-        for at in written.iter().cloned().flatten() {
-            if let Some(it) = self.stale.get_mut(at) {
-                self.stale_count += usize::from(!*it);
-                *it = true;
-            }
-        }
-        Some(written)
+    /// Asks what was written, for whoever wants to know; whether it can be told.
+    fn scan(&mut self, memory: &[u8]) -> bool {
+        let Some(written) = self.tracker.written(memory) else { return false };
+        let pages = memory.len() / PAGE_BYTES;
+        self.stale.add(pages, &written);
+        self.ahead.add(pages, &written);
+        true
     }
 
-    /// The memory was just made what it was when it was last asked what was written.
+    /// What a shadow has to follow: the pages that may have been written since it last asked. `None` where it cannot be told.
+    pub(super) fn take_ahead(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
+        let can_tell = self.scan(memory);
+        let ahead = self.ahead.take();
+        can_tell.then_some(ahead)
+    }
+
+    /// The same, for pages that a shadow is going to make what they were when it last asked: their hashes stay as true as they are.
+    pub(super) fn take_undone(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
+        let written = self.tracker.written(memory)?;
+        self.ahead.add(memory.len() / PAGE_BYTES, &written);
+        Some(self.ahead.take())
+    }
+
+    /// The pages that a shadow was told of were just made what they were before.
     pub(super) fn put_back(&mut self, memory: &[u8]) {
         self.tracker.written(memory);
     }
@@ -99,58 +138,54 @@ impl Pages {
     pub(super) fn take_over(&mut self, other: Pages, memory: &[u8]) {
         self.tracker.written(memory);
         (self.hashes, self.stale) = (other.hashes, other.stale);
-        let count = memory.len() / PAGE_BYTES;
-        self.hashes.truncate(count);
-        self.stale.truncate(count);
-        self.stale_count = self.stale.iter().filter(|it| **it).count();
+        self.hashes.truncate(memory.len() / PAGE_BYTES);
     }
 
     /// The memory was just made this heap.
     pub(super) fn restored(&mut self, memory: &[u8], heap: &Heap) {
         self.tracker.written(memory);
         self.hashes.clone_from(&heap.pages);
-        self.forget_stale();
+        self.stale = Marks::default();
     }
 
-    fn forget_stale(&mut self) {
-        self.stale.fill(false);
-        self.stale_count = 0;
-    }
-
-    /// The work that the hashes would take now, and a snapshot with them, in pages that are hashed and stored.
-    pub(super) fn work(&mut self, memory: &[u8]) -> usize {
-        let all = memory.len() / PAGE_BYTES;
-        match self.written(memory) {
-            Some(_) => self.stale_count + all / LOOKED_AT_ONE_IN,
-            None => all / WRITTEN_ONE_IN,
+    /// The work that a snapshot would be now, in pages that are hashed and stored; at least so much if it is more than `enough`.
+    pub(super) fn work(&mut self, memory: &[u8], enough: usize) -> usize {
+        let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
+        let known = self.hashes.len().min(pages.len());
+        let looked_at = pages.len() / LOOKED_AT_ONE_IN;
+        if looked_at > enough {
+            return looked_at;
         }
+        if !self.scan(memory) {
+            return pages.len() / WRITTEN_ONE_IN;
+        }
+        let written = self.stale.among(0..known).count();
+        looked_at + written + pages.iter().skip(known).filter(|it| **it != ZEROS).count()
     }
 
     /// The pages of a memory that may not be those of this heap, which has as many.
     pub(super) fn unlike(&mut self, memory: &[u8], heap: &Heap) -> Vec<usize> {
         let count = heap.pages.len();
-        let can_tell = self.written(memory).is_some();
-        if self.hashes.len() != count || !can_tell {
+        if !self.scan(memory) || self.hashes.len() != count {
             return (0..count).collect();
         }
-        let is_stale = |at: usize| self.stale.get(at) == Some(&true);
         let pages = self.hashes.iter().zip(&heap.pages).enumerate();
-        pages.filter(|(at, (known, wanted))| known != wanted || is_stale(*at)).map(|(at, _)| at).collect()
+        pages.filter(|(at, (known, wanted))| known != wanted || self.stale.has(*at)).map(|(at, _)| at).collect()
     }
 
     /// The hash of each page; a page of zeros has none.
     pub(super) fn hashes(&mut self, memory: &[u8]) -> &[Option<PageHash>] {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.hashes.len();
-        let can_tell = self.written(memory).is_some();
+        let can_tell = self.scan(memory);
         self.hashes.resize(pages.len(), None);
         for (at, (page, hash)) in pages.iter().zip(&mut self.hashes).enumerate() {
             // What was never looked at may hold anything: the memory grew, or it is new and the module's own data are in it.
-            if !can_tell || at >= known || self.stale.get(at) == Some(&true) {
+            if !can_tell || at >= known || self.stale.has(at) {
                 *hash = (*page != ZEROS).then(|| PageHash::of(page));
             }
         }
-        self.forget_stale();
+        self.stale = Marks::default();
         &self.hashes
     }
 }

@@ -81,12 +81,14 @@ impl Account {
         self.unsaved = self.unsaved.saturating_add(fuel);
     }
 
-    /// Whether what was earned is enough. Asked only where it may be: to count pages takes time, too.
-    fn affords(&mut self, pages: impl FnOnce() -> usize) -> bool {
+    /// Whether what was earned is enough. Asked only where it may be: to count pages takes time, too. `pages` counts those that a
+    /// snapshot would have to look at, up to a number that would be too much.
+    fn affords(&mut self, pages: impl FnOnce(usize) -> usize) -> bool {
         if self.earned < self.price {
             return false;
         }
-        self.price = (pages() as u64).saturating_mul(Account::PAGE);
+        let enough = usize::try_from(self.earned / Account::PAGE).unwrap_or(usize::MAX);
+        self.price = (pages(enough) as u64).saturating_mul(Account::PAGE);
         self.earned >= self.price
     }
 
@@ -256,7 +258,7 @@ impl Instance {
         }
         let globals = heap::globals(&mut self.store, &self.globals)?;
         let memory = self.memory.data(&self.store);
-        let written = self.pages.written(memory);
+        let written = self.pages.take_ahead(memory);
         self.shadow.get_or_insert_default().follow(memory, globals, written.as_deref());
         Ok(())
     }
@@ -265,7 +267,7 @@ impl Instance {
     pub(super) fn roll_back(&mut self) -> Result<RolledBack, HostFault> {
         let Some(shadow) = &self.shadow else { return Ok(RolledBack::NotKept) };
         let memory = self.memory.data_mut(&mut self.store);
-        let written = self.pages.written(memory);
+        let written = self.pages.take_undone(memory);
         if memory.len() != shadow.memory_bytes() {
             return Ok(RolledBack::Grown);
         }
@@ -390,9 +392,7 @@ impl Worker for Instance {
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
         let result = result.map(|it| Usage { fuel: it.fuel.saturating_add(fee), ..it });
-        if let Ok(usage) = &result {
-            self.account.earn(usage.fuel);
-        }
+        self.account.earn(result.as_ref().map_or(0, |usage| usage.fuel));
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
     }
@@ -415,7 +415,7 @@ impl Worker for Instance {
 
     fn can_afford_snapshot(&mut self) -> bool {
         let (pages, memory) = (&mut self.pages, self.memory.data(&self.store));
-        self.account.affords(|| pages.work(memory))
+        self.account.affords(|enough| pages.work(memory, enough))
     }
 
     fn saved(&mut self) {

@@ -7,8 +7,6 @@
 //! Invariant: between `follow` and the end of the next delivery the shadow is the heap before it, page for page; only pages that
 //! were written since are copied, forth or back.
 
-use std::ops::Range;
-
 use crate::{snapshot::GlobalValue, store::PAGE_BYTES, vat::dirty::ZEROS};
 
 type Page = [u8; PAGE_BYTES];
@@ -35,16 +33,13 @@ impl Shadow {
     }
 
     /// Becomes what the heap is, which since the last time was written in these pages alone; `None` is any.
-    pub(super) fn follow(&mut self, memory: &[u8], globals: Vec<GlobalValue>, written: Option<&[Range<usize>]>) {
+    pub(super) fn follow(&mut self, memory: &[u8], globals: Vec<GlobalValue>, written: Option<&[usize]>) {
         self.globals = globals;
         let (memory, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.pages.len();
         self.pages.resize(memory.len(), None);
         match written {
-            Some(written) => {
-                let known = written.iter().cloned().flatten().take_while(|at| *at < known);
-                known.for_each(|at| self.copy(memory, at));
-            }
+            Some(written) => written.iter().filter(|at| **at < known).for_each(|at| self.copy(memory, *at)),
             None => (0..known).for_each(|at| self.copy(memory, at)),
         }
         (known..memory.len()).for_each(|at| self.copy(memory, at));
@@ -62,7 +57,7 @@ impl Shadow {
     }
 
     /// Makes a memory of its size what it is, which since was written in these pages alone; `None` is any.
-    pub(super) fn put_back(&self, memory: &mut [u8], written: Option<&[Range<usize>]>) {
+    pub(super) fn put_back(&self, memory: &mut [u8], written: Option<&[usize]>) {
         let (memory, _) = memory.as_chunks_mut::<PAGE_BYTES>();
         let mut restore = |at: usize| {
             let (Some(from), Some(to)) = (self.pages.get(at), memory.get_mut(at)) else { return };
@@ -73,7 +68,7 @@ impl Shadow {
             }
         };
         match written {
-            Some(written) => written.iter().cloned().flatten().for_each(&mut restore),
+            Some(written) => written.iter().copied().for_each(&mut restore),
             None => (0..self.pages.len()).for_each(&mut restore),
         }
     }

@@ -42,13 +42,14 @@ impl Recorder for Trip {
 
 const POLICY: Policy = Policy { cranks: 7, fuel: Some(300_000), wall_millis: None, block_time: 5 };
 
-fn open(lab: &Lab, trip: &Trip, directives: &str) -> Controller {
+fn open(lab: &Lab, trip: &Trip, directives: &str, max_live: Option<usize>) -> Controller {
     let mut controller = patiently(|| {
         Controller::open(Open {
             state: Some(lab.state()),
             slog: Slog::new(Detail::Syscalls, trip.clone()),
             code_cache: Some(lab.0.path().join("code")),
             snapshot_interval: Some(5),
+            max_live,
             ..Open::default()
         })
     });
@@ -59,13 +60,18 @@ fn open(lab: &Lab, trip: &Trip, directives: &str) -> Controller {
 }
 
 /// What a run comes to that is stopped at every nth event of this kind, and begins anew each time; and how often it was.
-fn run(scenario: &str, directives: &str, kind: &'static str, every: usize) -> Result<(String, usize), Box<Halt>> {
+fn run(
+    scenario: &str,
+    directives: &str,
+    (kind, mut every): (&'static str, usize),
+    max_live: Option<usize>,
+) -> Result<(String, usize), Box<Halt>> {
     let lab = Lab::new();
-    let (mut stopped, mut every) = (0, every);
-    open(&lab, &Trip::default(), "").install(&lab.scenario(scenario))?;
+    let mut stopped = 0;
+    open(&lab, &Trip::default(), "", None).install(&lab.scenario(scenario))?;
     loop {
         let trip = Trip::default();
-        let mut controller = open(&lab, &trip, directives);
+        let mut controller = open(&lab, &trip, directives, max_live);
         *trip.0.lock().unwrap() = Armed { kind, left: every, interrupter: Some(controller.interrupter()) };
         loop {
             let before = controller.report()?.cranks;
@@ -86,15 +92,16 @@ fn run(scenario: &str, directives: &str, kind: &'static str, every: usize) -> Re
 
 #[test]
 fn a_delivery_that_is_interrupted_comes_again_to_the_same_hash() {
-    for scenario in ["bank", "gc", "counter", "foreman"] {
-        let (expected, stopped) = run(scenario, "", "", 0).unwrap();
+    let places = [("deliver", 1), ("syscall", 1), ("syscall", 9), ("syscall-result", 4), ("crank-finish", 2)];
+    // The foreman has vats that are upgraded, and is long: it is stopped now and then.
+    let foreman = [("syscall", 60)];
+    for (scenario, places) in [("bank", &places[..]), ("gc", &places), ("counter", &places), ("foreman", &foreman)] {
+        let (expected, stopped) = run(scenario, "", ("", 0), None).unwrap();
         assert_eq!(stopped, 0);
-        for (kind, every) in
-            [("deliver", 1), ("syscall", 1), ("syscall", 9), ("syscall-result", 4), ("crank-finish", 2)]
-        {
-            let (found, stopped) = run(scenario, "", kind, every).unwrap();
-            assert!(stopped > 3, "{scenario}: {kind} {every} stopped only {stopped} times");
-            assert_eq!(found, expected, "{scenario}: {kind} {every}");
+        for place in places {
+            let (found, stopped) = run(scenario, "", *place, None).unwrap();
+            assert!(stopped > 2, "{scenario}: {place:?} stopped only {stopped} times");
+            assert_eq!(found, expected, "{scenario}: {place:?}");
         }
     }
 }
@@ -102,9 +109,11 @@ fn a_delivery_that_is_interrupted_comes_again_to_the_same_hash() {
 #[test]
 fn so_does_a_delivery_whose_vat_was_still_being_brought_up() {
     for scenario in ["initialize", "pingpong"] {
-        let (expected, _) = run(scenario, "", "", 0).unwrap();
+        let (expected, _) = run(scenario, "", ("", 0), None).unwrap();
         for kind in ["crank-start", "start-replay", "heap-snapshot-load"] {
-            let (found, stopped) = run(scenario, "", kind, 1).unwrap();
+            // Each delivery brings its vat up.
+            let (found, stopped) = run(scenario, "", (kind, 1), Some(0)).unwrap();
+            // One of the two has no snapshot yet where it ends.
             assert!(stopped > 0 || (scenario, kind) == ("initialize", "heap-snapshot-load"), "{scenario}: {kind}");
             assert_eq!(found, expected, "{scenario}: {kind}");
         }
@@ -114,11 +123,11 @@ fn so_does_a_delivery_whose_vat_was_still_being_brought_up() {
 #[test]
 fn where_directives_had_begun_the_crank_the_block_is_lost_and_comes_again() {
     let directives = "crank-9: pause v4\ncrank-11: resume v4\n";
-    let (expected, _) = run("bank", directives, "", 0).unwrap();
-    assert_ne!(expected, run("bank", "", "", 0).unwrap().0);
+    let (expected, _) = run("bank", directives, ("", 0), None).unwrap();
+    assert_ne!(expected, run("bank", "", ("", 0), None).unwrap().0);
     let lab = Lab::new();
     let trip = Trip::default();
-    let mut controller = open(&lab, &trip, directives);
+    let mut controller = open(&lab, &trip, directives, None);
     controller.install(&lab.scenario("bank")).unwrap();
     let interrupter = Some(controller.interrupter());
     *trip.0.lock().unwrap() = Armed { kind: "directive", left: 1, interrupter };
@@ -131,7 +140,7 @@ fn where_directives_had_begun_the_crank_the_block_is_lost_and_comes_again() {
     };
     assert!(matches!(halt.fault, Fault::Interrupted(_)), "{halt}");
     drop(controller);
-    let mut controller = open(&lab, &Trip::default(), directives);
+    let mut controller = open(&lab, &Trip::default(), directives, None);
     assert_eq!(controller.standing().state_hash, committed);
     while !controller.run_block(&POLICY, &mut |_| true).unwrap().quiescent {}
     assert_eq!(serde_json::to_string(&controller.report().unwrap()).unwrap(), expected);

@@ -6,6 +6,8 @@ pub(crate) mod lab;
 mod rollback;
 mod store;
 
+use std::collections::BTreeMap;
+
 use vathost::{controller::Controller, id::VatId, snapshot::GlobalValue};
 
 use lab::{How, Lab, Log, Outcome, step};
@@ -179,13 +181,13 @@ fn vats_are_evicted_by_their_memory() {
     // Each takes some hundred kilobytes, and grows: at first there is room for several, in the end for one.
     zoo(&lab, "abcd", "abcdabcdabcdabcdabcdabcdabcd", "");
     let (expected, log) = lab.run("zoo", NEVER);
-    assert_eq!(log.of("start-replay").len(), 4, "the four starts");
+    assert!(log.of("start-replay").is_empty());
     let mut evicted = Vec::new();
     for memory_max in [1 << 30, 2 << 20, 1 << 20, 500 << 10, 0] {
         let how = How { memory_max: Some(memory_max), ..NEVER };
         let (outcome, log) = lab.run("zoo", how);
         assert_eq!(outcome, expected, "{memory_max}");
-        evicted.push(log.of("start-replay").len() - 4);
+        evicted.push(log.of("start-replay").len());
     }
     assert!(evicted.is_sorted() && evicted[0] == 0 && evicted[1] > 0 && evicted[4] > 20, "{evicted:?}");
 }
@@ -201,12 +203,18 @@ fn how_changed_pages_are_found_changes_no_snapshot() {
             let mut controller = lab.open(how, Some(lab.state()), &log);
             controller.install(&lab.scenario(name)).unwrap();
             while step(&mut controller, &mut Outcome::new()).unwrap() {}
-            log.hashes("heap-snapshot-save")
+            let taken = log.of("heap-snapshot-save").into_iter().zip(log.hashes("heap-snapshot-save"));
+            taken.collect::<BTreeMap<_, _>>()
         };
+        // When they are worth their work depends on how it is found what that is; what is in them does not.
         let expected = snapshots(None, true);
-        assert!(expected.len() > 2);
-        assert_eq!(snapshots(None, false), expected, "{name} every {interval}");
-        // Each instance begins with the pages of a snapshot.
-        assert_eq!(snapshots(Some(0), false), expected, "{name} every {interval}, evicted");
+        // Each instance of those that are evicted begins with the pages of a snapshot.
+        for max_live in [None, Some(0)] {
+            let mut found = snapshots(max_live, false);
+            found.retain(|at, _| expected.contains_key(at));
+            assert!(found.len() > 2, "{name} every {interval}: only {} to compare", found.len());
+            let same = found.iter().all(|(at, hash)| expected.get(at) == Some(hash));
+            assert!(same, "{name} every {interval}, {max_live:?}: {found:?}, but {expected:?}");
+        }
     }
 }
