@@ -17,6 +17,6 @@
     (call $console (i32.const 3) (i32.const 1024) (i32.const 32))
     (call $set (i32.const 1024) (i32.const 32) (i32.const 1024) (i32.const 32))
     (if (i32.eq (i32.load (i32.const 24)) (i32.const 12)) (then
-      (call $exit (i32.const 0) (i32.const 1100) (i32.const 53) (i32.const 0) (i32.const 0))))
+      (call $exit (i32.const 0) (i32.const 1100) (i32.const 54) (i32.const 0) (i32.const 0))))
     (i64.store (i32.const 2048) (i64.load (i32.const 16)))
     (call $resolve (i32.const 2048) (i32.const 1))))
