@@ -254,7 +254,7 @@ fn limits(section: &Section<'_>) -> Limits {
     limits.cranks = section.number("cranks").map(|it| it.value);
     let fuel = |it: &str| with_unit(it, &[("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)]);
     limits.fuel = parsed(&section, "fuel", "expected fuel, as in \"2G\" or \"500M\"", fuel);
-    limits.wall_ms = wall(&section).unwrap_or(limits.wall_ms);
+    limits.wall_ms = time(&section, "wall").unwrap_or(limits.wall_ms);
     limits.memory = memory(&section);
     section.end();
     limits
@@ -265,15 +265,15 @@ fn patience(section: &Section<'_>) -> Patience {
     let mut patience = Patience::default();
     let Some(section) = section.section("golden") else { return patience };
     patience.cranks = section.number("cranks").map_or(patience.cranks, |it| it.value);
-    patience.wall = wall(&section).map_or(patience.wall, Duration::from_millis);
+    patience.cpu = time(&section, "cpu").map_or(patience.cpu, Duration::from_millis);
     patience.memory = memory(&section).unwrap_or(patience.memory);
     section.end();
     patience
 }
 
-fn wall(section: &Section<'_>) -> Option<u64> {
-    let wall = |it: &str| with_unit(it, &[("ms", 1), ("s", 1_000), ("m", 60_000)]);
-    parsed(section, "wall", "expected a time, as in \"10s\" or \"500ms\"", wall)
+fn time(section: &Section<'_>, key: &'static str) -> Option<u64> {
+    let time = |it: &str| with_unit(it, &[("ms", 1), ("s", 1_000), ("m", 60_000)]);
+    parsed(section, key, "expected a time, as in \"10s\" or \"500ms\"", time)
 }
 
 fn memory(section: &Section<'_>) -> Option<u64> {

@@ -149,9 +149,9 @@ pub(crate) struct HowArgs {
     /// Cranks that the undisturbed run may have, where --cranks does not end it; more are refused [default: 1000000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     golden_cranks: Option<u64>,
-    /// Seconds that the undisturbed run may take [default: 15]
+    /// Seconds of the processor that the undisturbed run may take [default: 12]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
-    golden_wall: Option<u64>,
+    golden_cpu: Option<u64>,
     /// Bytes of memory that the undisturbed run, which is kept for all experiments, may take [default: 1 GiB]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     golden_memory: Option<u64>,
@@ -170,7 +170,7 @@ impl HowArgs {
         let default = Patience::default();
         Patience {
             cranks: self.golden_cranks.unwrap_or(default.cranks),
-            wall: self.golden_wall.map_or(default.wall, Duration::from_secs),
+            cpu: self.golden_cpu.map_or(default.cpu, Duration::from_secs),
             memory: self.golden_memory.unwrap_or(default.memory),
         }
     }

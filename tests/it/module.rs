@@ -70,7 +70,7 @@ fn every_unknown_or_mistyped_import_is_listed() {
             imports: import of memory `env` `memory` (at byte 0x9a)
               help: a vat imports functions only: define it in the module and export it
             features: multiple memories (at byte 0xae)
-              help: compile for wasm with only mutable globals, saturating float-to-int, sign extension, reference types, multi-value, bulk memory and SIMD"#]],
+              help: compile for wasm with only mutable globals, saturating float-to-int, sign extension, function references in tables (funcref), multi-value, bulk memory and SIMD"#]],
     );
 }
 

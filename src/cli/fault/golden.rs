@@ -54,7 +54,7 @@ pub(super) fn record(
 fn way_out(endless: &Endless) -> String {
     let (option, field) = match endless.over {
         Over::Cranks => ("--golden-cranks N", "cranks = N"),
-        Over::Wall(_) => ("--golden-wall S", "wall = \"60s\""),
+        Over::Cpu(_) => ("--golden-cpu S", "cpu = \"60s\""),
         Over::Memory(_) => ("--golden-memory BYTES", "memory = \"4GiB\""),
     };
     format!(

@@ -131,7 +131,11 @@ fn a_campaign_is_the_same_from_every_folder() {
     let here = fault("in", "run c.toml --json");
     // Resumed from another folder, it is the same campaign, and nothing is left to run.
     let there = fault("", "run in/c.toml --resume --json");
-    assert_eq!(here, there);
+    let of = |text: &str, field: &str| serde_json::from_str::<Value>(text).unwrap()[field].clone();
+    for field in ["experiments", "classes", "findings", "accepted"] {
+        assert_eq!(of(&here, field), of(&there, field), "{field}");
+    }
+    assert_eq!(of(&here, "campaign")["key"], of(&there, "campaign")["key"]);
     fault("in", "plan ./c.toml");
     // A scenario may be the folder that the campaign lies in.
     place.write("alone/vat.toml", &format!("[vats.a]\nbundle = \"{bank}.wasm\"\n"));
@@ -152,9 +156,9 @@ fn a_base_without_an_end_is_refused_with_the_way_out() {
         ran.says("the undisturbed run has no end in sight: after 2000 cranks more is to be done")
             .says("`golden = { cranks = N }` in [base]");
     }
-    place.write("wall.toml", &campaign("golden = { wall = \"1ms\" }"));
-    place.vathost("fault plan @wall.toml").code(2).says("no end in sight: it took 0 seconds for");
-    place.write("memory.toml", &campaign("golden = { memory = \"1MiB\", wall = \"10m\", cranks = 100_000_000 }"));
+    place.write("wall.toml", &campaign("golden = { cpu = \"1ms\" }"));
+    place.vathost("fault plan @wall.toml").code(2).says("seconds of the processor").says("--golden-cpu S");
+    place.write("memory.toml", &campaign("golden = { memory = \"1MiB\", cpu = \"10m\", cranks = 100_000_000 }"));
     place
         .vathost("fault plan @memory.toml")
         .code(2)

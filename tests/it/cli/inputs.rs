@@ -77,7 +77,10 @@ fn each_is_refused(place: &Place, file: &str, why: &str) {
         let words = words.replace("FILE", file);
         let (found, said) = within_a_minute(place, &words);
         assert_eq!(found, code, "{words}: {said}");
-        assert!(said.contains(why) || words.starts_with("import"), "{words}: {said}");
+        assert!(
+            said.contains(why) || words.starts_with("import") || said.contains("so it must be a file"),
+            "{words}: {said}"
+        );
     }
 }
 
@@ -107,6 +110,8 @@ fn a_file_without_an_end_is_read_up_to_a_bound() {
         if ["slog", "import", "--commands", "out.toml"].iter().any(|it| words.contains(it)) {
             continue;
         }
+        // A message that does not end is one of those who write the mail, not of the command line.
+        let code = if words.contains("mail.toml") { 74 } else { code };
         let (found, said) = within_a_minute(&place, &words.replace("FILE", path.to_str().unwrap()));
         assert_eq!(found, code, "{words}: {said}");
         assert!(said.contains("MiB"), "{words}: {said}");
@@ -132,7 +137,7 @@ fn a_pipe_that_the_command_was_started_with_is_read() {
     let (code, said) = ran("directives check /dev/stdin", "crank-7: halt\n");
     assert!(code == Some(0) && said.contains("crank-7: halt"), "{said}");
     let (code, said) = ran("slog summary /dev/stdin", "{\"type\":\"crank-start\",\"crankNum\":1}\n");
-    assert!(code == Some(0) && said.contains("1 crank"), "{said}");
+    assert!(code == Some(0) && said.contains("1 event"), "{said}");
 }
 
 #[test]

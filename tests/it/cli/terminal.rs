@@ -37,7 +37,7 @@ fn nasty_scenario() -> Place {
         &format!(
             "[vats.\"a{IN_A_FILE}\"]\nbundle = \"terminal.wat\"\nparameters = {{ x = \"{IN_A_FILE}\" }}\n\
              [[send]]\nto = \"a{IN_A_FILE}\"\nmethod = \"hello{IN_A_FILE}\"\n\
-             [[send]]\nto = \"a{IN_A_FILE}\"\nmethod = \"reject\"\n"
+             [[send]]\nto = \"a{IN_A_FILE}\"\nmethod = \"exit\"\n"
         ),
     );
     place
