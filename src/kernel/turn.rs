@@ -41,12 +41,26 @@ fn run_queue(tables: &Tables, by: Option<VatId>) -> QueueId {
 
 /// The sender whose item is next, where its first item stands, and the turn as it is then.
 fn next_in_turn(tables: &Tables) -> Option<(Sender, i64, Turn)> {
-    let weight = |family| tables.vats.get(&family).map_or(1, |it| it.options.weight);
+    let weight = |family| weight(tables, family);
     let served = |family| tables.tallies.get(&family).map_or(family, |it| it.served);
+    let turn = tables.globals().turn;
+    let (first, at) = match tables.queue.to_run()? {
+        (QueueId::Run(sender), at) => (sender, at),
+        _ => tables.queue.to_run_from(Sender::KERNEL)?,
+    };
+    // Most often there is one sender alone, and nothing to search for.
+    if tables.queue.to_run_from(first.next()).is_none() {
+        let only = |from| (from <= first).then_some(first);
+        return turn.next(only, weight, served).map(|(_, turn)| (first, at, turn));
+    }
     let from = |sender| tables.queue.to_run_from(sender).map(|(it, _)| it);
-    let (sender, turn) = tables.globals().turn.next(from, weight, served)?;
+    let (sender, turn) = turn.next(from, weight, served)?;
     let (_, at) = tables.queue.to_run_from(sender)?;
     Some((sender, at, turn))
+}
+
+fn weight(tables: &Tables, family: VatId) -> u32 {
+    tables.vats.get(&family).map_or(1, |it| it.options.weight)
 }
 
 /// The items of the run-queue in the order in which they are taken, if nothing else comes.
@@ -61,7 +75,7 @@ pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
             |(sender, items): (Sender, VecDeque<_>)| items.into_iter().map(move |(at, _)| (QueueId::Run(sender), at));
         return queues.into_iter().flat_map(of).collect();
     }
-    let weight = |family| tables.vats.get(&family).map_or(1, |it| it.options.weight);
+    let weight = |family| weight(tables, family);
     let mut turn = tables.globals().turn;
     let mut served: BTreeMap<VatId, VatId> = BTreeMap::new();
     let mut order = Vec::new();
@@ -125,7 +139,7 @@ impl Crank {
             }
         }
         // Where nobody waits no turn is owed: the rows do not tell who was served before.
-        if self.tables().queue.to_run_from(Sender::KERNEL).is_none() {
+        if self.tables().queue.to_run().is_none() {
             turn = Turn { until_gc: turn.until_gc, ..Turn::default() };
         }
         if turn != self.tables().globals().turn {

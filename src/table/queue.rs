@@ -4,7 +4,7 @@
 //! changes the order between a sender and a target.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     ops::{AddAssign, SubAssign},
 };
 
@@ -29,6 +29,11 @@ impl Sender {
     /// The kernel, and the world outside. Before kernel version 3 all of the run-queue stands here.
     pub const KERNEL: Sender = Sender { family: VatId(0), vat: VatId(0) };
     const LAST: Sender = Sender { family: VatId(u64::MAX), vat: VatId(u64::MAX) };
+
+    /// The least that is greater.
+    pub fn next(self) -> Sender {
+        Sender { vat: VatId(self.vat.0.saturating_add(1)), ..self }
+    }
 }
 
 /// Which queue. Those behind the run-queue are never run from.
@@ -104,12 +109,9 @@ pub struct Loads(BTreeMap<VatId, Load>);
 impl Index<(QueueId, i64), Waiting> for Loads {
     fn changed(&mut self, _: &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
         if let Some((vat, old)) = old.and_then(|it| Some((it.by?, it)))
-            && let Entry::Occupied(mut load) = self.0.entry(vat)
+            && let Some(load) = self.0.get_mut(&vat)
         {
-            *load.get_mut() -= Load::of(&old.item);
-            if load.get().items == 0 {
-                load.remove();
-            }
+            *load -= Load::of(&old.item);
         }
         if let Some((vat, new)) = new.and_then(|it| Some((it.by?, it))) {
             *self.0.entry(vat).or_default() += Load::of(&new.item);
@@ -257,7 +259,7 @@ impl Queue {
 
     /// The loads of all vats that have any.
     pub fn loads(&self) -> impl Iterator<Item = (VatId, Load)> {
-        self.index().0.iter().map(|(vat, load)| (*vat, *load))
+        self.index().0.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
     }
 
     /// Joins the end of a queue.

@@ -232,20 +232,21 @@ impl Stage {
         (0..most).take_while(|_| self.step().is_some()).count() as u64
     }
 
-    /// Runs until a vat had so many deliveries, in blocks of a hundred cranks. How many cranks that took.
+    /// Runs until a vat had so many notifies, in blocks of a hundred cranks. How many cranks that took.
     #[track_caller]
-    fn run_until(&mut self, name: &str, deliveries: usize, most: u64) -> u64 {
+    fn run_until(&mut self, name: &str, notifies: usize, most: u64) -> u64 {
         let vat = self.vat(name);
+        let had = |it: &Stage| it.cast.told.borrow()[&vat].iter().filter(|it| *it == "notify").count();
         for cranks in 0..most {
             if cranks % 100 == 0 {
                 self.begin_block();
             }
-            if self.told(vat).len() >= deliveries {
+            if had(self) >= notifies {
                 return cranks;
             }
             assert!(self.step().is_some(), "nothing is left to do after {cranks} cranks");
         }
-        panic!("{name} had {} deliveries in {most} cranks, not {deliveries}", self.told(vat).len());
+        panic!("{name} had {} notifies in {most} cranks, not {notifies}", had(self));
     }
 
     /// Commits, and begins the next block, a second later.

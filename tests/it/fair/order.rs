@@ -193,8 +193,9 @@ fn a_turn_is_as_long_as_the_weight_of_the_family() {
 
 #[test]
 fn whoever_is_asked_may_answer_at_once_and_lends_to_nobody_meanwhile() {
-    // v1 asks v3, which has one crank right behind it; that it then asks v2 gives v2 nothing more than its turn.
-    expect!["v1 v3 v2 v1 v3 v2"].assert_eq(&schedule("1/1: 3 3; 2/2: 2 2; 3/3: 2 2", |_| 1));
+    // v1 asks v3, which has one crank right behind it, and in that it asks v2, which gains nothing by it; but in its own turn
+    // v3 asks v2 again, and v2 has one crank before the turn goes on.
+    expect!["v1 v3 v2 v3 v2 v1"].assert_eq(&schedule("1/1: 3 3; 2/2: 2 2; 3/3: 2 2", |_| 1));
 }
 
 // ---- another kernel
@@ -232,7 +233,8 @@ fn a_single_queue_is_dealt_out_when_the_kernel_is_replaced_and_loses_no_order() 
     assert_eq!(run(""), (1, "v1 v1 v1 v1 v1 v1 v2 v2 v2 v2 v2 v2 v1 v1 v1 v1 v1 v1".to_owned()));
     let (version, who) = run("block-1: replace-kernel 3");
     assert_eq!(version, 3);
-    expect!["v1 v2 v1 v2 v1 v2 v1 v2 v1 v2 v1 v2 v1 v1 v1 v1 v1 v1"].assert_eq(&who);
+    // What came from outside has its turn as well, and v1 one crank to answer it.
+    expect!["v1 v2 v1 v1 v2 v1 v2 v1 v2 v1 v2 v1 v2 v1 v1 v1 v1 v1"].assert_eq(&who);
 }
 
 #[test]
