@@ -6,7 +6,7 @@ mod place;
 mod recovery;
 mod refusals;
 
-pub(crate) use place::{Place, Ran};
+pub(crate) use place::{Place, Ran, under_the_first_kernel};
 
 use std::collections::BTreeSet;
 
