@@ -44,10 +44,13 @@ pub(crate) fn list(tables: &Tables) -> Vec<QueueRow> {
         rows.map(move |(_, waiting)| row(tables, name, waiting))
     };
     let mut rows: Vec<QueueRow> = queue("cleanup", QueueId::Cleanup).collect();
+    let run = kernel::run_order(tables).into_iter().filter_map(|key| tables.queue.get(&key));
+    let mut run = run.map(|waiting| row(tables, "run", waiting));
+    // Garbage waits for so many of the others.
+    rows.extend(run.by_ref().take(tables.globals().turn.until_gc as usize));
     rows.extend(tables.gc.iter().map(|(action, ())| gc(tables, *action)));
     rows.extend(queue("reap", QueueId::Reap));
-    let run = kernel::run_order(tables).into_iter().filter_map(|key| tables.queue.get(&key));
-    rows.extend(run.map(|waiting| row(tables, "run", waiting)));
+    rows.extend(run);
     let first = (QueueId::Promise(PromiseId(0)), i64::MIN);
     rows.extend(tables.queue.range(first..).filter_map(|((id, _), waiting)| match id {
         QueueId::Promise(promise) => {

@@ -9,7 +9,7 @@ mod recovery;
 mod refusals;
 mod terminal;
 
-pub(crate) use place::{Place, Ran};
+pub(crate) use place::{Place, Ran, under_the_first_kernel};
 
 use std::collections::BTreeSet;
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::cli::{Place, Ran};
 
-const BANK: &str = "run vats/bank --cranks-per-block 5";
+const BANK: &str = "run first:bank --cranks-per-block 5";
 
 /// A state of the bank in which everything is still to be done.
 fn untouched() -> Place {

@@ -216,6 +216,8 @@ fn neighbours(hostile: &[u8]) -> (String, Status) {
         |fuel| Options { reap_interval: None, reap_gc_krefs: None, fuel_per_delivery: fuel, ..Options::default() };
     let empty = || CapData::plain("#{}");
     (block, _) = kernel::outside(block, |crank| {
+        // In SwingSet's order: each hears from outside, and of the other, before the other's messages.
+        crank.set_kernel_version(1);
         let a = crank.create_vat("a", honest, plain(limits::FUEL_PER_DELIVERY), empty())?;
         let b = crank.create_vat("b", honest, plain(limits::FUEL_PER_DELIVERY), empty())?;
         let c = crank.create_vat("c", hostile, plain(LITTLE), empty())?;

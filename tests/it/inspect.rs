@@ -41,7 +41,7 @@ fn the_overview_says_where_the_state_stands() {
             state hash             <hash>
             state digest           <hash>
             scenario               <hash>
-            engine                 wasmtime-48.0.8 cranelift config-1 prices-1 pass-1, kernel version 1
+            engine                 wasmtime-48.0.8 cranelift config-1 prices-1 pass-1, kernel version 3
             cranks                 9, 5 of them deliveries
             vats                   3, 0 of them paused, 1 terminated
             queued                 0 cleanup, 0 gc, 0 reap, 0 run, 1 waiting for promises, 0 for paused vats
@@ -91,7 +91,8 @@ fn a_state_in_the_middle_has_more_to_do() {
     );
     assert_eq!(queue.len(), of("run") + of("cleanup") + of("promise"));
     assert!(of("run") > 1 && of("promise") == 1, "{queue:?}");
-    assert_eq!(array(&state(3), "queue")[0]["queue"], "cleanup");
+    let first = &array(&state(3), "queue")[0];
+    assert_eq!([&first["queue"], &first["kind"], &first["by"]], ["run", "cleanup", "v3"]);
 }
 
 #[test]
@@ -146,9 +147,12 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               meter = null
             option               onFault = "terminate"
             option               pipelining = false
+            option               queuedBytesMax = 67108864
+            option               queuedMax = 65536
             option               reapGcKrefs = 20
             option               reapInterval = 1000
             option               snapshotInterval = 200
+            option               weight = 1
         "#]],
     );
     check(
@@ -177,9 +181,12 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               meter = null
             option               onFault = "terminate"
             option               pipelining = false
+            option               queuedBytesMax = 67108864
+            option               queuedMax = 65536
             option               reapGcKrefs = 20
             option               reapInterval = 1000
             option               snapshotInterval = 200
+            option               weight = 1
         "#]],
     );
     let bob = inspect(&place, "vat bob --json").ok().json();
@@ -196,12 +203,12 @@ fn queues_show_who_is_to_get_what() {
         &state(3),
         "queue",
         expect![[r#"
-        queue    kind      target  goes to    method    result
-        cleanup  cleanup   -       v3 broken  -         -
-        run      startVat  -       v3 broken  -         -
-        run      send      ko20    v1 alice   meet      kp40
-        run      send      ko21    v2 bob     idle      kp41
-        run      send      ko22    -          anything  kp42
+        queue  kind      made by    target  goes to    method    result
+        run    cleanup   v3 broken  -       v3 broken  -         -
+        run    startVat  -          -       v3 broken  -         -
+        run    send      -          ko20    v1 alice   meet      kp40
+        run    send      -          ko21    v2 bob     idle      kp41
+        run    send      -          ko22    -          anything  kp42
     "#]],
     );
     check(

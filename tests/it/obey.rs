@@ -12,9 +12,9 @@ use vathost::{
     scenario::Scenario,
 };
 
-use crate::cli::{Place, Ran};
+use crate::cli::{Place, Ran, under_the_first_kernel};
 
-const RUN: &str = "run vats/pingpong --cranks-per-block 20 --json";
+const RUN: &str = "run first:pingpong --cranks-per-block 20 --json";
 
 /// Runs the game on the state in `@state` with these directives.
 fn run(place: &Place, lines: &str, more: &str) -> Ran {
@@ -168,7 +168,7 @@ fn a_restart_after_every_crank_obeys_each_line_once() {
     let straight = run(&Place::new(), lines, "").ok();
     assert_eq!(obeyed(&straight), 6);
     let place = Place::new();
-    let scenario = Scenario::read("vats/pingpong".as_ref()).unwrap();
+    let scenario = Scenario::read(&under_the_first_kernel("pingpong")).unwrap();
     let mut starts = 0;
     let hash = loop {
         let mut controller = Controller::open(Open { state: Some(place.path("state")), ..Open::default() }).unwrap();

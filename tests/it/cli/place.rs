@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
 };
 
 use expect_test::Expect;
@@ -13,8 +15,23 @@ use tempfile::TempDir;
 /// How often a condition is looked at before a test gives up. Each look is a process: some ten milliseconds, so this is a minute.
 const LOOKS_MAX: usize = 6_000;
 
-/// A temporary folder. In a command, `@x` is the path of `x` in it.
+/// A temporary folder. In a command, `@x` is the path of `x` in it, and `first:x` the scenario `vats/x` under kernel version 1.
 pub(crate) struct Place(TempDir);
+
+/// A committed scenario in SwingSet's order, for tests that say which crank does what.
+pub(crate) fn under_the_first_kernel(name: &str) -> PathBuf {
+    static DIR: OnceLock<TempDir> = OnceLock::new();
+    let path = DIR.get_or_init(|| tempfile::tempdir().unwrap()).path().join(name);
+    let vats = Path::new(env!("CARGO_MANIFEST_DIR")).join("vats");
+    let text = fs::read_to_string(vats.join(name).join("vat.toml")).unwrap();
+    let text = format!("kernel = 1\n{}", text.replace("\"../", &format!("\"{}/", vats.display())));
+    fs::create_dir_all(&path).unwrap();
+    // Written aside first: another test may be reading it.
+    let mut file = tempfile::NamedTempFile::new_in(&path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.persist(path.join("vat.toml")).unwrap();
+    path
+}
 
 impl Place {
     pub(crate) fn new() -> Place {
@@ -35,9 +52,10 @@ impl Place {
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
         for word in words.split_whitespace() {
-            match word.strip_prefix('@') {
-                Some(name) => command.arg(self.path(name)),
-                None => command.arg(word),
+            match (word.strip_prefix('@'), word.strip_prefix("first:")) {
+                (Some(name), _) => command.arg(self.path(name)),
+                (_, Some(name)) => command.arg(under_the_first_kernel(name)),
+                _ => command.arg(word),
             };
         }
         command.current_dir(env!("CARGO_MANIFEST_DIR"));

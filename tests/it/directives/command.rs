@@ -79,6 +79,8 @@ fn a_file_that_is_wrong_exits_with_2() {
 fn against_a_state_each_line_has_its_class_and_a_missed_one_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = Scenario::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals"))).unwrap();
+    // One that can be replaced by a newer.
+    let scenario = Scenario { kernel: Some(1), ..scenario };
     let mut controller = Controller::open(Open { state: Some(dir.path().join("state")), ..Open::default() }).unwrap();
     controller.install(&scenario).unwrap();
     controller.run_block(&Policy::default(), &mut |_| true).unwrap();

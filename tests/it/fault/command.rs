@@ -18,10 +18,10 @@ fn fault(place: &Place, words: &str, faults: &[&str], more: &str) -> (i32, Strin
 #[test]
 fn one_experiment_is_told_run_again_from_its_token_and_laid_down_for_the_debugger() {
     let place = Place::new();
-    let (code, told, _) = fault(&place, "fault one vats/bank", &["v2/delivery-3: skip"], "");
+    let (code, told, _) = fault(&place, "fault one first:bank", &["v2/delivery-3: skip"], "");
     assert_eq!(code, 0);
     assert!(told.starts_with("SPREAD(3)\n  v2/delivery-3: skip: done in crank 15\n"), "{told}");
-    let (_, line, _) = fault(&place, "fault one vats/bank", &["v2/delivery-3: skip"], "--json");
+    let (_, line, _) = fault(&place, "fault one first:bank", &["v2/delivery-3: skip"], "--json");
     let token = serde_json::from_str::<Value>(&line).unwrap()["token"].as_str().unwrap().to_owned();
     assert!(told.ends_with(&format!("again: vathost fault repro {token}\n")), "{told}");
     let again = place.vathost(&format!("fault repro {token} --json")).ok();
@@ -39,7 +39,7 @@ fn one_experiment_is_told_run_again_from_its_token_and_laid_down_for_the_debugge
 #[test]
 fn a_state_is_a_base_and_is_not_changed() {
     let place = Place::new();
-    place.vathost("run vats/bank --cranks-per-block 5 --blocks 3 --state @state").ok();
+    place.vathost("run first:bank --cranks-per-block 5 --blocks 3 --state @state").ok();
     let before = place.vathost("inspect --state @state --json").ok().stdout;
     let (code, told, _) =
         fault(&place, "fault one @state", &["v2/delivery-3: terminate"], "--cranks-per-block 5 --replicas 2 --audit");
@@ -64,7 +64,7 @@ fn the_fault_space_is_counted_and_the_grammar_printed() {
     assert!(told.contains("crank-0 … 36") && told.contains("commit-N/store-op-1 … "), "{told}");
     assert_eq!(place.vathost("fault grammar").ok().stdout, vathost::directive::FAULT_GRAMMAR);
     place.vathost("fault points @nothing").code(2).says("neither a state nor a scenario");
-    let (code, _, told) = fault(&place, "fault one vats/bank", &["v2/delivery-3: skp"], "");
+    let (code, _, told) = fault(&place, "fault one first:bank", &["v2/delivery-3: skp"], "");
     assert_eq!(code, 2);
     assert!(told.contains("did you mean `skip`?") && told.contains("vathost fault grammar"), "{told}");
 }

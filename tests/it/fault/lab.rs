@@ -15,14 +15,17 @@ use vathost::{
     },
 };
 
+use crate::cli::under_the_first_kernel;
+
 /// Compiled once for all tests.
 fn code_cache() -> PathBuf {
     static DIR: OnceLock<TempDir> = OnceLock::new();
     DIR.get_or_init(|| tempfile::tempdir().unwrap()).path().to_owned()
 }
 
+/// In SwingSet's order: the tests say which crank does what.
 pub(crate) fn vats(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("vats").join(name)
+    under_the_first_kernel(name)
 }
 
 pub(crate) fn base(path: &Path, cranks_per_block: u64) -> Base {

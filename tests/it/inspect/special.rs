@@ -27,14 +27,14 @@ fn a_paused_vat_says_why_and_what_waits_for_it() {
         &place,
         "queue",
         expect![[r#"
-        queue  kind      target  goes to    method    result
-        v1     startVat  -       v1 broken  -         -
-        v1     send      ko20    v1 broken  anything  kp40
+        queue  kind      made by  target  goes to    method    result
+        v1     startVat  -        -       v1 broken  -         -
+        v1     send      -        ko20    v1 broken  anything  kp40
     "#]],
     );
     let queue = array(&place, "queue");
     let waiting = json!({
-        "queue": "pause", "waitsFor": "v1", "kind": "send", "target": "ko20", "destination": "v1", "method": "anything",
+        "queue": "pause", "waitsFor": "v1", "kind": "send", "by": null, "target": "ko20", "destination": "v1", "method": "anything",
         "body": "#[\"anything\",[]]", "slots": [], "result": "kp40",
     });
     assert_eq!(queue[1], waiting);
@@ -71,13 +71,13 @@ fn queues_show_garbage_on_its_way() {
             let name = |it: &str| row[it].as_str().unwrap().to_owned();
             seen.entry(format!("{} {}", name("queue"), name("kind"))).or_insert(row);
         }
-        if seen.contains_key("gc dropExport") && seen.contains_key("reap bringOutYourDead") {
+        if seen.contains_key("gc dropExport") && seen.contains_key("run bringOutYourDead") {
             break;
         }
     }
     let drop = &seen["gc dropExport"];
     assert_eq!(drop["destination"], "v2", "the factory's widgets are dropped: {drop}");
     assert!(drop["target"].as_str().unwrap().starts_with("ko"), "{drop}");
-    let reap = &seen["reap bringOutYourDead"];
+    let reap = &seen["run bringOutYourDead"];
     assert!(reap["destination"].as_str().unwrap().starts_with('v'), "{reap}");
 }

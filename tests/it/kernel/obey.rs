@@ -573,7 +573,7 @@ fn a_kernel_that_this_binary_lacks_halts() {
     });
     w.order("block-1: replace-kernel 99");
     w.call("a.go");
-    assert_eq!(w.halts().why.unwrap(), "this binary can run 1, 2");
+    assert_eq!(w.halts().why.unwrap(), "this binary can run 1, 2, 3");
 }
 
 // ---- when
