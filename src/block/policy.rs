@@ -56,6 +56,11 @@ impl Block {
         kept.replace(new).map(|old| [old, new])
     }
 
+    /// Bytes of the state's log that a reader of it keeps from being copied into its file.
+    pub fn held_bytes(&self) -> u64 {
+        self.0.database.held_bytes()
+    }
+
     /// The height of the block that the next crank belongs to: of the one that has begun, or else the next.
     pub fn current_height(&self) -> BlockHeight {
         let height = self.tables().globals().height;

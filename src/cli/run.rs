@@ -349,10 +349,11 @@ fn run_blocks(
 ) -> Result<bool, Box<Halt>> {
     let mut blocks = 0;
     let mut cranks = 0;
+    let mut held = false;
     // A state with nothing to do gets no empty blocks.
     while args.blocks.is_none_or(|max| blocks < max) {
         mailbox.read(controller)?;
-        progress.suspend(|| warn(controller, mailbox, output));
+        progress.suspend(|| warn(controller, mailbox, &mut held, output));
         if controller.is_quiescent()? {
             break;
         }
@@ -367,7 +368,7 @@ fn run_blocks(
         mailbox.release(controller)?;
         progress.suspend(|| {
             print_console(controller, &end.console, output);
-            warn(controller, mailbox, output);
+            warn(controller, mailbox, &mut held, output);
         });
         blocks += u64::from(end.closed);
         if !end.closed {
@@ -379,8 +380,18 @@ fn run_blocks(
     Ok(false)
 }
 
+/// A log of this many bytes that a reader holds is told of: four times as long as it is allowed to become otherwise.
+const HELD_BYTES_TOLD: u64 = 128 << 20;
+
 /// Tells of what went wrong beside the run, as soon as it is known, and once.
-fn warn(controller: &Controller, mailbox: &mut MailboxFiles, output: &Output) {
+fn warn(controller: &Controller, mailbox: &mut MailboxFiles, held: &mut bool, output: &Output) {
+    let bytes = controller.block().map_or(0, Block::held_bytes);
+    if bytes >= HELD_BYTES_TOLD && !std::mem::replace(held, true) {
+        output.warn(format!(
+            "{} of the state's log wait to be copied into its file, and it grows: somebody has been reading the state all the while",
+            size(bytes)
+        ));
+    }
     match controller.slog().news() {
         Some(News::Broken(err)) => output.warn(incomplete(&err)),
         Some(News::GoesOn) => output.warn("the slog is written again; what happened in between is not in it"),

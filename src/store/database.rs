@@ -290,6 +290,11 @@ impl Database {
         &self.opening
     }
 
+    /// Bytes of the log that a reader keeps from being copied into the file.
+    pub fn held_bytes(&self) -> u64 {
+        self.home.copying.as_ref().map_or(0, sqlite::Copying::held_pages) * sqlite::PAGE_BYTES
+    }
+
     /// Whether there is a state in this folder.
     pub fn exists(dir: &Path) -> bool {
         dir.join(FILE).exists()

@@ -30,7 +30,7 @@ impl Pace {
 /// Without the block since which it holds.
 impl fmt::Display for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cranks", self.cranks)?;
+        write!(f, "{} {}", self.cranks, if self.cranks == 1 { "crank" } else { "cranks" })?;
         if let Some(fuel) = self.fuel {
             write!(f, " or {fuel} fuel")?;
         }

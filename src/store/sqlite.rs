@@ -14,6 +14,9 @@ use rusqlite::{Connection, ffi};
 /// changes the rows of ten thousand vats is copied at once, and its pages are written twice for every block.
 const LOG_PAGES: c_int = 8_000;
 
+/// Bytes of a page of the database: SQLite's default.
+pub(super) const PAGE_BYTES: u64 = 4_096;
+
 /// The system's number of the error that a connection met last, where it was one of input or output.
 pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
     // SAFETY: the handle is open for as long as the connection, and nothing of it is kept.
@@ -24,44 +27,86 @@ pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
 /// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error, which SQLite
 /// would keep from everybody, and try again after a sync that failed.
 #[derive(Debug)]
-pub(super) struct Copying(Box<AtomicI32>);
+pub(super) struct Copying(Box<Outcome>);
+
+/// What the last commit's copying came to.
+#[derive(Debug)]
+struct Outcome {
+    failed: AtomicI32,
+    /// Pages of the log that could not be copied, since somebody reads the state as it was before them.
+    held: AtomicI32,
+}
 
 impl Copying {
     /// On this connection, which must be closed before this is dropped.
     pub(super) fn on(connection: &Connection) -> Copying {
-        let failed = Box::new(AtomicI32::new(ffi::SQLITE_OK));
-        let context = ptr::from_ref(&*failed).cast_mut().cast();
+        let outcome = Box::new(Outcome { failed: AtomicI32::new(ffi::SQLITE_OK), held: AtomicI32::new(0) });
+        let context = ptr::from_ref(&*outcome).cast_mut().cast();
         // SAFETY: what the hook is given stays where it is for as long as the connection is open, and is changed atomically.
         unsafe { ffi::sqlite3_wal_hook(connection.handle(), Some(committed), context) };
-        Copying(failed)
+        Copying(outcome)
     }
 
     /// The error of the last commit's copying, once.
     pub(super) fn error(&self) -> Option<rusqlite::Error> {
-        let code = self.0.swap(ffi::SQLITE_OK, Ordering::Relaxed);
+        let code = self.0.failed.swap(ffi::SQLITE_OK, Ordering::Relaxed);
         (code != ffi::SQLITE_OK).then(|| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    /// Pages of the log that a reader keeps from being copied: it grows for as long as he reads.
+    pub(super) fn held_pages(&self) -> u64 {
+        u64::try_from(self.0.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 }
 
 unsafe extern "C" fn committed(
-    failed: *mut c_void,
+    outcome: *mut c_void,
     connection: *mut ffi::sqlite3,
     database: *const c_char,
     pages: c_int,
 ) -> c_int {
+    // SAFETY: it is that of a `Copying`, which outlives the connection, and is changed atomically.
+    let outcome = unsafe { &*outcome.cast::<Outcome>() };
+    let mut held = 0;
     if pages >= LOG_PAGES {
         let passive = ffi::SQLITE_CHECKPOINT_PASSIVE;
-        // SAFETY: SQLite's own arguments, of the commit that it calls from; where no counts are wanted null is given. `failed` is
-        // that of a `Copying`, which outlives the connection.
-        let (code, failed) = unsafe {
-            let code = ffi::sqlite3_wal_checkpoint_v2(connection, database, passive, ptr::null_mut(), ptr::null_mut());
-            (code, &*failed.cast::<AtomicI32>())
-        };
+        let (mut log, mut copied) = (0, 0);
+        // SAFETY: SQLite's own arguments, of the commit that it calls from, and two numbers that it fills in.
+        let code = unsafe { ffi::sqlite3_wal_checkpoint_v2(connection, database, passive, &mut log, &mut copied) };
         // Where somebody reads the next commit does it.
-        if code & 0xff != ffi::SQLITE_BUSY {
-            failed.store(code, Ordering::Relaxed);
+        match code & 0xff {
+            ffi::SQLITE_BUSY => held = pages,
+            ffi::SQLITE_OK => held = log.saturating_sub(copied),
+            _ => outcome.failed.store(code, Ordering::Relaxed),
         }
     }
+    outcome.held.store(held, Ordering::Relaxed);
     // An error here would be the commit's, without saying which.
     ffi::SQLITE_OK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_a_reader_holds_is_known_as_such_until_he_is_gone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let open = || Connection::open(dir.path().join("db")).expect("opens");
+        let writer = open();
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; CREATE TABLE it (value BLOB)")
+            .expect("a table");
+        let copying = Copying::on(&writer);
+        let write = || {
+            writer.execute("INSERT INTO it VALUES (zeroblob(34000000))", []).expect("written");
+            copying.held_pages()
+        };
+        let reader = open();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM it").expect("reads");
+        assert!(write() >= u64::from(LOG_PAGES.unsigned_abs()));
+        assert!(copying.error().is_none());
+        reader.execute_batch("COMMIT").expect("done");
+        assert_eq!(write(), 0);
+    }
 }

@@ -395,7 +395,7 @@ fn what_nobody_acknowledges_fills_the_outbox_and_no_more() {
 fn mail_that_is_refused_counts_and_is_answered_so() {
     let mut w = mailbox("a");
     assert!(!w.outside(|crank| Ok(crank.refuse_mail(1, "why"))), "nobody is there");
-    w.on("a.go", "call d-70 #[\"registerInboundHandler\",[\"$0\"]] o+1; call d-70 #[\"add\",[\"!!1 forged\"]]");
+    w.on("a.go", "call d-70 #[\"registerInboundHandler\",[\"$0\"]] o+1; call d-70 #[\"add\",[\"!!1forged\"]]");
     w.call("a.go");
     w.run();
     let long = "x".repeat(limits::BODY_BYTES_MAX as usize);
@@ -409,7 +409,7 @@ fn mail_that_is_refused_counts_and_is_answered_so() {
     assert_eq!(
         said,
         [
-            (1, Outgoing::Message("\"!1 forged\"")),
+            (1, Outgoing::Message("\"!1forged\"")),
             (2, Outgoing::Refused { number: 1, why: "it is not UTF-8 from byte 1 on" }),
             (3, Outgoing::Refused { number: 2, why }),
         ]

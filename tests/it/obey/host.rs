@@ -27,12 +27,12 @@ fn a_bundle_that_is_given_is_what_an_upgrade_may_name_and_changes_no_hash_until_
         .code(74)
         .says(&bundle)
         .says("--bundle FILE.wasm")
-        .says("host fault in crank 26: delivery 10 to v2 (pong): obey `v2/delivery-10")
+        .says("host fault in crank 21: delivery 10 to v2 (pong): obey `v2/delivery-10")
         .says("state is intact at block 1")
-        .says("crank-26: skip v2 expect ")
-        .says("crank-26: pause v2");
+        .says("crank-21: skip v2 expect ")
+        .says("crank-21: pause v2");
     let json = run(&place, &line, "").code(74).json();
-    assert_eq!([&json["hostFault"]["crank"], &json["hostFault"]["delivery"]], [26, 10]);
+    assert_eq!([&json["hostFault"]["crank"], &json["hostFault"]["delivery"]], [21, 10]);
     let upgraded = run(&place, &line, "--bundle vats/counter.wasm").ok();
     assert_eq!(upgraded.json()["vats"]["pong"]["incarnation"], 1);
     let unused = run(&with, "", "--bundle vats/counter.wasm").ok();
