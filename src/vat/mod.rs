@@ -5,6 +5,7 @@
 
 mod abi;
 mod cache;
+pub mod compiler;
 mod core_dump;
 mod debugger;
 mod dirty;

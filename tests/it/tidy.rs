@@ -216,7 +216,7 @@ fn only_vat_touches_wasmtime() {
 fn only_the_command_line_prints() {
     only(&["cli"], &PRINTING);
     // What a child of ours prints is read, not printed.
-    only(&["cli", "experiment", "campaign"], &["stdout", "stderr"]);
+    only(&["cli", "experiment", "campaign", "vat"], &["stdout", "stderr"]);
 }
 
 #[test]

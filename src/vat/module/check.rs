@@ -209,6 +209,8 @@ impl Checker {
 
     fn tables(&mut self, section: TableSectionReader<'_>) -> Checked {
         let at = section.original_position();
+        let max = u32::try_from(limits::TABLES_MAX).unwrap_or(u32::MAX);
+        within("tables", &section, max, "merge them")?;
         for table in section {
             self.tables.push(table?.ty.initial);
         }

@@ -27,6 +27,8 @@ pub const PARAMS_MAX: usize = 32;
 pub const RESULTS_MAX: usize = 16;
 /// Globals. Each mutable one is in every snapshot.
 pub const GLOBALS_MAX: u32 = 1_000;
+/// Tables. As many as a validator lets one have; each is asked for at instantiation.
+pub const TABLES_MAX: usize = 100;
 /// Initial elements of all tables together, and elements of all segments together.
 pub const TABLE_ELEMENTS_MAX: u64 = 10_000;
 /// Data and element segments together. Each is copied at instantiation.
