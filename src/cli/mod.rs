@@ -6,6 +6,7 @@
 
 mod bench;
 mod check;
+mod compile;
 mod completions;
 mod conformance;
 mod debug;
@@ -36,6 +37,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use exit::{Exit, Usage, code_of};
 use output::Output;
+
+use crate::vat::compiler;
 
 /// Runs sandboxed, metered, persistent vats: WebAssembly actors that speak only through capabilities and promises.
 #[derive(Parser, Debug)]
@@ -92,6 +95,8 @@ enum Verb {
     Directives(directives::DirectivesArgs),
     Fault(fault::FaultArgs),
     Completions(completions::CompletionsArgs),
+    #[command(hide = true, name = compiler::VERB)]
+    Compile(compile::CompileArgs),
 }
 
 /// Room for guest code: see `vat::module::limits::NATIVE_STACK_MIN`. Only what is touched is real.
@@ -118,6 +123,7 @@ fn run() -> ExitCode {
         Ok(args) => args,
         Err(err) => return if output::arguments(&err) { Exit::Ok } else { Exit::Usage }.into(),
     };
+    compile::name_program();
     let output = Output::new(args.color, args.quiet, args.verbose);
     let result = match args.verb {
         Verb::Run(args) => run::cmd_run(args, &output),
@@ -138,6 +144,7 @@ fn run() -> ExitCode {
         Verb::Directives(args) => directives::cmd_directives(args, &output),
         Verb::Fault(args) => fault::cmd_fault(args, &output),
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
+        Verb::Compile(args) => compile::cmd_compile(&args),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -147,7 +147,9 @@ impl Inbound {
             self.passed_over += read;
             if self.passed_over > PASSED_OVER_MAX {
                 let (line, max) = (self.line + 1, PASSED_OVER_MAX >> 20);
-                return Err(io::Error::other(format!("line {line} has more than {max} MiB, and no end: this is no mailbox's file")));
+                return Err(io::Error::other(format!(
+                    "line {line} has more than {max} MiB, and no end: this is no mailbox's file"
+                )));
             }
         }
     }

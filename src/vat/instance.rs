@@ -121,19 +121,41 @@ pub(super) struct Loaded {
     pub(super) code: Option<Arc<Code>>,
 }
 
+/// What wasmtime asks before it grants something, and tells when it could not. A guest is answered -1 where its module or its vat sets the
+/// bound; what is left for the `_failed` functions is then this machine's failure alone.
 impl ResourceLimiter for Host {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= self.memory_max)
+    fn memory_growing(&mut self, _: usize, desired: usize, declared_max: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= self.memory_max && declared_max.is_none_or(|max| desired <= max))
     }
 
-    /// Tables are fixed when the module is accepted.
-    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(true)
+    /// Asked once for each table, before the first instruction: no accepted module grows one, and the load pass bounds their sizes.
+    fn table_growing(&mut self, _: usize, desired: usize, declared_max: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(declared_max.is_none_or(|max| desired <= max))
     }
 
     /// This machine has no memory left: the guest must not see what another replica's does not see.
     fn memory_grow_failed(&mut self, err: Error) -> wasmtime::Result<()> {
         Err(Fault::from(HostFault::new("grow a vat's memory", format_args!("{err:#}"))).into())
+    }
+
+    /// The same of a table, should the load pass ever let one grow.
+    fn table_grow_failed(&mut self, err: Error) -> wasmtime::Result<()> {
+        Err(Fault::from(HostFault::new("grow a vat's table", format_args!("{err:#}"))).into())
+    }
+
+    /// One store, one instance.
+    fn instances(&self) -> usize {
+        1
+    }
+
+    /// One instance, one memory.
+    fn memories(&self) -> usize {
+        1
+    }
+
+    /// As many as a module that validates can have.
+    fn tables(&self) -> usize {
+        module::limits::TABLES_MAX
     }
 }
 

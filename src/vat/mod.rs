@@ -6,6 +6,7 @@
 mod abi;
 mod cache;
 mod capacity;
+pub mod compiler;
 mod core_dump;
 mod debugger;
 mod dirty;

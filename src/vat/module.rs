@@ -12,6 +12,7 @@
 
 mod body;
 mod check;
+mod cost;
 mod imports;
 mod instrument;
 mod interface;
@@ -22,6 +23,7 @@ mod read;
 mod refusal;
 mod weight;
 
+pub use cost::Cost;
 pub use imports::{IMPORT_MODULE, IMPORTS, Import, Num};
 pub use instrument::{GLOBAL_EXPORT, STACK_EXPORT};
 pub use offsets::OffsetMap;
@@ -63,6 +65,8 @@ pub struct Prepared {
     pub mutable_globals: Vec<u32>,
     /// Whether the guest exports `_initialize`.
     pub initialize: bool,
+    /// What compiling it takes, by the model.
+    pub cost: Cost,
     /// Where each instruction went. To have it later, run [`prepare`] again on the original bytes.
     pub offsets: OffsetMap,
 }
@@ -80,6 +84,7 @@ pub fn prepare(wasm: &[u8], rules: &Rules) -> Result<Prepared, Refusals> {
         memory: plan.memory,
         mutable_globals: plan.mutable_globals,
         initialize: plan.initialize,
+        cost: plan.cost,
         offsets,
     })
 }

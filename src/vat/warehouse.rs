@@ -103,7 +103,7 @@ impl Warehouse {
         let engine = super::engine(purpose)?;
         let mut linker = Linker::new(&engine);
         abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
-        let cache = CodeCache::new(cache);
+        let cache = CodeCache::new(cache, purpose);
         let interrupter = Interrupter::new(&engine);
         let (modules, live) = (BTreeMap::new(), BTreeMap::new());
         Ok(Warehouse {
@@ -275,12 +275,15 @@ impl Warehouse {
                 prepared.map_err(|refusals| Fault::from(VatFault::Start(refusals.to_string())))
             };
             let (module, code) = match self.purpose {
-                Purpose::Running => (self.cache.module(&self.engine, id, || Ok(prepare(&bundle()?)?.wasm))?, None),
+                Purpose::Running => {
+                    let prepared = || prepare(&bundle()?).map(|it| (it.wasm, it.cost.total));
+                    (self.cache.module(&self.engine, id, prepared)?, None)
+                }
                 // A debugger is shown the code as it was built, compiled or not.
                 Purpose::Debugging => {
                     let wasm = bundle()?;
                     let prepared = prepare(&wasm)?;
-                    let module = self.cache.module(&self.engine, id, || Ok(prepared.wasm))?;
+                    let module = self.cache.module(&self.engine, id, || Ok((prepared.wasm, prepared.cost.total)))?;
                     (module, Some(Arc::new(Code { wasm, offsets: prepared.offsets })))
                 }
             };

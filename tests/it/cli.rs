@@ -21,15 +21,15 @@ fn a_run_prints_the_results_and_a_table_of_the_vats() {
     Place::new().vathost("run vats/bank").ok().prints_but_for_fuel(expect![[r##"
         market.bootstrap fulfilled #{"paid":"+70","tooMuch":"insufficient funds","closed":"the purse is closed","bankrupt":"vat terminated","north":"+70","south":"+130"}
         market.report fulfilled #{"paid":"+70","tooMuch":"insufficient funds","closed":"the purse is closed","bankrupt":"vat terminated","north":"+70","south":"+130"}
-        north.makePurse fulfilled #"$0.Alleged: Purse"  [ko25]
+        north.makePurse fulfilled #"$0.Alleged: Purse"  [ko28]
         south.makePurse rejected #{"#error":"argument 1: expected an integer, found a string","name":"Error"}
         south.robBank rejected #{"#error":"target has no method robBank","name":"Error"}
 
-        vat  name    deliveries  syscalls     fuel  memory  status
+        vat  name    deliveries  syscalls       fuel  memory  status
         v1   market          14        26  <fuel>   1 MiB  running
         v2   north           11        56  <fuel>   1 MiB  running
-        v3   south            8        23  <fuel>   1 MiB  running
-        v4   west             3        16  <fuel>   1 MiB  terminated: out of business
+        v3   south            8        23    <fuel>   1 MiB  running
+        v4   west             3        16    <fuel>   1 MiB  terminated: out of business
 
         height 1, 37 cranks, nothing left to do
         state hash   <hash>

@@ -103,10 +103,10 @@ fn vats_are_listed_in_order_of_their_numbers() {
         &place,
         "vats",
         expect![[r#"
-            vat  name    deliveries  syscalls    fuel  memory  c-list  keys  queued  status
-            v1   alice            2         8  61,720  64 KiB       4     2       0  running
-            v2   bob              3         4  24,689  64 KiB       3     2       0  running
-            v3   broken           0         0       0     0 B       0     0       0  terminated: trap: wasm trap: wasm `unreachable` instruction executed
+            vat  name    deliveries  syscalls     fuel  memory  c-list  keys  queued  status
+            v1   alice            2         8  570,736  64 KiB       4     2       0  running
+            v2   bob              3         4  535,493  64 KiB       3     2       0  running
+            v3   broken           0         0        0     0 B       0     0       0  terminated: trap: wasm trap: wasm `unreachable` instruction executed
         "#]],
     );
     let vats = array(&place, "vats");
@@ -133,7 +133,7 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             bundle               <hash> (546 B)
             deliveries           2, 2 of them in the transcript
             syscalls             8
-            fuel                 61,720
+            fuel                 570,736
             memory               64 KiB
             c-list               4 (exports 2, imports 1, promises 1)
             promises it decides  0
@@ -153,6 +153,7 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               reapGcKrefs = 20
             option               reapInterval = 1000
             option               snapshotInterval = 200
+            option               storeMax = 268435456
             option               weight = 1
         "#]],
     );
@@ -187,6 +188,7 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               reapGcKrefs = 20
             option               reapInterval = 1000
             option               snapshotInterval = 200
+            option               storeMax = 268435456
             option               weight = 1
         "#]],
     );
@@ -216,20 +218,20 @@ fn queues_show_who_is_to_get_what() {
         &state(6),
         "queue",
         expect![[r#"
-            queue  kind  target  goes to  method    result
-            run    send  ko21    v2 bob   idle      kp41
-            run    send  ko22    -        anything  kp42
-            run    send  ko21    v2 bob   wait      kp43
-            kp43   send  kp43    -        later     -
+            queue  kind  made by   target  goes to  method    result
+            run    send  v1 alice  ko21    v2 bob   wait      kp43
+            run    send  -         ko21    v2 bob   idle      kp41
+            run    send  -         ko22    -        anything  kp42
+            kp43   send  v1 alice  kp43    -        later     -
         "#]],
     );
     check(
         &state(ALL),
         "queue",
         expect![[r#"
-        queue  kind  target  goes to  method  result
-        kp43   send  kp43    -        later   -
-    "#]],
+            queue  kind  made by   target  goes to  method  result
+            kp43   send  v1 alice  kp43    -        later   -
+        "#]],
     );
     let waiting = array(&state(ALL), "queue");
     let later = json!({
@@ -309,13 +311,13 @@ fn a_transcript_shows_each_delivery_with_its_syscalls() {
               vatstoreSet 0xfffe = 0xfffe
               vatstoreGet k.one -> k.one\u{1b}[2J\n
               vatstoreGet k -> nothing
-              done, fuel 24,339
+              done, fuel 526,615
             delivery-1 message o+0 #["meet",["$0.Alleged: bob"]] [o-50] result p-60
               send o-50 #["wait",[]] result p+1
               send p+1 #["later",[]]
               subscribe p+1
               resolve p-60 fulfilled #"$0.Alleged: thing" [o+1]
-              done, fuel 37,381
+              done, fuel 44,121
         "#]],
     );
     let all = array(&place, "transcript bob");

@@ -1,6 +1,12 @@
 //! The load-time pass: what it refuses and how it says so, that it changes nothing a guest can see, and that its counter traps before the
 //! native stack ends.
 
+mod cache;
+mod compiler;
+mod corners;
+mod cost;
+mod random;
+
 use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};

@@ -233,7 +233,7 @@ fn only_the_command_line_prints() {
             .collect(),
     );
     // What a child of ours prints is read, not printed.
-    only(&["cli", "experiment", "campaign"], &["stdout", "stderr"]);
+    only(&["cli", "experiment", "campaign", "vat"], &["stdout", "stderr"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use wasmparser::{FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator, ValidatorResources};
 
+use super::cost::{self, Counter};
 use super::limits;
 use super::refusal::{Refusal, Refusals};
 use super::weight::{Operands, Shape, slot_bytes};
@@ -21,6 +22,10 @@ pub(super) struct BodyPlan {
     pub(super) weight: Option<u32>,
     /// Each `return`, and the depth of the function's label there.
     pub(super) returns: Vec<(usize, u32)>,
+    /// Nanoseconds that compiling it takes, by the model.
+    pub(super) cost: u64,
+    /// Its index.
+    pub(super) index: u32,
 }
 
 /// Checks one function.
@@ -48,10 +53,12 @@ pub(super) fn check_body(
     }
     let locals = read_locals(&mut validator, body, locals_total)?;
     let mut scan = Scan { shape: Shape { locals, ..Shape::default() }, ..Scan::default() };
-    let operators = scan.run(&mut validator, body, refusals)?;
+    let mut counter = Counter::new(validator.len_locals());
+    let operators = scan.run(&mut validator, body, &mut counter, refusals)?;
+    let (cost, index) = (counter.cost(), validator.index());
     let weight = scan.weight(&validator, range.start, refusals);
     *allocations = validator.into_allocations();
-    Ok(BodyPlan { body: range, operators, type_index, weight, returns: scan.returns })
+    Ok(BodyPlan { body: range, operators, type_index, weight, returns: scan.returns, cost, index })
 }
 
 /// Declares the locals; answers the bytes of parameters and locals in a frame.
@@ -114,6 +121,7 @@ impl Scan {
         &mut self,
         validator: &mut FuncValidator<ValidatorResources>,
         body: &FunctionBody<'_>,
+        counter: &mut Counter,
         refusals: &mut Refusals,
     ) -> Result<usize, Refusal> {
         let mut reader = body.get_operators_reader()?;
@@ -121,6 +129,7 @@ impl Scan {
         while !reader.eof() {
             let (operator, offset) = reader.read_with_offset()?;
             let depth = validator.control_stack_height();
+            counter.count(&operator, cost::arity(&operator, validator));
             validator.op(offset, &operator)?;
             self.observe(&operator, offset, depth, validator.index(), refusals);
             // Calls and joins replace several values; a function type has at most this many.

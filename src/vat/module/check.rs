@@ -64,6 +64,7 @@ struct Checker {
     custom: usize,
     custom_debug: usize,
     custom_bytes: usize,
+    code_bytes: u64,
     exports: Vec<(String, ExternalKind, u32)>,
 }
 
@@ -101,6 +102,8 @@ impl Checker {
             match validator.payload(&payload) {
                 Ok(ValidPayload::Func(function, body)) => {
                     let plan = check_body(function, &body, &mut allocations, &mut self.locals, &mut self.refusals)?;
+                    self.plan.cost.add(plan.cost, plan.index, plan.body.start);
+                    self.code_bytes += plan.body.len() as u64;
                     self.plan.bodies.push(plan);
                 }
                 Ok(_) => {}
@@ -113,7 +116,7 @@ impl Checker {
             }
         }
         self.interface();
-        Ok(())
+        self.plan.cost.check(self.code_bytes)
     }
 
     /// The checks of one section, apart from validity.
@@ -216,6 +219,8 @@ impl Checker {
 
     fn tables(&mut self, section: TableSectionReader<'_>) -> Checked {
         let at = section.original_position();
+        let max = u32::try_from(limits::TABLES_MAX).unwrap_or(u32::MAX);
+        within("tables", &section, max, "merge them")?;
         for table in section {
             self.tables.push(table?.ty.initial);
         }

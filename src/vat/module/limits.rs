@@ -5,6 +5,11 @@
 pub const MODULE_BYTES_MAX: usize = 4 << 20;
 /// One function body with its local declarations, in bytes. Compile time grows faster than the body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// Nanoseconds of CPU that compiling may take by the model of its cost (see `cost`), and for each byte of function bodies besides: 2 s a MiB. The
+/// committed guests take at most a fortieth of it.
+pub const COMPILE_NANOS: u64 = 200_000_000;
+/// See [`COMPILE_NANOS`].
+pub const COMPILE_NANOS_PER_BYTE: u64 = 2_000;
 /// Declared locals of a function, parameters not counted. Each costs at every join of control flow.
 pub const LOCALS_MAX: u32 = 1_000;
 /// Declared locals of all functions together: a declaration of many locals takes only a few bytes.
@@ -27,6 +32,8 @@ pub const PARAMS_MAX: usize = 32;
 pub const RESULTS_MAX: usize = 16;
 /// Globals. Each mutable one is in every snapshot.
 pub const GLOBALS_MAX: u32 = 1_000;
+/// Tables. As many as a validator lets one have; each is asked for at instantiation.
+pub const TABLES_MAX: usize = 100;
 /// Initial elements of all tables together, and elements of all segments together.
 pub const TABLE_ELEMENTS_MAX: u64 = 10_000;
 /// Data and element segments together. Each is copied at instantiation.

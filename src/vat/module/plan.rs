@@ -6,6 +6,7 @@ use wasmparser::FuncType;
 
 use super::MemoryPages;
 use super::body::BodyPlan;
+use super::cost::Cost;
 
 /// What the rewrite needs to know of a module that passed.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ pub(super) struct Plan {
     pub(super) mutable_globals: Vec<u32>,
     pub(super) memory: MemoryPages,
     pub(super) initialize: bool,
+    pub(super) cost: Cost,
 }
 
 /// A section of the original file.

@@ -49,128 +49,128 @@ fn a_mistake_is_shown_with_its_place_and_what_would_be_right() {
     check(
         &files,
         expect![[r#"
-        c.toml:2:10: this is no TOML
-        2 | name = "x
-          |          ^ invalid basic string, expected `"`
+            c.toml:2:10: this is no TOML
+            2 | name = "x
+              |          ^ invalid basic string, expected `"`
 
-        c.toml:1:10: schema 2 is unknown
-        1 | schema = 2
-          |          ^ expected 1
+            c.toml:1:10: schema 2 is unknown
+            1 | schema = 2
+              |          ^ expected 1
 
-        c.toml:1:1: the campaign has no `base`
-        1 | schema = 1
-          | ^ expected a table [base] with `scenario = "…/vat.toml"` or `state = "…"`
+            c.toml:1:1: the campaign has no `base`
+            1 | schema = 1
+              | ^ expected a table [base] with `scenario = "…/vat.toml"` or `state = "…"`
 
-        c.toml:2:1: [base] has no `scenario`
-        2 | [base]
-          | ^^^^^^ expected `scenario = "…/vat.toml"` or `state = "…"`
+            c.toml:2:1: [base] has no `scenario`
+            2 | [base]
+              | ^^^^^^ expected `scenario = "…/vat.toml"` or `state = "…"`
 
-        c.toml:3:1: [base] knows no `scenaro`
-        3 | scenaro = "vat.toml"
-          | ^^^^^^^ expected scenario, state, cranks_per_block, replicas, expect, until, limits or audit
-          = did you mean `scenario`?
+            c.toml:3:1: [base] knows no `scenaro`
+            3 | scenaro = "vat.toml"
+              | ^^^^^^^ expected scenario, state, cranks_per_block, replicas, expect, until, limits, golden or audit
+              = did you mean `scenario`?
 
-        c.toml:3:12: there is nothing of that name
-        3 | scenario = "vat.tom"
-          |            ^^^^^^^^^ expected a path relative to this file
+            c.toml:3:12: there is nothing of that name
+            3 | scenario = "vat.tom"
+              |            ^^^^^^^^^ expected a path relative to this file
 
-        c.toml:4:9: `forever` is no `until`
-        4 | until = "forever"
-          |         ^^^^^^^^^ expected "quiescent", "end-of-golden" or "+500 cranks"
+            c.toml:4:9: `forever` is no `until`
+            4 | until = "forever"
+              |         ^^^^^^^^^ expected "quiescent", "end-of-golden" or "+500 cranks"
 
-        c.toml:5:10: `9f` is no `expect`
-        5 | expect = "9f"
-          |          ^^^^ expected `state HASH` or `state HASH at crank N`
+            c.toml:5:10: `9f` is no `expect`
+            5 | expect = "9f"
+              |          ^^^^ expected `state HASH` or `state HASH at crank N`
 
-        c.toml:4:19: `2T` is no `fuel`
-        4 | limits = { fuel = "2T", wall = 10 }
-          |                   ^^^^ expected fuel, as in "2G" or "500M"
+            c.toml:4:19: `2T` is no `fuel`
+            4 | limits = { fuel = "2T", wall = 10 }
+              |                   ^^^^ expected fuel, as in "2G" or "500M"
 
-        c.toml:4:32: `wall` of [limits] is a number
-        4 | limits = { fuel = "2T", wall = 10 }
-          |                                ^^ expected a time, as in "10s" or "500ms"
+            c.toml:4:32: `wall` of [limits] is a number
+            4 | limits = { fuel = "2T", wall = 10 }
+              |                                ^^ expected a time, as in "10s" or "500ms"
 
-        c.toml:1:1: the campaign has no `fault`
-        1 | schema = 1
-          | ^ expected at least one table [[fault]] with `at = …` and `do = …`
+            c.toml:1:1: the campaign has no `fault`
+            1 | schema = 1
+              | ^ expected at least one table [[fault]] with `at = …` and `do = …`
 
-        c.toml:5:6: `v2/delivry-1: skip` is no fault: unexpected `v2/delivry-1`
-        5 | at = "v2/delivry-1"
-          |      ^^^^^^^^^^^^^^ expected a place (`crank-7890`, `v56/delivery-1234`, `v56/delivery-1234/syscall-3`, `commit-4`, …)
-          = did you mean `v2/delivery-1`?
+            c.toml:5:6: `v2/delivry-1: skip` is no fault: unexpected `v2/delivry-1`
+            5 | at = "v2/delivry-1"
+              |      ^^^^^^^^^^^^^^ expected a place (`crank-7890`, `v56/delivery-1234`, `v56/delivery-1234/syscall-3`, `commit-4`, …)
+              = did you mean `v2/delivery-1`?
 
-        c.toml:6:15: `v2/delivery-1: explode` is no fault: unexpected `explode`
-        6 | do = ["skip", "explode"]
-          |               ^^^^^^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `plant`, `kernel-panic`, `flip`, `trap`, `error`, `value`, `delay`, `duplicate`, `kill`, `lose`, `tear`, `eio` or `enospc`
+            c.toml:6:15: `v2/delivery-1: explode` is no fault: unexpected `explode`
+            6 | do = ["skip", "explode"]
+              |               ^^^^^^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `plant`, `kernel-panic`, `flip`, `trap`, `error`, `value`, `delay`, `duplicate`, `kill`, `lose`, `tear`, `eio` or `enospc`
 
-        c.toml:5:6: there is no axis `n`
-        5 | at = "v2/delivery-{n}"
-          |      ^^^^^^^^^^^^^^^^^ expected a list or a range of that name: `n = "1..=10"`
+            c.toml:5:6: there is no axis `n`
+            5 | at = "v2/delivery-{n}"
+              |      ^^^^^^^^^^^^^^^^^ expected a list or a range of that name: `n = "1..=10"`
 
-        c.toml:7:1: neither `at` nor `do` mentions {m}
-        7 | m = [1]
-          | ^ expected `id`, `at`, `do`, `with`, or an axis that one of them mentions
+            c.toml:7:1: neither `at` nor `do` mentions {m}
+            7 | m = [1]
+              | ^ expected `id`, `at`, `do`, `with`, or an axis that one of them mentions
 
-        c.toml:4:1: [[fault]] has no `do`
-        4 | [[fault]]
-          | ^^^^^^^^^ expected a place in `at`, and what to do there in `do`
+            c.toml:4:1: [[fault]] has no `do`
+            4 | [[fault]]
+              | ^^^^^^^^^ expected a place in `at`, and what to do there in `do`
 
-        c.toml:6:6: `od` is no axis
-        6 | od = "skip"
-          |      ^^^^^^ expected a list such as [1, 10, "random"], or a range such as "1..=2000" or "0..100 step 10"
-          = did you mean `do`?
+            c.toml:6:6: `od` is no axis
+            6 | od = "skip"
+              |      ^^^^^^ expected a list such as [1, 10, "random"], or a range such as "1..=2000" or "0..100 step 10"
+              = did you mean `do`?
 
-        c.toml:7:5: `n` is no axis
-        7 | n = "9..=1"
-          |     ^^^^^^^ expected a list such as [1, 10, "random"], or a range such as "1..=2000" or "0..100 step 10"
+            c.toml:7:5: `n` is no axis
+            7 | n = "9..=1"
+              |     ^^^^^^^ expected a list such as [1, 10, "random"], or a range such as "1..=2000" or "0..100 step 10"
 
-        c.toml:8:9: this is no `order`
-        8 | order = 3
-          |         ^ expected 1, 2 or "swarm"
+            c.toml:8:9: this is no `order`
+            8 | order = 3
+              |         ^ expected 1, 2 or "swarm"
 
-        c.toml:9:1: [schedule] knows no `sampel`
-        9 | sampel = 5
-          | ^^^^^^ expected order, sample, seeds or size
-          = did you mean `sample`?
+            c.toml:9:1: [schedule] knows no `sampel`
+            9 | sampel = 5
+              | ^^^^^^ expected order, sample, seeds or size
+              = did you mean `sample`?
 
-        c.toml:10:9: `seeds` is 0
-        10 | seeds = 0
-           |         ^ expected 1 or more
+            c.toml:10:9: `seeds` is 0
+            10 | seeds = 0
+               |         ^ expected 1 or more
 
-        c.toml:9:16: closing bracket is expected here
-        9 | check = ".vats["
-          |                ^ in this jaq expression
+            c.toml:9:16: closing bracket is expected here
+            9 | check = ".vats["
+              |                ^ in this jaq expression
 
-        c.toml:9:29: there is no filter `ballance`
-        9 | check = 'all(.vats[]; .kv | ballance)'
-          |                             ^^^^^^^^ in this jaq expression
+            c.toml:9:29: there is no filter `ballance`
+            9 | check = 'all(.vats[]; .kv | ballance)'
+              |                             ^^^^^^^^ in this jaq expression
 
-        c.toml:10:1: `a` comes twice
-        10 | [[invariant]]
-           | ^^^^^^^^^^^^^ expected each name once
+            c.toml:10:1: `a` comes twice
+            10 | [[invariant]]
+               | ^^^^^^^^^^^^^ expected each name once
 
-        c.toml:7:1: [[invariant]] has no `check`
-        7 | [[invariant]]
-          | ^^^^^^^^^^^^^ expected either `check = "a jaq expression"` or `command = ["a", "program"]`
+            c.toml:7:1: [[invariant]] has no `check`
+            7 | [[invariant]]
+              | ^^^^^^^^^^^^^ expected either `check = "a jaq expression"` or `command = ["a", "program"]`
 
-        c.toml:9:8: `never` is no `when`
-        9 | when = "never"
-          |        ^^^^^^^ expected "end", "every-block" or "every-crank"
+            c.toml:9:8: `never` is no `when`
+            9 | when = "never"
+              |        ^^^^^^^ expected "end", "every-block" or "every-crank"
 
-        c.toml:8:1: there is no class `invariants`
-        8 | invariants = 0
-          | ^^^^^^^^^^ expected not-reached, no-effect, harness, host-crash, host-hang, durability, diverged, kernel-panic, invariant, stalled, contained, spread, silent, recovered or masked
-          = did you mean `invariant`?
+            c.toml:8:1: there is no class `invariants`
+            8 | invariants = 0
+              | ^^^^^^^^^^ expected not-reached, no-effect, harness, host-crash, host-hang, durability, diverged, kernel-panic, invariant, stalled, contained, spread, silent, recovered or masked
+              = did you mean `invariant`?
 
-        c.toml:9:10: this is no limit for `silent`
-        9 | silent = "0.1%"
-          |          ^^^^^^ expected a number, or a text such as "<= 3", ">= 1", "<= 5%" or "<= 0.1% @95"
+            c.toml:9:10: this is no limit for `silent`
+            9 | silent = "0.1%"
+              |          ^^^^^^ expected a number, or a text such as "<= 3", ">= 1", "<= 5%" or "<= 0.1% @95"
 
-        c.toml:10:10: this is no limit for `spread`
-        10 | spread = -1
-           |          ^^ expected a number, or a text such as "<= 3", ">= 1", "<= 5%" or "<= 0.1% @95"
+            c.toml:10:10: this is no limit for `spread`
+            10 | spread = -1
+               |          ^^ expected a number, or a text such as "<= 3", ">= 1", "<= 5%" or "<= 0.1% @95"
 
-    "#]],
+        "#]],
     );
 }
 

@@ -19,7 +19,7 @@ fn every_view_has_an_answer_for_people() {
         v1   market           4         6  <fuel>   1 MiB       9     1       1  running
         v2   north            3        20  <fuel>   1 MiB       3     6       0  running
         v3   south            4        16  <fuel>   1 MiB       2     5       0  running
-        v4   west             1         8   <fuel>   1 MiB       1     4       0  running
+        v4   west             1         8  <fuel>   1 MiB       1     4       0  running
         (crank-12) vat
         vat                  v1
         name                 market
@@ -43,12 +43,16 @@ fn every_view_has_an_answer_for_people() {
         option               meter = null
         option               onFault = "terminate"
         option               pipelining = false
+        option               queuedBytesMax = <fuel>
+        option               queuedMax = 65536
         option               reapGcKrefs = 20
         option               reapInterval = 1000
         option               snapshotInterval = 200
+        option               storeMax = <fuel>
+        option               weight = 1
         (crank-12) queue
-        queue  kind    target  goes to    method  result
-        run    notify  kp46    v1 market  -       -
+        queue  kind    made by   target  goes to    method  result
+        run    notify  v3 south  kp46    v1 market  -       -
         (crank-12) clist
         vat's  kernel's  kind     reachable  about
         o-50   ko21      import   yes        of v2 north
