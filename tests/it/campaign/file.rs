@@ -67,7 +67,7 @@ fn a_mistake_is_shown_with_its_place_and_what_would_be_right() {
 
         c.toml:3:1: [base] knows no `scenaro`
         3 | scenaro = "vat.toml"
-          | ^^^^^^^ expected scenario, state, cranks_per_block, replicas, expect, until, limits or audit
+          | ^^^^^^^ expected scenario, state, cranks_per_block, replicas, expect, until, limits, golden or audit
           = did you mean `scenario`?
 
         c.toml:3:12: there is nothing of that name
