@@ -150,10 +150,10 @@ fn a_base_without_an_end_is_refused_with_the_way_out() {
     let campaign = |golden: &str| {
         format!("schema = 1\n[base]\nscenario = \"vat.toml\"\n{golden}\n[[fault]]\nat = \"crank-5\"\ndo = \"skip\"\n")
     };
-    place.write("c.toml", &campaign("golden = { cranks = 2_000 }"));
+    place.write("c.toml", &campaign("golden = { cranks = 200 }"));
     for verb in ["plan", "run"] {
         let ran = place.vathost(&format!("fault {verb} @c.toml")).code(2);
-        ran.says("the undisturbed run has no end in sight: after 2000 cranks more is to be done")
+        ran.says("the undisturbed run has no end in sight: after 200 cranks more is to be done")
             .says("`golden = { cranks = N }` in [base]");
     }
     place.write("wall.toml", &campaign("golden = { cpu = \"1ms\" }"));
@@ -164,15 +164,12 @@ fn a_base_without_an_end_is_refused_with_the_way_out() {
         .code(2)
         .says("cranks take more than 1 MiB of memory")
         .says("--golden-memory");
-    place.write("until.toml", &campaign("until = \"+300 cranks\"\ngolden = { cranks = 100 }"));
+    place.write("until.toml", &campaign("until = \"+60 cranks\"\ngolden = { cranks = 50 }"));
     place.vathost("fault plan @until.toml").ok();
     for words in ["one @vat.toml crank-5:skip", "points @vat.toml", "shrink @vat.toml crank-5:skip", "init @vat.toml"] {
-        place
-            .vathost(&format!("fault {words} --golden-cranks 500"))
-            .code(2)
-            .says("after 500 cranks more is to be done");
+        place.vathost(&format!("fault {words} --golden-cranks 60")).code(2).says("after 60 cranks more is to be done");
     }
-    place.vathost("fault one @vat.toml crank-5:skip --cranks 300").ok();
+    place.vathost("fault one @vat.toml crank-5:skip --cranks 60").ok();
 }
 
 #[test]
