@@ -20,13 +20,13 @@ use crate::{
 
 /// Where a body lies.
 pub(super) const BODY: &str = "(i32.const 0x100000)";
-/// How long the body is that was written last.
+/// The length of the body that was written last.
 pub(super) const LEN: &str = "(global.get $blen)";
 /// Where slots lie.
 pub(super) const SLOTS: &str = "(i32.const 0x10000)";
 /// A vat's own root.
 pub(super) const ROOT: &str = "(i64.const 0x2000000000000000)";
-/// What the vat was given last.
+/// The reference that the vat was given last.
 pub(super) const HELD: &str = "(global.get $held)";
 /// The second of what it was given last.
 pub(super) const SECOND: &str = "(global.get $second)";

@@ -23,7 +23,7 @@ use crate::{
     table::Status,
 };
 
-/// How many times as large each step is as the one before.
+/// The factor by which each step is larger than the one before.
 const GROWTH: u64 = 4;
 /// Live instances at the most: their memory is bounded by `--max-live`, and is not what is looked for here.
 const MAX_LIVE: usize = 4;
@@ -39,11 +39,11 @@ pub struct Enough {
     pub fuel: u64,
 }
 
-/// What a step took.
+/// One measured step: the work, and the use that it made of the host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Step {
-    /// How many times it was done.
+    /// Times that the work was done.
     pub(super) times: u64,
     /// Fuel, of all vats, as the block was charged.
     pub(super) fuel: u64,
@@ -56,7 +56,7 @@ pub(super) struct Step {
     /// Bytes of slog: only of the step that has one.
     #[serde(default)]
     pub(super) slog: Option<u64>,
-    /// How the guest ended meanwhile, if it did: past a bound it may.
+    /// The reason for which the guest ended meanwhile, if it did: past a bound it may.
     #[serde(default)]
     pub(super) ended: Option<String>,
 }
@@ -114,7 +114,7 @@ fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::
     }
 }
 
-/// The same with a slog, for as long as the last step but one took: how many bytes there are of it.
+/// Does a step with a slog, and counts the bytes of that.
 fn recorded(case: &Case, dir: &Path, like: &Step, file: &mut File) -> anyhow::Result<()> {
     let path = dir.join("case.slog");
     let mut run = Run::new(case, &dir.join("recorded"), Slog::new(Detail::Syscalls, Writer::append(&path)?))?;
@@ -183,7 +183,7 @@ impl Run {
         self.rest()
     }
 
-    /// How the guest ended, if it did.
+    /// The reason for which the guest ended, if it did.
     pub(super) fn ended(&self) -> anyhow::Result<Option<String>> {
         let tables = self.controller.block()?.tables();
         let guest = tables.vats.iter().find(|(_, it)| it.name == GUEST);

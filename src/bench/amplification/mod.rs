@@ -23,7 +23,7 @@ use self::{
 };
 use crate::controller::Open;
 
-/// What 1e9 units of fuel may come to at the most.
+/// The most that 1e9 units of fuel may come to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
@@ -40,7 +40,7 @@ pub struct Limits {
 /// The rule.
 pub const LIMITS: Limits = Limits { ratio: 10.0, memory: (4_u64 << 30) as f64, disk: 2e9, slog: 2e9 };
 
-/// How it is to be measured.
+/// The way in which cases are measured.
 #[derive(Clone, Debug)]
 pub struct How {
     /// The `vathost` that measures a case: `bench amplification --child CASE --dir DIR`.
@@ -53,15 +53,15 @@ pub struct How {
     pub memory: u64,
 }
 
-/// What a case came to, for each 1e9 units of fuel.
+/// The result of a case, for each 1e9 units of fuel.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
     /// The case.
     pub name: String,
-    /// What it does.
+    /// The work in a line.
     pub about: &'static str,
-    /// How many times it was done in the step that was measured; 0 where not one step came to its end.
+    /// Times that it was done in the step that was measured; 0 where not one step came to its end.
     pub times: u64,
     /// Fuel that this took.
     pub fuel: u64,
@@ -75,13 +75,13 @@ pub struct Row {
     pub disk: f64,
     /// Bytes of slog.
     pub slog: f64,
-    /// How the guest ended meanwhile, if it did.
+    /// The reason for which the guest ended meanwhile, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
     /// Why its process did not come to an end of its own, if it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// What exceeds its limit: nothing, where all is well.
+    /// The limits that it exceeds: none, where all is well.
     pub exceeds: Vec<&'static str>,
 }
 
@@ -185,7 +185,7 @@ impl Row {
         }
     }
 
-    /// How far over the limits it is. What had to be stopped is worse than what had not.
+    /// The largest share of a limit. What had to be stopped is worse than what had not.
     fn badness(&self) -> f64 {
         let worst = self.shares().into_iter().map(|it| it.1).fold(0.0, f64::max);
         worst + if self.stopped.is_some() { 1e6 } else { 0.0 }

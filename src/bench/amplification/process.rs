@@ -16,10 +16,11 @@ use super::{
 };
 use crate::bench::machine;
 
-/// How often a process is looked at.
+/// Time from one look at a process to the next.
 const LOOK: Duration = Duration::from_millis(20);
-/// Times its seconds of CPU that a process may take by the clock: it may wait for the disk, and for others.
-const PATIENCE: u32 = 5;
+/// Times its seconds of CPU that a process may take by the clock: it waits for the disk, and for others where the machine is busy. Only
+/// what hangs is ended by this.
+const PATIENCE: u32 = 30;
 
 /// Measures a case in a process of its own: its steps, and why it was ended, if it was.
 #[allow(clippy::disallowed_methods, reason = "a benchmark waits, and is there to read the clock")]

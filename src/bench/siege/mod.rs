@@ -5,7 +5,7 @@
 //!   adder ─▶ ledger         `addFrom`, `increment`: books        so that no answer depends on a race
 //! ```
 //!
-//! What must be equal in both runs is all that the honest vats can tell: their answers, what is in their vatstores after each, and what
+//! Equal in both runs must be all that the honest vats can tell: their answers, what is in their vatstores after each, and what
 //! stands in their transcripts. What may differ, within a bound, is how long an answer takes.
 //!
 //! Invariant: nothing that is compared, and no latency, depends on a clock; only where a run by minutes ends does.
@@ -55,10 +55,10 @@ pub enum Until {
     Minutes(u64),
 }
 
-/// What it is to be.
+/// A siege to be laid.
 #[derive(Clone, Debug)]
 pub struct Siege {
-    /// How long.
+    /// Its end.
     pub until: Until,
     /// Messages of a burst.
     pub burst: u32,
@@ -81,7 +81,7 @@ pub fn attacker_names() -> Vec<&'static str> {
     attackers(1).iter().map(|it| it.name).collect()
 }
 
-/// How long the questions of a run took.
+/// The time that the questions of a run took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latency {
@@ -93,7 +93,7 @@ pub struct Latency {
     pub fuel: f64,
 }
 
-/// What a siege came to. Three samples are after a tenth, at half, and at the end.
+/// The outcome of a siege. Three samples are after a tenth, at half, and at the end.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Besieged {
@@ -107,14 +107,14 @@ pub struct Besieged {
     pub fallen: u64,
     /// A digest of all that the honest vats told and kept, in the siege and in peace.
     pub digests: [String; 2],
-    /// What differs first, where the digests do.
+    /// The first difference, where the digests differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub differs: Option<String>,
     /// In the siege and in peace.
     pub latency: [Latency; 2],
     /// The mean latency, in cranks, over that in peace.
     pub slower: f64,
-    /// What that may be; a block more is granted, since only its end is heard of.
+    /// The bound of that; a block more is granted, since only its end is heard of.
     pub slower_at_most: f64,
     /// Rows of all tables.
     pub rows: [u64; 3],
@@ -154,7 +154,7 @@ struct Lane {
     vats: [VatId; 2],
     asked: u64,
     waiting: Option<(Sent, u64, u64)>,
-    /// Of each answer: what was answered, what was kept then; and how many deliveries each vat had had.
+    /// Answers: each with what was kept then, and the deliveries that each vat had had.
     answers: Vec<(String, [u64; 2])>,
 }
 
@@ -344,7 +344,7 @@ fn format_number(number: u64) -> serde_json::Value {
     json!(number % 7 + 1)
 }
 
-/// What a vat has in its vatstore.
+/// The rows of a vat's vatstore, as text.
 fn kept(tables: &Tables, vat: VatId) -> String {
     let mut text = String::new();
     for ((of, key), value) in tables.vatstore.range((vat, StoreKey::default())..) {
@@ -408,7 +408,7 @@ pub fn siege(siege: &Siege, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Re
     })
 }
 
-/// The same questions, answered where nobody disturbs.
+/// Runs the same questions, answered where nobody disturbs.
 fn peace(besieged: &Run, dir: PathBuf, siege: &Siege) -> anyhow::Result<Run> {
     let mut run = Run::new(None, siege.cranks_per_block, dir)?;
     let answered: Vec<u64> = besieged.lanes.iter().map(|it| it.answers.len() as u64).collect();

@@ -45,6 +45,7 @@ pub(super) fn call_now() -> Vec<Case> {
     let text = "aaaaaaaa";
     let mut slots = short("4096-slots", "4,096 objects, to the timer", TIMER, "#[\"getLastPolled\",[]]", SLOTS_MAX);
     slots.guest.setup = format!("(call $objects (i32.const {SLOTS_MAX}))");
+    slots.in_a_delivery = 100;
     let mut handlers = short(
         "mailbox-registerInboundHandler",
         "another handler each time",

@@ -1,4 +1,4 @@
-//! What no single import stands for: ends, faults, snapshots, and rows that are journalled again and again.
+//! Cases that no single import stands for: ends, faults, snapshots, and rows that are journalled again and again.
 
 use super::Case;
 use crate::bench::guest::*;
@@ -73,7 +73,7 @@ fn journal() -> Case {
     Case::new(GROUP, "journal", "two rows of 4,096 references each that change in turn", guest).in_a_delivery(10_000)
 }
 
-/// A row that grows with each change: those who wait for one promise.
+/// One large settled promise, whose row changes whenever a message names it.
 fn journal_of_one() -> Case {
     let mut guest = Guest::default();
     let body = guest.long_text();
@@ -105,7 +105,7 @@ fn traps() -> Case {
         .at_most(4_096)
 }
 
-/// The same, where all that there was is one large heap.
+/// Deliveries that trap over and over, in a vat whose one large heap is all its past.
 fn first_traps() -> Case {
     let guest = Guest {
         setup: DIRTY.to_owned(),
@@ -127,7 +127,7 @@ fn snapshots() -> Case {
         .at_most(4_096)
 }
 
-/// Vats that do nothing at all, each of which writes to all of its memory.
+/// Vats of which each writes to all of its memory at its start.
 fn idle_start() -> Case {
     let mut case = children(GROUP, "large-children", "vats that write 62 MiB at their start", |it| {
         it.pages = 1_000;

@@ -1,4 +1,4 @@
-//! What a guest does by itself: the floor, and the dearest instructions that are known.
+//! Cases that no import has a part in: the floor, and the dearest instructions that are known.
 
 use super::Case;
 use crate::bench::guest::*;

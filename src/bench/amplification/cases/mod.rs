@@ -22,17 +22,17 @@ use crate::{
 /// A guest's work that is measured.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What it is of: an import, `instructions`, or `host`.
+    /// The group that the case belongs to: an import, `instructions`, or `host`.
     pub group: &'static str,
     /// Its name within the group.
     pub name: &'static str,
-    /// What it does, in a line.
+    /// The work in a line, for the list.
     pub about: &'static str,
     guest: Guest,
     options: Options,
     /// A second vat beside the guest.
     peer: Option<(Guest, Options)>,
-    /// What the guest can create vats of, as the bundle `child`.
+    /// The module of the bundle `child`, of which the guest can create vats.
     child: Option<Guest>,
     devices: Vec<Device>,
     /// Times that one delivery does it at the most.

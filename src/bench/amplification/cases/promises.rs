@@ -4,7 +4,7 @@ use super::Case;
 use crate::bench::guest::*;
 use crate::limits::REFS_MAX;
 
-/// Of a promise that is settled like this, passed on and asked about again and again: each notify ends what the vat knows of it.
+/// A case of a promise that is settled like this, passed on and asked about again and again: each notify ends what the vat knows of it.
 fn settled(
     name: &'static str,
     about: &'static str,
@@ -52,7 +52,7 @@ pub(super) fn subscribe() -> Vec<Case> {
     ]
 }
 
-/// Of a promise that leads to so many others.
+/// A case of a promise that leads to so many others.
 fn closure(name: &'static str, about: &'static str, others: u32, body: impl FnOnce(&mut Guest) -> String) -> Case {
     let mut case = settled(name, about, false, others, |_| String::new());
     let guest = &mut case.guest;

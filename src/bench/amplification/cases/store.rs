@@ -41,7 +41,7 @@ pub(super) fn input_read() -> Vec<Case> {
     guest.other = times(&format!("(call $input_read (i32.const 0x200000) {ZERO} {LEN})"));
     vec![
         plain(GROUP, "nothing", "no bytes at all", "", &format!("(call $input_read {ZERO} {ZERO} {ZERO})")),
-        Case::new(GROUP, "1-mib", "the whole of a delivery of 1 MiB", guest),
+        Case::new(GROUP, "1-mib", "the whole of a delivery of 1 MiB", guest).in_a_delivery(100),
     ]
 }
 
@@ -51,6 +51,7 @@ pub(super) fn result_read() -> Vec<Case> {
     let go = format!("(call $result_read {BODY} {ZERO} (i32.const {VALUE_BYTES_MAX}))");
     let mut large = plain(GROUP, "1-mib", "the whole of an answer of 1 MiB", "", &go);
     large.guest.go = format!("{get} {}", large.guest.go);
+    large.in_a_delivery = 100;
     vec![plain(GROUP, "nothing", "no bytes at all", "", &format!("(call $result_read {ZERO} {ZERO} {ZERO})")), large]
 }
 
