@@ -70,7 +70,8 @@ pub fn rerun(
         // What another module needs is for whoever upgrades to it to say.
         row.options = Options { memory_max: row.options.memory_max.max(1 << 32), ..row.options };
     }
-    let bundle = || what.wasm.clone().map_or_else(|| block.bundle(row.bundle), Ok);
+    let stored = || block.bundle(row.bundle).map_err(|err| err.within(format_args!("bring {vat} up")));
+    let bundle = || what.wasm.clone().map_or_else(stored, Ok);
     workers.start(vat, &row, None, &bundle).map_err(|fault| kernel::not_again(vat, what.first, fault))?;
     for entry in block.transcript(vat, what.first)? {
         let entry = entry?;

@@ -127,7 +127,7 @@ fn verify_says_what_is_damaged_of_the_snapshots() {
     let cases = [
         ("UPDATE page SET bytes = zeroblob(4096) WHERE hash = (SELECT min(hash) FROM page)", "snapshots: read page"),
         ("DELETE FROM page WHERE hash = (SELECT min(hash) FROM page)", "is needed by a snapshot, and missing"),
-        ("UPDATE page SET refs = refs + 1 WHERE hash = (SELECT min(hash) FROM page)", "are recorded"),
+        ("UPDATE page SET refs = refs + 1 WHERE hash = (SELECT min(hash) FROM page)", "snapshots: read how often page"),
         ("DELETE FROM snapshot WHERE vat = 1", "is named by 0 snapshots"),
         ("UPDATE page SET checksum = checksum + 1", "snapshots: read how often page"),
         ("UPDATE snapshot SET position = position + 100000", "snapshots: read the snapshot of v1"),
