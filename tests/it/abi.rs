@@ -784,16 +784,6 @@ fn a_delivery_succeeds_with_the_fuel_that_it_uses_and_not_with_less() {
 const FUEL_OF_NOTHING: u64 = 137;
 
 #[test]
-fn all_the_fuel_there_is_can_be_given_and_burnt_without_wrapping() {
-    let outcome = guest("").fuel(u64::MAX).run();
-    assert_eq!(outcome.fault, None);
-    assert!(outcome.fuel < 10_000, "{}", outcome.fuel);
-    let outcome = guest("unreachable").fuel(u64::MAX).run();
-    assert_eq!(outcome.fault.as_deref(), Some("trap: wasm trap: wasm `unreachable` instruction executed"));
-    assert_eq!(outcome.block.fuel(), u64::MAX, "it pays for all that it might have used, and that is all there is");
-}
-
-#[test]
 fn a_syscall_that_cannot_be_paid_is_not_made() {
     // 8,000 and 8 for each byte, of which there are not enough left: the fault comes before the copy and before the key's limit.
     let fault = guest("(call $vatstore_set (i32.const 0) (i32.const 1025) (i32.const 0) (i32.const 9999))")

@@ -310,3 +310,13 @@ fn a_thousand_vats_that_die_leave_nothing_behind() {
     assert_eq!((tables.clist.len(), tables.objects.len(), tables.promises.len(), tables.queue.len()), (0, 0, 0, 0));
     assert_eq!(tables.vats.len(), 1_000, "their names stay");
 }
+
+#[test]
+fn all_the_fuel_there_is_can_be_given_and_burnt_without_wrapping() {
+    let outcome = guest("").fuel(u64::MAX).run();
+    assert_eq!(outcome.fault, None);
+    assert!(outcome.fuel < 10_000, "{}", outcome.fuel);
+    let outcome = guest("unreachable").fuel(u64::MAX).run();
+    assert_eq!(outcome.fault.as_deref(), Some("trap: wasm trap: wasm `unreachable` instruction executed"));
+    assert_eq!(outcome.block.fuel(), u64::MAX, "it pays for all that it might have used, and that is all there is");
+}

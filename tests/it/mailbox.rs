@@ -309,12 +309,12 @@ fn only_files_are_mailboxes() {
     let (mut controller, mut files) = office.open();
     controller.run_block(&Policy::default(), &mut |_| true).unwrap();
     let refused = files.read(&mut controller).unwrap_err().to_string();
-    assert!(refused.contains("it is no file, to which others append"), "{refused}");
+    assert!(refused.contains("directory"), "{refused}");
     drop(controller);
     fs::remove_file(office.path("out")).unwrap();
     fs::create_dir(office.path("out")).unwrap();
     let refused = office.try_open().1.unwrap_err().to_string();
-    assert!(refused.contains("it is no file that can be appended to"), "{refused}");
+    assert!(refused.contains("directory"), "{refused}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn messages_that_wait_for_a_promise_or_for_a_paused_vat_are_counted_too() {
     stage.tell("a", "go", &["b"]);
     stage.run(u64::MAX);
     let dead = &stage.block().tables().vats.get(&stage.vat("a")).unwrap().status;
-    assert!(matches!(dead, Status::Terminated { reason, .. } if reason.contains("7 items of v1")), "{dead:?}");
+    assert!(matches!(dead, Status::Terminated { reason, .. } if reason.contains("crossed: 7")), "{dead:?}");
 }
 
 #[test]
