@@ -58,7 +58,7 @@ fn the_object_of_a_run_has_the_fields_of_the_contract() {
         report["vats"].as_object().unwrap().values().map(|it| it["deliveries"].as_u64().unwrap()).sum();
     assert_eq!(report["deliveries"], deliveries);
     let purse = json!({
-        "to": "north", "method": "makePurse", "status": "fulfilled", "body": "#\"$0.Alleged: Purse\"", "slots": ["ko25"],
+        "to": "north", "method": "makePurse", "status": "fulfilled", "body": "#\"$0.Alleged: Purse\"", "slots": ["ko28"],
     });
     assert_eq!(report["results"][2], purse);
     assert_eq!(report["results"][3]["status"], "rejected");

@@ -15,10 +15,15 @@ fn each_preset_writes_a_campaign_that_reads_plans_and_runs_without_a_bug_of_the_
         place.write(&format!("{at}.toml"), &sampled(&text));
         let plan = place.vathost(&format!("fault plan @{at}.toml --json")).ok().json();
         assert!(plan["strata"].as_array().unwrap().iter().all(|it| it["neverComes"] == 0), "{plan:#}");
-        let report = place.vathost(&format!("fault run @{at}.toml --json")).ok().json();
+        let ran = place.vathost(&format!("fault run @{at}.toml --json"));
+        // A sample may hold a fault of the disk or the heap that nobody notices: a finding, and no bug of the host.
+        assert!(ran.code < 2, "{preset}: {}", ran.stderr);
+        let report = ran.json();
         assert_eq!(report["experiments"], plan["experiments"], "{preset}");
         for class in report["classes"].as_array().unwrap() {
-            assert_ne!(class["class"], "NOT-REACHED", "{preset}");
+            let name = class["class"].as_str().unwrap();
+            let bug = ["NOT-REACHED", "HARNESS", "HOST-CRASH", "HOST-HANG", "DURABILITY", "DIVERGED", "INVARIANT"];
+            assert!(!bug.contains(&name), "{preset}: {name}");
         }
     }
     place.vathost("fault init vats/bank --out @0.toml").code(2).says("is there already");

@@ -7,6 +7,7 @@ use vathost::{
     directive::DirectiveSet,
     fault::Fault,
     kernel::Halt,
+    scenario::Scenario,
     slog::{Detail, Event, Recorder, Slog},
     vat::Interrupter,
 };
@@ -40,7 +41,7 @@ impl Recorder for Trip {
     }
 }
 
-const POLICY: Policy = Policy { cranks: 7, fuel: Some(300_000), wall_millis: None, block_time: 5 };
+const POLICY: Policy = Policy { cranks: 7, fuel: Some(3_000_000), wall_millis: None, block_time: 5 };
 
 fn open(lab: &Lab, trip: &Trip, directives: &str, max_live: Option<usize>) -> Controller {
     let mut controller = patiently(|| {
@@ -59,6 +60,11 @@ fn open(lab: &Lab, trip: &Trip, directives: &str, max_live: Option<usize>) -> Co
     controller
 }
 
+/// A scenario whose cranks are in SwingSet's order, so that the directives of a test meet deliveries.
+fn in_one_queue(lab: &Lab, scenario: &str) -> Scenario {
+    Scenario { kernel: Some(1), ..lab.scenario(scenario) }
+}
+
 /// What a run comes to that is stopped at every nth event of this kind, and begins anew each time; and how often it was.
 fn run(
     scenario: &str,
@@ -68,7 +74,7 @@ fn run(
 ) -> Result<(String, usize), Box<Halt>> {
     let lab = Lab::new();
     let mut stopped = 0;
-    open(&lab, &Trip::default(), "", None).install(&lab.scenario(scenario))?;
+    open(&lab, &Trip::default(), "", None).install(&in_one_queue(&lab, scenario))?;
     loop {
         let trip = Trip::default();
         let mut controller = open(&lab, &trip, directives, max_live);
@@ -128,13 +134,16 @@ fn where_directives_had_begun_the_crank_the_block_is_lost_and_comes_again() {
     let lab = Lab::new();
     let trip = Trip::default();
     let mut controller = open(&lab, &trip, directives, None);
-    controller.install(&lab.scenario("bank")).unwrap();
+    controller.install(&in_one_queue(&lab, "bank")).unwrap();
     let interrupter = Some(controller.interrupter());
     *trip.0.lock().unwrap() = Armed { kind: "directive", left: 1, interrupter };
     let mut committed = controller.standing().state_hash.clone();
     let halt = loop {
         match controller.run_block(&POLICY, &mut |_| true) {
-            Ok(end) => committed = end.state_hash.to_string(),
+            Ok(end) => {
+                assert!(!end.quiescent, "no directive was obeyed");
+                committed = end.state_hash.to_string();
+            }
             Err(halt) => break halt,
         }
     };
