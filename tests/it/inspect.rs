@@ -235,7 +235,7 @@ fn queues_show_who_is_to_get_what() {
     );
     let waiting = array(&state(ALL), "queue");
     let later = json!({
-        "queue": "promise", "waitsFor": "kp43", "kind": "send", "target": "kp43", "destination": null,
+        "queue": "promise", "waitsFor": "kp43", "kind": "send", "by": "v1", "target": "kp43", "destination": null,
         "method": "later", "body": "#[\"later\",[]]", "slots": [], "result": null,
     });
     assert_eq!(waiting, [later]);
