@@ -280,7 +280,9 @@ fn limit_refusals_say_what_to_do() {
         &vat(&format!("(func $many {results} unreachable) (func {} unreachable)", "call $many ".repeat(17_000))),
         expect![[r#"
             frame: one call of function 1 may take 4352064 of the stack budget (at byte 0x56)
-              help: the whole budget is 4194304: split the function"#]],
+              help: the whole budget is 4194304: split the function
+            compile-cost: compiling may take 8360 ms, 8360 of them function 1; 268 are allowed for code of 34008 bytes (at byte 0x56)
+              help: split that function: what costs is many loops, branches, assigned locals or wide calls in one"#]],
     );
 }
 

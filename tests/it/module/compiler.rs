@@ -17,7 +17,7 @@ fn bomb() -> Vec<u8> {
         .collect();
     let targets: String = (0..1_000).map(|it| format!("{} ", it % (depth + 1))).collect();
     wat::parse_str(format!(
-        "(module (func (param i32) (local {}) {} {sets} (block (br_table {targets} 0 (local.get 0))) {}))",
+        "(module (func (param i32) (local {}) {} {sets} (block (br_if 0 (local.get 0)) (br_table {targets} 0 (local.get 0))) {}))",
         "i64 ".repeat(locals),
         "(loop ".repeat(depth),
         ")".repeat(depth)

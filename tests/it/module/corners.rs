@@ -126,13 +126,13 @@ fn a_memory_grows_to_its_own_maximum_and_to_its_vats_and_is_told_minus_one_past_
     // The vat may have 16 pages. What is asked for is paid for, granted or not: all that there is would be more than the fuel.
     for (min, max, steps) in [
         (1, Some(1), vec![(0, 1), (1, -1), (0, 1)]),
-        (2, Some(2), vec![(1, -1), (65_535, -1), (65_536, -1)]),
+        (2, Some(2), vec![(1, -1), (1_000, -1), (2_000, -1)]),
         (0, Some(0), vec![(0, 0), (1, -1)]),
         (0, Some(1), vec![(1, 0), (1, -1), (0, 1)]),
         (1, Some(16), vec![(15, 1), (1, -1)]),
         (1, Some(17), vec![(15, 1), (1, -1)]),
         (1, Some(65_536), vec![(16, -1), (15, 1), (1, -1)]),
-        (1, None, vec![(16, -1), (65_535, -1), (65_536, -1), (15, 1), (1, -1)]),
+        (1, None, vec![(16, -1), (1_000, -1), (2_000, -1), (15, 1), (1, -1)]),
         (16, None, vec![(1, -1), (0, 16)]),
         (16, Some(16), vec![(1, -1), (0, 16)]),
     ] {
