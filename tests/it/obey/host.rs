@@ -188,7 +188,8 @@ fn a_host_that_is_killed_within_a_block_obeys_again_what_was_pending() {
 
 fn game() -> Controller {
     let mut controller = Controller::open(Open::default()).unwrap();
-    controller.install(&Scenario::read("vats/pingpong".as_ref()).unwrap()).unwrap();
+    let scenario = Scenario { kernel: Some(1), ..Scenario::read("vats/pingpong".as_ref()).unwrap() };
+    controller.install(&scenario).unwrap();
     controller
 }
 
