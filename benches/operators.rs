@@ -4,6 +4,8 @@
 //! first. The prices of operators in `src/vat/mod.rs` follow from it: an empty loop takes 0.7 s, and no line is to be above 3 s but those that the memory
 //! decides (see there).
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table for people")]
+
 use std::fs;
 
 use vathost::{block::Block, kernel, slog::Slog, table::Options, value::CapData, vat::Warehouse};

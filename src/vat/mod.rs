@@ -33,7 +33,7 @@ use crate::fault::HostFault;
 
 /// What can change what a guest computes, or what that costs: a state made by another engine is refused.
 pub fn engine_id() -> String {
-    format!("wasmtime-{WASMTIME_VERSION} cranelift config-1 prices-{} pass-{}", price::VERSION, module::PASS_VERSION)
+    format!("wasmtime-{WASMTIME_VERSION} cranelift config-2 prices-{} pass-{}", price::VERSION, module::PASS_VERSION)
 }
 
 /// The version that `Cargo.toml` pins.
@@ -80,9 +80,42 @@ fn config(purpose: Purpose) -> Config {
     config
 }
 
-/// Growing a memory costs by the page: by default it is free.
+/// What operators cost in fuel: one, but where one takes the processor much longer. Growing a memory costs by the page (by default it is free).
+/// A float operation on a number too small to be normal takes some 25 ns, a division of 64 bits some 10: without a price of their own 1e9
+/// units of them would take 9 s. (`cargo bench --bench operators` measures the classes.)
 fn operator_cost() -> OperatorCost {
+    const FLOAT: u8 = 8;
+    const ROOT: u8 = 12;
+    const DIVISION: u8 = 4;
     OperatorCost {
+        F32Add: FLOAT,
+        F32Sub: FLOAT,
+        F32Mul: FLOAT,
+        F32Div: ROOT,
+        F32Sqrt: ROOT,
+        F32DemoteF64: FLOAT,
+        F64Add: FLOAT,
+        F64Sub: FLOAT,
+        F64Mul: FLOAT,
+        F64Div: ROOT,
+        F64Sqrt: ROOT,
+        F64PromoteF32: FLOAT,
+        F32x4Add: FLOAT,
+        F32x4Sub: FLOAT,
+        F32x4Mul: FLOAT,
+        F32x4Div: ROOT,
+        F32x4Sqrt: ROOT,
+        F32x4DemoteF64x2Zero: FLOAT,
+        F64x2Add: FLOAT,
+        F64x2Sub: FLOAT,
+        F64x2Mul: FLOAT,
+        F64x2Div: ROOT,
+        F64x2Sqrt: ROOT,
+        F64x2PromoteLowF32x4: FLOAT,
+        I64DivS: DIVISION,
+        I64DivU: DIVISION,
+        I64RemS: DIVISION,
+        I64RemU: DIVISION,
         MemoryGrow: 255,
         variable: VariableOperatorCost { memory_grow_per_page: 255, ..VariableOperatorCost::new() },
         ..OperatorCost::new()

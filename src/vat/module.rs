@@ -30,7 +30,7 @@ pub use offsets::OffsetMap;
 pub use refusal::{Refusal, Refusals};
 
 /// Version of this pass. Part of the engine id: raise it whenever the verdict on any module, or any instrumented byte, changes.
-pub const PASS_VERSION: u32 = 1;
+pub const PASS_VERSION: u32 = 2;
 
 /// What a vat may ask for beyond the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

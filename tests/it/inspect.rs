@@ -41,7 +41,7 @@ fn the_overview_says_where_the_state_stands() {
             state hash             <hash>
             state digest           <hash>
             scenario               <hash>
-            engine                 wasmtime-48.0.8 cranelift config-1 prices-2 pass-1, kernel version 3
+            engine                 wasmtime-48.0.8 cranelift config-2 prices-2 pass-2, kernel version 3
             blocks                 1 crank a block, 5 s apart, since block-1
             cranks                 9, 5 of them deliveries
             vats                   3, 0 of them paused, 1 terminated

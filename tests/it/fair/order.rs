@@ -136,7 +136,7 @@ proptest! {
             prop_assert!(served.len() <= 1, "{served:?}");
             let Some(served) = served.first() else { continue };
             // What is shown to people is what is taken.
-            prop_assert_eq!(expected.map(|(id, at)| (id, at)), before.get(served).map(|it| (QueueId::Run(it.0), it.1)));
+            prop_assert_eq!(expected, before.get(served).map(|it| (QueueId::Run(it.0), it.1)));
             for family in before.keys() {
                 let waited = waited.entry(*family).or_default();
                 *waited = if family == served { 0 } else { *waited + 1 };

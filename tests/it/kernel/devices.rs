@@ -364,7 +364,7 @@ fn what_nobody_acknowledges_fills_the_outbox_and_no_more() {
         let answers = calls(&mut w, "a", (0..times).map(|_| add.clone()).collect());
         (w, answers)
     };
-    let text = "x".repeat(1 << 20 - 6);
+    let text = "x".repeat(1 << (20 - 6));
     let (mut w, _) = fill("#[\"add\",[1]]".to_owned(), 3);
     for (sent, answer) in [(3, "#\"+4\""), (4, "#\"+5\"")] {
         assert_eq!(calls(&mut w, "a", vec!["#[\"add\",[2]]".to_owned()]), [answer]);

@@ -36,7 +36,7 @@ pub(super) type Life = (Option<String>, Vec<u64>, String);
 pub(super) fn live(workers: &mut Warehouse, wasm: &[u8], options: &Options) -> Result<Life, String> {
     let mut block = Block::memory(Slog::default()).unwrap();
     let bundle = block.put_bundle(wasm);
-    let peer = block.put_bundle(&wat::parse_str(&vat("", "")).unwrap());
+    let peer = block.put_bundle(&wat::parse_str(vat("", "")).unwrap());
     (block, _) = kernel::outside(block, |crank| {
         let guest = crank.create_vat("guest", bundle, options.clone(), CapData::plain("#{}"))?;
         let peer = crank.create_vat("peer", peer, Options::default(), CapData::plain("#{}"))?;

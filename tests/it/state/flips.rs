@@ -29,7 +29,7 @@ impl Random {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        usize::try_from(self.next() % end as u64).unwrap()
     }
 }
 
@@ -132,7 +132,7 @@ fn flip_cell(dir: &Path, table: &str, random: &mut Random) -> Option<String> {
     let count = usize::try_from(count).unwrap();
     let at = random.below(count.max(1));
     let mut statement = sqlite.prepare(&format!("SELECT * FROM \"{table}\" LIMIT 1 OFFSET {at}")).ok()?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let row: Vec<Cell> = statement.query_row([], |row| (0..columns.len()).map(|it| row.get(it)).collect()).ok()?;
     drop(statement);
     let column = random.below(columns.len());
