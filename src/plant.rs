@@ -43,6 +43,7 @@ pub const PLANTS: &[&str] = &[
     "audit.object-counts",
     "audit.promise-refs",
     "audit.decider",
+    "audit.settlement",
     "audit.queue",
     "audit.reap",
     "audit.dead-vat",

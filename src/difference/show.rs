@@ -5,12 +5,13 @@ use std::fmt::Debug;
 use crate::{
     difference::Row,
     directive::Applied,
-    id::{BundleId, DeviceId, ObjectId, PromiseId, VRef, VatId, hex},
+    id::{BundleId, DeviceId, KRef, ObjectId, PromiseId, TextOrd, VRef, VatId, hex},
     store::codec::{self, Key},
     table::{
-        CListEntry, Device, GcAction, Globals, Meter, Object, Outside, Promise, QueueId, Tally, Vat, Waiting, Wakeup,
+        Awaited, CListEntry, Device, GcAction, Globals, Meter, Object, Outside, Promise, QueueId, Tally, Vat, Waiting,
+        Wakeup,
     },
-    value::Bytes,
+    value::{Bytes, CapData},
 };
 
 /// A row of this table, and its value on either side.
@@ -34,6 +35,15 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "directive" => row_of::<u64, Applied>(key, values, |at| (None, format!("line {at}"))),
         "device" => row_of::<DeviceId, Device>(key, values, |id| (None, id.to_string())),
         "wakeup" => row_of::<(u64, u64), Wakeup>(key, values, |(time, at)| (None, format!("at {time}, {at}"))),
+        "settlement" => {
+            row_of::<PromiseId, CapData<KRef>>(key, values, |id| (None, format!("what {id} was settled with")))
+        }
+        "subscriber" => row_of::<(PromiseId, TextOrd), ()>(key, values, |(id, vat)| {
+            (Some(VatId(vat.0)), format!("subscribes to {id}"))
+        }),
+        "waiting" => {
+            row_of::<(Awaited, PromiseId), ()>(key, values, |(what, id)| (None, format!("{id} waits for {what:?}")))
+        }
         "outbox" => row_of::<u64, Bytes>(key, values, |at| (None, format!("mail {at}"))),
         _ => None,
     };

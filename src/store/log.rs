@@ -46,6 +46,13 @@ pub(super) fn damage(bytes: &[u8]) -> Option<String> {
     let ends_commit = |at: usize| frames.get(at).and_then(|it| word(it, 4)).is_some_and(|it| it > 0);
     let page = |at: usize| frames.get(at).and_then(|it| word(it, 0));
     let bad = (0..frames.len()).find(|at| !is_good(*at))?;
+    // Where it is the checksum itself that turned bad, the next frame goes on from what it was: that of the bytes.
+    let is_behind_bad = || {
+        let (frame, before) = (frames.get(bad)?, sum_before(bad)?);
+        let sum = sums.over(sums.over(before, frame.get(..8)?), frame.get(FRAME..)?);
+        follows(frames.get(bad + 1)?, sum)
+    };
+    let is_good = |at: usize| is_good(at) || (at == bad + 1 && is_behind_bad() == Some(true));
     // Where a sector is larger than a page the last frame of a commit is repeated: that is no commit of its own.
     let begins_another = |at: usize| is_good(at) && !(ends_commit(at) && page(at) == page(at - 1));
     let later = (bad + 1..frames.len())
