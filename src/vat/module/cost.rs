@@ -1,13 +1,14 @@
 //! What compiling a module takes: a model, by structure alone, so that every replica accepts the same modules.
 //!
 //! Measured with wasmtime 48.0.8 (Cranelift at `speed`, fuel, canonical NaNs) on some 80 families of functions of 4 to 64 KiB, each of one kind
-//! of operator. The time is linear for code as compilers write it; what makes a bomb is a product. All that were found are one of four sums,
-//! squared, within one function:
+//! of operator. The time is linear for code as compilers write it; what makes a bomb is a product. Those that were found are one of these sums,
+//! squared or multiplied, within one function:
 //!
 //! * *values*: operands and results that the register allocator has to place, most for calls of many parameters, floats (each is followed by
 //!   the canonicalization of NaNs) and operators that call the runtime;
 //! * *splits*: places where control may go two ways;
 //! * *edges* into one label;
+//! * *live locals*: each local may have to be followed through each split;
 //! * *arguments* of edges: whatever local is assigned within a block or loop is passed along each edge to its label. (Two hundred loops
 //!   inside one another, three hundred locals and a `br_table` of a thousand targets are 4 KiB, and 20 s.)
 //!
@@ -22,6 +23,8 @@ use super::refusal::Refusal;
 const OPERATOR: u64 = 500;
 /// Nanoseconds of one argument of an edge.
 const ARGUMENT: u64 = 500;
+/// Nanoseconds of one local at one split.
+const LIVE_LOCAL: u64 = 300;
 
 /// The parameters and results of what an operator calls, or of the block that it opens.
 pub(super) fn arity(operator: &Operator<'_>, module: &impl ModuleArity) -> u64 {
@@ -93,6 +96,8 @@ pub(super) struct Counter {
     /// Whether the operator before pushed a constant.
     constant: bool,
     locals: usize,
+    /// The locals that are assigned anywhere, once all of it was counted.
+    assigned: u64,
 }
 
 /// An open block, loop or `if`.
@@ -111,7 +116,17 @@ impl Counter {
     pub(super) fn new(locals: u32) -> Counter {
         let open = vec![Label::default()];
         let locals = locals as usize;
-        Counter { operators: 0, values: 0, splits: 0, arguments: 0, edges_squared: 0, open, constant: false, locals }
+        Counter {
+            operators: 0,
+            values: 0,
+            splits: 0,
+            arguments: 0,
+            edges_squared: 0,
+            open,
+            constant: false,
+            locals,
+            assigned: 0,
+        }
     }
 
     /// Counts an operator. `arity`: the parameters and results of what it calls, or of the block that it opens.
@@ -159,12 +174,12 @@ impl Counter {
             Operator::Call { .. } => 1 + arity,
             Operator::CallIndirect { .. } => 20 + arity,
             Operator::MemoryGrow { .. } => 12,
-            Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => 16,
+            Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => 24,
             Operator::TableGet { .. } | Operator::TableSize { .. } | Operator::RefFunc { .. } => 40,
-            it if is_float(it) => 3,
+            it if is_float(it) => 5,
             it if is_vector(it) => 4,
             // The compiler folds chains of constants, over and over.
-            _ if self.constant => 5,
+            _ if self.constant => 7,
             _ => 1,
         }
     }
@@ -190,7 +205,11 @@ impl Counter {
         let Some(label) = self.open.pop() else { return };
         let assigned: u64 = label.assigned.iter().map(|it| u64::from(it.count_ones())).sum();
         // Nothing is passed to a function's own end but its results.
-        let passed = if self.open.is_empty() { label.arity } else { label.arity + assigned };
+        let is_function = self.open.is_empty();
+        let passed = if is_function { label.arity } else { label.arity + assigned };
+        if is_function {
+            self.assigned = assigned;
+        }
         self.arguments = self.arguments.saturating_add(label.edges.saturating_mul(passed));
         self.edges_squared += u128::from(label.edges).pow(2);
         if let Some(outer) = self.open.last_mut()
@@ -204,7 +223,9 @@ impl Counter {
     /// Nanoseconds of the function, once all of it was counted.
     pub(super) fn cost(&self) -> u64 {
         let square = |it: u64| u128::from(it).pow(2);
+        let live = self.splits.saturating_mul(self.assigned).saturating_mul(LIVE_LOCAL);
         let linear = self.operators.saturating_mul(OPERATOR).saturating_add(self.arguments.saturating_mul(ARGUMENT));
+        let linear = linear.saturating_add(live);
         let squares =
             square(self.values) / 10 + square(self.splits) * 22 + self.edges_squared * 6 + square(self.arguments) / 5;
         linear.saturating_add(u64::try_from(squares).unwrap_or(u64::MAX))

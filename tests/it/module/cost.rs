@@ -22,6 +22,13 @@ fn nest(depth: usize, locals: usize, entries: usize) -> String {
     ))
 }
 
+/// A function that assigns a local in each of many ifs.
+fn live(locals: usize, ifs: usize) -> String {
+    let one = |it: usize| format!("(if (local.get 0) (then (local.set {} (local.get 0))))", it % locals + 1);
+    let body: String = (0..ifs).map(one).collect();
+    vat(&format!("(func (param i32) (local {}) {body})", "i32 ".repeat(locals)))
+}
+
 /// A function of this, over and over.
 fn over(unit: &str, times: usize, before: &str, after: &str) -> String {
     let fields = "(table 4 funcref) (type $wide (func (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32 i32 i32 i32 i32 i32 i32 i32)))
@@ -37,6 +44,7 @@ fn a_bomb_is_refused_whatever_it_multiplies() {
     let bombs = [
         ("nested loops", nest(200, 300, 1_000)),
         ("fewer loops, more locals", nest(60, 900, 1_000)),
+        ("locals live over many ifs", live(900, 3_000)),
         ("branches to one label", over("(br_if 0 (local.get 0))", 14_000, "", "")),
         ("ifs", over("(if (local.get 0) (then))", 12_000, "", "")),
         ("indirect calls", over("(call_indirect (local.get 0))", 11_000, "", "")),
@@ -54,6 +62,7 @@ fn a_bomb_is_refused_whatever_it_multiplies() {
 #[test]
 fn less_of_the_same_is_accepted() {
     accept(&nest(10, 100, 100));
+    accept(&live(50, 1_000));
     accept(&over("(br_if 0 (local.get 0))", 1_000, "", ""));
     accept(&over("(call_indirect (local.get 0))", 500, "", ""));
     accept(&over("f64.sqrt ", 5_000, "local.get 1 ", "drop"));
