@@ -11,7 +11,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_vathost");
 
 /// Loops in one another whose every header every branch goes to, with as many locals: it takes a minute to compile, and no vat may be like it.
 fn bomb() -> Vec<u8> {
-    let (depth, locals) = (200, 700);
+    let (depth, locals) = (200, 600);
     let sets: String = (1..=locals)
         .map(|it| format!("(local.set {it} (i64.add (local.get {}) (i64.const {it})))", it * 7 % locals + 1))
         .collect();
