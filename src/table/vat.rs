@@ -41,7 +41,7 @@ pub struct Options {
     pub pipelining: bool,
     /// What its fuel is taken from, if anything.
     pub meter: Option<u64>,
-    /// Take a snapshot of its heap after this many deliveries; `None` never.
+    /// Take a snapshot of its heap after this many deliveries; `None`: by the fuel that they used alone.
     pub snapshot_interval: Option<u64>,
     /// Items of the run-queue that its family has in one turn. Only that of the family's first vat counts.
     pub weight: u32,

@@ -8,7 +8,11 @@ const RUN: &str = "run vats/bank --state @state --cranks-per-block 5 --json";
 
 /// Runs it with these limits of the shell's; its exit code, and what it said.
 fn limited(place: &Place, limits: &str) -> (i32, String) {
-    let vathost = place.command(RUN);
+    limited_to(place, limits, RUN)
+}
+
+fn limited_to(place: &Place, limits: &str, words: &str) -> (i32, String) {
+    let vathost = place.command(words);
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(vathost.get_program()).args(vathost.get_args());
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -63,6 +67,17 @@ fn too_few_descriptors_stop_the_run_and_lose_nothing() {
         assert_eq!(place.vathost(RUN).ok().hash(), golden, "{descriptors}");
     }
     assert!(stopped > 0);
+}
+
+#[test]
+fn where_there_are_few_addresses_fewer_vats_are_live_and_no_hash_changes() {
+    let foreman = "run vats/foreman --state @state --json";
+    let golden = Place::new().vathost("run vats/foreman --json").ok().hash();
+    let place = Place::new();
+    // A hundred vats take four gigabytes of addresses each, though hardly any memory: 60 GiB are enough for fourteen.
+    let (code, said) = limited_to(&place, &format!("ulimit -v {}", 60 << 20), foreman);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(place.vathost(foreman).ok().hash(), golden);
 }
 
 #[test]

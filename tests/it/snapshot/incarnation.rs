@@ -62,6 +62,24 @@ impl Rig {
         (slots[0], slots[1])
     }
 
+    /// Makes a module known that the load-time pass refuses.
+    fn know_a_bad_bundle(&mut self) {
+        let wasm = wat::parse_str("(module)").unwrap();
+        let mut block = self.block.take().unwrap();
+        let id = block.put_bundle(&wasm);
+        let name = |crank: &mut kernel::Crank| {
+            crank.name_bundle("bad", id);
+            Ok(())
+        };
+        self.block = Some(kernel::outside(block, name).unwrap().0);
+    }
+
+    /// An upgrade to it, which fails.
+    fn fail_to_upgrade(&mut self, admin: KRef) {
+        let (told, _) = self.send(admin, "#[\"upgrade\",[\"bad\"]]");
+        assert!(told.contains("vat-upgrade failure"), "{told}");
+    }
+
     fn block(&self) -> &Block {
         self.block.as_ref().unwrap()
     }
@@ -127,20 +145,42 @@ fn an_upgrade_that_fails_leaves_the_snapshot() {
     let mut rig = Rig::open(&lab, Some(0), Some(2));
     let (root, admin) = rig.create("{}");
     (0..3).for_each(|_| drop(rig.send(root, COUNT)));
-    // A module that the load-time pass refuses.
-    let wasm = wat::parse_str("(module)").unwrap();
-    let mut block = rig.block.take().unwrap();
-    let id = block.put_bundle(&wasm);
-    let name = |crank: &mut kernel::Crank| {
-        crank.name_bundle("bad", id);
-        Ok(())
-    };
-    rig.block = Some(kernel::outside(block, name).unwrap().0);
-    let (told, _) = rig.send(admin, "#[\"upgrade\",[\"bad\"]]");
-    assert!(told.contains("vat-upgrade failure"), "{told}");
+    rig.know_a_bad_bundle();
+    rig.fail_to_upgrade(admin);
     assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 4);
     assert_eq!(rig.send(root, COUNT).0, "#4");
     assert_eq!(rig.log.of("heap-snapshot-load").last().unwrap(), &("v1".to_owned(), 4));
+}
+
+#[test]
+fn only_the_first_upgrade_that_fails_costs_a_replay() {
+    let lab = Lab::new();
+    let mut rig = Rig::open(&lab, None, Some(0));
+    let (root, admin) = rig.create("{}");
+    (0..3).for_each(|_| drop(rig.send(root, COUNT)));
+    rig.know_a_bad_bundle();
+    for count in 4..8 {
+        rig.fail_to_upgrade(admin);
+        assert_eq!(rig.send(root, COUNT).0, format!("#{count}"));
+    }
+    assert_eq!(rig.log.of("start-replay").len(), 1);
+}
+
+#[test]
+fn an_upgrade_of_a_paused_vat_that_fails_costs_none() {
+    let lab = Lab::new();
+    let mut rig = Rig::open(&lab, None, Some(0));
+    let (root, admin) = rig.create("{}");
+    (0..3).for_each(|_| drop(rig.send(root, COUNT)));
+    rig.know_a_bad_bundle();
+    // It is told nothing before: nothing is to be taken back, only put back.
+    for count in 4..8 {
+        rig.send(admin, "#[\"pause\",[]]");
+        rig.fail_to_upgrade(admin);
+        rig.send(admin, "#[\"resume\",[]]");
+        assert_eq!(rig.send(root, COUNT).0, format!("#{count}"));
+    }
+    assert!(rig.log.of("start-replay").is_empty());
 }
 
 #[test]
