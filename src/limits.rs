@@ -30,8 +30,15 @@ pub const GC_REFS_PER_DELIVERY: usize = 10_000;
 pub const STORE_MAX: u64 = 256 << 20;
 /// What a key counts for in a vatstore besides its own bytes and its value's: about what a row takes elsewhere.
 pub const STORE_KEY_OVERHEAD: u64 = 64;
-/// References of its own (exports and promises) in a vat's c-list. Each takes some 600 bytes of the host's memory.
+/// References of its own (exports and promises) in a vat's c-list, unless its options say otherwise. Each takes some 600 bytes of
+/// the host's memory.
 pub const OWN_REFS_MAX: u64 = 1_000_000;
+/// Live vats and held meters that a vat made, with those that its creatures made, unless its options say otherwise. An evicted vat
+/// takes some 10 KiB of the host's memory.
+pub const VATS_MAX: u64 = 65_536;
+/// How deep creation goes: a vat of the scenario, one that it created, one that this created, and so on. Each birth and death is
+/// counted at all of its creators.
+pub const CREATORS_MAX: usize = 16;
 /// Bytes of the name that a guest gives a vat.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Bytes of the reason for which a vat is paused or ended, as its row keeps it; longer ones are cut.

@@ -133,6 +133,8 @@ struct OptionsFile {
     weight: Option<u32>,
     queued_max: Option<u64>,
     queued_bytes_max: Option<Bytes>,
+    refs_max: Option<u64>,
+    vats_max: Option<u64>,
 }
 
 /// A size: a number of bytes, or a text like `"16MiB"`.
@@ -309,6 +311,8 @@ fn options(file: OptionsFile) -> Result<Options, String> {
         weight,
         queued_max: file.queued_max.unwrap_or(default.queued_max),
         queued_bytes_max: file.queued_bytes_max.map_or(default.queued_bytes_max, |it| it.0),
+        refs_max: file.refs_max.unwrap_or(default.refs_max),
+        vats_max: file.vats_max.unwrap_or(default.vats_max),
     })
 }
 

@@ -67,23 +67,29 @@ impl Crank {
                     (Ok(remaining), Ok(threshold)) => (remaining, threshold),
                     (Err(refused), _) | (_, Err(refused)) => return Ok(Err(refused)),
                 };
-                Ok(Ok(self.new_meter(Some(remaining), threshold)))
+                self.new_meter(Some(remaining), threshold)
             }
-            "createUnlimitedMeter" => Ok(Ok(self.new_meter(None, 0))),
+            "createUnlimitedMeter" => self.new_meter(None, 0),
             other => Ok(Err(no_method("vatAdmin", other))),
         }
     }
 
-    fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> Reply {
+    fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> Answer<Reply> {
+        if let Err(refused) = self.may_make() {
+            return Ok(Err(refused));
+        }
+        let creator = self.by;
+        self.count_made(creator, 1)?;
         let id = self.tables().meters.iter().next_back().map_or(0, |(id, _)| id + 1);
-        let meter = Meter { remaining, threshold, notified: false, held: true, users: 0 };
+        let meter = Meter { remaining, threshold, notified: false, creator, held: true, users: 0 };
         self.tables_mut().meters.insert(id, meter);
         let object = self.new_kernel_object(KernelObject::Meter(id));
-        Reply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })
+        Ok(Ok(Reply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })))
     }
 
     fn admin_create(&mut self, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
         let checked = (|| {
+            self.may_make()?;
             let bundle = self.named_bundle(request.text(0)?)?;
             let parameters = request.capdata(1)?;
             // Of nothing that a vat may use its children have more.
@@ -94,6 +100,8 @@ impl Crank {
                 store_max: own.store_max.min(usual.store_max),
                 queued_max: own.queued_max.min(usual.queued_max),
                 queued_bytes_max: own.queued_bytes_max.min(usual.queued_bytes_max),
+                refs_max: own.refs_max.min(usual.refs_max),
+                vats_max: own.vats_max.min(usual.vats_max),
                 ..usual
             };
             let (name, options) = self.options(request, request.arg(2), options)?;
@@ -156,6 +164,8 @@ impl Crank {
                 "snapshotInterval" => options.snapshot_interval = threshold()?,
                 "queuedMax" => options.queued_max = at_most(own.queued_max)?,
                 "queuedBytesMax" => options.queued_bytes_max = at_most(own.queued_bytes_max)?,
+                "refsMax" => options.refs_max = at_most(own.refs_max)?,
+                "vatsMax" => options.vats_max = at_most(own.vats_max)?,
                 "pipelining" => {
                     options.pipelining = value.as_bool().ok_or("option pipelining must be true or false")?
                 }
@@ -304,7 +314,8 @@ impl Crank {
         if self.tables().meters.get(&id).is_some_and(|it| it.held || it.users > 0) {
             return Ok(());
         }
-        self.tables_mut().meters.remove(&id);
+        let gone = self.tables_mut().meters.remove(&id);
+        self.count_made(gone.and_then(|it| it.creator), -1)?;
         self.take_waiting(Awaited::Meter(id)).into_iter().try_for_each(|it| self.decref(it.into()))
     }
 

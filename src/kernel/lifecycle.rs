@@ -5,7 +5,7 @@ use crate::{
     fault::{Fault, KernelPanic},
     id::{BundleId, DeliveryNum, KRef, PromiseId, VatId},
     invariant,
-    kernel::{Crank, Ended},
+    kernel::{Crank, Ended, request::Refused},
     limits,
     slog::{Data, Detail, Event},
     table::{Awaited, Item, Options, Status, Tally, Vat},
@@ -42,6 +42,8 @@ impl Crank {
         let row = Vat {
             name: name.to_owned(),
             family: self.by.map_or(vat, |by| self.tables().family(by)),
+            creator: self.by,
+            made: 0,
             bundle,
             options,
             incarnation: 0,
@@ -51,6 +53,7 @@ impl Crank {
             ending: None,
         };
         self.use_meter(row.options.meter, 1)?;
+        self.count_made(row.creator, 1)?;
         self.tables_mut().vats.insert(vat, row);
         self.tables_mut().tallies.insert(vat, Tally { served: vat, ..Tally::default() });
         parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
@@ -59,6 +62,39 @@ impl Crank {
         self.slog().record(Detail::Cranks, event);
         self.post(Item::StartVat { vat, parameters, result });
         Ok(vat)
+    }
+
+    /// Whether the vat that asks may make one more vat or meter: neither it nor any of its creators has as many as it may.
+    pub(super) fn may_make(&self) -> Result<(), Refused> {
+        let mut creators = 0;
+        let mut next = self.by;
+        while let Some((vat, row)) = next.and_then(|vat| Some((vat, self.tables().vats.get(&vat)?))) {
+            let (max, most) = (row.options.vats_max, limits::CREATORS_MAX);
+            if row.made >= max {
+                return Err(Refused(format!("limit of vatsMax crossed by {vat}: {}, at most {max}", row.made + 1)));
+            }
+            creators += 1;
+            if creators == most {
+                return Err(Refused(format!("a vat that {most} others stand behind can make none")));
+            }
+            next = row.creator;
+        }
+        Ok(())
+    }
+
+    /// Counts a vat or a meter that was made, or is gone, at its creator and at all of that one's.
+    pub(super) fn count_made(&mut self, creator: Option<VatId>, more: i64) -> Result<(), KernelPanic> {
+        let mut next = creator;
+        while let Some(vat) = next {
+            let counted = self.tables_mut().vats.update(&vat, |it| {
+                let made = it.made.checked_add_signed(more);
+                it.made = made.unwrap_or(0);
+                (made.is_some(), it.creator)
+            });
+            invariant!(counted.is_some_and(|it| it.0), "vat.known", "{vat} made fewer than none");
+            next = counted.and_then(|it| it.1);
+        }
+        Ok(())
     }
 
     /// The vat is dead from here on: what it decided is rejected; its rows go later, under a budget.
@@ -72,12 +108,13 @@ impl Crank {
             None => body::text_of(&ended.info.body),
         });
         let info = self.surviving(ended.info.clone());
-        let (meter, may_be_asked) = (row.options.meter, row.may_be_asked);
+        let (meter, creator, may_be_asked) = (row.options.meter, row.creator, row.may_be_asked);
         self.tables_mut().vats.update(&vat, |it| {
             it.status = Status::Terminated { reason, cleaned: false };
             it.options.meter = None;
         });
         self.use_meter(meter, -1)?;
+        self.count_made(creator, -1)?;
         self.release_pause_queue(vat);
         self.queue_cleanup(vat, false);
         let should_reject = ended.aborted;

@@ -214,7 +214,9 @@ impl Outward<'_> {
             Some(_) => self.illegal(format_args!("{vref} was dropped")),
             None if !vref.is_own() => self.illegal(format_args!("{vref} is not in the c-list")),
             None => {
-                VatFault::limit("own references", self.crank.tables().clist.own(self.vat) + 1, limits::OWN_REFS_MAX)?;
+                let max =
+                    self.crank.tables().vats.get(&self.vat).map_or(limits::OWN_REFS_MAX, |it| it.options.refs_max);
+                VatFault::limit("refsMax", self.crank.tables().clist.own(self.vat) + 1, max)?;
                 let kref: KRef = match vref.kind() {
                     VRefKind::Object => self.crank.new_object(self.vat).into(),
                     VRefKind::Promise => {

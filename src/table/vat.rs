@@ -49,6 +49,10 @@ pub struct Options {
     pub queued_max: u64,
     /// The same in bytes of their bodies, and eight for each slot.
     pub queued_bytes_max: u64,
+    /// Exports and promises of its own that its c-list may hold: see [`limits::OWN_REFS_MAX`].
+    pub refs_max: u64,
+    /// Live vats and held meters that it, and those it created, may have made: see [`limits::VATS_MAX`].
+    pub vats_max: u64,
 }
 
 impl Default for Options {
@@ -67,6 +71,8 @@ impl Default for Options {
             weight: 1,
             queued_max: limits::QUEUED_MAX,
             queued_bytes_max: limits::QUEUED_BYTES_MAX,
+            refs_max: limits::OWN_REFS_MAX,
+            vats_max: limits::VATS_MAX,
         }
     }
 }
@@ -102,6 +108,10 @@ pub struct Vat {
     /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in the
     /// run-queue, so that nobody gains by creating vats.
     pub family: VatId,
+    /// The vat that asked for it; none, where the scenario or the outside did.
+    pub creator: Option<VatId>,
+    /// The live vats and held meters that it made, and those that its creatures made: see [`Options::vats_max`].
+    pub made: u64,
     /// What it runs.
     pub bundle: BundleId,
     /// How.
@@ -183,6 +193,8 @@ pub struct Meter {
     pub threshold: u64,
     /// Whether the fall was told.
     pub notified: bool,
+    /// The vat that asked for it.
+    pub creator: Option<VatId>,
     /// Whether somebody holds it.
     pub held: bool,
     /// The live vats whose fuel it pays.

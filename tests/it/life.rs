@@ -7,6 +7,7 @@ mod create;
 mod end;
 mod fault;
 mod foreman;
+mod made;
 mod meter;
 mod options;
 mod pause;

@@ -12,10 +12,13 @@ const ADMIN: &str = "(i64.const 50)";
 /// The timer, as everybody knows it.
 const TIMER: &str = "(i64.const 0x8000000000000046)";
 
+/// The bounds of each attacker: so low that a siege of a minute comes to them, and shows what they hold.
+const BOUNDS: &str = "\"storeMax\":\"+16777216\",\"refsMax\":\"+20000\",\"vatsMax\":\"+200\",\"queuedMax\":\"+2000\"";
+
 /// One that besieges.
 pub(super) struct Attacker {
     pub(super) name: &'static str,
-    /// Its options, as `createVat` takes them.
+    /// Its options, as `createVat` takes them, besides [`BOUNDS`].
     options: &'static str,
     guest: Guest,
 }
@@ -33,7 +36,7 @@ fn ever(name: &'static str, each: impl FnOnce(&mut Guest) -> String) -> Attacker
     let each = each(&mut guest);
     guest.start.push_str(&send_empty(ROOT, NONE));
     guest.other = format!("{each} {}", send_empty(ROOT, NONE));
-    Attacker { name, options: "{}", guest }
+    Attacker { name, options: "", guest }
 }
 
 /// All of them. A burst is so many at once.
@@ -73,7 +76,7 @@ fn bursts(burst: u32) -> Attacker {
         when("(i32.eqz (global.get $left))", &go)
     );
     let guest = Guest { awake: true, start: go, other, ..Guest::default() };
-    Attacker { name: "bursts", options: "{}", guest }
+    Attacker { name: "bursts", options: "", guest }
 }
 
 /// Passes a promise that is rejected with much to itself, and asks about it, again and again.
@@ -82,7 +85,7 @@ fn notifies() -> Attacker {
     let body = guest.fill_to(256 << 10, "#\"", "aaaaaaaa", "\"");
     guest.start = hold_settled(true, &body, 0);
     guest.other = format!("(call $slot {ZERO} {HELD}) (call $subscribe {HELD}) {}", send(ROOT, ZERO, ZERO, 1, NONE));
-    Attacker { name: "notifies", options: "{}", guest }
+    Attacker { name: "notifies", options: "", guest }
 }
 
 /// Creates vats that do nothing.
@@ -102,7 +105,7 @@ fn traps() -> Attacker {
     guest.start = send_empty(ROOT, NONE);
     guest.other =
         format!("{} {} {}", when("(i32.load (i32.const 24))", dirty), repeat(20, &trap), send_empty(ROOT, NONE));
-    Attacker { name: "traps", options: "{\"onFault\":\"reject\",\"fuelPerDelivery\":\"+20000000\"}", guest }
+    Attacker { name: "traps", options: ",\"onFault\":\"reject\",\"fuelPerDelivery\":\"+20000000\"", guest }
 }
 
 /// Wants to be woken twice whenever it is woken.
@@ -114,7 +117,7 @@ fn timers() -> Attacker {
     );
     guest.start.clone_from(&wake);
     guest.other = format!("{wake} {wake}");
-    Attacker { name: "timers", options: "{}", guest }
+    Attacker { name: "timers", options: "", guest }
 }
 
 /// Asks for meters, and lets them go.
@@ -136,7 +139,7 @@ fn rejections() -> Attacker {
     let body = guest.fill_to(256 << 10, "#\"", "aaaaaaaa", "\"");
     guest.start = hold_settled(true, &body, 0);
     guest.other = format!("{} {}", repeat(4, &send_empty(HELD, "(call $p (call $fresh))")), send_empty(ROOT, NONE));
-    Attacker { name: "rejections", options: "{}", guest }
+    Attacker { name: "rejections", options: "", guest }
 }
 
 /// Grows to its limit, and writes to all of it.
@@ -155,7 +158,7 @@ pub(super) fn warden(attackers: &[Attacker]) -> anyhow::Result<StaticVat> {
     let mut guest = Guest { awake: true, ..Guest::default() };
     let mut choice = String::new();
     for (at, it) in attackers.iter().enumerate() {
-        let request = format!("#[\"createVat\",[\"{}\",[\"$0\",\"$1\"],{}]]", it.name, it.options);
+        let request = format!("#[\"createVat\",[\"{}\",[\"$0\",\"$1\"],{{{BOUNDS}{}}}]]", it.name, it.options);
         let create = guest.say(WARDENS_ADMIN, &request, 2, "(local.get $x)");
         choice.push_str(&when(&format!("(i32.eq (local.get $k) (i32.const {at}))"), &create));
     }

@@ -296,12 +296,17 @@ impl Run {
         }
     }
 
-    /// Rows, memory, disk.
+    /// Rows, but for the one that each ended vat leaves; memory; disk.
     fn sample(&self) -> anyhow::Result<[u64; 3]> {
         let tables = self.controller.block()?.tables();
-        let rows = tables.clist.len()
+        let alive = tables.vats.iter().filter(|(_, it)| !matches!(it.status, Status::Terminated { .. }));
+        let rows = alive.count()
+            + tables.clist.len()
             + tables.objects.len()
             + tables.promises.len()
+            + tables.settlements.len()
+            + tables.subscribers.len()
+            + tables.waiting.len()
             + tables.queue.len()
             + tables.gc.len()
             + tables.vatstore.len()

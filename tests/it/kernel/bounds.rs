@@ -163,7 +163,7 @@ fn a_vat_has_as_many_references_of_its_own_as_the_limit_says() {
     });
     w.call("a.go");
     let log = w.run();
-    assert_eq!(log.lines().last(), Some("a faulted: limit of own references crossed: 1000001, at most 1000000"));
+    assert_eq!(log.lines().last(), Some("a faulted: limit of refsMax crossed: 1000001, at most 1000000"));
 }
 
 #[test]
