@@ -170,6 +170,11 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         self.rows.first_key_value()
     }
 
+    /// The last row, in key order.
+    pub fn last(&self) -> Option<(&K, &V)> {
+        self.rows.last_key_value()
+    }
+
     /// All rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.iter()

@@ -245,6 +245,10 @@ impl Queue {
 
     /// The first item of the first sender, not before this one, that has something to run.
     pub fn to_run_from(&self, sender: Sender) -> Option<(Sender, i64)> {
+        // Most often nobody else has anything, and there is nothing to search for.
+        if self.last()?.0.0 < QueueId::Run(sender) {
+            return None;
+        }
         let mut rows = self.range((QueueId::Run(sender), i64::MIN)..);
         match rows.next()?.0 {
             (QueueId::Run(sender), at) => Some((*sender, *at)),
@@ -264,7 +268,12 @@ impl Queue {
 
     /// Joins the end of a queue.
     pub fn push(&mut self, id: QueueId, waiting: Waiting) {
-        let at = self.of(id).next_back().map_or(0, |(at, _)| at + 1);
+        let at = match self.last() {
+            // Most often it is the last of all queues.
+            Some(((last, at), _)) if *last == id => at + 1,
+            Some(((last, _), _)) if *last > id => self.of(id).next_back().map_or(0, |(at, _)| at + 1),
+            _ => 0,
+        };
         self.insert((id, at), waiting);
     }
 
