@@ -106,7 +106,8 @@ fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::
             step.ended.get_or_insert_with(|| "it was told nothing any more".to_owned());
         }
         write(file, &step)?;
-        let large = step.cpu >= enough.cpu || step.fuel >= enough.fuel || step.memory.max(step.disk) >= ENOUGH_BYTES;
+        let long = step.cpu >= enough.cpu * case.patience;
+        let large = long || step.fuel >= enough.fuel || step.memory.max(step.disk) >= ENOUGH_BYTES;
         if large || step.ended.is_some() || times * GROWTH > case.at_most {
             return Ok(step);
         }

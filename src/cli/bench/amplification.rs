@@ -135,6 +135,7 @@ fn row(it: &Row) -> Vec<String> {
         (Some(why), ..) => format!("stopped: {why}"),
         (None, [], None) => "ok".to_owned(),
         (None, [], Some(how)) => format!("ok; the guest ended: {}", crate::cli::output::shortened(how, 60)),
+        (None, ..) if it.is_known() => format!("known: {}", it.known.unwrap_or_default()),
         (None, what, _) => format!("too much {}", what.join(", ")),
     };
     vec![

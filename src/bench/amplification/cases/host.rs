@@ -50,7 +50,19 @@ pub(super) fn exit() -> Vec<Case> {
 }
 
 pub(super) fn host() -> Vec<Case> {
-    vec![journal(), journal_of_one(), traps(), first_traps(), snapshots(), idle_start()]
+    vec![
+        journal(),
+        journal_of_one(),
+        traps(),
+        large_traps(SMALL_BUDGET),
+        large_traps(TINY_BUDGET),
+        growing_traps(),
+        snapshots(),
+        idle_start(),
+        grown_start(),
+        initialized(""),
+        initialized("(unreachable)"),
+    ]
 }
 
 /// Two settled promises that name 4,096 each: every message that names both counts in both.
@@ -105,8 +117,11 @@ fn traps() -> Case {
         .at_most(4_096)
 }
 
+/// As much fuel as it takes to write to each page of a large memory, and hardly more.
+const TINY_BUDGET: u64 = 300_000;
+
 /// Deliveries that trap over and over, in a vat whose one large heap is all its past.
-fn first_traps() -> Case {
+fn large_traps(budget: u64) -> Case {
     let guest = Guest {
         setup: DIRTY.to_owned(),
         go: times(&send_empty(ROOT, NONE)),
@@ -114,8 +129,59 @@ fn first_traps() -> Case {
         pages: 1_000,
         ..Guest::default()
     };
-    let options = Options { on_fault: OnFault::Reject, fuel_per_delivery: SMALL_BUDGET, ..Options::default() };
-    Case::new(GROUP, "traps-62-mib", "deliveries that write 62 MiB, and trap", guest).options(options).at_most(1_024)
+    let options = Options { on_fault: OnFault::Reject, fuel_per_delivery: budget, ..Options::default() };
+    let (name, about) = match budget {
+        TINY_BUDGET => ("traps-62-mib-at-once", "deliveries that write 62 MiB, and trap, with no fuel left"),
+        _ => ("traps-62-mib", "deliveries that write 62 MiB, and trap"),
+    };
+    // Messages are paid for by whoever has the fuel: one at a time here.
+    Case::new(GROUP, name, about, guest).options(options).in_a_delivery(20).at_most(1_024)
+}
+
+/// Deliveries that trap after the memory has grown, so that the instance must be made anew.
+fn growing_traps() -> Case {
+    let grow = "(if (i32.lt_s (memory.grow (i32.const 40)) (i32.const 0)) (then (return)))";
+    let write = "(memory.fill (i32.const 0x400000) (i32.const 7) (i32.const 200000))";
+    let guest =
+        Guest { go: times(&send_empty(ROOT, NONE)), other: format!("{grow} {write} unreachable"), ..Guest::default() };
+    let options = Options { on_fault: OnFault::Reject, fuel_per_delivery: 1_000_000, ..Options::default() };
+    Case::new(GROUP, "traps-grown", "deliveries that trap after their memory has grown", guest)
+        .options(options)
+        .in_a_delivery(50)
+        .at_most(4_096)
+}
+
+/// The same, of memory that they grow by.
+fn grown_start() -> Case {
+    let mut case = children(GROUP, "grown-children", "vats that grow to 62 MiB at their start, and write it", |it| {
+        it.pages = 1;
+        it.texts.clear();
+        format!("(if (i32.lt_s (memory.grow (i32.const 1000)) (i32.const 0)) (then unreachable)) {DIRTY}")
+    });
+    case.at_most = 1_024;
+    case.patience = 5.0;
+    case
+}
+
+/// Vats that work as long as may be before their start, and then do this.
+fn initialized(then: &str) -> Case {
+    let (name, about) = match then {
+        "" => ("initialized", "vats that work as long as may be before their start"),
+        _ => ("initialized-and-trap", "vats that work as long as may be before their start, and trap"),
+    };
+    let mut case = children(GROUP, name, about, |it| {
+        it.fields = format!(
+            "(func (export \"_initialize\") (local $i i32)
+               (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 10000000))))
+               {then})"
+        );
+        String::new()
+    });
+    let mut guest = Guest::default();
+    guest.go = times(&guest.say(ADMIN, "#[\"createVat\",[\"child\",{},{\"fuelPerDelivery\":1000}]]", 0, FRESH_PROMISE));
+    case.guest = guest;
+    case.at_most = 256;
+    case
 }
 
 /// A snapshot after each delivery, and each writes to all of its memory.
@@ -125,6 +191,8 @@ fn snapshots() -> Case {
     Case::new(GROUP, "snapshots", "a snapshot after each delivery, of 62 MiB that it wrote", guest)
         .options(options)
         .at_most(4_096)
+        .patience(20.0)
+        .known("what it writes is scattered, and waits for memory")
 }
 
 /// Vats of which each writes to all of its memory at its start.
@@ -134,5 +202,6 @@ fn idle_start() -> Case {
         DIRTY.to_owned()
     });
     case.at_most = 1_024;
+    case.patience = 5.0;
     case
 }

@@ -1,7 +1,7 @@
 //! Cases that no import has a part in: the floor, and the dearest instructions that are known.
 
 use super::Case;
-use crate::bench::guest::*;
+use crate::{bench::guest::*, table::Options};
 
 const GROUP: &str = "instructions";
 
@@ -14,16 +14,25 @@ fn looped(name: &'static str, about: &'static str, body: &str) -> Case {
          (loop $l {body} (br_if $l (local.tee $k (i32.sub (local.get $k) (i32.const 1)))))
          (f64.store (i32.const 0x3008) (local.get $f)) (i64.store (i32.const 0x3010) (local.get $x))"
     );
-    // A denormal number; and every page is there, since all that were never written are one.
-    guest.setup = format!("(i64.store (i32.const 0x3000) (i64.const 0xfffffffffff)) {DIRTY}");
-    Case::new(GROUP, name, about, guest)
+    // A denormal number.
+    guest.setup = "(i64.store (i32.const 0x3000) (i64.const 0xfffffffffff))".to_owned();
+    // Snapshots are measured elsewhere.
+    let options = Options { snapshot_interval: None, ..Options::default() };
+    Case::new(GROUP, name, about, guest).options(options)
+}
+
+/// The same, all over a large memory: every page is there, since all that were never written are one.
+fn looped_in_64_mib(name: &'static str, about: &'static str, body: &str) -> Case {
+    let mut case = looped(name, about, body);
+    case.guest.setup.push_str(DIRTY);
+    case
 }
 
 /// A chain of so many operations, each of what the last came to: nothing of it can be done ahead.
 fn chain(name: &'static str, about: &'static str, local: &str, pre: &str, post: &str) -> Case {
     const LENGTH: usize = 50;
     let chain = format!("{}(local.get {local}){}", pre.repeat(LENGTH), post.repeat(LENGTH));
-    looped(name, about, &format!("(local.set {local} {chain})"))
+    looped(name, about, &format!("(local.set {local} {chain})")).in_a_delivery(100)
 }
 
 pub(super) fn instructions() -> Vec<Case> {
@@ -64,14 +73,36 @@ pub(super) fn instructions() -> Vec<Case> {
             "grow-past-the-limit",
             "memory.grow by a page more than there may be",
             "(drop (memory.grow (i32.const 1)))",
-        ),
+        )
+        .in_a_delivery(50),
         looped("call", "a call of a function that does nothing", "(drop (call $o (local.get $k)))"),
-        looped(
+        looped_in_64_mib(
             "scattered-loads",
             "loads that depend on each other, all over 64 MiB",
             "(local.set $x (i64.add
                (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407))
                (i64.load (i32.and (i32.wrap_i64 (i64.shr_u (local.get $x) (i64.const 33))) (i32.const 0x3fffff8)))))",
-        ),
+        )
+        .known(MEMORY),
+        chained_loads(),
     ]
+}
+
+/// Why what waits for memory is past the rule.
+const MEMORY: &str = "it waits for memory: no price is right for a load that may take 1 ns or 200";
+
+/// Half a million places, each of which holds where the next one is: one circle through all of them, in no order that a processor foresees.
+fn chained_loads() -> Case {
+    const PLACES: u32 = 1 << 19;
+    let mut case = chain("chained-loads", "loads of where to load from next, all over 56 MiB", "$i", "(i32.load ", ")");
+    let place = |at: &str| format!("(i32.add (i32.const 0x400000) (i32.mul {at} (i32.const 112)))");
+    // Of full period: an odd step, and a factor that is one more than a multiple of four.
+    let next = format!(
+        "(i32.and (i32.add (i32.mul (local.get $j) (i32.const 1664525)) (i32.const 1013904223)) (i32.const {}))",
+        PLACES - 1
+    );
+    let circle = format!("(i32.store {} {})", place("(local.get $j)"), place(&next));
+    case.guest.setup.push_str(&repeat(PLACES, &circle));
+    case.guest.go = format!("(local.set $i (i32.const 0x400000)) {}", case.guest.go);
+    case.in_a_delivery(20).known(MEMORY)
 }

@@ -189,8 +189,35 @@ fn to_meters_and_facets() -> Vec<Case> {
         facet("admin-changeOptions", "changeOptions", "#[\"changeOptions\",[{\"reapInterval\":7}]]"),
         facet("admin-upgrade", "upgrade of a vat to what it runs already", "#[\"upgrade\",[\"child\"]]").at_most(4_096),
         options.in_a_delivery(100).at_most(4_096),
+        upgrades(
+            "admin-upgrade-that-fails",
+            "upgrade, which fails, of a vat that decides 40,000 promises",
+            "(unreachable)",
+        ),
+        upgrades("admin-upgrade-that-ends", "upgrade, which fails, of a vat of 40,000 promises that ends itself", EXIT),
         last_words(),
     ]
+}
+
+const EXIT: &str = "(call $exit (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
+
+/// Upgrades of a vat with little fuel and many promises, whose next incarnation fails like this.
+fn upgrades(name: &'static str, about: &'static str, fails: &str) -> Case {
+    const CHILD: &str = "#[\"createVat\",[\"child\",{},{\"fuelPerDelivery\":300000}]]";
+    let mut case = to_given(name, about, CHILD, FACET, "#[\"upgrade\",[\"child\"]]", 0);
+    case.guest.told = when("(i32.eq (i32.load (i32.const 28)) (i32.const 2))", &repeat(400, &send_empty(HELD, NONE)));
+    // What was kept of its beginning is there in the next incarnation.
+    let key = "(i32.const 0x3000) (i32.const 4)";
+    let again = format!("(i32.ge_s (call $vatstore_get {key}) {ZERO})");
+    let begun = format!("(call $vatstore_set {key} {BODY} (i32.const 1))");
+    let decide = format!("(call $promises (i32.const 100)) {}", send(ROOT, ZERO, ZERO, 100, NONE));
+    let child = Guest {
+        start: format!("{} {begun}", when(&again, fails)),
+        other: when("(i32.eqz (i32.load (i32.const 28)))", &decide),
+        awake: true,
+        ..Guest::default()
+    };
+    case.child(child).at_most(4_096)
 }
 
 /// Many wait for the end of a vat, which is terminated with 1 MiB.

@@ -41,6 +41,10 @@ pub struct Case {
     pub(super) at_most: u64,
     /// Messages of the setup.
     pub(super) setups: u64,
+    /// Times the usual CPU that a step must take to be long enough: where what comes once in a while is to count for what it is.
+    pub(super) patience: f64,
+    /// Why it is past the rule in CPU, where that is known and stays so.
+    pub(super) known: Option<&'static str>,
 }
 
 /// The first vat's name: the one that is told to `go`.
@@ -60,6 +64,8 @@ impl Case {
             in_a_delivery: 1_000,
             at_most: 1 << 20,
             setups: 1,
+            patience: 1.0,
+            known: None,
         }
     }
 
@@ -93,6 +99,14 @@ impl Case {
 
     fn setups(self, setups: u64) -> Case {
         Case { setups, ..self }
+    }
+
+    fn patience(self, patience: f64) -> Case {
+        Case { patience, ..self }
+    }
+
+    fn known(self, why: &'static str) -> Case {
+        Case { known: Some(why), ..self }
     }
 
     /// The group and the name: how the case is asked for.
