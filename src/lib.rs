@@ -24,6 +24,7 @@ pub mod limits;
 pub mod mailbox;
 pub mod plan;
 pub mod plant;
+mod price;
 pub mod report;
 pub mod rerun;
 pub mod scenario;

@@ -14,7 +14,7 @@ use crate::{
         lifecycle::short,
         request::{Refused, Request, number, undefined},
     },
-    limits,
+    limits, price,
     table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
     value::{Bytes, CapData, Message},
 };
@@ -41,7 +41,9 @@ impl Crank {
     /// The kernel answers a message to one of its objects.
     pub(super) fn answer(&mut self, object: KernelObject, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
         let result = message.result.and_then(KRef::promise);
-        let answer = match Request::decode(&message.methargs) {
+        let data = &message.methargs;
+        self.charge_sender(price::KERNEL_OBJECT.of(data.body.len() as u64, data.slots.len() as u64))?;
+        let answer = match Request::decode(data) {
             Err(refused) => Err(refused),
             Ok(request) => match object {
                 KernelObject::VatAdmin => self.answer_admin(&request, result)?,
@@ -371,6 +373,17 @@ impl Crank {
             }
         }
         Ok(())
+    }
+
+    /// The same for what the kernel answers itself: whoever sent it pays, and the block alone where it came from outside.
+    fn charge_sender(&mut self, fuel: u64) -> Result<(), Fault> {
+        match self.by {
+            Some(vat) => self.charge(vat, fuel),
+            None => {
+                self.block().add_fuel(fuel);
+                Ok(())
+            }
+        }
     }
 
     /// Settles a promise that a row of the kernel's held.

@@ -371,7 +371,7 @@ impl Crank {
         self.act_for(Some(vat));
         let fuel_max = self.fuel_max(vat)?;
         // How much it used is not known exactly after a trap: it pays for all that it might have.
-        self.charge(vat, fuel_max.0)?;
+        self.charge(vat, fuel_max.0.saturating_add(self.undoing_fee(vat, fuel_max.0, starting)))?;
         let starved = fault == VatFault::OutOfFuel && fuel_max.1;
         let on_fault = self.tables().vats.get(&vat).map_or(OnFault::Terminate, |it| it.options.on_fault);
         let illegal = matches!(fault, VatFault::IllegalSyscall { .. });

@@ -1,8 +1,8 @@
 //! A message that the kernel itself answers, decoded: smallcaps, with the slots beside it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     id::{KRef, ObjectId},
@@ -98,13 +98,12 @@ impl Request {
 
     /// One argument as capdata of its own, with only the slots that it mentions.
     pub(super) fn capdata(&self, at: usize) -> Result<CapData<KRef>, Refused> {
-        let mut slots = Renumbered::of(&self.slots);
-        let mut value = match self.arg(at) {
-            Value::Null => json!({}),
-            value => value.clone(),
-        };
-        renumber(&mut value, &mut slots)?;
-        Ok(CapData { body: format!("#{value}").into(), slots: slots.to })
+        let (mut slots, mut body) = (Renumbered::of(&self.slots), "#".to_owned());
+        match self.arg(at) {
+            Value::Null => body.push_str("{}"),
+            value => write_renumbered(value, &mut slots, &mut body)?,
+        }
+        Ok(CapData { body: body.into(), slots: slots.to })
     }
 
     /// An argument that is one object.
@@ -121,23 +120,51 @@ impl Request {
     }
 }
 
-/// Makes every mention of a slot name where that slot stands now.
-fn renumber(value: &mut Value, slots: &mut Renumbered<'_>) -> Result<(), Refused> {
+/// Writes a value as JSON in which every mention of a slot names where that slot stands now. A copy of the value is not made: it may be
+/// a hundred times as large as its text.
+fn write_renumbered(value: &Value, slots: &mut Renumbered<'_>, out: &mut String) -> Result<(), Refused> {
     match value {
-        Value::String(text) if text.starts_with(['$', '&']) => {
-            let (digits, rest) = text[1..].split_at(text[1..].find('.').unwrap_or(text.len() - 1));
-            let slot: Option<usize> = digits.parse().ok();
-            let place = slot.and_then(|it| slots.place(it)).ok_or("there is no such slot")?;
-            let canonical = digits == "0" || !digits.starts_with(['0', '+']);
-            if slot != Some(place) || !canonical {
-                *text = format!("{}{place}{rest}", &text[..1]);
+        Value::String(text) if text.starts_with(['$', '&']) => write_text(&renumbered(text, slots)?, out),
+        Value::String(text) => write_text(text, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                write_renumbered(item, slots, out)?;
             }
+            out.push(']');
             Ok(())
         }
-        Value::Array(items) => items.iter_mut().try_for_each(|it| renumber(it, slots)),
-        Value::Object(members) => members.values_mut().try_for_each(|it| renumber(it, slots)),
-        _ => Ok(()),
+        Value::Object(members) => {
+            out.push('{');
+            for (at, (name, member)) in members.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                write_text(name, out)?;
+                out.push(':');
+                write_renumbered(member, slots, out)?;
+            }
+            out.push('}');
+            Ok(())
+        }
+        _ => Ok(write!(out, "{value}")?),
     }
+}
+
+fn write_text(text: &str, out: &mut String) -> Result<(), Refused> {
+    out.push_str(&serde_json::to_string(text)?);
+    Ok(())
+}
+
+/// A mention of a slot, as it names where that slot stands now.
+fn renumbered<'a>(text: &'a str, slots: &mut Renumbered<'_>) -> Result<Cow<'a, str>, Refused> {
+    let (digits, rest) = text[1..].split_at(text[1..].find('.').unwrap_or(text.len() - 1));
+    let slot: Option<usize> = digits.parse().ok();
+    let place = slot.and_then(|it| slots.place(it)).ok_or("there is no such slot")?;
+    let canonical = digits == "0" || !digits.starts_with(['0', '+']);
+    if slot == Some(place) && canonical {
+        return Ok(text.into());
+    }
+    Ok(format!("{}{place}{rest}", &text[..1]).into())
 }
 
 pub(super) fn number(value: &Value) -> Option<u64> {

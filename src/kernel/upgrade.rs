@@ -11,10 +11,15 @@ use crate::{
         Crank, Position, Ran, Workers,
         deliver::{Outcome, Work},
     },
+    limits, price,
+    store::PAGE_BYTES,
     table::Item,
     transcript::End,
     value::{CapData, Delivery},
 };
+
+/// The least fuel that a write to a page takes: an address, a value, the write.
+const FUEL_OF_A_WRITE: u64 = 3;
 
 impl Crank {
     #[expect(clippy::too_many_arguments, reason = "what the queue item holds, and what every crank is given")]
@@ -56,10 +61,11 @@ impl Crank {
         if !self.tables().is_paused(vat) {
             let (crank, outcome) = self.deliver(workers, vat, &Delivery::BringOutYourDead, ran, position)?;
             self = crank;
-            if let Err(why) = self.pay(vat, outcome)? {
+            if let Err(why) = self.pay(vat, outcome, 0)? {
                 return Ok((self, Err(why)));
             }
         }
+        let fee = self.disconnection_fee(vat);
         self.disconnect(vat)?;
         workers.set_aside(vat);
         let first = self.next_delivery(vat);
@@ -71,18 +77,18 @@ impl Crank {
         });
         let incarnation = incarnation.ok_or_else(|| KernelPanic::new("vat.known", vat))?;
         let (mut crank, outcome) = self.deliver(workers, vat, &Delivery::StartVat(parameters), ran, position)?;
-        let paid = crank.pay(vat, outcome)?;
+        let paid = crank.pay(vat, outcome, fee)?;
         Ok((crank, paid.map(|()| incarnation)))
     }
 
-    /// Pays for one of the two deliveries, if it went well.
-    fn pay(&mut self, vat: VatId, outcome: Outcome) -> Result<Result<(), VatFault>, Fault> {
+    /// Pays for one of the two deliveries and this besides, if it went well.
+    fn pay(&mut self, vat: VatId, outcome: Outcome, besides: u64) -> Result<Result<(), VatFault>, Fault> {
         Ok(match outcome {
             Outcome::Interrupted => {
                 self.interrupted = true;
                 Err(VatFault::Delivery(Interrupted.to_string()))
             }
-            Outcome::Done(usage) => Ok(self.charge(vat, usage.fuel)?),
+            Outcome::Done(usage) => Ok(self.charge(vat, usage.fuel.saturating_add(besides))?),
             Outcome::Fault(fault) => Err(fault),
             Outcome::Exit { .. } => Err(VatFault::Delivery("the vat ended itself".to_owned())),
         })
@@ -96,9 +102,10 @@ impl Crank {
             // It was told to bring out its dead.
             self.take_back(workers, vat)?;
         }
-        // As after any fault: it pays for all that it might have used.
+        // As after any fault: it pays for all that it might have used, and for what was done and undone.
         let fuel_max = self.fuel_max(vat)?.0;
-        self.charge(vat, fuel_max)?;
+        let undone = self.disconnection_fee(vat).saturating_add(self.undoing_fee(vat, fuel_max, true));
+        self.charge(vat, fuel_max.saturating_add(undone))?;
         let work = self.retake()?;
         let Work::Item(_, Item::UpgradeVat { parameters, result, .. }) = work else {
             return Err(KernelPanic::new("audit.queue", format_args!("the upgrade of {vat} is gone: {work:?}")).into());
@@ -107,6 +114,27 @@ impl Crank {
         self.leave_entry(vat, End::Faulted(why.clone()))?;
         self.settle_queued(result, true, body::error(&format!("vat-upgrade failure: {why}")))?;
         Ok(self)
+    }
+
+    /// What it costs to undo a delivery that might have used so much fuel, besides that: by the pages that it might have written; and
+    /// where an incarnation was started, by what that may use.
+    pub(super) fn undoing_fee(&self, vat: VatId, fuel_max: u64, started: bool) -> u64 {
+        let memory = self.tables().tallies.get(&vat).map_or(0, |it| it.memory);
+        let pages = (memory / PAGE_BYTES as u64).min(fuel_max / FUEL_OF_A_WRITE);
+        let undone = price::UNDO.of(0, pages);
+        if !started {
+            return undone;
+        }
+        undone.saturating_add(price::START.of(0, 0)).saturating_add(limits::FUEL_INITIALIZE)
+    }
+
+    /// What it costs to end an incarnation, by what the vat knows.
+    fn disconnection_fee(&self, vat: VatId) -> u64 {
+        let clist = &self.tables().clist;
+        let (looked_at, exports) =
+            (clist.promises(vat).count(), clist.ephemeral(vat).filter(|(it, _)| *it != VRef::ROOT).count());
+        let ended = self.decided_by(vat).len() + exports;
+        price::LOOK.of(0, looked_at as u64).saturating_add(price::DISCONNECT.of(0, ended as u64))
     }
 
     /// What ends with an incarnation: the promises that it decides, and its exports that are not durable. The root stays.

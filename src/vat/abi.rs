@@ -12,11 +12,9 @@ use crate::{
     id::VRef,
     kernel::Syscalls,
     limits,
+    price::{self, Price},
     value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
-    vat::{
-        module::IMPORT_MODULE,
-        price::{self, Price},
-    },
+    vat::module::IMPORT_MODULE,
 };
 
 /// What the host keeps beside an instance.
@@ -32,6 +30,10 @@ pub(super) struct Host {
     pub(super) memory: Option<Memory>,
     /// Bytes that it may grow to.
     pub(super) memory_max: usize,
+    /// What the pages that it grew by cost, on top of the fuel of the delivery.
+    pub(super) owed: u64,
+    /// What they may cost.
+    pub(super) owed_max: u64,
 }
 
 type Guest<'a> = Caller<'a, Host>;
@@ -153,7 +155,11 @@ fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<
             return Err(illegal(guest, KIND, "a flag that is neither 0 nor 1, or padding that is not 0").into());
         }
         let promise = vref(guest, KIND, bits)?;
-        out.push(Resolution { promise, rejected: rejected == 1, data: capdata(guest, KIND, price::RESOLVE, at)? });
+        let data = capdata(guest, KIND, price::RESOLVE, at)?;
+        if rejected == 0 && !data.body.starts_with(b"#") {
+            charge_for(guest, price::RESOLVE_OLDER, at.body_len, 0)?;
+        }
+        out.push(Resolution { promise, rejected: rejected == 1, data });
         bytes += u64::from(at.body_len) + 8 * u64::from(at.nslots);
         if bytes > limits::RESOLVE_BYTES_MAX {
             let max = limits::RESOLVE_BYTES_MAX;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Bytes of a page of WebAssembly's.
-const WASM_PAGE_BYTES: usize = 64 << 10;
+pub(super) const WASM_PAGE_BYTES: usize = 64 << 10;
 
 /// The heap as it is, and the bytes of those pages that `base` does not have at the same place.
 pub(super) fn image(

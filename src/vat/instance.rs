@@ -10,7 +10,7 @@ use crate::{
     fault::{Fault, HostFault, Interrupted, VatFault},
     id::{BundleId, VRef},
     kernel::{Syscalls, Usage, Worker},
-    limits,
+    limits, price,
     snapshot::{Heap, Image, Snapshot},
     store::PAGE_BYTES,
     table::Options,
@@ -42,6 +42,8 @@ pub(super) struct Instance {
     shadow: Option<Shadow>,
     /// Live deliveries since it was last needed; `None` where it is not to be kept.
     calm: Option<u32>,
+    /// What its beginning cost, which its first delivery pays: its memory, and the fuel of `_initialize`.
+    beginning: u64,
     account: Account,
     /// What a debugger needs to know of it, where the engine is one for debugging.
     debuggee: Option<Debuggee>,
@@ -124,8 +126,21 @@ pub(super) struct Loaded {
 /// What wasmtime asks before it grants something, and tells when it could not. A guest is answered -1 where its module or its vat sets the
 /// bound; what is left for the `_failed` functions is then this machine's failure alone.
 impl ResourceLimiter for Host {
-    fn memory_growing(&mut self, _: usize, desired: usize, declared_max: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= self.memory_max && declared_max.is_none_or(|max| desired <= max))
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        declared_max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > self.memory_max || declared_max.is_some_and(|max| desired > max) {
+            return Ok(false);
+        }
+        let pages = desired.saturating_sub(current) / heap::WASM_PAGE_BYTES;
+        self.owed = self.owed.saturating_add(price::GROW.of(0, pages as u64));
+        match self.owed > self.owed_max {
+            true => Err(Fault::from(VatFault::OutOfFuel).into()),
+            false => Ok(true),
+        }
     }
 
     /// Asked once for each table, before the first instruction: no accepted module grows one, and the load pass bounds their sizes.
@@ -209,7 +224,10 @@ impl Instance {
             result.map_err(|err| start_fault(blame(err, exhausted)))?;
             let used = limits::FUEL_INITIALIZE - new.store.get_fuel().map_err(broken)?;
             new.account = Account::new(used);
+            new.beginning = used;
         }
+        let pages = new.memory.size(&new.store);
+        new.beginning = new.beginning.saturating_add(price::GROW.of(0, pages));
         Ok(new)
     }
 
@@ -221,7 +239,15 @@ impl Instance {
         interrupter: &Interrupter,
     ) -> Result<(Instance, wasmtime::Instance), Fault> {
         let pre = &loaded.pre;
-        let host = Host { syscalls: None, input: Vec::new(), answer: Bytes::default(), memory: None, memory_max };
+        let host = Host {
+            syscalls: None,
+            input: Vec::new(),
+            answer: Bytes::default(),
+            memory: None,
+            memory_max,
+            owed: 0,
+            owed_max: u64::MAX,
+        };
         let mut store = Store::new(pre.module().engine(), host);
         store.limiter(|host| host);
         // What begins while the host is to stop has no time at all.
@@ -253,6 +279,7 @@ impl Instance {
             pages,
             shadow: None,
             calm: None,
+            beginning: 0,
             account: Account::new(0),
             debuggee,
             broken_in: Vec::new(),
@@ -349,11 +376,13 @@ impl Instance {
 
     fn run(&mut self, len: u32, fuel_max: u64, live: bool) -> Result<Usage, Fault> {
         self.store.set_fuel(fuel_max).map_err(broken)?;
+        (self.store.data_mut().owed, self.store.data_mut().owed_max) = (0, fuel_max);
         self.broken_in.clear();
         let result = match self.handler().filter(|_| live) {
             Some(handler) => self.call_debugged(len, handler)?,
             None => call(&mut self.store, &self.deliver, len),
         };
+        self.store.data_mut().owed_max = u64::MAX;
         if let Err(err) = result {
             if let Some(Fault::Kernel(_)) = err.downcast_ref() {
                 self.broken_in = core_dump::frames(&err);
@@ -363,7 +392,7 @@ impl Instance {
         }
         let left = self.store.get_fuel().map_err(broken)?;
         let memory = self.memory.data_size(&self.store) as u64;
-        Ok(Usage { fuel: fuel_max - left, memory })
+        Ok(Usage { fuel: (fuel_max - left).saturating_add(self.store.data().owed), memory })
     }
 
     fn handler(&self) -> Option<Handler> {
@@ -408,7 +437,10 @@ impl Worker for Instance {
         abi::encode(delivery, &mut host.input);
         host.answer = Bytes::default();
         host.syscalls = Some(syscalls);
-        let fee = abi::fee(delivery, host.input.len());
+        let mut fee = abi::fee(delivery, host.input.len());
+        if matches!(delivery, Delivery::StartVat(_)) {
+            fee = fee.saturating_add(self.beginning);
+        }
         let result = match u32::try_from(host.input.len()) {
             Ok(len) => self.run(len, fuel_max, live),
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),

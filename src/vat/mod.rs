@@ -14,7 +14,6 @@ mod floor;
 mod heap;
 mod instance;
 pub mod module;
-mod price;
 mod shadow;
 mod stopped;
 mod warehouse;
@@ -29,7 +28,7 @@ pub use warehouse::Warehouse;
 
 use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
 
-use crate::fault::HostFault;
+use crate::{fault::HostFault, price};
 
 /// What can change what a guest computes, or what that costs: a state made by another engine is refused.
 pub fn engine_id() -> String {
@@ -86,6 +85,7 @@ fn config(purpose: Purpose) -> Config {
 fn operator_cost() -> OperatorCost {
     const FLOAT: u8 = 8;
     const ROOT: u8 = 12;
+    const ROUNDING: u8 = 2;
     const DIVISION: u8 = 4;
     OperatorCost {
         F32Add: FLOAT,
@@ -93,12 +93,20 @@ fn operator_cost() -> OperatorCost {
         F32Mul: FLOAT,
         F32Div: ROOT,
         F32Sqrt: ROOT,
+        F32Ceil: ROUNDING,
+        F32Floor: ROUNDING,
+        F32Trunc: ROUNDING,
+        F32Nearest: ROUNDING,
         F32DemoteF64: FLOAT,
         F64Add: FLOAT,
         F64Sub: FLOAT,
         F64Mul: FLOAT,
         F64Div: ROOT,
         F64Sqrt: ROOT,
+        F64Ceil: ROUNDING,
+        F64Floor: ROUNDING,
+        F64Trunc: ROUNDING,
+        F64Nearest: ROUNDING,
         F64PromoteF32: FLOAT,
         F32x4Add: FLOAT,
         F32x4Sub: FLOAT,

@@ -742,21 +742,21 @@ fn what_a_message_costs_is_exact() {
     };
     let first = table();
     expect![[r#"
-        nothing                 5473
-        a loop of 1000         12473
-        input_read              5645
-        send                   14576
-        subscribe               9487
-        resolve                22722
-        vatstore_get            9506
-        vatstore_next_key       9506
-        vatstore_set           13554
-        vatstore_delete        13512
-        vatstore_scan           9509
-        drop_imports           11488
-        console                 6505
-        memory.grow 1           5984
-        memory.fill 64 KiB     71013
+        nothing                 6973
+        a loop of 1000         13973
+        input_read              7145
+        send                   17604
+        subscribe              10987
+        resolve                25800
+        vatstore_get           11006
+        vatstore_next_key      11006
+        vatstore_set           15086
+        vatstore_delete        15024
+        vatstore_scan          11009
+        drop_imports           12988
+        console                 8019
+        memory.grow 1          37484
+        memory.fill 64 KiB     72513
     "#]]
     .assert_eq(&first);
     assert_eq!(first, table());

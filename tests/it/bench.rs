@@ -294,6 +294,48 @@ fn a_case_does_as_often_as_it_is_told_what_it_says() {
 }
 
 #[test]
+fn what_a_guest_causes_is_paid_for() {
+    // The least fuel for doing it once.
+    let least = [
+        // Parsed into trees, by the byte of 1 MiB.
+        ("call_now/records-1-mib", 32 << 20),
+        ("resolve/older-1-mib", 48 << 20),
+        ("send/createVat-records-1-mib", 64 << 20),
+        // Of 40,000 promises that the vat decides each ends, and is back again where the upgrade fails.
+        ("send/admin-upgrade-that-fails", 40_000 * 8_000),
+        ("send/admin-upgrade-that-ends", 40_000 * 8_000),
+        // A thousand pages of memory.
+        ("host/large-children", 1_000 * 30_000),
+        ("host/grown-children", 1_000 * 30_000),
+        // The 15,500 pages of 4 KiB that may have been written, or as many as there is fuel for.
+        ("host/traps-62-mib-at-once", 15_500 * 3_000),
+        // What `_initialize` may use, and what it did use.
+        ("host/initialized-and-trap", 100_000_000),
+        ("host/initialized", 60_000_000),
+    ];
+    let cases = amplification_cases().unwrap();
+    for (name, least) in least {
+        let case = cases.iter().find(|it| it.full_name() == name).unwrap_or_else(|| panic!("{name} is gone"));
+        let (fuel, ended) = amplification_tried(case, &[1]).unwrap_or_else(|err| panic!("{name}: {err:#}"));
+        assert_eq!(ended, None, "{name}");
+        assert!(fuel[0] >= least, "{name}: {} of fuel, and it takes {least} at the least", fuel[0]);
+    }
+}
+
+#[test]
+fn a_case_that_only_ends_its_guest_is_no_measure() {
+    let long = ["--enough-cpu", "1000", "--enough-fuel", "300000000"];
+    let only = ["--only", "instructions/divide", "--only", "instructions/grow-past-the-limit"];
+    let (_, result, err) = amplification(&[&long[..], &only].concat());
+    let rows = result["rows"].as_array().unwrap_or_else(|| panic!("{err}"));
+    assert_eq!(rows.len(), 3, "{result}");
+    for it in rows {
+        assert!(it["fuel"].as_u64() >= Some(300_000_000), "{it}");
+        assert!(it.get("ended").is_none() && !it["exceeds"].as_array().unwrap().contains(&"unmeasured".into()), "{it}");
+    }
+}
+
+#[test]
 fn amplification_is_told_for_a_billion_of_fuel_beside_an_empty_loop_the_worst_first() {
     let only = ["--quick", "--only", "console", "--only", "vatstore_get/1-mib"];
     let (code, result, err) = amplification(&only);

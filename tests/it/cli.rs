@@ -28,8 +28,8 @@ fn a_run_prints_the_results_and_a_table_of_the_vats() {
         vat  name    deliveries  syscalls       fuel  memory  status
         v1   market          14        26  <fuel>   1 MiB  running
         v2   north           11        56  <fuel>   1 MiB  running
-        v3   south            8        23    <fuel>   1 MiB  running
-        v4   west             3        16    <fuel>   1 MiB  terminated: out of business
+        v3   south            8        23  <fuel>   1 MiB  running
+        v4   west             3        16  <fuel>   1 MiB  terminated: out of business
 
         height 1, 37 cranks, nothing left to do
         state hash   <hash>

@@ -41,7 +41,7 @@ fn the_overview_says_where_the_state_stands() {
             state hash             <hash>
             state digest           <hash>
             scenario               <hash>
-            engine                 wasmtime-48.0.8 cranelift config-2 prices-2 pass-2, kernel version 3
+            engine                 wasmtime-48.0.8 cranelift config-2 prices-3 pass-2, kernel version 3
             blocks                 1 crank a block, 5 s apart, since block-1
             cranks                 9, 5 of them deliveries
             vats                   3, 0 of them paused, 1 terminated
@@ -104,8 +104,8 @@ fn vats_are_listed_in_order_of_their_numbers() {
         "vats",
         expect![[r#"
             vat  name    deliveries  syscalls     fuel  memory  c-list  keys  queued  status
-            v1   alice            2         8  570,736  64 KiB       4     2       0  running
-            v2   bob              3         4  535,493  64 KiB       3     2       0  running
+            v1   alice            2         8  605,466  64 KiB       4     2       0  running
+            v2   bob              3         4  567,569  64 KiB       3     2       0  running
             v3   broken           0         0        0     0 B       0     0       0  terminated: trap: wasm trap: wasm `unreachable` instruction executed
         "#]],
     );
@@ -133,7 +133,7 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             bundle               <hash> (546 B)
             deliveries           2, 2 of them in the transcript
             syscalls             8
-            fuel                 570,736
+            fuel                 605,466
             memory               64 KiB
             c-list               4 (exports 2, imports 1, promises 1)
             promises it decides  0
@@ -311,13 +311,13 @@ fn a_transcript_shows_each_delivery_with_its_syscalls() {
               vatstoreSet 0xfffe = 0xfffe
               vatstoreGet k.one -> k.one\u{1b}[2J\n
               vatstoreGet k -> nothing
-              done, fuel 526,615
+              done, fuel 556,691
             delivery-1 message o+0 #["meet",["$0.Alleged: bob"]] [o-50] result p-60
               send o-50 #["wait",[]] result p+1
               send p+1 #["later",[]]
               subscribe p+1
               resolve p-60 fulfilled #"$0.Alleged: thing" [o+1]
-              done, fuel 44,121
+              done, fuel 48,775
         "#]],
     );
     let all = array(&place, "transcript bob");

@@ -11,11 +11,12 @@ use std::{
 use vathost::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 38] = [
+const LAYERS: [&str; 39] = [
     "id",
     "value",
     "fault",
     "limits",
+    "price",
     "harmless",
     "files",
     "smallcaps",

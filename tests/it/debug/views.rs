@@ -15,7 +15,7 @@ fn every_view_has_an_answer_for_people() {
           state hash    <hash>
           message hash  <hash>
         (crank-12) vats
-        vat  name    deliveries  syscalls     fuel  memory  c-list  keys  queued  status
+        vat  name    deliveries  syscalls       fuel  memory  c-list  keys  queued  status
         v1   market           4         6  <fuel>   1 MiB       9     1       1  running
         v2   north            3        20  <fuel>   1 MiB       3     6       0  running
         v3   south            4        16  <fuel>   1 MiB       2     5       0  running

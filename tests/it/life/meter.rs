@@ -207,7 +207,7 @@ fn a_meter_is_gone_when_nobody_holds_it_and_no_live_vat_uses_it() {
 #[test]
 fn a_meter_pays_for_real_guests_and_ends_one_that_needs_more() {
     let mut rig = Rig::new();
-    let answer = rig.post(rig.admin().into(), "[\"createMeter\",[3000000,2000000]]");
+    let answer = rig.post(rig.admin().into(), "[\"createMeter\",[4000000,2000000]]");
     rig.run();
     let meter = rig.slots(answer)[0];
     let told = rig.post(meter, NOTIFY);
@@ -218,9 +218,9 @@ fn a_meter_pays_for_real_guests_and_ends_one_that_needs_more() {
     };
     let full = left(&mut rig);
     let used = |rig: &Rig| rig.block().tables().tallies.get(&rig.vat(root)).unwrap().fuel;
-    assert_eq!(full, 3_000_000 - used(&rig), "it pays for what was used, startVat included");
+    assert_eq!(full, 4_000_000 - used(&rig), "it pays for what was used, startVat included");
     assert_eq!(rig.ask(root, "[\"increment\",[]]"), "#1");
-    assert_eq!(left(&mut rig), 3_000_000 - used(&rig));
+    assert_eq!(left(&mut rig), 4_000_000 - used(&rig));
     assert_eq!(rig.outcome(told), "pending");
     while left(&mut rig) >= 2_000_000 {
         rig.ask(root, "[\"fill\",[20]]");

@@ -13,18 +13,18 @@
 //! in ends nobody but is paid for all the same.
 
 /// Part of the engine id: raise it with any price.
-pub(super) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The price of one kind of work.
 #[derive(Clone, Copy)]
-pub(super) struct Price {
+pub(crate) struct Price {
     base: u64,
     byte: u64,
     reference: u64,
 }
 
 impl Price {
-    pub(super) fn of(self, bytes: u64, references: u64) -> u64 {
+    pub(crate) fn of(self, bytes: u64, references: u64) -> u64 {
         let bytes = self.byte.saturating_mul(bytes);
         self.base.saturating_add(bytes).saturating_add(self.reference.saturating_mul(references))
     }
@@ -37,36 +37,49 @@ const fn price(base: u64, byte: u64, reference: u64) -> Price {
 // ---- what a delivery brings
 
 /// Any delivery: routed, translated, encoded, recorded, sealed, committed. By what the guest can read of it.
-pub(super) const DELIVERY: Price = price(2_000, 6, 1_000);
+pub(crate) const DELIVERY: Price = price(2_000, 6, 1_500);
 /// `startVat`, besides: an instance is made.
-pub(super) const START: Price = price(500_000, 0, 0);
+pub(crate) const START: Price = price(500_000, 0, 0);
+/// A page of memory of WebAssembly's, that a vat begins with or that its memory grows by: the system gives it in parts, each when
+/// it is first written, and clears it.
+pub(crate) const GROW: Price = price(0, 0, 30_000);
+/// A page of 4 KiB of a vat that survives its fault: compared, copied and protected again.
+pub(crate) const UNDO: Price = price(0, 0, 3_000);
+/// A message that the kernel answers itself, to the vat admin, an admin facet, a meter: it is parsed into a tree.
+pub(crate) const KERNEL_OBJECT: Price = price(8_000, 56, 1_000);
+/// A row of a c-list that is looked at where an incarnation ends.
+pub(crate) const LOOK: Price = price(0, 0, 100);
+/// A promise or an export that ends with an incarnation.
+pub(crate) const DISCONNECT: Price = price(0, 0, 8_000);
 
 // ---- what a syscall brings
 
 /// `input_read`, `result_read`: a copy.
-pub(super) const READ: Price = price(100, 1, 0);
+pub(crate) const READ: Price = price(100, 1, 0);
 /// `send`
-pub(super) const SEND: Price = price(8_000, 6, 1_000);
-/// `call_now`: the device parses it.
-pub(super) const CALL_NOW: Price = price(8_000, 8, 1_000);
+pub(crate) const SEND: Price = price(8_000, 8, 2_500);
+/// `call_now`: the device parses it into a tree.
+pub(crate) const CALL_NOW: Price = price(8_000, 32, 2_500);
 /// `subscribe`: a row, or a notify.
-pub(super) const SUBSCRIBE: Price = price(4_000, 0, 0);
+pub(crate) const SUBSCRIBE: Price = price(4_000, 0, 0);
 /// `resolve`, for itself and for each resolution: it is parsed.
-pub(super) const RESOLVE: Price = price(8_000, 6, 1_000);
+pub(crate) const RESOLVE: Price = price(8_000, 8, 2_500);
+/// A fulfilment in the older encoding, besides: it is parsed into a tree.
+pub(crate) const RESOLVE_OLDER: Price = price(0, 40, 0);
 /// `exit`
-pub(super) const EXIT: Price = price(4_000, 6, 1_000);
+pub(crate) const EXIT: Price = price(4_000, 10, 2_500);
 /// `vatstore_get`, `vatstore_next_key`, `vatstore_scan`
-pub(super) const VATSTORE_READ: Price = price(4_000, 6, 0);
+pub(crate) const VATSTORE_READ: Price = price(4_000, 6, 0);
 /// `vatstore_set`, `vatstore_delete`
-pub(super) const VATSTORE_WRITE: Price = price(8_000, 8, 0);
+pub(crate) const VATSTORE_WRITE: Price = price(8_000, 12, 0);
 /// `drop_imports` and its kin
-pub(super) const GC: Price = price(2_000, 0, 4_000);
+pub(crate) const GC: Price = price(2_000, 0, 4_000);
 /// `console`, by the bytes given
-pub(super) const CONSOLE: Price = price(1_000, 1, 0);
+pub(crate) const CONSOLE: Price = price(1_000, 3, 0);
 
 // ---- what comes of it
 
 /// The answer to a syscall: kept in the transcript.
-pub(super) const ANSWER: Price = price(0, 6, 0);
+pub(crate) const ANSWER: Price = price(0, 6, 0);
 /// A console line, by the bytes that it becomes in the slog.
-pub(super) const CONSOLE_LINE: Price = price(0, 1, 0);
+pub(crate) const CONSOLE_LINE: Price = price(0, 1, 0);
