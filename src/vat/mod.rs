@@ -82,6 +82,8 @@ fn config(purpose: Purpose) -> Config {
 /// What operators cost in fuel: one, but where one takes the processor much longer. Growing a memory costs by the page (by default it is free).
 /// A float operation on a number too small to be normal takes some 25 ns, a division of 64 bits some 10: without a price of their own 1e9
 /// units of them would take 9 s. (`cargo bench --bench operators` measures the classes.)
+/// A load costs one: it takes 1 ns where a cache has it and 200 where none does, and the price of the second would be 60 times too much for the
+/// first. So 1e9 units of nothing but misses take minutes.
 fn operator_cost() -> OperatorCost {
     const FLOAT: u8 = 8;
     const ROOT: u8 = 12;
