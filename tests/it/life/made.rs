@@ -80,9 +80,9 @@ fn what_a_creature_makes_counts_at_all_of_its_creators_also_dead_ones() {
     assert!(t.asks("c", METER, 2).contains("="));
     assert!(t.asks("c", &child("\"name\":\"d\",\"vatsMax\":0"), 3).contains("="));
     t.call_the_last("d");
-    let (a, d) = (t.vat("a"), t.vat("d"));
+    let (b, d) = (t.vat("b"), t.vat("d"));
     let told = t.asks("c", &child(""), 4);
-    assert!(told.contains(&format!("crossed by {a}: 4, at most 3")), "{told}");
+    assert!(told.contains(&format!("crossed by {b}: 4, at most 3")), "{told}");
     let told = t.asks("d", METER, 1);
     assert!(told.contains(&format!("crossed by {d}: 1, at most 0")), "{told}");
     assert_eq!(["a", "b", "c"].map(|it| t.count(it)), [3, 3, 2]);
