@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 use crate::{
     directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
     fault::{Fault, HostFault},
-    id::{BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId},
+    id::{BlockHeight, BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId},
     injector::Injector,
     plant::{HALF_COMMIT, Plant},
     slog::{At, Detail, Event, Slog},
@@ -237,7 +237,8 @@ impl Block {
         let applied: Vec<_> = tables.applied.iter().map(|(_, it)| it.clone()).collect();
         let committed = Committed {
             next_crank: globals.next_crank,
-            height: globals.height,
+            // The place before the first crank of a block that has begun, and run none, is still to come.
+            height: BlockHeight(globals.height.0.saturating_sub(u64::from(self.meta().open && self.cranks() == 0))),
             kernel_version: globals.kernel_version,
             next_delivery: &|vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries)),
             applied: &applied,

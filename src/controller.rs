@@ -222,6 +222,7 @@ impl Controller {
                 height: globals.height.0,
                 state_hash: block.state_hash().to_string(),
                 directives_digest: block.directives().digest().to_string(),
+                directives: block.directives().iter().map(ToString::to_string).collect(),
                 run: std::mem::take(&mut self.standing.run),
             };
         }
@@ -438,13 +439,18 @@ impl Controller {
         image.map_err(|fault| {
             // It may have got half of its heap.
             self.warehouse.stop(vat);
-            Box::new(Halt { fault, position: Position::default(), message_hash: None })
+            Box::new(Halt { fault, position: Position::default(), taken: None })
         })
     }
 
     /// Whether there is nothing left to do, now or at a later time, and no block is open.
     pub fn is_quiescent(&self) -> Result<bool, Box<Halt>> {
         Ok(self.inputs.is_empty() && kernel::is_finished(self.block()?))
+    }
+
+    /// Obeys what is ordered before the crank that would come next, although nothing is left to do: a halt, an expectation, a break.
+    pub fn obey_at_rest(&self) -> Result<(), Box<Halt>> {
+        Ok(kernel::obey_at_rest(self.block()?)?)
     }
 
     /// Sends a message with the next block. Refused where it names what is not there.

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     block::Policy,
     fault::{Fault, HostFault, KernelPanic},
-    harmless::harmless,
+    harmless::{harmless, quoted},
     id::hex,
     kernel::Halt,
+    kernel_version::VERSIONS,
 };
 
 /// Written beside the store as `panic-<crank>.json`.
@@ -31,11 +32,20 @@ pub struct Epitaph {
     pub syscall: Option<u32>,
     pub syscall_kind: Option<String>,
     pub message_hash: Option<String>,
+    /// The method, where a message was being delivered.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The queue entry that the crank took, where that was no delivery.
+    #[serde(default)]
+    pub entry: Option<String>,
     pub invariant: String,
     pub detail: String,
     pub location: String,
     pub backtrace: String,
     pub directives_digest: String,
+    /// The directives in force, in canonical form.
+    #[serde(default)]
+    pub directives: Vec<String>,
     /// The file of the guest's core dump, beside this one, if the guest was up.
     pub core_dump: Option<String>,
     /// The guest's functions that were under way, the innermost first; `None` where it had returned, or was not up.
@@ -88,6 +98,8 @@ pub struct Standing {
     pub state_hash: String,
     /// The digest of the directives in force.
     pub directives_digest: String,
+    /// The directives in force, in canonical form.
+    pub directives: Vec<String>,
     /// How it runs.
     pub run: Course,
 }
@@ -97,6 +109,7 @@ impl Epitaph {
     pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Epitaph> {
         let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
         let position = &halt.position;
+        let taken = halt.taken.clone().unwrap_or_default();
         Some(Epitaph {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_version: standing.kernel_version,
@@ -110,12 +123,15 @@ impl Epitaph {
             dispatch: position.delivery.map(|(.., kind)| kind.to_owned()),
             syscall: position.syscall.map(|(number, _)| number),
             syscall_kind: position.syscall.map(|(_, kind)| kind.to_owned()),
-            message_hash: halt.message_hash.map(|it| hex(&it)),
+            message_hash: taken.hash.map(|it| hex(&it)),
+            method: taken.method,
+            entry: taken.entry,
             invariant: (*invariant).to_owned(),
             detail: detail.clone(),
             location: location.clone(),
             backtrace: backtrace.clone(),
             directives_digest: standing.directives_digest.clone(),
+            directives: standing.directives.clone(),
             core_dump: None,
             guest_backtrace: None,
             run: standing.run.clone(),
@@ -135,35 +151,70 @@ impl Epitaph {
         }
     }
 
-    /// The lines that would go on, each by itself; the guards are this delivery's own.
+    /// The lines that might go on, each by itself; the guards are this crank's own. What they come to is for a trial to tell.
     pub fn ways_out(&self) -> Vec<String> {
-        let (Some(crank), Some(vat), Some(dispatch)) = (self.crank, &self.vat, &self.dispatch) else {
-            return Vec::new();
-        };
-        ways_past(crank, vat, dispatch, self.message_hash.as_deref())
+        let Some(crank) = self.crank else { return Vec::new() };
+        let hash = self.message_hash.as_deref();
+        match (&self.vat, &self.dispatch) {
+            (Some(vat), Some(dispatch)) => ways_past(crank, vat, dispatch, hash),
+            _ => self.entry.iter().map(|_| format!("crank-{crank}: skip{}", guard(hash))).collect(),
+        }
     }
 
-    /// What the operator is shown; `state` is the folder of the state.
+    /// The lines that put a newer kernel in the place of the one that is broken, from the block of the panic on.
+    pub fn other_kernels(&self) -> Vec<String> {
+        let newer = VERSIONS.iter().filter(|it| it.number > self.kernel_version);
+        newer.map(|it| format!("block-{}: replace-kernel {}", self.block, it.number)).collect()
+    }
+
+    /// What the operator is shown at once: where it was, and how it is looked at. `state` is the folder of the state.
     pub fn message(&self, state: Option<&str>) -> String {
         let mut text = format!("{self}\n");
+        let Some(state) = state else {
+            return text
+                + "  the state was in memory, and is gone: with --state DIR it can be looked at, and gone on from\n";
+        };
         let hash = self.state_hash.get(..8).unwrap_or_default();
         text += &format!("  state is intact at block {} (state hash {hash}…)\n", self.block - 1);
-        let (Some(state), Some(crank)) = (state, self.crank) else { return text };
-        text += &format!("  see it:      vathost debug --state {state} --at crank-{crank}\n");
+        let dir = quoted(state);
+        if let (Some(method), None) = (&self.method, &self.entry) {
+            text += &format!("  it was:      a message `{}`\n", harmless(method));
+        }
+        if let Some(crank) = self.crank {
+            text += &format!("  see it:      vathost debug --state {dir} --at crank-{crank}\n");
+        }
         if let (Some(vat), Some(delivery)) = (&self.vat, self.delivery) {
-            text += &format!("  replay it:   vathost replay --state {state} --vat {vat} --delivery {delivery}\n");
+            text += &format!("  replay it:   vathost replay --state {dir} --vat {vat} --delivery {delivery}\n");
         }
         if let Some(file) = &self.core_dump {
-            text += &format!("  its guest:   {state}/{file}\n");
+            let file = quoted(&format!("{state}/{file}"));
+            text += &format!("  its guest:   {file}, a WebAssembly core dump, which `wasmgdb` reads\n");
+            text += &format!(
+                "               alive, in lldb: vathost debug --state {dir} --at panic --gdb 127.0.0.1:4711\n"
+            );
         }
-        text + &offered("to go on", &self.ways_out(), state)
+        for (at, frame) in self.guest_backtrace.iter().flatten().enumerate().take(8) {
+            text += &format!("               {} {}\n", if at == 0 { "in" } else { "by" }, harmless(frame));
+        }
+        text += &format!("  all of it:   {}\n", quoted(&format!("{state}/{}", self.file_name())));
+        if !self.directives.is_empty() {
+            text += &format!("  in force:    directives of digest {:.8}…\n", self.directives_digest);
+        }
+        for line in &self.directives {
+            text += &format!("               {}\n", harmless(line));
+        }
+        text
     }
+}
+
+/// The guard of a `skip`: it holds for this message alone.
+fn guard(message_hash: Option<&str>) -> String {
+    message_hash.and_then(|it| it.get(..8)).map(|it| format!(" expect {it}")).unwrap_or_default()
 }
 
 /// The directives that go past one delivery, each by itself.
 fn ways_past(crank: u64, vat: &str, dispatch: &str, message_hash: Option<&str>) -> Vec<String> {
-    let hash = message_hash.and_then(|it| it.get(..8));
-    let expect = hash.map(|it| format!(" expect {it}")).unwrap_or_default();
+    let expect = guard(message_hash);
     // A vat cannot do without its first delivery.
     let skip = (dispatch != "startVat").then(|| format!("crank-{crank}: skip {vat}{expect}"));
     let others = [format!("crank-{crank}: terminate {vat}"), format!("crank-{crank}: pause {vat}")];
@@ -179,7 +230,7 @@ fn offered(to: &str, ways: &[String], state: &str) -> String {
     for line in ways {
         text += &format!("      {line}\n");
     }
-    text + &format!("  try them first: vathost directives plan --state {state} --add '{first}'\n")
+    text + &format!("  try them first: vathost directives plan --state {} --add '{first}'\n", quoted(state))
 }
 
 /// Where a halt was: the crank, and the delivery that it was.
@@ -224,7 +275,7 @@ impl Mishap {
             vat_name,
             delivery: position.delivery.map(|(_, number, _)| number.0),
             dispatch: position.delivery.map(|(.., kind)| kind.to_owned()),
-            message_hash: halt.message_hash.map(|it| hex(&it)),
+            message_hash: halt.taken.as_ref().and_then(|it| it.hash).map(|it| hex(&it)),
             what: what.clone(),
             why: why.clone(),
             way_out: *way_out,
@@ -258,6 +309,9 @@ impl fmt::Display for Epitaph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let delivery = self.vat.as_deref().zip(self.delivery);
         write!(f, "kernel panic{}", place(self.crank, delivery, self.vat_name.as_deref()))?;
+        if let Some(entry) = &self.entry {
+            write!(f, ": {}, which is no delivery", harmless(entry))?;
+        }
         if let (Some(number), Some(kind)) = (self.syscall, &self.syscall_kind) {
             write!(f, ", syscall {number} {kind}")?;
         }

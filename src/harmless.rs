@@ -40,6 +40,23 @@ pub(crate) fn harmless(text: &str) -> String {
     line
 }
 
+/// A word as a shell reads it back: quoted where it must be.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_-./:=@%+,".contains(it);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    if word.chars().any(is_harmful) {
+        let escaped = word.bytes().map(|it| match it {
+            b'\\' | b'\'' => format!("\\{}", it as char),
+            b' '..=b'~' => (it as char).to_string(),
+            other => format!("\\x{other:02x}"),
+        });
+        return format!("$'{}'", escaped.collect::<String>());
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// Lines of text: ends of lines and tabs stay.
 pub(crate) fn harmless_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| out.extend(it.escape_default()))

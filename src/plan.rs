@@ -24,6 +24,8 @@ pub struct Trial {
     pub blocks: u64,
     /// Faults that are planted in the real host, too.
     pub plants: Vec<Plant>,
+    /// The directives in force in the real host, too.
+    pub directives: DirectiveSet,
     /// Modules that an upgrade may name, and the state need not hold.
     pub bundles: Vec<Vec<u8>>,
     /// Where compiled code is kept, if anywhere.
@@ -40,7 +42,7 @@ pub struct Outcome {
     pub lines: Vec<String>,
     /// Their digest.
     pub digest: String,
-    /// `quiescent`, `goes-on`, `halted` or `panic`.
+    /// `quiescent`, `goes-on`, `halted`, `panic`, or `unfinished`.
     pub end: &'static str,
     /// Why it stopped, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +61,17 @@ pub struct Outcome {
 
 /// Runs a copy of the state in this folder with these directives. The state is not changed.
 pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcome, Box<Halt>> {
+    attempt_while(state, set, trial, &|| true)
+}
+
+/// As [`attempt`], as long as somebody wants to wait for it: the outcome is then that of the last block that was closed, and its end
+/// is `unfinished`.
+pub fn attempt_while(
+    state: &Path,
+    set: &DirectiveSet,
+    trial: &Trial,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Outcome, Box<Halt>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
     Database::copy_without_a_trace(state, &dir.path().join("state.sqlite"))?;
     let open = Open {
@@ -76,8 +89,10 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcom
     // What is missed is a matter for the real start; here it is of no consequence.
     let accepted = controller.set_directives(set.clone(), true);
     accepted.map_err(|missed| HostFault::new("try directives", missed))?;
-    let stopped = run(&mut controller, trial).err();
+    let mut closed = (before.height, before.state_hash.clone());
+    let stopped = run(&mut controller, trial, goes_on, &mut closed).err();
     let (end, why) = match &stopped {
+        None if !goes_on() => ("unfinished", None),
         None if controller.is_quiescent()? => ("quiescent", None),
         None => ("goes-on", None),
         Some(halt) => match Epitaph::of(halt, controller.standing(), None) {
@@ -95,20 +110,32 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcom
         digest: set.digest().to_string(),
         end,
         why,
-        height: after.height,
-        state_hash: after.state_hash.clone(),
+        height: closed.0,
+        state_hash: closed.1,
         vats: touched(&before, &after),
         results: settled(&before, &after),
         directives: after.directives,
     })
 }
 
-fn run(controller: &mut Controller, trial: &Trial) -> Result<(), Box<Halt>> {
+fn run(
+    controller: &mut Controller,
+    trial: &Trial,
+    goes_on: &dyn Fn() -> bool,
+    closed: &mut (u64, String),
+) -> Result<(), Box<Halt>> {
     for _ in 0..trial.blocks {
-        if controller.is_quiescent()? {
+        if !goes_on() {
             break;
         }
-        controller.run_block(&trial.policy, &mut |_| true)?;
+        if controller.is_quiescent()? {
+            controller.obey_at_rest()?;
+            break;
+        }
+        let end = controller.run_block(&trial.policy, &mut |_| goes_on())?;
+        if end.closed {
+            *closed = (end.height.0, end.state_hash.to_string());
+        }
     }
     Ok(())
 }

@@ -15,13 +15,52 @@ use std::{fmt, str::FromStr};
 
 use crate::id::CrankNum;
 
-/// A fault, and the crank that it is planted in.
+/// A fault, and where it is planted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plant {
     /// The name of an invariant, or of a realistic bug.
     pub name: &'static str,
-    /// Where.
-    pub crank: CrankNum,
+    /// The place.
+    pub at: PlantedAt,
+}
+
+/// Where a fault is planted. One that a message's content triggers is a bug that a `skip` of the message goes past, a `pause` puts off,
+/// and an `upgrade` of the vat does not touch: as a real bug of the kernel would be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PlantedAt {
+    /// `crank-12`: whatever that crank does.
+    Crank(CrankNum),
+    /// `method-deposit`: wherever a message with this method is delivered.
+    Method(String),
+    /// `message-5f3a9c01`: wherever the message whose hash begins so is delivered. Eight hexadecimal digits at least.
+    Message(String),
+}
+
+impl Plant {
+    /// A fault planted in this crank.
+    pub fn in_crank(name: &'static str, crank: CrankNum) -> Plant {
+        Plant { name, at: PlantedAt::Crank(crank) }
+    }
+
+    /// Whether it breaks this crank, which is about to deliver a message of this method and hash, if any.
+    pub fn is_due(&self, crank: CrankNum, message: Option<(&str, &str)>) -> bool {
+        match (&self.at, message) {
+            (PlantedAt::Crank(at), _) => *at == crank,
+            (PlantedAt::Method(wanted), Some((method, _))) => wanted == method,
+            (PlantedAt::Message(wanted), Some((_, hash))) => hash.starts_with(wanted.as_str()),
+            (_, None) => false,
+        }
+    }
+
+    /// Whether it was planted in an earlier crank.
+    pub fn is_before(&self, crank: CrankNum) -> bool {
+        matches!(self.at, PlantedAt::Crank(at) if at < crank)
+    }
+
+    /// Whether it was planted in this crank or an earlier one.
+    pub fn is_since(&self, crank: CrankNum) -> bool {
+        matches!(self.at, PlantedAt::Crank(at) if at <= crank)
+    }
 }
 
 /// Every fault that can be planted.
@@ -83,22 +122,50 @@ pub const LASTING: &[&str] = &[RESOLVE_NON_DECIDER, REPLAY_CHARGES, HALF_COMMIT]
 
 /// A text that names no plant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a plant like `object.counts@crank-12`; there are: {known}", known = PLANTS.join(", "))]
+#[error("`{0}` is not a plant like `object.counts@crank-12`, `object.counts@method-deposit` or `object.counts@message-5f3a9c01` \
+     (what lasts, or ends the process, needs a crank); there are: {known}", known = PLANTS.join(", "))]
 pub struct ParsePlantError(String);
 
 impl FromStr for Plant {
     type Err = ParsePlantError;
     fn from_str(text: &str) -> Result<Plant, ParsePlantError> {
-        let parsed = text.split_once('@').and_then(|(name, crank)| {
-            let name = PLANTS.iter().find(|it| **it == name)?;
-            Some(Plant { name, crank: crank.parse().ok()? })
+        let parsed = text.split_once('@').and_then(|(name, at)| {
+            let name = *PLANTS.iter().find(|it| **it == name)?;
+            let at: PlantedAt = at.parse().ok()?;
+            // What lasts, or ends the process, does so from a crank on.
+            let needs_crank = LASTING.contains(&name) || DEADLY.contains(&name);
+            (!needs_crank || matches!(at, PlantedAt::Crank(_))).then_some(Plant { name, at })
         });
         parsed.ok_or_else(|| ParsePlantError(text.to_owned()))
     }
 }
 
+impl FromStr for PlantedAt {
+    type Err = ();
+    fn from_str(text: &str) -> Result<PlantedAt, ()> {
+        if let Some(method) = text.strip_prefix("method-").filter(|it| !it.is_empty()) {
+            return Ok(PlantedAt::Method(method.to_owned()));
+        }
+        if let Some(hash) = text.strip_prefix("message-") {
+            let is_hash = (8..=64).contains(&hash.len()) && hash.bytes().all(|it| it.is_ascii_hexdigit());
+            return if is_hash { Ok(PlantedAt::Message(hash.to_ascii_lowercase())) } else { Err(()) };
+        }
+        text.parse().map(PlantedAt::Crank).map_err(|_| ())
+    }
+}
+
+impl fmt::Display for PlantedAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlantedAt::Crank(crank) => crank.fmt(f),
+            PlantedAt::Method(method) => write!(f, "method-{method}"),
+            PlantedAt::Message(hash) => write!(f, "message-{hash}"),
+        }
+    }
+}
+
 impl fmt::Display for Plant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.crank)
+        write!(f, "{}@{}", self.name, self.at)
     }
 }

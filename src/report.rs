@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     block::Block,
-    directive::{Class, Directive},
+    directive::{Class, Directive, Effect},
     kernel,
     table::{QueueId, Status},
 };
@@ -47,6 +47,8 @@ pub struct DirectiveReport {
     pub status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crank: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumed: Option<String>,
 }
 
 /// One vat.
@@ -132,29 +134,32 @@ fn directives(block: &Block) -> Vec<DirectiveReport> {
     let mut reports: Vec<DirectiveReport> = classes
         .into_iter()
         .map(|(directive, class)| {
+            let effect = effect_of(block, &directive);
             let (status, crank) = match class {
                 Class::Pending => ("pending", None),
-                Class::Applied(crank) => (effect_of(block, &directive), Some(crank.0)),
+                Class::Applied(crank) => (effect.status(), Some(crank.0)),
                 Class::Expired => ("expired", None),
                 Class::Missed => ("missed", None),
             };
-            DirectiveReport { line: directive.to_string(), status, crank }
+            let consumed = effect.consumed().map(str::to_owned);
+            DirectiveReport { line: directive.to_string(), status, crank, consumed }
         })
         .collect();
     for (_, it) in block.tables().applied.iter() {
         if !reports.iter().any(|report| report.line == it.text) {
             let (line, crank) = (it.text.clone(), Some(it.crank.0));
-            reports.push(DirectiveReport { line, status: it.effect.status(), crank });
+            let consumed = it.effect.consumed().map(str::to_owned);
+            reports.push(DirectiveReport { line, status: it.effect.status(), crank, consumed });
         }
     }
     reports
 }
 
 /// What became of a directive that was obeyed.
-fn effect_of(block: &Block, directive: &Directive) -> &'static str {
+fn effect_of(block: &Block, directive: &Directive) -> Effect {
     let text = directive.to_string();
     let record = block.tables().applied.iter().find(|(_, it)| it.text == text);
-    record.map(|(_, it)| it.effect).unwrap_or_default().status()
+    record.map(|(_, it)| it.effect.clone()).unwrap_or_default()
 }
 
 fn results(block: &Block) -> Vec<ResultReport> {

@@ -3,7 +3,7 @@
 //! Invariants: the state is only read; the first difference ends it, as an [`Anachronism`](crate::fault::Anachronism) with both sides.
 
 use crate::{
-    block::Block,
+    block::{Block, Policy},
     fault::{Fault, HostFault},
     id::{BundleId, DeliveryNum, VatId},
     kernel::{self, Halt, Ran, Usage, Workers},
@@ -95,19 +95,23 @@ pub fn rerun(
     Ok(())
 }
 
-/// Runs the open work of a state until this delivery was attempted, and commits nothing: the crank that held it, or `None` where
+/// Runs the open work of a state, in blocks that end as its host's do, until this delivery was attempted, and commits nothing: the crank that held it, or `None` where
 /// nothing is left to do before it comes. A kernel panic on the way comes again.
 pub fn run_on(
     mut block: Block,
     workers: &mut dyn Workers,
+    policy: &Policy,
     vat: VatId,
     delivery: DeliveryNum,
 ) -> Result<Option<Ran>, Box<Halt>> {
-    let seconds = block.policy().block_time;
-    block = kernel::begin_block(block, seconds)?;
+    block = kernel::begin_block(block, policy.block_time)?;
     loop {
         let (next, ran) = kernel::crank(block, workers)?;
         block = next;
+        if block.is_full(policy) {
+            block.close();
+            block = kernel::begin_block(block, policy.block_time)?;
+        }
         match ran {
             Some(ran) if ran.delivery.is_none_or(|(it, number)| it != vat || number < delivery) => (),
             ran => return Ok(ran),

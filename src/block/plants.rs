@@ -29,7 +29,7 @@ impl Plants {
 
     /// What is to happen between the two transactions of a commit, where there are to be two: before `next`, a crank was planted so.
     pub(super) fn between_transactions(&self, next: CrankNum) -> Result<Option<End>, HostFault> {
-        let is_half = |it: &Plant| it.name == HALF_COMMIT && it.crank < next;
+        let is_half = |it: &Plant| it.name == HALF_COMMIT && it.is_before(next);
         self.list.iter().any(is_half).then(|| self.end(HALF_COMMIT)).transpose()
     }
 }

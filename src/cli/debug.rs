@@ -20,15 +20,16 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output, Usage,
-        host::Host,
+        host::{Host, PolicyArgs},
+        last_panic::LastPanic,
         output::{grouped, harmless},
         run::code_cache,
         state,
     },
     controller::Policy,
     debug::{Base, Command, Guest, How, Open, Refusal, Reply, Session, gdb},
-    directive::{DirectiveSet, Trigger},
-    epitaph::{Course, Epitaph},
+    directive::Trigger,
+    epitaph::Epitaph,
     files,
     id::CrankNum,
     plant::Plant,
@@ -198,55 +199,38 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
     state::must_exist(dir)?;
     let copy = Base::copy(dir)?;
     let database = Database::open_read_only(copy.path())?;
-    let base = database.blocks()?.last().map_or(CrankNum(0), |it| it.next_crank);
-    let newest = newest_epitaph(dir)?;
-    let epitaph = newest.clone().filter(|it| it.crank.is_some_and(|crank| crank >= base.0));
+    let last_panic = LastPanic::of_copy(dir, &database)?;
+    let epitaph = last_panic.epitaph.clone();
     let at = match (args.at, &epitaph) {
         (None, _) => None,
         (Some(At::Place(place)), _) => Some(place),
         (Some(At::Panic), Some(epitaph)) => epitaph.crank.map(|it| Trigger::Crank(CrankNum(it))),
-        (Some(At::Panic), None) => return Err(no_panic(dir, newest.as_ref(), base).into()),
+        (Some(At::Panic), None) => return Err(no_panic(dir, last_panic.newest.as_ref(), last_panic.next_crank).into()),
     };
-    let course = epitaph.as_ref().map(|it| it.run.clone()).unwrap_or_default();
-    let kept = database.meta()?.map(|it| Policy::kept(&it)).unwrap_or_default();
-    let how = how(args, &course, epitaph.as_ref().map_or(kept, |it| it.run.policy()))?;
+    let how = how(args, &last_panic)?;
     if !how.plants.is_empty() && !database.meta()?.is_some_and(|it| it.experimental) {
         let hint = "faults are planted only in a state that was made with --experimental";
         return Err(Usage::new("this state is not one for experiments", hint).into());
     }
-    if let Some(epitaph) = &epitaph {
-        say_how(epitaph, &how, output);
-    }
+    last_panic.say(&how.policy, &how.plants, &how.directives, output);
     Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
 }
 
-/// `recorded` is how the host cut its blocks, as the epitaph says, or else the state.
-fn how(args: &DebugArgs, course: &Course, recorded: Policy) -> anyhow::Result<How> {
+/// As the host ran, unless flags say otherwise.
+fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
+    let host = Host::of(Some(&args.state))?;
+    let recorded = last_panic.policy(&PolicyArgs::default(), &host);
     let policy = Policy {
         cranks: args.cranks_per_block.unwrap_or(recorded.cranks),
         fuel: args.fuel_per_block.or(recorded.fuel),
         wall_millis: None,
         block_time: args.block_time.unwrap_or(recorded.block_time),
     };
-    let plants = match args.plant.is_empty() {
-        true => course.plants.iter().map(|it| it.parse()).collect::<Result<_, _>>()?,
-        false => args.plant.clone(),
-    };
-    let host = Host::of(Some(&args.state))?;
-    let directives = host.directives(args.directives.as_deref())?.unwrap_or_default();
+    let plants = last_panic.plants(&args.plant)?;
+    let directives = last_panic.directives(args.directives.as_deref(), &host)?;
     let bundles = host.bundles(&args.bundle)?;
-    Ok(How { policy, directives, bundles, plants, audit: args.audit.or(course.audit), code_cache: code_cache() })
-}
-
-fn say_how(epitaph: &Epitaph, how: &How, output: &Output) {
-    let planted = how.plants.iter().map(|it| format!(", --plant {it}")).collect::<String>();
-    output.note(format!("as {} says: {} cranks a block{planted}", epitaph.file_name(), how.policy.cranks));
-    if epitaph.directives_digest != how.directives.digest().to_string() {
-        let (then, now) = (&epitaph.directives_digest, how.directives.digest());
-        let none = *then == DirectiveSet::default().digest().to_string();
-        let then = if none { "obeyed no directives" } else { "obeyed others: name their file with --directives" };
-        output.note(format!("note: the host that panicked {then} (digest here {now})"));
-    }
+    let audit = args.audit.or(last_panic.audit());
+    Ok(How { policy, directives, bundles, plants, audit, code_cache: code_cache() })
 }
 
 fn no_panic(dir: &Path, newest: Option<&Epitaph>, base: CrankNum) -> Usage {
@@ -260,26 +244,6 @@ fn no_panic(dir: &Path, newest: Option<&Epitaph>, base: CrankNum) -> Usage {
             "name a place: `--at crank-7890` or `--at v56/delivery-1234`",
         ),
     }
-}
-
-/// The epitaph of the highest crank in the folder.
-fn newest_epitaph(dir: &Path) -> anyhow::Result<Option<Epitaph>> {
-    let mut newest: Option<Epitaph> = None;
-    for entry in std::fs::read_dir(dir).with_context(|| format!("look into {}", dir.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
-        if !(name.starts_with("panic-") && name.ends_with(".json")) {
-            continue;
-        }
-        let bytes = files::read(&path, files::RECORD_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
-        let read = serde_json::from_slice::<Epitaph>(&bytes);
-        let epitaph =
-            read.map_err(|err| Usage::new(format!("{}: {err}", path.display()), "it is no epitaph: move it away"))?;
-        if newest.as_ref().is_none_or(|it| it.crank < epitaph.crank) {
-            newest = Some(epitaph);
-        }
-    }
-    Ok(newest)
 }
 
 /// The first ^C stops at the next crank; a second one, before anything was answered, ends it all.

@@ -233,6 +233,7 @@ impl Demo {
             policy: POLICY,
             blocks: 100,
             plants: self.plants.clone(),
+            directives: DirectiveSet::default(),
             bundles: vec![module.to_vec()],
             code_cache: code_cache(),
             audit: None,

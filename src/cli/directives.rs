@@ -7,9 +7,8 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
-        host::{
-            GRAMMAR_HINT, Host, PolicyArgs, kept_policy, missing_bundles, read_directives, warn_of_missing_bundles,
-        },
+        host::{GRAMMAR_HINT, Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
+        last_panic::LastPanic,
         output::{harmless, table},
         run::code_cache,
     },
@@ -111,8 +110,9 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     if !Database::exists(&args.state) {
         return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
     }
-    let base = args.file.as_deref().map(read_directives).transpose()?.unwrap_or_default();
     let host = Host::of(Some(&args.state))?;
+    let last_panic = LastPanic::of(&args.state)?;
+    let base = last_panic.directives(args.file.as_deref(), &host)?;
     let bundles = host.bundles(&args.bundle)?;
     let mut sets = Vec::new();
     for line in &args.add {
@@ -121,11 +121,12 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
         sets.push(set);
     }
     if sets.is_empty() {
-        sets.push(base);
+        sets.push(base.clone());
     }
-    let policy = args.policy.policy(&host, kept_policy(&args.state)?);
-    let (plants, code_cache) = (args.plant.clone(), code_cache());
-    let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache, audit: None };
+    let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
+    last_panic.say(&policy, &plants, &base, output);
+    let (code_cache, directives, audit) = (code_cache(), DirectiveSet::default(), last_panic.audit());
+    let trial = Trial { policy, blocks: args.blocks, plants, directives, bundles, code_cache, audit };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         output.json(&json!({ "plans": outcomes }))?;
@@ -149,7 +150,8 @@ fn say(outcome: &Outcome, output: &Output) -> std::io::Result<()> {
     ))?;
     for it in &outcome.directives {
         let crank = it.crank.map(|it| format!(" at crank {it}")).unwrap_or_default();
-        output.line(format!("  {}: {}{crank}", it.line, it.status))?;
+        let consumed = it.consumed.as_ref().map(|it| format!("; it consumes {it}")).unwrap_or_default();
+        output.line(format!("  {}: {}{crank}{}", it.line, it.status, harmless(&consumed)))?;
     }
     for (name, before, after) in &outcome.vats {
         output.line(format!("  vat {}: {before} → {after}", harmless(name)))?;

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     block::Block,
-    cli::Output,
+    cli::{
+        Output,
+        ways::{self, Given},
+    },
     controller::Controller,
     epitaph::{Epitaph, Mishap},
     fault::{Fault, Halted},
@@ -15,14 +18,15 @@ use crate::{
 };
 
 /// Says where the host stopped and what can be done. A kernel panic leaves an epitaph and what is left of the guest beside the
-/// store. Returns the error that the command ends with.
+/// store, and the ways on are tried. Returns the error that the command ends with.
 pub(super) fn report(
     halt: Halt,
     controller: &Controller,
-    state: Option<&Path>,
+    given: Option<&Given<'_>>,
     as_json: bool,
     output: &Output,
 ) -> anyhow::Result<anyhow::Error> {
+    let state = given.map(|it| it.state);
     // What was committed; the vat may be younger.
     let block = state.and_then(|dir| Block::open_read_only(dir).ok());
     let name = |block: &Block| Some(block.tables().vats.get(&halt.position.delivery?.0)?.name.clone());
@@ -30,22 +34,41 @@ pub(super) fn report(
     let folder = state.map(|it| it.display().to_string());
     if let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name.clone()) {
         let epitaph = bury(epitaph, controller, block.as_ref(), state, output)?;
-        if as_json {
-            output.json(&json!({ "panic": epitaph }))?;
-        }
+        drop(block);
         output.report(epitaph.message(folder.as_deref()).trim_end());
+        let arguments: Vec<String> = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
+        let ways = given.map(|it| ways::of(&epitaph, it, &arguments));
+        if let Some(ways) = &ways {
+            ways.say(output);
+        }
+        if as_json {
+            output.json(&json!({ "panic": epitaph, "waysOn": ways }))?;
+        }
     } else if let Some(mishap) = Mishap::of(&halt, controller.standing(), vat_name) {
         if as_json {
             output.json(&json!({ "hostFault": mishap }))?;
         }
         output.report(mishap.message(folder.as_deref()).trim_end());
-    } else if let (true, Fault::Halted(Halted { crank, line, why })) = (as_json, &halt.fault) {
-        let standing = controller.standing();
-        output.json(&json!({ "halted": {
-            "crank": crank.0, "line": line, "why": why, "height": standing.height, "stateHash": standing.state_hash,
-        } }))?;
+    } else if as_json {
+        output.json(&stopped(&halt, controller))?;
     }
     Ok(halt.into())
+}
+
+/// A halt that is nobody's fault, or a history that does not repeat.
+fn stopped(halt: &Halt, controller: &Controller) -> Value {
+    let standing = controller.standing();
+    let (height, hash) = (standing.height, &standing.state_hash);
+    match &halt.fault {
+        Fault::Halted(Halted { crank, line, why }) => json!({ "halted": {
+            "crank": crank.0, "line": line, "why": why, "height": height, "stateHash": hash,
+        } }),
+        Fault::Anachronism(it) => json!({ "divergence": {
+            "vatID": it.vat.to_string(), "delivery": it.delivery, "what": it.what, "recorded": it.recorded, "actual": it.actual,
+            "height": height, "stateHash": hash,
+        } }),
+        other => json!({ "interrupted": { "why": other.to_string(), "height": height, "stateHash": hash } }),
+    }
 }
 
 /// Leaves the epitaph beside the store, and what is left of the guest.

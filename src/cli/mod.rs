@@ -21,6 +21,7 @@ mod halt;
 mod host;
 mod import;
 mod inspect;
+mod last_panic;
 mod new;
 mod output;
 mod progress;
@@ -30,6 +31,7 @@ mod signals;
 mod slog;
 mod state;
 mod verify;
+mod ways;
 
 use std::process::ExitCode;
 

@@ -11,12 +11,14 @@ use crate::{
     block::Block,
     cli::{
         Exit, Output, Usage,
-        host::{Host, read_module},
+        host::{Host, PolicyArgs, read_module},
+        last_panic::LastPanic,
         output::{grouped, size},
         progress::Progress,
         run::code_cache,
         state,
     },
+    controller::Policy,
     fault::{Anachronism, Fault},
     id::{DeliveryNum, VatId},
     plant::Plant,
@@ -63,6 +65,11 @@ pub(crate) struct ReplayArgs {
     /// On the way to a delivery that is not committed, with these bugs planted in the kernel, as the host had them
     #[arg(long, value_name = "NAME@crank-N", requires = "delivery")]
     plant: Vec<Plant>,
+    /// A module that a directive upgrades a vat to (repeatable)
+    #[arg(long, value_name = "FILE.wasm", requires = "delivery")]
+    bundle: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -81,8 +88,8 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
     let wasm = args.wasm.as_deref().map(read_module).transpose()?;
     match args.delivery {
         Some(number) if number >= made && wasm.is_none() => {
-            let block = as_its_host_ran(block, &args)?;
-            show_uncommitted(block, vat, DeliveryNum(number), &recorded, args.json, output)
+            let (block, policy) = as_its_host_ran(block, &args, output)?;
+            show_uncommitted(block, &policy, vat, DeliveryNum(number), &recorded, args.json, output)
         }
         _ => {
             let from = args.delivery.or(args.from);
@@ -226,23 +233,30 @@ fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit
 }
 
 /// The state, with what its host is given at its start.
-fn as_its_host_ran(mut block: Block, args: &ReplayArgs) -> anyhow::Result<Block> {
-    let host = Host::of(Some(&args.state))?;
-    block.set_directives(host.directives(args.directives.as_deref())?.unwrap_or_default());
-    for wasm in host.bundles(&[])? {
+fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyhow::Result<(Block, Policy)> {
+    let (host, last_panic) = (Host::of(Some(&args.state))?, LastPanic::of(&args.state)?);
+    let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
+    let directives = last_panic.directives(args.directives.as_deref(), &host)?;
+    last_panic.say(&policy, &plants, &directives, output);
+    block.set_directives(directives);
+    for wasm in host.bundles(&args.bundle)? {
         block.put_bundle(&wasm);
+    }
+    if let Some(every) = last_panic.audit() {
+        block.set_audit(every);
     }
     if !args.plant.is_empty() && !block.is_experimental() {
         let hint = "only a state made with --experimental has them";
         return Err(Usage::new("a fault can be planted only in a state for experiments", hint).into());
     }
-    block.set_plants(args.plant.clone());
-    Ok(block)
+    block.set_plants(plants);
+    Ok((block, policy))
 }
 
 /// Runs on to a delivery that is still to come, and shows its crank; a kernel panic in it ends the command as it ended the host.
 fn show_uncommitted(
     block: Block,
+    policy: &Policy,
     vat: VatId,
     delivery: DeliveryNum,
     recorded: &Recorded,
@@ -252,7 +266,7 @@ fn show_uncommitted(
     let height = block.tables().globals().height;
     output.note(format!("{delivery} of {vat} is not committed at {height}: running on to it, without committing"));
     let mut workers = Warehouse::new(code_cache().as_deref())?;
-    let result = run_on(block, &mut workers, vat, delivery);
+    let result = run_on(block, &mut workers, policy, vat, delivery);
     let events = recorded.lock().map(|it| it.clone()).unwrap_or_default();
     if let Ok(None) = result {
         let what = format!("nothing is left to do before {delivery} of {vat} comes");

@@ -20,6 +20,7 @@ use crate::{
         halt,
         host::{Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
         output::{grouped, harmless, shortened, size, table},
+        ways::Given,
     },
     controller::{Controller, Open, Policy},
     directive::{Class, DirectiveSet},
@@ -127,6 +128,7 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
     let host = Host::of(args.state.as_deref())?;
     let directives = host.directives(args.directives.as_deref())?;
+    let in_force = directives.clone().unwrap_or_default();
     let bundles = host.bundles(&args.bundle)?;
     let mut controller = open(&args, scenario.as_ref())?;
     for wasm in &bundles {
@@ -156,7 +158,19 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     let interrupted = match ended {
         Ok(interrupted) => interrupted,
-        Err(halt) => return Err(halt::report(*halt, &controller, args.state.as_deref(), args.json, output)?),
+        Err(halt) => {
+            let given = args.state.as_deref().map(|state| Given {
+                state,
+                directives: args.directives.as_deref(),
+                in_force,
+                bundles,
+                plants: &args.plant,
+                policy,
+                audit: args.audit,
+                stop: &stop,
+            });
+            return Err(halt::report(*halt, &controller, given.as_ref(), args.json, output)?);
+        }
     };
     let report = controller.report()?;
     if args.json {
@@ -355,6 +369,7 @@ fn run_blocks(
         mailbox.read(controller)?;
         progress.suspend(|| warn(controller, mailbox, &mut held, output));
         if controller.is_quiescent()? {
+            controller.obey_at_rest()?;
             break;
         }
         if stop.load(Ordering::Relaxed) > 0 {
@@ -467,7 +482,8 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     output.line("")?;
     for it in &report.directives {
         let crank = it.crank.map_or_else(String::new, |it| format!(", crank {it}"));
-        output.line(format!("{}: {}{crank}", harmless(&it.line), it.status))?;
+        let consumed = it.consumed.as_ref().map(|it| format!("; it consumed {it}")).unwrap_or_default();
+        output.line(format!("{}: {}{crank}{}", harmless(&it.line), it.status, harmless(&consumed)))?;
     }
     if !report.directives.is_empty() {
         output.line("")?;

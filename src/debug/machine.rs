@@ -123,6 +123,12 @@ impl Machine {
         self.base
     }
 
+    /// The crank in which this line was obeyed since the last commit, if it was and is in consensus.
+    pub fn obeyed(&self, line: &str) -> Option<CrankNum> {
+        let rows = self.block.as_ref()?.tables().applied.iter().skip(self.base_applied);
+        rows.map(|(_, it)| it).find(|it| it.text == line).map(|it| it.crank)
+    }
+
     /// The directives in force.
     pub fn directives(&self) -> &DirectiveSet {
         &self.how.directives
@@ -172,13 +178,23 @@ impl Machine {
         }
     }
 
-    /// Goes to just before this crank, or to the end if that comes first.
+    /// Goes to just before this crank, or to the end if that comes first. Where the host would halt on the way, the machine stands
+    /// before the crank that halts, and the halt is the error.
     pub fn stand_before(&mut self, crank: CrankNum) -> Result<(), Box<Halt>> {
+        let Err(halt) = self.run_to(crank) else { return self.look() };
+        if let Some(broken) = halt.position.crank.filter(|it| *it < crank) {
+            self.run_to(broken)?;
+            self.look()?;
+        }
+        Err(halt)
+    }
+
+    fn run_to(&mut self, crank: CrankNum) -> Result<(), Box<Halt>> {
         if self.block.is_none() || self.next_crank()? > crank {
             self.reopen()?;
         }
         while self.next_crank()? < crank && self.advance()?.is_some() {}
-        self.look()
+        Ok(())
     }
 
     /// Gives up the private copy, as it stands, and where compiled code is kept.
@@ -255,5 +271,5 @@ impl Machine {
 
 fn gone() -> Box<Halt> {
     let fault = HostFault::new("debug", "the machine cannot be brought back to where it stood").into();
-    Box::new(Halt { fault, position: Position::default(), message_hash: None })
+    Box::new(Halt { fault, position: Position::default(), taken: None })
 }

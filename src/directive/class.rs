@@ -23,7 +23,7 @@ pub struct Applied {
 }
 
 /// What became of a directive that was obeyed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Effect {
     /// As it says.
     #[default]
@@ -36,17 +36,27 @@ pub enum Effect {
     AlreadyDead,
     /// Nothing: the kernel had that version already, or a later one.
     AlreadyThere,
+    /// As it says, and what was skipped was no delivery: this queue entry.
+    Consumed(String),
 }
 
 impl Effect {
     /// As the status of the directive, in the slog and in the summary of a run.
-    pub fn status(self) -> &'static str {
+    pub fn status(&self) -> &'static str {
         match self {
-            Effect::Done => "applied",
+            Effect::Done | Effect::Consumed(_) => "applied",
             Effect::AlreadyPaused => "no effect: already paused",
             Effect::NotPaused => "no effect: not paused",
             Effect::AlreadyDead => "no effect: already dead",
             Effect::AlreadyThere => "no effect: that version runs already",
+        }
+    }
+
+    /// The queue entry that a `skip` consumed, where that was no delivery.
+    pub fn consumed(&self) -> Option<&str> {
+        match self {
+            Effect::Consumed(entry) => Some(entry),
+            _ => None,
         }
     }
 }

@@ -125,11 +125,7 @@ pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
         (Trigger::Block(BlockHeight(0)), _) => {
             refuse(Part::Place, "block 0 is the genesis, it runs no crank".to_owned())
         }
-        (Trigger::Block(_), Action::ReplaceKernel(_) | Action::Expect { .. } | Action::Halt | Action::Break) => Ok(()),
-        (Trigger::Block(_), _) => refuse(
-            Part::Place,
-            "this is done at a delivery, and a block is none: name a crank, or a vat and its delivery".to_owned(),
-        ),
+        (Trigger::Block(_), _) => Ok(()),
         (_, Action::ReplaceKernel(_)) => refuse(
             Part::Place,
             "the kernel is replaced between two blocks: name the block, as in `block-120`".to_owned(),

@@ -65,7 +65,7 @@ impl std::fmt::Debug for Machine {
 }
 
 pub(super) fn halt(fault: impl Into<Fault>) -> Box<Halt> {
-    Box::new(Halt { fault: fault.into(), position: Position::default(), message_hash: None })
+    Box::new(Halt { fault: fault.into(), position: Position::default(), taken: None })
 }
 
 impl Machine {

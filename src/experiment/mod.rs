@@ -39,7 +39,7 @@ pub use experiments::Experiments;
 pub use golden::{Golden, GoldenBlock, Points, VatPoints};
 pub use outcome::{Class, Done, Outcome, Step};
 pub use patience::{Endless, Over, Patience};
-pub use remedy::{Remedies, Remedy, remedies};
+pub use remedy::{Remedies, Remedy, attempt, rank, remedies, ways};
 pub use runner::{Isolation, MARKER, Runner, copy_base, is_marked};
 pub use shrink::{Shrunk, shrink};
 pub use token::{Token, TokenError};

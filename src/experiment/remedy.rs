@@ -1,5 +1,7 @@
 //! At a kernel panic: each way on is tried on a copy of the state, and they are ranked by what they keep and whom they touch.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::{
@@ -25,6 +27,9 @@ pub struct Remedy {
     pub vats: usize,
     /// Results from outside that are rejected.
     pub rejected: usize,
+    /// Lines in force that it takes the place of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instead_of: Vec<String>,
     /// All that it leads to.
     pub outcome: Outcome,
 }
@@ -41,25 +46,54 @@ pub enum Remedies {
 /// Runs a copy of the state until its kernel panics, and tries the ways on; `bundles` are hashes of code to upgrade to.
 pub fn remedies(base: &Base, trial: &Trial, bundles: &[String]) -> anyhow::Result<Remedies> {
     let Some(epitaph) = panic_of(base, trial)? else { return Ok(Remedies::NoPanic) };
+    let mut remedies = Vec::new();
+    for line in ways(&epitaph, bundles) {
+        remedies.extend(attempt(&base.path, &line, trial, &|| true)?);
+    }
+    rank(&mut remedies);
+    Ok(Remedies::Panic(epitaph.to_string(), remedies))
+}
+
+/// The lines that are worth a trial after this panic.
+pub fn ways(epitaph: &Epitaph, bundles: &[String]) -> Vec<String> {
     let mut lines = epitaph.ways_out();
     if let (Some(crank), Some(vat)) = (epitaph.crank, &epitaph.vat) {
         lines.extend(bundles.iter().map(|it| format!("crank-{crank}: upgrade {vat} bundle {it}")));
     }
-    let mut remedies = Vec::new();
-    for line in lines {
-        let mut set = DirectiveSet::default();
-        set.read("remedy", line.as_bytes())?;
-        let outcome = plan::attempt(&base.path, &set, trial).map_err(|it| *it)?;
-        remedies.push(Remedy {
-            line,
-            holds: matches!(outcome.end, "quiescent" | "goes-on"),
-            vats: outcome.vats.len(),
-            rejected: outcome.results.iter().filter(|(_, status, _)| *status == "rejected").count(),
-            outcome,
-        });
-    }
+    lines.extend(epitaph.other_kernels());
+    lines.retain(|it| !epitaph.directives.contains(it));
+    lines
+}
+
+/// The best first: those that go on, and of these the ones that touch the least.
+pub fn rank(remedies: &mut [Remedy]) {
     remedies.sort_by_key(|it| (!it.holds, it.vats, it.rejected));
-    Ok(Remedies::Panic(epitaph.to_string(), remedies))
+}
+
+/// Tries one line on a copy of the state, with the lines that are in force but for those that it contradicts. `None` where the line
+/// makes no sense.
+pub fn attempt(state: &Path, line: &str, trial: &Trial, goes_on: &dyn Fn() -> bool) -> anyhow::Result<Option<Remedy>> {
+    let mut alone = DirectiveSet::default();
+    if alone.read("remedy", line.as_bytes()).is_err() {
+        return Ok(None);
+    }
+    let (mut set, mut instead_of) = (alone.clone(), Vec::new());
+    for it in trial.directives.iter() {
+        if let Err(contradiction) = set.insert(it.clone()) {
+            instead_of.push(contradiction.directive.to_string());
+        }
+    }
+    let outcome = plan::attempt_while(state, &set, trial, goes_on).map_err(|it| *it)?;
+    let obeyed =
+        outcome.directives.iter().any(|it| it.crank.is_some() && alone.iter().any(|line| it.line == line.to_string()));
+    Ok(Some(Remedy {
+        line: line.to_owned(),
+        holds: matches!(outcome.end, "quiescent" | "goes-on" | "unfinished") && obeyed,
+        vats: outcome.vats.len(),
+        rejected: outcome.results.iter().filter(|(_, status, _)| *status == "rejected").count(),
+        instead_of,
+        outcome,
+    }))
 }
 
 /// Where the kernel panics, if it does within the trial's blocks.
@@ -73,6 +107,11 @@ fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
         audit: trial.audit,
         ..Open::default()
     })?;
+    for wasm in &trial.bundles {
+        controller.put_bundle(wasm).map_err(|it| *it)?;
+    }
+    let accepted = controller.set_directives(trial.directives.clone(), true);
+    accepted.map_err(|missed| HostFault::new("put the directives in force", missed))?;
     for _ in 0..trial.blocks {
         if controller.is_quiescent().map_err(|it| *it)? {
             return Ok(None);

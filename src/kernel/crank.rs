@@ -5,6 +5,7 @@
 use std::{
     collections::VecDeque,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 
 use crate::{
@@ -41,6 +42,8 @@ pub struct Open {
     pub(super) printed: Vec<Printed>,
     /// Where its item was taken from.
     pub(super) source: Option<Source>,
+    /// The queue entry that it dealt with, where that was no delivery.
+    pub(super) entry: Option<Arc<Item>>,
     /// The turn as it is once the item is taken; nothing where there are no turns.
     pub(super) turn: Option<Turn>,
     /// Whether its delivery was interrupted: it is to be given up.
@@ -86,6 +89,7 @@ impl Crank {
             candidates: Candidates::default(),
             printed: Vec::new(),
             source: None,
+            entry: None,
             turn: None,
             interrupted: false,
             sealed: false,

@@ -23,11 +23,11 @@ use crate::{
         Crank, Ended, Halt, Position, Ran, Usage, Workers,
         gc::first_gc_action,
         replay,
-        route::Route,
         syscall::{Live, Syscalls},
+        take::{Taken, item_kind},
     },
     limits,
-    slog::{At, DeliverResult, Detail, Event, Queued, Shape},
+    slog::{At, DeliverResult, Detail, Event, Shape},
     table::{GcKind, Item, OnFault, QueueId, Tables, Waiting},
     transcript::End,
     value::{CapData, Delivery, Resolution},
@@ -47,13 +47,15 @@ pub(super) enum Work {
     Item(VatId, Item),
     /// News of garbage for this vat.
     Gc(VatId, Delivery<KRef>),
+    /// An entry of the queue that is no delivery, and is to be skipped: nothing was done with it.
+    Entry(Item),
 }
 
 impl Work {
     /// The kind of delivery that it is to be.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Work::Done => "nothing",
+            Work::Done | Work::Entry(_) => "nothing",
             Work::Gc(_, delivery) => delivery.kind(),
             Work::Item(_, Item::Send { .. }) => "message",
             Work::Item(_, item) => item_kind(item),
@@ -90,20 +92,32 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
     let number = crank.number();
     let mut position = Position { crank: Some(number), ..Position::default() };
     let mut ran = Ran { crank: number, delivery: None, fuel: 0, ended: None };
-    let mut taken = Work::Done;
-    let body = AssertUnwindSafe(|| {
+    let take = AssertUnwindSafe(|| {
         for vat in crank.block().take_doomed() {
             workers.stop(vat);
         }
-        taken = crank.take()?;
-        position.delivery = crank.numbers(&taken)[0].map(|(vat, number)| (vat, number, taken.kind()));
+        crank.take()
+    });
+    // A bug of ours is no reason to lose what is known of it: what the crank owns is gone either way.
+    let taken = catch_unwind(take).unwrap_or_else(|payload| Err(panicked(&*payload).into()));
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(fault) => {
+            crank.rewind();
+            let taken = Some(Taken::of(&Work::Done, crank.standing().as_ref()));
+            return Err(Box::new(Halt { fault, position, taken }));
+        }
+    };
+    let entry = crank.entry.clone();
+    position.delivery = crank.numbers(&taken)[0].map(|(vat, number)| (vat, number, taken.kind()));
+    let body = AssertUnwindSafe(|| {
         let (mut crank, work) = crank.obey(workers, taken.clone(), &mut ran, &mut position)?;
         if crank.interrupted {
             return Ok((crank.give_up()?, false));
         }
         let work = crank.admit(work)?;
         if !crank.plants().is_empty() {
-            crank.plant()?;
+            crank.plant(&work)?;
         }
         let crank = crank.perform(workers, work, &mut ran, &mut position)?;
         if crank.interrupted {
@@ -112,11 +126,10 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
         let crank = crank.disturb_end(workers, &mut ran)?;
         Ok((crank.finish("crank")?, true))
     });
-    // A bug of ours is no reason to lose what is known of it: what the crank owned is gone either way.
     let result = catch_unwind(body).unwrap_or_else(|payload| Err(panicked(&*payload).into()));
     match result {
         Ok((block, has_run)) => Ok((block, has_run.then_some(ran))),
-        Err(fault) => Err(Box::new(Halt { fault, position, message_hash: taken.hash().ok() })),
+        Err(fault) => Err(Box::new(Halt { fault, position, taken: Some(Taken::of(&taken, entry.as_deref())) })),
     }
 }
 
@@ -126,104 +139,6 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> KernelPanic {
 }
 
 impl Crank {
-    /// Takes the first item of the first queue that has one.
-    pub(super) fn take(&mut self) -> Result<Work, Fault> {
-        self.choose();
-        self.record_start();
-        self.retake()
-    }
-
-    /// Takes again what the crank took first, after it was undone.
-    pub(super) fn retake(&mut self) -> Result<Work, Fault> {
-        let work = match self.source {
-            None => Work::Done,
-            Some(Source::Gc(vat, kind)) => self.take_gc(vat, kind).map_or(Work::Done, |it| Work::Gc(vat, it)),
-            Some(Source::Queue(id, at)) => match self.tables_mut().queue.remove(&(id, at)) {
-                Some(Waiting { by, item }) => {
-                    self.act_for(by);
-                    self.process(item)?
-                }
-                None => Work::Done,
-            },
-        };
-        self.pass_turn(&work);
-        Ok(work)
-    }
-
-    fn record_start(&mut self) {
-        if !self.wants(Detail::Cranks) {
-            return;
-        }
-        let item = match self.source {
-            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
-            _ => None,
-        };
-        let message_type = item.as_ref().map_or("gc-action", item_kind);
-        let crank_num = self.number();
-        let message = item.as_ref().map(Queued);
-        let event = || Event::CrankStart { crank_type: "delivery", crank_num, message_type, message };
-        self.slog().record(Detail::Cranks, event);
-    }
-
-    /// Routes an item. What is for no live vat is dealt with here.
-    fn process(&mut self, item: Item) -> Result<Work, Fault> {
-        match item {
-            Item::Send { target, message } => {
-                let (target, route) = self.route(target, &message)?;
-                match route {
-                    Route::Vat(vat) => return Ok(Work::Item(vat, Item::Send { target, message })),
-                    Route::Kernel(object) => self.answer(object, target, message)?,
-                    Route::Wait(promise) => {
-                        let waiting = Waiting { by: self.by, item: Item::Send { target, message } };
-                        self.tables_mut().queue.push(QueueId::Promise(promise), waiting);
-                    }
-                    Route::Splat(with) => self.splat(target, message, with)?,
-                }
-            }
-            Item::Notify { vat, promise } => {
-                let knows = self.tables().clist.vref(vat, promise.into()).is_some();
-                if knows && self.tables().is_alive(vat) {
-                    return Ok(Work::Item(vat, item));
-                }
-                self.decref(promise.into())?;
-            }
-            Item::StartVat { vat, ref parameters, result } => {
-                let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-                let upgraded = row.incarnation > 0;
-                if self.tables().is_alive(vat) && !upgraded {
-                    return Ok(Work::Item(vat, item));
-                }
-                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
-                self.settle_creation(vat, result)?;
-            }
-            Item::UpgradeVat { vat, ref parameters, result, .. } => {
-                if self.tables().is_alive(vat) {
-                    return Ok(Work::Item(vat, item));
-                }
-                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
-                self.settle_queued(result, true, body::error("vat terminated"))?;
-            }
-            Item::ChangeOptions { vat, ref options } => {
-                if self.tables().is_alive(vat) {
-                    return Ok(Work::Item(vat, item));
-                }
-                options.slots.iter().try_for_each(|it| self.decref(*it))?;
-            }
-            Item::Reap(vat) => {
-                if self.tables().is_alive(vat) {
-                    return Ok(Work::Item(vat, item));
-                }
-                self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
-            }
-            Item::Cleanup(vat) => {
-                if !self.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)? {
-                    self.queue_cleanup(vat, true);
-                }
-            }
-        }
-        Ok(Work::Done)
-    }
-
     /// A paused vat is told nothing: what is for it waits. (An upgrade is not told to the vat: it replaces it.)
     fn admit(&mut self, work: Work) -> Result<Work, Fault> {
         match work {
@@ -239,7 +154,7 @@ impl Crank {
     /// Puts work aside until the vat is resumed, behind what waits already.
     fn hold(&mut self, work: Work) -> Result<(), Fault> {
         match work {
-            Work::Done => (),
+            Work::Done | Work::Entry(_) => (),
             Work::Item(vat, item) => {
                 let by = self.by;
                 self.tables_mut().queue.push(QueueId::Pause(vat), Waiting { by, item });
@@ -318,7 +233,7 @@ impl Crank {
         position: &mut Position,
     ) -> Result<Crank, Fault> {
         let (vat, creation, delivery) = match work {
-            Work::Done => return Ok(self),
+            Work::Done | Work::Entry(_) => return Ok(self),
             Work::Item(vat, Item::UpgradeVat { bundle, parameters, result, .. }) => {
                 return self.upgrade(workers, vat, bundle, parameters, result, ran, position);
             }
@@ -416,7 +331,7 @@ impl Crank {
     /// bookkeeping of a delivered one, so that nothing leaks.
     pub(super) fn skip(&mut self, work: Work, data: CapData<KRef>) -> Result<(), Fault> {
         let (vat, delivery) = match work {
-            Work::Done => return Ok(()),
+            Work::Done | Work::Entry(_) => return Ok(()),
             Work::Item(_, Item::UpgradeVat { parameters, result, .. }) => {
                 parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
                 return self.settle_queued(result, true, data);
@@ -595,18 +510,6 @@ impl Live {
         });
         ran.fuel = ran.fuel.saturating_add(usage.fuel);
         Ok(())
-    }
-}
-
-fn item_kind(item: &Item) -> &'static str {
-    match item {
-        Item::Send { .. } => "send",
-        Item::Notify { .. } => "notify",
-        Item::StartVat { .. } => "startVat",
-        Item::UpgradeVat { .. } => "upgrade-vat",
-        Item::ChangeOptions { .. } => "changeVatOptions",
-        Item::Reap(_) => "bringOutYourDead",
-        Item::Cleanup(_) => "cleanup-terminated-vat",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         deliver::{Source, Work},
         replay, run_order,
     },
-    plant::Plant,
+    plant::{Plant, PlantedAt},
     slog::{Detail, Event},
     table::{Item, QueueId},
     value::{Answer, Bytes},
@@ -49,7 +49,7 @@ impl Crank {
             let why_not = match disturbance {
                 Disturbance::Plant(name) | Disturbance::KernelPanic(name) => {
                     let crank = self.number();
-                    self.block().add_plant(Plant { name, crank });
+                    self.block().add_plant(Plant::in_crank(name, crank));
                     None
                 }
                 Disturbance::Flip { vat, bit } => self.flip(workers, fault, *vat, *bit)?,
@@ -94,7 +94,8 @@ impl Crank {
         let action = fault.action.to_string().split(' ').next().unwrap_or_default().to_owned();
         let delivery_num = vat.map(|it| self.next_delivery(it).0);
         let (vat, line) = (vat.map(|it| it.to_string()), fault.to_string());
-        let event = || Event::Directive { crank_num, vat, delivery_num, action, line, status: "injected" };
+        let event =
+            || Event::Directive { crank_num, vat, delivery_num, action, line, status: "injected", consumed: None };
         self.slog().record(Detail::Cranks, event);
     }
 
@@ -141,7 +142,7 @@ impl Crank {
         let Some(Source::Queue(id @ QueueId::Run(_), at)) = self.source else {
             return Ok(Some("only what stands in the run-queue can be late".to_owned()));
         };
-        if matches!(work, Work::Done) {
+        if matches!(work, Work::Done | Work::Entry(_)) {
             return Ok(Some("nothing was left of the delivery".to_owned()));
         }
         // It was taken: what is left comes behind it.
@@ -210,7 +211,7 @@ impl Crank {
                 Action::Disturb(Disturbance::Flip { vat, bit }) => self.flip(workers, &fault, *vat, *bit)?,
                 Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => {
                     let crank = self.number();
-                    self.block().add_plant(Plant { name, crank });
+                    self.block().add_plant(Plant::in_crank(name, crank));
                     self.note(&fault, Some(vat), None);
                     self.break_now(name)?;
                     continue;
@@ -237,7 +238,7 @@ impl Crank {
     pub(super) fn breaks_for_audit(&mut self) -> bool {
         let number = self.number();
         self.block().injector().is_some()
-            && self.plants().iter().any(|it| it.crank == number && it.name.starts_with("audit."))
+            && self.plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
     }
 
     /// The fuel that a fault leaves the next delivery, and the fault.

@@ -94,16 +94,20 @@ pub fn look(block: Block) -> (Block, Option<Ahead>) {
 impl Crank {
     fn foresee(&mut self, ahead: &mut Ahead) -> Result<Fate, Fault> {
         self.choose();
+        let standing = self.standing();
+        ahead.message_hash = standing.and_then(|it| Work::Entry(it).hash().ok());
         let (work, fate) = self.take_to_look()?;
         ahead.deliveries = self.numbers(&work).into_iter().flatten().collect();
         ahead.kind = work.kind();
-        ahead.message_hash = work.vat().and_then(|_| work.hash().ok());
+        if work.vat().is_some() {
+            ahead.message_hash = work.hash().ok();
+        }
         ahead.due = self.due(&work);
         if let Some(fate) = fate {
             return Ok(fate);
         }
         let (vat, delivery) = match work {
-            Work::Done => return Ok(Fate::Nothing),
+            Work::Done | Work::Entry(_) => return Ok(Fate::Nothing),
             Work::Item(_, Item::UpgradeVat { .. }) => return Ok(Fate::Upgrade),
             Work::Item(vat, _) | Work::Gc(vat, _) if self.tables().is_paused(vat) => return Ok(Fate::Held),
             Work::Item(vat, item) => (vat, self.open(item)?),

@@ -51,6 +51,7 @@ mod request;
 mod route;
 mod snapshot;
 mod syscall;
+mod take;
 mod translate;
 mod turn;
 mod upgrade;
@@ -65,12 +66,13 @@ pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
+pub use take::Taken;
 pub use turn::run_order;
-pub use verdict::vathost_breakpoint;
+pub use verdict::{obey_at_rest, vathost_breakpoint};
 
 use crate::{
     block::Block,
-    fault::{Fault, HostFault, VatFault},
+    fault::{Fault, Halted, HostFault, VatFault},
     id::{CrankNum, DeliveryNum, KRef, VRef, VatId},
     snapshot::{Heap, Image, Snapshot},
     table::{Item, Tables, Vat},
@@ -186,8 +188,8 @@ pub struct Halt {
     pub fault: Fault,
     /// Where.
     pub position: Position,
-    /// The hash of what was being delivered, by which a directive can recognize it.
-    pub message_hash: Option<[u8; 32]>,
+    /// What the crank had taken; `None` where the host was in none.
+    pub taken: Option<Taken>,
 }
 
 impl Halt {
@@ -203,9 +205,16 @@ impl Halt {
     }
 }
 
+impl From<Halted> for Box<Halt> {
+    fn from(halted: Halted) -> Box<Halt> {
+        let position = Position { crank: Some(halted.crank), ..Position::default() };
+        Box::new(Halt { fault: halted.into(), position, taken: None })
+    }
+}
+
 impl From<HostFault> for Box<Halt> {
     fn from(fault: HostFault) -> Box<Halt> {
-        Box::new(Halt { fault: fault.into(), position: Position::default(), message_hash: None })
+        Box::new(Halt { fault: fault.into(), position: Position::default(), taken: None })
     }
 }
 

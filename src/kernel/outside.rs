@@ -40,7 +40,7 @@ pub fn begin_block_with<T>(
 
 /// Does something from outside: what `input` changes becomes part of the block, or none of it.
 pub fn outside<T>(block: Block, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> Result<(Block, T), Box<Halt>> {
-    let halt = |fault| Box::new(Halt { fault, position: Position::default(), message_hash: None });
+    let halt = |fault| Box::new(Halt { fault, position: Position::default(), taken: None });
     let mut crank = Crank::outside(block);
     let result = input(&mut crank).map_err(halt)?;
     let block = crank.finish("outside").map_err(halt)?;

@@ -1,10 +1,11 @@
 //! How planted faults break the kernel: see `plant`.
 
 use crate::{
+    body,
     directive::Effect,
     fault::Fault,
-    id::{KRef, ObjectId, PromiseId, VRef, VatId},
-    kernel::{Crank, Ended, syscall::Syscalls},
+    id::{KRef, ObjectId, PromiseId, VRef, VatId, hex},
+    kernel::{Crank, Ended, deliver::Work, syscall::Syscalls},
     plant::{HOST_ABORT, HOST_HANG, LOST_DECREF, POISON_QUEUE},
     table::{CListEntry, Item, Policy, Status, Waiting},
     transcript::{End, Entry},
@@ -17,7 +18,7 @@ const NOWHERE: u64 = 1 << 50;
 impl Crank {
     /// Whether this bug is in force: planted in this crank or an earlier one, in a kernel that was not replaced since.
     pub(super) fn has_bug(&self, name: &str) -> bool {
-        self.plants().iter().any(|it| it.name == name && it.crank <= self.number()) && !self.was_replaced()
+        self.plants().iter().any(|it| it.name == name && it.is_since(self.number())) && !self.was_replaced()
     }
 
     fn was_replaced(&self) -> bool {
@@ -25,10 +26,17 @@ impl Crank {
         applied.any(|(_, it)| it.text.contains(": replace-kernel "))
     }
 
-    /// Breaks what is planted in this crank.
-    pub(super) fn plant(&mut self) -> Result<(), Fault> {
+    /// Breaks what is planted in this crank, or for a message like the one that is about to be delivered.
+    pub(super) fn plant(&mut self, work: &Work) -> Result<(), Fault> {
         let number = self.number();
-        let names: Vec<&str> = self.plants().iter().filter(|it| it.crank == number).map(|it| it.name).collect();
+        let message = match work {
+            Work::Item(_, Item::Send { message, .. }) => {
+                Some((body::method_of(&message.methargs.body), hex(&work.hash()?)))
+            }
+            _ => None,
+        };
+        let message = message.as_ref().map(|(method, hash)| (method.as_str(), hash.as_str()));
+        let names: Vec<&str> = self.plants().iter().filter(|it| it.is_due(number, message)).map(|it| it.name).collect();
         names
             .into_iter()
             .try_for_each(|name| if name.starts_with("audit.") { self.damage(name) } else { self.misuse(name) })
@@ -43,7 +51,7 @@ impl Crank {
             .iter()
             .find(|(id, _)| self.tables().is_alive(**id))
             .map_or(VatId(NOWHERE), |(id, _)| *id);
-        let error = || crate::body::error("planted");
+        let error = || body::error("planted");
         match name {
             "object.known" => self.decref(ObjectId(NOWHERE).into())?,
             "object.counts" => self.change_counts(object, -1_000_000, -1_000_000)?,

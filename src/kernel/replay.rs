@@ -104,7 +104,7 @@ fn replay(
     }
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
     let next_crank = block.tables().globals().next_crank;
-    if block.plants().iter().any(|it| it.name == REPLAY_CHARGES && it.crank < next_crank) {
+    if block.plants().iter().any(|it| it.name == REPLAY_CHARGES && it.is_before(next_crank)) {
         block.tables_mut().tallies.update(&vat, |it| it.fuel += deliveries);
     }
     Ok(())

@@ -35,7 +35,7 @@ pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> 
         }
         Ok(())
     })()
-    .map_err(|fault| Box::new(Halt { fault, position, message_hash: None }))
+    .map_err(|fault| Box::new(Halt { fault, position, taken: None }))
 }
 
 fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {

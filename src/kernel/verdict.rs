@@ -11,12 +11,13 @@
 
 use crate::{
     block::Block,
-    directive::{self, Action, Applied, Directive, Effect},
+    directive::{self, Action, Applied, Directive, Effect, HexPrefix},
     fault::{Fault, Halted, HostFault},
     id::{DeliveryNum, VatId},
     kernel::{
         Crank, Ended, Position, Ran, Workers,
         deliver::{SKIPPED, Work},
+        take::describe,
     },
     kernel_version,
     slog::{Detail, Event},
@@ -120,10 +121,11 @@ impl Crank {
         if resumes && skips.is_none() {
             return Ok((self, Work::Done));
         }
-        let work = self.retake()?;
         if skips.is_none() {
+            let work = self.retake()?;
             return Ok((self, work));
         }
+        let work = self.take_to_skip()?;
         self.skip_by_directive(work)?;
         Ok((self, Work::Done))
     }
@@ -185,16 +187,8 @@ impl Crank {
                     return halt(Some(format!("this binary can run {}", kernel_version::known())));
                 }
                 Action::Skip { guard, expect } => {
-                    let Some(vat) = delivered else { return halt(Some("the crank is no delivery".to_owned())) };
-                    if guard.is_some_and(|it| it != vat) {
-                        return halt(Some(format!("the delivery is to {vat}")));
-                    }
-                    if matches!(work, Work::Item(_, Item::StartVat { .. })) {
-                        return halt(Some("startVat cannot be skipped: terminate the vat instead".to_owned()));
-                    }
-                    let hash = work.hash()?;
-                    if expect.as_ref().is_some_and(|it| !it.matches(&hash)) {
-                        return halt(Some(format!("the message hash is {}", crate::id::hex(&hash))));
+                    if let Some(why) = skip_refused(work, *guard, expect.as_ref())? {
+                        return halt(Some(why));
                     }
                 }
                 Action::Pause { vat: None, .. } | Action::Terminate { vat: None, .. } if delivered.is_none() => {
@@ -215,6 +209,9 @@ impl Crank {
 
     /// What the directive comes to, as things stand.
     fn effect(&self, directive: &Directive, delivered: Option<VatId>) -> Effect {
+        if let (Action::Skip { .. }, None, Some(entry)) = (&directive.action, delivered, &self.entry) {
+            return Effect::Consumed(describe(entry));
+        }
         let vat = directive.action.vat().or(delivered);
         let is = |holds: &dyn Fn(VatId) -> bool| vat.is_some_and(holds);
         let is_dead = is(&|it| !self.tables().is_alive(it));
@@ -239,7 +236,7 @@ impl Crank {
         position: &mut Position,
     ) -> Result<Crank, Fault> {
         let effect = self.effect(directive, delivered);
-        if effect == Effect::Done {
+        if matches!(effect, Effect::Done | Effect::Consumed(_)) {
             self = self.carry_out(workers, directive, delivered, ran, position)?;
             if self.interrupted {
                 return Ok(self);
@@ -315,24 +312,75 @@ impl Crank {
         if directive.in_consensus() {
             let digest = self.directives().digest();
             let index = self.tables().applied.iter().next_back().map_or(0, |(at, _)| at + 1);
+            let effect = effect.clone();
             self.tables_mut().applied.insert(index, Applied { crank, text: line.clone(), digest, effect });
         }
         let vat = directive.vat().or(delivered);
         let delivery_num = vat.map(|it| self.next_delivery(it).0);
         let action = directive.action.to_string().split(' ').next().unwrap_or_default().to_owned();
         let vat = vat.map(|it| it.to_string());
-        let status = effect.status();
-        let event = || Event::Directive { crank_num: crank, vat, delivery_num, action, line, status };
+        let (status, consumed) = (effect.status(), effect.consumed().map(str::to_owned));
+        let event = || Event::Directive { crank_num: crank, vat, delivery_num, action, line, status, consumed };
         self.slog().record(Detail::Cranks, event);
     }
 
     fn skip_by_directive(&mut self, work: Work) -> Result<(), Fault> {
-        let Some(vat) = work.vat() else { return Ok(()) };
-        for _ in self.numbers(&work).iter().flatten() {
+        for (vat, _) in self.numbers(&work).into_iter().flatten() {
             self.leave_entry(vat, End::Skipped)?;
         }
-        self.skip(work, crate::body::error(SKIPPED))
+        match work {
+            Work::Entry(item) => self.consume(item),
+            Work::Item(_, item) if !self.is_sound(&item) => self.consume(item),
+            work => self.skip(work, crate::body::error(SKIPPED)),
+        }
     }
+}
+
+/// Why a `skip` cannot be obeyed with what the crank took, if it cannot.
+fn skip_refused(work: &Work, guard: Option<VatId>, expect: Option<&HexPrefix>) -> Result<Option<String>, HostFault> {
+    let is_guarded = |vat: VatId| guard.is_some_and(|it| it != vat);
+    let why = match work {
+        Work::Done => "the crank takes nothing that could be skipped".to_owned(),
+        Work::Entry(Item::Cleanup(vat)) => format!("the removal of rows of the dead {vat} cannot be skipped"),
+        Work::Entry(item) if guard.is_some() => format!("the crank is no delivery, but {}", describe(item)),
+        Work::Item(vat, _) | Work::Gc(vat, _) if is_guarded(*vat) => format!("the delivery is to {vat}"),
+        Work::Item(_, Item::StartVat { .. }) => "startVat cannot be skipped: terminate the vat instead".to_owned(),
+        work => {
+            let hash = work.hash()?;
+            if expect.is_none_or(|it| it.matches(&hash)) {
+                return Ok(None);
+            }
+            format!("the message hash is {}", crate::id::hex(&hash))
+        }
+    };
+    Ok(Some(why))
+}
+
+/// Obeys what is ordered before the next crank and changes nothing, where nothing is left to do: nobody knows when that crank comes, and
+/// the place before it is here. Elsewhere the crank itself asks.
+///
+/// # Errors
+///
+/// A line that halts the host here.
+pub fn obey_at_rest(block: &Block) -> Result<(), Halted> {
+    if block.directives().is_empty() || !super::is_quiescent(block) {
+        return Ok(());
+    }
+    let (set, crank) = (block.directives(), block.tables().globals().next_crank);
+    let height = block.current_height();
+    let of_block = set.due_at_block(height).filter(|_| block.cranks() == 0);
+    for directive in of_block.chain(set.due(crank, None)) {
+        let halt = |why| Err(Halted { crank, line: directive.to_string(), why });
+        match &directive.action {
+            Action::Halt => return halt(None),
+            Action::Break => vathost_breakpoint(crank.0),
+            Action::Expect { state } if !state.matches(&block.state_hash().0) => {
+                return halt(Some(format!("the state hash is {}", block.state_hash())));
+            }
+            _ => (),
+        }
+    }
+    Ok(())
 }
 
 /// Whether the next crank has a reason to run although every queue is empty: a directive of its number, or of its block, changes the
@@ -357,7 +405,7 @@ impl Work {
     /// The vat that it is for.
     pub(super) fn vat(&self) -> Option<VatId> {
         match self {
-            Work::Done => None,
+            Work::Done | Work::Entry(_) => None,
             Work::Item(vat, _) | Work::Gc(vat, _) => Some(*vat),
         }
     }
@@ -367,7 +415,7 @@ impl Work {
         let mut bytes = Vec::new();
         match self {
             Work::Done => (),
-            Work::Item(_, item) => crate::store::encode(item, &mut bytes)?,
+            Work::Item(_, item) | Work::Entry(item) => crate::store::encode(item, &mut bytes)?,
             Work::Gc(_, delivery) => crate::store::encode::<Delivery<_>>(delivery, &mut bytes)?,
         }
         Ok(*blake3::hash(&bytes).as_bytes())

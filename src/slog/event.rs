@@ -172,6 +172,8 @@ pub enum Event<'a> {
         action: String,
         line: String,
         status: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        consumed: Option<String>,
     },
     /// A vat ended.
     Terminate {

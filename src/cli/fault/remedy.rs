@@ -6,7 +6,8 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output,
-        host::{Host, PolicyArgs, kept_policy},
+        host::{Host, PolicyArgs},
+        last_panic::LastPanic,
         output::{harmless, table},
         run::code_cache,
         state,
@@ -35,6 +36,9 @@ pub(crate) struct RemedyArgs {
     /// Blocks to run at the most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     blocks: u64,
+    /// The directives that the host obeys; otherwise those of its host.toml, or those that it had when it panicked
+    #[arg(long, value_name = "FILE")]
+    directives: Option<PathBuf>,
     #[command(flatten)]
     policy: PolicyArgs,
     /// A bug that is planted in the host, too
@@ -47,10 +51,20 @@ pub(crate) struct RemedyArgs {
 
 pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<Exit> {
     state::must_exist(&args.state)?;
-    let policy = args.policy.policy(&Host::of(Some(&args.state))?, kept_policy(&args.state)?);
-    let plants = args.plant.clone();
-    let (bundles, code_cache) = (Vec::new(), code_cache());
-    let trial = Trial { policy, blocks: args.blocks, plants, bundles, code_cache: code_cache.clone(), audit: Some(1) };
+    let (host, last_panic) = (Host::of(Some(&args.state))?, LastPanic::of(&args.state)?);
+    let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
+    let directives = last_panic.directives(args.directives.as_deref(), &host)?;
+    last_panic.say(&policy, &plants, &directives, output);
+    let (bundles, code_cache) = (host.bundles(&[])?, code_cache());
+    let trial = Trial {
+        policy,
+        blocks: args.blocks,
+        plants,
+        directives,
+        bundles,
+        code_cache: code_cache.clone(),
+        audit: Some(1),
+    };
     let base = Base { path: args.state.clone(), policy, code_cache };
     let (panic, remedies) = match experiment::remedies(&base, &trial, &args.bundle)? {
         Remedies::NoPanic => {

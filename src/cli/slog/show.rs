@@ -178,6 +178,7 @@ fn event(record: &Record, shown: &Shown) -> Vec<String> {
             let deliveries = record.number("deliveries").map_or_else(|| "?".to_owned(), grouped);
             format!("  brought back by replay of {deliveries}")
         }
+        "directive" => directive(record),
         "terminate" => {
             let vat = record.text("vatID").unwrap_or("?");
             let info = &record.value["info"];
@@ -192,6 +193,12 @@ fn event(record: &Record, shown: &Shown) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![line]
+}
+
+fn directive(record: &Record) -> String {
+    let field = |name| harmless(record.text(name).unwrap_or_default());
+    let consumed = record.text("consumed").map(|it| format!("; it consumed {}", harmless(it))).unwrap_or_default();
+    format!("  directive {}: {}{consumed}", field("line"), field("status"))
 }
 
 fn syscall(record: &Record, shown: &Shown) -> Vec<String> {

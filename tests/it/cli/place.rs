@@ -67,7 +67,12 @@ impl Place {
 
     /// Runs it to its end.
     pub(crate) fn vathost(&self, words: &str) -> Ran {
-        let output = self.command(words).output().unwrap();
+        self.vathost_with(words, &[])
+    }
+
+    /// The same, with arguments behind it that hold blanks.
+    pub(crate) fn vathost_with(&self, words: &str, arguments: &[&str]) -> Ran {
+        let output = self.command(words).args(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap_or_else(|| panic!("`{words}` was killed: {}", output.status));
         Ran { words: words.to_owned(), code, stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -325,39 +325,31 @@ fn bytes_that_are_no_text_and_signs_that_hide_are_refused() {
 #[test]
 fn a_directive_at_a_place_where_it_makes_no_sense_is_refused() {
     check_refused(
-        "block-120: skip\nblock-0: halt\nblock-1: terminate v3\ncrank-7: replace-kernel 2\nv1/delivery-0: replace-kernel 2\n\
+        "block-0: halt\ncrank-7: replace-kernel 2\nv1/delivery-0: replace-kernel 2\n\
          v56/delivery-1: skip v57\nv56/delivery-1: upgrade v57 bundle 41d0c7e2\nv56/delivery-1: terminate v57 # no",
         expect![[r#"
             recover.directives:1:1: this makes no sense
-            1 | block-120: skip
-              | ^^^^^^^^^ this is done at a delivery, and a block is none: name a crank, or a vat and its delivery
-
-            recover.directives:2:1: this makes no sense
-            2 | block-0: halt
+            1 | block-0: halt
               | ^^^^^^^ block 0 is the genesis, it runs no crank
 
-            recover.directives:3:1: this makes no sense
-            3 | block-1: terminate v3
-              | ^^^^^^^ this is done at a delivery, and a block is none: name a crank, or a vat and its delivery
-
-            recover.directives:4:1: this makes no sense
-            4 | crank-7: replace-kernel 2
+            recover.directives:2:1: this makes no sense
+            2 | crank-7: replace-kernel 2
               | ^^^^^^^ the kernel is replaced between two blocks: name the block, as in `block-120`
 
-            recover.directives:5:1: this makes no sense
-            5 | v1/delivery-0: replace-kernel 2
+            recover.directives:3:1: this makes no sense
+            3 | v1/delivery-0: replace-kernel 2
               | ^^^^^^^^^^^^^ the kernel is replaced between two blocks: name the block, as in `block-120`
 
-            recover.directives:6:22: this makes no sense
-            6 | v56/delivery-1: skip v57
+            recover.directives:4:22: this makes no sense
+            4 | v56/delivery-1: skip v57
               |                      ^^^ the place is a delivery to v56: name v56, or nobody, or a crank as the place
 
-            recover.directives:7:25: this makes no sense
-            7 | v56/delivery-1: upgrade v57 bundle 41d0c7e2
+            recover.directives:5:25: this makes no sense
+            5 | v56/delivery-1: upgrade v57 bundle 41d0c7e2
               |                         ^^^ the place is a delivery to v56: name v56, or nobody, or a crank as the place
 
-            recover.directives:8:27: this makes no sense
-            8 | v56/delivery-1: terminate v57 # no
+            recover.directives:6:27: this makes no sense
+            6 | v56/delivery-1: terminate v57 # no
               |                           ^^^ the place is a delivery to v56: name v56, or nobody, or a crank as the place
         "#]],
     );

@@ -4,7 +4,7 @@ use expect_test::expect;
 use vathost::{
     directive::DirectiveSet,
     fault::{Fault, Halted},
-    id::{BlockHeight, BundleId, DeliveryNum},
+    id::{BlockHeight, BundleId, DeliveryNum, PromiseId},
     table::{OnFault, Options},
     transcript::End,
     value::{Bytes, CapData, Message, Syscall},
@@ -13,6 +13,7 @@ use vathost::{
 use super::{World, plain, vref};
 
 mod effects;
+mod entry;
 mod rest;
 
 impl World {
@@ -338,12 +339,12 @@ fn start_vat_cannot_be_skipped() {
 }
 
 #[test]
-fn a_crank_that_is_no_delivery_cannot_be_skipped() {
+fn the_cleanup_of_a_dead_vat_cannot_be_skipped() {
     let mut w = World::new("a b");
     w.terminate("b");
     // Its cleanup.
     w.order("crank+0: skip");
-    assert_eq!(w.halts().why.unwrap(), "the crank is no delivery");
+    assert_eq!(w.halts().why.unwrap(), "the removal of rows of the dead v2 cannot be skipped");
 }
 
 #[test]

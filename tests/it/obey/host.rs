@@ -241,7 +241,7 @@ fn orders_are_refused_by_the_rules_of_the_file() {
         controller.schedule_pause(at, None, None),
         controller.schedule_skip(at, Some(HexPrefix::of(&[7; 32]))),
         controller.schedule_kernel(at, 2),
-        controller.schedule_skip(Trigger::Block(BlockHeight(9)), None),
+        controller.schedule_skip(Trigger::Block(BlockHeight(0)), None),
         controller.schedule_halt(Trigger::Crank(CrankNum(19))),
         controller.schedule_termination(Trigger::Delivery(VatId(2), DeliveryNum(0)), None, None),
     ];
@@ -250,7 +250,7 @@ fn orders_are_refused_by_the_rules_of_the_file() {
         `v2/delivery-500: pause` contradicts `v2/delivery-500: skip expect 0707070707070707070707070707070707070707070707070707070707070707`: a delivery is either skipped or kept for later
         `v2/delivery-500: skip expect 0707070707070707070707070707070707070707070707070707070707070707` contradicts `v2/delivery-500: skip expect 0707070707070707070707070707070707070707070707070707070707070707`: it is the same line twice
         `v2/delivery-500: replace-kernel 2` makes no sense: the kernel is replaced between two blocks: name the block, as in `block-120`
-        `block-9: skip` makes no sense: this is done at a delivery, and a block is none: name a crank, or a vat and its delivery
+        `block-0: skip` makes no sense: block 0 is the genesis, it runs no crank
         the state is past these directives and has no record of them:
         the state is past these directives and has no record of them:
     "#]].assert_eq(&said.concat());

@@ -170,8 +170,10 @@ fn last_tells_the_epitaph_after_a_kernel_panic() {
           crank: 1
           delivery: 1
           detail: v1 (alice) ended: "#{\"#error\":\"trap: wasm trap: wasm `unreachable` instruction executed\",\"name\":\"Error\"}"
+          directives: []
           dispatch: message
           invariant: vat.critical
+          method: trap
           run: {"audit":null,"blockTime":5,"cranksPerBlock":1000,"fuelPerBlock":null,"plants":[]}
           syscall: 0
           syscallKind: vatstoreSet

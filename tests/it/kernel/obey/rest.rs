@@ -78,6 +78,9 @@ fn what_needs_a_delivery_or_changes_nothing_makes_no_crank() {
         w.order(&format!("crank+0: {order}\nexpect state 00000000 before crank+0"));
         w.run();
         assert_eq!((w.hash(), w.next_crank()), (hash, next), "{order}");
+        // The order comes to it at rest all the same, and changes nothing.
+        let halted = kernel::obey_at_rest(w.block()).unwrap_err().line;
+        assert!(halted == format!("crank-{next}: halt") || halted.starts_with("expect state 00000000"), "{halted}");
     }
     let mut w = resting();
     w.order("crank+1: terminate v2\nv2/delivery-1: terminate");

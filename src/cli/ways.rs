@@ -1,0 +1,201 @@
+//! The ways on from a kernel panic, tried on copies of the state before they are offered.
+//!
+//! Invariant: what is offered was tried, as this host runs, and went on; the trials end in time, however large the state is.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU8, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use crate::{
+    cli::{Output, host::Host, output::harmless, run::code_cache},
+    controller::Policy,
+    directive::DirectiveSet,
+    epitaph::Epitaph,
+    experiment::{self, Remedy},
+    harmless::quoted,
+    id::BundleId,
+    plan::Trial,
+    plant::Plant,
+};
+
+/// How long all trials together may take, but for the delivery that is under way then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A state whose file is larger is not copied: to write the copies alone would take too long.
+const COPIED_BYTES_MAX: u64 = 512 << 20;
+
+/// Vats that a verdict names, of those that end, pause or are upgraded.
+const VATS_SHOWN: usize = 4;
+
+/// Blocks that a trial runs.
+const BLOCKS: u64 = 10;
+
+/// What the host was given, for the trials to be given the same.
+pub(super) struct Given<'a> {
+    /// The folder of the state.
+    pub(super) state: &'a Path,
+    /// The directive file that the command line names.
+    pub(super) directives: Option<&'a Path>,
+    /// The same, read, or that of host.toml.
+    pub(super) in_force: DirectiveSet,
+    /// Modules, those of host.toml among them.
+    pub(super) bundles: Vec<Vec<u8>>,
+    /// Bugs planted in the host.
+    pub(super) plants: &'a [Plant],
+    /// How its blocks end.
+    pub(super) policy: Policy,
+    /// How often it looks at its invariants.
+    pub(super) audit: Option<u64>,
+    /// Whether it was interrupted: then nothing more is tried.
+    pub(super) stop: &'a AtomicU8,
+}
+
+/// What was tried, and how the host is started with it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ways {
+    remedies: Vec<Remedy>,
+    /// Lines that there was no time to try, or whose trial failed on this machine.
+    untried: Vec<String>,
+    /// The file that a line goes into.
+    file: String,
+    /// The command that starts the host again.
+    restart: String,
+    #[serde(skip)]
+    state: String,
+    #[serde(skip)]
+    why_untried: Option<String>,
+    #[serde(skip)]
+    has_plants: bool,
+}
+
+/// Tries each way on.
+#[expect(clippy::disallowed_methods, reason = "how long an operator waits is outside of any state")]
+pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> Ways {
+    let begun = Instant::now();
+    let goes_on = || begun.elapsed() < PATIENCE && given.stop.load(Ordering::Relaxed) == 0;
+    let bundles: Vec<String> = given.bundles.iter().map(|it| format!("{:.16}", BundleId::of(it).to_string())).collect();
+    let trial = Trial {
+        policy: given.policy,
+        blocks: BLOCKS,
+        plants: given.plants.to_vec(),
+        directives: given.in_force.clone(),
+        bundles: given.bundles.clone(),
+        code_cache: code_cache(),
+        audit: given.audit,
+    };
+    let (file, restart) = restart(given, arguments);
+    let state = given.state.display().to_string();
+    let has_plants = !given.plants.is_empty();
+    let mut ways =
+        Ways { remedies: Vec::new(), untried: Vec::new(), file, restart, state, why_untried: None, has_plants };
+    let is_large = std::fs::metadata(given.state.join("state.sqlite")).is_ok_and(|it| it.len() > COPIED_BYTES_MAX);
+    if is_large {
+        ways.why_untried = Some("the state is large".to_owned());
+    }
+    for line in experiment::ways(epitaph, &bundles) {
+        if is_large || !goes_on() {
+            ways.why_untried.get_or_insert_with(|| "the time was up".to_owned());
+            ways.untried.push(line);
+            continue;
+        }
+        match experiment::attempt(given.state, &line, &trial, &goes_on) {
+            // It was cut short before it came to its place: that says nothing.
+            Ok(Some(it)) if it.outcome.end == "unfinished" && !it.holds => ways.untried.push(line),
+            Ok(Some(it)) => ways.remedies.push(it),
+            Ok(None) => (),
+            Err(err) => {
+                ways.why_untried = Some(format!("{err:#}"));
+                ways.untried.push(line);
+            }
+        }
+    }
+    experiment::rank(&mut ways.remedies);
+    ways
+}
+
+/// The file that a line goes into, and the command that obeys it.
+fn restart(given: &Given<'_>, arguments: &[String]) -> (String, String) {
+    let host = Host::of(Some(given.state)).unwrap_or_default();
+    let words = || arguments.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(" ");
+    match given.directives.map(Path::to_owned).or(host.directives) {
+        Some(file) => (file.display().to_string(), format!("vathost {}", words())),
+        None => {
+            let file = given.state.join("recover.directives").display().to_string();
+            let restart = format!("vathost {} --directives {}", words(), quoted(&file));
+            (file, restart)
+        }
+    }
+}
+
+impl Ways {
+    /// As the operator is shown them.
+    pub(super) fn say(&self, output: &Output) {
+        let (good, bad): (Vec<_>, Vec<_>) = self.remedies.iter().partition(|it| it.holds);
+        let mut text = String::new();
+        if !good.is_empty() {
+            text += "  to go on, agree with the other operators on ONE of these lines, put it in your directive file, and start again:\n";
+        }
+        for it in good {
+            text += &format!("      {}\n          {}\n", it.line, verdict(it));
+            for other in &it.instead_of {
+                text += &format!("          instead of `{}`, which it contradicts\n", harmless(other));
+            }
+        }
+        if !bad.is_empty() {
+            text += "  these were tried, too, and are no way on:\n";
+        }
+        for it in bad {
+            // Without its place, so that nobody takes it for one to use.
+            let action = it.line.split_once(": ").map_or(it.line.as_str(), |(_, action)| action);
+            let why = it.outcome.why.as_deref().unwrap_or("it was not obeyed");
+            let obeyed = it.outcome.directives.iter().any(|line| line.line == it.line && line.crank.is_some());
+            let past = if obeyed && it.outcome.end == "panic" { "goes past it, and then: " } else { "" };
+            text += &format!("      {action}: {past}{}\n", harmless(why));
+        }
+        let dir = quoted(&self.state);
+        if !self.untried.is_empty() {
+            let why = self.why_untried.as_deref().unwrap_or("the time was up");
+            text += &format!("  not tried, since {}: {}\n", harmless(why), self.untried.len());
+            text += &format!("      vathost fault remedy {dir}\n");
+        }
+        let has_good = self.remedies.iter().any(|it| it.holds);
+        if has_good {
+            let file = quoted(&self.file);
+            text += &format!("  each was tried on a copy of the state. The file is {file}; the command then:\n");
+            text += &format!("      {}\n", self.restart);
+        } else if self.untried.is_empty() {
+            text += "  nothing that was tried goes on: look at it first, or upgrade a vat (--bundle FILE.wasm)\n";
+            if self.has_plants {
+                text += "  a bug planted in a crank breaks it whatever is ordered: one that a `skip` goes past is planted as\n";
+                text += "  in `--plant object.counts@method-deposit`\n";
+            }
+        }
+        if let Some(first) = self.remedies.first().filter(|it| it.holds) {
+            text += &format!("  try them first: vathost directives plan --state {dir} --add '{}'\n", first.line);
+        }
+        output.report(text.trim_end());
+    }
+}
+
+fn verdict(remedy: &Remedy) -> String {
+    let outcome = &remedy.outcome;
+    let end = match outcome.end {
+        "quiescent" => "nothing is left to do",
+        _ => "the run goes on",
+    };
+    let vat = |(name, before, after): &(String, String, String)| format!("; {}: {before} → {after}", harmless(name));
+    let mut vats: String = outcome.vats.iter().take(VATS_SHOWN).map(vat).collect();
+    if let Some(more @ 1..) = outcome.vats.len().checked_sub(VATS_SHOWN) {
+        vats += &format!(" and so on, {more} more");
+    }
+    let rejected = match remedy.rejected {
+        0 => String::new(),
+        count => format!("; rejected results: {count}"),
+    };
+    format!("{end} at block {}, state hash {}{vats}{rejected}", outcome.height, outcome.state_hash)
+}
