@@ -133,9 +133,16 @@ pub static FORMS: [Form; 30] = [
     form("next", "n", "[N]", "runs a crank, or N", |it| Ok(Command::Next(it.count()?))),
     form("step", "s", "", "runs to the next syscall", |_| Ok(Command::Step)),
     form("continue", "c", "", "runs to a breakpoint, a panic, or the end", |_| Ok(Command::Continue)),
-    form("until", "u", "PLACE", "runs to just before `crank-12`, `v3/delivery-5` or `block-7`", |it| {
-        Ok(Command::Until(it.place()?))
-    }),
+    form(
+        "until",
+        "u",
+        "PLACE",
+        "runs to just before `crank-12`, `v3/delivery-5`, `block-7` or a `panic`",
+        |it| match it.is("panic") {
+            true => Ok(Command::Continue),
+            false => Ok(Command::Until(it.place()?)),
+        },
+    ),
     form("back", "b", "[N]", "a crank back, or N, by running again from the commit", |it| {
         Ok(Command::Back(it.count()?))
     }),
@@ -301,6 +308,15 @@ impl<'a> Words<'a> {
         if count == 0 { Err(Refusal::new("0 cranks are none", self.usage())) } else { Ok(count) }
     }
 
+    /// Whether all that is left is this word; it is read then.
+    fn is(&mut self, word: &str) -> bool {
+        let is = self.rest.split('#').next().is_some_and(|it| it.trim() == word);
+        if is {
+            self.rest = "";
+        }
+        is
+    }
+
     fn place(&mut self) -> Result<Trigger, Refusal> {
         place(self.need("a place like `crank-12`, `v3/delivery-5` or `block-7`")?)
     }
@@ -372,6 +388,7 @@ mod tests {
         }
         assert_eq!(parsed("  # nothing"), None);
         assert_eq!(parsed("n 3 # three"), Some(Command::Next(3)));
+        assert_eq!(parsed("until panic"), Some(Command::Continue));
         assert_eq!(hint("where now"), "`now` is too much for `where`; usage: where");
         assert_eq!(hint("next many"), "`many` is not a number of cranks; usage: next [N]");
         assert_eq!(

@@ -32,10 +32,11 @@ impl Engine {
         Ok(match command {
             Command::Skip => {
                 let ahead = self.ahead()?;
-                let none = || Refusal::new("the crank ahead is no delivery", "`next` runs it");
-                let guard = ahead.vat().ok_or_else(none)?;
                 let expect = ahead.message_hash.and_then(|it| hex(&it)[..8].parse().ok());
-                Action::Skip { guard: Some(guard), expect }
+                if ahead.vat().is_none() && expect.is_none() {
+                    return Err(Refusal::new("the crank ahead takes nothing that could be skipped", "`next` runs it"));
+                }
+                Action::Skip { guard: ahead.vat(), expect }
             }
             Command::Pause { vat, why } => Action::Pause { vat: Some(self.vat(vat.as_deref())?), why },
             Command::Terminate { vat, why } => Action::Terminate { vat: Some(self.vat(vat.as_deref())?), why },
@@ -89,16 +90,24 @@ impl Engine {
                 Refusal::new(format!("`{}`: {it}", it.directive), "`directives` lists what is in force")
             })?;
         }
-        self.machine()?.set_directives(set)?;
         self.tries = tries;
-        Ok(())
+        Ok(self.machine()?.set_directives(set)?)
     }
 
-    /// Forgets what was tried, and stands at the same crank as if it had not been.
+    /// Forgets what was tried, and stands just before the crank that it changed first: what came after it may never come without it.
     pub(super) fn forget(&mut self) -> Answer {
-        let file = self.file.clone();
-        self.machine()?.set_directives(file)?;
-        self.tries.clear();
+        let (file, tries) = (self.file.clone(), std::mem::take(&mut self.tries));
+        let machine = self.machine()?;
+        let of_place = |it: &Directive| match it.trigger {
+            Trigger::Crank(crank) => Some(crank),
+            _ => machine.obeyed(&it.to_string()),
+        };
+        let first = tries.iter().filter_map(of_place).min();
+        let here = machine.next_crank()?;
+        if let Some(first) = first.filter(|it| *it < here) {
+            machine.stand_before(first)?;
+        }
+        machine.set_directives(file)?;
         self.came("forgotten", "")
     }
 

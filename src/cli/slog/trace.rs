@@ -9,7 +9,7 @@ use crate::{
         output::harmless,
         slog::{text, unreadable},
     },
-    id::KRef,
+    id::{CrankNum, KRef},
     slog::{Extent, Fact, Source, Step, Subject, Trace, What, trace},
 };
 
@@ -22,11 +22,11 @@ use crate::{
 #[command(after_help = "\
 Examples:
   vathost slog trace kp41 bank.slog
-  vathost slog trace --crank 12 bank.slog.zst
+  vathost slog trace crank-12 bank.slog.zst
   vathost slog trace kp41 bank.slog --json | jq '.facts[] | {what, vatID, crankNum}'")]
 pub(crate) struct TraceArgs {
-    /// The promise or object, as the kernel names it; then the recording
-    #[arg(value_names = ["kp41|ko20", "FILE"], num_args = 1..=2, required = true)]
+    /// The promise, object or crank, as the kernel names it; then the recording
+    #[arg(value_names = ["kp41|ko20|crank-60", "FILE"], num_args = 1..=2, required = true)]
     what: Vec<String>,
     /// This crank
     #[arg(long, value_name = "N")]
@@ -42,7 +42,7 @@ pub(crate) struct TraceArgs {
 pub(crate) fn cmd_trace(args: TraceArgs, output: &Output) -> anyhow::Result<Exit> {
     let (subject, file) = match (args.crank, &args.what[..]) {
         (Some(crank), [file]) => (Subject::Crank(crank), file),
-        (None, [name, file]) => (Subject::Reference(reference(name)?), file),
+        (None, [name, file]) => (subject(name)?, file),
         _ => {
             let what = "name what to trace, and the recording";
             return Err(Usage::new(what, "as in `slog trace kp41 FILE`, or `slog trace --crank 12 FILE`").into());
@@ -65,11 +65,14 @@ pub(crate) fn cmd_trace(args: TraceArgs, output: &Output) -> anyhow::Result<Exit
     Ok(Exit::Ok)
 }
 
-fn reference(name: &str) -> anyhow::Result<String> {
+fn subject(name: &str) -> anyhow::Result<Subject> {
+    if let Ok(CrankNum(number)) = name.parse() {
+        return Ok(Subject::Crank(number));
+    }
     match name.parse::<KRef>() {
-        Ok(it) => Ok(it.to_string()),
+        Ok(it) => Ok(Subject::Reference(it.to_string())),
         Err(err) => {
-            let hint = "the kernel's names are like kp41 (a promise) and ko20 (an object)";
+            let hint = "the kernel's names are like kp41 (a promise) and ko20 (an object); a crank is crank-60";
             Err(Usage::new(format!("`{}` is no promise and no object: {err}", harmless(name)), hint).into())
         }
     }

@@ -67,10 +67,20 @@ fn a_try_tells_what_came_of_it() {
 #[test]
 fn what_was_tried_is_forgotten_as_if_it_had_not_been() {
     let place = untouched();
-    let at = answers(&place, "--at crank-7", "next\nback\nskip\nforget\nback\nretry");
+    let at = answers(&place, "--at crank-7", "next\nback\nskip\nforget\nnext\nback\nretry");
     assert_ne!(hash(&at[3]), hash(&at[1]));
-    assert_eq!(hash(&at[4]), hash(&at[1]));
-    assert_eq!(hash(&at[6]), hash(&at[1]));
+    assert_eq!(hash(&at[4]), hash(&at[2]), "it stands where the line was tried");
+    assert_eq!([hash(&at[5]), hash(&at[7])], [hash(&at[1]), hash(&at[1])]);
+}
+
+#[test]
+fn forgetting_goes_to_before_the_first_line_that_was_tried_though_the_panic_lies_behind() {
+    for tries in ["skip\nnext 3", "terminate\nnext 2", "pause\ncontinue", "skip\nuntil crank-6"] {
+        let place = panicked();
+        let at = answers(&place, "--at panic", &format!("{tries}\nforget\nwhere\nskip\nforget\nback\nnext"));
+        let last = at.len() - 1;
+        assert_eq!(hash(&at[last]), hash(&at[0]), "{tries}: {at:?}");
+    }
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn help_knows_every_command() {
         next [N]                             n      runs a crank, or N
         step                                 s      runs to the next syscall
         continue                             c      runs to a breakpoint, a panic, or the end
-        until PLACE                          u      runs to just before `crank-12`, `v3/delivery-5` or `block-7`
+        until PLACE                          u      runs to just before `crank-12`, `v3/delivery-5`, `block-7` or a `panic`
         back [N]                             b      a crank back, or N, by running again from the commit
         break [PLACE|syscall KIND|VAT|kp41]         stops there from now on; alone: lists the places
         unbreak N                                   forgets a breakpoint, by its number

@@ -224,7 +224,7 @@ fn what_cannot_be_traced_is_refused() {
         Some(1) kp999 does not occur: the file has cranks 0 to 4
         Some(1) crank 999 is not recorded: the file has cranks 0 to 4
         Some(2) error: `alice` is no promise and no object: `alice` is not a kernel reference like `ko20`, `kp41` or `kd30`
-        hint: the kernel's names are like kp41 (a promise) and ko20 (an object)
+        hint: the kernel's names are like kp41 (a promise) and ko20 (an object); a crank is crank-60
         Some(2) error: name what to trace, and the recording
         hint: as in `slog trace kp41 FILE`, or `slog trace --crank 12 FILE`
         Some(2) error: name what to trace, and the recording
