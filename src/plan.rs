@@ -47,6 +47,9 @@ pub struct Outcome {
     /// Why it stopped, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The crank that it stopped in, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crank: Option<u64>,
     /// The last committed block.
     pub height: u64,
     /// The chained hash there, to be compared with the other operators'.
@@ -110,6 +113,7 @@ pub fn attempt_while(
         digest: set.digest().to_string(),
         end,
         why,
+        crank: stopped.as_ref().and_then(|it| it.position.crank).map(|it| it.0),
         height: closed.0,
         state_hash: closed.1,
         vats: touched(&before, &after),

@@ -71,6 +71,8 @@ pub(super) struct Ways {
     why_untried: Option<String>,
     #[serde(skip)]
     has_plants: bool,
+    #[serde(skip)]
+    crank: Option<u64>,
 }
 
 /// Tries each way on.
@@ -91,8 +93,16 @@ pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> 
     let (file, restart) = restart(given, arguments);
     let state = given.state.display().to_string();
     let has_plants = !given.plants.is_empty();
-    let mut ways =
-        Ways { remedies: Vec::new(), untried: Vec::new(), file, restart, state, why_untried: None, has_plants };
+    let mut ways = Ways {
+        remedies: Vec::new(),
+        untried: Vec::new(),
+        file,
+        restart,
+        state,
+        why_untried: None,
+        has_plants,
+        crank: epitaph.crank,
+    };
     let is_large = std::fs::metadata(given.state.join("state.sqlite")).is_ok_and(|it| it.len() > COPIED_BYTES_MAX);
     if is_large {
         ways.why_untried = Some("the state is large".to_owned());
@@ -153,8 +163,7 @@ impl Ways {
             // Without its place, so that nobody takes it for one to use.
             let action = it.line.split_once(": ").map_or(it.line.as_str(), |(_, action)| action);
             let why = it.outcome.why.as_deref().unwrap_or("it was not obeyed");
-            let obeyed = it.outcome.directives.iter().any(|line| line.line == it.line && line.crank.is_some());
-            let past = if obeyed && it.outcome.end == "panic" { "goes past it, and then: " } else { "" };
+            let past = if it.outcome.crank > self.crank { "goes past it, and then: " } else { "" };
             text += &format!("      {action}: {past}{}\n", harmless(why));
         }
         let dir = quoted(&self.state);

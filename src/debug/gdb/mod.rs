@@ -15,7 +15,7 @@
 //!                                                 └─ D, k, or the connection ends: the delivery runs on, undisturbed
 //! ```
 //!
-//! * One client, one delivery: the first that the vat gets in this crank. Afterwards the session is over; the next delivery is another
+//! * One client, one delivery; who hangs up before a first packet, as a probe of the port does, was none. The delivery is the first that the vat gets in this crank. Afterwards the session is over; the next delivery is another
 //!   session, which stops at its beginning.
 //! * A fault (a trap, an illegal syscall), or a kernel panic, is a stop with its frames. To go on ends the delivery.
 //! * The guest is only read. Writes are refused, in words: a changed guest is not the one of the other replicas. So fuel,

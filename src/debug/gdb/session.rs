@@ -34,18 +34,34 @@ impl Session {
         Session { listener, vat, interrupter, phase: Phase::Waiting }
     }
 
+    /// Waits for a client that says something, and for its first packet. Who hangs up before that, as a probe of the port does, uses
+    /// nothing up.
+    fn wait(&mut self) -> Option<(Client, Vec<u8>)> {
+        loop {
+            let (stream, _) = self.listener.accept().ok()?;
+            let mut client = Client::new(stream, self.interrupter.clone()).ok()?;
+            if let Some(packet) = client.next() {
+                return Some((client, packet));
+            }
+        }
+    }
+
     /// Answers one packet after the other until the client lets the guest go on. `None` where it is gone, or no longer interested.
     fn converse(&mut self, guest: &mut Stopped<'_>, stop: &Stop) -> Option<Resume> {
+        let mut first = None;
         if let Phase::Waiting = self.phase {
-            let (stream, _) = self.listener.accept().ok()?;
-            self.phase = Phase::Attached(Client::new(stream, self.interrupter.clone()).ok()?);
+            let (client, packet) = self.wait()?;
+            (self.phase, first) = (Phase::Attached(client), Some(packet));
         } else if let Phase::Attached(client) = &mut self.phase {
             // It waits to hear of it.
             client.send(&answer::stop_reply(guest, stop)).ok()?;
         }
         let Phase::Attached(client) = &mut self.phase else { return None };
         loop {
-            let packet = client.next()?;
+            let packet = match first.take() {
+                Some(packet) => packet,
+                None => client.next()?,
+            };
             match answer::answer(guest, self.vat, stop, &packet) {
                 Answer::Text(text) => client.send(&text).ok()?,
                 Answer::WithoutAcknowledgement => {

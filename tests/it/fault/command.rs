@@ -100,5 +100,8 @@ fn the_ways_on_from_a_panic_are_ranked() {
     assert_eq!((lines.len(), holds.as_slice()), (3, &[true, true, true][..]), "{told}");
     assert!(lines[0].contains(": skip v2"), "the one that touches no vat comes first: {lines:?}");
     let told = place.vathost("fault remedy @state").ok().stdout;
+    assert!(told.contains("`promise.decider` failed"), "the bug that its host had: {told}");
+    std::fs::remove_file(place.path("state/panic-2.json")).unwrap();
+    let told = place.vathost("fault remedy @state").ok().stdout;
     assert!(told.contains("does not panic"), "a host without the bug: {told}");
 }
