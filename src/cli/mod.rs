@@ -21,6 +21,7 @@ mod halt;
 mod host;
 mod import;
 mod inspect;
+mod named;
 mod new;
 mod output;
 mod progress;

@@ -12,6 +12,7 @@ use crate::{
     cli::{
         Exit, Output, Usage,
         host::{Host, read_module},
+        named::{StateArgs, find_vat},
         output::{grouped, size},
         progress::Progress,
         run::code_cache,
@@ -34,14 +35,13 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  vathost replay --state ./state --vat bank
+  vathost replay ./state --vat bank
   vathost replay --state ./state --vat v3 --delivery 1234       show one delivery, whether committed or the next
   vathost replay --state ./state --vat v3 --delivery 1235 --directives recover.directives
   vathost replay --state ./state --vat v3 --wasm new-bank.wasm  would the new code have done the same?")]
 pub(crate) struct ReplayArgs {
-    /// The folder of the state
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
     /// The vat, by number or by name
     #[arg(long, value_name = "VAT")]
     vat: String,
@@ -76,7 +76,7 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
         let what = format!("the vats of this state ran on `{made}`, this binary has `{mine}`");
         return Err(Usage::new(what, "use the version of vathost that made the state").into());
     }
-    let vat = find_vat(&block, &args.vat)?;
+    let vat = find_vat(block.tables(), &args.vat)?;
     let made = block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries);
     let wasm = args.wasm.as_deref().map(read_module).transpose()?;
     match args.delivery {
@@ -90,16 +90,6 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
             replay(&block, &what, from, &args, output)
         }
     }
-}
-
-fn find_vat(block: &Block, name: &str) -> anyhow::Result<VatId> {
-    let vats = &block.tables().vats;
-    let by_number = name.parse::<VatId>().ok().filter(|it| vats.contains(it));
-    let by_name = || vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
-    by_number.or_else(by_name).ok_or_else(|| {
-        let known: Vec<_> = vats.iter().map(|(vat, row)| format!("{vat} ({})", row.name)).collect();
-        Usage::new(format!("there is no vat `{name}`"), format!("there are: {}", known.join(", "))).into()
-    })
 }
 
 /// Which part of the transcript to run.
