@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use crate::cli::{Exit, Output, Usage};
 
@@ -32,6 +33,9 @@ pub(crate) struct NewArgs {
     /// The folder of the Rust SDK, instead of the one that this vathost was built with
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +84,16 @@ pub(crate) fn cmd_new(args: NewArgs, output: &Output) -> anyhow::Result<Exit> {
         _ => anyhow::Error::new(err).context(format!("make `{}`", dir.display())),
     })?;
     let fill = |text: &str| text.replace("{{name}}", &args.name).replace("{{sdk}}", &sdk);
+    let mut files = Vec::new();
     for template in templates {
         let path = write(&dir, template, fill)?;
         output.detail(format!("wrote {}", path.display()));
+        files.push(path);
+    }
+    if args.json {
+        let next: Vec<String> = next.iter().map(|it| fill(it)).collect();
+        output.json(&json!({ "folder": dir, "files": files, "next": next }))?;
+        return Ok(Exit::Ok);
     }
     output.line(format!("made {}. Next:\n\n  cd {}", dir.display(), dir.display()))?;
     next.iter().try_for_each(|command| output.line(format!("  {}", fill(command))))?;
