@@ -11,8 +11,8 @@ use crate::{
 pub struct Heard {
     /// The lines, in order.
     pub lines: Vec<Printed>,
-    /// How many more there were.
-    pub left_out: u64,
+    /// How many more there were: warnings and errors, and others.
+    pub left_out: [u64; 2],
     /// How many of the lines are warnings and errors: the others do not crowd them out.
     loud: usize,
 }
@@ -25,7 +25,7 @@ impl Heard {
         let is_loud = matches!(level, "warn" | "error");
         let kept = if is_loud { self.loud } else { self.lines.len() - self.loud };
         if kept >= Heard::MAX {
-            self.left_out += 1;
+            self.left_out[usize::from(!is_loud)] += 1;
             return;
         }
         self.loud += usize::from(is_loud);

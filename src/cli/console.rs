@@ -17,11 +17,10 @@ pub(super) fn tell(controller: &Controller, end: &BlockEnd, output: &Output) {
             _ => output.detail(line),
         }
     }
-    if end.heard.left_out > 0 {
-        output.note(format!(
-            "… and {} more console lines: a recording (--slog FILE) has all of them",
-            end.heard.left_out
-        ));
+    let [loud, others] = end.heard.left_out;
+    let left_out = if output.is_verbose() { loud + others } else { loud };
+    if left_out > 0 {
+        output.note(format!("… and {left_out} more console lines: a recording (--slog FILE) has all of them"));
     }
     for it in &end.console {
         output.note(harmless(&format!("{}: {}", name(it.vat), it.text)));

@@ -98,7 +98,12 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
     let dir = match (args.folder.as_deref(), args.state.as_deref()) {
         (Some(dir), None) | (None, Some(dir)) => dir,
         (None, None) => return Err(Usage::new("no state is given", hint).into()),
-        (Some(_), Some(_)) => return Err(Usage::new("two states are given", hint).into()),
+        (Some(word), Some(_)) => {
+            let what = format!("two states are given, or `{}` is nothing to look at", word.display());
+            return Err(
+                Usage::new(what, format!("{hint}; `vathost inspect --help` lists what there is to look at")).into()
+            );
+        }
     };
     let block = open(dir)?;
     let tables = block.tables();

@@ -25,6 +25,7 @@ use crate::{
     slog::{Detail, Event, Recorder, Slog},
     transcript::Entry,
     vat::{Warehouse, engine_id},
+    view::transcript,
 };
 
 /// Run a vat's transcript again, and say where it differs
@@ -183,23 +184,24 @@ fn same(what: &Rerun, sum: &Sum, elapsed: Duration, json: bool, output: &Output)
         return Ok(Exit::Ok);
     }
     if let Some(entry) = &sum.shown {
-        output.line(format!("{} to {}", entry.number, what.vat))?;
-        output.line(format!("  {:?}", entry.delivery))?;
-        for (at, (syscall, answer)) in entry.syscalls.iter().enumerate() {
-            output.line(format!("  syscall {at}: {syscall:?} -> {answer:?}"))?;
-        }
-        output.line(format!("  {:?}", entry.end))?;
+        output.line(format!("to {}: {}", what.vat, transcript::text_of(entry)))?;
     }
-    let (deliveries, syscalls) = (grouped(sum.deliveries), grouped(sum.syscalls));
+    let deliveries = counted(sum.deliveries, "delivery", "deliveries");
+    let syscalls = counted(sum.syscalls, "syscall", "syscalls");
     let passed = if sum.passed > 0 { format!(", {} passed over", grouped(sum.passed)) } else { String::new() };
     let fuel = match &what.wasm {
         Some(_) => format!("{}, recorded {}", grouped(sum.fuel), grouped(sum.recorded_fuel)),
         None => grouped(sum.fuel),
     };
-    output.line(format!("{}: the same: {deliveries} deliveries, {syscalls} syscalls{passed}", what.vat))?;
+    output.line(format!("{}: the same: {deliveries}, {syscalls}{passed}", what.vat))?;
     output.line(format!("fuel {fuel}; memory {}", size(sum.memory)))?;
     output.line(format!("{:.2} s, {:.0} deliveries a second", elapsed.as_secs_f64(), rate))?;
     Ok(Exit::Ok)
+}
+
+/// `1 delivery`, `12 deliveries`.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit> {

@@ -506,6 +506,9 @@ impl Progress {
     }
 }
 
+/// A reason longer than this is cut; `--json` has all of it.
+const REASON_CHARS: usize = 240;
+
 fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     for it in &report.results {
         let body = it.body.as_deref().map(|body| format!(" {}", harmless(&said(body, &it.slots)))).unwrap_or_default();
@@ -518,7 +521,7 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     vats.sort_by_key(|(_, vat)| vat.id.parse::<VatId>().ok());
     let rows = vats.into_iter().map(|(name, vat)| {
         let status = match &vat.reason {
-            Some(reason) => format!("{}: {}", vat.status, harmless(&shortened(reason, 70))),
+            Some(reason) => format!("{}: {}", vat.status, harmless(&shortened(reason, REASON_CHARS))),
             None => vat.status.to_owned(),
         };
         let numbers = [vat.deliveries, vat.syscalls, vat.fuel].map(grouped);

@@ -182,7 +182,24 @@ impl Facts for OneVat {
             ("queued", row.queued.to_string()),
         ];
         let options = self.options.as_object().into_iter().flatten();
-        facts.extend(options.map(|(name, value)| ("option", format!("{name} = {value}"))));
+        // As vat.toml takes them: 0 turns a threshold off. A meter is given by another vat.
+        let known = options.filter(|(name, value)| *name != "meter" || !value.is_null());
+        facts.extend(known.map(|(name, value)| {
+            let value = if value.is_null() { "0".to_owned() } else { value.to_string() };
+            ("option", format!("{} = {value}", snake(name)))
+        }));
         facts
     }
+}
+
+/// `reapInterval` as `reap_interval`.
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for it in name.chars() {
+        if it.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(it.to_ascii_lowercase());
+    }
+    snake
 }
