@@ -184,7 +184,9 @@ fn same(what: &Rerun, sum: &Sum, elapsed: Duration, json: bool, output: &Output)
         return Ok(Exit::Ok);
     }
     if let Some(entry) = &sum.shown {
-        output.line(format!("to {}: {}", what.vat, transcript::text_of(entry)))?;
+        let number = entry.number.to_string();
+        let text = transcript::text_of(entry).replacen(&number, &format!("{number} to {}:", what.vat), 1);
+        output.line(text)?;
     }
     let deliveries = counted(sum.deliveries, "delivery", "deliveries");
     let syscalls = counted(sum.syscalls, "syscall", "syscalls");
