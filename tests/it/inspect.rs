@@ -151,8 +151,10 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               queued_max = 65536
             option               reap_gc_krefs = 20
             option               reap_interval = 1000
+            option               refs_max = 1000000
             option               snapshot_interval = 200
             option               store_max = 268435456
+            option               vats_max = 65536
             option               weight = 1
         "#]],
     );
@@ -185,8 +187,10 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             option               queued_max = 65536
             option               reap_gc_krefs = 20
             option               reap_interval = 1000
+            option               refs_max = 1000000
             option               snapshot_interval = 200
             option               store_max = 268435456
+            option               vats_max = 65536
             option               weight = 1
         "#]],
     );

@@ -46,8 +46,10 @@ fn every_view_has_an_answer_for_people() {
         option               queued_max = 65536
         option               reap_gc_krefs = 20
         option               reap_interval = 1000
+        option               refs_max = <fuel>
         option               snapshot_interval = 200
         option               store_max = <fuel>
+        option               vats_max = 65536
         option               weight = 1
         (crank-12) queue
         queue  kind    made by   target  goes to    method  result
