@@ -8,11 +8,13 @@
 //! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
 //! there is no block left to commit.
 
+mod heard;
 mod plants;
 mod policy;
 pub(crate) mod proof;
 mod watch;
 
+pub use heard::Heard;
 use plants::Plants;
 pub use policy::Policy;
 pub use watch::{Told, Watch};
@@ -62,6 +64,7 @@ struct Inner {
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
     printed: Vec<Printed>,
+    heard: Heard,
     observer: Option<Box<dyn Observer>>,
     watch: Option<Box<Watch>>,
     injector: Option<Box<Injector>>,
@@ -156,6 +159,7 @@ impl Block {
             snapshots: Snapshots::stored(&snapshots),
             snapshot_interval: None,
             printed: Vec::new(),
+            heard: Heard::default(),
             observer: None,
             watch: None,
             injector: None,

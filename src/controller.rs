@@ -47,6 +47,7 @@
 //! # }
 //! ```
 
+mod add;
 mod input;
 mod schedule;
 
@@ -63,7 +64,7 @@ use serde_json::{Map, json};
 
 pub use crate::block::Policy;
 use crate::{
-    block::{Block, Printed},
+    block::{Block, Heard, Printed},
     directive::{Class, Directive, DirectiveSet, Missed},
     epitaph::{Course, Epitaph, Standing},
     fault::{Fault, HostFault},
@@ -131,6 +132,8 @@ pub struct BlockEnd {
     pub state_hash: StateHash,
     /// What vats wrote to the console meanwhile.
     pub console: Vec<Printed>,
+    /// What they wrote to their own consoles, what was undone included.
+    pub heard: Heard,
 }
 
 /// An open state, and its vats.
@@ -360,16 +363,7 @@ impl Controller {
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
-        self.standing.run.set_policy(policy);
-        let inputs = std::mem::take(&mut self.inputs);
-        let mut block = self.take()?;
-        block.keep_policy(policy);
-        if inputs.is_empty() {
-            block = kernel::begin_block(block, policy.block_time)?;
-        } else {
-            let take_in = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
-            block = kernel::begin_block_with(block, policy.block_time, take_in)?.0.commit(true)?;
-        }
+        let mut block = self.begin_block(policy)?;
         let globals = block.tables().globals();
         let (height, time) = (globals.height, globals.time);
         block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
@@ -393,9 +387,10 @@ impl Controller {
         let fuel = block.fuel();
         block = commit(block, height, time, closed)?;
         let (state_hash, quiescent, console) = (block.state_hash(), kernel::is_finished(&block), block.take_printed());
+        let heard = block.take_heard();
         self.block = Some(block);
         self.stand();
-        Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console })
+        Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
     }
 
     /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.

@@ -18,8 +18,8 @@ pub enum VatFault {
         /// What is wrong with it.
         why: String,
     },
-    /// A wasm trap.
-    #[error("trap: {0}")]
+    /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the guest said last.
+    #[error("trap: {}", .0.replacen('\n', "; ", 1))]
     Trap(String),
     /// The delivery used up its fuel.
     #[error("out of fuel")]
@@ -49,6 +49,23 @@ impl VatFault {
     /// Refuses what would cross a limit.
     pub fn limit(name: &str, value: u64, max: u64) -> Result<(), VatFault> {
         if value <= max { Ok(()) } else { Err(VatFault::Limit { name: name.to_owned(), value, max }) }
+    }
+
+    /// What other vats are told of it: not what the guest wrote to its console, which is the operators'.
+    pub fn told(&self) -> String {
+        match self {
+            VatFault::Trap(text) => format!("trap: {}", text.lines().next().unwrap_or_default()),
+            fault => fault.to_string(),
+        }
+    }
+
+    /// The same fault with what is known of its place and of the guest's last words, if it is a trap.
+    pub(crate) fn with_last_words(self, place: Option<String>, said: Option<&str>) -> VatFault {
+        const CHARS_MAX: usize = 300;
+        let VatFault::Trap(text) = self else { return self };
+        let said = said.map(|it| it.chars().take(CHARS_MAX).map(|it| if it.is_control() { ' ' } else { it }).collect());
+        let words: Vec<String> = place.map(|it| format!("in {it}")).into_iter().chain(said).collect();
+        VatFault::Trap(if words.is_empty() { text } else { format!("{text}\n{}", words.join(": ")) })
     }
 
     /// An illegal syscall of this kind.

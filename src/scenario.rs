@@ -316,10 +316,26 @@ fn options(file: OptionsFile) -> Result<Options, String> {
     })
 }
 
+/// What makes a module that is not there, where its path or what stands beside it tells.
+fn how_to_build(path: &Path) -> &'static str {
+    let is_rusts = path.components().any(|it| it.as_os_str() == "wasm32-unknown-unknown");
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match path.extension().is_some_and(|it| it == "wasm") {
+        true if is_rusts => ": it is not built yet: `cargo wasm` in the folder of the vat makes it",
+        true if folder.join("build.sh").is_file() => {
+            ": it is not built yet: `./build.sh` in the folder of the vat makes it"
+        }
+        _ => "",
+    }
+}
+
 /// Reads a module. Text is assembled; what is neither that nor a binary module is named as what it is.
 pub fn read_module(path: &Path) -> Result<Vec<u8>, ScenarioError> {
     let refused = |why: &dyn std::fmt::Display| ScenarioError::new(path, why);
-    let bytes = files::read(path, files::MODULE_BYTES_MAX).map_err(|err| refused(&err))?;
+    let bytes = files::read(path, files::MODULE_BYTES_MAX).map_err(|err| match err.kind() {
+        std::io::ErrorKind::NotFound => refused(&format_args!("{err}{}", how_to_build(path))),
+        _ => refused(&err),
+    })?;
     if bytes.starts_with(b"\0asm") {
         return Ok(bytes);
     }

@@ -38,6 +38,11 @@ impl Args {
 }
 
 /// What a message can be sent with: a tuple of values, a list of them, or `()` for none.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of arguments",
+    label = "wanted: a tuple",
+    note = "one argument is `(x,)`, none is `()`"
+)]
 pub trait IntoArgs {
     /// Converts.
     fn into_args(self) -> Vec<Value>;

@@ -6,6 +6,11 @@ use alloc::vec::Vec;
 use crate::{Decimal, Device, Error, Exo, Promise, Rc, Remote, Value};
 
 /// A type that an argument, a parameter or an answer can be read as.
+#[diagnostic::on_unimplemented(
+    message = "no message can carry a `{Self}`",
+    label = "not something that a vat can be sent",
+    note = "what can: numbers, `bool`, `String`, `Vec`, `Option`, `Remote`, `Promise`, `Rc` of an exo, `Value`; others by `impl FromValue`"
+)]
 pub trait FromValue: Sized {
     /// Converts.
     ///
@@ -15,9 +20,31 @@ pub trait FromValue: Sized {
 }
 
 /// What a method may return: a value, or a `Result` of one.
+#[diagnostic::on_unimplemented(
+    message = "a method cannot answer with a `{Self}`",
+    label = "not something that a vat can send",
+    note = "what can be sent implements `Into<Value>`; a `Result<T, Error>` answers with a rejection where it is an error"
+)]
 pub trait IntoOutcome {
     /// Converts.
     fn into_outcome(self) -> Result<Value, Error>;
+}
+
+/// The vat's parameters, as the type that its root wants.
+#[doc(hidden)]
+pub fn parameters<T: FromValue>(value: Value) -> T {
+    match T::from_value(value) {
+        Ok(parameters) => parameters,
+        Err(e) => refuse(&e),
+    }
+}
+
+/// Ends a vat that cannot start: the reason goes to the console, where whoever runs the host reads it, and the panic
+/// makes the kernel end the delivery, so that
+/// nothing of it stays.
+pub(crate) fn refuse(error: &Error) -> ! {
+    crate::console(crate::Level::Error, error.message());
+    panic!("the vat cannot start with these parameters")
 }
 
 impl<T: Into<Value>> IntoOutcome for T {
@@ -30,21 +57,6 @@ impl<T: Into<Value>, E: Into<Error>> IntoOutcome for Result<T, E> {
     fn into_outcome(self) -> Result<Value, Error> {
         self.map(Into::into).map_err(Into::into)
     }
-}
-
-/// The vat's parameters, as the type that its root wants.
-#[doc(hidden)]
-pub fn parameters<T: FromValue>(value: Value) -> T {
-    match T::from_value(value) {
-        Ok(parameters) => parameters,
-        Err(e) => refuse(&e),
-    }
-}
-
-/// Ends a vat that cannot start.
-pub(crate) fn refuse(error: &Error) -> ! {
-    crate::console(crate::Level::Error, error.message());
-    panic!("the vat cannot start with these parameters")
 }
 
 impl From<()> for Value {

@@ -11,6 +11,11 @@ use crate::{Args, Error, IntoOutcome, Rc, Value};
 ///
 /// The object gets a reference the first time it is sent out, keeps it for as long as anybody may know it, and stays alive
 /// while anybody can reach it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an object that messages can be sent to",
+    label = "not an exo",
+    note = "put #[vat::exo] on its `impl` block"
+)]
 pub trait Exo: Any {
     /// What the object is called in messages.
     fn interface(&self) -> &'static str;
@@ -46,6 +51,11 @@ impl Reply {
 }
 
 /// What the function under `#[vat::root]` may return: the root object, or a `Result` of one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the root object of a vat",
+    label = "not an exo, and not a `Result` of one",
+    note = "put #[vat::exo] on its `impl` block"
+)]
 pub trait IntoRoot {
     /// Converts.
     fn into_root(self) -> Rc<dyn Exo>;

@@ -102,7 +102,7 @@ pub use vat_macros::{exo, root};
 
 /// What a vat without std wants in scope: `use vat::prelude::*;`.
 pub mod prelude {
-    pub use crate::{Durable, DurableMap, Error, Promise, Rc, Remote, Value};
+    pub use crate::{Durable, DurableMap, Error, Promise, Rc, Remote, Value, dbg, eprintln, println};
     pub use alloc::borrow::ToOwned;
     pub use alloc::boxed::Box;
     pub use alloc::format;
@@ -145,9 +145,39 @@ pub fn exit_with_failure(reason: impl Into<Error>) {
     promise::exit(true, reason.into().into_reason());
 }
 
+/// Writes a line to the console at [`Level::Info`], as a program without a terminal does.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::console($crate::Level::Info, "") };
+    ($($what:tt)*) => { $crate::console($crate::Level::Info, &$crate::__private::format!($($what)*)) };
+}
+
+/// Writes a line to the console at [`Level::Error`].
+#[macro_export]
+macro_rules! eprintln {
+    () => { $crate::console($crate::Level::Error, "") };
+    ($($what:tt)*) => { $crate::console($crate::Level::Error, &$crate::__private::format!($($what)*)) };
+}
+
+/// Writes what an expression is to the console at [`Level::Debug`], with its place, and gives it back.
+#[macro_export]
+macro_rules! dbg {
+    ($what:expr $(,)?) => {
+        match $what {
+            it => {
+                let text = $crate::__private::format!("[{}:{}] {} = {:?}", file!(), line!(), stringify!($what), &it);
+                $crate::console($crate::Level::Debug, &text);
+                it
+            }
+        }
+    };
+}
+
 /// What the macros write calls to. Not for people.
 #[doc(hidden)]
 pub mod __private {
+    pub use alloc::format;
+
     pub use crate::convert::parameters;
     pub use crate::delivery::deliver;
 }

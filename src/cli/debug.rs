@@ -22,6 +22,7 @@ use crate::{
         Exit, Output, Usage,
         host::{Host, PolicyArgs},
         last_panic::LastPanic,
+        named::{self, StateArgs},
         output::{grouped, harmless},
         run::code_cache,
         state,
@@ -50,10 +51,9 @@ Examples:
   vathost debug --state ./state --at panic --gdb 127.0.0.1:4711      lldb stops in the guest's own source
   printf 'delivery\\nskip\\nwrite-directive fix.directives\\n' | vathost debug --state ./state --at panic --json")]
 pub(crate) struct DebugArgs {
-    /// The folder of the state
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
-    /// Where to stand: `crank-7890`, `v56/delivery-1234`, `block-12`, or `panic`, the newest in the folder; otherwise where the
+    #[command(flatten)]
+    state: StateArgs,
+    /// Where to stand: `crank-7890`, `v56/delivery-1234`, `bank/delivery-8`, `block-12`, or `panic`, the newest in the folder; otherwise where the
     /// host would go on
     #[arg(long, value_name = "PLACE")]
     at: Option<At>,
@@ -102,8 +102,8 @@ impl DebugArgs {
         json: bool,
     ) -> DebugArgs {
         DebugArgs {
-            state: state.to_owned(),
-            at: crank.map(|it| At::Place(Trigger::Crank(CrankNum(it)))),
+            state: state.into(),
+            at: crank.map(|it| At::Place(named::At::Place(Trigger::Crank(CrankNum(it))))),
             slog: None,
             commands,
             bundle: Vec::new(),
@@ -120,10 +120,10 @@ impl DebugArgs {
 }
 
 /// Where to stand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum At {
     Panic,
-    Place(Trigger),
+    Place(named::At),
 }
 
 impl FromStr for At {
@@ -132,10 +132,7 @@ impl FromStr for At {
         if text == "panic" {
             return Ok(At::Panic);
         }
-        text.parse().map(At::Place).map_err(|problem: Box<crate::directive::Problem>| {
-            let hint = problem.hint.map(|it| format!("; {it}")).unwrap_or_default();
-            format!("expected `panic`, `crank-7890`, `v56/delivery-1234` or `block-12`{hint}")
-        })
+        text.parse().map(At::Place).map_err(|problem: String| problem.replacen("place like", "place like `panic`,", 1))
     }
 }
 
@@ -195,15 +192,15 @@ fn debug_guest(what: Open, address: SocketAddr, args: &DebugArgs, output: &Outpu
 
 /// What the flags, and the epitaph, come to.
 fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow::Result<Open> {
-    let dir = &args.state;
+    let dir: &Path = &args.state;
     state::must_exist(dir)?;
     let copy = Base::copy(dir)?;
     let database = Database::open_read_only(copy.path())?;
     let last_panic = LastPanic::of_copy(dir, &database)?;
     let epitaph = last_panic.epitaph.clone();
-    let at = match (args.at, &epitaph) {
+    let at = match (&args.at, &epitaph) {
         (None, _) => None,
-        (Some(At::Place(place)), _) => Some(place),
+        (Some(At::Place(place)), _) => Some(place.find(dir)?),
         (Some(At::Panic), Some(epitaph)) => epitaph.crank.map(|it| Trigger::Crank(CrankNum(it))),
         (Some(At::Panic), None) => return Err(no_panic(dir, last_panic.newest.as_ref(), last_panic.next_crank).into()),
     };

@@ -7,6 +7,7 @@ use crate::{
     block::proof,
     cli::{
         Exit, Output,
+        named::state_and,
         output::{grouped, shortened},
         state,
     },
@@ -19,16 +20,24 @@ use crate::{
 /// Each is a folder or an exported file. The last 10,000 blocks of both are compared by their hashes, the transcripts
 /// delivery by delivery, the rows one by one.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    override_usage = "vathost diff [OPTIONS] A B\n       vathost diff [OPTIONS] --state A B",
+    after_help = "\
 Examples:
   vathost diff ./state ./replica
   vathost diff ./state monday.vathost --limit 100
-  vathost diff ./state ./replica --json | jq .parted")]
+  vathost diff ./state ./replica --json | jq .parted"
+)]
 pub(crate) struct DiffArgs {
     /// The folder of a state, or an exported file
-    a: PathBuf,
+    #[arg(value_name = "A")]
+    first: Option<PathBuf>,
     /// Another
-    b: PathBuf,
+    #[arg(value_name = "B")]
+    second: Option<PathBuf>,
+    /// The first state, instead of the first word
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// List this many rows at the most
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
@@ -38,9 +47,11 @@ pub(crate) struct DiffArgs {
 }
 
 pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> {
-    let a = state::folder_or_archive(&args.a, output)?;
-    let b = state::folder_or_archive(&args.b, output)?;
-    for (path, database) in [(&args.a, &a), (&args.b, &b)] {
+    let given = [args.first.as_deref(), args.second.as_deref()];
+    let paths = state_and(args.state.as_deref(), given, ["DIR", "OTHER"], "diff")?;
+    let a = state::folder_or_archive(&paths[0], output)?;
+    let b = state::folder_or_archive(&paths[1], output)?;
+    for (path, database) in paths.iter().zip([&a, &b]) {
         if let Err(fault) = proof::read(database) {
             output.note(format!("warning: {}: {fault}", path.display()));
         }
@@ -51,7 +62,7 @@ pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> 
     } else if found.is_none() {
         output.line(format!("equal: state hash {}", found.meta[0].state_hash))?;
     } else {
-        print(&found, &args, output)?;
+        print(&found, &paths, output)?;
     }
     Ok(if found.is_none() { Exit::Ok } else { Exit::Findings })
 }
@@ -114,8 +125,8 @@ fn object(found: &Difference) -> Value {
     })
 }
 
-fn print(found: &Difference, args: &DiffArgs, output: &Output) -> std::io::Result<()> {
-    for (name, path, meta) in [("A", &args.a, &found.meta[0]), ("B", &args.b, &found.meta[1])] {
+fn print(found: &Difference, paths: &[PathBuf; 2], output: &Output) -> std::io::Result<()> {
+    for (name, path, meta) in [("A", &paths[0], &found.meta[0]), ("B", &paths[1], &found.meta[1])] {
         output.line(format!("{name}  state hash {}  {}", meta.state_hash, path.display()))?;
     }
     output.line(parted(&found.parting))?;

@@ -9,6 +9,7 @@ use crate::{
         Exit, Output, Usage,
         host::{GRAMMAR_HINT, Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
         last_panic::LastPanic,
+        named::{self, StateArgs},
         output::{harmless, table},
         run::code_cache,
     },
@@ -46,12 +47,12 @@ enum DirectivesVerb {
 Examples:
   vathost directives check recover.directives
   vathost directives check recover.directives --state ./state
-  vathost directives check --state ./state
+  vathost directives check ./state
   vathost directives check recover.directives --json | jq -r .digest")]
 struct CheckArgs {
-    /// The directive file; may be left out where the state's host.toml names it
-    #[arg(required_unless_present = "state")]
-    file: Option<PathBuf>,
+    /// The directive file, and the folder of a state; the file may be left out where the state's host.toml names it
+    #[arg(value_names = ["FILE", "DIR"], num_args = 1..=2, required_unless_present = "state")]
+    what: Vec<PathBuf>,
     /// The folder of a state: class each line as pending, applied, expired or missed
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -81,9 +82,8 @@ Examples:
   vathost directives plan --state ./state --add 'crank-7890: skip v56' --add 'crank-7890: terminate v56'
   vathost directives plan --state ./state --file recover.directives --blocks 3 --json")]
 struct PlanArgs {
-    /// The folder of the state
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
     /// A directive file, tried as a whole
     #[arg(long, value_name = "FILE", required_unless_present = "add")]
     file: Option<PathBuf>,
@@ -162,10 +162,26 @@ fn say(outcome: &Outcome, output: &Output) -> std::io::Result<()> {
     Ok(())
 }
 
+impl CheckArgs {
+    /// The directive file and the state, as far as each is named.
+    fn parts(&self) -> Result<[Option<&Path>; 2], Usage> {
+        let is_state = |it: &&PathBuf| named::is_state(it);
+        match (&self.what[..], self.state.as_deref()) {
+            ([dir], None) if is_state(&dir) => Ok([None, Some(dir)]),
+            ([], state) => Ok([None, state]),
+            ([file], state) => Ok([Some(file), state]),
+            ([dir, file], None) if is_state(&dir) => Ok([Some(file), Some(dir)]),
+            ([file, dir, ..], None) => Ok([Some(file), Some(dir)]),
+            ([..], Some(_)) => Err(Usage::new("two files, or two states, are named", "name one file, and one state")),
+        }
+    }
+}
+
 fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
-    let file = match &args.file {
-        Some(file) => file.clone(),
-        None => Host::of(args.state.as_deref())?.directives.ok_or_else(|| {
+    let [file, state] = args.parts()?;
+    let file = match file {
+        Some(file) => file.to_owned(),
+        None => Host::of(state)?.directives.ok_or_else(|| {
             Usage::new(
                 "no directive file is given",
                 "name it, or put `directives = \"FILE\"` into the state's host.toml",
@@ -183,7 +199,7 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
         }
         Err(refused) => return Err(Usage::new(refused, GRAMMAR_HINT).into()),
     };
-    let classes = args.state.as_deref().map(|dir| classes(dir, &set, &placed)).transpose()?;
+    let classes = state.map(|dir| classes(dir, &set, &placed)).transpose()?;
     let missed = classes.as_ref().and_then(|it| it.missed.as_ref());
     let class = |at: usize| classes.as_ref().and_then(|it| it.lines.get(at)).copied();
     let prospect = |at: usize| classes.as_ref().and_then(|it| it.prospects.get(at)).and_then(Option::as_deref);

@@ -87,10 +87,23 @@ pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit
 #[derive(Args, Debug, Clone)]
 pub(crate) struct BaseArgs {
     /// The folder of a state, or a `vat.toml` or its folder
-    #[arg(value_name = "STATE|SCENARIO")]
-    base: PathBuf,
+    #[arg(value_name = "STATE|SCENARIO", required_unless_present = "state")]
+    base: Option<PathBuf>,
+    /// The folder of a state, instead
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     run: HowArgs,
+}
+
+impl BaseArgs {
+    /// What is named, once.
+    fn path(&self) -> Result<&Path, Usage> {
+        match (&self.base, &self.state) {
+            (Some(path), None) | (None, Some(path)) => Ok(path),
+            _ => Err(Usage::new("two bases are named", "name a state or a scenario, once")),
+        }
+    }
 }
 
 /// One experiment: a base, the faults, a seed.
@@ -99,7 +112,7 @@ pub(crate) struct OnceArgs {
     #[command(flatten)]
     base: BaseArgs,
     /// The faults, a line each, as in `v12/delivery-1234: terminate`
-    #[arg(value_name = "FAULT", required = true)]
+    #[arg(value_name = "FAULT")]
     faults: Vec<String>,
     /// What decides all that is random
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -109,11 +122,21 @@ pub(crate) struct OnceArgs {
 impl OnceArgs {
     /// The faults; refused before anything is run.
     fn schedule(&self) -> anyhow::Result<Schedule> {
-        schedule(&self.faults)
+        // Where `--state` names the base, the first word is a fault, too.
+        let first = self.base.state.is_some().then_some(self.base.base.as_deref()).flatten();
+        let first = first.map(|it| it.to_string_lossy().into_owned());
+        let faults: Vec<String> = first.into_iter().chain(self.faults.iter().cloned()).collect();
+        if faults.is_empty() {
+            return Err(
+                Usage::new("no fault is named", "as in `vathost fault one DIR 'v2/delivery-3: terminate'`").into()
+            );
+        }
+        schedule(&faults)
     }
 
     fn runner(&self, output: &Output) -> anyhow::Result<Runner> {
-        runner(&self.base.base, &self.base.run, output)
+        let base = self.base.state.as_deref().or(self.base.base.as_deref());
+        runner(base.unwrap_or(Path::new("")), &self.base.run, output)
     }
 }
 

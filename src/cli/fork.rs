@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{Exit, Output, state},
+    cli::{Exit, Output, named::state_and, state},
     store::{Aside, Database},
     verify,
 };
@@ -14,16 +14,24 @@ use crate::{
 /// The copy is the state as of its last committed block, and goes its own way from there. All of it is proved before it appears:
 /// a damaged state has no copy.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    override_usage = "vathost fork [OPTIONS] DIR COPY\n       vathost fork [OPTIONS] --state DIR COPY",
+    after_help = "\
 Examples:
   vathost fork ./state ./what-if
   vathost fork ./state ./mended --without-snapshots             where a snapshot is damaged
-  vathost fork ./state ./what-if && vathost run --state ./what-if --blocks 10")]
+  vathost fork ./state ./what-if && vathost run --state ./what-if --blocks 10"
+)]
 pub(crate) struct ForkArgs {
     /// The folder of the state
-    state: PathBuf,
+    #[arg(value_name = "DIR")]
+    first: Option<PathBuf>,
     /// The folder of the copy, which must be absent or empty
-    copy: PathBuf,
+    #[arg(value_name = "COPY")]
+    second: Option<PathBuf>,
+    /// The folder of the state, instead of the first word
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Leave the snapshots of the vats' heaps out: they come back by replay, as they were
     #[arg(long)]
     without_snapshots: bool,
@@ -33,24 +41,26 @@ pub(crate) struct ForkArgs {
 }
 
 pub(crate) fn cmd_fork(args: ForkArgs, output: &Output) -> anyhow::Result<Exit> {
+    let given = [args.first.as_deref(), args.second.as_deref()];
+    let [dir, copy] = state_and(args.state.as_deref(), given, ["DIR", "COPY"], "fork")?;
     // Also refuses what is no state, or another version's.
-    drop(state::folder(&args.state)?);
-    state::must_be_free(&args.copy)?;
-    let aside = Aside::new(&args.copy)?;
-    Database::copy(&args.state, &aside.file())?;
+    drop(state::folder(&dir)?);
+    state::must_be_free(&copy)?;
+    let aside = Aside::new(&copy)?;
+    Database::copy(&dir, &aside.file())?;
     if args.without_snapshots {
         aside.forget_snapshots()?;
     }
     verify::prove(&aside.open()?)?;
     aside.place()?;
-    let copy = state::block(&args.copy)?;
-    let (height, meta) = (copy.tables().globals().height.0, copy.meta());
+    let block = state::block(&copy)?;
+    let (height, meta) = (block.tables().globals().height.0, block.meta());
     let (hash, digest) = (meta.state_hash.to_string(), meta.digest.to_string());
     if args.json {
-        let object = json!({ "state": args.copy, "height": height, "stateHash": hash, "stateDigest": digest });
+        let object = json!({ "state": copy, "height": height, "stateHash": hash, "stateDigest": digest });
         output.json(&object)?;
     } else {
-        output.line(format!("{}: a copy of `{}` at height {height}", args.copy.display(), args.state.display()))?;
+        output.line(format!("{}: a copy of `{}` at height {height}", copy.display(), dir.display()))?;
         output.line(format!("state hash   {hash}"))?;
     }
     Ok(Exit::Ok)

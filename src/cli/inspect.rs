@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 
 use crate::{
     block::Block,
-    cli::{Exit, Output, Usage},
-    id::{DeliveryNum, VatId},
+    cli::{Exit, Output, Usage, named::VatArgs},
+    id::DeliveryNum,
     store::Database,
     transcript::Entry,
     view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, transcript, vats},
@@ -18,14 +18,20 @@ use crate::{
 /// Shows the last committed block. Without a word: where the state stands, and how much there is of everything. A vat is given
 /// by its number (`v3`), or by its name where only one has it.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    subcommand_precedence_over_arg = true,
+    after_help = "\
 Examples:
-  vathost inspect --state ./state
-  vathost inspect --state ./state vat bank
+  vathost inspect ./state
+  vathost inspect ./state vat bank
   vathost inspect --state ./state transcript v3 --from 10 --to 20
-  vathost inspect --state ./state vats --json | jq -r '.[].name'")]
+  vathost inspect --state ./state vats --json | jq -r '.[].name'"
+)]
 pub(crate) struct InspectArgs {
     /// The folder of the state
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// The same, before or behind what is asked
     #[arg(long, value_name = "DIR", global = true)]
     state: Option<PathBuf>,
     /// Print JSON: an array of objects for what is a table, otherwise one object
@@ -46,8 +52,8 @@ enum What {
     /// All about one vat
     #[command(after_help = "Example:\n  vathost inspect --state ./state vat v3")]
     Vat {
-        /// `v3`, or a name
-        vat: String,
+        #[command(flatten)]
+        vat: VatArgs,
     },
     /// What waits: cleanups, GC actions, vats to reap, the run-queue, and the queues of promises
     #[command(after_help = "Example:\n  vathost inspect --state ./state queue --limit 20")]
@@ -61,14 +67,14 @@ enum What {
     /// What a vat knows, and under which names
     #[command(after_help = "Example:\n  vathost inspect --state ./state clist bank")]
     Clist {
-        /// `v3`, or a name
-        vat: String,
+        #[command(flatten)]
+        vat: VatArgs,
     },
     /// What was delivered to a vat, what it asked meanwhile and was answered, and how that ended
     #[command(after_help = "Example:\n  vathost inspect --state ./state transcript v3 --from 10 --to 20")]
     Transcript {
-        /// `v3`, or a name
-        vat: String,
+        #[command(flatten)]
+        vat: VatArgs,
         /// The first delivery to show
         #[arg(long, value_name = "N", default_value_t = 0)]
         from: u64,
@@ -79,8 +85,8 @@ enum What {
     /// The vatstore of a vat
     #[command(after_help = "Example:\n  vathost inspect --state ./state kv v3 --prefix purse.")]
     Kv {
-        /// `v3`, or a name
-        vat: String,
+        #[command(flatten)]
+        vat: VatArgs,
         /// Only keys that begin with this
         #[arg(long, value_name = "P", default_value = "")]
         prefix: String,
@@ -88,22 +94,32 @@ enum What {
 }
 
 pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<Exit> {
-    let hint = "name its folder: `vathost inspect --state ./state`";
-    let dir = args.state.as_deref().ok_or_else(|| Usage::new("no state is given", hint))?;
+    let hint = "name its folder, once: `vathost inspect ./state`, or `vathost inspect --state ./state`";
+    let dir = match (args.folder.as_deref(), args.state.as_deref()) {
+        (Some(dir), None) | (None, Some(dir)) => dir,
+        (None, None) => return Err(Usage::new("no state is given", hint).into()),
+        (Some(word), Some(_)) => {
+            let what = format!("two states are given, or `{}` is nothing to look at", word.display());
+            return Err(
+                Usage::new(what, format!("{hint}; `vathost inspect --help` lists what there is to look at")).into()
+            );
+        }
+    };
     let block = open(dir)?;
+    let tables = block.tables();
     let printer = Printer { output, json: args.json, limit: args.limit };
     match &args.what {
         None => printer.facts(&overview::of(&block))?,
         Some(What::Vats) => printer.rows(vats::list(&block))?,
-        Some(What::Vat { vat }) => printer.facts(&vats::one(&block, find(&block, vat)?)?)?,
-        Some(What::Queue) => printer.rows(queue::list(block.tables()))?,
-        Some(What::Promises) => printer.rows(promises::list(block.tables()))?,
-        Some(What::Objects) => printer.rows(objects::list(block.tables()))?,
-        Some(What::Clist { vat }) => printer.rows(clist::list(block.tables(), find(&block, vat)?))?,
-        Some(What::Kv { vat, prefix }) => printer.rows(kv::list(block.tables(), find(&block, vat)?, prefix))?,
+        Some(What::Vat { vat }) => printer.facts(&vats::one(&block, vat.find(tables)?)?)?,
+        Some(What::Queue) => printer.rows(queue::list(tables))?,
+        Some(What::Promises) => printer.rows(promises::list(tables))?,
+        Some(What::Objects) => printer.rows(objects::list(tables))?,
+        Some(What::Clist { vat }) => printer.rows(clist::list(tables, vat.find(tables)?))?,
+        Some(What::Kv { vat, prefix }) => printer.rows(kv::list(tables, vat.find(tables)?, prefix))?,
         Some(What::Transcript { vat, from, to }) => {
             let range = (DeliveryNum(*from), DeliveryNum(to.unwrap_or(u64::MAX)));
-            printer.entries(&transcript::entries(&block, find(&block, vat)?, range)?)?;
+            printer.entries(&transcript::entries(&block, vat.find(tables)?, range)?)?;
         }
     }
     Ok(Exit::Ok)
@@ -120,13 +136,6 @@ fn open(dir: &Path) -> anyhow::Result<Block> {
         return Err(Usage::new(what, begin).into());
     }
     Ok(block)
-}
-
-fn find(block: &Block, word: &str) -> Result<VatId, Usage> {
-    view::find(block.tables(), word).map_err(|it| {
-        let hint = it.hint.replace("`vats`", "`vathost inspect --state DIR vats`");
-        Usage::new(it.what, hint)
-    })
 }
 
 /// Prints answers as the command line wants them.

@@ -5,10 +5,12 @@
 )]
 
 mod bench;
+mod changed;
 mod check;
 mod compile;
 mod completions;
 mod conformance;
+mod console;
 mod debug;
 mod demo;
 mod diff;
@@ -22,11 +24,13 @@ mod host;
 mod import;
 mod inspect;
 mod last_panic;
+mod named;
 mod new;
 mod output;
 mod progress;
 mod replay;
 mod run;
+mod send;
 mod signals;
 mod slog;
 mod state;
@@ -63,7 +67,8 @@ const EXAMPLES: &str = "\
 Examples:
   vathost run vats/bank                          run a scenario in memory
   vathost run vats/bank --state ./state          … and keep its state; the same command goes on from it
-  vathost inspect --state ./state vat v3         look at a vat
+  vathost call ./state bank balance              ask one of its vats something
+  vathost inspect ./state vat v3                 look at a vat
   vathost new echo --lang rust                   begin a vat of your own
 
 Exit codes:
@@ -80,6 +85,8 @@ enum Color {
 #[derive(Subcommand, Debug)]
 enum Verb {
     Run(run::RunArgs),
+    Send(send::SendArgs),
+    Call(send::CallArgs),
     Check(check::CheckArgs),
     New(new::NewArgs),
     Inspect(inspect::InspectArgs),
@@ -129,6 +136,8 @@ fn run() -> ExitCode {
     let output = Output::new(args.color, args.quiet, args.verbose);
     let result = match args.verb {
         Verb::Run(args) => run::cmd_run(args, &output),
+        Verb::Send(args) => send::cmd_send(args, &output),
+        Verb::Call(args) => send::cmd_call(args, &output),
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),

@@ -1,5 +1,7 @@
 //! `new`: a folder with a vat that works at once. The templates are the files beside this one, under `new/`.
 
+mod sdk;
+
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
@@ -9,6 +11,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use crate::cli::{Exit, Output, Usage};
 
@@ -29,9 +32,12 @@ pub(crate) struct NewArgs {
     /// Where the folder goes, instead of here
     #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     path: PathBuf,
-    /// The folder of the Rust SDK, instead of the one that this vathost was built with
+    /// The folder of the Rust SDK in a checkout of vathost; otherwise the SDK that this vathost was built with is written beside the vat
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +72,7 @@ const C: &[Template] = &[
 pub(crate) fn cmd_new(args: NewArgs, output: &Output) -> anyhow::Result<Exit> {
     check_name(&args.name)?;
     let (templates, sdk, next) = match args.lang {
-        Lang::Rust => (RUST, find_sdk(args.sdk.as_deref())?, ["cargo wasm", "cargo test", "vathost run ."]),
+        Lang::Rust => (RUST, sdk_of(args.sdk.as_deref())?, ["cargo wasm", "cargo test", "vathost run ."]),
         Lang::C => (C, String::new(), ["./build.sh", "vathost check {{name}}.wasm", "vathost run ."]),
     };
     let dir = args.path.join(&args.name);
@@ -80,9 +86,21 @@ pub(crate) fn cmd_new(args: NewArgs, output: &Output) -> anyhow::Result<Exit> {
         _ => anyhow::Error::new(err).context(format!("make `{}`", dir.display())),
     })?;
     let fill = |text: &str| text.replace("{{name}}", &args.name).replace("{{sdk}}", &sdk);
+    let mut files = Vec::new();
+    let own_sdk = if args.lang == Lang::Rust && args.sdk.is_none() { sdk::SDK } else { &[] };
     for template in templates {
         let path = write(&dir, template, fill)?;
         output.detail(format!("wrote {}", path.display()));
+        files.push(path);
+    }
+    for template in own_sdk {
+        // Sources are written as they are.
+        files.push(write(&dir, template, str::to_owned)?);
+    }
+    if args.json {
+        let next: Vec<String> = next.iter().map(|it| fill(it)).collect();
+        output.json(&json!({ "folder": dir, "files": files, "next": next }))?;
+        return Ok(Exit::Ok);
     }
     output.line(format!("made {}. Next:\n\n  cd {}", dir.display(), dir.display()))?;
     next.iter().try_for_each(|command| output.line(format!("  {}", fill(command))))?;
@@ -104,17 +122,16 @@ fn write(
     Ok(path)
 }
 
-/// The SDK's folder, as a TOML text.
-fn find_sdk(given: Option<&Path>) -> anyhow::Result<String> {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
-    let dir = given.unwrap_or(&ours);
+/// Where the SDK is, as a dependency in TOML: in the folder itself, or where it is said to be.
+fn sdk_of(given: Option<&Path>) -> anyhow::Result<String> {
+    let Some(dir) = given else { return Ok(r#"{ path = "sdk" }"#.to_owned()) };
     if !dir.join("Cargo.toml").is_file() {
         let hint = "the SDK is the folder `guests` of a checkout of vathost: name it with `--sdk DIR`";
         return Err(Usage::new(format!("there is no SDK in `{}`", dir.display()), hint).into());
     }
     let dir = fs::canonicalize(dir).with_context(|| format!("look at `{}`", dir.display()))?;
     let text = dir.to_str().with_context(|| format!("`{}` is not UTF-8", dir.display()))?;
-    Ok(toml::Value::from(text).to_string())
+    Ok(format!("{{ package = \"guests\", path = {} }}", toml::Value::from(text)))
 }
 
 /// A name that is one of a crate, a file, and a vat.

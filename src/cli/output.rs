@@ -44,6 +44,11 @@ impl Output {
         Output { progress: false, quiet: true, ..self }
     }
 
+    /// Whether the curious are to be told.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Whether a progress line is wanted.
     pub(crate) fn progress(&self) -> bool {
         self.progress

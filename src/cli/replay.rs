@@ -13,6 +13,7 @@ use crate::{
         Exit, Output, Usage,
         host::{Host, PolicyArgs, read_module},
         last_panic::LastPanic,
+        named::{StateArgs, find_vat},
         output::{grouped, size},
         progress::Progress,
         run::code_cache,
@@ -26,6 +27,7 @@ use crate::{
     slog::{Detail, Event, Recorder, Slog},
     transcript::Entry,
     vat::{Warehouse, engine_id},
+    view::transcript,
 };
 
 /// Run a vat's transcript again, and say where it differs
@@ -36,14 +38,13 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  vathost replay --state ./state --vat bank
+  vathost replay ./state --vat bank
   vathost replay --state ./state --vat v3 --delivery 1234       show one delivery, whether committed or the next
   vathost replay --state ./state --vat v3 --delivery 1235 --directives recover.directives
   vathost replay --state ./state --vat v3 --wasm new-bank.wasm  would the new code have done the same?")]
 pub(crate) struct ReplayArgs {
-    /// The folder of the state
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
     /// The vat, by number or by name
     #[arg(long, value_name = "VAT")]
     vat: String,
@@ -83,7 +84,7 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
         let what = format!("the vats of this state ran on `{made}`, this binary has `{mine}`");
         return Err(Usage::new(what, "use the version of vathost that made the state").into());
     }
-    let vat = find_vat(&block, &args.vat)?;
+    let vat = find_vat(block.tables(), &args.vat)?;
     let made = block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries);
     let wasm = args.wasm.as_deref().map(read_module).transpose()?;
     match args.delivery {
@@ -97,16 +98,6 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
             replay(&block, &what, from, &args, output)
         }
     }
-}
-
-fn find_vat(block: &Block, name: &str) -> anyhow::Result<VatId> {
-    let vats = &block.tables().vats;
-    let by_number = name.parse::<VatId>().ok().filter(|it| vats.contains(it));
-    let by_name = || vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
-    by_number.or_else(by_name).ok_or_else(|| {
-        let known: Vec<_> = vats.iter().map(|(vat, row)| format!("{vat} ({})", row.name)).collect();
-        Usage::new(format!("there is no vat `{name}`"), format!("there are: {}", known.join(", "))).into()
-    })
 }
 
 /// Which part of the transcript to run.
@@ -200,23 +191,26 @@ fn same(what: &Rerun, sum: &Sum, elapsed: Duration, json: bool, output: &Output)
         return Ok(Exit::Ok);
     }
     if let Some(entry) = &sum.shown {
-        output.line(format!("{} to {}", entry.number, what.vat))?;
-        output.line(format!("  {:?}", entry.delivery))?;
-        for (at, (syscall, answer)) in entry.syscalls.iter().enumerate() {
-            output.line(format!("  syscall {at}: {syscall:?} -> {answer:?}"))?;
-        }
-        output.line(format!("  {:?}", entry.end))?;
+        let number = entry.number.to_string();
+        let text = transcript::text_of(entry).replacen(&number, &format!("{number} to {}:", what.vat), 1);
+        output.line(text)?;
     }
-    let (deliveries, syscalls) = (grouped(sum.deliveries), grouped(sum.syscalls));
+    let deliveries = counted(sum.deliveries, "delivery", "deliveries");
+    let syscalls = counted(sum.syscalls, "syscall", "syscalls");
     let passed = if sum.passed > 0 { format!(", {} passed over", grouped(sum.passed)) } else { String::new() };
     let fuel = match &what.wasm {
         Some(_) => format!("{}, recorded {}", grouped(sum.fuel), grouped(sum.recorded_fuel)),
         None => grouped(sum.fuel),
     };
-    output.line(format!("{}: the same: {deliveries} deliveries, {syscalls} syscalls{passed}", what.vat))?;
+    output.line(format!("{}: the same: {deliveries}, {syscalls}{passed}", what.vat))?;
     output.line(format!("fuel {fuel}; memory {}", size(sum.memory)))?;
     output.line(format!("{:.2} s, {:.0} deliveries a second", elapsed.as_secs_f64(), rate))?;
     Ok(Exit::Ok)
+}
+
+/// `1 delivery`, `12 deliveries`.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit> {

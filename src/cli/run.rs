@@ -13,12 +13,15 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    block::{Block, Printed},
+    block::Block,
     cli::{
         Exit, Output, Usage,
+        changed::Changed,
+        console,
         directives::prospect,
         halt,
         host::{Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
+        named::is_state,
         output::{grouped, harmless, shortened, size, table},
         ways::Given,
     },
@@ -33,6 +36,7 @@ use crate::{
     scenario::{Bytes, Scenario},
     slog::{Detail, News, Slog, Writer},
     store::Database,
+    view::said::said,
 };
 
 /// Run the vats of a scenario until nothing is left to do
@@ -41,19 +45,23 @@ use crate::{
 /// goes on after an end, ^C, or a crash, to the same hashes. A file `host.toml` in that folder may say what the host is given at
 /// every start: `[host]`, and in it `directives = "FILE"`, `bundles = ["FILE.wasm"]`, `cranks_per_block`, `fuel_per_block` and
 /// `block_time`.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
   vathost run vats/bank
   vathost run vats/bank --state ./state --slog ./bank.slog
-  vathost run --state ./state --blocks 10        go on, for ten blocks
+  vathost run ./state --blocks 10                go on, for ten blocks
+  vathost run vats/bank --state ./state --add    … with the vats that the scenario has got since
   vathost run vats/bank --json | jq .stateHash")]
 pub(crate) struct RunArgs {
-    /// A `vat.toml`, or the folder that holds it; may be left out where the state exists
+    /// A `vat.toml`, or the folder that holds it; or the folder of a state that exists
     scenario: Option<PathBuf>,
     /// The folder of the state, made if absent; without it the state lives in memory
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Give the state that exists those vats of the scenario that it has not, and the messages to them
+    #[arg(long, requires_all = ["scenario", "state"])]
+    add: bool,
     /// Record what happens, as JSON lines, at the end of this file (`.zst` compresses)
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
@@ -105,11 +113,12 @@ pub(crate) struct RunArgs {
     json: bool,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum SlogDetail {
     None,
     Cranks,
     Deliveries,
+    #[default]
     Syscalls,
 }
 
@@ -124,54 +133,41 @@ impl From<SlogDetail> for Detail {
     }
 }
 
-pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
-    let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
-    let host = Host::of(args.state.as_deref())?;
-    let directives = host.directives(args.directives.as_deref())?;
-    let in_force = directives.clone().unwrap_or_default();
-    let bundles = host.bundles(&args.bundle)?;
-    let mut controller = open(&args, scenario.as_ref())?;
-    for wasm in &bundles {
-        let id = controller.put_bundle(wasm)?;
-        output.detail(format!("bundle {id}"));
+impl RunArgs {
+    /// To go on with a state.
+    pub(super) fn of_state(
+        state: &Path,
+        slog: Option<PathBuf>,
+        directives: Option<PathBuf>,
+        blocks: Option<u64>,
+    ) -> RunArgs {
+        RunArgs { state: Some(state.to_owned()), slog, directives, blocks, ..RunArgs::default() }
     }
-    load_directives(&mut controller, directives, &args, output)?;
-    let policy = args.policy.policy(&host, controller.policy());
-    if let Some([old, new]) = controller.keep_policy(&policy) {
-        let since = new.since;
-        output.warn(format!(
-            "the blocks of this state were cut at {old}, and are at {new} from {since} on: hosts that do not change it there, too, \
-             come to other hashes"
-        ));
-    }
-    if let (true, Some(scenario)) = (controller.is_new(), &scenario) {
-        controller.install(scenario)?;
-    }
-    output.detail(format!("engine {}", controller.block()?.meta().engine));
-    let stop = on_interrupt(&controller)?;
-    let mut mailbox = open_mailbox(&args, scenario.as_ref(), &controller, output)?;
-    let progress = Progress::new(output);
-    let ended = run_blocks(&mut controller, &mut mailbox, &args, &policy, &stop, &progress, output);
-    progress.clear();
-    if let Err(err) = controller.slog().flush() {
-        output.warn(incomplete(&err));
-    }
-    let interrupted = match ended {
-        Ok(interrupted) => interrupted,
-        Err(halt) => {
-            let given = args.state.as_deref().map(|state| Given {
-                state,
-                directives: args.directives.as_deref(),
-                in_force,
-                bundles,
-                plants: &args.plant,
-                policy,
-                audit: args.audit,
-                stop: &stop,
-            });
-            return Err(halt::report(*halt, &controller, given.as_ref(), args.json, output)?);
+
+    /// The folder of a state may stand where a scenario does.
+    fn sorted(mut self) -> Result<RunArgs, Usage> {
+        if let Some(dir) = self.scenario.take_if(|it| is_state(it)) {
+            if let Some(other) = &self.state {
+                let what = format!("`{}` is a state, and --state names `{}`", dir.display(), other.display());
+                return Err(Usage::new(what, "name one state, and the scenario if there is a new one"));
+            }
+            self.state = Some(dir);
         }
-    };
+        Ok(self)
+    }
+}
+
+pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
+    let args = args.sorted()?;
+    let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
+    let mut begun = begin(&args, scenario.as_ref(), output)?;
+    match &scenario {
+        Some(scenario) if begun.controller.is_new() => begun.controller.install(scenario)?,
+        Some(scenario) if args.add => add(&mut begun.controller, scenario, &begun.policy, output)?,
+        _ => (),
+    }
+    let interrupted = go_on(&mut begun, &args, scenario.as_ref(), output)?;
+    let controller = begun.controller;
     let report = controller.report()?;
     if args.json {
         output.json(&report)?;
@@ -183,6 +179,87 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     Ok(Exit::Ok)
+}
+
+/// Gives a state the vats that its scenario has got since.
+fn add(controller: &mut Controller, scenario: &Scenario, policy: &Policy, output: &Output) -> anyhow::Result<()> {
+    let block = controller.block()?;
+    if block.meta().scenario == scenario.digest() {
+        output.note("the state has all vats of this scenario: nothing is added");
+        return Ok(());
+    }
+    let names = controller.add(scenario, policy)?;
+    output.note(format!("added {}; every replica must do so before the same block", names.join(", ")));
+    Ok(())
+}
+
+/// A host that is about to run blocks, and what it was given for that.
+pub(super) struct Begun {
+    pub(super) controller: Controller,
+    /// How its blocks end.
+    pub(super) policy: Policy,
+    /// The directives of the command line, or of host.toml.
+    in_force: DirectiveSet,
+    /// The modules of the command line and of host.toml.
+    bundles: Vec<Vec<u8>>,
+}
+
+/// Opens the state, or a new one, with all that its host is given at its start; and how its blocks are cut.
+pub(super) fn begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> anyhow::Result<Begun> {
+    let host = Host::of(args.state.as_deref())?;
+    let directives = host.directives(args.directives.as_deref())?;
+    let in_force = directives.clone().unwrap_or_default();
+    let bundles = host.bundles(&args.bundle)?;
+    let mut controller = open(args, scenario)?;
+    for wasm in &bundles {
+        let id = controller.put_bundle(wasm)?;
+        output.detail(format!("bundle {id}"));
+    }
+    load_directives(&mut controller, directives, args, output)?;
+    let policy = args.policy.policy(&host, controller.policy());
+    if let Some([old, new]) = controller.keep_policy(&policy) {
+        let since = new.since;
+        output.warn(format!(
+            "the blocks of this state were cut at {old}, and are at {new} from {since} on: hosts that do not change it there, too, \
+             come to other hashes"
+        ));
+    }
+    Ok(Begun { controller, policy, in_force, bundles })
+}
+
+/// Runs until nothing is left to do, or enough was run; whether it was interrupted.
+pub(super) fn go_on(
+    begun: &mut Begun,
+    args: &RunArgs,
+    scenario: Option<&Scenario>,
+    output: &Output,
+) -> anyhow::Result<bool> {
+    let Begun { controller, policy, in_force, bundles } = begun;
+    output.detail(format!("engine {}", controller.block()?.meta().engine));
+    let stop = on_interrupt(controller)?;
+    let mut mailbox = open_mailbox(args, scenario, controller, output)?;
+    let progress = Progress::new(output);
+    let ended = run_blocks(controller, &mut mailbox, args, policy, &stop, &progress, output);
+    progress.clear();
+    if let Err(err) = controller.slog().flush() {
+        output.warn(incomplete(&err));
+    }
+    match ended {
+        Ok(interrupted) => Ok(interrupted),
+        Err(halt) => {
+            let given = args.state.as_deref().map(|state| Given {
+                state,
+                directives: args.directives.as_deref(),
+                in_force: std::mem::take(in_force),
+                bundles: std::mem::take(bundles),
+                plants: &args.plant,
+                policy: *policy,
+                audit: args.audit,
+                stop: &stop,
+            });
+            Err(halt::report(*halt, controller, given.as_ref(), args.json, output)?)
+        }
+    }
 }
 
 fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controller> {
@@ -229,9 +306,12 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
     if let (false, Some(scenario)) = (controller.is_new(), scenario)
         && *made_from != scenario.digest()
     {
-        let dir = args.state.as_deref().unwrap_or(Path::new("")).display();
-        let what = format!("the state in `{dir}` was made from another scenario, or this one has changed since");
-        return Err(Usage::new(what, "leave the scenario out to go on with the state, or name a new folder").into());
+        let dir = args.state.as_deref().unwrap_or(Path::new(""));
+        let changed = Changed::of(controller.block()?.tables(), scenario);
+        let can_add = args.add && changed.other_code.is_empty() && !changed.new.is_empty();
+        if !can_add {
+            return Err(changed.refusal(dir, args.scenario.as_deref().unwrap_or(Path::new("")), args.add).into());
+        }
     }
     Ok(controller)
 }
@@ -307,15 +387,6 @@ fn open_mailbox(
     Ok(MailboxFiles::open(&paths, controller)?)
 }
 
-/// What vats wrote to the console of a committed block.
-fn print_console(controller: &Controller, lines: &[Printed], output: &Output) {
-    let Ok(block) = controller.block() else { return };
-    for it in lines {
-        let name = block.tables().vats.get(&it.vat).map_or_else(|| it.vat.to_string(), |row| row.name.clone());
-        output.note(harmless(&format!("{name}: {}", it.text)));
-    }
-}
-
 /// Where compiled code is kept: the user's cache folder.
 pub(crate) fn code_cache() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
@@ -382,7 +453,7 @@ fn run_blocks(
         })?;
         mailbox.release(controller)?;
         progress.suspend(|| {
-            print_console(controller, &end.console, output);
+            console::tell(controller, &end, output);
             warn(controller, mailbox, &mut held, output);
         });
         blocks += u64::from(end.closed);
@@ -458,11 +529,13 @@ impl Progress {
     }
 }
 
+/// A reason longer than this is cut; `--json` has all of it.
+const REASON_CHARS: usize = 240;
+
 fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     for it in &report.results {
-        let body = harmless(it.body.as_deref().unwrap_or(""));
-        let slots = if it.slots.is_empty() { String::new() } else { format!("  [{}]", it.slots.join(", ")) };
-        output.line(format!("{}.{} {} {body}{slots}", harmless(&it.to), harmless(&it.method), it.status))?;
+        let body = it.body.as_deref().map(|body| format!(" {}", harmless(&said(body, &it.slots)))).unwrap_or_default();
+        output.line(format!("{}.{} {}{body}", harmless(&it.to), harmless(&it.method), it.status))?;
     }
     if !report.results.is_empty() {
         output.line("")?;
@@ -471,7 +544,7 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
     vats.sort_by_key(|(_, vat)| vat.id.parse::<VatId>().ok());
     let rows = vats.into_iter().map(|(name, vat)| {
         let status = match &vat.reason {
-            Some(reason) => format!("{}: {}", vat.status, harmless(&shortened(reason, 70))),
+            Some(reason) => format!("{}: {}", vat.status, harmless(&shortened(reason, REASON_CHARS))),
             None => vat.status.to_owned(),
         };
         let numbers = [vat.deliveries, vat.syscalls, vat.fuel].map(grouped);

@@ -9,6 +9,7 @@ use crate::{
 
 mod diff;
 mod export;
+mod grep;
 pub(super) mod last;
 mod show;
 mod summary;
@@ -25,6 +26,7 @@ Examples:
   vathost slog summary bank.slog
   vathost slog last bank.slog.zst
   vathost slog show bank.slog --crank 12
+  vathost slog grep panicked bank.slog
   vathost slog trace kp41 bank.slog
   vathost slog diff mine.slog theirs.slog
   vathost slog export bank.slog --format chrome-trace --out bank.json")]
@@ -38,6 +40,7 @@ enum Verb {
     Summary(summary::SummaryArgs),
     Last(last::LastArgs),
     Show(show::ShowArgs),
+    Grep(grep::GrepArgs),
     Trace(trace::TraceArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
@@ -64,6 +67,7 @@ pub(crate) fn cmd_slog(args: SlogArgs, output: &Output) -> anyhow::Result<Exit> 
         Verb::Summary(args) => summary::cmd_summary(args, output),
         Verb::Last(args) => last::cmd_last(args, output),
         Verb::Show(args) => show::cmd_show(args, output),
+        Verb::Grep(args) => grep::cmd_grep(args, output),
         Verb::Trace(args) => trace::cmd_trace(args, output),
         Verb::Diff(args) => diff::cmd_diff(args, output),
         Verb::Export(args) => export::cmd_export(args, output),

@@ -1,11 +1,9 @@
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
     block::Block,
-    cli::{Exit, Output, output::grouped, progress::Progress, run::code_cache, state},
+    cli::{Exit, Output, named::StateArgs, output::grouped, progress::Progress, run::code_cache, state},
     slog::Slog,
     store::Database,
     vat::Warehouse,
@@ -22,8 +20,8 @@ Examples:
   vathost verify ./state
   vathost verify ./state --replay --json | jq '.checks[] | select(.ok | not)'")]
 pub(crate) struct VerifyArgs {
-    /// The folder of the state
-    state: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
     /// Replay every live vat too, and compare its memory and fuel
     #[arg(long)]
     replay: bool,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     block::Block,
     fault::{Fault, HostFault},
-    id::{KRef, PromiseId, VatId},
+    id::{KRef, PromiseId, VRef, VatId},
     invariant,
     kernel::Crank,
     limits, smallcaps,
@@ -17,6 +17,13 @@ use crate::{
 /// A message that was sent from outside: by this its result is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sent(pub(super) PromiseId);
+
+impl Sent {
+    /// The promise for its result.
+    pub fn promise(self) -> PromiseId {
+        self.0
+    }
+}
 
 /// How a message from outside was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +41,8 @@ pub enum Outcome {
 pub enum To<'a> {
     /// To the root of the vat with this name; the first one, where there are several.
     Root(&'a str),
+    /// To the root of this vat.
+    Vat(VatId),
     /// To an object or a promise.
     Held(KRef),
 }
@@ -55,6 +64,9 @@ impl From<KRef> for To<'_> {
 pub enum Arg {
     /// Plain data.
     Data(Value),
+    /// Data in which a text `@name` is the root of that vat, `@v3` of that one, `@ko31` or `@kp41` an object or a promise, and
+    /// `@@text` the text `@text`.
+    Told(Value),
     /// An object or a promise.
     Held(KRef),
 }
@@ -95,10 +107,15 @@ pub(super) fn target(tables: &Tables, to: To<'_>) -> Result<(Target, String), Ho
         To::Root(name) => {
             let known = tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
             let vat = known.ok_or_else(|| refused(format!("there is no vat `{name}`")))?;
+            target(tables, To::Vat(vat))
+        }
+        To::Vat(vat) => {
+            let row = tables.vats.get(&vat).ok_or_else(|| refused(format!("there is no {vat}")))?;
+            let name = row.name.clone();
             if !tables.is_alive(vat) {
                 return Err(refused(format!("{vat} (`{name}`) is terminated")));
             }
-            Ok((Target::Root(vat), name.to_owned()))
+            Ok((Target::Root(vat), name))
         }
         To::Held(kref) => {
             check_held(tables, kref)?;
@@ -117,6 +134,50 @@ fn check_held(tables: &Tables, kref: KRef) -> Result<(), HostFault> {
     if known { Ok(()) } else { Err(HostFault::new("send a message", why)) }
 }
 
+/// A reference as it stands in a body.
+fn reference(tables: &Tables, kref: KRef, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
+    check_held(tables, kref)?;
+    let at = slots.iter().position(|it| *it == kref).unwrap_or_else(|| {
+        slots.push(kref);
+        slots.len() - 1
+    });
+    Ok(Value::String(format!("{}{at}", if kref.promise().is_some() { '&' } else { '$' })))
+}
+
+/// [`Arg::Told`] as it stands in a body.
+fn told(tables: &Tables, value: &Value, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
+    Ok(match value {
+        Value::String(text) => match text.strip_prefix('@') {
+            None => smallcaps::from_json(value),
+            Some(escaped) if escaped.starts_with('@') => smallcaps::from_json(&escaped.into()),
+            Some(name) => reference(tables, named(tables, name)?, slots)?,
+        },
+        Value::Array(items) => items.iter().map(|it| told(tables, it, slots)).collect::<Result<_, _>>()?,
+        Value::Object(members) => {
+            let mut encoded = serde_json::Map::new();
+            for (key, it) in members {
+                encoded.insert(smallcaps::text(key), told(tables, it, slots)?);
+            }
+            encoded.into()
+        }
+        other => smallcaps::from_json(other),
+    })
+}
+
+/// What `@name` names.
+fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
+    let refused = |why: String| HostFault::new("send a message", why);
+    if let Ok(kref) = name.parse() {
+        return Ok(kref);
+    }
+    let by_name = || tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
+    let vat = name.parse().ok().filter(|it| tables.vats.contains(it)).or_else(by_name);
+    let vat =
+        vat.ok_or_else(|| refused(format!("there is no vat `{name}` for \"@{name}\" (\"@@{name}\" is the text)")))?;
+    let root = tables.clist.get(&(vat, VRef::ROOT)).map(|it| it.kref);
+    root.ok_or_else(|| refused(format!("nobody holds the root of {vat} (`{name}`)")))
+}
+
 /// A method and its arguments as a body.
 pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<CapData<KRef>, HostFault> {
     let mut slots = Vec::new();
@@ -124,12 +185,8 @@ pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<
     for arg in args {
         values.push(match arg {
             Arg::Data(value) => smallcaps::from_json(&value),
-            Arg::Held(kref) => {
-                check_held(tables, kref)?;
-                slots.push(kref);
-                let mark = if kref.promise().is_some() { '&' } else { '$' };
-                Value::String(format!("{mark}{}", slots.len() - 1))
-            }
+            Arg::Told(value) => told(tables, &value, &mut slots)?,
+            Arg::Held(kref) => reference(tables, kref, &mut slots)?,
         });
     }
     let body = format!("#{}", serde_json::json!([smallcaps::text(method), values]));

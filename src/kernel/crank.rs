@@ -121,6 +121,11 @@ impl Crank {
         Ok(block)
     }
 
+    /// A line of a vat's console, for whoever runs the host.
+    pub(super) fn hear(&mut self, vat: VatId, level: &'static str, text: &str) {
+        self.block.hear(vat, level, text);
+    }
+
     /// Accepts what was sent, and collects garbage.
     pub(super) fn settle_down(&mut self) -> Result<(), Fault> {
         self.collect()?;

@@ -304,7 +304,7 @@ impl Crank {
                 self.leave_entry(vat, End::Faulted(fault.clone()))?;
                 // In the order of what it settled itself.
                 self.act_for(Some(vat));
-                self.skip(work, body::error(&fault.to_string()))
+                self.skip(work, body::error(&fault.told()))
             }
             _ => self.end(workers, vat, Ended { aborted: true, info: info_of(&fault), fault: Some(fault) }, ran),
         }
@@ -517,6 +517,6 @@ impl Live {
 fn info_of(fault: &VatFault) -> CapData<KRef> {
     match fault {
         VatFault::IllegalSyscall { .. } => body::error("syscall translation error: prepare to die"),
-        fault => body::error(&fault.to_string()),
+        fault => body::error(&fault.told()),
     }
 }

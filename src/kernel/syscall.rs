@@ -234,6 +234,7 @@ impl Live {
         let at = self.at;
         let event = || Event::Console { at, level, args: [text], source: "vat" };
         self.crank.slog().record(Detail::Deliveries, event);
+        self.crank.hear(at.vat, level, text);
     }
 
     /// Applies what was translated. Nothing the guest does can fail here: an error is the kernel's.

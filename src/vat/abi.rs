@@ -34,6 +34,8 @@ pub(super) struct Host {
     pub(super) owed: u64,
     /// What they may cost.
     pub(super) owed_max: u64,
+    /// The last error that this delivery wrote to the console.
+    pub(super) last_error: Option<String>,
 }
 
 type Guest<'a> = Caller<'a, Host>;
@@ -254,6 +256,9 @@ fn console(guest: &mut Guest<'_>, level: u32, text: u32, len: u32) -> Result<()>
     let line = String::from_utf8_lossy(cut).into_owned();
     let bytes = json_bytes(&line);
     charge(guest, price::CONSOLE_LINE.of(bytes, 0))?;
+    if level == "error" {
+        guest.data_mut().last_error = Some(line.clone());
+    }
     if let Some(syscalls) = &mut guest.data_mut().syscalls {
         syscalls.console(level, &line, bytes);
     }

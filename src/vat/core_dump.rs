@@ -47,6 +47,32 @@ pub(super) fn frames(err: &Error) -> Vec<Frame> {
     frames.iter().map(frame).collect()
 }
 
+/// The function of the guest in which it trapped, by the module's own name for it: the innermost that is no machinery of a panic.
+pub(super) fn place(err: &Error) -> Option<String> {
+    let frames = frames(err);
+    let names = || frames.iter().filter_map(|it| it.name.as_deref()).map(readable);
+    let is_machinery = |name: &String| ["panic", "rust_begin_unwind", "abort"].iter().any(|it| name.contains(it));
+    names().find(|it| !is_machinery(it)).or_else(|| names().next())
+}
+
+/// A name without the mangling that rustc and clang give it: `_ZN5hello3run17h0123456789abcdefE` is `hello::run`.
+fn readable(name: &str) -> String {
+    let Some(mut rest) = name.strip_prefix("_ZN") else { return name.to_owned() };
+    let mut parts = Vec::new();
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let part =
+            rest.get(..digits).and_then(|it| it.parse::<usize>().ok()).and_then(|it| rest.get(digits..digits + it));
+        let Some(part) = part else { break };
+        rest = &rest[digits + part.len()..];
+        let is_hash = part.len() == 17 && part.starts_with('h') && part[1..].bytes().all(|it| it.is_ascii_hexdigit());
+        if !is_hash {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() { name.to_owned() } else { parts.join("::") }
+}
+
 impl CoreDump {
     /// The code that it ran.
     pub fn bundle(&self) -> BundleId {

@@ -247,6 +247,7 @@ impl Instance {
             memory_max,
             owed: 0,
             owed_max: u64::MAX,
+            last_error: None,
         };
         let mut store = Store::new(pre.module().engine(), host);
         store.limiter(|host| host);
@@ -388,7 +389,11 @@ impl Instance {
                 self.broken_in = core_dump::frames(&err);
             }
             let exhausted = is_exhausted(self.stack, &mut self.store);
-            return Err(blame(err, exhausted));
+            let (place, said) = (core_dump::place(&err), self.store.data_mut().last_error.take());
+            return Err(match blame(err, exhausted) {
+                Fault::Vat(fault) => fault.with_last_words(place, said.as_deref()).into(),
+                other => other,
+            });
         }
         let left = self.store.get_fuel().map_err(broken)?;
         let memory = self.memory.data_size(&self.store) as u64;
@@ -435,7 +440,7 @@ impl Worker for Instance {
         }
         let host = self.store.data_mut();
         abi::encode(delivery, &mut host.input);
-        host.answer = Bytes::default();
+        (host.answer, host.last_error) = (Bytes::default(), None);
         host.syscalls = Some(syscalls);
         let mut fee = abi::fee(delivery, host.input.len());
         if matches!(delivery, Delivery::StartVat(_)) {

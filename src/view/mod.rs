@@ -8,6 +8,7 @@ pub(crate) mod objects;
 pub(crate) mod overview;
 pub(crate) mod promises;
 pub(crate) mod queue;
+pub(crate) mod said;
 pub(crate) mod text;
 pub(crate) mod transcript;
 pub(crate) mod vats;

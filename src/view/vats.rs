@@ -12,7 +12,7 @@ use crate::{
     id::{DeliveryNum, VRef, VatId},
     report::{Report, VatReport},
     table::{Awaited, Status, Tables, Tally},
-    view::text::{grouped, size},
+    view::text::{grouped, harmless, shortened, size},
 };
 
 /// What `vats` says of each, and `vat` too.
@@ -128,10 +128,11 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
     })
 }
 
-/// A status and its reason, for people.
-fn status(row: &VatRow) -> String {
+/// A status and its reason, for people,
+/// with so many characters of the reason at the most: last words are long.
+fn status(row: &VatRow, chars: usize) -> String {
     match &row.reason {
-        Some(reason) => format!("{}: {}", row.status, brief(reason.as_bytes())),
+        Some(reason) => format!("{}: {}", row.status, harmless(&shortened(reason, chars))),
         None => row.status.to_owned(),
     }
 }
@@ -146,7 +147,7 @@ impl Row for VatRow {
         cells.extend([self.deliveries, self.syscalls, self.fuel].map(grouped));
         cells.push(size(self.memory_bytes));
         cells.extend([self.clist, self.keys, self.queued].map(|it| it.to_string()));
-        cells.push(status(self));
+        cells.push(status(self, 80));
         cells
     }
 }
@@ -154,7 +155,7 @@ impl Row for VatRow {
 impl Facts for OneVat {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let row = &self.row;
-        let mut status = status(row);
+        let mut status = status(row, usize::MAX);
         if self.cleaned == Some(false) {
             status += " (rows are still to be removed)";
         }
@@ -182,7 +183,24 @@ impl Facts for OneVat {
             ("queued", row.queued.to_string()),
         ];
         let options = self.options.as_object().into_iter().flatten();
-        facts.extend(options.map(|(name, value)| ("option", format!("{name} = {value}"))));
+        // As vat.toml takes them: 0 turns a threshold off. A meter is given by another vat.
+        let known = options.filter(|(name, value)| *name != "meter" || !value.is_null());
+        facts.extend(known.map(|(name, value)| {
+            let value = if value.is_null() { "0".to_owned() } else { value.to_string() };
+            ("option", format!("{} = {value}", snake(name)))
+        }));
         facts
     }
+}
+
+/// `reapInterval` as `reap_interval`.
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for it in name.chars() {
+        if it.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(it.to_ascii_lowercase());
+    }
+    snake
 }

@@ -658,19 +658,19 @@ fn initialize_may_compute_and_speak_to_itself_and_nothing_else() {
 fn how_a_vat_ends_is_told_apart() {
     let rows = [
         ("(loop $l (br $l))", "out of fuel"),
-        ("unreachable", "trap: wasm trap: wasm `unreachable` instruction executed"),
+        ("unreachable", "trap: wasm trap: wasm `unreachable` instruction executed; in go"),
         ("(call $go (local.get $len))", "call stack exhausted"),
-        ("(drop (i32.div_u (i32.const 1) (local.get $i)))", "trap: wasm trap: integer divide by zero"),
-        ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", "trap: wasm trap: integer overflow"),
-        ("(drop (i32.trunc_f32_s (f32.const nan)))", "trap: wasm trap: invalid conversion to integer"),
-        ("(drop (i32.load (i32.const -1)))", "trap: wasm trap: out of bounds memory access"),
+        ("(drop (i32.div_u (i32.const 1) (local.get $i)))", "trap: wasm trap: integer divide by zero; in go"),
+        ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", "trap: wasm trap: integer overflow; in go"),
+        ("(drop (i32.trunc_f32_s (f32.const nan)))", "trap: wasm trap: invalid conversion to integer; in go"),
+        ("(drop (i32.load (i32.const -1)))", "trap: wasm trap: out of bounds memory access; in go"),
         (
             "(memory.fill (i32.const 1) (i32.const 0) (i32.const 0x20000))",
-            "trap: wasm trap: out of bounds memory access",
+            "trap: wasm trap: out of bounds memory access; in go",
         ),
-        ("(call_indirect (i32.const 9))", "trap: wasm trap: undefined element: out of bounds table access"),
-        ("(call_indirect (i32.const 0))", "trap: wasm trap: uninitialized element"),
-        ("(call_indirect (i32.const 1))", "trap: wasm trap: indirect call type mismatch"),
+        ("(call_indirect (i32.const 9))", "trap: wasm trap: undefined element: out of bounds table access; in go"),
+        ("(call_indirect (i32.const 0))", "trap: wasm trap: uninitialized element; in go"),
+        ("(call_indirect (i32.const 1))", "trap: wasm trap: indirect call type mismatch; in go"),
         ("(call $subscribe (i64.const 50))", "illegal syscall subscribe: o-50 is not a promise"),
     ];
     for (body, reason) in rows {

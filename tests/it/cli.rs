@@ -3,6 +3,7 @@
 
 mod inputs;
 mod limits;
+mod newcomers;
 mod place;
 mod policy;
 mod recovery;
@@ -18,12 +19,12 @@ use serde_json::{Value, json};
 
 #[test]
 fn a_run_prints_the_results_and_a_table_of_the_vats() {
-    Place::new().vathost("run vats/bank").ok().prints_but_for_fuel(expect![[r##"
-        market.bootstrap fulfilled #{"paid":"+70","tooMuch":"insufficient funds","closed":"the purse is closed","bankrupt":"vat terminated","north":"+70","south":"+130"}
-        market.report fulfilled #{"paid":"+70","tooMuch":"insufficient funds","closed":"the purse is closed","bankrupt":"vat terminated","north":"+70","south":"+130"}
-        north.makePurse fulfilled #"$0.Alleged: Purse"  [ko28]
-        south.makePurse rejected #{"#error":"argument 1: expected an integer, found a string","name":"Error"}
-        south.robBank rejected #{"#error":"target has no method robBank","name":"Error"}
+    Place::new().vathost("run vats/bank").ok().prints_but_for_fuel(expect![[r#"
+        market.bootstrap fulfilled { bankrupt: "vat terminated", closed: "the purse is closed", north: 70n, paid: 70n, south: 130n, tooMuch: "insufficient funds" }
+        market.report fulfilled { bankrupt: "vat terminated", closed: "the purse is closed", north: 70n, paid: 70n, south: 130n, tooMuch: "insufficient funds" }
+        north.makePurse fulfilled <Purse ko28>
+        south.makePurse rejected Error: argument 1: expected an integer, found a string
+        south.robBank rejected Error: target has no method robBank
 
         vat  name    deliveries  syscalls       fuel  memory  status
         v1   market          14        26  <fuel>   1 MiB  running
@@ -34,7 +35,7 @@ fn a_run_prints_the_results_and_a_table_of_the_vats() {
         height 1, 37 cranks, nothing left to do
         state hash   <hash>
         state digest <hash>
-    "##]]);
+    "#]]);
 }
 
 #[test]

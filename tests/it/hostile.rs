@@ -161,7 +161,7 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
     };
     vec![
         ("a loop", "(loop $l (br $l))".to_owned(), OUT_OF_FUEL),
-        ("a trap", "unreachable".to_owned(), "trap: wasm trap: wasm `unreachable` instruction executed"),
+        ("a trap", "unreachable".to_owned(), "trap: wasm trap: wasm `unreachable` instruction executed; in go"),
         ("recursion", "(call $go (local.get $len))".to_owned(), "call stack exhausted"),
         (
             "a forgery",
@@ -317,6 +317,6 @@ fn all_the_fuel_there_is_can_be_given_and_burnt_without_wrapping() {
     assert_eq!(outcome.fault, None);
     assert!(outcome.fuel < 10_000, "{}", outcome.fuel);
     let outcome = guest("unreachable").fuel(u64::MAX).run();
-    assert_eq!(outcome.fault.as_deref(), Some("trap: wasm trap: wasm `unreachable` instruction executed"));
+    assert_eq!(outcome.fault.as_deref(), Some("trap: wasm trap: wasm `unreachable` instruction executed; in go"));
     assert_eq!(outcome.block.fuel(), u64::MAX, "it pays for all that it might have used, and that is all there is");
 }

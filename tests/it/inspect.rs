@@ -143,17 +143,18 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             awaited by           nobody
             queued               0
             option               critical = false
-            option               fuelPerDelivery = 1000000000
-            option               memoryMax = 67108864
-            option               meter = null
-            option               onFault = "terminate"
+            option               fuel_per_delivery = 1000000000
+            option               memory_max = 67108864
+            option               on_fault = "terminate"
             option               pipelining = false
-            option               queuedBytesMax = 67108864
-            option               queuedMax = 65536
-            option               reapGcKrefs = 20
-            option               reapInterval = 1000
-            option               snapshotInterval = 200
-            option               storeMax = 268435456
+            option               queued_bytes_max = 67108864
+            option               queued_max = 65536
+            option               reap_gc_krefs = 20
+            option               reap_interval = 1000
+            option               refs_max = 1000000
+            option               snapshot_interval = 200
+            option               store_max = 268435456
+            option               vats_max = 65536
             option               weight = 1
         "#]],
     );
@@ -178,17 +179,18 @@ fn one_vat_is_shown_whole_by_number_or_name() {
             awaited by           nobody
             queued               0
             option               critical = false
-            option               fuelPerDelivery = 1000000000
-            option               memoryMax = 67108864
-            option               meter = null
-            option               onFault = "terminate"
+            option               fuel_per_delivery = 1000000000
+            option               memory_max = 67108864
+            option               on_fault = "terminate"
             option               pipelining = false
-            option               queuedBytesMax = 67108864
-            option               queuedMax = 65536
-            option               reapGcKrefs = 20
-            option               reapInterval = 1000
-            option               snapshotInterval = 200
-            option               storeMax = 268435456
+            option               queued_bytes_max = 67108864
+            option               queued_max = 65536
+            option               reap_gc_krefs = 20
+            option               reap_interval = 1000
+            option               refs_max = 1000000
+            option               snapshot_interval = 200
+            option               store_max = 268435456
+            option               vats_max = 65536
             option               weight = 1
         "#]],
     );
@@ -377,7 +379,7 @@ fn what_is_not_there_is_told_so() {
     let place = state(1);
     inspect(&place, "vat v9").code(2).says("there is no vat `v9`").says("hint: ");
     inspect(&place, "clist carol").code(2).says("there is no vat `carol`");
-    inspect(&place, "everything").code(2).says("unrecognized subcommand 'everything'");
+    inspect(&place, "everything").code(2).says("`everything` is nothing to look at").says("--help` lists");
     inspect(&place, "vat").code(2).says("<VAT>");
     place.vathost("inspect vats").code(2).says("no state is given").says("hint: name its folder");
     place.vathost("inspect --state @none").code(2).says("there is no state in").says("hint: ");

@@ -224,3 +224,23 @@ fn without_an_sdk_a_rust_vat_is_not_begun() {
         ]
     );
 }
+
+/// The binary carries the SDK: a vat that it makes needs no checkout, and no path of the machine that built it.
+#[test]
+fn a_rust_vat_comes_with_the_sdk_that_vathost_was_built_with() {
+    let place = Place::new();
+    place.vathost("new hello --lang rust --path @").ok();
+    let dir = place.path("hello");
+    let made = files(&dir);
+    for (ours, theirs) in [("guests/src", "sdk/src"), ("guests/macros/src", "sdk/macros/src")] {
+        for name in files(Path::new(ours)).iter().filter(|it| !it.starts_with("bin/")) {
+            let path = format!("{theirs}/{name}");
+            assert!(made.contains(&path), "{path} is missing: src/cli/new/sdk.rs lists the sources");
+            assert_eq!(fs::read(dir.join(&path)).unwrap(), fs::read(Path::new(ours).join(name)).unwrap(), "{path}");
+        }
+    }
+    for name in made {
+        let text = fs::read_to_string(dir.join(&name)).unwrap();
+        assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "{name} names a folder of the machine that built vathost");
+    }
+}

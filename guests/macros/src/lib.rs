@@ -3,8 +3,11 @@
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
-use quote::{format_ident, quote};
-use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemFn, ItemImpl, Result, Type, Visibility, parse_macro_input};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{
+    Error, FnArg, ImplItem, ImplItemFn, ItemFn, ItemImpl, Result, ReturnType, Type, Visibility, parse_macro_input,
+    spanned::Spanned,
+};
 
 /// Makes every `pub` method of an `impl` block callable by message.
 ///
@@ -32,14 +35,15 @@ fn expand_exo(block: &ItemImpl) -> Result<Tokens> {
         return Err(Error::new_spanned(path, "#[vat::exo] goes on an inherent impl block"));
     }
     let name = type_name(&block.self_ty)?;
-    let arms = block
-        .items
-        .iter()
-        .filter_map(exposed_method)
-        .map(|method| arm(&block.self_ty, method))
-        .collect::<Result<Vec<_>>>()?;
+    // What is wrong with one method is told there; the others are there all the same, so that a mistake is one error.
+    let arms = block.items.iter().filter_map(exposed_method).map(|method| arm(&block.self_ty, method));
+    let (arms, errors): (Vec<_>, Vec<_>) = arms.partition(Result::is_ok);
+    let arms: Vec<_> = arms.into_iter().flatten().collect();
+    let errors: Vec<_> = errors.into_iter().filter_map(Result::err).map(Error::into_compile_error).collect();
     let (ty, (generics, _, bounds)) = (&block.self_ty, block.generics.split_for_impl());
     Ok(quote! {
+        #(#errors)*
+
         #[allow(unreachable_pub, reason = "`pub` is what makes a method callable by message")]
         #block
 
@@ -86,15 +90,27 @@ fn arm(ty: &Type, method: &ImplItemFn) -> Result<Tokens> {
         && !by_rc
         && (r.reference.is_none() || r.mutability.is_some())
     {
-        return Err(Error::new_spanned(r, "a method of an exo takes `&self` or `self: Rc<Self>`"));
+        return Err(Error::new_spanned(
+            r,
+            "a method of an exo takes `&self` or `self: Rc<Self>`: what changes is kept in a Cell or a RefCell",
+        ));
     }
     if let Some(param) = method.sig.generics.params.first() {
         return Err(Error::new_spanned(param, "a method of an exo cannot be generic"));
     }
     let (ident, wire) = (&method.sig.ident, camel_case(&method.sig.ident.to_string()));
-    let args: Vec<_> = (1..method.sig.inputs.len()).map(|i| format_ident!("arg{i}")).collect();
+    let inputs = method.sig.inputs.iter().filter_map(|it| if let FnArg::Typed(it) = it { Some(&*it.ty) } else { None });
+    let types: Vec<&Type> = inputs.skip(usize::from(by_rc)).collect();
+    let args: Vec<_> = (1..=types.len()).map(|i| format_ident!("arg{i}")).collect();
+    // Each with the place of its type, so that one that cannot be taken is pointed at.
+    let takes = args.iter().zip(&types).map(|(arg, ty)| quote_spanned!(ty.span()=> let #arg: #ty = args.take()?;));
     let this = if by_rc { quote!(self) } else { quote!(&self) };
-    let call = quote!(<#ty>::#ident(#this #(, #args)*));
+    let answer = match &method.sig.output {
+        ReturnType::Type(_, ty) => ty.span(),
+        ReturnType::Default => ident.span(),
+    };
+    // With the place of what it answers with, so that this is pointed at where it cannot be sent.
+    let call = quote_spanned!(answer=> <#ty>::#ident(#this #(, #args)*));
     let reply = if method.sig.asyncness.is_some() {
         quote!(::vat::Reply::later(async move { ::vat::IntoOutcome::into_outcome(#call.await) }))
     } else {
@@ -102,7 +118,7 @@ fn arm(ty: &Type, method: &ImplItemFn) -> Result<Tokens> {
     };
     Ok(quote! {
         #wire => {
-            #(let #args = args.take()?;)*
+            #(#takes)*
             ::core::result::Result::Ok(#reply)
         }
     })
@@ -126,10 +142,14 @@ fn camel_case(snake: &str) -> String {
 
 fn expand_root(build: &ItemFn) -> Result<Tokens> {
     let ident = &build.sig.ident;
+    let root = match &build.sig.output {
+        ReturnType::Type(_, ty) => ty.span(),
+        ReturnType::Default => ident.span(),
+    };
     let call = match build.sig.inputs.len() {
-        0 => quote!(#ident()),
+        0 => quote_spanned!(root=> #ident()),
         1 if matches!(build.sig.inputs[0], FnArg::Typed(_)) => {
-            quote!(#ident(::vat::__private::parameters(params)))
+            quote_spanned!(root=> #ident(::vat::__private::parameters(params)))
         }
         _ => {
             let inputs = &build.sig.inputs;

@@ -43,13 +43,13 @@ pub(crate) struct InitArgs {
 }
 
 pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit> {
-    let experiments = prepare(&args.base.base, &args.base.run, output)?;
+    let experiments = prepare(args.base.path()?, &args.base.run, output)?;
     let golden = experiments.golden();
     let dir = match &args.out {
         Some(file) => std::path::absolute(file)?.parent().map(PathBuf::from).unwrap_or_default(),
         None => std::env::current_dir()?,
     };
-    let base = relative(&std::path::absolute(&args.base.base)?, &dir);
+    let base = relative(&std::path::absolute(args.base.path()?)?, &dir);
     let store_ops = match args.preset.is_about_the_store() {
         true => store_ops(&experiments)?,
         false => Vec::new(),
@@ -57,7 +57,7 @@ pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit>
     let text = args.preset.write(&Ground {
         base: &base.display().to_string(),
         block_cranks: experiments.base().policy.cranks,
-        is_state: Database::exists(&args.base.base),
+        is_state: Database::exists(args.base.path()?),
         state_hash: golden.before.state_hash.to_string().get(..16).unwrap_or_default(),
         points: &golden.points(),
         store_ops: &store_ops,

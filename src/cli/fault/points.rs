@@ -24,7 +24,7 @@ pub(crate) struct PointsArgs {
 }
 
 pub(crate) fn cmd_points(args: &PointsArgs, output: &Output) -> anyhow::Result<Exit> {
-    let experiments = prepare(&args.base.base, &args.base.run, output)?;
+    let experiments = prepare(args.base.path()?, &args.base.run, output)?;
     let golden = experiments.golden();
     let points = golden.points();
     let store_ops = store_ops(&experiments)?;

@@ -8,6 +8,7 @@ use crate::{
         Exit, Output,
         host::{Host, PolicyArgs},
         last_panic::LastPanic,
+        named::StateArgs,
         output::{harmless, table},
         run::code_cache,
         state,
@@ -28,8 +29,8 @@ Examples:
   vathost fault remedy ./state
   vathost fault remedy ./state --bundle 41d0c7e2 --blocks 20 --json | jq -r '.remedies[0].line'")]
 pub(crate) struct RemedyArgs {
-    /// The folder of the state
-    state: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
     /// Code to upgrade to: the beginning of a bundle's hash; the state must hold it
     #[arg(long, value_name = "HEX")]
     bundle: Vec<String>,
@@ -65,7 +66,7 @@ pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<E
         code_cache: code_cache.clone(),
         audit: Some(1),
     };
-    let base = Base { path: args.state.clone(), policy, code_cache };
+    let base = Base { path: args.state.to_path_buf(), policy, code_cache };
     let (panic, remedies) = match experiment::remedies(&base, &trial, &args.bundle)? {
         Remedies::NoPanic => {
             if args.json {

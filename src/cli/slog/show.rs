@@ -1,16 +1,17 @@
 use std::{path::Path, time::Duration};
 
-use clap::{Args, value_parser};
+use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
     cli::{
         Exit, Output, Usage,
+        named::At,
         output::{grouped, harmless},
-        slog::{FileArgs, text, unreadable},
+        slog::{FileArgs, grep, text, unreadable},
     },
+    directive::Trigger,
     files,
-    id::VatId,
     slog::{Cause, Console, Extent, Place, Reader, Record, Shown, Which, follow, show},
 };
 
@@ -24,34 +25,45 @@ use crate::{
 Examples:
   vathost slog show bank.slog --crank 12
   vathost slog show bank.slog.zst --vat v2 --delivery 1
-  vathost slog show bank.slog --follow --vat v2
+  vathost slog show bank.slog --follow --vat bank
+  vathost slog show bank.slog --console
   vathost slog show bank.slog --crank 12 --json | jq '.events[] | select(.type == \"syscall\") | .ksc'")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     file: FileArgs,
     /// Of this crank
-    #[arg(long, value_name = "N", required_unless_present_any = ["vat", "follow"], conflicts_with_all = ["vat", "follow"])]
+    #[arg(
+        long,
+        value_name = "N",
+        required_unless_present_any = ["vat", "follow", "at", "console"],
+        conflicts_with_all = ["vat", "follow", "at"]
+    )]
     crank: Option<u64>,
-    /// Of this vat
-    #[arg(long, value_name = "VAT", value_parser = value_parser!(VatId))]
-    vat: Option<VatId>,
+    /// At this place: `crank-12`, `v2/delivery-1`, or `bank/delivery-1`
+    #[arg(long, value_name = "PLACE", conflicts_with_all = ["vat", "follow", "console"])]
+    at: Option<At>,
+    /// Of this vat: `v3`, or its name
+    #[arg(long, value_name = "VAT")]
+    vat: Option<String>,
     /// With this number
     #[arg(long, value_name = "N", requires = "vat")]
     delivery: Option<u64>,
     /// Each delivery as it comes, of all vats or of one
     #[arg(long, conflicts_with = "delivery")]
     follow: bool,
+    /// What vats wrote to their consoles, of all vats or of one
+    #[arg(long, conflicts_with_all = ["crank", "delivery", "follow"])]
+    console: bool,
 }
 
 pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> {
     if args.follow {
         return watch(&args, output);
     }
-    let which = match (args.vat, args.delivery) {
-        (Some(vat), Some(delivery)) => Which::Delivery { vat: vat.to_string(), delivery },
-        (Some(_), None) => return Err(Usage::new("which delivery of the vat?", "--delivery N, or --follow").into()),
-        _ => Which::Crank(args.crank.unwrap_or(0)),
-    };
+    if args.console {
+        return grep::find(&args.file, args.vat.as_deref(), &|_| true, output);
+    }
+    let which = which(&args)?;
     match show(&args.file.file, &which).map_err(unreadable)? {
         Ok(shown) if args.file.json => output.json(&shown)?,
         Ok(shown) => output.lines(lines(&shown))?,
@@ -68,6 +80,28 @@ pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
+fn which(args: &ShowArgs) -> anyhow::Result<Which> {
+    let file = &args.file.file;
+    Ok(match (&args.vat, args.delivery, &args.at) {
+        (Some(vat), Some(delivery), _) => Which::Delivery { vat: grep::vat_of(file, vat)?, delivery },
+        (Some(_), None, _) => {
+            return Err(Usage::new("which delivery of the vat?", "--delivery N, --follow, or --console").into());
+        }
+        (None, _, None) => Which::Crank(args.crank.unwrap_or(0)),
+        (None, _, Some(At::Place(Trigger::Crank(crank)))) => Which::Crank(crank.0),
+        (None, _, Some(At::Place(Trigger::Delivery(vat, delivery)))) => {
+            Which::Delivery { vat: vat.to_string(), delivery: delivery.0 }
+        }
+        (None, _, Some(At::Named(vat, delivery))) => {
+            Which::Delivery { vat: grep::vat_of(file, vat)?, delivery: delivery.0 }
+        }
+        (None, _, Some(At::Place(_))) => {
+            let hint = "name a crank or a delivery: `--at crank-12`, `--at v2/delivery-1`";
+            return Err(Usage::new("a recording is shown by cranks and deliveries", hint).into());
+        }
+    })
+}
+
 /// How often it is looked whether more was recorded.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -77,7 +111,7 @@ fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
         std::thread::sleep(LOOK_INTERVAL);
         is_recorded_to(&path)
     };
-    let vat = args.vat.map(|it| it.to_string());
+    let vat = args.vat.as_deref().map(|it| grep::vat_of(&args.file.file, it)).transpose()?;
     for shown in follow(Reader::follow(&args.file.file, wait).map_err(unreadable)?) {
         let shown = shown.map_err(unreadable)?;
         if shown.place.delivery.is_none() || vat.is_some() && shown.place.vat != vat {

@@ -38,17 +38,18 @@ fn every_view_has_an_answer_for_people() {
         awaited by           nobody
         queued               1
         option               critical = false
-        option               fuelPerDelivery = <fuel>
-        option               memoryMax = <fuel>
-        option               meter = null
-        option               onFault = "terminate"
+        option               fuel_per_delivery = <fuel>
+        option               memory_max = <fuel>
+        option               on_fault = "terminate"
         option               pipelining = false
-        option               queuedBytesMax = <fuel>
-        option               queuedMax = 65536
-        option               reapGcKrefs = 20
-        option               reapInterval = 1000
-        option               snapshotInterval = 200
-        option               storeMax = <fuel>
+        option               queued_bytes_max = <fuel>
+        option               queued_max = 65536
+        option               reap_gc_krefs = 20
+        option               reap_interval = 1000
+        option               refs_max = <fuel>
+        option               snapshot_interval = 200
+        option               store_max = <fuel>
+        option               vats_max = 65536
         option               weight = 1
         (crank-12) queue
         queue  kind    made by   target  goes to    method  result

@@ -1,0 +1,28 @@
+//! What vats say while they run: lines of the console device, and of their own consoles.
+
+use crate::{
+    cli::{Output, output::harmless},
+    controller::{BlockEnd, Controller},
+    id::VatId,
+};
+
+/// Tells what vats wrote in a committed block: what goes to the console device, warnings and errors; with `-v`, everything.
+pub(super) fn tell(controller: &Controller, end: &BlockEnd, output: &Output) {
+    let Ok(block) = controller.block() else { return };
+    let name = |vat: VatId| block.tables().vats.get(&vat).map_or_else(|| vat.to_string(), |row| row.name.clone());
+    for it in &end.heard.lines {
+        let line = harmless(&format!("{} {}: {}", name(it.vat), it.level, it.text));
+        match it.level {
+            "warn" | "error" => output.note(line),
+            _ => output.detail(line),
+        }
+    }
+    let [loud, others] = end.heard.left_out;
+    let left_out = if output.is_verbose() { loud + others } else { loud };
+    if left_out > 0 {
+        output.note(format!("… and {left_out} more console lines: a recording (--slog FILE) has all of them"));
+    }
+    for it in &end.console {
+        output.note(harmless(&format!("{}: {}", name(it.vat), it.text)));
+    }
+}

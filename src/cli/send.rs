@@ -1,0 +1,221 @@
+//! `send` and `call`: messages from outside to a state that exists.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        Exit, Output, Usage,
+        named::find_vat,
+        output::harmless,
+        run::{self, Begun, RunArgs},
+        state,
+    },
+    controller::{Arg, Controller, Outcome, Sent, To},
+    id::KRef,
+    smallcaps,
+    view::said::said,
+};
+
+/// Send a message to a vat of a state that exists
+///
+/// The message is durable when this returns, as the beginning of a block; the next run delivers it, or this one with `--run`. Each
+/// argument is JSON. In it a text `"@bank"` is the root of that vat, `"@ko31"` an object or a promise that a result named, `"@@x"` the
+/// text `@x`; an integer beyond 53 bits arrives as a bigint, and one beyond 64 bits is refused. Every replica must be sent the same.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "vathost send [OPTIONS] DIR VAT METHOD [JSON]...\n       vathost send [OPTIONS] --state DIR VAT METHOD [JSON]...",
+    after_help = "\
+Examples:
+  vathost send ./state bank deposit 100
+  vathost send --state ./state bank transfer '\"@shop\"' '{\"amount\": 5}' --run
+  vathost send ./state v3 hello '\"Ada\"' --json | jq -r .promise"
+)]
+pub(crate) struct SendArgs {
+    #[command(flatten)]
+    message: MessageArgs,
+    /// Run the state then, until nothing is left to do
+    #[arg(long)]
+    run: bool,
+}
+
+/// Send a message, run the state, and print the answer
+///
+/// As `send --run`, but what is printed is the answer alone. Exits with 1 where it is a rejection, or does not come.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "vathost call [OPTIONS] DIR VAT METHOD [JSON]...\n       vathost call [OPTIONS] --state DIR VAT METHOD [JSON]...",
+    after_help = "\
+Examples:
+  vathost call ./state bank balance
+  vathost call --state ./state greeter hello '\"Ada\"' --json | jq .value"
+)]
+pub(crate) struct CallArgs {
+    #[command(flatten)]
+    message: MessageArgs,
+}
+
+#[derive(Args, Debug)]
+struct MessageArgs {
+    /// The folder of the state (unless --state names it), the vat (`v3`, its name, or `ko31`), the method, and its arguments
+    #[arg(value_name = "DIR VAT METHOD JSON", allow_negative_numbers = true)]
+    words: Vec<String>,
+    /// The folder of the state, instead of the first word
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The vat, instead of a word
+    #[arg(long, value_name = "VAT")]
+    vat: Option<String>,
+    /// Run this many blocks at the most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: Option<u64>,
+    /// Record what happens, as `run` does
+    #[arg(long, value_name = "FILE")]
+    slog: Option<PathBuf>,
+    /// The directives that the host obeys; otherwise those that `host.toml` in the folder names
+    #[arg(long, value_name = "FILE")]
+    directives: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is said.
+struct Words {
+    state: PathBuf,
+    vat: String,
+    method: String,
+    args: Vec<Value>,
+}
+
+impl MessageArgs {
+    fn read(&self, verb: &str) -> Result<Words, Usage> {
+        let mut words = self.words.iter();
+        let state = self.state.clone().or_else(|| words.next().map(PathBuf::from));
+        let vat = self.vat.clone().or_else(|| words.next().cloned());
+        let (Some(state), Some(vat), Some(method)) = (state, vat, words.next()) else {
+            let hint = format!("as in `vathost {verb} ./state bank deposit 100`");
+            return Err(Usage::new("the state, the vat and the method are wanted", hint));
+        };
+        let args = words.enumerate().map(|(at, text)| {
+            smallcaps::read_json(text.as_bytes()).map_err(|why| {
+                let hint = "each argument is JSON: a text has quotes of its own, as in '\"Ada\"'";
+                Usage::new(format!("argument {}, `{text}`: {why}", at + 1), hint)
+            })
+        });
+        Ok(Words { state, vat, method: method.clone(), args: args.collect::<Result<_, _>>()? })
+    }
+
+    fn run_args(&self, words: &Words) -> RunArgs {
+        RunArgs::of_state(&words.state, self.slog.clone(), self.directives.clone(), self.blocks)
+    }
+}
+
+pub(crate) fn cmd_send(args: SendArgs, output: &Output) -> anyhow::Result<Exit> {
+    let words = args.message.read("send")?;
+    let run_args = args.message.run_args(&words);
+    let (mut begun, sent) = send(&words, &run_args, output)?;
+    if !args.run {
+        let controller = &mut begun.controller;
+        controller.take_in(&begun.policy)?;
+        controller.slog().flush()?;
+        let promise = sent.promise();
+        if args.message.json {
+            output.json(&object(&words, sent, controller, &Outcome::Pending))?;
+        } else {
+            output.line(format!(
+                "sent; its result is {promise}. `vathost run --state {}` delivers it",
+                words.state.display()
+            ))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    let interrupted = run::go_on(&mut begun, &run_args, None, output)?;
+    let controller = &begun.controller;
+    let outcome = controller.outcome(sent)?;
+    if args.message.json {
+        output.json(&object(&words, sent, controller, &outcome))?;
+    } else {
+        output.line(format!("{}.{} {}", harmless(&words.vat), harmless(&words.method), text(&outcome)))?;
+        output.line(format!("state hash   {}", controller.standing().state_hash))?;
+    }
+    Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
+}
+
+pub(crate) fn cmd_call(args: CallArgs, output: &Output) -> anyhow::Result<Exit> {
+    let args = args.message;
+    let words = args.read("call")?;
+    let run_args = args.run_args(&words);
+    let (mut begun, sent) = send(&words, &run_args, output)?;
+    let interrupted = run::go_on(&mut begun, &run_args, None, output)?;
+    let controller = &begun.controller;
+    let outcome = controller.outcome(sent)?;
+    if args.json {
+        output.json(&object(&words, sent, controller, &outcome))?;
+    } else if let Outcome::Fulfilled(data) = &outcome {
+        output.line(harmless(&said(&String::from_utf8_lossy(&data.body), &data.slots)))?;
+    } else {
+        output.line(text(&outcome))?;
+    }
+    if outcome == Outcome::Pending {
+        output.note(format!("no answer yet: it will be {}", sent.promise()));
+    }
+    Ok(match outcome {
+        _ if interrupted => Exit::Interrupted,
+        Outcome::Fulfilled(_) => Exit::Ok,
+        Outcome::Rejected(_) | Outcome::Pending => Exit::Findings,
+    })
+}
+
+/// Opens the state, as `run` does, and gives it the message.
+fn send(words: &Words, args: &RunArgs, output: &Output) -> anyhow::Result<(Begun, Sent)> {
+    state::must_exist(&words.state)?;
+    let mut begun = run::begin(args, None, output)?;
+    let controller = &mut begun.controller;
+    let to = match words.vat.parse::<KRef>() {
+        Ok(kref) => To::Held(kref),
+        Err(_) => To::Vat(find_vat(controller.block()?.tables(), &words.vat)?),
+    };
+    let given = words.args.iter().cloned().map(Arg::Told);
+    let sent = controller.send(to, &words.method, given).map_err(|fault| {
+        Usage::new(
+            fault.why,
+            "`vathost inspect DIR vats` lists the vats, `vathost run --state DIR` the results and what they hold",
+        )
+    })?;
+    Ok((begun, sent))
+}
+
+fn text(outcome: &Outcome) -> String {
+    let (how, data) = match outcome {
+        Outcome::Pending => return "pending".to_owned(),
+        Outcome::Fulfilled(data) => ("fulfilled", data),
+        Outcome::Rejected(data) => ("rejected", data),
+    };
+    format!("{how} {}", harmless(&said(&String::from_utf8_lossy(&data.body), &data.slots)))
+}
+
+fn object(words: &Words, sent: Sent, controller: &Controller, outcome: &Outcome) -> Value {
+    let (status, data) = match outcome {
+        Outcome::Pending => ("pending", None),
+        Outcome::Fulfilled(data) => ("fulfilled", Some(data)),
+        Outcome::Rejected(data) => ("rejected", Some(data)),
+    };
+    let standing = controller.standing();
+    let mut object = json!({
+        "to": words.vat, "method": words.method, "promise": sent.promise().to_string(), "status": status,
+        "height": standing.height, "stateHash": standing.state_hash,
+    });
+    if let Some(data) = data {
+        let body = String::from_utf8_lossy(&data.body);
+        let plain = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
+        object["body"] = (*body).into();
+        object["slots"] = data.slots.iter().map(ToString::to_string).collect();
+        if let Some(value) = plain.and_then(|it: Value| smallcaps::to_json(&it).ok()) {
+            object["value"] = value;
+        }
+    }
+    object
+}
