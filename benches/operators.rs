@@ -8,7 +8,13 @@
 
 use std::fs;
 
-use vathost::{block::Block, kernel, slog::Slog, table::Options, value::CapData, vat::Warehouse};
+use vathost::{
+    kernel,
+    model::value::CapData,
+    slog::Slog,
+    state::{block::Block, table::Options},
+    vat::Warehouse,
+};
 
 /// Fuel of the delivery that is timed.
 const FUEL: u64 = 200_000_000;

@@ -6,17 +6,21 @@ use std::{cell::Cell, collections::BTreeMap, hint::black_box};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vathost::{
     bench::Load,
-    block::Block,
-    controller::{Controller, Open, Policy},
     directive::DirectiveSet,
-    fault::{Fault, HostFault},
-    id::{BundleId, CrankNum, DeliveryNum, KRef, ObjectId, VRef, VatId},
+    host::controller::{Controller, Open, Policy},
     kernel::{self, Syscalls, Usage, Worker, Workers},
+    model::{
+        blame::{Fault, HostFault},
+        id::{BundleId, CrankNum, DeliveryNum, KRef, ObjectId, VRef, VatId},
+        value::{CapData, Delivery, Message, Syscall},
+    },
     slog::Slog,
-    snapshot::Snapshot,
+    state::{
+        block::Block,
+        snapshot::Snapshot,
+        table::{CList, CListEntry, Item, Options, Owner, Tables, Vat},
+    },
     store::{CommitFloor, Journaled, Table},
-    table::{CList, CListEntry, Item, Options, Owner, Tables, Vat},
-    value::{CapData, Delivery, Message, Syscall},
     vat::{Floor, FloorKind},
 };
 

@@ -1,41 +1,29 @@
 //! vathost: a WebAssembly-sandboxed vat host.
 
-pub mod archive;
-pub mod bench;
-pub mod block;
-pub mod body;
-pub mod campaign;
-pub mod cli;
-pub mod conformance;
-pub mod controller;
-pub mod debug;
-pub mod difference;
+pub mod model;
+
 pub mod directive;
-pub mod epitaph;
-pub mod experiment;
-pub mod fault;
-mod files;
-mod harmless;
-pub mod id;
-pub mod injector;
-pub mod kernel;
-pub mod kernel_version;
-pub mod limits;
-pub mod mailbox;
-pub mod plan;
-pub mod plant;
-mod price;
-pub mod report;
-pub mod rerun;
-pub mod scenario;
-pub mod slog;
-pub mod smallcaps;
-pub mod snapshot;
-pub mod soak;
 pub mod store;
-pub mod table;
-pub mod transcript;
-pub mod value;
+
+pub mod slog;
+pub mod state;
+
+pub mod kernel;
+
 pub mod vat;
-pub mod verify;
-mod view;
+
+pub mod host;
+
+#[cfg(feature = "tools")]
+pub mod inspect;
+#[cfg(feature = "tools")]
+pub mod lab;
+
+#[cfg(feature = "tools")]
+pub mod debug;
+
+#[cfg(feature = "tools")]
+pub mod bench;
+
+#[cfg(feature = "tools")]
+pub mod cli;

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::{
     bench::{Figure, Target},
-    controller::{Controller, Open},
     directive::Schedule,
-    experiment::{
+    host::controller::{Controller, Open},
+    lab::experiment::{
         Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, copy_base, protocol::Hello, shrink,
     },
 };

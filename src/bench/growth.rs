@@ -11,7 +11,7 @@ use crate::{
         result::median,
         workload::schedule,
     },
-    controller::Open,
+    host::controller::Open,
 };
 
 /// The curves.

@@ -14,7 +14,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    limits::{BODY_BYTES_MAX, SLOTS_MAX},
+    model::limits::{BODY_BYTES_MAX, SLOTS_MAX},
     vat::module::{IMPORT_MODULE, IMPORTS},
 };
 

@@ -17,8 +17,10 @@ use crate::{
         Load, Size, machine,
         result::{Deliveries, per},
     },
-    controller::{Controller, Open, Policy},
-    scenario::Scenario,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
     store::{Asked, Disk, FileOp, Verdict},
 };
 

@@ -3,8 +3,8 @@
 use anyhow::Context;
 
 use crate::{
-    scenario::{Scenario, StaticVat},
-    table::Options,
+    host::scenario::{Scenario, StaticVat},
+    state::table::Options,
 };
 
 /// What the guests do; see `loader.wat`.

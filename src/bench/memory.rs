@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     bench::{Load, Size, live::Live, machine},
-    controller::Open,
+    host::controller::Open,
 };
 
 /// Bytes.

@@ -12,10 +12,12 @@ use crate::{
         machine,
         result::{Deliveries, Figure, Measured, Target, median, per},
     },
-    controller::{Controller, Open},
     directive::DirectiveSet,
-    id::VatId,
-    scenario::Scenario,
+    host::{
+        controller::{Controller, Open},
+        scenario::Scenario,
+    },
+    model::id::VatId,
     slog::{Detail, Slog, Writer},
     store::CommitFloor,
 };

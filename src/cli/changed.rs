@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::{
     cli::Usage,
-    id::{BundleId, VatId},
-    scenario::{Scenario, StaticVat},
-    table::Tables,
+    host::scenario::{Scenario, StaticVat},
+    model::id::{BundleId, VatId},
+    state::table::Tables,
 };
 
 /// How a scenario stands to a state that was made from another.

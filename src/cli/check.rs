@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::{
     cli::{Exit, Output, output::size},
-    id::BundleId,
-    scenario::{self, Bytes},
+    host::scenario::{self, Bytes},
+    model::id::BundleId,
     vat::module::{self, Prepared, Refusal, Refusals, Rules},
 };
 

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{
     cli::{Exit, Output, Usage},
-    conformance::{Vector, replay},
-    files,
+    inspect::conformance::{Vector, replay},
+    model::files,
 };
 
 /// Replay conformance vectors recorded from the SwingSet kernel against this one

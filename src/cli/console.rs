@@ -2,8 +2,8 @@
 
 use crate::{
     cli::{Output, output::harmless},
-    controller::{BlockEnd, Controller},
-    id::VatId,
+    host::controller::{BlockEnd, Controller},
+    model::id::VatId,
 };
 
 /// Tells what vats wrote in a committed block: what goes to the console device, warnings and errors; with `-v`, everything.

@@ -5,20 +5,25 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::{Exit, Output, diff, output::harmless, run::code_cache, slog},
-    controller::{Controller, Open, Policy},
     debug::{self, Base, Command, How, Session},
-    difference,
+    directive::plant::Plant,
     directive::{DirectiveSet, Trigger},
-    epitaph::Epitaph,
-    id::{BundleId, CrankNum},
+    host::{
+        controller::{Controller, Open, Policy},
+        epitaph::Epitaph,
+        report::Report,
+        scenario::{Scenario, Send, StaticVat},
+    },
+    inspect::{
+        difference,
+        plan::{self, Trial},
+        recording::last,
+    },
     kernel::Halt,
-    plan::{self, Trial},
-    plant::Plant,
-    report::Report,
-    scenario::{Scenario, Send, StaticVat},
-    slog::{Detail, Reader, Slog, Writer, last},
+    model::id::{BundleId, CrankNum},
+    slog::{Detail, Reader, Slog, Writer},
+    state::table::Options,
     store::Database,
-    table::Options,
 };
 
 /// Watch what the host is for

@@ -4,14 +4,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    block::proof,
     cli::{
         Exit, Output,
         named::state_and,
         output::{grouped, shortened},
         state,
     },
-    difference::{self, Difference, Parting},
+    inspect::difference::{self, Difference, Parting},
+    state::block::proof,
     store::{Meta, Pace},
 };
 

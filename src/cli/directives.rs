@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::{
-    block::Block,
     cli::{
         Exit, Output, Usage,
         host::{GRAMMAR_HINT, Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
@@ -13,13 +12,12 @@ use crate::{
         output::{harmless, table},
         run::code_cache,
     },
+    directive::plant::Plant,
     directive::{Action, Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused, Trigger},
-    files,
-    id::VatId,
-    plan::{self, Outcome, Trial},
-    plant::Plant,
+    inspect::plan::{self, Outcome, Trial},
+    model::{files, id::VatId},
+    state::{block::Block, table::Tables},
     store::Database,
-    table::Tables,
 };
 
 /// Look at the orders to skip, pause, terminate, upgrade, break or halt at an exact crank or delivery

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use crate::{
-    archive::ArchiveError,
-    experiment::Useless,
-    fault::{Fault, HostFault},
+    host::scenario::ScenarioError,
+    inspect::archive::ArchiveError,
     kernel::Halt,
-    scenario::ScenarioError,
+    lab::experiment::Useless,
+    model::blame::{Fault, HostFault},
 };
 
 /// How the command ends.

@@ -8,7 +8,6 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    archive,
     cli::{
         Exit, Output, Usage,
         named::state_and,
@@ -16,7 +15,7 @@ use crate::{
         progress::Progress,
         state,
     },
-    verify,
+    inspect::{archive, verify},
 };
 
 /// Write a whole state to one compressed file

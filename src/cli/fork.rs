@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::{
     cli::{Exit, Output, named::state_and, state},
+    inspect::verify,
     store::{Aside, Database},
-    verify,
 };
 
 /// Copy a state, also while a host runs it

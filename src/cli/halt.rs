@@ -6,15 +6,17 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::{
-    block::Block,
     cli::{
         Output,
         ways::{self, Given},
     },
-    controller::Controller,
-    epitaph::{Epitaph, Mishap},
-    fault::{Fault, Halted},
+    host::{
+        controller::Controller,
+        epitaph::{Epitaph, Mishap},
+    },
     kernel::Halt,
+    model::blame::{Fault, Halted},
+    state::block::Block,
 };
 
 /// Says where the host stopped and what can be done. A kernel panic leaves an epitaph and what is left of the guest beside the

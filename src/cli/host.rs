@@ -10,11 +10,11 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::{
-    block::Block,
     cli::{Output, Usage},
-    controller::Policy,
     directive::{Action, Directive, DirectiveSet},
-    files, scenario,
+    host::{controller::Policy, scenario},
+    model::files,
+    state::block::Block,
     store::Database,
     vat::module::{self, Rules},
 };

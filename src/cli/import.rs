@@ -4,10 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    archive,
     cli::{Exit, Output, named::state_and, output::grouped, progress::Progress, state},
+    inspect::archive,
+    state::table::Tables,
     store::{Aside, Database},
-    table::Tables,
 };
 
 /// Make a state of a file that `vathost export` wrote

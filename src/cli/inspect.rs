@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::{
-    block::Block,
     cli::{Exit, Output, Usage, named::VatArgs},
-    id::DeliveryNum,
+    inspect::view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, transcript, vats},
+    model::id::DeliveryNum,
+    state::{block::Block, transcript::Entry},
     store::Database,
-    transcript::Entry,
-    view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, transcript, vats},
 };
 
 /// Look into a state, also while a host runs it

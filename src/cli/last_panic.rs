@@ -12,12 +12,10 @@ use crate::{
         Output, Usage,
         host::{Host, PolicyArgs},
     },
-    controller::Policy,
     directive::DirectiveSet,
-    epitaph::Epitaph,
-    files,
-    id::CrankNum,
-    plant::Plant,
+    directive::plant::Plant,
+    host::{controller::Policy, epitaph::Epitaph},
+    model::{files, id::CrankNum},
     store::Database,
 };
 

@@ -9,13 +9,12 @@ use std::{
 use clap::Args;
 
 use crate::{
-    block::Block,
     cli::Usage,
     directive::Trigger,
-    id::{DeliveryNum, VatId},
+    inspect::view,
+    model::id::{DeliveryNum, VatId},
+    state::{block::Block, table::Tables},
     store::Database,
-    table::Tables,
-    view,
 };
 
 /// A state that must be named.

@@ -12,10 +12,10 @@ use std::{
 use clap::error::ErrorKind;
 use serde::Serialize;
 
-pub(crate) use crate::view::text::{grouped, harmless, shortened, size, table};
+pub(crate) use crate::inspect::view::text::{grouped, harmless, shortened, size, table};
 use crate::{
     cli::{Color, Usage},
-    harmless::{Harmless, harmless_json, harmless_lines},
+    model::harmless::{Harmless, harmless_json, harmless_lines},
 };
 
 /// The two streams, and how they may be used.

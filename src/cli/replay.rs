@@ -8,7 +8,6 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    block::Block,
     cli::{
         Exit, Output, Usage,
         host::{Host, PolicyArgs, read_module},
@@ -19,15 +18,19 @@ use crate::{
         run::code_cache,
         state,
     },
-    controller::Policy,
-    fault::{Anachronism, Fault},
-    id::{DeliveryNum, VatId},
-    plant::Plant,
-    rerun::{Rerun, beginning, rerun, run_on},
+    directive::plant::Plant,
+    host::controller::Policy,
+    inspect::{
+        rerun::{Rerun, beginning, rerun, run_on},
+        view::transcript,
+    },
+    model::{
+        blame::{Anachronism, Fault},
+        id::{DeliveryNum, VatId},
+    },
     slog::{Detail, Event, Recorder, Slog},
-    transcript::Entry,
+    state::{block::Block, transcript::Entry},
     vat::{Warehouse, engine_id},
-    view::transcript,
 };
 
 /// Run a vat's transcript again, and say where it differs

@@ -13,7 +13,6 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    block::Block,
     cli::{
         Exit, Output, Usage,
         changed::Changed,
@@ -25,18 +24,21 @@ use crate::{
         output::{grouped, harmless, shortened, size, table},
         ways::Given,
     },
-    controller::{Controller, Open, Policy},
+    directive::plant::Plant,
     directive::{Class, DirectiveSet},
-    experiment, files,
-    id::VatId,
+    host::{
+        controller::{Controller, Open, Policy},
+        mailbox::MailboxFiles,
+        report::Report,
+        scenario::{Bytes, Scenario},
+    },
+    inspect::view::said::said,
     kernel::Halt,
-    mailbox::MailboxFiles,
-    plant::Plant,
-    report::Report,
-    scenario::{Bytes, Scenario},
+    lab::experiment,
+    model::{files, id::VatId},
     slog::{Detail, News, Slog, Writer},
+    state::block::Block,
     store::Database,
-    view::said::said,
 };
 
 /// Run the vats of a scenario until nothing is left to do

@@ -13,10 +13,9 @@ use crate::{
         run::{self, Begun, RunArgs},
         state,
     },
-    controller::{Arg, Controller, Outcome, Sent, To},
-    id::KRef,
-    smallcaps,
-    view::said::said,
+    host::controller::{Arg, Controller, Outcome, Sent, To},
+    inspect::view::said::said,
+    model::{id::KRef, smallcaps},
 };
 
 /// Send a message to a vat of a state that exists

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use crate::{
-    archive,
-    block::Block,
     cli::{Output, Usage, progress::Progress},
+    inspect::archive,
     slog::Slog,
+    state::{block::Block, table::Tables},
     store::{Aside, Database},
-    table::Tables,
 };
 
 /// The state in this folder, to look at it.

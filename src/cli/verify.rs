@@ -2,12 +2,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    block::Block,
     cli::{Exit, Output, named::StateArgs, output::grouped, progress::Progress, run::code_cache, state},
+    inspect::verify::{self, Check, Verification},
     slog::Slog,
+    state::block::Block,
     store::Database,
     vat::Warehouse,
-    verify::{self, Check, Verification},
 };
 
 /// Check everything that must hold of a state

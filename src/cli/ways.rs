@@ -12,14 +12,12 @@ use serde::Serialize;
 
 use crate::{
     cli::{Output, host::Host, output::harmless, run::code_cache},
-    controller::Policy,
     directive::DirectiveSet,
-    epitaph::Epitaph,
-    experiment::{self, Remedy},
-    harmless::quoted,
-    id::BundleId,
-    plan::Trial,
-    plant::Plant,
+    directive::plant::Plant,
+    host::{controller::Policy, epitaph::Epitaph},
+    inspect::plan::Trial,
+    lab::experiment::{self, Remedy},
+    model::{harmless::quoted, id::BundleId},
 };
 
 /// How long all trials together may take, but for the delivery that is under way then.

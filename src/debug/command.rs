@@ -5,8 +5,10 @@ use std::{path::PathBuf, str::FromStr};
 use crate::{
     debug::Refusal,
     directive::{Trigger, nearest},
-    id::{KRef, ObjectId, PromiseId, VatId},
-    value::SYSCALL_KINDS,
+    model::{
+        id::{KRef, ObjectId, PromiseId, VatId},
+        value::SYSCALL_KINDS,
+    },
 };
 
 /// A command. A vat is given by number or name; where it may be left out, it is the one of the delivery at hand.
@@ -361,7 +363,7 @@ pub(super) fn help(form: Option<&Form>) -> String {
                     it.about.to_owned(),
                 ]
             });
-            crate::view::text::table(&["command", "short", "what it does"], &[0, 1, 2], rows)
+            crate::inspect::view::text::table(&["command", "short", "what it does"], &[0, 1, 2], rows)
         }
     }
 }

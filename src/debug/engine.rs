@@ -19,11 +19,14 @@ use crate::{
         watch::{Mode, Watch, Watcher},
     },
     directive::{Action, Directive, DirectiveSet, Trigger},
-    epitaph::Epitaph,
-    fault::HostFault,
-    id::{BlockHeight, CrankNum, DeliveryNum, KRef, VatId},
+    host::epitaph::Epitaph,
+    inspect::recording::{Which, show},
     kernel::{Ahead, Fate, Halt},
-    slog::{Detail, Slog, Which, Writer, show},
+    model::{
+        blame::HostFault,
+        id::{BlockHeight, CrankNum, DeliveryNum, KRef, VatId},
+    },
+    slog::{Detail, Slog, Writer},
 };
 
 /// The engine's thread: opens the session, and answers until nobody asks any more.

@@ -3,11 +3,11 @@
 use std::net::TcpListener;
 
 use crate::{
-    block::Block,
     debug::{Base, Machine, Open, Refusal, engine::behind, gdb},
-    id::{CrankNum, DeliveryNum, VatId},
     kernel::{Halt, Ran},
+    model::id::{CrankNum, DeliveryNum, VatId},
     slog::Slog,
+    state::block::Block,
     store::StateHash,
     vat::Warehouse,
 };

@@ -12,15 +12,17 @@
 use std::{fmt, path::PathBuf};
 
 use crate::{
-    block::{Block, Observer, Policy},
-    controller::check_engine,
     debug::Base,
+    directive::plant::Plant,
     directive::{DirectiveSet, Trigger},
-    fault::{Fault, HostFault},
-    id::{CrankNum, VatId},
+    host::controller::check_engine,
     kernel::{self, Ahead, Halt, Position, Ran, Workers},
-    plant::Plant,
+    model::{
+        blame::{Fault, HostFault},
+        id::{CrankNum, VatId},
+    },
     slog::Slog,
+    state::block::{Block, Observer, Policy},
     store::Database,
     vat::Warehouse,
 };

@@ -43,9 +43,9 @@ use tempfile::TempDir;
 
 use crate::{
     directive::Trigger,
-    epitaph::Epitaph,
-    fault::{Fault, HostFault},
+    host::epitaph::Epitaph,
     kernel::Halt,
+    model::blame::{Fault, HostFault},
     store::Database,
 };
 
@@ -132,8 +132,8 @@ impl From<Box<Halt>> for Refusal {
     }
 }
 
-impl From<crate::view::Unknown> for Refusal {
-    fn from(it: crate::view::Unknown) -> Refusal {
+impl From<crate::inspect::view::Unknown> for Refusal {
+    fn from(it: crate::inspect::view::Unknown) -> Refusal {
         Refusal::new(it.what, it.hint)
     }
 }

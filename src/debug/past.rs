@@ -8,15 +8,19 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::{
-    block::Block,
     debug::{Answer, Base, Command, Refusal, Reply, command, place::summary, view},
     directive::Trigger,
-    id::{DeliveryNum, VatId},
+    inspect::view::{find, kv, transcript, vats},
     kernel::{self, Workers},
-    transcript::{End, Entry},
-    value::{Bytes, Syscall},
+    model::{
+        id::{DeliveryNum, VatId},
+        value::{Bytes, Syscall},
+    },
+    state::{
+        block::Block,
+        transcript::{End, Entry},
+    },
     vat::Warehouse,
-    view::{find, kv, transcript, vats},
 };
 
 /// A replay, between two deliveries of the vat, or at a syscall of the next.
@@ -118,7 +122,7 @@ impl Past {
 
     fn line(&self) -> Result<String, Refusal> {
         let name = self.block.tables().vats.get(&self.vat).map(|it| it.name.clone()).unwrap_or_default();
-        let name = crate::view::brief(name.as_bytes());
+        let name = crate::inspect::view::brief(name.as_bytes());
         Ok(match self.entry()? {
             Some(entry) => format!("before {} of {} {name}, {}", self.next, self.vat, kind(&entry)),
             None => format!(
@@ -271,9 +275,9 @@ fn kind(entry: &Entry) -> String {
 fn end(entry: &Entry) -> String {
     match &entry.end {
         End::Done { fuel } => {
-            format!("done, {} syscalls, fuel {}", entry.syscalls.len(), crate::view::text::grouped(*fuel))
+            format!("done, {} syscalls, fuel {}", entry.syscalls.len(), crate::inspect::view::text::grouped(*fuel))
         }
         End::Skipped => "skipped".to_owned(),
-        End::Faulted(fault) => format!("faulted: {}", crate::view::brief(fault.to_string().as_bytes())),
+        End::Faulted(fault) => format!("faulted: {}", crate::inspect::view::brief(fault.to_string().as_bytes())),
     }
 }

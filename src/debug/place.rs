@@ -4,15 +4,19 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    block::{Block, Call},
-    fault::Fault,
-    id::{CrankNum, DeliveryNum, PromiseId, VatId, hex},
+    inspect::view::{bracketed, brief, label, transcript},
     kernel::{Ahead, Fate, Ran},
+    model::{
+        blame::Fault,
+        id::{CrankNum, DeliveryNum, PromiseId, VatId, hex},
+        value::{CapData, Delivery},
+    },
     slog::Shape,
-    table::{Status, Tables},
-    transcript::{End, Entry},
-    value::{CapData, Delivery},
-    view::{bracketed, brief, label, transcript},
+    state::{
+        block::{Block, Call},
+        table::{Status, Tables},
+        transcript::{End, Entry},
+    },
 };
 
 /// Just before a crank, inside one, or at the end.
@@ -155,7 +159,7 @@ fn describe(tables: &Tables, ahead: &Ahead) -> String {
 pub(super) fn summary<R>(delivery: &Delivery<R>) -> String {
     match delivery {
         Delivery::Message { message, .. } => {
-            format!("message {}", brief(crate::body::method_of(&message.methargs.body).as_bytes()))
+            format!("message {}", brief(crate::model::body::method_of(&message.methargs.body).as_bytes()))
         }
         other => other.kind().to_owned(),
     }
@@ -287,7 +291,7 @@ impl Outcome {
             _ => String::new(),
         };
         let why = self.why.as_ref().map(|it| format!(": {}", brief(it.as_bytes()))).unwrap_or_default();
-        let done = format!(", {} syscalls, fuel {}", self.syscalls, crate::view::text::grouped(self.fuel));
+        let done = format!(", {} syscalls, fuel {}", self.syscalls, crate::inspect::view::text::grouped(self.fuel));
         let done = if self.outcome == "done" { done } else { String::new() };
         let mut text = format!("{}{to}: {}{why}{done}", CrankNum(self.crank), self.outcome);
         for it in &self.settled {
@@ -360,5 +364,5 @@ pub(super) fn halted(halt: &crate::kernel::Halt) -> (Value, String) {
 }
 
 fn brief_all(text: &str) -> String {
-    crate::view::text::harmless(text)
+    crate::inspect::view::text::harmless(text)
 }

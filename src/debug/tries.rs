@@ -10,10 +10,12 @@ use serde_json::json;
 use crate::{
     debug::{Answer, Breakpoint, Command, Refusal, Reply, engine::Engine, view, view::vat_of},
     directive::{Action, Directive, DirectiveSet, Trigger},
-    files,
-    id::{BundleId, VatId, hex},
+    host::scenario::read_bundle,
     kernel::Ahead,
-    scenario::read_bundle,
+    model::{
+        files,
+        id::{BundleId, VatId, hex},
+    },
 };
 
 impl Engine {

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::{
-    block::{Block, Call},
     debug::{
         Answer, Breakpoint, Command, Refusal, Reply, command,
         place::{self, Place},
         why,
     },
-    epitaph::Epitaph,
-    id::VatId,
-    kernel::Ahead,
-    view::{
+    host::epitaph::Epitaph,
+    inspect::view::{
         Facts, Row, clist, find, kv, lines, objects, promises, queue, table_of,
         text::{harmless, table},
         vats,
     },
+    kernel::Ahead,
+    model::id::VatId,
+    state::block::{Block, Call},
 };
 
 /// What can be looked at.
@@ -183,6 +183,7 @@ pub(super) fn memory(vat: VatId, at: u64, bytes: &[u8], size: u64) -> Answer {
         format!("{:08x}  {:47}  {text}", at + 16 * index, hex.join(" "))
     });
     let text = lines.collect::<Vec<_>>().join("\n");
-    let value = json!({ "vatID": vat.to_string(), "at": at, "bytes": crate::id::hex(shown), "memoryBytes": size });
+    let value =
+        json!({ "vatID": vat.to_string(), "at": at, "bytes": crate::model::id::hex(shown), "memoryBytes": size });
     reply(value, text)
 }

@@ -15,16 +15,18 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    block::{Call, Observer},
     debug::{
         Answer, Breakpoint, Command, Desk, Refusal, Reply,
         place::{self, Place},
         view::{self, Scene},
     },
-    fault::{Fault, HostFault},
-    id::{CrankNum, KRef},
     kernel::Ahead,
+    model::{
+        blame::{Fault, HostFault},
+        id::{CrankNum, KRef},
+    },
     slog::Slog,
+    state::block::{Call, Observer},
 };
 
 /// When to stop.
@@ -161,7 +163,7 @@ impl Watch {
 
     fn memory(&self, call: &Call<'_>, vat: Option<&str>, at: u64, len: u64) -> Answer {
         if let Some(word) = vat
-            && crate::view::find(call.block.tables(), word)? != call.at.vat
+            && crate::inspect::view::find(call.block.tables(), word)? != call.at.vat
         {
             let hint = "`next` ends the delivery, or `back` abandons it; then every vat's memory can be seen";
             return Err(Refusal::new(format!("within a delivery only {}'s own memory can be seen", call.at.vat), hint));

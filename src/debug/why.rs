@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    block::Block,
     debug::{Answer, Refusal, Reply, view},
-    id::{DeliveryNum, KRef, VRef, VatId},
-    slog::{Story, story},
-    view::{label, objects, promises, table_of},
+    inspect::{
+        recording::{Story, story},
+        view::{label, objects, promises, table_of},
+    },
+    model::id::{DeliveryNum, KRef, VRef, VatId},
+    state::block::Block,
 };
 
 /// Mentions of a recording that are shown.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     directive::{Action, Directive, DirectiveSet, SetDigest, Trigger},
-    id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
 };
 
 /// The record of an in-consensus directive that was obeyed.

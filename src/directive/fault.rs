@@ -19,8 +19,8 @@ use std::fmt;
 
 use crate::{
     directive::grammar,
-    id::{BlockHeight, DeliveryNum, VatId},
-    plant,
+    directive::plant,
+    model::id::{BlockHeight, DeliveryNum, VatId},
 };
 
 /// A place that only an experiment knows.
@@ -186,7 +186,7 @@ impl fmt::Display for Disturbance {
             Disturbance::Error(error) => write!(f, "error {error}"),
             Disturbance::Value(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => write!(f, "value {}", grammar::quoted(text)),
-                Err(_) => write!(f, "value 0x{}", crate::id::hex(bytes)),
+                Err(_) => write!(f, "value 0x{}", crate::model::id::hex(bytes)),
             },
             Disturbance::Delay { cranks } => write!(f, "delay {cranks} cranks"),
             Disturbance::Duplicate => f.write_str("duplicate"),

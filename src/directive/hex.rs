@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::id::hex;
+use crate::model::id::hex;
 
 /// The first digits of a BLAKE3 hash: 8 at the least (an accident is then one in four thousand million), 64 at the most.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::{
+    directive::plant::PLANTS,
     directive::{
         Action, Bit, Directive, HexPrefix, Spot, Trigger,
         grammar::{FORMS, Form, Reader, Want, any_of, form},
@@ -10,9 +11,10 @@ use crate::{
         suggest,
         token::{Kind, Token, tokens},
     },
-    id::{BlockHeight, DeliveryNum, VatId},
-    plant::PLANTS,
-    value::SYSCALL_KINDS,
+    model::{
+        id::{BlockHeight, DeliveryNum, VatId},
+        value::SYSCALL_KINDS,
+    },
 };
 
 /// A directive, and where its parts stand in the line.

@@ -13,7 +13,9 @@ mod class;
 mod fault;
 mod grammar;
 mod hex;
+pub mod injector;
 mod line;
+pub mod plant;
 mod problem;
 mod rules;
 mod schedule;
@@ -33,7 +35,7 @@ pub(crate) use suggest::nearest;
 
 use std::{fmt, str::FromStr};
 
-use crate::id::{BlockHeight, CrankNum, DeliveryNum, VatId};
+use crate::model::id::{BlockHeight, CrankNum, DeliveryNum, VatId};
 
 /// A place in the history of a machine, known before it is reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

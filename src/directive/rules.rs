@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     directive::{Action, Directive, Disturbance, Spot, SyscallError, Trigger, grammar::Reader},
-    id::{BlockHeight, VatId},
+    model::id::{BlockHeight, VatId},
 };
 
 /// A directive that a set cannot take.

@@ -12,7 +12,7 @@ use crate::{
         problem::{Problem, Refused},
         rules::{self, Contradiction, Part},
     },
-    id::{BlockHeight, CrankNum, DeliveryNum, VatId, hex},
+    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId, hex},
 };
 
 /// The directives in force, none of which contradict. Prints as its canonical form, which is a directive file.

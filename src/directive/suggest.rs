@@ -2,12 +2,12 @@
 
 use std::iter;
 
+use crate::directive::plant::PLANTS;
 use crate::directive::{
     HexPrefix,
     grammar::{Reader, SYNONYMS, Want, quoted, verbs},
     token::{Kind, Token},
 };
-use crate::plant::PLANTS;
 
 /// A guess at what should stand at `at`, where one of these things was wanted.
 pub(super) fn hint(tokens: &[Token<'_>], at: usize, wanted: &[Want]) -> Option<String> {

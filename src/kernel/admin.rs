@@ -5,18 +5,20 @@
 use serde_json::{Value, json};
 
 use crate::{
-    body,
-    fault::{Fault, KernelPanic},
-    id::{BundleId, KRef, ObjectId, PromiseId, VatId},
     invariant,
     kernel::{
         Crank, Ended,
         lifecycle::short,
         request::{Refused, Request, number, undefined},
     },
-    limits, price,
-    table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
-    value::{Bytes, CapData, Message},
+    model::{
+        blame::{Fault, KernelPanic},
+        body,
+        id::{BundleId, KRef, ObjectId, PromiseId, VatId},
+        limits, price,
+        value::{Bytes, CapData, Message},
+    },
+    state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
 };
 
 /// What a message is answered with.

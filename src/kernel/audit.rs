@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    fault::KernelPanic,
-    id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
-    table::{Device, GcAction, GcKind, Item, Load, Owner, QueueId, Status, Tables, Waiting},
-    value::StoreKey,
+    model::{
+        blame::KernelPanic,
+        id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
+        value::StoreKey,
+    },
+    state::table::{Device, GcAction, GcKind, Item, Load, Owner, QueueId, Status, Tables, Waiting},
 };
 
 /// Checks all rows of a state between two cranks.

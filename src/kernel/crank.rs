@@ -9,18 +9,22 @@ use std::{
 };
 
 use crate::{
-    block::{Block, Printed},
     directive::DirectiveSet,
-    fault::{Fault, Interrupted, KernelPanic},
-    id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
+    directive::plant::Plant,
     invariant,
     kernel::{audit::audit, deliver::Source, gc::Candidates, route::Route},
-    plant::Plant,
+    model::{
+        blame::{Fault, Interrupted, KernelPanic},
+        id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
+        value::Message,
+    },
     slog::{CListMode, Detail, Event, Slog},
+    state::{
+        block::{Block, Printed},
+        table::{CListEntry, Item, Load, Object, Owner, Promise, QueueId, Tables, Turn, Waiting},
+        transcript::Entries,
+    },
     store::StateHash,
-    table::{CListEntry, Item, Load, Object, Owner, Promise, QueueId, Tables, Turn, Waiting},
-    transcript::Entries,
-    value::Message,
 };
 
 /// The open crank, or the open input from outside. Cheap to move.

@@ -15,10 +15,6 @@ use std::{
 };
 
 use crate::{
-    block::Block,
-    body,
-    fault::{Fault, KernelPanic, VatFault},
-    id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
     kernel::{
         Crank, Ended, Halt, Position, Ran, Usage, Workers,
         gc::first_gc_action,
@@ -26,11 +22,19 @@ use crate::{
         syscall::{Live, Syscalls},
         take::{Taken, item_kind},
     },
-    limits,
+    model::{
+        blame::{Fault, KernelPanic, VatFault},
+        body,
+        id::{DeliveryNum, KRef, PromiseId, VRef, VatId},
+        limits,
+        value::{CapData, Delivery, Resolution},
+    },
     slog::{At, DeliverResult, Detail, Event, Shape},
-    table::{GcKind, Item, OnFault, QueueId, Tables, Waiting},
-    transcript::End,
-    value::{CapData, Delivery, Resolution},
+    state::{
+        block::Block,
+        table::{GcKind, Item, OnFault, QueueId, Tables, Waiting},
+        transcript::End,
+    },
 };
 
 /// Whether there is nothing to take.

@@ -7,19 +7,22 @@
 use serde_json::{Value, json};
 
 use crate::{
-    block::Printed,
-    body,
-    fault::{Fault, KernelPanic},
-    id::{DeviceId, KRef, ObjectId, VatId},
     kernel::{
         Crank,
         request::{Refused, Request},
     },
-    limits,
+    model::{
+        blame::{Fault, KernelPanic},
+        body,
+        id::{DeviceId, KRef, ObjectId, VatId},
+        limits, smallcaps,
+        value::{Answer, CapData},
+    },
     slog::{At, Detail, Event},
-    smallcaps,
-    table::{Device, Mailbox, Outgoing, Wakeup},
-    value::{Answer, CapData},
+    state::{
+        block::Printed,
+        table::{Device, Mailbox, Outgoing, Wakeup},
+    },
 };
 
 /// The methods of the console.

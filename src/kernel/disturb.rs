@@ -5,19 +5,23 @@
 
 use crate::{
     directive::{Action, Bit, Directive, Disturbance, SyscallError},
-    fault::{Fault, Halted, VatFault},
-    id::{CrankNum, DeliveryNum, VatId},
-    injector::Disturbed,
+    directive::{
+        injector::Disturbed,
+        plant::{Plant, PlantedAt},
+    },
     kernel::{
         Crank, Ended, Ran, Workers,
         audit::audit,
         deliver::{Source, Work},
         replay, run_order,
     },
-    plant::{Plant, PlantedAt},
+    model::{
+        blame::{Fault, Halted, VatFault},
+        id::{CrankNum, DeliveryNum, VatId},
+        value::{Answer, Bytes},
+    },
     slog::{Detail, Event},
-    table::{Item, QueueId},
-    value::{Answer, Bytes},
+    state::table::{Item, QueueId},
 };
 
 impl Crank {
@@ -201,7 +205,7 @@ impl Crank {
                     None
                 }
                 Action::Terminate { why, .. } => {
-                    let info = crate::body::error(why.as_deref().unwrap_or("terminated by a fault"));
+                    let info = crate::model::body::error(why.as_deref().unwrap_or("terminated by a fault"));
                     let ended = Ended { aborted: false, info, fault: None };
                     workers.stop(vat);
                     self.terminate(vat, &ended)?;

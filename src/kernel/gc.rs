@@ -7,13 +7,15 @@
 use std::{collections::BTreeSet, ops::Bound};
 
 use crate::{
-    fault::{Fault, KernelPanic},
-    id::{KRef, ObjectId, PromiseId, VatId},
     invariant,
     kernel::Crank,
-    kernel_version, limits,
-    table::{GcAction, GcKind, Owner, Tables},
-    value::Delivery,
+    model::{
+        blame::{Fault, KernelPanic},
+        id::{KRef, ObjectId, PromiseId, VatId},
+        kernel_version, limits,
+        value::Delivery,
+    },
+    state::table::{GcAction, GcKind, Owner, Tables},
 };
 
 fn object_of(kref: KRef) -> Result<ObjectId, KernelPanic> {

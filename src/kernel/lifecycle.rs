@@ -1,15 +1,17 @@
 //! How a vat begins and ends.
 
 use crate::{
-    body,
-    fault::{Fault, KernelPanic},
-    id::{BundleId, DeliveryNum, KRef, PromiseId, VatId},
     invariant,
     kernel::{Crank, Ended, request::Refused},
-    limits,
+    model::{
+        blame::{Fault, KernelPanic},
+        body,
+        id::{BundleId, DeliveryNum, KRef, PromiseId, VatId},
+        limits,
+        value::{CapData, StoreKey},
+    },
     slog::{Data, Detail, Event},
-    table::{Awaited, Item, Options, Status, Tally, Vat},
-    value::{CapData, StoreKey},
+    state::table::{Awaited, Item, Options, Status, Tally, Vat},
 };
 
 impl Crank {

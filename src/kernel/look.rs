@@ -6,17 +6,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
-    block::Block,
     directive::Directive,
-    fault::Fault,
-    id::{CrankNum, DeliveryNum, KRef, PromiseId, VRef, VatId},
     kernel::{
         Crank,
         deliver::{Source, Work},
         route::Route,
     },
-    table::Item,
-    value::Delivery,
+    model::{
+        blame::Fault,
+        id::{CrankNum, DeliveryNum, KRef, PromiseId, VRef, VatId},
+        value::Delivery,
+    },
+    state::{block::Block, table::Item},
 };
 
 /// What becomes of what the next crank takes, unless a directive has it otherwise.

@@ -71,12 +71,16 @@ pub use turn::run_order;
 pub use verdict::{obey_at_rest, vathost_breakpoint};
 
 use crate::{
-    block::Block,
-    fault::{Fault, Halted, HostFault, VatFault},
-    id::{CrankNum, DeliveryNum, KRef, VRef, VatId},
-    snapshot::{Heap, Image, Snapshot},
-    table::{Item, Tables, Vat},
-    value::{CapData, Delivery},
+    model::{
+        blame::{Fault, Halted, HostFault, VatFault},
+        id::{CrankNum, DeliveryNum, KRef, VRef, VatId},
+        value::{CapData, Delivery},
+    },
+    state::{
+        block::Block,
+        snapshot::{Heap, Image, Snapshot},
+        table::{Item, Tables, Vat},
+    },
 };
 
 /// What a delivery used.

@@ -1,13 +1,17 @@
 //! What the host does from outside of any crank: inputs of a block. They have no number, and extend the chain of hashes.
 
 use crate::{
-    block::Block,
-    body,
-    fault::{Fault, KernelPanic},
-    id::{BlockHeight, BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{Crank, Ended, Halt, Position, is_quiescent},
-    table::{KernelObject, Outside, Owner, Policy},
-    value::{CapData, Message},
+    model::{
+        blame::{Fault, KernelPanic},
+        body,
+        id::{BlockHeight, BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
+        value::{CapData, Message},
+    },
+    state::{
+        block::Block,
+        table::{KernelObject, Outside, Owner, Policy},
+    },
 };
 
 /// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has. One that
@@ -129,7 +133,7 @@ impl Crank {
     ) -> Result<(), Fault> {
         let message = Message { methargs, result: result.map(KRef::Promise) };
         self.incref_message(target, &message)?;
-        self.post(crate::table::Item::Send { target, message });
+        self.post(crate::state::table::Item::Send { target, message });
         Ok(())
     }
 

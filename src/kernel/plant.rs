@@ -1,15 +1,19 @@
 //! How planted faults break the kernel: see `plant`.
 
 use crate::{
-    body,
     directive::Effect,
-    fault::Fault,
-    id::{KRef, ObjectId, PromiseId, VRef, VatId, hex},
+    directive::plant::{HOST_ABORT, HOST_HANG, LOST_DECREF, POISON_QUEUE},
     kernel::{Crank, Ended, deliver::Work, syscall::Syscalls},
-    plant::{HOST_ABORT, HOST_HANG, LOST_DECREF, POISON_QUEUE},
-    table::{CListEntry, Item, Policy, Status, Waiting},
-    transcript::{End, Entry},
-    value::{CapData, Message, Resolution},
+    model::{
+        blame::Fault,
+        body,
+        id::{KRef, ObjectId, PromiseId, VRef, VatId, hex},
+        value::{CapData, Message, Resolution},
+    },
+    state::{
+        table::{CListEntry, Item, Policy, Status, Waiting},
+        transcript::{End, Entry},
+    },
 };
 
 /// No state gets this far.

@@ -1,18 +1,22 @@
 //! A vat's heap is a function of its bundle and its transcript: it is brought back by replaying, from its newest snapshot on.
 
 use crate::{
-    block::Block,
-    fault::{Fault, HostFault, KernelPanic},
-    id::{DeliveryNum, VatId},
+    directive::plant::REPLAY_CHARGES,
     kernel::{
         Usage, Worker, Workers,
         syscall::{Syscalls, anachronism},
     },
-    plant::REPLAY_CHARGES,
+    model::{
+        blame::{Fault, HostFault, KernelPanic},
+        id::{DeliveryNum, VatId},
+    },
     slog::{Detail, Event},
-    snapshot::{Manifest, Snapshot},
-    table::Vat,
-    transcript::{End, Entry},
+    state::{
+        block::Block,
+        snapshot::{Manifest, Snapshot},
+        table::Vat,
+        transcript::{End, Entry},
+    },
 };
 
 /// Makes sure that the vat has a worker, with the heap that it had after its last delivery. A `VatFault` can come only of a vat

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 
-use crate::{
+use crate::model::{
     id::{KRef, ObjectId},
     value::CapData,
 };

@@ -1,14 +1,16 @@
 //! Where a message goes: decided when it is accepted, and again when its turn comes.
 
 use crate::{
-    body::{self, Shape},
-    fault::{Fault, KernelPanic},
-    id::{KRef, ObjectId, PromiseId, TextOrd, VatId},
     invariant,
     kernel::{Crank, translate::slot_kind},
+    model::{
+        blame::{Fault, KernelPanic},
+        body::{self, Shape},
+        id::{KRef, ObjectId, PromiseId, TextOrd, VatId},
+        value::{CapData, Message},
+    },
     slog::{Data, Detail, Event},
-    table::{Item, KernelObject, Owner, Policy, PromiseState, QueueId, Tables},
-    value::{CapData, Message},
+    state::table::{Item, KernelObject, Owner, Policy, PromiseState, QueueId, Tables},
 };
 
 /// Where a message goes.

@@ -5,12 +5,13 @@
 //! worker knows. A delivery that came to nothing changes no heap, so that a snapshot after it is as good as one before.
 
 use crate::{
-    block::Block,
-    fault::Fault,
-    id::{DeliveryNum, VatId},
     kernel::{Halt, Position, Ran, Workers},
-    limits,
-    snapshot::Manifest,
+    model::{
+        blame::Fault,
+        id::{DeliveryNum, VatId},
+        limits,
+    },
+    state::{block::Block, snapshot::Manifest},
 };
 
 /// Fuel from one snapshot of a vat to the next at the most, however few deliveries used it: a replay takes a tenth of a second.

@@ -3,10 +3,7 @@
 use std::{fmt, ops::Bound};
 
 use crate::{
-    block::Call,
-    fault::{Anachronism, Fault, KernelPanic, VatFault},
-    id::{DeliveryNum, KRef, PromiseId, TextOrd, VRef, VatId},
-    injector::Disturbed,
+    directive::injector::Disturbed,
     invariant,
     kernel::{
         Crank,
@@ -14,11 +11,18 @@ use crate::{
         gc,
         translate::Outward,
     },
-    limits,
+    model::{
+        blame::{Anachronism, Fault, KernelPanic, VatFault},
+        id::{DeliveryNum, KRef, PromiseId, TextOrd, VRef, VatId},
+        limits,
+        value::{Answer, Bytes, CapData, Message, Resolution, Syscall},
+    },
     slog::{At, Detail, Event, Shape, SyscallResult},
-    table::{Item, PromiseState},
-    transcript::Entry,
-    value::{Answer, Bytes, CapData, Message, Resolution, Syscall},
+    state::{
+        block::Call,
+        table::{Item, PromiseState},
+        transcript::Entry,
+    },
 };
 
 /// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the open

@@ -15,18 +15,20 @@ use std::{
 };
 
 use crate::{
-    body,
     directive::{Action, Directive},
-    fault::{Fault, KernelPanic},
-    id::KRef,
     kernel::{
         Crank,
         deliver::{SKIPPED, Source, Work},
         route::{Route, route},
     },
-    limits,
+    model::{
+        blame::{Fault, KernelPanic},
+        body,
+        id::KRef,
+        limits,
+    },
     slog::{Detail, Event, Queued},
-    table::{Item, QueueId, Tables, Waiting},
+    state::table::{Item, QueueId, Tables, Waiting},
 };
 
 /// What a crank had taken when the host halted in it.

@@ -4,14 +4,16 @@
 //! names anything else, or what the vat may not use that way, is a `VatFault`, found here, before anything is applied.
 
 use crate::{
-    body::{self, Shape, SlotKind},
-    fault::{Fault, KernelPanic, VatFault},
-    id::{KRef, VRef, VRefKind, VatId},
+    directive::plant::RESOLVE_NON_DECIDER,
     kernel::Crank,
-    limits,
-    plant::RESOLVE_NON_DECIDER,
-    table::{CListEntry, Tally},
-    value::{Bytes, CapData, Delivery, Message, Resolution, StoreKey, Syscall},
+    model::{
+        blame::{Fault, KernelPanic, VatFault},
+        body::{self, Shape, SlotKind},
+        id::{KRef, VRef, VRefKind, VatId},
+        limits,
+        value::{Bytes, CapData, Delivery, Message, Resolution, StoreKey, Syscall},
+    },
+    state::table::{CListEntry, Tally},
 };
 
 /// How a body must mark a reference.

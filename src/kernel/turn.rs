@@ -16,16 +16,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
-    fault::{Fault, VatFault},
-    id::{KRef, VatId},
     kernel::{
         Crank,
         deliver::{Source, Work},
         destination,
     },
-    kernel_version, limits,
-    table::{Item, Load, PromiseState, QueueId, Sender, Tables, Turn, Waiting},
-    value::Syscall,
+    model::{
+        blame::{Fault, VatFault},
+        id::{KRef, VatId},
+        kernel_version, limits,
+        value::Syscall,
+    },
+    state::table::{Item, Load, PromiseState, QueueId, Sender, Tables, Turn, Waiting},
 };
 
 /// Whether the senders take turns.

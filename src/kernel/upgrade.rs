@@ -4,18 +4,19 @@
 //! one. Where either fails everything is undone, and the old incarnation goes on.
 
 use crate::{
-    body,
-    fault::{Fault, Interrupted, KernelPanic, VatFault},
-    id::{BundleId, KRef, PromiseId, VRef, VatId},
     kernel::{
         Crank, Position, Ran, Workers,
         deliver::{Outcome, Work},
     },
-    limits, price,
+    model::{
+        blame::{Fault, Interrupted, KernelPanic, VatFault},
+        body,
+        id::{BundleId, KRef, PromiseId, VRef, VatId},
+        limits, price,
+        value::{CapData, Delivery},
+    },
+    state::{table::Item, transcript::End},
     store::PAGE_BYTES,
-    table::Item,
-    transcript::End,
-    value::{CapData, Delivery},
 };
 
 /// The least fuel that a write to a page takes: an address, a value, the write.

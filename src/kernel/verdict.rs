@@ -10,20 +10,20 @@
 //! so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the crank's hash.
 
 use crate::{
-    block::Block,
     directive::{self, Action, Applied, Directive, Effect, HexPrefix},
-    fault::{Fault, Halted, HostFault},
-    id::{DeliveryNum, VatId},
     kernel::{
         Crank, Ended, Position, Ran, Workers,
         deliver::{SKIPPED, Work},
         take::describe,
     },
-    kernel_version,
+    model::{
+        blame::{Fault, Halted, HostFault},
+        id::{DeliveryNum, VatId},
+        kernel_version,
+        value::{CapData, Delivery},
+    },
     slog::{Detail, Event},
-    table::Item,
-    transcript::End,
-    value::{CapData, Delivery},
+    state::{block::Block, table::Item, transcript::End},
 };
 
 /// A place where a native debugger can stop the kernel itself: `gdb -ex 'break vathost_breakpoint'`. Does nothing.
@@ -271,7 +271,7 @@ impl Crank {
             Action::Resume(vat) => self.resume(*vat)?,
             Action::Terminate { vat, why } => {
                 if let Some(vat) = vat.or(delivered) {
-                    let info = crate::body::error(why.as_deref().unwrap_or("terminated by directive"));
+                    let info = crate::model::body::error(why.as_deref().unwrap_or("terminated by directive"));
                     let ended = Ended { aborted: true, info, fault: None };
                     workers.stop(vat);
                     self.terminate(vat, &ended)?;
@@ -331,7 +331,7 @@ impl Crank {
         match work {
             Work::Entry(item) => self.consume(item),
             Work::Item(_, item) if !self.is_sound(&item) => self.consume(item),
-            work => self.skip(work, crate::body::error(SKIPPED)),
+            work => self.skip(work, crate::model::body::error(SKIPPED)),
         }
     }
 }
@@ -350,7 +350,7 @@ fn skip_refused(work: &Work, guard: Option<VatId>, expect: Option<&HexPrefix>) -
             if expect.is_none_or(|it| it.matches(&hash)) {
                 return Ok(None);
             }
-            format!("the message hash is {}", crate::id::hex(&hash))
+            format!("the message hash is {}", crate::model::id::hex(&hash))
         }
     };
     Ok(Some(why))

@@ -5,10 +5,12 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    id::{BlockHeight, BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId},
+    model::{
+        id::{BlockHeight, BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId},
+        value::{Delivery, Syscall},
+    },
     slog::{Data, DeliverResult, Queued, Shape, SyscallResult},
     store::StateHash,
-    value::{Delivery, Syscall},
 };
 
 /// Something that happened. Times are added by the writer.

@@ -3,11 +3,13 @@
 //! The frequent ones are kept as they are, which takes a fraction of the time that formatting takes; all others as text.
 
 use crate::{
-    id::{CrankNum, KRef, VRef, VatId},
+    model::item::Item,
+    model::{
+        id::{CrankNum, KRef, VRef, VatId},
+        value::{Answer, CapData, Delivery, Syscall},
+    },
     slog::{At, CListMode, DeliverResult, Event, Queued, Shape, SyscallResult, clock::Now},
     store::StateHash,
-    table::Item,
-    value::{Answer, CapData, Delivery, Syscall},
 };
 
 /// An event, and when it was.
@@ -188,26 +190,26 @@ fn syscall<R>(syscall: &Syscall<R>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{id::DeliveryNum, value::Message};
+    use crate::model::{id::DeliveryNum, value::Message};
 
     #[test]
     fn what_is_kept_is_formatted_as_it_would_have_been_at_once() {
         let at = At { crank_num: CrankNum(7), vat: VatId(2), delivery_num: DeliveryNum(3) };
-        let body = || crate::value::Bytes::from("#[\"a\",[]]");
+        let body = || crate::model::value::Bytes::from("#[\"a\",[]]");
         let kernel = Message {
-            methargs: CapData { body: body(), slots: vec![KRef::from(crate::id::ObjectId(20))] },
+            methargs: CapData { body: body(), slots: vec![KRef::from(crate::model::id::ObjectId(20))] },
             result: None,
         };
         let vat = Message {
             methargs: CapData { body: body(), slots: vec![VRef::imported_object(50)] },
             result: Some(VRef::imported_promise(60)),
         };
-        let item = Item::Send { target: crate::id::ObjectId(21).into(), message: kernel.clone() };
-        let kd = Delivery::Message { target: crate::id::ObjectId(21).into(), message: kernel.clone() };
+        let item = Item::Send { target: crate::model::id::ObjectId(21).into(), message: kernel.clone() };
+        let kd = Delivery::Message { target: crate::model::id::ObjectId(21).into(), message: kernel.clone() };
         let vd = Delivery::Message { target: VRef::ROOT, message: vat.clone() };
-        let ksc = Syscall::Send { target: crate::id::ObjectId(20).into(), message: kernel };
+        let ksc = Syscall::Send { target: crate::model::id::ObjectId(20).into(), message: kernel };
         let vsc = Syscall::Send { target: VRef::imported_object(50), message: vat };
-        let (answer, fault) = (Answer::Value(Some("\u{1}".into())), crate::fault::VatFault::OutOfFuel);
+        let (answer, fault) = (Answer::Value(Some("\u{1}".into())), crate::model::blame::VatFault::OutOfFuel);
         let (replay, syscall_num, dispatch) = (false, 1, "message");
         let (crank_type, message_type) = ("delivery", "send");
         let hash = |byte| StateHash([byte; 32]);
@@ -219,7 +221,7 @@ mod tests {
                 crank_num: at.crank_num,
                 mode: CListMode::Import,
                 vat: at.vat,
-                kobj: crate::id::ObjectId(20).into(),
+                kobj: crate::model::id::ObjectId(20).into(),
                 vobj: VRef::imported_object(50),
             },
             Event::Deliver { at, replay, dispatch, kd: Shape(&kd), vd: Shape(&vd) },

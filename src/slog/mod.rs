@@ -1,34 +1,19 @@
 //! The flight recorder: newline-delimited JSON, one event a line, in it the fatal delivery.
 //!
 //! ```text
-//!   kernel, controller ─▶ Slog ─▶ Recorder (Writer) ─▶ FILE ─▶ Reader ─▶ Summary, Last, Shown, Trace
+//!   kernel, controller ─▶ Slog ─▶ Recorder (Writer) ─▶ FILE ─▶ Reader ─▶ inspect::recording
 //! ```
 //!
 //! Invariants: write-only, so nothing that the kernel does depends on whether, or how, it is recorded; a recording is never
 //! overwritten; what stands in it before the point at which it breaks off can be read.
 
-mod chrome;
 mod clock;
-mod crank;
-mod dot;
 mod event;
-mod export;
-mod fact;
-mod histogram;
-mod history;
 mod kept;
-mod last;
-mod link;
-mod parting;
-mod reader;
+pub(crate) mod reader;
 mod scribe;
 mod shape;
-mod show;
 mod sink;
-mod spine;
-mod story;
-mod summary;
-mod trace;
 mod writer;
 mod zstd_tail;
 
@@ -39,17 +24,8 @@ use std::{
 };
 
 pub use event::{At, CListMode, Event};
-pub use export::{ExportError, ExportFormat, Range, export};
-pub use fact::{Fact, What};
-pub use histogram::Histogram;
-pub use last::{Console, Last, Status, last};
-pub use parting::{Ending, Evidence, Parted, Parting, Side, parting};
 pub use reader::{ReadError, Reader, Record};
 pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
-pub use show::{Cause, Extent, Place, Shown, Which, follow, show};
-pub use story::{Mention, Story, story};
-pub use summary::{Latency, Summary, VatSummary, summary};
-pub use trace::{Act, Source, Step, Subject, Trace, trace};
 pub use writer::Writer;
 
 /// How much to record. Each includes those before it.

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::files;
+use crate::model::files;
 
 /// Bytes of a line. No event comes near: what is longer is no recording, and would fill the memory.
 const LINE_BYTES_MAX: u64 = 256 << 20;
@@ -280,4 +280,13 @@ fn open(path: &Path, wait: Option<Wait>) -> io::Result<Box<dyn BufRead>> {
         Format::Zstd => Box::new(BufReader::with_capacity(1 << 16, zstd::Decoder::new(file)?)),
         Format::Gzip => Box::new(BufReader::with_capacity(1 << 16, flate2::read::MultiGzDecoder::new(file))),
     })
+}
+
+/// What is read twice cannot be a pipe.
+pub(crate) fn must_be_a_file(path: &Path) -> Result<(), ReadError> {
+    if path.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+        let why = io::Error::other("it is read twice, so it must be a file, not a pipe");
+        return Err(ReadError::Open { path: path.to_owned(), why });
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use crate::value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall};
+use crate::model::value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall};
 
 /// A value in SwingSet's shape.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,7 @@ pub struct Data<'a, R>(pub &'a CapData<R>);
 
 /// A queued message or notify, in SwingSet's shape.
 #[derive(Debug, Clone, Copy)]
-pub struct Queued<'a>(pub &'a crate::table::Item);
+pub struct Queued<'a>(pub &'a crate::model::item::Item);
 
 struct Text<'a>(&'a [u8]);
 
@@ -124,7 +124,7 @@ impl<R: Display> Serialize for Shape<'_, Syscall<R>> {
 
 impl Serialize for Queued<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use crate::table::Item;
+        use crate::model::item::Item;
         let mut map = serializer.serialize_map(None)?;
         match self.0 {
             Item::Send { target, message } => {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    fault::HostFault,
+    model::blame::HostFault,
     slog::{
         Event, News, Recorder,
         clock::Clock,
@@ -229,7 +229,7 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{id::BlockHeight, store::StateHash};
+    use crate::{model::id::BlockHeight, store::StateHash};
 
     fn block(writer: &mut Writer, height: u64) {
         let block_height = BlockHeight(height);

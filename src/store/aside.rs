@@ -10,7 +10,7 @@ use rusqlite::OpenFlags;
 use tempfile::TempDir;
 
 use crate::{
-    fault::HostFault,
+    model::blame::HostFault,
     store::database::{Database, FILE},
 };
 

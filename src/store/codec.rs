@@ -3,7 +3,7 @@
 use bincode::{enc::write::Writer, error::EncodeError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::fault::HostFault;
+use crate::model::blame::HostFault;
 
 /// The version of the records' format, in front of each.
 pub(crate) const FORMAT: u8 = 3;
@@ -91,7 +91,7 @@ impl Key for i64 {
 }
 
 /// As its number; rows are found by the order of the texts, which is that of the keys in memory.
-impl Key for crate::id::TextOrd {
+impl Key for crate::model::id::TextOrd {
     fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
     }
@@ -119,7 +119,7 @@ impl Key for () {
 }
 
 /// Takes all that is left: the last part of a key only.
-impl Key for crate::value::Bytes {
+impl Key for crate::model::value::Bytes {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
@@ -129,12 +129,12 @@ impl Key for crate::value::Bytes {
 }
 
 /// As its bytes.
-impl Key for crate::value::StoreKey {
+impl Key for crate::model::value::StoreKey {
     fn write(&self, out: &mut Vec<u8>) {
         Key::write(&**self, out);
     }
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        crate::value::Bytes::read(bytes).map(Self::from)
+        crate::model::value::Bytes::read(bytes).map(Self::from)
     }
 }
 
@@ -150,7 +150,7 @@ impl<A: Key, B: Key> Key for (A, B) {
 
 macro_rules! numbers {
     ($($name:ident)*) => {$(
-        impl Key for crate::id::$name {
+        impl Key for crate::model::id::$name {
             fn write(&self, out: &mut Vec<u8>) {
                 self.0.write(out);
             }
@@ -163,7 +163,7 @@ macro_rules! numbers {
 
 numbers!(VatId ObjectId PromiseId DeviceId CrankNum DeliveryNum BlockHeight);
 
-impl Key for crate::id::VRef {
+impl Key for crate::model::id::VRef {
     fn write(&self, out: &mut Vec<u8>) {
         self.bits().write(out);
     }

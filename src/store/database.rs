@@ -22,8 +22,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbCo
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fault::HostFault,
-    id::BundleId,
+    model::{blame::HostFault, id::BundleId},
     store::{
         codec,
         disk::Disk,

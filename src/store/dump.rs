@@ -10,7 +10,7 @@ use rusqlite::{
 };
 
 use crate::{
-    fault::HostFault,
+    model::blame::HostFault,
     store::database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
 };
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use crate::{
-    fault::HostFault,
+    model::blame::HostFault,
     store::database::{FILE, fault, make_durable},
 };
 

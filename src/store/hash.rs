@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::hex;
+use crate::model::id::hex;
 
 /// The chained hash of all that was committed, or of one step.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, params};
 
 use crate::{
-    fault::HostFault,
-    id::{DeliveryNum, VatId},
+    model::{
+        blame::HostFault,
+        id::{DeliveryNum, VatId},
+    },
     store::{
         database::{Database, Transaction},
         hash::{Digest, RowHash},

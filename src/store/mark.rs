@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use rusqlite::{Row, params};
 
 use crate::{
-    fault::HostFault,
-    id::{BlockHeight, CrankNum},
+    model::{
+        blame::HostFault,
+        id::{BlockHeight, CrankNum},
+    },
     store::{
         database::{Database, Transaction},
         hash::{Digest, RowHash, StateHash},

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::BlockHeight;
+use crate::model::id::BlockHeight;
 
 /// Where the blocks of a state end, and how far apart they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -9,8 +9,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fault::HostFault,
-    id::{DeliveryNum, VatId, hex},
+    model::{
+        blame::HostFault,
+        id::{DeliveryNum, VatId, hex},
+    },
     store::{
         database::{Database, Transaction},
         hash::{Digest, RowHash},

@@ -18,7 +18,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    fault::HostFault,
+    model::blame::HostFault,
     store::{
         codec::{self, Key},
         database::{Batch, Rows},
@@ -393,7 +393,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         // One that can be decoded is taken all the same: whoever looks for more damage needs it.
         let taken = self.take(row);
         let placed = |fault: HostFault| {
-            HostFault::damage(format_args!("table `{}`, key {}", self.name, crate::id::hex(row.key)), fault.why)
+            HostFault::damage(format_args!("table `{}`, key {}", self.name, crate::model::id::hex(row.key)), fault.why)
         };
         sound.and(taken).map_err(placed)
     }
@@ -463,7 +463,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::value::Bytes;
+    use crate::model::value::Bytes;
 
     #[derive(Default, Debug)]
     struct ByValue(BTreeMap<u64, usize>);

@@ -26,7 +26,7 @@ use std::{
 use rusqlite::ffi;
 
 use crate::{
-    fault::HostFault,
+    model::blame::HostFault,
     store::disk::{Disk, Errno, FileOp, Loss, Verdict},
 };
 

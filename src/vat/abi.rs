@@ -8,12 +8,14 @@ use std::ops::Range;
 use wasmtime::{Caller, Linker, Memory, Result};
 
 use crate::{
-    fault::{Fault, VatFault},
-    id::VRef,
     kernel::Syscalls,
-    limits,
-    price::{self, Price},
-    value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
+    model::{
+        blame::{Fault, VatFault},
+        id::VRef,
+        limits,
+        price::{self, Price},
+        value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
+    },
     vat::module::IMPORT_MODULE,
 };
 

@@ -16,8 +16,10 @@ use std::{
 use wasmtime::{Engine, Module};
 
 use crate::{
-    fault::{Fault, HostFault},
-    id::BundleId,
+    model::{
+        blame::{Fault, HostFault},
+        id::BundleId,
+    },
     vat::{Purpose, compiler, module},
 };
 

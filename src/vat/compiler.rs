@@ -16,8 +16,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::Engine;
 
 use crate::{
-    fault::HostFault,
-    id::BundleId,
+    model::{blame::HostFault, id::BundleId},
     vat::{Purpose, engine},
 };
 

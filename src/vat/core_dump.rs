@@ -13,8 +13,8 @@ use wasmparser::{Operator, Parser, Payload, TypeRef};
 use wasmtime::{Error, WasmCoreDump};
 
 use crate::{
-    id::BundleId,
-    snapshot::GlobalValue,
+    model::id::BundleId,
+    state::snapshot::GlobalValue,
     vat::module::{self, OffsetMap, Rules},
 };
 

@@ -14,7 +14,7 @@ use std::{
 use wasmtime::{DebugEvent, DebugHandler, Engine, Instance, Module, StoreContextMut};
 
 use crate::{
-    fault::Fault,
+    model::blame::Fault,
     vat::{abi::Host, module::OffsetMap, stopped::Stopped},
 };
 

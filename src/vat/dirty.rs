@@ -7,7 +7,7 @@ use std::ops::Range;
 #[cfg(target_os = "linux")]
 use crate::vat::write_protect::System;
 use crate::{
-    snapshot::Heap,
+    state::snapshot::Heap,
     store::{PAGE_BYTES, PageHash},
 };
 

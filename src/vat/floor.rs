@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use wasmtime::{Caller, Linker, Memory, Module, Result, Store, TypedFunc};
 
-use crate::fault::HostFault;
+use crate::model::blame::HostFault;
 
 /// What the bare guest does with a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

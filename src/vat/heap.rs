@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use wasmtime::{Global, Memory, Store, V128, Val};
 
 use crate::{
-    fault::HostFault,
-    snapshot::{GlobalValue, Heap, Image, Snapshot},
+    model::blame::HostFault,
+    state::snapshot::{GlobalValue, Heap, Image, Snapshot},
     store::PAGE_BYTES,
     vat::{
         abi::Host,

@@ -7,14 +7,18 @@ use wasmtime::{
 };
 
 use crate::{
-    fault::{Fault, HostFault, Interrupted, VatFault},
-    id::{BundleId, VRef},
     kernel::{Syscalls, Usage, Worker},
-    limits, price,
-    snapshot::{Heap, Image, Snapshot},
+    model::{
+        blame::{Fault, HostFault, Interrupted, VatFault},
+        id::{BundleId, VRef},
+        limits, price,
+        value::{Bytes, Delivery},
+    },
+    state::{
+        snapshot::{Heap, Image, Snapshot},
+        table::Options,
+    },
     store::PAGE_BYTES,
-    table::Options,
-    value::{Bytes, Delivery},
     vat::{
         abi::{self, Host},
         core_dump::{self, CoreDump, Frame},

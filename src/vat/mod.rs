@@ -28,7 +28,7 @@ pub use warehouse::Warehouse;
 
 use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
 
-use crate::{fault::HostFault, price};
+use crate::model::{blame::HostFault, price};
 
 /// What can change what a guest computes, or what that costs: a state made by another engine is refused.
 pub fn engine_id() -> String {

@@ -7,7 +7,7 @@
 //! Invariant: between `follow` and the end of the next delivery the shadow is the heap before it, page for page; only pages that
 //! were written since are copied, forth or back.
 
-use crate::{snapshot::GlobalValue, store::PAGE_BYTES, vat::dirty::ZEROS};
+use crate::{state::snapshot::GlobalValue, store::PAGE_BYTES, vat::dirty::ZEROS};
 
 type Page = [u8; PAGE_BYTES];
 

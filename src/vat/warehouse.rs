@@ -20,11 +20,12 @@ use std::{
 use wasmtime::{Engine, Linker};
 
 use crate::{
-    fault::{Fault, HostFault, VatFault},
-    id::{BundleId, VatId},
     kernel::{Worker, Workers},
-    snapshot::Snapshot,
-    table::Vat,
+    model::{
+        blame::{Fault, HostFault, VatFault},
+        id::{BundleId, VatId},
+    },
+    state::{snapshot::Snapshot, table::Vat},
     vat::{
         CoreDump, Debugger, Interrupter, Purpose,
         abi::{self, Host},

@@ -10,12 +10,17 @@ use std::{
 
 use expect_test::{Expect, expect};
 use vathost::{
-    block::Block,
-    id::{DeliveryNum, KRef, VatId},
-    kernel, limits,
+    kernel,
+    model::{
+        id::{DeliveryNum, KRef, VatId},
+        limits,
+        value::CapData,
+    },
     slog::{Detail, Event, Recorder, Slog},
-    table::{Options, Status},
-    value::CapData,
+    state::{
+        block::Block,
+        table::{Options, Status},
+    },
     vat::{
         Warehouse,
         module::{IMPORTS, Num},
@@ -170,7 +175,7 @@ impl Outcome {
 
     /// What the guest left in its store under a key.
     pub(crate) fn stored(&self, key: &str) -> Option<Vec<u8>> {
-        self.block.tables().vatstore.get(&(GUEST, vathost::value::Bytes::from(key).into())).map(|it| it.to_vec())
+        self.block.tables().vatstore.get(&(GUEST, vathost::model::value::Bytes::from(key).into())).map(|it| it.to_vec())
     }
 }
 

@@ -7,11 +7,12 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use vathost::{
-    id::{DeliveryNum, VRef, VatId},
+    model::{
+        id::{DeliveryNum, VRef, VatId},
+        value::{Answer, Delivery, Syscall},
+    },
+    state::{table::Tables, transcript::End},
     store::{Database, Put},
-    table::Tables,
-    transcript::End,
-    value::{Answer, Delivery, Syscall},
 };
 
 #[derive(Serialize, Deserialize)]

@@ -67,8 +67,8 @@ fn every_workload_runs_and_says_what_the_contract_names() {
 #[test]
 fn every_delivery_of_a_load_goes_well() {
     use vathost::{
-        controller::{Controller, Policy},
-        table::Status,
+        host::controller::{Controller, Policy},
+        state::table::Status,
     };
     for letter in "psrcfgoq".chars() {
         let mut controller = Controller::open(Default::default()).unwrap();

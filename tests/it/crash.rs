@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use vathost::{
-    id::BundleId,
+    model::id::BundleId,
+    state::table::Tables,
     store::{Asked, Database, Disk, Errno, FileOp, Loss, Verdict},
-    table::Tables,
 };
 
 use lab::{Blocks, Found, Golden, Workload, at, disturbed, failed_then_lost, from, lives};

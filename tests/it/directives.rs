@@ -8,7 +8,7 @@ mod refusals;
 use expect_test::expect;
 use vathost::{
     directive::{Action, Directive, DirectiveSet, GRAMMAR, Trigger},
-    id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
 };
 
 fn read(text: &str) -> DirectiveSet {

@@ -5,11 +5,15 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 use vathost::{
-    controller::{Arg, Controller, Open, Outcome, Policy, Sent, To},
-    id::{CrankNum, KRef, ObjectId},
-    plant::Plant,
-    scenario::Scenario,
-    value::CapData,
+    directive::plant::Plant,
+    host::{
+        controller::{Arg, Controller, Open, Outcome, Policy, Sent, To},
+        scenario::Scenario,
+    },
+    model::{
+        id::{CrankNum, KRef, ObjectId},
+        value::CapData,
+    },
 };
 
 fn open(dir: &TempDir, plants: Vec<Plant>) -> Controller {

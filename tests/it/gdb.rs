@@ -237,7 +237,7 @@ fn nobody_waits_for_a_client_where_nothing_is_delivered_to_the_vat() {
     let wasm = wasm(DOUBLER);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut workers = Warehouse::for_debugger(None).unwrap();
-    let other = vathost::id::VatId(2);
+    let other = vathost::model::id::VatId(2);
     let (block, ran) = gdb::serve(stand(&wasm), other, &mut workers, listener).unwrap();
     assert!(ran.is_some());
     assert_eq!(block.state_hash().to_string(), undebugged(&wasm).hash);

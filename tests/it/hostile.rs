@@ -3,12 +3,17 @@
 use std::fmt::Write as _;
 
 use vathost::{
-    block::Block,
-    id::{KRef, VatId},
-    kernel, limits,
+    kernel,
+    model::{
+        id::{KRef, VatId},
+        limits,
+        value::CapData,
+    },
     slog::Slog,
-    table::{Options, Status},
-    value::CapData,
+    state::{
+        block::Block,
+        table::{Options, Status},
+    },
     vat::{Warehouse, module},
 };
 

@@ -17,9 +17,11 @@ mod upgrade;
 use std::ops::{Deref, DerefMut};
 
 use vathost::{
-    id::{BundleId, KRef, ObjectId, PromiseId},
-    table::{Owner, Status},
-    value::CapData,
+    model::{
+        id::{BundleId, KRef, ObjectId, PromiseId},
+        value::CapData,
+    },
+    state::table::{Owner, Status},
 };
 
 use crate::kernel::World;

@@ -7,10 +7,12 @@ use std::{
 
 use tempfile::TempDir;
 use vathost::{
-    controller::{Controller, Open, Policy},
-    fault::HostFault,
-    mailbox::{MESSAGES_PER_BLOCK, MailboxFiles},
-    scenario::{MailboxPaths, Scenario},
+    host::{
+        controller::{Controller, Open, Policy},
+        mailbox::{MESSAGES_PER_BLOCK, MailboxFiles},
+        scenario::{MailboxPaths, Scenario},
+    },
+    model::blame::HostFault,
 };
 
 const ANSWERS: &str = "{\"num\":1,\"body\":{\"balance\":50}}

@@ -13,15 +13,19 @@ use std::{
 
 use proptest::prelude::*;
 use vathost::{
-    block::Block,
-    fault::{Fault, HostFault, VatFault},
-    id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{self, Syscalls, Usage, Worker, Workers},
+    model::{
+        blame::{Fault, HostFault, VatFault},
+        id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
+        value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
+    },
     slog::Slog,
-    snapshot::Snapshot,
+    state::{
+        block::Block,
+        snapshot::Snapshot,
+        table::{Item, Options, Vat},
+    },
     store::{Digest, StateHash},
-    table::{Item, Options, Vat},
-    value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
 };
 
 const VATS: u64 = 4;

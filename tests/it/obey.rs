@@ -6,10 +6,12 @@ mod plants;
 mod replicas;
 
 use vathost::{
-    controller::{Controller, Open, Policy},
     directive::DirectiveSet,
-    id::BundleId,
-    scenario::Scenario,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
+    model::id::BundleId,
 };
 
 use crate::cli::{Place, Ran, under_the_first_kernel};

@@ -11,10 +11,13 @@ use expect_test::{Expect, expect};
 use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
-    controller::{Controller, Open, Policy},
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
+    inspect::recording::Status,
     kernel::Ran,
-    scenario::Scenario,
-    slog::{self, Detail, Event, News, Reader, Slog, Status, Writer},
+    slog::{Detail, Event, News, Reader, Slog, Writer},
 };
 
 mod diff;

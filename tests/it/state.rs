@@ -16,10 +16,12 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
-    controller::{Controller, Open, Policy},
-    scenario::Scenario,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
+    inspect::verify,
     store::Database,
-    verify,
 };
 
 fn vats(name: &str) -> PathBuf {

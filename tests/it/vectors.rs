@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use vathost::conformance::{Difference, Vector, replay};
+use vathost::inspect::conformance::{Difference, Vector, replay};
 
 /// The differences on purpose, explained in ARCHITECTURE.md ("Acceptance"): in each a limited run leaves a message to a settled
 /// promise in SwingSet's acceptance queue, and the host's own message `mid` overtakes the rejection that it leads to.

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::cases::{Case, GUEST};
 use crate::{
     bench::machine,
-    controller::{Arg, Controller, Open, Policy, Sent},
+    host::controller::{Arg, Controller, Open, Policy, Sent},
     slog::{Detail, Slog, Writer},
-    table::Status,
+    state::table::Status,
 };
 
 /// The factor by which each step is larger than the one before.

@@ -21,7 +21,7 @@ use self::{
     cases::FLOOR,
     measure::{Run, Step, measure},
 };
-use crate::controller::Open;
+use crate::host::controller::Open;
 
 /// The most that 1e9 units of fuel may come to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -2,8 +2,8 @@
 
 use crate::{
     bench::guest::{BODY, Guest, HELD, LEN, NONE, ROOT, SLOTS, ZERO, hold_settled, repeat, send, send_empty, when},
-    scenario::StaticVat,
-    table::Options,
+    host::scenario::StaticVat,
+    state::table::Options,
 };
 
 /// The vat admin, as the warden and whoever it lets in know it: behind the four honest roots, and the only object they are given.

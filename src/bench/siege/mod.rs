@@ -25,11 +25,15 @@ use serde_json::json;
 use self::attackers::{Attacker, attackers, warden};
 use super::machine;
 use crate::{
-    controller::{Arg, Controller, Open, Outcome, Policy, Sent},
-    id::{DeliveryNum, KRef, VRef, VatId, hex},
-    scenario::{Scenario, StaticVat},
-    table::{Device, Options, Status, Tables},
-    value::StoreKey,
+    host::{
+        controller::{Arg, Controller, Open, Outcome, Policy, Sent},
+        scenario::{Scenario, StaticVat},
+    },
+    model::{
+        id::{DeliveryNum, KRef, VRef, VatId, hex},
+        value::StoreKey,
+    },
+    state::table::{Device, Options, Status, Tables},
 };
 
 /// The vat that lets the hostile ones in.

@@ -10,8 +10,8 @@ use crate::{
         output::{grouped, table},
         run::code_cache,
     },
-    controller::Policy,
-    experiment::Base,
+    host::controller::Policy,
+    lab::experiment::Base,
 };
 
 /// Measure how many experiments of fault injection run a second on one core, beside runs from the beginning

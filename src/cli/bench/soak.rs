@@ -6,7 +6,7 @@ use crate::{
         Exit, Output,
         output::{grouped, size},
     },
-    soak::{Soak, soak},
+    lab::soak::{Soak, soak},
 };
 
 /// Let four replicas live the same long random life in different ways, and compare them at every block

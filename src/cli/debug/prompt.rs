@@ -18,7 +18,7 @@ use super::{Said, Talk};
 use crate::{
     cli::{Exit, Usage, run::code_cache},
     debug::FORMS,
-    value::SYSCALL_KINDS,
+    model::value::SYSCALL_KINDS,
 };
 
 /// Lines that are remembered from one session to the next.

@@ -3,8 +3,8 @@ use std::io::{BufReader, stdin};
 use clap::Args;
 
 use crate::{
-    campaign,
     cli::{Exit, output},
+    lab::campaign,
 };
 
 /// Answers whether expressions hold of documents, to the process that started it

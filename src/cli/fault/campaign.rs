@@ -7,10 +7,12 @@ use std::{
 };
 
 use crate::{
-    campaign::{self, Ask, Campaign, Folder, Header, ResultsError},
     cli::{Output, Usage, fault::golden, run::code_cache},
-    experiment::{Base, Build, Experiments, Isolation, Program, Runner, protocol::Hello},
-    files,
+    lab::{
+        campaign::{self, Ask, Campaign, Folder, Header, ResultsError},
+        experiment::{Base, Build, Experiments, Isolation, Program, Runner, protocol::Hello},
+    },
+    model::files,
 };
 
 /// Reads a campaign file.

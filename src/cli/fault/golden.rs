@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     cli::{Output, Usage, output::grouped},
-    experiment::{Base, Build, Endless, Experiments, Limits, Over, Patience, Until},
+    lab::experiment::{Base, Build, Endless, Experiments, Limits, Over, Patience, Until},
 };
 
 /// From one line to the next, where there is no terminal.

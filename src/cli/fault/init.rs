@@ -6,11 +6,11 @@ use std::{
 use clap::Args;
 
 use crate::{
-    campaign::preset::{Ground, Preset},
     cli::{
         Exit, Output, Usage,
         fault::{BaseArgs, prepare, store_ops},
     },
+    lab::campaign::preset::{Ground, Preset},
     store::Database,
 };
 

@@ -2,7 +2,7 @@ use clap::Args;
 
 use crate::{
     cli::{Exit, Output, fault::OnceArgs, output::harmless},
-    experiment::{Class, Outcome},
+    lab::experiment::{Class, Outcome},
 };
 
 /// Run one experiment

@@ -8,7 +8,6 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    campaign::{Campaign, Drawn, Experiment, Order, Space},
     cli::{
         Exit, Output, Usage,
         fault::{
@@ -18,7 +17,10 @@ use crate::{
         output::{grouped, harmless, table},
     },
     directive::{Directive, Spot, Trigger},
-    experiment::{Build, Experiments},
+    lab::{
+        campaign::{Campaign, Drawn, Experiment, Order, Space},
+        experiment::{Build, Experiments},
+    },
 };
 
 /// How long a trial of the speed may take, and how many experiments of each kind.

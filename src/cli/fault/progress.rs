@@ -9,9 +9,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::{
-    campaign::key,
     cli::{Output, output::grouped},
-    experiment::{Class, Outcome},
+    lab::{
+        campaign::key,
+        experiment::{Class, Outcome},
+    },
 };
 
 /// From one line to the next, where there is no terminal.

@@ -13,9 +13,9 @@ use crate::{
         run::code_cache,
         state,
     },
-    experiment::{self, Base, Remedies},
-    plan::Trial,
-    plant::Plant,
+    directive::plant::Plant,
+    inspect::plan::Trial,
+    lab::experiment::{self, Base, Remedies},
 };
 
 /// At a kernel panic, try every way to go on, and rank them

@@ -6,14 +6,14 @@ use std::{
 use clap::Args;
 
 use crate::{
-    campaign::{
-        Tally, about,
-        report::{Report, html, junit, markdown},
-    },
     cli::{
         Exit, Output,
         fault::campaign::refused,
         output::{grouped, harmless, table},
+    },
+    lab::campaign::{
+        Tally, about,
+        report::{Report, html, junit, markdown},
     },
 };
 

@@ -7,14 +7,16 @@ use std::{
 use clap::Args;
 
 use crate::{
-    campaign::Campaign,
     cli::{
         Exit, Output, Usage,
         debug::{DebugArgs, cmd_debug},
         fault::{HowArgs, campaign, one, runner},
         state,
     },
-    experiment::{Base, Build, MARKER, Outcome, Token, copy_base},
+    lab::{
+        campaign::Campaign,
+        experiment::{Base, Build, MARKER, Outcome, Token, copy_base},
+    },
 };
 
 /// Run an experiment again, from its token

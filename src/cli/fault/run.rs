@@ -14,7 +14,6 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    campaign::{self, Campaign, Ended, Experiment, Finding, Folder, Header, Results, Tally, Work, report::Report},
     cli::{
         Exit, Output, Usage,
         fault::{
@@ -24,7 +23,10 @@ use crate::{
         },
         output::grouped,
     },
-    experiment::{self, Build, Experiments, Isolation},
+    lab::{
+        campaign::{self, Campaign, Ended, Experiment, Finding, Folder, Header, Results, Tally, Work, report::Report},
+        experiment::{self, Build, Experiments, Isolation},
+    },
 };
 
 /// Findings of several faults that are shrunk at the most.

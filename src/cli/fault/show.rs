@@ -3,12 +3,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    campaign::{self, Header},
     cli::{
         Exit, Output, Usage,
         fault::{campaign::refused, one},
     },
-    experiment::Outcome,
+    lab::{
+        campaign::{self, Header},
+        experiment::Outcome,
+    },
 };
 
 /// Show one experiment of a campaign

@@ -7,7 +7,7 @@ use crate::{
         fault::{OnceArgs, one},
         output::grouped,
     },
-    experiment,
+    lab::experiment,
 };
 
 /// Make a schedule of faults as small as it can be and still come to the same

@@ -7,9 +7,11 @@ use std::{
 use clap::Args;
 
 use crate::{
-    campaign::{self, Ask, Invariant},
     cli::{Exit, output},
-    experiment,
+    lab::{
+        campaign::{self, Ask, Invariant},
+        experiment,
+    },
 };
 
 /// Serves experiments to the process that started it

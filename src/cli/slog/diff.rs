@@ -9,7 +9,7 @@ use crate::{
         output::{grouped, harmless},
         slog::{text, unreadable},
     },
-    slog::{Ending, Evidence, Parted, Parting, Side, parting},
+    inspect::recording::{Ending, Evidence, Parted, Parting, Side, parting},
 };
 
 /// Say where two recordings part: the first crank that is not the same, and the first event of it

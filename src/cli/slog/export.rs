@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cli::{Exit, Output, slog::unreadable},
-    slog::{ExportError, ExportFormat, Range, export},
+    inspect::recording::{ExportError, ExportFormat, Range, export},
 };
 
 /// Turn a recording into what other tools open: a trace for Perfetto, a graph for Graphviz

@@ -10,8 +10,9 @@ use crate::{
         output::harmless,
         slog::{FileArgs, text, unreadable},
     },
-    id::VatId,
-    slog::{Console, Reader, Record},
+    inspect::recording::Console,
+    model::id::VatId,
+    slog::{Reader, Record},
 };
 
 /// Find what vats wrote to their consoles, and what ended their deliveries

@@ -7,7 +7,7 @@ use crate::{
         output::harmless,
         slog::{FileArgs, text, unreadable},
     },
-    slog::{Last, Status, last},
+    inspect::recording::{Last, Status, last},
 };
 
 /// Say what was under way where a recording ends: which delivery did it?

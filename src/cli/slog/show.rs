@@ -11,8 +11,9 @@ use crate::{
         slog::{FileArgs, grep, text, unreadable},
     },
     directive::Trigger,
-    files,
-    slog::{Cause, Console, Extent, Place, Reader, Record, Shown, Which, follow, show},
+    inspect::recording::{Cause, Console, Extent, Place, Shown, Which, follow, show},
+    model::files,
+    slog::{Reader, Record},
 };
 
 /// Show one delivery: where it came from, what it said, what the vat did, and what that led to

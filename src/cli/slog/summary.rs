@@ -8,7 +8,7 @@ use crate::{
         output::{grouped, harmless, table},
         slog::{FileArgs, text::duration, unreadable},
     },
-    slog::{Summary, VatSummary, summary},
+    inspect::recording::{Summary, VatSummary, summary},
 };
 
 /// Sum up a recording, vat by vat

@@ -9,8 +9,8 @@ use crate::{
         output::harmless,
         slog::{text, unreadable},
     },
-    id::{CrankNum, KRef},
-    slog::{Extent, Fact, Source, Step, Subject, Trace, What, trace},
+    inspect::recording::{Extent, Fact, Source, Step, Subject, Trace, What, trace},
+    model::id::{CrankNum, KRef},
 };
 
 /// Follow a promise, an object or a crank through a recording: who caused it, and what it caused

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::{
     debug::gdb::wire::PACKET_BYTES_MAX,
-    id::VatId,
+    model::id::VatId,
     vat::{Resume, Stop, Stopped, Value},
 };
 

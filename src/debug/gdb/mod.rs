@@ -32,9 +32,9 @@ mod wire;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::{
-    block::Block,
-    id::VatId,
     kernel::{self, Halt, Ran},
+    model::id::VatId,
+    state::block::Block,
     vat::Warehouse,
 };
 

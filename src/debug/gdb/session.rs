@@ -7,7 +7,7 @@ use crate::{
         answer::{self, Answer},
         wire::Client,
     },
-    id::VatId,
+    model::id::VatId,
     vat::{Debugger, Interrupter, Resume, Stop, Stopped},
 };
 

@@ -1,7 +1,7 @@
 //! `vathost fault init | plan | run | show`, as they are typed.
 
 use serde_json::Value;
-use vathost::campaign::preset::PRESETS;
+use vathost::lab::campaign::preset::PRESETS;
 
 use crate::cli::Place;
 

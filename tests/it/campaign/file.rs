@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};
-use vathost::{
+use vathost::lab::{
     campaign::{Bound, Experiment, Order},
     experiment::Class,
 };

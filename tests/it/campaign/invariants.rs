@@ -3,9 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use vathost::{
-    campaign::{self, Ask, Asked, Check, Invariant},
     directive::Schedule,
-    experiment::{Class, Experiments, Outcome},
+    lab::{
+        campaign::{self, Ask, Asked, Check, Invariant},
+        experiment::{Class, Experiments, Outcome},
+    },
 };
 
 use crate::fault::lab;

@@ -9,7 +9,7 @@ mod vats;
 
 use std::path::Path;
 
-use vathost::campaign::Campaign;
+use vathost::lab::campaign::Campaign;
 
 /// A campaign in `vats/bank` of this text.
 fn parse(text: &str) -> Result<Campaign, String> {

@@ -1,7 +1,7 @@
 //! Reports: what they show, and that nothing in them can be more than text.
 
 use expect_test::expect;
-use vathost::{
+use vathost::lab::{
     campaign::{
         Bound, Counting, Header, Limit, Results, Tally,
         report::{Report, html, junit, markdown},

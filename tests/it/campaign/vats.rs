@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use vathost::campaign::Campaign;
+use vathost::lab::campaign::Campaign;
 
 use crate::cli::Place;
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use vathost::campaign::preset::PRESETS;
+use vathost::lab::campaign::preset::PRESETS;
 
 use super::Place;
 

@@ -7,14 +7,15 @@ use std::{
 
 use tempfile::TempDir;
 use vathost::{
-    controller::{Controller, Open, Policy},
     directive::DirectiveSet,
-    fault::Fault,
-    id::BundleId,
-    scenario::Scenario,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
+    inspect::verify,
+    model::{blame::Fault, id::BundleId},
+    state::table::Tables,
     store::{Asked, Database, Disk, Errno, FileOp, Loss, Verdict},
-    table::Tables,
-    verify,
 };
 
 /// Blocks of one life of the host: it ends, and another begins, so that opening and closing are in it too.

@@ -134,7 +134,7 @@ fn from_a_snapshot_and_from_the_beginning_the_heap_is_the_same() {
 #[test]
 fn the_history_of_other_code_is_refused() {
     let place = Place::new();
-    let bundle = vathost::id::BundleId::of(&std::fs::read("vats/pong.wasm").unwrap()).to_string();
+    let bundle = vathost::model::id::BundleId::of(&std::fs::read("vats/pong.wasm").unwrap()).to_string();
     place.write("d", &format!("v2/delivery-10: upgrade v2 bundle {bundle}"));
     place.vathost("run vats/pingpong --state @state --directives @d").ok();
     debug(&place, "--at v2/delivery-9", "").code(2).says("earlier incarnation");

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use vathost::{
     directive::{Applied, Class, Committed, Effect, SetDigest},
-    id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
 };
 
 use super::{EXAMPLE, one, read};

@@ -9,9 +9,11 @@ use std::{
 use expect_test::expect;
 use serde_json::Value;
 use vathost::{
-    controller::{Controller, Open, Policy},
     directive::GRAMMAR,
-    scenario::Scenario,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
 };
 
 fn vathost(dir: &Path, args: &[&str]) -> Output {

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use vathost::{
     directive::{Action, Directive, DirectiveSet, HexPrefix, Trigger},
-    id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
 };
 
 use super::read;

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use vathost::{
     directive::{Action, Directive, DirectiveSet, Trigger},
-    id::CrankNum,
+    model::id::CrankNum,
 };
 
 use super::{one, read};

@@ -1,10 +1,12 @@
 //! How much of the queues a vat may make, and what becomes of one that makes more.
 
 use vathost::{
-    fault::Fault,
-    id::VRef,
-    table::{Load, Options, Status},
-    value::{Delivery, Syscall},
+    model::{
+        blame::Fault,
+        id::VRef,
+        value::{Delivery, Syscall},
+    },
+    state::table::{Load, Options, Status},
 };
 
 use super::{Role, Stage, Turn, role};
@@ -144,7 +146,7 @@ fn a_child_may_have_no_more_waiting_than_its_creator() {
         let why = tables.vatstore.iter().next().map(|(_, it)| it.as_text().unwrap().to_owned());
         child.map(|it| (it.family, it.options.queued_max, it.options.queued_bytes_max)).ok_or(why)
     };
-    let family = vathost::id::VatId(1);
+    let family = vathost::model::id::VatId(1);
     assert_eq!(run(""), Ok((family, 20, 4_000)));
     assert_eq!(run(",\"queuedMax\":19,\"queuedBytesMax\":1"), Ok((family, 19, 1)));
     for (options, why) in [

@@ -1,9 +1,11 @@
 //! What every flood does to two honest vats that play ping-pong: it takes them twice as many cranks, at the most.
 
 use vathost::{
-    id::VRef,
-    table::{OnFault, Options},
-    value::{Delivery, Syscall},
+    model::{
+        id::VRef,
+        value::{Delivery, Syscall},
+    },
+    state::table::{OnFault, Options},
 };
 
 use super::{Role, Stage, Turn, own, role};
@@ -35,7 +37,7 @@ fn pong() -> Role {
 }
 
 /// Does it with every message and every notify, and in the beginning.
-fn at_each(act: impl Fn(&mut Turn<'_>) -> Result<(), vathost::fault::Fault> + 'static) -> Role {
+fn at_each(act: impl Fn(&mut Turn<'_>) -> Result<(), vathost::model::blame::Fault> + 'static) -> Role {
     role(move |it| match it.delivery {
         Delivery::Message { .. } | Delivery::Notify(_) => act(it),
         _ => Ok(()),
@@ -61,7 +63,7 @@ fn cranks(version: u32, flood: Option<(Role, &[&str], Options)>, most: u64) -> u
     stage.run_until("ping", EXCHANGES, most)
 }
 
-fn twice(it: &mut Turn<'_>) -> Result<(), vathost::fault::Fault> {
+fn twice(it: &mut Turn<'_>) -> Result<(), vathost::model::blame::Fault> {
     (0..2).try_for_each(|_| it.send(VRef::ROOT, "go", &[], None))
 }
 
@@ -166,7 +168,7 @@ fn so_does_one_that_is_woken_a_hundred_times_a_second() {
     let flood = at_each(|it| {
         let device = VRef::device(70);
         for _ in 0..100 {
-            let methargs = vathost::value::CapData {
+            let methargs = vathost::model::value::CapData {
                 body: format!("#[\"setWakeup\",[\"+{}\",\"$0\"]]", it.age / 100 + 1).into(),
                 slots: vec![VRef::ROOT],
             };
@@ -182,7 +184,7 @@ fn so_does_one_that_faults_at_each_delivery_and_lives_on() {
     // What it sends first is let through; each of those faults.
     let flood = role(|it| match it.word().as_str() {
         "go" => (0..2_000).try_for_each(|_| it.send(VRef::ROOT, "fault", &[], None)),
-        "fault" => Err(vathost::fault::VatFault::Trap("planted".to_owned()).into()),
+        "fault" => Err(vathost::model::blame::VatFault::Trap("planted".to_owned()).into()),
         _ => Ok(()),
     });
     check("faults", flood, &[], Options { on_fault: OnFault::Reject, ..plain() });

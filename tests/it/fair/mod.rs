@@ -9,14 +9,18 @@ mod order;
 use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use vathost::{
-    block::Block,
-    fault::{Fault, HostFault},
-    id::{BundleId, KRef, ObjectId, VRef, VatId},
     kernel::{self, Crank, Ran, Syscalls, Usage, Worker, Workers},
+    model::{
+        blame::{Fault, HostFault},
+        id::{BundleId, KRef, ObjectId, VRef, VatId},
+        value::{CapData, Delivery, Message, Syscall},
+    },
     slog::Slog,
-    snapshot::Snapshot,
-    table::{Device, Options, Vat},
-    value::{CapData, Delivery, Message, Syscall},
+    state::{
+        block::Block,
+        snapshot::Snapshot,
+        table::{Device, Options, Vat},
+    },
 };
 
 /// What a vat is told, and what it can do about it.
@@ -70,7 +74,7 @@ impl Turn<'_> {
     }
 
     fn resolve(&mut self, promise: VRef, slots: &[VRef]) -> Result<(), Fault> {
-        let resolution = vathost::value::Resolution { promise, rejected: false, data: data("news", slots) };
+        let resolution = vathost::model::value::Resolution { promise, rejected: false, data: data("news", slots) };
         self.call(Syscall::Resolve(vec![resolution]))
     }
 }

@@ -6,9 +6,9 @@ use expect_test::expect;
 use proptest::prelude::*;
 use vathost::{
     directive::DirectiveSet,
-    id::{VRef, VatId},
+    model::id::{VRef, VatId},
+    state::table::{Options, QueueId, Sender, Turn as Whose},
     store::StateHash,
-    table::{Options, QueueId, Sender, Turn as Whose},
 };
 
 use super::{Role, Stage, role};
@@ -40,7 +40,7 @@ fn random(seed: u64) -> Role {
             let result = (roll(3) == 0).then(|| it.fresh(at));
             it.send(target, &format!("{}:{target}:{number}", it.vat), &[], result)?;
             if let Some(result) = result.filter(|_| roll(2) == 0) {
-                it.call(vathost::value::Syscall::Subscribe(result))?;
+                it.call(vathost::model::value::Syscall::Subscribe(result))?;
             }
         }
         it.result().map_or(Ok(()), |result| it.resolve(result, &[]))
@@ -75,7 +75,7 @@ fn hashes(mut stage: Stage, cranks: u64, dir: Option<&std::path::Path>) -> (Vec<
             stage.block = Some(stage.block.take().unwrap().commit(true).unwrap());
             drop(stage.block.take());
             stage.cast.live.clear();
-            let mut block = vathost::block::Block::open(dir, vathost::slog::Slog::default()).unwrap();
+            let mut block = vathost::state::block::Block::open(dir, vathost::slog::Slog::default()).unwrap();
             block.set_audit(1);
             stage.block = Some(block);
         }

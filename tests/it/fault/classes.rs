@@ -1,8 +1,8 @@
 //! Each class of outcome, by an experiment that comes to it.
 
 use vathost::{
-    experiment::{Answer, Class, Isolation, Limits, Looks, View, Watcher, When},
-    id::VatId,
+    lab::experiment::{Answer, Class, Isolation, Limits, Looks, View, Watcher, When},
+    model::id::VatId,
 };
 
 use super::lab::{class, faults, on, on_text, run, runner};

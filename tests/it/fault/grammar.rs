@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use vathost::{
     directive::{DirectiveSet, Schedule},
-    experiment::{BaseId, Build, Token, TokenError},
+    lab::experiment::{BaseId, Build, Token, TokenError},
 };
 
 fn check(text: &str, expect: Expect) {

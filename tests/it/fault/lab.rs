@@ -8,9 +8,9 @@ use std::{
 
 use tempfile::TempDir;
 use vathost::{
-    controller::Policy,
     directive::Schedule,
-    experiment::{
+    host::controller::Policy,
+    lab::experiment::{
         Base, Build, Class, Experiments, Isolation, Limits, Outcome, Program, Runner, Until, protocol::Hello,
     },
 };

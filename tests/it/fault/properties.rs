@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use vathost::{
     directive::Schedule,
-    experiment::{Experiments, Isolation, Limits, Outcome, shrink},
+    lab::experiment::{Experiments, Isolation, Limits, Outcome, shrink},
 };
 
 use super::lab::{faults, on, run, runner};

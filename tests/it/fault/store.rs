@@ -1,8 +1,8 @@
 //! Faults of the process and its disk: the state is the old one or the new one, and goes on to the same end.
 
 use vathost::{
-    experiment::{Class, Isolation, Limits, store_ops},
-    id::BlockHeight,
+    lab::experiment::{Class, Isolation, Limits, store_ops},
+    model::id::BlockHeight,
 };
 
 use super::lab::{base, faults, runner, vats};

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use vathost::{
-    block::Block,
-    controller::{Controller, Open, Policy},
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
     kernel,
-    scenario::Scenario,
     slog::Slog,
+    state::block::Block,
     vat::Warehouse,
 };
 

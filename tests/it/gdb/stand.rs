@@ -3,7 +3,12 @@
 use std::net::{SocketAddr, TcpListener};
 
 use vathost::{
-    block::Block, debug::gdb, id::VatId, kernel, slog::Slog, table::Options, value::CapData, vat::Warehouse,
+    debug::gdb,
+    kernel,
+    model::{id::VatId, value::CapData},
+    slog::Slog,
+    state::{block::Block, table::Options},
+    vat::Warehouse,
 };
 use wasmparser::{Parser, Payload};
 

@@ -2,11 +2,13 @@
 
 use expect_test::expect;
 use vathost::{
-    id::VRef,
     kernel::Syscalls,
-    limits,
-    table::Options,
-    value::{Bytes, CapData, Message, Resolution, Syscall},
+    model::{
+        id::VRef,
+        limits,
+        value::{Bytes, CapData, Message, Resolution, Syscall},
+    },
+    state::table::Options,
 };
 
 use super::{World, plain};
@@ -135,7 +137,8 @@ fn a_vatstore_holds_what_its_vats_option_says_and_not_a_byte_more() {
 
 #[test]
 fn what_a_fault_undoes_of_a_vatstore_counts_no_more() {
-    let mut w = World::of([("a", Options { on_fault: vathost::table::OnFault::Reject, store_max: 150, ..plain() })]);
+    let mut w =
+        World::of([("a", Options { on_fault: vathost::state::table::OnFault::Reject, store_max: 150, ..plain() })]);
     w.on("a.go", "set a 0123456789; set b 0123456789; trap oops");
     w.call("a.go");
     w.run();
@@ -198,6 +201,6 @@ fn the_reason_of_an_ending_is_cut_where_it_is_long() {
     w.call("a.go");
     w.run();
     let row = w.tables().vats.get(&w.vat("a")).unwrap();
-    let vathost::table::Status::Terminated { reason, .. } = &row.status else { panic!("{row:?}") };
+    let vathost::state::table::Status::Terminated { reason, .. } = &row.status else { panic!("{row:?}") };
     assert_eq!(reason.len(), limits::REASON_BYTES_MAX + '…'.len_utf8());
 }

@@ -3,11 +3,15 @@
 use expect_test::{Expect, expect};
 use serde_json::json;
 use vathost::{
-    block::Printed,
-    id::{BlockHeight, KRef, VRef},
-    limits,
-    table::{Device, Outgoing},
-    value::{Answer, CapData, Syscall},
+    model::{
+        id::{BlockHeight, KRef, VRef},
+        limits,
+        value::{Answer, CapData, Syscall},
+    },
+    state::{
+        block::Printed,
+        table::{Device, Outgoing},
+    },
 };
 
 use super::World;

@@ -52,12 +52,12 @@ fn an_illegal_syscall_comes_before_a_trap_and_a_trap_before_an_exit() {
 fn a_fault_in_start_vat_ends_the_vat_and_messages_that_waited_for_it_splat() {
     let mut w = World::new("a");
     let (vat, root) = w.outside(|crank| {
-        let data = vathost::value::CapData::plain("#{}");
-        let vat = crank.create_vat("late", vathost::id::BundleId::of(b""), super::plain(), data)?;
+        let data = vathost::model::value::CapData::plain("#{}");
+        let vat = crank.create_vat("late", vathost::model::id::BundleId::of(b""), super::plain(), data)?;
         Ok((vat, crank.root(vat)?))
     });
     w.on("late.startVat", "trap no start");
-    let data = vathost::value::CapData::plain("#[\"hi\",[]]");
+    let data = vathost::model::value::CapData::plain("#[\"hi\",[]]");
     let answer = w.outside(|crank| crank.send_from_outside(root.into(), data, Some(("late", "hi"))));
     w.run();
     assert!(!w.tables().is_alive(vat));

@@ -1,7 +1,7 @@
 //! Garbage: who is told what, and when.
 
 use expect_test::expect;
-use vathost::{id::PromiseId, table::Options};
+use vathost::{model::id::PromiseId, state::table::Options};
 
 use super::{World, plain};
 

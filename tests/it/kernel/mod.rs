@@ -37,14 +37,18 @@ use std::{
 
 use expect_test::Expect;
 use vathost::{
-    block::{Block, Printed},
-    fault::{Fault, HostFault, KernelPanic, VatFault},
-    id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
     kernel::{self, Crank, Halt, Ran, Syscalls, Usage, Worker, Workers},
+    model::{
+        blame::{Fault, HostFault, KernelPanic, VatFault},
+        id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
+        value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
+    },
     slog::{Detail, Event, Recorder, Slog},
-    snapshot::Snapshot,
-    table::{Options, Promise, Tables, Vat},
-    value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
+    state::{
+        block::{Block, Printed},
+        snapshot::Snapshot,
+        table::{Options, Promise, Tables, Vat},
+    },
 };
 
 /// Options of a vat that is never told to bring out its dead, so that tests count what they mean to.

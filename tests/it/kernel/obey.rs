@@ -3,11 +3,15 @@
 use expect_test::expect;
 use vathost::{
     directive::DirectiveSet,
-    fault::{Fault, Halted},
-    id::{BlockHeight, BundleId, DeliveryNum, PromiseId},
-    table::{OnFault, Options},
-    transcript::End,
-    value::{Bytes, CapData, Message, Syscall},
+    model::{
+        blame::{Fault, Halted},
+        id::{BlockHeight, BundleId, DeliveryNum, PromiseId},
+        value::{Bytes, CapData, Message, Syscall},
+    },
+    state::{
+        table::{OnFault, Options},
+        transcript::End,
+    },
 };
 
 use super::{World, plain, vref};

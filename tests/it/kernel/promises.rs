@@ -2,8 +2,8 @@
 
 use expect_test::expect;
 use vathost::{
-    id::KRef,
-    table::{Policy, QueueId},
+    model::id::KRef,
+    state::table::{Policy, QueueId},
 };
 
 use super::{World, pipelining, plain};
@@ -513,7 +513,7 @@ fn a_message_may_be_addressed_to_a_promise_from_outside() {
     let mut w = World::new("a b");
     let promise = w.call("a.get");
     w.outside(|crank| {
-        crank.queue_from_outside(KRef::Promise(promise), vathost::value::CapData::plain("#[\"hi\",[]]"), None)
+        crank.queue_from_outside(KRef::Promise(promise), vathost::model::value::CapData::plain("#[\"hi\",[]]"), None)
     });
     w.on("a.now", "resolve p-60=$o-50");
     w.run();

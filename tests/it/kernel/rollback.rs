@@ -1,6 +1,6 @@
 //! An aborted crank leaves no trace but its number: not in the rows, not in memory, not in what ids come next.
 
-use vathost::{id::CrankNum, table::Options};
+use vathost::{model::id::CrankNum, state::table::Options};
 
 use super::{World, pipelining, plain};
 
@@ -95,7 +95,7 @@ fn an_aborted_delivery_is_not_in_the_transcript() {
     w.step();
     w.step();
     let entries: Vec<_> =
-        w.block().transcript(w.vat("a"), vathost::id::DeliveryNum(0)).unwrap().map(|it| it.unwrap()).collect();
+        w.block().transcript(w.vat("a"), vathost::model::id::DeliveryNum(0)).unwrap().map(|it| it.unwrap()).collect();
     let kinds: Vec<(u64, &str, usize)> =
         entries.iter().map(|it| (it.number.0, it.delivery.as_ref().unwrap().kind(), it.syscalls.len())).collect();
     assert_eq!(kinds, [(0, "startVat", 0), (1, "message", 1)]);

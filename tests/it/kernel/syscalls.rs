@@ -1,10 +1,12 @@
 //! What a vat may not ask for. Each row is a fault of the vat that tried, and of nobody else.
 
 use vathost::{
-    fault::Fault,
-    limits,
-    table::Options,
-    value::{Bytes, CapData, Resolution, Syscall},
+    model::{
+        blame::Fault,
+        limits,
+        value::{Bytes, CapData, Resolution, Syscall},
+    },
+    state::table::Options,
 };
 
 use super::{World, pipelining, plain, syscall, vref};
@@ -25,7 +27,7 @@ fn prepared(options: Options) -> World {
 }
 
 /// Makes the syscall, and returns what became of the vat.
-fn attempt(options: Options, attempt: impl FnOnce() -> Syscall<vathost::id::VRef> + 'static) -> String {
+fn attempt(options: Options, attempt: impl FnOnce() -> Syscall<vathost::model::id::VRef> + 'static) -> String {
     let mut w = prepared(options);
     w.on_code("b.second", move |syscalls| syscalls.call(attempt()).map(drop));
     let ran = w.step().unwrap();
@@ -178,20 +180,20 @@ fn a_pipelining_vat_may_not_give_away_what_it_does_not_decide() {
     );
 }
 
-fn capdata(body: usize, slots: usize) -> CapData<vathost::id::VRef> {
+fn capdata(body: usize, slots: usize) -> CapData<vathost::model::id::VRef> {
     CapData { body: Bytes::from(vec![b'x'; body]), slots: vec![vref("o-50"); slots] }
 }
 
 /// At the limit it is legal; one past it the fault names the limit.
-fn limited(what: &str, limit: u32, make: impl Fn(usize) -> Syscall<vathost::id::VRef> + Copy + 'static) {
+fn limited(what: &str, limit: u32, make: impl Fn(usize) -> Syscall<vathost::model::id::VRef> + Copy + 'static) {
     let max = limit as usize;
     assert_eq!(attempt(plain(), move || make(max)), "legal", "{what}");
     let fault = attempt(plain(), move || make(max + 1));
     assert!(fault.ends_with(&format!("{what} of {}, the limit is {max}", max + 1)), "{fault}");
 }
 
-fn send(methargs: CapData<vathost::id::VRef>) -> Syscall<vathost::id::VRef> {
-    Syscall::Send { target: vref("o-50"), message: vathost::value::Message { methargs, result: None } }
+fn send(methargs: CapData<vathost::model::id::VRef>) -> Syscall<vathost::model::id::VRef> {
+    Syscall::Send { target: vref("o-50"), message: vathost::model::value::Message { methargs, result: None } }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use expect_test::expect;
 use vathost::{
-    limits::CLEANUP_ROWS_PER_CRANK,
-    table::{Options, Status},
-    value::{Bytes, Syscall},
+    model::{
+        limits::CLEANUP_ROWS_PER_CRANK,
+        value::{Bytes, Syscall},
+    },
+    state::table::{Options, Status},
 };
 
 use super::{World, plain};
@@ -63,8 +65,8 @@ fn terminating_twice_is_harmless() {
 fn a_vat_that_never_started_can_be_terminated() {
     let mut w = World::new("a");
     let vat = w.outside(|crank| {
-        let data = vathost::value::CapData::plain("#{}");
-        let vat = crank.create_vat("late", vathost::id::BundleId::of(b""), plain(), data)?;
+        let data = vathost::model::value::CapData::plain("#{}");
+        let vat = crank.create_vat("late", vathost::model::id::BundleId::of(b""), plain(), data)?;
         crank.terminate_with_reason(vat, "enough")?;
         Ok(vat)
     });
@@ -153,7 +155,7 @@ fn all_rows_of_the_dead_are_gone_after_cleanup() {
     w.run();
     assert_eq!(w.tables().clist.of(w.vat("b")).count(), 0);
     assert_eq!(w.stored("b"), []);
-    assert_eq!(w.block().transcript(w.vat("b"), vathost::id::DeliveryNum(0)).unwrap().count(), 0);
+    assert_eq!(w.block().transcript(w.vat("b"), vathost::model::id::DeliveryNum(0)).unwrap().count(), 0);
 }
 
 #[test]

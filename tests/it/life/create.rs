@@ -2,8 +2,8 @@
 
 use expect_test::expect;
 use vathost::{
-    id::{BundleId, KRef},
-    table::OnFault,
+    model::id::{BundleId, KRef},
+    state::table::OnFault,
 };
 
 use super::{RESUME, TERMINATE, Town};

@@ -2,8 +2,8 @@
 
 use expect_test::expect;
 use vathost::{
-    limits::CLEANUP_ROWS_PER_CRANK,
-    table::{QueueId, Status},
+    model::limits::CLEANUP_ROWS_PER_CRANK,
+    state::table::{QueueId, Status},
 };
 
 use super::{DONE, PAUSE, RESUME, TERMINATE, Town, UPGRADE, rig::Rig};

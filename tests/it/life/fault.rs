@@ -1,7 +1,7 @@
 //! `onFault`: what a fault means for a vat that is not to die of it.
 
 use expect_test::expect;
-use vathost::table::{Item, QueueId, Status};
+use vathost::state::table::{Item, QueueId, Status};
 
 use super::{RESUME, Town, UPGRADE, rig::Rig};
 

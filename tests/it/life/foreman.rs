@@ -4,10 +4,12 @@ use std::path::Path;
 
 use expect_test::expect;
 use vathost::{
-    controller::{Controller, Open, Policy},
-    id::VatId,
-    scenario::Scenario,
-    table::Status,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
+    model::id::VatId,
+    state::table::Status,
 };
 
 /// Runs it in blocks of so many cranks, with so many live instances at the most.

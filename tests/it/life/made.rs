@@ -1,6 +1,6 @@
 //! How many vats and meters a vat may make: `vatsMax`.
 
-use vathost::{
+use vathost::model::{
     id::{KRef, VRef},
     limits,
 };

@@ -1,7 +1,7 @@
 //! Meters: fuel that vats share.
 
 use expect_test::expect;
-use vathost::{
+use vathost::model::{
     id::{KRef, ObjectId},
     value::CapData,
 };

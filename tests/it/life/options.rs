@@ -1,7 +1,7 @@
 //! `changeOptions`.
 
 use expect_test::expect;
-use vathost::table::{OnFault, Status};
+use vathost::state::table::{OnFault, Status};
 
 use super::{TERMINATE, Town};
 

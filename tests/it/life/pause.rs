@@ -1,7 +1,7 @@
 //! `pause` and `resume`.
 
 use expect_test::expect;
-use vathost::table::{QueueId, Status};
+use vathost::state::table::{QueueId, Status};
 
 use super::{PAUSE, RESUME, TERMINATE, Town, UPGRADE, rig::Rig};
 

@@ -2,12 +2,13 @@
 
 use tempfile::TempDir;
 use vathost::{
-    block::Block,
-    id::{KRef, ObjectId, PromiseId, VatId},
     kernel,
+    model::{
+        id::{KRef, ObjectId, PromiseId, VatId},
+        value::CapData,
+    },
     slog::Slog,
-    table::Owner,
-    value::CapData,
+    state::{block::Block, table::Owner},
     vat::Warehouse,
 };
 

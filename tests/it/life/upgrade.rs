@@ -1,7 +1,7 @@
 //! `upgrade`.
 
 use expect_test::expect;
-use vathost::{id::DeliveryNum, transcript::End};
+use vathost::{model::id::DeliveryNum, state::transcript::End};
 
 use super::{PAUSE, RESUME, TERMINATE, Town, UPGRADE, rig::Rig};
 

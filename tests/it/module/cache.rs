@@ -8,7 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use vathost::{table::Options, vat::Warehouse};
+use vathost::{state::table::Options, vat::Warehouse};
 
 use super::{corners::live, random::Random};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vathost::{
-    id::BundleId,
+    model::id::BundleId,
     vat::compiler::{Limits, compile_in},
 };
 

@@ -2,12 +2,13 @@
 //! delivery, or the guest's own end; never this machine's fault or a kernel panic, and twice the same.
 
 use vathost::{
-    block::Block,
-    id::KRef,
     kernel,
+    model::{id::KRef, value::CapData},
     slog::Slog,
-    table::{Options, Status},
-    value::CapData,
+    state::{
+        block::Block,
+        table::{Options, Status},
+    },
     vat::{
         Warehouse,
         module::{IMPORTS, Num, Rules, prepare},

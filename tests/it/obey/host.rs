@@ -1,11 +1,11 @@
 //! What operators give a host: bundles to upgrade to, a `host.toml`; and orders of a program.
 
 use vathost::{
-    block::Block,
-    controller::Refusal,
     directive::{HexPrefix, Trigger},
-    id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    host::controller::Refusal,
+    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     slog::Reader,
+    state::block::Block,
 };
 
 use super::*;

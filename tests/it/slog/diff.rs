@@ -1,7 +1,7 @@
 //! Two recordings compared.
 
 use super::*;
-use slog::{Ending, Evidence, parting};
+use vathost::inspect::recording::{Ending, Evidence, parting};
 
 /// The recording with each of these replaced.
 fn changed(path: &Path, name: &str, changes: &[(&str, &str)]) -> PathBuf {

@@ -58,7 +58,7 @@ fn deliveries_come_as_a_host_commits_them() {
             }
         };
         let mut seen = Vec::new();
-        for shown in slog::follow(Reader::follow(&path, wait).unwrap()) {
+        for shown in vathost::inspect::recording::follow(Reader::follow(&path, wait).unwrap()) {
             let shown = shown.unwrap();
             // It is seen before the next block is run.
             assert_eq!(shown.block_height, Some(*height.borrow()), "{name}");

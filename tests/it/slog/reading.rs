@@ -130,11 +130,14 @@ fn swingsets_own_recordings_are_read_and_unknown_events_pass() {
         r#"{"type":"cosmic-swingset-commit-finish","blockHeight":17,"time":3,"monotime":4}"#,
     ];
     fs::write(lab.path("their.slog"), lines.join("\n")).unwrap();
-    let sums = slog::summary(Reader::open(&lab.path("their.slog")).unwrap()).unwrap();
+    let sums = vathost::inspect::recording::summary(Reader::open(&lab.path("their.slog")).unwrap()).unwrap();
     assert_eq!((sums.events, sums.blocks, sums.height, sums.deliveries, sums.fuel), (9, 1, Some(17), 1, 77));
     assert_eq!((sums.vats[0].name.as_deref(), sums.vats[0].seconds), (Some("zoe"), 0.25));
     assert_eq!(sums.syscalls["vatstoreGet"], 1);
-    assert_eq!(slog::last(Reader::open(&lab.path("their.slog")).unwrap()).unwrap().status, Status::Clean);
+    assert_eq!(
+        vathost::inspect::recording::last(Reader::open(&lab.path("their.slog")).unwrap()).unwrap().status,
+        Status::Clean
+    );
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What caused what.
 
 use super::*;
-use slog::{Subject, trace};
+use vathost::inspect::recording::{Subject, trace};
 
-fn traced(path: &Path, subject: &str) -> slog::Trace {
+fn traced(path: &Path, subject: &str) -> vathost::inspect::recording::Trace {
     let subject = match subject.parse() {
         Ok(crank) => Subject::Crank(crank),
         Err(_) => Subject::Reference(subject.to_owned()),
@@ -11,7 +11,7 @@ fn traced(path: &Path, subject: &str) -> slog::Trace {
     trace(path, &subject, 1_000).unwrap().unwrap()
 }
 
-fn cranks(trace: &slog::Trace) -> Vec<u64> {
+fn cranks(trace: &vathost::inspect::recording::Trace) -> Vec<u64> {
     trace.steps.iter().map(|it| it.place.crank).collect()
 }
 
@@ -158,11 +158,11 @@ fn what_the_kernel_settles_is_tied_to_the_crank_in_which_it_did() {
           syscall 1: subscribe kp43
     "##]]);
     let all = traced(&path, "kp42");
-    let told = all.facts.iter().find(|it| it.what == slog::What::Told).unwrap();
+    let told = all.facts.iter().find(|it| it.what == vathost::inspect::recording::What::Told).unwrap();
     let dies = all.steps.iter().find(|it| it.undone).unwrap();
     assert_eq!(dies.terminated, ["v2"]);
     let step = all.steps.iter().find(|it| it.place.crank == told.place.crank).unwrap();
-    assert_eq!(step.cause, Some(slog::Source { crank: dies.place.crank, syscall: None }));
+    assert_eq!(step.cause, Some(vathost::inspect::recording::Source { crank: dies.place.crank, syscall: None }));
 }
 
 #[test]

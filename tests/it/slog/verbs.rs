@@ -7,7 +7,7 @@ use super::*;
 fn summary_sums_up_vat_by_vat() {
     let lab = Lab::busy();
     lab.record("a.slog.zst");
-    let sums = slog::summary(Reader::open(&lab.path("a.slog.zst")).unwrap()).unwrap();
+    let sums = vathost::inspect::recording::summary(Reader::open(&lab.path("a.slog.zst")).unwrap()).unwrap();
     let report: Value = serde_json::from_str(&lab.vathost("run . --json").stdout).unwrap();
     for vat in &sums.vats {
         let same = &report["vats"][vat.name.as_ref().unwrap()];
@@ -138,7 +138,7 @@ fn last_names_the_delivery_that_never_ended() {
     let all: Vec<_> = text.split_inclusive('\n').collect();
     let clean = (0..=all.len()).filter(|count| {
         fs::write(&path, all[..*count].concat()).unwrap();
-        slog::last(Reader::open(&path).unwrap()).unwrap().status == Status::Clean
+        vathost::inspect::recording::last(Reader::open(&path).unwrap()).unwrap().status == Status::Clean
     });
     let clean: Vec<_> = clean.map(|it| events_of(all[it - 1])).collect();
     assert_eq!(clean, ["host-start", "import-kernel-finish", "commit-finish", "commit-finish"]);
@@ -291,7 +291,7 @@ fn cranks_that_ran_again_are_counted_and_shown_as_such() {
     let cranks = events(&path).iter().filter(|it| is(it, "crank-finish")).count() as u64;
     // The same from the beginning: as if no block of the first time was ever committed.
     lab.record("a.slog");
-    let sums = slog::summary(Reader::open(&path).unwrap()).unwrap();
+    let sums = vathost::inspect::recording::summary(Reader::open(&path).unwrap()).unwrap();
     assert_eq!((sums.sessions, sums.cranks, sums.cranks_again), (2, 2 * cranks, cranks));
     let shown = lab.vathost("slog show a.slog --crank 2").stdout;
     assert!(shown.contains("recorded 2 times"), "{shown}");

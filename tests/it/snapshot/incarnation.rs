@@ -1,12 +1,16 @@
 //! Snapshots of a vat that is upgraded: those of the old incarnation are of no use to the new one.
 
 use vathost::{
-    block::Block,
-    id::{BundleId, DeliveryNum, KRef, VatId},
+    host::report::Report,
     kernel::{self, Workers},
-    report::Report,
-    snapshot::{GlobalValue, Manifest},
-    value::CapData,
+    model::{
+        id::{BundleId, DeliveryNum, KRef, VatId},
+        value::CapData,
+    },
+    state::{
+        block::Block,
+        snapshot::{GlobalValue, Manifest},
+    },
     vat::Warehouse,
 };
 

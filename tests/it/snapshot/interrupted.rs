@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use vathost::{
-    controller::{Controller, Open, Policy},
     directive::DirectiveSet,
-    fault::Fault,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
     kernel::Halt,
-    scenario::Scenario,
+    model::blame::Fault,
     slog::{Detail, Event, Recorder, Slog},
     vat::Interrupter,
 };

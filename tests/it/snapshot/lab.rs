@@ -10,14 +10,15 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
-    controller::{Controller, Open, Policy},
-    fault::HostFault,
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
     kernel::Halt,
-    scenario::Scenario,
+    model::blame::HostFault,
     slog::{Detail, Event, Recorder, Slog},
-    snapshot::Manifest,
+    state::{snapshot::Manifest, table::Tables},
     store::Database,
-    table::Tables,
 };
 
 /// The events of a run, as JSON.

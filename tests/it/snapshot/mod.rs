@@ -8,7 +8,7 @@ mod store;
 
 use std::collections::BTreeMap;
 
-use vathost::{controller::Controller, id::VatId, snapshot::GlobalValue};
+use vathost::{host::controller::Controller, model::id::VatId, state::snapshot::GlobalValue};
 
 use lab::{How, Lab, Log, Outcome, step};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use vathost::{id::VatId, snapshot::Image};
+use vathost::{model::id::VatId, state::snapshot::Image};
 
 use super::{
     DEFAULT,

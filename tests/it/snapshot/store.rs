@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use vathost::{
-    block::Block,
-    fault::Fault,
-    id::{BundleId, VatId},
     kernel,
+    model::{
+        blame::Fault,
+        id::{BundleId, VatId},
+    },
     slog::Slog,
-    snapshot::Manifest,
+    state::{block::Block, snapshot::Manifest},
     store::PageHash,
     vat::Warehouse,
 };

@@ -1,8 +1,8 @@
 //! Export and import.
 
 use vathost::{
-    archive::{self, ArchiveError},
-    table::Tables,
+    inspect::archive::{self, ArchiveError},
+    state::table::Tables,
 };
 
 use super::*;

@@ -1,7 +1,12 @@
 //! What `verify` finds, and that it finds all of it.
 
 use rusqlite::params;
-use vathost::{block::Block, difference, slog::Slog, table::Tables, vat::Warehouse};
+use vathost::{
+    inspect::difference,
+    slog::Slog,
+    state::{block::Block, table::Tables},
+    vat::Warehouse,
+};
 
 use super::*;
 

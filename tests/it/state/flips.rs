@@ -7,7 +7,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusqlite::{params_from_iter, types::Value as Cell};
-use vathost::{archive, block::Block, fault::Fault, table::Tables};
+use vathost::{
+    inspect::archive,
+    model::blame::Fault,
+    state::{block::Block, table::Tables},
+};
 
 use super::*;
 
@@ -110,7 +114,7 @@ fn run(dir: &Path) -> Ended {
             controller.run_block(&policy, &mut |_| true).map_err(|it| {
                 let told = it.to_string();
                 match it.fault {
-                    Fault::Host(_) => Fault::Host(vathost::fault::HostFault::new("halt", told)),
+                    Fault::Host(_) => Fault::Host(vathost::model::blame::HostFault::new("halt", told)),
                     other => other,
                 }
             })?;

@@ -3,8 +3,8 @@
 use super::Case;
 use crate::bench::guest::*;
 use crate::{
-    limits::{CONSOLE_BYTES_MAX, SLOTS_MAX},
-    table::{Device, Mailbox},
+    model::limits::{CONSOLE_BYTES_MAX, SLOTS_MAX},
+    state::table::{Device, Mailbox},
 };
 
 /// The one device of a scenario.

@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::bench::guest::*;
-use crate::table::{OnFault, Options};
+use crate::state::table::{OnFault, Options};
 
 const GROUP: &str = "host";
 

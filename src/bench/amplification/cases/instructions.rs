@@ -1,7 +1,7 @@
 //! Cases that no import has a part in: the floor, and the dearest instructions that are known.
 
 use super::Case;
-use crate::{bench::guest::*, table::Options};
+use crate::{bench::guest::*, state::table::Options};
 
 const GROUP: &str = "instructions";
 

@@ -14,8 +14,8 @@ use anyhow::Context;
 
 use crate::{
     bench::guest::Guest,
-    scenario::{Scenario, StaticVat},
-    table::{Device, Options},
+    host::scenario::{Scenario, StaticVat},
+    state::table::{Device, Options},
     vat::module::IMPORTS,
 };
 

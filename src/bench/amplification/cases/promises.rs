@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::bench::guest::*;
-use crate::limits::REFS_MAX;
+use crate::model::limits::REFS_MAX;
 
 /// A case of a promise that is settled like this, passed on and asked about again and again: each notify ends what the vat knows of it.
 fn settled(

@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::bench::guest::*;
-use crate::limits::REFS_MAX;
+use crate::model::limits::REFS_MAX;
 
 /// The peer's root, as the guest knows it.
 const PEER: &str = "(i64.const 50)";
@@ -88,7 +88,7 @@ fn paused() -> Case {
         other: when("(i32.load (i32.const 28))", &gather),
         ..Guest::default()
     };
-    let options = crate::table::Options { on_fault: crate::table::OnFault::Pause, ..Default::default() };
+    let options = crate::state::table::Options { on_fault: crate::state::table::OnFault::Pause, ..Default::default() };
     Case::new("drop_imports", "of-a-paused-vat", "messages, while news of 16,384 objects wait for a paused vat", guest)
         .peer_with(peer, options)
 }

@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::bench::guest::*;
-use crate::limits::{KEY_BYTES_MAX, SCAN_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::model::limits::{KEY_BYTES_MAX, SCAN_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// A key at the scratch place, of which the first four bytes count.
 const KEY: &str = "(i32.const 0x3000)";

@@ -1,0 +1,362 @@
+//! `debug`: a prompt, or a script, over a session of the debugger.
+
+mod prompt;
+
+use std::{
+    io::{BufRead, IsTerminal, Read, stdin},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Exit, Output, Usage,
+        host::{Host, PolicyArgs},
+        last_panic::LastPanic,
+        named::{self, StateArgs},
+        output::{grouped, harmless},
+        run::code_cache,
+        state,
+    },
+    debug::{Base, Command, Guest, How, Open, Refusal, Reply, Session, gdb},
+    directive::Trigger,
+    directive::plant::Plant,
+    host::{controller::Policy, epitaph::Epitaph},
+    model::{files, id::CrankNum},
+    store::Database,
+};
+
+/// Stand just before a crank or a delivery, look around, and try what could be done
+///
+/// Works on a private copy: the state is only read. A place that is not committed is come to by running on from the last commit, as
+/// the host did; after a panic its epitaph says how (cranks per block, plants), and flags override it. A delivery that is committed
+/// is replayed from the vat's transcript and its nearest snapshot. `help` lists the commands of the prompt.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost debug --state ./state --at panic
+  vathost debug --state ./state --at v56/delivery-1234
+  vathost debug --state ./state --at crank-7890 --directives recover.directives
+  vathost debug --state ./state --at panic --gdb 127.0.0.1:4711      lldb stops in the guest's own source
+  printf 'delivery\\nskip\\nwrite-directive fix.directives\\n' | vathost debug --state ./state --at panic --json")]
+pub(crate) struct DebugArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Where to stand: `crank-7890`, `v56/delivery-1234`, `bank/delivery-8`, `block-12`, or `panic`, the newest in the folder; otherwise where the
+    /// host would go on
+    #[arg(long, value_name = "PLACE")]
+    at: Option<At>,
+    /// A recording of the state's past: it knows what a committed crank delivered, and how promises came to be
+    #[arg(long, value_name = "FILE")]
+    slog: Option<PathBuf>,
+    /// Read commands from this file (`-` is stdin), one a line; the first mistake ends it
+    #[arg(long, value_name = "FILE")]
+    commands: Option<PathBuf>,
+    /// A module that a directive upgrades a vat to (repeatable)
+    #[arg(long, value_name = "FILE.wasm")]
+    bundle: Vec<PathBuf>,
+    /// Instead of a prompt: wait here for lldb (22 or newer), and let it debug the guest's code in the delivery
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["commands"])]
+    gdb: Option<SocketAddr>,
+    /// The directives that the host obeys; otherwise those that `host.toml` in the folder names
+    #[arg(long, value_name = "FILE")]
+    directives: Option<PathBuf>,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: Option<u64>,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "F", value_parser = clap::value_parser!(u64).range(1..))]
+    fuel_per_block: Option<u64>,
+    /// As the host runs its blocks
+    #[arg(long, value_name = "S")]
+    block_time: Option<u64>,
+    /// Check every invariant of the kernel after each crank, or after every Nth
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    audit: Option<u64>,
+    /// A bug that is planted in the host, too
+    #[arg(long, value_name = "NAME@crank-N")]
+    plant: Vec<Plant>,
+    /// Print one JSON object a command
+    #[arg(long)]
+    json: bool,
+}
+
+impl DebugArgs {
+    /// To stand before a crank of the state in this folder, whose blocks end like that.
+    pub(super) fn before(
+        state: &Path,
+        crank: Option<u64>,
+        policy: &Policy,
+        commands: Option<PathBuf>,
+        json: bool,
+    ) -> DebugArgs {
+        DebugArgs {
+            state: state.into(),
+            at: crank.map(|it| At::Place(named::At::Place(Trigger::Crank(CrankNum(it))))),
+            slog: None,
+            commands,
+            bundle: Vec::new(),
+            gdb: None,
+            directives: None,
+            cranks_per_block: Some(policy.cranks),
+            fuel_per_block: policy.fuel,
+            block_time: Some(policy.block_time),
+            audit: None,
+            plant: Vec::new(),
+            json,
+        }
+    }
+}
+
+/// Where to stand.
+#[derive(Clone, Debug)]
+enum At {
+    Panic,
+    Place(named::At),
+}
+
+impl FromStr for At {
+    type Err = String;
+    fn from_str(text: &str) -> Result<At, String> {
+        if text == "panic" {
+            return Ok(At::Panic);
+        }
+        text.parse().map(At::Place).map_err(|problem: String| problem.replacen("place like", "place like `panic`,", 1))
+    }
+}
+
+pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let what = plan(&args, interrupt.clone(), output)?;
+    if let Some(address) = args.gdb {
+        return debug_guest(what, address, &args, output);
+    }
+    on_interrupt(&interrupt)?;
+    let source = Source::new(&args)?;
+    let (session, reply) = Session::open(what).map_err(into_error)?;
+    let mut talk = Talk { session, place: reply.place.clone(), args: &args, output };
+    talk.show(None, &reply)?;
+    match source {
+        Source::Terminal => prompt::talk(&mut talk, &interrupt),
+        Source::Lines(lines, name) => talk.script(lines, &name, &interrupt),
+    }
+}
+
+/// Lets lldb debug the guest in the next delivery.
+fn debug_guest(what: Open, address: SocketAddr, args: &DebugArgs, output: &Output) -> anyhow::Result<Exit> {
+    let guest = Guest::open(what).map_err(into_error)?;
+    let listener = TcpListener::bind(address)
+        .map_err(|err| Usage::new(format!("listen at {address}: {err}"), "name a free port, or 127.0.0.1:0"))?;
+    let address = listener.local_addr()?;
+    if let Some(warning) = gdb::warning(address) {
+        output.note(format!("warning: {warning}"));
+    }
+    let (crank, vat, delivery) = (guest.crank, guest.vat, guest.delivery);
+    output.note(format!("before {crank}: {delivery} to {vat}, {}; connect with", guest.kind));
+    output.note(format!("  {}", gdb::invitation(address)));
+    let (ran, state_hash) = guest.serve(listener).map_err(|halt| anyhow::Error::new(halt.fault))?;
+    let fuel = ran.as_ref().map_or(0, |it| it.fuel);
+    let ended = ran.as_ref().and_then(|it| it.ended.as_ref());
+    let fault = ended.and_then(|it| it.fault.as_ref()).map(ToString::to_string);
+    if args.json {
+        output.json(&json!({
+            "crank": crank.0,
+            "vatID": vat.to_string(),
+            "deliveryNum": delivery.0,
+            "ended": ended.is_some(),
+            "fault": fault,
+            "fuel": fuel,
+            "stateHash": state_hash.to_string(),
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    let outcome = match (ended, fault) {
+        (None, _) => "done".to_owned(),
+        (Some(_), None) => "the vat ended itself".to_owned(),
+        (Some(_), Some(fault)) => format!("the vat is at fault: {fault}"),
+    };
+    output.line(format!("{crank}, {delivery} to {vat}: {outcome}, {} fuel; state hash {state_hash}", grouped(fuel)))?;
+    Ok(Exit::Ok)
+}
+
+/// What the flags, and the epitaph, come to.
+fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow::Result<Open> {
+    let dir: &Path = &args.state;
+    state::must_exist(dir)?;
+    let copy = Base::copy(dir)?;
+    let database = Database::open_read_only(copy.path())?;
+    let last_panic = LastPanic::of_copy(dir, &database)?;
+    let epitaph = last_panic.epitaph.clone();
+    let at = match (&args.at, &epitaph) {
+        (None, _) => None,
+        (Some(At::Place(place)), _) => Some(place.find(dir)?),
+        (Some(At::Panic), Some(epitaph)) => epitaph.crank.map(|it| Trigger::Crank(CrankNum(it))),
+        (Some(At::Panic), None) => return Err(no_panic(dir, last_panic.newest.as_ref(), last_panic.next_crank).into()),
+    };
+    let how = how(args, &last_panic)?;
+    if !how.plants.is_empty() && !database.meta()?.is_some_and(|it| it.experimental) {
+        let hint = "faults are planted only in a state that was made with --experimental";
+        return Err(Usage::new("this state is not one for experiments", hint).into());
+    }
+    last_panic.say(&how.policy, &how.plants, &how.directives, output);
+    Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
+}
+
+/// As the host ran, unless flags say otherwise.
+fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
+    let host = Host::of(Some(&args.state))?;
+    let recorded = last_panic.policy(&PolicyArgs::default(), &host);
+    let policy = Policy {
+        cranks: args.cranks_per_block.unwrap_or(recorded.cranks),
+        fuel: args.fuel_per_block.or(recorded.fuel),
+        wall_millis: None,
+        block_time: args.block_time.unwrap_or(recorded.block_time),
+    };
+    let plants = last_panic.plants(&args.plant)?;
+    let directives = last_panic.directives(args.directives.as_deref(), &host)?;
+    let bundles = host.bundles(&args.bundle)?;
+    let audit = args.audit.or(last_panic.audit());
+    Ok(How { policy, directives, bundles, plants, audit, code_cache: code_cache() })
+}
+
+fn no_panic(dir: &Path, newest: Option<&Epitaph>, base: CrankNum) -> Usage {
+    match newest.and_then(|it| it.crank) {
+        Some(crank) => Usage::new(
+            format!("the newest panic was in crank {crank}, and the state is committed up to {base} by now"),
+            "it was recovered from; a committed delivery can be replayed: `--at v3/delivery-5`",
+        ),
+        None => Usage::new(
+            format!("there is no panic-N.json in `{}`", dir.display()),
+            "name a place: `--at crank-7890` or `--at v56/delivery-1234`",
+        ),
+    }
+}
+
+/// The first ^C stops at the next crank; a second one, before anything was answered, ends it all.
+fn on_interrupt(interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    let flag = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    })
+    .context("install a handler for ^C")
+}
+
+/// Where commands come from.
+enum Source {
+    Terminal,
+    Lines(Box<dyn BufRead>, String),
+}
+
+impl Source {
+    fn new(args: &DebugArgs) -> anyhow::Result<Source> {
+        let from_stdin = || Source::Lines(Box::new(stdin().lock()), "stdin".to_owned());
+        Ok(match &args.commands {
+            Some(path) if path == Path::new("-") => from_stdin(),
+            Some(path) => {
+                let name = path.display().to_string();
+                let file = files::open(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
+                Source::Lines(Box::new(std::io::BufReader::new(file.take(files::TEXT_BYTES_MAX))), name)
+            }
+            None if stdin().is_terminal() => Source::Terminal,
+            None => from_stdin(),
+        })
+    }
+}
+
+/// A session, and how its answers are shown.
+struct Talk<'a> {
+    session: Session,
+    /// Where it stands.
+    place: String,
+    args: &'a DebugArgs,
+    output: &'a Output,
+}
+
+/// A line of a script or of a prompt, done.
+enum Said {
+    Answered,
+    Quit,
+}
+
+impl Talk<'_> {
+    fn say(&mut self, line: &str) -> Result<Result<Said, Refusal>, anyhow::Error> {
+        let command = match Command::parse(line) {
+            Ok(Some(Command::Quit)) => return Ok(Ok(Said::Quit)),
+            Ok(Some(command)) => command,
+            Ok(None) => return Ok(Ok(Said::Answered)),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        match self.session.obey(command) {
+            Ok(reply) => {
+                self.show(Some(line.trim()), &reply)?;
+                self.place = reply.place;
+                Ok(Ok(Said::Answered))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    fn show(&self, line: Option<&str>, reply: &Reply) -> anyhow::Result<()> {
+        if self.args.json {
+            let command = line.unwrap_or("open");
+            return self.output.json(&json!({ "command": command, "place": reply.place, "reply": reply.value }));
+        }
+        Ok(self.output.line(&reply.text)?)
+    }
+
+    /// Obeys a script. A mistake in it, or what cannot be done, ends it.
+    fn script(&mut self, lines: Box<dyn BufRead>, name: &str, interrupt: &AtomicBool) -> anyhow::Result<Exit> {
+        for (at, line) in lines.lines().enumerate() {
+            let line = line.with_context(|| format!("read {name}"))?;
+            if !self.args.json && !matches!(Command::parse(&line), Ok(None)) {
+                self.output.line(format!("({}) {}", self.place, line.trim()))?;
+            }
+            match self.say(&line)? {
+                Ok(Said::Answered) => (),
+                Ok(Said::Quit) => break,
+                Err(refusal) => {
+                    if self.args.json {
+                        let error = json!({ "what": refusal.what, "hint": refusal.hint, "line": at + 1 });
+                        self.output.json(&json!({ "command": line.trim(), "place": self.place, "error": error }))?;
+                    }
+                    return Err(into_error(Refusal {
+                        what: format!("{name}:{}: {}", at + 1, refusal.what),
+                        ..refusal
+                    }));
+                }
+            }
+            if interrupt.load(Ordering::Relaxed) {
+                return Ok(Exit::Interrupted);
+            }
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// The vats, as they can be named.
+    fn vats(&mut self) -> Vec<String> {
+        let Ok(reply) = self.session.obey(Command::Vats) else { return Vec::new() };
+        let rows = reply.value.as_array().into_iter().flatten();
+        let words = rows.flat_map(|it| [&it["id"], &it["name"]]).filter_map(|it| it.as_str());
+        // The prompt shows them as they are; what cannot be typed need not be completed.
+        words.filter(|it| harmless(it) == **it).map(str::to_owned).collect()
+    }
+}
+
+/// What ends the command, with the exit code of its kind.
+fn into_error(refusal: Refusal) -> anyhow::Error {
+    match refusal.fault {
+        Some(fault) => anyhow::Error::new(*fault),
+        None => Usage::new(refusal.what, refusal.hint).into(),
+    }
+}

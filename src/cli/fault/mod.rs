@@ -1,0 +1,237 @@
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::{Exit, Output, Usage, host::kept_policy, run::code_cache},
+    directive::{FAULT_GRAMMAR, Schedule},
+    host::controller::Policy,
+    lab::experiment::{
+        self, Base, Build, Experiments, Isolation, Limits, Patience, Program, Runner, Until, protocol::Hello,
+    },
+    model::id::BlockHeight,
+};
+
+mod ask;
+mod campaign;
+mod golden;
+mod init;
+mod one;
+mod plan;
+mod points;
+mod progress;
+mod remedy;
+mod report;
+mod repro;
+mod run;
+mod show;
+mod shrink;
+mod worker;
+
+/// Inject faults, and see what becomes of the others
+///
+/// An experiment runs a copy of a state, or a scenario, to its end, disturbed by faults at exact places, and compares it with the
+/// undisturbed run. No state is changed.
+#[derive(Args, Debug)]
+pub(crate) struct FaultArgs {
+    #[command(subcommand)]
+    verb: FaultVerb,
+}
+
+#[derive(Subcommand, Debug)]
+enum FaultVerb {
+    Init(init::InitArgs),
+    Plan(plan::PlanArgs),
+    Run(Box<run::RunArgs>),
+    Show(show::ShowArgs),
+    Report(report::ReportArgs),
+    One(one::OneArgs),
+    Points(points::PointsArgs),
+    Repro(repro::ReproArgs),
+    Shrink(shrink::ShrinkArgs),
+    Remedy(remedy::RemedyArgs),
+    /// Print the grammar of faults: places, and what can be done there
+    #[command(after_help = "Example:\n  vathost fault grammar")]
+    Grammar,
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
+    #[command(hide = true)]
+    Ask(ask::AskArgs),
+}
+
+pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit> {
+    match args.verb {
+        FaultVerb::Init(args) => init::cmd_init(&args, output),
+        FaultVerb::Plan(args) => plan::cmd_plan(&args, output),
+        FaultVerb::Run(args) => run::cmd_run(&args, output),
+        FaultVerb::Show(args) => show::cmd_show(&args, output),
+        FaultVerb::Report(args) => report::cmd_report(&args, output),
+        FaultVerb::One(args) => one::cmd_one(&args, output),
+        FaultVerb::Points(args) => points::cmd_points(&args, output),
+        FaultVerb::Repro(args) => repro::cmd_repro(&args, output),
+        FaultVerb::Shrink(args) => shrink::cmd_shrink(&args, output),
+        FaultVerb::Remedy(args) => remedy::cmd_remedy(&args, output),
+        FaultVerb::Worker(args) => worker::cmd_worker(&args),
+        FaultVerb::Ask(args) => ask::cmd_ask(&args),
+        FaultVerb::Grammar => {
+            output.line(FAULT_GRAMMAR.trim_end())?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// What an experiment begins with, and how far it goes.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct BaseArgs {
+    /// The folder of a state, or a `vat.toml` or its folder
+    #[arg(value_name = "STATE|SCENARIO", required_unless_present = "state")]
+    base: Option<PathBuf>,
+    /// The folder of a state, instead
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    run: HowArgs,
+}
+
+impl BaseArgs {
+    /// What is named, once.
+    fn path(&self) -> Result<&Path, Usage> {
+        match (&self.base, &self.state) {
+            (Some(path), None) | (None, Some(path)) => Ok(path),
+            _ => Err(Usage::new("two bases are named", "name a state or a scenario, once")),
+        }
+    }
+}
+
+/// One experiment: a base, the faults, a seed.
+#[derive(Args, Debug)]
+pub(crate) struct OnceArgs {
+    #[command(flatten)]
+    base: BaseArgs,
+    /// The faults, a line each, as in `v12/delivery-1234: terminate`
+    #[arg(value_name = "FAULT")]
+    faults: Vec<String>,
+    /// What decides all that is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl OnceArgs {
+    /// The faults; refused before anything is run.
+    fn schedule(&self) -> anyhow::Result<Schedule> {
+        // Where `--state` names the base, the first word is a fault, too.
+        let first = self.base.state.is_some().then_some(self.base.base.as_deref()).flatten();
+        let first = first.map(|it| it.to_string_lossy().into_owned());
+        let faults: Vec<String> = first.into_iter().chain(self.faults.iter().cloned()).collect();
+        if faults.is_empty() {
+            return Err(
+                Usage::new("no fault is named", "as in `vathost fault one DIR 'v2/delivery-3: terminate'`").into()
+            );
+        }
+        schedule(&faults)
+    }
+
+    fn runner(&self, output: &Output) -> anyhow::Result<Runner> {
+        let base = self.base.state.as_deref().or(self.base.base.as_deref());
+        runner(base.unwrap_or(Path::new("")), &self.base.run, output)
+    }
+}
+
+/// How far an experiment goes.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct HowArgs {
+    /// A block ends after this many cranks; otherwise as the state's last blocks did, or 1,000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    cranks_per_block: Option<u64>,
+    /// Stop after this many cranks, the undisturbed run too; otherwise where nothing is left to do
+    #[arg(long, value_name = "N")]
+    cranks: Option<u64>,
+    /// Cranks of an experiment at the most; otherwise twice the undisturbed run's and a thousand
+    #[arg(long, value_name = "N")]
+    cranks_max: Option<u64>,
+    /// Where an experiment runs: in this process, in a child that serves many, or in one of its own
+    ///
+    /// Faults of the process and the store always get a process of their own, and a copy of the state on disk.
+    #[arg(long, value_name = "HOW", default_value = "rollback", value_parser = ["rollback", "fork", "process"])]
+    isolation: String,
+    /// Seconds that a child may take for one answer
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    wall: u64,
+    /// Bytes of data that a child may have
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
+    /// Run it on this many replicas, each with vats coming and going otherwise, and compare every crank
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    replicas: u32,
+    /// Check every invariant of the kernel after each crank, not only at the end
+    #[arg(long)]
+    audit: bool,
+    /// Cranks that the undisturbed run may have, where --cranks does not end it; more are refused [default: 1000000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    golden_cranks: Option<u64>,
+    /// Seconds of the processor that the undisturbed run may take [default: 12]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    golden_cpu: Option<u64>,
+    /// Bytes of memory that the undisturbed run, which is kept for all experiments, may take [default: 1 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    golden_memory: Option<u64>,
+}
+
+impl HowArgs {
+    fn until(&self) -> Until {
+        self.cranks.map_or(Until::Quiescent, Until::Cranks)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { cranks: self.cranks_max, wall_ms: self.wall * 1_000, memory: self.memory, ..Limits::default() }
+    }
+
+    fn patience(&self) -> Patience {
+        let default = Patience::default();
+        Patience {
+            cranks: self.golden_cranks.unwrap_or(default.cranks),
+            cpu: self.golden_cpu.map_or(default.cpu, Duration::from_secs),
+            memory: self.golden_memory.unwrap_or(default.memory),
+        }
+    }
+
+    fn base(&self, path: &Path) -> anyhow::Result<Base> {
+        let kept = kept_policy(path)?;
+        let policy = Policy { cranks: self.cranks_per_block.unwrap_or(kept.cranks), ..kept };
+        Ok(Base { path: path.to_owned(), policy, code_cache: code_cache() })
+    }
+}
+
+fn prepare(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Experiments> {
+    if !path.exists() {
+        let what = format!("there is neither a state nor a scenario at `{}`", path.display());
+        return Err(Usage::new(what, "name the folder of a state, or a scenario such as `vats/bank`").into());
+    }
+    golden::record(&how.base(path)?, Build::current()?, how.until(), how.limits(), how.patience(), output)
+}
+
+/// How many operations that change a file each commit of the golden run has: it is run once more, on a disk.
+fn store_ops(experiments: &Experiments) -> anyhow::Result<Vec<(BlockHeight, u64)>> {
+    experiment::store_ops(experiments.base(), experiments.golden().len() as u64)
+}
+
+/// The golden run recorded, and what runs experiments on it.
+fn runner(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Runner> {
+    let mut experiments = prepare(path, how, output)?;
+    experiments.set_replicas(how.replicas);
+    experiments.set_audit(u64::from(how.audit));
+    let mut hello = Hello::of(experiments.base(), Build::current()?, how.until(), how.limits());
+    (hello.replicas, hello.audit_every) = (how.replicas, u64::from(how.audit));
+    let isolation: Isolation = how.isolation.parse().map_err(anyhow::Error::msg)?;
+    let program = Program { exe: std::env::current_exe()?, memory: how.memory, wall: Duration::from_secs(how.wall) };
+    Ok(Runner::new(experiments, isolation, program, hello))
+}
+
+/// The faults of a command line, a line each.
+fn schedule(lines: &[String]) -> anyhow::Result<Schedule> {
+    let read = Schedule::read("fault", &lines.join("\n"));
+    Ok(read.map_err(|refused| Usage::new(refused, "`vathost fault grammar` prints the grammar"))?)
+}

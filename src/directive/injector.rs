@@ -1,0 +1,254 @@
+//! The injector: what an experiment disturbs a run with. A value that the block holds; a real host's holds none, and asks once a
+//! delivery whether there is one.
+//!
+//! Invariants: what it does depends on its schedule, its seed and the numbers that it is asked with; each fault whose place
+//! came is noted, with the reason where nothing could be done.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    directive::plant::LASTING,
+    directive::{Action, Directive, Disturbance, Schedule, Spot, Trigger},
+    model::{
+        id::{CrankNum, DeliveryNum, VatId},
+        value::SYSCALL_KINDS,
+    },
+};
+
+/// How many syscalls of each kind a vat made.
+pub type Counts = [u64; SYSCALL_KINDS.len()];
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Injector {
+    schedule: Schedule,
+    seed: u64,
+    /// Places that are not asked for by number alone, with their positions in the schedule.
+    spots: Vec<(usize, Spot, Action)>,
+    counts: BTreeMap<VatId, Counts>,
+    /// Shared with whoever runs the experiment: a halt takes the block, and with it the injector.
+    log: Log,
+    /// The fault that limits the fuel of the next delivery, and to what.
+    fuel_max: Option<(usize, u64)>,
+}
+
+/// The faults whose places came, by their positions in the schedule.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<BTreeMap<usize, Reached>>>);
+
+impl Log {
+    /// What it holds.
+    pub fn reached(&self) -> BTreeMap<usize, Reached> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether no place came.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn is_done(&self, at: usize) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&at).is_some_and(|it| it.done > 0)
+    }
+
+    fn note(&self, at: usize, crank: CrankNum, vat: Option<VatId>, why_not: Option<String>) {
+        let new = Reached { crank, vat, times: 0, done: 0, why_not: None };
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reached = log.entry(at).or_insert(new);
+        reached.times += 1;
+        match why_not {
+            None => reached.done += 1,
+            why_not => reached.why_not = why_not,
+        }
+    }
+}
+
+/// A fault whose place came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reached {
+    /// In this crank first.
+    pub crank: CrankNum,
+    /// The vat that the crank delivered to, if to any.
+    pub vat: Option<VatId>,
+    /// How often.
+    pub times: u64,
+    /// How often something could be done.
+    pub done: u64,
+    /// Why nothing could be done, the last time that nothing could.
+    pub why_not: Option<String>,
+}
+
+impl Injector {
+    /// Of this schedule. `counts` are the syscalls that were made before, by vat.
+    pub fn new(schedule: Schedule, seed: u64, counts: BTreeMap<VatId, Counts>) -> Injector {
+        let spot = |(at, fault): (usize, &Directive)| match fault.trigger {
+            Trigger::Spot(spot) => Some((at, spot, fault.action.clone())),
+            _ => None,
+        };
+        let spots = schedule.faults().enumerate().filter_map(spot).collect();
+        Injector { schedule, seed, spots, counts, ..Injector::default() }
+    }
+
+    /// The faults.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The syscalls made so far, by vat.
+    pub fn counts(&self) -> &BTreeMap<VatId, Counts> {
+        &self.counts
+    }
+
+    /// The faults whose places came.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Whether it is a delay that was done: the same number comes again, with what went before or with what was late.
+    pub(crate) fn is_over(&self, fault: &Directive) -> bool {
+        let is_once = matches!(fault.action, Action::Disturb(Disturbance::Delay { .. }))
+            && !matches!(fault.trigger, Trigger::Spot(Spot::DeliveryEvery(..)));
+        is_once && self.position(fault).is_some_and(|at| self.log.is_done(at))
+    }
+
+    /// The faults that may come yet, by their positions, where these are the numbers of the next crank and deliveries. Those of
+    /// commits are no matter of a run in memory.
+    pub fn left(&self, next_crank: CrankNum, next_delivery: &dyn Fn(VatId) -> DeliveryNum) -> Vec<usize> {
+        let may_come = |fault: &Directive| match fault.trigger {
+            // It has come, and it stays.
+            _ if lasts(&fault.action) => true,
+            _ if self.is_over(fault) => false,
+            Trigger::Crank(crank) => crank >= next_crank,
+            Trigger::Delivery(vat, delivery)
+            | Trigger::Spot(Spot::DeliveryEnd(vat, delivery) | Spot::Syscall(vat, delivery, _)) => {
+                delivery >= next_delivery(vat)
+            }
+            Trigger::Spot(Spot::DeliveryEvery(..)) => true,
+            Trigger::Spot(Spot::SyscallOfKind(vat, kind, number)) => self.count_of(vat, kind) < number,
+            Trigger::Spot(Spot::Commit(_) | Spot::StoreOp(..)) | Trigger::Block(_) => false,
+        };
+        let is_left = |at: usize, fault| self.fuel_max.is_some_and(|(it, _)| it == at) || may_come(fault);
+        self.schedule.faults().enumerate().filter(|(at, fault)| is_left(*at, fault)).map(|(at, _)| at).collect()
+    }
+
+    /// Whether a fault has begun that changes how things go without a trace in the state.
+    pub fn is_under_way(&self) -> bool {
+        self.fuel_max.is_some() || self.schedule.faults().any(|it| lasts(&it.action))
+    }
+
+    fn count_of(&self, vat: VatId, kind: &str) -> u64 {
+        self.counts.get(&vat).zip(index_of(kind)).and_then(|(counts, at)| counts.get(at)).copied().unwrap_or(0)
+    }
+
+    /// What fires at every Kth delivery, this being one of them.
+    pub(crate) fn recurring(&self, vat: VatId, number: DeliveryNum) -> impl Iterator<Item = Directive> {
+        let spots = self.spots.iter().filter(move |(_, spot, _)| match spot {
+            Spot::DeliveryEvery(it, every) => *it == vat && number.0 > 0 && number.0.is_multiple_of(*every),
+            _ => false,
+        });
+        spots.map(|(_, spot, action)| Directive { trigger: Trigger::Spot(*spot), action: action.clone() })
+    }
+
+    /// What fires at the end of this delivery.
+    pub(crate) fn at_end(&self, vat: VatId, number: DeliveryNum) -> Vec<Directive> {
+        let trigger = Trigger::Spot(Spot::DeliveryEnd(vat, number));
+        let spots = self.spots.iter().filter(|(_, spot, _)| Trigger::Spot(*spot) == trigger);
+        spots.map(|(.., action)| Directive { trigger, action: action.clone() }).collect()
+    }
+
+    /// The disturbances of one delivery's syscalls.
+    pub(crate) fn begin_delivery(&self, vat: VatId, number: DeliveryNum) -> Disturbed {
+        let mine = |spot: &Spot| match spot {
+            Spot::Syscall(it, delivery, _) => *it == vat && *delivery == number,
+            Spot::SyscallOfKind(it, ..) => *it == vat,
+            _ => false,
+        };
+        let spots = self.spots.iter().filter(|(_, spot, _)| mine(spot)).cloned().collect();
+        let counts = self.counts.get(&vat).copied().unwrap_or_default();
+        Disturbed { vat, spots, counts, log: self.log.clone() }
+    }
+
+    /// They come back when it has ended.
+    pub(crate) fn end_delivery(&mut self, disturbed: Disturbed) {
+        self.counts.insert(disturbed.vat, disturbed.counts);
+    }
+
+    /// Notes that the place of a fault came, and why nothing was done there, if nothing was.
+    pub(crate) fn note(&mut self, fault: &Directive, crank: CrankNum, vat: Option<VatId>, why_not: Option<String>) {
+        if let Some(at) = self.position(fault) {
+            self.log.note(at, crank, vat, why_not);
+        }
+    }
+
+    fn position(&self, fault: &Directive) -> Option<usize> {
+        self.schedule.faults().position(|it| it == fault)
+    }
+
+    /// The next delivery of the crank has this much fuel at the most.
+    pub(crate) fn limit_fuel(&mut self, fault: &Directive, fuel: u64) {
+        self.fuel_max = self.position(fault).map(|at| (at, fuel));
+    }
+
+    /// Takes that limit.
+    pub(crate) fn take_fuel_max(&mut self) -> Option<(usize, u64)> {
+        self.fuel_max.take()
+    }
+
+    /// Notes what became of that limit.
+    pub(crate) fn note_fuel(&mut self, at: usize, crank: CrankNum, vat: Option<VatId>, why_not: Option<String>) {
+        self.log.note(at, crank, vat, why_not);
+    }
+
+    /// A number of this many that the seed and the fault decide.
+    pub(crate) fn random(&self, fault: &Directive, number: DeliveryNum, below: u64) -> u64 {
+        let text = format!("{} {fault} {number}", self.seed);
+        let hash = blake3::hash(text.as_bytes());
+        let word = hash.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
+        if below == 0 { 0 } else { word % below }
+    }
+}
+
+/// Whether it is a planted bug that stays.
+pub(crate) fn lasts(action: &Action) -> bool {
+    matches!(action, Action::Disturb(Disturbance::Plant(name)) if LASTING.contains(name))
+}
+
+fn index_of(kind: &str) -> Option<usize> {
+    SYSCALL_KINDS.iter().position(|it| *it == kind)
+}
+
+/// What is to be disturbed among the syscalls of one delivery.
+#[derive(Debug)]
+pub(crate) struct Disturbed {
+    vat: VatId,
+    spots: Vec<(usize, Spot, Action)>,
+    counts: Counts,
+    log: Log,
+}
+
+impl Disturbed {
+    /// Counts a syscall, and says how it is to be disturbed; the number by which to say what became of it.
+    pub(crate) fn syscall(&mut self, number: u32, kind: &'static str) -> Option<(usize, Disturbance)> {
+        let count = index_of(kind).and_then(|at| self.counts.get_mut(at))?;
+        *count += 1;
+        let count = *count;
+        let here = |spot: &Spot| match spot {
+            Spot::Syscall(_, _, at) => *at == u64::from(number),
+            Spot::SyscallOfKind(_, it, at) => *it == kind && *at == count,
+            _ => false,
+        };
+        let (at, _, action) = self.spots.iter().find(|(_, spot, _)| here(spot))?;
+        match action {
+            Action::Disturb(disturbance) => Some((*at, disturbance.clone())),
+            _ => None,
+        }
+    }
+
+    /// It was done, or could not be.
+    pub(crate) fn hit(&self, at: usize, crank: CrankNum, why_not: Option<String>) {
+        self.log.note(at, crank, Some(self.vat), why_not);
+    }
+}

@@ -1,0 +1,116 @@
+//! What comes to a state that exists: messages, made durable without being run; the vats of a scenario that it has not yet.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    host::{
+        controller::Controller,
+        scenario::{Scenario, StaticVat},
+    },
+    kernel::{self, Halt},
+    model::{
+        blame::HostFault,
+        id::{BundleId, KRef, VatId},
+        value::CapData,
+    },
+    state::block::{Block, Policy},
+    vat::engine_id,
+};
+
+impl Controller {
+    /// Makes what came from outside durable, as the beginning of a block that the next [`run_block`](Controller::run_block) goes on
+    /// with, to the same hash as if it had run at once.
+    pub fn take_in(&mut self, policy: &Policy) -> Result<(), Box<Halt>> {
+        if !self.inputs.is_empty() {
+            self.block = Some(self.begin_block(policy)?);
+            self.stand();
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_block(&mut self, policy: &Policy) -> Result<Block, Box<Halt>> {
+        self.standing.run.set_policy(policy);
+        let inputs = std::mem::take(&mut self.inputs);
+        let mut block = self.take()?;
+        block.keep_policy(policy);
+        if inputs.is_empty() {
+            return kernel::begin_block(block, policy.block_time);
+        }
+        let take_in = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
+        Ok(kernel::begin_block_with(block, policy.block_time, take_in)?.0.commit(true)?)
+    }
+
+    /// Gives a state that exists those vats of a scenario whose names it has not, and the scenario's messages to them, as the
+    /// beginning of a block that the next [`run_block`](Controller::run_block) goes on with; the state is one of this scenario from
+    /// then on. The names of the vats. Every replica must do it before the same block.
+    ///
+    /// # Errors
+    ///
+    /// A message names a vat that is terminated.
+    pub fn add(&mut self, scenario: &Scenario, policy: &Policy) -> Result<Vec<String>, Box<Halt>> {
+        let known = self.known_vats(scenario)?;
+        let new = |it: &StaticVat| !known.contains_key(&*it.name);
+        let names: Vec<String> = scenario.vats.iter().filter(|it| new(it)).map(|it| it.name.clone()).collect();
+        let mut block = self.take()?;
+        block.keep_policy(policy);
+        block.describe(&engine_id(), &scenario.digest());
+        let fresh: Vec<&StaticVat> = scenario.vats.iter().filter(|it| new(it)).collect();
+        for wasm in fresh.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
+            block.put_bundle(wasm);
+        }
+        let tables = block.tables();
+        let unnamed = |name: &str| !tables.bundles.contains(&name.into());
+        let named: Vec<_> = scenario.bundles.iter().filter(|(name, _)| unnamed(name)).collect();
+        let (block, ()) = kernel::begin_block_with(block, policy.block_time, |crank| {
+            named.iter().for_each(|(name, wasm)| crank.name_bundle(name, BundleId::of(wasm)));
+            let mut roots: BTreeMap<&str, KRef> = BTreeMap::new();
+            for vat in &fresh {
+                let parameters = CapData::plain(&vat.parameters);
+                let id = crank.create_vat(&vat.name, BundleId::of(&vat.wasm), vat.options.clone(), parameters)?;
+                let root = crank.root(id)?;
+                crank.pin(root)?;
+                roots.insert(&vat.name, root.into());
+            }
+            for send in scenario.sends.iter().filter(|it| names.contains(&it.to)) {
+                let (body, slots) = scenario.methargs(send).map_err(|why| HostFault::new("send", why))?;
+                let mut krefs = Vec::new();
+                for name in slots.into_iter().filter_map(|at| scenario.vats.get(at)).map(|it| &*it.name) {
+                    let root = match (roots.get(name), known.get(name)) {
+                        (Some(root), _) => *root,
+                        (None, Some(vat)) => crank.root(*vat)?.into(),
+                        (None, None) => return Err(HostFault::new("send", "no such vat").into()),
+                    };
+                    krefs.push(root);
+                }
+                let to = *roots.get(&*send.to).ok_or_else(|| HostFault::new("send", "no such vat"))?;
+                let data = CapData { body: body.into(), slots: krefs };
+                crank.send_from_outside(to, data, Some((&send.to, &send.method)))?;
+            }
+            Ok(())
+        })?;
+        self.block = Some(block.commit(true)?);
+        self.stand();
+        Ok(names)
+    }
+
+    /// The vats of the scenario that the state has, by name.
+    fn known_vats(&self, scenario: &Scenario) -> Result<BTreeMap<String, VatId>, Box<Halt>> {
+        let tables = self.block()?.tables();
+        let find = |name: &str| tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
+        let known: BTreeMap<_, _> =
+            scenario.vats.iter().filter_map(|it| Some((it.name.clone(), find(&it.name)?))).collect();
+        for send in scenario.sends.iter().filter(|it| !known.contains_key(&it.to)) {
+            let slots = scenario.methargs(send).map(|(_, slots)| slots).unwrap_or_default();
+            for name in slots.into_iter().filter_map(|at| scenario.vats.get(at)).map(|it| &it.name) {
+                if let Some(vat) = known.get(name).filter(|it| !tables.is_alive(**it)) {
+                    let why = format_args!(
+                        "the message {} to `{}` names {vat} (`{name}`), which is terminated",
+                        send.method, send.to
+                    );
+                    return Err(HostFault::new("add vats", why).into());
+                }
+            }
+        }
+        Ok(known)
+    }
+}

@@ -1,0 +1,230 @@
+//! What comes in from outside: messages with awaited results, and mail. It waits for the next `run_block`, whose first act is to
+//! take it in and, before any crank, to make it durable: a crash or a kernel panic meets the same inputs again.
+
+use serde_json::Value;
+
+use crate::{
+    invariant,
+    kernel::Crank,
+    model::{
+        blame::{Fault, HostFault},
+        id::{KRef, PromiseId, VRef, VatId},
+        limits, smallcaps,
+        value::CapData,
+    },
+    state::{block::Block, table::Tables},
+};
+
+/// A message that was sent from outside: by this its result is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sent(pub(super) PromiseId);
+
+impl Sent {
+    /// The promise for its result.
+    pub fn promise(self) -> PromiseId {
+        self.0
+    }
+}
+
+/// How a message from outside was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not yet.
+    Pending,
+    /// With this. Its slots can be sent to, and sent, until the result is forgotten.
+    Fulfilled(CapData<KRef>),
+    /// Not at all, for this reason.
+    Rejected(CapData<KRef>),
+}
+
+/// Where a message from outside goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To<'a> {
+    /// To the root of the vat with this name; the first one, where there are several.
+    Root(&'a str),
+    /// To the root of this vat.
+    Vat(VatId),
+    /// To an object or a promise.
+    Held(KRef),
+}
+
+impl<'a> From<&'a str> for To<'a> {
+    fn from(name: &'a str) -> To<'a> {
+        To::Root(name)
+    }
+}
+
+impl From<KRef> for To<'_> {
+    fn from(kref: KRef) -> Self {
+        To::Held(kref)
+    }
+}
+
+/// One argument of a message from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Arg {
+    /// Plain data.
+    Data(Value),
+    /// Data in which a text `@name` is the root of that vat, `@v3` of that one, `@ko31` or `@kp41` an object or a promise, and
+    /// `@@text` the text `@text`.
+    Told(Value),
+    /// An object or a promise.
+    Held(KRef),
+}
+
+impl<T: Into<Value>> From<T> for Arg {
+    fn from(data: T) -> Arg {
+        Arg::Data(data.into())
+    }
+}
+
+impl Arg {
+    /// An object or a promise, of those that a result named.
+    pub fn held(kref: KRef) -> Arg {
+        Arg::Held(kref)
+    }
+}
+
+/// One input.
+#[derive(Debug)]
+pub(super) enum Input {
+    Send { target: Target, data: CapData<KRef>, to: String, method: String, promise: PromiseId },
+    Mail(u64, Value),
+    RefuseMail(u64, String),
+    AcknowledgeMail(u64),
+    Forget(PromiseId),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target {
+    Root(VatId),
+    Held(KRef),
+}
+
+/// Whom a message goes to, if it can.
+pub(super) fn target(tables: &Tables, to: To<'_>) -> Result<(Target, String), HostFault> {
+    let refused = |why: String| HostFault::new("send a message", why);
+    match to {
+        To::Root(name) => {
+            let known = tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
+            let vat = known.ok_or_else(|| refused(format!("there is no vat `{name}`")))?;
+            target(tables, To::Vat(vat))
+        }
+        To::Vat(vat) => {
+            let row = tables.vats.get(&vat).ok_or_else(|| refused(format!("there is no {vat}")))?;
+            let name = row.name.clone();
+            if !tables.is_alive(vat) {
+                return Err(refused(format!("{vat} (`{name}`) is terminated")));
+            }
+            Ok((Target::Root(vat), name))
+        }
+        To::Held(kref) => {
+            check_held(tables, kref)?;
+            Ok((Target::Held(kref), kref.to_string()))
+        }
+    }
+}
+
+fn check_held(tables: &Tables, kref: KRef) -> Result<(), HostFault> {
+    let known = match kref {
+        KRef::Object(id) => tables.objects.contains(&id),
+        KRef::Promise(id) => tables.promises.contains(&id),
+        KRef::Device(_) => false,
+    };
+    let why = format_args!("there is no {kref} to name: a result names what it holds, until it is forgotten");
+    if known { Ok(()) } else { Err(HostFault::new("send a message", why)) }
+}
+
+/// A reference as it stands in a body.
+fn reference(tables: &Tables, kref: KRef, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
+    check_held(tables, kref)?;
+    let at = slots.iter().position(|it| *it == kref).unwrap_or_else(|| {
+        slots.push(kref);
+        slots.len() - 1
+    });
+    Ok(Value::String(format!("{}{at}", if kref.promise().is_some() { '&' } else { '$' })))
+}
+
+/// [`Arg::Told`] as it stands in a body.
+fn told(tables: &Tables, value: &Value, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
+    Ok(match value {
+        Value::String(text) => match text.strip_prefix('@') {
+            None => smallcaps::from_json(value),
+            Some(escaped) if escaped.starts_with('@') => smallcaps::from_json(&escaped.into()),
+            Some(name) => reference(tables, named(tables, name)?, slots)?,
+        },
+        Value::Array(items) => items.iter().map(|it| told(tables, it, slots)).collect::<Result<_, _>>()?,
+        Value::Object(members) => {
+            let mut encoded = serde_json::Map::new();
+            for (key, it) in members {
+                encoded.insert(smallcaps::text(key), told(tables, it, slots)?);
+            }
+            encoded.into()
+        }
+        other => smallcaps::from_json(other),
+    })
+}
+
+/// What `@name` names.
+fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
+    let refused = |why: String| HostFault::new("send a message", why);
+    if let Ok(kref) = name.parse() {
+        return Ok(kref);
+    }
+    let by_name = || tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
+    let vat = name.parse().ok().filter(|it| tables.vats.contains(it)).or_else(by_name);
+    let vat =
+        vat.ok_or_else(|| refused(format!("there is no vat `{name}` for \"@{name}\" (\"@@{name}\" is the text)")))?;
+    let root = tables.clist.get(&(vat, VRef::ROOT)).map(|it| it.kref);
+    root.ok_or_else(|| refused(format!("nobody holds the root of {vat} (`{name}`)")))
+}
+
+/// A method and its arguments as a body.
+pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<CapData<KRef>, HostFault> {
+    let mut slots = Vec::new();
+    let mut values = Vec::new();
+    for arg in args {
+        values.push(match arg {
+            Arg::Data(value) => smallcaps::from_json(&value),
+            Arg::Told(value) => told(tables, &value, &mut slots)?,
+            Arg::Held(kref) => reference(tables, kref, &mut slots)?,
+        });
+    }
+    let body = format!("#{}", serde_json::json!([smallcaps::text(method), values]));
+    let max = limits::BODY_BYTES_MAX as usize;
+    if body.len() > max || slots.len() > limits::SLOTS_MAX as usize {
+        let why = format_args!("its body is {} bytes long and names {}: {max} at the most", body.len(), slots.len());
+        return Err(HostFault::new("send a message", why));
+    }
+    Ok(CapData { body: body.as_str().into(), slots })
+}
+
+impl Input {
+    /// Takes it in.
+    pub(super) fn apply(self, crank: &mut Crank) -> Result<(), Fault> {
+        match self {
+            Input::Send { target, data, to, method, promise } => {
+                let target = match target {
+                    Target::Root(vat) => crank.root(vat)?.into(),
+                    Target::Held(kref) => kref,
+                };
+                let given = crank.send_from_outside(target, data, Some((&to, &method)))?;
+                invariant!(given == promise, "promise.known", "{given} is given for a result, {promise} was promised");
+            }
+            Input::Mail(number, message) => drop(crank.receive_mail(number, &message)?),
+            Input::RefuseMail(number, why) => drop(crank.refuse_mail(number, &why)),
+            Input::AcknowledgeMail(number) => crank.acknowledge_mail(number),
+            Input::Forget(promise) => crank.forget_result(promise)?,
+        }
+        Ok(())
+    }
+}
+
+/// How a message was answered.
+pub(super) fn outcome(block: &Block, Sent(promise): Sent) -> Outcome {
+    match block.tables().settling(promise) {
+        ("fulfilled", Some(data)) => Outcome::Fulfilled(data.clone()),
+        (_, Some(data)) => Outcome::Rejected(data.clone()),
+        (_, None) => Outcome::Pending,
+    }
+}

@@ -1,0 +1,117 @@
+//! Orders of a program: what a directive file says, said in Rust.
+//!
+//! They go through the same set and the same rules as a file, and the kernel asks about them at the same point. They live in
+//! memory: a program that goes on with the state gives them again, as a file is read again.
+
+use crate::{
+    directive::{Action, Class, Contradiction, Directive, HexPrefix, Missed, Trigger},
+    host::controller::Controller,
+    model::id::{BundleId, VatId},
+};
+
+/// Why an order was not taken; what is in force is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It makes no sense, is there already, or contradicts another.
+    #[error(transparent)]
+    Contradiction(#[from] Box<Contradiction>),
+    /// Its place lies behind.
+    #[error(transparent)]
+    Missed(#[from] Missed),
+    /// The host has halted.
+    #[error("the host has halted: open the state anew")]
+    Halted,
+}
+
+/// # Orders at an exact place
+///
+/// ```
+/// use vathost::{
+///     controller::{Controller, Policy},
+///     directive::Trigger,
+///     id::{CrankNum, DeliveryNum, VatId},
+///     scenario::Scenario,
+/// };
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let scenario = Scenario::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals").as_ref())?;
+/// let mut controller = Controller::open(Default::default())?;
+/// controller.install(&scenario)?;
+/// controller.schedule_skip(Trigger::Delivery(VatId(1), DeliveryNum(1)), None)?;
+/// controller.schedule_halt(Trigger::Crank(CrankNum(1_000_000)))?;
+/// // The same rules as in a file: a delivery is either skipped or kept for later.
+/// let refused = controller.schedule_pause(Trigger::Delivery(VatId(1), DeliveryNum(1)), None, None);
+/// assert!(refused.is_err());
+/// while !controller.run_block(&Policy::default(), &mut |_| true)?.quiescent {}
+/// let report = controller.report()?;
+/// assert!(report.directives.iter().any(|it| it.line == "v1/delivery-1: skip" && it.status == "applied"));
+/// # Ok(())
+/// # }
+/// ```
+impl Controller {
+    /// The delivery is consumed and not given to its vat. `expect`: halt unless the message's hash begins so.
+    ///
+    /// # Errors
+    ///
+    /// Of all of these: [`Refusal`].
+    pub fn schedule_skip(&mut self, at: Trigger, expect: Option<HexPrefix>) -> Result<(), Refusal> {
+        self.schedule(at, Action::Skip { guard: None, expect })
+    }
+
+    /// The vat dies just before the delivery. `None` is the vat of the delivery.
+    pub fn schedule_termination(&mut self, at: Trigger, vat: Option<VatId>, why: Option<&str>) -> Result<(), Refusal> {
+        self.schedule(at, Action::Terminate { vat, why: why.map(str::to_owned) })
+    }
+
+    /// The vat receives nothing from the delivery on. `None` is the vat of the delivery.
+    pub fn schedule_pause(&mut self, at: Trigger, vat: Option<VatId>, why: Option<&str>) -> Result<(), Refusal> {
+        self.schedule(at, Action::Pause { vat, why: why.map(str::to_owned) })
+    }
+
+    /// What was kept from the vat goes back to the front of the run-queue.
+    pub fn schedule_resume(&mut self, at: Trigger, vat: VatId) -> Result<(), Refusal> {
+        self.schedule(at, Action::Resume(vat))
+    }
+
+    /// The vat runs this bundle from just before the delivery on. The state must hold it then: see [`Controller::put_bundle`].
+    pub fn schedule_upgrade(
+        &mut self,
+        at: Trigger,
+        vat: VatId,
+        bundle: BundleId,
+        why: Option<&str>,
+    ) -> Result<(), Refusal> {
+        self.schedule(at, Action::Upgrade { vat, bundle: HexPrefix::of(&bundle.0), why: why.map(str::to_owned) })
+    }
+
+    /// Into the debugger, where one is attached.
+    pub fn schedule_break(&mut self, at: Trigger) -> Result<(), Refusal> {
+        self.schedule(at, Action::Break)
+    }
+
+    /// Stop before it.
+    pub fn schedule_halt(&mut self, at: Trigger) -> Result<(), Refusal> {
+        self.schedule(at, Action::Halt)
+    }
+
+    /// This version of the kernel from that block on: the trigger is a block.
+    pub fn schedule_kernel(&mut self, at: Trigger, version: u32) -> Result<(), Refusal> {
+        self.schedule(at, Action::ReplaceKernel(version))
+    }
+
+    fn schedule(&mut self, trigger: Trigger, action: Action) -> Result<(), Refusal> {
+        let block = self.block.as_mut().ok_or(Refusal::Halted)?;
+        let directive = Directive { trigger, action };
+        // A file may hold lines of the past; whoever orders something now means what is to come.
+        let mut alone = crate::directive::DirectiveSet::default();
+        alone.insert(directive.clone())?;
+        if block.classes(&alone).iter().any(|(_, class)| *class == Class::Missed) {
+            return Err(Missed(vec![directive]).into());
+        }
+        let mut set = block.directives().clone();
+        set.insert(directive)?;
+        block.set_directives(set);
+        self.stand();
+        Ok(())
+    }
+}

@@ -1,0 +1,322 @@
+//! What is left to say when the kernel is broken: where it was, which invariant failed, and what the operators can do.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    kernel::Halt,
+    model::{
+        blame::{Fault, HostFault, KernelPanic},
+        harmless::{harmless, quoted},
+        id::hex,
+        kernel_version::VERSIONS,
+    },
+    state::block::Policy,
+};
+
+/// Written beside the store as `panic-<crank>.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct Epitaph {
+    pub version: String,
+    pub kernel_version: u32,
+    pub engine: String,
+    pub block: u64,
+    pub state_hash: String,
+    pub crank: Option<u64>,
+    #[serde(rename = "vatID")]
+    pub vat: Option<String>,
+    pub vat_name: Option<String>,
+    pub delivery: Option<u64>,
+    pub dispatch: Option<String>,
+    pub syscall: Option<u32>,
+    pub syscall_kind: Option<String>,
+    pub message_hash: Option<String>,
+    /// The method, where a message was being delivered.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The queue entry that the crank took, where that was no delivery.
+    #[serde(default)]
+    pub entry: Option<String>,
+    pub invariant: String,
+    pub detail: String,
+    pub location: String,
+    pub backtrace: String,
+    pub directives_digest: String,
+    /// The directives in force, in canonical form.
+    #[serde(default)]
+    pub directives: Vec<String>,
+    /// The file of the guest's core dump, beside this one, if the guest was up.
+    pub core_dump: Option<String>,
+    /// The guest's functions that were under way, the innermost first; `None` where it had returned, or was not up.
+    pub guest_backtrace: Option<Vec<String>>,
+    /// How the host ran: whoever wants to come to the same place must run so.
+    #[serde(default)]
+    pub run: Course,
+}
+
+/// What decides, beside the state and the directives, where a host comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "they are the flags of `vathost run`")]
+pub struct Course {
+    pub cranks_per_block: Option<u64>,
+    pub fuel_per_block: Option<u64>,
+    pub block_time: Option<u64>,
+    pub audit: Option<u64>,
+    pub plants: Vec<String>,
+}
+
+impl Course {
+    /// Where its blocks end.
+    pub fn policy(&self) -> Policy {
+        let default = Policy::default();
+        Policy {
+            cranks: self.cranks_per_block.unwrap_or(default.cranks),
+            fuel: self.fuel_per_block,
+            wall_millis: None,
+            block_time: self.block_time.unwrap_or(default.block_time),
+        }
+    }
+
+    /// Notes how blocks are cut.
+    pub fn set_policy(&mut self, policy: &Policy) {
+        self.cranks_per_block = Some(policy.cranks);
+        self.fuel_per_block = policy.fuel;
+        self.block_time = Some(policy.block_time);
+    }
+}
+
+/// What the host knows of itself when it halts.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// The version of the kernel.
+    pub kernel_version: u32,
+    /// The last committed block.
+    pub height: u64,
+    /// The chained hash there.
+    pub state_hash: String,
+    /// The digest of the directives in force.
+    pub directives_digest: String,
+    /// The directives in force, in canonical form.
+    pub directives: Vec<String>,
+    /// How it runs.
+    pub run: Course,
+}
+
+impl Epitaph {
+    /// Of this halt, if it is a kernel panic.
+    pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Epitaph> {
+        let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
+        let position = &halt.position;
+        let taken = halt.taken.clone().unwrap_or_default();
+        Some(Epitaph {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_version: standing.kernel_version,
+            engine: crate::vat::engine_id(),
+            block: standing.height + 1,
+            state_hash: standing.state_hash.clone(),
+            crank: position.crank.map(|it| it.0),
+            vat: position.delivery.map(|(vat, ..)| vat.to_string()),
+            vat_name,
+            delivery: position.delivery.map(|(_, number, _)| number.0),
+            dispatch: position.delivery.map(|(.., kind)| kind.to_owned()),
+            syscall: position.syscall.map(|(number, _)| number),
+            syscall_kind: position.syscall.map(|(_, kind)| kind.to_owned()),
+            message_hash: taken.hash.map(|it| hex(&it)),
+            method: taken.method,
+            entry: taken.entry,
+            invariant: (*invariant).to_owned(),
+            detail: detail.clone(),
+            location: location.clone(),
+            backtrace: backtrace.clone(),
+            directives_digest: standing.directives_digest.clone(),
+            directives: standing.directives.clone(),
+            core_dump: None,
+            guest_backtrace: None,
+            run: standing.run.clone(),
+        })
+    }
+
+    /// The file that its guest's core dump would have.
+    pub fn core_dump_name(&self) -> String {
+        self.file_name().replace(".json", ".core.wasm")
+    }
+
+    /// Its file.
+    pub fn file_name(&self) -> String {
+        match self.crank {
+            Some(crank) => format!("panic-{crank}.json"),
+            None => "panic.json".to_owned(),
+        }
+    }
+
+    /// The lines that might go on, each by itself; the guards are this crank's own. What they come to is for a trial to tell.
+    pub fn ways_out(&self) -> Vec<String> {
+        let Some(crank) = self.crank else { return Vec::new() };
+        let hash = self.message_hash.as_deref();
+        match (&self.vat, &self.dispatch) {
+            (Some(vat), Some(dispatch)) => ways_past(crank, vat, dispatch, hash),
+            _ => self.entry.iter().map(|_| format!("crank-{crank}: skip{}", guard(hash))).collect(),
+        }
+    }
+
+    /// The lines that put a newer kernel in the place of the one that is broken, from the block of the panic on.
+    pub fn other_kernels(&self) -> Vec<String> {
+        let newer = VERSIONS.iter().filter(|it| it.number > self.kernel_version);
+        newer.map(|it| format!("block-{}: replace-kernel {}", self.block, it.number)).collect()
+    }
+
+    /// What the operator is shown at once: where it was, and how it is looked at. `state` is the folder of the state.
+    pub fn message(&self, state: Option<&str>) -> String {
+        let mut text = format!("{self}\n");
+        let Some(state) = state else {
+            return text
+                + "  the state was in memory, and is gone: with --state DIR it can be looked at, and gone on from\n";
+        };
+        let hash = self.state_hash.get(..8).unwrap_or_default();
+        text += &format!("  state is intact at block {} (state hash {hash}…)\n", self.block - 1);
+        let dir = quoted(state);
+        if let (Some(method), None) = (&self.method, &self.entry) {
+            text += &format!("  it was:      a message `{}`\n", harmless(method));
+        }
+        if let Some(crank) = self.crank {
+            text += &format!("  see it:      vathost debug --state {dir} --at crank-{crank}\n");
+        }
+        if let (Some(vat), Some(delivery)) = (&self.vat, self.delivery) {
+            text += &format!("  replay it:   vathost replay --state {dir} --vat {vat} --delivery {delivery}\n");
+        }
+        if let Some(file) = &self.core_dump {
+            let file = quoted(&format!("{state}/{file}"));
+            text += &format!("  its guest:   {file}, a WebAssembly core dump, which `wasmgdb` reads\n");
+            text += &format!(
+                "               alive, in lldb: vathost debug --state {dir} --at panic --gdb 127.0.0.1:4711\n"
+            );
+        }
+        for (at, frame) in self.guest_backtrace.iter().flatten().enumerate().take(8) {
+            text += &format!("               {} {}\n", if at == 0 { "in" } else { "by" }, harmless(frame));
+        }
+        text += &format!("  all of it:   {}\n", quoted(&format!("{state}/{}", self.file_name())));
+        if !self.directives.is_empty() {
+            text += &format!("  in force:    directives of digest {:.8}…\n", self.directives_digest);
+        }
+        for line in &self.directives {
+            text += &format!("               {}\n", harmless(line));
+        }
+        text
+    }
+}
+
+/// The guard of a `skip`: it holds for this message alone.
+fn guard(message_hash: Option<&str>) -> String {
+    message_hash.and_then(|it| it.get(..8)).map(|it| format!(" expect {it}")).unwrap_or_default()
+}
+
+/// The directives that go past one delivery, each by itself.
+fn ways_past(crank: u64, vat: &str, dispatch: &str, message_hash: Option<&str>) -> Vec<String> {
+    let expect = guard(message_hash);
+    // A vat cannot do without its first delivery.
+    let skip = (dispatch != "startVat").then(|| format!("crank-{crank}: skip {vat}{expect}"));
+    let others = [format!("crank-{crank}: terminate {vat}"), format!("crank-{crank}: pause {vat}")];
+    skip.into_iter().chain(others).collect()
+}
+
+/// The same, as the operator is offered them.
+fn offered(to: &str, ways: &[String], state: &str) -> String {
+    let Some(first) = ways.first() else { return String::new() };
+    let mut text = format!(
+        "  {to}, agree with the other operators on ONE of these lines, put it in your directive file, and start again:\n"
+    );
+    for line in ways {
+        text += &format!("      {line}\n");
+    }
+    text + &format!("  try them first: vathost directives plan --state {} --add '{first}'\n", quoted(state))
+}
+
+/// Where a halt was: the crank, and the delivery that it was.
+fn place(crank: Option<u64>, delivery: Option<(&str, u64)>, vat_name: Option<&str>) -> String {
+    let mut text = crank.map_or(String::new(), |it| format!(" in crank {it}"));
+    if let Some((vat, delivery)) = delivery {
+        text += &format!(": delivery {delivery} to {vat}");
+        text += &vat_name.map_or(String::new(), |it| format!(" ({})", harmless(it)));
+    }
+    text
+}
+
+/// A fault of this machine while it ran: where the host was, and what can be done should it come there each time.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the fields are the contract's")]
+pub struct Mishap {
+    pub block: u64,
+    pub state_hash: String,
+    pub crank: Option<u64>,
+    #[serde(rename = "vatID")]
+    pub vat: Option<String>,
+    pub vat_name: Option<String>,
+    pub delivery: Option<u64>,
+    pub dispatch: Option<String>,
+    pub message_hash: Option<String>,
+    pub what: String,
+    pub why: String,
+    pub way_out: Option<&'static str>,
+}
+
+impl Mishap {
+    /// Of this halt, if it is a fault of the machine.
+    pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Mishap> {
+        let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
+        let position = &halt.position;
+        Some(Mishap {
+            block: standing.height + 1,
+            state_hash: standing.state_hash.clone(),
+            crank: position.crank.map(|it| it.0),
+            vat: position.delivery.map(|(vat, ..)| vat.to_string()),
+            vat_name,
+            delivery: position.delivery.map(|(_, number, _)| number.0),
+            dispatch: position.delivery.map(|(.., kind)| kind.to_owned()),
+            message_hash: halt.taken.as_ref().and_then(|it| it.hash).map(|it| hex(&it)),
+            what: what.clone(),
+            why: why.clone(),
+            way_out: *way_out,
+        })
+    }
+
+    /// What the operator is shown; `state` is the folder of the state.
+    pub fn message(&self, state: Option<&str>) -> String {
+        let delivery = self.vat.as_deref().zip(self.delivery);
+        let mut text = format!(
+            "host fault{}: {}: {}\n",
+            place(self.crank, delivery, self.vat_name.as_deref()),
+            self.what,
+            self.why
+        );
+        let Some(state) = state else { return text };
+        let hash = self.state_hash.get(..8).unwrap_or_default();
+        text += &format!("  state is intact at block {} (state hash {hash}…)\n", self.block - 1);
+        if let Some(way_out) = self.way_out {
+            return text + "  " + way_out + "\n";
+        }
+        text += "  it is this machine's: once that is mended, the same command goes on from there\n";
+        let (Some(crank), Some(vat), Some(dispatch)) = (self.crank, &self.vat, &self.dispatch) else { return text };
+        let ways = ways_past(crank, vat, dispatch, self.message_hash.as_deref());
+        text + &offered("should it come here each time, to go past it", &ways, state)
+    }
+}
+
+/// The one line that matters.
+impl fmt::Display for Epitaph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let delivery = self.vat.as_deref().zip(self.delivery);
+        write!(f, "kernel panic{}", place(self.crank, delivery, self.vat_name.as_deref()))?;
+        if let Some(entry) = &self.entry {
+            write!(f, ": {}, which is no delivery", harmless(entry))?;
+        }
+        if let (Some(number), Some(kind)) = (self.syscall, &self.syscall_kind) {
+            write!(f, ", syscall {number} {kind}")?;
+        }
+        write!(f, ": invariant `{}` failed: {}", harmless(&self.invariant), harmless(&self.detail))
+    }
+}

@@ -1,0 +1,214 @@
+//! What comes in: lines that others append to a file.
+//!
+//! Invariants: a line that cannot be used costs nobody but itself; each message is taken in, or refused and so answered, or told to
+//! the operator as left where it is; no line, however long or wrong, is more than a line in memory.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::line::{Line, Unusable, number_of};
+use crate::{
+    host::controller::Controller,
+    kernel,
+    model::{blame::HostFault, files, limits},
+};
+
+/// Messages that come in with one block at the most; the others wait in their file for the next.
+pub const MESSAGES_PER_BLOCK: usize = 1_000;
+
+/// Bytes of a line: each byte of the longest body may be written as an escape of six.
+const LINE_BYTES_MAX: u64 = 8 * limits::BODY_BYTES_MAX as u64;
+
+/// Bytes of a line that is passed over because it is longer than that: a file without an end is not read for ever.
+const PASSED_OVER_MAX: u64 = 16 * LINE_BYTES_MAX;
+
+/// Lines that are told one by one from one start to the next: a file that is no mailbox's must not flood its operator.
+const TOLD_MAX: usize = 20;
+
+#[derive(Debug)]
+pub(super) struct Inbound {
+    path: PathBuf,
+    /// Where the next line begins, and how many stand before it.
+    offset: u64,
+    line: u64,
+    /// Bytes of a line that is too long and whose end did not come yet.
+    passed_over: u64,
+    /// Lines since the last message whose number could be read that may have been messages, and why they are none.
+    unreadable: Vec<String>,
+    /// What the operator is to be told.
+    warnings: Vec<String>,
+    told: usize,
+}
+
+/// What was read.
+enum Raw {
+    Line,
+    /// One that is too long to be kept: its end has been read.
+    Overlong,
+    /// Nothing, or a line that its writer has not finished.
+    Nothing,
+}
+
+impl Inbound {
+    pub(super) fn new(path: PathBuf) -> Inbound {
+        let (unreadable, warnings) = (Vec::new(), Vec::new());
+        Inbound { path, offset: 0, line: 0, passed_over: 0, unreadable, warnings, told: 0 }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the operator has not been told yet.
+    pub(super) fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    pub(super) fn read(&mut self, controller: &mut Controller) -> Result<(), HostFault> {
+        let Some(mut file) = self.open()? else { return Ok(()) };
+        let (mut bytes, mut taken) = (Vec::new(), 0);
+        while taken < MESSAGES_PER_BLOCK {
+            let read = match self.next(&mut file, &mut bytes).map_err(|err| failed(&self.path, err))? {
+                Raw::Nothing => break,
+                Raw::Line if bytes.trim_ascii().is_empty() => continue,
+                Raw::Line => Line::read(&bytes),
+                Raw::Overlong => {
+                    Err(Unusable { number: None, why: format!("it is longer than {LINE_BYTES_MAX} bytes") })
+                }
+            };
+            taken += usize::from(match read {
+                Ok(Line::Message(number, body)) => self.take(number, Ok(body), controller),
+                Ok(Line::Acknowledged(number)) => {
+                    self.acknowledge(number, controller);
+                    false
+                }
+                Err(Unusable { number: Some(number), why }) => self.take(number, Err(why), controller),
+                Err(Unusable { number: None, why }) => {
+                    self.warn(format_args!("it is passed over: {why}"));
+                    self.unreadable.push(why);
+                    false
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Messages that nobody takes, in what was not read yet.
+    pub(super) fn count_waiting(&mut self, controller: &Controller) -> Result<u64, HostFault> {
+        let Some(mut file) = self.open()? else { return Ok(0) };
+        let received = controller.mailbox().unwrap_or_default().received;
+        let stood_at = (self.offset, self.line, self.passed_over);
+        let (mut bytes, mut waiting) = (Vec::new(), 0);
+        loop {
+            match self.next(&mut file, &mut bytes).map_err(|err| failed(&self.path, err))? {
+                Raw::Line => waiting += u64::from(number_of(&bytes).is_some_and(|it| it > received)),
+                Raw::Overlong => waiting += 1,
+                Raw::Nothing => break,
+            }
+        }
+        (self.offset, self.line, self.passed_over) = stood_at;
+        Ok(waiting)
+    }
+
+    /// The file, where the next line begins; `None` where nobody has written yet.
+    fn open(&mut self) -> Result<Option<BufReader<File>>, HostFault> {
+        let at = |err: &dyn std::fmt::Display| failed(&self.path, err);
+        // Whoever opens a pipe may wait for ever, and could not read it again after a crash.
+        let file = match files::open(&self.path) {
+            Ok(file) => file,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(at(&err)),
+        };
+        let length = file.metadata().map_err(|err| at(&err))?.len();
+        let mut file = BufReader::new(file);
+        if length < self.offset {
+            // Somebody began it anew: the numbers tell what came in already.
+            (self.offset, self.line, self.passed_over) = (0, 0, 0);
+        }
+        file.seek(SeekFrom::Start(self.offset)).map_err(|err| failed(&self.path, err))?;
+        Ok(Some(file))
+    }
+
+    /// Reads the next line into `bytes`.
+    fn next(&mut self, file: &mut BufReader<File>, bytes: &mut Vec<u8>) -> io::Result<Raw> {
+        loop {
+            bytes.clear();
+            let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', bytes)? as u64;
+            if bytes.ends_with(b"\n") {
+                self.offset += read;
+                self.line += 1;
+                return Ok(if std::mem::take(&mut self.passed_over) > 0 { Raw::Overlong } else { Raw::Line });
+            }
+            if read < LINE_BYTES_MAX {
+                return Ok(Raw::Nothing);
+            }
+            self.offset += read;
+            self.passed_over += read;
+            if self.passed_over > PASSED_OVER_MAX {
+                let (line, max) = (self.line + 1, PASSED_OVER_MAX >> 20);
+                return Err(io::Error::other(format!(
+                    "line {line} has more than {max} MiB, and no end: this is no mailbox's file"
+                )));
+            }
+        }
+    }
+
+    /// Gives a message to the controller, or has it refused. Whether something was to be done.
+    fn take(&mut self, number: u64, body: Result<Value, String>, controller: &mut Controller) -> bool {
+        let received = controller.mailbox().unwrap_or_default().received;
+        let unreadable = std::mem::take(&mut self.unreadable);
+        let Some(missing) = number.checked_sub(received + 1) else {
+            // Somebody says it again: it came in, or was refused.
+            return false;
+        };
+        if missing > unreadable.len() as u64 {
+            self.warn(format_args!(
+                "message {number} comes after message {received}: it is passed over, and must be sent again after those between"
+            ));
+            return false;
+        }
+        // A line without a number stood for the message that is missing.
+        for (number, why) in (received + 1..number).zip(&unreadable) {
+            controller.refuse_mail(number, why);
+        }
+        let body = body.and_then(|it| kernel::mail_methargs(number, &it).map(|_| it));
+        match body {
+            Ok(body) => controller.receive_mail(number, body),
+            Err(why) => {
+                self.warn(format_args!("message {number} is refused: {why}"));
+                controller.refuse_mail(number, &why)
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, number: u64, controller: &mut Controller) {
+        let sent = controller.mailbox().unwrap_or_default().sent;
+        if number > sent {
+            self.warn(format_args!("it is passed over: message {number} is acknowledged, and {sent} were sent"));
+            return;
+        }
+        controller.acknowledge_mail(number);
+    }
+
+    /// Keeps what the operator is to be told of the line that was just read.
+    fn warn(&mut self, what: impl std::fmt::Display) {
+        self.told += 1;
+        let place = format!("the mailbox's {}, line {}", self.path.display(), self.line);
+        match self.told {
+            told if told < TOLD_MAX => self.warnings.push(format!("{place}: {what}")),
+            TOLD_MAX => {
+                self.warnings.push(format!("{place}: {what}; of further lines nothing is said until the next start"))
+            }
+            _ => (),
+        }
+    }
+}
+
+fn failed(path: &Path, why: impl std::fmt::Display) -> HostFault {
+    HostFault::new(format_args!("read the mailbox's messages from {}", path.display()), why)
+}

@@ -1,0 +1,170 @@
+//! A whole state in one file: `vathost export` and `import`.
+//!
+//! ```text
+//!   frame: head (JSON)   ─┐ engine, height, hashes: readable without unpacking
+//!   frame: piece (JSON)   │ table, columns, rows, and the hash of what follows
+//!   zstd:  rows           ┘ … up to 4 MiB of them; then the next piece
+//!   frame: end (JSON)       the number of pieces, and the checksum of all bytes before
+//! ```
+//!
+//! A frame is one of zstd's skippable frames (magic, length, contents), and its contents begin with their own hash: the file
+//! is a well-formed `.zst`, and damage is found, and named, at the piece where it is. What was read is then audited as a state,
+//! so that a file that is whole but false is refused too.
+
+mod read;
+mod write;
+
+pub use read::read;
+pub use write::write;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::blame::HostFault,
+    state::table::{Globals, Tables},
+    store::{Database, Meta, Reading},
+};
+
+/// The version of the format.
+pub const FORMAT: u32 = 1;
+
+/// One of zstd's magic numbers for frames that it skips.
+const FRAME: u32 = 0x184D_2A56;
+/// Bytes of a hash in a frame.
+const HASH_LEN: u32 = 32;
+/// Bytes of a frame's contents: damage must not make the reader ask for more.
+const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// Bytes of rows in a piece, unless one row alone is larger.
+const PIECE_BYTES: usize = 4 << 20;
+/// Bytes of rows in a piece at the most: what SQLite can hold in one row, and a little.
+const PIECE_BYTES_MAX: u64 = (1 << 30) + (1 << 24);
+
+/// What stands first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// `state archive`.
+    pub vathost: String,
+    /// The version of the format.
+    pub format: u32,
+    /// The version of vathost that wrote it.
+    pub written_by: String,
+    /// The layout of the database.
+    pub schema: u32,
+    /// The engine that ran the vats.
+    pub engine: String,
+    /// The version of the kernel.
+    pub kernel_version: u32,
+    /// The last committed block.
+    pub height: u64,
+    /// The chained hash there.
+    pub state_hash: String,
+    /// The digest of all rows there.
+    pub state_digest: String,
+    /// The digest of the scenario.
+    pub scenario: String,
+}
+
+const MARK: &str = "state archive";
+
+impl Head {
+    fn of(meta: &Meta, globals: &Globals) -> Head {
+        Head {
+            vathost: MARK.to_owned(),
+            format: FORMAT,
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            schema: Database::SCHEMA,
+            engine: meta.engine.clone(),
+            kernel_version: globals.kernel_version,
+            height: globals.height.0,
+            state_hash: meta.state_hash.to_string(),
+            state_digest: meta.digest.to_string(),
+            scenario: meta.scenario.clone(),
+        }
+    }
+
+    /// What the head of an archive of this state says.
+    fn of_state(database: &Database) -> Result<Head, HostFault> {
+        let nothing = || HostFault::new("export the state", "it has no committed block yet");
+        let meta = database.meta()?.ok_or_else(nothing)?;
+        let mut tables = Tables::default();
+        for table in tables.each().into_iter().filter(|it| it.name() == "globals") {
+            database.load(table.name(), |row| table.load(row, &mut Reading::default()))?;
+        }
+        Ok(Head::of(&meta, &tables.globals()))
+    }
+}
+
+/// What stands before each piece.
+#[derive(Debug, Serialize, Deserialize)]
+struct Piece {
+    table: String,
+    columns: Vec<String>,
+    rows: u64,
+    /// Bytes of the rows.
+    raw: u64,
+    /// Bytes of the zstd frame.
+    bytes: u64,
+    /// Its BLAKE3.
+    hash: String,
+}
+
+/// What stands last.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct End {
+    pieces: u64,
+    rows: u64,
+    /// The BLAKE3 of all bytes before.
+    checksum: String,
+}
+
+/// What was written or read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Summary {
+    /// What stands first.
+    pub head: Head,
+    /// Rows, of all tables.
+    pub rows: u64,
+    /// Bytes of the rows.
+    pub raw: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// An archive that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// It is something else, or of another version.
+    #[error("{}: {why}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is not.
+        why: String,
+    },
+    /// It is not what was written.
+    #[error("{}: damaged at {at}: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part, and which bytes.
+        at: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// This machine failed.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+}
+
+impl ArchiveError {
+    fn foreign(path: &Path, why: impl ToString) -> ArchiveError {
+        ArchiveError::Foreign { path: path.to_owned(), why: why.to_string() }
+    }
+
+    fn damaged(path: &Path, at: impl ToString, why: impl ToString) -> ArchiveError {
+        ArchiveError::Damaged { path: path.to_owned(), at: at.to_string(), why: why.to_string() }
+    }
+}

@@ -1,0 +1,191 @@
+//! `vathost diff`: where two states parted, and what differs.
+//!
+//! When: the hashes of the last blocks form a chain, so what two states have in common is a prefix of it. What: the rows, table by
+//! table, and for each vat the first delivery of its transcript that differs.
+
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    model::{
+        blame::HostFault,
+        id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    },
+    state::{
+        table::Tables,
+        transcript::{self, Entry},
+    },
+    store::{BlockMark, Chunk, Database, Meta},
+};
+
+/// Two states, compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The facts of both.
+    pub meta: [Meta; 2],
+    /// When they parted.
+    pub parting: Parting,
+    /// Rows that differ, by table.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// The first of them.
+    pub rows: Vec<Row>,
+    /// The first delivery of each vat that differs.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// When two states parted, as far as their stored hashes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// They stand at the same place.
+    Never,
+    /// One is the past of the other.
+    Past {
+        /// Whether the first is the past one.
+        first: bool,
+        /// The last block that they have in common.
+        common: BlockMark,
+    },
+    /// Within this block.
+    Block {
+        /// The block.
+        height: BlockHeight,
+        /// Its first crank.
+        from: CrankNum,
+        /// The first crank behind it, in each: where the chains differ already.
+        to: [CrankNum; 2],
+        /// The first crank after which the chains differ; `None` where the states do not remember, as older ones do not, or where
+        /// all cranks that both ran are the same.
+        crank: Option<CrankNum>,
+    },
+    /// No block that both remember is the same: before this one, or they never had anything in common.
+    Before(Option<BlockHeight>),
+}
+
+/// A row that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The table.
+    pub table: &'static str,
+    /// Whose it is, where it is one vat's.
+    pub vat: Option<VatId>,
+    /// The key, for people.
+    pub key: String,
+    /// The value in each, for people; `None` where there is none.
+    pub values: [Option<String>; 2],
+}
+
+/// The first delivery of a vat's transcript that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The vat.
+    pub vat: VatId,
+    /// The number of the delivery.
+    pub number: DeliveryNum,
+    /// The part of it: the delivery itself, a syscall, the end; or that only one has it.
+    pub part: String,
+    /// That part in each.
+    pub values: [Option<String>; 2],
+}
+
+impl Difference {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        self.parting == Parting::Never && self.counts.is_empty() && self.deliveries.is_empty()
+    }
+}
+
+/// Compares two states, and keeps this many of the rows that differ.
+pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, HostFault> {
+    let meta = [a.meta()?.unwrap_or_default(), b.meta()?.unwrap_or_default()];
+    let (mut counts, mut rows) = (BTreeMap::new(), Vec::new());
+    for table in Tables::names() {
+        let (left, right) = (load(a, table)?, load(b, table)?);
+        let only_right = right.iter().filter(|(key, _)| !left.contains_key(*key)).map(|(key, _)| key);
+        let mut keys: Vec<_> = left.keys().filter(|it| left.get(*it) != right.get(*it)).chain(only_right).collect();
+        keys.sort();
+        for key in keys {
+            *counts.entry(table).or_default() += 1;
+            if rows.len() < limit {
+                rows.push(show::row(table, key, [left.get(key), right.get(key)]));
+            }
+        }
+    }
+    let mut parting = parting(&meta, &a.blocks()?, &b.blocks()?);
+    if let Parting::Block { from, crank, .. } = &mut parting {
+        let (a, b) = (a.crank_hashes()?, b.crank_hashes()?);
+        let both = a.range(*from..).filter_map(|(crank, hash)| Some((crank, hash, b.get(crank)?)));
+        *crank = both.filter(|(_, a, b)| a != b).map(|(crank, ..)| *crank).next();
+    }
+    Ok(Difference { meta, parting, counts, rows, deliveries: deliveries(a, b)? })
+}
+
+fn load(database: &Database, table: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, HostFault> {
+    let mut rows = BTreeMap::new();
+    database.load(table, |row| {
+        rows.insert(row.key.to_vec(), row.value.to_vec());
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
+    let (Some(last_a), Some(last_b)) = (a.last(), b.last()) else { return Parting::Before(None) };
+    if meta[0].state_hash == meta[1].state_hash && last_a == last_b {
+        return Parting::Never;
+    }
+    let of_b: BTreeMap<_, _> = b.iter().map(|it| (it.height, it)).collect();
+    let both: Vec<_> = a.iter().filter_map(|it| Some((it, *of_b.get(&it.height)?))).collect();
+    // The chain: once the hashes differ they differ for ever.
+    let same = both.partition_point(|(a, b)| a.state_hash == b.state_hash);
+    let Some((common, _)) = same.checked_sub(1).and_then(|at| both.get(at)) else {
+        return Parting::Before(both.first().map(|(it, _)| it.height));
+    };
+    match both.get(same) {
+        Some((a, b)) => {
+            Parting::Block { height: a.height, from: common.next_crank, to: [a.next_crank, b.next_crank], crank: None }
+        }
+        None => Parting::Past { first: last_a.height < last_b.height, common: **common },
+    }
+}
+
+/// The first delivery of each vat that differs. What only the longer transcript has is no difference where the other ends.
+fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
+    let (left, right) = (a.heads()?, b.heads()?);
+    let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
+    let mut found = Vec::new();
+    for vat in vats {
+        let (a, b) = (a.transcript(vat, DeliveryNum(0))?, b.transcript(vat, DeliveryNum(0))?);
+        let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+        let (a, b) = (entries(&a[same..])?, entries(&b[same..])?);
+        found.extend(a.iter().zip(&b).find(|(a, b)| a != b).map(|(a, b)| delivery(vat, a, b)));
+        let shorter = a.len().min(b.len());
+        if found.last().is_none_or(|it| it.vat != vat)
+            && let Some(entry) = a.get(shorter).or(b.get(shorter))
+        {
+            let side = |it: &[Entry]| it.get(shorter).map(|it| format!("{:?}", it.delivery));
+            let values = [side(&a), side(&b)];
+            found.push(Delivery { vat, number: entry.number, part: "only one has it".to_owned(), values });
+        }
+    }
+    Ok(found)
+}
+
+fn entries(chunks: &[Chunk]) -> Result<Vec<Entry>, HostFault> {
+    chunks.iter().flat_map(transcript::entries).collect()
+}
+
+/// What differs between two entries of one number.
+fn delivery(vat: VatId, a: &Entry, b: &Entry) -> Delivery {
+    let (part, values) = if a.delivery != b.delivery {
+        ("delivery".to_owned(), [a, b].map(|it| it.delivery.as_ref().map(|it| format!("{it:?}"))))
+    } else if let Some(at) =
+        (0..a.syscalls.len().max(b.syscalls.len())).find(|at| a.syscalls.get(*at) != b.syscalls.get(*at))
+    {
+        let show = |it: &Entry| it.syscalls.get(at).map(|(syscall, answer)| format!("{syscall:?} -> {answer:?}"));
+        (format!("syscall {at}"), [a, b].map(show))
+    } else {
+        ("end".to_owned(), [a, b].map(|it| Some(format!("{:?}", it.end))))
+    };
+    Delivery { vat, number: a.number, part, values }
+}

@@ -1,0 +1,164 @@
+//! What directives would lead to, tried on throw-away copies of a state.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::{
+    directive::DirectiveSet,
+    directive::plant::Plant,
+    host::{
+        controller::{Controller, Open, Policy},
+        epitaph::Epitaph,
+        report::{DirectiveReport, Report},
+    },
+    kernel::Halt,
+    model::blame::HostFault,
+    store::Database,
+};
+
+/// How to try.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// As the real host runs its blocks: the hashes are of no use otherwise.
+    pub policy: Policy,
+    /// Blocks at the most.
+    pub blocks: u64,
+    /// Faults that are planted in the real host, too.
+    pub plants: Vec<Plant>,
+    /// The directives in force in the real host, too.
+    pub directives: DirectiveSet,
+    /// Modules that an upgrade may name, and the state need not hold.
+    pub bundles: Vec<Vec<u8>>,
+    /// Where compiled code is kept, if anywhere.
+    pub code_cache: Option<std::path::PathBuf>,
+    /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
+    pub audit: Option<u64>,
+}
+
+/// What became of a copy.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The directives that were in force, in canonical form.
+    pub lines: Vec<String>,
+    /// Their digest.
+    pub digest: String,
+    /// `quiescent`, `goes-on`, `halted`, `panic`, or `unfinished`.
+    pub end: &'static str,
+    /// Why it stopped, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The crank that it stopped in, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crank: Option<u64>,
+    /// The last committed block.
+    pub height: u64,
+    /// The chained hash there, to be compared with the other operators'.
+    pub state_hash: String,
+    /// Where the directives stand then.
+    pub directives: Vec<DirectiveReport>,
+    /// Vats whose status or incarnation changed: name, before, after.
+    pub vats: Vec<(String, String, String)>,
+    /// Results of messages from outside that were settled: message, how, with what.
+    pub results: Vec<(String, String, String)>,
+}
+
+/// Runs a copy of the state in this folder with these directives. The state is not changed.
+pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcome, Box<Halt>> {
+    attempt_while(state, set, trial, &|| true)
+}
+
+/// As [`attempt`], as long as somebody wants to wait for it: the outcome is then that of the last block that was closed, and its end
+/// is `unfinished`.
+pub fn attempt_while(
+    state: &Path,
+    set: &DirectiveSet,
+    trial: &Trial,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Outcome, Box<Halt>> {
+    let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
+    Database::copy_without_a_trace(state, &dir.path().join("state.sqlite"))?;
+    let open = Open {
+        state: Some(dir.path().to_owned()),
+        code_cache: trial.code_cache.clone(),
+        plants: trial.plants.clone(),
+        audit: trial.audit,
+        ..Open::default()
+    };
+    let mut controller = Controller::open(open)?;
+    for wasm in &trial.bundles {
+        controller.put_bundle(wasm)?;
+    }
+    let before = controller.report()?;
+    // What is missed is a matter for the real start; here it is of no consequence.
+    let accepted = controller.set_directives(set.clone(), true);
+    accepted.map_err(|missed| HostFault::new("try directives", missed))?;
+    let mut closed = (before.height, before.state_hash.clone());
+    let stopped = run(&mut controller, trial, goes_on, &mut closed).err();
+    let (end, why) = match &stopped {
+        None if !goes_on() => ("unfinished", None),
+        None if controller.is_quiescent()? => ("quiescent", None),
+        None => ("goes-on", None),
+        Some(halt) => match Epitaph::of(halt, controller.standing(), None) {
+            Some(epitaph) => ("panic", Some(epitaph.to_string())),
+            None => ("halted", Some(halt.to_string())),
+        },
+    };
+    let after = match controller.report() {
+        Ok(report) => report,
+        // The host has halted: what was committed is on disk.
+        Err(_) => Report::of(&crate::state::block::Block::open_read_only(dir.path())?),
+    };
+    Ok(Outcome {
+        lines: set.iter().map(ToString::to_string).collect(),
+        digest: set.digest().to_string(),
+        end,
+        why,
+        crank: stopped.as_ref().and_then(|it| it.position.crank).map(|it| it.0),
+        height: closed.0,
+        state_hash: closed.1,
+        vats: touched(&before, &after),
+        results: settled(&before, &after),
+        directives: after.directives,
+    })
+}
+
+fn run(
+    controller: &mut Controller,
+    trial: &Trial,
+    goes_on: &dyn Fn() -> bool,
+    closed: &mut (u64, String),
+) -> Result<(), Box<Halt>> {
+    for _ in 0..trial.blocks {
+        if !goes_on() {
+            break;
+        }
+        if controller.is_quiescent()? {
+            controller.obey_at_rest()?;
+            break;
+        }
+        let end = controller.run_block(&trial.policy, &mut |_| goes_on())?;
+        if end.closed {
+            *closed = (end.height.0, end.state_hash.to_string());
+        }
+    }
+    Ok(())
+}
+
+fn touched(before: &Report, after: &Report) -> Vec<(String, String, String)> {
+    let describe = |report: &Report, name: &String| match report.vats.get(name) {
+        Some(vat) if vat.incarnation > 0 => format!("{}, incarnation {}", vat.status, vat.incarnation),
+        Some(vat) => vat.status.to_owned(),
+        None => "absent".to_owned(),
+    };
+    let rows = after.vats.keys().map(|name| (name.clone(), describe(before, name), describe(after, name)));
+    rows.filter(|(_, before, after)| before != after).collect()
+}
+
+fn settled(before: &Report, after: &Report) -> Vec<(String, String, String)> {
+    let rows = after.results.iter().enumerate();
+    rows.filter(|(at, it)| before.results.get(*at).is_none_or(|was| was.status != it.status))
+        .map(|(_, it)| (format!("{}.{}", it.to, it.method), it.status.to_owned(), it.body.clone().unwrap_or_default()))
+        .collect()
+}

@@ -1,0 +1,29 @@
+//! What a slog tells: summaries, the last moments before a halt, single cranks, traces of causes, differences, exports.
+//!
+//! All of it reads a recording through [`Reader`](crate::slog::Reader), forwards, in bounded memory.
+
+mod chrome;
+mod crank;
+mod dot;
+mod export;
+mod fact;
+mod histogram;
+mod history;
+mod last;
+mod link;
+mod parting;
+mod show;
+mod spine;
+mod story;
+mod summary;
+mod trace;
+
+pub use export::{ExportError, ExportFormat, Range, export};
+pub use fact::{Fact, What};
+pub use histogram::Histogram;
+pub use last::{Console, Last, Status, last};
+pub use parting::{Ending, Evidence, Parted, Parting, Side, parting};
+pub use show::{Cause, Extent, Place, Shown, Which, follow, show};
+pub use story::{Mention, Story, story};
+pub use summary::{Latency, Summary, VatSummary, summary};
+pub use trace::{Act, Source, Step, Subject, Trace, trace};

@@ -1,0 +1,215 @@
+//! Two recordings compared: the first crank at which they part, and how.
+//!
+//! The hashes of a crank say whether it did the same; where they are not recorded, its events do. Times do not count, nor does
+//! what each host does for itself: starting, bringing a vat back, taking snapshots, running a lost block again. Two passes over
+//! each file, in memory for one crank of each.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::inspect::recording::{
+    crank::{Crank, Cranks},
+    history::{History, detail_of},
+};
+use crate::slog::{Detail, ReadError, Record};
+
+/// Two recordings, compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parting {
+    /// The first crank that both hold, and so the first that was compared.
+    pub from: Option<u64>,
+    /// How many cranks are the same.
+    pub same: u64,
+    /// What comes then.
+    pub end: Ending,
+}
+
+/// How a comparison ends.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "is")]
+pub enum Ending {
+    /// Both end there.
+    Equal,
+    /// No crank is in both.
+    NothingInCommon,
+    /// One of them ends there: it is the beginning of the other.
+    Prefix {
+        /// Whether it is the first.
+        first: bool,
+    },
+    /// They differ.
+    Parted(Box<Parted>),
+}
+
+/// Where two recordings part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parted {
+    /// The crank.
+    #[serde(rename = "crankNum")]
+    pub crank: u64,
+    /// What showed it.
+    pub by: Evidence,
+    /// That in each, where it is a hash, a number, or a block.
+    pub values: [Option<Value>; 2],
+    /// The first event of the crank that differs, in each; nothing where all that is recorded is the same.
+    pub events: [Option<Side>; 2],
+    /// Where no event of the crank differs: the first crank after it of which one does.
+    pub later: Option<Box<Parted>>,
+}
+
+/// What shows that two cranks are not the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// Their numbers: one recording has a gap.
+    CrankNum,
+    /// The height or the time of their blocks.
+    Block,
+    /// The hashes of what they did.
+    Crankhash,
+    /// The hashes of all that was done, though not those of the cranks: the difference lies before this crank.
+    Activityhash,
+    /// Their events.
+    Events,
+}
+
+/// An event of one recording.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// Its line.
+    pub line: u64,
+    /// It, without its times.
+    pub event: Value,
+}
+
+/// Compares two recordings.
+///
+/// # Errors
+///
+/// One of them cannot be read to its end, or, being a pipe, not twice.
+pub fn parting(a: &Path, b: &Path) -> Result<Parting, ReadError> {
+    let histories = [History::of(a)?, History::of(b)?];
+    let detail = histories[0].detail.min(histories[1].detail);
+    let mut a = Cranks::that_count(a, &histories[0])?;
+    let mut b = Cranks::that_count(b, &histories[1])?;
+    let (mut left, mut right) = (a.next().transpose()?, b.next().transpose()?);
+    // One may begin later than the other.
+    while let (Some(x), Some(y)) = (&left, &right)
+        && x.number != y.number
+    {
+        if x.number < y.number {
+            left = a.next().transpose()?;
+        } else {
+            right = b.next().transpose()?;
+        }
+    }
+    let from = left.as_ref().zip(right.as_ref()).map(|(it, _)| it.number);
+    if from.is_none() && histories.iter().any(|it| it.cranks.is_some()) {
+        return Ok(Parting { from, same: 0, end: Ending::NothingInCommon });
+    }
+    let mut same = 0;
+    let mut parted: Option<Parted> = None;
+    loop {
+        let end = match (&left, &right) {
+            (None, None) => Some(Ending::Equal),
+            (None, Some(_)) => Some(Ending::Prefix { first: true }),
+            (Some(_), None) => Some(Ending::Prefix { first: false }),
+            (Some(a), Some(b)) => compare(a, b, detail),
+        };
+        match (end, &mut parted) {
+            (None, None) => same += 1,
+            (None, Some(_)) => (),
+            // It may be seen in an event only later.
+            (Some(Ending::Parted(now)), None) if !now.is_shown() => parted = Some(*now),
+            (Some(Ending::Parted(now)), Some(_)) if !now.is_shown() => (),
+            (Some(end), None) => return Ok(Parting { from, same, end }),
+            (Some(end), Some(first)) => {
+                if let Ending::Parted(now) = end {
+                    first.later = Some(now);
+                }
+                return Ok(Parting { from, same, end: Ending::Parted(Box::new(first.clone())) });
+            }
+        }
+        (left, right) = (a.next().transpose()?, b.next().transpose()?);
+    }
+}
+
+impl Parted {
+    /// Whether there is something to be seen, or to look for.
+    fn is_shown(&self) -> bool {
+        self.by == Evidence::CrankNum || self.events != [None, None]
+    }
+}
+
+/// How two cranks differ, if they do.
+fn compare(a: &Crank, b: &Crank, detail: Detail) -> Option<Ending> {
+    let parted = |by, values, events| {
+        Some(Ending::Parted(Box::new(Parted { crank: a.number, by, values, events, later: None })))
+    };
+    if a.number != b.number {
+        return parted(Evidence::CrankNum, [a, b].map(|it| Some(it.number.into())), [None, None]);
+    }
+    let hashes = [(Evidence::Crankhash, "crankhash"), (Evidence::Activityhash, "activityhash")];
+    let hashes = hashes.map(|(by, field)| (by, [a, b].map(|it| hash(it, field))));
+    let differs = hashes.iter().find(|(_, it)| it[0].is_some() && it[1].is_some() && it[0] != it[1]);
+    if differs.is_none() && hashes.iter().any(|(_, it)| it[0].is_some() && it[1].is_some()) {
+        return None;
+    }
+    let (events, cut) = first_difference(a, b, detail);
+    let blocks = [a, b].map(|it| it.block);
+    match differs {
+        // The block is in the hashes, and in nothing that a crank does.
+        _ if events == [None, None] && blocks[0].is_some() && blocks[1].is_some() && blocks[0] != blocks[1] => {
+            let value = |(height, time): (u64, Option<u64>)| serde_json::json!([height, time]);
+            parted(Evidence::Block, blocks.map(|it| it.map(value)), events)
+        }
+        Some((by, values)) => parted(*by, values.map(|it| it.map(Value::from)), events),
+        None if events != [None, None] => parted(Evidence::Events, [None, None], events),
+        None => cut.map(|first| Ending::Prefix { first }),
+    }
+}
+
+fn hash<'a>(crank: &'a Crank, field: &str) -> Option<&'a str> {
+    crank.events.last().filter(|_| crank.ended)?.text(field)
+}
+
+/// The first event that differs; or which of the two breaks off before there is one.
+fn first_difference(a: &Crank, b: &Crank, detail: Detail) -> ([Option<Side>; 2], Option<bool>) {
+    let (mut left, mut right) = (events(a, detail), events(b, detail));
+    loop {
+        match (left.next(), right.next()) {
+            // Its end is an event, too.
+            (None, None) => return ([None, None], (a.ended != b.ended).then_some(b.ended)),
+            (Some(x), Some(y)) if x.event == y.event => (),
+            (None, Some(_)) if !a.ended => return ([None, None], Some(true)),
+            (Some(_), None) if !b.ended => return ([None, None], Some(false)),
+            (x, y) => return ([x, y], None),
+        }
+    }
+}
+
+/// What vats and kernel did, as far as both recordings tell of it.
+fn events(crank: &Crank, detail: Detail) -> impl Iterator<Item = Side> {
+    let of_interest =
+        move |it: &&Record| !it.is_replay() && detail_of(it.kind()) <= detail && !is_the_hosts_own(it.kind());
+    crank.events.iter().filter(of_interest).map(|it| Side { line: it.line, event: timeless(&it.value) })
+}
+
+/// What each host does for itself, and leaves no trace in the state. The end of a crank bears its hashes, which are compared apart.
+fn is_the_hosts_own(kind: &str) -> bool {
+    matches!(kind, "start-replay" | "finish-replay" | "heap-snapshot-save" | "heap-snapshot-load" | "crank-finish")
+}
+
+/// Without its times; and, after a panic, without where in the host's memory it was.
+fn timeless(event: &Value) -> Value {
+    let mut event = event.clone();
+    if let Some(fields) = event.as_object_mut() {
+        fields.retain(|name, _| !["time", "monotime", "seconds", "backtrace"].contains(&name.as_str()));
+    }
+    event
+}

@@ -1,0 +1,285 @@
+//! One crank of a recording: all that happened in it, what caused it, and what it caused.
+//!
+//! Two passes over the file, in memory for the one crank.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::inspect::recording::{
+    crank::{Crank, Cranks},
+    link::{Link, is_undone, undoes},
+};
+use crate::slog::{ReadError, Reader, Record};
+
+/// What to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// A crank.
+    Crank(u64),
+    /// The crank of a vat's delivery.
+    Delivery {
+        /// The vat's id.
+        vat: String,
+        /// The number of the delivery.
+        delivery: u64,
+    },
+}
+
+/// A place in a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "they are what their names say")]
+pub struct Place {
+    #[serde(rename = "crankNum")]
+    pub crank: u64,
+    #[serde(rename = "vatID")]
+    pub vat: Option<String>,
+    #[serde(rename = "deliveryNum")]
+    pub delivery: Option<u64>,
+}
+
+/// Where a crank came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "by")]
+pub enum Cause {
+    /// A syscall.
+    Syscall {
+        /// In which delivery.
+        #[serde(flatten)]
+        place: Place,
+        /// Its number there.
+        #[serde(rename = "syscallNum")]
+        number: u64,
+        /// Its kind.
+        syscall: String,
+    },
+    /// The kernel's own accord: garbage, a vat's beginning or end.
+    Kernel,
+    /// Nothing in this recording before it.
+    Unrecorded,
+}
+
+/// A crank, found.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// It, and its delivery, if it made one.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The vat's name, unless it came to be before the recording.
+    pub name: Option<String>,
+    /// Its block, unless that began before the recording.
+    pub block_height: Option<u64>,
+    /// How many times it was recorded: a host that was killed runs its last cranks again. This is the last time.
+    pub recorded: u64,
+    /// Whether it ends within the recording.
+    pub ended: bool,
+    /// Whether everything that it did was undone.
+    pub undone: bool,
+    /// Where it came from; `None` where that was not looked for.
+    pub cause: Option<Cause>,
+    /// What its syscalls, by number, led to.
+    pub effects: BTreeMap<u64, Vec<Place>>,
+    /// All its events.
+    #[serde(serialize_with = "values")]
+    pub events: Vec<Record>,
+}
+
+fn values<S: serde::Serializer>(events: &[Record], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(events.iter().map(|it| &it.value))
+}
+
+/// What a recording holds: to tell somebody who looked for something else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Extent {
+    /// The first crank and the last.
+    pub cranks: Option<(u64, u64)>,
+    /// The first delivery and the last of the vat in question.
+    pub deliveries: Option<(u64, u64)>,
+}
+
+/// Looks for a crank; says what there is if it is not there.
+///
+/// # Errors
+///
+/// The recording cannot be read to its end, or, being a pipe, not twice.
+pub fn show(path: &Path, which: &Which) -> Result<Result<Shown, Extent>, ReadError> {
+    crate::slog::reader::must_be_a_file(path)?;
+    let mut search = Search { which, found: None, extent: Extent::default(), names: BTreeMap::new() };
+    for crank in Cranks::all(Reader::open(path)?) {
+        search.add(crank?);
+    }
+    let Some(mut shown) = search.found else { return Ok(Err(search.extent)) };
+    shown.name = shown.place.vat.as_ref().and_then(|it| search.names.remove(it));
+    trace(path, &mut shown)?;
+    Ok(Ok(shown))
+}
+
+/// Shows each crank as it ends; for a recording that is being written, [`Reader::follow`] waits for more. In memory for one crank,
+/// and the vats' names.
+pub fn follow(reader: Reader) -> impl Iterator<Item = Result<Shown, ReadError>> {
+    let mut names = BTreeMap::new();
+    Cranks::all(reader).map(move |crank| {
+        let crank = crank?;
+        names.extend(crank.created());
+        let mut shown = Shown::of(crank);
+        shown.name = shown.place.vat.as_ref().and_then(|it| names.get(it)).cloned();
+        Ok(shown)
+    })
+}
+
+impl Shown {
+    /// As far as its own events tell.
+    fn of(crank: Crank) -> Shown {
+        let deliver = crank.deliver();
+        let vat = deliver.and_then(|it| it.text("vatID")).map(str::to_owned);
+        Shown {
+            place: Place { crank: crank.number, vat, delivery: deliver.and_then(|it| it.number("deliveryNum")) },
+            name: None,
+            block_height: crank.block.map(|it| it.0),
+            recorded: 1,
+            ended: crank.ended,
+            undone: is_undone(&crank.events),
+            cause: None,
+            effects: BTreeMap::new(),
+            events: crank.events,
+        }
+    }
+}
+
+/// The first pass: the crank's own events.
+struct Search<'a> {
+    which: &'a Which,
+    found: Option<Shown>,
+    extent: Extent,
+    names: BTreeMap<String, String>,
+}
+
+impl Search<'_> {
+    /// The last one counts.
+    fn add(&mut self, crank: Crank) {
+        self.names.extend(crank.created());
+        let shown = Shown::of(crank);
+        let place = &shown.place;
+        widen(&mut self.extent.cranks, Some(place.crank));
+        let matches = match self.which {
+            Which::Crank(number) => place.crank == *number,
+            Which::Delivery { vat, delivery } => {
+                let of_vat = place.vat.as_ref() == Some(vat);
+                if of_vat {
+                    widen(&mut self.extent.deliveries, place.delivery);
+                }
+                of_vat && place.delivery == Some(*delivery)
+            }
+        };
+        if matches {
+            let recorded = self.found.as_ref().map_or(0, |it| it.recorded) + 1;
+            self.found = Some(Shown { recorded, ..shown });
+        }
+    }
+}
+
+fn widen(range: &mut Option<(u64, u64)>, number: Option<u64>) {
+    if let Some(number) = number {
+        *range = Some(range.map_or((number, number), |(first, last)| (first.min(number), last.max(number))));
+    }
+}
+
+/// The second pass: what came before the crank and led to it, and what came after it and followed from it.
+fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
+    let first = shown.events.first().map_or(0, |it| it.line);
+    let last = shown.events.last().map_or(0, |it| it.line);
+    let item = shown.events.first().and_then(|it| it.value.get("message")).unwrap_or(&Value::Null);
+    let mut cause = CauseSearch { wanted: Link::of_item(item), ..CauseSearch::default() };
+    let unknown = if cause.wanted.is_none() { Cause::Kernel } else { Cause::Unrecorded };
+    let mut effects = EffectSearch::new(shown);
+    for record in Reader::open(path)? {
+        let record = record?;
+        if record.line < first {
+            cause.add(&record);
+        } else if record.line > last {
+            effects.add(&record);
+        }
+    }
+    shown.cause = Some(cause.found.unwrap_or(unknown));
+    shown.effects = effects.found;
+    Ok(())
+}
+
+#[derive(Default)]
+struct CauseSearch {
+    wanted: Option<Link>,
+    /// In the crank under way, which may yet be undone.
+    seen: Option<Cause>,
+    undone: bool,
+    found: Option<Cause>,
+}
+
+impl CauseSearch {
+    fn add(&mut self, record: &Record) {
+        match record.kind() {
+            "crank-start" => (self.seen, self.undone) = (None, false),
+            "crank-finish" if !self.undone => self.found = self.seen.take().or(self.found.take()),
+            "syscall" if !record.is_replay() => {
+                let links = Link::of_syscall(&record.value["ksc"]);
+                if self.wanted.as_ref().is_some_and(|it| links.contains(it)) {
+                    self.seen = Some(Cause::Syscall {
+                        place: place_of(record),
+                        number: record.number("syscallNum").unwrap_or(0),
+                        syscall: record.value["ksc"][0].as_str().unwrap_or_default().to_owned(),
+                    });
+                }
+            }
+            _ => self.undone |= undoes(record),
+        }
+    }
+}
+
+#[derive(Default)]
+struct EffectSearch {
+    wanted: BTreeMap<Link, u64>,
+    /// The syscall that led to the crank under way.
+    under_way: Option<u64>,
+    found: BTreeMap<u64, Vec<Place>>,
+}
+
+impl EffectSearch {
+    fn new(shown: &Shown) -> EffectSearch {
+        let syscalls = shown.events.iter().filter(|it| it.kind() == "syscall" && !it.is_replay() && !shown.undone);
+        let links = syscalls.filter_map(|it| Some((it.number("syscallNum")?, Link::of_syscall(&it.value["ksc"]))));
+        let wanted = links.flat_map(|(number, links)| links.into_iter().map(move |it| (it, number))).collect();
+        EffectSearch { wanted, ..EffectSearch::default() }
+    }
+
+    fn add(&mut self, record: &Record) {
+        match record.kind() {
+            "crank-start" => {
+                let link = Link::of_item(&record.value["message"]);
+                self.under_way = link.as_ref().and_then(|it| self.wanted.get(it)).copied();
+                if let Some(number) = self.under_way {
+                    self.found.entry(number).or_default().push(place_of(record));
+                }
+                // A message is delivered once; a promise has many subscribers.
+                if let Some(link @ (Link::Result(_) | Link::Message(_))) = link {
+                    self.wanted.remove(&link);
+                }
+            }
+            "deliver" if !record.is_replay() => {
+                let place = self.under_way.take().and_then(|it| self.found.get_mut(&it)?.last_mut());
+                if let Some(place) = place {
+                    *place = place_of(record);
+                }
+            }
+            _ => (),
+        }
+    }
+}
+
+pub(super) fn place_of(record: &Record) -> Place {
+    Place {
+        crank: record.number("crankNum").unwrap_or(0),
+        vat: record.text("vatID").map(str::to_owned),
+        delivery: record.number("deliveryNum"),
+    }
+}

@@ -1,0 +1,391 @@
+//! The causal chain of a crank, a promise or an object: back to the message from outside, and forward to all that it led to.
+//!
+//! Two passes over the file. The first writes what ties the cranks together to a temporary file (see `spine`), which is then read
+//! from its end, for the causes; the second collects what is shown. Kept in memory: the cranks of the chain, the links that they
+//! made, the vats' names, and the one crank that is read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::inspect::recording::{
+    Extent, Place,
+    crank::{Crank, Cranks},
+    fact::{self, Fact},
+    history::History,
+    link::{Link, is_undone},
+    spine::{Knot, Spine, SpineWriter, Vertebra},
+};
+use crate::slog::{Detail, ReadError, Reader, reader::must_be_a_file};
+
+/// What to trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A crank.
+    Crank(u64),
+    /// A promise or an object, by the kernel's name for it.
+    Reference(String),
+}
+
+/// A causal chain.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// What happened to the promise or object: where it was made, delivered, settled, told.
+    pub facts: Vec<Fact>,
+    /// The cranks of the chain, in order: each stands behind its cause.
+    pub steps: Vec<Step>,
+    /// Whether there is more that followed than was asked for.
+    pub cut: bool,
+    /// Whether syscalls are recorded: without them, nothing ties cranks together.
+    pub has_syscalls: bool,
+}
+
+/// A crank of it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// It, and its delivery, if it made one.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The vat's name, unless it came to be before the recording.
+    pub name: Option<String>,
+    /// Its block, unless that began before the recording.
+    pub block_height: Option<u64>,
+    /// The crank and syscall that caused it. `None` where that is not in the recording: it came from outside, or the kernel
+    /// did it of its own accord.
+    pub cause: Option<Source>,
+    /// What it took from its queue, in SwingSet's shape.
+    pub message: Value,
+    /// Its kind.
+    pub message_type: String,
+    /// The delivery, in the kernel's references.
+    pub kd: Option<Value>,
+    /// Why the delivery failed, where it did.
+    pub error: Option<Value>,
+    /// Whether everything that it did was undone.
+    pub undone: bool,
+    /// Whether it ends within the recording.
+    pub ended: bool,
+    /// The vats that ended in it.
+    pub terminated: Vec<String>,
+    /// The directives that were obeyed in it.
+    pub directives: Vec<String>,
+    /// What it did that belongs to the chain.
+    pub acts: Vec<Act>,
+}
+
+/// What caused a crank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// In this crank.
+    #[serde(rename = "crankNum")]
+    pub crank: u64,
+    /// By this syscall; without one, by the kernel: it settled a promise, or made or ended a vat.
+    #[serde(rename = "syscallNum")]
+    pub syscall: Option<u64>,
+}
+
+/// A syscall.
+#[derive(Debug, Clone, Serialize)]
+pub struct Act {
+    /// Its number in its delivery.
+    #[serde(rename = "syscallNum")]
+    pub number: u64,
+    /// It, in the kernel's references.
+    pub ksc: Value,
+}
+
+/// Traces a subject, and at most this many cranks forward; says what there is if it is not there.
+///
+/// # Errors
+///
+/// The recording cannot be read to its end, or, being a pipe, not twice.
+pub fn trace(path: &Path, subject: &Subject, limit: usize) -> Result<Result<Trace, Extent>, ReadError> {
+    must_be_a_file(path)?;
+    let scratch = |why: io::Error| ReadError::Open { path: path.to_owned(), why };
+    let mut first = First::new(subject).map_err(scratch)?;
+    for crank in Cranks::all(Reader::open(path)?) {
+        first.add(&crank?).map_err(scratch)?;
+    }
+    let First { history, spine, begins, .. } = first;
+    let Some(begins) = begins else {
+        return Ok(Err(Extent { cranks: history.cranks, deliveries: None }));
+    };
+    let (target, seeds) = match subject {
+        Subject::Crank(_) => (Some(begins.crank), BTreeSet::new()),
+        Subject::Reference(name) => {
+            let seeds = [Link::Result(name.clone()), Link::Settled(name.clone())];
+            (Some(begins.crank).filter(|_| begins.outside), seeds.iter().map(Link::knot).collect())
+        }
+    };
+    let mut chain =
+        Chain { past: BTreeMap::from([(begins.crank, BTreeSet::new())]), target, seeds, ..Chain::default() };
+    let mut spine = spine.finish().map_err(scratch)?;
+    chain.walk_back(&mut spine, begins.crank).map_err(scratch)?;
+    chain.limit = limit;
+    chain.name = match subject {
+        Subject::Reference(name) => Some(name.clone()),
+        Subject::Crank(_) => None,
+    };
+    for crank in Cranks::that_count(path, &history)? {
+        chain.add(&crank?);
+    }
+    Ok(Ok(chain.into_trace(history.detail >= Detail::Syscalls)))
+}
+
+/// Where the subject begins.
+#[derive(Debug, Clone, Copy)]
+struct Begins {
+    crank: u64,
+    /// Whether it came with what the crank took, not of what it did.
+    outside: bool,
+}
+
+/// The first pass.
+struct First<'a> {
+    subject: &'a Subject,
+    history: History,
+    next: u64,
+    spine: SpineWriter,
+    begins: Option<Begins>,
+}
+
+impl First<'_> {
+    fn new(subject: &Subject) -> io::Result<First<'_>> {
+        Ok(First { subject, history: History::default(), next: 0, spine: SpineWriter::new()?, begins: None })
+    }
+
+    fn add(&mut self, crank: &Crank) -> io::Result<()> {
+        crank.events.iter().for_each(|it| self.history.add(it, &mut self.next));
+        // Its numbers turn back: what was found in a crank that was lost is to be found again.
+        self.begins.take_if(|it| it.crank >= crank.number);
+        match self.subject {
+            Subject::Crank(number) if *number == crank.number => {
+                self.begins = Some(Begins { crank: *number, outside: true });
+            }
+            Subject::Reference(name) if self.begins.is_none() && fact::occurs(crank, name) => {
+                let outside = crank.item()["msg"]["result"] == name.as_str();
+                self.begins = Some(Begins { crank: crank.number, outside });
+            }
+            _ => (),
+        }
+        self.spine.push(&Vertebra::of(crank))
+    }
+}
+
+/// What is wanted: a crank that takes this.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    source: Source,
+    /// Whether all that follows from it belongs to the chain.
+    all: bool,
+}
+
+#[derive(Default)]
+struct Chain {
+    /// The causes, and by which of their links they lead on.
+    past: BTreeMap<u64, BTreeSet<Knot>>,
+    /// The crank from which on all belongs to the chain.
+    target: Option<u64>,
+    /// Links from which on all belongs to it.
+    seeds: BTreeSet<Knot>,
+    /// The promise or object.
+    name: Option<String>,
+    limit: usize,
+    wanted: BTreeMap<Knot, Wanted>,
+    /// What the kernel will settle when this vat ends.
+    decided: BTreeMap<String, Vec<Knot>>,
+    names: BTreeMap<String, String>,
+    facts: Vec<Fact>,
+    steps: BTreeMap<u64, Step>,
+    cut: bool,
+}
+
+impl Chain {
+    /// Finds the causes. Where a promise was settled because its decider ended, that may lie behind its message: the way back
+    /// begins once more there.
+    fn walk_back(&mut self, spine: &mut Spine, begins: u64) -> io::Result<()> {
+        let mut seeds: Vec<(Knot, u64)> = self.seeds.iter().map(|it| (*it, u64::MAX)).collect();
+        let mut target = Some(begins);
+        loop {
+            let mut wanted: BTreeMap<Knot, u64> = seeds.drain(..).collect();
+            let mut ended: BTreeMap<String, (u64, Option<Knot>)> = BTreeMap::new();
+            let mut lowest = u64::MAX;
+            spine.backwards(|it| {
+                let crank = it.crank;
+                // What was lost with its host has run again.
+                if crank >= lowest {
+                    return;
+                }
+                lowest = crank;
+                let mut leads_on = target.take_if(|it| *it == crank).is_some();
+                for knot in &it.made {
+                    if wanted.get(knot).is_some_and(|it| *it > crank) {
+                        wanted.remove(knot);
+                        self.past.entry(crank).or_default().insert(*knot);
+                        leads_on = true;
+                    }
+                }
+                if let Some(knot) = it.settles
+                    && let Some(before) = wanted.get(&knot).copied().filter(|it| *it > crank)
+                {
+                    wanted.remove(&knot);
+                    let end = it.vat.as_ref().and_then(|it| ended.get(it)).filter(|(end, _)| *end < before);
+                    self.past.entry(end.map_or(crank, |it| it.0)).or_default().insert(knot);
+                    match end {
+                        Some((end, taken)) => seeds.extend(taken.map(|it| (it, *end))),
+                        None => leads_on = true,
+                    }
+                }
+                if let (true, Some(taken)) = (leads_on, it.taken) {
+                    let before = wanted.entry(taken).or_insert(crank);
+                    *before = crank.max(*before);
+                }
+                ended.extend(it.ended.into_iter().map(|vat| (vat, (crank, it.taken))));
+            })?;
+            if seeds.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The second pass.
+    fn add(&mut self, crank: &Crank) {
+        self.names.extend(crank.created());
+        if let Some(name) = &self.name {
+            let facts = fact::facts(crank, name);
+            self.cut |= self.facts.len() + facts.len() > self.limit;
+            self.facts.extend(facts);
+            self.facts.truncate(self.limit);
+        }
+        let taken = crank.taken();
+        let cause = taken.as_ref().and_then(|it| self.wanted.get(&it.knot())).copied();
+        if let Some(link @ Link::Message(_)) = &taken {
+            self.wanted.remove(&link.knot());
+        }
+        let leads_on = self.past.get(&crank.number).cloned();
+        let mut belongs = leads_on.is_some() || cause.is_some();
+        if belongs && leads_on.is_none() && self.steps.len() >= self.limit + self.past.len() {
+            (belongs, self.cut) = (false, true);
+        }
+        let all = self.target == Some(crank.number) || cause.is_some_and(|it| it.all);
+        let links = self.links(crank, taken.as_ref(), &leads_on.unwrap_or_default(), belongs, all);
+        if belongs {
+            let step = self.step(crank, cause.map(|it| it.source), &links, all);
+            self.steps.insert(crank.number, step);
+        }
+    }
+
+    /// Notes what the crank leads to; those of its links that belong to the chain.
+    fn links(
+        &mut self,
+        crank: &Crank,
+        taken: Option<&Link>,
+        leads_on: &BTreeSet<Knot>,
+        belongs: bool,
+        all: bool,
+    ) -> BTreeSet<Knot> {
+        let made = crank.made();
+        let mut follow: BTreeMap<Knot, Option<u64>> = leads_on.iter().map(|it| (*it, None)).collect();
+        let mut lost = Vec::new();
+        // The kernel will settle it, unless the vat does.
+        if let Some(knot) = taken.and_then(Link::settled_result).map(|it| it.knot()) {
+            if belongs && all {
+                follow.insert(knot, None);
+            }
+            if let Some(vat) = crank.deliver().and_then(|it| it.text("vatID")) {
+                self.decided.entry(vat.to_owned()).or_default().push(knot);
+            }
+        }
+        for vat in crank.ended_vats() {
+            for knot in self.decided.remove(vat).unwrap_or_default() {
+                let open = self.wanted.get(&knot).is_some_and(|it| it.source.syscall.is_none());
+                if open && belongs && all {
+                    follow.entry(knot).or_insert(None);
+                } else if open {
+                    lost.push(knot);
+                }
+            }
+        }
+        for (link, by) in &made {
+            for knot in [Some(link.knot()), link.settled_result().map(|it| it.knot())].into_iter().flatten() {
+                if belongs && all || leads_on.contains(&knot) || belongs && self.is_about(crank, *by) {
+                    follow.insert(knot, *by);
+                } else if matches!(link, Link::Settled(_)) {
+                    lost.push(knot);
+                }
+            }
+        }
+        self.wanted.retain(|it, _| !lost.contains(it));
+        for (knot, syscall) in &follow {
+            let source = Source { crank: crank.number, syscall: *syscall };
+            self.wanted.insert(*knot, Wanted { source, all: all || self.seeds.contains(knot) });
+        }
+        // A decider is of interest while something of it may be told.
+        let wanted = &self.wanted;
+        self.decided.retain(|_, knots| {
+            knots.retain(|it| wanted.contains_key(it));
+            !knots.is_empty()
+        });
+        follow.into_keys().collect()
+    }
+
+    /// Whether a syscall of a crank is about the object that is traced.
+    fn is_about(&self, crank: &Crank, syscall: Option<u64>) -> bool {
+        let (Some(name), Some(number)) = (&self.name, syscall) else { return false };
+        let mut syscalls = crank.events.iter().filter(|it| it.kind() == "syscall" && !it.is_replay());
+        syscalls.any(|it| it.number("syscallNum") == Some(number) && fact::mentions(&it.value["ksc"], name))
+    }
+
+    fn step(&self, crank: &Crank, cause: Option<Source>, links: &BTreeSet<Knot>, all: bool) -> Step {
+        let deliver = crank.deliver();
+        let vat = deliver.and_then(|it| it.text("vatID")).or_else(|| crank.item()["vatID"].as_str());
+        let undone = is_undone(&crank.events);
+        let syscalls = crank.events.iter().filter(|it| it.kind() == "syscall" && !it.is_replay() && !undone);
+        let acts = syscalls.filter_map(|it| {
+            let (number, ksc) = (it.number("syscallNum")?, it.value.get("ksc")?);
+            let shown = match &ksc[0] {
+                kind if kind == "send" || kind == "resolve" || kind == "exit" => {
+                    let made = Link::of_syscall(ksc).into_iter().flat_map(|it| [it.settled_result(), Some(it)]);
+                    all || made.flatten().any(|it| links.contains(&it.knot()))
+                }
+                _ => false,
+            };
+            (shown || self.is_about(crank, Some(number))).then(|| Act { number, ksc: ksc.clone() })
+        });
+        let result = crank.events.iter().find(|it| it.kind() == "deliver-result" && !it.is_replay());
+        let of_kind = |kind: &'static str| crank.events.iter().filter(move |it| it.kind() == kind);
+        Step {
+            place: Place {
+                crank: crank.number,
+                vat: vat.map(str::to_owned),
+                delivery: deliver.and_then(|it| it.number("deliveryNum")),
+            },
+            name: vat.and_then(|it| self.names.get(it)).cloned(),
+            block_height: crank.block.map(|it| it.0),
+            cause,
+            message: crank.item().clone(),
+            message_type: crank.events[0].text("messageType").unwrap_or_default().to_owned(),
+            kd: deliver.map(|it| it.value["kd"].clone()),
+            error: result.map(|it| &it.value["dr"]).filter(|it| it[0] != "ok").map(|it| it[1].clone()),
+            undone,
+            ended: crank.ended,
+            terminated: crank.ended_vats().map(str::to_owned).collect(),
+            directives: of_kind("directive").filter_map(|it| it.text("line")).map(str::to_owned).collect(),
+            acts: acts.collect(),
+        }
+    }
+
+    fn into_trace(self, has_syscalls: bool) -> Trace {
+        let name =
+            |fact: Fact| Fact { name: fact.place.vat.as_ref().and_then(|it| self.names.get(it)).cloned(), ..fact };
+        let facts = self.facts.into_iter().map(name).collect();
+        Trace { facts, steps: self.steps.into_values().collect(), cut: self.cut, has_syscalls }
+    }
+}

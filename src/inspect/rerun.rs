@@ -1,0 +1,124 @@
+//! Runs a vat's transcript again, in a fresh instance: does history repeat, and would it with other code?
+//!
+//! Invariants: the state is only read; the first difference ends it, as an [`Anachronism`](crate::model::blame::Anachronism) with both sides.
+
+use crate::{
+    kernel::{self, Halt, Ran, Usage, Workers},
+    model::{
+        blame::{Fault, HostFault},
+        id::{BundleId, DeliveryNum, VatId},
+        value::Delivery,
+    },
+    state::{
+        block::{Block, Policy},
+        table::{Options, Vat},
+        transcript::{End, Entry},
+    },
+};
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerun {
+    /// The vat.
+    pub vat: VatId,
+    /// A `startVat`: a heap begins there.
+    pub first: DeliveryNum,
+    /// The last delivery.
+    pub last: DeliveryNum,
+    /// Another module than the vat's own: its fuel may differ.
+    pub wasm: Option<Vec<u8>>,
+}
+
+/// A delivery that was run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redelivered<'a> {
+    /// As it is recorded.
+    pub entry: &'a Entry,
+    /// Fuel that it used then; `None` of an attempt that came to nothing, which is passed over.
+    pub recorded: Option<u64>,
+    /// What it used now.
+    pub usage: Usage,
+}
+
+/// The last `startVat` that went well at or before a delivery: where a replay of that delivery has to begin.
+pub fn beginning(block: &Block, vat: VatId, of: DeliveryNum) -> Result<Option<DeliveryNum>, HostFault> {
+    let mut found = None;
+    for entry in block.transcript(vat, DeliveryNum(0))? {
+        let entry = entry?;
+        if entry.number > of {
+            break;
+        }
+        if is_start(&entry) {
+            found = Some(entry.number);
+        }
+    }
+    Ok(found)
+}
+
+fn is_start(entry: &Entry) -> bool {
+    matches!(entry.delivery, Some(Delivery::StartVat(_))) && matches!(entry.end, End::Done { .. })
+}
+
+/// Runs it, up to the next upgrade at the most. `each` sees every delivery, and says whether to go on. The worker is left in `workers`.
+pub fn rerun(
+    block: &Block,
+    workers: &mut dyn Workers,
+    what: &Rerun,
+    each: &mut dyn FnMut(&Redelivered<'_>) -> bool,
+) -> Result<(), Fault> {
+    let vat = what.vat;
+    let unknown = || HostFault::new(format_args!("replay {vat}"), "there is no such vat");
+    let mut row: Vat = block.tables().vats.get(&vat).ok_or_else(unknown)?.clone();
+    if let Some(wasm) = &what.wasm {
+        row.bundle = BundleId::of(wasm);
+        // What another module needs is for whoever upgrades to it to say.
+        row.options = Options { memory_max: row.options.memory_max.max(1 << 32), ..row.options };
+    }
+    let stored = || block.bundle(row.bundle).map_err(|err| err.within(format_args!("bring {vat} up")));
+    let bundle = || what.wasm.clone().map_or_else(stored, Ok);
+    workers.start(vat, &row, None, &bundle).map_err(|fault| kernel::not_again(vat, what.first, fault))?;
+    for entry in block.transcript(vat, what.first)? {
+        let entry = entry?;
+        let begun_anew = entry.number > what.first && is_start(&entry);
+        if entry.number > what.last || begun_anew {
+            break;
+        }
+        let recorded = match entry.end {
+            End::Done { fuel } => Some(fuel),
+            _ => None,
+        };
+        let worker = workers.worker(vat).ok_or_else(|| HostFault::new("replay", "the vat has no worker"))?;
+        let usage = kernel::redeliver(worker, vat, entry.clone())?;
+        if let (Some(recorded), None) = (recorded, &what.wasm) {
+            kernel::check_fuel(vat, entry.number, recorded, usage.fuel)?;
+        }
+        if !each(&Redelivered { entry: &entry, recorded, usage }) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the open work of a state, in blocks that end as its host's do, until this delivery was attempted, and commits nothing: the crank that held it, or `None` where
+/// nothing is left to do before it comes. A kernel panic on the way comes again.
+pub fn run_on(
+    mut block: Block,
+    workers: &mut dyn Workers,
+    policy: &Policy,
+    vat: VatId,
+    delivery: DeliveryNum,
+) -> Result<Option<Ran>, Box<Halt>> {
+    block = kernel::begin_block(block, policy.block_time)?;
+    loop {
+        let (next, ran) = kernel::crank(block, workers)?;
+        block = next;
+        if block.is_full(policy) {
+            block.close();
+            block = kernel::begin_block(block, policy.block_time)?;
+        }
+        match ran {
+            Some(ran) if ran.delivery.is_none_or(|(it, number)| it != vat || number < delivery) => (),
+            ran => return Ok(ran),
+        }
+    }
+}

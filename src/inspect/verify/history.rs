@@ -1,0 +1,80 @@
+//! What a state remembers of its past: transcripts, and the hashes of the last blocks.
+
+use crate::{
+    inspect::verify::Check,
+    model::{
+        blame::HostFault,
+        id::{DeliveryNum, VatId},
+    },
+    state::{
+        block::proof,
+        table::{Status, Tables},
+        transcript::{self, End},
+    },
+    store::{Database, Meta, Proof},
+};
+
+/// What a transcript adds up to.
+#[derive(Default)]
+struct Sum {
+    deliveries: u64,
+    syscalls: u64,
+    fuel: u64,
+}
+
+/// Every transcript decodes, has no gap, adds up to what the vat's tally says, and ends as it was committed.
+pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
+    let mut total = 0;
+    for (vat, _) in check.result(database.heads()).unwrap_or_default().iter() {
+        check.expect(tables.vats.contains(&vat), || format!("there is a transcript of {vat}, and no such vat"));
+    }
+    for (vat, row) in tables.vats.iter() {
+        let Some(sum) = check.result(sum(database, *vat)) else { continue };
+        total += sum.deliveries;
+        let tally = tables.tallies.get(vat).copied().unwrap_or_default();
+        let recorded = (tally.deliveries, tally.syscalls, tally.fuel);
+        if matches!(row.status, Status::Terminated { cleaned: true, .. }) {
+            check.expect(sum.deliveries == 0, || format!("{vat} is gone, and left a transcript"));
+            continue;
+        }
+        let found = (sum.deliveries, sum.syscalls, sum.fuel);
+        check.expect(found == recorded, || {
+            format!(
+                "{vat}: its tally (deliveries, syscalls, fuel) is {recorded:?}, its transcript adds up to {found:?}"
+            )
+        });
+    }
+    check.of = format!("{total} deliveries");
+    let nothing = Proof::default();
+    if check.is_ok() {
+        check.list(|damaged| proof::heads(database, tables, meta.map_or(&nothing, |it| &it.proof), damaged));
+    }
+}
+
+fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
+    let mut sum = Sum::default();
+    for chunk in database.transcript(vat, DeliveryNum(0))? {
+        let what = || format!("read the transcript of {vat} from {}", chunk.first);
+        for entry in transcript::entries(&chunk) {
+            let entry = entry.map_err(|err| err.within(what()))?;
+            sum.deliveries += 1;
+            if let End::Done { fuel } = entry.end {
+                sum.syscalls += entry.syscalls.len() as u64;
+                sum.fuel = sum.fuel.saturating_add(fuel);
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// The last blocks follow each other, and the last of them is where the state stands; so do the cranks that are remembered.
+pub(super) fn blocks(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
+    let globals = tables.globals();
+    let count = check.list(|damaged| proof::marks(database, globals, meta, damaged));
+    check.of = format!("{} blocks", count.unwrap_or(0));
+    let Some(cranks) = check.result(database.crank_hashes()) else { return };
+    let next = cranks.last_key_value().map(|(crank, _)| crank.next());
+    check.expect(next.is_none_or(|it| it == globals.next_crank), || {
+        format!("the hashes of cranks end with that before {}", next.unwrap_or_default())
+    });
+}

@@ -1,0 +1,332 @@
+//! `vathost verify`: everything that must hold of a committed state, checked from its file.
+//!
+//! Nothing here trusts what it reads: damage is a finding, never a panic, and whatever can still be checked is. Only what SQLite
+//! cannot even begin to read ends the audit early.
+
+mod history;
+mod snapshots;
+
+use std::collections::BTreeSet;
+
+use crate::{
+    inspect::rerun::{Rerun, beginning, rerun},
+    kernel::{self, Workers},
+    model::{
+        blame::{Fault, HostFault},
+        id::{BundleId, DeliveryNum, VRef, VRefKind, VatId},
+        kernel_version,
+    },
+    state::{
+        block::{Block, proof},
+        table::{Item, Status, Tables},
+    },
+    store::{Database, Digest, Layout, Meta, Reading},
+    vat::engine_id,
+};
+
+/// How much of one kind of damage is listed.
+const FINDINGS_MAX: usize = 20;
+
+/// One check, and what it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// What it looked at.
+    pub of: String,
+    /// What is wrong, the first of it.
+    pub findings: Vec<String>,
+    /// How much more is wrong.
+    pub more: usize,
+    /// Why it was left out, if it was.
+    pub skipped: Option<&'static str>,
+}
+
+impl Check {
+    /// One that has found nothing yet.
+    pub fn new(name: &'static str) -> Check {
+        Check { name, of: String::new(), findings: Vec::new(), more: 0, skipped: None }
+    }
+
+    fn find(&mut self, what: impl ToString) {
+        match self.findings.len() {
+            FINDINGS_MAX => self.more += 1,
+            _ => self.findings.push(what.to_string()),
+        }
+    }
+
+    fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.find(what());
+        }
+    }
+
+    fn result<T>(&mut self, result: Result<T, HostFault>) -> Option<T> {
+        result.map_err(|err| self.find(err.finding())).ok()
+    }
+
+    /// Lists what a proof finds.
+    fn list<T>(&mut self, prove: impl FnOnce(&mut proof::Damaged<'_>) -> Result<T, HostFault>) -> Option<T> {
+        let result = prove(&mut |fault| self.find(fault.finding()));
+        self.result(result)
+    }
+
+    /// Whether it found nothing.
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// All checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification(pub Vec<Check>);
+
+impl Verification {
+    /// Whether nothing was found.
+    pub fn is_ok(&self) -> bool {
+        self.0.iter().all(Check::is_ok)
+    }
+
+    /// The first of what was found, and the check that found it.
+    pub fn first_finding(&self) -> Option<(&'static str, &str)> {
+        self.0.iter().find_map(|it| Some((it.name, it.findings.first()?.as_str())))
+    }
+}
+
+/// Audits a state. An error is this machine's, not the state's.
+pub fn verify(database: &Database) -> Result<Verification, HostFault> {
+    let mut checks = vec![file(database)];
+    checks.extend(contents(database)?);
+    Ok(Verification(checks))
+}
+
+/// What stands in a state is what was committed, and all of it: what it must be to be handed on, as a copy or as an archive. Who goes
+/// on with it must have its engine, and whoever wants to know whether the kernel kept its word asks [`verify`].
+pub fn prove(database: &Database) -> Result<(), HostFault> {
+    let of_integrity = |it: &Check| !["facts", "invariants"].contains(&it.name);
+    let checks = Verification(contents(database)?.into_iter().filter(of_integrity).collect());
+    match checks.first_finding() {
+        None => Ok(()),
+        Some((check, finding)) => Err(HostFault::damage(format_args!("prove the state ({check})"), finding)),
+    }
+}
+
+/// All checks but that of the file.
+fn contents(database: &Database) -> Result<Vec<Check>, HostFault> {
+    let known = Database::memory(&Tables::names())?.layouts()?;
+    let (layout, usable) = layout(database, &known);
+    let (facts, meta) = facts(database);
+    let (records, read) = records(database, &usable);
+    let Records { mut tables, digests, damaged } = read;
+    let any = (!damaged.is_empty()).then_some("records are damaged");
+    // What a check needs to know of a vat, or of the chain.
+    let of = |names: &[&str]| any.filter(|_| names.iter().any(|it| damaged.contains(it)));
+    let vats = of(&["vat", "tally"]);
+    let unattested = meta.is_none().then_some("the facts are damaged");
+    let facts_of = meta.as_ref();
+    let mut checks = vec![layout, facts, records];
+    checks.push(skippable("invariants", any, |check| invariants(&tables, check)));
+    checks.push(skippable("digest", any.or(unattested), |check| digest(&mut tables, &digests, facts_of, check)));
+    checks.push(skippable("bundles", None, |check| bundles(database, &tables, check)));
+    checks.push(skippable("transcripts", vats, |check| history::transcripts(database, &tables, facts_of, check)));
+    checks.push(skippable("snapshots", vats, |check| snapshots::check(database, &tables, facts_of, check)));
+    checks.push(skippable("blocks", of(&["globals"]).or(unattested), |check| {
+        history::blocks(database, &tables, facts_of, check);
+    }));
+    Ok(checks)
+}
+
+fn skippable(name: &'static str, skipped: Option<&'static str>, run: impl FnOnce(&mut Check)) -> Check {
+    let mut check = Check { skipped, ..Check::new(name) };
+    if skipped.is_none() {
+        run(&mut check);
+    }
+    check
+}
+
+/// A check of a state that could not even be opened.
+pub fn unreadable(why: &HostFault) -> Verification {
+    let mut check = Check::new("file");
+    check.find(why);
+    Verification(vec![check])
+}
+
+fn file(database: &Database) -> Check {
+    let mut check = Check::new("file");
+    check.of = "SQLite's own check".to_owned();
+    if let Some(lines) = check.result(database.integrity()) {
+        lines.into_iter().for_each(|it| check.find(it));
+    }
+    check
+}
+
+/// Which tables there are; and those that can be read.
+fn layout(database: &Database, known: &[Layout]) -> (Check, BTreeSet<String>) {
+    let mut check = Check::new("tables");
+    let found = check.result(database.layouts()).unwrap_or_default();
+    for it in known {
+        check.expect(found.contains(it), || {
+            format!("table `{}` {:?} is missing, or has other columns", it.name, it.columns)
+        });
+    }
+    for it in found.iter().filter(|it| !known.iter().any(|known| known.name == it.name)) {
+        check.find(format!("table `{}` is not known", it.name));
+    }
+    if check.is_ok() {
+        check.list(|damaged| proof::layout(database, damaged));
+    }
+    check.of = format!("{} tables", found.len());
+    (check, found.into_iter().filter(|it| known.contains(it)).map(|it| it.name).collect())
+}
+
+fn facts(database: &Database) -> (Check, Option<Meta>) {
+    let mut check = Check::new("facts");
+    let meta = check.result(database.meta());
+    if let Some(None) = meta {
+        check.find("there is no committed block");
+    }
+    let meta = meta.flatten();
+    if let Some(meta) = &meta {
+        check.of = format!("engine {}", meta.engine);
+        check.expect(meta.engine == engine_id(), || {
+            format!("its vats ran on `{}`, this binary has `{}`", meta.engine, engine_id())
+        });
+    }
+    (check, meta)
+}
+
+/// What the rows are.
+struct Records {
+    tables: Tables,
+    /// The digest of each table, as its rows are stored.
+    digests: Vec<Option<Digest>>,
+    /// The tables that have a row which cannot be read, or is not what was written.
+    damaged: BTreeSet<&'static str>,
+}
+
+/// Proves and decodes every record.
+fn records(database: &Database, usable: &BTreeSet<String>) -> (Check, Records) {
+    let mut check = Check::new("records");
+    let (mut tables, mut digests, mut damaged) = (Tables::default(), Vec::new(), BTreeSet::new());
+    let mut rows = 0;
+    for table in tables.each() {
+        let name = table.name();
+        let mut reading = Reading::default();
+        if usable.contains(name) {
+            let loaded = database.load(name, |row| {
+                rows += 1;
+                if let Err(err) = table.load(row, &mut reading) {
+                    damaged.insert(name);
+                    check.find(err.finding());
+                }
+                Ok(())
+            });
+            if check.result(loaded).is_none() {
+                damaged.insert(name);
+            }
+        }
+        digests.push(Some(reading.digest));
+    }
+    check.of = format!("{rows} rows");
+    (check, Records { tables, digests, damaged })
+}
+
+fn invariants(tables: &Tables, check: &mut Check) {
+    let globals = tables.globals();
+    check.of = "the kernel's audit".to_owned();
+    check.expect(kernel_version::is_known(globals.kernel_version), || {
+        format!("its kernel has version {}, which this binary does not know", globals.kernel_version)
+    });
+    if let Err(panic) = kernel::audit(tables) {
+        check.find(format!("`{}`: {}", panic.invariant, panic.detail));
+    }
+    let late = |what: String| format!("{what} has a number that is still to be given out");
+    for (vat, _) in tables.vats.iter() {
+        check.expect(*vat < globals.next_vat, || late(vat.to_string()));
+        check.expect(tables.tallies.contains(vat), || format!("{vat} has no tally"));
+    }
+    for (vat, _) in tables.tallies.iter() {
+        check.expect(tables.vats.contains(vat), || format!("there is a tally of {vat}, and no such vat"));
+    }
+    for (object, _) in tables.objects.iter() {
+        check.expect(*object < globals.next_object, || late(object.to_string()));
+    }
+    for (promise, _) in tables.promises.iter() {
+        check.expect(*promise < globals.next_promise, || late(promise.to_string()));
+    }
+    for ((vat, vref), _) in tables.clist.iter() {
+        let tally = tables.tallies.get(vat).copied().unwrap_or_default();
+        let next = match vref.kind() {
+            VRefKind::Promise => VRef::imported_promise(tally.next_promise_import),
+            VRefKind::Object => VRef::imported_object(tally.next_import),
+            VRefKind::Device => continue,
+        };
+        check.expect(vref.is_own() || *vref < next, || late(format!("{vref} of {vat}")));
+    }
+}
+
+fn digest(tables: &mut Tables, stored: &[Option<Digest>], meta: Option<&Meta>, check: &mut Check) {
+    let mut swept = Digest::default();
+    for table in tables.each() {
+        check.result(table.sweep(&mut swept));
+    }
+    check.of = swept.to_string();
+    if let Some(meta) = meta {
+        check.expect(swept == meta.digest, || format!("the rows have digest {swept}, recorded is {}", meta.digest));
+        check.list(|damaged| {
+            proof::digests(stored, &meta.proof, damaged);
+            Ok(())
+        });
+    }
+}
+
+/// Every bundle has its hash, and none that is needed is missing.
+fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
+    let stored = check.result(database.bundles()).unwrap_or_default();
+    for id in &stored {
+        check.result(database.bundle(*id));
+    }
+    let live = tables.vats.iter().filter(|(_, row)| !matches!(row.status, Status::Terminated { .. }));
+    let queued = tables.queue.iter().filter_map(|(_, it)| match &it.item {
+        Item::UpgradeVat { bundle, .. } => Some(*bundle),
+        _ => None,
+    });
+    let named = tables.bundles.iter().map(|(_, id)| *id);
+    let needed: BTreeSet<BundleId> = live.map(|(_, row)| row.bundle).chain(queued).chain(named).collect();
+    for id in needed.iter().filter(|it| !stored.contains(it)) {
+        check.find(format!("bundle {id} is needed, and missing"));
+    }
+    check.of = format!("{} bundles", stored.len());
+}
+
+/// Replays every live vat, and compares what came of it. `each` hears of every delivery.
+pub fn replay(block: &Block, workers: &mut dyn Workers, each: &mut dyn FnMut()) -> Result<Check, HostFault> {
+    let mut check = Check::new("replay");
+    let mut count = 0_u64;
+    let vats: Vec<VatId> =
+        block.tables().vats.iter().map(|(vat, _)| *vat).filter(|it| block.tables().is_alive(*it)).collect();
+    for vat in &vats {
+        let Some(tally) = block.tables().tallies.get(vat) else { continue };
+        let last = DeliveryNum(tally.deliveries);
+        // One that never started well has no heap.
+        let Some(first) = beginning(block, *vat, last)? else { continue };
+        let what = Rerun { vat: *vat, first, last, wasm: None };
+        let mut memory = None;
+        let ran = rerun(block, workers, &what, &mut |it| {
+            count += 1;
+            memory = it.recorded.map(|_| it.usage.memory).or(memory);
+            each();
+            true
+        });
+        workers.stop(*vat);
+        match ran {
+            Ok(()) => check.expect(memory.is_none_or(|it| it == tally.memory), || {
+                format!("{vat}: memory of {} bytes is recorded, replay comes to {}", tally.memory, memory.unwrap_or(0))
+            }),
+            Err(Fault::Host(fault)) => return Err(fault),
+            Err(fault) => check.find(fault),
+        }
+    }
+    check.of = format!("{count} deliveries of {} vats", vats.len());
+    Ok(check)
+}

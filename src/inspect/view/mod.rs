@@ -1,0 +1,199 @@
+//! Views of a state: rows and facts, for scripts as JSON, for people as text that cannot steer a terminal.
+//!
+//! Nothing here prints: the command line does, and the debugger hands them on.
+
+pub(crate) mod clist;
+pub(crate) mod kv;
+pub(crate) mod objects;
+pub(crate) mod overview;
+pub(crate) mod promises;
+pub(crate) mod queue;
+pub(crate) mod said;
+pub(crate) mod text;
+pub(crate) mod transcript;
+pub(crate) mod vats;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    inspect::view::text::harmless,
+    model::{id::VatId, value::Bytes},
+    state::table::{KernelObject, Owner, Tables},
+};
+
+/// A row of a table; as JSON, one object of an array. The names of its fields are a contract.
+pub(crate) trait Row: Serialize {
+    /// The columns.
+    const HEADER: &'static [&'static str];
+    /// Which of them are text; the rest are numbers.
+    const LEFT: &'static [usize];
+
+    /// The row for people.
+    fn cells(&self) -> Vec<String>;
+}
+
+/// One object; for people, a line a fact.
+pub(crate) trait Facts: Serialize {
+    /// Names and values.
+    fn facts(&self) -> Vec<(&'static str, String)>;
+}
+
+/// Facts for people: a line each.
+pub(crate) fn lines(facts: &impl Facts) -> String {
+    let facts = facts.facts();
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    facts.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A table for people.
+pub(crate) fn table_of<T: Row>(rows: &[T]) -> String {
+    text::table(T::HEADER, T::LEFT, rows.iter().map(Row::cells))
+}
+
+/// A word that names no vat, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unknown {
+    pub(crate) what: String,
+    pub(crate) hint: String,
+}
+
+/// The vat of this number, or of this name.
+pub(crate) fn find(tables: &Tables, word: &str) -> Result<VatId, Unknown> {
+    let vats = &tables.vats;
+    if let Some(id) = word.parse().ok().filter(|id| vats.contains(id)) {
+        return Ok(id);
+    }
+    let named: Vec<VatId> = vats.iter().filter(|(_, row)| row.name == word).map(|(id, _)| *id).collect();
+    match &named[..] {
+        [id] => Ok(*id),
+        [] => Err(Unknown { what: format!("there is no vat `{word}`"), hint: "`vats` lists them".to_owned() }),
+        many => {
+            let ids: Vec<String> = many.iter().map(ToString::to_string).collect();
+            let what = format!("{} vats are named `{word}`", many.len());
+            Err(Unknown { what, hint: format!("give the number: {}", ids.join(", ")) })
+        }
+    }
+}
+
+/// `v2 bank`, for people.
+pub(crate) fn label(tables: &Tables, vat: VatId) -> String {
+    match tables.vats.get(&vat) {
+        Some(row) => format!("{vat} {}", brief(row.name.as_bytes())),
+        None => vat.to_string(),
+    }
+}
+
+/// Who answers for an object, for people.
+pub(crate) fn owner_label(tables: &Tables, owner: Owner) -> String {
+    match owner {
+        Owner::Vat(vat) => label(tables, vat),
+        Owner::Kernel(it) => format!("kernel: {}", role(it)),
+    }
+}
+
+/// What an object of the kernel does.
+pub(crate) fn role(it: KernelObject) -> String {
+    match it {
+        KernelObject::VatAdmin => "vatAdmin".to_owned(),
+        KernelObject::AdminFacet(vat) => format!("adminFacet {vat}"),
+        KernelObject::Meter(number) => format!("meter {number}"),
+    }
+}
+
+/// A value that may be missing, for people.
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |it| it.to_string())
+}
+
+/// References in brackets; nothing where there are none.
+pub(crate) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String {
+    let refs: Vec<String> = refs.into_iter().map(|it| it.to_string()).collect();
+    if refs.is_empty() { String::new() } else { format!(" [{}]", refs.join(", ")) }
+}
+
+/// What a guest wrote, in one short line that cannot steer a terminal.
+pub(crate) fn brief(bytes: &[u8]) -> String {
+    const MAX: usize = 80;
+    let text = String::from_utf8_lossy(bytes);
+    let short: String = text.chars().take(MAX).collect();
+    let more = if text.chars().nth(MAX).is_some() { "…" } else { "" };
+    harmless(&short) + more
+}
+
+/// A key or a value: in one short line where it is text, other bytes in hex.
+pub(crate) fn printable(bytes: &Bytes) -> String {
+    match bytes.as_text() {
+        Some(_) => brief(bytes),
+        None => brief(format!("{bytes:?}").as_bytes()),
+    }
+}
+
+/// Bytes as in the slog: a text where they are UTF-8, otherwise `{ "base64": … }`.
+pub(crate) fn bytes(bytes: &Bytes) -> Value {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    match bytes.as_text() {
+        Some(text) => json!(text),
+        None => json!({ "base64": BASE64_STANDARD.encode(&**bytes) }),
+    }
+}
+
+/// The same value with `camelCase` names.
+pub(crate) fn camel(value: Value) -> Value {
+    let Value::Object(members) = value else { return value };
+    let renamed = members.into_iter().map(|(name, value)| {
+        let mut words = name.split('_');
+        let mut name = words.next().unwrap_or("").to_owned();
+        for word in words {
+            let mut rest = word.chars();
+            name.extend(rest.next().map(|it| it.to_ascii_uppercase()));
+            name.push_str(rest.as_str());
+        }
+        (name, camel(value))
+    });
+    Value::Object(renamed.collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        kernel::outside,
+        model::{id::BundleId, value::CapData},
+        slog::Slog,
+        state::{block::Block, table::Options},
+    };
+
+    #[test]
+    fn a_name_finds_a_vat_where_only_one_has_it_and_a_number_comes_first() {
+        let block = Block::memory(Slog::default()).expect("a state");
+        let (block, ()) = outside(block, |crank| {
+            for name in ["bank", "shop", "shop", "v1"] {
+                crank.create_vat(name, BundleId::of(b""), Options::default(), CapData::plain("#{}"))?;
+            }
+            Ok(())
+        })
+        .expect("four vats");
+        let found = |word| find(block.tables(), word).map_err(|it| it.hint);
+        assert_eq!(found("bank"), Ok(VatId(1)));
+        assert_eq!(found("v1"), Ok(VatId(1)));
+        assert_eq!(found("v4"), Ok(VatId(4)));
+        assert_eq!(found("shop"), Err("give the number: v2, v3".to_owned()));
+        assert_eq!(found("v04").err(), found("nobody").err());
+    }
+
+    #[test]
+    fn what_a_guest_wrote_cannot_steer_a_terminal() {
+        assert_eq!(brief(b"#\"a\x1b[2J\nb\""), "#\"a\\u{1b}[2J\\nb\"");
+        assert_eq!(brief("\u{202e}é\u{9b}".as_bytes()), "\\u{202e}é\\u{9b}");
+        assert_eq!(brief(&[0xff]), "\u{fffd}");
+        assert_eq!(brief(&[b'x'; 80]), "x".repeat(80));
+        assert_eq!(brief(&[b'x'; 81]), format!("{}…", "x".repeat(80)));
+    }
+
+    #[test]
+    fn names_become_camel_case_all_the_way_down() {
+        let value = json!({ "fuel_per_delivery": 1, "name": { "on_fault": "x_y" } });
+        assert_eq!(camel(value), json!({ "fuelPerDelivery": 1, "name": { "onFault": "x_y" } }));
+    }
+}

@@ -1,0 +1,89 @@
+//! The kernel's objects, and who knows them.
+
+use serde::Serialize;
+
+use super::{Row, or_dash, owner_label, role};
+use crate::{
+    model::id::{ObjectId, VRef, VatId},
+    state::table::{Object, Owner, Tables},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ObjectRow {
+    object: String,
+    /// A vat, or `kernel`; nobody owns an orphan.
+    owner: Option<String>,
+    /// What an object of the kernel does: `vatAdmin`, `adminFacet v3`, `meter 1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+    /// What its owner calls it.
+    export: Option<String>,
+    reachable: u32,
+    recognizable: u32,
+    pinned: bool,
+    importers: Vec<Importer>,
+    #[serde(skip)]
+    label: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Importer {
+    vat: String,
+    vref: String,
+    reachable: bool,
+}
+
+pub(crate) fn list(tables: &Tables) -> Vec<ObjectRow> {
+    tables.objects.iter().map(|(id, object)| row(tables, *id, object)).collect()
+}
+
+pub(crate) fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
+    let importer = |(vat, vref): (VatId, VRef)| Importer {
+        vat: vat.to_string(),
+        vref: vref.to_string(),
+        reachable: tables.clist.get(&(vat, vref)).is_some_and(|it| it.reachable),
+    };
+    let (owner, role, exporter) = match object.owner {
+        Some(Owner::Vat(vat)) => (Some(vat.to_string()), None, Some(vat)),
+        Some(Owner::Kernel(it)) => (Some("kernel".to_owned()), Some(role(it)), None),
+        None => (None, None, None),
+    };
+    ObjectRow {
+        object: id.to_string(),
+        owner,
+        role,
+        export: exporter.and_then(|vat| tables.clist.vref(vat, id.into())).map(|it| it.to_string()),
+        reachable: object.reachable,
+        recognizable: object.recognizable,
+        pinned: object.pinned,
+        importers: tables
+            .clist
+            .holders(id.into())
+            .filter(|(_, vref)| vref.is_imported_object())
+            .map(importer)
+            .collect(),
+        label: object.owner.map(|it| owner_label(tables, it)),
+    }
+}
+
+impl Row for ObjectRow {
+    const HEADER: &'static [&'static str] =
+        &["object", "owner", "export", "reachable", "recognizable", "pinned", "importers"];
+    const LEFT: &'static [usize] = &[0, 1, 2, 5, 6];
+
+    fn cells(&self) -> Vec<String> {
+        let weak = |it: &Importer| if it.reachable { "" } else { " (recognizes)" };
+        let importers: Vec<_> = self.importers.iter().map(|it| format!("{} {}{}", it.vat, it.vref, weak(it))).collect();
+        vec![
+            self.object.clone(),
+            or_dash(self.label.as_ref()),
+            or_dash(self.export.as_ref()),
+            self.reachable.to_string(),
+            self.recognizable.to_string(),
+            if self.pinned { "yes" } else { "no" }.to_owned(),
+            or_dash((!importers.is_empty()).then(|| importers.join(", "))),
+        ]
+    }
+}

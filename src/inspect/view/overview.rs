@@ -1,0 +1,166 @@
+//! Where a state stands, and how much there is of everything.
+
+use serde::Serialize;
+
+use super::Facts;
+use crate::{
+    host::report::Report,
+    inspect::view::text::grouped,
+    model::id::DeviceId,
+    state::{
+        block::Block,
+        table::{Device, QueueId, Status, Tables},
+    },
+    store::Pace,
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Overview {
+    height: u64,
+    time: u64,
+    open: bool,
+    quiescent: bool,
+    state_hash: String,
+    state_digest: String,
+    scenario: String,
+    kernel_version: u32,
+    engine: String,
+    blocks: Option<Pace>,
+    cranks: u64,
+    deliveries: u64,
+    devices: Vec<String>,
+    counts: Counts,
+}
+
+/// Rows of every table.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counts {
+    vats: usize,
+    vats_paused: usize,
+    vats_terminated: usize,
+    clist: usize,
+    objects: usize,
+    promises: usize,
+    promises_unresolved: usize,
+    queue_cleanup: usize,
+    queue_reap: usize,
+    queue_run: usize,
+    queue_promises: usize,
+    queue_paused: usize,
+    gc_actions: usize,
+    vatstore: usize,
+    outside: usize,
+    meters: usize,
+    directives_applied: usize,
+    wakeups: usize,
+    outbox: usize,
+}
+
+pub(crate) fn of(block: &Block) -> Overview {
+    let (report, globals, meta) = (Report::of(block), block.tables().globals(), block.meta());
+    Overview {
+        height: report.height,
+        time: globals.time,
+        open: meta.open,
+        quiescent: report.quiescent && !meta.open,
+        state_hash: report.state_hash,
+        state_digest: report.state_digest,
+        scenario: meta.scenario.clone(),
+        kernel_version: report.kernel_version,
+        engine: report.engine,
+        blocks: meta.pace,
+        cranks: report.cranks,
+        deliveries: report.deliveries,
+        devices: devices(block.tables()),
+        counts: counts(block.tables()),
+    }
+}
+
+fn devices(tables: &Tables) -> Vec<String> {
+    let describe = |(id, device): (&DeviceId, &Device)| match device {
+        Device::Timer => {
+            let first =
+                tables.wakeups.iter().next().map_or("none".to_owned(), |((time, _), _)| format!("the next at {time}"));
+            format!("{id} timer, {} wakeups, {first}", tables.wakeups.len())
+        }
+        Device::Mailbox(it) => format!(
+            "{id} mailbox, {} in, {} of them acknowledged; {} out, {} of them acknowledged",
+            it.received, it.acknowledged, it.sent, it.taken
+        ),
+        Device::Console => format!("{id} console"),
+    };
+    tables.devices.iter().map(describe).collect()
+}
+
+fn counts(tables: &Tables) -> Counts {
+    let queue = |wanted: fn(QueueId) -> bool| tables.queue.iter().filter(|((id, _), _)| wanted(*id)).count();
+    let vats = |wanted: fn(&Status) -> bool| tables.vats.iter().filter(|(_, it)| wanted(&it.status)).count();
+    Counts {
+        vats: tables.vats.len(),
+        vats_paused: vats(|it| matches!(it, Status::Paused { .. })),
+        vats_terminated: vats(|it| matches!(it, Status::Terminated { .. })),
+        clist: tables.clist.len(),
+        objects: tables.objects.len(),
+        promises: tables.promises.len(),
+        promises_unresolved: tables.promises.iter().filter(|(_, it)| it.is_unresolved()).count(),
+        queue_cleanup: queue(|id| id == QueueId::Cleanup),
+        queue_reap: queue(|id| id == QueueId::Reap),
+        queue_run: queue(|id| matches!(id, QueueId::Run(_))),
+        queue_promises: queue(|id| matches!(id, QueueId::Promise(_))),
+        queue_paused: queue(|id| matches!(id, QueueId::Pause(_))),
+        gc_actions: tables.gc.len(),
+        vatstore: tables.vatstore.len(),
+        outside: tables.outside.len(),
+        meters: tables.meters.len(),
+        directives_applied: tables.applied.len(),
+        wakeups: tables.wakeups.len(),
+        outbox: tables.outbox.len(),
+    }
+}
+
+impl Facts for Overview {
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let counts = &self.counts;
+        let queues = [
+            (counts.queue_cleanup, "cleanup"),
+            (counts.gc_actions, "gc"),
+            (counts.queue_reap, "reap"),
+            (counts.queue_run, "run"),
+            (counts.queue_promises, "waiting for promises"),
+            (counts.queue_paused, "for paused vats"),
+        ];
+        let queued = queues.map(|(count, name)| format!("{count} {name}")).join(", ");
+        let left = match (self.quiescent, self.open) {
+            (true, _) => "nothing left to do",
+            (false, true) => "more to do; the block is still open",
+            (false, false) => "more to do",
+        };
+        vec![
+            ("height", format!("{} (time {}), {left}", self.height, self.time)),
+            ("state hash", self.state_hash.clone()),
+            ("state digest", self.state_digest.clone()),
+            ("scenario", self.scenario.clone()),
+            ("engine", format!("{}, kernel version {}", self.engine, self.kernel_version)),
+            ("blocks", self.blocks.map_or("none was cut yet".to_owned(), |it| format!("{it}, since {}", it.since))),
+            ("cranks", format!("{}, {} of them deliveries", grouped(self.cranks), grouped(self.deliveries))),
+            (
+                "vats",
+                format!(
+                    "{}, {} of them paused, {} terminated",
+                    counts.vats, counts.vats_paused, counts.vats_terminated
+                ),
+            ),
+            ("queued", queued),
+            ("objects", counts.objects.to_string()),
+            ("promises", format!("{}, {} of them unresolved", counts.promises, counts.promises_unresolved)),
+            ("c-list entries", counts.clist.to_string()),
+            ("vatstore keys", counts.vatstore.to_string()),
+            ("messages from outside", counts.outside.to_string()),
+            ("meters", counts.meters.to_string()),
+            ("directives applied", counts.directives_applied.to_string()),
+            ("devices", if self.devices.is_empty() { "none".to_owned() } else { self.devices.join("; ") }),
+        ]
+    }
+}

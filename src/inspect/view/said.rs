@@ -1,0 +1,97 @@
+//! Bodies for people: smallcaps, decoded.
+
+use std::fmt::Display;
+
+use serde_json::{Map, Value};
+
+use crate::model::smallcaps;
+
+/// A body as JavaScript would show it: `{ paid: 70n, purse: <Purse ko28> }`. What is no smallcaps is shown as it is.
+pub(crate) fn said(body: &str, slots: &[impl Display]) -> String {
+    let value = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
+    value.map_or_else(|| body.to_owned(), |value| show(&value, slots))
+}
+
+fn show(value: &Value, slots: &[impl Display]) -> String {
+    match value {
+        Value::String(text) => word(text, slots),
+        Value::Array(items) => format!("[{}]", items.iter().map(|it| show(it, slots)).collect::<Vec<_>>().join(", ")),
+        Value::Object(members) => error(members).unwrap_or_else(|| record(members, slots)),
+        other => other.to_string(),
+    }
+}
+
+fn error(members: &Map<String, Value>) -> Option<String> {
+    let text = |it: &Value| Some(smallcaps::as_text(it.as_str()?)?.to_owned());
+    let message = text(members.get("#error")?)?;
+    let name = members.get("name").and_then(text).unwrap_or_else(|| "Error".to_owned());
+    Some(format!("{name}: {message}"))
+}
+
+fn record(members: &Map<String, Value>, slots: &[impl Display]) -> String {
+    if members.is_empty() {
+        return "{}".to_owned();
+    }
+    let is_plain = |key: &str| {
+        !key.is_empty()
+            && !key.starts_with(|it: char| it.is_ascii_digit())
+            && key.chars().all(|it| it.is_ascii_alphanumeric() || it == '_' || it == '$')
+    };
+    let members = members.iter().map(|(key, it)| {
+        let key = smallcaps::as_text(key).unwrap_or(key);
+        let key = if is_plain(key) { key.to_owned() } else { Value::from(key).to_string() };
+        format!("{key}: {}", show(it, slots))
+    });
+    format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
+}
+
+/// A text, or what smallcaps writes as one.
+fn word(text: &str, slots: &[impl Display]) -> String {
+    if let Some(text) = smallcaps::as_text(text) {
+        return Value::from(text).to_string();
+    }
+    let is_number = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+    let shown = match text.split_at_checked(1) {
+        Some(("+", digits)) if is_number(digits) => Some(format!("{digits}n")),
+        Some(("-", digits)) if is_number(digits) => Some(format!("-{digits}n")),
+        Some(("#", word @ ("undefined" | "NaN" | "Infinity" | "-Infinity"))) => Some(word.to_owned()),
+        Some(("%", name)) => Some(format!("Symbol({name})")),
+        Some(("$" | "&", slot)) => reference(slot, slots),
+        _ => None,
+    };
+    shown.unwrap_or_else(|| Value::from(text).to_string())
+}
+
+/// `0.Alleged: Purse`, with the name of the slot.
+fn reference(slot: &str, slots: &[impl Display]) -> Option<String> {
+    let (at, interface) = slot.split_once('.').unwrap_or((slot, ""));
+    let name = slots.get(at.parse::<usize>().ok()?)?;
+    let interface = interface.strip_prefix("Alleged: ").unwrap_or(interface);
+    Some(if interface.is_empty() { format!("<{name}>") } else { format!("<{interface} {name}>") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_shown_as_javascript_would() {
+        let rows = [
+            (
+                r##"#{"paid":"+70","debt":"-5","no text":[1,null,true],"purse":"$1.Alleged: Purse","when":"&0"}"##,
+                r##"{ paid: 70n, debt: -5n, "no text": [1, null, true], purse: <Purse ko28>, when: <kp3> }"##,
+            ),
+            (r##"#{"#error":"no such purse","name":"TypeError"}"##, "TypeError: no such purse"),
+            (r##"#"!-x \"y\"""##, r##""-x \"y\"""##),
+            (
+                r##"#["#undefined","#NaN","#-Infinity","%iterator",{}]"##,
+                "[undefined, NaN, -Infinity, Symbol(iterator), {}]",
+            ),
+            (r##"#"$7""##, r##""$7""##),
+            ("no smallcaps", "no smallcaps"),
+        ];
+        for (body, shown) in rows {
+            assert_eq!(said(body, &["kp3", "ko28"]), shown);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Numbers, tables, and what guests wrote, for people.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+pub(crate) use crate::model::harmless::harmless;
+
+/// A plain table: `left` columns are text, the rest are numbers. Whatever stands in a cell, it stays there.
+pub(crate) fn table(header: &[&str], left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    let rows = rows.into_iter().map(|row| row.iter().map(|it| harmless(it)).collect::<Vec<_>>());
+    table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
+    for at in 0..header.len() {
+        if let Some(column) = table.column_mut(at) {
+            let alignment = if left.contains(&at) { CellAlignment::Left } else { CellAlignment::Right };
+            column.set_cell_alignment(alignment);
+            column.set_padding((0, 2));
+        }
+    }
+    table.lines().map(|it| it.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// Bytes with a unit, for people.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..0x10_0000 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+/// A number with its thousands apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|it| std::str::from_utf8(it).unwrap_or_default()).collect();
+    groups.join(",")
+}
+
+/// A text of this many characters at the most.
+pub(crate) fn shortened(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars().take(max).chain(['…']).collect()
+}

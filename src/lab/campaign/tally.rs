@@ -1,0 +1,342 @@
+//! What the results of a campaign come to together: all that a report shows.
+//!
+//! Invariant: a function of header and results; their order, and how they were come by, does not matter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use serde::Serialize;
+
+use crate::{
+    directive::{Action, Directive, Disturbance, Spot, Trigger},
+    lab::{
+        campaign::{
+            Bound, Checked, Limit,
+            results::{self, Header, Results, ResultsError},
+            wilson,
+        },
+        experiment::{Class, Outcome},
+    },
+};
+
+/// How many of a class there are.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Share {
+    /// The class.
+    pub class: Class,
+    /// Experiments.
+    pub count: u64,
+    /// The 95 % interval of its share.
+    pub low: f64,
+    /// See `low`.
+    pub high: f64,
+    /// Experiments of the whole fault space, where only a part of it was drawn: at the least, and at the most.
+    pub space: Option<(u64, u64)>,
+}
+
+/// Results that tell of the same.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What they have in common, in words: its name from run to run.
+    pub name: String,
+    /// How many results.
+    pub count: u64,
+    /// The simplest of them.
+    pub outcome: Outcome,
+    /// What that was shrunk to, where it was of several faults.
+    pub shrunk: Option<Outcome>,
+}
+
+impl Finding {
+    /// Whether less is enough than was tried.
+    pub fn is_shrunk(&self) -> bool {
+        self.shrunk.as_ref().is_some_and(|it| it.faults.len() < self.outcome.faults.len())
+    }
+
+    /// The simplest that is known.
+    pub fn simplest(&self) -> &Outcome {
+        self.shrunk.as_ref().unwrap_or(&self.outcome)
+    }
+}
+
+/// A planted bug, and whether it was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Score {
+    /// Its name.
+    pub bug: String,
+    /// Experiments in which it was there.
+    pub tried: u64,
+    /// Experiments that showed it.
+    pub found: u64,
+    /// As what, the first time.
+    pub shown: Option<String>,
+}
+
+/// By place and action, by number: how many experiments of each class had a fault there.
+pub type Heat = BTreeMap<(String, String), BTreeMap<u64, BTreeMap<Class, u64>>>;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Results.
+    pub run: u64,
+    /// The classes that there are.
+    pub shares: Vec<Share>,
+    /// The limits.
+    pub limits: Vec<Checked>,
+    /// How often each `sometimes` held.
+    pub sometimes: Vec<(String, u64)>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// The planted bugs.
+    pub plants: Vec<Score>,
+    /// By place and action, by number.
+    pub heat: Heat,
+    /// How often a fault in the one vat hurt the other.
+    pub blast: BTreeMap<(String, String), u64>,
+}
+
+impl Header {
+    /// Whether a result is worth telling of: the host or an invariant is broken, or there is to be a limit to such results.
+    pub fn is_finding(&self, class: Class) -> bool {
+        let limited = |it: &Limit| it.class == class && !matches!(it.bound, Bound::Least(_)) && is_damage(class);
+        class.is_ours()
+            || matches!(class, Class::Harness | Class::KernelPanic | Class::Invariant)
+            || self.accept.iter().any(limited)
+    }
+}
+
+/// Counts results, one after the other.
+#[derive(Debug)]
+pub struct Counting {
+    header: Header,
+    run: u64,
+    counts: BTreeMap<Class, u64>,
+    sometimes: Vec<(String, u64)>,
+    /// How many, and the simplest.
+    findings: BTreeMap<(Class, String), (u64, Outcome)>,
+    /// With the name of the experiment that it showed in first.
+    plants: BTreeMap<&'static str, (Score, Option<String>)>,
+    heat: Heat,
+    blast: BTreeMap<(String, String), u64>,
+}
+
+impl Counting {
+    /// Of results under this header.
+    pub fn new(header: &Header) -> Counting {
+        Counting {
+            header: header.clone(),
+            run: 0,
+            counts: BTreeMap::new(),
+            sometimes: header.sometimes.iter().map(|it| (it.clone(), 0)).collect(),
+            findings: BTreeMap::new(),
+            plants: BTreeMap::new(),
+            heat: Heat::new(),
+            blast: BTreeMap::new(),
+        }
+    }
+
+    /// One more.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.run += 1;
+        *self.counts.entry(outcome.class).or_default() += 1;
+        for (name, held) in &mut self.sometimes {
+            *held += u64::from(outcome.noted.contains(name));
+        }
+        let is_finding = self.header.is_finding(outcome.class);
+        if is_finding {
+            let of_kind = self.findings.entry((outcome.class, name_of(outcome)));
+            let (count, simplest) = of_kind.or_insert_with(|| (0, outcome.clone()));
+            *count += 1;
+            if size(outcome) < size(simplest) {
+                *simplest = outcome.clone();
+            }
+        }
+        for bug in outcome.faults.faults().filter_map(bug) {
+            let blank = || (Score { bug: bug.to_owned(), tried: 0, found: 0, shown: None }, None);
+            let (score, first) = self.plants.entry(bug).or_insert_with(blank);
+            score.tried += 1;
+            if is_finding && outcome.class != Class::Harness {
+                score.found += 1;
+                if first.as_ref().is_none_or(|it| outcome.id < *it) {
+                    let detail = outcome.detail.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+                    *first = Some(outcome.id.clone());
+                    score.shown = Some(format!("{}{detail}", outcome.label()));
+                }
+            }
+        }
+        heat(outcome, &self.header, &mut self.heat);
+        blast(outcome, &self.header, &mut self.blast);
+    }
+
+    /// What they come to; `shrunk` is what is known of findings.
+    pub fn tally(self, shrunk: &Results) -> Tally {
+        let Counting { header, run, counts, sometimes, findings, plants, heat, blast } = self;
+        let finding = |((_, name), (count, outcome)): (_, (u64, Outcome))| Finding {
+            name,
+            count,
+            shrunk: shrunk.get(&outcome.id).cloned(),
+            outcome,
+        };
+        Tally {
+            run,
+            shares: shares(&counts, run, &header),
+            limits: header.accept.iter().map(|it| it.check(&counts)).collect(),
+            sometimes,
+            findings: findings.into_iter().map(finding).collect(),
+            plants: plants.into_values().map(|(score, _)| score).collect(),
+            heat,
+            blast,
+        }
+    }
+}
+
+/// The smaller the simpler.
+fn size(outcome: &Outcome) -> (usize, Option<u64>, String, &str) {
+    let first = outcome.done.first().and_then(|it| it.crank);
+    (outcome.faults.len(), first, outcome.faults.to_string(), &outcome.id)
+}
+
+impl Tally {
+    /// Of the results in these folders.
+    ///
+    /// # Errors
+    ///
+    /// See [`load`](crate::lab::campaign::load).
+    pub fn read(dirs: &[PathBuf]) -> Result<(Header, Tally), ResultsError> {
+        let mut counting = None;
+        let (header, shrunk) = results::load(dirs, &mut |header, outcome| {
+            counting.get_or_insert_with(|| Counting::new(header)).add(&outcome);
+        })?;
+        let tally = counting.unwrap_or_else(|| Counting::new(&header)).tally(&shrunk);
+        Ok((header, tally))
+    }
+
+    /// Whether every limit is kept, and every `sometimes` held.
+    pub fn is_accepted(&self) -> bool {
+        self.limits.iter().all(|it| it.holds) && self.sometimes.iter().all(|(_, count)| *count > 0)
+    }
+}
+
+fn shares(counts: &BTreeMap<Class, u64>, run: u64, header: &Header) -> Vec<Share> {
+    let share = |(class, count): (&Class, &u64)| {
+        let (low, high) = wilson::interval(*count, run, wilson::Z95);
+        let of_space = |it: f64| {
+            let count = (it * header.space as f64).round();
+            #[expect(clippy::cast_possible_truncation, reason = "rounded, and a cast of floats saturates")]
+            let count = count as u64;
+            count
+        };
+        let space = (header.space > header.total && header.order != "swarm").then(|| (of_space(low), of_space(high)));
+        Share { class: *class, count: *count, low, high, space }
+    };
+    counts.iter().map(share).collect()
+}
+
+/// What results have in common that tell of the same.
+fn name_of(outcome: &Outcome) -> String {
+    let (class, named, hurt) = outcome.signature();
+    let bugs: BTreeSet<&str> = outcome.faults.faults().filter_map(bug).collect();
+    let mut name = class.to_string();
+    if let Some(detail) = named.or(outcome.detail.as_deref().filter(|_| class == Class::Harness)) {
+        name += &format!(" {detail}");
+    }
+    if !hurt.is_empty() {
+        name += &format!(", hurts {}", hurt.join(" "));
+    }
+    if !bugs.is_empty() {
+        name += &format!(", with {} planted", bugs.into_iter().collect::<Vec<_>>().join(" and "));
+    }
+    name
+}
+
+/// The planted bug that a fault is.
+fn bug(fault: &Directive) -> Option<&'static str> {
+    match fault.action {
+        Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// Where a fault is: the row of the heat map, and the column.
+fn place(trigger: &Trigger) -> (String, u64) {
+    match trigger {
+        Trigger::Crank(it) => ("crank".to_owned(), it.0),
+        Trigger::Block(it) => ("block".to_owned(), it.0),
+        Trigger::Delivery(vat, it) => (vat.to_string(), it.0),
+        Trigger::Spot(spot) => match spot {
+            Spot::DeliveryEvery(vat, every) => (format!("{vat} every"), *every),
+            Spot::DeliveryEnd(vat, it) => (format!("{vat} end"), it.0),
+            Spot::Syscall(vat, it, _) => (format!("{vat} syscall"), it.0),
+            Spot::SyscallOfKind(vat, kind, it) => (format!("{vat} {kind}"), *it),
+            Spot::Commit(height) => ("commit".to_owned(), height.0),
+            Spot::StoreOp(height, op) => (format!("commit-{} op", height.0), *op),
+        },
+    }
+}
+
+/// The name of a vat beside its number.
+pub(super) fn named(vat: &str, header: &Header) -> String {
+    let name = header.vats.iter().find(|(it, _)| it == vat).map(|(_, name)| name.as_str());
+    name.map_or_else(|| vat.to_owned(), |name| format!("{name} {vat}"))
+}
+
+/// Whether somebody is worse off.
+fn is_damage(class: Class) -> bool {
+    severity(class) >= severity(Class::Contained)
+}
+
+/// How bad a class is.
+pub(super) fn severity(class: Class) -> usize {
+    const ORDER: [Class; 15] = [
+        Class::NotReached,
+        Class::NoEffect,
+        Class::Masked,
+        Class::Recovered,
+        Class::Contained,
+        Class::Spread,
+        Class::Silent,
+        Class::Stalled,
+        Class::Invariant,
+        Class::KernelPanic,
+        Class::Harness,
+        Class::HostHang,
+        Class::HostCrash,
+        Class::Diverged,
+        Class::Durability,
+    ];
+    ORDER.iter().position(|it| *it == class).unwrap_or(0)
+}
+
+fn heat(outcome: &Outcome, header: &Header, heat: &mut Heat) {
+    for fault in outcome.faults.faults() {
+        let (place, number) = place(&fault.trigger);
+        let place = match place.split_once(' ') {
+            Some((vat, rest)) => format!("{} {rest}", named(vat, header)),
+            None => named(&place, header),
+        };
+        let action = fault.action.to_string();
+        let verb = action.split(' ').next().unwrap_or_default().to_owned();
+        *heat.entry((place, verb)).or_default().entry(number).or_default().entry(outcome.class).or_default() += 1;
+    }
+}
+
+fn blast(outcome: &Outcome, header: &Header, blast: &mut BTreeMap<(String, String), u64>) {
+    if outcome.hurt.is_empty() {
+        return;
+    }
+    let vat = |it: &Directive| it.action.vat().or_else(|| it.trigger.vat());
+    let faulted: BTreeSet<String> = outcome
+        .faults
+        .faults()
+        .map(|it| vat(it).map_or_else(|| "no vat".to_owned(), |it| named(&it.to_string(), header)))
+        .collect();
+    for from in faulted {
+        for to in &outcome.hurt {
+            *blast.entry((from.clone(), named(to, header))).or_default() += 1;
+        }
+    }
+}

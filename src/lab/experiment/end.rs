@@ -1,0 +1,87 @@
+//! How a run ended: what is compared of it. See `outcome` for the definitions.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    kernel::Halt,
+    lab::experiment::machine::Machine,
+    model::{id::VatId, value::Bytes},
+    state::table::{Status, Tables},
+    store::{self, Digest, RowHash},
+};
+
+/// The end of one vat.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct VatEnd {
+    pub(super) status: &'static str,
+    pub(super) incarnation: u32,
+    pub(super) vatstore: Digest,
+    pub(super) heap: Option<[u8; 32]>,
+    /// Promises that it waits for.
+    pub(super) waits: usize,
+}
+
+/// How a result that is awaited from outside stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct OutsideEnd {
+    pub(super) message: String,
+    pub(super) status: &'static str,
+    body: Bytes,
+    slots: usize,
+}
+
+/// The ends of all.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Ends {
+    pub(super) vats: BTreeMap<VatId, VatEnd>,
+    pub(super) outside: Vec<OutsideEnd>,
+}
+
+impl Ends {
+    /// Of the machine as it stands, all heaps included.
+    pub(super) fn of(machine: &mut Machine) -> Result<Ends, Box<Halt>> {
+        let mut ends = Ends::without_heaps(machine.block()?.tables());
+        for (vat, end) in &mut ends.vats {
+            end.heap = machine.fingerprint(*vat)?;
+        }
+        Ok(ends)
+    }
+
+    /// All but the heaps.
+    pub(super) fn without_heaps(tables: &Tables) -> Ends {
+        let mut vats: BTreeMap<VatId, VatEnd> = BTreeMap::new();
+        for (vat, row) in tables.vats.iter() {
+            let status = match row.status {
+                Status::Running => "running",
+                Status::Paused { .. } => "paused",
+                Status::Terminated { .. } => "terminated",
+            };
+            vats.insert(*vat, VatEnd { status, incarnation: row.incarnation, ..VatEnd::default() });
+        }
+        let mut bytes = Vec::new();
+        for ((vat, key), value) in tables.vatstore.iter() {
+            if let (Some(end), Ok(())) = (vats.get_mut(vat), row(key, value, &mut bytes)) {
+                end.vatstore.add(&RowHash::of(&bytes));
+            }
+        }
+        for ((_, vat), ()) in tables.subscribers.iter() {
+            let live = vats.get_mut(&VatId(vat.0)).filter(|it| it.status != "terminated");
+            live.into_iter().for_each(|it| it.waits += 1);
+        }
+        Ends { vats, outside: outside(tables) }
+    }
+}
+
+fn row(key: &Bytes, value: &Bytes, bytes: &mut Vec<u8>) -> Result<(), crate::model::blame::HostFault> {
+    bytes.clear();
+    store::encode(&(key, value), bytes)
+}
+
+fn outside(tables: &Tables) -> Vec<OutsideEnd> {
+    let end = |promise: &crate::model::id::PromiseId, row: &crate::state::table::Outside| {
+        let (status, data) = tables.settling(*promise);
+        let (body, slots) = data.map(|it| (it.body.clone(), it.slots.len())).unwrap_or_default();
+        OutsideEnd { message: format!("{}.{}", row.to, row.method), status, body, slots }
+    };
+    tables.outside.iter().map(|(promise, row)| end(promise, row)).collect()
+}

@@ -1,0 +1,277 @@
+//! The machine that experiments run on: one block that is never committed, and the instances of its vats.
+//!
+//! ```text
+//!   open ─▶ step ─▶ step ─▶ … ─▶ mark (a checkpoint: rows by journal, heaps by page) ─▶ step ─▶ … ─▶ back to any checkpoint
+//! ```
+//!
+//! Invariants: it runs the blocks that `vathost run` would run, to the same hashes; going back leaves nothing of what ran;
+//! a base is only read.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    directive::injector::{Counts, Injector},
+    host::{
+        controller::{Controller, Open, Policy},
+        scenario::Scenario,
+    },
+    kernel::{self, Halt, Position, Ran, Workers},
+    lab::experiment::{Base, end_process},
+    model::{
+        blame::{Fault, HostFault},
+        id::{BlockHeight, CrankNum, DeliveryNum, VatId},
+    },
+    state::block::{Block, Mark},
+    store::{Change, Database, StateHash},
+    vat::Warehouse,
+};
+
+/// A place of the golden run that an experiment can begin from.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    /// Cranks from the base on.
+    pub(super) step: usize,
+    mark: Mark,
+    /// From the checkpoint before to this one.
+    changes: Vec<Vec<Change>>,
+    counts: BTreeMap<VatId, Counts>,
+}
+
+/// What one step came to.
+#[derive(Debug)]
+pub(super) enum Stepped {
+    /// A crank ran; with the block that it closed, if it did.
+    Ran(Ran, Option<(BlockHeight, StateHash)>),
+    /// Nothing was left to do.
+    Quiescent,
+}
+
+/// See the module.
+pub(super) struct Machine {
+    base: Base,
+    scenario: Option<Scenario>,
+    /// `None` after a halt.
+    block: Option<Block>,
+    pub(super) warehouse: Warehouse,
+    pub(super) checkpoints: Vec<Checkpoint>,
+    /// The checkpoint that it stands at, or set out from.
+    at: usize,
+    /// Digest of every row, for the audit; see `Experiments::set_audit`.
+    pub(super) audit_every: u64,
+    /// Whether this process was made to die, and may be ended by a plant.
+    pub(super) is_expendable: bool,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("base", &self.base.path).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn halt(fault: impl Into<Fault>) -> Box<Halt> {
+    Box::new(Halt { fault: fault.into(), position: Position::default(), taken: None })
+}
+
+impl Machine {
+    /// Opens a base.
+    pub(super) fn open(base: &Base) -> anyhow::Result<Machine> {
+        let is_state = Database::exists(&base.path);
+        let scenario = if is_state { None } else { Some(Scenario::read(&base.path)?) };
+        let (block, mut warehouse) = open(base, scenario.as_ref()).map_err(|it| *it)?;
+        warehouse.keep_stopped();
+        let (checkpoints, at) = (Vec::new(), 0);
+        let mut machine = Machine {
+            base: base.clone(),
+            scenario,
+            block: Some(block),
+            warehouse,
+            checkpoints,
+            at,
+            audit_every: 0,
+            is_expendable: false,
+        };
+        machine.bring_all_up().map_err(|it| *it)?;
+        machine.checkpoint(0).map_err(|it| *it)?;
+        Ok(machine)
+    }
+
+    pub(super) fn block(&self) -> Result<&Block, Box<Halt>> {
+        self.block.as_ref().ok_or_else(gone)
+    }
+
+    pub(super) fn block_mut(&mut self) -> Result<&mut Block, Box<Halt>> {
+        self.block.as_mut().ok_or_else(gone)
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.base.policy
+    }
+
+    /// Vats that sleep are woken once, so that no experiment has to replay a long past.
+    fn bring_all_up(&mut self) -> Result<(), Box<Halt>> {
+        let vats: Vec<VatId> = self.block()?.tables().vats.iter().map(|(vat, _)| *vat).collect();
+        for vat in vats {
+            if self.has_run(vat)? {
+                let block = self.block.as_mut().ok_or_else(gone)?;
+                kernel::bring_up(block, &mut self.warehouse, vat).map_err(halt)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a vat is alive and has a heap that is not a new one's.
+    fn has_run(&self, vat: VatId) -> Result<bool, Box<Halt>> {
+        let tables = self.block()?.tables();
+        let first = tables.vats.get(&vat).map_or(DeliveryNum(0), |it| it.first_delivery);
+        let next = tables.tallies.get(&vat).map_or(0, |it| it.deliveries);
+        Ok(tables.is_alive(vat) && next > first.0)
+    }
+
+    /// What tells a vat's heap from others; `None` where it is dead, or has none yet.
+    pub(super) fn fingerprint(&mut self, vat: VatId) -> Result<Option<[u8; 32]>, Box<Halt>> {
+        if !self.has_run(vat)? {
+            return Ok(None);
+        }
+        let block = self.block.as_mut().ok_or_else(gone)?;
+        kernel::bring_up(block, &mut self.warehouse, vat).map_err(halt)?;
+        match self.warehouse.worker(vat) {
+            Some(worker) => Ok(worker.fingerprint()?),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a checkpoint here. `step` is the number of cranks from the base on.
+    pub(super) fn checkpoint(&mut self, step: usize) -> Result<(), Box<Halt>> {
+        for vat in self.warehouse.take_stirred() {
+            let has_run = self.has_run(vat)?;
+            let block = self.block.as_mut().ok_or_else(gone)?;
+            if has_run {
+                kernel::bring_up(block, &mut self.warehouse, vat).map_err(halt)?;
+                kernel::take_snapshot(block, &mut self.warehouse, vat).map_err(halt)?;
+            }
+        }
+        self.warehouse.take_stirred();
+        let block = self.block.as_mut().ok_or_else(gone)?;
+        let counts = block.injector().map(|it| it.counts().clone()).unwrap_or_default();
+        let changes = if self.checkpoints.is_empty() { Vec::new() } else { block.changes()? };
+        let mark = block.mark();
+        self.at = self.checkpoints.len();
+        self.checkpoints.push(Checkpoint { step, mark, changes, counts });
+        Ok(())
+    }
+
+    /// The last checkpoint at or before this step.
+    pub(super) fn checkpoint_before(&self, step: usize) -> usize {
+        self.checkpoints.partition_point(|it| it.step <= step).saturating_sub(1)
+    }
+
+    /// Goes to a checkpoint, whatever ran since the one that it set out from.
+    pub(super) fn go_to(&mut self, to: usize) -> Result<(), Box<Halt>> {
+        if self.block.is_none() {
+            self.rebuild()?;
+        }
+        let block = self.block.as_mut().ok_or_else(gone)?;
+        if let Some(here) = self.checkpoints.get(self.at) {
+            block.revert(&here.mark);
+        }
+        let moved = self.at != to;
+        while self.at < to {
+            self.at += 1;
+            block.travel(self.checkpoints.get(self.at).map_or(&[], |it| &it.changes), true)?;
+        }
+        while self.at > to {
+            block.travel(self.checkpoints.get(self.at).map_or(&[], |it| &it.changes), false)?;
+            self.at -= 1;
+        }
+        if let Some(here) = self.checkpoints.get(to) {
+            block.stand_at(&here.mark);
+        }
+        block.set_audit(self.audit_every);
+        if self.is_expendable {
+            block.set_end(end_process);
+        }
+        // They come back from the checkpoint's pages, when they are needed.
+        match moved {
+            true => self.warehouse.evict_all(),
+            false => self.warehouse.take_stirred().into_iter().for_each(|it| self.warehouse.stop(it)),
+        }
+        self.warehouse.take_stirred();
+        Ok(())
+    }
+
+    /// Puts an injector in force at the checkpoint where it stands.
+    pub(super) fn arm(&mut self, make: impl FnOnce(BTreeMap<VatId, Counts>) -> Injector) -> Result<(), Box<Halt>> {
+        let counts = self.checkpoints.get(self.at).map(|it| it.counts.clone()).unwrap_or_default();
+        let injector = Box::new(make(counts));
+        self.block_mut()?.set_injector(Some(injector));
+        Ok(())
+    }
+
+    /// A halt has taken the block: makes it anew, at the first checkpoint.
+    fn rebuild(&mut self) -> Result<(), Box<Halt>> {
+        let (mut block, _) = open(&self.base, self.scenario.as_ref())?;
+        block.watch()?;
+        block.mark();
+        self.block = Some(block);
+        self.at = 0;
+        self.warehouse.evict_all();
+        Ok(())
+    }
+
+    /// Runs the next crank, and opens and closes the blocks around it.
+    pub(super) fn step(&mut self) -> Result<Stepped, Box<Halt>> {
+        let mut block = self.block.take().ok_or_else(gone)?;
+        if !block.meta().open {
+            if kernel::is_finished(&block) {
+                self.block = Some(block);
+                return Ok(Stepped::Quiescent);
+            }
+            block = kernel::begin_block(block, self.policy().block_time)?;
+            block.open_up();
+        }
+        let (mut block, ran) = kernel::crank(block, &mut self.warehouse)?;
+        let Some(ran) = ran else {
+            block.close();
+            self.block = Some(block);
+            return Ok(Stepped::Quiescent);
+        };
+        let mut closed = None;
+        if block.is_full(self.policy()) || kernel::is_quiescent(&block) {
+            block.close();
+            closed = Some((block.tables().globals().height, block.state_hash()));
+        }
+        self.block = Some(block);
+        Ok(Stepped::Ran(ran, closed))
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_at_rest(&self) -> Result<bool, Box<Halt>> {
+        let block = self.block()?;
+        Ok(!block.meta().open && kernel::is_finished(block))
+    }
+
+    /// The number of the next crank.
+    pub(super) fn next_crank(&self) -> Result<CrankNum, Box<Halt>> {
+        Ok(self.block()?.tables().globals().next_crank)
+    }
+}
+
+fn gone() -> Box<Halt> {
+    HostFault::new("run an experiment", "the machine has halted").into()
+}
+
+fn open(base: &Base, scenario: Option<&Scenario>) -> Result<(Block, Warehouse), Box<Halt>> {
+    let state = scenario.is_none().then(|| base.path.clone());
+    let read_only = state.is_some();
+    let open = Open { state, read_only, code_cache: base.code_cache.clone(), ..Open::default() };
+    let mut controller = Controller::open(open)?;
+    if let Some(scenario) = scenario {
+        controller.install(scenario)?;
+    }
+    let (mut block, warehouse) = controller.into_parts()?;
+    // Snapshots are taken at checkpoints, and nowhere else.
+    block.set_snapshot_interval(Some(0));
+    block.set_audit(0);
+    block.watch()?;
+    Ok((block, warehouse))
+}

@@ -1,0 +1,111 @@
+//! A repro token: all that is needed to run an experiment again, in one word.
+//!
+//! ```text
+//!   vf1-<base64url of:  checksum 4 │ base 8 │ build 4 │ seed 8 │ length 1..2 │ path of the base │ schedule>
+//! ```
+//!
+//! Base and build are the beginnings of their hashes: they tell whether it is the same, not which it is. The path is where the
+//! base was found, as it was typed.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    directive::{Refused, Schedule},
+    lab::experiment::{BaseId, Build},
+};
+
+const PREFIX: &str = "vf1-";
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// The beginning of the base's hash.
+    pub base: [u8; 8],
+    /// The beginning of the build's.
+    pub build: [u8; 4],
+    /// The seed.
+    pub seed: u64,
+    /// Where the base was found.
+    pub path: String,
+    /// The faults.
+    pub schedule: Schedule,
+}
+
+/// Why a text is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It does not look like one.
+    #[error("`{0}` is no repro token: one begins with `{PREFIX}`")]
+    NotOne(String),
+    /// A letter is wrong or missing.
+    #[error("the token is damaged: a letter is wrong or missing")]
+    Damaged,
+    /// It holds a schedule that this program does not understand.
+    #[error("the token's schedule cannot be read: {0}")]
+    Schedule(#[from] Refused),
+}
+
+impl Token {
+    /// Of an experiment.
+    pub fn new(base: BaseId, build: Build, seed: u64, path: &str, schedule: &Schedule) -> Token {
+        let base = base.0.first_chunk().copied().unwrap_or_default();
+        let build = build.0.first_chunk().copied().unwrap_or_default();
+        Token { base, build, seed, path: path.to_owned(), schedule: schedule.clone() }
+    }
+
+    /// Whether it is of this base.
+    pub fn is_of(&self, base: BaseId) -> bool {
+        base.0.starts_with(&self.base)
+    }
+
+    /// Whether it was made by this build.
+    pub fn is_by(&self, build: Build) -> bool {
+        build.0.starts_with(&self.build)
+    }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let hash = blake3::hash(bytes);
+    hash.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&self.base);
+        bytes.extend_from_slice(&self.build);
+        bytes.extend_from_slice(&self.seed.to_le_bytes());
+        let length = u16::try_from(self.path.len()).unwrap_or(0);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&self.path.as_bytes()[..usize::from(length)]);
+        bytes.extend_from_slice(self.schedule.to_string().as_bytes());
+        let sum = checksum(&bytes);
+        let all: Vec<u8> = sum.into_iter().chain(bytes).collect();
+        write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(all))
+    }
+}
+
+impl FromStr for Token {
+    type Err = TokenError;
+    fn from_str(text: &str) -> Result<Token, TokenError> {
+        let digits = text.strip_prefix(PREFIX).ok_or_else(|| TokenError::NotOne(text.to_owned()))?;
+        let all = URL_SAFE_NO_PAD.decode(digits).map_err(|_| TokenError::Damaged)?;
+        let (sum, bytes) = all.split_first_chunk::<4>().ok_or(TokenError::Damaged)?;
+        if checksum(bytes) != *sum {
+            return Err(TokenError::Damaged);
+        }
+        let read = || {
+            let (base, rest) = bytes.split_first_chunk::<8>()?;
+            let (build, rest) = rest.split_first_chunk::<4>()?;
+            let (seed, rest) = rest.split_first_chunk::<8>()?;
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            let (path, schedule) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+            let text = |it: &[u8]| std::str::from_utf8(it).map(str::to_owned).ok();
+            Some((*base, *build, u64::from_le_bytes(*seed), text(path)?, text(schedule)?))
+        };
+        let (base, build, seed, path, schedule) = read().ok_or(TokenError::Damaged)?;
+        Ok(Token { base, build, seed, path, schedule: Schedule::read("token", &schedule)? })
+    }
+}

@@ -1,0 +1,87 @@
+//! A campaign's own invariants: asked while an experiment runs.
+
+use serde_json::Value;
+
+use crate::{lab::experiment::Golden, state::block::Block};
+
+/// When an invariant is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// After every crank.
+    EveryCrank,
+    /// After every block.
+    EveryBlock,
+    /// When the run has ended.
+    End,
+}
+
+/// What an invariant is about.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The state.
+    pub block: &'a Block,
+    /// The golden run.
+    pub golden: &'a Golden,
+    /// When it is asked.
+    pub when: When,
+    /// What happened since the base, as the slog has it: only where a watcher needs history.
+    pub events: &'a [Value],
+}
+
+/// What a watcher says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// All is well.
+    Holds,
+    /// All is well, and what is only to be now and then is: goes into the outcome.
+    Noted,
+    /// The invariant is broken.
+    Broken,
+}
+
+/// A watcher that is of no use: the golden run is not what it says, or it does not say.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the invariant `{name}` {what}")]
+pub struct Useless {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// How much of a run a watcher looks at, from little to much.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Looks {
+    /// Rows that the state digest is of: equal states give equal answers.
+    State,
+    /// Also at what it is not of: numbers of cranks, blocks and deliveries, the chained hash. Then what was seen of one
+    /// experiment says nothing of another.
+    Numbers,
+    /// Also at what happened since the base: then no experiment ends early.
+    History,
+}
+
+/// An invariant. It must hold of the golden run: an experiment that meets that is not asked again. What it answers depends on
+/// what it is shown alone.
+pub trait Watcher: Send {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// When it is to be asked.
+    fn when(&self) -> When;
+
+    /// An experiment begins.
+    fn begin(&mut self) {}
+
+    /// Whether it holds.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be said: the experiment is then of the class HARNESS.
+    fn ask(&mut self, view: &View<'_>) -> Result<Answer, String>;
+
+    /// How much it looks at.
+    fn looks_at(&self) -> Looks {
+        Looks::Numbers
+    }
+}

@@ -1,0 +1,5 @@
+//! The laboratory: faults injected on purpose, experiments with them, campaigns of experiments, and soaks.
+
+pub mod campaign;
+pub mod experiment;
+pub mod soak;

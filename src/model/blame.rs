@@ -1,0 +1,204 @@
+//! Errors, typed by blame: the guest's, the kernel's own, or the host's.
+//!
+//! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the host and
+//! leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never blamed on a vat.
+
+use std::{backtrace::Backtrace, fmt, panic::Location};
+
+use serde::{Deserialize, Serialize};
+
+/// What a guest did wrong. Deterministic: every replica sees the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum VatFault {
+    /// A syscall that the vat may not make.
+    #[error("illegal syscall {syscall}: {why}")]
+    IllegalSyscall {
+        /// Its kind.
+        syscall: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the guest said last.
+    #[error("trap: {}", .0.replacen('\n', "; ", 1))]
+    Trap(String),
+    /// The delivery used up its fuel.
+    #[error("out of fuel")]
+    OutOfFuel,
+    /// Calls nested deeper than the call-depth counter allows.
+    #[error("call stack exhausted")]
+    StackExhausted,
+    /// The vat cannot be instantiated.
+    #[error("cannot start: {0}")]
+    Start(String),
+    /// The delivery ended with an error of the vat's own (scripted vats only).
+    #[error("{0}")]
+    Delivery(String),
+    /// The vat crossed a limit of its own: one of `limits`, or of its options.
+    #[error("limit of {name} crossed: {value}, at most {max}")]
+    Limit {
+        /// What is limited, as `limits` or the option calls it.
+        name: String,
+        /// What it would have been.
+        value: u64,
+        /// What it may be.
+        max: u64,
+    },
+}
+
+impl VatFault {
+    /// Refuses what would cross a limit.
+    pub fn limit(name: &str, value: u64, max: u64) -> Result<(), VatFault> {
+        if value <= max { Ok(()) } else { Err(VatFault::Limit { name: name.to_owned(), value, max }) }
+    }
+
+    /// What other vats are told of it: not what the guest wrote to its console, which is the operators'.
+    pub fn told(&self) -> String {
+        match self {
+            VatFault::Trap(text) => format!("trap: {}", text.lines().next().unwrap_or_default()),
+            fault => fault.to_string(),
+        }
+    }
+
+    /// The same fault with what is known of its place and of the guest's last words, if it is a trap.
+    pub(crate) fn with_last_words(self, place: Option<String>, said: Option<&str>) -> VatFault {
+        const CHARS_MAX: usize = 300;
+        let VatFault::Trap(text) = self else { return self };
+        let said = said.map(|it| it.chars().take(CHARS_MAX).map(|it| if it.is_control() { ' ' } else { it }).collect());
+        let words: Vec<String> = place.map(|it| format!("in {it}")).into_iter().chain(said).collect();
+        VatFault::Trap(if words.is_empty() { text } else { format!("{text}\n{}", words.join(": ")) })
+    }
+
+    /// An illegal syscall of this kind.
+    pub fn illegal(syscall: &str, why: impl fmt::Display) -> VatFault {
+        VatFault::IllegalSyscall { syscall: syscall.to_owned(), why: why.to_string() }
+    }
+}
+
+/// A broken invariant of the kernel. The host halts; nothing of the open block is committed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("invariant `{invariant}` failed: {detail} ({location})")]
+pub struct KernelPanic {
+    /// The name in the kernel's table of invariants.
+    pub invariant: &'static str,
+    /// What was found.
+    pub detail: String,
+    /// Where in the host's source.
+    pub location: String,
+    /// How it came there.
+    pub backtrace: String,
+}
+
+impl KernelPanic {
+    /// The invariant of this name does not hold.
+    #[track_caller]
+    pub fn new(invariant: &'static str, detail: impl fmt::Display) -> KernelPanic {
+        let (detail, location) = (detail.to_string(), Location::caller().to_string());
+        KernelPanic { invariant, detail, location, backtrace: Backtrace::force_capture().to_string() }
+    }
+}
+
+/// This machine failed: disk, memory, a file that is not what it should be.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}: {why}{}", way_out.map(|it| format!(": {it}")).unwrap_or_default())]
+pub struct HostFault {
+    /// What the host was doing, and to what.
+    pub what: String,
+    /// The error.
+    pub why: String,
+    /// What can be done, where that is not said yet.
+    pub way_out: Option<&'static str>,
+}
+
+/// What can be done with a state that is not what was written.
+const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that is, and a sound state comes of `vathost import` with an \
+                         export of before, or of `vathost fork` from another replica";
+
+impl HostFault {
+    /// `what` failed because of `why`.
+    pub fn new(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
+        HostFault { what: what.to_string(), why: why.to_string(), way_out: None }
+    }
+
+    /// What was read at `what` is not what was written.
+    pub fn damage(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
+        HostFault { way_out: Some(OF_DAMAGE), ..HostFault::new(what, why) }
+    }
+
+    /// The fault was met while `what` was done.
+    #[must_use]
+    pub fn within(self, what: impl fmt::Display) -> HostFault {
+        HostFault { what: what.to_string(), why: self.finding(), way_out: self.way_out }
+    }
+
+    /// The fault without what can be done: for a list of many.
+    pub fn finding(&self) -> String {
+        format!("{}: {}", self.what, self.why)
+    }
+}
+
+/// Replay, or another replica, did something else than the record says.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("anachronism in {vat} delivery {delivery}: {what}: recorded {recorded}, now {actual}")]
+pub struct Anachronism {
+    /// The vat that was replayed.
+    pub vat: crate::model::id::VatId,
+    /// The number of the delivery.
+    pub delivery: u64,
+    /// What differs: a syscall by its number, the fuel, the outcome.
+    pub what: String,
+    /// What it was.
+    pub recorded: String,
+    /// What it is now.
+    pub actual: String,
+}
+
+/// A directive stops the host before a crank: it says so, or something is not as it says.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("halted before {crank} by `{line}`{}", why.as_ref().map(|it| format!(": {it}")).unwrap_or_default())]
+pub struct Halted {
+    /// The crank that did not run.
+    pub crank: crate::model::id::CrankNum,
+    /// The directive.
+    pub line: String,
+    /// What is not as it says; nothing where it just says so.
+    pub why: Option<String>,
+}
+
+/// Whoever runs the host wants it to stop now, and the guest did not end by itself. Nobody's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted in the middle of a crank: what is not committed runs again at the next start")]
+pub struct Interrupted;
+
+/// Any of the six, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// The guest's.
+    #[error(transparent)]
+    Vat(#[from] VatFault),
+    /// The kernel's.
+    #[error(transparent)]
+    Kernel(#[from] KernelPanic),
+    /// The machine's.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+    /// History does not repeat.
+    #[error(transparent)]
+    Anachronism(#[from] Anachronism),
+    /// The operators' word.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+    /// Somebody's wish.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Returns a [`KernelPanic`] from the enclosing function unless the condition holds.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! invariant {
+    ($holds:expr, $name:literal, $($detail:tt)+) => {
+        if !$holds {
+            return Err($crate::model::blame::KernelPanic::new($name, format_args!($($detail)+)).into());
+        }
+    };
+}

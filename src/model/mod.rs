@@ -1,0 +1,15 @@
+//! The words of the kernel: identifiers, values, bodies, limits, errors by blame, versions.
+//!
+//! Nothing here has state, and nothing here does anything: every other room is written in these types.
+
+pub mod blame;
+pub mod body;
+pub(crate) mod files;
+pub(crate) mod harmless;
+pub mod id;
+pub mod item;
+pub mod kernel_version;
+pub mod limits;
+pub mod price;
+pub mod smallcaps;
+pub mod value;

@@ -1,0 +1,45 @@
+//! What vats wrote to their own consoles, for whoever runs the host. Outside of every hash, and bounded.
+
+use crate::{
+    model::id::VatId,
+    state::block::{Block, Printed},
+};
+
+/// What vats wrote to their consoles since this was last asked, up to a bound: for whoever runs the host, and in no hash. Also what a
+/// delivery wrote that was undone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Heard {
+    /// The lines, in order.
+    pub lines: Vec<Printed>,
+    /// How many more there were: warnings and errors, and others.
+    pub left_out: [u64; 2],
+    /// How many of the lines are warnings and errors: the others do not crowd them out.
+    loud: usize,
+}
+
+impl Heard {
+    /// Lines that are kept, of the loud ones and of the others.
+    const MAX: usize = 1_000;
+
+    pub(super) fn hear(&mut self, vat: VatId, level: &'static str, text: &str) {
+        let is_loud = matches!(level, "warn" | "error");
+        let kept = if is_loud { self.loud } else { self.lines.len() - self.loud };
+        if kept >= Heard::MAX {
+            self.left_out[usize::from(!is_loud)] += 1;
+            return;
+        }
+        self.loud += usize::from(is_loud);
+        self.lines.push(Printed { vat, level, text: text.to_owned() });
+    }
+}
+
+impl Block {
+    /// What vats wrote to their own consoles since this was last asked.
+    pub fn take_heard(&mut self) -> Heard {
+        std::mem::take(&mut self.0.heard)
+    }
+
+    pub(crate) fn hear(&mut self, vat: VatId, level: &'static str, text: &str) {
+        self.0.heard.hear(vat, level, text);
+    }
+}

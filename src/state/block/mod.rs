@@ -1,0 +1,614 @@
+//! The open block: all state of the kernel, owned by value.
+//!
+//! ```text
+//!   Block ──kernel::Crank::begin──▶ Crank ──finish──▶ Block ──commit──▶ Block (the next one)
+//!                                     └──(kernel panic: dropped, and with it the block)
+//! ```
+//!
+//! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
+//! there is no block left to commit.
+
+mod heard;
+mod plants;
+mod policy;
+pub(crate) mod proof;
+mod watch;
+
+pub use heard::Heard;
+use plants::Plants;
+pub use policy::Policy;
+pub use watch::{Told, Watch};
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+
+use crate::{
+    directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
+    directive::{
+        injector::Injector,
+        plant::{HALF_COMMIT, Plant},
+    },
+    model::{
+        blame::{Fault, HostFault},
+        id::{BlockHeight, BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId},
+        value::Syscall,
+    },
+    slog::{At, Detail, Event, Slog},
+    state::{
+        snapshot::{Manifest, Snapshots},
+        table::Tables,
+        transcript::{self, Entries, Entry},
+    },
+    store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Heads, Journaled, Meta, PageHash, StateHash},
+};
+
+/// Says, in what is hashed of a step, that a vat and an entry of its transcript follow: no table has this tag.
+const ENTRY: u8 = 0;
+
+/// The open block. Cheap to move.
+#[derive(Debug)]
+pub struct Block(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tables: Tables,
+    database: Database,
+    meta: Meta,
+    committed: StateHash,
+    /// The end of each vat's transcript, at the last commit.
+    heads: Heads,
+    entries: Entries,
+    forgotten: Vec<VatId>,
+    bundles: BTreeMap<BundleId, Vec<u8>>,
+    slog: Slog,
+    doomed: Vec<VatId>,
+    directives: DirectiveSet,
+    changes: Vec<u8>,
+    /// The beginning of the chained hash after each crank since the last commit.
+    crank_hashes: Vec<u8>,
+    audit_every: u64,
+    plants: Plants,
+    snapshots: Snapshots,
+    snapshot_interval: Option<u64>,
+    printed: Vec<Printed>,
+    heard: Heard,
+    observer: Option<Box<dyn Observer>>,
+    watch: Option<Box<Watch>>,
+    injector: Option<Box<Injector>>,
+}
+
+/// A place that an experiment comes back to: all that is not in the rows.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    meta: Meta,
+    committed: StateHash,
+    doomed: Vec<VatId>,
+    snapshots: Snapshots,
+    digest: Digest,
+    plants: Vec<Plant>,
+}
+
+/// A line for whoever runs the host, from the console device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Printed {
+    /// The vat that wrote it.
+    pub vat: VatId,
+    /// `debug`, `log`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// What it wrote.
+    pub text: String,
+}
+
+/// A syscall that was translated and is about to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// In which delivery.
+    pub at: At,
+    /// Its number there, from 0.
+    pub number: u32,
+    /// As the vat made it.
+    pub vat: &'a Syscall<VRef>,
+    /// In the kernel's references, or why the vat may not make it.
+    pub kernel: Result<&'a Syscall<KRef>, &'a Fault>,
+    /// The memory of the guest as it is now; empty where it has none.
+    pub memory: &'a [u8],
+    /// All state, as it is now: the crank is open.
+    pub block: &'a Block,
+}
+
+/// Somebody who looks on while deliveries run: a debugger. The block owns it as it owns the slog; where there is none, nothing is paid for it.
+pub trait Observer: fmt::Debug + Send {
+    /// Sees a syscall. An error ends the delivery, and with it the block.
+    fn syscall(&mut self, call: &Call<'_>) -> Result<(), Fault>;
+}
+
+impl Block {
+    /// A new state in memory.
+    pub fn memory(slog: Slog) -> Result<Block, HostFault> {
+        Block::load(Database::memory(&Tables::names())?, slog)
+    }
+
+    /// The state in this folder, new or not, to run it.
+    pub fn open(dir: &Path, slog: Slog) -> Result<Block, HostFault> {
+        Block::load(Database::open(dir, &Tables::names())?, slog)
+    }
+
+    /// The state in this folder, to look at it.
+    pub fn open_read_only(dir: &Path) -> Result<Block, HostFault> {
+        Block::load(Database::open_read_only(dir)?, Slog::default())
+    }
+
+    /// The state in this database, to look at it.
+    pub fn over(database: Database, slog: Slog) -> Result<Block, HostFault> {
+        Block::load(database, slog)
+    }
+
+    /// Refused where anything that is read of the state is not what its last commit wrote.
+    fn load(database: Database, slog: Slog) -> Result<Block, HostFault> {
+        let read = proof::read(&database).map_err(|it| it.within(database.opening()))?;
+        let proof::Proved { tables, meta, heads, snapshots } = read;
+        Ok(Block(Box::new(Inner {
+            tables,
+            database,
+            committed: meta.state_hash,
+            meta,
+            heads,
+            entries: Entries::default(),
+            forgotten: Vec::new(),
+            bundles: BTreeMap::new(),
+            slog,
+            doomed: Vec::new(),
+            directives: DirectiveSet::default(),
+            changes: Vec::new(),
+            crank_hashes: Vec::new(),
+            audit_every: u64::from(cfg!(debug_assertions)),
+            plants: Plants::default(),
+            snapshots: Snapshots::stored(&snapshots),
+            snapshot_interval: None,
+            printed: Vec::new(),
+            heard: Heard::default(),
+            observer: None,
+            watch: None,
+            injector: None,
+        })))
+    }
+
+    /// The rows.
+    pub fn tables(&self) -> &Tables {
+        &self.0.tables
+    }
+
+    pub(crate) fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.0.tables
+    }
+
+    /// The flight recorder.
+    pub fn slog(&mut self) -> &mut Slog {
+        &mut self.0.slog
+    }
+
+    /// Facts about the state; its hash and digest are those of the last committed block.
+    pub fn meta(&self) -> &Meta {
+        &self.0.meta
+    }
+
+    /// Names the engine and the scenario of a new state.
+    pub fn describe(&mut self, engine: &str, scenario: &str) {
+        self.0.meta.engine = engine.to_owned();
+        self.0.meta.scenario = scenario.to_owned();
+    }
+
+    /// The chained hash of the last commit.
+    pub(crate) fn committed_hash(&self) -> StateHash {
+        self.0.committed
+    }
+
+    /// The chained hash so far, the open block included.
+    pub fn state_hash(&self) -> StateHash {
+        self.0.meta.state_hash
+    }
+
+    /// The digest of all rows, swept: what the one of the last commit must equal when no block is open.
+    pub fn sweep_digest(&mut self) -> Result<Digest, HostFault> {
+        let mut digest = Digest::default();
+        for table in self.0.tables.each() {
+            table.sweep(&mut digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// Whether this crank is followed by the full audit.
+    pub(crate) fn is_audited_at(&self, crank: CrankNum) -> bool {
+        self.0.audit_every > 0 && crank.0.is_multiple_of(self.0.audit_every)
+    }
+
+    /// Audits after every crank whose number this divides; 0 never. In a debug build, every crank is where nothing is said.
+    pub fn set_audit(&mut self, every: u64) {
+        self.0.audit_every = every;
+    }
+
+    /// Whether the state was made for experiments: then faults may be planted in its kernel.
+    pub fn is_experimental(&self) -> bool {
+        self.0.meta.experimental
+    }
+
+    /// Marks a new state as made for experiments.
+    pub fn set_experimental(&mut self) {
+        self.0.meta.experimental = true;
+    }
+
+    /// The directives in force.
+    pub fn directives(&self) -> &DirectiveSet {
+        &self.0.directives
+    }
+
+    /// How each directive of a set stands to the state.
+    pub fn classes(&self, set: &DirectiveSet) -> Vec<(Directive, Class)> {
+        let (tables, globals) = (self.tables(), self.tables().globals());
+        let applied: Vec<_> = tables.applied.iter().map(|(_, it)| it.clone()).collect();
+        let committed = Committed {
+            next_crank: globals.next_crank,
+            // The place before the first crank of a block that has begun, and run none, is still to come.
+            height: BlockHeight(globals.height.0.saturating_sub(u64::from(self.meta().open && self.cranks() == 0))),
+            kernel_version: globals.kernel_version,
+            next_delivery: &|vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries)),
+            applied: &applied,
+        };
+        set.iter().map(|it| (it.clone(), it.class(&committed))).collect()
+    }
+
+    // ---- experiments
+
+    /// Watches what is sealed from here on; see [`Watch`].
+    pub fn watch(&mut self) -> Result<(), HostFault> {
+        let mut watch = Watch::default();
+        for table in self.0.tables.each() {
+            table.watch(&mut watch.digest)?;
+        }
+        self.0.watch = Some(Box::new(watch));
+        Ok(())
+    }
+
+    /// What was seen since.
+    pub fn watched(&self) -> Option<&Watch> {
+        self.0.watch.as_deref()
+    }
+
+    /// The faults that are to be injected; nothing in a real host.
+    pub fn injector(&mut self) -> Option<&mut Injector> {
+        self.0.injector.as_deref_mut()
+    }
+
+    /// The same, to look at it.
+    pub fn injected(&self) -> Option<&Injector> {
+        self.0.injector.as_deref()
+    }
+
+    /// Puts faults in force, beside the directives among them.
+    pub fn set_injector(&mut self, injector: Option<Box<Injector>>) {
+        self.0.directives = injector.as_ref().map(|it| it.schedule().directives().clone()).unwrap_or_default();
+        self.0.injector = injector;
+    }
+
+    /// The block is undone to here from now on.
+    pub fn mark(&mut self) -> Mark {
+        let inner = &mut *self.0;
+        inner.tables.each().into_iter().for_each(Journaled::mark);
+        inner.entries.clear();
+        inner.forgotten.clear();
+        Mark {
+            meta: inner.meta.clone(),
+            committed: inner.committed,
+            doomed: inner.doomed.clone(),
+            snapshots: inner.snapshots.clone(),
+            digest: inner.watch.as_ref().map(|it| it.digest).unwrap_or_default(),
+            plants: inner.plants.list.clone(),
+        }
+    }
+
+    /// What changed since the mark, table by table.
+    pub fn changes(&mut self) -> Result<Vec<Vec<Change>>, HostFault> {
+        self.0.tables.each().into_iter().map(|it| it.changes()).collect()
+    }
+
+    /// Undoes all since the mark, which must be the last one; what is injected and watched begins anew.
+    pub fn revert(&mut self, mark: &Mark) {
+        let inner = &mut *self.0;
+        inner.tables.each().into_iter().for_each(Journaled::revert);
+        self.stand_at(mark);
+    }
+
+    /// Goes from one mark to another, whose changes these are: `forward`, or back.
+    pub fn travel(&mut self, changes: &[Vec<Change>], forward: bool) -> Result<(), HostFault> {
+        for (table, changes) in self.0.tables.each().into_iter().zip(changes) {
+            for it in changes {
+                table.place(&it.key, if forward { it.new.as_deref() } else { it.old.as_deref() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes all that the rows are not, as it was at a mark.
+    pub fn stand_at(&mut self, mark: &Mark) {
+        let inner = &mut *self.0;
+        inner.meta.clone_from(&mark.meta);
+        inner.committed = mark.committed;
+        inner.doomed.clone_from(&mark.doomed);
+        inner.snapshots = mark.snapshots.clone();
+        inner.plants.list.clone_from(&mark.plants);
+        inner.entries.clear();
+        inner.forgotten.clear();
+        inner.injector = None;
+        inner.directives = DirectiveSet::default();
+        if let Some(watch) = &mut inner.watch {
+            watch.digest = mark.digest;
+            watch.told.clear();
+        }
+    }
+
+    /// Ends the block as a commit does, and writes nothing: for whoever only looks ahead, and goes on in the next one.
+    pub fn close(&mut self) {
+        let inner = &mut *self.0;
+        inner.meta.open = false;
+        (inner.meta.cranks, inner.meta.fuel) = (0, 0);
+        inner.committed = inner.meta.state_hash;
+    }
+
+    /// The block is open, as one that was interrupted is: in an experiment.
+    pub fn open_up(&mut self) {
+        self.0.meta.open = true;
+    }
+
+    /// Puts directives in force.
+    pub fn set_directives(&mut self, directives: DirectiveSet) {
+        self.0.directives = directives;
+    }
+
+    /// From now on this one looks on.
+    pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
+        self.0.observer = Some(observer);
+    }
+
+    /// Whether somebody looks on.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.0.observer.is_some()
+    }
+
+    /// Shows a syscall to who looks on, if anybody does. It cannot see the block's observer, which is itself.
+    pub(crate) fn observe(
+        &mut self,
+        look: impl FnOnce(&Block, &mut dyn Observer) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Some(mut observer) = self.0.observer.take() else { return Ok(()) };
+        let seen = look(self, &mut *observer);
+        self.0.observer = Some(observer);
+        seen
+    }
+
+    /// Whether the open block has had all that a block may have.
+    pub fn is_full(&self, policy: &Policy) -> bool {
+        self.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| self.fuel() >= max)
+    }
+
+    /// How many cranks the open block has so far.
+    pub fn cranks(&self) -> u64 {
+        self.0.meta.cranks
+    }
+
+    /// How much fuel its deliveries used.
+    pub fn fuel(&self) -> u64 {
+        self.0.meta.fuel
+    }
+
+    /// Holds a bundle, to be stored with this block.
+    pub fn put_bundle(&mut self, wasm: &[u8]) -> BundleId {
+        let id = BundleId::of(wasm);
+        self.0.bundles.entry(id).or_insert_with(|| wasm.to_vec());
+        id
+    }
+
+    /// The wasm of a bundle.
+    pub fn bundle(&self, id: BundleId) -> Result<Vec<u8>, HostFault> {
+        match self.0.bundles.get(&id) {
+            Some(wasm) => Ok(wasm.clone()),
+            None => self.0.database.bundle(id),
+        }
+    }
+
+    /// The bundle whose hash begins so, if the state holds one. What it holds may differ from replica to replica: the one that a
+    /// vat comes to run is in the vat's row, and so in the hash.
+    pub fn find_bundle(&self, prefix: &HexPrefix) -> Result<Option<BundleId>, HostFault> {
+        let named = self.0.tables.bundles.iter().map(|(_, id)| *id);
+        let mut found: Vec<_> = self.0.database.bundles()?.into_iter().chain(named).collect();
+        found.extend(self.0.bundles.keys());
+        found.retain(|it| prefix.matches(&it.0));
+        found.sort();
+        found.dedup();
+        match found[..] {
+            [] => Ok(None),
+            [only] => Ok(Some(only)),
+            [..] => Err(HostFault::new(format_args!("find bundle {prefix}"), "two bundles begin so: name more of it")),
+        }
+    }
+
+    /// The transcript of a vat from this delivery on, the open block included, chunk by chunk: without a gap up to the last one.
+    pub fn transcript(
+        &self,
+        vat: VatId,
+        from: DeliveryNum,
+    ) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
+        let is_forgotten = self.0.forgotten.contains(&vat);
+        let mut chunks = Vec::new();
+        if !is_forgotten {
+            chunks = self.0.database.transcript(vat, from)?;
+            self.0.database.ends_at(vat, &chunks, self.0.heads.get(vat))?;
+            chunks.extend(self.0.entries.of(vat));
+        }
+        let placed =
+            move |first, fault: HostFault| fault.within(format_args!("read the transcript of {vat} from {first}"));
+        let entries = chunks
+            .into_iter()
+            .flat_map(move |it| transcript::entries(&it).map(move |entry| entry.map_err(|err| placed(it.first, err))));
+        Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
+    }
+
+    /// The interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
+    pub fn snapshot_interval(&self) -> Option<u64> {
+        self.0.snapshot_interval
+    }
+
+    /// Overrides the vats' options. Replicas may differ in it.
+    pub fn set_snapshot_interval(&mut self, interval: Option<u64>) {
+        self.0.snapshot_interval = interval;
+    }
+
+    /// Where the newest snapshot of a vat stands: the number of the first delivery that is not in it.
+    pub fn snapshot_position(&self, vat: VatId) -> Option<DeliveryNum> {
+        self.0.snapshots.position(vat)
+    }
+
+    /// The newest snapshot of a vat, the open block included.
+    pub fn snapshot(&self, vat: VatId) -> Result<Option<Manifest>, HostFault> {
+        self.0.snapshots.manifest(&self.0.database, vat)
+    }
+
+    /// Reads a page of it.
+    pub fn snapshot_page(&self, vat: VatId, hash: PageHash, into: &mut [u8]) -> Result<(), HostFault> {
+        self.0.snapshots.page(&self.0.database, vat, hash, into)
+    }
+
+    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this block.
+    pub(crate) fn put_snapshot(
+        &mut self,
+        manifest: Manifest,
+        fresh: BTreeMap<PageHash, Arc<[u8]>>,
+    ) -> Result<(), HostFault> {
+        let (vat, snap_pos, bytes) = (manifest.vat, manifest.position, manifest.heap.bytes());
+        let (hash, new_bytes) = self.0.snapshots.put(manifest, fresh)?;
+        let event = || Event::HeapSnapshotSave { vat, snap_pos, hash: hash.to_string(), bytes, new_bytes };
+        self.0.slog.record(Detail::Cranks, event);
+        Ok(())
+    }
+
+    /// Forgets the snapshot of a vat that is dead, or another than it was.
+    pub(crate) fn forget_snapshot(&mut self, vat: VatId) {
+        self.0.snapshots.forget(vat);
+    }
+
+    /// What vats wrote to the console since this was last asked: to be shown when it is committed.
+    pub fn take_printed(&mut self) -> Vec<Printed> {
+        std::mem::take(&mut self.0.printed)
+    }
+
+    pub(crate) fn keep_printed(&mut self, lines: Vec<Printed>) {
+        self.0.printed.extend(lines);
+    }
+
+    /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
+    pub(crate) fn doom(&mut self, vat: VatId) {
+        self.0.doomed.push(vat);
+    }
+
+    pub(crate) fn take_doomed(&mut self) -> Vec<VatId> {
+        std::mem::take(&mut self.0.doomed)
+    }
+
+    pub(crate) fn add_fuel(&mut self, fuel: u64) {
+        self.0.meta.fuel = self.0.meta.fuel.saturating_add(fuel);
+    }
+
+    /// An undone crank has used none.
+    pub(crate) fn set_fuel(&mut self, fuel: u64) {
+        self.0.meta.fuel = fuel;
+    }
+
+    /// Forgets the transcript of a dead vat.
+    pub(crate) fn forget_transcript(&mut self, vat: VatId) {
+        self.0.forgotten.push(vat);
+    }
+
+    /// The transcript entries of the open block.
+    pub(crate) fn entries(&mut self) -> &mut Entries {
+        &mut self.0.entries
+    }
+
+    /// Undoes all row changes since the last seal, and takes back the transcript entries.
+    pub(crate) fn rewind(&mut self) {
+        self.0.tables.each().into_iter().for_each(Journaled::rewind);
+        self.0.entries.rewind();
+    }
+
+    /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes part of the
+    /// block and extends the chain.
+    pub(crate) fn seal(&mut self, label: &str, crank: Option<CrankNum>) -> Result<(), HostFault> {
+        let Inner { tables, changes, meta, slog, entries, watch, crank_hashes, .. } = &mut *self.0;
+        StateHash::begin_step(label, changes);
+        for table in tables.each() {
+            table.seal(changes, watch.as_mut().map(|it| &mut it.digest))?;
+        }
+        for (vat, number, entry) in entries.unsealed() {
+            changes.push(ENTRY);
+            changes.extend_from_slice(&vat.0.to_le_bytes());
+            changes.extend_from_slice(entry);
+            if let Some(watch) = watch {
+                // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
+                let next = tables.globals().next_crank;
+                watch.note(crank.unwrap_or(CrankNum(next.0.saturating_sub(1))), vat, number, entry)?;
+            }
+        }
+        entries.seal();
+        let (state_hash, step_hash) = meta.state_hash.extend(changes);
+        meta.state_hash = state_hash;
+        if let Some(crank_num) = crank {
+            meta.cranks += 1;
+            crank_hashes.extend_from_slice(&state_hash.0[..CRANK_HASH_BYTES]);
+            slog.record(Detail::Cranks, || Event::CrankFinish {
+                crank_num,
+                crankhash: step_hash,
+                activityhash: state_hash,
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes the block durable, in one transaction. `open`: more cranks are to follow in it, in this process or another.
+    pub fn commit(mut self, open: bool) -> Result<Block, HostFault> {
+        let inner = &mut *self.0;
+        inner.meta.open = open;
+        if !open {
+            (inner.meta.cranks, inner.meta.fuel) = (0, 0);
+        }
+        let mut transaction = inner.database.transaction()?;
+        let (heads, proof) = (&mut inner.heads, &mut inner.meta.proof);
+        let tables = inner.tables.each();
+        proof.tables.resize(tables.len(), Digest::default());
+        for (table, digest) in tables.into_iter().zip(&mut proof.tables) {
+            table.flush(&mut transaction, digest)?;
+        }
+        inner.meta.digest = Digest::sum(&proof.tables);
+        let forgotten = std::mem::take(&mut inner.forgotten);
+        forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat, heads, &mut proof.transcripts))?;
+        transaction.put_transcripts(heads, &mut proof.transcripts, |put| {
+            inner.entries.flush(&mut |vat, first, next, chunk| match forgotten.contains(&vat) {
+                true => Ok(()),
+                false => put(vat, first, next, chunk),
+            })
+        })?;
+        for (id, wasm) in std::mem::take(&mut inner.bundles) {
+            transaction.put_bundle(id, &wasm)?;
+        }
+        inner.snapshots.flush(&transaction, &mut proof.snapshots)?;
+        if let Some(end) = inner.plants.between_transactions(inner.tables.globals().next_crank)? {
+            transaction.commit()?;
+            end(HALF_COMMIT);
+            transaction = inner.database.transaction()?;
+        }
+        let globals = inner.tables.globals();
+        let (height, next_crank, state_hash) = (globals.height, globals.next_crank, inner.meta.state_hash);
+        transaction.put_block(&BlockMark { height, next_crank, state_hash }, &mut proof.blocks)?;
+        transaction.put_meta(&inner.meta)?;
+        transaction.put_crank_hashes(globals.next_crank, &std::mem::take(&mut inner.crank_hashes))?;
+        transaction.commit()?;
+        inner.committed = inner.meta.state_hash;
+        Ok(self)
+    }
+}

@@ -1,0 +1,71 @@
+//! Where a block ends, and what of that a state keeps.
+
+use super::Block;
+use crate::{
+    model::id::BlockHeight,
+    store::{Meta, Pace},
+};
+
+/// Where a block ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// After this many cranks.
+    pub cranks: u64,
+    /// After the crank that brings the block's fuel to this.
+    pub fuel: Option<u64>,
+    /// After so many milliseconds. Outside consensus: replicas that end blocks by the clock do not agree.
+    pub wall_millis: Option<u64>,
+    /// Seconds from one block to the next, as the vats are told.
+    pub block_time: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { cranks: 1_000, fuel: None, wall_millis: None, block_time: 5 }
+    }
+}
+
+impl Policy {
+    /// What these facts keep of it; the default where they keep nothing, since no block was run.
+    pub fn kept(meta: &Meta) -> Policy {
+        match meta.pace {
+            Some(Pace { cranks, fuel, seconds, .. }) => Policy { cranks, fuel, wall_millis: None, block_time: seconds },
+            None => Policy::default(),
+        }
+    }
+
+    fn pace(&self, since: BlockHeight) -> Pace {
+        Pace { cranks: self.cranks, fuel: self.fuel, seconds: self.block_time, since }
+    }
+}
+
+impl Block {
+    /// How the state's last blocks were cut.
+    pub fn policy(&self) -> Policy {
+        Policy::kept(self.meta())
+    }
+
+    /// Keeps how blocks are cut from now on, with the next commit. Where that is another way than before: the way before, and the
+    /// new one.
+    pub fn keep_policy(&mut self, policy: &Policy) -> Option<[Pace; 2]> {
+        let new = policy.pace(self.current_height());
+        let kept = &mut self.0.meta.pace;
+        if kept.is_some_and(|it| it.is_like(&new)) {
+            return None;
+        }
+        kept.replace(new).map(|old| [old, new])
+    }
+
+    /// Bytes of the state's log that a reader of it keeps from being copied into its file.
+    pub fn held_bytes(&self) -> u64 {
+        self.0.database.held_bytes()
+    }
+
+    /// The height of the block that the next crank belongs to: of the one that has begun, or else the next.
+    pub fn current_height(&self) -> BlockHeight {
+        let height = self.tables().globals().height;
+        // What begins a block extends the chain.
+        let has_begun = self.meta().open || self.state_hash() != self.committed_hash();
+        if has_begun { height } else { height.next() }
+    }
+}

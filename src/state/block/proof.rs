@@ -1,0 +1,169 @@
+//! What is read of a state when it is opened, proved against what its last commit attests.
+//!
+//! ```text
+//!   the layout ─▶ the facts ─▶ every row ─▶ the digest of each table ─▶ the marks of the blocks ─▶ the ends of the transcripts ─▶ the snapshots
+//! ```
+//!
+//! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries, manifests, pages, bundles)
+//! is bound to it, and proved when it is read.
+
+use crate::{
+    model::blame::HostFault,
+    state::table::{Globals, Status, Tables},
+    store::{BLOCKS_KEPT, Database, Digest, Heads, Listed, Marks, Meta, Proof, Reading},
+};
+
+/// A state that was read.
+pub(crate) struct Proved {
+    pub(crate) tables: Tables,
+    pub(crate) meta: Meta,
+    pub(crate) heads: Heads,
+    pub(crate) snapshots: Vec<Listed>,
+}
+
+/// Hears of each thing that is not as it was committed.
+pub(crate) type Damaged<'a> = dyn FnMut(HostFault) + 'a;
+
+/// Reads a state. The fault is the first of all that are found, and says how many there are.
+pub(crate) fn read(database: &Database) -> Result<Proved, HostFault> {
+    let mut faults: Vec<HostFault> = Vec::new();
+    let proved = read_all(database, &mut |it| faults.push(it));
+    let more = faults.len().saturating_sub(1);
+    match faults.into_iter().next() {
+        None => proved,
+        Some(first) if more == 0 => Err(first),
+        Some(first) => Err(HostFault { why: format!("{} (the first of {} findings)", first.why, more + 1), ..first }),
+    }
+}
+
+fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, HostFault> {
+    layout(database, damaged)?;
+    let meta = database.meta()?;
+    let mut tables = Tables::default();
+    let mut digests = Vec::new();
+    for table in tables.each() {
+        let (mut reading, mut sound) = (Reading::default(), true);
+        database.load(table.name(), |row| {
+            if let Err(fault) = table.load(row, &mut reading) {
+                sound = false;
+                damaged(fault);
+            }
+            Ok(())
+        })?;
+        // Of a table with a row that is named there is no more to say.
+        digests.push(sound.then_some(reading.digest));
+    }
+    let proof = meta.as_ref().map(|it| it.proof.clone()).unwrap_or_default();
+    if meta.is_none() && digests.iter().any(|it| *it != Some(Digest::default())) {
+        damaged(HostFault::damage("table `meta`", "there are rows, and no facts of the commit that wrote them"));
+    }
+    self::digests(&digests, &proof, damaged);
+    marks(database, tables.globals(), meta.as_ref(), damaged)?;
+    let heads = heads(database, &tables, &proof, damaged)?;
+    let snapshots = snapshots(database, &proof, damaged)?;
+    Ok(Proved { tables, meta: meta.unwrap_or_default(), heads, snapshots })
+}
+
+/// The file is laid out as this version does it.
+pub(crate) fn layout(database: &Database, damaged: &mut Damaged<'_>) -> Result<(), HostFault> {
+    for name in database.altered(&Tables::names())? {
+        damaged(HostFault::damage(format_args!("table `{name}`"), "it is missing, or laid out in another way"));
+    }
+    Ok(())
+}
+
+/// The rows of each table are those that were committed: none too many, and none too few. `None` stands for a table that is not asked.
+pub(crate) fn digests(found: &[Option<Digest>], proof: &Proof, damaged: &mut Damaged<'_>) {
+    for (at, (name, found)) in Tables::names().iter().zip(found).enumerate() {
+        let attested = proof.tables.get(at).copied().unwrap_or_default();
+        if found.is_some_and(|it| it != attested) {
+            let why = "its rows are not those that were committed: some were changed, added or lost";
+            damaged(HostFault::damage(format_args!("table `{name}`"), why));
+        }
+    }
+}
+
+/// The last blocks follow each other, are those that were committed, and the last of them is where the state stands.
+pub(crate) fn marks(
+    database: &Database,
+    globals: Globals,
+    meta: Option<&Meta>,
+    damaged: &mut Damaged<'_>,
+) -> Result<usize, HostFault> {
+    let Marks { blocks, digest } = database.marks(damaged)?;
+    let mut find = |holds: bool, why: &dyn Fn() -> String| {
+        if !holds {
+            damaged(HostFault::damage("table `block`", why()));
+        }
+    };
+    for (a, b) in blocks.iter().zip(blocks.iter().skip(1)) {
+        find(b.height.0 == a.height.0.wrapping_add(1) && b.next_crank >= a.next_crank, &|| {
+            format!("{} ends before {}, {} before {}", a.height, a.next_crank, b.height, b.next_crank)
+        });
+    }
+    let attested = meta.map(|it| it.proof.blocks).unwrap_or_default();
+    match (meta, blocks.last()) {
+        (Some(meta), Some(last)) => {
+            let complete = blocks.len() as u64 == BLOCKS_KEPT.min(globals.height.0.saturating_add(1));
+            find(complete, &|| format!("{} of the last blocks are kept", blocks.len()));
+            find((last.height, last.next_crank) == (globals.height, globals.next_crank), &|| {
+                format!(
+                    "the last is {}, before {}; the state is at {}, before {}",
+                    last.height, last.next_crank, globals.height, globals.next_crank
+                )
+            });
+            find(last.state_hash == meta.state_hash, &|| {
+                format!("{} has hash {}, the state {}", last.height, last.state_hash, meta.state_hash)
+            });
+        }
+        (Some(_), None) => find(false, &|| "the last block is missing".to_owned()),
+        (None, _) => (),
+    }
+    find(digest == attested, &|| "its rows are not those that were committed".to_owned());
+    Ok(blocks.len())
+}
+
+/// The transcript of every vat ends where its tally says, with the chunk that was committed.
+pub(crate) fn heads(
+    database: &Database,
+    tables: &Tables,
+    proof: &Proof,
+    damaged: &mut Damaged<'_>,
+) -> Result<Heads, HostFault> {
+    let heads = database.heads()?;
+    let mut find = |why: String| damaged(HostFault::damage("table `transcript`", why));
+    for (vat, _) in heads.iter() {
+        match tables.vats.get(&vat).map(|it| &it.status) {
+            None => find(format!("there is a transcript of {vat}, and no such vat")),
+            Some(Status::Terminated { cleaned: true, .. }) => find(format!("{vat} is gone, and left a transcript")),
+            Some(_) => (),
+        }
+    }
+    for (vat, row) in
+        tables.vats.iter().filter(|(_, it)| !matches!(it.status, Status::Terminated { cleaned: true, .. }))
+    {
+        let deliveries = tables.tallies.get(vat).map_or(0, |it| it.deliveries);
+        let recorded = heads.get(*vat).map_or(0, |it| it.next.0);
+        if recorded != deliveries {
+            let name = &row.name;
+            find(format!("{vat} ({name:?}) had {deliveries} deliveries by its tally, {recorded} by its transcript"));
+        }
+    }
+    if heads.digest() != proof.transcripts {
+        find("the transcripts do not end as they were committed".to_owned());
+    }
+    Ok(heads)
+}
+
+/// The snapshots are those that were committed.
+pub(crate) fn snapshots(
+    database: &Database,
+    proof: &Proof,
+    damaged: &mut Damaged<'_>,
+) -> Result<Vec<Listed>, HostFault> {
+    let listed = database.snapshots()?;
+    if Listed::digest(&listed) != proof.snapshots {
+        damaged(HostFault::damage("table `snapshot`", "its rows are not those that were committed"));
+    }
+    Ok(listed)
+}

@@ -1,0 +1,190 @@
+//! Devices: what a vat reaches of the world outside, by `callNow`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        id::{ObjectId, VatId},
+        value::Bytes,
+    },
+    state::table::Tables,
+    store::{Index, Table},
+};
+
+/// A device, and what it remembers. There is one of a kind at the most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Device {
+    /// Tells the block's time, and wakes at a time. The wakeups have a table of their own.
+    Timer,
+    /// Messages from and to the outside. Those that wait to be acknowledged outside have a table of their own.
+    Mailbox(Mailbox),
+    /// Lines for whoever runs the host.
+    Console,
+}
+
+impl Device {
+    /// The devices that a state can have, as they are in the beginning.
+    pub const ALL: [Device; 3] = [Device::Timer, Device::Mailbox(Mailbox::EMPTY), Device::Console];
+
+    /// What a scenario calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Device::Timer => "timer",
+            Device::Mailbox(_) => "mailbox",
+            Device::Console => "console",
+        }
+    }
+
+    /// A new one, by its name.
+    pub fn named(name: &str) -> Option<Device> {
+        Device::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// Where the two directions of a mailbox stand. Messages are numbered from 1 in each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// Who is told of messages from outside: held.
+    pub handler: Option<ObjectId>,
+    /// The last message from outside that was taken in.
+    pub received: u64,
+    /// The last message from outside that a vat acknowledged.
+    pub acknowledged: u64,
+    /// The last message to the outside.
+    pub sent: u64,
+    /// The last message to the outside that the outside acknowledged.
+    pub taken: u64,
+}
+
+impl Mailbox {
+    /// One that nothing went through.
+    pub const EMPTY: Mailbox = Mailbox { handler: None, received: 0, acknowledged: 0, sent: 0, taken: 0 };
+}
+
+/// One wakeup that a vat asked the timer for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wakeup {
+    /// Who is woken: held.
+    pub handler: ObjectId,
+    /// The vat that asked: the wakeup counts as its own, whosever the handler is.
+    pub asker: VatId,
+}
+
+/// Whom the timer wakes: by time and, within one, in order of their asking. The index finds them by the handler, and counts them
+/// by who asked.
+pub type Wakeups = Table<(u64, u64), Wakeup, WakeupIndex>;
+
+/// The wakeups of each handler, and how many each vat asked for.
+#[derive(Debug, Default)]
+pub struct WakeupIndex {
+    by_handler: BTreeSet<(ObjectId, (u64, u64))>,
+    asked: BTreeMap<VatId, u64>,
+}
+
+impl Index<(u64, u64), Wakeup> for WakeupIndex {
+    fn changed(&mut self, key: &(u64, u64), old: Option<&Wakeup>, new: Option<&Wakeup>) {
+        if let Some(old) = old {
+            self.by_handler.remove(&(old.handler, *key));
+            let left = self.asked.get(&old.asker).map_or(0, |it| it.saturating_sub(1));
+            match left {
+                0 => self.asked.remove(&old.asker),
+                left => self.asked.insert(old.asker, left),
+            };
+        }
+        if let Some(new) = new {
+            self.by_handler.insert((new.handler, *key));
+            *self.asked.entry(new.asker).or_default() += 1;
+        }
+    }
+}
+
+impl Wakeups {
+    /// The wakeups of one handler, in order of their times.
+    pub fn of(&self, handler: ObjectId) -> impl Iterator<Item = (u64, u64)> {
+        let (first, last) = ((handler, (0, 0)), (handler, (u64::MAX, u64::MAX)));
+        self.index().by_handler.range(first..=last).map(|(_, key)| *key)
+    }
+
+    /// How many wakeups a vat asked for that are still to come.
+    pub fn asked_by(&self, vat: VatId) -> u64 {
+        self.index().asked.get(&vat).copied().unwrap_or(0)
+    }
+}
+
+/// The mailbox's messages to the outside that the outside has not acknowledged, by number. The index knows how many bytes they are.
+pub type Outbox = Table<u64, Bytes, OutboxIndex>;
+
+/// The bytes of all rows of the outbox.
+#[derive(Debug, Default)]
+pub struct OutboxIndex {
+    bytes: u64,
+}
+
+impl Index<u64, Bytes> for OutboxIndex {
+    fn changed(&mut self, _: &u64, old: Option<&Bytes>, new: Option<&Bytes>) {
+        let weight = |it: Option<&Bytes>| it.map_or(0, |it| it.len() as u64);
+        self.bytes = self.bytes.saturating_sub(weight(old)) + weight(new);
+    }
+}
+
+impl Outbox {
+    /// The bytes of all its messages.
+    pub fn bytes(&self) -> u64 {
+        self.index().bytes
+    }
+}
+
+/// What a row of the outbox says to the outside: a vat's message as it is, JSON; a refusal behind a mark that no JSON begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outgoing<'a> {
+    /// A vat's message: JSON.
+    Message(&'a str),
+    /// The message from outside with this number will reach no vat.
+    Refused {
+        /// Its number, among those from outside.
+        number: u64,
+        /// Why.
+        why: &'a str,
+    },
+}
+
+impl<'a> Outgoing<'a> {
+    const REFUSAL: char = '!';
+
+    /// What a row says.
+    pub fn of(row: &'a Bytes) -> Outgoing<'a> {
+        let text = row.as_text().unwrap_or_default();
+        let refusal = text.strip_prefix(Outgoing::REFUSAL).and_then(|it| it.split_once(' '));
+        match refusal.and_then(|(number, why)| Some((number.parse().ok()?, why))) {
+            Some((number, why)) => Outgoing::Refused { number, why },
+            None => Outgoing::Message(text),
+        }
+    }
+
+    /// The row that says it.
+    pub fn row(&self) -> Bytes {
+        match self {
+            Outgoing::Message(json) => (*json).into(),
+            Outgoing::Refused { number, why } => format!("{}{number} {why}", Outgoing::REFUSAL).into(),
+        }
+    }
+}
+
+impl Tables {
+    /// The mailbox, where the state has one.
+    pub fn mailbox(&self) -> Option<Mailbox> {
+        self.devices.iter().find_map(|(_, it)| match it {
+            Device::Mailbox(mailbox) => Some(*mailbox),
+            Device::Timer | Device::Console => None,
+        })
+    }
+
+    /// Who is told of the mailbox's messages: nobody where no vat asked to be, or where the handler's vat has ended, or was upgraded
+    /// and did not register another.
+    pub fn mail_handler(&self) -> Option<ObjectId> {
+        let handler = self.mailbox()?.handler?;
+        self.objects.get(&handler)?.owner.map(|_| handler)
+    }
+}

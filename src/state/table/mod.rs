@@ -1,0 +1,221 @@
+//! The rows of the kernel. [`Tables`] lists every table there is; nothing else of the kernel's state persists.
+
+mod clist;
+mod device;
+mod object;
+mod promise;
+mod queue;
+mod vat;
+mod vatstore;
+
+pub use crate::model::item::Item;
+pub use clist::{CList, CListEntry};
+pub use device::{Device, Mailbox, Outbox, Outgoing, Wakeup, Wakeups};
+pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
+pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
+pub use queue::{Load, Queue, QueueId, Sender, Turn, Waiting};
+pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
+pub use vatstore::Vatstore;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    directive::Applied,
+    model::{
+        id::{BlockHeight, BundleId, CrankNum, DeviceId, KRef, ObjectId, PromiseId, VatId},
+        limits,
+        value::{Bytes, CapData},
+    },
+    store::{Journaled, Table},
+};
+
+/// The counters, and where the chain of blocks stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Globals {
+    /// The open block, or the last one where none is open.
+    pub height: BlockHeight,
+    /// Its time, in seconds since the epoch, as the host was told.
+    pub time: u64,
+    /// The number of the next crank.
+    pub next_crank: CrankNum,
+    /// Cranks that were deliveries, so far.
+    pub deliveries: u64,
+    /// Ids to give out next.
+    pub next_vat: VatId,
+    /// See `next_vat`.
+    pub next_object: ObjectId,
+    /// See `next_vat`.
+    pub next_promise: PromiseId,
+    /// The version of the kernel's behaviour that ran last.
+    pub kernel_version: u32,
+    /// Whose turn it is in the run-queue.
+    pub turn: Turn,
+}
+
+impl Globals {
+    /// Those of a state in which nothing happened yet.
+    pub const INITIAL: Globals = Globals {
+        height: BlockHeight(0),
+        time: 0,
+        next_crank: CrankNum(0),
+        deliveries: 0,
+        next_vat: VatId(1),
+        next_object: ObjectId(limits::FIRST_OBJECT),
+        next_promise: PromiseId(limits::FIRST_PROMISE),
+        kernel_version: crate::model::kernel_version::DEFAULT,
+        turn: Turn { family: VatId(0), left: 0, answers: None, until_gc: 0 },
+    };
+
+    /// What the future depends on: not on how much there was before; the time, which only a device can tell,
+    /// is compared by whoever compares.
+    pub(crate) fn essence(&self) -> Globals {
+        Globals { height: BlockHeight(0), time: 0, next_crank: CrankNum(0), deliveries: 0, ..*self }
+    }
+}
+
+/// How many tables there are.
+const TABLES: usize = 19;
+
+/// Every table.
+#[derive(Debug)]
+pub struct Tables {
+    /// One row of counters.
+    pub globals: Table<(), Globals>,
+    /// The vats, dead ones included.
+    pub vats: Table<VatId, Vat>,
+    /// What changes in a vat at each delivery.
+    pub tallies: Table<VatId, Tally>,
+    /// The c-lists of all vats.
+    pub clist: CList,
+    /// Kernel objects.
+    pub objects: Table<ObjectId, Object>,
+    /// Kernel promises.
+    pub promises: Promises,
+    /// The run-queue, the reap queue, the queues of promises, the vats to clean up.
+    pub queue: Queue,
+    /// Pending GC actions, in the order in which they are taken.
+    pub gc: Table<GcAction, ()>,
+    /// Keys and values of the vats.
+    pub vatstore: Vatstore,
+    /// The messages from outside whose results are awaited, by the promises for them.
+    pub outside: Table<PromiseId, Outside>,
+    /// Bundles that can be named, by name.
+    pub bundles: Table<Bytes, BundleId>,
+    /// Meters, in order of creation.
+    pub meters: Table<u64, Meter>,
+    /// The directives that were obeyed, in order.
+    pub applied: Table<u64, Applied>,
+    /// The devices.
+    pub devices: Table<DeviceId, Device>,
+    /// Whom the timer wakes: each is held.
+    pub wakeups: Wakeups,
+    /// What the mailbox says to the outside, until that acknowledges it.
+    pub outbox: Outbox,
+    /// What promises were settled with, under the first promise that was: written once, gone with the last that shares it.
+    /// The slots of each are held once.
+    pub settlements: Table<PromiseId, CapData<KRef>>,
+    /// Who is told when a promise is settled.
+    pub subscribers: Subscribers,
+    /// The promises that the kernel's own objects will settle.
+    pub waiting: Waiters,
+}
+
+impl Default for Tables {
+    fn default() -> Tables {
+        Tables {
+            globals: Table::new(1, "globals").with_essence(|it| Some(it.essence())),
+            vats: Table::new(2, "vat").with_essence(|it| Some(it.essence())),
+            tallies: Table::new(3, "tally").with_essence(|it| Some(it.essence())),
+            clist: CList::new(4, "clist"),
+            objects: Table::new(5, "object"),
+            promises: Promises::new(6, "promise"),
+            queue: Queue::new(7, "queue"),
+            gc: Table::new(8, "gc"),
+            vatstore: Vatstore::new(9, "vatstore"),
+            outside: Table::new(10, "outside"),
+            bundles: Table::new(11, "bundle_name"),
+            meters: Table::new(12, "meter"),
+            applied: Table::new(13, "directive").with_essence(|_| None),
+            devices: Table::new(14, "device"),
+            wakeups: Wakeups::new(15, "wakeup"),
+            outbox: Outbox::new(16, "outbox"),
+            settlements: Table::new(17, "settlement"),
+            subscribers: Subscribers::new(18, "subscriber"),
+            waiting: Waiters::new(19, "waiting"),
+        }
+    }
+}
+
+impl Tables {
+    /// All of them, in the order in which their changes are hashed.
+    pub fn each(&mut self) -> [&mut dyn Journaled; TABLES] {
+        [
+            &mut self.globals,
+            &mut self.vats,
+            &mut self.tallies,
+            &mut self.clist,
+            &mut self.objects,
+            &mut self.promises,
+            &mut self.queue,
+            &mut self.gc,
+            &mut self.vatstore,
+            &mut self.outside,
+            &mut self.bundles,
+            &mut self.meters,
+            &mut self.applied,
+            &mut self.devices,
+            &mut self.wakeups,
+            &mut self.outbox,
+            &mut self.settlements,
+            &mut self.subscribers,
+            &mut self.waiting,
+        ]
+    }
+
+    /// Their names.
+    pub fn names() -> [&'static str; TABLES] {
+        Tables::default().each().map(|it| it.name())
+    }
+
+    /// The counters.
+    pub fn globals(&self) -> Globals {
+        self.globals.get(&()).copied().unwrap_or(Globals::INITIAL)
+    }
+
+    /// Changes the counters.
+    pub fn update_globals<T>(&mut self, change: impl FnOnce(&mut Globals) -> T) -> T {
+        let mut globals = self.globals();
+        let result = change(&mut globals);
+        self.globals.insert((), globals);
+        result
+    }
+
+    /// What a promise was settled with, if it was.
+    pub fn settled(&self, promise: PromiseId) -> Option<&CapData<KRef>> {
+        self.settlements.get(&self.promises.get(&promise)?.settlement()?)
+    }
+
+    /// A promise as people call its state, and what it was settled with; one that is gone counts as pending.
+    pub fn settling(&self, promise: PromiseId) -> (&'static str, Option<&CapData<KRef>>) {
+        match self.promises.get(&promise).map(|it| &it.state) {
+            Some(PromiseState::Fulfilled { with, .. }) => ("fulfilled", self.settlements.get(with)),
+            Some(PromiseState::Rejected { with }) => ("rejected", self.settlements.get(with)),
+            Some(PromiseState::Unresolved { .. }) | None => ("pending", None),
+        }
+    }
+
+    /// Whether this vat is alive and takes no deliveries.
+    pub fn is_paused(&self, vat: VatId) -> bool {
+        self.vats.get(&vat).is_some_and(|it| matches!(it.status, Status::Paused { .. }))
+    }
+
+    /// The family of a vat, dead or alive; the kernel's, if there is no such vat.
+    pub fn family(&self, vat: VatId) -> VatId {
+        self.vats.get(&vat).map_or(Sender::KERNEL.family, |it| it.family)
+    }
+
+    /// Whether there is such a vat and it is not terminated.
+    pub fn is_alive(&self, vat: VatId) -> bool {
+        self.vats.get(&vat).is_some_and(|it| !matches!(it.status, Status::Terminated { .. }))
+    }
+}

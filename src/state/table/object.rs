@@ -1,0 +1,104 @@
+//! Kernel objects, and what is still to be told about them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::id::{ObjectId, TextOrd, VatId},
+    store::codec::Key,
+};
+
+/// Who answers an object's messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Owner {
+    /// A vat.
+    Vat(VatId),
+    /// The kernel itself.
+    Kernel(KernelObject),
+}
+
+/// The objects that the kernel itself answers for. Holding one is the authority to use it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KernelObject {
+    /// Creates vats and meters.
+    VatAdmin,
+    /// Governs one vat.
+    AdminFacet(VatId),
+    /// A meter.
+    Meter(u64),
+}
+
+/// A kernel object.
+///
+/// Invariant: `recognizable >= reachable`. Reachable: import entries with the flag set, slots of queued messages and of settled
+/// promises, targets of queued messages, pins. Recognizable: the same, and import entries without the flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Object {
+    /// Who answers its messages; `None` for an orphan, whose exporter died or gave it up.
+    pub owner: Option<Owner>,
+    /// How many reach it.
+    pub reachable: u32,
+    /// How many recognize it.
+    pub recognizable: u32,
+    /// Held by the host, for ever.
+    pub pinned: bool,
+}
+
+/// What to tell a vat. The order is that of their sorted names: drop before retire.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum GcKind {
+    /// Nobody reaches your export.
+    DropExport,
+    /// Nobody recognizes your export.
+    RetireExport,
+    /// Your import is gone.
+    RetireImport,
+}
+
+/// One pending action. It sorts as SwingSet's text `v1 dropExport ko20` does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct GcAction {
+    vat: TextOrd,
+    /// What to tell.
+    pub kind: GcKind,
+    object: TextOrd,
+}
+
+impl GcAction {
+    /// Tell `vat` this of `object`.
+    pub fn new(vat: VatId, kind: GcKind, object: ObjectId) -> GcAction {
+        GcAction { vat: TextOrd(vat.0), kind, object: TextOrd(object.0) }
+    }
+
+    /// Where the actions for a vat end: behind each of them, before those for any other.
+    pub fn last_of(vat: VatId) -> GcAction {
+        // Of all numbers of 64 bits the last in text order.
+        const LAST: u64 = 9_999_999_999_999_999_999;
+        GcAction::new(vat, GcKind::RetireImport, ObjectId(LAST))
+    }
+
+    /// Whom to tell.
+    pub fn vat(self) -> VatId {
+        VatId(self.vat.0)
+    }
+
+    /// Of what.
+    pub fn object(self) -> ObjectId {
+        ObjectId(self.object.0)
+    }
+}
+
+impl Key for GcAction {
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.vat.0, (self.kind as u8, self.object.0)).write(out);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<GcAction> {
+        let (vat, (kind, object)) = <(u64, (u8, u64))>::read(bytes)?;
+        let kind = match kind {
+            0 => GcKind::DropExport,
+            1 => GcKind::RetireExport,
+            2 => GcKind::RetireImport,
+            _ => return None,
+        };
+        Some(GcAction { vat: TextOrd(vat), kind, object: TextOrd(object) })
+    }
+}

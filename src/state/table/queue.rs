@@ -1,0 +1,276 @@
+//! All queues, in one table: a row an item; and whose turn it is in the run-queue.
+//!
+//! Invariant: what one vat sent stands in one queue, in the order in which it was accepted, whatever it goes to: no schedule
+//! changes the order between a sender and a target.
+
+use std::{
+    collections::BTreeMap,
+    ops::{AddAssign, SubAssign},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        id::{PromiseId, VatId},
+        item::Item,
+        value::CapData,
+    },
+    store::{Index, Table, codec::Key},
+};
+
+/// Who made what stands in the run-queue, and in whose turn it is taken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Sender {
+    /// The family that shares the turn: see [`Vat::family`](crate::state::table::Vat::family).
+    pub family: VatId,
+    /// The vat.
+    pub vat: VatId,
+}
+
+impl Sender {
+    /// The kernel, and the world outside. Before kernel version 3 all of the run-queue stands here.
+    pub const KERNEL: Sender = Sender { family: VatId(0), vat: VatId(0) };
+    const LAST: Sender = Sender { family: VatId(u64::MAX), vat: VatId(u64::MAX) };
+
+    /// The least that is greater.
+    pub fn next(self) -> Sender {
+        Sender { vat: VatId(self.vat.0.saturating_add(1)), ..self }
+    }
+}
+
+/// Which queue. Those behind the run-queue are never run from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum QueueId {
+    /// Terminated vats whose rows are still to be removed. Since kernel version 3 they stand in the run-queue.
+    Cleanup,
+    /// Vats to be told to bring out their dead. Since kernel version 3 they stand in the run-queue.
+    Reap,
+    /// The run-queue of one sender: all of them together are the run-queue.
+    Run(Sender),
+    /// Messages that wait for a promise.
+    Promise(PromiseId),
+    /// What waits for a paused vat.
+    Pause(VatId),
+}
+
+/// An item in a queue, and who made it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The vat that it is counted to, and in whose turn it is taken; `None` is the kernel, or the world outside.
+    pub by: Option<VatId>,
+    /// The item.
+    pub item: Item,
+}
+
+/// How much of all queues a vat made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Items.
+    pub items: u64,
+    /// Bytes of their bodies, and eight for each slot.
+    pub bytes: u64,
+}
+
+impl Load {
+    /// The load of one item.
+    pub fn of(item: &Item) -> Load {
+        let data = match item {
+            Item::Send { message, .. } => Some(&message.methargs),
+            Item::StartVat { parameters: data, .. }
+            | Item::UpgradeVat { parameters: data, .. }
+            | Item::ChangeOptions { options: data, .. } => Some(data),
+            Item::Notify { .. } | Item::Reap(_) | Item::Cleanup(_) => None,
+        };
+        Load { items: 1, bytes: data.map_or(0, Load::bytes_of) }
+    }
+
+    /// Bytes of capdata, as they are counted.
+    pub fn bytes_of<R>(data: &CapData<R>) -> u64 {
+        (data.body.len() + 8 * data.slots.len()) as u64
+    }
+}
+
+impl AddAssign for Load {
+    fn add_assign(&mut self, more: Load) {
+        self.items += more.items;
+        self.bytes += more.bytes;
+    }
+}
+
+impl SubAssign for Load {
+    fn sub_assign(&mut self, less: Load) {
+        self.items -= less.items;
+        self.bytes -= less.bytes;
+    }
+}
+
+/// The load of every vat that made something that waits: a function of the rows, so that nothing has to be counted again.
+#[derive(Debug, Default)]
+pub struct Loads(BTreeMap<VatId, Load>);
+
+impl Index<(QueueId, i64), Waiting> for Loads {
+    fn changed(&mut self, _: &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
+        if let Some((vat, old)) = old.and_then(|it| Some((it.by?, it)))
+            && let Some(load) = self.0.get_mut(&vat)
+        {
+            *load -= Load::of(&old.item);
+        }
+        if let Some((vat, new)) = new.and_then(|it| Some((it.by?, it))) {
+            *self.0.entry(vat).or_default() += Load::of(&new.item);
+        }
+    }
+}
+
+/// Whose turn it is in the run-queue, since kernel version 3.
+///
+/// The families with something to run take turns, in order of their numbers, round and round; those of one family take turns
+/// within its own. A turn is as many items as the family has weight. Where an item goes to a vat of another family, that family
+/// has one crank right behind it, so that whoever is asked much can answer as much: a turn is twice its weight at the most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Turn {
+    /// The family whose turn it is, or was last.
+    pub family: VatId,
+    /// Items that it may have before the next family's turn.
+    pub left: u32,
+    /// The family that may answer first.
+    pub answers: Option<VatId>,
+    /// Cranks of the queue that come before the next one of garbage.
+    pub until_gc: u32,
+}
+
+impl Turn {
+    /// The sender whose item is the next one, and the turn as it is then. `from` finds the first sender not before one that has
+    /// something to run; `served` is the vat of a family that had its turn last.
+    pub fn next(
+        self,
+        from: impl Fn(Sender) -> Option<Sender>,
+        weight: impl Fn(VatId) -> u32,
+        served: impl Fn(VatId) -> VatId,
+    ) -> Option<(Sender, Turn)> {
+        let family_from = |family| from(Sender { family, vat: VatId(0) }).map(|it| it.family);
+        let has = |family: &VatId| family_from(*family) == Some(*family);
+        let (family, turn) = if let Some(lent) = self.answers.filter(has) {
+            (lent, self)
+        } else if self.left > 0 && has(&self.family) {
+            (self.family, Turn { left: self.left - 1, ..self })
+        } else {
+            let family = family_from(VatId(self.family.0.saturating_add(1))).or_else(|| family_from(VatId(0)))?;
+            (family, Turn { family, left: weight(family).saturating_sub(1), ..self })
+        };
+        let member = |vat| from(Sender { family, vat }).filter(|it| it.family == family);
+        let sender = member(VatId(served(family).0.saturating_add(1))).or_else(|| member(VatId(0)))?;
+        Some((sender, Turn { answers: None, ..turn }))
+    }
+
+    /// The item that was taken of this sender goes to a vat of this family.
+    #[must_use]
+    pub fn lent(self, sender: Sender, to: VatId) -> Turn {
+        let lends = sender.family == self.family && to != self.family;
+        Turn { answers: lends.then_some(to), ..self }
+    }
+}
+
+/// The queues: within one, items stand in order of their numbers. A queue that ran empty begins at 0 again, so that the rows
+/// do not tell how much went through it.
+pub type Queue = Table<(QueueId, i64), Waiting, Loads>;
+
+impl Queue {
+    /// The items of one queue, first to last, with their numbers.
+    pub fn of(&self, id: QueueId) -> impl DoubleEndedIterator<Item = (i64, &Item)> {
+        self.range((id, i64::MIN)..=(id, i64::MAX)).map(|((_, at), it)| (*at, &it.item))
+    }
+
+    /// The items of the run-queue: of each sender in its order, not in the order in which they are run.
+    pub fn run(&self) -> impl Iterator<Item = (Sender, i64, &Waiting)> {
+        let run = QueueId::Run;
+        let rows = self.range((run(Sender::KERNEL), i64::MIN)..=(run(Sender::LAST), i64::MAX));
+        rows.filter_map(|((id, at), it)| match id {
+            QueueId::Run(sender) => Some((*sender, *at, it)),
+            _ => None,
+        })
+    }
+
+    /// The first item of the first queue of those that are run: what a kernel before version 3 takes next.
+    pub fn to_run(&self) -> Option<(QueueId, i64)> {
+        self.first().map(|(key, _)| *key).filter(|(id, _)| *id <= QueueId::Run(Sender::LAST))
+    }
+
+    /// The first item of the first sender, not before this one, that has something to run.
+    pub fn to_run_from(&self, sender: Sender) -> Option<(Sender, i64)> {
+        // Most often nobody else has anything, and there is nothing to search for.
+        if self.last()?.0.0 < QueueId::Run(sender) {
+            return None;
+        }
+        let mut rows = self.range((QueueId::Run(sender), i64::MIN)..);
+        match rows.next()?.0 {
+            (QueueId::Run(sender), at) => Some((*sender, *at)),
+            _ => None,
+        }
+    }
+
+    /// How much of all queues a vat made.
+    pub fn load(&self, vat: VatId) -> Load {
+        self.index().0.get(&vat).copied().unwrap_or_default()
+    }
+
+    /// The loads of all vats that have any.
+    pub fn loads(&self) -> impl Iterator<Item = (VatId, Load)> {
+        self.index().0.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
+    }
+
+    /// Joins the end of a queue.
+    pub fn push(&mut self, id: QueueId, waiting: Waiting) {
+        let at = match self.last() {
+            // Most often it is the last of all queues.
+            Some(((last, at), _)) if *last == id => at + 1,
+            Some(((last, _), _)) if *last > id => self.of(id).next_back().map_or(0, |(at, _)| at + 1),
+            _ => 0,
+        };
+        self.insert((id, at), waiting);
+    }
+
+    /// Joins the front of a queue.
+    pub fn push_front(&mut self, id: QueueId, waiting: Waiting) {
+        let at = self.of(id).next().map_or(0, |(at, _)| at - 1);
+        self.insert((id, at), waiting);
+    }
+
+    /// Takes the last item off.
+    pub fn pop_back(&mut self, id: QueueId) -> Option<Waiting> {
+        let (at, _) = self.of(id).next_back()?;
+        self.remove(&(id, at))
+    }
+
+    /// Takes the first item off.
+    pub fn pop(&mut self, id: QueueId) -> Option<Waiting> {
+        let (at, _) = self.of(id).next()?;
+        self.remove(&(id, at))
+    }
+}
+
+impl Key for QueueId {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            QueueId::Cleanup => (0_u8, 0_u64),
+            QueueId::Reap => (1, 0),
+            QueueId::Run(sender) => (2, sender.family.0),
+            QueueId::Promise(id) => (3, id.0),
+            QueueId::Pause(id) => (4, id.0),
+        }
+        .write(out);
+        if let QueueId::Run(sender) = self {
+            sender.vat.write(out);
+        }
+    }
+    fn read(bytes: &mut &[u8]) -> Option<QueueId> {
+        match Key::read(bytes)? {
+            (0_u8, 0_u64) => Some(QueueId::Cleanup),
+            (1, 0) => Some(QueueId::Reap),
+            (2, family) => Some(QueueId::Run(Sender { family: VatId(family), vat: VatId::read(bytes)? })),
+            (3, id) => Some(QueueId::Promise(PromiseId(id))),
+            (4, id) => Some(QueueId::Pause(VatId(id))),
+            _ => None,
+        }
+    }
+}

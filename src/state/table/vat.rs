@@ -1,0 +1,211 @@
+//! Vats.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    id::{BundleId, DeliveryNum, PromiseId, VatId},
+    limits,
+};
+
+/// What becomes of a vat whose delivery faults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFault {
+    /// It dies.
+    #[default]
+    Terminate,
+    /// It is paused as it was before the delivery, heap included, with the delivery first in its pause queue.
+    Pause,
+    /// It lives on as it was before the delivery, heap included, and the sender gets the fault as a rejection.
+    Reject,
+}
+
+/// How a vat is run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// Fuel of one delivery.
+    pub fuel_per_delivery: u64,
+    /// Bytes of memory at the most.
+    pub memory_max: u64,
+    /// Bytes that its vatstore may count for: see [`limits::STORE_MAX`].
+    pub store_max: u64,
+    /// Collect after this many deliveries; `None` never.
+    pub reap_interval: Option<u64>,
+    /// Collect after this many references in GC deliveries; `None` never.
+    pub reap_gc_krefs: Option<u64>,
+    /// What a fault means.
+    pub on_fault: OnFault,
+    /// Its death is a kernel panic.
+    pub critical: bool,
+    /// Messages to promises that it decides go to it at once.
+    pub pipelining: bool,
+    /// What its fuel is taken from, if anything.
+    pub meter: Option<u64>,
+    /// Take a snapshot of its heap after this many deliveries; `None`: by the fuel that they used alone.
+    pub snapshot_interval: Option<u64>,
+    /// Items of the run-queue that its family has in one turn. Only that of the family's first vat counts.
+    pub weight: u32,
+    /// Items of its making that may wait in all queues.
+    pub queued_max: u64,
+    /// The same in bytes of their bodies, and eight for each slot.
+    pub queued_bytes_max: u64,
+    /// Exports and promises of its own that its c-list may hold: see [`limits::OWN_REFS_MAX`].
+    pub refs_max: u64,
+    /// Live vats and held meters that it, and those it created, may have made: see [`limits::VATS_MAX`].
+    pub vats_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            fuel_per_delivery: limits::FUEL_PER_DELIVERY,
+            memory_max: limits::MEMORY_MAX,
+            store_max: limits::STORE_MAX,
+            reap_interval: Some(limits::REAP_INTERVAL),
+            reap_gc_krefs: Some(limits::REAP_GC_KREFS),
+            on_fault: OnFault::Terminate,
+            critical: false,
+            pipelining: false,
+            meter: None,
+            snapshot_interval: Some(limits::SNAPSHOT_INTERVAL),
+            weight: 1,
+            queued_max: limits::QUEUED_MAX,
+            queued_bytes_max: limits::QUEUED_BYTES_MAX,
+            refs_max: limits::OWN_REFS_MAX,
+            vats_max: limits::VATS_MAX,
+        }
+    }
+}
+
+/// ```text
+///   Running ◀──(resume)── Paused ◀──(pause)── Running
+///      └──────────────┬──────┘
+///      (fault, exit, admin, host)──▶ Terminated { cleaned: false } ──(cleanup cranks)──▶ Terminated { cleaned: true }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Status {
+    /// It takes deliveries.
+    Running,
+    /// It lives, and takes none: they wait.
+    Paused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It is dead.
+    Terminated {
+        /// Why, for people.
+        reason: String,
+        /// Whether its last row is gone.
+        cleaned: bool,
+    },
+}
+
+/// A vat: what seldom changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Vat {
+    /// Its name in the scenario.
+    pub name: String,
+    /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in the
+    /// run-queue, so that nobody gains by creating vats.
+    pub family: VatId,
+    /// The vat that asked for it; none, where the scenario or the outside did.
+    pub creator: Option<VatId>,
+    /// The live vats and held meters that it made, and those that its creatures made: see [`Options::vats_max`].
+    pub made: u64,
+    /// What it runs.
+    pub bundle: BundleId,
+    /// How.
+    pub options: Options,
+    /// Upgrades that succeeded.
+    pub incarnation: u32,
+    /// Alive or dead.
+    pub status: Status,
+    /// The first delivery of this incarnation: its heap is a function of those from here on.
+    pub first_delivery: DeliveryNum,
+    /// Whether somebody may still ask how it ends: its creator waits for it, or its admin facet exists.
+    pub may_be_asked: bool,
+    /// A promise that was settled with how it ended, as long as somebody may ask: it is held.
+    pub ending: Option<PromiseId>,
+}
+
+impl Vat {
+    /// What the future depends on: not on how a delivery is numbered.
+    pub(crate) fn essence(&self) -> Vat {
+        Vat { first_delivery: DeliveryNum(0), ..self.clone() }
+    }
+}
+
+/// A vat: what each delivery changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tally {
+    /// Attempts to deliver: the number of the next one.
+    pub deliveries: u64,
+    /// Syscalls made in deliveries that were kept.
+    pub syscalls: u64,
+    /// Fuel used in deliveries that were kept.
+    pub fuel: u64,
+    /// Bytes of memory after the last delivery.
+    pub memory: u64,
+    /// The next import of an object, `o-N`.
+    pub next_import: u64,
+    /// The next import of a promise, `p-N`.
+    pub next_promise_import: u64,
+    /// Deliveries since the last reap.
+    pub dirt_deliveries: u64,
+    /// References in GC deliveries since the last reap.
+    pub dirt_gc_krefs: u64,
+    /// Whether it stands in the reap queue.
+    pub reap_queued: bool,
+    /// Where it is the root of a family: the one of it that had its turn last.
+    pub served: VatId,
+}
+
+impl Tally {
+    /// What the future depends on: not on what was counted so far.
+    pub(crate) fn essence(&self) -> Tally {
+        Tally { deliveries: 0, syscalls: 0, fuel: 0, memory: 0, ..*self }
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            deliveries: 0,
+            syscalls: 0,
+            fuel: 0,
+            memory: 0,
+            next_import: limits::FIRST_IMPORT,
+            next_promise_import: limits::FIRST_PROMISE_IMPORT,
+            dirt_deliveries: 0,
+            dirt_gc_krefs: 0,
+            reap_queued: false,
+            served: VatId(0),
+        }
+    }
+}
+
+/// Fuel that vats share.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Meter {
+    /// What is left; `None` is unlimited, and never deducted from.
+    pub remaining: Option<u64>,
+    /// Falling below this is told once, until it is refilled.
+    pub threshold: u64,
+    /// Whether the fall was told.
+    pub notified: bool,
+    /// The vat that asked for it.
+    pub creator: Option<VatId>,
+    /// Whether somebody holds it.
+    pub held: bool,
+    /// The live vats whose fuel it pays.
+    pub users: u64,
+}
+
+/// A message from outside whose result is awaited.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outside {
+    /// The vat's name.
+    pub to: String,
+    /// The method.
+    pub method: String,
+}
