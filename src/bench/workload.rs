@@ -29,13 +29,13 @@ pub struct Workload {
     pub name: Cow<'static, str>,
     /// What it does.
     pub about: &'static str,
-    how: How,
+    how: Drive,
 }
 
 type Special = fn(Size, &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)>;
 
 #[derive(Clone, Debug)]
-enum How {
+enum Drive {
     /// A load that goes on for ever: how many nanoseconds a delivery may take, and what else is to be said of them.
     Steady(fn(Size) -> Load, f64, Also),
     /// Something else than deliveries, or beside them.
@@ -46,7 +46,7 @@ enum How {
 
 type Also = fn(Size, &Live, &Deliveries, &mut Vec<Figure>);
 
-const fn workload(name: &'static str, about: &'static str, how: How) -> Workload {
+const fn workload(name: &'static str, about: &'static str, how: Drive) -> Workload {
     Workload { name: Cow::Borrowed(name), about, how }
 }
 
@@ -55,7 +55,7 @@ pub const WORKLOADS: &[Workload] = &[
     workload(
         "ping",
         "messages fly between two vats, ten at a time",
-        How::Steady(
+        Drive::Steady(
             |_| PING,
             1_000.0,
             |_, _, it, figures| {
@@ -66,17 +66,17 @@ pub const WORKLOADS: &[Workload] = &[
     workload(
         "call",
         "a vat awaits another's answer, again and again: a round trip is two deliveries",
-        How::Steady(|_| Load::pair('c', 1), 1_500.0, |_, _, _, _| ()),
+        Drive::Steady(|_| Load::pair('c', 1), 1_500.0, |_, _, _, _| ()),
     ),
     workload(
         "store",
         "4 writes and 4 reads of the vatstore at each delivery",
-        How::Steady(|_| Load::pair('s', 10), 3_000.0, |_, _, _, _| ()),
+        Drive::Steady(|_| Load::pair('s', 10), 3_000.0, |_, _, _, _| ()),
     ),
     workload(
         "reads",
         "100 reads of the vatstore at each delivery, always of the same keys",
-        How::Steady(
+        Drive::Steady(
             |_| Load::pair('r', 10),
             f64::INFINITY,
             |_, _, it, figures| {
@@ -87,7 +87,7 @@ pub const WORKLOADS: &[Workload] = &[
     workload(
         "fanout",
         "one vat sends to 10,000, all live",
-        How::Steady(
+        Drive::Steady(
             |size| Load::fan(size.of(10_000)),
             2_000.0,
             |_, live, _, figures| {
@@ -98,22 +98,22 @@ pub const WORKLOADS: &[Workload] = &[
     workload(
         "gc",
         "each message brings an object, which is dropped and retired",
-        How::Steady(|_| Load::pair('g', 1), 3_000.0, |_, _, _, _| ()),
+        Drive::Steady(|_| Load::pair('g', 1), 3_000.0, |_, _, _, _| ()),
     ),
-    workload("slog", "ping, with a slog of every syscall to a file, beside ping without", How::Special(slog)),
-    workload("latency", "blocks of one delivery, beside a bare SQLite commit of one row", How::Special(latency)),
-    workload("replay", "ping again from its transcript, beside ping as it was", How::Special(replay)),
-    workload("open", "open a state of 10 and of 10,000 vats, of 10 k and of 1 M objects", How::Special(open)),
-    workload("breakpoint", "open a state, and bring a vat of 100,000 deliveries up", How::Special(breakpoint)),
+    workload("slog", "ping, with a slog of every syscall to a file, beside ping without", Drive::Special(slog)),
+    workload("latency", "blocks of one delivery, beside a bare SQLite commit of one row", Drive::Special(latency)),
+    workload("replay", "ping again from its transcript, beside ping as it was", Drive::Special(replay)),
+    workload("open", "open a state of 10 and of 10,000 vats, of 10 k and of 1 M objects", Drive::Special(open)),
+    workload("breakpoint", "open a state, and bring a vat of 100,000 deliveries up", Drive::Special(breakpoint)),
     workload(
         "directives",
         "ping with 1,000 directives scheduled and none due, beside ping without",
-        How::Special(directives),
+        Drive::Special(directives),
     ),
     workload(
         "snapshot",
         "ping with a snapshot of a vat every 200 deliveries, beside ping without",
-        How::Special(snapshot),
+        Drive::Special(snapshot),
     ),
 ];
 
@@ -128,14 +128,14 @@ pub fn scenario(name: &str, scenario: Scenario) -> Workload {
     Workload {
         name: Cow::Owned(name.to_owned()),
         about: "a scenario, from its beginning to its end",
-        how: How::Scenario(Arc::new(scenario)),
+        how: Drive::Scenario(Arc::new(scenario)),
     }
 }
 
 impl Workload {
     pub(super) fn measure(&self, size: Size, around: &mut Around) -> anyhow::Result<Measured> {
         let (deliveries, figures) = match &self.how {
-            How::Steady(load, ns_max, also) => {
+            Drive::Steady(load, ns_max, also) => {
                 let mut live = Live::steady(load(size), Open::default(), size)?;
                 let mut deliveries = repeat(size, around, |_| live.measure(size.deliveries))?;
                 let mut figures =
@@ -147,8 +147,8 @@ impl Workload {
                 deliveries.fsyncs_per_block = Some(Live::syncs_per_block(again, size.deliveries)?);
                 (Some(deliveries), figures)
             }
-            How::Special(measure) => measure(size, around)?,
-            How::Scenario(scenario) => {
+            Drive::Special(measure) => measure(size, around)?,
+            Drive::Scenario(scenario) => {
                 let make = |open| Live::new(scenario, open, size);
                 let mut deliveries = repeat(size, around, |size| make(Open::default())?.measure(size.deliveries))?;
                 deliveries.fsyncs_per_block = Some(Live::syncs_per_block(make, size.deliveries)?);

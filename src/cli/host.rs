@@ -25,7 +25,7 @@ const FILE: &str = "host.toml";
 /// The file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct HostToml {
     #[serde(default)]
     host: Host,
 }
@@ -92,7 +92,7 @@ impl Host {
             files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
         let hint = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
                     `fuel_per_block` and `block_time`";
-        let file: File = toml::from_str(&text).map_err(|err| Usage::new(format!("{name}: {err}"), hint))?;
+        let file: HostToml = toml::from_str(&text).map_err(|err| Usage::new(format!("{name}: {err}"), hint))?;
         let there = |it: PathBuf| dir.join(it);
         let Host { directives, bundles, .. } = file.host;
         Ok(Host { directives: directives.map(there), bundles: bundles.into_iter().map(there).collect(), ..file.host })

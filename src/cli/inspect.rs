@@ -40,11 +40,11 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "N", global = true)]
     limit: Option<usize>,
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<InspectWhat>,
 }
 
 #[derive(Subcommand, Debug)]
-enum What {
+enum InspectWhat {
     /// All vats, dead ones included
     #[command(after_help = "Example:\n  vathost inspect --state ./state vats")]
     Vats,
@@ -109,14 +109,14 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
     let printer = Printer { output, json: args.json, limit: args.limit };
     match &args.what {
         None => printer.facts(&overview::of(&block))?,
-        Some(What::Vats) => printer.rows(vats::list(&block))?,
-        Some(What::Vat { vat }) => printer.facts(&vats::one(&block, vat.find(tables)?)?)?,
-        Some(What::Queue) => printer.rows(queue::list(tables))?,
-        Some(What::Promises) => printer.rows(promises::list(tables))?,
-        Some(What::Objects) => printer.rows(objects::list(tables))?,
-        Some(What::Clist { vat }) => printer.rows(clist::list(tables, vat.find(tables)?))?,
-        Some(What::Kv { vat, prefix }) => printer.rows(kv::list(tables, vat.find(tables)?, prefix))?,
-        Some(What::Transcript { vat, from, to }) => {
+        Some(InspectWhat::Vats) => printer.rows(vats::list(&block))?,
+        Some(InspectWhat::Vat { vat }) => printer.facts(&vats::one(&block, vat.find(tables)?)?)?,
+        Some(InspectWhat::Queue) => printer.rows(queue::list(tables))?,
+        Some(InspectWhat::Promises) => printer.rows(promises::list(tables))?,
+        Some(InspectWhat::Objects) => printer.rows(objects::list(tables))?,
+        Some(InspectWhat::Clist { vat }) => printer.rows(clist::list(tables, vat.find(tables)?))?,
+        Some(InspectWhat::Kv { vat, prefix }) => printer.rows(kv::list(tables, vat.find(tables)?, prefix))?,
+        Some(InspectWhat::Transcript { vat, from, to }) => {
             let range = (DeliveryNum(*from), DeliveryNum(to.unwrap_or(u64::MAX)));
             printer.entries(&transcript::entries(&block, vat.find(tables)?, range)?)?;
         }

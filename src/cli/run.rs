@@ -240,7 +240,7 @@ pub(super) fn go_on(
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller)?;
     let mut mailbox = open_mailbox(args, scenario, controller, output)?;
-    let progress = Progress::new(output);
+    let progress = RunProgress::new(output);
     let ended = run_blocks(controller, &mut mailbox, args, policy, &stop, &progress, output);
     progress.clear();
     if let Err(err) = controller.slog().flush() {
@@ -431,7 +431,7 @@ fn run_blocks(
     args: &RunArgs,
     policy: &Policy,
     stop: &AtomicU8,
-    progress: &Progress,
+    progress: &RunProgress,
     output: &Output,
 ) -> Result<bool, Box<Halt>> {
     let mut blocks = 0;
@@ -493,20 +493,20 @@ fn incomplete(err: &std::io::Error) -> String {
 }
 
 /// A line on a terminal, now and then.
-struct Progress {
+struct RunProgress {
     bar: Option<ProgressBar>,
     begun: Instant,
 }
 
-impl Progress {
-    fn new(output: &Output) -> Progress {
+impl RunProgress {
+    fn new(output: &Output) -> RunProgress {
         let style = ProgressStyle::with_template("{spinner} {msg}").ok();
         let bar = output.progress().then(ProgressBar::new_spinner);
         if let (Some(bar), Some(style)) = (&bar, style) {
             bar.set_style(style);
             bar.enable_steady_tick(Duration::from_millis(100));
         }
-        Progress { bar, begun: Instant::now() }
+        RunProgress { bar, begun: Instant::now() }
     }
 
     fn tick(&self, crank: u64, done: u64) {

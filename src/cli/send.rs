@@ -82,7 +82,7 @@ struct MessageArgs {
 }
 
 /// What is said.
-struct Words {
+struct SendWords {
     state: PathBuf,
     vat: String,
     method: String,
@@ -90,7 +90,7 @@ struct Words {
 }
 
 impl MessageArgs {
-    fn read(&self, verb: &str) -> Result<Words, Usage> {
+    fn read(&self, verb: &str) -> Result<SendWords, Usage> {
         let mut words = self.words.iter();
         let state = self.state.clone().or_else(|| words.next().map(PathBuf::from));
         let vat = self.vat.clone().or_else(|| words.next().cloned());
@@ -104,10 +104,10 @@ impl MessageArgs {
                 Usage::new(format!("argument {}, `{text}`: {why}", at + 1), hint)
             })
         });
-        Ok(Words { state, vat, method: method.clone(), args: args.collect::<Result<_, _>>()? })
+        Ok(SendWords { state, vat, method: method.clone(), args: args.collect::<Result<_, _>>()? })
     }
 
-    fn run_args(&self, words: &Words) -> RunArgs {
+    fn run_args(&self, words: &SendWords) -> RunArgs {
         RunArgs::of_state(&words.state, self.slog.clone(), self.directives.clone(), self.blocks)
     }
 }
@@ -169,7 +169,7 @@ pub(crate) fn cmd_call(args: CallArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 /// Opens the state, as `run` does, and gives it the message.
-fn send(words: &Words, args: &RunArgs, output: &Output) -> anyhow::Result<(Begun, Sent)> {
+fn send(words: &SendWords, args: &RunArgs, output: &Output) -> anyhow::Result<(Begun, Sent)> {
     state::must_exist(&words.state)?;
     let mut begun = run::begin(args, None, output)?;
     let controller = &mut begun.controller;
@@ -196,7 +196,7 @@ fn text(outcome: &Outcome) -> String {
     format!("{how} {}", harmless(&said(&String::from_utf8_lossy(&data.body), &data.slots)))
 }
 
-fn object(words: &Words, sent: Sent, controller: &Controller, outcome: &Outcome) -> Value {
+fn object(words: &SendWords, sent: Sent, controller: &Controller, outcome: &Outcome) -> Value {
     let (status, data) = match outcome {
         Outcome::Pending => ("pending", None),
         Outcome::Fulfilled(data) => ("fulfilled", Some(data)),

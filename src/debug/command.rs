@@ -71,7 +71,7 @@ impl std::fmt::Display for Breakpoint {
     }
 }
 
-type Parse = fn(&mut Words<'_>) -> Result<Command, Refusal>;
+type Parse = fn(&mut CommandWords<'_>) -> Result<Command, Refusal>;
 
 /// A command of the table.
 pub struct Form {
@@ -185,7 +185,7 @@ pub static FORMS: [Form; 30] = [
     form("quit", "q", "", "ends the session", |_| Ok(Command::Quit)),
 ];
 
-fn mem(words: &mut Words<'_>) -> Result<Command, Refusal> {
+fn mem(words: &mut CommandWords<'_>) -> Result<Command, Refusal> {
     let given: Vec<&str> = std::iter::from_fn(|| words.next()).collect();
     let (vat, at, len) = match given[..] {
         [at, len] => (None, at, len),
@@ -203,7 +203,7 @@ fn address(word: &str) -> Result<u64, Refusal> {
     number.ok_or_else(|| Refusal::new(format!("`{word}` is no number"), "write 4096 or 0x1000"))
 }
 
-fn breakpoint(words: &mut Words<'_>) -> Result<Command, Refusal> {
+fn breakpoint(words: &mut CommandWords<'_>) -> Result<Command, Refusal> {
     let Some(first) = words.next() else { return Ok(Command::Break(None)) };
     let place = if let Ok(vat) = first.parse() {
         Breakpoint::Vat(vat)
@@ -223,7 +223,7 @@ fn breakpoint(words: &mut Words<'_>) -> Result<Command, Refusal> {
     Ok(Command::Break(Some(place)))
 }
 
-fn upgrade(words: &mut Words<'_>) -> Result<Command, Refusal> {
+fn upgrade(words: &mut CommandWords<'_>) -> Result<Command, Refusal> {
     let first = words.need("a module")?.to_owned();
     Ok(match words.next() {
         Some(file) => Command::Upgrade { vat: Some(first), file: file.into() },
@@ -258,7 +258,7 @@ impl Command {
         }
         let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let form = find(verb)?;
-        let mut words = Words { form, rest: rest.trim() };
+        let mut words = CommandWords { form, rest: rest.trim() };
         let command = (form.parse)(&mut words)?;
         match words.rest {
             "" => Ok(Some(command)),
@@ -268,12 +268,12 @@ impl Command {
 }
 
 /// The words behind a verb.
-struct Words<'a> {
+struct CommandWords<'a> {
     form: &'static Form,
     rest: &'a str,
 }
 
-impl<'a> Words<'a> {
+impl<'a> CommandWords<'a> {
     /// The next word. A `#` begins a comment, as in a directive file.
     fn next(&mut self) -> Option<&'a str> {
         if self.rest.starts_with('#') {

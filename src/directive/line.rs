@@ -105,15 +105,15 @@ impl<'a> Line<'a> {
         self.spans.place = self.span_of_last();
         let start = self.spans.place.start;
         let trigger = match place {
-            Place::Whole(Trigger::Delivery(vat, delivery)) if self.word_maybe("end") => {
+            LinePlace::Whole(Trigger::Delivery(vat, delivery)) if self.word_maybe("end") => {
                 Trigger::Spot(Spot::DeliveryEnd(vat, delivery))
             }
-            Place::Whole(trigger) => trigger,
-            Place::Every(vat) => {
+            LinePlace::Whole(trigger) => trigger,
+            LinePlace::Every(vat) => {
                 self.word("every")?;
                 Trigger::Spot(Spot::DeliveryEvery(vat, self.number()?))
             }
-            Place::Kind(vat, kind) => Trigger::Spot(Spot::SyscallOfKind(vat, kind, self.ordinal()?)),
+            LinePlace::Kind(vat, kind) => Trigger::Spot(Spot::SyscallOfKind(vat, kind, self.ordinal()?)),
         };
         self.spans.place = start..self.span_of_last().end;
         Ok(Some(trigger))
@@ -258,7 +258,7 @@ impl<'a> Line<'a> {
 }
 
 /// A place, or how one begins.
-enum Place {
+enum LinePlace {
     Whole(Trigger),
     /// `v3/delivery`, and `every 7` is to follow.
     Every(VatId),
@@ -267,26 +267,26 @@ enum Place {
 }
 
 /// The places there are.
-fn place(word: &str) -> Option<Place> {
+fn place(word: &str) -> Option<LinePlace> {
     let crank = || word.parse().map(Trigger::Crank).ok();
     let block = || word.parse().map(Trigger::Block).ok();
     let of_vat = || {
         let (vat, rest) = word.split_once('/')?;
         place_of_vat(vat.parse().ok()?, rest)
     };
-    crank().or_else(block).or_else(|| commit(word)).map(Place::Whole).or_else(of_vat)
+    crank().or_else(block).or_else(|| commit(word)).map(LinePlace::Whole).or_else(of_vat)
 }
 
-fn place_of_vat(vat: VatId, rest: &str) -> Option<Place> {
+fn place_of_vat(vat: VatId, rest: &str) -> Option<LinePlace> {
     if let Ok(delivery) = rest.parse() {
-        return Some(Place::Whole(Trigger::Delivery(vat, delivery)));
+        return Some(LinePlace::Whole(Trigger::Delivery(vat, delivery)));
     }
     if rest == "delivery" {
-        return Some(Place::Every(vat));
+        return Some(LinePlace::Every(vat));
     }
     let kind_of = |name: &str| SYSCALL_KINDS.iter().find(|it| **it == name).copied();
     if let Some(kind) = rest.strip_prefix("syscall:") {
-        return kind_of(kind).map(|kind| Place::Kind(vat, kind));
+        return kind_of(kind).map(|kind| LinePlace::Kind(vat, kind));
     }
     let spot = match rest.strip_prefix("syscall-") {
         Some(rest) => {
@@ -299,7 +299,7 @@ fn place_of_vat(vat: VatId, rest: &str) -> Option<Place> {
             Spot::Syscall(vat, delivery, number(syscall.strip_prefix("syscall-")?)?)
         }
     };
-    Some(Place::Whole(Trigger::Spot(spot)))
+    Some(LinePlace::Whole(Trigger::Spot(spot)))
 }
 
 fn commit(word: &str) -> Option<Trigger> {

@@ -97,7 +97,7 @@ pub struct Send {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ScenarioFile {
     bootstrap: Option<String>,
     kernel: Option<u32>,
     #[serde(default)]
@@ -175,7 +175,7 @@ impl Scenario {
     pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
         let path = if path.is_dir() { path.join("vat.toml") } else { path.to_owned() };
         let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| ScenarioError::new(&path, err))?;
-        let file: File = toml::from_str(&text).map_err(|err| ScenarioError::new(&path, err))?;
+        let file: ScenarioFile = toml::from_str(&text).map_err(|err| ScenarioError::new(&path, err))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let (devices, mailbox) = devices(&file.devices, folder).map_err(|why| ScenarioError::new(&path, why))?;
         let mut modules = BTreeMap::new();

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What a message is answered with.
-enum Reply {
+enum AdminReply {
     /// At once.
     Now(CapData<KRef>),
     /// By whoever took the promise.
@@ -30,7 +30,7 @@ enum Reply {
 }
 
 /// An answer, a refusal, or a broken kernel.
-type Answer<T> = Result<Result<T, Refused>, Fault>;
+type AdminAnswer<T> = Result<Result<T, Refused>, Fault>;
 
 impl Crank {
     /// A new object that the kernel answers for.
@@ -55,15 +55,15 @@ impl Crank {
         };
         if let Some(result) = result {
             match answer {
-                Ok(Reply::Now(data)) => self.settle(result, false, data)?,
-                Ok(Reply::Later) => (),
+                Ok(AdminReply::Now(data)) => self.settle(result, false, data)?,
+                Ok(AdminReply::Later) => (),
                 Err(Refused(why)) => self.settle(result, true, body::error(&why))?,
             }
         }
         Ok(self.decref_message(target, &message)?)
     }
 
-    fn answer_admin(&mut self, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
+    fn answer_admin(&mut self, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
         match &*request.method {
             "createVat" => self.admin_create(request, result),
             "createMeter" => {
@@ -78,7 +78,7 @@ impl Crank {
         }
     }
 
-    fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> Answer<Reply> {
+    fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> AdminAnswer<AdminReply> {
         if let Err(refused) = self.may_make() {
             return Ok(Err(refused));
         }
@@ -88,10 +88,10 @@ impl Crank {
         let meter = Meter { remaining, threshold, notified: false, creator, held: true, users: 0 };
         self.tables_mut().meters.insert(id, meter);
         let object = self.new_kernel_object(KernelObject::Meter(id));
-        Ok(Ok(Reply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })))
+        Ok(Ok(AdminReply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })))
     }
 
-    fn admin_create(&mut self, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
+    fn admin_create(&mut self, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
         let checked = (|| {
             self.may_make()?;
             let bundle = self.named_bundle(request.text(0)?)?;
@@ -120,7 +120,7 @@ impl Crank {
             self.incref(result.into())?;
         }
         self.queue_new_vat(&name, bundle, options, parameters, result, true)?;
-        Ok(Ok(Reply::Later))
+        Ok(Ok(AdminReply::Later))
     }
 
     /// The options of the vat that asks.
@@ -194,14 +194,14 @@ impl Crank {
         Ok((name, options))
     }
 
-    fn admin_facet(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
+    fn admin_facet(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
         let method = &*request.method;
         if method == "done" {
             return self.await_end(vat, result);
         }
         if !self.tables().is_alive(vat) {
             // Terminating twice is harmless.
-            return Ok(if method == "terminate" { Ok(Reply::Now(undefined())) } else { Err("vat terminated".into()) });
+            return Ok(if method == "terminate" { Ok(AdminReply::Now(undefined())) } else { Err("vat terminated".into()) });
         }
         match method {
             "terminate" => {
@@ -242,10 +242,10 @@ impl Crank {
             }
             other => return Ok(Err(no_method("adminFacet", other))),
         }
-        Ok(Ok(Reply::Now(undefined())))
+        Ok(Ok(AdminReply::Now(undefined())))
     }
 
-    fn admin_upgrade(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
+    fn admin_upgrade(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
         let checked = (|| Ok((self.named_bundle(request.text(0)?)?, request.capdata(1)?)))();
         let (bundle, parameters) = match checked {
             Ok(checked) => checked,
@@ -256,22 +256,22 @@ impl Crank {
             self.incref(result.into())?;
         }
         self.post(Item::UpgradeVat { vat, bundle, parameters, result });
-        Ok(Ok(Reply::Later))
+        Ok(Ok(AdminReply::Later))
     }
 
     /// `done()`: settled when the vat ends, or at once where it has.
-    fn await_end(&mut self, vat: VatId, result: Option<PromiseId>) -> Answer<Reply> {
+    fn await_end(&mut self, vat: VatId, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-        let Some(result) = result else { return Ok(Ok(Reply::Later)) };
+        let Some(result) = result else { return Ok(Ok(AdminReply::Later)) };
         if let Some(ending) = row.ending {
             self.settle_as(result, ending)?;
         } else {
             self.await_with(Awaited::End(vat), result)?;
         }
-        Ok(Ok(Reply::Later))
+        Ok(Ok(AdminReply::Later))
     }
 
-    fn meter(&mut self, id: u64, request: &Request, result: Option<PromiseId>) -> Answer<Reply> {
+    fn meter(&mut self, id: u64, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
         let Some(mut meter) = self.tables().meters.get(&id).cloned() else {
             return Err(KernelPanic::new("audit.queue", format_args!("meter {id}")).into());
         };
@@ -279,13 +279,13 @@ impl Crank {
             "get" => {
                 let remaining = meter.remaining.map_or(json!("unlimited"), |it| json!(format!("+{it}")));
                 let text = json!({ "remaining": remaining, "threshold": format!("+{}", meter.threshold) });
-                return Ok(Ok(Reply::Now(CapData::plain(format!("#{text}")))));
+                return Ok(Ok(AdminReply::Now(CapData::plain(format!("#{text}")))));
             }
             "notify" => {
                 if let Some(result) = result {
                     self.await_with(Awaited::Meter(id), result)?;
                 }
-                return Ok(Ok(Reply::Later));
+                return Ok(Ok(AdminReply::Later));
             }
             "addRemaining" => match request.number(0) {
                 Ok(more) => meter.remaining = meter.remaining.map(|it| it.saturating_add(more)),
@@ -299,7 +299,7 @@ impl Crank {
         }
         meter.notified &= meter.remaining.is_some_and(|it| it < meter.threshold);
         self.tables_mut().meters.insert(id, meter);
-        Ok(Ok(Reply::Now(undefined())))
+        Ok(Ok(AdminReply::Now(undefined())))
     }
 
     /// More or fewer live vats use a meter. One that nobody uses or holds is gone.

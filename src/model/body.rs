@@ -156,10 +156,10 @@ pub fn method_of(methargs: &[u8]) -> String {
         None => (false, &*text),
     };
     let method = match serde_json::from_str(json) {
-        Err(_) | Ok(Head::Null) => return "<unknown>".to_owned(),
-        Ok(Head::First(first)) => first,
-        Ok(Head::Text(first)) => first.map(|it| Value::String(it.to_string())),
-        Ok(Head::Other) => None,
+        Err(_) | Ok(BodyHead::Null) => return "<unknown>".to_owned(),
+        Ok(BodyHead::First(first)) => first,
+        Ok(BodyHead::Text(first)) => first.map(|it| Value::String(it.to_string())),
+        Ok(BodyHead::Other) => None,
     };
     match method {
         None => "<funcall>".to_owned(),
@@ -172,7 +172,7 @@ pub fn method_of(methargs: &[u8]) -> String {
 }
 
 /// What a JSON text begins with. The rest of it is passed over, not built.
-enum Head {
+enum BodyHead {
     Null,
     /// The first element of an array.
     First(Option<Value>),
@@ -181,8 +181,8 @@ enum Head {
     Other,
 }
 
-impl<'de> Deserialize<'de> for Head {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Head, D::Error> {
+impl<'de> Deserialize<'de> for BodyHead {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BodyHead, D::Error> {
         deserializer.deserialize_any(HeadVisitor)
     }
 }
@@ -190,36 +190,36 @@ impl<'de> Deserialize<'de> for Head {
 struct HeadVisitor;
 
 impl<'de> Visitor<'de> for HeadVisitor {
-    type Value = Head;
+    type Value = BodyHead;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a message")
     }
-    fn visit_unit<E>(self) -> Result<Head, E> {
-        Ok(Head::Null)
+    fn visit_unit<E>(self) -> Result<BodyHead, E> {
+        Ok(BodyHead::Null)
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Head, E> {
-        Ok(Head::Other)
+    fn visit_bool<E>(self, _: bool) -> Result<BodyHead, E> {
+        Ok(BodyHead::Other)
     }
-    fn visit_i64<E>(self, _: i64) -> Result<Head, E> {
-        Ok(Head::Other)
+    fn visit_i64<E>(self, _: i64) -> Result<BodyHead, E> {
+        Ok(BodyHead::Other)
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Head, E> {
-        Ok(Head::Other)
+    fn visit_u64<E>(self, _: u64) -> Result<BodyHead, E> {
+        Ok(BodyHead::Other)
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Head, E> {
-        Ok(Head::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<BodyHead, E> {
+        Ok(BodyHead::Other)
     }
-    fn visit_str<E>(self, text: &str) -> Result<Head, E> {
-        Ok(Head::Text(text.chars().next()))
+    fn visit_str<E>(self, text: &str) -> Result<BodyHead, E> {
+        Ok(BodyHead::Text(text.chars().next()))
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Head, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<BodyHead, A::Error> {
         let first = seq.next_element()?;
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Head::First(first))
+        Ok(BodyHead::First(first))
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BodyHead, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Head::Other)
+        Ok(BodyHead::Other)
     }
 }
 

@@ -126,7 +126,7 @@ impl fmt::Debug for Reader {
 }
 
 /// A line that may lack its end.
-struct Line {
+struct RawLine {
     number: u64,
     bytes: Vec<u8>,
     whole: bool,
@@ -163,7 +163,7 @@ impl Reader {
     }
 
     /// The next line that is not blank.
-    fn take_line(&mut self) -> Result<Option<Line>, ReadError> {
+    fn take_line(&mut self) -> Result<Option<RawLine>, ReadError> {
         loop {
             let mut bytes = Vec::new();
             let read = self.input.as_mut().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes);
@@ -185,7 +185,7 @@ impl Reader {
                 return Err(self.error(self.line, format_args!("a line of more than {LINE_BYTES_MAX} bytes")));
             }
             if !bytes.trim_ascii().is_empty() {
-                return Ok(Some(Line { number: self.line, bytes, whole }));
+                return Ok(Some(RawLine { number: self.line, bytes, whole }));
             }
         }
     }
@@ -227,7 +227,7 @@ impl Iterator for Reader {
     }
 }
 
-impl Line {
+impl RawLine {
     fn parse(&self) -> Result<Record, String> {
         let text = str::from_utf8(&self.bytes).map_err(|err| err.to_string())?.trim();
         // The error's line is that of this text, 1.

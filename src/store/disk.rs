@@ -123,33 +123,33 @@ struct Known {
     /// The bytes of the file that are on the disk; `None` where there is no file.
     synced: Option<Vec<u8>>,
     /// What was done to it since.
-    pending: Vec<Change>,
+    pending: Vec<DiskChange>,
     /// What the folder on the disk still has under this name, where that is another file, or none.
     former: Option<Option<Vec<u8>>>,
 }
 
-struct Change {
-    what: What,
+struct DiskChange {
+    what: DiskAct,
     /// A sync of it failed. The system no longer knows that it is not on the disk.
     forsaken: bool,
 }
 
-enum What {
+enum DiskAct {
     Write(u64, Vec<u8>),
     Truncate(u64),
 }
 
-impl What {
+impl DiskAct {
     fn apply(&self, file: &mut Vec<u8>) {
         match self {
-            What::Truncate(len) => file.resize(index(*len), 0),
-            What::Write(at, bytes) => overwrite(file, index(*at), bytes),
+            DiskAct::Truncate(len) => file.resize(index(*len), 0),
+            DiskAct::Write(at, bytes) => overwrite(file, index(*at), bytes),
         }
     }
 
     /// Those sectors of it that the choice falls on.
     fn apply_torn(&self, file: &mut Vec<u8>, sector: usize, choose: &mut dyn FnMut() -> bool) {
-        let What::Write(at, bytes) = self else {
+        let DiskAct::Write(at, bytes) = self else {
             if choose() {
                 self.apply(file);
             }
@@ -181,8 +181,8 @@ fn overwrite(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 }
 
 impl Known {
-    fn push(&mut self, what: What) {
-        self.pending.push(Change { what, forsaken: false });
+    fn push(&mut self, what: DiskAct) {
+        self.pending.push(DiskChange { what, forsaken: false });
     }
 
     fn sync(&mut self) {
@@ -299,8 +299,8 @@ impl Disk {
                 known.former.get_or_insert(old);
                 known.pending.clear();
             }
-            FileOp::Write { at, .. } => known.push(What::Write(at, bytes.to_owned())),
-            FileOp::Truncate { len } => known.push(What::Truncate(len)),
+            FileOp::Write { at, .. } => known.push(DiskAct::Write(at, bytes.to_owned())),
+            FileOp::Truncate { len } => known.push(DiskAct::Truncate(len)),
             FileOp::Sync => known.sync(),
             FileOp::GrowIndex => (),
         }

@@ -27,11 +27,11 @@ pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
 /// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error, which SQLite
 /// would keep from everybody, and try again after a sync that failed.
 #[derive(Debug)]
-pub(super) struct Copying(Box<Outcome>);
+pub(super) struct Copying(Box<StepOutcome>);
 
 /// What the last commit's copying came to.
 #[derive(Debug)]
-struct Outcome {
+struct StepOutcome {
     failed: AtomicI32,
     /// Pages of the log that could not be copied, since somebody reads the state as it was before them.
     held: AtomicI32,
@@ -40,7 +40,7 @@ struct Outcome {
 impl Copying {
     /// On this connection, which must be closed before this is dropped.
     pub(super) fn on(connection: &Connection) -> Copying {
-        let outcome = Box::new(Outcome { failed: AtomicI32::new(ffi::SQLITE_OK), held: AtomicI32::new(0) });
+        let outcome = Box::new(StepOutcome { failed: AtomicI32::new(ffi::SQLITE_OK), held: AtomicI32::new(0) });
         let context = ptr::from_ref(&*outcome).cast_mut().cast();
         // SAFETY: what the hook is given stays where it is for as long as the connection is open, and is changed atomically.
         unsafe { ffi::sqlite3_wal_hook(connection.handle(), Some(committed), context) };
@@ -66,7 +66,7 @@ unsafe extern "C" fn committed(
     pages: c_int,
 ) -> c_int {
     // SAFETY: it is that of a `Copying`, which outlives the connection, and is changed atomically.
-    let outcome = unsafe { &*outcome.cast::<Outcome>() };
+    let outcome = unsafe { &*outcome.cast::<StepOutcome>() };
     let mut held = 0;
     if pages >= LOG_PAGES {
         let passive = ffi::SQLITE_CHECKPOINT_PASSIVE;

@@ -40,11 +40,11 @@ pub(super) struct Host {
     pub(super) last_error: Option<String>,
 }
 
-type Guest<'a> = Caller<'a, Host>;
+type GuestMemory<'a> = Caller<'a, Host>;
 
 // ---- what a guest gives
 
-fn illegal(guest: &mut Guest<'_>, kind: &'static str, why: impl std::fmt::Display) -> Fault {
+fn illegal(guest: &mut GuestMemory<'_>, kind: &'static str, why: impl std::fmt::Display) -> Fault {
     refuse(guest.data_mut(), kind, why)
 }
 
@@ -55,7 +55,7 @@ fn refuse(host: &mut Host, kind: &'static str, why: impl std::fmt::Display) -> F
     }
 }
 
-fn charge(guest: &mut Guest<'_>, price: u64) -> Result<()> {
+fn charge(guest: &mut GuestMemory<'_>, price: u64) -> Result<()> {
     let fuel = guest.get_fuel()?;
     match fuel.checked_sub(price) {
         Some(left) => guest.set_fuel(left),
@@ -66,12 +66,12 @@ fn charge(guest: &mut Guest<'_>, price: u64) -> Result<()> {
     }
 }
 
-fn charge_for(guest: &mut Guest<'_>, price: Price, bytes: u32, references: u32) -> Result<()> {
+fn charge_for(guest: &mut GuestMemory<'_>, price: Price, bytes: u32, references: u32) -> Result<()> {
     charge(guest, price.of(bytes.into(), references.into()))
 }
 
 /// The guest's memory, and what the host keeps beside it.
-fn split<'a>(guest: &'a mut Guest<'_>, kind: &'static str) -> Result<(&'a mut [u8], &'a mut Host)> {
+fn split<'a>(guest: &'a mut GuestMemory<'_>, kind: &'static str) -> Result<(&'a mut [u8], &'a mut Host)> {
     match guest.data().memory {
         Some(memory) => Ok(memory.data_and_store_mut(guest)),
         None => Err(illegal(guest, kind, "the vat is not up yet").into()),
@@ -89,32 +89,32 @@ fn outside(host: &mut Host, kind: &'static str, at: u32, len: u64) -> Fault {
 }
 
 /// Part of the guest's memory.
-fn slice<'a>(guest: &'a mut Guest<'_>, kind: &'static str, at: u32, len: u64) -> Result<&'a [u8]> {
+fn slice<'a>(guest: &'a mut GuestMemory<'_>, kind: &'static str, at: u32, len: u64) -> Result<&'a [u8]> {
     let (memory, host) = split(guest, kind)?;
     memory.get(range(at, len)).ok_or_else(|| outside(host, kind, at, len).into())
 }
 
-fn limit(guest: &mut Guest<'_>, kind: &'static str, what: &str, size: u32, max: u32) -> Result<()> {
+fn limit(guest: &mut GuestMemory<'_>, kind: &'static str, what: &str, size: u32, max: u32) -> Result<()> {
     if size > max {
         return Err(illegal(guest, kind, format_args!("{what} of {size}, the limit is {max}")).into());
     }
     Ok(())
 }
 
-fn bytes(guest: &mut Guest<'_>, kind: &'static str, what: &str, at: u32, len: u32, max: u32) -> Result<Bytes> {
+fn bytes(guest: &mut GuestMemory<'_>, kind: &'static str, what: &str, at: u32, len: u32, max: u32) -> Result<Bytes> {
     limit(guest, kind, what, len, max)?;
     Ok(Bytes::from(slice(guest, kind, at, len.into())?))
 }
 
-fn key(guest: &mut Guest<'_>, kind: &'static str, at: u32, len: u32) -> Result<Bytes> {
+fn key(guest: &mut GuestMemory<'_>, kind: &'static str, at: u32, len: u32) -> Result<Bytes> {
     bytes(guest, kind, "key", at, len, limits::KEY_BYTES_MAX)
 }
 
-fn vref(guest: &mut Guest<'_>, kind: &'static str, bits: u64) -> Result<VRef> {
+fn vref(guest: &mut GuestMemory<'_>, kind: &'static str, bits: u64) -> Result<VRef> {
     VRef::from_bits(bits).ok_or_else(|| illegal(guest, kind, format_args!("{bits:#x} is not a reference")).into())
 }
 
-fn vrefs(guest: &mut Guest<'_>, kind: &'static str, at: u32, n: u32, max: u32) -> Result<Vec<VRef>> {
+fn vrefs(guest: &mut GuestMemory<'_>, kind: &'static str, at: u32, n: u32, max: u32) -> Result<Vec<VRef>> {
     if n == 0 {
         return Ok(Vec::new());
     }
@@ -127,14 +127,14 @@ fn vrefs(guest: &mut Guest<'_>, kind: &'static str, at: u32, n: u32, max: u32) -
 
 /// Where a guest put capdata.
 #[derive(Clone, Copy)]
-struct At {
+struct GuestAddress {
     body: u32,
     body_len: u32,
     slots: u32,
     nslots: u32,
 }
 
-fn capdata(guest: &mut Guest<'_>, kind: &'static str, price: Price, at: At) -> Result<CapData<VRef>> {
+fn capdata(guest: &mut GuestMemory<'_>, kind: &'static str, price: Price, at: GuestAddress) -> Result<CapData<VRef>> {
     limit(guest, kind, "body", at.body_len, limits::BODY_BYTES_MAX)?;
     limit(guest, kind, "slots", at.nslots, limits::SLOTS_MAX)?;
     charge_for(guest, price, at.body_len, at.nslots)?;
@@ -142,7 +142,7 @@ fn capdata(guest: &mut Guest<'_>, kind: &'static str, price: Price, at: At) -> R
     Ok(CapData { body, slots: vrefs(guest, kind, at.slots, at.nslots, limits::SLOTS_MAX)? })
 }
 
-fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<VRef>>> {
+fn resolutions(guest: &mut GuestMemory<'_>, at: u32, n: u32) -> Result<Vec<Resolution<VRef>>> {
     const KIND: &str = "resolve";
     limit(guest, KIND, "resolutions", n, limits::REFS_MAX)?;
     charge_for(guest, price::RESOLVE, 32 * n, n)?;
@@ -154,7 +154,7 @@ fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<
         let bits = u64::from_le_bytes(head.try_into().unwrap_or_default());
         let mut word = words.as_chunks().0.iter().map(|it| u32::from_le_bytes(*it));
         let mut next = || word.next().unwrap_or_default();
-        let (rejected, at) = (next(), At { body: next(), body_len: next(), slots: next(), nslots: next() });
+        let (rejected, at) = (next(), GuestAddress { body: next(), body_len: next(), slots: next(), nslots: next() });
         if rejected > 1 || next() != 0 {
             return Err(illegal(guest, KIND, "a flag that is neither 0 nor 1, or padding that is not 0").into());
         }
@@ -175,7 +175,7 @@ fn resolutions(guest: &mut Guest<'_>, at: u32, n: u32) -> Result<Vec<Resolution<
 
 // ---- what the host answers
 
-fn call(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
+fn call(guest: &mut GuestMemory<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
     let kind = syscall.kind();
     let (memory, host) = match guest.data().memory {
         Some(memory) => memory.data_and_store_mut(&mut *guest),
@@ -188,7 +188,7 @@ fn call(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
 }
 
 /// Makes a syscall whose answer is fetched by `result_read`, and paid for now.
-fn ask(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<i32> {
+fn ask(guest: &mut GuestMemory<'_>, syscall: Syscall<VRef>) -> Result<i32> {
     let (answer, refused) = match call(guest, syscall)? {
         Answer::Value(Some(value)) => (value, false),
         Answer::Value(None) | Answer::Done => {
@@ -210,7 +210,7 @@ fn ask(guest: &mut Guest<'_>, syscall: Syscall<VRef>) -> Result<i32> {
 
 /// Copies part of the input or of the last answer into the guest.
 fn copy_out(
-    guest: &mut Guest<'_>,
+    guest: &mut GuestMemory<'_>,
     kind: &'static str,
     dst: u32,
     off: u32,
@@ -232,7 +232,7 @@ fn copy_out(
 
 /// `drop_imports` and its kin.
 fn give_up(
-    guest: &mut Guest<'_>,
+    guest: &mut GuestMemory<'_>,
     at: u32,
     n: u32,
     kind: &'static str,
@@ -244,7 +244,7 @@ fn give_up(
     call(guest, make(refs)).map(drop)
 }
 
-fn console(guest: &mut Guest<'_>, level: u32, text: u32, len: u32) -> Result<()> {
+fn console(guest: &mut GuestMemory<'_>, level: u32, text: u32, len: u32) -> Result<()> {
     charge_for(guest, price::CONSOLE, len, 0)?;
     let level = match level {
         0 => "debug",
@@ -280,18 +280,18 @@ fn json_bytes(text: &str) -> u64 {
 /// Defines every import of [`crate::vat::module::IMPORTS`].
 pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
     const M: &str = IMPORT_MODULE;
-    linker.func_wrap(M, "input_read", |mut guest: Guest<'_>, dst: u32, off: u32, len: u32| {
+    linker.func_wrap(M, "input_read", |mut guest: GuestMemory<'_>, dst: u32, off: u32, len: u32| {
         copy_out(&mut guest, "input_read", dst, off, len, |host| &host.input)
     })?;
-    linker.func_wrap(M, "result_read", |mut guest: Guest<'_>, dst: u32, off: u32, len: u32| {
+    linker.func_wrap(M, "result_read", |mut guest: GuestMemory<'_>, dst: u32, off: u32, len: u32| {
         copy_out(&mut guest, "result_read", dst, off, len, |host| &host.answer)
     })?;
     linker.func_wrap(
         M,
         "send",
-        |mut guest: Guest<'_>, target: u64, body: u32, body_len: u32, slots: u32, nslots: u32, result: u64| {
+        |mut guest: GuestMemory<'_>, target: u64, body: u32, body_len: u32, slots: u32, nslots: u32, result: u64| {
             let guest = &mut guest;
-            let methargs = capdata(guest, "send", price::SEND, At { body, body_len, slots, nslots })?;
+            let methargs = capdata(guest, "send", price::SEND, GuestAddress { body, body_len, slots, nslots })?;
             let target = vref(guest, "send", target)?;
             let result = (result != 0).then(|| vref(guest, "send", result)).transpose()?;
             call(guest, Syscall::Send { target, message: Message { methargs, result } }).map(drop)
@@ -300,44 +300,44 @@ pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
     linker.func_wrap(
         M,
         "call_now",
-        |mut guest: Guest<'_>, device: u64, body: u32, body_len: u32, slots: u32, nslots: u32| {
+        |mut guest: GuestMemory<'_>, device: u64, body: u32, body_len: u32, slots: u32, nslots: u32| {
             let guest = &mut guest;
-            let methargs = capdata(guest, "callNow", price::CALL_NOW, At { body, body_len, slots, nslots })?;
+            let methargs = capdata(guest, "callNow", price::CALL_NOW, GuestAddress { body, body_len, slots, nslots })?;
             let device = vref(guest, "callNow", device)?;
             ask(guest, Syscall::CallNow { device, methargs })
         },
     )?;
-    linker.func_wrap(M, "subscribe", |mut guest: Guest<'_>, promise: u64| {
+    linker.func_wrap(M, "subscribe", |mut guest: GuestMemory<'_>, promise: u64| {
         charge_for(&mut guest, price::SUBSCRIBE, 0, 0)?;
         let promise = vref(&mut guest, "subscribe", promise)?;
         call(&mut guest, Syscall::Subscribe(promise)).map(drop)
     })?;
-    linker.func_wrap(M, "resolve", |mut guest: Guest<'_>, at: u32, n: u32| {
+    linker.func_wrap(M, "resolve", |mut guest: GuestMemory<'_>, at: u32, n: u32| {
         let resolutions = resolutions(&mut guest, at, n)?;
         call(&mut guest, Syscall::Resolve(resolutions)).map(drop)
     })?;
     linker.func_wrap(
         M,
         "exit",
-        |mut guest: Guest<'_>, failure: u32, body: u32, body_len: u32, slots: u32, nslots: u32| {
-            let info = capdata(&mut guest, "exit", price::EXIT, At { body, body_len, slots, nslots })?;
+        |mut guest: GuestMemory<'_>, failure: u32, body: u32, body_len: u32, slots: u32, nslots: u32| {
+            let info = capdata(&mut guest, "exit", price::EXIT, GuestAddress { body, body_len, slots, nslots })?;
             call(&mut guest, Syscall::Exit { failure: failure != 0, info }).map(drop)
         },
     )?;
     define_vatstore(linker)?;
-    linker.func_wrap(M, "drop_imports", |mut guest: Guest<'_>, at: u32, n: u32| {
+    linker.func_wrap(M, "drop_imports", |mut guest: GuestMemory<'_>, at: u32, n: u32| {
         give_up(&mut guest, at, n, "dropImports", Syscall::DropImports)
     })?;
-    linker.func_wrap(M, "retire_imports", |mut guest: Guest<'_>, at: u32, n: u32| {
+    linker.func_wrap(M, "retire_imports", |mut guest: GuestMemory<'_>, at: u32, n: u32| {
         give_up(&mut guest, at, n, "retireImports", Syscall::RetireImports)
     })?;
-    linker.func_wrap(M, "retire_exports", |mut guest: Guest<'_>, at: u32, n: u32| {
+    linker.func_wrap(M, "retire_exports", |mut guest: GuestMemory<'_>, at: u32, n: u32| {
         give_up(&mut guest, at, n, "retireExports", Syscall::RetireExports)
     })?;
-    linker.func_wrap(M, "abandon_exports", |mut guest: Guest<'_>, at: u32, n: u32| {
+    linker.func_wrap(M, "abandon_exports", |mut guest: GuestMemory<'_>, at: u32, n: u32| {
         give_up(&mut guest, at, n, "abandonExports", Syscall::AbandonExports)
     })?;
-    linker.func_wrap(M, "console", |mut guest: Guest<'_>, level: u32, text: u32, len: u32| {
+    linker.func_wrap(M, "console", |mut guest: GuestMemory<'_>, level: u32, text: u32, len: u32| {
         console(&mut guest, level, text, len)
     })?;
     Ok(())
@@ -345,17 +345,17 @@ pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
 
 fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
     const M: &str = IMPORT_MODULE;
-    linker.func_wrap(M, "vatstore_get", |mut guest: Guest<'_>, at: u32, len: u32| {
+    linker.func_wrap(M, "vatstore_get", |mut guest: GuestMemory<'_>, at: u32, len: u32| {
         charge_for(&mut guest, price::VATSTORE_READ, len, 0)?;
         let key = key(&mut guest, "vatstoreGet", at, len)?;
         ask(&mut guest, Syscall::VatstoreGet(key))
     })?;
-    linker.func_wrap(M, "vatstore_next_key", |mut guest: Guest<'_>, at: u32, len: u32| {
+    linker.func_wrap(M, "vatstore_next_key", |mut guest: GuestMemory<'_>, at: u32, len: u32| {
         charge_for(&mut guest, price::VATSTORE_READ, len, 0)?;
         let key = key(&mut guest, "vatstoreGetNextKey", at, len)?;
         ask(&mut guest, Syscall::VatstoreGetNextKey(key))
     })?;
-    linker.func_wrap(M, "vatstore_set", |mut guest: Guest<'_>, at: u32, len: u32, value: u32, value_len: u32| {
+    linker.func_wrap(M, "vatstore_set", |mut guest: GuestMemory<'_>, at: u32, len: u32, value: u32, value_len: u32| {
         let guest = &mut guest;
         limit(guest, "vatstoreSet", "value", value_len, limits::VALUE_BYTES_MAX)?;
         charge_for(guest, price::VATSTORE_WRITE, len.saturating_add(value_len), 0)?;
@@ -363,7 +363,7 @@ fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
         let value = bytes(guest, "vatstoreSet", "value", value, value_len, limits::VALUE_BYTES_MAX)?;
         call(guest, Syscall::VatstoreSet(key, value)).map(drop)
     })?;
-    linker.func_wrap(M, "vatstore_delete", |mut guest: Guest<'_>, at: u32, len: u32| {
+    linker.func_wrap(M, "vatstore_delete", |mut guest: GuestMemory<'_>, at: u32, len: u32| {
         charge_for(&mut guest, price::VATSTORE_WRITE, len, 0)?;
         let key = key(&mut guest, "vatstoreDelete", at, len)?;
         call(&mut guest, Syscall::VatstoreDelete(key)).map(drop)
@@ -371,7 +371,7 @@ fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
     linker.func_wrap(
         M,
         "vatstore_scan",
-        |mut guest: Guest<'_>, prefix: u32, prefix_len: u32, after: u32, after_len: u32, max: u32| {
+        |mut guest: GuestMemory<'_>, prefix: u32, prefix_len: u32, after: u32, after_len: u32, max: u32| {
             const KIND: &str = "vatstoreScan";
             let guest = &mut guest;
             limit(guest, KIND, "answer", max, limits::SCAN_BYTES_MAX)?;

@@ -108,9 +108,9 @@ pub(super) struct Code {
 
 /// What wasmtime calls at every event of a store.
 #[derive(Clone)]
-pub(super) struct Handler(Arc<Mutex<Watch>>);
+pub(super) struct Handler(Arc<Mutex<GuestWatch>>);
 
-struct Watch {
+struct GuestWatch {
     debugger: Attached,
     code: Arc<Code>,
     module: Module,
@@ -145,7 +145,7 @@ impl Handler {
     /// For a delivery that begins in single steps.
     pub(super) fn new(debugger: Attached, code: Arc<Code>, module: Module, instance: Instance) -> Handler {
         let (going, breakpoints) = (Going::In, BTreeSet::new());
-        Handler(Arc::new(Mutex::new(Watch { debugger, code, module, instance, going, breakpoints })))
+        Handler(Arc::new(Mutex::new(GuestWatch { debugger, code, module, instance, going, breakpoints })))
     }
 
     pub(super) fn ended(&self, well: bool) {
@@ -162,9 +162,9 @@ impl DebugHandler for Handler {
     }
 }
 
-impl Watch {
+impl GuestWatch {
     fn see(&mut self, store: StoreContextMut<'_, Host>, event: &DebugEvent<'_>) {
-        let Watch { debugger, code, module, instance, going, breakpoints } = self;
+        let GuestWatch { debugger, code, module, instance, going, breakpoints } = self;
         let in_host = matches!(event, DebugEvent::HostcallError(_));
         let mut guest = Stopped::new(store, code, module, *instance, in_host, breakpoints);
         let Some(stop) = why(*going, &guest, event) else { return };

@@ -45,7 +45,7 @@ pub struct Warehouse {
     linker: Linker<Host>,
     cache: CodeCache,
     modules: BTreeMap<BundleId, Loaded>,
-    live: BTreeMap<VatId, Live>,
+    live: BTreeMap<VatId, LiveVat>,
     max_live: usize,
     /// The live vats by when they were last used, or earlier: who was used since stands there anew when it is found.
     by_use: BTreeMap<u64, VatId>,
@@ -59,17 +59,17 @@ pub struct Warehouse {
     /// Who faulted and could not go back: the next time it can.
     faulted: BTreeSet<VatId>,
     /// Whose place a new incarnation was given in this crank, and what stood there.
-    aside: Option<(VatId, Option<Live>)>,
+    aside: Option<(VatId, Option<LiveVat>)>,
     interrupter: Interrupter,
     detector: Detector,
     debugger: Option<(VatId, Attached)>,
     /// Instances that were stopped, to be used again; only in an experiment.
-    parked: Option<BTreeMap<VatId, Live>>,
+    parked: Option<BTreeMap<VatId, LiveVat>>,
     /// Who was used, started or stopped since it was last asked.
     stirred: BTreeSet<VatId>,
 }
 
-struct Live {
+struct LiveVat {
     instance: Instance,
     bundle: BundleId,
     /// When it was last used, counted in uses of any.
@@ -193,7 +193,7 @@ impl Warehouse {
         }
     }
 
-    fn insert(&mut self, vat: VatId, mut live: Live) {
+    fn insert(&mut self, vat: VatId, mut live: LiveVat) {
         self.remove(vat);
         self.uses += 1;
         (live.used, live.listed, live.bytes) = (self.uses, self.uses, 0);
@@ -202,7 +202,7 @@ impl Warehouse {
         self.used.push(vat);
     }
 
-    fn remove(&mut self, vat: VatId) -> Option<Live> {
+    fn remove(&mut self, vat: VatId) -> Option<LiveVat> {
         let live = self.live.remove(&vat)?;
         self.by_use.remove(&live.listed);
         self.memory -= live.bytes;
@@ -340,7 +340,7 @@ impl Workers for Warehouse {
         if self.parked.is_some() {
             self.stirred.insert(vat);
         }
-        self.insert(vat, Live { instance, bundle: row.bundle, used: 0, listed: 0, bytes: 0 });
+        self.insert(vat, LiveVat { instance, bundle: row.bundle, used: 0, listed: 0, bytes: 0 });
         Ok(())
     }
 
@@ -368,11 +368,11 @@ impl Workers for Warehouse {
                 self.stop(vat);
             }
             RolledBack::Grown => {
-                let Some(Live { instance, bundle, .. }) = self.remove(vat) else { return Ok(()) };
+                let Some(LiveVat { instance, bundle, .. }) = self.remove(vat) else { return Ok(()) };
                 let loaded = self.modules.get(&bundle);
                 let loaded = loaded.ok_or_else(|| HostFault::new("undo a delivery", "its module is gone"))?;
                 let instance = instance.remade(loaded, &self.detector, &self.interrupter)?;
-                self.insert(vat, Live { instance, bundle, used: 0, listed: 0, bytes: 0 });
+                self.insert(vat, LiveVat { instance, bundle, used: 0, listed: 0, bytes: 0 });
             }
         }
         Ok(())

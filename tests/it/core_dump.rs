@@ -146,7 +146,7 @@ fn the_guest_that_met_the_panic_is_dumped_with_its_frames_memory_and_globals() {
     let ran = run_liar(&place, "--plant resolve-non-decider@crank-0");
     let crank = 2;
     let state = place.path("state").display().to_string();
-    let ran = ran.says(&format!("  its guest:   {state}/panic-{crank}.core.wasm\n"));
+    let ran = ran.says(&format!("  its guest:   {state}/panic-{crank}.core.wasm, a WebAssembly core dump"));
     assert!(ran.stderr.contains("syscall 1 resolve: invariant `promise.decider`"), "{}", ran.stderr);
     let told = epitaph(&place, crank);
     assert_eq!(told["coreDump"], "panic-2.core.wasm");

@@ -163,7 +163,7 @@ struct Lane {
 }
 
 /// One of the two runs.
-struct Run {
+struct SiegeRun {
     controller: Controller,
     dir: PathBuf,
     policy: Policy,
@@ -207,8 +207,8 @@ fn scenario(hostile: Option<&Siege>) -> anyhow::Result<Scenario> {
     Ok(scenario)
 }
 
-impl Run {
-    fn new(hostile: Option<&Siege>, cranks_per_block: u64, dir: PathBuf) -> anyhow::Result<Run> {
+impl SiegeRun {
+    fn new(hostile: Option<&Siege>, cranks_per_block: u64, dir: PathBuf) -> anyhow::Result<SiegeRun> {
         let open = Open { state: Some(dir.clone()), audit: Some(0), ..Open::default() };
         let mut controller = Controller::open(open)?;
         controller.install(&scenario(hostile)?)?;
@@ -219,7 +219,7 @@ impl Run {
             waiting: None,
             answers: Vec::new(),
         };
-        Ok(Run {
+        Ok(SiegeRun {
             controller,
             dir,
             policy: Policy { cranks: cranks_per_block, ..Policy::default() },
@@ -369,9 +369,9 @@ fn kept(tables: &Tables, vat: VatId) -> String {
 #[allow(clippy::disallowed_methods, reason = "a siege by minutes reads the clock")]
 pub fn siege(siege: &Siege, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Result<Besieged> {
     let attackers = siege.attackers().len();
-    let mut besieged = Run::new(Some(siege), siege.cranks_per_block, dir.join("siege"))?;
+    let mut besieged = SiegeRun::new(Some(siege), siege.cranks_per_block, dir.join("siege"))?;
     let begun = Instant::now();
-    let share = |run: &Run| match siege.until {
+    let share = |run: &SiegeRun| match siege.until {
         Until::Cranks(cranks) => run.cranks as f64 / cranks.max(1) as f64,
         Until::Minutes(minutes) => {
             begun.elapsed().as_secs_f64() / Duration::from_secs(60 * minutes.max(1)).as_secs_f64()
@@ -418,8 +418,8 @@ pub fn siege(siege: &Siege, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Re
 }
 
 /// Runs the same questions, answered where nobody disturbs.
-fn peace(besieged: &Run, dir: PathBuf, siege: &Siege) -> anyhow::Result<Run> {
-    let mut run = Run::new(None, siege.cranks_per_block, dir)?;
+fn peace(besieged: &SiegeRun, dir: PathBuf, siege: &Siege) -> anyhow::Result<SiegeRun> {
+    let mut run = SiegeRun::new(None, siege.cranks_per_block, dir)?;
     let answered: Vec<u64> = besieged.lanes.iter().map(|it| it.answers.len() as u64).collect();
     while run.lanes.iter().zip(&answered).any(|(lane, most)| (lane.answers.len() as u64) < *most) {
         for (lane, most) in answered.iter().enumerate() {

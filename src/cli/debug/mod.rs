@@ -54,7 +54,7 @@ pub(crate) struct DebugArgs {
     /// Where to stand: `crank-7890`, `v56/delivery-1234`, `bank/delivery-8`, `block-12`, or `panic`, the newest in the folder; otherwise where the
     /// host would go on
     #[arg(long, value_name = "PLACE")]
-    at: Option<At>,
+    at: Option<StartPlace>,
     /// A recording of the state's past: it knows what a committed crank delivered, and how promises came to be
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
@@ -101,7 +101,7 @@ impl DebugArgs {
     ) -> DebugArgs {
         DebugArgs {
             state: state.into(),
-            at: crank.map(|it| At::Place(named::At::Place(Trigger::Crank(CrankNum(it))))),
+            at: crank.map(|it| StartPlace::Place(named::At::Place(Trigger::Crank(CrankNum(it))))),
             slog: None,
             commands,
             bundle: Vec::new(),
@@ -119,18 +119,18 @@ impl DebugArgs {
 
 /// Where to stand.
 #[derive(Clone, Debug)]
-enum At {
+enum StartPlace {
     Panic,
     Place(named::At),
 }
 
-impl FromStr for At {
+impl FromStr for StartPlace {
     type Err = String;
-    fn from_str(text: &str) -> Result<At, String> {
+    fn from_str(text: &str) -> Result<StartPlace, String> {
         if text == "panic" {
-            return Ok(At::Panic);
+            return Ok(StartPlace::Panic);
         }
-        text.parse().map(At::Place).map_err(|problem: String| problem.replacen("place like", "place like `panic`,", 1))
+        text.parse().map(StartPlace::Place).map_err(|problem: String| problem.replacen("place like", "place like `panic`,", 1))
     }
 }
 
@@ -141,13 +141,13 @@ pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit
         return debug_guest(what, address, &args, output);
     }
     on_interrupt(&interrupt)?;
-    let source = Source::new(&args)?;
+    let source = CommandSource::new(&args)?;
     let (session, reply) = Session::open(what).map_err(into_error)?;
     let mut talk = Talk { session, place: reply.place.clone(), args: &args, output };
     talk.show(None, &reply)?;
     match source {
-        Source::Terminal => prompt::talk(&mut talk, &interrupt),
-        Source::Lines(lines, name) => talk.script(lines, &name, &interrupt),
+        CommandSource::Terminal => prompt::talk(&mut talk, &interrupt),
+        CommandSource::Lines(lines, name) => talk.script(lines, &name, &interrupt),
     }
 }
 
@@ -198,9 +198,9 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
     let epitaph = last_panic.epitaph.clone();
     let at = match (&args.at, &epitaph) {
         (None, _) => None,
-        (Some(At::Place(place)), _) => Some(place.find(dir)?),
-        (Some(At::Panic), Some(epitaph)) => epitaph.crank.map(|it| Trigger::Crank(CrankNum(it))),
-        (Some(At::Panic), None) => return Err(no_panic(dir, last_panic.newest.as_ref(), last_panic.next_crank).into()),
+        (Some(StartPlace::Place(place)), _) => Some(place.find(dir)?),
+        (Some(StartPlace::Panic), Some(epitaph)) => epitaph.crank.map(|it| Trigger::Crank(CrankNum(it))),
+        (Some(StartPlace::Panic), None) => return Err(no_panic(dir, last_panic.newest.as_ref(), last_panic.next_crank).into()),
     };
     let how = how(args, &last_panic)?;
     if !how.plants.is_empty() && !database.meta()?.is_some_and(|it| it.experimental) {
@@ -253,22 +253,22 @@ fn on_interrupt(interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
 }
 
 /// Where commands come from.
-enum Source {
+enum CommandSource {
     Terminal,
     Lines(Box<dyn BufRead>, String),
 }
 
-impl Source {
-    fn new(args: &DebugArgs) -> anyhow::Result<Source> {
-        let from_stdin = || Source::Lines(Box::new(stdin().lock()), "stdin".to_owned());
+impl CommandSource {
+    fn new(args: &DebugArgs) -> anyhow::Result<CommandSource> {
+        let from_stdin = || CommandSource::Lines(Box::new(stdin().lock()), "stdin".to_owned());
         Ok(match &args.commands {
             Some(path) if path == Path::new("-") => from_stdin(),
             Some(path) => {
                 let name = path.display().to_string();
                 let file = files::open(path).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-                Source::Lines(Box::new(std::io::BufReader::new(file.take(files::TEXT_BYTES_MAX))), name)
+                CommandSource::Lines(Box::new(std::io::BufReader::new(file.take(files::TEXT_BYTES_MAX))), name)
             }
-            None if stdin().is_terminal() => Source::Terminal,
+            None if stdin().is_terminal() => CommandSource::Terminal,
             None => from_stdin(),
         })
     }
@@ -284,24 +284,24 @@ struct Talk<'a> {
 }
 
 /// A line of a script or of a prompt, done.
-enum Said {
+enum Transcribed {
     Answered,
     Quit,
 }
 
 impl Talk<'_> {
-    fn say(&mut self, line: &str) -> Result<Result<Said, Refusal>, anyhow::Error> {
+    fn say(&mut self, line: &str) -> Result<Result<Transcribed, Refusal>, anyhow::Error> {
         let command = match Command::parse(line) {
-            Ok(Some(Command::Quit)) => return Ok(Ok(Said::Quit)),
+            Ok(Some(Command::Quit)) => return Ok(Ok(Transcribed::Quit)),
             Ok(Some(command)) => command,
-            Ok(None) => return Ok(Ok(Said::Answered)),
+            Ok(None) => return Ok(Ok(Transcribed::Answered)),
             Err(refusal) => return Ok(Err(refusal)),
         };
         match self.session.obey(command) {
             Ok(reply) => {
                 self.show(Some(line.trim()), &reply)?;
                 self.place = reply.place;
-                Ok(Ok(Said::Answered))
+                Ok(Ok(Transcribed::Answered))
             }
             Err(refusal) => Ok(Err(refusal)),
         }
@@ -323,8 +323,8 @@ impl Talk<'_> {
                 self.output.line(format!("({}) {}", self.place, line.trim()))?;
             }
             match self.say(&line)? {
-                Ok(Said::Answered) => (),
-                Ok(Said::Quit) => break,
+                Ok(Transcribed::Answered) => (),
+                Ok(Transcribed::Quit) => break,
                 Err(refusal) => {
                     if self.args.json {
                         let error = json!({ "what": refusal.what, "hint": refusal.hint, "line": at + 1 });

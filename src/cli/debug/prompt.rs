@@ -14,7 +14,7 @@ use reedline::{
     Suggestion, default_emacs_keybindings,
 };
 
-use super::{Said, Talk};
+use super::{Transcribed, Talk};
 use crate::{
     cli::{Exit, Usage, run::code_cache},
     debug::FORMS,
@@ -32,14 +32,14 @@ pub(super) fn talk(talk: &mut Talk<'_>, interrupt: &AtomicBool) -> anyhow::Resul
     loop {
         *vats.lock().unwrap_or_else(PoisonError::into_inner) = talk.vats();
         interrupt.store(false, Ordering::Relaxed);
-        let line = match editor.read_line(&At(talk.place.clone()))? {
+        let line = match editor.read_line(&PromptPosition(talk.place.clone()))? {
             Signal::Success(line) => line,
             Signal::CtrlD => return Ok(Exit::Ok),
             _ => continue,
         };
         match talk.say(&line)? {
-            Ok(Said::Answered) => (),
-            Ok(Said::Quit) => return Ok(Exit::Ok),
+            Ok(Transcribed::Answered) => (),
+            Ok(Transcribed::Quit) => return Ok(Exit::Ok),
             Err(refusal) => talk.output.error(&Usage::new(refusal.what, refusal.hint).into()),
         }
     }
@@ -64,9 +64,9 @@ fn editor(words: Words) -> Reedline {
 }
 
 /// Says where the session stands.
-struct At(String);
+struct PromptPosition(String);
 
-impl Prompt for At {
+impl Prompt for PromptPosition {
     fn render_prompt_left(&self) -> Cow<'_, str> {
         format!("({}) ", self.0).into()
     }

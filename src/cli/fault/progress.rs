@@ -22,7 +22,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 const JSON_EVERY: Duration = Duration::from_millis(500);
 
 /// How it is told.
-enum Kind {
+enum ProgressKind {
     Bar(ProgressBar),
     Plain,
     Json,
@@ -31,7 +31,7 @@ enum Kind {
 /// See the module.
 pub(super) struct Progress<'a> {
     output: &'a Output,
-    kind: Kind,
+    kind: ProgressKind,
     begun: Instant,
     told: Instant,
     /// Done now, and before this run.
@@ -54,14 +54,14 @@ impl<'a> Progress<'a> {
     pub(super) fn new(output: &'a Output, json: bool, total: u64, before: u64) -> Progress<'a> {
         let style = ProgressStyle::with_template("{bar:30} {percent}%  {msg}  {eta} left").ok();
         let kind = match (json, output.progress(), style) {
-            (true, ..) => Kind::Json,
+            (true, ..) => ProgressKind::Json,
             (false, true, Some(style)) => {
                 let bar = ProgressBar::new(total).with_style(style).with_position(before);
                 bar.enable_steady_tick(Duration::from_millis(200));
                 bar.reset_eta();
-                Kind::Bar(bar)
+                ProgressKind::Bar(bar)
             }
-            _ => Kind::Plain,
+            _ => ProgressKind::Plain,
         };
         let (begun, told) = (now(), now());
         Progress { output, kind, begun, told, done: 0, before, total, counts: BTreeMap::new(), findings: 0, last: 0 }
@@ -73,12 +73,12 @@ impl<'a> Progress<'a> {
         self.findings += u64::from(is_finding);
         *self.counts.entry(outcome.class).or_default() += 1;
         match &self.kind {
-            Kind::Bar(bar) => {
+            ProgressKind::Bar(bar) => {
                 bar.set_position(self.before + self.done);
                 bar.set_message(self.message());
             }
-            Kind::Plain if self.told.elapsed() >= PLAIN_EVERY => self.tell(),
-            Kind::Json if self.told.elapsed() >= JSON_EVERY => self.tell(),
+            ProgressKind::Plain if self.told.elapsed() >= PLAIN_EVERY => self.tell(),
+            ProgressKind::Json if self.told.elapsed() >= JSON_EVERY => self.tell(),
             _ => (),
         }
     }
@@ -98,7 +98,7 @@ impl<'a> Progress<'a> {
         (self.told, self.last) = (now(), self.done);
         let done = self.before + self.done;
         match &self.kind {
-            Kind::Json => {
+            ProgressKind::Json => {
                 let left = (self.total - done.min(self.total)) as f64 / self.rate().max(1e-3);
                 let counts: BTreeMap<String, u64> = self.counts.iter().map(|(class, it)| (key(*class), *it)).collect();
                 self.output.note(
@@ -117,9 +117,9 @@ impl<'a> Progress<'a> {
     /// The last word.
     pub(super) fn finish(mut self) {
         match &self.kind {
-            Kind::Bar(bar) => bar.finish_and_clear(),
-            Kind::Plain | Kind::Json if self.last < self.done => self.tell(),
-            Kind::Plain | Kind::Json => (),
+            ProgressKind::Bar(bar) => bar.finish_and_clear(),
+            ProgressKind::Plain | ProgressKind::Json if self.last < self.done => self.tell(),
+            ProgressKind::Plain | ProgressKind::Json => (),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct GrepArgs {
 /// A line that a vat wrote, or that says why its delivery ended.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct GrepLine {
     crank_num: Option<u64>,
     #[serde(rename = "vatID")]
     vat_id: String,
@@ -118,7 +118,7 @@ fn learn(names: &mut BTreeMap<String, String>, record: &Record) {
     }
 }
 
-fn line_of(record: &Record, names: &BTreeMap<String, String>) -> Option<Line> {
+fn line_of(record: &Record, names: &BTreeMap<String, String>) -> Option<GrepLine> {
     let (level, text) = match record.kind() {
         "console" if !record.is_replay() => {
             let Console { level, text, .. } = Console::of(record);
@@ -132,10 +132,10 @@ fn line_of(record: &Record, names: &BTreeMap<String, String>) -> Option<Line> {
     let vat_id = record.text("vatID")?.to_owned();
     let name = names.get(&vat_id).cloned();
     let (crank_num, delivery_num) = (record.number("crankNum"), record.number("deliveryNum"));
-    Some(Line { crank_num, vat_id, name, delivery_num, level, text })
+    Some(GrepLine { crank_num, vat_id, name, delivery_num, level, text })
 }
 
-fn shown(line: &Line) -> String {
+fn shown(line: &GrepLine) -> String {
     let crank = line.crank_num.map_or_else(String::new, |it| format!("crank {it}, "));
     let delivery = line.delivery_num.map_or_else(String::new, |it| format!(" delivery {it}"));
     let vat = text::vat(&line.vat_id, line.name.as_deref());

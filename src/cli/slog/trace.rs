@@ -115,28 +115,28 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
         }
     }
     // What is still to be said, the next last.
-    let mut left: Vec<Said<'_>> = roots.into_iter().rev().map(|it| Said { depth: 0, what: Line::Root(it) }).collect();
-    while let Some(Said { depth, what }) = left.pop() {
+    let mut left: Vec<ShownSteps<'_>> = roots.into_iter().rev().map(|it| ShownSteps { depth: 0, what: TraceLine::Root(it) }).collect();
+    while let Some(ShownSteps { depth, what }) = left.pop() {
         let margin = "  ".repeat(depth.min(DEPTH_MAX));
         match what {
-            Line::Act(number, ksc) => lines.push(format!("{margin}syscall {number}: {}", text::act(ksc, ksc))),
-            Line::Kernel => lines.push(format!("{margin}by the kernel")),
-            Line::Root(step) => {
+            TraceLine::Act(number, ksc) => lines.push(format!("{margin}syscall {number}: {}", text::act(ksc, ksc))),
+            TraceLine::Kernel => lines.push(format!("{margin}by the kernel")),
+            TraceLine::Root(step) => {
                 lines.push(format!("from {}", text::origin(&step.message_type)));
-                left.push(Said { depth, what: Line::Step(step) });
+                left.push(ShownSteps { depth, what: TraceLine::Step(step) });
             }
-            Line::Step(step) => {
+            TraceLine::Step(step) => {
                 lines.push(format!("{margin}{}", headline(step)));
                 let by = |syscall| caused.get(&(step.place.crank, syscall)).map(Vec::as_slice).unwrap_or_default();
                 let kernel = by(None);
                 let count = kernel.len() + step.acts.iter().map(|it| by(Some(it.number)).len()).sum::<usize>();
                 // A chain goes on below itself; only what branches moves to the right.
                 let deeper = if count == 1 { 0 } else { 2 };
-                let child = |it: &&'a Step| Said { depth: depth + deeper, what: Line::Step(it) };
+                let child = |it: &&'a Step| ShownSteps { depth: depth + deeper, what: TraceLine::Step(it) };
                 let mut below = Vec::new();
                 let mut only = None;
                 for act in &step.acts {
-                    below.push(Said { depth: depth + 1, what: Line::Act(act.number, &act.ksc) });
+                    below.push(ShownSteps { depth: depth + 1, what: TraceLine::Act(act.number, &act.ksc) });
                     let mut children = by(Some(act.number)).iter().map(child);
                     if count == 1 {
                         only = only.or(children.next());
@@ -145,7 +145,7 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
                     }
                 }
                 if !kernel.is_empty() {
-                    below.push(Said { depth: depth + 1, what: Line::Kernel });
+                    below.push(ShownSteps { depth: depth + 1, what: TraceLine::Kernel });
                     let mut children = kernel.iter().map(child);
                     if count == 1 {
                         only = children.next();
@@ -164,12 +164,12 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
 /// Deeper is not shown as such: a chain of a thousand cranks would leave the screen.
 const DEPTH_MAX: usize = 30;
 
-struct Said<'a> {
+struct ShownSteps<'a> {
     depth: usize,
-    what: Line<'a>,
+    what: TraceLine<'a>,
 }
 
-enum Line<'a> {
+enum TraceLine<'a> {
     /// A step whose cause is not known.
     Root(&'a Step),
     Step(&'a Step),

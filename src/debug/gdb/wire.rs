@@ -142,14 +142,14 @@ fn checksum(data: &[u8]) -> u8 {
 /// Takes a stream apart.
 #[derive(Debug, Default)]
 struct Parser {
-    place: Place,
+    place: PacketPlace,
     data: Vec<u8>,
     sum: u8,
     too_long: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Place {
+enum PacketPlace {
     #[default]
     Between,
     Data,
@@ -162,30 +162,30 @@ impl Parser {
     /// The next byte. What stands between packets and means nothing is passed over.
     fn take(&mut self, byte: u8) -> Option<Input> {
         match (self.place, byte) {
-            (Place::Between, b'$') => *self = Parser { place: Place::Data, ..Parser::default() },
-            (Place::Between, 3) => return Some(Input::Interrupt),
-            (Place::Between, b'-') => return Some(Input::Again),
-            (Place::Between, _) => (),
-            (Place::Data | Place::Escaped, b'#') => self.place = Place::FirstDigit,
+            (PacketPlace::Between, b'$') => *self = Parser { place: PacketPlace::Data, ..Parser::default() },
+            (PacketPlace::Between, 3) => return Some(Input::Interrupt),
+            (PacketPlace::Between, b'-') => return Some(Input::Again),
+            (PacketPlace::Between, _) => (),
+            (PacketPlace::Data | PacketPlace::Escaped, b'#') => self.place = PacketPlace::FirstDigit,
             // One that begins anew: the end of the last was lost.
-            (Place::Data, b'$') => *self = Parser { place: Place::Data, ..Parser::default() },
-            (Place::Data, b'}') => {
+            (PacketPlace::Data, b'$') => *self = Parser { place: PacketPlace::Data, ..Parser::default() },
+            (PacketPlace::Data, b'}') => {
                 self.sum = self.sum.wrapping_add(byte);
-                self.place = Place::Escaped;
+                self.place = PacketPlace::Escaped;
             }
-            (Place::Data | Place::Escaped, byte) => {
+            (PacketPlace::Data | PacketPlace::Escaped, byte) => {
                 self.sum = self.sum.wrapping_add(byte);
-                let meant = if self.place == Place::Escaped { byte ^ 0x20 } else { byte };
-                self.place = Place::Data;
+                let meant = if self.place == PacketPlace::Escaped { byte ^ 0x20 } else { byte };
+                self.place = PacketPlace::Data;
                 if self.data.len() < PACKET_BYTES_MAX {
                     self.data.push(meant);
                 } else {
                     self.too_long = true;
                 }
             }
-            (Place::FirstDigit, digit) => self.place = Place::SecondDigit(digit),
-            (Place::SecondDigit(first), second) => {
-                self.place = Place::Between;
+            (PacketPlace::FirstDigit, digit) => self.place = PacketPlace::SecondDigit(digit),
+            (PacketPlace::SecondDigit(first), second) => {
+                self.place = PacketPlace::Between;
                 let digits = [first, second];
                 let told = str::from_utf8(&digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok());
                 let good = told == Some(self.sum) && !self.too_long;

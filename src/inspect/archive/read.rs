@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, ArchiveError>;
 /// Reads all of an archive into an empty database, and audits what came of it. `progress` hears how many bytes were read so far, of
 /// how many.
 pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, u64)) -> Result<Summary> {
-    let mut reader = Reader::open(path)?;
+    let mut reader = PieceReader::open(path)?;
     let head = reader.head()?;
     usable(path, &head)?;
     let layouts = database.layouts()?;
@@ -99,7 +99,7 @@ fn confirm(path: &Path, head: &Head, database: &Database) -> Result<()> {
     Ok(())
 }
 
-struct Reader<'a> {
+struct PieceReader<'a> {
     path: &'a Path,
     file: BufReader<File>,
     hasher: blake3::Hasher,
@@ -107,8 +107,8 @@ struct Reader<'a> {
     len: u64,
 }
 
-impl Reader<'_> {
-    fn open(path: &Path) -> Result<Reader<'_>> {
+impl PieceReader<'_> {
+    fn open(path: &Path) -> Result<PieceReader<'_>> {
         let fault = |err| HostFault::new(format_args!("read `{}`", path.display()), err);
         let file = files::open(path).map_err(|err| match err.kind() {
             ErrorKind::InvalidInput | ErrorKind::IsADirectory => ArchiveError::foreign(path, err),
@@ -118,7 +118,7 @@ impl Reader<'_> {
         if !about.is_file() {
             return Err(ArchiveError::foreign(path, "it is no file: an archive is one"));
         }
-        Ok(Reader { path, file: BufReader::new(file), hasher: blake3::Hasher::new(), at: 0, len: about.len() })
+        Ok(PieceReader { path, file: BufReader::new(file), hasher: blake3::Hasher::new(), at: 0, len: about.len() })
     }
 
     fn head(&mut self) -> Result<Head> {

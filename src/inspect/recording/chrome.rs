@@ -27,7 +27,7 @@ pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result
         out,
         range,
         first: true,
-        clock: Clock::default(),
+        clock: TraceClock::default(),
         arrows: 0,
         crank: None,
         open: BTreeMap::new(),
@@ -45,13 +45,13 @@ pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result
 
 /// Microseconds since the recording began. The monotonic time begins anew with each host: it goes on from the wall clock.
 #[derive(Default)]
-struct Clock {
+struct TraceClock {
     begun: Option<f64>,
     /// Of this host, what to add to its monotonic time.
     offset: Option<f64>,
 }
 
-impl Clock {
+impl TraceClock {
     fn micros(&mut self, record: &Record) -> f64 {
         if matches!(record.kind(), "host-start" | "import-kernel-start") {
             self.offset = None;
@@ -74,7 +74,7 @@ struct Slice {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum SliceKind {
     Block,
     Commit,
     Replay,
@@ -84,7 +84,7 @@ enum Kind {
 
 /// The crank under way.
 #[derive(Default)]
-struct Crank {
+struct OpenCrank {
     taken: Option<Link>,
     sent: Vec<(Link, (u64, f64))>,
     /// What its c-list events do to the number of those that know a promise.
@@ -96,10 +96,10 @@ struct Tracer<'a> {
     out: &'a mut dyn Write,
     range: Range,
     first: bool,
-    clock: Clock,
+    clock: TraceClock,
     arrows: u64,
-    crank: Option<Crank>,
-    open: BTreeMap<Kind, Slice>,
+    crank: Option<OpenCrank>,
+    open: BTreeMap<SliceKind, Slice>,
     /// Where what may cause a delivery was done.
     sent: BTreeMap<Link, (u64, f64)>,
     known: BTreeMap<String, i64>,
@@ -141,15 +141,15 @@ impl Tracer<'_> {
                 let (id, name) = (record.text("vatID").unwrap_or_default(), record.text("name").unwrap_or_default());
                 self.name_track(track, &format!("{id} {name}"))?;
             }
-            "begin-block" => self.begin_slice(Kind::Block, KERNEL, format!("block {}", record.value["blockHeight"]), Value::Null),
+            "begin-block" => self.begin_slice(SliceKind::Block, KERNEL, format!("block {}", record.value["blockHeight"]), Value::Null),
             "end-block-finish" => {
-                self.end_slice(Kind::Block, json!({ "cranks": record.value["cranks"], "stateHash": record.value["stateHash"] }))?;
-                self.begin_slice(Kind::Commit, KERNEL, "commit".to_owned(), Value::Null);
+                self.end_slice(SliceKind::Block, json!({ "cranks": record.value["cranks"], "stateHash": record.value["stateHash"] }))?;
+                self.begin_slice(SliceKind::Commit, KERNEL, "commit".to_owned(), Value::Null);
             }
-            "commit-finish" => self.end_slice(Kind::Commit, Value::Null)?,
-            "start-replay" => self.begin_slice(Kind::Replay, track, "replay".to_owned(), json!({ "deliveries": record.value["deliveries"] })),
-            "finish-replay" => self.end_slice(Kind::Replay, Value::Null)?,
-            "crank-start" => self.crank = Some(Crank { taken: Link::of_item(&record.value["message"]), ..Crank::default() }),
+            "commit-finish" => self.end_slice(SliceKind::Commit, Value::Null)?,
+            "start-replay" => self.begin_slice(SliceKind::Replay, track, "replay".to_owned(), json!({ "deliveries": record.value["deliveries"] })),
+            "finish-replay" => self.end_slice(SliceKind::Replay, Value::Null)?,
+            "crank-start" => self.crank = Some(OpenCrank { taken: Link::of_item(&record.value["message"]), ..OpenCrank::default() }),
             "crank-finish" => self.end_crank(),
             _ if record.is_replay() => (),
             _ if !self.range.holds(record) => (),
@@ -157,13 +157,13 @@ impl Tracer<'_> {
             "deliver-result" => {
                 let dr = &record.value["dr"];
                 let args = if dr[0] == "ok" { json!({ "fuel": dr[2]["compute"] }) } else { json!({ "error": dr[1] }) };
-                self.end_slice(Kind::Delivery, args)?;
+                self.end_slice(SliceKind::Delivery, args)?;
             }
             "syscall" => {
                 let args = json!({ "crank": record.value["crankNum"], "number": record.value["syscallNum"], "ksc": record.value["ksc"].to_string() });
-                self.begin_slice(Kind::Syscall, track, record.value["vsc"][0].as_str().unwrap_or("syscall").to_owned(), args);
+                self.begin_slice(SliceKind::Syscall, track, record.value["vsc"][0].as_str().unwrap_or("syscall").to_owned(), args);
             }
-            "syscall-result" => self.end_slice(Kind::Syscall, json!({ "result": record.value["ksr"].to_string() }))?,
+            "syscall-result" => self.end_slice(SliceKind::Syscall, json!({ "result": record.value["ksr"].to_string() }))?,
             "directive" => self.instant(track, "directive", "t", json!({ "line": record.value["line"], "status": record.value["status"], "crank": record.value["crankNum"] }))?,
             "terminate" => self.instant(track, "terminate", "t", json!({ "info": record.value["info"].to_string() }))?,
             "kernel-panic" => self.instant(KERNEL, "kernel panic", "g", json!({ "invariant": record.value["invariant"], "detail": record.value["detail"] }))?,
@@ -217,7 +217,7 @@ impl Tracer<'_> {
         };
         let (crank, delivery) = (&record.value["crankNum"], &record.value["deliveryNum"]);
         self.begin_slice(
-            Kind::Delivery,
+            SliceKind::Delivery,
             track,
             what,
             json!({ "crank": crank, "delivery": delivery, "kd": kd.to_string() }),
@@ -235,11 +235,11 @@ impl Tracer<'_> {
         self.event(json!({ "ph": "f", "bp": "e", "name": name, "cat": "flow", "id": id, "tid": track, "ts": now }))
     }
 
-    fn begin_slice(&mut self, kind: Kind, track: u64, name: String, args: Value) {
+    fn begin_slice(&mut self, kind: SliceKind, track: u64, name: String, args: Value) {
         self.open.insert(kind, Slice { track, from: self.now, name, args });
     }
 
-    fn end_slice(&mut self, kind: Kind, more: Value) -> io::Result<()> {
+    fn end_slice(&mut self, kind: SliceKind, more: Value) -> io::Result<()> {
         let Some(Slice { track, from, name, mut args }) = self.open.remove(&kind) else { return Ok(()) };
         for (field, value) in more.as_object().into_iter().flatten() {
             args[field] = value.clone();

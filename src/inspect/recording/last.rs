@@ -99,7 +99,7 @@ impl Console {
 ///
 /// It cannot be read to its end.
 pub fn last(mut reader: Reader) -> Result<Last, ReadError> {
-    let mut end = End::default();
+    let mut end = LastEnd::default();
     // Where a host went on after another was killed, only the end of the last one matters.
     let mut torn_before = 0;
     while let Some(record) = reader.next() {
@@ -110,14 +110,14 @@ pub fn last(mut reader: Reader) -> Result<Last, ReadError> {
 }
 
 #[derive(Default)]
-struct End {
+struct LastEnd {
     last: Last,
     in_crank: bool,
     names: BTreeMap<String, String>,
     consoles: BTreeMap<String, VecDeque<Console>>,
 }
 
-impl End {
+impl LastEnd {
     fn add(&mut self, record: &Record) {
         self.last.time = record.seconds("time").or(self.last.time);
         let block = record.number("blockHeight");

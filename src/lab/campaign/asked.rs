@@ -39,7 +39,7 @@ const READY_WALL: Duration = Duration::from_secs(60);
 /// What the process says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Said {
+enum CommandAnswer {
     Holds(bool),
     Cannot(String),
 }
@@ -75,14 +75,14 @@ impl Askers {
             asker.process = None;
         }
         match asked.map_err(why)? {
-            Said::Holds(holds) => Ok(holds),
-            Said::Cannot(why) => Err(why),
+            CommandAnswer::Holds(holds) => Ok(holds),
+            CommandAnswer::Cannot(why) => Err(why),
         }
     }
 }
 
 impl Asker {
-    fn ask(&mut self, check: &str, document: &str, wall: Duration) -> Result<Said, Silence> {
+    fn ask(&mut self, check: &str, document: &str, wall: Duration) -> Result<CommandAnswer, Silence> {
         let process = match &mut self.process {
             Some(process) => process,
             None => {
@@ -141,7 +141,7 @@ pub fn answer(input: impl BufRead, mut out: impl Write, expire: impl Fn() + Send
         let jaq = compiled.entry(check).or_insert_with_key(|it| Jaq::compile(it).map_err(|(_, why)| why));
         let holds = jaq.as_ref().map_err(Clone::clone).and_then(|it| it.holds(&document));
         done.send(())?;
-        say(&mut out, &holds.map_or_else(Said::Cannot, Said::Holds))?;
+        say(&mut out, &holds.map_or_else(CommandAnswer::Cannot, CommandAnswer::Holds))?;
     }
     Ok(())
 }

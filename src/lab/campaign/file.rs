@@ -106,7 +106,7 @@ fn read(root: &Section<'_>, dir: &Path) -> Option<Campaign> {
         root.missing("base", "expected a table [base] with `scenario = \"…/vat.toml\"` or `state = \"…\"`");
     }
     let base = base.and_then(|it| {
-        let read = Base::read(&it, dir);
+        let read = BaseTable::read(&it, dir);
         it.end();
         read
     });
@@ -157,7 +157,7 @@ fn here(dir: &Path) -> &Path {
 }
 
 /// `[base]`
-struct Base {
+struct BaseTable {
     path: PathBuf,
     expect: Option<Expect>,
     policy: Policy,
@@ -168,8 +168,8 @@ struct Base {
     audit: bool,
 }
 
-impl Base {
-    fn read(section: &Section<'_>, dir: &Path) -> Option<Base> {
+impl BaseTable {
+    fn read(section: &Section<'_>, dir: &Path) -> Option<BaseTable> {
         let source = section.source;
         let scenario = section.text("scenario", "expected the path of a vat.toml or its folder");
         let state = section.text("state", "expected the path of a state's folder");
@@ -207,7 +207,7 @@ impl Base {
             source.problem(&path.span, "there is nothing of that name", "expected a path relative to this file");
         }
         let at = if path.value == "." { here(dir).to_owned() } else { dir.join(path.value) };
-        Some(Base { path: at, expect, policy, until, limits, patience, replicas, audit })
+        Some(BaseTable { path: at, expect, policy, until, limits, patience, replicas, audit })
     }
 }
 

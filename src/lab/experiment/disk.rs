@@ -61,7 +61,7 @@ impl Fault {
 
 /// Where a run is.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct DiskPlace {
     /// The block whose commit comes, or is under way; `None` before and after all.
     block: Option<BlockHeight>,
     /// Operations of it so far.
@@ -71,12 +71,12 @@ struct Place {
 /// See the module.
 pub(super) struct DiskFaults {
     disk: Disk,
-    place: Arc<Mutex<Place>>,
+    place: Arc<Mutex<DiskPlace>>,
     faults: Vec<Fault>,
     seed: u64,
 }
 
-fn locked(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+fn locked(place: &Mutex<DiskPlace>) -> MutexGuard<'_, DiskPlace> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -95,7 +95,7 @@ impl DiskFaults {
         }
         let seed = blake3::hash(format!("{seed} {schedule}").as_bytes());
         let seed = seed.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
-        let place = Arc::new(Mutex::new(Place::default()));
+        let place = Arc::new(Mutex::new(DiskPlace::default()));
         let (broken, ended) = (None, None);
         let policy = Faulty { faults: faults.clone(), place: place.clone(), seed, says: Box::new(says), broken, ended };
         Some(DiskFaults { disk: Disk::new(policy), place, faults, seed })
@@ -110,12 +110,12 @@ impl DiskFaults {
     pub(super) fn enter(&self, block: &Block) {
         let globals = block.tables().globals();
         let height = if block.meta().open { globals.height } else { globals.height.next() };
-        *locked(&self.place) = Place { block: Some(height), ops: 0 };
+        *locked(&self.place) = DiskPlace { block: Some(height), ops: 0 };
     }
 
     /// A commit has returned.
     pub(super) fn leave(&self, height: BlockHeight, says: &impl Says) -> io::Result<()> {
-        *locked(&self.place) = Place::default();
+        *locked(&self.place) = DiskPlace::default();
         let here = |it: &&Fault| it.spot == Spot::Commit(height);
         if let Some((fault, loss)) = self.faults.iter().filter(here).find_map(|it| Some((it, it.loss(self.seed)?))) {
             self.disk.lose(loss)?;
@@ -128,7 +128,7 @@ impl DiskFaults {
 /// The policy.
 struct Faulty {
     faults: Vec<Fault>,
-    place: Arc<Mutex<Place>>,
+    place: Arc<Mutex<DiskPlace>>,
     seed: u64,
     says: Box<dyn Says>,
     /// Everything fails from now on.
@@ -190,7 +190,7 @@ impl Policy for Faulty {
 pub fn store_ops(base: &Base, golden_cranks: u64) -> anyhow::Result<Vec<(BlockHeight, u64)>> {
     let dir = tempfile::tempdir()?;
     copy_base(base, dir.path())?;
-    let ops = Arc::new(Mutex::new(Place::default()));
+    let ops = Arc::new(Mutex::new(DiskPlace::default()));
     let counted = ops.clone();
     let disk = Disk::new(move |_: &Asked<'_>| {
         locked(&counted).ops += 1;

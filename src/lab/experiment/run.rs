@@ -125,7 +125,7 @@ pub(super) fn walk(machine: &mut Machine, golden: &Golden, until: Until) -> Resu
 }
 
 /// A run under way.
-struct Run<'a, 'b> {
+struct OpenRun<'a, 'b> {
     machine: &'a mut Machine,
     how: &'a mut How<'b>,
     log: Log,
@@ -138,7 +138,7 @@ struct Run<'a, 'b> {
     /// Cranks from the base on, before the one of the first fault.
     first_fault: Option<usize>,
     /// Where it asked whether another run had been there, in order.
-    asked: Vec<Asked>,
+    asked: Vec<AskedRun>,
     /// What watchers noted, and after how many cranks.
     noted: Vec<(usize, usize)>,
     /// Whether it is run to its end whatever is known.
@@ -151,7 +151,7 @@ struct Run<'a, 'b> {
 }
 
 /// A place where a run asked whether another had been there, and how much had been seen until then.
-struct Asked {
+struct AskedRun {
     key: Key,
     step: usize,
     told: usize,
@@ -181,7 +181,7 @@ pub(super) fn run(
         injector
     })?;
     let from = machine.checkpoints.get(checkpoint).map_or(0, |it| it.step);
-    let mut run = Run {
+    let mut run = OpenRun {
         machine,
         how,
         log,
@@ -205,7 +205,7 @@ pub(super) fn run(
     run.finish(from, end, ends)
 }
 
-impl Run<'_, '_> {
+impl OpenRun<'_, '_> {
     fn until_end(&mut self) -> RunEnd {
         loop {
             match self.go_on() {
@@ -390,7 +390,7 @@ impl Run<'_, '_> {
         let reached: BTreeSet<usize> = self.log.reached().into_keys().collect();
         let Some(rest) = self.rest(left, &reached)? else { return Ok(None) };
         let key = (digest, self.heaps()?, self.clock()?, rest);
-        self.asked.push(Asked {
+        self.asked.push(AskedRun {
             key,
             step: self.step,
             told: self.told.len(),
@@ -517,7 +517,7 @@ impl Run<'_, '_> {
         if let Err(why) = self.keep(next) {
             end = RunEnd::Broken(why);
         }
-        let Run { mut deviated, mut faults, chain, mut step, mut told, log, noted, machine, .. } = self;
+        let OpenRun { mut deviated, mut faults, chain, mut step, mut told, log, noted, machine, .. } = self;
         let mut reached = log.reached();
         let mut noted: BTreeSet<usize> = noted.into_iter().map(|(_, it)| it).collect();
         if let Some(link) = known {

@@ -9,7 +9,7 @@ use std::ops::Range;
 /// A stretch of the original and where it went. Equal lengths map byte by byte; otherwise the whole
 /// stretch is one instruction, or injected code standing before one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
+struct OffsetRun {
     original: Range<usize>,
     instrumented: Range<usize>,
 }
@@ -22,7 +22,7 @@ pub struct OffsetMap {
     /// Start of the code section's contents in the instrumented module; 0 if there is no code.
     pub code_instrumented: usize,
     /// Ascending and disjoint on both sides.
-    runs: Vec<Run>,
+    runs: Vec<OffsetRun>,
 }
 
 impl OffsetMap {
@@ -57,7 +57,7 @@ impl OffsetMap {
 
     pub(super) fn push(&mut self, original: Range<usize>, instrumented: Range<usize>) {
         if !instrumented.is_empty() {
-            self.runs.push(Run { original, instrumented });
+            self.runs.push(OffsetRun { original, instrumented });
         }
     }
 
