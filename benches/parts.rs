@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vathost::{
     bench::Load,
     directive::DirectiveSet,
-    host::controller::{Controller, Open, Policy},
+    host::controller::{Host, Open, Policy},
     kernel::{self, Syscalls, Usage, Worker, Workers},
     model::{
         blame::{Fault, HostFault},
@@ -155,8 +155,8 @@ fn syscall(c: &mut Criterion) {
     });
 }
 
-fn live(open: Open) -> Controller {
-    let mut controller = Controller::open(open).unwrap();
+fn live(open: Open) -> Host {
+    let mut controller = Host::open(open).unwrap();
     controller.install(&Load { letter: 'p', number: 10, others: 1 }.scenario().unwrap()).unwrap();
     controller.run_block(&Policy::default(), &mut |_| true).unwrap();
     controller

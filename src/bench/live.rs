@@ -18,7 +18,7 @@ use crate::{
         result::{Deliveries, per},
     },
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     store::{Asked, Disk, FileOp, Verdict},
@@ -30,7 +30,7 @@ const SAMPLED: u64 = 8;
 /// A scenario under way.
 #[derive(Debug)]
 pub(super) struct Live {
-    pub(super) controller: Controller,
+    pub(super) controller: Host,
     dir: TempDir,
     policy: Policy,
 }
@@ -56,7 +56,7 @@ impl Live {
     /// In a new folder.
     pub(super) fn new(scenario: &Scenario, open: Open, size: Size) -> anyhow::Result<Live> {
         let dir = tempfile::tempdir().context("make a folder for the state")?;
-        let mut controller = Controller::open(Open { state: Some(dir.path().to_owned()), ..open })?;
+        let mut controller = Host::open(Open { state: Some(dir.path().to_owned()), ..open })?;
         controller.install(scenario)?;
         Ok(Live { controller, dir, policy: Policy { cranks: size.cranks_per_block, ..Policy::default() } })
     }

@@ -14,7 +14,7 @@ use crate::{
     },
     directive::DirectiveSet,
     host::{
-        controller::{Controller, Open},
+        controller::{Host, Open},
         scenario::Scenario,
     },
     model::id::VatId,
@@ -219,7 +219,7 @@ fn directives(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliver
 }
 
 /// Puts directives in force that will not be due for ages.
-pub(super) fn schedule(controller: &mut Controller, count: u64) -> anyhow::Result<()> {
+pub(super) fn schedule(controller: &mut Host, count: u64) -> anyhow::Result<()> {
     let mut text = String::new();
     for at in 0..count {
         writeln!(text, "crank-{}: skip v1", 1_000_000_000 + at)?;
@@ -315,7 +315,7 @@ fn open(size: Size, _: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<F
         let mut took = Vec::new();
         for _ in 0..size.runs {
             let begun = Instant::now();
-            let controller = Controller::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
+            let controller = Host::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
             took.push(per(begun.elapsed(), 1_000_000));
             drop(controller);
         }
@@ -332,7 +332,7 @@ fn breakpoint(size: Size, _: &mut Around) -> anyhow::Result<(Option<Deliveries>,
     let mut took = Vec::new();
     for _ in 0..size.runs {
         let begun = Instant::now();
-        let mut controller = Controller::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
+        let mut controller = Host::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
         controller.heap(VatId(1))?;
         took.push(per(begun.elapsed(), 1_000_000));
     }

@@ -2,12 +2,12 @@
 
 use crate::{
     cli::{Output, output::harmless},
-    host::controller::{BlockEnd, Controller},
+    host::controller::{BlockEnd, Host},
     model::id::VatId,
 };
 
 /// Tells what vats wrote in a committed block: what goes to the console device, warnings and errors; with `-v`, everything.
-pub(super) fn tell(controller: &Controller, end: &BlockEnd, output: &Output) {
+pub(super) fn tell(controller: &Host, end: &BlockEnd, output: &Output) {
     let Ok(block) = controller.block() else { return };
     let name = |vat: VatId| block.tables().vats.get(&vat).map_or_else(|| vat.to_string(), |row| row.name.clone());
     for it in &end.heard.lines {

@@ -9,7 +9,7 @@ use crate::{
     directive::plant::Plant,
     directive::{DirectiveSet, Trigger},
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         epitaph::Epitaph,
         report::Report,
         scenario::{Scenario, Send, StaticVat},
@@ -245,7 +245,7 @@ impl Demo {
         }
     }
 
-    fn open(&self, home: &Path, replica: usize) -> anyhow::Result<Controller> {
+    fn open(&self, home: &Path, replica: usize) -> anyhow::Result<Host> {
         let slog = Slog::new(Detail::Syscalls, Writer::append(&self.recording(replica))?);
         let open = Open {
             state: Some(home.to_owned()),
@@ -255,11 +255,11 @@ impl Demo {
             plants: self.plants.clone(),
             ..Open::default()
         };
-        Ok(Controller::open(open)?)
+        Ok(Host::open(open)?)
     }
 }
 
-fn run(controller: &mut Controller) -> Result<Report, Box<Halt>> {
+fn run(controller: &mut Host) -> Result<Report, Box<Halt>> {
     while !controller.is_quiescent()? {
         controller.run_block(&POLICY, &mut |_| true)?;
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         Exit, Output, Usage,
-        host::{GRAMMAR_HINT, Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
+        host::{GRAMMAR_HINT, HostConfig, PolicyArgs, missing_bundles, warn_of_missing_bundles},
         last_panic::LastPanic,
         named::{self, StateArgs},
         output::{harmless, table},
@@ -108,7 +108,7 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     if !Database::exists(&args.state) {
         return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
     }
-    let host = Host::of(Some(&args.state))?;
+    let host = HostConfig::of(Some(&args.state))?;
     let last_panic = LastPanic::of(&args.state)?;
     let base = last_panic.directives(args.file.as_deref(), &host)?;
     let bundles = host.bundles(&args.bundle)?;
@@ -179,7 +179,7 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
     let [file, state] = args.parts()?;
     let file = match file {
         Some(file) => file.to_owned(),
-        None => Host::of(state)?.directives.ok_or_else(|| {
+        None => HostConfig::of(state)?.directives.ok_or_else(|| {
             Usage::new(
                 "no directive file is given",
                 "name it, or put `directives = \"FILE\"` into the state's host.toml",
@@ -259,7 +259,7 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
     let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
     let missed = (!missed.is_empty()).then_some(Missed(missed));
-    for wasm in Host::of(Some(dir))?.bundles(&[])? {
+    for wasm in HostConfig::of(Some(dir))?.bundles(&[])? {
         block.put_bundle(&wasm);
     }
     let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);

@@ -11,7 +11,7 @@ use crate::{
         ways::{self, Given},
     },
     host::{
-        controller::Controller,
+        controller::Host,
         epitaph::{Epitaph, Mishap},
     },
     kernel::Halt,
@@ -23,7 +23,7 @@ use crate::{
 /// store, and the ways on are tried. Returns the error that the command ends with.
 pub(super) fn report(
     halt: Halt,
-    controller: &Controller,
+    controller: &Host,
     given: Option<&Given<'_>>,
     as_json: bool,
     output: &Output,
@@ -58,7 +58,7 @@ pub(super) fn report(
 }
 
 /// A halt that is nobody's fault, or a history that does not repeat.
-fn stopped(halt: &Halt, controller: &Controller) -> Value {
+fn stopped(halt: &Halt, controller: &Host) -> Value {
     let standing = controller.standing();
     let (height, hash) = (standing.height, &standing.state_hash);
     match &halt.fault {
@@ -76,7 +76,7 @@ fn stopped(halt: &Halt, controller: &Controller) -> Value {
 /// Leaves the epitaph beside the store, and what is left of the guest.
 fn bury(
     mut epitaph: Epitaph,
-    controller: &Controller,
+    controller: &Host,
     block: Option<&Block>,
     state: Option<&Path>,
     output: &Output,

@@ -27,13 +27,13 @@ const FILE: &str = "host.toml";
 #[serde(deny_unknown_fields)]
 struct HostToml {
     #[serde(default)]
-    host: Host,
+    host: HostConfig,
 }
 
 /// Its one section. Paths are relative to the folder of the state.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Host {
+pub(crate) struct HostConfig {
     /// A directive file.
     pub(crate) directives: Option<PathBuf>,
     /// Modules that an `upgrade … bundle` may name.
@@ -60,7 +60,7 @@ pub(crate) struct PolicyArgs {
 
 impl PolicyArgs {
     /// What is given here comes first, then what `host.toml` says, then what the state keeps.
-    pub(crate) fn policy(&self, host: &Host, kept: Policy) -> Policy {
+    pub(crate) fn policy(&self, host: &HostConfig, kept: Policy) -> Policy {
         let fuel = match self.fuel_per_block.or(host.fuel_per_block) {
             Some(0) => None,
             given => given.or(kept.fuel),
@@ -82,10 +82,10 @@ pub(crate) fn kept_policy(dir: &Path) -> anyhow::Result<Policy> {
     Ok(Database::open_read_only(dir)?.meta()?.map(|it| Policy::kept(&it)).unwrap_or_default())
 }
 
-impl Host {
+impl HostConfig {
     /// Of the state in this folder; of one that has no such file, nothing.
-    pub(crate) fn of(state: Option<&Path>) -> anyhow::Result<Host> {
-        let Some(dir) = state.filter(|it| it.join(FILE).exists()) else { return Ok(Host::default()) };
+    pub(crate) fn of(state: Option<&Path>) -> anyhow::Result<HostConfig> {
+        let Some(dir) = state.filter(|it| it.join(FILE).exists()) else { return Ok(HostConfig::default()) };
         let path = dir.join(FILE);
         let name = path.display();
         let text =
@@ -94,8 +94,12 @@ impl Host {
                     `fuel_per_block` and `block_time`";
         let file: HostToml = toml::from_str(&text).map_err(|err| Usage::new(format!("{name}: {err}"), hint))?;
         let there = |it: PathBuf| dir.join(it);
-        let Host { directives, bundles, .. } = file.host;
-        Ok(Host { directives: directives.map(there), bundles: bundles.into_iter().map(there).collect(), ..file.host })
+        let HostConfig { directives, bundles, .. } = file.host;
+        Ok(HostConfig {
+            directives: directives.map(there),
+            bundles: bundles.into_iter().map(there).collect(),
+            ..file.host
+        })
     }
 
     /// Its directives, unless others are given.

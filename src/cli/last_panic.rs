@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::{
     cli::{
         Output, Usage,
-        host::{Host, PolicyArgs},
+        host::{HostConfig, PolicyArgs},
     },
     directive::DirectiveSet,
     directive::plant::Plant,
@@ -47,9 +47,9 @@ impl LastPanic {
     }
 
     /// Where the host's blocks ended.
-    pub(crate) fn policy(&self, given: &PolicyArgs, host: &Host) -> Policy {
+    pub(crate) fn policy(&self, given: &PolicyArgs, host: &HostConfig) -> Policy {
         match &self.epitaph {
-            Some(epitaph) => given.policy(&Host::default(), epitaph.run.policy()),
+            Some(epitaph) => given.policy(&HostConfig::default(), epitaph.run.policy()),
             None => given.policy(host, self.kept),
         }
     }
@@ -70,7 +70,7 @@ impl LastPanic {
     }
 
     /// The directives in force: those of the file, or the host's own, or else those that the host had when it panicked.
-    pub(crate) fn directives(&self, given: Option<&Path>, host: &Host) -> anyhow::Result<DirectiveSet> {
+    pub(crate) fn directives(&self, given: Option<&Path>, host: &HostConfig) -> anyhow::Result<DirectiveSet> {
         if let Some(set) = host.directives(given)? {
             return Ok(set);
         }

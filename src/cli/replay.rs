@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output, Usage,
-        host::{Host, PolicyArgs, read_module},
+        host::{HostConfig, PolicyArgs, read_module},
         last_panic::LastPanic,
         named::{StateArgs, find_vat},
         output::{grouped, size},
@@ -231,7 +231,7 @@ fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit
 
 /// The state, with what its host is given at its start.
 fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyhow::Result<(Block, Policy)> {
-    let (host, last_panic) = (Host::of(Some(&args.state))?, LastPanic::of(&args.state)?);
+    let (host, last_panic) = (HostConfig::of(Some(&args.state))?, LastPanic::of(&args.state)?);
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
     let directives = last_panic.directives(args.directives.as_deref(), &host)?;
     last_panic.say(&policy, &plants, &directives, output);

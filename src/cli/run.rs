@@ -19,7 +19,7 @@ use crate::{
         console,
         directives::prospect,
         halt,
-        host::{Host, PolicyArgs, missing_bundles, warn_of_missing_bundles},
+        host::{HostConfig, PolicyArgs, missing_bundles, warn_of_missing_bundles},
         named::is_state,
         output::{grouped, harmless, shortened, size, table},
         ways::Given,
@@ -27,7 +27,7 @@ use crate::{
     directive::plant::Plant,
     directive::{Class, DirectiveSet},
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         mailbox::MailboxFiles,
         report::Report,
         scenario::{Bytes, Scenario},
@@ -184,7 +184,7 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Gives a state the vats that its scenario has got since.
-fn add(controller: &mut Controller, scenario: &Scenario, policy: &Policy, output: &Output) -> anyhow::Result<()> {
+fn add(controller: &mut Host, scenario: &Scenario, policy: &Policy, output: &Output) -> anyhow::Result<()> {
     let block = controller.block()?;
     if block.meta().scenario == scenario.digest() {
         output.note("the state has all vats of this scenario: nothing is added");
@@ -197,7 +197,7 @@ fn add(controller: &mut Controller, scenario: &Scenario, policy: &Policy, output
 
 /// A host that is about to run blocks, and what it was given for that.
 pub(super) struct Begun {
-    pub(super) controller: Controller,
+    pub(super) controller: Host,
     /// How its blocks end.
     pub(super) policy: Policy,
     /// The directives of the command line, or of host.toml.
@@ -208,7 +208,7 @@ pub(super) struct Begun {
 
 /// Opens the state, or a new one, with all that its host is given at its start; and how its blocks are cut.
 pub(super) fn begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> anyhow::Result<Begun> {
-    let host = Host::of(args.state.as_deref())?;
+    let host = HostConfig::of(args.state.as_deref())?;
     let directives = host.directives(args.directives.as_deref())?;
     let in_force = directives.clone().unwrap_or_default();
     let bundles = host.bundles(&args.bundle)?;
@@ -264,7 +264,7 @@ pub(super) fn go_on(
     }
 }
 
-fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controller> {
+fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Host> {
     let exists = args.state.as_deref().is_some_and(Database::exists);
     let nothing = || {
         let what = match &args.state {
@@ -285,7 +285,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Controlle
         Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
         None => Slog::default(),
     };
-    let controller = Controller::open(Open {
+    let controller = Host::open(Open {
         state: args.state.clone(),
         read_only: false,
         slog,
@@ -336,7 +336,7 @@ fn check_plants(args: &RunArgs, exists: bool) -> anyhow::Result<()> {
 
 /// Puts directives in force, if there are any, and says how each stands to the state.
 fn load_directives(
-    controller: &mut Controller,
+    controller: &mut Host,
     directives: Option<DirectiveSet>,
     args: &RunArgs,
     output: &Output,
@@ -367,7 +367,7 @@ fn load_directives(
 fn open_mailbox(
     args: &RunArgs,
     scenario: Option<&Scenario>,
-    controller: &Controller,
+    controller: &Host,
     output: &Output,
 ) -> anyhow::Result<MailboxFiles> {
     let mut paths = scenario.map(|it| it.mailbox.clone()).unwrap_or_default();
@@ -402,7 +402,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Counts ^C: the first stops at the next crank boundary, or where a delivery does not come to one soon, in its middle; the second
 /// at once: what is not committed then is as if it had never been.
 #[expect(clippy::disallowed_methods, reason = "it waits beside the kernel, and ends what takes too long")]
-fn on_interrupt(controller: &Controller) -> anyhow::Result<Arc<AtomicU8>> {
+fn on_interrupt(controller: &Host) -> anyhow::Result<Arc<AtomicU8>> {
     let (flush_slog, interrupter) = (controller.slog().last_flush(), controller.interrupter());
     let count = Arc::new(AtomicU8::new(0));
     let seen = count.clone();
@@ -426,7 +426,7 @@ fn on_interrupt(controller: &Controller) -> anyhow::Result<Arc<AtomicU8>> {
 
 /// Runs blocks until nothing is left, or enough was run; whether it was interrupted.
 fn run_blocks(
-    controller: &mut Controller,
+    controller: &mut Host,
     mailbox: &mut MailboxFiles,
     args: &RunArgs,
     policy: &Policy,
@@ -472,7 +472,7 @@ fn run_blocks(
 const HELD_BYTES_TOLD: u64 = 128 << 20;
 
 /// Tells of what went wrong beside the run, as soon as it is known, and once.
-fn warn(controller: &Controller, mailbox: &mut MailboxFiles, held: &mut bool, output: &Output) {
+fn warn(controller: &Host, mailbox: &mut MailboxFiles, held: &mut bool, output: &Output) {
     let bytes = controller.block().map_or(0, Block::held_bytes);
     if bytes >= HELD_BYTES_TOLD && !std::mem::replace(held, true) {
         output.warn(format!(

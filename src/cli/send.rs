@@ -13,7 +13,7 @@ use crate::{
         run::{self, Begun, RunArgs},
         state,
     },
-    host::controller::{Arg, Controller, Outcome, Sent, To},
+    host::controller::{Arg, Host, Outcome, Sent, To},
     inspect::view::said::said,
     model::{id::KRef, smallcaps},
 };
@@ -196,7 +196,7 @@ fn text(outcome: &Outcome) -> String {
     format!("{how} {}", harmless(&said(&String::from_utf8_lossy(&data.body), &data.slots)))
 }
 
-fn object(words: &SendWords, sent: Sent, controller: &Controller, outcome: &Outcome) -> Value {
+fn object(words: &SendWords, sent: Sent, controller: &Host, outcome: &Outcome) -> Value {
     let (status, data) = match outcome {
         Outcome::Pending => ("pending", None),
         Outcome::Fulfilled(data) => ("fulfilled", Some(data)),

@@ -8,7 +8,7 @@ use crate::{
     directive::DirectiveSet,
     directive::plant::Plant,
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         epitaph::Epitaph,
         report::{DirectiveReport, Report},
     },
@@ -86,7 +86,7 @@ pub fn attempt_while(
         audit: trial.audit,
         ..Open::default()
     };
-    let mut controller = Controller::open(open)?;
+    let mut controller = Host::open(open)?;
     for wasm in &trial.bundles {
         controller.put_bundle(wasm)?;
     }
@@ -125,7 +125,7 @@ pub fn attempt_while(
 }
 
 fn run(
-    controller: &mut Controller,
+    controller: &mut Host,
     trial: &Trial,
     goes_on: &dyn Fn() -> bool,
     closed: &mut (u64, String),

@@ -201,7 +201,11 @@ impl Crank {
         }
         if !self.tables().is_alive(vat) {
             // Terminating twice is harmless.
-            return Ok(if method == "terminate" { Ok(AdminReply::Now(undefined())) } else { Err("vat terminated".into()) });
+            return Ok(if method == "terminate" {
+                Ok(AdminReply::Now(undefined()))
+            } else {
+                Err("vat terminated".into())
+            });
         }
         match method {
             "terminate" => {

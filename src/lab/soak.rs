@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     host::{
-        controller::{Arg, Controller, Open, Policy, Sent},
+        controller::{Arg, Host, Open, Policy, Sent},
         scenario::{Scenario, StaticVat},
     },
     inspect::verify,
@@ -80,7 +80,7 @@ impl Random {
 /// One replica, and how it lives.
 struct Replica<'a> {
     open: &'a dyn Fn() -> Open,
-    controller: Controller,
+    controller: Host,
     /// Restarts one time in so many blocks; 0 never.
     restarts: u64,
     /// Ends every instance after each block.
@@ -109,8 +109,8 @@ impl Replica<'_> {
 
     /// Leaves the state, and comes back to it.
     fn restart(&mut self) -> anyhow::Result<()> {
-        self.controller = Controller::open(Open::default())?;
-        self.controller = Controller::open((self.open)())?;
+        self.controller = Host::open(Open::default())?;
+        self.controller = Host::open((self.open)())?;
         Ok(())
     }
 }
@@ -132,7 +132,7 @@ pub fn soak(soak: &Soak, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Resul
     ];
     let mut replicas = Vec::new();
     for (open, (restarts, evicts)) in lives.into_iter().zip([(0, false), (9, false), (3, false), (0, true)]) {
-        let mut controller = Controller::open(open())?;
+        let mut controller = Host::open(open())?;
         controller.install(&scenario())?;
         replicas.push(Replica { open, controller, restarts, evicts });
     }
@@ -223,7 +223,7 @@ fn command(random: &mut Random) -> (&'static str, Vec<Value>) {
 }
 
 /// Rows of all tables, without one for each vat that ever was.
-fn rows(controller: &Controller) -> anyhow::Result<usize> {
+fn rows(controller: &Host) -> anyhow::Result<usize> {
     let tables = controller.block()?.tables();
     let ended = tables.vats.iter().filter(|(_, it)| matches!(it.status, Status::Terminated { cleaned: true, .. }));
     let vats = tables.vats.len() - ended.count();
@@ -231,7 +231,7 @@ fn rows(controller: &Controller) -> anyhow::Result<usize> {
     Ok(vats + queued + tables.clist.len() + tables.objects.len() + tables.promises.len() + tables.vatstore.len())
 }
 
-fn count(sums: &mut Soaked, controller: &Controller) -> anyhow::Result<()> {
+fn count(sums: &mut Soaked, controller: &Host) -> anyhow::Result<()> {
     let tables = controller.block()?.tables();
     sums.cranks = tables.globals().next_crank.0;
     sums.vats = tables.vats.len() as u64;

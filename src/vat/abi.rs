@@ -21,7 +21,7 @@ use crate::{
 
 /// What the host keeps beside an instance.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct InstanceData {
     /// The syscalls of the running delivery; `None` during `_initialize`.
     pub(super) syscalls: Option<Syscalls>,
     /// The delivery, encoded.
@@ -40,7 +40,7 @@ pub(super) struct Host {
     pub(super) last_error: Option<String>,
 }
 
-type GuestMemory<'a> = Caller<'a, Host>;
+type GuestMemory<'a> = Caller<'a, InstanceData>;
 
 // ---- what a guest gives
 
@@ -48,7 +48,7 @@ fn illegal(guest: &mut GuestMemory<'_>, kind: &'static str, why: impl std::fmt::
     refuse(guest.data_mut(), kind, why)
 }
 
-fn refuse(host: &mut Host, kind: &'static str, why: impl std::fmt::Display) -> Fault {
+fn refuse(host: &mut InstanceData, kind: &'static str, why: impl std::fmt::Display) -> Fault {
     match &mut host.syscalls {
         Some(syscalls) => syscalls.malformed(kind, why),
         None => VatFault::illegal(kind, why).into(),
@@ -71,7 +71,7 @@ fn charge_for(guest: &mut GuestMemory<'_>, price: Price, bytes: u32, references:
 }
 
 /// The guest's memory, and what the host keeps beside it.
-fn split<'a>(guest: &'a mut GuestMemory<'_>, kind: &'static str) -> Result<(&'a mut [u8], &'a mut Host)> {
+fn split<'a>(guest: &'a mut GuestMemory<'_>, kind: &'static str) -> Result<(&'a mut [u8], &'a mut InstanceData)> {
     match guest.data().memory {
         Some(memory) => Ok(memory.data_and_store_mut(guest)),
         None => Err(illegal(guest, kind, "the vat is not up yet").into()),
@@ -84,7 +84,7 @@ fn range(at: u32, len: u64) -> Range<usize> {
     at..usize::try_from(len).map_or(usize::MAX, |len| at.saturating_add(len))
 }
 
-fn outside(host: &mut Host, kind: &'static str, at: u32, len: u64) -> Fault {
+fn outside(host: &mut InstanceData, kind: &'static str, at: u32, len: u64) -> Fault {
     refuse(host, kind, format_args!("{len} bytes at {at:#x} lie outside of memory"))
 }
 
@@ -215,7 +215,7 @@ fn copy_out(
     dst: u32,
     off: u32,
     len: u32,
-    source: fn(&Host) -> &[u8],
+    source: fn(&InstanceData) -> &[u8],
 ) -> Result<()> {
     charge_for(guest, price::READ, len, 0)?;
     let (memory, host) = split(guest, kind)?;
@@ -278,7 +278,7 @@ fn json_bytes(text: &str) -> u64 {
 }
 
 /// Defines every import of [`crate::vat::module::IMPORTS`].
-pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
+pub(super) fn define(linker: &mut Linker<InstanceData>) -> Result<()> {
     const M: &str = IMPORT_MODULE;
     linker.func_wrap(M, "input_read", |mut guest: GuestMemory<'_>, dst: u32, off: u32, len: u32| {
         copy_out(&mut guest, "input_read", dst, off, len, |host| &host.input)
@@ -343,7 +343,7 @@ pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
     Ok(())
 }
 
-fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
+fn define_vatstore(linker: &mut Linker<InstanceData>) -> Result<()> {
     const M: &str = IMPORT_MODULE;
     linker.func_wrap(M, "vatstore_get", |mut guest: GuestMemory<'_>, at: u32, len: u32| {
         charge_for(&mut guest, price::VATSTORE_READ, len, 0)?;
@@ -355,14 +355,18 @@ fn define_vatstore(linker: &mut Linker<Host>) -> Result<()> {
         let key = key(&mut guest, "vatstoreGetNextKey", at, len)?;
         ask(&mut guest, Syscall::VatstoreGetNextKey(key))
     })?;
-    linker.func_wrap(M, "vatstore_set", |mut guest: GuestMemory<'_>, at: u32, len: u32, value: u32, value_len: u32| {
-        let guest = &mut guest;
-        limit(guest, "vatstoreSet", "value", value_len, limits::VALUE_BYTES_MAX)?;
-        charge_for(guest, price::VATSTORE_WRITE, len.saturating_add(value_len), 0)?;
-        let key = key(guest, "vatstoreSet", at, len)?;
-        let value = bytes(guest, "vatstoreSet", "value", value, value_len, limits::VALUE_BYTES_MAX)?;
-        call(guest, Syscall::VatstoreSet(key, value)).map(drop)
-    })?;
+    linker.func_wrap(
+        M,
+        "vatstore_set",
+        |mut guest: GuestMemory<'_>, at: u32, len: u32, value: u32, value_len: u32| {
+            let guest = &mut guest;
+            limit(guest, "vatstoreSet", "value", value_len, limits::VALUE_BYTES_MAX)?;
+            charge_for(guest, price::VATSTORE_WRITE, len.saturating_add(value_len), 0)?;
+            let key = key(guest, "vatstoreSet", at, len)?;
+            let value = bytes(guest, "vatstoreSet", "value", value, value_len, limits::VALUE_BYTES_MAX)?;
+            call(guest, Syscall::VatstoreSet(key, value)).map(drop)
+        },
+    )?;
     linker.func_wrap(M, "vatstore_delete", |mut guest: GuestMemory<'_>, at: u32, len: u32| {
         charge_for(&mut guest, price::VATSTORE_WRITE, len, 0)?;
         let key = key(&mut guest, "vatstoreDelete", at, len)?;

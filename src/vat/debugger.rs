@@ -15,7 +15,7 @@ use wasmtime::{DebugEvent, DebugHandler, Engine, Instance, Module, StoreContextM
 
 use crate::{
     model::blame::Fault,
-    vat::{abi::Host, module::OffsetMap, stopped::Stopped},
+    vat::{abi::InstanceData, module::OffsetMap, stopped::Stopped},
 };
 
 /// Decides what a stopped guest does next. The guest waits.
@@ -154,16 +154,20 @@ impl Handler {
 }
 
 impl DebugHandler for Handler {
-    type Data = Host;
+    type Data = InstanceData;
 
-    fn handle(&self, store: StoreContextMut<'_, Host>, event: DebugEvent<'_>) -> impl Future<Output = ()> + Send {
+    fn handle(
+        &self,
+        store: StoreContextMut<'_, InstanceData>,
+        event: DebugEvent<'_>,
+    ) -> impl Future<Output = ()> + Send {
         lock(&self.0).see(store, &event);
         std::future::ready(())
     }
 }
 
 impl GuestWatch {
-    fn see(&mut self, store: StoreContextMut<'_, Host>, event: &DebugEvent<'_>) {
+    fn see(&mut self, store: StoreContextMut<'_, InstanceData>, event: &DebugEvent<'_>) {
         let GuestWatch { debugger, code, module, instance, going, breakpoints } = self;
         let in_host = matches!(event, DebugEvent::HostcallError(_));
         let mut guest = Stopped::new(store, code, module, *instance, in_host, breakpoints);

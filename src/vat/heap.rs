@@ -9,7 +9,7 @@ use crate::{
     state::snapshot::{GlobalValue, Heap, Image, Snapshot},
     store::PAGE_BYTES,
     vat::{
-        abi::Host,
+        abi::InstanceData,
         dirty::{Pages, ZEROS},
     },
 };
@@ -19,7 +19,7 @@ pub(super) const WASM_PAGE_BYTES: usize = 64 << 10;
 
 /// The heap as it is, and the bytes of those pages that `base` does not have at the same place.
 pub(super) fn image(
-    store: &mut Store<Host>,
+    store: &mut Store<InstanceData>,
     memory: Memory,
     globals: &[Global],
     pages: &mut Pages,
@@ -40,7 +40,7 @@ pub(super) fn image(
 
 /// Makes the heap of a new instance what the snapshot says.
 pub(super) fn restore(
-    store: &mut Store<Host>,
+    store: &mut Store<InstanceData>,
     memory: Memory,
     globals: &[Global],
     pages: &mut Pages,
@@ -62,20 +62,20 @@ pub(super) fn restore(
 }
 
 /// Makes a memory this large, if it is not.
-pub(super) fn grow(store: &mut Store<Host>, memory: Memory, bytes: usize) -> Result<(), HostFault> {
+pub(super) fn grow(store: &mut Store<InstanceData>, memory: Memory, bytes: usize) -> Result<(), HostFault> {
     let more = bytes.checked_sub(memory.data_size(&*store)).filter(|it| it % WASM_PAGE_BYTES == 0);
     let more = more.ok_or_else(|| broken("it is not one of this module"))?;
     memory.grow(store, (more / WASM_PAGE_BYTES) as u64).map(drop).map_err(|err| broken(format_args!("{err:#}")))
 }
 
 /// The values of the mutable globals.
-pub(super) fn globals(store: &mut Store<Host>, globals: &[Global]) -> Result<Vec<GlobalValue>, HostFault> {
+pub(super) fn globals(store: &mut Store<InstanceData>, globals: &[Global]) -> Result<Vec<GlobalValue>, HostFault> {
     globals.iter().map(|it| value_of(it.get(&mut *store))).collect()
 }
 
 /// Gives the mutable globals these values.
 pub(super) fn set_globals(
-    store: &mut Store<Host>,
+    store: &mut Store<InstanceData>,
     globals: &[Global],
     values: &[GlobalValue],
 ) -> Result<(), HostFault> {
@@ -89,7 +89,7 @@ pub(super) fn set_globals(
 /// Makes a heap that was used what the snapshot says, page by page where it is not. Returns whether it could: a memory cannot
 /// become smaller, and one that is to grow is made anew.
 pub(super) fn put_back(
-    store: &mut Store<Host>,
+    store: &mut Store<InstanceData>,
     memory: Memory,
     globals: &[Global],
     pages: &mut Pages,
@@ -116,7 +116,7 @@ pub(super) fn put_back(
 
 /// What tells this heap from others.
 pub(super) fn fingerprint(
-    store: &mut Store<Host>,
+    store: &mut Store<InstanceData>,
     memory: Memory,
     globals: &[Global],
     pages: &mut Pages,

@@ -20,7 +20,7 @@ use crate::{
     },
     store::PAGE_BYTES,
     vat::{
-        abi::{self, Host},
+        abi::{self, InstanceData},
         core_dump::{self, CoreDump, Frame},
         debugger::{Attached, Code, Handler, Interrupter},
         dirty::{Detector, Pages},
@@ -33,7 +33,7 @@ use crate::{
 
 /// A live vat.
 pub(super) struct Instance {
-    store: Store<Host>,
+    store: Store<InstanceData>,
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
@@ -122,14 +122,14 @@ struct Debuggee {
 
 /// A module that is ready to be instantiated.
 pub(super) struct Loaded {
-    pub(super) pre: InstancePre<Host>,
+    pub(super) pre: InstancePre<InstanceData>,
     /// Where the engine is one for debugging.
     pub(super) code: Option<Arc<Code>>,
 }
 
 /// What wasmtime asks before it grants something, and tells when it could not. A guest is answered -1 where its module or its vat sets the
 /// bound; what is left for the `_failed` functions is then this machine's failure alone.
-impl ResourceLimiter for Host {
+impl ResourceLimiter for InstanceData {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -186,7 +186,7 @@ fn with_stack<T>(run: impl FnOnce() -> T) -> T {
 }
 
 /// Calls guest code. A debugged guest runs on a stack of its own, larger still, as wasmtime wants it; it never yields.
-fn call<P, R>(store: &mut Store<Host>, function: &TypedFunc<P, R>, parameters: P) -> Result<R, Error>
+fn call<P, R>(store: &mut Store<InstanceData>, function: &TypedFunc<P, R>, parameters: P) -> Result<R, Error>
 where
     P: WasmParams + Sync,
     R: WasmResults + Sync,
@@ -243,7 +243,7 @@ impl Instance {
         interrupter: &Interrupter,
     ) -> Result<(Instance, wasmtime::Instance), Fault> {
         let pre = &loaded.pre;
-        let host = Host {
+        let host = InstanceData {
             syscalls: None,
             input: Vec::new(),
             answer: Bytes::default(),
@@ -486,7 +486,7 @@ impl Worker for Instance {
     }
 }
 
-fn is_exhausted(stack: wasmtime::Global, store: &mut Store<Host>) -> bool {
+fn is_exhausted(stack: wasmtime::Global, store: &mut Store<InstanceData>) -> bool {
     stack.get(store).i32().is_some_and(|it| it < 0)
 }
 

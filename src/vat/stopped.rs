@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use wasmparser::{Parser, Payload};
 use wasmtime::{AsContext, AsContextMut, FrameHandle, Instance, Module, ModulePC, StoreContextMut, Val};
 
-use crate::vat::{abi::Host, debugger::Code};
+use crate::vat::{abi::InstanceData, debugger::Code};
 
 /// Frames that are shown at the most, the innermost ones: a guest may be many thousand calls deep.
 const FRAMES_MAX: usize = 1_000;
@@ -21,7 +21,7 @@ struct Frame {
 
 /// A stopped guest.
 pub struct Stopped<'a> {
-    store: StoreContextMut<'a, Host>,
+    store: StoreContextMut<'a, InstanceData>,
     code: &'a Code,
     module: &'a Module,
     instance: Instance,
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Stopped<'_> {
 
 impl<'a> Stopped<'a> {
     pub(super) fn new(
-        mut store: StoreContextMut<'a, Host>,
+        mut store: StoreContextMut<'a, InstanceData>,
         code: &'a Code,
         module: &'a Module,
         instance: Instance,
@@ -183,7 +183,7 @@ fn before(wasm: &[u8], at: u64) -> Option<u64> {
 }
 
 /// `None` of what is not the guest's.
-fn frame(store: &mut StoreContextMut<'_, Host>, handle: FrameHandle) -> Option<Frame> {
+fn frame(store: &mut StoreContextMut<'_, InstanceData>, handle: FrameHandle) -> Option<Frame> {
     let (_, pc) = handle.wasm_function_index_and_pc(store).ok()??;
     Some(Frame { handle, pc: pc.raw() as usize })
 }

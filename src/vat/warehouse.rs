@@ -28,7 +28,7 @@ use crate::{
     state::{snapshot::Snapshot, table::Vat},
     vat::{
         CoreDump, Debugger, Interrupter, Purpose,
-        abi::{self, Host},
+        abi::{self, InstanceData},
         cache::CodeCache,
         capacity::{self, Resident},
         debugger::{Attached, Code},
@@ -42,7 +42,7 @@ use crate::{
 pub struct Warehouse {
     engine: Engine,
     purpose: Purpose,
-    linker: Linker<Host>,
+    linker: Linker<InstanceData>,
     cache: CodeCache,
     modules: BTreeMap<BundleId, Loaded>,
     live: BTreeMap<VatId, LiveVat>,

@@ -67,11 +67,11 @@ fn every_workload_runs_and_says_what_the_contract_names() {
 #[test]
 fn every_delivery_of_a_load_goes_well() {
     use vathost::{
-        host::controller::{Controller, Policy},
+        host::controller::{Host, Policy},
         state::table::Status,
     };
     for letter in "psrcfgoq".chars() {
-        let mut controller = Controller::open(Default::default()).unwrap();
+        let mut controller = Host::open(Default::default()).unwrap();
         let load = vathost::bench::Load { letter, number: 12, others: 3 };
         controller.install(&load.scenario().unwrap()).unwrap();
         let mut faults = Vec::new();

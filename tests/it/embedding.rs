@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use vathost::{
     directive::plant::Plant,
     host::{
-        controller::{Arg, Controller, Open, Outcome, Policy, Sent, To},
+        controller::{Arg, Host, Open, Outcome, Policy, Sent, To},
         scenario::Scenario,
     },
     model::{
@@ -16,9 +16,9 @@ use vathost::{
     },
 };
 
-fn open(dir: &TempDir, plants: Vec<Plant>) -> Controller {
+fn open(dir: &TempDir, plants: Vec<Plant>) -> Host {
     let state = Some(dir.path().join("state"));
-    let mut controller = Controller::open(Open {
+    let mut controller = Host::open(Open {
         state,
         code_cache: Some(dir.path().join("code")),
         audit: Some(1),
@@ -34,14 +34,14 @@ fn open(dir: &TempDir, plants: Vec<Plant>) -> Controller {
     controller
 }
 
-fn bank() -> (TempDir, Controller) {
+fn bank() -> (TempDir, Host) {
     let dir = tempfile::tempdir().unwrap();
     let mut controller = open(&dir, Vec::new());
     run(&mut controller);
     (dir, controller)
 }
 
-fn run(controller: &mut Controller) {
+fn run(controller: &mut Host) {
     while !controller.is_quiescent().unwrap() {
         controller.run_block(&Policy::default(), &mut |_| true).unwrap();
     }
@@ -102,7 +102,7 @@ fn what_is_not_there_is_refused_before_anything_happens() {
 #[test]
 fn a_result_is_kept_until_it_is_forgotten_and_then_nothing_of_it_is_left() {
     let (_dir, mut controller) = bank();
-    let counts = |controller: &Controller| {
+    let counts = |controller: &Host| {
         let tables = controller.block().unwrap().tables();
         (tables.outside.len(), tables.promises.len(), tables.objects.len(), tables.clist.len())
     };

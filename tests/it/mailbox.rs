@@ -8,7 +8,7 @@ use std::{
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         mailbox::{MESSAGES_PER_BLOCK, MailboxFiles},
         scenario::{MailboxPaths, Scenario},
     },
@@ -45,19 +45,19 @@ impl Office {
         fs::read_to_string(self.path("out")).unwrap()
     }
 
-    fn open(&self) -> (Controller, MailboxFiles) {
+    fn open(&self) -> (Host, MailboxFiles) {
         let (controller, files) = self.try_open();
         (controller, files.unwrap())
     }
 
-    fn try_open(&self) -> (Controller, Result<MailboxFiles, HostFault>) {
+    fn try_open(&self) -> (Host, Result<MailboxFiles, HostFault>) {
         let open = Open {
             state: Some(self.path("state")),
             code_cache: Some(self.path("code")),
             audit: Some(1),
             ..Open::default()
         };
-        let mut controller = Controller::open(open).unwrap();
+        let mut controller = Host::open(open).unwrap();
         if controller.is_new() {
             let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/clerk");
             controller.install(&Scenario::read(&scenario).unwrap()).unwrap();

@@ -8,7 +8,7 @@ mod replicas;
 use vathost::{
     directive::DirectiveSet,
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     model::id::BundleId,
@@ -173,7 +173,7 @@ fn a_restart_after_every_crank_obeys_each_line_once() {
     let scenario = Scenario::read(&under_the_first_kernel("pingpong")).unwrap();
     let mut starts = 0;
     let hash = loop {
-        let mut controller = Controller::open(Open { state: Some(place.path("state")), ..Open::default() }).unwrap();
+        let mut controller = Host::open(Open { state: Some(place.path("state")), ..Open::default() }).unwrap();
         if controller.is_new() {
             controller.install(&scenario).unwrap();
         }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     inspect::recording::Status,
@@ -63,7 +63,7 @@ impl Lab {
 
     /// Runs it to its end in memory; the state hash.
     fn run(&self, slog: Slog) -> String {
-        let mut controller = Controller::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
         controller.install(&Scenario::read(self.0.path()).unwrap()).unwrap();
         while !controller.run_block(&Policy::default(), &mut |_| true).unwrap().quiescent {}
         controller.slog().flush().unwrap();

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     inspect::verify,
@@ -36,12 +36,12 @@ fn options(dir: &Path) -> Open {
     Open { state: Some(dir.to_owned()), code_cache: Some(code_cache()), ..Open::default() }
 }
 
-fn open(dir: &Path) -> Controller {
-    Controller::open(options(dir)).unwrap()
+fn open(dir: &Path) -> Host {
+    Host::open(options(dir)).unwrap()
 }
 
 /// Runs up to this many blocks of so many cranks. Returns the state hash.
-fn go_on(controller: &mut Controller, blocks: usize, cranks: u64) -> String {
+fn go_on(controller: &mut Host, blocks: usize, cranks: u64) -> String {
     let policy = Policy { cranks, ..Policy::default() };
     for _ in 0..blocks {
         if !controller.is_quiescent().unwrap() {

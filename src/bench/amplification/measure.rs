@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::cases::{Case, GUEST};
 use crate::{
     bench::machine,
-    host::controller::{Arg, Controller, Open, Policy, Sent},
+    host::controller::{Arg, Host, Open, Policy, Sent},
     slog::{Detail, Slog, Writer},
     state::table::Status,
 };
@@ -129,7 +129,7 @@ fn recorded(case: &Case, dir: &Path, like: &Step, file: &mut File) -> anyhow::Re
 
 /// A state in which a case runs.
 pub(super) struct Run {
-    pub(super) controller: Controller,
+    pub(super) controller: Host,
     sent: Vec<Sent>,
 }
 
@@ -142,7 +142,7 @@ impl Run {
     }
 
     pub(super) fn with(case: &Case, open: Open) -> anyhow::Result<Run> {
-        let mut controller = Controller::open(open)?;
+        let mut controller = Host::open(open)?;
         controller.install(&case.scenario()?)?;
         let mut run = Run { controller, sent: Vec::new() };
         run.rest()?;

@@ -26,7 +26,7 @@ use self::attackers::{Attacker, attackers, warden};
 use super::machine;
 use crate::{
     host::{
-        controller::{Arg, Controller, Open, Outcome, Policy, Sent},
+        controller::{Arg, Host, Open, Outcome, Policy, Sent},
         scenario::{Scenario, StaticVat},
     },
     model::{
@@ -164,7 +164,7 @@ struct Lane {
 
 /// One of the two runs.
 struct SiegeRun {
-    controller: Controller,
+    controller: Host,
     dir: PathBuf,
     policy: Policy,
     lanes: [Lane; 2],
@@ -210,7 +210,7 @@ fn scenario(hostile: Option<&Siege>) -> anyhow::Result<Scenario> {
 impl SiegeRun {
     fn new(hostile: Option<&Siege>, cranks_per_block: u64, dir: PathBuf) -> anyhow::Result<SiegeRun> {
         let open = Open { state: Some(dir.clone()), audit: Some(0), ..Open::default() };
-        let mut controller = Controller::open(open)?;
+        let mut controller = Host::open(open)?;
         controller.install(&scenario(hostile)?)?;
         let lane = |name, first| Lane {
             name,

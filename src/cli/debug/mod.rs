@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output, Usage,
-        host::{Host, PolicyArgs},
+        host::{HostConfig, PolicyArgs},
         last_panic::LastPanic,
         named::{self, StateArgs},
         output::{grouped, harmless},
@@ -130,7 +130,9 @@ impl FromStr for StartPlace {
         if text == "panic" {
             return Ok(StartPlace::Panic);
         }
-        text.parse().map(StartPlace::Place).map_err(|problem: String| problem.replacen("place like", "place like `panic`,", 1))
+        text.parse()
+            .map(StartPlace::Place)
+            .map_err(|problem: String| problem.replacen("place like", "place like `panic`,", 1))
     }
 }
 
@@ -200,7 +202,9 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
         (None, _) => None,
         (Some(StartPlace::Place(place)), _) => Some(place.find(dir)?),
         (Some(StartPlace::Panic), Some(epitaph)) => epitaph.crank.map(|it| Trigger::Crank(CrankNum(it))),
-        (Some(StartPlace::Panic), None) => return Err(no_panic(dir, last_panic.newest.as_ref(), last_panic.next_crank).into()),
+        (Some(StartPlace::Panic), None) => {
+            return Err(no_panic(dir, last_panic.newest.as_ref(), last_panic.next_crank).into());
+        }
     };
     let how = how(args, &last_panic)?;
     if !how.plants.is_empty() && !database.meta()?.is_some_and(|it| it.experimental) {
@@ -213,7 +217,7 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
 
 /// As the host ran, unless flags say otherwise.
 fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
-    let host = Host::of(Some(&args.state))?;
+    let host = HostConfig::of(Some(&args.state))?;
     let recorded = last_panic.policy(&PolicyArgs::default(), &host);
     let policy = Policy {
         cranks: args.cranks_per_block.unwrap_or(recorded.cranks),

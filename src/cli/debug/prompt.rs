@@ -14,7 +14,7 @@ use reedline::{
     Suggestion, default_emacs_keybindings,
 };
 
-use super::{Transcribed, Talk};
+use super::{Talk, Transcribed};
 use crate::{
     cli::{Exit, Usage, run::code_cache},
     debug::FORMS,

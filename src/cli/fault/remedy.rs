@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output,
-        host::{Host, PolicyArgs},
+        host::{HostConfig, PolicyArgs},
         last_panic::LastPanic,
         named::StateArgs,
         output::{harmless, table},
@@ -52,7 +52,7 @@ pub(crate) struct RemedyArgs {
 
 pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<Exit> {
     state::must_exist(&args.state)?;
-    let (host, last_panic) = (Host::of(Some(&args.state))?, LastPanic::of(&args.state)?);
+    let (host, last_panic) = (HostConfig::of(Some(&args.state))?, LastPanic::of(&args.state)?);
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
     let directives = last_panic.directives(args.directives.as_deref(), &host)?;
     last_panic.say(&policy, &plants, &directives, output);

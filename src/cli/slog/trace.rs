@@ -115,7 +115,8 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
         }
     }
     // What is still to be said, the next last.
-    let mut left: Vec<ShownSteps<'_>> = roots.into_iter().rev().map(|it| ShownSteps { depth: 0, what: TraceLine::Root(it) }).collect();
+    let mut left: Vec<ShownSteps<'_>> =
+        roots.into_iter().rev().map(|it| ShownSteps { depth: 0, what: TraceLine::Root(it) }).collect();
     while let Some(ShownSteps { depth, what }) = left.pop() {
         let margin = "  ".repeat(depth.min(DEPTH_MAX));
         match what {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     host::{
-        controller::Controller,
+        controller::Host,
         scenario::{Scenario, StaticVat},
     },
     kernel::{self, Halt},
@@ -17,8 +17,8 @@ use crate::{
     vat::engine_id,
 };
 
-impl Controller {
-    /// Makes what came from outside durable, as the beginning of a block that the next [`run_block`](Controller::run_block) goes on
+impl Host {
+    /// Makes what came from outside durable, as the beginning of a block that the next [`run_block`](Host::run_block) goes on
     /// with, to the same hash as if it had run at once.
     pub fn take_in(&mut self, policy: &Policy) -> Result<(), Box<Halt>> {
         if !self.inputs.is_empty() {
@@ -41,7 +41,7 @@ impl Controller {
     }
 
     /// Gives a state that exists those vats of a scenario whose names it has not, and the scenario's messages to them, as the
-    /// beginning of a block that the next [`run_block`](Controller::run_block) goes on with; the state is one of this scenario from
+    /// beginning of a block that the next [`run_block`](Host::run_block) goes on with; the state is one of this scenario from
     /// then on. The names of the vats. Every replica must do it before the same block.
     ///
     /// # Errors

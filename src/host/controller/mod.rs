@@ -10,42 +10,7 @@
 //! Invariants: what comes from outside is on disk before any crank of its block runs, so that a crash or a kernel panic meets the
 //! same block again; what goes outside was committed before.
 //!
-//! ```
-//! use vathost::{
-//!     controller::{Controller, Open, Outcome, Policy},
-//!     scenario::Scenario,
-//! };
-//!
-//! # fn main() -> anyhow::Result<()> {
-//! let dir = tempfile::tempdir()?;
-//! let state = Some(dir.path().join("state"));
-//! let mut node = Controller::open(Open { state: state.clone(), ..Open::default() })?;
-//! if node.is_new() {
-//!     let bank = concat!(env!("CARGO_MANIFEST_DIR"), "/vats/bank");
-//!     node.install(&Scenario::read(bank.as_ref())?)?;
-//! }
-//!
-//! // A message waits for the next block; what it is answered with can be sent to, and sent on, until it is forgotten.
-//! let purse = node.send("north", "makePurse", [100.into()])?;
-//! // A block ends after so many cranks, so much fuel, or by the clock; the closure sees each crank, and may stop it there.
-//! let policy = Policy { cranks: 10_000, fuel: Some(1_000_000_000), ..Policy::default() };
-//! while !node.run_block(&policy, &mut |_crank| true)?.quiescent {}
-//! let Outcome::Fulfilled(answer) = node.outcome(purse)? else { panic!("north refused") };
-//!
-//! let balance = node.send(answer.slots[0], "balance", [])?;
-//! while !node.run_block(&policy, &mut |_crank| true)?.quiescent {}
-//! let Outcome::Fulfilled(answer) = node.outcome(balance)? else { panic!("the purse refused") };
-//! assert_eq!(answer.body.as_text(), Some("#\"+100\""));
-//! [purse, balance].map(|it| node.forget(it));
-//!
-//! // Everything is there again.
-//! let hash = node.standing().state_hash.clone();
-//! drop(node);
-//! let node = Controller::open(Open { state, ..Open::default() })?;
-//! assert_eq!(node.standing().state_hash, hash);
-//! # Ok(())
-//! # }
-//! ```
+//! An example is on the crate's front page.
 
 mod add;
 mod input;
@@ -143,7 +108,7 @@ pub struct BlockEnd {
 
 /// An open state, and its vats.
 #[derive(Debug)]
-pub struct Controller {
+pub struct Host {
     /// `None` once the host has halted.
     block: Option<Block>,
     warehouse: Warehouse,
@@ -157,9 +122,9 @@ pub struct Controller {
     core_dump: Option<CoreDump>,
 }
 
-impl Controller {
+impl Host {
     /// Opens a state. Refused where another engine or another kernel made it.
-    pub fn open(open: Open) -> Result<Controller, HostFault> {
+    pub fn open(open: Open) -> Result<Host, HostFault> {
         let mut block = match &open.state {
             Some(dir) if open.read_only => Block::open_read_only(dir)?,
             Some(dir) => {
@@ -189,7 +154,7 @@ impl Controller {
         if open.compare_pages {
             warehouse.compare_pages();
         }
-        let mut controller = Controller {
+        let mut controller = Host {
             block: Some(block),
             warehouse,
             standing,
@@ -355,7 +320,7 @@ impl Controller {
         self.block.as_ref().map(Block::policy).unwrap_or_default()
     }
 
-    /// Has the state keep how its blocks are cut from now on, as [`run_block`](Controller::run_block) does. Where that is another way
+    /// Has the state keep how its blocks are cut from now on, as [`run_block`](Host::run_block) does. Where that is another way
     /// than before, every replica must change with it: the way before, and the new one.
     pub fn keep_policy(&mut self, policy: &Policy) -> Option<[Pace; 2]> {
         self.block.as_mut()?.keep_policy(policy)

@@ -5,7 +5,7 @@
 
 use crate::{
     directive::{Action, Class, Contradiction, Directive, HexPrefix, Missed, Trigger},
-    host::controller::Controller,
+    host::controller::Host,
     model::id::{BundleId, VatId},
 };
 
@@ -27,7 +27,7 @@ pub enum Refusal {
 ///
 /// ```
 /// use vathost::{
-///     controller::{Controller, Policy},
+///     controller::{Host, Policy},
 ///     directive::Trigger,
 ///     id::{CrankNum, DeliveryNum, VatId},
 ///     scenario::Scenario,
@@ -35,7 +35,7 @@ pub enum Refusal {
 ///
 /// # fn main() -> anyhow::Result<()> {
 /// let scenario = Scenario::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals").as_ref())?;
-/// let mut controller = Controller::open(Default::default())?;
+/// let mut controller = Host::open(Default::default())?;
 /// controller.install(&scenario)?;
 /// controller.schedule_skip(Trigger::Delivery(VatId(1), DeliveryNum(1)), None)?;
 /// controller.schedule_halt(Trigger::Crank(CrankNum(1_000_000)))?;
@@ -48,7 +48,7 @@ pub enum Refusal {
 /// # Ok(())
 /// # }
 /// ```
-impl Controller {
+impl Host {
     /// The delivery is consumed and not given to its vat. `expect`: halt unless the message's hash begins so.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Controller {
         self.schedule(at, Action::Resume(vat))
     }
 
-    /// The vat runs this bundle from just before the delivery on. The state must hold it then: see [`Controller::put_bundle`].
+    /// The vat runs this bundle from just before the delivery on. The state must hold it then: see [`Host::put_bundle`].
     pub fn schedule_upgrade(
         &mut self,
         at: Trigger,

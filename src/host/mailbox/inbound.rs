@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::line::{Line, Unusable, number_of};
 use crate::{
-    host::controller::Controller,
+    host::controller::Host,
     kernel,
     model::{blame::HostFault, files, limits},
 };
@@ -69,7 +69,7 @@ impl Inbound {
         std::mem::take(&mut self.warnings)
     }
 
-    pub(super) fn read(&mut self, controller: &mut Controller) -> Result<(), HostFault> {
+    pub(super) fn read(&mut self, controller: &mut Host) -> Result<(), HostFault> {
         let Some(mut file) = self.open()? else { return Ok(()) };
         let (mut bytes, mut taken) = (Vec::new(), 0);
         while taken < MESSAGES_PER_BLOCK {
@@ -99,7 +99,7 @@ impl Inbound {
     }
 
     /// Messages that nobody takes, in what was not read yet.
-    pub(super) fn count_waiting(&mut self, controller: &Controller) -> Result<u64, HostFault> {
+    pub(super) fn count_waiting(&mut self, controller: &Host) -> Result<u64, HostFault> {
         let Some(mut file) = self.open()? else { return Ok(0) };
         let received = controller.mailbox().unwrap_or_default().received;
         let stood_at = (self.offset, self.line, self.passed_over);
@@ -159,7 +159,7 @@ impl Inbound {
     }
 
     /// Gives a message to the controller, or has it refused. Whether something was to be done.
-    fn take(&mut self, number: u64, body: Result<Value, String>, controller: &mut Controller) -> bool {
+    fn take(&mut self, number: u64, body: Result<Value, String>, controller: &mut Host) -> bool {
         let received = controller.mailbox().unwrap_or_default().received;
         let unreadable = std::mem::take(&mut self.unreadable);
         let Some(missing) = number.checked_sub(received + 1) else {
@@ -186,7 +186,7 @@ impl Inbound {
         }
     }
 
-    fn acknowledge(&mut self, number: u64, controller: &mut Controller) {
+    fn acknowledge(&mut self, number: u64, controller: &mut Host) {
         let sent = controller.mailbox().unwrap_or_default().sent;
         if number > sent {
             self.warn(format_args!("it is passed over: message {number} is acknowledged, and {sent} were sent"));

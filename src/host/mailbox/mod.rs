@@ -30,7 +30,7 @@ use line::Said;
 use serde_json::Value;
 
 use crate::{
-    host::{controller::Controller, scenario::MailboxPaths},
+    host::{controller::Host, scenario::MailboxPaths},
     model::{blame::HostFault, files},
     state::table::Outgoing,
 };
@@ -58,7 +58,7 @@ struct Outbound {
 
 impl MailboxFiles {
     /// Opens the files, and completes the outbound one by what was committed. Refused where another state wrote it.
-    pub fn open(paths: &MailboxPaths, controller: &Controller) -> Result<MailboxFiles, HostFault> {
+    pub fn open(paths: &MailboxPaths, controller: &Host) -> Result<MailboxFiles, HostFault> {
         let inbound = paths.inbound.clone().map(Inbound::new);
         let outbound = paths.outbound.as_deref().map(|path| Outbound::open(path, controller)).transpose()?;
         let mut files = MailboxFiles { inbound, outbound };
@@ -67,7 +67,7 @@ impl MailboxFiles {
     }
 
     /// Gives the controller what came in since, for its next block.
-    pub fn read(&mut self, controller: &mut Controller) -> Result<(), HostFault> {
+    pub fn read(&mut self, controller: &mut Host) -> Result<(), HostFault> {
         match &mut self.inbound {
             Some(inbound) if controller.handles_mail() => inbound.read(controller),
             _ => Ok(()),
@@ -75,7 +75,7 @@ impl MailboxFiles {
     }
 
     /// Writes what was committed since.
-    pub fn release(&mut self, controller: &Controller) -> Result<(), HostFault> {
+    pub fn release(&mut self, controller: &Host) -> Result<(), HostFault> {
         match (&mut self.outbound, controller.mailbox()) {
             (Some(outbound), Some(mailbox)) => outbound.write(controller, mailbox.acknowledged),
             _ => Ok(()),
@@ -88,7 +88,7 @@ impl MailboxFiles {
     }
 
     /// What the operator is to be told where the machine rests, and no vat takes what comes in.
-    pub fn left_behind(&mut self, controller: &Controller) -> Result<Vec<String>, HostFault> {
+    pub fn left_behind(&mut self, controller: &Host) -> Result<Vec<String>, HostFault> {
         let (Some(inbound), Some(mailbox)) = (&mut self.inbound, controller.mailbox()) else { return Ok(Vec::new()) };
         if controller.handles_mail() {
             return Ok(Vec::new());
@@ -127,7 +127,7 @@ fn is_said_by(message: &Outgoing<'_>, said: &Said) -> bool {
 }
 
 impl Outbound {
-    fn open(path: &Path, controller: &Controller) -> Result<Outbound, HostFault> {
+    fn open(path: &Path, controller: &Host) -> Result<Outbound, HostFault> {
         let failed = |why: &dyn std::fmt::Display| {
             HostFault::new(format_args!("use {} for the mailbox's messages", path.display()), why)
         };
@@ -167,7 +167,7 @@ impl Outbound {
         Ok(Outbound { path: path.to_owned(), file, acknowledged, known, last, compared: 0 })
     }
 
-    fn write(&mut self, controller: &Controller, acknowledged: u64) -> Result<(), HostFault> {
+    fn write(&mut self, controller: &Host, acknowledged: u64) -> Result<(), HostFault> {
         let failed = |path: &Path, why: &dyn std::fmt::Display| {
             HostFault::new(format_args!("write the mailbox's messages to {}", path.display()), why)
         };

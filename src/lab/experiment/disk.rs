@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     directive::{Action, Disturbance, Schedule, Spot, Trigger},
-    host::controller::{Controller, Open},
+    host::controller::{Host, Open},
     lab::experiment::{Base, runner::copy_base},
     model::id::BlockHeight,
     state::block::Block,
@@ -203,7 +203,7 @@ pub fn store_ops(base: &Base, golden_cranks: u64) -> anyhow::Result<Vec<(BlockHe
         disk: Some(disk),
         ..Open::default()
     };
-    let mut controller = Controller::open(open)?;
+    let mut controller = Host::open(open)?;
     controller.block_mut().map_err(|it| *it)?.set_experimental();
     let (mut cranks, mut found) = (0, Vec::new());
     while cranks < golden_cranks && !controller.is_quiescent().map_err(|it| *it)? {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::{
     directive::injector::{Counts, Injector},
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     kernel::{self, Halt, Position, Ran, Workers},
@@ -264,7 +264,7 @@ fn open(base: &Base, scenario: Option<&Scenario>) -> Result<(Block, Warehouse), 
     let state = scenario.is_none().then(|| base.path.clone());
     let read_only = state.is_some();
     let open = Open { state, read_only, code_cache: base.code_cache.clone(), ..Open::default() };
-    let mut controller = Controller::open(open)?;
+    let mut controller = Host::open(open)?;
     if let Some(scenario) = scenario {
         controller.install(scenario)?;
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     directive::DirectiveSet,
     host::{
-        controller::{Controller, Open},
+        controller::{Host, Open},
         epitaph::Epitaph,
     },
     inspect::plan::{self, Outcome, Trial},
@@ -101,7 +101,7 @@ pub fn attempt(state: &Path, line: &str, trial: &Trial, goes_on: &dyn Fn() -> bo
 fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
     copy_base(base, dir.path())?;
-    let mut controller = Controller::open(Open {
+    let mut controller = Host::open(Open {
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
         plants: trial.plants.clone(),
@@ -124,7 +124,7 @@ fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
     Ok(None)
 }
 
-fn epitaph(halt: &Halt, controller: &Controller) -> anyhow::Result<Option<Epitaph>> {
+fn epitaph(halt: &Halt, controller: &Host) -> anyhow::Result<Option<Epitaph>> {
     match Epitaph::of(halt, controller.standing(), None) {
         Some(epitaph) => Ok(Some(epitaph)),
         None => Err(halt.clone().into()),

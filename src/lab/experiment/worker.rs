@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     directive::Schedule,
     directive::injector::Injector,
-    host::controller::{Controller, Open},
+    host::controller::{Host, Open},
     kernel::Halt,
     lab::experiment::{
         Build, Experiments, Patience, Until,
@@ -141,10 +141,10 @@ pub fn run_on_disk(
     wire.say(&event)
 }
 
-fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Controller, HostFault> {
+fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Host, HostFault> {
     let code_cache = hello.code_cache.clone();
     let disk = faults.map(DiskFaults::disk);
-    Controller::open(Open {
+    Host::open(Open {
         state: Some(dir.to_owned()),
         code_cache,
         snapshot_interval: Some(0),
@@ -161,7 +161,7 @@ fn opened(block: &mut Block) -> Result<Event, HostFault> {
 }
 
 fn run(
-    controller: &mut Controller,
+    controller: &mut Host,
     hello: &Hello,
     faults: Option<&DiskFaults>,
     wire: &Shared<impl BufRead + Send, impl Write + Send>,

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vathost::{
     directive::DirectiveSet,
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     inspect::verify,
@@ -61,7 +61,7 @@ impl Workload {
         })
     }
 
-    fn open(&self, dir: &Path, disk: &Disk) -> Result<Controller, Stopped> {
+    fn open(&self, dir: &Path, disk: &Disk) -> Result<Host, Stopped> {
         let open = Open {
             state: Some(dir.to_owned()),
             code_cache: Some(self.code_cache.path().to_owned()),
@@ -70,7 +70,7 @@ impl Workload {
             disk: Some(disk.clone()),
             ..Open::default()
         };
-        let mut controller = Controller::open(open).map_err(Fault::from)?;
+        let mut controller = Host::open(open).map_err(Fault::from)?;
         controller.put_bundle(&self.bundle).map_err(|it| it.fault)?;
         let mut directives = DirectiveSet::default();
         directives.read("d", self.directives.as_bytes()).unwrap();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use vathost::{
     directive::GRAMMAR,
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
 };
@@ -83,7 +83,7 @@ fn against_a_state_each_line_has_its_class_and_a_missed_one_exits_with_2() {
     let scenario = Scenario::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals"))).unwrap();
     // One that can be replaced by a newer.
     let scenario = Scenario { kernel: Some(1), ..scenario };
-    let mut controller = Controller::open(Open { state: Some(dir.path().join("state")), ..Open::default() }).unwrap();
+    let mut controller = Host::open(Open { state: Some(dir.path().join("state")), ..Open::default() }).unwrap();
     controller.install(&scenario).unwrap();
     controller.run_block(&Policy::default(), &mut |_| true).unwrap();
     let next = controller.block().unwrap().tables().globals().next_crank.0;

@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     kernel,
@@ -32,11 +32,11 @@ impl Lab {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache/vathost")
     }
 
-    fn open(&self) -> Controller {
+    fn open(&self) -> Host {
         let state = Some(self.0.path().join("state"));
         // Snapshots, so that each engine begins with what the other left.
         let open = Open { state, code_cache: Some(self.cache()), snapshot_interval: Some(3), ..Open::default() };
-        Controller::open(open).unwrap()
+        Host::open(open).unwrap()
     }
 
     /// Runs a block as the host does. Whether nothing is left.

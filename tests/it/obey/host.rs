@@ -186,14 +186,14 @@ fn a_host_that_is_killed_within_a_block_obeys_again_what_was_pending() {
 
 // ---- orders of a program
 
-fn game() -> Controller {
-    let mut controller = Controller::open(Open::default()).unwrap();
+fn game() -> Host {
+    let mut controller = Host::open(Open::default()).unwrap();
     let scenario = Scenario { kernel: Some(1), ..Scenario::read("vats/pingpong".as_ref()).unwrap() };
     controller.install(&scenario).unwrap();
     controller
 }
 
-fn play(controller: &mut Controller) -> String {
+fn play(controller: &mut Host) -> String {
     while !controller.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| true).unwrap().quiescent {}
     controller.block().unwrap().state_hash().to_string()
 }

@@ -45,7 +45,7 @@ fn deliveries_come_as_a_host_commits_them() {
     for name in ["a.slog", "a.slog.zst"] {
         let path = lab.path(name);
         let slog = Slog::new(Detail::Syscalls, Writer::append(&path).unwrap());
-        let mut controller = Controller::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
         let height = Rc::new(RefCell::new(0));
         let wait = {

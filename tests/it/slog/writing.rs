@@ -197,7 +197,7 @@ fn a_block_that_is_committed_can_be_read_while_its_host_lives() {
     for name in ["a.slog", "a.slog.zst"] {
         let path = lab.path(name);
         let slog = Slog::new(Detail::Syscalls, Writer::append(&path).unwrap());
-        let mut controller = Controller::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
         controller.run_block(&Policy { cranks: 3, ..Policy::default() }, &mut |_| true).unwrap();
         let live = events(&path);
@@ -215,7 +215,7 @@ fn a_host_that_panics_leaves_all_that_it_recorded() {
     let lab = Lab::busy();
     for name in ["a.slog", "a.slog.zst"] {
         let slog = Slog::new(Detail::Syscalls, Writer::append(&lab.path(name)).unwrap());
-        let mut controller = Controller::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
         let run = move || {
             let mut each =
@@ -302,7 +302,7 @@ fn a_recording_that_cannot_be_written_is_told_of_once_while_the_host_runs_and_ho
         let full = lab.vathost(&format!("run . --cranks-per-block 3 --slog /dev/full {quiet}"));
         assert_eq!(full.stderr.matches("the slog is incomplete").count(), 1, "{}", full.stderr);
     }
-    let mut controller = Controller::open(Open {
+    let mut controller = Host::open(Open {
         slog: Slog::new(Detail::Syscalls, Writer::append(Path::new("/dev/full")).unwrap()),
         ..Open::default()
     })

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use vathost::{
     directive::DirectiveSet,
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     kernel::Halt,
@@ -45,9 +45,9 @@ impl Recorder for Trip {
 
 const POLICY: Policy = Policy { cranks: 7, fuel: Some(3_000_000), wall_millis: None, block_time: 5 };
 
-fn open(lab: &Lab, trip: &Trip, directives: &str, max_live: Option<usize>) -> Controller {
+fn open(lab: &Lab, trip: &Trip, directives: &str, max_live: Option<usize>) -> Host {
     let mut controller = patiently(|| {
-        Controller::open(Open {
+        Host::open(Open {
             state: Some(lab.state()),
             slog: Slog::new(Detail::Syscalls, trip.clone()),
             code_cache: Some(lab.0.path().join("code")),

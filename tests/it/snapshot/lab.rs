@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Controller, Open, Policy},
+        controller::{Host, Open, Policy},
         scenario::Scenario,
     },
     kernel::Halt,
@@ -123,12 +123,12 @@ impl Lab {
         fs::write(dir.join("guest.wat"), wat).unwrap();
     }
 
-    pub(crate) fn open(&self, how: How, state: Option<PathBuf>, log: &Log) -> Controller {
+    pub(crate) fn open(&self, how: How, state: Option<PathBuf>, log: &Log) -> Host {
         let code_cache = Some(self.0.path().join("code"));
         let How { max_live, memory_max, interval: snapshot_interval, compare_pages } = how;
         patiently(|| {
             let (slog, code_cache, state) = (log.slog(), code_cache.clone(), state.clone());
-            Controller::open(Open {
+            Host::open(Open {
                 state,
                 slog,
                 code_cache,
@@ -203,13 +203,13 @@ pub(crate) fn patiently<T>(open: impl Fn() -> Result<T, HostFault>) -> T {
 }
 
 /// Runs a block; whether there are more.
-pub(crate) fn step(controller: &mut Controller, outcome: &mut Outcome) -> Result<bool, Box<Halt>> {
+pub(crate) fn step(controller: &mut Host, outcome: &mut Outcome) -> Result<bool, Box<Halt>> {
     let end = controller.run_block(&BLOCKS, &mut |_| true)?;
     outcome.push(end.state_hash.to_string());
     Ok(!end.quiescent)
 }
 
-fn finish(controller: &Controller, mut outcome: Outcome) -> Outcome {
+fn finish(controller: &Host, mut outcome: Outcome) -> Outcome {
     outcome.push(serde_json::to_string(&controller.report().unwrap()).unwrap());
     outcome
 }

@@ -8,7 +8,7 @@ mod store;
 
 use std::collections::BTreeMap;
 
-use vathost::{host::controller::Controller, model::id::VatId, state::snapshot::GlobalValue};
+use vathost::{host::controller::Host, model::id::VatId, state::snapshot::GlobalValue};
 
 use lab::{How, Lab, Log, Outcome, step};
 
@@ -91,7 +91,7 @@ fn a_restart_at_every_block_changes_no_hash() {
 }
 
 /// Runs block by block, and compares each vat's heap as it is with the one that comes of its snapshot and transcript.
-fn compare_heaps(lab: &Lab, name: &str, interval: u64) -> (Controller, Log) {
+fn compare_heaps(lab: &Lab, name: &str, interval: u64) -> (Host, Log) {
     let log = Log::default();
     // A tracker trusts that a heap was restored as it was said to be; this must not.
     let how = How { interval: Some(interval), compare_pages: true, ..DEFAULT };

@@ -57,7 +57,7 @@ fn host(dir: &Path) -> Open {
 impl Base {
     fn new(scenario: &str) -> Base {
         let dir = TempDir::new().unwrap();
-        let mut controller = Controller::open(host(dir.path())).unwrap();
+        let mut controller = Host::open(host(dir.path())).unwrap();
         controller.install(&Scenario::read(&vats(scenario)).unwrap()).unwrap();
         go_on(&mut controller, 3, 6);
         drop(controller);
@@ -105,7 +105,7 @@ enum Ended {
 /// Opens a state and runs it to its end.
 fn run(dir: &Path) -> Ended {
     let to_the_end = || -> Result<String, Fault> {
-        let mut controller = Controller::open(host(dir))?;
+        let mut controller = Host::open(host(dir))?;
         let policy = Policy { cranks: 6, ..Policy::default() };
         for _ in 0..200 {
             if controller.is_quiescent().map_err(|it| it.fault)? {
@@ -241,7 +241,7 @@ fn a_log_of_another_state_is_refused_or_is_all_of_that_state() {
     assert!(told.contains("the state is damaged"), "{told}");
     // A new host has all of its state in its log: that is a state, and no mixture.
     let other = TempDir::new().unwrap();
-    let mut controller = Controller::open(host(other.path())).unwrap();
+    let mut controller = Host::open(host(other.path())).unwrap();
     controller.install(&Scenario::read(&vats("bank")).unwrap()).unwrap();
     let hash = controller.standing().state_hash.clone();
     let copy = base.copy();
@@ -256,7 +256,7 @@ fn a_log_of_another_state_is_refused_or_is_all_of_that_state() {
 fn a_log_that_turned_bad_is_refused_and_no_block_that_was_told_of_is_lost_without_a_word() {
     let base = Base::new("bank");
     let copy = base.copy();
-    let mut controller = Controller::open(host(copy.path())).unwrap();
+    let mut controller = Host::open(host(copy.path())).unwrap();
     go_on(&mut controller, 3, 6);
     // As a host leaves it that is killed.
     let killed = TempDir::new().unwrap();
