@@ -43,8 +43,8 @@ fn a_vat_makes_as_many_vats_and_meters_as_it_may_and_more_when_one_is_gone() {
     t.call_the_last("x");
     assert!(t.asks("a", METER, 2).starts_with("a: notify p+2="));
     let a = t.vat("a");
-    for (at, message) in [child(""), METER.to_owned(), "#[\"createUnlimitedMeter\",[]]".to_owned()].iter().enumerate() {
-        let told = t.asks("a", message, 3 + at as u32);
+    for (at, message) in (3..).zip([child(""), METER.to_owned(), "#[\"createUnlimitedMeter\",[]]".to_owned()]) {
+        let told = t.asks("a", &message, at);
         assert!(told.ends_with(&format!("!Error(limit of vatsMax crossed by {a}: 3, at most 2)")), "{told}");
     }
     assert_eq!(t.count("a"), 2);
