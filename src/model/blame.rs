@@ -7,13 +7,13 @@ use std::{backtrace::Backtrace, fmt, panic::Location};
 
 use serde::{Deserialize, Serialize};
 
-/// What a guest did wrong. Deterministic: every replica sees the same one.
+/// A fault that a guest committed. Deterministic: every replica sees the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum VatFault {
     /// A syscall that the vat may not make.
     #[error("illegal syscall {syscall}: {why}")]
     IllegalSyscall {
-        /// Its kind.
+        /// The kind of the syscall, as SwingSet names it.
         syscall: String,
         /// What is wrong with it.
         why: String,
@@ -51,7 +51,8 @@ impl VatFault {
         if value <= max { Ok(()) } else { Err(VatFault::Limit { name: name.to_owned(), value, max }) }
     }
 
-    /// What other vats are told of it: not what the guest wrote to its console, which is the operators'.
+    /// Returns what other vats may learn of the fault: not what the guest wrote to its console, which only operators
+    /// see.
     pub fn told(&self) -> String {
         match self {
             VatFault::Trap(text) => format!("trap: {}", text.lines().next().unwrap_or_default()),
@@ -59,7 +60,7 @@ impl VatFault {
         }
     }
 
-    /// The same fault with what is known of its place and of the guest's last words, if it is a trap.
+    /// Adds the place of a trap and the guest's last words to the fault; other kinds of fault are returned unchanged.
     pub(crate) fn with_last_words(self, place: Option<String>, said: Option<&str>) -> VatFault {
         const CHARS_MAX: usize = 300;
         let VatFault::Trap(text) = self else { return self };
@@ -97,13 +98,13 @@ impl KernelPanic {
     }
 }
 
-/// This machine failed: disk, memory, a file that is not what it should be.
+/// A failure of this machine: disk, memory, or a file with unexpected contents.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}: {why}{}", way_out.map(|it| format!(": {it}")).unwrap_or_default())]
 pub struct HostFault {
     /// What the host was doing, and to what.
     pub what: String,
-    /// The error.
+    /// The error that caused the failure.
     pub why: String,
     /// What can be done, where that is not said yet.
     pub way_out: Option<&'static str>,
@@ -119,7 +120,7 @@ impl HostFault {
         HostFault { what: what.to_string(), why: why.to_string(), way_out: None }
     }
 
-    /// What was read at `what` is not what was written.
+    /// Makes the fault of a state that is damaged: what was read at `what` is not what was written.
     pub fn damage(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
         HostFault { way_out: Some(OF_DAMAGE), ..HostFault::new(what, why) }
     }
@@ -158,13 +159,14 @@ pub struct Anachronism {
 pub struct Halted {
     /// The crank that did not run.
     pub crank: crate::model::id::CrankNum,
-    /// The directive.
+    /// The text of the directive.
     pub line: String,
     /// What is not as it says; nothing where it just says so.
     pub why: Option<String>,
 }
 
-/// Whoever runs the host wants it to stop now, and the guest did not end by itself. Nobody's fault.
+/// The stop of a host in the middle of a crank, because its operator asked for it and the guest did not end by itself.
+/// Nobody's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted in the middle of a crank: what is not committed runs again at the next start")]
 pub struct Interrupted;
@@ -172,13 +174,13 @@ pub struct Interrupted;
 /// Any of the six, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
-    /// The guest's.
+    /// A fault of the guest.
     #[error(transparent)]
     Vat(#[from] VatFault),
-    /// The kernel's.
+    /// A bug of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelPanic),
-    /// The machine's.
+    /// A failure of the machine.
     #[error(transparent)]
     Host(#[from] HostFault),
     /// History does not repeat.
@@ -187,7 +189,7 @@ pub enum Fault {
     /// The operators' word.
     #[error(transparent)]
     Halted(#[from] Halted),
-    /// Somebody's wish.
+    /// An interruption by the host's operator.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

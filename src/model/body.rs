@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::model::{smallcaps, value::CapData};
 
-/// What a slot names, as far as a body's markers must agree with it.
+/// The kind of reference in a slot, as far as a body's markers must agree with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlotKind {
     /// An object or a device: marked `$`.
@@ -29,7 +29,7 @@ pub enum SlotKind {
 pub enum Shape {
     /// Wholly the slot of this index.
     Slot(usize),
-    /// Anything else.
+    /// Any other data than one slot.
     Data,
 }
 

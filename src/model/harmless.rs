@@ -28,7 +28,8 @@ fn is_invisible(it: char) -> bool {
     )
 }
 
-/// What a guest wrote, as a part of one line: ends of lines are escaped too, so that it cannot forge another.
+/// Escapes a guest's text for use within one line: ends of lines are escaped too, so that the guest cannot forge
+/// another line.
 pub(crate) fn harmless(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for it in text.chars() {

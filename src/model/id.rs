@@ -83,11 +83,11 @@ numbered! {
 /// A reference in the kernel's own space.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum KRef {
-    /// `ko20`
+    /// A kernel object, `ko20`.
     Object(ObjectId),
-    /// `kp41`
+    /// A kernel promise, `kp41`.
     Promise(PromiseId),
-    /// `kd30`
+    /// A device, `kd30`.
     Device(DeviceId),
 }
 
@@ -148,14 +148,14 @@ impl FromStr for KRef {
     }
 }
 
-/// What a [`VRef`] names.
+/// The kind of thing that a [`VRef`] names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VRefKind {
-    /// `o+5`, `o-50`
+    /// An object, `o+5` or `o-50`.
     Object,
-    /// `p+1`, `p-60`
+    /// A promise, `p+1` or `p-60`.
     Promise,
-    /// `d-70`
+    /// A device, `d-70`.
     Device,
 }
 
@@ -196,7 +196,8 @@ impl<'de> Deserialize<'de> for VRef {
 impl VRef {
     /// The vat's root object, `o+0`.
     pub const ROOT: VRef = VRef(OWN);
-    /// Where the durable objects of a vat's own begin: those before them, from the root on, end with their incarnation.
+    /// The lowest reference of a durable object of the vat's own: the vat's objects below it, from the root on, end
+    /// with their incarnation.
     pub(crate) const FIRST_DURABLE: VRef = VRef(OWN | DURABLE);
 
     /// The object `o-N` that the kernel allocates.
@@ -209,7 +210,7 @@ impl VRef {
         VRef(PROMISE | (number & NUMBER_MAX))
     }
 
-    /// The device `d-N`.
+    /// Makes the reference `d-N` to a device.
     pub fn device(number: u64) -> VRef {
         VRef(DEVICE | (number & NUMBER_MAX))
     }
@@ -238,12 +239,12 @@ impl VRef {
         }
     }
 
-    /// Whether the vat allocated it (`+`), rather than the kernel (`-`).
+    /// Returns whether the vat allocated the reference (`+`), rather than the kernel (`-`).
     pub fn is_own(self) -> bool {
         self.0 & OWN != 0
     }
 
-    /// Whether it names an object that survives an upgrade.
+    /// Returns whether the reference names a durable object, which survives an upgrade.
     pub fn is_durable(self) -> bool {
         self.0 & DURABLE != 0
     }
@@ -350,7 +351,7 @@ impl fmt::Debug for BundleId {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Writes bytes as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = Vec::with_capacity(2 * bytes.len());

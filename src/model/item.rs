@@ -7,26 +7,26 @@ use crate::model::{
     value::{CapData, Message},
 };
 
-/// What waits in a queue.
+/// An entry of the kernel's queues, still to be processed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Item {
     /// A message to an object or a promise.
     Send {
         /// The object or promise.
         target: KRef,
-        /// The message.
+        /// The message to deliver.
         message: Message<KRef>,
     },
     /// Tell the vat that the promise is settled.
     Notify {
-        /// Whom.
+        /// The vat to notify.
         vat: VatId,
-        /// Of what.
+        /// The promise that is settled.
         promise: PromiseId,
     },
     /// Start a new vat.
     StartVat {
-        /// Which.
+        /// The vat to start.
         vat: VatId,
         /// What it is given.
         parameters: CapData<KRef>,
@@ -35,7 +35,7 @@ pub enum Item {
     },
     /// Replace the code of a vat.
     UpgradeVat {
-        /// Which.
+        /// The vat to upgrade.
         vat: VatId,
         /// The new code.
         bundle: BundleId,
@@ -46,9 +46,9 @@ pub enum Item {
     },
     /// Tell a vat of its new options.
     ChangeOptions {
-        /// Which.
+        /// The vat whose options change.
         vat: VatId,
-        /// The options.
+        /// The new options, as CapData.
         options: CapData<KRef>,
     },
     /// Tell the vat to bring out its dead.

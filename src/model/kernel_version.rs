@@ -3,10 +3,10 @@
 //! A version does all that those before it do. A state names the version that it runs; only `replace-kernel` changes it, at the
 //! first crank of a block.
 
-/// A version.
+/// A version of the kernel's behaviour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelVersion {
-    /// Its number.
+    /// The number of the version.
     pub number: u32,
     /// What changed with it.
     pub about: &'static str,
@@ -28,7 +28,7 @@ pub const VERSIONS: &[KernelVersion] = &[
 /// The version of a new state, unless its scenario names another (`kernel = 1`).
 pub const DEFAULT: u32 = 3;
 
-/// Whether this binary can run it.
+/// Returns whether this binary can run the kernel version of this number.
 pub fn is_known(number: u32) -> bool {
     VERSIONS.iter().any(|it| it.number == number)
 }

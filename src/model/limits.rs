@@ -28,7 +28,7 @@ pub const NOTIFY_RESOLUTIONS_MAX: usize = 1_024;
 pub const GC_REFS_PER_DELIVERY: usize = 10_000;
 /// Bytes that a vatstore may count for, unless the vat's options say otherwise: its rows are held in memory.
 pub const STORE_MAX: u64 = 256 << 20;
-/// What a key counts for in a vatstore besides its own bytes and its value's: about what a row takes elsewhere.
+/// Bytes that a vatstore key counts for, besides its own bytes and its value's: about what a row takes elsewhere.
 pub const STORE_KEY_OVERHEAD: u64 = 64;
 /// References of its own (exports and promises) in a vat's c-list, unless its options say otherwise. Each takes some 600 bytes of
 /// the host's memory.
@@ -36,8 +36,8 @@ pub const OWN_REFS_MAX: u64 = 1_000_000;
 /// Live vats and held meters that a vat made, with those that its creatures made, unless its options say otherwise. An evicted vat
 /// takes some 10 KiB of the host's memory.
 pub const VATS_MAX: u64 = 65_536;
-/// How deep creation goes: a vat of the scenario, one that it created, one that this created, and so on. Each birth and death is
-/// counted at all of its creators.
+/// The greatest depth of creation: a vat of the scenario, one that it created, one that this created, and so on. Each
+/// birth and death is counted at all of its creators.
 pub const CREATORS_MAX: usize = 16;
 /// Bytes of the name that a guest gives a vat.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -59,7 +59,7 @@ pub const FUEL_INITIALIZE: u64 = 100_000_000;
 pub const MEMORY_MAX: u64 = 64 << 20;
 /// Deliveries after which a vat is told to bring out its dead (SwingSet's default of 1 collects after each).
 pub const REAP_INTERVAL: u64 = 1_000;
-/// The same, counted in references of GC deliveries (SwingSet's default).
+/// References of GC deliveries after which a vat is told to bring out its dead (SwingSet's default).
 pub const REAP_GC_KREFS: u64 = 20;
 /// Items of all queues that a vat made, unless its options say otherwise: what it sent and was not delivered yet, news of what
 /// it settled, wakeups that it asked for. As many as it could send in one delivery; each takes some hundred bytes of memory.
@@ -85,7 +85,7 @@ pub const WAKEUPS_MAX: u64 = 4_096;
 /// Messages to the outside that may wait for its acknowledgement: they are held in memory, and an outside that reads none must
 /// not fill it.
 pub const OUTBOX_MESSAGES_MAX: u64 = 65_536;
-/// The same in bytes.
+/// Bytes of the messages to the outside that may wait for its acknowledgement.
 pub const OUTBOX_BYTES_MAX: u64 = 64 << 20;
 /// First ids: SwingSet's, so that transcripts compare.
 pub const FIRST_OBJECT: u64 = 20;

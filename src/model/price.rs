@@ -1,4 +1,4 @@
-//! What the host's work costs in fuel: one row for each kind of it, charged to the delivery that causes it.
+//! The prices, in fuel, of the host's work: one row for each kind of work, charged to the delivery that causes it.
 //!
 //! A unit of fuel is about 0.7 ns of guest work, and no work of the host's may take ten times that, nor 4 bytes of memory, nor
 //! 2 bytes of disk or of the slog, for a unit. (`vathost bench amplification` measures it, kind by kind.) A price has a base,

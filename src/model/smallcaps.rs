@@ -25,8 +25,8 @@ fn is_special(text: &str) -> bool {
     matches!(text.chars().next(), Some('!'..='-'))
 }
 
-/// JSON from outside. Refused, with the reason, where it is none, and where it has an integer of more than 64 bits: that would become
-/// another number.
+/// Parses JSON from outside. Refused, with the reason, where it is none, and where it has an integer of more than 64
+/// bits: that would become another number.
 pub fn read_json(bytes: &[u8]) -> Result<Value, String> {
     let text =
         std::str::from_utf8(bytes).map_err(|err| format!("it is not UTF-8 from byte {} on", err.valid_up_to() + 1))?;

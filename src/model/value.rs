@@ -1,4 +1,4 @@
-//! What crosses the boundary between a vat and the kernel, in either space of references.
+//! The values that cross the boundary between a vat and the kernel, in either space of references.
 //!
 //! Invariant: a value is generic over its references, and only `kernel::translate` turns `KRef` values into `VRef` values
 //! and back; a reference that was not translated therefore cannot reach a guest, nor a guest's reach the kernel.
@@ -114,7 +114,7 @@ impl Deref for StoreKey {
 pub struct CapData<R> {
     /// By convention Endo's smallcaps JSON with a leading `#`.
     pub body: Bytes,
-    /// The references.
+    /// The references, by index.
     pub slots: Vec<R>,
 }
 
@@ -128,24 +128,24 @@ impl<R> CapData<R> {
 /// An eventual send: what to call, and the promise that gets the answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Message<R> {
-    /// `[method, args]`
+    /// The method and its arguments, `[method, args]`.
     pub methargs: CapData<R>,
     /// The promise for the answer, if anybody wants it.
     pub result: Option<R>,
 }
 
-/// How one promise was settled.
+/// The settlement of one promise: fulfilled or rejected, and its value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Resolution<R> {
-    /// The promise.
+    /// The promise that was settled.
     pub promise: R,
     /// Rejected, rather than fulfilled.
     pub rejected: bool,
-    /// With what.
+    /// The value of the fulfilment, or the reason of the rejection.
     pub data: CapData<R>,
 }
 
-/// What the kernel asks of a vat.
+/// A delivery, by which the kernel makes a vat run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Delivery<R> {
     /// The first delivery of each incarnation, with the vat's parameters.
@@ -154,7 +154,7 @@ pub enum Delivery<R> {
     Message {
         /// The object or promise.
         target: R,
-        /// The message.
+        /// The message to deliver.
         message: Message<R>,
     },
     /// Promises that the vat subscribed to, settled; with all that can be retired together.
@@ -165,7 +165,7 @@ pub enum Delivery<R> {
     RetireExports(Vec<R>),
     /// These imports are gone.
     RetireImports(Vec<R>),
-    /// New options.
+    /// New options for the vat.
     ChangeOptions(CapData<R>),
     /// Collect garbage, and say what was dropped.
     BringOutYourDead,
@@ -206,7 +206,7 @@ impl<R: Copy> Resolution<R> {
 }
 
 impl<R: Copy> Delivery<R> {
-    /// How many references it holds.
+    /// Counts the references in the delivery.
     pub fn refs_count(&self) -> usize {
         let message = |it: &Message<R>| it.methargs.slots.len() + usize::from(it.result.is_some());
         match self {
@@ -230,14 +230,14 @@ impl<R: Copy> Delivery<R> {
     }
 }
 
-/// What a vat asks of the kernel during a delivery.
+/// A syscall, by which a vat asks something of the kernel during a delivery.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Syscall<R> {
-    /// Eventual send.
+    /// Sends a message eventually.
     Send {
         /// An object or a promise.
         target: R,
-        /// The message.
+        /// The message to send.
         message: Message<R>,
     },
     /// Be notified when this promise settles.
@@ -278,9 +278,9 @@ pub enum Syscall<R> {
     AbandonExports(Vec<R>),
     /// Call a device; the answer is immediate.
     CallNow {
-        /// The device.
+        /// The device to call.
         device: R,
-        /// `[method, args]`
+        /// The method and its arguments, `[method, args]`.
         methargs: CapData<R>,
     },
 }
@@ -347,7 +347,7 @@ pub const SYSCALL_KINDS: [&str; 14] = [
     "callNow",
 ];
 
-/// What a syscall answers.
+/// The kernel's answer to a syscall.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// Nothing to say.
