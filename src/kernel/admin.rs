@@ -23,7 +23,7 @@ use crate::{
 
 /// What a message is answered with.
 enum AdminReply {
-    /// At once.
+    /// An answer that is there at once.
     Now(CapData<KRef>),
     /// By whoever took the promise.
     Later,
@@ -342,7 +342,7 @@ impl Crank {
         waiting
     }
 
-    /// Nobody holds this object of the kernel any more.
+    /// Forgets a kernel object that no vat holds any more, and gives up what the object held.
     pub(super) fn forget_kernel_object(&mut self, object: KernelObject) -> Result<(), KernelPanic> {
         match object {
             KernelObject::VatAdmin => Ok(()),
@@ -381,7 +381,8 @@ impl Crank {
         Ok(())
     }
 
-    /// The same for what the kernel answers itself: whoever sent it pays, and the block alone where it came from outside.
+    /// Charges fuel for what the kernel answers itself: to the vat that sent the message, or to the block alone if it
+    /// came from outside.
     fn charge_sender(&mut self, fuel: u64) -> Result<(), Fault> {
         match self.by {
             Some(vat) => self.charge(vat, fuel),
@@ -404,7 +405,7 @@ impl Crank {
         Ok(self.decref(id.into())?)
     }
 
-    /// Whoever created a vat gets its root and its admin facet, or how it ended.
+    /// Settles the promise for a new vat's root and admin facet: with the two, or with how the vat ended.
     pub(super) fn settle_creation(&mut self, vat: VatId, result: Option<PromiseId>) -> Result<(), Fault> {
         if result.is_none() {
             return Ok(());
@@ -438,7 +439,8 @@ impl Crank {
         paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
     }
 
-    /// What waited goes to the front of the run-queue, each item of that of its maker, in its order. Resuming a vat that runs changes nothing.
+    /// Resumes a paused vat: its waiting items go to the front of the run-queue, each among those of its sender, in
+    /// their order. Resuming a vat that runs changes nothing.
     pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
         if self.tables().is_paused(vat) {
             self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);

@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Crank(Box<Open>);
 
-/// All of it.
+/// The contents of an open crank.
 #[derive(Debug)]
 pub struct Open {
     block: Block,
@@ -140,7 +140,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What was done so far is part of the block; a rewind goes back to here.
+    /// Makes what was done so far part of the block, so that a rewind returns to this point.
     pub(super) fn seal(&mut self, label: &str) -> Result<(), Fault> {
         self.sealed = true;
         Ok(self.block.seal(label, None)?)
@@ -162,12 +162,12 @@ impl Crank {
         self.block.committed_hash()
     }
 
-    /// Whether no crank of the open block has run yet.
+    /// Returns whether no crank of the open block has run yet.
     pub(super) fn is_first_of_block(&self) -> bool {
         self.block.cranks() == 0
     }
 
-    /// Whether somebody looks on.
+    /// Returns whether an observer follows the deliveries.
     pub(super) fn is_observed(&self) -> bool {
         self.block.is_observed()
     }
@@ -186,7 +186,7 @@ impl Crank {
         if self.sealed { Err(Interrupted.into()) } else { Ok(self.undo()) }
     }
 
-    /// Its number; what comes from outside bears that of the crank after it.
+    /// Returns the number of the crank; input from outside has the number of the crank after it.
     pub(super) fn number(&self) -> CrankNum {
         self.number.unwrap_or(self.tables().globals().next_crank)
     }
@@ -332,7 +332,7 @@ impl Crank {
         message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.incref(it))
     }
 
-    /// It leaves its queue for good.
+    /// Releases the references of a message that leaves its queue for good.
     pub(super) fn decref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
         self.decref(target)?;
         message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.decref(it))

@@ -37,12 +37,12 @@ use crate::{
     },
 };
 
-/// Whether there is nothing to take.
+/// Returns whether there is nothing to run: no item in the run-queue, and no GC action.
 pub(super) fn is_idle(tables: &Tables) -> bool {
     tables.queue.to_run().is_none() && first_gc_action(tables).is_none()
 }
 
-/// What a crank turned out to be.
+/// The work that a crank took from its queue.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     /// Nothing that a vat hears of; done.
@@ -67,7 +67,7 @@ impl Work {
     }
 }
 
-/// Where a crank's item stands.
+/// The place from which a crank takes its item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
     /// In this queue, under this number.
@@ -76,16 +76,16 @@ pub(super) enum Source {
     Gc(VatId, GcKind),
 }
 
-/// What the sender of a skipped message is told.
+/// The error with which the result of a skipped message is rejected.
 pub(super) const SKIPPED: &str = "delivery skipped by directive";
 
-/// How a delivery went.
+/// The outcome of a delivery.
 pub(super) enum Outcome {
     /// Well: it is in the transcript.
     Done(Usage),
     /// The vat ends itself. Not undone yet, where it is to be.
     Exit { failure: bool, info: CapData<KRef>, usage: Usage },
-    /// Badly. Not undone yet.
+    /// A fault of the vat. Not undone yet.
     Fault(VatFault),
     /// Not at all: somebody wants the host to stop. The crank is to be given up.
     Interrupted,
@@ -168,7 +168,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What work becomes for its vat. The queue holds it no longer.
+    /// Turns an item into the delivery for its vat. The queue holds it no longer.
     pub(super) fn open(&mut self, item: Item) -> Result<Delivery<KRef>, Fault> {
         Ok(match item {
             Item::Send { target, message } => {

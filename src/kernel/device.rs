@@ -251,7 +251,8 @@ impl Crank {
     }
 }
 
-/// What the handler of the mailbox is sent for a message from outside; or why it cannot be.
+/// Builds the method and arguments that the mailbox's handler receives for a message from outside, or says why it
+/// cannot.
 pub fn mail_methargs(number: u64, message: &Value) -> Result<CapData<KRef>, String> {
     let args = json!(["deliverInbound", [bigint(number), smallcaps::from_json(message)]]);
     let body = format!("#{args}");

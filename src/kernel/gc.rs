@@ -61,8 +61,8 @@ pub(super) fn abandon_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Resul
     crank.orphan(vat, object_of(kref)?)
 }
 
-/// What was decremented to zero, in that order, each once. Like SwingSet's set, it does not take anew what was looked at
-/// already: an object that only then loses its last hold is garbage at its next decrement.
+/// The references that were decremented to zero, in that order, each once. Like SwingSet's set, it does not take anew
+/// what was looked at already: an object that only then loses its last hold is garbage at its next decrement.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     order: Vec<KRef>,
@@ -241,7 +241,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What a GC delivery changes, just before the vat hears of it.
+    /// Updates the c-list and the objects for a GC delivery, just before the vat receives it.
     pub(super) fn apply_gc_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(), KernelPanic> {
         match delivery {
             Delivery::DropExports(krefs) => krefs.iter().try_for_each(|kref| {

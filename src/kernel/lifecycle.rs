@@ -1,4 +1,4 @@
-//! How a vat begins and ends.
+//! The start and the end of a vat.
 
 use crate::{
     invariant,
@@ -26,7 +26,7 @@ impl Crank {
         self.queue_new_vat(name, bundle, options, parameters, None, false)
     }
 
-    /// The same; `result` is the promise for its root and admin facet, held by the queue.
+    /// Makes a vat and queues its start; `result` is the promise for its root and admin facet, held by the queue.
     pub(super) fn queue_new_vat(
         &mut self,
         name: &str,
@@ -66,7 +66,8 @@ impl Crank {
         Ok(vat)
     }
 
-    /// Whether the vat that asks may make one more vat or meter: neither it nor any of its creators has as many as it may.
+    /// Checks that the acting vat may make one more vat or meter: neither it nor any of its creators has as many as it
+    /// may.
     pub(super) fn may_make(&self) -> Result<(), Refused> {
         let mut creators = 0;
         let mut next = self.by;
@@ -144,7 +145,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Nobody can ask any more how this vat ended, or will.
+    /// Forgets how a vat ended, or will end, because no vat can ask for it any more.
     pub(super) fn forget_ending(&mut self, vat: VatId) -> Result<(), KernelPanic> {
         let ending = self.tables_mut().vats.update(&vat, |it| {
             it.may_be_asked = false;

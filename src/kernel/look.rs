@@ -1,4 +1,4 @@
-//! What the next crank is about to do, seen without doing it.
+//! A preview of the next crank, made without running it.
 //!
 //! Invariant: the block comes back as it was: the crank that looked is undone, and nothing of it is recorded. Whatever is wrong
 //! with the rows is told, not stumbled over: who looks may well look for that.
@@ -20,7 +20,7 @@ use crate::{
     state::{block::Block, table::Item},
 };
 
-/// What becomes of what the next crank takes, unless a directive has it otherwise.
+/// The fate of the item that the next crank takes, unless a directive changes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// A vat is given this: in the kernel's references, and in its own.
@@ -43,10 +43,10 @@ pub enum Fate {
     Broken(String),
 }
 
-/// The next crank.
+/// A preview of the next crank.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ahead {
-    /// Its number.
+    /// The number of the crank.
     pub crank: CrankNum,
     /// The delivery numbers that it takes: none where it is no delivery, two for an upgrade.
     pub deliveries: Vec<(VatId, DeliveryNum)>,

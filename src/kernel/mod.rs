@@ -83,10 +83,10 @@ use crate::{
     },
 };
 
-/// What a delivery used.
+/// The fuel and memory that a delivery used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
-    /// Fuel.
+    /// Units of fuel used.
     pub fuel: u64,
     /// Bytes of memory, afterwards.
     pub memory: u64,
@@ -103,8 +103,8 @@ pub trait Worker {
         syscalls: Syscalls,
     ) -> (Syscalls, Result<Usage, Fault>);
 
-    /// Its heap as it is between two deliveries, without the pages that stand at the same place in `base`. `None` where it has
-    /// no heap: a script.
+    /// Returns the vat's heap as it is between two deliveries, without the pages that are at the same place in `base`.
+    /// `None` where it has no heap: a script.
     fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
         let _ = base;
         Ok(None)
@@ -115,7 +115,7 @@ pub trait Worker {
         Ok(None)
     }
 
-    /// Its memory, for an experiment to disturb. `None` where it has none: a script.
+    /// Returns the vat's memory, for an experiment to disturb. `None` where it has none: a script.
     fn memory(&mut self) -> Option<&mut [u8]> {
         None
     }
@@ -130,7 +130,7 @@ pub trait Worker {
         true
     }
 
-    /// Its heap as it is was made its newest snapshot.
+    /// Notes that the heap, as it is now, was made the vat's newest snapshot.
     fn saved(&mut self) {}
 }
 
@@ -173,7 +173,7 @@ pub trait Workers {
     }
 }
 
-/// Where the kernel was.
+/// The place in a run that the kernel had reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Position {
     /// The crank, once one has begun.
@@ -190,7 +190,7 @@ pub struct Position {
 pub struct Halt {
     /// Why: anything but a vat's fault.
     pub fault: Fault,
-    /// Where.
+    /// The place in the run at which the host stopped.
     pub position: Position,
     /// What the crank had taken; `None` where the host was in none.
     pub taken: Option<Taken>,
@@ -222,12 +222,12 @@ impl From<HostFault> for Box<Halt> {
     }
 }
 
-/// How a vat ended.
+/// The end of a vat.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
-    /// Its crank was undone.
+    /// Whether the vat's crank was undone.
     pub aborted: bool,
-    /// Its own words, or the kernel's.
+    /// The reason that the vat gave, or the kernel's.
     pub info: CapData<KRef>,
     /// The fault, unless it ended itself.
     pub fault: Option<VatFault>,
@@ -236,7 +236,7 @@ pub struct Ended {
 /// A crank that ran.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ran {
-    /// Its number.
+    /// The number of the crank.
     pub crank: CrankNum,
     /// The delivery that it was, attempted or made.
     pub delivery: Option<(VatId, DeliveryNum)>,
@@ -276,12 +276,12 @@ pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
     }
 }
 
-/// Whether nothing will happen unless something comes from outside.
+/// Returns whether nothing will happen unless something comes from outside.
 pub fn is_finished(block: &Block) -> bool {
     is_quiescent(block) && block.tables().wakeups.is_empty() && !block.meta().open
 }
 
-/// Whether no queue holds anything to run.
+/// Returns whether no queue holds anything to run.
 pub fn is_quiescent(block: &Block) -> bool {
     deliver::is_idle(block.tables()) && !verdict::wakes(block)
 }

@@ -1,4 +1,5 @@
-//! What the host does from outside of any crank: inputs of a block. They have no number, and extend the chain of hashes.
+//! The host's actions from outside of any crank: the inputs of a block. They have no number, and extend the chain of
+//! hashes.
 
 use crate::{
     kernel::{Crank, Ended, Halt, Position, is_quiescent},
@@ -27,7 +28,7 @@ pub fn begin_block(block: Block, seconds: u64) -> Result<Block, Box<Halt>> {
     Ok(outside(block, |crank| crank.begin_block(height, time))?.0)
 }
 
-/// The same, with what comes in from outside: it is something to do, so the clock is not hurried.
+/// Begins a block together with an input from outside: the input is something to do, so the clock is not hurried.
 pub fn begin_block_with<T>(
     block: Block,
     seconds: u64,
@@ -107,7 +108,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Sends a message. With `awaited`, its result is remembered under that vat's and method's name.
+    /// Sends a message from outside. With `awaited`, its result is remembered under that vat's and method's name.
     pub fn send_from_outside(
         &mut self,
         target: KRef,
@@ -137,7 +138,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Nobody outside awaits this result any more, or needs it.
+    /// Forgets a result that nobody outside awaits or needs any more.
     pub fn forget_result(&mut self, result: PromiseId) -> Result<(), Fault> {
         if self.tables_mut().outside.remove(&result).is_some() {
             self.decref(result.into())?;

@@ -136,7 +136,8 @@ pub fn check_fuel(vat: VatId, number: DeliveryNum, recorded: u64, used: u64) -> 
 /// A replay needs no limit: it ends where the delivery did.
 const FUEL_MAX: u64 = u64::MAX >> 1;
 
-/// What went well once must not fault now; the machine's own faults stay what they are.
+/// Turns a vat's fault in a replay into an anachronism, since the recorded delivery succeeded; other faults are
+/// returned unchanged.
 pub(crate) fn not_again(vat: VatId, number: DeliveryNum, fault: Fault) -> Fault {
     match fault {
         Fault::Vat(fault) => anachronism(vat, number, "outcome", "done", fault),

@@ -1,4 +1,4 @@
-//! Where a message goes: decided when it is accepted, and again when its turn comes.
+//! The routing of messages: decided when a message is accepted, and again when its turn comes.
 
 use crate::{
     invariant,
@@ -13,7 +13,7 @@ use crate::{
     state::table::{Item, KernelObject, Owner, Policy, PromiseState, QueueId, Tables},
 };
 
-/// Where a message goes.
+/// The destination of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Route {
     /// To this vat: it owns the object, or decides the promise and takes pipelined messages.
@@ -26,7 +26,7 @@ pub(super) enum Route {
     Splat(Rejection),
 }
 
-/// What the result of a message that reaches nobody is rejected with.
+/// The reason with which the result of an undeliverable message is rejected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Rejection {
     /// Words of the kernel's.
@@ -94,7 +94,7 @@ fn presence(data: &CapData<KRef>) -> Option<ObjectId> {
 }
 
 impl Crank {
-    /// As [`route`]; where that changes the target, the message's hold moves along.
+    /// Routes a message as [`route`] does, and moves the message's hold along if the target changes.
     pub(super) fn route(&mut self, target: KRef, message: &Message<KRef>) -> Result<(KRef, Route), KernelPanic> {
         let (to, route) = route(self.tables(), target, &message.methargs.body)?;
         if to != target {

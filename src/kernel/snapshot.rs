@@ -1,4 +1,4 @@
-//! When snapshots of heaps are taken, and vats evicted: between two cranks, where nothing of it can reach a hash.
+//! The taking of heap snapshots and the eviction of vats, between two cranks, so that neither can affect a hash.
 //!
 //! Invariants: a vat that is up can be brought up again for the fuel of [`FUEL_MAX`] and of one delivery, or for what the pages
 //! that it wrote since its last snapshot are worth; a snapshot is taken only where deliveries have paid for its work, which the

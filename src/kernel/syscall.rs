@@ -1,4 +1,4 @@
-//! What a vat may ask during a delivery: the one place through which a guest reaches the kernel.
+//! The syscalls that a vat may make during a delivery: the one place through which a guest reaches the kernel.
 
 use std::{fmt, ops::Bound};
 
@@ -38,7 +38,7 @@ enum Mode {
     Replay(Box<Replay>),
 }
 
-/// What a live delivery leaves behind.
+/// The state of a live delivery, as it is left at its end.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) crank: Crank,
@@ -75,7 +75,7 @@ impl Syscalls {
         Syscalls(Mode::Replay(Box::new(Replay { vat, entry, next: 0, fault: None })))
     }
 
-    /// Whether the delivery is made now, and not again.
+    /// Returns whether the delivery is live, rather than a replay.
     pub fn is_live(&self) -> bool {
         matches!(self.0, Mode::Live(_))
     }
@@ -102,12 +102,12 @@ impl Syscalls {
         }
     }
 
-    /// Makes a syscall. The delivery must end with the fault that this returns.
+    /// Makes a syscall for the vat. The delivery must end with the fault that this returns.
     pub fn call(&mut self, syscall: Syscall<VRef>) -> Result<Answer, Fault> {
         self.call_from(syscall, &[])
     }
 
-    /// The same, of a guest with this memory: only who looks on looks into it.
+    /// Makes a syscall for a guest with this memory, which only an observer looks into.
     pub fn call_from(&mut self, syscall: Syscall<VRef>, memory: &[u8]) -> Result<Answer, Fault> {
         match &mut self.0 {
             Mode::Live(live) => live.call(syscall, memory).inspect_err(|fault| {

@@ -1,4 +1,4 @@
-//! What a crank takes from its queue, and what becomes of an entry that is no delivery.
+//! The taking of a crank's item from its queue, and the handling of entries that are no delivery.
 //!
 //! ```text
 //!   choose ─▶ take ─▶ process ─▶ a delivery for a vat: Work::Item, Work::Gc
@@ -31,7 +31,7 @@ use crate::{
     state::table::{Item, QueueId, Tables, Waiting},
 };
 
-/// What a crank had taken when the host halted in it.
+/// The item that a crank had taken when the host halted in it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Taken {
     /// The hash by which a directive can recognize it.
@@ -116,8 +116,8 @@ impl Crank {
         of_block || self.directives().due(number, None).any(skips)
     }
 
-    /// As [`retake`](Crank::retake), but an entry that is no delivery is taken as it stands, and nothing is done with it: it may be
-    /// one that cannot even be routed.
+    /// Takes the item as [`retake`](Crank::retake) does, but leaves an entry that is no delivery unprocessed: it may
+    /// be one that cannot even be routed.
     pub(super) fn take_to_skip(&mut self) -> Result<Work, Fault> {
         let Some(item) = self.standing() else { return self.retake() };
         let tables = self.tables();
@@ -239,7 +239,7 @@ impl Crank {
         Ok(Work::Done)
     }
 
-    /// Whether everything that the entry names is there, and held.
+    /// Returns whether everything that the entry names exists and is held.
     pub(super) fn is_sound(&self, item: &Item) -> bool {
         match item {
             Item::Send { target, message } => {

@@ -16,7 +16,7 @@ use crate::{
     state::table::{CListEntry, Tally},
 };
 
-/// How a body must mark a reference.
+/// Returns the kind of marker that a body must use for a reference.
 pub(super) fn slot_kind(kref: KRef) -> SlotKind {
     match kref {
         KRef::Promise(_) => SlotKind::Promise,

@@ -1,4 +1,4 @@
-//! Whose item is next: the order of the run-queue, and who is answerable for what stands in it.
+//! The order of the run-queue, and the accounts of which vat made its items.
 //!
 //! Until kernel version 2 there is one run-queue, first in, first out, behind what the kernel has to do for itself. Since version
 //! 3 the senders take turns (see [`Turn`]): who floods itself, or others, delays its own.
@@ -99,7 +99,7 @@ pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
 }
 
 impl Crank {
-    /// Where the crank's item is to be taken from.
+    /// Chooses the queue and the item that the crank takes.
     pub(super) fn choose(&mut self) {
         let queued = self.tables().queue.to_run();
         self.turn = None;
@@ -149,7 +149,8 @@ impl Crank {
         }
     }
 
-    /// What is done now was asked for by this vat: what comes of it stands in its queue, and is counted to it.
+    /// Makes this vat responsible for what follows: items that result are queued as the vat's, and count towards its
+    /// load.
     pub(super) fn act_for(&mut self, by: Option<VatId>) {
         self.by = by;
         self.posted = Load::default();
@@ -200,7 +201,7 @@ impl Crank {
         taken.into_iter().for_each(|it| self.queue_run(it));
     }
 
-    /// Whether a vat may add to the queues what this syscall adds.
+    /// Checks that a vat may add to the queues what this syscall adds.
     pub(super) fn check_queued(&self, vat: VatId, syscall: &Syscall<KRef>) -> Result<(), Fault> {
         let more = match syscall {
             Syscall::Send { message, .. } => Load { items: 1, bytes: Load::bytes_of(&message.methargs) },

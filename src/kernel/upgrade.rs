@@ -49,7 +49,8 @@ impl Crank {
         }
     }
 
-    /// The two deliveries. After an error the crank must be undone; so it must where it was interrupted, whatever came of them.
+    /// Runs the two deliveries of an upgrade. After an error the crank must be undone; so it must where it was
+    /// interrupted, whatever came of them.
     pub(super) fn replace_code(
         mut self,
         workers: &mut dyn Workers,
@@ -117,8 +118,8 @@ impl Crank {
         Ok(self)
     }
 
-    /// What it costs to undo a delivery that might have used so much fuel, besides that: by the pages that it might have written; and
-    /// where an incarnation was started, by what that may use.
+    /// Returns the fuel charged for undoing a delivery, besides the fuel that it might have used: by the pages that it
+    /// might have written; and if an incarnation was started, by what that may use.
     pub(super) fn undoing_fee(&self, vat: VatId, fuel_max: u64, started: bool) -> u64 {
         let memory = self.tables().tallies.get(&vat).map_or(0, |it| it.memory);
         let pages = (memory / PAGE_BYTES as u64).min(fuel_max / FUEL_OF_A_WRITE);

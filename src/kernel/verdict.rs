@@ -130,7 +130,7 @@ impl Crank {
         Ok((self, Work::Done))
     }
 
-    /// What fires here, in the order of effect.
+    /// Returns the directives that fire at this crank, in the order of effect.
     pub(super) fn due(&mut self, work: &Work) -> Vec<Directive> {
         if self.directives().is_empty() {
             return Vec::new();
@@ -383,9 +383,9 @@ pub fn obey_at_rest(block: &Block) -> Result<(), Halted> {
     Ok(())
 }
 
-/// Whether the next crank has a reason to run although every queue is empty: a directive of its number, or of its block, changes the
-/// state and needs no delivery for it. It consumes the crank, whatever comes of it, so that it is done with; one that is outside
-/// consensus must not, and stops before a crank that comes.
+/// Returns whether the next crank has a reason to run although every queue is empty: a directive of its number, or of
+/// its block, changes the state and needs no delivery for it. It consumes the crank, whatever comes of it, so that it
+/// is done with; one that is outside consensus must not, and stops before a crank that comes.
 pub(super) fn wakes(block: &Block) -> bool {
     if block.directives().is_empty() {
         return false;
