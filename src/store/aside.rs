@@ -37,7 +37,7 @@ impl Aside {
         Ok(Aside { dir: make().map_err(|err| HostFault::new(&what, err))?, target })
     }
 
-    /// Whether this folder (or file) cannot become a state because something is there.
+    /// Returns whether this folder (or file) cannot become a state because something is there.
     pub fn is_taken(target: &Path) -> bool {
         match fs::read_dir(target) {
             Ok(mut entries) => entries.next().is_some(),
@@ -61,7 +61,7 @@ impl Aside {
         Database::forget_snapshots(&self.file())
     }
 
-    /// What was written is complete: makes it durable, and a state.
+    /// Makes the complete state durable, and puts it in its place.
     pub fn place(self) -> Result<(), HostFault> {
         let what = format!("put the state in `{}`", self.target.display());
         let place = || {

@@ -1,4 +1,4 @@
-//! How values become bytes in the store: one codec, with a format version in front of every record.
+//! The encoding of values as bytes in the store: one codec, with a format version in front of every record.
 
 use bincode::{enc::write::Writer, error::EncodeError};
 use serde::{Serialize, de::DeserializeOwned};

@@ -46,7 +46,7 @@ const LOCK: &str = "lock";
 const STATEMENTS: usize = 64;
 /// Has SQLite look at the cells of a page before it uses it: a damaged one is an error then, rather than other rows.
 const WARY: &str = "PRAGMA cell_size_check = ON;";
-/// How long a reader waits for a host that is at its files.
+/// The longest time that a reader waits for a host that is using the files.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// The facts about a state that stand outside its tables.
@@ -92,7 +92,7 @@ impl Home {
     }
 }
 
-/// An open state.
+/// The database of an open state.
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Connection,
@@ -218,7 +218,7 @@ impl Database {
         Database::open_on(dir, tables, None)
     }
 
-    /// The same, on a disk that may fail: for experiments.
+    /// Opens a state on a disk that may fail: for experiments.
     pub fn open_on(dir: &Path, tables: &[&'static str], disk: Option<&Disk>) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
         make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
@@ -284,7 +284,7 @@ impl Database {
         Ok(database)
     }
 
-    /// What was done to have it: the state in which folder.
+    /// Returns what was done to open the state, with its folder, for error messages.
     pub fn opening(&self) -> &str {
         &self.opening
     }
@@ -294,7 +294,7 @@ impl Database {
         self.home.copying.as_ref().map_or(0, sqlite::Copying::held_pages) * sqlite::PAGE_BYTES
     }
 
-    /// Whether there is a state in this folder.
+    /// Returns whether there is a state in this folder.
     pub fn exists(dir: &Path) -> bool {
         dir.join(FILE).exists()
     }
@@ -326,7 +326,7 @@ impl Database {
         failure(&self.connection, &placed(what, &self.home.dir), err)
     }
 
-    /// What was read of this table is not what was written.
+    /// Makes the fault of a table whose rows are not what was written.
     pub(super) fn damaged(&self, what: impl fmt::Display, why: impl fmt::Display, table: &str) -> HostFault {
         self.home.damaged(what, why, table)
     }
@@ -497,7 +497,7 @@ impl Batch {
         self.ends.push((key, value.map(|(_, checksum)| (self.bytes.len(), checksum))));
     }
 
-    /// Whether none changed.
+    /// Returns whether no row changed.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -513,9 +513,9 @@ impl Batch {
     }
 }
 
-/// What takes a block's changed rows.
+/// A receiver of a block's changed rows.
 pub trait Rows {
-    /// Of this table.
+    /// Writes changed rows of one table.
     fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault>;
 }
 
@@ -524,13 +524,13 @@ pub trait Rows {
 pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Home);
 
 impl<'a> Transaction<'a> {
-    /// How many rows it changed.
+    /// Executes a statement, and returns how many rows it changed.
     pub(super) fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
         let run = || self.0.prepare_cached(sql)?.execute(params);
         run().map_err(|err| self.failed(what, &err))
     }
 
-    /// Replaces the facts.
+    /// Replaces the facts about the state.
     pub fn put_meta(&self, meta: &Meta) -> Result<(), HostFault> {
         let mut bytes = Vec::new();
         codec::encode(meta, &mut bytes)?;
@@ -543,7 +543,8 @@ impl<'a> Transaction<'a> {
         self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
     }
 
-    /// Makes it durable. An error says nothing of whether it is: the next who opens the state finds it as it was, or as it is to be.
+    /// Commits the transaction durably. An error says nothing of whether it is: the next who opens the state finds it
+    /// as it was, or as it is to be.
     pub fn commit(self) -> Result<(), HostFault> {
         // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.
         self.0.execute_batch("COMMIT").map_err(|err| self.failed("commit a block", &err))?;
@@ -557,7 +558,7 @@ impl<'a> Transaction<'a> {
         failure(&self.0, &placed(what, &self.1.dir), err)
     }
 
-    /// What was read of this table is not what was written.
+    /// Makes the fault of a table whose rows are not what was written.
     pub(super) fn damaged(&self, what: impl fmt::Display, why: impl fmt::Display, table: &str) -> HostFault {
         self.1.damaged(what, why, table)
     }

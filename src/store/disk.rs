@@ -27,14 +27,14 @@ pub enum FileOp {
     Create,
     /// Bytes are written.
     Write {
-        /// The first.
+        /// Offset of the first byte.
         at: u64,
-        /// How many.
+        /// Number of bytes.
         len: usize,
     },
     /// A file becomes this long.
     Truncate {
-        /// Bytes.
+        /// The new length, in bytes.
         len: u64,
     },
     /// What was written is forced to the disk.
@@ -45,7 +45,7 @@ pub enum FileOp {
     GrowIndex,
 }
 
-/// What a policy is asked.
+/// An operation on which a policy decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// What is about to be done.
@@ -54,16 +54,16 @@ pub struct Asked<'a> {
     pub path: &'a Path,
 }
 
-/// The system's error.
+/// The operating system's error.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Errno {
-    /// Input/output error.
+    /// An input/output error.
     Eio,
     /// No space left on device.
     Enospc,
 }
 
-/// How a machine ends.
+/// The loss of data with which a machine ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Loss {
     /// The process alone: what it wrote is the system's, and will be on the disk.
@@ -74,17 +74,17 @@ pub enum Loss {
     Torn {
         /// Bytes of a sector.
         sector: u32,
-        /// Which.
+        /// Seed that selects the surviving sectors.
         seed: u64,
     },
 }
 
-/// What becomes of an operation.
+/// A policy's decision about an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It is done.
+    /// The operation is done.
     Go,
-    /// It fails, and changes nothing.
+    /// The operation fails, and changes nothing.
     Fail(Errno),
     /// A sync that does nothing and says that it did: a disk that lies. Another operation is done.
     Pretend,
@@ -106,7 +106,7 @@ impl<F: FnMut(&Asked<'_>) -> Verdict + Send> Policy for F {
     }
 }
 
-/// See the module. Clones are the same disk.
+/// A disk of experiments, which may fail: see the module. Clones are the same disk.
 #[derive(Clone)]
 pub struct Disk(Arc<Mutex<Inner>>);
 
@@ -219,7 +219,7 @@ fn choices(seed: u64) -> impl FnMut() -> bool {
 }
 
 impl Disk {
-    /// One that does what this policy says.
+    /// Makes a disk that behaves as this policy says.
     pub fn new(policy: impl Policy + 'static) -> Disk {
         let (policy, files) = (Box::new(policy), BTreeMap::new());
         Disk(Arc::new(Mutex::new(Inner { policy, files, dead: false, errno: None })))
@@ -229,7 +229,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the machine ended.
+    /// Returns whether the machine has ended.
     pub fn is_dead(&self) -> bool {
         self.inner().dead
     }
@@ -263,7 +263,7 @@ impl Disk {
         }
     }
 
-    /// What becomes of an operation. Where the machine ends, [`end`](Disk::end) is to follow.
+    /// Asks the policy what becomes of an operation. Where the machine ends, [`end`](Disk::end) is to follow.
     pub(super) fn ask(&self, op: FileOp, path: &Path) -> Verdict {
         let mut inner = self.inner();
         if inner.dead {

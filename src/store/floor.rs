@@ -1,4 +1,4 @@
-//! What a durable commit costs without a kernel: the floor of the commits of blocks, to be measured in the same run.
+//! The cost of a durable commit without a kernel: the floor of the commits of blocks, to be measured in the same run.
 
 use std::path::Path;
 

@@ -101,7 +101,7 @@ impl RowHash {
         RowHash(lanes)
     }
 
-    /// What stands beside the row: enough against accident, and one number of SQLite's.
+    /// Returns the checksum that is stored with the row: enough against accident, and one number of SQLite's.
     pub(crate) fn checksum(&self) -> i64 {
         self.0[0].cast_signed()
     }

@@ -36,7 +36,7 @@ pub struct Chunk {
     pub first: DeliveryNum,
     /// The number after that of the last.
     pub next: DeliveryNum,
-    /// Their entries.
+    /// The encoded entries of those deliveries.
     pub entries: Vec<u8>,
 }
 
@@ -63,17 +63,17 @@ impl Head {
 pub struct Heads(BTreeMap<VatId, Head>);
 
 impl Heads {
-    /// A vat's.
+    /// Returns the head of a vat's transcript.
     pub fn get(&self, vat: VatId) -> Option<&Head> {
         self.0.get(&vat)
     }
 
-    /// All of them.
+    /// Iterates over the heads of all vats.
     pub fn iter(&self) -> impl Iterator<Item = (VatId, &Head)> {
         self.0.iter().map(|(vat, it)| (*vat, it))
     }
 
-    /// What they add up to.
+    /// Returns the digest of all heads.
     pub fn digest(&self) -> Digest {
         let mut digest = Digest::default();
         self.iter().for_each(|(vat, it)| digest.add(&it.hash(vat)));

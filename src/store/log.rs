@@ -17,7 +17,7 @@ const FRAME: usize = 24;
 /// The magic number; its last bit says in which order the bytes of a word are summed up.
 const MAGIC: u32 = 0x377F_0682;
 
-/// What is wrong with a log of which these are the bytes; nothing where it is whole, or ends early as power is lost.
+/// Returns what is wrong with a log of these bytes; `None` if it is whole, or ends early as after a loss of power.
 pub(super) fn damage(bytes: &[u8]) -> Option<String> {
     let (header, frames) = bytes.split_at_checked(HEADER)?;
     if frames.is_empty() {
@@ -68,7 +68,7 @@ fn pair(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
     Some((word(bytes, at)?, word(bytes, at + 4)?))
 }
 
-/// SQLite's checksum.
+/// The running checksum of SQLite's log.
 #[derive(Clone, Copy)]
 struct Sums {
     greatest_first: bool,

@@ -35,7 +35,7 @@ pub(super) const LAYOUT: &str = "
 pub struct PageHash(pub [u8; 32]);
 
 impl PageHash {
-    /// That of these bytes.
+    /// Returns the hash of these bytes.
     pub fn of(bytes: &[u8]) -> PageHash {
         PageHash(*blake3::hash(bytes).as_bytes())
     }
@@ -65,7 +65,7 @@ fn refs_checksum(hash: PageHash, refs: i64) -> i64 {
 /// The snapshot of a vat, as it is listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Listed {
-    /// Whose.
+    /// The vat of the snapshot.
     pub vat: VatId,
     /// The number of the first delivery that is not in it.
     pub position: DeliveryNum,
@@ -86,7 +86,7 @@ impl Listed {
         RowHash::of_parts("snapshot", &numbers.each_ref().map(|it| &it[..]))
     }
 
-    /// What these add up to.
+    /// Returns the digest of these listed snapshots.
     pub fn digest(all: &[Listed]) -> Digest {
         let mut digest = Digest::default();
         all.iter().for_each(|it| digest.add(&it.hash()));
@@ -189,7 +189,7 @@ impl Database {
 }
 
 impl Transaction<'_> {
-    /// As [`Database::snapshot`], with how it is listed.
+    /// Reads a vat's snapshot as [`Database::snapshot`] does, together with its listing.
     pub fn snapshot(&self, vat: VatId) -> Result<Option<(Listed, Vec<u8>)>, HostFault> {
         let failed = |what: &str, err: &rusqlite::Error| self.failed(what, err);
         manifest(&self.0, vat, &failed, &|what| around(self.damaged(what, DAMAGED, "snapshot")))

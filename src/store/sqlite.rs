@@ -1,4 +1,4 @@
-//! What SQLite can do and rusqlite has no word for.
+//! Functions of SQLite that rusqlite does not offer.
 
 #![allow(unsafe_code, reason = "two C functions, each proved at its place")]
 

@@ -42,11 +42,11 @@ impl<K, V> Index<K, V> for () {
     fn changed(&mut self, _: &K, _: Option<&V>, _: Option<&V>) {}
 }
 
-/// A row's value.
+/// A value that a row can hold.
 pub trait Value: Clone + PartialEq + Serialize + DeserializeOwned {}
 impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Value for T {}
 
-/// A table. See the module.
+/// A table of rows in memory, with a journal. See the module.
 #[derive(Debug)]
 pub struct Table<K, V, I = ()> {
     name: &'static str,
@@ -64,11 +64,11 @@ type Essence<V> = fn(&V) -> Option<V>;
 /// A row that differs from what it was: its key, and its bytes then and now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// Its key.
+    /// The key of the row.
     pub key: Vec<u8>,
-    /// Its value then, if there was one.
+    /// The former value of the row, if there was one.
     pub old: Option<Vec<u8>>,
-    /// Its value now, if there is one.
+    /// The present value of the row, if there is one.
     pub new: Option<Vec<u8>>,
 }
 
@@ -145,22 +145,22 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         self.rows.get(key)
     }
 
-    /// Whether there is such a row.
+    /// Returns whether the table has a row of this key.
     pub fn contains(&self, key: &K) -> bool {
         self.rows.contains_key(key)
     }
 
-    /// How many rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether the table has no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The index.
+    /// Returns the table's index.
     pub fn index(&self) -> &I {
         &self.index
     }
@@ -213,7 +213,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         }
     }
 
-    /// Removes a row.
+    /// Removes the row of this key.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.rows.remove(key)?;
         self.index.changed(key, Some(&old), None);
@@ -240,7 +240,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     }
 }
 
-/// What the block does with every table, whatever its types.
+/// A journaled table, as the block uses it whatever its types.
 pub trait Journaled {
     /// Undoes the open crank.
     fn rewind(&mut self);
