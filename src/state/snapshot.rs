@@ -47,7 +47,7 @@ pub struct Heap {
 }
 
 impl Heap {
-    /// Bytes of memory.
+    /// Returns the size of the memory, in bytes.
     pub fn bytes(&self) -> u64 {
         (self.pages.len() * PAGE_BYTES) as u64
     }
@@ -68,7 +68,7 @@ impl Heap {
 /// A live heap, as it is taken.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Image {
-    /// The heap.
+    /// The vat's heap.
     pub heap: Heap,
     /// The bytes of its pages, but for those that stand at the same place in the heap that it is based on.
     pub fresh: BTreeMap<PageHash, Arc<[u8]>>,
@@ -98,7 +98,7 @@ impl Image {
 /// A snapshot without its pages.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Whose.
+    /// The vat of the snapshot.
     pub vat: VatId,
     /// The number after that of the last delivery in it.
     pub position: DeliveryNum,
@@ -111,14 +111,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Its bytes in the store.
+    /// Encodes the manifest as it is stored.
     pub fn encode(&self) -> Result<Vec<u8>, HostFault> {
         let mut bytes = Vec::new();
         codec::encode(self, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// Reads them.
+    /// Decodes a manifest from its stored bytes.
     pub fn decode(bytes: &[u8]) -> Result<Manifest, HostFault> {
         codec::decode(bytes)
     }
@@ -127,7 +127,7 @@ impl Manifest {
 /// Reads a page into bytes of its size.
 pub type ReadPage<'a> = dyn Fn(PageHash, &mut [u8]) -> Result<(), HostFault> + 'a;
 
-/// Where an instance begins that is not new.
+/// A snapshot from which an instance starts, instead of anew.
 #[derive(Clone, Copy)]
 pub struct Snapshot<'a> {
     /// The heap to have.
@@ -160,7 +160,7 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Those that are stored.
+    /// Returns the positions of the snapshots that are stored.
     pub(crate) fn stored(listed: &[Listed]) -> Snapshots {
         Snapshots { positions: listed.iter().map(|it| (it.vat, it.position)).collect(), ..Snapshots::default() }
     }

@@ -18,12 +18,12 @@ use crate::{
     store::{Chunk, Put, codec},
 };
 
-/// How an attempt to deliver ended.
+/// The end of an attempt to deliver.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum End {
     /// The vat did it.
     Done {
-        /// Fuel used.
+        /// Units of fuel used.
         fuel: u64,
     },
     /// The vat faulted; replay passes over it.
@@ -35,7 +35,7 @@ pub enum End {
 /// One attempt to deliver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Its number.
+    /// The number of the delivery.
     pub number: DeliveryNum,
     /// What was delivered; nothing that the vat knows of where it did not end well.
     pub delivery: Option<Delivery<VRef>>,
@@ -104,12 +104,12 @@ impl Entries {
         self.kept.push(Kept { vat, number, begin, end: self.bytes.len() });
     }
 
-    /// Those that were kept since the last seal.
+    /// Iterates over the entries that were kept since the last seal.
     pub(crate) fn unsealed(&self) -> impl Iterator<Item = (VatId, DeliveryNum, &[u8])> {
         self.kept[self.sealed..].iter().map(|it| (it.vat, it.number, &self.bytes[it.begin..it.end]))
     }
 
-    /// What was kept so far is part of the block.
+    /// Makes the entries kept so far part of the block.
     pub(crate) fn seal(&mut self) {
         self.sealed = self.kept.len();
     }
@@ -120,7 +120,7 @@ impl Entries {
         self.cut();
     }
 
-    /// Forgets all.
+    /// Forgets all entries of the block.
     pub(crate) fn clear(&mut self) {
         self.sealed = 0;
         self.kept.clear();
@@ -283,7 +283,7 @@ fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {
     Ok(Entry { number, delivery, syscalls, end })
 }
 
-/// What an entry's vat was told; where it came to nothing, how that was.
+/// Reads the delivery that an entry's vat received; if it failed, also how it ended.
 pub(crate) fn told(entry: &[u8]) -> Result<(Option<Delivery<VRef>>, Option<End>), HostFault> {
     let mut rest = entry;
     let delivery: Option<Delivery<VRef>> = codec::take(&mut rest)?;

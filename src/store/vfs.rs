@@ -129,6 +129,8 @@ struct Handle {
 }
 
 impl File {
+    /// Returns the handle and the real file behind a file of this VFS.
+    ///
     /// # Safety
     ///
     /// See the module: a file that this VFS opened and did not close.

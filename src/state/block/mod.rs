@@ -44,7 +44,7 @@ use crate::{
 /// Says, in what is hashed of a step, that a vat and an entry of its transcript follow: no table has this tag.
 const ENTRY: u8 = 0;
 
-/// The open block. Cheap to move.
+/// The open block of a state. Cheap to move.
 #[derive(Debug)]
 pub struct Block(Box<Inner>);
 
@@ -103,7 +103,7 @@ pub struct Printed {
 pub struct Call<'a> {
     /// In which delivery.
     pub at: At,
-    /// Its number there, from 0.
+    /// The number of the syscall in its delivery, from 0.
     pub number: u32,
     /// As the vat made it.
     pub vat: &'a Syscall<VRef>,
@@ -115,7 +115,8 @@ pub struct Call<'a> {
     pub block: &'a Block,
 }
 
-/// Somebody who looks on while deliveries run: a debugger. The block owns it as it owns the slog; where there is none, nothing is paid for it.
+/// An observer of running deliveries: a debugger. The block owns it as it owns the slog; where there is none, nothing
+/// is paid for it.
 pub trait Observer: fmt::Debug + Send {
     /// Sees a syscall. An error ends the delivery, and with it the block.
     fn syscall(&mut self, call: &Call<'_>) -> Result<(), Fault>;
@@ -172,7 +173,7 @@ impl Block {
         })))
     }
 
-    /// The rows.
+    /// Returns the tables of the state.
     pub fn tables(&self) -> &Tables {
         &self.0.tables
     }
@@ -181,7 +182,7 @@ impl Block {
         &mut self.0.tables
     }
 
-    /// The flight recorder.
+    /// Returns the slog, the flight recorder.
     pub fn slog(&mut self) -> &mut Slog {
         &mut self.0.slog
     }
@@ -216,7 +217,7 @@ impl Block {
         Ok(digest)
     }
 
-    /// Whether this crank is followed by the full audit.
+    /// Returns whether this crank is followed by the full audit.
     pub(crate) fn is_audited_at(&self, crank: CrankNum) -> bool {
         self.0.audit_every > 0 && crank.0.is_multiple_of(self.0.audit_every)
     }
@@ -226,7 +227,7 @@ impl Block {
         self.0.audit_every = every;
     }
 
-    /// Whether the state was made for experiments: then faults may be planted in its kernel.
+    /// Returns whether the state was made for experiments: only then may faults be planted in its kernel.
     pub fn is_experimental(&self) -> bool {
         self.0.meta.experimental
     }
@@ -241,7 +242,7 @@ impl Block {
         &self.0.directives
     }
 
-    /// How each directive of a set stands to the state.
+    /// Classifies each directive of a set against the state.
     pub fn classes(&self, set: &DirectiveSet) -> Vec<(Directive, Class)> {
         let (tables, globals) = (self.tables(), self.tables().globals());
         let applied: Vec<_> = tables.applied.iter().map(|(_, it)| it.clone()).collect();
@@ -268,7 +269,7 @@ impl Block {
         Ok(())
     }
 
-    /// What was seen since.
+    /// Returns what an experiment has seen of the run so far.
     pub fn watched(&self) -> Option<&Watch> {
         self.0.watch.as_deref()
     }
@@ -278,7 +279,7 @@ impl Block {
         self.0.injector.as_deref_mut()
     }
 
-    /// The same, to look at it.
+    /// Returns the faults that are to be injected, for reading only.
     pub fn injected(&self) -> Option<&Injector> {
         self.0.injector.as_deref()
     }
@@ -305,7 +306,7 @@ impl Block {
         }
     }
 
-    /// What changed since the mark, table by table.
+    /// Returns the rows that changed since the mark, table by table.
     pub fn changes(&mut self) -> Result<Vec<Vec<Change>>, HostFault> {
         self.0.tables.each().into_iter().map(|it| it.changes()).collect()
     }
@@ -368,7 +369,7 @@ impl Block {
         self.0.observer = Some(observer);
     }
 
-    /// Whether somebody looks on.
+    /// Returns whether an observer follows the deliveries.
     pub(crate) fn is_observed(&self) -> bool {
         self.0.observer.is_some()
     }
@@ -384,17 +385,17 @@ impl Block {
         seen
     }
 
-    /// Whether the open block has had all that a block may have.
+    /// Returns whether the open block has reached a limit of the policy.
     pub fn is_full(&self, policy: &Policy) -> bool {
         self.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| self.fuel() >= max)
     }
 
-    /// How many cranks the open block has so far.
+    /// Returns the number of cranks in the open block so far.
     pub fn cranks(&self) -> u64 {
         self.0.meta.cranks
     }
 
-    /// How much fuel its deliveries used.
+    /// Returns the fuel that the open block's deliveries used.
     pub fn fuel(&self) -> u64 {
         self.0.meta.fuel
     }
@@ -461,7 +462,7 @@ impl Block {
         self.0.snapshot_interval = interval;
     }
 
-    /// Where the newest snapshot of a vat stands: the number of the first delivery that is not in it.
+    /// Returns the position of a vat's newest snapshot: the number of the first delivery that is not in it.
     pub fn snapshot_position(&self, vat: VatId) -> Option<DeliveryNum> {
         self.0.snapshots.position(vat)
     }
@@ -494,7 +495,7 @@ impl Block {
         self.0.snapshots.forget(vat);
     }
 
-    /// What vats wrote to the console since this was last asked: to be shown when it is committed.
+    /// Takes the console lines that vats wrote since the last call, to be shown when the block is committed.
     pub fn take_printed(&mut self) -> Vec<Printed> {
         std::mem::take(&mut self.0.printed)
     }

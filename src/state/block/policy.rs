@@ -1,4 +1,4 @@
-//! Where a block ends, and what of that a state keeps.
+//! The limits at which a block ends, and the part of them that a state keeps.
 
 use super::Block;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     store::{Meta, Pace},
 };
 
-/// Where a block ends.
+/// The limits at which a block ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// After this many cranks.
@@ -26,7 +26,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What these facts keep of it; the default where they keep nothing, since no block was run.
+    /// Returns the policy that these facts keep, or the default if they keep none because no block was run.
     pub fn kept(meta: &Meta) -> Policy {
         match meta.pace {
             Some(Pace { cranks, fuel, seconds, .. }) => Policy { cranks, fuel, wall_millis: None, block_time: seconds },
@@ -40,7 +40,7 @@ impl Policy {
 }
 
 impl Block {
-    /// How the state's last blocks were cut.
+    /// Returns the policy by which the state's last blocks were cut.
     pub fn policy(&self) -> Policy {
         Policy::kept(self.meta())
     }

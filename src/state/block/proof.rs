@@ -1,4 +1,4 @@
-//! What is read of a state when it is opened, proved against what its last commit attests.
+//! The reading of a state when it is opened, proved against what its last commit attests.
 //!
 //! ```text
 //!   the layout ─▶ the facts ─▶ every row ─▶ the digest of each table ─▶ the marks of the blocks ─▶ the ends of the transcripts ─▶ the snapshots
@@ -24,7 +24,7 @@ pub(crate) struct Proved {
 /// Hears of each thing that is not as it was committed.
 pub(crate) type Damaged<'a> = dyn FnMut(HostFault) + 'a;
 
-/// Reads a state. The fault is the first of all that are found, and says how many there are.
+/// Reads a state, and proves it. The fault is the first of all that are found, and says how many there are.
 pub(crate) fn read(database: &Database) -> Result<Proved, HostFault> {
     let mut faults: Vec<HostFault> = Vec::new();
     let proved = read_all(database, &mut |it| faults.push(it));

@@ -65,17 +65,17 @@ impl Index<(VatId, VRef), CListEntry> for ByKRef {
 }
 
 impl CList {
-    /// How this vat calls it, if it knows it.
+    /// Returns the vat's name for a kernel reference, if it is in the vat's c-list.
     pub fn vref(&self, vat: VatId, kref: KRef) -> Option<VRef> {
         self.index().names.get(&(kref, vat)).copied()
     }
 
-    /// How many references of its own a vat has: exports, and promises that it made.
+    /// Counts the references of the vat's own: exports, and promises that it made.
     pub fn own(&self, vat: VatId) -> u64 {
         self.index().own.get(&vat).copied().unwrap_or(0)
     }
 
-    /// Who knows it, and under which name, in order of vats.
+    /// Iterates over the vats that know a kernel reference, each with its name for it, in order of vats.
     pub fn holders(&self, kref: KRef) -> impl Iterator<Item = (VatId, VRef)> {
         self.index().names.range((kref, VatId(0))..=(kref, VatId(u64::MAX))).map(|((_, vat), vref)| (*vat, *vref))
     }
@@ -98,7 +98,7 @@ impl CList {
         rows.map(|((_, vref), entry)| (*vref, *entry))
     }
 
-    /// How many entries the index has: as many as the table, where both are bijections.
+    /// Counts the entries of the index: as many as the table has, if both are bijections.
     pub fn index_len(&self) -> usize {
         self.index().names.len()
     }

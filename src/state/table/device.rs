@@ -28,7 +28,7 @@ impl Device {
     /// The devices that a state can have, as they are in the beginning.
     pub const ALL: [Device; 3] = [Device::Timer, Device::Mailbox(Mailbox::EMPTY), Device::Console];
 
-    /// What a scenario calls it.
+    /// Returns the name of the device in a scenario.
     pub fn name(&self) -> &'static str {
         match self {
             Device::Timer => "timer",
@@ -43,7 +43,7 @@ impl Device {
     }
 }
 
-/// Where the two directions of a mailbox stand. Messages are numbered from 1 in each.
+/// The progress of a mailbox in its two directions. Messages are numbered from 1 in each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Mailbox {
     /// Who is told of messages from outside: held.
@@ -59,7 +59,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// One that nothing went through.
+    /// A mailbox through which nothing went yet.
     pub const EMPTY: Mailbox = Mailbox { handler: None, received: 0, acknowledged: 0, sent: 0, taken: 0 };
 }
 
@@ -72,8 +72,8 @@ pub struct Wakeup {
     pub asker: VatId,
 }
 
-/// Whom the timer wakes: by time and, within one, in order of their asking. The index finds them by the handler, and counts them
-/// by who asked.
+/// The wakeups that the timer owes: by time and, within one, in the order in which they were asked for. The index
+/// finds them by the handler, and counts them by who asked.
 pub type Wakeups = Table<(u64, u64), Wakeup, WakeupIndex>;
 
 /// The wakeups of each handler, and how many each vat asked for.
@@ -107,7 +107,7 @@ impl Wakeups {
         self.index().by_handler.range(first..=last).map(|(_, key)| *key)
     }
 
-    /// How many wakeups a vat asked for that are still to come.
+    /// Counts the wakeups of a vat that are still to come.
     pub fn asked_by(&self, vat: VatId) -> u64 {
         self.index().asked.get(&vat).copied().unwrap_or(0)
     }
@@ -136,16 +136,17 @@ impl Outbox {
     }
 }
 
-/// What a row of the outbox says to the outside: a vat's message as it is, JSON; a refusal behind a mark that no JSON begins with.
+/// An outbox row as the outside receives it: a vat's message as it is, JSON; a refusal behind a mark that no JSON
+/// begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outgoing<'a> {
     /// A vat's message: JSON.
     Message(&'a str),
     /// The message from outside with this number will reach no vat.
     Refused {
-        /// Its number, among those from outside.
+        /// The number of the refused message, among those from outside.
         number: u64,
-        /// Why.
+        /// The reason of the refusal.
         why: &'a str,
     },
 }
@@ -153,7 +154,7 @@ pub enum Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     const REFUSAL: char = '!';
 
-    /// What a row says.
+    /// Reads a row of the outbox.
     pub fn of(row: &'a Bytes) -> Outgoing<'a> {
         let text = row.as_text().unwrap_or_default();
         let refusal = text.strip_prefix(Outgoing::REFUSAL).and_then(|it| it.split_once(' '));
@@ -181,8 +182,8 @@ impl Tables {
         })
     }
 
-    /// Who is told of the mailbox's messages: nobody where no vat asked to be, or where the handler's vat has ended, or was upgraded
-    /// and did not register another.
+    /// Returns the object that receives the mailbox's messages: `None` if no vat registered one, or if the handler's
+    /// vat has ended, or was upgraded and did not register another.
     pub fn mail_handler(&self) -> Option<ObjectId> {
         let handler = self.mailbox()?.handler?;
         self.objects.get(&handler)?.owner.map(|_| handler)

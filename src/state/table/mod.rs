@@ -34,7 +34,7 @@ use crate::{
 pub struct Globals {
     /// The open block, or the last one where none is open.
     pub height: BlockHeight,
-    /// Its time, in seconds since the epoch, as the host was told.
+    /// The time of the block in seconds since the epoch, as the host was given it.
     pub time: u64,
     /// The number of the next crank.
     pub next_crank: CrankNum,
@@ -42,18 +42,18 @@ pub struct Globals {
     pub deliveries: u64,
     /// Ids to give out next.
     pub next_vat: VatId,
-    /// See `next_vat`.
+    /// The next kernel object, as for `next_vat`.
     pub next_object: ObjectId,
-    /// See `next_vat`.
+    /// The next kernel promise, as for `next_vat`.
     pub next_promise: PromiseId,
     /// The version of the kernel's behaviour that ran last.
     pub kernel_version: u32,
-    /// Whose turn it is in the run-queue.
+    /// The present turn in the run-queue.
     pub turn: Turn,
 }
 
 impl Globals {
-    /// Those of a state in which nothing happened yet.
+    /// The counters of a state in which nothing happened yet.
     pub const INITIAL: Globals = Globals {
         height: BlockHeight(0),
         time: 0,
@@ -66,8 +66,8 @@ impl Globals {
         turn: Turn { family: VatId(0), left: 0, answers: None, until_gc: 0 },
     };
 
-    /// What the future depends on: not on how much there was before; the time, which only a device can tell,
-    /// is compared by whoever compares.
+    /// Returns the part on which the future depends: not how much there was before; the time, which only a device can
+    /// tell, is left to the caller to compare.
     pub(crate) fn essence(&self) -> Globals {
         Globals { height: BlockHeight(0), time: 0, next_crank: CrankNum(0), deliveries: 0, ..*self }
     }
@@ -76,7 +76,7 @@ impl Globals {
 /// How many tables there are.
 const TABLES: usize = 19;
 
-/// Every table.
+/// The kernel's tables, all of them.
 #[derive(Debug)]
 pub struct Tables {
     /// One row of counters.
@@ -87,9 +87,9 @@ pub struct Tables {
     pub tallies: Table<VatId, Tally>,
     /// The c-lists of all vats.
     pub clist: CList,
-    /// Kernel objects.
+    /// The kernel objects.
     pub objects: Table<ObjectId, Object>,
-    /// Kernel promises.
+    /// The kernel promises.
     pub promises: Promises,
     /// The run-queue, the reap queue, the queues of promises, the vats to clean up.
     pub queue: Queue,
@@ -105,9 +105,9 @@ pub struct Tables {
     pub meters: Table<u64, Meter>,
     /// The directives that were obeyed, in order.
     pub applied: Table<u64, Applied>,
-    /// The devices.
+    /// The devices' rows.
     pub devices: Table<DeviceId, Device>,
-    /// Whom the timer wakes: each is held.
+    /// The wakeups that the timer owes: each holds its target.
     pub wakeups: Wakeups,
     /// What the mailbox says to the outside, until that acknowledges it.
     pub outbox: Outbox,
@@ -147,7 +147,7 @@ impl Default for Tables {
 }
 
 impl Tables {
-    /// All of them, in the order in which their changes are hashed.
+    /// Returns all tables, in the order in which their changes are hashed.
     pub fn each(&mut self) -> [&mut dyn Journaled; TABLES] {
         [
             &mut self.globals,
@@ -172,17 +172,17 @@ impl Tables {
         ]
     }
 
-    /// Their names.
+    /// Returns the names of the tables.
     pub fn names() -> [&'static str; TABLES] {
         Tables::default().each().map(|it| it.name())
     }
 
-    /// The counters.
+    /// Returns the kernel's counters.
     pub fn globals(&self) -> Globals {
         self.globals.get(&()).copied().unwrap_or(Globals::INITIAL)
     }
 
-    /// Changes the counters.
+    /// Changes the kernel's counters.
     pub fn update_globals<T>(&mut self, change: impl FnOnce(&mut Globals) -> T) -> T {
         let mut globals = self.globals();
         let result = change(&mut globals);
@@ -190,7 +190,7 @@ impl Tables {
         result
     }
 
-    /// What a promise was settled with, if it was.
+    /// Returns the value with which a promise was settled, if it was.
     pub fn settled(&self, promise: PromiseId) -> Option<&CapData<KRef>> {
         self.settlements.get(&self.promises.get(&promise)?.settlement()?)
     }
@@ -204,7 +204,7 @@ impl Tables {
         }
     }
 
-    /// Whether this vat is alive and takes no deliveries.
+    /// Returns whether this vat is alive and takes no deliveries.
     pub fn is_paused(&self, vat: VatId) -> bool {
         self.vats.get(&vat).is_some_and(|it| matches!(it.status, Status::Paused { .. }))
     }
@@ -214,7 +214,7 @@ impl Tables {
         self.vats.get(&vat).map_or(Sender::KERNEL.family, |it| it.family)
     }
 
-    /// Whether there is such a vat and it is not terminated.
+    /// Returns whether the vat exists and is not terminated.
     pub fn is_alive(&self, vat: VatId) -> bool {
         self.vats.get(&vat).is_some_and(|it| !matches!(it.status, Status::Terminated { .. }))
     }

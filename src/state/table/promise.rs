@@ -23,29 +23,29 @@ use crate::{
 /// subscribers in [`Tables::subscribers`](crate::state::table::Tables::subscribers).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PromiseState {
-    /// Not settled.
+    /// Not settled yet.
     Unresolved {
         /// Who may settle it; `None` while it is the result of a queued message, or for ever.
         decider: Option<VatId>,
     },
-    /// Settled well.
+    /// Settled with a value.
     Fulfilled {
         /// The row of [`Tables::settlements`](crate::state::table::Tables::settlements) that says with what.
         with: PromiseId,
         /// The object that the fulfilment is, if it is wholly one: messages to the promise go on to it.
         presence: Option<ObjectId>,
     },
-    /// Settled badly.
+    /// Settled with a reason of failure.
     Rejected {
         /// The row of [`Tables::settlements`](crate::state::table::Tables::settlements) that says with what.
         with: PromiseId,
     },
 }
 
-/// What the kernel does when a promise that the host awaits is rejected.
+/// The kernel's reaction when a promise that the host awaits is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Policy {
-    /// Nothing.
+    /// Nothing is done.
     #[default]
     Ignore,
     /// Say so in the slog.
@@ -54,7 +54,7 @@ pub enum Policy {
     Panic,
 }
 
-/// A kernel promise.
+/// A row of a kernel promise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Promise {
     /// Where it stands.
@@ -72,17 +72,17 @@ impl Promise {
         Promise { state: PromiseState::Unresolved { decider }, refs: 0, policy: Policy::Ignore }
     }
 
-    /// Whether it is not settled.
+    /// Returns whether the promise is not settled.
     pub fn is_unresolved(&self) -> bool {
         matches!(self.state, PromiseState::Unresolved { .. })
     }
 
-    /// Whether it was rejected.
+    /// Returns whether the promise was rejected.
     pub fn is_rejected(&self) -> bool {
         matches!(self.state, PromiseState::Rejected { .. })
     }
 
-    /// Who may settle it.
+    /// Returns the vat that may settle the promise.
     pub fn decider(&self) -> Option<VatId> {
         match self.state {
             PromiseState::Unresolved { decider } => decider,
@@ -127,13 +127,13 @@ impl Index<PromiseId, Promise> for Sharers {
 }
 
 impl Promises {
-    /// How many promises were settled with this settlement.
+    /// Counts the promises that share this settlement.
     pub fn sharers(&self, settlement: PromiseId) -> u64 {
         self.index().0.get(&settlement).copied().unwrap_or(0)
     }
 }
 
-/// What a promise of the kernel's own objects waits for.
+/// The event that a promise of the kernel's own objects waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Awaited {
     /// The end of a vat: `done()`.
@@ -169,7 +169,7 @@ impl Waiters {
     }
 }
 
-/// Who is told when a promise is settled, in SwingSet's text order.
+/// The vats to notify when a promise is settled, in SwingSet's text order.
 pub type Subscribers = Table<(PromiseId, TextOrd), ()>;
 
 impl Subscribers {

@@ -19,12 +19,12 @@ use crate::{
     store::{Index, Table, codec::Key},
 };
 
-/// Who made what stands in the run-queue, and in whose turn it is taken.
+/// The vat that made an item of the run-queue, and the family in whose turn it is taken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Sender {
     /// The family that shares the turn: see [`Vat::family`](crate::state::table::Vat::family).
     pub family: VatId,
-    /// The vat.
+    /// The vat that made the item.
     pub vat: VatId,
 }
 
@@ -39,7 +39,7 @@ impl Sender {
     }
 }
 
-/// Which queue. Those behind the run-queue are never run from.
+/// The identity of a queue. Those behind the run-queue are never run from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum QueueId {
     /// Terminated vats whose rows are still to be removed. Since kernel version 3 they stand in the run-queue.
@@ -59,14 +59,14 @@ pub enum QueueId {
 pub struct Waiting {
     /// The vat that it is counted to, and in whose turn it is taken; `None` is the kernel, or the world outside.
     pub by: Option<VatId>,
-    /// The item.
+    /// The waiting item.
     pub item: Item,
 }
 
-/// How much of all queues a vat made.
+/// The share of all queues that a vat made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Load {
-    /// Items.
+    /// Number of items.
     pub items: u64,
     /// Bytes of their bodies, and eight for each slot.
     pub bytes: u64,
@@ -122,7 +122,7 @@ impl Index<(QueueId, i64), Waiting> for Loads {
     }
 }
 
-/// Whose turn it is in the run-queue, since kernel version 3.
+/// The present turn in the run-queue, since kernel version 3.
 ///
 /// The families with something to run take turns, in order of their numbers, round and round; those of one family take turns
 /// within its own. A turn is as many items as the family has weight. Where an item goes to a vat of another family, that family
@@ -209,7 +209,7 @@ impl Queue {
         }
     }
 
-    /// How much of all queues a vat made.
+    /// Returns the share of all queues that a vat made.
     pub fn load(&self, vat: VatId) -> Load {
         self.index().0.get(&vat).copied().unwrap_or_default()
     }

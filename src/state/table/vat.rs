@@ -7,20 +7,20 @@ use crate::model::{
     limits,
 };
 
-/// What becomes of a vat whose delivery faults.
+/// The fate of a vat whose delivery faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFault {
-    /// It dies.
+    /// The vat is terminated.
     #[default]
     Terminate,
-    /// It is paused as it was before the delivery, heap included, with the delivery first in its pause queue.
+    /// The vat is paused as it was before the delivery, heap included, with the delivery first in its pause queue.
     Pause,
-    /// It lives on as it was before the delivery, heap included, and the sender gets the fault as a rejection.
+    /// The vat continues as it was before the delivery, heap included, and the sender gets the fault as a rejection.
     Reject,
 }
 
-/// How a vat is run.
+/// The options with which a vat runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Options {
     /// Fuel of one delivery.
@@ -35,7 +35,7 @@ pub struct Options {
     pub reap_gc_krefs: Option<u64>,
     /// What a fault means.
     pub on_fault: OnFault,
-    /// Its death is a kernel panic.
+    /// Whether the vat's death is a kernel panic.
     pub critical: bool,
     /// Messages to promises that it decides go to it at once.
     pub pipelining: bool,
@@ -47,7 +47,7 @@ pub struct Options {
     pub weight: u32,
     /// Items of its making that may wait in all queues.
     pub queued_max: u64,
-    /// The same in bytes of their bodies, and eight for each slot.
+    /// Bytes of the waiting items' bodies, and eight for each slot, that may wait in all queues.
     pub queued_bytes_max: u64,
     /// Exports and promises of its own that its c-list may hold: see [`limits::OWN_REFS_MAX`].
     pub refs_max: u64,
@@ -84,14 +84,14 @@ impl Default for Options {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Status {
-    /// It takes deliveries.
+    /// The vat takes deliveries.
     Running,
-    /// It lives, and takes none: they wait.
+    /// The vat is alive and takes no deliveries: they wait.
     Paused {
         /// Why, for people.
         reason: String,
     },
-    /// It is dead.
+    /// The vat is dead.
     Terminated {
         /// Why, for people.
         reason: String,
@@ -103,7 +103,7 @@ pub enum Status {
 /// A vat: what seldom changes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Vat {
-    /// Its name in the scenario.
+    /// The vat's name in the scenario.
     pub name: String,
     /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in the
     /// run-queue, so that nobody gains by creating vats.
@@ -114,7 +114,7 @@ pub struct Vat {
     pub made: u64,
     /// What it runs.
     pub bundle: BundleId,
-    /// How.
+    /// The options with which it runs.
     pub options: Options,
     /// Upgrades that succeeded.
     pub incarnation: u32,
@@ -129,7 +129,7 @@ pub struct Vat {
 }
 
 impl Vat {
-    /// What the future depends on: not on how a delivery is numbered.
+    /// Returns the part on which the future depends: not how a delivery is numbered.
     pub(crate) fn essence(&self) -> Vat {
         Vat { first_delivery: DeliveryNum(0), ..self.clone() }
     }
@@ -161,7 +161,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// What the future depends on: not on what was counted so far.
+    /// Returns the part on which the future depends: not what was counted so far.
     pub(crate) fn essence(&self) -> Tally {
         Tally { deliveries: 0, syscalls: 0, fuel: 0, memory: 0, ..*self }
     }
@@ -206,6 +206,6 @@ pub struct Meter {
 pub struct Outside {
     /// The vat's name.
     pub to: String,
-    /// The method.
+    /// The method that was called.
     pub method: String,
 }
