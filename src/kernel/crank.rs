@@ -125,7 +125,7 @@ impl Crank {
         Ok(block)
     }
 
-    /// A line of a vat's console, for whoever runs the host.
+    /// Notes a line of a vat's console, for the host's operator.
     pub(super) fn hear(&mut self, vat: VatId, level: &'static str, text: &str) {
         self.block.hear(vat, level, text);
     }
@@ -180,7 +180,7 @@ impl Crank {
         self.0.block
     }
 
-    /// The end of a crank that was interrupted. What directives did before the delivery is part of the block, and cannot be
+    /// Ends a crank that was interrupted. What directives did before the delivery is part of the block, and cannot be
     /// taken out of it: then the block is lost, as by a crash, and runs again from its last commit.
     pub(super) fn give_up(self) -> Result<Block, Fault> {
         if self.sealed { Err(Interrupted.into()) } else { Ok(self.undo()) }
@@ -191,7 +191,7 @@ impl Crank {
         self.number.unwrap_or(self.tables().globals().next_crank)
     }
 
-    /// The transcript entries of the block; the crank's own are taken back where it is undone.
+    /// Returns the transcript entries of the block; the crank's own are removed if it is undone.
     pub(super) fn entries(&mut self) -> &mut Entries {
         self.block.entries()
     }
@@ -281,7 +281,7 @@ impl Crank {
 
     // ---- counts
 
-    /// One more holds it, and reaches it.
+    /// Adds a holder, which also reaches the referenced thing.
     pub(super) fn incref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, 1, 1),
@@ -290,7 +290,7 @@ impl Crank {
         }
     }
 
-    /// One less holds it, and reaches it.
+    /// Removes a holder, which also reached the referenced thing.
     pub(super) fn decref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, -1, -1),
@@ -326,7 +326,7 @@ impl Crank {
         Ok(())
     }
 
-    /// A queued message holds its target, its slots and its result.
+    /// Adds the holds of a queued message: on its target, its slots and its result.
     pub(super) fn incref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
         self.incref(target)?;
         message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.incref(it))
@@ -346,7 +346,7 @@ impl Crank {
         self.record_clist(mode, vat, vref, kref);
     }
 
-    /// The entry of what a vat knows under its kernel name.
+    /// Returns a vat's name and c-list entry for a kernel reference.
     pub(super) fn entry(&self, vat: VatId, kref: KRef) -> Result<(VRef, CListEntry), KernelPanic> {
         let clist = &self.tables().clist;
         let vref = clist.vref(vat, kref);

@@ -56,7 +56,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// The kind of delivery that it is to be.
+    /// Returns the kind of delivery that the work becomes.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Work::Done | Work::Entry(_) => "nothing",
@@ -314,7 +314,7 @@ impl Crank {
         }
     }
 
-    /// The heap of a vat that stays alive goes back to where it was before the delivery.
+    /// Returns the heap of a vat that stays alive to where it was before the delivery.
     pub(super) fn take_back(&mut self, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
         // A heap that an experiment disturbs comes back from its past without the disturbance, whatever was kept of it.
         if self.block().injector().is_some() {
@@ -362,7 +362,7 @@ impl Crank {
         Ok(())
     }
 
-    /// An attempt that came to nothing takes its number all the same.
+    /// Records a failed attempt to deliver, which takes its number all the same.
     pub(super) fn leave_entry(&mut self, vat: VatId, end: End) -> Result<(), Fault> {
         let number = self.next_delivery(vat);
         self.entries().nothing(&end)?;
@@ -371,7 +371,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The number of the next attempt to deliver to a vat.
+    /// Returns the number of the next attempt to deliver to a vat.
     pub(super) fn next_delivery(&self, vat: VatId) -> DeliveryNum {
         DeliveryNum(self.tables().tallies.get(&vat).map_or(0, |it| it.deliveries))
     }

@@ -34,7 +34,7 @@ type Called = Result<Result<Value, Refused>, Fault>;
 // ---- from outside
 
 impl Crank {
-    /// A device, for the state's life. There is one of a kind at the most: a second is the first.
+    /// Adds a device, for the state's life. There is one of a kind at the most: a second is the first.
     pub fn add_device(&mut self, device: Device) -> DeviceId {
         let known = self.tables().devices.iter().find(|(_, it)| it.name() == device.name()).map(|(id, _)| *id);
         known.unwrap_or_else(|| {
@@ -67,8 +67,8 @@ impl Crank {
         })
     }
 
-    /// A message from outside, for whoever handles the mailbox's. Whether it was taken in: not if it is not the next one, or
-    /// nobody handles them. One that no vat could be given is refused, which is an answer as well.
+    /// Receives a message from outside, for the handler of the mailbox. Whether it was taken in: not if it is not the
+    /// next one, or nobody handles them. One that no vat could be given is refused, which is an answer as well.
     pub fn receive_mail(&mut self, number: u64, message: &Value) -> Result<bool, Fault> {
         let Some(handler) = self.tables().mail_handler() else { return Ok(false) };
         let data = match mail_methargs(number, message) {
@@ -82,8 +82,9 @@ impl Crank {
         Ok(taken)
     }
 
-    /// A message from outside that no vat can be given: it counts as come in, and the outside is told why it went no further. (Where
-    /// the outbox is full it is not told: what it does not acknowledge must not fill the state.) Whether it was the next one.
+    /// Refuses a message from outside that no vat can be given: it counts as received, and the outside gets the
+    /// reason. (Where the outbox is full it is not told: what it does not acknowledge must not fill the state.)
+    /// Whether it was the next one.
     pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
         let taken = self.tables().mail_handler().is_some() && self.count_mail(number);
         if taken {
@@ -120,7 +121,7 @@ impl Crank {
         Ok(number)
     }
 
-    /// The outside has the mailbox's messages up to this one, and they need not be kept.
+    /// Drops the mailbox's messages up to this one, which the outside has received.
     pub fn acknowledge_mail(&mut self, number: u64) {
         let Some((id, mut mailbox)) = self.mailbox() else { return };
         let number = number.min(mailbox.sent);
@@ -135,7 +136,7 @@ impl Crank {
 // ---- from vats
 
 impl Crank {
-    /// A vat calls a device.
+    /// Calls a device for a vat.
     pub(super) fn call_now(&mut self, at: At, device: KRef, methargs: &CapData<KRef>) -> Result<Answer, Fault> {
         let KRef::Device(id) = device else { return Err(KernelPanic::new("clist.known", device).into()) };
         let row = self.tables().devices.get(&id).copied().ok_or_else(|| KernelPanic::new("clist.known", id))?;

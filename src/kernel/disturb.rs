@@ -32,7 +32,7 @@ impl Crank {
         recurring.collect()
     }
 
-    /// A fault's place came.
+    /// Notes that the place of a fault was reached.
     pub(super) fn note(&mut self, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
         let crank = self.number();
         if let Some(injector) = self.block().injector() {
@@ -245,7 +245,7 @@ impl Crank {
             && self.plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
     }
 
-    /// The fuel that a fault leaves the next delivery, and the fault.
+    /// Returns the fuel that a fault leaves the next delivery, and the fault.
     pub(super) fn fuel_left(&mut self) -> Option<(usize, u64)> {
         self.block().injector()?.take_fuel_max()
     }
@@ -301,7 +301,7 @@ impl Crank {
     }
 }
 
-/// The answer that a disturbed syscall gives: only one that answers with data can answer with others.
+/// Returns the answer that a disturbed syscall gives: only a syscall that answers with data can answer with others.
 pub(super) fn disturbed_answer(
     disturbed: &Disturbed,
     crank: CrankNum,

@@ -47,14 +47,14 @@ pub(super) fn retire_import(crank: &mut Crank, vat: VatId, kref: KRef) -> Result
     Ok(())
 }
 
-/// The exporter forgets an object that nobody reaches: whoever recognizes it is told.
+/// Retires an object that nobody reaches, for its exporter: the vats that recognize it are notified.
 pub(super) fn retire_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
     let (vref, _) = crank.entry(vat, kref)?;
     crank.remove_entry(vat, vref)?;
     crank.retire_object(object_of(kref)?)
 }
 
-/// The exporter gives up an object, reached or not: it becomes an orphan.
+/// Abandons an object for its exporter, reached or not: the object becomes an orphan.
 pub(super) fn abandon_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
     let (vref, _) = crank.entry(vat, kref)?;
     crank.remove_entry(vat, vref)?;
@@ -180,8 +180,8 @@ impl Crank {
         }
     }
 
-    /// The vat and kind of the next GC delivery: of the first group of actions of which something is still true. Actions that
-    /// are not, vanish. A paused vat hears of its garbage later.
+    /// Returns the vat and kind of the next GC delivery: of the first group of actions of which something is still
+    /// true. Actions that are not, vanish. A paused vat hears of its garbage later.
     pub(super) fn next_gc_group(&mut self) -> Option<(VatId, GcKind)> {
         loop {
             let (vat, kind) = self.first_gc_group()?;
@@ -255,7 +255,8 @@ impl Crank {
     }
 }
 
-/// The first GC action of a vat that is not paused. A paused vat's are passed over together, however many they are.
+/// Returns the first GC action of a vat that is not paused. A paused vat's are passed over together, however many they
+/// are.
 pub(super) fn first_gc_action(tables: &Tables) -> Option<GcAction> {
     let (mut action, _) = tables.gc.first()?;
     while tables.is_paused(action.vat()) {

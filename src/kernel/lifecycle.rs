@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Crank {
-    /// A new vat: it starts when its turn in the run-queue comes.
+    /// Creates a vat, which starts when its turn in the run-queue comes.
     pub fn create_vat(
         &mut self,
         name: &str,
@@ -100,7 +100,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The vat is dead from here on: what it decided is rejected; its rows go later, under a budget.
+    /// Terminates a vat: the promises that it decided are rejected; its rows are removed later, under a budget.
     pub(super) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
         let by = self.by;
         self.act_for(Some(vat));
@@ -164,7 +164,7 @@ impl Crank {
         if info.slots.iter().all(known) { info } else { body::error(&body::text_of(&info.body)) }
     }
 
-    /// The unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
+    /// Returns the unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
     pub(super) fn decided_by(&self, vat: VatId) -> Vec<PromiseId> {
         let mut decided: Vec<(String, PromiseId)> = Vec::new();
         for (vref, entry) in self.tables().clist.promises(vat) {
@@ -215,7 +215,7 @@ impl Crank {
         Ok(rows < budget)
     }
 
-    /// The vat is to bring out its dead, once.
+    /// Queues a bring-out-your-dead for the vat, once.
     pub(super) fn queue_reap(&mut self, vat: VatId) {
         let queued = self.tables_mut().tallies.update(&vat, |it| std::mem::replace(&mut it.reap_queued, true));
         if queued == Some(false) {
@@ -224,7 +224,7 @@ impl Crank {
     }
 }
 
-/// A reason as a vat's row keeps it: cut where it is long. The row is written anew with each change of the vat.
+/// Shortens a reason to what a vat's row keeps of it. The row is written anew with each change of the vat.
 pub(super) fn short(mut reason: String) -> String {
     if reason.len() > limits::REASON_BYTES_MAX {
         reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES_MAX));

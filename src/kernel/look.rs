@@ -61,7 +61,7 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// The vat that it is for.
+    /// Returns the vat that the next crank is for.
     pub fn vat(&self) -> Option<VatId> {
         self.deliveries.first().map(|(vat, _)| *vat)
     }

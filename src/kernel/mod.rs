@@ -260,7 +260,7 @@ pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<R
     Ok((block, ran))
 }
 
-/// The vat that an item of the run-queue would go to now, if to any.
+/// Returns the vat that an item of the run-queue would go to now, if to any.
 pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
     match item {
         Item::Send { target, message } => match route::route(tables, *target, &message.methargs.body) {

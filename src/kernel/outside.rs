@@ -59,7 +59,7 @@ impl Crank {
         self.wake()
     }
 
-    /// The root object of a vat. Naming it does not hold it.
+    /// Returns the root object of a vat. Naming it does not hold it.
     pub fn root(&mut self, vat: VatId) -> Result<ObjectId, Fault> {
         let entry = self.tables().clist.get(&(vat, VRef::ROOT)).copied();
         let id = match entry.map(|it| it.kref) {
@@ -77,7 +77,7 @@ impl Crank {
         Ok(id)
     }
 
-    /// The vat admin: one for the whole state, held for ever.
+    /// Returns the vat admin: one for the whole state, held for ever.
     pub fn vat_admin(&mut self) -> Result<ObjectId, Fault> {
         let owner = Some(Owner::Kernel(KernelObject::VatAdmin));
         let known = self.tables().objects.iter().find(|(_, it)| it.owner == owner).map(|(id, _)| *id);
@@ -160,7 +160,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The host ends a vat with these words.
+    /// Terminates a vat for the host, with this reason.
     pub fn terminate_with_reason(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
         self.terminate_from_outside(vat, body::error(reason))
     }

@@ -128,7 +128,7 @@ pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Us
     result.map_err(|fault| not_again(vat, number, fault))
 }
 
-/// A delivery must use the fuel that it used.
+/// Checks that a replayed delivery used the recorded fuel.
 pub fn check_fuel(vat: VatId, number: DeliveryNum, recorded: u64, used: u64) -> Result<(), Fault> {
     if used == recorded { Ok(()) } else { Err(anachronism(vat, number, "fuel", recorded, used)) }
 }

@@ -73,7 +73,7 @@ impl Request {
         &self.args
     }
 
-    /// A whole number: a JSON number or a bigint.
+    /// Reads a whole number: a JSON number or a bigint.
     pub(super) fn number(&self, at: usize) -> Result<u64, Refused> {
         number(self.arg(at)).ok_or_else(|| Refused(format!("argument {at} must be a whole number")))
     }
@@ -85,7 +85,7 @@ impl Request {
         }
     }
 
-    /// A reason: a text, an error, or nothing.
+    /// Reads a reason: a text, an error, or nothing.
     pub(super) fn reason(&self, at: usize) -> String {
         match self.arg(at) {
             Value::String(text) => text.strip_prefix('!').unwrap_or(text).to_owned(),
@@ -96,7 +96,7 @@ impl Request {
         }
     }
 
-    /// One argument as capdata of its own, with only the slots that it mentions.
+    /// Copies one argument into CapData of its own, with only the slots that it mentions.
     pub(super) fn capdata(&self, at: usize) -> Result<CapData<KRef>, Refused> {
         let (mut slots, mut body) = (Renumbered::of(&self.slots), "#".to_owned());
         match self.arg(at) {
@@ -106,7 +106,7 @@ impl Request {
         Ok(CapData { body: body.into(), slots: slots.to })
     }
 
-    /// An argument that is one object.
+    /// Reads an argument that is one object.
     pub(super) fn held_object(&self, at: usize) -> Result<ObjectId, Refused> {
         self.object(self.arg(at)).ok_or_else(|| Refused(format!("argument {at} must be an object")))
     }

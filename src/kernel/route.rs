@@ -43,8 +43,8 @@ impl Rejection {
 
 const VAT_TERMINATED: &str = "vat terminated";
 
-/// The route of a message to `target`, and what it is addressed to then: a promise that was fulfilled with a presence stands
-/// for that presence.
+/// Finds the route of a message to `target`, and the target that it then has: a promise that was fulfilled with a
+/// presence stands for that presence.
 pub(super) fn route(tables: &Tables, target: KRef, methargs: &[u8]) -> Result<(KRef, Route), KernelPanic> {
     let id = match target {
         KRef::Object(id) => return Ok((target, route_object(tables, id))),
@@ -104,7 +104,7 @@ impl Crank {
         Ok((to, route))
     }
 
-    /// A message that reaches nobody: its result is rejected, and what it held is released.
+    /// Rejects the result of a message that reaches nobody, and releases what the message held.
     pub(super) fn splat(&mut self, target: KRef, message: Message<KRef>, with: Rejection) -> Result<(), Fault> {
         if let Some(KRef::Promise(result)) = message.result {
             match with {
@@ -171,7 +171,7 @@ impl Crank {
         }
     }
 
-    /// A vat is to be told that a promise is settled.
+    /// Queues the notification of a vat that a promise is settled.
     pub(super) fn notify(&mut self, vat: VatId, promise: PromiseId) -> Result<(), KernelPanic> {
         self.incref(promise.into())?;
         self.post(Item::Notify { vat, promise });

@@ -21,7 +21,8 @@ const FUEL_MAX: u64 = 100_000_000;
 /// to write pages.
 const FUEL_BEFORE_EVICTION: u64 = 1_000_000;
 
-/// After a crank: drops the snapshot of what the vat no longer is, takes one if it is due, and evicts who is too many.
+/// Tends the snapshots after a crank: drops the one of a heap that the vat no longer has, takes one if it is due, and
+/// evicts the vats beyond the limit.
 pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> Result<(), Box<Halt>> {
     let mut position = Position { crank: Some(ran.crank), ..Position::default() };
     (|| {

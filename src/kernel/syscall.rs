@@ -87,7 +87,7 @@ impl Syscalls {
         }
     }
 
-    /// After a replayed delivery: whether the vat made every recorded syscall.
+    /// Checks, after a replayed delivery, that the vat made every recorded syscall.
     pub(super) fn end_replay(self) -> Result<(), Fault> {
         let Mode::Replay(replay) = self.0 else { return Ok(()) };
         if let Some(fault) = replay.fault {
@@ -130,7 +130,7 @@ impl Syscalls {
         fault
     }
 
-    /// A line for the slog, and the bytes that it becomes there. Not a syscall.
+    /// Writes a line of the vat's console to the slog; `bytes` is what it takes there. Not a syscall.
     pub fn console(&mut self, level: &'static str, text: &str, bytes: u64) {
         if let Mode::Live(live) = &mut self.0 {
             live.console(level, text, bytes);
@@ -306,7 +306,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The vat forgets the promises that it settles, all of them before the first is settled.
+    /// Settles promises for a vat, which forgets all of them before the first is settled.
     pub(super) fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
         for it in &resolutions {
             let (vref, _) = self.entry(vat, it.promise)?;

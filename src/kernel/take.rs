@@ -67,7 +67,7 @@ fn method(item: &Item) -> Option<String> {
     }
 }
 
-/// A queue entry in a few words.
+/// Describes a queue entry in a few words.
 pub(super) fn describe(item: &Item) -> String {
     match item {
         Item::Send { target, .. } => {
@@ -133,7 +133,7 @@ impl Crank {
         Ok(Work::Entry(item))
     }
 
-    /// The queue entry that the crank takes, as long as it stands in its queue.
+    /// Returns the queue entry that the crank takes, as long as it is in its queue.
     pub(super) fn standing(&self) -> Option<Item> {
         match self.source {
             Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),

@@ -27,7 +27,7 @@ pub(super) fn slot_kind(kref: KRef) -> SlotKind {
 // ---- inward
 
 impl Crank {
-    /// A delivery as the vat will see it. New references enter its c-list; retired ones leave it.
+    /// Translates a delivery into the vat's references. New references enter its c-list; retired ones leave it.
     pub(super) fn translate_delivery(
         &mut self,
         vat: VatId,
@@ -131,7 +131,7 @@ impl Outward<'_> {
         Err(VatFault::illegal(self.kind, why).into())
     }
 
-    /// The syscall in the kernel's references, if the vat may make it.
+    /// Translates a syscall into the kernel's references, if the vat may make it.
     pub(super) fn translate(&mut self, syscall: Syscall<VRef>) -> Result<Syscall<KRef>, Fault> {
         Ok(match syscall {
             Syscall::Send { target, message } => self.send(target, message)?,

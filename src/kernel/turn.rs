@@ -65,7 +65,7 @@ fn weight(tables: &Tables, family: VatId) -> u32 {
     tables.vats.get(&family).map_or(1, |it| it.options.weight)
 }
 
-/// The items of the run-queue in the order in which they are taken, if nothing else comes.
+/// Returns the items of the run-queue in the order in which they are taken, if nothing else comes.
 pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
     let mut queues: BTreeMap<Sender, VecDeque<(i64, Option<VatId>)>> = BTreeMap::new();
     for (sender, at, waiting) in tables.queue.run() {
@@ -128,7 +128,7 @@ impl Crank {
         Some(Source::Queue(QueueId::Run(sender), at))
     }
 
-    /// The item was taken, and became this: its turn is over.
+    /// Ends the turn of an item that was taken and became this work.
     pub(super) fn pass_turn(&mut self, work: &Work) {
         let Some(mut turn) = self.turn else { return };
         if let Some(Source::Queue(QueueId::Run(sender), _)) = self.source {
@@ -156,7 +156,7 @@ impl Crank {
         self.posted = Load::default();
     }
 
-    /// Something is to be accepted at the end of the crank.
+    /// Posts an item, which is accepted at the end of the crank.
     pub(super) fn post(&mut self, item: Item) {
         self.posted += Load::of(&item);
         let by = self.by;
@@ -175,7 +175,7 @@ impl Crank {
         self.tables_mut().queue.push_front(queue, waiting);
     }
 
-    /// The kernel has to bring out the dead of a vat: at the vat's expense, where its turns are counted.
+    /// Queues a bring-out-your-dead for a vat: at the vat's expense, if its turns are counted.
     pub(super) fn queue_bring_out(&mut self, vat: VatId) {
         let waiting = Waiting { by: Some(vat), item: Item::Reap(vat) };
         match takes_turns(self.tables()) {
@@ -184,7 +184,7 @@ impl Crank {
         }
     }
 
-    /// The kernel has to remove rows of a dead vat; `more` of those of which it removed some.
+    /// Queues the removal of a dead vat's rows; `more` if some of them were removed already.
     pub(super) fn queue_cleanup(&mut self, vat: VatId, more: bool) {
         let waiting = Waiting { by: Some(vat), item: Item::Cleanup(vat) };
         match takes_turns(self.tables()) {

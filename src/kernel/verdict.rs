@@ -151,7 +151,7 @@ impl Crank {
         due
     }
 
-    /// The delivery numbers that the work will take: none where it is no delivery, two for an upgrade.
+    /// Returns the delivery numbers that the work will take: none if it is no delivery, two for an upgrade.
     pub(super) fn numbers(&self, work: &Work) -> [Option<(VatId, DeliveryNum)>; 2] {
         let Some(vat) = work.vat() else { return [None; 2] };
         let first = self.next_delivery(vat);
@@ -402,7 +402,7 @@ pub(super) fn wakes(block: &Block) -> bool {
 }
 
 impl Work {
-    /// The vat that it is for.
+    /// Returns the vat that the work is for.
     pub(super) fn vat(&self) -> Option<VatId> {
         match self {
             Work::Done | Work::Entry(_) => None,
@@ -410,7 +410,8 @@ impl Work {
         }
     }
 
-    /// The hash by which a directive recognizes it: of what stood in the queue, in the kernel's references.
+    /// Returns the hash by which a directive recognizes the work: of its entry in the queue, in the kernel's
+    /// references.
     pub(super) fn hash(&self) -> Result<[u8; 32], HostFault> {
         let mut bytes = Vec::new();
         match self {
