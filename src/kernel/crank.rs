@@ -281,7 +281,7 @@ impl Crank {
 
     // ---- counts
 
-    /// Adds a holder, which also reaches the referenced thing.
+    /// Adds one holder, which also reaches it, to the counts of an object or a promise.
     pub(super) fn incref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, 1, 1),
@@ -290,7 +290,7 @@ impl Crank {
         }
     }
 
-    /// Removes a holder, which also reached the referenced thing.
+    /// Takes one holder, which also reached it, from the counts of an object or a promise.
     pub(super) fn decref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, -1, -1),

@@ -314,7 +314,7 @@ impl Crank {
         }
     }
 
-    /// Returns the heap of a vat that stays alive to where it was before the delivery.
+    /// Rolls back the heap of a vat that stays alive to where it was before the delivery.
     pub(super) fn take_back(&mut self, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
         // A heap that an experiment disturbs comes back from its past without the disturbance, whatever was kept of it.
         if self.block().injector().is_some() {

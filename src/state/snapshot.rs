@@ -52,7 +52,7 @@ impl Heap {
         (self.pages.len() * PAGE_BYTES) as u64
     }
 
-    /// A hash of all of it: what tells it from others.
+    /// Hashes the whole heap, to tell it from others.
     pub fn fingerprint(&self) -> Result<[u8; 32], HostFault> {
         let mut bytes = Vec::with_capacity(self.pages.len() * 32 + 256);
         self.pages.iter().for_each(|it| bytes.extend_from_slice(&it.map_or([0; 32], |it| it.0)));

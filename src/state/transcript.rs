@@ -77,7 +77,7 @@ impl Entries {
         codec::append(&Some(delivery), &mut self.bytes)
     }
 
-    /// The whole entry of an attempt that came to nothing.
+    /// Writes the whole entry of a failed attempt.
     pub(crate) fn nothing(&mut self, end: &End) -> Result<(), HostFault> {
         self.cut();
         codec::append(&None::<Delivery<VRef>>, &mut self.bytes)?;
@@ -98,7 +98,7 @@ impl Entries {
         codec::append(end, &mut self.bytes)
     }
 
-    /// The entry just written becomes part of the vat's transcript, unless the crank is undone.
+    /// Makes the entry just written part of the vat's transcript, unless the crank is undone.
     pub(crate) fn keep(&mut self, vat: VatId, number: DeliveryNum) {
         let begin = self.whole();
         self.kept.push(Kept { vat, number, begin, end: self.bytes.len() });
@@ -127,7 +127,7 @@ impl Entries {
         self.bytes.clear();
     }
 
-    /// The chunk of one vat, if it has any entry in this block.
+    /// Returns the chunk of one vat, if it has any entry in this block.
     pub(crate) fn of(&self, vat: VatId) -> Option<Chunk> {
         let mut mine = self.kept.iter().filter(|it| it.vat == vat).peekable();
         let first = mine.peek()?.number;
@@ -247,7 +247,8 @@ fn unpack(chunk: &[u8]) -> Result<Cow<'_, [u8]>, HostFault> {
     }
 }
 
-/// The entries of a chunk, one by one; the first fault is the last of them. One is that they are more or fewer than the chunk says.
+/// Iterates over the entries of a chunk; the first fault is the last of them. One is that they are more or fewer than
+/// the chunk says.
 pub(crate) fn entries(chunk: &Chunk) -> impl Iterator<Item = Result<Entry, HostFault>> + use<> {
     let (bytes, mut fault) = match unpack(&chunk.entries) {
         Ok(entries) => (entries.into_owned(), None),

@@ -123,22 +123,22 @@ pub trait Observer: fmt::Debug + Send {
 }
 
 impl Block {
-    /// A new state in memory.
+    /// Makes a new state in memory.
     pub fn memory(slog: Slog) -> Result<Block, HostFault> {
         Block::load(Database::memory(&Tables::names())?, slog)
     }
 
-    /// The state in this folder, new or not, to run it.
+    /// Opens the state in this folder, new or not, to run it.
     pub fn open(dir: &Path, slog: Slog) -> Result<Block, HostFault> {
         Block::load(Database::open(dir, &Tables::names())?, slog)
     }
 
-    /// The state in this folder, to look at it.
+    /// Opens the state in this folder, only to read it.
     pub fn open_read_only(dir: &Path) -> Result<Block, HostFault> {
         Block::load(Database::open_read_only(dir)?, Slog::default())
     }
 
-    /// The state in this database, to look at it.
+    /// Opens the state in this database, only to read it.
     pub fn over(database: Database, slog: Slog) -> Result<Block, HostFault> {
         Block::load(database, slog)
     }
@@ -198,17 +198,17 @@ impl Block {
         self.0.meta.scenario = scenario.to_owned();
     }
 
-    /// The chained hash of the last commit.
+    /// Returns the chained hash of the last commit.
     pub(crate) fn committed_hash(&self) -> StateHash {
         self.0.committed
     }
 
-    /// The chained hash so far, the open block included.
+    /// Returns the chained hash so far, the open block included.
     pub fn state_hash(&self) -> StateHash {
         self.0.meta.state_hash
     }
 
-    /// The digest of all rows, swept: what the one of the last commit must equal when no block is open.
+    /// Sweeps all rows and returns their digest, which must equal that of the last commit when no block is open.
     pub fn sweep_digest(&mut self) -> Result<Digest, HostFault> {
         let mut digest = Digest::default();
         for table in self.0.tables.each() {
@@ -237,7 +237,7 @@ impl Block {
         self.0.meta.experimental = true;
     }
 
-    /// The directives in force.
+    /// Returns the directives in force.
     pub fn directives(&self) -> &DirectiveSet {
         &self.0.directives
     }
@@ -274,7 +274,7 @@ impl Block {
         self.0.watch.as_deref()
     }
 
-    /// The faults that are to be injected; nothing in a real host.
+    /// Returns the faults that are to be injected; `None` in a real host.
     pub fn injector(&mut self) -> Option<&mut Injector> {
         self.0.injector.as_deref_mut()
     }
@@ -290,7 +290,7 @@ impl Block {
         self.0.injector = injector;
     }
 
-    /// The block is undone to here from now on.
+    /// Marks the point to which the block is undone from now on.
     pub fn mark(&mut self) -> Mark {
         let inner = &mut *self.0;
         inner.tables.each().into_iter().for_each(Journaled::mark);
@@ -354,7 +354,7 @@ impl Block {
         inner.committed = inner.meta.state_hash;
     }
 
-    /// The block is open, as one that was interrupted is: in an experiment.
+    /// Marks the block as open, like one that was interrupted: in an experiment.
     pub fn open_up(&mut self) {
         self.0.meta.open = true;
     }
@@ -364,7 +364,7 @@ impl Block {
         self.0.directives = directives;
     }
 
-    /// From now on this one looks on.
+    /// Sets the observer of the deliveries from now on.
     pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
         self.0.observer = Some(observer);
     }
@@ -407,7 +407,7 @@ impl Block {
         id
     }
 
-    /// The wasm of a bundle.
+    /// Returns the wasm of a bundle.
     pub fn bundle(&self, id: BundleId) -> Result<Vec<u8>, HostFault> {
         match self.0.bundles.get(&id) {
             Some(wasm) => Ok(wasm.clone()),
@@ -415,8 +415,8 @@ impl Block {
         }
     }
 
-    /// The bundle whose hash begins so, if the state holds one. What it holds may differ from replica to replica: the one that a
-    /// vat comes to run is in the vat's row, and so in the hash.
+    /// Returns the bundle whose hash begins with this prefix, if the state holds one. What it holds may differ from
+    /// replica to replica: the one that a vat comes to run is in the vat's row, and so in the hash.
     pub fn find_bundle(&self, prefix: &HexPrefix) -> Result<Option<BundleId>, HostFault> {
         let named = self.0.tables.bundles.iter().map(|(_, id)| *id);
         let mut found: Vec<_> = self.0.database.bundles()?.into_iter().chain(named).collect();
@@ -431,7 +431,8 @@ impl Block {
         }
     }
 
-    /// The transcript of a vat from this delivery on, the open block included, chunk by chunk: without a gap up to the last one.
+    /// Returns the transcript of a vat from this delivery on, the open block included, chunk by chunk: without a gap
+    /// up to the last one.
     pub fn transcript(
         &self,
         vat: VatId,
@@ -452,7 +453,7 @@ impl Block {
         Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
     }
 
-    /// The interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
+    /// Returns the interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
     pub fn snapshot_interval(&self) -> Option<u64> {
         self.0.snapshot_interval
     }
@@ -467,7 +468,7 @@ impl Block {
         self.0.snapshots.position(vat)
     }
 
-    /// The newest snapshot of a vat, the open block included.
+    /// Returns the newest snapshot of a vat, the open block included.
     pub fn snapshot(&self, vat: VatId) -> Result<Option<Manifest>, HostFault> {
         self.0.snapshots.manifest(&self.0.database, vat)
     }
@@ -504,7 +505,8 @@ impl Block {
         self.0.printed.extend(lines);
     }
 
-    /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
+    /// Notes that the worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only
+    /// time.
     pub(crate) fn doom(&mut self, vat: VatId) {
         self.0.doomed.push(vat);
     }
@@ -517,7 +519,7 @@ impl Block {
         self.0.meta.fuel = self.0.meta.fuel.saturating_add(fuel);
     }
 
-    /// An undone crank has used none.
+    /// Sets the block's fuel back, because an undone crank has used none.
     pub(crate) fn set_fuel(&mut self, fuel: u64) {
         self.0.meta.fuel = fuel;
     }
@@ -527,7 +529,7 @@ impl Block {
         self.0.forgotten.push(vat);
     }
 
-    /// The transcript entries of the open block.
+    /// Returns the transcript entries of the open block.
     pub(crate) fn entries(&mut self) -> &mut Entries {
         &mut self.0.entries
     }

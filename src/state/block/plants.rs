@@ -35,7 +35,7 @@ impl Plants {
 }
 
 impl Block {
-    /// The faults that are planted.
+    /// Returns the planted faults.
     pub fn plants(&self) -> &[Plant] {
         &self.0.plants.list
     }

@@ -61,7 +61,7 @@ impl Block {
         self.0.database.held_bytes()
     }
 
-    /// The height of the block that the next crank belongs to: of the one that has begun, or else the next.
+    /// Returns the height of the block that the next crank belongs to: of the one that has begun, or else the next.
     pub fn current_height(&self) -> BlockHeight {
         let height = self.tables().globals().height;
         // What begins a block extends the chain.

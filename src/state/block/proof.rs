@@ -64,7 +64,7 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
     Ok(Proved { tables, meta: meta.unwrap_or_default(), heads, snapshots })
 }
 
-/// The file is laid out as this version does it.
+/// Checks that the file is laid out as this version does it.
 pub(crate) fn layout(database: &Database, damaged: &mut Damaged<'_>) -> Result<(), HostFault> {
     for name in database.altered(&Tables::names())? {
         damaged(HostFault::damage(format_args!("table `{name}`"), "it is missing, or laid out in another way"));
@@ -72,7 +72,8 @@ pub(crate) fn layout(database: &Database, damaged: &mut Damaged<'_>) -> Result<(
     Ok(())
 }
 
-/// The rows of each table are those that were committed: none too many, and none too few. `None` stands for a table that is not asked.
+/// Checks that the rows of each table are those that were committed: none too many, and none too few. `None` stands
+/// for a table that is not asked.
 pub(crate) fn digests(found: &[Option<Digest>], proof: &Proof, damaged: &mut Damaged<'_>) {
     for (at, (name, found)) in Tables::names().iter().zip(found).enumerate() {
         let attested = proof.tables.get(at).copied().unwrap_or_default();
@@ -83,7 +84,7 @@ pub(crate) fn digests(found: &[Option<Digest>], proof: &Proof, damaged: &mut Dam
     }
 }
 
-/// The last blocks follow each other, are those that were committed, and the last of them is where the state stands.
+/// Checks that the last blocks follow each other, are those that were committed, and end at the state's own height.
 pub(crate) fn marks(
     database: &Database,
     globals: Globals,
@@ -123,7 +124,7 @@ pub(crate) fn marks(
     Ok(blocks.len())
 }
 
-/// The transcript of every vat ends where its tally says, with the chunk that was committed.
+/// Checks that the transcript of every vat ends as its tally says, with the chunk that was committed.
 pub(crate) fn heads(
     database: &Database,
     tables: &Tables,
@@ -155,7 +156,7 @@ pub(crate) fn heads(
     Ok(heads)
 }
 
-/// The snapshots are those that were committed.
+/// Checks that the snapshots are those that were committed.
 pub(crate) fn snapshots(
     database: &Database,
     proof: &Proof,

@@ -80,19 +80,19 @@ impl CList {
         self.index().names.range((kref, VatId(0))..=(kref, VatId(u64::MAX))).map(|((_, vat), vref)| (*vat, *vref))
     }
 
-    /// The entries of one vat.
+    /// Iterates over the c-list entries of one vat.
     pub fn of(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
         let first = VRef::imported_object(0);
         self.range((vat, first)..).take_while(move |((it, _), _)| *it == vat).map(|((_, vref), entry)| (*vref, *entry))
     }
 
-    /// The promises that a vat knows.
+    /// Iterates over the promises in a vat's c-list.
     pub fn promises(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
         let rows = self.range((vat, VRef::imported_promise(0))..(vat, VRef::device(0)));
         rows.map(|((_, vref), entry)| (*vref, *entry))
     }
 
-    /// The exports of a vat that end with its incarnation, the root among them.
+    /// Iterates over the exports of a vat that end with its incarnation, the root among them.
     pub fn ephemeral(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
         let rows = self.range((vat, VRef::ROOT)..(vat, VRef::FIRST_DURABLE));
         rows.map(|((_, vref), entry)| (*vref, *entry))

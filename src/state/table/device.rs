@@ -37,7 +37,7 @@ impl Device {
         }
     }
 
-    /// A new one, by its name.
+    /// Makes a new device by its name.
     pub fn named(name: &str) -> Option<Device> {
         Device::ALL.into_iter().find(|it| it.name() == name)
     }
@@ -101,7 +101,7 @@ impl Index<(u64, u64), Wakeup> for WakeupIndex {
 }
 
 impl Wakeups {
-    /// The wakeups of one handler, in order of their times.
+    /// Iterates over the wakeups of one handler, in order of their times.
     pub fn of(&self, handler: ObjectId) -> impl Iterator<Item = (u64, u64)> {
         let (first, last) = ((handler, (0, 0)), (handler, (u64::MAX, u64::MAX)));
         self.index().by_handler.range(first..=last).map(|(_, key)| *key)
@@ -130,7 +130,7 @@ impl Index<u64, Bytes> for OutboxIndex {
 }
 
 impl Outbox {
-    /// The bytes of all its messages.
+    /// Returns the bytes of all messages in the outbox.
     pub fn bytes(&self) -> u64 {
         self.index().bytes
     }
@@ -164,7 +164,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// The row that says it.
+    /// Writes the row of the outbox.
     pub fn row(&self) -> Bytes {
         match self {
             Outgoing::Message(json) => (*json).into(),
@@ -174,7 +174,7 @@ impl<'a> Outgoing<'a> {
 }
 
 impl Tables {
-    /// The mailbox, where the state has one.
+    /// Returns the mailbox, if the state has one.
     pub fn mailbox(&self) -> Option<Mailbox> {
         self.devices.iter().find_map(|(_, it)| match it {
             Device::Mailbox(mailbox) => Some(*mailbox),

@@ -195,7 +195,8 @@ impl Tables {
         self.settlements.get(&self.promises.get(&promise)?.settlement()?)
     }
 
-    /// A promise as people call its state, and what it was settled with; one that is gone counts as pending.
+    /// Returns the name that people use for a promise's state, and the value with which it was settled; a promise that
+    /// is gone counts as pending.
     pub fn settling(&self, promise: PromiseId) -> (&'static str, Option<&CapData<KRef>>) {
         match self.promises.get(&promise).map(|it| &it.state) {
             Some(PromiseState::Fulfilled { with, .. }) => ("fulfilled", self.settlements.get(with)),
@@ -209,7 +210,7 @@ impl Tables {
         self.vats.get(&vat).is_some_and(|it| matches!(it.status, Status::Paused { .. }))
     }
 
-    /// The family of a vat, dead or alive; the kernel's, if there is no such vat.
+    /// Returns the family of a vat, dead or alive; the kernel's, if there is no such vat.
     pub fn family(&self, vat: VatId) -> VatId {
         self.vats.get(&vat).map_or(Sender::KERNEL.family, |it| it.family)
     }

@@ -64,7 +64,7 @@ pub struct GcAction {
 }
 
 impl GcAction {
-    /// Tell `vat` this of `object`.
+    /// Makes the action of this kind for `vat` and `object`.
     pub fn new(vat: VatId, kind: GcKind, object: ObjectId) -> GcAction {
         GcAction { vat: TextOrd(vat.0), kind, object: TextOrd(object.0) }
     }

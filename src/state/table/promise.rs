@@ -67,7 +67,7 @@ pub struct Promise {
 }
 
 impl Promise {
-    /// A new promise that this vat decides, or nobody yet.
+    /// Makes an unresolved promise that this vat decides, or nobody yet.
     pub fn new(decider: Option<VatId>) -> Promise {
         Promise { state: PromiseState::Unresolved { decider }, refs: 0, policy: Policy::Ignore }
     }
@@ -90,7 +90,7 @@ impl Promise {
         }
     }
 
-    /// The settlement that it was settled with: the row of that promise.
+    /// Returns the settlement of a settled promise: the id of the promise whose row holds it.
     pub fn settlement(&self) -> Option<PromiseId> {
         match self.state {
             PromiseState::Unresolved { .. } => None,
@@ -163,7 +163,7 @@ impl Key for Awaited {
 pub type Waiters = Table<(Awaited, PromiseId), ()>;
 
 impl Waiters {
-    /// The promises that wait for this.
+    /// Iterates over the promises that wait for this event.
     pub fn of(&self, awaited: Awaited) -> impl Iterator<Item = PromiseId> {
         self.range((awaited, PromiseId(0))..=(awaited, PromiseId(u64::MAX))).map(|((_, it), ())| *it)
     }
@@ -173,7 +173,7 @@ impl Waiters {
 pub type Subscribers = Table<(PromiseId, TextOrd), ()>;
 
 impl Subscribers {
-    /// The subscribers of this promise.
+    /// Iterates over the subscribers of this promise.
     pub fn of(&self, promise: PromiseId) -> impl Iterator<Item = VatId> {
         let from = (promise, TextOrd(0));
         self.range(from..).take_while(move |((it, _), ())| *it == promise).map(|((_, vat), ())| VatId(vat.0))

@@ -33,7 +33,7 @@ impl Sender {
     pub const KERNEL: Sender = Sender { family: VatId(0), vat: VatId(0) };
     const LAST: Sender = Sender { family: VatId(u64::MAX), vat: VatId(u64::MAX) };
 
-    /// The least that is greater.
+    /// Returns the least sender that is greater.
     pub fn next(self) -> Sender {
         Sender { vat: VatId(self.vat.0.saturating_add(1)), ..self }
     }
@@ -73,7 +73,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The load of one item.
+    /// Returns the load of one item.
     pub fn of(item: &Item) -> Load {
         let data = match item {
             Item::Send { message, .. } => Some(&message.methargs),
@@ -140,8 +140,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The sender whose item is the next one, and the turn as it is then. `from` finds the first sender not before one that has
-    /// something to run; `served` is the vat of a family that had its turn last.
+    /// Returns the sender whose item is the next one, and the turn as it is then. `from` finds the first sender not
+    /// before one that has something to run; `served` is the vat of a family that had its turn last.
     pub fn next(
         self,
         from: impl Fn(Sender) -> Option<Sender>,
@@ -163,7 +163,7 @@ impl Turn {
         Some((sender, Turn { answers: None, ..turn }))
     }
 
-    /// The item that was taken of this sender goes to a vat of this family.
+    /// Returns the turn after an item of this sender was taken that goes to a vat of this family.
     #[must_use]
     pub fn lent(self, sender: Sender, to: VatId) -> Turn {
         let lends = sender.family == self.family && to != self.family;
@@ -176,12 +176,12 @@ impl Turn {
 pub type Queue = Table<(QueueId, i64), Waiting, Loads>;
 
 impl Queue {
-    /// The items of one queue, first to last, with their numbers.
+    /// Iterates over the items of one queue, first to last, with their numbers.
     pub fn of(&self, id: QueueId) -> impl DoubleEndedIterator<Item = (i64, &Item)> {
         self.range((id, i64::MIN)..=(id, i64::MAX)).map(|((_, at), it)| (*at, &it.item))
     }
 
-    /// The items of the run-queue: of each sender in its order, not in the order in which they are run.
+    /// Iterates over the items of the run-queue: of each sender in its order, not in the order in which they are run.
     pub fn run(&self) -> impl Iterator<Item = (Sender, i64, &Waiting)> {
         let run = QueueId::Run;
         let rows = self.range((run(Sender::KERNEL), i64::MIN)..=(run(Sender::LAST), i64::MAX));
@@ -191,12 +191,12 @@ impl Queue {
         })
     }
 
-    /// The first item of the first queue of those that are run: what a kernel before version 3 takes next.
+    /// Returns the first item of the first queue that is run: the one that a kernel before version 3 takes next.
     pub fn to_run(&self) -> Option<(QueueId, i64)> {
         self.first().map(|(key, _)| *key).filter(|(id, _)| *id <= QueueId::Run(Sender::LAST))
     }
 
-    /// The first item of the first sender, not before this one, that has something to run.
+    /// Returns the first item of the first sender, not before this one, that has something to run.
     pub fn to_run_from(&self, sender: Sender) -> Option<(Sender, i64)> {
         // Most often nobody else has anything, and there is nothing to search for.
         if self.last()?.0.0 < QueueId::Run(sender) {
@@ -214,7 +214,7 @@ impl Queue {
         self.index().0.get(&vat).copied().unwrap_or_default()
     }
 
-    /// The loads of all vats that have any.
+    /// Iterates over the loads of all vats that have any.
     pub fn loads(&self) -> impl Iterator<Item = (VatId, Load)> {
         self.index().0.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
     }

@@ -35,7 +35,7 @@ impl Index<(VatId, StoreKey), Bytes> for Sizes {
 }
 
 impl Vatstore {
-    /// The bytes that a vat's keys and values count for: see [`limits::STORE_MAX`].
+    /// Returns the bytes that a vat's keys and values count for: see [`limits::STORE_MAX`].
     pub fn bytes(&self, vat: VatId) -> u64 {
         self.index().0.get(&vat).copied().unwrap_or(0)
     }
