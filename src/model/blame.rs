@@ -69,7 +69,7 @@ impl VatFault {
         VatFault::Trap(if words.is_empty() { text } else { format!("{text}\n{}", words.join(": ")) })
     }
 
-    /// An illegal syscall of this kind.
+    /// Makes the fault of an illegal syscall of this kind.
     pub fn illegal(syscall: &str, why: impl fmt::Display) -> VatFault {
         VatFault::IllegalSyscall { syscall: syscall.to_owned(), why: why.to_string() }
     }
@@ -90,7 +90,7 @@ pub struct KernelPanic {
 }
 
 impl KernelPanic {
-    /// The invariant of this name does not hold.
+    /// Makes the panic for the invariant of this name, which does not hold.
     #[track_caller]
     pub fn new(invariant: &'static str, detail: impl fmt::Display) -> KernelPanic {
         let (detail, location) = (detail.to_string(), Location::caller().to_string());
@@ -115,7 +115,7 @@ const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that i
                          export of before, or of `vathost fork` from another replica";
 
 impl HostFault {
-    /// `what` failed because of `why`.
+    /// Makes a fault: `what` failed because of `why`.
     pub fn new(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
         HostFault { what: what.to_string(), why: why.to_string(), way_out: None }
     }
@@ -125,13 +125,13 @@ impl HostFault {
         HostFault { way_out: Some(OF_DAMAGE), ..HostFault::new(what, why) }
     }
 
-    /// The fault was met while `what` was done.
+    /// Wraps a fault that was met while `what` was done.
     #[must_use]
     pub fn within(self, what: impl fmt::Display) -> HostFault {
         HostFault { what: what.to_string(), why: self.finding(), way_out: self.way_out }
     }
 
-    /// The fault without what can be done: for a list of many.
+    /// Describes the fault without what can be done: for a list of many.
     pub fn finding(&self) -> String {
         format!("{}: {}", self.what, self.why)
     }

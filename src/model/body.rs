@@ -148,7 +148,7 @@ fn check_qclass(value: &Value, kinds: &[SlotKind]) -> Result<Shape, String> {
     }
 }
 
-/// The method that a message calls, as SwingSet words it when the target turns out to be data.
+/// Returns the method that a message calls, as SwingSet words it when the target turns out to be data.
 pub fn method_of(methargs: &[u8]) -> String {
     let text = String::from_utf8_lossy(methargs);
     let (smallcaps, json) = match text.strip_prefix('#') {
@@ -242,7 +242,7 @@ fn qclass_method(members: &serde_json::Map<String, Value>) -> String {
     }
 }
 
-/// A body for people: the text that it is, or the message of the error that it is, or all of it.
+/// Renders a body for people: the text that it is, or the message of the error that it is, or all of it.
 pub fn text_of(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let value = text.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
@@ -257,7 +257,7 @@ pub fn text_of(body: &[u8]) -> String {
     said.and_then(|it| smallcaps::as_text(it)).map_or_else(|| text.to_string(), str::to_owned)
 }
 
-/// An error as smallcaps data.
+/// Encodes an error as smallcaps data.
 pub fn error<R>(message: &str) -> CapData<R> {
     let text = Value::String(smallcaps::text(message));
     CapData::plain(format!("#{{\"#error\":{text},\"name\":\"Error\"}}"))

@@ -41,7 +41,7 @@ pub(crate) fn harmless(text: &str) -> String {
     line
 }
 
-/// A word as a shell reads it back: quoted where it must be.
+/// Quotes a word, if needed, so that a shell reads it back.
 pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "_-./:=@%+,".contains(it);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -63,7 +63,7 @@ pub(crate) fn harmless_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| out.extend(it.escape_default()))
 }
 
-/// JSON: the same value in characters that are harmless. In JSON they stand within strings only.
+/// Rewrites JSON to the same value in characters that are harmless. In JSON they stand within strings only.
 pub(crate) fn harmless_json(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| {
         for unit in it.encode_utf16(&mut [0; 2]) {
@@ -97,7 +97,7 @@ pub(crate) struct Harmless<W: Write> {
 }
 
 impl<W: Write> Harmless<W> {
-    /// Everything goes to `out`.
+    /// Makes a writer that passes everything to `out`.
     pub(crate) fn new(out: W) -> Harmless<W> {
         Harmless { out, rest: Vec::new() }
     }

@@ -104,7 +104,7 @@ impl From<DeviceId> for KRef {
 }
 
 impl KRef {
-    /// The promise that it names, if it does.
+    /// Returns the promise that the reference names, if it names one.
     pub fn promise(self) -> Option<PromiseId> {
         match self {
             KRef::Promise(id) => Some(id),
@@ -200,12 +200,12 @@ impl VRef {
     /// with their incarnation.
     pub(crate) const FIRST_DURABLE: VRef = VRef(OWN | DURABLE);
 
-    /// The object `o-N` that the kernel allocates.
+    /// Makes the reference `o-N` to an object that the kernel allocates.
     pub fn imported_object(number: u64) -> VRef {
         VRef(number & NUMBER_MAX)
     }
 
-    /// The promise `p-N` that the kernel allocates.
+    /// Makes the reference `p-N` to a promise that the kernel allocates.
     pub fn imported_promise(number: u64) -> VRef {
         VRef(PROMISE | (number & NUMBER_MAX))
     }
@@ -225,12 +225,12 @@ impl VRef {
         valid.then_some(VRef(bits))
     }
 
-    /// The 64 bits of the guest ABI.
+    /// Returns the 64 bits of the guest ABI.
     pub fn bits(self) -> u64 {
         self.0
     }
 
-    /// Object, promise or device.
+    /// Returns the kind: object, promise or device.
     pub fn kind(self) -> VRefKind {
         match self.0 & KIND_MASK {
             0 => VRefKind::Object,
@@ -249,17 +249,17 @@ impl VRef {
         self.0 & DURABLE != 0
     }
 
-    /// An object that the vat imports, `o-N`.
+    /// Returns whether the reference names an object that the vat imports, `o-N`.
     pub fn is_imported_object(self) -> bool {
         self.kind() == VRefKind::Object && !self.is_own()
     }
 
-    /// An object that the vat exports, `o+N`.
+    /// Returns whether the reference names an object that the vat exports, `o+N`.
     pub fn is_exported_object(self) -> bool {
         self.kind() == VRefKind::Object && self.is_own()
     }
 
-    /// A promise, whoever allocated it.
+    /// Returns whether the reference names a promise, by whichever side it was allocated.
     pub fn is_promise(self) -> bool {
         self.kind() == VRefKind::Promise
     }
@@ -333,7 +333,7 @@ fn parse_vref(text: &str) -> Option<VRef> {
 pub struct BundleId(pub [u8; 32]);
 
 impl BundleId {
-    /// The id of these bytes.
+    /// Returns the id of a bundle with these bytes.
     pub fn of(bytes: &[u8]) -> BundleId {
         BundleId(*blake3::hash(bytes).as_bytes())
     }

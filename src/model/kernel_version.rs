@@ -33,17 +33,17 @@ pub fn is_known(number: u32) -> bool {
     VERSIONS.iter().any(|it| it.number == number)
 }
 
-/// All numbers, for people.
+/// Lists the numbers of all versions, for people.
 pub fn known() -> String {
     VERSIONS.iter().map(|it| it.number.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Since version 2: see [`VERSIONS`].
+/// Returns whether candidates are looked at again, since version 2: see [`VERSIONS`].
 pub(crate) fn looks_again(number: u32) -> bool {
     number >= 2
 }
 
-/// Since version 3: see [`VERSIONS`].
+/// Returns whether senders take turns, since version 3: see [`VERSIONS`].
 pub(crate) fn takes_turns(number: u32) -> bool {
     number >= 3
 }

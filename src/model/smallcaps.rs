@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 /// The largest integer that a JSON number holds exactly; beyond it smallcaps has bigints.
 pub const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// A text as it stands in a body.
+/// Encodes a text for a body.
 pub fn text(text: &str) -> String {
     if is_special(text) { format!("!{text}") } else { text.to_owned() }
 }
 
-/// The text that stands in a body as this; `None` where it is no text.
+/// Decodes a text of a body; `None` if it encodes something else.
 pub fn as_text(encoded: &str) -> Option<&str> {
     match encoded.strip_prefix('!') {
         Some(text) => Some(text),
@@ -80,7 +80,8 @@ fn text_length(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// JSON as smallcaps, without the `#` in front. Integers that a JSON number cannot hold exactly become bigints.
+/// Encodes JSON as smallcaps, without the `#` in front. Integers that a JSON number cannot hold exactly become
+/// bigints.
 pub fn from_json(value: &Value) -> Value {
     match value {
         Value::String(it) => Value::String(text(it)),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Bytes(Arc<[u8]>);
 
 impl Bytes {
-    /// The text, where the bytes are UTF-8.
+    /// Returns the text, if the bytes are UTF-8.
     pub fn as_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
@@ -119,7 +119,7 @@ pub struct CapData<R> {
 }
 
 impl<R> CapData<R> {
-    /// A body without references.
+    /// Makes CapData of a body without references.
     pub fn plain(body: impl Into<Bytes>) -> CapData<R> {
         CapData { body: body.into(), slots: Vec::new() }
     }
@@ -172,7 +172,7 @@ pub enum Delivery<R> {
 }
 
 impl<R> Delivery<R> {
-    /// SwingSet's name of the kind.
+    /// Returns SwingSet's name for the kind of delivery.
     pub fn kind(&self) -> &'static str {
         match self {
             Delivery::StartVat(_) => "startVat",
@@ -218,7 +218,7 @@ impl<R: Copy> Delivery<R> {
         }
     }
 
-    /// All that it names, in order of appearance.
+    /// Lists all references in the delivery, in order of appearance.
     pub fn refs(&self) -> Vec<R> {
         match self {
             Delivery::StartVat(data) | Delivery::ChangeOptions(data) => data.refs().collect(),
@@ -286,7 +286,7 @@ pub enum Syscall<R> {
 }
 
 impl<R: Copy> Syscall<R> {
-    /// All that it names, in order of appearance.
+    /// Lists all references in the syscall, in order of appearance.
     pub fn refs(&self) -> Vec<R> {
         match self {
             Syscall::Send { target, message } => [*target].into_iter().chain(message.refs()).collect(),
@@ -308,7 +308,7 @@ impl<R: Copy> Syscall<R> {
 }
 
 impl<R> Syscall<R> {
-    /// SwingSet's name of the kind.
+    /// Returns SwingSet's name for the kind of syscall.
     pub fn kind(&self) -> &'static str {
         match self {
             Syscall::Send { .. } => "send",

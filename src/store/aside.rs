@@ -22,7 +22,7 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// For a state in this folder, which must be absent or empty.
+    /// Starts a state aside from this folder, which must be absent or empty.
     pub fn new(target: &Path) -> Result<Aside, HostFault> {
         let what = format!("make the folder `{}`", target.display());
         let target = std::path::absolute(target).map_err(|err| HostFault::new(&what, err))?;
@@ -45,12 +45,12 @@ impl Aside {
         }
     }
 
-    /// The file to write the database to.
+    /// Returns the file to write the database to.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join(FILE).with_extension("part")
     }
 
-    /// The state as it was written, to look at it.
+    /// Opens the state as it was written, only to read it.
     pub fn open(&self) -> Result<Database, HostFault> {
         let opening = format!("read the copy for `{}`", self.target.display());
         Database::open_file(&self.file(), OpenFlags::SQLITE_OPEN_READ_ONLY, opening)

@@ -128,7 +128,7 @@ fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFa
     blamed(what, err, why.into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
 
-/// From now on what a commit returned is on disk.
+/// Makes commits durable from now on: once a commit has returned, it is on disk.
 pub(super) fn make_durable(connection: &Connection, what: &str) -> Result<(), HostFault> {
     let failed = |err| failure(connection, what, &err);
     // To its end: the error of a sync comes behind the row, where `execute_batch` does not look.
@@ -194,7 +194,7 @@ impl Drop for Lock {
 }
 
 impl Database {
-    /// A database in memory: gone when dropped.
+    /// Makes a database in memory, which is gone when dropped.
     pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
         let opening = "read the state in memory".to_owned();
@@ -203,7 +203,8 @@ impl Database {
         Ok(database)
     }
 
-    /// A new database in this file, to be filled and then put in its place. A crash meanwhile may leave anything in it.
+    /// Makes a new database in this file, to be filled and then put in its place. A crash meanwhile may leave anything
+    /// in it.
     pub fn draft(path: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
         let what = format!("write `{}`", path.display());
         let connection = Connection::open(path).map_err(fault(&what))?;
@@ -307,8 +308,8 @@ impl Database {
         self.connection.execute_batch(&sql).map_err(|err| self.failed("lay out a new state", &err))
     }
 
-    /// The tables, and what SQLite keeps beside them, that are not as this version lays them out; one that it does not know is left
-    /// alone.
+    /// Lists the tables, and what SQLite keeps with them, that are not as this version lays them out; one that it does
+    /// not know is left alone.
     pub fn altered(&self, tables: &[&'static str]) -> Result<Vec<String>, HostFault> {
         let made_by = |connection: &Connection| -> rusqlite::Result<BTreeMap<String, String>> {
             let mut statement = connection.prepare("SELECT name, coalesce(sql, tbl_name) FROM sqlite_schema")?;
@@ -354,7 +355,7 @@ impl Database {
         }
     }
 
-    /// The facts; `None` in a state that has no committed block yet.
+    /// Reads the facts; `None` in a state that has no committed block yet.
     pub fn meta(&self) -> Result<Option<Meta>, HostFault> {
         let what = "read the state's facts";
         let row: Option<(Vec<u8>, i64)> = self
@@ -388,7 +389,7 @@ impl Database {
         Ok(())
     }
 
-    /// The wasm of a bundle, checked against its hash.
+    /// Reads the wasm of a bundle, checked against its hash.
     pub fn bundle(&self, id: BundleId) -> Result<Vec<u8>, HostFault> {
         let what = format!("read bundle {id}");
         let wasm: Option<Vec<u8>> = self
@@ -403,7 +404,7 @@ impl Database {
         Ok(wasm)
     }
 
-    /// The hash under which each stored bundle stands.
+    /// Lists the hashes of the stored bundles.
     pub fn bundles(&self) -> Result<Vec<BundleId>, HostFault> {
         let what = "read the bundles";
         let mut statement = self.connection.prepare("SELECT hash FROM bundle ORDER BY hash").map_err(fault(what))?;
@@ -452,7 +453,7 @@ fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The bytes of a log, if there is one.
+/// Reads the bytes of a log, if there is one.
 pub(super) fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -460,7 +461,7 @@ pub(super) fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Nothing is lost that a host left in its log.
+/// Checks that nothing is lost that a host left in its log.
 pub(super) fn prove_log(dir: &Path, bytes: &[u8]) -> Result<(), HostFault> {
     match log::damage(bytes) {
         None => Ok(()),
@@ -502,7 +503,7 @@ impl Batch {
         self.ends.is_empty()
     }
 
-    /// The rows, each as its key, and its value with the row's checksum; `None` where it is gone.
+    /// Iterates over the rows, each as its key, and its value with the row's checksum; `None` if the row is gone.
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], Option<(&[u8], i64)>)> {
         let mut begin = 0;
         self.ends.iter().map(move |&(key, value)| {

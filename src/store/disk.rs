@@ -245,7 +245,7 @@ impl Disk {
 
     // ---- for `vfs`
 
-    /// A file is opened: as it is, it is on the disk.
+    /// Notes that a file was opened: its present content is on the disk.
     pub(super) fn opened(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         if !inner.files.contains_key(path) {
@@ -255,7 +255,7 @@ impl Disk {
         Ok(())
     }
 
-    /// A file was written and synced by somebody else, to this content.
+    /// Notes that a file was written and synced by other code, to this content.
     pub(super) fn forced(&self, path: &Path, bytes: &[u8]) {
         if let Some(known) = self.inner().files.get_mut(path) {
             known.synced = Some(bytes.to_owned());
@@ -280,7 +280,7 @@ impl Disk {
         verdict
     }
 
-    /// The machine ends, as the policy said.
+    /// Ends the machine, as the policy said.
     pub(super) fn end(&self, loss: Loss) {
         let mut inner = self.inner();
         if !inner.dead && inner.lose(loss).is_ok() {
@@ -288,7 +288,7 @@ impl Disk {
         }
     }
 
-    /// An operation was done. `bytes` are a write's; `folder`: the folder was synced with it.
+    /// Notes that an operation was done. `bytes` are a write's; `folder`: the folder was synced with it.
     pub(super) fn done(&self, op: FileOp, path: &Path, bytes: &[u8], folder: bool) {
         let mut inner = self.inner();
         let known = inner.files.entry(path.to_owned()).or_default();
@@ -309,7 +309,7 @@ impl Disk {
         }
     }
 
-    /// The number of the error that was made last, if one was.
+    /// Returns the number of the error that was made last, if one was.
     pub(super) fn errno(&self) -> Option<i32> {
         let number = |errno| match errno {
             Errno::Eio => rustix::io::Errno::IO,

@@ -27,7 +27,7 @@ impl Database {
     /// The version of the layout that this binary writes.
     pub const SCHEMA: u32 = SCHEMA;
 
-    /// All tables, by name.
+    /// Lists all tables, by name.
     pub fn layouts(&self) -> Result<Vec<Layout>, HostFault> {
         let what = "list the tables";
         let list = |sql: &str, of: &[&str]| -> Result<Vec<String>, rusqlite::Error> {

@@ -107,7 +107,8 @@ fn missing(next: DeliveryNum) -> String {
 type Stored = (Chunk, i64);
 
 impl Database {
-    /// The last chunk of every vat that has a transcript, as it is stored: what attests it is for the caller to compare.
+    /// Reads the last chunk of every vat that has a transcript, as it is stored: the caller compares it with what
+    /// attests it.
     pub fn heads(&self) -> Result<Heads, HostFault> {
         let what = "find the ends of the transcripts";
         // From the last vat to the first: the last chunk of each is where the index of the next smaller one ends.
@@ -129,8 +130,8 @@ impl Database {
         }
     }
 
-    /// The chunks of a vat's transcript that hold its deliveries from `from` on, in order and without a gap between them, each
-    /// against its checksum and the chunk before it.
+    /// Reads the chunks of a vat's transcript that hold its deliveries from `from` on, in order and without a gap
+    /// between them, each against its checksum and the chunk before it.
     pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<Vec<Chunk>, HostFault> {
         let what = format!("read the transcript of {vat}");
         let failed = |err| self.failed(&what, &err);
@@ -180,7 +181,7 @@ impl Database {
         }
     }
 
-    /// The end of what was read of a vat's transcript is the one that the facts attest.
+    /// Checks that the end of what was read of a vat's transcript is the one that the facts attest.
     pub fn ends_at(&self, vat: VatId, chunks: &[Chunk], head: Option<&Head>) -> Result<(), HostFault> {
         let (read, attested) = (chunks.last().map(|it| it.next), head.map(|it| it.next));
         match read == attested {

@@ -73,7 +73,7 @@ fn crank_checksum(first: i64, hashes: &[u8]) -> i64 {
 }
 
 impl Database {
-    /// The marks of the last blocks, oldest first; each as it was written.
+    /// Reads the marks of the last blocks, oldest first; each as it was written.
     pub fn blocks(&self) -> Result<Vec<BlockMark>, HostFault> {
         let mut first = Ok(());
         let marks = self.marks(&mut |fault| first = first.clone().and(Err(fault)))?;
@@ -99,7 +99,8 @@ impl Database {
         Ok(marks)
     }
 
-    /// The beginning of the chained hash after each crank of the last blocks, as far back as they are remembered.
+    /// Reads the beginning of the chained hash after each crank of the last blocks, as far back as they are
+    /// remembered.
     pub fn crank_hashes(&self) -> Result<BTreeMap<CrankNum, [u8; CRANK_HASH_BYTES]>, HostFault> {
         let what = "read the hashes of the last cranks";
         let failed = |err| self.failed(what, &err);

@@ -131,7 +131,7 @@ impl Database {
         transaction.commit()
     }
 
-    /// Every vat's snapshot, as it is stored: what attests them is for the caller to compare.
+    /// Lists every vat's snapshot, as it is stored: the caller compares it with what attests it.
     pub fn snapshots(&self) -> Result<Vec<Listed>, HostFault> {
         let what = "list the snapshots";
         let failed = |err| self.failed(what, &err);
@@ -146,14 +146,15 @@ impl Database {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// The manifest of a vat's snapshot, against its checksum.
+    /// Reads the manifest of a vat's snapshot, against its checksum.
     pub fn snapshot(&self, vat: VatId) -> Result<Option<Vec<u8>>, HostFault> {
         let failed = |what: &str, err: &rusqlite::Error| self.failed(what, err);
         let damaged = |what: &str| around(self.damaged(what, DAMAGED, "snapshot"));
         Ok(manifest(&self.connection, vat, &failed, &damaged)?.map(|(_, it)| it))
     }
 
-    /// Every page, and how many manifests are said to name it. `damaged` hears of each of which that is not what was written.
+    /// Lists every page, and how many manifests are said to name it. `damaged` hears of each of which that is not what
+    /// was written.
     pub fn pages(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Vec<(PageHash, u64)>, HostFault> {
         let what = "list the pages";
         let failed = |err| self.failed(what, &err);
@@ -240,7 +241,7 @@ impl Transaction<'_> {
         self.execute(what, sql, params![hash.0, refs, refs_checksum(hash, refs)]).map(drop)
     }
 
-    /// One more manifest names this page. Without bytes it must be there.
+    /// Adds one manifest to those that name this page. Without bytes it must be there.
     pub fn hold_page(&self, hash: PageHash, bytes: Option<&[u8]>) -> Result<(), HostFault> {
         let what = "write a page";
         match (self.refs(what, hash)?, bytes) {
@@ -253,7 +254,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// One manifest less names this page; after the last it is gone.
+    /// Takes one manifest from those that name this page; after the last, the page is removed.
     pub fn release_page(&self, hash: PageHash) -> Result<(), HostFault> {
         let what = "release a page";
         match self.refs(what, hash)? {

@@ -17,7 +17,7 @@ const LOG_PAGES: c_int = 8_000;
 /// Bytes of a page of the database: SQLite's default.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 
-/// The system's number of the error that a connection met last, where it was one of input or output.
+/// Returns the system's number of the error that a connection met last, if it was one of input or output.
 pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
     // SAFETY: the handle is open for as long as the connection, and nothing of it is kept.
     let number = unsafe { ffi::sqlite3_system_errno(connection.handle()) };
@@ -38,7 +38,7 @@ struct StepOutcome {
 }
 
 impl Copying {
-    /// On this connection, which must be closed before this is dropped.
+    /// Watches this connection, which must be closed before the value is dropped.
     pub(super) fn on(connection: &Connection) -> Copying {
         let outcome = Box::new(StepOutcome { failed: AtomicI32::new(ffi::SQLITE_OK), held: AtomicI32::new(0) });
         let context = ptr::from_ref(&*outcome).cast_mut().cast();
@@ -47,7 +47,7 @@ impl Copying {
         Copying(outcome)
     }
 
-    /// The error of the last commit's copying, once.
+    /// Takes the error of the last commit's copying, once.
     pub(super) fn error(&self) -> Option<rusqlite::Error> {
         let code = self.0.failed.swap(ffi::SQLITE_OK, Ordering::Relaxed);
         (code != ffi::SQLITE_OK).then(|| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))

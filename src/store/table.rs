@@ -73,7 +73,7 @@ pub struct Change {
 }
 
 impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
-    /// An empty table of this name; `tag`, never 0, stands for it in what is hashed.
+    /// Makes an empty table of this name; `tag`, never 0, stands for it in what is hashed.
     pub fn new(tag: u8, name: &'static str) -> Table<K, V, I> {
         Table {
             name,
@@ -140,7 +140,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         }
     }
 
-    /// The row, if there is one.
+    /// Returns the row of this key, if there is one.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.rows.get(key)
     }
@@ -165,22 +165,22 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         &self.index
     }
 
-    /// The row of the least key.
+    /// Returns the row of the least key.
     pub fn first(&self) -> Option<(&K, &V)> {
         self.rows.first_key_value()
     }
 
-    /// The last row, in key order.
+    /// Returns the row of the greatest key.
     pub fn last(&self) -> Option<(&K, &V)> {
         self.rows.last_key_value()
     }
 
-    /// All rows in key order.
+    /// Iterates over all rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.iter()
     }
 
-    /// The rows of a range, in key order. An empty range is empty, whichever way its ends lie.
+    /// Iterates over the rows of a range, in key order. An empty range is empty, whichever way its ends lie.
     pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         let empty = match (range.start_bound(), range.end_bound()) {
             (Bound::Included(a), Bound::Included(b)) => a > b,

@@ -96,7 +96,7 @@ impl Registered {
         if code == ffi::SQLITE_OK { Ok(registered) } else { Err(fails("SQLite does not take it")) }
     }
 
-    /// The name to open a connection with.
+    /// Returns the name with which to open a connection.
     pub(super) fn name(&self) -> &CStr {
         &self.name
     }
