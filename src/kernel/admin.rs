@@ -25,7 +25,7 @@ use crate::{
 enum AdminReply {
     /// An answer that is there at once.
     Now(CapData<KRef>),
-    /// By whoever took the promise.
+    /// A later answer, by the holder of the promise.
     Later,
 }
 
@@ -422,7 +422,7 @@ impl Crank {
         self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
     }
 
-    /// The vat ended before it was handed over: whoever created it is told how, as bad news even where it was none.
+    /// Rejects the creation of a vat that ended before it was handed over: its creator gets a rejection even if the vat ended well.
     fn reject_creation(&mut self, result: PromiseId, ending: PromiseId) -> Result<(), Fault> {
         if self.promise(ending)?.is_rejected() {
             self.settle_as(result, ending)?;

@@ -45,7 +45,7 @@ pub(super) fn is_idle(tables: &Tables) -> bool {
 /// The work that a crank took from its queue.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Nothing that a vat hears of; done.
+    /// Work that no vat receives, already done.
     Done,
     /// Something for this vat, whose references are still held by it.
     Item(VatId, Item),
@@ -143,7 +143,7 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> KernelPanic {
 }
 
 impl Crank {
-    /// A paused vat is told nothing: what is for it waits. (An upgrade is not told to the vat: it replaces it.)
+    /// A paused vat receives no deliveries: they wait. (An upgrade is no delivery to the vat: it replaces the vat.)
     fn admit(&mut self, work: Work) -> Result<Work, Fault> {
         match work {
             Work::Item(_, Item::UpgradeVat { .. }) => Ok(work),
@@ -517,7 +517,7 @@ impl Live {
     }
 }
 
-/// What the world is told of a vat that faulted: SwingSet's words for an illegal syscall.
+/// The public words for the fault of a vat: SwingSet's words for an illegal syscall.
 fn info_of(fault: &VatFault) -> CapData<KRef> {
     match fault {
         VatFault::IllegalSyscall { .. } => body::error("syscall translation error: prepare to die"),

@@ -34,7 +34,7 @@ type Called = Result<Result<Value, Refused>, Fault>;
 // ---- from outside
 
 impl Crank {
-    /// Adds a device, for the state's life. There is one of a kind at the most: a second is the first.
+    /// Adds a device, for the state's life. There is at most one of a kind: a second is the first.
     pub fn add_device(&mut self, device: Device) -> DeviceId {
         let known = self.tables().devices.iter().find(|(_, it)| it.name() == device.name()).map(|(id, _)| *id);
         known.unwrap_or_else(|| {
@@ -45,7 +45,7 @@ impl Crank {
         })
     }
 
-    /// Wakes whoever asked to be woken by now.
+    /// Sends the wakeups that are due by now.
     pub(super) fn wake(&mut self) -> Result<(), Fault> {
         let now = self.tables().globals().time;
         let due: Vec<_> = self.tables().wakeups.range(..=(now, u64::MAX)).map(|(key, it)| (*key, *it)).collect();
@@ -67,7 +67,7 @@ impl Crank {
         })
     }
 
-    /// Receives a message from outside, for the handler of the mailbox. Whether it was taken in: not if it is not the
+    /// Receives a message from outside, for the handler of the mailbox. Returns whether it was taken in: not if it is not the
     /// next one, or nobody handles them. One that no vat could be given is refused, which is an answer as well.
     pub fn receive_mail(&mut self, number: u64, message: &Value) -> Result<bool, Fault> {
         let Some(handler) = self.tables().mail_handler() else { return Ok(false) };

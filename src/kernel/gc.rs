@@ -1,4 +1,4 @@
-//! Garbage: what a vat gives up, what becomes of it, and what other vats are told.
+//! Garbage collection: the references that a vat gives up, their fate, and the GC deliveries to other vats.
 //!
 //! Whatever a crank decrements to zero is a candidate. At the crank's end each is looked at: a promise that nobody holds is
 //! removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are checked again when
@@ -181,7 +181,7 @@ impl Crank {
     }
 
     /// Returns the vat and kind of the next GC delivery: of the first group of actions of which something is still
-    /// true. Actions that are not, vanish. A paused vat hears of its garbage later.
+    /// true. Untrue actions are removed. A paused vat gets its GC deliveries later.
     pub(super) fn next_gc_group(&mut self) -> Option<(VatId, GcKind)> {
         loop {
             let (vat, kind) = self.first_gc_group()?;

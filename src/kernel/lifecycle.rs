@@ -178,7 +178,7 @@ impl Crank {
         decided.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Removes rows of a dead vat, this many at the most. Whether none is left.
+    /// Removes rows of a dead vat, at most this many, and returns whether none is left.
     pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<bool, Fault> {
         let entries: Vec<_> = self.tables().clist.of(vat).take(budget).collect();
         let first = (vat, StoreKey::default());

@@ -37,7 +37,7 @@ pub enum Fate {
     Rejected,
     /// Rows of this dead vat are removed.
     Cleanup(VatId),
-    /// Nothing that a vat hears of.
+    /// Nothing is delivered to a vat.
     Nothing,
     /// The rows are not what they should be: the crank will say so in its own way.
     Broken(String),

@@ -94,7 +94,7 @@ pub struct Usage {
 
 /// Runs one vat: an instance of its bundle, or a script.
 pub trait Worker {
-    /// Runs one delivery, on this much fuel at the most. The vat may make syscalls meanwhile; a fault that a syscall returns must end the delivery, and be
+    /// Runs one delivery, on at most this much fuel. The vat may make syscalls meanwhile; a fault that a syscall returns must end the delivery, and be
     /// returned. The syscalls come back in any case.
     fn deliver(
         &mut self,

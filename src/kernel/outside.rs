@@ -53,7 +53,7 @@ pub fn outside<T>(block: Block, input: impl FnOnce(&mut Crank) -> Result<T, Faul
 }
 
 impl Crank {
-    /// Opens a block, and wakes whoever asked to be woken by its time.
+    /// Opens a block, and sends the wakeups that are due by its time.
     pub fn begin_block(&mut self, height: BlockHeight, time: u64) -> Result<(), Fault> {
         self.tables_mut().update_globals(|it| (it.height, it.time) = (height, time));
         self.wake()

@@ -14,7 +14,7 @@ use crate::{
     state::{block::Block, snapshot::Manifest},
 };
 
-/// Fuel from one snapshot of a vat to the next at the most, however few deliveries used it: a replay takes a tenth of a second.
+/// The most fuel from one snapshot of a vat to the next, however few deliveries used it: a replay takes a tenth of a second.
 const FUEL_MAX: u64 = 100_000_000;
 
 /// Fuel since its last snapshot from which on a vat that is evicted is snapshotted first: to replay a millisecond is cheaper than

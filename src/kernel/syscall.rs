@@ -274,7 +274,7 @@ impl Live {
 }
 
 impl Crank {
-    /// A message goes out; whoever gets it will decide its result.
+    /// Sends a message; the vat that receives it will decide its result.
     fn send(&mut self, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
         if let Some(KRef::Promise(result)) = message.result {
             self.set_decider(result, None)?;

@@ -270,7 +270,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Consumes a queue entry without routing it: whoever waits for its result is told, and what it holds is given back.
+    /// Consumes a queue entry without routing it: its result is rejected, and what it holds is released.
     pub(super) fn consume(&mut self, item: Item) -> Result<(), Fault> {
         let (result, held) = match item {
             Item::Send { target, message } => {

@@ -1,7 +1,7 @@
 //! Upgrade: new code for a vat that keeps its identity, its c-list, its vatstore and its durable exports.
 //!
-//! One crank, up to two deliveries: BringOutYourDead to the old incarnation (a paused vat is told nothing), `startVat` to the new
-//! one. Where either fails everything is undone, and the old incarnation goes on.
+//! One crank, up to two deliveries: BringOutYourDead to the old incarnation (a paused vat receives none), `startVat` to the new
+//! one. If either fails, everything is undone, and the old incarnation continues.
 
 use crate::{
     kernel::{
@@ -96,7 +96,7 @@ impl Crank {
         })
     }
 
-    /// Back to the old incarnation; the attempt takes its number, and whoever asked is told.
+    /// Returns to the old incarnation; the attempt takes its number, and the requester receives the reason.
     fn undo_upgrade(mut self, workers: &mut dyn Workers, vat: VatId, why: &VatFault) -> Result<Crank, Fault> {
         self.rewind();
         workers.put_back(vat);

@@ -42,7 +42,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads all of a file that has so many bytes at the most.
+/// Reads all of a file that has at most this many bytes.
 ///
 /// # Errors
 ///

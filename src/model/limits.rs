@@ -66,10 +66,10 @@ pub const REAP_GC_KREFS: u64 = 20;
 pub const QUEUED_MAX: u64 = 65_536;
 /// Bytes of their bodies and slots, unless its options say otherwise: as much as its own memory.
 pub const QUEUED_BYTES_MAX: u64 = MEMORY_MAX;
-/// Items of the run-queue in one turn of a family, at the most: the others wait so long.
+/// The most items of the run-queue in one turn of a family: the others wait so long.
 pub const WEIGHT_MAX: u32 = 16;
 /// One crank in so many is given to garbage while something stands in the run-queue: news of garbage wait for each other, and
-/// go together, so that a flood of them delays the rest by a third at the most.
+/// go together, so that a flood of them delays the rest by at most a third.
 pub const GC_CRANKS_APART: u32 = 4;
 /// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise: so many are replayed at
 /// the most to bring it up, which takes a millisecond. A snapshot of 1 MiB costs as much as some three deliveries.
@@ -78,7 +78,7 @@ pub const SNAPSHOT_INTERVAL: u64 = 200;
 /// cheaper than to write the pages.
 pub const SNAPSHOT_BEFORE_EVICTION: u64 = 10;
 /// Seconds from now within which a wakeup must lie: a year. Where nothing else is to do the clock of all vats follows the first
-/// wakeup, so this is how far one vat can move it for the others; whoever means a later time asks again when it is woken.
+/// wakeup, so this is how far one vat can move it for the others; a vat that means a later time asks again when it is woken.
 pub const WAKEUP_HORIZON: u64 = 366 * 24 * 60 * 60;
 /// Wakeups that a vat may wait for: each is a row in memory, and those of one time are messages of one block.
 pub const WAKEUPS_MAX: u64 = 4_096;

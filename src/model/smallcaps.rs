@@ -25,7 +25,7 @@ fn is_special(text: &str) -> bool {
     matches!(text.chars().next(), Some('!'..='-'))
 }
 
-/// Parses JSON from outside. Refused, with the reason, where it is none, and where it has an integer of more than 64
+/// Parses JSON from outside. Refuses, with the reason, what is not JSON, and what has an integer of more than 64
 /// bits: that would become another number.
 pub fn read_json(bytes: &[u8]) -> Result<Value, String> {
     let text =

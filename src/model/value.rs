@@ -248,7 +248,7 @@ pub enum Syscall<R> {
     Exit {
         /// Undo the delivery too.
         failure: bool,
-        /// For whoever holds the vat's `done` promise.
+        /// The reason, for the holders of the vat's `done` promise.
         info: CapData<R>,
     },
     /// Read one key.
@@ -265,7 +265,7 @@ pub enum Syscall<R> {
         prefix: Bytes,
         /// The scan begins behind this key.
         after: Bytes,
-        /// Size of the answer at the most, in bytes.
+        /// The greatest size of the answer, in bytes.
         max: u32,
     },
     /// The vat can no longer reach these imports.

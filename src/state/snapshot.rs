@@ -3,7 +3,7 @@
 //! Invariants:
 //! * A snapshot is a short cut and nothing else. It stands outside of the kernel's tables, in no state hash and no digest; a
 //!   replica may take others, or none, and one that does not fit is not used.
-//! * The store holds one snapshot of a vat at the most, the newest, and each page once, for as long as a snapshot names it.
+//! * The store holds at most one snapshot of a vat, the newest, and each page once, for as long as a snapshot names it.
 //! * Those of the open block are in memory, and are written in the block's one transaction.
 //!
 //! ```text
@@ -70,7 +70,7 @@ impl Heap {
 pub struct Image {
     /// The vat's heap.
     pub heap: Heap,
-    /// The bytes of its pages, but for those that stand at the same place in the heap that it is based on.
+    /// The bytes of its pages, except those that are at the same place in the heap that it is based on.
     pub fresh: BTreeMap<PageHash, Arc<[u8]>>,
 }
 

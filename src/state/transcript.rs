@@ -179,7 +179,7 @@ impl Entries {
     }
 }
 
-/// Bytes of entries in one chunk, but for one entry that is larger.
+/// Bytes of entries in one chunk, except if one entry is larger.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of room that a block leaves to the next.
 const ROOM_KEPT: usize = 16 << 20;

@@ -22,7 +22,7 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Starts a state aside from this folder, which must be absent or empty.
+    /// Prepares to write a state apart and put it in this folder, which must be absent or empty.
     pub fn new(target: &Path) -> Result<Aside, HostFault> {
         let what = format!("make the folder `{}`", target.display());
         let target = std::path::absolute(target).map_err(|err| HostFault::new(&what, err))?;

@@ -99,7 +99,7 @@ pub struct Database {
     /// What it uses where its disk may fail; dropped after it.
     _vfs: Option<vfs::Registered>,
     home: Home,
-    /// What was done to have it, for whoever cannot go on with it.
+    /// What was done to have it, for a caller that cannot continue with it.
     opening: String,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<Lock>,
@@ -544,7 +544,7 @@ impl<'a> Transaction<'a> {
         self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
     }
 
-    /// Commits the transaction durably. An error says nothing of whether it is: the next who opens the state finds it
+    /// Commits the transaction durably. An error does not tell whether it is durable: the next process that opens the state finds it
     /// as it was, or as it is to be.
     pub fn commit(self) -> Result<(), HostFault> {
         // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.

@@ -263,7 +263,7 @@ impl Disk {
         }
     }
 
-    /// Asks the policy what becomes of an operation. Where the machine ends, [`end`](Disk::end) is to follow.
+    /// Asks the policy what becomes of an operation. If the machine ends, [`end`](Disk::end) is to follow.
     pub(super) fn ask(&self, op: FileOp, path: &Path) -> Verdict {
         let mut inner = self.inner();
         if inner.dead {

@@ -80,7 +80,7 @@ impl Database {
         first.map(|()| marks.blocks)
     }
 
-    /// Reads the marks of the last blocks, with their digest. `damaged` hears of each that is not what was written.
+    /// Reads the marks of the last blocks, with their digest. `damaged` receives each that is not what was written.
     pub fn marks(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Marks, HostFault> {
         let what = "read the last blocks";
         let failed = |err| self.failed(what, &err);

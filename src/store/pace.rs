@@ -15,7 +15,7 @@ pub struct Pace {
     pub cranks: u64,
     /// A block ends after the crank that brings its fuel to this.
     pub fuel: Option<u64>,
-    /// Seconds from one block to the next, as the vats are told.
+    /// Seconds from one block to the next, as the vats see them.
     pub seconds: u64,
     /// The first block that was cut so.
     pub since: BlockHeight,

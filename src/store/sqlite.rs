@@ -29,7 +29,7 @@ pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
 #[derive(Debug)]
 pub(super) struct Copying(Box<StepOutcome>);
 
-/// What the last commit's copying came to.
+/// The outcome of the last commit's copying.
 #[derive(Debug)]
 struct StepOutcome {
     failed: AtomicI32,
@@ -53,7 +53,7 @@ impl Copying {
         (code != ffi::SQLITE_OK).then(|| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
     }
 
-    /// Pages of the log that a reader keeps from being copied: it grows for as long as he reads.
+    /// Returns the number of pages of the log that a reader keeps from being copied: it grows while the reader reads.
     pub(super) fn held_pages(&self) -> u64 {
         u64::try_from(self.0.held.load(Ordering::Relaxed)).unwrap_or(0)
     }

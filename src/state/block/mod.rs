@@ -87,7 +87,7 @@ pub struct Mark {
     plants: Vec<Plant>,
 }
 
-/// A line for whoever runs the host, from the console device.
+/// A line for the host's operator, from the console device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Printed {
     /// The vat that wrote it.
@@ -346,7 +346,7 @@ impl Block {
         }
     }
 
-    /// Ends the block as a commit does, and writes nothing: for whoever only looks ahead, and goes on in the next one.
+    /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the next one.
     pub fn close(&mut self) {
         let inner = &mut *self.0;
         inner.meta.open = false;
@@ -374,7 +374,7 @@ impl Block {
         self.0.observer.is_some()
     }
 
-    /// Shows a syscall to who looks on, if anybody does. It cannot see the block's observer, which is itself.
+    /// Shows a syscall to the observer, if there is one. It cannot see the block's observer, which is itself.
     pub(crate) fn observe(
         &mut self,
         look: impl FnOnce(&Block, &mut dyn Observer) -> Result<(), Fault>,

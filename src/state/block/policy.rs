@@ -15,7 +15,7 @@ pub struct Policy {
     pub fuel: Option<u64>,
     /// After so many milliseconds. Outside consensus: replicas that end blocks by the clock do not agree.
     pub wall_millis: Option<u64>,
-    /// Seconds from one block to the next, as the vats are told.
+    /// Seconds from one block to the next, as the vats see them.
     pub block_time: u64,
 }
 

@@ -13,14 +13,14 @@ use crate::{
     store::{Index, Table},
 };
 
-/// A device, and what it remembers. There is one of a kind at the most.
+/// A device, and what it remembers. There is at most one of a kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Device {
     /// Tells the block's time, and wakes at a time. The wakeups have a table of their own.
     Timer,
     /// Messages from and to the outside. Those that wait to be acknowledged outside have a table of their own.
     Mailbox(Mailbox),
-    /// Lines for whoever runs the host.
+    /// Lines for the host's operator.
     Console,
 }
 
@@ -46,7 +46,7 @@ impl Device {
 /// The progress of a mailbox in its two directions. Messages are numbered from 1 in each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Mailbox {
-    /// Who is told of messages from outside: held.
+    /// The object that receives messages from outside: held.
     pub handler: Option<ObjectId>,
     /// The last message from outside that was taken in.
     pub received: u64,

@@ -114,7 +114,7 @@ pub struct Tables {
     /// What promises were settled with, under the first promise that was: written once, gone with the last that shares it.
     /// The slots of each are held once.
     pub settlements: Table<PromiseId, CapData<KRef>>,
-    /// Who is told when a promise is settled.
+    /// The vats to notify when a promise is settled.
     pub subscribers: Subscribers,
     /// The promises that the kernel's own objects will settle.
     pub waiting: Waiters,

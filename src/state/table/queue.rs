@@ -126,7 +126,7 @@ impl Index<(QueueId, i64), Waiting> for Loads {
 ///
 /// The families with something to run take turns, in order of their numbers, round and round; those of one family take turns
 /// within its own. A turn is as many items as the family has weight. Where an item goes to a vat of another family, that family
-/// has one crank right behind it, so that whoever is asked much can answer as much: a turn is twice its weight at the most.
+/// has one crank right behind it, so that a vat that is asked much can answer as much: a turn is at most twice its weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Turn {
     /// The family whose turn it is, or was last.

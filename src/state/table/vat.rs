@@ -25,7 +25,7 @@ pub enum OnFault {
 pub struct Options {
     /// Fuel of one delivery.
     pub fuel_per_delivery: u64,
-    /// Bytes of memory at the most.
+    /// The most bytes of memory.
     pub memory_max: u64,
     /// Bytes that its vatstore may count for: see [`limits::STORE_MAX`].
     pub store_max: u64,
