@@ -422,7 +422,8 @@ impl Crank {
         self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
     }
 
-    /// Rejects the creation of a vat that ended before it was handed over: its creator gets a rejection even if the vat ended well.
+    /// Rejects the creation of a vat that ended before it was handed over: its creator gets a rejection even if the
+    /// vat ended well.
     fn reject_creation(&mut self, result: PromiseId, ending: PromiseId) -> Result<(), Fault> {
         if self.promise(ending)?.is_rejected() {
             self.settle_as(result, ending)?;

@@ -201,8 +201,8 @@ impl Crank {
         })
     }
 
-    /// A settled promise, and the settled promises that its data lead to: depth first, each once, as many as one delivery may
-    /// hold. The second list are those that the told ones name and that are still to be told.
+    /// A settled promise, and the settled promises that its data lead to: depth first, each once, as many as one
+    /// delivery may hold. The second list are those that the told ones name and that are still to be told.
     fn retirable(&self, first: PromiseId) -> Result<(Vec<Resolution<KRef>>, Vec<PromiseId>), KernelPanic> {
         let mut told: Vec<Resolution<KRef>> = Vec::new();
         let mut rest = Vec::new();
@@ -331,8 +331,8 @@ impl Crank {
         Ok(())
     }
 
-    /// Consumes work without giving it to the vat: a message's result is rejected with `data`; anything else is dropped with the
-    /// bookkeeping of a delivered one, so that nothing leaks.
+    /// Consumes work without giving it to the vat: a message's result is rejected with `data`; anything else is
+    /// dropped with the bookkeeping of a delivered one, so that nothing leaks.
     pub(super) fn skip(&mut self, work: Work, data: CapData<KRef>) -> Result<(), Fault> {
         let (vat, delivery) = match work {
             Work::Done | Work::Entry(_) => return Ok(()),

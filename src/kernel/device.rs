@@ -1,8 +1,8 @@
-//! Devices: the timer, the mailbox, the console. A vat calls them within its delivery, and is answered at once; what they have to
-//! say of themselves comes as messages, and only at the beginning of a block.
+//! Devices: the timer, the mailbox, the console. A vat calls them within its delivery, and is answered at once; what
+//! they have to say of themselves comes as messages, and only at the beginning of a block.
 //!
-//! Invariants: a device answers from rows alone, so that every replica answers alike; a wrong call is an answer, never a fault;
-//! what goes outside is part of the crank that sent it, and leaves the host only after that was committed.
+//! Invariants: a device answers from rows alone, so that every replica answers alike; a wrong call is an answer, never
+//! a fault; what goes outside is part of the crank that sent it, and leaves the host only after that was committed.
 
 use serde_json::{Value, json};
 
@@ -67,8 +67,9 @@ impl Crank {
         })
     }
 
-    /// Receives a message from outside, for the handler of the mailbox. Returns whether it was taken in: not if it is not the
-    /// next one, or nobody handles them. One that no vat could be given is refused, which is an answer as well.
+    /// Receives a message from outside, for the handler of the mailbox. Returns whether it was taken in: not if it is
+    /// not the next one, or nobody handles them. One that no vat could be given is refused, which is an answer as
+    /// well.
     pub fn receive_mail(&mut self, number: u64, message: &Value) -> Result<bool, Fault> {
         let Some(handler) = self.tables().mail_handler() else { return Ok(false) };
         let data = match mail_methargs(number, message) {

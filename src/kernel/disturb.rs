@@ -1,7 +1,7 @@
 //! The effects of an experiment's faults on a crank. Nothing here runs in a real host: its block has no injector.
 //!
-//! Invariants: what cannot be done at a place is noted and changes nothing; a fault of the schedule that changes rows does so
-//! in the crank that it names, like a directive.
+//! Invariants: what cannot be done at a place is noted and changes nothing; a fault of the schedule that changes rows
+//! does so in the crank that it names, like a directive.
 
 use crate::{
     directive::{Action, Bit, Directive, Disturbance, SyscallError},

@@ -1,8 +1,8 @@
 //! Garbage collection: the references that a vat gives up, their fate, and the GC deliveries to other vats.
 //!
-//! Whatever a crank decrements to zero is a candidate. At the crank's end each is looked at: a promise that nobody holds is
-//! removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are checked again when
-//! their turn comes, since an object may have been exported anew meanwhile.
+//! Whatever a crank decrements to zero is a candidate. At the crank's end each is looked at: a promise that nobody
+//! holds is removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are
+//! checked again when their turn comes, since an object may have been exported anew meanwhile.
 
 use std::{collections::BTreeSet, ops::Bound};
 

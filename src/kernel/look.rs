@@ -1,7 +1,7 @@
 //! A preview of the next crank, made without running it.
 //!
-//! Invariant: the block comes back as it was: the crank that looked is undone, and nothing of it is recorded. Whatever is wrong
-//! with the rows is told, not stumbled over: who looks may well look for that.
+//! Invariant: the block comes back as it was: the crank that looked is undone, and nothing of it is recorded. Whatever
+//! is wrong with the rows is told, not stumbled over: who looks may well look for that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,9 +1,10 @@
 //! The kernel: a deterministic, single-threaded state machine in the model of SwingSet.
 //!
-//! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets the vat's
-//! worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and extends the chain
-//! of hashes. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault: everything is undone, then the
-//! vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the block is dropped).
+//! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets
+//! the vat's worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and
+//! extends the chain of hashes. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault:
+//! everything is undone, then the vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the
+//! block is dropped).
 //!
 //! Nothing here knows wasm, files, clocks or randomness. A [`Worker`] may be a script.
 //!
@@ -94,8 +95,8 @@ pub struct Usage {
 
 /// Runs one vat: an instance of its bundle, or a script.
 pub trait Worker {
-    /// Runs one delivery, on at most this much fuel. The vat may make syscalls meanwhile; a fault that a syscall returns must end the delivery, and be
-    /// returned. The syscalls come back in any case.
+    /// Runs one delivery, on at most this much fuel. The vat may make syscalls meanwhile; a fault that a syscall
+    /// returns must end the delivery, and be returned. The syscalls come back in any case.
     fn deliver(
         &mut self,
         delivery: &Delivery<VRef>,
@@ -148,7 +149,8 @@ pub trait Workers {
         bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<(), Fault>;
 
-    /// The crank has ended: nothing of it will be undone any more. One that is to be stopped, because there are too many.
+    /// The crank has ended: nothing of it will be undone any more. One that is to be stopped, because there are too
+    /// many.
     fn surplus(&mut self) -> Option<VatId> {
         None
     }
@@ -156,13 +158,15 @@ pub trait Workers {
     /// Ends it; its heap is gone.
     fn stop(&mut self, vat: VatId);
 
-    /// Takes back what the delivery that a worker just made did to its heap. A worker that cannot go back is stopped instead.
+    /// Takes back what the delivery that a worker just made did to its heap. A worker that cannot go back is stopped
+    /// instead.
     fn roll_back(&mut self, vat: VatId) -> Result<(), Fault> {
         self.stop(vat);
         Ok(())
     }
 
-    /// Takes a worker away, for another incarnation of its vat to be started; until the crank has ended it may be put back.
+    /// Takes a worker away, for another incarnation of its vat to be started; until the crank has ended it may be put
+    /// back.
     fn set_aside(&mut self, vat: VatId) {
         self.stop(vat);
     }
@@ -246,8 +250,8 @@ pub struct Ran {
     pub ended: Option<Ended>,
 }
 
-/// Runs the next crank. `None` where nothing has changed: every queue is empty, or the crank's delivery was interrupted, and all
-/// of it is undone.
+/// Runs the next crank. `None` where nothing has changed: every queue is empty, or the crank's delivery was
+/// interrupted, and all of it is undone.
 pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
     if is_quiescent(&block) {
         return Ok((block, None));

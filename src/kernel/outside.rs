@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has. One that
-/// is open goes on.
+/// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has.
+/// One that is open goes on.
 pub fn begin_block(block: Block, seconds: u64) -> Result<Block, Box<Halt>> {
     if block.meta().open {
         return Ok(block);

@@ -120,8 +120,8 @@ impl Request {
     }
 }
 
-/// Writes a value as JSON in which every mention of a slot names where that slot stands now. A copy of the value is not made: it may be
-/// a hundred times as large as its text.
+/// Writes a value as JSON in which every mention of a slot names where that slot stands now. A copy of the value is
+/// not made: it may be a hundred times as large as its text.
 fn write_renumbered(value: &Value, slots: &mut Renumbered<'_>, out: &mut String) -> Result<(), Refused> {
     match value {
         Value::String(text) if text.starts_with(['$', '&']) => write_text(&renumbered(text, slots)?, out),

@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the open
-/// crank, and with it everything.
+/// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the
+/// open crank, and with it everything.
 ///
 /// In a replay there is no crank: each syscall must equal the recorded one, and is answered from the record.
 #[derive(Debug)]

@@ -6,8 +6,8 @@
 //!               └─ to be skipped, and no delivery: Work::Entry ─▶ consume
 //! ```
 //!
-//! Invariant: an entry that is skipped is not routed, and what it holds is given back as far as there is a row to give it back to: the
-//! way past an entry that breaks the kernel must not break it.
+//! Invariant: an entry that is skipped is not routed, and what it holds is given back as far as there is a row to give
+//! it back to: the way past an entry that breaks the kernel must not break it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

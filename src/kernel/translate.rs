@@ -1,7 +1,8 @@
 //! Crossing between the kernel's references and a vat's: deliveries inward, syscalls outward.
 //!
-//! Invariants: a delivery names only what stands in the vat's c-list when the vat runs (but for what it retires); a syscall that
-//! names anything else, or what the vat may not use that way, is a `VatFault`, found here, before anything is applied.
+//! Invariants: a delivery names only what stands in the vat's c-list when the vat runs (but for what it retires); a
+//! syscall that names anything else, or what the vat may not use that way, is a `VatFault`, found here, before
+//! anything is applied.
 
 use crate::{
     directive::plant::RESOLVE_NON_DECIDER,
@@ -308,7 +309,8 @@ impl Outward<'_> {
         }
     }
 
-    /// What the vat gives up must be in its c-list and of the right kind. `unless_reachable`: it must have been dropped before.
+    /// What the vat gives up must be in its c-list and of the right kind. `unless_reachable`: it must have been
+    /// dropped before.
     fn held(
         &self,
         refs: &[VRef],

@@ -1,6 +1,7 @@
 //! The order of the run-queue, and the accounts of which vat made its items.
 //!
-//! Until kernel version 2 there is one run-queue, first in, first out, behind what the kernel has to do for itself. Since version
+//! Until kernel version 2 there is one run-queue, first in, first out, behind what the kernel has to do for itself.
+//! Since version
 //! 3 the senders take turns (see [`Turn`]): who floods itself, or others, delays its own.
 //!
 //! ```text
@@ -10,8 +11,8 @@
 //!   garbage                        ─▶ one crank in four; all of them, where nothing else is to be done
 //! ```
 //!
-//! Invariant: a turn passes with the taking of its item, and with it alone: also where the item is taken anew after the crank was
-//! undone. So nobody gains by faulting.
+//! Invariant: a turn passes with the taking of its item, and with it alone: also where the item is taken anew after
+//! the crank was undone. So nobody gains by faulting.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,7 +1,7 @@
 //! Upgrade: new code for a vat that keeps its identity, its c-list, its vatstore and its durable exports.
 //!
-//! One crank, up to two deliveries: BringOutYourDead to the old incarnation (a paused vat receives none), `startVat` to the new
-//! one. If either fails, everything is undone, and the old incarnation continues.
+//! One crank, up to two deliveries: BringOutYourDead to the old incarnation (a paused vat receives none), `startVat`
+//! to the new one. If either fails, everything is undone, and the old incarnation continues.
 
 use crate::{
     kernel::{
@@ -139,7 +139,8 @@ impl Crank {
         price::LOOK.of(0, looked_at as u64).saturating_add(price::DISCONNECT.of(0, ended as u64))
     }
 
-    /// What ends with an incarnation: the promises that it decides, and its exports that are not durable. The root stays.
+    /// What ends with an incarnation: the promises that it decides, and its exports that are not durable. The root
+    /// stays.
     fn disconnect(&mut self, vat: VatId) -> Result<(), Fault> {
         let incarnation = self.tables().vats.get(&vat).map_or(0, |it| it.incarnation);
         let text = format!(

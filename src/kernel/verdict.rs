@@ -1,13 +1,14 @@
-//! Directives: what the operators order at this very crank. Asked once a crank, by number only, after the item is taken and
-//! routed, before anything of it is translated.
+//! Directives: what the operators order at this very crank. Asked once a crank, by number only, after the item is
+//! taken and routed, before anything of it is translated.
 //!
 //! ```text
 //!   take ─▶ due? ─no──────────────────────────────────────────────────────────────▶ go on with the work
 //!            └─yes─▶ check (expect, halt, guards) ─▶ undo the take ─▶ effects, records, seal ─▶ take it again ─▶ skip or go on
 //! ```
 //!
-//! Invariants: a guard that does not match halts before anything ran; what directives change is sealed before the work goes on,
-//! so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the crank's hash.
+//! Invariants: a guard that does not match halts before anything ran; what directives change is sealed before the work
+//! goes on, so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the
+//! crank's hash.
 
 use crate::{
     directive::{self, Action, Applied, Directive, Effect, HexPrefix},
@@ -356,8 +357,8 @@ fn skip_refused(work: &Work, guard: Option<VatId>, expect: Option<&HexPrefix>) -
     Ok(Some(why))
 }
 
-/// Obeys what is ordered before the next crank and changes nothing, where nothing is left to do: nobody knows when that crank comes, and
-/// the place before it is here. Elsewhere the crank itself asks.
+/// Obeys what is ordered before the next crank and changes nothing, where nothing is left to do: nobody knows when
+/// that crank comes, and the place before it is here. Elsewhere the crank itself asks.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
 //! Errors, typed by blame: the guest's, the kernel's own, or the host's.
 //!
-//! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the host and
-//! leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never blamed on a vat.
+//! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the
+//! host and leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never
+//! blamed on a vat.
 
 use std::{backtrace::Backtrace, fmt, panic::Location};
 
@@ -18,7 +19,8 @@ pub enum VatFault {
         /// What is wrong with it.
         why: String,
     },
-    /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the guest said last.
+    /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the
+    /// guest said last.
     #[error("trap: {}", .0.replacen('\n', "; ", 1))]
     Trap(String),
     /// The delivery used up its fuel.

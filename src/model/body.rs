@@ -1,9 +1,9 @@
-//! The places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data was
-//! called, the errors that the kernel itself writes, and what a vat's last words are to people.
+//! The places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data
+//! was called, the errors that the kernel itself writes, and what a vat's last words are to people.
 //!
-//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`; the forms, and which are refused, follow
-//! what was recorded from SwingSet's kernel (its `marshal` decodes the whole body of a fulfilment, so a body that does
-//! not decode is an illegal `resolve`).
+//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`; the forms, and which are refused,
+//! follow what was recorded from SwingSet's kernel (its `marshal` decodes the whole body of a fulfilment, so a body
+//! that does not decode is an illegal `resolve`).
 
 use std::{borrow::Cow, fmt};
 

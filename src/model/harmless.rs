@@ -1,7 +1,8 @@
-//! Text of others, so that it cannot steer a terminal: words of guests, names of modules and vats, files that somebody sent.
+//! Text of others, so that it cannot steer a terminal: words of guests, names of modules and vats, files that somebody
+//! sent.
 //!
-//! Invariant: what these functions return holds no character that a terminal obeys, and none that hides others or turns their
-//! direction; and to escape twice changes nothing.
+//! Invariant: what these functions return holds no character that a terminal obeys, and none that hides others or
+//! turns their direction; and to escape twice changes nothing.
 
 use std::{
     borrow::Cow,

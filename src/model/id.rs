@@ -1,7 +1,7 @@
 //! Names of things: one spelling each, the same in the store, the slog, the command line and the directive file.
 //!
-//! Invariants: `Display` and `FromStr` round-trip; only the canonical spelling parses (no signs, blanks, leading zeros);
-//! a [`VRef`] is exactly the 64 bits that cross the guest ABI (`vat1`), checked on entry.
+//! Invariants: `Display` and `FromStr` round-trip; only the canonical spelling parses (no signs, blanks, leading
+//! zeros); a [`VRef`] is exactly the 64 bits that cross the guest ABI (`vat1`), checked on entry.
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
@@ -74,7 +74,8 @@ numbered! {
     DeviceId, "kd", "a device like `kd30`";
     /// The number of a crank, `crank-7890`: counts every crank from 0, a delivery or not, and is never reused.
     CrankNum, "crank-", "a crank like `crank-7890`";
-    /// The number of an attempt to deliver to one vat, `delivery-1234`: from 0, over all its incarnations, never reused.
+    /// The number of an attempt to deliver to one vat, `delivery-1234`: from 0, over all its incarnations, never
+    /// reused.
     DeliveryNum, "delivery-", "a delivery like `delivery-1234`";
     /// A block, `block-120`. Block 0 is the genesis: it runs no crank.
     BlockHeight, "block-", "a block like `block-120`";
@@ -162,8 +163,8 @@ pub enum VRefKind {
 /// A reference in one vat's space: `o+5` exported by the vat, `o+d3/1` exported and durable, `o+v5/1` virtual, `o-50`
 /// imported, `p+1` a promise allocated by the vat, `p-60` one allocated by the kernel, `d-70` a device.
 ///
-/// The bits are those of the guest ABI: 63–62 kind, 61 allocated by the vat, 60 durable, 59 virtual, then the number (for
-/// durable and virtual objects: 19 bits of the kind's id, 40 bits of the instance).
+/// The bits are those of the guest ABI: 63–62 kind, 61 allocated by the vat, 60 durable, 59 virtual, then the number
+/// (for durable and virtual objects: 19 bits of the kind's id, 40 bits of the instance).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VRef(u64);
 
@@ -215,8 +216,8 @@ impl VRef {
         VRef(DEVICE | (number & NUMBER_MAX))
     }
 
-    /// Takes the 64 bits that a guest gave. `None` where they name nothing: kind 3, flags of the wrong kind, or 0 (which
-    /// means "none" where a reference is optional).
+    /// Takes the 64 bits that a guest gave. `None` where they name nothing: kind 3, flags of the wrong kind, or 0
+    /// (which means "none" where a reference is optional).
     pub fn from_bits(bits: u64) -> Option<VRef> {
         let flags = bits & (DURABLE | VIRTUAL);
         let own_object = bits & KIND_MASK == 0 && bits & OWN != 0;

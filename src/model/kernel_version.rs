@@ -1,7 +1,7 @@
 //! The versions of the kernel's behaviour: named sets of switches, all of them in this binary.
 //!
-//! A version does all that those before it do. A state names the version that it runs; only `replace-kernel` changes it, at the
-//! first crank of a block.
+//! A version does all that those before it do. A state names the version that it runs; only `replace-kernel` changes
+//! it, at the first crank of a block.
 
 /// A version of the kernel's behaviour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,8 @@
 //! Plain data as smallcaps and back: how JSON from outside reaches a vat, and what a vat says reaches the outside.
 //!
-//! Smallcaps is Endo's encoding: JSON behind a `#`, in which a text that begins with one of `!"#$%&'()*+,-` is escaped by a `!`, and
-//! what JSON has no word for is such a text: `"+5"` is a bigint, `"#undefined"` is undefined, `"$0"` a reference.
+//! Smallcaps is Endo's encoding: JSON behind a `#`, in which a text that begins with one of `!"#$%&'()*+,-` is escaped
+//! by a `!`, and what JSON has no word for is such a text: `"+5"` is a bigint, `"#undefined"` is undefined, `"$0"` a
+//! reference.
 
 use serde_json::{Map, Value, json};
 
@@ -102,7 +103,8 @@ pub fn from_json(value: &Value) -> Value {
     }
 }
 
-/// Smallcaps, without the `#` in front, as JSON: only plain data has a JSON form. Bigints become numbers, undefined becomes null.
+/// Smallcaps, without the `#` in front, as JSON: only plain data has a JSON form. Bigints become numbers, undefined
+/// becomes null.
 pub fn to_json(value: &Value) -> Result<Value, String> {
     Ok(match value {
         Value::String(it) => match as_text(it) {

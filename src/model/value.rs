@@ -1,7 +1,8 @@
 //! The values that cross the boundary between a vat and the kernel, in either space of references.
 //!
-//! Invariant: a value is generic over its references, and only `kernel::translate` turns `KRef` values into `VRef` values
-//! and back; a reference that was not translated therefore cannot reach a guest, nor a guest's reach the kernel.
+//! Invariant: a value is generic over its references, and only `kernel::translate` turns `KRef` values into `VRef`
+//! values and back; a reference that was not translated therefore cannot reach a guest, nor a guest's reach the
+//! kernel.
 
 use std::{fmt, ops::Deref, sync::Arc};
 

@@ -36,8 +36,8 @@ pub enum GlobalValue {
     V128(u128),
 }
 
-/// All that a vat is between two deliveries, by hash: the call-depth counter is always at its budget then, tables and segments
-/// never change.
+/// All that a vat is between two deliveries, by hash: the call-depth counter is always at its budget then, tables and
+/// segments never change.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Heap {
     /// The memory, page by page; `None` is a page of zeros.
@@ -201,7 +201,8 @@ impl Snapshots {
         }
     }
 
-    /// Takes the place of the vat's snapshot, on which `fresh` is based. Returns the new one's hash, and the bytes of its new pages.
+    /// Takes the place of the vat's snapshot, on which `fresh` is based. Returns the new one's hash, and the bytes of
+    /// its new pages.
     pub(crate) fn put(
         &mut self,
         manifest: Manifest,

@@ -1,8 +1,10 @@
-//! The transcript of a vat: an entry for each attempt to deliver, in order. A vat's heap is a function of its bundle and these.
+//! The transcript of a vat: an entry for each attempt to deliver, in order. A vat's heap is a function of its bundle
+//! and these.
 //!
-//! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it ended.
-//! In the store the entries of one vat and block form one chunk, or some where they are many: a format version, how they are packed,
-//! then the entries. How they are packed is no matter of consensus: the chained hash is of the entries.
+//! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it
+//! ended. In the store the entries of one vat and block form one chunk, or some where they are many: a format version,
+//! how they are packed, then the entries. How they are packed is no matter of consensus: the chained hash is of the
+//! entries.
 
 use std::{borrow::Cow, fmt, io::Cursor};
 
@@ -51,8 +53,8 @@ enum Tag {
     End,
 }
 
-/// The entries of the open block, one behind the other in the order in which they were made; behind them the one that is being
-/// written. Its room is used again by the next block.
+/// The entries of the open block, one behind the other in the order in which they were made; behind them the one that
+/// is being written. Its room is used again by the next block.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     bytes: Vec<u8>,
@@ -189,7 +191,8 @@ const PLAIN: [u8; 2] = [codec::FORMAT, 0];
 const PACKED: [u8; 2] = [codec::FORMAT, 1];
 /// Entries of fewer bytes are not worth it.
 const PACKED_MIN: usize = 512;
-/// The level: most of what vats are told and ask looks like what they were told and asked before, and the quickest finds that.
+/// The level: most of what vats are told and ask looks like what they were told and asked before, and the quickest
+/// finds that.
 const PACKED_LEVEL: i32 = 1;
 
 /// Puts entries together, and packs them.

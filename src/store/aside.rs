@@ -14,7 +14,8 @@ use crate::{
     store::database::{Database, FILE},
 };
 
-/// A folder beside the one that is to be. Dropped, it is gone; after a crash, a hidden folder is left without a state in it.
+/// A folder beside the one that is to be. Dropped, it is gone; after a crash, a hidden folder is left without a state
+/// in it.
 #[derive(Debug)]
 pub struct Aside {
     dir: TempDir,

@@ -1,11 +1,12 @@
 //! The SQLite file of a state: one writer, one durable transaction a block.
 //!
-//! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel, `bundle` (wasm
-//! by hash), `transcript` (see `history`), `block` and `crank_hash` (see `mark`), `snapshot` and `page` (see `page`). WAL with
+//! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
+//! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_hash` (see `mark`), `snapshot` and `page`
+//! (see `page`). WAL with
 //! `synchronous=FULL`: what a commit returned is on disk.
 //!
-//! Tables of large values have a rowid: in one without, SQLite reads the whole row to compare its key, and a commit would read
-//! the chunks of many blocks before.
+//! Tables of large values have a rowid: in one without, SQLite reads the whole row to compare its key, and a commit
+//! would read the chunks of many blocks before.
 //!
 //! Every row bears a checksum, or stands under its hash; what the facts attest of all of them is in `proof`.
 
@@ -35,8 +36,8 @@ use crate::{
     },
 };
 
-/// The version of the layout of the file: a state of another one is refused. The records in it have [`codec::FORMAT`], which is part
-/// of what is hashed; the checksums beside them are not.
+/// The version of the layout of the file: a state of another one is refused. The records in it have [`codec::FORMAT`],
+/// which is part of what is hashed; the checksums beside them are not.
 pub(super) const SCHEMA: u32 = 4;
 pub(super) const FILE: &str = "state.sqlite";
 /// What SQLite names its log.
@@ -74,7 +75,8 @@ pub struct Meta {
     pub proof: Proof,
 }
 
-/// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only read.
+/// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only
+/// read.
 #[derive(Debug, Default)]
 struct Home {
     dir: PathBuf,
@@ -117,8 +119,8 @@ fn blamed(what: &str, err: &rusqlite::Error, why: impl fmt::Display) -> HostFaul
     }
 }
 
-/// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the sync nor, when the
-/// connection is closed, anything else.
+/// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the
+/// sync nor, when the connection is closed, anything else.
 fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFault {
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     let is_io = matches!(err.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen));
@@ -439,8 +441,9 @@ fn make_folder(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had failed the system
-/// shows what was written, holds it for synced, and would lose it with the power, together with every block after it.
+/// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had
+/// failed the system shows what was written, holds it for synced, and would lose it with the power, together with
+/// every block after it.
 fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
     let path = std::fs::canonicalize(dir)?.join(LOG);
     let Some(bytes) = read_log(&path)? else { return Ok(None) };
@@ -544,8 +547,8 @@ impl<'a> Transaction<'a> {
         self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
     }
 
-    /// Commits the transaction durably. An error does not tell whether it is durable: the next process that opens the state finds it
-    /// as it was, or as it is to be.
+    /// Commits the transaction durably. An error does not tell whether it is durable: the next process that opens the
+    /// state finds it as it was, or as it is to be.
     pub fn commit(self) -> Result<(), HostFault> {
         // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.
         self.0.execute_batch("COMMIT").map_err(|err| self.failed("commit a block", &err))?;

@@ -1,17 +1,17 @@
 //! A disk that fails on purpose: for experiments and tests. A host that is real has none of it.
 //!
-//! SQLite reaches it through `vfs`, which asks it before each operation that changes a file, and tells it what was done. Writes
-//! go to the real files, so that a process that is killed leaves what a killed process leaves. Beside that the disk keeps, for
-//! each file, what would be found after a loss of power:
+//! SQLite reaches it through `vfs`, which asks it before each operation that changes a file, and tells it what was
+//! done. Writes go to the real files, so that a process that is killed leaves what a killed process leaves. Beside
+//! that the disk keeps, for each file, what would be found after a loss of power:
 //!
 //! ```text
 //!   write, truncate ─▶ pending ──sync──▶ on the disk          (a sync that failed: never, whatever is synced later)
 //!   create, delete  ─▶ former  ──sync of the folder──▶ gone   (the first sync of a log syncs its folder; a deletion may)
 //! ```
 //!
-//! Invariants: what is on the disk changes by a sync alone; a loss leaves of what is pending nothing, or sectors that the seed
-//! chooses (of a sector only the bytes that were written: SQLite relies on it, and so do disks with a capacitor or a checksum);
-//! once it is dead nothing is read from it or written to it.
+//! Invariants: what is on the disk changes by a sync alone; a loss leaves of what is pending nothing, or sectors that
+//! the seed chooses (of a sector only the bytes that were written: SQLite relies on it, and so do disks with a
+//! capacitor or a checksum); once it is dead nothing is read from it or written to it.
 
 use std::{
     collections::BTreeMap,

@@ -202,8 +202,8 @@ fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 impl Transaction<'_> {
-    /// Appends chunks to the vats' transcripts: all that `each` hands over, as a vat, the number of the first delivery, the one
-    /// after the last, and the entries.
+    /// Appends chunks to the vats' transcripts: all that `each` hands over, as a vat, the number of the first
+    /// delivery, the one after the last, and the entries.
     pub fn put_transcripts(
         &self,
         heads: &mut Heads,

@@ -1,9 +1,10 @@
 //! The log that a host left behind when it was stopped over itself: whether all that was told of in it is still there.
 //!
-//! SQLite reads its log up to the first frame that has not its checksum, and takes what follows for the rest of a commit that power was
-//! lost over. A frame that turned bad on the disk looks the same, and SQLite would go back to an earlier block without a word. What
-//! stands behind tells the two apart: a commit is begun only when the one before it is on disk. So a bad frame with the frames
-//! of a later commit behind it was good once. (One of the last commit of all cannot be told from a loss of power.)
+//! SQLite reads its log up to the first frame that has not its checksum, and takes what follows for the rest of a
+//! commit that power was lost over. A frame that turned bad on the disk looks the same, and SQLite would go back to an
+//! earlier block without a word. What stands behind tells the two apart: a commit is begun only when the one before it
+//! is on disk. So a bad frame with the frames of a later commit behind it was good once. (One of the last commit of
+//! all cannot be told from a loss of power.)
 //!
 //! ```text
 //!   header: magic, version, page size, number, salt × 2, checksum × 2      all of four bytes, the greatest first

@@ -1,7 +1,7 @@
 //! The chained hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and after each of their cranks.
 //!
-//! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks, as far back as
-//! they are remembered.
+//! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks,
+//! as far back as they are remembered.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Heap snapshots in the database: pages by their hash, stored once and counted, and one manifest for each vat.
 //!
-//! They stand outside of the kernel's tables: nothing here is in a state hash or a digest of the kernel's rows. A page is proved by
-//! its hash, how often it is used by a checksum; a manifest by its checksum, which the facts attest.
+//! They stand outside of the kernel's tables: nothing here is in a state hash or a digest of the kernel's rows. A page
+//! is proved by its hash, how often it is used by a checksum; a manifest by its checksum, which the facts attest.
 
 use std::{fmt, path::Path};
 
@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Bytes of a page. Small, so that a delivery that writes here and there makes few new ones; that of the hardware, so that it
-/// can tell which were written.
+/// Bytes of a page. Small, so that a delivery that writes here and there makes few new ones; that of the hardware, so
+/// that it can tell which were written.
 pub const PAGE_BYTES: usize = 4096;
 
 /// `refs` is the number of manifests that name the page; a page of none is gone. The bytes come last: who wants the rest does not

@@ -10,8 +10,9 @@ use std::{
 
 use rusqlite::{Connection, ffi};
 
-/// Pages of the log from which on a commit copies them into the file: 32 MiB. SQLite's own default is an eighth of that; then a block that
-/// changes the rows of ten thousand vats is copied at once, and its pages are written twice for every block.
+/// Pages of the log from which on a commit copies them into the file: 32 MiB. SQLite's own default is an eighth of
+/// that; then a block that changes the rows of ten thousand vats is copied at once, and its pages are written twice
+/// for every block.
 const LOG_PAGES: c_int = 8_000;
 
 /// Bytes of a page of the database: SQLite's default.
@@ -24,8 +25,8 @@ pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
     (number != 0).then_some(number)
 }
 
-/// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error, which SQLite
-/// would keep from everybody, and try again after a sync that failed.
+/// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error,
+/// which SQLite would keep from everybody, and try again after a sync that failed.
 #[derive(Debug)]
 pub(super) struct Copying(Box<StepOutcome>);
 

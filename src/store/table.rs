@@ -7,8 +7,8 @@
 //!                               ▼ rows as they were
 //! ```
 //!
-//! Invariants: after `rewind`, rows and index are what they were when the crank began; `seal` reports each row that differs
-//! from then, once, in key order; rows born and gone within one block never reach the database.
+//! Invariants: after `rewind`, rows and index are what they were when the crank began; `seal` reports each row that
+//! differs from then, once, in key order; rows born and gone within one block never reach the database.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -245,8 +245,8 @@ pub trait Journaled {
     /// Undoes the open crank.
     fn rewind(&mut self);
 
-    /// Ends the open crank: appends its changes, in key order, to `changes`. `watch` is the digest of what an experiment
-    /// compares, and moves along where there is one.
+    /// Ends the open crank: appends its changes, in key order, to `changes`. `watch` is the digest of what an
+    /// experiment compares, and moves along where there is one.
     fn seal(&mut self, changes: &mut Vec<u8>, watch: Option<&mut Digest>) -> Result<(), HostFault>;
 
     /// Undoes the open block, and with it the open crank.
@@ -413,8 +413,9 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 }
 
-/// A row, or its absence, as it is hashed: the tag of its table, its key behind its length, then 0 or its record. Returns where the
-/// record begins. No two are alike, and none is the beginning of another: a record tells where it ends.
+/// A row, or its absence, as it is hashed: the tag of its table, its key behind its length, then 0 or its record.
+/// Returns where the record begins. No two are alike, and none is the beginning of another: a record tells where it
+/// ends.
 fn encode_row<K: Key, V: Value>(tag: u8, key: &K, value: Option<&V>, out: &mut Vec<u8>) -> Result<usize, HostFault> {
     out.push(tag);
     let at = out.len();

@@ -1,8 +1,8 @@
 //! SQLite's way to the files, with a [`Disk`] in between: a VFS of its own name around SQLite's default one.
 //!
-//! Nothing is decided here. Each operation that changes a file asks the disk, does what it says, and tells it what was done; all
-//! others go through, as long as the disk is not dead. Files without a name, and those that are thrown away when they are closed,
-//! are not asked about: no crash leaves them.
+//! Nothing is decided here. Each operation that changes a file asks the disk, does what it says, and tells it what was
+//! done; all others go through, as long as the disk is not dead. Files without a name, and those that are thrown away
+//! when they are closed, are not asked about: no crash leaves them.
 //!
 //! Invariants, on which all `unsafe` below rests:
 //!

@@ -5,8 +5,8 @@
 //!                                     └──(kernel panic: dropped, and with it the block)
 //! ```
 //!
-//! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
-//! there is no block left to commit.
+//! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a
+//! kernel panic there is no block left to commit.
 
 mod heard;
 mod plants;
@@ -222,7 +222,8 @@ impl Block {
         self.0.audit_every > 0 && crank.0.is_multiple_of(self.0.audit_every)
     }
 
-    /// Audits after every crank whose number this divides; 0 never. In a debug build, every crank is where nothing is said.
+    /// Audits after every crank whose number this divides; 0 never. In a debug build, every crank is where nothing is
+    /// said.
     pub fn set_audit(&mut self, every: u64) {
         self.0.audit_every = every;
     }
@@ -346,7 +347,8 @@ impl Block {
         }
     }
 
-    /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the next one.
+    /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the
+    /// next one.
     pub fn close(&mut self) {
         let inner = &mut *self.0;
         inner.meta.open = false;
@@ -478,7 +480,8 @@ impl Block {
         self.0.snapshots.page(&self.0.database, vat, hash, into)
     }
 
-    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this block.
+    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this
+    /// block.
     pub(crate) fn put_snapshot(
         &mut self,
         manifest: Manifest,
@@ -540,8 +543,8 @@ impl Block {
         self.0.entries.rewind();
     }
 
-    /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes part of the
-    /// block and extends the chain.
+    /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes
+    /// part of the block and extends the chain.
     pub(crate) fn seal(&mut self, label: &str, crank: Option<CrankNum>) -> Result<(), HostFault> {
         let Inner { tables, changes, meta, slog, entries, watch, crank_hashes, .. } = &mut *self.0;
         StateHash::begin_step(label, changes);
@@ -573,7 +576,8 @@ impl Block {
         Ok(())
     }
 
-    /// Makes the block durable, in one transaction. `open`: more cranks are to follow in it, in this process or another.
+    /// Makes the block durable, in one transaction. `open`: more cranks are to follow in it, in this process or
+    /// another.
     pub fn commit(mut self, open: bool) -> Result<Block, HostFault> {
         let inner = &mut *self.0;
         inner.meta.open = open;

@@ -1,7 +1,7 @@
 //! The bugs that are planted in a block's kernel, and what ends the process for those that do.
 //!
-//! Invariant: a process ends on order only where it was made to die: whoever started it for that has given it an [`End`]. In any
-//! other (a real host, a plan, a debugger) such a plant is a `HostFault`, and nothing was done.
+//! Invariant: a process ends on order only where it was made to die: whoever started it for that has given it an
+//! [`End`]. In any other (a real host, a plan, a debugger) such a plant is a `HostFault`, and nothing was done.
 
 use crate::{
     directive::plant::{End, HALF_COMMIT, Plant},

@@ -45,8 +45,8 @@ impl Block {
         Policy::kept(self.meta())
     }
 
-    /// Keeps how blocks are cut from now on, with the next commit. Where that is another way than before: the way before, and the
-    /// new one.
+    /// Keeps how blocks are cut from now on, with the next commit. Where that is another way than before: the way
+    /// before, and the new one.
     pub fn keep_policy(&mut self, policy: &Policy) -> Option<[Pace; 2]> {
         let new = policy.pace(self.current_height());
         let kept = &mut self.0.meta.pace;

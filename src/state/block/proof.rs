@@ -4,8 +4,8 @@
 //!   the layout ─▶ the facts ─▶ every row ─▶ the digest of each table ─▶ the marks of the blocks ─▶ the ends of the transcripts ─▶ the snapshots
 //! ```
 //!
-//! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries, manifests, pages, bundles)
-//! is bound to it, and proved when it is read.
+//! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries,
+//! manifests, pages, bundles) is bound to it, and proved when it is read.
 
 use crate::{
     model::blame::HostFault,

@@ -113,7 +113,8 @@ impl Wakeups {
     }
 }
 
-/// The mailbox's messages to the outside that the outside has not acknowledged, by number. The index knows how many bytes they are.
+/// The mailbox's messages to the outside that the outside has not acknowledged, by number. The index knows how many
+/// bytes they are.
 pub type Outbox = Table<u64, Bytes, OutboxIndex>;
 
 /// The bytes of all rows of the outbox.

@@ -111,8 +111,8 @@ pub struct Tables {
     pub wakeups: Wakeups,
     /// What the mailbox says to the outside, until that acknowledges it.
     pub outbox: Outbox,
-    /// What promises were settled with, under the first promise that was: written once, gone with the last that shares it.
-    /// The slots of each are held once.
+    /// What promises were settled with, under the first promise that was: written once, gone with the last that shares
+    /// it. The slots of each are held once.
     pub settlements: Table<PromiseId, CapData<KRef>>,
     /// The vats to notify when a promise is settled.
     pub subscribers: Subscribers,

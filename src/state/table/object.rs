@@ -29,8 +29,8 @@ pub enum KernelObject {
 
 /// A row of a kernel object.
 ///
-/// Invariant: `recognizable >= reachable`. Reachable: import entries with the flag set, slots of queued messages and of settled
-/// promises, targets of queued messages, pins. Recognizable: the same, and import entries without the flag.
+/// Invariant: `recognizable >= reachable`. Reachable: import entries with the flag set, slots of queued messages and
+/// of settled promises, targets of queued messages, pins. Recognizable: the same, and import entries without the flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Object {
     /// Who answers its messages; `None` for an orphan, whose exporter died or gave it up.

@@ -1,9 +1,9 @@
 //! Kernel promises: what changes often in a row of its own, what is large in another.
 //!
-//! A [`Promise`] row is small, and changes with each reference to it. What a promise was settled with is a *settlement*, a row
-//! apart that is written once; promises that were settled alike (a message to a rejected promise is rejected with the same
-//! data) share it. Who subscribed is a row a subscriber. So nothing of a crank's cost grows with what was settled or
-//! subscribed before it.
+//! A [`Promise`] row is small, and changes with each reference to it. What a promise was settled with is a
+//! *settlement*, a row apart that is written once; promises that were settled alike (a message to a rejected promise
+//! is rejected with the same data) share it. Who subscribed is a row a subscriber. So nothing of a crank's cost grows
+//! with what was settled or subscribed before it.
 
 use std::collections::BTreeMap;
 
@@ -159,7 +159,8 @@ impl Key for Awaited {
     }
 }
 
-/// The promises of the kernel's own objects that wait: each is held. Within one [`Awaited`] they are settled in this order.
+/// The promises of the kernel's own objects that wait: each is held. Within one [`Awaited`] they are settled in this
+/// order.
 pub type Waiters = Table<(Awaited, PromiseId), ()>;
 
 impl Waiters {

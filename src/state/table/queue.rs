@@ -1,7 +1,7 @@
 //! All queues, in one table: a row an item; and whose turn it is in the run-queue.
 //!
-//! Invariant: what one vat sent stands in one queue, in the order in which it was accepted, whatever it goes to: no schedule
-//! changes the order between a sender and a target.
+//! Invariant: what one vat sent stands in one queue, in the order in which it was accepted, whatever it goes to: no
+//! schedule changes the order between a sender and a target.
 
 use std::{
     collections::BTreeMap,
@@ -105,7 +105,8 @@ impl SubAssign for Load {
     }
 }
 
-/// The load of every vat that made something that waits: a function of the rows, so that nothing has to be counted again.
+/// The load of every vat that made something that waits: a function of the rows, so that nothing has to be counted
+/// again.
 #[derive(Debug, Default)]
 pub struct Loads(BTreeMap<VatId, Load>);
 
@@ -124,9 +125,10 @@ impl Index<(QueueId, i64), Waiting> for Loads {
 
 /// The present turn in the run-queue, since kernel version 3.
 ///
-/// The families with something to run take turns, in order of their numbers, round and round; those of one family take turns
-/// within its own. A turn is as many items as the family has weight. Where an item goes to a vat of another family, that family
-/// has one crank right behind it, so that a vat that is asked much can answer as much: a turn is at most twice its weight.
+/// The families with something to run take turns, in order of their numbers, round and round; those of one family take
+/// turns within its own. A turn is as many items as the family has weight. Where an item goes to a vat of another
+/// family, that family has one crank right behind it, so that a vat that is asked much can answer as much: a turn is
+/// at most twice its weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Turn {
     /// The family whose turn it is, or was last.
@@ -171,8 +173,8 @@ impl Turn {
     }
 }
 
-/// The queues: within one, items stand in order of their numbers. A queue that ran empty begins at 0 again, so that the rows
-/// do not tell how much went through it.
+/// The queues: within one, items stand in order of their numbers. A queue that ran empty begins at 0 again, so that
+/// the rows do not tell how much went through it.
 pub type Queue = Table<(QueueId, i64), Waiting, Loads>;
 
 impl Queue {

@@ -105,8 +105,8 @@ pub enum Status {
 pub struct Vat {
     /// The vat's name in the scenario.
     pub name: String,
-    /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in the
-    /// run-queue, so that nobody gains by creating vats.
+    /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in
+    /// the run-queue, so that nobody gains by creating vats.
     pub family: VatId,
     /// The vat that asked for it; none, where the scenario or the outside did.
     pub creator: Option<VatId>,
