@@ -21,7 +21,7 @@ use crate::{
     state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
 };
 
-/// What a message is answered with.
+/// The reply to a message to one of the kernel's objects.
 enum AdminReply {
     /// An answer that is there at once.
     Now(CapData<KRef>),

@@ -39,20 +39,20 @@ pub struct Open {
     pub(super) accepting: VecDeque<Waiting>,
     /// The vat in whose name things are posted.
     pub(super) by: Option<VatId>,
-    /// What was posted in its name.
+    /// The load that was posted in that vat's name.
     pub(super) posted: Load,
     pub(super) candidates: Candidates,
-    /// What vats wrote to the console.
+    /// The lines that vats wrote to the console.
     pub(super) printed: Vec<Printed>,
-    /// Where its item was taken from.
+    /// The place from which the crank's item was taken.
     pub(super) source: Option<Source>,
     /// The queue entry that it dealt with, where that was no delivery.
     pub(super) entry: Option<Arc<Item>>,
     /// The turn as it is once the item is taken; nothing where there are no turns.
     pub(super) turn: Option<Turn>,
-    /// Whether its delivery was interrupted: it is to be given up.
+    /// Set if the crank's delivery was interrupted: the crank is to be given up.
     pub(super) interrupted: bool,
-    /// Whether something of it is part of the block already.
+    /// Set if a part of the crank is in the block already.
     sealed: bool,
     /// The block's fuel before it.
     fuel_before: u64,

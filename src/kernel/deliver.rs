@@ -429,7 +429,7 @@ impl Crank {
         Ok((live.crank, outcome))
     }
 
-    /// What a delivery changes before the vat runs, beyond its c-list.
+    /// Changes what a delivery changes before the vat runs, beyond its c-list.
     fn apply_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(), Fault> {
         match delivery {
             Delivery::Message { message, .. } => {

@@ -178,7 +178,7 @@ impl Crank {
         }
     }
 
-    /// Whether a vat may wait for one more wakeup, at this time.
+    /// Checks that a vat may wait for one more wakeup, at this time.
     fn may_be_woken(&self, asker: VatId, time: u64) -> Result<(), Refused> {
         let (now, ahead) = (self.tables().globals().time, limits::WAKEUP_HORIZON);
         if time > now.saturating_add(ahead) {

@@ -266,7 +266,7 @@ pub(super) fn first_gc_action(tables: &Tables) -> Option<GcAction> {
     Some(*action)
 }
 
-/// Whether there is still reason for an action.
+/// Returns whether there is still reason for an action.
 fn is_due(tables: &Tables, action: GcAction) -> bool {
     let vat = action.vat();
     let entry = tables.clist.vref(vat, action.object().into()).and_then(|vref| tables.clist.get(&(vat, vref)));

@@ -52,7 +52,7 @@ pub struct Ahead {
     pub deliveries: Vec<(VatId, DeliveryNum)>,
     /// The kind of delivery.
     pub kind: &'static str,
-    /// What becomes of it.
+    /// The fate of what the crank takes.
     pub fate: Fate,
     /// The hash by which a directive can recognize it.
     pub message_hash: Option<[u8; 32]>,
@@ -118,7 +118,7 @@ impl Crank {
         Ok(Fate::Delivered(delivery, translated))
     }
 
-    /// As `retake`, but for what would leave more behind than rows.
+    /// Takes the item as `retake` does, except what would leave more behind than rows.
     fn take_to_look(&mut self) -> Result<(Work, Option<Fate>), Fault> {
         let item = match self.source {
             Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),

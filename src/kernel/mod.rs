@@ -111,7 +111,8 @@ pub trait Worker {
         Ok(None)
     }
 
-    /// What tells its heap from others, as it is between two deliveries. `None` where it has no heap: a script.
+    /// Returns a hash that tells the vat's heap from others, as it is between two deliveries. `None` where it has no
+    /// heap: a script.
     fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, HostFault> {
         Ok(None)
     }
@@ -126,7 +127,7 @@ pub trait Worker {
         0
     }
 
-    /// Whether the deliveries since its last snapshot are worth the work that one would take now.
+    /// Returns whether the deliveries since the last snapshot are worth the work that a new one would take now.
     fn can_afford_snapshot(&mut self) -> bool {
         true
     }
@@ -192,16 +193,16 @@ pub struct Position {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}{fault}", self.place())]
 pub struct Halt {
-    /// Why: anything but a vat's fault.
+    /// The fault that halted the host: anything but a vat's fault.
     pub fault: Fault,
     /// The place in the run at which the host stopped.
     pub position: Position,
-    /// What the crank had taken; `None` where the host was in none.
+    /// The item that the crank had taken; `None` if the host was in no crank.
     pub taken: Option<Taken>,
 }
 
 impl Halt {
-    /// Where a fault of the machine was met. Any other says that itself.
+    /// Names the place at which a fault of the machine was met. Any other says that itself.
     fn place(&self) -> String {
         match (&self.fault, self.position.crank, self.position.delivery) {
             (Fault::Host(_), Some(crank), Some((vat, number, kind))) => {
@@ -229,7 +230,7 @@ impl From<HostFault> for Box<Halt> {
 /// The end of a vat.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
-    /// Whether the vat's crank was undone.
+    /// Set if the vat's crank was undone.
     pub aborted: bool,
     /// The reason that the vat gave, or the kernel's.
     pub info: CapData<KRef>,
@@ -246,7 +247,7 @@ pub struct Ran {
     pub delivery: Option<(VatId, DeliveryNum)>,
     /// Fuel that the delivery used.
     pub fuel: u64,
-    /// How the vat ended, if it did.
+    /// The end of the vat, if it ended.
     pub ended: Option<Ended>,
 }
 

@@ -50,7 +50,7 @@ pub fn bring_up_to(block: &mut Block, workers: &mut dyn Workers, vat: VatId, nex
     replay(block, workers, vat, first, next)
 }
 
-/// Whether any delivery from this one on went well.
+/// Returns whether any delivery from this one on went well.
 fn has_run(block: &Block, vat: VatId, first: DeliveryNum) -> Result<bool, HostFault> {
     for entry in block.transcript(vat, first)? {
         if matches!(entry?.end, End::Done { .. }) {

@@ -39,7 +39,7 @@ impl Renumbered<'_> {
         Renumbered { from, to: Vec::new(), places: vec![None; from.len()], known: BTreeMap::new() }
     }
 
-    /// Where the slot stands now; nothing where there is no such slot.
+    /// Returns the present index of the slot, or `None` if there is no such slot.
     fn place(&mut self, slot: usize) -> Option<usize> {
         if let Some(place) = self.places.get(slot)? {
             return Some(*place);

@@ -31,7 +31,7 @@ pub(super) enum Route {
 pub(super) enum Rejection {
     /// Words of the kernel's.
     With(CapData<KRef>),
-    /// What this promise was rejected with: shared, not copied.
+    /// The reason with which this promise was rejected: shared, not copied.
     As(PromiseId),
 }
 

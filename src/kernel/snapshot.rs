@@ -91,7 +91,7 @@ pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> 
     Ok(())
 }
 
-/// Whether this host takes any.
+/// Returns whether this host takes any snapshots.
 fn is_on(block: &Block) -> bool {
     block.snapshot_interval() != Some(0)
 }

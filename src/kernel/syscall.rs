@@ -43,7 +43,7 @@ enum Mode {
 pub(super) struct Live {
     pub(super) crank: Crank,
     pub(super) at: At,
-    /// How many syscalls were made.
+    /// Number of syscalls made so far.
     pub(super) count: u32,
     /// The kind of the last one.
     pub(super) last: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct Live {
     pub(super) fault: Option<Fault>,
     /// Bytes of its console lines so far.
     printed: u64,
-    /// What an experiment does to its syscalls.
+    /// The disturbance that an experiment makes to the delivery's syscalls.
     pub(super) disturbed: Option<Box<Disturbed>>,
 }
 

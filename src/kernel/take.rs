@@ -38,7 +38,7 @@ pub struct Taken {
     pub hash: Option<[u8; 32]>,
     /// The method, where it is a message.
     pub method: Option<String>,
-    /// What it is in words, where it is an entry of the queue that is no delivery.
+    /// A description in words, if it is an entry of the queue that is no delivery.
     pub entry: Option<String>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn describe(item: &Item) -> String {
     }
 }
 
-/// Whether a vat is given this, or waits for it because it is paused.
+/// Returns whether a vat is given this, or waits for it because it is paused.
 fn is_delivery(tables: &Tables, item: &Item) -> bool {
     match item {
         Item::Send { target, message } => {
@@ -105,7 +105,7 @@ impl Crank {
         if self.is_skipped() { self.take_to_skip() } else { self.retake() }
     }
 
-    /// Whether a directive of this crank, or of its block, skips what the crank takes.
+    /// Returns whether a directive of this crank, or of its block, skips what the crank takes.
     fn is_skipped(&mut self) -> bool {
         if self.directives().is_empty() || self.block().injector().is_some() {
             return false;

@@ -51,7 +51,7 @@ impl Crank {
         })
     }
 
-    /// How the vat calls it; a new name where it does not know it.
+    /// Returns the vat's name for a reference; a new name if the vat does not know it.
     fn import(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
         let Some(vref) = self.tables().clist.vref(vat, kref) else { return self.introduce(vat, kref) };
         let unreachable = self.tables().clist.get(&(vat, vref)).is_some_and(|it| !it.reachable);
@@ -185,7 +185,7 @@ impl Outward<'_> {
         Ok(())
     }
 
-    /// Whether the vat's store has room for this.
+    /// Checks that the vat's store has room for this.
     fn check_store(&self, key: &Bytes, value: &Bytes) -> Result<(), Fault> {
         let tables = self.crank.tables();
         let max = tables.vats.get(&self.vat).map_or(limits::STORE_MAX, |it| it.options.store_max);
@@ -309,7 +309,7 @@ impl Outward<'_> {
         }
     }
 
-    /// What the vat gives up must be in its c-list and of the right kind. `unless_reachable`: it must have been
+    /// Checks that what the vat gives up is in its c-list and of the right kind. `unless_reachable`: it must have been
     /// dropped before.
     fn held(
         &self,

@@ -31,7 +31,7 @@ use crate::{
     state::table::{Item, Load, PromiseState, QueueId, Sender, Tables, Turn, Waiting},
 };
 
-/// Whether the senders take turns.
+/// Returns whether the senders take turns.
 fn takes_turns(tables: &Tables) -> bool {
     kernel_version::takes_turns(tables.globals().kernel_version)
 }
@@ -221,7 +221,7 @@ impl Crank {
         Ok(VatFault::limit("queuedBytesMax", load.bytes, options.queued_bytes_max)?)
     }
 
-    /// How many vats wait for a promise; nothing where it is settled.
+    /// Counts the vats that wait for a promise; `None` if it is settled.
     fn waiting_for(&self, promise: KRef) -> Option<usize> {
         match &self.tables().promises.get(&promise.promise()?)?.state {
             PromiseState::Unresolved { .. } => Some(self.tables().subscribers.of(promise.promise()?).count()),

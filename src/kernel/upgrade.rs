@@ -130,7 +130,7 @@ impl Crank {
         undone.saturating_add(price::START.of(0, 0)).saturating_add(limits::FUEL_INITIALIZE)
     }
 
-    /// What it costs to end an incarnation, by what the vat knows.
+    /// Returns the fuel charged for the end of an incarnation, by what the vat knows.
     fn disconnection_fee(&self, vat: VatId) -> u64 {
         let clist = &self.tables().clist;
         let (looked_at, exports) =
@@ -139,7 +139,7 @@ impl Crank {
         price::LOOK.of(0, looked_at as u64).saturating_add(price::DISCONNECT.of(0, ended as u64))
     }
 
-    /// What ends with an incarnation: the promises that it decides, and its exports that are not durable. The root
+    /// Ends what an incarnation leaves: the promises that it decides, and its exports that are not durable. The root
     /// stays.
     fn disconnect(&mut self, vat: VatId) -> Result<(), Fault> {
         let incarnation = self.tables().vats.get(&vat).map_or(0, |it| it.incarnation);

@@ -55,7 +55,7 @@ impl Crank {
         self.carry_out_all(workers, work, due, ran, position)
     }
 
-    /// As an experiment has it: what cannot be obeyed is noted, and changes nothing.
+    /// Obeys directives as in an experiment: what cannot be obeyed is noted, and changes nothing.
     fn obey_faults(
         mut self,
         workers: &mut dyn Workers,
@@ -208,7 +208,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What the directive comes to, as things stand.
+    /// Returns the effect of the directive in the present state.
     fn effect(&self, directive: &Directive, delivered: Option<VatId>) -> Effect {
         if let (Action::Skip { .. }, None, Some(entry)) = (&directive.action, delivered, &self.entry) {
             return Effect::Consumed(describe(entry));
@@ -307,7 +307,7 @@ impl Crank {
         Ok(self)
     }
 
-    /// What is in consensus leaves a row; everything leaves an event.
+    /// Records a directive: one in consensus leaves a row; each leaves an event.
     fn record(&mut self, directive: &Directive, delivered: Option<VatId>, effect: Effect) {
         let (crank, line) = (self.number(), directive.to_string());
         if directive.in_consensus() {
@@ -337,7 +337,7 @@ impl Crank {
     }
 }
 
-/// Why a `skip` cannot be obeyed with what the crank took, if it cannot.
+/// Returns why a `skip` cannot be obeyed with what the crank took, if it cannot.
 fn skip_refused(work: &Work, guard: Option<VatId>, expect: Option<&HexPrefix>) -> Result<Option<String>, HostFault> {
     let is_guarded = |vat: VatId| guard.is_some_and(|it| it != vat);
     let why = match work {

@@ -16,7 +16,7 @@ pub enum VatFault {
     IllegalSyscall {
         /// The kind of the syscall, as SwingSet names it.
         syscall: String,
-        /// What is wrong with it.
+        /// The reason why it is illegal.
         why: String,
     },
     /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the
@@ -38,11 +38,11 @@ pub enum VatFault {
     /// The vat crossed a limit of its own: one of `limits`, or of its options.
     #[error("limit of {name} crossed: {value}, at most {max}")]
     Limit {
-        /// What is limited, as `limits` or the option calls it.
+        /// The name of the limit in `limits`, or of the option.
         name: String,
-        /// What it would have been.
+        /// The value that it would have been.
         value: u64,
-        /// What it may be.
+        /// The greatest value allowed.
         max: u64,
     },
 }
@@ -83,11 +83,11 @@ impl VatFault {
 pub struct KernelPanic {
     /// The name in the kernel's table of invariants.
     pub invariant: &'static str,
-    /// What was found.
+    /// The finding that broke it.
     pub detail: String,
-    /// Where in the host's source.
+    /// The place in the host's source.
     pub location: String,
-    /// How it came there.
+    /// The call stack that led there.
     pub backtrace: String,
 }
 
@@ -104,15 +104,15 @@ impl KernelPanic {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}: {why}{}", way_out.map(|it| format!(": {it}")).unwrap_or_default())]
 pub struct HostFault {
-    /// What the host was doing, and to what.
+    /// The host's action, and its object.
     pub what: String,
     /// The error that caused the failure.
     pub why: String,
-    /// What can be done, where that is not said yet.
+    /// A remedy, if none is named yet.
     pub way_out: Option<&'static str>,
 }
 
-/// What can be done with a state that is not what was written.
+/// The remedy for a state that is not what was written.
 const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that is, and a sound state comes of `vathost import` with an \
                          export of before, or of `vathost fork` from another replica";
 
@@ -147,11 +147,11 @@ pub struct Anachronism {
     pub vat: crate::model::id::VatId,
     /// The number of the delivery.
     pub delivery: u64,
-    /// What differs: a syscall by its number, the fuel, the outcome.
+    /// The difference: a syscall by its number, the fuel, the outcome.
     pub what: String,
-    /// What it was.
+    /// The recorded value.
     pub recorded: String,
-    /// What it is now.
+    /// The present value.
     pub actual: String,
 }
 
@@ -163,7 +163,7 @@ pub struct Halted {
     pub crank: crate::model::id::CrankNum,
     /// The text of the directive.
     pub line: String,
-    /// What is not as it says; nothing where it just says so.
+    /// The condition that does not hold; `None` if the directive just says to halt.
     pub why: Option<String>,
 }
 

@@ -171,7 +171,7 @@ pub fn method_of(methargs: &[u8]) -> String {
     }
 }
 
-/// What a JSON text begins with. The rest of it is passed over, not built.
+/// The beginning of a JSON text. The rest of it is passed over, not built.
 enum BodyHead {
     Null,
     /// The first element of an array.

@@ -70,7 +70,7 @@ pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
     String::from_utf8(read(path, max)?).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err.utf8_error()))
 }
 
-/// Whether the path names something that this process was started with.
+/// Returns whether the path names something that this process was started with.
 fn is_inherited(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd")
 }
@@ -93,7 +93,7 @@ fn too_long(max: u64) -> io::Error {
     )
 }
 
-/// What stands there is no file of bytes.
+/// The error for a path that is no file of bytes.
 #[derive(Debug)]
 struct Unordinary(&'static str);
 

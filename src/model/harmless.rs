@@ -10,7 +10,7 @@ use std::{
     io::{self, Write},
 };
 
-/// Whether a terminal obeys this character (C0, DEL, C1), or it hides what stands beside it.
+/// Returns whether a terminal obeys this character (C0, DEL, C1), or it hides its neighbours.
 fn is_harmful(it: char) -> bool {
     it.is_control() || is_invisible(it)
 }

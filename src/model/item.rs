@@ -28,7 +28,7 @@ pub enum Item {
     StartVat {
         /// The vat to start.
         vat: VatId,
-        /// What it is given.
+        /// The vat's parameters.
         parameters: CapData<KRef>,
         /// The promise for its root and its admin facet.
         result: Option<PromiseId>,
@@ -39,7 +39,7 @@ pub enum Item {
         vat: VatId,
         /// The new code.
         bundle: BundleId,
-        /// What the new incarnation is given.
+        /// The parameters of the new incarnation.
         parameters: CapData<KRef>,
         /// The promise for the number of the new incarnation.
         result: Option<PromiseId>,

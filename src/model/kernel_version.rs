@@ -8,7 +8,7 @@
 pub struct KernelVersion {
     /// The number of the version.
     pub number: u32,
-    /// What changed with it.
+    /// The change that it brought.
     pub about: &'static str,
 }
 

@@ -67,7 +67,7 @@ fn large_integer(text: &str) -> Option<(usize, &str)> {
     None
 }
 
-/// How many bytes the JSON text takes that begins here, both quotes included.
+/// Counts the bytes of the JSON text that begins here, both quotes included.
 fn text_length(bytes: &[u8]) -> usize {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {

@@ -160,11 +160,11 @@ pub enum Delivery<R> {
     },
     /// Promises that the vat subscribed to, settled; with all that can be retired together.
     Notify(Vec<Resolution<R>>),
-    /// Nobody reaches these exports any more.
+    /// No vat reaches these exports any more.
     DropExports(Vec<R>),
-    /// Nobody recognizes these exports any more.
+    /// No vat recognizes these exports any more.
     RetireExports(Vec<R>),
-    /// These imports are gone.
+    /// The objects of these imports are gone.
     RetireImports(Vec<R>),
     /// New options for the vat.
     ChangeOptions(CapData<R>),
@@ -262,7 +262,7 @@ pub enum Syscall<R> {
     VatstoreGetNextKey(Bytes),
     /// Keys and values under a prefix, in order, as many as fit.
     VatstoreScan {
-        /// What the keys begin with.
+        /// The prefix of the keys.
         prefix: Bytes,
         /// The scan begins behind this key.
         after: Bytes,
@@ -355,6 +355,6 @@ pub enum Answer {
     Done,
     /// A value or a key, if there is one; or the result of a scan.
     Value(Option<Bytes>),
-    /// What a device answers, or the error that it answers with: a body without references.
+    /// The answer of a device, or the error with which it answers: a body without references.
     Device(Result<Bytes, Bytes>),
 }

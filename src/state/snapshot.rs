@@ -106,7 +106,7 @@ pub struct Manifest {
     pub engine: String,
     /// The bundle that it ran.
     pub bundle: BundleId,
-    /// What the vat was.
+    /// The vat's heap at the position.
     pub heap: Heap,
 }
 
@@ -153,7 +153,7 @@ struct Pending {
 /// The newest snapshots of all vats. Cheap to clone: what was taken is shared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots {
-    /// Where each stands, pending or stored.
+    /// The position of each snapshot, pending or stored.
     positions: BTreeMap<VatId, DeliveryNum>,
     pending: BTreeMap<VatId, Arc<Pending>>,
     forgotten: BTreeSet<VatId>,

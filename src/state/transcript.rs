@@ -39,11 +39,11 @@ pub enum End {
 pub struct Entry {
     /// The number of the delivery.
     pub number: DeliveryNum,
-    /// What was delivered; nothing that the vat knows of where it did not end well.
+    /// The delivery; `None` if the attempt failed, since the vat knows nothing of it.
     pub delivery: Option<Delivery<VRef>>,
-    /// What the vat asked meanwhile, and was answered. Empty where it faulted.
+    /// The syscalls that the vat made meanwhile, each with its answer. Empty where it faulted.
     pub syscalls: Vec<(Syscall<VRef>, Answer)>,
-    /// How it ended.
+    /// The end of the attempt.
     pub end: End,
 }
 
@@ -59,12 +59,12 @@ enum Tag {
 pub(crate) struct Entries {
     bytes: Vec<u8>,
     kept: Vec<Kept>,
-    /// How many of them are part of the block, whatever becomes of the crank.
+    /// Number of entries that are part of the block, whatever becomes of the crank.
     sealed: usize,
     packer: Packer,
 }
 
-/// Where an entry stands.
+/// The place of an entry in the bytes.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     vat: VatId,

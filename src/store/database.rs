@@ -40,7 +40,7 @@ use crate::{
 /// which is part of what is hashed; the checksums beside them are not.
 pub(super) const SCHEMA: u32 = 4;
 pub(super) const FILE: &str = "state.sqlite";
-/// What SQLite names its log.
+/// The name that SQLite gives its log.
 const LOG: &str = "state.sqlite-wal";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
@@ -61,17 +61,17 @@ pub struct Meta {
     pub state_hash: StateHash,
     /// The digest of the rows at the last committed block.
     pub digest: Digest,
-    /// Whether it was made for experiments: no state of a real machine is.
+    /// Set if it was made for experiments: no state of a real machine is.
     pub experimental: bool,
-    /// Whether the last block is still open: it was interrupted, and more of its cranks are to follow.
+    /// Set if the last block is still open: it was interrupted, and more of its cranks are to follow.
     pub open: bool,
     /// Cranks of the open block.
     pub cranks: u64,
     /// Fuel of the open block.
     pub fuel: u64,
-    /// How its blocks are cut, once one was.
+    /// The pace at which its blocks are cut, once one was.
     pub pace: Option<Pace>,
-    /// What is attested of every table.
+    /// The proof of every table.
     pub proof: Proof,
 }
 
@@ -152,7 +152,7 @@ fn meta_checksum(value: &[u8]) -> i64 {
     RowHash::of_parts("meta", &[value]).checksum()
 }
 
-/// What the file is laid out by: a statement for each of its tables.
+/// Returns the schema of the file: a statement for each of its tables.
 fn layout(tables: &[&'static str]) -> String {
     let mut sql = String::from(
         "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum INTEGER NOT NULL);

@@ -37,7 +37,7 @@ pub enum FileOp {
         /// The new length, in bytes.
         len: u64,
     },
-    /// What was written is forced to the disk.
+    /// The written bytes are forced to the disk.
     Sync,
     /// A file is removed.
     Delete,
@@ -48,7 +48,7 @@ pub enum FileOp {
 /// An operation on which a policy decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// What is about to be done.
+    /// The operation that is about to be done.
     pub op: FileOp,
     /// To which file.
     pub path: &'a Path,
@@ -94,7 +94,7 @@ pub enum Verdict {
 
 /// Decides; asked before each operation, in order.
 pub trait Policy: Send {
-    /// What becomes of this one.
+    /// Decides what becomes of this operation.
     fn ask(&mut self, asked: &Asked<'_>) -> Verdict;
     /// The machine ended as the policy said, and the files are as it left them.
     fn ended(&mut self) {}
@@ -117,7 +117,7 @@ struct Inner {
     errno: Option<Errno>,
 }
 
-/// What is known of one file name.
+/// The record of one file name.
 #[derive(Default)]
 struct Known {
     /// The bytes of the file that are on the disk; `None` where there is no file.
@@ -190,7 +190,7 @@ impl Known {
         self.pending.drain(..).filter(|it| !it.forsaken).for_each(|it| it.what.apply(file));
     }
 
-    /// What is found after a loss of power.
+    /// Returns the contents found after a loss of power.
     fn after(&self, torn: Option<(usize, &mut dyn FnMut() -> bool)>) -> Option<Vec<u8>> {
         let Some((sector, choose)) = torn else {
             return self.former.clone().unwrap_or_else(|| self.synced.clone());

@@ -51,7 +51,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// What stands for it, and all before it, in the facts.
+    /// Returns the hash that stands in the facts for this head, and for all before it.
     fn hash(&self, vat: VatId) -> RowHash {
         let numbers = [vat.0, self.first.0, self.next.0, self.checksum.cast_unsigned()].map(u64::to_le_bytes);
         RowHash::of_parts(TABLE, &numbers.each_ref().map(|it| &it[..]))

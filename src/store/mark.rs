@@ -64,7 +64,7 @@ impl BlockMark {
 pub struct Marks {
     /// The marks, oldest first.
     pub blocks: Vec<BlockMark>,
-    /// What they add up to.
+    /// The digest of the marks.
     pub digest: Digest,
 }
 

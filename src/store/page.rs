@@ -57,7 +57,7 @@ impl fmt::Debug for PageHash {
 const AROUND: &str = "a snapshot is damaged, which is only a short cut: `vathost fork --without-snapshots` makes a copy that does without; \
                       `vathost verify` lists all that is damaged";
 
-/// How often a page is used, bound to it.
+/// Returns the checksum of a page's number of uses, bound to the page.
 fn refs_checksum(hash: PageHash, refs: i64) -> i64 {
     RowHash::of_parts("page", &[&hash.0, &refs.to_le_bytes()]).checksum()
 }
@@ -80,7 +80,7 @@ impl Listed {
         Listed { vat, position, checksum }
     }
 
-    /// What stands for it in the facts.
+    /// Returns the hash that stands for the snapshot in the facts.
     fn hash(&self) -> RowHash {
         let numbers = [self.vat.0, self.position.0, self.checksum.cast_unsigned()].map(u64::to_le_bytes);
         RowHash::of_parts("snapshot", &numbers.each_ref().map(|it| &it[..]))
@@ -223,7 +223,7 @@ impl Transaction<'_> {
         self.execute("remove a snapshot", "DELETE FROM snapshot WHERE vat = ?", [old.vat.0.cast_signed()]).map(drop)
     }
 
-    /// How many manifests name a page, against its checksum; `None` where it is not there.
+    /// Returns how many manifests name a page, against its checksum; `None` if the page is not there.
     fn refs(&self, what: &str, hash: PageHash) -> Result<Option<i64>, HostFault> {
         let row: Option<(i64, i64)> = (self.0.prepare_cached("SELECT refs, checksum FROM page WHERE hash = ?"))
             .and_then(|mut it| it.query_row([hash.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())

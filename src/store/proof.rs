@@ -35,7 +35,7 @@ pub struct StoredRow<'a> {
 /// The rows of one table, as far as they were read.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// What they add up to.
+    /// The digest of the rows.
     pub digest: Digest,
     /// Room for one of them.
     pub(super) bytes: Vec<u8>,

@@ -29,7 +29,7 @@ use crate::{
 
 /// A second way to find the rows of a table, told of every change of every row.
 pub trait Index<K, V>: Default {
-    /// Whether it has to be told.
+    /// Set if the index must be told of changes.
     const LISTENS: bool = true;
 
     /// The row under `key` went from `old` to `new`.
@@ -58,7 +58,7 @@ pub struct Table<K, V, I = ()> {
     essence: Option<Essence<V>>,
 }
 
-/// What of a row is state, rather than a sum or a date; `None` is nothing of it.
+/// The function that returns the part of a row that is state, rather than a sum or a date; `None` is nothing of it.
 type Essence<V> = fn(&V) -> Option<V>;
 
 /// A row that differs from what it was: its key, and its bytes then and now.
@@ -190,7 +190,8 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         (!empty).then(|| self.rows.range(range)).into_iter().flatten()
     }
 
-    /// Whether the journal's last word is on this row: then what it was is noted, and a change of it need not be.
+    /// Returns whether the journal's last entry is on this row: then its former value is noted, and a change of it
+    /// need not be.
     fn is_noted(&self, key: &K) -> bool {
         self.journal.last().is_some_and(|(it, _)| it == key)
     }
@@ -252,7 +253,7 @@ pub trait Journaled {
     /// Undoes the open block, and with it the open crank.
     fn revert(&mut self);
 
-    /// What the open block changed so far, in key order.
+    /// Returns the rows that the open block changed so far, in key order.
     fn changes(&self) -> Result<Vec<Change>, HostFault>;
 
     /// The open block is to be undone to here.

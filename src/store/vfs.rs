@@ -30,7 +30,7 @@ use crate::{
     store::disk::{Disk, Errno, FileOp, Loss, Verdict},
 };
 
-/// What a VFS's methods find by `pAppData`.
+/// The context that a VFS's methods find by `pAppData`.
 struct Context {
     real: *mut ffi::sqlite3_vfs,
     disk: Disk,
@@ -119,12 +119,12 @@ struct File {
     handle: *mut Handle,
 }
 
-/// What is known of an open file.
+/// The record of an open file.
 struct Handle {
     disk: Disk,
     /// `None` for one that no crash leaves.
     path: Option<PathBuf>,
-    /// Whether its first sync is to come, and will sync its folder.
+    /// Set until the first sync, which will sync the file's folder.
     syncs_folder: bool,
 }
 

@@ -11,9 +11,9 @@ use crate::{
 pub struct Heard {
     /// The lines, in order.
     pub lines: Vec<Printed>,
-    /// How many more there were: warnings and errors, and others.
+    /// Number of lines left out: warnings and errors, and others.
     pub left_out: [u64; 2],
-    /// How many of the lines are warnings and errors: the others do not crowd them out.
+    /// Number of the lines that are warnings and errors: the others do not crowd them out.
     loud: usize,
 }
 

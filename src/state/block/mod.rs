@@ -94,7 +94,7 @@ pub struct Printed {
     pub vat: VatId,
     /// `debug`, `log`, `info`, `warn` or `error`.
     pub level: &'static str,
-    /// What it wrote.
+    /// The text of the line.
     pub text: String,
 }
 
@@ -105,7 +105,7 @@ pub struct Call<'a> {
     pub at: At,
     /// The number of the syscall in its delivery, from 0.
     pub number: u32,
-    /// As the vat made it.
+    /// The syscall as the vat made it.
     pub vat: &'a Syscall<VRef>,
     /// In the kernel's references, or why the vat may not make it.
     pub kernel: Result<&'a Syscall<KRef>, &'a Fault>,

@@ -18,7 +18,7 @@ use crate::{
 pub struct Watch {
     /// The digest of the rows, as far as an experiment compares them.
     pub digest: Digest,
-    /// What vats were told, in order.
+    /// The deliveries that vats received, in order.
     pub told: Vec<Told>,
 }
 
@@ -31,9 +31,9 @@ pub struct Told {
     pub full: u64,
     /// A hash of the delivery without how the promises of a notification were settled, and with what.
     pub lenient: u64,
-    /// Whether it tells of a rejection.
+    /// Set if the delivery contains a rejection.
     pub rejects: bool,
-    /// What it was: `message`, `notify`, …; `skipped` or `fault` where nothing came of it.
+    /// The kind of delivery: `message`, `notify`, …; `skipped` or `fault` if the attempt failed.
     pub kind: &'static str,
     /// The crank of the attempt.
     pub crank: CrankNum,

@@ -14,7 +14,7 @@ use crate::{
 pub struct CListEntry {
     /// The kernel's name of what the vat knows under the row's key.
     pub kref: KRef,
-    /// Whether the vat reaches it (imports), or is reached through it (exports). Always true for promises.
+    /// Set if the vat reaches it (imports), or is reached through it (exports). Always true for promises.
     pub reachable: bool,
 }
 
@@ -25,7 +25,7 @@ pub type CList = Table<(VatId, VRef), CListEntry, ByKRef>;
 #[derive(Debug, Default)]
 pub struct ByKRef {
     names: BTreeMap<(KRef, VatId), VRef>,
-    /// How many references of its own each vat has.
+    /// Number of references of its own that each vat has.
     own: BTreeMap<VatId, u64>,
 }
 

@@ -66,7 +66,7 @@ impl Mailbox {
 /// One wakeup that a vat asked the timer for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Wakeup {
-    /// Who is woken: held.
+    /// The object to wake: held.
     pub handler: ObjectId,
     /// The vat that asked: the wakeup counts as its own, whosever the handler is.
     pub asker: VatId,

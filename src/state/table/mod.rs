@@ -73,7 +73,7 @@ impl Globals {
     }
 }
 
-/// How many tables there are.
+/// Number of the kernel's tables.
 const TABLES: usize = 19;
 
 /// The kernel's tables, all of them.
@@ -83,7 +83,7 @@ pub struct Tables {
     pub globals: Table<(), Globals>,
     /// The vats, dead ones included.
     pub vats: Table<VatId, Vat>,
-    /// What changes in a vat at each delivery.
+    /// The sums of each vat that change at each delivery.
     pub tallies: Table<VatId, Tally>,
     /// The c-lists of all vats.
     pub clist: CList,
@@ -109,10 +109,10 @@ pub struct Tables {
     pub devices: Table<DeviceId, Device>,
     /// The wakeups that the timer owes: each holds its target.
     pub wakeups: Wakeups,
-    /// What the mailbox says to the outside, until that acknowledges it.
+    /// The messages of the mailbox to the outside, until that acknowledges them.
     pub outbox: Outbox,
-    /// What promises were settled with, under the first promise that was: written once, gone with the last that shares
-    /// it. The slots of each are held once.
+    /// The values with which promises were settled, under the first promise that was: written once, gone with the last
+    /// that shares it. The slots of each are held once.
     pub settlements: Table<PromiseId, CapData<KRef>>,
     /// The vats to notify when a promise is settled.
     pub subscribers: Subscribers,

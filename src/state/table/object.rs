@@ -33,11 +33,11 @@ pub enum KernelObject {
 /// of settled promises, targets of queued messages, pins. Recognizable: the same, and import entries without the flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Object {
-    /// Who answers its messages; `None` for an orphan, whose exporter died or gave it up.
+    /// The owner that answers the object's messages; `None` for an orphan, whose exporter died or gave it up.
     pub owner: Option<Owner>,
-    /// How many reach it.
+    /// Number of holders that reach it.
     pub reachable: u32,
-    /// How many recognize it.
+    /// Number of holders that recognize it.
     pub recognizable: u32,
     /// Held by the host, for ever.
     pub pinned: bool,
@@ -46,9 +46,9 @@ pub struct Object {
 /// The kind of a GC action. The order is that of their sorted names: drop before retire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum GcKind {
-    /// Nobody reaches your export.
+    /// No vat reaches this export any more.
     DropExport,
-    /// Nobody recognizes your export.
+    /// No vat recognizes this export any more.
     RetireExport,
     /// Your import is gone.
     RetireImport,
@@ -58,7 +58,7 @@ pub enum GcKind {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct GcAction {
     vat: TextOrd,
-    /// What to tell.
+    /// The kind of the action.
     pub kind: GcKind,
     object: TextOrd,
 }

@@ -25,7 +25,7 @@ use crate::{
 pub enum PromiseState {
     /// Not settled yet.
     Unresolved {
-        /// Who may settle it; `None` while it is the result of a queued message, or for ever.
+        /// The vat that may settle it; `None` while it is the result of a queued message, or for ever.
         decider: Option<VatId>,
     },
     /// Settled with a value.
@@ -57,12 +57,12 @@ pub enum Policy {
 /// A row of a kernel promise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Promise {
-    /// Where it stands.
+    /// The state of the promise.
     pub state: PromiseState,
     /// c-list entries on either side, uses in queued messages (target, slot, result), notifies under way, slots of
     /// settlements, and one for each row of the kernel's own that awaits it.
     pub refs: u32,
-    /// What a rejection means.
+    /// The meaning of a rejection to the host.
     pub policy: Policy,
 }
 

@@ -50,7 +50,7 @@ pub enum QueueId {
     Run(Sender),
     /// Messages that wait for a promise.
     Promise(PromiseId),
-    /// What waits for a paused vat.
+    /// The items that wait for a paused vat.
     Pause(VatId),
 }
 

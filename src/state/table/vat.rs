@@ -33,13 +33,13 @@ pub struct Options {
     pub reap_interval: Option<u64>,
     /// Collect after this many references in GC deliveries; `None` never.
     pub reap_gc_krefs: Option<u64>,
-    /// What a fault means.
+    /// The consequence of a fault.
     pub on_fault: OnFault,
-    /// Whether the vat's death is a kernel panic.
+    /// Set if the vat's death is a kernel panic.
     pub critical: bool,
     /// Messages to promises that it decides go to it at once.
     pub pipelining: bool,
-    /// What its fuel is taken from, if anything.
+    /// The meter from which its fuel is taken, if any.
     pub meter: Option<u64>,
     /// Take a snapshot of its heap after this many deliveries; `None`: by the fuel that they used alone.
     pub snapshot_interval: Option<u64>,
@@ -88,14 +88,14 @@ pub enum Status {
     Running,
     /// The vat is alive and takes no deliveries: they wait.
     Paused {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
     /// The vat is dead.
     Terminated {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
-        /// Whether its last row is gone.
+        /// Set once the vat's last row is gone.
         cleaned: bool,
     },
 }
@@ -112,7 +112,7 @@ pub struct Vat {
     pub creator: Option<VatId>,
     /// The live vats and held meters that it made, and those that its creatures made: see [`Options::vats_max`].
     pub made: u64,
-    /// What it runs.
+    /// The bundle that the vat runs.
     pub bundle: BundleId,
     /// The options with which it runs.
     pub options: Options,
@@ -122,7 +122,7 @@ pub struct Vat {
     pub status: Status,
     /// The first delivery of this incarnation: its heap is a function of those from here on.
     pub first_delivery: DeliveryNum,
-    /// Whether somebody may still ask how it ends: its creator waits for it, or its admin facet exists.
+    /// Set while another vat may ask how it ends: its creator waits for it, or its admin facet exists.
     pub may_be_asked: bool,
     /// A promise that was settled with how it ended, as long as somebody may ask: it is held.
     pub ending: Option<PromiseId>,
@@ -154,7 +154,7 @@ pub struct Tally {
     pub dirt_deliveries: u64,
     /// References in GC deliveries since the last reap.
     pub dirt_gc_krefs: u64,
-    /// Whether it stands in the reap queue.
+    /// Set while the vat is in the reap queue.
     pub reap_queued: bool,
     /// Where it is the root of a family: the one of it that had its turn last.
     pub served: VatId,
@@ -187,15 +187,15 @@ impl Default for Tally {
 /// Fuel that vats share.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Meter {
-    /// What is left; `None` is unlimited, and never deducted from.
+    /// The fuel that is left; `None` is unlimited, and never deducted from.
     pub remaining: Option<u64>,
     /// Falling below this is told once, until it is refilled.
     pub threshold: u64,
-    /// Whether the fall was told.
+    /// Set once the fall was reported.
     pub notified: bool,
     /// The vat that asked for it.
     pub creator: Option<VatId>,
-    /// Whether somebody holds it.
+    /// Set while the meter is held.
     pub held: bool,
     /// The live vats whose fuel it pays.
     pub users: u64,

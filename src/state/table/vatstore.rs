@@ -18,7 +18,7 @@ pub type Vatstore = Table<(VatId, StoreKey), Bytes, Sizes>;
 #[derive(Debug, Default)]
 pub struct Sizes(BTreeMap<VatId, u64>);
 
-/// What one key and its value count for.
+/// Returns the bytes that one key and its value count for.
 fn size((_, key): &(VatId, StoreKey), value: &Bytes) -> u64 {
     limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64
 }
