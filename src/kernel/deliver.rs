@@ -429,7 +429,7 @@ impl Crank {
         Ok((live.crank, outcome))
     }
 
-    /// Changes what a delivery changes before the vat runs, beyond its c-list.
+    /// Applies the effects of a delivery that come before the vat runs, beyond its c-list.
     fn apply_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(), Fault> {
         match delivery {
             Delivery::Message { message, .. } => {
@@ -517,7 +517,7 @@ impl Live {
     }
 }
 
-/// The public words for the fault of a vat: SwingSet's words for an illegal syscall.
+/// Returns the public reason for a vat's fault: SwingSet's text for an illegal syscall.
 fn info_of(fault: &VatFault) -> CapData<KRef> {
     match fault {
         VatFault::IllegalSyscall { .. } => body::error("syscall translation error: prepare to die"),

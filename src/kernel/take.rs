@@ -116,8 +116,8 @@ impl Crank {
         of_block || self.directives().due(number, None).any(skips)
     }
 
-    /// Takes the item as [`retake`](Crank::retake) does, but leaves an entry that is no delivery unprocessed: it may
-    /// be one that cannot even be routed.
+    /// Takes the item as [`retake`](Crank::retake) does, but takes an entry that is no delivery as it is, unprocessed:
+    /// it may be one that cannot even be routed.
     pub(super) fn take_to_skip(&mut self) -> Result<Work, Fault> {
         let Some(item) = self.standing() else { return self.retake() };
         let tables = self.tables();

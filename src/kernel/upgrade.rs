@@ -139,8 +139,8 @@ impl Crank {
         price::LOOK.of(0, looked_at as u64).saturating_add(price::DISCONNECT.of(0, ended as u64))
     }
 
-    /// Ends what an incarnation leaves: the promises that it decides, and its exports that are not durable. The root
-    /// stays.
+    /// Disconnects what ends with an incarnation: the promises that it decides, and its exports that are not durable.
+    /// The root stays.
     fn disconnect(&mut self, vat: VatId) -> Result<(), Fault> {
         let incarnation = self.tables().vats.get(&vat).map_or(0, |it| it.incarnation);
         let text = format!(
