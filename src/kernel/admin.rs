@@ -21,11 +21,11 @@ use crate::{
     state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
 };
 
-/// What a message is answered with.
+/// The reply to a message to one of the kernel's objects.
 enum AdminReply {
-    /// At once.
+    /// An answer that is there at once.
     Now(CapData<KRef>),
-    /// By whoever took the promise.
+    /// A later answer, by the holder of the promise.
     Later,
 }
 
@@ -33,14 +33,14 @@ enum AdminReply {
 type AdminAnswer<T> = Result<Result<T, Refused>, Fault>;
 
 impl Crank {
-    /// A new object that the kernel answers for.
+    /// Makes an object whose messages the kernel answers.
     pub(super) fn new_kernel_object(&mut self, object: KernelObject) -> ObjectId {
         let id = self.next_object_id();
         self.tables_mut().objects.insert(id, Object { owner: Some(Owner::Kernel(object)), ..Object::default() });
         id
     }
 
-    /// The kernel answers a message to one of its objects.
+    /// Answers a message to one of the kernel's objects.
     pub(super) fn answer(&mut self, object: KernelObject, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
         let result = message.result.and_then(KRef::promise);
         let data = &message.methargs;
@@ -306,7 +306,7 @@ impl Crank {
         Ok(Ok(AdminReply::Now(undefined())))
     }
 
-    /// More or fewer live vats use a meter. One that nobody uses or holds is gone.
+    /// Changes the number of live vats that use a meter. One that nobody uses or holds is gone.
     pub(super) fn use_meter(&mut self, meter: Option<u64>, more: i64) -> Result<(), KernelPanic> {
         let Some(id) = meter else { return Ok(()) };
         let users = self.tables_mut().meters.update(&id, |it| {
@@ -333,7 +333,7 @@ impl Crank {
         self.incref(promise.into())
     }
 
-    /// The promises that waited wait no more. The caller has their holds.
+    /// Takes the promises that wait for an event. The caller has their holds.
     pub(super) fn take_waiting(&mut self, awaited: Awaited) -> Vec<PromiseId> {
         let waiting: Vec<PromiseId> = self.tables().waiting.of(awaited).collect();
         for promise in &waiting {
@@ -342,7 +342,7 @@ impl Crank {
         waiting
     }
 
-    /// Nobody holds this object of the kernel any more.
+    /// Forgets a kernel object that no vat holds any more, and gives up what the object held.
     pub(super) fn forget_kernel_object(&mut self, object: KernelObject) -> Result<(), KernelPanic> {
         match object {
             KernelObject::VatAdmin => Ok(()),
@@ -354,7 +354,8 @@ impl Crank {
         }
     }
 
-    /// Fuel that the next delivery to a vat may use; and whether its meter, rather than its options, says so.
+    /// Returns the fuel that the next delivery to a vat may use, and whether its meter, rather than its options, sets
+    /// the limit.
     pub(super) fn fuel_max(&self, vat: VatId) -> Result<(u64, bool), KernelPanic> {
         let options =
             self.tables().vats.get(&vat).map(|it| &it.options).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
@@ -362,7 +363,7 @@ impl Crank {
         Ok((options.fuel_per_delivery.min(left), left < options.fuel_per_delivery))
     }
 
-    /// The block pays for a delivery, and the vat's meter.
+    /// Charges a delivery's fuel to the block, and to the vat's meter.
     pub(super) fn charge(&mut self, vat: VatId, fuel: u64) -> Result<(), Fault> {
         self.block().add_fuel(fuel);
         let Some(id) = self.tables().vats.get(&vat).and_then(|it| it.options.meter) else { return Ok(()) };
@@ -381,7 +382,8 @@ impl Crank {
         Ok(())
     }
 
-    /// The same for what the kernel answers itself: whoever sent it pays, and the block alone where it came from outside.
+    /// Charges fuel for what the kernel answers itself: to the vat that sent the message, or to the block alone if it
+    /// came from outside.
     fn charge_sender(&mut self, fuel: u64) -> Result<(), Fault> {
         match self.by {
             Some(vat) => self.charge(vat, fuel),
@@ -404,7 +406,7 @@ impl Crank {
         Ok(self.decref(id.into())?)
     }
 
-    /// Whoever created a vat gets its root and its admin facet, or how it ended.
+    /// Settles the promise for a new vat's root and admin facet: with the two, or with how the vat ended.
     pub(super) fn settle_creation(&mut self, vat: VatId, result: Option<PromiseId>) -> Result<(), Fault> {
         if result.is_none() {
             return Ok(());
@@ -420,7 +422,8 @@ impl Crank {
         self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
     }
 
-    /// The vat ended before it was handed over: whoever created it is told how, as bad news even where it was none.
+    /// Rejects the creation of a vat that ended before it was handed over: its creator gets a rejection even if the
+    /// vat ended well.
     fn reject_creation(&mut self, result: PromiseId, ending: PromiseId) -> Result<(), Fault> {
         if self.promise(ending)?.is_rejected() {
             self.settle_as(result, ending)?;
@@ -431,14 +434,15 @@ impl Crank {
         Ok(self.decref(result.into())?)
     }
 
-    /// The vat takes no deliveries from here on. A second pause changes nothing but the reason.
+    /// Pauses a vat, so that it takes no deliveries. A second pause changes nothing but the reason.
     pub(super) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
         let reason = short(reason.to_owned());
         let paused = self.tables_mut().vats.update(&vat, |it| it.status = Status::Paused { reason });
         paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
     }
 
-    /// What waited goes to the front of the run-queue, each item of that of its maker, in its order. Resuming a vat that runs changes nothing.
+    /// Resumes a paused vat: its waiting items go to the front of the run-queue, each among those of its sender, in
+    /// their order. Resuming a vat that runs changes nothing.
     pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
         if self.tables().is_paused(vat) {
             self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);

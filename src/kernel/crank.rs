@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Crank(Box<Open>);
 
-/// All of it.
+/// The contents of an open crank.
 #[derive(Debug)]
 pub struct Open {
     block: Block,
@@ -39,20 +39,20 @@ pub struct Open {
     pub(super) accepting: VecDeque<Waiting>,
     /// The vat in whose name things are posted.
     pub(super) by: Option<VatId>,
-    /// What was posted in its name.
+    /// The load that was posted in that vat's name.
     pub(super) posted: Load,
     pub(super) candidates: Candidates,
-    /// What vats wrote to the console.
+    /// The lines that vats wrote to the console.
     pub(super) printed: Vec<Printed>,
-    /// Where its item was taken from.
+    /// The place from which the crank's item was taken.
     pub(super) source: Option<Source>,
     /// The queue entry that it dealt with, where that was no delivery.
     pub(super) entry: Option<Arc<Item>>,
     /// The turn as it is once the item is taken; nothing where there are no turns.
     pub(super) turn: Option<Turn>,
-    /// Whether its delivery was interrupted: it is to be given up.
+    /// Set if the crank's delivery was interrupted: the crank is to be given up.
     pub(super) interrupted: bool,
-    /// Whether something of it is part of the block already.
+    /// Set if a part of the crank is in the block already.
     sealed: bool,
     /// The block's fuel before it.
     fuel_before: u64,
@@ -125,7 +125,7 @@ impl Crank {
         Ok(block)
     }
 
-    /// A line of a vat's console, for whoever runs the host.
+    /// Notes a line of a vat's console, for the host's operator.
     pub(super) fn hear(&mut self, vat: VatId, level: &'static str, text: &str) {
         self.block.hear(vat, level, text);
     }
@@ -140,7 +140,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What was done so far is part of the block; a rewind goes back to here.
+    /// Makes what was done so far part of the block, so that a rewind returns to this point.
     pub(super) fn seal(&mut self, label: &str) -> Result<(), Fault> {
         self.sealed = true;
         Ok(self.block.seal(label, None)?)
@@ -162,12 +162,12 @@ impl Crank {
         self.block.committed_hash()
     }
 
-    /// Whether no crank of the open block has run yet.
+    /// Returns whether no crank of the open block has run yet.
     pub(super) fn is_first_of_block(&self) -> bool {
         self.block.cranks() == 0
     }
 
-    /// Whether somebody looks on.
+    /// Returns whether an observer follows the deliveries.
     pub(super) fn is_observed(&self) -> bool {
         self.block.is_observed()
     }
@@ -180,18 +180,18 @@ impl Crank {
         self.0.block
     }
 
-    /// The end of a crank that was interrupted. What directives did before the delivery is part of the block, and cannot be
+    /// Ends a crank that was interrupted. What directives did before the delivery is part of the block, and cannot be
     /// taken out of it: then the block is lost, as by a crash, and runs again from its last commit.
     pub(super) fn give_up(self) -> Result<Block, Fault> {
         if self.sealed { Err(Interrupted.into()) } else { Ok(self.undo()) }
     }
 
-    /// Its number; what comes from outside bears that of the crank after it.
+    /// Returns the number of the crank; input from outside has the number of the crank after it.
     pub(super) fn number(&self) -> CrankNum {
         self.number.unwrap_or(self.tables().globals().next_crank)
     }
 
-    /// The transcript entries of the block; the crank's own are taken back where it is undone.
+    /// Returns the transcript entries of the block; the crank's own are removed if it is undone.
     pub(super) fn entries(&mut self) -> &mut Entries {
         self.block.entries()
     }
@@ -281,7 +281,7 @@ impl Crank {
 
     // ---- counts
 
-    /// One more holds it, and reaches it.
+    /// Adds one holder, which also reaches it, to the counts of an object or a promise.
     pub(super) fn incref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, 1, 1),
@@ -290,7 +290,7 @@ impl Crank {
         }
     }
 
-    /// One less holds it, and reaches it.
+    /// Takes one holder, which also reached it, from the counts of an object or a promise.
     pub(super) fn decref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, -1, -1),
@@ -326,13 +326,13 @@ impl Crank {
         Ok(())
     }
 
-    /// A queued message holds its target, its slots and its result.
+    /// Adds the holds of a queued message: on its target, its slots and its result.
     pub(super) fn incref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
         self.incref(target)?;
         message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.incref(it))
     }
 
-    /// It leaves its queue for good.
+    /// Releases the references of a message that leaves its queue for good.
     pub(super) fn decref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
         self.decref(target)?;
         message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.decref(it))
@@ -346,7 +346,7 @@ impl Crank {
         self.record_clist(mode, vat, vref, kref);
     }
 
-    /// The entry of what a vat knows under its kernel name.
+    /// Returns a vat's name and c-list entry for a kernel reference.
     pub(super) fn entry(&self, vat: VatId, kref: KRef) -> Result<(VRef, CListEntry), KernelPanic> {
         let clist = &self.tables().clist;
         let vref = clist.vref(vat, kref);

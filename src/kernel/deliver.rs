@@ -37,15 +37,15 @@ use crate::{
     },
 };
 
-/// Whether there is nothing to take.
+/// Returns whether there is nothing to run: no item in the run-queue, and no GC action.
 pub(super) fn is_idle(tables: &Tables) -> bool {
     tables.queue.to_run().is_none() && first_gc_action(tables).is_none()
 }
 
-/// What a crank turned out to be.
+/// The work that a crank took from its queue.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Nothing that a vat hears of; done.
+    /// Work that no vat receives, already done.
     Done,
     /// Something for this vat, whose references are still held by it.
     Item(VatId, Item),
@@ -56,7 +56,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// The kind of delivery that it is to be.
+    /// Returns the kind of delivery that the work becomes.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Work::Done | Work::Entry(_) => "nothing",
@@ -67,7 +67,7 @@ impl Work {
     }
 }
 
-/// Where a crank's item stands.
+/// The place from which a crank takes its item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
     /// In this queue, under this number.
@@ -76,16 +76,16 @@ pub(super) enum Source {
     Gc(VatId, GcKind),
 }
 
-/// What the sender of a skipped message is told.
+/// The error with which the result of a skipped message is rejected.
 pub(super) const SKIPPED: &str = "delivery skipped by directive";
 
-/// How a delivery went.
+/// The outcome of a delivery.
 pub(super) enum Outcome {
     /// Well: it is in the transcript.
     Done(Usage),
     /// The vat ends itself. Not undone yet, where it is to be.
     Exit { failure: bool, info: CapData<KRef>, usage: Usage },
-    /// Badly. Not undone yet.
+    /// A fault of the vat. Not undone yet.
     Fault(VatFault),
     /// Not at all: somebody wants the host to stop. The crank is to be given up.
     Interrupted,
@@ -143,7 +143,7 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> KernelPanic {
 }
 
 impl Crank {
-    /// A paused vat is told nothing: what is for it waits. (An upgrade is not told to the vat: it replaces it.)
+    /// A paused vat receives no deliveries: they wait. (An upgrade is no delivery to the vat: it replaces the vat.)
     fn admit(&mut self, work: Work) -> Result<Work, Fault> {
         match work {
             Work::Item(_, Item::UpgradeVat { .. }) => Ok(work),
@@ -168,7 +168,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What work becomes for its vat. The queue holds it no longer.
+    /// Turns an item into the delivery for its vat. The queue holds it no longer.
     pub(super) fn open(&mut self, item: Item) -> Result<Delivery<KRef>, Fault> {
         Ok(match item {
             Item::Send { target, message } => {
@@ -201,8 +201,8 @@ impl Crank {
         })
     }
 
-    /// A settled promise, and the settled promises that its data lead to: depth first, each once, as many as one delivery may
-    /// hold. The second list are those that the told ones name and that are still to be told.
+    /// A settled promise, and the settled promises that its data lead to: depth first, each once, as many as one
+    /// delivery may hold. The second list are those that the told ones name and that are still to be told.
     fn retirable(&self, first: PromiseId) -> Result<(Vec<Resolution<KRef>>, Vec<PromiseId>), KernelPanic> {
         let mut told: Vec<Resolution<KRef>> = Vec::new();
         let mut rest = Vec::new();
@@ -314,7 +314,7 @@ impl Crank {
         }
     }
 
-    /// The heap of a vat that stays alive goes back to where it was before the delivery.
+    /// Rolls back the heap of a vat that stays alive to where it was before the delivery.
     pub(super) fn take_back(&mut self, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
         // A heap that an experiment disturbs comes back from its past without the disturbance, whatever was kept of it.
         if self.block().injector().is_some() {
@@ -331,8 +331,8 @@ impl Crank {
         Ok(())
     }
 
-    /// Consumes work without giving it to the vat: a message's result is rejected with `data`; anything else is dropped with the
-    /// bookkeeping of a delivered one, so that nothing leaks.
+    /// Consumes work without giving it to the vat: a message's result is rejected with `data`; anything else is
+    /// dropped with the bookkeeping of a delivered one, so that nothing leaks.
     pub(super) fn skip(&mut self, work: Work, data: CapData<KRef>) -> Result<(), Fault> {
         let (vat, delivery) = match work {
             Work::Done | Work::Entry(_) => return Ok(()),
@@ -362,7 +362,7 @@ impl Crank {
         Ok(())
     }
 
-    /// An attempt that came to nothing takes its number all the same.
+    /// Records a failed attempt to deliver, which takes its number all the same.
     pub(super) fn leave_entry(&mut self, vat: VatId, end: End) -> Result<(), Fault> {
         let number = self.next_delivery(vat);
         self.entries().nothing(&end)?;
@@ -371,7 +371,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The number of the next attempt to deliver to a vat.
+    /// Returns the number of the next attempt to deliver to a vat.
     pub(super) fn next_delivery(&self, vat: VatId) -> DeliveryNum {
         DeliveryNum(self.tables().tallies.get(&vat).map_or(0, |it| it.deliveries))
     }
@@ -429,7 +429,7 @@ impl Crank {
         Ok((live.crank, outcome))
     }
 
-    /// What a delivery changes before the vat runs, beyond its c-list.
+    /// Applies the effects of a delivery that come before the vat runs, beyond its c-list.
     fn apply_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(), Fault> {
         match delivery {
             Delivery::Message { message, .. } => {
@@ -517,7 +517,7 @@ impl Live {
     }
 }
 
-/// What the world is told of a vat that faulted: SwingSet's words for an illegal syscall.
+/// Returns the public reason for a vat's fault: SwingSet's text for an illegal syscall.
 fn info_of(fault: &VatFault) -> CapData<KRef> {
     match fault {
         VatFault::IllegalSyscall { .. } => body::error("syscall translation error: prepare to die"),

@@ -1,8 +1,8 @@
-//! Devices: the timer, the mailbox, the console. A vat calls them within its delivery, and is answered at once; what they have to
-//! say of themselves comes as messages, and only at the beginning of a block.
+//! Devices: the timer, the mailbox, the console. A vat calls them within its delivery, and is answered at once; what
+//! they have to say of themselves comes as messages, and only at the beginning of a block.
 //!
-//! Invariants: a device answers from rows alone, so that every replica answers alike; a wrong call is an answer, never a fault;
-//! what goes outside is part of the crank that sent it, and leaves the host only after that was committed.
+//! Invariants: a device answers from rows alone, so that every replica answers alike; a wrong call is an answer, never
+//! a fault; what goes outside is part of the crank that sent it, and leaves the host only after that was committed.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ type Called = Result<Result<Value, Refused>, Fault>;
 // ---- from outside
 
 impl Crank {
-    /// A device, for the state's life. There is one of a kind at the most: a second is the first.
+    /// Adds a device, for the state's life. There is at most one of a kind: a second is the first.
     pub fn add_device(&mut self, device: Device) -> DeviceId {
         let known = self.tables().devices.iter().find(|(_, it)| it.name() == device.name()).map(|(id, _)| *id);
         known.unwrap_or_else(|| {
@@ -45,7 +45,7 @@ impl Crank {
         })
     }
 
-    /// Wakes whoever asked to be woken by now.
+    /// Sends the wakeups that are due by now.
     pub(super) fn wake(&mut self) -> Result<(), Fault> {
         let now = self.tables().globals().time;
         let due: Vec<_> = self.tables().wakeups.range(..=(now, u64::MAX)).map(|(key, it)| (*key, *it)).collect();
@@ -67,8 +67,9 @@ impl Crank {
         })
     }
 
-    /// A message from outside, for whoever handles the mailbox's. Whether it was taken in: not if it is not the next one, or
-    /// nobody handles them. One that no vat could be given is refused, which is an answer as well.
+    /// Receives a message from outside, for the handler of the mailbox. Returns whether it was taken in: not if it is
+    /// not the next one, or nobody handles them. One that no vat could be given is refused, which is an answer as
+    /// well.
     pub fn receive_mail(&mut self, number: u64, message: &Value) -> Result<bool, Fault> {
         let Some(handler) = self.tables().mail_handler() else { return Ok(false) };
         let data = match mail_methargs(number, message) {
@@ -82,8 +83,9 @@ impl Crank {
         Ok(taken)
     }
 
-    /// A message from outside that no vat can be given: it counts as come in, and the outside is told why it went no further. (Where
-    /// the outbox is full it is not told: what it does not acknowledge must not fill the state.) Whether it was the next one.
+    /// Refuses a message from outside that no vat can be given: it counts as received, and the outside gets the
+    /// reason. (Where the outbox is full it is not told: what it does not acknowledge must not fill the state.)
+    /// Whether it was the next one.
     pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
         let taken = self.tables().mail_handler().is_some() && self.count_mail(number);
         if taken {
@@ -120,7 +122,7 @@ impl Crank {
         Ok(number)
     }
 
-    /// The outside has the mailbox's messages up to this one, and they need not be kept.
+    /// Drops the mailbox's messages up to this one, which the outside has received.
     pub fn acknowledge_mail(&mut self, number: u64) {
         let Some((id, mut mailbox)) = self.mailbox() else { return };
         let number = number.min(mailbox.sent);
@@ -135,7 +137,7 @@ impl Crank {
 // ---- from vats
 
 impl Crank {
-    /// A vat calls a device.
+    /// Calls a device for a vat.
     pub(super) fn call_now(&mut self, at: At, device: KRef, methargs: &CapData<KRef>) -> Result<Answer, Fault> {
         let KRef::Device(id) = device else { return Err(KernelPanic::new("clist.known", device).into()) };
         let row = self.tables().devices.get(&id).copied().ok_or_else(|| KernelPanic::new("clist.known", id))?;
@@ -176,7 +178,7 @@ impl Crank {
         }
     }
 
-    /// Whether a vat may wait for one more wakeup, at this time.
+    /// Checks that a vat may wait for one more wakeup, at this time.
     fn may_be_woken(&self, asker: VatId, time: u64) -> Result<(), Refused> {
         let (now, ahead) = (self.tables().globals().time, limits::WAKEUP_HORIZON);
         if time > now.saturating_add(ahead) {
@@ -251,7 +253,8 @@ impl Crank {
     }
 }
 
-/// What the handler of the mailbox is sent for a message from outside; or why it cannot be.
+/// Builds the method and arguments that the mailbox's handler receives for a message from outside, or says why it
+/// cannot.
 pub fn mail_methargs(number: u64, message: &Value) -> Result<CapData<KRef>, String> {
     let args = json!(["deliverInbound", [bigint(number), smallcaps::from_json(message)]]);
     let body = format!("#{args}");

@@ -1,7 +1,7 @@
-//! What an experiment's faults do to a crank. Nothing here runs in a real host: its block has no injector.
+//! The effects of an experiment's faults on a crank. Nothing here runs in a real host: its block has no injector.
 //!
-//! Invariants: what cannot be done at a place is noted and changes nothing; a fault of the schedule that changes rows does so
-//! in the crank that it names, like a directive.
+//! Invariants: what cannot be done at a place is noted and changes nothing; a fault of the schedule that changes rows
+//! does so in the crank that it names, like a directive.
 
 use crate::{
     directive::{Action, Bit, Directive, Disturbance, SyscallError},
@@ -25,14 +25,14 @@ use crate::{
 };
 
 impl Crank {
-    /// What fires at this crank because its delivery is one of every so many.
+    /// Returns the faults that fire at this crank because its delivery is one of every so many.
     pub(super) fn recurring(&mut self, numbers: [Option<(VatId, DeliveryNum)>; 2]) -> Vec<Directive> {
         let Some(injector) = self.block().injector() else { return Vec::new() };
         let recurring = numbers.into_iter().flatten().flat_map(|(vat, number)| injector.recurring(vat, number));
         recurring.collect()
     }
 
-    /// A fault's place came.
+    /// Notes that the place of a fault was reached.
     pub(super) fn note(&mut self, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
         let crank = self.number();
         if let Some(injector) = self.block().injector() {
@@ -238,19 +238,19 @@ impl Crank {
         self.misuse(name)
     }
 
-    /// Whether what was ordered for this crank is an invariant that only an audit sees.
+    /// Returns whether a plant breaks, in this crank, an invariant that only an audit checks.
     pub(super) fn breaks_for_audit(&mut self) -> bool {
         let number = self.number();
         self.block().injector().is_some()
             && self.plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
     }
 
-    /// The fuel that a fault leaves the next delivery, and the fault.
+    /// Returns the fuel that a fault leaves the next delivery, and the fault.
     pub(super) fn fuel_left(&mut self) -> Option<(usize, u64)> {
         self.block().injector()?.take_fuel_max()
     }
 
-    /// What became of a limit on fuel.
+    /// Notes what became of a limit on fuel.
     pub(super) fn note_fuel(&mut self, limit: (usize, u64), vat: VatId, used: Option<u64>) {
         let why_not = used.map(|it| format!("the delivery used {it}"));
         let crank = self.number();
@@ -260,13 +260,13 @@ impl Crank {
     }
 }
 
-/// What a disturbed syscall comes to.
+/// The decision on a syscall that an experiment may disturb.
 pub(super) enum Verdict {
-    /// It goes on as ever, and its answer is to be replaced, if it has one.
+    /// The syscall runs as usual; then its answer, if it has one, is replaced.
     Answer(usize, Answer),
-    /// It fails.
+    /// The syscall fails with a fault.
     Fails(Fault),
-    /// It goes on as ever.
+    /// The syscall runs as usual.
     Not,
 }
 
@@ -301,7 +301,7 @@ impl Crank {
     }
 }
 
-/// The answer that a disturbed syscall gives: only one that answers with data can answer with others.
+/// Returns the answer that a disturbed syscall gives: only a syscall that answers with data can answer with others.
 pub(super) fn disturbed_answer(
     disturbed: &Disturbed,
     crank: CrankNum,

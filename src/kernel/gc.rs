@@ -1,8 +1,8 @@
-//! Garbage: what a vat gives up, what becomes of it, and what other vats are told.
+//! Garbage collection: the references that a vat gives up, their fate, and the GC deliveries to other vats.
 //!
-//! Whatever a crank decrements to zero is a candidate. At the crank's end each is looked at: a promise that nobody holds is
-//! removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are checked again when
-//! their turn comes, since an object may have been exported anew meanwhile.
+//! Whatever a crank decrements to zero is a candidate. At the crank's end each is looked at: a promise that nobody
+//! holds is removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are
+//! checked again when their turn comes, since an object may have been exported anew meanwhile.
 
 use std::{collections::BTreeSet, ops::Bound};
 
@@ -47,22 +47,22 @@ pub(super) fn retire_import(crank: &mut Crank, vat: VatId, kref: KRef) -> Result
     Ok(())
 }
 
-/// The exporter forgets an object that nobody reaches: whoever recognizes it is told.
+/// Retires an object that nobody reaches, for its exporter: the vats that recognize it are notified.
 pub(super) fn retire_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
     let (vref, _) = crank.entry(vat, kref)?;
     crank.remove_entry(vat, vref)?;
     crank.retire_object(object_of(kref)?)
 }
 
-/// The exporter gives up an object, reached or not: it becomes an orphan.
+/// Abandons an object for its exporter, reached or not: the object becomes an orphan.
 pub(super) fn abandon_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
     let (vref, _) = crank.entry(vat, kref)?;
     crank.remove_entry(vat, vref)?;
     crank.orphan(vat, object_of(kref)?)
 }
 
-/// What was decremented to zero, in that order, each once. Like SwingSet's set, it does not take anew what was looked at
-/// already: an object that only then loses its last hold is garbage at its next decrement.
+/// The references that were decremented to zero, in that order, each once. Like SwingSet's set, it does not take anew
+/// what was looked at already: an object that only then loses its last hold is garbage at its next decrement.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     order: Vec<KRef>,
@@ -180,8 +180,8 @@ impl Crank {
         }
     }
 
-    /// The vat and kind of the next GC delivery: of the first group of actions of which something is still true. Actions that
-    /// are not, vanish. A paused vat hears of its garbage later.
+    /// Returns the vat and kind of the next GC delivery: of the first group of actions of which something is still
+    /// true. Untrue actions are removed. A paused vat gets its GC deliveries later.
     pub(super) fn next_gc_group(&mut self) -> Option<(VatId, GcKind)> {
         loop {
             let (vat, kind) = self.first_gc_group()?;
@@ -241,7 +241,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What a GC delivery changes, just before the vat hears of it.
+    /// Updates the c-list and the objects for a GC delivery, just before the vat receives it.
     pub(super) fn apply_gc_delivery(&mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(), KernelPanic> {
         match delivery {
             Delivery::DropExports(krefs) => krefs.iter().try_for_each(|kref| {
@@ -255,7 +255,8 @@ impl Crank {
     }
 }
 
-/// The first GC action of a vat that is not paused. A paused vat's are passed over together, however many they are.
+/// Returns the first GC action of a vat that is not paused. A paused vat's are passed over together, however many they
+/// are.
 pub(super) fn first_gc_action(tables: &Tables) -> Option<GcAction> {
     let (mut action, _) = tables.gc.first()?;
     while tables.is_paused(action.vat()) {
@@ -265,7 +266,7 @@ pub(super) fn first_gc_action(tables: &Tables) -> Option<GcAction> {
     Some(*action)
 }
 
-/// Whether there is still reason for an action.
+/// Returns whether there is still reason for an action.
 fn is_due(tables: &Tables, action: GcAction) -> bool {
     let vat = action.vat();
     let entry = tables.clist.vref(vat, action.object().into()).and_then(|vref| tables.clist.get(&(vat, vref)));

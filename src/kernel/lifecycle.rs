@@ -1,4 +1,4 @@
-//! How a vat begins and ends.
+//! The start and the end of a vat.
 
 use crate::{
     invariant,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Crank {
-    /// A new vat: it starts when its turn in the run-queue comes.
+    /// Creates a vat, which starts when its turn in the run-queue comes.
     pub fn create_vat(
         &mut self,
         name: &str,
@@ -26,7 +26,7 @@ impl Crank {
         self.queue_new_vat(name, bundle, options, parameters, None, false)
     }
 
-    /// The same; `result` is the promise for its root and admin facet, held by the queue.
+    /// Makes a vat and queues its start; `result` is the promise for its root and admin facet, held by the queue.
     pub(super) fn queue_new_vat(
         &mut self,
         name: &str,
@@ -66,7 +66,8 @@ impl Crank {
         Ok(vat)
     }
 
-    /// Whether the vat that asks may make one more vat or meter: neither it nor any of its creators has as many as it may.
+    /// Checks that the acting vat may make one more vat or meter: neither it nor any of its creators has as many as it
+    /// may.
     pub(super) fn may_make(&self) -> Result<(), Refused> {
         let mut creators = 0;
         let mut next = self.by;
@@ -99,7 +100,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The vat is dead from here on: what it decided is rejected; its rows go later, under a budget.
+    /// Terminates a vat: the promises that it decided are rejected; its rows are removed later, under a budget.
     pub(super) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
         let by = self.by;
         self.act_for(Some(vat));
@@ -144,7 +145,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Nobody can ask any more how this vat ended, or will.
+    /// Forgets how a vat ended, or will end, because no vat can ask for it any more.
     pub(super) fn forget_ending(&mut self, vat: VatId) -> Result<(), KernelPanic> {
         let ending = self.tables_mut().vats.update(&vat, |it| {
             it.may_be_asked = false;
@@ -163,7 +164,7 @@ impl Crank {
         if info.slots.iter().all(known) { info } else { body::error(&body::text_of(&info.body)) }
     }
 
-    /// The unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
+    /// Returns the unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
     pub(super) fn decided_by(&self, vat: VatId) -> Vec<PromiseId> {
         let mut decided: Vec<(String, PromiseId)> = Vec::new();
         for (vref, entry) in self.tables().clist.promises(vat) {
@@ -177,7 +178,7 @@ impl Crank {
         decided.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Removes rows of a dead vat, this many at the most. Whether none is left.
+    /// Removes rows of a dead vat, at most this many, and returns whether none is left.
     pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<bool, Fault> {
         let entries: Vec<_> = self.tables().clist.of(vat).take(budget).collect();
         let first = (vat, StoreKey::default());
@@ -214,7 +215,7 @@ impl Crank {
         Ok(rows < budget)
     }
 
-    /// The vat is to bring out its dead, once.
+    /// Queues a bring-out-your-dead for the vat, once.
     pub(super) fn queue_reap(&mut self, vat: VatId) {
         let queued = self.tables_mut().tallies.update(&vat, |it| std::mem::replace(&mut it.reap_queued, true));
         if queued == Some(false) {
@@ -223,7 +224,7 @@ impl Crank {
     }
 }
 
-/// A reason as a vat's row keeps it: cut where it is long. The row is written anew with each change of the vat.
+/// Shortens a reason to what a vat's row keeps of it. The row is written anew with each change of the vat.
 pub(super) fn short(mut reason: String) -> String {
     if reason.len() > limits::REASON_BYTES_MAX {
         reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES_MAX));

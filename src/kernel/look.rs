@@ -1,7 +1,7 @@
-//! What the next crank is about to do, seen without doing it.
+//! A preview of the next crank, made without running it.
 //!
-//! Invariant: the block comes back as it was: the crank that looked is undone, and nothing of it is recorded. Whatever is wrong
-//! with the rows is told, not stumbled over: who looks may well look for that.
+//! Invariant: the block comes back as it was: the crank that looked is undone, and nothing of it is recorded. Whatever
+//! is wrong with the rows is told, not stumbled over: who looks may well look for that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +20,7 @@ use crate::{
     state::{block::Block, table::Item},
 };
 
-/// What becomes of what the next crank takes, unless a directive has it otherwise.
+/// The fate of the item that the next crank takes, unless a directive changes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// A vat is given this: in the kernel's references, and in its own.
@@ -37,22 +37,22 @@ pub enum Fate {
     Rejected,
     /// Rows of this dead vat are removed.
     Cleanup(VatId),
-    /// Nothing that a vat hears of.
+    /// Nothing is delivered to a vat.
     Nothing,
     /// The rows are not what they should be: the crank will say so in its own way.
     Broken(String),
 }
 
-/// The next crank.
+/// A preview of the next crank.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ahead {
-    /// Its number.
+    /// The number of the crank.
     pub crank: CrankNum,
     /// The delivery numbers that it takes: none where it is no delivery, two for an upgrade.
     pub deliveries: Vec<(VatId, DeliveryNum)>,
     /// The kind of delivery.
     pub kind: &'static str,
-    /// What becomes of it.
+    /// The fate of what the crank takes.
     pub fate: Fate,
     /// The hash by which a directive can recognize it.
     pub message_hash: Option<[u8; 32]>,
@@ -61,7 +61,7 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// The vat that it is for.
+    /// Returns the vat that the next crank is for.
     pub fn vat(&self) -> Option<VatId> {
         self.deliveries.first().map(|(vat, _)| *vat)
     }
@@ -118,7 +118,7 @@ impl Crank {
         Ok(Fate::Delivered(delivery, translated))
     }
 
-    /// As `retake`, but for what would leave more behind than rows.
+    /// Takes the item as `retake` does, except what would leave more behind than rows.
     fn take_to_look(&mut self) -> Result<(Work, Option<Fate>), Fault> {
         let item = match self.source {
             Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),

@@ -1,9 +1,10 @@
 //! The kernel: a deterministic, single-threaded state machine in the model of SwingSet.
 //!
-//! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets the vat's
-//! worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and extends the chain
-//! of hashes. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault: everything is undone, then the
-//! vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the block is dropped).
+//! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets
+//! the vat's worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and
+//! extends the chain of hashes. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault:
+//! everything is undone, then the vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the
+//! block is dropped).
 //!
 //! Nothing here knows wasm, files, clocks or randomness. A [`Worker`] may be a script.
 //!
@@ -83,10 +84,10 @@ use crate::{
     },
 };
 
-/// What a delivery used.
+/// The fuel and memory that a delivery used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
-    /// Fuel.
+    /// Units of fuel used.
     pub fuel: u64,
     /// Bytes of memory, afterwards.
     pub memory: u64,
@@ -94,8 +95,8 @@ pub struct Usage {
 
 /// Runs one vat: an instance of its bundle, or a script.
 pub trait Worker {
-    /// Runs one delivery, on this much fuel at the most. The vat may make syscalls meanwhile; a fault that a syscall returns must end the delivery, and be
-    /// returned. The syscalls come back in any case.
+    /// Runs one delivery, on at most this much fuel. The vat may make syscalls meanwhile; a fault that a syscall
+    /// returns must end the delivery, and be returned. The syscalls come back in any case.
     fn deliver(
         &mut self,
         delivery: &Delivery<VRef>,
@@ -103,19 +104,20 @@ pub trait Worker {
         syscalls: Syscalls,
     ) -> (Syscalls, Result<Usage, Fault>);
 
-    /// Its heap as it is between two deliveries, without the pages that stand at the same place in `base`. `None` where it has
-    /// no heap: a script.
+    /// Returns the vat's heap as it is between two deliveries, without the pages that are at the same place in `base`.
+    /// `None` where it has no heap: a script.
     fn image(&mut self, base: Option<&Heap>) -> Result<Option<Image>, HostFault> {
         let _ = base;
         Ok(None)
     }
 
-    /// What tells its heap from others, as it is between two deliveries. `None` where it has no heap: a script.
+    /// Returns a hash that tells the vat's heap from others, as it is between two deliveries. `None` where it has no
+    /// heap: a script.
     fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, HostFault> {
         Ok(None)
     }
 
-    /// Its memory, for an experiment to disturb. `None` where it has none: a script.
+    /// Returns the vat's memory, for an experiment to disturb. `None` where it has none: a script.
     fn memory(&mut self) -> Option<&mut [u8]> {
         None
     }
@@ -125,12 +127,12 @@ pub trait Worker {
         0
     }
 
-    /// Whether the deliveries since its last snapshot are worth the work that one would take now.
+    /// Returns whether the deliveries since the last snapshot are worth the work that a new one would take now.
     fn can_afford_snapshot(&mut self) -> bool {
         true
     }
 
-    /// Its heap as it is was made its newest snapshot.
+    /// Notes that the heap, as it is now, was made the vat's newest snapshot.
     fn saved(&mut self) {}
 }
 
@@ -148,7 +150,8 @@ pub trait Workers {
         bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<(), Fault>;
 
-    /// The crank has ended: nothing of it will be undone any more. One that is to be stopped, because there are too many.
+    /// The crank has ended: nothing of it will be undone any more. One that is to be stopped, because there are too
+    /// many.
     fn surplus(&mut self) -> Option<VatId> {
         None
     }
@@ -156,13 +159,15 @@ pub trait Workers {
     /// Ends it; its heap is gone.
     fn stop(&mut self, vat: VatId);
 
-    /// Takes back what the delivery that a worker just made did to its heap. A worker that cannot go back is stopped instead.
+    /// Takes back what the delivery that a worker just made did to its heap. A worker that cannot go back is stopped
+    /// instead.
     fn roll_back(&mut self, vat: VatId) -> Result<(), Fault> {
         self.stop(vat);
         Ok(())
     }
 
-    /// Takes a worker away, for another incarnation of its vat to be started; until the crank has ended it may be put back.
+    /// Takes a worker away, for another incarnation of its vat to be started; until the crank has ended it may be put
+    /// back.
     fn set_aside(&mut self, vat: VatId) {
         self.stop(vat);
     }
@@ -173,7 +178,7 @@ pub trait Workers {
     }
 }
 
-/// Where the kernel was.
+/// The place in a run that the kernel had reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Position {
     /// The crank, once one has begun.
@@ -188,16 +193,16 @@ pub struct Position {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}{fault}", self.place())]
 pub struct Halt {
-    /// Why: anything but a vat's fault.
+    /// The fault that halted the host: anything but a vat's fault.
     pub fault: Fault,
-    /// Where.
+    /// The place in the run at which the host stopped.
     pub position: Position,
-    /// What the crank had taken; `None` where the host was in none.
+    /// The item that the crank had taken; `None` if the host was in no crank.
     pub taken: Option<Taken>,
 }
 
 impl Halt {
-    /// Where a fault of the machine was met. Any other says that itself.
+    /// Names the place at which a fault of the machine was met. Any other says that itself.
     fn place(&self) -> String {
         match (&self.fault, self.position.crank, self.position.delivery) {
             (Fault::Host(_), Some(crank), Some((vat, number, kind))) => {
@@ -222,12 +227,12 @@ impl From<HostFault> for Box<Halt> {
     }
 }
 
-/// How a vat ended.
+/// The end of a vat.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
-    /// Its crank was undone.
+    /// Set if the vat's crank was undone.
     pub aborted: bool,
-    /// Its own words, or the kernel's.
+    /// The reason that the vat gave, or the kernel's.
     pub info: CapData<KRef>,
     /// The fault, unless it ended itself.
     pub fault: Option<VatFault>,
@@ -236,18 +241,18 @@ pub struct Ended {
 /// A crank that ran.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ran {
-    /// Its number.
+    /// The number of the crank.
     pub crank: CrankNum,
     /// The delivery that it was, attempted or made.
     pub delivery: Option<(VatId, DeliveryNum)>,
     /// Fuel that the delivery used.
     pub fuel: u64,
-    /// How the vat ended, if it did.
+    /// The end of the vat, if it ended.
     pub ended: Option<Ended>,
 }
 
-/// Runs the next crank. `None` where nothing has changed: every queue is empty, or the crank's delivery was interrupted, and all
-/// of it is undone.
+/// Runs the next crank. `None` where nothing has changed: every queue is empty, or the crank's delivery was
+/// interrupted, and all of it is undone.
 pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
     if is_quiescent(&block) {
         return Ok((block, None));
@@ -260,7 +265,7 @@ pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<R
     Ok((block, ran))
 }
 
-/// The vat that an item of the run-queue would go to now, if to any.
+/// Returns the vat that an item of the run-queue would go to now, if to any.
 pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
     match item {
         Item::Send { target, message } => match route::route(tables, *target, &message.methargs.body) {
@@ -276,12 +281,12 @@ pub fn destination(tables: &Tables, item: &Item) -> Option<VatId> {
     }
 }
 
-/// Whether nothing will happen unless something comes from outside.
+/// Returns whether nothing will happen unless something comes from outside.
 pub fn is_finished(block: &Block) -> bool {
     is_quiescent(block) && block.tables().wakeups.is_empty() && !block.meta().open
 }
 
-/// Whether no queue holds anything to run.
+/// Returns whether no queue holds anything to run.
 pub fn is_quiescent(block: &Block) -> bool {
     deliver::is_idle(block.tables()) && !verdict::wakes(block)
 }

@@ -1,4 +1,5 @@
-//! What the host does from outside of any crank: inputs of a block. They have no number, and extend the chain of hashes.
+//! The host's actions from outside of any crank: the inputs of a block. They have no number, and extend the chain of
+//! hashes.
 
 use crate::{
     kernel::{Crank, Ended, Halt, Position, is_quiescent},
@@ -14,8 +15,8 @@ use crate::{
     },
 };
 
-/// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has. One that
-/// is open goes on.
+/// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has.
+/// One that is open goes on.
 pub fn begin_block(block: Block, seconds: u64) -> Result<Block, Box<Halt>> {
     if block.meta().open {
         return Ok(block);
@@ -27,7 +28,7 @@ pub fn begin_block(block: Block, seconds: u64) -> Result<Block, Box<Halt>> {
     Ok(outside(block, |crank| crank.begin_block(height, time))?.0)
 }
 
-/// The same, with what comes in from outside: it is something to do, so the clock is not hurried.
+/// Begins a block together with an input from outside: the input is something to do, so the clock is not hurried.
 pub fn begin_block_with<T>(
     block: Block,
     seconds: u64,
@@ -52,13 +53,13 @@ pub fn outside<T>(block: Block, input: impl FnOnce(&mut Crank) -> Result<T, Faul
 }
 
 impl Crank {
-    /// Opens a block, and wakes whoever asked to be woken by its time.
+    /// Opens a block, and sends the wakeups that are due by its time.
     pub fn begin_block(&mut self, height: BlockHeight, time: u64) -> Result<(), Fault> {
         self.tables_mut().update_globals(|it| (it.height, it.time) = (height, time));
         self.wake()
     }
 
-    /// The root object of a vat. Naming it does not hold it.
+    /// Returns the root object of a vat. Naming it does not hold it.
     pub fn root(&mut self, vat: VatId) -> Result<ObjectId, Fault> {
         let entry = self.tables().clist.get(&(vat, VRef::ROOT)).copied();
         let id = match entry.map(|it| it.kref) {
@@ -76,7 +77,7 @@ impl Crank {
         Ok(id)
     }
 
-    /// The vat admin: one for the whole state, held for ever.
+    /// Returns the vat admin: one for the whole state, held for ever.
     pub fn vat_admin(&mut self) -> Result<ObjectId, Fault> {
         let owner = Some(Owner::Kernel(KernelObject::VatAdmin));
         let known = self.tables().objects.iter().find(|(_, it)| it.owner == owner).map(|(id, _)| *id);
@@ -107,7 +108,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Sends a message. With `awaited`, its result is remembered under that vat's and method's name.
+    /// Sends a message from outside. With `awaited`, its result is remembered under that vat's and method's name.
     pub fn send_from_outside(
         &mut self,
         target: KRef,
@@ -137,7 +138,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Nobody outside awaits this result any more, or needs it.
+    /// Forgets a result that nobody outside awaits or needs any more.
     pub fn forget_result(&mut self, result: PromiseId) -> Result<(), Fault> {
         if self.tables_mut().outside.remove(&result).is_some() {
             self.decref(result.into())?;
@@ -159,7 +160,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The host ends a vat with these words.
+    /// Terminates a vat for the host, with this reason.
     pub fn terminate_with_reason(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
         self.terminate_from_outside(vat, body::error(reason))
     }

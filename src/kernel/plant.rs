@@ -1,4 +1,4 @@
-//! How planted faults break the kernel: see `plant`.
+//! The ways in which planted faults break the kernel: see `plant`.
 
 use crate::{
     directive::Effect,
@@ -20,7 +20,8 @@ use crate::{
 const NOWHERE: u64 = 1 << 50;
 
 impl Crank {
-    /// Whether this bug is in force: planted in this crank or an earlier one, in a kernel that was not replaced since.
+    /// Returns whether this bug is in force: planted in this crank or an earlier one, in a kernel that was not
+    /// replaced since.
     pub(super) fn has_bug(&self, name: &str) -> bool {
         self.plants().iter().any(|it| it.name == name && it.is_since(self.number())) && !self.was_replaced()
     }

@@ -1,4 +1,5 @@
-//! A vat's heap is a function of its bundle and its transcript: it is brought back by replaying, from its newest snapshot on.
+//! A vat's heap is a function of its bundle and its transcript: it is brought back by replaying, from its newest
+//! snapshot on.
 
 use crate::{
     directive::plant::REPLAY_CHARGES,
@@ -19,8 +20,8 @@ use crate::{
     },
 };
 
-/// Makes sure that the vat has a worker, with the heap that it had after its last delivery. A `VatFault` can come only of a vat
-/// that never ran.
+/// Makes sure that the vat has a worker, with the heap that it had after its last delivery. A `VatFault` can come only
+/// of a vat that never ran.
 pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
     if workers.worker(vat).is_some() {
         return Ok(());
@@ -49,7 +50,7 @@ pub fn bring_up_to(block: &mut Block, workers: &mut dyn Workers, vat: VatId, nex
     replay(block, workers, vat, first, next)
 }
 
-/// Whether any delivery from this one on went well.
+/// Returns whether any delivery from this one on went well.
 fn has_run(block: &Block, vat: VatId, first: DeliveryNum) -> Result<bool, HostFault> {
     for entry in block.transcript(vat, first)? {
         if matches!(entry?.end, End::Done { .. }) {
@@ -59,7 +60,8 @@ fn has_run(block: &Block, vat: VatId, first: DeliveryNum) -> Result<bool, HostFa
     Ok(false)
 }
 
-/// The newest snapshot, if it is of this incarnation, this bundle and this engine. Any other is not wrong, but of no use.
+/// The newest snapshot, if it is of this incarnation, this bundle and this engine. Any other is not wrong, but of no
+/// use.
 fn usable(block: &Block, vat: VatId, row: &Vat, next: DeliveryNum) -> Result<Option<Manifest>, Fault> {
     let fits = |it: &Manifest| {
         it.position > row.first_delivery
@@ -114,8 +116,8 @@ fn replay(
     Ok(())
 }
 
-/// Gives a worker a delivery that once went well. Its syscalls must be those of the record, which answers them; what it used
-/// is for the caller to compare. An attempt that came to nothing is passed over.
+/// Gives a worker a delivery that once went well. Its syscalls must be those of the record, which answers them; what
+/// it used is for the caller to compare. An attempt that came to nothing is passed over.
 pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Usage, Fault> {
     let (End::Done { .. }, Some(delivery)) = (&entry.end, entry.delivery.clone()) else { return Ok(Usage::default()) };
     let number = entry.number;
@@ -128,7 +130,7 @@ pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Us
     result.map_err(|fault| not_again(vat, number, fault))
 }
 
-/// A delivery must use the fuel that it used.
+/// Checks that a replayed delivery used the recorded fuel.
 pub fn check_fuel(vat: VatId, number: DeliveryNum, recorded: u64, used: u64) -> Result<(), Fault> {
     if used == recorded { Ok(()) } else { Err(anachronism(vat, number, "fuel", recorded, used)) }
 }
@@ -136,7 +138,8 @@ pub fn check_fuel(vat: VatId, number: DeliveryNum, recorded: u64, used: u64) -> 
 /// A replay needs no limit: it ends where the delivery did.
 const FUEL_MAX: u64 = u64::MAX >> 1;
 
-/// What went well once must not fault now; the machine's own faults stay what they are.
+/// Turns a vat's fault in a replay into an anachronism, since the recorded delivery succeeded; other faults are
+/// returned unchanged.
 pub(crate) fn not_again(vat: VatId, number: DeliveryNum, fault: Fault) -> Fault {
     match fault {
         Fault::Vat(fault) => anachronism(vat, number, "outcome", "done", fault),

@@ -39,7 +39,7 @@ impl Renumbered<'_> {
         Renumbered { from, to: Vec::new(), places: vec![None; from.len()], known: BTreeMap::new() }
     }
 
-    /// Where the slot stands now; nothing where there is no such slot.
+    /// Returns the present index of the slot, or `None` if there is no such slot.
     fn place(&mut self, slot: usize) -> Option<usize> {
         if let Some(place) = self.places.get(slot)? {
             return Some(*place);
@@ -73,7 +73,7 @@ impl Request {
         &self.args
     }
 
-    /// A whole number: a JSON number or a bigint.
+    /// Reads a whole number: a JSON number or a bigint.
     pub(super) fn number(&self, at: usize) -> Result<u64, Refused> {
         number(self.arg(at)).ok_or_else(|| Refused(format!("argument {at} must be a whole number")))
     }
@@ -85,7 +85,7 @@ impl Request {
         }
     }
 
-    /// A reason: a text, an error, or nothing.
+    /// Reads a reason: a text, an error, or nothing.
     pub(super) fn reason(&self, at: usize) -> String {
         match self.arg(at) {
             Value::String(text) => text.strip_prefix('!').unwrap_or(text).to_owned(),
@@ -96,7 +96,7 @@ impl Request {
         }
     }
 
-    /// One argument as capdata of its own, with only the slots that it mentions.
+    /// Copies one argument into CapData of its own, with only the slots that it mentions.
     pub(super) fn capdata(&self, at: usize) -> Result<CapData<KRef>, Refused> {
         let (mut slots, mut body) = (Renumbered::of(&self.slots), "#".to_owned());
         match self.arg(at) {
@@ -106,7 +106,7 @@ impl Request {
         Ok(CapData { body: body.into(), slots: slots.to })
     }
 
-    /// An argument that is one object.
+    /// Reads an argument that is one object.
     pub(super) fn held_object(&self, at: usize) -> Result<ObjectId, Refused> {
         self.object(self.arg(at)).ok_or_else(|| Refused(format!("argument {at} must be an object")))
     }
@@ -120,8 +120,8 @@ impl Request {
     }
 }
 
-/// Writes a value as JSON in which every mention of a slot names where that slot stands now. A copy of the value is not made: it may be
-/// a hundred times as large as its text.
+/// Writes a value as JSON in which every mention of a slot names where that slot stands now. A copy of the value is
+/// not made: it may be a hundred times as large as its text.
 fn write_renumbered(value: &Value, slots: &mut Renumbered<'_>, out: &mut String) -> Result<(), Refused> {
     match value {
         Value::String(text) if text.starts_with(['$', '&']) => write_text(&renumbered(text, slots)?, out),

@@ -1,4 +1,4 @@
-//! Where a message goes: decided when it is accepted, and again when its turn comes.
+//! The routing of messages: decided when a message is accepted, and again when its turn comes.
 
 use crate::{
     invariant,
@@ -13,7 +13,7 @@ use crate::{
     state::table::{Item, KernelObject, Owner, Policy, PromiseState, QueueId, Tables},
 };
 
-/// Where a message goes.
+/// The destination of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Route {
     /// To this vat: it owns the object, or decides the promise and takes pipelined messages.
@@ -26,12 +26,12 @@ pub(super) enum Route {
     Splat(Rejection),
 }
 
-/// What the result of a message that reaches nobody is rejected with.
+/// The reason with which the result of an undeliverable message is rejected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Rejection {
     /// Words of the kernel's.
     With(CapData<KRef>),
-    /// What this promise was rejected with: shared, not copied.
+    /// The reason with which this promise was rejected: shared, not copied.
     As(PromiseId),
 }
 
@@ -43,8 +43,8 @@ impl Rejection {
 
 const VAT_TERMINATED: &str = "vat terminated";
 
-/// The route of a message to `target`, and what it is addressed to then: a promise that was fulfilled with a presence stands
-/// for that presence.
+/// Finds the route of a message to `target`, and the target that it then has: a promise that was fulfilled with a
+/// presence stands for that presence.
 pub(super) fn route(tables: &Tables, target: KRef, methargs: &[u8]) -> Result<(KRef, Route), KernelPanic> {
     let id = match target {
         KRef::Object(id) => return Ok((target, route_object(tables, id))),
@@ -94,7 +94,7 @@ fn presence(data: &CapData<KRef>) -> Option<ObjectId> {
 }
 
 impl Crank {
-    /// As [`route`]; where that changes the target, the message's hold moves along.
+    /// Routes a message as [`route`] does, and moves the message's hold along if the target changes.
     pub(super) fn route(&mut self, target: KRef, message: &Message<KRef>) -> Result<(KRef, Route), KernelPanic> {
         let (to, route) = route(self.tables(), target, &message.methargs.body)?;
         if to != target {
@@ -104,7 +104,7 @@ impl Crank {
         Ok((to, route))
     }
 
-    /// A message that reaches nobody: its result is rejected, and what it held is released.
+    /// Rejects the result of a message that reaches nobody, and releases what the message held.
     pub(super) fn splat(&mut self, target: KRef, message: Message<KRef>, with: Rejection) -> Result<(), Fault> {
         if let Some(KRef::Promise(result)) = message.result {
             match with {
@@ -171,7 +171,7 @@ impl Crank {
         }
     }
 
-    /// A vat is to be told that a promise is settled.
+    /// Queues the notification of a vat that a promise is settled.
     pub(super) fn notify(&mut self, vat: VatId, promise: PromiseId) -> Result<(), KernelPanic> {
         self.incref(promise.into())?;
         self.post(Item::Notify { vat, promise });

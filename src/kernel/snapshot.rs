@@ -1,8 +1,9 @@
-//! When snapshots of heaps are taken, and vats evicted: between two cranks, where nothing of it can reach a hash.
+//! The taking of heap snapshots and the eviction of vats, between two cranks, so that neither can affect a hash.
 //!
-//! Invariants: a vat that is up can be brought up again for the fuel of [`FUEL_MAX`] and of one delivery, or for what the pages
-//! that it wrote since its last snapshot are worth; a snapshot is taken only where deliveries have paid for its work, which the
-//! worker knows. A delivery that came to nothing changes no heap, so that a snapshot after it is as good as one before.
+//! Invariants: a vat that is up can be brought up again for the fuel of [`FUEL_MAX`] and of one delivery, or for what
+//! the pages that it wrote since its last snapshot are worth; a snapshot is taken only where deliveries have paid for
+//! its work, which the worker knows. A delivery that came to nothing changes no heap, so that a snapshot after it is
+//! as good as one before.
 
 use crate::{
     kernel::{Halt, Position, Ran, Workers},
@@ -14,14 +15,16 @@ use crate::{
     state::{block::Block, snapshot::Manifest},
 };
 
-/// Fuel from one snapshot of a vat to the next at the most, however few deliveries used it: a replay takes a tenth of a second.
+/// The most fuel from one snapshot of a vat to the next, however few deliveries used it: a replay takes a tenth of a
+/// second.
 const FUEL_MAX: u64 = 100_000_000;
 
-/// Fuel since its last snapshot from which on a vat that is evicted is snapshotted first: to replay a millisecond is cheaper than
-/// to write pages.
+/// Fuel since its last snapshot from which on a vat that is evicted is snapshotted first: to replay a millisecond is
+/// cheaper than to write pages.
 const FUEL_BEFORE_EVICTION: u64 = 1_000_000;
 
-/// After a crank: drops the snapshot of what the vat no longer is, takes one if it is due, and evicts who is too many.
+/// Tends the snapshots after a crank: drops the one of a heap that the vat no longer has, takes one if it is due, and
+/// evicts the vats beyond the limit.
 pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> Result<(), Box<Halt>> {
     let mut position = Position { crank: Some(ran.crank), ..Position::default() };
     (|| {
@@ -88,12 +91,13 @@ pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> 
     Ok(())
 }
 
-/// Whether this host takes any.
+/// Returns whether this host takes any snapshots.
 fn is_on(block: &Block) -> bool {
     block.snapshot_interval() != Some(0)
 }
 
-/// Deliveries from one snapshot to the next: what this host keeps to, or the vat's options. `None` where they are not counted.
+/// Deliveries from one snapshot to the next: what this host keeps to, or the vat's options. `None` where they are not
+/// counted.
 fn interval(block: &Block, vat: VatId) -> Option<u64> {
     let options = || block.tables().vats.get(&vat)?.options.snapshot_interval;
     block.snapshot_interval().map_or_else(options, Some).filter(|it| *it > 0)

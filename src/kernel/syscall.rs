@@ -1,4 +1,4 @@
-//! What a vat may ask during a delivery: the one place through which a guest reaches the kernel.
+//! The syscalls that a vat may make during a delivery: the one place through which a guest reaches the kernel.
 
 use std::{fmt, ops::Bound};
 
@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the open
-/// crank, and with it everything.
+/// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the
+/// open crank, and with it everything.
 ///
 /// In a replay there is no crank: each syscall must equal the recorded one, and is answered from the record.
 #[derive(Debug)]
@@ -38,12 +38,12 @@ enum Mode {
     Replay(Box<Replay>),
 }
 
-/// What a live delivery leaves behind.
+/// The state of a live delivery, as it is left at its end.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) crank: Crank,
     pub(super) at: At,
-    /// How many syscalls were made.
+    /// Number of syscalls made so far.
     pub(super) count: u32,
     /// The kind of the last one.
     pub(super) last: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct Live {
     pub(super) fault: Option<Fault>,
     /// Bytes of its console lines so far.
     printed: u64,
-    /// What an experiment does to its syscalls.
+    /// The disturbance that an experiment makes to the delivery's syscalls.
     pub(super) disturbed: Option<Box<Disturbed>>,
 }
 
@@ -75,7 +75,7 @@ impl Syscalls {
         Syscalls(Mode::Replay(Box::new(Replay { vat, entry, next: 0, fault: None })))
     }
 
-    /// Whether the delivery is made now, and not again.
+    /// Returns whether the delivery is live, rather than a replay.
     pub fn is_live(&self) -> bool {
         matches!(self.0, Mode::Live(_))
     }
@@ -87,7 +87,7 @@ impl Syscalls {
         }
     }
 
-    /// After a replayed delivery: whether the vat made every recorded syscall.
+    /// Checks, after a replayed delivery, that the vat made every recorded syscall.
     pub(super) fn end_replay(self) -> Result<(), Fault> {
         let Mode::Replay(replay) = self.0 else { return Ok(()) };
         if let Some(fault) = replay.fault {
@@ -102,12 +102,12 @@ impl Syscalls {
         }
     }
 
-    /// Makes a syscall. The delivery must end with the fault that this returns.
+    /// Makes a syscall for the vat. The delivery must end with the fault that this returns.
     pub fn call(&mut self, syscall: Syscall<VRef>) -> Result<Answer, Fault> {
         self.call_from(syscall, &[])
     }
 
-    /// The same, of a guest with this memory: only who looks on looks into it.
+    /// Makes a syscall for a guest with this memory, which only an observer looks into.
     pub fn call_from(&mut self, syscall: Syscall<VRef>, memory: &[u8]) -> Result<Answer, Fault> {
         match &mut self.0 {
             Mode::Live(live) => live.call(syscall, memory).inspect_err(|fault| {
@@ -130,7 +130,7 @@ impl Syscalls {
         fault
     }
 
-    /// A line for the slog, and the bytes that it becomes there. Not a syscall.
+    /// Writes a line of the vat's console to the slog; `bytes` is what it takes there. Not a syscall.
     pub fn console(&mut self, level: &'static str, text: &str, bytes: u64) {
         if let Mode::Live(live) = &mut self.0 {
             live.console(level, text, bytes);
@@ -274,7 +274,7 @@ impl Live {
 }
 
 impl Crank {
-    /// A message goes out; whoever gets it will decide its result.
+    /// Sends a message; the vat that receives it will decide its result.
     fn send(&mut self, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
         if let Some(KRef::Promise(result)) = message.result {
             self.set_decider(result, None)?;
@@ -306,7 +306,7 @@ impl Crank {
         Ok(())
     }
 
-    /// The vat forgets the promises that it settles, all of them before the first is settled.
+    /// Settles promises for a vat, which forgets all of them before the first is settled.
     pub(super) fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
         for it in &resolutions {
             let (vref, _) = self.entry(vat, it.promise)?;

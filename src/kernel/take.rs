@@ -1,4 +1,4 @@
-//! What a crank takes from its queue, and what becomes of an entry that is no delivery.
+//! The taking of a crank's item from its queue, and the handling of entries that are no delivery.
 //!
 //! ```text
 //!   choose ─▶ take ─▶ process ─▶ a delivery for a vat: Work::Item, Work::Gc
@@ -6,8 +6,8 @@
 //!               └─ to be skipped, and no delivery: Work::Entry ─▶ consume
 //! ```
 //!
-//! Invariant: an entry that is skipped is not routed, and what it holds is given back as far as there is a row to give it back to: the
-//! way past an entry that breaks the kernel must not break it.
+//! Invariant: an entry that is skipped is not routed, and what it holds is given back as far as there is a row to give
+//! it back to: the way past an entry that breaks the kernel must not break it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,14 +31,14 @@ use crate::{
     state::table::{Item, QueueId, Tables, Waiting},
 };
 
-/// What a crank had taken when the host halted in it.
+/// The item that a crank had taken when the host halted in it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Taken {
     /// The hash by which a directive can recognize it.
     pub hash: Option<[u8; 32]>,
     /// The method, where it is a message.
     pub method: Option<String>,
-    /// What it is in words, where it is an entry of the queue that is no delivery.
+    /// A description in words, if it is an entry of the queue that is no delivery.
     pub entry: Option<String>,
 }
 
@@ -67,7 +67,7 @@ fn method(item: &Item) -> Option<String> {
     }
 }
 
-/// A queue entry in a few words.
+/// Describes a queue entry in a few words.
 pub(super) fn describe(item: &Item) -> String {
     match item {
         Item::Send { target, .. } => {
@@ -82,7 +82,7 @@ pub(super) fn describe(item: &Item) -> String {
     }
 }
 
-/// Whether a vat is given this, or waits for it because it is paused.
+/// Returns whether a vat is given this, or waits for it because it is paused.
 fn is_delivery(tables: &Tables, item: &Item) -> bool {
     match item {
         Item::Send { target, message } => {
@@ -105,7 +105,7 @@ impl Crank {
         if self.is_skipped() { self.take_to_skip() } else { self.retake() }
     }
 
-    /// Whether a directive of this crank, or of its block, skips what the crank takes.
+    /// Returns whether a directive of this crank, or of its block, skips what the crank takes.
     fn is_skipped(&mut self) -> bool {
         if self.directives().is_empty() || self.block().injector().is_some() {
             return false;
@@ -116,8 +116,8 @@ impl Crank {
         of_block || self.directives().due(number, None).any(skips)
     }
 
-    /// As [`retake`](Crank::retake), but an entry that is no delivery is taken as it stands, and nothing is done with it: it may be
-    /// one that cannot even be routed.
+    /// Takes the item as [`retake`](Crank::retake) does, but takes an entry that is no delivery as it is, unprocessed:
+    /// it may be one that cannot even be routed.
     pub(super) fn take_to_skip(&mut self) -> Result<Work, Fault> {
         let Some(item) = self.standing() else { return self.retake() };
         let tables = self.tables();
@@ -133,7 +133,7 @@ impl Crank {
         Ok(Work::Entry(item))
     }
 
-    /// The queue entry that the crank takes, as long as it stands in its queue.
+    /// Returns the queue entry that the crank takes, as long as it is in its queue.
     pub(super) fn standing(&self) -> Option<Item> {
         match self.source {
             Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
@@ -239,7 +239,7 @@ impl Crank {
         Ok(Work::Done)
     }
 
-    /// Whether everything that the entry names is there, and held.
+    /// Returns whether everything that the entry names exists and is held.
     pub(super) fn is_sound(&self, item: &Item) -> bool {
         match item {
             Item::Send { target, message } => {
@@ -270,7 +270,7 @@ impl Crank {
         Ok(())
     }
 
-    /// Consumes a queue entry without routing it: whoever waits for its result is told, and what it holds is given back.
+    /// Consumes a queue entry without routing it: its result is rejected, and what it holds is released.
     pub(super) fn consume(&mut self, item: Item) -> Result<(), Fault> {
         let (result, held) = match item {
             Item::Send { target, message } => {

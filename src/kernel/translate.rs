@@ -1,7 +1,8 @@
 //! Crossing between the kernel's references and a vat's: deliveries inward, syscalls outward.
 //!
-//! Invariants: a delivery names only what stands in the vat's c-list when the vat runs (but for what it retires); a syscall that
-//! names anything else, or what the vat may not use that way, is a `VatFault`, found here, before anything is applied.
+//! Invariants: a delivery names only what stands in the vat's c-list when the vat runs (but for what it retires); a
+//! syscall that names anything else, or what the vat may not use that way, is a `VatFault`, found here, before
+//! anything is applied.
 
 use crate::{
     directive::plant::RESOLVE_NON_DECIDER,
@@ -16,7 +17,7 @@ use crate::{
     state::table::{CListEntry, Tally},
 };
 
-/// How a body must mark a reference.
+/// Returns the kind of marker that a body must use for a reference.
 pub(super) fn slot_kind(kref: KRef) -> SlotKind {
     match kref {
         KRef::Promise(_) => SlotKind::Promise,
@@ -27,7 +28,7 @@ pub(super) fn slot_kind(kref: KRef) -> SlotKind {
 // ---- inward
 
 impl Crank {
-    /// A delivery as the vat will see it. New references enter its c-list; retired ones leave it.
+    /// Translates a delivery into the vat's references. New references enter its c-list; retired ones leave it.
     pub(super) fn translate_delivery(
         &mut self,
         vat: VatId,
@@ -50,7 +51,7 @@ impl Crank {
         })
     }
 
-    /// How the vat calls it; a new name where it does not know it.
+    /// Returns the vat's name for a reference; a new name if the vat does not know it.
     fn import(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
         let Some(vref) = self.tables().clist.vref(vat, kref) else { return self.introduce(vat, kref) };
         let unreachable = self.tables().clist.get(&(vat, vref)).is_some_and(|it| !it.reachable);
@@ -131,7 +132,7 @@ impl Outward<'_> {
         Err(VatFault::illegal(self.kind, why).into())
     }
 
-    /// The syscall in the kernel's references, if the vat may make it.
+    /// Translates a syscall into the kernel's references, if the vat may make it.
     pub(super) fn translate(&mut self, syscall: Syscall<VRef>) -> Result<Syscall<KRef>, Fault> {
         Ok(match syscall {
             Syscall::Send { target, message } => self.send(target, message)?,
@@ -184,7 +185,7 @@ impl Outward<'_> {
         Ok(())
     }
 
-    /// Whether the vat's store has room for this.
+    /// Checks that the vat's store has room for this.
     fn check_store(&self, key: &Bytes, value: &Bytes) -> Result<(), Fault> {
         let tables = self.crank.tables();
         let max = tables.vats.get(&self.vat).map_or(limits::STORE_MAX, |it| it.options.store_max);
@@ -308,7 +309,8 @@ impl Outward<'_> {
         }
     }
 
-    /// What the vat gives up must be in its c-list and of the right kind. `unless_reachable`: it must have been dropped before.
+    /// Checks that what the vat gives up is in its c-list and of the right kind. `unless_reachable`: it must have been
+    /// dropped before.
     fn held(
         &self,
         refs: &[VRef],

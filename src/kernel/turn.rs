@@ -1,6 +1,7 @@
-//! Whose item is next: the order of the run-queue, and who is answerable for what stands in it.
+//! The order of the run-queue, and the accounts of which vat made its items.
 //!
-//! Until kernel version 2 there is one run-queue, first in, first out, behind what the kernel has to do for itself. Since version
+//! Until kernel version 2 there is one run-queue, first in, first out, behind what the kernel has to do for itself.
+//! Since version
 //! 3 the senders take turns (see [`Turn`]): who floods itself, or others, delays its own.
 //!
 //! ```text
@@ -10,8 +11,8 @@
 //!   garbage                        ─▶ one crank in four; all of them, where nothing else is to be done
 //! ```
 //!
-//! Invariant: a turn passes with the taking of its item, and with it alone: also where the item is taken anew after the crank was
-//! undone. So nobody gains by faulting.
+//! Invariant: a turn passes with the taking of its item, and with it alone: also where the item is taken anew after
+//! the crank was undone. So nobody gains by faulting.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -30,7 +31,7 @@ use crate::{
     state::table::{Item, Load, PromiseState, QueueId, Sender, Tables, Turn, Waiting},
 };
 
-/// Whether the senders take turns.
+/// Returns whether the senders take turns.
 fn takes_turns(tables: &Tables) -> bool {
     kernel_version::takes_turns(tables.globals().kernel_version)
 }
@@ -65,7 +66,7 @@ fn weight(tables: &Tables, family: VatId) -> u32 {
     tables.vats.get(&family).map_or(1, |it| it.options.weight)
 }
 
-/// The items of the run-queue in the order in which they are taken, if nothing else comes.
+/// Returns the items of the run-queue in the order in which they are taken, if nothing else comes.
 pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
     let mut queues: BTreeMap<Sender, VecDeque<(i64, Option<VatId>)>> = BTreeMap::new();
     for (sender, at, waiting) in tables.queue.run() {
@@ -99,7 +100,7 @@ pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
 }
 
 impl Crank {
-    /// Where the crank's item is to be taken from.
+    /// Chooses the queue and the item that the crank takes.
     pub(super) fn choose(&mut self) {
         let queued = self.tables().queue.to_run();
         self.turn = None;
@@ -128,7 +129,7 @@ impl Crank {
         Some(Source::Queue(QueueId::Run(sender), at))
     }
 
-    /// The item was taken, and became this: its turn is over.
+    /// Ends the turn of an item that was taken and became this work.
     pub(super) fn pass_turn(&mut self, work: &Work) {
         let Some(mut turn) = self.turn else { return };
         if let Some(Source::Queue(QueueId::Run(sender), _)) = self.source {
@@ -149,13 +150,14 @@ impl Crank {
         }
     }
 
-    /// What is done now was asked for by this vat: what comes of it stands in its queue, and is counted to it.
+    /// Makes this vat responsible for what follows: items that result are queued as the vat's, and count towards its
+    /// load.
     pub(super) fn act_for(&mut self, by: Option<VatId>) {
         self.by = by;
         self.posted = Load::default();
     }
 
-    /// Something is to be accepted at the end of the crank.
+    /// Posts an item, which is accepted at the end of the crank.
     pub(super) fn post(&mut self, item: Item) {
         self.posted += Load::of(&item);
         let by = self.by;
@@ -174,7 +176,7 @@ impl Crank {
         self.tables_mut().queue.push_front(queue, waiting);
     }
 
-    /// The kernel has to bring out the dead of a vat: at the vat's expense, where its turns are counted.
+    /// Queues a bring-out-your-dead for a vat: at the vat's expense, if its turns are counted.
     pub(super) fn queue_bring_out(&mut self, vat: VatId) {
         let waiting = Waiting { by: Some(vat), item: Item::Reap(vat) };
         match takes_turns(self.tables()) {
@@ -183,7 +185,7 @@ impl Crank {
         }
     }
 
-    /// The kernel has to remove rows of a dead vat; `more` of those of which it removed some.
+    /// Queues the removal of a dead vat's rows; `more` if some of them were removed already.
     pub(super) fn queue_cleanup(&mut self, vat: VatId, more: bool) {
         let waiting = Waiting { by: Some(vat), item: Item::Cleanup(vat) };
         match takes_turns(self.tables()) {
@@ -200,7 +202,7 @@ impl Crank {
         taken.into_iter().for_each(|it| self.queue_run(it));
     }
 
-    /// Whether a vat may add to the queues what this syscall adds.
+    /// Checks that a vat may add to the queues what this syscall adds.
     pub(super) fn check_queued(&self, vat: VatId, syscall: &Syscall<KRef>) -> Result<(), Fault> {
         let more = match syscall {
             Syscall::Send { message, .. } => Load { items: 1, bytes: Load::bytes_of(&message.methargs) },
@@ -219,7 +221,7 @@ impl Crank {
         Ok(VatFault::limit("queuedBytesMax", load.bytes, options.queued_bytes_max)?)
     }
 
-    /// How many vats wait for a promise; nothing where it is settled.
+    /// Counts the vats that wait for a promise; `None` if it is settled.
     fn waiting_for(&self, promise: KRef) -> Option<usize> {
         match &self.tables().promises.get(&promise.promise()?)?.state {
             PromiseState::Unresolved { .. } => Some(self.tables().subscribers.of(promise.promise()?).count()),

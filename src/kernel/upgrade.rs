@@ -1,7 +1,7 @@
 //! Upgrade: new code for a vat that keeps its identity, its c-list, its vatstore and its durable exports.
 //!
-//! One crank, up to two deliveries: BringOutYourDead to the old incarnation (a paused vat is told nothing), `startVat` to the new
-//! one. Where either fails everything is undone, and the old incarnation goes on.
+//! One crank, up to two deliveries: BringOutYourDead to the old incarnation (a paused vat receives none), `startVat`
+//! to the new one. If either fails, everything is undone, and the old incarnation continues.
 
 use crate::{
     kernel::{
@@ -49,7 +49,8 @@ impl Crank {
         }
     }
 
-    /// The two deliveries. After an error the crank must be undone; so it must where it was interrupted, whatever came of them.
+    /// Runs the two deliveries of an upgrade. After an error the crank must be undone; so it must where it was
+    /// interrupted, whatever came of them.
     pub(super) fn replace_code(
         mut self,
         workers: &mut dyn Workers,
@@ -95,7 +96,7 @@ impl Crank {
         })
     }
 
-    /// Back to the old incarnation; the attempt takes its number, and whoever asked is told.
+    /// Returns to the old incarnation; the attempt takes its number, and the requester receives the reason.
     fn undo_upgrade(mut self, workers: &mut dyn Workers, vat: VatId, why: &VatFault) -> Result<Crank, Fault> {
         self.rewind();
         workers.put_back(vat);
@@ -117,8 +118,8 @@ impl Crank {
         Ok(self)
     }
 
-    /// What it costs to undo a delivery that might have used so much fuel, besides that: by the pages that it might have written; and
-    /// where an incarnation was started, by what that may use.
+    /// Returns the fuel charged for undoing a delivery, besides the fuel that it might have used: by the pages that it
+    /// might have written; and if an incarnation was started, by what that may use.
     pub(super) fn undoing_fee(&self, vat: VatId, fuel_max: u64, started: bool) -> u64 {
         let memory = self.tables().tallies.get(&vat).map_or(0, |it| it.memory);
         let pages = (memory / PAGE_BYTES as u64).min(fuel_max / FUEL_OF_A_WRITE);
@@ -129,7 +130,7 @@ impl Crank {
         undone.saturating_add(price::START.of(0, 0)).saturating_add(limits::FUEL_INITIALIZE)
     }
 
-    /// What it costs to end an incarnation, by what the vat knows.
+    /// Returns the fuel charged for the end of an incarnation, by what the vat knows.
     fn disconnection_fee(&self, vat: VatId) -> u64 {
         let clist = &self.tables().clist;
         let (looked_at, exports) =
@@ -138,7 +139,8 @@ impl Crank {
         price::LOOK.of(0, looked_at as u64).saturating_add(price::DISCONNECT.of(0, ended as u64))
     }
 
-    /// What ends with an incarnation: the promises that it decides, and its exports that are not durable. The root stays.
+    /// Disconnects what ends with an incarnation: the promises that it decides, and its exports that are not durable.
+    /// The root stays.
     fn disconnect(&mut self, vat: VatId) -> Result<(), Fault> {
         let incarnation = self.tables().vats.get(&vat).map_or(0, |it| it.incarnation);
         let text = format!(

@@ -1,13 +1,14 @@
-//! Directives: what the operators order at this very crank. Asked once a crank, by number only, after the item is taken and
-//! routed, before anything of it is translated.
+//! Directives: what the operators order at this very crank. Asked once a crank, by number only, after the item is
+//! taken and routed, before anything of it is translated.
 //!
 //! ```text
 //!   take ─▶ due? ─no──────────────────────────────────────────────────────────────▶ go on with the work
 //!            └─yes─▶ check (expect, halt, guards) ─▶ undo the take ─▶ effects, records, seal ─▶ take it again ─▶ skip or go on
 //! ```
 //!
-//! Invariants: a guard that does not match halts before anything ran; what directives change is sealed before the work goes on,
-//! so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the crank's hash.
+//! Invariants: a guard that does not match halts before anything ran; what directives change is sealed before the work
+//! goes on, so that a fault of the vat does not undo it; each that is in consensus leaves a row, and with it the
+//! crank's hash.
 
 use crate::{
     directive::{self, Action, Applied, Directive, Effect, HexPrefix},
@@ -54,7 +55,7 @@ impl Crank {
         self.carry_out_all(workers, work, due, ran, position)
     }
 
-    /// As an experiment has it: what cannot be obeyed is noted, and changes nothing.
+    /// Obeys directives as in an experiment: what cannot be obeyed is noted, and changes nothing.
     fn obey_faults(
         mut self,
         workers: &mut dyn Workers,
@@ -130,7 +131,7 @@ impl Crank {
         Ok((self, Work::Done))
     }
 
-    /// What fires here, in the order of effect.
+    /// Returns the directives that fire at this crank, in the order of effect.
     pub(super) fn due(&mut self, work: &Work) -> Vec<Directive> {
         if self.directives().is_empty() {
             return Vec::new();
@@ -151,7 +152,7 @@ impl Crank {
         due
     }
 
-    /// The delivery numbers that the work will take: none where it is no delivery, two for an upgrade.
+    /// Returns the delivery numbers that the work will take: none if it is no delivery, two for an upgrade.
     pub(super) fn numbers(&self, work: &Work) -> [Option<(VatId, DeliveryNum)>; 2] {
         let Some(vat) = work.vat() else { return [None; 2] };
         let first = self.next_delivery(vat);
@@ -207,7 +208,7 @@ impl Crank {
         Ok(())
     }
 
-    /// What the directive comes to, as things stand.
+    /// Returns the effect of the directive in the present state.
     fn effect(&self, directive: &Directive, delivered: Option<VatId>) -> Effect {
         if let (Action::Skip { .. }, None, Some(entry)) = (&directive.action, delivered, &self.entry) {
             return Effect::Consumed(describe(entry));
@@ -306,7 +307,7 @@ impl Crank {
         Ok(self)
     }
 
-    /// What is in consensus leaves a row; everything leaves an event.
+    /// Records a directive: one in consensus leaves a row; each leaves an event.
     fn record(&mut self, directive: &Directive, delivered: Option<VatId>, effect: Effect) {
         let (crank, line) = (self.number(), directive.to_string());
         if directive.in_consensus() {
@@ -336,7 +337,7 @@ impl Crank {
     }
 }
 
-/// Why a `skip` cannot be obeyed with what the crank took, if it cannot.
+/// Returns why a `skip` cannot be obeyed with what the crank took, if it cannot.
 fn skip_refused(work: &Work, guard: Option<VatId>, expect: Option<&HexPrefix>) -> Result<Option<String>, HostFault> {
     let is_guarded = |vat: VatId| guard.is_some_and(|it| it != vat);
     let why = match work {
@@ -356,8 +357,8 @@ fn skip_refused(work: &Work, guard: Option<VatId>, expect: Option<&HexPrefix>) -
     Ok(Some(why))
 }
 
-/// Obeys what is ordered before the next crank and changes nothing, where nothing is left to do: nobody knows when that crank comes, and
-/// the place before it is here. Elsewhere the crank itself asks.
+/// Obeys what is ordered before the next crank and changes nothing, where nothing is left to do: nobody knows when
+/// that crank comes, and the place before it is here. Elsewhere the crank itself asks.
 ///
 /// # Errors
 ///
@@ -383,9 +384,9 @@ pub fn obey_at_rest(block: &Block) -> Result<(), Halted> {
     Ok(())
 }
 
-/// Whether the next crank has a reason to run although every queue is empty: a directive of its number, or of its block, changes the
-/// state and needs no delivery for it. It consumes the crank, whatever comes of it, so that it is done with; one that is outside
-/// consensus must not, and stops before a crank that comes.
+/// Returns whether the next crank has a reason to run although every queue is empty: a directive of its number, or of
+/// its block, changes the state and needs no delivery for it. It consumes the crank, whatever comes of it, so that it
+/// is done with; one that is outside consensus must not, and stops before a crank that comes.
 pub(super) fn wakes(block: &Block) -> bool {
     if block.directives().is_empty() {
         return false;
@@ -402,7 +403,7 @@ pub(super) fn wakes(block: &Block) -> bool {
 }
 
 impl Work {
-    /// The vat that it is for.
+    /// Returns the vat that the work is for.
     pub(super) fn vat(&self) -> Option<VatId> {
         match self {
             Work::Done | Work::Entry(_) => None,
@@ -410,7 +411,8 @@ impl Work {
         }
     }
 
-    /// The hash by which a directive recognizes it: of what stood in the queue, in the kernel's references.
+    /// Returns the hash by which a directive recognizes the work: of its entry in the queue, in the kernel's
+    /// references.
     pub(super) fn hash(&self) -> Result<[u8; 32], HostFault> {
         let mut bytes = Vec::new();
         match self {

@@ -1,24 +1,26 @@
 //! Errors, typed by blame: the guest's, the kernel's own, or the host's.
 //!
-//! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the host and
-//! leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never blamed on a vat.
+//! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the
+//! host and leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never
+//! blamed on a vat.
 
 use std::{backtrace::Backtrace, fmt, panic::Location};
 
 use serde::{Deserialize, Serialize};
 
-/// What a guest did wrong. Deterministic: every replica sees the same one.
+/// A fault that a guest committed. Deterministic: every replica sees the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum VatFault {
     /// A syscall that the vat may not make.
     #[error("illegal syscall {syscall}: {why}")]
     IllegalSyscall {
-        /// Its kind.
+        /// The kind of the syscall, as SwingSet names it.
         syscall: String,
-        /// What is wrong with it.
+        /// The reason why it is illegal.
         why: String,
     },
-    /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the guest said last.
+    /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the
+    /// guest said last.
     #[error("trap: {}", .0.replacen('\n', "; ", 1))]
     Trap(String),
     /// The delivery used up its fuel.
@@ -36,11 +38,11 @@ pub enum VatFault {
     /// The vat crossed a limit of its own: one of `limits`, or of its options.
     #[error("limit of {name} crossed: {value}, at most {max}")]
     Limit {
-        /// What is limited, as `limits` or the option calls it.
+        /// The name of the limit in `limits`, or of the option.
         name: String,
-        /// What it would have been.
+        /// The value that it would have been.
         value: u64,
-        /// What it may be.
+        /// The greatest value allowed.
         max: u64,
     },
 }
@@ -51,7 +53,8 @@ impl VatFault {
         if value <= max { Ok(()) } else { Err(VatFault::Limit { name: name.to_owned(), value, max }) }
     }
 
-    /// What other vats are told of it: not what the guest wrote to its console, which is the operators'.
+    /// Returns what other vats may learn of the fault: not what the guest wrote to its console, which only operators
+    /// see.
     pub fn told(&self) -> String {
         match self {
             VatFault::Trap(text) => format!("trap: {}", text.lines().next().unwrap_or_default()),
@@ -59,7 +62,7 @@ impl VatFault {
         }
     }
 
-    /// The same fault with what is known of its place and of the guest's last words, if it is a trap.
+    /// Adds the place of a trap and the guest's last words to the fault; other kinds of fault are returned unchanged.
     pub(crate) fn with_last_words(self, place: Option<String>, said: Option<&str>) -> VatFault {
         const CHARS_MAX: usize = 300;
         let VatFault::Trap(text) = self else { return self };
@@ -68,7 +71,7 @@ impl VatFault {
         VatFault::Trap(if words.is_empty() { text } else { format!("{text}\n{}", words.join(": ")) })
     }
 
-    /// An illegal syscall of this kind.
+    /// Makes the fault of an illegal syscall of this kind.
     pub fn illegal(syscall: &str, why: impl fmt::Display) -> VatFault {
         VatFault::IllegalSyscall { syscall: syscall.to_owned(), why: why.to_string() }
     }
@@ -80,16 +83,16 @@ impl VatFault {
 pub struct KernelPanic {
     /// The name in the kernel's table of invariants.
     pub invariant: &'static str,
-    /// What was found.
+    /// The finding that broke it.
     pub detail: String,
-    /// Where in the host's source.
+    /// The place in the host's source.
     pub location: String,
-    /// How it came there.
+    /// The call stack that led there.
     pub backtrace: String,
 }
 
 impl KernelPanic {
-    /// The invariant of this name does not hold.
+    /// Makes the panic for the invariant of this name, which does not hold.
     #[track_caller]
     pub fn new(invariant: &'static str, detail: impl fmt::Display) -> KernelPanic {
         let (detail, location) = (detail.to_string(), Location::caller().to_string());
@@ -97,40 +100,40 @@ impl KernelPanic {
     }
 }
 
-/// This machine failed: disk, memory, a file that is not what it should be.
+/// A failure of this machine: disk, memory, or a file with unexpected contents.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}: {why}{}", way_out.map(|it| format!(": {it}")).unwrap_or_default())]
 pub struct HostFault {
-    /// What the host was doing, and to what.
+    /// The host's action, and its object.
     pub what: String,
-    /// The error.
+    /// The error that caused the failure.
     pub why: String,
-    /// What can be done, where that is not said yet.
+    /// A remedy, if none is named yet.
     pub way_out: Option<&'static str>,
 }
 
-/// What can be done with a state that is not what was written.
+/// The remedy for a state that is not what was written.
 const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that is, and a sound state comes of `vathost import` with an \
                          export of before, or of `vathost fork` from another replica";
 
 impl HostFault {
-    /// `what` failed because of `why`.
+    /// Makes a fault: `what` failed because of `why`.
     pub fn new(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
         HostFault { what: what.to_string(), why: why.to_string(), way_out: None }
     }
 
-    /// What was read at `what` is not what was written.
+    /// Makes the fault of a state that is damaged: what was read at `what` is not what was written.
     pub fn damage(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
         HostFault { way_out: Some(OF_DAMAGE), ..HostFault::new(what, why) }
     }
 
-    /// The fault was met while `what` was done.
+    /// Wraps a fault that was met while `what` was done.
     #[must_use]
     pub fn within(self, what: impl fmt::Display) -> HostFault {
         HostFault { what: what.to_string(), why: self.finding(), way_out: self.way_out }
     }
 
-    /// The fault without what can be done: for a list of many.
+    /// Describes the fault without what can be done: for a list of many.
     pub fn finding(&self) -> String {
         format!("{}: {}", self.what, self.why)
     }
@@ -144,11 +147,11 @@ pub struct Anachronism {
     pub vat: crate::model::id::VatId,
     /// The number of the delivery.
     pub delivery: u64,
-    /// What differs: a syscall by its number, the fuel, the outcome.
+    /// The difference: a syscall by its number, the fuel, the outcome.
     pub what: String,
-    /// What it was.
+    /// The recorded value.
     pub recorded: String,
-    /// What it is now.
+    /// The present value.
     pub actual: String,
 }
 
@@ -158,13 +161,14 @@ pub struct Anachronism {
 pub struct Halted {
     /// The crank that did not run.
     pub crank: crate::model::id::CrankNum,
-    /// The directive.
+    /// The text of the directive.
     pub line: String,
-    /// What is not as it says; nothing where it just says so.
+    /// The condition that does not hold; `None` if the directive just says to halt.
     pub why: Option<String>,
 }
 
-/// Whoever runs the host wants it to stop now, and the guest did not end by itself. Nobody's fault.
+/// The stop of a host in the middle of a crank, because its operator asked for it and the guest did not end by itself.
+/// Nobody's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted in the middle of a crank: what is not committed runs again at the next start")]
 pub struct Interrupted;
@@ -172,13 +176,13 @@ pub struct Interrupted;
 /// Any of the six, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
-    /// The guest's.
+    /// A fault of the guest.
     #[error(transparent)]
     Vat(#[from] VatFault),
-    /// The kernel's.
+    /// A bug of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelPanic),
-    /// The machine's.
+    /// A failure of the machine.
     #[error(transparent)]
     Host(#[from] HostFault),
     /// History does not repeat.
@@ -187,7 +191,7 @@ pub enum Fault {
     /// The operators' word.
     #[error(transparent)]
     Halted(#[from] Halted),
-    /// Somebody's wish.
+    /// An interruption by the host's operator.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

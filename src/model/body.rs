@@ -1,9 +1,9 @@
-//! The places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data was
-//! called, the errors that the kernel itself writes, and what a vat's last words are to people.
+//! The places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data
+//! was called, the errors that the kernel itself writes, and what a vat's last words are to people.
 //!
-//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`; the forms, and which are refused, follow
-//! what was recorded from SwingSet's kernel (its `marshal` decodes the whole body of a fulfilment, so a body that does
-//! not decode is an illegal `resolve`).
+//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`; the forms, and which are refused,
+//! follow what was recorded from SwingSet's kernel (its `marshal` decodes the whole body of a fulfilment, so a body
+//! that does not decode is an illegal `resolve`).
 
 use std::{borrow::Cow, fmt};
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::model::{smallcaps, value::CapData};
 
-/// What a slot names, as far as a body's markers must agree with it.
+/// The kind of reference in a slot, as far as a body's markers must agree with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlotKind {
     /// An object or a device: marked `$`.
@@ -29,7 +29,7 @@ pub enum SlotKind {
 pub enum Shape {
     /// Wholly the slot of this index.
     Slot(usize),
-    /// Anything else.
+    /// Any other data than one slot.
     Data,
 }
 
@@ -148,7 +148,7 @@ fn check_qclass(value: &Value, kinds: &[SlotKind]) -> Result<Shape, String> {
     }
 }
 
-/// The method that a message calls, as SwingSet words it when the target turns out to be data.
+/// Returns the method that a message calls, as SwingSet words it when the target turns out to be data.
 pub fn method_of(methargs: &[u8]) -> String {
     let text = String::from_utf8_lossy(methargs);
     let (smallcaps, json) = match text.strip_prefix('#') {
@@ -171,7 +171,7 @@ pub fn method_of(methargs: &[u8]) -> String {
     }
 }
 
-/// What a JSON text begins with. The rest of it is passed over, not built.
+/// The beginning of a JSON text. The rest of it is passed over, not built.
 enum BodyHead {
     Null,
     /// The first element of an array.
@@ -242,7 +242,7 @@ fn qclass_method(members: &serde_json::Map<String, Value>) -> String {
     }
 }
 
-/// A body for people: the text that it is, or the message of the error that it is, or all of it.
+/// Renders a body for people: the text that it is, or the message of the error that it is, or all of it.
 pub fn text_of(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let value = text.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
@@ -257,7 +257,7 @@ pub fn text_of(body: &[u8]) -> String {
     said.and_then(|it| smallcaps::as_text(it)).map_or_else(|| text.to_string(), str::to_owned)
 }
 
-/// An error as smallcaps data.
+/// Encodes an error as smallcaps data.
 pub fn error<R>(message: &str) -> CapData<R> {
     let text = Value::String(smallcaps::text(message));
     CapData::plain(format!("#{{\"#error\":{text},\"name\":\"Error\"}}"))

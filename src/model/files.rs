@@ -1,8 +1,9 @@
 //! Files that somebody names: scenarios, modules, directives, campaigns, recordings, mail.
 //!
-//! Invariants: nothing is read whole before its size is known to be bounded; nothing that may never come is waited for. What is no
-//! ordinary file (a FIFO, a device, a socket, a folder) is refused by its kind, before it is opened. Only a pipe that this process
-//! was started with (`/dev/stdin`, `/dev/fd/63`) is read as it comes, up to the same bound: whoever started it wants that.
+//! Invariants: nothing is read whole before its size is known to be bounded; nothing that may never come is waited
+//! for. What is no ordinary file (a FIFO, a device, a socket, a folder) is refused by its kind, before it is opened.
+//! Only a pipe that this process was started with (`/dev/stdin`, `/dev/fd/63`) is read as it comes, up to the same
+//! bound: whoever started it wants that.
 
 use std::{
     fmt,
@@ -14,7 +15,8 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Bytes of what people write: a scenario, directives, a campaign, a script. A directive file of a hundred thousand lines has a third.
+/// Bytes of what people write: a scenario, directives, a campaign, a script. A directive file of a hundred thousand
+/// lines has a third.
 pub(crate) const TEXT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a module, or of its text, which is some ten times as long. The check of the module is stricter.
 pub(crate) const MODULE_BYTES_MAX: u64 = 64 << 20;
@@ -42,7 +44,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads all of a file that has so many bytes at the most.
+/// Reads all of a file that has at most this many bytes.
 ///
 /// # Errors
 ///
@@ -68,7 +70,7 @@ pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
     String::from_utf8(read(path, max)?).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err.utf8_error()))
 }
 
-/// Whether the path names something that this process was started with.
+/// Returns whether the path names something that this process was started with.
 fn is_inherited(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd")
 }
@@ -91,7 +93,7 @@ fn too_long(max: u64) -> io::Error {
     )
 }
 
-/// What stands there is no file of bytes.
+/// The error for a path that is no file of bytes.
 #[derive(Debug)]
 struct Unordinary(&'static str);
 

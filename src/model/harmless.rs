@@ -1,7 +1,8 @@
-//! Text of others, so that it cannot steer a terminal: words of guests, names of modules and vats, files that somebody sent.
+//! Text of others, so that it cannot steer a terminal: words of guests, names of modules and vats, files that somebody
+//! sent.
 //!
-//! Invariant: what these functions return holds no character that a terminal obeys, and none that hides others or turns their
-//! direction; and to escape twice changes nothing.
+//! Invariant: what these functions return holds no character that a terminal obeys, and none that hides others or
+//! turns their direction; and to escape twice changes nothing.
 
 use std::{
     borrow::Cow,
@@ -9,7 +10,7 @@ use std::{
     io::{self, Write},
 };
 
-/// Whether a terminal obeys this character (C0, DEL, C1), or it hides what stands beside it.
+/// Returns whether a terminal obeys this character (C0, DEL, C1), or it hides its neighbours.
 fn is_harmful(it: char) -> bool {
     it.is_control() || is_invisible(it)
 }
@@ -28,7 +29,8 @@ fn is_invisible(it: char) -> bool {
     )
 }
 
-/// What a guest wrote, as a part of one line: ends of lines are escaped too, so that it cannot forge another.
+/// Escapes a guest's text for use within one line: ends of lines are escaped too, so that the guest cannot forge
+/// another line.
 pub(crate) fn harmless(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for it in text.chars() {
@@ -40,7 +42,7 @@ pub(crate) fn harmless(text: &str) -> String {
     line
 }
 
-/// A word as a shell reads it back: quoted where it must be.
+/// Quotes a word, if needed, so that a shell reads it back.
 pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "_-./:=@%+,".contains(it);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -62,7 +64,7 @@ pub(crate) fn harmless_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| out.extend(it.escape_default()))
 }
 
-/// JSON: the same value in characters that are harmless. In JSON they stand within strings only.
+/// Rewrites JSON to the same value in characters that are harmless. In JSON they stand within strings only.
 pub(crate) fn harmless_json(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| {
         for unit in it.encode_utf16(&mut [0; 2]) {
@@ -96,7 +98,7 @@ pub(crate) struct Harmless<W: Write> {
 }
 
 impl<W: Write> Harmless<W> {
-    /// Everything goes to `out`.
+    /// Makes a writer that passes everything to `out`.
     pub(crate) fn new(out: W) -> Harmless<W> {
         Harmless { out, rest: Vec::new() }
     }

@@ -1,7 +1,7 @@
 //! Names of things: one spelling each, the same in the store, the slog, the command line and the directive file.
 //!
-//! Invariants: `Display` and `FromStr` round-trip; only the canonical spelling parses (no signs, blanks, leading zeros);
-//! a [`VRef`] is exactly the 64 bits that cross the guest ABI (`vat1`), checked on entry.
+//! Invariants: `Display` and `FromStr` round-trip; only the canonical spelling parses (no signs, blanks, leading
+//! zeros); a [`VRef`] is exactly the 64 bits that cross the guest ABI (`vat1`), checked on entry.
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
@@ -74,7 +74,8 @@ numbered! {
     DeviceId, "kd", "a device like `kd30`";
     /// The number of a crank, `crank-7890`: counts every crank from 0, a delivery or not, and is never reused.
     CrankNum, "crank-", "a crank like `crank-7890`";
-    /// The number of an attempt to deliver to one vat, `delivery-1234`: from 0, over all its incarnations, never reused.
+    /// The number of an attempt to deliver to one vat, `delivery-1234`: from 0, over all its incarnations, never
+    /// reused.
     DeliveryNum, "delivery-", "a delivery like `delivery-1234`";
     /// A block, `block-120`. Block 0 is the genesis: it runs no crank.
     BlockHeight, "block-", "a block like `block-120`";
@@ -83,11 +84,11 @@ numbered! {
 /// A reference in the kernel's own space.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum KRef {
-    /// `ko20`
+    /// A kernel object, `ko20`.
     Object(ObjectId),
-    /// `kp41`
+    /// A kernel promise, `kp41`.
     Promise(PromiseId),
-    /// `kd30`
+    /// A device, `kd30`.
     Device(DeviceId),
 }
 
@@ -104,7 +105,7 @@ impl From<DeviceId> for KRef {
 }
 
 impl KRef {
-    /// The promise that it names, if it does.
+    /// Returns the promise that the reference names, if it names one.
     pub fn promise(self) -> Option<PromiseId> {
         match self {
             KRef::Promise(id) => Some(id),
@@ -148,22 +149,22 @@ impl FromStr for KRef {
     }
 }
 
-/// What a [`VRef`] names.
+/// The kind of thing that a [`VRef`] names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VRefKind {
-    /// `o+5`, `o-50`
+    /// An object, `o+5` or `o-50`.
     Object,
-    /// `p+1`, `p-60`
+    /// A promise, `p+1` or `p-60`.
     Promise,
-    /// `d-70`
+    /// A device, `d-70`.
     Device,
 }
 
 /// A reference in one vat's space: `o+5` exported by the vat, `o+d3/1` exported and durable, `o+v5/1` virtual, `o-50`
 /// imported, `p+1` a promise allocated by the vat, `p-60` one allocated by the kernel, `d-70` a device.
 ///
-/// The bits are those of the guest ABI: 63–62 kind, 61 allocated by the vat, 60 durable, 59 virtual, then the number (for
-/// durable and virtual objects: 19 bits of the kind's id, 40 bits of the instance).
+/// The bits are those of the guest ABI: 63–62 kind, 61 allocated by the vat, 60 durable, 59 virtual, then the number
+/// (for durable and virtual objects: 19 bits of the kind's id, 40 bits of the instance).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VRef(u64);
 
@@ -196,26 +197,27 @@ impl<'de> Deserialize<'de> for VRef {
 impl VRef {
     /// The vat's root object, `o+0`.
     pub const ROOT: VRef = VRef(OWN);
-    /// Where the durable objects of a vat's own begin: those before them, from the root on, end with their incarnation.
+    /// The lowest reference of a durable object of the vat's own: the vat's objects below it, from the root on, end
+    /// with their incarnation.
     pub(crate) const FIRST_DURABLE: VRef = VRef(OWN | DURABLE);
 
-    /// The object `o-N` that the kernel allocates.
+    /// Makes the reference `o-N` to an object that the kernel allocates.
     pub fn imported_object(number: u64) -> VRef {
         VRef(number & NUMBER_MAX)
     }
 
-    /// The promise `p-N` that the kernel allocates.
+    /// Makes the reference `p-N` to a promise that the kernel allocates.
     pub fn imported_promise(number: u64) -> VRef {
         VRef(PROMISE | (number & NUMBER_MAX))
     }
 
-    /// The device `d-N`.
+    /// Makes the reference `d-N` to a device.
     pub fn device(number: u64) -> VRef {
         VRef(DEVICE | (number & NUMBER_MAX))
     }
 
-    /// Takes the 64 bits that a guest gave. `None` where they name nothing: kind 3, flags of the wrong kind, or 0 (which
-    /// means "none" where a reference is optional).
+    /// Takes the 64 bits that a guest gave. `None` where they name nothing: kind 3, flags of the wrong kind, or 0
+    /// (which means "none" where a reference is optional).
     pub fn from_bits(bits: u64) -> Option<VRef> {
         let flags = bits & (DURABLE | VIRTUAL);
         let own_object = bits & KIND_MASK == 0 && bits & OWN != 0;
@@ -224,12 +226,12 @@ impl VRef {
         valid.then_some(VRef(bits))
     }
 
-    /// The 64 bits of the guest ABI.
+    /// Returns the 64 bits of the guest ABI.
     pub fn bits(self) -> u64 {
         self.0
     }
 
-    /// Object, promise or device.
+    /// Returns the kind: object, promise or device.
     pub fn kind(self) -> VRefKind {
         match self.0 & KIND_MASK {
             0 => VRefKind::Object,
@@ -238,27 +240,27 @@ impl VRef {
         }
     }
 
-    /// Whether the vat allocated it (`+`), rather than the kernel (`-`).
+    /// Returns whether the vat allocated the reference (`+`), rather than the kernel (`-`).
     pub fn is_own(self) -> bool {
         self.0 & OWN != 0
     }
 
-    /// Whether it names an object that survives an upgrade.
+    /// Returns whether the reference names a durable object, which survives an upgrade.
     pub fn is_durable(self) -> bool {
         self.0 & DURABLE != 0
     }
 
-    /// An object that the vat imports, `o-N`.
+    /// Returns whether the reference names an object that the vat imports, `o-N`.
     pub fn is_imported_object(self) -> bool {
         self.kind() == VRefKind::Object && !self.is_own()
     }
 
-    /// An object that the vat exports, `o+N`.
+    /// Returns whether the reference names an object that the vat exports, `o+N`.
     pub fn is_exported_object(self) -> bool {
         self.kind() == VRefKind::Object && self.is_own()
     }
 
-    /// A promise, whoever allocated it.
+    /// Returns whether the reference names a promise, by whichever side it was allocated.
     pub fn is_promise(self) -> bool {
         self.kind() == VRefKind::Promise
     }
@@ -332,7 +334,7 @@ fn parse_vref(text: &str) -> Option<VRef> {
 pub struct BundleId(pub [u8; 32]);
 
 impl BundleId {
-    /// The id of these bytes.
+    /// Returns the id of a bundle with these bytes.
     pub fn of(bytes: &[u8]) -> BundleId {
         BundleId(*blake3::hash(bytes).as_bytes())
     }
@@ -350,7 +352,7 @@ impl fmt::Debug for BundleId {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Writes bytes as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = Vec::with_capacity(2 * bytes.len());

@@ -7,48 +7,48 @@ use crate::model::{
     value::{CapData, Message},
 };
 
-/// What waits in a queue.
+/// An entry of the kernel's queues, still to be processed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Item {
     /// A message to an object or a promise.
     Send {
         /// The object or promise.
         target: KRef,
-        /// The message.
+        /// The message to deliver.
         message: Message<KRef>,
     },
     /// Tell the vat that the promise is settled.
     Notify {
-        /// Whom.
+        /// The vat to notify.
         vat: VatId,
-        /// Of what.
+        /// The promise that is settled.
         promise: PromiseId,
     },
     /// Start a new vat.
     StartVat {
-        /// Which.
+        /// The vat to start.
         vat: VatId,
-        /// What it is given.
+        /// The vat's parameters.
         parameters: CapData<KRef>,
         /// The promise for its root and its admin facet.
         result: Option<PromiseId>,
     },
     /// Replace the code of a vat.
     UpgradeVat {
-        /// Which.
+        /// The vat to upgrade.
         vat: VatId,
         /// The new code.
         bundle: BundleId,
-        /// What the new incarnation is given.
+        /// The parameters of the new incarnation.
         parameters: CapData<KRef>,
         /// The promise for the number of the new incarnation.
         result: Option<PromiseId>,
     },
     /// Tell a vat of its new options.
     ChangeOptions {
-        /// Which.
+        /// The vat whose options change.
         vat: VatId,
-        /// The options.
+        /// The new options, as CapData.
         options: CapData<KRef>,
     },
     /// Tell the vat to bring out its dead.

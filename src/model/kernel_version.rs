@@ -1,14 +1,14 @@
 //! The versions of the kernel's behaviour: named sets of switches, all of them in this binary.
 //!
-//! A version does all that those before it do. A state names the version that it runs; only `replace-kernel` changes it, at the
-//! first crank of a block.
+//! A version does all that those before it do. A state names the version that it runs; only `replace-kernel` changes
+//! it, at the first crank of a block.
 
-/// A version.
+/// A version of the kernel's behaviour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelVersion {
-    /// Its number.
+    /// The number of the version.
     pub number: u32,
-    /// What changed with it.
+    /// The change that it brought.
     pub about: &'static str,
 }
 
@@ -28,22 +28,22 @@ pub const VERSIONS: &[KernelVersion] = &[
 /// The version of a new state, unless its scenario names another (`kernel = 1`).
 pub const DEFAULT: u32 = 3;
 
-/// Whether this binary can run it.
+/// Returns whether this binary can run the kernel version of this number.
 pub fn is_known(number: u32) -> bool {
     VERSIONS.iter().any(|it| it.number == number)
 }
 
-/// All numbers, for people.
+/// Lists the numbers of all versions, for people.
 pub fn known() -> String {
     VERSIONS.iter().map(|it| it.number.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Since version 2: see [`VERSIONS`].
+/// Returns whether candidates are looked at again, since version 2: see [`VERSIONS`].
 pub(crate) fn looks_again(number: u32) -> bool {
     number >= 2
 }
 
-/// Since version 3: see [`VERSIONS`].
+/// Returns whether senders take turns, since version 3: see [`VERSIONS`].
 pub(crate) fn takes_turns(number: u32) -> bool {
     number >= 3
 }

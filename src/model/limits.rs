@@ -2,7 +2,8 @@
 //!
 //! All of them but `SNAPSHOT_BEFORE_EVICTION` are in consensus: to change one is to make a new kernel version.
 
-/// Bytes of a body. Large enough for a bundle's manifest or a page of text; small enough that a message is never a problem.
+/// Bytes of a body. Large enough for a bundle's manifest or a page of text; small enough that a message is never a
+/// problem.
 pub const BODY_BYTES_MAX: u32 = 1 << 20;
 /// References in one body. Each costs a c-list lookup on both sides.
 pub const SLOTS_MAX: u32 = 4_096;
@@ -14,13 +15,14 @@ pub const VALUE_BYTES_MAX: u32 = 1 << 20;
 pub const SCAN_BYTES_MAX: u32 = 8 + KEY_BYTES_MAX + VALUE_BYTES_MAX;
 /// Syscalls in one delivery. A last resort: fuel ends a delivery long before.
 pub const SYSCALLS_MAX: u32 = 65_536;
-/// Bytes of a delivery's transcript entry: the delivery, each syscall, each answer. Far below what one value of the database
-/// and of the codec can hold, so that whatever is recorded can be read again.
+/// Bytes of a delivery's transcript entry: the delivery, each syscall, each answer. Far below what one value of the
+/// database and of the codec can hold, so that whatever is recorded can be read again.
 pub const ENTRY_BYTES_MAX: u64 = 128 << 20;
 /// Bytes of the bodies and slots in one `resolve`: they are copied before the delivery's entry counts them.
 pub const RESOLVE_BYTES_MAX: u64 = 16 << 20;
-/// Bytes of the bodies and slots that one notify tells of; the first promise is told whatever its size, and what does not fit
-/// follows in notifies of its own. Twice what a body can have, so that a vat that can take a message can take a notify.
+/// Bytes of the bodies and slots that one notify tells of; the first promise is told whatever its size, and what does
+/// not fit follows in notifies of its own. Twice what a body can have, so that a vat that can take a message can take
+/// a notify.
 pub const NOTIFY_BYTES_MAX: usize = 2 << 20;
 /// Promises that one notify tells of.
 pub const NOTIFY_RESOLUTIONS_MAX: usize = 1_024;
@@ -28,16 +30,16 @@ pub const NOTIFY_RESOLUTIONS_MAX: usize = 1_024;
 pub const GC_REFS_PER_DELIVERY: usize = 10_000;
 /// Bytes that a vatstore may count for, unless the vat's options say otherwise: its rows are held in memory.
 pub const STORE_MAX: u64 = 256 << 20;
-/// What a key counts for in a vatstore besides its own bytes and its value's: about what a row takes elsewhere.
+/// Bytes that a vatstore key counts for, besides its own bytes and its value's: about what a row takes elsewhere.
 pub const STORE_KEY_OVERHEAD: u64 = 64;
-/// References of its own (exports and promises) in a vat's c-list, unless its options say otherwise. Each takes some 600 bytes of
-/// the host's memory.
+/// References of its own (exports and promises) in a vat's c-list, unless its options say otherwise. Each takes some
+/// 600 bytes of the host's memory.
 pub const OWN_REFS_MAX: u64 = 1_000_000;
-/// Live vats and held meters that a vat made, with those that its creatures made, unless its options say otherwise. An evicted vat
-/// takes some 10 KiB of the host's memory.
+/// Live vats and held meters that a vat made, with those that its creatures made, unless its options say otherwise. An
+/// evicted vat takes some 10 KiB of the host's memory.
 pub const VATS_MAX: u64 = 65_536;
-/// How deep creation goes: a vat of the scenario, one that it created, one that this created, and so on. Each birth and death is
-/// counted at all of its creators.
+/// The greatest depth of creation: a vat of the scenario, one that it created, one that this created, and so on. Each
+/// birth and death is counted at all of its creators.
 pub const CREATORS_MAX: usize = 16;
 /// Bytes of the name that a guest gives a vat.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -59,33 +61,36 @@ pub const FUEL_INITIALIZE: u64 = 100_000_000;
 pub const MEMORY_MAX: u64 = 64 << 20;
 /// Deliveries after which a vat is told to bring out its dead (SwingSet's default of 1 collects after each).
 pub const REAP_INTERVAL: u64 = 1_000;
-/// The same, counted in references of GC deliveries (SwingSet's default).
+/// References of GC deliveries after which a vat is told to bring out its dead (SwingSet's default).
 pub const REAP_GC_KREFS: u64 = 20;
-/// Items of all queues that a vat made, unless its options say otherwise: what it sent and was not delivered yet, news of what
-/// it settled, wakeups that it asked for. As many as it could send in one delivery; each takes some hundred bytes of memory.
+/// Items of all queues that a vat made, unless its options say otherwise: what it sent and was not delivered yet, news
+/// of what it settled, wakeups that it asked for. As many as it could send in one delivery; each takes some hundred
+/// bytes of memory.
 pub const QUEUED_MAX: u64 = 65_536;
 /// Bytes of their bodies and slots, unless its options say otherwise: as much as its own memory.
 pub const QUEUED_BYTES_MAX: u64 = MEMORY_MAX;
-/// Items of the run-queue in one turn of a family, at the most: the others wait so long.
+/// The most items of the run-queue in one turn of a family: the others wait so long.
 pub const WEIGHT_MAX: u32 = 16;
-/// One crank in so many is given to garbage while something stands in the run-queue: news of garbage wait for each other, and
-/// go together, so that a flood of them delays the rest by a third at the most.
+/// One crank in so many is given to garbage while something stands in the run-queue: news of garbage wait for each
+/// other, and go together, so that a flood of them delays the rest by at most a third.
 pub const GC_CRANKS_APART: u32 = 4;
-/// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise: so many are replayed at
-/// the most to bring it up, which takes a millisecond. A snapshot of 1 MiB costs as much as some three deliveries.
+/// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise: so many are
+/// replayed at the most to bring it up, which takes a millisecond. A snapshot of 1 MiB costs as much as some three
+/// deliveries.
 pub const SNAPSHOT_INTERVAL: u64 = 200;
-/// A vat that is evicted is snapshotted first if more deliveries than this came after its last snapshot; to replay fewer is
-/// cheaper than to write the pages.
+/// A vat that is evicted is snapshotted first if more deliveries than this came after its last snapshot; to replay
+/// fewer is cheaper than to write the pages.
 pub const SNAPSHOT_BEFORE_EVICTION: u64 = 10;
-/// Seconds from now within which a wakeup must lie: a year. Where nothing else is to do the clock of all vats follows the first
-/// wakeup, so this is how far one vat can move it for the others; whoever means a later time asks again when it is woken.
+/// Seconds from now within which a wakeup must lie: a year. Where nothing else is to do the clock of all vats follows
+/// the first wakeup, so this is how far one vat can move it for the others; a vat that means a later time asks again
+/// when it is woken.
 pub const WAKEUP_HORIZON: u64 = 366 * 24 * 60 * 60;
 /// Wakeups that a vat may wait for: each is a row in memory, and those of one time are messages of one block.
 pub const WAKEUPS_MAX: u64 = 4_096;
-/// Messages to the outside that may wait for its acknowledgement: they are held in memory, and an outside that reads none must
-/// not fill it.
+/// Messages to the outside that may wait for its acknowledgement: they are held in memory, and an outside that reads
+/// none must not fill it.
 pub const OUTBOX_MESSAGES_MAX: u64 = 65_536;
-/// The same in bytes.
+/// Bytes of the messages to the outside that may wait for its acknowledgement.
 pub const OUTBOX_BYTES_MAX: u64 = 64 << 20;
 /// First ids: SwingSet's, so that transcripts compare.
 pub const FIRST_OBJECT: u64 = 20;

@@ -1,6 +1,7 @@
-//! What the host's work costs in fuel: one row for each kind of it, charged to the delivery that causes it.
+//! The prices, in fuel, of the host's work: one row for each kind of work, charged to the delivery that causes it.
 //!
-//! A unit of fuel is about 0.7 ns of guest work, and no work of the host's may take ten times that, nor 4 bytes of memory, nor
+//! A unit of fuel is about 0.7 ns of guest work, and no work of the host's may take ten times that, nor 4 bytes of
+//! memory, nor
 //! 2 bytes of disk or of the slog, for a unit. (`vathost bench amplification` measures it, kind by kind.) A price has a base,
 //! and more by the byte and by the reference:
 //!
@@ -9,8 +10,8 @@
 //! * by the reference, because each is a row of a c-list, and counted.
 //!
 //! What a syscall brings is charged before it is copied; what it is answered with, when its size is known, which is a
-//! megabyte at the most; what a delivery brings, on top of the fuel that the vat may use, so that a message that is dear to take
-//! in ends nobody but is paid for all the same.
+//! megabyte at the most; what a delivery brings, on top of the fuel that the vat may use, so that a message that is
+//! dear to take in ends nobody but is paid for all the same.
 
 /// Part of the engine id: raise it with any price.
 pub(crate) const VERSION: u32 = 3;
@@ -40,8 +41,8 @@ const fn price(base: u64, byte: u64, reference: u64) -> Price {
 pub(crate) const DELIVERY: Price = price(2_000, 6, 1_500);
 /// `startVat`, besides: an instance is made.
 pub(crate) const START: Price = price(500_000, 0, 0);
-/// A page of memory of WebAssembly's, that a vat begins with or that its memory grows by: the system gives it in parts, each when
-/// it is first written, and clears it.
+/// A page of memory of WebAssembly's, that a vat begins with or that its memory grows by: the system gives it in
+/// parts, each when it is first written, and clears it.
 pub(crate) const GROW: Price = price(0, 0, 30_000);
 /// A page of 4 KiB of a vat that survives its fault: compared, copied and protected again.
 pub(crate) const UNDO: Price = price(0, 0, 3_000);

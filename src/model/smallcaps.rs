@@ -1,19 +1,20 @@
 //! Plain data as smallcaps and back: how JSON from outside reaches a vat, and what a vat says reaches the outside.
 //!
-//! Smallcaps is Endo's encoding: JSON behind a `#`, in which a text that begins with one of `!"#$%&'()*+,-` is escaped by a `!`, and
-//! what JSON has no word for is such a text: `"+5"` is a bigint, `"#undefined"` is undefined, `"$0"` a reference.
+//! Smallcaps is Endo's encoding: JSON behind a `#`, in which a text that begins with one of `!"#$%&'()*+,-` is escaped
+//! by a `!`, and what JSON has no word for is such a text: `"+5"` is a bigint, `"#undefined"` is undefined, `"$0"` a
+//! reference.
 
 use serde_json::{Map, Value, json};
 
 /// The largest integer that a JSON number holds exactly; beyond it smallcaps has bigints.
 pub const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// A text as it stands in a body.
+/// Encodes a text for a body.
 pub fn text(text: &str) -> String {
     if is_special(text) { format!("!{text}") } else { text.to_owned() }
 }
 
-/// The text that stands in a body as this; `None` where it is no text.
+/// Decodes a text of a body; `None` if it encodes something else.
 pub fn as_text(encoded: &str) -> Option<&str> {
     match encoded.strip_prefix('!') {
         Some(text) => Some(text),
@@ -25,8 +26,8 @@ fn is_special(text: &str) -> bool {
     matches!(text.chars().next(), Some('!'..='-'))
 }
 
-/// JSON from outside. Refused, with the reason, where it is none, and where it has an integer of more than 64 bits: that would become
-/// another number.
+/// Parses JSON from outside. Refuses, with the reason, what is not JSON, and what has an integer of more than 64
+/// bits: that would become another number.
 pub fn read_json(bytes: &[u8]) -> Result<Value, String> {
     let text =
         std::str::from_utf8(bytes).map_err(|err| format!("it is not UTF-8 from byte {} on", err.valid_up_to() + 1))?;
@@ -66,7 +67,7 @@ fn large_integer(text: &str) -> Option<(usize, &str)> {
     None
 }
 
-/// How many bytes the JSON text takes that begins here, both quotes included.
+/// Counts the bytes of the JSON text that begins here, both quotes included.
 fn text_length(bytes: &[u8]) -> usize {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {
@@ -80,7 +81,8 @@ fn text_length(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// JSON as smallcaps, without the `#` in front. Integers that a JSON number cannot hold exactly become bigints.
+/// Encodes JSON as smallcaps, without the `#` in front. Integers that a JSON number cannot hold exactly become
+/// bigints.
 pub fn from_json(value: &Value) -> Value {
     match value {
         Value::String(it) => Value::String(text(it)),
@@ -101,7 +103,8 @@ pub fn from_json(value: &Value) -> Value {
     }
 }
 
-/// Smallcaps, without the `#` in front, as JSON: only plain data has a JSON form. Bigints become numbers, undefined becomes null.
+/// Smallcaps, without the `#` in front, as JSON: only plain data has a JSON form. Bigints become numbers, undefined
+/// becomes null.
 pub fn to_json(value: &Value) -> Result<Value, String> {
     Ok(match value {
         Value::String(it) => match as_text(it) {

@@ -1,7 +1,8 @@
-//! What crosses the boundary between a vat and the kernel, in either space of references.
+//! The values that cross the boundary between a vat and the kernel, in either space of references.
 //!
-//! Invariant: a value is generic over its references, and only `kernel::translate` turns `KRef` values into `VRef` values
-//! and back; a reference that was not translated therefore cannot reach a guest, nor a guest's reach the kernel.
+//! Invariant: a value is generic over its references, and only `kernel::translate` turns `KRef` values into `VRef`
+//! values and back; a reference that was not translated therefore cannot reach a guest, nor a guest's reach the
+//! kernel.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Bytes(Arc<[u8]>);
 
 impl Bytes {
-    /// The text, where the bytes are UTF-8.
+    /// Returns the text, if the bytes are UTF-8.
     pub fn as_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
@@ -114,12 +115,12 @@ impl Deref for StoreKey {
 pub struct CapData<R> {
     /// By convention Endo's smallcaps JSON with a leading `#`.
     pub body: Bytes,
-    /// The references.
+    /// The references, by index.
     pub slots: Vec<R>,
 }
 
 impl<R> CapData<R> {
-    /// A body without references.
+    /// Makes CapData of a body without references.
     pub fn plain(body: impl Into<Bytes>) -> CapData<R> {
         CapData { body: body.into(), slots: Vec::new() }
     }
@@ -128,24 +129,24 @@ impl<R> CapData<R> {
 /// An eventual send: what to call, and the promise that gets the answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Message<R> {
-    /// `[method, args]`
+    /// The method and its arguments, `[method, args]`.
     pub methargs: CapData<R>,
     /// The promise for the answer, if anybody wants it.
     pub result: Option<R>,
 }
 
-/// How one promise was settled.
+/// The settlement of one promise: fulfilled or rejected, and its value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Resolution<R> {
-    /// The promise.
+    /// The promise that was settled.
     pub promise: R,
     /// Rejected, rather than fulfilled.
     pub rejected: bool,
-    /// With what.
+    /// The value of the fulfilment, or the reason of the rejection.
     pub data: CapData<R>,
 }
 
-/// What the kernel asks of a vat.
+/// A delivery, by which the kernel makes a vat run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Delivery<R> {
     /// The first delivery of each incarnation, with the vat's parameters.
@@ -154,25 +155,25 @@ pub enum Delivery<R> {
     Message {
         /// The object or promise.
         target: R,
-        /// The message.
+        /// The message to deliver.
         message: Message<R>,
     },
     /// Promises that the vat subscribed to, settled; with all that can be retired together.
     Notify(Vec<Resolution<R>>),
-    /// Nobody reaches these exports any more.
+    /// No vat reaches these exports any more.
     DropExports(Vec<R>),
-    /// Nobody recognizes these exports any more.
+    /// No vat recognizes these exports any more.
     RetireExports(Vec<R>),
-    /// These imports are gone.
+    /// The objects of these imports are gone.
     RetireImports(Vec<R>),
-    /// New options.
+    /// New options for the vat.
     ChangeOptions(CapData<R>),
     /// Collect garbage, and say what was dropped.
     BringOutYourDead,
 }
 
 impl<R> Delivery<R> {
-    /// SwingSet's name of the kind.
+    /// Returns SwingSet's name for the kind of delivery.
     pub fn kind(&self) -> &'static str {
         match self {
             Delivery::StartVat(_) => "startVat",
@@ -206,7 +207,7 @@ impl<R: Copy> Resolution<R> {
 }
 
 impl<R: Copy> Delivery<R> {
-    /// How many references it holds.
+    /// Counts the references in the delivery.
     pub fn refs_count(&self) -> usize {
         let message = |it: &Message<R>| it.methargs.slots.len() + usize::from(it.result.is_some());
         match self {
@@ -218,7 +219,7 @@ impl<R: Copy> Delivery<R> {
         }
     }
 
-    /// All that it names, in order of appearance.
+    /// Lists all references in the delivery, in order of appearance.
     pub fn refs(&self) -> Vec<R> {
         match self {
             Delivery::StartVat(data) | Delivery::ChangeOptions(data) => data.refs().collect(),
@@ -230,14 +231,14 @@ impl<R: Copy> Delivery<R> {
     }
 }
 
-/// What a vat asks of the kernel during a delivery.
+/// A syscall, by which a vat asks something of the kernel during a delivery.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Syscall<R> {
-    /// Eventual send.
+    /// Sends a message eventually.
     Send {
         /// An object or a promise.
         target: R,
-        /// The message.
+        /// The message to send.
         message: Message<R>,
     },
     /// Be notified when this promise settles.
@@ -248,7 +249,7 @@ pub enum Syscall<R> {
     Exit {
         /// Undo the delivery too.
         failure: bool,
-        /// For whoever holds the vat's `done` promise.
+        /// The reason, for the holders of the vat's `done` promise.
         info: CapData<R>,
     },
     /// Read one key.
@@ -261,11 +262,11 @@ pub enum Syscall<R> {
     VatstoreGetNextKey(Bytes),
     /// Keys and values under a prefix, in order, as many as fit.
     VatstoreScan {
-        /// What the keys begin with.
+        /// The prefix of the keys.
         prefix: Bytes,
         /// The scan begins behind this key.
         after: Bytes,
-        /// Size of the answer at the most, in bytes.
+        /// The greatest size of the answer, in bytes.
         max: u32,
     },
     /// The vat can no longer reach these imports.
@@ -278,15 +279,15 @@ pub enum Syscall<R> {
     AbandonExports(Vec<R>),
     /// Call a device; the answer is immediate.
     CallNow {
-        /// The device.
+        /// The device to call.
         device: R,
-        /// `[method, args]`
+        /// The method and its arguments, `[method, args]`.
         methargs: CapData<R>,
     },
 }
 
 impl<R: Copy> Syscall<R> {
-    /// All that it names, in order of appearance.
+    /// Lists all references in the syscall, in order of appearance.
     pub fn refs(&self) -> Vec<R> {
         match self {
             Syscall::Send { target, message } => [*target].into_iter().chain(message.refs()).collect(),
@@ -308,7 +309,7 @@ impl<R: Copy> Syscall<R> {
 }
 
 impl<R> Syscall<R> {
-    /// SwingSet's name of the kind.
+    /// Returns SwingSet's name for the kind of syscall.
     pub fn kind(&self) -> &'static str {
         match self {
             Syscall::Send { .. } => "send",
@@ -347,13 +348,13 @@ pub const SYSCALL_KINDS: [&str; 14] = [
     "callNow",
 ];
 
-/// What a syscall answers.
+/// The kernel's answer to a syscall.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// Nothing to say.
     Done,
     /// A value or a key, if there is one; or the result of a scan.
     Value(Option<Bytes>),
-    /// What a device answers, or the error that it answers with: a body without references.
+    /// The answer of a device, or the error with which it answers: a body without references.
     Device(Result<Bytes, Bytes>),
 }

@@ -3,7 +3,7 @@
 //! Invariants:
 //! * A snapshot is a short cut and nothing else. It stands outside of the kernel's tables, in no state hash and no digest; a
 //!   replica may take others, or none, and one that does not fit is not used.
-//! * The store holds one snapshot of a vat at the most, the newest, and each page once, for as long as a snapshot names it.
+//! * The store holds at most one snapshot of a vat, the newest, and each page once, for as long as a snapshot names it.
 //! * Those of the open block are in memory, and are written in the block's one transaction.
 //!
 //! ```text
@@ -36,8 +36,8 @@ pub enum GlobalValue {
     V128(u128),
 }
 
-/// All that a vat is between two deliveries, by hash: the call-depth counter is always at its budget then, tables and segments
-/// never change.
+/// All that a vat is between two deliveries, by hash: the call-depth counter is always at its budget then, tables and
+/// segments never change.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Heap {
     /// The memory, page by page; `None` is a page of zeros.
@@ -47,12 +47,12 @@ pub struct Heap {
 }
 
 impl Heap {
-    /// Bytes of memory.
+    /// Returns the size of the memory, in bytes.
     pub fn bytes(&self) -> u64 {
         (self.pages.len() * PAGE_BYTES) as u64
     }
 
-    /// A hash of all of it: what tells it from others.
+    /// Hashes the whole heap, to tell it from others.
     pub fn fingerprint(&self) -> Result<[u8; 32], HostFault> {
         let mut bytes = Vec::with_capacity(self.pages.len() * 32 + 256);
         self.pages.iter().for_each(|it| bytes.extend_from_slice(&it.map_or([0; 32], |it| it.0)));
@@ -68,9 +68,9 @@ impl Heap {
 /// A live heap, as it is taken.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Image {
-    /// The heap.
+    /// The vat's heap.
     pub heap: Heap,
-    /// The bytes of its pages, but for those that stand at the same place in the heap that it is based on.
+    /// The bytes of its pages, except those that are at the same place in the heap that it is based on.
     pub fresh: BTreeMap<PageHash, Arc<[u8]>>,
 }
 
@@ -98,7 +98,7 @@ impl Image {
 /// A snapshot without its pages.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Whose.
+    /// The vat of the snapshot.
     pub vat: VatId,
     /// The number after that of the last delivery in it.
     pub position: DeliveryNum,
@@ -106,19 +106,19 @@ pub struct Manifest {
     pub engine: String,
     /// The bundle that it ran.
     pub bundle: BundleId,
-    /// What the vat was.
+    /// The vat's heap at the position.
     pub heap: Heap,
 }
 
 impl Manifest {
-    /// Its bytes in the store.
+    /// Encodes the manifest as it is stored.
     pub fn encode(&self) -> Result<Vec<u8>, HostFault> {
         let mut bytes = Vec::new();
         codec::encode(self, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// Reads them.
+    /// Decodes a manifest from its stored bytes.
     pub fn decode(bytes: &[u8]) -> Result<Manifest, HostFault> {
         codec::decode(bytes)
     }
@@ -127,7 +127,7 @@ impl Manifest {
 /// Reads a page into bytes of its size.
 pub type ReadPage<'a> = dyn Fn(PageHash, &mut [u8]) -> Result<(), HostFault> + 'a;
 
-/// Where an instance begins that is not new.
+/// A snapshot from which an instance starts, instead of anew.
 #[derive(Clone, Copy)]
 pub struct Snapshot<'a> {
     /// The heap to have.
@@ -153,14 +153,14 @@ struct Pending {
 /// The newest snapshots of all vats. Cheap to clone: what was taken is shared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots {
-    /// Where each stands, pending or stored.
+    /// The position of each snapshot, pending or stored.
     positions: BTreeMap<VatId, DeliveryNum>,
     pending: BTreeMap<VatId, Arc<Pending>>,
     forgotten: BTreeSet<VatId>,
 }
 
 impl Snapshots {
-    /// Those that are stored.
+    /// Returns the positions of the snapshots that are stored.
     pub(crate) fn stored(listed: &[Listed]) -> Snapshots {
         Snapshots { positions: listed.iter().map(|it| (it.vat, it.position)).collect(), ..Snapshots::default() }
     }
@@ -201,7 +201,8 @@ impl Snapshots {
         }
     }
 
-    /// Takes the place of the vat's snapshot, on which `fresh` is based. Returns the new one's hash, and the bytes of its new pages.
+    /// Takes the place of the vat's snapshot, on which `fresh` is based. Returns the new one's hash, and the bytes of
+    /// its new pages.
     pub(crate) fn put(
         &mut self,
         manifest: Manifest,

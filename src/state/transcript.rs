@@ -1,8 +1,10 @@
-//! The transcript of a vat: an entry for each attempt to deliver, in order. A vat's heap is a function of its bundle and these.
+//! The transcript of a vat: an entry for each attempt to deliver, in order. A vat's heap is a function of its bundle
+//! and these.
 //!
-//! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it ended.
-//! In the store the entries of one vat and block form one chunk, or some where they are many: a format version, how they are packed,
-//! then the entries. How they are packed is no matter of consensus: the chained hash is of the entries.
+//! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it
+//! ended. In the store the entries of one vat and block form one chunk, or some where they are many: a format version,
+//! how they are packed, then the entries. How they are packed is no matter of consensus: the chained hash is of the
+//! entries.
 
 use std::{borrow::Cow, fmt, io::Cursor};
 
@@ -18,12 +20,12 @@ use crate::{
     store::{Chunk, Put, codec},
 };
 
-/// How an attempt to deliver ended.
+/// The end of an attempt to deliver.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum End {
     /// The vat did it.
     Done {
-        /// Fuel used.
+        /// Units of fuel used.
         fuel: u64,
     },
     /// The vat faulted; replay passes over it.
@@ -35,13 +37,13 @@ pub enum End {
 /// One attempt to deliver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Its number.
+    /// The number of the delivery.
     pub number: DeliveryNum,
-    /// What was delivered; nothing that the vat knows of where it did not end well.
+    /// The delivery; `None` if the attempt failed, since the vat knows nothing of it.
     pub delivery: Option<Delivery<VRef>>,
-    /// What the vat asked meanwhile, and was answered. Empty where it faulted.
+    /// The syscalls that the vat made meanwhile, each with its answer. Empty where it faulted.
     pub syscalls: Vec<(Syscall<VRef>, Answer)>,
-    /// How it ended.
+    /// The end of the attempt.
     pub end: End,
 }
 
@@ -51,18 +53,18 @@ enum Tag {
     End,
 }
 
-/// The entries of the open block, one behind the other in the order in which they were made; behind them the one that is being
-/// written. Its room is used again by the next block.
+/// The entries of the open block, one behind the other in the order in which they were made; behind them the one that
+/// is being written. Its room is used again by the next block.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     bytes: Vec<u8>,
     kept: Vec<Kept>,
-    /// How many of them are part of the block, whatever becomes of the crank.
+    /// Number of entries that are part of the block, whatever becomes of the crank.
     sealed: usize,
     packer: Packer,
 }
 
-/// Where an entry stands.
+/// The place of an entry in the bytes.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     vat: VatId,
@@ -77,7 +79,7 @@ impl Entries {
         codec::append(&Some(delivery), &mut self.bytes)
     }
 
-    /// The whole entry of an attempt that came to nothing.
+    /// Writes the whole entry of a failed attempt.
     pub(crate) fn nothing(&mut self, end: &End) -> Result<(), HostFault> {
         self.cut();
         codec::append(&None::<Delivery<VRef>>, &mut self.bytes)?;
@@ -98,18 +100,18 @@ impl Entries {
         codec::append(end, &mut self.bytes)
     }
 
-    /// The entry just written becomes part of the vat's transcript, unless the crank is undone.
+    /// Makes the entry just written part of the vat's transcript, unless the crank is undone.
     pub(crate) fn keep(&mut self, vat: VatId, number: DeliveryNum) {
         let begin = self.whole();
         self.kept.push(Kept { vat, number, begin, end: self.bytes.len() });
     }
 
-    /// Those that were kept since the last seal.
+    /// Iterates over the entries that were kept since the last seal.
     pub(crate) fn unsealed(&self) -> impl Iterator<Item = (VatId, DeliveryNum, &[u8])> {
         self.kept[self.sealed..].iter().map(|it| (it.vat, it.number, &self.bytes[it.begin..it.end]))
     }
 
-    /// What was kept so far is part of the block.
+    /// Makes the entries kept so far part of the block.
     pub(crate) fn seal(&mut self) {
         self.sealed = self.kept.len();
     }
@@ -120,14 +122,14 @@ impl Entries {
         self.cut();
     }
 
-    /// Forgets all.
+    /// Forgets all entries of the block.
     pub(crate) fn clear(&mut self) {
         self.sealed = 0;
         self.kept.clear();
         self.bytes.clear();
     }
 
-    /// The chunk of one vat, if it has any entry in this block.
+    /// Returns the chunk of one vat, if it has any entry in this block.
     pub(crate) fn of(&self, vat: VatId) -> Option<Chunk> {
         let mut mine = self.kept.iter().filter(|it| it.vat == vat).peekable();
         let first = mine.peek()?.number;
@@ -179,7 +181,7 @@ impl Entries {
     }
 }
 
-/// Bytes of entries in one chunk, but for one entry that is larger.
+/// Bytes of entries in one chunk, except if one entry is larger.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of room that a block leaves to the next.
 const ROOM_KEPT: usize = 16 << 20;
@@ -189,7 +191,8 @@ const PLAIN: [u8; 2] = [codec::FORMAT, 0];
 const PACKED: [u8; 2] = [codec::FORMAT, 1];
 /// Entries of fewer bytes are not worth it.
 const PACKED_MIN: usize = 512;
-/// The level: most of what vats are told and ask looks like what they were told and asked before, and the quickest finds that.
+/// The level: most of what vats are told and ask looks like what they were told and asked before, and the quickest
+/// finds that.
 const PACKED_LEVEL: i32 = 1;
 
 /// Puts entries together, and packs them.
@@ -247,7 +250,8 @@ fn unpack(chunk: &[u8]) -> Result<Cow<'_, [u8]>, HostFault> {
     }
 }
 
-/// The entries of a chunk, one by one; the first fault is the last of them. One is that they are more or fewer than the chunk says.
+/// Iterates over the entries of a chunk; the first fault is the last of them. One is that they are more or fewer than
+/// the chunk says.
 pub(crate) fn entries(chunk: &Chunk) -> impl Iterator<Item = Result<Entry, HostFault>> + use<> {
     let (bytes, mut fault) = match unpack(&chunk.entries) {
         Ok(entries) => (entries.into_owned(), None),
@@ -283,7 +287,7 @@ fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {
     Ok(Entry { number, delivery, syscalls, end })
 }
 
-/// What an entry's vat was told; where it came to nothing, how that was.
+/// Reads the delivery that an entry's vat received; if it failed, also how it ended.
 pub(crate) fn told(entry: &[u8]) -> Result<(Option<Delivery<VRef>>, Option<End>), HostFault> {
     let mut rest = entry;
     let delivery: Option<Delivery<VRef>> = codec::take(&mut rest)?;

@@ -14,7 +14,8 @@ use crate::{
     store::database::{Database, FILE},
 };
 
-/// A folder beside the one that is to be. Dropped, it is gone; after a crash, a hidden folder is left without a state in it.
+/// A folder beside the one that is to be. Dropped, it is gone; after a crash, a hidden folder is left without a state
+/// in it.
 #[derive(Debug)]
 pub struct Aside {
     dir: TempDir,
@@ -22,7 +23,7 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// For a state in this folder, which must be absent or empty.
+    /// Prepares to write a state apart and put it in this folder, which must be absent or empty.
     pub fn new(target: &Path) -> Result<Aside, HostFault> {
         let what = format!("make the folder `{}`", target.display());
         let target = std::path::absolute(target).map_err(|err| HostFault::new(&what, err))?;
@@ -37,7 +38,7 @@ impl Aside {
         Ok(Aside { dir: make().map_err(|err| HostFault::new(&what, err))?, target })
     }
 
-    /// Whether this folder (or file) cannot become a state because something is there.
+    /// Returns whether this folder (or file) cannot become a state because something is there.
     pub fn is_taken(target: &Path) -> bool {
         match fs::read_dir(target) {
             Ok(mut entries) => entries.next().is_some(),
@@ -45,12 +46,12 @@ impl Aside {
         }
     }
 
-    /// The file to write the database to.
+    /// Returns the file to write the database to.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join(FILE).with_extension("part")
     }
 
-    /// The state as it was written, to look at it.
+    /// Opens the state as it was written, only to read it.
     pub fn open(&self) -> Result<Database, HostFault> {
         let opening = format!("read the copy for `{}`", self.target.display());
         Database::open_file(&self.file(), OpenFlags::SQLITE_OPEN_READ_ONLY, opening)
@@ -61,7 +62,7 @@ impl Aside {
         Database::forget_snapshots(&self.file())
     }
 
-    /// What was written is complete: makes it durable, and a state.
+    /// Makes the complete state durable, and puts it in its place.
     pub fn place(self) -> Result<(), HostFault> {
         let what = format!("put the state in `{}`", self.target.display());
         let place = || {

@@ -1,4 +1,4 @@
-//! How values become bytes in the store: one codec, with a format version in front of every record.
+//! The encoding of values as bytes in the store: one codec, with a format version in front of every record.
 
 use bincode::{enc::write::Writer, error::EncodeError};
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,7 +35,8 @@ pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
         .map_err(|err| HostFault::new("encode a record", err))
 }
 
-/// Appends pieces of a few bytes, of which a crank writes hundreds: through `std::io::Write` each would be counted, and copied by a call.
+/// Appends pieces of a few bytes, of which a crank writes hundreds: through `std::io::Write` each would be counted,
+/// and copied by a call.
 struct Append<'a>(&'a mut Vec<u8>);
 
 impl Writer for Append<'_> {

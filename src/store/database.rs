@@ -1,11 +1,12 @@
 //! The SQLite file of a state: one writer, one durable transaction a block.
 //!
-//! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel, `bundle` (wasm
-//! by hash), `transcript` (see `history`), `block` and `crank_hash` (see `mark`), `snapshot` and `page` (see `page`). WAL with
+//! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
+//! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_hash` (see `mark`), `snapshot` and `page`
+//! (see `page`). WAL with
 //! `synchronous=FULL`: what a commit returned is on disk.
 //!
-//! Tables of large values have a rowid: in one without, SQLite reads the whole row to compare its key, and a commit would read
-//! the chunks of many blocks before.
+//! Tables of large values have a rowid: in one without, SQLite reads the whole row to compare its key, and a commit
+//! would read the chunks of many blocks before.
 //!
 //! Every row bears a checksum, or stands under its hash; what the facts attest of all of them is in `proof`.
 
@@ -35,18 +36,18 @@ use crate::{
     },
 };
 
-/// The version of the layout of the file: a state of another one is refused. The records in it have [`codec::FORMAT`], which is part
-/// of what is hashed; the checksums beside them are not.
+/// The version of the layout of the file: a state of another one is refused. The records in it have [`codec::FORMAT`],
+/// which is part of what is hashed; the checksums beside them are not.
 pub(super) const SCHEMA: u32 = 4;
 pub(super) const FILE: &str = "state.sqlite";
-/// What SQLite names its log.
+/// The name that SQLite gives its log.
 const LOG: &str = "state.sqlite-wal";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
 const STATEMENTS: usize = 64;
 /// Has SQLite look at the cells of a page before it uses it: a damaged one is an error then, rather than other rows.
 const WARY: &str = "PRAGMA cell_size_check = ON;";
-/// How long a reader waits for a host that is at its files.
+/// The longest time that a reader waits for a host that is using the files.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// The facts about a state that stand outside its tables.
@@ -60,21 +61,22 @@ pub struct Meta {
     pub state_hash: StateHash,
     /// The digest of the rows at the last committed block.
     pub digest: Digest,
-    /// Whether it was made for experiments: no state of a real machine is.
+    /// Set if it was made for experiments: no state of a real machine is.
     pub experimental: bool,
-    /// Whether the last block is still open: it was interrupted, and more of its cranks are to follow.
+    /// Set if the last block is still open: it was interrupted, and more of its cranks are to follow.
     pub open: bool,
     /// Cranks of the open block.
     pub cranks: u64,
     /// Fuel of the open block.
     pub fuel: u64,
-    /// How its blocks are cut, once one was.
+    /// The pace at which its blocks are cut, once one was.
     pub pace: Option<Pace>,
-    /// What is attested of every table.
+    /// The proof of every table.
     pub proof: Proof,
 }
 
-/// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only read.
+/// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only
+/// read.
 #[derive(Debug, Default)]
 struct Home {
     dir: PathBuf,
@@ -92,14 +94,14 @@ impl Home {
     }
 }
 
-/// An open state.
+/// The database of an open state.
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Connection,
     /// What it uses where its disk may fail; dropped after it.
     _vfs: Option<vfs::Registered>,
     home: Home,
-    /// What was done to have it, for whoever cannot go on with it.
+    /// What was done to have it, for a caller that cannot continue with it.
     opening: String,
     /// Held for as long as the database is open; the system frees it however the process ends.
     _lock: Option<Lock>,
@@ -117,8 +119,8 @@ fn blamed(what: &str, err: &rusqlite::Error, why: impl fmt::Display) -> HostFaul
     }
 }
 
-/// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the sync nor, when the
-/// connection is closed, anything else.
+/// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the
+/// sync nor, when the connection is closed, anything else.
 fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFault {
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     let is_io = matches!(err.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen));
@@ -128,7 +130,7 @@ fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFa
     blamed(what, err, why.into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
 
-/// From now on what a commit returned is on disk.
+/// Makes commits durable from now on: once a commit has returned, it is on disk.
 pub(super) fn make_durable(connection: &Connection, what: &str) -> Result<(), HostFault> {
     let failed = |err| failure(connection, what, &err);
     // To its end: the error of a sync comes behind the row, where `execute_batch` does not look.
@@ -150,7 +152,7 @@ fn meta_checksum(value: &[u8]) -> i64 {
     RowHash::of_parts("meta", &[value]).checksum()
 }
 
-/// What the file is laid out by: a statement for each of its tables.
+/// Returns the schema of the file: a statement for each of its tables.
 fn layout(tables: &[&'static str]) -> String {
     let mut sql = String::from(
         "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum INTEGER NOT NULL);
@@ -194,7 +196,7 @@ impl Drop for Lock {
 }
 
 impl Database {
-    /// A database in memory: gone when dropped.
+    /// Makes a database in memory, which is gone when dropped.
     pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
         let opening = "read the state in memory".to_owned();
@@ -203,7 +205,8 @@ impl Database {
         Ok(database)
     }
 
-    /// A new database in this file, to be filled and then put in its place. A crash meanwhile may leave anything in it.
+    /// Makes a new database in this file, to be filled and then put in its place. A crash meanwhile may leave anything
+    /// in it.
     pub fn draft(path: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
         let what = format!("write `{}`", path.display());
         let connection = Connection::open(path).map_err(fault(&what))?;
@@ -218,7 +221,7 @@ impl Database {
         Database::open_on(dir, tables, None)
     }
 
-    /// The same, on a disk that may fail: for experiments.
+    /// Opens a state on a disk that may fail: for experiments.
     pub fn open_on(dir: &Path, tables: &[&'static str], disk: Option<&Disk>) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
         make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
@@ -284,7 +287,7 @@ impl Database {
         Ok(database)
     }
 
-    /// What was done to have it: the state in which folder.
+    /// Returns what was done to open the state, with its folder, for error messages.
     pub fn opening(&self) -> &str {
         &self.opening
     }
@@ -294,7 +297,7 @@ impl Database {
         self.home.copying.as_ref().map_or(0, sqlite::Copying::held_pages) * sqlite::PAGE_BYTES
     }
 
-    /// Whether there is a state in this folder.
+    /// Returns whether there is a state in this folder.
     pub fn exists(dir: &Path) -> bool {
         dir.join(FILE).exists()
     }
@@ -307,8 +310,8 @@ impl Database {
         self.connection.execute_batch(&sql).map_err(|err| self.failed("lay out a new state", &err))
     }
 
-    /// The tables, and what SQLite keeps beside them, that are not as this version lays them out; one that it does not know is left
-    /// alone.
+    /// Lists the tables, and what SQLite keeps with them, that are not as this version lays them out; one that it does
+    /// not know is left alone.
     pub fn altered(&self, tables: &[&'static str]) -> Result<Vec<String>, HostFault> {
         let made_by = |connection: &Connection| -> rusqlite::Result<BTreeMap<String, String>> {
             let mut statement = connection.prepare("SELECT name, coalesce(sql, tbl_name) FROM sqlite_schema")?;
@@ -326,7 +329,7 @@ impl Database {
         failure(&self.connection, &placed(what, &self.home.dir), err)
     }
 
-    /// What was read of this table is not what was written.
+    /// Makes the fault of a table whose rows are not what was written.
     pub(super) fn damaged(&self, what: impl fmt::Display, why: impl fmt::Display, table: &str) -> HostFault {
         self.home.damaged(what, why, table)
     }
@@ -354,7 +357,7 @@ impl Database {
         }
     }
 
-    /// The facts; `None` in a state that has no committed block yet.
+    /// Reads the facts; `None` in a state that has no committed block yet.
     pub fn meta(&self) -> Result<Option<Meta>, HostFault> {
         let what = "read the state's facts";
         let row: Option<(Vec<u8>, i64)> = self
@@ -388,7 +391,7 @@ impl Database {
         Ok(())
     }
 
-    /// The wasm of a bundle, checked against its hash.
+    /// Reads the wasm of a bundle, checked against its hash.
     pub fn bundle(&self, id: BundleId) -> Result<Vec<u8>, HostFault> {
         let what = format!("read bundle {id}");
         let wasm: Option<Vec<u8>> = self
@@ -403,7 +406,7 @@ impl Database {
         Ok(wasm)
     }
 
-    /// The hash under which each stored bundle stands.
+    /// Lists the hashes of the stored bundles.
     pub fn bundles(&self) -> Result<Vec<BundleId>, HostFault> {
         let what = "read the bundles";
         let mut statement = self.connection.prepare("SELECT hash FROM bundle ORDER BY hash").map_err(fault(what))?;
@@ -438,8 +441,9 @@ fn make_folder(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had failed the system
-/// shows what was written, holds it for synced, and would lose it with the power, together with every block after it.
+/// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had
+/// failed the system shows what was written, holds it for synced, and would lose it with the power, together with
+/// every block after it.
 fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
     let path = std::fs::canonicalize(dir)?.join(LOG);
     let Some(bytes) = read_log(&path)? else { return Ok(None) };
@@ -452,7 +456,7 @@ fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The bytes of a log, if there is one.
+/// Reads the bytes of a log, if there is one.
 pub(super) fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -460,7 +464,7 @@ pub(super) fn read_log(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Nothing is lost that a host left in its log.
+/// Checks that nothing is lost that a host left in its log.
 pub(super) fn prove_log(dir: &Path, bytes: &[u8]) -> Result<(), HostFault> {
     match log::damage(bytes) {
         None => Ok(()),
@@ -497,12 +501,12 @@ impl Batch {
         self.ends.push((key, value.map(|(_, checksum)| (self.bytes.len(), checksum))));
     }
 
-    /// Whether none changed.
+    /// Returns whether no row changed.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The rows, each as its key, and its value with the row's checksum; `None` where it is gone.
+    /// Iterates over the rows, each as its key, and its value with the row's checksum; `None` if the row is gone.
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], Option<(&[u8], i64)>)> {
         let mut begin = 0;
         self.ends.iter().map(move |&(key, value)| {
@@ -513,9 +517,9 @@ impl Batch {
     }
 }
 
-/// What takes a block's changed rows.
+/// A receiver of a block's changed rows.
 pub trait Rows {
-    /// Of this table.
+    /// Writes changed rows of one table.
     fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault>;
 }
 
@@ -524,13 +528,13 @@ pub trait Rows {
 pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Home);
 
 impl<'a> Transaction<'a> {
-    /// How many rows it changed.
+    /// Executes a statement, and returns how many rows it changed.
     pub(super) fn execute(&self, what: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
         let run = || self.0.prepare_cached(sql)?.execute(params);
         run().map_err(|err| self.failed(what, &err))
     }
 
-    /// Replaces the facts.
+    /// Replaces the facts about the state.
     pub fn put_meta(&self, meta: &Meta) -> Result<(), HostFault> {
         let mut bytes = Vec::new();
         codec::encode(meta, &mut bytes)?;
@@ -543,7 +547,8 @@ impl<'a> Transaction<'a> {
         self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
     }
 
-    /// Makes it durable. An error says nothing of whether it is: the next who opens the state finds it as it was, or as it is to be.
+    /// Commits the transaction durably. An error does not tell whether it is durable: the next process that opens the
+    /// state finds it as it was, or as it is to be.
     pub fn commit(self) -> Result<(), HostFault> {
         // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.
         self.0.execute_batch("COMMIT").map_err(|err| self.failed("commit a block", &err))?;
@@ -557,7 +562,7 @@ impl<'a> Transaction<'a> {
         failure(&self.0, &placed(what, &self.1.dir), err)
     }
 
-    /// What was read of this table is not what was written.
+    /// Makes the fault of a table whose rows are not what was written.
     pub(super) fn damaged(&self, what: impl fmt::Display, why: impl fmt::Display, table: &str) -> HostFault {
         self.1.damaged(what, why, table)
     }

@@ -1,17 +1,17 @@
 //! A disk that fails on purpose: for experiments and tests. A host that is real has none of it.
 //!
-//! SQLite reaches it through `vfs`, which asks it before each operation that changes a file, and tells it what was done. Writes
-//! go to the real files, so that a process that is killed leaves what a killed process leaves. Beside that the disk keeps, for
-//! each file, what would be found after a loss of power:
+//! SQLite reaches it through `vfs`, which asks it before each operation that changes a file, and tells it what was
+//! done. Writes go to the real files, so that a process that is killed leaves what a killed process leaves. Beside
+//! that the disk keeps, for each file, what would be found after a loss of power:
 //!
 //! ```text
 //!   write, truncate ─▶ pending ──sync──▶ on the disk          (a sync that failed: never, whatever is synced later)
 //!   create, delete  ─▶ former  ──sync of the folder──▶ gone   (the first sync of a log syncs its folder; a deletion may)
 //! ```
 //!
-//! Invariants: what is on the disk changes by a sync alone; a loss leaves of what is pending nothing, or sectors that the seed
-//! chooses (of a sector only the bytes that were written: SQLite relies on it, and so do disks with a capacitor or a checksum);
-//! once it is dead nothing is read from it or written to it.
+//! Invariants: what is on the disk changes by a sync alone; a loss leaves of what is pending nothing, or sectors that
+//! the seed chooses (of a sector only the bytes that were written: SQLite relies on it, and so do disks with a
+//! capacitor or a checksum); once it is dead nothing is read from it or written to it.
 
 use std::{
     collections::BTreeMap,
@@ -27,17 +27,17 @@ pub enum FileOp {
     Create,
     /// Bytes are written.
     Write {
-        /// The first.
+        /// Offset of the first byte.
         at: u64,
-        /// How many.
+        /// Number of bytes.
         len: usize,
     },
     /// A file becomes this long.
     Truncate {
-        /// Bytes.
+        /// The new length, in bytes.
         len: u64,
     },
-    /// What was written is forced to the disk.
+    /// The written bytes are forced to the disk.
     Sync,
     /// A file is removed.
     Delete,
@@ -45,25 +45,25 @@ pub enum FileOp {
     GrowIndex,
 }
 
-/// What a policy is asked.
+/// An operation on which a policy decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// What is about to be done.
+    /// The operation that is about to be done.
     pub op: FileOp,
     /// To which file.
     pub path: &'a Path,
 }
 
-/// The system's error.
+/// The operating system's error.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Errno {
-    /// Input/output error.
+    /// An input/output error.
     Eio,
     /// No space left on device.
     Enospc,
 }
 
-/// How a machine ends.
+/// The loss of data with which a machine ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Loss {
     /// The process alone: what it wrote is the system's, and will be on the disk.
@@ -74,17 +74,17 @@ pub enum Loss {
     Torn {
         /// Bytes of a sector.
         sector: u32,
-        /// Which.
+        /// Seed that selects the surviving sectors.
         seed: u64,
     },
 }
 
-/// What becomes of an operation.
+/// A policy's decision about an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It is done.
+    /// The operation is done.
     Go,
-    /// It fails, and changes nothing.
+    /// The operation fails, and changes nothing.
     Fail(Errno),
     /// A sync that does nothing and says that it did: a disk that lies. Another operation is done.
     Pretend,
@@ -94,7 +94,7 @@ pub enum Verdict {
 
 /// Decides; asked before each operation, in order.
 pub trait Policy: Send {
-    /// What becomes of this one.
+    /// Decides what becomes of this operation.
     fn ask(&mut self, asked: &Asked<'_>) -> Verdict;
     /// The machine ended as the policy said, and the files are as it left them.
     fn ended(&mut self) {}
@@ -106,7 +106,7 @@ impl<F: FnMut(&Asked<'_>) -> Verdict + Send> Policy for F {
     }
 }
 
-/// See the module. Clones are the same disk.
+/// A disk of experiments, which may fail: see the module. Clones are the same disk.
 #[derive(Clone)]
 pub struct Disk(Arc<Mutex<Inner>>);
 
@@ -117,7 +117,7 @@ struct Inner {
     errno: Option<Errno>,
 }
 
-/// What is known of one file name.
+/// The record of one file name.
 #[derive(Default)]
 struct Known {
     /// The bytes of the file that are on the disk; `None` where there is no file.
@@ -190,7 +190,7 @@ impl Known {
         self.pending.drain(..).filter(|it| !it.forsaken).for_each(|it| it.what.apply(file));
     }
 
-    /// What is found after a loss of power.
+    /// Returns the contents found after a loss of power.
     fn after(&self, torn: Option<(usize, &mut dyn FnMut() -> bool)>) -> Option<Vec<u8>> {
         let Some((sector, choose)) = torn else {
             return self.former.clone().unwrap_or_else(|| self.synced.clone());
@@ -219,7 +219,7 @@ fn choices(seed: u64) -> impl FnMut() -> bool {
 }
 
 impl Disk {
-    /// One that does what this policy says.
+    /// Makes a disk that behaves as this policy says.
     pub fn new(policy: impl Policy + 'static) -> Disk {
         let (policy, files) = (Box::new(policy), BTreeMap::new());
         Disk(Arc::new(Mutex::new(Inner { policy, files, dead: false, errno: None })))
@@ -229,7 +229,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the machine ended.
+    /// Returns whether the machine has ended.
     pub fn is_dead(&self) -> bool {
         self.inner().dead
     }
@@ -245,7 +245,7 @@ impl Disk {
 
     // ---- for `vfs`
 
-    /// A file is opened: as it is, it is on the disk.
+    /// Notes that a file was opened: its present content is on the disk.
     pub(super) fn opened(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         if !inner.files.contains_key(path) {
@@ -255,7 +255,7 @@ impl Disk {
         Ok(())
     }
 
-    /// A file was written and synced by somebody else, to this content.
+    /// Notes that a file was written and synced by other code, to this content.
     pub(super) fn forced(&self, path: &Path, bytes: &[u8]) {
         if let Some(known) = self.inner().files.get_mut(path) {
             known.synced = Some(bytes.to_owned());
@@ -263,7 +263,7 @@ impl Disk {
         }
     }
 
-    /// What becomes of an operation. Where the machine ends, [`end`](Disk::end) is to follow.
+    /// Asks the policy what becomes of an operation. If the machine ends, [`end`](Disk::end) is to follow.
     pub(super) fn ask(&self, op: FileOp, path: &Path) -> Verdict {
         let mut inner = self.inner();
         if inner.dead {
@@ -280,7 +280,7 @@ impl Disk {
         verdict
     }
 
-    /// The machine ends, as the policy said.
+    /// Ends the machine, as the policy said.
     pub(super) fn end(&self, loss: Loss) {
         let mut inner = self.inner();
         if !inner.dead && inner.lose(loss).is_ok() {
@@ -288,7 +288,7 @@ impl Disk {
         }
     }
 
-    /// An operation was done. `bytes` are a write's; `folder`: the folder was synced with it.
+    /// Notes that an operation was done. `bytes` are a write's; `folder`: the folder was synced with it.
     pub(super) fn done(&self, op: FileOp, path: &Path, bytes: &[u8], folder: bool) {
         let mut inner = self.inner();
         let known = inner.files.entry(path.to_owned()).or_default();
@@ -309,7 +309,7 @@ impl Disk {
         }
     }
 
-    /// The number of the error that was made last, if one was.
+    /// Returns the number of the error that was made last, if one was.
     pub(super) fn errno(&self) -> Option<i32> {
         let number = |errno| match errno {
             Errno::Eio => rustix::io::Errno::IO,

@@ -17,9 +17,9 @@ use crate::{
 /// A table of the database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
-    /// Its name.
+    /// The name of the table.
     pub name: String,
-    /// Its columns.
+    /// The names of the columns.
     pub columns: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ impl Database {
     /// The version of the layout that this binary writes.
     pub const SCHEMA: u32 = SCHEMA;
 
-    /// All tables, by name.
+    /// Lists all tables, by name.
     pub fn layouts(&self) -> Result<Vec<Layout>, HostFault> {
         let what = "list the tables";
         let list = |sql: &str, of: &[&str]| -> Result<Vec<String>, rusqlite::Error> {
@@ -43,7 +43,7 @@ impl Database {
         names.into_iter().map(layout).collect()
     }
 
-    /// How many rows a table has.
+    /// Counts the rows of a table.
     pub fn count(&self, table: &Layout) -> Result<u64, HostFault> {
         let what = format!("count table `{}`", table.name);
         let sql = format!("SELECT count(*) FROM {}", quoted(&table.name));
@@ -70,7 +70,7 @@ impl Database {
         Ok(())
     }
 
-    /// What SQLite itself finds wrong with its file.
+    /// Returns the defects that SQLite itself finds in its file.
     pub fn integrity(&self) -> Result<Vec<String>, HostFault> {
         let what = "check the file";
         let mut statement = self.connection.prepare("PRAGMA integrity_check").map_err(fault(what))?;
@@ -90,8 +90,9 @@ impl Database {
         connection.execute("VACUUM INTO ?", [to]).map(|_| ()).map_err(fault(&what))
     }
 
-    /// The same for whoever may leave no trace: SQLite writes an index beside a file that it only reads. Where no host runs the state
-    /// the files are copied as they are, while the folder is held; a running host has that index anyway.
+    /// Copies a state without leaving a trace beside it: SQLite writes an index beside a file that it only reads.
+    /// Where no host runs the state the files are copied as they are, while the folder is held; a running host has
+    /// that index anyway.
     pub fn copy_without_a_trace(dir: &Path, to: &Path) -> Result<(), HostFault> {
         let what = format!("copy the state `{}`", dir.display());
         let Some(_held) = Lock::share(dir)? else { return Database::copy(dir, to) };
@@ -136,7 +137,7 @@ impl Restore<'_> {
         write().map(|_| ()).map_err(fault(&what))
     }
 
-    /// That was all.
+    /// Commits the rows, once all are written.
     pub fn finish(self) -> Result<(), HostFault> {
         self.0.commit().map_err(fault("commit the rows"))
     }

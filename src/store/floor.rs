@@ -1,4 +1,4 @@
-//! What a durable commit costs without a kernel: the floor of the commits of blocks, to be measured in the same run.
+//! The cost of a durable commit without a kernel: the floor of the commits of blocks, to be measured in the same run.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub struct CommitFloor {
 }
 
 impl CommitFloor {
-    /// In this folder, which must have none yet.
+    /// Makes the database of the measurement in this folder, which must have none yet.
     pub fn new(dir: &Path) -> Result<CommitFloor, HostFault> {
         let what = "set up a floor for commits";
         let connection = Connection::open(dir.join(FILE)).map_err(fault(what))?;
@@ -27,7 +27,7 @@ impl CommitFloor {
         Ok(CommitFloor { connection, next: 0 })
     }
 
-    /// One transaction that writes one row.
+    /// Commits one transaction that writes one row.
     pub fn commit(&mut self, value: &[u8]) -> Result<(), HostFault> {
         self.next += 1;
         let run = || {

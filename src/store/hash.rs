@@ -23,8 +23,8 @@ impl StateHash {
         step.extend_from_slice(label.as_bytes());
     }
 
-    /// The hash after a step, and the hash of the step alone. (Of a few hundred bytes in one piece, which is hashed faster than
-    /// bytes that come in several.)
+    /// Returns the hash after a step, and the hash of the step alone. (Of a few hundred bytes in one piece, which is
+    /// hashed faster than bytes that come in several.)
     #[must_use]
     pub(crate) fn extend(&self, step: &[u8]) -> (StateHash, StateHash) {
         let step = StateHash(*blake3::hash(step).as_bytes());
@@ -64,7 +64,7 @@ impl Digest {
         }
     }
 
-    /// The digest of the rows of all these.
+    /// Returns the digest of the rows of all these parts.
     pub(crate) fn sum<'a>(parts: impl IntoIterator<Item = &'a Digest>) -> Digest {
         let mut sum = Digest::default();
         parts.into_iter().for_each(|it| sum.add(&RowHash(it.0)));
@@ -77,12 +77,13 @@ impl Digest {
 pub(crate) struct RowHash([u64; 8]);
 
 impl RowHash {
-    /// The hash of a row of the kernel's, as `table` writes it: a tag that stands for the table, the key, the value.
+    /// Returns the hash of a row of the kernel's, as `table` writes it: a tag that stands for the table, the key, the
+    /// value.
     pub(crate) fn of(row: &[u8]) -> RowHash {
         RowHash::finish(blake3::Hasher::new().update(row))
     }
 
-    /// The hash of a row of another table: each part behind its length, so that none is taken for another.
+    /// Returns the hash of a row of another table: each part behind its length, so that none is taken for another.
     pub(crate) fn of_parts(table: &str, parts: &[&[u8]]) -> RowHash {
         let mut hasher = blake3::Hasher::new();
         for part in std::iter::once(&table.as_bytes()).chain(parts) {
@@ -101,7 +102,7 @@ impl RowHash {
         RowHash(lanes)
     }
 
-    /// What stands beside the row: enough against accident, and one number of SQLite's.
+    /// Returns the checksum that is stored with the row: enough against accident, and one number of SQLite's.
     pub(crate) fn checksum(&self) -> i64 {
         self.0[0].cast_signed()
     }

@@ -36,7 +36,7 @@ pub struct Chunk {
     pub first: DeliveryNum,
     /// The number after that of the last.
     pub next: DeliveryNum,
-    /// Their entries.
+    /// The encoded entries of those deliveries.
     pub entries: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// What stands for it, and all before it, in the facts.
+    /// Returns the hash that stands in the facts for this head, and for all before it.
     fn hash(&self, vat: VatId) -> RowHash {
         let numbers = [vat.0, self.first.0, self.next.0, self.checksum.cast_unsigned()].map(u64::to_le_bytes);
         RowHash::of_parts(TABLE, &numbers.each_ref().map(|it| &it[..]))
@@ -63,17 +63,17 @@ impl Head {
 pub struct Heads(BTreeMap<VatId, Head>);
 
 impl Heads {
-    /// A vat's.
+    /// Returns the head of a vat's transcript.
     pub fn get(&self, vat: VatId) -> Option<&Head> {
         self.0.get(&vat)
     }
 
-    /// All of them.
+    /// Iterates over the heads of all vats.
     pub fn iter(&self) -> impl Iterator<Item = (VatId, &Head)> {
         self.0.iter().map(|(vat, it)| (*vat, it))
     }
 
-    /// What they add up to.
+    /// Returns the digest of all heads.
     pub fn digest(&self) -> Digest {
         let mut digest = Digest::default();
         self.iter().for_each(|(vat, it)| digest.add(&it.hash(vat)));
@@ -107,7 +107,8 @@ fn missing(next: DeliveryNum) -> String {
 type Stored = (Chunk, i64);
 
 impl Database {
-    /// The last chunk of every vat that has a transcript, as it is stored: what attests it is for the caller to compare.
+    /// Reads the last chunk of every vat that has a transcript, as it is stored: the caller compares it with what
+    /// attests it.
     pub fn heads(&self) -> Result<Heads, HostFault> {
         let what = "find the ends of the transcripts";
         // From the last vat to the first: the last chunk of each is where the index of the next smaller one ends.
@@ -129,8 +130,8 @@ impl Database {
         }
     }
 
-    /// The chunks of a vat's transcript that hold its deliveries from `from` on, in order and without a gap between them, each
-    /// against its checksum and the chunk before it.
+    /// Reads the chunks of a vat's transcript that hold its deliveries from `from` on, in order and without a gap
+    /// between them, each against its checksum and the chunk before it.
     pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<Vec<Chunk>, HostFault> {
         let what = format!("read the transcript of {vat}");
         let failed = |err| self.failed(&what, &err);
@@ -180,7 +181,7 @@ impl Database {
         }
     }
 
-    /// The end of what was read of a vat's transcript is the one that the facts attest.
+    /// Checks that the end of what was read of a vat's transcript is the one that the facts attest.
     pub fn ends_at(&self, vat: VatId, chunks: &[Chunk], head: Option<&Head>) -> Result<(), HostFault> {
         let (read, attested) = (chunks.last().map(|it| it.next), head.map(|it| it.next));
         match read == attested {
@@ -201,8 +202,8 @@ fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 impl Transaction<'_> {
-    /// Appends chunks to the vats' transcripts: all that `each` hands over, as a vat, the number of the first delivery, the one
-    /// after the last, and the entries.
+    /// Appends chunks to the vats' transcripts: all that `each` hands over, as a vat, the number of the first
+    /// delivery, the one after the last, and the entries.
     pub fn put_transcripts(
         &self,
         heads: &mut Heads,

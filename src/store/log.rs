@@ -1,9 +1,10 @@
 //! The log that a host left behind when it was stopped over itself: whether all that was told of in it is still there.
 //!
-//! SQLite reads its log up to the first frame that has not its checksum, and takes what follows for the rest of a commit that power was
-//! lost over. A frame that turned bad on the disk looks the same, and SQLite would go back to an earlier block without a word. What
-//! stands behind tells the two apart: a commit is begun only when the one before it is on disk. So a bad frame with the frames
-//! of a later commit behind it was good once. (One of the last commit of all cannot be told from a loss of power.)
+//! SQLite reads its log up to the first frame that has not its checksum, and takes what follows for the rest of a
+//! commit that power was lost over. A frame that turned bad on the disk looks the same, and SQLite would go back to an
+//! earlier block without a word. What stands behind tells the two apart: a commit is begun only when the one before it
+//! is on disk. So a bad frame with the frames of a later commit behind it was good once. (One of the last commit of
+//! all cannot be told from a loss of power.)
 //!
 //! ```text
 //!   header: magic, version, page size, number, salt × 2, checksum × 2      all of four bytes, the greatest first
@@ -17,7 +18,7 @@ const FRAME: usize = 24;
 /// The magic number; its last bit says in which order the bytes of a word are summed up.
 const MAGIC: u32 = 0x377F_0682;
 
-/// What is wrong with a log of which these are the bytes; nothing where it is whole, or ends early as power is lost.
+/// Returns what is wrong with a log of these bytes; `None` if it is whole, or ends early as after a loss of power.
 pub(super) fn damage(bytes: &[u8]) -> Option<String> {
     let (header, frames) = bytes.split_at_checked(HEADER)?;
     if frames.is_empty() {
@@ -68,7 +69,7 @@ fn pair(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
     Some((word(bytes, at)?, word(bytes, at + 4)?))
 }
 
-/// SQLite's checksum.
+/// The running checksum of SQLite's log.
 #[derive(Clone, Copy)]
 struct Sums {
     greatest_first: bool,

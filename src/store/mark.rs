@@ -1,7 +1,7 @@
-//! Where the chain of hashes stood: at the end of each of the last [`BLOCKS_KEPT`] blocks, and after each of their cranks.
+//! The chained hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and after each of their cranks.
 //!
-//! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks, as far back as
-//! they are remembered.
+//! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks,
+//! as far back as they are remembered.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// How many blocks back two states can be compared: a few weeks of them, in less than a megabyte.
+/// The number of past blocks at which two states can be compared: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
-/// How much is kept of the chained hash after each crank: enough to tell where two states parted.
+/// Bytes that are kept of the chained hash after each crank: enough to tell where two states parted.
 pub const CRANK_HASH_BYTES: usize = 8;
 
 pub(super) const LAYOUT: &str = "
@@ -31,10 +31,10 @@ pub(super) const LAYOUT: &str = "
 /// The columns of a mark.
 const MARK: &str = "height, next_crank, state_hash, checksum";
 
-/// Where the chain stood at the end of a block.
+/// The chained hash at the end of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockMark {
-    /// Which block.
+    /// The height of the block.
     pub height: BlockHeight,
     /// The first crank after it.
     pub next_crank: CrankNum,
@@ -62,9 +62,9 @@ impl BlockMark {
 /// The marks of the last blocks.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Marks {
-    /// Oldest first.
+    /// The marks, oldest first.
     pub blocks: Vec<BlockMark>,
-    /// What they add up to.
+    /// The digest of the marks.
     pub digest: Digest,
 }
 
@@ -73,14 +73,14 @@ fn crank_checksum(first: i64, hashes: &[u8]) -> i64 {
 }
 
 impl Database {
-    /// The marks of the last blocks, oldest first; each as it was written.
+    /// Reads the marks of the last blocks, oldest first; each as it was written.
     pub fn blocks(&self) -> Result<Vec<BlockMark>, HostFault> {
         let mut first = Ok(());
         let marks = self.marks(&mut |fault| first = first.clone().and(Err(fault)))?;
         first.map(|()| marks.blocks)
     }
 
-    /// The same, and what they add up to. `damaged` hears of each that is not what was written.
+    /// Reads the marks of the last blocks, with their digest. `damaged` receives each that is not what was written.
     pub fn marks(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Marks, HostFault> {
         let what = "read the last blocks";
         let failed = |err| self.failed(what, &err);
@@ -99,7 +99,8 @@ impl Database {
         Ok(marks)
     }
 
-    /// The beginning of the chained hash after each crank of the last blocks, as far back as they are remembered.
+    /// Reads the beginning of the chained hash after each crank of the last blocks, as far back as they are
+    /// remembered.
     pub fn crank_hashes(&self) -> Result<BTreeMap<CrankNum, [u8; CRANK_HASH_BYTES]>, HostFault> {
         let what = "read the hashes of the last cranks";
         let failed = |err| self.failed(what, &err);

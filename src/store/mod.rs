@@ -1,7 +1,7 @@
 //! Tables in memory over one SQLite file: the only user of the database.
 //!
-//! A crank changes rows in memory and can undo them all; a block's rows are written in one durable transaction. Nothing else
-//! of a state is on disk, so it is at a committed block at every instant.
+//! A crank changes rows in memory and can undo them all; a block's rows are written in one durable transaction.
+//! Nothing else of a state is on disk, so it is at a committed block at every instant.
 
 mod aside;
 pub(crate) mod codec;

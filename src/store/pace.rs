@@ -1,4 +1,5 @@
-//! How the blocks of a state are cut: it decides every hash, so all replicas must do alike, and so it is kept with the state.
+//! The rule by which the blocks of a state are cut: it decides every hash, so all replicas must use the same one, and
+//! it is kept with the state.
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::id::BlockHeight;
 
-/// Where the blocks of a state end, and how far apart they are.
+/// The limits at which the blocks of a state end, and the time between blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pace {
@@ -14,14 +15,14 @@ pub struct Pace {
     pub cranks: u64,
     /// A block ends after the crank that brings its fuel to this.
     pub fuel: Option<u64>,
-    /// Seconds from one block to the next, as the vats are told.
+    /// Seconds from one block to the next, as the vats see them.
     pub seconds: u64,
     /// The first block that was cut so.
     pub since: BlockHeight,
 }
 
 impl Pace {
-    /// Whether two cut blocks in the same way, since whenever.
+    /// Returns whether two paces cut blocks in the same way, regardless of their first block.
     pub fn is_like(&self, other: &Pace) -> bool {
         (self.cranks, self.fuel, self.seconds) == (other.cranks, other.fuel, other.seconds)
     }

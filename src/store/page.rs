@@ -1,7 +1,7 @@
 //! Heap snapshots in the database: pages by their hash, stored once and counted, and one manifest for each vat.
 //!
-//! They stand outside of the kernel's tables: nothing here is in a state hash or a digest of the kernel's rows. A page is proved by
-//! its hash, how often it is used by a checksum; a manifest by its checksum, which the facts attest.
+//! They stand outside of the kernel's tables: nothing here is in a state hash or a digest of the kernel's rows. A page
+//! is proved by its hash, how often it is used by a checksum; a manifest by its checksum, which the facts attest.
 
 use std::{fmt, path::Path};
 
@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Bytes of a page. Small, so that a delivery that writes here and there makes few new ones; that of the hardware, so that it
-/// can tell which were written.
+/// Bytes of a page. Small, so that a delivery that writes here and there makes few new ones; that of the hardware, so
+/// that it can tell which were written.
 pub const PAGE_BYTES: usize = 4096;
 
 /// `refs` is the number of manifests that name the page; a page of none is gone. The bytes come last: who wants the rest does not
@@ -35,7 +35,7 @@ pub(super) const LAYOUT: &str = "
 pub struct PageHash(pub [u8; 32]);
 
 impl PageHash {
-    /// That of these bytes.
+    /// Returns the hash of these bytes.
     pub fn of(bytes: &[u8]) -> PageHash {
         PageHash(*blake3::hash(bytes).as_bytes())
     }
@@ -57,7 +57,7 @@ impl fmt::Debug for PageHash {
 const AROUND: &str = "a snapshot is damaged, which is only a short cut: `vathost fork --without-snapshots` makes a copy that does without; \
                       `vathost verify` lists all that is damaged";
 
-/// How often a page is used, bound to it.
+/// Returns the checksum of a page's number of uses, bound to the page.
 fn refs_checksum(hash: PageHash, refs: i64) -> i64 {
     RowHash::of_parts("page", &[&hash.0, &refs.to_le_bytes()]).checksum()
 }
@@ -65,7 +65,7 @@ fn refs_checksum(hash: PageHash, refs: i64) -> i64 {
 /// The snapshot of a vat, as it is listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Listed {
-    /// Whose.
+    /// The vat of the snapshot.
     pub vat: VatId,
     /// The number of the first delivery that is not in it.
     pub position: DeliveryNum,
@@ -80,13 +80,13 @@ impl Listed {
         Listed { vat, position, checksum }
     }
 
-    /// What stands for it in the facts.
+    /// Returns the hash that stands for the snapshot in the facts.
     fn hash(&self) -> RowHash {
         let numbers = [self.vat.0, self.position.0, self.checksum.cast_unsigned()].map(u64::to_le_bytes);
         RowHash::of_parts("snapshot", &numbers.each_ref().map(|it| &it[..]))
     }
 
-    /// What these add up to.
+    /// Returns the digest of these listed snapshots.
     pub fn digest(all: &[Listed]) -> Digest {
         let mut digest = Digest::default();
         all.iter().for_each(|it| digest.add(&it.hash()));
@@ -131,7 +131,7 @@ impl Database {
         transaction.commit()
     }
 
-    /// Every vat's snapshot, as it is stored: what attests them is for the caller to compare.
+    /// Lists every vat's snapshot, as it is stored: the caller compares it with what attests it.
     pub fn snapshots(&self) -> Result<Vec<Listed>, HostFault> {
         let what = "list the snapshots";
         let failed = |err| self.failed(what, &err);
@@ -146,14 +146,15 @@ impl Database {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// The manifest of a vat's snapshot, against its checksum.
+    /// Reads the manifest of a vat's snapshot, against its checksum.
     pub fn snapshot(&self, vat: VatId) -> Result<Option<Vec<u8>>, HostFault> {
         let failed = |what: &str, err: &rusqlite::Error| self.failed(what, err);
         let damaged = |what: &str| around(self.damaged(what, DAMAGED, "snapshot"));
         Ok(manifest(&self.connection, vat, &failed, &damaged)?.map(|(_, it)| it))
     }
 
-    /// Every page, and how many manifests are said to name it. `damaged` hears of each of which that is not what was written.
+    /// Lists every page, and how many manifests are said to name it. `damaged` hears of each of which that is not what
+    /// was written.
     pub fn pages(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Vec<(PageHash, u64)>, HostFault> {
         let what = "list the pages";
         let failed = |err| self.failed(what, &err);
@@ -189,7 +190,7 @@ impl Database {
 }
 
 impl Transaction<'_> {
-    /// As [`Database::snapshot`], with how it is listed.
+    /// Reads a vat's snapshot as [`Database::snapshot`] does, together with its listing.
     pub fn snapshot(&self, vat: VatId) -> Result<Option<(Listed, Vec<u8>)>, HostFault> {
         let failed = |what: &str, err: &rusqlite::Error| self.failed(what, err);
         manifest(&self.0, vat, &failed, &|what| around(self.damaged(what, DAMAGED, "snapshot")))
@@ -222,7 +223,7 @@ impl Transaction<'_> {
         self.execute("remove a snapshot", "DELETE FROM snapshot WHERE vat = ?", [old.vat.0.cast_signed()]).map(drop)
     }
 
-    /// How many manifests name a page, against its checksum; `None` where it is not there.
+    /// Returns how many manifests name a page, against its checksum; `None` if the page is not there.
     fn refs(&self, what: &str, hash: PageHash) -> Result<Option<i64>, HostFault> {
         let row: Option<(i64, i64)> = (self.0.prepare_cached("SELECT refs, checksum FROM page WHERE hash = ?"))
             .and_then(|mut it| it.query_row([hash.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())
@@ -240,7 +241,7 @@ impl Transaction<'_> {
         self.execute(what, sql, params![hash.0, refs, refs_checksum(hash, refs)]).map(drop)
     }
 
-    /// One more manifest names this page. Without bytes it must be there.
+    /// Adds one manifest to those that name this page. Without bytes it must be there.
     pub fn hold_page(&self, hash: PageHash, bytes: Option<&[u8]>) -> Result<(), HostFault> {
         let what = "write a page";
         match (self.refs(what, hash)?, bytes) {
@@ -253,7 +254,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// One manifest less names this page; after the last it is gone.
+    /// Takes one manifest from those that name this page; after the last, the page is removed.
     pub fn release_page(&self, hash: PageHash) -> Result<(), HostFault> {
         let what = "release a page";
         match self.refs(what, hash)? {

@@ -1,4 +1,5 @@
-//! What proves the rows that are read: a checksum beside each, and what the last commit attests of each table.
+//! The proof of the rows that are read: a checksum with each row, and a digest of each table that the last commit
+//! attests.
 //!
 //! ```text
 //!   a row of the kernel's, a block's mark ──hash──▶ checksum, beside it ──sum──▶ digest of the table, in the facts
@@ -17,15 +18,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::hash::Digest;
 
-/// What is said of a row that is not what was written.
+/// The error text for a row that is not what was written.
 pub(crate) const DAMAGED: &str = "its bytes do not have its checksum";
 
 /// A row of one of the kernel's tables, as it is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredRow<'a> {
-    /// Its key.
+    /// The key of the row.
     pub key: &'a [u8],
-    /// Its value.
+    /// The value of the row.
     pub value: &'a [u8],
     /// The checksum that stands beside them.
     pub checksum: i64,
@@ -34,13 +35,13 @@ pub struct StoredRow<'a> {
 /// The rows of one table, as far as they were read.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// What they add up to.
+    /// The digest of the rows.
     pub digest: Digest,
     /// Room for one of them.
     pub(super) bytes: Vec<u8>,
 }
 
-/// What a commit attests of each table: what its rows, or the checksums of its large ones, add up to.
+/// The digests that a commit attests, one for each table, over its rows or over the checksums of its large ones.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Proof {
     /// The kernel's tables, in their order.
@@ -49,6 +50,6 @@ pub struct Proof {
     pub blocks: Digest,
     /// The last chunk of each vat's transcript.
     pub transcripts: Digest,
-    /// The snapshots.
+    /// The digest of the snapshots.
     pub snapshots: Digest,
 }

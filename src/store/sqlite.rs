@@ -1,4 +1,4 @@
-//! What SQLite can do and rusqlite has no word for.
+//! Functions of SQLite that rusqlite does not offer.
 
 #![allow(unsafe_code, reason = "two C functions, each proved at its place")]
 
@@ -10,26 +10,27 @@ use std::{
 
 use rusqlite::{Connection, ffi};
 
-/// Pages of the log from which on a commit copies them into the file: 32 MiB. SQLite's own default is an eighth of that; then a block that
-/// changes the rows of ten thousand vats is copied at once, and its pages are written twice for every block.
+/// Pages of the log from which on a commit copies them into the file: 32 MiB. SQLite's own default is an eighth of
+/// that; then a block that changes the rows of ten thousand vats is copied at once, and its pages are written twice
+/// for every block.
 const LOG_PAGES: c_int = 8_000;
 
 /// Bytes of a page of the database: SQLite's default.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 
-/// The system's number of the error that a connection met last, where it was one of input or output.
+/// Returns the system's number of the error that a connection met last, if it was one of input or output.
 pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
     // SAFETY: the handle is open for as long as the connection, and nothing of it is kept.
     let number = unsafe { ffi::sqlite3_system_errno(connection.handle()) };
     (number != 0).then_some(number)
 }
 
-/// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error, which SQLite
-/// would keep from everybody, and try again after a sync that failed.
+/// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error,
+/// which SQLite would keep from everybody, and try again after a sync that failed.
 #[derive(Debug)]
 pub(super) struct Copying(Box<StepOutcome>);
 
-/// What the last commit's copying came to.
+/// The outcome of the last commit's copying.
 #[derive(Debug)]
 struct StepOutcome {
     failed: AtomicI32,
@@ -38,7 +39,7 @@ struct StepOutcome {
 }
 
 impl Copying {
-    /// On this connection, which must be closed before this is dropped.
+    /// Watches this connection, which must be closed before the value is dropped.
     pub(super) fn on(connection: &Connection) -> Copying {
         let outcome = Box::new(StepOutcome { failed: AtomicI32::new(ffi::SQLITE_OK), held: AtomicI32::new(0) });
         let context = ptr::from_ref(&*outcome).cast_mut().cast();
@@ -47,13 +48,13 @@ impl Copying {
         Copying(outcome)
     }
 
-    /// The error of the last commit's copying, once.
+    /// Takes the error of the last commit's copying, once.
     pub(super) fn error(&self) -> Option<rusqlite::Error> {
         let code = self.0.failed.swap(ffi::SQLITE_OK, Ordering::Relaxed);
         (code != ffi::SQLITE_OK).then(|| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
     }
 
-    /// Pages of the log that a reader keeps from being copied: it grows for as long as he reads.
+    /// Returns the number of pages of the log that a reader keeps from being copied: it grows while the reader reads.
     pub(super) fn held_pages(&self) -> u64 {
         u64::try_from(self.0.held.load(Ordering::Relaxed)).unwrap_or(0)
     }

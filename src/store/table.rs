@@ -7,8 +7,8 @@
 //!                               ▼ rows as they were
 //! ```
 //!
-//! Invariants: after `rewind`, rows and index are what they were when the crank began; `seal` reports each row that differs
-//! from then, once, in key order; rows born and gone within one block never reach the database.
+//! Invariants: after `rewind`, rows and index are what they were when the crank began; `seal` reports each row that
+//! differs from then, once, in key order; rows born and gone within one block never reach the database.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -29,7 +29,7 @@ use crate::{
 
 /// A second way to find the rows of a table, told of every change of every row.
 pub trait Index<K, V>: Default {
-    /// Whether it has to be told.
+    /// Set if the index must be told of changes.
     const LISTENS: bool = true;
 
     /// The row under `key` went from `old` to `new`.
@@ -42,11 +42,11 @@ impl<K, V> Index<K, V> for () {
     fn changed(&mut self, _: &K, _: Option<&V>, _: Option<&V>) {}
 }
 
-/// A row's value.
+/// A value that a row can hold.
 pub trait Value: Clone + PartialEq + Serialize + DeserializeOwned {}
 impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Value for T {}
 
-/// A table. See the module.
+/// A table of rows in memory, with a journal. See the module.
 #[derive(Debug)]
 pub struct Table<K, V, I = ()> {
     name: &'static str,
@@ -58,22 +58,22 @@ pub struct Table<K, V, I = ()> {
     essence: Option<Essence<V>>,
 }
 
-/// What of a row is state, rather than a sum or a date; `None` is nothing of it.
+/// The function that returns the part of a row that is state, rather than a sum or a date; `None` is nothing of it.
 type Essence<V> = fn(&V) -> Option<V>;
 
 /// A row that differs from what it was: its key, and its bytes then and now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// Its key.
+    /// The key of the row.
     pub key: Vec<u8>,
-    /// Its value then, if there was one.
+    /// The former value of the row, if there was one.
     pub old: Option<Vec<u8>>,
-    /// Its value now, if there is one.
+    /// The present value of the row, if there is one.
     pub new: Option<Vec<u8>>,
 }
 
 impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
-    /// An empty table of this name; `tag`, never 0, stands for it in what is hashed.
+    /// Makes an empty table of this name; `tag`, never 0, stands for it in what is hashed.
     pub fn new(tag: u8, name: &'static str) -> Table<K, V, I> {
         Table {
             name,
@@ -140,47 +140,47 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         }
     }
 
-    /// The row, if there is one.
+    /// Returns the row of this key, if there is one.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.rows.get(key)
     }
 
-    /// Whether there is such a row.
+    /// Returns whether the table has a row of this key.
     pub fn contains(&self, key: &K) -> bool {
         self.rows.contains_key(key)
     }
 
-    /// How many rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether the table has no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The index.
+    /// Returns the table's index.
     pub fn index(&self) -> &I {
         &self.index
     }
 
-    /// The row of the least key.
+    /// Returns the row of the least key.
     pub fn first(&self) -> Option<(&K, &V)> {
         self.rows.first_key_value()
     }
 
-    /// The last row, in key order.
+    /// Returns the row of the greatest key.
     pub fn last(&self) -> Option<(&K, &V)> {
         self.rows.last_key_value()
     }
 
-    /// All rows in key order.
+    /// Iterates over all rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.iter()
     }
 
-    /// The rows of a range, in key order. An empty range is empty, whichever way its ends lie.
+    /// Iterates over the rows of a range, in key order. An empty range is empty, whichever way its ends lie.
     pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         let empty = match (range.start_bound(), range.end_bound()) {
             (Bound::Included(a), Bound::Included(b)) => a > b,
@@ -190,7 +190,8 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         (!empty).then(|| self.rows.range(range)).into_iter().flatten()
     }
 
-    /// Whether the journal's last word is on this row: then what it was is noted, and a change of it need not be.
+    /// Returns whether the journal's last entry is on this row: then its former value is noted, and a change of it
+    /// need not be.
     fn is_noted(&self, key: &K) -> bool {
         self.journal.last().is_some_and(|(it, _)| it == key)
     }
@@ -213,7 +214,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         }
     }
 
-    /// Removes a row.
+    /// Removes the row of this key.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.rows.remove(key)?;
         self.index.changed(key, Some(&old), None);
@@ -240,19 +241,19 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     }
 }
 
-/// What the block does with every table, whatever its types.
+/// A journaled table, as the block uses it whatever its types.
 pub trait Journaled {
     /// Undoes the open crank.
     fn rewind(&mut self);
 
-    /// Ends the open crank: appends its changes, in key order, to `changes`. `watch` is the digest of what an experiment
-    /// compares, and moves along where there is one.
+    /// Ends the open crank: appends its changes, in key order, to `changes`. `watch` is the digest of what an
+    /// experiment compares, and moves along where there is one.
     fn seal(&mut self, changes: &mut Vec<u8>, watch: Option<&mut Digest>) -> Result<(), HostFault>;
 
     /// Undoes the open block, and with it the open crank.
     fn revert(&mut self);
 
-    /// What the open block changed so far, in key order.
+    /// Returns the rows that the open block changed so far, in key order.
     fn changes(&self) -> Result<Vec<Change>, HostFault>;
 
     /// The open block is to be undone to here.
@@ -413,8 +414,9 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 }
 
-/// A row, or its absence, as it is hashed: the tag of its table, its key behind its length, then 0 or its record. Returns where the
-/// record begins. No two are alike, and none is the beginning of another: a record tells where it ends.
+/// A row, or its absence, as it is hashed: the tag of its table, its key behind its length, then 0 or its record.
+/// Returns where the record begins. No two are alike, and none is the beginning of another: a record tells where it
+/// ends.
 fn encode_row<K: Key, V: Value>(tag: u8, key: &K, value: Option<&V>, out: &mut Vec<u8>) -> Result<usize, HostFault> {
     out.push(tag);
     let at = out.len();

@@ -1,8 +1,8 @@
 //! SQLite's way to the files, with a [`Disk`] in between: a VFS of its own name around SQLite's default one.
 //!
-//! Nothing is decided here. Each operation that changes a file asks the disk, does what it says, and tells it what was done; all
-//! others go through, as long as the disk is not dead. Files without a name, and those that are thrown away when they are closed,
-//! are not asked about: no crash leaves them.
+//! Nothing is decided here. Each operation that changes a file asks the disk, does what it says, and tells it what was
+//! done; all others go through, as long as the disk is not dead. Files without a name, and those that are thrown away
+//! when they are closed, are not asked about: no crash leaves them.
 //!
 //! Invariants, on which all `unsafe` below rests:
 //!
@@ -30,7 +30,7 @@ use crate::{
     store::disk::{Disk, Errno, FileOp, Loss, Verdict},
 };
 
-/// What a VFS's methods find by `pAppData`.
+/// The context that a VFS's methods find by `pAppData`.
 struct Context {
     real: *mut ffi::sqlite3_vfs,
     disk: Disk,
@@ -96,7 +96,7 @@ impl Registered {
         if code == ffi::SQLITE_OK { Ok(registered) } else { Err(fails("SQLite does not take it")) }
     }
 
-    /// The name to open a connection with.
+    /// Returns the name with which to open a connection.
     pub(super) fn name(&self) -> &CStr {
         &self.name
     }
@@ -119,16 +119,18 @@ struct File {
     handle: *mut Handle,
 }
 
-/// What is known of an open file.
+/// The record of an open file.
 struct Handle {
     disk: Disk,
     /// `None` for one that no crash leaves.
     path: Option<PathBuf>,
-    /// Whether its first sync is to come, and will sync its folder.
+    /// Set until the first sync, which will sync the file's folder.
     syncs_folder: bool,
 }
 
 impl File {
+    /// Returns the handle and the real file behind a file of this VFS.
+    ///
     /// # Safety
     ///
     /// See the module: a file that this VFS opened and did not close.

@@ -1,19 +1,19 @@
-//! What vats wrote to their own consoles, for whoever runs the host. Outside of every hash, and bounded.
+//! The console output of vats, for the host's operator. Outside of every hash, and bounded.
 
 use crate::{
     model::id::VatId,
     state::block::{Block, Printed},
 };
 
-/// What vats wrote to their consoles since this was last asked, up to a bound: for whoever runs the host, and in no hash. Also what a
-/// delivery wrote that was undone.
+/// The console lines that vats wrote since the last call of `take_heard`, up to a bound: for the host's operator, and
+/// in no hash. Also what a delivery wrote that was undone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Heard {
     /// The lines, in order.
     pub lines: Vec<Printed>,
-    /// How many more there were: warnings and errors, and others.
+    /// Number of lines left out: warnings and errors, and others.
     pub left_out: [u64; 2],
-    /// How many of the lines are warnings and errors: the others do not crowd them out.
+    /// Number of the lines that are warnings and errors: the others do not crowd them out.
     loud: usize,
 }
 
@@ -34,7 +34,7 @@ impl Heard {
 }
 
 impl Block {
-    /// What vats wrote to their own consoles since this was last asked.
+    /// Takes the console lines that vats wrote since the last call.
     pub fn take_heard(&mut self) -> Heard {
         std::mem::take(&mut self.0.heard)
     }

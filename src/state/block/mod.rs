@@ -5,8 +5,8 @@
 //!                                     └──(kernel panic: dropped, and with it the block)
 //! ```
 //!
-//! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a kernel panic
-//! there is no block left to commit.
+//! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a
+//! kernel panic there is no block left to commit.
 
 mod heard;
 mod plants;
@@ -44,7 +44,7 @@ use crate::{
 /// Says, in what is hashed of a step, that a vat and an entry of its transcript follow: no table has this tag.
 const ENTRY: u8 = 0;
 
-/// The open block. Cheap to move.
+/// The open block of a state. Cheap to move.
 #[derive(Debug)]
 pub struct Block(Box<Inner>);
 
@@ -87,14 +87,14 @@ pub struct Mark {
     plants: Vec<Plant>,
 }
 
-/// A line for whoever runs the host, from the console device.
+/// A line for the host's operator, from the console device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Printed {
     /// The vat that wrote it.
     pub vat: VatId,
     /// `debug`, `log`, `info`, `warn` or `error`.
     pub level: &'static str,
-    /// What it wrote.
+    /// The text of the line.
     pub text: String,
 }
 
@@ -103,9 +103,9 @@ pub struct Printed {
 pub struct Call<'a> {
     /// In which delivery.
     pub at: At,
-    /// Its number there, from 0.
+    /// The number of the syscall in its delivery, from 0.
     pub number: u32,
-    /// As the vat made it.
+    /// The syscall as the vat made it.
     pub vat: &'a Syscall<VRef>,
     /// In the kernel's references, or why the vat may not make it.
     pub kernel: Result<&'a Syscall<KRef>, &'a Fault>,
@@ -115,29 +115,30 @@ pub struct Call<'a> {
     pub block: &'a Block,
 }
 
-/// Somebody who looks on while deliveries run: a debugger. The block owns it as it owns the slog; where there is none, nothing is paid for it.
+/// An observer of running deliveries: a debugger. The block owns it as it owns the slog; where there is none, nothing
+/// is paid for it.
 pub trait Observer: fmt::Debug + Send {
     /// Sees a syscall. An error ends the delivery, and with it the block.
     fn syscall(&mut self, call: &Call<'_>) -> Result<(), Fault>;
 }
 
 impl Block {
-    /// A new state in memory.
+    /// Makes a new state in memory.
     pub fn memory(slog: Slog) -> Result<Block, HostFault> {
         Block::load(Database::memory(&Tables::names())?, slog)
     }
 
-    /// The state in this folder, new or not, to run it.
+    /// Opens the state in this folder, new or not, to run it.
     pub fn open(dir: &Path, slog: Slog) -> Result<Block, HostFault> {
         Block::load(Database::open(dir, &Tables::names())?, slog)
     }
 
-    /// The state in this folder, to look at it.
+    /// Opens the state in this folder, only to read it.
     pub fn open_read_only(dir: &Path) -> Result<Block, HostFault> {
         Block::load(Database::open_read_only(dir)?, Slog::default())
     }
 
-    /// The state in this database, to look at it.
+    /// Opens the state in this database, only to read it.
     pub fn over(database: Database, slog: Slog) -> Result<Block, HostFault> {
         Block::load(database, slog)
     }
@@ -172,7 +173,7 @@ impl Block {
         })))
     }
 
-    /// The rows.
+    /// Returns the tables of the state.
     pub fn tables(&self) -> &Tables {
         &self.0.tables
     }
@@ -181,7 +182,7 @@ impl Block {
         &mut self.0.tables
     }
 
-    /// The flight recorder.
+    /// Returns the slog, the flight recorder.
     pub fn slog(&mut self) -> &mut Slog {
         &mut self.0.slog
     }
@@ -197,17 +198,17 @@ impl Block {
         self.0.meta.scenario = scenario.to_owned();
     }
 
-    /// The chained hash of the last commit.
+    /// Returns the chained hash of the last commit.
     pub(crate) fn committed_hash(&self) -> StateHash {
         self.0.committed
     }
 
-    /// The chained hash so far, the open block included.
+    /// Returns the chained hash so far, the open block included.
     pub fn state_hash(&self) -> StateHash {
         self.0.meta.state_hash
     }
 
-    /// The digest of all rows, swept: what the one of the last commit must equal when no block is open.
+    /// Sweeps all rows and returns their digest, which must equal that of the last commit when no block is open.
     pub fn sweep_digest(&mut self) -> Result<Digest, HostFault> {
         let mut digest = Digest::default();
         for table in self.0.tables.each() {
@@ -216,17 +217,18 @@ impl Block {
         Ok(digest)
     }
 
-    /// Whether this crank is followed by the full audit.
+    /// Returns whether this crank is followed by the full audit.
     pub(crate) fn is_audited_at(&self, crank: CrankNum) -> bool {
         self.0.audit_every > 0 && crank.0.is_multiple_of(self.0.audit_every)
     }
 
-    /// Audits after every crank whose number this divides; 0 never. In a debug build, every crank is where nothing is said.
+    /// Audits after every crank whose number this divides; 0 never. In a debug build, every crank is where nothing is
+    /// said.
     pub fn set_audit(&mut self, every: u64) {
         self.0.audit_every = every;
     }
 
-    /// Whether the state was made for experiments: then faults may be planted in its kernel.
+    /// Returns whether the state was made for experiments: only then may faults be planted in its kernel.
     pub fn is_experimental(&self) -> bool {
         self.0.meta.experimental
     }
@@ -236,12 +238,12 @@ impl Block {
         self.0.meta.experimental = true;
     }
 
-    /// The directives in force.
+    /// Returns the directives in force.
     pub fn directives(&self) -> &DirectiveSet {
         &self.0.directives
     }
 
-    /// How each directive of a set stands to the state.
+    /// Classifies each directive of a set against the state.
     pub fn classes(&self, set: &DirectiveSet) -> Vec<(Directive, Class)> {
         let (tables, globals) = (self.tables(), self.tables().globals());
         let applied: Vec<_> = tables.applied.iter().map(|(_, it)| it.clone()).collect();
@@ -268,17 +270,17 @@ impl Block {
         Ok(())
     }
 
-    /// What was seen since.
+    /// Returns what an experiment has seen of the run so far.
     pub fn watched(&self) -> Option<&Watch> {
         self.0.watch.as_deref()
     }
 
-    /// The faults that are to be injected; nothing in a real host.
+    /// Returns the faults that are to be injected; `None` in a real host.
     pub fn injector(&mut self) -> Option<&mut Injector> {
         self.0.injector.as_deref_mut()
     }
 
-    /// The same, to look at it.
+    /// Returns the faults that are to be injected, for reading only.
     pub fn injected(&self) -> Option<&Injector> {
         self.0.injector.as_deref()
     }
@@ -289,7 +291,7 @@ impl Block {
         self.0.injector = injector;
     }
 
-    /// The block is undone to here from now on.
+    /// Marks the point to which the block is undone from now on.
     pub fn mark(&mut self) -> Mark {
         let inner = &mut *self.0;
         inner.tables.each().into_iter().for_each(Journaled::mark);
@@ -305,7 +307,7 @@ impl Block {
         }
     }
 
-    /// What changed since the mark, table by table.
+    /// Returns the rows that changed since the mark, table by table.
     pub fn changes(&mut self) -> Result<Vec<Vec<Change>>, HostFault> {
         self.0.tables.each().into_iter().map(|it| it.changes()).collect()
     }
@@ -345,7 +347,8 @@ impl Block {
         }
     }
 
-    /// Ends the block as a commit does, and writes nothing: for whoever only looks ahead, and goes on in the next one.
+    /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the
+    /// next one.
     pub fn close(&mut self) {
         let inner = &mut *self.0;
         inner.meta.open = false;
@@ -353,7 +356,7 @@ impl Block {
         inner.committed = inner.meta.state_hash;
     }
 
-    /// The block is open, as one that was interrupted is: in an experiment.
+    /// Marks the block as open, like one that was interrupted: in an experiment.
     pub fn open_up(&mut self) {
         self.0.meta.open = true;
     }
@@ -363,17 +366,17 @@ impl Block {
         self.0.directives = directives;
     }
 
-    /// From now on this one looks on.
+    /// Sets the observer of the deliveries from now on.
     pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
         self.0.observer = Some(observer);
     }
 
-    /// Whether somebody looks on.
+    /// Returns whether an observer follows the deliveries.
     pub(crate) fn is_observed(&self) -> bool {
         self.0.observer.is_some()
     }
 
-    /// Shows a syscall to who looks on, if anybody does. It cannot see the block's observer, which is itself.
+    /// Shows a syscall to the observer, if there is one. It cannot see the block's observer, which is itself.
     pub(crate) fn observe(
         &mut self,
         look: impl FnOnce(&Block, &mut dyn Observer) -> Result<(), Fault>,
@@ -384,17 +387,17 @@ impl Block {
         seen
     }
 
-    /// Whether the open block has had all that a block may have.
+    /// Returns whether the open block has reached a limit of the policy.
     pub fn is_full(&self, policy: &Policy) -> bool {
         self.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| self.fuel() >= max)
     }
 
-    /// How many cranks the open block has so far.
+    /// Returns the number of cranks in the open block so far.
     pub fn cranks(&self) -> u64 {
         self.0.meta.cranks
     }
 
-    /// How much fuel its deliveries used.
+    /// Returns the fuel that the open block's deliveries used.
     pub fn fuel(&self) -> u64 {
         self.0.meta.fuel
     }
@@ -406,7 +409,7 @@ impl Block {
         id
     }
 
-    /// The wasm of a bundle.
+    /// Returns the wasm of a bundle.
     pub fn bundle(&self, id: BundleId) -> Result<Vec<u8>, HostFault> {
         match self.0.bundles.get(&id) {
             Some(wasm) => Ok(wasm.clone()),
@@ -414,8 +417,8 @@ impl Block {
         }
     }
 
-    /// The bundle whose hash begins so, if the state holds one. What it holds may differ from replica to replica: the one that a
-    /// vat comes to run is in the vat's row, and so in the hash.
+    /// Returns the bundle whose hash begins with this prefix, if the state holds one. What it holds may differ from
+    /// replica to replica: the one that a vat comes to run is in the vat's row, and so in the hash.
     pub fn find_bundle(&self, prefix: &HexPrefix) -> Result<Option<BundleId>, HostFault> {
         let named = self.0.tables.bundles.iter().map(|(_, id)| *id);
         let mut found: Vec<_> = self.0.database.bundles()?.into_iter().chain(named).collect();
@@ -430,7 +433,8 @@ impl Block {
         }
     }
 
-    /// The transcript of a vat from this delivery on, the open block included, chunk by chunk: without a gap up to the last one.
+    /// Returns the transcript of a vat from this delivery on, the open block included, chunk by chunk: without a gap
+    /// up to the last one.
     pub fn transcript(
         &self,
         vat: VatId,
@@ -451,7 +455,7 @@ impl Block {
         Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
     }
 
-    /// The interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
+    /// Returns the interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
     pub fn snapshot_interval(&self) -> Option<u64> {
         self.0.snapshot_interval
     }
@@ -461,12 +465,12 @@ impl Block {
         self.0.snapshot_interval = interval;
     }
 
-    /// Where the newest snapshot of a vat stands: the number of the first delivery that is not in it.
+    /// Returns the position of a vat's newest snapshot: the number of the first delivery that is not in it.
     pub fn snapshot_position(&self, vat: VatId) -> Option<DeliveryNum> {
         self.0.snapshots.position(vat)
     }
 
-    /// The newest snapshot of a vat, the open block included.
+    /// Returns the newest snapshot of a vat, the open block included.
     pub fn snapshot(&self, vat: VatId) -> Result<Option<Manifest>, HostFault> {
         self.0.snapshots.manifest(&self.0.database, vat)
     }
@@ -476,7 +480,8 @@ impl Block {
         self.0.snapshots.page(&self.0.database, vat, hash, into)
     }
 
-    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this block.
+    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this
+    /// block.
     pub(crate) fn put_snapshot(
         &mut self,
         manifest: Manifest,
@@ -494,7 +499,7 @@ impl Block {
         self.0.snapshots.forget(vat);
     }
 
-    /// What vats wrote to the console since this was last asked: to be shown when it is committed.
+    /// Takes the console lines that vats wrote since the last call, to be shown when the block is committed.
     pub fn take_printed(&mut self) -> Vec<Printed> {
         std::mem::take(&mut self.0.printed)
     }
@@ -503,7 +508,8 @@ impl Block {
         self.0.printed.extend(lines);
     }
 
-    /// The worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only time.
+    /// Notes that the worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only
+    /// time.
     pub(crate) fn doom(&mut self, vat: VatId) {
         self.0.doomed.push(vat);
     }
@@ -516,7 +522,7 @@ impl Block {
         self.0.meta.fuel = self.0.meta.fuel.saturating_add(fuel);
     }
 
-    /// An undone crank has used none.
+    /// Sets the block's fuel back, because an undone crank has used none.
     pub(crate) fn set_fuel(&mut self, fuel: u64) {
         self.0.meta.fuel = fuel;
     }
@@ -526,7 +532,7 @@ impl Block {
         self.0.forgotten.push(vat);
     }
 
-    /// The transcript entries of the open block.
+    /// Returns the transcript entries of the open block.
     pub(crate) fn entries(&mut self) -> &mut Entries {
         &mut self.0.entries
     }
@@ -537,8 +543,8 @@ impl Block {
         self.0.entries.rewind();
     }
 
-    /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes part of the
-    /// block and extends the chain.
+    /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes
+    /// part of the block and extends the chain.
     pub(crate) fn seal(&mut self, label: &str, crank: Option<CrankNum>) -> Result<(), HostFault> {
         let Inner { tables, changes, meta, slog, entries, watch, crank_hashes, .. } = &mut *self.0;
         StateHash::begin_step(label, changes);
@@ -570,7 +576,8 @@ impl Block {
         Ok(())
     }
 
-    /// Makes the block durable, in one transaction. `open`: more cranks are to follow in it, in this process or another.
+    /// Makes the block durable, in one transaction. `open`: more cranks are to follow in it, in this process or
+    /// another.
     pub fn commit(mut self, open: bool) -> Result<Block, HostFault> {
         let inner = &mut *self.0;
         inner.meta.open = open;

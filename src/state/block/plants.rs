@@ -1,7 +1,7 @@
 //! The bugs that are planted in a block's kernel, and what ends the process for those that do.
 //!
-//! Invariant: a process ends on order only where it was made to die: whoever started it for that has given it an [`End`]. In any
-//! other (a real host, a plan, a debugger) such a plant is a `HostFault`, and nothing was done.
+//! Invariant: a process ends on order only where it was made to die: whoever started it for that has given it an
+//! [`End`]. In any other (a real host, a plan, a debugger) such a plant is a `HostFault`, and nothing was done.
 
 use crate::{
     directive::plant::{End, HALF_COMMIT, Plant},
@@ -9,7 +9,7 @@ use crate::{
     state::block::Block,
 };
 
-/// See the module.
+/// The faults planted in a block's kernel, and the way to end the process: see the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plants {
     pub(super) list: Vec<Plant>,
@@ -17,7 +17,7 @@ pub(super) struct Plants {
 }
 
 impl Plants {
-    /// What ends this process, on the order of the plant of that name.
+    /// Returns the function that ends this process, for the plant of that name.
     pub(super) fn end(&self, name: &str) -> Result<End, HostFault> {
         self.end.ok_or_else(|| {
             let why =
@@ -26,7 +26,8 @@ impl Plants {
         })
     }
 
-    /// What is to happen between the two transactions of a commit, where there are to be two: before `next`, a crank was planted so.
+    /// Returns the end of the process that must come between the two transactions of a commit, if a half commit was
+    /// planted in a crank before `next`.
     pub(super) fn between_transactions(&self, next: CrankNum) -> Result<Option<End>, HostFault> {
         let is_half = |it: &Plant| it.name == HALF_COMMIT && it.is_before(next);
         self.list.iter().any(is_half).then(|| self.end(HALF_COMMIT)).transpose()
@@ -34,7 +35,7 @@ impl Plants {
 }
 
 impl Block {
-    /// The faults that are planted.
+    /// Returns the planted faults.
     pub fn plants(&self) -> &[Plant] {
         &self.0.plants.list
     }
@@ -49,7 +50,7 @@ impl Block {
         self.0.plants.list.push(plant);
     }
 
-    /// This process was made to die: that is how it ends, where a plant says so.
+    /// Sets how the process ends when a plant orders it: this process was made to die.
     pub fn set_end(&mut self, end: End) {
         self.0.plants.end = Some(end);
     }

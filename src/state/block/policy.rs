@@ -1,4 +1,4 @@
-//! Where a block ends, and what of that a state keeps.
+//! The limits at which a block ends, and the part of them that a state keeps.
 
 use super::Block;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     store::{Meta, Pace},
 };
 
-/// Where a block ends.
+/// The limits at which a block ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// After this many cranks.
@@ -15,7 +15,7 @@ pub struct Policy {
     pub fuel: Option<u64>,
     /// After so many milliseconds. Outside consensus: replicas that end blocks by the clock do not agree.
     pub wall_millis: Option<u64>,
-    /// Seconds from one block to the next, as the vats are told.
+    /// Seconds from one block to the next, as the vats see them.
     pub block_time: u64,
 }
 
@@ -26,7 +26,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What these facts keep of it; the default where they keep nothing, since no block was run.
+    /// Returns the policy that these facts keep, or the default if they keep none because no block was run.
     pub fn kept(meta: &Meta) -> Policy {
         match meta.pace {
             Some(Pace { cranks, fuel, seconds, .. }) => Policy { cranks, fuel, wall_millis: None, block_time: seconds },
@@ -40,13 +40,13 @@ impl Policy {
 }
 
 impl Block {
-    /// How the state's last blocks were cut.
+    /// Returns the policy by which the state's last blocks were cut.
     pub fn policy(&self) -> Policy {
         Policy::kept(self.meta())
     }
 
-    /// Keeps how blocks are cut from now on, with the next commit. Where that is another way than before: the way before, and the
-    /// new one.
+    /// Keeps how blocks are cut from now on, with the next commit. Where that is another way than before: the way
+    /// before, and the new one.
     pub fn keep_policy(&mut self, policy: &Policy) -> Option<[Pace; 2]> {
         let new = policy.pace(self.current_height());
         let kept = &mut self.0.meta.pace;
@@ -61,7 +61,7 @@ impl Block {
         self.0.database.held_bytes()
     }
 
-    /// The height of the block that the next crank belongs to: of the one that has begun, or else the next.
+    /// Returns the height of the block that the next crank belongs to: of the one that has begun, or else the next.
     pub fn current_height(&self) -> BlockHeight {
         let height = self.tables().globals().height;
         // What begins a block extends the chain.

@@ -1,11 +1,11 @@
-//! What is read of a state when it is opened, proved against what its last commit attests.
+//! The reading of a state when it is opened, proved against what its last commit attests.
 //!
 //! ```text
 //!   the layout ─▶ the facts ─▶ every row ─▶ the digest of each table ─▶ the marks of the blocks ─▶ the ends of the transcripts ─▶ the snapshots
 //! ```
 //!
-//! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries, manifests, pages, bundles)
-//! is bound to it, and proved when it is read.
+//! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries,
+//! manifests, pages, bundles) is bound to it, and proved when it is read.
 
 use crate::{
     model::blame::HostFault,
@@ -24,7 +24,7 @@ pub(crate) struct Proved {
 /// Hears of each thing that is not as it was committed.
 pub(crate) type Damaged<'a> = dyn FnMut(HostFault) + 'a;
 
-/// Reads a state. The fault is the first of all that are found, and says how many there are.
+/// Reads a state, and proves it. The fault is the first of all that are found, and says how many there are.
 pub(crate) fn read(database: &Database) -> Result<Proved, HostFault> {
     let mut faults: Vec<HostFault> = Vec::new();
     let proved = read_all(database, &mut |it| faults.push(it));
@@ -64,7 +64,7 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
     Ok(Proved { tables, meta: meta.unwrap_or_default(), heads, snapshots })
 }
 
-/// The file is laid out as this version does it.
+/// Checks that the file is laid out as this version does it.
 pub(crate) fn layout(database: &Database, damaged: &mut Damaged<'_>) -> Result<(), HostFault> {
     for name in database.altered(&Tables::names())? {
         damaged(HostFault::damage(format_args!("table `{name}`"), "it is missing, or laid out in another way"));
@@ -72,7 +72,8 @@ pub(crate) fn layout(database: &Database, damaged: &mut Damaged<'_>) -> Result<(
     Ok(())
 }
 
-/// The rows of each table are those that were committed: none too many, and none too few. `None` stands for a table that is not asked.
+/// Checks that the rows of each table are those that were committed: none too many, and none too few. `None` stands
+/// for a table that is not asked.
 pub(crate) fn digests(found: &[Option<Digest>], proof: &Proof, damaged: &mut Damaged<'_>) {
     for (at, (name, found)) in Tables::names().iter().zip(found).enumerate() {
         let attested = proof.tables.get(at).copied().unwrap_or_default();
@@ -83,7 +84,7 @@ pub(crate) fn digests(found: &[Option<Digest>], proof: &Proof, damaged: &mut Dam
     }
 }
 
-/// The last blocks follow each other, are those that were committed, and the last of them is where the state stands.
+/// Checks that the last blocks follow each other, are those that were committed, and end at the state's own height.
 pub(crate) fn marks(
     database: &Database,
     globals: Globals,
@@ -123,7 +124,7 @@ pub(crate) fn marks(
     Ok(blocks.len())
 }
 
-/// The transcript of every vat ends where its tally says, with the chunk that was committed.
+/// Checks that the transcript of every vat ends as its tally says, with the chunk that was committed.
 pub(crate) fn heads(
     database: &Database,
     tables: &Tables,
@@ -155,7 +156,7 @@ pub(crate) fn heads(
     Ok(heads)
 }
 
-/// The snapshots are those that were committed.
+/// Checks that the snapshots are those that were committed.
 pub(crate) fn snapshots(
     database: &Database,
     proof: &Proof,

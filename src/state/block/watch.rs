@@ -1,4 +1,5 @@
-//! What an experiment sees of a run while it runs: the digest of its rows after each step, and what each vat was told.
+//! The record that an experiment keeps of a run while it runs: the digest of its rows after each step, and each vat's
+//! deliveries.
 //!
 //! Invariant: it is write-only for the kernel, like the slog; watching or not changes no hash.
 
@@ -12,41 +13,41 @@ use crate::{
     store::{self, Digest},
 };
 
-/// See the module.
+/// The record of a run for an experiment: see the module.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    /// Of what an experiment compares of the rows.
+    /// The digest of the rows, as far as an experiment compares them.
     pub digest: Digest,
-    /// What vats were told, in order.
+    /// The deliveries that vats received, in order.
     pub told: Vec<Told>,
 }
 
 /// One attempt to deliver, as its vat saw it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Told {
-    /// The vat.
+    /// The vat of the delivery.
     pub vat: VatId,
     /// A hash of the delivery.
     pub full: u64,
-    /// The same, without how the promises of a notification were settled, and with what.
+    /// A hash of the delivery without how the promises of a notification were settled, and with what.
     pub lenient: u64,
-    /// Whether it tells of a rejection.
+    /// Set if the delivery contains a rejection.
     pub rejects: bool,
-    /// What it was: `message`, `notify`, …; `skipped` or `fault` where nothing came of it.
+    /// The kind of delivery: `message`, `notify`, …; `skipped` or `fault` if the attempt failed.
     pub kind: &'static str,
-    /// The crank.
+    /// The crank of the attempt.
     pub crank: CrankNum,
-    /// The attempt.
+    /// The number of the attempt.
     pub number: DeliveryNum,
 }
 
 impl Told {
-    /// Whether it is the same to the vat.
+    /// Returns whether both deliveries are the same to the vat.
     pub fn same(&self, other: &Told) -> bool {
         self.full == other.full
     }
 
-    /// Whether it is the same but that promises were rejected, where the golden run's is the other.
+    /// Returns whether this delivery differs from the golden run's only in that promises were rejected.
     pub fn rejects_instead_of(&self, golden: &Told) -> bool {
         self.rejects && self.lenient == golden.lenient
     }

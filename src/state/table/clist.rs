@@ -14,7 +14,7 @@ use crate::{
 pub struct CListEntry {
     /// The kernel's name of what the vat knows under the row's key.
     pub kref: KRef,
-    /// Whether the vat reaches it (imports), or is reached through it (exports). Always true for promises.
+    /// Set if the vat reaches it (imports), or is reached through it (exports). Always true for promises.
     pub reachable: bool,
 }
 
@@ -25,7 +25,7 @@ pub type CList = Table<(VatId, VRef), CListEntry, ByKRef>;
 #[derive(Debug, Default)]
 pub struct ByKRef {
     names: BTreeMap<(KRef, VatId), VRef>,
-    /// How many references of its own each vat has.
+    /// Number of references of its own that each vat has.
     own: BTreeMap<VatId, u64>,
 }
 
@@ -65,40 +65,40 @@ impl Index<(VatId, VRef), CListEntry> for ByKRef {
 }
 
 impl CList {
-    /// How this vat calls it, if it knows it.
+    /// Returns the vat's name for a kernel reference, if it is in the vat's c-list.
     pub fn vref(&self, vat: VatId, kref: KRef) -> Option<VRef> {
         self.index().names.get(&(kref, vat)).copied()
     }
 
-    /// How many references of its own a vat has: exports, and promises that it made.
+    /// Counts the references of the vat's own: exports, and promises that it made.
     pub fn own(&self, vat: VatId) -> u64 {
         self.index().own.get(&vat).copied().unwrap_or(0)
     }
 
-    /// Who knows it, and under which name, in order of vats.
+    /// Iterates over the vats that know a kernel reference, each with its name for it, in order of vats.
     pub fn holders(&self, kref: KRef) -> impl Iterator<Item = (VatId, VRef)> {
         self.index().names.range((kref, VatId(0))..=(kref, VatId(u64::MAX))).map(|((_, vat), vref)| (*vat, *vref))
     }
 
-    /// The entries of one vat.
+    /// Iterates over the c-list entries of one vat.
     pub fn of(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
         let first = VRef::imported_object(0);
         self.range((vat, first)..).take_while(move |((it, _), _)| *it == vat).map(|((_, vref), entry)| (*vref, *entry))
     }
 
-    /// The promises that a vat knows.
+    /// Iterates over the promises in a vat's c-list.
     pub fn promises(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
         let rows = self.range((vat, VRef::imported_promise(0))..(vat, VRef::device(0)));
         rows.map(|((_, vref), entry)| (*vref, *entry))
     }
 
-    /// The exports of a vat that end with its incarnation, the root among them.
+    /// Iterates over the exports of a vat that end with its incarnation, the root among them.
     pub fn ephemeral(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
         let rows = self.range((vat, VRef::ROOT)..(vat, VRef::FIRST_DURABLE));
         rows.map(|((_, vref), entry)| (*vref, *entry))
     }
 
-    /// How many entries the index has: as many as the table, where both are bijections.
+    /// Counts the entries of the index: as many as the table has, if both are bijections.
     pub fn index_len(&self) -> usize {
         self.index().names.len()
     }

@@ -13,14 +13,14 @@ use crate::{
     store::{Index, Table},
 };
 
-/// A device, and what it remembers. There is one of a kind at the most.
+/// A device, and what it remembers. There is at most one of a kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Device {
     /// Tells the block's time, and wakes at a time. The wakeups have a table of their own.
     Timer,
     /// Messages from and to the outside. Those that wait to be acknowledged outside have a table of their own.
     Mailbox(Mailbox),
-    /// Lines for whoever runs the host.
+    /// Lines for the host's operator.
     Console,
 }
 
@@ -28,7 +28,7 @@ impl Device {
     /// The devices that a state can have, as they are in the beginning.
     pub const ALL: [Device; 3] = [Device::Timer, Device::Mailbox(Mailbox::EMPTY), Device::Console];
 
-    /// What a scenario calls it.
+    /// Returns the name of the device in a scenario.
     pub fn name(&self) -> &'static str {
         match self {
             Device::Timer => "timer",
@@ -37,16 +37,16 @@ impl Device {
         }
     }
 
-    /// A new one, by its name.
+    /// Makes a new device by its name.
     pub fn named(name: &str) -> Option<Device> {
         Device::ALL.into_iter().find(|it| it.name() == name)
     }
 }
 
-/// Where the two directions of a mailbox stand. Messages are numbered from 1 in each.
+/// The progress of a mailbox in its two directions. Messages are numbered from 1 in each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Mailbox {
-    /// Who is told of messages from outside: held.
+    /// The object that receives messages from outside: held.
     pub handler: Option<ObjectId>,
     /// The last message from outside that was taken in.
     pub received: u64,
@@ -59,21 +59,21 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// One that nothing went through.
+    /// A mailbox through which nothing went yet.
     pub const EMPTY: Mailbox = Mailbox { handler: None, received: 0, acknowledged: 0, sent: 0, taken: 0 };
 }
 
 /// One wakeup that a vat asked the timer for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Wakeup {
-    /// Who is woken: held.
+    /// The object to wake: held.
     pub handler: ObjectId,
     /// The vat that asked: the wakeup counts as its own, whosever the handler is.
     pub asker: VatId,
 }
 
-/// Whom the timer wakes: by time and, within one, in order of their asking. The index finds them by the handler, and counts them
-/// by who asked.
+/// The wakeups that the timer owes: by time and, within one, in the order in which they were asked for. The index
+/// finds them by the handler, and counts them by who asked.
 pub type Wakeups = Table<(u64, u64), Wakeup, WakeupIndex>;
 
 /// The wakeups of each handler, and how many each vat asked for.
@@ -101,19 +101,20 @@ impl Index<(u64, u64), Wakeup> for WakeupIndex {
 }
 
 impl Wakeups {
-    /// The wakeups of one handler, in order of their times.
+    /// Iterates over the wakeups of one handler, in order of their times.
     pub fn of(&self, handler: ObjectId) -> impl Iterator<Item = (u64, u64)> {
         let (first, last) = ((handler, (0, 0)), (handler, (u64::MAX, u64::MAX)));
         self.index().by_handler.range(first..=last).map(|(_, key)| *key)
     }
 
-    /// How many wakeups a vat asked for that are still to come.
+    /// Counts the wakeups of a vat that are still to come.
     pub fn asked_by(&self, vat: VatId) -> u64 {
         self.index().asked.get(&vat).copied().unwrap_or(0)
     }
 }
 
-/// The mailbox's messages to the outside that the outside has not acknowledged, by number. The index knows how many bytes they are.
+/// The mailbox's messages to the outside that the outside has not acknowledged, by number. The index knows how many
+/// bytes they are.
 pub type Outbox = Table<u64, Bytes, OutboxIndex>;
 
 /// The bytes of all rows of the outbox.
@@ -130,22 +131,23 @@ impl Index<u64, Bytes> for OutboxIndex {
 }
 
 impl Outbox {
-    /// The bytes of all its messages.
+    /// Returns the bytes of all messages in the outbox.
     pub fn bytes(&self) -> u64 {
         self.index().bytes
     }
 }
 
-/// What a row of the outbox says to the outside: a vat's message as it is, JSON; a refusal behind a mark that no JSON begins with.
+/// An outbox row as the outside receives it: a vat's message as it is, JSON; a refusal behind a mark that no JSON
+/// begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outgoing<'a> {
     /// A vat's message: JSON.
     Message(&'a str),
     /// The message from outside with this number will reach no vat.
     Refused {
-        /// Its number, among those from outside.
+        /// The number of the refused message, among those from outside.
         number: u64,
-        /// Why.
+        /// The reason of the refusal.
         why: &'a str,
     },
 }
@@ -153,7 +155,7 @@ pub enum Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     const REFUSAL: char = '!';
 
-    /// What a row says.
+    /// Reads a row of the outbox.
     pub fn of(row: &'a Bytes) -> Outgoing<'a> {
         let text = row.as_text().unwrap_or_default();
         let refusal = text.strip_prefix(Outgoing::REFUSAL).and_then(|it| it.split_once(' '));
@@ -163,7 +165,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// The row that says it.
+    /// Writes the row of the outbox.
     pub fn row(&self) -> Bytes {
         match self {
             Outgoing::Message(json) => (*json).into(),
@@ -173,7 +175,7 @@ impl<'a> Outgoing<'a> {
 }
 
 impl Tables {
-    /// The mailbox, where the state has one.
+    /// Returns the mailbox, if the state has one.
     pub fn mailbox(&self) -> Option<Mailbox> {
         self.devices.iter().find_map(|(_, it)| match it {
             Device::Mailbox(mailbox) => Some(*mailbox),
@@ -181,8 +183,8 @@ impl Tables {
         })
     }
 
-    /// Who is told of the mailbox's messages: nobody where no vat asked to be, or where the handler's vat has ended, or was upgraded
-    /// and did not register another.
+    /// Returns the object that receives the mailbox's messages: `None` if no vat registered one, or if the handler's
+    /// vat has ended, or was upgraded and did not register another.
     pub fn mail_handler(&self) -> Option<ObjectId> {
         let handler = self.mailbox()?.handler?;
         self.objects.get(&handler)?.owner.map(|_| handler)

@@ -34,7 +34,7 @@ use crate::{
 pub struct Globals {
     /// The open block, or the last one where none is open.
     pub height: BlockHeight,
-    /// Its time, in seconds since the epoch, as the host was told.
+    /// The time of the block in seconds since the epoch, as the host was given it.
     pub time: u64,
     /// The number of the next crank.
     pub next_crank: CrankNum,
@@ -42,18 +42,18 @@ pub struct Globals {
     pub deliveries: u64,
     /// Ids to give out next.
     pub next_vat: VatId,
-    /// See `next_vat`.
+    /// The next kernel object, as for `next_vat`.
     pub next_object: ObjectId,
-    /// See `next_vat`.
+    /// The next kernel promise, as for `next_vat`.
     pub next_promise: PromiseId,
     /// The version of the kernel's behaviour that ran last.
     pub kernel_version: u32,
-    /// Whose turn it is in the run-queue.
+    /// The present turn in the run-queue.
     pub turn: Turn,
 }
 
 impl Globals {
-    /// Those of a state in which nothing happened yet.
+    /// The counters of a state in which nothing happened yet.
     pub const INITIAL: Globals = Globals {
         height: BlockHeight(0),
         time: 0,
@@ -66,30 +66,30 @@ impl Globals {
         turn: Turn { family: VatId(0), left: 0, answers: None, until_gc: 0 },
     };
 
-    /// What the future depends on: not on how much there was before; the time, which only a device can tell,
-    /// is compared by whoever compares.
+    /// Returns the part on which the future depends: not how much there was before; the time, which only a device can
+    /// tell, is left to the caller to compare.
     pub(crate) fn essence(&self) -> Globals {
         Globals { height: BlockHeight(0), time: 0, next_crank: CrankNum(0), deliveries: 0, ..*self }
     }
 }
 
-/// How many tables there are.
+/// Number of the kernel's tables.
 const TABLES: usize = 19;
 
-/// Every table.
+/// The kernel's tables, all of them.
 #[derive(Debug)]
 pub struct Tables {
     /// One row of counters.
     pub globals: Table<(), Globals>,
     /// The vats, dead ones included.
     pub vats: Table<VatId, Vat>,
-    /// What changes in a vat at each delivery.
+    /// The sums of each vat that change at each delivery.
     pub tallies: Table<VatId, Tally>,
     /// The c-lists of all vats.
     pub clist: CList,
-    /// Kernel objects.
+    /// The kernel objects.
     pub objects: Table<ObjectId, Object>,
-    /// Kernel promises.
+    /// The kernel promises.
     pub promises: Promises,
     /// The run-queue, the reap queue, the queues of promises, the vats to clean up.
     pub queue: Queue,
@@ -105,16 +105,16 @@ pub struct Tables {
     pub meters: Table<u64, Meter>,
     /// The directives that were obeyed, in order.
     pub applied: Table<u64, Applied>,
-    /// The devices.
+    /// The devices' rows.
     pub devices: Table<DeviceId, Device>,
-    /// Whom the timer wakes: each is held.
+    /// The wakeups that the timer owes: each holds its target.
     pub wakeups: Wakeups,
-    /// What the mailbox says to the outside, until that acknowledges it.
+    /// The messages of the mailbox to the outside, until that acknowledges them.
     pub outbox: Outbox,
-    /// What promises were settled with, under the first promise that was: written once, gone with the last that shares it.
-    /// The slots of each are held once.
+    /// The values with which promises were settled, under the first promise that was: written once, gone with the last
+    /// that shares it. The slots of each are held once.
     pub settlements: Table<PromiseId, CapData<KRef>>,
-    /// Who is told when a promise is settled.
+    /// The vats to notify when a promise is settled.
     pub subscribers: Subscribers,
     /// The promises that the kernel's own objects will settle.
     pub waiting: Waiters,
@@ -147,7 +147,7 @@ impl Default for Tables {
 }
 
 impl Tables {
-    /// All of them, in the order in which their changes are hashed.
+    /// Returns all tables, in the order in which their changes are hashed.
     pub fn each(&mut self) -> [&mut dyn Journaled; TABLES] {
         [
             &mut self.globals,
@@ -172,17 +172,17 @@ impl Tables {
         ]
     }
 
-    /// Their names.
+    /// Returns the names of the tables.
     pub fn names() -> [&'static str; TABLES] {
         Tables::default().each().map(|it| it.name())
     }
 
-    /// The counters.
+    /// Returns the kernel's counters.
     pub fn globals(&self) -> Globals {
         self.globals.get(&()).copied().unwrap_or(Globals::INITIAL)
     }
 
-    /// Changes the counters.
+    /// Changes the kernel's counters.
     pub fn update_globals<T>(&mut self, change: impl FnOnce(&mut Globals) -> T) -> T {
         let mut globals = self.globals();
         let result = change(&mut globals);
@@ -190,12 +190,13 @@ impl Tables {
         result
     }
 
-    /// What a promise was settled with, if it was.
+    /// Returns the value with which a promise was settled, if it was.
     pub fn settled(&self, promise: PromiseId) -> Option<&CapData<KRef>> {
         self.settlements.get(&self.promises.get(&promise)?.settlement()?)
     }
 
-    /// A promise as people call its state, and what it was settled with; one that is gone counts as pending.
+    /// Returns the name that people use for a promise's state, and the value with which it was settled; a promise that
+    /// is gone counts as pending.
     pub fn settling(&self, promise: PromiseId) -> (&'static str, Option<&CapData<KRef>>) {
         match self.promises.get(&promise).map(|it| &it.state) {
             Some(PromiseState::Fulfilled { with, .. }) => ("fulfilled", self.settlements.get(with)),
@@ -204,17 +205,17 @@ impl Tables {
         }
     }
 
-    /// Whether this vat is alive and takes no deliveries.
+    /// Returns whether this vat is alive and takes no deliveries.
     pub fn is_paused(&self, vat: VatId) -> bool {
         self.vats.get(&vat).is_some_and(|it| matches!(it.status, Status::Paused { .. }))
     }
 
-    /// The family of a vat, dead or alive; the kernel's, if there is no such vat.
+    /// Returns the family of a vat, dead or alive; the kernel's, if there is no such vat.
     pub fn family(&self, vat: VatId) -> VatId {
         self.vats.get(&vat).map_or(Sender::KERNEL.family, |it| it.family)
     }
 
-    /// Whether there is such a vat and it is not terminated.
+    /// Returns whether the vat exists and is not terminated.
     pub fn is_alive(&self, vat: VatId) -> bool {
         self.vats.get(&vat).is_some_and(|it| !matches!(it.status, Status::Terminated { .. }))
     }

@@ -7,10 +7,10 @@ use crate::{
     store::codec::Key,
 };
 
-/// Who answers an object's messages.
+/// The owner of an object, which answers its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Owner {
-    /// A vat.
+    /// A vat's object.
     Vat(VatId),
     /// The kernel itself.
     Kernel(KernelObject),
@@ -23,65 +23,65 @@ pub enum KernelObject {
     VatAdmin,
     /// Governs one vat.
     AdminFacet(VatId),
-    /// A meter.
+    /// A meter's object.
     Meter(u64),
 }
 
-/// A kernel object.
+/// A row of a kernel object.
 ///
-/// Invariant: `recognizable >= reachable`. Reachable: import entries with the flag set, slots of queued messages and of settled
-/// promises, targets of queued messages, pins. Recognizable: the same, and import entries without the flag.
+/// Invariant: `recognizable >= reachable`. Reachable: import entries with the flag set, slots of queued messages and
+/// of settled promises, targets of queued messages, pins. Recognizable: the same, and import entries without the flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Object {
-    /// Who answers its messages; `None` for an orphan, whose exporter died or gave it up.
+    /// The owner that answers the object's messages; `None` for an orphan, whose exporter died or gave it up.
     pub owner: Option<Owner>,
-    /// How many reach it.
+    /// Number of holders that reach it.
     pub reachable: u32,
-    /// How many recognize it.
+    /// Number of holders that recognize it.
     pub recognizable: u32,
     /// Held by the host, for ever.
     pub pinned: bool,
 }
 
-/// What to tell a vat. The order is that of their sorted names: drop before retire.
+/// The kind of a GC action. The order is that of their sorted names: drop before retire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum GcKind {
-    /// Nobody reaches your export.
+    /// No vat reaches this export any more.
     DropExport,
-    /// Nobody recognizes your export.
+    /// No vat recognizes this export any more.
     RetireExport,
     /// Your import is gone.
     RetireImport,
 }
 
-/// One pending action. It sorts as SwingSet's text `v1 dropExport ko20` does.
+/// A pending GC action for one vat and one object. It sorts as SwingSet's text `v1 dropExport ko20` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct GcAction {
     vat: TextOrd,
-    /// What to tell.
+    /// The kind of the action.
     pub kind: GcKind,
     object: TextOrd,
 }
 
 impl GcAction {
-    /// Tell `vat` this of `object`.
+    /// Makes the action of this kind for `vat` and `object`.
     pub fn new(vat: VatId, kind: GcKind, object: ObjectId) -> GcAction {
         GcAction { vat: TextOrd(vat.0), kind, object: TextOrd(object.0) }
     }
 
-    /// Where the actions for a vat end: behind each of them, before those for any other.
+    /// Returns the greatest action for a vat: it sorts behind each of the vat's, before those of any other.
     pub fn last_of(vat: VatId) -> GcAction {
         // Of all numbers of 64 bits the last in text order.
         const LAST: u64 = 9_999_999_999_999_999_999;
         GcAction::new(vat, GcKind::RetireImport, ObjectId(LAST))
     }
 
-    /// Whom to tell.
+    /// Returns the vat that is to be notified.
     pub fn vat(self) -> VatId {
         VatId(self.vat.0)
     }
 
-    /// Of what.
+    /// Returns the object of the action.
     pub fn object(self) -> ObjectId {
         ObjectId(self.object.0)
     }

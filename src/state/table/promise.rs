@@ -1,9 +1,9 @@
 //! Kernel promises: what changes often in a row of its own, what is large in another.
 //!
-//! A [`Promise`] row is small, and changes with each reference to it. What a promise was settled with is a *settlement*, a row
-//! apart that is written once; promises that were settled alike (a message to a rejected promise is rejected with the same
-//! data) share it. Who subscribed is a row a subscriber. So nothing of a crank's cost grows with what was settled or
-//! subscribed before it.
+//! A [`Promise`] row is small, and changes with each reference to it. What a promise was settled with is a
+//! *settlement*, a row apart that is written once; promises that were settled alike (a message to a rejected promise
+//! is rejected with the same data) share it. Who subscribed is a row a subscriber. So nothing of a crank's cost grows
+//! with what was settled or subscribed before it.
 
 use std::collections::BTreeMap;
 
@@ -23,29 +23,29 @@ use crate::{
 /// subscribers in [`Tables::subscribers`](crate::state::table::Tables::subscribers).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PromiseState {
-    /// Not settled.
+    /// Not settled yet.
     Unresolved {
-        /// Who may settle it; `None` while it is the result of a queued message, or for ever.
+        /// The vat that may settle it; `None` while it is the result of a queued message, or for ever.
         decider: Option<VatId>,
     },
-    /// Settled well.
+    /// Settled with a value.
     Fulfilled {
         /// The row of [`Tables::settlements`](crate::state::table::Tables::settlements) that says with what.
         with: PromiseId,
         /// The object that the fulfilment is, if it is wholly one: messages to the promise go on to it.
         presence: Option<ObjectId>,
     },
-    /// Settled badly.
+    /// Settled with a reason of failure.
     Rejected {
         /// The row of [`Tables::settlements`](crate::state::table::Tables::settlements) that says with what.
         with: PromiseId,
     },
 }
 
-/// What the kernel does when a promise that the host awaits is rejected.
+/// The kernel's reaction when a promise that the host awaits is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Policy {
-    /// Nothing.
+    /// Nothing is done.
     #[default]
     Ignore,
     /// Say so in the slog.
@@ -54,35 +54,35 @@ pub enum Policy {
     Panic,
 }
 
-/// A kernel promise.
+/// A row of a kernel promise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Promise {
-    /// Where it stands.
+    /// The state of the promise.
     pub state: PromiseState,
     /// c-list entries on either side, uses in queued messages (target, slot, result), notifies under way, slots of
     /// settlements, and one for each row of the kernel's own that awaits it.
     pub refs: u32,
-    /// What a rejection means.
+    /// The meaning of a rejection to the host.
     pub policy: Policy,
 }
 
 impl Promise {
-    /// A new promise that this vat decides, or nobody yet.
+    /// Makes an unresolved promise that this vat decides, or nobody yet.
     pub fn new(decider: Option<VatId>) -> Promise {
         Promise { state: PromiseState::Unresolved { decider }, refs: 0, policy: Policy::Ignore }
     }
 
-    /// Whether it is not settled.
+    /// Returns whether the promise is not settled.
     pub fn is_unresolved(&self) -> bool {
         matches!(self.state, PromiseState::Unresolved { .. })
     }
 
-    /// Whether it was rejected.
+    /// Returns whether the promise was rejected.
     pub fn is_rejected(&self) -> bool {
         matches!(self.state, PromiseState::Rejected { .. })
     }
 
-    /// Who may settle it.
+    /// Returns the vat that may settle the promise.
     pub fn decider(&self) -> Option<VatId> {
         match self.state {
             PromiseState::Unresolved { decider } => decider,
@@ -90,7 +90,7 @@ impl Promise {
         }
     }
 
-    /// The settlement that it was settled with: the row of that promise.
+    /// Returns the settlement of a settled promise: the id of the promise whose row holds it.
     pub fn settlement(&self) -> Option<PromiseId> {
         match self.state {
             PromiseState::Unresolved { .. } => None,
@@ -127,13 +127,13 @@ impl Index<PromiseId, Promise> for Sharers {
 }
 
 impl Promises {
-    /// How many promises were settled with this settlement.
+    /// Counts the promises that share this settlement.
     pub fn sharers(&self, settlement: PromiseId) -> u64 {
         self.index().0.get(&settlement).copied().unwrap_or(0)
     }
 }
 
-/// What a promise of the kernel's own objects waits for.
+/// The event that a promise of the kernel's own objects waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Awaited {
     /// The end of a vat: `done()`.
@@ -159,21 +159,22 @@ impl Key for Awaited {
     }
 }
 
-/// The promises of the kernel's own objects that wait: each is held. Within one [`Awaited`] they are settled in this order.
+/// The promises of the kernel's own objects that wait: each is held. Within one [`Awaited`] they are settled in this
+/// order.
 pub type Waiters = Table<(Awaited, PromiseId), ()>;
 
 impl Waiters {
-    /// The promises that wait for this.
+    /// Iterates over the promises that wait for this event.
     pub fn of(&self, awaited: Awaited) -> impl Iterator<Item = PromiseId> {
         self.range((awaited, PromiseId(0))..=(awaited, PromiseId(u64::MAX))).map(|((_, it), ())| *it)
     }
 }
 
-/// Who is told when a promise is settled, in SwingSet's text order.
+/// The vats to notify when a promise is settled, in SwingSet's text order.
 pub type Subscribers = Table<(PromiseId, TextOrd), ()>;
 
 impl Subscribers {
-    /// The subscribers of this promise.
+    /// Iterates over the subscribers of this promise.
     pub fn of(&self, promise: PromiseId) -> impl Iterator<Item = VatId> {
         let from = (promise, TextOrd(0));
         self.range(from..).take_while(move |((it, _), ())| *it == promise).map(|((_, vat), ())| VatId(vat.0))

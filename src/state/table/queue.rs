@@ -1,7 +1,7 @@
 //! All queues, in one table: a row an item; and whose turn it is in the run-queue.
 //!
-//! Invariant: what one vat sent stands in one queue, in the order in which it was accepted, whatever it goes to: no schedule
-//! changes the order between a sender and a target.
+//! Invariant: what one vat sent stands in one queue, in the order in which it was accepted, whatever it goes to: no
+//! schedule changes the order between a sender and a target.
 
 use std::{
     collections::BTreeMap,
@@ -19,12 +19,12 @@ use crate::{
     store::{Index, Table, codec::Key},
 };
 
-/// Who made what stands in the run-queue, and in whose turn it is taken.
+/// The vat that made an item of the run-queue, and the family in whose turn it is taken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Sender {
     /// The family that shares the turn: see [`Vat::family`](crate::state::table::Vat::family).
     pub family: VatId,
-    /// The vat.
+    /// The vat that made the item.
     pub vat: VatId,
 }
 
@@ -33,13 +33,13 @@ impl Sender {
     pub const KERNEL: Sender = Sender { family: VatId(0), vat: VatId(0) };
     const LAST: Sender = Sender { family: VatId(u64::MAX), vat: VatId(u64::MAX) };
 
-    /// The least that is greater.
+    /// Returns the least sender that is greater.
     pub fn next(self) -> Sender {
         Sender { vat: VatId(self.vat.0.saturating_add(1)), ..self }
     }
 }
 
-/// Which queue. Those behind the run-queue are never run from.
+/// The identity of a queue. Those behind the run-queue are never run from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum QueueId {
     /// Terminated vats whose rows are still to be removed. Since kernel version 3 they stand in the run-queue.
@@ -50,7 +50,7 @@ pub enum QueueId {
     Run(Sender),
     /// Messages that wait for a promise.
     Promise(PromiseId),
-    /// What waits for a paused vat.
+    /// The items that wait for a paused vat.
     Pause(VatId),
 }
 
@@ -59,21 +59,21 @@ pub enum QueueId {
 pub struct Waiting {
     /// The vat that it is counted to, and in whose turn it is taken; `None` is the kernel, or the world outside.
     pub by: Option<VatId>,
-    /// The item.
+    /// The waiting item.
     pub item: Item,
 }
 
-/// How much of all queues a vat made.
+/// The share of all queues that a vat made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Load {
-    /// Items.
+    /// Number of items.
     pub items: u64,
     /// Bytes of their bodies, and eight for each slot.
     pub bytes: u64,
 }
 
 impl Load {
-    /// The load of one item.
+    /// Returns the load of one item.
     pub fn of(item: &Item) -> Load {
         let data = match item {
             Item::Send { message, .. } => Some(&message.methargs),
@@ -105,7 +105,8 @@ impl SubAssign for Load {
     }
 }
 
-/// The load of every vat that made something that waits: a function of the rows, so that nothing has to be counted again.
+/// The load of every vat that made something that waits: a function of the rows, so that nothing has to be counted
+/// again.
 #[derive(Debug, Default)]
 pub struct Loads(BTreeMap<VatId, Load>);
 
@@ -122,11 +123,12 @@ impl Index<(QueueId, i64), Waiting> for Loads {
     }
 }
 
-/// Whose turn it is in the run-queue, since kernel version 3.
+/// The present turn in the run-queue, since kernel version 3.
 ///
-/// The families with something to run take turns, in order of their numbers, round and round; those of one family take turns
-/// within its own. A turn is as many items as the family has weight. Where an item goes to a vat of another family, that family
-/// has one crank right behind it, so that whoever is asked much can answer as much: a turn is twice its weight at the most.
+/// The families with something to run take turns, in order of their numbers, round and round; those of one family take
+/// turns within its own. A turn is as many items as the family has weight. Where an item goes to a vat of another
+/// family, that family has one crank right behind it, so that a vat that is asked much can answer as much: a turn is
+/// at most twice its weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Turn {
     /// The family whose turn it is, or was last.
@@ -140,8 +142,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The sender whose item is the next one, and the turn as it is then. `from` finds the first sender not before one that has
-    /// something to run; `served` is the vat of a family that had its turn last.
+    /// Returns the sender whose item is the next one, and the turn as it is then. `from` finds the first sender not
+    /// before one that has something to run; `served` is the vat of a family that had its turn last.
     pub fn next(
         self,
         from: impl Fn(Sender) -> Option<Sender>,
@@ -163,7 +165,7 @@ impl Turn {
         Some((sender, Turn { answers: None, ..turn }))
     }
 
-    /// The item that was taken of this sender goes to a vat of this family.
+    /// Returns the turn after an item of this sender was taken that goes to a vat of this family.
     #[must_use]
     pub fn lent(self, sender: Sender, to: VatId) -> Turn {
         let lends = sender.family == self.family && to != self.family;
@@ -171,17 +173,17 @@ impl Turn {
     }
 }
 
-/// The queues: within one, items stand in order of their numbers. A queue that ran empty begins at 0 again, so that the rows
-/// do not tell how much went through it.
+/// The queues: within one, items stand in order of their numbers. A queue that ran empty begins at 0 again, so that
+/// the rows do not tell how much went through it.
 pub type Queue = Table<(QueueId, i64), Waiting, Loads>;
 
 impl Queue {
-    /// The items of one queue, first to last, with their numbers.
+    /// Iterates over the items of one queue, first to last, with their numbers.
     pub fn of(&self, id: QueueId) -> impl DoubleEndedIterator<Item = (i64, &Item)> {
         self.range((id, i64::MIN)..=(id, i64::MAX)).map(|((_, at), it)| (*at, &it.item))
     }
 
-    /// The items of the run-queue: of each sender in its order, not in the order in which they are run.
+    /// Iterates over the items of the run-queue: of each sender in its order, not in the order in which they are run.
     pub fn run(&self) -> impl Iterator<Item = (Sender, i64, &Waiting)> {
         let run = QueueId::Run;
         let rows = self.range((run(Sender::KERNEL), i64::MIN)..=(run(Sender::LAST), i64::MAX));
@@ -191,12 +193,12 @@ impl Queue {
         })
     }
 
-    /// The first item of the first queue of those that are run: what a kernel before version 3 takes next.
+    /// Returns the first item of the first queue that is run: the one that a kernel before version 3 takes next.
     pub fn to_run(&self) -> Option<(QueueId, i64)> {
         self.first().map(|(key, _)| *key).filter(|(id, _)| *id <= QueueId::Run(Sender::LAST))
     }
 
-    /// The first item of the first sender, not before this one, that has something to run.
+    /// Returns the first item of the first sender, not before this one, that has something to run.
     pub fn to_run_from(&self, sender: Sender) -> Option<(Sender, i64)> {
         // Most often nobody else has anything, and there is nothing to search for.
         if self.last()?.0.0 < QueueId::Run(sender) {
@@ -209,12 +211,12 @@ impl Queue {
         }
     }
 
-    /// How much of all queues a vat made.
+    /// Returns the share of all queues that a vat made.
     pub fn load(&self, vat: VatId) -> Load {
         self.index().0.get(&vat).copied().unwrap_or_default()
     }
 
-    /// The loads of all vats that have any.
+    /// Iterates over the loads of all vats that have any.
     pub fn loads(&self) -> impl Iterator<Item = (VatId, Load)> {
         self.index().0.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
     }

@@ -7,25 +7,25 @@ use crate::model::{
     limits,
 };
 
-/// What becomes of a vat whose delivery faults.
+/// The fate of a vat whose delivery faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFault {
-    /// It dies.
+    /// The vat is terminated.
     #[default]
     Terminate,
-    /// It is paused as it was before the delivery, heap included, with the delivery first in its pause queue.
+    /// The vat is paused as it was before the delivery, heap included, with the delivery first in its pause queue.
     Pause,
-    /// It lives on as it was before the delivery, heap included, and the sender gets the fault as a rejection.
+    /// The vat continues as it was before the delivery, heap included, and the sender gets the fault as a rejection.
     Reject,
 }
 
-/// How a vat is run.
+/// The options with which a vat runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Options {
     /// Fuel of one delivery.
     pub fuel_per_delivery: u64,
-    /// Bytes of memory at the most.
+    /// The most bytes of memory.
     pub memory_max: u64,
     /// Bytes that its vatstore may count for: see [`limits::STORE_MAX`].
     pub store_max: u64,
@@ -33,13 +33,13 @@ pub struct Options {
     pub reap_interval: Option<u64>,
     /// Collect after this many references in GC deliveries; `None` never.
     pub reap_gc_krefs: Option<u64>,
-    /// What a fault means.
+    /// The consequence of a fault.
     pub on_fault: OnFault,
-    /// Its death is a kernel panic.
+    /// Set if the vat's death is a kernel panic.
     pub critical: bool,
     /// Messages to promises that it decides go to it at once.
     pub pipelining: bool,
-    /// What its fuel is taken from, if anything.
+    /// The meter from which its fuel is taken, if any.
     pub meter: Option<u64>,
     /// Take a snapshot of its heap after this many deliveries; `None`: by the fuel that they used alone.
     pub snapshot_interval: Option<u64>,
@@ -47,7 +47,7 @@ pub struct Options {
     pub weight: u32,
     /// Items of its making that may wait in all queues.
     pub queued_max: u64,
-    /// The same in bytes of their bodies, and eight for each slot.
+    /// Bytes of the waiting items' bodies, and eight for each slot, that may wait in all queues.
     pub queued_bytes_max: u64,
     /// Exports and promises of its own that its c-list may hold: see [`limits::OWN_REFS_MAX`].
     pub refs_max: u64,
@@ -84,18 +84,18 @@ impl Default for Options {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Status {
-    /// It takes deliveries.
+    /// The vat takes deliveries.
     Running,
-    /// It lives, and takes none: they wait.
+    /// The vat is alive and takes no deliveries: they wait.
     Paused {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
-    /// It is dead.
+    /// The vat is dead.
     Terminated {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
-        /// Whether its last row is gone.
+        /// Set once the vat's last row is gone.
         cleaned: bool,
     },
 }
@@ -103,18 +103,18 @@ pub enum Status {
 /// A vat: what seldom changes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Vat {
-    /// Its name in the scenario.
+    /// The vat's name in the scenario.
     pub name: String,
-    /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in the
-    /// run-queue, so that nobody gains by creating vats.
+    /// The vat at the root of those that created it: itself, where it stands in the scenario. They share one turn in
+    /// the run-queue, so that nobody gains by creating vats.
     pub family: VatId,
     /// The vat that asked for it; none, where the scenario or the outside did.
     pub creator: Option<VatId>,
     /// The live vats and held meters that it made, and those that its creatures made: see [`Options::vats_max`].
     pub made: u64,
-    /// What it runs.
+    /// The bundle that the vat runs.
     pub bundle: BundleId,
-    /// How.
+    /// The options with which it runs.
     pub options: Options,
     /// Upgrades that succeeded.
     pub incarnation: u32,
@@ -122,14 +122,14 @@ pub struct Vat {
     pub status: Status,
     /// The first delivery of this incarnation: its heap is a function of those from here on.
     pub first_delivery: DeliveryNum,
-    /// Whether somebody may still ask how it ends: its creator waits for it, or its admin facet exists.
+    /// Set while another vat may ask how it ends: its creator waits for it, or its admin facet exists.
     pub may_be_asked: bool,
     /// A promise that was settled with how it ended, as long as somebody may ask: it is held.
     pub ending: Option<PromiseId>,
 }
 
 impl Vat {
-    /// What the future depends on: not on how a delivery is numbered.
+    /// Returns the part on which the future depends: not how a delivery is numbered.
     pub(crate) fn essence(&self) -> Vat {
         Vat { first_delivery: DeliveryNum(0), ..self.clone() }
     }
@@ -154,14 +154,14 @@ pub struct Tally {
     pub dirt_deliveries: u64,
     /// References in GC deliveries since the last reap.
     pub dirt_gc_krefs: u64,
-    /// Whether it stands in the reap queue.
+    /// Set while the vat is in the reap queue.
     pub reap_queued: bool,
     /// Where it is the root of a family: the one of it that had its turn last.
     pub served: VatId,
 }
 
 impl Tally {
-    /// What the future depends on: not on what was counted so far.
+    /// Returns the part on which the future depends: not what was counted so far.
     pub(crate) fn essence(&self) -> Tally {
         Tally { deliveries: 0, syscalls: 0, fuel: 0, memory: 0, ..*self }
     }
@@ -187,15 +187,15 @@ impl Default for Tally {
 /// Fuel that vats share.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Meter {
-    /// What is left; `None` is unlimited, and never deducted from.
+    /// The fuel that is left; `None` is unlimited, and never deducted from.
     pub remaining: Option<u64>,
     /// Falling below this is told once, until it is refilled.
     pub threshold: u64,
-    /// Whether the fall was told.
+    /// Set once the fall was reported.
     pub notified: bool,
     /// The vat that asked for it.
     pub creator: Option<VatId>,
-    /// Whether somebody holds it.
+    /// Set while the meter is held.
     pub held: bool,
     /// The live vats whose fuel it pays.
     pub users: u64,
@@ -206,6 +206,6 @@ pub struct Meter {
 pub struct Outside {
     /// The vat's name.
     pub to: String,
-    /// The method.
+    /// The method that was called.
     pub method: String,
 }

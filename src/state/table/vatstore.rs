@@ -18,7 +18,7 @@ pub type Vatstore = Table<(VatId, StoreKey), Bytes, Sizes>;
 #[derive(Debug, Default)]
 pub struct Sizes(BTreeMap<VatId, u64>);
 
-/// What one key and its value count for.
+/// Returns the bytes that one key and its value count for.
 fn size((_, key): &(VatId, StoreKey), value: &Bytes) -> u64 {
     limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64
 }
@@ -35,7 +35,7 @@ impl Index<(VatId, StoreKey), Bytes> for Sizes {
 }
 
 impl Vatstore {
-    /// The bytes that a vat's keys and values count for: see [`limits::STORE_MAX`].
+    /// Returns the bytes that a vat's keys and values count for: see [`limits::STORE_MAX`].
     pub fn bytes(&self, vat: VatId) -> u64 {
         self.index().0.get(&vat).copied().unwrap_or(0)
     }
