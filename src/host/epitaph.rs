@@ -1,4 +1,4 @@
-//! What is left to say when the kernel is broken: where it was, which invariant failed, and what the operators can do.
+//! Reports for the operators of a halt: where the kernel was, which invariant failed, and what can be done.
 
 use std::fmt;
 
@@ -57,7 +57,7 @@ pub struct Epitaph {
     pub run: Course,
 }
 
-/// What decides, beside the state and the directives, where a host comes to.
+/// The settings that decide, besides the state and the directives, what a host computes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "they are the flags of `vathost run`")]
@@ -70,7 +70,7 @@ pub struct Course {
 }
 
 impl Course {
-    /// Where its blocks end.
+    /// Returns the policy for ending blocks.
     pub fn policy(&self) -> Policy {
         let default = Policy::default();
         Policy {
@@ -89,7 +89,7 @@ impl Course {
     }
 }
 
-/// What the host knows of itself when it halts.
+/// The host's position when it halts: the last commit and its kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
     /// The version of the kernel.
@@ -107,7 +107,7 @@ pub struct Standing {
 }
 
 impl Epitaph {
-    /// Of this halt, if it is a kernel panic.
+    /// Makes the epitaph of this halt; `None` if it is not a kernel panic.
     pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Epitaph> {
         let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
         let position = &halt.position;
@@ -145,7 +145,7 @@ impl Epitaph {
         self.file_name().replace(".json", ".core.wasm")
     }
 
-    /// Its file.
+    /// Returns the name of the epitaph's file.
     pub fn file_name(&self) -> String {
         match self.crank {
             Some(crank) => format!("panic-{crank}.json"),
@@ -169,7 +169,8 @@ impl Epitaph {
         newer.map(|it| format!("block-{}: replace-kernel {}", self.block, it.number)).collect()
     }
 
-    /// What the operator is shown at once: where it was, and how it is looked at. `state` is the folder of the state.
+    /// Returns the first message to the operator: where the kernel was, and how to look at the state. `state` is the
+    /// folder of the state.
     pub fn message(&self, state: Option<&str>) -> String {
         let mut text = format!("{self}\n");
         let Some(state) = state else {
@@ -223,7 +224,7 @@ fn ways_past(crank: u64, vat: &str, dispatch: &str, message_hash: Option<&str>) 
     skip.into_iter().chain(others).collect()
 }
 
-/// The same, as the operator is offered them.
+/// Writes the ways out as the text that the operator is offered.
 fn offered(to: &str, ways: &[String], state: &str) -> String {
     let Some(first) = ways.first() else { return String::new() };
     let mut text = format!(
@@ -265,7 +266,7 @@ pub struct Mishap {
 }
 
 impl Mishap {
-    /// Of this halt, if it is a fault of the machine.
+    /// Makes the report of this halt; `None` if it is not a fault of the machine.
     pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Mishap> {
         let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
         let position = &halt.position;
@@ -284,7 +285,7 @@ impl Mishap {
         })
     }
 
-    /// What the operator is shown; `state` is the folder of the state.
+    /// Returns the message to the operator. `state` is the folder of the state.
     pub fn message(&self, state: Option<&str>) -> String {
         let delivery = self.vat.as_deref().zip(self.delivery);
         let mut text = format!(

@@ -1,4 +1,4 @@
-//! What a run comes to: the table and the object that `run` prints.
+//! The result of a run: the table and the object that `run` prints.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct Report {
     pub state_digest: String,
     /// The version of the kernel.
     pub kernel_version: u32,
-    /// The engine.
+    /// The id of the engine.
     pub engine: String,
     /// Cranks so far.
     pub cranks: u64,
@@ -41,7 +41,7 @@ pub struct Report {
     pub results: Vec<ResultReport>,
 }
 
-/// One directive.
+/// The report's entry for one directive.
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct DirectiveReport {
@@ -53,7 +53,7 @@ pub struct DirectiveReport {
     pub consumed: Option<String>,
 }
 
-/// One vat.
+/// The report's entry for one vat.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]

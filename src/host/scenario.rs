@@ -45,7 +45,7 @@ pub struct Scenario {
     pub bootstrap: Option<String>,
     /// The messages from outside, in order.
     pub sends: Vec<Send>,
-    /// The devices.
+    /// The devices of the scenario.
     pub devices: Vec<Device>,
     /// The files of the mailbox, if there are any.
     pub mailbox: MailboxPaths,
@@ -58,11 +58,11 @@ pub struct Scenario {
 /// A vat of a scenario.
 #[derive(Debug)]
 pub struct StaticVat {
-    /// Its name.
+    /// The name of the vat.
     pub name: String,
     /// What it runs.
     pub wasm: Vec<u8>,
-    /// How.
+    /// The options of the vat.
     pub options: Options,
     /// What `startVat` gives it: smallcaps.
     pub parameters: String,
@@ -88,9 +88,9 @@ struct NoOptions {}
 pub struct Send {
     /// The vat, by name.
     pub to: String,
-    /// The method.
+    /// The method to call.
     pub method: String,
-    /// The arguments. A text `"@name"` is the root of that vat; `"@@name"` is the text `@name`.
+    /// The arguments of the call. A text `"@name"` is the root of that vat; `"@@name"` is the text `@name`.
     #[serde(default)]
     pub args: Vec<Value>,
 }
@@ -240,7 +240,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Which of the static vats has this name.
+    /// Returns the index of the static vat with this name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.vats.iter().position(|it| it.name == name)
     }
@@ -254,7 +254,8 @@ impl Scenario {
         Ok((format!("#[{method},{args}]"), slots))
     }
 
-    /// What tells this scenario from others: its vats, what they run and how, its devices, and the messages.
+    /// Returns a digest that tells this scenario from others: its vats, their code and options, its devices, and the
+    /// messages.
     pub fn digest(&self) -> String {
         let vats: Vec<_> = self
             .vats
@@ -331,7 +332,8 @@ fn how_to_build(path: &Path) -> &'static str {
     }
 }
 
-/// Reads a module. Text is assembled; what is neither that nor a binary module is named as what it is.
+/// Reads a module from a file. Text is assembled; a file that is neither text nor a binary module is refused, and the
+/// error says what the file is.
 pub fn read_module(path: &Path) -> Result<Vec<u8>, ScenarioError> {
     let refused = |why: &dyn std::fmt::Display| ScenarioError::new(path, why);
     let bytes = files::read(path, files::MODULE_BYTES_MAX).map_err(|err| match err.kind() {

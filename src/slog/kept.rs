@@ -21,10 +21,10 @@ pub(super) struct Stamped {
     pub(super) seconds: Option<std::time::Duration>,
 }
 
-/// See the module.
+/// An event, kept in a compact form until it is written.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// JSON.
+    /// An event that is JSON already.
     Text(Vec<u8>),
     CrankStart {
         crank_type: &'static str,

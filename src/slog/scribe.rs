@@ -55,7 +55,7 @@ impl Scribe {
         self.then(Sink::sync)
     }
 
-    /// The same, and whole: any tool can read it now.
+    /// Writes everything out, as a flush does, and finishes the compressed stream: any tool can read the file now.
     pub(super) fn finish(&self) -> io::Result<()> {
         self.then(Sink::finish)
     }

@@ -1,4 +1,4 @@
-//! Where a recording goes: the end of a file, compressed or not.
+//! The sink of a recording: the end of a file, compressed or not.
 //!
 //! Invariant: what the file held is still there, and still readable, after more was appended, even where its last writer was
 //! killed in the middle of a line or of a compressed block.
@@ -73,7 +73,7 @@ impl Sink {
         }
     }
 
-    /// Writes no more.
+    /// Drops the sink without writing any more.
     pub(super) fn abandon(self) {
         drop(self);
     }

@@ -1,5 +1,5 @@
-//! Where the whole part of a Zstandard file ends, by its frame and block headers alone (RFC 8878, section 3.1): nothing is
-//! decompressed, and all but the headers is skipped.
+//! Finds the end of the whole part of a Zstandard file, by its frame and block headers alone (RFC 8878, section 3.1):
+//! nothing is decompressed, and all but the headers is skipped.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -9,7 +9,7 @@ pub(super) const LAST_BLOCK: [u8; 3] = [1, 0, 0];
 const MAGIC: u32 = 0xfd2f_b528;
 const MAGIC_SKIPPABLE: u32 = 0x184d_2a50;
 
-/// How a file ends.
+/// The state of a file's last frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tail {
     /// With a whole frame.

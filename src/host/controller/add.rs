@@ -1,4 +1,5 @@
-//! What comes to a state that exists: messages, made durable without being run; the vats of a scenario that it has not yet.
+//! Additions to a state that exists: messages, made durable without being run, and the vats of a scenario that the
+//! state does not have yet.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! What comes in from outside: messages with awaited results, and mail. It waits for the next `run_block`, whose first act is to
-//! take it in and, before any crank, to make it durable: a crash or a kernel panic meets the same inputs again.
+//! Inputs from outside: messages with awaited results, and mail. An input waits for the next `run_block`, which first
+//! takes it in and makes it durable, before any crank: after a crash or a kernel panic, the same inputs are there
+//! again.
 
 use serde_json::Value;
 
@@ -26,18 +27,18 @@ impl Sent {
     }
 }
 
-/// How a message from outside was answered.
+/// The outcome of a message from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not yet.
+    /// There is no answer yet.
     Pending,
-    /// With this. Its slots can be sent to, and sent, until the result is forgotten.
+    /// The result was fulfilled with this data. Its slots can be sent to, and sent, until the result is forgotten.
     Fulfilled(CapData<KRef>),
     /// Not at all, for this reason.
     Rejected(CapData<KRef>),
 }
 
-/// Where a message from outside goes.
+/// The target of a message from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum To<'a> {
     /// To the root of the vat with this name; the first one, where there are several.
@@ -63,7 +64,7 @@ impl From<KRef> for To<'_> {
 /// One argument of a message from outside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Arg {
-    /// Plain data.
+    /// An argument of plain data.
     Data(Value),
     /// Data in which a text `@name` is the root of that vat, `@v3` of that one, `@ko31` or `@kp41` an object or a promise, and
     /// `@@text` the text `@text`.
@@ -85,7 +86,7 @@ impl Arg {
     }
 }
 
-/// One input.
+/// One input that waits for the next block.
 #[derive(Debug)]
 pub(super) enum Input {
     Send { target: Target, data: CapData<KRef>, to: String, method: String, promise: PromiseId },
@@ -101,7 +102,7 @@ pub(super) enum Target {
     Held(KRef),
 }
 
-/// Whom a message goes to, if it can.
+/// Returns the target of a message and its label; an error if nothing can be sent to it.
 pub(super) fn target(tables: &Tables, to: To<'_>) -> Result<(Target, String), HostFault> {
     let refused = |why: String| HostFault::new("send a message", why);
     match to {
@@ -200,7 +201,7 @@ pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<
 }
 
 impl Input {
-    /// Takes it in.
+    /// Applies the input to the state, in this crank.
     pub(super) fn apply(self, crank: &mut Crank) -> Result<(), Fault> {
         match self {
             Input::Send { target, data, to, method, promise } => {
@@ -220,7 +221,7 @@ impl Input {
     }
 }
 
-/// How a message was answered.
+/// Returns how a message was answered so far.
 pub(super) fn outcome(block: &Block, Sent(promise): Sent) -> Outcome {
     match block.tables().settling(promise) {
         ("fulfilled", Some(data)) => Outcome::Fulfilled(data.clone()),

@@ -53,10 +53,10 @@ use crate::{
     vat::{CoreDump, Interrupter, Warehouse, engine_id},
 };
 
-/// How to open a state.
+/// The options for opening a state.
 #[derive(Debug, Default)]
 pub struct Open {
-    /// Its folder; without one it lives in memory.
+    /// The folder of the state. Without one, the state lives in memory.
     pub state: Option<PathBuf>,
     /// Only to look at it: nothing is ever committed to it.
     pub read_only: bool,
@@ -88,7 +88,7 @@ pub struct Open {
 /// A block that was run and committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockEnd {
-    /// Its height.
+    /// The height of the block.
     pub height: BlockHeight,
     /// Cranks that it ran now.
     pub cranks: u64,
@@ -123,7 +123,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens a state. Refused where another engine or another kernel made it.
+    /// Opens a state. It is refused if another engine or another kernel made it.
     pub fn open(open: Open) -> Result<Host, HostFault> {
         let mut block = match &open.state {
             Some(dir) if open.read_only => Block::open_read_only(dir)?,
@@ -167,7 +167,7 @@ impl Host {
         Ok(controller)
     }
 
-    /// What it is made of, for a run that is not to be committed.
+    /// Returns the block and the warehouse that the host is made of, for a run that is not to be committed.
     pub fn into_parts(self) -> Result<(Block, Warehouse), Box<Halt>> {
         Ok((self.block.ok_or_else(gone)?, self.warehouse))
     }
@@ -177,12 +177,12 @@ impl Host {
         self.block.as_mut().ok_or_else(gone)
     }
 
-    /// The state.
+    /// Returns the state to read; an error after a halt.
     pub fn block(&self) -> Result<&Block, Box<Halt>> {
         self.block.as_ref().ok_or_else(gone)
     }
 
-    /// What is known of the last commit, also after a halt.
+    /// Returns what is known of the last commit, also after a halt.
     pub fn standing(&self) -> &Standing {
         &self.standing
     }
@@ -251,7 +251,7 @@ impl Host {
         self.block.take().ok_or_else(gone)
     }
 
-    /// Whether nothing was ever committed to the state.
+    /// Returns whether nothing was ever committed to the state.
     pub fn is_new(&self) -> bool {
         self.block.as_ref().is_some_and(|it| it.meta().engine.is_empty())
     }
@@ -315,7 +315,8 @@ impl Host {
         self.warehouse.interrupter()
     }
 
-    /// How the state's last blocks were cut: a run that is to come to the hashes of others must go on so.
+    /// Returns the policy that cut the state's last blocks: a run that is to reach the same hashes as others must
+    /// keep it.
     pub fn policy(&self) -> Policy {
         self.block.as_ref().map(Block::policy).unwrap_or_default()
     }
@@ -391,7 +392,7 @@ impl Host {
         self.warehouse.evict_all();
     }
 
-    /// How many vats have an instance.
+    /// Returns the number of vats that have an instance.
     pub fn live(&self) -> usize {
         self.warehouse.live()
     }
@@ -408,7 +409,7 @@ impl Host {
         })
     }
 
-    /// Whether there is nothing left to do, now or at a later time, and no block is open.
+    /// Returns whether there is nothing left to do, now or at a later time, and no block is open.
     pub fn is_quiescent(&self) -> Result<bool, Box<Halt>> {
         Ok(self.inputs.is_empty() && kernel::is_finished(self.block()?))
     }
@@ -435,7 +436,7 @@ impl Host {
         Ok(Sent(promise))
     }
 
-    /// How a message was answered so far. A result is kept, with all that it names, until it is forgotten.
+    /// Returns how a message was answered so far. A result is kept, with all that it names, until it is forgotten.
     pub fn outcome(&self, sent: Sent) -> Result<Outcome, Box<Halt>> {
         Ok(input::outcome(self.block()?, sent))
     }
@@ -458,7 +459,8 @@ impl Host {
         Some(mailbox)
     }
 
-    /// Whether a vat handles the mailbox's messages: not before one asked to, nor once it ended, or was upgraded and did not ask again.
+    /// Returns whether a vat handles the mailbox's messages. None does before a vat asked to, nor after that vat
+    /// ended, or was upgraded and did not ask again.
     pub fn handles_mail(&self) -> bool {
         self.block.as_ref().is_some_and(|it| it.tables().mail_handler().is_some())
     }
@@ -494,12 +496,13 @@ impl Host {
         }
     }
 
-    /// What the mailbox says to the outside, and the outside has not acknowledged, by number: all of a committed block.
+    /// Returns the outgoing messages of the mailbox that the outside has not acknowledged, by number, as of the last
+    /// committed block.
     pub fn outbox(&self) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
         self.outbox_from(0)
     }
 
-    /// The same, from this number on.
+    /// Returns the unacknowledged outgoing messages, from this number on.
     pub fn outbox_from(&self, from: u64) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
         let block = self.block.iter();
         block.flat_map(move |it| it.tables().outbox.range(from..)).map(|(number, it)| (*number, Outgoing::of(it)))
@@ -510,7 +513,7 @@ impl Host {
         Ok(Report::of(self.block()?))
     }
 
-    /// The flight recorder. It can be used, and should be flushed, after a halt too.
+    /// Returns the flight recorder. It can be used, and should be flushed, after a halt too.
     pub fn slog(&self) -> &Slog {
         &self.slog
     }

@@ -9,13 +9,13 @@ use crate::{
     model::id::{BundleId, VatId},
 };
 
-/// Why an order was not taken; what is in force is as it was.
+/// The reason why an order was refused. The directives in force have not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It makes no sense, is there already, or contradicts another.
+    /// The order makes no sense, is there already, or contradicts another.
     #[error(transparent)]
     Contradiction(#[from] Box<Contradiction>),
-    /// Its place lies behind.
+    /// The place of the order has passed.
     #[error(transparent)]
     Missed(#[from] Missed),
     /// The host has halted.
@@ -68,7 +68,7 @@ impl Host {
         self.schedule(at, Action::Pause { vat, why: why.map(str::to_owned) })
     }
 
-    /// What was kept from the vat goes back to the front of the run-queue.
+    /// Schedules the end of a vat's pause: the deliveries that were held back go to the front of the run-queue.
     pub fn schedule_resume(&mut self, at: Trigger, vat: VatId) -> Result<(), Refusal> {
         self.schedule(at, Action::Resume(vat))
     }
@@ -89,12 +89,12 @@ impl Host {
         self.schedule(at, Action::Break)
     }
 
-    /// Stop before it.
+    /// Schedules a halt just before this place.
     pub fn schedule_halt(&mut self, at: Trigger) -> Result<(), Refusal> {
         self.schedule(at, Action::Halt)
     }
 
-    /// This version of the kernel from that block on: the trigger is a block.
+    /// Schedules the switch to this version of the kernel, from that block on: the trigger must be a block.
     pub fn schedule_kernel(&mut self, at: Trigger, version: u32) -> Result<(), Refusal> {
         self.schedule(at, Action::ReplaceKernel(version))
     }

@@ -1,4 +1,4 @@
-//! What comes in: lines that others append to a file.
+//! Incoming mail: lines that other programs append to a file.
 //!
 //! Invariants: a line that cannot be used costs nobody but itself; each message is taken in, or refused and so answered, or told to
 //! the operator as left where it is; no line, however long or wrong, is more than a line in memory.
@@ -64,7 +64,7 @@ impl Inbound {
         &self.path
     }
 
-    /// What the operator has not been told yet.
+    /// Takes the warnings that the operator has not seen yet.
     pub(super) fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }

@@ -82,12 +82,12 @@ impl MailboxFiles {
         }
     }
 
-    /// What the operator is to be told of lines that could not be used, since this was last asked.
+    /// Takes the warnings for the operator about lines that could not be used, since the last call.
     pub fn warnings(&mut self) -> Vec<String> {
         self.inbound.as_mut().map(Inbound::warnings).unwrap_or_default()
     }
 
-    /// What the operator is to be told where the machine rests, and no vat takes what comes in.
+    /// Returns the warnings for the operator when the machine is at rest and no vat handles the incoming mail.
     pub fn left_behind(&mut self, controller: &Host) -> Result<Vec<String>, HostFault> {
         let (Some(inbound), Some(mailbox)) = (&mut self.inbound, controller.mailbox()) else { return Ok(Vec::new()) };
         if controller.handles_mail() {
