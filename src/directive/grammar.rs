@@ -13,7 +13,7 @@ expect    = "expect" "state" hex "before" when ;
 vat       = "v" num ;  why = "reason" string ;  hex = at least 8 hexadecimal digits of a hash
 "#;
 
-/// What an experiment's lines may have beside, as `vathost fault grammar` prints it.
+/// The grammar that only an experiment's lines may use, as `vathost fault grammar` prints it.
 pub const FAULT_GRAMMAR: &str = r##"schedule  = { line } ;            line   = [ when ":" fault ] [ comment ] ;
 when      = "crank-" num | vat "/delivery-" num                as in a directive file, and only in an experiment:
           | vat "/delivery" "every" num                        numbers num, 2 num, 3 num, …
@@ -38,7 +38,8 @@ fault     = "skip" … | "pause" … | "resume" … | "terminate" … | "upgrade
 bug       = the name of an invariant, or of a bug that is a mistake one could make: see `vathost run --plant`
 "##;
 
-/// Who reads a line: what only an experiment can do is read for both, and refused to the operators with a reason.
+/// The kind of file that a line is read for. The forms of an experiment are read for both kinds, and refused to the
+/// operators with a reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reader {
     /// A host's directives.
@@ -85,7 +86,7 @@ pub(super) static FORMS: [Form; 8] = [
     Form { verb: "replace-kernel", arguments: " num", parse: |line| Ok(Action::ReplaceKernel(line.version()?)) },
 ];
 
-/// What an experiment does beside.
+/// The forms of the actions that only an experiment can order.
 pub(super) static FAULT_FORMS: [Form; 13] = [
     Form {
         verb: "plant",
@@ -183,7 +184,7 @@ pub(super) fn verbs(reader: Reader) -> impl Iterator<Item = &'static str> {
     forms.chain(faults).map(|it| it.verb)
 }
 
-/// What people write where they mean one of the verbs.
+/// Words that people write when they mean one of the verbs, each with that verb.
 pub(super) const SYNONYMS: [(&str, &str); 12] = [
     ("kill", "terminate"),
     ("stop", "halt"),

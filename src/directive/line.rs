@@ -60,7 +60,7 @@ pub(super) struct Line<'a> {
     at: usize,
     /// All that could stand at `at`, as far as it was tried.
     wanted: Vec<Want>,
-    /// Of the verb, once it is read.
+    /// The form of the verb, once that is read.
     form: Option<&'static Form>,
     spans: Spans,
 }
@@ -119,7 +119,7 @@ impl<'a> Line<'a> {
         Ok(Some(trigger))
     }
 
-    /// `#5`
+    /// Reads an ordinal number: `#5`
     fn ordinal(&mut self) -> Result<u64, Box<Problem>> {
         let number = self.next_if(Want::Number, |it| it.text.strip_prefix('#').and_then(number));
         number.ok_or_else(|| self.unexpected())
@@ -132,7 +132,7 @@ impl<'a> Line<'a> {
         Some(vat)
     }
 
-    /// A vat.
+    /// Reads the id of a vat.
     pub(super) fn vat(&mut self) -> Result<VatId, Box<Problem>> {
         self.vat_maybe().ok_or_else(|| self.unexpected())
     }
@@ -167,7 +167,7 @@ impl<'a> Line<'a> {
         self.next_if(Want::Version, version).ok_or_else(|| self.unexpected())
     }
 
-    /// A number.
+    /// Reads a number, in decimal digits.
     pub(super) fn number(&mut self) -> Result<u64, Box<Problem>> {
         self.next_if(Want::Number, |it| number(it.text)).ok_or_else(|| self.unexpected())
     }

@@ -80,12 +80,13 @@ impl FromStr for Trigger {
     }
 }
 
-/// What to do there. The order of the variants is the order in which those of one crank take effect.
+/// The action that a directive orders. The order of the variants is the order in which the directives of one crank
+/// take effect.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Action {
     /// Halt unless the state hash has this prefix there.
     Expect {
-        /// Of the chained hash before that place.
+        /// A prefix of the chained hash before that place.
         state: HexPrefix,
     },
     /// Stop before that crank.
@@ -96,7 +97,7 @@ pub enum Action {
     Break,
     /// Replace the vat's code just before the delivery.
     Upgrade {
-        /// The vat.
+        /// The vat to act on.
         vat: VatId,
         /// What it runs from then on.
         bundle: HexPrefix,
@@ -184,20 +185,20 @@ impl fmt::Display for Action {
 /// One line of a directive file. Sorts by place, then in the order of effect.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Directive {
-    /// Where.
+    /// The place at which the directive fires.
     pub trigger: Trigger,
-    /// What.
+    /// The action that it orders.
     pub action: Action,
 }
 
 impl Directive {
-    /// Whether it changes the state: then it is recorded in the store, in the slog and in the crank's hash, and all replicas
-    /// must have it.
+    /// Returns whether the directive changes the state: then it is recorded in the store, in the slog and in the
+    /// crank's hash, and all replicas must have it.
     pub fn in_consensus(&self) -> bool {
         !matches!(self.action, Action::Expect { .. } | Action::Halt | Action::Break | Action::Disturb(_))
     }
 
-    /// Whether only an experiment can obey it.
+    /// Returns whether only an experiment can obey the directive.
     pub fn is_for_experiments(&self) -> bool {
         matches!(self.trigger, Trigger::Spot(_)) || matches!(self.action, Action::Disturb(_))
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a line, shown under the line.
+//! A mistake in a line, shown under the line.
 
 use std::{fmt, ops::Range};
 

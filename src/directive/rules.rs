@@ -1,4 +1,4 @@
-//! Which directives make no sense, alone or together.
+//! Rules for directives that make no sense, alone or together.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use crate::{
 /// A directive that a set cannot take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
-    /// It.
+    /// The directive that is refused.
     pub directive: Directive,
     /// The one that the set holds already and that it contradicts; `None` where it makes no sense by itself.
     pub other: Option<Directive>,
-    /// Why.
+    /// The reason for the refusal.
     pub why: String,
     /// The part of the line to blame.
     pub(super) part: Part,
-    /// Whose file it does not belong in, where that is all.
+    /// The reader whose file the directive does not belong in, if that is the only reason.
     pub(super) reader: Option<Reader>,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Contradiction {
 
 impl std::error::Error for Contradiction {}
 
-/// Whether a directive belongs in the reader's file.
+/// Checks that a directive belongs in the reader's file.
 pub(super) fn readable(reader: Reader, directive: &Directive) -> Result<(), Box<Contradiction>> {
     let refuse = |part, why: &str| {
         let (directive, why) = (directive.clone(), why.to_owned());
@@ -111,7 +111,7 @@ fn answers(kind: &str) -> bool {
     ["vatstoreGet", "vatstoreGetNextKey", "vatstoreScan", "callNow"].contains(&kind)
 }
 
-/// Whether a directive makes sense by itself.
+/// Checks that a directive makes sense by itself.
 pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
     let refuse = |part, why: String| {
         Err(Box::new(Contradiction { directive: directive.clone(), other: None, why, part, reader: None }))
@@ -142,7 +142,7 @@ pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
     }
 }
 
-/// Whether two directives of one place can both be in a set.
+/// Checks that two directives of one place can both be in a set.
 pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), Box<Contradiction>> {
     match repetition(directive, other).or_else(|| conflict(directive, other, None)) {
         Some(why) => Err(contradiction(directive, other, why)),
@@ -150,7 +150,7 @@ pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), B
     }
 }
 
-/// Whether two directives that fire in one crank, a delivery to `to`, can both be obeyed.
+/// Checks that two directives that fire in one crank, a delivery to `to`, can both be obeyed.
 pub(super) fn at_once(directive: &Directive, other: &Directive, to: Option<VatId>) -> Result<(), Box<Contradiction>> {
     conflict(directive, other, to).map_or(Ok(()), |why| Err(contradiction(directive, other, why)))
 }

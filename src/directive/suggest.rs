@@ -1,4 +1,4 @@
-//! What the writer of a line may have meant.
+//! Suggestions for what the writer of a line may have meant.
 
 use std::iter;
 

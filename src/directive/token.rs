@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use crate::directive::problem::Problem;
 
-/// What a piece of a line is.
+/// The kind of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// Anything else, up to a blank.
     Word,
-    /// `:`
+    /// A colon: `:`
     Colon,
     /// A text in double quotes, both quotes included.
     Text,

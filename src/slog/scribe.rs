@@ -55,7 +55,8 @@ impl Scribe {
         self.then(Sink::sync)
     }
 
-    /// Writes everything out, as a flush does, and finishes the compressed stream: any tool can read the file now.
+    /// Makes all of the recording readable, as [`sync`](Scribe::sync) does, and ends the compressed stream: any tool
+    /// can read the file now.
     pub(super) fn finish(&self) -> io::Result<()> {
         self.then(Sink::finish)
     }

@@ -123,7 +123,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens a state. It is refused if another engine or another kernel made it.
+    /// Opens a state to run or to read. It is refused if another engine or another kernel made it.
     pub fn open(open: Open) -> Result<Host, HostFault> {
         let mut block = match &open.state {
             Some(dir) if open.read_only => Block::open_read_only(dir)?,
