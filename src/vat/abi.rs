@@ -19,7 +19,7 @@ use crate::{
     vat::module::IMPORT_MODULE,
 };
 
-/// What the host keeps beside an instance.
+/// The host's data for one instance, in its store.
 #[derive(Debug)]
 pub(super) struct InstanceData {
     /// The syscalls of the running delivery; `None` during `_initialize`.
@@ -390,7 +390,7 @@ fn define_vatstore(linker: &mut Linker<InstanceData>) -> Result<()> {
 
 // ---- how a delivery looks
 
-/// What it costs to bring this delivery, whose encoding has so many bytes, to the vat.
+/// Returns the fee for bringing this delivery, whose encoding has so many bytes, to the vat.
 pub(super) fn fee(delivery: &Delivery<VRef>, bytes: usize) -> u64 {
     let start = if matches!(delivery, Delivery::StartVat(_)) { price::START.of(0, 0) } else { 0 };
     price::DELIVERY.of(bytes as u64, delivery.refs_count() as u64).saturating_add(start)

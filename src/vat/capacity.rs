@@ -1,4 +1,5 @@
-//! How many vats this machine can hold live, and how much memory they may take, unless its operator says otherwise.
+//! Capacity of this machine: how many vats it can hold live, and how much memory they may take, unless its operator
+//! says otherwise.
 //!
 //! Nothing of it decides anything for the kernel: a vat that is evicted comes back, to the same hashes.
 
@@ -23,7 +24,7 @@ const MAPPINGS: u64 = 65_530;
 /// What a host with nothing known of its memory takes for it.
 const MEMORY: u64 = 4 << 30;
 
-/// How many instances there is room for.
+/// Returns the number of instances that there is room for.
 pub(super) fn instances() -> usize {
     let mappings = number_in("/proc/sys/vm/max_map_count").unwrap_or(MAPPINGS);
     let by_mappings = mappings.saturating_sub(MAPPINGS_FOR_OTHERS) / MAPPINGS_PER_INSTANCE;

@@ -33,7 +33,7 @@ const THREADS_MAX: usize = 8;
 /// Bytes of a compiling process's last words that are kept.
 const WORDS_MAX: usize = 1_000;
 
-/// What a compiling process may take. The model of the cost lets no module take a tenth of it.
+/// The resources that a compiling process may take. By the model of the cost, no module takes a tenth of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Seconds of CPU of all its threads.

@@ -18,7 +18,7 @@ use crate::{
     vat::module::{self, OffsetMap, Rules},
 };
 
-/// What is left of a guest.
+/// The memory, globals and call stack of a guest after the kernel broke.
 #[derive(Clone, Debug)]
 pub struct CoreDump {
     pub(super) bundle: BundleId,
@@ -85,7 +85,7 @@ impl CoreDump {
         (!self.frames.is_empty()).then(|| self.frames.iter().map(name).collect())
     }
 
-    /// The file. `wasm` is the bundle; `name` is the vat's.
+    /// Encodes the core dump as a file. `wasm` is the bundle; `name` is the vat's.
     pub fn encode(&self, wasm: &[u8], name: &str) -> Vec<u8> {
         let layout = Layout::of(wasm);
         let mut file = Module::new();
@@ -145,7 +145,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Of a bundle that ran, and so is one that the load pass accepts.
+    /// Reads the layout of a bundle that ran, and so is one that the load pass accepts.
     fn of(wasm: &[u8]) -> Layout {
         let offsets = module::prepare(wasm, &Rules::default()).map(|it| it.offsets).unwrap_or_default();
         let mut layout = Layout { offsets, ..Layout::default() };

@@ -1,4 +1,5 @@
-//! Where a debugger stops a guest: at the first instruction of a live delivery, at breakpoints, after steps, at a trap.
+//! Stops of a guest for a debugger: at the first instruction of a live delivery, at breakpoints, after steps, at a
+//! trap.
 //!
 //! Invariants: only a live delivery stops, never a replayed one; a debugger reads a guest and changes nothing of it, so that fuel,
 //! syscalls and heap are those of a delivery that nobody looked at; what the load pass injected is never shown.
@@ -27,24 +28,24 @@ pub trait Debugger: Send {
     fn ended(&mut self, well: bool);
 }
 
-/// Why a guest has stopped.
+/// The reason why a guest has stopped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// It is about to begin with a delivery.
+    /// The guest is about to begin a delivery.
     Entry,
-    /// It came to a breakpoint.
+    /// The guest reached a breakpoint.
     Breakpoint,
-    /// It made the step.
+    /// The guest made the step.
     Step,
     /// [`Interrupter::interrupt`] was called, perhaps some time ago, and perhaps for no reason.
     Interrupt,
-    /// It is at fault, and will not go on: a trap, or a syscall that it may not make. In words.
+    /// The guest is at fault, and will not continue: a trap, or a syscall that it may not make. In words.
     Fault(String),
     /// The host cannot go on with it: a kernel panic, for example. In words.
     Host(String),
 }
 
-/// How it goes on.
+/// The way in which a stopped guest continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resume {
     /// Up to the next breakpoint.
@@ -106,7 +107,7 @@ pub(super) struct Code {
     pub(super) offsets: OffsetMap,
 }
 
-/// What wasmtime calls at every event of a store.
+/// The handler that wasmtime calls at every debug event of a store.
 #[derive(Clone)]
 pub(super) struct Handler(Arc<Mutex<GuestWatch>>);
 

@@ -1,4 +1,4 @@
-//! Which pages of a memory changed since they were last looked at.
+//! Dirty pages: finds the pages of a memory that changed since they were last looked at.
 //!
 //! Invariant: what comes of it is the hash of every page as it is, whichever way the changed ones were found.
 
@@ -28,7 +28,7 @@ impl Tracker for Comparison {
     }
 }
 
-/// How changed pages are found on this machine.
+/// The method by which this machine finds changed pages.
 #[derive(Clone, Debug)]
 pub(super) enum Detector {
     Comparison,
@@ -61,7 +61,7 @@ impl Detector {
     }
 }
 
-/// What is known of a memory's pages.
+/// The hashes of a memory's pages, and the pages that may have been written since.
 pub(super) struct Pages {
     tracker: Box<dyn Tracker>,
     /// The hashes, as they were when the pages were last looked at.
@@ -115,14 +115,17 @@ impl Pages {
         true
     }
 
-    /// What a shadow has to follow: the pages that may have been written since it last asked. `None` where it cannot be told.
+    /// Takes the pages that a shadow has to follow: those that may have been written since it last asked. `None` if
+    /// they cannot be told.
     pub(super) fn take_ahead(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
         let can_tell = self.scan(memory);
         let ahead = self.ahead.take();
         can_tell.then_some(ahead)
     }
 
-    /// The same, for pages that a shadow is going to make what they were when it last asked: their hashes stay as true as they are.
+    /// Takes the pages that a shadow has to put back: those that may have been written since it last asked. `None` if
+    /// they cannot be told. Their hashes stay as valid as they are, because the shadow makes the pages what they
+    /// were.
     pub(super) fn take_undone(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
         let written = self.tracker.written(memory)?;
         self.ahead.add(memory.len() / PAGE_BYTES, &written);

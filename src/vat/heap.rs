@@ -114,7 +114,7 @@ pub(super) fn put_back(
     Ok(true)
 }
 
-/// What tells this heap from others.
+/// Returns a fingerprint that tells this heap from others.
 pub(super) fn fingerprint(
     store: &mut Store<InstanceData>,
     memory: Memory,

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// A live vat.
+/// The WebAssembly instance of a live vat.
 pub(super) struct Instance {
     store: Store<InstanceData>,
     deliver: TypedFunc<u32, ()>,
@@ -104,7 +104,7 @@ impl Account {
     }
 }
 
-/// What became of an attempt to undo a delivery.
+/// The result of an attempt to undo a delivery.
 pub(super) enum RolledBack {
     /// The heap is as it was.
     Done,
@@ -157,7 +157,7 @@ impl ResourceLimiter for InstanceData {
         Err(Fault::from(HostFault::new("grow a vat's memory", format_args!("{err:#}"))).into())
     }
 
-    /// The same of a table, should the load pass ever let one grow.
+    /// Refuses to grow a table for which this machine has no memory, should the load pass ever let one grow.
     fn table_grow_failed(&mut self, err: Error) -> wasmtime::Result<()> {
         Err(Fault::from(HostFault::new("grow a vat's table", format_args!("{err:#}"))).into())
     }
@@ -352,7 +352,7 @@ impl Instance {
         Ok(new)
     }
 
-    /// It is between two deliveries, whatever became of the last one.
+    /// Resets the instance to the state between two deliveries, whatever the result of the last one.
     fn rest(&mut self) -> Result<(), HostFault> {
         let set = self.stack.set(&mut self.store, self.depth);
         set.map_err(|err| HostFault::new("reset a vat", format_args!("{err:#}")))?;
@@ -422,7 +422,7 @@ impl Instance {
         Ok(result)
     }
 
-    /// What is left of it, after the kernel broke. A copy: it may be large.
+    /// Returns a copy of the guest's memory, globals and call stack, after the kernel broke. The copy may be large.
     pub(super) fn core_dump(&mut self, bundle: BundleId) -> Option<CoreDump> {
         let globals = self.globals.iter().map(|it| heap::value_of(it.get(&mut self.store)));
         let globals = globals.collect::<Result<_, _>>().ok()?;
@@ -499,7 +499,7 @@ fn broken(err: Error) -> Fault {
     HostFault::new("run a vat", format_args!("{err:#}")).into()
 }
 
-/// Whose fault it is that guest code did not return.
+/// Decides whose fault it is that guest code did not return.
 fn blame(err: Error, stack_exhausted: bool) -> Fault {
     let err = match err.downcast::<Fault>() {
         Ok(fault) => return fault,

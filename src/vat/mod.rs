@@ -30,7 +30,8 @@ use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
 
 use crate::model::{blame::HostFault, price};
 
-/// What can change what a guest computes, or what that costs: a state made by another engine is refused.
+/// Returns the id of the engine: the versions of all that can change what a guest computes, or what that costs. A
+/// state made by another engine is refused.
 pub fn engine_id() -> String {
     format!("wasmtime-{WASMTIME_VERSION} cranelift config-2 prices-{} pass-{}", price::VERSION, module::PASS_VERSION)
 }
@@ -41,7 +42,7 @@ const WASMTIME_VERSION: &str = "48.0.8";
 /// What an engine is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
-    /// Running vats.
+    /// Errors in running vats.
     Running,
     /// Running them where a debugger can stop them: slower by half an order of magnitude, and the same in every result, fuel included.
     Debugging,

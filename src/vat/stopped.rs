@@ -19,13 +19,13 @@ struct Frame {
     pc: usize,
 }
 
-/// A stopped guest.
+/// A guest that has stopped for a debugger.
 pub struct Stopped<'a> {
     store: StoreContextMut<'a, InstanceData>,
     code: &'a Code,
     module: &'a Module,
     instance: Instance,
-    /// Innermost first. Only that one, as long as nobody asked for more.
+    /// Frames of the call stack, innermost first. Only the innermost, as long as no more were asked for.
     frames: Vec<Frame>,
     walked: bool,
     /// The innermost frame waits for the host: what it stands behind is its call.
@@ -40,7 +40,7 @@ pub enum Value {
     Word(u32),
     /// An `i64` or an `f64`.
     Long(u64),
-    /// A `v128`.
+    /// A value of type `v128`.
     Vector(u128),
 }
 
@@ -80,7 +80,8 @@ impl<'a> Stopped<'a> {
         &self.code.wasm
     }
 
-    /// Where it stands: the next instruction, or the call that the host does not return from.
+    /// Returns the offset at which the guest has stopped: the next instruction, or the call that the host does not
+    /// return from.
     pub fn pc(&self) -> u64 {
         let pc = self.frames.first().map_or(0, |it| self.original(it.pc));
         if self.in_host { before(&self.code.wasm, pc).unwrap_or(pc) } else { pc }
@@ -90,7 +91,7 @@ impl<'a> Stopped<'a> {
         self.code.offsets.original(pc).unwrap_or_default() as u64
     }
 
-    /// Where it stands, innermost call first; of each caller, the one after the call.
+    /// Returns the offsets of the call stack, innermost call first; of each caller, the instruction after the call.
     pub fn call_stack(&mut self) -> Vec<u64> {
         let callers: Vec<usize> = self.frames().iter().skip(1).map(|it| it.pc).collect();
         let innermost = self.frames.first().map(|_| self.pc());
@@ -115,13 +116,13 @@ impl<'a> Stopped<'a> {
         known.then(|| frame.stack(&mut self.store, index).ok().and_then(value_of))?
     }
 
-    /// A global.
+    /// Returns the value of a global.
     pub fn global(&mut self, index: u32) -> Option<Value> {
         let global = self.instance.debug_global(&mut self.store, index)?;
         value_of(global.get(&mut self.store))
     }
 
-    /// The memory.
+    /// Returns the memory of the guest.
     pub fn memory(&self) -> &[u8] {
         self.store.data().memory.map_or(&[], |it| it.data(&self.store))
     }
@@ -159,7 +160,7 @@ impl<'a> Stopped<'a> {
         clear_breakpoints(&mut self.store);
     }
 
-    /// Whether it stands where the original has no instruction.
+    /// Returns whether the guest has stopped at an injected instruction, one that the original does not have.
     pub(super) fn is_injected(&self) -> bool {
         self.frames.first().is_some_and(|it| self.code.offsets.is_injected(it.pc))
     }

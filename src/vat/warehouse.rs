@@ -58,7 +58,7 @@ pub struct Warehouse {
     used: Vec<VatId>,
     /// Who faulted and could not go back: the next time it can.
     faulted: BTreeSet<VatId>,
-    /// Whose place a new incarnation was given in this crank, and what stood there.
+    /// The vat that a new incarnation replaced in this crank, and the live vat that was there before.
     aside: Option<(VatId, Option<LiveVat>)>,
     interrupter: Interrupter,
     detector: Detector,
@@ -76,7 +76,7 @@ struct LiveVat {
     used: u64,
     /// Where it stands in the order of use.
     listed: u64,
-    /// Its part of the memory that is taken.
+    /// The vat's part of the memory that is taken.
     bytes: u64,
 }
 
@@ -157,12 +157,12 @@ impl Warehouse {
         std::mem::take(&mut self.stirred)
     }
 
-    /// How many vats are live.
+    /// Returns the number of live vats.
     pub fn live(&self) -> usize {
         self.live.len()
     }
 
-    /// Ends every instance. The vats are brought up again when they are delivered to.
+    /// Stops every instance. Vats are brought up again when they receive a delivery.
     pub fn evict_all(&mut self) {
         let all: Vec<VatId> = self.live.keys().copied().collect();
         all.into_iter().for_each(|it| self.stop(it));
@@ -262,8 +262,8 @@ impl Warehouse {
         self.interrupter.clone()
     }
 
-    /// What is left of the guest of a vat after the kernel broke: as it is now, with the calls that were under way in its last delivery if
-    /// that did not end. `None` of a vat that is not up.
+    /// Returns what is left of a vat's guest after the kernel broke: as it is now, with the calls that were under way
+    /// if its last delivery did not end. `None` if the vat is not live.
     pub fn core_dump(&mut self, vat: VatId) -> Option<CoreDump> {
         let live = self.live.get_mut(&vat)?;
         live.instance.core_dump(live.bundle)

@@ -28,7 +28,7 @@ const UFFD_API: u64 = 0xaa;
 /// `PAGEFAULT_FLAG_WP`, `WP_UNPOPULATED`, `WP_ASYNC`.
 const FEATURES: u64 = 1 | 1 << 13 | 1 << 15;
 const PAGEMAP_SCAN: Opcode = 0xc060_6610;
-/// `PM_SCAN_WP_MATCHING`, `PM_SCAN_CHECK_WPASYNC`.
+/// The flags `PM_SCAN_WP_MATCHING` and `PM_SCAN_CHECK_WPASYNC`.
 const SCAN_FLAGS: u64 = 1 | 2;
 const PAGE_IS_WRITTEN: u64 = 1 << 1;
 /// Ranges that one scan returns at the most; there may be several.
@@ -110,7 +110,7 @@ struct Files {
 }
 
 impl System {
-    /// Whether this system can do it.
+    /// Opens the write-protection detector; an error if this system does not have it.
     pub(super) fn detect() -> io::Result<System> {
         if rustix::param::page_size() != PAGE_BYTES {
             return Err(io::ErrorKind::Unsupported.into());
@@ -138,7 +138,7 @@ impl System {
     }
 }
 
-/// Tracks one memory.
+/// The write-protection tracker of one memory.
 pub(super) struct WriteProtect {
     system: System,
     base: usize,

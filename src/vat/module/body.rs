@@ -9,7 +9,7 @@ use super::limits;
 use super::refusal::{Refusal, Refusals};
 use super::weight::{Operands, Shape, slot_bytes};
 
-/// What a checked body looks like. Offsets are of the original file.
+/// The plan of a checked function body. Offsets are of the original file.
 #[derive(Debug)]
 pub(super) struct BodyPlan {
     /// The body with its local declarations, without its size.
@@ -24,11 +24,11 @@ pub(super) struct BodyPlan {
     pub(super) returns: Vec<(usize, u32)>,
     /// Nanoseconds that compiling it takes, by the model.
     pub(super) cost: u64,
-    /// Its index.
+    /// The function's index.
     pub(super) index: u32,
 }
 
-/// Checks one function.
+/// Checks one function body, and plans its rewrite.
 ///
 /// # Errors
 ///
@@ -108,7 +108,7 @@ struct Scan {
     shape: Shape,
     calls: bool,
     loops: u32,
-    /// Of each open block, whether it is a loop.
+    /// For each open block, whether it is a loop.
     open: Vec<bool>,
     loops_open: u32,
     operands: Operands,

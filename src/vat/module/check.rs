@@ -36,7 +36,7 @@ fn features(rules: &Rules) -> WasmFeatures {
 /// What stands behind the magic number of a component, where a module has its version.
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 
-/// Checks everything.
+/// Checks a whole module, and returns the plan of its rewrite, or all refusals.
 ///
 /// # Errors
 ///

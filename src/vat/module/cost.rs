@@ -1,4 +1,4 @@
-//! What compiling a module takes: a model, by structure alone, so that every replica accepts the same modules.
+//! Cost of compiling a module: a model, by structure alone, so that every replica accepts the same modules.
 //!
 //! Measured with wasmtime 48.0.8 (Cranelift at `speed`, fuel, canonical NaNs) on some 80 families of functions of 4 to 64 KiB, each of one kind
 //! of operator. The time is linear for code as compilers write it; what makes a bomb is a product. Those that were found are one of these sums,
@@ -38,14 +38,14 @@ pub(super) fn arity(operator: &Operator<'_>, module: &impl ModuleArity) -> u64 {
     arity.map_or(0, |(takes, gives)| u64::from(takes) + u64::from(gives))
 }
 
-/// What compiling takes, in nanoseconds of CPU, by the model.
+/// The cost of compiling a module, in nanoseconds of CPU, by the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// The whole module.
     pub total: u64,
     /// The function that takes most.
     pub worst: u64,
-    /// Its index.
+    /// The index of that function.
     pub function: u32,
     /// Where its body begins in the file.
     pub offset: usize,
@@ -73,7 +73,7 @@ impl Cost {
         ))
     }
 
-    /// Adds a function.
+    /// Adds the cost of a function.
     pub(super) fn add(&mut self, cost: u64, function: u32, offset: usize) {
         self.total = self.total.saturating_add(cost);
         if cost > self.worst {
@@ -129,7 +129,8 @@ impl Counter {
         }
     }
 
-    /// Counts an operator. `arity`: the parameters and results of what it calls, or of the block that it opens.
+    /// Counts an operator. `arity` is the number of parameters and results of what it calls, or of the block that it
+    /// opens.
     pub(super) fn count(&mut self, operator: &Operator<'_>, arity: u64) {
         self.operators += 1;
         self.values += self.weight(operator, arity);

@@ -1,4 +1,4 @@
-//! Where the instrumentation moved each instruction.
+//! Map between the offsets of instructions in the original module and in the instrumented one.
 //!
 //! All offsets are bytes from the start of the *file*, of the original or of the instrumented module, which is what
 //! wasmtime's `FrameInfo::module_offset` and `wasmparser` report. DWARF counts from the start of the code section's contents
@@ -37,7 +37,7 @@ impl OffsetMap {
         })
     }
 
-    /// Whether the instruction at an instrumented offset stands for none of the original.
+    /// Returns whether the instruction at an instrumented offset was injected, and so is none of the original.
     pub fn is_injected(&self, instrumented: usize) -> bool {
         let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
         let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);

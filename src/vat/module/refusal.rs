@@ -1,4 +1,4 @@
-//! Why a module was refused. The blame is always the module's; nothing here depends on the host.
+//! Reasons why a module is refused. The blame is always the module's; nothing here depends on the host.
 
 use std::fmt;
 
@@ -66,7 +66,7 @@ impl From<wasmparser::Error> for Refusal {
     }
 }
 
-/// What a component is told.
+/// The reason and the hint for a file that is a component.
 pub(super) const A_COMPONENT: (&str, &str) = (
     "this is a component, and not a module",
     "compile for wasm32-unknown-unknown, without cargo-component or a WIT world; where only the component is at hand, \
@@ -134,7 +134,7 @@ impl Refusals {
         }
     }
 
-    /// Whether so many were found that reading on helps nobody.
+    /// Returns whether so many refusals were found that more of them would help nobody.
     pub(super) fn enough(&self) -> bool {
         self.0.len() >= REFUSALS_MAX
     }

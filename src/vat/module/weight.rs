@@ -1,10 +1,10 @@
-//! How much of the stack budget a call takes: an upper estimate, in proportion, of the function's native frame.
+//! Weight of a call in the stack budget: an upper estimate, in proportion, of the function's native frame.
 
 use wasmparser::{FuncValidator, ValType, WasmModuleResources};
 
 use super::limits::FRAME_WEIGHT;
 
-/// What is known of a function's frame from its wasm; all in bytes of spill slots.
+/// The parts of a function's frame, as far as its wasm shows them; all in bytes of spill slots.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shape {
     /// Parameters and declared locals.
@@ -28,7 +28,7 @@ impl Shape {
     }
 }
 
-/// What a value takes in a frame: vectors 16 bytes, and floats too, which share their registers.
+/// Returns the bytes that a value takes in a frame: vectors 16, and floats too, because they share their registers.
 pub(super) fn slot_bytes(ty: ValType) -> u32 {
     match ty {
         ValType::V128 | ValType::F32 | ValType::F64 => 16,
