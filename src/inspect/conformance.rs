@@ -52,7 +52,7 @@ pub struct VatSpec {
     pub options: SpecOptions,
 }
 
-/// Its options: what is absent is off.
+/// The options of a vector's vat: what is absent is off.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
@@ -110,7 +110,7 @@ pub struct Data {
     pub slots: Vec<String>,
 }
 
-/// A recorded delivery.
+/// A delivery that SwingSet recorded, with its syscalls and its outcome.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
 pub struct Recorded {
@@ -131,7 +131,7 @@ pub struct Exchange {
     pub r: Value,
 }
 
-/// Where a vector and this kernel part.
+/// The first place at which a vector and this kernel differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// In the course of what.
@@ -142,7 +142,7 @@ pub struct Difference {
     pub actual: String,
 }
 
-/// Replays a vector. `Err` is the first difference.
+/// Replays a conformance vector on this kernel. `Err` is the first difference.
 pub fn replay(vector: &Vector) -> Result<(), Difference> {
     if vector.format != 1 {
         return Err(differ("format", "1", vector.format));

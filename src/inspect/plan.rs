@@ -1,4 +1,4 @@
-//! What directives would lead to, tried on throw-away copies of a state.
+//! Plans of directives: tries them on throw-away copies of a state, and says what they would lead to.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::{
     store::Database,
 };
 
-/// How to try.
+/// The settings of a trial run.
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// As the real host runs its blocks: the hashes are of no use otherwise.
@@ -36,13 +36,13 @@ pub struct Trial {
     pub audit: Option<u64>,
 }
 
-/// What became of a copy.
+/// The outcome of a trial on a copy of the state.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The directives that were in force, in canonical form.
     pub lines: Vec<String>,
-    /// Their digest.
+    /// The digest of those directives.
     pub digest: String,
     /// `quiescent`, `goes-on`, `halted`, `panic`, or `unfinished`.
     pub end: &'static str,
@@ -69,8 +69,8 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcom
     attempt_while(state, set, trial, &|| true)
 }
 
-/// As [`attempt`], as long as somebody wants to wait for it: the outcome is then that of the last block that was closed, and its end
-/// is `unfinished`.
+/// Tries directives as [`attempt`] does, but only as long as `goes_on` says so: if it stops, the outcome is that of
+/// the last block that was closed, and its end is `unfinished`.
 pub fn attempt_while(
     state: &Path,
     set: &DirectiveSet,

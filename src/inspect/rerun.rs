@@ -16,10 +16,10 @@ use crate::{
     },
 };
 
-/// What to run.
+/// The deliveries of one vat that are to be run again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rerun {
-    /// The vat.
+    /// The vat to run.
     pub vat: VatId,
     /// A `startVat`: a heap begins there.
     pub first: DeliveryNum,

@@ -39,12 +39,13 @@ pub fn engine_id() -> String {
 /// The version that `Cargo.toml` pins.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// What an engine is for.
+/// The purpose of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
-    /// Errors in running vats.
+    /// The engine runs vats.
     Running,
-    /// Running them where a debugger can stop them: slower by half an order of magnitude, and the same in every result, fuel included.
+    /// The engine runs vats so that a debugger can stop them: slower by half an order of magnitude, and the same in every result,
+    /// fuel included.
     Debugging,
 }
 

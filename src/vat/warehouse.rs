@@ -162,7 +162,7 @@ impl Warehouse {
         self.live.len()
     }
 
-    /// Stops every instance. Vats are brought up again when they receive a delivery.
+    /// Stops the instances of all vats. Vats are brought up again when they receive a delivery.
     pub fn evict_all(&mut self) {
         let all: Vec<VatId> = self.live.keys().copied().collect();
         all.into_iter().for_each(|it| self.stop(it));

@@ -41,11 +41,11 @@ const PIECE_BYTES: usize = 4 << 20;
 /// Bytes of rows in a piece at the most: what SQLite can hold in one row, and a little.
 const PIECE_BYTES_MAX: u64 = (1 << 30) + (1 << 24);
 
-/// What stands first.
+/// The head of an archive: the facts of the state that come before its rows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Head {
-    /// `state archive`.
+    /// The kind of the file: `state archive`.
     pub vathost: String,
     /// The version of the format.
     pub format: u32,
@@ -107,7 +107,7 @@ struct Piece {
     raw: u64,
     /// Bytes of the zstd frame.
     bytes: u64,
-    /// Its BLAKE3.
+    /// The BLAKE3 hash of that frame.
     hash: String,
 }
 
@@ -120,7 +120,7 @@ struct End {
     checksum: String,
 }
 
-/// What was written or read.
+/// The summary of an archive that was written or read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summary {
     /// What stands first.
@@ -136,20 +136,20 @@ pub struct Summary {
 /// An archive that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It is something else, or of another version.
+    /// The file is something else, or of another version.
     #[error("{}: {why}", path.display())]
     Foreign {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
         /// What it is not.
         why: String,
     },
-    /// It is not what was written.
+    /// The file is not what was written.
     #[error("{}: damaged at {at}: {why}", path.display())]
     Damaged {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
-        /// Which part, and which bytes.
+        /// The part of the file, and its bytes.
         at: String,
         /// What is wrong.
         why: String,

@@ -19,7 +19,7 @@ use crate::{
     store::{BlockMark, Chunk, Database, Meta},
 };
 
-/// Two states, compared.
+/// The comparison of two states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The facts of both.
@@ -34,7 +34,7 @@ pub struct Difference {
     pub deliveries: Vec<Delivery>,
 }
 
-/// When two states parted, as far as their stored hashes tell.
+/// The place at which two states parted, as far as their stored hashes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parting {
     /// They stand at the same place.
@@ -48,9 +48,9 @@ pub enum Parting {
     },
     /// Within this block.
     Block {
-        /// The block.
+        /// The height of the block.
         height: BlockHeight,
-        /// Its first crank.
+        /// The block's first crank.
         from: CrankNum,
         /// The first crank behind it, in each: where the chains differ already.
         to: [CrankNum; 2],
@@ -65,9 +65,9 @@ pub enum Parting {
 /// A row that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The table.
+    /// The name of the table.
     pub table: &'static str,
-    /// Whose it is, where it is one vat's.
+    /// The vat of the row, if it belongs to one.
     pub vat: Option<VatId>,
     /// The key, for people.
     pub key: String,
@@ -78,7 +78,7 @@ pub struct Row {
 /// The first delivery of a vat's transcript that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The vat.
+    /// The vat of the transcript.
     pub vat: VatId,
     /// The number of the delivery.
     pub number: DeliveryNum,
@@ -89,7 +89,7 @@ pub struct Delivery {
 }
 
 impl Difference {
-    /// Whether there is none.
+    /// Returns whether the two states are the same.
     pub fn is_none(&self) -> bool {
         self.parting == Parting::Never && self.counts.is_empty() && self.deliveries.is_empty()
     }

@@ -21,7 +21,7 @@ use crate::slog::{Reader, Record};
 const PROCESS: u64 = 1;
 const KERNEL: u64 = 0;
 
-/// Writes it.
+/// Writes a recording as a trace for Chrome.
 pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result<(), ExportError> {
     let mut trace = Tracer {
         out,
@@ -47,7 +47,7 @@ pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result
 #[derive(Default)]
 struct TraceClock {
     begun: Option<f64>,
-    /// Of this host, what to add to its monotonic time.
+    /// The offset to add to this host's monotonic time.
     offset: Option<f64>,
 }
 

@@ -1,4 +1,4 @@
-//! What a crank of a recording has to do with one promise or object.
+//! Facts about one promise or object in the cranks of a recording.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -18,11 +18,11 @@ pub struct Fact {
     /// By which syscall, if by one.
     #[serde(rename = "syscallNum")]
     pub syscall: Option<u64>,
-    /// What.
+    /// The kind of event that happened to the promise or object.
     pub what: What,
 }
 
-/// What happened to it.
+/// The kinds of events in the life of a promise or object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
@@ -50,7 +50,7 @@ pub enum What {
     HostTold,
 }
 
-/// All of them in a crank.
+/// Returns all facts about a promise or object in a crank.
 pub(super) fn facts(crank: &Crank, name: &str) -> Vec<Fact> {
     let undone = is_undone(&crank.events);
     let mut found = Vec::new();
@@ -102,7 +102,8 @@ fn resolution<'a>(resolutions: &'a Value, name: &str) -> Option<&'a Value> {
     resolutions.as_array()?.iter().find(|it| it[0] == name)
 }
 
-/// Whether it occurs at all: something happens to it, or it comes with what the crank took.
+/// Returns whether a promise or object occurs in a crank at all: something happens to it, or it comes with the item
+/// that the crank took.
 pub(super) fn occurs(crank: &Crank, name: &str) -> bool {
     mentions(crank.item(), name) || crank.events.iter().any(|it| !it.is_replay() && is_about(it, name))
 }
@@ -116,7 +117,7 @@ fn is_about(event: &Record, name: &str) -> bool {
     }
 }
 
-/// Whether a reference stands somewhere in a value: as a text of its own, which no body of a message is.
+/// Returns whether a reference is in a value, as a text of its own. Bodies of messages are not searched.
 pub(super) fn mentions(value: &Value, name: &str) -> bool {
     match value {
         Value::String(text) => text == name,

@@ -15,7 +15,7 @@ use crate::inspect::recording::{
 };
 use crate::slog::{Detail, ReadError, Record};
 
-/// Two recordings, compared.
+/// The comparison of two recordings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Parting {
@@ -27,7 +27,7 @@ pub struct Parting {
     pub end: Ending,
 }
 
-/// How a comparison ends.
+/// The way in which a comparison ends.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "is")]
 pub enum Ending {
@@ -40,15 +40,15 @@ pub enum Ending {
         /// Whether it is the first.
         first: bool,
     },
-    /// They differ.
+    /// The recordings differ in a crank.
     Parted(Box<Parted>),
 }
 
-/// Where two recordings part.
+/// The first difference between two recordings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Parted {
-    /// The crank.
+    /// The crank that differs.
     #[serde(rename = "crankNum")]
     pub crank: u64,
     /// What showed it.
@@ -61,7 +61,7 @@ pub struct Parted {
     pub later: Option<Box<Parted>>,
 }
 
-/// What shows that two cranks are not the same.
+/// The evidence that two cranks are not the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
@@ -73,7 +73,7 @@ pub enum Evidence {
     Crankhash,
     /// The hashes of all that was done, though not those of the cranks: the difference lies before this crank.
     Activityhash,
-    /// Their events.
+    /// The events of the cranks.
     Events,
 }
 
@@ -81,13 +81,13 @@ pub enum Evidence {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Side {
-    /// Its line.
+    /// The line of the event.
     pub line: u64,
-    /// It, without its times.
+    /// The event, without its times.
     pub event: Value,
 }
 
-/// Compares two recordings.
+/// Compares two recordings, crank by crank.
 ///
 /// # Errors
 ///

@@ -13,10 +13,10 @@ use crate::inspect::recording::{
 };
 use crate::slog::{ReadError, Reader, Record};
 
-/// What to look for.
+/// The crank to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// A crank.
+    /// The crank with this number.
     Crank(u64),
     /// The crank of a vat's delivery.
     Delivery {
@@ -39,19 +39,19 @@ pub struct Place {
     pub delivery: Option<u64>,
 }
 
-/// Where a crank came from.
+/// The cause of a crank.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "by")]
 pub enum Cause {
-    /// A syscall.
+    /// A syscall caused the crank.
     Syscall {
         /// In which delivery.
         #[serde(flatten)]
         place: Place,
-        /// Its number there.
+        /// The syscall's number in that delivery.
         #[serde(rename = "syscallNum")]
         number: u64,
-        /// Its kind.
+        /// The kind of the syscall.
         syscall: String,
     },
     /// The kernel's own accord: garbage, a vat's beginning or end.
@@ -60,16 +60,16 @@ pub enum Cause {
     Unrecorded,
 }
 
-/// A crank, found.
+/// A crank that was found in a recording, with its cause and its events.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
-    /// It, and its delivery, if it made one.
+    /// The crank, and its delivery, if it made one.
     #[serde(flatten)]
     pub place: Place,
     /// The vat's name, unless it came to be before the recording.
     pub name: Option<String>,
-    /// Its block, unless that began before the recording.
+    /// The height of the crank's block, unless that began before the recording.
     pub block_height: Option<u64>,
     /// How many times it was recorded: a host that was killed runs its last cranks again. This is the last time.
     pub recorded: u64,
@@ -90,7 +90,7 @@ fn values<S: serde::Serializer>(events: &[Record], serializer: S) -> Result<S::O
     serializer.collect_seq(events.iter().map(|it| &it.value))
 }
 
-/// What a recording holds: to tell somebody who looked for something else.
+/// The extent of a recording: what it holds, for a user who looked for something else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Extent {
     /// The first crank and the last.

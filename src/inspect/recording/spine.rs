@@ -1,5 +1,5 @@
-//! What ties cranks together, and nothing else, in a file that is read from its end: causes lie in the past, and a recording is
-//! read forwards only.
+//! Spine of a recording: a file with only the links between cranks, which is read from its end. Causes lie in the
+//! past, and a recording is read forwards only.
 //!
 //! A few dozen bytes a crank, in a temporary file that has no name: in memory is one crank at a time, however long it is.
 

@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::inspect::recording::link::is_undone;
 use crate::slog::{ReadError, Reader, Record};
 
-/// What is said of it.
+/// The story of a promise or object: the events of a recording that name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Story {
-    /// In order.
+    /// The mentions, in order.
     pub mentions: Vec<Mention>,
 }
 
@@ -21,7 +21,7 @@ pub struct Mention {
     pub crank: Option<u64>,
     /// The vat and the number of the delivery, within one.
     pub delivery: Option<(String, u64)>,
-    /// What happened.
+    /// The event, in words.
     pub what: String,
 }
 
@@ -38,7 +38,8 @@ impl fmt::Display for Mention {
     }
 }
 
-/// Collects it. Of a crank that was recorded more than once the last time counts; of one that was undone, nothing.
+/// Collects the story of a promise or object. If a crank was recorded more than once, only the last time counts; a
+/// crank that was undone has no part in it.
 ///
 /// # Errors
 ///

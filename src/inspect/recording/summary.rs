@@ -1,4 +1,4 @@
-//! What a recording amounts to: sums per vat, and over all.
+//! Summary of a recording: sums per vat, and over all.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::slog::{ReadError, Reader, Record};
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Events.
+    /// Events of all kinds.
     pub events: u64,
     /// How many times a host opened the state and recorded here.
     pub sessions: u64,
@@ -19,7 +19,7 @@ pub struct Summary {
     pub torn: u64,
     /// From the first event to the last, by the clock on the wall.
     pub seconds: f64,
-    /// Blocks committed.
+    /// Blocks that were committed.
     pub blocks: u64,
     /// The last of them.
     pub height: Option<u64>,
@@ -39,7 +39,7 @@ pub struct Summary {
     pub syscalls: BTreeMap<String, u64>,
     /// Vats that came back by replay, and deliveries replayed.
     pub replays: u64,
-    /// Deliveries replayed.
+    /// Deliveries that were replayed.
     pub replayed: u64,
     /// Vats that ended.
     pub terminated: u64,
@@ -63,14 +63,14 @@ pub struct VatSummary {
     pub fuel: u64,
     pub seconds: f64,
     pub syscalls: BTreeMap<String, u64>,
-    /// Of a delivery, in seconds.
+    /// The latency of the vat's deliveries, in seconds.
     pub latency: Latency,
     pub terminated: bool,
     #[serde(skip)]
     histogram: Histogram,
 }
 
-/// How long a delivery takes. The percentiles are up to a sixteenth too large.
+/// The duration of a delivery, in percentiles. They are up to a sixteenth too large.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[expect(missing_docs, reason = "they are what their names say")]
 pub struct Latency {
@@ -99,7 +99,7 @@ struct Sums {
     vats: BTreeMap<(u64, String), VatSummary>,
     first: Option<f64>,
     last: Option<f64>,
-    /// Of the delivery under way.
+    /// The time at which the delivery under way began.
     begun: Option<f64>,
     /// The crank after the last one.
     next_crank: u64,

@@ -23,16 +23,16 @@ use crate::inspect::recording::{
 };
 use crate::slog::{Detail, ReadError, Reader, reader::must_be_a_file};
 
-/// What to trace.
+/// The subject of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// A crank.
+    /// The crank with this number.
     Crank(u64),
     /// A promise or an object, by the kernel's name for it.
     Reference(String),
 }
 
-/// A causal chain.
+/// A causal chain of cranks.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
@@ -50,19 +50,19 @@ pub struct Trace {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// It, and its delivery, if it made one.
+    /// The crank, and its delivery, if it made one.
     #[serde(flatten)]
     pub place: Place,
     /// The vat's name, unless it came to be before the recording.
     pub name: Option<String>,
-    /// Its block, unless that began before the recording.
+    /// The height of the crank's block, unless that began before the recording.
     pub block_height: Option<u64>,
     /// The crank and syscall that caused it. `None` where that is not in the recording: it came from outside, or the kernel
     /// did it of its own accord.
     pub cause: Option<Source>,
     /// What it took from its queue, in SwingSet's shape.
     pub message: Value,
-    /// Its kind.
+    /// The kind of that item.
     pub message_type: String,
     /// The delivery, in the kernel's references.
     pub kd: Option<Value>,
@@ -80,7 +80,7 @@ pub struct Step {
     pub acts: Vec<Act>,
 }
 
-/// What caused a crank.
+/// The cause of a crank: another crank, and its syscall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// In this crank.
@@ -91,13 +91,13 @@ pub struct Source {
     pub syscall: Option<u64>,
 }
 
-/// A syscall.
+/// A syscall that belongs to the chain.
 #[derive(Debug, Clone, Serialize)]
 pub struct Act {
-    /// Its number in its delivery.
+    /// The syscall's number in its delivery.
     #[serde(rename = "syscallNum")]
     pub number: u64,
-    /// It, in the kernel's references.
+    /// The syscall, in the kernel's references.
     pub ksc: Value,
 }
 

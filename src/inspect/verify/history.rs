@@ -1,4 +1,4 @@
-//! What a state remembers of its past: transcripts, and the hashes of the last blocks.
+//! Checks of a state's past: transcripts, and the hashes of the last blocks.
 
 use crate::{
     inspect::verify::Check,

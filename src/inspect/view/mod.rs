@@ -24,9 +24,9 @@ use crate::{
 
 /// A row of a table; as JSON, one object of an array. The names of its fields are a contract.
 pub(crate) trait Row: Serialize {
-    /// The columns.
+    /// The names of the columns.
     const HEADER: &'static [&'static str];
-    /// Which of them are text; the rest are numbers.
+    /// The indices of the columns that are text; the rest are numbers.
     const LEFT: &'static [usize];
 
     /// The row for people.
@@ -84,7 +84,7 @@ pub(crate) fn label(tables: &Tables, vat: VatId) -> String {
     }
 }
 
-/// Who answers for an object, for people.
+/// Returns the label of an object's owner, for people.
 pub(crate) fn owner_label(tables: &Tables, owner: Owner) -> String {
     match owner {
         Owner::Vat(vat) => label(tables, vat),
@@ -92,7 +92,7 @@ pub(crate) fn owner_label(tables: &Tables, owner: Owner) -> String {
     }
 }
 
-/// What an object of the kernel does.
+/// Returns the role of an object of the kernel.
 pub(crate) fn role(it: KernelObject) -> String {
     match it {
         KernelObject::VatAdmin => "vatAdmin".to_owned(),
@@ -112,7 +112,7 @@ pub(crate) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String
     if refs.is_empty() { String::new() } else { format!(" [{}]", refs.join(", ")) }
 }
 
-/// What a guest wrote, in one short line that cannot steer a terminal.
+/// Returns a guest's text as one short line that cannot steer a terminal.
 pub(crate) fn brief(bytes: &[u8]) -> String {
     const MAX: usize = 80;
     let text = String::from_utf8_lossy(bytes);
@@ -138,7 +138,7 @@ pub(crate) fn bytes(bytes: &Bytes) -> Value {
     }
 }
 
-/// The same value with `camelCase` names.
+/// Returns the same value with `camelCase` names.
 pub(crate) fn camel(value: Value) -> Value {
     let Value::Object(members) = value else { return value };
     let renamed = members.into_iter().map(|(name, value)| {

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What `vats` says of each, and `vat` too.
+/// A row of `vats`, and of `vat` too.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VatRow {

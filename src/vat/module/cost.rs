@@ -129,8 +129,8 @@ impl Counter {
         }
     }
 
-    /// Counts an operator. `arity` is the number of parameters and results of what it calls, or of the block that it
-    /// opens.
+    /// Counts one operator of a function. `arity` is the number of parameters and results of what it calls, or of the
+    /// block that it opens.
     pub(super) fn count(&mut self, operator: &Operator<'_>, arity: u64) {
         self.operators += 1;
         self.values += self.weight(operator, arity);

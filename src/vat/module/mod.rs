@@ -32,7 +32,7 @@ pub use refusal::{Refusal, Refusals};
 /// Version of this pass. Part of the engine id: raise it whenever the verdict on any module, or any instrumented byte, changes.
 pub const PASS_VERSION: u32 = 2;
 
-/// The rules that a vat's module must keep, beyond the defaults.
+/// The options that a vat may ask for, and that its module is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether floating-point types and instructions are allowed.
