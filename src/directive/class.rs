@@ -18,14 +18,14 @@ pub struct Applied {
     pub text: String,
     /// The digest of the set that held it.
     pub digest: SetDigest,
-    /// What it did.
+    /// The effect of the directive.
     pub effect: Effect,
 }
 
 /// The effect of a directive that was obeyed.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Effect {
-    /// As it says.
+    /// The directive was done as it says.
     #[default]
     Done,
     /// Nothing: the vat was paused already.
@@ -36,7 +36,7 @@ pub enum Effect {
     AlreadyDead,
     /// Nothing: the kernel had that version already, or a later one.
     AlreadyThere,
-    /// As it says, and what was skipped was no delivery: this queue entry.
+    /// The directive was done as it says, and the skipped item was no delivery: this queue entry.
     Consumed(String),
 }
 
@@ -52,7 +52,7 @@ impl Effect {
         }
     }
 
-    /// The queue entry that a `skip` consumed, where that was no delivery.
+    /// Returns the queue entry that a `skip` consumed, if that was no delivery.
     pub fn consumed(&self) -> Option<&str> {
         match self {
             Effect::Consumed(entry) => Some(entry),
@@ -85,7 +85,7 @@ impl fmt::Debug for Committed<'_> {
 }
 
 impl Committed<'_> {
-    /// Whether the place lies behind: what is there has run.
+    /// Returns whether the place has passed: what is there has run.
     fn is_past(&self, trigger: Trigger) -> bool {
         match trigger {
             Trigger::Crank(crank) => crank < self.next_crank,

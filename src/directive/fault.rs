@@ -74,7 +74,7 @@ impl fmt::Display for Spot {
 /// The choice of a bit in a vat's memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Bit {
-    /// One that the seed of the experiment decides.
+    /// A bit that the seed of the experiment decides.
     Random,
     /// `ADDRESS.BIT`: that bit, from 0 to 7, of the byte at that address.
     At {
@@ -119,9 +119,9 @@ impl fmt::Display for SyscallError {
 /// An action that only an experiment can order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Disturbance {
-    /// That bug of the kernel's is there from that crank on (see `plant`).
+    /// A bug of the kernel with this name is there from that crank on (see `plant`).
     Plant(&'static str),
-    /// That invariant of the kernel breaks.
+    /// An invariant of the kernel with this name breaks.
     KernelPanic(&'static str),
     /// One bit of a vat's memory turns over, behind the guest's back.
     Flip {
@@ -130,7 +130,7 @@ pub enum Disturbance {
         /// The bit that flips.
         bit: Bit,
     },
-    /// The delivery gets this much fuel at the most.
+    /// The delivery gets at most this much fuel.
     TrapAfter {
         /// The amount of fuel.
         fuel: u64,
@@ -150,7 +150,8 @@ pub enum Disturbance {
     Kill,
     /// The machine loses power: what was written and not yet forced to the disk is gone.
     LoseUnsynced,
-    /// As `LoseUnsynced`, but a part of it, in sectors of this many bytes that the seed chooses, is on the disk.
+    /// The process ends as with `LoseUnsynced`, but a part of the data, in sectors of this many bytes that the seed
+    /// chooses, is on the disk.
     Tear {
         /// Bytes of a sector.
         sector: u32,

@@ -48,7 +48,7 @@ pub(super) enum Reader {
     Experiment,
 }
 
-/// How the rest of a line is read once its verb is.
+/// A function that reads the rest of a line once its verb is read.
 type Parse = fn(&mut Line<'_>) -> Result<Action, Box<Problem>>;
 
 /// An action: its verb, its arguments in EBNF, its parser.

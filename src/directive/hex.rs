@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use crate::model::id::hex;
 
-/// The first digits of a BLAKE3 hash: 8 at the least (an accident is then one in four thousand million), 64 at the most.
+/// The first digits of a BLAKE3 hash: at least 8 (an accident is then one in four thousand million), at most 64.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HexPrefix(String);
 

@@ -1,5 +1,5 @@
-//! The injector: what an experiment disturbs a run with. A value that the block holds; a real host's holds none, and asks once a
-//! delivery whether there is one.
+//! The injector disturbs the run of an experiment. It is a value that the block holds. A real host's block holds
+//! none, and asks once a delivery whether there is one.
 //!
 //! Invariants: what it does depends on its schedule, its seed and the numbers that it is asked with; each fault whose place
 //! came is noted, with the reason where nothing could be done.
@@ -30,7 +30,7 @@ pub struct Injector {
     /// Places that are not asked for by number alone, with their positions in the schedule.
     spots: Vec<(usize, Spot, Action)>,
     counts: BTreeMap<VatId, Counts>,
-    /// Shared with whoever runs the experiment: a halt takes the block, and with it the injector.
+    /// The log, shared with the experiment's runner: a halt takes the block, and with it the injector.
     log: Log,
     /// The fault that limits the fuel of the next delivery, and to what.
     fuel_max: Option<(usize, u64)>,
@@ -76,9 +76,9 @@ pub struct Reached {
     pub vat: Option<VatId>,
     /// The number of times that the place was reached.
     pub times: u64,
-    /// How often something could be done.
+    /// The number of times that something could be done.
     pub done: u64,
-    /// Why nothing could be done, the last time that nothing could.
+    /// The reason why nothing could be done, the last time that this happened.
     pub why_not: Option<String>,
 }
 
@@ -189,7 +189,7 @@ impl Injector {
         self.schedule.faults().position(|it| it == fault)
     }
 
-    /// The next delivery of the crank has this much fuel at the most.
+    /// Limits the next delivery of the crank to at most this much fuel.
     pub(crate) fn limit_fuel(&mut self, fault: &Directive, fuel: u64) {
         self.fuel_max = self.position(fault).map(|at| (at, fuel));
     }

@@ -31,7 +31,7 @@ pub(super) struct Spans {
     pub(super) vat: Range<usize>,
 }
 
-/// Reads a line; `None` where it is blank or a comment.
+/// Reads a line; `None` if it is blank or a comment.
 pub(super) fn parse(text: &str, reader: Reader) -> Result<Option<Parsed>, Box<Problem>> {
     let tokens = tokens(text)?;
     if tokens.is_empty() {
@@ -99,7 +99,7 @@ impl<'a> Line<'a> {
         Ok(Directive { trigger, action: Action::Expect { state } })
     }
 
-    /// A place, if one stands here; some are of more than one word.
+    /// Reads a place, if one comes next; some are of more than one word.
     fn place_maybe(&mut self) -> Result<Option<Trigger>, Box<Problem>> {
         let Some(place) = self.next_if(Want::Place(self.reader), |it| place(it.text)) else { return Ok(None) };
         self.spans.place = self.span_of_last();
@@ -125,7 +125,7 @@ impl<'a> Line<'a> {
         number.ok_or_else(|| self.unexpected())
     }
 
-    /// A vat, if one stands here.
+    /// Reads the id of a vat, if one comes next.
     pub(super) fn vat_maybe(&mut self) -> Option<VatId> {
         let vat = self.next_if(Want::Vat, |it| it.text.parse().ok())?;
         self.spans.vat = self.span_of_last();
@@ -137,7 +137,7 @@ impl<'a> Line<'a> {
         self.vat_maybe().ok_or_else(|| self.unexpected())
     }
 
-    /// A hash behind this word, if the word stands here.
+    /// Reads a hash behind this word, if the word comes next.
     pub(super) fn hash_maybe(&mut self, word: &'static str) -> Result<Option<HexPrefix>, Box<Problem>> {
         if self.word_maybe(word) { self.hex().map(Some) } else { Ok(None) }
     }
@@ -148,7 +148,7 @@ impl<'a> Line<'a> {
         self.hex()
     }
 
-    /// A reason, if one stands here.
+    /// Reads a reason, if one comes next.
     pub(super) fn why_maybe(&mut self) -> Result<Option<String>, Box<Problem>> {
         if !self.word_maybe("reason") {
             return Ok(None);

@@ -51,7 +51,7 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// The vat that the place is about, where it is about one.
+    /// Returns the vat of the place, if it has one.
     pub fn vat(&self) -> Option<VatId> {
         match self {
             Trigger::Delivery(vat, _) => Some(*vat),
@@ -93,31 +93,31 @@ pub enum Action {
     Halt,
     /// From that block on, this version of the kernel's behaviour.
     ReplaceKernel(u32),
-    /// Into the debugger, where one is attached.
+    /// Break into the debugger, if one is attached.
     Break,
     /// Replace the vat's code just before the delivery.
     Upgrade {
         /// The vat to act on.
         vat: VatId,
-        /// What it runs from then on.
+        /// The bundle that the vat runs from then on.
         bundle: HexPrefix,
-        /// Why, for people and for the record.
+        /// The reason, for people and for the record.
         why: Option<String>,
     },
     /// The vat receives nothing from this delivery on.
     Pause {
         /// The vat; `None` is the one of the delivery.
         vat: Option<VatId>,
-        /// Why, for people and for the record.
+        /// The reason, for people and for the record.
         why: Option<String>,
     },
-    /// What was kept from the vat goes back to the front of the run-queue.
+    /// End the vat's pause: the deliveries that were held back go to the front of the run-queue.
     Resume(VatId),
     /// The vat dies just before the delivery.
     Terminate {
         /// The vat; `None` is the one of the delivery.
         vat: Option<VatId>,
-        /// Why, for people and for the record.
+        /// The reason, for people and for the record.
         why: Option<String>,
     },
     /// The delivery is consumed and not given to the vat.
@@ -127,7 +127,7 @@ pub enum Action {
         /// Halt unless the message's hash has this prefix.
         expect: Option<HexPrefix>,
     },
-    /// What only an experiment does.
+    /// An action that only an experiment can order.
     Disturb(Disturbance),
 }
 

@@ -15,7 +15,7 @@ use std::{fmt, str::FromStr};
 
 use crate::model::id::CrankNum;
 
-/// A fault, and where it is planted.
+/// A fault of the kernel, and the place at which it is planted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plant {
     /// The name of an invariant, or of a realistic bug.
@@ -32,7 +32,8 @@ pub enum PlantedAt {
     Crank(CrankNum),
     /// `method-deposit`: wherever a message with this method is delivered.
     Method(String),
-    /// `message-5f3a9c01`: wherever the message whose hash begins so is delivered. Eight hexadecimal digits at least.
+    /// Every delivery of the message whose hash has this prefix: `message-5f3a9c01`. At least eight hexadecimal
+    /// digits.
     Message(String),
 }
 
@@ -101,7 +102,8 @@ pub const RESOLVE_NON_DECIDER: &str = "resolve-non-decider";
 /// A count is never given back.
 pub const LOST_DECREF: &str = "lost-decref";
 
-/// An entry whose routing panics stands in the run-queue: in a later crank, which has no vat.
+/// The plant that puts an entry whose routing panics into the run-queue: the panic comes in a later crank, which has
+/// no vat.
 pub const POISON_QUEUE: &str = "poison-queue";
 /// From that crank on, a vat that is brought up by replay pays for the replay: a state that depends on who was evicted when.
 pub const REPLAY_CHARGES: &str = "replay-charges";

@@ -9,11 +9,11 @@ pub struct Problem {
     pub line: usize,
     /// The character in it, from 1.
     pub column: usize,
-    /// What was found.
+    /// The text that was found.
     pub what: String,
-    /// What was expected there instead, or why it cannot be.
+    /// The text that was expected there instead, or the reason why it cannot be.
     pub expected: String,
-    /// What to write instead, where that can be guessed.
+    /// The text to write instead, if that can be guessed.
     pub hint: Option<String>,
     /// The line as it can be shown: without control characters.
     text: String,

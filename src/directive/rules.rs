@@ -12,7 +12,8 @@ use crate::{
 pub struct Contradiction {
     /// The directive that is refused.
     pub directive: Directive,
-    /// The one that the set holds already and that it contradicts; `None` where it makes no sense by itself.
+    /// The directive that the set holds already and that this one contradicts; `None` if this one makes no sense by
+    /// itself.
     pub other: Option<Directive>,
     /// The reason for the refusal.
     pub why: String,
@@ -60,7 +61,7 @@ pub(super) fn readable(reader: Reader, directive: &Directive) -> Result<(), Box<
     }
 }
 
-/// Whether a fault of an experiment can be done at that place.
+/// Checks that a fault of an experiment can be done at that place.
 fn fits(trigger: &Trigger, action: &Action) -> Result<(), &'static str> {
     use Action::{Disturb, Pause, Skip, Terminate};
     let at_syscall =
@@ -106,7 +107,7 @@ fn fits(trigger: &Trigger, action: &Action) -> Result<(), &'static str> {
     }
 }
 
-/// Whether syscalls of this kind answer with data.
+/// Returns whether syscalls of this kind answer with data.
 fn answers(kind: &str) -> bool {
     ["vatstoreGet", "vatstoreGetNextKey", "vatstoreScan", "callNow"].contains(&kind)
 }
@@ -160,7 +161,7 @@ fn contradiction(directive: &Directive, other: &Directive, why: &str) -> Box<Con
     Box::new(Contradiction { directive, other, why: why.to_owned(), part: Part::Verb, reader: None })
 }
 
-/// Why two lines of one place are one too many, though both can be obeyed.
+/// Returns the reason why one of two lines of one place is too many, though both can be obeyed.
 fn repetition(a: &Directive, b: &Directive) -> Option<&'static str> {
     let same_kind = match (&a.action, &b.action) {
         (Action::Pause { .. }, Action::Pause { .. }) | (Action::Terminate { .. }, Action::Terminate { .. }) => true,
@@ -170,7 +171,7 @@ fn repetition(a: &Directive, b: &Directive) -> Option<&'static str> {
     (same_kind && a.vat() == b.vat()).then_some("one line, with one reason, will do")
 }
 
-/// Whether two of it at one place exclude each other.
+/// Returns whether two disturbances of this kind at one place exclude each other.
 fn is_once(disturbance: &Disturbance) -> bool {
     !matches!(disturbance, Disturbance::Plant(_) | Disturbance::Flip { .. })
 }
@@ -179,8 +180,9 @@ fn conflict(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static 
     one_way(a, b, to).or_else(|| one_way(b, a, to))
 }
 
-/// Why these two, in this order of kinds, cannot both be obeyed. While a file is read the vat of a crank is not known:
-/// `crank-7: skip` and `crank-7: pause v7` contradict if that crank is a delivery to v7, which only the kernel will see.
+/// Returns the reason why these two, in this order of kinds, cannot both be obeyed. While a file is read the vat of a
+/// crank is not known: `crank-7: skip` and `crank-7: pause v7` contradict if that crank is a delivery to v7, which
+/// only the kernel will see.
 fn one_way(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static str> {
     use Action::{Disturb, Expect, Pause, ReplaceKernel, Resume, Skip, Terminate, Upgrade};
     let vat = |it: &Directive| it.vat().or(to);

@@ -39,12 +39,12 @@ impl fmt::Debug for SetDigest {
     }
 }
 
-/// A directive and where it was read.
+/// A directive and the line on which it was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placed {
     /// The line of the file, from 1.
     pub line: usize,
-    /// What stands there.
+    /// The directive on that line.
     pub directive: Directive,
 }
 
@@ -107,7 +107,8 @@ impl DirectiveSet {
     ///
     /// # Errors
     ///
-    /// Where it makes no sense, stands in the set already, or contradicts another of its place; the set is then as it was.
+    /// The directive makes no sense, is in the set already, or contradicts another of its place; the set is then as
+    /// it was.
     pub fn insert(&mut self, directive: Directive) -> Result<(), Box<Contradiction>> {
         self.insert_for(Reader::Operator, directive)
     }
@@ -278,7 +279,7 @@ mod tests {
     use super::*;
     use crate::directive::Action;
 
-    /// What makes a thousand directives as fast as none: nearly every place is answered by one bit.
+    /// Checks the reason why a thousand directives are as fast as none: nearly every place is answered by one bit.
     #[test]
     fn nearly_no_place_where_nothing_is_due_is_looked_up_however_many_directives_wait() {
         for (step, vats) in [(1, 1), (1_000, 1), (1_024, 3), (1 << 20, 1_000)] {

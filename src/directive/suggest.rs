@@ -9,7 +9,7 @@ use crate::directive::{
     token::{Kind, Token},
 };
 
-/// A guess at what should stand at `at`, where one of these things was wanted.
+/// Returns a guess at what should be at `at`, if one of these things was wanted.
 pub(super) fn hint(tokens: &[Token<'_>], at: usize, wanted: &[Want]) -> Option<String> {
     let (before, rest) = tokens.split_at_checked(at)?;
     let token = rest.first()?;

@@ -15,7 +15,7 @@ use crate::{
     state::block::Policy,
 };
 
-/// Written beside the store as `panic-<crank>.json`.
+/// The report of a kernel panic. It is written next to the store as `panic-<crank>.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]
@@ -37,7 +37,7 @@ pub struct Epitaph {
     /// The method, where a message was being delivered.
     #[serde(default)]
     pub method: Option<String>,
-    /// The queue entry that the crank took, where that was no delivery.
+    /// The queue entry that the crank took, if that was no delivery.
     #[serde(default)]
     pub entry: Option<String>,
     pub invariant: String,
@@ -48,11 +48,11 @@ pub struct Epitaph {
     /// The directives in force, in canonical form.
     #[serde(default)]
     pub directives: Vec<String>,
-    /// The file of the guest's core dump, beside this one, if the guest was up.
+    /// The file of the guest's core dump, next to this one, if the guest was live.
     pub core_dump: Option<String>,
-    /// The guest's functions that were under way, the innermost first; `None` where it had returned, or was not up.
+    /// The guest's functions that were under way, the innermost first; `None` if it had returned, or was not live.
     pub guest_backtrace: Option<Vec<String>>,
-    /// How the host ran: whoever wants to come to the same place must run so.
+    /// The settings of the host: another host must run with the same to reach the same place.
     #[serde(default)]
     pub run: Course,
 }
@@ -102,7 +102,7 @@ pub struct Standing {
     pub directives_digest: String,
     /// The directives in force, in canonical form.
     pub directives: Vec<String>,
-    /// How it runs.
+    /// The settings of the host.
     pub run: Course,
 }
 
@@ -153,7 +153,8 @@ impl Epitaph {
         }
     }
 
-    /// The lines that might go on, each by itself; the guards are this crank's own. What they come to is for a trial to tell.
+    /// Returns the directive lines that might let the host continue, each by itself; the guards are this crank's own.
+    /// Only a trial tells what they lead to.
     pub fn ways_out(&self) -> Vec<String> {
         let Some(crank) = self.crank else { return Vec::new() };
         let hash = self.message_hash.as_deref();
@@ -236,7 +237,7 @@ fn offered(to: &str, ways: &[String], state: &str) -> String {
     text + &format!("  try them first: vathost directives plan --state {} --add '{first}'\n", quoted(state))
 }
 
-/// Where a halt was: the crank, and the delivery that it was.
+/// Writes the place of a halt: the crank, and its delivery.
 fn place(crank: Option<u64>, delivery: Option<(&str, u64)>, vat_name: Option<&str>) -> String {
     let mut text = crank.map_or(String::new(), |it| format!(" in crank {it}"));
     if let Some((vat, delivery)) = delivery {
@@ -246,7 +247,8 @@ fn place(crank: Option<u64>, delivery: Option<(&str, u64)>, vat_name: Option<&st
     text
 }
 
-/// A fault of this machine while it ran: where the host was, and what can be done should it come there each time.
+/// A fault of this machine while it ran: the place of the host, and what can be done if the fault happens there each
+/// time.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]

@@ -31,7 +31,7 @@ pub struct Report {
     pub cranks: u64,
     /// Deliveries so far.
     pub deliveries: u64,
-    /// Whether there is nothing left to do.
+    /// Whether no work is left to do.
     pub quiescent: bool,
     /// The directives in force, and those that were obeyed.
     pub directives: Vec<DirectiveReport>,
@@ -157,7 +157,7 @@ fn directives(block: &Block) -> Vec<DirectiveReport> {
     reports
 }
 
-/// What became of a directive that was obeyed.
+/// Returns the effect of a directive that was obeyed.
 fn effect_of(block: &Block, directive: &Directive) -> Effect {
     let text = directive.to_string();
     let record = block.tables().applied.iter().find(|(_, it)| it.text == text);

@@ -49,7 +49,7 @@ pub struct Scenario {
     pub devices: Vec<Device>,
     /// The files of the mailbox, if there are any.
     pub mailbox: MailboxPaths,
-    /// Bundles that vats can be created from, by name, beside those of the static vats under theirs.
+    /// Bundles that vats can be created from, by name, in addition to those of the static vats under their names.
     pub bundles: BTreeMap<String, Vec<u8>>,
     /// The version of the kernel's behaviour, unless it is the newest.
     pub kernel: Option<u32>,
@@ -60,11 +60,11 @@ pub struct Scenario {
 pub struct StaticVat {
     /// The name of the vat.
     pub name: String,
-    /// What it runs.
+    /// The code of the vat: a WebAssembly module.
     pub wasm: Vec<u8>,
     /// The options of the vat.
     pub options: Options,
-    /// What `startVat` gives it: smallcaps.
+    /// The vat parameters that `startVat` delivers, in smallcaps.
     pub parameters: String,
 }
 
@@ -72,9 +72,9 @@ pub struct StaticVat {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MailboxPaths {
-    /// What comes in: JSON lines that others append.
+    /// The file of incoming mail: JSON lines that other programs append.
     pub inbound: Option<PathBuf>,
-    /// What goes out: JSON lines that the host appends.
+    /// The file of outgoing mail: JSON lines that the host appends.
     pub outbound: Option<PathBuf>,
 }
 
@@ -319,7 +319,7 @@ fn options(file: OptionsFile) -> Result<Options, String> {
     })
 }
 
-/// What makes a module that is not there, where its path or what stands beside it tells.
+/// Returns a hint how to build a module that is missing, if its path or the files next to it tell.
 fn how_to_build(path: &Path) -> &'static str {
     let is_rusts = path.components().any(|it| it.as_os_str() == "wasm32-unknown-unknown");
     let folder = path.parent().unwrap_or(Path::new(""));

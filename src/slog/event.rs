@@ -28,11 +28,12 @@ pub enum Event<'a> {
         directives_digest: Option<&'a str>,
         height: u64,
     },
-    /// The recording goes on after it could not be written for a while: what happened since the event before is missing.
+    /// Recording resumes after the file could not be written for a while: what happened since the event before is
+    /// missing.
     SlogResumed,
     /// The kernel is ready: the engine is up, the state is loaded.
     ImportKernelFinish,
-    /// A vat came to be.
+    /// A vat was created.
     CreateVat {
         #[serde(rename = "vatID", serialize_with = "text")]
         vat: VatId,
@@ -129,7 +130,7 @@ pub enum Event<'a> {
         dispatch: &'static str,
         dr: DeliverResult<'a>,
     },
-    /// A syscall begins. `ksc` is null where the vat may not make it.
+    /// A syscall begins. `ksc` is null if the vat may not make it.
     Syscall {
         #[serde(flatten)]
         at: At,

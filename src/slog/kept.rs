@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Stamped {
     pub(super) kept: Kept,
     pub(super) now: Now,
-    /// How long what it ends took.
+    /// The duration of what the event ends.
     pub(super) seconds: Option<std::time::Duration>,
 }
 

@@ -4,8 +4,8 @@
 //!   kernel, controller ─▶ Slog ─▶ Recorder (Writer) ─▶ FILE ─▶ Reader ─▶ inspect::recording
 //! ```
 //!
-//! Invariants: write-only, so nothing that the kernel does depends on whether, or how, it is recorded; a recording is never
-//! overwritten; what stands in it before the point at which it breaks off can be read.
+//! Invariants: write-only, so nothing that the kernel does depends on whether, or how, it is recorded; a recording is
+//! never overwritten; all events before the point at which a recording breaks off can be read.
 
 mod clock;
 mod event;
@@ -50,9 +50,9 @@ pub trait Recorder: Send {
     ///
     /// # Errors
     ///
-    /// What went wrong since that was last told.
+    /// Returns the first error since the last call.
     fn flush(&mut self) -> io::Result<()>;
-    /// What became of the recording since this was last asked, without waiting for anything.
+    /// Returns the change in the recording's state since the last call, without waiting for anything.
     fn news(&mut self) -> Option<News> {
         None
     }
@@ -111,8 +111,8 @@ impl Slog {
         self.recorder.as_ref().map_or(Ok(()), |it| locked(it).flush())
     }
 
-    /// Flushes from another thread on the way out of the process, and does not wait for ever: whoever holds the recorder may
-    /// be stuck in a full pipe. It does not keep the recorder alive.
+    /// Returns a function that flushes from another thread on the way out of the process. It does not wait for ever,
+    /// because the thread that holds the recorder may be stuck in a full pipe. It does not keep the recorder alive.
     #[allow(clippy::disallowed_methods, reason = "on the way out of the process, and into a file: no vat waits")]
     pub fn last_flush(&self) -> impl Fn() + Send + 'static {
         let recorder = self.recorder.as_ref().map(Arc::downgrade);

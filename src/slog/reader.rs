@@ -60,14 +60,14 @@ pub enum ReadError {
         /// The error of the system.
         why: io::Error,
     },
-    /// What stands there is no event.
+    /// The line is no event.
     #[error("{}:{line}: {why}", path.display())]
     Line {
         /// The file with the error.
         path: PathBuf,
         /// The line, from 1, of the text in it.
         line: u64,
-        /// What is wrong with it.
+        /// The mistake in the line.
         why: String,
     },
 }
@@ -134,7 +134,7 @@ struct RawLine {
 }
 
 impl Reader {
-    /// Opens a recording, to read what it holds now: its writer may be faster than whoever reads.
+    /// Opens a recording, to read what it holds now: its writer may be faster than the reader.
     ///
     /// # Errors
     ///

@@ -21,7 +21,7 @@ use crate::slog::{
 /// The fastest of the usual ones: the vats wait for it.
 const ZSTD_LEVEL: i32 = 1;
 
-/// How long another process may take to let go of the file: half a second.
+/// The tries to lock the file while another process holds it: half a second in all.
 const LOCK_TRIES: u32 = 50;
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 

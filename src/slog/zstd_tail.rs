@@ -59,7 +59,7 @@ struct Header {
 }
 
 impl Header {
-    /// `None` where the file ends within it.
+    /// Reads bytes of the file; `None` if the file ends within them.
     fn read(file: &mut (impl Read + Seek), at: u64, length: u64) -> io::Result<Option<Header>> {
         let Some(magic) = bytes::<4>(file, at, length)?.map(u32::from_le_bytes) else { return Ok(None) };
         if magic & !0xf == MAGIC_SKIPPABLE {
@@ -83,7 +83,7 @@ impl Header {
     }
 }
 
-/// Whether the block is its frame's last, and its bytes. `None` where the file ends within it.
+/// Reads a block's header: whether the block is its frame's last, and its bytes. `None` if the file ends within it.
 fn block(file: &mut (impl Read + Seek), at: u64, length: u64) -> io::Result<Option<(bool, u64)>> {
     let Some([a, b, c]) = bytes::<3>(file, at, length)? else { return Ok(None) };
     let header = u32::from_le_bytes([a, b, c, 0]);

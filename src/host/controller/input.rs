@@ -41,7 +41,7 @@ pub enum Outcome {
 /// The target of a message from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum To<'a> {
-    /// To the root of the vat with this name; the first one, where there are several.
+    /// The root of the vat with this name; of the first one, if there are several.
     Root(&'a str),
     /// To the root of this vat.
     Vat(VatId),
@@ -136,7 +136,7 @@ fn check_held(tables: &Tables, kref: KRef) -> Result<(), HostFault> {
     if known { Ok(()) } else { Err(HostFault::new("send a message", why)) }
 }
 
-/// A reference as it stands in a body.
+/// Returns a reference as it is written in a body.
 fn reference(tables: &Tables, kref: KRef, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
     check_held(tables, kref)?;
     let at = slots.iter().position(|it| *it == kref).unwrap_or_else(|| {
@@ -146,7 +146,7 @@ fn reference(tables: &Tables, kref: KRef, slots: &mut Vec<KRef>) -> Result<Value
     Ok(Value::String(format!("{}{at}", if kref.promise().is_some() { '&' } else { '$' })))
 }
 
-/// [`Arg::Told`] as it stands in a body.
+/// Returns an [`Arg::Told`] as it is written in a body.
 fn told(tables: &Tables, value: &Value, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
     Ok(match value {
         Value::String(text) => match text.strip_prefix('@') {
@@ -166,7 +166,7 @@ fn told(tables: &Tables, value: &Value, slots: &mut Vec<KRef>) -> Result<Value, 
     })
 }
 
-/// What `@name` names.
+/// Returns the reference that `@name` names.
 fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
     let refused = |why: String| HostFault::new("send a message", why);
     if let Ok(kref) = name.parse() {

@@ -62,7 +62,7 @@ pub struct Open {
     pub read_only: bool,
     /// The flight recorder.
     pub slog: Slog,
-    /// Where compiled code is kept, if anywhere.
+    /// The folder for compiled code, if it is kept.
     pub code_cache: Option<PathBuf>,
     /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
     pub audit: Option<u64>,
@@ -70,18 +70,18 @@ pub struct Open {
     pub experimental: bool,
     /// Faults planted in the kernel: only in a state for experiments.
     pub plants: Vec<Plant>,
-    /// How the process ends where a plant says so: only of one that was made to die.
+    /// The way in which the process ends if a plant orders it: only for a process that was made to die.
     pub end: Option<End>,
-    /// Live instances at the most, between two cranks; the least recently delivered to are evicted. `None`: as many as this
-    /// machine has mappings and addresses for.
+    /// At most this many live instances between two cranks; those that waited longest for a delivery are evicted.
+    /// `None`: as many as this machine has mappings and addresses for.
     pub max_live: Option<usize>,
     /// Bytes that live instances may take, between two cranks; the same are evicted. `None`: half of this machine's memory.
     pub memory_max: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
-    /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
+    /// Whether to find changed pages by comparing them, even if the system could tell: slower, with the same result.
     pub compare_pages: bool,
-    /// What stands between the state and its files: only of an experiment.
+    /// The disk between the state and its files: only in an experiment.
     pub disk: Option<Disk>,
 }
 
@@ -94,15 +94,16 @@ pub struct BlockEnd {
     pub cranks: u64,
     /// Whether nothing is left to do, now or at a later time.
     pub quiescent: bool,
-    /// Whether it is closed. It is not where its caller interrupted it: it goes on at the next `run_block`, to the same hash.
+    /// Whether the block is closed. It is not if its caller interrupted it: the next `run_block` continues it, to the
+    /// same hash.
     pub closed: bool,
-    /// Fuel that it was charged so far: also where it was interrupted before, and goes on.
+    /// Fuel that the block was charged so far, including the time before an interruption.
     pub fuel: u64,
     /// The chained hash.
     pub state_hash: StateHash,
-    /// What vats wrote to the console meanwhile.
+    /// The lines that vats wrote to the console in this time.
     pub console: Vec<Printed>,
-    /// What they wrote to their own consoles, what was undone included.
+    /// The lines that vats wrote to their own consoles, including those of undone cranks.
     pub heard: Heard,
 }
 
@@ -115,9 +116,9 @@ pub struct Host {
     standing: Standing,
     /// The block's; it outlives it.
     slog: Slog,
-    /// What came from outside since the last block.
+    /// The inputs from outside since the last block.
     inputs: Vec<Input>,
-    /// Whether the start is recorded: it is once the directives are known, or something is done without any.
+    /// Whether the start is recorded. This happens once the directives are known, or something is done without any.
     announced: bool,
     core_dump: Option<CoreDump>,
 }
@@ -201,8 +202,8 @@ impl Host {
         }
     }
 
-    /// Puts directives in force, and says how each stands to the state. Refused where the state is past one that is in
-    /// consensus and has no record of it, unless that is accepted.
+    /// Puts directives in force, and returns the class of each. Refused if the state is past one that is in consensus
+    /// and has no record of it, unless that is accepted.
     pub fn set_directives(
         &mut self,
         set: DirectiveSet,
@@ -327,8 +328,8 @@ impl Host {
         self.block.as_mut()?.keep_policy(policy)
     }
 
-    /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
-    /// go on; where it says no, what was run is committed and the block stays open.
+    /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says
+    /// whether to continue; if it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
         self.try_run_block(policy, each).inspect_err(|halt| self.record_halt(halt))
     }
@@ -373,7 +374,7 @@ impl Host {
         halt
     }
 
-    /// The last words. An error of the recorder is told by whoever flushes it next, at the end.
+    /// Records the halt as the last event. An error of the recorder is reported by the next flush, at the end.
     fn record_halt(&mut self, halt: &Halt) {
         let Some(mut epitaph) = Epitaph::of(halt, &self.standing, None) else { return };
         epitaph.guest_backtrace = self.core_dump.as_ref().and_then(CoreDump::backtrace);
@@ -419,7 +420,7 @@ impl Host {
         Ok(kernel::obey_at_rest(self.block()?)?)
     }
 
-    /// Sends a message with the next block. Refused where it names what is not there.
+    /// Sends a message with the next block. Refused if it names what does not exist.
     pub fn send<'a>(
         &mut self,
         to: impl Into<To<'a>>,
@@ -475,8 +476,8 @@ impl Host {
         taken
     }
 
-    /// Refuses a message to the mailbox, with the next block: it counts as received, no vat is given it, and the outside is told why.
-    /// Whether it is the next one.
+    /// Refuses a message to the mailbox, with the next block: it counts as received, no vat receives it, and the
+    /// outside is sent the reason. Returns whether the message is the next one.
     pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
         let taken = self.is_next_mail(number);
         if taken {

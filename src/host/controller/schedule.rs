@@ -1,7 +1,7 @@
 //! Orders of a program: what a directive file says, said in Rust.
 //!
-//! They go through the same set and the same rules as a file, and the kernel asks about them at the same point. They live in
-//! memory: a program that goes on with the state gives them again, as a file is read again.
+//! They go through the same set and the same rules as a file, and the kernel asks about them at the same point. They
+//! live in memory: a program that continues with the state gives them again, as a file is read again.
 
 use crate::{
     directive::{Action, Class, Contradiction, Directive, HexPrefix, Missed, Trigger},
@@ -49,7 +49,8 @@ pub enum Refusal {
 /// # }
 /// ```
 impl Host {
-    /// The delivery is consumed and not given to its vat. `expect`: halt unless the message's hash begins so.
+    /// Schedules a skip: the delivery is consumed and its vat does not receive it. `expect`: halt unless the
+    /// message's hash has this prefix.
     ///
     /// # Errors
     ///
@@ -84,7 +85,7 @@ impl Host {
         self.schedule(at, Action::Upgrade { vat, bundle: HexPrefix::of(&bundle.0), why: why.map(str::to_owned) })
     }
 
-    /// Into the debugger, where one is attached.
+    /// Schedules a break into the debugger, if one is attached.
     pub fn schedule_break(&mut self, at: Trigger) -> Result<(), Refusal> {
         self.schedule(at, Action::Break)
     }
