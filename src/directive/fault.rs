@@ -150,7 +150,7 @@ pub enum Disturbance {
     Kill,
     /// The machine loses power: what was written and not yet forced to the disk is gone.
     LoseUnsynced,
-    /// The process ends as with `LoseUnsynced`, but a part of the data, in sectors of this many bytes that the seed
+    /// The machine loses power as with `LoseUnsynced`, but a part of the data, in sectors of this many bytes that the seed
     /// chooses, is on the disk.
     Tear {
         /// Bytes of a sector.

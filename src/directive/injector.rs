@@ -27,7 +27,7 @@ pub type Counts = [u64; SYSCALL_KINDS.len()];
 pub struct Injector {
     schedule: Schedule,
     seed: u64,
-    /// Places that are not asked for by number alone, with their positions in the schedule.
+    /// Places that are not looked up by number alone, with their positions in the schedule.
     spots: Vec<(usize, Spot, Action)>,
     counts: BTreeMap<VatId, Counts>,
     /// The log, shared with the experiment's runner: a halt takes the block, and with it the injector.

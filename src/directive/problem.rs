@@ -9,7 +9,7 @@ pub struct Problem {
     pub line: usize,
     /// The character in it, from 1.
     pub column: usize,
-    /// The text that was found.
+    /// The mistake that was found.
     pub what: String,
     /// The text that was expected there instead, or the reason why it cannot be.
     pub expected: String,

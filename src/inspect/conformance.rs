@@ -27,7 +27,7 @@ use crate::{
 /// The version of the kernel with SwingSet's own order.
 const SWINGSETS: u32 = 1;
 
-/// A vector, as it stands in its file.
+/// A conformance vector, as its file has it.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
 pub struct Vector {
@@ -136,9 +136,9 @@ pub struct Exchange {
 pub struct Difference {
     /// In the course of what.
     pub at: String,
-    /// What SwingSet did.
+    /// The behavior of SwingSet.
     pub expected: String,
-    /// What this kernel did.
+    /// The behavior of this kernel.
     pub actual: String,
 }
 
@@ -490,7 +490,8 @@ fn final_state(tables: &Tables, vector: &Vector) -> Value {
     })
 }
 
-/// How often more SwingSet counts a reference: it copies what promises are settled with, where ours share it.
+/// Counts how many more times SwingSet counts each reference: it copies the data that promises are settled with, and
+/// this kernel shares it.
 fn copies(tables: &Tables) -> BTreeMap<KRef, u64> {
     let mut copies = BTreeMap::new();
     for (id, data) in tables.settlements.iter() {

@@ -20,9 +20,9 @@ use crate::{
 /// The settings of a trial run.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// As the real host runs its blocks: the hashes are of no use otherwise.
+    /// The policy for ending blocks, the same as the real host's: the hashes are of no use otherwise.
     pub policy: Policy,
-    /// Blocks at the most.
+    /// Blocks to run, at most.
     pub blocks: u64,
     /// Faults that are planted in the real host, too.
     pub plants: Vec<Plant>,
@@ -30,7 +30,7 @@ pub struct Trial {
     pub directives: DirectiveSet,
     /// Modules that an upgrade may name, and the state need not hold.
     pub bundles: Vec<Vec<u8>>,
-    /// Where compiled code is kept, if anywhere.
+    /// The folder for compiled code, if it is kept.
     pub code_cache: Option<std::path::PathBuf>,
     /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
     pub audit: Option<u64>,
@@ -46,17 +46,17 @@ pub struct Outcome {
     pub digest: String,
     /// `quiescent`, `goes-on`, `halted`, `panic`, or `unfinished`.
     pub end: &'static str,
-    /// Why it stopped, where it did.
+    /// The reason why the run stopped, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The crank that it stopped in, where it did.
+    /// The crank in which the run stopped, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crank: Option<u64>,
     /// The last committed block.
     pub height: u64,
     /// The chained hash there, to be compared with the other operators'.
     pub state_hash: String,
-    /// Where the directives stand then.
+    /// The status of the directives at the end.
     pub directives: Vec<DirectiveReport>,
     /// Vats whose status or incarnation changed: name, before, after.
     pub vats: Vec<(String, String, String)>,

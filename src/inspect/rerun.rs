@@ -32,11 +32,11 @@ pub struct Rerun {
 /// A delivery that was run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redelivered<'a> {
-    /// As it is recorded.
+    /// The delivery's entry in the transcript.
     pub entry: &'a Entry,
     /// Fuel that it used then; `None` of an attempt that came to nothing, which is passed over.
     pub recorded: Option<u64>,
-    /// What it used now.
+    /// The resources that the delivery used now.
     pub usage: Usage,
 }
 
@@ -59,7 +59,8 @@ fn is_start(entry: &Entry) -> bool {
     matches!(entry.delivery, Some(Delivery::StartVat(_))) && matches!(entry.end, End::Done { .. })
 }
 
-/// Runs it, up to the next upgrade at the most. `each` sees every delivery, and says whether to go on. The worker is left in `workers`.
+/// Runs the deliveries again, at most up to the next upgrade. `each` sees every delivery, and says whether to
+/// continue. The worker is left in `workers`.
 pub fn rerun(
     block: &Block,
     workers: &mut dyn Workers,

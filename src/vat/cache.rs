@@ -27,7 +27,8 @@ use crate::{
 const BYTES_MAX: u64 = 1 << 30;
 /// Name of the key's file.
 const KEY: &str = "key";
-/// How the name of compiled code ends, also while it is being written: what a crash left is dropped like the rest.
+/// The ending of the name of compiled code, also while it is being written: what a crash left is dropped like the
+/// rest.
 const SUFFIX: &str = ".cwasm";
 /// Bytes of a key, and of a keyed hash.
 const HASH_LEN: usize = blake3::OUT_LEN;
@@ -77,10 +78,10 @@ impl CodeCache {
     }
 }
 
-/// What compiled code is of.
+/// The name of compiled code: the engine, the pass and the bundle that it was made from.
 struct Name {
     id: BundleId,
-    /// All of an engine that its code depends on.
+    /// The hash of all that the code depends on in the engine.
     engine: [u8; HASH_LEN],
 }
 
@@ -104,7 +105,7 @@ impl Name {
     }
 }
 
-/// What `Hash` writes, into a hash that collides for nobody.
+/// A hasher for `Hash` with BLAKE3, so that nobody can make two values collide.
 struct Blake3(blake3::Hasher);
 
 impl std::hash::Hasher for Blake3 {
@@ -157,7 +158,7 @@ impl Folder {
         file.persist(self.dir.join(name.file())).map(drop).map_err(std::io::Error::other)
     }
 
-    /// Removes what was used least lately until no more than so many bytes are left.
+    /// Removes the files that were used least lately until at most this many bytes are left.
     fn make_room(&self, bytes_max: u64) -> std::io::Result<()> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -194,7 +195,7 @@ fn read_key(path: &Path) -> Option<[u8; HASH_LEN]> {
     Some(key)
 }
 
-/// Whether something belongs to this user, and nobody else has any of these rights to it.
+/// Returns whether a file belongs to this user, and nobody else has any of these rights to it.
 fn is_mine(about: &fs::Metadata, rights: u32) -> bool {
     about.uid() == rustix::process::geteuid().as_raw() && about.mode() & rights == 0
 }

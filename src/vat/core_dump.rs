@@ -79,7 +79,8 @@ impl CoreDump {
         self.bundle
     }
 
-    /// The functions that were under way, the innermost first, by the module's own names where it has them. `None` where it had returned.
+    /// Returns the functions that were under way, the innermost first, by the module's own names if it has them.
+    /// `None` if the guest had returned.
     pub fn backtrace(&self) -> Option<Vec<String>> {
         let name = |it: &Frame| it.name.clone().unwrap_or_else(|| format!("function {}", it.function));
         (!self.frames.is_empty()).then(|| self.frames.iter().map(name).collect())
@@ -134,12 +135,12 @@ impl CoreDump {
     }
 }
 
-/// What the dump needs to know of the module.
+/// The facts about the module that the dump needs.
 #[derive(Default)]
 struct Layout {
     offsets: OffsetMap,
     memory_max: Option<u64>,
-    /// Where each function's body begins, by the function's index.
+    /// The start of each function's body, by the function's index.
     bodies: BTreeMap<u32, usize>,
     globals: Vec<(wasmparser::GlobalType, ConstExpr)>,
 }
@@ -173,7 +174,7 @@ impl Layout {
         layout
     }
 
-    /// Where in its function a frame stands.
+    /// Returns the offset of a frame in its function.
     fn offset_in(&self, frame: &Frame) -> u32 {
         let original = frame.offset.and_then(|it| self.offsets.original(it));
         let from = self.bodies.get(&frame.function);
@@ -215,7 +216,7 @@ fn expression(value: GlobalValue) -> ConstExpr {
     }
 }
 
-/// What an immutable global is. A reference to a function means nothing outside the instance: null.
+/// Returns the value of an immutable global. A reference to a function means nothing outside the instance: null.
 fn constant(init: &wasmparser::ConstExpr<'_>) -> ConstExpr {
     match init.get_operators_reader().read() {
         Ok(Operator::I32Const { value }) => ConstExpr::i32_const(value),

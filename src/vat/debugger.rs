@@ -41,7 +41,7 @@ pub enum Stop {
     Interrupt,
     /// The guest is at fault, and will not continue: a trap, or a syscall that it may not make. In words.
     Fault(String),
-    /// The host cannot go on with it: a kernel panic, for example. In words.
+    /// The host cannot continue with the guest: a kernel panic, for example. In words.
     Host(String),
 }
 
@@ -52,7 +52,7 @@ pub enum Resume {
     Go,
     /// By one instruction.
     Step,
-    /// As it did before it stopped.
+    /// The guest continues as it did before it stopped.
     Same,
     /// To the end of the delivery, whatever breakpoints there are.
     Free,
@@ -70,7 +70,7 @@ impl Interrupter {
         Interrupter { engine: engine.clone(), stopping: Arc::default() }
     }
 
-    /// Shows a debugged guest to its debugger soon, if one is running. It goes on afterwards.
+    /// Shows a debugged guest to its debugger soon, if one is running. The guest continues afterwards.
     pub fn interrupt(&self) {
         self.engine.increment_epoch();
     }
@@ -120,14 +120,14 @@ struct GuestWatch {
     breakpoints: BTreeSet<u64>,
 }
 
-/// How the guest runs.
+/// The way in which the guest runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Going {
     /// To the first instruction that is the guest's own.
     In,
     Step,
     On,
-    /// Nobody is interested any more.
+    /// The guest runs freely: no debugger is interested any more.
     Free,
 }
 
@@ -187,7 +187,7 @@ impl GuestWatch {
     }
 }
 
-/// `None` where it is not to stop at all.
+/// Returns the reason to stop at this event; `None` if the guest is not to stop at all.
 fn why(going: Going, guest: &Stopped<'_>, event: &DebugEvent<'_>) -> Option<Stop> {
     Some(match event {
         _ if going == Going::Free => return None,

@@ -15,7 +15,7 @@ pub(super) const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 /// Tells the pages of one memory that may have been written since it was last asked.
 pub(super) trait Tracker: Send {
-    /// The pages, in ascending ranges; `None` where it cannot tell.
+    /// Returns the pages written since the last call, in ascending ranges; `None` if the tracker cannot tell.
     fn written(&mut self, memory: &[u8]) -> Option<Vec<Range<usize>>>;
 }
 
@@ -99,14 +99,14 @@ impl Marks {
     }
 }
 
-/// Where written pages cannot be told, one in so many is taken for written.
+/// The share of pages taken for written, one in this many, if written pages cannot be told.
 const WRITTEN_ONE_IN: usize = 8;
 
-/// A snapshot looks at every page's hash, which takes one part in so many of what a written page takes.
+/// The cost of looking at a page's hash for a snapshot: one part in this many of the cost of a written page.
 const LOOKED_AT_ONE_IN: usize = 32;
 
 impl Pages {
-    /// Asks what was written, for whoever wants to know; whether it can be told.
+    /// Asks the tracker for the written pages, and notes them for later readers. Returns whether they can be told.
     fn scan(&mut self, memory: &[u8]) -> bool {
         let Some(written) = self.tracker.written(memory) else { return false };
         let pages = memory.len() / PAGE_BYTES;
@@ -132,7 +132,7 @@ impl Pages {
         Some(self.ahead.take())
     }
 
-    /// The pages that a shadow was told of were just made what they were before.
+    /// Notes that a shadow just made the written pages what they were before.
     pub(super) fn put_back(&mut self, memory: &[u8]) {
         self.tracker.written(memory);
     }

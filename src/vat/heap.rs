@@ -86,7 +86,7 @@ pub(super) fn set_globals(
     globals.iter().zip(values).try_for_each(set).map_err(|err| broken(format_args!("{err:#}")))
 }
 
-/// Makes a heap that was used what the snapshot says, page by page where it is not. Returns whether it could: a memory cannot
+/// Makes a used heap what the snapshot says, page by page where it differs. Returns whether it could: a memory cannot
 /// become smaller, and one that is to grow is made anew.
 pub(super) fn put_back(
     store: &mut Store<InstanceData>,

@@ -49,8 +49,8 @@ enum Purpose {
     Debugging,
 }
 
-/// The one configuration. To change it is to change the engine id, but for what only tells about a guest and changes nothing that it
-/// computes: the core dump, and all that the purpose decides.
+/// Returns the engine's configuration. To change it is to change the engine id, except for settings that only report
+/// about a guest and change nothing that it computes: the core dump, and all that the purpose decides.
 fn config(purpose: Purpose) -> Config {
     let mut config = Config::new();
     // A debugged guest keeps every local and operand in memory: see `NATIVE_STACK_MIN`.

@@ -10,7 +10,7 @@ use wasmtime::{AsContext, AsContextMut, FrameHandle, Instance, Module, ModulePC,
 
 use crate::vat::{abi::InstanceData, debugger::Code};
 
-/// Frames that are shown at the most, the innermost ones: a guest may be many thousand calls deep.
+/// Frames that are shown, at most, the innermost ones: a guest may be many thousand calls deep.
 const FRAMES_MAX: usize = 1_000;
 
 struct Frame {
@@ -28,7 +28,7 @@ pub struct Stopped<'a> {
     /// Frames of the call stack, innermost first. Only the innermost, as long as no more were asked for.
     frames: Vec<Frame>,
     walked: bool,
-    /// The innermost frame waits for the host: what it stands behind is its call.
+    /// Whether the innermost frame waits for the host: its offset is then behind its call.
     in_host: bool,
     breakpoints: &'a mut BTreeSet<u64>,
 }
@@ -127,7 +127,8 @@ impl<'a> Stopped<'a> {
         self.store.data().memory.map_or(&[], |it| it.data(&self.store))
     }
 
-    /// Stops at this instruction from now on, or no more; whether there can be a breakpoint at all. To say it twice changes nothing.
+    /// Sets or clears a breakpoint at this instruction, and returns whether there can be one at all. A second call
+    /// changes nothing.
     pub fn set_breakpoint(&mut self, at: u64, on: bool) -> bool {
         let is_on = self.breakpoints.contains(&at);
         if is_on != on && self.change_breakpoint(at, on) {

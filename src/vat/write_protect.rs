@@ -31,7 +31,7 @@ const PAGEMAP_SCAN: Opcode = 0xc060_6610;
 /// The flags `PM_SCAN_WP_MATCHING` and `PM_SCAN_CHECK_WPASYNC`.
 const SCAN_FLAGS: u64 = 1 | 2;
 const PAGE_IS_WRITTEN: u64 = 1 << 1;
-/// Ranges that one scan returns at the most; there may be several.
+/// Ranges that one scan returns, at most; several scans may be needed.
 const RANGES: usize = 256;
 
 /// A request whose argument is a structure that the kernel reads and writes.

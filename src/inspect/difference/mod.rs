@@ -24,7 +24,7 @@ use crate::{
 pub struct Difference {
     /// The facts of both.
     pub meta: [Meta; 2],
-    /// When they parted.
+    /// The place at which the states parted.
     pub parting: Parting,
     /// Rows that differ, by table.
     pub counts: BTreeMap<&'static str, u64>,
@@ -37,11 +37,11 @@ pub struct Difference {
 /// The place at which two states parted, as far as their stored hashes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parting {
-    /// They stand at the same place.
+    /// The states are at the same place.
     Never,
     /// One is the past of the other.
     Past {
-        /// Whether the first is the past one.
+        /// Whether the first state is the past one.
         first: bool,
         /// The last block that they have in common.
         common: BlockMark,
@@ -71,7 +71,7 @@ pub struct Row {
     pub vat: Option<VatId>,
     /// The key, for people.
     pub key: String,
-    /// The value in each, for people; `None` where there is none.
+    /// The value in each state, for people; `None` if a state has none.
     pub values: [Option<String>; 2],
 }
 
@@ -84,7 +84,7 @@ pub struct Delivery {
     pub number: DeliveryNum,
     /// The part of it: the delivery itself, a syscall, the end; or that only one has it.
     pub part: String,
-    /// That part in each.
+    /// The text of that part in each state.
     pub values: [Option<String>; 2],
 }
 
@@ -149,7 +149,8 @@ fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
     }
 }
 
-/// The first delivery of each vat that differs. What only the longer transcript has is no difference where the other ends.
+/// Returns the first delivery of each vat that differs. Deliveries that only the longer transcript has are no
+/// difference.
 fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     let (left, right) = (a.heads()?, b.heads()?);
     let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
@@ -175,7 +176,7 @@ fn entries(chunks: &[Chunk]) -> Result<Vec<Entry>, HostFault> {
     chunks.iter().flat_map(transcript::entries).collect()
 }
 
-/// What differs between two entries of one number.
+/// Returns the difference between two entries of one number.
 fn delivery(vat: VatId, a: &Entry, b: &Entry) -> Delivery {
     let (part, values) = if a.delivery != b.delivery {
         ("delivery".to_owned(), [a, b].map(|it| it.delivery.as_ref().map(|it| format!("{it:?}"))))

@@ -14,11 +14,11 @@ pub(super) struct Crank {
     pub(super) number: u64,
     /// Height and time of its block, unless that began before the recording.
     pub(super) block: Option<(u64, Option<u64>)>,
-    /// What stands between the crank before it and it.
+    /// The events between the crank before and this one.
     pub(super) before: Vec<Record>,
     /// From `crank-start` on.
     pub(super) events: Vec<Record>,
-    /// Whether its end is recorded.
+    /// Whether the crank's end is recorded.
     pub(super) ended: bool,
 }
 
@@ -33,7 +33,7 @@ impl Crank {
         &self.events[0].value["message"]
     }
 
-    /// The vats that came to be in it or just before, and their names.
+    /// Returns the vats that were created in the crank or just before, and their names.
     pub(super) fn created(&self) -> impl Iterator<Item = (String, String)> {
         let events = self.before.iter().chain(&self.events).filter(|it| it.kind() == "create-vat");
         events.filter_map(|it| Some((it.text("vatID")?.to_owned(), it.text("name")?.to_owned())))

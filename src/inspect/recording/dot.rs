@@ -23,7 +23,7 @@ pub(super) fn write(path: &Path, range: Range, out: &mut dyn Write) -> Result<()
     Ok(graph.write(out)?)
 }
 
-/// Who is no vat.
+/// The node for everything that is no vat.
 const OUTSIDE: &str = "outside";
 
 #[derive(Default)]

@@ -83,7 +83,7 @@ pub enum ExportError {
 ///
 /// # Errors
 ///
-/// It cannot be read to its end, or the result cannot be written.
+/// The recording cannot be read to its end, or the result cannot be written.
 pub fn export(path: &Path, format: ExportFormat, range: Range, out: &mut dyn Write) -> Result<(), ExportError> {
     match format {
         ExportFormat::ChromeTrace => chrome::write(Reader::open(path)?, range, out),
@@ -91,7 +91,8 @@ pub fn export(path: &Path, format: ExportFormat, range: Range, out: &mut dyn Wri
     }
 }
 
-/// The method that a body calls: the first of its two elements, where that is a text; a call of a function has none.
+/// Returns the method that a body calls: the first of its two elements, if that is a text; a call of a function has
+/// none.
 pub(super) fn method(body: &Value) -> String {
     let text = body.as_str().unwrap_or_default();
     let json = text.strip_prefix('#').unwrap_or(text);

@@ -10,12 +10,12 @@ use crate::slog::Record;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fact {
-    /// Where, and to which vat or by which.
+    /// The place of the event, and its vat.
     #[serde(flatten)]
     pub place: Place,
-    /// The vat's name, unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
-    /// By which syscall, if by one.
+    /// The number of the syscall, if it was one.
     #[serde(rename = "syscallNum")]
     pub syscall: Option<u64>,
     /// The kind of event that happened to the promise or object.
@@ -30,7 +30,7 @@ pub enum What {
     Exported,
     /// The kernel introduced it to the vat.
     Imported,
-    /// The vat knows it no more.
+    /// The vat does not know it any more.
     Dropped,
     /// The vat sent a message whose result it is.
     Made,
@@ -44,9 +44,9 @@ pub enum What {
     Fulfilled,
     /// The vat rejected it.
     Rejected,
-    /// The vat was told what became of it.
+    /// The vat was notified of its resolution.
     Told,
-    /// The host was told that it is rejected.
+    /// The host was notified that it is rejected.
     HostTold,
 }
 

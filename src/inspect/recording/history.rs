@@ -1,7 +1,8 @@
 //! History of a recording: finds the cranks that count, and those that were lost with their host.
 //!
-//! A host that was killed runs the cranks of its lost block again, so their numbers turn back in the recording. What stands
-//! before such a turn, from the number on that it turns back to, did not happen for good. One pass, in memory for the turns.
+//! A host that was killed runs the cranks of its lost block again, so their numbers turn back in the recording.
+//! Cranks before such a turn, from the number on that it turns back to, did not happen for good. One pass, in memory
+//! for the turns.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::slog::{Detail, ReadError, Reader, Record, reader::must_be_a_file};
 pub(super) struct History {
     /// Lines at which the numbers turn back, and to which crank. In order of the lines.
     turns: Vec<(u64, u64)>,
-    /// How much was recorded.
+    /// The detail of the recording.
     pub(super) detail: Detail,
     /// The first crank and the last.
     pub(super) cranks: Option<(u64, u64)>,
@@ -23,7 +24,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// It cannot be read to its end, or, being a pipe, not twice.
+    /// The recording cannot be read to its end, or, being a pipe, not twice.
     pub(super) fn of(path: &Path) -> Result<History, ReadError> {
         must_be_a_file(path)?;
         let mut history = History::default();

@@ -34,11 +34,11 @@ pub enum Status {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Last {
-    /// How it ends.
+    /// The state in which the recording ends.
     pub status: Status,
-    /// Whether it breaks off in the middle of an event.
+    /// Whether the recording breaks off in the middle of an event.
     pub torn: bool,
-    /// When, in seconds since the Unix epoch.
+    /// The time of the last event, in seconds since the Unix epoch.
     pub time: Option<f64>,
     /// The block that is open.
     pub block: Option<u64>,
@@ -46,7 +46,7 @@ pub struct Last {
     pub committed: Option<u64>,
     /// The crank under way, or else the last that ended.
     pub crank: Option<u64>,
-    /// What it took from its queue, in SwingSet's shape.
+    /// The item that the crank took from its queue, in SwingSet's shape.
     pub message: Option<Value>,
     /// The vat of the delivery.
     #[serde(rename = "vatID")]
@@ -61,7 +61,7 @@ pub struct Last {
     pub dispatch: Option<String>,
     /// The delivery, in the kernel's references.
     pub kd: Option<Value>,
-    /// What came of it, in SwingSet's shape, where only its crank is still under way.
+    /// The outcome of the delivery, in SwingSet's shape, if only its crank is still under way.
     pub outcome: Option<Value>,
     /// Syscalls that it made and that were answered.
     pub syscalls: u64,
@@ -97,7 +97,7 @@ impl Console {
 ///
 /// # Errors
 ///
-/// It cannot be read to its end.
+/// The recording cannot be read to its end.
 pub fn last(mut reader: Reader) -> Result<Last, ReadError> {
     let mut end = LastEnd::default();
     // Where a host went on after another was killed, only the end of the last one matters.

@@ -45,7 +45,7 @@ pub struct Place {
 pub enum Cause {
     /// A syscall caused the crank.
     Syscall {
-        /// In which delivery.
+        /// The delivery that made the syscall.
         #[serde(flatten)]
         place: Place,
         /// The syscall's number in that delivery.
@@ -67,19 +67,20 @@ pub struct Shown {
     /// The crank, and its delivery, if it made one.
     #[serde(flatten)]
     pub place: Place,
-    /// The vat's name, unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
     /// The height of the crank's block, unless that began before the recording.
     pub block_height: Option<u64>,
-    /// How many times it was recorded: a host that was killed runs its last cranks again. This is the last time.
+    /// The number of times that the crank was recorded: a host that was killed runs its last cranks again. This is
+    /// the last time.
     pub recorded: u64,
-    /// Whether it ends within the recording.
+    /// Whether the crank ends within the recording.
     pub ended: bool,
-    /// Whether everything that it did was undone.
+    /// Whether everything that the crank did was undone.
     pub undone: bool,
-    /// Where it came from; `None` where that was not looked for.
+    /// The cause of the crank; `None` if that was not looked for.
     pub cause: Option<Cause>,
-    /// What its syscalls, by number, led to.
+    /// The cranks that each of the syscalls, by number, led to.
     pub effects: BTreeMap<u64, Vec<Place>>,
     /// All its events.
     #[serde(serialize_with = "values")]
@@ -130,7 +131,7 @@ pub fn follow(reader: Reader) -> impl Iterator<Item = Result<Shown, ReadError>> 
 }
 
 impl Shown {
-    /// As far as its own events tell.
+    /// Makes the report of a crank, as far as its own events tell.
     fn of(crank: Crank) -> Shown {
         let deliver = crank.deliver();
         let vat = deliver.and_then(|it| it.text("vatID")).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! All that a recording says of one promise or object, in order: how it came to be comes first.
+//! The story of one promise or object: all that a recording says of it, in order, beginning with its creation.
 
 use std::{fmt, path::Path};
 
@@ -102,7 +102,7 @@ impl Story {
     }
 }
 
-/// What it is to a syscall.
+/// Returns the role of the promise or object in a syscall.
 fn role(ksc: &Value, kref: &str) -> &'static str {
     match ksc[0].as_str() {
         Some("send") if ksc[2]["result"] == kref => ": the result of this message",
@@ -112,7 +112,7 @@ fn role(ksc: &Value, kref: &str) -> &'static str {
     }
 }
 
-/// Whether it stands anywhere in the value, as a name: a body is a text that is not looked into.
+/// Returns whether the reference is anywhere in the value, as a name: a body is a text that is not looked into.
 fn names(value: &Value, kref: &str) -> bool {
     match value {
         Value::String(text) => text == kref,

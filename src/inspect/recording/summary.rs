@@ -13,9 +13,9 @@ use crate::slog::{ReadError, Reader, Record};
 pub struct Summary {
     /// Events of all kinds.
     pub events: u64,
-    /// How many times a host opened the state and recorded here.
+    /// The number of times that a host opened the state and recorded here.
     pub sessions: u64,
-    /// How many times it broke off in the middle of an event.
+    /// The number of times that the recording broke off in the middle of an event.
     pub torn: u64,
     /// From the first event to the last, by the clock on the wall.
     pub seconds: f64,
@@ -25,11 +25,11 @@ pub struct Summary {
     pub height: Option<u64>,
     /// Cranks that ended.
     pub cranks: u64,
-    /// How many of them ran before, and are here twice: the block that they were in was lost with its host.
+    /// Cranks that ran before, and are here twice: the block that they were in was lost with its host.
     pub cranks_again: u64,
     /// Deliveries that ended, whatever came of them.
     pub deliveries: u64,
-    /// How many of them failed.
+    /// Deliveries that failed.
     pub failed: u64,
     /// Fuel that deliveries used.
     pub fuel: u64,
@@ -56,7 +56,7 @@ pub struct Summary {
 pub struct VatSummary {
     #[serde(rename = "vatID")]
     pub vat: String,
-    /// Unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
     pub deliveries: u64,
     pub failed: u64,
@@ -83,7 +83,7 @@ pub struct Latency {
 ///
 /// # Errors
 ///
-/// It cannot be read to its end.
+/// The recording cannot be read to its end.
 pub fn summary(mut reader: Reader) -> Result<Summary, ReadError> {
     let mut sums = Sums::default();
     for record in &mut reader {

@@ -14,7 +14,7 @@ use crate::{
     store::{Database, Meta, Proof},
 };
 
-/// What a transcript adds up to.
+/// The sums over a transcript.
 #[derive(Default)]
 struct Sum {
     deliveries: u64,
@@ -67,7 +67,8 @@ fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
     Ok(sum)
 }
 
-/// The last blocks follow each other, and the last of them is where the state stands; so do the cranks that are remembered.
+/// Checks that the last blocks follow each other, and that the last of them is the state's; and the same for the
+/// cranks that are remembered.
 pub(super) fn blocks(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
     let globals = tables.globals();
     let count = check.list(|damaged| proof::marks(database, globals, meta, damaged));

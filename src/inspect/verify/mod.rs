@@ -24,7 +24,7 @@ use crate::{
     vat::engine_id,
 };
 
-/// How much of one kind of damage is listed.
+/// The number of findings of one check that are listed.
 const FINDINGS_MAX: usize = 20;
 
 /// One check, and what it found.
@@ -32,13 +32,13 @@ const FINDINGS_MAX: usize = 20;
 pub struct Check {
     /// The name of the check.
     pub name: &'static str,
-    /// What it looked at.
+    /// The things that the check looked at.
     pub of: String,
-    /// What is wrong, the first of it.
+    /// The first findings of the check.
     pub findings: Vec<String>,
-    /// How much more is wrong.
+    /// The number of further findings.
     pub more: usize,
-    /// Why it was left out, if it was.
+    /// The reason why the check was left out, if it was.
     pub skipped: Option<&'static str>,
 }
 
@@ -300,7 +300,7 @@ fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
     check.of = format!("{} bundles", stored.len());
 }
 
-/// Replays every live vat, and compares what came of it. `each` hears of every delivery.
+/// Replays every live vat, and compares the results. `each` receives every delivery.
 pub fn replay(block: &Block, workers: &mut dyn Workers, each: &mut dyn FnMut()) -> Result<Check, HostFault> {
     let mut check = Check::new("replay");
     let mut count = 0_u64;

@@ -106,7 +106,7 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |it| it.to_string())
 }
 
-/// References in brackets; nothing where there are none.
+/// Returns references in brackets; an empty text if there are none.
 pub(crate) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String {
     let refs: Vec<String> = refs.into_iter().map(|it| it.to_string()).collect();
     if refs.is_empty() { String::new() } else { format!(" [{}]", refs.join(", ")) }
@@ -121,7 +121,7 @@ pub(crate) fn brief(bytes: &[u8]) -> String {
     harmless(&short) + more
 }
 
-/// A key or a value: in one short line where it is text, other bytes in hex.
+/// Returns a key or a value: in one short line if it is text, other bytes in hex.
 pub(crate) fn printable(bytes: &Bytes) -> String {
     match bytes.as_text() {
         Some(_) => brief(bytes),

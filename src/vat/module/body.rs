@@ -18,7 +18,7 @@ pub(super) struct BodyPlan {
     pub(super) operators: usize,
     /// Index of the function's type.
     pub(super) type_index: u32,
-    /// What a call of it takes from the stack budget, if it is counted.
+    /// The weight of a call of the function in the stack budget, if it is counted.
     pub(super) weight: Option<u32>,
     /// Each `return`, and the depth of the function's label there.
     pub(super) returns: Vec<(usize, u32)>,
@@ -221,9 +221,10 @@ fn opens(operator: &Operator<'_>) -> bool {
     matches!(operator, Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. })
 }
 
-/// Whether an operator computes a value that the compiler may have to keep in the frame: it merges equal computations and moves them
-/// out of loops, so that values live longer than on wasm's operand stack. It recomputes constants instead, and results of calls
-/// it neither merges nor moves. A store counts for its address, which is widened to 64 bits.
+/// Returns whether an operator computes a value that the compiler may have to keep in the frame. The compiler merges
+/// equal computations and moves them out of loops, so that values live longer than on wasm's operand stack. It
+/// recomputes constants instead, and results of calls it neither merges nor moves. A store counts for its address,
+/// which is widened to 64 bits.
 fn computes(operator: &Operator<'_>) -> bool {
     !opens(operator)
         && !is_call(operator)

@@ -12,7 +12,8 @@
 //! * *arguments* of edges: whatever local is assigned within a block or loop is passed along each edge to its label. (Two hundred loops
 //!   inside one another, three hundred locals and a `br_table` of a thousand targets are 4 KiB, and 20 s.)
 //!
-//! Invariant: the model only grows with code; a module is refused for the sum over its functions, and is told which is the worst.
+//! Invariant: the model only grows with code; a module is refused for the sum over its functions, and the refusal
+//! names the worst.
 
 use wasmparser::{ModuleArity, Operator};
 
@@ -47,12 +48,12 @@ pub struct Cost {
     pub worst: u64,
     /// The index of that function.
     pub function: u32,
-    /// Where its body begins in the file.
+    /// The start of that function's body in the file.
     pub offset: usize,
 }
 
 impl Cost {
-    /// Refuses a module whose functions have so many bytes, if compiling it takes too long.
+    /// Refuses a module whose functions have this many bytes, if compiling it takes too long.
     pub(super) fn check(&self, code_bytes: u64) -> Result<(), Refusal> {
         let max = limits::COMPILE_NANOS + code_bytes.saturating_mul(limits::COMPILE_NANOS_PER_BYTE);
         if self.total <= max {
@@ -112,7 +113,7 @@ struct Label {
 }
 
 impl Counter {
-    /// For a function with so many parameters and locals.
+    /// Makes the counter for a function with this many parameters and locals.
     pub(super) fn new(locals: u32) -> Counter {
         let open = vec![Label::default()];
         let locals = locals as usize;
@@ -158,7 +159,7 @@ impl Counter {
         }
     }
 
-    /// How many values an operator stands for.
+    /// Returns the number of values that an operator counts for.
     fn weight(&self, operator: &Operator<'_>, arity: u64) -> u64 {
         match operator {
             Operator::Nop
@@ -233,7 +234,7 @@ impl Counter {
     }
 }
 
-/// Whether an operator computes a float, which may be a NaN, or comes from one.
+/// Returns whether an operator computes a float, which may be a NaN, or comes from one.
 fn is_float(operator: &Operator<'_>) -> bool {
     let name = name_of(operator);
     let conversion = ["Trunc", "Convert", "Promote", "Demote"].iter().any(|it| name.contains(it));
@@ -255,7 +256,7 @@ macro_rules! names {
 }
 wasmparser::for_each_operator!(names);
 
-/// Whether an operator is one of SIMD's.
+/// Returns whether an operator is one of SIMD's.
 fn is_vector(operator: &Operator<'_>) -> bool {
     let name = name_of(operator);
     ["V128", "I8x16", "I16x8", "I32x4", "I64x2", "F32x4", "F64x2"].iter().any(|it| name.starts_with(it))

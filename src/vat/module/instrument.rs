@@ -63,7 +63,7 @@ pub(super) fn instrument(wasm: &[u8], plan: &Plan) -> (Vec<u8>, OffsetMap) {
 
 /// Block types of the functions with several results, which need a function type without parameters.
 struct BlockTypes {
-    /// By type index; `None` where the plain form does.
+    /// The replacement of each type, by type index; `None` if the plain form is enough.
     by_type: Vec<Option<u32>>,
     /// The types to append, encoded.
     added: Vec<Vec<u8>>,

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-/// A stretch of the original and where it went. Equal lengths map byte by byte; otherwise the whole
-/// stretch is one instruction, or injected code standing before one.
+/// A stretch of the original and its place in the instrumented module. Equal lengths map byte by byte; otherwise the
+/// whole stretch is one instruction, or injected code before one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OffsetRun {
     original: Range<usize>,
@@ -65,7 +65,7 @@ impl OffsetMap {
         self.runs.extend(other.runs);
     }
 
-    /// Moves every instrumented offset by `code_instrumented`, and sets where the code sections begin.
+    /// Moves every instrumented offset by `code_instrumented`, and sets the starts of the code sections.
     pub(super) fn place(&mut self, code_original: usize, code_instrumented: usize) {
         self.code_original = code_original;
         self.code_instrumented = code_instrumented;

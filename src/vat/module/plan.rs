@@ -17,7 +17,7 @@ pub(super) struct Plan {
     pub(super) types: Vec<FuncType>,
     /// Every defined function, in order.
     pub(super) bodies: Vec<BodyPlan>,
-    /// How many globals there are.
+    /// The number of globals.
     pub(super) globals: u32,
     /// The indices of the mutable globals.
     pub(super) mutable_globals: Vec<u32>,

@@ -12,11 +12,11 @@ const REFUSALS_MAX: usize = 64;
 pub struct Refusal {
     /// The rule broken: a short stable name, such as `imports`.
     pub rule: &'static str,
-    /// Byte offset in the original file, where there is one.
+    /// Byte offset in the original file, if there is one.
     pub offset: Option<usize>,
-    /// What is wrong, naming the item.
+    /// The mistake, with the name of the item.
     pub what: String,
-    /// What to change.
+    /// The change that would help.
     pub hint: String,
 }
 
@@ -73,7 +73,7 @@ pub(super) const A_COMPONENT: (&str, &str) = (
      `wasm-tools component unbundle` takes the modules out of it",
 );
 
-/// What a module has that belongs to a feature which vats do not have, and what to do without.
+/// Returns the part of a module that belongs to a feature which vats do not have, and a hint how to do without.
 fn missing(feature: WasmFeatures) -> Option<(&'static str, &'static str)> {
     let known = [
         (
