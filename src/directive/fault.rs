@@ -41,7 +41,7 @@ pub enum Spot {
 }
 
 impl Spot {
-    /// The vat that it is about.
+    /// Returns the vat of the place, if it has one.
     pub fn vat(&self) -> Option<VatId> {
         match self {
             Spot::DeliveryEvery(vat, _)

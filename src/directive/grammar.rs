@@ -171,12 +171,12 @@ pub(super) static FAULT_FORMS: [Form; 13] = [
     Form { verb: "enospc", arguments: "", parse: |_| Ok(Action::Disturb(Disturbance::Enospc)) },
 ];
 
-/// The action of this verb.
+/// Returns the form of the action with this verb.
 pub(super) fn form(verb: &str) -> Option<&'static Form> {
     FORMS.iter().chain(&FAULT_FORMS).find(|it| it.verb == verb)
 }
 
-/// The verbs that a reader may use.
+/// Returns the verbs that a reader may use.
 pub(super) fn verbs(reader: Reader) -> impl Iterator<Item = &'static str> {
     let faults = FAULT_FORMS.iter().filter(move |_| reader == Reader::Experiment);
     let faultless = ["break", "halt", "replace-kernel"];
@@ -221,7 +221,7 @@ pub(super) enum Want {
 }
 
 impl Want {
-    /// For the reader of an error.
+    /// Describes what is wanted, for the reader of an error.
     pub(super) fn describe(self) -> Cow<'static, str> {
         match self {
             Want::Place(Reader::Operator) => "a place (`crank-7890`, `v56/delivery-1234` or `block-120`)".into(),
@@ -249,7 +249,7 @@ impl Want {
     }
 }
 
-/// `a`, `a or b`, `a, b or c`.
+/// Joins texts as alternatives: `a`, `a or b`, `a, b or c`.
 pub(super) fn any_of(items: &[String]) -> String {
     match items {
         [] => String::new(),
@@ -258,7 +258,8 @@ pub(super) fn any_of(items: &[String]) -> String {
     }
 }
 
-/// A text as a string of the grammar: one of JSON's, on one line, in which every control character is escaped.
+/// Returns a text as a string of the grammar: one of JSON's, on one line, in which every control character is
+/// escaped.
 pub(super) fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     let escaped = |it: char| if it.is_control() { format!("\\u{:04x}", u32::from(it)) } else { it.to_string() };

@@ -98,12 +98,12 @@ impl Injector {
         &self.schedule
     }
 
-    /// The syscalls made so far, by vat.
+    /// Returns the number of syscalls made so far, by vat.
     pub fn counts(&self) -> &BTreeMap<VatId, Counts> {
         &self.counts
     }
 
-    /// The faults whose places came.
+    /// Returns the log of the faults whose places were reached.
     pub fn log(&self) -> &Log {
         &self.log
     }
@@ -116,8 +116,8 @@ impl Injector {
         is_once && self.position(fault).is_some_and(|at| self.log.is_done(at))
     }
 
-    /// The faults that may come yet, by their positions, where these are the numbers of the next crank and deliveries. Those of
-    /// commits are no matter of a run in memory.
+    /// Returns the faults that may still come, by their positions, if these are the numbers of the next crank and
+    /// deliveries. A run in memory has no faults of commits.
     pub fn left(&self, next_crank: CrankNum, next_delivery: &dyn Fn(VatId) -> DeliveryNum) -> Vec<usize> {
         let may_come = |fault: &Directive| match fault.trigger {
             // It has come, and it stays.
@@ -161,7 +161,7 @@ impl Injector {
         spots.map(|(.., action)| Directive { trigger, action: action.clone() }).collect()
     }
 
-    /// The disturbances of one delivery's syscalls.
+    /// Returns the disturbances of one delivery's syscalls.
     pub(crate) fn begin_delivery(&self, vat: VatId, number: DeliveryNum) -> Disturbed {
         let mine = |spot: &Spot| match spot {
             Spot::Syscall(it, delivery, _) => *it == vat && *delivery == number,
@@ -204,7 +204,7 @@ impl Injector {
         self.log.note(at, crank, vat, why_not);
     }
 
-    /// A number of this many that the seed and the fault decide.
+    /// Returns a number below this bound that the seed and the fault decide.
     pub(crate) fn random(&self, fault: &Directive, number: DeliveryNum, below: u64) -> u64 {
         let text = format!("{} {fault} {number}", self.seed);
         let hash = blake3::hash(text.as_bytes());

@@ -142,7 +142,7 @@ impl<'a> Line<'a> {
         if self.word_maybe(word) { self.hex().map(Some) } else { Ok(None) }
     }
 
-    /// A hash behind this word.
+    /// Reads a hash behind this word.
     pub(super) fn hash(&mut self, word: &'static str) -> Result<HexPrefix, Box<Problem>> {
         self.word(word)?;
         self.hex()
@@ -161,7 +161,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// The number of a version of the kernel.
+    /// Reads the number of a version of the kernel.
     pub(super) fn version(&mut self) -> Result<u32, Box<Problem>> {
         let version = |it: &Token<'_>| it.text.parse().ok().filter(|number: &u32| number.to_string() == it.text);
         self.next_if(Want::Version, version).ok_or_else(|| self.unexpected())
@@ -172,7 +172,7 @@ impl<'a> Line<'a> {
         self.next_if(Want::Number, |it| number(it.text)).ok_or_else(|| self.unexpected())
     }
 
-    /// The name of a planted bug, or of an invariant; quotes around it do not matter.
+    /// Reads the name of a planted bug, or of an invariant; quotes around it do not matter.
     pub(super) fn plant(&mut self, want: Want) -> Result<&'static str, Box<Problem>> {
         let known = |it: &&&str| want == Want::Bug || it.contains('.');
         let name = |it: &Token<'a>| {
@@ -182,7 +182,7 @@ impl<'a> Line<'a> {
         self.next_if(want, name).ok_or_else(|| self.unexpected())
     }
 
-    /// A bit of a memory.
+    /// Reads a bit of a memory.
     pub(super) fn bit(&mut self) -> Result<Bit, Box<Problem>> {
         let bit = |it: &Token<'a>| {
             let (address, bit) = it.text.split_once('.')?;
@@ -192,7 +192,7 @@ impl<'a> Line<'a> {
         self.next_if(Want::Bit, bit).ok_or_else(|| self.unexpected())
     }
 
-    /// A text, or bytes in hexadecimal digits.
+    /// Reads a text, or bytes in hexadecimal digits.
     pub(super) fn bytes(&mut self) -> Result<Vec<u8>, Box<Problem>> {
         let bytes = |it: &Token<'a>| match it.kind {
             Kind::Text => serde_json::from_str(it.text).map(String::into_bytes).ok(),
@@ -201,7 +201,7 @@ impl<'a> Line<'a> {
         self.next_if(Want::Bytes, bytes).ok_or_else(|| self.unexpected())
     }
 
-    /// The size of a disk's sector.
+    /// Reads the size of a disk's sector.
     pub(super) fn sector(&mut self) -> Result<u32, Box<Problem>> {
         let sizes = 512..=65_536;
         let size = |it: &Token<'a>| number(it.text).filter(|it| it.is_power_of_two() && sizes.contains(it));

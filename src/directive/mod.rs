@@ -132,7 +132,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The vat that the line names, if it names one.
+    /// Returns the vat that the line names, if it names one.
     pub fn vat(&self) -> Option<VatId> {
         match self {
             Action::Upgrade { vat, .. } | Action::Resume(vat) => Some(*vat),
@@ -203,7 +203,8 @@ impl Directive {
         matches!(self.trigger, Trigger::Spot(_)) || matches!(self.action, Action::Disturb(_))
     }
 
-    /// The vat that it is about: the one named, or that of the place. `None` where only the crank will tell.
+    /// Returns the vat that the directive is about: the one named, or that of the place. `None` if only the crank
+    /// will tell.
     pub fn vat(&self) -> Option<VatId> {
         self.trigger.vat().or_else(|| self.action.vat())
     }

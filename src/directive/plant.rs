@@ -38,7 +38,7 @@ pub enum PlantedAt {
 }
 
 impl Plant {
-    /// A fault planted in this crank.
+    /// Makes a fault that is planted in this crank.
     pub fn in_crank(name: &'static str, crank: CrankNum) -> Plant {
         Plant { name, at: PlantedAt::Crank(crank) }
     }

@@ -22,7 +22,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with the bytes `span` of the line.
+    /// Makes a problem with the bytes `span` of the line.
     pub(crate) fn at(line: &str, span: Range<usize>, what: impl Into<String>) -> Box<Problem> {
         let text =
             line.chars().map(|it| if it.is_control() { ' ' } else { it }).collect::<String>().trim_end().to_owned();

@@ -40,7 +40,8 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// The faults, by place and then in the order of effect. Their positions here are their names in a result.
+    /// Returns the faults, by place and then in the order of effect. Their positions here are their names in a
+    /// result.
     pub fn faults(&self) -> impl Iterator<Item = &Directive> {
         self.set.iter()
     }
@@ -55,7 +56,7 @@ impl Schedule {
         self.set.is_empty()
     }
 
-    /// The trigger table that the kernel asks.
+    /// Returns the trigger table that the kernel asks.
     pub fn directives(&self) -> &DirectiveSet {
         &self.set
     }

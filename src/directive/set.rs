@@ -133,7 +133,7 @@ impl DirectiveSet {
         self.list.is_empty()
     }
 
-    /// The digest: of what is held, not of how it was written.
+    /// Returns the digest of the directives held, not of the way they were written.
     pub fn digest(&self) -> SetDigest {
         SetDigest(*blake3::hash(self.to_string().as_bytes()).as_bytes())
     }

@@ -24,7 +24,7 @@ pub(super) struct Token<'a> {
     pub(super) span: Range<usize>,
 }
 
-/// The pieces of a line, up to its comment.
+/// Splits a line into its tokens, up to its comment.
 pub(super) fn tokens(line: &str) -> Result<Vec<Token<'_>>, Box<Problem>> {
     let stray = line.char_indices().find(|(_, it)| it.is_control() && *it != '\t');
     if let Some((at, stray)) = stray {

@@ -140,7 +140,7 @@ impl Epitaph {
         })
     }
 
-    /// The file that its guest's core dump would have.
+    /// Returns the name of the file for the guest's core dump.
     pub fn core_dump_name(&self) -> String {
         self.file_name().replace(".json", ".core.wasm")
     }
@@ -164,7 +164,7 @@ impl Epitaph {
         }
     }
 
-    /// The lines that put a newer kernel in the place of the one that is broken, from the block of the panic on.
+    /// Returns the lines that replace the broken kernel by a newer one, from the block of the panic on.
     pub fn other_kernels(&self) -> Vec<String> {
         let newer = VERSIONS.iter().filter(|it| it.number > self.kernel_version);
         newer.map(|it| format!("block-{}: replace-kernel {}", self.block, it.number)).collect()

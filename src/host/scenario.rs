@@ -245,7 +245,7 @@ impl Scenario {
         self.vats.iter().position(|it| it.name == name)
     }
 
-    /// The body of a message from outside, and which vats' roots its slots are.
+    /// Returns the body of a message from outside, and the vats whose roots are its slots.
     pub fn methargs(&self, send: &Send) -> Result<(String, Vec<usize>), String> {
         let mut slots = Vec::new();
         let mut root = |name: &str| self.position(name);

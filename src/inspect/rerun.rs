@@ -40,7 +40,7 @@ pub struct Redelivered<'a> {
     pub usage: Usage,
 }
 
-/// The last `startVat` that went well at or before a delivery: where a replay of that delivery has to begin.
+/// Returns the last `startVat` that succeeded at or before a delivery: a replay of that delivery has to begin there.
 pub fn beginning(block: &Block, vat: VatId, of: DeliveryNum) -> Result<Option<DeliveryNum>, HostFault> {
     let mut found = None;
     for entry in block.transcript(vat, DeliveryNum(0))? {

@@ -137,7 +137,7 @@ impl Kept {
         serde_json::to_writer(out, &event)
     }
 
-    /// About how many bytes it keeps from being freed.
+    /// Returns about how many bytes the event keeps from being freed.
     pub(super) fn bytes(&self) -> usize {
         let held = match self {
             Kept::Text(json) => json.len(),

@@ -29,7 +29,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// By the first bytes.
+    /// Tells the format by the first bytes of a file.
     pub(super) fn of(magic: &[u8]) -> Format {
         match magic {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
@@ -89,18 +89,18 @@ impl Record {
         kind.strip_prefix("cosmic-swingset-").unwrap_or(kind)
     }
 
-    /// A field that is text.
+    /// Returns a field that is text.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.value.get(field)?.as_str()
     }
 
-    /// A field that is a number, or text that spells one.
+    /// Returns a field that is a number, or text that spells one.
     pub fn number(&self, field: &str) -> Option<u64> {
         let value = self.value.get(field)?;
         value.as_u64().or_else(|| value.as_str()?.parse().ok())
     }
 
-    /// A field that is a number of seconds.
+    /// Returns a field that is a number of seconds.
     pub fn seconds(&self, field: &str) -> Option<f64> {
         self.value.get(field)?.as_f64()
     }

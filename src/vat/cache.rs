@@ -53,7 +53,8 @@ impl CodeCache {
         CodeCache { folder: dir.and_then(Folder::open), purpose }
     }
 
-    /// The compiled module: from the cache, or compiled now. `wasm` makes the bytes to compile, and says what they cost.
+    /// Returns the compiled module: from the cache, or compiled now. `wasm` makes the bytes to compile, and says what
+    /// they cost.
     pub(super) fn module(
         &self,
         engine: &Engine,
@@ -78,7 +79,7 @@ impl CodeCache {
     }
 }
 
-/// The name of compiled code: the engine, the pass and the bundle that it was made from.
+/// The name of compiled code: the bundle and the engine that it was made from.
 struct Name {
     id: BundleId,
     /// The hash of all that the code depends on in the engine.

@@ -57,7 +57,7 @@ pub fn set_program(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
 
-/// The native code of an instrumented module of this cost, as `wasmtime::Module::deserialize` takes it.
+/// Returns the native code of an instrumented module of this cost, as `wasmtime::Module::deserialize` takes it.
 pub(super) fn compile(
     engine: &Engine,
     purpose: Purpose,
@@ -110,7 +110,8 @@ pub fn compile_in(
     Err(fault(id, format_args!("the compiling process {}{colon}{words}", ending(output.status))))
 }
 
-/// The other side of [`compile_in`]: an instrumented module comes in, native code goes out. First this process is put under the limits.
+/// Serves the other side of [`compile_in`]: an instrumented module comes in, native code goes out. First this process
+/// is put under the limits.
 pub fn serve(debugging: bool, limits: Limits, mut input: impl Read, mut output: impl Write) -> Result<(), HostFault> {
     let broken = |err: &dyn std::fmt::Display| HostFault::new("compile a module", err);
     for (resource, most) in [(Resource::Cpu, limits.cpu_seconds), (Resource::As, limits.memory), (Resource::Core, 0)] {

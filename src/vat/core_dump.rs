@@ -36,7 +36,7 @@ pub(super) struct Frame {
     offset: Option<usize>,
 }
 
-/// The calls that were under way when guest code did not return, the innermost first.
+/// Returns the calls that were under way when guest code did not return, the innermost first.
 pub(super) fn frames(err: &Error) -> Vec<Frame> {
     let frames = err.downcast_ref::<WasmCoreDump>().map(WasmCoreDump::frames).unwrap_or_default();
     let frame = |it: &wasmtime::FrameInfo| Frame {
@@ -47,7 +47,8 @@ pub(super) fn frames(err: &Error) -> Vec<Frame> {
     frames.iter().map(frame).collect()
 }
 
-/// The function of the guest in which it trapped, by the module's own name for it: the innermost that is no machinery of a panic.
+/// Returns the function of the guest in which it trapped, by the module's own name for it: the innermost that is no
+/// machinery of a panic.
 pub(super) fn place(err: &Error) -> Option<String> {
     let frames = frames(err);
     let names = || frames.iter().filter_map(|it| it.name.as_deref()).map(readable);
@@ -74,7 +75,7 @@ fn readable(name: &str) -> String {
 }
 
 impl CoreDump {
-    /// The code that it ran.
+    /// Returns the id of the bundle that the guest ran.
     pub fn bundle(&self) -> BundleId {
         self.bundle
     }

@@ -143,7 +143,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Handler {
-    /// For a delivery that begins in single steps.
+    /// Makes the handler for a delivery that begins in single steps.
     pub(super) fn new(debugger: Attached, code: Arc<Code>, module: Module, instance: Instance) -> Handler {
         let (going, breakpoints) = (Going::In, BTreeSet::new());
         Handler(Arc::new(Mutex::new(GuestWatch { debugger, code, module, instance, going, breakpoints })))

@@ -38,7 +38,7 @@ pub(super) enum Detector {
 }
 
 impl Detector {
-    /// The fastest that the system lets us use.
+    /// Returns the fastest detector that the system allows.
     pub(super) fn best() -> Detector {
         #[cfg(target_os = "linux")]
         if let Ok(system) = System::detect() {
@@ -47,7 +47,7 @@ impl Detector {
         Detector::Comparison
     }
 
-    /// For the memory that begins here and may grow to this size.
+    /// Makes the page table for the memory that begins here and may grow to this size.
     pub(super) fn pages(&self, base: usize, bytes_max: usize) -> Pages {
         let tracker: Box<dyn Tracker> = match self {
             Detector::Comparison => Box::new(Comparison),
@@ -144,14 +144,15 @@ impl Pages {
         self.hashes.truncate(memory.len() / PAGE_BYTES);
     }
 
-    /// The memory was just made this heap.
+    /// Notes that the memory was just made this heap.
     pub(super) fn restored(&mut self, memory: &[u8], heap: &Heap) {
         self.tracker.written(memory);
         self.hashes.clone_from(&heap.pages);
         self.stale = Marks::default();
     }
 
-    /// The work that a snapshot would be now, in pages that are hashed and stored; at least so much if it is more than `enough`.
+    /// Returns the work that a snapshot would be now, in pages that are hashed and stored; a lower bound if it is
+    /// more than `enough`.
     pub(super) fn work(&mut self, memory: &[u8], enough: usize) -> usize {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.hashes.len().min(pages.len());
@@ -166,7 +167,7 @@ impl Pages {
         looked_at + written + pages.iter().skip(known).filter(|it| **it != ZEROS).count()
     }
 
-    /// The pages of a memory that may not be those of this heap, which has as many.
+    /// Returns the pages of a memory that may differ from those of this heap, which has as many.
     pub(super) fn unlike(&mut self, memory: &[u8], heap: &Heap) -> Vec<usize> {
         let count = heap.pages.len();
         if !self.scan(memory) || self.hashes.len() != count {
@@ -176,7 +177,7 @@ impl Pages {
         pages.filter(|(at, (known, wanted))| known != wanted || self.stale.has(*at)).map(|(at, _)| at).collect()
     }
 
-    /// The hash of each page; a page of zeros has none.
+    /// Returns the hash of each page; a page of zeros has none.
     pub(super) fn hashes(&mut self, memory: &[u8]) -> &[Option<PageHash>] {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.hashes.len();

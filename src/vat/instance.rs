@@ -297,7 +297,7 @@ impl Instance {
         self.memory.data_size(&self.store) + self.shadow.as_ref().map_or(0, Shadow::bytes)
     }
 
-    /// From its next live delivery on, that can be undone.
+    /// Keeps a shadow from the next live delivery on, so that deliveries can be undone.
     pub(super) fn keep_shadow(&mut self) {
         self.calm = Some(0);
     }
@@ -333,7 +333,7 @@ impl Instance {
         Ok(RolledBack::Done)
     }
 
-    /// A new instance in the place of this one, which has the heap that its shadow has.
+    /// Returns a new instance in the place of this one, with the heap that the shadow has.
     pub(super) fn remade(
         self,
         loaded: &Loaded,
@@ -515,7 +515,7 @@ fn blame(err: Error, stack_exhausted: bool) -> Fault {
     }
 }
 
-/// Marks a fault of this machine's memory or mappings, for which other instances may have to make room.
+/// Adds to a fault of this machine the hint that fewer live vats would make room for this one.
 fn no_room(fault: Fault) -> Fault {
     match fault {
         Fault::Host(fault) => {

@@ -75,7 +75,7 @@ impl<'a> Stopped<'a> {
         &self.frames
     }
 
-    /// The module, as it was built.
+    /// Returns the module, as it was built.
     pub fn wasm(&self) -> &[u8] {
         &self.code.wasm
     }
@@ -102,14 +102,14 @@ impl<'a> Stopped<'a> {
         self.frames().get(index).map(|it| it.handle.clone())
     }
 
-    /// A parameter or local of a frame; frames count from the innermost.
+    /// Returns a parameter or local of a frame; frames count from the innermost.
     pub fn local(&mut self, frame: usize, index: u32) -> Option<Value> {
         let frame = self.frame(frame)?;
         let known = index < frame.num_locals(&mut self.store).ok()?;
         known.then(|| frame.local(&mut self.store, index).ok().and_then(value_of))?
     }
 
-    /// A value of a frame's operand stack, the lowest first.
+    /// Returns a value of a frame's operand stack, the lowest first.
     pub fn operand(&mut self, frame: usize, index: u32) -> Option<Value> {
         let frame = self.frame(frame)?;
         let known = index < frame.num_stacks(&mut self.store).ok()?;
@@ -190,7 +190,7 @@ fn frame(store: &mut StoreContextMut<'_, InstanceData>, handle: FrameHandle) -> 
     Some(Frame { handle, pc: pc.raw() as usize })
 }
 
-/// Nothing stops any more.
+/// Clears all breakpoints: nothing stops any more.
 pub(super) fn clear_breakpoints(store: &mut impl AsContextMut) {
     if let Some(mut edit) = store.as_context_mut().edit_breakpoints() {
         // What fails here would be of another engine.

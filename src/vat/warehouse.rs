@@ -91,12 +91,13 @@ impl std::fmt::Debug for Warehouse {
 }
 
 impl Warehouse {
-    /// An empty one; compiled code is kept in this folder, if any.
+    /// Makes an empty warehouse; compiled code is kept in this folder, if any.
     pub fn new(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
         Warehouse::with_engine(Purpose::Running, cache)
     }
 
-    /// An empty one whose vats a debugger can be attached to. They come to the same results, at the same fuel, some five times slower.
+    /// Makes an empty warehouse whose vats a debugger can be attached to. They reach the same results, at the same
+    /// fuel, some five times slower.
     pub fn for_debugger(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
         Warehouse::with_engine(Purpose::Debugging, cache)
     }
@@ -155,7 +156,7 @@ impl Warehouse {
         self.parked.get_or_insert_default();
     }
 
-    /// The vats that were used, started or stopped since this was last asked.
+    /// Takes the vats that were used, started or stopped since the last call.
     pub fn take_stirred(&mut self) -> BTreeSet<VatId> {
         std::mem::take(&mut self.stirred)
     }
@@ -255,7 +256,7 @@ impl Warehouse {
         Ok(())
     }
 
-    /// No delivery is stopped any more.
+    /// Detaches the debugger: no delivery is stopped any more.
     pub fn detach(&mut self) {
         self.debugger = None;
     }

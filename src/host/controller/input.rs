@@ -21,7 +21,7 @@ use crate::{
 pub struct Sent(pub(super) PromiseId);
 
 impl Sent {
-    /// The promise for its result.
+    /// Returns the promise for the message's result.
     pub fn promise(self) -> PromiseId {
         self.0
     }
@@ -80,7 +80,7 @@ impl<T: Into<Value>> From<T> for Arg {
 }
 
 impl Arg {
-    /// An object or a promise, of those that a result named.
+    /// Makes an argument of an object or a promise that a result named.
     pub fn held(kref: KRef) -> Arg {
         Arg::Held(kref)
     }
@@ -180,7 +180,7 @@ fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
     root.ok_or_else(|| refused(format!("nobody holds the root of {vat} (`{name}`)")))
 }
 
-/// A method and its arguments as a body.
+/// Returns a method and its arguments as a body.
 pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<CapData<KRef>, HostFault> {
     let mut slots = Vec::new();
     let mut values = Vec::new();

@@ -173,7 +173,7 @@ impl Host {
         Ok((self.block.ok_or_else(gone)?, self.warehouse))
     }
 
-    /// The state, to be changed in what its rows are not.
+    /// Returns the state, for changes outside of its rows.
     pub fn block_mut(&mut self) -> Result<&mut Block, Box<Halt>> {
         self.block.as_mut().ok_or_else(gone)
     }
@@ -383,7 +383,7 @@ impl Host {
         }
     }
 
-    /// After a kernel panic: what is left of the guest of that delivery, if it was up.
+    /// Returns what is left of the guest of the broken delivery after a kernel panic, if the guest was live.
     pub fn core_dump(&self) -> Option<&CoreDump> {
         self.core_dump.as_ref()
     }
@@ -398,7 +398,8 @@ impl Host {
         self.warehouse.live()
     }
 
-    /// The heap of a vat that is alive, as it is after its last delivery, with all its pages. It is brought up if need be.
+    /// Returns the heap of a vat that is alive, as it is after its last delivery, with all its pages. The vat is
+    /// brought up if need be.
     pub fn heap(&mut self, vat: VatId) -> Result<Image, Box<Halt>> {
         let mut block = self.take()?;
         let image = image_of(&mut block, &mut self.warehouse, vat);
@@ -447,7 +448,7 @@ impl Host {
         self.inputs.push(Input::Forget(sent.0));
     }
 
-    /// The mailbox of the state, if it has one, with what comes in with the next block.
+    /// Returns the mailbox of the state, if it has one, with the messages that come in with the next block.
     pub fn mailbox(&self) -> Option<Mailbox> {
         let mut mailbox = self.block.as_ref()?.tables().mailbox()?;
         for input in &self.inputs {
@@ -509,7 +510,7 @@ impl Host {
         block.flat_map(move |it| it.tables().outbox.range(from..)).map(|(number, it)| (*number, Outgoing::of(it)))
     }
 
-    /// The state, summed up.
+    /// Returns a summary of the state.
     pub fn report(&self) -> Result<Report, Box<Halt>> {
         Ok(Report::of(self.block()?))
     }
@@ -557,7 +558,7 @@ fn course(open: &Open) -> Course {
     Course { audit: open.audit, plants, ..Course::default() }
 }
 
-/// A state that another engine or another kernel made is refused.
+/// Refuses a state that another engine or another kernel made.
 pub(crate) fn check_engine(block: &Block) -> Result<(), HostFault> {
     let (made, mine) = (&block.meta().engine, engine_id());
     if !made.is_empty() && *made != mine {

@@ -59,12 +59,12 @@ impl Host {
         self.schedule(at, Action::Skip { guard: None, expect })
     }
 
-    /// The vat dies just before the delivery. `None` is the vat of the delivery.
+    /// Schedules the end of a vat just before the delivery. `None` is the vat of the delivery.
     pub fn schedule_termination(&mut self, at: Trigger, vat: Option<VatId>, why: Option<&str>) -> Result<(), Refusal> {
         self.schedule(at, Action::Terminate { vat, why: why.map(str::to_owned) })
     }
 
-    /// The vat receives nothing from the delivery on. `None` is the vat of the delivery.
+    /// Schedules a pause of a vat: it receives nothing from the delivery on. `None` is the vat of the delivery.
     pub fn schedule_pause(&mut self, at: Trigger, vat: Option<VatId>, why: Option<&str>) -> Result<(), Refusal> {
         self.schedule(at, Action::Pause { vat, why: why.map(str::to_owned) })
     }
@@ -74,7 +74,8 @@ impl Host {
         self.schedule(at, Action::Resume(vat))
     }
 
-    /// The vat runs this bundle from just before the delivery on. The state must hold it then: see [`Host::put_bundle`].
+    /// Schedules an upgrade: the vat runs this bundle from just before the delivery on. The state must hold the
+    /// bundle then: see [`Host::put_bundle`].
     pub fn schedule_upgrade(
         &mut self,
         at: Trigger,

@@ -49,7 +49,7 @@ impl Line {
     }
 }
 
-/// The number of a message whose body need not be one.
+/// Returns the number of a message, even if its body is wrong.
 pub(super) fn number_of(bytes: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Numbered {

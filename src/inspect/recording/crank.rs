@@ -63,7 +63,7 @@ impl Crank {
         made
     }
 
-    /// The vats that ended in it.
+    /// Returns the vats that ended in the crank.
     pub(super) fn ended_vats(&self) -> impl Iterator<Item = &str> {
         self.events.iter().filter(|it| it.kind() == "terminate").filter_map(|it| it.text("vatID"))
     }

@@ -55,7 +55,7 @@ impl History {
     }
 }
 
-/// The least detail at which events of this kind are recorded.
+/// Returns the least detail at which events of this kind are recorded.
 pub(super) fn detail_of(kind: &str) -> Detail {
     match kind {
         "clist" | "syscall" | "syscall-result" => Detail::Syscalls,

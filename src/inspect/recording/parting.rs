@@ -140,7 +140,7 @@ pub fn parting(a: &Path, b: &Path) -> Result<Parting, ReadError> {
 }
 
 impl Parted {
-    /// Returns whether the difference can be seen in events, or is still to be looked for.
+    /// Returns whether the difference shows already: in the number of the crank, or in an event.
     fn is_shown(&self) -> bool {
         self.by == Evidence::CrankNum || self.events != [None, None]
     }

@@ -22,7 +22,8 @@ struct Sum {
     fuel: u64,
 }
 
-/// Every transcript decodes, has no gap, adds up to what the vat's tally says, and ends as it was committed.
+/// Checks that every transcript decodes, has no gap, adds up to what the vat's tally says, and ends as it was
+/// committed.
 pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
     let mut total = 0;
     for (vat, _) in check.result(database.heads()).unwrap_or_default().iter() {

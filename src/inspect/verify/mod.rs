@@ -87,7 +87,7 @@ impl Verification {
         self.0.iter().all(Check::is_ok)
     }
 
-    /// The first of what was found, and the check that found it.
+    /// Returns the first finding, and the check that found it.
     pub fn first_finding(&self) -> Option<(&'static str, &str)> {
         self.0.iter().find_map(|it| Some((it.name, it.findings.first()?.as_str())))
     }
@@ -145,7 +145,7 @@ fn skippable(name: &'static str, skipped: Option<&'static str>, run: impl FnOnce
     check
 }
 
-/// A check of a state that could not even be opened.
+/// Makes the result for a state that could not even be opened.
 pub fn unreadable(why: &HostFault) -> Verification {
     let mut check = Check::new("file");
     check.find(why);

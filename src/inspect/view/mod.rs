@@ -46,7 +46,7 @@ pub(crate) fn lines(facts: &impl Facts) -> String {
     facts.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// A table for people.
+/// Writes rows as a table for people.
 pub(crate) fn table_of<T: Row>(rows: &[T]) -> String {
     text::table(T::HEADER, T::LEFT, rows.iter().map(Row::cells))
 }
@@ -58,7 +58,7 @@ pub(crate) struct Unknown {
     pub(crate) hint: String,
 }
 
-/// The vat of this number, or of this name.
+/// Finds the vat of this number, or of this name.
 pub(crate) fn find(tables: &Tables, word: &str) -> Result<VatId, Unknown> {
     let vats = &tables.vats;
     if let Some(id) = word.parse().ok().filter(|id| vats.contains(id)) {
@@ -76,7 +76,7 @@ pub(crate) fn find(tables: &Tables, word: &str) -> Result<VatId, Unknown> {
     }
 }
 
-/// `v2 bank`, for people.
+/// Returns the label of a vat for people: `v2 bank`
 pub(crate) fn label(tables: &Tables, vat: VatId) -> String {
     match tables.vats.get(&vat) {
         Some(row) => format!("{vat} {}", brief(row.name.as_bytes())),
@@ -101,7 +101,7 @@ pub(crate) fn role(it: KernelObject) -> String {
     }
 }
 
-/// A value that may be missing, for people.
+/// Returns a value that may be missing, for people.
 pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |it| it.to_string())
 }

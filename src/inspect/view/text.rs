@@ -29,7 +29,7 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A number with its thousands apart.
+/// Writes a number with its thousands apart.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =

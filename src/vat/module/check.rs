@@ -390,7 +390,7 @@ impl Checker {
         self.exports.iter().find(|export| export.0 == name).map(|export| (export.1, export.2))
     }
 
-    /// Returns whether a function is exported under this name; refuses an export of another type.
+    /// Checks the export with this name, and refuses one that is no function of this type; `None` if there is no such export.
     fn exported_function(&mut self, name: &str, params: &[Num]) -> Option<()> {
         let (kind, index) = self.export(name)?;
         let ty = self.functions.get(index as usize).and_then(|ty| self.plan.types.get(*ty as usize));

@@ -27,7 +27,7 @@ const ARGUMENT: u64 = 500;
 /// Nanoseconds of one local at one split.
 const LIVE_LOCAL: u64 = 300;
 
-/// The parameters and results of what an operator calls, or of the block that it opens.
+/// Returns the number of parameters and results of what an operator calls, or of the block that it opens.
 pub(super) fn arity(operator: &Operator<'_>, module: &impl ModuleArity) -> u64 {
     let arity = match operator {
         Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {

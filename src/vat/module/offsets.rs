@@ -26,8 +26,8 @@ pub struct OffsetMap {
 }
 
 impl OffsetMap {
-    /// The original offset of the instruction at or around an instrumented offset. The injected entry of a function maps to its
-    /// first instruction, the injected exit to its final `end`. `None` outside function bodies.
+    /// Returns the original offset of the instruction at or around an instrumented offset. The injected entry of a
+    /// function maps to its first instruction, the injected exit to its final `end`. `None` outside function bodies.
     pub fn original(&self, instrumented: usize) -> Option<usize> {
         let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
         let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);
@@ -44,7 +44,7 @@ impl OffsetMap {
         inside.is_some_and(|run| run.original.is_empty())
     }
 
-    /// The instrumented offset of an original instruction. The end of a body maps to the end of its image.
+    /// Returns the instrumented offset of an original instruction. The end of a body maps to the end of its image.
     /// `None` outside function bodies.
     pub fn instrumented(&self, original: usize) -> Option<usize> {
         let at = self.runs.partition_point(|run| run.original.end <= original);

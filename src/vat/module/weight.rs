@@ -18,7 +18,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The weight of one activation; saturates.
+    /// Returns the weight of one activation; saturates.
     ///
     /// Locals and operands are not enough: the compiler moves computations out of a loop, and keeps a value that is computed twice,
     /// so any value computed in a loop, and every second one elsewhere, may have to live in the frame. Counting only locals and operands,
@@ -57,7 +57,7 @@ impl Operands {
         self.bytes
     }
 
-    /// The bytes of the topmost value.
+    /// Returns the bytes of the topmost value.
     pub(super) fn top(&self) -> u32 {
         self.slots.last().copied().unwrap_or(0)
     }
