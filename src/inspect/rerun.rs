@@ -72,7 +72,7 @@ pub fn rerun(
     let mut row: Vat = block.tables().vats.get(&vat).ok_or_else(unknown)?.clone();
     if let Some(wasm) = &what.wasm {
         row.bundle = BundleId::of(wasm);
-        // What another module needs is for whoever upgrades to it to say.
+        // The options that another module needs are chosen with its upgrade, and not known here.
         row.options = Options { memory_max: row.options.memory_max.max(1 << 32), ..row.options };
     }
     let stored = || block.bundle(row.bundle).map_err(|err| err.within(format_args!("bring {vat} up")));

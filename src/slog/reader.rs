@@ -201,7 +201,7 @@ impl Reader {
             self.torn += 1;
             return Ok(None);
         }
-        // Its writer was killed; whoever went on with the recording said so first of all.
+        // The writer was killed; the next writer of the recording noted that first of all.
         let next = self.take_line()?.and_then(|it| it.parse().ok()).filter(|it| it.kind() == "host-start");
         if next.is_none() {
             return Err(self.error(line.number, why));

@@ -90,7 +90,7 @@ fn work(mut pen: Pen, inbox: &Receiver<Order>, give_back: &Sender<Vec<Stamped>>)
         match order {
             Order::Write(mut page) => {
                 page.drain(..).for_each(|it| pen.attempt(|pen| pen.format(&it)));
-                // Whoever gave it may be gone by now.
+                // The caller that gave the order may be gone by now.
                 let _ = give_back.send(page);
             }
             Order::Then(act, answer) => {
@@ -126,7 +126,7 @@ impl Pen {
 
     fn format(&mut self, it: &Stamped) -> io::Result<()> {
         it.kept.write(&mut self.buffer)?;
-        // The event is an object, and not an empty one: it goes on in place of its last brace.
+        // The event is an object, and not an empty one: the stamps follow in place of its last brace.
         self.buffer.pop();
         if let Some(seconds) = it.seconds {
             self.stamp(",\"seconds\":", seconds, 9);

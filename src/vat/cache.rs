@@ -1,9 +1,10 @@
 //! Compiled modules on disk, in a folder of this user's: `<bundle>-<pass>-<engine>.cwasm`.
 //!
-//! Invariants: a file is used only if it begins with the keyed hash of what follows, of the bundle, of the load pass and of the engine, so that damage,
-//! another version's file and another module's are compiled again, and replaced; the bytes that were checked are the bytes that run, since they are
-//! read and not mapped; the key is made by chance, once for a folder, and nobody else can read it: whoever can write a file here and cannot read
-//! the key cannot have his code run. The folder has a bound, and what was used least lately leaves it. A cache that fails is only slow.
+//! Invariants: a file is used only if it begins with the keyed hash of what follows, of the bundle, of the load pass and of the
+//! engine. So damage, another version's file and another module's are compiled again, and replaced. The bytes that were checked
+//! are the bytes that run, because they are read and not mapped. The key is random, made once for a folder, and no other user can
+//! read it: a process that can write a file here and cannot read the key cannot have its code run. The folder has a bound, and
+//! the files that were used least lately leave it. A cache that fails is only slow.
 
 use std::{
     fs::{self, File, FileTimes},

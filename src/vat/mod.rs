@@ -75,8 +75,8 @@ fn config(purpose: Purpose) -> Config {
         // Handles only: nothing is copied unless a kernel panic is dumped.
         .coredump_on_trap(true)
         .guest_debug(debugging)
-        // So that a guest that loops can be stopped with its host, or by a debugger. No epoch decides anything: where the host goes on,
-        // the deadline is renewed.
+        // So that a guest that loops can be stopped with its host, or by a debugger. No epoch decides anything: if the host
+        // continues, the deadline is renewed.
         .epoch_interruption(true);
     config
 }

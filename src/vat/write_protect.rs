@@ -164,7 +164,7 @@ impl WriteProtect {
                 ..Scan::default()
             };
             let pagemap = self.system.0.pagemap.as_fd();
-            // SAFETY: `Scan` is `struct pm_scan_arg`. The kernel writes `vec_len` regions to `vec` at the most, which is this
+            // SAFETY: `Scan` is `struct pm_scan_arg`. The kernel writes at most `vec_len` regions to `vec`, which is this
             // array, borrowed until after the call; the pages are armed only if their range is registered (CHECK_WPASYNC).
             let found = unsafe { ioctl(pagemap, Request { opcode: PAGEMAP_SCAN, argument: &mut scan }) }?;
             for region in regions.get(..found).unwrap_or(&regions) {

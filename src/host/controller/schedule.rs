@@ -104,7 +104,7 @@ impl Host {
     fn schedule(&mut self, trigger: Trigger, action: Action) -> Result<(), Refusal> {
         let block = self.block.as_mut().ok_or(Refusal::Halted)?;
         let directive = Directive { trigger, action };
-        // A file may hold lines of the past; whoever orders something now means what is to come.
+        // A file may hold lines of the past; an order given now is about the future.
         let mut alone = crate::directive::DirectiveSet::default();
         alone.insert(directive.clone())?;
         if block.classes(&alone).iter().any(|(_, class)| *class == Class::Missed) {

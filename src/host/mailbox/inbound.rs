@@ -119,7 +119,7 @@ impl Inbound {
     /// Opens the file where the next line begins; `None` if nothing has been written yet.
     fn open(&mut self) -> Result<Option<BufReader<File>>, HostFault> {
         let at = |err: &dyn std::fmt::Display| failed(&self.path, err);
-        // Whoever opens a pipe may wait for ever, and could not read it again after a crash.
+        // To open a pipe may block for ever, and a pipe cannot be read again after a crash.
         let file = match files::open(&self.path) {
             Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),

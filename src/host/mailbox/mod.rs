@@ -132,7 +132,7 @@ impl Outbound {
         let failed = |why: &dyn std::fmt::Display| {
             HostFault::new(format_args!("use {} for the mailbox's messages", path.display()), why)
         };
-        // Whoever opens a pipe may wait for ever, and could not see what stands in it.
+        // To open a pipe may block for ever, and its contents could not be read.
         if path.exists() {
             drop(files::open(path).map_err(|err| failed(&err))?);
         }

@@ -31,7 +31,7 @@ pub struct Parting {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "is")]
 pub enum Ending {
-    /// Both end there.
+    /// Both recordings end there.
     Equal,
     /// No crank is in both.
     NothingInCommon,

@@ -36,7 +36,7 @@ pub(super) fn slot_bytes(ty: ValType) -> u32 {
     }
 }
 
-/// The bytes of the operand stack, kept beside the validator's.
+/// The bytes of the operand stack, kept next to the validator's own.
 #[derive(Debug, Default)]
 pub(super) struct Operands {
     slots: Vec<u32>,
