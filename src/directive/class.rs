@@ -14,18 +14,18 @@ use crate::{
 pub struct Applied {
     /// In this crank.
     pub crank: CrankNum,
-    /// Its canonical text.
+    /// The directive's canonical text.
     pub text: String,
     /// The digest of the set that held it.
     pub digest: SetDigest,
-    /// What it did.
+    /// The effect of the directive.
     pub effect: Effect,
 }
 
-/// What became of a directive that was obeyed.
+/// The effect of a directive that was obeyed.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Effect {
-    /// As it says.
+    /// The directive was done as it says.
     #[default]
     Done,
     /// Nothing: the vat was paused already.
@@ -36,12 +36,12 @@ pub enum Effect {
     AlreadyDead,
     /// Nothing: the kernel had that version already, or a later one.
     AlreadyThere,
-    /// As it says, and what was skipped was no delivery: this queue entry.
+    /// The directive was done as it says, and the skipped item was no delivery: this queue entry.
     Consumed(String),
 }
 
 impl Effect {
-    /// As the status of the directive, in the slog and in the summary of a run.
+    /// Returns the effect as the status of the directive, in the slog and in the summary of a run.
     pub fn status(&self) -> &'static str {
         match self {
             Effect::Done | Effect::Consumed(_) => "applied",
@@ -52,7 +52,7 @@ impl Effect {
         }
     }
 
-    /// The queue entry that a `skip` consumed, where that was no delivery.
+    /// Returns the queue entry that a `skip` consumed, if that was no delivery.
     pub fn consumed(&self) -> Option<&str> {
         match self {
             Effect::Consumed(entry) => Some(entry),
@@ -61,7 +61,7 @@ impl Effect {
     }
 }
 
-/// Where a state stands.
+/// The position of a state: what the class of a directive is decided by.
 pub struct Committed<'a> {
     /// The number of the crank that will run next.
     pub next_crank: CrankNum,
@@ -85,7 +85,7 @@ impl fmt::Debug for Committed<'_> {
 }
 
 impl Committed<'_> {
-    /// Whether the place lies behind: what is there has run.
+    /// Returns whether the place has passed: what is there has run.
     fn is_past(&self, trigger: Trigger) -> bool {
         match trigger {
             Trigger::Crank(crank) => crank < self.next_crank,
@@ -97,17 +97,17 @@ impl Committed<'_> {
     }
 }
 
-/// What is to be thought of a directive at the start of a host.
+/// The class of a directive at the start of a host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Class {
-    /// Its place is to come.
+    /// The place is still to come.
     Pending,
-    /// It was obeyed in this crank.
+    /// The directive was obeyed in this crank.
     Applied(CrankNum),
     /// A kernel of that version or a later one runs already.
     Expired,
-    /// Its place lies behind, and there is no record of it. For those outside consensus, of which no records are kept, that is
-    /// all that can be said and harmless.
+    /// The place has passed, and there is no record of the directive. No records are kept of directives outside
+    /// consensus: for them nothing more can be said, and it is harmless.
     Missed,
 }
 
@@ -123,7 +123,7 @@ impl fmt::Display for Class {
 }
 
 impl Directive {
-    /// Its class in a state that stands there.
+    /// Returns the directive's class in a state at that position.
     pub fn class(&self, committed: &Committed<'_>) -> Class {
         let text = self.to_string();
         if let Some(record) = committed.applied.iter().find(|it| it.text == text) {

@@ -1,4 +1,4 @@
-//! What only an experiment can order: more places, and more to do there. `vathost run` refuses all of it.
+//! Directives that only an experiment can give: more places, and more actions. `vathost run` refuses all of them.
 //!
 //! | place | when |
 //! | --- | --- |
@@ -28,20 +28,20 @@ use crate::{
 pub enum Spot {
     /// `v3/delivery every 7`
     DeliveryEvery(VatId, u64),
-    /// `v3/delivery-7 end`
+    /// The end of a delivery: `v3/delivery-7 end`
     DeliveryEnd(VatId, DeliveryNum),
-    /// `v3/delivery-7/syscall-2`
+    /// A syscall of a delivery: `v3/delivery-7/syscall-2`
     Syscall(VatId, DeliveryNum, u64),
-    /// `v3/syscall-vatstoreGet-5`
+    /// A vat's syscall of one kind: `v3/syscall-vatstoreGet-5`
     SyscallOfKind(VatId, &'static str, u64),
-    /// `commit-4`
+    /// The commit of a block: `commit-4`
     Commit(BlockHeight),
-    /// `commit-4/store-op-9`
+    /// An operation of the store in a commit: `commit-4/store-op-9`
     StoreOp(BlockHeight, u64),
 }
 
 impl Spot {
-    /// The vat that it is about.
+    /// Returns the vat of the place, if it has one.
     pub fn vat(&self) -> Option<VatId> {
         match self {
             Spot::DeliveryEvery(vat, _)
@@ -52,7 +52,7 @@ impl Spot {
         }
     }
 
-    /// Whether it lies in the store, of which a run in memory knows nothing.
+    /// Returns whether the place lies in the store, of which a run in memory has none.
     pub fn is_in_store(&self) -> bool {
         matches!(self, Spot::Commit(_) | Spot::StoreOp(..))
     }
@@ -71,14 +71,14 @@ impl fmt::Display for Spot {
     }
 }
 
-/// Which bit of a vat's memory.
+/// The choice of a bit in a vat's memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Bit {
-    /// One that the seed of the experiment decides.
+    /// A bit that the seed of the experiment decides.
     Random,
     /// `ADDRESS.BIT`: that bit, from 0 to 7, of the byte at that address.
     At {
-        /// The byte.
+        /// The address of the byte.
         address: u64,
         /// The bit in it.
         bit: u8,
@@ -94,7 +94,7 @@ impl fmt::Display for Bit {
     }
 }
 
-/// How a syscall can fail in the eyes of the guest.
+/// The way in which a syscall fails, as the guest sees it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SyscallError {
     /// The answer is that there is no such key. Only of a syscall that answers with data.
@@ -116,23 +116,23 @@ impl fmt::Display for SyscallError {
     }
 }
 
-/// What only an experiment does.
+/// An action that only an experiment can order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Disturbance {
-    /// That bug of the kernel's is there from that crank on (see `plant`).
+    /// A bug of the kernel with this name is there from that crank on (see `plant`).
     Plant(&'static str),
-    /// That invariant of the kernel breaks.
+    /// An invariant of the kernel with this name breaks.
     KernelPanic(&'static str),
     /// One bit of a vat's memory turns over, behind the guest's back.
     Flip {
-        /// Whose memory.
+        /// The vat whose memory changes.
         vat: VatId,
-        /// Which.
+        /// The bit that flips.
         bit: Bit,
     },
-    /// The delivery gets this much fuel at the most.
+    /// The delivery gets at most this much fuel.
     TrapAfter {
-        /// Fuel.
+        /// The amount of fuel.
         fuel: u64,
     },
     /// The syscall fails so.
@@ -141,7 +141,7 @@ pub enum Disturbance {
     Value(Vec<u8>),
     /// The item goes back in the run-queue, behind this many others.
     Delay {
-        /// Cranks.
+        /// The number of cranks.
         cranks: u64,
     },
     /// The item is delivered, and then once more.
@@ -150,7 +150,8 @@ pub enum Disturbance {
     Kill,
     /// The machine loses power: what was written and not yet forced to the disk is gone.
     LoseUnsynced,
-    /// As `LoseUnsynced`, but a part of it, in sectors of this many bytes that the seed chooses, is on the disk.
+    /// The machine loses power as with `LoseUnsynced`, but a part of the data, in sectors of this many bytes that the seed
+    /// chooses, is on the disk.
     Tear {
         /// Bytes of a sector.
         sector: u32,
@@ -162,7 +163,7 @@ pub enum Disturbance {
 }
 
 impl Disturbance {
-    /// Whether it needs a process of its own: it ends it, or is about its files.
+    /// Returns whether the disturbance needs a process of its own, because it ends the process or changes its files.
     pub fn needs_process(&self) -> bool {
         matches!(
             self,

@@ -13,7 +13,7 @@ expect    = "expect" "state" hex "before" when ;
 vat       = "v" num ;  why = "reason" string ;  hex = at least 8 hexadecimal digits of a hash
 "#;
 
-/// What an experiment's lines may have beside, as `vathost fault grammar` prints it.
+/// The grammar that only an experiment's lines may use, as `vathost fault grammar` prints it.
 pub const FAULT_GRAMMAR: &str = r##"schedule  = { line } ;            line   = [ when ":" fault ] [ comment ] ;
 when      = "crank-" num | vat "/delivery-" num                as in a directive file, and only in an experiment:
           | vat "/delivery" "every" num                        numbers num, 2 num, 3 num, …
@@ -38,7 +38,8 @@ fault     = "skip" … | "pause" … | "resume" … | "terminate" … | "upgrade
 bug       = the name of an invariant, or of a bug that is a mistake one could make: see `vathost run --plant`
 "##;
 
-/// Who reads a line: what only an experiment can do is read for both, and refused to the operators with a reason.
+/// The kind of file that a line is read for. The forms of an experiment are read for both kinds, and refused to the
+/// operators with a reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reader {
     /// A host's directives.
@@ -47,7 +48,7 @@ pub(super) enum Reader {
     Experiment,
 }
 
-/// How the rest of a line is read once its verb is.
+/// A function that reads the rest of a line once its verb is read.
 type Parse = fn(&mut Line<'_>) -> Result<Action, Box<Problem>>;
 
 /// An action: its verb, its arguments in EBNF, its parser.
@@ -85,7 +86,7 @@ pub(super) static FORMS: [Form; 8] = [
     Form { verb: "replace-kernel", arguments: " num", parse: |line| Ok(Action::ReplaceKernel(line.version()?)) },
 ];
 
-/// What an experiment does beside.
+/// The forms of the actions that only an experiment can order.
 pub(super) static FAULT_FORMS: [Form; 13] = [
     Form {
         verb: "plant",
@@ -170,12 +171,12 @@ pub(super) static FAULT_FORMS: [Form; 13] = [
     Form { verb: "enospc", arguments: "", parse: |_| Ok(Action::Disturb(Disturbance::Enospc)) },
 ];
 
-/// The action of this verb.
+/// Returns the form of the action with this verb.
 pub(super) fn form(verb: &str) -> Option<&'static Form> {
     FORMS.iter().chain(&FAULT_FORMS).find(|it| it.verb == verb)
 }
 
-/// The verbs that a reader may use.
+/// Returns the verbs that a reader may use.
 pub(super) fn verbs(reader: Reader) -> impl Iterator<Item = &'static str> {
     let faults = FAULT_FORMS.iter().filter(move |_| reader == Reader::Experiment);
     let faultless = ["break", "halt", "replace-kernel"];
@@ -183,7 +184,7 @@ pub(super) fn verbs(reader: Reader) -> impl Iterator<Item = &'static str> {
     forms.chain(faults).map(|it| it.verb)
 }
 
-/// What people write where they mean one of the verbs.
+/// Words that people write when they mean one of the verbs, each with that verb.
 pub(super) const SYNONYMS: [(&str, &str); 12] = [
     ("kill", "terminate"),
     ("stop", "halt"),
@@ -220,7 +221,7 @@ pub(super) enum Want {
 }
 
 impl Want {
-    /// For the reader of an error.
+    /// Describes what is wanted, for the reader of an error.
     pub(super) fn describe(self) -> Cow<'static, str> {
         match self {
             Want::Place(Reader::Operator) => "a place (`crank-7890`, `v56/delivery-1234` or `block-120`)".into(),
@@ -248,7 +249,7 @@ impl Want {
     }
 }
 
-/// `a`, `a or b`, `a, b or c`.
+/// Joins texts as alternatives: `a`, `a or b`, `a, b or c`.
 pub(super) fn any_of(items: &[String]) -> String {
     match items {
         [] => String::new(),
@@ -257,7 +258,8 @@ pub(super) fn any_of(items: &[String]) -> String {
     }
 }
 
-/// A text as a string of the grammar: one of JSON's, on one line, in which every control character is escaped.
+/// Returns a text as a string of the grammar: one of JSON's, on one line, in which every control character is
+/// escaped.
 pub(super) fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     let escaped = |it: char| if it.is_control() { format!("\\u{:04x}", u32::from(it)) } else { it.to_string() };

@@ -4,11 +4,11 @@ use std::{fmt, str::FromStr};
 
 use crate::model::id::hex;
 
-/// The first digits of a BLAKE3 hash: 8 at the least (an accident is then one in four thousand million), 64 at the most.
+/// The first digits of a BLAKE3 hash: at least 8 (an accident is then one in four thousand million), at most 64.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HexPrefix(String);
 
-/// Why a text is no prefix of a hash.
+/// The reason why a text is no prefix of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HexPrefixError {
     /// With the digits that it has.
@@ -26,17 +26,17 @@ impl HexPrefix {
     const DIGITS_MIN: usize = 8;
     const DIGITS_MAX: usize = 64;
 
-    /// Of the whole hash.
+    /// Returns the prefix that is the whole hash.
     pub fn of(hash: &[u8; 32]) -> HexPrefix {
         HexPrefix(hex(hash))
     }
 
-    /// Whether the hash begins so.
+    /// Returns whether the hash begins with this prefix.
     pub fn matches(&self, hash: &[u8; 32]) -> bool {
         hex(hash).starts_with(&self.0)
     }
 
-    /// Whether one hash can begin with both.
+    /// Returns whether one hash can begin with both prefixes.
     pub(super) fn agrees_with(&self, other: &HexPrefix) -> bool {
         self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
     }

@@ -1,5 +1,5 @@
-//! The injector: what an experiment disturbs a run with. A value that the block holds; a real host's holds none, and asks once a
-//! delivery whether there is one.
+//! The injector disturbs the run of an experiment. It is a value that the block holds. A real host's block holds
+//! none, and asks once a delivery whether there is one.
 //!
 //! Invariants: what it does depends on its schedule, its seed and the numbers that it is asked with; each fault whose place
 //! came is noted, with the reason where nothing could be done.
@@ -18,18 +18,19 @@ use crate::{
     },
 };
 
-/// How many syscalls of each kind a vat made.
+/// The number of syscalls of each kind that a vat made.
 pub type Counts = [u64; SYSCALL_KINDS.len()];
 
-/// See the module.
+/// The injector of an experiment's faults: it finds the faults that are due at a place, and notes what became of
+/// them.
 #[derive(Clone, Debug, Default)]
 pub struct Injector {
     schedule: Schedule,
     seed: u64,
-    /// Places that are not asked for by number alone, with their positions in the schedule.
+    /// Places that are not looked up by number alone, with their positions in the schedule.
     spots: Vec<(usize, Spot, Action)>,
     counts: BTreeMap<VatId, Counts>,
-    /// Shared with whoever runs the experiment: a halt takes the block, and with it the injector.
+    /// The log, shared with the experiment's runner: a halt takes the block, and with it the injector.
     log: Log,
     /// The fault that limits the fuel of the next delivery, and to what.
     fuel_max: Option<(usize, u64)>,
@@ -40,12 +41,12 @@ pub struct Injector {
 pub struct Log(Arc<Mutex<BTreeMap<usize, Reached>>>);
 
 impl Log {
-    /// What it holds.
+    /// Returns the faults whose places were reached, by their positions in the schedule.
     pub fn reached(&self) -> BTreeMap<usize, Reached> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether no place came.
+    /// Returns whether no fault's place was reached.
     pub fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
@@ -73,16 +74,16 @@ pub struct Reached {
     pub crank: CrankNum,
     /// The vat that the crank delivered to, if to any.
     pub vat: Option<VatId>,
-    /// How often.
+    /// The number of times that the place was reached.
     pub times: u64,
-    /// How often something could be done.
+    /// The number of times that something could be done.
     pub done: u64,
-    /// Why nothing could be done, the last time that nothing could.
+    /// The reason why nothing could be done, the last time that this happened.
     pub why_not: Option<String>,
 }
 
 impl Injector {
-    /// Of this schedule. `counts` are the syscalls that were made before, by vat.
+    /// Makes the injector of this schedule. `counts` are the syscalls that were made before, by vat.
     pub fn new(schedule: Schedule, seed: u64, counts: BTreeMap<VatId, Counts>) -> Injector {
         let spot = |(at, fault): (usize, &Directive)| match fault.trigger {
             Trigger::Spot(spot) => Some((at, spot, fault.action.clone())),
@@ -92,30 +93,31 @@ impl Injector {
         Injector { schedule, seed, spots, counts, ..Injector::default() }
     }
 
-    /// The faults.
+    /// Returns the schedule of faults.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// The syscalls made so far, by vat.
+    /// Returns the number of syscalls made so far, by vat.
     pub fn counts(&self) -> &BTreeMap<VatId, Counts> {
         &self.counts
     }
 
-    /// The faults whose places came.
+    /// Returns the log of the faults whose places were reached.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// Whether it is a delay that was done: the same number comes again, with what went before or with what was late.
+    /// Returns whether the fault is a delay that was done already: the same delivery number comes again, with an
+    /// earlier item or with the delayed one.
     pub(crate) fn is_over(&self, fault: &Directive) -> bool {
         let is_once = matches!(fault.action, Action::Disturb(Disturbance::Delay { .. }))
             && !matches!(fault.trigger, Trigger::Spot(Spot::DeliveryEvery(..)));
         is_once && self.position(fault).is_some_and(|at| self.log.is_done(at))
     }
 
-    /// The faults that may come yet, by their positions, where these are the numbers of the next crank and deliveries. Those of
-    /// commits are no matter of a run in memory.
+    /// Returns the faults that may still come, by their positions, if these are the numbers of the next crank and
+    /// deliveries. A run in memory has no faults of commits.
     pub fn left(&self, next_crank: CrankNum, next_delivery: &dyn Fn(VatId) -> DeliveryNum) -> Vec<usize> {
         let may_come = |fault: &Directive| match fault.trigger {
             // It has come, and it stays.
@@ -134,7 +136,7 @@ impl Injector {
         self.schedule.faults().enumerate().filter(|(at, fault)| is_left(*at, fault)).map(|(at, _)| at).collect()
     }
 
-    /// Whether a fault has begun that changes how things go without a trace in the state.
+    /// Returns whether a fault is in force that changes the run without a trace in the state.
     pub fn is_under_way(&self) -> bool {
         self.fuel_max.is_some() || self.schedule.faults().any(|it| lasts(&it.action))
     }
@@ -143,7 +145,7 @@ impl Injector {
         self.counts.get(&vat).zip(index_of(kind)).and_then(|(counts, at)| counts.get(at)).copied().unwrap_or(0)
     }
 
-    /// What fires at every Kth delivery, this being one of them.
+    /// Returns the faults that fire at every Kth delivery, if this delivery is one of them.
     pub(crate) fn recurring(&self, vat: VatId, number: DeliveryNum) -> impl Iterator<Item = Directive> {
         let spots = self.spots.iter().filter(move |(_, spot, _)| match spot {
             Spot::DeliveryEvery(it, every) => *it == vat && number.0 > 0 && number.0.is_multiple_of(*every),
@@ -152,14 +154,14 @@ impl Injector {
         spots.map(|(_, spot, action)| Directive { trigger: Trigger::Spot(*spot), action: action.clone() })
     }
 
-    /// What fires at the end of this delivery.
+    /// Returns the faults that fire at the end of this delivery.
     pub(crate) fn at_end(&self, vat: VatId, number: DeliveryNum) -> Vec<Directive> {
         let trigger = Trigger::Spot(Spot::DeliveryEnd(vat, number));
         let spots = self.spots.iter().filter(|(_, spot, _)| Trigger::Spot(*spot) == trigger);
         spots.map(|(.., action)| Directive { trigger, action: action.clone() }).collect()
     }
 
-    /// The disturbances of one delivery's syscalls.
+    /// Returns the disturbances of one delivery's syscalls.
     pub(crate) fn begin_delivery(&self, vat: VatId, number: DeliveryNum) -> Disturbed {
         let mine = |spot: &Spot| match spot {
             Spot::Syscall(it, delivery, _) => *it == vat && *delivery == number,
@@ -171,7 +173,7 @@ impl Injector {
         Disturbed { vat, spots, counts, log: self.log.clone() }
     }
 
-    /// They come back when it has ended.
+    /// Takes back the counts of the vat's syscalls when its delivery has ended.
     pub(crate) fn end_delivery(&mut self, disturbed: Disturbed) {
         self.counts.insert(disturbed.vat, disturbed.counts);
     }
@@ -187,12 +189,12 @@ impl Injector {
         self.schedule.faults().position(|it| it == fault)
     }
 
-    /// The next delivery of the crank has this much fuel at the most.
+    /// Limits the next delivery of the crank to at most this much fuel.
     pub(crate) fn limit_fuel(&mut self, fault: &Directive, fuel: u64) {
         self.fuel_max = self.position(fault).map(|at| (at, fuel));
     }
 
-    /// Takes that limit.
+    /// Takes the limit that a fault has set on the fuel of the next delivery.
     pub(crate) fn take_fuel_max(&mut self) -> Option<(usize, u64)> {
         self.fuel_max.take()
     }
@@ -202,7 +204,7 @@ impl Injector {
         self.log.note(at, crank, vat, why_not);
     }
 
-    /// A number of this many that the seed and the fault decide.
+    /// Returns a number below this bound that the seed and the fault decide.
     pub(crate) fn random(&self, fault: &Directive, number: DeliveryNum, below: u64) -> u64 {
         let text = format!("{} {fault} {number}", self.seed);
         let hash = blake3::hash(text.as_bytes());
@@ -211,7 +213,7 @@ impl Injector {
     }
 }
 
-/// Whether it is a planted bug that stays.
+/// Returns whether the action plants a bug that stays in force after its crank.
 pub(crate) fn lasts(action: &Action) -> bool {
     matches!(action, Action::Disturb(Disturbance::Plant(name)) if LASTING.contains(name))
 }
@@ -220,7 +222,7 @@ fn index_of(kind: &str) -> Option<usize> {
     SYSCALL_KINDS.iter().position(|it| *it == kind)
 }
 
-/// What is to be disturbed among the syscalls of one delivery.
+/// The faults that are due among the syscalls of one delivery.
 #[derive(Debug)]
 pub(crate) struct Disturbed {
     vat: VatId,
@@ -247,7 +249,7 @@ impl Disturbed {
         }
     }
 
-    /// It was done, or could not be.
+    /// Notes in the log that a fault was injected, or why it could not be.
     pub(crate) fn hit(&self, at: usize, crank: CrankNum, why_not: Option<String>) {
         self.log.note(at, crank, Some(self.vat), why_not);
     }

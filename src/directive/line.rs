@@ -31,7 +31,7 @@ pub(super) struct Spans {
     pub(super) vat: Range<usize>,
 }
 
-/// Reads a line; `None` where it is blank or a comment.
+/// Reads a line; `None` if it is blank or a comment.
 pub(super) fn parse(text: &str, reader: Reader) -> Result<Option<Parsed>, Box<Problem>> {
     let tokens = tokens(text)?;
     if tokens.is_empty() {
@@ -60,7 +60,7 @@ pub(super) struct Line<'a> {
     at: usize,
     /// All that could stand at `at`, as far as it was tried.
     wanted: Vec<Want>,
-    /// Of the verb, once it is read.
+    /// The form of the verb, once that is read.
     form: Option<&'static Form>,
     spans: Spans,
 }
@@ -99,7 +99,7 @@ impl<'a> Line<'a> {
         Ok(Directive { trigger, action: Action::Expect { state } })
     }
 
-    /// A place, if one stands here; some are of more than one word.
+    /// Reads a place, if one comes next; some are of more than one word.
     fn place_maybe(&mut self) -> Result<Option<Trigger>, Box<Problem>> {
         let Some(place) = self.next_if(Want::Place(self.reader), |it| place(it.text)) else { return Ok(None) };
         self.spans.place = self.span_of_last();
@@ -119,36 +119,36 @@ impl<'a> Line<'a> {
         Ok(Some(trigger))
     }
 
-    /// `#5`
+    /// Reads an ordinal number: `#5`
     fn ordinal(&mut self) -> Result<u64, Box<Problem>> {
         let number = self.next_if(Want::Number, |it| it.text.strip_prefix('#').and_then(number));
         number.ok_or_else(|| self.unexpected())
     }
 
-    /// A vat, if one stands here.
+    /// Reads the id of a vat, if one comes next.
     pub(super) fn vat_maybe(&mut self) -> Option<VatId> {
         let vat = self.next_if(Want::Vat, |it| it.text.parse().ok())?;
         self.spans.vat = self.span_of_last();
         Some(vat)
     }
 
-    /// A vat.
+    /// Reads the id of a vat.
     pub(super) fn vat(&mut self) -> Result<VatId, Box<Problem>> {
         self.vat_maybe().ok_or_else(|| self.unexpected())
     }
 
-    /// A hash behind this word, if the word stands here.
+    /// Reads a hash behind this word, if the word comes next.
     pub(super) fn hash_maybe(&mut self, word: &'static str) -> Result<Option<HexPrefix>, Box<Problem>> {
         if self.word_maybe(word) { self.hex().map(Some) } else { Ok(None) }
     }
 
-    /// A hash behind this word.
+    /// Reads a hash behind this word.
     pub(super) fn hash(&mut self, word: &'static str) -> Result<HexPrefix, Box<Problem>> {
         self.word(word)?;
         self.hex()
     }
 
-    /// A reason, if one stands here.
+    /// Reads a reason, if one comes next.
     pub(super) fn why_maybe(&mut self) -> Result<Option<String>, Box<Problem>> {
         if !self.word_maybe("reason") {
             return Ok(None);
@@ -161,18 +161,18 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// The number of a version of the kernel.
+    /// Reads the number of a version of the kernel.
     pub(super) fn version(&mut self) -> Result<u32, Box<Problem>> {
         let version = |it: &Token<'_>| it.text.parse().ok().filter(|number: &u32| number.to_string() == it.text);
         self.next_if(Want::Version, version).ok_or_else(|| self.unexpected())
     }
 
-    /// A number.
+    /// Reads a number, in decimal digits.
     pub(super) fn number(&mut self) -> Result<u64, Box<Problem>> {
         self.next_if(Want::Number, |it| number(it.text)).ok_or_else(|| self.unexpected())
     }
 
-    /// The name of a planted bug, or of an invariant; quotes around it do not matter.
+    /// Reads the name of a planted bug, or of an invariant; quotes around it do not matter.
     pub(super) fn plant(&mut self, want: Want) -> Result<&'static str, Box<Problem>> {
         let known = |it: &&&str| want == Want::Bug || it.contains('.');
         let name = |it: &Token<'a>| {
@@ -182,7 +182,7 @@ impl<'a> Line<'a> {
         self.next_if(want, name).ok_or_else(|| self.unexpected())
     }
 
-    /// A bit of a memory.
+    /// Reads a bit of a memory.
     pub(super) fn bit(&mut self) -> Result<Bit, Box<Problem>> {
         let bit = |it: &Token<'a>| {
             let (address, bit) = it.text.split_once('.')?;
@@ -192,7 +192,7 @@ impl<'a> Line<'a> {
         self.next_if(Want::Bit, bit).ok_or_else(|| self.unexpected())
     }
 
-    /// A text, or bytes in hexadecimal digits.
+    /// Reads a text, or bytes in hexadecimal digits.
     pub(super) fn bytes(&mut self) -> Result<Vec<u8>, Box<Problem>> {
         let bytes = |it: &Token<'a>| match it.kind {
             Kind::Text => serde_json::from_str(it.text).map(String::into_bytes).ok(),
@@ -201,7 +201,7 @@ impl<'a> Line<'a> {
         self.next_if(Want::Bytes, bytes).ok_or_else(|| self.unexpected())
     }
 
-    /// The size of a disk's sector.
+    /// Reads the size of a disk's sector.
     pub(super) fn sector(&mut self) -> Result<u32, Box<Problem>> {
         let sizes = 512..=65_536;
         let size = |it: &Token<'a>| number(it.text).filter(|it| it.is_power_of_two() && sizes.contains(it));

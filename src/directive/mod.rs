@@ -51,7 +51,7 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// The vat that the place is about, where it is about one.
+    /// Returns the vat of the place, if it has one.
     pub fn vat(&self) -> Option<VatId> {
         match self {
             Trigger::Delivery(vat, _) => Some(*vat),
@@ -80,43 +80,44 @@ impl FromStr for Trigger {
     }
 }
 
-/// What to do there. The order of the variants is the order in which those of one crank take effect.
+/// The action that a directive orders. The order of the variants is the order in which the directives of one crank
+/// take effect.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Action {
     /// Halt unless the state hash has this prefix there.
     Expect {
-        /// Of the chained hash before that place.
+        /// A prefix of the chained hash before that place.
         state: HexPrefix,
     },
     /// Stop before that crank.
     Halt,
     /// From that block on, this version of the kernel's behaviour.
     ReplaceKernel(u32),
-    /// Into the debugger, where one is attached.
+    /// Break into the debugger, if one is attached.
     Break,
     /// Replace the vat's code just before the delivery.
     Upgrade {
-        /// The vat.
+        /// The vat to act on.
         vat: VatId,
-        /// What it runs from then on.
+        /// The bundle that the vat runs from then on.
         bundle: HexPrefix,
-        /// Why, for people and for the record.
+        /// The reason, for people and for the record.
         why: Option<String>,
     },
     /// The vat receives nothing from this delivery on.
     Pause {
         /// The vat; `None` is the one of the delivery.
         vat: Option<VatId>,
-        /// Why, for people and for the record.
+        /// The reason, for people and for the record.
         why: Option<String>,
     },
-    /// What was kept from the vat goes back to the front of the run-queue.
+    /// End the vat's pause: the deliveries that were held back go to the front of the run-queue.
     Resume(VatId),
     /// The vat dies just before the delivery.
     Terminate {
         /// The vat; `None` is the one of the delivery.
         vat: Option<VatId>,
-        /// Why, for people and for the record.
+        /// The reason, for people and for the record.
         why: Option<String>,
     },
     /// The delivery is consumed and not given to the vat.
@@ -126,12 +127,12 @@ pub enum Action {
         /// Halt unless the message's hash has this prefix.
         expect: Option<HexPrefix>,
     },
-    /// What only an experiment does.
+    /// An action that only an experiment can order.
     Disturb(Disturbance),
 }
 
 impl Action {
-    /// The vat that the line names, if it names one.
+    /// Returns the vat that the line names, if it names one.
     pub fn vat(&self) -> Option<VatId> {
         match self {
             Action::Upgrade { vat, .. } | Action::Resume(vat) => Some(*vat),
@@ -184,25 +185,26 @@ impl fmt::Display for Action {
 /// One line of a directive file. Sorts by place, then in the order of effect.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Directive {
-    /// Where.
+    /// The place at which the directive fires.
     pub trigger: Trigger,
-    /// What.
+    /// The action that it orders.
     pub action: Action,
 }
 
 impl Directive {
-    /// Whether it changes the state: then it is recorded in the store, in the slog and in the crank's hash, and all replicas
-    /// must have it.
+    /// Returns whether the directive changes the state: then it is recorded in the store, in the slog and in the
+    /// crank's hash, and all replicas must have it.
     pub fn in_consensus(&self) -> bool {
         !matches!(self.action, Action::Expect { .. } | Action::Halt | Action::Break | Action::Disturb(_))
     }
 
-    /// Whether only an experiment can obey it.
+    /// Returns whether only an experiment can obey the directive.
     pub fn is_for_experiments(&self) -> bool {
         matches!(self.trigger, Trigger::Spot(_)) || matches!(self.action, Action::Disturb(_))
     }
 
-    /// The vat that it is about: the one named, or that of the place. `None` where only the crank will tell.
+    /// Returns the vat that the directive is about: the one named, or that of the place. `None` if only the crank
+    /// will tell.
     pub fn vat(&self) -> Option<VatId> {
         self.trigger.vat().or_else(|| self.action.vat())
     }

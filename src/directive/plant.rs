@@ -15,34 +15,36 @@ use std::{fmt, str::FromStr};
 
 use crate::model::id::CrankNum;
 
-/// A fault, and where it is planted.
+/// A fault of the kernel, and the place at which it is planted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plant {
     /// The name of an invariant, or of a realistic bug.
     pub name: &'static str,
-    /// The place.
+    /// The place of the fault.
     pub at: PlantedAt,
 }
 
-/// Where a fault is planted. One that a message's content triggers is a bug that a `skip` of the message goes past, a `pause` puts off,
-/// and an `upgrade` of the vat does not touch: as a real bug of the kernel would be.
+/// The place where a fault is planted. A fault that a message's content triggers is like a real bug of the kernel: a
+/// `skip` of the message avoids it, a `pause` puts it off, and an `upgrade` of the vat does not touch it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PlantedAt {
     /// `crank-12`: whatever that crank does.
     Crank(CrankNum),
     /// `method-deposit`: wherever a message with this method is delivered.
     Method(String),
-    /// `message-5f3a9c01`: wherever the message whose hash begins so is delivered. Eight hexadecimal digits at least.
+    /// Every delivery of the message whose hash has this prefix: `message-5f3a9c01`. At least eight hexadecimal
+    /// digits.
     Message(String),
 }
 
 impl Plant {
-    /// A fault planted in this crank.
+    /// Makes a fault that is planted in this crank.
     pub fn in_crank(name: &'static str, crank: CrankNum) -> Plant {
         Plant { name, at: PlantedAt::Crank(crank) }
     }
 
-    /// Whether it breaks this crank, which is about to deliver a message of this method and hash, if any.
+    /// Returns whether the fault breaks this crank, which is about to deliver a message of this method and hash, if
+    /// any.
     pub fn is_due(&self, crank: CrankNum, message: Option<(&str, &str)>) -> bool {
         match (&self.at, message) {
             (PlantedAt::Crank(at), _) => *at == crank,
@@ -52,12 +54,12 @@ impl Plant {
         }
     }
 
-    /// Whether it was planted in an earlier crank.
+    /// Returns whether the fault was planted in an earlier crank.
     pub fn is_before(&self, crank: CrankNum) -> bool {
         matches!(self.at, PlantedAt::Crank(at) if at < crank)
     }
 
-    /// Whether it was planted in this crank or an earlier one.
+    /// Returns whether the fault was planted in this crank or an earlier one.
     pub fn is_since(&self, crank: CrankNum) -> bool {
         matches!(self.at, PlantedAt::Crank(at) if at <= crank)
     }
@@ -100,7 +102,8 @@ pub const RESOLVE_NON_DECIDER: &str = "resolve-non-decider";
 /// A count is never given back.
 pub const LOST_DECREF: &str = "lost-decref";
 
-/// An entry whose routing panics stands in the run-queue: in a later crank, which has no vat.
+/// The plant that puts an entry whose routing panics into the run-queue: the panic comes in a later crank, which has
+/// no vat.
 pub const POISON_QUEUE: &str = "poison-queue";
 /// From that crank on, a vat that is brought up by replay pays for the replay: a state that depends on who was evicted when.
 pub const REPLAY_CHARGES: &str = "replay-charges";
@@ -111,13 +114,14 @@ pub const HOST_ABORT: &str = "host-abort";
 /// The host goes round for ever.
 pub const HOST_HANG: &str = "host-hang";
 
-/// How a process that was made to die ends, on the order of a plant: [`HOST_ABORT`], [`HOST_HANG`] or [`HALF_COMMIT`] says which.
+/// The function that ends a process that was made to die, for a plant of this name: [`HOST_ABORT`], [`HOST_HANG`] or
+/// [`HALF_COMMIT`].
 pub type End = fn(&str);
 
-/// Those that end their process: only in one that was made to die. Others refuse them.
+/// Plants that end their process. Only a process that was made to die allows them; others refuse them.
 pub const DEADLY: &[&str] = &[HALF_COMMIT, HOST_ABORT, HOST_HANG];
 
-/// Those that are in force from their crank on, rather than done in it.
+/// Plants that are in force from their crank on, and not only in it.
 pub const LASTING: &[&str] = &[RESOLVE_NON_DECIDER, REPLAY_CHARGES, HALF_COMMIT];
 
 /// A text that names no plant.

@@ -1,4 +1,4 @@
-//! What is wrong with a line, shown under the line.
+//! A mistake in a line, shown under the line.
 
 use std::{fmt, ops::Range};
 
@@ -9,11 +9,11 @@ pub struct Problem {
     pub line: usize,
     /// The character in it, from 1.
     pub column: usize,
-    /// What was found.
+    /// The mistake that was found.
     pub what: String,
-    /// What was expected there instead, or why it cannot be.
+    /// The text that was expected there instead, or the reason why it cannot be.
     pub expected: String,
-    /// What to write instead, where that can be guessed.
+    /// The text to write instead, if that can be guessed.
     pub hint: Option<String>,
     /// The line as it can be shown: without control characters.
     text: String,
@@ -22,7 +22,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with the bytes `span` of the line.
+    /// Makes a problem with the bytes `span` of the line.
     pub(crate) fn at(line: &str, span: Range<usize>, what: impl Into<String>) -> Box<Problem> {
         let text =
             line.chars().map(|it| if it.is_control() { ' ' } else { it }).collect::<String>().trim_end().to_owned();

@@ -1,4 +1,4 @@
-//! Which directives make no sense, alone or together.
+//! Rules for directives that make no sense, alone or together.
 
 use std::fmt;
 
@@ -10,15 +10,16 @@ use crate::{
 /// A directive that a set cannot take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
-    /// It.
+    /// The directive that is refused.
     pub directive: Directive,
-    /// The one that the set holds already and that it contradicts; `None` where it makes no sense by itself.
+    /// The directive that the set holds already and that this one contradicts; `None` if this one makes no sense by
+    /// itself.
     pub other: Option<Directive>,
-    /// Why.
+    /// The reason for the refusal.
     pub why: String,
     /// The part of the line to blame.
     pub(super) part: Part,
-    /// Whose file it does not belong in, where that is all.
+    /// The reader whose file the directive does not belong in, if that is the only reason.
     pub(super) reader: Option<Reader>,
 }
 
@@ -42,7 +43,7 @@ impl fmt::Display for Contradiction {
 
 impl std::error::Error for Contradiction {}
 
-/// Whether a directive belongs in the reader's file.
+/// Checks that a directive belongs in the reader's file.
 pub(super) fn readable(reader: Reader, directive: &Directive) -> Result<(), Box<Contradiction>> {
     let refuse = |part, why: &str| {
         let (directive, why) = (directive.clone(), why.to_owned());
@@ -60,7 +61,7 @@ pub(super) fn readable(reader: Reader, directive: &Directive) -> Result<(), Box<
     }
 }
 
-/// Whether a fault of an experiment can be done at that place.
+/// Checks that a fault of an experiment can be done at that place.
 fn fits(trigger: &Trigger, action: &Action) -> Result<(), &'static str> {
     use Action::{Disturb, Pause, Skip, Terminate};
     let at_syscall =
@@ -106,12 +107,12 @@ fn fits(trigger: &Trigger, action: &Action) -> Result<(), &'static str> {
     }
 }
 
-/// Whether syscalls of this kind answer with data.
+/// Returns whether syscalls of this kind answer with data.
 fn answers(kind: &str) -> bool {
     ["vatstoreGet", "vatstoreGetNextKey", "vatstoreScan", "callNow"].contains(&kind)
 }
 
-/// Whether a directive makes sense by itself.
+/// Checks that a directive makes sense by itself.
 pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
     let refuse = |part, why: String| {
         Err(Box::new(Contradiction { directive: directive.clone(), other: None, why, part, reader: None }))
@@ -142,7 +143,7 @@ pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
     }
 }
 
-/// Whether two directives of one place can both be in a set.
+/// Checks that two directives of one place can both be in a set.
 pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), Box<Contradiction>> {
     match repetition(directive, other).or_else(|| conflict(directive, other, None)) {
         Some(why) => Err(contradiction(directive, other, why)),
@@ -150,7 +151,7 @@ pub(super) fn together(directive: &Directive, other: &Directive) -> Result<(), B
     }
 }
 
-/// Whether two directives that fire in one crank, a delivery to `to`, can both be obeyed.
+/// Checks that two directives that fire in one crank, a delivery to `to`, can both be obeyed.
 pub(super) fn at_once(directive: &Directive, other: &Directive, to: Option<VatId>) -> Result<(), Box<Contradiction>> {
     conflict(directive, other, to).map_or(Ok(()), |why| Err(contradiction(directive, other, why)))
 }
@@ -160,7 +161,7 @@ fn contradiction(directive: &Directive, other: &Directive, why: &str) -> Box<Con
     Box::new(Contradiction { directive, other, why: why.to_owned(), part: Part::Verb, reader: None })
 }
 
-/// Why two lines of one place are one too many, though both can be obeyed.
+/// Returns the reason why one of two lines of one place is too many, though both can be obeyed.
 fn repetition(a: &Directive, b: &Directive) -> Option<&'static str> {
     let same_kind = match (&a.action, &b.action) {
         (Action::Pause { .. }, Action::Pause { .. }) | (Action::Terminate { .. }, Action::Terminate { .. }) => true,
@@ -170,7 +171,7 @@ fn repetition(a: &Directive, b: &Directive) -> Option<&'static str> {
     (same_kind && a.vat() == b.vat()).then_some("one line, with one reason, will do")
 }
 
-/// Whether two of it at one place exclude each other.
+/// Returns whether two disturbances of this kind at one place exclude each other.
 fn is_once(disturbance: &Disturbance) -> bool {
     !matches!(disturbance, Disturbance::Plant(_) | Disturbance::Flip { .. })
 }
@@ -179,8 +180,9 @@ fn conflict(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static 
     one_way(a, b, to).or_else(|| one_way(b, a, to))
 }
 
-/// Why these two, in this order of kinds, cannot both be obeyed. While a file is read the vat of a crank is not known:
-/// `crank-7: skip` and `crank-7: pause v7` contradict if that crank is a delivery to v7, which only the kernel will see.
+/// Returns the reason why these two, in this order of kinds, cannot both be obeyed. While a file is read the vat of a
+/// crank is not known: `crank-7: skip` and `crank-7: pause v7` contradict if that crank is a delivery to v7, which
+/// only the kernel will see.
 fn one_way(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static str> {
     use Action::{Disturb, Expect, Pause, ReplaceKernel, Resume, Skip, Terminate, Upgrade};
     let vat = |it: &Directive| it.vat().or(to);

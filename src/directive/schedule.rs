@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::directive::{Contradiction, Directive, DirectiveSet, Refused, grammar::Reader};
 
-/// What an experiment disturbs its run with. Prints as its canonical form, a line a fault; serializes as the list of its lines.
+/// The faults that an experiment injects into its run. Prints as its canonical form, one fault a line; serializes as
+/// the list of its lines.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Schedule {
     set: DirectiveSet,
@@ -17,7 +18,7 @@ pub struct Schedule {
 pub struct ScheduleId(pub [u8; 32]);
 
 impl Schedule {
-    /// Of these faults.
+    /// Makes the schedule of these faults; an error if they contradict each other.
     ///
     /// # Errors
     ///
@@ -39,27 +40,28 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// The faults, by place and then in the order of effect. Their positions here are their names in a result.
+    /// Returns the faults, by place and then in the order of effect. Their positions here are their names in a
+    /// result.
     pub fn faults(&self) -> impl Iterator<Item = &Directive> {
         self.set.iter()
     }
 
-    /// How many.
+    /// Returns the number of faults.
     pub fn len(&self) -> usize {
         self.set.iter().count()
     }
 
-    /// Whether nothing is disturbed.
+    /// Returns whether the schedule has no faults.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
 
-    /// The trigger table that the kernel asks.
+    /// Returns the trigger table that the kernel asks.
     pub fn directives(&self) -> &DirectiveSet {
         &self.set
     }
 
-    /// Its hash.
+    /// Returns the hash of the canonical form.
     pub fn id(&self) -> ScheduleId {
         ScheduleId(*blake3::hash(self.to_string().as_bytes()).as_bytes())
     }

@@ -39,12 +39,12 @@ impl fmt::Debug for SetDigest {
     }
 }
 
-/// A directive and where it was read.
+/// A directive and the line on which it was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placed {
     /// The line of the file, from 1.
     pub line: usize,
-    /// What stands there.
+    /// The directive on that line.
     pub directive: Directive,
 }
 
@@ -103,11 +103,12 @@ impl DirectiveSet {
         })
     }
 
-    /// Adds a directive.
+    /// Adds an operator's directive. It is refused if it makes no sense, or contradicts another.
     ///
     /// # Errors
     ///
-    /// Where it makes no sense, stands in the set already, or contradicts another of its place; the set is then as it was.
+    /// The directive makes no sense, is in the set already, or contradicts another of its place; the set is then as
+    /// it was.
     pub fn insert(&mut self, directive: Directive) -> Result<(), Box<Contradiction>> {
         self.insert_for(Reader::Operator, directive)
     }
@@ -122,29 +123,30 @@ impl DirectiveSet {
         Ok(())
     }
 
-    /// All of them, by place and then in the order of effect.
+    /// Iterates over all directives, by place and then in the order of effect.
     pub fn iter(&self) -> impl Iterator<Item = &Directive> {
         self.list.iter()
     }
 
-    /// Whether there are none.
+    /// Returns whether the set has no directives.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// The digest: of what is held, not of how it was written.
+    /// Returns the digest of the directives held, not of the way they were written.
     pub fn digest(&self) -> SetDigest {
         SetDigest(*blake3::hash(self.to_string().as_bytes()).as_bytes())
     }
 
-    /// What fires in this crank, in the order of effect: that of the crank's number, and, where the crank is a delivery, of
-    /// the delivery's. Costs a bit test each where nothing does, however many wait.
+    /// Returns the directives that fire in this crank, in the order of effect: those of the crank's number, and, if
+    /// the crank is a delivery, those of the delivery's. Costs one bit test each if nothing fires, however many
+    /// directives wait.
     pub fn due(&self, crank: CrankNum, delivery: Option<(VatId, DeliveryNum)>) -> Due<'_> {
         let delivery = delivery.map_or(&[][..], |(vat, number)| self.of(Trigger::Delivery(vat, number)));
         Due { crank: self.of(Trigger::Crank(crank)), delivery }
     }
 
-    /// What fires before the first crank of this block.
+    /// Returns the directives that fire before the first crank of this block.
     pub fn due_at_block(&self, height: BlockHeight) -> Due<'_> {
         Due { crank: self.of(Trigger::Block(height)), delivery: &[] }
     }
@@ -171,7 +173,7 @@ fn not_utf8(line: &[u8], valid: usize) -> Box<Problem> {
     Problem::at(&text, valid..valid + width, "bytes that are no text").expected("expected UTF-8")
 }
 
-/// What fires at one crank, in the order of effect.
+/// The directives that fire at one crank, in the order of effect.
 #[derive(Clone, Debug)]
 pub struct Due<'a> {
     crank: &'a [Directive],
@@ -190,7 +192,7 @@ impl Due<'_> {
     }
 }
 
-/// The same, of any directives that fire at one crank.
+/// Refuses to obey two directives that fire at one crank, a delivery to `to`, and contradict each other.
 ///
 /// # Errors
 ///
@@ -277,7 +279,7 @@ mod tests {
     use super::*;
     use crate::directive::Action;
 
-    /// What makes a thousand directives as fast as none: nearly every place is answered by one bit.
+    /// Checks the reason why a thousand directives are as fast as none: nearly every place is answered by one bit.
     #[test]
     fn nearly_no_place_where_nothing_is_due_is_looked_up_however_many_directives_wait() {
         for (step, vats) in [(1, 1), (1_000, 1), (1_024, 3), (1 << 20, 1_000)] {

@@ -1,4 +1,4 @@
-//! What the writer of a line may have meant.
+//! Suggestions for what the writer of a line may have meant.
 
 use std::iter;
 
@@ -9,7 +9,7 @@ use crate::directive::{
     token::{Kind, Token},
 };
 
-/// A guess at what should stand at `at`, where one of these things was wanted.
+/// Returns a guess at what should be at `at`, if one of these things was wanted.
 pub(super) fn hint(tokens: &[Token<'_>], at: usize, wanted: &[Want]) -> Option<String> {
     let (before, rest) = tokens.split_at_checked(at)?;
     let token = rest.first()?;
@@ -137,7 +137,7 @@ fn end(before: &[Token<'_>], token: &Token<'_>) -> Option<String> {
     delivery.then(|| format!("`{verb}` alone is about the delivery of that place: leave `{}` out", token.text))
 }
 
-/// The candidate that is at most a few slips away, whatever the case.
+/// Returns the candidate that is at most a few slips away; upper and lower case do not matter.
 pub(crate) fn nearest(word: &str, candidates: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
     let word: Vec<char> = word.to_lowercase().chars().take(32).collect();
     let with_distance = candidates.into_iter().map(|it| (distance(&word, &it.chars().collect::<Vec<_>>()), it));

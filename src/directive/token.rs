@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use crate::directive::problem::Problem;
 
-/// What a piece of a line is.
+/// The kind of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// Anything else, up to a blank.
     Word,
-    /// `:`
+    /// A colon: `:`
     Colon,
     /// A text in double quotes, both quotes included.
     Text,
@@ -24,7 +24,7 @@ pub(super) struct Token<'a> {
     pub(super) span: Range<usize>,
 }
 
-/// The pieces of a line, up to its comment.
+/// Splits a line into its tokens, up to its comment.
 pub(super) fn tokens(line: &str) -> Result<Vec<Token<'_>>, Box<Problem>> {
     let stray = line.char_indices().find(|(_, it)| it.is_control() && *it != '\t');
     if let Some((at, stray)) = stray {
@@ -55,7 +55,8 @@ pub(super) fn tokens(line: &str) -> Result<Vec<Token<'_>>, Box<Problem>> {
     Ok(tokens)
 }
 
-/// How many bytes the word takes that the text begins with. The colon of `v2/syscall:vatstoreGet` belongs to it.
+/// Returns the number of bytes in the word that the text begins with. The colon of `v2/syscall:vatstoreGet` belongs
+/// to it.
 fn word_length(text: &str) -> usize {
     let end = |from: usize, stop: &str| {
         let rest = text.get(from..).unwrap_or_default();
@@ -66,7 +67,7 @@ fn word_length(text: &str) -> usize {
     if is_kind { end(length + 1, ":#\"") } else { length }
 }
 
-/// Whether `#5` is the number of a syscall of a kind, and no comment: it follows `v2/syscall:vatstoreGet`.
+/// Returns whether `#5` is the number of a syscall of a kind, and no comment: it follows `v2/syscall:vatstoreGet`.
 fn is_ordinal(before: &[Token<'_>], text: &str) -> bool {
     before.len() == 1 && before.last().is_some_and(|it| it.text.contains("/syscall:")) && digits(&text[1..]) > 0
 }
@@ -75,7 +76,7 @@ fn digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
 }
 
-/// How many bytes the quoted text at `start` takes.
+/// Returns the number of bytes that the quoted text at `start` takes.
 fn text_length(line: &str, start: usize) -> Result<usize, Box<Problem>> {
     let mut escaped = false;
     for (at, byte) in line.bytes().enumerate().skip(start + 1) {

@@ -1,4 +1,4 @@
-//! What is left to say when the kernel is broken: where it was, which invariant failed, and what the operators can do.
+//! Reports for the operators of a halt: where the kernel was, which invariant failed, and what can be done.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::{
     state::block::Policy,
 };
 
-/// Written beside the store as `panic-<crank>.json`.
+/// The report of a kernel panic. It is written next to the store as `panic-<crank>.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]
@@ -37,7 +37,7 @@ pub struct Epitaph {
     /// The method, where a message was being delivered.
     #[serde(default)]
     pub method: Option<String>,
-    /// The queue entry that the crank took, where that was no delivery.
+    /// The queue entry that the crank took, if that was no delivery.
     #[serde(default)]
     pub entry: Option<String>,
     pub invariant: String,
@@ -48,16 +48,16 @@ pub struct Epitaph {
     /// The directives in force, in canonical form.
     #[serde(default)]
     pub directives: Vec<String>,
-    /// The file of the guest's core dump, beside this one, if the guest was up.
+    /// The file of the guest's core dump, next to this one, if the guest was live.
     pub core_dump: Option<String>,
-    /// The guest's functions that were under way, the innermost first; `None` where it had returned, or was not up.
+    /// The guest's functions that were under way, the innermost first; `None` if it had returned, or was not live.
     pub guest_backtrace: Option<Vec<String>>,
-    /// How the host ran: whoever wants to come to the same place must run so.
+    /// The settings of the host: another host must run with the same to reach the same place.
     #[serde(default)]
     pub run: Course,
 }
 
-/// What decides, beside the state and the directives, where a host comes to.
+/// The settings that decide, besides the state and the directives, what a host computes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "they are the flags of `vathost run`")]
@@ -70,7 +70,7 @@ pub struct Course {
 }
 
 impl Course {
-    /// Where its blocks end.
+    /// Returns the policy for ending blocks.
     pub fn policy(&self) -> Policy {
         let default = Policy::default();
         Policy {
@@ -89,7 +89,7 @@ impl Course {
     }
 }
 
-/// What the host knows of itself when it halts.
+/// The host's position when it halts: the last commit and its kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
     /// The version of the kernel.
@@ -102,12 +102,12 @@ pub struct Standing {
     pub directives_digest: String,
     /// The directives in force, in canonical form.
     pub directives: Vec<String>,
-    /// How it runs.
+    /// The settings of the host.
     pub run: Course,
 }
 
 impl Epitaph {
-    /// Of this halt, if it is a kernel panic.
+    /// Makes the epitaph of this halt; `None` if it is not a kernel panic.
     pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Epitaph> {
         let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
         let position = &halt.position;
@@ -140,12 +140,12 @@ impl Epitaph {
         })
     }
 
-    /// The file that its guest's core dump would have.
+    /// Returns the name of the file for the guest's core dump.
     pub fn core_dump_name(&self) -> String {
         self.file_name().replace(".json", ".core.wasm")
     }
 
-    /// Its file.
+    /// Returns the name of the epitaph's file.
     pub fn file_name(&self) -> String {
         match self.crank {
             Some(crank) => format!("panic-{crank}.json"),
@@ -153,7 +153,8 @@ impl Epitaph {
         }
     }
 
-    /// The lines that might go on, each by itself; the guards are this crank's own. What they come to is for a trial to tell.
+    /// Returns the directive lines that might let the host continue, each by itself; the guards are this crank's own.
+    /// Only a trial tells what they lead to.
     pub fn ways_out(&self) -> Vec<String> {
         let Some(crank) = self.crank else { return Vec::new() };
         let hash = self.message_hash.as_deref();
@@ -163,13 +164,14 @@ impl Epitaph {
         }
     }
 
-    /// The lines that put a newer kernel in the place of the one that is broken, from the block of the panic on.
+    /// Returns the lines that replace the broken kernel by a newer one, from the block of the panic on.
     pub fn other_kernels(&self) -> Vec<String> {
         let newer = VERSIONS.iter().filter(|it| it.number > self.kernel_version);
         newer.map(|it| format!("block-{}: replace-kernel {}", self.block, it.number)).collect()
     }
 
-    /// What the operator is shown at once: where it was, and how it is looked at. `state` is the folder of the state.
+    /// Returns the first message to the operator: where the kernel was, and how to look at the state. `state` is the
+    /// folder of the state.
     pub fn message(&self, state: Option<&str>) -> String {
         let mut text = format!("{self}\n");
         let Some(state) = state else {
@@ -223,7 +225,7 @@ fn ways_past(crank: u64, vat: &str, dispatch: &str, message_hash: Option<&str>) 
     skip.into_iter().chain(others).collect()
 }
 
-/// The same, as the operator is offered them.
+/// Writes the ways out as the text that the operator is offered.
 fn offered(to: &str, ways: &[String], state: &str) -> String {
     let Some(first) = ways.first() else { return String::new() };
     let mut text = format!(
@@ -235,7 +237,7 @@ fn offered(to: &str, ways: &[String], state: &str) -> String {
     text + &format!("  try them first: vathost directives plan --state {} --add '{first}'\n", quoted(state))
 }
 
-/// Where a halt was: the crank, and the delivery that it was.
+/// Writes the place of a halt: the crank, and its delivery.
 fn place(crank: Option<u64>, delivery: Option<(&str, u64)>, vat_name: Option<&str>) -> String {
     let mut text = crank.map_or(String::new(), |it| format!(" in crank {it}"));
     if let Some((vat, delivery)) = delivery {
@@ -245,7 +247,8 @@ fn place(crank: Option<u64>, delivery: Option<(&str, u64)>, vat_name: Option<&st
     text
 }
 
-/// A fault of this machine while it ran: where the host was, and what can be done should it come there each time.
+/// A fault of this machine while it ran: the place of the host, and what can be done if the fault happens there each
+/// time.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]
@@ -265,7 +268,7 @@ pub struct Mishap {
 }
 
 impl Mishap {
-    /// Of this halt, if it is a fault of the machine.
+    /// Makes the report of this halt; `None` if it is not a fault of the machine.
     pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Mishap> {
         let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
         let position = &halt.position;
@@ -284,7 +287,7 @@ impl Mishap {
         })
     }
 
-    /// What the operator is shown; `state` is the folder of the state.
+    /// Returns the message to the operator. `state` is the folder of the state.
     pub fn message(&self, state: Option<&str>) -> String {
         let delivery = self.vat.as_deref().zip(self.delivery);
         let mut text = format!(

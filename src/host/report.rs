@@ -1,4 +1,4 @@
-//! What a run comes to: the table and the object that `run` prints.
+//! The result of a run: the table and the object that `run` prints.
 
 use std::collections::BTreeMap;
 
@@ -25,13 +25,13 @@ pub struct Report {
     pub state_digest: String,
     /// The version of the kernel.
     pub kernel_version: u32,
-    /// The engine.
+    /// The id of the engine.
     pub engine: String,
     /// Cranks so far.
     pub cranks: u64,
     /// Deliveries so far.
     pub deliveries: u64,
-    /// Whether there is nothing left to do.
+    /// Whether no work is left to do.
     pub quiescent: bool,
     /// The directives in force, and those that were obeyed.
     pub directives: Vec<DirectiveReport>,
@@ -41,7 +41,7 @@ pub struct Report {
     pub results: Vec<ResultReport>,
 }
 
-/// One directive.
+/// The report's entry for one directive.
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct DirectiveReport {
@@ -53,7 +53,7 @@ pub struct DirectiveReport {
     pub consumed: Option<String>,
 }
 
-/// One vat.
+/// The report's entry for one vat.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]
@@ -157,7 +157,7 @@ fn directives(block: &Block) -> Vec<DirectiveReport> {
     reports
 }
 
-/// What became of a directive that was obeyed.
+/// Returns the effect of a directive that was obeyed.
 fn effect_of(block: &Block, directive: &Directive) -> Effect {
     let text = directive.to_string();
     let record = block.tables().applied.iter().find(|(_, it)| it.text == text);

@@ -45,11 +45,11 @@ pub struct Scenario {
     pub bootstrap: Option<String>,
     /// The messages from outside, in order.
     pub sends: Vec<Send>,
-    /// The devices.
+    /// The devices of the scenario.
     pub devices: Vec<Device>,
     /// The files of the mailbox, if there are any.
     pub mailbox: MailboxPaths,
-    /// Bundles that vats can be created from, by name, beside those of the static vats under theirs.
+    /// Bundles that vats can be created from, by name, in addition to those of the static vats under their names.
     pub bundles: BTreeMap<String, Vec<u8>>,
     /// The version of the kernel's behaviour, unless it is the newest.
     pub kernel: Option<u32>,
@@ -58,13 +58,13 @@ pub struct Scenario {
 /// A vat of a scenario.
 #[derive(Debug)]
 pub struct StaticVat {
-    /// Its name.
+    /// The name of the vat.
     pub name: String,
-    /// What it runs.
+    /// The code of the vat: a WebAssembly module.
     pub wasm: Vec<u8>,
-    /// How.
+    /// The options of the vat.
     pub options: Options,
-    /// What `startVat` gives it: smallcaps.
+    /// The vat parameters that `startVat` delivers, in smallcaps.
     pub parameters: String,
 }
 
@@ -72,9 +72,9 @@ pub struct StaticVat {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MailboxPaths {
-    /// What comes in: JSON lines that others append.
+    /// The file of incoming mail: JSON lines that other programs append.
     pub inbound: Option<PathBuf>,
-    /// What goes out: JSON lines that the host appends.
+    /// The file of outgoing mail: JSON lines that the host appends.
     pub outbound: Option<PathBuf>,
 }
 
@@ -88,9 +88,9 @@ struct NoOptions {}
 pub struct Send {
     /// The vat, by name.
     pub to: String,
-    /// The method.
+    /// The method to call.
     pub method: String,
-    /// The arguments. A text `"@name"` is the root of that vat; `"@@name"` is the text `@name`.
+    /// The arguments of the call. A text `"@name"` is the root of that vat; `"@@name"` is the text `@name`.
     #[serde(default)]
     pub args: Vec<Value>,
 }
@@ -240,12 +240,12 @@ impl Scenario {
         Ok(())
     }
 
-    /// Which of the static vats has this name.
+    /// Returns the index of the static vat with this name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.vats.iter().position(|it| it.name == name)
     }
 
-    /// The body of a message from outside, and which vats' roots its slots are.
+    /// Returns the body of a message from outside, and the vats whose roots are its slots.
     pub fn methargs(&self, send: &Send) -> Result<(String, Vec<usize>), String> {
         let mut slots = Vec::new();
         let mut root = |name: &str| self.position(name);
@@ -254,7 +254,8 @@ impl Scenario {
         Ok((format!("#[{method},{args}]"), slots))
     }
 
-    /// What tells this scenario from others: its vats, what they run and how, its devices, and the messages.
+    /// Returns a digest that tells this scenario from others: its vats, their code and options, its devices, and the
+    /// messages.
     pub fn digest(&self) -> String {
         let vats: Vec<_> = self
             .vats
@@ -318,7 +319,7 @@ fn options(file: OptionsFile) -> Result<Options, String> {
     })
 }
 
-/// What makes a module that is not there, where its path or what stands beside it tells.
+/// Returns a hint how to build a module that is missing, if its path or the files next to it tell.
 fn how_to_build(path: &Path) -> &'static str {
     let is_rusts = path.components().any(|it| it.as_os_str() == "wasm32-unknown-unknown");
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -331,7 +332,8 @@ fn how_to_build(path: &Path) -> &'static str {
     }
 }
 
-/// Reads a module. Text is assembled; what is neither that nor a binary module is named as what it is.
+/// Reads a module from a file. Text is assembled; a file that is neither text nor a binary module is refused, and the
+/// error says what the file is.
 pub fn read_module(path: &Path) -> Result<Vec<u8>, ScenarioError> {
     let refused = |why: &dyn std::fmt::Display| ScenarioError::new(path, why);
     let bytes = files::read(path, files::MODULE_BYTES_MAX).map_err(|err| match err.kind() {

@@ -27,7 +27,7 @@ use crate::{
 /// The version of the kernel with SwingSet's own order.
 const SWINGSETS: u32 = 1;
 
-/// A vector, as it stands in its file.
+/// A conformance vector, as its file has it.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
 pub struct Vector {
@@ -52,7 +52,7 @@ pub struct VatSpec {
     pub options: SpecOptions,
 }
 
-/// Its options: what is absent is off.
+/// The options of a vector's vat: what is absent is off.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
@@ -110,7 +110,7 @@ pub struct Data {
     pub slots: Vec<String>,
 }
 
-/// A recorded delivery.
+/// A delivery that SwingSet recorded, with its syscalls and its outcome.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
 pub struct Recorded {
@@ -131,18 +131,18 @@ pub struct Exchange {
     pub r: Value,
 }
 
-/// Where a vector and this kernel part.
+/// The first place at which a vector and this kernel differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// In the course of what.
     pub at: String,
-    /// What SwingSet did.
+    /// The behavior of SwingSet.
     pub expected: String,
-    /// What this kernel did.
+    /// The behavior of this kernel.
     pub actual: String,
 }
 
-/// Replays a vector. `Err` is the first difference.
+/// Replays a conformance vector on this kernel. `Err` is the first difference.
 pub fn replay(vector: &Vector) -> Result<(), Difference> {
     if vector.format != 1 {
         return Err(differ("format", "1", vector.format));
@@ -490,7 +490,8 @@ fn final_state(tables: &Tables, vector: &Vector) -> Value {
     })
 }
 
-/// How often more SwingSet counts a reference: it copies what promises are settled with, where ours share it.
+/// Counts how many more times SwingSet counts each reference: it copies the data that promises are settled with, and
+/// this kernel shares it.
 fn copies(tables: &Tables) -> BTreeMap<KRef, u64> {
     let mut copies = BTreeMap::new();
     for (id, data) in tables.settlements.iter() {

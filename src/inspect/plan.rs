@@ -1,4 +1,4 @@
-//! What directives would lead to, tried on throw-away copies of a state.
+//! Plans of directives: tries them on throw-away copies of a state, and says what they would lead to.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ use crate::{
     store::Database,
 };
 
-/// How to try.
+/// The settings of a trial run.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// As the real host runs its blocks: the hashes are of no use otherwise.
+    /// The policy for ending blocks, the same as the real host's: the hashes are of no use otherwise.
     pub policy: Policy,
-    /// Blocks at the most.
+    /// Blocks to run, at most.
     pub blocks: u64,
     /// Faults that are planted in the real host, too.
     pub plants: Vec<Plant>,
@@ -30,33 +30,33 @@ pub struct Trial {
     pub directives: DirectiveSet,
     /// Modules that an upgrade may name, and the state need not hold.
     pub bundles: Vec<Vec<u8>>,
-    /// Where compiled code is kept, if anywhere.
+    /// The folder for compiled code, if it is kept.
     pub code_cache: Option<std::path::PathBuf>,
     /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
     pub audit: Option<u64>,
 }
 
-/// What became of a copy.
+/// The outcome of a trial on a copy of the state.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The directives that were in force, in canonical form.
     pub lines: Vec<String>,
-    /// Their digest.
+    /// The digest of those directives.
     pub digest: String,
     /// `quiescent`, `goes-on`, `halted`, `panic`, or `unfinished`.
     pub end: &'static str,
-    /// Why it stopped, where it did.
+    /// The reason why the run stopped, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The crank that it stopped in, where it did.
+    /// The crank in which the run stopped, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crank: Option<u64>,
     /// The last committed block.
     pub height: u64,
     /// The chained hash there, to be compared with the other operators'.
     pub state_hash: String,
-    /// Where the directives stand then.
+    /// The status of the directives at the end.
     pub directives: Vec<DirectiveReport>,
     /// Vats whose status or incarnation changed: name, before, after.
     pub vats: Vec<(String, String, String)>,
@@ -69,8 +69,8 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcom
     attempt_while(state, set, trial, &|| true)
 }
 
-/// As [`attempt`], as long as somebody wants to wait for it: the outcome is then that of the last block that was closed, and its end
-/// is `unfinished`.
+/// Tries directives as [`attempt`] does, but only as long as `goes_on` says so: if it stops, the outcome is that of
+/// the last block that was closed, and its end is `unfinished`.
 pub fn attempt_while(
     state: &Path,
     set: &DirectiveSet,

@@ -16,10 +16,10 @@ use crate::{
     },
 };
 
-/// What to run.
+/// The deliveries of one vat that are to be run again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rerun {
-    /// The vat.
+    /// The vat to run.
     pub vat: VatId,
     /// A `startVat`: a heap begins there.
     pub first: DeliveryNum,
@@ -32,15 +32,15 @@ pub struct Rerun {
 /// A delivery that was run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redelivered<'a> {
-    /// As it is recorded.
+    /// The delivery's entry in the transcript.
     pub entry: &'a Entry,
     /// Fuel that it used then; `None` of an attempt that came to nothing, which is passed over.
     pub recorded: Option<u64>,
-    /// What it used now.
+    /// The resources that the delivery used now.
     pub usage: Usage,
 }
 
-/// The last `startVat` that went well at or before a delivery: where a replay of that delivery has to begin.
+/// Returns the last `startVat` that succeeded at or before a delivery: a replay of that delivery has to begin there.
 pub fn beginning(block: &Block, vat: VatId, of: DeliveryNum) -> Result<Option<DeliveryNum>, HostFault> {
     let mut found = None;
     for entry in block.transcript(vat, DeliveryNum(0))? {
@@ -59,7 +59,8 @@ fn is_start(entry: &Entry) -> bool {
     matches!(entry.delivery, Some(Delivery::StartVat(_))) && matches!(entry.end, End::Done { .. })
 }
 
-/// Runs it, up to the next upgrade at the most. `each` sees every delivery, and says whether to go on. The worker is left in `workers`.
+/// Runs the deliveries again, at most up to the next upgrade. `each` sees every delivery, and says whether to
+/// continue. The worker is left in `workers`.
 pub fn rerun(
     block: &Block,
     workers: &mut dyn Workers,
@@ -71,7 +72,7 @@ pub fn rerun(
     let mut row: Vat = block.tables().vats.get(&vat).ok_or_else(unknown)?.clone();
     if let Some(wasm) = &what.wasm {
         row.bundle = BundleId::of(wasm);
-        // What another module needs is for whoever upgrades to it to say.
+        // The options that another module needs are chosen with its upgrade, and not known here.
         row.options = Options { memory_max: row.options.memory_max.max(1 << 32), ..row.options };
     }
     let stored = || block.bundle(row.bundle).map_err(|err| err.within(format_args!("bring {vat} up")));

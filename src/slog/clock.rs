@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Reads the time. The time of day is read now and then, and counted on from there.
+/// Clock that stamps the events of a recording. The time of day is read from the system now and then, and counted on
+/// from there.
 #[derive(Debug)]
 pub(super) struct Clock {
     begun: Instant,
@@ -10,7 +11,7 @@ pub(super) struct Clock {
     epoch: Duration,
 }
 
-/// When something happened.
+/// The two times at which an event happened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     /// Since the Unix epoch.

@@ -13,7 +13,7 @@ use crate::{
     store::StateHash,
 };
 
-/// Something that happened. Times are added by the writer.
+/// An event of the slog, as the kernel and the host report it. Times are added by the writer.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[expect(missing_docs, reason = "the fields are SwingSet's, listed in the documentation of the slog")]
@@ -28,11 +28,12 @@ pub enum Event<'a> {
         directives_digest: Option<&'a str>,
         height: u64,
     },
-    /// The recording goes on after it could not be written for a while: what happened since the event before is missing.
+    /// Recording resumes after the file could not be written for a while: what happened since the event before is
+    /// missing.
     SlogResumed,
     /// The kernel is ready: the engine is up, the state is loaded.
     ImportKernelFinish,
-    /// A vat came to be.
+    /// A vat was created.
     CreateVat {
         #[serde(rename = "vatID", serialize_with = "text")]
         vat: VatId,
@@ -43,12 +44,12 @@ pub enum Event<'a> {
         manager_type: &'static str,
         vat_parameters: Data<'a, KRef>,
     },
-    /// `startVat` begins.
+    /// A vat's `startVat` delivery begins.
     VatStartupStart {
         #[serde(rename = "vatID", serialize_with = "text")]
         vat: VatId,
     },
-    /// `startVat` ended.
+    /// A vat's `startVat` delivery ended.
     VatStartupFinish {
         #[serde(rename = "vatID", serialize_with = "text")]
         vat: VatId,
@@ -59,13 +60,13 @@ pub enum Event<'a> {
         block_height: BlockHeight,
         block_time: u64,
     },
-    /// Its cranks ran.
+    /// The cranks of the block ran.
     EndBlockStart {
         #[serde(serialize_with = "number")]
         block_height: BlockHeight,
         block_time: u64,
     },
-    /// Its hash is known.
+    /// The hash of the block is known.
     EndBlockFinish {
         #[serde(serialize_with = "number")]
         block_height: BlockHeight,
@@ -74,7 +75,7 @@ pub enum Event<'a> {
         state_hash: StateHash,
         cranks: u64,
     },
-    /// It is on disk.
+    /// The block is on disk.
     CommitFinish {
         #[serde(serialize_with = "number")]
         block_height: BlockHeight,
@@ -129,7 +130,7 @@ pub enum Event<'a> {
         dispatch: &'static str,
         dr: DeliverResult<'a>,
     },
-    /// A syscall begins. `ksc` is null where the vat may not make it.
+    /// A syscall begins. `ksc` is null if the vat may not make it.
     Syscall {
         #[serde(flatten)]
         at: At,
@@ -233,22 +234,22 @@ pub enum Event<'a> {
     },
 }
 
-/// Where in the course of things.
+/// Place of an event in a run: its crank, vat and delivery.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct At {
     /// The crank; the one that the delivery was made in is not known in a replay.
     #[serde(serialize_with = "number")]
     pub crank_num: CrankNum,
-    /// The vat.
+    /// The vat of the delivery.
     #[serde(rename = "vatID", serialize_with = "text")]
     pub vat: VatId,
-    /// The delivery.
+    /// The number of the delivery.
     #[serde(serialize_with = "number")]
     pub delivery_num: DeliveryNum,
 }
 
-/// What happened to a c-list entry.
+/// A change of a c-list entry.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CListMode {
@@ -256,7 +257,7 @@ pub enum CListMode {
     Import,
     /// The vat introduced it to the kernel.
     Export,
-    /// It is gone.
+    /// The entry was removed.
     Drop,
 }
 

@@ -17,14 +17,14 @@ use crate::{
 pub(super) struct Stamped {
     pub(super) kept: Kept,
     pub(super) now: Now,
-    /// How long what it ends took.
+    /// The duration of what the event ends.
     pub(super) seconds: Option<std::time::Duration>,
 }
 
-/// See the module.
+/// An event, kept in a compact form until it is written.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// JSON.
+    /// An event that is JSON already.
     Text(Vec<u8>),
     CrankStart {
         crank_type: &'static str,
@@ -137,7 +137,7 @@ impl Kept {
         serde_json::to_writer(out, &event)
     }
 
-    /// About how many bytes it keeps from being freed.
+    /// Returns about how many bytes the event keeps from being freed.
     pub(super) fn bytes(&self) -> usize {
         let held = match self {
             Kept::Text(json) => json.len(),

@@ -4,8 +4,8 @@
 //!   kernel, controller ─▶ Slog ─▶ Recorder (Writer) ─▶ FILE ─▶ Reader ─▶ inspect::recording
 //! ```
 //!
-//! Invariants: write-only, so nothing that the kernel does depends on whether, or how, it is recorded; a recording is never
-//! overwritten; what stands in it before the point at which it breaks off can be read.
+//! Invariants: write-only, so nothing that the kernel does depends on whether, or how, it is recorded; a recording is
+//! never overwritten; all events before the point at which a recording breaks off can be read.
 
 mod clock;
 mod event;
@@ -28,10 +28,10 @@ pub use reader::{ReadError, Reader, Record};
 pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
 pub use writer::Writer;
 
-/// How much to record. Each includes those before it.
+/// The level of detail of a recording. Each level includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Detail {
-    /// Nothing.
+    /// Nothing is recorded.
     #[default]
     None,
     /// Blocks, cranks, and what happens to vats.
@@ -44,26 +44,26 @@ pub enum Detail {
 
 /// Takes the events, as they happen.
 pub trait Recorder: Send {
-    /// One more. What goes wrong is told by the next [`flush`](Recorder::flush).
+    /// Records one more event. An error is reported by the next [`flush`](Recorder::flush).
     fn record(&mut self, event: &Event<'_>);
     /// Makes sure that what was recorded can be read, whatever happens next.
     ///
     /// # Errors
     ///
-    /// What went wrong since that was last told.
+    /// Returns the first error since the last call.
     fn flush(&mut self) -> io::Result<()>;
-    /// What became of the recording since this was last asked, without waiting for anything.
+    /// Returns the change in the recording's state since the last call, without waiting for anything.
     fn news(&mut self) -> Option<News> {
         None
     }
 }
 
-/// What whoever runs a host is to be told of its recording.
+/// A change in the state of a recording, for the operator of a host.
 #[derive(Debug)]
 pub enum News {
     /// For this reason nothing is recorded any more.
     Broken(io::Error),
-    /// It is again; what happened in between is missing.
+    /// Recording works again; what happened in between is missing.
     GoesOn,
 }
 
@@ -86,7 +86,7 @@ impl Slog {
         Slog { detail, recorder: Some(Arc::new(Mutex::new(recorder))) }
     }
 
-    /// Whether it wants to know.
+    /// Returns whether events of this detail are recorded.
     pub fn wants(&self, detail: Detail) -> bool {
         self.detail >= detail
     }
@@ -101,18 +101,18 @@ impl Slog {
         }
     }
 
-    /// See [`Recorder::news`].
+    /// Returns the recorder's news, as [`Recorder::news`] does.
     pub fn news(&self) -> Option<News> {
         self.recorder.as_ref().and_then(|it| locked(it).news())
     }
 
-    /// See [`Recorder::flush`].
+    /// Flushes the recorder, as [`Recorder::flush`] does.
     pub fn flush(&self) -> io::Result<()> {
         self.recorder.as_ref().map_or(Ok(()), |it| locked(it).flush())
     }
 
-    /// Flushes from another thread on the way out of the process, and does not wait for ever: whoever holds the recorder may
-    /// be stuck in a full pipe. It does not keep the recorder alive.
+    /// Returns a function that flushes from another thread on the way out of the process. It does not wait for ever,
+    /// because the thread that holds the recorder may be stuck in a full pipe. It does not keep the recorder alive.
     #[allow(clippy::disallowed_methods, reason = "on the way out of the process, and into a file: no vat waits")]
     pub fn last_flush(&self) -> impl Fn() + Send + 'static {
         let recorder = self.recorder.as_ref().map(Arc::downgrade);

@@ -17,10 +17,10 @@ use crate::model::files;
 /// Bytes of a line. No event comes near: what is longer is no recording, and would fill the memory.
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
-/// How many bytes tell the format.
+/// Number of bytes that tell the format of a file.
 pub(super) const MAGIC_BYTES: u64 = 4;
 
-/// How a recording is packed.
+/// The packing of a recording: plain text, or compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Plain,
@@ -29,7 +29,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// By the first bytes.
+    /// Tells the format by the first bytes of a file.
     pub(super) fn of(magic: &[u8]) -> Format {
         match magic {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
@@ -49,62 +49,63 @@ impl fmt::Display for Format {
     }
 }
 
-/// Why a recording cannot be read.
+/// The reason why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file is not there, or may not be read.
     #[error("{}: {why}", path.display())]
     Open {
-        /// The file.
+        /// The file that cannot be opened.
         path: PathBuf,
-        /// The error.
+        /// The error of the system.
         why: io::Error,
     },
-    /// What stands there is no event.
+    /// The line is no event.
     #[error("{}:{line}: {why}", path.display())]
     Line {
-        /// The file.
+        /// The file with the error.
         path: PathBuf,
         /// The line, from 1, of the text in it.
         line: u64,
-        /// What is wrong with it.
+        /// The mistake in the line.
         why: String,
     },
 }
 
-/// One event.
+/// One event of a recording, as it was read.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Its line, from 1.
+    /// The event's line, from 1.
     pub line: u64,
-    /// It.
+    /// The event as JSON.
     pub value: Value,
 }
 
 impl Record {
-    /// Its type. SwingSet's names for what happens to blocks say of which chain they are; that is left out.
+    /// Returns the event's type. SwingSet's names for what happens to blocks start with the name of the chain; that
+    /// prefix is left out.
     pub fn kind(&self) -> &str {
         let kind = self.text("type").unwrap_or_default();
         kind.strip_prefix("cosmic-swingset-").unwrap_or(kind)
     }
 
-    /// A field that is text.
+    /// Returns a field that is text.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.value.get(field)?.as_str()
     }
 
-    /// A field that is a number, or text that spells one.
+    /// Returns a field that is a number, or text that spells one.
     pub fn number(&self, field: &str) -> Option<u64> {
         let value = self.value.get(field)?;
         value.as_u64().or_else(|| value.as_str()?.parse().ok())
     }
 
-    /// A field that is a number of seconds.
+    /// Returns a field that is a number of seconds.
     pub fn seconds(&self, field: &str) -> Option<f64> {
         self.value.get(field)?.as_f64()
     }
 
-    /// Whether it tells of a vat that is brought back, not of something new.
+    /// Returns whether the event belongs to the replay of a vat that is brought back, and not to something new.
     pub fn is_replay(&self) -> bool {
         self.value.get("replay").and_then(Value::as_bool).unwrap_or(false)
     }
@@ -133,7 +134,7 @@ struct RawLine {
 }
 
 impl Reader {
-    /// Opens a recording, to read what it holds now: its writer may be faster than whoever reads.
+    /// Opens a recording, to read what it holds now: its writer may be faster than the reader.
     ///
     /// # Errors
     ///
@@ -157,7 +158,7 @@ impl Reader {
         Ok(Reader { path: path.to_owned(), input, line: 0, torn: 0, done: false })
     }
 
-    /// How many times so far it broke off in the middle of an event.
+    /// Returns how many times so far the recording broke off in the middle of an event.
     pub fn torn(&self) -> u64 {
         self.torn
     }
@@ -200,7 +201,7 @@ impl Reader {
             self.torn += 1;
             return Ok(None);
         }
-        // Its writer was killed; whoever went on with the recording said so first of all.
+        // The writer was killed; the next writer of the recording noted that first of all.
         let next = self.take_line()?.and_then(|it| it.parse().ok()).filter(|it| it.kind() == "host-start");
         if next.is_none() {
             return Err(self.error(line.number, why));
@@ -282,7 +283,7 @@ fn open(path: &Path, wait: Option<Wait>) -> io::Result<Box<dyn BufRead>> {
     })
 }
 
-/// What is read twice cannot be a pipe.
+/// Refuses a path that is a pipe, because the recording is read twice.
 pub(crate) fn must_be_a_file(path: &Path) -> Result<(), ReadError> {
     if path.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()) {
         let why = io::Error::other("it is read twice, so it must be a file, not a pipe");

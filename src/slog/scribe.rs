@@ -14,7 +14,7 @@ use crate::slog::{kept::Stamped, sink::Sink};
 
 /// Pages that may wait for the thread. When it is slower than the host, the host waits.
 const WAITING_MAX: usize = 16;
-/// What is formatted is handed to the file once it is this much.
+/// The size in bytes at which formatted events are handed to the file.
 const BUFFER_BYTES: usize = 64 << 10;
 
 type Act = fn(&mut Sink) -> io::Result<()>;
@@ -55,7 +55,8 @@ impl Scribe {
         self.then(Sink::sync)
     }
 
-    /// The same, and whole: any tool can read it now.
+    /// Makes all of the recording readable, as [`sync`](Scribe::sync) does, and ends the compressed stream: any tool
+    /// can read the file now.
     pub(super) fn finish(&self) -> io::Result<()> {
         self.then(Sink::finish)
     }
@@ -66,7 +67,7 @@ impl Scribe {
         answered.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it is gone")))
     }
 
-    /// Where the thread is gone, whoever waits for an answer is told.
+    /// Sends an order to the thread. If the thread is gone, a caller that waits for an answer gets an error.
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
             let _ = orders.send(order);
@@ -89,7 +90,7 @@ fn work(mut pen: Pen, inbox: &Receiver<Order>, give_back: &Sender<Vec<Stamped>>)
         match order {
             Order::Write(mut page) => {
                 page.drain(..).for_each(|it| pen.attempt(|pen| pen.format(&it)));
-                // Whoever gave it may be gone by now.
+                // The caller that gave the order may be gone by now.
                 let _ = give_back.send(page);
             }
             Order::Then(act, answer) => {
@@ -103,12 +104,12 @@ fn work(mut pen: Pen, inbox: &Receiver<Order>, give_back: &Sender<Vec<Stamped>>)
     }
 }
 
-/// What the thread writes with.
+/// The thread's state for writing.
 struct Pen {
     /// `None` once it has failed.
     sink: Option<Sink>,
     buffer: Vec<u8>,
-    /// Why, until that is told.
+    /// The first error, until it is reported.
     failure: Option<io::Error>,
 }
 
@@ -125,7 +126,7 @@ impl Pen {
 
     fn format(&mut self, it: &Stamped) -> io::Result<()> {
         it.kept.write(&mut self.buffer)?;
-        // The event is an object, and not an empty one: it goes on in place of its last brace.
+        // The event is an object, and not an empty one: the stamps follow in place of its last brace.
         self.buffer.pop();
         if let Some(seconds) = it.seconds {
             self.stamp(",\"seconds\":", seconds, 9);
@@ -136,7 +137,7 @@ impl Pen {
         if self.buffer.len() >= BUFFER_BYTES { self.put_down() } else { Ok(()) }
     }
 
-    /// Seconds, with so many decimals, at most 9. By hand: there are three of them in an event.
+    /// Writes seconds with this many decimals, at most 9. By hand: there are three of them in an event.
     fn stamp(&mut self, name: &str, time: Duration, decimals: usize) {
         // Twenty digits, and then nine.
         let mut digits = [b'0'; 29];

@@ -169,7 +169,7 @@ impl Serialize for Queued<'_> {
 /// `["ok", null, {"compute": fuel}]` or `["error", text, null]`.
 #[derive(Debug, Clone, Copy)]
 pub enum DeliverResult<'a> {
-    /// It went well, and used this fuel.
+    /// The delivery succeeded, and used this fuel.
     Ok(u64),
     /// The vat faulted.
     Error(&'a dyn ErrorText),
@@ -196,7 +196,7 @@ impl Serialize for DeliverResult<'_> {
 /// `["ok", answer]` or `["error", text]`.
 #[derive(Debug, Clone, Copy)]
 pub enum SyscallResult<'a> {
-    /// It was made.
+    /// The syscall was made, with this answer.
     Ok(&'a Answer),
     /// The vat may not make it.
     Error(&'a dyn ErrorText),

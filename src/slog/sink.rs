@@ -1,4 +1,4 @@
-//! Where a recording goes: the end of a file, compressed or not.
+//! The sink of a recording: the end of a file, compressed or not.
 //!
 //! Invariant: what the file held is still there, and still readable, after more was appended, even where its last writer was
 //! killed in the middle of a line or of a compressed block.
@@ -21,7 +21,7 @@ use crate::slog::{
 /// The fastest of the usual ones: the vats wait for it.
 const ZSTD_LEVEL: i32 = 1;
 
-/// How long another process may take to let go of the file: half a second.
+/// The tries to lock the file while another process holds it: half a second in all.
 const LOCK_TRIES: u32 = 50;
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -73,7 +73,7 @@ impl Sink {
         }
     }
 
-    /// Writes no more.
+    /// Drops the sink without writing any more.
     pub(super) fn abandon(self) {
         drop(self);
     }

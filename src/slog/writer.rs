@@ -1,8 +1,8 @@
 //! Writes a recording: stamps each event, and hands pages of them on to the scribe.
 //!
-//! Invariants: what goes wrong with the file never reaches the kernel. After an error nothing is recorded up to the beginning of a
-//! block at which the file can be written again, so that a hole begins and ends where it can be seen: a `slog-resumed` ends it. The
-//! error is told once, and so is its end.
+//! Invariants: an error of the file never reaches the kernel. After an error nothing is recorded up to the beginning
+//! of a block at which the file can be written again, so that a hole begins and ends at a visible place: a
+//! `slog-resumed` ends it. The error is reported once, and so is its end.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ use crate::{
 /// A page is handed on once it holds this much.
 const PAGE_BYTES: usize = 256 << 10;
 
-/// How long a file that could not be written is left alone.
+/// The time for which a file that could not be written is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes JSON lines to a file.
@@ -35,15 +35,15 @@ pub struct Writer {
     page: Vec<Stamped>,
     /// Bytes of it, about.
     bytes: usize,
-    /// The file, where it can be opened again.
+    /// The path of the file, if it can be opened again.
     path: Option<PathBuf>,
     stage: Stage,
     retry_after: Duration,
-    /// What is still to be told.
+    /// The news that is still to be reported.
     news: Option<News>,
 }
 
-/// How the recording is doing.
+/// The stage of the recording: written, or broken.
 ///
 /// ```text
 ///   Writing ──error──▶ Broken ──a block begins──▶ OnTrial ──its commit is written──▶ Writing
@@ -52,7 +52,7 @@ pub struct Writer {
 #[derive(Debug)]
 enum Stage {
     Writing(Scribe),
-    /// Since then; that it is so has been told, or is going to be.
+    /// Broken since then; this has been reported, or is going to be.
     Broken(Duration),
     /// The file could be opened again: whether it can be written is still to be seen.
     OnTrial(Scribe),
@@ -74,7 +74,7 @@ impl Writer {
         Ok(Writer { clock, spans, page, bytes: 0, path, stage, retry_after: RETRY_AFTER, news: None })
     }
 
-    /// How long what ends with this event took. One thing of a kind is under way at a time.
+    /// Measures the duration of what this event ends. One thing of a kind is under way at a time.
     fn measure(&mut self, event: &Event<'_>, now: Duration) -> Option<Duration> {
         let begun = Span::ended_by(event).and_then(|it| self.spans[it as usize].take());
         if let Some(span) = Span::begun_by(event) {
@@ -101,7 +101,7 @@ impl Writer {
         }
     }
 
-    /// Tries to go on where a block begins. The hole is noted in the recording.
+    /// Tries to resume the recording when a block begins. The hole is noted in the recording.
     fn try_again(&mut self) {
         let (Stage::Broken(since), Some(path)) = (&self.stage, &self.path) else { return };
         let now = self.clock.now().monotonic;
@@ -117,7 +117,7 @@ impl Writer {
         }
     }
 
-    /// What was tried is well: a commit was written.
+    /// Ends the trial of the file: a commit was written.
     fn pass(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Broken(Duration::ZERO)) {
             Stage::OnTrial(scribe) => {
@@ -182,7 +182,7 @@ impl Drop for Writer {
     }
 }
 
-/// What the writer measures.
+/// The kinds of durations that the writer measures.
 #[derive(Debug, Clone, Copy)]
 enum Span {
     /// The cranks of a block: `begin-block` to `end-block-finish`.

@@ -1,5 +1,5 @@
-//! Where the whole part of a Zstandard file ends, by its frame and block headers alone (RFC 8878, section 3.1): nothing is
-//! decompressed, and all but the headers is skipped.
+//! Finds the end of the whole part of a Zstandard file, by its frame and block headers alone (RFC 8878, section 3.1):
+//! nothing is decompressed, and all but the headers is skipped.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -9,7 +9,7 @@ pub(super) const LAST_BLOCK: [u8; 3] = [1, 0, 0];
 const MAGIC: u32 = 0xfd2f_b528;
 const MAGIC_SKIPPABLE: u32 = 0x184d_2a50;
 
-/// How a file ends.
+/// The state of a file's last frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tail {
     /// With a whole frame.
@@ -59,7 +59,7 @@ struct Header {
 }
 
 impl Header {
-    /// `None` where the file ends within it.
+    /// Reads bytes of the file; `None` if the file ends within them.
     fn read(file: &mut (impl Read + Seek), at: u64, length: u64) -> io::Result<Option<Header>> {
         let Some(magic) = bytes::<4>(file, at, length)?.map(u32::from_le_bytes) else { return Ok(None) };
         if magic & !0xf == MAGIC_SKIPPABLE {
@@ -83,7 +83,7 @@ impl Header {
     }
 }
 
-/// Whether the block is its frame's last, and its bytes. `None` where the file ends within it.
+/// Reads a block's header: whether the block is its frame's last, and its bytes. `None` if the file ends within it.
 fn block(file: &mut (impl Read + Seek), at: u64, length: u64) -> io::Result<Option<(bool, u64)>> {
     let Some([a, b, c]) = bytes::<3>(file, at, length)? else { return Ok(None) };
     let header = u32::from_le_bytes([a, b, c, 0]);

@@ -19,7 +19,7 @@ use crate::{
     vat::module::IMPORT_MODULE,
 };
 
-/// What the host keeps beside an instance.
+/// The host's data for one instance, in its store.
 #[derive(Debug)]
 pub(super) struct InstanceData {
     /// The syscalls of the running delivery; `None` during `_initialize`.
@@ -32,9 +32,9 @@ pub(super) struct InstanceData {
     pub(super) memory: Option<Memory>,
     /// Bytes that it may grow to.
     pub(super) memory_max: usize,
-    /// What the pages that it grew by cost, on top of the fuel of the delivery.
+    /// The fuel owed for the pages that the memory grew by, on top of the fuel of the delivery.
     pub(super) owed: u64,
-    /// What they may cost.
+    /// The most fuel that those pages may cost.
     pub(super) owed_max: u64,
     /// The last error that this delivery wrote to the console.
     pub(super) last_error: Option<String>,
@@ -70,7 +70,7 @@ fn charge_for(guest: &mut GuestMemory<'_>, price: Price, bytes: u32, references:
     charge(guest, price.of(bytes.into(), references.into()))
 }
 
-/// The guest's memory, and what the host keeps beside it.
+/// Splits the guest's memory from the host's data for the instance.
 fn split<'a>(guest: &'a mut GuestMemory<'_>, kind: &'static str) -> Result<(&'a mut [u8], &'a mut InstanceData)> {
     match guest.data().memory {
         Some(memory) => Ok(memory.data_and_store_mut(guest)),
@@ -78,7 +78,8 @@ fn split<'a>(guest: &'a mut GuestMemory<'_>, kind: &'static str) -> Result<(&'a 
     }
 }
 
-/// Where so many bytes from there on lie in memory. On a machine of 32 bits they may not lie anywhere.
+/// Returns the range of this many bytes from an address on. On a machine of 32 bits the range may lie outside of all
+/// memory.
 fn range(at: u32, len: u64) -> Range<usize> {
     let at = at as usize;
     at..usize::try_from(len).map_or(usize::MAX, |len| at.saturating_add(len))
@@ -125,7 +126,7 @@ fn vrefs(guest: &mut GuestMemory<'_>, kind: &'static str, at: u32, n: u32, max: 
     parsed.map_err(|bits| illegal(guest, kind, format_args!("{bits:#x} is not a reference")).into())
 }
 
-/// Where a guest put capdata.
+/// The address at which a guest put capdata.
 #[derive(Clone, Copy)]
 struct GuestAddress {
     body: u32,
@@ -390,7 +391,7 @@ fn define_vatstore(linker: &mut Linker<InstanceData>) -> Result<()> {
 
 // ---- how a delivery looks
 
-/// What it costs to bring this delivery, whose encoding has so many bytes, to the vat.
+/// Returns the fee for bringing this delivery, whose encoding has this many bytes, to the vat.
 pub(super) fn fee(delivery: &Delivery<VRef>, bytes: usize) -> u64 {
     let start = if matches!(delivery, Delivery::StartVat(_)) { price::START.of(0, 0) } else { 0 };
     price::DELIVERY.of(bytes as u64, delivery.refs_count() as u64).saturating_add(start)

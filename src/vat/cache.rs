@@ -1,9 +1,10 @@
 //! Compiled modules on disk, in a folder of this user's: `<bundle>-<pass>-<engine>.cwasm`.
 //!
-//! Invariants: a file is used only if it begins with the keyed hash of what follows, of the bundle, of the load pass and of the engine, so that damage,
-//! another version's file and another module's are compiled again, and replaced; the bytes that were checked are the bytes that run, since they are
-//! read and not mapped; the key is made by chance, once for a folder, and nobody else can read it: whoever can write a file here and cannot read
-//! the key cannot have his code run. The folder has a bound, and what was used least lately leaves it. A cache that fails is only slow.
+//! Invariants: a file is used only if it begins with the keyed hash of what follows, of the bundle, of the load pass and of the
+//! engine. So damage, another version's file and another module's are compiled again, and replaced. The bytes that were checked
+//! are the bytes that run, because they are read and not mapped. The key is random, made once for a folder, and no other user can
+//! read it: a process that can write a file here and cannot read the key cannot have its code run. The folder has a bound, and
+//! the files that were used least lately leave it. A cache that fails is only slow.
 
 use std::{
     fs::{self, File, FileTimes},
@@ -27,7 +28,8 @@ use crate::{
 const BYTES_MAX: u64 = 1 << 30;
 /// Name of the key's file.
 const KEY: &str = "key";
-/// How the name of compiled code ends, also while it is being written: what a crash left is dropped like the rest.
+/// The ending of the name of compiled code, also while it is being written: what a crash left is dropped like the
+/// rest.
 const SUFFIX: &str = ".cwasm";
 /// Bytes of a key, and of a keyed hash.
 const HASH_LEN: usize = blake3::OUT_LEN;
@@ -52,7 +54,8 @@ impl CodeCache {
         CodeCache { folder: dir.and_then(Folder::open), purpose }
     }
 
-    /// The compiled module: from the cache, or compiled now. `wasm` makes the bytes to compile, and says what they cost.
+    /// Returns the compiled module: from the cache, or compiled now. `wasm` makes the bytes to compile, and says what
+    /// they cost.
     pub(super) fn module(
         &self,
         engine: &Engine,
@@ -77,10 +80,10 @@ impl CodeCache {
     }
 }
 
-/// What compiled code is of.
+/// The name of compiled code: the bundle and the engine that it was made from.
 struct Name {
     id: BundleId,
-    /// All of an engine that its code depends on.
+    /// The hash of all that the code depends on in the engine.
     engine: [u8; HASH_LEN],
 }
 
@@ -104,7 +107,7 @@ impl Name {
     }
 }
 
-/// What `Hash` writes, into a hash that collides for nobody.
+/// A hasher for `Hash` with BLAKE3, so that nobody can make two values collide.
 struct Blake3(blake3::Hasher);
 
 impl std::hash::Hasher for Blake3 {
@@ -157,7 +160,7 @@ impl Folder {
         file.persist(self.dir.join(name.file())).map(drop).map_err(std::io::Error::other)
     }
 
-    /// Removes what was used least lately until no more than so many bytes are left.
+    /// Removes the files that were used least lately until at most this many bytes are left.
     fn make_room(&self, bytes_max: u64) -> std::io::Result<()> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -194,7 +197,7 @@ fn read_key(path: &Path) -> Option<[u8; HASH_LEN]> {
     Some(key)
 }
 
-/// Whether something belongs to this user, and nobody else has any of these rights to it.
+/// Returns whether a file belongs to this user, and nobody else has any of these rights to it.
 fn is_mine(about: &fs::Metadata, rights: u32) -> bool {
     about.uid() == rustix::process::geteuid().as_raw() && about.mode() & rights == 0
 }

@@ -1,11 +1,12 @@
-//! How many vats this machine can hold live, and how much memory they may take, unless its operator says otherwise.
+//! Capacity of this machine: how many vats it can hold live, and how much memory they may take, unless its operator
+//! says otherwise.
 //!
 //! Nothing of it decides anything for the kernel: a vat that is evicted comes back, to the same hashes.
 
 use std::{fs, fs::File, os::unix::fs::FileExt};
 
-/// Mappings of one instance at the most: its memory with the guards on both sides, the part that it may still grow to, the image of
-/// its data, and what the allocator maps for it.
+/// Mappings of one instance, at most: its memory with the guards on both sides, the part that it may still grow to,
+/// the image of its data, and what the allocator maps for it.
 const MAPPINGS_PER_INSTANCE: u64 = 6;
 
 /// Mappings that are left for everything else: code, libraries, threads, the database.
@@ -14,16 +15,16 @@ const MAPPINGS_FOR_OTHERS: u64 = 4_096;
 /// Address space that wasmtime reserves for an instance's memory, with its guards.
 const ADDRESSES_PER_INSTANCE: u64 = (4 << 30) + (64 << 20);
 
-/// Address space that a process has for mappings, where it has no limit: 47 bits, some of which others take.
+/// Address space that a process has for mappings, if it has no limit: 47 bits, some of which others take.
 const ADDRESSES: u64 = (1 << 47) - (1 << 45);
 
-/// What Linux allows where it does not say.
+/// Mappings that Linux allows, if the system does not say.
 const MAPPINGS: u64 = 65_530;
 
-/// What a host with nothing known of its memory takes for it.
+/// Bytes for vats' memory, if the memory of the machine is not known.
 const MEMORY: u64 = 4 << 30;
 
-/// How many instances there is room for.
+/// Returns the number of instances that there is room for.
 pub(super) fn instances() -> usize {
     let mappings = number_in("/proc/sys/vm/max_map_count").unwrap_or(MAPPINGS);
     let by_mappings = mappings.saturating_sub(MAPPINGS_FOR_OTHERS) / MAPPINGS_PER_INSTANCE;
@@ -63,7 +64,7 @@ impl Resident {
         Resident(File::open("/proc/self/statm").ok())
     }
 
-    /// Bytes in memory; `None` where it cannot be told.
+    /// Returns the bytes in memory; `None` if that cannot be told.
     pub(super) fn bytes(&self) -> Option<u64> {
         let mut text = [0; 128];
         let len = self.0.as_ref()?.read_at(&mut text, 0).ok()?;

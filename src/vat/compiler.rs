@@ -33,7 +33,7 @@ const THREADS_MAX: usize = 8;
 /// Bytes of a compiling process's last words that are kept.
 const WORDS_MAX: usize = 1_000;
 
-/// What a compiling process may take. The model of the cost lets no module take a tenth of it.
+/// The resources that a compiling process may take. By the model of the cost, no module takes a tenth of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Seconds of CPU of all its threads.
@@ -57,7 +57,7 @@ pub fn set_program(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
 
-/// The native code of an instrumented module of this cost, as `wasmtime::Module::deserialize` takes it.
+/// Returns the native code of an instrumented module of this cost, as `wasmtime::Module::deserialize` takes it.
 pub(super) fn compile(
     engine: &Engine,
     purpose: Purpose,
@@ -110,7 +110,8 @@ pub fn compile_in(
     Err(fault(id, format_args!("the compiling process {}{colon}{words}", ending(output.status))))
 }
 
-/// The other side of [`compile_in`]: an instrumented module comes in, native code goes out. First this process is put under the limits.
+/// Serves the other side of [`compile_in`]: an instrumented module comes in, native code goes out. First this process
+/// is put under the limits.
 pub fn serve(debugging: bool, limits: Limits, mut input: impl Read, mut output: impl Write) -> Result<(), HostFault> {
     let broken = |err: &dyn std::fmt::Display| HostFault::new("compile a module", err);
     for (resource, most) in [(Resource::Cpu, limits.cpu_seconds), (Resource::As, limits.memory), (Resource::Core, 0)] {

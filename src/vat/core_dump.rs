@@ -18,7 +18,7 @@ use crate::{
     vat::module::{self, OffsetMap, Rules},
 };
 
-/// What is left of a guest.
+/// The memory, globals and call stack of a guest after the kernel broke.
 #[derive(Clone, Debug)]
 pub struct CoreDump {
     pub(super) bundle: BundleId,
@@ -36,7 +36,7 @@ pub(super) struct Frame {
     offset: Option<usize>,
 }
 
-/// The calls that were under way when guest code did not return, the innermost first.
+/// Returns the calls that were under way when guest code did not return, the innermost first.
 pub(super) fn frames(err: &Error) -> Vec<Frame> {
     let frames = err.downcast_ref::<WasmCoreDump>().map(WasmCoreDump::frames).unwrap_or_default();
     let frame = |it: &wasmtime::FrameInfo| Frame {
@@ -47,7 +47,8 @@ pub(super) fn frames(err: &Error) -> Vec<Frame> {
     frames.iter().map(frame).collect()
 }
 
-/// The function of the guest in which it trapped, by the module's own name for it: the innermost that is no machinery of a panic.
+/// Returns the function of the guest in which it trapped, by the module's own name for it: the innermost that is no
+/// machinery of a panic.
 pub(super) fn place(err: &Error) -> Option<String> {
     let frames = frames(err);
     let names = || frames.iter().filter_map(|it| it.name.as_deref()).map(readable);
@@ -74,18 +75,19 @@ fn readable(name: &str) -> String {
 }
 
 impl CoreDump {
-    /// The code that it ran.
+    /// Returns the id of the bundle that the guest ran.
     pub fn bundle(&self) -> BundleId {
         self.bundle
     }
 
-    /// The functions that were under way, the innermost first, by the module's own names where it has them. `None` where it had returned.
+    /// Returns the functions that were under way, the innermost first, by the module's own names if it has them.
+    /// `None` if the guest had returned.
     pub fn backtrace(&self) -> Option<Vec<String>> {
         let name = |it: &Frame| it.name.clone().unwrap_or_else(|| format!("function {}", it.function));
         (!self.frames.is_empty()).then(|| self.frames.iter().map(name).collect())
     }
 
-    /// The file. `wasm` is the bundle; `name` is the vat's.
+    /// Encodes the core dump as a file. `wasm` is the bundle; `name` is the vat's.
     pub fn encode(&self, wasm: &[u8], name: &str) -> Vec<u8> {
         let layout = Layout::of(wasm);
         let mut file = Module::new();
@@ -134,18 +136,18 @@ impl CoreDump {
     }
 }
 
-/// What the dump needs to know of the module.
+/// The facts about the module that the dump needs.
 #[derive(Default)]
 struct Layout {
     offsets: OffsetMap,
     memory_max: Option<u64>,
-    /// Where each function's body begins, by the function's index.
+    /// The start of each function's body, by the function's index.
     bodies: BTreeMap<u32, usize>,
     globals: Vec<(wasmparser::GlobalType, ConstExpr)>,
 }
 
 impl Layout {
-    /// Of a bundle that ran, and so is one that the load pass accepts.
+    /// Reads the layout of a bundle that ran, and so is one that the load pass accepts.
     fn of(wasm: &[u8]) -> Layout {
         let offsets = module::prepare(wasm, &Rules::default()).map(|it| it.offsets).unwrap_or_default();
         let mut layout = Layout { offsets, ..Layout::default() };
@@ -173,7 +175,7 @@ impl Layout {
         layout
     }
 
-    /// Where in its function a frame stands.
+    /// Returns the offset of a frame in its function.
     fn offset_in(&self, frame: &Frame) -> u32 {
         let original = frame.offset.and_then(|it| self.offsets.original(it));
         let from = self.bodies.get(&frame.function);
@@ -215,7 +217,7 @@ fn expression(value: GlobalValue) -> ConstExpr {
     }
 }
 
-/// What an immutable global is. A reference to a function means nothing outside the instance: null.
+/// Returns the value of an immutable global. A reference to a function means nothing outside the instance: null.
 fn constant(init: &wasmparser::ConstExpr<'_>) -> ConstExpr {
     match init.get_operators_reader().read() {
         Ok(Operator::I32Const { value }) => ConstExpr::i32_const(value),

@@ -1,4 +1,5 @@
-//! Where a debugger stops a guest: at the first instruction of a live delivery, at breakpoints, after steps, at a trap.
+//! Stops of a guest for a debugger: at the first instruction of a live delivery, at breakpoints, after steps, at a
+//! trap.
 //!
 //! Invariants: only a live delivery stops, never a replayed one; a debugger reads a guest and changes nothing of it, so that fuel,
 //! syscalls and heap are those of a delivery that nobody looked at; what the load pass injected is never shown.
@@ -27,31 +28,31 @@ pub trait Debugger: Send {
     fn ended(&mut self, well: bool);
 }
 
-/// Why a guest has stopped.
+/// The reason why a guest has stopped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// It is about to begin with a delivery.
+    /// The guest is about to begin a delivery.
     Entry,
-    /// It came to a breakpoint.
+    /// The guest reached a breakpoint.
     Breakpoint,
-    /// It made the step.
+    /// The guest made the step.
     Step,
     /// [`Interrupter::interrupt`] was called, perhaps some time ago, and perhaps for no reason.
     Interrupt,
-    /// It is at fault, and will not go on: a trap, or a syscall that it may not make. In words.
+    /// The guest is at fault, and will not continue: a trap, or a syscall that it may not make. In words.
     Fault(String),
-    /// The host cannot go on with it: a kernel panic, for example. In words.
+    /// The host cannot continue with the guest: a kernel panic, for example. In words.
     Host(String),
 }
 
-/// How it goes on.
+/// The way in which a stopped guest continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resume {
     /// Up to the next breakpoint.
     Go,
     /// By one instruction.
     Step,
-    /// As it did before it stopped.
+    /// The guest continues as it did before it stopped.
     Same,
     /// To the end of the delivery, whatever breakpoints there are.
     Free,
@@ -69,7 +70,7 @@ impl Interrupter {
         Interrupter { engine: engine.clone(), stopping: Arc::default() }
     }
 
-    /// Shows a debugged guest to its debugger soon, if one is running. It goes on afterwards.
+    /// Shows a debugged guest to its debugger soon, if one is running. The guest continues afterwards.
     pub fn interrupt(&self) {
         self.engine.increment_epoch();
     }
@@ -106,7 +107,7 @@ pub(super) struct Code {
     pub(super) offsets: OffsetMap,
 }
 
-/// What wasmtime calls at every event of a store.
+/// The handler that wasmtime calls at every debug event of a store.
 #[derive(Clone)]
 pub(super) struct Handler(Arc<Mutex<GuestWatch>>);
 
@@ -119,14 +120,14 @@ struct GuestWatch {
     breakpoints: BTreeSet<u64>,
 }
 
-/// How the guest runs.
+/// The way in which the guest runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Going {
     /// To the first instruction that is the guest's own.
     In,
     Step,
     On,
-    /// Nobody is interested any more.
+    /// The guest runs freely: no debugger is interested any more.
     Free,
 }
 
@@ -142,7 +143,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Handler {
-    /// For a delivery that begins in single steps.
+    /// Makes the handler for a delivery that begins in single steps.
     pub(super) fn new(debugger: Attached, code: Arc<Code>, module: Module, instance: Instance) -> Handler {
         let (going, breakpoints) = (Going::In, BTreeSet::new());
         Handler(Arc::new(Mutex::new(GuestWatch { debugger, code, module, instance, going, breakpoints })))
@@ -186,7 +187,7 @@ impl GuestWatch {
     }
 }
 
-/// `None` where it is not to stop at all.
+/// Returns the reason to stop at this event; `None` if the guest is not to stop at all.
 fn why(going: Going, guest: &Stopped<'_>, event: &DebugEvent<'_>) -> Option<Stop> {
     Some(match event {
         _ if going == Going::Free => return None,

@@ -1,4 +1,4 @@
-//! Which pages of a memory changed since they were last looked at.
+//! Dirty pages: finds the pages of a memory that changed since they were last looked at.
 //!
 //! Invariant: what comes of it is the hash of every page as it is, whichever way the changed ones were found.
 
@@ -15,7 +15,7 @@ pub(super) const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 /// Tells the pages of one memory that may have been written since it was last asked.
 pub(super) trait Tracker: Send {
-    /// The pages, in ascending ranges; `None` where it cannot tell.
+    /// Returns the pages written since the last call, in ascending ranges; `None` if the tracker cannot tell.
     fn written(&mut self, memory: &[u8]) -> Option<Vec<Range<usize>>>;
 }
 
@@ -28,7 +28,7 @@ impl Tracker for Comparison {
     }
 }
 
-/// How changed pages are found on this machine.
+/// The method by which this machine finds changed pages.
 #[derive(Clone, Debug)]
 pub(super) enum Detector {
     Comparison,
@@ -38,7 +38,7 @@ pub(super) enum Detector {
 }
 
 impl Detector {
-    /// The fastest that the system lets us use.
+    /// Returns the fastest detector that the system allows.
     pub(super) fn best() -> Detector {
         #[cfg(target_os = "linux")]
         if let Ok(system) = System::detect() {
@@ -47,7 +47,7 @@ impl Detector {
         Detector::Comparison
     }
 
-    /// For the memory that begins here and may grow to this size.
+    /// Makes the page table for the memory that begins here and may grow to this size.
     pub(super) fn pages(&self, base: usize, bytes_max: usize) -> Pages {
         let tracker: Box<dyn Tracker> = match self {
             Detector::Comparison => Box::new(Comparison),
@@ -61,7 +61,7 @@ impl Detector {
     }
 }
 
-/// What is known of a memory's pages.
+/// The hashes of a memory's pages, and the pages that may have been written since.
 pub(super) struct Pages {
     tracker: Box<dyn Tracker>,
     /// The hashes, as they were when the pages were last looked at.
@@ -99,14 +99,14 @@ impl Marks {
     }
 }
 
-/// Where written pages cannot be told, one in so many is taken for written.
+/// The share of pages taken for written, one in this many, if written pages cannot be told.
 const WRITTEN_ONE_IN: usize = 8;
 
-/// A snapshot looks at every page's hash, which takes one part in so many of what a written page takes.
+/// The cost of looking at a page's hash for a snapshot: one part in this many of the cost of a written page.
 const LOOKED_AT_ONE_IN: usize = 32;
 
 impl Pages {
-    /// Asks what was written, for whoever wants to know; whether it can be told.
+    /// Asks the tracker for the written pages, and notes them for later readers. Returns whether they can be told.
     fn scan(&mut self, memory: &[u8]) -> bool {
         let Some(written) = self.tracker.written(memory) else { return false };
         let pages = memory.len() / PAGE_BYTES;
@@ -115,21 +115,24 @@ impl Pages {
         true
     }
 
-    /// What a shadow has to follow: the pages that may have been written since it last asked. `None` where it cannot be told.
+    /// Takes the pages that a shadow has to follow: those that may have been written since it last asked. `None` if
+    /// they cannot be told.
     pub(super) fn take_ahead(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
         let can_tell = self.scan(memory);
         let ahead = self.ahead.take();
         can_tell.then_some(ahead)
     }
 
-    /// The same, for pages that a shadow is going to make what they were when it last asked: their hashes stay as true as they are.
+    /// Takes the pages that a shadow has to put back: those that may have been written since it last asked. `None` if
+    /// they cannot be told. Their hashes stay as valid as they are, because the shadow makes the pages what they
+    /// were.
     pub(super) fn take_undone(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
         let written = self.tracker.written(memory)?;
         self.ahead.add(memory.len() / PAGE_BYTES, &written);
         Some(self.ahead.take())
     }
 
-    /// The pages that a shadow was told of were just made what they were before.
+    /// Notes that a shadow just made the written pages what they were before.
     pub(super) fn put_back(&mut self, memory: &[u8]) {
         self.tracker.written(memory);
     }
@@ -141,14 +144,15 @@ impl Pages {
         self.hashes.truncate(memory.len() / PAGE_BYTES);
     }
 
-    /// The memory was just made this heap.
+    /// Notes that the memory was just made this heap.
     pub(super) fn restored(&mut self, memory: &[u8], heap: &Heap) {
         self.tracker.written(memory);
         self.hashes.clone_from(&heap.pages);
         self.stale = Marks::default();
     }
 
-    /// The work that a snapshot would be now, in pages that are hashed and stored; at least so much if it is more than `enough`.
+    /// Returns the work that a snapshot would be now, in pages that are hashed and stored; a lower bound if it is
+    /// more than `enough`.
     pub(super) fn work(&mut self, memory: &[u8], enough: usize) -> usize {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.hashes.len().min(pages.len());
@@ -163,7 +167,7 @@ impl Pages {
         looked_at + written + pages.iter().skip(known).filter(|it| **it != ZEROS).count()
     }
 
-    /// The pages of a memory that may not be those of this heap, which has as many.
+    /// Returns the pages of a memory that may differ from those of this heap, which has as many.
     pub(super) fn unlike(&mut self, memory: &[u8], heap: &Heap) -> Vec<usize> {
         let count = heap.pages.len();
         if !self.scan(memory) || self.hashes.len() != count {
@@ -173,7 +177,7 @@ impl Pages {
         pages.filter(|(at, (known, wanted))| known != wanted || self.stale.has(*at)).map(|(at, _)| at).collect()
     }
 
-    /// The hash of each page; a page of zeros has none.
+    /// Returns the hash of each page; a page of zeros has none.
     pub(super) fn hashes(&mut self, memory: &[u8]) -> &[Option<PageHash>] {
         let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
         let known = self.hashes.len();

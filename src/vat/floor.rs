@@ -1,4 +1,4 @@
-//! What a delivery costs without a host: the floors that benchmarks are measured against, in the same run.
+//! Cost of a delivery without a host: the floors that benchmarks are measured against, in the same run.
 
 use std::collections::VecDeque;
 
@@ -6,17 +6,17 @@ use wasmtime::{Caller, Linker, Memory, Module, Result, Store, TypedFunc};
 
 use crate::model::blame::HostFault;
 
-/// What the bare guest does with a delivery.
+/// The work that the bare guest does in a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// It returns.
+    /// The guest returns at once.
     Call,
-    /// It makes one `send` through a host import, which becomes a later delivery.
+    /// The guest makes one `send` through a host import, which becomes a later delivery.
     Send,
 }
 
 impl Kind {
-    /// What it is called in a table of results.
+    /// Returns the name of the floor in a table of results.
     pub fn label(self) -> &'static str {
         match self {
             Kind::Call => "bare wasmtime: call",

@@ -17,7 +17,7 @@ use crate::{
 /// Bytes of a page of WebAssembly's.
 pub(super) const WASM_PAGE_BYTES: usize = 64 << 10;
 
-/// The heap as it is, and the bytes of those pages that `base` does not have at the same place.
+/// Returns the heap as it is, and the bytes of those pages that `base` does not have at the same place.
 pub(super) fn image(
     store: &mut Store<InstanceData>,
     memory: Memory,
@@ -68,7 +68,7 @@ pub(super) fn grow(store: &mut Store<InstanceData>, memory: Memory, bytes: usize
     memory.grow(store, (more / WASM_PAGE_BYTES) as u64).map(drop).map_err(|err| broken(format_args!("{err:#}")))
 }
 
-/// The values of the mutable globals.
+/// Returns the values of the mutable globals.
 pub(super) fn globals(store: &mut Store<InstanceData>, globals: &[Global]) -> Result<Vec<GlobalValue>, HostFault> {
     globals.iter().map(|it| value_of(it.get(&mut *store))).collect()
 }
@@ -86,7 +86,7 @@ pub(super) fn set_globals(
     globals.iter().zip(values).try_for_each(set).map_err(|err| broken(format_args!("{err:#}")))
 }
 
-/// Makes a heap that was used what the snapshot says, page by page where it is not. Returns whether it could: a memory cannot
+/// Makes a used heap what the snapshot says, page by page where it differs. Returns whether it could: a memory cannot
 /// become smaller, and one that is to grow is made anew.
 pub(super) fn put_back(
     store: &mut Store<InstanceData>,
@@ -114,7 +114,7 @@ pub(super) fn put_back(
     Ok(true)
 }
 
-/// What tells this heap from others.
+/// Returns a fingerprint that tells this heap from others.
 pub(super) fn fingerprint(
     store: &mut Store<InstanceData>,
     memory: Memory,

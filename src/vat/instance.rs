@@ -31,25 +31,25 @@ use crate::{
     },
 };
 
-/// A live vat.
+/// The WebAssembly instance of a live vat.
 pub(super) struct Instance {
     store: Store<InstanceData>,
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
-    /// What the call-depth counter is between two deliveries.
+    /// The value of the call-depth counter between two deliveries.
     depth: Val,
     /// The guest's mutable globals, in the order of the module.
     globals: Vec<wasmtime::Global>,
     pages: Pages,
-    /// What the heap was before the last delivery, once there was a reason to keep it.
+    /// The heap before the last delivery, once there was a reason to keep it.
     shadow: Option<Shadow>,
-    /// Live deliveries since it was last needed; `None` where it is not to be kept.
+    /// Live deliveries since the shadow was last needed; `None` if none is to be kept.
     calm: Option<u32>,
-    /// What its beginning cost, which its first delivery pays: its memory, and the fuel of `_initialize`.
+    /// The cost of the instance's start, which its first delivery pays: its memory, and the fuel of `_initialize`.
     beginning: u64,
     account: Account,
-    /// What a debugger needs to know of it, where the engine is one for debugging.
+    /// The facts about the guest that a debugger needs, if the engine is one for debugging.
     debuggee: Option<Debuggee>,
     /// The calls that the kernel broke in.
     broken_in: Vec<Frame>,
@@ -59,12 +59,12 @@ pub(super) struct Instance {
 /// replay among so many deliveries is no burden.
 const CALM_MAX: u32 = 1_000;
 
-/// Whether a snapshot is worth its work: what its deliveries earned since the vat was brought up, less what snapshots took. All in
-/// fuel: some 0.7 ns each.
+/// The account that decides whether a snapshot is worth its work: what the deliveries earned since the vat was
+/// brought up, less what snapshots took. All in fuel: some 0.7 ns each.
 struct Account {
-    /// What a snapshot may take.
+    /// The fuel that a snapshot may take.
     earned: u64,
-    /// What the last snapshot that was thought of would have taken; the next takes no less.
+    /// The price of the last snapshot that was considered; the next takes no less.
     price: u64,
     /// Fuel of deliveries since the last snapshot.
     unsaved: u64,
@@ -73,7 +73,7 @@ struct Account {
 impl Account {
     /// A written page is hashed and kept, and stored with the block: 3 µs and 15 µs.
     const PAGE: u64 = PAGE_BYTES as u64;
-    /// What the host does for a delivery anyway takes as long as some written pages, and nothing else pays for it.
+    /// The host's fixed work for a delivery, which takes as long as some written pages, and nothing else pays for it.
     const DELIVERY: u64 = 16 * Account::PAGE;
     /// So does bringing a vat up.
     const BEGINNING: u64 = 64 * Account::PAGE;
@@ -87,8 +87,8 @@ impl Account {
         self.unsaved = self.unsaved.saturating_add(fuel);
     }
 
-    /// Whether what was earned is enough. Asked only where it may be: to count pages takes time, too. `pages` counts those that a
-    /// snapshot would have to look at, up to a number that would be too much.
+    /// Returns whether enough was earned. Asked only if that is possible, because counting pages takes time, too.
+    /// `pages` counts those that a snapshot would have to look at, up to a number that would be too much.
     fn affords(&mut self, pages: impl FnOnce(usize) -> usize) -> bool {
         if self.earned < self.price {
             return false;
@@ -104,7 +104,7 @@ impl Account {
     }
 }
 
-/// What became of an attempt to undo a delivery.
+/// The result of an attempt to undo a delivery.
 pub(super) enum RolledBack {
     /// The heap is as it was.
     Done,
@@ -123,12 +123,12 @@ struct Debuggee {
 /// A module that is ready to be instantiated.
 pub(super) struct Loaded {
     pub(super) pre: InstancePre<InstanceData>,
-    /// Where the engine is one for debugging.
+    /// The code of the guest, if the engine is one for debugging.
     pub(super) code: Option<Arc<Code>>,
 }
 
-/// What wasmtime asks before it grants something, and tells when it could not. A guest is answered -1 where its module or its vat sets the
-/// bound; what is left for the `_failed` functions is then this machine's failure alone.
+/// Limits that wasmtime asks for before it grants something, and failures that it reports. A guest receives -1 if its
+/// module or its vat sets the bound; what is left for the `_failed` functions is then this machine's failure alone.
 impl ResourceLimiter for InstanceData {
     fn memory_growing(
         &mut self,
@@ -152,12 +152,12 @@ impl ResourceLimiter for InstanceData {
         Ok(declared_max.is_none_or(|max| desired <= max))
     }
 
-    /// This machine has no memory left: the guest must not see what another replica's does not see.
+    /// Reports that this machine has no memory left: the guest must not see what another replica's does not see.
     fn memory_grow_failed(&mut self, err: Error) -> wasmtime::Result<()> {
         Err(Fault::from(HostFault::new("grow a vat's memory", format_args!("{err:#}"))).into())
     }
 
-    /// The same of a table, should the load pass ever let one grow.
+    /// Refuses to grow a table for which this machine has no memory, should the load pass ever let one grow.
     fn table_grow_failed(&mut self, err: Error) -> wasmtime::Result<()> {
         Err(Fault::from(HostFault::new("grow a vat's table", format_args!("{err:#}"))).into())
     }
@@ -172,7 +172,7 @@ impl ResourceLimiter for InstanceData {
         1
     }
 
-    /// As many as a module that validates can have.
+    /// Returns the number of tables that a valid module can have at most.
     fn tables(&self) -> usize {
         module::limits::TABLES_MAX
     }
@@ -297,7 +297,7 @@ impl Instance {
         self.memory.data_size(&self.store) + self.shadow.as_ref().map_or(0, Shadow::bytes)
     }
 
-    /// From its next live delivery on, that can be undone.
+    /// Keeps a shadow from the next live delivery on, so that deliveries can be undone.
     pub(super) fn keep_shadow(&mut self) {
         self.calm = Some(0);
     }
@@ -333,7 +333,7 @@ impl Instance {
         Ok(RolledBack::Done)
     }
 
-    /// A new instance in the place of this one, which has the heap that its shadow has.
+    /// Returns a new instance in the place of this one, with the heap that the shadow has.
     pub(super) fn remade(
         self,
         loaded: &Loaded,
@@ -352,7 +352,7 @@ impl Instance {
         Ok(new)
     }
 
-    /// It is between two deliveries, whatever became of the last one.
+    /// Resets the instance to the state between two deliveries, whatever the result of the last one.
     fn rest(&mut self) -> Result<(), HostFault> {
         let set = self.stack.set(&mut self.store, self.depth);
         set.map_err(|err| HostFault::new("reset a vat", format_args!("{err:#}")))?;
@@ -361,7 +361,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Live deliveries are stopped by this debugger from now on, or by none. Only where the engine is one for debugging.
+    /// Lets this debugger, or none, stop the live deliveries from now on. Only if the engine is one for debugging.
     pub(super) fn attach(&mut self, debugger: Option<Attached>) {
         if let Some(debuggee) = &mut self.debuggee {
             debuggee.debugger = debugger;
@@ -410,7 +410,8 @@ impl Instance {
         Some(Handler::new(debugger.clone()?, code.clone(), module, *instance))
     }
 
-    /// A delivery that stops at its first instruction, and where the debugger wants. Afterwards nothing stops any more.
+    /// Makes a delivery that stops at its first instruction, and at the places that the debugger chooses. Afterwards
+    /// nothing stops any more.
     fn call_debugged(&mut self, len: u32, handler: Handler) -> Result<Result<(), Error>, Fault> {
         let no_edit = || broken(Error::msg("this engine is not one for debugging"));
         self.store.set_debug_handler(handler.clone());
@@ -422,7 +423,7 @@ impl Instance {
         Ok(result)
     }
 
-    /// What is left of it, after the kernel broke. A copy: it may be large.
+    /// Returns a copy of the guest's memory, globals and call stack, after the kernel broke. The copy may be large.
     pub(super) fn core_dump(&mut self, bundle: BundleId) -> Option<CoreDump> {
         let globals = self.globals.iter().map(|it| heap::value_of(it.get(&mut self.store)));
         let globals = globals.collect::<Result<_, _>>().ok()?;
@@ -499,7 +500,7 @@ fn broken(err: Error) -> Fault {
     HostFault::new("run a vat", format_args!("{err:#}")).into()
 }
 
-/// Whose fault it is that guest code did not return.
+/// Decides whose fault it is that guest code did not return.
 fn blame(err: Error, stack_exhausted: bool) -> Fault {
     let err = match err.downcast::<Fault>() {
         Ok(fault) => return fault,
@@ -514,7 +515,7 @@ fn blame(err: Error, stack_exhausted: bool) -> Fault {
     }
 }
 
-/// What this machine has no room for, others may have to make room for.
+/// Adds to a fault of this machine the hint that fewer live vats would make room for this one.
 fn no_room(fault: Fault) -> Fault {
     match fault {
         Fault::Host(fault) => {

@@ -30,7 +30,8 @@ use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
 
 use crate::model::{blame::HostFault, price};
 
-/// What can change what a guest computes, or what that costs: a state made by another engine is refused.
+/// Returns the id of the engine: the versions of all that can change what a guest computes, or what that costs. A
+/// state made by another engine is refused.
 pub fn engine_id() -> String {
     format!("wasmtime-{WASMTIME_VERSION} cranelift config-2 prices-{} pass-{}", price::VERSION, module::PASS_VERSION)
 }
@@ -38,17 +39,18 @@ pub fn engine_id() -> String {
 /// The version that `Cargo.toml` pins.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// What an engine is for.
+/// The purpose of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
-    /// Running vats.
+    /// The engine runs vats.
     Running,
-    /// Running them where a debugger can stop them: slower by half an order of magnitude, and the same in every result, fuel included.
+    /// The engine runs vats so that a debugger can stop them: slower by half an order of magnitude, and the same in every result,
+    /// fuel included.
     Debugging,
 }
 
-/// The one configuration. To change it is to change the engine id, but for what only tells about a guest and changes nothing that it
-/// computes: the core dump, and all that the purpose decides.
+/// Returns the engine's configuration. To change it is to change the engine id, except for settings that only report
+/// about a guest and change nothing that it computes: the core dump, and all that the purpose decides.
 fn config(purpose: Purpose) -> Config {
     let mut config = Config::new();
     // A debugged guest keeps every local and operand in memory: see `NATIVE_STACK_MIN`.
@@ -73,8 +75,8 @@ fn config(purpose: Purpose) -> Config {
         // Handles only: nothing is copied unless a kernel panic is dumped.
         .coredump_on_trap(true)
         .guest_debug(debugging)
-        // So that a guest that loops can be stopped with its host, or by a debugger. No epoch decides anything: where the host goes on,
-        // the deadline is renewed.
+        // So that a guest that loops can be stopped with its host, or by a debugger. No epoch decides anything: if the host
+        // continues, the deadline is renewed.
         .epoch_interruption(true);
     config
 }

@@ -11,7 +11,7 @@ use crate::{state::snapshot::GlobalValue, store::PAGE_BYTES, vat::dirty::ZEROS};
 
 type Page = [u8; PAGE_BYTES];
 
-/// The copy.
+/// The copy of a heap, as it was before the delivery that is under way.
 #[derive(Default)]
 pub(super) struct Shadow {
     /// The memory, page by page; `None` is a page of zeros.

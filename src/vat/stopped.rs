@@ -10,7 +10,7 @@ use wasmtime::{AsContext, AsContextMut, FrameHandle, Instance, Module, ModulePC,
 
 use crate::vat::{abi::InstanceData, debugger::Code};
 
-/// Frames that are shown at the most, the innermost ones: a guest may be many thousand calls deep.
+/// Frames that are shown, at most, the innermost ones: a guest may be many thousand calls deep.
 const FRAMES_MAX: usize = 1_000;
 
 struct Frame {
@@ -19,16 +19,16 @@ struct Frame {
     pc: usize,
 }
 
-/// A stopped guest.
+/// A guest that has stopped for a debugger.
 pub struct Stopped<'a> {
     store: StoreContextMut<'a, InstanceData>,
     code: &'a Code,
     module: &'a Module,
     instance: Instance,
-    /// Innermost first. Only that one, as long as nobody asked for more.
+    /// Frames of the call stack, innermost first. Only the innermost, as long as no more were asked for.
     frames: Vec<Frame>,
     walked: bool,
-    /// The innermost frame waits for the host: what it stands behind is its call.
+    /// Whether the innermost frame waits for the host: its offset is then behind its call.
     in_host: bool,
     breakpoints: &'a mut BTreeSet<u64>,
 }
@@ -40,7 +40,7 @@ pub enum Value {
     Word(u32),
     /// An `i64` or an `f64`.
     Long(u64),
-    /// A `v128`.
+    /// A value of type `v128`.
     Vector(u128),
 }
 
@@ -75,12 +75,13 @@ impl<'a> Stopped<'a> {
         &self.frames
     }
 
-    /// The module, as it was built.
+    /// Returns the module, as it was built.
     pub fn wasm(&self) -> &[u8] {
         &self.code.wasm
     }
 
-    /// Where it stands: the next instruction, or the call that the host does not return from.
+    /// Returns the offset at which the guest has stopped: the next instruction, or the call that the host does not
+    /// return from.
     pub fn pc(&self) -> u64 {
         let pc = self.frames.first().map_or(0, |it| self.original(it.pc));
         if self.in_host { before(&self.code.wasm, pc).unwrap_or(pc) } else { pc }
@@ -90,7 +91,7 @@ impl<'a> Stopped<'a> {
         self.code.offsets.original(pc).unwrap_or_default() as u64
     }
 
-    /// Where it stands, innermost call first; of each caller, the one after the call.
+    /// Returns the offsets of the call stack, innermost call first; of each caller, the instruction after the call.
     pub fn call_stack(&mut self) -> Vec<u64> {
         let callers: Vec<usize> = self.frames().iter().skip(1).map(|it| it.pc).collect();
         let innermost = self.frames.first().map(|_| self.pc());
@@ -101,32 +102,33 @@ impl<'a> Stopped<'a> {
         self.frames().get(index).map(|it| it.handle.clone())
     }
 
-    /// A parameter or local of a frame; frames count from the innermost.
+    /// Returns a parameter or local of a frame; frames count from the innermost.
     pub fn local(&mut self, frame: usize, index: u32) -> Option<Value> {
         let frame = self.frame(frame)?;
         let known = index < frame.num_locals(&mut self.store).ok()?;
         known.then(|| frame.local(&mut self.store, index).ok().and_then(value_of))?
     }
 
-    /// A value of a frame's operand stack, the lowest first.
+    /// Returns a value of a frame's operand stack, the lowest first.
     pub fn operand(&mut self, frame: usize, index: u32) -> Option<Value> {
         let frame = self.frame(frame)?;
         let known = index < frame.num_stacks(&mut self.store).ok()?;
         known.then(|| frame.stack(&mut self.store, index).ok().and_then(value_of))?
     }
 
-    /// A global.
+    /// Returns the value of a global.
     pub fn global(&mut self, index: u32) -> Option<Value> {
         let global = self.instance.debug_global(&mut self.store, index)?;
         value_of(global.get(&mut self.store))
     }
 
-    /// The memory.
+    /// Returns the memory of the guest.
     pub fn memory(&self) -> &[u8] {
         self.store.data().memory.map_or(&[], |it| it.data(&self.store))
     }
 
-    /// Stops at this instruction from now on, or no more; whether there can be a breakpoint at all. To say it twice changes nothing.
+    /// Sets or clears a breakpoint at this instruction, and returns whether there can be one at all. A second call
+    /// changes nothing.
     pub fn set_breakpoint(&mut self, at: u64, on: bool) -> bool {
         let is_on = self.breakpoints.contains(&at);
         if is_on != on && self.change_breakpoint(at, on) {
@@ -159,7 +161,7 @@ impl<'a> Stopped<'a> {
         clear_breakpoints(&mut self.store);
     }
 
-    /// Whether it stands where the original has no instruction.
+    /// Returns whether the guest has stopped at an injected instruction, one that the original does not have.
     pub(super) fn is_injected(&self) -> bool {
         self.frames.first().is_some_and(|it| self.code.offsets.is_injected(it.pc))
     }
@@ -188,7 +190,7 @@ fn frame(store: &mut StoreContextMut<'_, InstanceData>, handle: FrameHandle) -> 
     Some(Frame { handle, pc: pc.raw() as usize })
 }
 
-/// Nothing stops any more.
+/// Clears all breakpoints: nothing stops any more.
 pub(super) fn clear_breakpoints(store: &mut impl AsContextMut) {
     if let Some(mut edit) = store.as_context_mut().edit_breakpoints() {
         // What fails here would be of another engine.

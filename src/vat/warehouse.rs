@@ -1,7 +1,7 @@
 //! The live vats of a state, and the compiled modules that they share.
 //!
-//! Invariants: between two cranks no more vats are live than were allowed, nor do they take more memory; who is live, and what is
-//! kept of a heap, changes no result.
+//! Invariants: between two cranks no more vats are live than were allowed, nor do they take more memory. Which vats
+//! are live, and what is kept of a heap, changes no result.
 //!
 //! ```text
 //!              start                      surplus, stop
@@ -47,40 +47,41 @@ pub struct Warehouse {
     modules: BTreeMap<BundleId, Loaded>,
     live: BTreeMap<VatId, LiveVat>,
     max_live: usize,
-    /// The live vats by when they were last used, or earlier: who was used since stands there anew when it is found.
+    /// The live vats by the time of their last use, or an earlier one: a vat that was used since gets its new place
+    /// when it is found.
     by_use: BTreeMap<u64, VatId>,
     uses: u64,
     /// Bytes that live vats may take, and those that they may have taken when they were last looked at.
     memory_max: u64,
     memory: u64,
     resident: Resident,
-    /// Who was used since the last crank ended: its memory may have grown.
+    /// The vats used since the last crank ended: their memories may have grown.
     used: Vec<VatId>,
-    /// Who faulted and could not go back: the next time it can.
+    /// The vats that faulted and could not go back: the next time they can.
     faulted: BTreeSet<VatId>,
-    /// Whose place a new incarnation was given in this crank, and what stood there.
+    /// The vat that a new incarnation replaced in this crank, and the live vat that was there before.
     aside: Option<(VatId, Option<LiveVat>)>,
     interrupter: Interrupter,
     detector: Detector,
     debugger: Option<(VatId, Attached)>,
     /// Instances that were stopped, to be used again; only in an experiment.
     parked: Option<BTreeMap<VatId, LiveVat>>,
-    /// Who was used, started or stopped since it was last asked.
+    /// The vats that were used, started or stopped since the last call that asked for them.
     stirred: BTreeSet<VatId>,
 }
 
 struct LiveVat {
     instance: Instance,
     bundle: BundleId,
-    /// When it was last used, counted in uses of any.
+    /// The time of the last use, counted in uses of any vat.
     used: u64,
-    /// Where it stands in the order of use.
+    /// The vat's key in the order of use.
     listed: u64,
-    /// Its part of the memory that is taken.
+    /// The vat's part of the memory that is taken.
     bytes: u64,
 }
 
-/// Bytes that an instance takes beside its memory and its shadow: its tables, its store.
+/// Bytes that an instance takes besides its memory and its shadow: its tables, its store.
 const INSTANCE_BYTES: u64 = 32 << 10;
 
 impl std::fmt::Debug for Warehouse {
@@ -90,12 +91,13 @@ impl std::fmt::Debug for Warehouse {
 }
 
 impl Warehouse {
-    /// An empty one; compiled code is kept in this folder, if any.
+    /// Makes an empty warehouse; compiled code is kept in this folder, if any.
     pub fn new(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
         Warehouse::with_engine(Purpose::Running, cache)
     }
 
-    /// An empty one whose vats a debugger can be attached to. They come to the same results, at the same fuel, some five times slower.
+    /// Makes an empty warehouse whose vats a debugger can be attached to. They reach the same results, at the same
+    /// fuel, some five times slower.
     pub fn for_debugger(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
         Warehouse::with_engine(Purpose::Debugging, cache)
     }
@@ -131,18 +133,20 @@ impl Warehouse {
         })
     }
 
-    /// Between cranks there are this many instances at the most; without a number as many as this machine has mappings for.
+    /// Sets the most instances that are live between cranks; without a number, as many as this machine has mappings
+    /// for.
     pub fn set_max_live(&mut self, max_live: Option<usize>) {
         self.max_live = max_live.unwrap_or_else(capacity::instances);
     }
 
-    /// Between cranks instances take this many bytes at the most, or the one there is; without a number half of the machine's
-    /// memory. What a guest asked for and never touched counts only once the process has grown beyond that.
+    /// Sets the most bytes that instances take between cranks, though one instance is always allowed; without a
+    /// number, half of the machine's memory. Memory that a guest asked for and never touched counts only once the
+    /// process has grown beyond that.
     pub fn set_memory_max(&mut self, memory_max: Option<u64>) {
         self.memory_max = memory_max.unwrap_or_else(capacity::memory);
     }
 
-    /// Finds changed pages by comparing them, even where the system could tell.
+    /// Finds changed pages by comparing them from now on, even if the system could tell.
     pub fn compare_pages(&mut self) {
         self.detector = Detector::Comparison;
     }
@@ -152,17 +156,17 @@ impl Warehouse {
         self.parked.get_or_insert_default();
     }
 
-    /// The vats that were used, started or stopped since this was last asked.
+    /// Takes the vats that were used, started or stopped since the last call.
     pub fn take_stirred(&mut self) -> BTreeSet<VatId> {
         std::mem::take(&mut self.stirred)
     }
 
-    /// How many vats are live.
+    /// Returns the number of live vats.
     pub fn live(&self) -> usize {
         self.live.len()
     }
 
-    /// Ends every instance. The vats are brought up again when they are delivered to.
+    /// Stops the instances of all vats. Vats are brought up again when they receive a delivery.
     pub fn evict_all(&mut self) {
         let all: Vec<VatId> = self.live.keys().copied().collect();
         all.into_iter().for_each(|it| self.stop(it));
@@ -242,8 +246,8 @@ impl Warehouse {
         Ok(fits.then_some(live.instance))
     }
 
-    /// Lets a debugger stop the live deliveries of this vat, and no other's, until [`detach`](Warehouse::detach). Refused where
-    /// the warehouse was not made for it.
+    /// Lets a debugger stop the live deliveries of this vat, and no other's, until [`detach`](Warehouse::detach).
+    /// Refused if the warehouse was not made for it.
     pub fn attach(&mut self, vat: VatId, debugger: impl Debugger + 'static) -> Result<(), HostFault> {
         if self.purpose != Purpose::Debugging {
             return Err(HostFault::new("attach a debugger", "these vats run on an engine that cannot be stopped"));
@@ -252,7 +256,7 @@ impl Warehouse {
         Ok(())
     }
 
-    /// No delivery is stopped any more.
+    /// Detaches the debugger: no delivery is stopped any more.
     pub fn detach(&mut self) {
         self.debugger = None;
     }
@@ -262,8 +266,8 @@ impl Warehouse {
         self.interrupter.clone()
     }
 
-    /// What is left of the guest of a vat after the kernel broke: as it is now, with the calls that were under way in its last delivery if
-    /// that did not end. `None` of a vat that is not up.
+    /// Returns what is left of a vat's guest after the kernel broke: as it is now, with the calls that were under way
+    /// if its last delivery did not end. `None` if the vat is not live.
     pub fn core_dump(&mut self, vat: VatId) -> Option<CoreDump> {
         let live = self.live.get_mut(&vat)?;
         live.instance.core_dump(live.bundle)

@@ -28,10 +28,10 @@ const UFFD_API: u64 = 0xaa;
 /// `PAGEFAULT_FLAG_WP`, `WP_UNPOPULATED`, `WP_ASYNC`.
 const FEATURES: u64 = 1 | 1 << 13 | 1 << 15;
 const PAGEMAP_SCAN: Opcode = 0xc060_6610;
-/// `PM_SCAN_WP_MATCHING`, `PM_SCAN_CHECK_WPASYNC`.
+/// The flags `PM_SCAN_WP_MATCHING` and `PM_SCAN_CHECK_WPASYNC`.
 const SCAN_FLAGS: u64 = 1 | 2;
 const PAGE_IS_WRITTEN: u64 = 1 << 1;
-/// Ranges that one scan returns at the most; there may be several.
+/// Ranges that one scan returns, at most; several scans may be needed.
 const RANGES: usize = 256;
 
 /// A request whose argument is a structure that the kernel reads and writes.
@@ -110,7 +110,7 @@ struct Files {
 }
 
 impl System {
-    /// Whether this system can do it.
+    /// Opens the write-protection detector; an error if this system does not have it.
     pub(super) fn detect() -> io::Result<System> {
         if rustix::param::page_size() != PAGE_BYTES {
             return Err(io::ErrorKind::Unsupported.into());
@@ -138,7 +138,7 @@ impl System {
     }
 }
 
-/// Tracks one memory.
+/// The write-protection tracker of one memory.
 pub(super) struct WriteProtect {
     system: System,
     base: usize,
@@ -164,7 +164,7 @@ impl WriteProtect {
                 ..Scan::default()
             };
             let pagemap = self.system.0.pagemap.as_fd();
-            // SAFETY: `Scan` is `struct pm_scan_arg`. The kernel writes `vec_len` regions to `vec` at the most, which is this
+            // SAFETY: `Scan` is `struct pm_scan_arg`. The kernel writes at most `vec_len` regions to `vec`, which is this
             // array, borrowed until after the call; the pages are armed only if their range is registered (CHECK_WPASYNC).
             let found = unsafe { ioctl(pagemap, Request { opcode: PAGEMAP_SCAN, argument: &mut scan }) }?;
             for region in regions.get(..found).unwrap_or(&regions) {

@@ -1,4 +1,5 @@
-//! What comes to a state that exists: messages, made durable without being run; the vats of a scenario that it has not yet.
+//! Additions to a state that exists: messages, made durable without being run, and the vats of a scenario that the
+//! state does not have yet.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +19,8 @@ use crate::{
 };
 
 impl Host {
-    /// Makes what came from outside durable, as the beginning of a block that the next [`run_block`](Host::run_block) goes on
-    /// with, to the same hash as if it had run at once.
+    /// Makes inputs from outside durable, as the beginning of a block that the next [`run_block`](Host::run_block)
+    /// continues, to the same hash as if it had run at once.
     pub fn take_in(&mut self, policy: &Policy) -> Result<(), Box<Halt>> {
         if !self.inputs.is_empty() {
             self.block = Some(self.begin_block(policy)?);
@@ -40,9 +41,9 @@ impl Host {
         Ok(kernel::begin_block_with(block, policy.block_time, take_in)?.0.commit(true)?)
     }
 
-    /// Gives a state that exists those vats of a scenario whose names it has not, and the scenario's messages to them, as the
-    /// beginning of a block that the next [`run_block`](Host::run_block) goes on with; the state is one of this scenario from
-    /// then on. The names of the vats. Every replica must do it before the same block.
+    /// Adds to a state those vats of a scenario whose names it does not have, and the scenario's messages to them, as
+    /// the beginning of a block that the next [`run_block`](Host::run_block) continues. The state is one of this
+    /// scenario from then on. Returns the names of the vats. Every replica must do it before the same block.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
-//! What comes in from outside: messages with awaited results, and mail. It waits for the next `run_block`, whose first act is to
-//! take it in and, before any crank, to make it durable: a crash or a kernel panic meets the same inputs again.
+//! Inputs from outside: messages with awaited results, and mail. An input waits for the next `run_block`, which first
+//! takes it in and makes it durable, before any crank: after a crash or a kernel panic, the same inputs are there
+//! again.
 
 use serde_json::Value;
 
@@ -20,27 +21,27 @@ use crate::{
 pub struct Sent(pub(super) PromiseId);
 
 impl Sent {
-    /// The promise for its result.
+    /// Returns the promise for the message's result.
     pub fn promise(self) -> PromiseId {
         self.0
     }
 }
 
-/// How a message from outside was answered.
+/// The outcome of a message from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not yet.
+    /// There is no answer yet.
     Pending,
-    /// With this. Its slots can be sent to, and sent, until the result is forgotten.
+    /// The result was fulfilled with this data. Its slots can be sent to, and sent, until the result is forgotten.
     Fulfilled(CapData<KRef>),
     /// Not at all, for this reason.
     Rejected(CapData<KRef>),
 }
 
-/// Where a message from outside goes.
+/// The target of a message from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum To<'a> {
-    /// To the root of the vat with this name; the first one, where there are several.
+    /// The root of the vat with this name; of the first one, if there are several.
     Root(&'a str),
     /// To the root of this vat.
     Vat(VatId),
@@ -63,7 +64,7 @@ impl From<KRef> for To<'_> {
 /// One argument of a message from outside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Arg {
-    /// Plain data.
+    /// An argument of plain data.
     Data(Value),
     /// Data in which a text `@name` is the root of that vat, `@v3` of that one, `@ko31` or `@kp41` an object or a promise, and
     /// `@@text` the text `@text`.
@@ -79,13 +80,13 @@ impl<T: Into<Value>> From<T> for Arg {
 }
 
 impl Arg {
-    /// An object or a promise, of those that a result named.
+    /// Makes an argument of an object or a promise that a result named.
     pub fn held(kref: KRef) -> Arg {
         Arg::Held(kref)
     }
 }
 
-/// One input.
+/// One input that waits for the next block.
 #[derive(Debug)]
 pub(super) enum Input {
     Send { target: Target, data: CapData<KRef>, to: String, method: String, promise: PromiseId },
@@ -101,7 +102,7 @@ pub(super) enum Target {
     Held(KRef),
 }
 
-/// Whom a message goes to, if it can.
+/// Returns the target of a message and its label; an error if nothing can be sent to it.
 pub(super) fn target(tables: &Tables, to: To<'_>) -> Result<(Target, String), HostFault> {
     let refused = |why: String| HostFault::new("send a message", why);
     match to {
@@ -135,7 +136,7 @@ fn check_held(tables: &Tables, kref: KRef) -> Result<(), HostFault> {
     if known { Ok(()) } else { Err(HostFault::new("send a message", why)) }
 }
 
-/// A reference as it stands in a body.
+/// Returns a reference as it is written in a body.
 fn reference(tables: &Tables, kref: KRef, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
     check_held(tables, kref)?;
     let at = slots.iter().position(|it| *it == kref).unwrap_or_else(|| {
@@ -145,7 +146,7 @@ fn reference(tables: &Tables, kref: KRef, slots: &mut Vec<KRef>) -> Result<Value
     Ok(Value::String(format!("{}{at}", if kref.promise().is_some() { '&' } else { '$' })))
 }
 
-/// [`Arg::Told`] as it stands in a body.
+/// Returns an [`Arg::Told`] as it is written in a body.
 fn told(tables: &Tables, value: &Value, slots: &mut Vec<KRef>) -> Result<Value, HostFault> {
     Ok(match value {
         Value::String(text) => match text.strip_prefix('@') {
@@ -165,7 +166,7 @@ fn told(tables: &Tables, value: &Value, slots: &mut Vec<KRef>) -> Result<Value, 
     })
 }
 
-/// What `@name` names.
+/// Returns the reference that `@name` names.
 fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
     let refused = |why: String| HostFault::new("send a message", why);
     if let Ok(kref) = name.parse() {
@@ -179,7 +180,7 @@ fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
     root.ok_or_else(|| refused(format!("nobody holds the root of {vat} (`{name}`)")))
 }
 
-/// A method and its arguments as a body.
+/// Returns a method and its arguments as a body.
 pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<CapData<KRef>, HostFault> {
     let mut slots = Vec::new();
     let mut values = Vec::new();
@@ -200,7 +201,7 @@ pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<
 }
 
 impl Input {
-    /// Takes it in.
+    /// Applies the input to the state, in this crank.
     pub(super) fn apply(self, crank: &mut Crank) -> Result<(), Fault> {
         match self {
             Input::Send { target, data, to, method, promise } => {
@@ -220,7 +221,7 @@ impl Input {
     }
 }
 
-/// How a message was answered.
+/// Returns how a message was answered so far.
 pub(super) fn outcome(block: &Block, Sent(promise): Sent) -> Outcome {
     match block.tables().settling(promise) {
         ("fulfilled", Some(data)) => Outcome::Fulfilled(data.clone()),

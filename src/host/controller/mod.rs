@@ -53,16 +53,16 @@ use crate::{
     vat::{CoreDump, Interrupter, Warehouse, engine_id},
 };
 
-/// How to open a state.
+/// The options for opening a state.
 #[derive(Debug, Default)]
 pub struct Open {
-    /// Its folder; without one it lives in memory.
+    /// The folder of the state. Without one, the state lives in memory.
     pub state: Option<PathBuf>,
     /// Only to look at it: nothing is ever committed to it.
     pub read_only: bool,
     /// The flight recorder.
     pub slog: Slog,
-    /// Where compiled code is kept, if anywhere.
+    /// The folder for compiled code, if it is kept.
     pub code_cache: Option<PathBuf>,
     /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
     pub audit: Option<u64>,
@@ -70,39 +70,40 @@ pub struct Open {
     pub experimental: bool,
     /// Faults planted in the kernel: only in a state for experiments.
     pub plants: Vec<Plant>,
-    /// How the process ends where a plant says so: only of one that was made to die.
+    /// The way in which the process ends if a plant orders it: only for a process that was made to die.
     pub end: Option<End>,
-    /// Live instances at the most, between two cranks; the least recently delivered to are evicted. `None`: as many as this
-    /// machine has mappings and addresses for.
+    /// At most this many live instances between two cranks; those that waited longest for a delivery are evicted.
+    /// `None`: as many as this machine has mappings and addresses for.
     pub max_live: Option<usize>,
     /// Bytes that live instances may take, between two cranks; the same are evicted. `None`: half of this machine's memory.
     pub memory_max: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
-    /// Finds the pages that changed by comparing them, even where the system could tell: slower, and the same.
+    /// Whether to find changed pages by comparing them, even if the system could tell: slower, with the same result.
     pub compare_pages: bool,
-    /// What stands between the state and its files: only of an experiment.
+    /// The disk between the state and its files: only in an experiment.
     pub disk: Option<Disk>,
 }
 
 /// A block that was run and committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockEnd {
-    /// Its height.
+    /// The height of the block.
     pub height: BlockHeight,
     /// Cranks that it ran now.
     pub cranks: u64,
     /// Whether nothing is left to do, now or at a later time.
     pub quiescent: bool,
-    /// Whether it is closed. It is not where its caller interrupted it: it goes on at the next `run_block`, to the same hash.
+    /// Whether the block is closed. It is not if its caller interrupted it: the next `run_block` continues it, to the
+    /// same hash.
     pub closed: bool,
-    /// Fuel that it was charged so far: also where it was interrupted before, and goes on.
+    /// Fuel that the block was charged so far, including the time before an interruption.
     pub fuel: u64,
     /// The chained hash.
     pub state_hash: StateHash,
-    /// What vats wrote to the console meanwhile.
+    /// The lines that vats wrote to the console in this time.
     pub console: Vec<Printed>,
-    /// What they wrote to their own consoles, what was undone included.
+    /// The lines that vats wrote to their own consoles, including those of undone cranks.
     pub heard: Heard,
 }
 
@@ -115,15 +116,15 @@ pub struct Host {
     standing: Standing,
     /// The block's; it outlives it.
     slog: Slog,
-    /// What came from outside since the last block.
+    /// The inputs from outside since the last block.
     inputs: Vec<Input>,
-    /// Whether the start is recorded: it is once the directives are known, or something is done without any.
+    /// Whether the start is recorded. This happens once the directives are known, or something is done without any.
     announced: bool,
     core_dump: Option<CoreDump>,
 }
 
 impl Host {
-    /// Opens a state. Refused where another engine or another kernel made it.
+    /// Opens a state to run or to read. It is refused if another engine or another kernel made it.
     pub fn open(open: Open) -> Result<Host, HostFault> {
         let mut block = match &open.state {
             Some(dir) if open.read_only => Block::open_read_only(dir)?,
@@ -167,22 +168,22 @@ impl Host {
         Ok(controller)
     }
 
-    /// What it is made of, for a run that is not to be committed.
+    /// Returns the block and the warehouse that the host is made of, for a run that is not to be committed.
     pub fn into_parts(self) -> Result<(Block, Warehouse), Box<Halt>> {
         Ok((self.block.ok_or_else(gone)?, self.warehouse))
     }
 
-    /// The state, to be changed in what its rows are not.
+    /// Returns the state, for changes outside of its rows.
     pub fn block_mut(&mut self) -> Result<&mut Block, Box<Halt>> {
         self.block.as_mut().ok_or_else(gone)
     }
 
-    /// The state.
+    /// Returns the state to read; an error after a halt.
     pub fn block(&self) -> Result<&Block, Box<Halt>> {
         self.block.as_ref().ok_or_else(gone)
     }
 
-    /// What is known of the last commit, also after a halt.
+    /// Returns what is known of the last commit, also after a halt.
     pub fn standing(&self) -> &Standing {
         &self.standing
     }
@@ -201,8 +202,8 @@ impl Host {
         }
     }
 
-    /// Puts directives in force, and says how each stands to the state. Refused where the state is past one that is in
-    /// consensus and has no record of it, unless that is accepted.
+    /// Puts directives in force, and returns the class of each. Refused if the state is past one that is in consensus
+    /// and has no record of it, unless that is accepted.
     pub fn set_directives(
         &mut self,
         set: DirectiveSet,
@@ -251,7 +252,7 @@ impl Host {
         self.block.take().ok_or_else(gone)
     }
 
-    /// Whether nothing was ever committed to the state.
+    /// Returns whether nothing was ever committed to the state.
     pub fn is_new(&self) -> bool {
         self.block.as_ref().is_some_and(|it| it.meta().engine.is_empty())
     }
@@ -315,7 +316,8 @@ impl Host {
         self.warehouse.interrupter()
     }
 
-    /// How the state's last blocks were cut: a run that is to come to the hashes of others must go on so.
+    /// Returns the policy that cut the state's last blocks: a run that is to reach the same hashes as others must
+    /// keep it.
     pub fn policy(&self) -> Policy {
         self.block.as_ref().map(Block::policy).unwrap_or_default()
     }
@@ -326,8 +328,8 @@ impl Host {
         self.block.as_mut()?.keep_policy(policy)
     }
 
-    /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says whether to
-    /// go on; where it says no, what was run is committed and the block stays open.
+    /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says
+    /// whether to continue; if it says no, what was run is committed and the block stays open.
     pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
         self.try_run_block(policy, each).inspect_err(|halt| self.record_halt(halt))
     }
@@ -372,7 +374,7 @@ impl Host {
         halt
     }
 
-    /// The last words. An error of the recorder is told by whoever flushes it next, at the end.
+    /// Records the halt as the last event. An error of the recorder is reported by the next flush, at the end.
     fn record_halt(&mut self, halt: &Halt) {
         let Some(mut epitaph) = Epitaph::of(halt, &self.standing, None) else { return };
         epitaph.guest_backtrace = self.core_dump.as_ref().and_then(CoreDump::backtrace);
@@ -381,7 +383,7 @@ impl Host {
         }
     }
 
-    /// After a kernel panic: what is left of the guest of that delivery, if it was up.
+    /// Returns what is left of the guest of the broken delivery after a kernel panic, if the guest was live.
     pub fn core_dump(&self) -> Option<&CoreDump> {
         self.core_dump.as_ref()
     }
@@ -391,12 +393,13 @@ impl Host {
         self.warehouse.evict_all();
     }
 
-    /// How many vats have an instance.
+    /// Returns the number of vats that have an instance.
     pub fn live(&self) -> usize {
         self.warehouse.live()
     }
 
-    /// The heap of a vat that is alive, as it is after its last delivery, with all its pages. It is brought up if need be.
+    /// Returns the heap of a vat that is alive, as it is after its last delivery, with all its pages. The vat is
+    /// brought up if need be.
     pub fn heap(&mut self, vat: VatId) -> Result<Image, Box<Halt>> {
         let mut block = self.take()?;
         let image = image_of(&mut block, &mut self.warehouse, vat);
@@ -408,7 +411,7 @@ impl Host {
         })
     }
 
-    /// Whether there is nothing left to do, now or at a later time, and no block is open.
+    /// Returns whether there is nothing left to do, now or at a later time, and no block is open.
     pub fn is_quiescent(&self) -> Result<bool, Box<Halt>> {
         Ok(self.inputs.is_empty() && kernel::is_finished(self.block()?))
     }
@@ -418,7 +421,7 @@ impl Host {
         Ok(kernel::obey_at_rest(self.block()?)?)
     }
 
-    /// Sends a message with the next block. Refused where it names what is not there.
+    /// Sends a message with the next block. Refused if it names what does not exist.
     pub fn send<'a>(
         &mut self,
         to: impl Into<To<'a>>,
@@ -435,7 +438,7 @@ impl Host {
         Ok(Sent(promise))
     }
 
-    /// How a message was answered so far. A result is kept, with all that it names, until it is forgotten.
+    /// Returns how a message was answered so far. A result is kept, with all that it names, until it is forgotten.
     pub fn outcome(&self, sent: Sent) -> Result<Outcome, Box<Halt>> {
         Ok(input::outcome(self.block()?, sent))
     }
@@ -445,7 +448,7 @@ impl Host {
         self.inputs.push(Input::Forget(sent.0));
     }
 
-    /// The mailbox of the state, if it has one, with what comes in with the next block.
+    /// Returns the mailbox of the state, if it has one, with the messages that come in with the next block.
     pub fn mailbox(&self) -> Option<Mailbox> {
         let mut mailbox = self.block.as_ref()?.tables().mailbox()?;
         for input in &self.inputs {
@@ -458,7 +461,8 @@ impl Host {
         Some(mailbox)
     }
 
-    /// Whether a vat handles the mailbox's messages: not before one asked to, nor once it ended, or was upgraded and did not ask again.
+    /// Returns whether a vat handles the mailbox's messages. None does before a vat asked to, nor after that vat
+    /// ended, or was upgraded and did not ask again.
     pub fn handles_mail(&self) -> bool {
         self.block.as_ref().is_some_and(|it| it.tables().mail_handler().is_some())
     }
@@ -473,8 +477,8 @@ impl Host {
         taken
     }
 
-    /// Refuses a message to the mailbox, with the next block: it counts as received, no vat is given it, and the outside is told why.
-    /// Whether it is the next one.
+    /// Refuses a message to the mailbox, with the next block: it counts as received, no vat receives it, and the
+    /// outside is sent the reason. Returns whether the message is the next one.
     pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
         let taken = self.is_next_mail(number);
         if taken {
@@ -494,23 +498,24 @@ impl Host {
         }
     }
 
-    /// What the mailbox says to the outside, and the outside has not acknowledged, by number: all of a committed block.
+    /// Returns the outgoing messages of the mailbox that the outside has not acknowledged, by number, as of the last
+    /// committed block.
     pub fn outbox(&self) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
         self.outbox_from(0)
     }
 
-    /// The same, from this number on.
+    /// Returns the unacknowledged outgoing messages, from this number on.
     pub fn outbox_from(&self, from: u64) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
         let block = self.block.iter();
         block.flat_map(move |it| it.tables().outbox.range(from..)).map(|(number, it)| (*number, Outgoing::of(it)))
     }
 
-    /// The state, summed up.
+    /// Returns a summary of the state.
     pub fn report(&self) -> Result<Report, Box<Halt>> {
         Ok(Report::of(self.block()?))
     }
 
-    /// The flight recorder. It can be used, and should be flushed, after a halt too.
+    /// Returns the flight recorder. It can be used, and should be flushed, after a halt too.
     pub fn slog(&self) -> &Slog {
         &self.slog
     }
@@ -553,7 +558,7 @@ fn course(open: &Open) -> Course {
     Course { audit: open.audit, plants, ..Course::default() }
 }
 
-/// A state that another engine or another kernel made is refused.
+/// Refuses a state that another engine or another kernel made.
 pub(crate) fn check_engine(block: &Block) -> Result<(), HostFault> {
     let (made, mine) = (&block.meta().engine, engine_id());
     if !made.is_empty() && *made != mine {

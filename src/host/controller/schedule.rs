@@ -1,7 +1,7 @@
 //! Orders of a program: what a directive file says, said in Rust.
 //!
-//! They go through the same set and the same rules as a file, and the kernel asks about them at the same point. They live in
-//! memory: a program that goes on with the state gives them again, as a file is read again.
+//! They go through the same set and the same rules as a file, and the kernel asks about them at the same point. They
+//! live in memory: a program that continues with the state gives them again, as a file is read again.
 
 use crate::{
     directive::{Action, Class, Contradiction, Directive, HexPrefix, Missed, Trigger},
@@ -9,13 +9,13 @@ use crate::{
     model::id::{BundleId, VatId},
 };
 
-/// Why an order was not taken; what is in force is as it was.
+/// The reason why an order was refused. The directives in force have not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It makes no sense, is there already, or contradicts another.
+    /// The order makes no sense, is there already, or contradicts another.
     #[error(transparent)]
     Contradiction(#[from] Box<Contradiction>),
-    /// Its place lies behind.
+    /// The place of the order has passed.
     #[error(transparent)]
     Missed(#[from] Missed),
     /// The host has halted.
@@ -49,7 +49,8 @@ pub enum Refusal {
 /// # }
 /// ```
 impl Host {
-    /// The delivery is consumed and not given to its vat. `expect`: halt unless the message's hash begins so.
+    /// Schedules a skip: the delivery is consumed and its vat does not receive it. `expect`: halt unless the
+    /// message's hash has this prefix.
     ///
     /// # Errors
     ///
@@ -58,22 +59,23 @@ impl Host {
         self.schedule(at, Action::Skip { guard: None, expect })
     }
 
-    /// The vat dies just before the delivery. `None` is the vat of the delivery.
+    /// Schedules the end of a vat just before the delivery. `None` is the vat of the delivery.
     pub fn schedule_termination(&mut self, at: Trigger, vat: Option<VatId>, why: Option<&str>) -> Result<(), Refusal> {
         self.schedule(at, Action::Terminate { vat, why: why.map(str::to_owned) })
     }
 
-    /// The vat receives nothing from the delivery on. `None` is the vat of the delivery.
+    /// Schedules a pause of a vat: it receives nothing from the delivery on. `None` is the vat of the delivery.
     pub fn schedule_pause(&mut self, at: Trigger, vat: Option<VatId>, why: Option<&str>) -> Result<(), Refusal> {
         self.schedule(at, Action::Pause { vat, why: why.map(str::to_owned) })
     }
 
-    /// What was kept from the vat goes back to the front of the run-queue.
+    /// Schedules the end of a vat's pause: the deliveries that were held back go to the front of the run-queue.
     pub fn schedule_resume(&mut self, at: Trigger, vat: VatId) -> Result<(), Refusal> {
         self.schedule(at, Action::Resume(vat))
     }
 
-    /// The vat runs this bundle from just before the delivery on. The state must hold it then: see [`Host::put_bundle`].
+    /// Schedules an upgrade: the vat runs this bundle from just before the delivery on. The state must hold the
+    /// bundle then: see [`Host::put_bundle`].
     pub fn schedule_upgrade(
         &mut self,
         at: Trigger,
@@ -84,17 +86,17 @@ impl Host {
         self.schedule(at, Action::Upgrade { vat, bundle: HexPrefix::of(&bundle.0), why: why.map(str::to_owned) })
     }
 
-    /// Into the debugger, where one is attached.
+    /// Schedules a break into the debugger, if one is attached.
     pub fn schedule_break(&mut self, at: Trigger) -> Result<(), Refusal> {
         self.schedule(at, Action::Break)
     }
 
-    /// Stop before it.
+    /// Schedules a halt just before this place.
     pub fn schedule_halt(&mut self, at: Trigger) -> Result<(), Refusal> {
         self.schedule(at, Action::Halt)
     }
 
-    /// This version of the kernel from that block on: the trigger is a block.
+    /// Schedules the switch to this version of the kernel, from that block on: the trigger must be a block.
     pub fn schedule_kernel(&mut self, at: Trigger, version: u32) -> Result<(), Refusal> {
         self.schedule(at, Action::ReplaceKernel(version))
     }
@@ -102,7 +104,7 @@ impl Host {
     fn schedule(&mut self, trigger: Trigger, action: Action) -> Result<(), Refusal> {
         let block = self.block.as_mut().ok_or(Refusal::Halted)?;
         let directive = Directive { trigger, action };
-        // A file may hold lines of the past; whoever orders something now means what is to come.
+        // A file may hold lines of the past; an order given now is about the future.
         let mut alone = crate::directive::DirectiveSet::default();
         alone.insert(directive.clone())?;
         if block.classes(&alone).iter().any(|(_, class)| *class == Class::Missed) {

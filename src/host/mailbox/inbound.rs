@@ -1,7 +1,8 @@
-//! What comes in: lines that others append to a file.
+//! Incoming mail: lines that other programs append to a file.
 //!
-//! Invariants: a line that cannot be used costs nobody but itself; each message is taken in, or refused and so answered, or told to
-//! the operator as left where it is; no line, however long or wrong, is more than a line in memory.
+//! Invariants: a line that cannot be used affects no other line; each message is taken in, or refused and so
+//! answered, or reported to the operator as left where it is; no line, however long or wrong, takes more memory than
+//! one line.
 
 use std::{
     fs::File,
@@ -18,7 +19,7 @@ use crate::{
     model::{blame::HostFault, files, limits},
 };
 
-/// Messages that come in with one block at the most; the others wait in their file for the next.
+/// Messages that come in with one block, at most; the others wait in their file for the next.
 pub const MESSAGES_PER_BLOCK: usize = 1_000;
 
 /// Bytes of a line: each byte of the longest body may be written as an escape of six.
@@ -27,28 +28,28 @@ const LINE_BYTES_MAX: u64 = 8 * limits::BODY_BYTES_MAX as u64;
 /// Bytes of a line that is passed over because it is longer than that: a file without an end is not read for ever.
 const PASSED_OVER_MAX: u64 = 16 * LINE_BYTES_MAX;
 
-/// Lines that are told one by one from one start to the next: a file that is no mailbox's must not flood its operator.
+/// Warnings about single lines between two starts, at most: a file that is no mailbox's must not flood its operator.
 const TOLD_MAX: usize = 20;
 
 #[derive(Debug)]
 pub(super) struct Inbound {
     path: PathBuf,
-    /// Where the next line begins, and how many stand before it.
+    /// The byte at which the next line begins, and the number of lines before it.
     offset: u64,
     line: u64,
     /// Bytes of a line that is too long and whose end did not come yet.
     passed_over: u64,
     /// Lines since the last message whose number could be read that may have been messages, and why they are none.
     unreadable: Vec<String>,
-    /// What the operator is to be told.
+    /// The warnings that the operator has not seen.
     warnings: Vec<String>,
     told: usize,
 }
 
-/// What was read.
+/// A line of the file, as it was read.
 enum Raw {
     Line,
-    /// One that is too long to be kept: its end has been read.
+    /// A line that is too long to be kept: its end has been read.
     Overlong,
     /// Nothing, or a line that its writer has not finished.
     Nothing,
@@ -64,7 +65,7 @@ impl Inbound {
         &self.path
     }
 
-    /// What the operator has not been told yet.
+    /// Takes the warnings that the operator has not seen yet.
     pub(super) fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
@@ -115,10 +116,10 @@ impl Inbound {
         Ok(waiting)
     }
 
-    /// The file, where the next line begins; `None` where nobody has written yet.
+    /// Opens the file where the next line begins; `None` if nothing has been written yet.
     fn open(&mut self) -> Result<Option<BufReader<File>>, HostFault> {
         let at = |err: &dyn std::fmt::Display| failed(&self.path, err);
-        // Whoever opens a pipe may wait for ever, and could not read it again after a crash.
+        // To open a pipe may block for ever, and a pipe cannot be read again after a crash.
         let file = match files::open(&self.path) {
             Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),

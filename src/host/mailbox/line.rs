@@ -20,9 +20,9 @@ pub(super) enum Line {
 /// A line that cannot be used.
 #[derive(Debug, PartialEq)]
 pub(super) struct Unusable {
-    /// The number of the message that it would have been, where that can be told.
+    /// The number of the message that the line would have been, if that can be told.
     pub(super) number: Option<u64>,
-    /// Why: the same for every host that reads the line, wherever it stands.
+    /// The reason: the same for every host that reads the line, at any place.
     pub(super) why: String,
 }
 
@@ -49,7 +49,7 @@ impl Line {
     }
 }
 
-/// The number of a message whose body need not be one.
+/// Returns the number of a message, even if its body is wrong.
 pub(super) fn number_of(bytes: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Numbered {
@@ -60,7 +60,7 @@ pub(super) fn number_of(bytes: &[u8]) -> Option<u64> {
     serde_json::from_slice(bytes).ok().map(|Numbered { num, .. }| num).filter(|it| *it > 0)
 }
 
-/// A line that stands in the outbound file: the host's own.
+/// A line of the outbound file, which the host itself wrote.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said {
     /// A vat's message.

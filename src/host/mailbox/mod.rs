@@ -8,10 +8,10 @@
 //!     {"ack": 1}   they have our message 1
 //! ```
 //!
-//! Invariants: the state knows how far it took messages in and which are still to go out; the files are read and completed
-//! by that. So whoever sends may send again, a crash between a commit and the writing loses nothing, and nothing is written twice. A
-//! line that is not finished yet is not there yet. A message that no vat can be given is refused: it is answered so, is not taken
-//! when it is sent again, and stops nobody.
+//! Invariants: the state knows how far it took messages in and which are still to go out; the files are read and
+//! completed by that. So a sender may send again, a crash between a commit and the writing loses nothing, and nothing
+//! is written twice. A line that is not finished does not count yet. A message that no vat can receive is refused:
+//! the sender gets that answer, the message is not taken when it is sent again, and it stops no other message.
 
 mod inbound;
 mod line;
@@ -46,11 +46,12 @@ pub struct MailboxFiles {
 struct Outbound {
     path: PathBuf,
     file: File,
-    /// The last acknowledgement that stands in it.
+    /// The last acknowledgement in the file.
     acknowledged: u64,
-    /// What stands in it of messages that the state has not sent yet: it was another time, and must be said again the same way.
+    /// Messages in the file that the state has not sent yet: an earlier run wrote them, and the same must be sent
+    /// again.
     known: BTreeMap<u64, Said>,
-    /// The last message that stands in it.
+    /// The last message in the file.
     last: u64,
     /// The last message of the state's that was compared with it, or written.
     compared: u64,
@@ -82,12 +83,12 @@ impl MailboxFiles {
         }
     }
 
-    /// What the operator is to be told of lines that could not be used, since this was last asked.
+    /// Takes the warnings for the operator about lines that could not be used, since the last call.
     pub fn warnings(&mut self) -> Vec<String> {
         self.inbound.as_mut().map(Inbound::warnings).unwrap_or_default()
     }
 
-    /// What the operator is to be told where the machine rests, and no vat takes what comes in.
+    /// Returns the warnings for the operator when the machine is at rest and no vat handles the incoming mail.
     pub fn left_behind(&mut self, controller: &Host) -> Result<Vec<String>, HostFault> {
         let (Some(inbound), Some(mailbox)) = (&mut self.inbound, controller.mailbox()) else { return Ok(Vec::new()) };
         if controller.handles_mail() {
@@ -115,7 +116,7 @@ impl MailboxFiles {
     }
 }
 
-/// Whether this row says what stands there.
+/// Returns whether this row says the same as the line in the file.
 fn is_said_by(message: &Outgoing<'_>, said: &Said) -> bool {
     match (message, said) {
         (Outgoing::Message(json), Said::Message(_, body)) => {
@@ -131,7 +132,7 @@ impl Outbound {
         let failed = |why: &dyn std::fmt::Display| {
             HostFault::new(format_args!("use {} for the mailbox's messages", path.display()), why)
         };
-        // Whoever opens a pipe may wait for ever, and could not see what stands in it.
+        // To open a pipe may block for ever, and its contents could not be read.
         if path.exists() {
             drop(files::open(path).map_err(|err| failed(&err))?);
         }

@@ -38,14 +38,14 @@ const HASH_LEN: u32 = 32;
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 /// Bytes of rows in a piece, unless one row alone is larger.
 const PIECE_BYTES: usize = 4 << 20;
-/// Bytes of rows in a piece at the most: what SQLite can hold in one row, and a little.
+/// Bytes of rows in a piece, at most: what SQLite can hold in one row, and a little.
 const PIECE_BYTES_MAX: u64 = (1 << 30) + (1 << 24);
 
-/// What stands first.
+/// The head of an archive: the facts of the state that come before its rows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Head {
-    /// `state archive`.
+    /// The kind of the file: `state archive`.
     pub vathost: String,
     /// The version of the format.
     pub format: u32,
@@ -85,7 +85,7 @@ impl Head {
         }
     }
 
-    /// What the head of an archive of this state says.
+    /// Makes the head of an archive of this state.
     fn of_state(database: &Database) -> Result<Head, HostFault> {
         let nothing = || HostFault::new("export the state", "it has no committed block yet");
         let meta = database.meta()?.ok_or_else(nothing)?;
@@ -97,7 +97,7 @@ impl Head {
     }
 }
 
-/// What stands before each piece.
+/// The header of a piece, which comes before it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Piece {
     table: String,
@@ -107,11 +107,11 @@ struct Piece {
     raw: u64,
     /// Bytes of the zstd frame.
     bytes: u64,
-    /// Its BLAKE3.
+    /// The BLAKE3 hash of that frame.
     hash: String,
 }
 
-/// What stands last.
+/// The end of an archive, its last part.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct End {
     pieces: u64,
@@ -120,10 +120,10 @@ struct End {
     checksum: String,
 }
 
-/// What was written or read.
+/// The summary of an archive that was written or read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summary {
-    /// What stands first.
+    /// The head of the archive.
     pub head: Head,
     /// Rows, of all tables.
     pub rows: u64,
@@ -136,25 +136,25 @@ pub struct Summary {
 /// An archive that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It is something else, or of another version.
+    /// The file is something else, or of another version.
     #[error("{}: {why}", path.display())]
     Foreign {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
-        /// What it is not.
+        /// The reason: what the file is not.
         why: String,
     },
-    /// It is not what was written.
+    /// The file is not what was written.
     #[error("{}: damaged at {at}: {why}", path.display())]
     Damaged {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
-        /// Which part, and which bytes.
+        /// The part of the file, and its bytes.
         at: String,
-        /// What is wrong.
+        /// The damage, in words.
         why: String,
     },
-    /// This machine failed.
+    /// An error of this machine.
     #[error(transparent)]
     Host(#[from] HostFault),
 }

@@ -70,7 +70,7 @@ pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, 
     Ok(Summary { head, rows, raw, bytes: reader.len })
 }
 
-/// Whether this binary could go on with the state.
+/// Checks that this binary could continue with the state.
 fn usable(path: &Path, head: &Head) -> Result<()> {
     let by = &head.written_by;
     if head.schema != Database::SCHEMA {

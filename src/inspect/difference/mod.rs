@@ -19,12 +19,12 @@ use crate::{
     store::{BlockMark, Chunk, Database, Meta},
 };
 
-/// Two states, compared.
+/// The comparison of two states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The facts of both.
     pub meta: [Meta; 2],
-    /// When they parted.
+    /// The place at which the states parted.
     pub parting: Parting,
     /// Rows that differ, by table.
     pub counts: BTreeMap<&'static str, u64>,
@@ -34,23 +34,23 @@ pub struct Difference {
     pub deliveries: Vec<Delivery>,
 }
 
-/// When two states parted, as far as their stored hashes tell.
+/// The place at which two states parted, as far as their stored hashes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parting {
-    /// They stand at the same place.
+    /// The states are at the same place.
     Never,
     /// One is the past of the other.
     Past {
-        /// Whether the first is the past one.
+        /// Whether the first state is the past one.
         first: bool,
         /// The last block that they have in common.
         common: BlockMark,
     },
     /// Within this block.
     Block {
-        /// The block.
+        /// The height of the block.
         height: BlockHeight,
-        /// Its first crank.
+        /// The block's first crank.
         from: CrankNum,
         /// The first crank behind it, in each: where the chains differ already.
         to: [CrankNum; 2],
@@ -65,31 +65,31 @@ pub enum Parting {
 /// A row that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The table.
+    /// The name of the table.
     pub table: &'static str,
-    /// Whose it is, where it is one vat's.
+    /// The vat of the row, if it belongs to one.
     pub vat: Option<VatId>,
     /// The key, for people.
     pub key: String,
-    /// The value in each, for people; `None` where there is none.
+    /// The value in each state, for people; `None` if a state has none.
     pub values: [Option<String>; 2],
 }
 
 /// The first delivery of a vat's transcript that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The vat.
+    /// The vat of the transcript.
     pub vat: VatId,
     /// The number of the delivery.
     pub number: DeliveryNum,
     /// The part of it: the delivery itself, a syscall, the end; or that only one has it.
     pub part: String,
-    /// That part in each.
+    /// The text of that part in each state.
     pub values: [Option<String>; 2],
 }
 
 impl Difference {
-    /// Whether there is none.
+    /// Returns whether the two states are the same.
     pub fn is_none(&self) -> bool {
         self.parting == Parting::Never && self.counts.is_empty() && self.deliveries.is_empty()
     }
@@ -149,7 +149,8 @@ fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
     }
 }
 
-/// The first delivery of each vat that differs. What only the longer transcript has is no difference where the other ends.
+/// Returns the first delivery of each vat that differs. Deliveries that only the longer transcript has are no
+/// difference.
 fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     let (left, right) = (a.heads()?, b.heads()?);
     let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
@@ -175,7 +176,7 @@ fn entries(chunks: &[Chunk]) -> Result<Vec<Entry>, HostFault> {
     chunks.iter().flat_map(transcript::entries).collect()
 }
 
-/// What differs between two entries of one number.
+/// Returns the difference between two entries of one number.
 fn delivery(vat: VatId, a: &Entry, b: &Entry) -> Delivery {
     let (part, values) = if a.delivery != b.delivery {
         ("delivery".to_owned(), [a, b].map(|it| it.delivery.as_ref().map(|it| format!("{it:?}"))))

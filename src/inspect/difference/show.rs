@@ -16,7 +16,7 @@ use crate::{
     store::codec::{self, Key},
 };
 
-/// A row of this table, and its value on either side.
+/// Makes a row of the comparison from a row of this table and its value on either side.
 pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]) -> Row {
     let show = match table {
         "globals" => row_of::<(), Globals>(key, values, |()| (None, "counters".to_owned())),

@@ -21,7 +21,7 @@ use crate::slog::{Reader, Record};
 const PROCESS: u64 = 1;
 const KERNEL: u64 = 0;
 
-/// Writes it.
+/// Writes a recording as a trace for Chrome.
 pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result<(), ExportError> {
     let mut trace = Tracer {
         out,
@@ -43,11 +43,12 @@ pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result
     Ok(())
 }
 
-/// Microseconds since the recording began. The monotonic time begins anew with each host: it goes on from the wall clock.
+/// A clock in microseconds since the recording began. The monotonic time begins anew with each host, so the wall
+/// clock joins them.
 #[derive(Default)]
 struct TraceClock {
     begun: Option<f64>,
-    /// Of this host, what to add to its monotonic time.
+    /// The offset to add to this host's monotonic time.
     offset: Option<f64>,
 }
 
@@ -100,7 +101,7 @@ struct Tracer<'a> {
     arrows: u64,
     crank: Option<OpenCrank>,
     open: BTreeMap<SliceKind, Slice>,
-    /// Where what may cause a delivery was done.
+    /// The places of syscalls that may cause a delivery.
     sent: BTreeMap<Link, (u64, f64)>,
     known: BTreeMap<String, i64>,
     now: f64,
@@ -249,7 +250,7 @@ impl Tracer<'_> {
         self.event(json!({ "ph": "X", "name": name, "tid": track, "ts": from, "dur": duration, "args": args }))
     }
 
-    /// What is under way ends with its host.
+    /// Closes everything that is under way, because its host has ended.
     fn close_all(&mut self) -> io::Result<()> {
         for kind in self.open.keys().copied().collect::<Vec<_>>() {
             self.end_slice(kind, json!({ "unfinished": true }))?;

@@ -14,37 +14,38 @@ pub(super) struct Crank {
     pub(super) number: u64,
     /// Height and time of its block, unless that began before the recording.
     pub(super) block: Option<(u64, Option<u64>)>,
-    /// What stands between the crank before it and it.
+    /// The events between the crank before and this one.
     pub(super) before: Vec<Record>,
     /// From `crank-start` on.
     pub(super) events: Vec<Record>,
-    /// Whether its end is recorded.
+    /// Whether the crank's end is recorded.
     pub(super) ended: bool,
 }
 
 impl Crank {
-    /// Its delivery, if it made one.
+    /// Returns the event of the crank's delivery, if it made one.
     pub(super) fn deliver(&self) -> Option<&Record> {
         self.events.iter().find(|it| it.kind() == "deliver" && !it.is_replay())
     }
 
-    /// What it took from its queue, in SwingSet's shape.
+    /// Returns the item that the crank took from its queue, in SwingSet's shape.
     pub(super) fn item(&self) -> &serde_json::Value {
         &self.events[0].value["message"]
     }
 
-    /// The vats that came to be in it or just before, and their names.
+    /// Returns the vats that were created in the crank or just before, and their names.
     pub(super) fn created(&self) -> impl Iterator<Item = (String, String)> {
         let events = self.before.iter().chain(&self.events).filter(|it| it.kind() == "create-vat");
         events.filter_map(|it| Some((it.text("vatID")?.to_owned(), it.text("name")?.to_owned())))
     }
 
-    /// What ties it to the crank that caused it.
+    /// Returns the link that ties the crank to the one that caused it.
     pub(super) fn taken(&self) -> Option<Link> {
         Link::of_item(self.item()).or_else(|| Link::of_life(self.item()))
     }
 
-    /// What may cause other cranks, and by which syscall; without one, it was the kernel's doing.
+    /// Returns the links to cranks that this one may cause, each with the number of its syscall; without a number,
+    /// the kernel itself did it.
     pub(super) fn made(&self) -> Vec<(Link, Option<u64>)> {
         let undone = is_undone(&self.events);
         let mut made = Vec::new();
@@ -62,7 +63,7 @@ impl Crank {
         made
     }
 
-    /// The vats that ended in it.
+    /// Returns the vats that ended in the crank.
     pub(super) fn ended_vats(&self) -> impl Iterator<Item = &str> {
         self.events.iter().filter(|it| it.kind() == "terminate").filter_map(|it| it.text("vatID"))
     }
@@ -80,12 +81,12 @@ pub(super) struct Cranks {
 }
 
 impl Cranks {
-    /// All of them: a host that runs a lost block again is at the same crank more than once.
+    /// Returns all cranks of a recording. A host that runs a lost block again records the same crank more than once.
     pub(super) fn all(reader: Reader) -> Cranks {
         Cranks { reader, history: History::default(), block: None, open: None, before: Vec::new() }
     }
 
-    /// Those that count.
+    /// Returns the cranks of a recording that count: those of lost blocks are left out.
     pub(super) fn that_count(path: &Path, history: &History) -> Result<Cranks, ReadError> {
         Ok(Cranks { history: history.clone(), ..Cranks::all(Reader::open(path)?) })
     }

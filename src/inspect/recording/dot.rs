@@ -1,4 +1,5 @@
-//! Which vat sends what to which: a recording as a graph, for Graphviz. What was sent to the kernel, or to the dead, is left out.
+//! Export of a recording as a graph for Graphviz: the vats, and the messages that they send to each other. Messages
+//! to the kernel, or to the dead, are left out.
 //!
 //! In memory: the vats, the methods that each calls on each other, and the messages that are under way.
 
@@ -12,7 +13,7 @@ use crate::inspect::recording::{
     link::Link,
 };
 
-/// Writes it.
+/// Writes the graph of a range of cranks.
 pub(super) fn write(path: &Path, range: Range, out: &mut dyn Write) -> Result<(), ExportError> {
     let history = History::of(path)?;
     let mut graph = Graph::default();
@@ -22,7 +23,7 @@ pub(super) fn write(path: &Path, range: Range, out: &mut dyn Write) -> Result<()
     Ok(graph.write(out)?)
 }
 
-/// Who is no vat.
+/// The node for everything that is no vat.
 const OUTSIDE: &str = "outside";
 
 #[derive(Default)]

@@ -25,9 +25,9 @@ pub enum ExportFormat {
 /// Cranks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// The first.
+    /// The first crank.
     pub first: u64,
-    /// The last.
+    /// The last crank.
     pub last: u64,
 }
 
@@ -42,7 +42,7 @@ impl Range {
         (self.first..=self.last).contains(&crank)
     }
 
-    /// Whether an event is of one of them; one that is of no crank is.
+    /// Returns whether an event belongs to a crank of the range, or to no crank at all.
     pub(super) fn holds(self, record: &Record) -> bool {
         record.number("crankNum").is_none_or(|it| self.has(it))
     }
@@ -68,10 +68,10 @@ impl std::str::FromStr for Range {
     }
 }
 
-/// Why a recording was not exported.
+/// The reason why a recording was not exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// It cannot be read.
+    /// The recording cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The result cannot be written.
@@ -83,7 +83,7 @@ pub enum ExportError {
 ///
 /// # Errors
 ///
-/// It cannot be read to its end, or the result cannot be written.
+/// The recording cannot be read to its end, or the result cannot be written.
 pub fn export(path: &Path, format: ExportFormat, range: Range, out: &mut dyn Write) -> Result<(), ExportError> {
     match format {
         ExportFormat::ChromeTrace => chrome::write(Reader::open(path)?, range, out),
@@ -91,7 +91,8 @@ pub fn export(path: &Path, format: ExportFormat, range: Range, out: &mut dyn Wri
     }
 }
 
-/// The method that a body calls: the first of its two elements, where that is a text; a call of a function has none.
+/// Returns the method that a body calls: the first of its two elements, if that is a text; a call of a function has
+/// none.
 pub(super) fn method(body: &Value) -> String {
     let text = body.as_str().unwrap_or_default();
     let json = text.strip_prefix('#').unwrap_or(text);

@@ -1,4 +1,4 @@
-//! What a crank of a recording has to do with one promise or object.
+//! Facts about one promise or object in the cranks of a recording.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,19 +10,19 @@ use crate::slog::Record;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fact {
-    /// Where, and to which vat or by which.
+    /// The place of the event, and its vat.
     #[serde(flatten)]
     pub place: Place,
-    /// The vat's name, unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
-    /// By which syscall, if by one.
+    /// The number of the syscall, if it was one.
     #[serde(rename = "syscallNum")]
     pub syscall: Option<u64>,
-    /// What.
+    /// The kind of event that happened to the promise or object.
     pub what: What,
 }
 
-/// What happened to it.
+/// The kinds of events in the life of a promise or object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
@@ -30,7 +30,7 @@ pub enum What {
     Exported,
     /// The kernel introduced it to the vat.
     Imported,
-    /// The vat knows it no more.
+    /// The vat does not know it any more.
     Dropped,
     /// The vat sent a message whose result it is.
     Made,
@@ -44,13 +44,13 @@ pub enum What {
     Fulfilled,
     /// The vat rejected it.
     Rejected,
-    /// The vat was told what became of it.
+    /// The vat was notified of its resolution.
     Told,
-    /// The host was told that it is rejected.
+    /// The host was notified that it is rejected.
     HostTold,
 }
 
-/// All of them in a crank.
+/// Returns all facts about a promise or object in a crank.
 pub(super) fn facts(crank: &Crank, name: &str) -> Vec<Fact> {
     let undone = is_undone(&crank.events);
     let mut found = Vec::new();
@@ -102,7 +102,8 @@ fn resolution<'a>(resolutions: &'a Value, name: &str) -> Option<&'a Value> {
     resolutions.as_array()?.iter().find(|it| it[0] == name)
 }
 
-/// Whether it occurs at all: something happens to it, or it comes with what the crank took.
+/// Returns whether a promise or object occurs in a crank at all: something happens to it, or it comes with the item
+/// that the crank took.
 pub(super) fn occurs(crank: &Crank, name: &str) -> bool {
     mentions(crank.item(), name) || crank.events.iter().any(|it| !it.is_replay() && is_about(it, name))
 }
@@ -116,7 +117,7 @@ fn is_about(event: &Record, name: &str) -> bool {
     }
 }
 
-/// Whether a reference stands somewhere in a value: as a text of its own, which no body of a message is.
+/// Returns whether a reference is in a value, as a text of its own. Bodies of messages are not searched.
 pub(super) fn mentions(value: &Value, name: &str) -> bool {
     match value {
         Value::String(text) => text == name,

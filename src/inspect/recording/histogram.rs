@@ -15,19 +15,19 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one more.
+    /// Counts one more duration.
     pub fn add(&mut self, ns: u64) {
         *self.buckets.entry(bucket(ns)).or_default() += 1;
         self.count += 1;
         self.max_ns = self.max_ns.max(ns);
     }
 
-    /// The longest.
+    /// Returns the longest duration, in nanoseconds.
     pub fn max_ns(&self) -> u64 {
         self.max_ns
     }
 
-    /// What this many of a thousand do not exceed. 0 where nothing was counted.
+    /// Returns the duration that this many of a thousand do not exceed, in nanoseconds. 0 if nothing was counted.
     pub fn per_mille_ns(&self, per_mille: u64) -> u64 {
         let rank = (self.count * per_mille).div_ceil(1_000).max(1);
         let mut seen = 0;

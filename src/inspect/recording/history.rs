@@ -1,18 +1,19 @@
-//! Which of the cranks of a recording count.
+//! History of a recording: finds the cranks that count, and those that were lost with their host.
 //!
-//! A host that was killed runs the cranks of its lost block again, so their numbers turn back in the recording. What stands
-//! before such a turn, from the number on that it turns back to, did not happen for good. One pass, in memory for the turns.
+//! A host that was killed runs the cranks of its lost block again, so their numbers turn back in the recording.
+//! Cranks before such a turn, from the number on that it turns back to, did not happen for good. One pass, in memory
+//! for the turns.
 
 use std::path::Path;
 
 use crate::slog::{Detail, ReadError, Reader, Record, reader::must_be_a_file};
 
-/// What has to be known of a whole recording before it is read for its cranks.
+/// The facts of a whole recording that are needed before its cranks are read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     /// Lines at which the numbers turn back, and to which crank. In order of the lines.
     turns: Vec<(u64, u64)>,
-    /// How much was recorded.
+    /// The detail of the recording.
     pub(super) detail: Detail,
     /// The first crank and the last.
     pub(super) cranks: Option<(u64, u64)>,
@@ -23,7 +24,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// It cannot be read to its end, or, being a pipe, not twice.
+    /// The recording cannot be read to its end, or, being a pipe, not twice.
     pub(super) fn of(path: &Path) -> Result<History, ReadError> {
         must_be_a_file(path)?;
         let mut history = History::default();
@@ -47,14 +48,14 @@ impl History {
         self.cranks = Some(self.cranks.map_or((crank, crank), |(first, last)| (first.min(crank), last.max(crank))));
     }
 
-    /// Whether the crank that begins at this line was lost with its host.
+    /// Returns whether the crank that begins at this line was lost with its host.
     pub(super) fn is_lost(&self, line: u64, crank: u64) -> bool {
         let later = self.turns.partition_point(|(turn, _)| *turn <= line);
         self.turns[later..].iter().any(|(_, to)| *to <= crank)
     }
 }
 
-/// The least detail at which events of this kind are recorded.
+/// Returns the least detail at which events of this kind are recorded.
 pub(super) fn detail_of(kind: &str) -> Detail {
     match kind {
         "clist" | "syscall" | "syscall-result" => Detail::Syscalls,

@@ -1,4 +1,4 @@
-//! What was under way where a recording ends: the answer to "which delivery did it?".
+//! The end of a recording and what was under way there: the answer to "which delivery did it?".
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,11 +13,11 @@ const CONSOLE_LINES: usize = 5;
 /// Characters of each of them.
 const CONSOLE_CHARS: usize = 1_000;
 
-/// How a recording ends.
+/// The state in which a recording ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It holds no event.
+    /// The recording holds no event.
     #[default]
     Empty,
     /// Everything that began has ended, and is committed.
@@ -34,11 +34,11 @@ pub enum Status {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Last {
-    /// How it ends.
+    /// The state in which the recording ends.
     pub status: Status,
-    /// Whether it breaks off in the middle of an event.
+    /// Whether the recording breaks off in the middle of an event.
     pub torn: bool,
-    /// When, in seconds since the Unix epoch.
+    /// The time of the last event, in seconds since the Unix epoch.
     pub time: Option<f64>,
     /// The block that is open.
     pub block: Option<u64>,
@@ -46,22 +46,22 @@ pub struct Last {
     pub committed: Option<u64>,
     /// The crank under way, or else the last that ended.
     pub crank: Option<u64>,
-    /// What it took from its queue, in SwingSet's shape.
+    /// The item that the crank took from its queue, in SwingSet's shape.
     pub message: Option<Value>,
-    /// The vat.
+    /// The vat of the delivery.
     #[serde(rename = "vatID")]
     pub vat: Option<String>,
-    /// Its name, unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
     /// Whether the vat is being brought back by replay.
     pub replay: bool,
     /// The number of the delivery under way.
     pub delivery: Option<u64>,
-    /// Its kind.
+    /// The kind of the delivery.
     pub dispatch: Option<String>,
     /// The delivery, in the kernel's references.
     pub kd: Option<Value>,
-    /// What came of it, in SwingSet's shape, where only its crank is still under way.
+    /// The outcome of the delivery, in SwingSet's shape, if only its crank is still under way.
     pub outcome: Option<Value>,
     /// Syscalls that it made and that were answered.
     pub syscalls: u64,
@@ -84,7 +84,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Of a `console` event.
+    /// Reads a line from a `console` event.
     pub fn of(record: &Record) -> Console {
         let args = record.value.get("args").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let words = args.iter().map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
@@ -97,7 +97,7 @@ impl Console {
 ///
 /// # Errors
 ///
-/// It cannot be read to its end.
+/// The recording cannot be read to its end.
 pub fn last(mut reader: Reader) -> Result<Last, ReadError> {
     let mut end = LastEnd::default();
     // Where a host went on after another was killed, only the end of the last one matters.

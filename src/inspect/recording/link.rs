@@ -1,4 +1,4 @@
-//! How a crank is tied to the syscall that caused it.
+//! Links between a crank and the syscall that caused it.
 //!
 //! A message is known by its result promise; one that has none, by what it says (two that say the same are not told apart). A
 //! notification is known by its promise. What a crank did counts for nothing if it was undone: its promises are made again.
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::inspect::recording::spine::Knot;
 use crate::slog::Record;
 
-/// What ties the two together.
+/// A link: the same value at the syscall and at the crank that it caused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Link {
     Result(String),
@@ -21,7 +21,7 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Of a queued item, as in `crank-start`.
+    /// Returns the link of a queued item, as in `crank-start`.
     pub(super) fn of_item(item: &Value) -> Option<Link> {
         match item["type"].as_str()? {
             "send" => Some(Link::of_message(&item["msg"])),
@@ -30,7 +30,7 @@ impl Link {
         }
     }
 
-    /// Of a syscall, in the kernel's references: what it may cause.
+    /// Returns the links to what a syscall may cause. The syscall is in the kernel's references.
     pub(super) fn of_syscall(ksc: &Value) -> Vec<Link> {
         match ksc[0].as_str() {
             Some("send") => vec![Link::of_message(&ksc[2])],
@@ -42,7 +42,7 @@ impl Link {
         }
     }
 
-    /// Of an item that comes of what the kernel does to a vat.
+    /// Returns the link of an item that the kernel queues when a vat is created or ends.
     pub(super) fn of_life(item: &Value) -> Option<Link> {
         let vat = || Some(item["vatID"].as_str()?.to_owned());
         match item["type"].as_str()? {
@@ -52,7 +52,7 @@ impl Link {
         }
     }
 
-    /// Of a message with a result: that the promise for it is settled.
+    /// Returns the link to the settling of the promise for a message's result, if this is a message with a result.
     pub(super) fn settled_result(&self) -> Option<Link> {
         match self {
             Link::Result(promise) => Some(Link::Settled(promise.clone())),
@@ -60,7 +60,7 @@ impl Link {
         }
     }
 
-    /// As a number that is not 0: 128 bits of its hash.
+    /// Returns the link as a number that is not 0: 128 bits of its hash.
     pub(super) fn knot(&self) -> Knot {
         let (tag, text) = match self {
             Link::Result(it) => (b'r', it),
@@ -83,12 +83,12 @@ impl Link {
     }
 }
 
-/// Whether the crank that these events are of was undone: its delivery failed, or its vat ended itself in failure.
+/// Returns whether the crank of these events was undone: its delivery failed, or its vat ended itself in failure.
 pub(super) fn is_undone<'a>(events: impl IntoIterator<Item = &'a Record>) -> bool {
     events.into_iter().any(undoes)
 }
 
-/// Whether this event says that its crank is undone.
+/// Returns whether this event says that its crank was undone.
 pub(super) fn undoes(event: &Record) -> bool {
     match event.kind() {
         "deliver-result" => event.value["dr"][0] != "ok",

@@ -1,4 +1,5 @@
-//! What a slog tells: summaries, the last moments before a halt, single cranks, traces of causes, differences, exports.
+//! Reports about a slog: summaries, the last moments before a halt, single cranks, traces of causes, differences,
+//! exports.
 //!
 //! All of it reads a recording through [`Reader`](crate::slog::Reader), forwards, in bounded memory.
 

@@ -15,53 +15,53 @@ use crate::inspect::recording::{
 };
 use crate::slog::{Detail, ReadError, Record};
 
-/// Two recordings, compared.
+/// The comparison of two recordings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Parting {
     /// The first crank that both hold, and so the first that was compared.
     pub from: Option<u64>,
-    /// How many cranks are the same.
+    /// The number of cranks that are the same.
     pub same: u64,
-    /// What comes then.
+    /// The end of the comparison, after those.
     pub end: Ending,
 }
 
-/// How a comparison ends.
+/// The way in which a comparison ends.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "is")]
 pub enum Ending {
-    /// Both end there.
+    /// Both recordings end there.
     Equal,
     /// No crank is in both.
     NothingInCommon,
     /// One of them ends there: it is the beginning of the other.
     Prefix {
-        /// Whether it is the first.
+        /// Whether the first recording ends there.
         first: bool,
     },
-    /// They differ.
+    /// The recordings differ in a crank.
     Parted(Box<Parted>),
 }
 
-/// Where two recordings part.
+/// The first difference between two recordings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Parted {
-    /// The crank.
+    /// The crank that differs.
     #[serde(rename = "crankNum")]
     pub crank: u64,
-    /// What showed it.
+    /// The evidence that showed the difference.
     pub by: Evidence,
-    /// That in each, where it is a hash, a number, or a block.
+    /// The evidence in each recording, if it is a hash, a number, or a block.
     pub values: [Option<Value>; 2],
     /// The first event of the crank that differs, in each; nothing where all that is recorded is the same.
     pub events: [Option<Side>; 2],
-    /// Where no event of the crank differs: the first crank after it of which one does.
+    /// The first later crank of which an event differs, if no event of this crank does.
     pub later: Option<Box<Parted>>,
 }
 
-/// What shows that two cranks are not the same.
+/// The evidence that two cranks are not the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
@@ -73,7 +73,7 @@ pub enum Evidence {
     Crankhash,
     /// The hashes of all that was done, though not those of the cranks: the difference lies before this crank.
     Activityhash,
-    /// Their events.
+    /// The events of the cranks.
     Events,
 }
 
@@ -81,13 +81,13 @@ pub enum Evidence {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Side {
-    /// Its line.
+    /// The line of the event.
     pub line: u64,
-    /// It, without its times.
+    /// The event, without its times.
     pub event: Value,
 }
 
-/// Compares two recordings.
+/// Compares two recordings, crank by crank.
 ///
 /// # Errors
 ///
@@ -140,13 +140,13 @@ pub fn parting(a: &Path, b: &Path) -> Result<Parting, ReadError> {
 }
 
 impl Parted {
-    /// Whether there is something to be seen, or to look for.
+    /// Returns whether the difference shows already: in the number of the crank, or in an event.
     fn is_shown(&self) -> bool {
         self.by == Evidence::CrankNum || self.events != [None, None]
     }
 }
 
-/// How two cranks differ, if they do.
+/// Returns the difference between two cranks, if there is one.
 fn compare(a: &Crank, b: &Crank, detail: Detail) -> Option<Ending> {
     let parted = |by, values, events| {
         Some(Ending::Parted(Box::new(Parted { crank: a.number, by, values, events, later: None })))
@@ -193,14 +193,15 @@ fn first_difference(a: &Crank, b: &Crank, detail: Detail) -> ([Option<Side>; 2],
     }
 }
 
-/// What vats and kernel did, as far as both recordings tell of it.
+/// Returns the events of vats and kernel, as far as both recordings hold them.
 fn events(crank: &Crank, detail: Detail) -> impl Iterator<Item = Side> {
     let of_interest =
         move |it: &&Record| !it.is_replay() && detail_of(it.kind()) <= detail && !is_the_hosts_own(it.kind());
     crank.events.iter().filter(of_interest).map(|it| Side { line: it.line, event: timeless(&it.value) })
 }
 
-/// What each host does for itself, and leaves no trace in the state. The end of a crank bears its hashes, which are compared apart.
+/// Returns whether events of this kind are the host's own, and leave no trace in the state. The end of a crank bears
+/// its hashes, which are compared apart.
 fn is_the_hosts_own(kind: &str) -> bool {
     matches!(kind, "start-replay" | "finish-replay" | "heap-snapshot-save" | "heap-snapshot-load" | "crank-finish")
 }

@@ -13,10 +13,10 @@ use crate::inspect::recording::{
 };
 use crate::slog::{ReadError, Reader, Record};
 
-/// What to look for.
+/// The crank to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// A crank.
+    /// The crank with this number.
     Crank(u64),
     /// The crank of a vat's delivery.
     Delivery {
@@ -39,19 +39,19 @@ pub struct Place {
     pub delivery: Option<u64>,
 }
 
-/// Where a crank came from.
+/// The cause of a crank.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "by")]
 pub enum Cause {
-    /// A syscall.
+    /// A syscall caused the crank.
     Syscall {
-        /// In which delivery.
+        /// The delivery that made the syscall.
         #[serde(flatten)]
         place: Place,
-        /// Its number there.
+        /// The syscall's number in that delivery.
         #[serde(rename = "syscallNum")]
         number: u64,
-        /// Its kind.
+        /// The kind of the syscall.
         syscall: String,
     },
     /// The kernel's own accord: garbage, a vat's beginning or end.
@@ -60,26 +60,27 @@ pub enum Cause {
     Unrecorded,
 }
 
-/// A crank, found.
+/// A crank that was found in a recording, with its cause and its events.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
-    /// It, and its delivery, if it made one.
+    /// The crank, and its delivery, if it made one.
     #[serde(flatten)]
     pub place: Place,
-    /// The vat's name, unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
-    /// Its block, unless that began before the recording.
+    /// The height of the crank's block, unless that began before the recording.
     pub block_height: Option<u64>,
-    /// How many times it was recorded: a host that was killed runs its last cranks again. This is the last time.
+    /// The number of times that the crank was recorded: a host that was killed runs its last cranks again. This is
+    /// the last time.
     pub recorded: u64,
-    /// Whether it ends within the recording.
+    /// Whether the crank ends within the recording.
     pub ended: bool,
-    /// Whether everything that it did was undone.
+    /// Whether everything that the crank did was undone.
     pub undone: bool,
-    /// Where it came from; `None` where that was not looked for.
+    /// The cause of the crank; `None` if that was not looked for.
     pub cause: Option<Cause>,
-    /// What its syscalls, by number, led to.
+    /// The cranks that each of the syscalls, by number, led to.
     pub effects: BTreeMap<u64, Vec<Place>>,
     /// All its events.
     #[serde(serialize_with = "values")]
@@ -90,7 +91,7 @@ fn values<S: serde::Serializer>(events: &[Record], serializer: S) -> Result<S::O
     serializer.collect_seq(events.iter().map(|it| &it.value))
 }
 
-/// What a recording holds: to tell somebody who looked for something else.
+/// The extent of a recording: what it holds, for a user who looked for something else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Extent {
     /// The first crank and the last.
@@ -130,7 +131,7 @@ pub fn follow(reader: Reader) -> impl Iterator<Item = Result<Shown, ReadError>> 
 }
 
 impl Shown {
-    /// As far as its own events tell.
+    /// Makes the report of a crank, as far as its own events tell.
     fn of(crank: Crank) -> Shown {
         let deliver = crank.deliver();
         let vat = deliver.and_then(|it| it.text("vatID")).map(str::to_owned);

@@ -1,5 +1,5 @@
-//! What ties cranks together, and nothing else, in a file that is read from its end: causes lie in the past, and a recording is
-//! read forwards only.
+//! Spine of a recording: a file with only the links between cranks, which is read from its end. Causes lie in the
+//! past, and a recording is read forwards only.
 //!
 //! A few dozen bytes a crank, in a temporary file that has no name: in memory is one crank at a time, however long it is.
 
@@ -10,7 +10,7 @@ use std::{
 
 use crate::inspect::recording::{crank::Crank, link::Link};
 
-/// Read at once, at the least.
+/// Bytes that are read at once, at least.
 const CHUNK_BYTES: u64 = 64 << 10;
 
 /// A link, as a number: 128 bits of its hash.
@@ -22,11 +22,11 @@ pub(super) struct Vertebra {
     pub(super) crank: u64,
     /// The vat that it delivered to.
     pub(super) vat: Option<String>,
-    /// What it took.
+    /// The link to the cause: the item that the crank took.
     pub(super) taken: Option<Knot>,
-    /// That the promise for the result of what it took is settled: the kernel does that where no vat does.
+    /// The link of the promise for that item's result, when it is settled: the kernel settles it if no vat does.
     pub(super) settles: Option<Knot>,
-    /// What it made.
+    /// The links to what the crank may cause.
     pub(super) made: Vec<Knot>,
     /// The vats that ended in it.
     pub(super) ended: Vec<String>,

@@ -1,4 +1,4 @@
-//! All that a recording says of one promise or object, in order: how it came to be comes first.
+//! The story of one promise or object: all that a recording says of it, in order, beginning with its creation.
 
 use std::{fmt, path::Path};
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::inspect::recording::link::is_undone;
 use crate::slog::{ReadError, Reader, Record};
 
-/// What is said of it.
+/// The story of a promise or object: the events of a recording that name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Story {
-    /// In order.
+    /// The mentions, in order.
     pub mentions: Vec<Mention>,
 }
 
@@ -21,7 +21,7 @@ pub struct Mention {
     pub crank: Option<u64>,
     /// The vat and the number of the delivery, within one.
     pub delivery: Option<(String, u64)>,
-    /// What happened.
+    /// The event, in words.
     pub what: String,
 }
 
@@ -38,7 +38,8 @@ impl fmt::Display for Mention {
     }
 }
 
-/// Collects it. Of a crank that was recorded more than once the last time counts; of one that was undone, nothing.
+/// Collects the story of a promise or object. If a crank was recorded more than once, only the last time counts; a
+/// crank that was undone has no part in it.
 ///
 /// # Errors
 ///
@@ -101,7 +102,7 @@ impl Story {
     }
 }
 
-/// What it is to a syscall.
+/// Returns the role of the promise or object in a syscall.
 fn role(ksc: &Value, kref: &str) -> &'static str {
     match ksc[0].as_str() {
         Some("send") if ksc[2]["result"] == kref => ": the result of this message",
@@ -111,7 +112,7 @@ fn role(ksc: &Value, kref: &str) -> &'static str {
     }
 }
 
-/// Whether it stands anywhere in the value, as a name: a body is a text that is not looked into.
+/// Returns whether the reference is anywhere in the value, as a name: a body is a text that is not looked into.
 fn names(value: &Value, kref: &str) -> bool {
     match value {
         Value::String(text) => text == kref,

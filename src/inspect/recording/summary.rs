@@ -1,4 +1,4 @@
-//! What a recording amounts to: sums per vat, and over all.
+//! Summary of a recording: sums per vat, and over all.
 
 use std::collections::BTreeMap;
 
@@ -11,25 +11,25 @@ use crate::slog::{ReadError, Reader, Record};
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Events.
+    /// Events of all kinds.
     pub events: u64,
-    /// How many times a host opened the state and recorded here.
+    /// The number of times that a host opened the state and recorded here.
     pub sessions: u64,
-    /// How many times it broke off in the middle of an event.
+    /// The number of times that the recording broke off in the middle of an event.
     pub torn: u64,
     /// From the first event to the last, by the clock on the wall.
     pub seconds: f64,
-    /// Blocks committed.
+    /// Blocks that were committed.
     pub blocks: u64,
     /// The last of them.
     pub height: Option<u64>,
     /// Cranks that ended.
     pub cranks: u64,
-    /// How many of them ran before, and are here twice: the block that they were in was lost with its host.
+    /// Cranks that ran before, and are here twice: the block that they were in was lost with its host.
     pub cranks_again: u64,
     /// Deliveries that ended, whatever came of them.
     pub deliveries: u64,
-    /// How many of them failed.
+    /// Deliveries that failed.
     pub failed: u64,
     /// Fuel that deliveries used.
     pub fuel: u64,
@@ -39,7 +39,7 @@ pub struct Summary {
     pub syscalls: BTreeMap<String, u64>,
     /// Vats that came back by replay, and deliveries replayed.
     pub replays: u64,
-    /// Deliveries replayed.
+    /// Deliveries that were replayed.
     pub replayed: u64,
     /// Vats that ended.
     pub terminated: u64,
@@ -56,21 +56,21 @@ pub struct Summary {
 pub struct VatSummary {
     #[serde(rename = "vatID")]
     pub vat: String,
-    /// Unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
     pub deliveries: u64,
     pub failed: u64,
     pub fuel: u64,
     pub seconds: f64,
     pub syscalls: BTreeMap<String, u64>,
-    /// Of a delivery, in seconds.
+    /// The latency of the vat's deliveries, in seconds.
     pub latency: Latency,
     pub terminated: bool,
     #[serde(skip)]
     histogram: Histogram,
 }
 
-/// How long a delivery takes. The percentiles are up to a sixteenth too large.
+/// The duration of a delivery, in percentiles. They are up to a sixteenth too large.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[expect(missing_docs, reason = "they are what their names say")]
 pub struct Latency {
@@ -83,7 +83,7 @@ pub struct Latency {
 ///
 /// # Errors
 ///
-/// It cannot be read to its end.
+/// The recording cannot be read to its end.
 pub fn summary(mut reader: Reader) -> Result<Summary, ReadError> {
     let mut sums = Sums::default();
     for record in &mut reader {
@@ -99,7 +99,7 @@ struct Sums {
     vats: BTreeMap<(u64, String), VatSummary>,
     first: Option<f64>,
     last: Option<f64>,
-    /// Of the delivery under way.
+    /// The time at which the delivery under way began.
     begun: Option<f64>,
     /// The crank after the last one.
     next_crank: u64,

@@ -23,24 +23,24 @@ use crate::inspect::recording::{
 };
 use crate::slog::{Detail, ReadError, Reader, reader::must_be_a_file};
 
-/// What to trace.
+/// The subject of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// A crank.
+    /// The crank with this number.
     Crank(u64),
     /// A promise or an object, by the kernel's name for it.
     Reference(String),
 }
 
-/// A causal chain.
+/// A causal chain of cranks.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
-    /// What happened to the promise or object: where it was made, delivered, settled, told.
+    /// The events of the promise or object: where it was made, delivered, settled, notified.
     pub facts: Vec<Fact>,
-    /// The cranks of the chain, in order: each stands behind its cause.
+    /// The cranks of the chain, in order: each comes after its cause.
     pub steps: Vec<Step>,
-    /// Whether there is more that followed than was asked for.
+    /// Whether more cranks followed than were asked for.
     pub cut: bool,
     /// Whether syscalls are recorded: without them, nothing ties cranks together.
     pub has_syscalls: bool,
@@ -50,37 +50,37 @@ pub struct Trace {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// It, and its delivery, if it made one.
+    /// The crank, and its delivery, if it made one.
     #[serde(flatten)]
     pub place: Place,
-    /// The vat's name, unless it came to be before the recording.
+    /// The vat's name, unless it was created before the recording.
     pub name: Option<String>,
-    /// Its block, unless that began before the recording.
+    /// The height of the crank's block, unless that began before the recording.
     pub block_height: Option<u64>,
-    /// The crank and syscall that caused it. `None` where that is not in the recording: it came from outside, or the kernel
-    /// did it of its own accord.
+    /// The crank and syscall that caused this one. `None` if that is not in the recording: the item came from
+    /// outside, or the kernel acted by itself.
     pub cause: Option<Source>,
-    /// What it took from its queue, in SwingSet's shape.
+    /// The item that the crank took from its queue, in SwingSet's shape.
     pub message: Value,
-    /// Its kind.
+    /// The kind of that item.
     pub message_type: String,
     /// The delivery, in the kernel's references.
     pub kd: Option<Value>,
-    /// Why the delivery failed, where it did.
+    /// The reason why the delivery failed, if it did.
     pub error: Option<Value>,
-    /// Whether everything that it did was undone.
+    /// Whether everything that the crank did was undone.
     pub undone: bool,
-    /// Whether it ends within the recording.
+    /// Whether the crank ends within the recording.
     pub ended: bool,
     /// The vats that ended in it.
     pub terminated: Vec<String>,
     /// The directives that were obeyed in it.
     pub directives: Vec<String>,
-    /// What it did that belongs to the chain.
+    /// The syscalls of the crank that belong to the chain.
     pub acts: Vec<Act>,
 }
 
-/// What caused a crank.
+/// The cause of a crank: another crank, and its syscall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// In this crank.
@@ -91,13 +91,13 @@ pub struct Source {
     pub syscall: Option<u64>,
 }
 
-/// A syscall.
+/// A syscall that belongs to the chain.
 #[derive(Debug, Clone, Serialize)]
 pub struct Act {
-    /// Its number in its delivery.
+    /// The syscall's number in its delivery.
     #[serde(rename = "syscallNum")]
     pub number: u64,
-    /// It, in the kernel's references.
+    /// The syscall, in the kernel's references.
     pub ksc: Value,
 }
 
@@ -139,11 +139,11 @@ pub fn trace(path: &Path, subject: &Subject, limit: usize) -> Result<Result<Trac
     Ok(Ok(chain.into_trace(history.detail >= Detail::Syscalls)))
 }
 
-/// Where the subject begins.
+/// The place at which the subject begins.
 #[derive(Debug, Clone, Copy)]
 struct Begins {
     crank: u64,
-    /// Whether it came with what the crank took, not of what it did.
+    /// Whether the subject came with the item that the crank took, and not from what the crank did.
     outside: bool,
 }
 
@@ -179,11 +179,11 @@ impl First<'_> {
     }
 }
 
-/// What is wanted: a crank that takes this.
+/// A crank that is wanted: one that takes this link.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     source: Source,
-    /// Whether all that follows from it belongs to the chain.
+    /// Whether all that follows from the crank belongs to the chain.
     all: bool,
 }
 
@@ -199,7 +199,7 @@ struct Chain {
     name: Option<String>,
     limit: usize,
     wanted: BTreeMap<Knot, Wanted>,
-    /// What the kernel will settle when this vat ends.
+    /// The promises that the kernel will settle when a vat ends, by vat.
     decided: BTreeMap<String, Vec<Knot>>,
     names: BTreeMap<String, String>,
     facts: Vec<Fact>,
@@ -336,7 +336,7 @@ impl Chain {
         follow.into_keys().collect()
     }
 
-    /// Whether a syscall of a crank is about the object that is traced.
+    /// Returns whether a syscall of a crank is about the object that is traced.
     fn is_about(&self, crank: &Crank, syscall: Option<u64>) -> bool {
         let (Some(name), Some(number)) = (&self.name, syscall) else { return false };
         let mut syscalls = crank.events.iter().filter(|it| it.kind() == "syscall" && !it.is_replay());

@@ -1,4 +1,4 @@
-//! What a state remembers of its past: transcripts, and the hashes of the last blocks.
+//! Checks of a state's past: transcripts, and the hashes of the last blocks.
 
 use crate::{
     inspect::verify::Check,
@@ -14,7 +14,7 @@ use crate::{
     store::{Database, Meta, Proof},
 };
 
-/// What a transcript adds up to.
+/// The sums over a transcript.
 #[derive(Default)]
 struct Sum {
     deliveries: u64,
@@ -22,7 +22,8 @@ struct Sum {
     fuel: u64,
 }
 
-/// Every transcript decodes, has no gap, adds up to what the vat's tally says, and ends as it was committed.
+/// Checks that every transcript decodes, has no gap, adds up to what the vat's tally says, and ends as it was
+/// committed.
 pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
     let mut total = 0;
     for (vat, _) in check.result(database.heads()).unwrap_or_default().iter() {
@@ -67,7 +68,8 @@ fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
     Ok(sum)
 }
 
-/// The last blocks follow each other, and the last of them is where the state stands; so do the cranks that are remembered.
+/// Checks that the last blocks follow each other, and that the last of them is the state's; and the same for the
+/// cranks that are remembered.
 pub(super) fn blocks(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
     let globals = tables.globals();
     let count = check.list(|damaged| proof::marks(database, globals, meta, damaged));

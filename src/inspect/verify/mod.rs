@@ -24,26 +24,26 @@ use crate::{
     vat::engine_id,
 };
 
-/// How much of one kind of damage is listed.
+/// The number of findings of one check that are listed.
 const FINDINGS_MAX: usize = 20;
 
 /// One check, and what it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Its name.
+    /// The name of the check.
     pub name: &'static str,
-    /// What it looked at.
+    /// The things that the check looked at.
     pub of: String,
-    /// What is wrong, the first of it.
+    /// The first findings of the check.
     pub findings: Vec<String>,
-    /// How much more is wrong.
+    /// The number of further findings.
     pub more: usize,
-    /// Why it was left out, if it was.
+    /// The reason why the check was left out, if it was.
     pub skipped: Option<&'static str>,
 }
 
 impl Check {
-    /// One that has found nothing yet.
+    /// Makes a check that has found nothing yet.
     pub fn new(name: &'static str) -> Check {
         Check { name, of: String::new(), findings: Vec::new(), more: 0, skipped: None }
     }
@@ -71,37 +71,38 @@ impl Check {
         self.result(result)
     }
 
-    /// Whether it found nothing.
+    /// Returns whether the check found nothing.
     pub fn is_ok(&self) -> bool {
         self.findings.is_empty()
     }
 }
 
-/// All checks.
+/// The results of all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification(pub Vec<Check>);
 
 impl Verification {
-    /// Whether nothing was found.
+    /// Returns whether no check found anything.
     pub fn is_ok(&self) -> bool {
         self.0.iter().all(Check::is_ok)
     }
 
-    /// The first of what was found, and the check that found it.
+    /// Returns the first finding, and the check that found it.
     pub fn first_finding(&self) -> Option<(&'static str, &str)> {
         self.0.iter().find_map(|it| Some((it.name, it.findings.first()?.as_str())))
     }
 }
 
-/// Audits a state. An error is this machine's, not the state's.
+/// Audits a whole state. An error is this machine's, not the state's.
 pub fn verify(database: &Database) -> Result<Verification, HostFault> {
     let mut checks = vec![file(database)];
     checks.extend(contents(database)?);
     Ok(Verification(checks))
 }
 
-/// What stands in a state is what was committed, and all of it: what it must be to be handed on, as a copy or as an archive. Who goes
-/// on with it must have its engine, and whoever wants to know whether the kernel kept its word asks [`verify`].
+/// Checks that a state holds what was committed, and all of it. Only such a state may be handed on, as a copy or as
+/// an archive. A host that runs it must have its engine. [`verify`] checks in addition whether the kernel kept its
+/// invariants.
 pub fn prove(database: &Database) -> Result<(), HostFault> {
     let of_integrity = |it: &Check| !["facts", "invariants"].contains(&it.name);
     let checks = Verification(contents(database)?.into_iter().filter(of_integrity).collect());
@@ -144,7 +145,7 @@ fn skippable(name: &'static str, skipped: Option<&'static str>, run: impl FnOnce
     check
 }
 
-/// A check of a state that could not even be opened.
+/// Makes the result for a state that could not even be opened.
 pub fn unreadable(why: &HostFault) -> Verification {
     let mut check = Check::new("file");
     check.find(why);
@@ -160,7 +161,7 @@ fn file(database: &Database) -> Check {
     check
 }
 
-/// Which tables there are; and those that can be read.
+/// Checks the tables of the file, and returns those that can be read.
 fn layout(database: &Database, known: &[Layout]) -> (Check, BTreeSet<String>) {
     let mut check = Check::new("tables");
     let found = check.result(database.layouts()).unwrap_or_default();
@@ -299,7 +300,7 @@ fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
     check.of = format!("{} bundles", stored.len());
 }
 
-/// Replays every live vat, and compares what came of it. `each` hears of every delivery.
+/// Replays every live vat, and compares the results. `each` receives every delivery.
 pub fn replay(block: &Block, workers: &mut dyn Workers, each: &mut dyn FnMut()) -> Result<Check, HostFault> {
     let mut check = Check::new("replay");
     let mut count = 0_u64;

@@ -39,7 +39,7 @@ fn row(tables: &Tables, vref: VRef, entry: CListEntry) -> CListRow {
     }
 }
 
-/// What the kernel knows of it.
+/// Describes what the kernel knows of a reference.
 fn about(tables: &Tables, kref: KRef) -> String {
     match kref {
         KRef::Object(id) => match tables.objects.get(&id).map(|it| it.owner) {

@@ -19,7 +19,7 @@ pub(crate) struct KvRow {
     texts: (String, String),
 }
 
-/// The keys of a vat under a prefix, with their values.
+/// Returns the keys of a vat under a prefix, with their values.
 pub(crate) fn of<'a>(tables: &'a Tables, vat: VatId, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
     let rows = tables.vatstore.range((vat, Bytes::from(prefix).into())..);
     rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix))

@@ -24,9 +24,9 @@ use crate::{
 
 /// A row of a table; as JSON, one object of an array. The names of its fields are a contract.
 pub(crate) trait Row: Serialize {
-    /// The columns.
+    /// The names of the columns.
     const HEADER: &'static [&'static str];
-    /// Which of them are text; the rest are numbers.
+    /// The indices of the columns that are text; the rest are numbers.
     const LEFT: &'static [usize];
 
     /// The row for people.
@@ -46,7 +46,7 @@ pub(crate) fn lines(facts: &impl Facts) -> String {
     facts.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// A table for people.
+/// Writes rows as a table for people.
 pub(crate) fn table_of<T: Row>(rows: &[T]) -> String {
     text::table(T::HEADER, T::LEFT, rows.iter().map(Row::cells))
 }
@@ -58,7 +58,7 @@ pub(crate) struct Unknown {
     pub(crate) hint: String,
 }
 
-/// The vat of this number, or of this name.
+/// Finds the vat of this number, or of this name.
 pub(crate) fn find(tables: &Tables, word: &str) -> Result<VatId, Unknown> {
     let vats = &tables.vats;
     if let Some(id) = word.parse().ok().filter(|id| vats.contains(id)) {
@@ -76,7 +76,7 @@ pub(crate) fn find(tables: &Tables, word: &str) -> Result<VatId, Unknown> {
     }
 }
 
-/// `v2 bank`, for people.
+/// Returns the label of a vat for people: `v2 bank`
 pub(crate) fn label(tables: &Tables, vat: VatId) -> String {
     match tables.vats.get(&vat) {
         Some(row) => format!("{vat} {}", brief(row.name.as_bytes())),
@@ -84,7 +84,7 @@ pub(crate) fn label(tables: &Tables, vat: VatId) -> String {
     }
 }
 
-/// Who answers for an object, for people.
+/// Returns the label of an object's owner, for people.
 pub(crate) fn owner_label(tables: &Tables, owner: Owner) -> String {
     match owner {
         Owner::Vat(vat) => label(tables, vat),
@@ -92,7 +92,7 @@ pub(crate) fn owner_label(tables: &Tables, owner: Owner) -> String {
     }
 }
 
-/// What an object of the kernel does.
+/// Returns the role of an object of the kernel.
 pub(crate) fn role(it: KernelObject) -> String {
     match it {
         KernelObject::VatAdmin => "vatAdmin".to_owned(),
@@ -101,18 +101,18 @@ pub(crate) fn role(it: KernelObject) -> String {
     }
 }
 
-/// A value that may be missing, for people.
+/// Returns a value that may be missing, for people.
 pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |it| it.to_string())
 }
 
-/// References in brackets; nothing where there are none.
+/// Returns references in brackets; an empty text if there are none.
 pub(crate) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String {
     let refs: Vec<String> = refs.into_iter().map(|it| it.to_string()).collect();
     if refs.is_empty() { String::new() } else { format!(" [{}]", refs.join(", ")) }
 }
 
-/// What a guest wrote, in one short line that cannot steer a terminal.
+/// Returns a guest's text as one short line that cannot steer a terminal.
 pub(crate) fn brief(bytes: &[u8]) -> String {
     const MAX: usize = 80;
     let text = String::from_utf8_lossy(bytes);
@@ -121,7 +121,7 @@ pub(crate) fn brief(bytes: &[u8]) -> String {
     harmless(&short) + more
 }
 
-/// A key or a value: in one short line where it is text, other bytes in hex.
+/// Returns a key or a value: in one short line if it is text, other bytes in hex.
 pub(crate) fn printable(bytes: &Bytes) -> String {
     match bytes.as_text() {
         Some(_) => brief(bytes),
@@ -138,7 +138,7 @@ pub(crate) fn bytes(bytes: &Bytes) -> Value {
     }
 }
 
-/// The same value with `camelCase` names.
+/// Returns the same value with `camelCase` names.
 pub(crate) fn camel(value: Value) -> Value {
     let Value::Object(members) = value else { return value };
     let renamed = members.into_iter().map(|(name, value)| {

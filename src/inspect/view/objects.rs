@@ -14,10 +14,10 @@ pub(crate) struct ObjectRow {
     object: String,
     /// A vat, or `kernel`; nobody owns an orphan.
     owner: Option<String>,
-    /// What an object of the kernel does: `vatAdmin`, `adminFacet v3`, `meter 1`.
+    /// The role of an object of the kernel: `vatAdmin`, `adminFacet v3`, `meter 1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<String>,
-    /// What its owner calls it.
+    /// The owner's own reference to the object.
     export: Option<String>,
     reachable: u32,
     recognizable: u32,

@@ -1,4 +1,4 @@
-//! Where a state stands, and how much there is of everything.
+//! Overview of a state: its position, and how much there is of everything.
 
 use serde::Serialize;
 

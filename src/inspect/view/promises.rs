@@ -17,7 +17,7 @@ pub(crate) struct PromiseRow {
     subscribers: Vec<String>,
     refs: u32,
     queued: usize,
-    /// What the host does when it is rejected.
+    /// The policy of the host if the promise is rejected.
     policy: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,

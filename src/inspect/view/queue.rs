@@ -1,4 +1,5 @@
-//! What waits, in the order in which the kernel takes it; then what waits for promises and for paused vats.
+//! View of the queues: the items that wait, in the order in which the kernel takes them; then what waits for promises
+//! and for paused vats.
 
 use serde::Serialize;
 

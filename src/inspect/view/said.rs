@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::model::smallcaps;
 
-/// A body as JavaScript would show it: `{ paid: 70n, purse: <Purse ko28> }`. What is no smallcaps is shown as it is.
+/// Shows a body as JavaScript would: `{ paid: 70n, purse: <Purse ko28> }`. A body that is no smallcaps is shown as it
+/// is.
 pub(crate) fn said(body: &str, slots: &[impl Display]) -> String {
     let value = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
     value.map_or_else(|| body.to_owned(), |value| show(&value, slots))

@@ -4,7 +4,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 pub(crate) use crate::model::harmless::harmless;
 
-/// A plain table: `left` columns are text, the rest are numbers. Whatever stands in a cell, it stays there.
+/// Returns a plain table: `left` columns are text, the rest are numbers. No cell can leave its place, whatever it
+/// contains.
 pub(crate) fn table(header: &[&str], left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     let rows = rows.into_iter().map(|row| row.iter().map(|it| harmless(it)).collect::<Vec<_>>());
@@ -28,7 +29,7 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A number with its thousands apart.
+/// Writes a number with its thousands apart.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
@@ -36,7 +37,7 @@ pub(crate) fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// A text of this many characters at the most.
+/// Returns a text of at most this many characters.
 pub(crate) fn shortened(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();

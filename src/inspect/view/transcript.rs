@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The deliveries from the first to the last number of the range.
+/// Returns the deliveries from the first to the last number of the range.
 pub(crate) fn entries(
     block: &Block,
     vat: VatId,

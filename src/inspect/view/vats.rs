@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What `vats` says of each, and `vat` too.
+/// A row of `vats`, and of `vat` too.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VatRow {
@@ -70,7 +70,7 @@ pub(crate) fn list(block: &Block) -> Vec<VatRow> {
     reports(block).into_iter().filter_map(|(id, report)| row(tables, id.parse().ok()?, report)).collect()
 }
 
-/// As `run` sums them up, but in order of their numbers.
+/// Returns the reports that `run` prints, but in order of the vats' numbers.
 fn reports(block: &Block) -> Vec<(String, VatReport)> {
     let mut reports: Vec<_> = Report::of(block).vats.into_values().map(|it| (it.id.clone(), it)).collect();
     reports.sort_by_key(|(id, _)| id.parse::<VatId>().ok());
@@ -132,8 +132,7 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
     })
 }
 
-/// A status and its reason, for people,
-/// with so many characters of the reason at the most: last words are long.
+/// Returns a status and its reason, for people, with at most this many characters of the reason: last words are long.
 fn status(row: &VatRow, chars: usize) -> String {
     match &row.reason {
         Some(reason) => format!("{}: {}", row.status, harmless(&shortened(reason, chars))),

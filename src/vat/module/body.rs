@@ -9,7 +9,7 @@ use super::limits;
 use super::refusal::{Refusal, Refusals};
 use super::weight::{Operands, Shape, slot_bytes};
 
-/// What a checked body looks like. Offsets are of the original file.
+/// The plan of a checked function body. Offsets are of the original file.
 #[derive(Debug)]
 pub(super) struct BodyPlan {
     /// The body with its local declarations, without its size.
@@ -18,17 +18,17 @@ pub(super) struct BodyPlan {
     pub(super) operators: usize,
     /// Index of the function's type.
     pub(super) type_index: u32,
-    /// What a call of it takes from the stack budget, if it is counted.
+    /// The weight of a call of the function in the stack budget, if it is counted.
     pub(super) weight: Option<u32>,
     /// Each `return`, and the depth of the function's label there.
     pub(super) returns: Vec<(usize, u32)>,
     /// Nanoseconds that compiling it takes, by the model.
     pub(super) cost: u64,
-    /// Its index.
+    /// The function's index.
     pub(super) index: u32,
 }
 
-/// Checks one function.
+/// Checks one function body, and plans its rewrite.
 ///
 /// # Errors
 ///
@@ -108,7 +108,7 @@ struct Scan {
     shape: Shape,
     calls: bool,
     loops: u32,
-    /// Of each open block, whether it is a loop.
+    /// For each open block, whether it is a loop.
     open: Vec<bool>,
     loops_open: u32,
     operands: Operands,
@@ -221,9 +221,10 @@ fn opens(operator: &Operator<'_>) -> bool {
     matches!(operator, Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. })
 }
 
-/// Whether an operator computes a value that the compiler may have to keep in the frame: it merges equal computations and moves them
-/// out of loops, so that values live longer than on wasm's operand stack. It recomputes constants instead, and results of calls
-/// it neither merges nor moves. A store counts for its address, which is widened to 64 bits.
+/// Returns whether an operator computes a value that the compiler may have to keep in the frame. The compiler merges
+/// equal computations and moves them out of loops, so that values live longer than on wasm's operand stack. It
+/// recomputes constants instead, and results of calls it neither merges nor moves. A store counts for its address,
+/// which is widened to 64 bits.
 fn computes(operator: &Operator<'_>) -> bool {
     !opens(operator)
         && !is_call(operator)

@@ -33,10 +33,10 @@ fn features(rules: &Rules) -> WasmFeatures {
     features
 }
 
-/// What stands behind the magic number of a component, where a module has its version.
+/// The bytes behind the magic number of a component; a module has its version there.
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 
-/// Checks everything.
+/// Checks a whole module, and returns the plan of its rewrite, or all refusals.
 ///
 /// # Errors
 ///
@@ -369,7 +369,7 @@ impl Checker {
         }
     }
 
-    /// What the host relies on: the memory and the two functions.
+    /// Checks the interface that the host relies on: the memory and the two functions.
     fn interface(&mut self) {
         if self.memories == 0 {
             self.refuse("exports", None, "the module has no memory", "define one memory and export it as `memory`");
@@ -390,7 +390,7 @@ impl Checker {
         self.exports.iter().find(|export| export.0 == name).map(|export| (export.1, export.2))
     }
 
-    /// Whether a function is exported, if anything is under this name; refuses another type.
+    /// Checks the export with this name, and refuses one that is no function of this type; `None` if there is no such export.
     fn exported_function(&mut self, name: &str, params: &[Num]) -> Option<()> {
         let (kind, index) = self.export(name)?;
         let ty = self.functions.get(index as usize).and_then(|ty| self.plan.types.get(*ty as usize));

@@ -1,4 +1,4 @@
-//! What compiling a module takes: a model, by structure alone, so that every replica accepts the same modules.
+//! Cost of compiling a module: a model, by structure alone, so that every replica accepts the same modules.
 //!
 //! Measured with wasmtime 48.0.8 (Cranelift at `speed`, fuel, canonical NaNs) on some 80 families of functions of 4 to 64 KiB, each of one kind
 //! of operator. The time is linear for code as compilers write it; what makes a bomb is a product. Those that were found are one of these sums,
@@ -12,7 +12,8 @@
 //! * *arguments* of edges: whatever local is assigned within a block or loop is passed along each edge to its label. (Two hundred loops
 //!   inside one another, three hundred locals and a `br_table` of a thousand targets are 4 KiB, and 20 s.)
 //!
-//! Invariant: the model only grows with code; a module is refused for the sum over its functions, and is told which is the worst.
+//! Invariant: the model only grows with code; a module is refused for the sum over its functions, and the refusal
+//! names the worst.
 
 use wasmparser::{ModuleArity, Operator};
 
@@ -26,7 +27,7 @@ const ARGUMENT: u64 = 500;
 /// Nanoseconds of one local at one split.
 const LIVE_LOCAL: u64 = 300;
 
-/// The parameters and results of what an operator calls, or of the block that it opens.
+/// Returns the number of parameters and results of what an operator calls, or of the block that it opens.
 pub(super) fn arity(operator: &Operator<'_>, module: &impl ModuleArity) -> u64 {
     let arity = match operator {
         Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
@@ -38,21 +39,21 @@ pub(super) fn arity(operator: &Operator<'_>, module: &impl ModuleArity) -> u64 {
     arity.map_or(0, |(takes, gives)| u64::from(takes) + u64::from(gives))
 }
 
-/// What compiling takes, in nanoseconds of CPU, by the model.
+/// The cost of compiling a module, in nanoseconds of CPU, by the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// The whole module.
     pub total: u64,
     /// The function that takes most.
     pub worst: u64,
-    /// Its index.
+    /// The index of that function.
     pub function: u32,
-    /// Where its body begins in the file.
+    /// The start of that function's body in the file.
     pub offset: usize,
 }
 
 impl Cost {
-    /// Refuses a module whose functions have so many bytes, if compiling it takes too long.
+    /// Refuses a module whose functions have this many bytes, if compiling it takes too long.
     pub(super) fn check(&self, code_bytes: u64) -> Result<(), Refusal> {
         let max = limits::COMPILE_NANOS + code_bytes.saturating_mul(limits::COMPILE_NANOS_PER_BYTE);
         if self.total <= max {
@@ -73,7 +74,7 @@ impl Cost {
         ))
     }
 
-    /// Adds a function.
+    /// Adds the cost of a function.
     pub(super) fn add(&mut self, cost: u64, function: u32, offset: usize) {
         self.total = self.total.saturating_add(cost);
         if cost > self.worst {
@@ -112,7 +113,7 @@ struct Label {
 }
 
 impl Counter {
-    /// For a function with so many parameters and locals.
+    /// Makes the counter for a function with this many parameters and locals.
     pub(super) fn new(locals: u32) -> Counter {
         let open = vec![Label::default()];
         let locals = locals as usize;
@@ -129,7 +130,8 @@ impl Counter {
         }
     }
 
-    /// Counts an operator. `arity`: the parameters and results of what it calls, or of the block that it opens.
+    /// Counts one operator of a function. `arity` is the number of parameters and results of what it calls, or of the
+    /// block that it opens.
     pub(super) fn count(&mut self, operator: &Operator<'_>, arity: u64) {
         self.operators += 1;
         self.values += self.weight(operator, arity);
@@ -157,7 +159,7 @@ impl Counter {
         }
     }
 
-    /// How many values an operator stands for.
+    /// Returns the number of values that an operator counts for.
     fn weight(&self, operator: &Operator<'_>, arity: u64) -> u64 {
         match operator {
             Operator::Nop
@@ -232,7 +234,7 @@ impl Counter {
     }
 }
 
-/// Whether an operator computes a float, which may be a NaN, or comes from one.
+/// Returns whether an operator computes a float, which may be a NaN, or comes from one.
 fn is_float(operator: &Operator<'_>) -> bool {
     let name = name_of(operator);
     let conversion = ["Trunc", "Convert", "Promote", "Demote"].iter().any(|it| name.contains(it));
@@ -254,7 +256,7 @@ macro_rules! names {
 }
 wasmparser::for_each_operator!(names);
 
-/// Whether an operator is one of SIMD's.
+/// Returns whether an operator is one of SIMD's.
 fn is_vector(operator: &Operator<'_>) -> bool {
     let name = name_of(operator);
     ["V128", "I8x16", "I16x8", "I32x4", "I64x2", "F32x4", "F64x2"].iter().any(|it| name.starts_with(it))

@@ -12,7 +12,7 @@ pub const IMPORT_MODULE: &str = "vat1";
 pub enum Num {
     /// Pointers, lengths, counts, flags.
     I32,
-    /// References (`vref`).
+    /// References of the vat (`vref`).
     I64,
 }
 

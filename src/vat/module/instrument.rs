@@ -31,7 +31,7 @@ const GLOBAL: u8 = 6;
 const EXPORT: u8 = 7;
 const CODE: u8 = 10;
 
-/// The instrumented bytes of a checked module, and where its instructions went.
+/// Returns the instrumented bytes of a checked module, and the map of its instructions' offsets.
 pub(super) fn instrument(wasm: &[u8], plan: &Plan) -> (Vec<u8>, OffsetMap) {
     let mut out = slice(wasm, 0..8).to_vec();
     out.reserve(wasm.len() + wasm.len() / 4);
@@ -63,7 +63,7 @@ pub(super) fn instrument(wasm: &[u8], plan: &Plan) -> (Vec<u8>, OffsetMap) {
 
 /// Block types of the functions with several results, which need a function type without parameters.
 struct BlockTypes {
-    /// By type index; `None` where the plain form does.
+    /// The block type of each function type, by type index; `None` if the plain form is enough.
     by_type: Vec<Option<u32>>,
     /// The types to append, encoded.
     added: Vec<Vec<u8>>,

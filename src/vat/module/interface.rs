@@ -5,7 +5,7 @@ use wasmparser::{ExternalKind, FuncType, Import, TypeRef, ValType};
 use super::imports::{IMPORT_MODULE, IMPORTS, Num};
 use super::refusal::Refusal;
 
-/// What is wrong with an import, of a function of type `ty`.
+/// Returns the mistake in an import, of a function of type `ty`, if there is one.
 pub(super) fn check_import(offset: usize, import: &Import<'_>, ty: Option<&FuncType>) -> Option<Refusal> {
     let name = format!("`{}` `{}`", import.module, import.name);
     if !matches!(import.ty, TypeRef::Func(_)) {
@@ -27,7 +27,7 @@ pub(super) fn check_import(offset: usize, import: &Import<'_>, ty: Option<&FuncT
     }
 }
 
-/// What is wrong with an export that must be a function with these parameters and no results.
+/// Returns the mistake in an export that must be a function with these parameters and no results, if there is one.
 pub(super) fn check_export(name: &str, params: &[Num], kind: ExternalKind, ty: Option<&FuncType>) -> Option<Refusal> {
     let what = match ty {
         Some(ty) if kind == ExternalKind::Func && has_type(ty, params, &[]) => return None,

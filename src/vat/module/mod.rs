@@ -32,7 +32,7 @@ pub use refusal::{Refusal, Refusals};
 /// Version of this pass. Part of the engine id: raise it whenever the verdict on any module, or any instrumented byte, changes.
 pub const PASS_VERSION: u32 = 2;
 
-/// What a vat may ask for beyond the defaults.
+/// The options that a vat may ask for, and that its module is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether floating-point types and instructions are allowed.
@@ -65,9 +65,9 @@ pub struct Prepared {
     pub mutable_globals: Vec<u32>,
     /// Whether the guest exports `_initialize`.
     pub initialize: bool,
-    /// What compiling it takes, by the model.
+    /// The cost of compiling the module, by the model.
     pub cost: Cost,
-    /// Where each instruction went. To have it later, run [`prepare`] again on the original bytes.
+    /// The map of instruction offsets. To have it later, run [`prepare`] again on the original bytes.
     pub offsets: OffsetMap,
 }
 
@@ -75,7 +75,7 @@ pub struct Prepared {
 ///
 /// # Errors
 ///
-/// All the refusals that could be collected, at least one. A malformed module ends the collection where it is malformed.
+/// All the refusals that could be collected, at least one. A malformed module ends the collection at its mistake.
 pub fn prepare(wasm: &[u8], rules: &Rules) -> Result<Prepared, Refusals> {
     let plan = check::check(wasm, rules)?;
     let (instrumented, offsets) = instrument::instrument(wasm, &plan);

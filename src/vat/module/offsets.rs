@@ -1,4 +1,4 @@
-//! Where the instrumentation moved each instruction.
+//! Map between the offsets of instructions in the original module and in the instrumented one.
 //!
 //! All offsets are bytes from the start of the *file*, of the original or of the instrumented module, which is what
 //! wasmtime's `FrameInfo::module_offset` and `wasmparser` report. DWARF counts from the start of the code section's contents
@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-/// A stretch of the original and where it went. Equal lengths map byte by byte; otherwise the whole
-/// stretch is one instruction, or injected code standing before one.
+/// A stretch of the original and its place in the instrumented module. Equal lengths map byte by byte; otherwise the
+/// whole stretch is one instruction, or injected code before one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OffsetRun {
     original: Range<usize>,
@@ -26,8 +26,8 @@ pub struct OffsetMap {
 }
 
 impl OffsetMap {
-    /// The original offset of the instruction at or around an instrumented offset. The injected entry of a function maps to its
-    /// first instruction, the injected exit to its final `end`. `None` outside function bodies.
+    /// Returns the original offset of the instruction at or around an instrumented offset. The injected entry of a
+    /// function maps to its first instruction, the injected exit to its final `end`. `None` outside function bodies.
     pub fn original(&self, instrumented: usize) -> Option<usize> {
         let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
         let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);
@@ -37,14 +37,14 @@ impl OffsetMap {
         })
     }
 
-    /// Whether the instruction at an instrumented offset stands for none of the original.
+    /// Returns whether the instruction at an instrumented offset was injected, and so is none of the original.
     pub fn is_injected(&self, instrumented: usize) -> bool {
         let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
         let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);
         inside.is_some_and(|run| run.original.is_empty())
     }
 
-    /// The instrumented offset of an original instruction. The end of a body maps to the end of its image.
+    /// Returns the instrumented offset of an original instruction. The end of a body maps to the end of its image.
     /// `None` outside function bodies.
     pub fn instrumented(&self, original: usize) -> Option<usize> {
         let at = self.runs.partition_point(|run| run.original.end <= original);
@@ -65,7 +65,7 @@ impl OffsetMap {
         self.runs.extend(other.runs);
     }
 
-    /// Moves every instrumented offset by `code_instrumented`, and sets where the code sections begin.
+    /// Moves every instrumented offset by `code_instrumented`, and sets the starts of the code sections.
     pub(super) fn place(&mut self, code_original: usize, code_instrumented: usize) {
         self.code_original = code_original;
         self.code_instrumented = code_instrumented;

@@ -1,4 +1,4 @@
-//! What the check hands to the rewrite.
+//! Plan of the rewrite: the check makes it, and the rewrite follows it.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::MemoryPages;
 use super::body::BodyPlan;
 use super::cost::Cost;
 
-/// What the rewrite needs to know of a module that passed.
+/// The facts of an accepted module that the rewrite needs.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// The sections to copy, in order.
@@ -17,9 +17,9 @@ pub(super) struct Plan {
     pub(super) types: Vec<FuncType>,
     /// Every defined function, in order.
     pub(super) bodies: Vec<BodyPlan>,
-    /// How many globals there are.
+    /// The number of globals.
     pub(super) globals: u32,
-    /// Which of them are mutable.
+    /// The indices of the mutable globals.
     pub(super) mutable_globals: Vec<u32>,
     pub(super) memory: MemoryPages,
     pub(super) initialize: bool,
@@ -30,7 +30,7 @@ pub(super) struct Plan {
 #[derive(Clone, Debug)]
 pub(super) struct Section {
     pub(super) id: u8,
-    /// Its contents.
+    /// The contents of the section.
     pub(super) range: Range<usize>,
     /// For a counted list that is to grow: where its items begin, and how many there are.
     pub(super) items: usize,

@@ -18,7 +18,7 @@ pub(super) fn within<T>(
     Err(Refusal::new(rule, section.original_position(), what, hint))
 }
 
-/// The items of a section, each with its offset in the file.
+/// Reads the items of a section, each with its offset in the file.
 pub(super) fn with_offsets<'a, T: FromReader<'a>>(
     section: SectionLimited<'a, T>,
 ) -> impl Iterator<Item = (usize, wasmparser::Result<T>)> {
@@ -28,7 +28,7 @@ pub(super) fn with_offsets<'a, T: FromReader<'a>>(
     })
 }
 
-/// The value of an expression that is one `i32.const`.
+/// Returns the value of an expression that is one `i32.const`.
 pub(super) fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
     let mut operators = expression.get_operators_reader();
     match (operators.read(), operators.read()) {

@@ -1,4 +1,4 @@
-//! Why a module was refused. The blame is always the module's; nothing here depends on the host.
+//! Reasons why a module is refused. The blame is always the module's; nothing here depends on the host.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ const REFUSALS_MAX: usize = 64;
 pub struct Refusal {
     /// The rule broken: a short stable name, such as `imports`.
     pub rule: &'static str,
-    /// Byte offset in the original file, where there is one.
+    /// Byte offset in the original file, if there is one.
     pub offset: Option<usize>,
-    /// What is wrong, naming the item.
+    /// The mistake, with the name of the item.
     pub what: String,
-    /// What to change.
+    /// The change that would help.
     pub hint: String,
 }
 
@@ -66,14 +66,14 @@ impl From<wasmparser::Error> for Refusal {
     }
 }
 
-/// What a component is told.
+/// The reason and the hint for a file that is a component.
 pub(super) const A_COMPONENT: (&str, &str) = (
     "this is a component, and not a module",
     "compile for wasm32-unknown-unknown, without cargo-component or a WIT world; where only the component is at hand, \
      `wasm-tools component unbundle` takes the modules out of it",
 );
 
-/// What a module has that belongs to a feature which vats do not have, and what to do without.
+/// Returns the part of a module that belongs to a feature which vats do not have, and a hint how to do without.
 fn missing(feature: WasmFeatures) -> Option<(&'static str, &'static str)> {
     let known = [
         (
@@ -134,7 +134,7 @@ impl Refusals {
         }
     }
 
-    /// Whether so many were found that reading on helps nobody.
+    /// Returns whether so many refusals were found that more of them would help nobody.
     pub(super) fn enough(&self) -> bool {
         self.0.len() >= REFUSALS_MAX
     }

@@ -1,10 +1,10 @@
-//! How much of the stack budget a call takes: an upper estimate, in proportion, of the function's native frame.
+//! Weight of a call in the stack budget: an upper estimate, in proportion, of the function's native frame.
 
 use wasmparser::{FuncValidator, ValType, WasmModuleResources};
 
 use super::limits::FRAME_WEIGHT;
 
-/// What is known of a function's frame from its wasm; all in bytes of spill slots.
+/// The parts of a function's frame, as far as its wasm shows them; all in bytes of spill slots.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shape {
     /// Parameters and declared locals.
@@ -18,7 +18,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The weight of one activation; saturates.
+    /// Returns the weight of one activation; saturates.
     ///
     /// Locals and operands are not enough: the compiler moves computations out of a loop, and keeps a value that is computed twice,
     /// so any value computed in a loop, and every second one elsewhere, may have to live in the frame. Counting only locals and operands,
@@ -28,7 +28,7 @@ impl Shape {
     }
 }
 
-/// What a value takes in a frame: vectors 16 bytes, and floats too, which share their registers.
+/// Returns the bytes that a value takes in a frame: vectors 16, and floats too, because they share their registers.
 pub(super) fn slot_bytes(ty: ValType) -> u32 {
     match ty {
         ValType::V128 | ValType::F32 | ValType::F64 => 16,
@@ -36,7 +36,7 @@ pub(super) fn slot_bytes(ty: ValType) -> u32 {
     }
 }
 
-/// The bytes of the operand stack, kept beside the validator's.
+/// The bytes of the operand stack, kept next to the validator's own.
 #[derive(Debug, Default)]
 pub(super) struct Operands {
     slots: Vec<u32>,
@@ -57,7 +57,7 @@ impl Operands {
         self.bytes
     }
 
-    /// The bytes of the topmost value.
+    /// Returns the bytes of the topmost value.
     pub(super) fn top(&self) -> u32 {
         self.slots.last().copied().unwrap_or(0)
     }
