@@ -11,13 +11,13 @@ const TOLERATED: f64 = 1.10;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// The workload.
+    /// The name of the workload.
     pub workload: String,
-    /// The figure.
+    /// The name of the figure.
     pub figure: String,
-    /// Then.
+    /// The value of the earlier run.
     pub before: f64,
-    /// Now.
+    /// The value of the later run.
     pub after: f64,
     /// How much worse: below 1 it is better.
     pub worse: f64,

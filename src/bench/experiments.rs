@@ -1,4 +1,4 @@
-//! What experiments cost, in each isolation: branched from a checkpoint and rolled back, beside a run from the beginning.
+//! The cost of experiments in each isolation: branched from a checkpoint and rolled back, against a run from the beginning.
 //!
 //! All of it is measured in one run, on the same experiments: what a machine does today says little, the ratios say more.
 
@@ -26,7 +26,7 @@ const SLOW: usize = 24;
 /// Experiments at the end of a long run.
 const LATE: u64 = 24;
 
-/// What experiments cost.
+/// The measured rates and costs of experiments.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExperimentRates {

@@ -14,15 +14,15 @@ use crate::{
 pub struct Floors {
     /// Into a guest and back.
     pub call: PerDelivery,
-    /// The same, and the guest sends once.
+    /// A delivery in which the guest also sends once.
     pub send: PerDelivery,
 }
 
-/// Nanoseconds a delivery.
+/// The cost of one delivery, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PerDelivery {
-    /// How many.
+    /// Nanoseconds for each delivery.
     pub ns_per_delivery: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What a delivery costs where there is more of something: vats, objects, queue, history, directives. It should be the same.
+//! The cost of a delivery as something grows: vats, objects, queue, history, directives. It should stay the same.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::{
     host::controller::Open,
 };
 
-/// The curves.
+/// The measured growth curves, one for each thing that grows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Growth {
     /// Where and when.
@@ -23,7 +23,7 @@ pub struct Growth {
     pub curves: Vec<Curve>,
 }
 
-/// What grows.
+/// The cost of a delivery as one thing grows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curve {
     /// How it is called.
@@ -32,13 +32,13 @@ pub struct Curve {
     pub points: Vec<Point>,
 }
 
-/// What a delivery costs where there is so much.
+/// The cost of a delivery at one amount of the thing that grows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Point {
-    /// How much.
+    /// The amount of the thing that grows.
     pub of: u64,
-    /// Nanoseconds.
+    /// Nanoseconds for each delivery.
     pub ns_per_delivery: f64,
     /// How many bare deliveries with a send would have fitted in.
     pub ratio_to_floor: f64,
@@ -57,7 +57,7 @@ fn powers(from: u32, to: u32) -> impl Iterator<Item = u64> {
     (from..=to).map(|it| 10_u64.pow(it))
 }
 
-/// Measures the curves. `told` hears of each point before it begins.
+/// Measures the growth curves. `told` receives the name of each point before it begins.
 pub fn growth(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Growth> {
     let mut around = Around::new()?;
     let less = if size.quick { 2 } else { 0 };

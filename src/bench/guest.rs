@@ -18,11 +18,11 @@ use crate::{
     vat::module::{IMPORT_MODULE, IMPORTS},
 };
 
-/// Where a body lies.
+/// The address of a message body in the guest's memory, as WAT.
 pub(super) const BODY: &str = "(i32.const 0x100000)";
 /// The length of the body that was written last.
 pub(super) const LEN: &str = "(global.get $blen)";
-/// Where slots lie.
+/// The address of slots in the guest's memory, as WAT.
 pub(super) const SLOTS: &str = "(i32.const 0x10000)";
 /// A vat's own root.
 pub(super) const ROOT: &str = "(i64.const 0x2000000000000000)";
@@ -46,7 +46,7 @@ pub(super) const DIRTY: &str = "(local.set $i (i32.const 0x200000))
        (i32.store (local.get $i) (i32.mul (i32.add (global.get $count) (local.get $i)) (i32.const 0x9e3779b1)))
        (br_if $dirty (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4096))) (i32.const 65536000))))";
 
-/// As many slots as a body may have.
+/// The largest number of slots that a body may have.
 pub(super) const ALL_SLOTS: u32 = SLOTS_MAX;
 
 const FRAME: &str = r#"
@@ -280,12 +280,12 @@ pub(super) fn hold_settled(rejected: bool, body: &str, nslots: u32) -> String {
     )
 }
 
-/// So often as `go` was told: `$i` counts.
+/// Returns WAT that repeats the body as often as `go` was told, with `$i` as the counter.
 pub(super) fn times(body: &str) -> String {
     counted("i", "(global.get $times)", body)
 }
 
-/// So often: `$j` counts.
+/// Returns WAT that repeats the body this many times, with `$j` as the counter.
 pub(super) fn repeat(times: u32, body: &str) -> String {
     counted("j", &format!("(i32.const {times})"), body)
 }

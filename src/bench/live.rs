@@ -35,7 +35,7 @@ pub(super) struct Live {
     policy: Policy,
 }
 
-/// What some blocks came to.
+/// The totals of some blocks that were run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ran {
     pub(super) ns: f64,
@@ -46,7 +46,7 @@ pub(super) struct Ran {
 }
 
 impl Ran {
-    /// Nanoseconds a delivery.
+    /// Returns the nanoseconds for each delivery.
     pub(super) fn each(&self) -> f64 {
         self.ns / self.deliveries.max(1) as f64
     }
@@ -86,7 +86,7 @@ impl Live {
         self.policy.cranks = 1;
     }
 
-    /// Runs a block. Whether there is more to run.
+    /// Runs a block. Returns whether there is more to run.
     #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
     pub(super) fn block(&mut self, ran: &mut Ran) -> anyhow::Result<bool> {
         let mut cranks = 0_u64;
@@ -120,7 +120,7 @@ impl Live {
         Ok(ran)
     }
 
-    /// The same, as a result; the ratio is for the caller to know.
+    /// Runs deliveries, and returns the measurements as a result. The caller sets the ratio, which only it knows.
     pub(super) fn measure(&mut self, deliveries: u64) -> anyhow::Result<Deliveries> {
         machine::forget_peak();
         let before = machine::written();

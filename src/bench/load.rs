@@ -7,19 +7,19 @@ use crate::{
     state::table::Options,
 };
 
-/// What the guests do; see `loader.wat`.
+/// The work that the guests do; see `loader.wat`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Load {
     /// The letter of it.
     pub letter: char,
-    /// Its number.
+    /// The number that the letter takes.
     pub number: u64,
     /// How many vats there are beside the first.
     pub others: u64,
 }
 
 impl Load {
-    /// Between two vats.
+    /// Makes a load between two vats.
     pub(super) const fn pair(letter: char, number: u64) -> Load {
         Load { letter, number, others: 1 }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::date;
 
-/// Where and when something was measured.
+/// The machine and the date of a measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// The operating system.
@@ -25,7 +25,7 @@ pub struct Machine {
     pub load: f64,
 }
 
-/// This one, now.
+/// Describes this machine, and today's date.
 pub fn machine() -> Machine {
     Machine {
         os: std::env::consts::OS.to_owned(),
@@ -71,7 +71,7 @@ pub(super) fn cpu() -> f64 {
     cpu_at("self")
 }
 
-/// The same, of another process.
+/// Returns the CPU time of another process.
 pub(super) fn cpu_of(process: u32) -> f64 {
     cpu_at(&process.to_string())
 }

@@ -1,4 +1,4 @@
-//! What a state takes in memory: by the vat that is idle, by the object, by the promise.
+//! The memory that a state takes: for each idle vat, each object, each promise.
 //!
 //! The process's resident memory before and after, so everything is in it: rows, indices, instances, the database's cache. What
 //! is measured first is kept until the last, so that nothing is measured in memory that was freed.
@@ -10,7 +10,7 @@ use crate::{
     host::controller::Open,
 };
 
-/// Bytes.
+/// The measured memory of states, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
@@ -36,7 +36,7 @@ pub struct Memory {
     pub peak_bytes: u64,
 }
 
-/// Measures it. `told` hears of each part before it begins.
+/// Measures the memory of states. `told` receives the name of each part before it begins.
 pub fn memory(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Memory> {
     let (vats, objects, promises) = (size.of(10_000), size.of(1_000_000), size.of(1_000_000));
     let none = Open { snapshot_interval: Some(0), ..Open::default() };

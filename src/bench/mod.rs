@@ -39,7 +39,7 @@ pub use siege::{Besieged, LATENCY_PER_ATTACKER, Latency, Siege, Until, attacker_
 pub use svg::svg;
 pub use workload::{WORKLOADS, Workload, scenario};
 
-/// How large a measurement is to be.
+/// The size of a measurement: deliveries, cranks of a block, and runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size {
     /// Deliveries of a run.

@@ -1,4 +1,4 @@
-//! What a measurement came to. The names of the fields are a contract: results are kept, and compared with later ones.
+//! The results of measurements. The names of the fields are a contract: results are kept, and compared with later ones.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -19,11 +19,11 @@ pub struct Results {
     pub workloads: Vec<Measured>,
 }
 
-/// What a workload came to.
+/// The result of one workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Measured {
-    /// The workload.
+    /// The name of the workload.
     pub name: Cow<'static, str>,
     /// Where it is deliveries that are measured.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub struct Measured {
     pub figures: Vec<Figure>,
 }
 
-/// What deliveries came to.
+/// The measurements of deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deliveries {
@@ -40,11 +40,11 @@ pub struct Deliveries {
     pub ns_per_delivery: f64,
     /// In a second.
     pub deliveries_per_second: f64,
-    /// How many.
+    /// The number of deliveries.
     pub deliveries: u64,
     /// In so many blocks.
     pub blocks: u64,
-    /// Of so many cranks.
+    /// The number of cranks in each block.
     pub cranks_per_block: u64,
     /// Nanoseconds of the median crank.
     #[serde(rename = "p50ns")]
@@ -69,11 +69,11 @@ pub struct Deliveries {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figure {
-    /// What.
+    /// The name of the figure.
     pub name: Cow<'static, str>,
-    /// How much.
+    /// The measured value, in `unit`.
     pub value: f64,
-    /// Of what: `ns`, `ms`, `KiB`, `/s`, or `×` for a ratio of two things measured in the same run.
+    /// The unit: `ns`, `ms`, `KiB`, `/s`, or `×` for a ratio of two things measured in the same run.
     pub unit: Cow<'static, str>,
     /// What it is to be.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -83,7 +83,7 @@ pub struct Figure {
     pub met: Option<bool>,
 }
 
-/// What a figure is to be.
+/// The bound that a figure should keep.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Target {
@@ -102,7 +102,7 @@ impl Figure {
         Figure { name: name.into(), value: tidy(value), unit: unit.into(), target, met }
     }
 
-    /// Whether it compares two things of one run, so that it can be compared with another run's.
+    /// Returns whether the figure is a ratio of two things of one run, and so comparable with another run's.
     pub(super) fn is_ratio(&self) -> bool {
         self.unit == "×"
     }
@@ -135,7 +135,7 @@ fn tidy(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// Nanoseconds each.
+/// Returns the nanoseconds for each of `count` items.
 pub(super) fn per(elapsed: Duration, count: u64) -> f64 {
     elapsed.as_nanos() as f64 / count.max(1) as f64
 }

@@ -25,7 +25,7 @@ use crate::{
 /// A workload that can be named.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// Its name.
+    /// The name of the workload.
     pub name: Cow<'static, str>,
     /// What it does.
     pub about: &'static str,
@@ -50,7 +50,7 @@ const fn workload(name: &'static str, about: &'static str, how: Drive) -> Worklo
     Workload { name: Cow::Borrowed(name), about, how }
 }
 
-/// All of them.
+/// The table of all workloads.
 pub const WORKLOADS: &[Workload] = &[
     workload(
         "ping",

@@ -9,7 +9,7 @@ use crate::{
     state::table::Tables,
 };
 
-/// How a scenario stands to a state that was made from another.
+/// The differences between a scenario and a state that was made from another.
 pub(super) struct Changed<'a> {
     /// Vats that the state has not.
     pub(super) new: Vec<&'a StaticVat>,

@@ -1,4 +1,4 @@
-//! What vats say while they run: lines of the console device, and of their own consoles.
+//! The lines that vats print while they run: those of the console device, and of their own consoles.
 
 use crate::{
     cli::{Output, output::harmless},

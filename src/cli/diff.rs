@@ -67,7 +67,7 @@ pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> 
     Ok(if found.is_none() { Exit::Ok } else { Exit::Findings })
 }
 
-/// When they parted, in words.
+/// Describes in words when two states parted.
 pub(super) fn parted(parting: &Parting) -> String {
     match parting {
         Parting::Never => "they never parted: both stand at the same state hash".to_owned(),

@@ -233,7 +233,7 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
 
 /// How a file stands to a state.
 struct Classes {
-    /// Of each line.
+    /// The class of each line.
     lines: Vec<Class>,
     /// What is known of each line that is still to come.
     prospects: Vec<Option<String>>,
@@ -267,7 +267,7 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     Ok(Classes { lines: placed.iter().filter_map(class_of).collect(), prospects, missed, lacking })
 }
 
-/// What the state tells of a directive whose place is to come: that it cannot come, or not yet, or what would be found there.
+/// Returns what the state says of a directive whose place is to come: that it cannot come, or not yet, or what would be found there.
 pub(crate) fn prospect(tables: &Tables, directive: &Directive) -> Option<String> {
     let known = |vat: VatId| tables.vats.contains(&vat);
     if let Trigger::Delivery(vat, _) = directive.trigger {

@@ -10,7 +10,7 @@ use crate::{
     model::blame::{Fault, HostFault},
 };
 
-/// How the command ends.
+/// The exit codes of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
@@ -28,7 +28,7 @@ pub(crate) enum Exit {
     HostFault = 74,
     /// Replay did something else than the record says.
     Divergence = 75,
-    /// ^C.
+    /// Interrupted by the user with ^C.
     Interrupted = 130,
 }
 

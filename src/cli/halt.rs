@@ -1,4 +1,4 @@
-//! What the operator is shown when the host halts: always, however quiet it was to be, and as JSON where that was asked for.
+//! The report that the operator is shown when the host halts: even in quiet mode, and as JSON if that was asked for.
 
 use std::path::Path;
 

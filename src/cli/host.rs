@@ -1,4 +1,4 @@
-//! What the operators of a state give its host: directives, and bundles to upgrade to. On the command line, or in the file
+//! The directives, and the bundles to upgrade to, that operators give their host. On the command line, or in the file
 //! `host.toml` in the state's folder.
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{
 /// The name of the file.
 const FILE: &str = "host.toml";
 
-/// The file.
+/// The contents of the file `host.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HostToml {
@@ -30,7 +30,7 @@ struct HostToml {
     host: HostConfig,
 }
 
-/// Its one section. Paths are relative to the folder of the state.
+/// The `[host]` section of `host.toml`. Paths are relative to the folder of the state.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostConfig {
@@ -59,7 +59,7 @@ pub(crate) struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// What is given here comes first, then what `host.toml` says, then what the state keeps.
+    /// Returns the block policy: the command line comes first, then `host.toml`, then what the state keeps.
     pub(crate) fn policy(&self, host: &HostConfig, kept: Policy) -> Policy {
         let fuel = match self.fuel_per_block.or(host.fuel_per_block) {
             Some(0) => None,
@@ -74,7 +74,7 @@ impl PolicyArgs {
     }
 }
 
-/// How the blocks of the state in this folder are cut; of a folder without one, and of a new one, the default.
+/// Returns the block policy that the state in this folder keeps. A folder without a state, and a new state, has the default.
 pub(crate) fn kept_policy(dir: &Path) -> anyhow::Result<Policy> {
     if !Database::exists(dir) {
         return Ok(Policy::default());
@@ -83,7 +83,7 @@ pub(crate) fn kept_policy(dir: &Path) -> anyhow::Result<Policy> {
 }
 
 impl HostConfig {
-    /// Of the state in this folder; of one that has no such file, nothing.
+    /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
     pub(crate) fn of(state: Option<&Path>) -> anyhow::Result<HostConfig> {
         let Some(dir) = state.filter(|it| it.join(FILE).exists()) else { return Ok(HostConfig::default()) };
         let path = dir.join(FILE);
@@ -102,12 +102,12 @@ impl HostConfig {
         })
     }
 
-    /// Its directives, unless others are given.
+    /// Reads the given directive file, or else the one that `host.toml` names.
     pub(crate) fn directives(&self, given: Option<&Path>) -> anyhow::Result<Option<DirectiveSet>> {
         given.or(self.directives.as_deref()).map(read_directives).transpose()
     }
 
-    /// Its modules, and those that are given.
+    /// Reads the modules that `host.toml` names, and the given ones.
     pub(crate) fn bundles(&self, given: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
         self.bundles.iter().chain(given).map(|it| read_module(it)).collect()
     }
@@ -122,7 +122,7 @@ pub(crate) fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
     Ok(set)
 }
 
-/// Where to read what a directive file may say.
+/// The hint that says where to read the grammar of directive files.
 pub(crate) const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
 
 /// A module: it must be one that a vat could run.
@@ -134,7 +134,7 @@ pub(crate) fn read_module(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(wasm)
 }
 
-/// Those of these directives that upgrade to a bundle which the state does not hold.
+/// Returns the directives that upgrade to a bundle which the state does not hold.
 pub(crate) fn missing_bundles<'a>(
     block: &Block,
     directives: impl IntoIterator<Item = &'a Directive>,

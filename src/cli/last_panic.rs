@@ -19,11 +19,11 @@ use crate::{
     store::Database,
 };
 
-/// See the module.
+/// The last panic of a state's host, as its epitaphs tell it; see the module.
 pub(crate) struct LastPanic {
     /// The epitaph of the highest crank in the folder.
     pub(crate) newest: Option<Epitaph>,
-    /// The same, if the state has not gone past it.
+    /// The newest epitaph, if the state has not gone past it.
     pub(crate) epitaph: Option<Epitaph>,
     /// The first crank that is not committed.
     pub(crate) next_crank: CrankNum,
@@ -32,12 +32,12 @@ pub(crate) struct LastPanic {
 }
 
 impl LastPanic {
-    /// Of the state in this folder.
+    /// Reads the last panic of the state in this folder.
     pub(crate) fn of(dir: &Path) -> anyhow::Result<LastPanic> {
         LastPanic::of_copy(dir, &Database::open_read_only(dir)?)
     }
 
-    /// The same, where the state was copied from the folder to look at it.
+    /// Reads the last panic of a folder whose state was copied into `database` to look at it.
     pub(crate) fn of_copy(dir: &Path, database: &Database) -> anyhow::Result<LastPanic> {
         let next_crank = database.blocks()?.last().map_or(CrankNum(0), |it| it.next_crank);
         let kept = database.meta()?.map(|it| Policy::kept(&it)).unwrap_or_default();
@@ -46,7 +46,7 @@ impl LastPanic {
         Ok(LastPanic { newest, epitaph, next_crank, kept })
     }
 
-    /// Where the host's blocks ended.
+    /// Returns the block policy that the host ran with when it panicked, or else the one it would run with now.
     pub(crate) fn policy(&self, given: &PolicyArgs, host: &HostConfig) -> Policy {
         match &self.epitaph {
             Some(epitaph) => given.policy(&HostConfig::default(), epitaph.run.policy()),
@@ -64,7 +64,7 @@ impl LastPanic {
         }
     }
 
-    /// How often the host looked at its invariants.
+    /// Returns how often the host checked its invariants.
     pub(crate) fn audit(&self) -> Option<u64> {
         self.epitaph.as_ref()?.run.audit
     }

@@ -1,4 +1,4 @@
-//! How a state, and a vat, are named on the command line: one way for every verb. A state is `DIR` or `--state DIR`, a vat `VAT` or
+//! The ways to name a state, and a vat, on the command line: one for every verb. A state is `DIR` or `--state DIR`, a vat `VAT` or
 //! `--vat VAT`, by its number or by its name.
 
 use std::{
@@ -82,7 +82,7 @@ pub(crate) struct VatArgs {
 }
 
 impl VatArgs {
-    /// It, in that state.
+    /// Finds the named vat in that state.
     pub(crate) fn find(&self, tables: &Tables) -> Result<VatId, Usage> {
         // The group lets exactly one through.
         find_vat(tables, self.word.as_deref().or(self.vat.as_deref()).unwrap_or_default())
@@ -107,7 +107,7 @@ pub(crate) fn find_vat(tables: &Tables, word: &str) -> Result<VatId, Usage> {
 /// A place, as `--at` takes it: `crank-7890`, `block-12`, `v3/delivery-8`, or `bank/delivery-8` by the vat's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum At {
-    /// By number.
+    /// A place given by number.
     Place(Trigger),
     /// A delivery of a vat that is named.
     Named(String, DeliveryNum),
@@ -148,7 +148,7 @@ impl At {
     }
 }
 
-/// Whether this is the folder of a state, and not one that holds a scenario.
+/// Returns whether this is the folder of a state, and not one that holds a scenario.
 pub(crate) fn is_state(path: &Path) -> bool {
     Database::exists(path) && !path.join("vat.toml").exists()
 }

@@ -1,4 +1,4 @@
-//! How things are said: results on stdout, everything else on stderr, colour and progress on a terminal only.
+//! The output of the command: results on stdout, everything else on stderr, colour and progress on a terminal only.
 //!
 //! Invariant: the one place through which text leaves. All of it is escaped here, whoever wrote it; only what this file itself adds
 //! (colour), help texts, completions, and progress bars, whose texts are ours, may steer a terminal.
@@ -39,17 +39,17 @@ impl Output {
         Output { color, progress: terminal && !quiet, quiet, verbose }
     }
 
-    /// The same for work in the background: what it has to say is said already.
+    /// Returns a quiet output, without progress, for work in the background: what it has to say is said already.
     pub(crate) fn quietly(self) -> Output {
         Output { progress: false, quiet: true, ..self }
     }
 
-    /// Whether the curious are to be told.
+    /// Returns whether details are to be printed.
     pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// Whether a progress line is wanted.
+    /// Returns whether a progress line is wanted.
     pub(crate) fn progress(&self) -> bool {
         self.progress
     }
@@ -104,7 +104,7 @@ impl Output {
         }
     }
 
-    /// What went wrong, and what to do.
+    /// Prints an error to stderr: what went wrong, and a hint what to do.
     pub(crate) fn error(&self, err: &anyhow::Error) {
         self.say_error(&format!("{err:#}"));
         if let Some(usage) = err.chain().find_map(|it| it.downcast_ref::<Usage>())
@@ -124,7 +124,7 @@ impl Output {
 /// Ends a colour.
 const PLAIN: &str = "\x1b[0m";
 
-/// What is wrong with the arguments; or the help, or the version, which are ours alone and keep their styles. Whether that was all
+/// Prints what is wrong with the arguments; or the help, or the version, which are ours alone and keep their styles. Returns whether that was all
 /// that was asked for.
 pub(crate) fn arguments(err: &clap::Error) -> bool {
     let is_help = err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !err.use_stderr();

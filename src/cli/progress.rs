@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Output;
 
-/// How far something got.
+/// The progress bar of one long task.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     begun: Instant,
@@ -25,7 +25,7 @@ impl Progress {
         Progress { bar, begun: Instant::now() }
     }
 
-    /// This much of that much is done.
+    /// Shows that `done` of `total` units are done.
     pub(crate) fn set(&self, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(total);

@@ -103,7 +103,7 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
     }
 }
 
-/// Which part of the transcript to run.
+/// Plans which part of the transcript to run.
 fn plan(
     block: &Block,
     vat: VatId,

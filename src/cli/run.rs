@@ -389,7 +389,7 @@ fn open_mailbox(
     Ok(MailboxFiles::open(&paths, controller)?)
 }
 
-/// Where compiled code is kept: the user's cache folder.
+/// Returns the folder for compiled code: in the user's cache folder.
 pub(crate) fn code_cache() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|it| it.is_absolute()).or_else(home);

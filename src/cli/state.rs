@@ -16,7 +16,7 @@ pub(crate) fn folder(dir: &Path) -> anyhow::Result<Database> {
     Ok(Database::open_read_only(dir)?)
 }
 
-/// The same, with its rows.
+/// Opens the state in this folder as a block, with its rows.
 pub(crate) fn block(dir: &Path) -> anyhow::Result<Block> {
     Ok(Block::over(folder(dir)?, Slog::default())?)
 }

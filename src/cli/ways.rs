@@ -32,13 +32,13 @@ const VATS_SHOWN: usize = 4;
 /// Blocks that a trial runs.
 const BLOCKS: u64 = 10;
 
-/// What the host was given, for the trials to be given the same.
+/// The settings that the host was given, so that the trials get them too.
 pub(super) struct Given<'a> {
     /// The folder of the state.
     pub(super) state: &'a Path,
     /// The directive file that the command line names.
     pub(super) directives: Option<&'a Path>,
-    /// The same, read, or that of host.toml.
+    /// The directives in force: the file of the command line, parsed, or that of host.toml.
     pub(super) in_force: DirectiveSet,
     /// Modules, those of host.toml among them.
     pub(super) bundles: Vec<Vec<u8>>,
@@ -52,7 +52,7 @@ pub(super) struct Given<'a> {
     pub(super) stop: &'a AtomicU8,
 }
 
-/// What was tried, and how the host is started with it.
+/// The remedies that were tried, and how the host is started with one.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ways {
@@ -141,7 +141,7 @@ fn restart(given: &Given<'_>, arguments: &[String]) -> (String, String) {
 }
 
 impl Ways {
-    /// As the operator is shown them.
+    /// Prints the remedies for the operator.
     pub(super) fn say(&self, output: &Output) {
         let (good, bad): (Vec<_>, Vec<_>) = self.remedies.iter().partition(|it| it.holds);
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What one can say to the debugger: the table of commands, and the parser that follows it.
+//! The debugger's commands: the table of them, and the parser that follows it.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// A command. A vat is given by number or name; where it may be left out, it is the one of the delivery at hand.
+/// A command of the debugger. A vat is given by number or name. If it is left out, the vat of the current delivery is meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the table below says what each does")]
 pub enum Command {
@@ -47,7 +47,7 @@ pub enum Command {
     Quit,
 }
 
-/// Where to stop of one's own accord.
+/// A place at which the debugger stops by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Breakpoint {
     /// Before that crank, delivery or block: the trigger of a directive.
@@ -350,7 +350,7 @@ fn usage(form: &Form) -> String {
     format!("usage: {} {}", form.verb, form.arguments).trim_end().to_owned()
 }
 
-/// What `help` says.
+/// Returns the text that `help` prints: for one command, or for all of them.
 pub(super) fn help(form: Option<&Form>) -> String {
     match form {
         Some(form) if form.short.is_empty() => format!("{}\n  {}", usage(form), form.about),

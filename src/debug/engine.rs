@@ -445,7 +445,7 @@ fn has_begun(machine: &Machine, height: BlockHeight) -> Result<bool, Refusal> {
     Ok(height < open || (height == open && block.cranks() > 0))
 }
 
-/// Which delivery a committed crank was: only a recording knows.
+/// Returns the delivery that a committed crank made. Only a recording knows it.
 fn delivery_of(crank: CrankNum, base: CrankNum, slog: Option<&Path>) -> Result<(VatId, DeliveryNum), Refusal> {
     let Some(path) = slog else {
         let hint = "transcripts know deliveries only: `--at v3/delivery-5`; or give a recording of that time, --slog FILE, \

@@ -17,9 +17,9 @@ use crate::{
 pub struct Guest {
     /// The crank that makes the delivery.
     pub crank: CrankNum,
-    /// Whom it is made to.
+    /// The vat that receives the delivery.
     pub vat: VatId,
-    /// Its number.
+    /// The number of the delivery within its vat.
     pub delivery: DeliveryNum,
     /// What it is.
     pub kind: &'static str,

@@ -27,7 +27,7 @@ use crate::{
     vat::Warehouse,
 };
 
-/// What decides, beside the state, where a machine comes to: as it was for the host.
+/// The settings that decide, besides the state, which cranks a machine runs: as they were for the host.
 #[derive(Debug, Clone, Default)]
 pub struct How {
     /// Where its blocks end.
@@ -107,7 +107,7 @@ impl Machine {
         self.ahead.as_ref()
     }
 
-    /// Whether it stands just before this place.
+    /// Returns whether the machine is just before this place.
     pub fn is_at(&self, place: Trigger) -> Result<bool, Box<Halt>> {
         let block = self.block()?;
         let (height, first) = (block.tables().globals().height, block.cranks() == 0);
@@ -165,7 +165,7 @@ impl Machine {
         Ok(self.block()?.tables().globals().next_crank)
     }
 
-    /// Runs a crank. `None` where nothing is left to do. After a halt it stands before the same crank again.
+    /// Runs one crank. Returns `None` if nothing is left to do. After a halt the machine is before the same crank again.
     pub fn crank(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         let crank = self.next_crank()?;
         match self.advance() {

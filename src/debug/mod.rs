@@ -61,7 +61,7 @@ impl Base {
         Ok(Base(home))
     }
 
-    /// Its folder.
+    /// Returns the path of the copy's folder.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -70,7 +70,7 @@ impl Base {
 /// A session to open.
 #[derive(Debug)]
 pub struct Open {
-    /// The state.
+    /// The state that the session starts from.
     pub base: Base,
     /// As its host ran it.
     pub how: How,
@@ -87,9 +87,9 @@ pub struct Open {
 /// The answer to a command.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
-    /// For scripts.
+    /// The reply as data, for scripts.
     pub value: Value,
-    /// For people.
+    /// The reply as text, for people.
     pub text: String,
     /// Where the session stands now: a word for a prompt.
     pub place: String,
@@ -108,7 +108,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// This is wrong, and that may help.
+    /// Makes a refusal from what is wrong and a hint that may help.
     pub fn new(what: impl fmt::Display, hint: impl fmt::Display) -> Refusal {
         Refusal { what: what.to_string(), hint: hint.to_string(), fault: None }
     }
@@ -148,7 +148,7 @@ struct Desk {
     replies: Sender<Answer>,
 }
 
-/// An open session. Dropped, the copy is gone.
+/// An open debugging session on a copy of a state. Dropping it deletes the copy.
 #[derive(Debug)]
 pub struct Session {
     commands: Option<Sender<Command>>,
@@ -178,7 +178,7 @@ impl Session {
         Ok((session, reply))
     }
 
-    /// Obeys a command.
+    /// Obeys a command, and returns its answer.
     pub fn obey(&mut self, command: Command) -> Answer {
         let sent = self.commands.as_ref().map(|it| it.send(command));
         if !matches!(sent, Some(Ok(()))) {

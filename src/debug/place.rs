@@ -1,4 +1,4 @@
-//! Where a session stands, as it is told: data for scripts, a few lines for people.
+//! The place of a session in its run, as it is reported: data for scripts, a few lines for people.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ impl Place {
         }
     }
 
-    /// All of it.
+    /// Returns the place in full, as lines of text.
     pub(super) fn lines(&self) -> String {
         let mut text = self.line();
         let base = CrankNum(self.base);
@@ -204,7 +204,7 @@ pub(super) fn syscall(call: &Call<'_>) -> (Value, String) {
     (value, format!("{head}\n  vat     {vat}\n  kernel  {kernel}"))
 }
 
-/// What a crank changes is seen against this.
+/// The state before a crank, against which its changes are seen.
 pub(super) struct Before {
     unresolved: Vec<PromiseId>,
     vats: Vec<(VatId, &'static str, u32)>,

@@ -1,4 +1,4 @@
-//! What is tried: directives for the crank ahead, obeyed by the machine as a host would obey them.
+//! Trials of directives: directives for the crank ahead, obeyed by the machine as a host would obey them.
 //!
 //! Invariant: the set in force is the one that `write-directive` writes, so that a host that is given the file comes to the same
 //! hashes.
@@ -160,7 +160,7 @@ impl Engine {
         Ok(Reply { value, text, place: String::new() })
     }
 
-    /// Forgets a breakpoint.
+    /// Removes the breakpoint with this number.
     pub(super) fn remove_breakpoint(&mut self, number: usize) -> Answer {
         let mut watch = self.watcher.watch();
         if !watch.breakpoints.iter().any(|(it, _)| *it == number) {

@@ -21,7 +21,7 @@ use crate::{
     state::block::{Block, Call},
 };
 
-/// What can be looked at.
+/// The things that a command can look at while the session is stopped.
 pub(super) struct Scene<'a> {
     pub(super) block: &'a Block,
     pub(super) ahead: Option<&'a Ahead>,

@@ -1,4 +1,4 @@
-//! Who looks on from within a delivery: stops at a syscall, and answers commands there.
+//! The observer within a delivery: it stops at a syscall, and answers commands there.
 //!
 //! ```text
 //!   Pass ──(the engine runs a crank for `step`, or with breakpoints)──▶ Step | Run ──(a syscall that matters)──▶ stopped
@@ -29,7 +29,7 @@ use crate::{
     state::block::{Call, Observer},
 };
 
-/// When to stop.
+/// The condition on which the observer stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Mode {
     /// Never: a place is come to again.
@@ -37,11 +37,11 @@ pub(super) enum Mode {
     Pass,
     /// At the next syscall.
     Step,
-    /// At breakpoints.
+    /// At breakpoints only, at none of the other syscalls.
     Run,
 }
 
-/// What the engine and the observer share. Only one of them is ever at it.
+/// The data that the engine and the observer share. Only one of them uses it at a time.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) desk: Desk,

@@ -1,4 +1,5 @@
-//! How a promise or an object came to be, who decides it, and who waits: from recordings, and from the transcripts of those who know it.
+//! The history of a promise or an object: how it came to be, who decides it, and who waits.
+//! Sources: recordings, and the transcripts of those who know it.
 
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use crate::{
 /// Mentions of a recording that are shown.
 const MENTIONS_MAX: usize = 6;
 
-/// What is known of it.
+/// Answers how this promise or object came to be, from the state and the recordings.
 pub(super) fn answer(block: &Block, kref: KRef, recordings: &[PathBuf]) -> Answer {
     let tables = block.tables();
     let mut text = format!("{kref}");

@@ -30,7 +30,7 @@ const MAX_LIVE: usize = 4;
 /// Memory or disk that is enough to be measured, whatever else.
 const ENOUGH_BYTES: u64 = 512 << 20;
 
-/// When a step is long enough.
+/// The amounts of work after which a measured step is long enough.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Enough {
     /// Seconds of CPU.

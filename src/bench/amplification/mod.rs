@@ -60,7 +60,7 @@ const BETWEEN_FLOORS: usize = 24;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
-    /// The case.
+    /// The name of the case.
     pub name: String,
     /// The work in a line.
     pub about: &'static str,
@@ -91,15 +91,15 @@ pub struct Row {
     pub known: Option<&'static str>,
 }
 
-/// All of it, the worst first.
+/// The results of all amplification cases, the worst first.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Amplification {
     /// Seconds of CPU that an empty loop takes for 1e9 units of fuel.
     pub empty_loop: f64,
-    /// The rule.
+    /// The limits that each case must keep.
     pub limits: Limits,
-    /// The cases.
+    /// The results, one row a case.
     pub rows: Vec<Row>,
 }
 
@@ -186,7 +186,7 @@ impl Row {
         }
     }
 
-    /// Whether it exceeds what it is known to exceed, and nothing else.
+    /// Returns whether the case exceeds only the limit that it is known to exceed.
     pub fn is_known(&self) -> bool {
         self.known.is_some() && self.exceeds == ["cpu"]
     }

@@ -15,16 +15,16 @@ const TIMER: &str = "(i64.const 0x8000000000000046)";
 /// The bounds of each attacker: so low that a siege of a minute comes to them, and shows what they hold.
 const BOUNDS: &str = "\"storeMax\":\"+16777216\",\"refsMax\":\"+20000\",\"vatsMax\":\"+200\",\"queuedMax\":\"+2000\"";
 
-/// One that besieges.
+/// A vat that besieges the host.
 pub(super) struct Attacker {
     pub(super) name: &'static str,
-    /// Its options, as `createVat` takes them, besides [`BOUNDS`].
+    /// The vat's options, as `createVat` takes them, besides [`BOUNDS`].
     options: &'static str,
     guest: Guest,
 }
 
 impl Attacker {
-    /// Its module, as text.
+    /// Returns the attacker's module as WAT text.
     pub(super) fn wat(&self) -> String {
         self.guest.wat()
     }
@@ -39,7 +39,7 @@ fn ever(name: &'static str, each: impl FnOnce(&mut Guest) -> String) -> Attacker
     Attacker { name, options: "", guest }
 }
 
-/// All of them. A burst is so many at once.
+/// Returns all attackers. A burst is this many messages at once.
 pub(super) fn attackers(burst: u32) -> Vec<Attacker> {
     vec![
         ever("self-flood", |_| send_empty(ROOT, NONE)),

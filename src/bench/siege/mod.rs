@@ -50,7 +50,7 @@ const MEMORY_NOISE: u64 = 64 << 20;
 /// Bytes of the database's log, which grows at once and is used again.
 const DISK_NOISE: u64 = 16 << 20;
 
-/// When a siege ends.
+/// The condition that ends a siege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// After so many cranks.
@@ -62,7 +62,7 @@ pub enum Until {
 /// A siege to be laid.
 #[derive(Clone, Debug)]
 pub struct Siege {
-    /// Its end.
+    /// The condition that ends the siege.
     pub until: Until,
     /// Messages of a burst.
     pub burst: u32,
@@ -129,17 +129,17 @@ pub struct Besieged {
 }
 
 impl Besieged {
-    /// Whether the honest vats were as they are in peace, but for the time that they took.
+    /// Returns whether the honest vats behaved as in peace, except for the time that they took.
     pub fn equal(&self) -> bool {
         self.answers > 0 && self.digests[0] == self.digests[1]
     }
 
-    /// Whether they had their share of the host.
+    /// Returns whether the honest vats had their share of the host.
     pub fn in_time(&self) -> bool {
         self.slower <= self.slower_at_most
     }
 
-    /// Whether rows and memory were no more than half again as many at the end as at half. The disk keeps all history: it may grow, but in
+    /// Returns whether rows and memory were at most half again as many at the end as at half. The disk keeps all history: it may grow, but in
     /// the second half no more than half again as much as in the first.
     pub fn flat(&self) -> bool {
         let level = |[_, half, end]: [u64; 3], noise: u64| end <= half + half / 2 + noise;

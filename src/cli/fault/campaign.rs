@@ -1,4 +1,4 @@
-//! What the verbs about campaigns share.
+//! Functions that the verbs about campaigns share.
 
 use std::{
     collections::BTreeSet,
@@ -56,7 +56,7 @@ pub(super) fn dress(campaign: &Campaign, experiments: &mut Experiments) -> anyho
     campaign::dress(&campaign.invariants, experiments, &ask)
 }
 
-/// What runs the experiments of a campaign, in this process or in its children.
+/// Makes the runner of a campaign's experiments, in this process or in its children.
 pub(super) fn runner(
     campaign: &Campaign,
     build: Build,
@@ -77,7 +77,7 @@ pub(super) fn runner(
     Ok(Runner::new(experiments, isolation, program, hello))
 }
 
-/// Where a campaign's results are kept, where nothing is said: beside it.
+/// Returns the default folder of a campaign's results: beside its file.
 pub(super) fn folder(path: &Path) -> PathBuf {
     path.with_extension("results")
 }
@@ -87,7 +87,7 @@ pub(super) fn open(dir: &Path, header: &Header, resume: bool) -> anyhow::Result<
     Folder::open(dir, header, resume).map_err(refused)
 }
 
-/// What to do about results that cannot be used.
+/// Makes the error for results that cannot be used, with a hint what to do.
 pub(super) fn refused(err: ResultsError) -> anyhow::Error {
     let hint = match &err {
         ResultsError::Taken(_) => "--resume goes on with them, --fresh begins anew, --out DIR keeps them",

@@ -28,7 +28,7 @@ pub(crate) fn cmd_one(args: &OneArgs, output: &Output) -> anyhow::Result<Exit> {
     say(&outcome, args.json, output)
 }
 
-/// Prints an outcome.
+/// Prints the outcome of one experiment, and returns the exit code.
 pub(super) fn say(outcome: &Outcome, json: bool, output: &Output) -> anyhow::Result<Exit> {
     let exit = if outcome.class.is_ours() { Exit::Findings } else { Exit::Ok };
     if json {

@@ -1,4 +1,4 @@
-//! How far a campaign is: a line on a terminal, now and then a line elsewhere, or JSON for a program.
+//! The progress of a campaign: a line on a terminal, now and then a line elsewhere, or JSON for a program.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ enum ProgressKind {
     Json,
 }
 
-/// See the module.
+/// The progress display of one campaign; see the module.
 pub(super) struct Progress<'a> {
     output: &'a Output,
     kind: ProgressKind,
@@ -50,7 +50,7 @@ fn now() -> Instant {
 }
 
 impl<'a> Progress<'a> {
-    /// Of this many experiments, of which some were run before.
+    /// Starts the display for this many experiments, of which some were run before.
     pub(super) fn new(output: &'a Output, json: bool, total: u64, before: u64) -> Progress<'a> {
         let style = ProgressStyle::with_template("{bar:30} {percent}%  {msg}  {eta} left").ok();
         let kind = match (json, output.progress(), style) {
@@ -67,7 +67,7 @@ impl<'a> Progress<'a> {
         Progress { output, kind, begun, told, done: 0, before, total, counts: BTreeMap::new(), findings: 0, last: 0 }
     }
 
-    /// One more.
+    /// Counts one more outcome, and shows it.
     pub(super) fn add(&mut self, outcome: &Outcome, is_finding: bool) {
         self.done += 1;
         self.findings += u64::from(is_finding);
@@ -114,7 +114,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The last word.
+    /// Ends the display, and prints the last counts.
     pub(super) fn finish(mut self) {
         match &self.kind {
             ProgressKind::Bar(bar) => bar.finish_and_clear(),

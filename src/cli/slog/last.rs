@@ -31,7 +31,7 @@ pub(crate) fn cmd_last(args: LastArgs, output: &Output) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
-/// For people.
+/// Returns the end of a recording as lines for people.
 pub(crate) fn lines(last: &Last) -> Vec<String> {
     let mut lines = vec![headline(last)];
     if last.status == Status::InFlight || last.status == Status::Panic {

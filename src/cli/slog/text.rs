@@ -22,7 +22,7 @@ pub(super) fn vat(id: &str, name: Option<&str>) -> String {
     }
 }
 
-/// Where a crank of this type came from, when that is not recorded.
+/// Returns where a crank of this type came from, if that is not recorded.
 pub(super) fn origin(message_type: &str) -> &'static str {
     match message_type {
         "startVat" => "the kernel: the vat was created",

@@ -1,4 +1,4 @@
-//! What a stopped guest answers to each packet. Addresses have the form that lldb gives to WebAssembly: the two highest bits say whether
+//! Answers of a stopped guest to each packet. Addresses have the form that lldb gives to WebAssembly: the two highest bits say whether
 //! it is memory (0) or the module's file (1), the lowest 32 are the offset.
 
 use std::fmt::Write;
@@ -9,9 +9,9 @@ use crate::{
     vat::{Resume, Stop, Stopped, Value},
 };
 
-/// What to do about a packet.
+/// The action that the server takes on a packet.
 pub(super) enum Answer {
-    /// Send this. An empty one: the packet is not known.
+    /// Text to send. An empty one says that the packet is not known.
     Text(String),
     /// Send OK, and from then on acknowledge nothing.
     WithoutAcknowledgement,
@@ -34,7 +34,7 @@ const TRIPLE: &str = "wasm32-unknown-unknown-wasm";
 const PC: &str = "name:pc;alt-name:pc;bitsize:64;offset:0;encoding:uint;format:hex;set:General Purpose \
                   Registers;gcc:16;dwarf:16;generic:pc;";
 
-/// Answers one packet.
+/// Answers one packet of the client about a stopped guest.
 pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(packet);
     let (name, rest) = split(&text);
@@ -76,7 +76,7 @@ pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &
     })
 }
 
-/// What is told of a stop. lldb takes a stop for that of its breakpoint only if it learns here where it is.
+/// Returns the reply that reports a stop. lldb takes a stop for that of its breakpoint only if it learns here where it is.
 pub(super) fn stop_reply(guest: &Stopped<'_>, stop: &Stop) -> String {
     let (signal, reason, words) = match stop {
         Stop::Entry | Stop::Step => ("05", "trace", None),

@@ -59,12 +59,12 @@ pub fn serve(
     result
 }
 
-/// How to attach lldb to a server here: a command line.
+/// Returns the command line that attaches lldb to a server at this address.
 pub fn invitation(address: SocketAddr) -> String {
     format!("lldb -o 'process connect --plugin wasm connect://{address}'")
 }
 
-/// What to tell a user who lets others than this machine connect.
+/// Returns the warning for a user whose server can be reached from other machines, if it can.
 pub fn warning(address: SocketAddr) -> Option<String> {
     let open = !address.ip().is_loopback();
     open.then(|| {

@@ -18,18 +18,18 @@ pub(super) const PACKET_BYTES_MAX: usize = 0x4000;
 /// Packets that may wait. A client sends the next when it has the answer.
 const WAITING_MAX: usize = 64;
 
-/// What a client sends.
+/// A message that a client sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Input {
     /// A packet; whether its checksum is right, and it was not too long.
     Packet(Vec<u8>, bool),
-    /// ^C.
+    /// The interrupt, ^C: stop the running guest.
     Interrupt,
     /// The client did not get the last packet well.
     Again,
 }
 
-/// One client.
+/// The connection to one debugger client.
 #[derive(Debug)]
 pub(super) struct Client {
     stream: TcpStream,
@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Whether the client has interrupted the guest, which runs.
+    /// Returns whether the client has interrupted the running guest.
     pub(super) fn interrupts(&mut self) -> bool {
         loop {
             match self.input.as_ref().map(Receiver::try_recv) {
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// Sends a packet.
+    /// Sends a packet to the client.
     pub(super) fn send(&mut self, data: &str) -> io::Result<()> {
         self.last = framed(data.as_bytes());
         self.stream.write_all(&self.last)

@@ -151,7 +151,7 @@ fn growing_traps() -> Case {
         .at_most(4_096)
 }
 
-/// The same, of memory that they grow by.
+/// Makes the case of vats that grow their memory to 62 MiB at their start.
 fn grown_start() -> Case {
     let mut case = children(GROUP, "grown-children", "vats that grow to 62 MiB at their start, and write it", |it| {
         it.pages = 1;

@@ -21,7 +21,7 @@ fn looped(name: &'static str, about: &'static str, body: &str) -> Case {
     Case::new(GROUP, name, about, guest).options(options)
 }
 
-/// The same, all over a large memory: every page is there, since all that were never written are one.
+/// Makes a case like [`looped`], all over a large memory: every page is there, since all that were never written are one.
 fn looped_in_64_mib(name: &'static str, about: &'static str, body: &str) -> Case {
     let mut case = looped(name, about, body);
     case.guest.setup.push_str(DIRTY);

@@ -24,7 +24,7 @@ use crate::{
 pub struct Case {
     /// The group that the case belongs to: an import, `instructions`, or `host`.
     pub group: &'static str,
-    /// Its name within the group.
+    /// The name of the case within its group.
     pub name: &'static str,
     /// The work in a line, for the list.
     pub about: &'static str,
@@ -170,7 +170,7 @@ fn of_import(name: &str) -> Option<Vec<Case>> {
 /// The case that the others are compared with.
 pub(in crate::bench) const FLOOR: &str = "instructions/empty-loop";
 
-/// Every case. The first is the floor.
+/// Returns every amplification case. The first is the floor.
 pub(in crate::bench) fn all() -> anyhow::Result<Vec<Case>> {
     let mut cases = instructions::instructions();
     for import in IMPORTS {
