@@ -26,12 +26,7 @@ pub enum Refusal {
 /// # Orders at an exact place
 ///
 /// ```
-/// use vathost::{
-///     controller::{Host, Policy},
-///     directive::Trigger,
-///     id::{CrankNum, DeliveryNum, VatId},
-///     scenario::Scenario,
-/// };
+/// use vathost::{CrankNum, DeliveryNum, Host, Policy, Scenario, Trigger, VatId};
 ///
 /// # fn main() -> anyhow::Result<()> {
 /// let scenario = Scenario::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals").as_ref())?;
