@@ -61,7 +61,8 @@ pub enum Looks {
     History,
 }
 
-/// An invariant. It must hold of the golden run: an experiment that meets that is not asked again. What it answers depends on
+/// An invariant that is asked during a run.
+/// It must hold of the golden run: an experiment that meets that is not asked again. What it answers depends on
 /// what it is shown alone.
 pub trait Watcher: Send {
     /// Its name.
