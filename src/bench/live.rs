@@ -86,7 +86,7 @@ impl Live {
         self.policy.cranks = 1;
     }
 
-    /// Runs a block. Returns whether there is more to run.
+    /// Runs one block of the workload. Returns whether there is more to run.
     #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
     pub(super) fn block(&mut self, ran: &mut Ran) -> anyhow::Result<bool> {
         let mut cranks = 0_u64;

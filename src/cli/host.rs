@@ -44,7 +44,7 @@ pub(crate) struct HostConfig {
     block_time: Option<u64>,
 }
 
-/// How the host cuts its blocks: it decides every hash, so the state keeps it.
+/// The options for how the host cuts its blocks: that decides every hash, so the state keeps it.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct PolicyArgs {
     /// A block ends after this many cranks; 1,000 in a new state, and otherwise as the state's last blocks did

@@ -165,7 +165,7 @@ impl Machine {
         Ok(self.block()?.tables().globals().next_crank)
     }
 
-    /// Runs one crank. Returns `None` if nothing is left to do. After a halt the machine is before the same crank again.
+    /// Runs the next crank. Returns `None` if nothing is left to do. After a halt the machine is before the same crank again.
     pub fn crank(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         let crank = self.next_crank()?;
         match self.advance() {

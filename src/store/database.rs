@@ -36,9 +36,10 @@ use crate::{
     },
 };
 
-/// The version of the layout of the file: a state of another one is refused. The records in it have [`codec::FORMAT`],
-/// which is part of what is hashed; the checksums beside them are not.
-pub(super) const SCHEMA: u32 = 4;
+/// The version of the layout of the file, and of the records in its rows: a state of another one is refused, and not taken
+/// for a damaged one. So it is raised with every field that a record gains or loses. How records are encoded is
+/// [`codec::FORMAT`], which is part of what is hashed; the checksums beside the rows are not.
+pub(super) const SCHEMA: u32 = 5;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 const LOG: &str = "state.sqlite-wal";

@@ -20,6 +20,7 @@ mod guests;
 mod hostile;
 mod inspect;
 mod kernel;
+mod language;
 mod life;
 mod mailbox;
 mod model;

@@ -39,7 +39,7 @@ fn ever(name: &'static str, each: impl FnOnce(&mut Guest) -> String) -> Attacker
     Attacker { name, options: "", guest }
 }
 
-/// Returns all attackers. A burst is this many messages at once.
+/// Returns all twelve attackers. A burst is this many messages at once.
 pub(super) fn attackers(burst: u32) -> Vec<Attacker> {
     vec![
         ever("self-flood", |_| send_empty(ROOT, NONE)),

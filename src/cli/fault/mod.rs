@@ -83,7 +83,7 @@ pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit
     }
 }
 
-/// What an experiment begins with, and how far it goes.
+/// The options for the state that an experiment begins with, and for its length.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct BaseArgs {
     /// The folder of a state, or a `vat.toml` or its folder
@@ -140,7 +140,7 @@ impl OnceArgs {
     }
 }
 
-/// How far an experiment goes.
+/// The options for the length of an experiment.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct HowArgs {
     /// A block ends after this many cranks; otherwise as the state's last blocks did, or 1,000

@@ -1,5 +1,6 @@
 //! What `verify` finds, and that it finds all of it.
 
+use expect_test::expect;
 use rusqlite::params;
 use vathost::{
     inspect::difference,
@@ -31,6 +32,24 @@ fn verify_finds_nothing_after_any_scenario() {
         scenarios += 1;
     }
     assert!(scenarios >= 10);
+}
+
+/// A record that gained a field reads as a damaged one in a state of before, unless the number of the schema says that it is
+/// another. Where this fails, raise `SCHEMA` in `src/store/database.rs`, and take the new lengths.
+#[test]
+fn the_schema_number_is_raised_with_the_layout_of_the_rows() {
+    let dir = TempDir::new().unwrap();
+    make("clerk", dir.path(), 2);
+    let sqlite = sqlite(dir.path());
+    let number: u32 = sqlite.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    let mut lengths = format!("schema {number}");
+    for table in Tables::names() {
+        let first = format!("SELECT length(value) FROM \"{table}\" ORDER BY key LIMIT 1");
+        if let Ok(length) = sqlite.query_row(&first, [], |row| row.get::<_, u32>(0)) {
+            lengths += &format!(", {table} {length}");
+        }
+    }
+    expect!["schema 5, globals 13, vat 95, tally 19, clist 4, object 7, promise 6, vatstore 3, outside 17, bundle_name 33, device 8, settlement 16"].assert_eq(&lengths);
 }
 
 #[test]

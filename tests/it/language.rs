@@ -1,0 +1,136 @@
+//! The language of the source: the summary of each public item names its subject.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Openings that leave the subject out: pronouns, and bare question words.
+const SUBJECTLESS: [&str; 34] = [
+    "Its",
+    "It",
+    "Of",
+    "Whom",
+    "Whose",
+    "What",
+    "How",
+    "Where",
+    "Why",
+    "Whether",
+    "Who",
+    "Which",
+    "When",
+    "They",
+    "Them",
+    "Those",
+    "These",
+    "This",
+    "That",
+    "As",
+    "And",
+    "But",
+    "So",
+    "Such",
+    "Nobody",
+    "Somebody",
+    "Whatever",
+    "Whoever",
+    "Wherever",
+    "The same",
+    "All of it",
+    "All of them",
+    "One that",
+    "Both",
+];
+
+/// Words of a summary of a function or a type, at least.
+const WORDS_MIN: usize = 4;
+
+/// Words after which a line declares an item.
+const ITEMS: [&str; 7] = ["fn ", "struct ", "enum ", "trait ", "type ", "const ", "static "];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut dirs) = (Vec::new(), vec![root.join("src")]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root).unwrap().to_owned(), text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Whether the line declares a public item; and whether that is a function or a type.
+fn declared(line: &str) -> Option<bool> {
+    let rest = line.strip_prefix("pub")?;
+    let rest = match rest.strip_prefix('(') {
+        Some(scope) => scope.split_once(')')?.1,
+        None => rest,
+    };
+    let rest = rest.trim_start();
+    let bare = rest.trim_start_matches("const ").trim_start_matches("async ").trim_start_matches("unsafe ");
+    let is_const = rest.starts_with("const ") && !bare.starts_with("fn ");
+    let item = ITEMS.iter().find(|item| bare.starts_with(**item));
+    if is_const { Some(false) } else { item.map(|item| !["const ", "static "].contains(item)) }
+}
+
+/// The first sentences of the doc comments of public items: the line, the sentence, and whether it is of a function or a type.
+fn summaries(text: &str) -> Vec<(usize, String, bool)> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        if !lines[at].starts_with("///") {
+            at += 1;
+            continue;
+        }
+        let from = at;
+        while at < lines.len() && lines[at].starts_with("///") {
+            at += 1;
+        }
+        let after = lines[at..].iter().find(|line| !line.starts_with("#["));
+        let Some(large) = after.and_then(|line| declared(line)) else { continue };
+        let words = lines[from..at].iter().map(|line| line[3..].trim());
+        let paragraph = words.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        let sentence = paragraph.split_once(". ").map_or(&*paragraph, |(first, _)| first).to_owned();
+        found.push((from + 1, sentence, large));
+    }
+    found
+}
+
+#[test]
+fn every_summary_names_its_subject() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (path, text) in sources() {
+        for (line, sentence, large) in summaries(&text) {
+            seen += 1;
+            let opens = SUBJECTLESS.iter().any(|word| {
+                let rest = sentence.strip_prefix(word);
+                rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '\''))
+            });
+            if opens {
+                wrong.push(format!("{}:{line}: names no subject: {sentence}", path.display()));
+            } else if large && sentence.split_whitespace().count() < WORDS_MIN {
+                wrong.push(format!("{}:{line}: fewer than {WORDS_MIN} words: {sentence}", path.display()));
+            }
+        }
+    }
+    assert!(seen > 1_000, "{seen}");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_check_of_summaries_sees_what_is_wrong() {
+    let text = "/// Whom.\npub struct A;\n/// Sends it on. More.\n#[inline]\npub(crate) const fn b() {}\n/// Its size.\npub const C: u8 = 1;\n/// Its part.\nfn d() {}";
+    let found = summaries(text);
+    let expected = [(1, "Whom.", true), (3, "Sends it on", true), (6, "Its size.", false)];
+    assert_eq!(found, expected.map(|(line, sentence, large)| (line, sentence.to_owned(), large)));
+}
