@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::model::smallcaps;
 
-/// Shows a body as JavaScript would: `{ paid: 70n, purse: <Purse ko28> }`. A body that is no smallcaps is shown as it
-/// is.
+/// Shows a body as JavaScript would: `{ paid: 70n, purse: <Purse ko28> }`, the members in the order of their names (as
+/// marshal writes them). A body that is no smallcaps is shown as it is.
 pub(crate) fn said(body: &str, slots: &[impl Display]) -> String {
     let value = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
     value.map_or_else(|| body.to_owned(), |value| show(&value, slots))
@@ -80,7 +80,7 @@ mod tests {
         let rows = [
             (
                 r##"#{"paid":"+70","debt":"-5","no text":[1,null,true],"purse":"$1.Alleged: Purse","when":"&0"}"##,
-                r##"{ paid: 70n, debt: -5n, "no text": [1, null, true], purse: <Purse ko28>, when: <kp3> }"##,
+                r##"{ debt: -5n, "no text": [1, null, true], paid: 70n, purse: <Purse ko28>, when: <kp3> }"##,
             ),
             (r##"#{"#error":"no such purse","name":"TypeError"}"##, "TypeError: no such purse"),
             (r##"#"!-x \"y\"""##, r##""-x \"y\"""##),
