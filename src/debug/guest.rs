@@ -61,6 +61,7 @@ impl Guest {
     /// Makes the delivery, under whoever connects; what became of it, and the hash of the state after it.
     pub fn serve(mut self, listener: TcpListener) -> Result<(Option<Ran>, StateHash), Box<Halt>> {
         let (block, ran) = gdb::serve(self.block, self.vat, &mut self.workers, listener)?;
-        Ok((ran, block.state_hash()))
+        let hash = block.state_hash()?;
+        Ok((ran, hash))
     }
 }

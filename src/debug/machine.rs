@@ -247,7 +247,7 @@ impl Machine {
         let block = self.block.take().ok_or_else(gone)?;
         let (mut block, ran) = kernel::crank(block, &mut self.warehouse)?;
         if ran.is_some() && (block.is_full(&self.how.policy) || kernel::is_quiescent(&block)) {
-            block.close();
+            block.close()?;
             self.begun = false;
             block = self.begin(block)?;
         }

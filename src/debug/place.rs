@@ -29,6 +29,8 @@ pub(super) struct Place {
     block_cranks: u64,
     /// The chained hash before the crank.
     state_hash: String,
+    /// The mark of the crank before: what the slog calls `activityhash`.
+    mark: String,
     /// The first crank that is not committed in the state.
     base: u64,
     next: Option<Next>,
@@ -60,6 +62,7 @@ impl Place {
             block: block.tables().globals().height.0,
             block_cranks: block.cranks(),
             state_hash: hash_before(block),
+            mark: block.crank_mark().to_string(),
             base: base.0,
             next: ahead.map(|it| Next::of(block.tables(), it)),
             tried,
@@ -105,7 +108,8 @@ impl Place {
 
 /// The hash before the next crank: before the first of a block that of the block before, which is what people know.
 pub(super) fn hash_before(block: &Block) -> String {
-    if block.cranks() == 0 { block.committed_hash() } else { block.state_hash() }.to_string()
+    let hash = if block.cranks() == 0 { Ok(block.committed_hash()) } else { block.state_hash() };
+    hash.map_or_else(|fault| fault.to_string(), |it| it.to_string())
 }
 
 impl Next {

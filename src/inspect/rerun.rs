@@ -114,7 +114,7 @@ pub fn run_on(
         let (next, ran) = kernel::crank(block, workers)?;
         block = next;
         if block.is_full(policy) {
-            block.close();
+            block.close()?;
             block = kernel::begin_block(block, policy.block_time)?;
         }
         match ran {

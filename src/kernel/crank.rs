@@ -14,7 +14,7 @@ use crate::{
     invariant,
     kernel::{audit::audit, deliver::Source, gc::Candidates, route::Route},
     model::{
-        blame::{Fault, Interrupted, KernelPanic},
+        blame::{Fault, HostFault, Interrupted, KernelPanic},
         id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
         value::Message,
     },
@@ -154,7 +154,7 @@ impl Crank {
         self.block.plants()
     }
 
-    pub(super) fn state_hash(&self) -> StateHash {
+    pub(super) fn state_hash(&self) -> Result<StateHash, HostFault> {
         self.block.state_hash()
     }
 

@@ -176,7 +176,7 @@ impl Crank {
             };
             match &directive.action {
                 Action::Expect { state } => {
-                    let actual = self.state_hash();
+                    let actual = self.state_hash()?;
                     // Before the first crank of a block the block has begun; people know the hash of the one before.
                     let before = self.is_first_of_block().then(|| self.committed_hash());
                     if !state.matches(&actual.0) && !before.is_some_and(|it| state.matches(&it.0)) {
@@ -363,7 +363,7 @@ fn skip_refused(work: &Work, guard: Option<VatId>, expect: Option<&HexPrefix>) -
 /// # Errors
 ///
 /// A line that halts the host here.
-pub fn obey_at_rest(block: &Block) -> Result<(), Halted> {
+pub fn obey_at_rest(block: &Block) -> Result<(), Box<super::Halt>> {
     if block.directives().is_empty() || !super::is_quiescent(block) {
         return Ok(());
     }
@@ -371,12 +371,15 @@ pub fn obey_at_rest(block: &Block) -> Result<(), Halted> {
     let height = block.current_height();
     let of_block = set.due_at_block(height).filter(|_| block.cranks() == 0);
     for directive in of_block.chain(set.due(crank, None)) {
-        let halt = |why| Err(Halted { crank, line: directive.to_string(), why });
+        let halt = |why| Err(Halted { crank, line: directive.to_string(), why }.into());
         match &directive.action {
             Action::Halt => return halt(None),
             Action::Break => vathost_breakpoint(crank.0),
-            Action::Expect { state } if !state.matches(&block.state_hash().0) => {
-                return halt(Some(format!("the state hash is {}", block.state_hash())));
+            Action::Expect { state } => {
+                let actual = block.state_hash()?;
+                if !state.matches(&actual.0) {
+                    return halt(Some(format!("the state hash is {actual}")));
+                }
             }
             _ => (),
         }
@@ -417,8 +420,8 @@ impl Work {
         let mut bytes = Vec::new();
         match self {
             Work::Done => (),
-            Work::Item(_, item) | Work::Entry(item) => crate::store::encode(item, &mut bytes)?,
-            Work::Gc(_, delivery) => crate::store::encode::<Delivery<_>>(delivery, &mut bytes)?,
+            Work::Item(_, item) | Work::Entry(item) => crate::store::canon::write(item, &mut bytes)?,
+            Work::Gc(_, delivery) => crate::store::canon::write::<Delivery<_>>(delivery, &mut bytes)?,
         }
         Ok(*blake3::hash(&bytes).as_bytes())
     }

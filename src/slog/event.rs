@@ -10,7 +10,7 @@ use crate::{
         value::{Delivery, Syscall},
     },
     slog::{Data, DeliverResult, Queued, Shape, SyscallResult},
-    store::StateHash,
+    store::{CrankMark, StateHash},
 };
 
 /// An event of the slog, as the kernel and the host report it. Times are added by the writer.
@@ -96,9 +96,9 @@ pub enum Event<'a> {
         #[serde(serialize_with = "number")]
         crank_num: CrankNum,
         #[serde(serialize_with = "text")]
-        crankhash: StateHash,
+        crankhash: CrankMark,
         #[serde(serialize_with = "text")]
-        activityhash: StateHash,
+        activityhash: CrankMark,
     },
     /// A c-list entry came or went.
     #[serde(rename = "clist")]

@@ -9,7 +9,7 @@ use crate::{
         value::{Answer, CapData, Delivery, Syscall},
     },
     slog::{At, CListMode, DeliverResult, Event, Queued, Shape, SyscallResult, clock::Now},
-    store::StateHash,
+    store::CrankMark,
 };
 
 /// An event, and when it was.
@@ -34,8 +34,8 @@ pub(super) enum Kept {
     },
     CrankFinish {
         crank_num: CrankNum,
-        crankhash: StateHash,
-        activityhash: StateHash,
+        crankhash: CrankMark,
+        activityhash: CrankMark,
     },
     CList {
         crank_num: CrankNum,
@@ -212,7 +212,7 @@ mod tests {
         let (answer, fault) = (Answer::Value(Some("\u{1}".into())), crate::model::blame::VatFault::OutOfFuel);
         let (replay, syscall_num, dispatch) = (false, 1, "message");
         let (crank_type, message_type) = ("delivery", "send");
-        let hash = |byte| StateHash([byte; 32]);
+        let hash = CrankMark;
         let events = [
             Event::CrankStart { crank_type, crank_num: at.crank_num, message_type, message: Some(Queued(&item)) },
             Event::CrankStart { crank_type, crank_num: at.crank_num, message_type: "gc-action", message: None },

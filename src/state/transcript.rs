@@ -3,8 +3,8 @@
 //!
 //! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it
 //! ended. In the store the entries of one vat and block form one chunk, or some where they are many: a format version,
-//! how they are packed, then the entries. How they are packed is no matter of consensus: the chained hash is of the
-//! entries.
+//! how they are packed, then the entries. How they are stored is no matter of consensus: what is hashed is the
+//! canonical encoding of the same, which is written beside.
 
 use std::{borrow::Cow, fmt, io::Cursor};
 
@@ -17,7 +17,7 @@ use crate::{
         id::{DeliveryNum, VRef, VatId},
         value::{Answer, Delivery, Syscall},
     },
-    store::{Chunk, Put, codec},
+    store::{Chunk, Put, canon, codec},
 };
 
 /// The end of an attempt to deliver.
@@ -61,6 +61,8 @@ pub(crate) struct Entries {
     kept: Vec<Kept>,
     /// Number of entries that are part of the block, whatever becomes of the crank.
     sealed: usize,
+    /// The canonical encoding of the entries behind them.
+    canon: Vec<u8>,
     packer: Packer,
 }
 
@@ -71,49 +73,74 @@ struct Kept {
     number: DeliveryNum,
     begin: usize,
     end: usize,
+    /// Where its canonical encoding ends, among those of the entries that were not sealed when it was made.
+    canon_end: usize,
+}
+
+/// An entry that is not yet part of the block.
+pub(crate) struct Unsealed<'a> {
+    /// The vat of the entry.
+    pub(crate) vat: VatId,
+    /// The number of the attempt.
+    pub(crate) number: DeliveryNum,
+    /// The entry as it is stored.
+    pub(crate) stored: &'a [u8],
+    /// The entry in canonical encoding.
+    pub(crate) canon: &'a [u8],
 }
 
 impl Entries {
+    /// Writes a part of the entry.
+    fn write<T: Serialize>(&mut self, part: &T) -> Result<(), HostFault> {
+        codec::append(part, &mut self.bytes)?;
+        canon::write(part, &mut self.canon)
+    }
+
     pub(crate) fn begin(&mut self, delivery: &Delivery<VRef>) -> Result<(), HostFault> {
         self.cut();
-        codec::append(&Some(delivery), &mut self.bytes)
+        self.write(&Some(delivery))
     }
 
     /// Writes the whole entry of a failed attempt.
     pub(crate) fn nothing(&mut self, end: &End) -> Result<(), HostFault> {
         self.cut();
-        codec::append(&None::<Delivery<VRef>>, &mut self.bytes)?;
+        self.write(&None::<Delivery<VRef>>)?;
         self.end(end)
     }
 
     pub(crate) fn syscall(&mut self, syscall: &Syscall<VRef>) -> Result<(), HostFault> {
-        codec::append(&Tag::Syscall, &mut self.bytes)?;
-        codec::append(syscall, &mut self.bytes)
+        self.write(&Tag::Syscall)?;
+        self.write(syscall)
     }
 
     pub(crate) fn answer(&mut self, answer: &Answer) -> Result<(), HostFault> {
-        codec::append(answer, &mut self.bytes)
+        self.write(answer)
     }
 
     pub(crate) fn end(&mut self, end: &End) -> Result<(), HostFault> {
-        codec::append(&Tag::End, &mut self.bytes)?;
-        codec::append(end, &mut self.bytes)
+        self.write(&Tag::End)?;
+        self.write(end)
     }
 
     /// Makes the entry just written part of the vat's transcript, unless the crank is undone.
     pub(crate) fn keep(&mut self, vat: VatId, number: DeliveryNum) {
         let begin = self.whole();
-        self.kept.push(Kept { vat, number, begin, end: self.bytes.len() });
+        self.kept.push(Kept { vat, number, begin, end: self.bytes.len(), canon_end: self.canon.len() });
     }
 
     /// Iterates over the entries that were kept since the last seal.
-    pub(crate) fn unsealed(&self) -> impl Iterator<Item = (VatId, DeliveryNum, &[u8])> {
-        self.kept[self.sealed..].iter().map(|it| (it.vat, it.number, &self.bytes[it.begin..it.end]))
+    pub(crate) fn unsealed(&self) -> impl Iterator<Item = Unsealed<'_>> {
+        let mut at = 0;
+        self.kept[self.sealed..].iter().map(move |it| {
+            let canon = &self.canon[std::mem::replace(&mut at, it.canon_end)..it.canon_end];
+            Unsealed { vat: it.vat, number: it.number, stored: &self.bytes[it.begin..it.end], canon }
+        })
     }
 
     /// Makes the entries kept so far part of the block.
     pub(crate) fn seal(&mut self) {
         self.sealed = self.kept.len();
+        self.canon.clear();
     }
 
     /// Undoes what was written since the last seal.
@@ -127,6 +154,7 @@ impl Entries {
         self.sealed = 0;
         self.kept.clear();
         self.bytes.clear();
+        self.canon.clear();
     }
 
     /// Returns the chunk of one vat, if it has any entry in this block.
@@ -159,7 +187,7 @@ impl Entries {
         }
         self.clear();
         // One that was larger than usual is no reason to keep its room.
-        for room in [&mut self.bytes, &mut self.packer.plain, self.packer.packed.get_mut()] {
+        for room in [&mut self.bytes, &mut self.canon, &mut self.packer.plain, self.packer.packed.get_mut()] {
             room.clear();
             room.shrink_to(ROOM_KEPT);
         }
@@ -178,6 +206,7 @@ impl Entries {
 
     fn cut(&mut self) {
         self.bytes.truncate(self.whole());
+        self.canon.truncate(self.kept[self.sealed..].last().map_or(0, |it| it.canon_end));
     }
 }
 

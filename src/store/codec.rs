@@ -3,7 +3,7 @@
 use bincode::{enc::write::Writer, error::EncodeError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::model::blame::HostFault;
+use crate::{model::blame::HostFault, store::canon::Sink};
 
 /// The version of the records' format, in front of each.
 pub(crate) const FORMAT: u8 = 3;
@@ -66,14 +66,14 @@ pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFaul
 /// A key whose bytes sort as the key does.
 pub trait Key: Ord + Clone {
     /// Appends the bytes.
-    fn write(&self, out: &mut Vec<u8>);
+    fn write(&self, out: &mut impl Sink);
     /// Takes the key off the front of the bytes.
     fn read(bytes: &mut &[u8]) -> Option<Self>;
 }
 
 impl Key for u64 {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_be_bytes());
+    fn write(&self, out: &mut impl Sink) {
+        out.plain(&self.to_be_bytes());
     }
     fn read(bytes: &mut &[u8]) -> Option<u64> {
         let (head, rest) = bytes.split_first_chunk()?;
@@ -83,7 +83,7 @@ impl Key for u64 {
 }
 
 impl Key for i64 {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         (self.cast_unsigned() ^ 1 << 63).write(out);
     }
     fn read(bytes: &mut &[u8]) -> Option<i64> {
@@ -93,7 +93,7 @@ impl Key for i64 {
 
 /// As its number; rows are found by the order of the texts, which is that of the keys in memory.
 impl Key for crate::model::id::TextOrd {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         self.0.write(out);
     }
     fn read(bytes: &mut &[u8]) -> Option<Self> {
@@ -102,8 +102,8 @@ impl Key for crate::model::id::TextOrd {
 }
 
 impl Key for u8 {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(*self);
+    fn write(&self, out: &mut impl Sink) {
+        out.plain(&[*self]);
     }
     fn read(bytes: &mut &[u8]) -> Option<u8> {
         let (head, rest) = bytes.split_first()?;
@@ -113,7 +113,7 @@ impl Key for u8 {
 }
 
 impl Key for () {
-    fn write(&self, _: &mut Vec<u8>) {}
+    fn write(&self, _: &mut impl Sink) {}
     fn read(_: &mut &[u8]) -> Option<()> {
         Some(())
     }
@@ -121,8 +121,8 @@ impl Key for () {
 
 /// Takes all that is left: the last part of a key only.
 impl Key for crate::model::value::Bytes {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self);
+    fn write(&self, out: &mut impl Sink) {
+        out.plain(self);
     }
     fn read(bytes: &mut &[u8]) -> Option<Self> {
         Some(Self::from(std::mem::take(bytes)))
@@ -131,7 +131,7 @@ impl Key for crate::model::value::Bytes {
 
 /// As its bytes.
 impl Key for crate::model::value::StoreKey {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         Key::write(&**self, out);
     }
     fn read(bytes: &mut &[u8]) -> Option<Self> {
@@ -140,7 +140,7 @@ impl Key for crate::model::value::StoreKey {
 }
 
 impl<A: Key, B: Key> Key for (A, B) {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         self.0.write(out);
         self.1.write(out);
     }
@@ -152,7 +152,7 @@ impl<A: Key, B: Key> Key for (A, B) {
 macro_rules! numbers {
     ($($name:ident)*) => {$(
         impl Key for crate::model::id::$name {
-            fn write(&self, out: &mut Vec<u8>) {
+            fn write(&self, out: &mut impl Sink) {
                 self.0.write(out);
             }
             fn read(bytes: &mut &[u8]) -> Option<Self> {
@@ -165,7 +165,7 @@ macro_rules! numbers {
 numbers!(VatId ObjectId PromiseId DeviceId CrankNum DeliveryNum BlockHeight);
 
 impl Key for crate::model::id::VRef {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         self.bits().write(out);
     }
     fn read(bytes: &mut &[u8]) -> Option<Self> {

@@ -1,7 +1,7 @@
 //! The SQLite file of a state: one writer, one durable transaction a block.
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
-//! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_hash` (see `mark`), `snapshot` and `page`
+//! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_mark` (see `mark`), `snapshot` and `page`
 //! (see `page`). WAL with
 //! `synchronous=FULL`: what a commit returned is on disk.
 //!
@@ -27,7 +27,8 @@ use crate::{
     store::{
         codec,
         disk::Disk,
-        hash::{Digest, RowHash, StateHash},
+        fold::CrankMark,
+        hash::{Chain, Digest, RowHash, StateHash},
         history, log, mark,
         pace::Pace,
         page,
@@ -37,9 +38,9 @@ use crate::{
 };
 
 /// The version of the layout of the file, and of the records in its rows: a state of another one is refused, and not taken
-/// for a damaged one. So it is raised with every field that a record gains or loses. How records are encoded is
-/// [`codec::FORMAT`], which is part of what is hashed; the checksums beside the rows are not.
-pub(super) const SCHEMA: u32 = 5;
+/// for a damaged one. So it is raised with every field that a record gains or loses, and with the canonical encoding
+/// (see `canon`), of which the checksums are. How records are stored is [`codec::FORMAT`], and in no hash.
+pub(super) const SCHEMA: u32 = 6;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 const LOG: &str = "state.sqlite-wal";
@@ -58,8 +59,14 @@ pub struct Meta {
     pub engine: String,
     /// The digest of the scenario that the state was made from.
     pub scenario: String,
-    /// The chained hash at the last committed block.
+    /// The state hash at the last commit.
     pub state_hash: StateHash,
+    /// What the state hash is made of, besides the rows.
+    pub chain: Chain,
+    /// The mark of the last crank.
+    pub mark: CrankMark,
+    /// The mark of what was done since, outside of a crank.
+    pub since: CrankMark,
     /// The digest of the rows at the last committed block.
     pub digest: Digest,
     /// Set if it was made for experiments: no state of a real machine is.
@@ -74,6 +81,17 @@ pub struct Meta {
     pub pace: Option<Pace>,
     /// The proof of every table.
     pub proof: Proof,
+}
+
+impl Meta {
+    /// The state has this hash now: at the end of the block, or of what was run of it.
+    pub(crate) fn end(&mut self, hash: StateHash, is_closed: bool) {
+        (self.state_hash, self.open) = (hash, !is_closed);
+        if is_closed {
+            (self.cranks, self.fuel) = (0, 0);
+            self.chain.close(hash);
+        }
+    }
 }
 
 /// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only

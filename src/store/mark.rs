@@ -1,4 +1,4 @@
-//! The chained hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and after each of their cranks.
+//! The state hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and the mark of each of their cranks.
 //!
 //! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks,
 //! as far back as they are remembered.
@@ -14,6 +14,7 @@ use crate::{
     },
     store::{
         database::{Database, Transaction},
+        fold::CrankMark,
         hash::{Digest, RowHash, StateHash},
         proof::DAMAGED,
     },
@@ -21,12 +22,9 @@ use crate::{
 
 /// The number of past blocks at which two states can be compared: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
-/// Bytes that are kept of the chained hash after each crank: enough to tell where two states parted.
-pub const CRANK_HASH_BYTES: usize = 8;
-
 pub(super) const LAYOUT: &str = "
     CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL, checksum INTEGER NOT NULL);
-    CREATE TABLE crank_hash (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL, checksum INTEGER NOT NULL);";
+    CREATE TABLE crank_mark (first INTEGER PRIMARY KEY, marks BLOB NOT NULL, checksum INTEGER NOT NULL);";
 
 /// The columns of a mark.
 const MARK: &str = "height, next_crank, state_hash, checksum";
@@ -68,8 +66,11 @@ pub struct Marks {
     pub digest: Digest,
 }
 
-fn crank_checksum(first: i64, hashes: &[u8]) -> i64 {
-    RowHash::of_parts("crank_hash", &[&first.to_le_bytes(), hashes]).checksum()
+/// Bytes of a crank's mark.
+const MARK_BYTES: usize = size_of::<u64>();
+
+fn crank_checksum(first: i64, marks: &[u8]) -> i64 {
+    RowHash::of_parts("crank_mark", &[&first.to_le_bytes(), marks]).checksum()
 }
 
 impl Database {
@@ -99,29 +100,28 @@ impl Database {
         Ok(marks)
     }
 
-    /// Reads the beginning of the chained hash after each crank of the last blocks, as far back as they are
-    /// remembered.
-    pub fn crank_hashes(&self) -> Result<BTreeMap<CrankNum, [u8; CRANK_HASH_BYTES]>, HostFault> {
-        let what = "read the hashes of the last cranks";
+    /// Reads the marks of the cranks of the last blocks, as far back as they are remembered.
+    pub fn crank_marks(&self) -> Result<BTreeMap<CrankNum, CrankMark>, HostFault> {
+        let what = "read the marks of the last cranks";
         let failed = |err| self.failed(what, &err);
-        let sql = "SELECT first, hashes, checksum FROM crank_hash ORDER BY first";
+        let sql = "SELECT first, marks, checksum FROM crank_mark ORDER BY first";
         let mut statement = self.connection.prepare(sql).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let mut found = BTreeMap::new();
         let mut next = None;
         while let Some(row) = rows.next().map_err(failed)? {
             let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?));
-            let (first, hashes, sum) = read().map_err(failed)?;
+            let (first, marks, sum) = read().map_err(failed)?;
             let at = || format!("{what} from {}", CrankNum(first.cast_unsigned()));
-            if sum != crank_checksum(first, &hashes) {
-                return Err(self.damaged(at(), DAMAGED, "crank_hash"));
+            if sum != crank_checksum(first, &marks) {
+                return Err(self.damaged(at(), DAMAGED, "crank_mark"));
             }
             if next.is_some_and(|it| it != first.cast_unsigned()) {
-                return Err(self.damaged(at(), "cranks before it are missing", "crank_hash"));
+                return Err(self.damaged(at(), "cranks before it are missing", "crank_mark"));
             }
-            let hashes = hashes.as_chunks().0;
-            next = Some(first.cast_unsigned().wrapping_add(hashes.len() as u64));
-            found.extend((first.cast_unsigned()..).map(CrankNum).zip(hashes.iter().copied()));
+            let marks = marks.as_chunks().0.iter().map(|it| CrankMark(u64::from_le_bytes(*it)));
+            next = Some(first.cast_unsigned().wrapping_add(marks.len() as u64));
+            found.extend((first.cast_unsigned()..).map(CrankNum).zip(marks));
         }
         Ok(found)
     }
@@ -150,18 +150,20 @@ impl Transaction<'_> {
         self.execute(what, "INSERT INTO block VALUES (?, ?, ?, ?)", row).map(drop)
     }
 
-    /// Notes the hashes of the cranks before this one, and forgets those of blocks that are forgotten.
-    pub fn put_crank_hashes(&self, next: CrankNum, hashes: &[u8]) -> Result<(), HostFault> {
-        if hashes.is_empty() {
+    /// Notes the marks of the cranks before this one, and forgets those of blocks that are forgotten.
+    pub fn put_crank_marks(&self, next: CrankNum, marks: &[CrankMark]) -> Result<(), HostFault> {
+        if marks.is_empty() {
             return Ok(());
         }
-        let first = next.0.cast_signed().saturating_sub_unsigned((hashes.len() / CRANK_HASH_BYTES) as u64);
+        let first = next.0.cast_signed().saturating_sub_unsigned(marks.len() as u64);
+        let mut bytes = Vec::with_capacity(marks.len() * MARK_BYTES);
+        marks.iter().for_each(|it| bytes.extend_from_slice(&it.0.to_le_bytes()));
         self.execute(
-            "write the hashes of cranks",
-            "INSERT OR REPLACE INTO crank_hash VALUES (?, ?, ?)",
-            params![first, hashes, crank_checksum(first, hashes)],
+            "write the marks of cranks",
+            "INSERT OR REPLACE INTO crank_mark VALUES (?, ?, ?)",
+            params![first, bytes, crank_checksum(first, &bytes)],
         )?;
-        let sql = "DELETE FROM crank_hash WHERE first < (SELECT next_crank FROM block ORDER BY height LIMIT 1)";
-        self.execute("forget the hashes of cranks", sql, []).map(drop)
+        let sql = "DELETE FROM crank_mark WHERE first < (SELECT next_crank FROM block ORDER BY height LIMIT 1)";
+        self.execute("forget the marks of cranks", sql, []).map(drop)
     }
 }

@@ -4,11 +4,13 @@
 //! Nothing else of a state is on disk, so it is at a committed block at every instant.
 
 mod aside;
+pub(crate) mod canon;
 pub(crate) mod codec;
 mod database;
 mod disk;
 mod dump;
 mod floor;
+mod fold;
 mod hash;
 mod history;
 mod log;
@@ -26,10 +28,11 @@ pub use database::{Database, Meta, Rows, Transaction};
 pub use disk::{Asked, Disk, Errno, FileOp, Loss, Policy, Verdict};
 pub use dump::{Layout, Restore};
 pub use floor::CommitFloor;
+pub use fold::{CrankMark, Fold};
 pub(crate) use hash::RowHash;
-pub use hash::{Digest, StateHash};
+pub use hash::{Chain, Digest, StateHash};
 pub use history::{Chunk, Head, Heads, Put};
-pub use mark::{BLOCKS_KEPT, BlockMark, CRANK_HASH_BYTES, Marks};
+pub use mark::{BLOCKS_KEPT, BlockMark, Marks};
 pub use pace::Pace;
 pub use page::{Listed, PAGE_BYTES, PageHash};
 pub use proof::{Proof, Reading, StoredRow};

@@ -20,8 +20,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     model::blame::HostFault,
     store::{
+        canon::{self, Sink},
         codec::{self, Key},
         database::{Batch, Rows},
+        fold::Fold,
         hash::{Digest, RowHash},
         proof::{DAMAGED, Reading, StoredRow},
     },
@@ -55,6 +57,8 @@ pub struct Table<K, V, I = ()> {
     index: I,
     journal: Vec<(K, Option<V>)>,
     touched: BTreeMap<K, Option<V>>,
+    /// What changed since the last block that was closed without a commit, if one was.
+    unclosed: Option<BTreeMap<K, Option<V>>>,
     essence: Option<Essence<V>>,
 }
 
@@ -82,6 +86,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
             index: I::default(),
             journal: Vec::new(),
             touched: BTreeMap::new(),
+            unclosed: None,
             essence: None,
         }
     }
@@ -102,13 +107,49 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
                 reduced => reduced,
             },
         };
-        let mut bytes = Vec::new();
-        encode_row(self.tag, key, Some(reduced.as_ref().unwrap_or(value)), &mut bytes)?;
-        let hash = RowHash::of(&bytes);
+        let hash = self.hash(key, reduced.as_ref().unwrap_or(value), &mut Vec::new())?;
         if add {
             digest.add(&hash)
         } else {
             digest.remove(&hash)
+        }
+        Ok(())
+    }
+
+    /// Returns the hash of a row; the room is used for its encoding.
+    fn hash(&self, key: &K, value: &V, room: &mut Vec<u8>) -> Result<RowHash, HostFault> {
+        room.clear();
+        write_row(self.tag, key, Some(value), room)?;
+        Ok(RowHash::of(room))
+    }
+
+    /// Moves the digest of the rows before some changes along by them. `each` sees the changed rows, with the hash of
+    /// what they are now.
+    fn settle<'a>(
+        &'a self,
+        changes: &BTreeMap<K, Option<V>>,
+        digest: &mut Digest,
+        now: impl Fn(&K) -> Option<&'a V>,
+        mut each: impl FnMut(&K, Option<(&V, RowHash)>) -> Result<(), HostFault>,
+    ) -> Result<(), HostFault> {
+        let mut room = Vec::new();
+        for (key, old) in changes {
+            let new = now(key);
+            if new == old.as_ref() {
+                continue;
+            }
+            if let Some(old) = old {
+                digest.remove(&self.hash(key, old, &mut room)?);
+            }
+            let new = match new {
+                None => None,
+                Some(new) => {
+                    let hash = self.hash(key, new, &mut room)?;
+                    digest.add(&hash);
+                    Some((new, hash))
+                }
+            };
+            each(key, new)?;
         }
         Ok(())
     }
@@ -128,9 +169,8 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         parsed.ok_or_else(|| HostFault::new("read a key", "it is none of this table's"))
     }
 
-    /// Decodes a stored row. One under a key that is there already is none that was ever written.
-    fn take(&mut self, row: &StoredRow<'_>) -> Result<(), HostFault> {
-        let (key, value) = (self.key(row.key)?, codec::decode(row.value)?);
+    /// Takes a stored row. One under a key that is there already is none that was ever written.
+    fn take(&mut self, key: K, value: V) -> Result<(), HostFault> {
         match self.rows.entry(key.clone()) {
             Entry::Vacant(place) => {
                 self.index.changed(&key, None, Some(place.insert(value)));
@@ -246,9 +286,15 @@ pub trait Journaled {
     /// Undoes the open crank.
     fn rewind(&mut self);
 
-    /// Ends the open crank: appends its changes, in key order, to `changes`. `watch` is the digest of what an
-    /// experiment compares, and moves along where there is one.
-    fn seal(&mut self, changes: &mut Vec<u8>, watch: Option<&mut Digest>) -> Result<(), HostFault>;
+    /// Ends the open crank: folds its changes, in key order, into the crank's mark, and appends them to `changes` if
+    /// they are to be hashed one by one. `watch` is the digest of what an experiment compares, and moves along where
+    /// there is one.
+    fn seal(
+        &mut self,
+        mark: &mut Fold,
+        changes: Option<&mut Vec<u8>>,
+        watch: Option<&mut Digest>,
+    ) -> Result<(), HostFault>;
 
     /// Undoes the open block, and with it the open crank.
     fn revert(&mut self);
@@ -256,8 +302,14 @@ pub trait Journaled {
     /// Returns the rows that the open block changed so far, in key order.
     fn changes(&self) -> Result<Vec<Change>, HostFault>;
 
-    /// The open block is to be undone to here.
-    fn mark(&mut self);
+    /// Moves a digest of the committed rows along to what was sealed of the open block, whatever the open crank did.
+    fn digest_now(&self, digest: &mut Digest) -> Result<(), HostFault>;
+
+    /// Ends the open block without a commit, and moves the digest along by it. No commit may follow.
+    fn close(&mut self, digest: &mut Digest) -> Result<(), HostFault>;
+
+    /// Makes this the point to which the open block is undone, and moves the digest along.
+    fn mark(&mut self, digest: &mut Digest) -> Result<(), HostFault>;
 
     /// A row is this now, outside of any block: as a mark of another place has it.
     fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault>;
@@ -289,7 +341,12 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         }
     }
 
-    fn seal(&mut self, changes: &mut Vec<u8>, mut watch: Option<&mut Digest>) -> Result<(), HostFault> {
+    fn seal(
+        &mut self,
+        mark: &mut Fold,
+        mut changes: Option<&mut Vec<u8>>,
+        mut watch: Option<&mut Digest>,
+    ) -> Result<(), HostFault> {
         if self.journal.is_empty() {
             return Ok(());
         }
@@ -301,17 +358,20 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             if new == old.as_ref() {
                 continue;
             }
-            encode_row(self.tag, &key, new, changes)?;
+            write_row(self.tag, &key, new, mark)?;
+            if let Some(changes) = &mut changes {
+                let mut row = Vec::new();
+                write_row(self.tag, &key, new, &mut row)?;
+                changes.bytes(&row);
+            }
             if let Some(digest) = &mut watch {
                 self.count(&key, old.as_ref(), digest, false)?;
                 self.count(&key, new, digest, true)?;
             }
-            match self.touched.entry(key) {
-                Entry::Vacant(untouched) => drop(untouched.insert(old)),
-                // Born in this block, and gone: most of what went through the queue.
-                Entry::Occupied(touched) if new.is_none() && touched.get().is_none() => drop(touched.remove()),
-                Entry::Occupied(_) => (),
+            if let Some(unclosed) = &mut self.unclosed {
+                touch(unclosed, key.clone(), old.clone(), new.is_some());
             }
+            touch(&mut self.touched, key, old, new.is_some());
         }
         // Its room is used again.
         self.journal = journal;
@@ -323,6 +383,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         for (key, old) in std::mem::take(&mut self.touched) {
             self.set(key, old);
         }
+        self.unclosed.iter_mut().for_each(BTreeMap::clear);
     }
 
     fn changes(&self) -> Result<Vec<Change>, HostFault> {
@@ -346,8 +407,26 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         Ok(changes)
     }
 
-    fn mark(&mut self) {
+    fn digest_now(&self, digest: &mut Digest) -> Result<(), HostFault> {
+        let mut unsealed: BTreeMap<&K, Option<&V>> = BTreeMap::new();
+        for (key, old) in &self.journal {
+            unsealed.entry(key).or_insert(old.as_ref());
+        }
+        let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| self.rows.get(key));
+        self.settle(self.unclosed.as_ref().unwrap_or(&self.touched), digest, sealed, |_, _| Ok(()))
+    }
+
+    fn close(&mut self, digest: &mut Digest) -> Result<(), HostFault> {
+        let changes = self.unclosed.as_ref().unwrap_or(&self.touched);
+        self.settle(changes, digest, |key| self.rows.get(key), |_, _| Ok(()))?;
+        self.unclosed = Some(BTreeMap::new());
+        Ok(())
+    }
+
+    fn mark(&mut self, digest: &mut Digest) -> Result<(), HostFault> {
+        self.close(digest)?;
         self.touched.clear();
+        Ok(())
     }
 
     fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault> {
@@ -362,51 +441,54 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault> {
-        let mut batch = Batch::default();
-        let mut row_bytes = Vec::new();
-        for (key, old) in std::mem::take(&mut self.touched) {
-            let new = self.rows.get(&key);
-            if new == old.as_ref() {
-                continue;
-            }
-            if old.is_some() {
-                row_bytes.clear();
-                encode_row(self.tag, &key, old.as_ref(), &mut row_bytes)?;
-                digest.remove(&RowHash::of(&row_bytes));
-            }
-            let Some(new) = new else {
-                batch.add(&key, None);
-                continue;
-            };
-            row_bytes.clear();
-            let record = encode_row(self.tag, &key, Some(new), &mut row_bytes)?;
-            let hash = RowHash::of(&row_bytes);
-            digest.add(&hash);
-            batch.add(&key, row_bytes.get(record..).map(|it| (it, hash.checksum())));
+        if self.unclosed.is_some() {
+            return Err(HostFault::new("commit a block", "a block before it was closed without a commit"));
         }
+        let (mut batch, mut record) = (Batch::default(), Vec::new());
+        self.settle(
+            &self.touched,
+            digest,
+            |key| self.rows.get(key),
+            |key, new| {
+                let Some((value, hash)) = new else {
+                    batch.add(key, None);
+                    return Ok(());
+                };
+                record.clear();
+                codec::encode(value, &mut record)?;
+                batch.add(key, Some((&record, hash.checksum())));
+                Ok(())
+            },
+        )?;
+        self.touched.clear();
         if batch.is_empty() { Ok(()) } else { rows.write(self.name, &batch) }
     }
 
     fn load(&mut self, row: &StoredRow<'_>, reading: &mut Reading) -> Result<(), HostFault> {
-        let hash = stored_hash(self.tag, row, &mut reading.bytes);
-        reading.digest.add(&hash);
-        let sound = if hash.checksum() == row.checksum { Ok(()) } else { Err(HostFault::new("prove a row", DAMAGED)) };
-        // One that can be decoded is taken all the same: whoever looks for more damage needs it.
-        let taken = self.take(row);
+        let name = self.name;
         let placed = |fault: HostFault| {
-            HostFault::damage(format_args!("table `{}`, key {}", self.name, crate::model::id::hex(row.key)), fault.why)
+            HostFault::damage(format_args!("table `{name}`, key {}", crate::model::id::hex(row.key)), fault.why)
         };
-        sound.and(taken).map_err(placed)
+        let damaged = || placed(HostFault::new("prove a row", DAMAGED));
+        // What cannot be decoded is not what was written either; the checksum is of the value.
+        let read = |key, value| Ok((self.key(key)?, codec::decode(value)?));
+        let (key, value) = read(row.key, row.value).map_err(|_: HostFault| damaged())?;
+        let hash = self.hash(&key, &value, &mut reading.bytes)?;
+        reading.digest.add(&hash);
+        // One that can be decoded is taken all the same: whoever looks for more damage needs it.
+        let taken = self.take(key, value);
+        if hash.checksum() != row.checksum {
+            return Err(damaged());
+        }
+        taken.map_err(placed)
     }
 
     fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault> {
-        let mut bytes = Vec::new();
-        for (key, value) in &self.rows {
-            bytes.clear();
-            encode_row(self.tag, key, Some(value), &mut bytes)?;
-            digest.add(&RowHash::of(&bytes));
-        }
-        Ok(())
+        let mut room = Vec::new();
+        self.rows.iter().try_for_each(|(key, value)| {
+            digest.add(&self.hash(key, value, &mut room)?);
+            Ok(())
+        })
     }
 
     fn name(&self) -> &'static str {
@@ -414,49 +496,24 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     }
 }
 
-/// A row, or its absence, as it is hashed: the tag of its table, its key behind its length, then 0 or its record.
-/// Returns where the record begins. No two are alike, and none is the beginning of another: a record tells where it
-/// ends.
-fn encode_row<K: Key, V: Value>(tag: u8, key: &K, value: Option<&V>, out: &mut Vec<u8>) -> Result<usize, HostFault> {
-    out.push(tag);
-    let at = out.len();
-    out.push(0);
-    key.write(out);
-    let length = out.len() - at - 1;
-    match u8::try_from(length) {
-        Ok(short) if short != LONG_KEY => out[at] = short,
-        _ => {
-            out[at] = LONG_KEY;
-            let length = (length as u64).to_le_bytes();
-            out.splice(at + 1..at + 1, length);
-        }
+/// Notes a changed row among others, with what it was before the first change.
+fn touch<K: Ord, V>(touched: &mut BTreeMap<K, Option<V>>, key: K, old: Option<V>, is_there: bool) {
+    match touched.entry(key) {
+        Entry::Vacant(untouched) => drop(untouched.insert(old)),
+        // Born since, and gone: most of what went through the queue.
+        Entry::Occupied(touched) if !is_there && touched.get().is_none() => drop(touched.remove()),
+        Entry::Occupied(_) => (),
     }
-    let record = out.len();
-    match value {
-        None => out.push(0),
-        Some(value) => codec::encode(value, out)?,
-    }
-    Ok(record)
 }
 
-/// The hash of a row whose key and record are bytes: that of [`encode_row`]'s.
-fn stored_hash(tag: u8, row: &StoredRow<'_>, bytes: &mut Vec<u8>) -> RowHash {
-    bytes.clear();
-    bytes.push(tag);
-    match u8::try_from(row.key.len()) {
-        Ok(short) if short != LONG_KEY => bytes.push(short),
-        _ => {
-            bytes.push(LONG_KEY);
-            bytes.extend_from_slice(&(row.key.len() as u64).to_le_bytes());
-        }
-    }
-    bytes.extend_from_slice(row.key);
-    bytes.extend_from_slice(row.value);
-    RowHash::of(bytes)
+/// Gives a row, or its absence, to a sink in canonical encoding: the tag of its table, 0 or 1 and its value, and its
+/// key, which may end only with the row. No two are alike.
+fn write_row<K: Key, V: Value>(tag: u8, key: &K, value: Option<&V>, sink: &mut impl Sink) -> Result<(), HostFault> {
+    sink.number(tag.into());
+    canon::write(&value, sink)?;
+    key.write(sink);
+    Ok(())
 }
-
-/// Says that a key's length follows in eight bytes: those of vatstores may be long.
-const LONG_KEY: u8 = u8::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -525,7 +582,7 @@ mod tests {
             let mut table: Table<Bytes, u64> = Table::new(9, "test");
             table.insert(Bytes::from(vec![b'k'; length]), 7);
             let (mut disk, mut digest) = (Disk::default(), Digest::default());
-            table.seal(&mut vec![], None).expect("seals");
+            table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
             table.flush(&mut disk, &mut digest).expect("flushes");
             let (key, (value, checksum)) = disk.0.into_iter().next().expect("is there");
             let load = |key: &[u8], value: &[u8], checksum| {
@@ -567,7 +624,7 @@ mod tests {
                     Step::Rewind => { table.rewind(); now = sealed.clone(); }
                     Step::Seal | Step::Flush => {
                         let mut changes = vec![];
-                        table.seal(&mut changes, None).expect("seals");
+                        table.seal(&mut Fold::of_step("test"), Some(&mut changes), None).expect("seals");
                         prop_assert_eq!(changes.is_empty(), now == sealed);
                         sealed = now.clone();
                         if matches!(step, Step::Flush) {

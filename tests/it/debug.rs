@@ -64,6 +64,11 @@ fn place_of(answer: &Value) -> &Value {
     if reply["place"].is_object() { &reply["place"] } else { reply }
 }
 
+/// The mark of the crank before the place of an answer.
+fn mark(answer: &Value) -> &str {
+    place_of(answer)["mark"].as_str().unwrap_or_else(|| panic!("no mark: {answer}"))
+}
+
 fn hash(answer: &Value) -> &str {
     place_of(answer)["stateHash"].as_str().unwrap_or_else(|| panic!("no hash: {answer}"))
 }

@@ -240,7 +240,7 @@ fn nobody_waits_for_a_client_where_nothing_is_delivered_to_the_vat() {
     let other = vathost::model::id::VatId(2);
     let (block, ran) = gdb::serve(stand(&wasm), other, &mut workers, listener).unwrap();
     assert!(ran.is_some());
-    assert_eq!(block.state_hash().to_string(), undebugged(&wasm).hash);
+    assert_eq!(block.state_hash().expect("hashes").to_string(), undebugged(&wasm).hash);
 }
 
 #[test]

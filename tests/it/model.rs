@@ -145,12 +145,12 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
             Step::Block { reopen } => {
                 block = block.commit(false).unwrap();
                 assert_eq!(block.sweep_digest().unwrap(), block.meta().digest, "the digest is that of a sweep");
-                hashes.push(block.state_hash());
+                hashes.push(block.state_hash().expect("hashes"));
                 if reopen && manner.dir.is_some() {
                     drop(block);
                     cast.live.clear();
                     block = open(manner);
-                    assert_eq!(Some(&block.state_hash()), hashes.last(), "the hash is on disk");
+                    assert_eq!(Some(&block.state_hash().expect("hashes")), hashes.last(), "the hash is on disk");
                     assert_eq!(block.sweep_digest().unwrap(), block.meta().digest);
                 }
             }

@@ -181,7 +181,7 @@ fn a_restart_after_every_crank_obeys_each_line_once() {
         set.read("test", lines.as_bytes()).unwrap();
         controller.set_directives(set, false).unwrap();
         if controller.is_quiescent().unwrap() {
-            break controller.block().unwrap().state_hash().to_string();
+            break controller.block().unwrap().state_hash().expect("hashes").to_string();
         }
         controller.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| false).unwrap();
         starts += 1;

@@ -1,6 +1,7 @@
 //! States as things to move, check, copy, compare and run again: `export`, `import`, `verify`, `fork`, `diff`, `replay`.
 
 mod archive;
+mod chain;
 mod compare;
 mod damage;
 mod flips;

@@ -194,7 +194,7 @@ impl Host {
             self.standing = Standing {
                 kernel_version: globals.kernel_version,
                 height: globals.height.0,
-                state_hash: block.state_hash().to_string(),
+                state_hash: block.committed_hash().to_string(),
                 directives_digest: block.directives().digest().to_string(),
                 directives: block.directives().iter().map(ToString::to_string).collect(),
                 run: std::mem::take(&mut self.standing.run),
@@ -233,7 +233,7 @@ impl Host {
     fn announce(&mut self) {
         let Some(block) = self.block.as_mut().filter(|_| !self.announced) else { return };
         self.announced = true;
-        let (state_hash, globals, engine) = (block.state_hash(), block.tables().globals(), engine_id());
+        let (state_hash, globals, engine) = (block.committed_hash(), block.tables().globals(), engine_id());
         let directives = block.directives();
         let digest = (!directives.is_empty()).then(|| directives.digest().to_string());
         block.slog().record(Detail::Cranks, || Event::HostStart {
@@ -358,7 +358,8 @@ impl Host {
         let closed = kernel::is_quiescent(&block) || is_full(&block);
         let fuel = block.fuel();
         block = commit(block, height, time, closed)?;
-        let (state_hash, quiescent, console) = (block.state_hash(), kernel::is_finished(&block), block.take_printed());
+        let (state_hash, quiescent, console) =
+            (block.committed_hash(), kernel::is_finished(&block), block.take_printed());
         let heard = block.take_heard();
         self.block = Some(block);
         self.stand();
@@ -418,7 +419,7 @@ impl Host {
 
     /// Obeys what is ordered before the crank that would come next, although nothing is left to do: a halt, an expectation, a break.
     pub fn obey_at_rest(&self) -> Result<(), Box<Halt>> {
-        Ok(kernel::obey_at_rest(self.block()?)?)
+        kernel::obey_at_rest(self.block()?)
     }
 
     /// Sends a message with the next block. Refused if it names what does not exist.
@@ -522,10 +523,12 @@ impl Host {
 }
 
 fn commit(mut block: Block, block_height: BlockHeight, block_time: u64, closed: bool) -> Result<Block, Box<Halt>> {
-    let (state_hash, cranks) = (block.state_hash(), block.cranks());
+    let cranks = block.cranks();
     block.slog().record(Detail::Cranks, || Event::EndBlockStart { block_height, block_time });
-    block.slog().record(Detail::Cranks, || Event::EndBlockFinish { block_height, block_time, state_hash, cranks });
-    let mut block = block.commit(!closed)?;
+    let mut block = block.commit_after(!closed, |slog, state_hash| {
+        slog.record(Detail::Cranks, || Event::EndBlockFinish { block_height, block_time, state_hash, cranks });
+    })?;
+    let state_hash = block.committed_hash();
     block.slog().record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
     Ok(block)
 }

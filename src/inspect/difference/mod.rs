@@ -113,8 +113,8 @@ pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, H
     }
     let mut parting = parting(&meta, &a.blocks()?, &b.blocks()?);
     if let Parting::Block { from, crank, .. } = &mut parting {
-        let (a, b) = (a.crank_hashes()?, b.crank_hashes()?);
-        let both = a.range(*from..).filter_map(|(crank, hash)| Some((crank, hash, b.get(crank)?)));
+        let (a, b) = (a.crank_marks()?, b.crank_marks()?);
+        let both = a.range(*from..).filter_map(|(crank, mark)| Some((crank, mark, b.get(crank)?)));
         *crank = both.filter(|(_, a, b)| a != b).map(|(crank, ..)| *crank).next();
     }
     Ok(Difference { meta, parting, counts, rows, deliveries: deliveries(a, b)? })

@@ -74,9 +74,9 @@ pub(super) fn blocks(database: &Database, tables: &Tables, meta: Option<&Meta>, 
     let globals = tables.globals();
     let count = check.list(|damaged| proof::marks(database, globals, meta, damaged));
     check.of = format!("{} blocks", count.unwrap_or(0));
-    let Some(cranks) = check.result(database.crank_hashes()) else { return };
+    let Some(cranks) = check.result(database.crank_marks()) else { return };
     let next = cranks.last_key_value().map(|(crank, _)| crank.next());
     check.expect(next.is_none_or(|it| it == globals.next_crank), || {
-        format!("the hashes of cranks end with that before {}", next.unwrap_or_default())
+        format!("the marks of cranks end with that before {}", next.unwrap_or_default())
     });
 }

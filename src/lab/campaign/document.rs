@@ -130,7 +130,7 @@ fn kernel(block: &Block) -> Value {
     json!({
         "height": globals.height.0,
         "cranks": globals.next_crank.0,
-        "stateHash": block.state_hash().to_string(),
+        "stateHash": block.state_hash().map_or_else(|it| it.to_string(), |it| it.to_string()),
         "results": tables.outside.iter().map(|(promise, row)| result(promise, row)).collect::<Vec<_>>(),
     })
 }

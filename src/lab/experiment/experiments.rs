@@ -227,7 +227,7 @@ impl Experiments {
             ends: None,
             noted: BTreeSet::new(),
             next_crank,
-            chain: Vec::new(),
+            marks: Vec::new(),
         }
     }
 
@@ -288,9 +288,9 @@ impl Experiments {
 
 /// Where two replicas of an experiment differ first.
 fn differs(one: &Seen, other: &Seen) -> Option<String> {
-    let at = one.chain.iter().zip(&other.chain).position(|(a, b)| a != b);
-    let at = at.or_else(|| (one.chain.len() != other.chain.len()).then(|| one.chain.len().min(other.chain.len())));
-    let differs = at.map(|at| format!("crank {} from the checkpoint on has another hash", at + 1));
+    let at = one.marks.iter().zip(&other.marks).position(|(a, b)| a != b);
+    let at = at.or_else(|| (one.marks.len() != other.marks.len()).then(|| one.marks.len().min(other.marks.len())));
+    let differs = at.map(|at| format!("crank {} from the checkpoint on has another mark", at + 1));
     differs.or_else(|| {
         let (one, other) = (one.end.name(), other.end.name());
         (one != other).then(|| format!("one ends as {one}, the other as {other}"))

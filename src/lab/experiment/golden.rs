@@ -40,8 +40,6 @@ type Heap = Option<[u8; 32]>;
 /// A crank of the golden run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Crank {
-    /// The chained hash after it.
-    pub(super) chain: StateHash,
     /// The digest of what is compared of the rows after it.
     pub(super) digest: Digest,
     /// What it delivered.
@@ -78,6 +76,8 @@ pub struct GoldenBlock {
 pub struct Golden {
     /// What it is the run of.
     pub base: BaseId,
+    /// The state hash at its end.
+    state_hash: StateHash,
     /// The first crank.
     pub start: CrankNum,
     /// Whether it fell silent.
@@ -141,9 +141,11 @@ impl Golden {
     ) -> anyhow::Result<Golden> {
         let block = machine.block().map_err(|it| *it)?;
         let globals = block.tables().globals();
-        let before = GoldenBlock { height: globals.height, state_hash: block.state_hash() };
+        let state_hash = block.state_hash()?;
+        let before = GoldenBlock { height: globals.height, state_hash };
         let mut golden = Golden {
-            base: BaseId::of(block.state_hash(), &base.policy),
+            base: BaseId::of(state_hash, &base.policy),
+            state_hash,
             start: globals.next_crank,
             quiescent: false,
             cranks: Vec::new(),
@@ -177,7 +179,10 @@ impl Golden {
                     break;
                 }
                 Stepped::Ran(ran, closed) => {
-                    golden.blocks.extend(closed.map(|(height, state_hash)| GoldenBlock { height, state_hash }));
+                    if let Some(height) = closed {
+                        let state_hash = machine.block().map_err(|it| *it)?.state_hash()?;
+                        golden.blocks.push(GoldenBlock { height, state_hash });
+                    }
                     noted = golden.note(machine, step, ran.delivery, noted).map_err(|it| *it)?;
                     if is_checkpoint(step + 1) {
                         machine.checkpoint(step + 1).map_err(|it| *it)?;
@@ -187,6 +192,7 @@ impl Golden {
             }
         }
         golden.ends = Ends::of(machine).map_err(|it| *it)?;
+        golden.state_hash = machine.block().map_err(|it| *it)?.state_hash()?;
         let has_device = |it: &CListEntry| matches!(it.kref, KRef::Device(_));
         let tables = machine.block().map_err(|it| *it)?.tables();
         golden.is_clocked = tables.clist.iter().any(|(_, it)| has_device(it));
@@ -214,14 +220,13 @@ impl Golden {
     ) -> Result<usize, Box<Halt>> {
         let block = machine.block_mut()?;
         let clock = Clock::of(block);
-        let chain = block.state_hash();
         let Some(watch) = block.watched() else { return Ok(noted) };
         let digest = watch.digest;
         let told = watch.told.get(noted..).unwrap_or_default().to_vec();
         let now = noted + told.len();
         let counts = block.injector().map(|it| it.counts().clone()).unwrap_or_default();
         self.by_digest.entry(digest).or_default().push(step);
-        self.cranks.push(Crank { chain, digest, delivery, clock });
+        self.cranks.push(Crank { digest, delivery, clock });
         let mut vats: Vec<VatId> = delivery.map(|(vat, _)| vat).into_iter().collect();
         if let Some(key) = delivery {
             self.deliveries.insert(key, step);
@@ -311,7 +316,7 @@ impl Golden {
 
     /// The chained hash at its end.
     pub fn state_hash(&self) -> StateHash {
-        self.cranks.last().map_or(self.before.state_hash, |it| it.chain)
+        self.state_hash
     }
 
     /// The fault space.

@@ -22,7 +22,7 @@ use crate::{
         id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     },
     state::block::{Block, Mark},
-    store::{Change, Database, StateHash},
+    store::{Change, Database},
     vat::Warehouse,
 };
 
@@ -41,7 +41,7 @@ pub(super) struct Checkpoint {
 #[derive(Debug)]
 pub(super) enum Stepped {
     /// A crank ran; with the block that it closed, if it did.
-    Ran(Ran, Option<(BlockHeight, StateHash)>),
+    Ran(Ran, Option<BlockHeight>),
     /// Nothing was left to do.
     Quiescent,
 }
@@ -154,7 +154,7 @@ impl Machine {
         let block = self.block.as_mut().ok_or_else(gone)?;
         let counts = block.injector().map(|it| it.counts().clone()).unwrap_or_default();
         let changes = if self.checkpoints.is_empty() { Vec::new() } else { block.changes()? };
-        let mark = block.mark();
+        let mark = block.mark()?;
         self.at = self.checkpoints.len();
         self.checkpoints.push(Checkpoint { step, mark, changes, counts });
         Ok(())
@@ -211,7 +211,7 @@ impl Machine {
     fn rebuild(&mut self) -> Result<(), Box<Halt>> {
         let (mut block, _) = open(&self.base, self.scenario.as_ref())?;
         block.watch()?;
-        block.mark();
+        block.mark()?;
         self.block = Some(block);
         self.at = 0;
         self.warehouse.evict_all();
@@ -231,14 +231,14 @@ impl Machine {
         }
         let (mut block, ran) = kernel::crank(block, &mut self.warehouse)?;
         let Some(ran) = ran else {
-            block.close();
+            block.close()?;
             self.block = Some(block);
             return Ok(Stepped::Quiescent);
         };
         let mut closed = None;
         if block.is_full(self.policy()) || kernel::is_quiescent(&block) {
-            block.close();
-            closed = Some((block.tables().globals().height, block.state_hash()));
+            block.close()?;
+            closed = Some(block.tables().globals().height);
         }
         self.block = Some(block);
         Ok(Stepped::Ran(ran, closed))

@@ -24,7 +24,7 @@ use crate::{
     },
     model::id::{CrankNum, DeliveryNum, VatId},
     state::block::Told,
-    store::{Digest, StateHash},
+    store::{CrankMark, Digest},
 };
 
 /// How a run ended.
@@ -84,8 +84,8 @@ pub(super) struct Seen {
     pub(super) noted: BTreeSet<usize>,
     /// The first crank that did not run.
     pub(super) next_crank: CrankNum,
-    /// The chained hash after each crank, where it was asked for.
-    pub(super) chain: Vec<StateHash>,
+    /// The mark of each crank, if they were asked for.
+    pub(super) marks: Vec<CrankMark>,
 }
 
 /// How to run it.
@@ -96,7 +96,7 @@ pub(super) struct How<'a> {
     pub(super) watchers: &'a mut [Box<dyn Watcher>],
     pub(super) memo: &'a mut Memo,
     pub(super) recording: &'a Recording,
-    /// Keeps the chained hashes, and never ends early.
+    /// Keeps the marks of the cranks, and never ends early.
     pub(super) whole: bool,
     /// Evicts every vat after each crank: another replica.
     pub(super) evicts: bool,
@@ -145,7 +145,7 @@ struct OpenRun<'a, 'b> {
     audited: bool,
     deviated: Option<CrankNum>,
     faults: Vec<(CrankNum, VatId, String)>,
-    chain: Vec<StateHash>,
+    marks: Vec<CrankMark>,
     seen: BTreeSet<Digest>,
     seen_twice: BTreeSet<(Digest, [u8; 32])>,
 }
@@ -196,7 +196,7 @@ pub(super) fn run(
         audited: schedule.id().0[0].is_multiple_of(100),
         deviated: None,
         faults: Vec::new(),
-        chain: Vec::new(),
+        marks: Vec::new(),
         seen: BTreeSet::new(),
         seen_twice: BTreeSet::new(),
     };
@@ -266,7 +266,7 @@ impl OpenRun<'_, '_> {
             self.faults.push((ran.crank, vat, fault.to_string()));
         }
         if self.how.whole {
-            self.chain.push(self.machine.block()?.state_hash());
+            self.marks.push(self.machine.block()?.crank_mark());
         }
         Ok(())
     }
@@ -517,7 +517,7 @@ impl OpenRun<'_, '_> {
         if let Err(why) = self.keep(next) {
             end = RunEnd::Broken(why);
         }
-        let OpenRun { mut deviated, mut faults, chain, mut step, mut told, log, noted, machine, .. } = self;
+        let OpenRun { mut deviated, mut faults, marks, mut step, mut told, log, noted, machine, .. } = self;
         let mut reached = log.reached();
         let mut noted: BTreeSet<usize> = noted.into_iter().map(|(_, it)| it).collect();
         if let Some(link) = known {
@@ -534,7 +534,7 @@ impl OpenRun<'_, '_> {
             }
             (end, ends) = (last, there);
         }
-        Ok(Seen { from, told, faults, reached, deviated, end, ends, noted, next_crank: crank(step), chain })
+        Ok(Seen { from, told, faults, reached, deviated, end, ends, noted, next_crank: crank(step), marks })
     }
 
     /// Remembers how it went on from where it asked.

@@ -129,7 +129,7 @@ pub fn run_on_disk(
     block.set_experimental();
     block.set_injector(Some(Box::new(Injector::new(ask.faults.clone(), ask.seed, Default::default()))));
     let event = match run(&mut controller, &hello, faults.as_ref(), &wire) {
-        Ok(()) => Event::End { state_hash: controller.block()?.state_hash().to_string() },
+        Ok(()) => Event::End { state_hash: controller.block()?.committed_hash().to_string() },
         Err(halt) => match killed(&halt, &ask.faults) {
             Some((fault, crank)) => {
                 wire.here(fault, Some(crank));

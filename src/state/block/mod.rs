@@ -38,11 +38,17 @@ use crate::{
         table::Tables,
         transcript::{self, Entries, Entry},
     },
-    store::{BlockMark, CRANK_HASH_BYTES, Change, Database, Digest, Heads, Journaled, Meta, PageHash, StateHash},
+    store::{
+        BlockMark, Change, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, PageHash, StateHash, canon::Sink,
+    },
 };
 
-/// Says, in what is hashed of a step, that a vat and an entry of its transcript follow: no table has this tag.
-const ENTRY: u8 = 0;
+/// Says, in what is hashed of a step, that a vat and an entry of its transcript follow.
+const ENTRY: u64 = 1;
+/// The same, that rows follow, each behind its length, and all of them behind theirs.
+const ROWS: u64 = 2;
+/// The same, that it ends.
+const END: u64 = 0;
 
 /// The open block of a state. Cheap to move.
 #[derive(Debug)]
@@ -53,7 +59,6 @@ struct Inner {
     tables: Tables,
     database: Database,
     meta: Meta,
-    committed: StateHash,
     /// The end of each vat's transcript, at the last commit.
     heads: Heads,
     entries: Entries,
@@ -62,9 +67,8 @@ struct Inner {
     slog: Slog,
     doomed: Vec<VatId>,
     directives: DirectiveSet,
-    changes: Vec<u8>,
-    /// The beginning of the chained hash after each crank since the last commit.
-    crank_hashes: Vec<u8>,
+    /// The mark of each crank since the last commit.
+    crank_marks: Vec<CrankMark>,
     audit_every: u64,
     plants: Plants,
     snapshots: Snapshots,
@@ -80,7 +84,6 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub struct Mark {
     meta: Meta,
-    committed: StateHash,
     doomed: Vec<VatId>,
     snapshots: Snapshots,
     digest: Digest,
@@ -150,7 +153,6 @@ impl Block {
         Ok(Block(Box::new(Inner {
             tables,
             database,
-            committed: meta.state_hash,
             meta,
             heads,
             entries: Entries::default(),
@@ -159,8 +161,7 @@ impl Block {
             slog,
             doomed: Vec::new(),
             directives: DirectiveSet::default(),
-            changes: Vec::new(),
-            crank_hashes: Vec::new(),
+            crank_marks: Vec::new(),
             audit_every: u64::from(cfg!(debug_assertions)),
             plants: Plants::default(),
             snapshots: Snapshots::stored(&snapshots),
@@ -198,14 +199,30 @@ impl Block {
         self.0.meta.scenario = scenario.to_owned();
     }
 
-    /// Returns the chained hash of the last commit.
-    pub(crate) fn committed_hash(&self) -> StateHash {
-        self.0.committed
+    /// Returns the state hash at the last commit.
+    pub fn committed_hash(&self) -> StateHash {
+        self.0.meta.state_hash
     }
 
-    /// Returns the chained hash so far, the open block included.
-    pub fn state_hash(&self) -> StateHash {
-        self.0.meta.state_hash
+    /// Computes the state hash so far, the open block included, and of the open crank nothing. It costs the hashing of
+    /// each row that changed since the last commit: nothing that runs with every crank may ask for it.
+    pub fn state_hash(&self) -> Result<StateHash, HostFault> {
+        if !self.has_begun() {
+            return Ok(self.committed_hash());
+        }
+        let mut rows = Digest::sum(&self.0.meta.proof.tables);
+        self.0.tables.all().iter().try_for_each(|it| it.digest_now(&mut rows))?;
+        Ok(self.0.meta.chain.hash(&rows))
+    }
+
+    /// Returns whether anything was done since the last block was closed.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.meta.chain.has_begun()
+    }
+
+    /// Returns the mark of the last crank, and of all before it.
+    pub fn crank_mark(&self) -> CrankMark {
+        self.0.meta.mark
     }
 
     /// Sweeps all rows and returns their digest, which must equal that of the last commit when no block is open.
@@ -292,19 +309,29 @@ impl Block {
     }
 
     /// Marks the point to which the block is undone from now on.
-    pub fn mark(&mut self) -> Mark {
+    pub fn mark(&mut self) -> Result<Mark, HostFault> {
+        self.settle(|table, digest| table.mark(digest))?;
         let inner = &mut *self.0;
-        inner.tables.each().into_iter().for_each(Journaled::mark);
         inner.entries.clear();
         inner.forgotten.clear();
-        Mark {
+        Ok(Mark {
             meta: inner.meta.clone(),
-            committed: inner.committed,
             doomed: inner.doomed.clone(),
             snapshots: inner.snapshots.clone(),
             digest: inner.watch.as_ref().map(|it| it.digest).unwrap_or_default(),
             plants: inner.plants.list.clone(),
-        }
+        })
+    }
+
+    /// Moves the digest of each table along.
+    fn settle(
+        &mut self,
+        by: impl Fn(&mut dyn Journaled, &mut Digest) -> Result<(), HostFault>,
+    ) -> Result<(), HostFault> {
+        let Inner { meta, tables, .. } = &mut *self.0;
+        let digests = &mut meta.proof.tables;
+        digests.resize(Tables::COUNT, Digest::default());
+        tables.each().into_iter().zip(digests).try_for_each(|(table, digest)| by(table, digest))
     }
 
     /// Returns the rows that changed since the mark, table by table.
@@ -333,7 +360,6 @@ impl Block {
     pub fn stand_at(&mut self, mark: &Mark) {
         let inner = &mut *self.0;
         inner.meta.clone_from(&mark.meta);
-        inner.committed = mark.committed;
         inner.doomed.clone_from(&mark.doomed);
         inner.snapshots = mark.snapshots.clone();
         inner.plants.list.clone_from(&mark.plants);
@@ -349,11 +375,11 @@ impl Block {
 
     /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the
     /// next one.
-    pub fn close(&mut self) {
-        let inner = &mut *self.0;
-        inner.meta.open = false;
-        (inner.meta.cranks, inner.meta.fuel) = (0, 0);
-        inner.committed = inner.meta.state_hash;
+    pub fn close(&mut self) -> Result<(), HostFault> {
+        self.settle(|table, digest| table.close(digest))?;
+        let hash = self.state_hash()?;
+        self.0.meta.end(hash, true);
+        Ok(())
     }
 
     /// Marks the block as open, like one that was interrupted: in an experiment.
@@ -544,46 +570,57 @@ impl Block {
     }
 
     /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes
-    /// part of the block and extends the chain.
+    /// part of the block, of the crank's mark, and of what the state hash is made of. Of a crank that are its entries:
+    /// its rows follow from them. Of anything else it is the rows too.
     pub(crate) fn seal(&mut self, label: &str, crank: Option<CrankNum>) -> Result<(), HostFault> {
-        let Inner { tables, changes, meta, slog, entries, watch, crank_hashes, .. } = &mut *self.0;
-        StateHash::begin_step(label, changes);
+        let Inner { tables, meta, slog, entries, watch, crank_marks, .. } = &mut *self.0;
+        let mut fold = Fold::of_step(label);
+        let mut rows = crank.is_none().then(Vec::new);
         for table in tables.each() {
-            table.seal(changes, watch.as_mut().map(|it| &mut it.digest))?;
+            table.seal(&mut fold, rows.as_mut(), watch.as_mut().map(|it| &mut it.digest))?;
         }
-        for (vat, number, entry) in entries.unsealed() {
-            changes.push(ENTRY);
-            changes.extend_from_slice(&vat.0.to_le_bytes());
-            changes.extend_from_slice(entry);
-            if let Some(watch) = watch {
-                // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
-                let next = tables.globals().next_crank;
-                watch.note(crank.unwrap_or(CrankNum(next.0.saturating_sub(1))), vat, number, entry)?;
+        meta.chain.push(|step| {
+            step.bytes(label.as_bytes());
+            for it in entries.unsealed() {
+                step.number(ENTRY);
+                step.number(it.vat.0);
+                step.plain(it.canon);
+                fold.number(it.vat.0);
+                fold.plain(it.canon);
             }
+            if let Some(rows) = rows {
+                step.number(ROWS);
+                step.bytes(&rows);
+            }
+            step.number(END);
+        });
+        if let Some(watch) = watch {
+            // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
+            let number = crank.unwrap_or(CrankNum(tables.globals().next_crank.0.saturating_sub(1)));
+            entries.unsealed().try_for_each(|it| watch.note(number, it.vat, it.number, it.stored))?;
         }
         entries.seal();
-        let (state_hash, step_hash) = meta.state_hash.extend(changes);
-        meta.state_hash = state_hash;
+        let step = fold.mark();
+        meta.since = meta.since.then(step);
         if let Some(crank_num) = crank {
             meta.cranks += 1;
-            crank_hashes.extend_from_slice(&state_hash.0[..CRANK_HASH_BYTES]);
-            slog.record(Detail::Cranks, || Event::CrankFinish {
-                crank_num,
-                crankhash: step_hash,
-                activityhash: state_hash,
-            });
+            meta.mark = meta.mark.then(std::mem::take(&mut meta.since));
+            crank_marks.push(meta.mark);
+            let event = || Event::CrankFinish { crank_num, crankhash: step, activityhash: meta.mark };
+            slog.record(Detail::Cranks, event);
         }
         Ok(())
     }
 
     /// Makes the block durable, in one transaction. `open`: more cranks are to follow in it, in this process or
     /// another.
-    pub fn commit(mut self, open: bool) -> Result<Block, HostFault> {
+    pub fn commit(self, open: bool) -> Result<Block, HostFault> {
+        self.commit_after(open, |_, _| ())
+    }
+
+    /// Does what [`Block::commit`] does; `ended` receives the state hash before it is durable.
+    pub fn commit_after(mut self, open: bool, ended: impl FnOnce(&mut Slog, StateHash)) -> Result<Block, HostFault> {
         let inner = &mut *self.0;
-        inner.meta.open = open;
-        if !open {
-            (inner.meta.cranks, inner.meta.fuel) = (0, 0);
-        }
         let mut transaction = inner.database.transaction()?;
         let (heads, proof) = (&mut inner.heads, &mut inner.meta.proof);
         let tables = inner.tables.each();
@@ -592,6 +629,9 @@ impl Block {
             table.flush(&mut transaction, digest)?;
         }
         inner.meta.digest = Digest::sum(&proof.tables);
+        inner.meta.end(inner.meta.chain.hash(&inner.meta.digest), !open);
+        ended(&mut inner.slog, inner.meta.state_hash);
+        let proof = &mut inner.meta.proof;
         let forgotten = std::mem::take(&mut inner.forgotten);
         forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat, heads, &mut proof.transcripts))?;
         transaction.put_transcripts(heads, &mut proof.transcripts, |put| {
@@ -613,9 +653,9 @@ impl Block {
         let (height, next_crank, state_hash) = (globals.height, globals.next_crank, inner.meta.state_hash);
         transaction.put_block(&BlockMark { height, next_crank, state_hash }, &mut proof.blocks)?;
         transaction.put_meta(&inner.meta)?;
-        transaction.put_crank_hashes(globals.next_crank, &std::mem::take(&mut inner.crank_hashes))?;
+        transaction.put_crank_marks(globals.next_crank, &inner.crank_marks)?;
+        inner.crank_marks.clear();
         transaction.commit()?;
-        inner.committed = inner.meta.state_hash;
         Ok(self)
     }
 }

@@ -147,6 +147,9 @@ impl Default for Tables {
 }
 
 impl Tables {
+    /// The number of tables.
+    pub(crate) const COUNT: usize = TABLES;
+
     /// Returns all tables, in the order in which their changes are hashed.
     pub fn each(&mut self) -> [&mut dyn Journaled; TABLES] {
         [
@@ -169,6 +172,31 @@ impl Tables {
             &mut self.settlements,
             &mut self.subscribers,
             &mut self.waiting,
+        ]
+    }
+
+    /// Returns all tables, to read.
+    pub(crate) fn all(&self) -> [&dyn Journaled; TABLES] {
+        [
+            &self.globals,
+            &self.vats,
+            &self.tallies,
+            &self.clist,
+            &self.objects,
+            &self.promises,
+            &self.queue,
+            &self.gc,
+            &self.vatstore,
+            &self.outside,
+            &self.bundles,
+            &self.meters,
+            &self.applied,
+            &self.devices,
+            &self.wakeups,
+            &self.outbox,
+            &self.settlements,
+            &self.subscribers,
+            &self.waiting,
         ]
     }
 

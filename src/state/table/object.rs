@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::id::{ObjectId, TextOrd, VatId},
-    store::codec::Key,
+    store::{canon::Sink, codec::Key},
 };
 
 /// The owner of an object, which answers its messages.
@@ -88,7 +88,7 @@ impl GcAction {
 }
 
 impl Key for GcAction {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         (self.vat.0, (self.kind as u8, self.object.0)).write(out);
     }
     fn read(bytes: &mut &[u8]) -> Option<GcAction> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::id::{ObjectId, PromiseId, TextOrd, VatId},
-    store::{Index, Table, codec::Key},
+    store::{Index, Table, canon::Sink, codec::Key},
 };
 
 /// ```text
@@ -143,7 +143,7 @@ pub enum Awaited {
 }
 
 impl Key for Awaited {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         match self {
             Awaited::End(vat) => (0_u8, vat.0),
             Awaited::Meter(meter) => (1, *meter),

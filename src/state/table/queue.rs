@@ -16,7 +16,7 @@ use crate::{
         item::Item,
         value::CapData,
     },
-    store::{Index, Table, codec::Key},
+    store::{Index, Table, canon::Sink, codec::Key},
 };
 
 /// The vat that made an item of the run-queue, and the family in whose turn it is taken.
@@ -252,7 +252,7 @@ impl Queue {
 }
 
 impl Key for QueueId {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Sink) {
         match self {
             QueueId::Cleanup => (0_u8, 0_u64),
             QueueId::Reap => (1, 0),

@@ -2,27 +2,29 @@
 
 use serde_json::Value;
 
-use super::{BANK, answers, debug, hash, place_of, untouched};
+use super::{BANK, answers, debug, hash, mark, place_of, untouched};
 use crate::cli::Place;
 
 /// What a straight run recorded.
 struct Straight {
-    /// The hash before each crank; behind the last one that of the end.
-    hashes: Vec<String>,
+    /// The mark before each crank; behind the last one that of the end.
+    marks: Vec<String>,
+    /// The state hash at the end of each block, and the number of cranks up to there.
+    blocks: Vec<(usize, String)>,
     /// Crank, vat and number of each delivery.
     deliveries: Vec<(u64, String, u64)>,
 }
 
 fn straight() -> Straight {
     let place = untouched();
-    let overview = place.vathost("inspect --state @state --json").ok().json();
-    let mut hashes = vec![overview["stateHash"].as_str().unwrap().to_owned()];
-    let mut deliveries = vec![];
+    let mut marks = vec![mark(&answers(&place, "", "")[0]).to_owned()];
+    let (mut blocks, mut deliveries) = (vec![], vec![]);
     place.vathost(&format!("{BANK} --slog @slog")).ok();
     for line in std::fs::read_to_string(place.path("slog")).unwrap().lines() {
         let record: Value = serde_json::from_str(line).unwrap();
         match record["type"].as_str().unwrap() {
-            "crank-finish" => hashes.push(record["activityhash"].as_str().unwrap().to_owned()),
+            "crank-finish" => marks.push(record["activityhash"].as_str().unwrap().to_owned()),
+            "end-block-finish" => blocks.push((marks.len() - 1, record["stateHash"].as_str().unwrap().to_owned())),
             "deliver" => deliveries.push((
                 record["crankNum"].as_u64().unwrap(),
                 record["vatID"].as_str().unwrap().to_owned(),
@@ -31,21 +33,25 @@ fn straight() -> Straight {
             _ => (),
         }
     }
-    Straight { hashes, deliveries }
+    Straight { marks, blocks, deliveries }
 }
 
 #[test]
-fn the_hash_before_each_crank_is_that_of_a_straight_run_forwards_and_backwards() {
+fn the_mark_before_each_crank_is_that_of_a_straight_run_forwards_and_backwards() {
     let (place, straight) = (untouched(), straight());
-    let last = straight.hashes.len() - 1;
+    let last = straight.marks.len() - 1;
     let forwards = answers(&place, "", &"next\n".repeat(last));
-    let seen: Vec<_> = forwards.iter().map(|it| hash(it).to_owned()).collect();
-    assert_eq!(seen, straight.hashes);
+    let seen: Vec<_> = forwards.iter().map(|it| mark(it).to_owned()).collect();
+    assert_eq!(seen, straight.marks);
     assert_eq!(forwards[last]["place"], "end");
+    assert!(straight.blocks.len() > 3, "{:?}", straight.blocks);
+    for (cranks, state_hash) in &straight.blocks {
+        assert_eq!(hash(&forwards[*cranks]), state_hash, "after {cranks} cranks");
+    }
     let script = format!("next {last}\n{}", "back\n".repeat(last));
-    let mut backwards: Vec<_> = answers(&place, "", &script)[1..].iter().map(|it| hash(it).to_owned()).collect();
+    let mut backwards: Vec<_> = answers(&place, "", &script)[1..].iter().map(|it| mark(it).to_owned()).collect();
     backwards.reverse();
-    assert_eq!(backwards, straight.hashes);
+    assert_eq!(backwards, straight.marks);
     debug(&place, "", "next 3\nback 4").code(2).says("committed up to crank-0");
     debug(&place, "", "next 3\nback 3").ok();
 }
@@ -53,18 +59,18 @@ fn the_hash_before_each_crank_is_that_of_a_straight_run_forwards_and_backwards()
 #[test]
 fn a_crank_is_come_to_first_last_before_at_after_and_never() {
     let (place, straight) = (untouched(), straight());
-    let last = straight.hashes.len() as u64 - 1;
+    let last = straight.marks.len() as u64 - 1;
     for crank in [0, 1, 4, 5, 6, 9, 10, last - 1] {
         let at = answers(&place, &format!("--at crank-{crank}"), "where");
         assert_eq!(place_of(&at[0])["next"]["crank"], crank);
-        assert_eq!(hash(&at[0]), straight.hashes[usize::try_from(crank).unwrap()], "crank {crank}");
-        assert_eq!(hash(&at[0]), hash(&at[1]));
+        assert_eq!(mark(&at[0]), straight.marks[usize::try_from(crank).unwrap()], "crank {crank}");
+        assert_eq!(mark(&at[0]), mark(&at[1]));
     }
     for crank in [last, last + 1, 1_000] {
         let at = answers(&place, &format!("--at crank-{crank}"), "where");
         assert_eq!((&at[0]["place"], &at[0]["reply"]["stop"]), (&"end".into(), &"end".into()), "crank {crank}");
         assert_eq!(at[0]["reply"]["why"], format!("crank-{crank} was not reached"));
-        assert_eq!(hash(&at[0]), straight.hashes.last().unwrap());
+        assert_eq!(mark(&at[0]), straight.marks.last().unwrap());
     }
     debug(&place, "", "next 5\nuntil crank-5").code(2).says("this is crank-5");
     debug(&place, "", "next 5\nuntil crank-4").code(2).says("lies behind");
@@ -114,7 +120,7 @@ fn live_restarted_debugged_and_replayed_are_of_one_mind() {
                 // From where that left it, and past it by nothing.
                 let at = answers(&place, &format!("--at {trigger}"), "");
                 assert_eq!(place_of(&at[0])["next"]["crank"], crank, "{line}");
-                assert_eq!(hash(&at[0]), straight.hashes[usize::try_from(crank).unwrap()], "{line}");
+                assert_eq!(mark(&at[0]), straight.marks[usize::try_from(crank).unwrap()], "{line}");
             }
             let replayed = answers(&done, &format!("--at {vat}/delivery-{number}"), "delivery\nnext\nwhere");
             assert_eq!(replayed[0]["place"], format!("{vat}/delivery-{number}"));
@@ -146,6 +152,6 @@ fn an_interrupted_block_is_gone_on_with_as_its_host_would() {
     }
     drop(controller);
     let at = answers(&place, "--cranks-per-block 5", "next\nnext\nnext\nnext");
-    let seen: Vec<_> = at.iter().map(|it| hash(it).to_owned()).collect();
-    assert_eq!(seen, straight.hashes[7..12]);
+    let seen: Vec<_> = at.iter().map(|it| mark(it).to_owned()).collect();
+    assert_eq!(seen, straight.marks[7..12]);
 }

@@ -70,7 +70,7 @@ fn hashes(mut stage: Stage, cranks: u64, dir: Option<&std::path::Path>) -> (Vec<
     loop {
         let ran = stage.run(cranks);
         stage.begin_block();
-        hashes.push(stage.block().state_hash());
+        hashes.push(stage.block().state_hash().expect("hashes"));
         if let Some(dir) = dir {
             stage.block = Some(stage.block.take().unwrap().commit(true).unwrap());
             drop(stage.block.take());

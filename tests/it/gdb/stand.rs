@@ -44,7 +44,7 @@ fn outcome(block: &Block, ran: Option<kernel::Ran>) -> Outcome {
     let stored: Vec<_> = block.tables().vatstore.iter().map(|((_, key), value)| (key.clone(), value.clone())).collect();
     Outcome {
         fuel: ran.fuel,
-        hash: block.state_hash().to_string(),
+        hash: block.state_hash().expect("hashes").to_string(),
         ended: ran.ended.and_then(|it| it.fault).map(|it| it.to_string()),
         stored: format!("{stored:?}"),
     }

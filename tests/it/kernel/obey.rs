@@ -69,14 +69,14 @@ impl World {
     fn hashes(&mut self) -> Vec<String> {
         let mut hashes = vec![];
         while self.step().is_some() {
-            hashes.push(self.block().state_hash().to_string());
+            hashes.push(self.block().state_hash().expect("hashes").to_string());
         }
         hashes
     }
 
     /// The state hash now.
     fn hash(&self) -> String {
-        self.block().state_hash().to_string()
+        self.block().state_hash().expect("hashes").to_string()
     }
 
     /// All rows but those about directives.

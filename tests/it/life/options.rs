@@ -39,7 +39,7 @@ fn options_are_hashed() {
         let mut t = Town::new("a");
         let x = t.create("x", "", &[]);
         t.ask(x, &format!("[\"changeOptions\",[{options}]]"));
-        t.block().state_hash()
+        t.block().state_hash().expect("hashes")
     };
     assert_eq!(run("{\"fuelPerDelivery\":10}"), run("{\"fuelPerDelivery\":10}"));
     assert_ne!(run("{\"fuelPerDelivery\":10}"), run("{\"fuelPerDelivery\":11}"));

@@ -39,9 +39,9 @@ impl Rig {
         Rig { block: Some(block), workers, dir, admin }
     }
 
-    /// Commits, and begins anew from the disk.
+    /// Commits what was run of the block, and goes on with it from the disk.
     pub(super) fn restart(&mut self) {
-        drop(self.block.take().unwrap().commit(false).unwrap());
+        drop(self.block.take().unwrap().commit(true).unwrap());
         self.workers = warehouse(&self.dir);
         self.block = Some(open(&self.dir));
     }

@@ -202,7 +202,7 @@ fn restarts_around_upgrades_change_no_hash() {
             (root, "[\"total\",[]]"),
         ] {
             let answer = rig.ask(target, message);
-            hashes.push((answer, rig.block().state_hash().to_string()));
+            hashes.push((answer, rig.block().state_hash().expect("hashes").to_string()));
             if restarts {
                 rig.restart();
             }

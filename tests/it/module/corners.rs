@@ -59,7 +59,7 @@ pub(super) fn live(workers: &mut Warehouse, wasm: &[u8], options: &Options) -> R
         }
     }
     workers.evict_all();
-    Ok((reason, fuel, block.state_hash().to_string()))
+    Ok((reason, fuel, block.state_hash().expect("hashes").to_string()))
 }
 
 /// A vat with more fields, which does this with its second delivery.

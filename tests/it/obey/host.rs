@@ -195,7 +195,7 @@ fn game() -> Host {
 
 fn play(controller: &mut Host) -> String {
     while !controller.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| true).unwrap().quiescent {}
-    controller.block().unwrap().state_hash().to_string()
+    controller.block().unwrap().state_hash().expect("hashes").to_string()
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn diff_names_the_crank_at_which_a_replica_did_something_else() {
     let text = vathost(&["diff"], &[&a, &b]).out;
     assert!(text.contains("parted in block-2, at crank-41: the hashes after it differ"), "{text}");
     // A state that remembers no cranks is told apart by its blocks.
-    sqlite(&b).execute_batch("DELETE FROM crank_hash").unwrap();
+    sqlite(&b).execute_batch("DELETE FROM crank_mark").unwrap();
     let text = vathost(&["diff"], &[&a, &b]).out;
     assert!(text.contains("parted in block-2, between crank-30 and its end, before crank-60"), "{text}");
     go_on(&mut open(&b), 1, 30);

@@ -65,7 +65,7 @@ fn every_bit_of_every_row_is_guarded() {
         ("bundle", "hash"),
         ("transcript", "entries"),
         ("block", "state_hash"),
-        ("crank_hash", "hashes"),
+        ("crank_mark", "marks"),
     ]);
     let mut flips = 0;
     for (table, column) in columns {
@@ -118,11 +118,8 @@ fn verify_says_what_is_damaged() {
             "UPDATE block SET state_hash = zeroblob(32)",
             "blocks: read the mark of block-0: its bytes do not have its checksum",
         ),
-        ("UPDATE crank_hash SET hashes = zeroblob(80)", "blocks: read the hashes of the last cranks from crank-"),
-        (
-            "DELETE FROM crank_hash WHERE first = (SELECT max(first) FROM crank_hash)",
-            "blocks: the hashes of cranks end",
-        ),
+        ("UPDATE crank_mark SET marks = zeroblob(80)", "blocks: read the marks of the last cranks from crank-"),
+        ("DELETE FROM crank_mark WHERE first = (SELECT max(first) FROM crank_mark)", "blocks: the marks of cranks end"),
         ("CREATE TABLE stranger (it)", "tables: table `stranger` is not known"),
         ("DROP TABLE gc", "tables: table `gc`"),
         ("ALTER TABLE gc RENAME COLUMN value TO valve", "tables: table `gc`"),

@@ -1,6 +1,9 @@
 //! Directives where nothing else is to do: whether there is a crank for them, and what it leaves.
 
-use vathost::kernel;
+use vathost::{
+    kernel,
+    model::blame::{Fault, Halted},
+};
 
 use super::*;
 
@@ -79,7 +82,8 @@ fn what_needs_a_delivery_or_changes_nothing_makes_no_crank() {
         w.run();
         assert_eq!((w.hash(), w.next_crank()), (hash, next), "{order}");
         // The order comes to it at rest all the same, and changes nothing.
-        let halted = kernel::obey_at_rest(w.block()).unwrap_err().line;
+        let fault = kernel::obey_at_rest(w.block()).unwrap_err().fault;
+        let Fault::Halted(Halted { line: halted, .. }) = fault else { panic!("{order}: {fault}") };
         assert!(halted == format!("crank-{next}: halt") || halted.starts_with("expect state 00000000"), "{halted}");
     }
     let mut w = resting();
