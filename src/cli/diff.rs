@@ -76,7 +76,7 @@ pub(super) fn parted(parting: &Parting) -> String {
             format!("{past} is the past of {other}, which went on after {} from {}", common.height, common.next_crank)
         }
         Parting::Block { height, crank: Some(crank), .. } => {
-            format!("parted in {height}, at {crank}: the hashes after it differ, those after the crank before do not")
+            format!("parted in {height}, at {crank}: the marks after it differ, those after the crank before do not")
         }
         Parting::Block { height, from, to, crank: None } => {
             let [a, b] = to.map(|it| it.0);

@@ -46,20 +46,8 @@ fn run_queue(tables: &Tables, by: Option<VatId>) -> QueueId {
 fn next_in_turn(tables: &Tables) -> Option<(Sender, i64, Turn)> {
     let weight = |family| weight(tables, family);
     let served = |family| tables.tallies.get(&family).map_or(family, |it| it.served);
-    let turn = tables.globals().turn;
-    let (first, at) = match tables.queue.to_run()? {
-        (QueueId::Run(sender), at) => (sender, at),
-        _ => tables.queue.to_run_from(Sender::KERNEL)?,
-    };
-    // Most often there is one sender alone, and nothing to search for.
-    if tables.queue.to_run_from(first.next()).is_none() {
-        let only = |from| (from <= first).then_some(first);
-        return turn.next(only, weight, served).map(|(_, turn)| (first, at, turn));
-    }
-    let from = |sender| tables.queue.to_run_from(sender).map(|(it, _)| it);
-    let (sender, turn) = turn.next(from, weight, served)?;
-    let (_, at) = tables.queue.to_run_from(sender)?;
-    Some((sender, at, turn))
+    let (sender, turn) = tables.globals().turn.next(|it| tables.queue.sender_from(it), weight, served)?;
+    Some((sender, tables.queue.first_of(sender)?, turn))
 }
 
 fn weight(tables: &Tables, family: VatId) -> u32 {

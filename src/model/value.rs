@@ -21,7 +21,7 @@ impl Bytes {
 
 impl Default for Bytes {
     fn default() -> Bytes {
-        Bytes(Arc::from([]))
+        Bytes(Arc::default())
     }
 }
 

@@ -7,8 +7,12 @@
 //!                               ▼ rows as they were
 //! ```
 //!
+//! Each row is stamped with the crank that changed it last: so its former value is journaled once a crank, and noted once
+//! a block.
+//!
 //! Invariants: after `rewind`, rows and index are what they were when the crank began; `seal` reports each row that
-//! differs from then, once, in key order; rows born and gone within one block never reach the database.
+//! differs from then, once, in key order; rows born and gone within one block never reach the database. A row whose stamp
+//! is not before the block is among the touched ones.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -53,13 +57,26 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Value for T {}
 pub struct Table<K, V, I = ()> {
     name: &'static str,
     tag: u8,
-    rows: BTreeMap<K, V>,
+    rows: BTreeMap<K, Slot<V>>,
     index: I,
-    journal: Vec<(K, Option<V>)>,
+    /// The rows as they were before the crank.
+    journal: Vec<(K, Option<Slot<V>>)>,
+    /// The stamp of the open crank.
+    crank: u64,
+    /// The stamp of the first crank of the open block.
+    block: u64,
     touched: BTreeMap<K, Option<V>>,
     /// What changed since the last block that was closed without a commit, if one was.
     unclosed: Option<BTreeMap<K, Option<V>>>,
     essence: Option<Essence<V>>,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+struct Slot<V> {
+    value: V,
+    /// The crank that changed it last: whose stamp it was, since the state was opened; 0 if none.
+    stamp: u64,
 }
 
 /// The function that returns the part of a row that is state, rather than a sum or a date; `None` is nothing of it.
@@ -85,6 +102,8 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
             rows: BTreeMap::new(),
             index: I::default(),
             journal: Vec::new(),
+            crank: 1,
+            block: 1,
             touched: BTreeMap::new(),
             unclosed: None,
             essence: None,
@@ -155,12 +174,13 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     }
 
     /// The row is this now, and was never anything else.
-    fn set(&mut self, key: K, value: Option<V>) {
-        let old = match value {
-            Some(value) => self.rows.insert(key.clone(), value),
+    fn set(&mut self, key: K, row: Option<Slot<V>>) {
+        let old = match row {
+            Some(row) => self.rows.insert(key.clone(), row),
             None => self.rows.remove(&key),
         };
-        self.index.changed(&key, old.as_ref(), self.rows.get(&key));
+        let new = self.rows.get(&key).map(|it| &it.value);
+        self.index.changed(&key, old.as_ref().map(|it| &it.value), new);
     }
 
     fn key(&self, bytes: &[u8]) -> Result<K, HostFault> {
@@ -173,7 +193,8 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     fn take(&mut self, key: K, value: V) -> Result<(), HostFault> {
         match self.rows.entry(key.clone()) {
             Entry::Vacant(place) => {
-                self.index.changed(&key, None, Some(place.insert(value)));
+                let row = place.insert(Slot { value, stamp: 0 });
+                self.index.changed(&key, None, Some(&row.value));
                 Ok(())
             }
             Entry::Occupied(_) => Err(HostFault::new("read a row", "its key is there twice")),
@@ -182,7 +203,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
 
     /// Returns the row of this key, if there is one.
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.rows.get(key)
+        self.rows.get(key).map(|it| &it.value)
     }
 
     /// Returns whether the table has a row of this key.
@@ -207,17 +228,17 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
 
     /// Returns the row of the least key.
     pub fn first(&self) -> Option<(&K, &V)> {
-        self.rows.first_key_value()
+        self.rows.first_key_value().map(|(key, it)| (key, &it.value))
     }
 
     /// Returns the row of the greatest key.
     pub fn last(&self) -> Option<(&K, &V)> {
-        self.rows.last_key_value()
+        self.rows.last_key_value().map(|(key, it)| (key, &it.value))
     }
 
     /// Iterates over all rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.rows.iter()
+        self.rows.iter().map(|(key, it)| (key, &it.value))
     }
 
     /// Iterates over the rows of a range, in key order. An empty range is empty, whichever way its ends lie.
@@ -227,57 +248,59 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
             (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
             _ => false,
         };
-        (!empty).then(|| self.rows.range(range)).into_iter().flatten()
-    }
-
-    /// Returns whether the journal's last entry is on this row: then its former value is noted, and a change of it
-    /// need not be.
-    fn is_noted(&self, key: &K) -> bool {
-        self.journal.last().is_some_and(|(it, _)| it == key)
+        (!empty).then(|| self.rows.range(range)).into_iter().flatten().map(|(key, it)| (key, &it.value))
     }
 
     /// Writes a row, new or not.
     pub fn insert(&mut self, key: K, value: V) {
-        let old = match self.rows.entry(key.clone()) {
-            Entry::Vacant(row) => {
-                self.index.changed(&key, None, Some(row.insert(value)));
-                None
+        let row = Slot { value, stamp: self.crank };
+        match self.rows.entry(key) {
+            Entry::Vacant(place) => {
+                let key = place.key().clone();
+                self.index.changed(&key, None, Some(&place.insert(row).value));
+                self.journal.push((key, None));
             }
-            Entry::Occupied(mut row) => {
-                let old = row.insert(value);
-                self.index.changed(&key, Some(&old), Some(row.get()));
-                Some(old)
+            Entry::Occupied(mut place) => {
+                let old = place.insert(row);
+                self.index.changed(place.key(), Some(&old.value), Some(&place.get().value));
+                if old.stamp != self.crank {
+                    self.journal.push((place.key().clone(), Some(old)));
+                }
             }
-        };
-        if !self.is_noted(&key) {
-            self.journal.push((key, old));
         }
     }
 
     /// Removes the row of this key.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.rows.remove(key)?;
-        self.index.changed(key, Some(&old), None);
-        if !self.is_noted(key) {
+        self.index.changed(key, Some(&old.value), None);
+        if old.stamp != self.crank {
             self.journal.push((key.clone(), Some(old.clone())));
         }
-        Some(old)
+        Some(old.value)
     }
 
     /// Changes a row in place. `None` where there is no such row.
     pub fn update<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
-        let noted = self.is_noted(key);
         let row = self.rows.get_mut(key)?;
+        let noted = row.stamp == self.crank;
         if noted && !I::LISTENS {
-            return Some(change(row));
+            return Some(change(&mut row.value));
         }
         let old = row.clone();
-        let result = change(row);
-        self.index.changed(key, Some(&old), Some(row));
+        row.stamp = self.crank;
+        let result = change(&mut row.value);
+        self.index.changed(key, Some(&old.value), Some(&row.value));
         if !noted {
             self.journal.push((key.clone(), Some(old)));
         }
         Some(result)
+    }
+
+    /// Forgets what the open block touched: another begins.
+    fn end_block(&mut self) {
+        self.touched.clear();
+        self.block = self.crank;
     }
 }
 
@@ -333,12 +356,9 @@ pub trait Journaled {
 impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     fn rewind(&mut self) {
         while let Some((key, old)) = self.journal.pop() {
-            let new = match old.clone() {
-                Some(value) => self.rows.insert(key.clone(), value),
-                None => self.rows.remove(&key),
-            };
-            self.index.changed(&key, new.as_ref(), old.as_ref());
+            self.set(key, old);
         }
+        self.crank += 1;
     }
 
     fn seal(
@@ -354,35 +374,48 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         self.journal.dedup_by(|later, first| later.0 == first.0);
         let mut journal = std::mem::take(&mut self.journal);
         for (key, old) in journal.drain(..) {
-            let new = self.rows.get(&key);
-            if new == old.as_ref() {
+            let stamp = old.as_ref().map(|it| it.stamp);
+            let old = old.map(|it| it.value);
+            let row = self.rows.get_mut(&key);
+            if row.as_ref().map(|it| &it.value) == old.as_ref() {
+                // As if nobody had changed it.
+                if let (Some(row), Some(stamp)) = (row, stamp) {
+                    row.stamp = stamp;
+                }
                 continue;
             }
+            let new = row.map(|it| &it.value);
             write_row(self.tag, &key, new, mark)?;
             if let Some(changes) = &mut changes {
                 let mut row = Vec::new();
                 write_row(self.tag, &key, new, &mut row)?;
                 changes.bytes(&row);
             }
+            let is_there = new.is_some();
             if let Some(digest) = &mut watch {
                 self.count(&key, old.as_ref(), digest, false)?;
-                self.count(&key, new, digest, true)?;
+                self.count(&key, self.get(&key), digest, true)?;
             }
             if let Some(unclosed) = &mut self.unclosed {
-                touch(unclosed, key.clone(), old.clone(), new.is_some());
+                touch(unclosed, key.clone(), old.clone(), is_there);
             }
-            touch(&mut self.touched, key, old, new.is_some());
+            let is_touched = stamp.is_some_and(|it| it >= self.block);
+            if !(is_touched && is_there) {
+                touch(&mut self.touched, key, old, is_there);
+            }
         }
         // Its room is used again.
         self.journal = journal;
+        self.crank += 1;
         Ok(())
     }
 
     fn revert(&mut self) {
         Journaled::rewind(self);
         for (key, old) in std::mem::take(&mut self.touched) {
-            self.set(key, old);
+            self.set(key, old.map(|value| Slot { value, stamp: 0 }));
         }
+        self.end_block();
         self.unclosed.iter_mut().for_each(BTreeMap::clear);
     }
 
@@ -397,7 +430,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         };
         let mut changes = Vec::new();
         for (key, old) in &self.touched {
-            let new = self.rows.get(key);
+            let new = self.get(key);
             if new != old.as_ref() {
                 let mut key_bytes = Vec::new();
                 key.write(&mut key_bytes);
@@ -410,34 +443,34 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
     fn digest_now(&self, digest: &mut Digest) -> Result<(), HostFault> {
         let mut unsealed: BTreeMap<&K, Option<&V>> = BTreeMap::new();
         for (key, old) in &self.journal {
-            unsealed.entry(key).or_insert(old.as_ref());
+            unsealed.entry(key).or_insert(old.as_ref().map(|it| &it.value));
         }
-        let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| self.rows.get(key));
+        let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| self.get(key));
         self.settle(self.unclosed.as_ref().unwrap_or(&self.touched), digest, sealed, |_, _| Ok(()))
     }
 
     fn close(&mut self, digest: &mut Digest) -> Result<(), HostFault> {
         let changes = self.unclosed.as_ref().unwrap_or(&self.touched);
-        self.settle(changes, digest, |key| self.rows.get(key), |_, _| Ok(()))?;
+        self.settle(changes, digest, |key| self.get(key), |_, _| Ok(()))?;
         self.unclosed = Some(BTreeMap::new());
         Ok(())
     }
 
     fn mark(&mut self, digest: &mut Digest) -> Result<(), HostFault> {
         self.close(digest)?;
-        self.touched.clear();
+        self.end_block();
         Ok(())
     }
 
     fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault> {
         let key = self.key(key)?;
         let value = value.map(codec::decode).transpose()?;
-        self.set(key, value);
+        self.set(key, value.map(|value| Slot { value, stamp: 0 }));
         Ok(())
     }
 
     fn watch(&self, digest: &mut Digest) -> Result<(), HostFault> {
-        self.rows.iter().try_for_each(|(key, value)| self.count(key, Some(value), digest, true))
+        self.iter().try_for_each(|(key, value)| self.count(key, Some(value), digest, true))
     }
 
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault> {
@@ -448,7 +481,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         self.settle(
             &self.touched,
             digest,
-            |key| self.rows.get(key),
+            |key| self.get(key),
             |key, new| {
                 let Some((value, hash)) = new else {
                     batch.add(key, None);
@@ -460,7 +493,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
                 Ok(())
             },
         )?;
-        self.touched.clear();
+        self.end_block();
         if batch.is_empty() { Ok(()) } else { rows.write(self.name, &batch) }
     }
 
@@ -485,7 +518,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
 
     fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault> {
         let mut room = Vec::new();
-        self.rows.iter().try_for_each(|(key, value)| {
+        self.iter().try_for_each(|(key, value)| {
             digest.add(&self.hash(key, value, &mut room)?);
             Ok(())
         })
@@ -538,6 +571,12 @@ mod tests {
             if let Some(new) = new {
                 *self.0.entry(*new).or_default() += 1;
             }
+        }
+    }
+
+    impl<I: Index<u64, u64>> Table<u64, u64, I> {
+        fn plain(&self) -> BTreeMap<u64, u64> {
+            self.iter().map(|(key, value)| (*key, *value)).collect()
         }
     }
 
@@ -634,7 +673,7 @@ mod tests {
                             for (key, (value, checksum)) in &disk.0 {
                                 fresh.load(&StoredRow { key, value, checksum: *checksum }, &mut reading).expect("loads");
                             }
-                            prop_assert_eq!(&fresh.rows, &now);
+                            prop_assert_eq!(&fresh.plain(), &now);
                             prop_assert_eq!(&reading.digest, &digest);
                             let mut swept = Digest::default();
                             fresh.sweep(&mut swept).expect("sweeps");
@@ -642,7 +681,7 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(&table.rows, &now);
+                prop_assert_eq!(&table.plain(), &now);
                 let mut counted = ByValue::default();
                 for (k, v) in &now { counted.changed(k, None, Some(v)); }
                 prop_assert_eq!(&table.index.0, &counted.0);

@@ -4,7 +4,7 @@
 //! schedule changes the order between a sender and a target.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ops::{AddAssign, SubAssign},
 };
 
@@ -105,20 +105,36 @@ impl SubAssign for Load {
     }
 }
 
-/// The load of every vat that made something that waits: a function of the rows, so that nothing has to be counted
-/// again.
+/// The load of every vat that made something that waits, and the number of items in the run-queue of each sender: a
+/// function of the rows, so that nothing has to be counted again.
 #[derive(Debug, Default)]
-pub struct Loads(BTreeMap<VatId, Load>);
+pub struct Loads {
+    vats: BTreeMap<VatId, Load>,
+    senders: BTreeMap<Sender, u64>,
+}
 
 impl Index<(QueueId, i64), Waiting> for Loads {
-    fn changed(&mut self, _: &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
+    fn changed(&mut self, (queue, _): &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
         if let Some((vat, old)) = old.and_then(|it| Some((it.by?, it)))
-            && let Some(load) = self.0.get_mut(&vat)
+            && let Some(load) = self.vats.get_mut(&vat)
         {
             *load -= Load::of(&old.item);
         }
         if let Some((vat, new)) = new.and_then(|it| Some((it.by?, it))) {
-            *self.0.entry(vat).or_default() += Load::of(&new.item);
+            *self.vats.entry(vat).or_default() += Load::of(&new.item);
+        }
+        let QueueId::Run(sender) = queue else { return };
+        match (old, new) {
+            (None, Some(_)) => *self.senders.entry(*sender).or_default() += 1,
+            (Some(_), None) => {
+                if let Entry::Occupied(mut items) = self.senders.entry(*sender) {
+                    *items.get_mut() -= 1;
+                    if *items.get() == 0 {
+                        items.remove();
+                    }
+                }
+            }
+            _ => (),
         }
     }
 }
@@ -198,27 +214,28 @@ impl Queue {
         self.first().map(|(key, _)| *key).filter(|(id, _)| *id <= QueueId::Run(Sender::LAST))
     }
 
-    /// Returns the first item of the first sender, not before this one, that has something to run.
-    pub fn to_run_from(&self, sender: Sender) -> Option<(Sender, i64)> {
-        // Most often nobody else has anything, and there is nothing to search for.
-        if self.last()?.0.0 < QueueId::Run(sender) {
-            return None;
-        }
-        let mut rows = self.range((QueueId::Run(sender), i64::MIN)..);
-        match rows.next()?.0 {
-            (QueueId::Run(sender), at) => Some((*sender, *at)),
-            _ => None,
+    /// Returns the first sender, not before this one, that has something to run.
+    pub fn sender_from(&self, sender: Sender) -> Option<Sender> {
+        self.index().senders.range(sender..).next().map(|(it, _)| *it)
+    }
+
+    /// Returns the number of the first item that a sender has to run.
+    pub fn first_of(&self, sender: Sender) -> Option<i64> {
+        match self.first()?.0 {
+            // Most often it is the first of all.
+            (QueueId::Run(first), at) if *first == sender => Some(*at),
+            _ => self.of(QueueId::Run(sender)).next().map(|(at, _)| at),
         }
     }
 
     /// Returns the share of all queues that a vat made.
     pub fn load(&self, vat: VatId) -> Load {
-        self.index().0.get(&vat).copied().unwrap_or_default()
+        self.index().vats.get(&vat).copied().unwrap_or_default()
     }
 
     /// Iterates over the loads of all vats that have any.
     pub fn loads(&self) -> impl Iterator<Item = (VatId, Load)> {
-        self.index().0.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
+        self.index().vats.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
     }
 
     /// Joins the end of a queue.

@@ -117,7 +117,7 @@ fn diff_names_the_crank_at_which_a_replica_did_something_else() {
     let found = vathost(&["diff", "--json"], &[&a, &b]).json();
     assert_eq!((&found["parted"]["block"], &found["parted"]["crank"]), (&2.into(), &41.into()), "{found}");
     let text = vathost(&["diff"], &[&a, &b]).out;
-    assert!(text.contains("parted in block-2, at crank-41: the hashes after it differ"), "{text}");
+    assert!(text.contains("parted in block-2, at crank-41: the marks after it differ"), "{text}");
     // A state that remembers no cranks is told apart by its blocks.
     sqlite(&b).execute_batch("DELETE FROM crank_mark").unwrap();
     let text = vathost(&["diff"], &[&a, &b]).out;
