@@ -120,6 +120,9 @@ pub use crate::{
         value::CapData,
     },
     slog::{Detail, Slog, Writer},
-    state::table::Options,
+    state::{
+        device::{Device, DeviceState},
+        table::Options,
+    },
     store::StateHash,
 };

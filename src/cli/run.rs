@@ -298,6 +298,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Host> {
         memory_max: args.memory.map(|it| it.0),
         snapshot_interval: args.snapshot_interval,
         compare_pages: false,
+        devices: Vec::new(),
         disk: None,
     })?;
     // A host may have been stopped before it had committed anything.

@@ -17,7 +17,7 @@ use crate::{
         kernel_version, limits,
         smallcaps::{self, SAFE_INTEGER_MAX},
     },
-    state::table::{Device, OnFault, Options},
+    state::table::{DeviceRow, OnFault, Options},
     vat::module::{self, Rules},
 };
 
@@ -46,7 +46,7 @@ pub struct Scenario {
     /// The messages from outside, in order.
     pub sends: Vec<Send>,
     /// The devices of the scenario.
-    pub devices: Vec<Device>,
+    pub devices: Vec<DeviceRow>,
     /// The files of the mailbox, if there are any.
     pub mailbox: MailboxPaths,
     /// Bundles that vats can be created from, by name, in addition to those of the static vats under their names.
@@ -265,21 +265,21 @@ impl Scenario {
         let sends: Vec<_> = self.sends.iter().map(|it| json!([it.to, self.methargs(it).ok()])).collect();
         let bundles: Vec<_> =
             self.bundles.iter().map(|(name, wasm)| json!([name, BundleId::of(wasm).to_string()])).collect();
-        let devices: Vec<_> = self.devices.iter().map(Device::name).collect();
+        let devices: Vec<_> = self.devices.iter().map(DeviceRow::name).collect();
         let text = json!([vats, self.bootstrap, sends, bundles, devices, self.kernel]).to_string();
         hex(blake3::hash(text.as_bytes()).as_bytes())
     }
 }
 
-fn devices(given: &toml::Table, folder: &Path) -> Result<(Vec<Device>, MailboxPaths), String> {
+fn devices(given: &toml::Table, folder: &Path) -> Result<(Vec<DeviceRow>, MailboxPaths), String> {
     let mut devices = Vec::new();
     let mut mailbox = MailboxPaths::default();
     for (name, options) in given {
-        let known = || Device::ALL.map(|it| it.name()).join(", ");
+        let known = || DeviceRow::ALL.map(|it| it.name().to_owned()).join(", ");
         let device =
-            Device::named(name).ok_or_else(|| format!("there is no device `{name}`; there are: {}", known()))?;
+            DeviceRow::named(name).ok_or_else(|| format!("there is no device `{name}`; there are: {}", known()))?;
         let at = |err: toml::de::Error| format!("[devices] {name}: {}", err.message());
-        if let Device::Mailbox(_) = device {
+        if let DeviceRow::Mailbox(_) = device {
             mailbox = options.clone().try_into().map_err(at)?;
             for path in [&mut mailbox.inbound, &mut mailbox.outbound].into_iter().flatten() {
                 *path = folder.join(&*path);

@@ -10,7 +10,7 @@ use crate::{
         id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
         value::StoreKey,
     },
-    state::table::{Device, GcAction, GcKind, Item, Load, Owner, QueueId, Status, Tables, Waiting},
+    state::table::{DeviceRow, GcAction, GcKind, Item, Load, Owner, QueueId, Status, Tables, Waiting},
 };
 
 /// Checks all rows of a state between two cranks.
@@ -25,8 +25,9 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     awaited.chain(endings).chain(waiting).for_each(|it| sweep.hold(it.into()));
     let woken = tables.wakeups.iter().map(|(_, it)| it.handler);
     let told = tables.devices.iter().filter_map(|(_, it)| match it {
-        Device::Mailbox(mailbox) => mailbox.handler,
-        Device::Timer | Device::Console => None,
+        DeviceRow::Mailbox(mailbox) => mailbox.handler,
+        DeviceRow::Own(own) => own.handler,
+        DeviceRow::Timer | DeviceRow::Console => None,
     });
     woken.chain(told).for_each(|it| sweep.hold(it.into()));
     sweep.compare(tables)?;

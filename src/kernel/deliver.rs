@@ -138,8 +138,13 @@ pub(super) fn run(mut crank: Crank, workers: &mut dyn Workers) -> Result<(Block,
 }
 
 fn panicked(payload: &(dyn std::any::Any + Send)) -> KernelPanic {
+    KernelPanic::new("kernel.no-panic", panic_text(payload))
+}
+
+/// Returns what a panic says of itself.
+pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    KernelPanic::new("kernel.no-panic", text.unwrap_or("a panic without a text"))
+    text.unwrap_or("a panic without a text")
 }
 
 impl Crank {

@@ -1,4 +1,4 @@
-//! Devices: the timer, the mailbox, the console. A vat calls them within its delivery, and is answered at once; what
+//! Devices that every host has: the timer, the mailbox, the console (those of an embedder: `bridge`). A vat calls them within its delivery, and is answered at once; what
 //! they have to say of themselves comes as messages, and only at the beginning of a block.
 //!
 //! Invariants: a device answers from rows alone, so that every replica answers alike; a wrong call is an answer, never
@@ -21,7 +21,7 @@ use crate::{
     slog::{At, Detail, Event},
     state::{
         block::Printed,
-        table::{Device, Mailbox, Outgoing, Wakeup},
+        table::{DeviceRow, Mailbox, Outgoing, Wakeup},
     },
 };
 
@@ -29,13 +29,13 @@ use crate::{
 const LEVELS: [&str; 5] = ["debug", "log", "info", "warn", "error"];
 
 /// A smallcaps body without references; or a refusal; or a broken kernel.
-type Called = Result<Result<Value, Refused>, Fault>;
+pub(super) type Called = Result<Result<Value, Refused>, Fault>;
 
 // ---- from outside
 
 impl Crank {
     /// Adds a device, for the state's life. There is at most one of a kind: a second is the first.
-    pub fn add_device(&mut self, device: Device) -> DeviceId {
+    pub fn add_device(&mut self, device: DeviceRow) -> DeviceId {
         let known = self.tables().devices.iter().find(|(_, it)| it.name() == device.name()).map(|(id, _)| *id);
         known.unwrap_or_else(|| {
             let last = self.tables().devices.iter().next_back().map(|(id, _)| id.next());
@@ -62,8 +62,8 @@ impl Crank {
 
     fn mailbox(&self) -> Option<(DeviceId, Mailbox)> {
         self.tables().devices.iter().find_map(|(id, it)| match it {
-            Device::Mailbox(mailbox) => Some((*id, *mailbox)),
-            Device::Timer | Device::Console => None,
+            DeviceRow::Mailbox(mailbox) => Some((*id, *mailbox)),
+            _ => None,
         })
     }
 
@@ -99,7 +99,7 @@ impl Crank {
         let Some((id, mailbox)) = self.mailbox() else { return false };
         let is_next = mailbox.received.checked_add(1) == Some(number);
         if is_next {
-            self.tables_mut().devices.insert(id, Device::Mailbox(Mailbox { received: number, ..mailbox }));
+            self.tables_mut().devices.insert(id, DeviceRow::Mailbox(Mailbox { received: number, ..mailbox }));
         }
         is_next
     }
@@ -117,7 +117,7 @@ impl Crank {
             )));
         }
         let number = mailbox.sent + 1;
-        self.tables_mut().devices.insert(id, Device::Mailbox(Mailbox { sent: number, ..mailbox }));
+        self.tables_mut().devices.insert(id, DeviceRow::Mailbox(Mailbox { sent: number, ..mailbox }));
         self.tables_mut().outbox.insert(number, row);
         Ok(number)
     }
@@ -129,7 +129,7 @@ impl Crank {
         if number > mailbox.taken {
             (mailbox.taken + 1..=number).for_each(|it| drop(self.tables_mut().outbox.remove(&it)));
             mailbox.taken = number;
-            self.tables_mut().devices.insert(id, Device::Mailbox(mailbox));
+            self.tables_mut().devices.insert(id, DeviceRow::Mailbox(mailbox));
         }
     }
 }
@@ -140,12 +140,13 @@ impl Crank {
     /// Calls a device for a vat.
     pub(super) fn call_now(&mut self, at: At, device: KRef, methargs: &CapData<KRef>) -> Result<Answer, Fault> {
         let KRef::Device(id) = device else { return Err(KernelPanic::new("clist.known", device).into()) };
-        let row = self.tables().devices.get(&id).copied().ok_or_else(|| KernelPanic::new("clist.known", id))?;
+        let row = self.tables().devices.get(&id).cloned().ok_or_else(|| KernelPanic::new("clist.known", id))?;
         let called = match (Request::decode(methargs), row) {
             (Err(refused), _) => Err(refused),
-            (Ok(request), Device::Timer) => self.call_timer(at.vat, &request)?,
-            (Ok(request), Device::Mailbox(mailbox)) => self.call_mailbox(id, mailbox, &request)?,
-            (Ok(request), Device::Console) => self.call_console(at, &request),
+            (Ok(request), DeviceRow::Timer) => self.call_timer(at.vat, &request)?,
+            (Ok(request), DeviceRow::Mailbox(mailbox)) => self.call_mailbox(id, mailbox, &request)?,
+            (Ok(request), DeviceRow::Console) => self.call_console(at, &request),
+            (Ok(request), DeviceRow::Own(own)) => self.call_own(id, own, &request)?,
         };
         Ok(Answer::Device(match called {
             Ok(value) => Ok(format!("#{value}").into()),
@@ -205,13 +206,9 @@ impl Crank {
     fn call_mailbox(&mut self, id: DeviceId, mut mailbox: Mailbox, request: &Request) -> Called {
         let answer = match &*request.method {
             "registerInboundHandler" => {
-                let handler = match request.held_object(0) {
-                    Ok(handler) => handler,
+                match self.replace_handler(mailbox.handler, request)? {
+                    Ok(handler) => mailbox.handler = Some(handler),
                     Err(refused) => return Ok(Err(refused)),
-                };
-                self.incref(handler.into())?;
-                if let Some(old) = mailbox.handler.replace(handler) {
-                    self.change_counts(old, -1, -1)?;
                 }
                 json!("#undefined")
             }
@@ -232,7 +229,7 @@ impl Crank {
             },
             other => return Ok(Err(no_method("mailbox", other))),
         };
-        self.tables_mut().devices.insert(id, Device::Mailbox(mailbox));
+        self.tables_mut().devices.insert(id, DeviceRow::Mailbox(mailbox));
         Ok(Ok(answer))
     }
 

@@ -38,6 +38,7 @@
 
 mod admin;
 mod audit;
+mod bridge;
 mod crank;
 mod deliver;
 mod device;

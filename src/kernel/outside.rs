@@ -56,7 +56,8 @@ impl Crank {
     /// Opens a block, and sends the wakeups that are due by its time.
     pub fn begin_block(&mut self, height: BlockHeight, time: u64) -> Result<(), Fault> {
         self.tables_mut().update_globals(|it| (it.height, it.time) = (height, time));
-        self.wake()
+        self.wake()?;
+        self.begin_devices()
     }
 
     /// Returns the root object of a vat. Naming it does not hold it.

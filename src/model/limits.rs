@@ -92,6 +92,8 @@ pub const WAKEUPS_MAX: u64 = 4_096;
 pub const OUTBOX_MESSAGES_MAX: u64 = 65_536;
 /// Bytes of the messages to the outside that may wait for its acknowledgement.
 pub const OUTBOX_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of the rows of one device of an embedder: they are held in memory, and vats may be able to make it keep them.
+pub const DEVICE_BYTES_MAX: u64 = 256 << 20;
 /// First ids: SwingSet's, so that transcripts compare.
 pub const FIRST_OBJECT: u64 = 20;
 /// First kernel promise.

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod block;
+pub mod device;
 pub mod snapshot;
 pub mod table;
 pub mod transcript;

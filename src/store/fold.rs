@@ -47,7 +47,7 @@ const MULTIPLY: u64 = 0xbb67_ae85_84ca_a73b;
 
 impl Fold {
     /// Begins the fold of a step; `label` says what kind of step.
-    pub(crate) fn of_step(label: &str) -> Fold {
+    pub fn of_step(label: &str) -> Fold {
         let mut fold = Fold(0);
         fold.bytes(label.as_bytes());
         fold

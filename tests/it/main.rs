@@ -5,6 +5,7 @@
 mod abi;
 mod anachronism;
 mod bench;
+mod bridge;
 mod campaign;
 mod cli;
 mod core_dump;

@@ -33,7 +33,7 @@ use crate::{
         id::{DeliveryNum, KRef, VRef, VatId, hex},
         value::StoreKey,
     },
-    state::table::{Device, Options, Status, Tables},
+    state::table::{DeviceRow, Options, Status, Tables},
 };
 
 /// The vat that lets the hostile ones in.
@@ -196,7 +196,7 @@ fn scenario(hostile: Option<&Siege>) -> anyhow::Result<Scenario> {
         let attackers = siege.attackers();
         scenario.vats.push(warden(&attackers)?);
         scenario.bootstrap = Some(WARDEN.to_owned());
-        scenario.devices = vec![Device::Timer];
+        scenario.devices = vec![DeviceRow::Timer];
         for it in &attackers {
             let wasm = wat::parse_str(it.wat()).with_context(|| format!("assemble {}", it.name))?;
             scenario.bundles.insert(it.name.to_owned(), wasm);

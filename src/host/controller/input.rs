@@ -9,7 +9,7 @@ use crate::{
     kernel::Crank,
     model::{
         blame::{Fault, HostFault},
-        id::{KRef, PromiseId, VRef, VatId},
+        id::{DeviceId, KRef, PromiseId, VRef, VatId},
         limits, smallcaps,
         value::CapData,
     },
@@ -94,6 +94,7 @@ pub(super) enum Input {
     RefuseMail(u64, String),
     AcknowledgeMail(u64),
     Forget(PromiseId),
+    Device(DeviceId, Value),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -216,6 +217,7 @@ impl Input {
             Input::RefuseMail(number, why) => drop(crank.refuse_mail(number, &why)),
             Input::AcknowledgeMail(number) => crank.acknowledge_mail(number),
             Input::Forget(promise) => crank.forget_result(promise)?,
+            Input::Device(id, input) => crank.tell_device(id, &input)?,
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
 //! An example is on the crate's front page.
 
 mod add;
+mod device;
 mod input;
 mod schedule;
 
@@ -20,7 +21,9 @@ pub use input::{Arg, Outcome, Sent, To};
 pub use schedule::Refusal;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -39,15 +42,16 @@ use crate::{
     kernel::{self, Halt, Position, Ran, Workers},
     model::{
         blame::{Fault, HostFault},
-        id::{BlockHeight, BundleId, KRef, PromiseId, VatId},
+        id::{BlockHeight, BundleId, DeviceId, KRef, PromiseId, VatId},
         kernel_version, smallcaps,
         value::CapData,
     },
     slog::{Detail, Event, Slog},
     state::{
         block::{Block, Heard, Printed},
+        device::Device,
         snapshot::Image,
-        table::{Mailbox, Outgoing, Tables},
+        table::{DeviceRow, Mailbox, Outgoing, Tables},
     },
     store::{Database, Disk, Pace, StateHash},
     vat::{CoreDump, Interrupter, Warehouse, engine_id},
@@ -83,6 +87,8 @@ pub struct Open {
     pub compare_pages: bool,
     /// The disk between the state and its files: only in an experiment.
     pub disk: Option<Disk>,
+    /// Devices of the program itself. A new state gets all of them, for its life; one that has some needs the same.
+    pub devices: Vec<Arc<dyn Device>>,
 }
 
 /// A block that was run and committed.
@@ -121,6 +127,10 @@ pub struct Host {
     /// Whether the start is recorded. This happens once the directives are known, or something is done without any.
     announced: bool,
     core_dump: Option<CoreDump>,
+    /// The devices of the program.
+    devices: Vec<Arc<dyn Device>>,
+    /// The number of the last message of each that left.
+    left: BTreeMap<DeviceId, u64>,
 }
 
 impl Host {
@@ -147,6 +157,8 @@ impl Host {
             return Err(HostFault::new("plant a fault", why));
         }
         let standing = Standing { run: course(&open), ..Standing::default() };
+        device::check(&block, &open.devices, open.read_only)?;
+        block.set_devices(open.devices.clone());
         block.set_plants(open.plants);
         open.end.into_iter().for_each(|it| block.set_end(it));
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
@@ -163,6 +175,8 @@ impl Host {
             inputs: Vec::new(),
             announced: false,
             core_dump: None,
+            devices: open.devices,
+            left: BTreeMap::new(),
         };
         controller.stand();
         Ok(controller)
@@ -271,6 +285,7 @@ impl Host {
         for wasm in scenario.vats.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
             block.put_bundle(wasm);
         }
+        let own: Vec<String> = self.devices.iter().map(|it| it.name().to_owned()).collect();
         let (block, ()) = kernel::outside(block, |crank| {
             if let Some(version) = scenario.kernel {
                 crank.set_kernel_version(version);
@@ -278,7 +293,9 @@ impl Host {
             for (name, wasm) in &scenario.bundles {
                 crank.name_bundle(name, BundleId::of(wasm));
             }
-            let devices: Vec<KRef> = scenario.devices.iter().map(|it| crank.add_device(*it).into()).collect();
+            let mut devices: Vec<KRef> =
+                scenario.devices.iter().map(|it| crank.add_device(it.clone()).into()).collect();
+            devices.extend(own.iter().map(|name| KRef::from(crank.add_own_device(name))));
             let mut roots = Vec::new();
             for vat in &scenario.vats {
                 let bundle = BundleId::of(&vat.wasm);
@@ -290,7 +307,7 @@ impl Host {
             }
             if let Some((name, at)) = scenario.bootstrap.as_ref().and_then(|it| Some((it, scenario.position(it)?))) {
                 let slots = roots.iter().copied().chain(devices).chain([crank.vat_admin()?.into()]).collect();
-                let data = CapData { body: bootstrap_body(scenario).into(), slots };
+                let data = CapData { body: bootstrap_body(scenario, &own).into(), slots };
                 crank.send_from_outside(roots[at], data, Some((name, "bootstrap")))?;
             }
             for send in &scenario.sends {
@@ -335,6 +352,7 @@ impl Host {
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+        self.let_leave()?;
         let mut block = self.begin_block(policy)?;
         let globals = block.tables().globals();
         let (height, time) = (globals.height, globals.time);
@@ -363,6 +381,7 @@ impl Host {
         let heard = block.take_heard();
         self.block = Some(block);
         self.stand();
+        self.let_leave()?;
         Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
     }
 
@@ -456,7 +475,7 @@ impl Host {
             match input {
                 Input::Mail(number, _) | Input::RefuseMail(number, _) => mailbox.received = *number,
                 Input::AcknowledgeMail(number) => mailbox.taken = mailbox.taken.max(*number),
-                Input::Send { .. } | Input::Forget(_) => (),
+                Input::Send { .. } | Input::Forget(_) | Input::Device(..) => (),
             }
         }
         Some(mailbox)
@@ -578,14 +597,15 @@ pub(crate) fn check_engine(block: &Block) -> Result<(), HostFault> {
 }
 
 /// `bootstrap({ vats, devices, vatAdmin })`, with a presence of each root and each device.
-fn bootstrap_body(scenario: &Scenario) -> String {
+fn bootstrap_body(scenario: &Scenario, own: &[String]) -> String {
     let mut slots = 0..;
     let mut presence = |name: &str| {
         let at = slots.next().unwrap_or(0);
         (smallcaps::text(name), json!(format!("${at}.Alleged: {name}")))
     };
     let vats: Map<_, _> = scenario.vats.iter().map(|it| presence(&it.name)).collect();
-    let devices: Map<_, _> = scenario.devices.iter().map(|it| presence(it.name())).collect();
+    let devices = scenario.devices.iter().map(DeviceRow::name).chain(own.iter().map(String::as_str));
+    let devices: Map<_, _> = devices.map(&mut presence).collect();
     let (_, admin) = presence("vatAdmin");
     format!("#{}", json!(["bootstrap", [{ "vats": vats, "devices": devices, "vatAdmin": admin }]]))
 }

@@ -10,8 +10,8 @@ use crate::{
         value::{Bytes, CapData},
     },
     state::table::{
-        Awaited, CListEntry, Device, GcAction, Globals, Meter, Object, Outside, Promise, QueueId, Tally, Vat, Waiting,
-        Wakeup,
+        Awaited, CListEntry, DeviceRow, GcAction, Globals, Meter, Object, Outside, Promise, QueueId, Tally, Vat,
+        Waiting, Wakeup,
     },
     store::codec::{self, Key},
 };
@@ -35,7 +35,7 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "bundle_name" => row_of::<Bytes, BundleId>(key, values, |name| (None, format!("{name:?}"))),
         "meter" => row_of::<u64, Meter>(key, values, |at| (None, format!("meter {at}"))),
         "directive" => row_of::<u64, Applied>(key, values, |at| (None, format!("line {at}"))),
-        "device" => row_of::<DeviceId, Device>(key, values, |id| (None, id.to_string())),
+        "device" => row_of::<DeviceId, DeviceRow>(key, values, |id| (None, id.to_string())),
         "wakeup" => row_of::<(u64, u64), Wakeup>(key, values, |(time, at)| (None, format!("at {time}, {at}"))),
         "settlement" => {
             row_of::<PromiseId, CapData<KRef>>(key, values, |id| (None, format!("what {id} was settled with")))

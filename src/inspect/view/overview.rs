@@ -9,7 +9,7 @@ use crate::{
     model::id::DeviceId,
     state::{
         block::Block,
-        table::{Device, QueueId, Status, Tables},
+        table::{DeviceRow, QueueId, Status, Tables},
     },
     store::Pace,
 };
@@ -79,17 +79,21 @@ pub(crate) fn of(block: &Block) -> Overview {
 }
 
 fn devices(tables: &Tables) -> Vec<String> {
-    let describe = |(id, device): (&DeviceId, &Device)| match device {
-        Device::Timer => {
+    let describe = |(id, device): (&DeviceId, &DeviceRow)| match device {
+        DeviceRow::Timer => {
             let first =
                 tables.wakeups.iter().next().map_or("none".to_owned(), |((time, _), _)| format!("the next at {time}"));
             format!("{id} timer, {} wakeups, {first}", tables.wakeups.len())
         }
-        Device::Mailbox(it) => format!(
+        DeviceRow::Mailbox(it) => format!(
             "{id} mailbox, {} in, {} of them acknowledged; {} out, {} of them acknowledged",
             it.received, it.acknowledged, it.sent, it.taken
         ),
-        Device::Console => format!("{id} console"),
+        DeviceRow::Console => format!("{id} console"),
+        DeviceRow::Own(it) => {
+            let (rows, bytes) = tables.device_rows.sums(*id);
+            format!("{id} {}, {rows} rows of {bytes} bytes, {} messages out", device.name(), it.sent)
+        }
     };
     tables.devices.iter().map(describe).collect()
 }

@@ -34,6 +34,7 @@ use crate::{
     },
     slog::{At, Detail, Event, Slog},
     state::{
+        device::Device,
         snapshot::{Manifest, Snapshots},
         table::Tables,
         transcript::{self, Entries, Entry},
@@ -76,6 +77,8 @@ struct Inner {
     printed: Vec<Printed>,
     heard: Heard,
     observer: Option<Box<dyn Observer>>,
+    /// The devices of the embedder.
+    devices: Vec<Arc<dyn Device>>,
     watch: Option<Box<Watch>>,
     injector: Option<Box<Injector>>,
 }
@@ -169,6 +172,7 @@ impl Block {
             printed: Vec::new(),
             heard: Heard::default(),
             observer: None,
+            devices: Vec::new(),
             watch: None,
             injector: None,
         })))
@@ -390,6 +394,16 @@ impl Block {
     /// Puts directives in force.
     pub fn set_directives(&mut self, directives: DirectiveSet) {
         self.0.directives = directives;
+    }
+
+    /// Sets the devices that the embedder has.
+    pub fn set_devices(&mut self, devices: Vec<Arc<dyn Device>>) {
+        self.0.devices = devices;
+    }
+
+    /// Returns the embedder's device of this name.
+    pub(crate) fn device(&self, name: &str) -> Option<Arc<dyn Device>> {
+        self.0.devices.iter().find(|it| it.name() == name).cloned()
     }
 
     /// Sets the observer of the deliveries from now on.

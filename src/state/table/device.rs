@@ -6,40 +6,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        id::{ObjectId, VatId},
+        id::{DeviceId, ObjectId, VatId},
         value::Bytes,
     },
     state::table::Tables,
-    store::{Index, Table},
+    store::{Index, Table, codec::Key},
 };
 
-/// A device, and what it remembers. There is at most one of a kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Device {
+/// A device, and what it remembers. There is at most one of a name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DeviceRow {
     /// Tells the block's time, and wakes at a time. The wakeups have a table of their own.
     Timer,
     /// Messages from and to the outside. Those that wait to be acknowledged outside have a table of their own.
     Mailbox(Mailbox),
     /// Lines for the host's operator.
     Console,
+    /// A device of the program that embeds the host: see [`Device`](crate::state::device::Device). Its rows have a table
+    /// of their own.
+    Own(OwnDevice),
 }
 
-impl Device {
-    /// The devices that a state can have, as they are in the beginning.
-    pub const ALL: [Device; 3] = [Device::Timer, Device::Mailbox(Mailbox::EMPTY), Device::Console];
+/// The kernel's row for a device of an embedder.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwnDevice {
+    /// The name of the device.
+    pub name: Bytes,
+    /// The object that receives what comes from outside: held.
+    pub handler: Option<ObjectId>,
+    /// The number of the last message that left, or leaves with this block.
+    pub sent: u64,
+}
+
+impl DeviceRow {
+    /// The devices that every host has, as they are in the beginning.
+    pub const ALL: [DeviceRow; 3] = [DeviceRow::Timer, DeviceRow::Mailbox(Mailbox::EMPTY), DeviceRow::Console];
 
     /// Returns the name of the device in a scenario.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
-            Device::Timer => "timer",
-            Device::Mailbox(_) => "mailbox",
-            Device::Console => "console",
+            DeviceRow::Timer => "timer",
+            DeviceRow::Mailbox(_) => "mailbox",
+            DeviceRow::Console => "console",
+            DeviceRow::Own(own) => own.name.as_text().unwrap_or_default(),
         }
     }
 
-    /// Makes a new device by its name.
-    pub fn named(name: &str) -> Option<Device> {
-        Device::ALL.into_iter().find(|it| it.name() == name)
+    /// Makes a new device that every host has, by its name.
+    pub fn named(name: &str) -> Option<DeviceRow> {
+        DeviceRow::ALL.into_iter().find(|it| it.name() == name)
     }
 }
 
@@ -174,12 +189,71 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+/// The rows of the embedder's devices, by device and key.
+pub type DeviceRows = Table<(DeviceId, Bytes), Bytes, DeviceSums>;
+
+/// The messages that left with the last block, or leave with this one, by device and number.
+pub type DeviceMessages = Table<(DeviceId, u64), Bytes, DeviceSums>;
+
+/// The number of the rows of each device, and their bytes with those of their keys.
+#[derive(Debug, Default)]
+pub struct DeviceSums(BTreeMap<DeviceId, (u64, u64)>);
+
+/// A key within the rows of one device.
+trait DeviceKey {
+    fn device(&self) -> DeviceId;
+    fn bytes(&self) -> u64;
+}
+
+impl DeviceKey for (DeviceId, Bytes) {
+    fn device(&self) -> DeviceId {
+        self.0
+    }
+    fn bytes(&self) -> u64 {
+        self.1.len() as u64
+    }
+}
+
+impl DeviceKey for (DeviceId, u64) {
+    fn device(&self) -> DeviceId {
+        self.0
+    }
+    fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl<K: DeviceKey> Index<K, Bytes> for DeviceSums {
+    fn changed(&mut self, key: &K, old: Option<&Bytes>, new: Option<&Bytes>) {
+        let (rows, bytes) = self.0.entry(key.device()).or_default();
+        if let Some(old) = old {
+            *rows -= 1;
+            *bytes -= key.bytes() + old.len() as u64;
+        }
+        if let Some(new) = new {
+            *rows += 1;
+            *bytes += key.bytes() + new.len() as u64;
+        }
+    }
+}
+
+impl<K> Table<K, Bytes, DeviceSums>
+where
+    K: Key,
+    DeviceSums: Index<K, Bytes>,
+{
+    /// Returns the number of the rows of a device, and their bytes.
+    pub fn sums(&self, device: DeviceId) -> (u64, u64) {
+        self.index().0.get(&device).copied().unwrap_or_default()
+    }
+}
+
 impl Tables {
     /// Returns the mailbox, if the state has one.
     pub fn mailbox(&self) -> Option<Mailbox> {
         self.devices.iter().find_map(|(_, it)| match it {
-            Device::Mailbox(mailbox) => Some(*mailbox),
-            Device::Timer | Device::Console => None,
+            DeviceRow::Mailbox(mailbox) => Some(*mailbox),
+            _ => None,
         })
     }
 

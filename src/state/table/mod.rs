@@ -10,7 +10,7 @@ mod vatstore;
 
 pub use crate::model::item::Item;
 pub use clist::{CList, CListEntry};
-pub use device::{Device, Mailbox, Outbox, Outgoing, Wakeup, Wakeups};
+pub use device::{DeviceMessages, DeviceRow, DeviceRows, Mailbox, Outbox, Outgoing, OwnDevice, Wakeup, Wakeups};
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
 pub use queue::{Load, Queue, QueueId, Sender, Turn, Waiting};
@@ -74,7 +74,7 @@ impl Globals {
 }
 
 /// Number of the kernel's tables.
-const TABLES: usize = 19;
+const TABLES: usize = 21;
 
 /// The kernel's tables, all of them.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub struct Tables {
     /// The directives that were obeyed, in order.
     pub applied: Table<u64, Applied>,
     /// The devices' rows.
-    pub devices: Table<DeviceId, Device>,
+    pub devices: Table<DeviceId, DeviceRow>,
     /// The wakeups that the timer owes: each holds its target.
     pub wakeups: Wakeups,
     /// The messages of the mailbox to the outside, until that acknowledges them.
@@ -118,6 +118,10 @@ pub struct Tables {
     pub subscribers: Subscribers,
     /// The promises that the kernel's own objects will settle.
     pub waiting: Waiters,
+    /// What the embedder's devices remember.
+    pub device_rows: DeviceRows,
+    /// What they sent into the world with the last block, or with this one.
+    pub device_messages: DeviceMessages,
 }
 
 impl Default for Tables {
@@ -142,6 +146,8 @@ impl Default for Tables {
             settlements: Table::new(17, "settlement"),
             subscribers: Subscribers::new(18, "subscriber"),
             waiting: Waiters::new(19, "waiting"),
+            device_rows: DeviceRows::new(20, "device_row"),
+            device_messages: DeviceMessages::new(21, "device_message"),
         }
     }
 }
@@ -172,6 +178,8 @@ impl Tables {
             &mut self.settlements,
             &mut self.subscribers,
             &mut self.waiting,
+            &mut self.device_rows,
+            &mut self.device_messages,
         ]
     }
 
@@ -197,6 +205,8 @@ impl Tables {
             &self.settlements,
             &self.subscribers,
             &self.waiting,
+            &self.device_rows,
+            &self.device_messages,
         ]
     }
 

@@ -19,7 +19,7 @@ use vathost::{
     state::{
         block::Block,
         snapshot::Snapshot,
-        table::{Device, Options, Vat},
+        table::{DeviceRow, Options, Vat},
     },
 };
 
@@ -172,7 +172,7 @@ impl Stage {
         stage.outside(|crank| {
             crank.set_kernel_version(version);
             crank.name_bundle("child", BundleId::of(b"child"));
-            crank.add_device(Device::Timer);
+            crank.add_device(DeviceRow::Timer);
             Ok(())
         });
         for (name, options, role) in vats {
@@ -213,7 +213,7 @@ impl Stage {
             for name in with {
                 slots.push(match *name {
                     "vatAdmin" => crank.vat_admin()?.into(),
-                    "timer" => crank.add_device(Device::Timer).into(),
+                    "timer" => crank.add_device(DeviceRow::Timer).into(),
                     vat => vats[vat].1.into(),
                 });
             }

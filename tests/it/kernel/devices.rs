@@ -10,14 +10,14 @@ use vathost::{
     },
     state::{
         block::Printed,
-        table::{Device, Outgoing},
+        table::{DeviceRow, Outgoing},
     },
 };
 
 use super::World;
 
 /// Vats that know the device as `d-70`.
-fn with(device: Device, names: &str) -> World {
+fn with(device: DeviceRow, names: &str) -> World {
     let mut w = World::new(names);
     let id = w.outside(|crank| Ok(crank.add_device(device)));
     for name in names.split(' ') {
@@ -28,11 +28,11 @@ fn with(device: Device, names: &str) -> World {
 }
 
 fn timer(names: &str) -> World {
-    with(Device::Timer, names)
+    with(DeviceRow::Timer, names)
 }
 
 fn mailbox(names: &str) -> World {
-    with(Device::named("mailbox").unwrap(), names)
+    with(DeviceRow::named("mailbox").unwrap(), names)
 }
 
 fn block(w: &mut World, height: u64, time: u64) {
@@ -270,7 +270,7 @@ fn mail_goes_out_as_json_and_is_kept_until_it_is_acknowledged() {
 
 #[test]
 fn the_console_shows_what_was_committed_and_nothing_that_was_undone() {
-    let mut w = with(Device::Console, "a b");
+    let mut w = with(DeviceRow::Console, "a b");
     w.on(
         "a.go",
         "call d-70 #[\"log\",[\"!+x\",[\"+5\"],\"$0\"]] o+1; call d-70 #[\"warn\",[]]; call d-70 #[\"shout\",[\"x\"]]",
@@ -289,7 +289,7 @@ fn the_console_shows_what_was_committed_and_nothing_that_was_undone() {
 #[test]
 fn there_is_one_device_of_a_kind() {
     let mut w = timer("a");
-    let again = w.outside(|crank| Ok([crank.add_device(Device::Timer), crank.add_device(Device::Console)]));
+    let again = w.outside(|crank| Ok([crank.add_device(DeviceRow::Timer), crank.add_device(DeviceRow::Console)]));
     assert_eq!(again.map(|it| KRef::from(it).to_string()), ["kd30", "kd31"]);
 }
 

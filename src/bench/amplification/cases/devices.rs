@@ -4,29 +4,29 @@ use super::Case;
 use crate::bench::guest::*;
 use crate::{
     model::limits::{CONSOLE_BYTES_MAX, SLOTS_MAX},
-    state::table::{Device, Mailbox},
+    state::table::{DeviceRow, Mailbox},
 };
 
 /// The one device of a scenario.
 const DEVICE: &str = "(i64.const 0x8000000000000046)";
 
-const CONSOLE: Device = Device::Console;
-const TIMER: Device = Device::Timer;
+const CONSOLE: DeviceRow = DeviceRow::Console;
+const TIMER: DeviceRow = DeviceRow::Timer;
 
-fn mailbox() -> Device {
-    Device::Mailbox(Mailbox::default())
+fn mailbox() -> DeviceRow {
+    DeviceRow::Mailbox(Mailbox::default())
 }
 
 fn call(body: &str, len: &str, nslots: u32) -> String {
     format!("(drop (call $call_now {DEVICE} {body} {len} {SLOTS} (i32.const {nslots})))")
 }
 
-fn case(name: &'static str, about: &'static str, device: Device, guest: Guest) -> Case {
+fn case(name: &'static str, about: &'static str, device: DeviceRow, guest: Guest) -> Case {
     Case::new("call_now", name, about, guest).device(device)
 }
 
 /// A short request.
-fn short(name: &'static str, about: &'static str, device: Device, request: &str, nslots: u32) -> Case {
+fn short(name: &'static str, about: &'static str, device: DeviceRow, request: &str, nslots: u32) -> Case {
     let mut guest = Guest { setup: "(call $objects (i32.const 1))".to_owned(), ..Guest::default() };
     let (at, len) = guest.text(request);
     guest.go = times(&call(&format!("(i32.const {at})"), &format!("(i32.const {len})"), nslots));
@@ -34,7 +34,7 @@ fn short(name: &'static str, about: &'static str, device: Device, request: &str,
 }
 
 /// A request as long as may be: `pre`, so often `each`, `post`.
-fn long(name: &'static str, about: &'static str, device: Device, [pre, each, post]: [&str; 3]) -> Case {
+fn long(name: &'static str, about: &'static str, device: DeviceRow, [pre, each, post]: [&str; 3]) -> Case {
     let mut guest = Guest::default();
     guest.setup = guest.fill(pre, each, post);
     guest.go = times(&call(BODY, LEN, 0));

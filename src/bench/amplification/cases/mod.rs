@@ -15,7 +15,7 @@ use anyhow::Context;
 use crate::{
     bench::guest::Guest,
     host::scenario::{Scenario, StaticVat},
-    state::table::{Device, Options},
+    state::table::{DeviceRow, Options},
     vat::module::IMPORTS,
 };
 
@@ -34,7 +34,7 @@ pub struct Case {
     peer: Option<(Guest, Options)>,
     /// The module of the bundle `child`, of which the guest can create vats.
     child: Option<Guest>,
-    devices: Vec<Device>,
+    devices: Vec<DeviceRow>,
     /// Times that one delivery does it at the most.
     pub(super) in_a_delivery: u64,
     /// Times that one step does it at the most.
@@ -85,7 +85,7 @@ impl Case {
         Case { options, ..self }
     }
 
-    fn device(self, device: Device) -> Case {
+    fn device(self, device: DeviceRow) -> Case {
         Case { devices: vec![device], ..self }
     }
 
