@@ -60,13 +60,13 @@ impl fmt::Debug for Askers {
 }
 
 impl Askers {
-    /// Of this `vathost`; no answer takes longer than `wall`.
+    /// Returns askers that start this `vathost`; no answer takes longer than `wall`.
     pub(super) fn new(exe: &Path, wall: Duration) -> Askers {
         let program = Program { exe: exe.to_owned(), memory: Some(MEMORY_MAX), wall };
         Askers(Arc::new(Mutex::new(Asker { program, process: None })))
     }
 
-    /// Whether an expression holds of a document.
+    /// Returns whether an expression holds of a document.
     pub(super) fn holds(&self, check: &str, document: String, wall: Duration) -> Result<bool, String> {
         let mut asker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = asker.ask(check, &document, wall);

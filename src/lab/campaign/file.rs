@@ -1,4 +1,4 @@
-//! The campaign file. Every mistake in it is told with its line, its column, and what would be right.
+//! The campaign file. Every mistake in it is reported with its line, its column, and what would be right.
 
 use std::{
     ops::Range,
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// Replicas of an experiment at the most.
+/// Replicas of an experiment at most.
 const REPLICAS_MAX: u64 = 16;
-/// Faults of a random subset, where nothing is said.
+/// Faults of a random subset, if the file has no `size`.
 const SWARM_SIZE: u64 = 6;
-/// Random subsets, where nothing is said.
+/// Random subsets, if the file has no `sample`.
 const SWARM_SAMPLE: u64 = 1_000;
 
-/// What a base must be.
+/// The state that a base must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// Its chained hash.
+    /// The beginning of the base's chained hash.
     pub state: HexPrefix,
     /// The number of its next crank.
     pub crank: Option<u64>,
@@ -43,9 +43,9 @@ pub struct Expect {
 /// A campaign, as its file has it.
 #[derive(Clone, Debug)]
 pub struct Campaign {
-    /// Its name.
+    /// The campaign's name.
     pub name: String,
-    /// Its file.
+    /// The campaign's file.
     pub file: PathBuf,
     /// A scenario or the folder of a state.
     pub base: PathBuf,
@@ -63,7 +63,7 @@ pub struct Campaign {
     pub replicas: u32,
     /// Whether the kernel is audited after each crank.
     pub audit: bool,
-    /// The experiments.
+    /// The space of the campaign's experiments.
     pub space: Space,
     /// Invariants and `sometimes`.
     pub invariants: Vec<Invariant>,
@@ -156,7 +156,7 @@ fn here(dir: &Path) -> &Path {
     if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }
 
-/// `[base]`
+/// The table `[base]` of a campaign file.
 struct BaseTable {
     path: PathBuf,
     expect: Option<Expect>,

@@ -22,7 +22,7 @@ use crate::lab::{
     experiment::{Answer, Experiments, Looks, View, Watcher, When},
 };
 
-/// How it is asked.
+/// The check of an invariant: an expression or a command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Check {
@@ -39,7 +39,7 @@ pub enum Check {
     },
 }
 
-/// When it is asked, as a campaign file and a worker are told.
+/// The times at which an invariant is asked, as a campaign file and a worker have them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Asked {
@@ -55,18 +55,18 @@ pub enum Asked {
 /// An invariant, or a `sometimes`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Invariant {
-    /// Its name.
+    /// The invariant's name.
     pub name: String,
     /// How it is asked.
     pub check: Check,
-    /// When.
+    /// The times at which it is asked.
     pub when: Asked,
     /// Whether it is only to hold now and then.
     pub sometimes: bool,
 }
 
 impl Invariant {
-    /// The same, wherever its campaign is named from.
+    /// Returns a copy that is equal from whichever folder the campaign was named.
     pub(super) fn anywhere(&self) -> Invariant {
         let mut it = self.clone();
         if let Check::Command { dir, .. } = &mut it.check {
@@ -84,7 +84,7 @@ impl Invariant {
     }
 }
 
-/// How invariants are asked.
+/// The settings with which invariants are asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ask {
     /// The `vathost` that is to run expressions.

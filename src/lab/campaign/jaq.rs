@@ -17,7 +17,7 @@ use jaq_json::{Val, read};
 /// Bytes of an expression: it is read by a parser that goes as deep as the text does.
 pub(super) const CHECK_BYTES_MAX: usize = 8 << 10;
 
-/// A compiled expression.
+/// A compiled jaq expression.
 pub(super) struct Jaq {
     filter: jaq_core::Filter<JustLut<Val>>,
 }
@@ -50,7 +50,7 @@ impl Jaq {
         Ok(Jaq { filter })
     }
 
-    /// Whether it holds of a document.
+    /// Returns whether the expression holds of a document.
     pub(super) fn holds(&self, document: &str) -> Result<bool, String> {
         let document = read::parse_single(document.as_bytes()).map_err(|err| err.to_string())?;
         let golden = match &document {

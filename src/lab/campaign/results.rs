@@ -34,23 +34,23 @@ const HEADER: &str = "campaign.json";
 const RESULTS: &str = "results.jsonl";
 const SHRUNK: &str = "shrunk.json";
 
-/// What results are of. All that a report says beside the results stands here.
+/// The campaign that results belong to. All that a report says besides the results is in it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
-    /// 1.
+    /// The version of this format.
     pub schema: u32,
     /// The campaign's name.
     pub name: String,
-    /// Its file, as it was typed.
+    /// The campaign's file, as it was typed.
     pub file: String,
     /// A hash of all that an outcome depends on, and of nothing else.
     pub key: String,
     /// The base's hash.
     pub base: String,
-    /// The program's.
+    /// The hash of the program that made the results.
     pub build: String,
-    /// The seed.
+    /// The campaign's seed.
     pub seed: u64,
     /// `singles`, `pairs` or `swarm`.
     pub order: String,
@@ -66,11 +66,11 @@ pub struct Header {
     pub vats: Vec<(String, String)>,
     /// What the campaign must come to.
     pub accept: Vec<Limit>,
-    /// What must hold once at the least.
+    /// What must hold once at least.
     pub sometimes: Vec<String>,
 }
 
-/// Why results cannot be used.
+/// A reason why results cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// There are some already.
@@ -91,7 +91,7 @@ pub enum ResultsError {
     /// One experiment, two results.
     #[error("experiment {0} has two results that differ: the host is not deterministic")]
     Differ(String),
-    /// The disk.
+    /// The disk failed at a file.
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
 }
@@ -108,7 +108,7 @@ impl Header {
         format!("vathost fault repro --campaign {file} {}", outcome.token)
     }
 
-    /// Of a campaign on a base; `total` is how many experiments it has.
+    /// Makes the header of a campaign on a base; `total` is the number of its experiments.
     pub fn of(campaign: &Campaign, golden: &Golden, build: Build, total: u64) -> Header {
         let file = campaign.file.display().to_string();
         let order = match campaign.space.order {
@@ -191,7 +191,7 @@ impl Folder {
         Ok((Folder { dir: dir.to_owned(), file, unsynced: 0 }, known.into_keys().collect()))
     }
 
-    /// Keeps a result.
+    /// Appends a result to the file.
     ///
     /// # Errors
     ///

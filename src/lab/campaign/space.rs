@@ -19,15 +19,15 @@ const SINGLES_MAX: u64 = 2_000_000;
 /// Experiments that it may have after sampling.
 const EXPERIMENTS_MAX: u64 = 10_000_000;
 
-/// How single faults make experiments.
+/// The way in which single faults make experiments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Order {
-    /// Each alone.
+    /// Each fault is an experiment.
     #[default]
     Singles,
     /// Every two of them.
     Pairs,
-    /// Random subsets.
+    /// Each random subset is an experiment.
     Swarm,
 }
 
@@ -54,10 +54,10 @@ pub struct Single {
     pub directives: Vec<Directive>,
 }
 
-/// What to run.
+/// One experiment that is to be run.
 #[derive(Clone, Debug)]
 pub struct Experiment {
-    /// The faults.
+    /// The faults of the experiment.
     pub schedule: Schedule,
     /// The seed of all that is random in it.
     pub seed: u64,
@@ -70,11 +70,11 @@ pub struct Space {
     pub singles: Vec<Single>,
     /// How they make experiments.
     pub order: Order,
-    /// Experiments to run at the most.
+    /// Experiments to run at most.
     pub sample: Option<u64>,
     /// Seeds for each.
     pub seeds: u64,
-    /// Faults of a random subset at the most.
+    /// Faults of a random subset at most.
     pub size: u64,
     /// What decides all that is random.
     pub seed: u64,
@@ -83,7 +83,7 @@ pub struct Space {
 /// The experiments of a campaign, by their numbers in its space: there may be millions.
 #[derive(Clone, Debug, Default)]
 pub struct Drawn {
-    /// Each once.
+    /// The experiments' numbers, each once.
     pub numbers: Vec<u64>,
     /// Combinations that contradict themselves.
     pub contradictory: u64,
@@ -149,7 +149,7 @@ pub(super) fn expand(templates: &[Template], source: &Source<'_>) -> Vec<Single>
 }
 
 impl Space {
-    /// How many experiments there are, without sampling. A swarm has no end: as many as are drawn.
+    /// Returns how many experiments there are, without sampling.
     pub fn len(&self) -> u64 {
         let singles = self.singles.len() as u64;
         let subsets = match self.order {
@@ -162,17 +162,17 @@ impl Space {
         subsets.saturating_mul(self.seeds)
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no experiment.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many are to be run at the most.
+    /// Returns how many experiments are to be run at most.
     pub fn drawn(&self) -> u64 {
         self.sample.unwrap_or(u64::MAX).min(self.len())
     }
 
-    /// Whether that is more than can be.
+    /// Returns whether there are more experiments than a campaign may have.
     pub fn is_too_large(&self) -> bool {
         self.drawn() > EXPERIMENTS_MAX
     }
@@ -197,7 +197,7 @@ impl Space {
         Some(Experiment { schedule: self.subset(subset)?, seed })
     }
 
-    /// Those of these numbers.
+    /// Iterates over the experiments of these numbers.
     pub fn experiments<'a>(&'a self, numbers: &'a [u64]) -> impl Iterator<Item = Experiment> + 'a {
         numbers.iter().filter_map(|it| self.experiment(*it))
     }

@@ -1,4 +1,4 @@
-//! What the results of a campaign come to together: all that a report shows.
+//! The sums over a campaign's results: all that a report shows.
 //!
 //! Invariant: a function of header and results; their order, and how they were come by, does not matter.
 
@@ -21,18 +21,18 @@ use crate::{
     },
 };
 
-/// How many of a class there are.
+/// The count of experiments of one class, and its share.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Share {
-    /// The class.
+    /// The class that is counted.
     pub class: Class,
-    /// Experiments.
+    /// Experiments of the class.
     pub count: u64,
     /// The 95 % interval of its share.
     pub low: f64,
-    /// See `low`.
+    /// The upper end of that interval.
     pub high: f64,
-    /// Experiments of the whole fault space, where only a part of it was drawn: at the least, and at the most.
+    /// Experiments of the whole fault space, where only a part of it was drawn: at least, and at most.
     pub space: Option<(u64, u64)>,
 }
 
@@ -51,7 +51,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether less is enough than was tried.
+    /// Returns whether fewer faults than were tried are enough.
     pub fn is_shrunk(&self) -> bool {
         self.shrunk.as_ref().is_some_and(|it| it.faults.len() < self.outcome.faults.len())
     }
@@ -65,7 +65,7 @@ impl Finding {
 /// A planted bug, and whether it was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Score {
-    /// Its name.
+    /// The planted bug's name.
     pub bug: String,
     /// Experiments in which it was there.
     pub tried: u64,
@@ -78,14 +78,14 @@ pub struct Score {
 /// By place and action, by number: how many experiments of each class had a fault there.
 pub type Heat = BTreeMap<(String, String), BTreeMap<u64, BTreeMap<Class, u64>>>;
 
-/// See the module.
+/// The sums over all results of a campaign.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// Results.
+    /// Experiments that were run.
     pub run: u64,
     /// The classes that there are.
     pub shares: Vec<Share>,
-    /// The limits.
+    /// The limits, each checked.
     pub limits: Vec<Checked>,
     /// How often each `sometimes` held.
     pub sometimes: Vec<(String, u64)>,
@@ -100,7 +100,7 @@ pub struct Tally {
 }
 
 impl Header {
-    /// Whether a result is worth telling of: the host or an invariant is broken, or there is to be a limit to such results.
+    /// Returns whether a class is reported as a finding: the host or an invariant is broken, or the campaign limits that class.
     pub fn is_finding(&self, class: Class) -> bool {
         let limited = |it: &Limit| it.class == class && !matches!(it.bound, Bound::Least(_)) && is_damage(class);
         class.is_ours()
@@ -125,7 +125,7 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Of results under this header.
+    /// Starts to count results under this header.
     pub fn new(header: &Header) -> Counting {
         Counting {
             header: header.clone(),
@@ -139,7 +139,7 @@ impl Counting {
         }
     }
 
-    /// One more.
+    /// Counts one more result.
     pub fn add(&mut self, outcome: &Outcome) {
         self.run += 1;
         *self.counts.entry(outcome.class).or_default() += 1;
@@ -172,7 +172,7 @@ impl Counting {
         blast(outcome, &self.header, &mut self.blast);
     }
 
-    /// What they come to; `shrunk` is what is known of findings.
+    /// Returns the sums; `shrunk` is what is known of findings.
     pub fn tally(self, shrunk: &Results) -> Tally {
         let Counting { header, run, counts, sometimes, findings, plants, heat, blast } = self;
         let finding = |((_, name), (count, outcome)): (_, (u64, Outcome))| Finding {
@@ -201,7 +201,7 @@ fn size(outcome: &Outcome) -> (usize, Option<u64>, String, &str) {
 }
 
 impl Tally {
-    /// Of the results in these folders.
+    /// Reads and sums the results in these folders.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Tally {
         Ok((header, tally))
     }
 
-    /// Whether every limit is kept, and every `sometimes` held.
+    /// Returns whether every limit is kept, and every `sometimes` held.
     pub fn is_accepted(&self) -> bool {
         self.limits.iter().all(|it| it.holds) && self.sometimes.iter().all(|(_, count)| *count > 0)
     }
@@ -289,7 +289,7 @@ fn is_damage(class: Class) -> bool {
     severity(class) >= severity(Class::Contained)
 }
 
-/// How bad a class is.
+/// Returns the rank of a class: the worse, the larger.
 pub(super) fn severity(class: Class) -> usize {
     const ORDER: [Class; 15] = [
         Class::NotReached,

@@ -33,7 +33,7 @@ pub struct Report {
     pub change: Option<Change>,
 }
 
-/// How results differ from those of an earlier run.
+/// The differences between results and those of an earlier run.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
@@ -68,7 +68,7 @@ impl Change {
 }
 
 impl Report {
-    /// Of results; `before` are those of an earlier run.
+    /// Makes a report of results; `before` are those of an earlier run.
     pub fn of(header: Header, tally: Tally, before: Option<&Tally>) -> Report {
         let change = before.map(|before| Change::between(before, &tally));
         Report { header, tally, change }
@@ -83,12 +83,12 @@ impl Report {
         }
     }
 
-    /// Whether every experiment was run.
+    /// Returns whether every experiment was run.
     pub fn is_complete(&self) -> bool {
         self.tally.run >= self.header.total
     }
 
-    /// What was run, in a sentence.
+    /// Says in a sentence what was run.
     pub fn summary(&self) -> String {
         let Header { total, space, cranks, order, seed, .. } = &self.header;
         let run = if self.is_complete() { format!("{total}") } else { format!("{} of {total}", self.tally.run) };
@@ -102,7 +102,7 @@ impl Report {
         format!("{run} experiments ({order}{drawn}) on a golden run of {cranks} cranks, seed {seed}")
     }
 
-    /// As one JSON object.
+    /// Renders the report as one JSON object.
     pub fn json(&self) -> String {
         let heat: Vec<_> = self
             .tally

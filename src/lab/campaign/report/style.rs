@@ -1,4 +1,4 @@
-//! How the page looks: no scripts, no fonts from elsewhere, light and dark.
+//! The style of the HTML page: no scripts, no fonts from elsewhere, light and dark.
 
 use crate::lab::experiment::Class;
 
