@@ -19,7 +19,7 @@ use crate::{
     model::id::{CrankNum, hex},
 };
 
-/// See the module.
+/// The experiments on one base, run in this process.
 pub struct Experiments {
     base: Base,
     build: Build,
@@ -49,7 +49,7 @@ impl Experiments {
         Experiments::prepare_within(base, build, until, limits, Patience::default(), &mut |_| ())
     }
 
-    /// The same, with other bounds of the golden run; `told` hears how many cranks it has so far.
+    /// Opens a base and records its golden run within other bounds; `told` receives the number of its cranks so far.
     ///
     /// # Errors
     ///
@@ -69,12 +69,12 @@ impl Experiments {
         Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo, recording })
     }
 
-    /// The golden run.
+    /// Returns the golden run.
     pub fn golden(&self) -> &Golden {
         &self.golden
     }
 
-    /// How many experiments were not run to their ends, because another had come to the same state.
+    /// Returns how many experiments were not run to their ends, because another had reached the same state.
     pub fn memo_hits(&self) -> u64 {
         self.memo.hits
     }
@@ -84,7 +84,7 @@ impl Experiments {
         self.memo = Memo::default();
     }
 
-    /// The base.
+    /// Returns the experiments' base.
     pub fn base(&self) -> &Base {
         &self.base
     }
@@ -99,7 +99,7 @@ impl Experiments {
         self.machine.audit_every = every;
     }
 
-    /// This process was made to die: plants may end it.
+    /// Allows plants to end this process, which was made to die.
     pub fn set_expendable(&mut self) {
         self.machine.is_expendable = true;
     }
@@ -173,7 +173,7 @@ impl Experiments {
         }
     }
 
-    /// Runs one experiment. It needs no process of its own: see [`needs_process`](Experiments::needs_process).
+    /// Runs one experiment to its outcome.
     pub fn run(&mut self, schedule: &Schedule, seed: u64) -> Outcome {
         if Experiments::needs_process(schedule) {
             let why = "a fault of the store or of the process needs a process of its own".to_owned();
@@ -238,13 +238,13 @@ impl Experiments {
         outcome
     }
 
-    /// Whether a schedule cannot be run in this process: it ends it, or is about its files.
+    /// Returns whether a schedule cannot be run in this process, because it ends it or is about its files.
     pub fn needs_process(schedule: &Schedule) -> bool {
         use crate::directive::Action;
         schedule.faults().any(|it| matches!(&it.action, Action::Disturb(disturbance) if disturbance.needs_process()))
     }
 
-    /// Whether a plant of a schedule ends the process that runs it, or never gives it back.
+    /// Returns whether a plant of a schedule ends the process that runs it, or never gives it back.
     pub fn ends_process(schedule: &Schedule) -> bool {
         use crate::directive::{Action, Disturbance};
         let is_deadly = |it: &Action| matches!(it, Action::Disturb(Disturbance::Plant(name)) if DEADLY.contains(name));

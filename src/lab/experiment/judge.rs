@@ -36,15 +36,15 @@ struct History {
     vat: VatId,
     /// The crank and the kind of the first difference.
     first: Option<(CrankNum, &'static str)>,
-    /// The same, in another order.
+    /// Whether it was told the same as in the golden run, in another order.
     permuted: bool,
-    /// The same, in any order, but for rejections.
+    /// Whether it was told the same in any order, except for rejections.
     merely_told: bool,
-    /// It was told of a rejection that the golden run does not have.
+    /// Whether it was told of a rejection that the golden run does not have.
     rejected: bool,
 }
 
-/// What became of each fault, as the outcome has it.
+/// Lists what became of each fault, for the outcome.
 pub(super) fn done(seen: &Seen) -> Vec<Done> {
     let done = |(fault, it): (&usize, &crate::directive::injector::Reached)| Done {
         fault: *fault,
@@ -55,7 +55,7 @@ pub(super) fn done(seen: &Seen) -> Vec<Done> {
     seen.reached.iter().map(done).collect()
 }
 
-/// The verdict.
+/// Decides the class of an experiment from what was seen.
 pub(super) fn judge(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdict {
     let of = |class: Class, detail: Option<String>| Verdict { class: Some(class), detail, ..Verdict::default() };
     match &seen.end {

@@ -6,7 +6,7 @@
 //!
 //! Every definition that an outcome rests on stands in [`outcome`].
 
-/// What a thread's stack must have, so that a guest need not be given another for each delivery.
+/// The stack that a thread must have, so that a guest need not be given another for each delivery, in bytes.
 pub const STACK_BYTES: usize = 16 << 20;
 
 mod base;

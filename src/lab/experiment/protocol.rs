@@ -1,4 +1,4 @@
-//! What an experiment's processes say to each other: one JSON object a line.
+//! The lines that an experiment's processes exchange: one JSON object each.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::{
 /// The first line to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// The base.
+    /// The path of the base.
     pub path: PathBuf,
     /// Cranks of a block.
     pub block_cranks: u64,
@@ -41,7 +41,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Of a base.
+    /// Makes the greeting for a base.
     pub fn of(base: &Base, build: Build, until: Until, limits: Limits) -> Hello {
         Hello {
             path: base.path.clone(),
@@ -59,7 +59,7 @@ impl Hello {
         }
     }
 
-    /// The base.
+    /// Returns the base that is meant.
     pub fn base(&self) -> Base {
         let policy =
             Policy { cranks: self.block_cranks, fuel: self.block_fuel, wall_millis: None, block_time: self.block_time };
@@ -70,9 +70,9 @@ impl Hello {
 /// A further line to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ask {
-    /// The faults.
+    /// The faults of the experiment.
     pub faults: Schedule,
-    /// The seed.
+    /// The seed of the experiment.
     pub seed: u64,
 }
 
@@ -84,7 +84,7 @@ pub enum Reply {
     Ready,
     /// The base cannot be used.
     Refused(String),
-    /// A result.
+    /// The outcome of an experiment.
     Outcome(Box<Outcome>),
 }
 
@@ -103,7 +103,7 @@ pub enum Event {
     },
     /// A block is committed: it must never be lost.
     Committed {
-        /// Its height.
+        /// The block's height.
         height: u64,
     },
     /// A fault's place is here, and what is left of the files is as it says; the process is to be killed.

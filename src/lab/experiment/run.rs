@@ -27,12 +27,12 @@ use crate::{
     store::{CrankMark, Digest},
 };
 
-/// How a run ended.
+/// The way in which a run ended.
 #[derive(Clone, Debug)]
 pub(super) enum RunEnd {
-    /// Its state is one of the golden run's, and so is all that follows.
+    /// The state is one of the golden run's, and so is all that follows.
     Met,
-    /// Its state is one that it had: it will come again for ever.
+    /// The state is one that the run already had, so that it repeats for ever.
     Repeats,
     /// Nothing is left to do.
     Quiescent,
@@ -51,7 +51,7 @@ pub(super) enum RunEnd {
 }
 
 impl RunEnd {
-    /// Its name in an outcome.
+    /// Returns the name that an outcome has for it.
     pub(super) fn name(&self) -> &'static str {
         match self {
             RunEnd::Met => "met-golden",
@@ -66,7 +66,7 @@ impl RunEnd {
     }
 }
 
-/// What was seen of a run.
+/// All that was seen of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     /// From this crank on, counted from the base.
@@ -88,7 +88,7 @@ pub(super) struct Seen {
     pub(super) marks: Vec<CrankMark>,
 }
 
-/// How to run it.
+/// The settings and the tools of a run.
 pub(super) struct How<'a> {
     pub(super) golden: &'a Golden,
     pub(super) until: Until,
@@ -102,7 +102,7 @@ pub(super) struct How<'a> {
     pub(super) evicts: bool,
 }
 
-/// Whether there is more of the golden run.
+/// The result of one more crank of the golden run.
 pub(super) enum Walked {
     /// And whether a block ended there.
     On {
@@ -380,7 +380,7 @@ impl OpenRun<'_, '_> {
         Ok(*hasher.finalize().as_bytes())
     }
 
-    /// How the run goes on, if another came to this state with the same faults left. Asked when a fault has become one of the past.
+    /// Returns how the run continues, if another reached this state with the same faults left. Asked when a fault has become one of the past.
     fn known(&mut self, digest: Digest, left: &[usize]) -> Result<Option<Arc<Link>>, Box<Halt>> {
         let How { until, limits, .. } = self.how;
         let is_new = self.asked.last().is_none_or(|it| left.len() < it.left);

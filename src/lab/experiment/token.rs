@@ -18,49 +18,49 @@ use crate::{
 
 const PREFIX: &str = "vf1-";
 
-/// See the module.
+/// The contents of a repro token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
     /// The beginning of the base's hash.
     pub base: [u8; 8],
     /// The beginning of the build's.
     pub build: [u8; 4],
-    /// The seed.
+    /// The seed of the experiment.
     pub seed: u64,
     /// Where the base was found.
     pub path: String,
-    /// The faults.
+    /// The faults of the experiment.
     pub schedule: Schedule,
 }
 
-/// Why a text is no token.
+/// A reason why a text is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It does not look like one.
+    /// The text does not look like a token.
     #[error("`{0}` is no repro token: one begins with `{PREFIX}`")]
     NotOne(String),
     /// A letter is wrong or missing.
     #[error("the token is damaged: a letter is wrong or missing")]
     Damaged,
-    /// It holds a schedule that this program does not understand.
+    /// The token holds a schedule that this program does not understand.
     #[error("the token's schedule cannot be read: {0}")]
     Schedule(#[from] Refused),
 }
 
 impl Token {
-    /// Of an experiment.
+    /// Makes the token of an experiment.
     pub fn new(base: BaseId, build: Build, seed: u64, path: &str, schedule: &Schedule) -> Token {
         let base = base.0.first_chunk().copied().unwrap_or_default();
         let build = build.0.first_chunk().copied().unwrap_or_default();
         Token { base, build, seed, path: path.to_owned(), schedule: schedule.clone() }
     }
 
-    /// Whether it is of this base.
+    /// Returns whether the token is of this base.
     pub fn is_of(&self, base: BaseId) -> bool {
         base.0.starts_with(&self.base)
     }
 
-    /// Whether it was made by this build.
+    /// Returns whether the token was made by this build.
     pub fn is_by(&self, build: Build) -> bool {
         build.0.starts_with(&self.build)
     }
