@@ -115,8 +115,8 @@ pub fn key(class: Class) -> String {
 }
 
 impl Limit {
-    /// Holds the counts against it.
-    pub fn check(&self, counts: &BTreeMap<Class, u64>) -> Checked {
+    /// Holds the counts against the limit; those of a census are exact.
+    pub fn check(&self, counts: &BTreeMap<Class, u64>, is_census: bool) -> Checked {
         let count = counts.get(&self.class).copied().unwrap_or(0);
         let all: u64 = counts.values().sum();
         let share = if all == 0 { 0.0 } else { count as f64 / all as f64 };
@@ -124,6 +124,9 @@ impl Limit {
             Bound::Most(most) => (count <= *most, format!("{count}")),
             Bound::Least(least) => (count >= *least, format!("{count}")),
             Bound::Share(most) => (share <= *most, format!("{count} of {all}: {}", about(share))),
+            Bound::Sure(most, _) if is_census => {
+                (share <= *most, format!("{count} of {all}, which are all that there are: {}", about(share)))
+            }
             Bound::Sure(most, sure) => {
                 let upper = wilson::interval(count, all, quantile(sure).unwrap_or(wilson::Z95)).1;
                 (upper <= *most, format!("{count} of {all}: at the most {} with {sure}% certainty", about(upper)))
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn a_certain_share_takes_more_than_a_seen_one() {
         let counts = BTreeMap::from([(Class::Silent, 0), (Class::Masked, 1_000)]);
-        let check = |text| Limit { class: Class::Silent, bound: Bound::read(text).expect("a bound") }.check(&counts);
+        let check =
+            |text| Limit { class: Class::Silent, bound: Bound::read(text).expect("a bound") }.check(&counts, false);
         assert!(check("<= 0.1%").holds);
         assert!(!check("<= 0.1% @95").holds);
         assert!(check("<= 0.5% @95").holds);

@@ -20,7 +20,7 @@ use crate::{
             reader::{self, Placed, Section, Source, listed},
             space::{self, Order, Space, Template},
         },
-        experiment::{Class, Limits, Patience, Until},
+        experiment::{CampaignName, Class, Limits, Patience, Until, VatNames},
     },
 };
 
@@ -72,6 +72,21 @@ pub struct Campaign {
 }
 
 impl Campaign {
+    /// Returns the name that tokens have for the campaign.
+    pub fn named(&self) -> CampaignName {
+        let hash = blake3::hash(self.question().as_bytes());
+        let question = hash.as_bytes().first_chunk().copied().unwrap_or_default();
+        CampaignName { file: self.file.display().to_string(), question }
+    }
+
+    /// Returns all that the campaign adds to the verdict on one experiment: limits, replicas and invariants.
+    pub(super) fn question(&self) -> String {
+        let Campaign { until, limits, replicas, audit, .. } = self;
+        // Where a command is run from depends on where the campaign is named from.
+        let invariants: Vec<_> = self.invariants.iter().map(Invariant::anywhere).collect();
+        format!("{until:?} {limits:?} {replicas} {audit} {invariants:?}")
+    }
+
     /// Reads a file; `name` is what it is called in an error, and what its paths are relative to.
     ///
     /// # Errors
@@ -115,7 +130,8 @@ fn read(root: &Section<'_>, dir: &Path) -> Option<Campaign> {
         root.missing("fault", "expected at least one table [[fault]] with `at = …` and `do = …`");
     }
     let templates: Vec<Template> = faults.into_iter().enumerate().flat_map(|(at, it)| fault(it, at)).collect();
-    let singles = space::expand(&templates, source);
+    let names = base.as_ref().map(|it| VatNames::of(&it.path)).unwrap_or_default();
+    let singles = space::expand(&templates, source, &names);
     let space = schedule(root.section("schedule"), seed, singles);
     if space.is_too_large() {
         let expected = "expected ten million at the most: `sample = 5_000` in [schedule] draws some";
@@ -450,7 +466,17 @@ fn limits_of(section: Option<Section<'_>>) -> Vec<Limit> {
     for (key, value) in section.rest() {
         let Some(class) = Class::ALL.into_iter().find(|it| accept::key(*it) == key.value) else {
             let classes = ["not-reached", "no-effect", "harness", "host-crash", "host-hang", "durability", "diverged"];
-            let more = ["kernel-panic", "invariant", "stalled", "contained", "spread", "silent", "recovered", "masked"];
+            let more = [
+                "kernel-panic",
+                "invariant",
+                "stalled",
+                "latent",
+                "contained",
+                "spread",
+                "silent",
+                "recovered",
+                "masked",
+            ];
             let all: Vec<&'static str> = classes.into_iter().chain(more).collect();
             let hint = nearest(key.value, all.iter().copied()).map(|it| format!("did you mean `{it}`?"));
             let expected = format!("expected {}", listed(&all));

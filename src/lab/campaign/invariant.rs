@@ -18,6 +18,7 @@ use crate::lab::{
         asked::Askers,
         command,
         document::{self, Parts},
+        saw::{self, Sides},
     },
     experiment::{Answer, Experiments, Looks, View, Watcher, When},
 };
@@ -187,6 +188,26 @@ impl Watcher for Asking {
             (true, false) | (false, true) => Answer::Holds,
             (false, false) => Answer::Broken,
         })
+    }
+
+    fn saw(&mut self, view: &View<'_>) -> Vec<String> {
+        let mut document = document::of(view, &self.parts);
+        let text = if let Check::Jaq(text) = &self.invariant.check { &**text } else { "" };
+        let mut saw = match Sides::of(text) {
+            Some(sides) => {
+                if let (Value::Object(members), true) = (&mut document, self.parts.golden) {
+                    members.insert("golden".to_owned(), self.golden.clone());
+                }
+                let (askers, asked) = (&self.askers, document.to_string());
+                // Its time was enough for the answer; what it saw is left out if it is not for more.
+                let values = self.budget.spend(|wall| askers.values(&sides.expression, &asked, wall));
+                values.map(|it| sides.written(&it)).unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        saw.extend(saw::differences(&document, &self.golden, text));
+        saw.truncate(saw::VALUES_MAX);
+        saw
     }
 
     fn begin(&mut self) {

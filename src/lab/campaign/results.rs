@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     lab::{
-        campaign::{Campaign, Invariant, Limit, Order},
-        experiment::{BaseId, Build, Golden, Outcome},
+        campaign::{Campaign, Limit, Order},
+        experiment::{BaseId, Build, Class, Golden, Outcome},
     },
     model::{files, id::hex},
 };
@@ -44,7 +44,7 @@ pub struct Header {
     pub name: String,
     /// The campaign's file, as it was typed.
     pub file: String,
-    /// A hash of all that an outcome depends on, and of nothing else.
+    /// A hash of all that the results depend on: base, build, name, experiments, limits and invariants.
     pub key: String,
     /// The base's hash.
     pub base: String,
@@ -68,6 +68,12 @@ pub struct Header {
     pub accept: Vec<Limit>,
     /// What must hold once at least.
     pub sometimes: Vec<String>,
+    /// Whether every experiment that there is belongs to the campaign: none was left out by drawing.
+    #[serde(default)]
+    pub exhaustive: bool,
+    /// Whether seeds decide what some faults do, so that each stands for others.
+    #[serde(default)]
+    pub random: bool,
 }
 
 /// A reason why results cannot be used.
@@ -83,8 +89,14 @@ pub enum ResultsError {
     #[error("another process is at work in `{0}`")]
     Busy(PathBuf),
     /// They are of something else.
-    #[error("the results in `{0}` are of another base, another build of vathost, or other invariants or limits")]
+    #[error(
+        "the results in `{0}` are of another campaign: another base, another build of vathost, other faults, or other \
+         invariants or limits"
+    )]
     Foreign(PathBuf),
+    /// Folders that are to be merged belong to different campaigns.
+    #[error("`{0}` and `{1}` are not of one campaign: {2}")]
+    Mixed(PathBuf, PathBuf, String),
     /// A line is no result.
     #[error("line {1} of `{0}` is no result: {2}")]
     Line(PathBuf, usize, String),
@@ -96,16 +108,47 @@ pub enum ResultsError {
     Io(PathBuf, io::Error),
 }
 
+/// The results that a folder had before a campaign goes on there.
+#[derive(Clone, Debug, Default)]
+pub struct Earlier {
+    /// The names of the experiments.
+    pub ids: BTreeSet<String>,
+    /// Experiments by class.
+    pub classes: BTreeMap<Class, u64>,
+    /// Experiments whose class is a finding.
+    pub findings: u64,
+}
+
 /// Results by the names of their experiments: of a few. There may be millions in a file.
 pub type Results = BTreeMap<String, Outcome>;
 
 impl Header {
+    /// Returns whether this many results are all that there can be: then a share of them is exact, and has no interval.
+    pub fn is_census(&self, run: u64) -> bool {
+        self.exhaustive && !self.random && run >= self.total
+    }
+
     /// The command that runs one experiment of it again.
     pub fn again(&self, outcome: &Outcome) -> String {
         let file = &self.file;
         let is_plain = |it: char| it.is_ascii_alphanumeric() || "/._-+".contains(it);
         let file = if file.chars().all(is_plain) { file.clone() } else { format!("'{}'", file.replace('\'', "'\\''")) };
         format!("vathost fault repro --campaign {file} {}", outcome.token)
+    }
+
+    /// Says why results under another header do not belong to these; `None` if they do.
+    fn other_than(&self, other: &Header) -> Option<String> {
+        let differ = |what: &str, one: &dyn std::fmt::Display, other: &dyn std::fmt::Display| {
+            let (one, other) = (one.to_string(), other.to_string());
+            (one != other).then(|| format!("their {what} are {one} and {other}"))
+        };
+        differ("names", &self.name, &other.name)
+            .or_else(|| differ("bases", &self.base, &other.base))
+            .or_else(|| differ("builds", &self.build, &other.build))
+            .or_else(|| differ("seeds", &self.seed, &other.seed))
+            .or_else(|| differ("numbers of experiments", &self.total, &other.total))
+            .or_else(|| (self.key != other.key).then(|| "their faults, limits or invariants differ".to_owned()))
+            .or_else(|| (self.accept != other.accept).then(|| "their `[accept]` differs".to_owned()))
     }
 
     /// Makes the header of a campaign on a base; `total` is the number of its experiments.
@@ -132,15 +175,15 @@ impl Header {
             vats: golden.vats.iter().map(|(vat, name)| (vat.to_string(), name.clone())).collect(),
             accept: campaign.accept.clone(),
             sometimes: campaign.invariants.iter().filter(|it| it.sometimes).map(|it| it.name.clone()).collect(),
+            exhaustive: campaign.space.is_exhaustive(),
+            random: campaign.space.is_random(),
         }
     }
 }
 
 fn key(campaign: &Campaign, base: BaseId, build: Build) -> String {
-    let Campaign { until, limits, replicas, audit, .. } = campaign;
-    // Where a command is run from depends on where the campaign is named from.
-    let invariants: Vec<_> = campaign.invariants.iter().map(Invariant::anywhere).collect();
-    let text = format!("{base} {build} {until:?} {limits:?} {replicas} {audit} {invariants:?}");
+    let Campaign { name, space, .. } = campaign;
+    let text = format!("{base} {build} {} {name} {}", campaign.question(), space.id());
     hex(&blake3::hash(text.as_bytes()).as_bytes()[..16])
 }
 
@@ -163,7 +206,7 @@ impl Folder {
     /// # Errors
     ///
     /// Where there are results, and they are not to be gone on with, or are of something else; or another process is at work.
-    pub fn open(dir: &Path, header: &Header, resume: bool) -> Result<(Folder, BTreeSet<String>), ResultsError> {
+    pub fn open(dir: &Path, header: &Header, resume: bool) -> Result<(Folder, Earlier), ResultsError> {
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let path = dir.join(RESULTS);
         if path.exists() {
@@ -185,10 +228,15 @@ impl Folder {
         }
         write_whole(&dir.join(HEADER), &pretty(header))?;
         let mut known = Known::new();
-        let whole = read_results(&path, &mut known, &mut |_| ())?;
+        let mut earlier = Earlier::default();
+        let whole = read_results(&path, &mut known, &mut |it| {
+            *earlier.classes.entry(it.class).or_default() += 1;
+            earlier.findings += u64::from(header.is_finding(it.class));
+        })?;
+        earlier.ids = known.into_keys().collect();
         // A line that a kill tore off.
         file.set_len(whole).map_err(failed(&path))?;
-        Ok((Folder { dir: dir.to_owned(), file, unsynced: 0 }, known.into_keys().collect()))
+        Ok((Folder { dir: dir.to_owned(), file, unsynced: 0 }, earlier))
     }
 
     /// Appends a result to the file.
@@ -237,8 +285,8 @@ pub fn load(dirs: &[PathBuf], show: &mut dyn FnMut(&Header, Outcome)) -> Result<
     let (mut header, mut known, mut shrunk) = (None::<Header>, Known::new(), Results::new());
     for dir in dirs {
         let one = read_header(dir)?.ok_or_else(|| ResultsError::None(dir.clone()))?;
-        if header.as_ref().is_some_and(|it| it.key != one.key) {
-            return Err(ResultsError::Foreign(dir.clone()));
+        if let (Some(why), Some(first)) = (header.as_ref().and_then(|it| it.other_than(&one)), dirs.first()) {
+            return Err(ResultsError::Mixed(first.clone(), dir.clone(), why));
         }
         let header = header.get_or_insert(one);
         read_results(&dir.join(RESULTS), &mut known, &mut |it| show(header, it))?;

@@ -21,8 +21,30 @@ use crate::{
     },
 };
 
+/// A reason why nothing was done in experiments without effect.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Reason {
+    /// The reason, with `N` for each number in it.
+    pub why: String,
+    /// Experiments that had it.
+    pub count: u64,
+    /// The faults of the first of these, by name.
+    pub example: String,
+}
+
+/// One experiment, as far as a comparison with another run needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Each {
+    /// A hash of its faults and its seed.
+    pub(super) key: u64,
+    pub(super) class: Class,
+    /// The position of its finding's name.
+    pub(super) finding: Option<usize>,
+}
+
 /// The count of experiments of one class, and its share.
 #[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Share {
     /// The class that is counted.
     pub class: Class,
@@ -32,6 +54,8 @@ pub struct Share {
     pub low: f64,
     /// The upper end of that interval.
     pub high: f64,
+    /// The share among the experiments whose faults came to their places; `None` for those whose faults did not.
+    pub of_reached: Option<f64>,
     /// Experiments of the whole fault space, where only a part of it was drawn: at least, and at most.
     pub space: Option<(u64, u64)>,
 }
@@ -91,12 +115,19 @@ pub struct Tally {
     pub sometimes: Vec<(String, u64)>,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// The reasons of experiments without effect, the most frequent first.
+    pub no_effect: Vec<Reason>,
+    /// Whether the results are all that there can be: shares are exact then.
+    pub is_census: bool,
     /// The planted bugs.
     pub plants: Vec<Score>,
     /// By place and action, by number.
     pub heat: Heat,
     /// How often a fault in the one vat hurt the other.
     pub blast: BTreeMap<(String, String), u64>,
+    pub(super) each: Vec<Each>,
+    /// The names of findings, for `each`.
+    pub(super) names: Vec<String>,
 }
 
 impl Header {
@@ -122,6 +153,9 @@ pub struct Counting {
     plants: BTreeMap<&'static str, (Score, Option<String>)>,
     heat: Heat,
     blast: BTreeMap<(String, String), u64>,
+    reasons: BTreeMap<String, (u64, (String, String))>,
+    each: Vec<Each>,
+    names: BTreeMap<String, usize>,
 }
 
 impl Counting {
@@ -136,6 +170,9 @@ impl Counting {
             plants: BTreeMap::new(),
             heat: Heat::new(),
             blast: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            each: Vec::new(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -147,6 +184,7 @@ impl Counting {
             *held += u64::from(outcome.noted.contains(name));
         }
         let is_finding = self.header.is_finding(outcome.class);
+        self.note(outcome, is_finding);
         if is_finding {
             let of_kind = self.findings.entry((outcome.class, name_of(outcome)));
             let (count, simplest) = of_kind.or_insert_with(|| (0, outcome.clone()));
@@ -172,9 +210,28 @@ impl Counting {
         blast(outcome, &self.header, &mut self.blast);
     }
 
+    /// Notes what a comparison and the list of reasons need of a result.
+    fn note(&mut self, outcome: &Outcome, is_finding: bool) {
+        let key = blake3::hash(format!("{} {}", outcome.seed, outcome.faults).as_bytes());
+        let key = key.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
+        let next = self.names.len();
+        let finding = is_finding.then(|| *self.names.entry(name_of(outcome)).or_insert(next));
+        self.each.push(Each { key, class: outcome.class, finding });
+        if outcome.class == Class::NoEffect {
+            let why = without_numbers(outcome.detail.as_deref().unwrap_or("no reason was given"));
+            let this = (outcome.id.clone(), outcome.faults.to_string());
+            let (count, first) = self.reasons.entry(why).or_insert_with(|| (0, this.clone()));
+            *count += 1;
+            if this < *first {
+                *first = this;
+            }
+        }
+    }
+
     /// Returns the sums; `shrunk` is what is known of findings.
     pub fn tally(self, shrunk: &Results) -> Tally {
-        let Counting { header, run, counts, sometimes, findings, plants, heat, blast } = self;
+        let Counting { header, run, counts, sometimes, findings, plants, heat, blast, reasons, each, names } = self;
+        let is_census = header.is_census(run);
         let finding = |((_, name), (count, outcome)): (_, (u64, Outcome))| Finding {
             name,
             count,
@@ -184,14 +241,39 @@ impl Counting {
         Tally {
             run,
             shares: shares(&counts, run, &header),
-            limits: header.accept.iter().map(|it| it.check(&counts)).collect(),
+            limits: header.accept.iter().map(|it| it.check(&counts, is_census)).collect(),
             sometimes,
             findings: findings.into_iter().map(finding).collect(),
+            no_effect: sorted(reasons),
+            is_census,
             plants: plants.into_values().map(|(score, _)| score).collect(),
             heat,
             blast,
+            each,
+            names: in_order(names),
         }
     }
+}
+
+/// Returns names in the order of their positions.
+fn in_order(names: BTreeMap<String, usize>) -> Vec<String> {
+    let mut names: Vec<(usize, String)> = names.into_iter().map(|(name, at)| (at, name)).collect();
+    names.sort();
+    names.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Returns reasons, the most frequent first.
+fn sorted(reasons: BTreeMap<String, (u64, (String, String))>) -> Vec<Reason> {
+    let reason = |(why, (count, (_, example)))| Reason { why, count, example };
+    let mut reasons: Vec<Reason> = reasons.into_iter().map(reason).collect();
+    reasons.sort_by(|a, b| (b.count, &a.why).cmp(&(a.count, &b.why)));
+    reasons
+}
+
+/// Returns a reason with `N` for each number that is a word, so that reasons that differ only in these are one.
+pub fn without_numbers(text: &str) -> String {
+    let is_number = |it: &str| !it.is_empty() && it.chars().all(|it| it.is_ascii_digit() || it == '_' || it == ',');
+    text.split(' ').map(|it| if is_number(it) { "N" } else { it }).collect::<Vec<_>>().join(" ")
 }
 
 /// The smaller the simpler.
@@ -222,16 +304,23 @@ impl Tally {
 }
 
 fn shares(counts: &BTreeMap<Class, u64>, run: u64, header: &Header) -> Vec<Share> {
+    let reached = run - counts.get(&Class::NotReached).copied().unwrap_or(0);
     let share = |(class, count): (&Class, &u64)| {
-        let (low, high) = wilson::interval(*count, run, wilson::Z95);
+        let exact = *count as f64 / run.max(1) as f64;
+        let (low, high) = match header.is_census(run) {
+            true => (exact, exact),
+            false => wilson::interval(*count, run, wilson::Z95),
+        };
+        let of_reached = (*class != Class::NotReached).then(|| *count as f64 / reached.max(1) as f64);
         let of_space = |it: f64| {
             let count = (it * header.space as f64).round();
             #[expect(clippy::cast_possible_truncation, reason = "rounded, and a cast of floats saturates")]
             let count = count as u64;
             count
         };
-        let space = (header.space > header.total && header.order != "swarm").then(|| (of_space(low), of_space(high)));
-        Share { class: *class, count: *count, low, high, space }
+        let is_drawn = header.space > header.total && header.order != "swarm" && !header.exhaustive;
+        let space = is_drawn.then(|| (of_space(low), of_space(high)));
+        Share { class: *class, count: *count, low, high, of_reached, space }
     };
     counts.iter().map(share).collect()
 }
@@ -286,16 +375,17 @@ pub(super) fn named(vat: &str, header: &Header) -> String {
 
 /// Whether somebody is worse off.
 fn is_damage(class: Class) -> bool {
-    severity(class) >= severity(Class::Contained)
+    severity(class) >= severity(Class::Latent)
 }
 
 /// Returns the rank of a class: the worse, the larger.
 pub(super) fn severity(class: Class) -> usize {
-    const ORDER: [Class; 15] = [
+    const ORDER: [Class; 16] = [
         Class::NotReached,
         Class::NoEffect,
         Class::Masked,
         Class::Recovered,
+        Class::Latent,
         Class::Contained,
         Class::Spread,
         Class::Silent,

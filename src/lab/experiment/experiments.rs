@@ -6,7 +6,7 @@ use crate::{
     directive::Schedule,
     directive::{injector::Injector, plant::DEADLY},
     lab::experiment::{
-        Base, Build, Golden, Limits, Token, Until,
+        Base, Build, CampaignName, Golden, Limits, Token, Until,
         judge::{self, Verdict},
         machine::Machine,
         memo::Memo,
@@ -28,6 +28,7 @@ pub struct Experiments {
     until: Until,
     limits: Limits,
     replicas: u32,
+    campaign: Option<CampaignName>,
     watchers: Vec<Box<dyn Watcher>>,
     memo: Memo,
     recording: Recording,
@@ -65,8 +66,8 @@ impl Experiments {
         let mut machine = Machine::open(base)?;
         let golden = Golden::record(&mut machine, base, until, &mut Watchful::new(patience, told))?;
         let (base, replicas, watchers, memo) = (base.clone(), 1, Vec::new(), Memo::default());
-        let recording = Recording::default();
-        Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo, recording })
+        let (recording, campaign) = (Recording::default(), None);
+        Ok(Experiments { base, build, machine, golden, until, limits, replicas, campaign, watchers, memo, recording })
     }
 
     /// Returns the golden run.
@@ -92,6 +93,11 @@ impl Experiments {
     /// Runs each experiment on that many replicas, the others with every vat evicted after each crank, and compares.
     pub fn set_replicas(&mut self, replicas: u32) {
         self.replicas = replicas.max(1);
+    }
+
+    /// Names the campaign that the experiments belong to, in their tokens.
+    pub fn set_campaign(&mut self, campaign: Option<CampaignName>) {
+        self.campaign = campaign;
     }
 
     /// Audits the kernel after each crank whose number this divides, beside the audit at the end; 0 is never.
@@ -261,7 +267,8 @@ impl Experiments {
 
     /// The token of an experiment.
     pub fn token(&self, schedule: &Schedule, seed: u64) -> Token {
-        Token::new(self.golden.base, self.build, seed, &self.base.path.display().to_string(), schedule)
+        let token = Token::new(self.golden.base, self.build, seed, &self.base.path.display().to_string(), schedule);
+        token.of_campaign(self.campaign.clone())
     }
 
     fn outcome(&self, schedule: &Schedule, seed: u64, seen: &Seen) -> Outcome {
@@ -279,6 +286,7 @@ impl Experiments {
             hurt,
             path,
             noted: Vec::new(),
+            saw: if let RunEnd::Invariant(_, saw) = &seen.end { saw.clone() } else { Vec::new() },
             end: seen.end.name().to_owned(),
             cranks: seen.next_crank.0,
             token: self.token(schedule, seed).to_string(),

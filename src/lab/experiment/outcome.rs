@@ -33,6 +33,7 @@
 //! | KERNEL-PANIC | an invariant of the kernel broke: a clean halt, nothing of the block is committed; `detail` names it |
 //! | INVARIANT | an invariant of the campaign does not hold; `detail` names it |
 //! | STALLED | at its end a result from outside that the golden run settles is pending, or a vat waits for more promises than there; or the state repeats (proved), or the run is over its limit of cranks or fuel |
+//! | LATENT | nothing differs at the end but the heaps of faulted vats, and nobody was told anything else: the damage is there, and has not shown |
 //! | CONTAINED | faulted vats are changed, or others merely told, and nobody is hurt |
 //! | SPREAD(k) | k are hurt, and there was a signal |
 //! | SILENT(k) | k are hurt, and there was none |
@@ -66,6 +67,7 @@ pub enum Class {
     KernelPanic,
     Invariant,
     Stalled,
+    Latent,
     Contained,
     Spread,
     Silent,
@@ -75,7 +77,7 @@ pub enum Class {
 
 impl Class {
     /// All classes, in order.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 16] = [
         Class::NotReached,
         Class::NoEffect,
         Class::Harness,
@@ -86,6 +88,7 @@ impl Class {
         Class::KernelPanic,
         Class::Invariant,
         Class::Stalled,
+        Class::Latent,
         Class::Contained,
         Class::Spread,
         Class::Silent,
@@ -106,6 +109,7 @@ impl Class {
             Class::KernelPanic => "KERNEL-PANIC",
             Class::Invariant => "INVARIANT",
             Class::Stalled => "STALLED",
+            Class::Latent => "LATENT",
             Class::Contained => "CONTAINED",
             Class::Spread => "SPREAD",
             Class::Silent => "SILENT",
@@ -184,6 +188,9 @@ pub struct Outcome {
     /// What the campaign's watchers noted: the names of those `sometimes` that held.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub noted: Vec<String>,
+    /// The values that a broken invariant saw: the sides of its comparisons, and what is not as in the golden run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub saw: Vec<String>,
     /// How the run ended: `quiescent`, `met-golden`, `repeats`, `limit`, `until`, `halted`, `process`.
     pub end: String,
     /// The number of the first crank that did not run.

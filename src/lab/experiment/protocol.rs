@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     directive::Schedule,
     host::controller::Policy,
-    lab::experiment::{Base, Build, Limits, Outcome, Until},
+    lab::experiment::{Base, Build, CampaignName, Limits, Outcome, Until},
 };
 
 /// The first line to a worker.
@@ -35,6 +35,9 @@ pub struct Hello {
     pub start: u64,
     /// Audit after each crank whose number this divides.
     pub audit_every: u64,
+    /// The campaign that tokens name.
+    #[serde(default)]
+    pub named: Option<CampaignName>,
     /// What a campaign adds: its invariants.
     #[serde(default)]
     pub campaign: serde_json::Value,
@@ -55,6 +58,7 @@ impl Hello {
             replicas: 1,
             start: 0,
             audit_every: 0,
+            named: None,
             campaign: serde_json::Value::Null,
         }
     }

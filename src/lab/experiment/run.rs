@@ -44,8 +44,8 @@ pub(super) enum RunEnd {
     Halted(Box<Halt>),
     /// As one that was seen before.
     Known(Arc<Link>),
-    /// An invariant of the campaign's does not hold.
-    Invariant(String),
+    /// An invariant of the campaign's does not hold: its name, and the values that it saw.
+    Invariant(String, Vec<String>),
     /// An invariant could not be asked; or the run was not the golden run before its first fault.
     Broken(String),
 }
@@ -61,7 +61,7 @@ impl RunEnd {
             RunEnd::Until => "until",
             RunEnd::Limit(_) => "limit",
             RunEnd::Halted(_) | RunEnd::Broken(_) => "halted",
-            RunEnd::Invariant(_) => "invariant",
+            RunEnd::Invariant(..) => "invariant",
         }
     }
 }
@@ -288,7 +288,10 @@ impl OpenRun<'_, '_> {
             match answer {
                 Ok(Answer::Holds) => (),
                 Ok(Answer::Noted) => self.noted.push((self.step, at)),
-                Ok(Answer::Broken) => return Some(RunEnd::Invariant(watcher.name().to_owned())),
+                Ok(Answer::Broken) => {
+                    let saw = recording.show(|events| watcher.saw(&View { block, golden, when, events }));
+                    return Some(RunEnd::Invariant(watcher.name().to_owned(), saw));
+                }
                 Err(why) => return Some(RunEnd::Broken(format!("invariant `{}`: {why}", watcher.name()))),
             }
         }
@@ -542,7 +545,7 @@ impl OpenRun<'_, '_> {
         // What has no such end might have another one elsewhere.
         let lasts = match &next {
             Next::Link(_) => true,
-            Next::End(end, _) => matches!(end, RunEnd::Quiescent | RunEnd::Met | RunEnd::Invariant(_)),
+            Next::End(end, _) => matches!(end, RunEnd::Quiescent | RunEnd::Met | RunEnd::Invariant(..)),
         };
         let asked = if lasts { self.asked.as_slice() } else { &[] };
         let reached = self.log.reached();

@@ -81,6 +81,12 @@ pub trait Watcher: Send {
     /// Why that cannot be said: the experiment is then of the class HARNESS.
     fn ask(&mut self, view: &View<'_>) -> Result<Answer, String>;
 
+    /// Says what the invariant saw where it is broken, for people: a value each.
+    fn saw(&mut self, view: &View<'_>) -> Vec<String> {
+        let _ = view;
+        Vec::new()
+    }
+
     /// How much it looks at.
     fn looks_at(&self) -> Looks {
         Looks::Numbers
