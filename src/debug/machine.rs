@@ -9,12 +9,12 @@
 //! Invariants: the base is only read, so that every place in the open work can be come to again; blocks are begun and closed as a
 //! host would do it, and never committed; between two calls the machine stands just before a crank, or at the end.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use crate::{
     debug::Base,
-    directive::plant::Plant,
-    directive::{DirectiveSet, Trigger},
+    directive::{DirectiveSet, Schedule, Trigger},
+    directive::{injector::Injector, plant::Plant},
     host::controller::check_engine,
     kernel::{self, Ahead, Halt, Position, Ran, Workers},
     model::{
@@ -38,6 +38,8 @@ pub struct How {
     pub bundles: Vec<Vec<u8>>,
     /// Faults planted in its kernel.
     pub plants: Vec<Plant>,
+    /// The faults of an experiment whose state this is, and the seed of all that is random in them.
+    pub faults: Option<(Schedule, u64)>,
     /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
     pub audit: Option<u64>,
     /// Where compiled code is kept, if anywhere.
@@ -230,6 +232,11 @@ impl Machine {
             block.set_audit(every);
         }
         block.set_plants(self.how.plants.clone());
+        if let Some((schedule, seed)) = &self.how.faults {
+            // The state is the experiment's base: no syscall was counted before it.
+            let injector = Injector::new(schedule.clone(), *seed, BTreeMap::new());
+            block.set_injector(Some(Box::new(injector)));
+        }
         block.set_directives(self.how.directives.clone());
         if let Some(make) = &self.observer {
             block.set_observer(make());

@@ -113,6 +113,15 @@ impl DirectiveSet {
         self.insert_for(Reader::Operator, directive)
     }
 
+    /// Adds a fault of an experiment, which may have places and actions that no operator has.
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](DirectiveSet::insert).
+    pub fn insert_fault(&mut self, fault: Directive) -> Result<(), Box<Contradiction>> {
+        self.insert_for(Reader::Experiment, fault)
+    }
+
     pub(super) fn insert_for(&mut self, reader: Reader, directive: Directive) -> Result<(), Box<Contradiction>> {
         rules::readable(reader, &directive)?;
         rules::alone(&directive)?;

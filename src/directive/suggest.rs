@@ -138,7 +138,7 @@ fn end(before: &[Token<'_>], token: &Token<'_>) -> Option<String> {
 }
 
 /// Returns the candidate that is at most a few slips away; upper and lower case do not matter.
-pub(crate) fn nearest(word: &str, candidates: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().chars().take(32).collect();
     let with_distance = candidates.into_iter().map(|it| (distance(&word, &it.chars().collect::<Vec<_>>()), it));
     let near = with_distance.min().filter(|(slips, it)| *slips <= it.len().div_ceil(3).min(3))?;

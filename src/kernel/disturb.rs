@@ -24,6 +24,15 @@ use crate::{
     state::table::{Item, QueueId},
 };
 
+/// Bytes of the pages that a random bit is drawn from.
+const PAGE_BYTES: usize = 4_096;
+
+/// Returns the numbers of the pages that hold anything but zeros: a bit of another page is one that nobody uses.
+fn pages_in_use(memory: &[u8]) -> Vec<u64> {
+    let pages = (0..).zip(memory.chunks_exact(PAGE_BYTES));
+    pages.filter(|(_, page)| page.iter().any(|it| *it != 0)).map(|(at, _)| at).collect()
+}
+
 impl Crank {
     /// Returns the faults that fire at this crank because its delivery is one of every so many.
     pub(super) fn recurring(&mut self, numbers: [Option<(VatId, DeliveryNum)>; 2]) -> Vec<Directive> {
@@ -126,8 +135,13 @@ impl Crank {
         let (address, bit) = match bit {
             Bit::At { address, bit } => (address, bit),
             Bit::Random => {
-                let random = self.block().injector().map_or(0, |it| it.random(fault, number, bytes * 8));
-                (random / 8, u8::try_from(random % 8).unwrap_or(0))
+                let used = pages_in_use(memory);
+                let page_bytes = PAGE_BYTES as u64;
+                let bits = used.len() as u64 * page_bytes * 8;
+                let random = self.block().injector().map_or(0, |it| it.random(fault, number, bits));
+                let page = usize::try_from(random / 8 / page_bytes).ok().and_then(|it| used.get(it));
+                let Some(page) = page else { return Ok(Some(format!("{vat} uses no page of its memory"))) };
+                (page * page_bytes + random / 8 % page_bytes, u8::try_from(random % 8).unwrap_or(0))
             }
         };
         let memory = workers.worker(vat).and_then(|it| it.memory());
@@ -172,19 +186,16 @@ impl Crank {
         Ok(None)
     }
 
-    /// Puts a copy of the item before it; the crank takes the copy.
+    /// Puts a copy of the item before it, which has no result, because a promise is settled once; the crank takes the copy.
     fn duplicate(&mut self, work: &mut Work) -> Result<Option<String>, Fault> {
-        let (Some(Source::Queue(id @ QueueId::Run(_), at)), Work::Item(_, Item::Send { message, .. })) =
-            (self.source, &*work)
+        let (Some(Source::Queue(id @ QueueId::Run(_), at)), Work::Item(_, Item::Send { .. })) = (self.source, &*work)
         else {
             return Ok(Some("only a message can come twice".to_owned()));
         };
-        if message.result.is_some() {
-            return Ok(Some("its result would be settled twice".to_owned()));
-        }
         self.rewind();
-        let Some(waiting) = self.tables().queue.get(&(id, at)).cloned() else { return Ok(None) };
-        if let Item::Send { target, message } = &waiting.item {
+        let Some(mut waiting) = self.tables().queue.get(&(id, at)).cloned() else { return Ok(None) };
+        if let Item::Send { target, message } = &mut waiting.item {
+            message.result = None;
             self.incref_message(*target, message)?;
         }
         self.tables_mut().queue.insert((id, at - 1), waiting);
@@ -318,5 +329,18 @@ pub(super) fn disturbed_answer(
             disturbed.hit(at, crank, Some("the syscall answers with nothing".to_owned()));
             real
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_in_use_if_it_holds_anything() {
+        let mut memory = vec![0; 5 * PAGE_BYTES];
+        assert_eq!(pages_in_use(&memory), [0_u64; 0]);
+        (memory[PAGE_BYTES], memory[4 * PAGE_BYTES + 9]) = (1, 128);
+        assert_eq!(pages_in_use(&memory), [1, 4]);
     }
 }

@@ -20,29 +20,29 @@ use crate::{
     store::Database,
 };
 
-/// How many balls the juggler has at the most.
+/// How many balls the juggler has at most.
 const BALLS_MAX: u64 = 12;
 
-/// How long it is to be.
+/// The length and the seed of a soak.
 #[derive(Debug, Clone, Copy)]
 pub struct Soak {
-    /// Blocks.
+    /// Blocks that are run.
     pub blocks: u64,
-    /// Cranks of a block at the most.
+    /// Cranks of a block at most.
     pub cranks_per_block: u64,
-    /// Of the random numbers.
+    /// The seed of the random numbers.
     pub seed: u64,
     /// Checks every invariant after each crank whose number this divides.
     pub audit: u64,
 }
 
-/// What it came to.
+/// The result of a soak.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Soaked {
     /// Blocks, on each of the replicas.
     pub blocks: u64,
-    /// Cranks, likewise.
+    /// Cranks, on each of the replicas.
     pub cranks: u64,
     /// Vats that were created.
     pub vats: u64,
@@ -54,7 +54,7 @@ pub struct Soaked {
     pub restarts: u64,
     /// The hash on which all replicas agree.
     pub state_hash: String,
-    /// Rows of all tables at the most, in the first half of the blocks and in the second, without one for each vat that ever was.
+    /// Rows of all tables at most, in the first half of the blocks and in the second, without one for each vat that ever was.
     pub rows: [usize; 2],
     /// Memory of the process, likewise, in bytes; 0 where the system does not tell.
     pub memory_bytes: [u64; 2],
@@ -115,7 +115,7 @@ impl Replica<'_> {
     }
 }
 
-/// Runs it, with states in this folder. `each` hears of every block.
+/// Runs it, with states in this folder. `each` receives every block.
 pub fn soak(soak: &Soak, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Result<Soaked> {
     let code_cache = Some(dir.join("code"));
     let on_disk = |name: &str| Open {
@@ -196,7 +196,7 @@ fn scenario() -> Scenario {
     }
 }
 
-/// One thing that the juggler is told to do.
+/// One thing that the juggler is to do.
 fn command(random: &mut Random) -> (&'static str, Vec<Value>) {
     let ball = json!(random.below(BALLS_MAX));
     match random.below(24) {

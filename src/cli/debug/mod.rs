@@ -28,9 +28,10 @@ use crate::{
         state,
     },
     debug::{Base, Command, Guest, How, Open, Refusal, Reply, Session, gdb},
-    directive::Trigger,
     directive::plant::Plant,
+    directive::{Schedule, Trigger},
     host::{controller::Policy, epitaph::Epitaph},
+    lab::experiment::{MARKER, Token, TokenError, is_marked},
     model::{files, id::CrankNum},
     store::Database,
 };
@@ -226,10 +227,28 @@ fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
         block_time: args.block_time.unwrap_or(recorded.block_time),
     };
     let plants = last_panic.plants(&args.plant)?;
-    let directives = last_panic.directives(args.directives.as_deref(), &host)?;
+    let mut directives = last_panic.directives(args.directives.as_deref(), &host)?;
+    let faults = faults_of(&args.state)?;
+    for fault in faults.iter().flat_map(|(schedule, _)| schedule.faults()) {
+        let hint = "an experiment's own faults are in force in its folder: leave the line out";
+        directives.insert_fault(fault.clone()).map_err(|err| Usage::new(err, hint))?;
+    }
     let bundles = host.bundles(&args.bundle)?;
     let audit = args.audit.or(last_panic.audit());
-    Ok(How { policy, directives, bundles, plants, audit, code_cache: code_cache() })
+    Ok(How { policy, directives, bundles, plants, faults, audit, code_cache: code_cache() })
+}
+
+/// The faults and the seed of the experiment whose state is in this folder, if one's is.
+fn faults_of(dir: &Path) -> anyhow::Result<Option<(Schedule, u64)>> {
+    if !is_marked(dir) {
+        return Ok(None);
+    }
+    let path = dir.join(MARKER);
+    let hint = "the folder was laid down by `vathost fault repro TOKEN --debug DIR`: do that again";
+    let refused = |why: String| Usage::new(format!("{}: {why}", path.display()), hint);
+    let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| refused(err.to_string()))?;
+    let token: Token = text.trim().parse().map_err(|err: TokenError| refused(err.to_string()))?;
+    Ok(Some((token.schedule, token.seed)))
 }
 
 fn no_panic(dir: &Path, newest: Option<&Epitaph>, base: CrankNum) -> Usage {

@@ -10,7 +10,8 @@ use crate::{
     directive::{FAULT_GRAMMAR, Schedule},
     host::controller::Policy,
     lab::experiment::{
-        self, Base, Build, Experiments, Isolation, Limits, Patience, Program, Runner, Until, protocol::Hello,
+        self, Base, Build, Experiments, Isolation, Limits, Patience, Program, Runner, Token, Until, VatNames,
+        protocol::Hello,
     },
     model::id::BlockHeight,
 };
@@ -106,12 +107,21 @@ impl BaseArgs {
     }
 }
 
-/// One experiment: a base, the faults, a seed.
+/// One experiment: a base or a campaign, the faults, a seed; or the token of one that was run.
 #[derive(Args, Debug)]
 pub(crate) struct OnceArgs {
+    /// The folder of a state, or a `vat.toml` or its folder; or the token of an experiment
+    #[arg(value_name = "STATE|SCENARIO|TOKEN", required_unless_present_any = ["state", "campaign"])]
+    base: Option<PathBuf>,
+    /// The folder of a state, instead
+    #[arg(long, value_name = "DIR", conflicts_with = "campaign")]
+    state: Option<PathBuf>,
+    /// A campaign, instead: its base, and its blocks, limits, replicas and invariants
+    #[arg(long, value_name = "FILE")]
+    campaign: Option<PathBuf>,
     #[command(flatten)]
-    base: BaseArgs,
-    /// The faults, a line each, as in `v12/delivery-1234: terminate`
+    run: HowArgs,
+    /// The faults, a line each, as in `v12/delivery-1234: terminate` or, by the vat's name, `bank/delivery-1234: terminate`
     #[arg(value_name = "FAULT")]
     faults: Vec<String>,
     /// What decides all that is random
@@ -120,10 +130,23 @@ pub(crate) struct OnceArgs {
 }
 
 impl OnceArgs {
+    /// The token that takes the place of base and faults, if one does.
+    fn token(&self) -> anyhow::Result<Option<Token>> {
+        let Some(text) = self.base.as_deref().and_then(Path::to_str).filter(|it| Token::is_like(it)) else {
+            return Ok(None);
+        };
+        if self.state.is_some() || !self.faults.is_empty() {
+            let hint = "name it alone, or with the --campaign that it is of";
+            return Err(Usage::new("a token has its base and its faults", hint).into());
+        }
+        Ok(Some(text.parse().map_err(|err| Usage::new(err, "an outcome prints its token as `again`"))?))
+    }
+
     /// The faults; refused before anything is run.
-    fn schedule(&self) -> anyhow::Result<Schedule> {
-        // Where `--state` names the base, the first word is a fault, too.
-        let first = self.base.state.is_some().then_some(self.base.base.as_deref()).flatten();
+    fn schedule(&self, base: &Path) -> anyhow::Result<Schedule> {
+        // Where an option names the base, the first word is a fault, too.
+        let named = self.state.is_some() || self.campaign.is_some();
+        let first = named.then_some(self.base.as_deref()).flatten();
         let first = first.map(|it| it.to_string_lossy().into_owned());
         let faults: Vec<String> = first.into_iter().chain(self.faults.iter().cloned()).collect();
         if faults.is_empty() {
@@ -131,12 +154,24 @@ impl OnceArgs {
                 Usage::new("no fault is named", "as in `vathost fault one DIR 'v2/delivery-3: terminate'`").into()
             );
         }
-        schedule(&faults)
+        schedule(&faults, base)
     }
 
-    fn runner(&self, output: &Output) -> anyhow::Result<Runner> {
-        let base = self.base.state.as_deref().or(self.base.base.as_deref());
-        runner(base.unwrap_or(Path::new("")), &self.base.run, output)
+    /// The runner, the faults and the seed.
+    fn open(&self, output: &Output) -> anyhow::Result<(Runner, Schedule, u64)> {
+        if let Some(token) = self.token()? {
+            let runner = campaign::runner_of(&token, None, self.campaign.as_deref(), &self.run, output)?;
+            return Ok((runner, token.schedule, token.seed));
+        }
+        let Some(file) = &self.campaign else {
+            let base = self.state.as_deref().or(self.base.as_deref()).unwrap_or(Path::new(""));
+            let schedule = self.schedule(base)?;
+            return Ok((runner(base, &self.run, output)?, schedule, self.seed));
+        };
+        let campaign = campaign::read(file)?;
+        let schedule = self.schedule(&campaign.base)?;
+        let isolation = self.run.isolation.parse().map_err(anyhow::Error::msg)?;
+        Ok((campaign::runner(&campaign, Build::current()?, isolation, output)?, schedule, self.seed))
     }
 }
 
@@ -230,8 +265,18 @@ fn runner(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Runner>
     Ok(Runner::new(experiments, isolation, program, hello))
 }
 
-/// The faults of a command line, a line each.
-fn schedule(lines: &[String]) -> anyhow::Result<Schedule> {
-    let read = Schedule::read("fault", &lines.join("\n"));
+/// The faults of a command line, a line each, on this base.
+fn schedule(lines: &[String], base: &Path) -> anyhow::Result<Schedule> {
+    let names = VatNames::of(base);
+    let numbered: Result<Vec<String>, Usage> = lines
+        .iter()
+        .map(|line| {
+            let no_such_vat = |(what, hint): (String, Option<String>)| {
+                Usage::new(what, hint.unwrap_or_else(|| format!("there are: {}", names.listed())))
+            };
+            names.number(line).map_err(no_such_vat)
+        })
+        .collect();
+    let read = Schedule::read("fault", &numbered?.join("\n"));
     Ok(read.map_err(|refused| Usage::new(refused, "`vathost fault grammar` prints the grammar"))?)
 }

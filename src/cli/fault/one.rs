@@ -13,7 +13,8 @@ use crate::{
 Examples:
   vathost fault one vats/bank 'v2/delivery-3: terminate'
   vathost fault one ./state 'v12/delivery-1234: skip' 'v3/delivery every 7: delay 2 cranks' --json
-  vathost fault one vats/bank 'commit-1: lose unsynced'")]
+  vathost fault one vats/bank 'commit-1: lose unsynced'
+  vathost fault one --campaign vats/tally/lost-messages.toml 'v2/delivery-1: duplicate'")]
 pub(crate) struct OneArgs {
     #[command(flatten)]
     once: OnceArgs,
@@ -23,13 +24,17 @@ pub(crate) struct OneArgs {
 }
 
 pub(crate) fn cmd_one(args: &OneArgs, output: &Output) -> anyhow::Result<Exit> {
-    let schedule = args.once.schedule()?;
-    let outcome = args.once.runner(output)?.run(&schedule, args.once.seed);
-    say(&outcome, args.json, output)
+    let (mut runner, schedule, seed) = args.once.open(output)?;
+    say(&runner.run(&schedule, seed), args.json, output)
 }
 
 /// Prints the outcome of one experiment, and returns the exit code.
 pub(super) fn say(outcome: &Outcome, json: bool, output: &Output) -> anyhow::Result<Exit> {
+    say_again(outcome, &format!("vathost fault repro {}", outcome.token), json, output)
+}
+
+/// Prints the outcome of one experiment, with the command that runs it again, and returns the exit code.
+pub(super) fn say_again(outcome: &Outcome, again: &str, json: bool, output: &Output) -> anyhow::Result<Exit> {
     let exit = if outcome.class.is_ours() { Exit::Findings } else { Exit::Ok };
     if json {
         output.json(outcome)?;
@@ -56,6 +61,9 @@ pub(super) fn say(outcome: &Outcome, json: bool, output: &Output) -> anyhow::Res
     if let Some(crank) = outcome.deviated {
         output.line(format!("  the run deviates in crank {crank}"))?;
     }
+    for it in &outcome.saw {
+        output.line(format!("  saw {}", harmless(it)))?;
+    }
     if !outcome.hurt.is_empty() {
         output.line(format!("  hurt: {}", outcome.hurt.join(", ")))?;
     }
@@ -63,6 +71,6 @@ pub(super) fn say(outcome: &Outcome, json: bool, output: &Output) -> anyhow::Res
         output.line(format!("    crank {}  {}  {}", step.crank, step.vat, step.what))?;
     }
     output.line(format!("  ended {} before crank {}", outcome.end, outcome.cranks))?;
-    output.line(format!("  again: vathost fault repro {}", outcome.token))?;
+    output.line(format!("  again: {}", harmless(again)))?;
     Ok(exit)
 }

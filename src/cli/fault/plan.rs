@@ -18,8 +18,8 @@ use crate::{
     },
     directive::{Directive, Spot, Trigger},
     lab::{
-        campaign::{Campaign, Drawn, Experiment, Order, Space},
-        experiment::{Build, Experiments},
+        campaign::{Campaign, Drawn, Experiment, Order, Space, without_numbers},
+        experiment::{Build, Class, Experiments},
     },
 };
 
@@ -68,11 +68,12 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
         _ => experiments.golden().comes(it),
     };
     let strata = strata(&campaign, &comes);
-    let speed = speed(&mut experiments, &campaign.space, &drawn);
+    let (speed, no_effect) = speed(&mut experiments, &campaign.space, &drawn);
+    let census = campaign.space.is_exhaustive() && !campaign.space.is_random();
     let samples: Vec<(String, u64)> = campaign
         .accept
         .iter()
-        .filter_map(|it| Some((it.check(&BTreeMap::new()).limit, it.bound.sample_size()?)))
+        .filter_map(|it| Some((it.check(&BTreeMap::new(), false).limit, it.bound.sample_size()?)))
         .collect();
     let count = drawn.numbers.len() as u64;
     if args.json {
@@ -93,6 +94,10 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
             "perSecond": speed.map(|it| it.0),
             "inProcess": speed.map_or(0, |it| it.1),
             "sampleSizes": samples,
+            "census": census,
+            "noEffect": no_effect.iter().map(|(why, (count, example))| {
+                json!({ "why": why, "count": count, "example": example })
+            }).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Ok);
     }
@@ -133,7 +138,14 @@ pub(crate) fn cmd_plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit>
         output
             .line(format!("      and {} in processes of their own, some tenths of a second each", grouped(process)))?;
     }
-    for (limit, needed) in samples {
+    for (why, (count, example)) in &no_effect {
+        let (tried, why, example) = (speed.map_or(0, |it| it.1), harmless(why), harmless(&example.replace('\n', "; ")));
+        output.line(format!("no effect in {count} of {tried} that were tried: {why}, as in `{example}`"))?;
+    }
+    if census {
+        output.line("every experiment that there is will be run: shares will be exact")?;
+    }
+    for (limit, needed) in samples.into_iter().filter(|_| !census) {
         let enough = if needed <= count { "enough" } else { "too few: make `sample` larger, or the limit" };
         output.line(format!("`{}` takes {} experiments without one: {enough}", limit, grouped(needed)))?;
     }
@@ -156,19 +168,28 @@ fn runs_here(it: &Experiment) -> bool {
     !Experiments::needs_process(&it.schedule) && !Experiments::ends_process(&it.schedule)
 }
 
-/// Experiments a second, and how many were tried; spread over the whole campaign.
+/// The reasons why experiments that were tried had no effect: how many, and the faults of the first.
+type NoEffect = BTreeMap<String, (u64, String)>;
+
+/// Experiments a second, and how many were tried, with those without effect; spread over the whole campaign.
 #[allow(clippy::disallowed_methods, reason = "for people who wait")]
-fn speed(experiments: &mut Experiments, space: &Space, drawn: &Drawn) -> Option<(f64, usize)> {
+fn speed(experiments: &mut Experiments, space: &Space, drawn: &Drawn) -> (Option<(f64, usize)>, NoEffect) {
+    let mut no_effect = NoEffect::new();
     let some: Vec<u64> = drawn.numbers.iter().step_by(drawn.numbers.len().div_ceil(TRIAL.1).max(1)).copied().collect();
     let (begun, mut tried) = (Instant::now(), 0);
     for it in space.experiments(&some).filter(runs_here) {
-        experiments.run(&it.schedule, it.seed);
+        let outcome = experiments.run(&it.schedule, it.seed);
+        if let (Class::NoEffect, Some(why)) = (outcome.class, &outcome.detail) {
+            let reason = no_effect.entry(without_numbers(why)).or_insert_with(|| (0, outcome.faults.to_string()));
+            reason.0 += 1;
+        }
         tried += 1;
         if begun.elapsed() > TRIAL.0 {
             break;
         }
     }
-    (tried > 0).then(|| (tried as f64 / begun.elapsed().as_secs_f64().max(1e-6), tried))
+    let speed = (tried > 0).then(|| (tried as f64 / begun.elapsed().as_secs_f64().max(1e-6), tried));
+    (speed, no_effect)
 }
 
 /// A time, for people.

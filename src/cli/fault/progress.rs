@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     cli::{Output, output::grouped},
     lab::{
-        campaign::key,
+        campaign::{Earlier, key},
         experiment::{Class, Outcome},
     },
 };
@@ -50,8 +50,9 @@ fn now() -> Instant {
 }
 
 impl<'a> Progress<'a> {
-    /// Starts the display for this many experiments, of which some were run before.
-    pub(super) fn new(output: &'a Output, json: bool, total: u64, before: u64) -> Progress<'a> {
+    /// Starts the display for this many experiments, and counts those that were run before.
+    pub(super) fn new(output: &'a Output, json: bool, total: u64, earlier: &Earlier) -> Progress<'a> {
+        let before = earlier.ids.len() as u64;
         let style = ProgressStyle::with_template("{bar:30} {percent}%  {msg}  {eta} left").ok();
         let kind = match (json, output.progress(), style) {
             (true, ..) => ProgressKind::Json,
@@ -64,7 +65,8 @@ impl<'a> Progress<'a> {
             _ => ProgressKind::Plain,
         };
         let (begun, told) = (now(), now());
-        Progress { output, kind, begun, told, done: 0, before, total, counts: BTreeMap::new(), findings: 0, last: 0 }
+        let (counts, findings) = (earlier.classes.clone(), earlier.findings);
+        Progress { output, kind, begun, told, done: 0, before, total, counts, findings, last: 0 }
     }
 
     /// Counts one more outcome, and shows it.

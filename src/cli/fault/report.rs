@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     cli::{
-        Exit, Output,
+        Exit, Output, Usage,
         fault::campaign::refused,
         output::{grouped, harmless, table},
     },
@@ -53,6 +53,10 @@ pub(crate) struct ReportArgs {
 pub(crate) fn cmd_report(args: &ReportArgs, output: &Output) -> anyhow::Result<Exit> {
     let (header, tally) = Tally::read(&args.dirs).map_err(refused)?;
     let report = Report::of(header, tally, before(args.compare.as_ref())?.as_ref());
+    if report.change.as_ref().is_some_and(|it| it.compared == 0) {
+        let hint = "experiments are compared by their faults and seeds: name results of the same campaign";
+        return Err(Usage::new("no experiment is in both results", hint).into());
+    }
     let text = match () {
         () if args.html => html(&report),
         () if args.md => markdown(&report),
@@ -92,17 +96,37 @@ pub(super) fn write_all(report: &Report, dir: &Path) -> anyhow::Result<()> {
 pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
     let tally = &report.tally;
     output.line(format!("{}: {}\n", harmless(&report.header.name), report.summary()))?;
+    let unreached = report.has_unreached();
     let rows = tally.shares.iter().map(|it| {
         let share = about(it.count as f64 / tally.run.max(1) as f64);
-        let interval = format!("{} – {}", about(it.low), about(it.high));
-        vec![it.class.to_string(), grouped(it.count), share, interval]
+        let reached = unreached.then(|| it.of_reached.map(about).unwrap_or_default());
+        let interval = (!tally.is_census).then(|| format!("{} – {}", about(it.low), about(it.high)));
+        [Some(it.class.to_string()), Some(grouped(it.count)), Some(share), reached, interval]
+            .into_iter()
+            .flatten()
+            .collect()
     });
-    output.line(table(&["class", "experiments", "share", "95 % interval"], &[0], rows))?;
+    let heads = [
+        Some("class"),
+        Some("experiments"),
+        Some("share"),
+        unreached.then_some("of those reached"),
+        (!tally.is_census).then_some("95 % interval"),
+    ];
+    let heads: Vec<&str> = heads.into_iter().flatten().collect();
+    output.line(table(&heads, &[0], rows))?;
+    for it in &tally.no_effect {
+        let example = harmless(&it.example.replace('\n', "; "));
+        output.line(format!("no effect in {}: {}, as in `{example}`", grouped(it.count), harmless(&it.why)))?;
+    }
     for (at, finding) in tally.findings.iter().take(FINDINGS_MAX).enumerate() {
         let outcome = finding.simplest();
         output.line(format!("\nfinding {}: {} ({}×)", at + 1, harmless(&finding.name), grouped(finding.count)))?;
         for fault in outcome.faults.faults() {
             output.line(format!("  {}", harmless(&fault.to_string())))?;
+        }
+        for it in &outcome.saw {
+            output.line(format!("  saw {}", harmless(it)))?;
         }
         if finding.is_shrunk() {
             output.line(format!("  shrunk from {} faults", finding.outcome.faults.len()))?;
@@ -121,12 +145,15 @@ pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
         }
     }
     if let Some(change) = &report.change {
-        let same = change.classes.is_empty() && change.new.is_empty() && change.gone.is_empty();
-        output.line(if same { "\nnothing is other than before" } else { "" })?;
+        output.line(format!("\ncompared: {}", change.summary()))?;
+        if change.is_none() {
+            output.line("nothing is other than before")?;
+        }
         change
             .classes
             .iter()
             .try_for_each(|(class, then, now)| output.line(format!("{class}: {then} before, {now} now")))?;
+        change.transitions().try_for_each(|it| output.line(it))?;
         change.new.iter().try_for_each(|it| output.line(format!("new:  {}", harmless(it))))?;
         change.gone.iter().try_for_each(|it| output.line(format!("gone: {}", harmless(it))))?;
     }

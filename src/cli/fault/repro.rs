@@ -8,20 +8,18 @@ use clap::Args;
 
 use crate::{
     cli::{
-        Exit, Output, Usage,
+        Exit, Output,
         debug::{DebugArgs, cmd_debug},
-        fault::{HowArgs, campaign, one, runner},
+        fault::{HowArgs, campaign::runner_of, one},
         state,
     },
-    lab::{
-        campaign::Campaign,
-        experiment::{Base, Build, MARKER, Outcome, Token, copy_base},
-    },
+    lab::experiment::{Base, MARKER, Outcome, Token, copy_base},
 };
 
 /// Run an experiment again, from its token
 ///
-/// The token holds the faults, the seed, and where the base was found; another base than the experiment's is refused.
+/// The token holds the faults, the seed, where the base was found, and the campaign that it is of, whose limits and invariants are
+/// part of the verdict; another base than the experiment's is refused, and so is a campaign that asks for something else by now.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -38,11 +36,12 @@ pub(crate) struct ReproArgs {
     base: Option<PathBuf>,
     #[command(flatten)]
     run: HowArgs,
-    /// The campaign that it is of: its base's blocks, limits, replicas and invariants
+    /// The campaign that it is of, where it is not to be found any more where it was, or is to be asked as it is now
     #[arg(long, value_name = "FILE")]
     campaign: Option<PathBuf>,
     /// Lay a copy of the base down in this new folder, and start the debugger there, just before the first fault
     ///
+    /// The experiment's faults are in force in the debugger, and in every later `vathost debug` of the folder.
     /// Without a terminal or --commands, it only says how.
     #[arg(long, value_name = "DIR")]
     debug: Option<PathBuf>,
@@ -56,33 +55,11 @@ pub(crate) struct ReproArgs {
 
 pub(crate) fn cmd_repro(args: &ReproArgs, output: &Output) -> anyhow::Result<Exit> {
     let token = &args.token;
-    let path = args.base.clone().unwrap_or_else(|| PathBuf::from(&token.path));
     if let Some(dir) = &args.debug {
         state::must_be_free(dir)?;
     }
-    let mut runner = match &args.campaign {
-        None => runner(&path, &args.run, output)?,
-        Some(file) => {
-            let base = args.base.clone();
-            let campaign = campaign::read(file)?;
-            let base = base.unwrap_or_else(|| campaign.base.clone());
-            let campaign = Campaign { base, ..campaign };
-            campaign::runner(
-                &campaign,
-                Build::current()?,
-                args.run.isolation.parse().map_err(anyhow::Error::msg)?,
-                output,
-            )?
-        }
-    };
-    if !token.is_of(runner.experiments().golden().base) {
-        let what = format!("`{}` is not the base of this experiment, or its blocks are not the same", path.display());
-        let hint = "name it with --base, and give --campaign, or --cranks-per-block as it was given then";
-        return Err(Usage::new(what, hint).into());
-    }
-    if !token.is_by(Build::current()?) {
-        output.note("warning: another build of vathost made this token: the outcome may be another");
-    }
+    let (base, file) = (args.base.as_deref(), args.campaign.as_deref());
+    let mut runner = runner_of(token, base, file, &args.run, output)?;
     let outcome = runner.run(&token.schedule, token.seed);
     let exit = one::say(&outcome, args.json, output)?;
     if let Some(dir) = &args.debug {

@@ -24,7 +24,9 @@ use crate::{
         output::grouped,
     },
     lab::{
-        campaign::{self, Campaign, Ended, Experiment, Finding, Folder, Header, Results, Tally, Work, report::Report},
+        campaign::{
+            self, Campaign, Earlier, Ended, Experiment, Finding, Folder, Header, Results, Tally, Work, report::Report,
+        },
         experiment::{self, Build, Experiments, Isolation},
     },
 };
@@ -35,7 +37,7 @@ const SHRINK_MAX: usize = 50;
 /// Run a campaign
 ///
 /// Results are kept as they come, one line an experiment: a campaign that was interrupted, or killed, goes on with `--resume`, and
-/// comes to the same report, byte by byte. Exits with 1 where a limit of `[accept]` is not kept, or a `sometimes` never held.
+/// comes to the same report, byte by byte; `docs/results.md` has the fields of a line. Exits with 1 where a limit of `[accept]` is not kept, or a `sometimes` never held.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -135,6 +137,7 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let campaign = read(&args.file)?;
     let build = Build::current()?;
     let isolation: Isolation = args.isolation.parse().map_err(anyhow::Error::msg)?;
+    let earlier = before(args.compare.as_ref())?;
     let mut experiments = prepare(&campaign, build, output)?;
     dress(&campaign, &mut experiments)?;
     let drawn = campaign.space.draw();
@@ -143,10 +146,11 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     if args.fresh {
         throw_away(&dir)?;
     }
-    let (mut folder, known) = open(&dir, &header, args.resume)?;
+    let (mut folder, earlier_results) = open(&dir, &header, args.resume)?;
+    let known = &earlier_results.ids;
     let mut left = drawn.numbers;
     if args.shard.is_some() || !known.is_empty() {
-        let is_wanted = |it: Experiment| is_wanted(&experiments, &it, args.shard, &known);
+        let is_wanted = |it: Experiment| is_wanted(&experiments, &it, args.shard, known);
         left.retain(|it| campaign.space.experiment(*it).is_some_and(is_wanted));
     }
     drop(experiments);
@@ -156,25 +160,18 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     if !known.is_empty() {
         output.note(format!("going on after {} of {} experiments", grouped(known.len() as u64), grouped(total)));
     }
-    let ended = work(
-        args,
-        &campaign,
-        build,
-        isolation,
-        &header,
-        &mut folder,
-        &left,
-        &stop,
-        (total, known.len() as u64),
-        output,
-    )?;
+    let ended =
+        work(args, &campaign, build, isolation, &header, &mut folder, &left, &stop, (total, &earlier_results), output)?;
     folder.sync()?;
     let (header, mut tally) = Tally::read(std::slice::from_ref(&dir)).map_err(refused)?;
     if ended == Ended::All {
         shrink(&campaign, build, isolation, &folder, &mut tally, output)?;
     }
     drop(folder);
-    let report = Report::of(header, tally, before(args.compare.as_ref())?.as_ref());
+    let report = Report::of(header, tally, earlier.as_ref());
+    if report.change.as_ref().is_some_and(|it| it.compared == 0) {
+        output.note("warning: no experiment is in both results: nothing is compared");
+    }
     write_all(&report, &dir)?;
     if args.json {
         output.json_text(report.json().trim_end())?;
@@ -245,14 +242,14 @@ fn work(
     folder: &mut Folder,
     left: &[u64],
     stop: &AtomicBool,
-    (total, done): (u64, u64),
+    (total, before): (u64, &Earlier),
     output: &Output,
 ) -> anyhow::Result<Ended> {
     if left.is_empty() {
         return Ok(Ended::All);
     }
     let begun = Instant::now();
-    let mut progress = Progress::new(output, args.progress == ProgressKind::Json, total, done);
+    let mut progress = Progress::new(output, args.progress == ProgressKind::Json, total, before);
     let workers = usize::try_from(args.jobs).unwrap_or(1);
     let work = Work {
         space: &campaign.space,

@@ -35,18 +35,20 @@ pub(crate) struct ShowArgs {
 pub(crate) fn cmd_show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
     let dirs =
         if args.dirs.is_empty() { campaign::folders_below(&std::env::current_dir()?) } else { args.dirs.clone() };
-    let mut found = Vec::new();
+    let (mut found, mut headers) = (Vec::new(), Vec::new());
     for dir in &dirs {
         let is_meant = |it: &Outcome| it.id.starts_with(&args.id);
         let mut keep = |_: &Header, it: Outcome| found.extend(is_meant(&it).then_some(it));
-        let (_, shrunk) = campaign::load(std::slice::from_ref(dir), &mut keep).map_err(refused)?;
+        let (header, shrunk) = campaign::load(std::slice::from_ref(dir), &mut keep).map_err(refused)?;
         found.extend(shrunk.into_values().filter(is_meant));
+        headers.resize(found.len(), header);
     }
-    found.sort_by(|a, b| a.id.cmp(&b.id));
-    found.dedup_by(|a, b| a.id == b.id);
+    let mut found: Vec<(Outcome, Header)> = found.into_iter().zip(headers).collect();
+    found.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+    found.dedup_by(|(a, _), (b, _)| a.id == b.id);
     match &found[..] {
-        [one] => {
-            one::say(one, args.json, output)?;
+        [(one, header)] => {
+            one::say_again(one, &header.again(one), args.json, output)?;
             Ok(Exit::Ok)
         }
         [] => {
@@ -54,7 +56,7 @@ pub(crate) fn cmd_show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit>
             Err(Usage::new(what, "--in DIR names the folder").into())
         }
         many => {
-            let names: Vec<&str> = many.iter().take(5).map(|it| &*it.id).collect();
+            let names: Vec<&str> = many.iter().take(5).map(|(it, _)| &*it.id).collect();
             let what = format!("`{}` is the beginning of {} experiments: {} …", args.id, many.len(), names.join(", "));
             Err(Usage::new(what, "give more digits").into())
         }

@@ -18,7 +18,9 @@ use crate::{
 #[command(after_help = "\
 Examples:
   vathost fault shrink vats/bank 'v2/delivery-3: terminate' 'v3/delivery every 2: skip' 'crank-20: delay 5 cranks'
-  vathost fault shrink ./state \"$(cat found.faults)\" --json")]
+  vathost fault shrink ./state \"$(cat found.faults)\" --json
+  vathost fault shrink --campaign nightly.toml 'v2/delivery-3: skip' 'v3/delivery-1: skip'   and keep the invariant broken
+  vathost fault shrink vf2-…                                                                  the same, of a token")]
 pub(crate) struct ShrinkArgs {
     #[command(flatten)]
     once: OnceArgs,
@@ -28,9 +30,8 @@ pub(crate) struct ShrinkArgs {
 }
 
 pub(crate) fn cmd_shrink(args: &ShrinkArgs, output: &Output) -> anyhow::Result<Exit> {
-    let schedule = args.once.schedule()?;
-    let mut runner = args.once.runner(output)?;
-    let shrunk = experiment::shrink(&schedule, &mut |it| runner.run(it, args.once.seed));
+    let (mut runner, schedule, seed) = args.once.open(output)?;
+    let shrunk = experiment::shrink(&schedule, &mut |it| runner.run(it, seed));
     if args.json {
         output.json(&json!({
             "faults": shrunk.schedule,

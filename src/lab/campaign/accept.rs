@@ -1,10 +1,10 @@
-//! What a campaign must come to: its verdict for a CI.
+//! The bounds that a campaign's results must keep: its verdict for a CI.
 //!
 //! | limit | holds when |
 //! | --- | --- |
-//! | `0`, `3`, `"<= 3"` | at the most so many experiments are of the class |
+//! | `0`, `3`, `"<= 3"` | at most so many experiments are of the class |
 //! | `">= 1"` | so many or more are |
-//! | `"<= 5%"` | at the most that share of all experiments is |
+//! | `"<= 5%"` | at most that share of all experiments is |
 //! | `"<= 0.1% @95"` | the share is below that with a certainty of 95 %: the upper end of Wilson's interval |
 
 use std::{collections::BTreeMap, fmt};
@@ -13,30 +13,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::{campaign::wilson, experiment::Class};
 
-/// A bound.
+/// A bound on a count or a share of experiments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bound {
-    /// So many at the most.
+    /// So many at most.
     Most(u64),
-    /// So many at the least.
+    /// So many at least.
     Least(u64),
-    /// A share at the most, seen.
+    /// A share at most, seen.
     Share(f64),
-    /// A share at the most, with this certainty in percent.
+    /// A share at most, with this certainty in percent.
     Sure(f64, String),
 }
 
 /// A bound on the experiments of one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
-    /// The class.
+    /// The class of outcome that is bounded.
     pub class: Class,
-    /// The bound.
+    /// The bound on that class.
     pub bound: Bound,
 }
 
-/// How a limit turned out.
+/// A limit after it was checked against the results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Checked {
     /// As in `invariant = 0`.
@@ -68,7 +68,7 @@ impl Bound {
         }
     }
 
-    /// How many experiments must be run, none of them of the class, for it to hold.
+    /// Returns how many experiments must be run, none of them of the class, so that the bound can hold.
     pub fn sample_size(&self) -> Option<u64> {
         match self {
             Bound::Sure(max, sure) => quantile(sure).map(|z| wilson::sample_for(*max, z)),
@@ -115,8 +115,8 @@ pub fn key(class: Class) -> String {
 }
 
 impl Limit {
-    /// Holds the counts against it.
-    pub fn check(&self, counts: &BTreeMap<Class, u64>) -> Checked {
+    /// Holds the counts against the limit; those of a census are exact.
+    pub fn check(&self, counts: &BTreeMap<Class, u64>, is_census: bool) -> Checked {
         let count = counts.get(&self.class).copied().unwrap_or(0);
         let all: u64 = counts.values().sum();
         let share = if all == 0 { 0.0 } else { count as f64 / all as f64 };
@@ -124,6 +124,9 @@ impl Limit {
             Bound::Most(most) => (count <= *most, format!("{count}")),
             Bound::Least(least) => (count >= *least, format!("{count}")),
             Bound::Share(most) => (share <= *most, format!("{count} of {all}: {}", about(share))),
+            Bound::Sure(most, _) if is_census => {
+                (share <= *most, format!("{count} of {all}, which are all that there are: {}", about(share)))
+            }
             Bound::Sure(most, sure) => {
                 let upper = wilson::interval(count, all, quantile(sure).unwrap_or(wilson::Z95)).1;
                 (upper <= *most, format!("{count} of {all}: at the most {} with {sure}% certainty", about(upper)))
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn a_certain_share_takes_more_than_a_seen_one() {
         let counts = BTreeMap::from([(Class::Silent, 0), (Class::Masked, 1_000)]);
-        let check = |text| Limit { class: Class::Silent, bound: Bound::read(text).expect("a bound") }.check(&counts);
+        let check =
+            |text| Limit { class: Class::Silent, bound: Bound::read(text).expect("a bound") }.check(&counts, false);
         assert!(check("<= 0.1%").holds);
         assert!(!check("<= 0.1% @95").holds);
         assert!(check("<= 0.5% @95").holds);

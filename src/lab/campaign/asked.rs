@@ -6,7 +6,7 @@
 //!     how long an answer may take  ────▶
 //!                                  ◀────   null: it is up
 //!     an expression, a document    ────▶   compiles what it has not met before
-//!                                  ◀────   whether it holds, or why that cannot be said
+//!                                  ◀────   whether it holds, or its values, or why that cannot be said
 //!     …
 //! ```
 
@@ -26,7 +26,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::lab::{
-    campaign::jaq::Jaq,
+    campaign::{jaq::Jaq, saw::VALUES_MAX},
     experiment::{Process, Program, Silence},
 };
 
@@ -41,7 +41,16 @@ const READY_WALL: Duration = Duration::from_secs(60);
 #[serde(rename_all = "kebab-case")]
 enum CommandAnswer {
     Holds(bool),
+    Values(Vec<String>),
     Cannot(String),
+}
+
+/// What the process is asked of a document.
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    expression: String,
+    /// Whether all values of the expression are wanted, and not only whether it holds.
+    values: bool,
 }
 
 /// The processes that expressions are asked in: one, which is made anew when it was ended. Clones share it.
@@ -60,29 +69,44 @@ impl fmt::Debug for Askers {
 }
 
 impl Askers {
-    /// Of this `vathost`; no answer takes longer than `wall`.
+    /// Returns askers that start this `vathost`; no answer takes longer than `wall`.
     pub(super) fn new(exe: &Path, wall: Duration) -> Askers {
         let program = Program { exe: exe.to_owned(), memory: Some(MEMORY_MAX), wall };
         Askers(Arc::new(Mutex::new(Asker { program, process: None })))
     }
 
-    /// Whether an expression holds of a document.
+    /// Returns whether an expression holds of a document.
     pub(super) fn holds(&self, check: &str, document: String, wall: Duration) -> Result<bool, String> {
+        match self.ask(Question { expression: check.to_owned(), values: false }, &document, wall)? {
+            CommandAnswer::Holds(holds) => Ok(holds),
+            _ => Err("it gave another answer than it was asked for".to_owned()),
+        }
+    }
+
+    /// Returns the values that an expression gives of a document, as JSON.
+    pub(super) fn values(&self, expression: &str, document: &str, wall: Duration) -> Result<Vec<String>, String> {
+        match self.ask(Question { expression: expression.to_owned(), values: true }, document, wall)? {
+            CommandAnswer::Values(values) => Ok(values),
+            _ => Err("it gave another answer than it was asked for".to_owned()),
+        }
+    }
+
+    fn ask(&self, question: Question, document: &str, wall: Duration) -> Result<CommandAnswer, String> {
         let mut asker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = asker.ask(check, &document, wall);
+        let asked = asker.ask(&question, document, wall);
         if asked.is_err() {
             // Killed, if it is not gone already.
             asker.process = None;
         }
         match asked.map_err(why)? {
-            CommandAnswer::Holds(holds) => Ok(holds),
             CommandAnswer::Cannot(why) => Err(why),
+            answer => Ok(answer),
         }
     }
 }
 
 impl Asker {
-    fn ask(&mut self, check: &str, document: &str, wall: Duration) -> Result<CommandAnswer, Silence> {
+    fn ask(&mut self, question: &Question, document: &str, wall: Duration) -> Result<CommandAnswer, Silence> {
         let process = match &mut self.process {
             Some(process) => process,
             None => {
@@ -93,7 +117,7 @@ impl Asker {
                 self.process.insert(process)
             }
         };
-        process.say(&check)?;
+        process.say(question)?;
         process.say_text(&format!("{document}\n"))?;
         process.hear_within(wall)
     }
@@ -136,12 +160,15 @@ pub fn answer(input: impl BufRead, mut out: impl Write, expire: impl Fn() + Send
     say(&mut out, &())?;
     let mut compiled: BTreeMap<String, Result<Jaq, String>> = BTreeMap::new();
     while let (Some(check), Some(document)) = (lines.next(), lines.next()) {
-        let (check, document): (String, String) = (serde_json::from_str(&check?)?, document?);
+        let (question, document): (Question, String) = (serde_json::from_str(&check?)?, document?);
         begun.send(())?;
-        let jaq = compiled.entry(check).or_insert_with_key(|it| Jaq::compile(it).map_err(|(_, why)| why));
-        let holds = jaq.as_ref().map_err(Clone::clone).and_then(|it| it.holds(&document));
+        let jaq = compiled.entry(question.expression).or_insert_with_key(|it| Jaq::compile(it).map_err(|(_, why)| why));
+        let answer = jaq.as_ref().map_err(Clone::clone).and_then(|it| match question.values {
+            true => it.values(&document, VALUES_MAX).map(CommandAnswer::Values),
+            false => it.holds(&document).map(CommandAnswer::Holds),
+        });
         done.send(())?;
-        say(&mut out, &holds.map_or_else(CommandAnswer::Cannot, CommandAnswer::Holds))?;
+        say(&mut out, &answer.unwrap_or_else(CommandAnswer::Cannot))?;
     }
     Ok(())
 }

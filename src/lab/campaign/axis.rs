@@ -53,7 +53,7 @@ impl Values {
         Some(Values::Range { from, count, step })
     }
 
-    /// How many.
+    /// Returns the number of values on the axis.
     pub(super) fn len(&self) -> u64 {
         match self {
             Values::Range { count, .. } => *count,

@@ -18,7 +18,7 @@ use nix::{
 /// Bytes of its last words that are looked at.
 const WORDS_MAX: usize = 4_096;
 
-/// Whether it says that the document is right. At the end of `wall` it is killed, and all that it has started in its process group.
+/// Returns whether the command says that the document is right.
 pub(super) fn holds(argv: &[String], dir: &Path, document: String, wall: Duration) -> Result<bool, String> {
     let (program, args) = argv.split_first().ok_or("the command is empty")?;
     let mut command = Command::new(program);

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! * `vats` are named as in their scenario; of vats of one name the first has it, and the others are `name/v7`.
-//! * `kv` is the vatstore, but for what the SDK keeps for itself (`vat.…`). A value is what it says: JSON or smallcaps is decoded
+//! * `kv` is the vatstore, except what the SDK keeps for itself (`vat.…`). A value is what it says: JSON or smallcaps is decoded
 //!   (bigints are numbers where 64 bits hold them, and texts of digits where not), other text is a text, bytes that are no text are
 //!   `0x…`. So is the value of a result.
 //! * `deliveries`, `height`, `cranks` and `stateHash` are there only where the expression mentions them, or a command asks: all else
@@ -38,30 +38,30 @@ use crate::{
 /// What a state does not decide.
 const NUMBERS: [&str; 4] = ["deliveries", "height", "cranks", "stateHash"];
 
-/// Which parts of a document somebody looks at.
+/// The parts of a document that an invariant looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     /// Those of `NUMBERS`.
     numbers: Vec<&'static str>,
-    /// `slog`
+    /// Whether `slog` is one of the parts.
     pub(super) slog: bool,
-    /// `golden`
+    /// Whether `golden` is one of the parts.
     pub(super) golden: bool,
 }
 
 impl Parts {
-    /// All of them, but for the slog perhaps.
+    /// Returns all parts; the slog only if it is asked for.
     pub(super) fn all(slog: bool) -> Parts {
         Parts { numbers: NUMBERS.to_vec(), slog, golden: true }
     }
 
-    /// Those that an expression mentions.
+    /// Returns the parts that an expression mentions.
     pub(super) fn of(text: &str) -> Parts {
         let numbers = NUMBERS.into_iter().filter(|it| text.contains(it)).collect();
         Parts { numbers, slog: text.contains("slog"), golden: text.contains("golden") }
     }
 
-    /// Whether what is left depends on the state alone.
+    /// Returns whether these parts depend on the state alone.
     pub(super) fn are_of_the_state(&self) -> bool {
         self.numbers.is_empty() && !self.slog
     }
@@ -79,7 +79,7 @@ impl Parts {
     }
 }
 
-/// What there is at a point of a run, without the golden run.
+/// Makes the document of a point of a run, without the golden run.
 pub(super) fn of(view: &View<'_>, parts: &Parts) -> Value {
     let events = if parts.slog { view.events } else { &[] };
     let mut document = json!({ "vats": vats(view.block.tables()), "kernel": kernel(view.block), "slog": events });

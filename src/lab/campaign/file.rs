@@ -1,4 +1,4 @@
-//! The campaign file. Every mistake in it is told with its line, its column, and what would be right.
+//! The campaign file. Every mistake in it is reported with its line, its column, and what would be right.
 
 use std::{
     ops::Range,
@@ -20,21 +20,21 @@ use crate::{
             reader::{self, Placed, Section, Source, listed},
             space::{self, Order, Space, Template},
         },
-        experiment::{Class, Limits, Patience, Until},
+        experiment::{CampaignName, Class, Limits, Patience, Until, VatNames},
     },
 };
 
-/// Replicas of an experiment at the most.
+/// Replicas of an experiment at most.
 const REPLICAS_MAX: u64 = 16;
-/// Faults of a random subset, where nothing is said.
+/// Faults of a random subset, if the file has no `size`.
 const SWARM_SIZE: u64 = 6;
-/// Random subsets, where nothing is said.
+/// Random subsets, if the file has no `sample`.
 const SWARM_SAMPLE: u64 = 1_000;
 
-/// What a base must be.
+/// The state that a base must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// Its chained hash.
+    /// The beginning of the base's chained hash.
     pub state: HexPrefix,
     /// The number of its next crank.
     pub crank: Option<u64>,
@@ -43,9 +43,9 @@ pub struct Expect {
 /// A campaign, as its file has it.
 #[derive(Clone, Debug)]
 pub struct Campaign {
-    /// Its name.
+    /// The campaign's name.
     pub name: String,
-    /// Its file.
+    /// The campaign's file.
     pub file: PathBuf,
     /// A scenario or the folder of a state.
     pub base: PathBuf,
@@ -63,7 +63,7 @@ pub struct Campaign {
     pub replicas: u32,
     /// Whether the kernel is audited after each crank.
     pub audit: bool,
-    /// The experiments.
+    /// The space of the campaign's experiments.
     pub space: Space,
     /// Invariants and `sometimes`.
     pub invariants: Vec<Invariant>,
@@ -72,6 +72,21 @@ pub struct Campaign {
 }
 
 impl Campaign {
+    /// Returns the name that tokens have for the campaign.
+    pub fn named(&self) -> CampaignName {
+        let hash = blake3::hash(self.question().as_bytes());
+        let question = hash.as_bytes().first_chunk().copied().unwrap_or_default();
+        CampaignName { file: self.file.display().to_string(), question }
+    }
+
+    /// Returns all that the campaign adds to the verdict on one experiment: limits, replicas and invariants.
+    pub(super) fn question(&self) -> String {
+        let Campaign { until, limits, replicas, audit, .. } = self;
+        // Where a command is run from depends on where the campaign is named from.
+        let invariants: Vec<_> = self.invariants.iter().map(Invariant::anywhere).collect();
+        format!("{until:?} {limits:?} {replicas} {audit} {invariants:?}")
+    }
+
     /// Reads a file; `name` is what it is called in an error, and what its paths are relative to.
     ///
     /// # Errors
@@ -115,7 +130,8 @@ fn read(root: &Section<'_>, dir: &Path) -> Option<Campaign> {
         root.missing("fault", "expected at least one table [[fault]] with `at = …` and `do = …`");
     }
     let templates: Vec<Template> = faults.into_iter().enumerate().flat_map(|(at, it)| fault(it, at)).collect();
-    let singles = space::expand(&templates, source);
+    let names = base.as_ref().map(|it| VatNames::of(&it.path)).unwrap_or_default();
+    let singles = space::expand(&templates, source, &names);
     let space = schedule(root.section("schedule"), seed, singles);
     if space.is_too_large() {
         let expected = "expected ten million at the most: `sample = 5_000` in [schedule] draws some";
@@ -156,7 +172,7 @@ fn here(dir: &Path) -> &Path {
     if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }
 
-/// `[base]`
+/// The table `[base]` of a campaign file.
 struct BaseTable {
     path: PathBuf,
     expect: Option<Expect>,
@@ -450,7 +466,17 @@ fn limits_of(section: Option<Section<'_>>) -> Vec<Limit> {
     for (key, value) in section.rest() {
         let Some(class) = Class::ALL.into_iter().find(|it| accept::key(*it) == key.value) else {
             let classes = ["not-reached", "no-effect", "harness", "host-crash", "host-hang", "durability", "diverged"];
-            let more = ["kernel-panic", "invariant", "stalled", "contained", "spread", "silent", "recovered", "masked"];
+            let more = [
+                "kernel-panic",
+                "invariant",
+                "stalled",
+                "latent",
+                "contained",
+                "spread",
+                "silent",
+                "recovered",
+                "masked",
+            ];
             let all: Vec<&'static str> = classes.into_iter().chain(more).collect();
             let hint = nearest(key.value, all.iter().copied()).map(|it| format!("did you mean `{it}`?"));
             let expected = format!("expected {}", listed(&all));

@@ -18,11 +18,12 @@ use crate::lab::{
         asked::Askers,
         command,
         document::{self, Parts},
+        saw::{self, Sides},
     },
     experiment::{Answer, Experiments, Looks, View, Watcher, When},
 };
 
-/// How it is asked.
+/// The check of an invariant: an expression or a command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Check {
@@ -39,7 +40,7 @@ pub enum Check {
     },
 }
 
-/// When it is asked, as a campaign file and a worker are told.
+/// The times at which an invariant is asked, as a campaign file and a worker have them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Asked {
@@ -55,18 +56,18 @@ pub enum Asked {
 /// An invariant, or a `sometimes`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Invariant {
-    /// Its name.
+    /// The invariant's name.
     pub name: String,
     /// How it is asked.
     pub check: Check,
-    /// When.
+    /// The times at which it is asked.
     pub when: Asked,
     /// Whether it is only to hold now and then.
     pub sometimes: bool,
 }
 
 impl Invariant {
-    /// The same, wherever its campaign is named from.
+    /// Returns a copy that is equal from whichever folder the campaign was named.
     pub(super) fn anywhere(&self) -> Invariant {
         let mut it = self.clone();
         if let Check::Command { dir, .. } = &mut it.check {
@@ -84,7 +85,7 @@ impl Invariant {
     }
 }
 
-/// How invariants are asked.
+/// The settings with which invariants are asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ask {
     /// The `vathost` that is to run expressions.
@@ -187,6 +188,26 @@ impl Watcher for Asking {
             (true, false) | (false, true) => Answer::Holds,
             (false, false) => Answer::Broken,
         })
+    }
+
+    fn saw(&mut self, view: &View<'_>) -> Vec<String> {
+        let mut document = document::of(view, &self.parts);
+        let text = if let Check::Jaq(text) = &self.invariant.check { &**text } else { "" };
+        let mut saw = match Sides::of(text) {
+            Some(sides) => {
+                if let (Value::Object(members), true) = (&mut document, self.parts.golden) {
+                    members.insert("golden".to_owned(), self.golden.clone());
+                }
+                let (askers, asked) = (&self.askers, document.to_string());
+                // Its time was enough for the answer; what it saw is left out if it is not for more.
+                let values = self.budget.spend(|wall| askers.values(&sides.expression, &asked, wall));
+                values.map(|it| sides.written(&it)).unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        saw.extend(saw::differences(&document, &self.golden, text));
+        saw.truncate(saw::VALUES_MAX);
+        saw
     }
 
     fn begin(&mut self) {

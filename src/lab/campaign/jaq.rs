@@ -17,7 +17,7 @@ use jaq_json::{Val, read};
 /// Bytes of an expression: it is read by a parser that goes as deep as the text does.
 pub(super) const CHECK_BYTES_MAX: usize = 8 << 10;
 
-/// A compiled expression.
+/// A compiled jaq expression.
 pub(super) struct Jaq {
     filter: jaq_core::Filter<JustLut<Val>>,
 }
@@ -50,24 +50,42 @@ impl Jaq {
         Ok(Jaq { filter })
     }
 
-    /// Whether it holds of a document.
+    /// Returns whether the expression holds of a document.
     pub(super) fn holds(&self, document: &str) -> Result<bool, String> {
+        let mut any = false;
+        let mut holds = true;
+        self.each(document, &mut |answer| {
+            any = true;
+            holds = !matches!(answer, Val::Null | Val::Bool(false));
+            holds
+        })?;
+        if any { Ok(holds) } else { Err("the expression gives nothing: it is to give true or false".to_owned()) }
+    }
+
+    /// Returns the values that the expression gives of a document, as JSON, at most this many.
+    pub(super) fn values(&self, document: &str, max: usize) -> Result<Vec<String>, String> {
+        let mut values = Vec::new();
+        self.each(document, &mut |value| {
+            values.push(value.to_string());
+            values.len() < max
+        })?;
+        Ok(values)
+    }
+
+    /// Shows each value that the expression gives of a document, until `show` has seen enough.
+    fn each(&self, document: &str, show: &mut dyn FnMut(Val) -> bool) -> Result<(), String> {
         let document = read::parse_single(document.as_bytes()).map_err(|err| err.to_string())?;
         let golden = match &document {
             Val::Obj(members) => members.get(&Val::from("golden".to_owned())).cloned(),
             _ => None,
         };
         let ctx = Ctx::<JustLut<Val>>::new(&self.filter.lut, Vars::new([golden.unwrap_or(Val::Null)]));
-        let mut any = false;
         for answer in self.filter.id.run((ctx, document)).map(unwrap_valr) {
-            any = true;
-            match answer {
-                Ok(Val::Null | Val::Bool(false)) => return Ok(false),
-                Ok(_) => (),
-                Err(err) => return Err(err.to_string()),
+            if !show(answer.map_err(|err| err.to_string())?) {
+                break;
             }
         }
-        if any { Ok(true) } else { Err("the expression gives nothing: it is to give true or false".to_owned()) }
+        Ok(())
     }
 }
 

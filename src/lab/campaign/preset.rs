@@ -34,7 +34,7 @@ impl FromStr for Preset {
     }
 }
 
-/// What a campaign is written for.
+/// The base that a preset's campaign is written for, and its numbers.
 #[derive(Clone, Debug)]
 pub struct Ground<'a> {
     /// The path of the base, as it is to stand in the file.
@@ -45,24 +45,24 @@ pub struct Ground<'a> {
     pub is_state: bool,
     /// The beginning of the base's chained hash.
     pub state_hash: &'a str,
-    /// Its fault space.
+    /// The base's fault space.
     pub points: &'a Points,
     /// How many operations each commit has, where the preset [asks for them](Preset::is_about_the_store).
     pub store_ops: &'a [(BlockHeight, u64)],
 }
 
 impl Preset {
-    /// Its name.
+    /// Returns the preset's name.
     pub fn name(self) -> &'static str {
         self.0
     }
 
-    /// Whether it needs to know the operations of the commits.
+    /// Returns whether the preset needs to know the file operations of each commit.
     pub fn is_about_the_store(self) -> bool {
         self.0 == "power-loss"
     }
 
-    /// The file.
+    /// Writes the text of a campaign file.
     pub fn write(self, ground: &Ground<'_>) -> String {
         let mut text = String::new();
         let _ = self.write_all(ground, &mut text);

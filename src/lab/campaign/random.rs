@@ -30,7 +30,7 @@ impl Random {
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 
-    /// This many different numbers below `end`, in order; all of them where there are no more.
+    /// Draws this many different numbers below `end`, in order; all of them if there are no more.
     pub(super) fn sample(&mut self, count: u64, end: u64) -> BTreeSet<u64> {
         if count >= end {
             return (0..end).collect();

@@ -1,4 +1,4 @@
-//! Reads a TOML file key by key. Every mistake is kept with its place; what is wrong is left out, and the reading goes on.
+//! Reads a TOML file key by key. Every mistake is kept with its place; what is wrong is left out, and the reading continues.
 
 use std::{cell::RefCell, ops::Range};
 
@@ -51,7 +51,7 @@ impl<'a> Source<'a> {
         self.problems.borrow_mut().push(*problem);
     }
 
-    /// Where this text stands as it is within a part of the file.
+    /// Finds a text, as it is, within a part of the file.
     pub(super) fn find(&self, within: &Range<usize>, text: &str) -> Option<usize> {
         self.text.get(within.clone())?.find(text).map(|it| within.start + it)
     }
@@ -155,7 +155,7 @@ impl<'a> Section<'a> {
         items.into_iter().flatten().collect()
     }
 
-    /// A table inside.
+    /// Reads a table inside this one.
     pub(super) fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let value = self.value(key)?;
         match value.get_ref() {
@@ -191,7 +191,7 @@ impl<'a> Section<'a> {
         self.source.problem(&value.span(), what, expected);
     }
 
-    /// What is left is unknown.
+    /// Reports each key that nobody has read as unknown.
     pub(super) fn end(self) {
         let known = self.known.borrow().clone();
         for (key, _) in self.rest() {

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     lab::{
-        campaign::{Campaign, Invariant, Limit, Order},
-        experiment::{BaseId, Build, Golden, Outcome},
+        campaign::{Campaign, Limit, Order},
+        experiment::{BaseId, Build, Class, Golden, Outcome},
     },
     model::{files, id::hex},
 };
@@ -34,23 +34,23 @@ const HEADER: &str = "campaign.json";
 const RESULTS: &str = "results.jsonl";
 const SHRUNK: &str = "shrunk.json";
 
-/// What results are of. All that a report says beside the results stands here.
+/// The campaign that results belong to. All that a report says besides the results is in it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
-    /// 1.
+    /// The version of this format.
     pub schema: u32,
     /// The campaign's name.
     pub name: String,
-    /// Its file, as it was typed.
+    /// The campaign's file, as it was typed.
     pub file: String,
-    /// A hash of all that an outcome depends on, and of nothing else.
+    /// A hash of all that the results depend on: base, build, name, experiments, limits and invariants.
     pub key: String,
     /// The base's hash.
     pub base: String,
-    /// The program's.
+    /// The hash of the program that made the results.
     pub build: String,
-    /// The seed.
+    /// The campaign's seed.
     pub seed: u64,
     /// `singles`, `pairs` or `swarm`.
     pub order: String,
@@ -66,11 +66,17 @@ pub struct Header {
     pub vats: Vec<(String, String)>,
     /// What the campaign must come to.
     pub accept: Vec<Limit>,
-    /// What must hold once at the least.
+    /// What must hold once at least.
     pub sometimes: Vec<String>,
+    /// Whether every experiment that there is belongs to the campaign: none was left out by drawing.
+    #[serde(default)]
+    pub exhaustive: bool,
+    /// Whether seeds decide what some faults do, so that each stands for others.
+    #[serde(default)]
+    pub random: bool,
 }
 
-/// Why results cannot be used.
+/// A reason why results cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// There are some already.
@@ -83,23 +89,45 @@ pub enum ResultsError {
     #[error("another process is at work in `{0}`")]
     Busy(PathBuf),
     /// They are of something else.
-    #[error("the results in `{0}` are of another base, another build of vathost, or other invariants or limits")]
+    #[error(
+        "the results in `{0}` are of another campaign: another base, another build of vathost, other faults, or other \
+         invariants or limits"
+    )]
     Foreign(PathBuf),
+    /// Folders that are to be merged belong to different campaigns.
+    #[error("`{0}` and `{1}` are not of one campaign: {2}")]
+    Mixed(PathBuf, PathBuf, String),
     /// A line is no result.
     #[error("line {1} of `{0}` is no result: {2}")]
     Line(PathBuf, usize, String),
     /// One experiment, two results.
     #[error("experiment {0} has two results that differ: the host is not deterministic")]
     Differ(String),
-    /// The disk.
+    /// The disk failed at a file.
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
+}
+
+/// The results that a folder had before a campaign goes on there.
+#[derive(Clone, Debug, Default)]
+pub struct Earlier {
+    /// The names of the experiments.
+    pub ids: BTreeSet<String>,
+    /// Experiments by class.
+    pub classes: BTreeMap<Class, u64>,
+    /// Experiments whose class is a finding.
+    pub findings: u64,
 }
 
 /// Results by the names of their experiments: of a few. There may be millions in a file.
 pub type Results = BTreeMap<String, Outcome>;
 
 impl Header {
+    /// Returns whether this many results are all that there can be: then a share of them is exact, and has no interval.
+    pub fn is_census(&self, run: u64) -> bool {
+        self.exhaustive && !self.random && run >= self.total
+    }
+
     /// The command that runs one experiment of it again.
     pub fn again(&self, outcome: &Outcome) -> String {
         let file = &self.file;
@@ -108,7 +136,22 @@ impl Header {
         format!("vathost fault repro --campaign {file} {}", outcome.token)
     }
 
-    /// Of a campaign on a base; `total` is how many experiments it has.
+    /// Says why results under another header do not belong to these; `None` if they do.
+    fn other_than(&self, other: &Header) -> Option<String> {
+        let differ = |what: &str, one: &dyn std::fmt::Display, other: &dyn std::fmt::Display| {
+            let (one, other) = (one.to_string(), other.to_string());
+            (one != other).then(|| format!("their {what} are {one} and {other}"))
+        };
+        differ("names", &self.name, &other.name)
+            .or_else(|| differ("bases", &self.base, &other.base))
+            .or_else(|| differ("builds", &self.build, &other.build))
+            .or_else(|| differ("seeds", &self.seed, &other.seed))
+            .or_else(|| differ("numbers of experiments", &self.total, &other.total))
+            .or_else(|| (self.key != other.key).then(|| "their faults, limits or invariants differ".to_owned()))
+            .or_else(|| (self.accept != other.accept).then(|| "their `[accept]` differs".to_owned()))
+    }
+
+    /// Makes the header of a campaign on a base; `total` is the number of its experiments.
     pub fn of(campaign: &Campaign, golden: &Golden, build: Build, total: u64) -> Header {
         let file = campaign.file.display().to_string();
         let order = match campaign.space.order {
@@ -132,15 +175,15 @@ impl Header {
             vats: golden.vats.iter().map(|(vat, name)| (vat.to_string(), name.clone())).collect(),
             accept: campaign.accept.clone(),
             sometimes: campaign.invariants.iter().filter(|it| it.sometimes).map(|it| it.name.clone()).collect(),
+            exhaustive: campaign.space.is_exhaustive(),
+            random: campaign.space.is_random(),
         }
     }
 }
 
 fn key(campaign: &Campaign, base: BaseId, build: Build) -> String {
-    let Campaign { until, limits, replicas, audit, .. } = campaign;
-    // Where a command is run from depends on where the campaign is named from.
-    let invariants: Vec<_> = campaign.invariants.iter().map(Invariant::anywhere).collect();
-    let text = format!("{base} {build} {until:?} {limits:?} {replicas} {audit} {invariants:?}");
+    let Campaign { name, space, .. } = campaign;
+    let text = format!("{base} {build} {} {name} {}", campaign.question(), space.id());
     hex(&blake3::hash(text.as_bytes()).as_bytes()[..16])
 }
 
@@ -163,7 +206,7 @@ impl Folder {
     /// # Errors
     ///
     /// Where there are results, and they are not to be gone on with, or are of something else; or another process is at work.
-    pub fn open(dir: &Path, header: &Header, resume: bool) -> Result<(Folder, BTreeSet<String>), ResultsError> {
+    pub fn open(dir: &Path, header: &Header, resume: bool) -> Result<(Folder, Earlier), ResultsError> {
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let path = dir.join(RESULTS);
         if path.exists() {
@@ -185,13 +228,18 @@ impl Folder {
         }
         write_whole(&dir.join(HEADER), &pretty(header))?;
         let mut known = Known::new();
-        let whole = read_results(&path, &mut known, &mut |_| ())?;
+        let mut earlier = Earlier::default();
+        let whole = read_results(&path, &mut known, &mut |it| {
+            *earlier.classes.entry(it.class).or_default() += 1;
+            earlier.findings += u64::from(header.is_finding(it.class));
+        })?;
+        earlier.ids = known.into_keys().collect();
         // A line that a kill tore off.
         file.set_len(whole).map_err(failed(&path))?;
-        Ok((Folder { dir: dir.to_owned(), file, unsynced: 0 }, known.into_keys().collect()))
+        Ok((Folder { dir: dir.to_owned(), file, unsynced: 0 }, earlier))
     }
 
-    /// Keeps a result.
+    /// Appends a result to the file.
     ///
     /// # Errors
     ///
@@ -237,8 +285,8 @@ pub fn load(dirs: &[PathBuf], show: &mut dyn FnMut(&Header, Outcome)) -> Result<
     let (mut header, mut known, mut shrunk) = (None::<Header>, Known::new(), Results::new());
     for dir in dirs {
         let one = read_header(dir)?.ok_or_else(|| ResultsError::None(dir.clone()))?;
-        if header.as_ref().is_some_and(|it| it.key != one.key) {
-            return Err(ResultsError::Foreign(dir.clone()));
+        if let (Some(why), Some(first)) = (header.as_ref().and_then(|it| it.other_than(&one)), dirs.first()) {
+            return Err(ResultsError::Mixed(first.clone(), dir.clone(), why));
         }
         let header = header.get_or_insert(one);
         read_results(&dir.join(RESULTS), &mut known, &mut |it| show(header, it))?;

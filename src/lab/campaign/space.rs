@@ -5,13 +5,17 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
-    directive::{Directive, Refused, Schedule},
-    lab::campaign::{
-        axis::{self, Axis},
-        random::Random,
-        reader::Placed,
-        reader::Source,
+    directive::{Action, Bit, Directive, Disturbance, Refused, Schedule},
+    lab::{
+        campaign::{
+            axis::{self, Axis},
+            random::Random,
+            reader::Placed,
+            reader::Source,
+        },
+        experiment::VatNames,
     },
+    model::id::hex,
 };
 
 /// Single faults that a campaign may have: each is held in memory.
@@ -19,15 +23,15 @@ const SINGLES_MAX: u64 = 2_000_000;
 /// Experiments that it may have after sampling.
 const EXPERIMENTS_MAX: u64 = 10_000_000;
 
-/// How single faults make experiments.
+/// The way in which single faults make experiments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Order {
-    /// Each alone.
+    /// Each fault is an experiment.
     #[default]
     Singles,
     /// Every two of them.
     Pairs,
-    /// Random subsets.
+    /// Each random subset is an experiment.
     Swarm,
 }
 
@@ -54,10 +58,10 @@ pub struct Single {
     pub directives: Vec<Directive>,
 }
 
-/// What to run.
+/// One experiment that is to be run.
 #[derive(Clone, Debug)]
 pub struct Experiment {
-    /// The faults.
+    /// The faults of the experiment.
     pub schedule: Schedule,
     /// The seed of all that is random in it.
     pub seed: u64,
@@ -70,11 +74,11 @@ pub struct Space {
     pub singles: Vec<Single>,
     /// How they make experiments.
     pub order: Order,
-    /// Experiments to run at the most.
+    /// Experiments to run at most.
     pub sample: Option<u64>,
     /// Seeds for each.
     pub seeds: u64,
-    /// Faults of a random subset at the most.
+    /// Faults of a random subset at most.
     pub size: u64,
     /// What decides all that is random.
     pub seed: u64,
@@ -83,7 +87,7 @@ pub struct Space {
 /// The experiments of a campaign, by their numbers in its space: there may be millions.
 #[derive(Clone, Debug, Default)]
 pub struct Drawn {
-    /// Each once.
+    /// The experiments' numbers, each once.
     pub numbers: Vec<u64>,
     /// Combinations that contradict themselves.
     pub contradictory: u64,
@@ -98,13 +102,20 @@ impl Template {
     }
 
     /// All of them; the first that is none ends it.
-    fn expand(&self, source: &Source<'_>, into: &mut Vec<Single>) {
+    fn expand(&self, source: &Source<'_>, names: &VatNames, into: &mut Vec<Single>) {
         let axes: Vec<&Axis> = self.axes.iter().collect();
         for at in 0..self.len() {
-            let line = axis::substitute(&self.line.value, &axes, at);
+            let written = axis::substitute(&self.line.value, &axes, at);
             let mut directives = Vec::new();
             let with = self.with.iter().map(|it| axis::substitute(it, &axes, at));
-            for line in std::iter::once(line.clone()).chain(with) {
+            for line in std::iter::once(written.clone()).chain(with) {
+                let line = match names.number(&line) {
+                    Ok(line) => line,
+                    Err((what, hint)) => {
+                        let expected = format!("expected a vat of the base: {}", names.listed());
+                        return source.problem_hinted(&self.place, what, expected, hint);
+                    }
+                };
                 match Schedule::read(&self.fault, &line) {
                     Ok(schedule) if schedule.len() == 1 => directives.extend(schedule.faults().cloned()),
                     Ok(_) => {
@@ -114,7 +125,7 @@ impl Template {
                     Err(refused) => return self.refuse(source, &line, &refused),
                 }
             }
-            let action = line.split_once(": ").map_or(&*line, |(_, it)| it);
+            let action = written.split_once(": ").map_or(&*written, |(_, it)| it);
             let action = action.split(' ').next().unwrap_or_default().to_owned();
             into.push(Single { fault: self.fault.clone(), action, directives });
         }
@@ -131,7 +142,7 @@ impl Template {
 }
 
 /// All single faults of these templates.
-pub(super) fn expand(templates: &[Template], source: &Source<'_>) -> Vec<Single> {
+pub(super) fn expand(templates: &[Template], source: &Source<'_>, names: &VatNames) -> Vec<Single> {
     let mut singles = Vec::new();
     let mut left = SINGLES_MAX;
     for template in templates {
@@ -143,13 +154,27 @@ pub(super) fn expand(templates: &[Template], source: &Source<'_>) -> Vec<Single>
                 return singles;
             }
         }
-        template.expand(source, &mut singles);
+        template.expand(source, names, &mut singles);
     }
     singles
 }
 
 impl Space {
-    /// How many experiments there are, without sampling. A swarm has no end: as many as are drawn.
+    /// Returns a hash over all that decides which experiments there are.
+    pub(super) fn id(&self) -> String {
+        let Space { singles, order, sample, seeds, size, seed } = self;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{order:?} {sample:?} {seeds} {size} {seed}").as_bytes());
+        for single in singles {
+            for directive in &single.directives {
+                hasher.update(format!("\n{directive}").as_bytes());
+            }
+            hasher.update(b";");
+        }
+        hex(&hasher.finalize().as_bytes()[..16])
+    }
+
+    /// Returns how many experiments there are, without sampling.
     pub fn len(&self) -> u64 {
         let singles = self.singles.len() as u64;
         let subsets = match self.order {
@@ -162,17 +187,30 @@ impl Space {
         subsets.saturating_mul(self.seeds)
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no experiment.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many are to be run at the most.
+    /// Returns how many experiments are to be run at most.
     pub fn drawn(&self) -> u64 {
         self.sample.unwrap_or(u64::MAX).min(self.len())
     }
 
-    /// Whether that is more than can be.
+    /// Returns whether every experiment is run, and none is left out by drawing.
+    pub fn is_exhaustive(&self) -> bool {
+        self.order != Order::Swarm && self.drawn() >= self.len()
+    }
+
+    /// Returns whether a seed decides what one of the faults does.
+    pub fn is_random(&self) -> bool {
+        let random = |it: &Directive| {
+            matches!(it.action, Action::Disturb(Disturbance::Flip { bit: Bit::Random, .. } | Disturbance::Tear { .. }))
+        };
+        self.singles.iter().flat_map(|it| &it.directives).any(random)
+    }
+
+    /// Returns whether there are more experiments than a campaign may have.
     pub fn is_too_large(&self) -> bool {
         self.drawn() > EXPERIMENTS_MAX
     }
@@ -197,7 +235,7 @@ impl Space {
         Some(Experiment { schedule: self.subset(subset)?, seed })
     }
 
-    /// Those of these numbers.
+    /// Iterates over the experiments of these numbers.
     pub fn experiments<'a>(&'a self, numbers: &'a [u64]) -> impl Iterator<Item = Experiment> + 'a {
         numbers.iter().filter_map(|it| self.experiment(*it))
     }

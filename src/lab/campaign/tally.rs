@@ -1,4 +1,4 @@
-//! What the results of a campaign come to together: all that a report shows.
+//! The sums over a campaign's results: all that a report shows.
 //!
 //! Invariant: a function of header and results; their order, and how they were come by, does not matter.
 
@@ -21,18 +21,42 @@ use crate::{
     },
 };
 
-/// How many of a class there are.
+/// A reason why nothing was done in experiments without effect.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Reason {
+    /// The reason, with `N` for each number in it.
+    pub why: String,
+    /// Experiments that had it.
+    pub count: u64,
+    /// The faults of the first of these, by name.
+    pub example: String,
+}
+
+/// One experiment, as far as a comparison with another run needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Each {
+    /// A hash of its faults and its seed.
+    pub(super) key: u64,
+    pub(super) class: Class,
+    /// The position of its finding's name.
+    pub(super) finding: Option<usize>,
+}
+
+/// The count of experiments of one class, and its share.
 #[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Share {
-    /// The class.
+    /// The class that is counted.
     pub class: Class,
-    /// Experiments.
+    /// Experiments of the class.
     pub count: u64,
     /// The 95 % interval of its share.
     pub low: f64,
-    /// See `low`.
+    /// The upper end of that interval.
     pub high: f64,
-    /// Experiments of the whole fault space, where only a part of it was drawn: at the least, and at the most.
+    /// The share among the experiments whose faults came to their places; `None` for those whose faults did not.
+    pub of_reached: Option<f64>,
+    /// Experiments of the whole fault space, where only a part of it was drawn: at least, and at most.
     pub space: Option<(u64, u64)>,
 }
 
@@ -51,7 +75,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether less is enough than was tried.
+    /// Returns whether fewer faults than were tried are enough.
     pub fn is_shrunk(&self) -> bool {
         self.shrunk.as_ref().is_some_and(|it| it.faults.len() < self.outcome.faults.len())
     }
@@ -65,7 +89,7 @@ impl Finding {
 /// A planted bug, and whether it was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Score {
-    /// Its name.
+    /// The planted bug's name.
     pub bug: String,
     /// Experiments in which it was there.
     pub tried: u64,
@@ -78,29 +102,36 @@ pub struct Score {
 /// By place and action, by number: how many experiments of each class had a fault there.
 pub type Heat = BTreeMap<(String, String), BTreeMap<u64, BTreeMap<Class, u64>>>;
 
-/// See the module.
+/// The sums over all results of a campaign.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// Results.
+    /// Experiments that were run.
     pub run: u64,
     /// The classes that there are.
     pub shares: Vec<Share>,
-    /// The limits.
+    /// The limits, each checked.
     pub limits: Vec<Checked>,
     /// How often each `sometimes` held.
     pub sometimes: Vec<(String, u64)>,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// The reasons of experiments without effect, the most frequent first.
+    pub no_effect: Vec<Reason>,
+    /// Whether the results are all that there can be: shares are exact then.
+    pub is_census: bool,
     /// The planted bugs.
     pub plants: Vec<Score>,
     /// By place and action, by number.
     pub heat: Heat,
     /// How often a fault in the one vat hurt the other.
     pub blast: BTreeMap<(String, String), u64>,
+    pub(super) each: Vec<Each>,
+    /// The names of findings, for `each`.
+    pub(super) names: Vec<String>,
 }
 
 impl Header {
-    /// Whether a result is worth telling of: the host or an invariant is broken, or there is to be a limit to such results.
+    /// Returns whether a class is reported as a finding: the host or an invariant is broken, or the campaign limits that class.
     pub fn is_finding(&self, class: Class) -> bool {
         let limited = |it: &Limit| it.class == class && !matches!(it.bound, Bound::Least(_)) && is_damage(class);
         class.is_ours()
@@ -122,10 +153,13 @@ pub struct Counting {
     plants: BTreeMap<&'static str, (Score, Option<String>)>,
     heat: Heat,
     blast: BTreeMap<(String, String), u64>,
+    reasons: BTreeMap<String, (u64, (String, String))>,
+    each: Vec<Each>,
+    names: BTreeMap<String, usize>,
 }
 
 impl Counting {
-    /// Of results under this header.
+    /// Starts to count results under this header.
     pub fn new(header: &Header) -> Counting {
         Counting {
             header: header.clone(),
@@ -136,10 +170,13 @@ impl Counting {
             plants: BTreeMap::new(),
             heat: Heat::new(),
             blast: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            each: Vec::new(),
+            names: BTreeMap::new(),
         }
     }
 
-    /// One more.
+    /// Counts one more result.
     pub fn add(&mut self, outcome: &Outcome) {
         self.run += 1;
         *self.counts.entry(outcome.class).or_default() += 1;
@@ -147,6 +184,7 @@ impl Counting {
             *held += u64::from(outcome.noted.contains(name));
         }
         let is_finding = self.header.is_finding(outcome.class);
+        self.note(outcome, is_finding);
         if is_finding {
             let of_kind = self.findings.entry((outcome.class, name_of(outcome)));
             let (count, simplest) = of_kind.or_insert_with(|| (0, outcome.clone()));
@@ -172,9 +210,28 @@ impl Counting {
         blast(outcome, &self.header, &mut self.blast);
     }
 
-    /// What they come to; `shrunk` is what is known of findings.
+    /// Notes what a comparison and the list of reasons need of a result.
+    fn note(&mut self, outcome: &Outcome, is_finding: bool) {
+        let key = blake3::hash(format!("{} {}", outcome.seed, outcome.faults).as_bytes());
+        let key = key.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
+        let next = self.names.len();
+        let finding = is_finding.then(|| *self.names.entry(name_of(outcome)).or_insert(next));
+        self.each.push(Each { key, class: outcome.class, finding });
+        if outcome.class == Class::NoEffect {
+            let why = without_numbers(outcome.detail.as_deref().unwrap_or("no reason was given"));
+            let this = (outcome.id.clone(), outcome.faults.to_string());
+            let (count, first) = self.reasons.entry(why).or_insert_with(|| (0, this.clone()));
+            *count += 1;
+            if this < *first {
+                *first = this;
+            }
+        }
+    }
+
+    /// Returns the sums; `shrunk` is what is known of findings.
     pub fn tally(self, shrunk: &Results) -> Tally {
-        let Counting { header, run, counts, sometimes, findings, plants, heat, blast } = self;
+        let Counting { header, run, counts, sometimes, findings, plants, heat, blast, reasons, each, names } = self;
+        let is_census = header.is_census(run);
         let finding = |((_, name), (count, outcome)): (_, (u64, Outcome))| Finding {
             name,
             count,
@@ -184,14 +241,39 @@ impl Counting {
         Tally {
             run,
             shares: shares(&counts, run, &header),
-            limits: header.accept.iter().map(|it| it.check(&counts)).collect(),
+            limits: header.accept.iter().map(|it| it.check(&counts, is_census)).collect(),
             sometimes,
             findings: findings.into_iter().map(finding).collect(),
+            no_effect: sorted(reasons),
+            is_census,
             plants: plants.into_values().map(|(score, _)| score).collect(),
             heat,
             blast,
+            each,
+            names: in_order(names),
         }
     }
+}
+
+/// Returns names in the order of their positions.
+fn in_order(names: BTreeMap<String, usize>) -> Vec<String> {
+    let mut names: Vec<(usize, String)> = names.into_iter().map(|(name, at)| (at, name)).collect();
+    names.sort();
+    names.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Returns reasons, the most frequent first.
+fn sorted(reasons: BTreeMap<String, (u64, (String, String))>) -> Vec<Reason> {
+    let reason = |(why, (count, (_, example)))| Reason { why, count, example };
+    let mut reasons: Vec<Reason> = reasons.into_iter().map(reason).collect();
+    reasons.sort_by(|a, b| (b.count, &a.why).cmp(&(a.count, &b.why)));
+    reasons
+}
+
+/// Returns a reason with `N` for each number that is a word, so that reasons that differ only in these are one.
+pub fn without_numbers(text: &str) -> String {
+    let is_number = |it: &str| !it.is_empty() && it.chars().all(|it| it.is_ascii_digit() || it == '_' || it == ',');
+    text.split(' ').map(|it| if is_number(it) { "N" } else { it }).collect::<Vec<_>>().join(" ")
 }
 
 /// The smaller the simpler.
@@ -201,7 +283,7 @@ fn size(outcome: &Outcome) -> (usize, Option<u64>, String, &str) {
 }
 
 impl Tally {
-    /// Of the results in these folders.
+    /// Reads and sums the results in these folders.
     ///
     /// # Errors
     ///
@@ -215,23 +297,30 @@ impl Tally {
         Ok((header, tally))
     }
 
-    /// Whether every limit is kept, and every `sometimes` held.
+    /// Returns whether every limit is kept, and every `sometimes` held.
     pub fn is_accepted(&self) -> bool {
         self.limits.iter().all(|it| it.holds) && self.sometimes.iter().all(|(_, count)| *count > 0)
     }
 }
 
 fn shares(counts: &BTreeMap<Class, u64>, run: u64, header: &Header) -> Vec<Share> {
+    let reached = run - counts.get(&Class::NotReached).copied().unwrap_or(0);
     let share = |(class, count): (&Class, &u64)| {
-        let (low, high) = wilson::interval(*count, run, wilson::Z95);
+        let exact = *count as f64 / run.max(1) as f64;
+        let (low, high) = match header.is_census(run) {
+            true => (exact, exact),
+            false => wilson::interval(*count, run, wilson::Z95),
+        };
+        let of_reached = (*class != Class::NotReached).then(|| *count as f64 / reached.max(1) as f64);
         let of_space = |it: f64| {
             let count = (it * header.space as f64).round();
             #[expect(clippy::cast_possible_truncation, reason = "rounded, and a cast of floats saturates")]
             let count = count as u64;
             count
         };
-        let space = (header.space > header.total && header.order != "swarm").then(|| (of_space(low), of_space(high)));
-        Share { class: *class, count: *count, low, high, space }
+        let is_drawn = header.space > header.total && header.order != "swarm" && !header.exhaustive;
+        let space = is_drawn.then(|| (of_space(low), of_space(high)));
+        Share { class: *class, count: *count, low, high, of_reached, space }
     };
     counts.iter().map(share).collect()
 }
@@ -286,16 +375,17 @@ pub(super) fn named(vat: &str, header: &Header) -> String {
 
 /// Whether somebody is worse off.
 fn is_damage(class: Class) -> bool {
-    severity(class) >= severity(Class::Contained)
+    severity(class) >= severity(Class::Latent)
 }
 
-/// How bad a class is.
+/// Returns the rank of a class: the worse, the larger.
 pub(super) fn severity(class: Class) -> usize {
-    const ORDER: [Class; 15] = [
+    const ORDER: [Class; 16] = [
         Class::NotReached,
         Class::NoEffect,
         Class::Masked,
         Class::Recovered,
+        Class::Latent,
         Class::Contained,
         Class::Spread,
         Class::Silent,

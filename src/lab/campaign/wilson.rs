@@ -1,4 +1,4 @@
-//! How sure a share is: Wilson's score interval (E. B. Wilson, 1927).
+//! Confidence of a share: Wilson's score interval (E. B. Wilson, 1927).
 
 /// Two-sided confidence, as people write it, and the quantile that belongs to it.
 pub(super) const CONFIDENCES: [(&str, f64); 3] = [("90", 1.644_853_627), ("95", 1.959_963_985), ("99", 2.575_829_304)];
@@ -21,7 +21,7 @@ pub(super) fn interval(count: u64, of: u64, z: f64) -> (f64, f64) {
     (low.max(0.0), high.min(1.0))
 }
 
-/// How many experiments it takes, none of which shows it, to hold a share to be below `max`.
+/// Returns how many experiments, none of which shows it, hold a share to be below `max`.
 pub(super) fn sample_for(max: f64, z: f64) -> u64 {
     if max <= 0.0 {
         return u64::MAX;

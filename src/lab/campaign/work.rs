@@ -1,6 +1,6 @@
 //! Runs the experiments of a campaign on several threads, each with a runner of its own.
 //!
-//! Invariant: what an experiment comes to does not depend on which thread ran it, nor on what ran before.
+//! Invariant: the outcome of an experiment does not depend on which thread ran it, nor on what ran before.
 
 use std::{
     sync::{
@@ -18,22 +18,22 @@ use crate::lab::{
 /// Results that wait to be written.
 const WAITING_MAX: usize = 256;
 
-/// How the work ended.
+/// The way in which the work ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
     /// Every experiment was run.
     All,
-    /// It was told to stop.
+    /// The stop flag was set before every experiment was run.
     Stopped,
 }
 
-/// What is to be run, and how.
+/// The experiments that are to be run, and the threads that run them.
 pub struct Work<'a> {
     /// Where the experiments are from.
     pub space: &'a Space,
     /// Their numbers there.
     pub numbers: &'a [u64],
-    /// Threads.
+    /// The number of threads.
     pub workers: usize,
     /// Makes a runner, in its thread.
     pub make: &'a (dyn Fn() -> anyhow::Result<Runner> + Sync),

@@ -1,4 +1,4 @@
-//! What an experiment begins with, and how far it goes.
+//! The base that an experiment begins with, and the limits of its run.
 
 use std::{fmt, fs::File, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
     vat::engine_id,
 };
 
-/// Where an experiment begins.
+/// The scenario or state that an experiment begins from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     /// A `vat.toml` or its folder, or the folder of a state. A state is only read.
@@ -22,12 +22,12 @@ pub struct Base {
     pub code_cache: Option<PathBuf>,
 }
 
-/// What a base is: the chained hash where it stands, the engine, and how its blocks end.
+/// The identity of a base: a hash over its chained hash, the engine, and how its blocks end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BaseId(pub [u8; 32]);
 
 impl BaseId {
-    /// Of a state that stands there.
+    /// Computes the identity of a state with this chained hash.
     pub fn of(state: StateHash, policy: &Policy) -> BaseId {
         let text = format!("{state} {} {policy:?}", engine_id());
         BaseId(*blake3::hash(text.as_bytes()).as_bytes())
@@ -74,7 +74,7 @@ impl fmt::Debug for Build {
     }
 }
 
-/// When a run is over, if it does not fall silent before.
+/// The end of a run, if it does not become quiescent before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Until {
@@ -87,7 +87,7 @@ pub enum Until {
     Cranks(u64),
 }
 
-/// What one experiment may use. What is over a limit ends there.
+/// The resources that one experiment may use. A run over a limit ends there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Cranks from the base on; `None` is twice the golden run's and a thousand.

@@ -13,18 +13,18 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// How a process that should have answered did not.
+/// The way in which a process failed to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// It took too long, and was ended.
+    /// The process took too long, and was ended.
     Hung,
-    /// It ended: how, and its last words.
+    /// The process ended: how, and its last words.
     Ended(String, String),
-    /// It could not be started or spoken to.
+    /// The process could not be started or spoken to.
     Broken(String),
 }
 
-/// How to start one.
+/// The settings with which a process is started.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The `vathost` that is to run.
@@ -35,7 +35,7 @@ pub struct Program {
     pub wall: Duration,
 }
 
-/// See the module. Dropped, it is killed.
+/// A process of an experiment. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -99,7 +99,7 @@ impl Process {
         Ok(Process { child, stdin, lines, words, wall: program.wall })
     }
 
-    /// Says a line.
+    /// Writes a line to the process.
     pub(crate) fn say(&mut self, line: &impl Serialize) -> Result<(), Silence> {
         let mut text = serde_json::to_string(line).map_err(|err| Silence::Broken(err.to_string()))?;
         text.push('\n');
@@ -115,7 +115,7 @@ impl Process {
         }
     }
 
-    /// Hears a line.
+    /// Reads a line from the process.
     pub(crate) fn hear<T: DeserializeOwned>(&mut self) -> Result<T, Silence> {
         self.hear_within(self.wall)
     }
@@ -138,7 +138,7 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// It said its last word: how it ended.
+    /// Waits for the end of a process that has said its last word, and says how it ended.
     fn end(&mut self) -> Silence {
         self.stdin = None;
         let status = self.child.wait().map_or_else(|err| err.to_string(), describe);

@@ -1,4 +1,4 @@
-//! How a process that was made to die ends: the child of an experiment, or a host whose operator planted that.
+//! The end of a process that was made to die: the child of an experiment, or a host whose operator planted that.
 
 use crate::directive::plant::HOST_HANG;
 

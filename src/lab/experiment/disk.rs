@@ -23,7 +23,7 @@ use crate::{
     store::{Asked, Disk, Errno, Loss, Policy, Verdict},
 };
 
-/// Who is told of faults that come.
+/// The receiver of reports on faults whose places come.
 pub(super) trait Says: Send {
     /// An operation fails.
     fn failed(&self, fault: usize);
@@ -34,7 +34,7 @@ pub(super) trait Says: Send {
 /// A fault of the store.
 #[derive(Clone)]
 struct Fault {
-    /// Its position in the schedule.
+    /// The fault's position in the schedule.
     at: usize,
     spot: Spot,
     disturbance: Disturbance,
@@ -68,7 +68,7 @@ struct DiskPlace {
     ops: u64,
 }
 
-/// See the module.
+/// The faults of a schedule that lie in the store, and the disk that they act on.
 pub(super) struct DiskFaults {
     disk: Disk,
     place: Arc<Mutex<DiskPlace>>,
@@ -81,7 +81,7 @@ fn locked(place: &Mutex<DiskPlace>) -> MutexGuard<'_, DiskPlace> {
 }
 
 impl DiskFaults {
-    /// Those of a schedule; `None` where it has none.
+    /// Makes the faults of a schedule that lie in the store; `None` if it has none.
     pub(super) fn of(schedule: &Schedule, seed: u64, says: impl Says + 'static) -> Option<DiskFaults> {
         let in_store = |(at, fault): (usize, &crate::directive::Directive)| match (fault.trigger, &fault.action) {
             (Trigger::Spot(spot), Action::Disturb(disturbance)) if spot.is_in_store() => {
@@ -125,7 +125,7 @@ impl DiskFaults {
     }
 }
 
-/// The policy.
+/// The policy of the faulty disk.
 struct Faulty {
     faults: Vec<Fault>,
     place: Arc<Mutex<DiskPlace>>,
@@ -182,7 +182,7 @@ impl Policy for Faulty {
     }
 }
 
-/// How many operations that change a file each commit of the golden run has, in order: the places `commit-N/store-op-K`.
+/// Counts the operations that change a file in each commit of the golden run, in order: the places `commit-N/store-op-K`.
 ///
 /// # Errors
 ///

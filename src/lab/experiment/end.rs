@@ -1,4 +1,4 @@
-//! How a run ended: what is compared of it. See `outcome` for the definitions.
+//! The end of a run: all that is compared of it.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) struct VatEnd {
     pub(super) waits: usize,
 }
 
-/// How a result that is awaited from outside stands.
+/// The last status of a result that is awaited from outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct OutsideEnd {
     pub(super) message: String,
@@ -38,7 +38,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Of the machine as it stands, all heaps included.
+    /// Reads the end from the machine as it is, all heaps included.
     pub(super) fn of(machine: &mut Machine) -> Result<Ends, Box<Halt>> {
         let mut ends = Ends::without_heaps(machine.block()?.tables());
         for (vat, end) in &mut ends.vats {

@@ -6,7 +6,7 @@ use crate::{
     directive::Schedule,
     directive::{injector::Injector, plant::DEADLY},
     lab::experiment::{
-        Base, Build, Golden, Limits, Token, Until,
+        Base, Build, CampaignName, Golden, Limits, Token, Until,
         judge::{self, Verdict},
         machine::Machine,
         memo::Memo,
@@ -19,7 +19,7 @@ use crate::{
     model::id::{CrankNum, hex},
 };
 
-/// See the module.
+/// The experiments on one base, run in this process.
 pub struct Experiments {
     base: Base,
     build: Build,
@@ -28,6 +28,7 @@ pub struct Experiments {
     until: Until,
     limits: Limits,
     replicas: u32,
+    campaign: Option<CampaignName>,
     watchers: Vec<Box<dyn Watcher>>,
     memo: Memo,
     recording: Recording,
@@ -49,7 +50,7 @@ impl Experiments {
         Experiments::prepare_within(base, build, until, limits, Patience::default(), &mut |_| ())
     }
 
-    /// The same, with other bounds of the golden run; `told` hears how many cranks it has so far.
+    /// Opens a base and records its golden run within other bounds; `told` receives the number of its cranks so far.
     ///
     /// # Errors
     ///
@@ -65,16 +66,16 @@ impl Experiments {
         let mut machine = Machine::open(base)?;
         let golden = Golden::record(&mut machine, base, until, &mut Watchful::new(patience, told))?;
         let (base, replicas, watchers, memo) = (base.clone(), 1, Vec::new(), Memo::default());
-        let recording = Recording::default();
-        Ok(Experiments { base, build, machine, golden, until, limits, replicas, watchers, memo, recording })
+        let (recording, campaign) = (Recording::default(), None);
+        Ok(Experiments { base, build, machine, golden, until, limits, replicas, campaign, watchers, memo, recording })
     }
 
-    /// The golden run.
+    /// Returns the golden run.
     pub fn golden(&self) -> &Golden {
         &self.golden
     }
 
-    /// How many experiments were not run to their ends, because another had come to the same state.
+    /// Returns how many experiments were not run to their ends, because another had reached the same state.
     pub fn memo_hits(&self) -> u64 {
         self.memo.hits
     }
@@ -84,7 +85,7 @@ impl Experiments {
         self.memo = Memo::default();
     }
 
-    /// The base.
+    /// Returns the experiments' base.
     pub fn base(&self) -> &Base {
         &self.base
     }
@@ -94,12 +95,17 @@ impl Experiments {
         self.replicas = replicas.max(1);
     }
 
+    /// Names the campaign that the experiments belong to, in their tokens.
+    pub fn set_campaign(&mut self, campaign: Option<CampaignName>) {
+        self.campaign = campaign;
+    }
+
     /// Audits the kernel after each crank whose number this divides, beside the audit at the end; 0 is never.
     pub fn set_audit(&mut self, every: u64) {
         self.machine.audit_every = every;
     }
 
-    /// This process was made to die: plants may end it.
+    /// Allows plants to end this process, which was made to die.
     pub fn set_expendable(&mut self) {
         self.machine.is_expendable = true;
     }
@@ -173,7 +179,7 @@ impl Experiments {
         }
     }
 
-    /// Runs one experiment. It needs no process of its own: see [`needs_process`](Experiments::needs_process).
+    /// Runs one experiment to its outcome.
     pub fn run(&mut self, schedule: &Schedule, seed: u64) -> Outcome {
         if Experiments::needs_process(schedule) {
             let why = "a fault of the store or of the process needs a process of its own".to_owned();
@@ -238,13 +244,13 @@ impl Experiments {
         outcome
     }
 
-    /// Whether a schedule cannot be run in this process: it ends it, or is about its files.
+    /// Returns whether a schedule cannot be run in this process, because it ends it or is about its files.
     pub fn needs_process(schedule: &Schedule) -> bool {
         use crate::directive::Action;
         schedule.faults().any(|it| matches!(&it.action, Action::Disturb(disturbance) if disturbance.needs_process()))
     }
 
-    /// Whether a plant of a schedule ends the process that runs it, or never gives it back.
+    /// Returns whether a plant of a schedule ends the process that runs it, or never gives it back.
     pub fn ends_process(schedule: &Schedule) -> bool {
         use crate::directive::{Action, Disturbance};
         let is_deadly = |it: &Action| matches!(it, Action::Disturb(Disturbance::Plant(name)) if DEADLY.contains(name));
@@ -261,7 +267,8 @@ impl Experiments {
 
     /// The token of an experiment.
     pub fn token(&self, schedule: &Schedule, seed: u64) -> Token {
-        Token::new(self.golden.base, self.build, seed, &self.base.path.display().to_string(), schedule)
+        let token = Token::new(self.golden.base, self.build, seed, &self.base.path.display().to_string(), schedule);
+        token.of_campaign(self.campaign.clone())
     }
 
     fn outcome(&self, schedule: &Schedule, seed: u64, seen: &Seen) -> Outcome {
@@ -279,6 +286,7 @@ impl Experiments {
             hurt,
             path,
             noted: Vec::new(),
+            saw: if let RunEnd::Invariant(_, saw) = &seen.end { saw.clone() } else { Vec::new() },
             end: seen.end.name().to_owned(),
             cranks: seen.next_crank.0,
             token: self.token(schedule, seed).to_string(),

@@ -48,7 +48,7 @@ pub(super) struct Crank {
     pub(super) clock: Clock,
 }
 
-/// Where a run stands in its blocks: what a vat with a device can find out, now and when the block ends.
+/// The position of a run within its blocks: what a vat with a device can find out, now and when the block ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Clock {
     time: u64,
@@ -56,7 +56,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Of a block.
+    /// Reads the position from a block.
     pub(super) fn of(block: &Block) -> Clock {
         Clock { time: block.tables().globals().time, cranks: block.cranks() }
     }
@@ -65,13 +65,13 @@ impl Clock {
 /// A block of the golden run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GoldenBlock {
-    /// Its height.
+    /// The block's height.
     pub height: BlockHeight,
     /// The chained hash at its end.
     pub state_hash: StateHash,
 }
 
-/// See the module.
+/// The undisturbed run of a base, as recorded.
 #[derive(Debug)]
 pub struct Golden {
     /// What it is the run of.
@@ -110,16 +110,16 @@ pub struct Points {
     pub cranks: (u64, u64),
     /// Commits: the first block's height, and how many.
     pub commits: (u64, u64),
-    /// The vats.
+    /// The places in each vat.
     pub vats: Vec<VatPoints>,
 }
 
-/// That of one vat.
+/// The places of one vat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VatPoints {
-    /// Which.
+    /// The vat's id.
     pub vat: VatId,
-    /// Its name.
+    /// The vat's name.
     pub name: String,
     /// Attempts to deliver: the first, and how many.
     pub deliveries: (u64, u64),
@@ -248,12 +248,12 @@ impl Golden {
         Ok(now)
     }
 
-    /// How many cranks it has.
+    /// Returns the number of its cranks.
     pub fn len(&self) -> usize {
         self.cranks.len()
     }
 
-    /// Whether it has none.
+    /// Returns whether it has no cranks.
     pub fn is_empty(&self) -> bool {
         self.cranks.is_empty()
     }
@@ -291,7 +291,7 @@ impl Golden {
         }
     }
 
-    /// Whether the place of a fault comes in it. Of an operation of a commit it is only known whether the commit does:
+    /// Returns whether the place of a fault comes in the run. Of an operation of a commit it is only known whether the commit does:
     /// see `store_ops`.
     pub fn comes(&self, fault: &Directive) -> bool {
         match fault.trigger {
@@ -319,7 +319,7 @@ impl Golden {
         self.state_hash
     }
 
-    /// The fault space.
+    /// Returns the fault space of the run.
     pub fn points(&self) -> Points {
         let vat = |(vat, name): (&VatId, &String)| {
             let all = self.deliveries.range((*vat, DeliveryNum(0))..=(*vat, DeliveryNum(u64::MAX)));

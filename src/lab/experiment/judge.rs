@@ -36,15 +36,15 @@ struct History {
     vat: VatId,
     /// The crank and the kind of the first difference.
     first: Option<(CrankNum, &'static str)>,
-    /// The same, in another order.
+    /// Whether it was told the same as in the golden run, in another order.
     permuted: bool,
-    /// The same, in any order, but for rejections.
+    /// Whether it was told the same in any order, except for rejections.
     merely_told: bool,
-    /// It was told of a rejection that the golden run does not have.
+    /// Whether it was told of a rejection that the golden run does not have.
     rejected: bool,
 }
 
-/// What became of each fault, as the outcome has it.
+/// Lists what became of each fault, for the outcome.
 pub(super) fn done(seen: &Seen) -> Vec<Done> {
     let done = |(fault, it): (&usize, &crate::directive::injector::Reached)| Done {
         fault: *fault,
@@ -55,7 +55,7 @@ pub(super) fn done(seen: &Seen) -> Vec<Done> {
     seen.reached.iter().map(done).collect()
 }
 
-/// The verdict.
+/// Decides the class of an experiment from what was seen.
 pub(super) fn judge(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdict {
     let of = |class: Class, detail: Option<String>| Verdict { class: Some(class), detail, ..Verdict::default() };
     match &seen.end {
@@ -66,7 +66,7 @@ pub(super) fn judge(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdic
             let why = seen.reached.values().find_map(|it| it.why_not.clone());
             return of(Class::NoEffect, why);
         }
-        RunEnd::Invariant(name) => {
+        RunEnd::Invariant(name, _) => {
             let verdict = damage(golden, schedule, seen);
             return Verdict { class: Some(Class::Invariant), detail: Some(name.clone()), count: None, ..verdict };
         }
@@ -142,12 +142,12 @@ fn stalled(golden: &Golden, ends: &Ends) -> Option<String> {
     None
 }
 
-/// Who is changed, told and hurt; the class is one of the last five.
+/// Who is changed, told and hurt; the class is one of the last six.
 fn damage(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdict {
     let (faulted, flipped) = faulted(golden, schedule, seen);
     let Some(ends) = &seen.ends else { return Verdict::default() };
     let histories = histories(golden, seen, &ends.vats.keys().copied().collect());
-    let (mut hurt, mut changed, mut told) = (Vec::new(), false, false);
+    let (mut hurt, mut changed, mut told, mut shown) = (Vec::new(), false, false, false);
     for history in &histories {
         let vat = history.vat;
         let (here, there) = (ends.vats.get(&vat), golden.ends.vats.get(&vat));
@@ -156,6 +156,7 @@ fn damage(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdict {
         let ordered = history.first.is_none() || history.permuted;
         let is_changed = rows || (heap && (!ordered || flipped.contains(&vat) || faulted_heap(history, &faulted)));
         changed |= is_changed;
+        shown |= rows;
         told |= !ordered;
         if !faulted.contains(&vat) && (rows || (is_changed && !history.merely_told)) {
             hurt.push((history.first.map_or(u64::MAX, |(crank, _)| crank.0), vat.to_string()));
@@ -176,6 +177,7 @@ fn damage(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdict {
     hurt.sort();
     let count = hurt.len();
     let class = match (count, signal) {
+        (0, _) if changed && !shown && !told => Class::Latent,
         (0, _) if changed || told => Class::Contained,
         (0, _) if seen.deviated.is_some() => Class::Recovered,
         (0, _) => Class::Masked,

@@ -37,7 +37,7 @@ pub(super) struct Checkpoint {
     counts: BTreeMap<VatId, Counts>,
 }
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Debug)]
 pub(super) enum Stepped {
     /// A crank ran; with the block that it closed, if it did.
@@ -46,7 +46,7 @@ pub(super) enum Stepped {
     Quiescent,
 }
 
-/// See the module.
+/// The block and the instances that experiments run on.
 pub(super) struct Machine {
     base: Base,
     scenario: Option<Scenario>,
@@ -73,7 +73,7 @@ pub(super) fn halt(fault: impl Into<Fault>) -> Box<Halt> {
 }
 
 impl Machine {
-    /// Opens a base.
+    /// Opens a base for experiments.
     pub(super) fn open(base: &Base) -> anyhow::Result<Machine> {
         let is_state = Database::exists(&base.path);
         let scenario = if is_state { None } else { Some(Scenario::read(&base.path)?) };
@@ -127,7 +127,7 @@ impl Machine {
         Ok(tables.is_alive(vat) && next > first.0)
     }
 
-    /// What tells a vat's heap from others; `None` where it is dead, or has none yet.
+    /// Returns the fingerprint of a vat's heap; `None` if the vat is dead, or has no heap yet.
     pub(super) fn fingerprint(&mut self, vat: VatId) -> Result<Option<[u8; 32]>, Box<Halt>> {
         if !self.has_run(vat)? {
             return Ok(None);
@@ -244,7 +244,7 @@ impl Machine {
         Ok(Stepped::Ran(ran, closed))
     }
 
-    /// Whether nothing is left to do.
+    /// Returns whether nothing is left to do.
     pub(super) fn is_at_rest(&self) -> Result<bool, Box<Halt>> {
         let block = self.block()?;
         Ok(!block.meta().open && kernel::is_finished(block))

@@ -31,7 +31,7 @@ const GENERATION: usize = 1 << 14;
 /// faults that may still come and of the numbers by which they do, if any may.
 pub(super) type Key = (Digest, [u8; 32], Option<Clock>, Option<[u8; 32]>);
 
-/// How a run goes on from a state.
+/// The course of a run from a state on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tail {
     pub(super) told: Vec<Told>,
@@ -42,12 +42,12 @@ pub(super) struct Tail {
     pub(super) noted: BTreeSet<usize>,
     /// The crank in which it left the golden run, if that was on it until here.
     pub(super) deviated: Option<CrankNum>,
-    /// Cranks.
+    /// The number of cranks.
     pub(super) len: usize,
 }
 
 impl Tail {
-    /// The same, where it begins in another crank.
+    /// Returns the same tail as it is if it begins in another crank.
     fn moved(&self, from: CrankNum, to: CrankNum) -> Tail {
         let crank = |it: CrankNum| CrankNum(it.0 - from.0 + to.0);
         Tail {
@@ -73,7 +73,7 @@ impl Tail {
     }
 }
 
-/// A part of a run, and what it goes on with.
+/// A part of a run, and its continuation.
 #[derive(Debug)]
 pub(super) struct Link {
     /// The crank before the part.
@@ -84,7 +84,7 @@ pub(super) struct Link {
     pub(super) len: usize,
 }
 
-/// What a link goes on with.
+/// The continuation of a link.
 #[derive(Clone, Debug)]
 pub(super) enum Next {
     Link(Arc<Link>),
@@ -110,7 +110,7 @@ impl Link {
         }
     }
 
-    /// Whether it is the same, wherever.
+    /// Returns whether two links say the same, in whichever crank they begin.
     pub(super) fn same(&self, other: &Link) -> bool {
         let ((a, end_a, ends_a), (b, end_b, ends_b)) = (self.follow(self.from), other.follow(self.from));
         end_a.name() == end_b.name()
@@ -122,7 +122,7 @@ impl Link {
     }
 }
 
-/// See the module.
+/// The states that runs have reached, and how each continues from there.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
     links: Generations<Key, Arc<Link>>,

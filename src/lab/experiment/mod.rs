@@ -6,7 +6,7 @@
 //!
 //! Every definition that an outcome rests on stands in [`outcome`].
 
-/// What a thread's stack must have, so that a guest need not be given another for each delivery.
+/// The stack that a thread must have, so that a guest need not be given another for each delivery, in bytes.
 pub const STACK_BYTES: usize = 16 << 20;
 
 mod base;
@@ -19,6 +19,7 @@ mod golden;
 mod judge;
 mod machine;
 mod memo;
+mod names;
 pub mod outcome;
 mod patience;
 pub mod protocol;
@@ -37,11 +38,12 @@ pub use deadly::end_process;
 pub use disk::store_ops;
 pub use experiments::Experiments;
 pub use golden::{Golden, GoldenBlock, Points, VatPoints};
+pub use names::VatNames;
 pub use outcome::{Class, Done, Outcome, Step};
 pub use patience::{Endless, Over, Patience};
 pub use remedy::{Remedies, Remedy, attempt, rank, remedies, ways};
 pub use runner::{Isolation, MARKER, Runner, copy_base, is_marked};
 pub use shrink::{Shrunk, shrink};
-pub use token::{Token, TokenError};
+pub use token::{CampaignName, Token, TokenError};
 pub use watcher::{Answer, Looks, Useless, View, Watcher, When};
 pub use worker::{run_on_disk, serve};

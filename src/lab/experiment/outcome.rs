@@ -1,16 +1,16 @@
-//! What an experiment comes to: exactly one class, the first that matches.
+//! The outcome of an experiment: exactly one class, the first that matches.
 //!
 //! # Definitions
 //!
 //! * The *faulted* vats are those that the schedule names: in a place, or as what an action is about; for a fault at a crank,
 //!   the vat that the crank delivers to.
-//! * The *state* of a run is its rows and the heaps of its vats, but for what only counts or dates: the numbers of the next
+//! * The *state* of a run is its rows and the heaps of its vats, except what only counts or dates: the numbers of the next
 //!   crank and block, the time (unless a vat holds a device, which might tell it), the tallies of deliveries, syscalls and fuel, and the record of
 //!   obeyed directives. Its *state digest* is a sum over these.
 //! * The run *deviates* in the first crank after which its state is not that of the golden run after as many cranks.
 //! * The *end* of a vat is its status (running, paused or terminated), its incarnation, its vatstore and its heap.
 //! * What a vat was *told* is the list of its deliveries, in its own references. It was *merely told* something else if that
-//!   list, in any order, is the golden run's but for notifications in which a promise is rejected.
+//!   list, in any order, is the golden run's except for notifications in which a promise is rejected.
 //! * A vat is *changed* if its end is not the golden run's; where only the heap differs, and what it was told is the same
 //!   in another order, it is not changed (where things lie in a heap depends on the order), unless its memory was disturbed
 //!   directly.
@@ -29,10 +29,11 @@
 //! | HOST-CRASH | the host's process ended by itself |
 //! | HOST-HANG | it did not end in its time |
 //! | DURABILITY | after a fault of store or process, the state is neither the last block of which the process said that it is committed nor the next; or it does not open, or does not go on to the golden run's end |
-//! | DIVERGED | replicas of the experiment differ in a crank's hash; or history did not repeat where a vat was brought up anew (but for a vat whose memory a fault disturbed) |
+//! | DIVERGED | replicas of the experiment differ in a crank's hash; or history did not repeat where a vat was brought up anew (except for a vat whose memory a fault disturbed) |
 //! | KERNEL-PANIC | an invariant of the kernel broke: a clean halt, nothing of the block is committed; `detail` names it |
 //! | INVARIANT | an invariant of the campaign does not hold; `detail` names it |
 //! | STALLED | at its end a result from outside that the golden run settles is pending, or a vat waits for more promises than there; or the state repeats (proved), or the run is over its limit of cranks or fuel |
+//! | LATENT | nothing differs at the end but the heaps of faulted vats, and nobody was told anything else: the damage is there, and has not shown |
 //! | CONTAINED | faulted vats are changed, or others merely told, and nobody is hurt |
 //! | SPREAD(k) | k are hurt, and there was a signal |
 //! | SILENT(k) | k are hurt, and there was none |
@@ -40,7 +41,7 @@
 //! | MASKED | it never deviated |
 //!
 //! After a fault of the process or the store the campaign's invariants are not asked, for their answers are known: it is DURABILITY
-//! unless the state is a committed block of the golden run, to the hash, and goes on to that run's end; and they hold all along it.
+//! unless the state is a committed block of the golden run, to the hash, and continues to that run's end; and they hold all along it.
 //!
 //! A run whose state digest meets one of the golden run's, when no fault is left that could come, ends there: all that
 //! follows is the golden run's. One whose state repeats will do so for ever.
@@ -66,6 +67,7 @@ pub enum Class {
     KernelPanic,
     Invariant,
     Stalled,
+    Latent,
     Contained,
     Spread,
     Silent,
@@ -74,8 +76,8 @@ pub enum Class {
 }
 
 impl Class {
-    /// All of them, in order.
-    pub const ALL: [Class; 15] = [
+    /// All classes, in order.
+    pub const ALL: [Class; 16] = [
         Class::NotReached,
         Class::NoEffect,
         Class::Harness,
@@ -86,6 +88,7 @@ impl Class {
         Class::KernelPanic,
         Class::Invariant,
         Class::Stalled,
+        Class::Latent,
         Class::Contained,
         Class::Spread,
         Class::Silent,
@@ -93,7 +96,7 @@ impl Class {
         Class::Masked,
     ];
 
-    /// Its name.
+    /// Returns the class's name.
     pub fn name(self) -> &'static str {
         match self {
             Class::NotReached => "NOT-REACHED",
@@ -106,6 +109,7 @@ impl Class {
             Class::KernelPanic => "KERNEL-PANIC",
             Class::Invariant => "INVARIANT",
             Class::Stalled => "STALLED",
+            Class::Latent => "LATENT",
             Class::Contained => "CONTAINED",
             Class::Spread => "SPREAD",
             Class::Silent => "SILENT",
@@ -114,7 +118,7 @@ impl Class {
         }
     }
 
-    /// Whether it is a bug of the host's, whatever was done to it.
+    /// Returns whether it is a bug of the host, whatever was done to it.
     pub fn is_ours(self) -> bool {
         matches!(self, Class::HostCrash | Class::HostHang | Class::Durability | Class::Diverged)
     }
@@ -126,10 +130,10 @@ impl fmt::Display for Class {
     }
 }
 
-/// What became of one fault of the schedule.
+/// The fate of one fault of the schedule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Done {
-    /// Its position in the schedule, from 0.
+    /// The fault's position in the schedule, from 0.
     pub fault: usize,
     /// The crank in which its place came first; `None` where that is a commit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -144,7 +148,7 @@ pub struct Done {
 /// A step on the way of the damage.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Step {
-    /// The crank.
+    /// The crank's number.
     pub crank: u64,
     /// The vat: `v3`.
     pub vat: String,
@@ -162,7 +166,7 @@ pub struct Outcome {
     pub faults: Schedule,
     /// The seed of all that is random.
     pub seed: u64,
-    /// The class.
+    /// The class of the outcome.
     pub class: Class,
     /// How many are hurt, in the classes that count them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -184,6 +188,9 @@ pub struct Outcome {
     /// What the campaign's watchers noted: the names of those `sometimes` that held.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub noted: Vec<String>,
+    /// The values that a broken invariant saw: the sides of its comparisons, and what is not as in the golden run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub saw: Vec<String>,
     /// How the run ended: `quiescent`, `met-golden`, `repeats`, `limit`, `until`, `halted`, `process`.
     pub end: String,
     /// The number of the first crank that did not run.
@@ -193,7 +200,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What a shrunk schedule must keep: the class, what it names, and who is hurt.
+    /// Returns what a shrunk schedule must keep: the class, what it names, and who is hurt.
     pub fn signature(&self) -> (Class, Option<&str>, &[String]) {
         let named = matches!(self.class, Class::KernelPanic | Class::Invariant).then_some(self.detail.as_deref());
         (self.class, named.flatten(), &self.hurt)

@@ -1,4 +1,4 @@
-//! What recording a golden run may take: a base whose own run does not end is no base, and must not fill the machine to say so.
+//! The bounds of recording a golden run: a base whose own run does not end is no base, and must not fill the machine to say so.
 //!
 //! Invariant: nothing of it is in an outcome: a run that was recorded is the same whatever was allowed for it.
 
@@ -7,15 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Cranks, where nothing is said: each is remembered, and a campaign visits each.
+/// Cranks of a golden run, if nothing else is said: each is remembered, and a campaign visits each.
 pub(super) const GOLDEN_CRANKS_MAX: u64 = 1_000_000;
-/// Time of the processor, where nothing is said: every process that runs experiments records it again. It is no time on the wall,
+/// Time of the processor, if nothing else is said: every process that runs experiments records it again. It is no time on the wall,
 /// so that a busy machine refuses nothing that an idle one takes.
 pub(super) const GOLDEN_CPU_MAX: Duration = Duration::from_secs(12);
-/// Memory, where nothing is said: the checkpoints of a run are held in memory, in each of those processes.
+/// Memory, if nothing else is said: the checkpoints of a run are held in memory, in each of those processes.
 pub(super) const GOLDEN_MEMORY_MAX: u64 = 1 << 30;
 
-/// See the module.
+/// The bounds of the recording of a golden run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Patience {
     /// Cranks, where the run is not told by number where to end.
@@ -33,7 +33,7 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Of a process that repeats what another has recorded, which waits for it.
+    /// The patience of a process that repeats what another has recorded, which waits for it.
     pub const ENDLESS: Patience = Patience { cranks: u64::MAX, cpu: Duration::MAX, memory: u64::MAX };
 }
 
@@ -42,7 +42,7 @@ impl Patience {
 pub struct Endless {
     /// Cranks that were run.
     pub cranks: u64,
-    /// Which bound.
+    /// The bound that was crossed.
     pub over: Over,
 }
 
@@ -108,7 +108,7 @@ impl Watchful<'_> {
         Ok(())
     }
 
-    /// How long it took.
+    /// Returns how long the recording took.
     pub(super) fn took(&self) -> Duration {
         self.begun.elapsed()
     }

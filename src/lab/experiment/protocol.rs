@@ -1,4 +1,4 @@
-//! What an experiment's processes say to each other: one JSON object a line.
+//! The lines that an experiment's processes exchange: one JSON object each.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     directive::Schedule,
     host::controller::Policy,
-    lab::experiment::{Base, Build, Limits, Outcome, Until},
+    lab::experiment::{Base, Build, CampaignName, Limits, Outcome, Until},
 };
 
 /// The first line to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// The base.
+    /// The path of the base.
     pub path: PathBuf,
     /// Cranks of a block.
     pub block_cranks: u64,
@@ -35,13 +35,16 @@ pub struct Hello {
     pub start: u64,
     /// Audit after each crank whose number this divides.
     pub audit_every: u64,
+    /// The campaign that tokens name.
+    #[serde(default)]
+    pub named: Option<CampaignName>,
     /// What a campaign adds: its invariants.
     #[serde(default)]
     pub campaign: serde_json::Value,
 }
 
 impl Hello {
-    /// Of a base.
+    /// Makes the greeting for a base.
     pub fn of(base: &Base, build: Build, until: Until, limits: Limits) -> Hello {
         Hello {
             path: base.path.clone(),
@@ -55,11 +58,12 @@ impl Hello {
             replicas: 1,
             start: 0,
             audit_every: 0,
+            named: None,
             campaign: serde_json::Value::Null,
         }
     }
 
-    /// The base.
+    /// Returns the base that is meant.
     pub fn base(&self) -> Base {
         let policy =
             Policy { cranks: self.block_cranks, fuel: self.block_fuel, wall_millis: None, block_time: self.block_time };
@@ -70,9 +74,9 @@ impl Hello {
 /// A further line to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ask {
-    /// The faults.
+    /// The faults of the experiment.
     pub faults: Schedule,
-    /// The seed.
+    /// The seed of the experiment.
     pub seed: u64,
 }
 
@@ -84,7 +88,7 @@ pub enum Reply {
     Ready,
     /// The base cannot be used.
     Refused(String),
-    /// A result.
+    /// The outcome of an experiment.
     Outcome(Box<Outcome>),
 }
 
@@ -103,7 +107,7 @@ pub enum Event {
     },
     /// A block is committed: it must never be lost.
     Committed {
-        /// Its height.
+        /// The block's height.
         height: u64,
     },
     /// A fault's place is here, and what is left of the files is as it says; the process is to be killed.

@@ -1,4 +1,4 @@
-//! What happened in a run, for watchers that look at more than its state.
+//! The events of a run, for watchers that look at more than its state.
 //!
 //! Invariant: it tells of the run alone, not of the machine that ran it: how a vat was brought up again is left out.
 
@@ -34,7 +34,7 @@ impl Recording {
         if wanted { Slog::new(Detail::Deliveries, self.clone()) } else { Slog::default() }
     }
 
-    /// Shows the events.
+    /// Shows the recorded events.
     pub(super) fn show<T>(&self, look: impl FnOnce(&[Value]) -> T) -> T {
         let events = mem::take(&mut *self.events());
         let seen = look(&events);

@@ -22,7 +22,7 @@ use crate::{
 pub struct Remedy {
     /// The line for the directive file.
     pub line: String,
-    /// Whether the run goes on without another halt, with every invariant of the kernel kept.
+    /// Whether the run continues without another halt, with every invariant of the kernel kept.
     pub holds: bool,
     /// Vats whose status or incarnation changes.
     pub vats: usize,
@@ -35,12 +35,12 @@ pub struct Remedy {
     pub outcome: Outcome,
 }
 
-/// What was found at a state.
+/// The result of a search for remedies at a state.
 #[derive(Clone, Debug)]
 pub enum Remedies {
     /// The run does not panic.
     NoPanic,
-    /// It does: the panic in one line, and the ways on, the best first.
+    /// The run panics: the panic in one line, and the ways on, the best first.
     Panic(String, Vec<Remedy>),
 }
 
@@ -71,7 +71,7 @@ pub fn rank(remedies: &mut [Remedy]) {
     remedies.sort_by_key(|it| (!it.holds, it.vats, it.rejected));
 }
 
-/// Tries one line on a copy of the state, with the lines that are in force but for those that it contradicts. `None` where the line
+/// Tries one line on a copy of the state, with the lines that are in force except those that it contradicts. `None` where the line
 /// makes no sense.
 pub fn attempt(state: &Path, line: &str, trial: &Trial, goes_on: &dyn Fn() -> bool) -> anyhow::Result<Option<Remedy>> {
     let mut alone = DirectiveSet::default();

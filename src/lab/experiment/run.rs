@@ -27,12 +27,12 @@ use crate::{
     store::{CrankMark, Digest},
 };
 
-/// How a run ended.
+/// The way in which a run ended.
 #[derive(Clone, Debug)]
 pub(super) enum RunEnd {
-    /// Its state is one of the golden run's, and so is all that follows.
+    /// The state is one of the golden run's, and so is all that follows.
     Met,
-    /// Its state is one that it had: it will come again for ever.
+    /// The state is one that the run already had, so that it repeats for ever.
     Repeats,
     /// Nothing is left to do.
     Quiescent,
@@ -44,14 +44,14 @@ pub(super) enum RunEnd {
     Halted(Box<Halt>),
     /// As one that was seen before.
     Known(Arc<Link>),
-    /// An invariant of the campaign's does not hold.
-    Invariant(String),
+    /// An invariant of the campaign's does not hold: its name, and the values that it saw.
+    Invariant(String, Vec<String>),
     /// An invariant could not be asked; or the run was not the golden run before its first fault.
     Broken(String),
 }
 
 impl RunEnd {
-    /// Its name in an outcome.
+    /// Returns the name that an outcome has for it.
     pub(super) fn name(&self) -> &'static str {
         match self {
             RunEnd::Met => "met-golden",
@@ -61,12 +61,12 @@ impl RunEnd {
             RunEnd::Until => "until",
             RunEnd::Limit(_) => "limit",
             RunEnd::Halted(_) | RunEnd::Broken(_) => "halted",
-            RunEnd::Invariant(_) => "invariant",
+            RunEnd::Invariant(..) => "invariant",
         }
     }
 }
 
-/// What was seen of a run.
+/// All that was seen of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     /// From this crank on, counted from the base.
@@ -88,7 +88,7 @@ pub(super) struct Seen {
     pub(super) marks: Vec<CrankMark>,
 }
 
-/// How to run it.
+/// The settings and the tools of a run.
 pub(super) struct How<'a> {
     pub(super) golden: &'a Golden,
     pub(super) until: Until,
@@ -102,7 +102,7 @@ pub(super) struct How<'a> {
     pub(super) evicts: bool,
 }
 
-/// Whether there is more of the golden run.
+/// The result of one more crank of the golden run.
 pub(super) enum Walked {
     /// And whether a block ended there.
     On {
@@ -288,7 +288,10 @@ impl OpenRun<'_, '_> {
             match answer {
                 Ok(Answer::Holds) => (),
                 Ok(Answer::Noted) => self.noted.push((self.step, at)),
-                Ok(Answer::Broken) => return Some(RunEnd::Invariant(watcher.name().to_owned())),
+                Ok(Answer::Broken) => {
+                    let saw = recording.show(|events| watcher.saw(&View { block, golden, when, events }));
+                    return Some(RunEnd::Invariant(watcher.name().to_owned(), saw));
+                }
                 Err(why) => return Some(RunEnd::Broken(format!("invariant `{}`: {why}", watcher.name()))),
             }
         }
@@ -380,7 +383,7 @@ impl OpenRun<'_, '_> {
         Ok(*hasher.finalize().as_bytes())
     }
 
-    /// How the run goes on, if another came to this state with the same faults left. Asked when a fault has become one of the past.
+    /// Returns how the run continues, if another reached this state with the same faults left. Asked when a fault has become one of the past.
     fn known(&mut self, digest: Digest, left: &[usize]) -> Result<Option<Arc<Link>>, Box<Halt>> {
         let How { until, limits, .. } = self.how;
         let is_new = self.asked.last().is_none_or(|it| left.len() < it.left);
@@ -542,7 +545,7 @@ impl OpenRun<'_, '_> {
         // What has no such end might have another one elsewhere.
         let lasts = match &next {
             Next::Link(_) => true,
-            Next::End(end, _) => matches!(end, RunEnd::Quiescent | RunEnd::Met | RunEnd::Invariant(_)),
+            Next::End(end, _) => matches!(end, RunEnd::Quiescent | RunEnd::Met | RunEnd::Invariant(..)),
         };
         let asked = if lasts { self.asked.as_slice() } else { &[] };
         let reached = self.log.reached();

@@ -39,7 +39,7 @@ use crate::{
     store::Database,
 };
 
-/// Where an experiment runs; see the module.
+/// The place in which an experiment runs; see the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[expect(missing_docs, reason = "the table above says what each is")]
 pub enum Isolation {
@@ -68,7 +68,7 @@ const READY_TIMES: u32 = 20;
 /// The file that marks the folder of an experiment's state: it holds the experiment's token.
 pub const MARKER: &str = "experiment";
 
-/// Whether the state in this folder is an experiment's.
+/// Returns whether the state in this folder is an experiment's.
 pub fn is_marked(dir: &Path) -> bool {
     dir.join(MARKER).exists()
 }
@@ -86,7 +86,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Of these experiments; `hello` greets the children, and must be of the same base.
+    /// Makes a runner of these experiments; `hello` greets the children, and must be of the same base.
     pub fn new(experiments: Experiments, isolation: Isolation, program: Program, mut hello: Hello) -> Runner {
         hello.start = experiments.golden().start.0;
         Runner { experiments, isolation, program, hello, worker: None, template: None }
@@ -105,7 +105,7 @@ impl Runner {
         }
     }
 
-    /// Runs one experiment.
+    /// Runs one experiment where it can run.
     pub fn run(&mut self, schedule: &Schedule, seed: u64) -> Outcome {
         if Experiments::needs_process(schedule) {
             return self.on_disk(schedule, seed).unwrap_or_else(|failure| self.failed(schedule, seed, failure));

@@ -18,12 +18,12 @@ const RUNS_MAX: usize = 20_000;
 /// Steps of one place to a later one.
 const MOVES_MAX: usize = 64;
 
-/// What a schedule was shrunk to.
+/// A schedule that was shrunk, and its outcome.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// The schedule.
+    /// The schedule that is left.
     pub schedule: Schedule,
-    /// What it comes to.
+    /// The outcome of that schedule.
     pub outcome: Outcome,
     /// How many experiments that took.
     pub runs: usize,
@@ -141,7 +141,7 @@ fn weaker(fault: &Directive) -> Vec<Action> {
     }
 }
 
-/// The same with simpler words and numbers, the simplest first.
+/// Returns the same action with simpler words and numbers, the simplest first.
 fn simpler(fault: &Directive) -> Vec<Action> {
     let numbers = |number: u64| {
         let halves = std::iter::successors(Some(number), |it| (*it > 0).then_some(it / 2)).skip(1);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{lab::experiment::Golden, state::block::Block};
 
-/// When an invariant is asked.
+/// The times at which an invariant is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
     /// After every crank.
@@ -15,10 +15,10 @@ pub enum When {
     End,
 }
 
-/// What an invariant is about.
+/// The point of a run that an invariant is asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The state.
+    /// The state at that point.
     pub block: &'a Block,
     /// The golden run.
     pub golden: &'a Golden,
@@ -28,7 +28,7 @@ pub struct View<'a> {
     pub events: &'a [Value],
 }
 
-/// What a watcher says.
+/// The answer of a watcher.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// All is well.
@@ -43,13 +43,13 @@ pub enum Answer {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the invariant `{name}` {what}")]
 pub struct Useless {
-    /// Its name.
+    /// The invariant's name.
     pub name: String,
     /// What is wrong with it.
     pub what: String,
 }
 
-/// How much of a run a watcher looks at, from little to much.
+/// The part of a run that a watcher looks at, from little to much.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Looks {
     /// Rows that the state digest is of: equal states give equal answers.
@@ -65,7 +65,7 @@ pub enum Looks {
 /// It must hold of the golden run: an experiment that meets that is not asked again. What it answers depends on
 /// what it is shown alone.
 pub trait Watcher: Send {
-    /// Its name.
+    /// Returns the invariant's name.
     fn name(&self) -> &str;
 
     /// When it is to be asked.
@@ -80,6 +80,12 @@ pub trait Watcher: Send {
     ///
     /// Why that cannot be said: the experiment is then of the class HARNESS.
     fn ask(&mut self, view: &View<'_>) -> Result<Answer, String>;
+
+    /// Says what the invariant saw where it is broken, for people: a value each.
+    fn saw(&mut self, view: &View<'_>) -> Vec<String> {
+        let _ = view;
+        Vec::new()
+    }
 
     /// How much it looks at.
     fn looks_at(&self) -> Looks {

@@ -46,6 +46,7 @@ pub fn serve(
             Experiments::prepare_within(&base, build, hello.until, hello.limits, patience, &mut |_| ())?;
         experiments.set_replicas(hello.replicas);
         experiments.set_audit(hello.audit_every);
+        experiments.set_campaign(hello.named.clone());
         experiments.set_expendable();
         dress(&hello, &mut experiments)?;
         Ok::<_, anyhow::Error>(experiments)

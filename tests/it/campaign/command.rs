@@ -54,6 +54,8 @@ fn a_plan_counts_and_runs_nothing_that_is_kept() {
     // The bank is gone after its third delivery.
     assert_eq!((&plan["strata"][0]["faults"], &plan["strata"][0]["neverComes"]), (&10.into(), &7.into()));
     assert_eq!(plan["sampleSizes"], serde_json::json!([["silent <= 1% @95", 381]]));
+    assert_eq!(plan["census"], true);
+    place.write("c.toml", &text.replace("order = 2", "order = 2\nsample = 189"));
     let said = place.vathost("fault plan @c.toml").ok().stdout;
     assert!(said.contains("`silent <= 1% @95` takes 381 experiments without one: too few"), "{said}");
     assert!(!place.path("c.results").exists());

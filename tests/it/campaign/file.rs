@@ -159,7 +159,7 @@ fn a_mistake_is_shown_with_its_place_and_what_would_be_right() {
 
             c.toml:8:1: there is no class `invariants`
             8 | invariants = 0
-              | ^^^^^^^^^^ expected not-reached, no-effect, harness, host-crash, host-hang, durability, diverged, kernel-panic, invariant, stalled, contained, spread, silent, recovered or masked
+              | ^^^^^^^^^^ expected not-reached, no-effect, harness, host-crash, host-hang, durability, diverged, kernel-panic, invariant, stalled, latent, contained, spread, silent, recovered or masked
               = did you mean `invariant`?
 
             c.toml:9:10: this is no limit for `silent`

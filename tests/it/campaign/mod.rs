@@ -5,6 +5,7 @@ mod file;
 mod interrupted;
 mod invariants;
 mod report;
+mod trust;
 mod vats;
 
 use std::path::Path;

@@ -30,6 +30,8 @@ fn header() -> Header {
         vats: vec![("v1".into(), "market".into()), ("v2".into(), HOSTILE.into())],
         accept: vec![Limit { class: Class::Invariant, bound: Bound::Most(0) }],
         sometimes: vec![HOSTILE.into()],
+        exhaustive: false,
+        random: false,
     }
 }
 
@@ -175,11 +177,17 @@ fn markdown_and_junit_hold_what_a_pull_request_and_a_ci_want() {
 #[test]
 fn a_report_says_what_is_other_than_before() {
     let mut before = results();
+    before.insert("02".into(), outcome("02", "v2/delivery-4: terminate reason \"<b>\"", Class::Diverged, &["v1"]));
+    let moved = of(results(), Some(before.clone())).change.unwrap();
+    assert_eq!(moved.classes, [(Class::Diverged, 1, 0), (Class::Invariant, 0, 1)]);
+    assert_eq!(moved.transitions, [(Class::Diverged, Class::Invariant, 1)]);
+    assert_eq!((moved.new.len(), moved.gone.clone()), (1, vec!["DIVERGED, hurts v1".to_owned()]));
     before.remove("02");
     before.insert("05".into(), outcome("05", "v2/delivery-7: skip", Class::Diverged, &["v1"]));
     let report = of(results(), Some(before));
     let change = report.change.as_ref().unwrap();
-    assert_eq!(change.classes, [(Class::Diverged, 1, 0), (Class::Invariant, 0, 1)]);
-    assert_eq!((change.new.len(), change.gone.clone()), (1, vec!["DIVERGED, hurts v1".to_owned()]));
+    // One is only here, one was only there: they are no change of any experiment.
+    assert_eq!((change.compared, change.only_before, change.only_now), (3, 1, 1));
+    assert!(change.is_none(), "{change:?}");
     assert!(html(&report).contains("Since the run it is compared with"));
 }

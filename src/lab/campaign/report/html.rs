@@ -10,7 +10,7 @@ use crate::lab::{
             style::{CSS, FAMILIES, family},
             svg,
         },
-        tally::{Finding, Score, Share, severity},
+        tally::{Finding, Reason, Score, Share, severity},
     },
     experiment::Outcome,
 };
@@ -43,7 +43,11 @@ pub fn html(report: &Report) -> String {
                 (limits(report))
                 h2 { "Classes" }
                 (svg::bar(&tally.shares, tally.run))
-                (classes(&tally.shares, tally.run))
+                (classes(report))
+                @if !tally.no_effect.is_empty() {
+                    h2 { "Without effect" }
+                    (reasons(&tally.no_effect))
+                }
                 @if !tally.plants.is_empty() {
                     h2 { "Planted bugs" }
                     (planted(&tally.plants))
@@ -96,14 +100,28 @@ fn mark(holds: bool) -> Markup {
     html! { @if holds { span.yes { "✓" } } @else { span.no { "✗" } } }
 }
 
-fn classes(shares: &[Share], run: u64) -> Markup {
-    let mut shares: Vec<&Share> = shares.iter().collect();
+/// The reasons why nothing was done.
+fn reasons(reasons: &[Reason]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "reason" } th.number { "experiments" } th { "as in" } } }
+            tbody { @for it in reasons { tr { td { (it.why) } td.number { (it.count) } td { code { (it.example) } } } } }
+        }
+    }
+}
+
+fn classes(report: &Report) -> Markup {
+    let (run, census) = (report.tally.run, report.tally.is_census);
+    let unreached = report.has_unreached();
+    let mut shares: Vec<&Share> = report.tally.shares.iter().collect();
     shares.sort_by_key(|it| std::cmp::Reverse(severity(it.class)));
     let space = shares.iter().any(|it| it.space.is_some());
     html! {
         table {
             thead { tr {
-                th { "class" } th.number { "experiments" } th.number { "share" } th.number { "95 % interval" }
+                th { "class" } th.number { "experiments" } th.number { "share" }
+                @if unreached { th.number { "of those reached" } }
+                @if !census { th.number { "95 % interval" } }
                 @if space { th.number { "of the whole space" } }
                 th { "" }
             } }
@@ -113,7 +131,8 @@ fn classes(shares: &[Share], run: u64) -> Markup {
                         td.word { i.tag.{ "f-" (family(it.class)) } {} (it.class) }
                         td.number { (it.count) }
                         td.number { (about(it.count as f64 / run.max(1) as f64)) }
-                        td.number { (about(it.low)) " – " (about(it.high)) }
+                        @if unreached { td.number { @if let Some(share) = it.of_reached { (about(share)) } } }
+                        @if !census { td.number { (about(it.low)) " – " (about(it.high)) } }
                         @if space { td.number { @if let Some((low, high)) = it.space { (low) " – " (high) } } }
                         td.soft { (meaning(it.class)) }
                     }
@@ -125,7 +144,7 @@ fn classes(shares: &[Share], run: u64) -> Markup {
 
 fn one(header: &Header, finding: &Finding) -> Markup {
     let outcome = finding.simplest();
-    let Outcome { class, detail, hurt, path, faults, id, deviated, .. } = outcome;
+    let Outcome { class, detail, hurt, path, faults, id, deviated, saw, .. } = outcome;
     html! {
         div.finding {
             h3 { i.tag.{ "f-" (family(*class)) } {} (finding.name) }
@@ -135,6 +154,7 @@ fn one(header: &Header, finding: &Finding) -> Markup {
             }
             pre { (faults) }
             @if let Some(detail) = detail.as_ref().filter(|it| !finding.name.contains(&***it)) { p { (detail) } }
+            @for it in saw { p.small { "Saw " code { (it) } } }
             @if !hurt.is_empty() { p { "Hurt: " (hurt.join(", ")) "." } }
             @if let Some(crank) = deviated { p.small { "The run deviates in crank " (crank) "." } }
             @if !path.is_empty() {
@@ -175,7 +195,14 @@ fn changed(change: &Change) -> Markup {
     html! {
         h2 { "Since the run it is compared with" }
         p { "That one was " @if !change.was_accepted { "not " } "accepted." }
-        @if change.classes.is_empty() && change.new.is_empty() && change.gone.is_empty() { p { "Nothing has changed." } }
+        p { (change.summary()) "." }
+        @if change.is_none() { p { "Nothing has changed." } }
+        @if !change.transitions.is_empty() {
+            table {
+                thead { tr { th { "class then" } th { "class now" } th.number { "experiments" } } }
+                tbody { @for (then, now, count) in &change.transitions { tr { td { (then) } td { (now) } td.number { (count) } } } }
+            }
+        }
         @if !change.classes.is_empty() {
             table {
                 thead { tr { th { "class" } th.number { "then" } th.number { "now" } } }

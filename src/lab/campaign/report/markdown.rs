@@ -48,18 +48,31 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     for (name, count) in &tally.sometimes {
         writeln!(out, "| {} | sometimes: {} | held in {count} experiments |", mark(*count > 0), cell(name))?;
     }
-    writeln!(out, "\n| class | experiments | share | 95 % interval |\n| --- | ---: | ---: | ---: |")?;
+    let (unreached, census) = (report.has_unreached(), tally.is_census);
+    let heads = [Some("share"), unreached.then_some("of those reached"), (!census).then_some("95 % interval")];
+    let heads: Vec<&str> = heads.into_iter().flatten().collect();
+    let rule = " ---: |".repeat(heads.len());
+    writeln!(out, "\n| class | experiments | {} |\n| --- | ---: |{rule}", heads.join(" | "))?;
     let mut shares: Vec<_> = tally.shares.iter().collect();
     shares.sort_by_key(|it| std::cmp::Reverse(severity(it.class)));
     for it in shares {
         let share = about(it.count as f64 / tally.run.max(1) as f64);
-        writeln!(out, "| {} | {} | {share} | {} – {} |", it.class, it.count, about(it.low), about(it.high))?;
+        let reached = unreached.then(|| it.of_reached.map(about).unwrap_or_default());
+        let interval = (!census).then(|| format!("{} – {}", about(it.low), about(it.high)));
+        let cells: Vec<String> = [Some(share), reached, interval].into_iter().flatten().collect();
+        writeln!(out, "| {} | {} | {} |", it.class, it.count, cells.join(" | "))?;
+    }
+    for it in &tally.no_effect {
+        let example = cell(&it.example.replace('\n', "; "));
+        writeln!(out, "\nNo effect in {}: {}, as in {example}.", it.count, cell(&it.why))?;
     }
     if let Some(change) = &report.change {
         writeln!(out, "\n## Since the run it is compared with\n")?;
+        writeln!(out, "{}.\n", change.summary())?;
         for (class, then, now) in &change.classes {
             writeln!(out, "* {class}: {then} → {now}")?;
         }
+        change.transitions().try_for_each(|it| writeln!(out, "* {it}"))?;
         change.new.iter().try_for_each(|it| writeln!(out, "* new: {}", cell(it)))?;
         change.gone.iter().try_for_each(|it| writeln!(out, "* gone: {}", cell(it)))?;
     }
@@ -72,6 +85,10 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\n### {} ({}×)\n\n{}\n", cell(&finding.name), finding.count, code(&faults.to_string()))?;
         if let Some(detail) = detail.as_ref().filter(|it| !finding.name.contains(&***it)) {
             writeln!(out, "{}\n", cell(detail))?;
+        }
+        outcome.saw.iter().try_for_each(|it| writeln!(out, "* saw {}", cell(it)))?;
+        if !outcome.saw.is_empty() {
+            writeln!(out)?;
         }
         writeln!(out, "{}", code(&report.header.again(outcome)))?;
     }

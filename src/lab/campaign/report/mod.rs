@@ -2,15 +2,13 @@
 //!
 //! Invariant: they hold no times, and nothing that differs from run to run: the same results give the same bytes.
 
+mod change;
 mod html;
 mod junit;
 mod markdown;
 mod style;
 mod svg;
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
 use serde_json::json;
 
 use crate::lab::{
@@ -18,6 +16,7 @@ use crate::lab::{
     experiment::Class,
 };
 
+pub use change::Change;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
@@ -33,45 +32,16 @@ pub struct Report {
     pub change: Option<Change>,
 }
 
-/// How results differ from those of an earlier run.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// Whether that one was accepted.
-    pub was_accepted: bool,
-    /// By class: experiments then and now, where they are not the same.
-    pub classes: Vec<(Class, u64, u64)>,
-    /// Findings that were not there.
-    pub new: Vec<String>,
-    /// Findings that are not there any more.
-    pub gone: Vec<String>,
-}
-
-impl Change {
-    /// From one to the other.
-    fn between(before: &Tally, now: &Tally) -> Change {
-        let count = |tally: &Tally, class| tally.shares.iter().find(|it| it.class == class).map_or(0, |it| it.count);
-        let classes = Class::ALL.into_iter().map(|class| (class, count(before, class), count(now, class)));
-        let names =
-            |tally: &Tally| -> BTreeMap<String, ()> { tally.findings.iter().map(|it| (it.name.clone(), ())).collect() };
-        let (then, now_names) = (names(before), names(now));
-        let only = |one: &BTreeMap<String, ()>, other: &BTreeMap<String, ()>| {
-            one.keys().filter(|it| !other.contains_key(*it)).cloned().collect()
-        };
-        Change {
-            was_accepted: before.is_accepted(),
-            classes: classes.filter(|(_, before, now)| before != now).collect(),
-            new: only(&now_names, &then),
-            gone: only(&then, &now_names),
-        }
-    }
-}
-
 impl Report {
-    /// Of results; `before` are those of an earlier run.
+    /// Makes a report of results; `before` are those of an earlier run.
     pub fn of(header: Header, tally: Tally, before: Option<&Tally>) -> Report {
         let change = before.map(|before| Change::between(before, &tally));
         Report { header, tally, change }
+    }
+
+    /// Returns whether some experiments' faults did not come to their places, so that shares of the others say more.
+    pub fn has_unreached(&self) -> bool {
+        self.tally.shares.iter().any(|it| it.class == Class::NotReached)
     }
 
     /// The verdict in words.
@@ -83,12 +53,12 @@ impl Report {
         }
     }
 
-    /// Whether every experiment was run.
+    /// Returns whether every experiment was run.
     pub fn is_complete(&self) -> bool {
         self.tally.run >= self.header.total
     }
 
-    /// What was run, in a sentence.
+    /// Says in a sentence what was run.
     pub fn summary(&self) -> String {
         let Header { total, space, cranks, order, seed, .. } = &self.header;
         let run = if self.is_complete() { format!("{total}") } else { format!("{} of {total}", self.tally.run) };
@@ -97,12 +67,16 @@ impl Report {
             "swarm" => "random sets of faults",
             _ => "single faults",
         };
-        let drawn =
-            if space > total && self.header.order != "swarm" { format!(", drawn from {space}") } else { String::new() };
-        format!("{run} experiments ({order}{drawn}) on a golden run of {cranks} cranks, seed {seed}")
+        let drawn = if space > total && self.header.order != "swarm" && !self.header.exhaustive {
+            format!(", drawn from {space}")
+        } else {
+            String::new()
+        };
+        let all = if self.tally.is_census { ", all that there are" } else { "" };
+        format!("{run} experiments ({order}{drawn}{all}) on a golden run of {cranks} cranks, seed {seed}")
     }
 
-    /// As one JSON object.
+    /// Renders the report as one JSON object.
     pub fn json(&self) -> String {
         let heat: Vec<_> = self
             .tally
@@ -120,6 +94,8 @@ impl Report {
             "accepted": self.tally.is_accepted(),
             "complete": self.is_complete(),
             "experiments": self.tally.run,
+            "census": self.tally.is_census,
+            "noEffect": self.tally.no_effect,
             "classes": self.tally.shares,
             "limits": self.tally.limits,
             "sometimes": self.tally.sometimes,
@@ -146,6 +122,7 @@ fn meaning(class: Class) -> &'static str {
         Class::KernelPanic => "an invariant of the kernel broke: a clean halt",
         Class::Invariant => "an invariant of this campaign does not hold",
         Class::Stalled => "what the golden run settles stays pending, or it goes on for ever",
+        Class::Latent => "only the heap of the faulted vat differs; it has not shown yet",
         Class::Contained => "the faulted vat suffers; nobody else does",
         Class::Spread => "others are hurt, and somebody was told",
         Class::Silent => "others are hurt, and nobody was told",

@@ -1,4 +1,4 @@
-//! How the page looks: no scripts, no fonts from elsewhere, light and dark.
+//! The style of the HTML page: no scripts, no fonts from elsewhere, light and dark.
 
 use crate::lab::experiment::Class;
 
@@ -10,7 +10,7 @@ pub(super) fn family(class: Class) -> &'static str {
         Class::KernelPanic | Class::Invariant => "broken",
         Class::Stalled | Class::Silent => "bad",
         Class::Spread => "spread",
-        Class::Contained => "contained",
+        Class::Latent | Class::Contained => "contained",
         Class::Recovered | Class::Masked => "well",
         Class::NotReached | Class::NoEffect => "nothing",
     }
@@ -20,7 +20,7 @@ pub(super) fn family(class: Class) -> &'static str {
 pub(super) const FAMILIES: [(&str, &str); 8] = [
     ("nothing", "not reached, no effect"),
     ("well", "masked, recovered"),
-    ("contained", "contained"),
+    ("contained", "latent, contained"),
     ("spread", "spread, with a signal"),
     ("bad", "silent, stalled"),
     ("broken", "invariant, kernel panic"),

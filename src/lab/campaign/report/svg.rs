@@ -12,9 +12,9 @@ use crate::lab::{
     experiment::Class,
 };
 
-/// Columns of the heat map at the most: neighbours share one where there are more places.
+/// Columns of the heat map at most: neighbours share one where there are more places.
 const COLUMNS_MAX: u64 = 64;
-/// Rows of a picture at the most.
+/// Rows of a picture at most.
 const ROWS_MAX: usize = 80;
 /// Pixels of a cell, and of the labels.
 const CELL: u64 = 14;
@@ -117,7 +117,7 @@ fn binned(cells: &BTreeMap<u64, BTreeMap<Class, u64>>, from: u64, bin: u64) -> B
     binned
 }
 
-/// Which vats' faults hurt which vats.
+/// Draws the matrix of the vats whose faults hurt other vats.
 pub(super) fn blast(blast: &BTreeMap<(String, String), u64>) -> Markup {
     const WIDE: u64 = 46;
     let from: BTreeSet<&str> = blast.keys().map(|(from, _)| from.as_str()).take(ROWS_MAX).collect();
