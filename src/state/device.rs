@@ -112,7 +112,7 @@ pub trait Device: fmt::Debug + Send + Sync {
     }
 }
 
-/// What a device has of the state: its own rows, and the time.
+/// The part of the state that a device sees: its own rows, and the time.
 #[derive(Debug)]
 pub struct DeviceState<'a> {
     tables: &'a mut Tables,
@@ -135,7 +135,7 @@ impl<'a> DeviceState<'a> {
         self.tables.device_rows.get(&(self.id, Bytes::from(key.as_ref()))).map(|it| &**it)
     }
 
-    /// Writes a row.
+    /// Writes one row of the device.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl<'a> DeviceState<'a> {
         Ok(())
     }
 
-    /// Removes a row. Returns whether there was one.
+    /// Removes one row of the device. Returns whether there was one.
     pub fn remove(&mut self, key: impl AsRef<[u8]>) -> bool {
         self.tables.device_rows.remove(&(self.id, Bytes::from(key.as_ref()))).is_some()
     }

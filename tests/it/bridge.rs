@@ -9,8 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vathost::{
-    Device, DeviceState, Host, HostFault, Open, Options, Outcome, Policy, Scenario, StaticVat,
-    model::blame::Fault,
+    Device, DeviceState, Host, HostFault, Open, Options, Outcome, Policy, Scenario, StaticVat, model::blame::Fault,
 };
 
 /// Notes by name. What leaves is noted here, with its number.
@@ -57,7 +56,8 @@ impl Device for Notes {
 fn open(dir: &TempDir, notes: &Arc<Notes>) -> Host {
     let devices: Vec<Arc<dyn Device>> = vec![notes.clone()];
     let code_cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("bridge-cache/vathost"));
-    let options = Open { state: Some(dir.path().join("state")), code_cache, devices, audit: Some(1), ..Open::default() };
+    let options =
+        Open { state: Some(dir.path().join("state")), code_cache, devices, audit: Some(1), ..Open::default() };
     let mut host = Host::open(options).unwrap();
     if host.is_new() {
         let wasm = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/keeper.wasm")).unwrap();
