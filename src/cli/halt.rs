@@ -15,7 +15,7 @@ use crate::{
         epitaph::{Epitaph, Mishap},
     },
     kernel::Halt,
-    model::blame::{Fault, Halted},
+    model::blame::{Fault, Halted, HostFault},
     state::block::Block,
 };
 
@@ -55,6 +55,19 @@ pub(super) fn report(
         output.json(&stopped(&halt, controller))?;
     }
     Ok(halt.into())
+}
+
+/// Says as JSON that this machine cannot open the state: whoever asked for an object gets one.
+pub(super) fn not_begun(err: &anyhow::Error, output: &Output) {
+    let of_halt = |it: &Halt| match &it.fault {
+        Fault::Host(fault) => Some(fault.clone()),
+        _ => None,
+    };
+    let found =
+        err.chain().find_map(|it| it.downcast_ref::<HostFault>().cloned().or_else(|| of_halt(it.downcast_ref()?)));
+    let Some(HostFault { what, why, way_out }) = found else { return };
+    // The error itself comes at the end, too.
+    let _ = output.json(&json!({ "hostFault": { "what": what, "why": why, "wayOut": way_out } }));
 }
 
 /// A halt that is nobody's fault, or a history that does not repeat.

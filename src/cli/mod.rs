@@ -13,6 +13,7 @@ mod conformance;
 mod console;
 mod debug;
 mod demo;
+mod dev;
 mod diff;
 mod directives;
 mod exit;
@@ -70,6 +71,7 @@ Examples:
   vathost call ./state bank balance              ask one of its vats something
   vathost inspect ./state vat v3                 look at a vat
   vathost new echo --lang rust                   begin a vat of your own
+  vathost dev echo                               … and build, run and upgrade it on every change
 
 Exit codes:
   0 ok, 1 findings, 2 usage or configuration, 3 halted by a directive, 70 kernel panic, 74 host fault,
@@ -89,6 +91,7 @@ enum Verb {
     Call(send::CallArgs),
     Check(check::CheckArgs),
     New(new::NewArgs),
+    Dev(dev::DevArgs),
     Inspect(inspect::InspectArgs),
     Slog(slog::SlogArgs),
     Verify(verify::VerifyArgs),
@@ -140,6 +143,7 @@ fn run() -> ExitCode {
         Verb::Call(args) => send::cmd_call(args, &output),
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
+        Verb::Dev(args) => dev::cmd_dev(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
         Verb::Debug(args) => debug::cmd_debug(args, &output),
         Verb::Demo(args) => demo::cmd_demo(args, &output),

@@ -7,12 +7,13 @@ use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{IsTerminal, Stdout, Write, stderr, stdout},
     panic::PanicHookInfo,
+    process::Stdio,
 };
 
 use clap::error::ErrorKind;
 use serde::Serialize;
 
-pub(crate) use crate::inspect::view::text::{grouped, harmless, shortened, size, table};
+pub(crate) use crate::inspect::view::text::{counted, grouped, harmless, shortened, size, table};
 use crate::{
     cli::{Color, Usage},
     model::harmless::{Harmless, harmless_json, harmless_lines},
@@ -42,6 +43,17 @@ impl Output {
     /// Returns a quiet output, without progress, for work in the background: what it has to say is said already.
     pub(crate) fn quietly(self) -> Output {
         Output { progress: false, quiet: true, ..self }
+    }
+
+    /// Returns an output that tells details, too.
+    pub(crate) fn loudly(self) -> Output {
+        Output { verbose: !self.quiet, ..self }
+    }
+
+    /// Returns where a program that this one starts may write what is no result. It is the user's own program, and writes
+    /// as it likes.
+    pub(crate) fn beside_results(self) -> Stdio {
+        stderr().into()
     }
 
     /// Returns whether details are to be printed.

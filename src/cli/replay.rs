@@ -13,7 +13,7 @@ use crate::{
         host::{HostConfig, PolicyArgs, read_module},
         last_panic::LastPanic,
         named::{StateArgs, find_vat},
-        output::{grouped, size},
+        output::{counted, grouped, size},
         progress::Progress,
         run::code_cache,
         state,
@@ -209,11 +209,6 @@ fn same(what: &Rerun, sum: &Sum, elapsed: Duration, json: bool, output: &Output)
     output.line(format!("fuel {fuel}; memory {}", size(sum.memory)))?;
     output.line(format!("{:.2} s, {:.0} deliveries a second", elapsed.as_secs_f64(), rate))?;
     Ok(Exit::Ok)
-}
-
-/// `1 delivery`, `12 deliveries`.
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit> {

@@ -29,7 +29,7 @@ use crate::{
     host::{
         controller::{Host, Open, Policy},
         mailbox::MailboxFiles,
-        report::Report,
+        report::{Report, ResultReport},
         scenario::{Bytes, Scenario},
     },
     inspect::view::said::said,
@@ -142,8 +142,14 @@ impl RunArgs {
         slog: Option<PathBuf>,
         directives: Option<PathBuf>,
         blocks: Option<u64>,
+        json: bool,
     ) -> RunArgs {
-        RunArgs { state: Some(state.to_owned()), slog, directives, blocks, ..RunArgs::default() }
+        RunArgs { state: Some(state.to_owned()), slog, directives, blocks, json, ..RunArgs::default() }
+    }
+
+    /// To run what is built again and again.
+    pub(super) fn of_policy(state: Option<&Path>, policy: &PolicyArgs) -> RunArgs {
+        RunArgs { state: state.map(Path::to_owned), policy: policy.clone(), ..RunArgs::default() }
     }
 
     /// The folder of a state may stand where a scenario does.
@@ -164,7 +170,11 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
     let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
     let mut begun = begin(&args, scenario.as_ref(), output)?;
     match &scenario {
-        Some(scenario) if begun.controller.is_new() => begun.controller.install(scenario)?,
+        Some(scenario) if begun.controller.is_new() => {
+            if let Err(halt) = begun.controller.install(scenario) {
+                return Err(halted(*halt, &mut begun, &args, &AtomicU8::new(0), output));
+            }
+        }
         Some(scenario) if args.add => add(&mut begun.controller, scenario, &begun.policy, output)?,
         _ => (),
     }
@@ -208,6 +218,14 @@ pub(super) struct Begun {
 
 /// Opens the state, or a new one, with all that its host is given at its start; and how its blocks are cut.
 pub(super) fn begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> anyhow::Result<Begun> {
+    try_begin(args, scenario, output).inspect_err(|err| {
+        if args.json {
+            halt::not_begun(err, output);
+        }
+    })
+}
+
+fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> anyhow::Result<Begun> {
     let host = HostConfig::of(args.state.as_deref())?;
     let directives = host.directives(args.directives.as_deref())?;
     let in_force = directives.clone().unwrap_or_default();
@@ -236,7 +254,7 @@ pub(super) fn go_on(
     scenario: Option<&Scenario>,
     output: &Output,
 ) -> anyhow::Result<bool> {
-    let Begun { controller, policy, in_force, bundles } = begun;
+    let Begun { controller, policy, .. } = begun;
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller)?;
     let mut mailbox = open_mailbox(args, scenario, controller, output)?;
@@ -248,20 +266,24 @@ pub(super) fn go_on(
     }
     match ended {
         Ok(interrupted) => Ok(interrupted),
-        Err(halt) => {
-            let given = args.state.as_deref().map(|state| Given {
-                state,
-                directives: args.directives.as_deref(),
-                in_force: std::mem::take(in_force),
-                bundles: std::mem::take(bundles),
-                plants: &args.plant,
-                policy: *policy,
-                audit: args.audit,
-                stop: &stop,
-            });
-            Err(halt::report(*halt, controller, given.as_ref(), args.json, output)?)
-        }
+        Err(halt) => Err(halted(*halt, begun, args, &stop, output)),
     }
+}
+
+/// Reports a halt, and returns the error that the command ends with.
+pub(super) fn halted(halt: Halt, begun: &mut Begun, args: &RunArgs, stop: &AtomicU8, output: &Output) -> anyhow::Error {
+    let Begun { controller, policy, in_force, bundles } = begun;
+    let given = args.state.as_deref().map(|state| Given {
+        state,
+        directives: args.directives.as_deref(),
+        in_force: std::mem::take(in_force),
+        bundles: std::mem::take(bundles),
+        plants: &args.plant,
+        policy: *policy,
+        audit: args.audit,
+        stop,
+    });
+    halt::report(halt, controller, given.as_ref(), args.json, output).unwrap_or_else(|err| err)
 }
 
 fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Host> {
@@ -365,7 +387,7 @@ fn load_directives(
 }
 
 /// The mailbox's files: the command line's, or else the scenario's.
-fn open_mailbox(
+pub(super) fn open_mailbox(
     args: &RunArgs,
     scenario: Option<&Scenario>,
     controller: &Host,
@@ -535,11 +557,14 @@ impl RunProgress {
 /// A reason longer than this is cut; `--json` has all of it.
 const REASON_CHARS: usize = 240;
 
+/// The line of one result: `north.makePurse fulfilled <Purse ko28>`.
+pub(super) fn result_line(it: &ResultReport) -> String {
+    let body = it.body.as_deref().map(|body| format!(" {}", harmless(&said(body, &it.slots)))).unwrap_or_default();
+    format!("{}.{} {}{body}", harmless(&it.to), harmless(&it.method), it.status)
+}
+
 fn print(report: &Report, output: &Output) -> std::io::Result<()> {
-    for it in &report.results {
-        let body = it.body.as_deref().map(|body| format!(" {}", harmless(&said(body, &it.slots)))).unwrap_or_default();
-        output.line(format!("{}.{} {}{body}", harmless(&it.to), harmless(&it.method), it.status))?;
-    }
+    report.results.iter().try_for_each(|it| output.line(result_line(it)))?;
     if !report.results.is_empty() {
         output.line("")?;
     }

@@ -108,7 +108,7 @@ impl MessageArgs {
     }
 
     fn run_args(&self, words: &SendWords) -> RunArgs {
-        RunArgs::of_state(&words.state, self.slog.clone(), self.directives.clone(), self.blocks)
+        RunArgs::of_state(&words.state, self.slog.clone(), self.directives.clone(), self.blocks, self.json)
     }
 }
 

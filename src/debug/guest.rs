@@ -1,44 +1,89 @@
-//! A delivery that is about to be made, for a debugger of the guest's own source.
+//! Deliveries that are debugged in the guest's own source: those that are about to be made, or committed ones that are replayed.
 
-use std::net::TcpListener;
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use serde::Serialize;
 
 use crate::{
-    debug::{Base, Machine, Open, Refusal, engine::behind, gdb},
-    kernel::{Halt, Ran},
+    debug::{
+        Base, Machine, Open, Refusal,
+        engine::behind,
+        gdb,
+        place::{Before, Outcome},
+    },
+    kernel::{self, Workers},
     model::id::{CrankNum, DeliveryNum, VatId},
     slog::Slog,
-    state::block::Block,
-    store::StateHash,
+    state::{
+        block::Block,
+        transcript::{End, Entry},
+    },
     vat::Warehouse,
 };
 
 /// A private copy of a state, just before a delivery; its vats run on an engine that can be stopped.
 #[derive(Debug)]
 pub struct Guest {
-    /// The crank that makes the delivery.
-    pub crank: CrankNum,
+    /// The crank that makes the delivery; `None` where it is committed, and is replayed.
+    pub crank: Option<CrankNum>,
     /// The vat that receives the delivery.
     pub vat: VatId,
     /// The number of the delivery within its vat.
     pub delivery: DeliveryNum,
-    /// What it is.
+    /// The kind of the delivery.
     pub kind: &'static str,
+    work: Work,
+}
+
+/// Where the deliveries come from.
+#[derive(Debug)]
+enum Work {
+    Open(Box<Machine>),
+    Committed(Box<Committed>),
+}
+
+/// A vat, replayed to just before a delivery.
+#[derive(Debug)]
+struct Committed {
     block: Block,
     workers: Warehouse,
     _home: Base,
 }
 
+/// A delivery that a client could debug, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Debugged {
+    /// The crank that made it; `None` if it was replayed.
+    pub crank: Option<u64>,
+    /// The vat that received it.
+    #[serde(rename = "vatID")]
+    pub vat: String,
+    /// The number of the delivery within the vat.
+    pub delivery_num: u64,
+    /// `done`, `faulted`, `skipped`, `held` for a paused vat, `ended`, or `no delivery`.
+    pub outcome: &'static str,
+    /// Whether the vat ended with it.
+    pub ended: bool,
+    /// The fault of the vat, if it was at fault, whether it outlived that or not.
+    pub fault: Option<String>,
+    /// The fuel that the delivery used.
+    pub fuel: u64,
+    /// The state hash after the delivery; `None` if it was replayed.
+    pub state_hash: Option<String>,
+}
+
 impl Guest {
-    /// Goes to the place. Refused where no delivery comes next there, and for what is committed.
+    /// Goes to the place. Refused where no delivery comes next there, or where one was committed that came to nothing.
     pub fn open(what: Open) -> Result<Guest, Refusal> {
         let mut machine = Machine::open(what.base, what.how, Slog::default(), None)?;
         if let Some(place) = what.at {
-            if behind(&machine, place, what.slog.as_deref())?.is_some() {
-                let hint = "without --gdb the same place can be looked at, and stepped from syscall to syscall";
-                return Err(Refusal::new(
-                    format!("{place} is committed: gdb debugs what is still to be delivered"),
-                    hint,
-                ));
+            if let Some((vat, number)) = behind(&machine, place, what.slog.as_deref())? {
+                return Guest::replay(machine, vat, number);
             }
             while !machine.is_at(place)? {
                 if machine.crank()?.is_none() {
@@ -52,16 +97,113 @@ impl Guest {
             let hint = "go to one: `--at panic`, `--at crank-7890` or `--at v56/delivery-1234`";
             return Err(Refusal::new("no delivery comes next here", hint));
         };
-        let (crank, kind) = (it.crank, it.kind);
-        let (block, home, code_cache) = machine.into_block()?;
-        let workers = Warehouse::for_debugger(code_cache.as_deref())?;
-        Ok(Guest { crank, vat, delivery, kind, block, workers, _home: home })
+        let (crank, kind) = (Some(it.crank), it.kind);
+        machine.debug_guests()?;
+        Ok(Guest { crank, vat, delivery, kind, work: Work::Open(Box::new(machine)) })
     }
 
-    /// Makes the delivery, under whoever connects; what became of it, and the hash of the state after it.
-    pub fn serve(mut self, listener: TcpListener) -> Result<(Option<Ran>, StateHash), Box<Halt>> {
-        let (block, ran) = gdb::serve(self.block, self.vat, &mut self.workers, listener)?;
-        let hash = block.state_hash()?;
-        Ok((ran, hash))
+    /// Brings a vat up to just before a committed delivery, as the prompt does.
+    fn replay(machine: Machine, vat: VatId, delivery: DeliveryNum) -> Result<Guest, Refusal> {
+        let code_cache: Option<PathBuf> = machine.code_cache();
+        let (mut block, _, home) = machine.surrender()?;
+        let tables = block.tables();
+        let Some(first) = tables.vats.get(&vat).filter(|_| tables.is_alive(vat)).map(|it| it.first_delivery) else {
+            return Err(Refusal::new(format!("{vat} is dead: its transcript went with it"), ""));
+        };
+        if delivery < first {
+            let what =
+                format!("{delivery} was made by an earlier incarnation of {vat}, whose code is not known any more");
+            return Err(Refusal::new(what, format!("its present code began with {first}")));
+        }
+        let entry = entry(&block, vat, delivery)?;
+        let kind = match entry.as_ref().map(|it| (&it.end, &it.delivery)) {
+            Some((End::Done { .. }, Some(delivery))) => delivery.kind(),
+            _ => {
+                let hint =
+                    "the delivery before it can be, or the next: a replay passes over what was undone or skipped";
+                return Err(Refusal::new(format!("{delivery} to {vat} came to nothing: it cannot be replayed"), hint));
+            }
+        };
+        let mut workers = Warehouse::for_debugger(code_cache.as_deref())?;
+        kernel::bring_up_to(&mut block, &mut workers, vat, delivery)?;
+        let work = Work::Committed(Box::new(Committed { block, workers, _home: home }));
+        Ok(Guest { crank: None, vat, delivery, kind, work })
+    }
+
+    /// Makes so many deliveries to the vat, as far as there are any, under whoever connects; what became of each. Ends early where the
+    /// client has had enough.
+    ///
+    /// # Errors
+    ///
+    /// What stops a host, or a replay that differs from its record.
+    pub fn serve(self, listener: TcpListener, deliveries: u64) -> Result<Vec<Debugged>, Refusal> {
+        match self.work {
+            Work::Open(machine) => serve_open(*machine, self.vat, listener, deliveries),
+            Work::Committed(committed) => committed.serve(self.vat, self.delivery, listener, deliveries),
+        }
+    }
+}
+
+fn serve_open(
+    mut machine: Machine,
+    vat: VatId,
+    listener: TcpListener,
+    deliveries: u64,
+) -> Result<Vec<Debugged>, Refusal> {
+    let over = gdb::attach(vat, machine.workers(), listener, deliveries)?;
+    let mut made = Vec::new();
+    while goes_on(&made, deliveries, &over) {
+        let Some(ahead) = machine.ahead().cloned() else { break };
+        let before = Before::of(machine.block()?.tables());
+        let Some(ran) = machine.crank_once()? else { break };
+        if ahead.deliveries.iter().any(|(it, _)| *it == vat) {
+            made.push(Outcome::of(machine.block()?, &before, &ahead, &ran).debugged(vat, ran.ended.is_some()));
+        }
+    }
+    machine.workers().detach();
+    Ok(made)
+}
+
+fn goes_on(made: &[Debugged], deliveries: u64, over: &AtomicBool) -> bool {
+    (made.len() as u64) < deliveries && (made.is_empty() || !over.load(Ordering::Relaxed))
+}
+
+fn entry(block: &Block, vat: VatId, number: DeliveryNum) -> Result<Option<Entry>, Refusal> {
+    let first = block.transcript(vat, number)?.next().transpose()?;
+    Ok(first.filter(|it| it.number == number))
+}
+
+impl Committed {
+    fn serve(
+        mut self,
+        vat: VatId,
+        first: DeliveryNum,
+        listener: TcpListener,
+        deliveries: u64,
+    ) -> Result<Vec<Debugged>, Refusal> {
+        self.workers.debug_replays(true);
+        let over = gdb::attach(vat, &mut self.workers, listener, deliveries)?;
+        let (mut made, mut next) = (Vec::new(), first);
+        while goes_on(&made, deliveries, &over) {
+            let Some(entry) = entry(&self.block, vat, next)? else { break };
+            next = next.next();
+            let (number, End::Done { fuel }) = (entry.number, entry.end.clone()) else { continue };
+            let worker = self.workers.worker(vat);
+            let worker = worker.ok_or_else(|| Refusal::new(format!("{vat} is not up"), ""))?;
+            let used = kernel::redeliver(worker, vat, entry)?.fuel;
+            kernel::check_fuel(vat, number, fuel, used)?;
+            made.push(Debugged {
+                crank: None,
+                vat: vat.to_string(),
+                delivery_num: number.0,
+                outcome: "done",
+                ended: false,
+                fault: None,
+                fuel: used,
+                state_hash: None,
+            });
+        }
+        self.workers.detach();
+        Ok(made)
     }
 }

@@ -201,10 +201,27 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives up the private copy, as it stands, and where compiled code is kept.
-    pub(super) fn into_block(mut self) -> Result<(Block, Base, Option<PathBuf>), Box<Halt>> {
-        let block = self.block.take().ok_or_else(gone)?;
-        Ok((block, self.home, self.how.code_cache))
+    /// Lets its vats run on an engine that a debugger can stop, from here on.
+    pub(super) fn debug_guests(&mut self) -> Result<(), HostFault> {
+        self.warehouse = Warehouse::for_debugger(self.how.code_cache.as_deref())?;
+        Ok(())
+    }
+
+    /// The vats that are live.
+    pub(super) fn workers(&mut self) -> &mut Warehouse {
+        &mut self.warehouse
+    }
+
+    /// The folder for compiled code, if it is kept.
+    pub(super) fn code_cache(&self) -> Option<PathBuf> {
+        self.how.code_cache.clone()
+    }
+
+    /// Runs the next crank, as [`crank`](Machine::crank) does; after a halt the machine stands nowhere.
+    pub(super) fn crank_once(&mut self) -> Result<Option<Ran>, Box<Halt>> {
+        let ran = self.advance()?;
+        self.look()?;
+        Ok(ran)
     }
 
     /// Gives up the open work: the base, to look at a vat's own history in it.

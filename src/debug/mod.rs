@@ -24,7 +24,7 @@ mod watch;
 mod why;
 
 pub use command::{Breakpoint, Command, FORMS, Form};
-pub use guest::Guest;
+pub use guest::{Debugged, Guest};
 pub use machine::{How, Machine};
 
 use std::{

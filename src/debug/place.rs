@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    debug::Debugged,
     inspect::view::{bracketed, brief, label, transcript},
     kernel::{Ahead, Fate, Ran},
     model::{
@@ -242,6 +243,8 @@ pub(super) struct Outcome {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    #[serde(skip)]
+    fault: Option<String>,
     fuel: u64,
     syscalls: usize,
     /// Promises that are settled since.
@@ -275,7 +278,10 @@ impl Outcome {
             (None, None) if delivery.is_some_and(|(vat, _)| tables.is_paused(vat)) => ("held", None),
             (None, None) => ("no delivery", None),
         };
+        let of_end = ran.ended.as_ref().map(|it| it.fault.as_ref().map(ToString::to_string));
+        let fault = of_end.unwrap_or_else(|| why.clone().filter(|_| outcome == "faulted"));
         Outcome {
+            fault,
             crank: ran.crank.0,
             vat: delivery.map(|(vat, _)| vat.to_string()),
             delivery: delivery.map(|(_, number)| number.0),
@@ -286,6 +292,20 @@ impl Outcome {
             settled: before.unresolved.iter().filter_map(|id| settled(tables, *id)).collect(),
             vats: changed(before, tables),
             state_hash: hash_before(block),
+        }
+    }
+
+    /// Describes it for whoever debugs the guest of this vat.
+    pub(super) fn debugged(self, vat: VatId, ended: bool) -> Debugged {
+        Debugged {
+            crank: Some(self.crank),
+            vat: vat.to_string(),
+            delivery_num: self.delivery.unwrap_or_default(),
+            outcome: self.outcome,
+            ended,
+            fault: self.fault,
+            fuel: self.fuel,
+            state_hash: Some(self.state_hash),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     },
     state::{
         block::Block,
-        table::{KernelObject, Outside, Owner, Policy},
+        table::{Item, KernelObject, Outside, Owner, Policy},
     },
 };
 
@@ -117,13 +117,35 @@ impl Crank {
         awaited: Option<(&str, &str)>,
     ) -> Result<PromiseId, Fault> {
         let result = self.new_promise(None);
-        if let Some((to, method)) = awaited {
+        self.await_outside(result, awaited)?;
+        self.queue_from_outside(target, methargs, Some(result))?;
+        Ok(result)
+    }
+
+    /// Queues an upgrade from outside, as by the vat's admin facet; its result is remembered under the label.
+    pub fn upgrade_from_outside(
+        &mut self,
+        vat: VatId,
+        bundle: BundleId,
+        parameters: &str,
+        label: Option<(&str, &str)>,
+    ) -> Result<PromiseId, Fault> {
+        let result = self.new_promise(None);
+        self.await_outside(result, label)?;
+        self.incref(result.into())?;
+        let parameters = CapData::plain(parameters);
+        self.post(Item::UpgradeVat { vat, bundle, parameters, result: Some(result) });
+        Ok(result)
+    }
+
+    /// Remembers a result under this vat's and method's name, until it is forgotten.
+    fn await_outside(&mut self, result: PromiseId, label: Option<(&str, &str)>) -> Result<(), Fault> {
+        if let Some((to, method)) = label {
             let row = Outside { to: to.to_owned(), method: method.to_owned() };
             self.tables_mut().outside.insert(result, row);
             self.incref(result.into())?;
         }
-        self.queue_from_outside(target, methargs, Some(result))?;
-        Ok(result)
+        Ok(())
     }
 
     /// Sends a message whose result nobody wants, or which is to settle this promise.
@@ -135,7 +157,7 @@ impl Crank {
     ) -> Result<(), Fault> {
         let message = Message { methargs, result: result.map(KRef::Promise) };
         self.incref_message(target, &message)?;
-        self.post(crate::state::table::Item::Send { target, message });
+        self.post(Item::Send { target, message });
         Ok(())
     }
 

@@ -118,6 +118,8 @@ struct Debuggee {
     code: Arc<Code>,
     instance: wasmtime::Instance,
     debugger: Option<Attached>,
+    /// Whether replayed deliveries stop, too.
+    replays: bool,
 }
 
 /// A module that is ready to be instantiated.
@@ -273,7 +275,7 @@ impl Instance {
         store.data_mut().memory = Some(memory);
         let depth = stack.get(&mut store);
         let pages = detector.pages(memory.data_ptr(&store) as usize, memory_max);
-        let debuggee = loaded.code.clone().map(|code| Debuggee { code, instance, debugger: None });
+        let debuggee = loaded.code.clone().map(|code| Debuggee { code, instance, debugger: None, replays: false });
         let new = Instance {
             store,
             deliver,
@@ -361,10 +363,11 @@ impl Instance {
         Ok(())
     }
 
-    /// Lets this debugger, or none, stop the live deliveries from now on. Only if the engine is one for debugging.
-    pub(super) fn attach(&mut self, debugger: Option<Attached>) {
+    /// Lets this debugger, or none, stop the live deliveries from now on, and with `replays` the replayed ones. Only if the engine is
+    /// one for debugging.
+    pub(super) fn attach(&mut self, debugger: Option<Attached>, replays: bool) {
         if let Some(debuggee) = &mut self.debuggee {
-            debuggee.debugger = debugger;
+            (debuggee.debugger, debuggee.replays) = (debugger, replays);
         }
     }
 
@@ -383,7 +386,8 @@ impl Instance {
         self.store.set_fuel(fuel_max).map_err(broken)?;
         (self.store.data_mut().owed, self.store.data_mut().owed_max) = (0, fuel_max);
         self.broken_in.clear();
-        let result = match self.handler().filter(|_| live) {
+        let stops = live || self.debuggee.as_ref().is_some_and(|it| it.replays);
+        let result = match self.handler().filter(|_| stops) {
             Some(handler) => self.call_debugged(len, handler)?,
             None => call(&mut self.store, &self.deliver, len),
         };
@@ -405,7 +409,7 @@ impl Instance {
     }
 
     fn handler(&self) -> Option<Handler> {
-        let Debuggee { code, instance, debugger } = self.debuggee.as_ref()?;
+        let Debuggee { code, instance, debugger, .. } = self.debuggee.as_ref()?;
         let module = instance.module(&self.store).clone();
         Some(Handler::new(debugger.clone()?, code.clone(), module, *instance))
     }

@@ -142,6 +142,11 @@ impl<'a> Stopped<'a> {
         is_on == on
     }
 
+    /// Returns the instructions at which breakpoints are set.
+    pub fn breakpoints(&self) -> &BTreeSet<u64> {
+        self.breakpoints
+    }
+
     fn change_breakpoint(&mut self, at: u64, on: bool) -> bool {
         let at = usize::try_from(at).ok().and_then(|it| self.code.offsets.instrumented(it));
         let Some(pc) = at.and_then(|it| u32::try_from(it).ok()).map(ModulePC::new) else { return false };

@@ -64,6 +64,8 @@ pub struct Warehouse {
     interrupter: Interrupter,
     detector: Detector,
     debugger: Option<(VatId, Attached)>,
+    /// Whether it stops replayed deliveries, too.
+    debugs_replays: bool,
     /// Instances that were stopped, to be used again; only in an experiment.
     parked: Option<BTreeMap<VatId, LiveVat>>,
     /// The vats that were used, started or stopped since the last call that asked for them.
@@ -113,6 +115,7 @@ impl Warehouse {
             engine,
             purpose,
             debugger: None,
+            debugs_replays: false,
             linker,
             cache,
             modules,
@@ -256,6 +259,11 @@ impl Warehouse {
         Ok(())
     }
 
+    /// Lets the attached debugger stop replayed deliveries, too, or no longer.
+    pub fn debug_replays(&mut self, on: bool) {
+        self.debugs_replays = on;
+    }
+
     /// Detaches the debugger: no delivery is stopped any more.
     pub fn detach(&mut self) {
         self.debugger = None;
@@ -309,7 +317,7 @@ impl Workers for Warehouse {
             self.used.push(vat);
         }
         let debugger = self.debugger.as_ref().filter(|(it, _)| *it == vat);
-        live.instance.attach(debugger.map(|(_, it)| it.clone()));
+        live.instance.attach(debugger.map(|(_, it)| it.clone()), self.debugs_replays);
         if self.parked.is_some() {
             self.stirred.insert(vat);
         }

@@ -12,6 +12,7 @@ mod core_dump;
 mod crash;
 mod debug;
 mod demo;
+mod dev;
 mod directives;
 mod embedding;
 mod fair;

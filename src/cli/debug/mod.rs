@@ -1,10 +1,13 @@
 //! `debug`: a prompt, or a script, over a session of the debugger.
 
+mod guest;
+mod lldb;
 mod prompt;
 
 use std::{
+    ffi::OsString,
     io::{BufRead, IsTerminal, Read, stdin},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
     sync::{
@@ -23,11 +26,11 @@ use crate::{
         host::{HostConfig, PolicyArgs},
         last_panic::LastPanic,
         named::{self, StateArgs},
-        output::{grouped, harmless},
+        output::harmless,
         run::code_cache,
         state,
     },
-    debug::{Base, Command, Guest, How, Open, Refusal, Reply, Session, gdb},
+    debug::{Base, Command, How, Open, Refusal, Reply, Session},
     directive::plant::Plant,
     directive::{Schedule, Trigger},
     host::{controller::Policy, epitaph::Epitaph},
@@ -47,7 +50,8 @@ Examples:
   vathost debug --state ./state --at panic
   vathost debug --state ./state --at v56/delivery-1234
   vathost debug --state ./state --at crank-7890 --directives recover.directives
-  vathost debug --state ./state --at panic --gdb 127.0.0.1:4711      lldb stops in the guest's own source
+  vathost debug --state ./state --at panic --lldb                    lldb stops in the guest's own source
+  vathost debug --state ./state --at bank/delivery-8 --gdb 127.0.0.1:4711 --deliveries 3
   printf 'delivery\\nskip\\nwrite-directive fix.directives\\n' | vathost debug --state ./state --at panic --json")]
 pub(crate) struct DebugArgs {
     #[command(flatten)]
@@ -68,6 +72,17 @@ pub(crate) struct DebugArgs {
     /// Instead of a prompt: wait here for lldb (22 or newer), and let it debug the guest's code in the delivery
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["commands"])]
     gdb: Option<SocketAddr>,
+    /// Instead of a prompt: start lldb (22 or newer; the newest on PATH, or the named one) in the guest's code, with what makes Rust's
+    /// locals readable; what stands behind `--` is given to it
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true, default_missing_value = "",
+          conflicts_with_all = ["commands", "gdb"])]
+    lldb: Option<String>,
+    /// Debug this many deliveries to the vat, one after the other, with one debugger
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    deliveries: u64,
+    /// More arguments for lldb
+    #[arg(last = true, value_name = "ARGUMENT", requires = "lldb")]
+    lldb_arguments: Vec<OsString>,
     /// The directives that the host obeys; otherwise those that `host.toml` in the folder names
     #[arg(long, value_name = "FILE")]
     directives: Option<PathBuf>,
@@ -107,6 +122,9 @@ impl DebugArgs {
             commands,
             bundle: Vec::new(),
             gdb: None,
+            lldb: None,
+            deliveries: 1,
+            lldb_arguments: Vec::new(),
             directives: None,
             cranks_per_block: Some(policy.cranks),
             fuel_per_block: policy.fuel,
@@ -141,7 +159,10 @@ pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit
     let interrupt = Arc::new(AtomicBool::new(false));
     let what = plan(&args, interrupt.clone(), output)?;
     if let Some(address) = args.gdb {
-        return debug_guest(what, address, &args, output);
+        return guest::serve(what, address, &args, output);
+    }
+    if let Some(program) = &args.lldb {
+        return guest::start_lldb(what, program, &args, output);
     }
     on_interrupt(&interrupt)?;
     let source = CommandSource::new(&args)?;
@@ -152,43 +173,6 @@ pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit
         CommandSource::Terminal => prompt::talk(&mut talk, &interrupt),
         CommandSource::Lines(lines, name) => talk.script(lines, &name, &interrupt),
     }
-}
-
-/// Lets lldb debug the guest in the next delivery.
-fn debug_guest(what: Open, address: SocketAddr, args: &DebugArgs, output: &Output) -> anyhow::Result<Exit> {
-    let guest = Guest::open(what).map_err(into_error)?;
-    let listener = TcpListener::bind(address)
-        .map_err(|err| Usage::new(format!("listen at {address}: {err}"), "name a free port, or 127.0.0.1:0"))?;
-    let address = listener.local_addr()?;
-    if let Some(warning) = gdb::warning(address) {
-        output.note(format!("warning: {warning}"));
-    }
-    let (crank, vat, delivery) = (guest.crank, guest.vat, guest.delivery);
-    output.note(format!("before {crank}: {delivery} to {vat}, {}; connect with", guest.kind));
-    output.note(format!("  {}", gdb::invitation(address)));
-    let (ran, state_hash) = guest.serve(listener).map_err(|halt| anyhow::Error::new(halt.fault))?;
-    let fuel = ran.as_ref().map_or(0, |it| it.fuel);
-    let ended = ran.as_ref().and_then(|it| it.ended.as_ref());
-    let fault = ended.and_then(|it| it.fault.as_ref()).map(ToString::to_string);
-    if args.json {
-        output.json(&json!({
-            "crank": crank.0,
-            "vatID": vat.to_string(),
-            "deliveryNum": delivery.0,
-            "ended": ended.is_some(),
-            "fault": fault,
-            "fuel": fuel,
-            "stateHash": state_hash.to_string(),
-        }))?;
-        return Ok(Exit::Ok);
-    }
-    let outcome = match (ended, fault) {
-        (None, _) => "done".to_owned(),
-        (Some(_), None) => "the vat ended itself".to_owned(),
-        (Some(_), Some(fault)) => format!("the vat is at fault: {fault}"),
-    };
-    output.line(format!("{crank}, {delivery} to {vat}: {outcome}, {} fuel; state hash {state_hash}", grouped(fuel)))?;
-    Ok(Exit::Ok)
 }
 
 /// What the flags, and the epitaph, come to.

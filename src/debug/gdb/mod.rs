@@ -15,8 +15,8 @@
 //!                                                 └─ D, k, or the connection ends: the delivery runs on, undisturbed
 //! ```
 //!
-//! * One client, one delivery; who hangs up before a first packet, as a probe of the port does, was none. The delivery is the first that the vat gets in this crank. Afterwards the session is over; the next delivery is another
-//!   session, which stops at its beginning.
+//! * One client, one delivery or as many as were asked for; who hangs up before a first packet, as a probe of the port does, was none.
+//!   Each delivery stops at its beginning, and the client's breakpoints hold for all of them.
 //! * A fault (a trap, an illegal syscall), or a kernel panic, is a stop with its frames. To go on ends the delivery.
 //! * The guest is only read. Writes are refused, in words: a changed guest is not the one of the other replicas. So fuel,
 //!   hashes and outcome are the same with a debugger as without, whatever the client sends and wherever it goes away.
@@ -29,11 +29,14 @@ mod answer;
 mod session;
 mod wire;
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     kernel::{self, Halt, Ran},
-    model::id::VatId,
+    model::{blame::HostFault, id::VatId},
     state::block::Block,
     vat::Warehouse,
 };
@@ -52,11 +55,23 @@ pub fn serve(
     workers: &mut Warehouse,
     listener: TcpListener,
 ) -> Result<(Block, Option<Ran>), Box<Halt>> {
-    let session = Session::new(listener, vat, workers.interrupter());
-    workers.attach(vat, session)?;
+    attach(vat, workers, listener, 1)?;
     let result = kernel::crank(block, workers);
     workers.detach();
     result
+}
+
+/// Lets the first client that comes debug so many deliveries to a vat, until the debugger is detached. The flag is set once no client
+/// will look at any more of them. `workers` is one [for a debugger](Warehouse::for_debugger).
+pub(super) fn attach(
+    vat: VatId,
+    workers: &mut Warehouse,
+    listener: TcpListener,
+    deliveries: u64,
+) -> Result<Arc<AtomicBool>, HostFault> {
+    let (session, over) = Session::new(listener, vat, workers.interrupter(), deliveries);
+    workers.attach(vat, session)?;
+    Ok(over)
 }
 
 /// Returns the command line that attaches lldb to a server at this address.

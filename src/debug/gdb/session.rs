@@ -1,6 +1,13 @@
-//! One client and one delivery: who is waited for, what is told when the guest stops, how it goes on.
+//! One client and the deliveries that it debugs: who is waited for, what is told when the guest stops, how it goes on.
 
-use std::net::TcpListener;
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{
     debug::gdb::{
@@ -18,6 +25,11 @@ pub(super) struct Session {
     vat: VatId,
     interrupter: Interrupter,
     phase: Phase,
+    /// Deliveries that the client is still to be shown.
+    left: u64,
+    /// The client's breakpoints, which hold for the next delivery, too.
+    breakpoints: BTreeSet<u64>,
+    over: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -30,8 +42,21 @@ enum Phase {
 }
 
 impl Session {
-    pub(super) fn new(listener: TcpListener, vat: VatId, interrupter: Interrupter) -> Session {
-        Session { listener, vat, interrupter, phase: Phase::Waiting }
+    /// Makes a session over so many deliveries to the vat, and the flag that is set once no client will look at any more of them.
+    pub(super) fn new(
+        listener: TcpListener,
+        vat: VatId,
+        interrupter: Interrupter,
+        deliveries: u64,
+    ) -> (Session, Arc<AtomicBool>) {
+        let over = Arc::new(AtomicBool::new(false));
+        let (phase, breakpoints) = (Phase::Waiting, BTreeSet::new());
+        (Session { listener, vat, interrupter, phase, left: deliveries, breakpoints, over: over.clone() }, over)
+    }
+
+    fn end(&mut self) {
+        self.phase = Phase::Over;
+        self.over.store(true, Ordering::Relaxed);
     }
 
     /// Waits for a client that says something, and for its first packet. Who hangs up before that, as a probe of the port does, uses
@@ -53,6 +78,11 @@ impl Session {
             let (client, packet) = self.wait()?;
             (self.phase, first) = (Phase::Attached(client), Some(packet));
         } else if let Phase::Attached(client) = &mut self.phase {
+            if *stop == Stop::Entry {
+                for at in &self.breakpoints {
+                    guest.set_breakpoint(*at, true);
+                }
+            }
             // It waits to hear of it.
             client.send(&answer::stop_reply(guest, stop)).ok()?;
         }
@@ -68,7 +98,10 @@ impl Session {
                     client.send("OK").ok()?;
                     client.stop_acknowledging();
                 }
-                Answer::Resume(resume) => return Some(resume),
+                Answer::Resume(resume) => {
+                    self.breakpoints.clone_from(guest.breakpoints());
+                    return Some(resume);
+                }
                 Answer::Detach(text) => {
                     // Whether it hears that makes no difference.
                     let _ = client.send(text);
@@ -87,16 +120,30 @@ impl Debugger for Session {
             return Resume::Same;
         }
         self.converse(guest, stop).unwrap_or_else(|| {
-            self.phase = Phase::Over;
+            self.end();
             Resume::Free
         })
     }
 
     fn ended(&mut self, well: bool) {
+        self.left = self.left.saturating_sub(1);
+        if well && self.left > 0 && matches!(self.phase, Phase::Attached(_)) {
+            // The client hears of the next delivery when that begins.
+            return;
+        }
         if let Phase::Attached(client) = &mut self.phase {
             // It may be gone.
             let _ = client.send(if well { "W00" } else { "X06" });
         }
-        self.phase = Phase::Over;
+        self.end();
+    }
+}
+
+/// A client that waits for a delivery which never comes is told so.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Phase::Attached(client) = &mut self.phase {
+            let _ = client.send("W00");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Packets over a socket: `$`, data, `#`, two digits of a checksum; and the byte 3, which interrupts.
 //!
 //! Invariants: no input makes it panic; a packet takes bounded memory, and so do all that wait; what was read keeps its order, so that
-//! an interrupt counts for the command before it.
+//! an interrupt counts for the command before it; an interrupt is read however many packets wait.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
-    sync::mpsc::{self, Receiver, TryRecvError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
 
@@ -15,8 +16,9 @@ use crate::vat::Interrupter;
 /// Bytes of a packet's data, either way: what `PacketSize` promises.
 pub(super) const PACKET_BYTES_MAX: usize = 0x4000;
 
-/// Packets that may wait. A client sends the next when it has the answer.
-const WAITING_MAX: usize = 64;
+/// Packets that may wait, and their bytes. A client sends the next when it has the answer: what is more than this is dropped.
+const WAITING_MAX: usize = 1 << 10;
+const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// A message that a client sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +35,7 @@ pub(super) enum Input {
 #[derive(Debug)]
 pub(super) struct Client {
     stream: TcpStream,
-    input: Option<Receiver<Input>>,
+    input: Arc<Inbox>,
     reader: Option<JoinHandle<()>>,
     /// Whether packets are acknowledged.
     acknowledges: bool,
@@ -45,7 +47,8 @@ impl Client {
         // Small packets, back and forth.
         stream.set_nodelay(true)?;
         let from = stream.try_clone()?;
-        let (sender, input) = mpsc::sync_channel(WAITING_MAX);
+        let input = Arc::new(Inbox::default());
+        let inbox = input.clone();
         let read = move || {
             let mut parser = Parser::default();
             let mut bytes = [0; 4 << 10];
@@ -53,23 +56,22 @@ impl Client {
             while let Ok(read @ 1..) = from.read(&mut bytes) {
                 for input in bytes.iter().take(read).filter_map(|it| parser.take(*it)) {
                     let interrupts = input == Input::Interrupt;
-                    if sender.send(input).is_err() {
-                        return;
-                    }
+                    inbox.put(input);
                     if interrupts {
                         interrupter.interrupt();
                     }
                 }
             }
+            inbox.close();
         };
         let reader = thread::Builder::new().name("gdb-remote".to_owned()).spawn(read)?;
-        Ok(Client { stream, input: Some(input), reader: Some(reader), acknowledges: true, last: Vec::new() })
+        Ok(Client { stream, input, reader: Some(reader), acknowledges: true, last: Vec::new() })
     }
 
     /// Waits for the next good packet, which is acknowledged. `None` where the client is gone.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         loop {
-            match self.input.as_ref()?.recv().ok()? {
+            match self.input.take()? {
                 Input::Packet(data, good) => {
                     if self.acknowledges {
                         self.stream.write_all(if good { b"+" } else { b"-" }).ok()?;
@@ -87,14 +89,7 @@ impl Client {
 
     /// Returns whether the client has interrupted the running guest.
     pub(super) fn interrupts(&mut self) -> bool {
-        loop {
-            match self.input.as_ref().map(Receiver::try_recv) {
-                Some(Ok(Input::Interrupt)) => return true,
-                // Nothing else is to be said to a guest that runs.
-                Some(Ok(_)) => (),
-                Some(Err(TryRecvError::Empty | TryRecvError::Disconnected)) | None => return false,
-            }
-        }
+        self.input.take_interrupt()
     }
 
     /// Sends a packet to the client.
@@ -112,12 +107,77 @@ impl Client {
 /// The connection ends, and the thread that reads it.
 impl Drop for Client {
     fn drop(&mut self) {
-        self.input = None;
         // It may be gone already.
         let _ = self.stream.shutdown(Shutdown::Both);
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
+    }
+}
+
+/// What was read and not answered yet.
+#[derive(Debug, Default)]
+struct Inbox {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    inputs: VecDeque<Input>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Inbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what was read. Never waits: an interrupt may come behind it.
+    fn put(&self, input: Input) {
+        let mut waiting = self.waiting();
+        let bytes = match &input {
+            Input::Packet(data, _) => data.len(),
+            Input::Interrupt | Input::Again => 0,
+        };
+        let is_full = waiting.inputs.len() >= WAITING_MAX || waiting.bytes + bytes > WAITING_BYTES_MAX;
+        let is_new_interrupt = input == Input::Interrupt && waiting.inputs.back() != Some(&Input::Interrupt);
+        if !is_full || is_new_interrupt {
+            waiting.bytes += bytes;
+            waiting.inputs.push_back(input);
+            self.changed.notify_one();
+        }
+    }
+
+    /// No more will be read.
+    fn close(&self) {
+        self.waiting().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next; `None` where there will be none.
+    fn take(&self) -> Option<Input> {
+        let is_awaited = |it: &mut Waiting| it.inputs.is_empty() && !it.closed;
+        let mut waiting = self.changed.wait_while(self.waiting(), is_awaited).unwrap_or_else(PoisonError::into_inner);
+        let input = waiting.inputs.pop_front()?;
+        if let Input::Packet(data, _) = &input {
+            waiting.bytes -= data.len();
+        }
+        Some(input)
+    }
+
+    /// Takes everything up to an interrupt, if there is one; nothing else is to be said to a guest that runs.
+    fn take_interrupt(&self) -> bool {
+        let mut waiting = self.waiting();
+        while let Some(input) = waiting.inputs.pop_front() {
+            match input {
+                Input::Packet(data, _) => waiting.bytes -= data.len(),
+                Input::Interrupt => return true,
+                Input::Again => (),
+            }
+        }
+        false
     }
 }
 
@@ -207,6 +267,21 @@ mod tests {
 
     fn packet(data: &[u8], good: bool) -> Input {
         Input::Packet(data.to_vec(), good)
+    }
+
+    #[test]
+    fn an_interrupt_is_read_behind_any_number_of_packets() {
+        let inbox = Inbox::default();
+        for _ in 0..10 * WAITING_MAX {
+            inbox.put(packet(b"vCont;c", true));
+        }
+        (0..10).for_each(|_| inbox.put(packet(&[0; PACKET_BYTES_MAX], true)));
+        (0..10).for_each(|_| inbox.put(Input::Interrupt));
+        assert_eq!(inbox.waiting().inputs.len(), WAITING_MAX + 1);
+        assert!(inbox.take_interrupt() && !inbox.take_interrupt());
+        assert_eq!(inbox.waiting().bytes, 0);
+        inbox.close();
+        assert_eq!(inbox.take(), None);
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn told(tables: &Tables, value: &Value, slots: &mut Vec<KRef>) -> Result<Value, 
 }
 
 /// Returns the reference that `@name` names.
-fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
+pub(super) fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
     let refused = |why: String| HostFault::new("send a message", why);
     if let Ok(kref) = name.parse() {
         return Ok(kref);

@@ -16,9 +16,11 @@ mod add;
 mod device;
 mod input;
 mod schedule;
+mod upgrade;
 
 pub use input::{Arg, Outcome, Sent, To};
 pub use schedule::Refusal;
+pub use upgrade::UPGRADE;
 
 use std::{
     collections::BTreeMap,
@@ -452,10 +454,15 @@ impl Host {
         let tables = block.tables();
         let (target, to) = input::target(tables, to.into())?;
         let data = input::methargs(tables, method, args.into_iter().collect())?;
+        Ok(self.queue_send(target, to, method, data))
+    }
+
+    fn queue_send(&mut self, target: input::Target, to: String, method: &str, data: CapData<KRef>) -> Sent {
+        let next = self.block.as_ref().map_or(0, |it| it.tables().globals().next_promise.0);
         let before = self.inputs.iter().filter(|it| matches!(it, Input::Send { .. })).count() as u64;
-        let promise = PromiseId(tables.globals().next_promise.0 + before);
+        let promise = PromiseId(next + before);
         self.inputs.push(Input::Send { target, data, to, method: method.to_owned(), promise });
-        Ok(Sent(promise))
+        Sent(promise)
     }
 
     /// Returns how a message was answered so far. A result is kept, with all that it names, until it is forgotten.

@@ -37,6 +37,11 @@ pub(crate) fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
+/// Returns a number with its noun: `1 delivery`, `12 deliveries`.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
 /// Returns a text of at most this many characters.
 pub(crate) fn shortened(text: &str, max: usize) -> String {
     if text.chars().count() <= max {

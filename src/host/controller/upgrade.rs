@@ -1,0 +1,77 @@
+//! Upgrades of a state's vats to the code that a scenario has now, as by their admin facets: a new incarnation that
+//! fails to start leaves the old one as it was.
+
+use crate::{
+    host::{
+        controller::{Host, Sent, To, input},
+        scenario::{Scenario, Send, StaticVat},
+    },
+    kernel::{self, Halt},
+    model::{
+        blame::HostFault,
+        id::{BundleId, VatId},
+        value::CapData,
+    },
+    state::{block::Policy, table::Tables},
+};
+
+/// The name under which the results of upgrades stand among those of messages from outside.
+pub const UPGRADE: &str = "upgrade";
+
+impl Host {
+    /// Queues an upgrade of each live vat that runs other code than the scenario has for the vat of its name, with the
+    /// scenario's parameters, as the beginning of a block that the next [`run_block`](Host::run_block) continues.
+    /// Bundles that the scenario names are known by these names from then on. Returns the vats; by the second one asks
+    /// how it went. Every replica must do it before the same block.
+    pub fn upgrade(&mut self, scenario: &Scenario, policy: &Policy) -> Result<Vec<(VatId, Sent)>, Box<Halt>> {
+        let changed = changed(self.block()?.tables(), scenario);
+        if changed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut block = self.take()?;
+        block.keep_policy(policy);
+        for wasm in changed.iter().map(|(_, it)| &it.wasm).chain(scenario.bundles.values()) {
+            block.put_bundle(wasm);
+        }
+        let (block, queued) = kernel::begin_block_with(block, policy.block_time, |crank| {
+            for (name, wasm) in &scenario.bundles {
+                crank.name_bundle(name, BundleId::of(wasm));
+            }
+            let upgrade = |(vat, it): &(VatId, &StaticVat)| {
+                let label = Some((&*it.name, UPGRADE));
+                let result = crank.upgrade_from_outside(*vat, BundleId::of(&it.wasm), &it.parameters, label)?;
+                Ok((*vat, Sent(result)))
+            };
+            changed.iter().map(upgrade).collect::<Result<Vec<_>, _>>()
+        })?;
+        self.block = Some(block.commit(true)?);
+        self.stand();
+        Ok(queued)
+    }
+
+    /// Sends a message of a scenario with the next block, to a state that has the scenario's vats.
+    ///
+    /// # Errors
+    ///
+    /// The message names a vat that the state does not have, or that is terminated.
+    pub fn send_of(&mut self, scenario: &Scenario, send: &Send) -> Result<Sent, HostFault> {
+        let refused = |why: String| HostFault::new("send a message", why);
+        let tables = self.block.as_ref().ok_or_else(super::halted)?.tables();
+        let (target, to) = input::target(tables, To::Root(&send.to))?;
+        let (body, slots) = scenario.methargs(send).map_err(refused)?;
+        let mut krefs = Vec::new();
+        for name in slots.into_iter().filter_map(|at| scenario.vats.get(at)).map(|it| &*it.name) {
+            krefs.push(input::named(tables, name)?);
+        }
+        Ok(self.queue_send(target, to, &send.method, CapData { body: body.into(), slots: krefs }))
+    }
+}
+
+fn changed<'a>(tables: &Tables, scenario: &'a Scenario) -> Vec<(VatId, &'a StaticVat)> {
+    let other = |it: &'a StaticVat| {
+        let (vat, row) = tables.vats.iter().find(|(_, row)| row.name == it.name)?;
+        let is_other = row.bundle != BundleId::of(&it.wasm) && tables.is_alive(*vat);
+        is_other.then_some((*vat, it))
+    };
+    scenario.vats.iter().filter_map(other).collect()
+}
