@@ -278,8 +278,12 @@ pub(crate) fn prospect(tables: &Tables, directive: &Directive) -> Option<String>
             true => None,
         };
     }
-    let vat = directive.action.vat()?;
     let is_guard = matches!(directive.action, Action::Skip { .. });
+    let next = tables.globals().next_crank;
+    if is_guard && directive.trigger == Trigger::Crank(next) && tables.queue.to_run().is_none() {
+        return Some("nothing is left to do: it waits for what comes next, from outside".to_owned());
+    }
+    let vat = directive.action.vat()?;
     match (known(vat), &directive.action) {
         (false, _) => Some(format!("there is no {vat}: unless it is created by then, the host halts there")),
         (true, _) if tables.is_alive(vat) => None,

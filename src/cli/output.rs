@@ -7,7 +7,7 @@ use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{IsTerminal, Stdout, Write, stderr, stdout},
     panic::PanicHookInfo,
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use clap::error::ErrorKind;
@@ -50,10 +50,9 @@ impl Output {
         Output { verbose: !self.quiet, ..self }
     }
 
-    /// Returns where a program that this one starts may write what is no result. It is the user's own program, and writes
-    /// as it likes.
-    pub(crate) fn beside_results(self) -> Stdio {
-        stderr().into()
+    /// Lets a program that the user has this one start say all that it says beside the results, as it says it.
+    pub(crate) fn beside_results(self, command: &mut Command) {
+        command.stdout(stderr());
     }
 
     /// Returns whether details are to be printed.
@@ -169,6 +168,11 @@ pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
 /// Something of ours, byte by byte.
 pub(crate) fn ours(bytes: &[u8]) -> std::io::Result<()> {
     stdout().write_all(bytes)
+}
+
+/// Returns what a program answers; `None` where there is no such program, or it answers no text.
+pub(crate) fn answer_of(command: &mut Command) -> Option<String> {
+    String::from_utf8(command.stdin(Stdio::null()).output().ok()?.stdout).ok()
 }
 
 /// The way to a program that started this one, and reads what it says.

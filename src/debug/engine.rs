@@ -70,6 +70,10 @@ pub(super) struct Engine {
     interrupt: Arc<AtomicBool>,
 }
 
+/// What it takes to come to a place that lies behind the last commit.
+const BEYOND: &str = "begin with an older state, an archive or a folder that was kept: `vathost debug DIR --base OLDER` runs on from there; \
+                      without one, what is committed can be seen vat by vat: `--at v3/delivery-5`";
+
 /// Outcomes of a motion that are told: the last ones.
 const OUTCOMES_MAX: usize = 5;
 
@@ -281,8 +285,8 @@ impl Engine {
         let (here, base) = (machine.next_crank()?, machine.base());
         let to = CrankNum(here.0.saturating_sub(count));
         if here.0 < count || to < base {
-            let hint = "what is committed can be seen vat by vat: `vathost debug --at v3/delivery-5`";
-            return Err(Refusal::new(format!("the state is committed up to {base}: nothing before it is kept"), hint));
+            let what = format!("the state is committed up to {base}: nothing before it is kept");
+            return Err(Refusal::new(what, BEYOND));
         }
         machine.stand_before(to)?;
         self.came("", "back")
@@ -431,8 +435,8 @@ pub(super) fn behind(
         }
         Trigger::Crank(crank) if crank < machine.base() => Some(delivery_of(crank, machine.base(), slog)?),
         Trigger::Block(height) if has_begun(machine, height)? => {
-            let hint = "the vats' own histories are kept: `--at v3/delivery-5`";
-            return Err(Refusal::new(format!("{height} is committed: what stood in the tables then is gone"), hint));
+            let what = format!("{height} is committed: what stood in the tables then is gone");
+            return Err(Refusal::new(what, BEYOND));
         }
         _ => None,
     })
@@ -448,8 +452,7 @@ fn has_begun(machine: &Machine, height: BlockHeight) -> Result<bool, Refusal> {
 /// Returns the delivery that a committed crank made. Only a recording knows it.
 fn delivery_of(crank: CrankNum, base: CrankNum, slog: Option<&Path>) -> Result<(VatId, DeliveryNum), Refusal> {
     let Some(path) = slog else {
-        let hint = "transcripts know deliveries only: `--at v3/delivery-5`; or give a recording of that time, --slog FILE, \
-                    which knows what the crank delivered";
+        let hint = format!("{BEYOND}; a recording of that time, --slog FILE, knows what the crank delivered");
         return Err(Refusal::new(
             format!("{crank} is committed (the state is, up to {base}): its tables are gone"),
             hint,

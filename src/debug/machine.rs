@@ -12,7 +12,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use crate::{
-    debug::Base,
+    debug::{Base, place::hash_before},
     directive::{DirectiveSet, Schedule, Trigger},
     directive::{injector::Injector, plant::Plant},
     host::controller::check_engine,
@@ -199,6 +199,11 @@ impl Machine {
         }
         while self.next_crank()? < crank && self.advance()?.is_some() {}
         Ok(())
+    }
+
+    /// Returns the state hash before the next crank, as a host tells it.
+    pub fn state_hash(&self) -> Result<String, Box<Halt>> {
+        Ok(hash_before(self.block()?))
     }
 
     /// Lets its vats run on an engine that a debugger can stop, from here on.

@@ -61,6 +61,13 @@ impl Base {
         Ok(Base(home))
     }
 
+    /// Makes a copy by what `write` puts into the database file that it is given.
+    pub fn made<E: From<HostFault>>(write: impl FnOnce(&Path) -> Result<(), E>) -> Result<Base, E> {
+        let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
+        write(&home.path().join("state.sqlite"))?;
+        Ok(Base(home))
+    }
+
     /// Returns the path of the copy's folder.
     pub fn path(&self) -> &Path {
         self.0.path()

@@ -4,12 +4,12 @@ use std::{
     ffi::{OsStr, OsString},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
 };
 
 use anyhow::Context;
 
-use crate::cli::{Output, Usage};
+use crate::cli::{Output, Usage, output::answer_of};
 
 /// The first version that debugs WebAssembly.
 const MAJOR_MIN: u32 = 22;
@@ -72,8 +72,7 @@ impl Lldb {
 
 /// The command that loads rustc's formatters, and the file that puts them to use.
 fn formatters() -> Option<[OsString; 2]> {
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).stdin(Stdio::null()).output().ok()?;
-    let sysroot = String::from_utf8(sysroot.stdout).ok()?;
+    let sysroot = answer_of(Command::new("rustc").args(["--print", "sysroot"]))?;
     let folder = Path::new(sysroot.trim()).join("lib/rustlib/etc");
     let (script, commands) = (folder.join("lldb_lookup.py"), folder.join("lldb_commands"));
     let found = script.is_file() && commands.is_file();
@@ -82,8 +81,7 @@ fn formatters() -> Option<[OsString; 2]> {
 
 /// Returns the line `lldb version 22.1.0` of a program; `None` where there is none, or it is something else.
 fn version(program: &str) -> Option<String> {
-    let told = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
-    let told = String::from_utf8(told.stdout).ok()?;
+    let told = answer_of(Command::new(program).arg("--version"))?;
     told.lines().find(|it| it.contains("lldb version")).map(|it| it.trim().to_owned())
 }
 

@@ -1,5 +1,6 @@
 //! `debug`: a prompt, or a script, over a session of the debugger.
 
+mod base;
 mod guest;
 mod lldb;
 mod prompt;
@@ -50,6 +51,7 @@ Examples:
   vathost debug --state ./state --at panic
   vathost debug --state ./state --at v56/delivery-1234
   vathost debug --state ./state --at crank-7890 --directives recover.directives
+  vathost debug --state ./state --at crank-120 --base monday.vathost     a crank that is committed, from an older archive on
   vathost debug --state ./state --at panic --lldb                    lldb stops in the guest's own source
   vathost debug --state ./state --at bank/delivery-8 --gdb 127.0.0.1:4711 --deliveries 3
   printf 'delivery\\nskip\\nwrite-directive fix.directives\\n' | vathost debug --state ./state --at panic --json")]
@@ -60,6 +62,10 @@ pub(crate) struct DebugArgs {
     /// host would go on
     #[arg(long, value_name = "PLACE")]
     at: Option<StartPlace>,
+    /// Begin with this older state, an archive or a folder that was kept, and run on from there: so places that are committed since are
+    /// come to with all their tables
+    #[arg(long, value_name = "OLDER")]
+    base: Option<PathBuf>,
     /// A recording of the state's past: it knows what a committed crank delivered, and how promises came to be
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
@@ -118,6 +124,7 @@ impl DebugArgs {
         DebugArgs {
             state: state.into(),
             at: crank.map(|it| StartPlace::Place(named::At::Place(Trigger::Crank(CrankNum(it))))),
+            base: None,
             slog: None,
             commands,
             bundle: Vec::new(),
@@ -197,6 +204,15 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
         return Err(Usage::new("this state is not one for experiments", hint).into());
     }
     last_panic.say(&how.policy, &how.plants, &how.directives, output);
+    let copy = match &args.base {
+        None => copy,
+        Some(path) => {
+            let older = base::copy(path)?;
+            let meta = database.meta()?.unwrap_or_default();
+            base::check(&older, path, &how, (last_panic.next_crank, &meta), output)?;
+            older
+        }
+    };
     Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
 }
 

@@ -55,7 +55,8 @@ impl Build {
         let name = self.words.join(" ");
         output.note(format!("building: {name}"));
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(&self.dir).stdin(Stdio::null()).stdout(output.beside_results());
+        command.args(arguments).current_dir(&self.dir).stdin(Stdio::null());
+        output.beside_results(&mut command);
         let child = command.process_group(0).spawn().with_context(|| format!("start the build, `{name}`"))?;
         let mut group = Group(child);
         stop.set_build(group.pid());

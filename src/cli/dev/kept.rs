@@ -6,7 +6,7 @@ use crate::{
     state::table::Tables,
 };
 
-/// What a vat had before its upgrade that ends with the incarnation.
+/// The things of a vat that end with its incarnation, counted before its upgrade.
 pub(super) struct Before {
     /// Objects that others hold, and that are not durable.
     exports: u64,

@@ -24,7 +24,7 @@ use crate::{
     store::Database,
 };
 
-/// What runs between two builds.
+/// The vats that run between two builds.
 pub(super) struct Dev<'a> {
     args: &'a DevArgs,
     run_args: RunArgs,

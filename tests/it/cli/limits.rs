@@ -8,10 +8,12 @@ const RUN: &str = "run vats/bank --state @state --cranks-per-block 5 --json";
 
 /// Runs it with these limits of the shell's; its exit code, and what it said.
 fn limited(place: &Place, limits: &str) -> (i32, String) {
-    limited_to(place, limits, RUN)
+    let (code, said, _) = limited_to(place, limits, RUN);
+    (code, said)
 }
 
-fn limited_to(place: &Place, limits: &str, words: &str) -> (i32, String) {
+/// The same of another command; and its result.
+fn limited_to(place: &Place, limits: &str, words: &str) -> (i32, String, String) {
     let vathost = place.command(words);
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(vathost.get_program()).args(vathost.get_args());
@@ -23,7 +25,8 @@ fn limited_to(place: &Place, limits: &str, words: &str) -> (i32, String) {
         };
     }
     let output = command.output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    let text = |it| String::from_utf8(it).unwrap();
+    (output.status.code().unwrap(), text(output.stderr), text(output.stdout))
 }
 
 /// Blocks that the state has; `None` where nothing was committed.
@@ -40,8 +43,10 @@ fn a_disk_that_is_full_stops_the_run_wherever_it_is_and_with_room_it_goes_on_to_
     for room in [0, 1, 8, 40, 200, 500, 900, 1_100] {
         let place = Place::new();
         // A signal comes with it, which the host does not take for its end.
-        let (code, said) = limited(&place, &format!("ulimit -f {room}"));
+        let (code, said, told) = limited_to(&place, &format!("ulimit -f {room}"), RUN);
         assert_eq!(code, 74, "{room}: {said}");
+        // Who asked for an object gets one: at the opening, in block 0, and in a later block.
+        assert!(told.starts_with("{\"hostFault\":{") || room == 0, "{room}: {told}");
         let named = said.contains("state`") && said.contains("File too large (os error 27)");
         // With no room at all there is none for the message.
         assert!(named || room == 0, "{room}: {said}");
@@ -75,7 +80,7 @@ fn where_there_are_few_addresses_fewer_vats_are_live_and_no_hash_changes() {
     let golden = Place::new().vathost("run vats/foreman --json").ok().hash();
     let place = Place::new();
     // A hundred vats take four gigabytes of addresses each, though hardly any memory: 60 GiB are enough for fourteen.
-    let (code, said) = limited_to(&place, &format!("ulimit -v {}", 60 << 20), foreman);
+    let (code, said, _) = limited_to(&place, &format!("ulimit -v {}", 60 << 20), foreman);
     assert_eq!(code, 0, "{said}");
     assert_eq!(place.vathost(foreman).ok().hash(), golden);
 }

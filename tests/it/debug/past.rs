@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{BANK, answers, debug};
+use super::{BANK, answers, debug, hash, untouched};
 use crate::cli::Place;
 
 pub(super) fn done() -> Place {
@@ -147,4 +147,28 @@ fn a_dead_vat_has_no_history() {
     // West ends in the scenario.
     let ran = debug(&place, "--at v4/delivery-0", "");
     assert!(ran.code == 2 || ran.stdout.contains("was not reached"), "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn from_an_older_state_on_what_is_committed_is_come_to_with_all_its_tables() {
+    let place = Place::new();
+    place.vathost(&format!("{BANK} --state @state --blocks 2")).ok();
+    place.vathost("fork @state @older").ok();
+    place.vathost("export @state @older.vathost").ok();
+    place.vathost("run @state").ok();
+    let straight = answers(&untouched(), "--at crank-12", "next\nback 3");
+    for base in ["--base @older", "--base @older.vathost"] {
+        let at = answers(&place, &format!("--at crank-12 {base}"), "next\nback\nback\nskip\nforget");
+        assert_eq!([hash(&at[0]), hash(&at[1])], [hash(&straight[0]), hash(&straight[1])], "{base}");
+        assert_eq!(hash(&at[5]), hash(&at[3]));
+        debug(&place, &format!("--at v2/delivery-4 {base}"), "queue\nclist v2").ok().shows("delivery-4 to v2");
+        debug(&place, base, "back").code(2).says("is committed up to crank-10").says("--base OLDER");
+    }
+    debug(&place, "--at crank-7 --base @older", "").code(2).says("crank-7 is committed");
+    // What came from outside since is in no older state.
+    place.vathost("fork @state @newer").ok();
+    place.vathost("call @newer north makePurse 5").ok();
+    debug(&place, "--base @newer", "").code(2).says("is no older state");
+    place.vathost("debug @newer --base @older").code(2).says("is another history").says("messages from outside");
+    debug(&place, "--base @nowhere", "").code(2).says("there is no state in");
 }

@@ -155,4 +155,11 @@ crank-900: terminate v99\ncrank-901: terminate v4\ncrank-902: skip v4\ncrank-903
     .assert_eq(&notes(&json));
     place.vathost("directives check @d --state @state").ok().shows("pending; it can never come: v4 is dead");
     place.vathost("run --state @state --directives @d").ok().says("v4/delivery-900: skip: pending; it can never come");
+    let next = place.vathost("inspect @state --json").ok().json()["cranks"].as_u64().unwrap();
+    place.write("d", &format!("crank-{next}: skip"));
+    let told = "skip: pending; nothing is left to do: it waits for what comes next, from outside";
+    place.vathost("directives check @d --state @state").ok().shows(told);
+    place.vathost("run --state @state --directives @d").ok().says(told);
+    let called = place.vathost("call @state north makePurse 5 --directives @d").code(1);
+    called.shows("rejected Error: delivery skipped by directive");
 }

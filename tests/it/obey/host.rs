@@ -72,6 +72,24 @@ fn an_upgrade_that_fails_halts_and_commits_nothing_of_its_block() {
     assert_eq!(run(&place, "", "").ok().hash(), place.vathost(RUN).ok().hash());
 }
 
+/// Whoever asked for an object gets one, wherever the host stops: in block 0, before it, or in the run behind a message.
+#[test]
+fn a_halt_is_told_as_json_wherever_it_happens() {
+    let place = Place::new();
+    place.vathost("run first:bank --state @state --blocks 1 --json").ok();
+    std::fs::write(place.path("state/state.sqlite"), "no database").unwrap();
+    for words in ["run @state --json", "call @state north makePurse 5 --json", "send @state north makePurse 5 --json"] {
+        let told = place.vathost(words).code(74).json();
+        assert!(told["hostFault"]["what"].is_string() && told["hostFault"]["why"].is_string(), "{words}: {told}");
+    }
+    let other = Place::new();
+    other.vathost("run first:bank --state @state --json").ok();
+    let next = other.vathost("inspect @state --json").ok().json()["cranks"].as_u64().unwrap();
+    other.write("d", &format!("crank-{next}: halt"));
+    let told = other.vathost("call @state north makePurse 5 --json --directives @d").code(3).json();
+    assert_eq!(told["halted"]["crank"], next, "{told}");
+}
+
 #[test]
 fn a_second_pause_says_in_the_summary_that_it_had_no_effect() {
     let place = Place::new();

@@ -1,0 +1,58 @@
+//! `debug --base`: an older state to begin with, from which the work is run forward to what the state has committed.
+
+use std::path::Path;
+
+use crate::{
+    cli::{Output, Usage, debug::into_error, state},
+    debug::{Base, How, Machine, Refusal},
+    inspect::archive,
+    model::id::CrankNum,
+    slog::Slog,
+    state::table::Tables,
+    store::{Database, Meta},
+};
+
+/// Copies an older state: a folder, or an archive.
+pub(super) fn copy(path: &Path) -> anyhow::Result<Base> {
+    if !path.is_file() {
+        state::must_exist(path)?;
+        return Ok(Base::copy(path)?);
+    }
+    Base::made(|file| -> anyhow::Result<()> {
+        let mut database = Database::draft(file, &Tables::names())?;
+        archive::read(path, &mut database, &mut |_, _| ())?;
+        Ok(())
+    })
+}
+
+/// Checks that what runs on from the older state is the history of the state: it comes to the same hash. Only then is a place in it
+/// the place that was meant.
+pub(super) fn check(
+    older: &Base,
+    path: &Path,
+    how: &How,
+    (next, meta): (CrankNum, &Meta),
+    output: &Output,
+) -> anyhow::Result<()> {
+    let name = path.display();
+    let copy = Base::copy(older.path())?;
+    let stopped = |it: Box<crate::kernel::Halt>| into_error(Refusal::from(it));
+    let mut machine = Machine::open(copy, how.clone(), Slog::default(), None).map_err(stopped)?;
+    let first = machine.base();
+    if first > next {
+        let what = format!("`{name}` is no older state: it is committed up to {first}, and the state up to {next}");
+        return Err(Usage::new(what, "name an archive or a folder of before").into());
+    }
+    machine.stand_before(next).map_err(stopped)?;
+    let (here, hash) = (machine.next_crank().map_err(stopped)?, machine.state_hash().map_err(stopped)?);
+    if here != next || hash != meta.state_hash.to_string() {
+        let what = format!(
+            "what runs on from `{name}` is another history: at {here} it does not have the hash that the state has at {next}"
+        );
+        let hint = "messages from outside since then are not in it; directives and the way in which blocks are cut must be those of then: \
+                    --directives, --cranks-per-block, --fuel-per-block, --block-time";
+        return Err(Usage::new(what, hint).into());
+    }
+    output.note(format!("run on from `{name}`, at {first}: it comes to the state at {next}, to the hash"));
+    Ok(())
+}
