@@ -33,7 +33,26 @@ enum DirectivesVerb {
     Plan(PlanArgs),
     /// Print the grammar of a directive file
     #[command(after_help = "Example:\n  vathost directives grammar")]
-    Grammar,
+    Grammar(GrammarArgs),
+}
+
+/// The options of a verb that prints a grammar.
+#[derive(Args, Debug)]
+pub(crate) struct GrammarArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl GrammarArgs {
+    /// Prints a grammar, as text or as JSON.
+    pub(crate) fn print(&self, grammar: &str, output: &Output) -> anyhow::Result<Exit> {
+        match self.json {
+            true => output.json(&json!({ "grammar": grammar }))?,
+            false => output.line(grammar.trim_end())?,
+        }
+        Ok(Exit::Ok)
+    }
 }
 
 /// Read a directive file, say what is wrong with it, and where each of its lines stands to a state
@@ -63,10 +82,7 @@ pub(crate) fn cmd_directives(args: DirectivesArgs, output: &Output) -> anyhow::R
     match args.verb {
         DirectivesVerb::Check(args) => check(&args, output),
         DirectivesVerb::Plan(args) => plan(&args, output),
-        DirectivesVerb::Grammar => {
-            output.line(GRAMMAR.trim_end())?;
-            Ok(Exit::Ok)
-        }
+        DirectivesVerb::Grammar(args) => args.print(GRAMMAR, output),
     }
 }
 
@@ -154,8 +170,8 @@ fn say(outcome: &Outcome, output: &Output) -> std::io::Result<()> {
     for (name, before, after) in &outcome.vats {
         output.line(format!("  vat {}: {before} → {after}", harmless(name)))?;
     }
-    for (message, status, body) in &outcome.results {
-        output.line(format!("  {} {status} {}", harmless(message), harmless(body)))?;
+    for ((message, status, _), said) in outcome.results.iter().zip(&outcome.said) {
+        output.line(format!("  {} {status} {}", harmless(message), harmless(said)))?;
     }
     Ok(())
 }

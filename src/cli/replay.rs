@@ -167,9 +167,9 @@ fn replay(block: &Block, what: &Rerun, from: Option<u64>, args: &ReplayArgs, out
         sum.memory = it.usage.memory;
         let kind = it.entry.delivery.as_ref().map_or("", |it| it.kind());
         output.detail(format!(
-            "{} {kind}: {} syscalls, fuel {}",
+            "{} {kind}: {}, fuel {}",
             it.entry.number,
-            it.entry.syscalls.len(),
+            counted(it.entry.syscalls.len() as u64, "syscall", "syscalls"),
             it.usage.fuel
         ));
         sum.shown = args.delivery.map(|_| it.entry.clone());

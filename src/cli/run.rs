@@ -21,7 +21,7 @@ use crate::{
         halt,
         host::{HostConfig, PolicyArgs, missing_bundles, warn_of_missing_bundles},
         named::is_state,
-        output::{grouped, harmless, shortened, size, table},
+        output::{counted, grouped, harmless, shortened, size, table},
         ways::Given,
     },
     directive::plant::Plant,
@@ -594,7 +594,7 @@ fn print(report: &Report, output: &Output) -> std::io::Result<()> {
         held.map(|(name, vat)| format!("; {} waits for {} ({})", vat.queued, vat.id, harmless(name))).collect();
     let left = if report.quiescent { "nothing left to do" } else { "more to do" };
     let left = format!("{left}{}", held.concat());
-    output.line(format!("height {}, {} cranks, {left}", report.height, grouped(report.cranks)))?;
+    output.line(format!("height {}, {}, {left}", report.height, counted(report.cranks, "crank", "cranks")))?;
     output.line(format!("state hash   {}", report.state_hash))?;
     output.line(format!("state digest {}", report.state_digest))
 }

@@ -10,7 +10,11 @@ use serde_json::json;
 use crate::{
     debug::{Answer, Base, Command, Refusal, Reply, command, place::summary, view},
     directive::Trigger,
-    inspect::view::{find, kv, transcript, vats},
+    inspect::view::{
+        find, kv,
+        text::{counted, grouped},
+        transcript, vats,
+    },
     kernel::{self, Workers},
     model::{
         id::{DeliveryNum, VatId},
@@ -275,7 +279,8 @@ fn kind(entry: &Entry) -> String {
 fn end(entry: &Entry) -> String {
     match &entry.end {
         End::Done { fuel } => {
-            format!("done, {} syscalls, fuel {}", entry.syscalls.len(), crate::inspect::view::text::grouped(*fuel))
+            let syscalls = counted(entry.syscalls.len() as u64, "syscall", "syscalls");
+            format!("done, {syscalls}, fuel {}", grouped(*fuel))
         }
         End::Skipped => "skipped".to_owned(),
         End::Faulted(fault) => format!("faulted: {}", crate::inspect::view::brief(fault.to_string().as_bytes())),

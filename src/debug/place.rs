@@ -5,7 +5,12 @@ use serde_json::{Value, json};
 
 use crate::{
     debug::Debugged,
-    inspect::view::{bracketed, brief, label, transcript},
+    inspect::view::{
+        bracketed, brief, label,
+        said::said,
+        text::{counted, grouped},
+        transcript,
+    },
     kernel::{Ahead, Fate, Ran},
     model::{
         blame::Fault,
@@ -259,6 +264,9 @@ struct Settled {
     promise: String,
     how: &'static str,
     body: String,
+    /// The same for people.
+    #[serde(skip)]
+    text: String,
 }
 
 impl Outcome {
@@ -314,12 +322,15 @@ impl Outcome {
             (Some(vat), Some(number)) => format!(", {} to {vat}", DeliveryNum(number)),
             _ => String::new(),
         };
-        let why = self.why.as_ref().map(|it| format!(": {}", brief(it.as_bytes()))).unwrap_or_default();
-        let done = format!(", {} syscalls, fuel {}", self.syscalls, crate::inspect::view::text::grouped(self.fuel));
+        let no_slots: [&str; 0] = [];
+        let why =
+            self.why.as_ref().map(|it| format!(": {}", brief(said(it, &no_slots).as_bytes()))).unwrap_or_default();
+        let syscalls = counted(self.syscalls as u64, "syscall", "syscalls");
+        let done = format!(", {syscalls}, fuel {}", grouped(self.fuel));
         let done = if self.outcome == "done" { done } else { String::new() };
         let mut text = format!("{}{to}: {}{why}{done}", CrankNum(self.crank), self.outcome);
         for it in &self.settled {
-            text += &format!("\n  {} {} {}", it.promise, it.how, it.body);
+            text += &format!("\n  {} {} {}", it.promise, it.how, it.text);
         }
         for it in &self.vats {
             text += &format!("\n  {it}");
@@ -337,12 +348,13 @@ fn words<R>(data: &CapData<R>) -> String {
 }
 
 fn settled(tables: &Tables, id: PromiseId) -> Option<Settled> {
-    let (how, body) = match tables.settling(id) {
-        (how, Some(data)) => (how, brief(&data.body) + &bracketed(&data.slots)),
+    const GONE: &str = "nobody holds it any more";
+    let (how, (body, text)) = match tables.settling(id) {
+        (how, Some(data)) => (how, (brief(&data.body) + &bracketed(&data.slots), transcript::describe_data(data))),
         (_, None) if tables.promises.contains(&id) => return None,
-        (_, None) => ("gone", "nobody holds it any more".to_owned()),
+        (_, None) => ("gone", (GONE.to_owned(), GONE.to_owned())),
     };
-    Some(Settled { promise: id.to_string(), how, body })
+    Some(Settled { promise: id.to_string(), how, body, text })
 }
 
 fn changed(before: &Before, tables: &Tables) -> Vec<String> {

@@ -193,9 +193,7 @@ impl Epitaph {
         if let Some(file) = &self.core_dump {
             let file = quoted(&format!("{state}/{file}"));
             text += &format!("  its guest:   {file}, a WebAssembly core dump, which `wasmgdb` reads\n");
-            text += &format!(
-                "               alive, in lldb: vathost debug --state {dir} --at panic --gdb 127.0.0.1:4711\n"
-            );
+            text += &format!("               alive, in lldb: vathost debug --state {dir} --at panic --lldb\n");
         }
         for (at, frame) in self.guest_backtrace.iter().flatten().enumerate().take(8) {
             text += &format!("               {} {}\n", if at == 0 { "in" } else { "by" }, harmless(frame));

@@ -10,8 +10,9 @@ use crate::{
     host::{
         controller::{Host, Open, Policy},
         epitaph::Epitaph,
-        report::{DirectiveReport, Report},
+        report::{DirectiveReport, Report, ResultReport},
     },
+    inspect::view::said,
     kernel::Halt,
     model::blame::HostFault,
     store::Database,
@@ -62,6 +63,9 @@ pub struct Outcome {
     pub vats: Vec<(String, String, String)>,
     /// Results of messages from outside that were settled: message, how, with what.
     pub results: Vec<(String, String, String)>,
+    /// The same data, decoded for people.
+    #[serde(skip)]
+    pub said: Vec<String>,
 }
 
 /// Runs a copy of the state in this folder with these directives. The state is not changed.
@@ -119,7 +123,8 @@ pub fn attempt_while(
         height: closed.0,
         state_hash: closed.1,
         vats: touched(&before, &after),
-        results: settled(&before, &after),
+        results: settled(&before, &after).map(told).collect(),
+        said: settled(&before, &after).map(decoded).collect(),
         directives: after.directives,
     })
 }
@@ -156,9 +161,16 @@ fn touched(before: &Report, after: &Report) -> Vec<(String, String, String)> {
     rows.filter(|(_, before, after)| before != after).collect()
 }
 
-fn settled(before: &Report, after: &Report) -> Vec<(String, String, String)> {
+/// Iterates over the results that were settled between two reports.
+fn settled<'a>(before: &'a Report, after: &'a Report) -> impl Iterator<Item = &'a ResultReport> {
     let rows = after.results.iter().enumerate();
-    rows.filter(|(at, it)| before.results.get(*at).is_none_or(|was| was.status != it.status))
-        .map(|(_, it)| (format!("{}.{}", it.to, it.method), it.status.to_owned(), it.body.clone().unwrap_or_default()))
-        .collect()
+    rows.filter(|(at, it)| before.results.get(*at).is_none_or(|was| was.status != it.status)).map(|(_, it)| it)
+}
+
+fn told(it: &ResultReport) -> (String, String, String) {
+    (format!("{}.{}", it.to, it.method), it.status.to_owned(), it.body.clone().unwrap_or_default())
+}
+
+fn decoded(it: &ResultReport) -> String {
+    it.body.as_deref().map(|body| said::data(body, &it.slots)).unwrap_or_default()
 }

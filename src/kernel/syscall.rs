@@ -316,7 +316,8 @@ impl Crank {
         for Resolution { promise, rejected, data } in resolutions {
             let KRef::Promise(id) = promise else { return Err(KernelPanic::new("promise.known", promise).into()) };
             let decider = self.promise(id)?.decider();
-            invariant!(decider == Some(vat), "promise.decider", "{vat} settles {id}, which {decider:?} decides");
+            let who = || decider.map_or_else(|| "nobody".to_owned(), |it| it.to_string());
+            invariant!(decider == Some(vat), "promise.decider", "{vat} settles {id}, which {} decides", who());
             self.settle(id, rejected, data)?;
         }
         Ok(())

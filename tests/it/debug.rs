@@ -86,27 +86,27 @@ fn files(place: &Place) -> BTreeMap<String, Vec<u8>> {
 fn from_a_panic_to_just_before_its_delivery_and_to_a_way_out() {
     let place = panicked();
     let script = "where\ndelivery\nstep\nclist\nstep\nwhy kp43\nnext\nskip\nback\nterminate reason it forges\ncontinue";
-    debug(&place, "--at panic", script).ok().prints_but_for_fuel(expect![[r##"
+    debug(&place, "--at panic", script).ok().prints_but_for_fuel(expect![[r#"
         before crank-3: delivery-1 to v2 forger, message forge
           block 2, 1 of its cranks ran; the state is committed up to crank-2
           state hash    <hash>
           message hash  <hash>
-          epitaph       kernel panic in crank 3: delivery 1 to v2 (forger), syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
+          epitaph       kernel panic in crank 3: delivery 1 to v2 (forger), syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
         (crank-3) where
         before crank-3: delivery-1 to v2 forger, message forge
           block 2, 1 of its cranks ran; the state is committed up to crank-2
           state hash    <hash>
           message hash  <hash>
-          epitaph       kernel panic in crank 3: delivery 1 to v2 (forger), syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
+          epitaph       kernel panic in crank 3: delivery 1 to v2 (forger), syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
         (crank-3) delivery
         crank-3: delivery-1 to v2 forger, message forge
-          kernel  message ko21 #["forge",["resolve-what-another-decides","$0.Alleged: honest"]] [ko20] result kp41
-          vat     message o+0 #["forge",["resolve-what-another-decides","$0.Alleged: honest"]] [o-50] result p-60
+          kernel  message ko21 forge("resolve-what-another-decides", <honest ko20>) result kp41
+          vat     message o+0 forge("resolve-what-another-decides", <honest o-50>) result p-60
           hash    <hash>
         (crank-3) step
         crank-3, delivery-1 to v2, syscall 0: send
-          vat     send o-50 #["forged",[]] result p+<fuel>
-          kernel  send ko20 #["forged",[]] result kp43
+          vat     send o-50 forged() result p+<fuel>
+          kernel  send ko20 forged() result kp43
         (crank-3 syscall 0) clist
         vat's               kernel's  kind     reachable  about
         o-50                ko20      import   yes        of v1 honest
@@ -115,8 +115,8 @@ fn from_a_panic_to_just_before_its_delivery_and_to_a_way_out() {
         p+<fuel>  kp43      promise  yes        decided by v2 forger
         (crank-3 syscall 0) step
         crank-3, delivery-1 to v2, syscall 1: resolve
-          vat     resolve p+<fuel> fulfilled #null
-          kernel  resolve kp43 fulfilled #null
+          vat     resolve p+<fuel> fulfilled null
+          kernel  resolve kp43 fulfilled null
         (crank-3 syscall 1) why kp43
         kp43
           crank-3: v2 introduces it, as p+<fuel>
@@ -127,21 +127,21 @@ fn from_a_panic_to_just_before_its_delivery_and_to_a_way_out() {
           kp43     unresolved  -        -               2       0
           looked at: this session, the transcripts of those who know it
         (crank-3 syscall 1) next
-        kernel panic: invariant `promise.decider` failed: v2 settles kp43, which None decides
+        kernel panic: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
           in delivery-1 to v2, message
           at syscall 1 resolve
           found by src/kernel/syscall.rs:<line>
         again before crank-3: delivery-1 to v2 forger, message forge
         (crank-3) skip
         crank-3, delivery-1 to v2: skipped
-          kp41 rejected #{"#error":"delivery skipped by directive","name":"Error"}
+          kp41 rejected Error: delivery skipped by directive
           state hash <hash>
         before crank-4: delivery-2 to v1 honest, message increment
         (crank-4) back
         before crank-3: delivery-1 to v2 forger, message forge
         (crank-3) terminate reason it forges
-        crank-3, delivery-1 to v2: ended: #{"#error":"it forges","name":"Error"}
-          kp41 rejected #{"#error":"vat terminated","name":"Error"}
+        crank-3, delivery-1 to v2: ended: Error: it forges
+          kp41 rejected Error: vat terminated
           v2 forger: terminated
           state hash <hash>
         before crank-4: rows of the dead v2 forger are removed
@@ -149,10 +149,10 @@ fn from_a_panic_to_just_before_its_delivery_and_to_a_way_out() {
         crank-4: no delivery
           state hash <hash>
         crank-5, delivery-2 to v1: done, 3 syscalls, fuel <fuel>
-          kp42 fulfilled #"+42"
+          kp42 fulfilled 42n
           state hash <hash>
         at the end: nothing is left to do
-    "##]]);
+    "#]]);
 }
 
 #[test]

@@ -20,10 +20,10 @@ fn four_replicas_panic_at_one_crank_and_go_on_to_one_hash_by_one_line() {
         4 replicas run the same blocks: an honest counter, and a vat that settles a promise it does not decide.
         The kernel has a bug: it does not check that at the boundary. (--plant resolve-non-decider@crank-0)
 
-        replica 0: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
-        replica 1: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
-        replica 2: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
-        replica 3: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which None decides
+        replica 0: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
+        replica 1: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
+        replica 2: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
+        replica 3: kernel panic in crank 3: delivery 1 to v2, syscall 1 resolve: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
 
         All at the same crank; nothing of block 2 is committed, each stands at block 1 (state hash #…).
 
@@ -32,23 +32,23 @@ fn four_replicas_panic_at_one_crank_and_go_on_to_one_hash_by_one_line() {
             kernel panic: crank 3 of block 2; block 1 is committed
               vat       v2 (forger)
               delivery  1, message
-                        message ko21 #["forge",["resolve-what-another-decides","$0.Alleged: honest"]] slots [ko20] result kp41
+                        message ko21 forge("resolve-what-another-decides", <honest ko20>) result kp41
 
         Just before it, on a private copy. (vathost debug --at panic)
 
             (debug) delivery
             crank-3: delivery-1 to v2 forger, message forge
-              kernel  message ko21 #["forge",["resolve-what-another-decides","$0.Alleged: honest"]] [ko20] result kp41
-              vat     message o+0 #["forge",["resolve-what-another-decides","$0.Alleged: honest"]] [o-50] result p-60
+              kernel  message ko21 forge("resolve-what-another-decides", <honest ko20>) result kp41
+              vat     message o+0 forge("resolve-what-another-decides", <honest o-50>) result p-60
               hash    #
             (debug) step
             crank-3, delivery-1 to v2, syscall 0: send
-              vat     send o-50 #["forged",[]] result p+1125899906842624
-              kernel  send ko20 #["forged",[]] result kp43
+              vat     send o-50 forged() result p+1125899906842624
+              kernel  send ko20 forged() result kp43
             (debug) step
             crank-3, delivery-1 to v2, syscall 1: resolve
-              vat     resolve p+1125899906842624 fulfilled #null
-              kernel  resolve kp43 fulfilled #null
+              vat     resolve p+1125899906842624 fulfilled null
+              kernel  resolve kp43 fulfilled null
 
         The ways out, each tried on a throw-away copy. (vathost directives plan)
 

@@ -249,13 +249,13 @@ fn promises_and_objects_show_who_holds_them() {
     check(
         &place,
         "promises",
-        expect![[r##"
-        promise  state       decider  subscribers  refs  queued  settled with
-        kp40     fulfilled   -        -               1       0  #"$0.Alleged: thing" [ko23]
-        kp41     unresolved  v2 bob   -               2       0
-        kp42     rejected    -        -               1       0  #{"#error":"vat terminated","name":"Error"}
-        kp43     unresolved  v2 bob   v1              3       1
-    "##]],
+        expect![[r#"
+            promise  state       decider  subscribers  refs  queued  settled with
+            kp40     fulfilled   -        -               1       0  <thing ko23>
+            kp41     unresolved  v2 bob   -               2       0
+            kp42     rejected    -        -               1       0  Error: vat terminated
+            kp43     unresolved  v2 bob   v1              3       1
+        "#]],
     );
     check(
         &place,
@@ -308,17 +308,17 @@ fn a_transcript_shows_each_delivery_with_its_syscalls() {
         &place,
         "transcript alice",
         expect![[r#"
-            delivery-0 startVat #{"side":"left"}
+            delivery-0 startVat { side: "left" }
               vatstoreSet k.one = k.one\u{1b}[2J\n
               vatstoreSet 0xfffe = 0xfffe
               vatstoreGet k.one -> k.one\u{1b}[2J\n
               vatstoreGet k -> nothing
               done, fuel 556,691
-            delivery-1 message o+0 #["meet",["$0.Alleged: bob"]] [o-50] result p-60
-              send o-50 #["wait",[]] result p+1
-              send p+1 #["later",[]]
+            delivery-1 message o+0 meet(<bob o-50>) result p-60
+              send o-50 wait() result p+1
+              send p+1 later()
               subscribe p+1
-              resolve p-60 fulfilled #"$0.Alleged: thing" [o+1]
+              resolve p-60 fulfilled <thing o+1>
               done, fuel 48,775
         "#]],
     );

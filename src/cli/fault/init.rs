@@ -4,6 +4,7 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::json;
 
 use crate::{
     cli::{
@@ -40,6 +41,9 @@ pub(crate) struct InitArgs {
     /// The file to write; otherwise it is printed
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Print one JSON object: the text of the campaign, and the file, if one is written
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit> {
@@ -63,14 +67,20 @@ pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit>
         store_ops: &store_ops,
     });
     let Some(file) = &args.out else {
-        output.line(text.trim_end())?;
+        match args.json {
+            true => output.json(&json!({ "file": null, "campaign": text }))?,
+            false => output.line(text.trim_end())?,
+        }
         return Ok(Exit::Ok);
     };
     if file.exists() {
         let what = format!("`{}` is there already", file.display());
         return Err(Usage::new(what, "name another file, or remove it").into());
     }
-    fs::write(file, text)?;
+    fs::write(file, &text)?;
+    if args.json {
+        output.json(&json!({ "file": file, "campaign": text }))?;
+    }
     output.note(format!("wrote {0}\nnext:  vathost fault plan {0}", file.display()));
     Ok(Exit::Ok)
 }

@@ -6,7 +6,7 @@ use std::{
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::{Exit, Output, Usage, host::kept_policy, run::code_cache},
+    cli::{Exit, Output, Usage, directives::GrammarArgs, host::kept_policy, run::code_cache},
     directive::{FAULT_GRAMMAR, Schedule},
     host::controller::Policy,
     lab::experiment::{
@@ -56,7 +56,7 @@ enum FaultVerb {
     Remedy(remedy::RemedyArgs),
     /// Print the grammar of faults: places, and what can be done there
     #[command(after_help = "Example:\n  vathost fault grammar")]
-    Grammar,
+    Grammar(GrammarArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
     #[command(hide = true)]
@@ -77,10 +77,7 @@ pub(crate) fn cmd_fault(args: FaultArgs, output: &Output) -> anyhow::Result<Exit
         FaultVerb::Remedy(args) => remedy::cmd_remedy(&args, output),
         FaultVerb::Worker(args) => worker::cmd_worker(&args),
         FaultVerb::Ask(args) => ask::cmd_ask(&args),
-        FaultVerb::Grammar => {
-            output.line(FAULT_GRAMMAR.trim_end())?;
-            Ok(Exit::Ok)
-        }
+        FaultVerb::Grammar(args) => args.print(FAULT_GRAMMAR, output),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use crate::{
     cli::{Exit, Output, slog::unreadable},
@@ -31,6 +32,9 @@ pub(crate) struct ExportArgs {
     /// Write to this file instead of the terminal or pipe
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Print one JSON object: the file, its format, its bytes
+    #[arg(long, requires = "out")]
+    json: bool,
     /// Only these cranks, both included
     #[arg(long, value_name = "N..M", default_value = "..", hide_default_value = true)]
     crank: Range,
@@ -61,5 +65,10 @@ pub(crate) fn cmd_export(args: ExportArgs, output: &Output) -> anyhow::Result<Ex
         Err(ExportError::Write(err)) => return Err(err).with_context(|| format!("write {name}")),
     }
     buffered.flush().with_context(|| format!("write {name}"))?;
+    if let (Some(file), true) = (&args.out, args.json) {
+        let format = args.format.to_possible_value().map(|it| it.get_name().to_owned());
+        let bytes = std::fs::metadata(file).with_context(|| format!("look at {name}"))?.len();
+        output.json(&json!({ "file": file, "format": format, "bytes": bytes }))?;
+    }
     Ok(Exit::Ok)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::output::harmless;
+use crate::{cli::output::harmless, inspect::view::said};
 
 /// Seconds with a unit that fits.
 pub(super) fn duration(seconds: f64) -> String {
@@ -65,20 +65,31 @@ fn resolution(kernel: Option<&Value>, items: &[Value]) -> String {
     format!("{} {state} {}", part(0), part(2))
 }
 
-/// Capdata and messages without their field names; other objects as they are.
+/// Messages as calls, and capdata decoded; other objects as they are.
 fn object(kernel: Option<&Value>, fields: &serde_json::Map<String, Value>) -> String {
     let part = |name: &str| fields.get(name).map(|it| both(kernel.and_then(|it| it.get(name)), it));
-    if let Some(methargs) = part("methargs") {
+    if let Some(methargs) = fields.get("methargs").and_then(Value::as_object) {
+        let call = capdata(kernel.and_then(|it| it.get("methargs")), methargs, said::call).or_else(|| part("methargs"));
+        let call = call.unwrap_or_default();
         return match fields.get("result") {
-            Some(Value::String(_)) => format!("{methargs} result {}", part("result").unwrap_or_default()),
-            _ => methargs,
+            Some(Value::String(_)) => format!("{call} result {}", part("result").unwrap_or_default()),
+            _ => call,
         };
     }
-    match (part("body"), fields.get("slots")) {
-        (Some(body), Some(Value::Array(slots))) if slots.is_empty() => body,
-        (Some(body), Some(_)) => format!("{body} slots {}", part("slots").unwrap_or_default()),
-        _ => harmless(&Value::Object(fields.clone()).to_string()),
-    }
+    let whole = || harmless(&Value::Object(fields.clone()).to_string());
+    capdata(kernel, fields, said::data).unwrap_or_else(whole)
+}
+
+/// A body and its slots, which stand in it by both names.
+fn capdata(
+    kernel: Option<&Value>,
+    fields: &serde_json::Map<String, Value>,
+    show: fn(&str, &[String]) -> String,
+) -> Option<String> {
+    let (body, slots) = (fields.get("body")?.as_str()?, fields.get("slots")?.as_array()?);
+    let kernel = kernel.and_then(|it| it.get("slots"));
+    let slots: Vec<_> = slots.iter().enumerate().map(|(at, it)| both(kernel.and_then(|it| it.get(at)), it)).collect();
+    Some(harmless(&show(body, &slots)))
 }
 
 /// `["ok", …]` or `["error", …]` of a syscall.

@@ -8,6 +8,7 @@ mod show;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    inspect::view::transcript::{describe_answer, describe_delivery, describe_end, describe_syscall},
     model::{
         blame::HostFault,
         id::{BlockHeight, CrankNum, DeliveryNum, VatId},
@@ -164,7 +165,7 @@ fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
         if found.last().is_none_or(|it| it.vat != vat)
             && let Some(entry) = a.get(shorter).or(b.get(shorter))
         {
-            let side = |it: &[Entry]| it.get(shorter).map(|it| format!("{:?}", it.delivery));
+            let side = |it: &[Entry]| it.get(shorter).map(delivered);
             let values = [side(&a), side(&b)];
             found.push(Delivery { vat, number: entry.number, part: "only one has it".to_owned(), values });
         }
@@ -176,17 +177,25 @@ fn entries(chunks: &[Chunk]) -> Result<Vec<Entry>, HostFault> {
     chunks.iter().flat_map(transcript::entries).collect()
 }
 
+/// What was delivered, in words.
+fn delivered(entry: &Entry) -> String {
+    entry.delivery.as_ref().map_or_else(|| describe_end(&entry.end), describe_delivery)
+}
+
 /// Returns the difference between two entries of one number.
 fn delivery(vat: VatId, a: &Entry, b: &Entry) -> Delivery {
     let (part, values) = if a.delivery != b.delivery {
-        ("delivery".to_owned(), [a, b].map(|it| it.delivery.as_ref().map(|it| format!("{it:?}"))))
+        ("delivery".to_owned(), [a, b].map(|it| it.delivery.as_ref().map(|_| delivered(it))))
     } else if let Some(at) =
         (0..a.syscalls.len().max(b.syscalls.len())).find(|at| a.syscalls.get(*at) != b.syscalls.get(*at))
     {
-        let show = |it: &Entry| it.syscalls.get(at).map(|(syscall, answer)| format!("{syscall:?} -> {answer:?}"));
+        let show = |it: &Entry| {
+            let made = it.syscalls.get(at);
+            made.map(|(syscall, answer)| describe_syscall(syscall) + &describe_answer(answer))
+        };
         (format!("syscall {at}"), [a, b].map(show))
     } else {
-        ("end".to_owned(), [a, b].map(|it| Some(format!("{:?}", it.end))))
+        ("end".to_owned(), [a, b].map(|it| Some(describe_end(&it.end))))
     };
     Delivery { vat, number: a.number, part, values }
 }

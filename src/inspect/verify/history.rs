@@ -2,6 +2,7 @@
 
 use crate::{
     inspect::verify::Check,
+    inspect::view::text::counted,
     model::{
         blame::HostFault,
         id::{DeliveryNum, VatId},
@@ -45,7 +46,7 @@ pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Me
             )
         });
     }
-    check.of = format!("{total} deliveries");
+    check.of = counted(total, "delivery", "deliveries");
     let nothing = Proof::default();
     if check.is_ok() {
         check.list(|damaged| proof::heads(database, tables, meta.map_or(&nothing, |it| &it.proof), damaged));
@@ -73,7 +74,7 @@ fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
 pub(super) fn blocks(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
     let globals = tables.globals();
     let count = check.list(|damaged| proof::marks(database, globals, meta, damaged));
-    check.of = format!("{} blocks", count.unwrap_or(0));
+    check.of = counted(count.unwrap_or(0) as u64, "block", "blocks");
     let Some(cranks) = check.result(database.crank_marks()) else { return };
     let next = cranks.last_key_value().map(|(crank, _)| crank.next());
     check.expect(next.is_none_or(|it| it == globals.next_crank), || {

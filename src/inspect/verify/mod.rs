@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     inspect::rerun::{Rerun, beginning, rerun},
+    inspect::view::text::counted,
     kernel::{self, Workers},
     model::{
         blame::{Fault, HostFault},
@@ -176,7 +177,7 @@ fn layout(database: &Database, known: &[Layout]) -> (Check, BTreeSet<String>) {
     if check.is_ok() {
         check.list(|damaged| proof::layout(database, damaged));
     }
-    check.of = format!("{} tables", found.len());
+    check.of = counted(found.len() as u64, "table", "tables");
     (check, found.into_iter().filter(|it| known.contains(it)).map(|it| it.name).collect())
 }
 
@@ -228,7 +229,7 @@ fn records(database: &Database, usable: &BTreeSet<String>) -> (Check, Records) {
         }
         digests.push(Some(reading.digest));
     }
-    check.of = format!("{rows} rows");
+    check.of = counted(rows, "row", "rows");
     (check, Records { tables, digests, damaged })
 }
 
@@ -297,7 +298,7 @@ fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
     for id in needed.iter().filter(|it| !stored.contains(it)) {
         check.find(format!("bundle {id} is needed, and missing"));
     }
-    check.of = format!("{} bundles", stored.len());
+    check.of = counted(stored.len() as u64, "bundle", "bundles");
 }
 
 /// Replays every live vat, and compares the results. `each` receives every delivery.
@@ -328,6 +329,6 @@ pub fn replay(block: &Block, workers: &mut dyn Workers, each: &mut dyn FnMut()) 
             Err(fault) => check.find(fault),
         }
     }
-    check.of = format!("{count} deliveries of {} vats", vats.len());
+    check.of = format!("{} of {}", counted(count, "delivery", "deliveries"), counted(vats.len() as u64, "vat", "vats"));
     Ok(check)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Check;
 use crate::{
+    inspect::view::text::counted,
     state::{block::proof, snapshot::Manifest, table::Tables},
     store::{Database, Meta, PAGE_BYTES, PageHash, Proof},
 };
@@ -39,5 +40,9 @@ pub(super) fn check(database: &Database, tables: &Tables, meta: Option<&Meta>, c
         check.find(format!("page {hash} is needed by a snapshot, and missing"));
     }
     check.list(|damaged| proof::snapshots(database, attested, damaged));
-    check.of = format!("{} snapshots, {} pages", listed.len(), stored.len());
+    check.of = format!(
+        "{}, {}",
+        counted(listed.len() as u64, "snapshot", "snapshots"),
+        counted(stored.len() as u64, "page", "pages")
+    );
 }

@@ -115,10 +115,7 @@ pub(crate) fn bracketed(refs: impl IntoIterator<Item = impl ToString>) -> String
 /// Returns a guest's text as one short line that cannot steer a terminal.
 pub(crate) fn brief(bytes: &[u8]) -> String {
     const MAX: usize = 80;
-    let text = String::from_utf8_lossy(bytes);
-    let short: String = text.chars().take(MAX).collect();
-    let more = if text.chars().nth(MAX).is_some() { "…" } else { "" };
-    harmless(&short) + more
+    harmless(&text::shortened(&String::from_utf8_lossy(bytes), MAX))
 }
 
 /// Returns a key or a value: in one short line if it is text, other bytes in hex.
@@ -189,6 +186,8 @@ mod tests {
         assert_eq!(brief(&[0xff]), "\u{fffd}");
         assert_eq!(brief(&[b'x'; 80]), "x".repeat(80));
         assert_eq!(brief(&[b'x'; 81]), format!("{}…", "x".repeat(80)));
+        let number = format!("{}1234567", "x".repeat(77));
+        assert_eq!(brief(number.as_bytes()), format!("{}…", "x".repeat(77)));
     }
 
     #[test]

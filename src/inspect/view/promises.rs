@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Row, bracketed, brief, label, or_dash};
+use super::{Row, brief, label, or_dash, said};
 use crate::{
     model::id::PromiseId,
     state::table::{Policy, Promise, PromiseState, QueueId, Tables},
@@ -62,7 +62,8 @@ impl Row for PromiseRow {
     const LEFT: &'static [usize] = &[0, 1, 2, 3, 6];
 
     fn cells(&self) -> Vec<String> {
-        let body = self.body.as_deref().map_or(String::new(), |it| brief(it.as_bytes()));
+        let slots = self.slots.as_deref().unwrap_or_default();
+        let settled = self.body.as_deref().map_or(String::new(), |it| brief(said::data(it, slots).as_bytes()));
         let subscribers = (!self.subscribers.is_empty()).then(|| self.subscribers.join(" "));
         vec![
             self.promise.clone(),
@@ -71,7 +72,7 @@ impl Row for PromiseRow {
             or_dash(subscribers),
             self.refs.to_string(),
             self.queued.to_string(),
-            body + &bracketed(self.slots.iter().flatten()),
+            settled,
         ]
     }
 }

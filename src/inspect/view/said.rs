@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
+use super::bracketed;
 use crate::model::smallcaps;
 
 /// Shows a body as JavaScript would: `{ paid: 70n, purse: <Purse ko28> }`, the members in the order of their names (as
@@ -11,6 +12,48 @@ use crate::model::smallcaps;
 pub(crate) fn said(body: &str, slots: &[impl Display]) -> String {
     let value = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
     value.map_or_else(|| body.to_owned(), |value| show(&value, slots))
+}
+
+/// Shows capdata: the body, and behind it the references that the body does not mention.
+pub(crate) fn data(body: &str, slots: &[impl Display]) -> String {
+    said(body, slots) + &bracketed(unmentioned(body, slots))
+}
+
+/// Shows the body of a message as a call, `deposit(70n, <Purse ko28>)`, and behind it the references that it does not mention.
+pub(crate) fn call(body: &str, slots: &[impl Display]) -> String {
+    let value = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
+    let Some(Value::Array(parts)) = value else { return data(body, slots) };
+    let method = |it: &Value| Some(smallcaps::as_text(it.as_str()?)?.to_owned());
+    match &parts[..] {
+        [name, Value::Array(args)] if method(name).is_some() => {
+            let args: Vec<_> = args.iter().map(|it| show(it, slots)).collect();
+            let rest = bracketed(unmentioned(body, slots));
+            format!("{}({}){rest}", method(name).unwrap_or_default(), args.join(", "))
+        }
+        _ => data(body, slots),
+    }
+}
+
+/// The slots that a body does not mention.
+fn unmentioned<'a, T: Display>(body: &str, slots: &'a [T]) -> Vec<&'a T> {
+    let mut mentioned = vec![false; slots.len()];
+    if let Some(value) = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok()) {
+        mention(&value, &mut mentioned);
+    }
+    slots.iter().zip(mentioned).filter(|(_, it)| !it).map(|(slot, _)| slot).collect()
+}
+
+fn mention(value: &Value, mentioned: &mut [bool]) {
+    match value {
+        Value::String(text) => {
+            let slot = text.strip_prefix(['$', '&']).map(|it| it.split('.').next().unwrap_or(it));
+            let at: Option<usize> = slot.and_then(|it| it.parse().ok());
+            at.and_then(|at| mentioned.get_mut(at)).into_iter().for_each(|it| *it = true);
+        }
+        Value::Array(items) => items.iter().for_each(|it| mention(it, mentioned)),
+        Value::Object(members) => members.values().for_each(|it| mention(it, mentioned)),
+        _ => (),
+    }
 }
 
 fn show(value: &Value, slots: &[impl Display]) -> String {
@@ -94,5 +137,22 @@ mod tests {
         for (body, shown) in rows {
             assert_eq!(said(body, &["kp3", "ko28"]), shown);
         }
+    }
+
+    #[test]
+    fn a_message_is_a_call_and_no_reference_is_lost() {
+        let slots = ["kp3", "ko28"];
+        let rows = [
+            (r##"#["pay",["+5","$1.Alleged: Purse",{"when":"&0"}]]"##, "pay(5n, <Purse ko28>, { when: <kp3> })"),
+            (r##"#["hi",[]]"##, "hi() [kp3, ko28]"),
+            (r##"#["%iterator",["$1"]]"##, "[Symbol(iterator), [<ko28>]] [kp3]"),
+            (r##"#["hi"]"##, r##"["hi"] [kp3, ko28]"##),
+            ("no smallcaps", "no smallcaps [kp3, ko28]"),
+        ];
+        for (body, shown) in rows {
+            assert_eq!(call(body, &slots), shown);
+        }
+        assert_eq!(data(r##"#"$1.Alleged: Purse""##, &slots), "<Purse ko28> [kp3]");
+        assert_eq!(data("#70", &[] as &[&str]), "70");
     }
 }

@@ -42,10 +42,15 @@ pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
-/// Returns a text of at most this many characters.
+/// Returns a text of at most this many characters; a longer one is cut, but not within a number.
 pub(crate) fn shortened(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
-    text.chars().take(max).chain(['…']).collect()
+    let cut: String = text.chars().take(max).collect();
+    // Half a number is another number.
+    let is_digit = |it: char| it.is_ascii_digit();
+    let within = text.chars().nth(max).is_some_and(is_digit) && cut.ends_with(is_digit);
+    let whole = if within { cut.trim_end_matches(is_digit) } else { &cut };
+    format!("{}…", if whole.is_empty() { &cut } else { whole })
 }

@@ -4,13 +4,13 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use super::{bracketed, brief, printable};
+use super::{bracketed, brief, printable, said};
 use crate::{
     inspect::view::text::grouped,
     model::{
         blame::HostFault,
         id::{DeliveryNum, VatId},
-        value::{Answer, CapData, Delivery, Message, Resolution, Syscall},
+        value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
     },
     slog::{Shape, SyscallResult},
     state::{
@@ -61,11 +61,7 @@ pub(crate) fn text_of(entry: &Entry) -> String {
     for (syscall, answer) in &entry.syscalls {
         text += &format!("\n  {}{}", describe_syscall(syscall), describe_answer(answer));
     }
-    text + &match &entry.end {
-        End::Done { fuel } => format!("\n  done, fuel {}", grouped(*fuel)),
-        End::Skipped => "\n  skipped".to_owned(),
-        End::Faulted(fault) => format!("\n  faulted: {}", brief(fault.to_string().as_bytes())),
-    }
+    format!("{text}\n  {}", describe_end(&entry.end))
 }
 
 pub(crate) fn describe_delivery<R: Display>(delivery: &Delivery<R>) -> String {
@@ -102,7 +98,7 @@ pub(crate) fn describe_syscall<R: Display>(syscall: &Syscall<R>) -> String {
         | Syscall::RetireImports(refs)
         | Syscall::RetireExports(refs)
         | Syscall::AbandonExports(refs) => format!("{kind}{}", bracketed(refs)),
-        Syscall::CallNow { device, methargs } => format!("{kind} {device} {}", describe_data(methargs)),
+        Syscall::CallNow { device, methargs } => format!("{kind} {device} {}", describe_call(methargs)),
     }
 }
 
@@ -111,14 +107,14 @@ pub(crate) fn describe_answer(answer: &Answer) -> String {
         Answer::Done => String::new(),
         Answer::Value(Some(value)) => format!(" -> {}", printable(value)),
         Answer::Value(None) => " -> nothing".to_owned(),
-        Answer::Device(Ok(body)) => format!(" -> {}", printable(body)),
-        Answer::Device(Err(body)) => format!(" -> refused {}", printable(body)),
+        Answer::Device(Ok(body)) => format!(" -> {}", describe_body(body)),
+        Answer::Device(Err(body)) => format!(" -> refused {}", describe_body(body)),
     }
 }
 
 fn describe_message<R: Display>(message: &Message<R>) -> String {
     let result = message.result.as_ref().map_or(String::new(), |it| format!(" result {it}"));
-    describe_data(&message.methargs) + &result
+    describe_call(&message.methargs) + &result
 }
 
 fn describe_resolutions<R: Display>(resolutions: &[Resolution<R>]) -> String {
@@ -129,14 +125,36 @@ fn describe_resolutions<R: Display>(resolutions: &[Resolution<R>]) -> String {
     each.collect::<Vec<_>>().join(";")
 }
 
-fn describe_data<R: Display>(data: &CapData<R>) -> String {
-    brief(&data.body) + &bracketed(data.slots.iter())
+/// Returns capdata as people read it, in one short line.
+pub(crate) fn describe_data<R: Display>(data: &CapData<R>) -> String {
+    brief(said::data(&String::from_utf8_lossy(&data.body), &data.slots).as_bytes())
+}
+
+fn describe_call<R: Display>(methargs: &CapData<R>) -> String {
+    brief(said::call(&String::from_utf8_lossy(&methargs.body), &methargs.slots).as_bytes())
+}
+
+fn describe_body(body: &Bytes) -> String {
+    let no_slots: [&str; 0] = [];
+    match body.as_text() {
+        Some(text) => brief(said::said(text, &no_slots).as_bytes()),
+        None => printable(body),
+    }
+}
+
+/// Returns the end of a delivery, in words.
+pub(crate) fn describe_end(end: &End) -> String {
+    match end {
+        End::Done { fuel } => format!("done, fuel {}", grouped(*fuel)),
+        End::Skipped => "skipped".to_owned(),
+        End::Faulted(fault) => format!("faulted: {}", brief(fault.to_string().as_bytes())),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{blame::VatFault, id::VRef, value::Bytes};
+    use crate::model::{blame::VatFault, id::VRef};
 
     fn text(delivery: Delivery<VRef>, syscalls: Vec<(Syscall<VRef>, Answer)>, end: End) -> String {
         text_of(&Entry { number: DeliveryNum(7), delivery: Some(delivery), syscalls, end })
@@ -180,16 +198,16 @@ mod tests {
         assert_eq!(
             lines.lines().collect::<Vec<_>>(),
             [
-                "delivery-7 notify p-60 fulfilled #[] [o-50]",
-                "  send o-50 #[] [o-50] result p-60",
-                "  resolve p-60 fulfilled #[] [o-50]; p-60 rejected #[] [o-50]",
-                "  exit failure #[] [o-50]",
+                "delivery-7 notify p-60 fulfilled [] [o-50]",
+                "  send o-50 [] [o-50] result p-60",
+                "  resolve p-60 fulfilled [] [o-50]; p-60 rejected [] [o-50]",
+                "  exit failure [] [o-50]",
                 "  vatstoreGetNextKey k -> k",
                 "  vatstoreDelete k",
                 "  vatstoreScan k after 0xff, 9 bytes -> nothing",
                 "  dropImports [o-50, p-60]",
-                "  callNow d-70 #[] [o-50] -> k",
-                "  callNow d-70 #[] [o-50] -> refused k",
+                "  callNow d-70 [] [o-50] -> k",
+                "  callNow d-70 [] [o-50] -> refused k",
                 "  done, fuel 1,234",
             ]
         );

@@ -25,13 +25,13 @@ fn a_committed_delivery_is_stepped_through_in_the_vats_own_references() {
           behind the commit: the vat alone is replayed; it has delivery-0 to delivery-10 of this code
           the tables of then are gone: no queue, c-list, promises, or crank numbers
         (v2/delivery-2) delivery
-        delivery-2 message o+0 #["makePurse",[100]] result p-61
+        delivery-2 message o+0 makePurse(100) result p-61
           vatstoreGet purses -> #"+1"
           vatstoreSet purses = #"+2"
           vatstoreSet balance.2 = #"+100"
           vatstoreGet made -> #"+5"
           vatstoreSet made = #"+105"
-          resolve p-61 fulfilled #"$0.Alleged: Purse" [o+2]
+          resolve p-61 fulfilled <Purse o+2>
           done, fuel <fuel>
         (v2/delivery-2) kv
         key              bytes  value

@@ -9,7 +9,7 @@ use super::{answers, debug, hash, panicked, untouched};
 fn every_view_has_an_answer_for_people() {
     let place = untouched();
     let script = "vats\nvat\nqueue\nclist\npromise\npromise kp41\nobject ko20\nkv\nmem 0x100000 20\ndirectives\nbreak\nwhy ko22\nhelp mem";
-    debug(&place, "--at crank-12", script).ok().prints_but_for_fuel(expect![[r##"
+    debug(&place, "--at crank-12", script).ok().prints_but_for_fuel(expect![[r#"
         before crank-12: delivery-4 to v1 market, notify
           block 3, 2 of its cranks ran; the state is committed up to crank-0
           state hash    <hash>
@@ -69,10 +69,10 @@ fn every_view_has_an_answer_for_people() {
         promise  state       decider    subscribers  refs  queued  settled with
         kp40     unresolved  v1 market  -               2       0
         kp41     unresolved  v1 market  -               2       0
-        kp42     fulfilled   -          -               1       0  #"$0.Alleged: Purse" [ko25]
-        kp43     rejected    -          -               1       0  #{"#error":"argument 1: expected an integer, found a string","name":"Error"}
-        kp44     rejected    -          -               1       0  #{"#error":"target has no method robBank","name":"Error"}
-        kp46     fulfilled   -          -               2       0  #"$0.Alleged: Purse" [ko27]
+        kp42     fulfilled   -          -               1       0  <Purse ko25>
+        kp43     rejected    -          -               1       0  Error: argument 1: expected an integer, found a string
+        kp44     rejected    -          -               1       0  Error: target has no method robBank
+        kp46     fulfilled   -          -               2       0  <Purse ko27>
         (crank-12) promise kp41
         promise  state       decider    subscribers  refs  queued  settled with
         kp41     unresolved  v1 market  -               2       0
@@ -106,7 +106,7 @@ fn every_view_has_an_answer_for_people() {
         (crank-12) help mem
         usage: mem [VAT] ADDR LEN
           bytes of a vat's memory
-    "##]]);
+    "#]]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use expect_test::expect;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vathost::{
     directive::GRAMMAR,
     host::{
@@ -15,6 +15,8 @@ use vathost::{
         scenario::Scenario,
     },
 };
+
+use crate::cli::Place;
 
 fn vathost(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vathost")).current_dir(dir).args(args).output().unwrap()
@@ -127,7 +129,7 @@ fn against_a_state_each_line_has_its_class_and_a_missed_one_exits_with_2() {
 
 #[test]
 fn a_place_that_cannot_come_is_said_so() {
-    let place = crate::cli::Place::new();
+    let place = Place::new();
     // v4 ends itself.
     let ran = place.vathost("run vats/bank --state @state --json").ok().json();
     assert_eq!(ran["vats"]["west"]["status"], "terminated");
@@ -157,9 +159,38 @@ crank-900: terminate v99\ncrank-901: terminate v4\ncrank-902: skip v4\ncrank-903
     place.vathost("run --state @state --directives @d").ok().says("v4/delivery-900: skip: pending; it can never come");
     let next = place.vathost("inspect @state --json").ok().json()["cranks"].as_u64().unwrap();
     place.write("d", &format!("crank-{next}: skip"));
-    let told = "skip: pending; nothing is left to do: it waits for what comes next, from outside";
+    let told = "pending; nothing is left to do: it waits for what comes next, from outside";
     place.vathost("directives check @d --state @state").ok().shows(told);
     place.vathost("run --state @state --directives @d").ok().says(told);
     let called = place.vathost("call @state north makePurse 5 --directives @d").code(1);
     called.shows("rejected Error: delivery skipped by directive");
+}
+
+#[test]
+fn what_is_printed_for_people_is_there_as_json() {
+    let place = Place::new();
+    for words in ["directives grammar", "fault grammar"] {
+        let text = place.vathost(words).ok().stdout;
+        let json = place.vathost(&format!("{words} --json")).ok().json();
+        assert_eq!(json["grammar"].as_str().unwrap().trim_end(), text.trim_end(), "{words}");
+    }
+    let text = place.vathost("fault init vats/bank").ok().stdout;
+    let json = place.vathost("fault init vats/bank --json").ok().json();
+    assert_eq!(json["campaign"].as_str().unwrap().trim_end(), text.trim_end());
+    let written = place.vathost("fault init vats/bank --json --out @c.toml").ok().json();
+    assert_eq!(written["file"], place.path("c.toml").display().to_string());
+    place.vathost("run vats/bank --slog @slog -q").ok();
+    let export = place.vathost("slog export @slog --format dot --out @it.dot --json").ok().json();
+    let bytes = fs::metadata(place.path("it.dot")).unwrap().len();
+    assert_eq!([&export["format"], &export["bytes"]], [&json!("dot"), &json!(bytes)]);
+    place.vathost("slog export @slog --format dot --json").code(2);
+}
+
+/// One rendering of bodies, wherever they are shown.
+#[test]
+fn a_plan_shows_results_as_a_run_does() {
+    let place = Place::new();
+    place.vathost("run vats/bank --state @state --blocks 1 --cranks-per-block 5").ok();
+    let plan = place.vathost_with("directives plan @state --blocks 20 --add", &["crank-30: pause v1"]).ok();
+    plan.shows("  north.makePurse fulfilled <Purse ko28>\n").shows("rejected Error: target has no method robBank\n");
 }

@@ -79,26 +79,26 @@ fn following_ends_with_the_host_that_records() {
     lab.check(
         "slog show a.slog --follow --vat v2",
         expect![[r#"
-        crank 1 of block 1: delivery 0 to v2 (bob)
-        what    startVat #{}
-        ok, fuel F T s
-        crank 6 of block 1: delivery 1 to v2 (bob)
-        what    message ko21=o+0 #["bytes",[]] result kp41=p-60
-          info: about to work\u{1b}[31m
-          0 vatstoreSet key {"base64":"//4="} → ok
-          1 vatstoreGet key → ok {"base64":"//4="}
-          2 resolve [kp41=p-60 fulfilled #"done"] → ok
-          c-list of v2: import kp41=p-60
-          c-list of v2: drop kp41=p-60
-        ok, fuel F T s
-        crank 15 of block 1: delivery 2 to v2 (bob)
-        what    message ko21=o+0 #["hello",[]] result kp45=p-61
-          info: about to work\u{1b}[31m
-          0 resolve [kp45=p-61 fulfilled #"done"] → ok
-          c-list of v2: import kp45=p-61
-          c-list of v2: drop kp45=p-61
-        ok, fuel F T s
-    "#]],
+            crank 1 of block 1: delivery 0 to v2 (bob)
+            what    startVat {}
+            ok, fuel F T s
+            crank 6 of block 1: delivery 1 to v2 (bob)
+            what    message ko21=o+0 bytes() result kp41=p-60
+              info: about to work\u{1b}[31m
+              0 vatstoreSet key {"base64":"//4="} → ok
+              1 vatstoreGet key → ok {"base64":"//4="}
+              2 resolve [kp41=p-60 fulfilled "done"] → ok
+              c-list of v2: import kp41=p-60
+              c-list of v2: drop kp41=p-60
+            ok, fuel F T s
+            crank 15 of block 1: delivery 2 to v2 (bob)
+            what    message ko21=o+0 hello() result kp45=p-61
+              info: about to work\u{1b}[31m
+              0 resolve [kp45=p-61 fulfilled "done"] → ok
+              c-list of v2: import kp45=p-61
+              c-list of v2: drop kp45=p-61
+            ok, fuel F T s
+        "#]],
     );
     let json = lab.vathost("slog show a.slog --follow --vat v2 --json").stdout;
     assert!(json.lines().all(|it| serde_json::from_str::<Value>(it).unwrap()["vatID"] == "v2"), "{json}");

@@ -33,12 +33,12 @@ fn a_promise_is_followed_from_the_message_outside_to_whom_was_told() {
               crank 4: told to v1 (alice)
 
             from outside, or from before the recording
-            crank 2, v1 (alice) delivery 1: message ko20 #["ask",["$0.Alleged: bob"]] slots [ko21] result kp40
-              syscall 0: send ko21 #["hello",[]] result kp41
+            crank 2, v1 (alice) delivery 1: message ko20 ask(<bob ko21>) result kp40
+              syscall 0: send ko21 hello() result kp41
               syscall 1: subscribe kp41
-            crank 3, v2 (bob) delivery 1: message ko21 #["hello",[]] result kp41
-              syscall 0: resolve [kp41 fulfilled #"done"]
-            crank 4, v1 (alice) delivery 2: notify [kp41 fulfilled #"done"]
+            crank 3, v2 (bob) delivery 1: message ko21 hello() result kp41
+              syscall 0: resolve [kp41 fulfilled "done"]
+            crank 4, v1 (alice) delivery 2: notify [kp41 fulfilled "done"]
         "#]],
     );
 }
@@ -57,12 +57,12 @@ fn the_message_from_outside_is_a_promises_own_beginning() {
               crank 2: not known any more to v1 (alice)
 
             from outside, or from before the recording
-            crank 2, v1 (alice) delivery 1: message ko20 #["ask",["$0.Alleged: bob"]] slots [ko21] result kp40
-              syscall 0: send ko21 #["hello",[]] result kp41
-              syscall 2: resolve [kp40 fulfilled #"done"]
-            crank 3, v2 (bob) delivery 1: message ko21 #["hello",[]] result kp41
-              syscall 0: resolve [kp41 fulfilled #"done"]
-            crank 4, v1 (alice) delivery 2: notify [kp41 fulfilled #"done"]
+            crank 2, v1 (alice) delivery 1: message ko20 ask(<bob ko21>) result kp40
+              syscall 0: send ko21 hello() result kp41
+              syscall 2: resolve [kp40 fulfilled "done"]
+            crank 3, v2 (bob) delivery 1: message ko21 hello() result kp41
+              syscall 0: resolve [kp41 fulfilled "done"]
+            crank 4, v1 (alice) delivery 2: notify [kp41 fulfilled "done"]
         "#]],
     );
 }
@@ -80,11 +80,11 @@ fn a_crank_has_its_causes_above_it_and_all_that_it_led_to_below() {
         "slog trace --crank 3 a.slog",
         expect![[r#"
             from outside, or from before the recording
-            crank 2, v1 (alice) delivery 1: message ko20 #["ask",["$0.Alleged: bob"]] slots [ko21] result kp40
-              syscall 0: send ko21 #["hello",[]] result kp41
-            crank 3, v2 (bob) delivery 1: message ko21 #["hello",[]] result kp41
-              syscall 0: resolve [kp41 fulfilled #"done"]
-            crank 4, v1 (alice) delivery 2: notify [kp41 fulfilled #"done"]
+            crank 2, v1 (alice) delivery 1: message ko20 ask(<bob ko21>) result kp40
+              syscall 0: send ko21 hello() result kp41
+            crank 3, v2 (bob) delivery 1: message ko21 hello() result kp41
+              syscall 0: resolve [kp41 fulfilled "done"]
+            crank 4, v1 (alice) delivery 2: notify [kp41 fulfilled "done"]
         "#]],
     );
 }
@@ -102,9 +102,9 @@ fn an_object_is_known_by_who_made_it_who_got_it_and_who_called_it() {
               crank 3: a message to it delivered to v2 (bob)
 
             from outside, or from before the recording
-            crank 2, v1 (alice) delivery 1: message ko20 #["ask",["$0.Alleged: bob"]] slots [ko21] result kp40
-              syscall 0: send ko21 #["hello",[]] result kp41
-            crank 3, v2 (bob) delivery 1: message ko21 #["hello",[]] result kp41
+            crank 2, v1 (alice) delivery 1: message ko20 ask(<bob ko21>) result kp40
+              syscall 0: send ko21 hello() result kp41
+            crank 3, v2 (bob) delivery 1: message ko21 hello() result kp41
         "#]],
     );
 }
@@ -125,16 +125,16 @@ fn what_the_kernel_settles_is_tied_to_the_crank_in_which_it_did() {
           crank 8: told to v1 (alice)
 
         from outside, or from before the recording
-        crank 2, v1 (alice) delivery 1: message ko20 #["wait",["$0.Alleged: carol"]] slots [ko21] result kp40
-          syscall 0: send ko21 #["keep",[]] result kp42
+        crank 2, v1 (alice) delivery 1: message ko20 wait(<carol ko21>) result kp40
+          syscall 0: send ko21 keep() result kp42
           syscall 1: subscribe kp42
-        crank 4, v2 (carol) delivery 1: message ko21 #["keep",[]] result kp42
+        crank 4, v2 (carol) delivery 1: message ko21 keep() result kp42
         from outside, or from before the recording
-        crank 3, v1 (alice) delivery 2: message ko20 #["poke",["$0.Alleged: carol"]] slots [ko21] result kp41
-          syscall 0: send ko21 #["trap",[]] result kp43
-            crank 5, v2 (carol) delivery 2: message ko21 #["trap",[]] result kp43; failed: trap: wasm trap: wasm `unreachable` instruction executed; v2 ended; all of it was undone
+        crank 3, v1 (alice) delivery 2: message ko20 poke(<carol ko21>) result kp41
+          syscall 0: send ko21 trap() result kp43
+            crank 5, v2 (carol) delivery 2: message ko21 trap() result kp43; failed: trap: wasm trap: wasm `unreachable` instruction executed; v2 ended; all of it was undone
               by the kernel
-            crank 8, v1 (alice) delivery 3: notify [kp42 rejected #{"#error":"vat terminated","name":"Error"}]
+            crank 8, v1 (alice) delivery 3: notify [kp42 rejected Error: vat terminated]
             crank 7, no delivery: {"msg":{"methargs":{"body":"#[\"trap\",[]]","slots":[]},"result":"kp43"},"target":"ko21","type":"send"}
     "##]]);
     lab.check("slog trace kp43 a.slog", expect![[r##"
@@ -147,14 +147,14 @@ fn what_the_kernel_settles_is_tied_to_the_crank_in_which_it_did() {
           crank 9: told to v1 (alice)
 
         from outside, or from before the recording
-        crank 3, v1 (alice) delivery 2: message ko20 #["poke",["$0.Alleged: carol"]] slots [ko21] result kp41
-          syscall 0: send ko21 #["trap",[]] result kp43
-            crank 5, v2 (carol) delivery 2: message ko21 #["trap",[]] result kp43; failed: trap: wasm trap: wasm `unreachable` instruction executed; v2 ended; all of it was undone
+        crank 3, v1 (alice) delivery 2: message ko20 poke(<carol ko21>) result kp41
+          syscall 0: send ko21 trap() result kp43
+            crank 5, v2 (carol) delivery 2: message ko21 trap() result kp43; failed: trap: wasm trap: wasm `unreachable` instruction executed; v2 ended; all of it was undone
               by the kernel
             crank 6, v2 (carol), no delivery: {"type":"cleanup-terminated-vat","vatID":"v2"}
             crank 7, no delivery: {"msg":{"methargs":{"body":"#[\"trap\",[]]","slots":[]},"result":"kp43"},"target":"ko21","type":"send"}
               by the kernel
-            crank 9, v1 (alice) delivery 4: notify [kp43 rejected #{"#error":"vat terminated","name":"Error"}]
+            crank 9, v1 (alice) delivery 4: notify [kp43 rejected Error: vat terminated]
           syscall 1: subscribe kp43
     "##]]);
     let all = traced(&path, "kp42");

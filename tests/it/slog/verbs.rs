@@ -99,31 +99,31 @@ fn last_names_the_delivery_that_never_ended() {
     lab.check(
         "slog last a.slog",
         expect![[r#"
-        in flight: crank 7 of block 1; block 0 is committed
-          vat       v3 (carol)
-          delivery  1, message
-                    message ko22 #["trap",[]] result kp42
-          syscalls  0 answered
-          in        syscall 0, vatstoreSet key key
-        last lines of v3 (carol)
-          crank 7 info: about to work\u{1b}[31m
-        the recording breaks off in the middle of an event
-    "#]],
+            in flight: crank 7 of block 1; block 0 is committed
+              vat       v3 (carol)
+              delivery  1, message
+                        message ko22 trap() result kp42
+              syscalls  0 answered
+              in        syscall 0, vatstoreSet key key
+            last lines of v3 (carol)
+              crank 7 info: about to work\u{1b}[31m
+            the recording breaks off in the middle of an event
+        "#]],
     );
     // After carol's trap, before its consequences.
     fs::write(&path, &text[..ends("deliver-result", "\"v3\"")]).unwrap();
     lab.check(
         "slog last a.slog",
         expect![[r#"
-        in flight: crank 7 of block 1; block 0 is committed
-          vat       v3 (carol)
-          delivery  1, message
-                    message ko22 #["trap",[]] result kp42
-          syscalls  1 answered
-          outcome   error: trap: wasm trap: wasm `unreachable` instruction executed, but the crank has not ended
-        last lines of v3 (carol)
-          crank 7 info: about to work\u{1b}[31m
-    "#]],
+            in flight: crank 7 of block 1; block 0 is committed
+              vat       v3 (carol)
+              delivery  1, message
+                        message ko22 trap() result kp42
+              syscalls  1 answered
+              outcome   error: trap: wasm trap: wasm `unreachable` instruction executed, but the crank has not ended
+            last lines of v3 (carol)
+              crank 7 info: about to work\u{1b}[31m
+        "#]],
     );
     // Between two cranks.
     let between = text.find("{\"type\":\"crank-start\",\"crankType\":\"delivery\",\"crankNum\":4").unwrap();
@@ -162,7 +162,7 @@ fn last_tells_the_epitaph_after_a_kernel_panic() {
         kernel panic: crank 1 of block 1; block 0 is committed
           vat       v1 (alice)
           delivery  1, message
-                    message ko20 #["trap",[]] result kp40
+                    message ko20 trap() result kp40
           syscalls  1 answered
           outcome   error: trap: wasm trap: wasm `unreachable` instruction executed, but the crank has not ended
         epitaph
@@ -191,44 +191,44 @@ fn show_tells_what_a_delivery_came_from_did_and_led_to() {
     lab.check(
         "slog show a.slog.zst --vat v1 --delivery 1",
         expect![[r#"
-        crank 2 of block 1: delivery 1 to v1 (alice)
-        from    outside, or from before the recording
-        what    message ko20=o+0 #["ask",["$0.Alleged: bob"]] slots [ko21=o-50] result kp40=p-60
-          info: about to work\u{1b}[31m
-          0 send ko21=o-50 #["hello",[]] result kp41=p+5 → ok
-              → crank 3, v2 delivery 1
-          1 subscribe kp41=p+5 → ok
-          2 resolve [kp40=p-60 fulfilled #"done"] → ok
-          c-list of v1: import ko21=o-50
-          c-list of v1: import kp40=p-60
-          c-list of v1: export kp41=p+5
-          c-list of v1: drop kp40=p-60
-        ok, fuel F T s
-    "#]],
+            crank 2 of block 1: delivery 1 to v1 (alice)
+            from    outside, or from before the recording
+            what    message ko20=o+0 ask(<bob ko21=o-50>) result kp40=p-60
+              info: about to work\u{1b}[31m
+              0 send ko21=o-50 hello() result kp41=p+5 → ok
+                  → crank 3, v2 delivery 1
+              1 subscribe kp41=p+5 → ok
+              2 resolve [kp40=p-60 fulfilled "done"] → ok
+              c-list of v1: import ko21=o-50
+              c-list of v1: import kp40=p-60
+              c-list of v1: export kp41=p+5
+              c-list of v1: drop kp40=p-60
+            ok, fuel F T s
+        "#]],
     );
     lab.check(
         "slog show a.slog.zst --vat v2 --delivery 1",
         expect![[r#"
-        crank 3 of block 1: delivery 1 to v2 (bob)
-        from    crank 2, v1 delivery 1, syscall 0, send
-        what    message ko21=o+0 #["hello",[]] result kp41=p-60
-          info: about to work\u{1b}[31m
-          0 resolve [kp41=p-60 fulfilled #"done"] → ok
-              → crank 4, v1 delivery 2
-          c-list of v2: import kp41=p-60
-          c-list of v2: drop kp41=p-60
-        ok, fuel F T s
-    "#]],
+            crank 3 of block 1: delivery 1 to v2 (bob)
+            from    crank 2, v1 delivery 1, syscall 0, send
+            what    message ko21=o+0 hello() result kp41=p-60
+              info: about to work\u{1b}[31m
+              0 resolve [kp41=p-60 fulfilled "done"] → ok
+                  → crank 4, v1 delivery 2
+              c-list of v2: import kp41=p-60
+              c-list of v2: drop kp41=p-60
+            ok, fuel F T s
+        "#]],
     );
     lab.check(
         "slog show a.slog.zst --vat v1 --delivery 2",
         expect![[r#"
-        crank 4 of block 1: delivery 2 to v1 (alice)
-        from    crank 3, v2 delivery 1, syscall 0, resolve
-        what    notify [kp41=p+5 fulfilled #"done"]
-          c-list of v1: drop kp41=p+5
-        ok, fuel F T s
-    "#]],
+            crank 4 of block 1: delivery 2 to v1 (alice)
+            from    crank 3, v2 delivery 1, syscall 0, resolve
+            what    notify [kp41=p+5 fulfilled "done"]
+              c-list of v1: drop kp41=p+5
+            ok, fuel F T s
+        "#]],
     );
 }
 
@@ -238,17 +238,17 @@ fn show_tells_of_what_was_undone_and_of_cranks_without_deliveries() {
     lab.record("a.slog");
     lab.check(
         "slog show a.slog --vat v4 --delivery 1",
-        expect![[r##"
+        expect![[r#"
             crank 10 of block 1: delivery 1 to v4 (dave)
             from    outside, or from before the recording
-            what    message ko23=o+0 #["forge",[]] result kp43=p-60
+            what    message ko23=o+0 forge() result kp43=p-60
               info: about to work\u{1b}[31m
               0 vatstoreSet key key → ok
               1 subscribe p-99 → error: illegal syscall subscribe: p-99 is not in the c-list
-              terminated v4: #{"#error":"syscall translation error: prepare to die","name":"Error"}
+              terminated v4: Error: syscall translation error: prepare to die
               c-list of v4: import kp43=p-60
             error: illegal syscall subscribe: p-99 is not in the c-list, T s; all of it was undone
-        "##]],
+        "#]],
     );
     let cleanup =
         events(&lab.path("a.slog")).into_iter().find(|it| it["messageType"] == "cleanup-terminated-vat").unwrap();
