@@ -19,8 +19,7 @@ struct Inbox {
 
 #[vat::exo]
 impl Inbox {
-    pub fn deliver_inbound(&self, message: Value) {
-        println!("{message:?}");
+    pub fn deliver_inbound(&self, _message: Value) {
         self.count.set(self.count.get() + 1);
     }
 }
