@@ -1,6 +1,7 @@
 //! Why a message was not answered as its sender hoped.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::Value;
@@ -52,6 +53,14 @@ impl Error {
         Error::join(&["target has no method ", method])
     }
 
+    /// The target of a message does not answer to that name; `known` are the names that it answers to, of which one may be meant.
+    pub fn no_method_of(method: &str, known: &[&str]) -> Self {
+        match nearest(method, known) {
+            Some(meant) => Error::join(&["target has no method ", method, ": did you mean `", meant, "`?"]),
+            None => Error::no_method(method),
+        }
+    }
+
     /// A value is not what was asked for.
     pub(crate) fn expected(what: &str, found: &Value) -> Self {
         Error::join(&["expected ", what, ", found ", found.kind()])
@@ -88,3 +97,32 @@ impl fmt::Debug for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// The known name that is nearest to this one, where it is near: two slips at the most, and no more than one in three letters. Case and
+/// underscores make no difference.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    const LENGTH_MAX: usize = 64;
+    let letters = |it: &str| -> Vec<u8> {
+        it.bytes().filter(|it| *it != b'_').map(|it| it.to_ascii_lowercase()).take(LENGTH_MAX).collect()
+    };
+    let name = letters(name);
+    let near = known.iter().map(|it| (distance(&name, &letters(it)), *it)).min_by_key(|it| it.0)?;
+    (near.0 <= 2.min(name.len() / 3)).then_some(near.1)
+}
+
+/// How many letters are to be changed, added or left out.
+fn distance(one: &[u8], other: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.iter().enumerate() {
+        let (mut before, mut left) = (at, at + 1);
+        let mut next = Vec::with_capacity(row.len());
+        next.push(left);
+        for (it, above) in other.iter().zip(row.iter().skip(1)) {
+            left = (before + usize::from(it != letter)).min(above + 1).min(left + 1);
+            before = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}

@@ -464,6 +464,11 @@ fn messages_of_no_sense_are_refused() {
         (ROOT, "#[\"echo\",{}]", "the message is not [method, arguments]"),
         (ROOT, "#[\"echo\",[\"$0\"]]", "the body names a slot that is not there"),
         (ROOT, "#[\"hidden\",[]]", "target has no method hidden"),
+        (ROOT, "#[\"ecko\",[]]", "target has no method ecko: did you mean `echo`?"),
+        (ROOT, "#[\"make_promise\",[]]", "target has no method make_promise: did you mean `makePromise`?"),
+        (ROOT, "#[\"sendtokpet\",[]]", "target has no method sendtokpet: did you mean `sendToKept`?"),
+        (ROOT, "#[\"mk\",[]]", "target has no method mk"),
+        (ROOT, "#[\"\",[]]", "target has no method "),
         (own_object(99), "#[\"echo\",[]]", "there is no such object in this vat"),
     ] {
         let told = world.message(target, &CapData { body: body.into(), slots: Vec::new() });

@@ -36,7 +36,9 @@ fn expand_exo(block: &ItemImpl) -> Result<Tokens> {
     }
     let name = type_name(&block.self_ty)?;
     // What is wrong with one method is told there; the others are there all the same, so that a mistake is one error.
-    let arms = block.items.iter().filter_map(exposed_method).map(|method| arm(&block.self_ty, method));
+    let methods = || block.items.iter().filter_map(exposed_method);
+    let names: Vec<_> = methods().map(|it| camel_case(&it.sig.ident.to_string())).collect();
+    let arms = methods().map(|method| arm(&block.self_ty, method));
     let (arms, errors): (Vec<_>, Vec<_>) = arms.partition(Result::is_ok);
     let arms: Vec<_> = arms.into_iter().flatten().collect();
     let errors: Vec<_> = errors.into_iter().filter_map(Result::err).map(Error::into_compile_error).collect();
@@ -59,7 +61,7 @@ fn expand_exo(block: &ItemImpl) -> Result<Tokens> {
             ) -> ::core::result::Result<::vat::Reply, ::vat::Error> {
                 match method {
                     #(#arms)*
-                    _ => ::core::result::Result::Err(::vat::Error::no_method(method)),
+                    _ => ::core::result::Result::Err(::vat::Error::no_method_of(method, &[#(#names),*])),
                 }
             }
         }

@@ -101,3 +101,30 @@ fn has_alias(dir: &Path) -> Result<bool, Usage> {
     let config: toml::Table = toml::from_str(&text).map_err(|err| wrong(&err))?;
     Ok(config.get("alias").is_some_and(|it| it.get("wasm").is_some()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vat_is_built_as_its_folder_says() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        };
+        let words =
+            |given: Option<&str>| Build::of(dir.path(), given).map(|it| it.words.join(" ")).map_err(|it| it.what);
+        assert_eq!(words(None), Ok(String::new()));
+        write("build.sh", "");
+        assert_eq!(words(None), Ok("./build.sh".to_owned()));
+        write("Cargo.toml", "");
+        assert_eq!(words(None), Ok("cargo build --release --target wasm32-unknown-unknown".to_owned()));
+        write(".cargo/config.toml", include_str!("../new/rust/config.toml.in"));
+        assert_eq!(words(None), Ok("cargo wasm".to_owned()));
+        assert_eq!(words(Some("make it")), Ok("sh -c make it".to_owned()));
+        write(".cargo/config.toml", "alias =");
+        assert!(words(None).is_err_and(|it| it.contains("config.toml")));
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::{
     directive::Applied,
-    inspect::difference::Row,
+    inspect::{difference::Row, view::printable},
     model::{
         id::{BundleId, DeviceId, KRef, ObjectId, PromiseId, TextOrd, VRef, VatId, hex},
         value::{Bytes, CapData},
@@ -36,6 +36,12 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "meter" => row_of::<u64, Meter>(key, values, |at| (None, format!("meter {at}"))),
         "directive" => row_of::<u64, Applied>(key, values, |at| (None, format!("line {at}"))),
         "device" => row_of::<DeviceId, DeviceRow>(key, values, |id| (None, id.to_string())),
+        "device_row" => {
+            row_of::<(DeviceId, Bytes), Bytes>(key, values, |(id, key)| (None, format!("{id} {}", printable(&key))))
+        }
+        "device_message" => {
+            row_of::<(DeviceId, u64), Bytes>(key, values, |(id, number)| (None, format!("message {number} of {id}")))
+        }
         "wakeup" => row_of::<(u64, u64), Wakeup>(key, values, |(time, at)| (None, format!("at {time}, {at}"))),
         "settlement" => {
             row_of::<PromiseId, CapData<KRef>>(key, values, |id| (None, format!("what {id} was settled with")))

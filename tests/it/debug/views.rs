@@ -25,7 +25,7 @@ fn every_view_has_an_answer_for_people() {
         name                 market
         status               running
         incarnation          0, since delivery-0
-        bundle               <hash> (65 KiB)
+        bundle               <hash> (67 KiB)
         deliveries           4, 4 of them in the transcript
         syscalls             6
         fuel                 <fuel>
