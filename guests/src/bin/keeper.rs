@@ -3,7 +3,7 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std, no_main)]
 
-use vat::{Bootstrap, Device, prelude::*, println};
+use vat::{Bootstrap, Device, prelude::*};
 
 #[derive(Default)]
 struct Root {
