@@ -9,19 +9,13 @@ use std::{fmt, ops::Deref, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Immutable bytes, cheap to clone: a body, a vatstore key or value.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Bytes(Arc<[u8]>);
 
 impl Bytes {
     /// Returns the text, if the bytes are UTF-8.
     pub fn as_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
-    }
-}
-
-impl Default for Bytes {
-    fn default() -> Bytes {
-        Bytes(Arc::default())
     }
 }
 
