@@ -23,7 +23,7 @@ pub struct StateHash(pub [u8; 32]);
 ///   state hash = H("vathost block" ‖ hash at the end of the block before ‖ steps ‖ digest of all rows)
 /// ```
 ///
-/// Steps are hashed in pieces of [`PIECE`] bytes, each behind the hash of those before it. So a block that was
+/// Steps are hashed in pieces of `PIECE` bytes, each behind the hash of those before it. So a block that was
 /// interrupted, and goes on from here, ends with the hash of one that was not.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Chain {
