@@ -72,7 +72,7 @@
 //! * **delivery**: one call into a vat: a message, news of settled promises, or garbage collection.
 //! * **crank**: one step of the kernel: most are a delivery. A crank is kept whole or undone whole.
 //! * **block**: some cranks that are committed together.
-//! * **state hash**: a chained hash over the inputs and changes of all cranks; equal on replicas that agree.
+//! * **state hash**: a chained hash over the inputs, the deliveries and the rows of all blocks; equal on replicas that agree.
 //! * **directive**: an operator's order for one exact crank, delivery or block.
 //! * **quiescent**: nothing is left to do, now or at a later time.
 //!

@@ -2,7 +2,7 @@
 //!
 //! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets
 //! the vat's worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and
-//! extends the chain of hashes. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault:
+//! becomes a step of the block. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault:
 //! everything is undone, then the vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the
 //! block is dropped).
 //!

@@ -105,7 +105,7 @@ pub trait Device: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// The reason why it cannot leave: the host ends, and tells it again when the state is opened.
+    /// The reason why it cannot leave: no block begins until it has left, tried again with each call that would begin one.
     fn leave(&self, number: u64, message: &Value) -> Result<(), String> {
         let _ = (number, message);
         Ok(())

@@ -134,6 +134,35 @@ fn what_did_not_leave_leaves_when_the_state_is_opened_again() {
 }
 
 #[test]
+fn nothing_that_did_not_leave_is_forgotten_by_an_upgrade_and_no_input_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let stuck = Arc::new(Notes { is_stuck: true, ..Notes::default() });
+    let mut host = open(&dir, &stuck);
+    host.send("keeper", "keep", ["tea".into(), "at five".into()]).unwrap();
+    while host.run_block(&Policy::default(), &mut |_| true).is_ok() {}
+    let wasm = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/counter.wasm")).unwrap();
+    let other = StaticVat { name: "keeper".into(), wasm, options: Options::default(), parameters: "#{}".into() };
+    let scenario = Scenario { vats: vec![other], ..Scenario::default() };
+    // It would begin the next block.
+    let halt = host.upgrade(&scenario, &Policy::default()).unwrap_err();
+    assert!(halt.to_string().contains("let message 1 of `notes` leave"), "{halt}");
+    host.tell_device("notes", json!("late")).unwrap();
+    host.run_block(&Policy::default(), &mut |_| true).unwrap_err();
+    drop(host);
+    let notes = Arc::new(Notes::default());
+    let mut host = open(&dir, &notes);
+    run(&mut host);
+    assert_eq!(*notes.left.lock().unwrap(), [(1, json!("tea"))]);
+    // To look at a state lets nothing leave.
+    drop(host);
+    let looking = Arc::new(Notes::default());
+    let devices: Vec<Arc<dyn Device>> = vec![looking.clone()];
+    let options = Open { state: Some(dir.path().join("state")), read_only: true, devices, ..Open::default() };
+    let _ = Host::open(options).unwrap().run_block(&Policy::default(), &mut |_| true);
+    assert_eq!(*looking.left.lock().unwrap(), []);
+}
+
+#[test]
 fn a_device_that_is_missing_named_twice_or_broken_is_a_fault_of_the_machine() {
     let (dir, notes) = (tempfile::tempdir().unwrap(), Arc::new(Notes::default()));
     let mut host = open(&dir, &notes);

@@ -31,8 +31,8 @@ impl Host {
 
     pub(super) fn begin_block(&mut self, policy: &Policy) -> Result<Block, Box<Halt>> {
         self.standing.run.set_policy(policy);
-        let inputs = std::mem::take(&mut self.inputs);
         let mut block = self.take()?;
+        let inputs = std::mem::take(&mut self.inputs);
         block.keep_policy(policy);
         if inputs.is_empty() {
             return kernel::begin_block(block, policy.block_time);

@@ -129,7 +129,7 @@ pub struct Host {
     /// Whether the start is recorded. This happens once the directives are known, or something is done without any.
     announced: bool,
     core_dump: Option<CoreDump>,
-    /// The devices of the program.
+    /// The devices of the program that let messages leave: none if the state is only looked at.
     devices: Vec<Arc<dyn Device>>,
     /// The number of the last message of each that left.
     left: BTreeMap<DeviceId, u64>,
@@ -177,7 +177,7 @@ impl Host {
             inputs: Vec::new(),
             announced: false,
             core_dump: None,
-            devices: open.devices,
+            devices: if open.read_only { Vec::new() } else { open.devices },
             left: BTreeMap::new(),
         };
         controller.stand();
@@ -263,8 +263,10 @@ impl Host {
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
     }
 
+    /// Takes the block, to change it: once all has left that was committed, since the next block forgets it.
     fn take(&mut self) -> Result<Block, Box<Halt>> {
         self.announce();
+        self.let_leave()?;
         self.block.take().ok_or_else(gone)
     }
 
@@ -354,7 +356,6 @@ impl Host {
     }
 
     fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
-        self.let_leave()?;
         let mut block = self.begin_block(policy)?;
         let globals = block.tables().globals();
         let (height, time) = (globals.height, globals.time);
@@ -378,12 +379,13 @@ impl Host {
         let closed = kernel::is_quiescent(&block) || is_full(&block);
         let fuel = block.fuel();
         block = commit(block, height, time, closed)?;
-        let (state_hash, quiescent, console) =
-            (block.committed_hash(), kernel::is_finished(&block), block.take_printed());
-        let heard = block.take_heard();
+        let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(&block));
         self.block = Some(block);
         self.stand();
         self.let_leave()?;
+        // Not before: what was written stays with the block where something could not leave.
+        let block = self.block_mut()?;
+        let (console, heard) = (block.take_printed(), block.take_heard());
         Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
     }
 
