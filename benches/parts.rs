@@ -1,24 +1,22 @@
 //! `cargo bench`: the parts of a delivery, each alone. (`vathost bench` measures the whole, beside bare wasmtime.)
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say so at once")]
 
-use std::{cell::Cell, collections::BTreeMap, hint::black_box};
+use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vathost::{
     bench::Load,
     directive::DirectiveSet,
     host::controller::{Host, Open, Policy},
-    kernel::{self, Syscalls, Usage, Worker, Workers},
+    kernel::{self, ScriptedVat, Scripts, Usage},
     model::{
-        blame::{Fault, HostFault},
         id::{BundleId, CrankNum, DeliveryNum, KRef, ObjectId, VRef, VatId},
         value::{CapData, Delivery, Message, Syscall},
     },
     slog::Slog,
     state::{
         block::Block,
-        snapshot::Snapshot,
-        table::{CList, CListEntry, Item, Options, Owner, Tables, Vat},
+        table::{CList, CListEntry, Item, Options, Owner, Tables},
     },
     store::{CommitFloor, Fold, Journaled, Table},
     vat::{Floor, FloorKind},
@@ -80,52 +78,21 @@ fn route(c: &mut Criterion) {
 }
 
 /// Vats without wasm: each sends what it gets back to where it came from.
-#[derive(Default)]
-struct Echoes(BTreeMap<VatId, Echo>);
-
-struct Echo(Cell<u64>);
-
-impl Worker for Echo {
-    fn deliver(
-        &mut self,
-        delivery: &Delivery<VRef>,
-        _: u64,
-        mut syscalls: Syscalls,
-    ) -> (Syscalls, Result<Usage, Fault>) {
-        self.0.set(self.0.get() + 1);
-        let result = match delivery {
-            Delivery::Message { message, .. } => {
+fn echoes() -> Scripts {
+    Scripts::new(|_vat, _row| -> ScriptedVat {
+        Box::new(|delivery, _fuel, syscalls| {
+            if let Delivery::Message { message, .. } = delivery {
                 let target = message.methargs.slots.get(1).copied().unwrap_or(VRef::ROOT);
                 let message = Message { methargs: CapData::plain(BALL), result: None };
-                syscalls.call(Syscall::Send { target, message }).map(|_| Usage { fuel: 1_000, memory: 65_536 })
+                syscalls.call(Syscall::Send { target, message })?;
             }
-            _ => Ok(Usage { fuel: 1_000, memory: 65_536 }),
-        };
-        (syscalls, result)
-    }
-}
-
-impl Workers for Echoes {
-    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        self.0.get_mut(&vat).map(|it| it as &mut dyn Worker)
-    }
-    fn start(
-        &mut self,
-        vat: VatId,
-        _: &Vat,
-        _: Option<Snapshot<'_>>,
-        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<(), Fault> {
-        self.0.insert(vat, Echo(Cell::new(0)));
-        Ok(())
-    }
-    fn stop(&mut self, vat: VatId) {
-        self.0.remove(&vat);
-    }
+            Ok(Usage { fuel: 1_000, memory: 65_536 })
+        })
+    })
 }
 
 /// A state in memory with one echo, which has a ball.
-fn scripted() -> (Block, Echoes) {
+fn scripted() -> (Block, Scripts) {
     let block = Block::memory(Slog::default()).unwrap();
     let (block, ()) = kernel::outside(block, |crank| {
         let options = Options { reap_interval: None, ..Options::default() };
@@ -135,7 +102,7 @@ fn scripted() -> (Block, Echoes) {
         crank.queue_from_outside(root.into(), CapData::plain(BALL), None)
     })
     .unwrap();
-    let mut workers = Echoes::default();
+    let mut workers = echoes();
     let (block, _) = kernel::crank(block, &mut workers).unwrap();
     assert_eq!(block.tables().queue.run().count(), 1);
     (block, workers)

@@ -10,17 +10,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    kernel::{self, Ended, Halt, Syscalls, Usage, Worker, Workers},
+    kernel::{self, Ended, Halt, ScriptedVat, Scripts, Syscalls, Usage},
     model::{
-        blame::{Fault, HostFault, VatFault},
+        blame::{Fault, VatFault},
         id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
         value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
     },
     slog::{Shape, Slog},
     state::{
         block::Block,
-        snapshot::Snapshot,
-        table::{Item, Options, Owner, PromiseState, QueueId, Sender, Tables, Vat},
+        table::{Item, Options, Owner, PromiseState, QueueId, Sender, Tables},
     },
 };
 
@@ -148,7 +147,7 @@ pub fn replay(vector: &Vector) -> Result<(), Difference> {
         return Err(differ("format", "1", vector.format));
     }
     let script = Rc::new(RefCell::new(Script::new(vector)));
-    let mut workers = Scripted { script: script.clone(), live: BTreeMap::new() };
+    let mut workers = workers(&script);
     let mut block = Block::memory(Slog::default()).map_err(|err| differ("open", "a state in memory", err))?;
     block.set_audit(1);
     block = create_vats(block, vector)?;
@@ -195,7 +194,7 @@ type Shared = Rc<RefCell<Script>>;
 /// Runs until nothing is left, or until this many deliveries were attempted.
 fn run(
     mut block: Block,
-    workers: &mut Scripted,
+    workers: &mut Scripts,
     script: &Shared,
     limit: Option<usize>,
 ) -> Result<(Block, usize), Difference> {
@@ -216,7 +215,7 @@ fn run(
     Ok((block, attempts))
 }
 
-fn perform(block: Block, workers: &mut Scripted, script: &Shared, op: &HostOp) -> Result<Block, Difference> {
+fn perform(block: Block, workers: &mut Scripts, script: &Shared, op: &HostOp) -> Result<Block, Difference> {
     let (before, made) = (op.before(), script.borrow().made);
     if before != made {
         return Err(differ("deliveries before it", before, made));
@@ -328,83 +327,56 @@ impl Script {
 }
 
 /// The workers of a vector's vats.
-struct Scripted {
-    script: Shared,
-    live: BTreeMap<VatId, Actor>,
+fn workers(script: &Shared) -> Scripts {
+    let script = script.clone();
+    Scripts::new(move |vat, _row| -> ScriptedVat {
+        let script = script.clone();
+        Box::new(move |delivery, _fuel, syscalls| play(&script, vat, delivery, syscalls))
+    })
 }
 
-struct Actor {
-    vat: VatId,
-    script: Shared,
-}
-
-impl Workers for Scripted {
-    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
+/// Makes the recorded syscalls of the next delivery, and compares it and their answers with the record.
+fn play(script: &Shared, vat: VatId, delivery: &Delivery<VRef>, syscalls: &mut Syscalls) -> Result<Usage, Fault> {
+    let mut script = script.borrow_mut();
+    let n = script.made;
+    script.made += 1;
+    let actual = json!([vat.to_string(), json!(Shape(delivery))]);
+    let Some(recorded) = script.deliveries.get(n).cloned() else {
+        script.difference.get_or_insert_with(|| differ(format!("delivery {n}"), "none", actual));
+        return Ok(Usage::default());
+    };
+    let expected = json!([recorded.vat, recorded.delivery]);
+    if expected != actual || recorded.n != n {
+        script.difference.get_or_insert_with(|| differ(format!("delivery {n}"), expected, actual));
+        return Ok(Usage::default());
     }
-    fn start(
-        &mut self,
-        vat: VatId,
-        _: &Vat,
-        _: Option<Snapshot<'_>>,
-        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<(), Fault> {
-        self.live.insert(vat, Actor { vat, script: self.script.clone() });
-        Ok(())
-    }
-    fn stop(&mut self, vat: VatId) {
-        self.live.remove(&vat);
-    }
-}
-
-impl Worker for Actor {
-    fn deliver(
-        &mut self,
-        delivery: &Delivery<VRef>,
-        _: u64,
-        mut syscalls: Syscalls,
-    ) -> (Syscalls, Result<Usage, Fault>) {
-        let mut script = self.script.borrow_mut();
-        let n = script.made;
-        script.made += 1;
-        let actual = json!([self.vat.to_string(), json!(Shape(delivery))]);
-        let Some(recorded) = script.deliveries.get(n).cloned() else {
-            script.difference.get_or_insert_with(|| differ(format!("delivery {n}"), "none", actual));
-            return (syscalls, Ok(Usage::default()));
+    let mut result = Ok(Usage::default());
+    for (at, exchange) in recorded.syscalls.iter().enumerate() {
+        let answer = match parse_syscall(&exchange.s) {
+            Ok(syscall) => syscalls.call(syscall),
+            Err(why) => Err(syscalls.malformed("syscall", why)),
         };
-        let expected = json!([recorded.vat, recorded.delivery]);
-        if expected != actual || recorded.n != n {
-            script.difference.get_or_insert_with(|| differ(format!("delivery {n}"), expected, actual));
-            return (syscalls, Ok(Usage::default()));
-        }
-        let mut result = Ok(Usage::default());
-        for (at, exchange) in recorded.syscalls.iter().enumerate() {
-            let answer = match parse_syscall(&exchange.s) {
-                Ok(syscall) => syscalls.call(syscall),
-                Err(why) => Err(syscalls.malformed("syscall", why)),
-            };
-            let actual = match &answer {
-                Ok(Answer::Done | Answer::Value(None)) => json!(["ok", null]),
-                Ok(Answer::Value(Some(value)) | Answer::Device(Ok(value) | Err(value))) => {
-                    json!(["ok", value.as_text()])
-                }
-                Err(Fault::Vat(_)) => json!(["error", "syscall translation error: prepare to die"]),
-                Err(other) => json!(["halt", other.to_string()]),
-            };
-            if actual != exchange.r {
-                let at = format!("delivery {n}, result of syscall {at} {}", exchange.s);
-                script.difference.get_or_insert_with(|| differ(at, &exchange.r, format!("{actual} {answer:?}")));
+        let actual = match &answer {
+            Ok(Answer::Done | Answer::Value(None)) => json!(["ok", null]),
+            Ok(Answer::Value(Some(value)) | Answer::Device(Ok(value) | Err(value))) => {
+                json!(["ok", value.as_text()])
             }
-            if let Err(fault) = answer {
-                result = Err(fault);
-                break;
-            }
+            Err(Fault::Vat(_)) => json!(["error", "syscall translation error: prepare to die"]),
+            Err(other) => json!(["halt", other.to_string()]),
+        };
+        if actual != exchange.r {
+            let at = format!("delivery {n}, result of syscall {at} {}", exchange.s);
+            script.difference.get_or_insert_with(|| differ(at, &exchange.r, format!("{actual} {answer:?}")));
         }
-        if let (Ok(_), Some(error)) = (&result, &recorded.error) {
-            result = Err(VatFault::Delivery(error.clone()).into());
+        if let Err(fault) = answer {
+            result = Err(fault);
+            break;
         }
-        (syscalls, result)
     }
+    if let (Ok(_), Some(error)) = (&result, &recorded.error) {
+        result = Err(VatFault::Delivery(error.clone()).into());
+    }
+    result
 }
 
 /// A syscall in SwingSet's shape.

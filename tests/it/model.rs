@@ -13,17 +13,16 @@ use std::{
 
 use proptest::prelude::*;
 use vathost::{
-    kernel::{self, Syscalls, Usage, Worker, Workers},
+    kernel::{self, ScriptedVat, Scripts, Syscalls, Usage},
     model::{
-        blame::{Fault, HostFault, VatFault},
+        blame::{Fault, VatFault},
         id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
         value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
     },
     slog::Slog,
     state::{
         block::Block,
-        snapshot::Snapshot,
-        table::{Item, Options, Vat},
+        table::{Item, Options},
     },
     store::{Digest, StateHash},
 };
@@ -101,7 +100,8 @@ fn run(seed: u64, steps: &[Step], manner: Manner<'_>) -> Trace {
 }
 
 fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
-    let mut cast = Cast { seed, faults_early: manner.faults_early, ..Cast::default() };
+    let cast = Cast::default();
+    let mut scripts = cast.scripts(seed, manner.faults_early);
     let mut block = open(manner);
     let roots: Vec<ObjectId>;
     (block, roots) = kernel::outside(block, |crank| {
@@ -141,14 +141,14 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
                 };
                 (block, ()) = kernel::outside(block, reap).unwrap();
             }
-            Step::Run(cranks) => block = go(block, &mut cast, cranks),
+            Step::Run(cranks) => block = go(block, &mut scripts, &cast, cranks),
             Step::Block { reopen } => {
                 block = block.commit(false).unwrap();
                 assert_eq!(block.sweep_digest().unwrap(), block.meta().digest, "the digest is that of a sweep");
                 hashes.push(block.state_hash().expect("hashes"));
                 if reopen && manner.dir.is_some() {
                     drop(block);
-                    cast.live.clear();
+                    scripts.evict_all();
                     block = open(manner);
                     assert_eq!(Some(&block.state_hash().expect("hashes")), hashes.last(), "the hash is on disk");
                     assert_eq!(block.sweep_digest().unwrap(), block.meta().digest);
@@ -160,27 +160,27 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
     (trace, cast.seen.take())
 }
 
-fn go(mut block: Block, cast: &mut Cast, cranks: u64) -> Block {
+fn go(mut block: Block, scripts: &mut Scripts, cast: &Cast, cranks: u64) -> Block {
     for _ in 0..cranks {
-        let (next, ran) = kernel::crank(block, cast).unwrap_or_else(|halt| panic!("{halt} at {:?}", halt.position));
+        let (next, ran) = kernel::crank(block, scripts).unwrap_or_else(|halt| panic!("{halt} at {:?}", halt.position));
         block = next;
         if ran.is_none() {
             break;
         }
         kernel::audit(block.tables()).unwrap();
-        check_beliefs(&block, cast);
+        check_beliefs(&block, scripts, cast);
         check_counts(&block);
     }
     block
 }
 
 /// The c-list of every live vat that is up is what the vat believes.
-fn check_beliefs(block: &Block, cast: &Cast) {
+fn check_beliefs(block: &Block, scripts: &Scripts, cast: &Cast) {
     let minds = cast.minds.borrow();
-    for vat in cast.live.keys().filter(|it| block.tables().is_alive(**it)) {
-        let Some(mind) = minds.get(vat) else { continue };
+    for vat in scripts.live().filter(|it| block.tables().is_alive(*it)) {
+        let Some(mind) = minds.get(&vat) else { continue };
         let actual: BTreeMap<VRef, bool> =
-            block.tables().clist.of(*vat).map(|(vref, it)| (vref, it.reachable)).collect();
+            block.tables().clist.of(vat).map(|(vref, it)| (vref, it.reachable)).collect();
         let mut believed = mind.objects.clone();
         believed.extend(mind.promises.keys().map(|it| (*it, true)));
         assert_eq!(actual, believed, "the c-list of {vat}, and its belief");
@@ -188,16 +188,16 @@ fn check_beliefs(block: &Block, cast: &Cast) {
             .tables()
             .vatstore
             .iter()
-            .filter(|((it, _), _)| it == vat)
+            .filter(|((it, _), _)| *it == vat)
             .map(|((_, key), value)| ((**key).clone(), value.clone()))
             .collect();
         assert_eq!(stored, mind.store, "the vatstore of {vat}, and its belief");
         for (promise, decides) in &mind.promises {
-            let Some(KRef::Promise(id)) = block.tables().clist.get(&(*vat, *promise)).map(|it| it.kref) else {
+            let Some(KRef::Promise(id)) = block.tables().clist.get(&(vat, *promise)).map(|it| it.kref) else {
                 panic!("{promise}")
             };
             let decider = block.tables().promises.get(&id).unwrap().decider();
-            assert_eq!(decider == Some(*vat), *decides, "whether {vat} decides {promise}");
+            assert_eq!(decider == Some(vat), *decides, "whether {vat} decides {promise}");
         }
     }
 }
@@ -260,64 +260,35 @@ struct Mind {
     pipelining: bool,
 }
 
-#[derive(Default)]
+/// What all vats share: what was seen, and what each believes.
+#[derive(Clone, Default)]
 struct Cast {
-    seed: u64,
-    faults_early: bool,
-    seen: Rc<RefCell<Seen>>,
-    minds: Rc<RefCell<BTreeMap<VatId, Mind>>>,
-    live: BTreeMap<VatId, Actor>,
-}
-
-struct Actor {
-    vat: VatId,
-    seed: u64,
-    faults_early: bool,
     seen: Rc<RefCell<Seen>>,
     minds: Rc<RefCell<BTreeMap<VatId, Mind>>>,
 }
 
-impl Workers for Cast {
-    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
-    }
-    fn start(
-        &mut self,
-        vat: VatId,
-        row: &Vat,
-        _: Option<Snapshot<'_>>,
-        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<(), Fault> {
-        let objects = [(VRef::ROOT, true)].into();
-        let mind = Mind { objects, pipelining: row.options.pipelining, ..Mind::default() };
-        self.minds.borrow_mut().insert(vat, mind);
-        let (seen, minds) = (self.seen.clone(), self.minds.clone());
-        self.live.insert(vat, Actor { vat, seed: self.seed, faults_early: self.faults_early, seen, minds });
-        Ok(())
-    }
-    fn stop(&mut self, vat: VatId) {
-        self.live.remove(&vat);
-    }
-}
-
-impl Worker for Actor {
-    fn deliver(
-        &mut self,
-        delivery: &Delivery<VRef>,
-        _: u64,
-        mut syscalls: Syscalls,
-    ) -> (Syscalls, Result<Usage, Fault>) {
-        let mut minds = self.minds.borrow_mut();
-        let mind = minds.get_mut(&self.vat).unwrap();
-        mind.hear(delivery);
-        mind.deliveries += 1;
-        let mut dice = Dice(self.seed ^ (self.vat.0 << 56) ^ (mind.deliveries << 32));
-        let mut seen = self.seen.borrow_mut();
-        *seen.entry((What::Delivery, delivery.kind())).or_default() += 1;
-        let result = mind.act(&mut dice, self.faults_early, &mut syscalls, &mut seen);
-        *seen.entry((What::Fault, "")).or_default() += u64::from(result.is_err());
-        let fuel = dice.below(1000);
-        (syscalls, result.map(|()| Usage { fuel, memory: 0 }))
+impl Cast {
+    fn scripts(&self, seed: u64, faults_early: bool) -> Scripts {
+        let cast = self.clone();
+        Scripts::new(move |vat, row| -> ScriptedVat {
+            let objects = [(VRef::ROOT, true)].into();
+            let mind = Mind { objects, pipelining: row.options.pipelining, ..Mind::default() };
+            cast.minds.borrow_mut().insert(vat, mind);
+            let cast = cast.clone();
+            Box::new(move |delivery, _fuel, syscalls| {
+                let mut minds = cast.minds.borrow_mut();
+                let mind = minds.get_mut(&vat).unwrap();
+                mind.hear(delivery);
+                mind.deliveries += 1;
+                let mut dice = Dice(seed ^ (vat.0 << 56) ^ (mind.deliveries << 32));
+                let mut seen = cast.seen.borrow_mut();
+                *seen.entry((What::Delivery, delivery.kind())).or_default() += 1;
+                let result = mind.act(&mut dice, faults_early, syscalls, &mut seen);
+                *seen.entry((What::Fault, "")).or_default() += u64::from(result.is_err());
+                let fuel = dice.below(1000);
+                result.map(|()| Usage { fuel, memory: 0 })
+            })
+        })
     }
 }
 

@@ -138,7 +138,7 @@ fn a_child_may_have_no_more_waiting_than_its_creator() {
             }
         });
         let mut stage = Stage::new(3, None, vec![("a", bounded(20, 4_000), creator)]);
-        stage.cast.roles.insert("child".to_owned(), role(|_| Ok(())));
+        stage.roles.borrow_mut().insert("child".to_owned(), role(|_| Ok(())));
         stage.tell("a", "go", &["vatAdmin"]);
         stage.run(u64::MAX);
         let tables = stage.block().tables();

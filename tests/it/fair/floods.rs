@@ -53,7 +53,7 @@ fn cranks(version: u32, flood: Option<(Role, &[&str], Options)>, most: u64) -> u
         vats.insert(0, ("flood", options, role));
     }
     let mut stage = Stage::new(version, None, vats);
-    stage.cast.roles.insert("child".to_owned(), at_each(twice));
+    stage.roles.borrow_mut().insert("child".to_owned(), at_each(twice));
     if let Some(with) = with {
         stage.tell("flood", "go", with);
         // It is well under way before the others begin.

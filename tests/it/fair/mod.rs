@@ -9,17 +9,16 @@ mod order;
 use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use vathost::{
-    kernel::{self, Crank, Ran, Syscalls, Usage, Worker, Workers},
+    kernel::{self, Crank, Ran, ScriptedVat, Scripts, Syscalls, Usage},
     model::{
-        blame::{Fault, HostFault},
+        blame::Fault,
         id::{BundleId, KRef, ObjectId, VRef, VatId},
         value::{CapData, Delivery, Message, Syscall},
     },
     slog::Slog,
     state::{
         block::Block,
-        snapshot::Snapshot,
-        table::{DeviceRow, Options, Vat},
+        table::{DeviceRow, Options},
     },
 };
 
@@ -106,68 +105,40 @@ fn role(it: impl Fn(&mut Turn<'_>) -> Result<(), Fault> + 'static) -> Role {
 /// A state, and the vats in it.
 struct Stage {
     block: Option<Block>,
-    cast: Cast,
+    cast: Scripts,
+    roles: Roles,
+    told: Told,
     vats: BTreeMap<String, (VatId, ObjectId)>,
 }
 
-#[derive(Default)]
-struct Cast {
-    /// By the name of the vat; those that vats create are called `child`.
-    roles: BTreeMap<String, Role>,
-    live: BTreeMap<VatId, Actor>,
-    /// What was delivered, by vat, in order; deliveries that are made again are not told again.
-    told: Rc<RefCell<BTreeMap<VatId, Vec<String>>>>,
-}
+/// What was delivered, by vat, in order; deliveries that are made again are not told again.
+type Told = Rc<RefCell<BTreeMap<VatId, Vec<String>>>>;
 
-struct Actor {
-    vat: VatId,
-    age: u64,
-    role: Role,
-    told: Rc<RefCell<BTreeMap<VatId, Vec<String>>>>,
-}
+/// The roles by the name of the vat; those that vats create are called `child`.
+type Roles = Rc<RefCell<BTreeMap<String, Role>>>;
 
-impl Workers for Cast {
-    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
-    }
-    fn start(
-        &mut self,
-        vat: VatId,
-        row: &Vat,
-        _: Option<Snapshot<'_>>,
-        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<(), Fault> {
-        let role = self.roles[&row.name].clone();
-        self.live.insert(vat, Actor { vat, age: 0, role, told: self.told.clone() });
-        Ok(())
-    }
-    fn stop(&mut self, vat: VatId) {
-        self.live.remove(&vat);
-    }
-}
-
-impl Worker for Actor {
-    fn deliver(
-        &mut self,
-        delivery: &Delivery<VRef>,
-        _: u64,
-        mut syscalls: Syscalls,
-    ) -> (Syscalls, Result<Usage, Fault>) {
-        let mut turn = Turn { vat: self.vat, age: self.age, delivery, syscalls: &mut syscalls };
-        if turn.syscalls.is_live() {
-            self.told.borrow_mut().entry(self.vat).or_default().push(turn.word());
-        }
-        let result = (self.role)(&mut turn);
-        self.age += 1;
-        (syscalls, result.map(|()| Usage { fuel: 1, memory: 0 }))
-    }
+fn cast(roles: &Roles, told: &Told) -> Scripts {
+    let (roles, told) = (roles.clone(), told.clone());
+    Scripts::new(move |vat, row| -> ScriptedVat {
+        let (role, told, mut age) = (roles.borrow()[&row.name].clone(), told.clone(), 0);
+        Box::new(move |delivery, _fuel, syscalls| {
+            let mut turn = Turn { vat, age, delivery, syscalls };
+            if turn.syscalls.is_live() {
+                told.borrow_mut().entry(vat).or_default().push(turn.word());
+            }
+            age += 1;
+            role(&mut turn).map(|()| Usage { fuel: 1, memory: 0 })
+        })
+    })
 }
 
 impl Stage {
     /// A new state under this version of the kernel, in memory or in a folder, with these vats up, and the timer.
     fn new(version: u32, dir: Option<&Path>, vats: Vec<(&str, Options, Role)>) -> Stage {
         let block = dir.map_or_else(|| Block::memory(Slog::default()), |it| Block::open(it, Slog::default()));
-        let mut stage = Stage { block: block.ok(), cast: Cast::default(), vats: BTreeMap::new() };
+        let (roles, told) = (Roles::default(), Told::default());
+        let cast = cast(&roles, &told);
+        let mut stage = Stage { block: block.ok(), cast, roles, told, vats: BTreeMap::new() };
         stage.block.as_mut().unwrap().set_audit(0);
         stage.outside(|crank| {
             crank.set_kernel_version(version);
@@ -176,7 +147,7 @@ impl Stage {
             Ok(())
         });
         for (name, options, role) in vats {
-            stage.cast.roles.insert(name.to_owned(), role);
+            stage.roles.borrow_mut().insert(name.to_owned(), role);
             let made = stage.outside(|crank| {
                 let vat = crank.create_vat(name, BundleId::of(b"role"), options, CapData::plain("#{}"))?;
                 let root = crank.root(vat)?;
@@ -240,7 +211,7 @@ impl Stage {
     #[track_caller]
     fn run_until(&mut self, name: &str, notifies: usize, most: u64) -> u64 {
         let vat = self.vat(name);
-        let had = |it: &Stage| it.cast.told.borrow()[&vat].iter().filter(|it| *it == "notify").count();
+        let had = |it: &Stage| it.told.borrow()[&vat].iter().filter(|it| *it == "notify").count();
         for cranks in 0..most {
             if cranks % 100 == 0 {
                 self.begin_block();
@@ -260,6 +231,6 @@ impl Stage {
     }
 
     fn told(&self, vat: VatId) -> Vec<String> {
-        self.cast.told.borrow().get(&vat).cloned().unwrap_or_default()
+        self.told.borrow().get(&vat).cloned().unwrap_or_default()
     }
 }

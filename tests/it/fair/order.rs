@@ -74,7 +74,7 @@ fn hashes(mut stage: Stage, cranks: u64, dir: Option<&std::path::Path>) -> (Vec<
         if let Some(dir) = dir {
             stage.block = Some(stage.block.take().unwrap().commit(true).unwrap());
             drop(stage.block.take());
-            stage.cast.live.clear();
+            stage.cast.evict_all();
             let mut block = vathost::state::block::Block::open(dir, vathost::slog::Slog::default()).unwrap();
             block.set_audit(1);
             stage.block = Some(block);

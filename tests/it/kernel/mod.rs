@@ -37,17 +37,16 @@ use std::{
 
 use expect_test::Expect;
 use vathost::{
-    kernel::{self, Crank, Halt, Ran, Syscalls, Usage, Worker, Workers},
+    kernel::{self, Crank, Halt, Ran, ScriptedVat, Scripts, Syscalls, Usage},
     model::{
-        blame::{Fault, HostFault, KernelPanic, VatFault},
+        blame::{Fault, KernelPanic, VatFault},
         id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
         value::{Answer, Bytes, CapData, Delivery, Message, Resolution, Syscall},
     },
     slog::{Detail, Event, Recorder, Slog},
     state::{
         block::{Block, Printed},
-        snapshot::Snapshot,
-        table::{Options, Promise, Tables, Vat},
+        table::{Options, Promise, Tables},
     },
 };
 
@@ -65,7 +64,7 @@ pub(crate) fn pipelining() -> Options {
 pub(crate) struct World {
     block: Option<Block>,
     pub(crate) vats: BTreeMap<String, (VatId, ObjectId)>,
-    actors: Actors,
+    actors: Scripts,
     stage: Rc<RefCell<Stage>>,
     slog: Arc<Mutex<Vec<String>>>,
 }
@@ -103,7 +102,7 @@ impl World {
         let mut block = Block::memory(Slog::new(Detail::Cranks, Lines(slog.clone()))).unwrap();
         block.set_audit(1);
         let stage = Rc::new(RefCell::new(Stage::default()));
-        let actors = Actors { stage: stage.clone(), live: BTreeMap::new() };
+        let actors = actors(&stage);
         let mut world = World { block: Some(block), vats: BTreeMap::new(), actors, stage, slog };
         world.outside(|crank| {
             crank.set_kernel_version(version);
@@ -312,9 +311,13 @@ impl Recorder for Lines {
 
 // ---- the vats
 
-struct Actors {
-    stage: Rc<RefCell<Stage>>,
-    live: BTreeMap<VatId, Actor>,
+fn actors(stage: &Rc<RefCell<Stage>>) -> Scripts {
+    let stage = stage.clone();
+    Scripts::new(move |vat, row| -> ScriptedVat {
+        stage.borrow_mut().names.entry(vat).or_insert_with(|| row.name.clone());
+        let mut actor = Actor { vat, incarnation: row.incarnation, age: 0, stage: stage.clone() };
+        Box::new(move |delivery, fuel_max, syscalls| actor.act(delivery, fuel_max, syscalls))
+    })
 }
 
 struct Actor {
@@ -325,34 +328,8 @@ struct Actor {
     stage: Rc<RefCell<Stage>>,
 }
 
-impl Workers for Actors {
-    fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        self.live.get_mut(&vat).map(|it| it as &mut dyn Worker)
-    }
-    fn start(
-        &mut self,
-        vat: VatId,
-        row: &Vat,
-        _: Option<Snapshot<'_>>,
-        _: &dyn Fn() -> Result<Vec<u8>, HostFault>,
-    ) -> Result<(), Fault> {
-        self.stage.borrow_mut().names.entry(vat).or_insert_with(|| row.name.clone());
-        let stage = self.stage.clone();
-        self.live.insert(vat, Actor { vat, incarnation: row.incarnation, age: 0, stage });
-        Ok(())
-    }
-    fn stop(&mut self, vat: VatId) {
-        self.live.remove(&vat);
-    }
-}
-
-impl Worker for Actor {
-    fn deliver(
-        &mut self,
-        delivery: &Delivery<VRef>,
-        fuel_max: u64,
-        mut syscalls: Syscalls,
-    ) -> (Syscalls, Result<Usage, Fault>) {
+impl Actor {
+    fn act(&mut self, delivery: &Delivery<VRef>, fuel_max: u64, syscalls: &mut Syscalls) -> Result<Usage, Fault> {
         let (event, text) = describe(delivery);
         let (key, age) = ((self.vat, self.incarnation), self.age);
         self.age += 1;
@@ -360,9 +337,9 @@ impl Worker for Actor {
         if fuel_max > u64::MAX >> 2 {
             let words = self.stage.borrow().past[&key][age].clone();
             let log = self.stage.borrow().log.len();
-            let result = self.perform("", &words, fuel_max, &mut syscalls);
+            let result = self.perform("", &words, fuel_max, syscalls);
             self.stage.borrow_mut().log.truncate(log);
-            return (syscalls, result);
+            return result;
         }
         let (name, script) = {
             let mut stage = self.stage.borrow_mut();
@@ -376,20 +353,18 @@ impl Worker for Actor {
         let (result, words) = match script {
             None => (Ok(Usage::default()), String::new()),
             Some(Script::Code(code)) => {
-                (code(&mut syscalls).map(|()| Usage::default()), "trap code is not replayed".to_owned())
+                (code(syscalls).map(|()| Usage::default()), "trap code is not replayed".to_owned())
             }
-            Some(Script::Words(words)) => (self.perform(&name, &words, fuel_max, &mut syscalls), words),
+            Some(Script::Words(words)) => (self.perform(&name, &words, fuel_max, syscalls), words),
         };
         let mut stage = self.stage.borrow_mut();
         let past = stage.past.entry(key).or_default();
         past.truncate(age);
         past.push(words);
         drop(stage);
-        (syscalls, result)
+        result
     }
-}
 
-impl Actor {
     fn perform(&self, name: &str, words: &str, fuel_max: u64, syscalls: &mut Syscalls) -> Result<Usage, Fault> {
         let mut usage = Usage::default();
         for word in words.split(';').map(str::trim).filter(|it| !it.is_empty()) {
