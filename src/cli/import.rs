@@ -43,7 +43,7 @@ pub(crate) fn cmd_import(args: ImportArgs, output: &Output) -> anyhow::Result<Ex
     state::must_be_a_file(&file)?;
     state::must_be_free(&dir)?;
     let aside = Aside::new(&dir)?;
-    let mut database = Database::draft(&aside.file(), &Tables::names())?;
+    let mut database = Database::draft(&aside.file(), &Tables::layout())?;
     let progress = Progress::new(output, "importing", "bytes");
     let read = archive::read(&file, &mut database, &mut |done, total| progress.set(done, total));
     let elapsed = progress.finish();

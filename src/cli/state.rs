@@ -26,7 +26,7 @@ pub(crate) fn folder_or_archive(path: &Path, output: &Output) -> anyhow::Result<
     if !path.is_file() {
         return folder(path);
     }
-    let mut database = Database::memory(&Tables::names())?;
+    let mut database = Database::memory(&Tables::layout())?;
     let progress = Progress::new(output, "reading", "bytes");
     let result = archive::read(path, &mut database, &mut |done, total| progress.set(done, total));
     progress.finish();

@@ -5,8 +5,8 @@
 //! (see `page`). WAL with
 //! `synchronous=FULL`: what a commit returned is on disk.
 //!
-//! Tables of large values have a rowid: in one without, SQLite reads the whole row to compare its key, and a commit
-//! would read the chunks of many blocks before.
+//! Tables of large values have a rowid (see [`TableLayout`]): in one without, SQLite reads the whole row to compare its
+//! key, and a commit would read the chunks of many blocks before.
 //!
 //! Every row bears a checksum, or stands under its hash; what the facts attest of all of them is in `proof`.
 
@@ -40,7 +40,7 @@ use crate::{
 /// The version of the layout of the file, and of the records in its rows: a state of another one is refused, and not taken
 /// for a damaged one. So it is raised with every field that a record gains or loses, and with the canonical encoding
 /// (see `canon`), of which the checksums are. How records are stored is [`codec::FORMAT`], and in no hash.
-pub(super) const SCHEMA: u32 = 6;
+pub(super) const SCHEMA: u32 = 7;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 const LOG: &str = "state.sqlite-wal";
@@ -171,8 +171,21 @@ fn meta_checksum(value: &[u8]) -> i64 {
     RowHash::of_parts("meta", &[value]).checksum()
 }
 
+/// One table of the kernel, as it is laid out in the file.
+///
+/// Without a rowid SQLite keeps a row in its key's page, and what is longer than a quarter of a page in pages of its own. That is
+/// the smallest for rows of up to some 200 bytes. A row of 1 KiB takes 4,689 bytes so, and 1,405 in a table with a rowid beside an
+/// index, which a quarter of the time writes and reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableLayout {
+    /// The name of the table.
+    pub name: &'static str,
+    /// Whether its values may be long, as those of a vatstore: then it has a rowid.
+    pub has_long_values: bool,
+}
+
 /// Returns the schema of the file: a statement for each of its tables.
-fn layout(tables: &[&'static str]) -> String {
+fn layout(tables: &[TableLayout]) -> String {
     let mut sql = String::from(
         "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum INTEGER NOT NULL);
          CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);",
@@ -180,10 +193,11 @@ fn layout(tables: &[&'static str]) -> String {
     sql += history::LAYOUT;
     sql += mark::LAYOUT;
     sql += page::LAYOUT;
-    for table in tables {
-        // The value stands right behind the key: it is read with it, and compared.
+    for TableLayout { name, has_long_values } in tables {
+        // Without a rowid the value stands right behind the key: it is read with it, and compared.
+        let kind = if *has_long_values { "" } else { " WITHOUT ROWID" };
         sql += &format!(
-            "CREATE TABLE \"{table}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE \"{name}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL){kind};"
         );
     }
     sql
@@ -216,7 +230,7 @@ impl Drop for Lock {
 
 impl Database {
     /// Makes a database in memory, which is gone when dropped.
-    pub fn memory(tables: &[&'static str]) -> Result<Database, HostFault> {
+    pub fn memory(tables: &[TableLayout]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
         let opening = "read the state in memory".to_owned();
         let database = Database { connection, _vfs: None, home: Home::default(), opening, _lock: None };
@@ -226,7 +240,7 @@ impl Database {
 
     /// Makes a new database in this file, to be filled and then put in its place. A crash meanwhile may leave anything
     /// in it.
-    pub fn draft(path: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
+    pub fn draft(path: &Path, tables: &[TableLayout]) -> Result<Database, HostFault> {
         let what = format!("write `{}`", path.display());
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
@@ -236,12 +250,12 @@ impl Database {
     }
 
     /// Opens the state in this folder, or makes one. Refused while another process has it open.
-    pub fn open(dir: &Path, tables: &[&'static str]) -> Result<Database, HostFault> {
+    pub fn open(dir: &Path, tables: &[TableLayout]) -> Result<Database, HostFault> {
         Database::open_on(dir, tables, None)
     }
 
     /// Opens a state on a disk that may fail: for experiments.
-    pub fn open_on(dir: &Path, tables: &[&'static str], disk: Option<&Disk>) -> Result<Database, HostFault> {
+    pub fn open_on(dir: &Path, tables: &[TableLayout], disk: Option<&Disk>) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
         make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
         let lock = OpenOptions::new()
@@ -321,7 +335,7 @@ impl Database {
         dir.join(FILE).exists()
     }
 
-    fn create(&self, tables: &[&'static str]) -> Result<(), HostFault> {
+    fn create(&self, tables: &[TableLayout]) -> Result<(), HostFault> {
         if self.schema()? != 0 {
             return self.check_schema();
         }
@@ -331,7 +345,7 @@ impl Database {
 
     /// Lists the tables, and what SQLite keeps with them, that are not as this version lays them out; one that it does
     /// not know is left alone.
-    pub fn altered(&self, tables: &[&'static str]) -> Result<Vec<String>, HostFault> {
+    pub fn altered(&self, tables: &[TableLayout]) -> Result<Vec<String>, HostFault> {
         let made_by = |connection: &Connection| -> rusqlite::Result<BTreeMap<String, String>> {
             let mut statement = connection.prepare("SELECT name, coalesce(sql, tbl_name) FROM sqlite_schema")?;
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
@@ -590,7 +604,10 @@ impl<'a> Transaction<'a> {
 impl Rows for Transaction<'_> {
     fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault> {
         let run = || {
-            let mut put = self.0.prepare_cached(&format!("INSERT OR REPLACE INTO \"{table}\" VALUES (?, ?, ?)"))?;
+            // Not `OR REPLACE`, which in a table with a rowid removes the row, and puts another at the end.
+            let mut put = self.0.prepare_cached(&format!(
+                "INSERT INTO \"{table}\" VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET value = ?2, checksum = ?3"
+            ))?;
             let mut delete = self.0.prepare_cached(&format!("DELETE FROM \"{table}\" WHERE key = ?"))?;
             batch.rows().try_for_each(|(key, value)| match value {
                 Some((value, checksum)) => put.execute(params![key, value, checksum]).map(drop),

@@ -26,7 +26,7 @@ use crate::{
     store::{
         canon::{self, Sink},
         codec::{self, Key},
-        database::{Batch, Rows},
+        database::{Batch, Rows, TableLayout},
         fold::Fold,
         hash::{Digest, RowHash},
         proof::{DAMAGED, Reading, StoredRow},
@@ -69,6 +69,7 @@ pub struct Table<K, V, I = ()> {
     /// What changed since the last block that was closed without a commit, if one was.
     unclosed: Option<BTreeMap<K, Option<V>>>,
     essence: Option<Essence<V>>,
+    has_long_values: bool,
 }
 
 /// A row.
@@ -107,6 +108,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
             touched: BTreeMap::new(),
             unclosed: None,
             essence: None,
+            has_long_values: false,
         }
     }
 
@@ -114,6 +116,11 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     #[must_use]
     pub fn with_essence(self, essence: fn(&V) -> Option<V>) -> Table<K, V, I> {
         Table { essence: Some(essence), ..self }
+    }
+
+    /// Says that the values may be long: the file keeps them apart from their keys.
+    pub fn with_long_values(self) -> Table<K, V, I> {
+        Table { has_long_values: true, ..self }
     }
 
     /// Adds what an experiment compares of a row to a digest, or takes it away.
@@ -351,6 +358,9 @@ pub trait Journaled {
 
     /// The name, also of the database's table.
     fn name(&self) -> &'static str;
+
+    /// Returns how the table is laid out in the file.
+    fn layout(&self) -> TableLayout;
 }
 
 impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
@@ -526,6 +536,10 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
 
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn layout(&self) -> TableLayout {
+        TableLayout { name: self.name, has_long_values: self.has_long_values }
     }
 }
 

@@ -90,7 +90,7 @@ fn tamper(change: impl Fn(&mut Entry)) -> (Output, u64) {
     let state = dir.path().join("state");
     let begun = vathost(&state, &["vats/pingpong", "--blocks", "3"]);
     assert!(begun.status.success(), "{begun:?}");
-    let mut database = Database::open(&state, &Tables::names()).unwrap();
+    let mut database = Database::open(&state, &Tables::layout()).unwrap();
     let (mut meta, mut heads) = (database.meta().unwrap().unwrap(), database.heads().unwrap());
     let mut chunks = database.transcript(VAT, DeliveryNum(0)).unwrap();
     let unpacked = unpack(&chunks[0].entries);

@@ -147,7 +147,7 @@ fn what_a_failed_sync_left_in_the_systems_memory_is_on_the_disk_before_anything_
 /// A state with one commit that is so large that the log is copied with it: all operations on files, and how it ended.
 fn large_commit(disk: &Disk) -> (TempDir, Result<(), String>) {
     let dir = tempfile::tempdir().unwrap();
-    let mut database = Database::open_on(dir.path(), &Tables::names(), Some(disk)).unwrap();
+    let mut database = Database::open_on(dir.path(), &Tables::layout(), Some(disk)).unwrap();
     let bytes = vec![7; 36 << 20];
     let transaction = database.transaction().unwrap();
     transaction.put_bundle(BundleId::of(&bytes), &bytes).unwrap();
@@ -177,7 +177,7 @@ fn a_disk_that_fails_while_the_log_is_copied_stops_the_host_and_the_commit_has_h
         let why = ended.unwrap_err();
         assert!(why.starts_with("copy the log (the state `"), "{why}");
         assert!(why.ends_with("Input/output error (os error 5)"), "{why}");
-        assert_eq!(Database::open(dir.path(), &Tables::names()).unwrap().bundles().unwrap().len(), 1);
+        assert_eq!(Database::open(dir.path(), &Tables::layout()).unwrap().bundles().unwrap().len(), 1);
     }
 }
 

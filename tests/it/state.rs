@@ -5,6 +5,7 @@ mod chain;
 mod compare;
 mod damage;
 mod flips;
+mod layout;
 mod rerun;
 
 use std::{

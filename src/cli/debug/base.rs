@@ -19,7 +19,7 @@ pub(super) fn copy(path: &Path) -> anyhow::Result<Base> {
         return Ok(Base::copy(path)?);
     }
     Base::made(|file| -> anyhow::Result<()> {
-        let mut database = Database::draft(file, &Tables::names())?;
+        let mut database = Database::draft(file, &Tables::layout())?;
         archive::read(path, &mut database, &mut |_, _| ())?;
         Ok(())
     })

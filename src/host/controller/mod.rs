@@ -141,7 +141,7 @@ impl Host {
         let mut block = match &open.state {
             Some(dir) if open.read_only => Block::open_read_only(dir)?,
             Some(dir) => {
-                let database = Database::open_on(dir, &Tables::names(), open.disk.as_ref())?;
+                let database = Database::open_on(dir, &Tables::layout(), open.disk.as_ref())?;
                 Block::over(database, open.slog.clone())?
             }
             None => Block::memory(open.slog.clone())?,

@@ -115,7 +115,7 @@ pub fn prove(database: &Database) -> Result<(), HostFault> {
 
 /// All checks but that of the file.
 fn contents(database: &Database) -> Result<Vec<Check>, HostFault> {
-    let known = Database::memory(&Tables::names())?.layouts()?;
+    let known = Database::memory(&Tables::layout())?.layouts()?;
     let (layout, usable) = layout(database, &known);
     let (facts, meta) = facts(database);
     let (records, read) = records(database, &usable);

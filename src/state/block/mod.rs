@@ -131,12 +131,12 @@ pub trait Observer: fmt::Debug + Send {
 impl Block {
     /// Makes a new state in memory.
     pub fn memory(slog: Slog) -> Result<Block, HostFault> {
-        Block::load(Database::memory(&Tables::names())?, slog)
+        Block::load(Database::memory(&Tables::layout())?, slog)
     }
 
     /// Opens the state in this folder, new or not, to run it.
     pub fn open(dir: &Path, slog: Slog) -> Result<Block, HostFault> {
-        Block::load(Database::open(dir, &Tables::names())?, slog)
+        Block::load(Database::open(dir, &Tables::layout())?, slog)
     }
 
     /// Opens the state in this folder, only to read it.

@@ -66,7 +66,7 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
 
 /// Checks that the file is laid out as this version does it.
 pub(crate) fn layout(database: &Database, damaged: &mut Damaged<'_>) -> Result<(), HostFault> {
-    for name in database.altered(&Tables::names())? {
+    for name in database.altered(&Tables::layout())? {
         damaged(HostFault::damage(format_args!("table `{name}`"), "it is missing, or laid out in another way"));
     }
     Ok(())

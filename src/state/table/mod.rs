@@ -26,7 +26,7 @@ use crate::{
         limits,
         value::{Bytes, CapData},
     },
-    store::{Journaled, Table},
+    store::{Journaled, Table, TableLayout},
 };
 
 /// The counters, and where the chain of blocks stands.
@@ -135,7 +135,7 @@ impl Default for Tables {
             promises: Promises::new(6, "promise"),
             queue: Queue::new(7, "queue"),
             gc: Table::new(8, "gc"),
-            vatstore: Vatstore::new(9, "vatstore"),
+            vatstore: Vatstore::new(9, "vatstore").with_long_values(),
             outside: Table::new(10, "outside"),
             bundles: Table::new(11, "bundle_name"),
             meters: Table::new(12, "meter"),
@@ -146,7 +146,7 @@ impl Default for Tables {
             settlements: Table::new(17, "settlement"),
             subscribers: Subscribers::new(18, "subscriber"),
             waiting: Waiters::new(19, "waiting"),
-            device_rows: DeviceRows::new(20, "device_row"),
+            device_rows: DeviceRows::new(20, "device_row").with_long_values(),
             device_messages: DeviceMessages::new(21, "device_message"),
         }
     }
@@ -208,6 +208,11 @@ impl Tables {
             &self.device_rows,
             &self.device_messages,
         ]
+    }
+
+    /// Returns how the tables are laid out in the file of a state.
+    pub fn layout() -> [TableLayout; TABLES] {
+        Tables::default().each().map(|table| table.layout())
     }
 
     /// Returns the names of the tables.

@@ -256,7 +256,7 @@ fn find(dir: &Path, told: &Blocks) -> Result<Found, String> {
         return nothing;
     }
     // As a host does it: what is in the log belongs to it.
-    let database = Database::open(dir, &Tables::names()).map_err(|it| format!("it does not open: {it}"))?;
+    let database = Database::open(dir, &Tables::layout()).map_err(|it| format!("it does not open: {it}"))?;
     let Some(meta) = database.meta().map_err(|it| it.to_string())? else { return nothing };
     let report = verify::verify(&database).map_err(|it| it.to_string())?;
     if let Some((check, finding)) = report.first_finding() {

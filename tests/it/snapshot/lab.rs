@@ -93,7 +93,7 @@ impl Lab {
 
     /// Replaces a snapshot in the database, as a host would.
     pub(crate) fn put(&self, manifest: &Manifest) {
-        let mut database = patiently(|| Database::open(&self.state(), &Tables::names()));
+        let mut database = patiently(|| Database::open(&self.state(), &Tables::layout()));
         let mut meta = database.meta().unwrap().unwrap();
         let transaction = database.transaction().unwrap();
         let old = transaction.snapshot(manifest.vat).unwrap().map(|(it, _)| it);

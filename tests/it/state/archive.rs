@@ -8,7 +8,7 @@ use vathost::{
 use super::*;
 
 fn read_archive(path: &Path) -> Result<archive::Summary, ArchiveError> {
-    archive::read(path, &mut Database::memory(&Tables::names()).unwrap(), &mut |_, _| ())
+    archive::read(path, &mut Database::memory(&Tables::layout()).unwrap(), &mut |_, _| ())
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn a_bit_of_an_archive_that_turns_over_is_refused() {
         let (at, bit) = (random.below(bytes.len()), random.below(8));
         bytes[at] ^= 1 << bit;
         fs::write(&file, &bytes).unwrap();
-        let read = archive::read(&file, &mut Database::memory(&Tables::names()).unwrap(), &mut |_, _| ());
+        let read = archive::read(&file, &mut Database::memory(&Tables::layout()).unwrap(), &mut |_, _| ());
         assert!(read.is_err(), "byte {at}, bit {bit}");
         bytes[at] ^= 1 << bit;
     }
