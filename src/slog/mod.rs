@@ -11,6 +11,7 @@ mod clock;
 mod event;
 mod kept;
 pub(crate) mod reader;
+mod recorded;
 mod scribe;
 mod shape;
 mod sink;
@@ -25,6 +26,7 @@ use std::{
 
 pub use event::{At, CListMode, Event};
 pub use reader::{ReadError, Reader, Record};
+pub use recorded::{Operation, QueuedItem, RecordedEvent, RecordedMessage, RecordedResolution};
 pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
 pub use writer::Writer;
 

@@ -12,7 +12,7 @@ use crate::{
     },
     inspect::recording::Console,
     model::id::VatId,
-    slog::{Reader, Record},
+    slog::{Reader, Record, RecordedEvent},
 };
 
 /// Find what vats wrote to their consoles, and what ended their deliveries
@@ -111,27 +111,23 @@ pub(super) fn vat_of(file: &Path, word: &str) -> anyhow::Result<String> {
 }
 
 fn learn(names: &mut BTreeMap<String, String>, record: &Record) {
-    if record.kind() == "create-vat"
-        && let (Some(vat), Some(name)) = (record.text("vatID"), record.text("name"))
-    {
+    if let RecordedEvent::CreateVat { vat, name } = record.event() {
         names.insert(vat.to_owned(), name.to_owned());
     }
 }
 
 fn line_of(record: &Record, names: &BTreeMap<String, String>) -> Option<GrepLine> {
-    let (level, text) = match record.kind() {
-        "console" if !record.is_replay() => {
+    let (level, text) = match record.event() {
+        RecordedEvent::Console => {
             let Console { level, text, .. } = Console::of(record);
             (level, text)
         }
-        "deliver-result" if !record.is_replay() && record.value["dr"][0] == "error" => {
-            ("fault".to_owned(), record.value["dr"][1].as_str()?.to_owned())
-        }
+        RecordedEvent::DeliveryFailed { why, .. } => ("fault".to_owned(), why.as_str()?.to_owned()),
         _ => return None,
     };
-    let vat_id = record.text("vatID")?.to_owned();
+    let vat_id = record.vat()?.to_owned();
     let name = names.get(&vat_id).cloned();
-    let (crank_num, delivery_num) = (record.number("crankNum"), record.number("deliveryNum"));
+    let (crank_num, delivery_num) = (record.crank(), record.delivery());
     Some(GrepLine { crank_num, vat_id, name, delivery_num, level, text })
 }
 

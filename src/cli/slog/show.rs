@@ -13,7 +13,7 @@ use crate::{
     directive::Trigger,
     inspect::recording::{Cause, Console, Extent, Place, Shown, Which, follow, show},
     model::files,
-    slog::{Reader, Record},
+    slog::{CListMode, QueuedItem, Reader, Record, RecordedEvent},
 };
 
 /// Show one delivery: where it came from, what it said, what the vat did, and what that led to
@@ -162,18 +162,27 @@ fn lines(shown: &Shown) -> Vec<String> {
             shown.recorded
         ));
     }
-    let deliver = shown.events.iter().find(|it| it.kind() == "deliver" && !it.is_replay());
-    match (deliver, shown.events.first().and_then(|it| it.value.get("message"))) {
-        (Some(it), _) => lines.push(format!("what    {}", text::act(&it.value["kd"], &it.value["vd"]))),
-        (None, Some(message)) if !message.is_null() => {
-            lines.push(format!("what    {}", harmless(&message.to_string())))
-        }
-        _ => (),
-    }
+    lines.extend(what(shown).map(|it| format!("what    {it}")));
     lines.extend(shown.events.iter().flat_map(|it| event(it, shown)));
-    lines.extend(shown.events.iter().filter(|it| it.kind() == "clist").map(clist));
+    lines.extend(shown.events.iter().filter_map(clist));
     lines.push(end(shown));
     lines
+}
+
+/// The delivery in both references at once; without one, the item that the crank took.
+fn what(shown: &Shown) -> Option<String> {
+    let delivery = shown.events.iter().find_map(|it| match it.event() {
+        RecordedEvent::Deliver { kernel, vat } => Some(text::act(kernel.0, vat.0)),
+        _ => None,
+    });
+    delivery.or_else(|| taken(shown).filter(|it| !it.value.is_null()).map(|it| harmless(&it.value.to_string())))
+}
+
+fn taken(shown: &Shown) -> Option<QueuedItem<'_>> {
+    match shown.events.first()?.event() {
+        RecordedEvent::CrankStart { item, .. } => Some(item),
+        _ => None,
+    }
 }
 
 fn headline(shown: &Shown) -> String {
@@ -195,7 +204,7 @@ fn place(place: &Place) -> String {
 }
 
 fn cause(cause: &Cause, shown: &Shown) -> String {
-    let kind = shown.events.first().and_then(|it| it.text("messageType")).unwrap_or_default();
+    let kind = taken(shown).map(|it| it.kind).unwrap_or_default();
     match cause {
         Cause::Syscall { place: at, number, syscall } => format!("{}, syscall {number}, {syscall}", place(at)),
         Cause::Kernel | Cause::Unrecorded => text::origin(kind).to_owned(),
@@ -203,66 +212,64 @@ fn cause(cause: &Cause, shown: &Shown) -> String {
 }
 
 fn event(record: &Record, shown: &Shown) -> Vec<String> {
-    let line = match record.kind() {
-        "syscall" if !record.is_replay() => return syscall(record, shown),
-        "console" => {
+    let count = |it: Option<u64>, unknown: &str| it.map_or_else(|| unknown.to_owned(), grouped);
+    let line = match record.event() {
+        RecordedEvent::Syscall { number, kernel, vat } => return syscall(number, text::act(kernel.0, vat.0), shown),
+        RecordedEvent::Console => {
             let Console { level, text, .. } = Console::of(record);
             format!("  {level}: {}", harmless(&text))
         }
-        "start-replay" => {
-            let deliveries = record.number("deliveries").map_or_else(|| "?".to_owned(), grouped);
-            format!("  brought back by replay of {deliveries}")
+        RecordedEvent::StartReplay { deliveries } => format!("  brought back by replay of {}", count(deliveries, "?")),
+        RecordedEvent::Directive { line, status, consumed } => {
+            let consumed = consumed.map(|it| format!("; it consumed {}", harmless(it))).unwrap_or_default();
+            format!("  directive {}: {}{consumed}", harmless(line), harmless(status))
         }
-        "directive" => directive(record),
-        "terminate" => {
-            let vat = record.text("vatID").unwrap_or("?");
-            let info = &record.value["info"];
-            format!("  terminated {vat}: {}", text::act(&Value::Null, &json!([info])))
+        RecordedEvent::Terminate { vat, info, .. } => {
+            format!("  terminated {}: {}", vat.unwrap_or("?"), text::act(&Value::Null, &json!([info])))
         }
-        "vat-cleanup" => {
-            let rows = record.number("rows").map_or_else(|| "some".to_owned(), grouped);
-            format!("  rows of {} removed: {rows}", record.text("vatID").unwrap_or("?"))
+        RecordedEvent::VatCleanup { rows } => {
+            format!("  rows of {} removed: {}", record.vat().unwrap_or("?"), count(rows, "some"))
         }
-        "promise-rejected" => format!("  rejected, and the host was told: {}", record.text("kpid").unwrap_or("?")),
-        "kernel-panic" => format!("  kernel panic: {}", harmless(&record.value["detail"].to_string())),
+        RecordedEvent::PromiseRejected { kpid } => format!("  rejected, and the host was told: {kpid}"),
+        RecordedEvent::KernelPanic { detail, .. } => format!("  kernel panic: {}", harmless(&detail.to_string())),
         _ => return Vec::new(),
     };
     vec![line]
 }
 
-fn directive(record: &Record) -> String {
-    let field = |name| harmless(record.text(name).unwrap_or_default());
-    let consumed = record.text("consumed").map(|it| format!("; it consumed {}", harmless(it))).unwrap_or_default();
-    format!("  directive {}: {}{consumed}", field("line"), field("status"))
-}
-
-fn syscall(record: &Record, shown: &Shown) -> Vec<String> {
-    let number = record.number("syscallNum");
-    let result = shown.events.iter().find(|it| it.kind() == "syscall-result" && it.number("syscallNum") == number);
-    let answer = match result.map(|it| &it.value) {
-        Some(it) => text::answer(&it["vsr"]),
-        None => "no answer".to_owned(),
-    };
+fn syscall(number: Option<u64>, act: String, shown: &Shown) -> Vec<String> {
+    let answer = shown.events.iter().find_map(|it| match it.event() {
+        RecordedEvent::SyscallResult { number: answered, vat, .. } if answered == number => Some(text::answer(vat)),
+        _ => None,
+    });
+    let answer = answer.unwrap_or_else(|| "no answer".to_owned());
     let number = number.unwrap_or(0);
-    let act = text::act(&record.value["ksc"], &record.value["vsc"]);
     let effects = shown.effects.get(&number).into_iter().flatten().map(|it| format!("      → {}", place(it)));
     [format!("  {number} {act} → {answer}")].into_iter().chain(effects).collect()
 }
 
-fn clist(record: &Record) -> String {
-    let field = |name| record.text(name).unwrap_or("?");
-    format!("  c-list of {}: {} {}={}", field("vatID"), field("mode"), field("kobj"), field("vobj"))
+fn clist(record: &Record) -> Option<String> {
+    let RecordedEvent::CList { mode, vat, kobj, vobj } = record.event() else { return None };
+    let mode = match mode {
+        CListMode::Import => "import",
+        CListMode::Export => "export",
+        CListMode::Drop => "drop",
+    };
+    Some(format!("  c-list of {vat}: {mode} {kobj}={vobj}"))
 }
 
 fn end(shown: &Shown) -> String {
-    let Some(result) = shown.events.iter().find(|it| it.kind() == "deliver-result" && !it.is_replay()) else {
+    let result = shown.events.iter().find_map(|it| match it.event() {
+        RecordedEvent::Delivered { fuel } => Some((it, "ok".to_owned(), fuel)),
+        RecordedEvent::DeliveryFailed { fuel, .. } => Some((it, text::answer(&it.value["dr"]), fuel)),
+        _ => None,
+    });
+    let Some((result, outcome, fuel)) = result else {
         let what = if shown.ended { "done, without a delivery" } else { "the recording ends here: it was under way" };
         return what.to_owned();
     };
-    let dr = &result.value["dr"];
-    let fuel = dr[2]["compute"].as_u64().map_or_else(String::new, |it| format!(", fuel {}", grouped(it)));
+    let fuel = fuel.map_or_else(String::new, |it| format!(", fuel {}", grouped(it)));
     let time = result.seconds("seconds").map_or_else(String::new, |it| format!(", {}", text::duration(it)));
-    let outcome = if dr[0] == "ok" { "ok".to_owned() } else { text::answer(dr) };
     let undone = if shown.undone { "; all of it was undone" } else { "" };
     let ended = if shown.ended { "" } else { "; the recording ends before the crank does" };
     format!("{outcome}{fuel}{time}{undone}{ended}")

@@ -15,7 +15,7 @@ use crate::inspect::recording::{
     export::Range,
     link::{Link, undoes},
 };
-use crate::slog::{Reader, Record};
+use crate::slog::{CListMode, Operation, Reader, Record, RecordedEvent};
 
 /// The only process, and the track of what no vat does.
 const PROCESS: u64 = 1;
@@ -54,7 +54,7 @@ struct TraceClock {
 
 impl TraceClock {
     fn micros(&mut self, record: &Record) -> f64 {
-        if matches!(record.kind(), "host-start" | "import-kernel-start") {
+        if matches!(record.event(), RecordedEvent::Start { .. }) {
             self.offset = None;
         }
         let wall = record.seconds("time").unwrap_or(0.0);
@@ -132,42 +132,53 @@ impl Tracer<'_> {
     fn add(&mut self, record: &Record) -> io::Result<()> {
         self.now = self.clock.micros(record);
         let track = track(record);
-        match record.kind() {
-            "host-start" | "import-kernel-start" => {
+        match record.event() {
+            RecordedEvent::Start { height } => {
                 self.close_all()?;
                 self.crank = None;
-                self.instant(KERNEL, "host starts", "p", json!({ "height": record.value["height"] }))?;
+                self.instant(KERNEL, "host starts", "p", json!({ "height": height }))?;
             }
-            "create-vat" => {
-                let (id, name) = (record.text("vatID").unwrap_or_default(), record.text("name").unwrap_or_default());
-                self.name_track(track, &format!("{id} {name}"))?;
+            RecordedEvent::CreateVat { vat, name } => self.name_track(track, &format!("{vat} {name}"))?,
+            RecordedEvent::BeginBlock { height, .. } => {
+                let name = height.map_or_else(|| "block".to_owned(), |it| format!("block {it}"));
+                self.begin_slice(SliceKind::Block, KERNEL, name, Value::Null);
             }
-            "begin-block" => self.begin_slice(SliceKind::Block, KERNEL, format!("block {}", record.value["blockHeight"]), Value::Null),
-            "end-block-finish" => {
-                self.end_slice(SliceKind::Block, json!({ "cranks": record.value["cranks"], "stateHash": record.value["stateHash"] }))?;
+            RecordedEvent::EndBlockFinish { cranks, state_hash } => {
+                self.end_slice(SliceKind::Block, json!({ "cranks": cranks, "stateHash": state_hash }))?;
                 self.begin_slice(SliceKind::Commit, KERNEL, "commit".to_owned(), Value::Null);
             }
-            "commit-finish" => self.end_slice(SliceKind::Commit, Value::Null)?,
-            "start-replay" => self.begin_slice(SliceKind::Replay, track, "replay".to_owned(), json!({ "deliveries": record.value["deliveries"] })),
-            "finish-replay" => self.end_slice(SliceKind::Replay, Value::Null)?,
-            "crank-start" => self.crank = Some(OpenCrank { taken: Link::of_item(&record.value["message"]), ..OpenCrank::default() }),
-            "crank-finish" => self.end_crank(),
-            _ if record.is_replay() => (),
+            RecordedEvent::CommitFinish { .. } => self.end_slice(SliceKind::Commit, Value::Null)?,
+            RecordedEvent::StartReplay { deliveries } => {
+                self.begin_slice(SliceKind::Replay, track, "replay".to_owned(), json!({ "deliveries": deliveries }));
+            }
+            RecordedEvent::FinishReplay { .. } => self.end_slice(SliceKind::Replay, Value::Null)?,
+            RecordedEvent::CrankStart { item, .. } => {
+                self.crank = Some(OpenCrank { taken: Link::of_item(item), ..OpenCrank::default() });
+            }
+            RecordedEvent::CrankFinish => self.end_crank(),
             _ if !self.range.holds(record) => (),
-            "deliver" => self.deliver(record)?,
-            "deliver-result" => {
-                let dr = &record.value["dr"];
-                let args = if dr[0] == "ok" { json!({ "fuel": dr[2]["compute"] }) } else { json!({ "error": dr[1] }) };
-                self.end_slice(SliceKind::Delivery, args)?;
+            RecordedEvent::Deliver { kernel: kd, .. } => self.deliver(record, kd)?,
+            RecordedEvent::Delivered { fuel } => self.end_slice(SliceKind::Delivery, json!({ "fuel": fuel }))?,
+            RecordedEvent::DeliveryFailed { why, .. } => {
+                self.end_slice(SliceKind::Delivery, json!({ "error": why }))?
             }
-            "syscall" => {
-                let args = json!({ "crank": record.value["crankNum"], "number": record.value["syscallNum"], "ksc": record.value["ksc"].to_string() });
-                self.begin_slice(SliceKind::Syscall, track, record.value["vsc"][0].as_str().unwrap_or("syscall").to_owned(), args);
+            RecordedEvent::Syscall { number, kernel, vat } => {
+                let args = json!({ "crank": record.crank(), "number": number, "ksc": kernel.0.to_string() });
+                self.begin_slice(SliceKind::Syscall, track, vat.kind().unwrap_or("syscall").to_owned(), args);
             }
-            "syscall-result" => self.end_slice(SliceKind::Syscall, json!({ "result": record.value["ksr"].to_string() }))?,
-            "directive" => self.instant(track, "directive", "t", json!({ "line": record.value["line"], "status": record.value["status"], "crank": record.value["crankNum"] }))?,
-            "terminate" => self.instant(track, "terminate", "t", json!({ "info": record.value["info"].to_string() }))?,
-            "kernel-panic" => self.instant(KERNEL, "kernel panic", "g", json!({ "invariant": record.value["invariant"], "detail": record.value["detail"] }))?,
+            RecordedEvent::SyscallResult { kernel, .. } => {
+                self.end_slice(SliceKind::Syscall, json!({ "result": kernel.to_string() }))?;
+            }
+            RecordedEvent::Directive { line, status, .. } => {
+                let args = json!({ "line": line, "status": status, "crank": record.crank() });
+                self.instant(track, "directive", "t", args)?;
+            }
+            RecordedEvent::Terminate { info, .. } => {
+                self.instant(track, "terminate", "t", json!({ "info": info.to_string() }))?
+            }
+            RecordedEvent::KernelPanic { invariant, detail } => {
+                self.instant(KERNEL, "kernel panic", "g", json!({ "invariant": invariant, "detail": detail }))?;
+            }
             _ => (),
         }
         self.look_on(record);
@@ -178,14 +189,13 @@ impl Tracer<'_> {
     fn look_on(&mut self, record: &Record) {
         let Some(crank) = &mut self.crank else { return };
         crank.undone |= undoes(record);
-        match record.kind() {
-            "syscall" if !record.is_replay() && self.range.holds(record) => {
-                let links = Link::of_syscall(&record.value["ksc"]);
+        match record.event() {
+            RecordedEvent::Syscall { kernel, .. } if self.range.holds(record) => {
+                let links = Link::of_syscall(kernel);
                 crank.sent.extend(links.into_iter().map(|it| (it, (track(record), self.now))));
             }
-            "clist" => {
-                let by = if record.text("mode") == Some("drop") { -1 } else { 1 };
-                crank.known.extend(record.text("kobj").filter(|it| it.starts_with("kp")).map(|it| (it.to_owned(), by)));
+            RecordedEvent::CList { mode, kobj, .. } if kobj.starts_with("kp") => {
+                crank.known.push((kobj.to_owned(), if matches!(mode, CListMode::Drop) { -1 } else { 1 }));
             }
             _ => (),
         }
@@ -208,20 +218,18 @@ impl Tracer<'_> {
         }
     }
 
-    fn deliver(&mut self, record: &Record) -> io::Result<()> {
+    fn deliver(&mut self, record: &Record, kd: Operation<'_>) -> io::Result<()> {
         let track = track(record);
-        let kd = &record.value["kd"];
-        let what = match kd[0].as_str() {
-            Some("message") => super::export::method(&kd[2]["methargs"]["body"]),
-            Some(kind) => kind.to_owned(),
-            None => "delivery".to_owned(),
+        let what = match kd.message() {
+            Some(message) => super::export::method(&message),
+            None => kd.kind().unwrap_or("delivery").to_owned(),
         };
-        let (crank, delivery) = (&record.value["crankNum"], &record.value["deliveryNum"]);
+        let (crank, delivery) = (record.crank(), record.delivery());
         self.begin_slice(
             SliceKind::Delivery,
             track,
             what,
-            json!({ "crank": crank, "delivery": delivery, "kd": kd.to_string() }),
+            json!({ "crank": crank, "delivery": delivery, "kd": kd.0.to_string() }),
         );
         let link = self.crank.as_ref().and_then(|it| it.taken.clone());
         let from = link.as_ref().and_then(|it| self.sent.get(it)).copied();
@@ -272,5 +280,5 @@ impl Tracer<'_> {
 
 /// The vat's number; they begin at 1.
 fn track(record: &Record) -> u64 {
-    record.text("vatID").and_then(|it| it.strip_prefix('v')?.parse().ok()).unwrap_or(KERNEL)
+    record.vat().and_then(|it| it.strip_prefix('v')?.parse().ok()).unwrap_or(KERNEL)
 }

@@ -6,7 +6,7 @@ use crate::inspect::recording::{
     history::History,
     link::{Link, is_undone},
 };
-use crate::slog::{ReadError, Reader, Record};
+use crate::slog::{QueuedItem, ReadError, Reader, Record, RecordedEvent};
 
 /// A crank of a recording. In memory for its own events alone.
 #[derive(Debug, Clone, Default)]
@@ -25,18 +25,23 @@ pub(super) struct Crank {
 impl Crank {
     /// Returns the event of the crank's delivery, if it made one.
     pub(super) fn deliver(&self) -> Option<&Record> {
-        self.events.iter().find(|it| it.kind() == "deliver" && !it.is_replay())
+        self.events.iter().find(|it| matches!(it.event(), RecordedEvent::Deliver { .. }))
     }
 
-    /// Returns the item that the crank took from its queue, in SwingSet's shape.
-    pub(super) fn item(&self) -> &serde_json::Value {
-        &self.events[0].value["message"]
+    /// Returns the item that the crank took from its queue.
+    pub(super) fn item(&self) -> QueuedItem<'_> {
+        match self.events.first().map(Record::event) {
+            Some(RecordedEvent::CrankStart { item, .. }) => item,
+            _ => QueuedItem { value: &serde_json::Value::Null, kind: "" },
+        }
     }
 
     /// Returns the vats that were created in the crank or just before, and their names.
     pub(super) fn created(&self) -> impl Iterator<Item = (String, String)> {
-        let events = self.before.iter().chain(&self.events).filter(|it| it.kind() == "create-vat");
-        events.filter_map(|it| Some((it.text("vatID")?.to_owned(), it.text("name")?.to_owned())))
+        self.before.iter().chain(&self.events).filter_map(|it| match it.event() {
+            RecordedEvent::CreateVat { vat, name } => Some((vat.to_owned(), name.to_owned())),
+            _ => None,
+        })
     }
 
     /// Returns the link that ties the crank to the one that caused it.
@@ -50,13 +55,12 @@ impl Crank {
         let undone = is_undone(&self.events);
         let mut made = Vec::new();
         for event in &self.events {
-            match event.kind() {
-                "syscall" if !event.is_replay() && !undone => {
-                    let number = event.number("syscallNum");
-                    made.extend(Link::of_syscall(&event.value["ksc"]).into_iter().map(|it| (it, number)));
+            match event.event() {
+                RecordedEvent::Syscall { number, kernel, .. } if !undone => {
+                    made.extend(Link::of_syscall(kernel).into_iter().map(|it| (it, number)));
                 }
-                "create-vat" => made.extend(event.text("vatID").map(|it| (Link::Created(it.to_owned()), None))),
-                "terminate" => made.extend(event.text("vatID").map(|it| (Link::Ended(it.to_owned()), None))),
+                RecordedEvent::CreateVat { vat, .. } => made.push((Link::Created(vat.to_owned()), None)),
+                RecordedEvent::Terminate { vat: Some(vat), .. } => made.push((Link::Ended(vat.to_owned()), None)),
                 _ => (),
             }
         }
@@ -65,7 +69,10 @@ impl Crank {
 
     /// Returns the vats that ended in the crank.
     pub(super) fn ended_vats(&self) -> impl Iterator<Item = &str> {
-        self.events.iter().filter(|it| it.kind() == "terminate").filter_map(|it| it.text("vatID"))
+        self.events.iter().filter_map(|it| match it.event() {
+            RecordedEvent::Terminate { vat, .. } => vat,
+            _ => None,
+        })
     }
 }
 
@@ -93,26 +100,26 @@ impl Cranks {
 
     /// Takes an event; the crank that is over by it, if one is.
     fn add(&mut self, record: Record) -> Option<Crank> {
-        match record.kind() {
-            "host-start" | "import-kernel-start" => {
+        match record.event() {
+            RecordedEvent::Start { .. } => {
                 self.block = None;
                 self.open.take()
             }
-            "begin-block" => {
-                self.block = record.number("blockHeight").map(|it| (it, record.number("blockTime")));
+            RecordedEvent::BeginBlock { height, time } => {
+                self.block = height.map(|it| (it, time));
                 None
             }
-            "crank-start" => {
+            RecordedEvent::CrankStart { crank, .. } => {
                 let over = self.open.take();
-                let (number, block) = (record.number("crankNum").unwrap_or(0), self.block);
+                let (number, block) = (crank.unwrap_or(0), self.block);
                 let before = std::mem::take(&mut self.before);
                 if !self.history.is_lost(record.line, number) {
                     self.open = Some(Crank { number, block, before, events: vec![record], ended: false });
                 }
                 over
             }
-            kind => {
-                let ends = kind == "crank-finish";
+            event => {
+                let ends = matches!(event, RecordedEvent::CrankFinish);
                 match &mut self.open {
                     Some(open) => open.events.push(record),
                     None => self.before.push(record),

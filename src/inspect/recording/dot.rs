@@ -39,12 +39,13 @@ impl Graph {
     fn add(&mut self, crank: &Crank, range: Range) {
         self.names.extend(crank.created());
         // What waits for a paused vat is taken again; what is for a dead one, or for the kernel, is no edge.
-        let Some(vat) = crank.deliver().and_then(|it| it.text("vatID")) else { return };
-        if let Some(link @ (Link::Result(_) | Link::Message(_))) = crank.taken() {
+        let Some(vat) = crank.deliver().and_then(|it| it.vat()) else { return };
+        if let Some(message) = crank.item().message() {
+            let link = Link::of_message(message);
             let from = self.senders.remove(&link).unwrap_or_else(|| OUTSIDE.to_owned());
             if range.has(crank.number) {
                 let methods = self.edges.entry((from, vat.to_owned())).or_default();
-                *methods.entry(method(&crank.item()["msg"]["methargs"]["body"])).or_default() += 1;
+                *methods.entry(method(&message)).or_default() += 1;
             }
         }
         let sent = crank.made().into_iter().map(|(it, _)| it).filter(|it| !matches!(it, Link::Settled(_)));

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::inspect::recording::{chrome, dot};
-use crate::slog::{ReadError, Reader, Record};
+use crate::slog::{ReadError, Reader, Record, RecordedMessage};
 
 /// Characters of a method's name that are shown.
 const METHOD_CHARS: usize = 60;
@@ -44,7 +44,7 @@ impl Range {
 
     /// Returns whether an event belongs to a crank of the range, or to no crank at all.
     pub(super) fn holds(self, record: &Record) -> bool {
-        record.number("crankNum").is_none_or(|it| self.has(it))
+        record.crank().is_none_or(|it| self.has(it))
     }
 }
 
@@ -93,8 +93,8 @@ pub fn export(path: &Path, format: ExportFormat, range: Range, out: &mut dyn Wri
 
 /// Returns the method that a body calls: the first of its two elements, if that is a text; a call of a function has
 /// none.
-pub(super) fn method(body: &Value) -> String {
-    let text = body.as_str().unwrap_or_default();
+pub(super) fn method(message: &RecordedMessage<'_>) -> String {
+    let text = message.body().unwrap_or_default();
     let json = text.strip_prefix('#').unwrap_or(text);
     match serde_json::from_str::<Value>(json).as_ref().map(|it| &it[0]) {
         Ok(Value::String(method)) => method.chars().take(METHOD_CHARS).collect(),

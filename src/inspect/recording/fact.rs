@@ -1,10 +1,8 @@
 //! Facts about one promise or object in the cranks of a recording.
 
-use serde::Serialize;
-use serde_json::Value;
-
 use crate::inspect::recording::{Place, crank::Crank, link::is_undone, show::place_of};
-use crate::slog::Record;
+use crate::slog::{CListMode, Operation, Record, RecordedEvent};
+use serde::Serialize;
 
 /// Something that happened to a promise or an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,75 +52,56 @@ pub enum What {
 pub(super) fn facts(crank: &Crank, name: &str) -> Vec<Fact> {
     let undone = is_undone(&crank.events);
     let mut found = Vec::new();
-    for event in crank.events.iter().filter(|it| !it.is_replay()) {
-        let mut add = |what| {
-            let place = Place { crank: crank.number, ..place_of(event) };
-            found.push(Fact { place, name: None, syscall: event.number("syscallNum"), what });
+    for event in &crank.events {
+        let (syscall, what) = match event.event() {
+            RecordedEvent::CList { mode: CListMode::Export, .. } if undone => continue,
+            RecordedEvent::CList { mode, kobj, .. } if kobj == name => (None, Some(of_clist(mode))),
+            RecordedEvent::Syscall { number, kernel, .. } if !undone => (number, of_syscall(kernel, name)),
+            RecordedEvent::Deliver { kernel: kd, .. } => (None, of_delivery(kd, name)),
+            RecordedEvent::PromiseRejected { kpid } if kpid == name => (None, Some(What::HostTold)),
+            _ => continue,
         };
-        match event.kind() {
-            "clist" if event.text("kobj") == Some(name) && !(undone && event.text("mode") == Some("export")) => {
-                match event.text("mode") {
-                    Some("export") => add(What::Exported),
-                    Some("import") => add(What::Imported),
-                    _ => add(What::Dropped),
-                }
-            }
-            "syscall" if !undone => {
-                let ksc = &event.value["ksc"];
-                match ksc[0].as_str() {
-                    Some("send") if ksc[2]["result"] == name => add(What::Made),
-                    Some("send") if ksc[1] == name => add(What::Sent),
-                    Some("resolve") => settled(&ksc[1], name, add),
-                    _ => (),
-                }
-            }
-            "deliver" => {
-                let kd = &event.value["kd"];
-                match kd[0].as_str() {
-                    Some("message") if kd[2]["result"] == name => add(What::Delivered),
-                    Some("message") if kd[1] == name => add(What::Called),
-                    Some("notify") if resolution(&kd[1], name).is_some() => add(What::Told),
-                    _ => (),
-                }
-            }
-            "promise-rejected" if event.text("kpid") == Some(name) => add(What::HostTold),
-            _ => (),
-        }
+        let place = Place { crank: crank.number, ..place_of(event) };
+        found.extend(what.map(|what| Fact { place, name: None, syscall, what }));
     }
     found
 }
 
-fn settled(resolutions: &Value, name: &str, add: impl FnOnce(What)) {
-    if let Some(resolution) = resolution(resolutions, name) {
-        add(if resolution[1] == true { What::Rejected } else { What::Fulfilled });
+fn of_clist(mode: CListMode) -> What {
+    match mode {
+        CListMode::Export => What::Exported,
+        CListMode::Import => What::Imported,
+        CListMode::Drop => What::Dropped,
     }
 }
 
-fn resolution<'a>(resolutions: &'a Value, name: &str) -> Option<&'a Value> {
-    resolutions.as_array()?.iter().find(|it| it[0] == name)
+fn of_syscall(ksc: Operation<'_>, name: &str) -> Option<What> {
+    let settled = ksc.resolutions().find(|it| it.promise == name);
+    match ksc.message() {
+        Some(message) if message.result == Some(name) => Some(What::Made),
+        Some(message) if message.target == Some(name) => Some(What::Sent),
+        _ => settled.map(|it| if it.rejected { What::Rejected } else { What::Fulfilled }),
+    }
+}
+
+fn of_delivery(kd: Operation<'_>, name: &str) -> Option<What> {
+    match kd.message() {
+        Some(message) if message.result == Some(name) => Some(What::Delivered),
+        Some(message) if message.target == Some(name) => Some(What::Called),
+        _ => kd.resolutions().any(|it| it.promise == name).then_some(What::Told),
+    }
 }
 
 /// Returns whether a promise or object occurs in a crank at all: something happens to it, or it comes with the item
 /// that the crank took.
 pub(super) fn occurs(crank: &Crank, name: &str) -> bool {
-    mentions(crank.item(), name) || crank.events.iter().any(|it| !it.is_replay() && is_about(it, name))
+    crank.item().mentions(name) || crank.events.iter().any(|it| is_about(it, name))
 }
 
 fn is_about(event: &Record, name: &str) -> bool {
-    match event.kind() {
-        "clist" => event.text("kobj") == Some(name),
-        "syscall" => mentions(&event.value["ksc"], name),
-        "deliver" => mentions(&event.value["kd"], name),
-        _ => false,
-    }
-}
-
-/// Returns whether a reference is in a value, as a text of its own. Bodies of messages are not searched.
-pub(super) fn mentions(value: &Value, name: &str) -> bool {
-    match value {
-        Value::String(text) => text == name,
-        Value::Array(items) => items.iter().any(|it| mentions(it, name)),
-        Value::Object(fields) => fields.iter().any(|(field, it)| field != "body" && mentions(it, name)),
+    match event.event() {
+        RecordedEvent::CList { kobj, .. } => kobj == name,
+        RecordedEvent::Syscall { kernel: act, .. } | RecordedEvent::Deliver { kernel: act, .. } => act.mentions(name),
         _ => false,
     }
 }

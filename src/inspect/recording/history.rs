@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::slog::{Detail, ReadError, Reader, Record, reader::must_be_a_file};
+use crate::slog::{Detail, ReadError, Reader, Record, RecordedEvent, reader::must_be_a_file};
 
 /// The facts of a whole recording that are needed before its cranks are read.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +40,9 @@ impl History {
         if !record.is_replay() {
             self.detail = self.detail.max(detail_of(record.kind()));
         }
-        let Some(crank) = record.number("crankNum").filter(|_| record.kind() == "crank-start") else { return };
+        let Some(crank) = record.crank().filter(|_| matches!(record.event(), RecordedEvent::CrankStart { .. })) else {
+            return;
+        };
         if crank < *next {
             self.turns.push((record.line, crank));
         }

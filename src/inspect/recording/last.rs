@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::slog::{ReadError, Reader, Record};
+use crate::slog::{QueuedItem, ReadError, Reader, Record, RecordedEvent};
 
 /// Console lines of each vat that are kept.
 const CONSOLE_LINES: usize = 5;
@@ -89,7 +89,7 @@ impl Console {
         let args = record.value.get("args").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let words = args.iter().map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
         let level = record.text("level").unwrap_or("log").to_owned();
-        Console { crank: record.number("crankNum"), level, text: words.collect::<Vec<_>>().join(" ") }
+        Console { crank: record.crank(), level, text: words.collect::<Vec<_>>().join(" ") }
     }
 }
 
@@ -120,42 +120,38 @@ struct LastEnd {
 impl LastEnd {
     fn add(&mut self, record: &Record) {
         self.last.time = record.seconds("time").or(self.last.time);
-        let block = record.number("blockHeight");
-        match record.kind() {
-            "host-start" | "import-kernel-start" => self.session(record),
-            "begin-block" => self.last.block = block,
-            "commit-finish" => (self.last.block, self.last.committed) = (None, block),
-            "create-vat" => {
-                if let (Some(vat), Some(name)) = (record.text("vatID"), record.text("name")) {
-                    self.names.insert(vat.to_owned(), name.to_owned());
-                }
-            }
-            "crank-start" => self.crank(record),
-            "crank-finish" => self.end_of_crank(),
-            "start-replay" => (self.last.vat, self.last.replay) = (vat_of(record), true),
-            "finish-replay" => self.last.replay = false,
-            "deliver" if !record.is_replay() => {
+        match record.event() {
+            RecordedEvent::Start { height } => self.session(height),
+            RecordedEvent::BeginBlock { height, .. } => self.last.block = height,
+            RecordedEvent::CommitFinish { height } => (self.last.block, self.last.committed) = (None, height),
+            RecordedEvent::CreateVat { vat, name } => drop(self.names.insert(vat.to_owned(), name.to_owned())),
+            RecordedEvent::CrankStart { crank, item } => self.crank(crank, item),
+            RecordedEvent::CrankFinish => self.end_of_crank(),
+            RecordedEvent::StartReplay { .. } => (self.last.vat, self.last.replay) = (vat_of(record), true),
+            RecordedEvent::FinishReplay { .. } => self.last.replay = false,
+            RecordedEvent::Deliver { kernel: kd, .. } => {
                 self.last.vat = vat_of(record);
-                self.last.delivery = record.number("deliveryNum");
-                self.last.dispatch = record.value["kd"][0].as_str().map(str::to_owned);
-                self.last.kd = record.value.get("kd").cloned();
+                self.last.delivery = record.delivery();
+                self.last.dispatch = kd.kind().map(str::to_owned);
+                self.last.kd = Some(kd.0.clone());
             }
-            "deliver-result" if !record.is_replay() => self.last.outcome = record.value.get("dr").cloned(),
-            "syscall" if !record.is_replay() => {
-                let number = record.number("syscallNum").unwrap_or(self.last.syscalls);
-                self.last.syscall = record.value.get("vsc").map(|it| (number, it.clone()));
+            RecordedEvent::Delivered { .. } | RecordedEvent::DeliveryFailed { .. } => {
+                self.last.outcome = record.value.get("dr").cloned()
             }
-            "syscall-result" if !record.is_replay() => {
+            RecordedEvent::Syscall { number, vat, .. } => {
+                self.last.syscall = Some((number.unwrap_or(self.last.syscalls), vat.0.clone()));
+            }
+            RecordedEvent::SyscallResult { .. } => {
                 self.last.syscalls += 1;
                 self.last.syscall = None;
             }
-            "console" => self.console(record),
-            "vat-cleanup-complete" => {
-                let vat = record.text("vatID").unwrap_or_default();
+            RecordedEvent::Console => self.console(record),
+            RecordedEvent::VatCleanupComplete => {
+                let vat = record.vat().unwrap_or_default();
                 self.consoles.remove(vat);
                 self.names.remove(vat);
             }
-            "kernel-panic" => self.last.epitaph = Some(epitaph(&record.value)),
+            RecordedEvent::KernelPanic { .. } => self.last.epitaph = Some(epitaph(&record.value)),
             _ => (),
         }
         if self.last.status == Status::Empty {
@@ -164,21 +160,21 @@ impl LastEnd {
     }
 
     /// Whatever was under way is lost, and will run again.
-    fn session(&mut self, record: &Record) {
+    fn session(&mut self, height: Option<u64>) {
         self.end_of_crank();
         self.last = Last {
             status: Status::Clean,
             time: self.last.time,
-            committed: record.number("height").or(self.last.committed),
+            committed: height.or(self.last.committed),
             ..Last::default()
         };
     }
 
-    fn crank(&mut self, record: &Record) {
+    fn crank(&mut self, number: Option<u64>, item: QueuedItem<'_>) {
         self.end_of_crank();
         self.in_crank = true;
-        self.last.crank = record.number("crankNum");
-        self.last.message = record.value.get("message").filter(|it| !it.is_null()).cloned();
+        self.last.crank = number;
+        self.last.message = Some(item.value).filter(|it| !it.is_null()).cloned();
     }
 
     fn end_of_crank(&mut self) {
@@ -188,7 +184,7 @@ impl LastEnd {
     }
 
     fn console(&mut self, record: &Record) {
-        let Some(vat) = record.text("vatID") else { return };
+        let Some(vat) = record.vat() else { return };
         let lines = self.consoles.entry(vat.to_owned()).or_default();
         if lines.len() == CONSOLE_LINES {
             lines.pop_front();
@@ -221,7 +217,7 @@ impl LastEnd {
 }
 
 fn vat_of(record: &Record) -> Option<String> {
-    record.text("vatID").map(str::to_owned)
+    record.vat().map(str::to_owned)
 }
 
 /// Without what every event has.

@@ -3,10 +3,8 @@
 //! A message is known by its result promise; one that has none, by what it says (two that say the same are not told apart). A
 //! notification is known by its promise. What a crank did counts for nothing if it was undone: its promises are made again.
 
-use serde_json::Value;
-
 use crate::inspect::recording::spine::Knot;
-use crate::slog::Record;
+use crate::slog::{Operation, QueuedItem, Record, RecordedEvent, RecordedMessage};
 
 /// A link: the same value at the syscall and at the crank that it caused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,32 +20,23 @@ pub(super) enum Link {
 
 impl Link {
     /// Returns the link of a queued item, as in `crank-start`.
-    pub(super) fn of_item(item: &Value) -> Option<Link> {
-        match item["type"].as_str()? {
-            "send" => Some(Link::of_message(&item["msg"])),
-            "notify" => Some(Link::Settled(item["kpid"].as_str()?.to_owned())),
-            _ => None,
-        }
+    pub(super) fn of_item(item: QueuedItem<'_>) -> Option<Link> {
+        let settled = || item.promise().map(|it| Link::Settled(it.to_owned()));
+        item.message().map(Link::of_message).or_else(settled)
     }
 
     /// Returns the links to what a syscall may cause. The syscall is in the kernel's references.
-    pub(super) fn of_syscall(ksc: &Value) -> Vec<Link> {
-        match ksc[0].as_str() {
-            Some("send") => vec![Link::of_message(&ksc[2])],
-            Some("resolve") => {
-                let promises = ksc[1].as_array().into_iter().flatten().filter_map(|it| it[0].as_str());
-                promises.map(|it| Link::Settled(it.to_owned())).collect()
-            }
-            _ => Vec::new(),
-        }
+    pub(super) fn of_syscall(ksc: Operation<'_>) -> Vec<Link> {
+        let settled = ksc.resolutions().map(|it| Link::Settled(it.promise.to_owned()));
+        ksc.message().map(Link::of_message).into_iter().chain(settled).collect()
     }
 
     /// Returns the link of an item that the kernel queues when a vat is created or ends.
-    pub(super) fn of_life(item: &Value) -> Option<Link> {
-        let vat = || Some(item["vatID"].as_str()?.to_owned());
-        match item["type"].as_str()? {
-            "startVat" => vat().map(Link::Created),
-            "cleanup-terminated-vat" => vat().map(Link::Ended),
+    pub(super) fn of_life(item: QueuedItem<'_>) -> Option<Link> {
+        let vat = item.vat()?.to_owned();
+        match item.item_kind()? {
+            "startVat" => Some(Link::Created(vat)),
+            "cleanup-terminated-vat" => Some(Link::Ended(vat)),
             _ => None,
         }
     }
@@ -75,10 +64,11 @@ impl Link {
         Knot::from_le_bytes(knot).max(1)
     }
 
-    fn of_message(message: &Value) -> Link {
-        match message["result"].as_str() {
+    /// Returns the link of a message: its result, or what it says.
+    pub(super) fn of_message(message: RecordedMessage<'_>) -> Link {
+        match message.result {
             Some(result) => Link::Result(result.to_owned()),
-            None => Link::Message(message["methargs"].to_string()),
+            None => Link::Message(message.methargs.to_string()),
         }
     }
 }
@@ -90,9 +80,5 @@ pub(super) fn is_undone<'a>(events: impl IntoIterator<Item = &'a Record>) -> boo
 
 /// Returns whether this event says that its crank was undone.
 pub(super) fn undoes(event: &Record) -> bool {
-    match event.kind() {
-        "deliver-result" => event.value["dr"][0] != "ok",
-        "terminate" => event.value["shouldReject"] == true,
-        _ => false,
-    }
+    matches!(event.event(), RecordedEvent::DeliveryFailed { .. } | RecordedEvent::Terminate { is_failure: true, .. })
 }

@@ -4,14 +4,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use serde::Serialize;
-use serde_json::Value;
-
 use crate::inspect::recording::{
     crank::{Crank, Cranks},
     link::{Link, is_undone, undoes},
 };
-use crate::slog::{ReadError, Reader, Record};
+use crate::slog::{ReadError, Reader, Record, RecordedEvent};
+use serde::Serialize;
 
 /// The crank to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,12 +129,20 @@ pub fn follow(reader: Reader) -> impl Iterator<Item = Result<Shown, ReadError>> 
 }
 
 impl Shown {
+    /// Returns the link of the item that the crank took, if one ties it to a cause.
+    fn link(&self) -> Option<Link> {
+        match self.events.first()?.event() {
+            RecordedEvent::CrankStart { item, .. } => Link::of_item(item),
+            _ => None,
+        }
+    }
+
     /// Makes the report of a crank, as far as its own events tell.
     fn of(crank: Crank) -> Shown {
         let deliver = crank.deliver();
-        let vat = deliver.and_then(|it| it.text("vatID")).map(str::to_owned);
+        let vat = deliver.and_then(Record::vat).map(str::to_owned);
         Shown {
-            place: Place { crank: crank.number, vat, delivery: deliver.and_then(|it| it.number("deliveryNum")) },
+            place: Place { crank: crank.number, vat, delivery: deliver.and_then(Record::delivery) },
             name: None,
             block_height: crank.block.map(|it| it.0),
             recorded: 1,
@@ -191,8 +197,7 @@ fn widen(range: &mut Option<(u64, u64)>, number: Option<u64>) {
 fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
     let first = shown.events.first().map_or(0, |it| it.line);
     let last = shown.events.last().map_or(0, |it| it.line);
-    let item = shown.events.first().and_then(|it| it.value.get("message")).unwrap_or(&Value::Null);
-    let mut cause = CauseSearch { wanted: Link::of_item(item), ..CauseSearch::default() };
+    let mut cause = CauseSearch { wanted: shown.link(), ..CauseSearch::default() };
     let unknown = if cause.wanted.is_none() { Cause::Kernel } else { Cause::Unrecorded };
     let mut effects = EffectSearch::new(shown);
     for record in Reader::open(path)? {
@@ -219,16 +224,16 @@ struct CauseSearch {
 
 impl CauseSearch {
     fn add(&mut self, record: &Record) {
-        match record.kind() {
-            "crank-start" => (self.seen, self.undone) = (None, false),
-            "crank-finish" if !self.undone => self.found = self.seen.take().or(self.found.take()),
-            "syscall" if !record.is_replay() => {
-                let links = Link::of_syscall(&record.value["ksc"]);
+        match record.event() {
+            RecordedEvent::CrankStart { .. } => (self.seen, self.undone) = (None, false),
+            RecordedEvent::CrankFinish if !self.undone => self.found = self.seen.take().or(self.found.take()),
+            RecordedEvent::Syscall { number, kernel, .. } => {
+                let links = Link::of_syscall(kernel);
                 if self.wanted.as_ref().is_some_and(|it| links.contains(it)) {
                     self.seen = Some(Cause::Syscall {
                         place: place_of(record),
-                        number: record.number("syscallNum").unwrap_or(0),
-                        syscall: record.value["ksc"][0].as_str().unwrap_or_default().to_owned(),
+                        number: number.unwrap_or(0),
+                        syscall: kernel.kind().unwrap_or_default().to_owned(),
                     });
                 }
             }
@@ -247,16 +252,18 @@ struct EffectSearch {
 
 impl EffectSearch {
     fn new(shown: &Shown) -> EffectSearch {
-        let syscalls = shown.events.iter().filter(|it| it.kind() == "syscall" && !it.is_replay() && !shown.undone);
-        let links = syscalls.filter_map(|it| Some((it.number("syscallNum")?, Link::of_syscall(&it.value["ksc"]))));
+        let links = shown.events.iter().filter(|_| !shown.undone).filter_map(|it| match it.event() {
+            RecordedEvent::Syscall { number: Some(number), kernel, .. } => Some((number, Link::of_syscall(kernel))),
+            _ => None,
+        });
         let wanted = links.flat_map(|(number, links)| links.into_iter().map(move |it| (it, number))).collect();
         EffectSearch { wanted, ..EffectSearch::default() }
     }
 
     fn add(&mut self, record: &Record) {
-        match record.kind() {
-            "crank-start" => {
-                let link = Link::of_item(&record.value["message"]);
+        match record.event() {
+            RecordedEvent::CrankStart { item, .. } => {
+                let link = Link::of_item(item);
                 self.under_way = link.as_ref().and_then(|it| self.wanted.get(it)).copied();
                 if let Some(number) = self.under_way {
                     self.found.entry(number).or_default().push(place_of(record));
@@ -266,7 +273,7 @@ impl EffectSearch {
                     self.wanted.remove(&link);
                 }
             }
-            "deliver" if !record.is_replay() => {
+            RecordedEvent::Deliver { .. } => {
                 let place = self.under_way.take().and_then(|it| self.found.get_mut(&it)?.last_mut());
                 if let Some(place) = place {
                     *place = place_of(record);
@@ -278,9 +285,5 @@ impl EffectSearch {
 }
 
 pub(super) fn place_of(record: &Record) -> Place {
-    Place {
-        crank: record.number("crankNum").unwrap_or(0),
-        vat: record.text("vatID").map(str::to_owned),
-        delivery: record.number("deliveryNum"),
-    }
+    Place { crank: record.crank().unwrap_or(0), vat: record.vat().map(str::to_owned), delivery: record.delivery() }
 }

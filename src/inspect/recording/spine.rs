@@ -40,7 +40,7 @@ impl Vertebra {
         let splats = made.iter().filter_map(|(it, _)| it.settled_result());
         Vertebra {
             crank: crank.number,
-            vat: crank.deliver().and_then(|it| it.text("vatID")).map(str::to_owned),
+            vat: crank.deliver().and_then(|it| it.vat()).map(str::to_owned),
             settles: taken.as_ref().and_then(Link::settled_result).map(|it| it.knot()),
             taken: taken.as_ref().map(Link::knot),
             made: made.iter().map(|(it, _)| it.knot()).chain(splats.map(|it| it.knot())).collect(),

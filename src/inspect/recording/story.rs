@@ -2,10 +2,8 @@
 
 use std::{fmt, path::Path};
 
-use serde_json::Value;
-
 use crate::inspect::recording::link::is_undone;
-use crate::slog::{ReadError, Reader, Record};
+use crate::slog::{CListMode, Operation, ReadError, Reader, Record, RecordedEvent};
 
 /// The story of a promise or object: the events of a recording that name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,14 +47,13 @@ pub fn story(path: &Path, kref: &str) -> Result<Story, ReadError> {
     let mut crank: Vec<Record> = Vec::new();
     for record in Reader::open(path)? {
         let record = record?;
-        match record.kind() {
-            "crank-start" => {
+        match record.event() {
+            RecordedEvent::CrankStart { crank: number, .. } => {
                 story.close(&mut crank, kref);
-                let number = record.number("crankNum");
                 story.mentions.retain(|it| it.crank.is_none() || it.crank < number);
                 crank.push(record);
             }
-            "crank-finish" => story.close(&mut crank, kref),
+            RecordedEvent::CrankFinish => story.close(&mut crank, kref),
             _ if crank.is_empty() => story.add(&record, kref),
             _ => crank.push(record),
         }
@@ -74,50 +71,35 @@ impl Story {
     }
 
     fn add(&mut self, record: &Record, kref: &str) {
-        let value = &record.value;
-        let what = match record.kind() {
-            "crank-start" if names(&value["message"], kref) => match value["messageType"].as_str() {
-                Some(kind) => format!("it waited in the queue: {kind}"),
-                None => return,
+        let what = match record.event() {
+            RecordedEvent::CrankStart { item, .. } if item.mentions(kref) => {
+                format!("it waited in the queue: {}", item.kind)
+            }
+            RecordedEvent::Deliver { kernel: kd, .. } if kd.mentions(kref) => {
+                format!("delivered: {}", kd.kind().unwrap_or("?"))
+            }
+            RecordedEvent::Syscall { number, kernel: ksc, .. } if ksc.mentions(kref) => {
+                format!("syscall {}, {}{}", number.unwrap_or(0), ksc.kind().unwrap_or("?"), role(ksc, kref))
+            }
+            RecordedEvent::CList { mode, vat, kobj, vobj } if kobj == kref => match mode {
+                CListMode::Export => format!("{vat} introduces it, as {vobj}"),
+                CListMode::Import => format!("{vat} gets to know it, as {vobj}"),
+                CListMode::Drop => format!("{vat} forgets it"),
             },
-            "deliver" if names(&value["kd"], kref) => format!("delivered: {}", value["kd"][0].as_str().unwrap_or("?")),
-            "syscall" if names(&value["ksc"], kref) => {
-                let number = record.number("syscallNum").unwrap_or(0);
-                format!("syscall {number}, {}{}", value["ksc"][0].as_str().unwrap_or("?"), role(&value["ksc"], kref))
-            }
-            "clist" if value["kobj"] == kref => {
-                let vref = value["vobj"].as_str().unwrap_or("?");
-                match value["mode"].as_str() {
-                    Some("export") => format!("{} introduces it, as {vref}", value["vatID"].as_str().unwrap_or("?")),
-                    Some("import") => format!("{} gets to know it, as {vref}", value["vatID"].as_str().unwrap_or("?")),
-                    _ => format!("{} forgets it", value["vatID"].as_str().unwrap_or("?")),
-                }
-            }
-            "promise-rejected" if value["kpid"] == kref => "rejected, and the host was told".to_owned(),
+            RecordedEvent::PromiseRejected { kpid } if kpid == kref => "rejected, and the host was told".to_owned(),
             _ => return,
         };
-        let delivery =
-            record.text("vatID").zip(record.number("deliveryNum")).map(|(vat, number)| (vat.to_owned(), number));
-        self.mentions.push(Mention { crank: record.number("crankNum"), delivery, what });
+        let delivery = record.vat().zip(record.delivery()).map(|(vat, number)| (vat.to_owned(), number));
+        self.mentions.push(Mention { crank: record.crank(), delivery, what });
     }
 }
 
 /// Returns the role of the promise or object in a syscall.
-fn role(ksc: &Value, kref: &str) -> &'static str {
-    match ksc[0].as_str() {
-        Some("send") if ksc[2]["result"] == kref => ": the result of this message",
-        Some("send") if ksc[1] == kref => ": the target",
-        Some("send") => ": an argument",
-        _ => "",
-    }
-}
-
-/// Returns whether the reference is anywhere in the value, as a name: a body is a text that is not looked into.
-fn names(value: &Value, kref: &str) -> bool {
-    match value {
-        Value::String(text) => text == kref,
-        Value::Array(items) => items.iter().any(|it| names(it, kref)),
-        Value::Object(members) => members.iter().any(|(name, it)| name != "body" && names(it, kref)),
-        _ => false,
+fn role(ksc: Operation<'_>, kref: &str) -> &'static str {
+    match ksc.message() {
+        Some(message) if message.result == Some(kref) => ": the result of this message",
+        Some(message) if message.target == Some(kref) => ": the target",
+        Some(_) => ": an argument",
+        None => "",
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::inspect::recording::Histogram;
-use crate::slog::{ReadError, Reader, Record};
+use crate::slog::{Operation, ReadError, Reader, Record, RecordedEvent};
 
 /// A recording, summed up. Times are in seconds.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -112,33 +112,30 @@ impl Sums {
             self.first.get_or_insert(time);
             self.last = Some(time);
         }
-        match record.kind() {
-            "host-start" | "import-kernel-start" => self.total.sessions += 1,
-            "commit-finish" => self.commit(record),
-            "crank-finish" => self.crank(record),
-            "create-vat" => {
-                let name = record.text("name").map(str::to_owned);
-                self.vat(record, |it| it.name = name);
-            }
-            "terminate" => {
+        match record.event() {
+            RecordedEvent::Start { .. } => self.total.sessions += 1,
+            RecordedEvent::CommitFinish { height } => self.commit(height),
+            RecordedEvent::CrankFinish => self.crank(record),
+            RecordedEvent::CreateVat { name, .. } => self.vat(record, |it| it.name = Some(name.to_owned())),
+            RecordedEvent::Terminate { .. } => {
                 self.total.terminated += 1;
                 self.vat(record, |it| it.terminated = true);
             }
-            "deliver" => self.begun = record.seconds("monotime"),
-            "deliver-result" if !record.is_replay() => self.delivery(record),
-            "syscall" if !record.is_replay() => self.syscall(record),
-            "finish-replay" => {
+            RecordedEvent::Deliver { .. } => self.begun = record.seconds("monotime"),
+            RecordedEvent::Delivered { fuel } => self.delivery(record, false, fuel),
+            RecordedEvent::DeliveryFailed { fuel, .. } => self.delivery(record, true, fuel),
+            RecordedEvent::Syscall { vat, .. } => self.syscall(record, vat),
+            RecordedEvent::FinishReplay { deliveries } => {
                 self.total.replays += 1;
-                self.total.replayed += record.number("deliveries").unwrap_or(0);
+                self.total.replayed += deliveries.unwrap_or(0);
             }
-            "kernel-panic" => self.total.panics += 1,
+            RecordedEvent::KernelPanic { .. } => self.total.panics += 1,
             _ => (),
         }
     }
 
     /// A block that was interrupted commits more than once.
-    fn commit(&mut self, record: &Record) {
-        let height = record.number("blockHeight");
+    fn commit(&mut self, height: Option<u64>) {
         if height.is_none() || height != self.total.height {
             self.total.blocks += 1;
             self.total.height = height;
@@ -147,16 +144,14 @@ impl Sums {
 
     fn crank(&mut self, record: &Record) {
         self.total.cranks += 1;
-        if let Some(number) = record.number("crankNum") {
+        if let Some(number) = record.crank() {
             self.total.cranks_again += u64::from(number < self.next_crank);
             self.next_crank = self.next_crank.max(number + 1);
         }
     }
 
-    fn delivery(&mut self, record: &Record) {
-        let dr = record.value.get("dr");
-        let failed = u64::from(dr.and_then(|it| it.get(0)?.as_str()) != Some("ok"));
-        let fuel = dr.and_then(|it| it.get(2)?.get("compute")?.as_u64()).unwrap_or(0);
+    fn delivery(&mut self, record: &Record, failed: bool, fuel: Option<u64>) {
+        let (failed, fuel) = (u64::from(failed), fuel.unwrap_or(0));
         // SwingSet leaves it to the reader to measure.
         let measured = || Some(record.seconds("monotime")? - self.begun?);
         let seconds = record.seconds("seconds").or_else(measured).unwrap_or(0.0).max(0.0);
@@ -173,16 +168,14 @@ impl Sums {
         });
     }
 
-    fn syscall(&mut self, record: &Record) {
-        // SwingSet has the kind in the syscall itself only.
-        let kind = record.text("syscall").or_else(|| record.value.get("vsc")?.get(0)?.as_str());
-        let kind = kind.unwrap_or("unknown").to_owned();
+    fn syscall(&mut self, record: &Record, syscall: Operation<'_>) {
+        let kind = syscall.kind().unwrap_or("unknown").to_owned();
         *self.total.syscalls.entry(kind.clone()).or_default() += 1;
         self.vat(record, |it| *it.syscalls.entry(kind).or_default() += 1);
     }
 
     fn vat(&mut self, record: &Record, change: impl FnOnce(&mut VatSummary)) {
-        let Some(vat) = record.text("vatID") else { return };
+        let Some(vat) = record.vat() else { return };
         let number = vat.strip_prefix('v').and_then(|it| it.parse().ok()).unwrap_or(u64::MAX);
         change(self.vats.entry((number, vat.to_owned())).or_default());
     }

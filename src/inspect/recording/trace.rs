@@ -21,7 +21,7 @@ use crate::inspect::recording::{
     link::{Link, is_undone},
     spine::{Knot, Spine, SpineWriter, Vertebra},
 };
-use crate::slog::{Detail, ReadError, Reader, reader::must_be_a_file};
+use crate::slog::{Detail, ReadError, Reader, Record, RecordedEvent, reader::must_be_a_file};
 
 /// The subject of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl First<'_> {
                 self.begins = Some(Begins { crank: *number, outside: true });
             }
             Subject::Reference(name) if self.begins.is_none() && fact::occurs(crank, name) => {
-                let outside = crank.item()["msg"]["result"] == name.as_str();
+                let outside = crank.item().message().and_then(|it| it.result) == Some(name.as_str());
                 self.begins = Some(Begins { crank: crank.number, outside });
             }
             _ => (),
@@ -299,7 +299,7 @@ impl Chain {
             if belongs && all {
                 follow.insert(knot, None);
             }
-            if let Some(vat) = crank.deliver().and_then(|it| it.text("vatID")) {
+            if let Some(vat) = crank.deliver().and_then(|it| it.vat()) {
                 self.decided.entry(vat.to_owned()).or_default().push(knot);
             }
         }
@@ -339,45 +339,52 @@ impl Chain {
     /// Returns whether a syscall of a crank is about the object that is traced.
     fn is_about(&self, crank: &Crank, syscall: Option<u64>) -> bool {
         let (Some(name), Some(number)) = (&self.name, syscall) else { return false };
-        let mut syscalls = crank.events.iter().filter(|it| it.kind() == "syscall" && !it.is_replay());
-        syscalls.any(|it| it.number("syscallNum") == Some(number) && fact::mentions(&it.value["ksc"], name))
+        crank.events.iter().any(|it| match it.event() {
+            RecordedEvent::Syscall { number: found, kernel, .. } => found == Some(number) && kernel.mentions(name),
+            _ => false,
+        })
     }
 
     fn step(&self, crank: &Crank, cause: Option<Source>, links: &BTreeSet<Knot>, all: bool) -> Step {
         let deliver = crank.deliver();
-        let vat = deliver.and_then(|it| it.text("vatID")).or_else(|| crank.item()["vatID"].as_str());
+        let vat = deliver.and_then(Record::vat).or_else(|| crank.item().vat());
         let undone = is_undone(&crank.events);
-        let syscalls = crank.events.iter().filter(|it| it.kind() == "syscall" && !it.is_replay() && !undone);
-        let acts = syscalls.filter_map(|it| {
-            let (number, ksc) = (it.number("syscallNum")?, it.value.get("ksc")?);
-            let shown = match &ksc[0] {
-                kind if kind == "send" || kind == "resolve" || kind == "exit" => {
+        let acts = crank.events.iter().filter(|_| !undone).filter_map(|it| {
+            let RecordedEvent::Syscall { number: Some(number), kernel: ksc, .. } = it.event() else { return None };
+            let shown = match ksc.kind() {
+                Some("send" | "resolve" | "exit") => {
                     let made = Link::of_syscall(ksc).into_iter().flat_map(|it| [it.settled_result(), Some(it)]);
                     all || made.flatten().any(|it| links.contains(&it.knot()))
                 }
                 _ => false,
             };
-            (shown || self.is_about(crank, Some(number))).then(|| Act { number, ksc: ksc.clone() })
+            (shown || self.is_about(crank, Some(number))).then(|| Act { number, ksc: ksc.0.clone() })
         });
-        let result = crank.events.iter().find(|it| it.kind() == "deliver-result" && !it.is_replay());
-        let of_kind = |kind: &'static str| crank.events.iter().filter(move |it| it.kind() == kind);
+        let error = crank.events.iter().find_map(|it| match it.event() {
+            RecordedEvent::DeliveryFailed { why, .. } => Some(why.clone()),
+            _ => None,
+        });
+        let directives = crank.events.iter().filter_map(|it| match it.event() {
+            RecordedEvent::Directive { line, .. } => Some(line.to_owned()),
+            _ => None,
+        });
         Step {
             place: Place {
                 crank: crank.number,
                 vat: vat.map(str::to_owned),
-                delivery: deliver.and_then(|it| it.number("deliveryNum")),
+                delivery: deliver.and_then(Record::delivery),
             },
             name: vat.and_then(|it| self.names.get(it)).cloned(),
             block_height: crank.block.map(|it| it.0),
             cause,
-            message: crank.item().clone(),
-            message_type: crank.events[0].text("messageType").unwrap_or_default().to_owned(),
+            message: crank.item().value.clone(),
+            message_type: crank.item().kind.to_owned(),
             kd: deliver.map(|it| it.value["kd"].clone()),
-            error: result.map(|it| &it.value["dr"]).filter(|it| it[0] != "ok").map(|it| it[1].clone()),
+            error,
             undone,
             ended: crank.ended,
             terminated: crank.ended_vats().map(str::to_owned).collect(),
-            directives: of_kind("directive").filter_map(|it| it.text("line")).map(str::to_owned).collect(),
+            directives: directives.collect(),
             acts: acts.collect(),
         }
     }
