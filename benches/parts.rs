@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vathost::{
     bench::Load,
     directive::DirectiveSet,
-    host::controller::{Host, Open, Policy},
+    host::controller::{BlockPolicy, Host, HostOptions},
     kernel::{self, ScriptedVat, Scripts, Usage},
     model::{
         id::{BundleId, CrankNum, DeliveryNum, KRef, ObjectId, VRef, VatId},
@@ -121,10 +121,10 @@ fn syscall(c: &mut Criterion) {
     });
 }
 
-fn live(open: Open) -> Host {
+fn live(open: HostOptions) -> Host {
     let mut controller = Host::open(open).unwrap();
     controller.install(&Load { letter: 'p', number: 10, others: 1 }.scenario().unwrap()).unwrap();
-    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     controller
 }
 
@@ -133,17 +133,17 @@ fn commit(c: &mut Criterion) {
     let mut floor = CommitFloor::new(dir.path()).unwrap();
     c.bench_function("commit: one row on bare SQLite", |it| it.iter(|| floor.commit(&[7; 200]).unwrap()));
     let state = tempfile::tempdir().unwrap();
-    let mut controller = live(Open { state: Some(state.path().to_owned()), ..Open::default() });
-    let policy = Policy { cranks: 1, ..Policy::default() };
+    let mut controller = live(HostOptions { state: Some(state.path().to_owned()), ..HostOptions::default() });
+    let policy = BlockPolicy { cranks: 1, ..BlockPolicy::default() };
     c.bench_function("commit: a block of one delivery", |it| {
         it.iter(|| controller.run_block(&policy, &mut |_| true).unwrap().cranks);
     });
 }
 
 fn replay(c: &mut Criterion) {
-    let mut controller = live(Open { snapshot_interval: Some(0), ..Open::default() });
+    let mut controller = live(HostOptions { snapshot_interval: Some(0), ..HostOptions::default() });
     while controller.report().unwrap().deliveries < 20_000 {
-        controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+        controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     }
     c.bench_function("replay: 10,000 deliveries of a vat", |it| {
         it.iter_batched(

@@ -7,11 +7,11 @@
 //! # A host in a program
 //!
 //! ```
-//! use vathost::{Policy, Host, Open, Scenario, Outcome};
+//! use vathost::{BlockPolicy, Host, HostOptions, Outcome, Scenario};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let dir = tempfile::tempdir()?;
-//! let options = || Open { state: Some(dir.path().join("state")), ..Open::default() };
+//! let options = || HostOptions { state: Some(dir.path().join("state")), ..HostOptions::default() };
 //! let mut host = Host::open(options())?;
 //! if host.is_new() {
 //!     let bank = concat!(env!("CARGO_MANIFEST_DIR"), "/vats/bank");
@@ -21,7 +21,7 @@
 //! // A message waits for the next block. Its answer can be used as a target or an argument until it is forgotten.
 //! let purse = host.send("north", "makePurse", [100.into()])?;
 //! // A block ends after so many cranks, so much fuel, or by the clock. The closure sees each crank, and can stop the block there.
-//! let policy = Policy { cranks: 10_000, fuel: Some(1_000_000_000), ..Policy::default() };
+//! let policy = BlockPolicy { cranks: 10_000, fuel: Some(1_000_000_000), ..BlockPolicy::default() };
 //! while !host.run_block(&policy, &mut |_crank| true)?.quiescent {}
 //! let Outcome::Fulfilled(answer) = host.outcome(purse)? else { panic!("north refused") };
 //!
@@ -108,7 +108,7 @@ pub mod vat;
 pub use crate::{
     directive::{Directive, DirectiveSet, Trigger},
     host::{
-        controller::{Arg, BlockEnd, Host, Open, Outcome, Policy, Sent, To},
+        controller::{Arg, BlockEnd, BlockPolicy, Host, HostOptions, Outcome, Sent, To},
         epitaph::Epitaph,
         report::Report,
         scenario::{Scenario, StaticVat},

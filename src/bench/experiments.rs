@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     bench::{Figure, Target},
     directive::Schedule,
-    host::controller::{Host, Open},
+    host::controller::{Host, HostOptions},
     lab::experiment::{
         Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, copy_base, protocol::Hello, shrink,
     },
@@ -141,7 +141,7 @@ fn once(base: &Base) -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("make a folder for the state")?;
     copy_base(base, dir.path())?;
     let (state, code_cache) = (Some(dir.path().to_owned()), base.code_cache.clone());
-    let mut controller = Host::open(Open { state, code_cache, ..Open::default() })?;
+    let mut controller = Host::open(HostOptions { state, code_cache, ..HostOptions::default() })?;
     while !controller.is_quiescent()? {
         controller.run_block(&base.policy, &mut |_| true)?;
     }

@@ -11,7 +11,7 @@ use crate::{
         result::median,
         workload::schedule,
     },
-    host::controller::Open,
+    host::controller::HostOptions,
 };
 
 /// The measured growth curves, one for each thing that grows.
@@ -65,7 +65,7 @@ pub fn growth(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Growth> 
         let mut points = Vec::new();
         for of in ofs {
             told(&format!("{name} {of}"));
-            points.push(point(of, &mut Live::steady(load(of), Open::default(), size)?, size, &mut around)?);
+            points.push(point(of, &mut Live::steady(load(of), HostOptions::default(), size)?, size, &mut around)?);
         }
         Ok(Curve { name, points })
     };
@@ -75,7 +75,7 @@ pub fn growth(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Growth> 
         curve("queue", &mut powers(1, 6 - less), |of| Load::pair('p', of))?,
     ];
     told("history");
-    let mut live = Live::steady(Load::pair('p', 10), Open::default(), size)?;
+    let mut live = Live::steady(Load::pair('p', 10), HostOptions::default(), size)?;
     let (mut points, mut made) = (Vec::new(), 0);
     for of in powers(3 - less, 6 - less) {
         made += live.run(of.saturating_sub(made))?.deliveries;
@@ -86,7 +86,7 @@ pub fn growth(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Growth> 
     told("directives");
     let mut points = Vec::new();
     for of in [0].into_iter().chain(powers(1, 4 - less)) {
-        let mut live = Live::steady(Load::pair('p', 10), Open::default(), size)?;
+        let mut live = Live::steady(Load::pair('p', 10), HostOptions::default(), size)?;
         schedule(&mut live.controller, of)?;
         points.push(point(of, &mut live, size, &mut around)?);
     }

@@ -18,7 +18,7 @@ use crate::{
         result::{Deliveries, per},
     },
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     store::{Asked, Disk, FileOp, Verdict},
@@ -32,7 +32,7 @@ const SAMPLED: u64 = 8;
 pub(super) struct Live {
     pub(super) controller: Host,
     dir: TempDir,
-    policy: Policy,
+    policy: BlockPolicy,
 }
 
 /// The totals of some blocks that were run.
@@ -54,19 +54,19 @@ impl Ran {
 
 impl Live {
     /// In a new folder.
-    pub(super) fn new(scenario: &Scenario, open: Open, size: Size) -> anyhow::Result<Live> {
+    pub(super) fn new(scenario: &Scenario, open: HostOptions, size: Size) -> anyhow::Result<Live> {
         let dir = tempfile::tempdir().context("make a folder for the state")?;
-        let mut controller = Host::open(Open { state: Some(dir.path().to_owned()), ..open })?;
+        let mut controller = Host::open(HostOptions { state: Some(dir.path().to_owned()), ..open })?;
         controller.install(scenario)?;
-        Ok(Live { controller, dir, policy: Policy { cranks: size.cranks_per_block, ..Policy::default() } })
+        Ok(Live { controller, dir, policy: BlockPolicy { cranks: size.cranks_per_block, ..BlockPolicy::default() } })
     }
 
     /// A load that has come to go on as it will for ever.
-    pub(super) fn steady(load: Load, open: Open, size: Size) -> anyhow::Result<Live> {
+    pub(super) fn steady(load: Load, open: HostOptions, size: Size) -> anyhow::Result<Live> {
         let mut live = Live::new(&load.scenario()?, open, size)?;
         let mut cranks = 0;
         while cranks < load.begins_after() {
-            let policy = Policy { cranks: live.policy.cranks.min(load.begins_after() - cranks), ..live.policy };
+            let policy = BlockPolicy { cranks: live.policy.cranks.min(load.begins_after() - cranks), ..live.policy };
             cranks += live.controller.run_block(&policy, &mut |_| true)?.cranks.max(1);
         }
         Ok(live)
@@ -131,7 +131,7 @@ impl Live {
     /// Times that a block waits for the disk, over so many deliveries of what `make` makes. Every operation is asked about: too slow to be
     /// timed as well.
     pub(super) fn syncs_per_block(
-        make: impl FnOnce(Open) -> anyhow::Result<Live>,
+        make: impl FnOnce(HostOptions) -> anyhow::Result<Live>,
         deliveries: u64,
     ) -> anyhow::Result<f64> {
         let syncs = Arc::new(AtomicU64::new(0));
@@ -140,7 +140,7 @@ impl Live {
             counter.fetch_add(u64::from(asked.op == FileOp::Sync), Ordering::Relaxed);
             Verdict::Go
         });
-        let mut live = make(Open { disk: Some(disk), ..Open::default() })?;
+        let mut live = make(HostOptions { disk: Some(disk), ..HostOptions::default() })?;
         let before = syncs.load(Ordering::Relaxed);
         let ran = live.run(deliveries)?;
         let counted = syncs.load(Ordering::Relaxed) - before;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     bench::{Load, Size, live::Live, machine},
-    host::controller::Open,
+    host::controller::HostOptions,
 };
 
 /// The measured memory of states, in bytes.
@@ -39,7 +39,7 @@ pub struct Memory {
 /// Measures the memory of states. `told` receives the name of each part before it begins.
 pub fn memory(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Memory> {
     let (vats, objects, promises) = (size.of(10_000), size.of(1_000_000), size.of(1_000_000));
-    let none = Open { snapshot_interval: Some(0), ..Open::default() };
+    let none = HostOptions { snapshot_interval: Some(0), ..HostOptions::default() };
     machine::forget_peak();
     // What every state takes.
     let _one = Live::steady(Load::pair('p', 1), none, size)?;
@@ -50,7 +50,7 @@ pub fn memory(size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Memory> 
             _ => "promises",
         });
         let before = machine::resident();
-        let live = Live::steady(load, Open { snapshot_interval: Some(0), ..Open::default() }, size)?;
+        let live = Live::steady(load, HostOptions { snapshot_interval: Some(0), ..HostOptions::default() }, size)?;
         Ok((live, machine::resident().saturating_sub(before)))
     };
     let (mut fan, of_vats) = grew(Load::fan(vats))?;

@@ -14,7 +14,7 @@ use crate::{
     },
     directive::DirectiveSet,
     host::{
-        controller::{Host, Open},
+        controller::{Host, HostOptions},
         scenario::Scenario,
     },
     model::id::VatId,
@@ -136,7 +136,7 @@ impl Workload {
     pub(super) fn measure(&self, size: Size, around: &mut Around) -> anyhow::Result<Measured> {
         let (deliveries, figures) = match &self.how {
             Drive::Steady(load, ns_max, also) => {
-                let mut live = Live::steady(load(size), Open::default(), size)?;
+                let mut live = Live::steady(load(size), HostOptions::default(), size)?;
                 let mut deliveries = repeat(size, around, |_| live.measure(size.deliveries))?;
                 let mut figures =
                     vec![Figure::new("nsPerDelivery", deliveries.ns_per_delivery, "ns", at_most(*ns_max))];
@@ -150,7 +150,8 @@ impl Workload {
             Drive::Special(measure) => measure(size, around)?,
             Drive::Scenario(scenario) => {
                 let make = |open| Live::new(scenario, open, size);
-                let mut deliveries = repeat(size, around, |size| make(Open::default())?.measure(size.deliveries))?;
+                let mut deliveries =
+                    repeat(size, around, |size| make(HostOptions::default())?.measure(size.deliveries))?;
                 deliveries.fsyncs_per_block = Some(Live::syncs_per_block(make, size.deliveries)?);
                 (Some(deliveries), Vec::new())
             }
@@ -204,15 +205,15 @@ fn beside(
 fn slog(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
     let dir = tempfile::tempdir().context("make a folder for the slog")?;
     let slog = Slog::new(Detail::Syscalls, Writer::append(&dir.path().join("bench.slog"))?);
-    let with = Live::steady(PING, Open { slog, ..Open::default() }, size)?;
-    let without = Live::steady(PING, Open::default(), size)?;
+    let with = Live::steady(PING, HostOptions { slog, ..HostOptions::default() }, size)?;
+    let without = Live::steady(PING, HostOptions::default(), size)?;
     let (deliveries, ratio, _) = beside(size, around, with, without)?;
     Ok((Some(deliveries), vec![Figure::new("ratioToWithout", ratio, "×", at_most(1.6))]))
 }
 
 fn directives(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
-    let mut with = Live::steady(PING, Open::default(), size)?;
-    let without = Live::steady(PING, Open::default(), size)?;
+    let mut with = Live::steady(PING, HostOptions::default(), size)?;
+    let without = Live::steady(PING, HostOptions::default(), size)?;
     schedule(&mut with.controller, 1_000)?;
     let (deliveries, ratio, _) = beside(size, around, with, without)?;
     Ok((Some(deliveries), vec![Figure::new("ratioToWithout", ratio, "×", at_most(1.01))]))
@@ -232,7 +233,9 @@ pub(super) fn schedule(controller: &mut Host, count: u64) -> anyhow::Result<()> 
 
 fn snapshot(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
     const INTERVAL: u64 = 200;
-    let every = |interval| Live::steady(PING, Open { snapshot_interval: Some(interval), ..Open::default() }, size);
+    let every = |interval| {
+        Live::steady(PING, HostOptions { snapshot_interval: Some(interval), ..HostOptions::default() }, size)
+    };
     let (deliveries, ratio, difference) = beside(size, around, every(INTERVAL)?, every(0)?)?;
     let figures = vec![
         Figure::new("ratioToWithout", ratio, "×", None),
@@ -244,7 +247,7 @@ fn snapshot(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliverie
 #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
 fn latency(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
     const BATCH: u64 = 20;
-    let mut live = Live::steady(PING, Open::default(), size)?;
+    let mut live = Live::steady(PING, HostOptions::default(), size)?;
     live.short_blocks();
     let dir = tempfile::tempdir().context("make a folder for commits")?;
     let mut floor = CommitFloor::new(dir.path())?;
@@ -278,7 +281,7 @@ fn latency(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
 fn replay(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
-    let mut live = Live::steady(PING, Open { snapshot_interval: Some(0), ..Open::default() }, size)?;
+    let mut live = Live::steady(PING, HostOptions { snapshot_interval: Some(0), ..HostOptions::default() }, size)?;
     let (mut ratios, mut again) = (Vec::new(), Vec::new());
     let deliveries = repeat(size, around, |_| {
         let lived = live.measure(size.deliveries)?;
@@ -311,11 +314,11 @@ fn open(size: Size, _: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<F
     ];
     let mut figures = Vec::new();
     for (name, load, most) in loads {
-        let dir = Live::steady(load, Open::default(), size)?.into_dir();
+        let dir = Live::steady(load, HostOptions::default(), size)?.into_dir();
         let mut took = Vec::new();
         for _ in 0..size.runs {
             let begun = Instant::now();
-            let controller = Host::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
+            let controller = Host::open(HostOptions { state: Some(dir.path().to_owned()), ..HostOptions::default() })?;
             took.push(per(begun.elapsed(), 1_000_000));
             drop(controller);
         }
@@ -326,13 +329,13 @@ fn open(size: Size, _: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<F
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
 fn breakpoint(size: Size, _: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
-    let mut live = Live::steady(PING, Open::default(), size)?;
+    let mut live = Live::steady(PING, HostOptions::default(), size)?;
     live.run(2 * size.of(100_000))?;
     let dir = live.into_dir();
     let mut took = Vec::new();
     for _ in 0..size.runs {
         let begun = Instant::now();
-        let mut controller = Host::open(Open { state: Some(dir.path().to_owned()), ..Open::default() })?;
+        let mut controller = Host::open(HostOptions { state: Some(dir.path().to_owned()), ..HostOptions::default() })?;
         controller.heap(VatId(1))?;
         took.push(per(begun.elapsed(), 1_000_000));
     }

@@ -9,7 +9,7 @@ use crate::{
     directive::plant::Plant,
     directive::{DirectiveSet, Trigger},
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         epitaph::Epitaph,
         report::Report,
         scenario::{Scenario, Send, StaticVat},
@@ -49,7 +49,7 @@ pub(crate) fn cmd_demo(args: DemoArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 const REPLICAS: usize = 4;
-const POLICY: Policy = Policy { cranks: 2, fuel: None, wall_millis: None, block_time: 5 };
+const POLICY: BlockPolicy = BlockPolicy { cranks: 2, fuel: None, wall_millis: None, block_time: 5 };
 
 /// Four states in folders that vanish afterwards.
 struct Demo {
@@ -247,13 +247,13 @@ impl Demo {
 
     fn open(&self, home: &Path, replica: usize) -> anyhow::Result<Host> {
         let slog = Slog::new(Detail::Syscalls, Writer::append(&self.recording(replica))?);
-        let open = Open {
+        let open = HostOptions {
             state: Some(home.to_owned()),
             slog,
             code_cache: code_cache(),
             experimental: true,
             plants: self.plants.clone(),
-            ..Open::default()
+            ..HostOptions::default()
         };
         Ok(Host::open(open)?)
     }

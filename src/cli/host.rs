@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::{
     cli::{Output, Usage},
     directive::{Action, Directive, DirectiveSet},
-    host::{controller::Policy, scenario},
+    host::{controller::BlockPolicy, scenario},
     model::files,
     state::block::Block,
     store::Database,
@@ -60,12 +60,12 @@ pub(crate) struct PolicyArgs {
 
 impl PolicyArgs {
     /// Returns the block policy: the command line comes first, then `host.toml`, then what the state keeps.
-    pub(crate) fn policy(&self, host: &HostConfig, kept: Policy) -> Policy {
+    pub(crate) fn policy(&self, host: &HostConfig, kept: BlockPolicy) -> BlockPolicy {
         let fuel = match self.fuel_per_block.or(host.fuel_per_block) {
             Some(0) => None,
             given => given.or(kept.fuel),
         };
-        Policy {
+        BlockPolicy {
             cranks: self.cranks_per_block.or(host.cranks_per_block).map_or(kept.cranks, NonZeroU64::get),
             fuel,
             wall_millis: None,
@@ -75,11 +75,11 @@ impl PolicyArgs {
 }
 
 /// Returns the block policy that the state in this folder keeps. A folder without a state, and a new state, has the default.
-pub(crate) fn kept_policy(dir: &Path) -> anyhow::Result<Policy> {
+pub(crate) fn kept_policy(dir: &Path) -> anyhow::Result<BlockPolicy> {
     if !Database::exists(dir) {
-        return Ok(Policy::default());
+        return Ok(BlockPolicy::default());
     }
-    Ok(Database::open_read_only(dir)?.meta()?.map(|it| Policy::kept(&it)).unwrap_or_default())
+    Ok(Database::open_read_only(dir)?.meta()?.map(|it| BlockPolicy::kept(&it)).unwrap_or_default())
 }
 
 impl HostConfig {

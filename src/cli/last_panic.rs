@@ -14,7 +14,7 @@ use crate::{
     },
     directive::DirectiveSet,
     directive::plant::Plant,
-    host::{controller::Policy, epitaph::Epitaph},
+    host::{controller::BlockPolicy, epitaph::Epitaph},
     model::{files, id::CrankNum},
     store::Database,
 };
@@ -28,7 +28,7 @@ pub(crate) struct LastPanic {
     /// The first crank that is not committed.
     pub(crate) next_crank: CrankNum,
     /// How the state's last blocks were cut.
-    kept: Policy,
+    kept: BlockPolicy,
 }
 
 impl LastPanic {
@@ -40,14 +40,14 @@ impl LastPanic {
     /// Reads the last panic of a folder whose state was copied into `database` to look at it.
     pub(crate) fn of_copy(dir: &Path, database: &Database) -> anyhow::Result<LastPanic> {
         let next_crank = database.blocks()?.last().map_or(CrankNum(0), |it| it.next_crank);
-        let kept = database.meta()?.map(|it| Policy::kept(&it)).unwrap_or_default();
+        let kept = database.meta()?.map(|it| BlockPolicy::kept(&it)).unwrap_or_default();
         let newest = newest(dir)?;
         let epitaph = newest.clone().filter(|it| it.crank.is_some_and(|crank| crank >= next_crank.0));
         Ok(LastPanic { newest, epitaph, next_crank, kept })
     }
 
     /// Returns the block policy that the host ran with when it panicked, or else the one it would run with now.
-    pub(crate) fn policy(&self, given: &PolicyArgs, host: &HostConfig) -> Policy {
+    pub(crate) fn policy(&self, given: &PolicyArgs, host: &HostConfig) -> BlockPolicy {
         match &self.epitaph {
             Some(epitaph) => given.policy(&HostConfig::default(), epitaph.run.policy()),
             None => given.policy(host, self.kept),
@@ -83,7 +83,7 @@ impl LastPanic {
     }
 
     /// Says how the tool runs, and in what that differs from the host that panicked.
-    pub(crate) fn say(&self, policy: &Policy, plants: &[Plant], directives: &DirectiveSet, output: &Output) {
+    pub(crate) fn say(&self, policy: &BlockPolicy, plants: &[Plant], directives: &DirectiveSet, output: &Output) {
         let Some(epitaph) = &self.epitaph else { return };
         let (then, name) = (epitaph.run.policy(), epitaph.file_name());
         let planted = plants.iter().map(|it| format!(", --plant {it}")).collect::<String>();

@@ -19,7 +19,7 @@ use crate::{
         state,
     },
     directive::plant::Plant,
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     inspect::{
         rerun::{Rerun, beginning, rerun, run_on},
         view::transcript,
@@ -225,7 +225,7 @@ fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit
 }
 
 /// The state, with what its host is given at its start.
-fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyhow::Result<(Block, Policy)> {
+fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyhow::Result<(Block, BlockPolicy)> {
     let (host, last_panic) = (HostConfig::of(Some(&args.state))?, LastPanic::of(&args.state)?);
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
     let directives = last_panic.directives(args.directives.as_deref(), &host)?;
@@ -248,7 +248,7 @@ fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyh
 /// Runs on to a delivery that is still to come, and shows its crank; a kernel panic in it ends the command as it ended the host.
 fn show_uncommitted(
     block: Block,
-    policy: &Policy,
+    policy: &BlockPolicy,
     vat: VatId,
     delivery: DeliveryNum,
     recorded: &Recorded,

@@ -27,7 +27,7 @@ use crate::{
     directive::plant::Plant,
     directive::{Class, DirectiveSet},
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         mailbox::MailboxFiles,
         report::{Report, ResultReport},
         scenario::{Bytes, Scenario},
@@ -194,7 +194,7 @@ pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Gives a state the vats that its scenario has got since.
-fn add(controller: &mut Host, scenario: &Scenario, policy: &Policy, output: &Output) -> anyhow::Result<()> {
+fn add(controller: &mut Host, scenario: &Scenario, policy: &BlockPolicy, output: &Output) -> anyhow::Result<()> {
     let block = controller.block()?;
     if block.meta().scenario == scenario.digest() {
         output.note("the state has all vats of this scenario: nothing is added");
@@ -209,7 +209,7 @@ fn add(controller: &mut Host, scenario: &Scenario, policy: &Policy, output: &Out
 pub(super) struct Begun {
     pub(super) controller: Host,
     /// How its blocks end.
-    pub(super) policy: Policy,
+    pub(super) policy: BlockPolicy,
     /// The directives of the command line, or of host.toml.
     in_force: DirectiveSet,
     /// The modules of the command line and of host.toml.
@@ -307,7 +307,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Host> {
         Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
         None => Slog::default(),
     };
-    let controller = Host::open(Open {
+    let controller = Host::open(HostOptions {
         state: args.state.clone(),
         read_only: false,
         slog,
@@ -452,7 +452,7 @@ fn run_blocks(
     controller: &mut Host,
     mailbox: &mut MailboxFiles,
     args: &RunArgs,
-    policy: &Policy,
+    policy: &BlockPolicy,
     stop: &AtomicU8,
     progress: &RunProgress,
     output: &Output,

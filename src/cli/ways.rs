@@ -14,7 +14,7 @@ use crate::{
     cli::{Output, host::HostConfig, output::harmless, run::code_cache},
     directive::DirectiveSet,
     directive::plant::Plant,
-    host::{controller::Policy, epitaph::Epitaph},
+    host::{controller::BlockPolicy, epitaph::Epitaph},
     inspect::plan::Trial,
     lab::experiment::{self, Remedy},
     model::{harmless::quoted, id::BundleId},
@@ -45,7 +45,7 @@ pub(super) struct Given<'a> {
     /// Bugs planted in the host.
     pub(super) plants: &'a [Plant],
     /// How its blocks end.
-    pub(super) policy: Policy,
+    pub(super) policy: BlockPolicy,
     /// How often it looks at its invariants.
     pub(super) audit: Option<u64>,
     /// Whether it was interrupted: then nothing more is tried.

@@ -22,7 +22,7 @@ use crate::{
         id::{CrankNum, VatId},
     },
     slog::Slog,
-    state::block::{Block, Observer, Policy},
+    state::block::{Block, BlockPolicy, Observer},
     store::Database,
     vat::Warehouse,
 };
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct How {
     /// Where its blocks end.
-    pub policy: Policy,
+    pub policy: BlockPolicy,
     /// The directives in force.
     pub directives: DirectiveSet,
     /// Modules that its operators gave it, which the state may not hold yet.

@@ -12,7 +12,7 @@ use crate::{
         id::hex,
         kernel_version::VERSIONS,
     },
-    state::block::Policy,
+    state::block::BlockPolicy,
 };
 
 /// The report of a kernel panic. It is written next to the store as `panic-<crank>.json`.
@@ -71,9 +71,9 @@ pub struct Course {
 
 impl Course {
     /// Returns the policy for ending blocks.
-    pub fn policy(&self) -> Policy {
-        let default = Policy::default();
-        Policy {
+    pub fn policy(&self) -> BlockPolicy {
+        let default = BlockPolicy::default();
+        BlockPolicy {
             cranks: self.cranks_per_block.unwrap_or(default.cranks),
             fuel: self.fuel_per_block,
             wall_millis: None,
@@ -82,7 +82,7 @@ impl Course {
     }
 
     /// Notes how blocks are cut.
-    pub fn set_policy(&mut self, policy: &Policy) {
+    pub fn set_policy(&mut self, policy: &BlockPolicy) {
         self.cranks_per_block = Some(policy.cranks);
         self.fuel_per_block = policy.fuel;
         self.block_time = Some(policy.block_time);

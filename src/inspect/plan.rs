@@ -8,7 +8,7 @@ use crate::{
     directive::DirectiveSet,
     directive::plant::Plant,
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         epitaph::Epitaph,
         report::{DirectiveReport, Report, ResultReport},
     },
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// The policy for ending blocks, the same as the real host's: the hashes are of no use otherwise.
-    pub policy: Policy,
+    pub policy: BlockPolicy,
     /// Blocks to run, at most.
     pub blocks: u64,
     /// Faults that are planted in the real host, too.
@@ -83,12 +83,12 @@ pub fn attempt_while(
 ) -> Result<Outcome, Box<Halt>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
     Database::copy_without_a_trace(state, &dir.path().join("state.sqlite"))?;
-    let open = Open {
+    let open = HostOptions {
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
         plants: trial.plants.clone(),
         audit: trial.audit,
-        ..Open::default()
+        ..HostOptions::default()
     };
     let mut controller = Host::open(open)?;
     for wasm in &trial.bundles {

@@ -10,7 +10,7 @@ use crate::{
         value::Delivery,
     },
     state::{
-        block::{Block, Policy},
+        block::{Block, BlockPolicy},
         table::{Options, Vat},
         transcript::{End, Entry},
     },
@@ -105,7 +105,7 @@ pub fn rerun(
 pub fn run_on(
     mut block: Block,
     workers: &mut dyn Workers,
-    policy: &Policy,
+    policy: &BlockPolicy,
     vat: VatId,
     delivery: DeliveryNum,
 ) -> Result<Option<Ran>, Box<Halt>> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     host::{
-        controller::{Arg, Host, Open, Policy, Sent},
+        controller::{Arg, BlockPolicy, Host, HostOptions, Sent},
         scenario::{Scenario, StaticVat},
     },
     inspect::verify,
@@ -79,7 +79,7 @@ impl Random {
 
 /// One replica, and how it lives.
 struct Replica<'a> {
-    open: &'a dyn Fn() -> Open,
+    open: &'a dyn Fn() -> HostOptions,
     controller: Host,
     /// Restarts one time in so many blocks; 0 never.
     restarts: u64,
@@ -93,7 +93,7 @@ impl Replica<'_> {
         &mut self,
         messages: &[(&'static str, Vec<Value>)],
         done: &[Sent],
-        policy: &Policy,
+        policy: &BlockPolicy,
     ) -> anyhow::Result<(Vec<Sent>, String)> {
         done.iter().for_each(|it| self.controller.forget(*it));
         let sent = messages
@@ -109,7 +109,7 @@ impl Replica<'_> {
 
     /// Leaves the state, and comes back to it.
     fn restart(&mut self) -> anyhow::Result<()> {
-        self.controller = Host::open(Open::default())?;
+        self.controller = Host::open(HostOptions::default())?;
         self.controller = Host::open((self.open)())?;
         Ok(())
     }
@@ -118,17 +118,17 @@ impl Replica<'_> {
 /// Runs it, with states in this folder. `each` receives every block.
 pub fn soak(soak: &Soak, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Result<Soaked> {
     let code_cache = Some(dir.join("code"));
-    let on_disk = |name: &str| Open {
+    let on_disk = |name: &str| HostOptions {
         state: Some(dir.join(name)),
         code_cache: code_cache.clone(),
         audit: Some(soak.audit),
-        ..Open::default()
+        ..HostOptions::default()
     };
-    let lives: [&dyn Fn() -> Open; 4] = [
-        &|| Open { state: None, ..on_disk("plain") },
-        &|| Open { snapshot_interval: Some(7), max_live: Some(2), ..on_disk("crowded") },
-        &|| Open { snapshot_interval: Some(50), compare_pages: true, ..on_disk("restless") },
-        &|| Open { snapshot_interval: Some(0), ..on_disk("forgetful") },
+    let lives: [&dyn Fn() -> HostOptions; 4] = [
+        &|| HostOptions { state: None, ..on_disk("plain") },
+        &|| HostOptions { snapshot_interval: Some(7), max_live: Some(2), ..on_disk("crowded") },
+        &|| HostOptions { snapshot_interval: Some(50), compare_pages: true, ..on_disk("restless") },
+        &|| HostOptions { snapshot_interval: Some(0), ..on_disk("forgetful") },
     ];
     let mut replicas = Vec::new();
     for (open, (restarts, evicts)) in lives.into_iter().zip([(0, false), (9, false), (3, false), (0, true)]) {
@@ -136,7 +136,7 @@ pub fn soak(soak: &Soak, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Resul
         controller.install(&scenario())?;
         replicas.push(Replica { open, controller, restarts, evicts });
     }
-    let policy = Policy { cranks: soak.cranks_per_block, ..Policy::default() };
+    let policy = BlockPolicy { cranks: soak.cranks_per_block, ..BlockPolicy::default() };
     let (mut commands, mut own) = (Random(soak.seed), Random(!soak.seed));
     let mut sums = Soaked {
         blocks: soak.blocks,

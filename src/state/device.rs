@@ -17,7 +17,7 @@
 //! ```
 //! use serde_json::{Value, json};
 //! use std::sync::{Arc, Mutex};
-//! use vathost::{Device, DeviceState, Host, Open, Options, Outcome, Policy, Scenario, StaticVat};
+//! use vathost::{Device, DeviceState, Host, HostOptions, Options, Outcome, BlockPolicy, Scenario, StaticVat};
 //!
 //! /// Notes by name. Each new one is told to the world.
 //! #[derive(Debug, Default)]
@@ -52,14 +52,14 @@
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let notes = Arc::new(Notes::default());
-//! let mut host = Host::open(Open { devices: vec![notes.clone()], ..Open::default() })?;
+//! let mut host = Host::open(HostOptions { devices: vec![notes.clone()], ..HostOptions::default() })?;
 //! let wasm = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/keeper.wasm"))?;
 //! let keeper = StaticVat { name: "keeper".into(), wasm, options: Options::default(), parameters: "#{}".into() };
 //! host.install(&Scenario { vats: vec![keeper], bootstrap: Some("keeper".into()), ..Scenario::default() })?;
 //!
 //! let kept = host.send("keeper", "keep", ["tea".into(), "at five".into()])?;
 //! host.tell_device("notes", json!("from elsewhere"))?;
-//! while !host.run_block(&Policy::default(), &mut |_crank| true)?.quiescent {}
+//! while !host.run_block(&BlockPolicy::default(), &mut |_crank| true)?.quiescent {}
 //! let Outcome::Fulfilled(answer) = host.outcome(kept)? else { panic!("it was refused") };
 //! assert_eq!(answer.body.as_text(), Some("#1"));
 //! // After the commit it was told to the world.

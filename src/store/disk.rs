@@ -93,14 +93,14 @@ pub enum Verdict {
 }
 
 /// Decides; asked before each operation, in order.
-pub trait Policy: Send {
+pub trait DiskPolicy: Send {
     /// Decides what becomes of this operation.
     fn ask(&mut self, asked: &Asked<'_>) -> Verdict;
     /// The machine ended as the policy said, and the files are as it left them.
     fn ended(&mut self) {}
 }
 
-impl<F: FnMut(&Asked<'_>) -> Verdict + Send> Policy for F {
+impl<F: FnMut(&Asked<'_>) -> Verdict + Send> DiskPolicy for F {
     fn ask(&mut self, asked: &Asked<'_>) -> Verdict {
         self(asked)
     }
@@ -111,7 +111,7 @@ impl<F: FnMut(&Asked<'_>) -> Verdict + Send> Policy for F {
 pub struct Disk(Arc<Mutex<Inner>>);
 
 struct Inner {
-    policy: Box<dyn Policy>,
+    policy: Box<dyn DiskPolicy>,
     files: BTreeMap<PathBuf, Known>,
     dead: bool,
     errno: Option<Errno>,
@@ -220,7 +220,7 @@ fn choices(seed: u64) -> impl FnMut() -> bool {
 
 impl Disk {
     /// Makes a disk that behaves as this policy says.
-    pub fn new(policy: impl Policy + 'static) -> Disk {
+    pub fn new(policy: impl DiskPolicy + 'static) -> Disk {
         let (policy, files) = (Box::new(policy), BTreeMap::new());
         Disk(Arc::new(Mutex::new(Inner { policy, files, dead: false, errno: None })))
     }

@@ -25,7 +25,7 @@ mod vfs;
 pub use aside::Aside;
 pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
-pub use disk::{Asked, Disk, Errno, FileOp, Loss, Policy, Verdict};
+pub use disk::{Asked, Disk, DiskPolicy, Errno, FileOp, Loss, Verdict};
 pub use dump::{Layout, Restore};
 pub use floor::CommitFloor;
 pub use fold::{CrankMark, Fold};

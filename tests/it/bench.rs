@@ -67,7 +67,7 @@ fn every_workload_runs_and_says_what_the_contract_names() {
 #[test]
 fn every_delivery_of_a_load_goes_well() {
     use vathost::{
-        host::controller::{Host, Policy},
+        host::controller::{BlockPolicy, Host},
         state::table::Status,
     };
     for letter in "psrcfgoq".chars() {
@@ -76,7 +76,7 @@ fn every_delivery_of_a_load_goes_well() {
         controller.install(&load.scenario().unwrap()).unwrap();
         let mut faults = Vec::new();
         controller
-            .run_block(&Policy { cranks: 200, ..Policy::default() }, &mut |ran| {
+            .run_block(&BlockPolicy { cranks: 200, ..BlockPolicy::default() }, &mut |ran| {
                 faults.extend(ran.ended.clone());
                 true
             })

@@ -9,7 +9,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vathost::{
-    Device, DeviceState, Host, HostFault, Open, Options, Outcome, Policy, Scenario, StaticVat, model::blame::Fault,
+    BlockPolicy, Device, DeviceState, Host, HostFault, HostOptions, Options, Outcome, Scenario, StaticVat,
+    model::blame::Fault,
 };
 
 /// Notes by name. What leaves is noted here, with its number.
@@ -56,8 +57,13 @@ impl Device for Notes {
 fn open(dir: &TempDir, notes: &Arc<Notes>) -> Host {
     let devices: Vec<Arc<dyn Device>> = vec![notes.clone()];
     let code_cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("bridge-cache/vathost"));
-    let options =
-        Open { state: Some(dir.path().join("state")), code_cache, devices, audit: Some(1), ..Open::default() };
+    let options = HostOptions {
+        state: Some(dir.path().join("state")),
+        code_cache,
+        devices,
+        audit: Some(1),
+        ..HostOptions::default()
+    };
     let mut host = Host::open(options).unwrap();
     if host.is_new() {
         let wasm = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/keeper.wasm")).unwrap();
@@ -69,7 +75,7 @@ fn open(dir: &TempDir, notes: &Arc<Notes>) -> Host {
 }
 
 fn run(host: &mut Host) {
-    while !host.run_block(&Policy { block_time: 5, ..Policy::default() }, &mut |_| true).unwrap().quiescent {}
+    while !host.run_block(&BlockPolicy { block_time: 5, ..BlockPolicy::default() }, &mut |_| true).unwrap().quiescent {}
 }
 
 fn ask(host: &mut Host, method: &str, args: &[&str]) -> String {
@@ -119,7 +125,7 @@ fn what_did_not_leave_leaves_when_the_state_is_opened_again() {
     let mut host = open(&dir, &stuck);
     let sent = host.send("keeper", "keep", ["tea".into(), "at five".into()]).unwrap();
     let halt = loop {
-        match host.run_block(&Policy::default(), &mut |_| true) {
+        match host.run_block(&BlockPolicy::default(), &mut |_| true) {
             Ok(end) => assert!(!end.quiescent),
             Err(halt) => break halt,
         }
@@ -139,15 +145,15 @@ fn nothing_that_did_not_leave_is_forgotten_by_an_upgrade_and_no_input_is_lost() 
     let stuck = Arc::new(Notes { is_stuck: true, ..Notes::default() });
     let mut host = open(&dir, &stuck);
     host.send("keeper", "keep", ["tea".into(), "at five".into()]).unwrap();
-    while host.run_block(&Policy::default(), &mut |_| true).is_ok() {}
+    while host.run_block(&BlockPolicy::default(), &mut |_| true).is_ok() {}
     let wasm = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/counter.wasm")).unwrap();
     let other = StaticVat { name: "keeper".into(), wasm, options: Options::default(), parameters: "#{}".into() };
     let scenario = Scenario { vats: vec![other], ..Scenario::default() };
     // It would begin the next block.
-    let halt = host.upgrade(&scenario, &Policy::default()).unwrap_err();
+    let halt = host.upgrade(&scenario, &BlockPolicy::default()).unwrap_err();
     assert!(halt.to_string().contains("let message 1 of `notes` leave"), "{halt}");
     host.tell_device("notes", json!("late")).unwrap();
-    host.run_block(&Policy::default(), &mut |_| true).unwrap_err();
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
     drop(host);
     let notes = Arc::new(Notes::default());
     let mut host = open(&dir, &notes);
@@ -157,8 +163,9 @@ fn nothing_that_did_not_leave_is_forgotten_by_an_upgrade_and_no_input_is_lost() 
     drop(host);
     let looking = Arc::new(Notes::default());
     let devices: Vec<Arc<dyn Device>> = vec![looking.clone()];
-    let options = Open { state: Some(dir.path().join("state")), read_only: true, devices, ..Open::default() };
-    let _ = Host::open(options).unwrap().run_block(&Policy::default(), &mut |_| true);
+    let options =
+        HostOptions { state: Some(dir.path().join("state")), read_only: true, devices, ..HostOptions::default() };
+    let _ = Host::open(options).unwrap().run_block(&BlockPolicy::default(), &mut |_| true);
     assert_eq!(*looking.left.lock().unwrap(), []);
 }
 
@@ -168,19 +175,19 @@ fn a_device_that_is_missing_named_twice_or_broken_is_a_fault_of_the_machine() {
     let mut host = open(&dir, &notes);
     run(&mut host);
     host.send("keeper", "keep", ["bomb".into(), "tick".into()]).unwrap();
-    let halt = host.run_block(&Policy::default(), &mut |_| true).unwrap_err();
+    let halt = host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
     assert!(matches!(halt.fault, Fault::Host(_)), "{halt}");
     assert!(halt.to_string().contains("ask the device `notes`: it panicked: the device is broken"), "{halt}");
     drop(host);
     let state = || Some(dir.path().join("state"));
-    let refused = |open: Open| -> HostFault { Host::open(open).unwrap_err() };
-    let missing = refused(Open { state: state(), ..Open::default() });
+    let refused = |open: HostOptions| -> HostFault { Host::open(open).unwrap_err() };
+    let missing = refused(HostOptions { state: state(), ..HostOptions::default() });
     assert!(missing.to_string().contains("open a state with the device `notes`"), "{missing}");
     let twice: Vec<Arc<dyn Device>> = vec![notes.clone(), notes];
-    let twice = refused(Open { devices: twice, ..Open::default() });
+    let twice = refused(HostOptions { devices: twice, ..HostOptions::default() });
     assert!(twice.to_string().contains("there is another device of this name"), "{twice}");
     // To look at it nothing is needed.
-    Host::open(Open { state: state(), read_only: true, ..Open::default() }).unwrap();
+    Host::open(HostOptions { state: state(), read_only: true, ..HostOptions::default() }).unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use vathost::{
     directive::plant::Plant,
     host::{
-        controller::{Arg, Host, Open, Outcome, Policy, Sent, To},
+        controller::{Arg, BlockPolicy, Host, HostOptions, Outcome, Sent, To},
         scenario::Scenario,
     },
     model::{
@@ -18,13 +18,13 @@ use vathost::{
 
 fn open(dir: &TempDir, plants: Vec<Plant>) -> Host {
     let state = Some(dir.path().join("state"));
-    let mut controller = Host::open(Open {
+    let mut controller = Host::open(HostOptions {
         state,
         code_cache: Some(dir.path().join("code")),
         audit: Some(1),
         experimental: true,
         plants,
-        ..Open::default()
+        ..HostOptions::default()
     })
     .unwrap();
     if controller.is_new() {
@@ -43,7 +43,7 @@ fn bank() -> (TempDir, Host) {
 
 fn run(controller: &mut Host) {
     while !controller.is_quiescent().unwrap() {
-        controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+        controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     }
 }
 
@@ -142,7 +142,7 @@ fn an_input_meets_a_kernel_panic_again_and_again_and_is_not_lost() {
             sent = Some(controller.send("north", "makePurse", [1.into()]).unwrap());
             controller.send("north", "makePurse", [2.into()]).unwrap();
         }
-        controller.run_block(&Policy::default(), &mut |_| true).unwrap_err();
+        controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
         hashes.push(controller.standing().state_hash.clone());
     }
     assert_eq!(hashes[1], hashes[2]);
@@ -155,7 +155,7 @@ fn an_input_meets_a_kernel_panic_again_and_again_and_is_not_lost() {
 fn inputs_come_in_at_the_same_place_whether_the_block_was_interrupted_or_not() {
     let (_dir, mut controller) = bank();
     let sent: Vec<Sent> = (0..6).map(|it| controller.send("north", "makePurse", [it.into()]).unwrap()).collect();
-    controller.run_block(&Policy::default(), &mut |ran| ran.crank.0 % 2 == 0).unwrap();
+    controller.run_block(&BlockPolicy::default(), &mut |ran| ran.crank.0 % 2 == 0).unwrap();
     let late = controller.send("south", "makePurse", [7.into()]).unwrap();
     run(&mut controller);
     for it in sent.into_iter().chain([late]) {
@@ -169,7 +169,7 @@ fn the_clock_ends_a_block_between_two_cranks() {
     for it in 0..4 {
         controller.send("north", "makePurse", [it.into()]).unwrap();
     }
-    let policy = Policy { wall_millis: Some(0), ..Policy::default() };
+    let policy = BlockPolicy { wall_millis: Some(0), ..BlockPolicy::default() };
     let end = controller.run_block(&policy, &mut |_| true).unwrap();
     assert_eq!((end.cranks, end.closed, end.quiescent), (0, true, false));
     run(&mut controller);

@@ -8,7 +8,7 @@ use std::{
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         mailbox::{MESSAGES_PER_BLOCK, MailboxFiles},
         scenario::{MailboxPaths, Scenario},
     },
@@ -51,11 +51,11 @@ impl Office {
     }
 
     fn try_open(&self) -> (Host, Result<MailboxFiles, HostFault>) {
-        let open = Open {
+        let open = HostOptions {
             state: Some(self.path("state")),
             code_cache: Some(self.path("code")),
             audit: Some(1),
-            ..Open::default()
+            ..HostOptions::default()
         };
         let mut controller = Host::open(open).unwrap();
         if controller.is_new() {
@@ -75,7 +75,7 @@ impl Office {
             if controller.is_quiescent().unwrap() {
                 return controller.report().unwrap().state_hash;
             }
-            let policy = Policy { cranks, ..Policy::default() };
+            let policy = BlockPolicy { cranks, ..BlockPolicy::default() };
             controller.run_block(&policy, &mut |_| true).unwrap();
             files.release(&controller).unwrap();
         }
@@ -89,7 +89,7 @@ impl Office {
             if controller.is_quiescent().unwrap() {
                 break;
             }
-            controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+            controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
             files.release(&controller).unwrap();
         }
         let left_behind = files.left_behind(&controller).unwrap();
@@ -167,7 +167,7 @@ fn a_state_that_begins_again_says_the_same_again_or_is_refused() {
     let (mut controller, mut files) = office.open();
     let refused = loop {
         files.read(&mut controller).unwrap();
-        controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+        controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
         if let Err(refused) = files.release(&controller) {
             break refused.to_string();
         }
@@ -194,7 +194,7 @@ fn a_file_that_is_not_this_states_is_refused_and_left_alone() {
     files.unwrap();
     assert!(!controller.receive_mail(3, true.into()));
     assert!(controller.receive_mail(4, true.into()));
-    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     drop(controller);
     let refused = office.try_open().1.unwrap_err().to_string();
     assert!(refused.contains("its last message is 0, and the outside acknowledged those before 4"), "{refused}");
@@ -285,7 +285,7 @@ fn what_comes_when_the_handler_is_gone_stays_in_the_file_and_is_told() {
         set.read("test", format!("{next}: {what}").as_bytes()).unwrap();
         controller.set_directives(set, false).unwrap();
         while !controller.is_quiescent().unwrap() {
-            controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+            controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
         }
         assert!(files.warnings().is_empty());
     };
@@ -309,7 +309,7 @@ fn only_files_are_mailboxes() {
     fs::remove_file(office.path("in")).unwrap();
     fs::create_dir(office.path("in")).unwrap();
     let (mut controller, mut files) = office.open();
-    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     let refused = files.read(&mut controller).unwrap_err().to_string();
     assert!(refused.contains("directory"), "{refused}");
     drop(controller);
@@ -325,10 +325,10 @@ fn a_flood_of_messages_comes_in_over_several_blocks() {
     let count = MESSAGES_PER_BLOCK + 1;
     let office = Office::new(&lines(count).collect::<String>());
     let (mut controller, mut files) = office.open();
-    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     files.read(&mut controller).unwrap();
     assert_eq!(controller.mailbox().unwrap().received, MESSAGES_PER_BLOCK as u64);
-    controller.run_block(&Policy { cranks: 1, ..Policy::default() }, &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy { cranks: 1, ..BlockPolicy::default() }, &mut |_| true).unwrap();
     files.read(&mut controller).unwrap();
     assert_eq!(controller.mailbox().unwrap().received, count as u64);
 }

@@ -8,7 +8,7 @@ mod replicas;
 use vathost::{
     directive::DirectiveSet,
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     model::id::BundleId,
@@ -173,7 +173,8 @@ fn a_restart_after_every_crank_obeys_each_line_once() {
     let scenario = Scenario::read(&under_the_first_kernel("pingpong")).unwrap();
     let mut starts = 0;
     let hash = loop {
-        let mut controller = Host::open(Open { state: Some(place.path("state")), ..Open::default() }).unwrap();
+        let mut controller =
+            Host::open(HostOptions { state: Some(place.path("state")), ..HostOptions::default() }).unwrap();
         if controller.is_new() {
             controller.install(&scenario).unwrap();
         }
@@ -183,7 +184,7 @@ fn a_restart_after_every_crank_obeys_each_line_once() {
         if controller.is_quiescent().unwrap() {
             break controller.block().unwrap().state_hash().expect("hashes").to_string();
         }
-        controller.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| false).unwrap();
+        controller.run_block(&BlockPolicy { cranks: 20, ..BlockPolicy::default() }, &mut |_| false).unwrap();
         starts += 1;
     };
     assert!(starts > 35, "{starts}");

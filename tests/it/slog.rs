@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     inspect::recording::Status,
@@ -63,9 +63,9 @@ impl Lab {
 
     /// Runs it to its end in memory; the state hash.
     fn run(&self, slog: Slog) -> String {
-        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(HostOptions { slog, ..HostOptions::default() }).unwrap();
         controller.install(&Scenario::read(self.0.path()).unwrap()).unwrap();
-        while !controller.run_block(&Policy::default(), &mut |_| true).unwrap().quiescent {}
+        while !controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap().quiescent {}
         controller.slog().flush().unwrap();
         controller.report().unwrap().state_hash
     }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     inspect::verify,
@@ -34,8 +34,8 @@ fn code_cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("state-cache/vathost")
 }
 
-fn options(dir: &Path) -> Open {
-    Open { state: Some(dir.to_owned()), code_cache: Some(code_cache()), ..Open::default() }
+fn options(dir: &Path) -> HostOptions {
+    HostOptions { state: Some(dir.to_owned()), code_cache: Some(code_cache()), ..HostOptions::default() }
 }
 
 fn open(dir: &Path) -> Host {
@@ -44,7 +44,7 @@ fn open(dir: &Path) -> Host {
 
 /// Runs up to this many blocks of so many cranks. Returns the state hash.
 fn go_on(controller: &mut Host, blocks: usize, cranks: u64) -> String {
-    let policy = Policy { cranks, ..Policy::default() };
+    let policy = BlockPolicy { cranks, ..BlockPolicy::default() };
     for _ in 0..blocks {
         if !controller.is_quiescent().unwrap() {
             controller.run_block(&policy, &mut |_| true).unwrap();

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::cases::{Case, GUEST};
 use crate::{
     bench::machine,
-    host::controller::{Arg, Host, Open, Policy, Sent},
+    host::controller::{Arg, BlockPolicy, Host, HostOptions, Sent},
     slog::{Detail, Slog, Writer},
     state::table::Status,
 };
@@ -136,12 +136,17 @@ pub(super) struct Run {
 impl Run {
     /// Up to the end of its setup.
     pub(super) fn new(case: &Case, state: &Path, slog: Slog) -> anyhow::Result<Run> {
-        let open =
-            Open { state: Some(state.to_owned()), slog, audit: Some(0), max_live: Some(MAX_LIVE), ..Open::default() };
+        let open = HostOptions {
+            state: Some(state.to_owned()),
+            slog,
+            audit: Some(0),
+            max_live: Some(MAX_LIVE),
+            ..HostOptions::default()
+        };
         Run::with(case, open)
     }
 
-    pub(super) fn with(case: &Case, open: Open) -> anyhow::Result<Run> {
+    pub(super) fn with(case: &Case, open: HostOptions) -> anyhow::Result<Run> {
         let mut controller = Host::open(open)?;
         controller.install(&case.scenario()?)?;
         let mut run = Run { controller, sent: Vec::new() };
@@ -162,7 +167,7 @@ impl Run {
     fn rest(&mut self) -> anyhow::Result<u64> {
         let mut fuel = 0;
         loop {
-            let end = self.controller.run_block(&Policy::default(), &mut |_| true)?;
+            let end = self.controller.run_block(&BlockPolicy::default(), &mut |_| true)?;
             fuel += end.fuel;
             if end.quiescent {
                 break;

@@ -26,7 +26,7 @@ use self::attackers::{Attacker, attackers, warden};
 use super::machine;
 use crate::{
     host::{
-        controller::{Arg, Host, Open, Outcome, Policy, Sent},
+        controller::{Arg, BlockPolicy, Host, HostOptions, Outcome, Sent},
         scenario::{Scenario, StaticVat},
     },
     model::{
@@ -166,7 +166,7 @@ struct Lane {
 struct SiegeRun {
     controller: Host,
     dir: PathBuf,
-    policy: Policy,
+    policy: BlockPolicy,
     lanes: [Lane; 2],
     cranks: u64,
     fuel: u64,
@@ -209,7 +209,7 @@ fn scenario(hostile: Option<&Siege>) -> anyhow::Result<Scenario> {
 
 impl SiegeRun {
     fn new(hostile: Option<&Siege>, cranks_per_block: u64, dir: PathBuf) -> anyhow::Result<SiegeRun> {
-        let open = Open { state: Some(dir.clone()), audit: Some(0), ..Open::default() };
+        let open = HostOptions { state: Some(dir.clone()), audit: Some(0), ..HostOptions::default() };
         let mut controller = Host::open(open)?;
         controller.install(&scenario(hostile)?)?;
         let lane = |name, first| Lane {
@@ -222,7 +222,7 @@ impl SiegeRun {
         Ok(SiegeRun {
             controller,
             dir,
-            policy: Policy { cranks: cranks_per_block, ..Policy::default() },
+            policy: BlockPolicy { cranks: cranks_per_block, ..BlockPolicy::default() },
             lanes: [lane("ping", 1), lane("ledger", 3)],
             cranks: 0,
             fuel: 0,

@@ -10,7 +10,7 @@ use crate::{
         output::{grouped, table},
         run::code_cache,
     },
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     lab::experiment::Base,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct ExperimentsArgs {
 
 pub(super) fn cmd_experiments(args: &ExperimentsArgs, output: &Output) -> anyhow::Result<Exit> {
     warn_of_debug_build(output);
-    let policy = Policy { cranks: args.cranks_per_block, ..Policy::default() };
+    let policy = BlockPolicy { cranks: args.cranks_per_block, ..BlockPolicy::default() };
     let base = |path: &PathBuf| Base { path: path.clone(), policy, code_cache: code_cache() };
     let exe = std::env::current_exe()?;
     let mut told = |it: &str| output.note(format!("{it} …"));

@@ -34,7 +34,7 @@ use crate::{
     debug::{Base, Command, How, Open, Refusal, Reply, Session},
     directive::plant::Plant,
     directive::{Schedule, Trigger},
-    host::{controller::Policy, epitaph::Epitaph},
+    host::{controller::BlockPolicy, epitaph::Epitaph},
     lab::experiment::{MARKER, Token, TokenError, is_marked},
     model::{files, id::CrankNum},
     store::Database,
@@ -117,7 +117,7 @@ impl DebugArgs {
     pub(super) fn before(
         state: &Path,
         crank: Option<u64>,
-        policy: &Policy,
+        policy: &BlockPolicy,
         commands: Option<PathBuf>,
         json: bool,
     ) -> DebugArgs {
@@ -220,7 +220,7 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
 fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
     let host = HostConfig::of(Some(&args.state))?;
     let recorded = last_panic.policy(&PolicyArgs::default(), &host);
-    let policy = Policy {
+    let policy = BlockPolicy {
         cranks: args.cranks_per_block.unwrap_or(recorded.cranks),
         fuel: args.fuel_per_block.or(recorded.fuel),
         wall_millis: None,

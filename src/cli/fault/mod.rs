@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::{
     cli::{Exit, Output, Usage, directives::GrammarArgs, host::kept_policy, run::code_cache},
     directive::{FAULT_GRAMMAR, Schedule},
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     lab::experiment::{
         self, Base, Build, Experiments, Isolation, Limits, Patience, Program, Runner, Token, Until, VatNames,
         protocol::Hello,
@@ -232,7 +232,7 @@ impl HowArgs {
 
     fn base(&self, path: &Path) -> anyhow::Result<Base> {
         let kept = kept_policy(path)?;
-        let policy = Policy { cranks: self.cranks_per_block.unwrap_or(kept.cranks), ..kept };
+        let policy = BlockPolicy { cranks: self.cranks_per_block.unwrap_or(kept.cranks), ..kept };
         Ok(Base { path: path.to_owned(), policy, code_cache: code_cache() })
     }
 }

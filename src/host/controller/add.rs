@@ -14,14 +14,14 @@ use crate::{
         id::{BundleId, KRef, VatId},
         value::CapData,
     },
-    state::block::{Block, Policy},
+    state::block::{Block, BlockPolicy},
     vat::engine_id,
 };
 
 impl Host {
     /// Makes inputs from outside durable, as the beginning of a block that the next [`run_block`](Host::run_block)
     /// continues, to the same hash as if it had run at once.
-    pub fn take_in(&mut self, policy: &Policy) -> Result<(), Box<Halt>> {
+    pub fn take_in(&mut self, policy: &BlockPolicy) -> Result<(), Box<Halt>> {
         if !self.inputs.is_empty() {
             self.block = Some(self.begin_block(policy)?);
             self.stand();
@@ -29,7 +29,7 @@ impl Host {
         Ok(())
     }
 
-    pub(super) fn begin_block(&mut self, policy: &Policy) -> Result<Block, Box<Halt>> {
+    pub(super) fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
         self.standing.run.set_policy(policy);
         let mut block = self.take()?;
         let inputs = std::mem::take(&mut self.inputs);
@@ -48,7 +48,7 @@ impl Host {
     /// # Errors
     ///
     /// A message names a vat that is terminated.
-    pub fn add(&mut self, scenario: &Scenario, policy: &Policy) -> Result<Vec<String>, Box<Halt>> {
+    pub fn add(&mut self, scenario: &Scenario, policy: &BlockPolicy) -> Result<Vec<String>, Box<Halt>> {
         let known = self.known_vats(scenario)?;
         let new = |it: &StaticVat| !known.contains_key(&*it.name);
         let names: Vec<String> = scenario.vats.iter().filter(|it| new(it)).map(|it| it.name.clone()).collect();

@@ -56,7 +56,7 @@ pub(super) fn check(block: &Block, given: &[Arc<dyn Device>], read_only: bool) -
     let missing = own.map(|(_, it)| it.name()).find(|name| !given.iter().any(|it| it.name() == *name));
     match missing {
         Some(name) if !read_only => {
-            refused(name, "the state has it, and this program does not: give it in `Open::devices`")
+            refused(name, "the state has it, and this program does not: give it in `HostOptions::devices`")
         }
         _ => Ok(()),
     }

@@ -32,7 +32,7 @@ use std::{
 use input::Input;
 use serde_json::{Map, json};
 
-pub use crate::state::block::Policy;
+pub use crate::state::block::BlockPolicy;
 use crate::{
     directive::plant::{End, Plant},
     directive::{Class, Directive, DirectiveSet, Missed},
@@ -61,7 +61,7 @@ use crate::{
 
 /// The options for opening a state.
 #[derive(Debug, Default)]
-pub struct Open {
+pub struct HostOptions {
     /// The folder of the state. Without one, the state lives in memory.
     pub state: Option<PathBuf>,
     /// Only to look at it: nothing is ever committed to it.
@@ -137,7 +137,7 @@ pub struct Host {
 
 impl Host {
     /// Opens a state to run or to read. It is refused if another engine or another kernel made it.
-    pub fn open(open: Open) -> Result<Host, HostFault> {
+    pub fn open(open: HostOptions) -> Result<Host, HostFault> {
         let mut block = match &open.state {
             Some(dir) if open.read_only => Block::open_read_only(dir)?,
             Some(dir) => {
@@ -339,23 +339,31 @@ impl Host {
 
     /// Returns the policy that cut the state's last blocks: a run that is to reach the same hashes as others must
     /// keep it.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> BlockPolicy {
         self.block.as_ref().map(Block::policy).unwrap_or_default()
     }
 
     /// Has the state keep how its blocks are cut from now on, as [`run_block`](Host::run_block) does. Where that is another way
     /// than before, every replica must change with it: the way before, and the new one.
-    pub fn keep_policy(&mut self, policy: &Policy) -> Option<[Pace; 2]> {
+    pub fn keep_policy(&mut self, policy: &BlockPolicy) -> Option<[Pace; 2]> {
         self.block.as_mut()?.keep_policy(policy)
     }
 
     /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says
     /// whether to continue; if it says no, what was run is committed and the block stays open.
-    pub fn run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+    pub fn run_block(
+        &mut self,
+        policy: &BlockPolicy,
+        each: &mut dyn FnMut(&Ran) -> bool,
+    ) -> Result<BlockEnd, Box<Halt>> {
         self.try_run_block(policy, each).inspect_err(|halt| self.record_halt(halt))
     }
 
-    fn try_run_block(&mut self, policy: &Policy, each: &mut dyn FnMut(&Ran) -> bool) -> Result<BlockEnd, Box<Halt>> {
+    fn try_run_block(
+        &mut self,
+        policy: &BlockPolicy,
+        each: &mut dyn FnMut(&Ran) -> bool,
+    ) -> Result<BlockEnd, Box<Halt>> {
         let mut block = self.begin_block(policy)?;
         let globals = block.tables().globals();
         let (height, time) = (globals.height, globals.time);
@@ -584,7 +592,7 @@ fn halted() -> HostFault {
     HostFault::new("use a state", "the host has halted: open it anew")
 }
 
-fn course(open: &Open) -> Course {
+fn course(open: &HostOptions) -> Course {
     let plants = open.plants.iter().map(ToString::to_string).collect();
     Course { audit: open.audit, plants, ..Course::default() }
 }

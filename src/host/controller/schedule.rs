@@ -26,7 +26,7 @@ pub enum Refusal {
 /// # Orders at an exact place
 ///
 /// ```
-/// use vathost::{CrankNum, DeliveryNum, Host, Policy, Scenario, Trigger, VatId};
+/// use vathost::{CrankNum, DeliveryNum, Host, BlockPolicy, Scenario, Trigger, VatId};
 ///
 /// # fn main() -> anyhow::Result<()> {
 /// let scenario = Scenario::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals").as_ref())?;
@@ -37,7 +37,7 @@ pub enum Refusal {
 /// // The same rules as in a file: a delivery is either skipped or kept for later.
 /// let refused = controller.schedule_pause(Trigger::Delivery(VatId(1), DeliveryNum(1)), None, None);
 /// assert!(refused.is_err());
-/// while !controller.run_block(&Policy::default(), &mut |_| true)?.quiescent {}
+/// while !controller.run_block(&BlockPolicy::default(), &mut |_| true)?.quiescent {}
 /// let report = controller.report()?;
 /// assert!(report.directives.iter().any(|it| it.line == "v1/delivery-1: skip" && it.status == "applied"));
 /// # Ok(())

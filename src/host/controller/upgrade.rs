@@ -12,7 +12,7 @@ use crate::{
         id::{BundleId, VatId},
         value::CapData,
     },
-    state::{block::Policy, table::Tables},
+    state::{block::BlockPolicy, table::Tables},
 };
 
 /// The name under which the results of upgrades stand among those of messages from outside.
@@ -23,7 +23,7 @@ impl Host {
     /// scenario's parameters, as the beginning of a block that the next [`run_block`](Host::run_block) continues.
     /// Bundles that the scenario names are known by these names from then on. Returns the vats; by the second one asks
     /// how it went. Every replica must do it before the same block.
-    pub fn upgrade(&mut self, scenario: &Scenario, policy: &Policy) -> Result<Vec<(VatId, Sent)>, Box<Halt>> {
+    pub fn upgrade(&mut self, scenario: &Scenario, policy: &BlockPolicy) -> Result<Vec<(VatId, Sent)>, Box<Halt>> {
         let changed = changed(self.block()?.tables(), scenario);
         if changed.is_empty() {
             return Ok(Vec::new());

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use crate::{
     directive::{HexPrefix, Refused, nearest},
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     lab::{
         campaign::{
             accept::{self, Bound, Limit},
@@ -52,7 +52,7 @@ pub struct Campaign {
     /// What the base must be.
     pub expect: Option<Expect>,
     /// How blocks end.
-    pub policy: Policy,
+    pub policy: BlockPolicy,
     /// How far a run goes.
     pub until: Until,
     /// What an experiment may use.
@@ -176,7 +176,7 @@ fn here(dir: &Path) -> &Path {
 struct BaseTable {
     path: PathBuf,
     expect: Option<Expect>,
-    policy: Policy,
+    policy: BlockPolicy,
     until: Until,
     limits: Limits,
     patience: Patience,
@@ -200,7 +200,7 @@ impl BaseTable {
                 None
             }
         };
-        let mut policy = Policy::default();
+        let mut policy = BlockPolicy::default();
         if let Some(it) = section.number("cranks_per_block") {
             if it.value == 0 {
                 source.problem(&it.span, "a block of no cranks", "expected 1 or more");

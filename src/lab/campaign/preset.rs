@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write, str::FromStr};
 
 use crate::{
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     lab::experiment::{Points, VatPoints},
     model::id::BlockHeight,
 };
@@ -79,7 +79,7 @@ impl Preset {
         )?;
         writeln!(out, "schema = 1\nname   = {:?}\nseed   = 1                        # the only randomness\n", self.0)?;
         writeln!(out, "[base]\n{kind} = {:?}", ground.base)?;
-        let comment = if ground.block_cranks == Policy::default().cranks { "# " } else { "" };
+        let comment = if ground.block_cranks == BlockPolicy::default().cranks { "# " } else { "" };
         writeln!(out, "{comment}cranks_per_block = {}", ground.block_cranks)?;
         writeln!(out, "# expect = \"state {}\"   # refuse to run on anything else", ground.state_hash)?;
         writeln!(out, "# until  = \"quiescent\"          # or \"end-of-golden\", \"+500 cranks\"")?;

@@ -5,7 +5,7 @@ use std::{fmt, fs::File, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     model::{blame::HostFault, id::hex},
     store::StateHash,
     vat::engine_id,
@@ -17,7 +17,7 @@ pub struct Base {
     /// A `vat.toml` or its folder, or the folder of a state. A state is only read.
     pub path: PathBuf,
     /// How its blocks end: part of what it is.
-    pub policy: Policy,
+    pub policy: BlockPolicy,
     /// Where compiled code is kept, if anywhere.
     pub code_cache: Option<PathBuf>,
 }
@@ -28,7 +28,7 @@ pub struct BaseId(pub [u8; 32]);
 
 impl BaseId {
     /// Computes the identity of a state with this chained hash.
-    pub fn of(state: StateHash, policy: &Policy) -> BaseId {
+    pub fn of(state: StateHash, policy: &BlockPolicy) -> BaseId {
         let text = format!("{state} {} {policy:?}", engine_id());
         BaseId(*blake3::hash(text.as_bytes()).as_bytes())
     }

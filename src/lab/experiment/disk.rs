@@ -16,11 +16,11 @@ use std::{
 
 use crate::{
     directive::{Action, Disturbance, Schedule, Spot, Trigger},
-    host::controller::{Host, Open},
+    host::controller::{Host, HostOptions},
     lab::experiment::{Base, runner::copy_base},
     model::id::BlockHeight,
     state::block::Block,
-    store::{Asked, Disk, Errno, Loss, Policy, Verdict},
+    store::{Asked, Disk, DiskPolicy, Errno, Loss, Verdict},
 };
 
 /// The receiver of reports on faults whose places come.
@@ -137,7 +137,7 @@ struct Faulty {
     ended: Option<usize>,
 }
 
-impl Policy for Faulty {
+impl DiskPolicy for Faulty {
     fn ask(&mut self, _asked: &Asked<'_>) -> Verdict {
         if let Some(errno) = self.broken {
             return Verdict::Fail(errno);
@@ -196,12 +196,12 @@ pub fn store_ops(base: &Base, golden_cranks: u64) -> anyhow::Result<Vec<(BlockHe
         locked(&counted).ops += 1;
         Verdict::Go
     });
-    let open = Open {
+    let open = HostOptions {
         state: Some(dir.path().to_owned()),
         code_cache: base.code_cache.clone(),
         snapshot_interval: Some(0),
         disk: Some(disk),
-        ..Open::default()
+        ..HostOptions::default()
     };
     let mut controller = Host::open(open)?;
     controller.block_mut().map_err(|it| *it)?.set_experimental();

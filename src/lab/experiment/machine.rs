@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::{
     directive::injector::{Counts, Injector},
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     kernel::{self, Halt, Position, Ran, Workers},
@@ -103,7 +103,7 @@ impl Machine {
         self.block.as_mut().ok_or_else(gone)
     }
 
-    fn policy(&self) -> &Policy {
+    fn policy(&self) -> &BlockPolicy {
         &self.base.policy
     }
 
@@ -263,7 +263,7 @@ fn gone() -> Box<Halt> {
 fn open(base: &Base, scenario: Option<&Scenario>) -> Result<(Block, Warehouse), Box<Halt>> {
     let state = scenario.is_none().then(|| base.path.clone());
     let read_only = state.is_some();
-    let open = Open { state, read_only, code_cache: base.code_cache.clone(), ..Open::default() };
+    let open = HostOptions { state, read_only, code_cache: base.code_cache.clone(), ..HostOptions::default() };
     let mut controller = Host::open(open)?;
     if let Some(scenario) = scenario {
         controller.install(scenario)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     directive::Schedule,
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     lab::experiment::{Base, Build, CampaignName, Limits, Outcome, Until},
 };
 
@@ -65,8 +65,12 @@ impl Hello {
 
     /// Returns the base that is meant.
     pub fn base(&self) -> Base {
-        let policy =
-            Policy { cranks: self.block_cranks, fuel: self.block_fuel, wall_millis: None, block_time: self.block_time };
+        let policy = BlockPolicy {
+            cranks: self.block_cranks,
+            fuel: self.block_fuel,
+            wall_millis: None,
+            block_time: self.block_time,
+        };
         Base { path: self.path.clone(), policy, code_cache: self.code_cache.clone() }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     directive::DirectiveSet,
     host::{
-        controller::{Host, Open},
+        controller::{Host, HostOptions},
         epitaph::Epitaph,
     },
     inspect::plan::{self, Outcome, Trial},
@@ -101,12 +101,12 @@ pub fn attempt(state: &Path, line: &str, trial: &Trial, goes_on: &dyn Fn() -> bo
 fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
     copy_base(base, dir.path())?;
-    let mut controller = Host::open(Open {
+    let mut controller = Host::open(HostOptions {
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
         plants: trial.plants.clone(),
         audit: trial.audit,
-        ..Open::default()
+        ..HostOptions::default()
     })?;
     for wasm in &trial.bundles {
         controller.put_bundle(wasm).map_err(|it| *it)?;

@@ -26,7 +26,7 @@ use crate::{
     directive::plant::HALF_COMMIT,
     directive::{Action, Directive, Disturbance, Schedule, Spot, Trigger},
     host::{
-        controller::{Host, Open},
+        controller::{Host, HostOptions},
         scenario::Scenario,
     },
     lab::experiment::{
@@ -382,7 +382,7 @@ pub fn copy_base(base: &Base, dir: &Path) -> anyhow::Result<()> {
     }
     let scenario = Scenario::read(&base.path)?;
     let state = Some(dir.to_owned());
-    let mut controller = Host::open(Open { state, experimental: true, ..Open::default() })?;
+    let mut controller = Host::open(HostOptions { state, experimental: true, ..HostOptions::default() })?;
     controller.install(&scenario).map_err(|it| *it)?;
     drop(controller);
     if database(dir, "-wal").exists() {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     directive::Schedule,
     directive::injector::Injector,
-    host::controller::{Host, Open},
+    host::controller::{Host, HostOptions},
     kernel::Halt,
     lab::experiment::{
         Build, Experiments, Patience, Until,
@@ -145,13 +145,13 @@ pub fn run_on_disk(
 fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Host, HostFault> {
     let code_cache = hello.code_cache.clone();
     let disk = faults.map(DiskFaults::disk);
-    Host::open(Open {
+    Host::open(HostOptions {
         state: Some(dir.to_owned()),
         code_cache,
         snapshot_interval: Some(0),
         disk,
         end: Some(end_process),
-        ..Open::default()
+        ..HostOptions::default()
     })
 }
 

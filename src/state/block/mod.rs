@@ -16,7 +16,7 @@ mod watch;
 
 pub use heard::Heard;
 use plants::Plants;
-pub use policy::Policy;
+pub use policy::BlockPolicy;
 pub use watch::{Told, Watch};
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
@@ -428,7 +428,7 @@ impl Block {
     }
 
     /// Returns whether the open block has reached a limit of the policy.
-    pub fn is_full(&self, policy: &Policy) -> bool {
+    pub fn is_full(&self, policy: &BlockPolicy) -> bool {
         self.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| self.fuel() >= max)
     }
 

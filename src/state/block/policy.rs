@@ -8,7 +8,7 @@ use crate::{
 
 /// The limits at which a block ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct BlockPolicy {
     /// After this many cranks.
     pub cranks: u64,
     /// After the crank that brings the block's fuel to this.
@@ -19,18 +19,20 @@ pub struct Policy {
     pub block_time: u64,
 }
 
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy { cranks: 1_000, fuel: None, wall_millis: None, block_time: 5 }
+impl Default for BlockPolicy {
+    fn default() -> BlockPolicy {
+        BlockPolicy { cranks: 1_000, fuel: None, wall_millis: None, block_time: 5 }
     }
 }
 
-impl Policy {
+impl BlockPolicy {
     /// Returns the policy that these facts keep, or the default if they keep none because no block was run.
-    pub fn kept(meta: &Meta) -> Policy {
+    pub fn kept(meta: &Meta) -> BlockPolicy {
         match meta.pace {
-            Some(Pace { cranks, fuel, seconds, .. }) => Policy { cranks, fuel, wall_millis: None, block_time: seconds },
-            None => Policy::default(),
+            Some(Pace { cranks, fuel, seconds, .. }) => {
+                BlockPolicy { cranks, fuel, wall_millis: None, block_time: seconds }
+            }
+            None => BlockPolicy::default(),
         }
     }
 
@@ -41,13 +43,13 @@ impl Policy {
 
 impl Block {
     /// Returns the policy by which the state's last blocks were cut.
-    pub fn policy(&self) -> Policy {
-        Policy::kept(self.meta())
+    pub fn policy(&self) -> BlockPolicy {
+        BlockPolicy::kept(self.meta())
     }
 
     /// Keeps how blocks are cut from now on, with the next commit. Where that is another way than before: the way
     /// before, and the new one.
-    pub fn keep_policy(&mut self, policy: &Policy) -> Option<[Pace; 2]> {
+    pub fn keep_policy(&mut self, policy: &BlockPolicy) -> Option<[Pace; 2]> {
         let new = policy.pace(self.current_height());
         let kept = &mut self.0.meta.pace;
         if kept.is_some_and(|it| it.is_like(&new)) {

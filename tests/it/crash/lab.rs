@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vathost::{
     directive::DirectiveSet,
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     inspect::verify,
@@ -62,13 +62,13 @@ impl Workload {
     }
 
     fn open(&self, dir: &Path, disk: &Disk) -> Result<Host, Stopped> {
-        let open = Open {
+        let open = HostOptions {
             state: Some(dir.to_owned()),
             code_cache: Some(self.code_cache.path().to_owned()),
             audit: Some(0),
             snapshot_interval: Some(2),
             disk: Some(disk.clone()),
-            ..Open::default()
+            ..HostOptions::default()
         };
         let mut controller = Host::open(open).map_err(Fault::from)?;
         controller.put_bundle(&self.bundle).map_err(|it| it.fault)?;
@@ -80,7 +80,7 @@ impl Workload {
 
     /// Runs it in this folder, from wherever it stands to its end; tells of each block that is committed.
     pub(super) fn run(&self, dir: &Path, disk: &Disk, told: &mut Blocks) -> Result<(), Stopped> {
-        let policy = Policy { cranks: 4, ..Policy::default() };
+        let policy = BlockPolicy { cranks: 4, ..BlockPolicy::default() };
         loop {
             let mut controller = self.open(dir, disk)?;
             if controller.is_new() {

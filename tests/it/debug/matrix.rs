@@ -137,11 +137,11 @@ fn live_restarted_debugged_and_replayed_are_of_one_mind() {
 fn an_interrupted_block_is_gone_on_with_as_its_host_would() {
     let (place, straight) = (untouched(), straight());
     // A directive that halts leaves whole blocks only: the library interrupts.
-    use vathost::host::controller::{Host, Open, Policy};
-    let open = Open { state: Some(place.path("state")), ..Open::default() };
+    use vathost::host::controller::{BlockPolicy, Host, HostOptions};
+    let open = HostOptions { state: Some(place.path("state")), ..HostOptions::default() };
     let mut left = 7;
     let mut controller = Host::open(open).unwrap();
-    let policy = Policy { cranks: 5, ..Policy::default() };
+    let policy = BlockPolicy { cranks: 5, ..BlockPolicy::default() };
     while left > 0 {
         controller
             .run_block(&policy, &mut |_| {

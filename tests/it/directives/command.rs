@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use vathost::{
     directive::GRAMMAR,
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
 };
@@ -85,9 +85,10 @@ fn against_a_state_each_line_has_its_class_and_a_missed_one_exits_with_2() {
     let scenario = Scenario::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vats/globals"))).unwrap();
     // One that can be replaced by a newer.
     let scenario = Scenario { kernel: Some(1), ..scenario };
-    let mut controller = Host::open(Open { state: Some(dir.path().join("state")), ..Open::default() }).unwrap();
+    let mut controller =
+        Host::open(HostOptions { state: Some(dir.path().join("state")), ..HostOptions::default() }).unwrap();
     controller.install(&scenario).unwrap();
-    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     let next = controller.block().unwrap().tables().globals().next_crank.0;
     let check = |lines: &str| {
         fs::write(dir.path().join("a"), lines).unwrap();

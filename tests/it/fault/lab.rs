@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use vathost::{
     directive::Schedule,
-    host::controller::Policy,
+    host::controller::BlockPolicy,
     lab::experiment::{
         Base, Build, Class, Experiments, Isolation, Limits, Outcome, Program, Runner, Until, protocol::Hello,
     },
@@ -29,7 +29,7 @@ pub(crate) fn vats(name: &str) -> PathBuf {
 }
 
 pub(crate) fn base(path: &Path, cranks_per_block: u64) -> Base {
-    let policy = Policy { cranks: cranks_per_block, ..Policy::default() };
+    let policy = BlockPolicy { cranks: cranks_per_block, ..BlockPolicy::default() };
     Base { path: path.to_owned(), policy, code_cache: Some(code_cache()) }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, Open},
         scenario::Scenario,
     },
     kernel,
@@ -15,7 +15,7 @@ use vathost::{
 };
 
 const SCENARIOS: [&str; 5] = ["bank", "counter", "globals", "initialize", "forger"];
-const POLICY: Policy = Policy { cranks: 10, fuel: None, wall_millis: None, block_time: 5 };
+const POLICY: BlockPolicy = BlockPolicy { cranks: 10, fuel: None, wall_millis: None, block_time: 5 };
 
 /// A state with a scenario in it, of which so many blocks have run.
 struct Lab(TempDir);

@@ -5,7 +5,7 @@ use std::path::Path;
 use expect_test::expect;
 use vathost::{
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     model::id::VatId,
@@ -15,9 +15,9 @@ use vathost::{
 /// Runs it in blocks of so many cranks, with so many live instances at the most.
 fn run(cranks: u64, max_live: Option<usize>) -> Host {
     let scenario = Scenario::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/foreman")).unwrap();
-    let mut controller = Host::open(Open { max_live, audit: Some(50), ..Open::default() }).unwrap();
+    let mut controller = Host::open(HostOptions { max_live, audit: Some(50), ..HostOptions::default() }).unwrap();
     controller.install(&scenario).unwrap();
-    let policy = Policy { cranks, ..Policy::default() };
+    let policy = BlockPolicy { cranks, ..BlockPolicy::default() };
     while !controller.run_block(&policy, &mut |_| true).unwrap().quiescent {}
     controller
 }

@@ -205,14 +205,16 @@ fn a_host_that_is_killed_within_a_block_obeys_again_what_was_pending() {
 // ---- orders of a program
 
 fn game() -> Host {
-    let mut controller = Host::open(Open::default()).unwrap();
+    let mut controller = Host::open(HostOptions::default()).unwrap();
     let scenario = Scenario { kernel: Some(1), ..Scenario::read("vats/pingpong".as_ref()).unwrap() };
     controller.install(&scenario).unwrap();
     controller
 }
 
 fn play(controller: &mut Host) -> String {
-    while !controller.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| true).unwrap().quiescent {}
+    while !controller.run_block(&BlockPolicy { cranks: 20, ..BlockPolicy::default() }, &mut |_| true).unwrap().quiescent
+    {
+    }
     controller.block().unwrap().state_hash().expect("hashes").to_string()
 }
 
@@ -241,7 +243,7 @@ fn a_program_may_upgrade_and_halt() {
     let bundle = controller.put_bundle(&wasm).unwrap();
     controller.schedule_upgrade(Trigger::Crank(CrankNum(30)), VatId(2), bundle, Some("better")).unwrap();
     controller.schedule_halt(Trigger::Crank(CrankNum(32))).unwrap();
-    let policy = Policy { cranks: 20, ..Policy::default() };
+    let policy = BlockPolicy { cranks: 20, ..BlockPolicy::default() };
     let halt = (0..5).find_map(|_| controller.run_block(&policy, &mut |_| true).err()).unwrap();
     assert_eq!(halt.to_string(), "halted before crank-32 by `crank-32: halt`");
     let gone = controller.schedule_break(Trigger::Crank(CrankNum(33))).unwrap_err();
@@ -251,7 +253,7 @@ fn a_program_may_upgrade_and_halt() {
 #[test]
 fn orders_are_refused_by_the_rules_of_the_file() {
     let mut controller = game();
-    controller.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy { cranks: 20, ..BlockPolicy::default() }, &mut |_| true).unwrap();
     let at = Trigger::Delivery(VatId(2), DeliveryNum(500));
     controller.schedule_skip(at, Some(HexPrefix::of(&[7; 32]))).unwrap();
     let before = controller.block().unwrap().directives().clone();
@@ -274,7 +276,7 @@ fn orders_are_refused_by_the_rules_of_the_file() {
     "#]].assert_eq(&said.concat());
     assert_eq!(controller.block().unwrap().directives(), &before);
     let mut later = game();
-    later.run_block(&Policy { cranks: 20, ..Policy::default() }, &mut |_| true).unwrap();
+    later.run_block(&BlockPolicy { cranks: 20, ..BlockPolicy::default() }, &mut |_| true).unwrap();
     later.schedule_skip(Trigger::Crank(CrankNum(20)), None).unwrap();
     assert_eq!(later.report().unwrap().directives[0].status, "pending");
 }

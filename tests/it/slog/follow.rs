@@ -45,7 +45,7 @@ fn deliveries_come_as_a_host_commits_them() {
     for name in ["a.slog", "a.slog.zst"] {
         let path = lab.path(name);
         let slog = Slog::new(Detail::Syscalls, Writer::append(&path).unwrap());
-        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(HostOptions { slog, ..HostOptions::default() }).unwrap();
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
         let height = Rc::new(RefCell::new(0));
         let wait = {
@@ -53,7 +53,7 @@ fn deliveries_come_as_a_host_commits_them() {
             move || {
                 *height.borrow_mut() += 1;
                 controller
-                    .run_block(&Policy { cranks: 3, ..Policy::default() }, &mut |_| true)
+                    .run_block(&BlockPolicy { cranks: 3, ..BlockPolicy::default() }, &mut |_| true)
                     .is_ok_and(|it| !it.quiescent)
             }
         };

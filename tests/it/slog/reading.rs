@@ -70,9 +70,9 @@ fn a_host_that_dies_within_a_compressed_block_leaves_the_blocks_before_it() {
     let path = lab.path("a.slog.zst");
     let run = |cranks| {
         let slog = Slog::new(Detail::Syscalls, Writer::append(&path).unwrap());
-        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(HostOptions { slog, ..HostOptions::default() }).unwrap();
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
-        controller.run_block(&Policy { cranks, ..Policy::default() }, &mut |_| true).unwrap();
+        controller.run_block(&BlockPolicy { cranks, ..BlockPolicy::default() }, &mut |_| true).unwrap();
         // Dies: the frame is not finished.
         std::mem::forget(controller);
     };

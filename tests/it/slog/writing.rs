@@ -197,13 +197,13 @@ fn a_block_that_is_committed_can_be_read_while_its_host_lives() {
     for name in ["a.slog", "a.slog.zst"] {
         let path = lab.path(name);
         let slog = Slog::new(Detail::Syscalls, Writer::append(&path).unwrap());
-        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(HostOptions { slog, ..HostOptions::default() }).unwrap();
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
-        controller.run_block(&Policy { cranks: 3, ..Policy::default() }, &mut |_| true).unwrap();
+        controller.run_block(&BlockPolicy { cranks: 3, ..BlockPolicy::default() }, &mut |_| true).unwrap();
         let live = events(&path);
         assert!(is(live.last().unwrap(), "commit-finish"), "{name}");
         // As after `std::process::exit`: nothing is dropped.
-        controller.run_block(&Policy { cranks: 3, ..Policy::default() }, &mut |_| true).unwrap();
+        controller.run_block(&BlockPolicy { cranks: 3, ..BlockPolicy::default() }, &mut |_| true).unwrap();
         controller.slog().flush().unwrap();
         std::mem::forget(controller);
         assert_eq!(events(&path).iter().filter(|it| is(it, "crank-finish")).count(), 6, "{name}");
@@ -215,12 +215,12 @@ fn a_host_that_panics_leaves_all_that_it_recorded() {
     let lab = Lab::busy();
     for name in ["a.slog", "a.slog.zst"] {
         let slog = Slog::new(Detail::Syscalls, Writer::append(&lab.path(name)).unwrap());
-        let mut controller = Host::open(Open { slog, ..Open::default() }).unwrap();
+        let mut controller = Host::open(HostOptions { slog, ..HostOptions::default() }).unwrap();
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
         let run = move || {
             let mut each =
                 |ran: &Ran| if ran.crank.0 == 3 { std::panic::resume_unwind(Box::new("a bug")) } else { true };
-            let _ = controller.run_block(&Policy::default(), &mut each);
+            let _ = controller.run_block(&BlockPolicy::default(), &mut each);
         };
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
         let events = events(&lab.path(name));
@@ -302,15 +302,15 @@ fn a_recording_that_cannot_be_written_is_told_of_once_while_the_host_runs_and_ho
         let full = lab.vathost(&format!("run . --cranks-per-block 3 --slog /dev/full {quiet}"));
         assert_eq!(full.stderr.matches("the slog is incomplete").count(), 1, "{}", full.stderr);
     }
-    let mut controller = Host::open(Open {
+    let mut controller = Host::open(HostOptions {
         slog: Slog::new(Detail::Syscalls, Writer::append(Path::new("/dev/full")).unwrap()),
-        ..Open::default()
+        ..HostOptions::default()
     })
     .unwrap();
     controller.install(&Scenario::read(&lab.path("vat.toml")).unwrap()).unwrap();
     let told = controller.slog().news();
     assert!(matches!(&told, Some(News::Broken(err)) if err.kind() == std::io::ErrorKind::StorageFull), "{told:?}");
-    controller.run_block(&Policy::default(), &mut |_| true).unwrap();
+    controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     assert!(controller.slog().news().is_none(), "once");
     controller.slog().flush().unwrap();
 }

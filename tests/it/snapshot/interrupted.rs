@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use vathost::{
     directive::DirectiveSet,
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     kernel::Halt,
@@ -43,17 +43,17 @@ impl Recorder for Trip {
     }
 }
 
-const POLICY: Policy = Policy { cranks: 7, fuel: Some(3_000_000), wall_millis: None, block_time: 5 };
+const POLICY: BlockPolicy = BlockPolicy { cranks: 7, fuel: Some(3_000_000), wall_millis: None, block_time: 5 };
 
 fn open(lab: &Lab, trip: &Trip, directives: &str, max_live: Option<usize>) -> Host {
     let mut controller = patiently(|| {
-        Host::open(Open {
+        Host::open(HostOptions {
             state: Some(lab.state()),
             slog: Slog::new(Detail::Syscalls, trip.clone()),
             code_cache: Some(lab.0.path().join("code")),
             snapshot_interval: Some(5),
             max_live,
-            ..Open::default()
+            ..HostOptions::default()
         })
     });
     let mut set = DirectiveSet::default();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{Host, Open, Policy},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     kernel::Halt,
@@ -76,7 +76,7 @@ pub(crate) struct Lab(pub(crate) TempDir);
 /// What a run comes to: the hash after each block; the digest and the results at the end.
 pub(crate) type Outcome = Vec<String>;
 
-pub(crate) const BLOCKS: Policy = Policy { cranks: 2, fuel: None, wall_millis: None, block_time: 5 };
+pub(crate) const BLOCKS: BlockPolicy = BlockPolicy { cranks: 2, fuel: None, wall_millis: None, block_time: 5 };
 
 impl Lab {
     pub(crate) fn new() -> Lab {
@@ -128,7 +128,7 @@ impl Lab {
         let How { max_live, memory_max, interval: snapshot_interval, compare_pages } = how;
         patiently(|| {
             let (slog, code_cache, state) = (log.slog(), code_cache.clone(), state.clone());
-            Host::open(Open {
+            Host::open(HostOptions {
                 state,
                 slog,
                 code_cache,
@@ -136,7 +136,7 @@ impl Lab {
                 memory_max,
                 snapshot_interval,
                 compare_pages,
-                ..Open::default()
+                ..HostOptions::default()
             })
         })
     }

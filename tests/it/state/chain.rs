@@ -16,7 +16,7 @@ fn live(life: Life) -> (Vec<(u64, String)>, Vec<String>) {
     let mut host = open(&state);
     host.install(&Scenario::read(&vats("bank")).unwrap()).unwrap();
     host.send("north", "makePurse", [70.into()]).unwrap();
-    let policy = Policy { cranks: 5, ..Policy::default() };
+    let policy = BlockPolicy { cranks: 5, ..BlockPolicy::default() };
     let mut blocks = vec![];
     while !host.is_quiescent().unwrap() {
         let mut last = 0;

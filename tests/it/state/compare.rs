@@ -108,8 +108,10 @@ fn diff_names_the_crank_at_which_a_replica_did_something_else() {
         set.read("test", lines.as_bytes()).unwrap();
         controller.set_directives(set, false).unwrap();
         // A block that is interrupted is stored in parts.
-        controller.run_block(&Policy { cranks: 30, ..Policy::default() }, &mut |ran| ran.crank.0 != 7).unwrap();
-        controller.run_block(&Policy { cranks: 30, ..Policy::default() }, &mut |_| true).unwrap();
+        controller
+            .run_block(&BlockPolicy { cranks: 30, ..BlockPolicy::default() }, &mut |ran| ran.crank.0 != 7)
+            .unwrap();
+        controller.run_block(&BlockPolicy { cranks: 30, ..BlockPolicy::default() }, &mut |_| true).unwrap();
         go_on(&mut controller, 2, 30);
     };
     play(&a, "");

@@ -140,7 +140,7 @@ fn verify_says_what_is_damaged() {
 #[test]
 fn verify_says_what_is_damaged_of_the_snapshots() {
     let source = TempDir::new().unwrap();
-    let open = Open { snapshot_interval: Some(5), ..options(source.path()) };
+    let open = HostOptions { snapshot_interval: Some(5), ..options(source.path()) };
     let mut controller = Host::open(open).unwrap();
     controller.install(&Scenario::read(&vats("pingpong")).unwrap()).unwrap();
     go_on(&mut controller, 3, 10);

@@ -50,8 +50,8 @@ struct Base {
 }
 
 /// A host that uses its snapshots: with few instances at a time.
-fn host(dir: &Path) -> Open {
-    Open { snapshot_interval: Some(3), max_live: Some(1), audit: Some(0), ..options(dir) }
+fn host(dir: &Path) -> HostOptions {
+    HostOptions { snapshot_interval: Some(3), max_live: Some(1), audit: Some(0), ..options(dir) }
 }
 
 impl Base {
@@ -106,7 +106,7 @@ enum Ended {
 fn run(dir: &Path) -> Ended {
     let to_the_end = || -> Result<String, Fault> {
         let mut controller = Host::open(host(dir))?;
-        let policy = Policy { cranks: 6, ..Policy::default() };
+        let policy = BlockPolicy { cranks: 6, ..BlockPolicy::default() };
         for _ in 0..200 {
             if controller.is_quiescent().map_err(|it| it.fault)? {
                 break;
