@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use vathost::{
     host::{
-        controller::{BlockPolicy, Host, Open},
+        controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
     kernel,
@@ -35,7 +35,7 @@ impl Lab {
     fn open(&self) -> Host {
         let state = Some(self.0.path().join("state"));
         // Snapshots, so that each engine begins with what the other left.
-        let open = Open { state, code_cache: Some(self.cache()), snapshot_interval: Some(3), ..Open::default() };
+        let open = HostOptions { state, code_cache: Some(self.cache()), snapshot_interval: Some(3), ..HostOptions::default() };
         Host::open(open).unwrap()
     }
 
