@@ -10,7 +10,7 @@ const TOLERATED: f64 = 1.10;
 /// A ratio, then and now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
+pub struct RatioChange {
     /// The name of the workload.
     pub workload: String,
     /// The name of the figure.
@@ -26,7 +26,7 @@ pub struct Change {
 }
 
 /// Every ratio that both have.
-pub fn compare(before: &Results, after: &Results) -> Vec<Change> {
+pub fn compare(before: &Results, after: &Results) -> Vec<RatioChange> {
     let mut changes = Vec::new();
     for now in &after.workloads {
         let Some(then) = before.workloads.iter().find(|it| it.name == now.name) else { continue };
@@ -34,7 +34,7 @@ pub fn compare(before: &Results, after: &Results) -> Vec<Change> {
         for (figure, value, more_is_better) in ratios(now) {
             let Some((_, was, _)) = old.iter().find(|it| it.0 == figure) else { continue };
             let worse = if more_is_better { was / value } else { value / was };
-            changes.push(Change {
+            changes.push(RatioChange {
                 workload: now.name.to_string(),
                 figure,
                 before: *was,

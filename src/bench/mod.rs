@@ -24,10 +24,10 @@ mod svg;
 mod workload;
 
 pub use amplification::{
-    Amplification, Case, Enough, How, LIMITS, Limits, Row, amplification, amplification_cases, amplification_child,
-    amplification_tried,
+    Amplification, Case, CaseResult, Enough, LIMITS, Measuring, UseLimits, amplification, amplification_cases,
+    amplification_child, amplification_tried,
 };
-pub use compare::{Change, compare};
+pub use compare::{RatioChange, compare};
 pub use experiments::{ExperimentRates, experiments};
 pub use floors::{Floors, PerDelivery};
 pub use growth::{Curve, Growth, Point, growth};

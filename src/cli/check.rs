@@ -7,7 +7,7 @@ use crate::{
     cli::{Exit, Output, output::size},
     host::scenario::{self, Bytes},
     model::id::BundleId,
-    vat::module::{self, Prepared, Refusal, Refusals, Rules},
+    vat::module::{self, ModuleRefusal, Prepared, Refusals, Rules},
 };
 
 /// Say whether a module can run as a vat, and if not, why and what to change
@@ -42,7 +42,7 @@ fn starts_within(prepared: Prepared, memory_max: u64) -> Result<Prepared, Refusa
          smaller (wasm-ld: --initial-memory)",
         size(needed).replace(' ', "")
     );
-    Err(Refusals(vec![Refusal { rule: "memory-max", offset: None, what, hint }]))
+    Err(Refusals(vec![ModuleRefusal { rule: "memory-max", offset: None, what, hint }]))
 }
 
 pub(crate) fn cmd_check(args: CheckArgs, output: &Output) -> anyhow::Result<Exit> {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     cli::Exit,
-    vat::compiler::{self, Limits},
+    vat::compiler::{self, CompilerLimits},
 };
 
 /// Compiles an instrumented module for the process that started it, within limits
@@ -17,15 +17,15 @@ pub(crate) struct CompileArgs {
     #[arg(long)]
     debugging: bool,
     /// Seconds of CPU that it may take
-    #[arg(long, value_name = "N", default_value_t = Limits::default().cpu_seconds)]
+    #[arg(long, value_name = "N", default_value_t = CompilerLimits::default().cpu_seconds)]
     cpu_seconds: u64,
     /// Bytes of address space that it may take
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().memory)]
+    #[arg(long, value_name = "BYTES", default_value_t = CompilerLimits::default().memory)]
     memory: u64,
 }
 
 pub(crate) fn cmd_compile(args: &CompileArgs) -> anyhow::Result<Exit> {
-    let limits = Limits { cpu_seconds: args.cpu_seconds, memory: args.memory };
+    let limits = CompilerLimits { cpu_seconds: args.cpu_seconds, memory: args.memory };
     compiler::serve(args.debugging, limits, stdin().lock(), stdout().lock())?;
     Ok(Exit::Ok)
 }

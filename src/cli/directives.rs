@@ -14,7 +14,7 @@ use crate::{
     },
     directive::plant::Plant,
     directive::{Action, Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused, Trigger},
-    inspect::plan::{self, Outcome, Trial},
+    inspect::plan::{self, Trial, TrialOutcome},
     model::{files, id::VatId},
     state::{block::Block, table::Tables},
     store::Database,
@@ -152,7 +152,7 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn say(outcome: &Outcome, output: &Output) -> std::io::Result<()> {
+fn say(outcome: &TrialOutcome, output: &Output) -> std::io::Result<()> {
     output.line(outcome.lines.join("\n"))?;
     let why = outcome.why.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
     output.line(format!(

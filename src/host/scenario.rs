@@ -434,10 +434,10 @@ mod tests {
     #[test]
     fn sizes_have_units() {
         #[derive(Deserialize)]
-        struct Row {
+        struct Sized {
             it: Bytes,
         }
-        let size = |text: &str| toml::from_str::<Row>(&format!("it = {text}")).map(|row| row.it.0).ok();
+        let size = |text: &str| toml::from_str::<Sized>(&format!("it = {text}")).map(|row| row.it.0).ok();
         assert_eq!(size("7"), Some(7));
         assert_eq!(size("\"16MiB\""), Some(16 << 20));
         assert_eq!(size("\"2 GiB\""), Some(2 << 30));

@@ -40,7 +40,7 @@ pub struct Trial {
 /// The outcome of a trial on a copy of the state.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Outcome {
+pub struct TrialOutcome {
     /// The directives that were in force, in canonical form.
     pub lines: Vec<String>,
     /// The digest of those directives.
@@ -69,7 +69,7 @@ pub struct Outcome {
 }
 
 /// Runs a copy of the state in this folder with these directives. The state is not changed.
-pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<Outcome, Box<Halt>> {
+pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<TrialOutcome, Box<Halt>> {
     attempt_while(state, set, trial, &|| true)
 }
 
@@ -80,7 +80,7 @@ pub fn attempt_while(
     set: &DirectiveSet,
     trial: &Trial,
     goes_on: &dyn Fn() -> bool,
-) -> Result<Outcome, Box<Halt>> {
+) -> Result<TrialOutcome, Box<Halt>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
     Database::copy_without_a_trace(state, &dir.path().join("state.sqlite"))?;
     let open = HostOptions {
@@ -114,7 +114,7 @@ pub fn attempt_while(
         // The host has halted: what was committed is on disk.
         Err(_) => Report::of(&crate::state::block::Block::open_read_only(dir.path())?),
     };
-    Ok(Outcome {
+    Ok(TrialOutcome {
         lines: set.iter().map(ToString::to_string).collect(),
         digest: set.digest().to_string(),
         end,

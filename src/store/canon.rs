@@ -62,29 +62,29 @@ pub(crate) fn write<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> R
 
 /// The reason why a value has no canonical encoding.
 #[derive(Debug)]
-struct Refused(String);
+struct NotCanonical(String);
 
-impl fmt::Display for Refused {
+impl fmt::Display for NotCanonical {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for NotCanonical {}
 
-impl ser::Error for Refused {
-    fn custom<T: fmt::Display>(why: T) -> Refused {
-        Refused(why.to_string())
+impl ser::Error for NotCanonical {
+    fn custom<T: fmt::Display>(why: T) -> NotCanonical {
+        NotCanonical(why.to_string())
     }
 }
 
-fn refused<T>(what: &str) -> Result<T, Refused> {
-    Err(Refused(format!("{what} has no canonical form")))
+fn refused<T>(what: &str) -> Result<T, NotCanonical> {
+    Err(NotCanonical(format!("{what} has no canonical form")))
 }
 
 struct Encoder<'a, S>(&'a mut S);
 
-type Done = Result<(), Refused>;
+type Done = Result<(), NotCanonical>;
 
 impl<S: Sink> Encoder<'_, S> {
     #[inline]
@@ -102,7 +102,7 @@ impl<S: Sink> Encoder<'_, S> {
 
 impl<'a, S: Sink> ser::Serializer for Encoder<'a, S> {
     type Ok = ();
-    type Error = Refused;
+    type Error = NotCanonical;
     type SerializeSeq = Encoder<'a, S>;
     type SerializeTuple = Encoder<'a, S>;
     type SerializeTupleStruct = Encoder<'a, S>;
@@ -198,16 +198,16 @@ impl<'a, S: Sink> ser::Serializer for Encoder<'a, S> {
         it.serialize(self)
     }
     #[inline]
-    fn serialize_seq(self, length: Option<usize>) -> Result<Self, Refused> {
+    fn serialize_seq(self, length: Option<usize>) -> Result<Self, NotCanonical> {
         let Some(length) = length else { return refused("a sequence of unknown length") };
         self.0.number(length as u64);
         Ok(self)
     }
     #[inline]
-    fn serialize_tuple(self, _: usize) -> Result<Self, Refused> {
+    fn serialize_tuple(self, _: usize) -> Result<Self, NotCanonical> {
         Ok(self)
     }
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, NotCanonical> {
         Ok(self)
     }
     #[inline]
@@ -217,15 +217,15 @@ impl<'a, S: Sink> ser::Serializer for Encoder<'a, S> {
         variant: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, NotCanonical> {
         self.0.number(variant.into());
         Ok(self)
     }
-    fn serialize_map(self, length: Option<usize>) -> Result<Self, Refused> {
+    fn serialize_map(self, length: Option<usize>) -> Result<Self, NotCanonical> {
         self.serialize_seq(length)
     }
     #[inline]
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, NotCanonical> {
         Ok(self)
     }
     #[inline]
@@ -235,7 +235,7 @@ impl<'a, S: Sink> ser::Serializer for Encoder<'a, S> {
         variant: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, NotCanonical> {
         self.0.number(variant.into());
         Ok(self)
     }
@@ -252,7 +252,7 @@ macro_rules! items {
     ($($of:ident $method:ident)*) => {$(
         impl<S: Sink> ser::$of for Encoder<'_, S> {
             type Ok = ();
-            type Error = Refused;
+            type Error = NotCanonical;
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, it: &T) -> Done {
                 self.item(it)
@@ -269,7 +269,7 @@ items!(SerializeSeq serialize_element SerializeTuple serialize_element Serialize
 
 impl<S: Sink> ser::SerializeMap for Encoder<'_, S> {
     type Ok = ();
-    type Error = Refused;
+    type Error = NotCanonical;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, it: &T) -> Done {
         self.item(it)
     }
@@ -285,7 +285,7 @@ macro_rules! fields {
     ($($of:ident)*) => {$(
         impl<S: Sink> ser::$of for Encoder<'_, S> {
             type Ok = ();
-            type Error = Refused;
+            type Error = NotCanonical;
             #[inline]
             fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, it: &T) -> Done {
                 self.item(it)
@@ -313,11 +313,11 @@ mod tests {
     use super::*;
 
     #[derive(Serialize, Clone, PartialEq, Debug)]
-    enum Shape {
+    enum Example {
         Unit,
         One(u64),
         Two(i64, bool),
-        Named { text: String, maybe: Option<Box<Shape>>, list: Vec<(u8, char)> },
+        Named { text: String, maybe: Option<Box<Example>>, list: Vec<(u8, char)> },
     }
 
     fn canon<T: Serialize>(value: &T) -> Vec<u8> {
@@ -333,22 +333,22 @@ mod tests {
         assert_eq!(canon(&(0_i64, -1_i8, 1_i32, -65_i16)), [0, 1, 2, 0x81, 1]);
         assert_eq!(canon(&("ab", Some(7_u8), None::<u8>, ())), [2, b'a', b'b', 1, 7, 0]);
         assert_eq!(canon(&BTreeMap::from([(1_u8, "x"), (2, "")])), [2, 1, 1, b'x', 2, 0]);
-        assert_eq!(canon(&vec![Shape::Unit, Shape::One(9)]), [2, 0, 1, 9]);
+        assert_eq!(canon(&vec![Example::Unit, Example::One(9)]), [2, 0, 1, 9]);
         let named =
-            Shape::Named { text: "t".into(), maybe: Some(Box::new(Shape::Two(-1, true))), list: vec![(1, 'é')] };
+            Example::Named { text: "t".into(), maybe: Some(Box::new(Example::Two(-1, true))), list: vec![(1, 'é')] };
         assert_eq!(canon(&named), [3, 1, b't', 1, 2, 1, 1, 1, 1, 0xe9, 1]);
         assert!(write(&1.5_f64, &mut Vec::new()).is_err());
     }
 
-    fn shape() -> impl Strategy<Value = Shape> {
+    fn shape() -> impl Strategy<Value = Example> {
         let leaf = prop_oneof![
-            Just(Shape::Unit),
-            (0..4_u64).prop_map(Shape::One),
-            (-2..2_i64, any::<bool>()).prop_map(|(a, b)| Shape::Two(a, b)),
+            Just(Example::Unit),
+            (0..4_u64).prop_map(Example::One),
+            (-2..2_i64, any::<bool>()).prop_map(|(a, b)| Example::Two(a, b)),
         ];
         leaf.prop_recursive(3, 8, 2, |inner| {
             ("[ab]{0,2}", prop::option::of(inner), prop::collection::vec((0..3_u8, prop::char::range('a', 'c')), 0..3))
-                .prop_map(|(text, maybe, list)| Shape::Named { text, maybe: maybe.map(Box::new), list })
+                .prop_map(|(text, maybe, list)| Example::Named { text, maybe: maybe.map(Box::new), list })
         })
     }
 

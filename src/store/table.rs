@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum Move {
         Insert(u64, u64),
         Remove(u64),
         Update(u64, u64),
@@ -618,14 +618,14 @@ mod tests {
         Flush,
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = Move> {
         prop_oneof![
-            4 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Step::Insert(k, v)),
-            3 => (0..6_u64).prop_map(Step::Remove),
-            3 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Step::Update(k, v)),
-            1 => Just(Step::Rewind),
-            2 => Just(Step::Seal),
-            1 => Just(Step::Flush),
+            4 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Move::Insert(k, v)),
+            3 => (0..6_u64).prop_map(Move::Remove),
+            3 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Move::Update(k, v)),
+            1 => Just(Move::Rewind),
+            2 => Just(Move::Seal),
+            1 => Just(Move::Flush),
         ]
     }
 
@@ -665,22 +665,22 @@ mod tests {
             let (mut disk, mut digest) = (Disk::default(), Digest::default());
             for step in steps {
                 match step {
-                    Step::Insert(k, v) => {
+                    Move::Insert(k, v) => {
                         table.insert(k, v);
                         now.insert(k, v);
                     }
-                    Step::Remove(k) => prop_assert_eq!(table.remove(&k), now.remove(&k)),
-                    Step::Update(k, v) => {
+                    Move::Remove(k) => prop_assert_eq!(table.remove(&k), now.remove(&k)),
+                    Move::Update(k, v) => {
                         table.update(&k, |it| *it = v);
                         now.entry(k).and_modify(|it| *it = v);
                     }
-                    Step::Rewind => { table.rewind(); now = sealed.clone(); }
-                    Step::Seal | Step::Flush => {
+                    Move::Rewind => { table.rewind(); now = sealed.clone(); }
+                    Move::Seal | Move::Flush => {
                         let mut changes = vec![];
                         table.seal(&mut Fold::of_step("test"), Some(&mut changes), None).expect("seals");
                         prop_assert_eq!(changes.is_empty(), now == sealed);
                         sealed = now.clone();
-                        if matches!(step, Step::Flush) {
+                        if matches!(step, Move::Flush) {
                             table.flush(&mut disk, &mut digest).expect("flushes");
                             let mut fresh: Table<u64, u64, ByValue> = Table::new(1, "test");
                             let mut reading = Reading::default();

@@ -35,17 +35,17 @@ const WORDS_MAX: usize = 1_000;
 
 /// The resources that a compiling process may take. By the model of the cost, no module takes a tenth of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub struct CompilerLimits {
     /// Seconds of CPU of all its threads.
     pub cpu_seconds: u64,
     /// Bytes of address space.
     pub memory: u64,
 }
 
-impl Default for Limits {
+impl Default for CompilerLimits {
     /// The largest module that is accepted takes 8 s, five times as long for a debugger, and some hundreds of MiB.
-    fn default() -> Limits {
-        Limits { cpu_seconds: 120, memory: 4 << 30 }
+    fn default() -> CompilerLimits {
+        CompilerLimits { cpu_seconds: 120, memory: 4 << 30 }
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn compile(
 ) -> Result<Vec<u8>, HostFault> {
     match PROGRAM.get() {
         Some(program) if cost > IN_PROCESS_COST => {
-            compile_in(program, purpose == Purpose::Debugging, id, wasm, Limits::default())
+            compile_in(program, purpose == Purpose::Debugging, id, wasm, CompilerLimits::default())
         }
         _ => engine.precompile_module(wasm).map_err(|err| fault(id, format_args!("{err:#}"))),
     }
@@ -83,7 +83,7 @@ pub fn compile_in(
     debugging: bool,
     id: BundleId,
     wasm: &[u8],
-    limits: Limits,
+    limits: CompilerLimits,
 ) -> Result<Vec<u8>, HostFault> {
     let broken = |err: std::io::Error| fault(id, format_args!("start {}: {err}", program.display()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
@@ -112,7 +112,12 @@ pub fn compile_in(
 
 /// Serves the other side of [`compile_in`]: an instrumented module comes in, native code goes out. First this process
 /// is put under the limits.
-pub fn serve(debugging: bool, limits: Limits, mut input: impl Read, mut output: impl Write) -> Result<(), HostFault> {
+pub fn serve(
+    debugging: bool,
+    limits: CompilerLimits,
+    mut input: impl Read,
+    mut output: impl Write,
+) -> Result<(), HostFault> {
     let broken = |err: &dyn std::fmt::Display| HostFault::new("compile a module", err);
     for (resource, most) in [(Resource::Cpu, limits.cpu_seconds), (Resource::As, limits.memory), (Resource::Core, 0)] {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(|err| broken(&err))?;

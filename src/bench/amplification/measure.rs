@@ -42,7 +42,7 @@ pub struct Enough {
 /// One measured step: the work, and the use that it made of the host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Step {
+pub(super) struct MeasuredStep {
     /// Times that the work was done.
     pub(super) times: u64,
     /// Fuel, of all vats, as the block was charged.
@@ -78,13 +78,13 @@ pub(super) fn measure(case: &Case, dir: &Path, enough: Enough) -> anyhow::Result
     Ok(())
 }
 
-fn write(file: &mut File, step: &Step) -> anyhow::Result<()> {
+fn write(file: &mut File, step: &MeasuredStep) -> anyhow::Result<()> {
     let line = serde_json::to_string(step)? + "\n";
     file.write_all(line.as_bytes()).context("write down what was measured")
 }
 
 /// Larger and larger steps; the last.
-fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::Result<Step> {
+fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::Result<MeasuredStep> {
     let mut run = Run::new(case, state, Slog::default())?;
     machine::forget_peak();
     let mut peak = machine::peak();
@@ -92,7 +92,7 @@ fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::
     loop {
         let (cpu, disk) = (machine::cpu(), machine::size_of(state));
         let fuel = run.go(case, times)?;
-        let mut step = Step {
+        let mut step = MeasuredStep {
             times,
             fuel,
             cpu: machine::cpu() - cpu,
@@ -116,7 +116,7 @@ fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::
 }
 
 /// Does a step with a slog, and counts the bytes of that.
-fn recorded(case: &Case, dir: &Path, like: &Step, file: &mut File) -> anyhow::Result<()> {
+fn recorded(case: &Case, dir: &Path, like: &MeasuredStep, file: &mut File) -> anyhow::Result<()> {
     let path = dir.join("case.slog");
     let mut run = Run::new(case, &dir.join("recorded"), Slog::new(Detail::Syscalls, Writer::append(&path)?))?;
     let size = || fs::metadata(&path).map_or(0, |it| it.len());
@@ -124,7 +124,7 @@ fn recorded(case: &Case, dir: &Path, like: &Step, file: &mut File) -> anyhow::Re
     let fuel = run.go(case, like.times)?;
     run.controller.slog().flush().context("write the slog")?;
     let slog = Some(size().saturating_sub(before));
-    write(file, &Step { times: like.times, fuel, slog, ..Step::default() })
+    write(file, &MeasuredStep { times: like.times, fuel, slog, ..MeasuredStep::default() })
 }
 
 /// A state in which a case runs.

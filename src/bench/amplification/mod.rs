@@ -19,14 +19,14 @@ pub use self::{cases::Case, measure::Enough};
 
 use self::{
     cases::FLOOR,
-    measure::{Run, Step, measure},
+    measure::{MeasuredStep, Run, measure},
 };
 use crate::host::controller::HostOptions;
 
 /// The most that 1e9 units of fuel may come to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Limits {
+pub struct UseLimits {
     /// Times the CPU of an empty loop.
     pub ratio: f64,
     /// Bytes of memory.
@@ -38,11 +38,11 @@ pub struct Limits {
 }
 
 /// The rule.
-pub const LIMITS: Limits = Limits { ratio: 10.0, memory: (4_u64 << 30) as f64, disk: 2e9, slog: 2e9 };
+pub const LIMITS: UseLimits = UseLimits { ratio: 10.0, memory: (4_u64 << 30) as f64, disk: 2e9, slog: 2e9 };
 
 /// The way in which cases are measured.
 #[derive(Clone, Debug)]
-pub struct How {
+pub struct Measuring {
     /// The `vathost` that measures a case: `bench amplification --child CASE --dir DIR`.
     pub exe: PathBuf,
     /// When a step is long enough.
@@ -59,7 +59,7 @@ const BETWEEN_FLOORS: usize = 24;
 /// The result of a case, for each 1e9 units of fuel.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Row {
+pub struct CaseResult {
     /// The name of the case.
     pub name: String,
     /// The work in a line.
@@ -98,14 +98,14 @@ pub struct Amplification {
     /// Seconds of CPU that an empty loop takes for 1e9 units of fuel.
     pub empty_loop: f64,
     /// The limits that each case must keep.
-    pub limits: Limits,
+    pub limits: UseLimits,
     /// The results, one row a case.
-    pub rows: Vec<Row>,
+    pub rows: Vec<CaseResult>,
 }
 
 impl Amplification {
     /// The cases that exceed a limit.
-    pub fn exceeding(&self) -> impl Iterator<Item = &Row> {
+    pub fn exceeding(&self) -> impl Iterator<Item = &CaseResult> {
         self.rows.iter().filter(|it| !it.exceeds.is_empty() && !it.is_known())
     }
 }
@@ -116,7 +116,7 @@ pub fn amplification_cases() -> anyhow::Result<Vec<Case>> {
 }
 
 /// Measures these cases, each in a process of its own. `told` hears of each before it begins.
-pub fn amplification(cases: &[Case], how: &How, told: &mut dyn FnMut(&str)) -> anyhow::Result<Amplification> {
+pub fn amplification(cases: &[Case], how: &Measuring, told: &mut dyn FnMut(&str)) -> anyhow::Result<Amplification> {
     let floor = cases::all()?.into_iter().find(|it| it.full_name() == FLOOR).context("the floor is gone")?;
     let (mut floors, mut rows) = (Vec::new(), Vec::new());
     for (at, case) in cases.iter().filter(|it| it.full_name() != FLOOR).enumerate() {
@@ -126,7 +126,7 @@ pub fn amplification(cases: &[Case], how: &How, told: &mut dyn FnMut(&str)) -> a
         }
         told(&case.full_name());
         let (steps, stopped) = process::measured(case, how)?;
-        rows.push(Row::new(case, &steps, stopped));
+        rows.push(CaseResult::new(case, &steps, stopped));
     }
     floors.push(measured_floor(&floor, how, told)?);
     floors.sort_by(|a, b| a.cpu.total_cmp(&b.cpu));
@@ -138,11 +138,11 @@ pub fn amplification(cases: &[Case], how: &How, told: &mut dyn FnMut(&str)) -> a
     Ok(Amplification { empty_loop, limits: LIMITS, rows })
 }
 
-fn measured_floor(floor: &Case, how: &How, told: &mut dyn FnMut(&str)) -> anyhow::Result<Row> {
+fn measured_floor(floor: &Case, how: &Measuring, told: &mut dyn FnMut(&str)) -> anyhow::Result<CaseResult> {
     told(FLOOR);
     // The limit is for what is looked at.
-    let (steps, stopped) = process::measured(floor, &How { memory: u64::MAX, ..how.clone() })?;
-    let row = Row::new(floor, &steps, stopped);
+    let (steps, stopped) = process::measured(floor, &Measuring { memory: u64::MAX, ..how.clone() })?;
+    let row = CaseResult::new(floor, &steps, stopped);
     if row.cpu <= 0.0 {
         bail!("an empty loop takes no time here: this system does not say how much CPU a process used");
     }
@@ -162,14 +162,14 @@ pub fn amplification_tried(case: &Case, times: &[u64]) -> anyhow::Result<(Vec<u6
     Ok((fuel, run.ended()?))
 }
 
-impl Row {
-    fn new(case: &Case, steps: &[Step], stopped: Option<String>) -> Row {
+impl CaseResult {
+    fn new(case: &Case, steps: &[MeasuredStep], stopped: Option<String>) -> CaseResult {
         let measured = || steps.iter().rev().filter(|it| it.slog.is_none() && it.fuel > 0);
         // What ended its guest is no measure of the work, unless there is no other.
         let last = measured().find(|it| it.ended.is_none()).or_else(|| measured().next()).cloned().unwrap_or_default();
         let of = |amount: f64, fuel: u64| if fuel > 0 { amount / fuel as f64 * 1e9 } else { 0.0 };
         let recorded = steps.iter().find_map(|it| Some((it.slog?, it.fuel)));
-        Row {
+        CaseResult {
             name: case.full_name(),
             about: case.about,
             times: last.times,

@@ -10,9 +10,9 @@ use std::{
 use anyhow::Context;
 
 use super::{
-    How,
+    Measuring,
     cases::Case,
-    measure::{Step, steps_file},
+    measure::{MeasuredStep, steps_file},
 };
 use crate::bench::machine;
 
@@ -24,7 +24,7 @@ const PATIENCE: u32 = 30;
 
 /// Measures a case in a process of its own: its steps, and why it was ended, if it was.
 #[allow(clippy::disallowed_methods, reason = "a benchmark waits, and is there to read the clock")]
-pub(super) fn measured(case: &Case, how: &How) -> anyhow::Result<(Vec<Step>, Option<String>)> {
+pub(super) fn measured(case: &Case, how: &Measuring) -> anyhow::Result<(Vec<MeasuredStep>, Option<String>)> {
     let dir = tempfile::tempdir().context("make a folder for a case")?;
     let mut child = Command::new(&how.exe)
         .args(["-q", "bench", "amplification", "--child", &case.full_name(), "--dir"])

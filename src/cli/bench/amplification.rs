@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::warn_of_debug_build;
 use crate::{
-    bench::{self, Amplification, Case, Enough, How, LIMITS, Row},
+    bench::{self, Amplification, Case, CaseResult, Enough, LIMITS, Measuring},
     cli::{
         Exit, Output, Usage,
         output::{grouped, table},
@@ -84,8 +84,12 @@ pub(super) fn cmd_amplification(args: &AmplificationArgs, output: &Output) -> an
         return list(&cases, args.json, output);
     }
     warn_of_debug_build(output);
-    let how =
-        How { exe: std::env::current_exe()?, enough: args.enough(), seconds: args.seconds, memory: args.memory << 20 };
+    let how = Measuring {
+        exe: std::env::current_exe()?,
+        enough: args.enough(),
+        seconds: args.seconds,
+        memory: args.memory << 20,
+    };
     let measured = bench::amplification(&cases, &how, &mut |it| output.note(format!("{it} …")))?;
     if args.json {
         output.json(&measured)?;
@@ -129,7 +133,7 @@ fn show(measured: &Amplification, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row(it: &Row) -> Vec<String> {
+fn row(it: &CaseResult) -> Vec<String> {
     let number = |text: String| if it.times == 0 { "?".to_owned() } else { text };
     let verdict = match (&it.stopped, &it.exceeds[..], &it.ended) {
         (Some(why), ..) => format!("stopped: {why}"),

@@ -24,7 +24,7 @@ use self::{
     soak::{SoakArgs, cmd_soak},
 };
 use crate::{
-    bench::{self, Change, Deliveries, Figure, Measured, Results, Size, Target, WORKLOADS, Workload},
+    bench::{self, Deliveries, Figure, Measured, RatioChange, Results, Size, Target, WORKLOADS, Workload},
     cli::{
         Exit, Output, Usage,
         output::{grouped, size, table},
@@ -193,7 +193,7 @@ fn read(path: &Path) -> anyhow::Result<Results> {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "for people: a fraction of a unit is no news")]
-fn show(results: &Results, changes: Option<&[Change]>, output: &Output) -> anyhow::Result<()> {
+fn show(results: &Results, changes: Option<&[RatioChange]>, output: &Output) -> anyhow::Result<()> {
     let floors = [
         (FloorKind::Call.label(), results.floors.call.ns_per_delivery),
         (FloorKind::Send.label(), results.floors.send.ns_per_delivery),
@@ -257,7 +257,7 @@ fn figure_cells(figure: &Figure) -> Vec<String> {
     vec![figure.name.to_string(), number(figure.value), target, met.to_owned()]
 }
 
-fn change_row(it: &Change) -> Vec<String> {
+fn change_row(it: &RatioChange) -> Vec<String> {
     vec![
         it.workload.clone(),
         it.figure.clone(),

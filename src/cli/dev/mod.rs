@@ -22,7 +22,7 @@ use clap::Args;
 use crate::{
     cli::{
         Exit, Output, Usage,
-        dev::{build::Build, state::Dev, stop::Stop, watch::Watch},
+        dev::{build::Build, state::Dev, stop::Stop, watch::SourceWatch},
         host::PolicyArgs,
         named::is_state,
     },
@@ -66,7 +66,7 @@ pub(crate) fn cmd_dev(args: DevArgs, output: &Output) -> anyhow::Result<Exit> {
     check(&args)?;
     let stop = Stop::install()?;
     let build = Build::of(&args.dir, args.build.as_deref())?;
-    let mut watch = Watch::new(&args.dir, &args.watch, args.state.as_deref(), build.makes_modules(), output);
+    let mut watch = SourceWatch::new(&args.dir, &args.watch, args.state.as_deref(), build.makes_modules(), output);
     let mut dev = Dev::new(&args, &stop, output);
     while !stop.is_asked() {
         watch.note();
@@ -89,7 +89,7 @@ pub(crate) fn cmd_dev(args: DevArgs, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Runs what was built. A scenario that cannot be read is told, and the next change may mend it.
-fn turn(dev: &mut Dev<'_>, dir: &Path, watch: &mut Watch, output: &Output) -> anyhow::Result<()> {
+fn turn(dev: &mut Dev<'_>, dir: &Path, watch: &mut SourceWatch, output: &Output) -> anyhow::Result<()> {
     match Scenario::read(dir) {
         Ok(scenario) => dev.turn(scenario, watch),
         Err(err) => {

@@ -7,7 +7,7 @@ use crate::{
         Output,
         changed::Changed,
         console,
-        dev::{DevArgs, kept::Before, stop::Stop, watch::Watch},
+        dev::{DevArgs, kept::Before, stop::Stop, watch::SourceWatch},
         output::{counted, harmless},
         run::{self, Begun, RunArgs},
     },
@@ -70,7 +70,7 @@ impl<'a> Dev<'a> {
     }
 
     /// Runs this scenario: in the state that exists, where it can be upgraded to it.
-    pub(super) fn turn(&mut self, scenario: Scenario, watch: &mut Watch) -> anyhow::Result<()> {
+    pub(super) fn turn(&mut self, scenario: Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         let paths = &scenario.mailbox;
         watch.leave_out([&paths.inbound, &paths.outbound].into_iter().flatten());
         self.turn_to(&scenario, watch)?;
@@ -78,7 +78,7 @@ impl<'a> Dev<'a> {
         Ok(())
     }
 
-    fn turn_to(&mut self, scenario: &Scenario, watch: &mut Watch) -> anyhow::Result<()> {
+    fn turn_to(&mut self, scenario: &Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         if self.args.fresh && self.running.take().is_some() {
             self.output.note("a new state (--fresh)");
         }
@@ -102,7 +102,7 @@ impl<'a> Dev<'a> {
     }
 
     /// Begins with a new state, or goes on with the one in the folder.
-    fn begin(&mut self, scenario: &Scenario, watch: &mut Watch) -> anyhow::Result<()> {
+    fn begin(&mut self, scenario: &Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         let exists = self.args.state.as_deref().is_some_and(Database::exists);
         let begun = run::begin(&self.run_args, Some(scenario).filter(|_| !exists), self.output)?;
         let mailbox = run::open_mailbox(&self.run_args, Some(scenario), &begun.controller, self.output)?;
@@ -129,7 +129,7 @@ impl<'a> Dev<'a> {
     }
 
     /// Brings the state to this scenario, and sends its messages again.
-    fn upgrade(&mut self, scenario: &Scenario, watch: &mut Watch) -> anyhow::Result<()> {
+    fn upgrade(&mut self, scenario: &Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         let Some(Running { begun: Begun { controller, policy, .. }, told, .. }) = &mut self.running else {
             return Ok(());
         };
@@ -210,14 +210,18 @@ impl<'a> Dev<'a> {
     }
 
     /// Runs until nothing is left to do, `done` holds, a source changes, or ^C; tells what happens as it happens.
-    fn run(&mut self, watch: &mut Watch, done: &dyn Fn(&Host) -> bool) -> anyhow::Result<()> {
+    fn run(&mut self, watch: &mut SourceWatch, done: &dyn Fn(&Host) -> bool) -> anyhow::Result<()> {
         match self.run_blocks(watch, done)? {
             Ok(()) => Ok(()),
             Err(halt) => Err(self.halted(*halt)),
         }
     }
 
-    fn run_blocks(&mut self, watch: &mut Watch, done: &dyn Fn(&Host) -> bool) -> anyhow::Result<Result<(), Box<Halt>>> {
+    fn run_blocks(
+        &mut self,
+        watch: &mut SourceWatch,
+        done: &dyn Fn(&Host) -> bool,
+    ) -> anyhow::Result<Result<(), Box<Halt>>> {
         let (stop, loud) = (self.stop, self.output.loudly());
         let Some(Running { begun: Begun { controller, policy, .. }, mailbox, told }) = &mut self.running else {
             return Ok(Ok(()));

@@ -21,12 +21,12 @@ const GRACE: Duration = Duration::from_millis(500);
 #[derive(Clone, Default)]
 pub(super) struct Stop {
     count: Arc<AtomicU8>,
-    work: Arc<Mutex<Work>>,
+    work: Arc<Mutex<UnderWay>>,
 }
 
 /// What is under way, if anything is.
 #[derive(Default)]
-struct Work {
+struct UnderWay {
     /// The process group of the build.
     build: Option<Pid>,
     run: Option<Interrupter>,
@@ -69,7 +69,7 @@ impl Stop {
         self.work().run = Some(run);
     }
 
-    fn work(&self) -> std::sync::MutexGuard<'_, Work> {
+    fn work(&self) -> std::sync::MutexGuard<'_, UnderWay> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_millis(60);
 
 /// The sources as they were built.
-pub(super) struct Watch {
+pub(super) struct SourceWatch {
     roots: Vec<PathBuf>,
     /// What is no source: the folder of the state, and the files of the mailbox.
     state: Option<PathBuf>,
@@ -46,7 +46,7 @@ struct Sources {
     files: BTreeSet<PathBuf>,
 }
 
-impl Watch {
+impl SourceWatch {
     /// Begins to watch a vat's folder and what was named besides.
     pub(super) fn new(
         dir: &Path,
@@ -54,7 +54,7 @@ impl Watch {
         state: Option<&Path>,
         modules_are_made: bool,
         output: &Output,
-    ) -> Watch {
+    ) -> SourceWatch {
         let (send, notices) = channel();
         let watcher = notify::recommended_watcher(send);
         if let Err(err) = &watcher {
@@ -64,7 +64,7 @@ impl Watch {
         }
         let roots = [dir.to_owned()].into_iter().chain(besides.iter().cloned()).collect();
         let state = state.and_then(|it| std::path::absolute(it).ok());
-        Watch {
+        SourceWatch {
             roots,
             state,
             left_out: BTreeSet::new(),

@@ -9,7 +9,7 @@ use crate::{
         output::harmless,
         slog::{text, unreadable},
     },
-    inspect::recording::{Extent, Fact, Source, Step, Subject, Trace, What, trace},
+    inspect::recording::{Extent, Fact, StepCause, Subject, Trace, TraceStep, What, trace},
     model::id::{CrankNum, KRef},
 };
 
@@ -106,11 +106,11 @@ fn lines(trace: &Trace, subject: &Subject, limit: usize) -> Vec<String> {
 /// The cranks, each below what caused it.
 fn tree<'a>(trace: &'a Trace) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut caused: BTreeMap<(u64, Option<u64>), Vec<&Step>> = BTreeMap::new();
+    let mut caused: BTreeMap<(u64, Option<u64>), Vec<&TraceStep>> = BTreeMap::new();
     let mut roots = Vec::new();
     for it in &trace.steps {
         match it.cause {
-            Some(Source { crank, syscall }) => caused.entry((crank, syscall)).or_default().push(it),
+            Some(StepCause { crank, syscall }) => caused.entry((crank, syscall)).or_default().push(it),
             None => roots.push(it),
         }
     }
@@ -124,16 +124,16 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
             TraceLine::Kernel => lines.push(format!("{margin}by the kernel")),
             TraceLine::Root(step) => {
                 lines.push(format!("from {}", text::origin(&step.message_type)));
-                left.push(ShownSteps { depth, what: TraceLine::Step(step) });
+                left.push(ShownSteps { depth, what: TraceLine::TraceStep(step) });
             }
-            TraceLine::Step(step) => {
+            TraceLine::TraceStep(step) => {
                 lines.push(format!("{margin}{}", headline(step)));
                 let by = |syscall| caused.get(&(step.place.crank, syscall)).map(Vec::as_slice).unwrap_or_default();
                 let kernel = by(None);
                 let count = kernel.len() + step.acts.iter().map(|it| by(Some(it.number)).len()).sum::<usize>();
                 // A chain goes on below itself; only what branches moves to the right.
                 let deeper = if count == 1 { 0 } else { 2 };
-                let child = |it: &&'a Step| ShownSteps { depth: depth + deeper, what: TraceLine::Step(it) };
+                let child = |it: &&'a TraceStep| ShownSteps { depth: depth + deeper, what: TraceLine::TraceStep(it) };
                 let mut below = Vec::new();
                 let mut only = None;
                 for act in &step.acts {
@@ -172,13 +172,13 @@ struct ShownSteps<'a> {
 
 enum TraceLine<'a> {
     /// A step whose cause is not known.
-    Root(&'a Step),
-    Step(&'a Step),
+    Root(&'a TraceStep),
+    TraceStep(&'a TraceStep),
     Act(u64, &'a Value),
     Kernel,
 }
 
-fn headline(step: &Step) -> String {
+fn headline(step: &TraceStep) -> String {
     let place = &step.place;
     let mut line = format!("crank {}", place.crank);
     let vat = place.vat.as_deref().map(|it| text::vat(it, step.name.as_deref()));

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The action that the server takes on a packet.
-pub(super) enum Answer {
+pub(super) enum GdbAnswer {
     /// Text to send. An empty one says that the packet is not known.
     Text(String),
     /// Send OK, and from then on acknowledge nothing.
@@ -35,20 +35,20 @@ const PC: &str = "name:pc;alt-name:pc;bitsize:64;offset:0;encoding:uint;format:h
                   Registers;gcc:16;dwarf:16;generic:pc;";
 
 /// Answers one packet of the client about a stopped guest.
-pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &[u8]) -> Answer {
+pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &[u8]) -> GdbAnswer {
     let text = String::from_utf8_lossy(packet);
     let (name, rest) = split(&text);
-    Answer::Text(match name {
-        "QStartNoAckMode" => return Answer::WithoutAcknowledgement,
-        "c" | "C" => return Answer::Resume(Resume::Go),
-        "s" | "S" => return Answer::Resume(Resume::Step),
+    GdbAnswer::Text(match name {
+        "QStartNoAckMode" => return GdbAnswer::WithoutAcknowledgement,
+        "c" | "C" => return GdbAnswer::Resume(Resume::Go),
+        "s" | "S" => return GdbAnswer::Resume(Resume::Step),
         "vCont" => match resume(rest) {
-            Some(resume) => return Answer::Resume(resume),
+            Some(resume) => return GdbAnswer::Resume(resume),
             None => error("the only actions are to continue and to step"),
         },
         // A delivery is not killed: it would be another history.
-        "D" | "vKill" => return Answer::Detach("OK"),
-        "k" => return Answer::Detach(""),
+        "D" | "vKill" => return GdbAnswer::Detach("OK"),
+        "k" => return GdbAnswer::Detach(""),
         "?" => stop_reply(guest, stop),
         "vCont?" => "vCont;c;C;s;S".to_owned(),
         "qSupported" => {

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     debug::gdb::{
-        answer::{self, Answer},
+        answer::{self, GdbAnswer},
         wire::Client,
     },
     model::id::VatId,
@@ -93,16 +93,16 @@ impl Session {
                 None => client.next()?,
             };
             match answer::answer(guest, self.vat, stop, &packet) {
-                Answer::Text(text) => client.send(&text).ok()?,
-                Answer::WithoutAcknowledgement => {
+                GdbAnswer::Text(text) => client.send(&text).ok()?,
+                GdbAnswer::WithoutAcknowledgement => {
                     client.send("OK").ok()?;
                     client.stop_acknowledging();
                 }
-                Answer::Resume(resume) => {
+                GdbAnswer::Resume(resume) => {
                     self.breakpoints.clone_from(guest.breakpoints());
                     return Some(resume);
                 }
-                Answer::Detach(text) => {
+                GdbAnswer::Detach(text) => {
                     // Whether it hears that makes no difference.
                     let _ = client.send(text);
                     return None;

@@ -30,7 +30,7 @@ pub struct Difference {
     /// Rows that differ, by table.
     pub counts: BTreeMap<&'static str, u64>,
     /// The first of them.
-    pub rows: Vec<Row>,
+    pub rows: Vec<RowDifference>,
     /// The first delivery of each vat that differs.
     pub deliveries: Vec<Delivery>,
 }
@@ -65,7 +65,7 @@ pub enum Parting {
 
 /// A row that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct RowDifference {
     /// The name of the table.
     pub table: &'static str,
     /// The vat of the row, if it belongs to one.

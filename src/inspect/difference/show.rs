@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::{
     directive::Applied,
-    inspect::{difference::Row, view::printable},
+    inspect::{difference::RowDifference, view::printable},
     model::{
         id::{BundleId, DeviceId, KRef, ObjectId, PromiseId, TextOrd, VRef, VatId, hex},
         value::{Bytes, CapData},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Makes a row of the comparison from a row of this table and its value on either side.
-pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]) -> Row {
+pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]) -> RowDifference {
     let show = match table {
         "globals" => row_of::<(), Globals>(key, values, |()| (None, "counters".to_owned())),
         "vat" => row_of::<VatId, Vat>(key, values, |vat| (Some(vat), "row".to_owned())),
@@ -56,7 +56,7 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         _ => None,
     };
     let ((vat, name), values) = show.unwrap_or_else(|| ((None, hex(key)), values.map(|it| it.map(|it| hex(it)))));
-    Row { table, vat, key: name, values }
+    RowDifference { table, vat, key: name, values }
 }
 
 type Shown = ((Option<VatId>, String), [Option<String>; 2]);

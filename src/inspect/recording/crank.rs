@@ -10,7 +10,7 @@ use crate::slog::{QueuedItem, ReadError, Reader, Record, RecordedEvent};
 
 /// A crank of a recording. In memory for its own events alone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Crank {
+pub(super) struct RecordedCrank {
     pub(super) number: u64,
     /// Height and time of its block, unless that began before the recording.
     pub(super) block: Option<(u64, Option<u64>)>,
@@ -22,7 +22,7 @@ pub(super) struct Crank {
     pub(super) ended: bool,
 }
 
-impl Crank {
+impl RecordedCrank {
     /// Returns the event of the crank's delivery, if it made one.
     pub(super) fn deliver(&self) -> Option<&Record> {
         self.events.iter().find(|it| matches!(it.event(), RecordedEvent::Deliver { .. }))
@@ -83,7 +83,7 @@ pub(super) struct Cranks {
     history: History,
     block: Option<(u64, Option<u64>)>,
     /// The one under way.
-    open: Option<Crank>,
+    open: Option<RecordedCrank>,
     before: Vec<Record>,
 }
 
@@ -99,7 +99,7 @@ impl Cranks {
     }
 
     /// Takes an event; the crank that is over by it, if one is.
-    fn add(&mut self, record: Record) -> Option<Crank> {
+    fn add(&mut self, record: Record) -> Option<RecordedCrank> {
         match record.event() {
             RecordedEvent::Start { .. } => {
                 self.block = None;
@@ -114,7 +114,7 @@ impl Cranks {
                 let (number, block) = (crank.unwrap_or(0), self.block);
                 let before = std::mem::take(&mut self.before);
                 if !self.history.is_lost(record.line, number) {
-                    self.open = Some(Crank { number, block, before, events: vec![record], ended: false });
+                    self.open = Some(RecordedCrank { number, block, before, events: vec![record], ended: false });
                 }
                 over
             }
@@ -124,14 +124,14 @@ impl Cranks {
                     Some(open) => open.events.push(record),
                     None => self.before.push(record),
                 }
-                self.open.take_if(|_| ends).map(|it| Crank { ended: true, ..it })
+                self.open.take_if(|_| ends).map(|it| RecordedCrank { ended: true, ..it })
             }
         }
     }
 }
 
 impl Iterator for Cranks {
-    type Item = Result<Crank, ReadError>;
+    type Item = Result<RecordedCrank, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io::Write, path::Path};
 
 use crate::inspect::recording::{
     ExportError,
-    crank::{Crank, Cranks},
+    crank::{Cranks, RecordedCrank},
     export::{Range, method},
     history::History,
     link::Link,
@@ -36,7 +36,7 @@ struct Graph {
 }
 
 impl Graph {
-    fn add(&mut self, crank: &Crank, range: Range) {
+    fn add(&mut self, crank: &RecordedCrank, range: Range) {
         self.names.extend(crank.created());
         // What waits for a paused vat is taken again; what is for a dead one, or for the kernel, is no edge.
         let Some(vat) = crank.deliver().and_then(|it| it.vat()) else { return };

@@ -1,6 +1,6 @@
 //! Facts about one promise or object in the cranks of a recording.
 
-use crate::inspect::recording::{Place, crank::Crank, link::is_undone, show::place_of};
+use crate::inspect::recording::{Place, crank::RecordedCrank, link::is_undone, show::place_of};
 use crate::slog::{CListMode, Operation, Record, RecordedEvent};
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ pub enum What {
 }
 
 /// Returns all facts about a promise or object in a crank.
-pub(super) fn facts(crank: &Crank, name: &str) -> Vec<Fact> {
+pub(super) fn facts(crank: &RecordedCrank, name: &str) -> Vec<Fact> {
     let undone = is_undone(&crank.events);
     let mut found = Vec::new();
     for event in &crank.events {
@@ -94,7 +94,7 @@ fn of_delivery(kd: Operation<'_>, name: &str) -> Option<What> {
 
 /// Returns whether a promise or object occurs in a crank at all: something happens to it, or it comes with the item
 /// that the crank took.
-pub(super) fn occurs(crank: &Crank, name: &str) -> bool {
+pub(super) fn occurs(crank: &RecordedCrank, name: &str) -> bool {
     crank.item().mentions(name) || crank.events.iter().any(|it| is_about(it, name))
 }
 

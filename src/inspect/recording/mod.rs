@@ -27,4 +27,4 @@ pub use parting::{Ending, Evidence, Parted, Parting, Side, parting};
 pub use show::{Cause, Extent, Place, Shown, Which, follow, show};
 pub use story::{Mention, Story, story};
 pub use summary::{Latency, Summary, VatSummary, summary};
-pub use trace::{Act, Source, Step, Subject, Trace, trace};
+pub use trace::{Act, StepCause, Subject, Trace, TraceStep, trace};

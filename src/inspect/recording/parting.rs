@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::inspect::recording::{
-    crank::{Crank, Cranks},
+    crank::{Cranks, RecordedCrank},
     history::{History, detail_of},
 };
 use crate::slog::{Detail, ReadError, Record};
@@ -147,7 +147,7 @@ impl Parted {
 }
 
 /// Returns the difference between two cranks, if there is one.
-fn compare(a: &Crank, b: &Crank, detail: Detail) -> Option<Ending> {
+fn compare(a: &RecordedCrank, b: &RecordedCrank, detail: Detail) -> Option<Ending> {
     let parted = |by, values, events| {
         Some(Ending::Parted(Box::new(Parted { crank: a.number, by, values, events, later: None })))
     };
@@ -174,12 +174,12 @@ fn compare(a: &Crank, b: &Crank, detail: Detail) -> Option<Ending> {
     }
 }
 
-fn hash<'a>(crank: &'a Crank, field: &str) -> Option<&'a str> {
+fn hash<'a>(crank: &'a RecordedCrank, field: &str) -> Option<&'a str> {
     crank.events.last().filter(|_| crank.ended)?.text(field)
 }
 
 /// The first event that differs; or which of the two breaks off before there is one.
-fn first_difference(a: &Crank, b: &Crank, detail: Detail) -> ([Option<Side>; 2], Option<bool>) {
+fn first_difference(a: &RecordedCrank, b: &RecordedCrank, detail: Detail) -> ([Option<Side>; 2], Option<bool>) {
     let (mut left, mut right) = (events(a, detail), events(b, detail));
     loop {
         match (left.next(), right.next()) {
@@ -194,7 +194,7 @@ fn first_difference(a: &Crank, b: &Crank, detail: Detail) -> ([Option<Side>; 2],
 }
 
 /// Returns the events of vats and kernel, as far as both recordings hold them.
-fn events(crank: &Crank, detail: Detail) -> impl Iterator<Item = Side> {
+fn events(crank: &RecordedCrank, detail: Detail) -> impl Iterator<Item = Side> {
     let of_interest =
         move |it: &&Record| !it.is_replay() && detail_of(it.kind()) <= detail && !is_the_hosts_own(it.kind());
     crank.events.iter().filter(of_interest).map(|it| Side { line: it.line, event: timeless(&it.value) })

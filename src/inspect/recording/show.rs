@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::inspect::recording::{
-    crank::{Crank, Cranks},
+    crank::{Cranks, RecordedCrank},
     link::{Link, is_undone, undoes},
 };
 use crate::slog::{ReadError, Reader, Record, RecordedEvent};
@@ -138,7 +138,7 @@ impl Shown {
     }
 
     /// Makes the report of a crank, as far as its own events tell.
-    fn of(crank: Crank) -> Shown {
+    fn of(crank: RecordedCrank) -> Shown {
         let deliver = crank.deliver();
         let vat = deliver.and_then(Record::vat).map(str::to_owned);
         Shown {
@@ -165,7 +165,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// The last one counts.
-    fn add(&mut self, crank: Crank) {
+    fn add(&mut self, crank: RecordedCrank) {
         self.names.extend(crank.created());
         let shown = Shown::of(crank);
         let place = &shown.place;

@@ -8,7 +8,7 @@ use std::{
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
 };
 
-use crate::inspect::recording::{crank::Crank, link::Link};
+use crate::inspect::recording::{crank::RecordedCrank, link::Link};
 
 /// Bytes that are read at once, at least.
 const CHUNK_BYTES: u64 = 64 << 10;
@@ -33,7 +33,7 @@ pub(super) struct Vertebra {
 }
 
 impl Vertebra {
-    pub(super) fn of(crank: &Crank) -> Vertebra {
+    pub(super) fn of(crank: &RecordedCrank) -> Vertebra {
         let taken = crank.taken();
         let made = crank.made();
         // A message that hits data never becomes a crank: its result is rejected where it was sent.

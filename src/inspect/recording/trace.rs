@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::inspect::recording::{
     Extent, Place,
-    crank::{Crank, Cranks},
+    crank::{Cranks, RecordedCrank},
     fact::{self, Fact},
     history::History,
     link::{Link, is_undone},
@@ -39,7 +39,7 @@ pub struct Trace {
     /// The events of the promise or object: where it was made, delivered, settled, notified.
     pub facts: Vec<Fact>,
     /// The cranks of the chain, in order: each comes after its cause.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TraceStep>,
     /// Whether more cranks followed than were asked for.
     pub cut: bool,
     /// Whether syscalls are recorded: without them, nothing ties cranks together.
@@ -49,7 +49,7 @@ pub struct Trace {
 /// A crank of it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Step {
+pub struct TraceStep {
     /// The crank, and its delivery, if it made one.
     #[serde(flatten)]
     pub place: Place,
@@ -59,7 +59,7 @@ pub struct Step {
     pub block_height: Option<u64>,
     /// The crank and syscall that caused this one. `None` if that is not in the recording: the item came from
     /// outside, or the kernel acted by itself.
-    pub cause: Option<Source>,
+    pub cause: Option<StepCause>,
     /// The item that the crank took from its queue, in SwingSet's shape.
     pub message: Value,
     /// The kind of that item.
@@ -82,7 +82,7 @@ pub struct Step {
 
 /// The cause of a crank: another crank, and its syscall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Source {
+pub struct StepCause {
     /// In this crank.
     #[serde(rename = "crankNum")]
     pub crank: u64,
@@ -161,7 +161,7 @@ impl First<'_> {
         Ok(First { subject, history: History::default(), next: 0, spine: SpineWriter::new()?, begins: None })
     }
 
-    fn add(&mut self, crank: &Crank) -> io::Result<()> {
+    fn add(&mut self, crank: &RecordedCrank) -> io::Result<()> {
         crank.events.iter().for_each(|it| self.history.add(it, &mut self.next));
         // Its numbers turn back: what was found in a crank that was lost is to be found again.
         self.begins.take_if(|it| it.crank >= crank.number);
@@ -182,7 +182,7 @@ impl First<'_> {
 /// A crank that is wanted: one that takes this link.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
-    source: Source,
+    source: StepCause,
     /// Whether all that follows from the crank belongs to the chain.
     all: bool,
 }
@@ -203,7 +203,7 @@ struct Chain {
     decided: BTreeMap<String, Vec<Knot>>,
     names: BTreeMap<String, String>,
     facts: Vec<Fact>,
-    steps: BTreeMap<u64, Step>,
+    steps: BTreeMap<u64, TraceStep>,
     cut: bool,
 }
 
@@ -256,7 +256,7 @@ impl Chain {
     }
 
     /// The second pass.
-    fn add(&mut self, crank: &Crank) {
+    fn add(&mut self, crank: &RecordedCrank) {
         self.names.extend(crank.created());
         if let Some(name) = &self.name {
             let facts = fact::facts(crank, name);
@@ -285,7 +285,7 @@ impl Chain {
     /// Notes what the crank leads to; those of its links that belong to the chain.
     fn links(
         &mut self,
-        crank: &Crank,
+        crank: &RecordedCrank,
         taken: Option<&Link>,
         leads_on: &BTreeSet<Knot>,
         belongs: bool,
@@ -324,7 +324,7 @@ impl Chain {
         }
         self.wanted.retain(|it, _| !lost.contains(it));
         for (knot, syscall) in &follow {
-            let source = Source { crank: crank.number, syscall: *syscall };
+            let source = StepCause { crank: crank.number, syscall: *syscall };
             self.wanted.insert(*knot, Wanted { source, all: all || self.seeds.contains(knot) });
         }
         // A decider is of interest while something of it may be told.
@@ -337,7 +337,7 @@ impl Chain {
     }
 
     /// Returns whether a syscall of a crank is about the object that is traced.
-    fn is_about(&self, crank: &Crank, syscall: Option<u64>) -> bool {
+    fn is_about(&self, crank: &RecordedCrank, syscall: Option<u64>) -> bool {
         let (Some(name), Some(number)) = (&self.name, syscall) else { return false };
         crank.events.iter().any(|it| match it.event() {
             RecordedEvent::Syscall { number: found, kernel, .. } => found == Some(number) && kernel.mentions(name),
@@ -345,7 +345,7 @@ impl Chain {
         })
     }
 
-    fn step(&self, crank: &Crank, cause: Option<Source>, links: &BTreeSet<Knot>, all: bool) -> Step {
+    fn step(&self, crank: &RecordedCrank, cause: Option<StepCause>, links: &BTreeSet<Knot>, all: bool) -> TraceStep {
         let deliver = crank.deliver();
         let vat = deliver.and_then(Record::vat).or_else(|| crank.item().vat());
         let undone = is_undone(&crank.events);
@@ -368,7 +368,7 @@ impl Chain {
             RecordedEvent::Directive { line, .. } => Some(line.to_owned()),
             _ => None,
         });
-        Step {
+        TraceStep {
             place: Place {
                 crank: crank.number,
                 vat: vat.map(str::to_owned),

@@ -17,7 +17,7 @@ use crate::{
             axis::{self, Axis, Values},
             invariant::{Asked, Check, Invariant},
             jaq::{CHECK_BYTES_MAX, Jaq},
-            reader::{self, Placed, Section, Source, listed},
+            reader::{self, CampaignText, Placed, Section, listed},
             space::{self, Order, Space, Template},
         },
         experiment::{CampaignName, Class, Limits, Patience, Until, VatNames},
@@ -94,7 +94,7 @@ impl Campaign {
     /// Every mistake in it.
     pub fn parse(path: &Path, text: &str) -> Result<Campaign, Refused> {
         let name = path.display().to_string();
-        let source = Source::new(&name, text);
+        let source = CampaignText::new(&name, text);
         let document = source.parse();
         let campaign = document.as_ref().and_then(|it| {
             let root = Section::new(&source, "the campaign", 0..0, it.get_ref());
@@ -452,7 +452,7 @@ fn invariant(section: Section<'_>, dir: &Path, sometimes: bool) -> Option<Invari
 }
 
 /// Where a part of a text stands in the file, unless escapes stand between.
-fn inside_of(source: &Source<'_>, text: &Placed<&str>, part: Range<usize>) -> Range<usize> {
+fn inside_of(source: &CampaignText<'_>, text: &Placed<&str>, part: Range<usize>) -> Range<usize> {
     match source.find(&text.span, text.value) {
         Some(start) => start + part.start..start + part.end,
         None => text.span.clone(),

@@ -10,7 +10,7 @@ use toml::{
 use crate::directive::{Problem, Refused, nearest};
 
 /// A file, and what is wrong with it so far.
-pub(super) struct Source<'a> {
+pub(super) struct CampaignText<'a> {
     name: &'a str,
     text: &'a str,
     problems: RefCell<Vec<Problem>>,
@@ -23,9 +23,9 @@ pub(super) struct Placed<T> {
     pub(super) span: Range<usize>,
 }
 
-impl<'a> Source<'a> {
-    pub(super) fn new(name: &'a str, text: &'a str) -> Source<'a> {
-        Source { name, text, problems: RefCell::default() }
+impl<'a> CampaignText<'a> {
+    pub(super) fn new(name: &'a str, text: &'a str) -> CampaignText<'a> {
+        CampaignText { name, text, problems: RefCell::default() }
     }
 
     /// Something is wrong there.
@@ -83,7 +83,7 @@ impl<'a> Source<'a> {
 
 /// One table of the file.
 pub(super) struct Section<'a> {
-    pub(super) source: &'a Source<'a>,
+    pub(super) source: &'a CampaignText<'a>,
     /// As in an error: `[base]`.
     name: String,
     /// Where it begins.
@@ -93,7 +93,12 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(source: &'a Source<'a>, name: &str, span: Range<usize>, table: &'a DeTable<'a>) -> Section<'a> {
+    pub(super) fn new(
+        source: &'a CampaignText<'a>,
+        name: &str,
+        span: Range<usize>,
+        table: &'a DeTable<'a>,
+    ) -> Section<'a> {
         Section { source, name: name.to_owned(), span, table, known: RefCell::default() }
     }
 

@@ -10,8 +10,8 @@ use crate::{
         campaign::{
             axis::{self, Axis},
             random::Random,
+            reader::CampaignText,
             reader::Placed,
-            reader::Source,
         },
         experiment::VatNames,
     },
@@ -102,7 +102,7 @@ impl Template {
     }
 
     /// All of them; the first that is none ends it.
-    fn expand(&self, source: &Source<'_>, names: &VatNames, into: &mut Vec<Single>) {
+    fn expand(&self, source: &CampaignText<'_>, names: &VatNames, into: &mut Vec<Single>) {
         let axes: Vec<&Axis> = self.axes.iter().collect();
         for at in 0..self.len() {
             let written = axis::substitute(&self.line.value, &axes, at);
@@ -132,7 +132,7 @@ impl Template {
     }
 
     /// Says what is wrong with a line, at the text that it was made from.
-    fn refuse(&self, source: &Source<'_>, line: &str, refused: &Refused) {
+    fn refuse(&self, source: &CampaignText<'_>, line: &str, refused: &Refused) {
         let Some(first) = refused.problems.first() else { return };
         let in_place = line.split_once(": ").is_some_and(|(place, _)| first.column <= place.chars().count());
         let span = if in_place { &self.place } else { &self.line.span };
@@ -142,7 +142,7 @@ impl Template {
 }
 
 /// All single faults of these templates.
-pub(super) fn expand(templates: &[Template], source: &Source<'_>, names: &VatNames) -> Vec<Single> {
+pub(super) fn expand(templates: &[Template], source: &CampaignText<'_>, names: &VatNames) -> Vec<Single> {
     let mut singles = Vec::new();
     let mut left = SINGLES_MAX;
     for template in templates {

@@ -10,7 +10,7 @@ use crate::{
         controller::{Host, HostOptions},
         epitaph::Epitaph,
     },
-    inspect::plan::{self, Outcome, Trial},
+    inspect::plan::{self, Trial, TrialOutcome},
     kernel::Halt,
     lab::{experiment::Base, experiment::runner::copy_base},
     model::blame::HostFault,
@@ -32,7 +32,7 @@ pub struct Remedy {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub instead_of: Vec<String>,
     /// All that it leads to.
-    pub outcome: Outcome,
+    pub outcome: TrialOutcome,
 }
 
 /// The result of a search for remedies at a state.

@@ -6,8 +6,8 @@ use wasmparser::{FuncToValidate, FuncValidator, FuncValidatorAllocations, Functi
 
 use super::cost::{self, Counter};
 use super::limits;
-use super::refusal::{Refusal, Refusals};
-use super::weight::{Operands, Shape, slot_bytes};
+use super::refusal::{ModuleRefusal, Refusals};
+use super::weight::{FrameShape, Operands, slot_bytes};
 
 /// The plan of a checked function body. Offsets are of the original file.
 #[derive(Debug)]
@@ -39,12 +39,12 @@ pub(super) fn check_body(
     allocations: &mut FuncValidatorAllocations,
     locals_total: &mut u32,
     refusals: &mut Refusals,
-) -> Result<BodyPlan, Refusal> {
+) -> Result<BodyPlan, ModuleRefusal> {
     let type_index = function.ty;
     let mut validator = function.into_validator(std::mem::take(allocations));
     let range = body.range();
     if range.len() > limits::BODY_BYTES_MAX {
-        refusals.push(Refusal::new(
+        refusals.push(ModuleRefusal::new(
             "body-bytes",
             range.start,
             format!("the body of function {} is {} bytes", validator.index(), range.len()),
@@ -52,7 +52,7 @@ pub(super) fn check_body(
         ));
     }
     let locals = read_locals(&mut validator, body, locals_total)?;
-    let mut scan = Scan { shape: Shape { locals, ..Shape::default() }, ..Scan::default() };
+    let mut scan = Scan { shape: FrameShape { locals, ..FrameShape::default() }, ..Scan::default() };
     let mut counter = Counter::new(validator.len_locals());
     let operators = scan.run(&mut validator, body, &mut counter, refusals)?;
     let (cost, index) = (counter.cost(), validator.index());
@@ -66,7 +66,7 @@ fn read_locals(
     validator: &mut FuncValidator<ValidatorResources>,
     body: &FunctionBody<'_>,
     total: &mut u32,
-) -> Result<u32, Refusal> {
+) -> Result<u32, ModuleRefusal> {
     let params = (0..validator.len_locals()).filter_map(|index| validator.get_local_type(index));
     let mut bytes = params.map(slot_bytes).sum::<u32>();
     let mut declared = 0_u32;
@@ -76,7 +76,7 @@ fn read_locals(
         let (count, ty) = reader.read()?;
         declared = declared.saturating_add(count);
         if declared > limits::LOCALS_MAX {
-            return Err(Refusal::new(
+            return Err(ModuleRefusal::new(
                 "locals",
                 offset,
                 format!("function {} declares more than {} locals", validator.index(), limits::LOCALS_MAX),
@@ -88,7 +88,7 @@ fn read_locals(
     }
     *total = total.saturating_add(declared);
     if *total > limits::LOCALS_TOTAL_MAX {
-        return Err(Refusal::new(
+        return Err(ModuleRefusal::new(
             "locals-total",
             body.range().start,
             format!(
@@ -105,7 +105,7 @@ fn read_locals(
 /// Running observations over a body's operators.
 #[derive(Default)]
 struct Scan {
-    shape: Shape,
+    shape: FrameShape,
     calls: bool,
     loops: u32,
     /// For each open block, whether it is a loop.
@@ -123,7 +123,7 @@ impl Scan {
         body: &FunctionBody<'_>,
         counter: &mut Counter,
         refusals: &mut Refusals,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, ModuleRefusal> {
         let mut reader = body.get_operators_reader()?;
         let first = reader.original_position();
         while !reader.eof() {
@@ -151,7 +151,7 @@ impl Scan {
     }
 
     fn observe(&mut self, operator: &Operator<'_>, offset: usize, depth: u32, function: u32, refusals: &mut Refusals) {
-        let mut refuse = |rule, what: String, hint: &str| refusals.push(Refusal::new(rule, offset, what, hint));
+        let mut refuse = |rule, what: String, hint: &str| refusals.push(ModuleRefusal::new(rule, offset, what, hint));
         match operator {
             Operator::Return => self.returns.push((offset, depth.saturating_sub(1))),
             Operator::Loop { .. } => {
@@ -202,7 +202,7 @@ impl Scan {
     ) -> Option<u32> {
         let weight = self.shape.weight();
         if weight > limits::STACK_BUDGET {
-            refusals.push(Refusal::new(
+            refusals.push(ModuleRefusal::new(
                 "frame",
                 start,
                 format!("one call of function {} may take {weight} of the stack budget", validator.index()),

@@ -12,7 +12,7 @@ use super::imports::Num;
 use super::interface::{check_export, check_import};
 use super::plan::{Plan, Section};
 use super::read::{constant, with_offsets, within};
-use super::refusal::{self, Refusal, Refusals};
+use super::refusal::{self, ModuleRefusal, Refusals};
 use super::{MemoryPages, Rules, limits};
 
 /// The only WebAssembly features a vat may use.
@@ -68,12 +68,12 @@ struct Checker {
     exports: Vec<(String, ExternalKind, u32)>,
 }
 
-type Checked = Result<(), Refusal>;
+type Checked = Result<(), ModuleRefusal>;
 
 impl Checker {
     fn module(&mut self, wasm: &[u8], rules: &Rules) -> Checked {
         if wasm.len() > limits::MODULE_BYTES_MAX {
-            return Err(Refusal::new(
+            return Err(ModuleRefusal::new(
                 "module-bytes",
                 None,
                 format!("the module is {} bytes", wasm.len()),
@@ -85,11 +85,11 @@ impl Checker {
         }
         if !wasm.starts_with(b"\0asm") {
             let hint = "give a .wasm file (a text module has to be assembled first)";
-            return Err(Refusal::new("malformed", 0, "this is not a WebAssembly module", hint));
+            return Err(ModuleRefusal::new("malformed", 0, "this is not a WebAssembly module", hint));
         }
         if wasm.get(4..8) == Some(&COMPONENT) {
             let (what, hint) = refusal::A_COMPONENT;
-            return Err(Refusal::new("features", 4, what, hint));
+            return Err(ModuleRefusal::new("features", 4, what, hint));
         }
         let mut parser = Parser::new(0);
         parser.set_features(features(rules));
@@ -162,7 +162,7 @@ impl Checker {
         what: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.refusals.push(Refusal::new(rule, offset, what, hint));
+        self.refusals.push(ModuleRefusal::new(rule, offset, what, hint));
     }
 
     fn types(&mut self, section: TypeSectionReader<'_>) -> Checked {
@@ -305,7 +305,7 @@ impl Checker {
             self.elements = self.elements.saturating_add(u64::from(count));
             if self.elements > limits::TABLE_ELEMENTS_MAX {
                 let what = format!("element segments have more than {} elements", limits::TABLE_ELEMENTS_MAX);
-                return Err(Refusal::new("table", offset, what, "take fewer function addresses"));
+                return Err(ModuleRefusal::new("table", offset, what, "take fewer function addresses"));
             }
             if let ElementKind::Active { table_index, offset_expr } = element.kind {
                 let size = self.tables.get(table_index.unwrap_or(0) as usize).copied().unwrap_or(0);
@@ -333,7 +333,7 @@ impl Checker {
             let what = format!("{} data and element segments", self.segments);
             let hint =
                 format!("at most {} are allowed: merge them (wasm-opt --memory-packing off)", limits::SEGMENTS_MAX);
-            return Err(Refusal::new("segments", section.original_position(), what, hint));
+            return Err(ModuleRefusal::new("segments", section.original_position(), what, hint));
         }
         Ok(())
     }

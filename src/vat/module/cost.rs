@@ -18,7 +18,7 @@
 use wasmparser::{ModuleArity, Operator};
 
 use super::limits;
-use super::refusal::Refusal;
+use super::refusal::ModuleRefusal;
 
 /// Nanoseconds of one operator.
 const OPERATOR: u64 = 500;
@@ -54,13 +54,13 @@ pub struct Cost {
 
 impl Cost {
     /// Refuses a module whose functions have this many bytes, if compiling it takes too long.
-    pub(super) fn check(&self, code_bytes: u64) -> Result<(), Refusal> {
+    pub(super) fn check(&self, code_bytes: u64) -> Result<(), ModuleRefusal> {
         let max = limits::COMPILE_NANOS + code_bytes.saturating_mul(limits::COMPILE_NANOS_PER_BYTE);
         if self.total <= max {
             return Ok(());
         }
         let millis = |nanos: u64| nanos / 1_000_000;
-        Err(Refusal::new(
+        Err(ModuleRefusal::new(
             "compile-cost",
             self.offset,
             format!(

@@ -3,32 +3,37 @@
 use wasmparser::{ExternalKind, FuncType, Import, TypeRef, ValType};
 
 use super::imports::{IMPORT_MODULE, IMPORTS, Num};
-use super::refusal::Refusal;
+use super::refusal::ModuleRefusal;
 
 /// Returns the mistake in an import, of a function of type `ty`, if there is one.
-pub(super) fn check_import(offset: usize, import: &Import<'_>, ty: Option<&FuncType>) -> Option<Refusal> {
+pub(super) fn check_import(offset: usize, import: &Import<'_>, ty: Option<&FuncType>) -> Option<ModuleRefusal> {
     let name = format!("`{}` `{}`", import.module, import.name);
     if !matches!(import.ty, TypeRef::Func(_)) {
         let what = format!("import of {} {name}", kind_of(&import.ty));
         let hint = "a vat imports functions only: define it in the module and export it";
-        return Some(Refusal::new("imports", offset, what, hint));
+        return Some(ModuleRefusal::new("imports", offset, what, hint));
     }
     let known = IMPORTS.iter().find(|known| import.module == IMPORT_MODULE && known.name == import.name);
     match (known, ty) {
         (None, _) => {
-            Some(Refusal::new("imports", offset, format!("unknown import {name}"), import_hint(import.module)))
+            Some(ModuleRefusal::new("imports", offset, format!("unknown import {name}"), import_hint(import.module)))
         }
         (Some(known), Some(ty)) if !has_type(ty, known.params, known.results) => {
             let what = format!("import {name} has type {}", signature(ty.params(), ty.results()));
             let hint = format!("declare it as {}", signature(known.params, known.results));
-            Some(Refusal::new("imports", offset, what, hint))
+            Some(ModuleRefusal::new("imports", offset, what, hint))
         }
         _ => None,
     }
 }
 
 /// Returns the mistake in an export that must be a function with these parameters and no results, if there is one.
-pub(super) fn check_export(name: &str, params: &[Num], kind: ExternalKind, ty: Option<&FuncType>) -> Option<Refusal> {
+pub(super) fn check_export(
+    name: &str,
+    params: &[Num],
+    kind: ExternalKind,
+    ty: Option<&FuncType>,
+) -> Option<ModuleRefusal> {
     let what = match ty {
         Some(ty) if kind == ExternalKind::Func && has_type(ty, params, &[]) => return None,
         Some(ty) if kind == ExternalKind::Func => {
@@ -36,7 +41,7 @@ pub(super) fn check_export(name: &str, params: &[Num], kind: ExternalKind, ty: O
         }
         _ => format!("export `{name}` is not a function"),
     };
-    Some(Refusal::new("exports", None, what, format!("it must be a function {}", signature(params, &[]))))
+    Some(ModuleRefusal::new("exports", None, what, format!("it must be a function {}", signature(params, &[]))))
 }
 
 fn has_type(ty: &FuncType, params: &[Num], results: &[Num]) -> bool {

@@ -27,7 +27,7 @@ pub use cost::Cost;
 pub use imports::{IMPORT_MODULE, IMPORTS, Import, Num};
 pub use instrument::{GLOBAL_EXPORT, STACK_EXPORT};
 pub use offsets::OffsetMap;
-pub use refusal::{Refusal, Refusals};
+pub use refusal::{ModuleRefusal, Refusals};
 
 /// Version of this pass. Part of the engine id: raise it whenever the verdict on any module, or any instrumented byte, changes.
 pub const PASS_VERSION: u32 = 2;

@@ -2,7 +2,7 @@
 
 use wasmparser::{ConstExpr, FromReader, Operator, SectionLimited};
 
-use super::refusal::Refusal;
+use super::refusal::ModuleRefusal;
 
 /// Refuses a section with more than `max` items.
 pub(super) fn within<T>(
@@ -10,12 +10,12 @@ pub(super) fn within<T>(
     section: &SectionLimited<'_, T>,
     max: u32,
     hint: &str,
-) -> Result<(), Refusal> {
+) -> Result<(), ModuleRefusal> {
     if section.count() <= max {
         return Ok(());
     }
     let what = format!("the module has {} {rule}, {max} are allowed here", section.count());
-    Err(Refusal::new(rule, section.original_position(), what, hint))
+    Err(ModuleRefusal::new(rule, section.original_position(), what, hint))
 }
 
 /// Reads the items of a section, each with its offset in the file.

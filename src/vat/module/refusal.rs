@@ -9,7 +9,7 @@ const REFUSALS_MAX: usize = 64;
 
 /// One reason to refuse a module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refusal {
+pub struct ModuleRefusal {
     /// The rule broken: a short stable name, such as `imports`.
     pub rule: &'static str,
     /// Byte offset in the original file, if there is one.
@@ -20,14 +20,14 @@ pub struct Refusal {
     pub hint: String,
 }
 
-impl Refusal {
+impl ModuleRefusal {
     pub(super) fn new(
         rule: &'static str,
         offset: impl Into<Option<usize>>,
         what: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Refusal { rule, offset: offset.into(), what: what.into(), hint: hint.into() }
+        ModuleRefusal { rule, offset: offset.into(), what: what.into(), hint: hint.into() }
     }
 
     fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,18 +36,18 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ModuleRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.headline(f)?;
         write!(f, "\n  help: {}", self.hint)
     }
 }
 
-impl From<wasmparser::Error> for Refusal {
+impl From<wasmparser::Error> for ModuleRefusal {
     fn from(error: wasmparser::Error) -> Self {
         let message = error.message();
         if let Some((what, hint)) = error.missing_wasm_feature().and_then(missing) {
-            return Refusal::new("features", error.offset(), what, hint);
+            return ModuleRefusal::new("features", error.offset(), what, hint);
         }
         let (rule, hint) = if message.contains("floating-point") {
             ("floats", "this vat declares that it uses no floats: remove them, or the declaration")
@@ -62,7 +62,7 @@ impl From<wasmparser::Error> for Refusal {
         } else {
             ("malformed", "the file is not a valid WebAssembly module: build or copy it again")
         };
-        Refusal::new(rule, error.offset(), message, hint)
+        ModuleRefusal::new(rule, error.offset(), message, hint)
     }
 }
 
@@ -125,10 +125,10 @@ fn missing(feature: WasmFeatures) -> Option<(&'static str, &'static str)> {
 
 /// All the refusals found in a module, never empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Refusals(pub Vec<Refusal>);
+pub struct Refusals(pub Vec<ModuleRefusal>);
 
 impl Refusals {
-    pub(super) fn push(&mut self, refusal: Refusal) {
+    pub(super) fn push(&mut self, refusal: ModuleRefusal) {
         if self.0.len() < REFUSALS_MAX {
             self.0.push(refusal);
         }

@@ -6,7 +6,7 @@ use super::limits::FRAME_WEIGHT;
 
 /// The parts of a function's frame, as far as its wasm shows them; all in bytes of spill slots.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Shape {
+pub(super) struct FrameShape {
     /// Parameters and declared locals.
     pub(super) locals: u32,
     /// The operand stack at its highest.
@@ -17,7 +17,7 @@ pub(super) struct Shape {
     pub(super) looped: u32,
 }
 
-impl Shape {
+impl FrameShape {
     /// Returns the weight of one activation; saturates.
     ///
     /// Locals and operands are not enough: the compiler moves computations out of a loop, and keeps a value that is computed twice,

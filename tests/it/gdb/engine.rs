@@ -35,7 +35,8 @@ impl Lab {
     fn open(&self) -> Host {
         let state = Some(self.0.path().join("state"));
         // Snapshots, so that each engine begins with what the other left.
-        let open = HostOptions { state, code_cache: Some(self.cache()), snapshot_interval: Some(3), ..HostOptions::default() };
+        let open =
+            HostOptions { state, code_cache: Some(self.cache()), snapshot_interval: Some(3), ..HostOptions::default() };
         Host::open(open).unwrap()
     }
 

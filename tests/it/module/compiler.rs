@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vathost::{
     model::id::BundleId,
-    vat::compiler::{Limits, compile_in},
+    vat::compiler::{CompilerLimits, compile_in},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vathost");
@@ -25,7 +25,7 @@ fn bomb() -> Vec<u8> {
     .unwrap()
 }
 
-fn fault(program: &str, wasm: &[u8], limits: Limits) -> String {
+fn fault(program: &str, wasm: &[u8], limits: CompilerLimits) -> String {
     let id = BundleId::of(wasm);
     let fault = compile_in(Path::new(program), false, id, wasm, limits).unwrap_err();
     assert_eq!(fault.what, format!("compile bundle {id}"));
@@ -36,7 +36,8 @@ fn fault(program: &str, wasm: &[u8], limits: Limits) -> String {
 fn native_code_comes_back_for_either_engine() {
     let wasm = wat::parse_str("(module (func (export \"f\") (result i32) (i32.const 7)))").unwrap();
     for debugging in [false, true] {
-        let code = compile_in(Path::new(PROGRAM), debugging, BundleId::of(&wasm), &wasm, Limits::default()).unwrap();
+        let code =
+            compile_in(Path::new(PROGRAM), debugging, BundleId::of(&wasm), &wasm, CompilerLimits::default()).unwrap();
         assert!(code.starts_with(b"\x7fELF"));
     }
 }
@@ -44,11 +45,11 @@ fn native_code_comes_back_for_either_engine() {
 #[test]
 fn a_process_at_a_limit_or_without_an_answer_is_this_machines_fault() {
     let wasm = bomb();
-    let all = Limits::default();
-    let seconds = fault(PROGRAM, &wasm, Limits { cpu_seconds: 1, ..all });
+    let all = CompilerLimits::default();
+    let seconds = fault(PROGRAM, &wasm, CompilerLimits { cpu_seconds: 1, ..all });
     assert!(seconds.starts_with("the compiling process was ended by signal"), "{seconds}");
     assert!(seconds.contains("limit of CPU time"), "{seconds}");
-    let memory = fault(PROGRAM, &wasm, Limits { memory: 1 << 20, ..all });
+    let memory = fault(PROGRAM, &wasm, CompilerLimits { memory: 1 << 20, ..all });
     assert!(memory.starts_with("the compiling process "), "{memory}");
     let broken = fault(PROGRAM, b"\0asm\x01\0\0\0\xff", all);
     assert!(broken.starts_with("the compiling process ended with exit code 74: "), "{broken}");

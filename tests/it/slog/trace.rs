@@ -162,7 +162,7 @@ fn what_the_kernel_settles_is_tied_to_the_crank_in_which_it_did() {
     let dies = all.steps.iter().find(|it| it.undone).unwrap();
     assert_eq!(dies.terminated, ["v2"]);
     let step = all.steps.iter().find(|it| it.place.crank == told.place.crank).unwrap();
-    assert_eq!(step.cause, Some(vathost::inspect::recording::Source { crank: dies.place.crank, syscall: None }));
+    assert_eq!(step.cause, Some(vathost::inspect::recording::StepCause { crank: dies.place.crank, syscall: None }));
 }
 
 #[test]
