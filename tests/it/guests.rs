@@ -92,7 +92,7 @@ fn build_rust_guests() -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root())
-        .args(["build", "--package", "guests", "--bins", "--release"])
+        .args(["build", "--package", "vathost-vat", "--bins", "--release"])
         .args(["--target", "wasm32-unknown-unknown", "--target-dir"])
         .arg(&target)
         // The release profile of the workspace is the host's.

@@ -131,7 +131,7 @@ fn sdk_of(given: Option<&Path>) -> anyhow::Result<String> {
     }
     let dir = fs::canonicalize(dir).with_context(|| format!("look at `{}`", dir.display()))?;
     let text = dir.to_str().with_context(|| format!("`{}` is not UTF-8", dir.display()))?;
-    Ok(format!("{{ package = \"guests\", path = {} }}", toml::Value::from(text)))
+    Ok(format!("{{ package = \"vathost-vat\", path = {} }}", toml::Value::from(text)))
 }
 
 /// A name that is one of a crate, a file, and a vat.
@@ -141,7 +141,7 @@ fn check_name(name: &str) -> Result<(), Usage> {
     const TAKEN: &str = "abstract as async await become box break const continue crate do dyn else enum extern false final fn \
         for gen if impl in let loop macro match mod move mut override priv pub ref return self static struct super trait true \
         try type typeof unsafe unsized use virtual where while yield alloc build core deps examples guests incremental \
-        proc-macro std test vat vat-macros";
+        proc-macro std test vat vat-macros vathost-vat vathost-vat-macros";
     let hint = "use lower-case letters, digits, `-` and `_`, beginning with a letter, as in `my-vat`";
     let refuse = |why: &str| Err(Usage::new(format!("`{name}` cannot be the name of a vat: {why}"), hint));
     if !name.starts_with(|it: char| it.is_ascii_lowercase()) {
