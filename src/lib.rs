@@ -110,6 +110,7 @@ pub use crate::{
     host::{
         controller::{Arg, BlockEnd, BlockPolicy, Host, HostOptions, Outcome, Sent, To},
         epitaph::Epitaph,
+        options::{Audit, BlockOptions, Inputs},
         report::Report,
         scenario::{Scenario, StaticVat},
     },

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         Exit, Output, Usage,
-        host::{GRAMMAR_HINT, HostConfig, PolicyArgs, missing_bundles, warn_of_missing_bundles},
+        host::{PolicyArgs, bundles_of, host_file, missing_bundles, warn_of_missing_bundles},
         last_panic::LastPanic,
         named::{self, StateArgs},
         output::{harmless, table},
@@ -14,6 +14,7 @@ use crate::{
     },
     directive::plant::Plant,
     directive::{Action, Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused, Trigger},
+    host::options::GRAMMAR_HINT,
     inspect::plan::{self, Trial, TrialOutcome},
     model::{files, id::VatId},
     state::{block::Block, table::Tables},
@@ -124,10 +125,10 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     if !Database::exists(&args.state) {
         return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
     }
-    let host = HostConfig::of(Some(&args.state))?;
+    let host = host_file(Some(&args.state))?;
     let last_panic = LastPanic::of(&args.state)?;
     let base = last_panic.directives(args.file.as_deref(), &host)?;
-    let bundles = host.bundles(&args.bundle)?;
+    let bundles = bundles_of(&host, &args.bundle)?;
     let mut sets = Vec::new();
     for line in &args.add {
         let mut set = base.clone();
@@ -195,7 +196,7 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
     let [file, state] = args.parts()?;
     let file = match file {
         Some(file) => file.to_owned(),
-        None => HostConfig::of(state)?.directives.ok_or_else(|| {
+        None => host_file(state)?.directives.ok_or_else(|| {
             Usage::new(
                 "no directive file is given",
                 "name it, or put `directives = \"FILE\"` into the state's host.toml",
@@ -275,7 +276,7 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
     let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
     let missed = (!missed.is_empty()).then_some(Missed(missed));
-    for wasm in HostConfig::of(Some(dir))?.bundles(&[])? {
+    for wasm in bundles_of(&host_file(Some(dir))?, &[])? {
         block.put_bundle(&wasm);
     }
     let pending = classes.iter().filter(|(_, class)| *class == Class::Pending).map(|(it, _)| it);

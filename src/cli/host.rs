@@ -7,42 +7,19 @@ use std::{
 };
 
 use clap::Args;
-use serde::Deserialize;
 
 use crate::{
     cli::{Output, Usage},
     directive::{Action, Directive, DirectiveSet},
-    host::{controller::BlockPolicy, scenario},
-    model::files,
+    host::{
+        controller::BlockPolicy,
+        options::{BadFile, BlockOptions, HostFile, read_directives},
+        scenario,
+    },
     state::block::Block,
     store::Database,
     vat::module::{self, Rules},
 };
-
-/// The name of the file.
-const FILE: &str = "host.toml";
-
-/// The contents of the file `host.toml`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HostToml {
-    #[serde(default)]
-    host: HostConfig,
-}
-
-/// The `[host]` section of `host.toml`. Paths are relative to the folder of the state.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HostConfig {
-    /// A directive file.
-    pub(crate) directives: Option<PathBuf>,
-    /// Modules that an `upgrade … bundle` may name.
-    #[serde(default)]
-    bundles: Vec<PathBuf>,
-    cranks_per_block: Option<NonZeroU64>,
-    fuel_per_block: Option<u64>,
-    block_time: Option<u64>,
-}
 
 /// The options for how the host cuts its blocks: that decides every hash, so the state keeps it.
 #[derive(Args, Debug, Clone, Default)]
@@ -60,17 +37,14 @@ pub(crate) struct PolicyArgs {
 
 impl PolicyArgs {
     /// Returns the block policy: the command line comes first, then `host.toml`, then what the state keeps.
-    pub(crate) fn policy(&self, host: &HostConfig, kept: BlockPolicy) -> BlockPolicy {
-        let fuel = match self.fuel_per_block.or(host.fuel_per_block) {
-            Some(0) => None,
-            given => given.or(kept.fuel),
-        };
-        BlockPolicy {
-            cranks: self.cranks_per_block.or(host.cranks_per_block).map_or(kept.cranks, NonZeroU64::get),
-            fuel,
-            wall_millis: None,
-            block_time: self.block_time.or(host.block_time).unwrap_or(kept.block_time),
-        }
+    pub(crate) fn policy(&self, host: &HostFile, kept: BlockPolicy) -> BlockPolicy {
+        self.options().or(host.blocks).over(kept)
+    }
+
+    /// Returns how blocks are cut, as far as the command line says it.
+    pub(crate) fn options(&self) -> BlockOptions {
+        let PolicyArgs { cranks_per_block, fuel_per_block, block_time } = *self;
+        BlockOptions { cranks_per_block, fuel_per_block, block_time }
     }
 }
 
@@ -82,48 +56,26 @@ pub(crate) fn kept_policy(dir: &Path) -> anyhow::Result<BlockPolicy> {
     Ok(Database::open_read_only(dir)?.meta()?.map(|it| BlockPolicy::kept(&it)).unwrap_or_default())
 }
 
-impl HostConfig {
-    /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
-    pub(crate) fn of(state: Option<&Path>) -> anyhow::Result<HostConfig> {
-        let Some(dir) = state.filter(|it| it.join(FILE).exists()) else { return Ok(HostConfig::default()) };
-        let path = dir.join(FILE);
-        let name = path.display();
-        let text =
-            files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-        let hint = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
-                    `fuel_per_block` and `block_time`";
-        let file: HostToml = toml::from_str(&text).map_err(|err| Usage::new(format!("{name}: {err}"), hint))?;
-        let there = |it: PathBuf| dir.join(it);
-        let HostConfig { directives, bundles, .. } = file.host;
-        Ok(HostConfig {
-            directives: directives.map(there),
-            bundles: bundles.into_iter().map(there).collect(),
-            ..file.host
-        })
-    }
-
-    /// Reads the given directive file, or else the one that `host.toml` names.
-    pub(crate) fn directives(&self, given: Option<&Path>) -> anyhow::Result<Option<DirectiveSet>> {
-        given.or(self.directives.as_deref()).map(read_directives).transpose()
-    }
-
-    /// Reads the modules that `host.toml` names, and the given ones.
-    pub(crate) fn bundles(&self, given: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
-        self.bundles.iter().chain(given).map(|it| read_module(it)).collect()
-    }
+/// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
+pub(crate) fn host_file(state: Option<&Path>) -> Result<HostFile, Usage> {
+    Ok(state.map(HostFile::of).transpose()?.unwrap_or_default())
 }
 
-/// Reads a directive file. A mistake in it refuses the start before there is a state.
-pub(crate) fn read_directives(path: &Path) -> anyhow::Result<DirectiveSet> {
-    let name = path.display().to_string();
-    let bytes = files::read(path, files::TEXT_BYTES_MAX).map_err(|err| Usage::new(format!("{name}: {err}"), ""))?;
-    let mut set = DirectiveSet::default();
-    set.read(&name, &bytes).map_err(|refused| Usage::new(refused, GRAMMAR_HINT))?;
-    Ok(set)
+/// Reads the given directive file, or else the one that `host.toml` names.
+pub(crate) fn directives_of(host: &HostFile, given: Option<&Path>) -> Result<Option<DirectiveSet>, Usage> {
+    Ok(given.or(host.directives.as_deref()).map(read_directives).transpose()?)
 }
 
-/// The hint that says where to read the grammar of directive files.
-pub(crate) const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
+/// Reads the modules that `host.toml` names, and the given ones.
+pub(crate) fn bundles_of(host: &HostFile, given: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
+    host.bundles.iter().chain(given).map(|it| read_module(it)).collect()
+}
+
+impl From<BadFile> for Usage {
+    fn from(bad: BadFile) -> Usage {
+        Usage::new(bad.what, bad.hint)
+    }
+}
 
 /// A module: it must be one that a vat could run.
 pub(crate) fn read_module(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -10,11 +10,11 @@ use anyhow::Context;
 use crate::{
     cli::{
         Output, Usage,
-        host::{HostConfig, PolicyArgs},
+        host::{PolicyArgs, directives_of},
     },
     directive::DirectiveSet,
     directive::plant::Plant,
-    host::{controller::BlockPolicy, epitaph::Epitaph},
+    host::{controller::BlockPolicy, epitaph::Epitaph, options::HostFile},
     model::{files, id::CrankNum},
     store::Database,
 };
@@ -47,9 +47,9 @@ impl LastPanic {
     }
 
     /// Returns the block policy that the host ran with when it panicked, or else the one it would run with now.
-    pub(crate) fn policy(&self, given: &PolicyArgs, host: &HostConfig) -> BlockPolicy {
+    pub(crate) fn policy(&self, given: &PolicyArgs, host: &HostFile) -> BlockPolicy {
         match &self.epitaph {
-            Some(epitaph) => given.policy(&HostConfig::default(), epitaph.run.policy()),
+            Some(epitaph) => given.policy(&HostFile::default(), epitaph.run.policy()),
             None => given.policy(host, self.kept),
         }
     }
@@ -70,8 +70,8 @@ impl LastPanic {
     }
 
     /// The directives in force: those of the file, or the host's own, or else those that the host had when it panicked.
-    pub(crate) fn directives(&self, given: Option<&Path>, host: &HostConfig) -> anyhow::Result<DirectiveSet> {
-        if let Some(set) = host.directives(given)? {
+    pub(crate) fn directives(&self, given: Option<&Path>, host: &HostFile) -> anyhow::Result<DirectiveSet> {
+        if let Some(set) = directives_of(host, given)? {
             return Ok(set);
         }
         let mut set = DirectiveSet::default();

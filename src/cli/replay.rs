@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output, Usage,
-        host::{HostConfig, PolicyArgs, read_module},
+        host::{PolicyArgs, bundles_of, host_file, read_module},
         last_panic::LastPanic,
         named::{StateArgs, find_vat},
         output::{counted, grouped, size},
@@ -226,12 +226,12 @@ fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit
 
 /// The state, with what its host is given at its start.
 fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyhow::Result<(Block, BlockPolicy)> {
-    let (host, last_panic) = (HostConfig::of(Some(&args.state))?, LastPanic::of(&args.state)?);
+    let (host, last_panic) = (host_file(Some(&args.state))?, LastPanic::of(&args.state)?);
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
     let directives = last_panic.directives(args.directives.as_deref(), &host)?;
     last_panic.say(&policy, &plants, &directives, output);
     block.set_directives(directives);
-    for wasm in host.bundles(&args.bundle)? {
+    for wasm in bundles_of(&host, &args.bundle)? {
         block.put_bundle(&wasm);
     }
     if let Some(every) = last_panic.audit() {

@@ -19,7 +19,7 @@ use crate::{
         console,
         directives::prospect,
         halt,
-        host::{HostConfig, PolicyArgs, missing_bundles, warn_of_missing_bundles},
+        host::{PolicyArgs, bundles_of, directives_of, host_file, missing_bundles, warn_of_missing_bundles},
         named::is_state,
         output::{counted, grouped, harmless, shortened, size, table},
         ways::Given,
@@ -35,7 +35,10 @@ use crate::{
     inspect::view::said::said,
     kernel::Halt,
     lab::experiment,
-    model::{files, id::VatId},
+    model::{
+        files,
+        id::{BundleId, VatId},
+    },
     slog::{Detail, News, Slog, Writer},
     state::block::Block,
     store::Database,
@@ -226,17 +229,16 @@ pub(super) fn begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output
 }
 
 fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> anyhow::Result<Begun> {
-    let host = HostConfig::of(args.state.as_deref())?;
-    let directives = host.directives(args.directives.as_deref())?;
+    let host = host_file(args.state.as_deref())?;
+    let directives = directives_of(&host, args.directives.as_deref())?;
     let in_force = directives.clone().unwrap_or_default();
-    let bundles = host.bundles(&args.bundle)?;
-    let mut controller = open(args, scenario)?;
-    for wasm in &bundles {
-        let id = controller.put_bundle(wasm)?;
-        output.detail(format!("bundle {id}"));
-    }
+    let bundles = bundles_of(&host, &args.bundle)?;
+    let blocks = args.policy.options().or(host.blocks);
+    let mut controller =
+        open(args, scenario, HostOptions { bundles: bundles.clone(), blocks, ..HostOptions::default() })?;
+    bundles.iter().for_each(|wasm| output.detail(format!("bundle {}", BundleId::of(wasm))));
     load_directives(&mut controller, directives, args, output)?;
-    let policy = args.policy.policy(&host, controller.policy());
+    let policy = controller.policy();
     if let Some([old, new]) = controller.keep_policy(&policy) {
         let since = new.since;
         output.warn(format!(
@@ -286,7 +288,7 @@ pub(super) fn halted(halt: Halt, begun: &mut Begun, args: &RunArgs, stop: &Atomi
     halt::report(halt, controller, given.as_ref(), args.json, output).unwrap_or_else(|err| err)
 }
 
-fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Host> {
+fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyhow::Result<Host> {
     let exists = args.state.as_deref().is_some_and(Database::exists);
     let nothing = || {
         let what = match &args.state {
@@ -309,19 +311,16 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>) -> anyhow::Result<Host> {
     };
     let controller = Host::open(HostOptions {
         state: args.state.clone(),
-        read_only: false,
         slog,
         code_cache: code_cache(),
-        audit: args.audit,
+        audit: args.audit.into(),
         experimental: args.experimental,
         plants: args.plant.clone(),
         end: Some(experiment::end_process),
         max_live: args.max_live,
         memory_max: args.memory.map(|it| it.0),
         snapshot_interval: args.snapshot_interval,
-        compare_pages: false,
-        devices: Vec::new(),
-        disk: None,
+        ..given
     })?;
     // A host may have been stopped before it had committed anything.
     if controller.is_new() && scenario.is_none() {

@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    cli::{Output, host::HostConfig, output::harmless, run::code_cache},
+    cli::{Output, host::host_file, output::harmless, run::code_cache},
     directive::DirectiveSet,
     directive::plant::Plant,
     host::{controller::BlockPolicy, epitaph::Epitaph},
@@ -128,7 +128,7 @@ pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> 
 
 /// The file that a line goes into, and the command that obeys it.
 fn restart(given: &Given<'_>, arguments: &[String]) -> (String, String) {
-    let host = HostConfig::of(Some(given.state)).unwrap_or_default();
+    let host = host_file(Some(given.state)).unwrap_or_default();
     let words = || arguments.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(" ");
     match given.directives.map(Path::to_owned).or(host.directives) {
         Some(file) => (file.display().to_string(), format!("vathost {}", words())),

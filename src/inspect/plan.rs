@@ -87,7 +87,7 @@ pub fn attempt_while(
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
         plants: trial.plants.clone(),
-        audit: trial.audit,
+        audit: trial.audit.into(),
         ..HostOptions::default()
     };
     let mut controller = Host::open(open)?;

@@ -64,7 +64,7 @@ pub use audit::audit;
 pub use crank::Crank;
 pub use device::mail_methargs;
 pub use look::{Ahead, Fate, look};
-pub use outside::{begin_block, begin_block_with, outside};
+pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use script::{ScriptedVat, Scripts};

@@ -34,10 +34,21 @@ pub fn begin_block_with<T>(
     seconds: u64,
     input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
 ) -> Result<(Block, T), Box<Halt>> {
+    let time = block.tables().globals().time.saturating_add(seconds);
+    begin_block_at(block, time, input)
+}
+
+/// Begins a block at a time that the outside tells, together with an input from there. The time is an input itself; one before that
+/// of the last block counts as that of the last block.
+pub fn begin_block_at<T>(
+    block: Block,
+    time: u64,
+    input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
+) -> Result<(Block, T), Box<Halt>> {
     let (open, globals) = (block.meta().open, block.tables().globals());
     outside(block, |crank| {
         if !open {
-            crank.begin_block(globals.height.next(), globals.time.saturating_add(seconds))?;
+            crank.begin_block(globals.height.next(), time.max(globals.time))?;
         }
         input(crank)
     })

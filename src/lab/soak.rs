@@ -121,7 +121,7 @@ pub fn soak(soak: &Soak, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Resul
     let on_disk = |name: &str| HostOptions {
         state: Some(dir.join(name)),
         code_cache: code_cache.clone(),
-        audit: Some(soak.audit),
+        audit: Some(soak.audit).into(),
         ..HostOptions::default()
     };
     let lives: [&dyn Fn() -> HostOptions; 4] = [

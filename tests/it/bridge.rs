@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vathost::{
-    BlockPolicy, Device, DeviceState, Host, HostFault, HostOptions, Options, Outcome, Scenario, StaticVat,
+    Audit, BlockPolicy, Device, DeviceState, Host, HostFault, HostOptions, Options, Outcome, Scenario, StaticVat,
     model::blame::Fault,
 };
 
@@ -61,7 +61,7 @@ fn open(dir: &TempDir, notes: &Arc<Notes>) -> Host {
         state: Some(dir.path().join("state")),
         code_cache,
         devices,
-        audit: Some(1),
+        audit: Audit::EACH,
         ..HostOptions::default()
     };
     let mut host = Host::open(options).unwrap();

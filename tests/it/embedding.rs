@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 use vathost::{
+    Audit, Inputs,
     directive::plant::Plant,
     host::{
         controller::{Arg, BlockPolicy, Host, HostOptions, Outcome, Sent, To},
@@ -17,13 +18,18 @@ use vathost::{
 };
 
 fn open(dir: &TempDir, plants: Vec<Plant>) -> Host {
+    open_with(dir, plants, Inputs::First)
+}
+
+fn open_with(dir: &TempDir, plants: Vec<Plant>, inputs: Inputs) -> Host {
     let state = Some(dir.path().join("state"));
     let mut controller = Host::open(HostOptions {
         state,
         code_cache: Some(dir.path().join("code")),
-        audit: Some(1),
+        audit: Audit::EACH,
         experimental: true,
         plants,
+        inputs,
         ..HostOptions::default()
     })
     .unwrap();
@@ -149,6 +155,74 @@ fn an_input_meets_a_kernel_panic_again_and_again_and_is_not_lost() {
     let mut controller = open(&dir, Vec::new());
     run(&mut controller);
     assert_eq!(data(controller.outcome(sent.unwrap()).unwrap()).slots.len(), 1);
+}
+
+/// The hashes after a kernel panic under a message from outside, after the next one, and after a run without the bug.
+fn under_a_panic(inputs: Inputs) -> (Vec<String>, CapData<KRef>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut host = open_with(&dir, Vec::new(), inputs);
+    run(&mut host);
+    let at = host.block().unwrap().tables().globals().next_crank;
+    drop(host);
+    let plant: Plant = format!("object.counts@{}", CrankNum(at.0 + 1)).parse().unwrap();
+    let mut host = open_with(&dir, vec![plant.clone()], inputs);
+    let sent = host.send("north", "makePurse", [1.into()]).unwrap();
+    host.send("north", "makePurse", [2.into()]).unwrap();
+    host.tell_time(1_000);
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
+    assert!(host.block().is_err(), "the host has halted");
+    drop(host);
+    let mut host = open_with(&dir, vec![plant], inputs);
+    let mut hashes = vec![host.standing().state_hash.clone()];
+    assert_eq!(host.block().unwrap().tables().globals().time, 1_000);
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
+    drop(host);
+    let mut host = open_with(&dir, Vec::new(), inputs);
+    hashes.push(host.standing().state_hash.clone());
+    run(&mut host);
+    hashes.push(host.standing().state_hash.clone());
+    (hashes, data(host.outcome(sent).unwrap()))
+}
+
+#[test]
+fn a_block_that_halts_keeps_its_inputs_whether_they_are_committed_first_or_with_it() {
+    let (first, answer) = under_a_panic(Inputs::First);
+    assert_eq!(first[0], first[1], "the second panic changes nothing");
+    assert_eq!((first, answer), under_a_panic(Inputs::WithBlock));
+}
+
+#[test]
+fn a_block_with_its_inputs_is_one_commit_and_the_same_hash() {
+    let run_to_the_end = |inputs| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = open_with(&dir, Vec::new(), inputs);
+        host.send("north", "makePurse", [1.into()]).unwrap();
+        run(&mut host);
+        host.standing().state_hash.clone()
+    };
+    assert_eq!(run_to_the_end(Inputs::First), run_to_the_end(Inputs::WithBlock));
+}
+
+#[test]
+fn the_time_of_a_block_can_be_told_and_never_goes_back() {
+    let (_dir, mut host) = bank();
+    let time = |host: &Host| host.block().unwrap().tables().globals().time;
+    host.tell_time(5_000);
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
+    assert_eq!(time(&host), 5_000);
+    host.tell_time(4_000);
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
+    assert_eq!(time(&host), 5_000);
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
+    assert_eq!(time(&host), 5_005, "nobody told the time of this one");
+    // A block that is open keeps its time; what was told is for the next one.
+    host.send("north", "makePurse", [1.into()]).unwrap();
+    host.take_in(&BlockPolicy::default()).unwrap();
+    host.tell_time(9_000);
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
+    assert_eq!(time(&host), 5_010);
+    host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
+    assert_eq!(time(&host), 9_000);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use tempfile::TempDir;
 use vathost::{
+    Audit,
     host::{
         controller::{BlockPolicy, Host, HostOptions},
         mailbox::{MESSAGES_PER_BLOCK, MailboxFiles},
@@ -54,7 +55,7 @@ impl Office {
         let open = HostOptions {
             state: Some(self.path("state")),
             code_cache: Some(self.path("code")),
-            audit: Some(1),
+            audit: Audit::EACH,
             ..HostOptions::default()
         };
         let mut controller = Host::open(open).unwrap();

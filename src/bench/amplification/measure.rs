@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use super::cases::{Case, GUEST};
 use crate::{
     bench::machine,
-    host::controller::{Arg, BlockPolicy, Host, HostOptions, Sent},
+    host::{
+        controller::{Arg, BlockPolicy, Host, HostOptions, Sent},
+        options::Audit,
+    },
     slog::{Detail, Slog, Writer},
     state::table::Status,
 };
@@ -139,7 +142,7 @@ impl Run {
         let open = HostOptions {
             state: Some(state.to_owned()),
             slog,
-            audit: Some(0),
+            audit: Audit::Never,
             max_live: Some(MAX_LIVE),
             ..HostOptions::default()
         };

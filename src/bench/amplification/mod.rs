@@ -21,7 +21,7 @@ use self::{
     cases::FLOOR,
     measure::{MeasuredStep, Run, measure},
 };
-use crate::host::controller::HostOptions;
+use crate::host::options::{Audit, HostOptions};
 
 /// The most that 1e9 units of fuel may come to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -157,7 +157,7 @@ pub fn amplification_child(name: &str, dir: &Path, enough: Enough) -> anyhow::Re
 
 /// Does a case so many times, then so many, in memory. Fuel that each took, and how the guest ended if it did.
 pub fn amplification_tried(case: &Case, times: &[u64]) -> anyhow::Result<(Vec<u64>, Option<String>)> {
-    let mut run = Run::with(case, HostOptions { audit: Some(0), ..HostOptions::default() })?;
+    let mut run = Run::with(case, HostOptions { audit: Audit::Never, ..HostOptions::default() })?;
     let fuel = times.iter().map(|it| run.go(case, *it)).collect::<anyhow::Result<_>>()?;
     Ok((fuel, run.ended()?))
 }

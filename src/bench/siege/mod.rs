@@ -27,6 +27,7 @@ use super::machine;
 use crate::{
     host::{
         controller::{Arg, BlockPolicy, Host, HostOptions, Outcome, Sent},
+        options::Audit,
         scenario::{Scenario, StaticVat},
     },
     model::{
@@ -209,7 +210,7 @@ fn scenario(hostile: Option<&Siege>) -> anyhow::Result<Scenario> {
 
 impl SiegeRun {
     fn new(hostile: Option<&Siege>, cranks_per_block: u64, dir: PathBuf) -> anyhow::Result<SiegeRun> {
-        let open = HostOptions { state: Some(dir.clone()), audit: Some(0), ..HostOptions::default() };
+        let open = HostOptions { state: Some(dir.clone()), audit: Audit::Never, ..HostOptions::default() };
         let mut controller = Host::open(open)?;
         controller.install(&scenario(hostile)?)?;
         let lane = |name, first| Lane {

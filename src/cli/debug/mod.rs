@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output, Usage,
-        host::{HostConfig, PolicyArgs},
+        host::{PolicyArgs, bundles_of, host_file},
         last_panic::LastPanic,
         named::{self, StateArgs},
         output::harmless,
@@ -218,7 +218,7 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
 
 /// As the host ran, unless flags say otherwise.
 fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
-    let host = HostConfig::of(Some(&args.state))?;
+    let host = host_file(Some(&args.state))?;
     let recorded = last_panic.policy(&PolicyArgs::default(), &host);
     let policy = BlockPolicy {
         cranks: args.cranks_per_block.unwrap_or(recorded.cranks),
@@ -233,7 +233,7 @@ fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
         let hint = "an experiment's own faults are in force in its folder: leave the line out";
         directives.insert_fault(fault.clone()).map_err(|err| Usage::new(err, hint))?;
     }
-    let bundles = host.bundles(&args.bundle)?;
+    let bundles = bundles_of(&host, &args.bundle)?;
     let audit = args.audit.or(last_panic.audit());
     Ok(How { policy, directives, bundles, plants, faults, audit, code_cache: code_cache() })
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output,
-        host::{HostConfig, PolicyArgs},
+        host::{PolicyArgs, bundles_of, host_file},
         last_panic::LastPanic,
         named::StateArgs,
         output::{harmless, table},
@@ -52,11 +52,11 @@ pub(crate) struct RemedyArgs {
 
 pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<Exit> {
     state::must_exist(&args.state)?;
-    let (host, last_panic) = (HostConfig::of(Some(&args.state))?, LastPanic::of(&args.state)?);
+    let (host, last_panic) = (host_file(Some(&args.state))?, LastPanic::of(&args.state)?);
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
     let directives = last_panic.directives(args.directives.as_deref(), &host)?;
     last_panic.say(&policy, &plants, &directives, output);
-    let (bundles, code_cache) = (host.bundles(&[])?, code_cache());
+    let (bundles, code_cache) = (bundles_of(&host, &[])?, code_cache());
     let trial = Trial {
         policy,
         blocks: args.blocks,

@@ -8,39 +8,17 @@ use crate::{
         controller::Host,
         scenario::{Scenario, StaticVat},
     },
-    kernel::{self, Halt},
+    kernel::Halt,
     model::{
         blame::HostFault,
         id::{BundleId, KRef, VatId},
         value::CapData,
     },
-    state::block::{Block, BlockPolicy},
+    state::block::BlockPolicy,
     vat::engine_id,
 };
 
 impl Host {
-    /// Makes inputs from outside durable, as the beginning of a block that the next [`run_block`](Host::run_block)
-    /// continues, to the same hash as if it had run at once.
-    pub fn take_in(&mut self, policy: &BlockPolicy) -> Result<(), Box<Halt>> {
-        if !self.inputs.is_empty() {
-            self.block = Some(self.begin_block(policy)?);
-            self.stand();
-        }
-        Ok(())
-    }
-
-    pub(super) fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
-        self.standing.run.set_policy(policy);
-        let mut block = self.take()?;
-        let inputs = std::mem::take(&mut self.inputs);
-        block.keep_policy(policy);
-        if inputs.is_empty() {
-            return kernel::begin_block(block, policy.block_time);
-        }
-        let take_in = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
-        Ok(kernel::begin_block_with(block, policy.block_time, take_in)?.0.commit(true)?)
-    }
-
     /// Adds to a state those vats of a scenario whose names it does not have, and the scenario's messages to them, as
     /// the beginning of a block that the next [`run_block`](Host::run_block) continues. The state is one of this
     /// scenario from then on. Returns the names of the vats. Every replica must do it before the same block.
@@ -62,7 +40,7 @@ impl Host {
         let tables = block.tables();
         let unnamed = |name: &str| !tables.bundles.contains(&name.into());
         let named: Vec<_> = scenario.bundles.iter().filter(|(name, _)| unnamed(name)).collect();
-        let (block, ()) = kernel::begin_block_with(block, policy.block_time, |crank| {
+        let (block, ()) = self.begin_with(block, policy, |crank| {
             named.iter().for_each(|(name, wasm)| crank.name_bundle(name, BundleId::of(wasm)));
             let mut roots: BTreeMap<&str, KRef> = BTreeMap::new();
             for vat in &fresh {

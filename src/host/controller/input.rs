@@ -87,7 +87,7 @@ impl Arg {
 }
 
 /// One input that waits for the next block.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Input {
     Send { target: Target, data: CapData<KRef>, to: String, method: String, promise: PromiseId },
     Mail(u64, Value),

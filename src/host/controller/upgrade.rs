@@ -6,7 +6,7 @@ use crate::{
         controller::{Host, Sent, To, input},
         scenario::{Scenario, Send, StaticVat},
     },
-    kernel::{self, Halt},
+    kernel::Halt,
     model::{
         blame::HostFault,
         id::{BundleId, VatId},
@@ -33,7 +33,7 @@ impl Host {
         for wasm in changed.iter().map(|(_, it)| &it.wasm).chain(scenario.bundles.values()) {
             block.put_bundle(wasm);
         }
-        let (block, queued) = kernel::begin_block_with(block, policy.block_time, |crank| {
+        let (block, queued) = self.begin_with(block, policy, |crank| {
             for (name, wasm) in &scenario.bundles {
                 crank.name_bundle(name, BundleId::of(wasm));
             }

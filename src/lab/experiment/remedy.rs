@@ -105,7 +105,7 @@ fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
         plants: trial.plants.clone(),
-        audit: trial.audit,
+        audit: trial.audit.into(),
         ..HostOptions::default()
     })?;
     for wasm in &trial.bundles {

@@ -7,6 +7,7 @@ use std::{
 
 use tempfile::TempDir;
 use vathost::{
+    Audit,
     directive::DirectiveSet,
     host::{
         controller::{BlockPolicy, Host, HostOptions},
@@ -65,7 +66,7 @@ impl Workload {
         let open = HostOptions {
             state: Some(dir.to_owned()),
             code_cache: Some(self.code_cache.path().to_owned()),
-            audit: Some(0),
+            audit: Audit::Never,
             snapshot_interval: Some(2),
             disk: Some(disk.clone()),
             ..HostOptions::default()

@@ -15,7 +15,8 @@ use vathost::{
 /// Runs it in blocks of so many cranks, with so many live instances at the most.
 fn run(cranks: u64, max_live: Option<usize>) -> Host {
     let scenario = Scenario::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/foreman")).unwrap();
-    let mut controller = Host::open(HostOptions { max_live, audit: Some(50), ..HostOptions::default() }).unwrap();
+    let mut controller =
+        Host::open(HostOptions { max_live, audit: Some(50).into(), ..HostOptions::default() }).unwrap();
     controller.install(&scenario).unwrap();
     let policy = BlockPolicy { cranks, ..BlockPolicy::default() };
     while !controller.run_block(&policy, &mut |_| true).unwrap().quiescent {}

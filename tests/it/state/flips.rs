@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusqlite::{params_from_iter, types::Value as Cell};
 use vathost::{
+    Audit,
     inspect::archive,
     model::blame::Fault,
     state::{block::Block, table::Tables},
@@ -51,7 +52,7 @@ struct Base {
 
 /// A host that uses its snapshots: with few instances at a time.
 fn host(dir: &Path) -> HostOptions {
-    HostOptions { snapshot_interval: Some(3), max_live: Some(1), audit: Some(0), ..options(dir) }
+    HostOptions { snapshot_interval: Some(3), max_live: Some(1), audit: Audit::Never, ..options(dir) }
 }
 
 impl Base {

@@ -1,0 +1,70 @@
+//! The mailbox of a state, as a program uses it: what comes in with the next block, and what was sent.
+
+use crate::{
+    host::controller::{Host, input::Input},
+    state::table::{Mailbox, Outgoing},
+};
+
+impl Host {
+    /// Returns the mailbox of the state, if it has one, with the messages that come in with the next block.
+    pub fn mailbox(&self) -> Option<Mailbox> {
+        let mut mailbox = self.block.as_ref()?.tables().mailbox()?;
+        for input in &self.inputs {
+            match input {
+                Input::Mail(number, _) | Input::RefuseMail(number, _) => mailbox.received = *number,
+                Input::AcknowledgeMail(number) => mailbox.taken = mailbox.taken.max(*number),
+                Input::Send { .. } | Input::Forget(_) | Input::Device(..) => (),
+            }
+        }
+        Some(mailbox)
+    }
+
+    /// Returns whether a vat handles the mailbox's messages. None does before a vat asked to, nor after that vat
+    /// ended, or was upgraded and did not ask again.
+    pub fn handles_mail(&self) -> bool {
+        self.block.as_ref().is_some_and(|it| it.tables().mail_handler().is_some())
+    }
+
+    /// Puts a message into the mailbox with the next block. Whether it is taken: only the one after the last that was, and only
+    /// where a vat handles the messages. One that is too long for a vat is taken, and refused.
+    pub fn receive_mail(&mut self, number: u64, message: serde_json::Value) -> bool {
+        let taken = self.is_next_mail(number);
+        if taken {
+            self.inputs.push(Input::Mail(number, message));
+        }
+        taken
+    }
+
+    /// Refuses a message to the mailbox, with the next block: it counts as received, no vat receives it, and the
+    /// outside is sent the reason. Returns whether the message is the next one.
+    pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
+        let taken = self.is_next_mail(number);
+        if taken {
+            self.inputs.push(Input::RefuseMail(number, why.to_owned()));
+        }
+        taken
+    }
+
+    fn is_next_mail(&self, number: u64) -> bool {
+        self.handles_mail() && self.mailbox().is_some_and(|it| it.received.checked_add(1) == Some(number))
+    }
+
+    /// Says, with the next block, that the outside has the mailbox's messages up to this one: they are no longer kept.
+    pub fn acknowledge_mail(&mut self, number: u64) {
+        if self.mailbox().is_some_and(|it| it.taken < number) {
+            self.inputs.push(Input::AcknowledgeMail(number));
+        }
+    }
+
+    /// Returns the outgoing messages of the mailbox that the outside has not acknowledged, by number, as of the last
+    /// committed block.
+    pub fn outbox(&self) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
+        self.outbox_from(0)
+    }
+
+    /// Returns the unacknowledged outgoing messages, from this number on.
+    pub fn outbox_from(&self, from: u64) -> impl Iterator<Item = (u64, Outgoing<'_>)> {
+        let block = self.block.iter();
+        block.flat_map(move |it| it.tables().outbox.range(from..)).map(|(number, it)| (*number, Outgoing::of(it)))
+    }
+}

@@ -1,0 +1,234 @@
+//! Blocks: begun with their inputs, run crank by crank, and committed; and what is kept when one halts.
+//!
+//! Invariant: the inputs of a block that halted are on disk, without its cranks, so that a host which opens the state meets the same
+//! block again.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    directive::DirectiveSet,
+    host::{
+        controller::{Host, input::Input},
+        epitaph::Epitaph,
+        options::{HostOptions, Inputs},
+    },
+    kernel::{self, Crank, Halt, Ran},
+    model::{blame::Fault, id::BlockHeight},
+    slog::{Detail, Event, Slog},
+    state::block::{Block, BlockPolicy, Heard, Printed},
+    store::StateHash,
+    vat::CoreDump,
+};
+
+/// A block that was run and committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockEnd {
+    /// The height of the block.
+    pub height: BlockHeight,
+    /// Cranks that it ran now.
+    pub cranks: u64,
+    /// Whether nothing is left to do, now or at a later time.
+    pub quiescent: bool,
+    /// Whether the block is closed. It is not if its caller interrupted it: the next `run_block` continues it, to the
+    /// same hash.
+    pub closed: bool,
+    /// Fuel that the block was charged so far, including the time before an interruption.
+    pub fuel: u64,
+    /// The chained hash.
+    pub state_hash: StateHash,
+    /// The lines that vats wrote to the console in this time.
+    pub console: Vec<Printed>,
+    /// The lines that vats wrote to their own consoles, including those of undone cranks.
+    pub heard: Heard,
+}
+
+/// The inputs of a block, and what else decides how it begins.
+#[derive(Debug)]
+struct ToKeep {
+    inputs: Vec<Input>,
+    clock: Option<u64>,
+    policy: BlockPolicy,
+    directives: DirectiveSet,
+    /// The state before them.
+    before: StateHash,
+}
+
+impl Host {
+    /// Runs one block, or the rest of one that was interrupted, and commits it. `each` sees every crank, and says
+    /// whether to continue; if it says no, what was run is committed and the block stays open.
+    pub fn run_block(
+        &mut self,
+        policy: &BlockPolicy,
+        each: &mut dyn FnMut(&Ran) -> bool,
+    ) -> Result<BlockEnd, Box<Halt>> {
+        let kept = self.to_keep(policy);
+        self.try_run_block(policy, each).inspect_err(|halt| {
+            self.record_halt(halt);
+            self.keep(kept);
+        })
+    }
+
+    /// Makes inputs from outside durable, as the beginning of a block that the next [`run_block`](Host::run_block)
+    /// continues, to the same hash as if it had run at once.
+    pub fn take_in(&mut self, policy: &BlockPolicy) -> Result<(), Box<Halt>> {
+        if !self.inputs.is_empty() {
+            let block = self.begin_block(policy)?;
+            self.block = Some(block.commit(true)?);
+            self.stand();
+        }
+        Ok(())
+    }
+
+    /// Tells the time of the next block to begin, in the vats' seconds: an input, as from a clock, in the place of the policy's
+    /// `block_time`. A time before that of the last block counts as that of the last block. It is forgotten by a host that is closed.
+    pub fn tell_time(&mut self, seconds: u64) {
+        self.clock = Some(seconds);
+    }
+
+    /// Returns the time at which a vat asked to be woken first, if one did.
+    pub fn next_wakeup(&self) -> Result<Option<u64>, Box<Halt>> {
+        Ok(self.block()?.tables().wakeups.iter().next().map(|((time, _), _)| *time))
+    }
+
+    /// Begins a block together with an input, or goes on with one that is open.
+    pub(super) fn begin_with<T>(
+        &mut self,
+        block: Block,
+        policy: &BlockPolicy,
+        input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
+    ) -> Result<(Block, T), Box<Halt>> {
+        match self.clock.take_if(|_| !block.meta().open) {
+            Some(time) => kernel::begin_block_at(block, time, input),
+            None => kernel::begin_block_with(block, policy.block_time, input),
+        }
+    }
+
+    /// Begins a block with the inputs that wait, or goes on with one that is open. Nothing of it is durable yet.
+    fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
+        self.standing.run.set_policy(policy);
+        let mut block = self.take()?;
+        block.keep_policy(policy);
+        let inputs = std::mem::take(&mut self.inputs);
+        if inputs.is_empty() && (self.clock.is_none() || block.meta().open) {
+            return kernel::begin_block(block, policy.block_time);
+        }
+        let take_in = |crank: &mut Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
+        Ok(self.begin_with(block, policy, take_in)?.0)
+    }
+
+    /// Returns whether anything from outside comes in with the next block: its time counts, where one is begun.
+    fn has_inputs(&self) -> bool {
+        let begins = self.block.as_ref().is_some_and(|it| !it.meta().open);
+        !self.inputs.is_empty() || (self.clock.is_some() && begins)
+    }
+
+    /// Returns what is to be kept of the next block, should it halt: nothing where its inputs are durable before it runs.
+    fn to_keep(&self, policy: &BlockPolicy) -> Option<ToKeep> {
+        let with_block = self.options.inputs == Inputs::WithBlock && self.has_inputs();
+        let block = self.block.as_ref().filter(|_| with_block)?;
+        let (inputs, clock, before) = (self.inputs.clone(), self.clock, block.committed_hash());
+        Some(ToKeep { inputs, clock, before, policy: *policy, directives: block.directives().clone() })
+    }
+
+    /// Commits the inputs of a block that halted, alone, as they would have been before it. Where that fails too, or the state was in
+    /// memory, the state is as it was before them: [`Standing`](crate::host::epitaph::Standing) says which.
+    fn keep(&mut self, kept: Option<ToKeep>) {
+        let Some(kept) = kept.filter(|_| self.options.state.is_some() && !self.options.read_only) else { return };
+        // They are recorded already.
+        let options = HostOptions { slog: Slog::default(), ..self.options.clone() };
+        let Ok(mut block) = super::open_block(&options) else { return };
+        block.set_directives(kept.directives);
+        // A commit may fail after it has become durable.
+        if block.committed_hash() == kept.before {
+            self.block = Some(block);
+            (self.inputs, self.clock) = (kept.inputs, kept.clock);
+            let committed = self.begin_block(&kept.policy).and_then(|it| Ok(it.commit(true)?));
+            let Ok(committed) = committed else { return };
+            block = committed;
+        }
+        self.block = Some(block);
+        self.stand();
+        self.block = None;
+    }
+
+    fn try_run_block(
+        &mut self,
+        policy: &BlockPolicy,
+        each: &mut dyn FnMut(&Ran) -> bool,
+    ) -> Result<BlockEnd, Box<Halt>> {
+        let has_inputs = self.has_inputs();
+        let mut block = self.begin_block(policy)?;
+        if has_inputs && self.options.inputs == Inputs::First {
+            block = block.commit(true)?;
+        }
+        let globals = block.tables().globals();
+        let (height, time) = (globals.height, globals.time);
+        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
+        let begun = clock();
+        let is_full = |block: &Block| {
+            let wall = policy.wall_millis.map(Duration::from_millis);
+            block.is_full(policy) || wall.is_some_and(|max| clock().duration_since(begun) >= max)
+        };
+        let (mut cranks, mut goes_on) = (0, true);
+        let interrupter = self.warehouse.interrupter();
+        while goes_on && !is_full(&block) && !interrupter.is_stopping() {
+            let (next, ran) = kernel::crank(block, &mut self.warehouse).map_err(|halt| self.clear_up(halt))?;
+            block = next;
+            // Nothing is left, or the delivery was interrupted.
+            let Some(ran) = ran else { break };
+            cranks += 1;
+            goes_on = each(&ran);
+        }
+        interrupter.go_on();
+        let closed = kernel::is_quiescent(&block) || is_full(&block);
+        let fuel = block.fuel();
+        block = commit(block, height, time, closed)?;
+        let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(&block));
+        self.block = Some(block);
+        self.stand();
+        self.let_leave()?;
+        // Not before: what was written stays with the block where something could not leave.
+        let block = self.block_mut()?;
+        let (console, heard) = (block.take_printed(), block.take_heard());
+        Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
+    }
+
+    /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.
+    fn clear_up(&mut self, halt: Box<Halt>) -> Box<Halt> {
+        if let (Fault::Kernel(_), Some((vat, ..))) = (&halt.fault, halt.position.delivery) {
+            self.core_dump = self.warehouse.core_dump(vat);
+        }
+        self.warehouse.evict_all();
+        halt
+    }
+
+    /// Records the halt as the last event. An error of the recorder is reported by the next flush, at the end.
+    pub(super) fn record_halt(&mut self, halt: &Halt) {
+        let Some(mut epitaph) = Epitaph::of(halt, &self.standing, None) else { return };
+        epitaph.guest_backtrace = self.core_dump.as_ref().and_then(CoreDump::backtrace);
+        if let Ok(epitaph) = serde_json::to_value(epitaph) {
+            self.slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
+        }
+    }
+}
+
+pub(super) fn commit(
+    mut block: Block,
+    block_height: BlockHeight,
+    block_time: u64,
+    closed: bool,
+) -> Result<Block, Box<Halt>> {
+    let cranks = block.cranks();
+    block.slog().record(Detail::Cranks, || Event::EndBlockStart { block_height, block_time });
+    let mut block = block.commit_after(!closed, |slog, state_hash| {
+        slog.record(Detail::Cranks, || Event::EndBlockFinish { block_height, block_time, state_hash, cranks });
+    })?;
+    let state_hash = block.committed_hash();
+    block.slog().record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
+    Ok(block)
+}
+
+#[allow(clippy::disallowed_methods, reason = "a block may end by the clock: outside consensus, and above the kernel")]
+fn clock() -> Instant {
+    Instant::now()
+}

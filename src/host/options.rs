@@ -1,0 +1,263 @@
+//! The options that a host is opened with: one shape, which a program, the command line, and the file `host.toml` of a state's
+//! folder fill in.
+
+use std::{
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    directive::{
+        DirectiveSet,
+        plant::{End, Plant},
+    },
+    host::scenario,
+    model::{blame::HostFault, files},
+    slog::Slog,
+    state::{block::BlockPolicy, device::Device},
+    store::Disk,
+};
+
+/// The name of the file, in the state's folder, that says what the host is given at each start.
+pub const HOST_FILE: &str = "host.toml";
+
+/// The options for opening a state.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// The folder of the state. Without one, the state lives in memory.
+    pub state: Option<PathBuf>,
+    /// Only to look at it: nothing is ever committed to it.
+    pub read_only: bool,
+    /// The flight recorder.
+    pub slog: Slog,
+    /// The folder for compiled code, if it is kept.
+    pub code_cache: Option<PathBuf>,
+    /// How often the host checks every invariant.
+    pub audit: Audit,
+    /// How blocks are cut, as far as it is said here; for the rest as the state keeps it. [`Host::policy`] returns the whole.
+    ///
+    /// [`Host::policy`]: crate::Host::policy
+    pub blocks: BlockOptions,
+    /// Whether inputs from outside are durable before their block runs, or together with it.
+    pub inputs: Inputs,
+    /// The directives to put in force. [`Host::set_directives`](crate::Host::set_directives) puts others in force later.
+    pub directives: DirectiveSet,
+    /// Opens a state that is past a directive of the set, and has no record of it.
+    pub accept_missed_directives: bool,
+    /// The modules that an `upgrade … bundle` may name.
+    pub bundles: Vec<Vec<u8>>,
+    /// Makes a new state one for experiments.
+    pub experimental: bool,
+    /// Faults planted in the kernel: only in a state for experiments.
+    pub plants: Vec<Plant>,
+    /// The way in which the process ends if a plant orders it: only for a process that was made to die.
+    pub end: Option<End>,
+    /// At most this many live instances between two cranks; those that waited longest for a delivery are evicted.
+    /// `None`: as many as this machine has mappings and addresses for.
+    pub max_live: Option<usize>,
+    /// Bytes that live instances may take, between two cranks; the same are evicted. `None`: half of this machine's memory.
+    pub memory_max: Option<u64>,
+    /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
+    pub snapshot_interval: Option<u64>,
+    /// Whether to find changed pages by comparing them, even if the system could tell: slower, with the same result.
+    pub compare_pages: bool,
+    /// The disk between the state and its files: only in an experiment.
+    pub disk: Option<Disk>,
+    /// Devices of the program itself. A new state gets all of them, for its life; one that has some needs the same.
+    pub devices: Vec<Arc<dyn Device>>,
+}
+
+/// The choice how often a host checks every invariant of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Option<u64>", into = "Option<u64>")]
+pub enum Audit {
+    /// After each crank in a debug build, and otherwise never.
+    #[default]
+    AsBuilt,
+    /// Not at all.
+    Never,
+    /// After each crank whose number this divides.
+    Every(NonZeroU64),
+}
+
+impl Audit {
+    /// An audit after each crank.
+    pub const EACH: Audit = Audit::Every(NonZeroU64::MIN);
+
+    /// Returns the interval between audits, 0 for never; `None` as the build has it.
+    pub fn interval(self) -> Option<u64> {
+        match self {
+            Audit::AsBuilt => None,
+            Audit::Never => Some(0),
+            Audit::Every(cranks) => Some(cranks.get()),
+        }
+    }
+}
+
+impl From<Option<u64>> for Audit {
+    fn from(interval: Option<u64>) -> Audit {
+        interval.map_or(Audit::AsBuilt, |every| NonZeroU64::new(every).map_or(Audit::Never, Audit::Every))
+    }
+}
+
+impl From<Audit> for Option<u64> {
+    fn from(audit: Audit) -> Option<u64> {
+        audit.interval()
+    }
+}
+
+/// The choice when inputs from outside become durable. The hashes are the same, and a kernel panic meets the same inputs again,
+/// either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inputs {
+    /// In a commit of their own, before the first crank of their block: a crash of the process loses none.
+    #[default]
+    First,
+    /// With the cranks of their block, in one commit: half the waiting for the disk. Where the block halts, the host opens the state
+    /// anew and commits its inputs alone. A crash of the process loses inputs whose block was not committed: for callers that answer
+    /// only then.
+    WithBlock,
+}
+
+/// The part of a [`BlockPolicy`] that is said; the rest is as the state keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlockOptions {
+    /// The cranks of a block.
+    pub cranks_per_block: Option<NonZeroU64>,
+    /// The fuel of a block; 0 is no limit.
+    pub fuel_per_block: Option<u64>,
+    /// Seconds from one block to the next.
+    pub block_time: Option<u64>,
+}
+
+impl BlockOptions {
+    /// Returns these options, and what they leave open as `other` says it.
+    #[must_use]
+    pub fn or(self, other: BlockOptions) -> BlockOptions {
+        BlockOptions {
+            cranks_per_block: self.cranks_per_block.or(other.cranks_per_block),
+            fuel_per_block: self.fuel_per_block.or(other.fuel_per_block),
+            block_time: self.block_time.or(other.block_time),
+        }
+    }
+
+    /// Returns the policy that these options make of the one that the state keeps.
+    pub fn over(self, kept: BlockPolicy) -> BlockPolicy {
+        let fuel = match self.fuel_per_block {
+            Some(0) => None,
+            given => given.or(kept.fuel),
+        };
+        BlockPolicy {
+            cranks: self.cranks_per_block.map_or(kept.cranks, NonZeroU64::get),
+            fuel,
+            wall_millis: None,
+            block_time: self.block_time.unwrap_or(kept.block_time),
+        }
+    }
+}
+
+/// The contents of the file `host.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostToml {
+    #[serde(default)]
+    host: HostSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HostSection {
+    directives: Option<PathBuf>,
+    bundles: Vec<PathBuf>,
+    cranks_per_block: Option<NonZeroU64>,
+    fuel_per_block: Option<u64>,
+    block_time: Option<u64>,
+}
+
+/// The `[host]` section of the `host.toml` in a state's folder.
+#[derive(Debug, Clone, Default)]
+pub struct HostFile {
+    /// The directive file.
+    pub directives: Option<PathBuf>,
+    /// The modules that an `upgrade … bundle` may name.
+    pub bundles: Vec<PathBuf>,
+    /// How blocks are cut.
+    pub blocks: BlockOptions,
+}
+
+/// An operator's file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct BadFile {
+    /// The file, and what is wrong with it.
+    pub what: String,
+    /// What the file may hold; empty where it could not be read.
+    pub hint: &'static str,
+}
+
+impl From<BadFile> for HostFault {
+    fn from(bad: BadFile) -> HostFault {
+        HostFault::new("read what the host is given", bad.what)
+    }
+}
+
+/// The hint that says where to read the grammar of directive files.
+pub const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
+
+const FILE_HINT: &str = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
+                         `fuel_per_block` and `block_time`";
+
+impl HostFile {
+    /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
+    pub fn of(state: &Path) -> Result<HostFile, BadFile> {
+        let path = state.join(HOST_FILE);
+        if !path.exists() {
+            return Ok(HostFile::default());
+        }
+        let name = path.display();
+        let bad = |why: &dyn std::fmt::Display, hint| BadFile { what: format!("{name}: {why}"), hint };
+        let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| bad(&err, ""))?;
+        let HostToml { host } = toml::from_str(&text).map_err(|err| bad(&err, FILE_HINT))?;
+        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time } = host;
+        Ok(HostFile {
+            directives: directives.map(|it| state.join(it)),
+            bundles: bundles.into_iter().map(|it| state.join(it)).collect(),
+            blocks: BlockOptions { cranks_per_block, fuel_per_block, block_time },
+        })
+    }
+}
+
+/// Reads a directive file. A mistake in it refuses the start before there is a state.
+pub fn read_directives(path: &Path) -> Result<DirectiveSet, BadFile> {
+    let name = path.display().to_string();
+    let bytes =
+        files::read(path, files::TEXT_BYTES_MAX).map_err(|err| BadFile { what: format!("{name}: {err}"), hint: "" })?;
+    let mut set = DirectiveSet::default();
+    set.read(&name, &bytes).map_err(|refused| BadFile { what: refused.to_string(), hint: GRAMMAR_HINT })?;
+    Ok(set)
+}
+
+impl HostOptions {
+    /// Makes the options for the state in this folder, new or not, as the `host.toml` there says.
+    ///
+    /// # Errors
+    ///
+    /// The file, or one that it names, cannot be used.
+    pub fn of_state(state: impl Into<PathBuf>) -> Result<HostOptions, HostFault> {
+        let state = state.into();
+        let HostFile { directives, bundles, blocks } = HostFile::of(&state)?;
+        let directives = directives.as_deref().map(read_directives).transpose()?.unwrap_or_default();
+        let bundles = bundles.iter().map(|it| scenario::read_module(it).map_err(|err| module_fault(it, &err)));
+        let bundles = bundles.collect::<Result<_, _>>()?;
+        Ok(HostOptions { state: Some(state), directives, bundles, blocks, ..HostOptions::default() })
+    }
+}
+
+fn module_fault(path: &Path, why: &dyn std::fmt::Display) -> HostFault {
+    HostFault::new(format_args!("read the module {}", path.display()), why)
+}
