@@ -55,6 +55,10 @@ fn sources() -> Vec<(PathBuf, String)> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
+            // A link leads to the SDK, which is not of this crate.
+            if path.is_symlink() {
+                continue;
+            }
             if path.is_dir() {
                 dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -29,6 +29,7 @@ mod model;
 mod module;
 mod new;
 mod obey;
+mod package;
 mod slog;
 mod snapshot;
 mod soak;

@@ -68,6 +68,10 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
+            // A link leads to a file that has its place elsewhere.
+            if path.is_symlink() {
+                continue;
+            }
             if path.is_dir() {
                 dirs.push(path);
             } else if path.extension().is_some_and(|it| it == extension) {

@@ -62,7 +62,7 @@ const RUST: &[Template] = &[
 
 const C: &[Template] = &[
     Template("{{name}}.c", include_str!("c/vat.c.in"), false),
-    Template("vat1.h", include_str!("../../../guests/vat1.h"), false),
+    Template("vat1.h", include_str!("c/vat1.h"), false),
     Template("build.sh", include_str!("c/build.sh.in"), true),
     Template("vat.toml", include_str!("c/vat.toml.in"), false),
     Template("README.md", include_str!("c/README.md.in"), false),
