@@ -7,6 +7,10 @@
  */
 #include "../vat1.h"
 
+VAT_INTERFACE({"vathost-interface":1,"exo":"Greeter","doc":"Greets.","methods":[
+    {"name":"greet","doc":"Answers with hello and the name.","args":[{"name":"name","type":"string"}],"answer":"string"}]})
+VAT_INTERFACE({"vathost-interface":1,"root":"Greeter"})
+
 static const char GREET[] = "#[\"greet\",[\"";
 static const char HELLO[] = "#\"hello, ";
 static const char NO[] = "#{\"#error\":\"greet whom?\",\"name\":\"Error\"}";

@@ -11,11 +11,13 @@ use crate::{Error, FromValue, Remote, Value};
 pub struct Args {
     rest: IntoIter<Value>,
     taken: u64,
+    /// Whether one did not fit.
+    refused: bool,
 }
 
 impl Args {
     pub(crate) fn new(values: Vec<Value>) -> Self {
-        Args { rest: values.into_iter(), taken: 0 }
+        Args { rest: values.into_iter(), taken: 0, refused: false }
     }
 
     /// The next argument, converted. A missing one is `Undefined`; those left over are ignored.
@@ -27,8 +29,15 @@ impl Args {
         T::from_value(self.rest.next().unwrap_or_default()).map_err(|e| self.blame(&e))
     }
 
+    /// The error of the method that took these arguments, with the method's name where it is an argument's.
     #[cold]
-    fn blame(&self, error: &Error) -> Error {
+    pub(crate) fn name_method(&self, method: &str, error: Error) -> Error {
+        if self.refused { Error::join(&[method, ": ", error.message()]) } else { error }
+    }
+
+    #[cold]
+    fn blame(&mut self, error: &Error) -> Error {
+        self.refused = true;
         let mut text = String::from("argument ");
         crate::number::push_u64(&mut text, self.taken);
         text.push_str(": ");

@@ -85,7 +85,8 @@ fn open_message(message: Value) -> Result<(String, Vec<Value>), Error> {
 
 fn dispatch(target: VRef, method: &str, args: Vec<Value>) -> Result<Reply, Error> {
     if let Some(exo) = object(target) {
-        return exo.dispatch(method, &mut Args::new(args));
+        let mut args = Args::new(args);
+        return exo.dispatch(method, &mut args).map_err(|e| args.name_method(method, e));
     }
     match vat().row(target) {
         // The kernel delivers to promises that this vat decides, where it was created with `pipelining`.

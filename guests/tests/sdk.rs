@@ -441,18 +441,36 @@ fn arguments_of_the_wrong_type_are_refused_by_number() {
     let fine = world.send("types", fine);
     assert_eq!(answer(&world, fine), Value::Undefined);
     for (at, wrong, why) in [
-        (0, Value::Int(256), "argument 1: out of range of u8"),
-        (0, Value::BigInt(-1), "argument 1: out of range of u8"),
-        (1, "yes".into(), "argument 2: expected a boolean, found a string"),
-        (2, vec!["one"].into(), "argument 3: expected an integer, found a string"),
-        (3, Value::Null, "argument 4: expected a number, found null"),
-        (4, ().into(), "argument 5: expected an object of this vat, found nothing"),
+        (0, Value::Int(256), "types: argument 1: out of range of u8"),
+        (0, Value::BigInt(-1), "types: argument 1: out of range of u8"),
+        (1, "yes".into(), "types: argument 2: expected a boolean, found a string"),
+        (2, vec!["one"].into(), "types: argument 3: expected an integer, found a string"),
+        (3, Value::Null, "types: argument 4: expected a number, found null"),
+        (4, ().into(), "types: argument 5: expected an object of this vat, found nothing"),
     ] {
         let mut args = good(&mut world);
         args[at] = wrong;
         let told = world.send("types", args);
         assert_eq!(refusal(&world, told), why);
     }
+}
+
+/// A method that holds its own object.
+struct Holder;
+
+#[vat::exo]
+impl Holder {
+    pub fn with(self: Rc<Self>, one: u8, other: u8) -> Vec<Value> {
+        vec![self.into(), (one + other).into()]
+    }
+}
+
+#[test]
+fn a_method_of_a_counted_object_takes_arguments() {
+    let mut world = World::start(|| Holder);
+    let told = world.send("with", (3, 4));
+    let Value::List(answer) = answer(&world, told) else { panic!("a list") };
+    assert_eq!(answer[1], Value::Int(7));
 }
 
 #[test]

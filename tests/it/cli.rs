@@ -23,7 +23,7 @@ fn a_run_prints_the_results_and_a_table_of_the_vats() {
         market.bootstrap fulfilled { bankrupt: "vat terminated", closed: "the purse is closed", north: 70n, paid: 70n, south: 130n, tooMuch: "insufficient funds" }
         market.report fulfilled { bankrupt: "vat terminated", closed: "the purse is closed", north: 70n, paid: 70n, south: 130n, tooMuch: "insufficient funds" }
         north.makePurse fulfilled <Purse ko28>
-        south.makePurse rejected Error: argument 1: expected an integer, found a string
+        south.makePurse rejected Error: makePurse: argument 1: expected an integer, found a string
         south.robBank rejected Error: target has no method robBank
 
         vat  name    deliveries  syscalls       fuel  memory  status

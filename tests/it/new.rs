@@ -34,7 +34,7 @@ fn a_rust_vat_builds_and_passes_its_tests_and_runs() {
     assert!(tests.contains("test result: ok. 3 passed; 0 failed"), "{tests}");
     let report = place.vathost("run target/new-test/hello --json").ok().json();
     let results: Vec<_> = report["results"].as_array().unwrap().iter().map(|it| it["body"].as_str().unwrap()).collect();
-    let refusal = r##"#{"#error":"argument 1: expected a string, found a number","name":"Error"}"##;
+    let refusal = r##"#{"#error":"hello: argument 1: expected a string, found a number","name":"Error"}"##;
     assert_eq!(results, ["#\"hello, Ada\"", "#\"hello, Ada\"", refusal, "#1"]);
     place.vathost("check target/new-test/target/wasm32-unknown-unknown/release/hello.wasm").ok();
 

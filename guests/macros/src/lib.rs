@@ -1,6 +1,8 @@
 //! The attributes of the vat SDK. Use them through the `vat` crate: `#[vat::exo]` on an `impl` block makes a type an
 //! object that other vats can send to, `#[vat::root]` on a function makes a crate a vat.
 
+mod interface;
+
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote, quote_spanned};
@@ -14,6 +16,9 @@ use syn::{
 /// `make_purse` answers to `makePurse`. Arguments are converted with `FromValue`; one that does not fit is answered
 /// with a rejection. An `async` method is answered when it ends. Methods that are not `pub` stay local, and so do functions
 /// without `self`.
+///
+/// The methods, their arguments, answers and doc comments are written into the module, in the custom section
+/// `vathost.interface`: `vathost check --interface` prints them, `vathost call` checks messages by them.
 #[proc_macro_attribute]
 pub fn exo(_attr: TokenStream, item: TokenStream) -> TokenStream {
     let block = parse_macro_input!(item as ItemImpl);
@@ -43,8 +48,11 @@ fn expand_exo(block: &ItemImpl) -> Result<Tokens> {
     let arms: Vec<_> = arms.into_iter().flatten().collect();
     let errors: Vec<_> = errors.into_iter().filter_map(Result::err).map(Error::into_compile_error).collect();
     let (ty, (generics, _, bounds)) = (&block.self_ty, block.generics.split_for_impl());
+    let interface = interface::of_exo(&name, &block.attrs, methods());
     Ok(quote! {
         #(#errors)*
+
+        #interface
 
         #[allow(unreachable_pub, reason = "`pub` is what makes a method callable by message")]
         #block
@@ -102,7 +110,7 @@ fn arm(ty: &Type, method: &ImplItemFn) -> Result<Tokens> {
     }
     let (ident, wire) = (&method.sig.ident, camel_case(&method.sig.ident.to_string()));
     let inputs = method.sig.inputs.iter().filter_map(|it| if let FnArg::Typed(it) = it { Some(&*it.ty) } else { None });
-    let types: Vec<&Type> = inputs.skip(usize::from(by_rc)).collect();
+    let types: Vec<&Type> = inputs.collect();
     let args: Vec<_> = (1..=types.len()).map(|i| format_ident!("arg{i}")).collect();
     // Each with the place of its type, so that one that cannot be taken is pointed at.
     let takes = args.iter().zip(&types).map(|(arg, ty)| quote_spanned!(ty.span()=> let #arg: #ty = args.take()?;));
@@ -158,8 +166,11 @@ fn expand_root(build: &ItemFn) -> Result<Tokens> {
             return Err(Error::new_spanned(inputs, "a root takes the parameters, or nothing"));
         }
     };
+    let interface = interface::of_root(build);
     Ok(quote! {
         #build
+
+        #interface
 
         /// The kernel calls this with the length of the delivery that waits.
         #[cfg(target_arch = "wasm32")]

@@ -24,8 +24,10 @@ struct Purse {
     closed: Cell<bool>,
 }
 
+/// Keeps purses, and pays from one to others.
 #[vat::exo]
 impl Bank {
+    /// Opens a purse with that much in it.
     pub fn make_purse(&self, balance: u64) -> Rc<Purse> {
         let number = read(PURSES.get()) + 1;
         PURSES.set(number);
@@ -54,12 +56,15 @@ impl Bank {
     }
 }
 
+/// An amount of money, at the bank that opened it.
 #[vat::exo]
 impl Purse {
+    /// What is in the purse.
     pub fn balance(&self) -> u64 {
         read(BALANCE.get(&self.name))
     }
 
+    /// Puts money in. A closed purse refuses it.
     pub fn deposit(&self, amount: u64) -> Result<(), Error> {
         if self.closed.get() {
             return Err("the purse is closed".into());
@@ -69,6 +74,7 @@ impl Purse {
         Ok(())
     }
 
+    /// Takes money out, where there is as much.
     pub fn withdraw(&self, amount: u64) -> Result<(), Error> {
         let rest = self.balance().checked_sub(amount).ok_or("insufficient funds")?;
         BALANCE.insert(&self.name, rest);

@@ -9,8 +9,10 @@ struct Clerk {
     balance: Cell<i64>,
 }
 
+/// Receives what comes in by the mailbox.
 #[vat::exo]
 impl Clerk {
+    /// Books the amount of a message, and answers by the mailbox with the balance.
     pub fn deliver_inbound(&self, number: u64, message: Value) -> Result<(), Error> {
         let Some(mailbox) = self.mailbox.get() else { return Ok(()) };
         let answer = match message.get::<i64>("amount") {
@@ -27,14 +29,17 @@ impl Clerk {
 
 struct Root(Rc<Clerk>);
 
+/// Keeps the balance of all that came in.
 #[vat::exo]
 impl Root {
+    /// Listens at the mailbox from now on.
     pub fn bootstrap(&self, given: Bootstrap) -> Result<(), Error> {
         let mailbox: Mailbox = given.device("mailbox")?;
         self.0.mailbox.set(Some(mailbox));
         mailbox.register_inbound_handler(&self.0)
     }
 
+    /// The sum of what was booked.
     pub fn balance(&self) -> i64 {
         self.0.balance.get()
     }

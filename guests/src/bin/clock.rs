@@ -14,8 +14,10 @@ struct Clock {
 /// What the timer wakes.
 struct Hand(Rc<Clock>);
 
+/// Woken by the timer.
 #[vat::exo]
 impl Hand {
+    /// Rings, and sets the timer again.
     pub fn wake(&self, time: u64) -> Result<(), Error> {
         let Some((timer, console)) = self.0.devices.get() else { return Ok(()) };
         self.0.rings.set(self.0.rings.get() - 1);
@@ -35,8 +37,10 @@ impl Clock {
 
 struct Root(Rc<Clock>);
 
+/// Rings at times that its parameters say.
 #[vat::exo]
 impl Root {
+    /// Sets the timer for the first time.
     pub fn bootstrap(&self, given: Bootstrap) -> Result<u64, Error> {
         let timer: Timer = given.device("timer")?;
         self.0.devices.set(Some((timer, given.device("console")?)));

@@ -9,6 +9,7 @@ struct Collector {
     seen: Cell<u32>,
 }
 
+/// Looks at objects, and keeps none.
 #[vat::exo]
 impl Collector {
     /// Drops the object, and answers with how many it has seen.

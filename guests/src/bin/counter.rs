@@ -12,6 +12,7 @@ struct Counter {
     count: Cell<i64>,
 }
 
+/// Counts, in memory and in the vatstore.
 #[vat::exo]
 impl Counter {
     /// Adds to both counts, and answers with the one in memory.
@@ -21,10 +22,12 @@ impl Counter {
         self.count.get()
     }
 
+    /// The count in memory: since the vat started, or was upgraded.
     pub fn count(&self) -> i64 {
         self.count.get()
     }
 
+    /// The count in the vatstore: since the vat was created.
     pub fn total(&self) -> i64 {
         TOTAL.get().unwrap_or(0)
     }
@@ -60,7 +63,7 @@ mod tests {
     fn a_word_cannot_be_added() {
         let mut world = World::start(build);
         let answer = world.send("increment", ("five",));
-        let refusal = "argument 1: expected an integer, found a string";
+        let refusal = "increment: argument 1: expected an integer, found a string";
         assert_eq!(world.outcome(answer), Some(Err(refusal.into())));
     }
 

@@ -21,6 +21,7 @@ struct Offer {
     answer: Resolver,
 }
 
+/// Exchanges goods of two owners, both or neither.
 #[vat::exo]
 impl Escrow {
     /// Puts goods in, to be exchanged. Answers with what the owner has then, once somebody offers that for it.

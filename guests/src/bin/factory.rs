@@ -13,20 +13,25 @@ struct Widget {
     alive: Rc<Cell<u32>>,
 }
 
+/// Makes widgets, and counts those that are alive.
 #[vat::exo]
 impl Factory {
+    /// Makes a widget.
     pub fn make(&self) -> Rc<Widget> {
         self.alive.update(|alive| alive + 1);
         Rc::new(Widget { alive: self.alive.clone() })
     }
 
+    /// How many widgets somebody can reach.
     pub fn alive(&self) -> u32 {
         self.alive.get()
     }
 }
 
+/// Lives while anybody can reach it.
 #[vat::exo]
 impl Widget {
+    /// Answers, to show that it is there.
     pub fn ping(&self) -> bool {
         true
     }

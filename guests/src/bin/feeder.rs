@@ -9,6 +9,7 @@ struct Feeder {
     rounds: u32,
 }
 
+/// Feeds widgets to other vats.
 #[vat::exo]
 impl Feeder {
     /// Answers with how many widgets are alive in the end.

@@ -14,6 +14,7 @@ struct Foreman {
     keep: u32,
 }
 
+/// Hires and fires counters.
 #[vat::exo]
 impl Foreman {
     /// Answers with a record of what came of it all.

@@ -16,6 +16,7 @@ struct Means {
     answer: VRef,
 }
 
+/// Lies to the kernel on demand.
 #[vat::exo]
 impl Forger {
     /// Commits the forgery of that name. An answer means that the kernel let it pass.

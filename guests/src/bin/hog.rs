@@ -7,6 +7,7 @@ use vat::prelude::*;
 
 struct Hog;
 
+/// Takes all it can get.
 #[vat::exo]
 impl Hog {
     /// Runs for ever.

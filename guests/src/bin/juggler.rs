@@ -14,8 +14,10 @@ struct Juggler {
     balls: RefCell<Vec<Created>>,
 }
 
+/// Creates vats, and does to them what it is told.
 #[vat::exo]
 impl Juggler {
+    /// Takes the vat admin.
     pub fn bootstrap(&self, given: Bootstrap) {
         *self.admin.borrow_mut() = given.vat_admin.map(VatAdmin::from);
     }
@@ -47,15 +49,18 @@ impl Juggler {
         self.ball(ball)?.root.send("trip", ()).await
     }
 
+    /// Upgrades a ball, to a module that starts or to one that does not.
     pub async fn upgrade(&self, ball: u32, well: bool) -> Result<Value, Error> {
         let parameters = Value::record([("ball", well.into()), ("stillborn", (!well).into())]);
         self.ball(ball)?.admin.upgrade("juggler", parameters).await
     }
 
+    /// Pauses a ball.
     pub async fn pause(&self, ball: u32) -> Result<Value, Error> {
         self.ball(ball)?.admin.pause("in the air").await
     }
 
+    /// Lets a paused ball go on.
     pub async fn resume(&self, ball: u32) -> Result<Value, Error> {
         self.ball(ball)?.admin.resume().await
     }
@@ -103,8 +108,10 @@ struct Ball {
     held: RefCell<Vec<Remote>>,
 }
 
+/// One of the vats in the air.
 #[vat::exo]
 impl Ball {
+    /// Holds other balls, and touches them; answers with the sum of their answers.
     pub async fn hold(&self, others: Vec<Remote>) -> Result<i64, Error> {
         *self.held.borrow_mut() = others.clone();
         let mut sum = self.touch();
@@ -114,6 +121,7 @@ impl Ball {
         Ok(sum)
     }
 
+    /// Leaves a mark; answers with how many there are.
     pub fn touch(&self) -> i64 {
         let touches = TOUCHES.get().unwrap_or(0) + 1;
         TOUCHES.set(touches);
@@ -121,6 +129,7 @@ impl Ball {
         touches
     }
 
+    /// Lets go of all that it holds.
     pub fn clear(&self) {
         self.held.borrow_mut().clear();
         (0..MARKS_MAX as u64).for_each(|it| MARKS.remove(&it));
@@ -131,6 +140,7 @@ impl Ball {
         vat::exit("left");
     }
 
+    /// Traps, unless it was upgraded not to.
     pub fn trip(&self) {
         self.touch();
         assert!(self.tame, "tripped");

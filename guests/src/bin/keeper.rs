@@ -17,15 +17,19 @@ struct Inbox {
     count: Cell<u32>,
 }
 
+/// Receives what comes in by the device.
 #[vat::exo]
 impl Inbox {
+    /// Counts a message.
     pub fn deliver_inbound(&self, _message: Value) {
         self.count.set(self.count.get() + 1);
     }
 }
 
+/// Keeps notes in the device.
 #[vat::exo]
 impl Root {
+    /// Takes the device, and listens to it.
     pub fn bootstrap(&self, given: Bootstrap) -> Result<(), Error> {
         let notes: Device = given.device("notes")?;
         self.notes.set(Some(notes));

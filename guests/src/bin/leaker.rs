@@ -9,6 +9,7 @@ struct Leaker {
     held: RefCell<Vec<Remote>>,
 }
 
+/// Keeps what it is given.
 #[vat::exo]
 impl Leaker {
     /// Keeps the object, and answers with how many it has.

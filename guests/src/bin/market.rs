@@ -16,6 +16,7 @@ struct Account {
     purse: Remote,
 }
 
+/// Trades between banks.
 #[vat::exo]
 impl Market {
     /// Trades for a day.

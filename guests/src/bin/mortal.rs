@@ -16,6 +16,7 @@ struct Mortal {
     tame: bool,
 }
 
+/// Counts, and dies on demand.
 #[vat::exo]
 impl Mortal {
     /// Adds one to both counts, and answers with the one in memory.
@@ -25,6 +26,7 @@ impl Mortal {
         self.count.get()
     }
 
+    /// The count in the vatstore.
     pub fn total(&self) -> u32 {
         TOTAL.get().unwrap_or(0)
     }
@@ -76,8 +78,10 @@ impl Mortal {
 
 struct Child;
 
+/// An object of the vat that does not survive its upgrade.
 #[vat::exo]
 impl Child {
+    /// Answers, to show that it is there.
     pub fn hello(&self) -> bool {
         true
     }

@@ -9,8 +9,10 @@ struct Ping {
     rounds: u32,
 }
 
+/// Plays with `pong`.
 #[vat::exo]
 impl Ping {
+    /// Plays as many rounds as the parameters say.
     pub async fn bootstrap(&self, powers: Bootstrap) -> Result<u32, Error> {
         let pong = powers.vat("pong")?;
         self.play(pong, self.rounds).await

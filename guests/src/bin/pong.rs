@@ -4,8 +4,10 @@
 
 struct Pong;
 
+/// Answers a number with the next one.
 #[vat::exo]
 impl Pong {
+    /// The number of the next round.
     pub fn hit(&self, round: u32) -> u32 {
         round + 1
     }

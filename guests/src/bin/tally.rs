@@ -8,6 +8,7 @@ use vat::prelude::*;
 
 struct Tally;
 
+/// Counts in replicas, without waiting for them.
 #[vat::exo]
 impl Tally {
     /// Counts so many times, and answers with what each replica has in the end.

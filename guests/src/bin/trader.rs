@@ -8,8 +8,10 @@ static GOT: Durable<String> = Durable::at("got");
 
 struct Trader;
 
+/// Trades by way of an escrow.
 #[vat::exo]
 impl Trader {
+    /// Offers what it gives for what it wants, and answers with what it got.
     pub async fn trade(&self, escrow: Remote, name: String, gives: String, wants: String) -> Result<String, Error> {
         let got: String = escrow.send("offer", (&*name, &*gives, &*wants)).to().await?;
         GOT.set(got.clone());

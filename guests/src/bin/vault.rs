@@ -14,8 +14,10 @@ struct StrongBox {
     id: u64,
 }
 
+/// Keeps boxes that survive an upgrade.
 #[vat::exo]
 impl Vault {
+    /// Makes an empty box.
     pub fn make_box(&self) -> Rc<StrongBox> {
         BOXES.make()
     }
@@ -26,12 +28,15 @@ impl Vault {
     }
 }
 
+/// A box for one number.
 #[vat::exo]
 impl StrongBox {
+    /// Puts a number in, in place of what was there.
     pub fn put(&self, number: i64) {
         CONTENTS.insert(&self.id, number);
     }
 
+    /// The number in it, if there is one.
     pub fn get(&self) -> Option<i64> {
         CONTENTS.get(&self.id)
     }

@@ -6,6 +6,7 @@ use vat::prelude::*;
 
 struct Witness;
 
+/// Asks on behalf of others.
 #[vat::exo]
 impl Witness {
     /// Sends `method` with the rest of the arguments; answers `fulfilled`, or `rejected: ` and why.

@@ -9,6 +9,7 @@ use super::Template;
 pub(super) const SDK: &[Template] = &[
     Template("sdk/Cargo.toml", include_str!("rust/sdk.toml.in"), false),
     Template("sdk/macros/Cargo.toml", include_str!("rust/macros.toml.in"), false),
+    Template("sdk/macros/src/interface.rs", include_str!("macros/interface.rs"), false),
     Template("sdk/macros/src/lib.rs", include_str!("macros/lib.rs"), false),
     Template("sdk/src/admin.rs", include_str!("vat/admin.rs"), false),
     Template("sdk/src/argument.rs", include_str!("vat/argument.rs"), false),

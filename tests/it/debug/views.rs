@@ -25,7 +25,7 @@ fn every_view_has_an_answer_for_people() {
         name                 market
         status               running
         incarnation          0, since delivery-0
-        bundle               <hash> (67 KiB)
+        bundle               <hash> (66 KiB)
         deliveries           4, 4 of them in the transcript
         syscalls             6
         fuel                 <fuel>
@@ -70,7 +70,7 @@ fn every_view_has_an_answer_for_people() {
         kp40     unresolved  v1 market  -               2       0
         kp41     unresolved  v1 market  -               2       0
         kp42     fulfilled   -          -               1       0  <Purse ko25>
-        kp43     rejected    -          -               1       0  Error: argument 1: expected an integer, found a string
+        kp43     rejected    -          -               1       0  Error: makePurse: argument 1: expected an integer, found a string
         kp44     rejected    -          -               1       0  Error: target has no method robBank
         kp46     fulfilled   -          -               2       0  <Purse ko27>
         (crank-12) promise kp41
