@@ -68,7 +68,7 @@ fn a_committed_delivery_is_stepped_through_in_the_vats_own_references() {
         delivery-4: done, 4 syscalls, fuel <fuel> as recorded
         before delivery-5 of v2 north, message pay
         (v2/delivery-5) mem 0x100000 16
-        <fuel>  9c 49 79 08 49 3a 13 da a8 04 57 90 ed 85 ff 37  .Iy.I:....W....7
+        <fuel>  25 20 59 cd 62 9e bd 7d 55 d7 56 aa 86 d4 64 f3  % Y.b..}U.V...d.
         (v2/delivery-5) continue
         delivery-6: done, 6 syscalls, fuel <fuel> as recorded
         delivery-7: done, 5 syscalls, fuel <fuel> as recorded

@@ -25,7 +25,7 @@ fn every_view_has_an_answer_for_people() {
         name                 market
         status               running
         incarnation          0, since delivery-0
-        bundle               <hash> (66 KiB)
+        bundle               <hash> (68 KiB)
         deliveries           4, 4 of them in the transcript
         syscalls             6
         fuel                 <fuel>
@@ -83,7 +83,7 @@ fn every_view_has_an_answer_for_people() {
         key              bytes  value
         vat.incarnation      1  1
         (crank-12) mem 0x100000 20
-        <fuel>  d7 4b 76 88 94 cf 33 bb 8f 2c 59 20 0a d3 b3 4b  .Kv...3..,Y ...K
+        <fuel>  5b 28 61 b1 20 eb b9 17 2e 10 ca bf 30 f6 b4 2d  [(a. .......0..-
         <fuel>  08 00 00 00                                      ....
         (crank-12) directives
         none is in force
