@@ -76,7 +76,7 @@ fn finish(dir: &Path) -> String {
     hash
 }
 
-struct Said {
+pub(crate) struct Said {
     code: i32,
     out: String,
     err: String,
@@ -88,7 +88,7 @@ impl Said {
     }
 }
 
-fn vathost(args: &[&str], paths: &[&Path]) -> Said {
+pub(crate) fn vathost(args: &[&str], paths: &[&Path]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
     command.env("XDG_CACHE_HOME", code_cache().parent().unwrap()).args(&args[..1]).args(paths).args(&args[1..]);
     let output = command.output().unwrap();
