@@ -141,7 +141,9 @@ impl Sweep {
                 }
                 (QueueId::Run(_) | QueueId::Pause(_), Item::Notify { vat, promise }) => {
                     self.hold((*promise).into());
-                    tables.vats.contains(vat) && tables.promises.get(promise).is_some_and(|it| !it.is_unresolved())
+                    // A session is forgotten with news still on their way to it, which nobody receives.
+                    *vat < tables.globals().next_vat
+                        && tables.promises.get(promise).is_some_and(|it| !it.is_unresolved())
                 }
                 (QueueId::Run(_) | QueueId::Pause(_), Item::StartVat { vat, parameters, result })
                 | (QueueId::Run(_), Item::UpgradeVat { vat, parameters, result, .. }) => {

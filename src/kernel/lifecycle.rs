@@ -191,6 +191,7 @@ impl Crank {
         let rows = entries.len() + keys.len();
         for (vref, entry) in entries {
             self.remove_entry(vat, vref)?;
+            self.unsubscribe_session(vat, entry.kref);
             match entry.kref {
                 KRef::Object(id) if !self.tables().objects.contains(&id) => (),
                 KRef::Object(id) if vref.is_own() => self.orphan(vat, id)?,

@@ -15,7 +15,7 @@ use crate::{
     model::{
         blame::{Fault, KernelPanic, VatFault},
         body,
-        id::{BundleId, DeliveryNum, KRef, VRef, VatId},
+        id::{BundleId, DeliveryNum, KRef, TextOrd, VRef, VatId},
         limits,
         value::{CapData, Delivery, Syscall},
     },
@@ -23,7 +23,7 @@ use crate::{
     state::table::{Options, Session, SessionEvent, Status, Tally, Vat},
 };
 
-/// What the outside asks of a session.
+/// One request from outside to a session.
 #[derive(Clone, Debug)]
 pub enum SessionInput {
     /// The session begins.
@@ -49,7 +49,7 @@ pub enum SessionInput {
     },
 }
 
-/// What a session is given from outside.
+/// The target of a reference that a session is given from outside.
 #[derive(Clone, Copy, Debug)]
 pub enum SessionTarget {
     /// The root object of a vat.
@@ -223,6 +223,13 @@ impl Crank {
         self.append_event(session, SessionEvent::Ended { reason: reason.to_owned() })?;
         self.tables_mut().sessions.update(&session, |it| it.ended = true);
         Ok(())
+    }
+
+    /// Forgets that a session that has ended waits for a promise: no row may name a vat that is forgotten.
+    pub(super) fn unsubscribe_session(&mut self, vat: VatId, kref: KRef) {
+        if let (KRef::Promise(id), true) = (kref, self.tables().is_session(vat)) {
+            self.tables_mut().subscribers.remove(&(id, TextOrd(vat.0)));
+        }
     }
 
     fn clear_outbox(&mut self, session: VatId) {

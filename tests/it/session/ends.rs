@@ -50,7 +50,7 @@ fn an_illegal_syscall_ends_its_session_and_undoes_what_came_with_it() {
         ("drop o-99", "not in the c-list"),
         ("retire-imports o-50", "still reachable"),
         ("retire-exports o+1", "still reachable"),
-        ("set k v", "a session makes no such syscall"),
+        ("get k", "a session makes no such syscall"),
         ("exit bye", "a session makes no such syscall"),
         ("abandon o+1", ""),
         ("call d-70 #[]", ""),
@@ -70,7 +70,7 @@ fn an_illegal_syscall_ends_its_session_and_undoes_what_came_with_it() {
     w.run();
     w.say("s", "send o+1 hi()->p+1; subscribe p+1");
     w.run();
-    assert_eq!(w.heard("s"), "o+1.hi()->p+1", "its own o+1, and not that of the other");
+    assert_eq!(w.heard("s"), "o+1.hi()->p+1\ndropExports o+1\nretireExports o+1", "its own o+1, and not that of the other");
     assert_eq!(w.heard("t"), "");
     w.say("t", "send o-50 hi()");
     assert_eq!(w.run(), "a: o+0.hi()", "the others live");

@@ -49,10 +49,7 @@ fn vref(text: &str) -> VRef {
 pub(super) fn call(target: VRef, method: &str, args: Value, result: &str) -> Vec<Syscall<VRef>> {
     let methargs = CapData::plain(format!("#{}", json!([method, args])));
     let result = vref(result);
-    vec![
-        Syscall::Send { target, message: Message { methargs, result: Some(result) } },
-        Syscall::Subscribe(result),
-    ]
+    vec![Syscall::Send { target, message: Message { methargs, result: Some(result) } }, Syscall::Subscribe(result)]
 }
 
 /// All events, which are then acknowledged.
@@ -130,7 +127,7 @@ fn a_host_that_is_closed_and_opened_after_each_block_comes_to_the_same_hashes() 
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|it| dir.path().join(it));
     let undisturbed = day(open(&a), &mut |host| host);
-    assert!(undisturbed.len() > 8, "{}", undisturbed.len());
+    assert!(undisturbed.len() > 5, "{}", undisturbed.len());
     let restarted = day(open(&b), &mut |host| {
         drop(host);
         open(&b)
@@ -176,14 +173,19 @@ fn an_archive_keeps_sessions_and_what_waits_for_them() {
 #[test]
 fn inspect_shows_a_session_as_one() {
     let (_dir, state, session) = with_session();
-    let vats = vathost(&["inspect", "--json", "vats"], &[&state]);
+    let inspect = |words: &str| {
+        let state = state.to_str().unwrap();
+        let words: Vec<&str> = ["inspect", "--state", state].into_iter().chain(words.split(' ')).collect();
+        vathost(&words, &[])
+    };
+    let vats = inspect("vats --json");
     let rows = vats.json();
     let rows = rows.as_array().unwrap_or_else(|| panic!("{}{}", vats.out, vats.err));
     let kinds: Vec<_> = rows.iter().filter(|it| it["kind"] == "session").map(|it| &it["name"]).collect();
     assert_eq!(kinds, ["client"]);
-    let one = vathost(&["inspect", "vat", &session.0.to_string()], &[&state]);
+    let one = inspect(&format!("vat {}", session.0));
     assert!(one.out.contains("session, running") && one.out.contains("1 event"), "{}{}", one.out, one.err);
-    let outbox = vathost(&["inspect", "transcript", &session.0.to_string()], &[&state]);
+    let outbox = inspect(&format!("transcript {}", session.0));
     assert_eq!(outbox.code, 0, "{}", outbox.err);
 }
 
