@@ -27,6 +27,8 @@ impl Host {
     ///
     /// A message names a vat that is terminated.
     pub fn add(&mut self, scenario: &Scenario, policy: &BlockPolicy) -> Result<Vec<String>, Box<Halt>> {
+        // What waits comes in first: it was promised ids.
+        self.take_in(policy)?;
         let known = self.known_vats(scenario)?;
         let new = |it: &StaticVat| !known.contains_key(&*it.name);
         let names: Vec<String> = scenario.vats.iter().filter(|it| new(it)).map(|it| it.name.clone()).collect();

@@ -28,6 +28,8 @@ impl Host {
         if changed.is_empty() {
             return Ok(Vec::new());
         }
+        // What waits comes in first: it was promised ids.
+        self.take_in(policy)?;
         let mut block = self.take()?;
         block.keep_policy(policy);
         for wasm in changed.iter().map(|(_, it)| &it.wasm).chain(scenario.bundles.values()) {

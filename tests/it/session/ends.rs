@@ -43,6 +43,7 @@ fn an_illegal_syscall_ends_its_session_and_undoes_what_came_with_it() {
     let mut w = served(3, "a");
     w.open("t");
     w.give("t", "a", 0);
+    w.heard("t");
     let cases = [
         ("send o-99 hi()", "not in the c-list"),
         ("subscribe p-99", "not in the c-list"),
@@ -70,7 +71,11 @@ fn an_illegal_syscall_ends_its_session_and_undoes_what_came_with_it() {
     w.run();
     w.say("s", "send o+1 hi()->p+1; subscribe p+1");
     w.run();
-    assert_eq!(w.heard("s"), "o+1.hi()->p+1\ndropExports o+1\nretireExports o+1", "its own o+1, and not that of the other");
+    assert_eq!(
+        w.heard("s"),
+        "o+1.hi()->p+1\ndropExports o+1\nretireExports o+1",
+        "its own o+1, and not that of the other"
+    );
     assert_eq!(w.heard("t"), "");
     w.say("t", "send o-50 hi()");
     assert_eq!(w.run(), "a: o+0.hi()", "the others live");

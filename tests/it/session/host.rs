@@ -16,7 +16,12 @@ use crate::state::vathost;
 
 fn options(dir: &Path) -> HostOptions {
     let code_cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("session-cache/vathost"));
-    HostOptions { state: Some(dir.to_owned()), code_cache, audit: Some(1), ..HostOptions::default() }
+    HostOptions {
+        state: Some(dir.to_owned()),
+        code_cache,
+        audit: vathost::host::options::Audit::EACH,
+        ..HostOptions::default()
+    }
 }
 
 /// A bank that has had its day.
