@@ -108,7 +108,10 @@ pub mod vat;
 pub use crate::{
     directive::{Directive, DirectiveSet, Trigger},
     host::{
-        controller::{Arg, BlockEnd, BlockPolicy, Host, HostOptions, Outcome, Sent, To},
+        controller::{
+            Arg, BlockEnd, BlockPolicy, Host, HostOptions, Outcome, Sent, SessionEvent, SessionId, SessionRefusal,
+            SessionSummary, To,
+        },
         epitaph::Epitaph,
         options::{Audit, BlockOptions, Inputs},
         report::Report,

@@ -59,6 +59,9 @@ pub struct DirectiveReport {
 #[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct VatReport {
     pub id: String,
+    /// Says `session` of a vat without code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
     pub status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -102,6 +105,7 @@ impl Report {
             };
             let report = VatReport {
                 id: id.to_string(),
+                kind: tables.is_session(*id).then_some("session"),
                 status,
                 reason,
                 incarnation: vat.incarnation,

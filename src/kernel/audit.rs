@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     model::{
         blame::KernelPanic,
-        id::{KRef, ObjectId, PromiseId, VRefKind, VatId},
+        id::{BundleId, KRef, ObjectId, PromiseId, VRefKind, VatId},
         value::StoreKey,
     },
-    state::table::{DeviceRow, GcAction, GcKind, Item, Load, Owner, QueueId, Status, Tables, Waiting},
+    state::table::{DeviceRow, GcAction, GcKind, Item, Load, Owner, QueueId, SessionEvent, Status, Tables, Waiting},
 };
 
 /// Checks all rows of a state between two cranks.
@@ -31,7 +31,33 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     });
     woken.chain(told).for_each(|it| sweep.hold(it.into()));
     sweep.compare(tables)?;
-    dead_vats(tables)
+    dead_vats(tables)?;
+    sessions(tables)
+}
+
+/// A session is a vat without code that has a name of its own; it has ended exactly if its vat has, and its events are
+/// in order.
+fn sessions(tables: &Tables) -> Result<(), KernelPanic> {
+    let fail = |detail: String| Err(KernelPanic::new("audit.session", detail));
+    if tables.sessions.names_len() != tables.sessions.len() {
+        return fail(format!("{} names, {} sessions", tables.sessions.names_len(), tables.sessions.len()));
+    }
+    for (vat, session) in tables.sessions.iter() {
+        let Some(row) = tables.vats.get(vat) else { return fail(format!("there is no {vat}")) };
+        let dead = !tables.is_alive(*vat);
+        if row.bundle != BundleId::NONE || row.name != session.name || session.ended != dead {
+            return fail(format!("{vat} is {row:?}, and {session:?}"));
+        }
+    }
+    for ((vat, number), event) in tables.session_outbox.iter() {
+        let session = tables.sessions.get(vat);
+        let is_last = session.is_some_and(|it| it.ended && number + 1 == it.next);
+        let ends = matches!(event, SessionEvent::Ended { .. });
+        if session.is_none_or(|it| *number == 0 || *number >= it.next || it.ended != ends) || ends != is_last {
+            return fail(format!("event {number} of {vat} is {event:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// The counts as a recount of all references has them.
@@ -115,7 +141,9 @@ impl Sweep {
                 }
                 (QueueId::Run(_) | QueueId::Pause(_), Item::Notify { vat, promise }) => {
                     self.hold((*promise).into());
-                    tables.vats.contains(vat) && tables.promises.get(promise).is_some_and(|it| !it.is_unresolved())
+                    // A session is forgotten with news still on their way to it, which nobody receives.
+                    *vat < tables.globals().next_vat
+                        && tables.promises.get(promise).is_some_and(|it| !it.is_unresolved())
                 }
                 (QueueId::Run(_) | QueueId::Pause(_), Item::StartVat { vat, parameters, result })
                 | (QueueId::Run(_), Item::UpgradeVat { vat, parameters, result, .. }) => {

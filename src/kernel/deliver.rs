@@ -371,9 +371,16 @@ impl Crank {
     pub(super) fn leave_entry(&mut self, vat: VatId, end: End) -> Result<(), Fault> {
         let number = self.next_delivery(vat);
         self.entries().nothing(&end)?;
-        self.entries().keep(vat, number);
+        self.keep_entry(vat, number);
         self.tables_mut().tallies.update(&vat, |it| it.deliveries += 1);
         Ok(())
+    }
+
+    /// Makes the entry just written part of what is hashed, and of the vat's transcript. A session has none: no heap is
+    /// to come back from it.
+    pub(super) fn keep_entry(&mut self, vat: VatId, number: DeliveryNum) {
+        let stored = !self.tables().is_session(vat);
+        self.entries().keep(vat, number, stored);
     }
 
     /// Returns the number of the next attempt to deliver to a vat.
@@ -394,7 +401,8 @@ impl Crank {
         let number = self.next_delivery(vat);
         position.delivery = Some((vat, number, delivery.kind()));
         ran.delivery = Some((vat, number));
-        let started = replay::bring_up(self.block(), workers, vat);
+        let is_session = self.tables().is_session(vat);
+        let started = if is_session { Ok(()) } else { replay::bring_up(self.block(), workers, vat) };
         let at = At { crank_num: self.number(), vat, delivery_num: number };
         let mut fuel_max = self.fuel_max(vat)?.0;
         let limit = self.fuel_left();
@@ -407,6 +415,10 @@ impl Crank {
         self.entries().begin(&translated)?;
         self.record_delivery(at, delivery, &translated);
         let (mut live, result) = match started {
+            Ok(()) if is_session => {
+                let posted = self.deliver_to_session(vat, &translated);
+                (Syscalls::live(self, at, disturbed).into_live()?, posted)
+            }
             Ok(()) => {
                 let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
                 let (syscalls, result) = worker.deliver(&translated, fuel_max, Syscalls::live(self, at, disturbed));
@@ -510,7 +522,7 @@ impl Live {
     fn keep(&mut self, usage: Usage, ran: &mut Ran) -> Result<(), Fault> {
         let (at, count) = (self.at, self.count);
         self.crank.entries().end(&End::Done { fuel: usage.fuel })?;
-        self.crank.entries().keep(at.vat, at.delivery_num);
+        self.crank.keep_entry(at.vat, at.delivery_num);
         self.crank.tables_mut().tallies.update(&at.vat, |it| {
             it.deliveries += 1;
             it.syscalls += u64::from(count);

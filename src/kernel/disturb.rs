@@ -123,6 +123,9 @@ impl Crank {
         if !self.tables().is_alive(vat) {
             return Ok(Some(format!("{vat} is not alive")));
         }
+        if self.tables().is_session(vat) {
+            return Ok(Some(format!("{vat} is a session, which has no memory")));
+        }
         let number = self.next_delivery(vat);
         if self.tables().vats.get(&vat).is_none_or(|it| it.first_delivery == number) {
             return Ok(Some(format!("{vat} has not run yet")));

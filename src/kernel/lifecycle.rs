@@ -112,6 +112,7 @@ impl Crank {
         });
         let info = self.surviving(ended.info.clone());
         let (meter, creator, may_be_asked) = (row.options.meter, row.creator, row.may_be_asked);
+        self.end_session(vat, &reason)?;
         self.tables_mut().vats.update(&vat, |it| {
             it.status = Status::Terminated { reason, cleaned: false };
             it.options.meter = None;
@@ -190,6 +191,7 @@ impl Crank {
         let rows = entries.len() + keys.len();
         for (vref, entry) in entries {
             self.remove_entry(vat, vref)?;
+            self.unsubscribe_session(vat, entry.kref);
             match entry.kref {
                 KRef::Object(id) if !self.tables().objects.contains(&id) => (),
                 KRef::Object(id) if vref.is_own() => self.orphan(vat, id)?,
@@ -211,6 +213,7 @@ impl Crank {
                 }
             });
             self.slog().record(Detail::Cranks, || Event::VatCleanupComplete { vat });
+            self.forget_session(vat);
         }
         Ok(rows < budget)
     }

@@ -34,6 +34,7 @@
 //! | `audit.settlement` | a settled promise has a settlement and no subscribers, and a settlement a promise | audit |
 //! | `audit.queue` | every queue entry refers to live rows, a settled promise has no queue, and each vat is charged with what it made | audit |
 //! | `audit.reap` | a vat is marked as queued for reaping exactly if it is | audit |
+//! | `audit.session` | a session has a name of its own, no code, and events in order, the last of which is its end | audit |
 //! | `audit.dead-vat` | a dead vat has no rows beyond those that its cleanup will remove | audit |
 
 mod admin;
@@ -52,6 +53,7 @@ mod replay;
 mod request;
 mod route;
 mod script;
+mod session;
 mod snapshot;
 mod syscall;
 mod take;
@@ -68,6 +70,7 @@ pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use script::{ScriptedVat, Scripts};
+pub use session::{SessionInput, SessionTarget};
 pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
 pub use take::Taken;

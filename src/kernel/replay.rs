@@ -32,6 +32,9 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
 
 /// Starts the vat with the heap that it had just before this delivery: one of its present incarnation, or the next.
 pub fn bring_up_to(block: &mut Block, workers: &mut dyn Workers, vat: VatId, next: DeliveryNum) -> Result<(), Fault> {
+    if block.tables().is_session(vat) {
+        return Err(HostFault::new(format_args!("bring {vat} up"), "it is a session, which has no heap").into());
+    }
     let row = block.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?.clone();
     if let Some(manifest) = usable(block, vat, &row, next)? {
         load(block, workers, &row, &manifest)?;

@@ -275,7 +275,7 @@ impl Live {
 
 impl Crank {
     /// Sends a message; the vat that receives it will decide its result.
-    fn send(&mut self, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
+    pub(super) fn send(&mut self, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
         if let Some(KRef::Promise(result)) = message.result {
             self.set_decider(result, None)?;
         }
@@ -296,7 +296,7 @@ impl Crank {
         Ok(())
     }
 
-    fn subscribe(&mut self, vat: VatId, promise: KRef) -> Result<(), Fault> {
+    pub(super) fn subscribe(&mut self, vat: VatId, promise: KRef) -> Result<(), Fault> {
         let KRef::Promise(id) = promise else { return Err(KernelPanic::new("promise.known", promise).into()) };
         if self.promise(id)?.is_unresolved() {
             self.tables_mut().subscribers.insert((id, TextOrd(vat.0)), ());

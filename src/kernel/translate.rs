@@ -52,7 +52,7 @@ impl Crank {
     }
 
     /// Returns the vat's name for a reference; a new name if the vat does not know it.
-    fn import(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
+    pub(super) fn import(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
         let Some(vref) = self.tables().clist.vref(vat, kref) else { return self.introduce(vat, kref) };
         let unreachable = self.tables().clist.get(&(vat, vref)).is_some_and(|it| !it.reachable);
         if unreachable {

@@ -195,6 +195,9 @@ impl Crank {
                 Action::Pause { vat: None, .. } | Action::Terminate { vat: None, .. } if delivered.is_none() => {
                     return halt(Some("the crank is no delivery: name the vat".to_owned()));
                 }
+                Action::Upgrade { vat, .. } if self.tables().is_session(*vat) => {
+                    return halt(Some(format!("{vat} is a session, which has no code")));
+                }
                 Action::Upgrade { vat, .. } if self.tables().vats.contains(vat) && !self.tables().is_alive(*vat) => {
                     return halt(Some(format!("{vat} is dead")));
                 }

@@ -334,6 +334,9 @@ fn parse_vref(text: &str) -> Option<VRef> {
 pub struct BundleId(pub [u8; 32]);
 
 impl BundleId {
+    /// No bundle: that of a vat without code, a session.
+    pub const NONE: BundleId = BundleId([0; 32]);
+
     /// Returns the id of a bundle with these bytes.
     pub fn of(bytes: &[u8]) -> BundleId {
         BundleId(*blake3::hash(bytes).as_bytes())

@@ -92,6 +92,24 @@ pub const WAKEUPS_MAX: u64 = 4_096;
 pub const OUTBOX_MESSAGES_MAX: u64 = 65_536;
 /// Bytes of the messages to the outside that may wait for its acknowledgement.
 pub const OUTBOX_BYTES_MAX: u64 = 64 << 20;
+/// Sessions of a state that have not ended; one that has is forgotten when its end was acknowledged, or its room is
+/// needed. An idle one takes some 2 KiB of the host's memory.
+pub const SESSIONS_MAX: u64 = 65_536;
+/// Events that may wait in a session's outbox: they are held in memory, and a client that reads none must not fill it.
+pub const SESSION_EVENTS_MAX: u64 = 65_536;
+/// Bytes of the events of one session: the largest message and the largest notify fit several times.
+pub const SESSION_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of the events of all sessions. One session may have half of what the others leave: where many clients read
+/// nothing, those end that have the most, long before one that reads is touched.
+pub const SESSIONS_BYTES_MAX: u64 = 1 << 30;
+/// Bytes that an event counts for, besides its content: about what a row takes.
+pub const SESSION_EVENT_OVERHEAD: u64 = 128;
+/// Items of all queues that a session made: calls of its client that are under way.
+pub const SESSION_QUEUED_MAX: u64 = 65_536;
+/// References of its own in a session's c-list: objects of its client that vats hold, and calls under way.
+pub const SESSION_REFS_MAX: u64 = 131_072;
+/// Live vats and held meters that a session's client may have made, where it was given the means to make any.
+pub const SESSION_VATS_MAX: u64 = 256;
 /// Bytes of the rows of one device of an embedder: they are held in memory, and vats may be able to make it keep them.
 pub const DEVICE_BYTES_MAX: u64 = 256 << 20;
 /// First ids: SwingSet's, so that transcripts compare.

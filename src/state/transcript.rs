@@ -73,6 +73,8 @@ struct Kept {
     number: DeliveryNum,
     begin: usize,
     end: usize,
+    /// Whether it stands in the vat's transcript, rather than only in what is hashed.
+    stored: bool,
     /// Where its canonical encoding ends, among those of the entries that were not sealed when it was made.
     canon_end: usize,
 }
@@ -122,10 +124,11 @@ impl Entries {
         self.write(end)
     }
 
-    /// Makes the entry just written part of the vat's transcript, unless the crank is undone.
-    pub(crate) fn keep(&mut self, vat: VatId, number: DeliveryNum) {
+    /// Makes the entry just written part of what is hashed and, if it is to be stored, of the vat's transcript, unless the
+    /// crank is undone.
+    pub(crate) fn keep(&mut self, vat: VatId, number: DeliveryNum, stored: bool) {
         let begin = self.whole();
-        self.kept.push(Kept { vat, number, begin, end: self.bytes.len(), canon_end: self.canon.len() });
+        self.kept.push(Kept { vat, number, begin, end: self.bytes.len(), stored, canon_end: self.canon.len() });
     }
 
     /// Iterates over the entries that were kept since the last seal.
@@ -159,7 +162,7 @@ impl Entries {
 
     /// Returns the chunk of one vat, if it has any entry in this block.
     pub(crate) fn of(&self, vat: VatId) -> Option<Chunk> {
-        let mut mine = self.kept.iter().filter(|it| it.vat == vat).peekable();
+        let mut mine = self.kept.iter().filter(|it| it.vat == vat && it.stored).peekable();
         let first = mine.peek()?.number;
         let (mut next, mut entries) = (first, PLAIN.to_vec());
         for it in mine {
@@ -171,6 +174,7 @@ impl Entries {
 
     /// Hands the chunks of every vat to `take`, and begins anew.
     pub(crate) fn flush(&mut self, take: &mut Put<'_>) -> Result<(), HostFault> {
+        self.kept.retain(|it| it.stored);
         self.kept.sort_by_key(|it| it.vat);
         let mut rest = &self.kept[..];
         while let Some(first) = rest.first() {
@@ -347,17 +351,17 @@ mod tests {
             open.answer(&answer).expect("writes");
         }
         open.end(&End::Done { fuel: 9 }).expect("writes");
-        open.keep(mine, DeliveryNum(7));
+        open.keep(mine, DeliveryNum(7), true);
         open.nothing(&End::Skipped).expect("writes");
-        open.keep(other, DeliveryNum(0));
+        open.keep(other, DeliveryNum(0), true);
         open.seal();
         // Undone: half of one, and one that is whole.
         open.nothing(&End::Skipped).expect("writes");
-        open.keep(mine, DeliveryNum(8));
+        open.keep(mine, DeliveryNum(8), true);
         open.begin(&start).expect("writes");
         open.rewind();
         open.nothing(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
-        open.keep(mine, DeliveryNum(8));
+        open.keep(mine, DeliveryNum(8), true);
         let chunk = open.of(mine).expect("has entries");
         let mut flushed = Vec::new();
         open.flush(&mut |vat, first, next, bytes| {

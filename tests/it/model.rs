@@ -13,7 +13,7 @@ use std::{
 
 use proptest::prelude::*;
 use vathost::{
-    kernel::{self, ScriptedVat, Scripts, Syscalls, Usage},
+    kernel::{self, ScriptedVat, Scripts, SessionInput, SessionTarget, Syscalls, Usage},
     model::{
         blame::{Fault, VatFault},
         id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
@@ -22,7 +22,7 @@ use vathost::{
     slog::Slog,
     state::{
         block::Block,
-        table::{Item, Options},
+        table::{Item, Options, SessionEvent},
     },
     store::{Digest, StateHash},
 };
@@ -40,6 +40,11 @@ enum Step {
     Call(u64, u64, u64),
     Terminate(u64),
     Reap(u64),
+    /// A session begins, and is given the roots of two vats.
+    Open(u64, u64),
+    /// A session hears what waits for it, and does what comes to its mind; one of those that were opened, by this number.
+    Act(u64),
+    End(u64),
     /// So many cranks.
     Run(u64),
     /// The block is committed; and, perhaps, the state closed and opened again, with all heaps gone.
@@ -54,6 +59,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (vat(), vat(), vat()).prop_map(|(to, a, b)| Step::Call(to, a, b)),
         1 => vat().prop_map(Step::Terminate),
         2 => vat().prop_map(Step::Reap),
+        2 => (vat(), vat()).prop_map(|(a, b)| Step::Open(a, b)),
+        8 => (0..4_u64).prop_map(Step::Act),
+        1 => (0..4_u64).prop_map(Step::End),
         8 => (1..12_u64).prop_map(Step::Run),
         3 => any::<bool>().prop_map(|reopen| Step::Block { reopen }),
     ]
@@ -92,7 +100,14 @@ type Seen = BTreeMap<(What, &'static str), u64>;
 enum What {
     Delivery,
     Syscall,
+    /// A syscall of a session.
+    Session,
     Fault,
+}
+
+fn is_for_sessions(it: &Syscall<VRef>) -> bool {
+    use Syscall::{DropImports, Resolve, RetireExports, RetireImports, Send, Subscribe};
+    matches!(it, Send { .. } | Subscribe(_) | Resolve(_) | DropImports(_) | RetireImports(_) | RetireExports(_))
 }
 
 fn run(seed: u64, steps: &[Step], manner: Manner<'_>) -> Trace {
@@ -123,6 +138,9 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
     .unwrap();
     let root = |vat: u64| KRef::Object(roots[usize::try_from(vat).unwrap() - 1]);
     let mut hashes = vec![];
+    let mut sessions: Vec<VatId> = vec![];
+    let one_of =
+        |sessions: &[VatId], at: u64| sessions.get(usize::try_from(at).unwrap() % sessions.len().max(1)).copied();
     for step in steps.iter().chain(&[Step::Run(u64::MAX), Step::Block { reopen: true }]) {
         match *step {
             Step::Call(to, a, b) => {
@@ -140,6 +158,24 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
                     Ok(())
                 };
                 (block, ()) = kernel::outside(block, reap).unwrap();
+            }
+            Step::Open(a, b) => {
+                let session = block.tables().globals().next_vat;
+                sessions.push(session);
+                cast.minds.borrow_mut().insert(session, Mind::default());
+                let name = session.to_string();
+                let give = |vat| SessionInput::Give { target: SessionTarget::Root(VatId(vat)), tag: vat };
+                block = ask(block, session, [SessionInput::Open { name }, give(a), give(b)]);
+            }
+            Step::Act(at) => {
+                if let Some(session) = one_of(&sessions, at) {
+                    block = cast.act_as_session(seed, session, block);
+                }
+            }
+            Step::End(at) => {
+                if let Some(session) = one_of(&sessions, at) {
+                    block = ask(block, session, [SessionInput::End { reason: "enough".to_owned() }]);
+                }
             }
             Step::Run(cranks) => block = go(block, &mut scripts, &cast, cranks),
             Step::Block { reopen } => {
@@ -160,6 +196,14 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
     (trace, cast.seen.take())
 }
 
+fn ask(block: Block, session: VatId, inputs: impl IntoIterator<Item = SessionInput>) -> Block {
+    let all = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| crank.session_input(session, it));
+    let (block, ()) = kernel::outside(block, all).unwrap_or_else(|halt| panic!("{halt} of {session}"));
+    kernel::audit(block.tables()).unwrap();
+    check_counts(&block);
+    block
+}
+
 fn go(mut block: Block, scripts: &mut Scripts, cast: &Cast, cranks: u64) -> Block {
     for _ in 0..cranks {
         let (next, ran) = kernel::crank(block, scripts).unwrap_or_else(|halt| panic!("{halt} at {:?}", halt.position));
@@ -178,27 +222,31 @@ fn go(mut block: Block, scripts: &mut Scripts, cast: &Cast, cranks: u64) -> Bloc
 fn check_beliefs(block: &Block, scripts: &Scripts, cast: &Cast) {
     let minds = cast.minds.borrow();
     for vat in scripts.live().filter(|it| block.tables().is_alive(*it)) {
-        let Some(mind) = minds.get(&vat) else { continue };
-        let actual: BTreeMap<VRef, bool> =
-            block.tables().clist.of(vat).map(|(vref, it)| (vref, it.reachable)).collect();
-        let mut believed = mind.objects.clone();
-        believed.extend(mind.promises.keys().map(|it| (*it, true)));
-        assert_eq!(actual, believed, "the c-list of {vat}, and its belief");
-        let stored: BTreeMap<Bytes, Bytes> = block
-            .tables()
-            .vatstore
-            .iter()
-            .filter(|((it, _), _)| *it == vat)
-            .map(|((_, key), value)| ((**key).clone(), value.clone()))
-            .collect();
-        assert_eq!(stored, mind.store, "the vatstore of {vat}, and its belief");
-        for (promise, decides) in &mind.promises {
-            let Some(KRef::Promise(id)) = block.tables().clist.get(&(vat, *promise)).map(|it| it.kref) else {
-                panic!("{promise}")
-            };
-            let decider = block.tables().promises.get(&id).unwrap().decider();
-            assert_eq!(decider == Some(vat), *decides, "whether {vat} decides {promise}");
+        if let Some(mind) = minds.get(&vat) {
+            check_belief(block, vat, mind);
         }
+    }
+}
+
+fn check_belief(block: &Block, vat: VatId, mind: &Mind) {
+    let actual: BTreeMap<VRef, bool> = block.tables().clist.of(vat).map(|(vref, it)| (vref, it.reachable)).collect();
+    let mut believed = mind.objects.clone();
+    believed.extend(mind.promises.keys().map(|it| (*it, true)));
+    assert_eq!(actual, believed, "the c-list of {vat}, and its belief");
+    let stored: BTreeMap<Bytes, Bytes> = block
+        .tables()
+        .vatstore
+        .iter()
+        .filter(|((it, _), _)| *it == vat)
+        .map(|((_, key), value)| ((**key).clone(), value.clone()))
+        .collect();
+    assert_eq!(stored, mind.store, "the vatstore of {vat}, and its belief");
+    for (promise, decides) in &mind.promises {
+        let Some(KRef::Promise(id)) = block.tables().clist.get(&(vat, *promise)).map(|it| it.kref) else {
+            panic!("{promise}")
+        };
+        let decider = block.tables().promises.get(&id).unwrap().decider();
+        assert_eq!(decider == Some(vat), *decides, "whether {vat} decides {promise}");
     }
 }
 
@@ -268,6 +316,50 @@ struct Cast {
 }
 
 impl Cast {
+    /// A session hears all that waits for it, and then does something: as vats do, but for what only they can, and now and
+    /// then what nobody may.
+    fn act_as_session(&self, seed: u64, session: VatId, mut block: Block) -> Block {
+        let mut minds = self.minds.borrow_mut();
+        let mind = minds.get_mut(&session).unwrap();
+        let events: Vec<(u64, SessionEvent)> =
+            block.tables().session_outbox.of(session, 0).map(|(at, it)| (at, it.clone())).collect();
+        for (_, event) in &events {
+            match event {
+                SessionEvent::Delivery(delivery) => mind.hear(delivery),
+                SessionEvent::Given { vref, .. } => mind.mention(*vref),
+                SessionEvent::NotGiven { .. } => (),
+                SessionEvent::Ended { .. } => *mind = Mind::default(),
+            }
+        }
+        if let Some((last, _)) = events.last() {
+            block = ask(block, session, [SessionInput::Acknowledge(*last)]);
+        }
+        if !block.tables().is_alive(session) {
+            return block;
+        }
+        check_belief(&block, session, mind);
+        mind.deliveries += 1;
+        let mut dice = Dice(seed ^ (session.0 << 56) ^ (mind.deliveries << 32));
+        let mut act = Vec::new();
+        for _ in 0..dice.below(6) {
+            if let Some(syscall) = mind.choose(&mut dice).filter(is_for_sessions) {
+                mind.believe(&syscall);
+                *self.seen.borrow_mut().entry((What::Session, syscall.kind())).or_default() += 1;
+                act.push(syscall);
+            }
+        }
+        let faults = dice.below(20) == 0;
+        if faults {
+            act.push(Syscall::DropImports(vec![VRef::imported_object(9_999)]));
+        }
+        block = ask(block, session, [SessionInput::Act(act)]);
+        assert_eq!(block.tables().is_alive(session), !faults, "{session}");
+        if !faults {
+            check_belief(&block, session, mind);
+        }
+        block
+    }
+
     fn scripts(&self, seed: u64, faults_early: bool) -> Scripts {
         let cast = self.clone();
         Scripts::new(move |vat, row| -> ScriptedVat {
@@ -486,14 +578,28 @@ impl Mind {
             other => panic!("{syscall:?}: {other}"),
         })?;
         match syscall {
+            Syscall::VatstoreSet(key, value) => drop(self.store.insert(key, value)),
+            Syscall::VatstoreDelete(key) => drop(self.store.remove(&key)),
+            Syscall::VatstoreGetNextKey(key) => {
+                let next = self.store.keys().find(|it| **it > key).cloned();
+                assert_eq!(answer, Answer::Value(next));
+            }
+            other => self.believe(&other),
+        }
+        Ok(())
+    }
+
+    /// Believes what follows from a syscall about its references.
+    fn believe(&mut self, syscall: &Syscall<VRef>) {
+        match syscall {
             Syscall::Send { target, message } => {
-                self.mention(target);
+                self.mention(*target);
                 message.methargs.slots.iter().for_each(|it| self.mention(*it));
                 if let Some(result) = message.result {
                     self.promises.insert(result, false);
                 }
             }
-            Syscall::Subscribe(promise) => self.mention(promise),
+            Syscall::Subscribe(promise) => self.mention(*promise),
             Syscall::Resolve(batch) => {
                 batch.iter().for_each(|it| self.hear_data(&it.data));
                 self.promises.retain(|vref, _| batch.iter().all(|it| it.promise != *vref));
@@ -502,15 +608,8 @@ impl Mind {
             Syscall::RetireImports(refs) | Syscall::RetireExports(refs) | Syscall::AbandonExports(refs) => {
                 self.objects.retain(|vref, _| !refs.contains(vref));
             }
-            Syscall::VatstoreSet(key, value) => drop(self.store.insert(key, value)),
-            Syscall::VatstoreDelete(key) => drop(self.store.remove(&key)),
-            Syscall::VatstoreGetNextKey(key) => {
-                let next = self.store.keys().find(|it| **it > key).cloned();
-                assert_eq!(answer, Answer::Value(next));
-            }
             other => panic!("{other:?} is never chosen"),
         }
-        Ok(())
     }
 }
 
@@ -553,7 +652,9 @@ fn random_runs_do_all_that_they_are_meant_to() {
     let mut seen = Seen::new();
     for seed in 0..60 {
         let call = |it: u64| Step::Call(1 + it % VATS, 1 + (it + 1) % VATS, 1 + (it + 2) % VATS);
-        let steps: Vec<Step> = (0..12).flat_map(|it| [call(it), Step::Run(7)]).collect();
+        let open = [Step::Open(1, 2), Step::Open(3, 4)];
+        let turn = |it| [call(it), Step::Run(7), Step::Act(it), Step::Act(it + 1)];
+        let steps: Vec<Step> = open.into_iter().chain((0..12).flat_map(turn)).collect();
         for (kind, n) in perform(seed, &steps, Manner::default()).1 {
             *seen.entry(kind).or_default() += n;
         }
@@ -564,6 +665,7 @@ fn random_runs_do_all_that_they_are_meant_to() {
     let garbage = ["dropImports", "retireImports", "retireExports", "abandonExports"];
     let wanted = (deliveries.map(|it| (What::Delivery, it)).into_iter())
         .chain(messages.into_iter().chain(garbage).map(|it| (What::Syscall, it)))
+        .chain(["send", "subscribe", "resolve", "dropImports", "retireImports"].map(|it| (What::Session, it)))
         .chain([(What::Fault, "")]);
     let rare: Vec<_> = wanted.filter(|it| seen.get(it).is_none_or(|n| *n < 5)).collect();
     assert!(rare.is_empty(), "{rare:?} of {seen:?}");

@@ -76,19 +76,19 @@ fn finish(dir: &Path) -> String {
     hash
 }
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{} {}", self.out, self.err))
     }
 }
 
-fn vathost(args: &[&str], paths: &[&Path]) -> Said {
+pub(crate) fn vathost(args: &[&str], paths: &[&Path]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
     command.env("XDG_CACHE_HOME", code_cache().parent().unwrap()).args(&args[..1]).args(paths).args(&args[1..]);
     let output = command.output().unwrap();

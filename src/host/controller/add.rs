@@ -27,6 +27,8 @@ impl Host {
     ///
     /// A message names a vat that is terminated.
     pub fn add(&mut self, scenario: &Scenario, policy: &BlockPolicy) -> Result<Vec<String>, Box<Halt>> {
+        // What waits comes in first: it was promised ids.
+        self.take_in(policy)?;
         let known = self.known_vats(scenario)?;
         let new = |it: &StaticVat| !known.contains_key(&*it.name);
         let names: Vec<String> = scenario.vats.iter().filter(|it| new(it)).map(|it| it.name.clone()).collect();
@@ -75,9 +77,8 @@ impl Host {
     /// The vats of the scenario that the state has, by name.
     fn known_vats(&self, scenario: &Scenario) -> Result<BTreeMap<String, VatId>, Box<Halt>> {
         let tables = self.block()?.tables();
-        let find = |name: &str| tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
         let known: BTreeMap<_, _> =
-            scenario.vats.iter().filter_map(|it| Some((it.name.clone(), find(&it.name)?))).collect();
+            scenario.vats.iter().filter_map(|it| Some((it.name.clone(), tables.vat_named(&it.name)?))).collect();
         for send in scenario.sends.iter().filter(|it| !known.contains_key(&it.to)) {
             let slots = scenario.methargs(send).map(|(_, slots)| slots).unwrap_or_default();
             for name in slots.into_iter().filter_map(|at| scenario.vats.get(at)).map(|it| &it.name) {

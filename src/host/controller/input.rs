@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     invariant,
-    kernel::Crank,
+    kernel::{Crank, SessionInput},
     model::{
         blame::{Fault, HostFault},
         id::{DeviceId, KRef, PromiseId, VRef, VatId},
@@ -95,6 +95,7 @@ pub(super) enum Input {
     AcknowledgeMail(u64),
     Forget(PromiseId),
     Device(DeviceId, Value),
+    Session(VatId, SessionInput),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,12 +109,15 @@ pub(super) fn target(tables: &Tables, to: To<'_>) -> Result<(Target, String), Ho
     let refused = |why: String| HostFault::new("send a message", why);
     match to {
         To::Root(name) => {
-            let known = tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
+            let known = tables.vat_named(name);
             let vat = known.ok_or_else(|| refused(format!("there is no vat `{name}`")))?;
             target(tables, To::Vat(vat))
         }
         To::Vat(vat) => {
             let row = tables.vats.get(&vat).ok_or_else(|| refused(format!("there is no {vat}")))?;
+            if tables.is_session(vat) {
+                return Err(refused(format!("{vat} (`{}`) is a session, which has no root", row.name)));
+            }
             let name = row.name.clone();
             if !tables.is_alive(vat) {
                 return Err(refused(format!("{vat} (`{name}`) is terminated")));
@@ -173,7 +177,7 @@ pub(super) fn named(tables: &Tables, name: &str) -> Result<KRef, HostFault> {
     if let Ok(kref) = name.parse() {
         return Ok(kref);
     }
-    let by_name = || tables.vats.iter().find(|(_, row)| row.name == name).map(|(vat, _)| *vat);
+    let by_name = || tables.vat_named(name);
     let vat = name.parse().ok().filter(|it| tables.vats.contains(it)).or_else(by_name);
     let vat =
         vat.ok_or_else(|| refused(format!("there is no vat `{name}` for \"@{name}\" (\"@@{name}\" is the text)")))?;
@@ -201,6 +205,14 @@ pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<
     Ok(CapData { body: body.as_str().into(), slots })
 }
 
+/// Puts what is asked of sessions behind the rest: the ids of promises were promised to the senders of messages, and a
+/// session's syscalls make others.
+pub(super) fn in_order(inputs: Vec<Input>) -> Vec<Input> {
+    let (sessions, mut inputs): (Vec<_>, Vec<_>) = inputs.into_iter().partition(|it| matches!(it, Input::Session(..)));
+    inputs.extend(sessions);
+    inputs
+}
+
 impl Input {
     /// Applies the input to the state, in this crank.
     pub(super) fn apply(self, crank: &mut Crank) -> Result<(), Fault> {
@@ -218,6 +230,7 @@ impl Input {
             Input::AcknowledgeMail(number) => crank.acknowledge_mail(number),
             Input::Forget(promise) => crank.forget_result(promise)?,
             Input::Device(id, input) => crank.tell_device(id, &input)?,
+            Input::Session(session, input) => crank.session_input(session, input)?,
         }
         Ok(())
     }

@@ -21,11 +21,13 @@ mod install;
 mod mail;
 mod run;
 mod schedule;
+mod session;
 mod upgrade;
 
 pub use input::{Arg, Outcome, Sent, To};
 pub use run::BlockEnd;
 pub use schedule::Refusal;
+pub use session::{SessionEvent, SessionId, SessionRefusal, SessionSummary};
 pub use upgrade::UPGRADE;
 
 use std::{collections::BTreeMap, sync::Arc};

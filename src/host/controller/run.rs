@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use crate::{
     directive::DirectiveSet,
     host::{
-        controller::{Host, input::Input},
+        controller::{
+            Host,
+            input::{self, Input},
+        },
         epitaph::Epitaph,
         options::{HostOptions, Inputs},
     },
@@ -108,7 +111,7 @@ impl Host {
         self.standing.run.set_policy(policy);
         let mut block = self.take()?;
         block.keep_policy(policy);
-        let inputs = std::mem::take(&mut self.inputs);
+        let inputs = input::in_order(std::mem::take(&mut self.inputs));
         if inputs.is_empty() && (self.clock.is_none() || block.meta().open) {
             return kernel::begin_block(block, policy.block_time);
         }

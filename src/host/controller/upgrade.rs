@@ -28,6 +28,8 @@ impl Host {
         if changed.is_empty() {
             return Ok(Vec::new());
         }
+        // What waits comes in first: it was promised ids.
+        self.take_in(policy)?;
         let mut block = self.take()?;
         block.keep_policy(policy);
         for wasm in changed.iter().map(|(_, it)| &it.wasm).chain(scenario.bundles.values()) {
@@ -69,9 +71,9 @@ impl Host {
 
 fn changed<'a>(tables: &Tables, scenario: &'a Scenario) -> Vec<(VatId, &'a StaticVat)> {
     let other = |it: &'a StaticVat| {
-        let (vat, row) = tables.vats.iter().find(|(_, row)| row.name == it.name)?;
-        let is_other = row.bundle != BundleId::of(&it.wasm) && tables.is_alive(*vat);
-        is_other.then_some((*vat, it))
+        let vat = tables.vat_named(&it.name)?;
+        let is_other = tables.vats.get(&vat)?.bundle != BundleId::of(&it.wasm) && tables.is_alive(vat);
+        is_other.then_some((vat, it))
     };
     scenario.vats.iter().filter_map(other).collect()
 }

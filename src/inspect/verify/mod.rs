@@ -19,7 +19,7 @@ use crate::{
     },
     state::{
         block::{Block, proof},
-        table::{Item, Status, Tables},
+        table::{Item, Status, Tables, Vat},
     },
     store::{Database, Digest, Layout, Meta, Reading},
     vat::engine_id,
@@ -288,7 +288,8 @@ fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
     for id in &stored {
         check.result(database.bundle(*id));
     }
-    let live = tables.vats.iter().filter(|(_, row)| !matches!(row.status, Status::Terminated { .. }));
+    let alive = |row: &Vat| !matches!(row.status, Status::Terminated { .. });
+    let live = tables.vats.iter().filter(|(vat, row)| alive(row) && !tables.is_session(**vat));
     let queued = tables.queue.iter().filter_map(|(_, it)| match &it.item {
         Item::UpgradeVat { bundle, .. } => Some(*bundle),
         _ => None,
@@ -305,8 +306,13 @@ fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
 pub fn replay(block: &Block, workers: &mut dyn Workers, each: &mut dyn FnMut()) -> Result<Check, HostFault> {
     let mut check = Check::new("replay");
     let mut count = 0_u64;
-    let vats: Vec<VatId> =
-        block.tables().vats.iter().map(|(vat, _)| *vat).filter(|it| block.tables().is_alive(*it)).collect();
+    let vats: Vec<VatId> = block
+        .tables()
+        .vats
+        .iter()
+        .map(|(vat, _)| *vat)
+        .filter(|it| block.tables().is_alive(*it) && !block.tables().is_session(*it))
+        .collect();
     for vat in &vats {
         let Some(tally) = block.tables().tallies.get(vat) else { continue };
         let last = DeliveryNum(tally.deliveries);

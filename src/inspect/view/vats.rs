@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Facts, Row, brief, camel, kv};
 use crate::{
     host::report::{Report, VatReport},
-    inspect::view::text::{grouped, harmless, shortened, size},
+    inspect::view::text::{counted, grouped, harmless, shortened, size},
     model::{
         blame::HostFault,
         id::{DeliveryNum, VRef, VatId},
@@ -24,6 +24,8 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VatRow {
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     name: String,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +65,9 @@ pub(crate) struct OneVat {
     promises: usize,
     decides: usize,
     transcript: usize,
+    /// Of a session, the events that the outside has not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox: Option<u64>,
 }
 
 pub(crate) fn list(block: &Block) -> Vec<VatRow> {
@@ -81,11 +86,12 @@ fn row(tables: &Tables, id: VatId, report: VatReport) -> Option<VatRow> {
     let vat = tables.vats.get(&id)?;
     Some(VatRow {
         id: report.id,
+        kind: report.kind,
         name: vat.name.clone(),
         status: report.status,
         reason: report.reason,
         incarnation: report.incarnation,
-        bundle: vat.bundle.to_string(),
+        bundle: if tables.is_session(id) { String::new() } else { vat.bundle.to_string() },
         deliveries: report.deliveries,
         syscalls: report.syscalls,
         fuel: report.fuel,
@@ -117,7 +123,8 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
         },
         first_delivery: vat.first_delivery.0,
         done: tables.waiting.of(Awaited::End(id)).map(|it| it.to_string()).collect(),
-        bundle_bytes: block.bundle(vat.bundle)?.len(),
+        bundle_bytes: if tables.is_session(id) { 0 } else { block.bundle(vat.bundle)?.len() },
+        outbox: tables.is_session(id).then(|| tables.session_outbox.sums(id).0),
         options: camel(serde_json::to_value(&vat.options).map_err(|err| HostFault::new("show options", err))?),
         next_import: VRef::imported_object(tally.next_import).to_string(),
         next_promise_import: VRef::imported_promise(tally.next_promise_import).to_string(),
@@ -134,9 +141,10 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
 
 /// Returns a status and its reason, for people, with at most this many characters of the reason: last words are long.
 fn status(row: &VatRow, chars: usize) -> String {
+    let kind = row.kind.map(|it| format!("{it}, ")).unwrap_or_default();
     match &row.reason {
-        Some(reason) => format!("{}: {}", row.status, harmless(&shortened(reason, chars))),
-        None => row.status.to_owned(),
+        Some(reason) => format!("{kind}{}: {}", row.status, harmless(&shortened(reason, chars))),
+        None => format!("{kind}{}", row.status),
     }
 }
 
@@ -169,7 +177,10 @@ impl Facts for OneVat {
             ("name", brief(row.name.as_bytes())),
             ("status", status),
             ("incarnation", format!("{}, since {}", row.incarnation, DeliveryNum(self.first_delivery))),
-            ("bundle", format!("{} ({})", row.bundle, size(self.bundle_bytes as u64))),
+            match self.outbox {
+                Some(events) => ("outbox", counted(events, "event", "events")),
+                None => ("bundle", format!("{} ({})", row.bundle, size(self.bundle_bytes as u64))),
+            },
             ("deliveries", format!("{}, {} of them in the transcript", grouped(row.deliveries), self.transcript)),
             ("syscalls", grouped(row.syscalls)),
             ("fuel", grouped(row.fuel)),

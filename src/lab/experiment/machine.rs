@@ -124,7 +124,7 @@ impl Machine {
         let tables = self.block()?.tables();
         let first = tables.vats.get(&vat).map_or(DeliveryNum(0), |it| it.first_delivery);
         let next = tables.tallies.get(&vat).map_or(0, |it| it.deliveries);
-        Ok(tables.is_alive(vat) && next > first.0)
+        Ok(tables.is_alive(vat) && !tables.is_session(vat) && next > first.0)
     }
 
     /// Returns the fingerprint of a vat's heap; `None` if the vat is dead, or has no heap yet.

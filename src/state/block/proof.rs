@@ -143,7 +143,9 @@ pub(crate) fn heads(
     for (vat, row) in
         tables.vats.iter().filter(|(_, it)| !matches!(it.status, Status::Terminated { cleaned: true, .. }))
     {
-        let deliveries = tables.tallies.get(vat).map_or(0, |it| it.deliveries);
+        // Of a session no transcript is kept.
+        let told = tables.tallies.get(vat).filter(|_| !tables.is_session(*vat));
+        let deliveries = told.map_or(0, |it| it.deliveries);
         let recorded = heads.get(*vat).map_or(0, |it| it.next.0);
         if recorded != deliveries {
             let name = &row.name;

@@ -5,6 +5,7 @@ mod device;
 mod object;
 mod promise;
 mod queue;
+mod session;
 mod vat;
 mod vatstore;
 
@@ -14,6 +15,7 @@ pub use device::{DeviceMessages, DeviceRow, DeviceRows, Mailbox, Outbox, Outgoin
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
 pub use queue::{Load, Queue, QueueId, Sender, Turn, Waiting};
+pub use session::{Session, SessionEvent, SessionOutbox, Sessions};
 pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
 pub use vatstore::Vatstore;
 
@@ -74,7 +76,7 @@ impl Globals {
 }
 
 /// Number of the kernel's tables.
-const TABLES: usize = 21;
+const TABLES: usize = 23;
 
 /// The kernel's tables, all of them.
 #[derive(Debug)]
@@ -122,6 +124,10 @@ pub struct Tables {
     pub device_rows: DeviceRows,
     /// What they sent into the world with the last block, or with this one.
     pub device_messages: DeviceMessages,
+    /// The sessions: vats without code.
+    pub sessions: Sessions,
+    /// What happened to each session, until the outside acknowledges it.
+    pub session_outbox: SessionOutbox,
 }
 
 impl Default for Tables {
@@ -148,6 +154,8 @@ impl Default for Tables {
             waiting: Waiters::new(19, "waiting"),
             device_rows: DeviceRows::new(20, "device_row").with_long_values(),
             device_messages: DeviceMessages::new(21, "device_message"),
+            sessions: Sessions::new(22, "session"),
+            session_outbox: SessionOutbox::new(23, "session_outbox").with_long_values(),
         }
     }
 }
@@ -180,6 +188,8 @@ impl Tables {
             &mut self.waiting,
             &mut self.device_rows,
             &mut self.device_messages,
+            &mut self.sessions,
+            &mut self.session_outbox,
         ]
     }
 
@@ -207,6 +217,8 @@ impl Tables {
             &self.waiting,
             &self.device_rows,
             &self.device_messages,
+            &self.sessions,
+            &self.session_outbox,
         ]
     }
 

@@ -411,7 +411,7 @@ fn vref(text: &str) -> VRef {
 
 /// A syscall in words.
 #[track_caller]
-fn syscall(words: &str) -> Syscall<VRef> {
+pub(crate) fn syscall(words: &str) -> Syscall<VRef> {
     let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
     let refs = || list(rest).map(vref).collect();
     let word = |at: usize| Bytes::from(rest.split(' ').nth(at).unwrap_or(""));
@@ -489,7 +489,7 @@ fn body_of(method: &str, promises: impl Iterator<Item = bool>) -> Bytes {
 }
 
 /// The name of a delivery, and the whole of it.
-fn describe(delivery: &Delivery<VRef>) -> (String, String) {
+pub(crate) fn describe(delivery: &Delivery<VRef>) -> (String, String) {
     let join = |refs: &[VRef]| refs.iter().map(VRef::to_string).collect::<Vec<_>>().join(",");
     let text = match delivery {
         Delivery::Message { target, message } => {
