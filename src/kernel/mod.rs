@@ -39,15 +39,18 @@
 mod admin;
 mod audit;
 mod bridge;
-mod crank;
+
 mod deliver;
 mod device;
 mod disturb;
 mod gc;
+mod ledger;
 mod lifecycle;
 mod look;
+mod obey;
 mod outside;
 mod plant;
+mod queue;
 mod replay;
 mod request;
 mod route;
@@ -56,12 +59,11 @@ mod snapshot;
 mod syscall;
 mod take;
 mod translate;
-mod turn;
+
 mod upgrade;
-mod verdict;
 
 pub use audit::audit;
-pub use crank::Crank;
+pub use ledger::Crank;
 pub use device::mail_methargs;
 pub use look::{Ahead, Fate, look};
 pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
@@ -71,8 +73,8 @@ pub use script::{ScriptedVat, Scripts};
 pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
 pub use take::Taken;
-pub use turn::run_order;
-pub use verdict::{obey_at_rest, vathost_breakpoint};
+pub use queue::run_order;
+pub use obey::{obey_at_rest, vathost_breakpoint};
 
 use crate::{
     model::{
@@ -291,5 +293,5 @@ pub fn is_finished(block: &Block) -> bool {
 
 /// Returns whether no queue holds anything to run.
 pub fn is_quiescent(block: &Block) -> bool {
-    deliver::is_idle(block.tables()) && !verdict::wakes(block)
+    deliver::is_idle(block.tables()) && !obey::wakes(block)
 }
