@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::{
     invariant,
     kernel::{
-        Crank, Ended,
-        lifecycle::short,
+        Ended, Ledger,
+        lifecycle::may_make,
         request::{Refused, Request, number, undefined},
     },
     model::{
@@ -18,7 +18,7 @@ use crate::{
         limits, price,
         value::{Bytes, CapData, Message},
     },
-    state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
+    state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner},
 };
 
 /// The reply to a message to one of the kernel's objects.
@@ -32,7 +32,7 @@ enum AdminReply {
 /// An answer, a refusal, or a broken kernel.
 type AdminAnswer<T> = Result<Result<T, Refused>, Fault>;
 
-impl Crank {
+impl Ledger {
     /// Makes an object whose messages the kernel answers.
     pub(super) fn new_kernel_object(&mut self, object: KernelObject) -> ObjectId {
         let id = self.next_object_id();
@@ -79,10 +79,10 @@ impl Crank {
     }
 
     fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> AdminAnswer<AdminReply> {
-        if let Err(refused) = self.may_make() {
+        if let Err(refused) = may_make(self.tables(), self.by()) {
             return Ok(Err(refused));
         }
-        let creator = self.by;
+        let creator = self.by();
         self.count_made(creator, 1)?;
         let id = self.tables().meters.iter().next_back().map_or(0, |(id, _)| id + 1);
         let meter = Meter { remaining, threshold, notified: false, creator, held: true, users: 0 };
@@ -93,7 +93,7 @@ impl Crank {
 
     fn admin_create(&mut self, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
         let checked = (|| {
-            self.may_make()?;
+            may_make(self.tables(), self.by())?;
             let bundle = self.named_bundle(request.text(0)?)?;
             let parameters = request.capdata(1)?;
             // Of nothing that a vat may use its children have more.
@@ -125,7 +125,7 @@ impl Crank {
 
     /// The options of the vat that asks.
     fn asker(&self) -> Option<Options> {
-        self.tables().vats.get(&self.by?).map(|it| it.options.clone())
+        self.tables().vats.get(&self.by()?).map(|it| it.options.clone())
     }
 
     /// A bundle by its name in the scenario, or by its hash.
@@ -217,7 +217,7 @@ impl Crank {
                     Ok(info) => self.terminate(vat, &Ended { aborted: true, info, fault: None })?,
                     Err(refused) => return Ok(Err(refused)),
                 }
-                self.block().doom(vat);
+                self.block_mut().doom(vat);
             }
             "pause" => self.pause(vat, &request.reason(0))?,
             "resume" => self.resume(vat)?,
@@ -327,21 +327,6 @@ impl Crank {
         self.take_waiting(Awaited::Meter(id)).into_iter().try_for_each(|it| self.decref(it.into()))
     }
 
-    /// A promise waits from now on, and is held.
-    fn await_with(&mut self, awaited: Awaited, promise: PromiseId) -> Result<(), KernelPanic> {
-        self.tables_mut().waiting.insert((awaited, promise), ());
-        self.incref(promise.into())
-    }
-
-    /// Takes the promises that wait for an event. The caller has their holds.
-    pub(super) fn take_waiting(&mut self, awaited: Awaited) -> Vec<PromiseId> {
-        let waiting: Vec<PromiseId> = self.tables().waiting.of(awaited).collect();
-        for promise in &waiting {
-            self.tables_mut().waiting.remove(&(awaited, *promise));
-        }
-        waiting
-    }
-
     /// Forgets a kernel object that no vat holds any more, and gives up what the object held.
     pub(super) fn forget_kernel_object(&mut self, object: KernelObject) -> Result<(), KernelPanic> {
         match object {
@@ -351,109 +336,6 @@ impl Crank {
                 self.tables_mut().meters.update(&id, |it| it.held = false);
                 self.drop_meter(id)
             }
-        }
-    }
-
-    /// Returns the fuel that the next delivery to a vat may use, and whether its meter, rather than its options, sets
-    /// the limit.
-    pub(super) fn fuel_max(&self, vat: VatId) -> Result<(u64, bool), KernelPanic> {
-        let options =
-            self.tables().vats.get(&vat).map(|it| &it.options).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-        let left = options.meter.and_then(|it| self.tables().meters.get(&it)?.remaining).unwrap_or(u64::MAX);
-        Ok((options.fuel_per_delivery.min(left), left < options.fuel_per_delivery))
-    }
-
-    /// Charges a delivery's fuel to the block, and to the vat's meter.
-    pub(super) fn charge(&mut self, vat: VatId, fuel: u64) -> Result<(), Fault> {
-        self.block().add_fuel(fuel);
-        let Some(id) = self.tables().vats.get(&vat).and_then(|it| it.options.meter) else { return Ok(()) };
-        let crossed = self.tables_mut().meters.update(&id, |it| {
-            let Some(remaining) = &mut it.remaining else { return false };
-            *remaining = remaining.saturating_sub(fuel);
-            let crossed = *remaining < it.threshold && !it.notified;
-            it.notified |= crossed;
-            crossed
-        });
-        if crossed == Some(true) {
-            for promise in self.take_waiting(Awaited::Meter(id)) {
-                self.settle_queued(Some(promise), false, undefined())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Charges fuel for what the kernel answers itself: to the vat that sent the message, or to the block alone if it
-    /// came from outside.
-    fn charge_sender(&mut self, fuel: u64) -> Result<(), Fault> {
-        match self.by {
-            Some(vat) => self.charge(vat, fuel),
-            None => {
-                self.block().add_fuel(fuel);
-                Ok(())
-            }
-        }
-    }
-
-    /// Settles a promise that a row of the kernel's held.
-    pub(super) fn settle_queued(
-        &mut self,
-        promise: Option<PromiseId>,
-        rejected: bool,
-        data: CapData<KRef>,
-    ) -> Result<(), Fault> {
-        let Some(id) = promise else { return Ok(()) };
-        self.settle(id, rejected, data)?;
-        Ok(self.decref(id.into())?)
-    }
-
-    /// Settles the promise for a new vat's root and admin facet: with the two, or with how the vat ended.
-    pub(super) fn settle_creation(&mut self, vat: VatId, result: Option<PromiseId>) -> Result<(), Fault> {
-        if result.is_none() {
-            return Ok(());
-        }
-        let ending = self.tables().vats.get(&vat).and_then(|it| it.ending);
-        if let (Some(ending), Some(id)) = (ending, result) {
-            self.reject_creation(id, ending)?;
-            return Ok(self.forget_ending(vat)?);
-        }
-        let root = self.root(vat)?;
-        let admin = self.new_kernel_object(KernelObject::AdminFacet(vat));
-        let body = "#{\"admin\":\"$1.Alleged: adminFacet\",\"root\":\"$0.Alleged: root\"}";
-        self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
-    }
-
-    /// Rejects the creation of a vat that ended before it was handed over: its creator gets a rejection even if the
-    /// vat ended well.
-    fn reject_creation(&mut self, result: PromiseId, ending: PromiseId) -> Result<(), Fault> {
-        if self.promise(ending)?.is_rejected() {
-            self.settle_as(result, ending)?;
-        } else {
-            let data = self.tables().settled(ending).cloned();
-            self.settle(result, true, data.ok_or_else(|| KernelPanic::new("audit.settlement", ending))?)?;
-        }
-        Ok(self.decref(result.into())?)
-    }
-
-    /// Pauses a vat, so that it takes no deliveries. A second pause changes nothing but the reason.
-    pub(super) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
-        let reason = short(reason.to_owned());
-        let paused = self.tables_mut().vats.update(&vat, |it| it.status = Status::Paused { reason });
-        paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
-    }
-
-    /// Resumes a paused vat: its waiting items go to the front of the run-queue, each among those of its sender, in
-    /// their order. Resuming a vat that runs changes nothing.
-    pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
-        if self.tables().is_paused(vat) {
-            self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);
-            self.release_pause_queue(vat);
-        }
-        Ok(())
-    }
-
-    pub(super) fn release_pause_queue(&mut self, vat: VatId) {
-        while let Some(waiting) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
-            self.queue_first(waiting);
         }
     }
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     kernel::{
-        Crank,
-        deliver::panic_text,
+        Ledger,
+        crank::panic_text,
         device::Called,
         request::{Refused, Request},
     },
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-impl Crank {
+impl Ledger {
     /// Adds a device of the embedder's, for the state's life.
     pub fn add_own_device(&mut self, name: &str) -> DeviceId {
         self.add_device(DeviceRow::Own(OwnDevice { name: name.into(), handler: None, sent: 0 }))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kernel::{
-        Crank,
+        Ledger,
         request::{Refused, Request},
     },
     model::{
@@ -33,7 +33,7 @@ pub(super) type Called = Result<Result<Value, Refused>, Fault>;
 
 // ---- from outside
 
-impl Crank {
+impl Ledger {
     /// Adds a device, for the state's life. There is at most one of a kind: a second is the first.
     pub fn add_device(&mut self, device: DeviceRow) -> DeviceId {
         let known = self.tables().devices.iter().find(|(_, it)| it.name() == device.name()).map(|(id, _)| *id);
@@ -136,7 +136,7 @@ impl Crank {
 
 // ---- from vats
 
-impl Crank {
+impl Ledger {
     /// Calls a device for a vat.
     pub(super) fn call_now(&mut self, at: At, device: KRef, methargs: &CapData<KRef>) -> Result<Answer, Fault> {
         let KRef::Device(id) = device else { return Err(KernelPanic::new("clist.known", device).into()) };
@@ -245,7 +245,7 @@ impl Crank {
         text.truncate(text.floor_char_boundary(limits::CONSOLE_BYTES_MAX as usize));
         let event = || Event::Console { at, level, args: [&text], source: "device" };
         self.slog().record(Detail::Deliveries, event);
-        self.printed.push(Printed { vat: at.vat, level, text });
+        self.print(Printed { vat: at.vat, level, text });
         Ok(json!("#undefined"))
     }
 }

@@ -10,18 +10,24 @@ use crate::{
         plant::{Plant, PlantedAt},
     },
     kernel::{
-        Crank, Ended, Ran, Workers,
+        Ended, Ledger,
         audit::audit,
-        deliver::{Source, Work},
+        crank::Crank,
+        deliver::next_delivery,
         replay, run_order,
+        take::{Numbers, Source, Work},
     },
     model::{
         blame::{Fault, Halted, VatFault},
-        id::{CrankNum, DeliveryNum, VatId},
+        body,
+        id::{CrankNum, VatId},
         value::{Answer, Bytes},
     },
     slog::{Detail, Event},
-    state::table::{Item, QueueId},
+    state::{
+        block::Step,
+        table::{Item, QueueId},
+    },
 };
 
 /// Bytes of the pages that a random bit is drawn from.
@@ -33,41 +39,21 @@ fn pages_in_use(memory: &[u8]) -> Vec<u64> {
     pages.filter(|(_, page)| page.iter().any(|it| *it != 0)).map(|(at, _)| at).collect()
 }
 
-impl Crank {
-    /// Returns the faults that fire at this crank because its delivery is one of every so many.
-    pub(super) fn recurring(&mut self, numbers: [Option<(VatId, DeliveryNum)>; 2]) -> Vec<Directive> {
-        let Some(injector) = self.block().injector() else { return Vec::new() };
-        let recurring = numbers.into_iter().flatten().flat_map(|(vat, number)| injector.recurring(vat, number));
-        recurring.collect()
-    }
-
-    /// Notes that the place of a fault was reached.
-    pub(super) fn note(&mut self, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
-        let crank = self.number();
-        if let Some(injector) = self.block().injector() {
-            injector.note(fault, crank, vat, why_not);
-        }
-    }
-
-    /// Disturbs the crank, whose directives were obeyed. Returns the work that is left.
-    pub(super) fn disturb(
-        mut self,
-        workers: &mut dyn Workers,
-        mut work: Work,
-        faults: &[Directive],
-    ) -> Result<(Crank, Work), Fault> {
+impl Crank<'_> {
+    /// Disturbs the crank, whose directives were obeyed.
+    pub(super) fn disturb(&mut self, faults: &[Directive]) -> Result<(), Fault> {
         for fault in faults {
             let Action::Disturb(disturbance) = &fault.action else { continue };
-            let vat = work.vat();
+            let vat = self.log.work.vat();
             let why_not = match disturbance {
                 Disturbance::Plant(name) | Disturbance::KernelPanic(name) => {
-                    let crank = self.number();
-                    self.block().add_plant(Plant::in_crank(name, crank));
+                    let crank = self.ledger.number();
+                    self.ledger.block_mut().add_plant(Plant::in_crank(name, crank));
                     None
                 }
-                Disturbance::Flip { vat, bit } => self.flip(workers, fault, *vat, *bit)?,
-                Disturbance::TrapAfter { fuel } if self.numbers(&work)[0].is_some() => {
-                    if let Some(injector) = self.block().injector() {
+                Disturbance::Flip { vat, bit } => self.flip(fault, *vat, *bit)?,
+                Disturbance::TrapAfter { fuel } if self.log.work.numbers(self.ledger.tables()).first.is_some() => {
+                    if let Some(injector) = self.ledger.block_mut().injector() {
                         injector.limit_fuel(fault, *fuel);
                     }
                     // What comes of it is known when the delivery has run.
@@ -75,60 +61,46 @@ impl Crank {
                 }
                 Disturbance::TrapAfter { .. } => Some("the crank is no delivery".to_owned()),
                 // What was let through before it takes its number, and is not late for that.
-                Disturbance::Delay { .. } if self.block().injector().is_some_and(|it| it.is_over(fault)) => continue,
+                Disturbance::Delay { .. } if self.ledger.block_mut().injector().is_some_and(|it| it.is_over(fault)) => {
+                    continue;
+                }
                 Disturbance::Delay { cranks } => {
-                    let why_not = self.delay(&mut work, *cranks)?;
+                    let why_not = self.delay(*cranks)?;
                     if why_not.is_none() {
-                        self.seal("fault")?;
+                        self.ledger.seal(Step::Fault)?;
                     }
                     why_not
                 }
                 Disturbance::Duplicate => {
-                    let why_not = self.duplicate(&mut work)?;
+                    let why_not = self.duplicate()?;
                     if why_not.is_none() {
-                        self.seal("fault")?;
-                        work = self.retake()?;
+                        self.ledger.seal(Step::Fault)?;
+                        self.log.work = self.retake()?;
                     }
                     why_not
                 }
                 Disturbance::Kill => {
-                    return Err(Halted { crank: self.number(), line: fault.to_string(), why: None }.into());
+                    return Err(Halted { crank: self.ledger.number(), line: fault.to_string(), why: None }.into());
                 }
                 other => Some(format!("`{other}` cannot be done at a crank")),
             };
-            self.record_fault(fault, vat);
-            self.note(fault, vat, why_not);
+            self.ledger.record_fault(fault, vat);
+            self.ledger.note(fault, vat, why_not);
         }
-        Ok((self, work))
-    }
-
-    fn record_fault(&mut self, fault: &Directive, vat: Option<VatId>) {
-        let crank_num = self.number();
-        let action = fault.action.to_string().split(' ').next().unwrap_or_default().to_owned();
-        let delivery_num = vat.map(|it| self.next_delivery(it).0);
-        let (vat, line) = (vat.map(|it| it.to_string()), fault.to_string());
-        let event =
-            || Event::Directive { crank_num, vat, delivery_num, action, line, status: "injected", consumed: None };
-        self.slog().record(Detail::Cranks, event);
+        Ok(())
     }
 
     /// Turns a bit of a vat's memory over.
-    fn flip(
-        &mut self,
-        workers: &mut dyn Workers,
-        fault: &Directive,
-        vat: VatId,
-        bit: Bit,
-    ) -> Result<Option<String>, Fault> {
-        if !self.tables().is_alive(vat) {
+    fn flip(&mut self, fault: &Directive, vat: VatId, bit: Bit) -> Result<Option<String>, Fault> {
+        if !self.ledger.tables().is_alive(vat) {
             return Ok(Some(format!("{vat} is not alive")));
         }
-        let number = self.next_delivery(vat);
-        if self.tables().vats.get(&vat).is_none_or(|it| it.first_delivery == number) {
+        let number = next_delivery(self.ledger.tables(), vat);
+        if self.ledger.tables().vats.get(&vat).is_none_or(|it| it.first_delivery == number) {
             return Ok(Some(format!("{vat} has not run yet")));
         }
-        replay::bring_up(self.block(), workers, vat)?;
-        let Some(memory) = workers.worker(vat).and_then(|it| it.memory()) else {
+        replay::bring_up(self.ledger.block_mut(), self.workers, vat)?;
+        let Some(memory) = self.workers.worker(vat).and_then(|it| it.memory()) else {
             return Ok(Some(format!("{vat} has no memory")));
         };
         let bytes = memory.len() as u64;
@@ -138,13 +110,13 @@ impl Crank {
                 let used = pages_in_use(memory);
                 let page_bytes = PAGE_BYTES as u64;
                 let bits = used.len() as u64 * page_bytes * 8;
-                let random = self.block().injector().map_or(0, |it| it.random(fault, number, bits));
+                let random = self.ledger.block_mut().injector().map_or(0, |it| it.random(fault, number, bits));
                 let page = usize::try_from(random / 8 / page_bytes).ok().and_then(|it| used.get(it));
                 let Some(page) = page else { return Ok(Some(format!("{vat} uses no page of its memory"))) };
                 (page * page_bytes + random / 8 % page_bytes, u8::try_from(random % 8).unwrap_or(0))
             }
         };
-        let memory = workers.worker(vat).and_then(|it| it.memory());
+        let memory = self.workers.worker(vat).and_then(|it| it.memory());
         let byte = memory.and_then(|it| it.get_mut(usize::try_from(address).ok()?));
         Ok(match byte {
             Some(byte) => {
@@ -156,21 +128,21 @@ impl Crank {
     }
 
     /// Puts the item behind others of the run-queue; the crank ends with that.
-    fn delay(&mut self, work: &mut Work, cranks: u64) -> Result<Option<String>, Fault> {
-        let Some(Source::Queue(id @ QueueId::Run(_), at)) = self.source else {
+    fn delay(&mut self, cranks: u64) -> Result<Option<String>, Fault> {
+        let Some(Source::Queue(id @ QueueId::Run(_), at)) = self.log.source else {
             return Ok(Some("only what stands in the run-queue can be late".to_owned()));
         };
-        if matches!(work, Work::Done | Work::Entry(_)) {
+        if matches!(self.log.work, Work::Done | Work::Entry(_)) {
             return Ok(Some("nothing was left of the delivery".to_owned()));
         }
         // It was taken: what is left comes behind it.
-        let behind = run_order(self.tables()).into_iter();
+        let behind = run_order(self.ledger.tables()).into_iter();
         let behind: Vec<_> = behind.take(usize::try_from(cranks).unwrap_or(usize::MAX)).collect();
         if behind.is_empty() {
             return Ok(Some("nothing stands behind it in the run-queue".to_owned()));
         }
         self.rewind();
-        let queue = &mut self.tables_mut().queue;
+        let queue = &mut self.ledger.tables_mut().queue;
         let late = queue.remove(&(id, at));
         let mut gap = (id, at);
         for next in behind {
@@ -182,61 +154,87 @@ impl Crank {
         if let Some(item) = late {
             queue.insert(gap, item);
         }
-        *work = Work::Done;
+        self.log.work = Work::Done;
         Ok(None)
     }
 
     /// Puts a copy of the item before it, which has no result, because a promise is settled once; the crank takes the copy.
-    fn duplicate(&mut self, work: &mut Work) -> Result<Option<String>, Fault> {
-        let (Some(Source::Queue(id @ QueueId::Run(_), at)), Work::Item(_, Item::Send { .. })) = (self.source, &*work)
+    fn duplicate(&mut self) -> Result<Option<String>, Fault> {
+        let (Some(Source::Queue(id @ QueueId::Run(_), at)), Work::Item(_, Item::Send { .. })) =
+            (self.log.source, &self.log.work)
         else {
             return Ok(Some("only a message can come twice".to_owned()));
         };
         self.rewind();
-        let Some(mut waiting) = self.tables().queue.get(&(id, at)).cloned() else { return Ok(None) };
+        let Some(mut waiting) = self.ledger.tables().queue.get(&(id, at)).cloned() else { return Ok(None) };
         if let Item::Send { target, message } = &mut waiting.item {
             message.result = None;
-            self.incref_message(*target, message)?;
+            self.ledger.incref_message(*target, message)?;
         }
-        self.tables_mut().queue.insert((id, at - 1), waiting);
-        self.source = Some(Source::Queue(id, at - 1));
+        self.ledger.tables_mut().queue.insert((id, at - 1), waiting);
+        self.log.source = Some(Source::Queue(id, at - 1));
         Ok(None)
     }
 
     /// Disturbs what is there when a delivery has run and is kept.
-    pub(super) fn disturb_end(mut self, workers: &mut dyn Workers, ran: &mut Ran) -> Result<Crank, Fault> {
-        let Some((vat, number)) = ran.delivery else { return Ok(self) };
-        let Some(injector) = self.block().injector() else { return Ok(self) };
+    pub(super) fn disturb_end(&mut self) -> Result<(), Fault> {
+        let Some((vat, number)) = self.log.ran.delivery else { return Ok(()) };
+        let Some(injector) = self.ledger.block_mut().injector() else { return Ok(()) };
         let faults = injector.at_end(vat, number);
         for fault in faults {
             let why_not = match &fault.action {
-                _ if ran.ended.is_some() => Some(format!("{vat} ended")),
+                _ if self.log.ran.ended.is_some() => Some(format!("{vat} ended")),
                 Action::Pause { why, .. } => {
-                    self.pause(vat, why.as_deref().unwrap_or("paused by a fault"))?;
+                    self.ledger.pause(vat, why.as_deref().unwrap_or("paused by a fault"))?;
                     None
                 }
                 Action::Terminate { why, .. } => {
-                    let info = crate::model::body::error(why.as_deref().unwrap_or("terminated by a fault"));
+                    let info = body::error(why.as_deref().unwrap_or("terminated by a fault"));
                     let ended = Ended { aborted: false, info, fault: None };
-                    workers.stop(vat);
-                    self.terminate(vat, &ended)?;
-                    ran.ended = Some(ended);
+                    self.end(vat, ended)?;
                     None
                 }
-                Action::Disturb(Disturbance::Flip { vat, bit }) => self.flip(workers, &fault, *vat, *bit)?,
+                Action::Disturb(Disturbance::Flip { vat, bit }) => self.flip(&fault, *vat, *bit)?,
                 Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => {
-                    let crank = self.number();
-                    self.block().add_plant(Plant::in_crank(name, crank));
-                    self.note(&fault, Some(vat), None);
-                    self.break_now(name)?;
+                    let crank = self.ledger.number();
+                    self.ledger.block_mut().add_plant(Plant::in_crank(name, crank));
+                    self.ledger.note(&fault, Some(vat), None);
+                    self.ledger.break_now(name)?;
                     continue;
                 }
                 other => Some(format!("`{other}` cannot be done at the end of a delivery")),
             };
-            self.record_fault(&fault, Some(vat));
-            self.note(&fault, Some(vat), why_not);
+            self.ledger.record_fault(&fault, Some(vat));
+            self.ledger.note(&fault, Some(vat), why_not);
         }
-        Ok(self)
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// Returns the faults that fire at this crank because its delivery is one of every so many.
+    pub(super) fn recurring(&mut self, numbers: Numbers) -> Vec<Directive> {
+        let Some(injector) = self.block_mut().injector() else { return Vec::new() };
+        let recurring = numbers.iter().flat_map(|(vat, number)| injector.recurring(vat, number));
+        recurring.collect()
+    }
+
+    /// Notes that the place of a fault was reached.
+    pub(super) fn note(&mut self, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
+        let crank = self.number();
+        if let Some(injector) = self.block_mut().injector() {
+            injector.note(fault, crank, vat, why_not);
+        }
+    }
+
+    fn record_fault(&mut self, fault: &Directive, vat: Option<VatId>) {
+        let crank_num = self.number();
+        let action = fault.action.to_string().split(' ').next().unwrap_or_default().to_owned();
+        let delivery_num = vat.map(|it| next_delivery(self.tables(), it).0);
+        let (vat, line) = (vat.map(|it| it.to_string()), fault.to_string());
+        let event =
+            || Event::Directive { crank_num, vat, delivery_num, action, line, status: "injected", consumed: None };
+        self.slog().record(Detail::Cranks, event);
     }
 
     /// Breaks an invariant here, and sees that it is noticed.
@@ -252,20 +250,20 @@ impl Crank {
     /// Returns whether a plant breaks, in this crank, an invariant that only an audit checks.
     pub(super) fn breaks_for_audit(&mut self) -> bool {
         let number = self.number();
-        self.block().injector().is_some()
-            && self.plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
+        self.block_mut().injector().is_some()
+            && self.block().plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
     }
 
     /// Returns the fuel that a fault leaves the next delivery, and the fault.
     pub(super) fn fuel_left(&mut self) -> Option<(usize, u64)> {
-        self.block().injector()?.take_fuel_max()
+        self.block_mut().injector()?.take_fuel_max()
     }
 
     /// Notes what became of a limit on fuel.
     pub(super) fn note_fuel(&mut self, limit: (usize, u64), vat: VatId, used: Option<u64>) {
         let why_not = used.map(|it| format!("the delivery used {it}"));
         let crank = self.number();
-        if let Some(injector) = self.block().injector() {
+        if let Some(injector) = self.block_mut().injector() {
             injector.note_fuel(limit.0, crank, Some(vat), why_not);
         }
     }
@@ -281,7 +279,7 @@ pub(super) enum Verdict {
     Not,
 }
 
-impl Crank {
+impl Ledger {
     /// Disturbs a syscall before it is applied.
     pub(super) fn disturb_syscall(&mut self, disturbed: &mut Disturbed, number: u32, kind: &'static str) -> Verdict {
         let Some((at, disturbance)) = disturbed.syscall(number, kind) else { return Verdict::Not };

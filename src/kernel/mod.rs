@@ -39,6 +39,9 @@
 mod admin;
 mod audit;
 mod bridge;
+mod clist;
+mod counts;
+mod crank;
 
 mod deliver;
 mod device;
@@ -47,9 +50,11 @@ mod gc;
 mod ledger;
 mod lifecycle;
 mod look;
+mod meter;
 mod obey;
 mod outside;
 mod plant;
+mod promise;
 mod queue;
 mod replay;
 mod request;
@@ -59,22 +64,25 @@ mod snapshot;
 mod syscall;
 mod take;
 mod translate;
-
 mod upgrade;
 
 pub use audit::audit;
-pub use ledger::Crank;
 pub use device::mail_methargs;
+pub use ledger::Ledger;
 pub use look::{Ahead, Fate, look};
+<<<<<<< HEAD
 pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
+=======
+pub use obey::{obey_at_rest, vathost_breakpoint};
+pub use outside::{begin_block, begin_block_with, outside};
+pub use queue::run_order;
+>>>>>>> 73405ae (Kernel: the crank and its ledger; a list of stages)
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use script::{ScriptedVat, Scripts};
 pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
 pub use take::Taken;
-pub use queue::run_order;
-pub use obey::{obey_at_rest, vathost_breakpoint};
 
 use crate::{
     model::{
@@ -262,8 +270,7 @@ pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<R
     if is_quiescent(&block) {
         return Ok((block, None));
     }
-    let crank = Crank::begin(block);
-    let (mut block, ran) = deliver::run(crank, workers)?;
+    let (mut block, ran) = crank::run(block, workers)?;
     if let Some(ran) = &ran {
         snapshot::after(&mut block, workers, ran)?;
     }
@@ -293,5 +300,5 @@ pub fn is_finished(block: &Block) -> bool {
 
 /// Returns whether no queue holds anything to run.
 pub fn is_quiescent(block: &Block) -> bool {
-    deliver::is_idle(block.tables()) && !obey::wakes(block)
+    queue::is_idle(block.tables()) && !obey::wakes(block)
 }

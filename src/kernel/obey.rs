@@ -13,18 +13,25 @@
 use crate::{
     directive::{self, Action, Applied, Directive, Effect, HexPrefix},
     kernel::{
-        Crank, Ended, Position, Ran, Workers,
-        deliver::{SKIPPED, Work},
-        take::describe,
+        Ended, Ledger,
+        crank::Crank,
+        deliver::next_delivery,
+        take::{SKIPPED, Work, describe, is_sound},
+        upgrade::Replaced,
     },
     model::{
         blame::{Fault, Halted, HostFault},
-        id::{DeliveryNum, VatId},
+        body,
+        id::VatId,
         kernel_version,
-        value::{CapData, Delivery},
+        value::CapData,
     },
     slog::{Detail, Event},
-    state::{block::Block, table::Item, transcript::End},
+    state::{
+        block::{Block, Step},
+        table::Item,
+        transcript::End,
+    },
 };
 
 /// A place where a native debugger can stop the kernel itself: `gdb -ex 'break vathost_breakpoint'`. Does nothing.
@@ -35,150 +42,118 @@ pub extern "C" fn vathost_breakpoint(crank: u64) {
     std::hint::black_box(crank);
 }
 
-impl Crank {
-    /// Obeys what is due. Returns the work that is left, if any.
-    pub(super) fn obey(
-        mut self,
-        workers: &mut dyn Workers,
-        work: Work,
-        ran: &mut Ran,
-        position: &mut Position,
-    ) -> Result<(Crank, Work), Fault> {
-        let due = self.due(&work);
+impl Crank<'_> {
+    /// Obeys what is due at this crank.
+    pub(super) fn obey(mut self) -> Result<Self, Fault> {
+        let due = self.due();
         if due.is_empty() {
-            return Ok((self, work));
+            return Ok(self);
         }
-        if self.block().injector().is_some() {
-            return self.obey_faults(workers, work, due, ran, position);
+        if self.ledger.block_mut().injector().is_some() {
+            return self.obey_faults(due);
         }
-        self.check(&due, &work)?;
-        self.carry_out_all(workers, work, due, ran, position)
+        self.check(&due)?;
+        self.carry_out_all(due)
     }
 
     /// Obeys directives as in an experiment: what cannot be obeyed is noted, and changes nothing.
-    fn obey_faults(
-        mut self,
-        workers: &mut dyn Workers,
-        work: Work,
-        due: Vec<Directive>,
-        ran: &mut Ran,
-        position: &mut Position,
-    ) -> Result<(Crank, Work), Fault> {
+    fn obey_faults(mut self, due: Vec<Directive>) -> Result<Self, Fault> {
         let (mut orders, mut faults) = (Vec::new(), Vec::new());
-        let vat = work.vat();
-        for it in due {
-            if matches!(it.action, Action::Disturb(_)) {
-                faults.push(it);
+        let vat = self.log.work.vat();
+        for directive in due {
+            if matches!(directive.action, Action::Disturb(_)) {
+                faults.push(directive);
                 continue;
             }
             let mut with_it = orders.clone();
-            with_it.push(it.clone());
-            match self.check(&with_it, &work) {
+            with_it.push(directive.clone());
+            match self.check(&with_it) {
                 Ok(()) => {
                     orders = with_it;
-                    self.note(&it, vat, None);
+                    self.ledger.note(&directive, vat, None);
                 }
                 Err(Fault::Halted(halted)) => {
                     let why = halted.why.unwrap_or_else(|| "it is no fault".to_owned());
-                    self.note(&it, vat, Some(why));
+                    self.ledger.note(&directive, vat, Some(why));
                 }
                 Err(other) => return Err(other),
             }
         }
-        let (crank, work) = match orders.is_empty() {
-            true => (self, work),
-            false => self.carry_out_all(workers, work, orders, ran, position)?,
-        };
-        crank.disturb(workers, work, &faults)
+        let mut crank = if orders.is_empty() { self } else { self.carry_out_all(orders)? };
+        crank.disturb(&faults)?;
+        Ok(crank)
     }
 
-    fn carry_out_all(
-        mut self,
-        workers: &mut dyn Workers,
-        work: Work,
-        due: Vec<Directive>,
-        ran: &mut Ran,
-        position: &mut Position,
-    ) -> Result<(Crank, Work), Fault> {
-        let vat = work.vat();
+    /// Carries out what was checked, and seals it; then the item is taken again, or skipped.
+    fn carry_out_all(mut self, due: Vec<Directive>) -> Result<Self, Fault> {
+        let vat = self.log.work.vat();
         if !due.iter().any(Directive::in_consensus) {
             for directive in due {
-                self = self.obey_one(workers, &directive, vat, ran, position)?;
+                self = self.obey_one(&directive, vat)?;
             }
-            return Ok((self, work));
+            return Ok(self);
         }
-        let skips = due.iter().find(|it| matches!(it.action, Action::Skip { .. })).cloned();
+        let skips = due.iter().any(|it| matches!(it.action, Action::Skip { .. }));
         let resumes = due.iter().any(|it| matches!(it.action, Action::Resume(it) if Some(it) == vat));
+        self.log.work = Work::Done;
         self.rewind();
         for directive in due {
-            self = self.obey_one(workers, &directive, vat, ran, position)?;
-            if self.interrupted {
-                return Ok((self, Work::Done));
+            self = self.obey_one(&directive, vat)?;
+            if self.log.interrupted {
+                return Ok(self);
             }
         }
-        self.settle_down()?;
-        self.seal("directive")?;
+        self.ledger.settle_down()?;
+        self.ledger.seal(Step::Directive)?;
+        if skips {
+            let work = self.take_to_skip()?;
+            self.ledger.skip_by_directive(work)?;
+        } else if !resumes {
+            self.log.work = self.retake()?;
+        }
         // What waited longer for a resumed vat comes first.
-        if resumes && skips.is_none() {
-            return Ok((self, Work::Done));
-        }
-        if skips.is_none() {
-            let work = self.retake()?;
-            return Ok((self, work));
-        }
-        let work = self.take_to_skip()?;
-        self.skip_by_directive(work)?;
-        Ok((self, Work::Done))
+        Ok(self)
     }
 
     /// Returns the directives that fire at this crank, in the order of effect.
-    pub(super) fn due(&mut self, work: &Work) -> Vec<Directive> {
-        if self.directives().is_empty() {
+    pub(super) fn due(&mut self) -> Vec<Directive> {
+        if self.ledger.block().directives().is_empty() {
             return Vec::new();
         }
-        let set = self.directives();
+        let set = self.ledger.block().directives();
         let mut due: Vec<Directive> = Vec::new();
-        if self.is_first_of_block() {
-            due.extend(set.due_at_block(self.tables().globals().height).cloned());
+        if self.ledger.block().cranks() == 0 {
+            due.extend(set.due_at_block(self.ledger.tables().globals().height).cloned());
         }
-        let numbers = self.numbers(work);
-        due.extend(set.due(self.number(), numbers[0]).cloned());
-        if let Some(second) = numbers[1] {
-            let more: Vec<_> = set.due(self.number(), Some(second)).filter(|it| !due.contains(it)).cloned().collect();
+        let numbers = self.log.work.numbers(self.ledger.tables());
+        due.extend(set.due(self.ledger.number(), numbers.first).cloned());
+        if let Some(second) = numbers.second {
+            let more: Vec<_> =
+                set.due(self.ledger.number(), Some(second)).filter(|it| !due.contains(it)).cloned().collect();
             due.extend(more);
         }
-        due.extend(self.recurring(numbers));
+        due.extend(self.ledger.recurring(numbers));
         due.sort_by(|a, b| a.action.cmp(&b.action));
         due
     }
 
-    /// Returns the delivery numbers that the work will take: none if it is no delivery, two for an upgrade.
-    pub(super) fn numbers(&self, work: &Work) -> [Option<(VatId, DeliveryNum)>; 2] {
-        let Some(vat) = work.vat() else { return [None; 2] };
-        let first = self.next_delivery(vat);
-        match (work, self.tables().is_paused(vat)) {
-            (Work::Item(_, Item::UpgradeVat { .. }), false) => [Some((vat, first)), Some((vat, first.next()))],
-            (Work::Item(_, Item::UpgradeVat { .. }), true) | (_, false) => [Some((vat, first)), None],
-            (_, true) => [None; 2],
-        }
-    }
-
     /// Halts where a directive says so, or where something is not as it says.
-    fn check(&self, due: &[Directive], work: &Work) -> Result<(), Fault> {
-        let delivered = self.numbers(work)[0].map(|(vat, _)| vat);
+    fn check(&self, due: &[Directive]) -> Result<(), Fault> {
+        let work = &self.log.work;
+        let delivered = work.numbers(self.ledger.tables()).first.map(|(vat, _)| vat);
         if let Err(contradiction) = directive::refuse_contradictions(due, delivered) {
             let line = contradiction.directive.to_string();
-            return Err(Halted { crank: self.number(), line, why: Some(contradiction.to_string()) }.into());
+            return Err(Halted { crank: self.ledger.number(), line, why: Some(contradiction.to_string()) }.into());
         }
         for directive in due {
             let halt = |why: Option<String>| -> Result<(), Fault> {
-                Err(Halted { crank: self.number(), line: directive.to_string(), why }.into())
+                Err(Halted { crank: self.ledger.number(), line: directive.to_string(), why }.into())
             };
             match &directive.action {
                 Action::Expect { state } => {
-                    let actual = self.state_hash()?;
+                    let actual = self.ledger.block().state_hash()?;
                     // Before the first crank of a block the block has begun; people know the hash of the one before.
-                    let before = self.is_first_of_block().then(|| self.committed_hash());
+                    let before = (self.ledger.block().cranks() == 0).then(|| self.ledger.block().committed_hash());
                     if !state.matches(&actual.0) && !before.is_some_and(|it| state.matches(&it.0)) {
                         return halt(Some(format!("the state hash is {}", before.unwrap_or(actual))));
                     }
@@ -195,11 +170,13 @@ impl Crank {
                 Action::Pause { vat: None, .. } | Action::Terminate { vat: None, .. } if delivered.is_none() => {
                     return halt(Some("the crank is no delivery: name the vat".to_owned()));
                 }
-                Action::Upgrade { vat, .. } if self.tables().vats.contains(vat) && !self.tables().is_alive(*vat) => {
+                Action::Upgrade { vat, .. }
+                    if self.ledger.tables().vats.contains(vat) && !self.ledger.tables().is_alive(*vat) =>
+                {
                     return halt(Some(format!("{vat} is dead")));
                 }
                 action => {
-                    if let Some(vat) = action.vat().filter(|it| !self.tables().vats.contains(it)) {
+                    if let Some(vat) = action.vat().filter(|it| !self.ledger.tables().vats.contains(it)) {
                         return halt(Some(format!("there is no {vat}")));
                     }
                 }
@@ -210,114 +187,102 @@ impl Crank {
 
     /// Returns the effect of the directive in the present state.
     fn effect(&self, directive: &Directive, delivered: Option<VatId>) -> Effect {
-        if let (Action::Skip { .. }, None, Some(entry)) = (&directive.action, delivered, &self.entry) {
+        if let (Action::Skip { .. }, None, Some(entry)) = (&directive.action, delivered, &self.log.entry) {
             return Effect::Consumed(describe(entry));
         }
         let vat = directive.action.vat().or(delivered);
         let is = |holds: &dyn Fn(VatId) -> bool| vat.is_some_and(holds);
-        let is_dead = is(&|it| !self.tables().is_alive(it));
-        let is_paused = is(&|it| self.tables().is_paused(it));
+        let is_dead = is(&|it| !self.ledger.tables().is_alive(it));
+        let is_paused = is(&|it| self.ledger.tables().is_paused(it));
         match &directive.action {
             Action::Pause { .. } | Action::Terminate { .. } | Action::Resume(_) if is_dead => Effect::AlreadyDead,
             Action::Pause { .. } if is_paused => Effect::AlreadyPaused,
             Action::Resume(_) if !is_paused => Effect::NotPaused,
-            Action::ReplaceKernel(version) if *version <= self.tables().globals().kernel_version => {
+            Action::ReplaceKernel(version) if *version <= self.ledger.tables().globals().kernel_version => {
                 Effect::AlreadyThere
             }
             _ => Effect::Done,
         }
     }
 
-    fn obey_one(
-        mut self,
-        workers: &mut dyn Workers,
-        directive: &Directive,
-        delivered: Option<VatId>,
-        ran: &mut Ran,
-        position: &mut Position,
-    ) -> Result<Crank, Fault> {
+    fn obey_one(mut self, directive: &Directive, delivered: Option<VatId>) -> Result<Self, Fault> {
         let effect = self.effect(directive, delivered);
         if matches!(effect, Effect::Done | Effect::Consumed(_)) {
-            self = self.carry_out(workers, directive, delivered, ran, position)?;
-            if self.interrupted {
+            self = self.carry_out(directive, delivered)?;
+            if self.log.interrupted {
                 return Ok(self);
             }
         }
-        self.record(directive, delivered, effect);
+        self.ledger.record_directive(directive, delivered, effect);
         Ok(self)
     }
 
-    fn carry_out(
-        mut self,
-        workers: &mut dyn Workers,
-        directive: &Directive,
-        delivered: Option<VatId>,
-        ran: &mut Ran,
-        position: &mut Position,
-    ) -> Result<Crank, Fault> {
+    fn carry_out(mut self, directive: &Directive, delivered: Option<VatId>) -> Result<Self, Fault> {
         match &directive.action {
-            Action::Break => vathost_breakpoint(self.number().0),
-            Action::ReplaceKernel(version) => {
-                let before = self.tables().globals().kernel_version;
-                self.tables_mut().update_globals(|it| it.kernel_version = *version);
-                if kernel_version::takes_turns(*version) && !kernel_version::takes_turns(before) {
-                    self.deal_run_queue();
-                }
-            }
+            Action::Break => vathost_breakpoint(self.ledger.number().0),
+            Action::ReplaceKernel(version) => self.ledger.replace_kernel(*version),
             Action::Pause { vat, why } => {
                 if let Some(vat) = vat.or(delivered) {
-                    self.pause(vat, why.as_deref().unwrap_or("paused by directive"))?;
+                    self.ledger.pause(vat, why.as_deref().unwrap_or("paused by directive"))?;
                 }
             }
-            Action::Resume(vat) => self.resume(*vat)?,
+            Action::Resume(vat) => self.ledger.resume(*vat)?,
             Action::Terminate { vat, why } => {
                 if let Some(vat) = vat.or(delivered) {
-                    let info = crate::model::body::error(why.as_deref().unwrap_or("terminated by directive"));
+                    let info = body::error(why.as_deref().unwrap_or("terminated by directive"));
                     let ended = Ended { aborted: true, info, fault: None };
-                    workers.stop(vat);
-                    self.terminate(vat, &ended)?;
+                    self.workers.stop(vat);
+                    self.ledger.terminate(vat, &ended)?;
                     if Some(vat) == delivered {
-                        ran.ended = Some(ended);
+                        self.log.ran.ended = Some(ended);
                     }
                 }
             }
-            Action::Upgrade { vat, bundle, .. } => {
-                let number = self.number();
-                let missing = || {
-                    let why = format_args!(
-                        "the state holds no bundle whose hash begins with {bundle}: start with --bundle FILE.wasm, \
-                         or name the file in host.toml"
-                    );
-                    HostFault::new(format_args!("obey `{directive}` in {number}"), why)
-                };
-                let bundle = self.block().find_bundle(bundle)?.ok_or_else(missing)?;
-                let parameters = CapData::plain("#{}");
-                let (crank, result) = self.replace_code(workers, *vat, bundle, parameters, ran, position)?;
-                self = crank;
-                if self.interrupted {
-                    return Ok(self);
-                }
-                if let Err(fault) = result {
-                    let why = Some(format!("the upgrade failed: {fault}"));
-                    return Err(Halted { crank: number, line: directive.to_string(), why }.into());
-                }
-            }
+            Action::Upgrade { vat, bundle, .. } => return self.upgrade_by_directive(directive, *vat, bundle),
             Action::Expect { .. } | Action::Halt | Action::Skip { .. } | Action::Disturb(_) => (),
         }
         Ok(self)
     }
 
+    fn upgrade_by_directive(self, directive: &Directive, vat: VatId, bundle: &HexPrefix) -> Result<Self, Fault> {
+        let number = self.ledger.number();
+        let missing = || {
+            let why = format_args!(
+                "the state holds no bundle whose hash begins with {bundle}: start with --bundle FILE.wasm, \
+                 or name the file in host.toml"
+            );
+            HostFault::new(format_args!("obey `{directive}` in {number}"), why)
+        };
+        let bundle = self.ledger.block().find_bundle(bundle)?.ok_or_else(missing)?;
+        let (crank, replaced) = self.replace_code(vat, bundle, CapData::plain("#{}"))?;
+        if let Replaced::Failed(fault) = replaced {
+            let why = Some(format!("the upgrade failed: {fault}"));
+            return Err(Halted { crank: number, line: directive.to_string(), why }.into());
+        }
+        Ok(crank)
+    }
+}
+
+impl Ledger {
+    fn replace_kernel(&mut self, version: u32) {
+        let before = self.tables().globals().kernel_version;
+        self.tables_mut().update_globals(|it| it.kernel_version = version);
+        if kernel_version::takes_turns(version) && !kernel_version::takes_turns(before) {
+            self.deal_run_queue();
+        }
+    }
+
     /// Records a directive: one in consensus leaves a row; each leaves an event.
-    fn record(&mut self, directive: &Directive, delivered: Option<VatId>, effect: Effect) {
+    fn record_directive(&mut self, directive: &Directive, delivered: Option<VatId>, effect: Effect) {
         let (crank, line) = (self.number(), directive.to_string());
         if directive.in_consensus() {
-            let digest = self.directives().digest();
+            let digest = self.block().directives().digest();
             let index = self.tables().applied.iter().next_back().map_or(0, |(at, _)| at + 1);
             let effect = effect.clone();
             self.tables_mut().applied.insert(index, Applied { crank, text: line.clone(), digest, effect });
         }
         let vat = directive.vat().or(delivered);
-        let delivery_num = vat.map(|it| self.next_delivery(it).0);
+        let delivery_num = vat.map(|it| next_delivery(self.tables(), it).0);
         let action = directive.action.to_string().split(' ').next().unwrap_or_default().to_owned();
         let vat = vat.map(|it| it.to_string());
         let (status, consumed) = (effect.status(), effect.consumed().map(str::to_owned));
@@ -326,13 +291,13 @@ impl Crank {
     }
 
     fn skip_by_directive(&mut self, work: Work) -> Result<(), Fault> {
-        for (vat, _) in self.numbers(&work).into_iter().flatten() {
+        for (vat, _) in work.numbers(self.tables()).iter() {
             self.leave_entry(vat, End::Skipped)?;
         }
         match work {
             Work::Entry(item) => self.consume(item),
-            Work::Item(_, item) if !self.is_sound(&item) => self.consume(item),
-            work => self.skip(work, crate::model::body::error(SKIPPED)),
+            Work::Item(_, item) if !is_sound(self.tables(), &item) => self.consume(item),
+            work => self.skip(work, body::error(SKIPPED)),
         }
     }
 }
@@ -403,26 +368,4 @@ pub(super) fn wakes(block: &Block) -> bool {
     };
     let of_block = || block.directives().due_at_block(block.current_height()).any(acts);
     block.directives().due(globals.next_crank, None).any(acts) || block.cranks() == 0 && of_block()
-}
-
-impl Work {
-    /// Returns the vat that the work is for.
-    pub(super) fn vat(&self) -> Option<VatId> {
-        match self {
-            Work::Done | Work::Entry(_) => None,
-            Work::Item(vat, _) | Work::Gc(vat, _) => Some(*vat),
-        }
-    }
-
-    /// Returns the hash by which a directive recognizes the work: of its entry in the queue, in the kernel's
-    /// references.
-    pub(super) fn hash(&self) -> Result<[u8; 32], HostFault> {
-        let mut bytes = Vec::new();
-        match self {
-            Work::Done => (),
-            Work::Item(_, item) | Work::Entry(item) => crate::store::canon::write(item, &mut bytes)?,
-            Work::Gc(_, delivery) => crate::store::canon::write::<Delivery<_>>(delivery, &mut bytes)?,
-        }
-        Ok(*blake3::hash(&bytes).as_bytes())
-    }
 }

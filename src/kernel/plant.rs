@@ -3,7 +3,7 @@
 use crate::{
     directive::Effect,
     directive::plant::{HOST_ABORT, HOST_HANG, LOST_DECREF, POISON_QUEUE},
-    kernel::{Crank, Ended, deliver::Work, syscall::Syscalls},
+    kernel::{Ended, Ledger, crank::Crank, deliver::next_delivery, syscall::Syscalls, take::Work},
     model::{
         blame::Fault,
         body,
@@ -19,32 +19,38 @@ use crate::{
 /// No state gets this far.
 const NOWHERE: u64 = 1 << 50;
 
-impl Crank {
+impl Crank<'_> {
+    /// Breaks what is planted in this crank, or for a message like the one that is about to be delivered.
+    pub(super) fn plant(&mut self) -> Result<(), Fault> {
+        if self.ledger.block().plants().is_empty() {
+            return Ok(());
+        }
+        let number = self.ledger.number();
+        let message = match &self.log.work {
+            Work::Item(_, Item::Send { message, .. }) => {
+                Some((body::method_of(&message.methargs.body), hex(&self.log.work.hash()?)))
+            }
+            _ => None,
+        };
+        let message = message.as_ref().map(|(method, hash)| (method.as_str(), hash.as_str()));
+        let due = self.ledger.block().plants().iter().filter(|it| it.is_due(number, message));
+        let names: Vec<&str> = due.map(|it| it.name).collect();
+        names.into_iter().try_for_each(|name| {
+            if name.starts_with("audit.") { self.ledger.damage(name) } else { self.ledger.misuse(name) }
+        })
+    }
+}
+
+impl Ledger {
     /// Returns whether this bug is in force: planted in this crank or an earlier one, in a kernel that was not
     /// replaced since.
     pub(super) fn has_bug(&self, name: &str) -> bool {
-        self.plants().iter().any(|it| it.name == name && it.is_since(self.number())) && !self.was_replaced()
+        self.block().plants().iter().any(|it| it.name == name && it.is_since(self.number())) && !self.was_replaced()
     }
 
     fn was_replaced(&self) -> bool {
         let mut applied = self.tables().applied.iter().filter(|(_, it)| it.effect == Effect::Done);
         applied.any(|(_, it)| it.text.contains(": replace-kernel "))
-    }
-
-    /// Breaks what is planted in this crank, or for a message like the one that is about to be delivered.
-    pub(super) fn plant(&mut self, work: &Work) -> Result<(), Fault> {
-        let number = self.number();
-        let message = match work {
-            Work::Item(_, Item::Send { message, .. }) => {
-                Some((body::method_of(&message.methargs.body), hex(&work.hash()?)))
-            }
-            _ => None,
-        };
-        let message = message.as_ref().map(|(method, hash)| (method.as_str(), hash.as_str()));
-        let names: Vec<&str> = self.plants().iter().filter(|it| it.is_due(number, message)).map(|it| it.name).collect();
-        names
-            .into_iter()
-            .try_for_each(|name| if name.starts_with("audit.") { self.damage(name) } else { self.misuse(name) })
     }
 
     /// Does what no kernel code may do: the check that it meets must notice.
@@ -88,7 +94,7 @@ impl Crank {
                 self.terminate(vat, &Ended { aborted: true, info: error(), fault: None })?;
             }
             "worker.brought-up" => {
-                let number = self.next_delivery(vat);
+                let number = next_delivery(self.tables(), vat);
                 let entry = Entry { number, delivery: None, syscalls: Vec::new(), end: End::Skipped };
                 Syscalls::replay(vat, entry).into_live()?;
             }
@@ -99,7 +105,7 @@ impl Crank {
                 let item = Item::Send { target: PromiseId(NOWHERE).into(), message };
                 self.queue_run(Waiting { by: None, item });
             }
-            HOST_ABORT | HOST_HANG => self.block().end_process(name)?,
+            HOST_ABORT | HOST_HANG => self.block_mut().end_process(name)?,
             _ => (),
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use crate::{
     directive::plant::RESOLVE_NON_DECIDER,
-    kernel::Crank,
+    kernel::Ledger,
     model::{
         blame::{Fault, KernelPanic, VatFault},
         body::{self, Shape, SlotKind},
@@ -27,7 +27,7 @@ pub(super) fn slot_kind(kref: KRef) -> SlotKind {
 
 // ---- inward
 
-impl Crank {
+impl Ledger {
     /// Translates a delivery into the vat's references. New references enter its c-list; retired ones leave it.
     pub(super) fn translate_delivery(
         &mut self,
@@ -122,7 +122,7 @@ impl Crank {
 
 /// Translates one syscall of one vat.
 pub(super) struct Outward<'a> {
-    pub(super) crank: &'a mut Crank,
+    pub(super) ledger: &'a mut Ledger,
     pub(super) vat: VatId,
     pub(super) kind: &'static str,
 }
@@ -187,7 +187,7 @@ impl Outward<'_> {
 
     /// Checks that the vat's store has room for this.
     fn check_store(&self, key: &Bytes, value: &Bytes) -> Result<(), Fault> {
-        let tables = self.crank.tables();
+        let tables = self.ledger.tables();
         let max = tables.vats.get(&self.vat).map_or(limits::STORE_MAX, |it| it.options.store_max);
         let more = limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64;
         let all = tables.vatstore.bytes(self.vat) + more;
@@ -207,29 +207,29 @@ impl Outward<'_> {
 
     /// The kernel's name of what the vat may mention; a new one for what it allocates.
     fn export(&mut self, vref: VRef) -> Result<KRef, Fault> {
-        let entry = self.crank.tables().clist.get(&(self.vat, vref)).copied();
+        let entry = self.ledger.tables().clist.get(&(self.vat, vref)).copied();
         match entry {
             Some(CListEntry { kref, reachable: true }) => Ok(kref),
             Some(CListEntry { kref, .. }) if vref.is_exported_object() => {
-                self.crank.set_reachable(self.vat, vref, true)?;
+                self.ledger.set_reachable(self.vat, vref, true)?;
                 Ok(kref)
             }
             Some(_) => self.illegal(format_args!("{vref} was dropped")),
             None if !vref.is_own() => self.illegal(format_args!("{vref} is not in the c-list")),
             None => {
                 let max =
-                    self.crank.tables().vats.get(&self.vat).map_or(limits::OWN_REFS_MAX, |it| it.options.refs_max);
-                VatFault::limit("refsMax", self.crank.tables().clist.own(self.vat) + 1, max)?;
+                    self.ledger.tables().vats.get(&self.vat).map_or(limits::OWN_REFS_MAX, |it| it.options.refs_max);
+                VatFault::limit("refsMax", self.ledger.tables().clist.own(self.vat) + 1, max)?;
                 let kref: KRef = match vref.kind() {
-                    VRefKind::Object => self.crank.new_object(self.vat).into(),
+                    VRefKind::Object => self.ledger.new_object(self.vat).into(),
                     VRefKind::Promise => {
-                        let kref = self.crank.new_promise(Some(self.vat)).into();
-                        self.crank.incref(kref)?;
+                        let kref = self.ledger.new_promise(Some(self.vat)).into();
+                        self.ledger.incref(kref)?;
                         kref
                     }
                     VRefKind::Device => return self.illegal(format_args!("{vref}: a vat has no devices of its own")),
                 };
-                self.crank.add_entry(self.vat, vref, kref);
+                self.ledger.add_entry(self.vat, vref, kref);
                 Ok(kref)
             }
         }
@@ -257,9 +257,9 @@ impl Outward<'_> {
         if !vref.is_promise() {
             return self.illegal(format_args!("result {vref} is not a promise"));
         }
-        let known = self.crank.tables().clist.get(&(self.vat, vref)).map(|it| it.kref);
+        let known = self.ledger.tables().clist.get(&(self.vat, vref)).map(|it| it.kref);
         let Some(kref) = known else { return self.export(vref) };
-        let pipelining = self.crank.tables().vats.get(&self.vat).is_some_and(|it| it.options.pipelining);
+        let pipelining = self.ledger.tables().vats.get(&self.vat).is_some_and(|it| it.options.pipelining);
         if !pipelining {
             return self.illegal(format_args!("result {vref} is already in use"));
         }
@@ -269,10 +269,10 @@ impl Outward<'_> {
 
     fn must_decide(&self, vref: VRef, kref: KRef) -> Result<(), Fault> {
         let decider = match kref {
-            KRef::Promise(id) => self.crank.promise(id)?.decider(),
+            KRef::Promise(id) => self.ledger.promise(id)?.decider(),
             _ => None,
         };
-        if decider != Some(self.vat) && !self.crank.has_bug(RESOLVE_NON_DECIDER) {
+        if decider != Some(self.vat) && !self.ledger.has_bug(RESOLVE_NON_DECIDER) {
             return self.illegal(format_args!("the vat does not decide {vref}"));
         }
         Ok(())
@@ -320,7 +320,7 @@ impl Outward<'_> {
         self.size("references", refs.len(), limits::REFS_MAX)?;
         let mut krefs = Vec::with_capacity(refs.len());
         for vref in refs {
-            let entry = self.crank.tables().clist.get(&(self.vat, *vref));
+            let entry = self.ledger.tables().clist.get(&(self.vat, *vref));
             match (entry, unless_reachable) {
                 _ if !kind(vref) => return self.illegal(format_args!("{vref} is of the wrong kind")),
                 (None, _) => return self.illegal(format_args!("{vref} is not in the c-list")),

@@ -135,7 +135,7 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
                     kernel::outside(block, |crank| crank.terminate_with_reason(VatId(vat), "enough")).unwrap();
             }
             Step::Reap(vat) => {
-                let reap = |crank: &mut kernel::Crank| {
+                let reap = |crank: &mut kernel::Ledger| {
                     crank.reap([VatId(vat)]);
                     Ok(())
                 };

@@ -1,7 +1,7 @@
 //! The open block: all state of the kernel, owned by value.
 //!
 //! ```text
-//!   Block ──kernel::Crank::begin──▶ Crank ──finish──▶ Block ──commit──▶ Block (the next one)
+//!   Block ──kernel::Ledger::begin──▶ Crank ──finish──▶ Block ──commit──▶ Block (the next one)
 //!                                     └──(kernel panic: dropped, and with it the block)
 //! ```
 //!
@@ -91,6 +91,37 @@ pub struct Mark {
     snapshots: Snapshots,
     digest: Digest,
     plants: Vec<Plant>,
+}
+
+/// A step of a block: what is sealed together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// A crank, or what is left of it.
+    Crank(CrankNum),
+    /// What the directives of a crank changed before its item.
+    Directive,
+    /// What a fault on purpose changed in a crank before its item.
+    Fault,
+    /// An input from outside.
+    Outside,
+}
+
+impl Step {
+    fn label(self) -> &'static str {
+        match self {
+            Step::Crank(_) => "crank",
+            Step::Directive => "directive",
+            Step::Fault => "fault",
+            Step::Outside => "outside",
+        }
+    }
+
+    fn crank(self) -> Option<CrankNum> {
+        match self {
+            Step::Crank(number) => Some(number),
+            Step::Directive | Step::Fault | Step::Outside => None,
+        }
+    }
 }
 
 /// A line for the host's operator, from the console device.
@@ -586,27 +617,28 @@ impl Block {
     /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes
     /// part of the block, of the crank's mark, and of what the state hash is made of. Of a crank that are its entries:
     /// its rows follow from them. Of anything else it is the rows too.
-    pub(crate) fn seal(&mut self, label: &str, crank: Option<CrankNum>) -> Result<(), HostFault> {
+    pub(crate) fn seal(&mut self, step: Step) -> Result<(), HostFault> {
+        let (label, crank) = (step.label(), step.crank());
         let Inner { tables, meta, slog, entries, watch, crank_marks, .. } = &mut *self.0;
         let mut fold = Fold::of_step(label);
         let mut rows = crank.is_none().then(Vec::new);
         for table in tables.each() {
             table.seal(&mut fold, rows.as_mut(), watch.as_mut().map(|it| &mut it.digest))?;
         }
-        meta.chain.push(|step| {
-            step.bytes(label.as_bytes());
+        meta.chain.push(|chain| {
+            chain.bytes(label.as_bytes());
             for it in entries.unsealed() {
-                step.number(ENTRY);
-                step.number(it.vat.0);
-                step.plain(it.canon);
+                chain.number(ENTRY);
+                chain.number(it.vat.0);
+                chain.plain(it.canon);
                 fold.number(it.vat.0);
                 fold.plain(it.canon);
             }
             if let Some(rows) = rows {
-                step.number(ROWS);
-                step.bytes(&rows);
+                chain.number(ROWS);
+                chain.bytes(&rows);
             }
-            step.number(END);
+            chain.number(END);
         });
         if let Some(watch) = watch {
             // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
