@@ -22,7 +22,9 @@ use crate::{
     kernel::{
         Ended, Halt, Ledger, Position, Ran, Workers,
         deliver::DeliveryOutcome,
+        disturb::disturb_end,
         meter::{fuel_limit, undoing_fee},
+        plant::plant,
         take::{Source, Taken, Work},
     },
     model::{
@@ -135,7 +137,7 @@ impl<'h> Crank<'h> {
             _ => (),
         }
         if !self.log.interrupted {
-            self.plant()?;
+            plant(&mut self)?;
         }
         Ok(self)
     }
@@ -146,7 +148,7 @@ impl<'h> Crank<'h> {
             self.take_consequences(delivered)?;
         }
         if !self.log.interrupted {
-            self.disturb_end()?;
+            disturb_end(&mut self)?;
         }
         Ok(self)
     }

@@ -9,10 +9,12 @@ use crate::{
     kernel::{
         Ledger, Usage,
         crank::{Crank, Delivered},
+        disturb::{fuel_left, note_fuel},
         meter::fuel_limit,
         replay,
         syscall::{Live, Syscalls},
         take::Work,
+        translate::Inward,
     },
     model::{
         blame::{Fault, KernelPanic, VatFault},
@@ -105,7 +107,7 @@ impl Crank<'_> {
         let at = self.note_attempt(vat, delivery.kind());
         let started = replay::bring_up(self.ledger.block_mut(), self.workers, vat);
         let mut fuel_max = fuel_limit(self.ledger.tables(), vat)?.fuel;
-        let limit = self.ledger.fuel_left();
+        let limit = fuel_left(&mut self.ledger);
         if let Some((_, fuel)) = limit {
             fuel_max = fuel_max.min(fuel);
         }
@@ -238,7 +240,7 @@ impl Ledger {
 
     /// Translates a delivery, and applies what of it comes before the vat runs.
     fn begin_delivery(&mut self, at: At, delivery: &Delivery<KRef>) -> Result<Delivery<VRef>, Fault> {
-        let translated = self.translate_delivery(at.vat, delivery)?;
+        let translated = Inward { ledger: self, vat: at.vat }.translate(delivery)?;
         self.apply_delivery(at.vat, delivery)?;
         self.entries().begin(&translated)?;
         self.record_delivery(at, delivery, &translated);
@@ -302,7 +304,7 @@ impl Live {
             injector.end_delivery(*disturbed);
         }
         if let Some(limit) = limit {
-            self.ledger.note_fuel(limit, self.at.vat, result.as_ref().ok().map(|it| it.fuel));
+            note_fuel(&mut self.ledger, limit, self.at.vat, result.as_ref().ok().map(|it| it.fuel));
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
         audit::audit,
         crank::Crank,
         deliver::next_delivery,
+        plant::{damage, misuse},
         replay, run_order,
         take::{Numbers, Source, Work},
     },
@@ -39,233 +40,228 @@ fn pages_in_use(memory: &[u8]) -> Vec<u64> {
     pages.filter(|(_, page)| page.iter().any(|it| *it != 0)).map(|(at, _)| at).collect()
 }
 
-impl Crank<'_> {
-    /// Disturbs the crank, whose directives were obeyed.
-    pub(super) fn disturb(&mut self, faults: &[Directive]) -> Result<(), Fault> {
-        for fault in faults {
-            let Action::Disturb(disturbance) = &fault.action else { continue };
-            let vat = self.log.work.vat();
-            let why_not = match disturbance {
-                Disturbance::Plant(name) | Disturbance::KernelPanic(name) => {
-                    let crank = self.ledger.number();
-                    self.ledger.block_mut().add_plant(Plant::in_crank(name, crank));
-                    None
-                }
-                Disturbance::Flip { vat, bit } => self.flip(fault, *vat, *bit)?,
-                Disturbance::TrapAfter { fuel } if self.log.work.numbers(self.ledger.tables()).first.is_some() => {
-                    if let Some(injector) = self.ledger.block_mut().injector() {
-                        injector.limit_fuel(fault, *fuel);
-                    }
-                    // What comes of it is known when the delivery has run.
-                    continue;
-                }
-                Disturbance::TrapAfter { .. } => Some("the crank is no delivery".to_owned()),
-                // What was let through before it takes its number, and is not late for that.
-                Disturbance::Delay { .. } if self.ledger.block_mut().injector().is_some_and(|it| it.is_over(fault)) => {
-                    continue;
-                }
-                Disturbance::Delay { cranks } => {
-                    let why_not = self.delay(*cranks)?;
-                    if why_not.is_none() {
-                        self.ledger.seal(Step::Fault)?;
-                    }
-                    why_not
-                }
-                Disturbance::Duplicate => {
-                    let why_not = self.duplicate()?;
-                    if why_not.is_none() {
-                        self.ledger.seal(Step::Fault)?;
-                        self.log.work = self.retake()?;
-                    }
-                    why_not
-                }
-                Disturbance::Kill => {
-                    return Err(Halted { crank: self.ledger.number(), line: fault.to_string(), why: None }.into());
-                }
-                other => Some(format!("`{other}` cannot be done at a crank")),
-            };
-            self.ledger.record_fault(fault, vat);
-            self.ledger.note(fault, vat, why_not);
-        }
-        Ok(())
-    }
-
-    /// Turns a bit of a vat's memory over.
-    fn flip(&mut self, fault: &Directive, vat: VatId, bit: Bit) -> Result<Option<String>, Fault> {
-        if !self.ledger.tables().is_alive(vat) {
-            return Ok(Some(format!("{vat} is not alive")));
-        }
-        let number = next_delivery(self.ledger.tables(), vat);
-        if self.ledger.tables().vats.get(&vat).is_none_or(|it| it.first_delivery == number) {
-            return Ok(Some(format!("{vat} has not run yet")));
-        }
-        replay::bring_up(self.ledger.block_mut(), self.workers, vat)?;
-        let Some(memory) = self.workers.worker(vat).and_then(|it| it.memory()) else {
-            return Ok(Some(format!("{vat} has no memory")));
-        };
-        let bytes = memory.len() as u64;
-        let (address, bit) = match bit {
-            Bit::At { address, bit } => (address, bit),
-            Bit::Random => {
-                let used = pages_in_use(memory);
-                let page_bytes = PAGE_BYTES as u64;
-                let bits = used.len() as u64 * page_bytes * 8;
-                let random = self.ledger.block_mut().injector().map_or(0, |it| it.random(fault, number, bits));
-                let page = usize::try_from(random / 8 / page_bytes).ok().and_then(|it| used.get(it));
-                let Some(page) = page else { return Ok(Some(format!("{vat} uses no page of its memory"))) };
-                (page * page_bytes + random / 8 % page_bytes, u8::try_from(random % 8).unwrap_or(0))
-            }
-        };
-        let memory = self.workers.worker(vat).and_then(|it| it.memory());
-        let byte = memory.and_then(|it| it.get_mut(usize::try_from(address).ok()?));
-        Ok(match byte {
-            Some(byte) => {
-                *byte ^= 1 << bit;
+/// Disturbs the crank, whose directives were obeyed.
+pub(super) fn disturb(crank: &mut Crank<'_>, faults: &[Directive]) -> Result<(), Fault> {
+    for fault in faults {
+        let Action::Disturb(disturbance) = &fault.action else { continue };
+        let vat = crank.log.work.vat();
+        let why_not = match disturbance {
+            Disturbance::Plant(name) | Disturbance::KernelPanic(name) => {
+                let number = crank.ledger.number();
+                crank.ledger.block_mut().add_plant(Plant::in_crank(name, number));
                 None
             }
-            None => Some(format!("{vat} has {bytes} bytes of memory")),
-        })
-    }
-
-    /// Puts the item behind others of the run-queue; the crank ends with that.
-    fn delay(&mut self, cranks: u64) -> Result<Option<String>, Fault> {
-        let Some(Source::Queue(id @ QueueId::Run(_), at)) = self.log.source else {
-            return Ok(Some("only what stands in the run-queue can be late".to_owned()));
-        };
-        if matches!(self.log.work, Work::Done | Work::Entry(_)) {
-            return Ok(Some("nothing was left of the delivery".to_owned()));
-        }
-        // It was taken: what is left comes behind it.
-        let behind = run_order(self.ledger.tables()).into_iter();
-        let behind: Vec<_> = behind.take(usize::try_from(cranks).unwrap_or(usize::MAX)).collect();
-        if behind.is_empty() {
-            return Ok(Some("nothing stands behind it in the run-queue".to_owned()));
-        }
-        self.rewind();
-        let queue = &mut self.ledger.tables_mut().queue;
-        let late = queue.remove(&(id, at));
-        let mut gap = (id, at);
-        for next in behind {
-            if let Some(item) = queue.remove(&next) {
-                queue.insert(gap, item);
-                gap = next;
+            Disturbance::Flip { vat, bit } => flip(crank, fault, *vat, *bit)?,
+            Disturbance::TrapAfter { fuel } if crank.log.work.numbers(crank.ledger.tables()).first.is_some() => {
+                if let Some(injector) = crank.ledger.block_mut().injector() {
+                    injector.limit_fuel(fault, *fuel);
+                }
+                // What comes of it is known when the delivery has run.
+                continue;
             }
-        }
-        if let Some(item) = late {
-            queue.insert(gap, item);
-        }
-        self.log.work = Work::Done;
-        Ok(None)
-    }
-
-    /// Puts a copy of the item before it, which has no result, because a promise is settled once; the crank takes the copy.
-    fn duplicate(&mut self) -> Result<Option<String>, Fault> {
-        let (Some(Source::Queue(id @ QueueId::Run(_), at)), Work::Item(_, Item::Send { .. })) =
-            (self.log.source, &self.log.work)
-        else {
-            return Ok(Some("only a message can come twice".to_owned()));
+            Disturbance::TrapAfter { .. } => Some("the crank is no delivery".to_owned()),
+            // What was let through before it takes its number, and is not late for that.
+            Disturbance::Delay { .. } if crank.ledger.block_mut().injector().is_some_and(|it| it.is_over(fault)) => {
+                continue;
+            }
+            Disturbance::Delay { cranks } => {
+                let why_not = delay(crank, *cranks)?;
+                if why_not.is_none() {
+                    crank.ledger.seal(Step::Fault)?;
+                }
+                why_not
+            }
+            Disturbance::Duplicate => {
+                let why_not = duplicate(crank)?;
+                if why_not.is_none() {
+                    crank.ledger.seal(Step::Fault)?;
+                    crank.log.work = crank.retake()?;
+                }
+                why_not
+            }
+            Disturbance::Kill => {
+                return Err(Halted { crank: crank.ledger.number(), line: fault.to_string(), why: None }.into());
+            }
+            other => Some(format!("`{other}` cannot be done at a crank")),
         };
-        self.rewind();
-        let Some(mut waiting) = self.ledger.tables().queue.get(&(id, at)).cloned() else { return Ok(None) };
-        if let Item::Send { target, message } = &mut waiting.item {
-            message.result = None;
-            self.ledger.incref_message(*target, message)?;
-        }
-        self.ledger.tables_mut().queue.insert((id, at - 1), waiting);
-        self.log.source = Some(Source::Queue(id, at - 1));
-        Ok(None)
+        record_fault(&mut crank.ledger, fault, vat);
+        note(&mut crank.ledger, fault, vat, why_not);
     }
+    Ok(())
+}
 
-    /// Disturbs what is there when a delivery has run and is kept.
-    pub(super) fn disturb_end(&mut self) -> Result<(), Fault> {
-        let Some((vat, number)) = self.log.ran.delivery else { return Ok(()) };
-        let Some(injector) = self.ledger.block_mut().injector() else { return Ok(()) };
-        let faults = injector.at_end(vat, number);
-        for fault in faults {
-            let why_not = match &fault.action {
-                _ if self.log.ran.ended.is_some() => Some(format!("{vat} ended")),
-                Action::Pause { why, .. } => {
-                    self.ledger.pause(vat, why.as_deref().unwrap_or("paused by a fault"))?;
-                    None
-                }
-                Action::Terminate { why, .. } => {
-                    let info = body::error(why.as_deref().unwrap_or("terminated by a fault"));
-                    let ended = Ended { aborted: false, info, fault: None };
-                    self.end(vat, ended)?;
-                    None
-                }
-                Action::Disturb(Disturbance::Flip { vat, bit }) => self.flip(&fault, *vat, *bit)?,
-                Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => {
-                    let crank = self.ledger.number();
-                    self.ledger.block_mut().add_plant(Plant::in_crank(name, crank));
-                    self.ledger.note(&fault, Some(vat), None);
-                    self.ledger.break_now(name)?;
-                    continue;
-                }
-                other => Some(format!("`{other}` cannot be done at the end of a delivery")),
-            };
-            self.ledger.record_fault(&fault, Some(vat));
-            self.ledger.note(&fault, Some(vat), why_not);
+/// Turns a bit of a vat's memory over.
+fn flip(crank: &mut Crank<'_>, fault: &Directive, vat: VatId, bit: Bit) -> Result<Option<String>, Fault> {
+    if !crank.ledger.tables().is_alive(vat) {
+        return Ok(Some(format!("{vat} is not alive")));
+    }
+    let number = next_delivery(crank.ledger.tables(), vat);
+    if crank.ledger.tables().vats.get(&vat).is_none_or(|it| it.first_delivery == number) {
+        return Ok(Some(format!("{vat} has not run yet")));
+    }
+    replay::bring_up(crank.ledger.block_mut(), crank.workers, vat)?;
+    let Some(memory) = crank.workers.worker(vat).and_then(|it| it.memory()) else {
+        return Ok(Some(format!("{vat} has no memory")));
+    };
+    let bytes = memory.len() as u64;
+    let (address, bit) = match bit {
+        Bit::At { address, bit } => (address, bit),
+        Bit::Random => {
+            let used = pages_in_use(memory);
+            let page_bytes = PAGE_BYTES as u64;
+            let bits = used.len() as u64 * page_bytes * 8;
+            let random = crank.ledger.block_mut().injector().map_or(0, |it| it.random(fault, number, bits));
+            let page = usize::try_from(random / 8 / page_bytes).ok().and_then(|it| used.get(it));
+            let Some(page) = page else { return Ok(Some(format!("{vat} uses no page of its memory"))) };
+            (page * page_bytes + random / 8 % page_bytes, u8::try_from(random % 8).unwrap_or(0))
         }
-        Ok(())
+    };
+    let memory = crank.workers.worker(vat).and_then(|it| it.memory());
+    let byte = memory.and_then(|it| it.get_mut(usize::try_from(address).ok()?));
+    Ok(match byte {
+        Some(byte) => {
+            *byte ^= 1 << bit;
+            None
+        }
+        None => Some(format!("{vat} has {bytes} bytes of memory")),
+    })
+}
+
+/// Puts the item behind others of the run-queue; the crank ends with that.
+fn delay(crank: &mut Crank<'_>, cranks: u64) -> Result<Option<String>, Fault> {
+    let Some(Source::Queue(id @ QueueId::Run(_), at)) = crank.log.source else {
+        return Ok(Some("only what stands in the run-queue can be late".to_owned()));
+    };
+    if matches!(crank.log.work, Work::Done | Work::Entry(_)) {
+        return Ok(Some("nothing was left of the delivery".to_owned()));
+    }
+    // It was taken: what is left comes behind it.
+    let behind = run_order(crank.ledger.tables()).into_iter();
+    let behind: Vec<_> = behind.take(usize::try_from(cranks).unwrap_or(usize::MAX)).collect();
+    if behind.is_empty() {
+        return Ok(Some("nothing stands behind it in the run-queue".to_owned()));
+    }
+    crank.rewind();
+    let queue = &mut crank.ledger.tables_mut().queue;
+    let late = queue.remove(&(id, at));
+    let mut gap = (id, at);
+    for next in behind {
+        if let Some(item) = queue.remove(&next) {
+            queue.insert(gap, item);
+            gap = next;
+        }
+    }
+    if let Some(item) = late {
+        queue.insert(gap, item);
+    }
+    crank.log.work = Work::Done;
+    Ok(None)
+}
+
+/// Puts a copy of the item before it, which has no result, because a promise is settled once; the crank takes the copy.
+fn duplicate(crank: &mut Crank<'_>) -> Result<Option<String>, Fault> {
+    let (Some(Source::Queue(id @ QueueId::Run(_), at)), Work::Item(_, Item::Send { .. })) =
+        (crank.log.source, &crank.log.work)
+    else {
+        return Ok(Some("only a message can come twice".to_owned()));
+    };
+    crank.rewind();
+    let Some(mut waiting) = crank.ledger.tables().queue.get(&(id, at)).cloned() else { return Ok(None) };
+    if let Item::Send { target, message } = &mut waiting.item {
+        message.result = None;
+        crank.ledger.incref_message(*target, message)?;
+    }
+    crank.ledger.tables_mut().queue.insert((id, at - 1), waiting);
+    crank.log.source = Some(Source::Queue(id, at - 1));
+    Ok(None)
+}
+
+/// Disturbs what is there when a delivery has run and is kept.
+pub(super) fn disturb_end(crank: &mut Crank<'_>) -> Result<(), Fault> {
+    let Some((vat, number)) = crank.log.ran.delivery else { return Ok(()) };
+    let Some(injector) = crank.ledger.block_mut().injector() else { return Ok(()) };
+    let faults = injector.at_end(vat, number);
+    for fault in faults {
+        let why_not = match &fault.action {
+            _ if crank.log.ran.ended.is_some() => Some(format!("{vat} ended")),
+            Action::Pause { why, .. } => {
+                crank.ledger.pause(vat, why.as_deref().unwrap_or("paused by a fault"))?;
+                None
+            }
+            Action::Terminate { why, .. } => {
+                let info = body::error(why.as_deref().unwrap_or("terminated by a fault"));
+                let ended = Ended { aborted: false, info, fault: None };
+                crank.end(vat, ended)?;
+                None
+            }
+            Action::Disturb(Disturbance::Flip { vat, bit }) => flip(crank, &fault, *vat, *bit)?,
+            Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => {
+                let number = crank.ledger.number();
+                crank.ledger.block_mut().add_plant(Plant::in_crank(name, number));
+                note(&mut crank.ledger, &fault, Some(vat), None);
+                break_now(&mut crank.ledger, name)?;
+                continue;
+            }
+            other => Some(format!("`{other}` cannot be done at the end of a delivery")),
+        };
+        record_fault(&mut crank.ledger, &fault, Some(vat));
+        note(&mut crank.ledger, &fault, Some(vat), why_not);
+    }
+    Ok(())
+}
+
+/// Returns the faults that fire at this crank because its delivery is one of every so many.
+pub(super) fn recurring(ledger: &mut Ledger, numbers: Numbers) -> Vec<Directive> {
+    let Some(injector) = ledger.block_mut().injector() else { return Vec::new() };
+    let recurring = numbers.iter().flat_map(|(vat, number)| injector.recurring(vat, number));
+    recurring.collect()
+}
+
+/// Notes that the place of a fault was reached.
+pub(super) fn note(ledger: &mut Ledger, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
+    let number = ledger.number();
+    if let Some(injector) = ledger.block_mut().injector() {
+        injector.note(fault, number, vat, why_not);
     }
 }
 
-impl Ledger {
-    /// Returns the faults that fire at this crank because its delivery is one of every so many.
-    pub(super) fn recurring(&mut self, numbers: Numbers) -> Vec<Directive> {
-        let Some(injector) = self.block_mut().injector() else { return Vec::new() };
-        let recurring = numbers.iter().flat_map(|(vat, number)| injector.recurring(vat, number));
-        recurring.collect()
-    }
+fn record_fault(ledger: &mut Ledger, fault: &Directive, vat: Option<VatId>) {
+    let crank_num = ledger.number();
+    let action = fault.action.to_string().split(' ').next().unwrap_or_default().to_owned();
+    let delivery_num = vat.map(|it| next_delivery(ledger.tables(), it).0);
+    let (vat, line) = (vat.map(|it| it.to_string()), fault.to_string());
+    let event = || Event::Directive { crank_num, vat, delivery_num, action, line, status: "injected", consumed: None };
+    ledger.slog().record(Detail::Cranks, event);
+}
 
-    /// Notes that the place of a fault was reached.
-    pub(super) fn note(&mut self, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
-        let crank = self.number();
-        if let Some(injector) = self.block_mut().injector() {
-            injector.note(fault, crank, vat, why_not);
-        }
+/// Breaks an invariant here, and sees that it is noticed.
+pub(super) fn break_now(ledger: &mut Ledger, name: &str) -> Result<(), Fault> {
+    if name.starts_with("audit.") {
+        damage(ledger, name)?;
+        audit(ledger.tables())?;
+        return Ok(());
     }
+    misuse(ledger, name)
+}
 
-    fn record_fault(&mut self, fault: &Directive, vat: Option<VatId>) {
-        let crank_num = self.number();
-        let action = fault.action.to_string().split(' ').next().unwrap_or_default().to_owned();
-        let delivery_num = vat.map(|it| next_delivery(self.tables(), it).0);
-        let (vat, line) = (vat.map(|it| it.to_string()), fault.to_string());
-        let event =
-            || Event::Directive { crank_num, vat, delivery_num, action, line, status: "injected", consumed: None };
-        self.slog().record(Detail::Cranks, event);
-    }
+/// Returns whether a plant breaks, in this crank, an invariant that only an audit checks.
+pub(super) fn breaks_for_audit(ledger: &mut Ledger) -> bool {
+    let number = ledger.number();
+    ledger.block_mut().injector().is_some()
+        && ledger.block().plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
+}
 
-    /// Breaks an invariant here, and sees that it is noticed.
-    pub(super) fn break_now(&mut self, name: &str) -> Result<(), Fault> {
-        if name.starts_with("audit.") {
-            self.damage(name)?;
-            audit(self.tables())?;
-            return Ok(());
-        }
-        self.misuse(name)
-    }
+/// Returns the fuel that a fault leaves the next delivery, and the fault.
+pub(super) fn fuel_left(ledger: &mut Ledger) -> Option<(usize, u64)> {
+    ledger.block_mut().injector()?.take_fuel_max()
+}
 
-    /// Returns whether a plant breaks, in this crank, an invariant that only an audit checks.
-    pub(super) fn breaks_for_audit(&mut self) -> bool {
-        let number = self.number();
-        self.block_mut().injector().is_some()
-            && self.block().plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
-    }
-
-    /// Returns the fuel that a fault leaves the next delivery, and the fault.
-    pub(super) fn fuel_left(&mut self) -> Option<(usize, u64)> {
-        self.block_mut().injector()?.take_fuel_max()
-    }
-
-    /// Notes what became of a limit on fuel.
-    pub(super) fn note_fuel(&mut self, limit: (usize, u64), vat: VatId, used: Option<u64>) {
-        let why_not = used.map(|it| format!("the delivery used {it}"));
-        let crank = self.number();
-        if let Some(injector) = self.block_mut().injector() {
-            injector.note_fuel(limit.0, crank, Some(vat), why_not);
-        }
+/// Notes what became of a limit on fuel.
+pub(super) fn note_fuel(ledger: &mut Ledger, limit: (usize, u64), vat: VatId, used: Option<u64>) {
+    let why_not = used.map(|it| format!("the delivery used {it}"));
+    let number = ledger.number();
+    if let Some(injector) = ledger.block_mut().injector() {
+        injector.note_fuel(limit.0, number, Some(vat), why_not);
     }
 }
 
@@ -279,33 +275,36 @@ pub(super) enum Verdict {
     Not,
 }
 
-impl Ledger {
-    /// Disturbs a syscall before it is applied.
-    pub(super) fn disturb_syscall(&mut self, disturbed: &mut Disturbed, number: u32, kind: &'static str) -> Verdict {
-        let Some((at, disturbance)) = disturbed.syscall(number, kind) else { return Verdict::Not };
-        let crank = self.number();
-        match disturbance {
-            Disturbance::Error(SyscallError::Absent) => Verdict::Answer(at, Answer::Value(None)),
-            Disturbance::Value(bytes) => Verdict::Answer(at, Answer::Value(Some(Bytes::from(bytes)))),
-            Disturbance::Error(SyscallError::Illegal) => {
-                disturbed.hit(at, crank, None);
-                Verdict::Fails(VatFault::illegal(kind, "injected").into())
+/// Disturbs a syscall before it is applied.
+pub(super) fn disturb_syscall(
+    ledger: &mut Ledger,
+    disturbed: &mut Disturbed,
+    number: u32,
+    kind: &'static str,
+) -> Verdict {
+    let Some((at, disturbance)) = disturbed.syscall(number, kind) else { return Verdict::Not };
+    let crank = ledger.number();
+    match disturbance {
+        Disturbance::Error(SyscallError::Absent) => Verdict::Answer(at, Answer::Value(None)),
+        Disturbance::Value(bytes) => Verdict::Answer(at, Answer::Value(Some(Bytes::from(bytes)))),
+        Disturbance::Error(SyscallError::Illegal) => {
+            disturbed.hit(at, crank, None);
+            Verdict::Fails(VatFault::illegal(kind, "injected").into())
+        }
+        Disturbance::Error(SyscallError::OutOfFuel) => {
+            disturbed.hit(at, crank, None);
+            Verdict::Fails(VatFault::OutOfFuel.into())
+        }
+        Disturbance::KernelPanic(name) => {
+            disturbed.hit(at, crank, None);
+            match break_now(ledger, name) {
+                Ok(()) => Verdict::Not,
+                Err(fault) => Verdict::Fails(fault),
             }
-            Disturbance::Error(SyscallError::OutOfFuel) => {
-                disturbed.hit(at, crank, None);
-                Verdict::Fails(VatFault::OutOfFuel.into())
-            }
-            Disturbance::KernelPanic(name) => {
-                disturbed.hit(at, crank, None);
-                match self.break_now(name) {
-                    Ok(()) => Verdict::Not,
-                    Err(fault) => Verdict::Fails(fault),
-                }
-            }
-            other => {
-                disturbed.hit(at, crank, Some(format!("`{other}` cannot be done at a syscall")));
-                Verdict::Not
-            }
+        }
+        other => {
+            disturbed.hit(at, crank, Some(format!("`{other}` cannot be done at a syscall")));
+            Verdict::Not
         }
     }
 }

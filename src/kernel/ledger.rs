@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    kernel::{audit::audit, gc::Candidates, route::Route},
+    kernel::{audit::audit, disturb::breaks_for_audit, gc::Candidates, route::Route},
     model::{
         blame::{Fault, HostFault, Interrupted},
         id::{CrankNum, VatId},
@@ -89,7 +89,7 @@ impl Ledger {
 
     /// Ends the step, which has settled down: its changes are part of the block.
     pub(super) fn close(mut self, step: Step) -> Result<Block, Fault> {
-        if self.0.block.is_audited_at(self.number()) || self.breaks_for_audit() {
+        if self.0.block.is_audited_at(self.number()) || breaks_for_audit(&mut self) {
             audit(self.tables())?;
         }
         self.seal(step)?;

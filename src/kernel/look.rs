@@ -12,6 +12,7 @@ use crate::{
         crank::{Crank, CrankLog},
         route::Route,
         take::{Source, Work},
+        translate::Inward,
     },
     model::{
         blame::{Fault, HostFault},
@@ -109,7 +110,7 @@ pub fn look(block: Block) -> (Block, Option<Ahead>) {
         message_hash: None,
         due: Vec::new(),
     };
-    let looked = catch_unwind(AssertUnwindSafe(|| crank.foresee(&mut ahead)));
+    let looked = catch_unwind(AssertUnwindSafe(|| foresee(&mut crank, &mut ahead)));
     match looked {
         Ok(Ok(fate)) => ahead.fate = fate,
         Ok(Err(fault)) => ahead.fate = Fate::Broken(fault.to_string()),
@@ -119,49 +120,47 @@ pub fn look(block: Block) -> (Block, Option<Ahead>) {
     (crank.ledger.undo(), Some(ahead))
 }
 
-impl Crank<'_> {
-    fn foresee(&mut self, ahead: &mut Ahead) -> Result<Fate, Fault> {
-        self.choose();
-        let standing = self.standing();
-        ahead.message_hash = standing.and_then(|it| Work::Entry(it).hash().ok());
-        let (work, fate) = self.take_to_look()?;
-        ahead.deliveries = work.numbers(self.ledger.tables()).iter().collect();
-        ahead.kind = work.kind();
-        if work.vat().is_some() {
-            ahead.message_hash = work.hash().ok();
-        }
-        self.log.work = work.clone();
-        ahead.due = self.due();
-        if let Some(fate) = fate {
-            return Ok(fate);
-        }
-        let (vat, delivery) = match work {
-            Work::Done | Work::Entry(_) => return Ok(Fate::Nothing),
-            Work::Item(_, Item::UpgradeVat { .. }) => return Ok(Fate::Upgrade),
-            Work::Item(vat, _) | Work::Gc(vat, _) if self.ledger.tables().is_paused(vat) => return Ok(Fate::Held),
-            Work::Item(vat, item) => (vat, self.ledger.open_item(item)?),
-            Work::Gc(vat, delivery) => (vat, delivery),
-        };
-        let translated = self.ledger.translate_delivery(vat, &delivery)?;
-        Ok(Fate::Delivered(delivery, translated))
+fn foresee(crank: &mut Crank<'_>, ahead: &mut Ahead) -> Result<Fate, Fault> {
+    crank.choose();
+    let standing = crank.standing();
+    ahead.message_hash = standing.and_then(|it| Work::Entry(it).hash().ok());
+    let (work, fate) = take_to_look(crank)?;
+    ahead.deliveries = work.numbers(crank.ledger.tables()).iter().collect();
+    ahead.kind = work.kind();
+    if work.vat().is_some() {
+        ahead.message_hash = work.hash().ok();
     }
+    crank.log.work = work.clone();
+    ahead.due = crank.due();
+    if let Some(fate) = fate {
+        return Ok(fate);
+    }
+    let (vat, delivery) = match work {
+        Work::Done | Work::Entry(_) => return Ok(Fate::Nothing),
+        Work::Item(_, Item::UpgradeVat { .. }) => return Ok(Fate::Upgrade),
+        Work::Item(vat, _) | Work::Gc(vat, _) if crank.ledger.tables().is_paused(vat) => return Ok(Fate::Held),
+        Work::Item(vat, item) => (vat, crank.ledger.open_item(item)?),
+        Work::Gc(vat, delivery) => (vat, delivery),
+    };
+    let translated = Inward { ledger: &mut crank.ledger, vat }.translate(&delivery)?;
+    Ok(Fate::Delivered(delivery, translated))
+}
 
-    /// Takes the item as `retake` does, except what would leave more behind than rows.
-    fn take_to_look(&mut self) -> Result<(Work, Option<Fate>), Fault> {
-        let item = match self.log.source {
-            Some(Source::Queue(id, at)) => self.ledger.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
-            _ => None,
-        };
-        let fate = match item {
-            Some(Item::Cleanup(vat)) => Fate::Cleanup(vat),
-            Some(Item::Send { target, message }) => match self.ledger.route(target, &message)? {
-                (target, Route::Vat(vat)) => return Ok((Work::Item(vat, Item::Send { target, message }), None)),
-                (_, Route::Kernel(_)) => Fate::Kernel,
-                (_, Route::Wait(promise)) => Fate::Waits(promise),
-                (_, Route::Splat(_)) => Fate::Rejected,
-            },
-            _ => return Ok((self.retake()?, None)),
-        };
-        Ok((Work::Done, Some(fate)))
-    }
+/// Takes the item as `retake` does, except what would leave more behind than rows.
+fn take_to_look(crank: &mut Crank<'_>) -> Result<(Work, Option<Fate>), Fault> {
+    let item = match crank.log.source {
+        Some(Source::Queue(id, at)) => crank.ledger.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
+        _ => None,
+    };
+    let fate = match item {
+        Some(Item::Cleanup(vat)) => Fate::Cleanup(vat),
+        Some(Item::Send { target, message }) => match crank.ledger.route(target, &message)? {
+            (target, Route::Vat(vat)) => return Ok((Work::Item(vat, Item::Send { target, message }), None)),
+            (_, Route::Kernel(_)) => Fate::Kernel,
+            (_, Route::Wait(promise)) => Fate::Waits(promise),
+            (_, Route::Splat(_)) => Fate::Rejected,
+        },
+        _ => return Ok((crank.retake()?, None)),
+    };
+    Ok((Work::Done, Some(fate)))
 }

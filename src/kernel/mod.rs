@@ -70,13 +70,9 @@ pub use audit::audit;
 pub use device::mail_methargs;
 pub use ledger::Ledger;
 pub use look::{Ahead, Fate, look};
-<<<<<<< HEAD
-pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
-=======
 pub use obey::{obey_at_rest, vathost_breakpoint};
-pub use outside::{begin_block, begin_block_with, outside};
+pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
 pub use queue::run_order;
->>>>>>> 73405ae (Kernel: the crank and its ledger; a list of stages)
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use script::{ScriptedVat, Scripts};

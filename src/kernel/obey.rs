@@ -16,6 +16,7 @@ use crate::{
         Ended, Ledger,
         crank::Crank,
         deliver::next_delivery,
+        disturb,
         take::{SKIPPED, Work, describe, is_sound},
         upgrade::Replaced,
     },
@@ -29,7 +30,7 @@ use crate::{
     slog::{Detail, Event},
     state::{
         block::{Block, Step},
-        table::Item,
+        table::{Item, Tables},
         transcript::End,
     },
 };
@@ -52,7 +53,7 @@ impl Crank<'_> {
         if self.ledger.block_mut().injector().is_some() {
             return self.obey_faults(due);
         }
-        self.check(&due)?;
+        check(&self.ledger, &self.log.work, &due)?;
         self.carry_out_all(due)
     }
 
@@ -67,20 +68,20 @@ impl Crank<'_> {
             }
             let mut with_it = orders.clone();
             with_it.push(directive.clone());
-            match self.check(&with_it) {
+            match check(&self.ledger, &self.log.work, &with_it) {
                 Ok(()) => {
                     orders = with_it;
-                    self.ledger.note(&directive, vat, None);
+                    disturb::note(&mut self.ledger, &directive, vat, None);
                 }
                 Err(Fault::Halted(halted)) => {
                     let why = halted.why.unwrap_or_else(|| "it is no fault".to_owned());
-                    self.ledger.note(&directive, vat, Some(why));
+                    disturb::note(&mut self.ledger, &directive, vat, Some(why));
                 }
                 Err(other) => return Err(other),
             }
         }
         let mut crank = if orders.is_empty() { self } else { self.carry_out_all(orders)? };
-        crank.disturb(&faults)?;
+        disturb::disturb(&mut crank, &faults)?;
         Ok(crank)
     }
 
@@ -132,81 +133,13 @@ impl Crank<'_> {
                 set.due(self.ledger.number(), Some(second)).filter(|it| !due.contains(it)).cloned().collect();
             due.extend(more);
         }
-        due.extend(self.ledger.recurring(numbers));
+        due.extend(disturb::recurring(&mut self.ledger, numbers));
         due.sort_by(|a, b| a.action.cmp(&b.action));
         due
     }
 
-    /// Halts where a directive says so, or where something is not as it says.
-    fn check(&self, due: &[Directive]) -> Result<(), Fault> {
-        let work = &self.log.work;
-        let delivered = work.numbers(self.ledger.tables()).first.map(|(vat, _)| vat);
-        if let Err(contradiction) = directive::refuse_contradictions(due, delivered) {
-            let line = contradiction.directive.to_string();
-            return Err(Halted { crank: self.ledger.number(), line, why: Some(contradiction.to_string()) }.into());
-        }
-        for directive in due {
-            let halt = |why: Option<String>| -> Result<(), Fault> {
-                Err(Halted { crank: self.ledger.number(), line: directive.to_string(), why }.into())
-            };
-            match &directive.action {
-                Action::Expect { state } => {
-                    let actual = self.ledger.block().state_hash()?;
-                    // Before the first crank of a block the block has begun; people know the hash of the one before.
-                    let before = (self.ledger.block().cranks() == 0).then(|| self.ledger.block().committed_hash());
-                    if !state.matches(&actual.0) && !before.is_some_and(|it| state.matches(&it.0)) {
-                        return halt(Some(format!("the state hash is {}", before.unwrap_or(actual))));
-                    }
-                }
-                Action::Halt => return halt(None),
-                Action::ReplaceKernel(version) if !kernel_version::is_known(*version) => {
-                    return halt(Some(format!("this binary can run {}", kernel_version::known())));
-                }
-                Action::Skip { guard, expect } => {
-                    if let Some(why) = skip_refused(work, *guard, expect.as_ref())? {
-                        return halt(Some(why));
-                    }
-                }
-                Action::Pause { vat: None, .. } | Action::Terminate { vat: None, .. } if delivered.is_none() => {
-                    return halt(Some("the crank is no delivery: name the vat".to_owned()));
-                }
-                Action::Upgrade { vat, .. }
-                    if self.ledger.tables().vats.contains(vat) && !self.ledger.tables().is_alive(*vat) =>
-                {
-                    return halt(Some(format!("{vat} is dead")));
-                }
-                action => {
-                    if let Some(vat) = action.vat().filter(|it| !self.ledger.tables().vats.contains(it)) {
-                        return halt(Some(format!("there is no {vat}")));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the effect of the directive in the present state.
-    fn effect(&self, directive: &Directive, delivered: Option<VatId>) -> Effect {
-        if let (Action::Skip { .. }, None, Some(entry)) = (&directive.action, delivered, &self.log.entry) {
-            return Effect::Consumed(describe(entry));
-        }
-        let vat = directive.action.vat().or(delivered);
-        let is = |holds: &dyn Fn(VatId) -> bool| vat.is_some_and(holds);
-        let is_dead = is(&|it| !self.ledger.tables().is_alive(it));
-        let is_paused = is(&|it| self.ledger.tables().is_paused(it));
-        match &directive.action {
-            Action::Pause { .. } | Action::Terminate { .. } | Action::Resume(_) if is_dead => Effect::AlreadyDead,
-            Action::Pause { .. } if is_paused => Effect::AlreadyPaused,
-            Action::Resume(_) if !is_paused => Effect::NotPaused,
-            Action::ReplaceKernel(version) if *version <= self.ledger.tables().globals().kernel_version => {
-                Effect::AlreadyThere
-            }
-            _ => Effect::Done,
-        }
-    }
-
     fn obey_one(mut self, directive: &Directive, delivered: Option<VatId>) -> Result<Self, Fault> {
-        let effect = self.effect(directive, delivered);
+        let effect = effect(self.ledger.tables(), self.log.entry.as_deref(), directive, delivered);
         if matches!(effect, Effect::Done | Effect::Consumed(_)) {
             self = self.carry_out(directive, delivered)?;
             if self.log.interrupted {
@@ -299,6 +232,69 @@ impl Ledger {
             Work::Item(_, item) if !is_sound(self.tables(), &item) => self.consume(item),
             work => self.skip(work, body::error(SKIPPED)),
         }
+    }
+}
+
+/// Halts where a directive says so, or where something is not as it says.
+fn check(ledger: &Ledger, work: &Work, due: &[Directive]) -> Result<(), Fault> {
+    let delivered = work.numbers(ledger.tables()).first.map(|(vat, _)| vat);
+    if let Err(contradiction) = directive::refuse_contradictions(due, delivered) {
+        let line = contradiction.directive.to_string();
+        return Err(Halted { crank: ledger.number(), line, why: Some(contradiction.to_string()) }.into());
+    }
+    for directive in due {
+        let halt = |why: Option<String>| -> Result<(), Fault> {
+            Err(Halted { crank: ledger.number(), line: directive.to_string(), why }.into())
+        };
+        match &directive.action {
+            Action::Expect { state } => {
+                let actual = ledger.block().state_hash()?;
+                // Before the first crank of a block the block has begun; people know the hash of the one before.
+                let before = (ledger.block().cranks() == 0).then(|| ledger.block().committed_hash());
+                if !state.matches(&actual.0) && !before.is_some_and(|it| state.matches(&it.0)) {
+                    return halt(Some(format!("the state hash is {}", before.unwrap_or(actual))));
+                }
+            }
+            Action::Halt => return halt(None),
+            Action::ReplaceKernel(version) if !kernel_version::is_known(*version) => {
+                return halt(Some(format!("this binary can run {}", kernel_version::known())));
+            }
+            Action::Skip { guard, expect } => {
+                if let Some(why) = skip_refused(work, *guard, expect.as_ref())? {
+                    return halt(Some(why));
+                }
+            }
+            Action::Pause { vat: None, .. } | Action::Terminate { vat: None, .. } if delivered.is_none() => {
+                return halt(Some("the crank is no delivery: name the vat".to_owned()));
+            }
+            Action::Upgrade { vat, .. } if ledger.tables().vats.contains(vat) && !ledger.tables().is_alive(*vat) => {
+                return halt(Some(format!("{vat} is dead")));
+            }
+            action => {
+                if let Some(vat) = action.vat().filter(|it| !ledger.tables().vats.contains(it)) {
+                    return halt(Some(format!("there is no {vat}")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the effect of the directive in the present state.
+fn effect(tables: &Tables, entry: Option<&Item>, directive: &Directive, delivered: Option<VatId>) -> Effect {
+    if let (Action::Skip { .. }, None, Some(entry)) = (&directive.action, delivered, entry) {
+        return Effect::Consumed(describe(entry));
+    }
+    let vat = directive.action.vat().or(delivered);
+    let is = |holds: &dyn Fn(VatId) -> bool| vat.is_some_and(holds);
+    let is_dead = is(&|it| !tables.is_alive(it));
+    let is_paused = is(&|it| tables.is_paused(it));
+    match &directive.action {
+        Action::Pause { .. } | Action::Terminate { .. } | Action::Resume(_) if is_dead => Effect::AlreadyDead,
+        Action::Pause { .. } if is_paused => Effect::AlreadyPaused,
+        Action::Resume(_) if !is_paused => Effect::NotPaused,
+        Action::ReplaceKernel(version) if *version <= tables.globals().kernel_version => Effect::AlreadyThere,
+        _ => Effect::Done,
     }
 }
 

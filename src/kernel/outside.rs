@@ -43,16 +43,12 @@ pub fn begin_block_with<T>(
 pub fn begin_block_at<T>(
     block: Block,
     time: u64,
-    input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
+    input: impl FnOnce(&mut Ledger) -> Result<T, Fault>,
 ) -> Result<(Block, T), Box<Halt>> {
     let (open, globals) = (block.meta().open, block.tables().globals());
     outside(block, |ledger| {
         if !open {
-<<<<<<< HEAD
-            crank.begin_block(globals.height.next(), time.max(globals.time))?;
-=======
-            ledger.begin_block(globals.height.next(), globals.time.saturating_add(seconds))?;
->>>>>>> 73405ae (Kernel: the crank and its ledger; a list of stages)
+            ledger.begin_block(globals.height.next(), time.max(globals.time))?;
         }
         input(ledger)
     })

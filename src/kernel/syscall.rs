@@ -6,7 +6,7 @@ use crate::{
     directive::injector::Disturbed,
     kernel::{
         Ledger,
-        disturb::{Verdict, disturbed_answer},
+        disturb::{Verdict, disturb_syscall, disturbed_answer},
         gc,
         translate::Outward,
     },
@@ -17,7 +17,11 @@ use crate::{
         value::{Answer, Bytes, CapData, Message, Syscall},
     },
     slog::{At, Detail, Event, Shape, SyscallResult},
-    state::{block::Call, table::Item, transcript::Entry},
+    state::{
+        block::Call,
+        table::{Item, Tables},
+        transcript::Entry,
+    },
 };
 
 /// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the
@@ -172,7 +176,7 @@ impl Live {
         }
         let verdict = match &mut self.disturbed {
             None => Verdict::Not,
-            Some(disturbed) => self.ledger.disturb_syscall(disturbed, syscall_num, kind),
+            Some(disturbed) => disturb_syscall(&mut self.ledger, disturbed, syscall_num, kind),
         };
         if let Verdict::Fails(fault) = verdict {
             return Err(fault);
@@ -245,10 +249,10 @@ impl Live {
             Syscall::Subscribe(promise) => ledger.subscribe(vat, promise)?,
             Syscall::Resolve(resolutions) => ledger.resolve(vat, resolutions)?,
             Syscall::Exit { failure, info } => self.exit = Some((failure, info)),
-            Syscall::VatstoreGet(key) => return Ok(Answer::Value(ledger.vatstore_get(vat, key))),
-            Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(ledger.vatstore_next_key(vat, key))),
+            Syscall::VatstoreGet(key) => return Ok(Answer::Value(vatstore_get(ledger.tables(), vat, key))),
+            Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(vatstore_next_key(ledger.tables(), vat, key))),
             Syscall::VatstoreScan { prefix, after, max } => {
-                return Ok(Answer::Value(Some(ledger.vatstore_scan(vat, &prefix, after, max as usize))));
+                return Ok(Answer::Value(Some(vatstore_scan(ledger.tables(), vat, &prefix, after, max as usize))));
             }
             Syscall::VatstoreSet(key, value) => {
                 ledger.tables_mut().vatstore.insert((vat, key.into()), value);
@@ -278,37 +282,37 @@ impl Ledger {
         self.post(Item::Send { target, message });
         Ok(())
     }
+}
 
-    /// An empty value counts as none, as in SwingSet.
-    fn vatstore_get(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
-        self.tables().vatstore.get(&(vat, key.into())).filter(|it| !it.is_empty()).cloned()
-    }
+/// An empty value counts as none, as in SwingSet.
+fn vatstore_get(tables: &Tables, vat: VatId, key: Bytes) -> Option<Bytes> {
+    tables.vatstore.get(&(vat, key.into())).filter(|it| !it.is_empty()).cloned()
+}
 
-    fn vatstore_next_key(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
-        let mut rows = self.tables().vatstore.range((Bound::Excluded((vat, key.into())), Bound::Unbounded));
-        rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| (**key).clone())
-    }
+fn vatstore_next_key(tables: &Tables, vat: VatId, key: Bytes) -> Option<Bytes> {
+    let mut rows = tables.vatstore.range((Bound::Excluded((vat, key.into())), Bound::Unbounded));
+    rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| (**key).clone())
+}
 
-    /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit. None do where `max` is too small for the next
-    /// one, or there is none: `vatstoreGetNextKey` tells which.
-    fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
-        let from = if after.is_empty() || after < *prefix {
-            Bound::Included((vat, prefix.clone().into()))
-        } else {
-            Bound::Excluded((vat, after.into()))
-        };
-        let mut out = Vec::new();
-        for ((owner, key), value) in self.tables().vatstore.range((from, Bound::Unbounded)) {
-            let fits = out.len() + 8 + key.len() + value.len() <= max;
-            if *owner != vat || !key.starts_with(prefix) || !fits {
-                break;
-            }
-            for length in [key.len(), value.len()] {
-                out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-            }
-            out.extend_from_slice(key);
-            out.extend_from_slice(value);
+/// `(key length u32, value length u32, key, value)*`, as many whole ones as fit. None do where `max` is too small for the next
+/// one, or there is none: `vatstoreGetNextKey` tells which.
+fn vatstore_scan(tables: &Tables, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
+    let from = if after.is_empty() || after < *prefix {
+        Bound::Included((vat, prefix.clone().into()))
+    } else {
+        Bound::Excluded((vat, after.into()))
+    };
+    let mut out = Vec::new();
+    for ((owner, key), value) in tables.vatstore.range((from, Bound::Unbounded)) {
+        let fits = out.len() + 8 + key.len() + value.len() <= max;
+        if *owner != vat || !key.starts_with(prefix) || !fits {
+            break;
         }
-        Bytes::from(out)
+        for length in [key.len(), value.len()] {
+            out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        out.extend_from_slice(key);
+        out.extend_from_slice(value);
     }
+    Bytes::from(out)
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     directive::plant::RESOLVE_NON_DECIDER,
-    kernel::Ledger,
+    kernel::{Ledger, plant::has_bug},
     model::{
         blame::{Fault, KernelPanic, VatFault},
         body::{self, Shape, SlotKind},
@@ -27,94 +27,93 @@ pub(super) fn slot_kind(kref: KRef) -> SlotKind {
 
 // ---- inward
 
-impl Ledger {
+/// Translates what is delivered to one vat.
+pub(super) struct Inward<'a> {
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) vat: VatId,
+}
+
+impl Inward<'_> {
     /// Translates a delivery into the vat's references. New references enter its c-list; retired ones leave it.
-    pub(super) fn translate_delivery(
-        &mut self,
-        vat: VatId,
-        delivery: &Delivery<KRef>,
-    ) -> Result<Delivery<VRef>, KernelPanic> {
+    pub(super) fn translate(&mut self, delivery: &Delivery<KRef>) -> Result<Delivery<VRef>, KernelPanic> {
         Ok(match delivery {
-            Delivery::StartVat(data) => Delivery::StartVat(self.import_data(vat, data)?),
-            Delivery::ChangeOptions(data) => Delivery::ChangeOptions(self.import_data(vat, data)?),
+            Delivery::StartVat(data) => Delivery::StartVat(self.import_data(data)?),
+            Delivery::ChangeOptions(data) => Delivery::ChangeOptions(self.import_data(data)?),
             Delivery::Message { target, message } => {
-                let target = self.import(vat, *target)?;
-                let methargs = self.import_data(vat, &message.methargs)?;
-                let result = message.result.map(|it| self.import(vat, it)).transpose()?;
+                let target = self.import(*target)?;
+                let methargs = self.import_data(&message.methargs)?;
+                let result = message.result.map(|it| self.import(it)).transpose()?;
                 Delivery::Message { target, message: Message { methargs, result } }
             }
-            Delivery::Notify(resolutions) => Delivery::Notify(self.translate_notify(vat, resolutions)?),
-            Delivery::DropExports(krefs) => Delivery::DropExports(self.known(vat, krefs)?),
-            Delivery::RetireExports(krefs) => Delivery::RetireExports(self.known(vat, krefs)?),
-            Delivery::RetireImports(krefs) => Delivery::RetireImports(self.known(vat, krefs)?),
+            Delivery::Notify(resolutions) => Delivery::Notify(self.translate_notify(resolutions)?),
+            Delivery::DropExports(krefs) => Delivery::DropExports(self.known(krefs)?),
+            Delivery::RetireExports(krefs) => Delivery::RetireExports(self.known(krefs)?),
+            Delivery::RetireImports(krefs) => Delivery::RetireImports(self.known(krefs)?),
             Delivery::BringOutYourDead => Delivery::BringOutYourDead,
         })
     }
 
     /// Returns the vat's name for a reference; a new name if the vat does not know it.
-    fn import(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
-        let Some(vref) = self.tables().clist.vref(vat, kref) else { return self.introduce(vat, kref) };
-        let unreachable = self.tables().clist.get(&(vat, vref)).is_some_and(|it| !it.reachable);
+    fn import(&mut self, kref: KRef) -> Result<VRef, KernelPanic> {
+        let Some(vref) = self.ledger.tables().clist.vref(self.vat, kref) else { return self.introduce(kref) };
+        let unreachable = self.ledger.tables().clist.get(&(self.vat, vref)).is_some_and(|it| !it.reachable);
         if unreachable {
-            self.set_reachable(vat, vref, true)?;
+            self.ledger.set_reachable(self.vat, vref, true)?;
             if let (true, KRef::Object(id)) = (vref.is_imported_object(), kref) {
-                self.change_counts(id, 1, 0)?;
+                self.ledger.change_counts(id, 1, 0)?;
             }
         }
         Ok(vref)
     }
 
-    fn introduce(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
+    fn introduce(&mut self, kref: KRef) -> Result<VRef, KernelPanic> {
         let vref = match kref {
-            KRef::Device(_) => self.next_device(vat),
-            KRef::Object(_) => VRef::imported_object(self.next_import(vat, |it| &mut it.next_import)?),
-            KRef::Promise(_) => VRef::imported_promise(self.next_import(vat, |it| &mut it.next_promise_import)?),
+            KRef::Device(_) => self.next_device(),
+            KRef::Object(_) => VRef::imported_object(self.next_import(|it| &mut it.next_import)?),
+            KRef::Promise(_) => VRef::imported_promise(self.next_import(|it| &mut it.next_promise_import)?),
         };
-        self.incref(kref)?;
-        self.add_entry(vat, vref, kref);
+        self.ledger.incref(kref)?;
+        self.ledger.add_entry(self.vat, vref, kref);
         Ok(vref)
     }
 
-    fn next_import(&mut self, vat: VatId, counter: fn(&mut Tally) -> &mut u64) -> Result<u64, KernelPanic> {
-        let number = self.tables_mut().tallies.update(&vat, |it| {
+    fn next_import(&mut self, counter: fn(&mut Tally) -> &mut u64) -> Result<u64, KernelPanic> {
+        let number = self.ledger.tables_mut().tallies.update(&self.vat, |it| {
             let next = counter(it);
             *next += 1;
             *next - 1
         });
-        number.ok_or_else(|| KernelPanic::new("vat.known", vat))
+        number.ok_or_else(|| KernelPanic::new("vat.known", self.vat))
     }
 
     /// A vat never loses a device: how many it knows tells the next one's name.
-    fn next_device(&self, vat: VatId) -> VRef {
-        let known = self.tables().clist.range((vat, VRef::device(0))..).take_while(|((it, _), _)| *it == vat);
+    fn next_device(&self) -> VRef {
+        let known =
+            self.ledger.tables().clist.range((self.vat, VRef::device(0))..).take_while(|((it, _), _)| *it == self.vat);
         VRef::device(known.count() as u64 + limits::FIRST_DEVICE_IMPORT)
     }
 
-    fn import_data(&mut self, vat: VatId, data: &CapData<KRef>) -> Result<CapData<VRef>, KernelPanic> {
-        let slots = data.slots.iter().map(|it| self.import(vat, *it)).collect::<Result<_, _>>()?;
+    fn import_data(&mut self, data: &CapData<KRef>) -> Result<CapData<VRef>, KernelPanic> {
+        let slots = data.slots.iter().map(|it| self.import(*it)).collect::<Result<_, _>>()?;
         Ok(CapData { body: data.body.clone(), slots })
     }
 
     /// After a notify the vat forgets the promises that it was told of.
-    fn translate_notify(
-        &mut self,
-        vat: VatId,
-        resolutions: &[Resolution<KRef>],
-    ) -> Result<Vec<Resolution<VRef>>, KernelPanic> {
+    fn translate_notify(&mut self, resolutions: &[Resolution<KRef>]) -> Result<Vec<Resolution<VRef>>, KernelPanic> {
         let mut told = Vec::with_capacity(resolutions.len());
         for it in resolutions {
-            let promise = self.import(vat, it.promise)?;
-            told.push(Resolution { promise, rejected: it.rejected, data: self.import_data(vat, &it.data)? });
+            let promise = self.import(it.promise)?;
+            told.push(Resolution { promise, rejected: it.rejected, data: self.import_data(&it.data)? });
         }
         for it in &told {
-            let entry = self.remove_entry(vat, it.promise)?;
-            self.decref(entry.kref)?;
+            let entry = self.ledger.remove_entry(self.vat, it.promise)?;
+            self.ledger.decref(entry.kref)?;
         }
         Ok(told)
     }
 
-    fn known(&self, vat: VatId, krefs: &[KRef]) -> Result<Vec<VRef>, KernelPanic> {
-        krefs.iter().map(|it| self.entry(vat, *it).map(|(vref, _)| vref)).collect()
+    fn known(&self, krefs: &[KRef]) -> Result<Vec<VRef>, KernelPanic> {
+        krefs.iter().map(|it| self.ledger.entry(self.vat, *it).map(|(vref, _)| vref)).collect()
     }
 }
 
@@ -272,7 +271,7 @@ impl Outward<'_> {
             KRef::Promise(id) => self.ledger.promise(id)?.decider(),
             _ => None,
         };
-        if decider != Some(self.vat) && !self.ledger.has_bug(RESOLVE_NON_DECIDER) {
+        if decider != Some(self.vat) && !has_bug(self.ledger, RESOLVE_NON_DECIDER) {
             return self.illegal(format_args!("the vat does not decide {vref}"));
         }
         Ok(())

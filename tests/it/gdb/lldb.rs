@@ -19,7 +19,16 @@ fn counter() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--package", "vathost-vat", "--bin", "counter", "--release", "--target", "wasm32-unknown-unknown"])
+        .args([
+            "build",
+            "--package",
+            "vathost-vat",
+            "--bin",
+            "counter",
+            "--release",
+            "--target",
+            "wasm32-unknown-unknown",
+        ])
         .arg("--target-dir")
         .arg(&target)
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
