@@ -224,7 +224,7 @@ impl<'h> Crank<'h> {
     /// Rolls back the heap of a vat that stays alive to where it was before the delivery.
     pub(super) fn take_back(&mut self, vat: VatId) -> Result<(), Fault> {
         // A heap that an experiment disturbs comes back from its past without the disturbance, whatever was kept of it.
-        if self.ledger.block_mut().injector().is_some() {
+        if self.ledger.block().probe().is_some_and(|it| it.injector.is_some()) {
             self.workers.stop(vat);
             return Ok(());
         }

@@ -9,7 +9,7 @@ use crate::{
     kernel::{
         Ledger, Usage,
         crank::{Crank, Delivered},
-        disturb::{fuel_left, note_fuel},
+        disturb::{fuel_left, injector, note_fuel},
         meter::fuel_limit,
         replay,
         syscall::{Live, Syscalls},
@@ -111,7 +111,7 @@ impl Crank<'_> {
         if let Some((_, fuel)) = limit {
             fuel_max = fuel_max.min(fuel);
         }
-        let disturbed = self.ledger.block_mut().injector().map(|it| Box::new(it.begin_delivery(vat, at.delivery_num)));
+        let disturbed = injector(&mut self.ledger).map(|it| Box::new(it.begin_delivery(vat, at.delivery_num)));
         let translated = self.ledger.begin_delivery(at, delivery)?;
         let (syscalls, result) = match started {
             Ok(()) => {
@@ -300,7 +300,7 @@ impl Ledger {
 impl Live {
     /// The injector learns what became of its faults in the delivery.
     fn end_disturbance(&mut self, limit: Option<(usize, u64)>, result: &Result<Usage, Fault>) {
-        if let (Some(disturbed), Some(injector)) = (self.disturbed.take(), self.ledger.block_mut().injector()) {
+        if let (Some(disturbed), Some(injector)) = (self.disturbed.take(), injector(&mut self.ledger)) {
             injector.end_delivery(*disturbed);
         }
         if let Some(limit) = limit {

@@ -6,7 +6,7 @@
 use crate::{
     directive::{Action, Bit, Directive, Disturbance, SyscallError},
     directive::{
-        injector::Disturbed,
+        injector::{Disturbed, Injector},
         plant::{Plant, PlantedAt},
     },
     kernel::{
@@ -48,12 +48,12 @@ pub(super) fn disturb(crank: &mut Crank<'_>, faults: &[Directive]) -> Result<(),
         let why_not = match disturbance {
             Disturbance::Plant(name) | Disturbance::KernelPanic(name) => {
                 let number = crank.ledger.number();
-                crank.ledger.block_mut().add_plant(Plant::in_crank(name, number));
+                crank.ledger.block_mut().probed().plants.push(Plant::in_crank(name, number));
                 None
             }
             Disturbance::Flip { vat, bit } => flip(crank, fault, *vat, *bit)?,
             Disturbance::TrapAfter { fuel } if crank.log.work.numbers(crank.ledger.tables()).first.is_some() => {
-                if let Some(injector) = crank.ledger.block_mut().injector() {
+                if let Some(injector) = injector(&mut crank.ledger) {
                     injector.limit_fuel(fault, *fuel);
                 }
                 // What comes of it is known when the delivery has run.
@@ -61,7 +61,7 @@ pub(super) fn disturb(crank: &mut Crank<'_>, faults: &[Directive]) -> Result<(),
             }
             Disturbance::TrapAfter { .. } => Some("the crank is no delivery".to_owned()),
             // What was let through before it takes its number, and is not late for that.
-            Disturbance::Delay { .. } if crank.ledger.block_mut().injector().is_some_and(|it| it.is_over(fault)) => {
+            Disturbance::Delay { .. } if injector(&mut crank.ledger).is_some_and(|it| it.is_over(fault)) => {
                 continue;
             }
             Disturbance::Delay { cranks } => {
@@ -110,7 +110,7 @@ fn flip(crank: &mut Crank<'_>, fault: &Directive, vat: VatId, bit: Bit) -> Resul
             let used = pages_in_use(memory);
             let page_bytes = PAGE_BYTES as u64;
             let bits = used.len() as u64 * page_bytes * 8;
-            let random = crank.ledger.block_mut().injector().map_or(0, |it| it.random(fault, number, bits));
+            let random = injector(&mut crank.ledger).map_or(0, |it| it.random(fault, number, bits));
             let page = usize::try_from(random / 8 / page_bytes).ok().and_then(|it| used.get(it));
             let Some(page) = page else { return Ok(Some(format!("{vat} uses no page of its memory"))) };
             (page * page_bytes + random / 8 % page_bytes, u8::try_from(random % 8).unwrap_or(0))
@@ -179,7 +179,7 @@ fn duplicate(crank: &mut Crank<'_>) -> Result<Option<String>, Fault> {
 /// Disturbs what is there when a delivery has run and is kept.
 pub(super) fn disturb_end(crank: &mut Crank<'_>) -> Result<(), Fault> {
     let Some((vat, number)) = crank.log.ran.delivery else { return Ok(()) };
-    let Some(injector) = crank.ledger.block_mut().injector() else { return Ok(()) };
+    let Some(injector) = injector(&mut crank.ledger) else { return Ok(()) };
     let faults = injector.at_end(vat, number);
     for fault in faults {
         let why_not = match &fault.action {
@@ -197,7 +197,7 @@ pub(super) fn disturb_end(crank: &mut Crank<'_>) -> Result<(), Fault> {
             Action::Disturb(Disturbance::Flip { vat, bit }) => flip(crank, &fault, *vat, *bit)?,
             Action::Disturb(Disturbance::Plant(name) | Disturbance::KernelPanic(name)) => {
                 let number = crank.ledger.number();
-                crank.ledger.block_mut().add_plant(Plant::in_crank(name, number));
+                crank.ledger.block_mut().probed().plants.push(Plant::in_crank(name, number));
                 note(&mut crank.ledger, &fault, Some(vat), None);
                 break_now(&mut crank.ledger, name)?;
                 continue;
@@ -210,9 +210,20 @@ pub(super) fn disturb_end(crank: &mut Crank<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Returns the faults that are to be injected, if any are.
+pub(super) fn injector(ledger: &mut Ledger) -> Option<&mut Injector> {
+    ledger.block_mut().probe_mut()?.injector.as_mut()
+}
+
+/// Returns whether a directive is one of the faults that are to be injected, rather than an operator's.
+pub(super) fn is_fault(ledger: &Ledger, directive: &Directive) -> bool {
+    let injector = ledger.block().probe().and_then(|it| it.injector.as_ref());
+    injector.is_some_and(|it| it.schedule().faults().any(|it| it == directive) || directive.is_for_experiments())
+}
+
 /// Returns the faults that fire at this crank because its delivery is one of every so many.
 pub(super) fn recurring(ledger: &mut Ledger, numbers: Numbers) -> Vec<Directive> {
-    let Some(injector) = ledger.block_mut().injector() else { return Vec::new() };
+    let Some(injector) = injector(ledger) else { return Vec::new() };
     let recurring = numbers.iter().flat_map(|(vat, number)| injector.recurring(vat, number));
     recurring.collect()
 }
@@ -220,7 +231,7 @@ pub(super) fn recurring(ledger: &mut Ledger, numbers: Numbers) -> Vec<Directive>
 /// Notes that the place of a fault was reached.
 pub(super) fn note(ledger: &mut Ledger, fault: &Directive, vat: Option<VatId>, why_not: Option<String>) {
     let number = ledger.number();
-    if let Some(injector) = ledger.block_mut().injector() {
+    if let Some(injector) = injector(ledger) {
         injector.note(fault, number, vat, why_not);
     }
 }
@@ -247,20 +258,20 @@ pub(super) fn break_now(ledger: &mut Ledger, name: &str) -> Result<(), Fault> {
 /// Returns whether a plant breaks, in this crank, an invariant that only an audit checks.
 pub(super) fn breaks_for_audit(ledger: &mut Ledger) -> bool {
     let number = ledger.number();
-    ledger.block_mut().injector().is_some()
-        && ledger.block().plants().iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
+    let Some(probe) = ledger.block().probe().filter(|it| it.injector.is_some()) else { return false };
+    probe.plants.iter().any(|it| it.at == PlantedAt::Crank(number) && it.name.starts_with("audit."))
 }
 
 /// Returns the fuel that a fault leaves the next delivery, and the fault.
 pub(super) fn fuel_left(ledger: &mut Ledger) -> Option<(usize, u64)> {
-    ledger.block_mut().injector()?.take_fuel_max()
+    injector(ledger)?.take_fuel_max()
 }
 
 /// Notes what became of a limit on fuel.
 pub(super) fn note_fuel(ledger: &mut Ledger, limit: (usize, u64), vat: VatId, used: Option<u64>) {
     let why_not = used.map(|it| format!("the delivery used {it}"));
     let number = ledger.number();
-    if let Some(injector) = ledger.block_mut().injector() {
+    if let Some(injector) = injector(ledger) {
         injector.note_fuel(limit.0, number, Some(vat), why_not);
     }
 }

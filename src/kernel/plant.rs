@@ -21,9 +21,7 @@ const NOWHERE: u64 = 1 << 50;
 
 /// Breaks what is planted in this crank, or for a message like the one that is about to be delivered.
 pub(super) fn plant(crank: &mut Crank<'_>) -> Result<(), Fault> {
-    if crank.ledger.block().plants().is_empty() {
-        return Ok(());
-    }
+    let Some(probe) = crank.ledger.block().probe().filter(|it| !it.plants.is_empty()) else { return Ok(()) };
     let number = crank.ledger.number();
     let message = match &crank.log.work {
         Work::Item(_, Item::Send { message, .. }) => {
@@ -32,7 +30,7 @@ pub(super) fn plant(crank: &mut Crank<'_>) -> Result<(), Fault> {
         _ => None,
     };
     let message = message.as_ref().map(|(method, hash)| (method.as_str(), hash.as_str()));
-    let due = crank.ledger.block().plants().iter().filter(|it| it.is_due(number, message));
+    let due = probe.plants.iter().filter(|it| it.is_due(number, message));
     let names: Vec<&str> = due.map(|it| it.name).collect();
     names.into_iter().try_for_each(|name| {
         if name.starts_with("audit.") { damage(&mut crank.ledger, name) } else { misuse(&mut crank.ledger, name) }
@@ -42,7 +40,10 @@ pub(super) fn plant(crank: &mut Crank<'_>) -> Result<(), Fault> {
 /// Returns whether this bug is in force: planted in this crank or an earlier one, in a kernel that was not
 /// replaced since.
 pub(super) fn has_bug(ledger: &Ledger, name: &str) -> bool {
-    ledger.block().plants().iter().any(|it| it.name == name && it.is_since(ledger.number()))
+    ledger
+        .block()
+        .probe()
+        .is_some_and(|probe| probe.plants.iter().any(|it| it.name == name && it.is_since(ledger.number())))
         && !was_replaced(ledger.tables())
 }
 
@@ -103,7 +104,7 @@ pub(super) fn misuse(ledger: &mut Ledger, name: &str) -> Result<(), Fault> {
             let item = Item::Send { target: PromiseId(NOWHERE).into(), message };
             ledger.queue_run(Waiting { by: None, item });
         }
-        HOST_ABORT | HOST_HANG => ledger.block_mut().end_process(name)?,
+        HOST_ABORT | HOST_HANG => ledger.block_mut().probed().end_process(name)?,
         _ => (),
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::{
     },
     slog::{At, Detail, Event, Shape, SyscallResult},
     state::{
-        block::Call,
+        block::{Call, observe},
         table::{Item, Tables},
         transcript::Entry,
     },
@@ -183,7 +183,7 @@ impl Live {
         }
         self.ledger.entries().syscall(&syscall)?;
         self.check_entry()?;
-        let observed = self.ledger.block().is_observed().then(|| syscall.clone());
+        let observed = self.ledger.block().probe().is_some_and(|it| it.observer.is_some()).then(|| syscall.clone());
         let recorded = self.ledger.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { ledger: &mut self.ledger, vat, kind }.translate(syscall);
         let translated = translated.and_then(|it| self.ledger.check_queued(vat, &it).map(|()| it));
@@ -195,7 +195,7 @@ impl Live {
         }
         if let Some(vat) = &observed {
             let kernel = translated.as_ref();
-            self.ledger.block_mut().observe(|block, observer| {
+            observe(self.ledger.block_mut(), |block, observer| {
                 observer.syscall(&Call { at, number: syscall_num, vat, kernel, memory, block })
             })?;
         }

@@ -20,6 +20,7 @@ use crate::{
         Ledger,
         crank::{Crank, caught},
         deliver::next_delivery,
+        disturb::is_fault,
         route::{Route, route},
     },
     model::{
@@ -214,11 +215,11 @@ impl Crank<'_> {
 
     /// Returns whether a directive of this crank, or of its block, skips what the crank takes.
     fn is_skipped(&mut self) -> bool {
-        if self.ledger.block().directives().is_empty() || self.ledger.block_mut().injector().is_some() {
+        if self.ledger.block().directives().is_empty() {
             return false;
         }
         let (number, height) = (self.ledger.number(), self.ledger.tables().globals().height);
-        let skips = |it: &Directive| matches!(it.action, Action::Skip { .. });
+        let skips = |it: &Directive| matches!(it.action, Action::Skip { .. }) && !is_fault(&self.ledger, it);
         let of_block =
             self.ledger.block().cranks() == 0 && self.ledger.block().directives().due_at_block(height).any(skips);
         of_block || self.ledger.block().directives().due(number, None).any(skips)
