@@ -1,10 +1,20 @@
 //! The kernel: a deterministic, single-threaded state machine in the model of SwingSet.
 //!
-//! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets
-//! the vat's worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and
-//! becomes a step of the block. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault:
-//! everything is undone, then the vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the
-//! block is dropped).
+//! One queue item is one crank:
+//!
+//! ```text
+//!   take ─▶ obey ─▶ admit ─▶ deliver ─▶ settle ─▶ collect ─▶ finish          crank.rs: the list of them
+//!   take.rs  obey.rs          deliver.rs            gc.rs      ledger.rs
+//!   queue.rs                   ├ translate.rs (KRef ─▶ VRef)
+//!   route.rs                   ├ the vat's worker ─▶ syscall.rs ─▶ translate.rs (VRef ─▶ KRef) ─▶ promise.rs, gc.rs, …
+//!                              └ upgrade.rs
+//! ```
+//!
+//! The crank changes a [`Ledger`]: the block, and what is not part of it yet. An input from outside (`outside.rs`) is a
+//! ledger without a crank. *obey* is the directive layer: what operators ordered for this very crank.
+//!
+//! A crank ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault: everything is undone, then the
+//! vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the block is dropped).
 //!
 //! Nothing here knows wasm, files, clocks or randomness. A [`Worker`] may be a script.
 //!

@@ -1,7 +1,7 @@
 //! The open block: all state of the kernel, owned by value.
 //!
 //! ```text
-//!   Block ──kernel::Ledger::begin──▶ Crank ──finish──▶ Block ──commit──▶ Block (the next one)
+//!   Block ──▶ kernel::Ledger, of a crank or an input ──close──▶ Block ──commit──▶ Block (the next one)
 //!                                     └──(kernel panic: dropped, and with it the block)
 //! ```
 //!
