@@ -29,7 +29,10 @@ use crate::{
         id::{DeliveryNum, VatId},
     },
     slog::{Detail, Event, Recorder, Slog},
-    state::{block::Block, transcript::Entry},
+    state::{
+        block::{Block, Probe},
+        transcript::Entry,
+    },
     vat::{Warehouse, engine_id},
 };
 
@@ -241,7 +244,7 @@ fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyh
         let hint = "only a state made with --experimental has them";
         return Err(Usage::new("a fault can be planted only in a state for experiments", hint).into());
     }
-    block.set_plants(plants);
+    block.set_probe(Probe::of_plants(plants, None));
     Ok((block, policy))
 }
 

@@ -22,7 +22,7 @@ use crate::{
         id::{CrankNum, VatId},
     },
     slog::Slog,
-    state::block::{Block, BlockPolicy, Observer},
+    state::block::{Block, BlockPolicy, Observer, Probe, inject},
     store::Database,
     vat::Warehouse,
 };
@@ -253,15 +253,15 @@ impl Machine {
         if let Some(every) = self.how.audit {
             block.set_audit(every);
         }
-        block.set_plants(self.how.plants.clone());
+        block.set_probe(Probe::of_plants(self.how.plants.clone(), None));
+        block.set_directives(self.how.directives.clone());
         if let Some((schedule, seed)) = &self.how.faults {
             // The state is the experiment's base: no syscall was counted before it.
             let injector = Injector::new(schedule.clone(), *seed, BTreeMap::new());
-            block.set_injector(Some(Box::new(injector)));
+            inject(&mut block, injector)?;
         }
-        block.set_directives(self.how.directives.clone());
         if let Some(make) = &self.observer {
-            block.set_observer(make());
+            block.probed().observer = Some(make());
         }
         for wasm in &self.modules {
             block.put_bundle(wasm);

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::{
     invariant,
     kernel::{
-        Crank, Ended,
-        lifecycle::short,
-        request::{Refused, Request, number, undefined},
+        Ended, Ledger,
+        lifecycle::may_make,
+        request::{Refused, Request, Unanswered, number, refuse, undefined},
     },
     model::{
         blame::{Fault, KernelPanic},
@@ -18,7 +18,7 @@ use crate::{
         limits, price,
         value::{Bytes, CapData, Message},
     },
-    state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner, QueueId, Status},
+    state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner},
 };
 
 /// The reply to a message to one of the kernel's objects.
@@ -29,10 +29,14 @@ enum AdminReply {
     Later,
 }
 
-/// An answer, a refusal, or a broken kernel.
-type AdminAnswer<T> = Result<Result<T, Refused>, Fault>;
+/// A request that the kernel answers, with the promise for its answer.
+struct Answering<'a> {
+    ledger: &'a mut Ledger,
+    request: &'a Request,
+    result: Option<PromiseId>,
+}
 
-impl Crank {
+impl Ledger {
     /// Makes an object whose messages the kernel answers.
     pub(super) fn new_kernel_object(&mut self, object: KernelObject) -> ObjectId {
         let id = self.next_object_id();
@@ -45,104 +49,131 @@ impl Crank {
         let result = message.result.and_then(KRef::promise);
         let data = &message.methargs;
         self.charge_sender(price::KERNEL_OBJECT.of(data.body.len() as u64, data.slots.len() as u64))?;
-        let answer = match Request::decode(data) {
-            Err(refused) => Err(refused),
-            Ok(request) => match object {
-                KernelObject::VatAdmin => self.answer_admin(&request, result)?,
-                KernelObject::AdminFacet(vat) => self.admin_facet(vat, &request, result)?,
-                KernelObject::Meter(meter) => self.meter(meter, &request, result)?,
-            },
-        };
-        if let Some(result) = result {
-            match answer {
-                Ok(AdminReply::Now(data)) => self.settle(result, false, data)?,
-                Ok(AdminReply::Later) => (),
-                Err(Refused(why)) => self.settle(result, true, body::error(&why))?,
+        match self.reply(object, data, result) {
+            Ok(AdminReply::Now(data)) => result.map_or(Ok(()), |it| self.settle(it, false, data))?,
+            Ok(AdminReply::Later) => (),
+            Err(Unanswered::Refused(Refused(why))) => {
+                result.map_or(Ok(()), |it| self.settle(it, true, body::error(&why)))?;
             }
+            Err(Unanswered::Broken(fault)) => return Err(fault),
         }
         Ok(self.decref_message(target, &message)?)
     }
 
-    fn answer_admin(&mut self, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
-        match &*request.method {
-            "createVat" => self.admin_create(request, result),
+    fn reply(
+        &mut self,
+        object: KernelObject,
+        methargs: &CapData<KRef>,
+        result: Option<PromiseId>,
+    ) -> Result<AdminReply, Unanswered> {
+        let request = &Request::decode(methargs)?;
+        let mut answering = Answering { ledger: self, request, result };
+        match object {
+            KernelObject::VatAdmin => answering.answer_admin(),
+            KernelObject::AdminFacet(vat) => answering.admin_facet(vat),
+            KernelObject::Meter(meter) => answering.meter(meter),
+        }
+    }
+
+    /// Changes the number of live vats that use a meter. One that nobody uses or holds is gone.
+    pub(super) fn use_meter(&mut self, meter: Option<u64>, more: i64) -> Result<(), KernelPanic> {
+        let Some(id) = meter else { return Ok(()) };
+        let users = self.tables_mut().meters.update(&id, |it| {
+            let users = it.users.checked_add_signed(more);
+            it.users = users.unwrap_or(0);
+            users
+        });
+        invariant!(users.flatten().is_some(), "vat.known", "meter {id} has {users:?} users");
+        self.drop_meter(id)
+    }
+
+    fn drop_meter(&mut self, id: u64) -> Result<(), KernelPanic> {
+        if self.tables().meters.get(&id).is_some_and(|it| it.held || it.users > 0) {
+            return Ok(());
+        }
+        let gone = self.tables_mut().meters.remove(&id);
+        self.count_made(gone.and_then(|it| it.creator), -1)?;
+        self.take_waiting(Awaited::Meter(id)).into_iter().try_for_each(|it| self.decref(it.into()))
+    }
+
+    /// Forgets a kernel object that no vat holds any more, and gives up what the object held.
+    pub(super) fn forget_kernel_object(&mut self, object: KernelObject) -> Result<(), KernelPanic> {
+        match object {
+            KernelObject::VatAdmin => Ok(()),
+            KernelObject::AdminFacet(vat) => self.forget_ending(vat),
+            KernelObject::Meter(id) => {
+                self.tables_mut().meters.update(&id, |it| it.held = false);
+                self.drop_meter(id)
+            }
+        }
+    }
+}
+
+impl Answering<'_> {
+    fn answer_admin(&mut self) -> Result<AdminReply, Unanswered> {
+        match &*self.request.method {
+            "createVat" => self.create(),
             "createMeter" => {
-                let (remaining, threshold) = match (request.number(0), request.number(1)) {
-                    (Ok(remaining), Ok(threshold)) => (remaining, threshold),
-                    (Err(refused), _) | (_, Err(refused)) => return Ok(Err(refused)),
-                };
+                let (remaining, threshold) = (self.request.number(0)?, self.request.number(1)?);
                 self.new_meter(Some(remaining), threshold)
             }
             "createUnlimitedMeter" => self.new_meter(None, 0),
-            other => Ok(Err(no_method("vatAdmin", other))),
+            other => Err(no_method("vatAdmin", other).into()),
         }
     }
 
-    fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> AdminAnswer<AdminReply> {
-        if let Err(refused) = self.may_make() {
-            return Ok(Err(refused));
-        }
-        let creator = self.by;
-        self.count_made(creator, 1)?;
-        let id = self.tables().meters.iter().next_back().map_or(0, |(id, _)| id + 1);
+    fn new_meter(&mut self, remaining: Option<u64>, threshold: u64) -> Result<AdminReply, Unanswered> {
+        may_make(self.ledger.tables(), self.ledger.by())?;
+        let creator = self.ledger.by();
+        self.ledger.count_made(creator, 1)?;
+        let id = self.ledger.tables().meters.iter().next_back().map_or(0, |(id, _)| id + 1);
         let meter = Meter { remaining, threshold, notified: false, creator, held: true, users: 0 };
-        self.tables_mut().meters.insert(id, meter);
-        let object = self.new_kernel_object(KernelObject::Meter(id));
-        Ok(Ok(AdminReply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] })))
+        self.ledger.tables_mut().meters.insert(id, meter);
+        let object = self.ledger.new_kernel_object(KernelObject::Meter(id));
+        Ok(AdminReply::Now(CapData { body: "#\"$0.Alleged: meter\"".into(), slots: vec![object.into()] }))
     }
 
-    fn admin_create(&mut self, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
-        let checked = (|| {
-            self.may_make()?;
-            let bundle = self.named_bundle(request.text(0)?)?;
-            let parameters = request.capdata(1)?;
-            // Of nothing that a vat may use its children have more.
-            let (own, usual) = (self.asker().unwrap_or_default(), Options::default());
-            let options = Options {
-                fuel_per_delivery: own.fuel_per_delivery.min(usual.fuel_per_delivery),
-                memory_max: own.memory_max.min(usual.memory_max),
-                store_max: own.store_max.min(usual.store_max),
-                queued_max: own.queued_max.min(usual.queued_max),
-                queued_bytes_max: own.queued_bytes_max.min(usual.queued_bytes_max),
-                refs_max: own.refs_max.min(usual.refs_max),
-                vats_max: own.vats_max.min(usual.vats_max),
-                ..usual
-            };
-            let (name, options) = self.options(request, request.arg(2), options)?;
-            Ok((bundle, parameters, name, options))
-        })();
-        let (bundle, parameters, name, options) = match checked {
-            Ok(checked) => checked,
-            Err(refused) => return Ok(Err(refused)),
+    fn create(&mut self) -> Result<AdminReply, Unanswered> {
+        may_make(self.ledger.tables(), self.ledger.by())?;
+        let bundle = self.named_bundle()?;
+        let parameters = self.request.capdata(1)?;
+        // Of nothing that a vat may use its children have more.
+        let (own, usual) = (self.asker().unwrap_or_default(), Options::default());
+        let options = Options {
+            fuel_per_delivery: own.fuel_per_delivery.min(usual.fuel_per_delivery),
+            memory_max: own.memory_max.min(usual.memory_max),
+            store_max: own.store_max.min(usual.store_max),
+            queued_max: own.queued_max.min(usual.queued_max),
+            queued_bytes_max: own.queued_bytes_max.min(usual.queued_bytes_max),
+            refs_max: own.refs_max.min(usual.refs_max),
+            vats_max: own.vats_max.min(usual.vats_max),
+            ..usual
         };
-        let name = name.unwrap_or_else(|| request.text(0).unwrap_or_default().chars().take(32).collect());
-        if let Some(result) = result {
-            self.incref(result.into())?;
+        let (name, options) = self.options(self.request.arg(2), options)?;
+        let name = name.unwrap_or_else(|| self.request.text(0).unwrap_or_default().chars().take(32).collect());
+        if let Some(result) = self.result {
+            self.ledger.incref(result.into())?;
         }
-        self.queue_new_vat(&name, bundle, options, parameters, result, true)?;
-        Ok(Ok(AdminReply::Later))
+        self.ledger.queue_new_vat(&name, bundle, options, parameters, self.result, true)?;
+        Ok(AdminReply::Later)
     }
 
     /// The options of the vat that asks.
     fn asker(&self) -> Option<Options> {
-        self.tables().vats.get(&self.by?).map(|it| it.options.clone())
+        self.ledger.tables().vats.get(&self.ledger.by()?).map(|it| it.options.clone())
     }
 
-    /// A bundle by its name in the scenario, or by its hash.
-    fn named_bundle(&self, name: &str) -> Result<BundleId, Refused> {
-        let bundles = &self.tables().bundles;
+    /// The bundle that the request names first: by its name in the scenario, or by its hash.
+    fn named_bundle(&self) -> Result<BundleId, Refused> {
+        let name = self.request.text(0)?;
+        let bundles = &self.ledger.tables().bundles;
         let by_hash = || bundles.iter().map(|(_, id)| *id).find(|id| id.to_string() == name);
         let found = bundles.get(&Bytes::from(name)).copied().or_else(by_hash);
         found.ok_or_else(|| Refused(format!("there is no bundle `{name}`")))
     }
 
     /// Options as a guest names them, on top of others.
-    fn options(
-        &self,
-        request: &Request,
-        given: &Value,
-        mut options: Options,
-    ) -> Result<(Option<String>, Options), Refused> {
+    fn options(&self, given: &Value, mut options: Options) -> Result<(Option<String>, Options), Refused> {
         let (mut name, own) = (None, self.asker().unwrap_or_default());
         let members = match given {
             Value::Null => return Ok((None, options)),
@@ -182,7 +213,7 @@ impl Crank {
                     }
                 }
                 "meter" => {
-                    let object = request.object(value).and_then(|id| self.tables().objects.get(&id)?.owner);
+                    let object = self.request.object(value).and_then(|id| self.ledger.tables().objects.get(&id)?.owner);
                     match object {
                         Some(Owner::Kernel(KernelObject::Meter(meter))) => options.meter = Some(meter),
                         _ => return Err("option meter must be a meter".into()),
@@ -194,267 +225,102 @@ impl Crank {
         Ok((name, options))
     }
 
-    fn admin_facet(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
-        let method = &*request.method;
+    fn admin_facet(&mut self, vat: VatId) -> Result<AdminReply, Unanswered> {
+        let method = &*self.request.method;
         if method == "done" {
-            return self.await_end(vat, result);
+            return self.await_end(vat);
         }
-        if !self.tables().is_alive(vat) {
+        if !self.ledger.tables().is_alive(vat) {
             // Terminating twice is harmless.
-            return Ok(if method == "terminate" {
-                Ok(AdminReply::Now(undefined()))
-            } else {
-                Err("vat terminated".into())
-            });
+            return if method == "terminate" { Ok(AdminReply::Now(undefined())) } else { refuse("vat terminated") };
         }
         match method {
             "terminate" => {
-                let info = match request.arg(0) {
-                    Value::Null => Ok(body::error("vat terminated")),
-                    _ => request.capdata(0),
+                let info = match self.request.arg(0) {
+                    Value::Null => body::error("vat terminated"),
+                    _ => self.request.capdata(0)?,
                 };
-                match info {
-                    Ok(info) => self.terminate(vat, &Ended { aborted: true, info, fault: None })?,
-                    Err(refused) => return Ok(Err(refused)),
-                }
-                self.block().doom(vat);
+                self.ledger.terminate(vat, &Ended { aborted: true, info, fault: None })?;
+                self.ledger.block_mut().doom(vat);
             }
-            "pause" => self.pause(vat, &request.reason(0))?,
-            "resume" => self.resume(vat)?,
-            "upgrade" => return self.admin_upgrade(vat, request, result),
-            "changeOptions" => {
-                let options = self.tables().vats.get(&vat).map(|it| it.options.clone()).unwrap_or_default();
-                let (memory_max, meter) = (options.memory_max, options.meter);
-                let changed =
-                    self.options(request, request.arg(0), options).and_then(|it| Ok((it, request.capdata(0)?)));
-                let ((name, options), data) = match changed {
-                    Ok(changed) => changed,
-                    Err(refused) => return Ok(Err(refused)),
-                };
-                if options.memory_max != memory_max {
-                    // What a guest saw of its memory must be the same in replay.
-                    return Ok(Err("memoryMax cannot change while the vat runs".into()));
-                }
-                self.use_meter(options.meter, 1)?;
-                self.use_meter(meter, -1)?;
-                self.tables_mut().vats.update(&vat, |it| {
-                    it.options = options;
-                    it.name = name.unwrap_or(std::mem::take(&mut it.name));
-                });
-                data.slots.iter().try_for_each(|it| self.incref(*it))?;
-                self.post(Item::ChangeOptions { vat, options: data });
-            }
-            other => return Ok(Err(no_method("adminFacet", other))),
+            "pause" => self.ledger.pause(vat, &self.request.reason(0))?,
+            "resume" => self.ledger.resume(vat)?,
+            "upgrade" => return self.upgrade(vat),
+            "changeOptions" => self.change_options(vat)?,
+            other => return Err(no_method("adminFacet", other).into()),
         }
-        Ok(Ok(AdminReply::Now(undefined())))
+        Ok(AdminReply::Now(undefined()))
     }
 
-    fn admin_upgrade(&mut self, vat: VatId, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
-        let checked = (|| Ok((self.named_bundle(request.text(0)?)?, request.capdata(1)?)))();
-        let (bundle, parameters) = match checked {
-            Ok(checked) => checked,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        parameters.slots.iter().try_for_each(|it| self.incref(*it))?;
-        if let Some(result) = result {
-            self.incref(result.into())?;
+    fn change_options(&mut self, vat: VatId) -> Result<(), Unanswered> {
+        let options = self.ledger.tables().vats.get(&vat).map(|it| it.options.clone()).unwrap_or_default();
+        let (memory_max, meter) = (options.memory_max, options.meter);
+        let (name, options) = self.options(self.request.arg(0), options)?;
+        let data = self.request.capdata(0)?;
+        if options.memory_max != memory_max {
+            // What a guest saw of its memory must be the same in replay.
+            return refuse("memoryMax cannot change while the vat runs");
         }
-        self.post(Item::UpgradeVat { vat, bundle, parameters, result });
-        Ok(Ok(AdminReply::Later))
+        self.ledger.use_meter(options.meter, 1)?;
+        self.ledger.use_meter(meter, -1)?;
+        self.ledger.tables_mut().vats.update(&vat, |it| {
+            it.options = options;
+            it.name = name.unwrap_or(std::mem::take(&mut it.name));
+        });
+        data.slots.iter().try_for_each(|it| self.ledger.incref(*it))?;
+        self.ledger.post(Item::ChangeOptions { vat, options: data });
+        Ok(())
+    }
+
+    fn upgrade(&mut self, vat: VatId) -> Result<AdminReply, Unanswered> {
+        let bundle = self.named_bundle()?;
+        let parameters = self.request.capdata(1)?;
+        parameters.slots.iter().try_for_each(|it| self.ledger.incref(*it))?;
+        if let Some(result) = self.result {
+            self.ledger.incref(result.into())?;
+        }
+        self.ledger.post(Item::UpgradeVat { vat, bundle, parameters, result: self.result });
+        Ok(AdminReply::Later)
     }
 
     /// `done()`: settled when the vat ends, or at once where it has.
-    fn await_end(&mut self, vat: VatId, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
-        let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-        let Some(result) = result else { return Ok(Ok(AdminReply::Later)) };
+    fn await_end(&mut self, vat: VatId) -> Result<AdminReply, Unanswered> {
+        let row = self.ledger.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+        let Some(result) = self.result else { return Ok(AdminReply::Later) };
         if let Some(ending) = row.ending {
-            self.settle_as(result, ending)?;
+            self.ledger.settle_as(result, ending)?;
         } else {
-            self.await_with(Awaited::End(vat), result)?;
+            self.ledger.await_with(Awaited::End(vat), result)?;
         }
-        Ok(Ok(AdminReply::Later))
+        Ok(AdminReply::Later)
     }
 
-    fn meter(&mut self, id: u64, request: &Request, result: Option<PromiseId>) -> AdminAnswer<AdminReply> {
-        let Some(mut meter) = self.tables().meters.get(&id).cloned() else {
+    fn meter(&mut self, id: u64) -> Result<AdminReply, Unanswered> {
+        let Some(mut meter) = self.ledger.tables().meters.get(&id).cloned() else {
             return Err(KernelPanic::new("audit.queue", format_args!("meter {id}")).into());
         };
-        match &*request.method {
+        match &*self.request.method {
             "get" => {
                 let remaining = meter.remaining.map_or(json!("unlimited"), |it| json!(format!("+{it}")));
                 let text = json!({ "remaining": remaining, "threshold": format!("+{}", meter.threshold) });
-                return Ok(Ok(AdminReply::Now(CapData::plain(format!("#{text}")))));
+                return Ok(AdminReply::Now(CapData::plain(format!("#{text}"))));
             }
             "notify" => {
-                if let Some(result) = result {
-                    self.await_with(Awaited::Meter(id), result)?;
+                if let Some(result) = self.result {
+                    self.ledger.await_with(Awaited::Meter(id), result)?;
                 }
-                return Ok(Ok(AdminReply::Later));
+                return Ok(AdminReply::Later);
             }
-            "addRemaining" => match request.number(0) {
-                Ok(more) => meter.remaining = meter.remaining.map(|it| it.saturating_add(more)),
-                Err(refused) => return Ok(Err(refused)),
-            },
-            "setThreshold" => match request.number(0) {
-                Ok(threshold) => meter.threshold = threshold,
-                Err(refused) => return Ok(Err(refused)),
-            },
-            other => return Ok(Err(no_method("meter", other))),
+            "addRemaining" => {
+                let more = self.request.number(0)?;
+                meter.remaining = meter.remaining.map(|it| it.saturating_add(more));
+            }
+            "setThreshold" => meter.threshold = self.request.number(0)?,
+            other => return Err(no_method("meter", other).into()),
         }
         meter.notified &= meter.remaining.is_some_and(|it| it < meter.threshold);
-        self.tables_mut().meters.insert(id, meter);
-        Ok(Ok(AdminReply::Now(undefined())))
-    }
-
-    /// Changes the number of live vats that use a meter. One that nobody uses or holds is gone.
-    pub(super) fn use_meter(&mut self, meter: Option<u64>, more: i64) -> Result<(), KernelPanic> {
-        let Some(id) = meter else { return Ok(()) };
-        let users = self.tables_mut().meters.update(&id, |it| {
-            let users = it.users.checked_add_signed(more);
-            it.users = users.unwrap_or(0);
-            users
-        });
-        invariant!(users.flatten().is_some(), "vat.known", "meter {id} has {users:?} users");
-        self.drop_meter(id)
-    }
-
-    fn drop_meter(&mut self, id: u64) -> Result<(), KernelPanic> {
-        if self.tables().meters.get(&id).is_some_and(|it| it.held || it.users > 0) {
-            return Ok(());
-        }
-        let gone = self.tables_mut().meters.remove(&id);
-        self.count_made(gone.and_then(|it| it.creator), -1)?;
-        self.take_waiting(Awaited::Meter(id)).into_iter().try_for_each(|it| self.decref(it.into()))
-    }
-
-    /// A promise waits from now on, and is held.
-    fn await_with(&mut self, awaited: Awaited, promise: PromiseId) -> Result<(), KernelPanic> {
-        self.tables_mut().waiting.insert((awaited, promise), ());
-        self.incref(promise.into())
-    }
-
-    /// Takes the promises that wait for an event. The caller has their holds.
-    pub(super) fn take_waiting(&mut self, awaited: Awaited) -> Vec<PromiseId> {
-        let waiting: Vec<PromiseId> = self.tables().waiting.of(awaited).collect();
-        for promise in &waiting {
-            self.tables_mut().waiting.remove(&(awaited, *promise));
-        }
-        waiting
-    }
-
-    /// Forgets a kernel object that no vat holds any more, and gives up what the object held.
-    pub(super) fn forget_kernel_object(&mut self, object: KernelObject) -> Result<(), KernelPanic> {
-        match object {
-            KernelObject::VatAdmin => Ok(()),
-            KernelObject::AdminFacet(vat) => self.forget_ending(vat),
-            KernelObject::Meter(id) => {
-                self.tables_mut().meters.update(&id, |it| it.held = false);
-                self.drop_meter(id)
-            }
-        }
-    }
-
-    /// Returns the fuel that the next delivery to a vat may use, and whether its meter, rather than its options, sets
-    /// the limit.
-    pub(super) fn fuel_max(&self, vat: VatId) -> Result<(u64, bool), KernelPanic> {
-        let options =
-            self.tables().vats.get(&vat).map(|it| &it.options).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
-        let left = options.meter.and_then(|it| self.tables().meters.get(&it)?.remaining).unwrap_or(u64::MAX);
-        Ok((options.fuel_per_delivery.min(left), left < options.fuel_per_delivery))
-    }
-
-    /// Charges a delivery's fuel to the block, and to the vat's meter.
-    pub(super) fn charge(&mut self, vat: VatId, fuel: u64) -> Result<(), Fault> {
-        self.block().add_fuel(fuel);
-        let Some(id) = self.tables().vats.get(&vat).and_then(|it| it.options.meter) else { return Ok(()) };
-        let crossed = self.tables_mut().meters.update(&id, |it| {
-            let Some(remaining) = &mut it.remaining else { return false };
-            *remaining = remaining.saturating_sub(fuel);
-            let crossed = *remaining < it.threshold && !it.notified;
-            it.notified |= crossed;
-            crossed
-        });
-        if crossed == Some(true) {
-            for promise in self.take_waiting(Awaited::Meter(id)) {
-                self.settle_queued(Some(promise), false, undefined())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Charges fuel for what the kernel answers itself: to the vat that sent the message, or to the block alone if it
-    /// came from outside.
-    fn charge_sender(&mut self, fuel: u64) -> Result<(), Fault> {
-        match self.by {
-            Some(vat) => self.charge(vat, fuel),
-            None => {
-                self.block().add_fuel(fuel);
-                Ok(())
-            }
-        }
-    }
-
-    /// Settles a promise that a row of the kernel's held.
-    pub(super) fn settle_queued(
-        &mut self,
-        promise: Option<PromiseId>,
-        rejected: bool,
-        data: CapData<KRef>,
-    ) -> Result<(), Fault> {
-        let Some(id) = promise else { return Ok(()) };
-        self.settle(id, rejected, data)?;
-        Ok(self.decref(id.into())?)
-    }
-
-    /// Settles the promise for a new vat's root and admin facet: with the two, or with how the vat ended.
-    pub(super) fn settle_creation(&mut self, vat: VatId, result: Option<PromiseId>) -> Result<(), Fault> {
-        if result.is_none() {
-            return Ok(());
-        }
-        let ending = self.tables().vats.get(&vat).and_then(|it| it.ending);
-        if let (Some(ending), Some(id)) = (ending, result) {
-            self.reject_creation(id, ending)?;
-            return Ok(self.forget_ending(vat)?);
-        }
-        let root = self.root(vat)?;
-        let admin = self.new_kernel_object(KernelObject::AdminFacet(vat));
-        let body = "#{\"admin\":\"$1.Alleged: adminFacet\",\"root\":\"$0.Alleged: root\"}";
-        self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
-    }
-
-    /// Rejects the creation of a vat that ended before it was handed over: its creator gets a rejection even if the
-    /// vat ended well.
-    fn reject_creation(&mut self, result: PromiseId, ending: PromiseId) -> Result<(), Fault> {
-        if self.promise(ending)?.is_rejected() {
-            self.settle_as(result, ending)?;
-        } else {
-            let data = self.tables().settled(ending).cloned();
-            self.settle(result, true, data.ok_or_else(|| KernelPanic::new("audit.settlement", ending))?)?;
-        }
-        Ok(self.decref(result.into())?)
-    }
-
-    /// Pauses a vat, so that it takes no deliveries. A second pause changes nothing but the reason.
-    pub(super) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
-        let reason = short(reason.to_owned());
-        let paused = self.tables_mut().vats.update(&vat, |it| it.status = Status::Paused { reason });
-        paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
-    }
-
-    /// Resumes a paused vat: its waiting items go to the front of the run-queue, each among those of its sender, in
-    /// their order. Resuming a vat that runs changes nothing.
-    pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
-        if self.tables().is_paused(vat) {
-            self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);
-            self.release_pause_queue(vat);
-        }
-        Ok(())
-    }
-
-    pub(super) fn release_pause_queue(&mut self, vat: VatId) {
-        while let Some(waiting) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
-            self.queue_first(waiting);
-        }
+        self.ledger.tables_mut().meters.insert(id, meter);
+        Ok(AdminReply::Now(undefined()))
     }
 }
 

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::{
     kernel::{
-        Crank,
-        deliver::panic_text,
-        device::Called,
-        request::{Refused, Request},
+        Ledger,
+        crank::panic_text,
+        device::DeviceCall,
+        request::{Refused, Unanswered},
     },
     model::{
         blame::{Fault, HostFault},
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-impl Crank {
+impl Ledger {
     /// Adds a device of the embedder's, for the state's life.
     pub fn add_own_device(&mut self, name: &str) -> DeviceId {
         self.add_device(DeviceRow::Own(OwnDevice { name: name.into(), handler: None, sent: 0 }))
@@ -53,41 +53,6 @@ impl Crank {
             self.deliver_inbound(id, messages)?;
         }
         Ok(())
-    }
-
-    /// Calls a device of the embedder's for a vat.
-    pub(super) fn call_own(&mut self, id: DeviceId, own: OwnDevice, request: &Request) -> Called {
-        if request.method == "registerInboundHandler" {
-            let handler = match self.replace_handler(own.handler, request)? {
-                Ok(handler) => handler,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            self.tables_mut().devices.insert(id, DeviceRow::Own(OwnDevice { handler: Some(handler), ..own }));
-            return Ok(Ok(json!("#undefined")));
-        }
-        let args = match request.args().iter().map(smallcaps::to_json).collect::<Result<Vec<_>, _>>() {
-            Ok(args) => args,
-            Err(why) => return Ok(Err(Refused(format!("only plain data goes to the device: {why}")))),
-        };
-        let answer = self.ask_device(id, |device, state| device.call(state, &request.method, &args))?;
-        Ok(answer.map(|it| smallcaps::from_json(&it)).map_err(Refused))
-    }
-
-    /// Holds the object that a vat registers for what comes from outside, instead of the one before.
-    pub(super) fn replace_handler(
-        &mut self,
-        old: Option<ObjectId>,
-        request: &Request,
-    ) -> Result<Result<ObjectId, Refused>, Fault> {
-        let handler = match request.held_object(0) {
-            Ok(handler) => handler,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        self.incref(handler.into())?;
-        if let Some(old) = old {
-            self.change_counts(old, -1, -1)?;
-        }
-        Ok(Ok(handler))
     }
 
     /// Queues messages for the handler that a vat registered with a device. Without one they are dropped.
@@ -119,5 +84,21 @@ impl Crank {
         let state = &mut DeviceState::of(self.tables_mut(), id);
         let asked = catch_unwind(AssertUnwindSafe(|| ask(&*device, state)));
         Ok(asked.map_err(|panic| fault(format!("it panicked: {}", panic_text(&*panic))))?)
+    }
+}
+
+impl DeviceCall<'_> {
+    /// Calls a device of the embedder's.
+    pub(super) fn call_own(&mut self, own: OwnDevice) -> Result<Value, Unanswered> {
+        if self.request.method == "registerInboundHandler" {
+            let handler = Some(self.replace_handler(own.handler)?);
+            self.ledger.tables_mut().devices.insert(self.id, DeviceRow::Own(OwnDevice { handler, ..own }));
+            return Ok(json!("#undefined"));
+        }
+        let args = self.request.args().iter().map(smallcaps::to_json).collect::<Result<Vec<_>, _>>();
+        let args = args.map_err(|why| Refused(format!("only plain data goes to the device: {why}")))?;
+        let method = &self.request.method;
+        let answer = self.ledger.ask_device(self.id, |device, state| device.call(state, method, &args))?;
+        Ok(smallcaps::from_json(&answer.map_err(Refused)?))
     }
 }

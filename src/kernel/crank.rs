@@ -1,375 +1,280 @@
-//! The open crank: it owns the block, what was sent and is not yet accepted, and what may have become garbage.
+//! One crank, from the queue to its end: the stages in the order in which they happen.
 //!
-//! Invariant: all of it is part of the crank; a rewind leaves nothing of it.
+//! ```text
+//!   take ─▶ obey ─▶ admit ─▶ deliver ─▶ settle ─▶ collect ─▶ finish
+//!    │       │       │         │          │          └ what was sent is accepted, garbage is found
+//!    │       │       │         │          └ done: charged; exit, fault: undone, then terminate, hold, or skip
+//!    │       │       │         └ translated, run by the vat's worker, which makes syscalls; kept in the transcript
+//!    │       │       └ a paused vat's item is put aside
+//!    │       └ directives due at this crank: checked, carried out, sealed; then the item is taken again, or skipped
+//!    └ the first item of the queue whose turn it is, routed; what no vat receives is done here
+//! ```
+//!
+//! A crank is passed on by value: whoever meets a fault of the kernel or the machine drops it, and the block with it.
+//! What is to be told of it then stands in its log, which it only borrows.
 
 use std::{
-    collections::VecDeque,
-    ops::{Deref, DerefMut},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use crate::{
-    directive::DirectiveSet,
-    directive::plant::Plant,
-    invariant,
-    kernel::{audit::audit, deliver::Source, gc::Candidates, route::Route},
+    kernel::{
+        Ended, Halt, Ledger, Position, Ran, Workers,
+        deliver::DeliveryOutcome,
+        disturb::disturb_end,
+        meter::{fuel_limit, undoing_fee},
+        plant::plant,
+        take::{Source, Taken, Work},
+    },
     model::{
-        blame::{Fault, HostFault, Interrupted, KernelPanic},
-        id::{CrankNum, KRef, ObjectId, PromiseId, VRef, VatId},
-        value::Message,
+        blame::{Fault, KernelPanic, VatFault},
+        body,
+        id::{CrankNum, KRef, PromiseId, VatId},
+        value::{CapData, Delivery},
     },
-    slog::{CListMode, Detail, Event, Slog},
     state::{
-        block::{Block, Printed},
-        table::{CListEntry, Item, Load, Object, Owner, Promise, QueueId, Tables, Turn, Waiting},
-        transcript::Entries,
+        block::{Block, Step},
+        table::{Item, OnFault, Turn},
+        transcript::End,
     },
-    store::StateHash,
 };
 
-/// The open crank, or the open input from outside. Cheap to move.
-#[derive(Debug)]
-pub struct Crank(Box<Open>);
+/// The crank that runs: the ledger that it changes, and the workers that run its vats.
+pub(super) struct Crank<'h> {
+    pub(super) ledger: Ledger,
+    pub(super) workers: &'h mut dyn Workers,
+    pub(super) log: &'h mut CrankLog,
+}
 
-/// The contents of an open crank.
+/// The notes of a crank: what it is about, and how far it has come.
 #[derive(Debug)]
-pub struct Open {
-    block: Block,
-    number: Option<CrankNum>,
-    pub(super) accepting: VecDeque<Waiting>,
-    /// The vat in whose name things are posted.
-    pub(super) by: Option<VatId>,
-    /// The load that was posted in that vat's name.
-    pub(super) posted: Load,
-    pub(super) candidates: Candidates,
-    /// The lines that vats wrote to the console.
-    pub(super) printed: Vec<Printed>,
+pub(super) struct CrankLog {
+    pub(super) position: Position,
+    pub(super) ran: Ran,
     /// The place from which the crank's item was taken.
     pub(super) source: Option<Source>,
-    /// The queue entry that it dealt with, where that was no delivery.
-    pub(super) entry: Option<Arc<Item>>,
     /// The turn as it is once the item is taken; nothing where there are no turns.
     pub(super) turn: Option<Turn>,
+    /// The work that is left to do.
+    pub(super) work: Work,
+    /// The queue entry that the crank dealt with, where that was no delivery.
+    pub(super) entry: Option<Arc<Item>>,
+    /// The work and the entry as they were first taken, for a halt to tell.
+    taken: (Work, Option<Arc<Item>>),
+    /// The delivery that was made, whose consequences are still to be taken.
+    pub(super) delivered: Option<Delivered>,
     /// Set if the crank's delivery was interrupted: the crank is to be given up.
     pub(super) interrupted: bool,
-    /// Set if a part of the crank is in the block already.
-    sealed: bool,
-    /// The block's fuel before it.
-    fuel_before: u64,
 }
 
-impl Deref for Crank {
-    type Target = Open;
-    fn deref(&self) -> &Open {
-        &self.0
+/// A delivery that was made to a vat.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) vat: VatId,
+    pub(super) delivery: Delivery<KRef>,
+    /// The promise for the vat's root and admin facet, where it was the vat's first delivery and somebody waits.
+    pub(super) result: Option<PromiseId>,
+    pub(super) outcome: DeliveryOutcome,
+}
+
+/// Runs the next crank. Nothing ran where its delivery was interrupted: the block is as it was before.
+pub(super) fn run(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
+    let mut log = CrankLog::of(block.tables().globals().next_crank);
+    let crank = Crank::begin(block, workers, &mut log);
+    // A bug of ours is no reason to lose what is known of it: what the crank owns is gone either way.
+    match caught(|| crank.run()) {
+        Ok(block) => Ok((block, (!log.interrupted).then_some(log.ran))),
+        Err(fault) => Err(Box::new(log.halt(fault))),
     }
 }
 
-impl DerefMut for Crank {
-    fn deref_mut(&mut self) -> &mut Open {
-        &mut self.0
-    }
+/// Does this, and makes a panic in it a fault of the kernel.
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    let panicked = |payload: Box<dyn std::any::Any + Send>| KernelPanic::new("kernel.no-panic", panic_text(&*payload));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(panicked(payload).into()))
 }
 
-impl Crank {
+/// Returns what a panic says of itself.
+pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a text")
+}
+
+impl<'h> Crank<'h> {
     /// Opens the next crank, and counts it.
-    pub(super) fn begin(mut block: Block) -> Crank {
-        let number = block.tables().globals().next_crank;
-        block.tables_mut().update_globals(|it| it.next_crank = number.next());
-        let mut crank = Crank::outside(block);
-        crank.number = Some(number);
+    pub(super) fn begin(block: Block, workers: &'h mut dyn Workers, log: &'h mut CrankLog) -> Crank<'h> {
+        let mut crank = Crank { ledger: Ledger::open(block), workers, log };
+        crank.count();
         crank
     }
 
-    /// Opens an input from outside: it has no number.
-    pub(super) fn outside(block: Block) -> Crank {
-        let fuel_before = block.fuel();
-        Crank(Box::new(Open {
-            block,
-            number: None,
-            accepting: VecDeque::new(),
-            by: None,
-            posted: Load::default(),
-            candidates: Candidates::default(),
-            printed: Vec::new(),
-            source: None,
-            entry: None,
-            turn: None,
-            interrupted: false,
-            sealed: false,
-            fuel_before,
-        }))
+    /// Runs the crank: its stages, in order.
+    fn run(self) -> Result<Block, Fault> {
+        self.take()?.obey()?.admit()?.deliver()?.settle()?.collect()?.finish()
     }
 
-    /// Undoes everything but that the crank was begun.
+    fn count(&mut self) {
+        let next = self.ledger.number().next();
+        self.ledger.tables_mut().update_globals(|it| it.next_crank = next);
+    }
+
+    /// Undoes everything since the last seal but that the crank was begun.
     pub(super) fn rewind(&mut self) {
-        self.block.rewind();
-        self.accepting.clear();
-        self.act_for(None);
-        self.candidates.clear();
-        self.printed.clear();
-        if let Some(number) = self.number {
-            self.tables_mut().update_globals(|it| it.next_crank = number.next());
-        }
+        self.ledger.rewind();
+        self.count();
     }
 
-    /// Accepts what was sent, collects garbage, and ends the crank: its changes are part of the block.
-    pub(super) fn finish(mut self, label: &str) -> Result<Block, Fault> {
-        self.settle_down()?;
-        if self.block.is_audited_at(self.number()) || self.breaks_for_audit() {
-            audit(self.tables())?;
+    /// Puts the work aside if its vat is paused: it receives no deliveries. (An upgrade is no delivery to the vat: it
+    /// replaces the vat.)
+    fn admit(mut self) -> Result<Self, Fault> {
+        match &self.log.work {
+            Work::Item(_, Item::UpgradeVat { .. }) => (),
+            Work::Item(vat, _) | Work::Gc(vat, _) if self.ledger.tables().is_paused(*vat) => {
+                let work = self.log.take_work();
+                self.ledger.hold(work)?;
+            }
+            _ => (),
         }
-        let Open { mut block, number, printed, .. } = *self.0;
-        block.seal(label, number)?;
-        block.keep_printed(printed);
-        Ok(block)
+        if !self.log.interrupted {
+            plant(&mut self)?;
+        }
+        Ok(self)
     }
 
-    /// Notes a line of a vat's console, for the host's operator.
-    pub(super) fn hear(&mut self, vat: VatId, level: &'static str, text: &str) {
-        self.block.hear(vat, level, text);
+    /// Takes the consequences of the delivery that was made.
+    fn settle(mut self) -> Result<Self, Fault> {
+        if let Some(delivered) = self.log.delivered.take() {
+            self.take_consequences(delivered)?;
+        }
+        if !self.log.interrupted {
+            disturb_end(&mut self)?;
+        }
+        Ok(self)
     }
 
     /// Accepts what was sent, and collects garbage.
-    pub(super) fn settle_down(&mut self) -> Result<(), Fault> {
-        self.collect()?;
-        while let Some(waiting) = self.accepting.pop_front() {
-            self.accept(waiting)?;
-            self.collect()?;
+    fn collect(mut self) -> Result<Self, Fault> {
+        if !self.log.interrupted {
+            self.ledger.settle_down()?;
         }
-        Ok(())
+        Ok(self)
     }
 
-    /// Makes what was done so far part of the block, so that a rewind returns to this point.
-    pub(super) fn seal(&mut self, label: &str) -> Result<(), Fault> {
-        self.sealed = true;
-        Ok(self.block.seal(label, None)?)
+    /// Ends the crank: it is a step of the block now, or was never begun.
+    fn finish(self) -> Result<Block, Fault> {
+        let number = self.ledger.number();
+        if self.log.interrupted { self.ledger.give_up() } else { self.ledger.close(Step::Crank(number)) }
     }
 
-    pub(super) fn directives(&self) -> &DirectiveSet {
-        self.block.directives()
-    }
-
-    pub(super) fn plants(&self) -> &[Plant] {
-        self.block.plants()
-    }
-
-    pub(super) fn state_hash(&self) -> Result<StateHash, HostFault> {
-        self.block.state_hash()
-    }
-
-    pub(super) fn committed_hash(&self) -> StateHash {
-        self.block.committed_hash()
-    }
-
-    /// Returns whether no crank of the open block has run yet.
-    pub(super) fn is_first_of_block(&self) -> bool {
-        self.block.cranks() == 0
-    }
-
-    /// Returns whether an observer follows the deliveries.
-    pub(super) fn is_observed(&self) -> bool {
-        self.block.is_observed()
-    }
-
-    /// Gives the block back as it was before the crank, of which nothing may be part of the block yet.
-    pub(super) fn undo(mut self) -> Block {
-        self.block.rewind();
-        let fuel = self.fuel_before;
-        self.block.set_fuel(fuel);
-        self.0.block
-    }
-
-    /// Ends a crank that was interrupted. What directives did before the delivery is part of the block, and cannot be
-    /// taken out of it: then the block is lost, as by a crash, and runs again from its last commit.
-    pub(super) fn give_up(self) -> Result<Block, Fault> {
-        if self.sealed { Err(Interrupted.into()) } else { Ok(self.undo()) }
-    }
-
-    /// Returns the number of the crank; input from outside has the number of the crank after it.
-    pub(super) fn number(&self) -> CrankNum {
-        self.number.unwrap_or(self.tables().globals().next_crank)
-    }
-
-    /// Returns the transcript entries of the block; the crank's own are removed if it is undone.
-    pub(super) fn entries(&mut self) -> &mut Entries {
-        self.block.entries()
-    }
-
-    pub(super) fn tables(&self) -> &Tables {
-        self.block.tables()
-    }
-
-    pub(super) fn tables_mut(&mut self) -> &mut Tables {
-        self.block.tables_mut()
-    }
-
-    pub(super) fn wants(&mut self, detail: Detail) -> bool {
-        self.block.slog().wants(detail)
-    }
-
-    pub(super) fn slog(&mut self) -> &mut Slog {
-        self.block.slog()
-    }
-
-    pub(super) fn block(&mut self) -> &mut Block {
-        &mut self.block
-    }
-
-    /// Gives what was sent its place: the run-queue, the queue of a promise, or nowhere.
-    fn accept(&mut self, Waiting { by, item }: Waiting) -> Result<(), Fault> {
-        self.act_for(by);
-        let Item::Send { target, message } = item else {
-            self.queue_run(Waiting { by, item });
-            return Ok(());
-        };
-        let (target, route) = self.route(target, &message)?;
-        match route {
-            Route::Vat(_) | Route::Kernel(_) => self.queue_run(Waiting { by, item: Item::Send { target, message } }),
-            Route::Wait(promise) => {
-                let waiting = Waiting { by, item: Item::Send { target, message } };
-                self.tables_mut().queue.push(QueueId::Promise(promise), waiting);
+    /// The delivery is paid for; what is the fault of the vat is undone.
+    fn take_consequences(&mut self, Delivered { vat, delivery, result, outcome }: Delivered) -> Result<(), Fault> {
+        match outcome {
+            DeliveryOutcome::Done(usage) => {
+                self.ledger.charge(vat, usage.fuel)?;
+                self.ledger.soil(vat, &delivery);
+                self.ledger.settle_creation(vat, result)
             }
-            Route::Splat(with) => self.splat(target, message, with)?,
-        }
-        Ok(())
-    }
-
-    // ---- rows that must exist
-
-    pub(super) fn object(&self, id: ObjectId) -> Result<Object, KernelPanic> {
-        self.tables().objects.get(&id).copied().ok_or_else(|| KernelPanic::new("object.known", id))
-    }
-
-    pub(super) fn promise(&self, id: PromiseId) -> Result<&Promise, KernelPanic> {
-        self.tables().promises.get(&id).ok_or_else(|| KernelPanic::new("promise.known", id))
-    }
-
-    pub(super) fn update_promise<T>(
-        &mut self,
-        id: PromiseId,
-        change: impl FnOnce(&mut Promise) -> T,
-    ) -> Result<T, KernelPanic> {
-        self.tables_mut().promises.update(&id, change).ok_or_else(|| KernelPanic::new("promise.known", id))
-    }
-
-    // ---- new rows
-
-    pub(super) fn next_object_id(&mut self) -> ObjectId {
-        self.tables_mut().update_globals(|it| {
-            let id = it.next_object;
-            it.next_object = id.next();
-            id
-        })
-    }
-
-    pub(super) fn new_object(&mut self, owner: VatId) -> ObjectId {
-        let id = self.next_object_id();
-        self.tables_mut().objects.insert(id, Object { owner: Some(Owner::Vat(owner)), ..Object::default() });
-        id
-    }
-
-    pub(super) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {
-        let id = self.tables_mut().update_globals(|it| {
-            let id = it.next_promise;
-            it.next_promise = id.next();
-            id
-        });
-        self.tables_mut().promises.insert(id, Promise::new(decider));
-        id
-    }
-
-    // ---- counts
-
-    /// Adds one holder, which also reaches it, to the counts of an object or a promise.
-    pub(super) fn incref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
-        match kref {
-            KRef::Object(id) => self.change_counts(id, 1, 1),
-            KRef::Promise(id) => self.update_promise(id, |it| it.refs += 1),
-            KRef::Device(_) => Ok(()),
-        }
-    }
-
-    /// Takes one holder, which also reached it, from the counts of an object or a promise.
-    pub(super) fn decref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
-        match kref {
-            KRef::Object(id) => self.change_counts(id, -1, -1),
-            KRef::Promise(id) => {
-                let refs = self.promise(id)?.refs.checked_sub(1);
-                let refs = refs.ok_or_else(|| KernelPanic::new("promise.refs", format_args!("{id} below zero")))?;
-                if refs == 0 {
-                    self.candidates.insert(kref);
+            DeliveryOutcome::Exit { failure, info, usage } => {
+                if failure {
+                    self.rewind();
+                    self.ledger.act_for(Some(vat));
                 }
-                self.update_promise(id, |it| it.refs = refs)
+                self.ledger.charge(vat, usage.fuel)?;
+                self.end(vat, Ended { aborted: failure, info, fault: None })?;
+                // What was undone stands in its queue again, and is settled from there.
+                if failure { Ok(()) } else { self.ledger.settle_creation(vat, result) }
             }
-            KRef::Device(_) => Ok(()),
+            DeliveryOutcome::Fault(fault) => self.punish(vat, fault, matches!(delivery, Delivery::StartVat(_))),
+            DeliveryOutcome::Interrupted => Ok(()),
         }
     }
 
-    /// Moves the counts of an object. What falls to zero may be garbage.
-    pub(super) fn change_counts(&mut self, id: ObjectId, reachable: i32, recognizable: i32) -> Result<(), KernelPanic> {
-        let mut object = self.object(id)?;
-        let counts = object
-            .reachable
-            .checked_add_signed(reachable)
-            .zip(object.recognizable.checked_add_signed(recognizable))
-            .filter(|(reachable, recognizable)| reachable <= recognizable);
-        let Some(counts) = counts else {
-            let detail = format_args!("{id} {object:?} by {reachable}, {recognizable}");
-            return Err(KernelPanic::new("object.counts", detail));
-        };
-        (object.reachable, object.recognizable) = counts;
-        if reachable < 0 && object.reachable == 0 || recognizable < 0 && object.recognizable == 0 {
-            self.candidates.insert(id.into());
+    /// Undoes the delivery of a vat that is at fault; then its options decide.
+    fn punish(&mut self, vat: VatId, fault: VatFault, starting: bool) -> Result<(), Fault> {
+        self.rewind();
+        self.ledger.act_for(Some(vat));
+        let limit = fuel_limit(self.ledger.tables(), vat)?;
+        // How much it used is not known exactly after a trap: it pays for all that it might have.
+        let undone = undoing_fee(self.ledger.tables(), vat, limit.fuel, starting);
+        self.ledger.charge(vat, limit.fuel.saturating_add(undone))?;
+        let starved = fault == VatFault::OutOfFuel && limit.by_meter;
+        let on_fault = self.ledger.tables().vats.get(&vat).map_or(OnFault::Terminate, |it| it.options.on_fault);
+        let illegal = matches!(fault, VatFault::IllegalSyscall { .. });
+        match on_fault {
+            OnFault::Pause if !starved => {
+                self.take_back(vat)?;
+                let work = self.retake()?;
+                self.ledger.leave_entry(vat, End::Faulted(fault.clone()))?;
+                self.ledger.pause(vat, &fault.to_string())?;
+                self.ledger.hold(work)
+            }
+            OnFault::Reject if !starved && !illegal && !starting => {
+                self.take_back(vat)?;
+                let work = self.retake()?;
+                self.ledger.leave_entry(vat, End::Faulted(fault.clone()))?;
+                // In the order of what it settled itself.
+                self.ledger.act_for(Some(vat));
+                self.ledger.skip(work, body::error(&fault.told()))
+            }
+            _ => self.end(vat, Ended { aborted: true, info: info_of(&fault), fault: Some(fault) }),
         }
-        self.tables_mut().objects.insert(id, object);
+    }
+
+    /// Rolls back the heap of a vat that stays alive to where it was before the delivery.
+    pub(super) fn take_back(&mut self, vat: VatId) -> Result<(), Fault> {
+        // A heap that an experiment disturbs comes back from its past without the disturbance, whatever was kept of it.
+        if self.ledger.block().probe().is_some_and(|it| it.injector.is_some()) {
+            self.workers.stop(vat);
+            return Ok(());
+        }
+        self.workers.roll_back(vat)
+    }
+
+    /// Ends a vat, and its worker.
+    pub(super) fn end(&mut self, vat: VatId, ended: Ended) -> Result<(), Fault> {
+        self.workers.stop(vat);
+        self.ledger.terminate(vat, &ended)?;
+        self.log.ran.ended = Some(ended);
         Ok(())
     }
+}
 
-    /// Adds the holds of a queued message: on its target, its slots and its result.
-    pub(super) fn incref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
-        self.incref(target)?;
-        message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.incref(it))
+impl CrankLog {
+    pub(super) fn of(crank: CrankNum) -> CrankLog {
+        CrankLog {
+            position: Position { crank: Some(crank), ..Position::default() },
+            ran: Ran { crank, delivery: None, fuel: 0, ended: None },
+            source: None,
+            turn: None,
+            work: Work::Done,
+            entry: None,
+            taken: (Work::Done, None),
+            delivered: None,
+            interrupted: false,
+        }
     }
 
-    /// Releases the references of a message that leaves its queue for good.
-    pub(super) fn decref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
-        self.decref(target)?;
-        message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.decref(it))
+    /// Takes the work, so that none is left.
+    pub(super) fn take_work(&mut self) -> Work {
+        std::mem::replace(&mut self.work, Work::Done)
     }
 
-    // ---- c-lists
-
-    pub(super) fn add_entry(&mut self, vat: VatId, vref: VRef, kref: KRef) {
-        self.tables_mut().clist.insert((vat, vref), CListEntry { kref, reachable: true });
-        let mode = if vref.is_own() { CListMode::Export } else { CListMode::Import };
-        self.record_clist(mode, vat, vref, kref);
+    /// Remembers what was taken, for a halt to tell.
+    pub(super) fn remember(&mut self, entry: Option<Arc<Item>>) {
+        self.taken = (self.work.clone(), entry);
     }
 
-    /// Returns a vat's name and c-list entry for a kernel reference.
-    pub(super) fn entry(&self, vat: VatId, kref: KRef) -> Result<(VRef, CListEntry), KernelPanic> {
-        let clist = &self.tables().clist;
-        let vref = clist.vref(vat, kref);
-        vref.and_then(|vref| Some((vref, *clist.get(&(vat, vref))?)))
-            .ok_or_else(|| KernelPanic::new("clist.known", format_args!("{kref} in {vat}")))
+    fn halt(self, fault: Fault) -> Halt {
+        let (work, entry) = self.taken;
+        Halt { fault, position: self.position, taken: Some(Taken::of(&work, entry.as_deref())) }
     }
+}
 
-    pub(super) fn set_reachable(&mut self, vat: VatId, vref: VRef, reachable: bool) -> Result<(), KernelPanic> {
-        let found = self.tables_mut().clist.update(&(vat, vref), |it| it.reachable = reachable);
-        invariant!(found.is_some(), "clist.known", "{vref} in {vat}");
-        Ok(())
-    }
-
-    /// Removes an entry, and returns it. The counts are the caller's business.
-    pub(super) fn remove_entry(&mut self, vat: VatId, vref: VRef) -> Result<CListEntry, KernelPanic> {
-        let entry = self.tables_mut().clist.remove(&(vat, vref));
-        let entry = entry.ok_or_else(|| KernelPanic::new("clist.known", format_args!("{vref} in {vat}")))?;
-        self.record_clist(CListMode::Drop, vat, vref, entry.kref);
-        Ok(entry)
-    }
-
-    fn record_clist(&mut self, mode: CListMode, vat: VatId, vobj: VRef, kobj: KRef) {
-        let crank_num = self.number();
-        self.slog().record(Detail::Syscalls, || Event::CList { crank_num, mode, vat, kobj, vobj });
+/// Returns the public reason for a vat's fault: SwingSet's text for an illegal syscall.
+fn info_of(fault: &VatFault) -> CapData<KRef> {
+    match fault {
+        VatFault::IllegalSyscall { .. } => body::error("syscall translation error: prepare to die"),
+        fault => body::error(&fault.told()),
     }
 }

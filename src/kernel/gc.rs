@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, ops::Bound};
 
 use crate::{
     invariant,
-    kernel::Crank,
+    kernel::Ledger,
     model::{
         blame::{Fault, KernelPanic},
         id::{KRef, ObjectId, PromiseId, VatId},
@@ -27,38 +27,38 @@ fn object_of(kref: KRef) -> Result<ObjectId, KernelPanic> {
 
 // ---- what a vat gives up
 
-pub(super) fn drop_import(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
-    let (vref, entry) = crank.entry(vat, kref)?;
+pub(super) fn drop_import(ledger: &mut Ledger, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, entry) = ledger.entry(vat, kref)?;
     if entry.reachable {
-        crank.set_reachable(vat, vref, false)?;
-        crank.change_counts(object_of(kref)?, -1, 0)?;
+        ledger.set_reachable(vat, vref, false)?;
+        ledger.change_counts(object_of(kref)?, -1, 0)?;
     }
     Ok(())
 }
 
-pub(super) fn retire_import(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
-    let (vref, _) = crank.entry(vat, kref)?;
-    crank.remove_entry(vat, vref)?;
+pub(super) fn retire_import(ledger: &mut Ledger, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, _) = ledger.entry(vat, kref)?;
+    ledger.remove_entry(vat, vref)?;
     let id = object_of(kref)?;
     // The object may be gone, with the news of it still on its way to this vat.
-    if crank.tables().objects.contains(&id) {
-        crank.change_counts(id, 0, -1)?;
+    if ledger.tables().objects.contains(&id) {
+        ledger.change_counts(id, 0, -1)?;
     }
     Ok(())
 }
 
 /// Retires an object that nobody reaches, for its exporter: the vats that recognize it are notified.
-pub(super) fn retire_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
-    let (vref, _) = crank.entry(vat, kref)?;
-    crank.remove_entry(vat, vref)?;
-    crank.retire_object(object_of(kref)?)
+pub(super) fn retire_export(ledger: &mut Ledger, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, _) = ledger.entry(vat, kref)?;
+    ledger.remove_entry(vat, vref)?;
+    ledger.retire_object(object_of(kref)?)
 }
 
 /// Abandons an object for its exporter, reached or not: the object becomes an orphan.
-pub(super) fn abandon_export(crank: &mut Crank, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
-    let (vref, _) = crank.entry(vat, kref)?;
-    crank.remove_entry(vat, vref)?;
-    crank.orphan(vat, object_of(kref)?)
+pub(super) fn abandon_export(ledger: &mut Ledger, vat: VatId, kref: KRef) -> Result<(), KernelPanic> {
+    let (vref, _) = ledger.entry(vat, kref)?;
+    ledger.remove_entry(vat, vref)?;
+    ledger.orphan(vat, object_of(kref)?)
 }
 
 /// The references that were decremented to zero, in that order, each once. Like SwingSet's set, it does not take anew
@@ -88,13 +88,13 @@ impl Candidates {
     }
 }
 
-impl Crank {
+impl Ledger {
     /// Takes an object from its owner. It may be garbage now.
     pub(super) fn orphan(&mut self, owner: VatId, id: ObjectId) -> Result<(), KernelPanic> {
         let object = self.object(id)?;
         invariant!(object.owner == Some(Owner::Vat(owner)), "object.known", "{id} is not {owner}'s: {object:?}");
         self.tables_mut().objects.update(&id, |it| it.owner = None);
-        self.candidates.insert(id.into());
+        self.candidates().insert(id.into());
         Ok(())
     }
 
@@ -122,10 +122,10 @@ impl Crank {
     pub(super) fn collect(&mut self) -> Result<(), Fault> {
         let looks_again = kernel_version::looks_again(self.tables().globals().kernel_version);
         let mut next = 0;
-        while let Some(kref) = self.candidates.order.get(next).copied() {
+        while let Some(kref) = self.candidates().order.get(next).copied() {
             next += 1;
             if looks_again {
-                self.candidates.forget(kref);
+                self.candidates().forget(kref);
             }
             match kref {
                 KRef::Promise(id) => self.collect_promise(id)?,
@@ -133,7 +133,7 @@ impl Crank {
                 KRef::Device(_) => (),
             }
         }
-        self.candidates.clear();
+        self.candidates().clear();
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     invariant,
-    kernel::{Crank, Ended, request::Refused},
+    kernel::{Ended, Ledger, request::Refused},
     model::{
         blame::{Fault, KernelPanic},
         body,
@@ -11,10 +11,53 @@ use crate::{
         value::{CapData, StoreKey},
     },
     slog::{Data, Detail, Event},
-    state::table::{Awaited, Item, Options, Status, Tally, Vat},
+    state::table::{Awaited, Item, KernelObject, Options, QueueId, Status, Tables, Tally, Vat},
 };
 
-impl Crank {
+/// Returns the unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
+pub(super) fn decided_by(tables: &Tables, vat: VatId) -> Vec<PromiseId> {
+    let mut decided: Vec<(String, PromiseId)> = Vec::new();
+    for (vref, entry) in tables.clist.promises(vat) {
+        if let KRef::Promise(id) = entry.kref
+            && tables.promises.get(&id).is_some_and(|it| it.decider() == Some(vat))
+        {
+            decided.push((vref.to_string(), id));
+        }
+    }
+    decided.sort();
+    decided.into_iter().map(|(_, id)| id).collect()
+}
+
+/// The last words of a vat whose crank was undone: they may name what is undone with it.
+fn surviving(tables: &Tables, info: CapData<KRef>) -> CapData<KRef> {
+    let known = |kref: &KRef| match kref {
+        KRef::Object(id) => tables.objects.contains(id),
+        KRef::Promise(id) => tables.promises.contains(id),
+        KRef::Device(_) => true,
+    };
+    if info.slots.iter().all(known) { info } else { body::error(&body::text_of(&info.body)) }
+}
+
+/// Checks that this vat may make one more vat or meter: neither it nor any of its creators has as many as it
+/// may.
+pub(super) fn may_make(tables: &Tables, by: Option<VatId>) -> Result<(), Refused> {
+    let mut creators = 0;
+    let mut next = by;
+    while let Some((vat, row)) = next.and_then(|vat| Some((vat, tables.vats.get(&vat)?))) {
+        let (max, most) = (row.options.vats_max, limits::CREATORS_MAX);
+        if row.made >= max {
+            return Err(Refused(format!("limit of vatsMax crossed by {vat}: {}, at most {max}", row.made + 1)));
+        }
+        creators += 1;
+        if creators == most {
+            return Err(Refused(format!("a vat that {most} others stand behind can make none")));
+        }
+        next = row.creator;
+    }
+    Ok(())
+}
+
+impl Ledger {
     /// Creates a vat, which starts when its turn in the run-queue comes.
     pub fn create_vat(
         &mut self,
@@ -43,8 +86,8 @@ impl Crank {
         });
         let row = Vat {
             name: name.to_owned(),
-            family: self.by.map_or(vat, |by| self.tables().family(by)),
-            creator: self.by,
+            family: self.by().map_or(vat, |by| self.tables().family(by)),
+            creator: self.by(),
             made: 0,
             bundle,
             options,
@@ -66,25 +109,6 @@ impl Crank {
         Ok(vat)
     }
 
-    /// Checks that the acting vat may make one more vat or meter: neither it nor any of its creators has as many as it
-    /// may.
-    pub(super) fn may_make(&self) -> Result<(), Refused> {
-        let mut creators = 0;
-        let mut next = self.by;
-        while let Some((vat, row)) = next.and_then(|vat| Some((vat, self.tables().vats.get(&vat)?))) {
-            let (max, most) = (row.options.vats_max, limits::CREATORS_MAX);
-            if row.made >= max {
-                return Err(Refused(format!("limit of vatsMax crossed by {vat}: {}, at most {max}", row.made + 1)));
-            }
-            creators += 1;
-            if creators == most {
-                return Err(Refused(format!("a vat that {most} others stand behind can make none")));
-            }
-            next = row.creator;
-        }
-        Ok(())
-    }
-
     /// Counts a vat or a meter that was made, or is gone, at its creator and at all of that one's.
     pub(super) fn count_made(&mut self, creator: Option<VatId>, more: i64) -> Result<(), KernelPanic> {
         let mut next = creator;
@@ -102,7 +126,7 @@ impl Crank {
 
     /// Terminates a vat: the promises that it decided are rejected; its rows are removed later, under a budget.
     pub(super) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
-        let by = self.by;
+        let by = self.by();
         self.act_for(Some(vat));
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
         invariant!(!row.options.critical, "vat.critical", "{vat} ({}) ended: {:?}", row.name, ended.info.body);
@@ -110,7 +134,7 @@ impl Crank {
             Some(fault) => fault.to_string(),
             None => body::text_of(&ended.info.body),
         });
-        let info = self.surviving(ended.info.clone());
+        let info = surviving(self.tables(), ended.info.clone());
         let (meter, creator, may_be_asked) = (row.options.meter, row.creator, row.may_be_asked);
         self.end_session(vat, &reason)?;
         self.tables_mut().vats.update(&vat, |it| {
@@ -123,7 +147,7 @@ impl Crank {
         self.queue_cleanup(vat, false);
         let should_reject = ended.aborted;
         self.slog().record(Detail::Cranks, || Event::Terminate { vat, should_reject, info: Data(&ended.info) });
-        for promise in self.decided_by(vat) {
+        for promise in decided_by(self.tables(), vat) {
             self.settle(promise, true, body::error("vat terminated"))?;
         }
         let mut told = None;
@@ -155,30 +179,6 @@ impl Crank {
         ending.flatten().map_or(Ok(()), |it| self.decref(it.into()))
     }
 
-    /// The last words of a vat whose crank was undone: they may name what is undone with it.
-    fn surviving(&self, info: CapData<KRef>) -> CapData<KRef> {
-        let known = |kref: &KRef| match kref {
-            KRef::Object(id) => self.tables().objects.contains(id),
-            KRef::Promise(id) => self.tables().promises.contains(id),
-            KRef::Device(_) => true,
-        };
-        if info.slots.iter().all(known) { info } else { body::error(&body::text_of(&info.body)) }
-    }
-
-    /// Returns the unresolved promises that a vat decides, in the byte order of its names for them (SwingSet's).
-    pub(super) fn decided_by(&self, vat: VatId) -> Vec<PromiseId> {
-        let mut decided: Vec<(String, PromiseId)> = Vec::new();
-        for (vref, entry) in self.tables().clist.promises(vat) {
-            if let KRef::Promise(id) = entry.kref
-                && self.tables().promises.get(&id).is_some_and(|it| it.decider() == Some(vat))
-            {
-                decided.push((vref.to_string(), id));
-            }
-        }
-        decided.sort();
-        decided.into_iter().map(|(_, id)| id).collect()
-    }
-
     /// Removes rows of a dead vat, at most this many, and returns whether none is left.
     pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<bool, Fault> {
         let entries: Vec<_> = self.tables().clist.of(vat).take(budget).collect();
@@ -205,8 +205,8 @@ impl Crank {
         }
         self.slog().record(Detail::Cranks, || Event::VatCleanup { vat, rows });
         if rows < budget {
-            self.block().forget_transcript(vat);
-            self.block().forget_snapshot(vat);
+            self.block_mut().forget_transcript(vat);
+            self.block_mut().forget_snapshot(vat);
             self.tables_mut().vats.update(&vat, |it| {
                 if let Status::Terminated { cleaned, .. } = &mut it.status {
                     *cleaned = true;
@@ -223,6 +223,57 @@ impl Crank {
         let queued = self.tables_mut().tallies.update(&vat, |it| std::mem::replace(&mut it.reap_queued, true));
         if queued == Some(false) {
             self.queue_bring_out(vat);
+        }
+    }
+
+    /// Settles the promise for a new vat's root and admin facet: with the two, or with how the vat ended.
+    pub(super) fn settle_creation(&mut self, vat: VatId, result: Option<PromiseId>) -> Result<(), Fault> {
+        if result.is_none() {
+            return Ok(());
+        }
+        let ending = self.tables().vats.get(&vat).and_then(|it| it.ending);
+        if let (Some(ending), Some(id)) = (ending, result) {
+            self.reject_creation(id, ending)?;
+            return Ok(self.forget_ending(vat)?);
+        }
+        let root = self.root(vat)?;
+        let admin = self.new_kernel_object(KernelObject::AdminFacet(vat));
+        let body = "#{\"admin\":\"$1.Alleged: adminFacet\",\"root\":\"$0.Alleged: root\"}";
+        self.settle_queued(result, false, CapData { body: body.into(), slots: vec![root.into(), admin.into()] })
+    }
+
+    /// Rejects the creation of a vat that ended before it was handed over: its creator gets a rejection even if the
+    /// vat ended well.
+    fn reject_creation(&mut self, result: PromiseId, ending: PromiseId) -> Result<(), Fault> {
+        if self.promise(ending)?.is_rejected() {
+            self.settle_as(result, ending)?;
+        } else {
+            let data = self.tables().settled(ending).cloned();
+            self.settle(result, true, data.ok_or_else(|| KernelPanic::new("audit.settlement", ending))?)?;
+        }
+        Ok(self.decref(result.into())?)
+    }
+
+    /// Pauses a vat, so that it takes no deliveries. A second pause changes nothing but the reason.
+    pub(super) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
+        let reason = short(reason.to_owned());
+        let paused = self.tables_mut().vats.update(&vat, |it| it.status = Status::Paused { reason });
+        paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())
+    }
+
+    /// Resumes a paused vat: its waiting items go to the front of the run-queue, each among those of its sender, in
+    /// their order. Resuming a vat that runs changes nothing.
+    pub(super) fn resume(&mut self, vat: VatId) -> Result<(), Fault> {
+        if self.tables().is_paused(vat) {
+            self.tables_mut().vats.update(&vat, |it| it.status = Status::Running);
+            self.release_pause_queue(vat);
+        }
+        Ok(())
+    }
+
+    pub(super) fn release_pause_queue(&mut self, vat: VatId) {
+        while let Some(waiting) = self.tables_mut().queue.pop_back(QueueId::Pause(vat)) {
+            self.queue_first(waiting);
         }
     }
 }

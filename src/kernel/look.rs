@@ -8,16 +8,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::{
     directive::Directive,
     kernel::{
-        Crank,
-        deliver::{Source, Work},
+        Worker, Workers,
+        crank::{Crank, CrankLog},
         route::Route,
+        take::{Source, Work},
+        translate::Inward,
     },
     model::{
-        blame::Fault,
+        blame::{Fault, HostFault},
         id::{CrankNum, DeliveryNum, KRef, PromiseId, VRef, VatId},
         value::Delivery,
     },
-    state::{block::Block, table::Item},
+    state::{
+        block::Block,
+        snapshot::Snapshot,
+        table::{Item, Vat},
+    },
 };
 
 /// The fate of the item that the next crank takes, unless a directive changes it.
@@ -67,73 +73,94 @@ impl Ahead {
     }
 }
 
+/// The workers of a crank that is not run.
+struct Nobody;
+
+impl Workers for Nobody {
+    fn worker(&mut self, _vat: VatId) -> Option<&mut dyn Worker> {
+        None
+    }
+
+    fn start(
+        &mut self,
+        vat: VatId,
+        _row: &Vat,
+        _snapshot: Option<Snapshot<'_>>,
+        _bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<(), Fault> {
+        Err(HostFault::new(format_args!("start {vat}"), "the crank is only looked at").into())
+    }
+
+    fn stop(&mut self, _vat: VatId) {}
+}
+
 /// Looks at the next crank. `None` where nothing is left to do.
 pub fn look(block: Block) -> (Block, Option<Ahead>) {
     if super::is_quiescent(&block) {
         return (block, None);
     }
-    let mut crank = Crank::begin(block);
-    let slog = std::mem::take(crank.slog());
+    let (mut nobody, mut log) = (Nobody, CrankLog::of(block.tables().globals().next_crank));
+    let mut crank = Crank::begin(block, &mut nobody, &mut log);
+    let slog = std::mem::take(crank.ledger.slog());
     let mut ahead = Ahead {
-        crank: crank.number(),
+        crank: crank.ledger.number(),
         deliveries: Vec::new(),
         kind: "nothing",
         fate: Fate::Nothing,
         message_hash: None,
         due: Vec::new(),
     };
-    let looked = catch_unwind(AssertUnwindSafe(|| crank.foresee(&mut ahead)));
+    let looked = catch_unwind(AssertUnwindSafe(|| foresee(&mut crank, &mut ahead)));
     match looked {
         Ok(Ok(fate)) => ahead.fate = fate,
         Ok(Err(fault)) => ahead.fate = Fate::Broken(fault.to_string()),
         Err(_) => ahead.fate = Fate::Broken("the kernel's own code panics".to_owned()),
     }
-    *crank.slog() = slog;
-    (crank.undo(), Some(ahead))
+    *crank.ledger.slog() = slog;
+    (crank.ledger.undo(), Some(ahead))
 }
 
-impl Crank {
-    fn foresee(&mut self, ahead: &mut Ahead) -> Result<Fate, Fault> {
-        self.choose();
-        let standing = self.standing();
-        ahead.message_hash = standing.and_then(|it| Work::Entry(it).hash().ok());
-        let (work, fate) = self.take_to_look()?;
-        ahead.deliveries = self.numbers(&work).into_iter().flatten().collect();
-        ahead.kind = work.kind();
-        if work.vat().is_some() {
-            ahead.message_hash = work.hash().ok();
-        }
-        ahead.due = self.due(&work);
-        if let Some(fate) = fate {
-            return Ok(fate);
-        }
-        let (vat, delivery) = match work {
-            Work::Done | Work::Entry(_) => return Ok(Fate::Nothing),
-            Work::Item(_, Item::UpgradeVat { .. }) => return Ok(Fate::Upgrade),
-            Work::Item(vat, _) | Work::Gc(vat, _) if self.tables().is_paused(vat) => return Ok(Fate::Held),
-            Work::Item(vat, item) => (vat, self.open(item)?),
-            Work::Gc(vat, delivery) => (vat, delivery),
-        };
-        let translated = self.translate_delivery(vat, &delivery)?;
-        Ok(Fate::Delivered(delivery, translated))
+fn foresee(crank: &mut Crank<'_>, ahead: &mut Ahead) -> Result<Fate, Fault> {
+    crank.choose();
+    let standing = crank.standing();
+    ahead.message_hash = standing.and_then(|it| Work::Entry(it).hash().ok());
+    let (work, fate) = take_to_look(crank)?;
+    ahead.deliveries = work.numbers(crank.ledger.tables()).iter().collect();
+    ahead.kind = work.kind();
+    if work.vat().is_some() {
+        ahead.message_hash = work.hash().ok();
     }
+    crank.log.work = work.clone();
+    ahead.due = crank.due();
+    if let Some(fate) = fate {
+        return Ok(fate);
+    }
+    let (vat, delivery) = match work {
+        Work::Done | Work::Entry(_) => return Ok(Fate::Nothing),
+        Work::Item(_, Item::UpgradeVat { .. }) => return Ok(Fate::Upgrade),
+        Work::Item(vat, _) | Work::Gc(vat, _) if crank.ledger.tables().is_paused(vat) => return Ok(Fate::Held),
+        Work::Item(vat, item) => (vat, crank.ledger.open_item(item)?),
+        Work::Gc(vat, delivery) => (vat, delivery),
+    };
+    let translated = Inward { ledger: &mut crank.ledger, vat }.translate(&delivery)?;
+    Ok(Fate::Delivered(delivery, translated))
+}
 
-    /// Takes the item as `retake` does, except what would leave more behind than rows.
-    fn take_to_look(&mut self) -> Result<(Work, Option<Fate>), Fault> {
-        let item = match self.source {
-            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
-            _ => None,
-        };
-        let fate = match item {
-            Some(Item::Cleanup(vat)) => Fate::Cleanup(vat),
-            Some(Item::Send { target, message }) => match self.route(target, &message)? {
-                (target, Route::Vat(vat)) => return Ok((Work::Item(vat, Item::Send { target, message }), None)),
-                (_, Route::Kernel(_)) => Fate::Kernel,
-                (_, Route::Wait(promise)) => Fate::Waits(promise),
-                (_, Route::Splat(_)) => Fate::Rejected,
-            },
-            _ => return Ok((self.retake()?, None)),
-        };
-        Ok((Work::Done, Some(fate)))
-    }
+/// Takes the item as `retake` does, except what would leave more behind than rows.
+fn take_to_look(crank: &mut Crank<'_>) -> Result<(Work, Option<Fate>), Fault> {
+    let item = match crank.log.source {
+        Some(Source::Queue(id, at)) => crank.ledger.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
+        _ => None,
+    };
+    let fate = match item {
+        Some(Item::Cleanup(vat)) => Fate::Cleanup(vat),
+        Some(Item::Send { target, message }) => match crank.ledger.route(target, &message)? {
+            (target, Route::Vat(vat)) => return Ok((Work::Item(vat, Item::Send { target, message }), None)),
+            (_, Route::Kernel(_)) => Fate::Kernel,
+            (_, Route::Wait(promise)) => Fate::Waits(promise),
+            (_, Route::Splat(_)) => Fate::Rejected,
+        },
+        _ => return Ok((crank.retake()?, None)),
+    };
+    Ok((Work::Done, Some(fate)))
 }

@@ -1,10 +1,20 @@
 //! The kernel: a deterministic, single-threaded state machine in the model of SwingSet.
 //!
-//! One queue item is one crank. [`crank`] takes the next one, routes it, translates it into the vat's references, lets
-//! the vat's worker run it, translates each syscall back and applies it, accepts what was sent, collects garbage, and
-//! becomes a step of the block. It ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault:
-//! everything is undone, then the vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the
-//! block is dropped).
+//! One queue item is one crank:
+//!
+//! ```text
+//!   take ─▶ obey ─▶ admit ─▶ deliver ─▶ settle ─▶ collect ─▶ finish          crank.rs: the list of them
+//!   take.rs  obey.rs          deliver.rs            gc.rs      ledger.rs
+//!   queue.rs                   ├ translate.rs (KRef ─▶ VRef)
+//!   route.rs                   ├ the vat's worker ─▶ syscall.rs ─▶ translate.rs (VRef ─▶ KRef) ─▶ promise.rs, gc.rs, …
+//!                              └ upgrade.rs
+//! ```
+//!
+//! The crank changes a [`Ledger`]: the block, and what is not part of it yet. An input from outside (`outside.rs`) is a
+//! ledger without a crank. *obey* is the directive layer: what operators ordered for this very crank.
+//!
+//! A crank ends in one of three ways, by blame: *commit*; *abort* (the vat is at fault: everything is undone, then the
+//! vat's `on_fault` decides); or *panic* (an invariant of the kernel is broken: the block is dropped).
 //!
 //! Nothing here knows wasm, files, clocks or randomness. A [`Worker`] may be a script.
 //!
@@ -40,15 +50,23 @@
 mod admin;
 mod audit;
 mod bridge;
+mod clist;
+mod counts;
 mod crank;
+
 mod deliver;
 mod device;
 mod disturb;
 mod gc;
+mod ledger;
 mod lifecycle;
 mod look;
+mod meter;
+mod obey;
 mod outside;
 mod plant;
+mod promise;
+mod queue;
 mod replay;
 mod request;
 mod route;
@@ -58,15 +76,15 @@ mod snapshot;
 mod syscall;
 mod take;
 mod translate;
-mod turn;
 mod upgrade;
-mod verdict;
 
 pub use audit::audit;
-pub use crank::Crank;
 pub use device::mail_methargs;
+pub use ledger::Ledger;
 pub use look::{Ahead, Fate, look};
+pub use obey::{obey_at_rest, vathost_breakpoint};
 pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
+pub use queue::run_order;
 pub(crate) use replay::not_again;
 pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use script::{ScriptedVat, Scripts};
@@ -74,8 +92,6 @@ pub use session::{SessionInput, SessionTarget};
 pub(crate) use snapshot::take as take_snapshot;
 pub use syscall::Syscalls;
 pub use take::Taken;
-pub use turn::run_order;
-pub use verdict::{obey_at_rest, vathost_breakpoint};
 
 use crate::{
     model::{
@@ -263,8 +279,7 @@ pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<R
     if is_quiescent(&block) {
         return Ok((block, None));
     }
-    let crank = Crank::begin(block);
-    let (mut block, ran) = deliver::run(crank, workers)?;
+    let (mut block, ran) = crank::run(block, workers)?;
     if let Some(ran) = &ran {
         snapshot::after(&mut block, workers, ran)?;
     }
@@ -294,5 +309,5 @@ pub fn is_finished(block: &Block) -> bool {
 
 /// Returns whether no queue holds anything to run.
 pub fn is_quiescent(block: &Block) -> bool {
-    deliver::is_idle(block.tables()) && !verdict::wakes(block)
+    queue::is_idle(block.tables()) && !obey::wakes(block)
 }

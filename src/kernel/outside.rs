@@ -2,7 +2,7 @@
 //! hashes.
 
 use crate::{
-    kernel::{Crank, Ended, Halt, Position, is_quiescent},
+    kernel::{Ended, Halt, Ledger, Position, is_quiescent},
     model::{
         blame::{Fault, KernelPanic},
         body,
@@ -10,7 +10,7 @@ use crate::{
         value::{CapData, Message},
     },
     state::{
-        block::Block,
+        block::{Block, Step},
         table::{Item, KernelObject, Outside, Owner, Policy},
     },
 };
@@ -25,14 +25,14 @@ pub fn begin_block(block: Block, seconds: u64) -> Result<Block, Box<Halt>> {
     let first = block.tables().wakeups.iter().next().map(|((time, _), _)| *time);
     let time = first.filter(|_| is_quiescent(&block)).map_or(next, |it| it.max(next));
     let height = block.tables().globals().height.next();
-    Ok(outside(block, |crank| crank.begin_block(height, time))?.0)
+    Ok(outside(block, |ledger| ledger.begin_block(height, time))?.0)
 }
 
 /// Begins a block together with an input from outside: the input is something to do, so the clock is not hurried.
 pub fn begin_block_with<T>(
     block: Block,
     seconds: u64,
-    input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
+    input: impl FnOnce(&mut Ledger) -> Result<T, Fault>,
 ) -> Result<(Block, T), Box<Halt>> {
     let time = block.tables().globals().time.saturating_add(seconds);
     begin_block_at(block, time, input)
@@ -43,27 +43,28 @@ pub fn begin_block_with<T>(
 pub fn begin_block_at<T>(
     block: Block,
     time: u64,
-    input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
+    input: impl FnOnce(&mut Ledger) -> Result<T, Fault>,
 ) -> Result<(Block, T), Box<Halt>> {
     let (open, globals) = (block.meta().open, block.tables().globals());
-    outside(block, |crank| {
+    outside(block, |ledger| {
         if !open {
-            crank.begin_block(globals.height.next(), time.max(globals.time))?;
+            ledger.begin_block(globals.height.next(), time.max(globals.time))?;
         }
-        input(crank)
+        input(ledger)
     })
 }
 
 /// Does something from outside: what `input` changes becomes part of the block, or none of it.
-pub fn outside<T>(block: Block, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> Result<(Block, T), Box<Halt>> {
+pub fn outside<T>(block: Block, input: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> Result<(Block, T), Box<Halt>> {
     let halt = |fault| Box::new(Halt { fault, position: Position::default(), taken: None });
-    let mut crank = Crank::outside(block);
-    let result = input(&mut crank).map_err(halt)?;
-    let block = crank.finish("outside").map_err(halt)?;
+    let mut ledger = Ledger::open(block);
+    let result = input(&mut ledger).map_err(halt)?;
+    ledger.settle_down().map_err(halt)?;
+    let block = ledger.close(Step::Outside).map_err(halt)?;
     Ok((block, result))
 }
 
-impl Crank {
+impl Ledger {
     /// Opens a block, and sends the wakeups that are due by its time.
     pub fn begin_block(&mut self, height: BlockHeight, time: u64) -> Result<(), Fault> {
         self.tables_mut().update_globals(|it| (it.height, it.time) = (height, time));
@@ -189,7 +190,7 @@ impl Crank {
     pub fn terminate_from_outside(&mut self, vat: VatId, info: CapData<KRef>) -> Result<(), Fault> {
         if self.tables().is_alive(vat) {
             self.terminate(vat, &Ended { aborted: true, info, fault: None })?;
-            self.block().doom(vat);
+            self.block_mut().doom(vat);
         }
         Ok(())
     }

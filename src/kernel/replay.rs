@@ -2,7 +2,7 @@
 //! snapshot on.
 
 use crate::{
-    directive::plant::REPLAY_CHARGES,
+    directive::plant::{Plant, REPLAY_CHARGES},
     kernel::{
         Usage, Worker, Workers,
         syscall::{Syscalls, anachronism},
@@ -113,7 +113,8 @@ fn replay(
     }
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
     let next_crank = block.tables().globals().next_crank;
-    if block.plants().iter().any(|it| it.name == REPLAY_CHARGES && it.is_before(next_crank)) {
+    let charges = |it: &Plant| it.name == REPLAY_CHARGES && it.is_before(next_crank);
+    if block.probe().is_some_and(|it| it.plants.iter().any(charges)) {
         block.tables_mut().tallies.update(&vat, |it| it.fuel += deliveries);
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 use serde_json::Value;
 
 use crate::model::{
+    blame::{Fault, KernelPanic},
     id::{KRef, ObjectId},
     value::CapData,
 };
@@ -16,6 +17,37 @@ impl<T: ToString> From<T> for Refused {
     fn from(text: T) -> Refused {
         Refused(text.to_string())
     }
+}
+
+/// The reason why a request is not answered with data.
+pub(super) enum Unanswered {
+    /// The request is wrong.
+    Refused(Refused),
+    /// The kernel or the machine is broken.
+    Broken(Fault),
+}
+
+impl From<Refused> for Unanswered {
+    fn from(refused: Refused) -> Unanswered {
+        Unanswered::Refused(refused)
+    }
+}
+
+impl From<Fault> for Unanswered {
+    fn from(fault: Fault) -> Unanswered {
+        Unanswered::Broken(fault)
+    }
+}
+
+impl From<KernelPanic> for Unanswered {
+    fn from(panic: KernelPanic) -> Unanswered {
+        Unanswered::Broken(panic.into())
+    }
+}
+
+/// Refuses a request with this text.
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, Unanswered> {
+    Err(Refused(why.into()).into())
 }
 
 /// A decoded message: smallcaps, with the slots beside it.

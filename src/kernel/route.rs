@@ -1,16 +1,14 @@
 //! The routing of messages: decided when a message is accepted, and again when its turn comes.
 
 use crate::{
-    invariant,
-    kernel::{Crank, translate::slot_kind},
+    kernel::Ledger,
     model::{
         blame::{Fault, KernelPanic},
-        body::{self, Shape},
-        id::{KRef, ObjectId, PromiseId, TextOrd, VatId},
+        body,
+        id::{KRef, ObjectId, PromiseId, VatId},
         value::{CapData, Message},
     },
-    slog::{Data, Detail, Event},
-    state::table::{Item, KernelObject, Owner, Policy, PromiseState, QueueId, Tables},
+    state::table::{KernelObject, Owner, PromiseState, Tables},
 };
 
 /// The destination of a message.
@@ -78,22 +76,7 @@ fn route_object(tables: &Tables, id: ObjectId) -> Route {
     }
 }
 
-/// The object that a fulfilment is, if it is wholly one. Found once, when the promise is settled.
-fn presence(data: &CapData<KRef>) -> Option<ObjectId> {
-    if data.slots.is_empty() {
-        return None;
-    }
-    let kinds: Vec<_> = data.slots.iter().map(|it| slot_kind(*it)).collect();
-    match body::shape_of(&data.body, &kinds) {
-        Ok(Shape::Slot(index)) => match data.slots.get(index) {
-            Some(KRef::Object(id)) => Some(*id),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-impl Crank {
+impl Ledger {
     /// Routes a message as [`route`] does, and moves the message's hold along if the target changes.
     pub(super) fn route(&mut self, target: KRef, message: &Message<KRef>) -> Result<(KRef, Route), KernelPanic> {
         let (to, route) = route(self.tables(), target, &message.methargs.body)?;
@@ -113,68 +96,5 @@ impl Crank {
             }
         }
         Ok(self.decref_message(target, &message)?)
-    }
-
-    /// Settles a promise with these data.
-    pub(super) fn settle(&mut self, id: PromiseId, rejected: bool, data: CapData<KRef>) -> Result<(), Fault> {
-        data.slots.iter().try_for_each(|it| self.incref(*it))?;
-        let state = match rejected {
-            true => PromiseState::Rejected { with: id },
-            false => PromiseState::Fulfilled { with: id, presence: presence(&data) },
-        };
-        self.tables_mut().settlements.insert(id, data);
-        self.conclude(id, state)
-    }
-
-    /// Settles a promise as another was settled: they share the settlement.
-    pub(super) fn settle_as(&mut self, id: PromiseId, other: PromiseId) -> Result<(), Fault> {
-        let other = *self.promise(other)?;
-        invariant!(!other.is_unresolved(), "promise.settled-once", "{id} is to be settled as one that is not");
-        self.conclude(id, other.state)
-    }
-
-    /// A promise stands like this from now on: its subscribers are to be notified, and what waited for it goes on.
-    fn conclude(&mut self, id: PromiseId, state: PromiseState) -> Result<(), Fault> {
-        let policy = match self.promise(id)? {
-            it if it.is_unresolved() => it.policy,
-            _ => return Err(KernelPanic::new("promise.settled-once", id).into()),
-        };
-        for vat in self.forget_subscribers(id) {
-            self.notify(vat, id)?;
-        }
-        self.release_queue(id);
-        self.update_promise(id, |it| it.state = state)?;
-        if matches!(state, PromiseState::Rejected { .. }) && policy != Policy::Ignore {
-            let data = self.tables().settled(id).cloned().ok_or_else(|| KernelPanic::new("audit.settlement", id))?;
-            let panic = policy == Policy::Panic;
-            invariant!(!panic, "promise.policy", "{id} was rejected with {:?}", data.body);
-            let crank_num = self.number();
-            let event = || Event::PromiseRejected { crank_num, kpid: id.into(), data: Data(&data) };
-            self.slog().record(Detail::Cranks, event);
-        }
-        Ok(())
-    }
-
-    /// Takes the subscribers of a promise away.
-    pub(super) fn forget_subscribers(&mut self, id: PromiseId) -> Vec<VatId> {
-        let subscribers: Vec<VatId> = self.tables().subscribers.of(id).collect();
-        for vat in &subscribers {
-            self.tables_mut().subscribers.remove(&(id, TextOrd(vat.0)));
-        }
-        subscribers
-    }
-
-    /// Messages that waited for a promise are accepted anew.
-    pub(super) fn release_queue(&mut self, id: PromiseId) {
-        while let Some(waiting) = self.tables_mut().queue.pop(QueueId::Promise(id)) {
-            self.accepting.push_back(waiting);
-        }
-    }
-
-    /// Queues the notification of a vat that a promise is settled.
-    pub(super) fn notify(&mut self, vat: VatId, promise: PromiseId) -> Result<(), KernelPanic> {
-        self.incref(promise.into())?;
-        self.post(Item::Notify { vat, promise });
-        Ok(())
     }
 }

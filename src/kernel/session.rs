@@ -11,7 +11,10 @@
 
 use crate::{
     invariant,
-    kernel::{Crank, Ended, Usage, gc, translate::Outward},
+    kernel::{
+        Ended, Ledger, Usage, gc,
+        translate::{Inward, Outward},
+    },
     model::{
         blame::{Fault, KernelPanic, VatFault},
         body,
@@ -20,6 +23,7 @@ use crate::{
         value::{CapData, Delivery, Syscall},
     },
     slog::{Data, Detail, Event},
+    state::block::Step,
     state::table::{Options, Session, SessionEvent, Status, Tally, Vat},
 };
 
@@ -58,7 +62,7 @@ pub enum SessionTarget {
     Held(KRef),
 }
 
-impl Crank {
+impl Ledger {
     /// Applies what the outside asks of a session. What comes too late, after the session's end, is passed over.
     pub fn session_input(&mut self, session: VatId, input: SessionInput) -> Result<(), Fault> {
         match input {
@@ -111,7 +115,7 @@ impl Crank {
     /// What came before stands; then all syscalls are made, or the session ends.
     fn act_as_session(&mut self, session: VatId, syscalls: Vec<Syscall<VRef>>) -> Result<(), Fault> {
         self.settle_down()?;
-        self.seal("outside")?;
+        self.seal(Step::Outside)?;
         self.act_for(Some(session));
         match self.make_syscalls(session, syscalls) {
             Err(Fault::Vat(fault)) => {
@@ -132,7 +136,7 @@ impl Crank {
                 let bytes = all.iter().map(|it| (it.data.body.len() + 8 * it.data.slots.len()) as u64).sum();
                 VatFault::limit("bytes of a resolve", bytes, limits::RESOLVE_BYTES_MAX)?;
             }
-            let translated = Outward { crank: self, vat: session, kind }.translate(syscall)?;
+            let translated = Outward { ledger: self, vat: session, kind }.translate(syscall)?;
             self.check_queued(session, &translated)?;
             match translated {
                 Syscall::Send { target, message } => self.send(target, message)?,
@@ -167,7 +171,7 @@ impl Crank {
             SessionTarget::Held(kref) => Err(format!("{kref} is gone")),
         };
         let event = match kref {
-            Ok(kref) => SessionEvent::Given { tag, vref: self.import(session, kref)? },
+            Ok(kref) => SessionEvent::Given { tag, vref: Inward { ledger: self, vat: session }.import(kref)? },
             Err(reason) => SessionEvent::NotGiven { tag, reason },
         };
         match self.tell_session(session, event) {
@@ -265,7 +269,7 @@ impl Crank {
         tables.is_session(session)
             && tables.vats.get(&session).is_some_and(cleaned)
             && tables.queue.load(session).items == 0
-            && self.accepting.iter().all(|it| it.by != Some(session))
+            && !self.has_posted(session)
     }
 
     fn remove_session(&mut self, session: VatId) {

@@ -4,23 +4,22 @@ use std::{fmt, ops::Bound};
 
 use crate::{
     directive::injector::Disturbed,
-    invariant,
     kernel::{
-        Crank,
-        disturb::{Verdict, disturbed_answer},
+        Ledger,
+        disturb::{Verdict, disturb_syscall, disturbed_answer},
         gc,
         translate::Outward,
     },
     model::{
         blame::{Anachronism, Fault, KernelPanic, VatFault},
-        id::{DeliveryNum, KRef, PromiseId, TextOrd, VRef, VatId},
+        id::{DeliveryNum, KRef, VRef, VatId},
         limits,
-        value::{Answer, Bytes, CapData, Message, Resolution, Syscall},
+        value::{Answer, Bytes, CapData, Message, Syscall},
     },
     slog::{At, Detail, Event, Shape, SyscallResult},
     state::{
-        block::Call,
-        table::{Item, PromiseState},
+        block::{Call, observe},
+        table::{Item, Tables},
         transcript::Entry,
     },
 };
@@ -41,7 +40,7 @@ enum Mode {
 /// The state of a live delivery, as it is left at its end.
 #[derive(Debug)]
 pub(super) struct Live {
-    pub(super) crank: Crank,
+    pub(super) ledger: Ledger,
     pub(super) at: At,
     /// Number of syscalls made so far.
     pub(super) count: u32,
@@ -66,8 +65,8 @@ struct Replay {
 }
 
 impl Syscalls {
-    pub(super) fn live(crank: Crank, at: At, disturbed: Option<Box<Disturbed>>) -> Syscalls {
-        let live = Live { crank, at, count: 0, last: "", exit: None, fault: None, printed: 0, disturbed };
+    pub(super) fn live(ledger: Ledger, at: At, disturbed: Option<Box<Disturbed>>) -> Syscalls {
+        let live = Live { ledger, at, count: 0, last: "", exit: None, fault: None, printed: 0, disturbed };
         Syscalls(Mode::Live(Box::new(live)))
     }
 
@@ -177,26 +176,26 @@ impl Live {
         }
         let verdict = match &mut self.disturbed {
             None => Verdict::Not,
-            Some(disturbed) => self.crank.disturb_syscall(disturbed, syscall_num, kind),
+            Some(disturbed) => disturb_syscall(&mut self.ledger, disturbed, syscall_num, kind),
         };
         if let Verdict::Fails(fault) = verdict {
             return Err(fault);
         }
-        self.crank.entries().syscall(&syscall)?;
+        self.ledger.entries().syscall(&syscall)?;
         self.check_entry()?;
-        let observed = self.crank.is_observed().then(|| syscall.clone());
-        let recorded = self.crank.slog().wants(Detail::Syscalls).then(|| syscall.clone());
-        let translated = Outward { crank: &mut self.crank, vat, kind }.translate(syscall);
-        let translated = translated.and_then(|it| self.crank.check_queued(vat, &it).map(|()| it));
+        let observed = self.ledger.block().probe().is_some_and(|it| it.observer.is_some()).then(|| syscall.clone());
+        let recorded = self.ledger.slog().wants(Detail::Syscalls).then(|| syscall.clone());
+        let translated = Outward { ledger: &mut self.ledger, vat, kind }.translate(syscall);
+        let translated = translated.and_then(|it| self.ledger.check_queued(vat, &it).map(|()| it));
         if let Some(vsc) = &recorded {
-            self.crank.slog().record(Detail::Syscalls, || {
+            self.ledger.slog().record(Detail::Syscalls, || {
                 let (ksc, vsc) = (translated.as_ref().ok().map(Shape), Shape(vsc));
                 Event::Syscall { at, syscall_num, replay: false, syscall: kind, ksc, vsc }
             });
         }
         if let Some(vat) = &observed {
             let kernel = translated.as_ref();
-            self.crank.block().observe(|block, observer| {
+            observe(self.ledger.block_mut(), |block, observer| {
                 observer.syscall(&Call { at, number: syscall_num, vat, kernel, memory, block })
             })?;
         }
@@ -207,20 +206,20 @@ impl Live {
                 Err(fault) => SyscallResult::Error(fault),
             };
             let event = || Event::SyscallResult { at, syscall_num, replay: false, ksr: result, vsr: result };
-            self.crank.slog().record(Detail::Syscalls, event);
+            self.ledger.slog().record(Detail::Syscalls, event);
         }
         let mut answer = answer?;
         if let (Verdict::Answer(at, instead), Some(disturbed)) = (verdict, &self.disturbed) {
             answer = disturbed_answer(disturbed, self.at.crank_num, at, answer, instead);
         }
-        self.crank.entries().answer(&answer)?;
+        self.ledger.entries().answer(&answer)?;
         self.check_entry()?;
         Ok(answer)
     }
 
     /// A delivery's record must be one that can be read again.
     fn check_entry(&mut self) -> Result<(), Fault> {
-        let bytes = self.crank.entries().open_bytes();
+        let bytes = self.ledger.entries().open_bytes();
         Ok(VatFault::limit("bytes of a transcript entry", bytes, limits::ENTRY_BYTES_MAX)?)
     }
 
@@ -237,43 +236,43 @@ impl Live {
         };
         let at = self.at;
         let event = || Event::Console { at, level, args: [text], source: "vat" };
-        self.crank.slog().record(Detail::Deliveries, event);
-        self.crank.hear(at.vat, level, text);
+        self.ledger.slog().record(Detail::Deliveries, event);
+        self.ledger.block_mut().hear(at.vat, level, text);
     }
 
     /// Applies what was translated. Nothing the guest does can fail here: an error is the kernel's.
     fn apply(&mut self, syscall: Syscall<KRef>) -> Result<Answer, Fault> {
         let vat = self.at.vat;
-        let crank = &mut self.crank;
+        let ledger = &mut self.ledger;
         match syscall {
-            Syscall::Send { target, message } => crank.send(target, message)?,
-            Syscall::Subscribe(promise) => crank.subscribe(vat, promise)?,
-            Syscall::Resolve(resolutions) => crank.resolve(vat, resolutions)?,
+            Syscall::Send { target, message } => ledger.send(target, message)?,
+            Syscall::Subscribe(promise) => ledger.subscribe(vat, promise)?,
+            Syscall::Resolve(resolutions) => ledger.resolve(vat, resolutions)?,
             Syscall::Exit { failure, info } => self.exit = Some((failure, info)),
-            Syscall::VatstoreGet(key) => return Ok(Answer::Value(crank.vatstore_get(vat, key))),
-            Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(crank.vatstore_next_key(vat, key))),
+            Syscall::VatstoreGet(key) => return Ok(Answer::Value(vatstore_get(ledger.tables(), vat, key))),
+            Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(vatstore_next_key(ledger.tables(), vat, key))),
             Syscall::VatstoreScan { prefix, after, max } => {
-                return Ok(Answer::Value(Some(crank.vatstore_scan(vat, &prefix, after, max as usize))));
+                return Ok(Answer::Value(Some(vatstore_scan(ledger.tables(), vat, &prefix, after, max as usize))));
             }
             Syscall::VatstoreSet(key, value) => {
-                crank.tables_mut().vatstore.insert((vat, key.into()), value);
+                ledger.tables_mut().vatstore.insert((vat, key.into()), value);
             }
             Syscall::VatstoreDelete(key) => {
-                crank.tables_mut().vatstore.remove(&(vat, key.into()));
+                ledger.tables_mut().vatstore.remove(&(vat, key.into()));
             }
-            Syscall::DropImports(krefs) => krefs.into_iter().try_for_each(|it| gc::drop_import(crank, vat, it))?,
-            Syscall::RetireImports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_import(crank, vat, it))?,
-            Syscall::RetireExports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_export(crank, vat, it))?,
+            Syscall::DropImports(krefs) => krefs.into_iter().try_for_each(|it| gc::drop_import(ledger, vat, it))?,
+            Syscall::RetireImports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_import(ledger, vat, it))?,
+            Syscall::RetireExports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_export(ledger, vat, it))?,
             Syscall::AbandonExports(krefs) => {
-                krefs.into_iter().try_for_each(|it| gc::abandon_export(crank, vat, it))?
+                krefs.into_iter().try_for_each(|it| gc::abandon_export(ledger, vat, it))?
             }
-            Syscall::CallNow { device, methargs } => return crank.call_now(self.at, device, &methargs),
+            Syscall::CallNow { device, methargs } => return ledger.call_now(self.at, device, &methargs),
         }
         Ok(Answer::Done)
     }
 }
 
-impl Crank {
+impl Ledger {
     /// Sends a message; the vat that receives it will decide its result.
     pub(super) fn send(&mut self, target: KRef, message: Message<KRef>) -> Result<(), Fault> {
         if let Some(KRef::Promise(result)) = message.result {
@@ -283,76 +282,37 @@ impl Crank {
         self.post(Item::Send { target, message });
         Ok(())
     }
+}
 
-    pub(super) fn set_decider(&mut self, id: PromiseId, to: Option<VatId>) -> Result<(), KernelPanic> {
-        let unresolved = self.update_promise(id, |it| match &mut it.state {
-            PromiseState::Unresolved { decider } => {
-                *decider = to;
-                true
-            }
-            _ => false,
-        })?;
-        invariant!(unresolved, "promise.settled-once", "{id} is settled, and to be decided");
-        Ok(())
-    }
+/// An empty value counts as none, as in SwingSet.
+fn vatstore_get(tables: &Tables, vat: VatId, key: Bytes) -> Option<Bytes> {
+    tables.vatstore.get(&(vat, key.into())).filter(|it| !it.is_empty()).cloned()
+}
 
-    pub(super) fn subscribe(&mut self, vat: VatId, promise: KRef) -> Result<(), Fault> {
-        let KRef::Promise(id) = promise else { return Err(KernelPanic::new("promise.known", promise).into()) };
-        if self.promise(id)?.is_unresolved() {
-            self.tables_mut().subscribers.insert((id, TextOrd(vat.0)), ());
-        } else {
-            self.notify(vat, id)?;
+fn vatstore_next_key(tables: &Tables, vat: VatId, key: Bytes) -> Option<Bytes> {
+    let mut rows = tables.vatstore.range((Bound::Excluded((vat, key.into())), Bound::Unbounded));
+    rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| (**key).clone())
+}
+
+/// `(key length u32, value length u32, key, value)*`, as many whole ones as fit. None do where `max` is too small for the next
+/// one, or there is none: `vatstoreGetNextKey` tells which.
+fn vatstore_scan(tables: &Tables, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
+    let from = if after.is_empty() || after < *prefix {
+        Bound::Included((vat, prefix.clone().into()))
+    } else {
+        Bound::Excluded((vat, after.into()))
+    };
+    let mut out = Vec::new();
+    for ((owner, key), value) in tables.vatstore.range((from, Bound::Unbounded)) {
+        let fits = out.len() + 8 + key.len() + value.len() <= max;
+        if *owner != vat || !key.starts_with(prefix) || !fits {
+            break;
         }
-        Ok(())
-    }
-
-    /// Settles promises for a vat, which forgets all of them before the first is settled.
-    pub(super) fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
-        for it in &resolutions {
-            let (vref, _) = self.entry(vat, it.promise)?;
-            self.remove_entry(vat, vref)?;
-            self.decref(it.promise)?;
+        for length in [key.len(), value.len()] {
+            out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         }
-        for Resolution { promise, rejected, data } in resolutions {
-            let KRef::Promise(id) = promise else { return Err(KernelPanic::new("promise.known", promise).into()) };
-            let decider = self.promise(id)?.decider();
-            let who = || decider.map_or_else(|| "nobody".to_owned(), |it| it.to_string());
-            invariant!(decider == Some(vat), "promise.decider", "{vat} settles {id}, which {} decides", who());
-            self.settle(id, rejected, data)?;
-        }
-        Ok(())
+        out.extend_from_slice(key);
+        out.extend_from_slice(value);
     }
-
-    /// An empty value counts as none, as in SwingSet.
-    fn vatstore_get(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
-        self.tables().vatstore.get(&(vat, key.into())).filter(|it| !it.is_empty()).cloned()
-    }
-
-    fn vatstore_next_key(&self, vat: VatId, key: Bytes) -> Option<Bytes> {
-        let mut rows = self.tables().vatstore.range((Bound::Excluded((vat, key.into())), Bound::Unbounded));
-        rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| (**key).clone())
-    }
-
-    /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit. None do where `max` is too small for the next
-    /// one, or there is none: `vatstoreGetNextKey` tells which.
-    fn vatstore_scan(&self, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
-        let from = if after.is_empty() || after < *prefix {
-            Bound::Included((vat, prefix.clone().into()))
-        } else {
-            Bound::Excluded((vat, after.into()))
-        };
-        let mut out = Vec::new();
-        for ((owner, key), value) in self.tables().vatstore.range((from, Bound::Unbounded)) {
-            let fits = out.len() + 8 + key.len() + value.len() <= max;
-            if *owner != vat || !key.starts_with(prefix) || !fits {
-                break;
-            }
-            for length in [key.len(), value.len()] {
-                out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-            }
-            out.extend_from_slice(key);
-            out.extend_from_slice(value);
-        }
-        Bytes::from(out)
-    }
+    Bytes::from(out)
 }

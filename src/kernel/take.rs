@@ -17,19 +17,106 @@ use std::{
 use crate::{
     directive::{Action, Directive},
     kernel::{
-        Crank,
-        deliver::{SKIPPED, Source, Work},
+        Ledger,
+        crank::{Crank, caught},
+        deliver::next_delivery,
+        disturb::is_fault,
         route::{Route, route},
     },
     model::{
-        blame::{Fault, KernelPanic},
+        blame::{Fault, HostFault, KernelPanic},
         body,
-        id::KRef,
+        id::{DeliveryNum, KRef, VatId},
         limits,
+        value::Delivery,
     },
     slog::{Detail, Event, Queued},
-    state::table::{Item, QueueId, Tables, Waiting},
+    state::table::{GcKind, Item, QueueId, Tables, Waiting},
+    store::canon,
 };
+
+/// The work that a crank took from its queue.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Work that no vat receives, already done.
+    Done,
+    /// Something for this vat, whose references are still held by it.
+    Item(VatId, Item),
+    /// News of garbage for this vat.
+    Gc(VatId, Delivery<KRef>),
+    /// An entry of the queue that is no delivery, and is to be skipped: nothing was done with it.
+    Entry(Item),
+}
+
+/// The numbers of the attempts to deliver that a crank makes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) first: Option<(VatId, DeliveryNum)>,
+    pub(super) second: Option<(VatId, DeliveryNum)>,
+}
+
+impl Numbers {
+    pub(super) fn iter(self) -> impl Iterator<Item = (VatId, DeliveryNum)> {
+        self.first.into_iter().chain(self.second)
+    }
+}
+
+impl Work {
+    /// Returns the kind of delivery that the work becomes.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Work::Done | Work::Entry(_) => "nothing",
+            Work::Gc(_, delivery) => delivery.kind(),
+            Work::Item(_, Item::Send { .. }) => "message",
+            Work::Item(_, item) => item_kind(item),
+        }
+    }
+
+    /// Returns the vat that the work is for.
+    pub(super) fn vat(&self) -> Option<VatId> {
+        match self {
+            Work::Done | Work::Entry(_) => None,
+            Work::Item(vat, _) | Work::Gc(vat, _) => Some(*vat),
+        }
+    }
+
+    /// Returns the hash by which a directive recognizes the work: of its entry in the queue, in the kernel's
+    /// references.
+    pub(super) fn hash(&self) -> Result<[u8; 32], HostFault> {
+        let mut bytes = Vec::new();
+        match self {
+            Work::Done => (),
+            Work::Item(_, item) | Work::Entry(item) => canon::write(item, &mut bytes)?,
+            Work::Gc(_, delivery) => canon::write::<Delivery<_>>(delivery, &mut bytes)?,
+        }
+        Ok(*blake3::hash(&bytes).as_bytes())
+    }
+
+    /// Returns the delivery numbers that the work will take: none if it is no delivery, two for an upgrade.
+    pub(super) fn numbers(&self, tables: &Tables) -> Numbers {
+        let Some(vat) = self.vat() else { return Numbers::default() };
+        let first = Some((vat, next_delivery(tables, vat)));
+        match (self, tables.is_paused(vat)) {
+            (Work::Item(_, Item::UpgradeVat { .. }), false) => {
+                Numbers { first, second: first.map(|(vat, it)| (vat, it.next())) }
+            }
+            (Work::Item(_, Item::UpgradeVat { .. }), true) | (_, false) => Numbers { first, second: None },
+            (_, true) => Numbers::default(),
+        }
+    }
+}
+
+/// The place from which a crank takes its item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    /// In this queue, under this number.
+    Queue(QueueId, i64),
+    /// Among the GC actions: those of this vat and kind.
+    Gc(VatId, GcKind),
+}
+
+/// The error with which the result of a skipped message is rejected.
+pub(super) const SKIPPED: &str = "delivery skipped by directive";
 
 /// The item that a crank had taken when the host halted in it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -97,9 +184,30 @@ fn is_delivery(tables: &Tables, item: &Item) -> bool {
     }
 }
 
-impl Crank {
-    /// Takes the first item of the first queue that has one.
-    pub(super) fn take(&mut self) -> Result<Work, Fault> {
+impl Crank<'_> {
+    /// Takes the first item of the queue whose turn it is. Where that fails, the entry that was to be taken is
+    /// remembered.
+    pub(super) fn take(mut self) -> Result<Self, Fault> {
+        for vat in self.ledger.block_mut().take_doomed() {
+            self.workers.stop(vat);
+        }
+        match caught(|| self.take_next()) {
+            Ok(work) => self.log.work = work,
+            Err(fault) => {
+                self.rewind();
+                let entry = self.standing().map(Arc::new);
+                self.log.remember(entry);
+                return Err(fault);
+            }
+        }
+        self.log.remember(self.log.entry.clone());
+        let kind = self.log.work.kind();
+        self.log.position.delivery =
+            self.log.work.numbers(self.ledger.tables()).first.map(|(vat, number)| (vat, number, kind));
+        Ok(self)
+    }
+
+    fn take_next(&mut self) -> Result<Work, Fault> {
         self.choose();
         self.record_start();
         if self.is_skipped() { self.take_to_skip() } else { self.retake() }
@@ -107,48 +215,49 @@ impl Crank {
 
     /// Returns whether a directive of this crank, or of its block, skips what the crank takes.
     fn is_skipped(&mut self) -> bool {
-        if self.directives().is_empty() || self.block().injector().is_some() {
+        if self.ledger.block().directives().is_empty() {
             return false;
         }
-        let (number, height) = (self.number(), self.tables().globals().height);
-        let skips = |it: &Directive| matches!(it.action, Action::Skip { .. });
-        let of_block = self.is_first_of_block() && self.directives().due_at_block(height).any(skips);
-        of_block || self.directives().due(number, None).any(skips)
+        let (number, height) = (self.ledger.number(), self.ledger.tables().globals().height);
+        let skips = |it: &Directive| matches!(it.action, Action::Skip { .. }) && !is_fault(&self.ledger, it);
+        let of_block =
+            self.ledger.block().cranks() == 0 && self.ledger.block().directives().due_at_block(height).any(skips);
+        of_block || self.ledger.block().directives().due(number, None).any(skips)
     }
 
     /// Takes the item as [`retake`](Crank::retake) does, but takes an entry that is no delivery as it is, unprocessed:
     /// it may be one that cannot even be routed.
     pub(super) fn take_to_skip(&mut self) -> Result<Work, Fault> {
         let Some(item) = self.standing() else { return self.retake() };
-        let tables = self.tables();
+        let tables = self.ledger.tables();
         if catch_unwind(AssertUnwindSafe(|| is_delivery(tables, &item))).unwrap_or(false) {
             return self.retake();
         }
-        if let Some(Source::Queue(id, at)) = self.source {
-            let by = self.tables_mut().queue.remove(&(id, at)).and_then(|it| it.by);
-            self.act_for(by);
+        if let Some(Source::Queue(id, at)) = self.log.source {
+            let by = self.ledger.tables_mut().queue.remove(&(id, at)).and_then(|it| it.by);
+            self.ledger.act_for(by);
         }
         self.pass_turn(&Work::Done);
-        self.entry = Some(Arc::new(item.clone()));
+        self.log.entry = Some(Arc::new(item.clone()));
         Ok(Work::Entry(item))
     }
 
     /// Returns the queue entry that the crank takes, as long as it is in its queue.
     pub(super) fn standing(&self) -> Option<Item> {
-        match self.source {
-            Some(Source::Queue(id, at)) => self.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
+        match self.log.source {
+            Some(Source::Queue(id, at)) => self.ledger.tables().queue.get(&(id, at)).map(|it| it.item.clone()),
             _ => None,
         }
     }
 
     /// Takes again what the crank took first, after it was undone.
     pub(super) fn retake(&mut self) -> Result<Work, Fault> {
-        let work = match self.source {
+        let work = match self.log.source {
             None => Work::Done,
-            Some(Source::Gc(vat, kind)) => self.take_gc(vat, kind).map_or(Work::Done, |it| Work::Gc(vat, it)),
-            Some(Source::Queue(id, at)) => match self.tables_mut().queue.remove(&(id, at)) {
+            Some(Source::Gc(vat, kind)) => self.ledger.take_gc(vat, kind).map_or(Work::Done, |it| Work::Gc(vat, it)),
+            Some(Source::Queue(id, at)) => match self.ledger.tables_mut().queue.remove(&(id, at)) {
                 Some(Waiting { by, item }) => {
-                    self.act_for(by);
+                    self.ledger.act_for(by);
                     self.process(item)?
                 }
                 None => Work::Done,
@@ -159,112 +268,114 @@ impl Crank {
     }
 
     fn record_start(&mut self) {
-        if !self.wants(Detail::Cranks) {
+        if !self.ledger.slog().wants(Detail::Cranks) {
             return;
         }
         let item = self.standing();
         let message_type = item.as_ref().map_or("gc-action", item_kind);
-        let crank_num = self.number();
+        let crank_num = self.ledger.number();
         let message = item.as_ref().map(Queued);
         let event = || Event::CrankStart { crank_type: "delivery", crank_num, message_type, message };
-        self.slog().record(Detail::Cranks, event);
+        self.ledger.slog().record(Detail::Cranks, event);
     }
 
     /// Routes an item. What is for no live vat is dealt with here.
     fn process(&mut self, item: Item) -> Result<Work, Fault> {
         match item {
             Item::Send { target, message } => {
-                let (to, route) = self.route(target, &message)?;
+                let (to, route) = self.ledger.route(target, &message)?;
                 if !matches!(route, Route::Vat(_)) {
-                    self.entry = Some(Arc::new(Item::Send { target, message: message.clone() }));
+                    self.log.entry = Some(Arc::new(Item::Send { target, message: message.clone() }));
                 }
                 let target = to;
                 match route {
                     Route::Vat(vat) => return Ok(Work::Item(vat, Item::Send { target, message })),
-                    Route::Kernel(object) => self.answer(object, target, message)?,
+                    Route::Kernel(object) => self.ledger.answer(object, target, message)?,
                     Route::Wait(promise) => {
-                        let waiting = Waiting { by: self.by, item: Item::Send { target, message } };
-                        self.tables_mut().queue.push(QueueId::Promise(promise), waiting);
+                        let waiting = Waiting { by: self.ledger.by(), item: Item::Send { target, message } };
+                        self.ledger.tables_mut().queue.push(QueueId::Promise(promise), waiting);
                     }
-                    Route::Splat(with) => self.splat(target, message, with)?,
+                    Route::Splat(with) => self.ledger.splat(target, message, with)?,
                 }
             }
             Item::Notify { vat, promise } => {
-                let knows = self.tables().clist.vref(vat, promise.into()).is_some();
-                if knows && self.tables().is_alive(vat) {
+                let knows = self.ledger.tables().clist.vref(vat, promise.into()).is_some();
+                if knows && self.ledger.tables().is_alive(vat) {
                     return Ok(Work::Item(vat, item));
                 }
-                self.entry = Some(Arc::new(item));
-                self.decref(promise.into())?;
+                self.log.entry = Some(Arc::new(item));
+                self.ledger.decref(promise.into())?;
             }
             Item::StartVat { vat, ref parameters, result } => {
-                let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
+                let row = self.ledger.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
                 let upgraded = row.incarnation > 0;
-                if self.tables().is_alive(vat) && !upgraded {
+                if self.ledger.tables().is_alive(vat) && !upgraded {
                     return Ok(Work::Item(vat, item));
                 }
-                self.entry = Some(Arc::new(item.clone()));
-                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
-                self.settle_creation(vat, result)?;
+                self.log.entry = Some(Arc::new(item.clone()));
+                parameters.slots.iter().try_for_each(|it| self.ledger.decref(*it))?;
+                self.ledger.settle_creation(vat, result)?;
             }
             Item::UpgradeVat { vat, ref parameters, result, .. } => {
-                if self.tables().is_alive(vat) {
+                if self.ledger.tables().is_alive(vat) {
                     return Ok(Work::Item(vat, item));
                 }
-                self.entry = Some(Arc::new(item.clone()));
-                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
-                self.settle_queued(result, true, body::error("vat terminated"))?;
+                self.log.entry = Some(Arc::new(item.clone()));
+                parameters.slots.iter().try_for_each(|it| self.ledger.decref(*it))?;
+                self.ledger.settle_queued(result, true, body::error("vat terminated"))?;
             }
             Item::ChangeOptions { vat, ref options } => {
-                if self.tables().is_alive(vat) {
+                if self.ledger.tables().is_alive(vat) {
                     return Ok(Work::Item(vat, item));
                 }
-                self.entry = Some(Arc::new(item.clone()));
-                options.slots.iter().try_for_each(|it| self.decref(*it))?;
+                self.log.entry = Some(Arc::new(item.clone()));
+                options.slots.iter().try_for_each(|it| self.ledger.decref(*it))?;
             }
             Item::Reap(vat) => {
-                if self.tables().is_alive(vat) {
+                if self.ledger.tables().is_alive(vat) {
                     return Ok(Work::Item(vat, item));
                 }
-                self.entry = Some(Arc::new(item));
-                self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
+                self.log.entry = Some(Arc::new(item));
+                self.ledger.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
             }
             Item::Cleanup(vat) => {
-                self.entry = Some(Arc::new(item));
-                if !self.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)? {
-                    self.queue_cleanup(vat, true);
+                self.log.entry = Some(Arc::new(item));
+                if !self.ledger.clean_up(vat, limits::CLEANUP_ROWS_PER_CRANK)? {
+                    self.ledger.queue_cleanup(vat, true);
                 }
             }
         }
         Ok(Work::Done)
     }
+}
 
-    /// Returns whether everything that the entry names exists and is held.
-    pub(super) fn is_sound(&self, item: &Item) -> bool {
-        match item {
-            Item::Send { target, message } => {
-                let named = message.result.into_iter().chain(message.methargs.slots.iter().copied());
-                self.is_held(*target) && named.into_iter().all(|it| self.is_held(it))
-            }
-            Item::Notify { promise, .. } => self.is_held((*promise).into()),
-            Item::StartVat { parameters: data, .. }
-            | Item::UpgradeVat { parameters: data, .. }
-            | Item::ChangeOptions { options: data, .. } => data.slots.iter().all(|it| self.is_held(*it)),
-            Item::Reap(_) | Item::Cleanup(_) => true,
+/// Returns whether everything that the entry names exists and is held.
+pub(super) fn is_sound(tables: &Tables, item: &Item) -> bool {
+    match item {
+        Item::Send { target, message } => {
+            let named = message.result.into_iter().chain(message.methargs.slots.iter().copied());
+            is_held(tables, *target) && named.into_iter().all(|it| is_held(tables, it))
         }
+        Item::Notify { promise, .. } => is_held(tables, (*promise).into()),
+        Item::StartVat { parameters: data, .. }
+        | Item::UpgradeVat { parameters: data, .. }
+        | Item::ChangeOptions { options: data, .. } => data.slots.iter().all(|it| is_held(tables, *it)),
+        Item::Reap(_) | Item::Cleanup(_) => true,
     }
+}
 
-    fn is_held(&self, kref: KRef) -> bool {
-        match kref {
-            KRef::Object(id) => self.tables().objects.get(&id).is_some_and(|it| it.reachable > 0),
-            KRef::Promise(id) => self.tables().promises.get(&id).is_some_and(|it| it.refs > 0),
-            KRef::Device(_) => true,
-        }
+fn is_held(tables: &Tables, kref: KRef) -> bool {
+    match kref {
+        KRef::Object(id) => tables.objects.get(&id).is_some_and(|it| it.reachable > 0),
+        KRef::Promise(id) => tables.promises.get(&id).is_some_and(|it| it.refs > 0),
+        KRef::Device(_) => true,
     }
+}
 
+impl Ledger {
     /// Gives back the entry's hold, if there is one.
     fn let_go(&mut self, kref: KRef) -> Result<(), Fault> {
-        if self.is_held(kref) {
+        if is_held(self.tables(), kref) {
             self.decref(kref)?;
         }
         Ok(())

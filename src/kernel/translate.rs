@@ -6,7 +6,7 @@
 
 use crate::{
     directive::plant::RESOLVE_NON_DECIDER,
-    kernel::Crank,
+    kernel::{Ledger, plant::has_bug},
     model::{
         blame::{Fault, KernelPanic, VatFault},
         body::{self, Shape, SlotKind},
@@ -27,94 +27,93 @@ pub(super) fn slot_kind(kref: KRef) -> SlotKind {
 
 // ---- inward
 
-impl Crank {
+/// Translates what is delivered to one vat.
+pub(super) struct Inward<'a> {
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) vat: VatId,
+}
+
+impl Inward<'_> {
     /// Translates a delivery into the vat's references. New references enter its c-list; retired ones leave it.
-    pub(super) fn translate_delivery(
-        &mut self,
-        vat: VatId,
-        delivery: &Delivery<KRef>,
-    ) -> Result<Delivery<VRef>, KernelPanic> {
+    pub(super) fn translate(&mut self, delivery: &Delivery<KRef>) -> Result<Delivery<VRef>, KernelPanic> {
         Ok(match delivery {
-            Delivery::StartVat(data) => Delivery::StartVat(self.import_data(vat, data)?),
-            Delivery::ChangeOptions(data) => Delivery::ChangeOptions(self.import_data(vat, data)?),
+            Delivery::StartVat(data) => Delivery::StartVat(self.import_data(data)?),
+            Delivery::ChangeOptions(data) => Delivery::ChangeOptions(self.import_data(data)?),
             Delivery::Message { target, message } => {
-                let target = self.import(vat, *target)?;
-                let methargs = self.import_data(vat, &message.methargs)?;
-                let result = message.result.map(|it| self.import(vat, it)).transpose()?;
+                let target = self.import(*target)?;
+                let methargs = self.import_data(&message.methargs)?;
+                let result = message.result.map(|it| self.import(it)).transpose()?;
                 Delivery::Message { target, message: Message { methargs, result } }
             }
-            Delivery::Notify(resolutions) => Delivery::Notify(self.translate_notify(vat, resolutions)?),
-            Delivery::DropExports(krefs) => Delivery::DropExports(self.known(vat, krefs)?),
-            Delivery::RetireExports(krefs) => Delivery::RetireExports(self.known(vat, krefs)?),
-            Delivery::RetireImports(krefs) => Delivery::RetireImports(self.known(vat, krefs)?),
+            Delivery::Notify(resolutions) => Delivery::Notify(self.translate_notify(resolutions)?),
+            Delivery::DropExports(krefs) => Delivery::DropExports(self.known(krefs)?),
+            Delivery::RetireExports(krefs) => Delivery::RetireExports(self.known(krefs)?),
+            Delivery::RetireImports(krefs) => Delivery::RetireImports(self.known(krefs)?),
             Delivery::BringOutYourDead => Delivery::BringOutYourDead,
         })
     }
 
     /// Returns the vat's name for a reference; a new name if the vat does not know it.
-    pub(super) fn import(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
-        let Some(vref) = self.tables().clist.vref(vat, kref) else { return self.introduce(vat, kref) };
-        let unreachable = self.tables().clist.get(&(vat, vref)).is_some_and(|it| !it.reachable);
+    pub(super) fn import(&mut self, kref: KRef) -> Result<VRef, KernelPanic> {
+        let Some(vref) = self.ledger.tables().clist.vref(self.vat, kref) else { return self.introduce(kref) };
+        let unreachable = self.ledger.tables().clist.get(&(self.vat, vref)).is_some_and(|it| !it.reachable);
         if unreachable {
-            self.set_reachable(vat, vref, true)?;
+            self.ledger.set_reachable(self.vat, vref, true)?;
             if let (true, KRef::Object(id)) = (vref.is_imported_object(), kref) {
-                self.change_counts(id, 1, 0)?;
+                self.ledger.change_counts(id, 1, 0)?;
             }
         }
         Ok(vref)
     }
 
-    fn introduce(&mut self, vat: VatId, kref: KRef) -> Result<VRef, KernelPanic> {
+    fn introduce(&mut self, kref: KRef) -> Result<VRef, KernelPanic> {
         let vref = match kref {
-            KRef::Device(_) => self.next_device(vat),
-            KRef::Object(_) => VRef::imported_object(self.next_import(vat, |it| &mut it.next_import)?),
-            KRef::Promise(_) => VRef::imported_promise(self.next_import(vat, |it| &mut it.next_promise_import)?),
+            KRef::Device(_) => self.next_device(),
+            KRef::Object(_) => VRef::imported_object(self.next_import(|it| &mut it.next_import)?),
+            KRef::Promise(_) => VRef::imported_promise(self.next_import(|it| &mut it.next_promise_import)?),
         };
-        self.incref(kref)?;
-        self.add_entry(vat, vref, kref);
+        self.ledger.incref(kref)?;
+        self.ledger.add_entry(self.vat, vref, kref);
         Ok(vref)
     }
 
-    fn next_import(&mut self, vat: VatId, counter: fn(&mut Tally) -> &mut u64) -> Result<u64, KernelPanic> {
-        let number = self.tables_mut().tallies.update(&vat, |it| {
+    fn next_import(&mut self, counter: fn(&mut Tally) -> &mut u64) -> Result<u64, KernelPanic> {
+        let number = self.ledger.tables_mut().tallies.update(&self.vat, |it| {
             let next = counter(it);
             *next += 1;
             *next - 1
         });
-        number.ok_or_else(|| KernelPanic::new("vat.known", vat))
+        number.ok_or_else(|| KernelPanic::new("vat.known", self.vat))
     }
 
     /// A vat never loses a device: how many it knows tells the next one's name.
-    fn next_device(&self, vat: VatId) -> VRef {
-        let known = self.tables().clist.range((vat, VRef::device(0))..).take_while(|((it, _), _)| *it == vat);
+    fn next_device(&self) -> VRef {
+        let known =
+            self.ledger.tables().clist.range((self.vat, VRef::device(0))..).take_while(|((it, _), _)| *it == self.vat);
         VRef::device(known.count() as u64 + limits::FIRST_DEVICE_IMPORT)
     }
 
-    fn import_data(&mut self, vat: VatId, data: &CapData<KRef>) -> Result<CapData<VRef>, KernelPanic> {
-        let slots = data.slots.iter().map(|it| self.import(vat, *it)).collect::<Result<_, _>>()?;
+    fn import_data(&mut self, data: &CapData<KRef>) -> Result<CapData<VRef>, KernelPanic> {
+        let slots = data.slots.iter().map(|it| self.import(*it)).collect::<Result<_, _>>()?;
         Ok(CapData { body: data.body.clone(), slots })
     }
 
     /// After a notify the vat forgets the promises that it was told of.
-    fn translate_notify(
-        &mut self,
-        vat: VatId,
-        resolutions: &[Resolution<KRef>],
-    ) -> Result<Vec<Resolution<VRef>>, KernelPanic> {
+    fn translate_notify(&mut self, resolutions: &[Resolution<KRef>]) -> Result<Vec<Resolution<VRef>>, KernelPanic> {
         let mut told = Vec::with_capacity(resolutions.len());
         for it in resolutions {
-            let promise = self.import(vat, it.promise)?;
-            told.push(Resolution { promise, rejected: it.rejected, data: self.import_data(vat, &it.data)? });
+            let promise = self.import(it.promise)?;
+            told.push(Resolution { promise, rejected: it.rejected, data: self.import_data(&it.data)? });
         }
         for it in &told {
-            let entry = self.remove_entry(vat, it.promise)?;
-            self.decref(entry.kref)?;
+            let entry = self.ledger.remove_entry(self.vat, it.promise)?;
+            self.ledger.decref(entry.kref)?;
         }
         Ok(told)
     }
 
-    fn known(&self, vat: VatId, krefs: &[KRef]) -> Result<Vec<VRef>, KernelPanic> {
-        krefs.iter().map(|it| self.entry(vat, *it).map(|(vref, _)| vref)).collect()
+    fn known(&self, krefs: &[KRef]) -> Result<Vec<VRef>, KernelPanic> {
+        krefs.iter().map(|it| self.ledger.entry(self.vat, *it).map(|(vref, _)| vref)).collect()
     }
 }
 
@@ -122,7 +121,7 @@ impl Crank {
 
 /// Translates one syscall of one vat.
 pub(super) struct Outward<'a> {
-    pub(super) crank: &'a mut Crank,
+    pub(super) ledger: &'a mut Ledger,
     pub(super) vat: VatId,
     pub(super) kind: &'static str,
 }
@@ -187,7 +186,7 @@ impl Outward<'_> {
 
     /// Checks that the vat's store has room for this.
     fn check_store(&self, key: &Bytes, value: &Bytes) -> Result<(), Fault> {
-        let tables = self.crank.tables();
+        let tables = self.ledger.tables();
         let max = tables.vats.get(&self.vat).map_or(limits::STORE_MAX, |it| it.options.store_max);
         let more = limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64;
         let all = tables.vatstore.bytes(self.vat) + more;
@@ -207,29 +206,29 @@ impl Outward<'_> {
 
     /// The kernel's name of what the vat may mention; a new one for what it allocates.
     fn export(&mut self, vref: VRef) -> Result<KRef, Fault> {
-        let entry = self.crank.tables().clist.get(&(self.vat, vref)).copied();
+        let entry = self.ledger.tables().clist.get(&(self.vat, vref)).copied();
         match entry {
             Some(CListEntry { kref, reachable: true }) => Ok(kref),
             Some(CListEntry { kref, .. }) if vref.is_exported_object() => {
-                self.crank.set_reachable(self.vat, vref, true)?;
+                self.ledger.set_reachable(self.vat, vref, true)?;
                 Ok(kref)
             }
             Some(_) => self.illegal(format_args!("{vref} was dropped")),
             None if !vref.is_own() => self.illegal(format_args!("{vref} is not in the c-list")),
             None => {
                 let max =
-                    self.crank.tables().vats.get(&self.vat).map_or(limits::OWN_REFS_MAX, |it| it.options.refs_max);
-                VatFault::limit("refsMax", self.crank.tables().clist.own(self.vat) + 1, max)?;
+                    self.ledger.tables().vats.get(&self.vat).map_or(limits::OWN_REFS_MAX, |it| it.options.refs_max);
+                VatFault::limit("refsMax", self.ledger.tables().clist.own(self.vat) + 1, max)?;
                 let kref: KRef = match vref.kind() {
-                    VRefKind::Object => self.crank.new_object(self.vat).into(),
+                    VRefKind::Object => self.ledger.new_object(self.vat).into(),
                     VRefKind::Promise => {
-                        let kref = self.crank.new_promise(Some(self.vat)).into();
-                        self.crank.incref(kref)?;
+                        let kref = self.ledger.new_promise(Some(self.vat)).into();
+                        self.ledger.incref(kref)?;
                         kref
                     }
                     VRefKind::Device => return self.illegal(format_args!("{vref}: a vat has no devices of its own")),
                 };
-                self.crank.add_entry(self.vat, vref, kref);
+                self.ledger.add_entry(self.vat, vref, kref);
                 Ok(kref)
             }
         }
@@ -257,9 +256,9 @@ impl Outward<'_> {
         if !vref.is_promise() {
             return self.illegal(format_args!("result {vref} is not a promise"));
         }
-        let known = self.crank.tables().clist.get(&(self.vat, vref)).map(|it| it.kref);
+        let known = self.ledger.tables().clist.get(&(self.vat, vref)).map(|it| it.kref);
         let Some(kref) = known else { return self.export(vref) };
-        let pipelining = self.crank.tables().vats.get(&self.vat).is_some_and(|it| it.options.pipelining);
+        let pipelining = self.ledger.tables().vats.get(&self.vat).is_some_and(|it| it.options.pipelining);
         if !pipelining {
             return self.illegal(format_args!("result {vref} is already in use"));
         }
@@ -269,10 +268,10 @@ impl Outward<'_> {
 
     fn must_decide(&self, vref: VRef, kref: KRef) -> Result<(), Fault> {
         let decider = match kref {
-            KRef::Promise(id) => self.crank.promise(id)?.decider(),
+            KRef::Promise(id) => self.ledger.promise(id)?.decider(),
             _ => None,
         };
-        if decider != Some(self.vat) && !self.crank.has_bug(RESOLVE_NON_DECIDER) {
+        if decider != Some(self.vat) && !has_bug(self.ledger, RESOLVE_NON_DECIDER) {
             return self.illegal(format_args!("the vat does not decide {vref}"));
         }
         Ok(())
@@ -320,7 +319,7 @@ impl Outward<'_> {
         self.size("references", refs.len(), limits::REFS_MAX)?;
         let mut krefs = Vec::with_capacity(refs.len());
         for vref in refs {
-            let entry = self.crank.tables().clist.get(&(self.vat, *vref));
+            let entry = self.ledger.tables().clist.get(&(self.vat, *vref));
             match (entry, unless_reachable) {
                 _ if !kind(vref) => return self.illegal(format_args!("{vref} is of the wrong kind")),
                 (None, _) => return self.illegal(format_args!("{vref} is not in the c-list")),

@@ -591,6 +591,11 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Makes durable what was written so far, and begins another transaction: what no host does.
+    pub(crate) fn split(&self) -> Result<(), HostFault> {
+        self.0.execute_batch("COMMIT; BEGIN").map_err(|err| self.failed("commit half a block", &err))
+    }
+
     pub(super) fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
         failure(&self.0, &placed(what, &self.1.dir), err)
     }

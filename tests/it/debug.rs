@@ -130,7 +130,7 @@ fn from_a_panic_to_just_before_its_delivery_and_to_a_way_out() {
         kernel panic: invariant `promise.decider` failed: v2 settles kp43, which nobody decides
           in delivery-1 to v2, message
           at syscall 1 resolve
-          found by src/kernel/syscall.rs:<line>
+          found by src/kernel/promise.rs:<line>
         again before crank-3: delivery-1 to v2 forger, message forge
         (crank-3) skip
         crank-3, delivery-1 to v2: skipped

@@ -153,7 +153,7 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
                     kernel::outside(block, |crank| crank.terminate_with_reason(VatId(vat), "enough")).unwrap();
             }
             Step::Reap(vat) => {
-                let reap = |crank: &mut kernel::Crank| {
+                let reap = |crank: &mut kernel::Ledger| {
                     crank.reap([VatId(vat)]);
                     Ok(())
                 };
@@ -197,7 +197,7 @@ fn perform(seed: u64, steps: &[Step], manner: Manner<'_>) -> (Trace, Seen) {
 }
 
 fn ask(block: Block, session: VatId, inputs: impl IntoIterator<Item = SessionInput>) -> Block {
-    let all = |crank: &mut kernel::Crank| inputs.into_iter().try_for_each(|it| crank.session_input(session, it));
+    let all = |ledger: &mut kernel::Ledger| inputs.into_iter().try_for_each(|it| ledger.session_input(session, it));
     let (block, ()) = kernel::outside(block, all).unwrap_or_else(|halt| panic!("{halt} of {session}"));
     kernel::audit(block.tables()).unwrap();
     check_counts(&block);

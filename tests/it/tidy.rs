@@ -3,7 +3,7 @@
 //! rustc cannot enforce layers inside one crate. Comments do not count, so that prose may name what code must not.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -38,6 +38,11 @@ const NONDETERMINISM: [&str; 9] =
 const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
 const LINES_MAX: usize = 800;
+
+/// The most methods of a type, over all its `impl` blocks; of any that is not named here [`METHODS_MAX`].
+const METHODS: [(&str, usize); 3] = [("Crank", 40), ("Ledger", 135), ("Block", 70)];
+
+const METHODS_MAX: usize = 65;
 
 /// Below the kernel: the database waits for a reader's lock, and what decodes JSON is handed floats, which it ignores.
 const EXEMPT: [(&str, &str); 4] = [
@@ -346,4 +351,43 @@ fn the_engine_id_names_the_wasmtime_that_is_pinned() {
     let (version, _) = version.split_once('"').unwrap();
     let id = vathost::vat::engine_id();
     assert!(id.starts_with(&format!("wasmtime-{version} ")), "{id} is not of wasmtime {version}");
+}
+
+/// The methods of each type, in all its `impl` blocks. rustfmt tells where a block begins and ends.
+fn methods() -> BTreeMap<String, usize> {
+    let mut methods: BTreeMap<String, usize> = BTreeMap::new();
+    for source in sources("src") {
+        let mut of = None;
+        for line in source.code.lines() {
+            if let Some(header) = line.strip_prefix("impl") {
+                // `impl<'a> Trait for Type<'a> {`: what stands behind the `for`, or else behind the parameters.
+                let header = header.rsplit(" for ").next().unwrap_or_default();
+                let header = header.strip_prefix('<').map_or(header, |it| it.split_once("> ").map_or(it, |it| it.1));
+                of = words(header).next().map(str::to_owned);
+            } else if line.starts_with('}') {
+                of = None;
+            } else if let (Some(of), Some(item)) = (&of, line.strip_prefix("    "))
+                && !item.starts_with(' ')
+                && words(item)
+                    .take_while(|it| *it != "fn")
+                    .all(|it| ["pub", "super", "crate", "in", "const", "unsafe", "async", "extern"].contains(&it))
+                && words(item).any(|it| it == "fn")
+            {
+                *methods.entry(of.clone()).or_default() += 1;
+            }
+        }
+    }
+    methods
+}
+
+#[test]
+fn no_type_is_a_heap_of_methods() {
+    let methods = methods();
+    let max = |name: &str| METHODS.iter().find(|(it, _)| *it == name).map_or(METHODS_MAX, |(_, max)| *max);
+    let too_many = methods.iter().filter(|(name, count)| **count > max(name));
+    let too_many: Vec<_> = too_many.map(|(name, count)| format!("{name}: {count}, at most {}", max(name))).collect();
+    assert_eq!(too_many, [""; 0]);
+    for (name, _) in METHODS {
+        assert!(methods.get(name).is_some_and(|it| *it > 20), "{name} is counted: {:?}", methods.get(name));
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     invariant,
-    kernel::{Crank, SessionInput},
+    kernel::{Ledger, SessionInput},
     model::{
         blame::{Fault, HostFault},
         id::{DeviceId, KRef, PromiseId, VRef, VatId},
@@ -214,23 +214,23 @@ pub(super) fn in_order(inputs: Vec<Input>) -> Vec<Input> {
 }
 
 impl Input {
-    /// Applies the input to the state, in this crank.
-    pub(super) fn apply(self, crank: &mut Crank) -> Result<(), Fault> {
+    /// Applies the input to the state, in this ledger.
+    pub(super) fn apply(self, ledger: &mut Ledger) -> Result<(), Fault> {
         match self {
             Input::Send { target, data, to, method, promise } => {
                 let target = match target {
-                    Target::Root(vat) => crank.root(vat)?.into(),
+                    Target::Root(vat) => ledger.root(vat)?.into(),
                     Target::Held(kref) => kref,
                 };
-                let given = crank.send_from_outside(target, data, Some((&to, &method)))?;
+                let given = ledger.send_from_outside(target, data, Some((&to, &method)))?;
                 invariant!(given == promise, "promise.known", "{given} is given for a result, {promise} was promised");
             }
-            Input::Mail(number, message) => drop(crank.receive_mail(number, &message)?),
-            Input::RefuseMail(number, why) => drop(crank.refuse_mail(number, &why)),
-            Input::AcknowledgeMail(number) => crank.acknowledge_mail(number),
-            Input::Forget(promise) => crank.forget_result(promise)?,
-            Input::Device(id, input) => crank.tell_device(id, &input)?,
-            Input::Session(session, input) => crank.session_input(session, input)?,
+            Input::Mail(number, message) => drop(ledger.receive_mail(number, &message)?),
+            Input::RefuseMail(number, why) => drop(ledger.refuse_mail(number, &why)),
+            Input::AcknowledgeMail(number) => ledger.acknowledge_mail(number),
+            Input::Forget(promise) => ledger.forget_result(promise)?,
+            Input::Device(id, input) => ledger.tell_device(id, &input)?,
+            Input::Session(session, input) => ledger.session_input(session, input)?,
         }
         Ok(())
     }

@@ -48,7 +48,12 @@ use crate::{
         value::CapData,
     },
     slog::{Detail, Event, Slog},
-    state::{block::Block, device::Device, snapshot::Image, table::Tables},
+    state::{
+        block::{Block, Probe},
+        device::Device,
+        snapshot::Image,
+        table::Tables,
+    },
     store::{Database, Pace},
     vat::{CoreDump, Interrupter, Warehouse, engine_id},
 };
@@ -89,8 +94,7 @@ impl Host {
             let why = "this state is not one for experiments: only one made with --experimental is";
             return Err(HostFault::new("plant a fault", why));
         }
-        block.set_plants(open.plants.clone());
-        open.end.into_iter().for_each(|it| block.set_end(it));
+        block.set_probe(Probe::of_plants(open.plants.clone(), open.end));
         for wasm in &open.bundles {
             block.put_bundle(wasm);
         }

@@ -15,7 +15,7 @@ use crate::{
         epitaph::Epitaph,
         options::{HostOptions, Inputs},
     },
-    kernel::{self, Crank, Halt, Ran},
+    kernel::{self, Halt, Ledger, Ran},
     model::{blame::Fault, id::BlockHeight},
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
@@ -98,7 +98,7 @@ impl Host {
         &mut self,
         block: Block,
         policy: &BlockPolicy,
-        input: impl FnOnce(&mut Crank) -> Result<T, Fault>,
+        input: impl FnOnce(&mut Ledger) -> Result<T, Fault>,
     ) -> Result<(Block, T), Box<Halt>> {
         match self.clock.take_if(|_| !block.meta().open) {
             Some(time) => kernel::begin_block_at(block, time, input),
@@ -115,7 +115,7 @@ impl Host {
         if inputs.is_empty() && (self.clock.is_none() || block.meta().open) {
             return kernel::begin_block(block, policy.block_time);
         }
-        let take_in = |crank: &mut Crank| inputs.into_iter().try_for_each(|it| it.apply(crank));
+        let take_in = |ledger: &mut Ledger| inputs.into_iter().try_for_each(|it| it.apply(ledger));
         Ok(self.begin_with(block, policy, take_in)?.0)
     }
 

@@ -220,11 +220,12 @@ impl Golden {
     ) -> Result<usize, Box<Halt>> {
         let block = machine.block_mut()?;
         let clock = Clock::of(block);
-        let Some(watch) = block.watched() else { return Ok(noted) };
+        let Some(watch) = block.probe().and_then(|it| it.watch.as_ref()) else { return Ok(noted) };
         let digest = watch.digest;
         let told = watch.told.get(noted..).unwrap_or_default().to_vec();
         let now = noted + told.len();
-        let counts = block.injector().map(|it| it.counts().clone()).unwrap_or_default();
+        let counts =
+            block.probe().and_then(|it| it.injector.as_ref()).map(|it| it.counts().clone()).unwrap_or_default();
         self.by_digest.entry(digest).or_default().push(step);
         self.cranks.push(Crank { digest, delivery, clock });
         let mut vats: Vec<VatId> = delivery.map(|(vat, _)| vat).into_iter().collect();

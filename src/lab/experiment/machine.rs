@@ -21,7 +21,7 @@ use crate::{
         blame::{Fault, HostFault},
         id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     },
-    state::block::{Block, Mark},
+    state::block::{Block, Mark, Watch, inject},
     store::{Change, Database},
     vat::Warehouse,
 };
@@ -103,6 +103,16 @@ impl Machine {
         self.block.as_mut().ok_or_else(gone)
     }
 
+    /// Returns what was seen of the run so far.
+    pub(super) fn watched(&self) -> Result<Option<&Watch>, Box<Halt>> {
+        Ok(self.block()?.probe().and_then(|it| it.watch.as_ref()))
+    }
+
+    /// Returns the faults that are in force.
+    pub(super) fn injected(&self) -> Result<Option<&Injector>, Box<Halt>> {
+        Ok(self.block()?.probe().and_then(|it| it.injector.as_ref()))
+    }
+
     fn policy(&self) -> &BlockPolicy {
         &self.base.policy
     }
@@ -152,7 +162,8 @@ impl Machine {
         }
         self.warehouse.take_stirred();
         let block = self.block.as_mut().ok_or_else(gone)?;
-        let counts = block.injector().map(|it| it.counts().clone()).unwrap_or_default();
+        let counts =
+            block.probe().and_then(|it| it.injector.as_ref()).map(|it| it.counts().clone()).unwrap_or_default();
         let changes = if self.checkpoints.is_empty() { Vec::new() } else { block.changes()? };
         let mark = block.mark()?;
         self.at = self.checkpoints.len();
@@ -188,7 +199,7 @@ impl Machine {
         }
         block.set_audit(self.audit_every);
         if self.is_expendable {
-            block.set_end(end_process);
+            block.probed().end = Some(end_process);
         }
         // They come back from the checkpoint's pages, when they are needed.
         match moved {
@@ -202,9 +213,7 @@ impl Machine {
     /// Puts an injector in force at the checkpoint where it stands.
     pub(super) fn arm(&mut self, make: impl FnOnce(BTreeMap<VatId, Counts>) -> Injector) -> Result<(), Box<Halt>> {
         let counts = self.checkpoints.get(self.at).map(|it| it.counts.clone()).unwrap_or_default();
-        let injector = Box::new(make(counts));
-        self.block_mut()?.set_injector(Some(injector));
-        Ok(())
+        Ok(inject(self.block_mut()?, make(counts))?)
     }
 
     /// A halt has taken the block: makes it anew, at the first checkpoint.

@@ -259,7 +259,7 @@ impl OpenRun<'_, '_> {
     fn note(&mut self, ran: &Ran) -> Result<(), Box<Halt>> {
         self.fuel += ran.fuel;
         let noted = self.told.len();
-        if let Some(watch) = self.machine.block()?.watched() {
+        if let Some(watch) = self.machine.watched()? {
             self.told.extend_from_slice(watch.told.get(noted..).unwrap_or_default());
         }
         if let (Some((vat, _)), Some(fault)) = (ran.delivery, ran.ended.as_ref().and_then(|it| it.fault.as_ref())) {
@@ -275,7 +275,7 @@ impl OpenRun<'_, '_> {
     fn watched(&mut self, when: When) -> Option<RunEnd> {
         let block = self.machine.block().ok()?;
         let How { golden, watchers, recording, memo, .. } = &mut *self.how;
-        let digest = block.watched().map(|it| it.digest);
+        let digest = block.probe().and_then(|it| it.watch.as_ref()).map(|it| it.digest);
         for (at, watcher) in watchers.iter_mut().enumerate().filter(|(_, it)| it.when() == when) {
             let state = digest.filter(|_| watcher.looks_at() == Looks::State && !self.audited);
             let answer = match state.and_then(|it| memo.answer(it, at)) {
@@ -301,7 +301,7 @@ impl OpenRun<'_, '_> {
     /// Compares with the golden run; says whether that ends the run.
     fn compare(&mut self, ran: &Ran) -> Result<Option<RunEnd>, Box<Halt>> {
         let block = self.machine.block_mut()?;
-        let digest = block.watched().map(|it| it.digest).unwrap_or_default();
+        let digest = block.probe().and_then(|it| it.watch.as_ref()).map(|it| it.digest).unwrap_or_default();
         let reached = !self.log.is_empty();
         let golden = self.how.golden;
         let same_rows = golden.cranks.get(self.step - 1).is_some_and(|it| it.digest == digest);
@@ -419,7 +419,7 @@ impl OpenRun<'_, '_> {
             return Ok(self.deviated.is_some().then_some(None));
         }
         let block = self.machine.block()?;
-        let Some(injector) = block.injected() else { return Ok(None) };
+        let Some(injector) = block.probe().and_then(|it| it.injector.as_ref()) else { return Ok(None) };
         if left.iter().any(|it| reached.contains(it)) || injector.is_under_way() {
             return Ok(None);
         }
@@ -440,7 +440,7 @@ impl OpenRun<'_, '_> {
     /// Whether a fault names the vat.
     fn is_disturbed(&self, vat: VatId) -> Result<bool, Box<Halt>> {
         let names = |it: &Directive| it.vat() == Some(vat) || it.action.vat() == Some(vat);
-        Ok(self.machine.block()?.injected().is_some_and(|it| it.schedule().faults().any(names)))
+        Ok(self.machine.injected()?.is_some_and(|it| it.schedule().faults().any(names)))
     }
 
     /// The faults that may still come, by their positions in the schedule.
@@ -448,7 +448,7 @@ impl OpenRun<'_, '_> {
         let block = self.machine.block()?;
         let tables = block.tables();
         let next = |vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries));
-        let Some(injector) = block.injected() else { return Ok(Vec::new()) };
+        let Some(injector) = block.probe().and_then(|it| it.injector.as_ref()) else { return Ok(Vec::new()) };
         let mut left = injector.left(tables.globals().next_crank, &next);
         // Nothing comes to the dead, to a vat that was and is not; what lasts outlives it.
         let is_gone = |vat: VatId| vat < tables.globals().next_vat && !tables.is_alive(vat);
@@ -475,7 +475,7 @@ impl OpenRun<'_, '_> {
             return Ok(end);
         }
         let golden = self.how.golden;
-        let digest = self.machine.block()?.watched().map(|it| it.digest).unwrap_or_default();
+        let digest = self.machine.watched()?.map(|it| it.digest).unwrap_or_default();
         let same_rows = golden.quiescent && golden.cranks.last().is_some_and(|it| it.digest == digest);
         if !self.how.whole && same_rows && self.heaps_are_after(golden.len())? {
             return Ok(RunEnd::Met);
@@ -530,7 +530,7 @@ impl OpenRun<'_, '_> {
             faults.extend(tail.faults);
             noted.extend(tail.noted);
             deviated = deviated.or(tail.deviated);
-            let schedule = machine.block()?.injected().map(|it| it.schedule());
+            let schedule = machine.injected()?.map(|it| it.schedule());
             for (fault, it) in tail.reached {
                 let at = schedule.and_then(|all| all.faults().position(|it| *it == fault));
                 reached.extend(at.map(|at| (at, it)));
@@ -549,7 +549,7 @@ impl OpenRun<'_, '_> {
         };
         let asked = if lasts { self.asked.as_slice() } else { &[] };
         let reached = self.log.reached();
-        let faults: Vec<Directive> = match self.machine.block().ok().and_then(|it| it.injected()) {
+        let faults: Vec<Directive> = match self.machine.injected().ok().flatten() {
             Some(injector) => injector.schedule().faults().cloned().collect(),
             None => return Ok(()),
         };

@@ -21,7 +21,7 @@ use crate::{
         protocol::{Ask, Event, Hello, Reply},
     },
     model::blame::{Fault, HostFault},
-    state::block::Block,
+    state::block::{Block, inject},
 };
 
 fn say(out: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
@@ -128,7 +128,7 @@ pub fn run_on_disk(
     wire.say(&opened(controller.block_mut()?)?)?;
     let block = controller.block_mut()?;
     block.set_experimental();
-    block.set_injector(Some(Box::new(Injector::new(ask.faults.clone(), ask.seed, Default::default()))));
+    inject(block, Injector::new(ask.faults.clone(), ask.seed, Default::default()))?;
     let event = match run(&mut controller, &hello, faults.as_ref(), &wire) {
         Ok(()) => Event::End { state_hash: controller.block()?.committed_hash().to_string() },
         Err(halt) => match killed(&halt, &ask.faults) {

@@ -1,7 +1,7 @@
 //! The open block: all state of the kernel, owned by value.
 //!
 //! ```text
-//!   Block ──kernel::Crank::begin──▶ Crank ──finish──▶ Block ──commit──▶ Block (the next one)
+//!   Block ──▶ kernel::Ledger, of a crank or an input ──close──▶ Block ──commit──▶ Block (the next one)
 //!                                     └──(kernel panic: dropped, and with it the block)
 //! ```
 //!
@@ -9,30 +9,27 @@
 //! kernel panic there is no block left to commit.
 
 mod heard;
-mod plants;
 mod policy;
+mod probe;
 pub(crate) mod proof;
 mod watch;
 
 pub use heard::Heard;
-use plants::Plants;
 pub use policy::BlockPolicy;
+pub(crate) use probe::observe;
+pub use probe::{Call, Observer, Probe, inject};
 pub use watch::{Told, Watch};
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
+    directive::plant::Plant,
     directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
-    directive::{
-        injector::Injector,
-        plant::{HALF_COMMIT, Plant},
-    },
     model::{
-        blame::{Fault, HostFault},
-        id::{BlockHeight, BundleId, CrankNum, DeliveryNum, KRef, VRef, VatId},
-        value::Syscall,
+        blame::HostFault,
+        id::{BlockHeight, BundleId, CrankNum, DeliveryNum, VatId},
     },
-    slog::{At, Detail, Event, Slog},
+    slog::{Detail, Event, Slog},
     state::{
         device::Device,
         snapshot::{Manifest, Snapshots},
@@ -71,16 +68,13 @@ struct Inner {
     /// The mark of each crank since the last commit.
     crank_marks: Vec<CrankMark>,
     audit_every: u64,
-    plants: Plants,
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
     printed: Vec<Printed>,
     heard: Heard,
-    observer: Option<Box<dyn Observer>>,
     /// The devices of the embedder.
     devices: Vec<Arc<dyn Device>>,
-    watch: Option<Box<Watch>>,
-    injector: Option<Box<Injector>>,
+    probe: Option<Box<Probe>>,
 }
 
 /// A place that an experiment comes back to: all that is not in the rows.
@@ -91,6 +85,38 @@ pub struct Mark {
     snapshots: Snapshots,
     digest: Digest,
     plants: Vec<Plant>,
+    directives: DirectiveSet,
+}
+
+/// A step of a block: what is sealed together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// A crank, or what is left of it.
+    Crank(CrankNum),
+    /// What the directives of a crank changed before its item.
+    Directive,
+    /// What a fault on purpose changed in a crank before its item.
+    Fault,
+    /// An input from outside.
+    Outside,
+}
+
+impl Step {
+    fn label(self) -> &'static str {
+        match self {
+            Step::Crank(_) => "crank",
+            Step::Directive => "directive",
+            Step::Fault => "fault",
+            Step::Outside => "outside",
+        }
+    }
+
+    fn crank(self) -> Option<CrankNum> {
+        match self {
+            Step::Crank(number) => Some(number),
+            Step::Directive | Step::Fault | Step::Outside => None,
+        }
+    }
 }
 
 /// A line for the host's operator, from the console device.
@@ -102,30 +128,6 @@ pub struct Printed {
     pub level: &'static str,
     /// The text of the line.
     pub text: String,
-}
-
-/// A syscall that was translated and is about to be applied.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// In which delivery.
-    pub at: At,
-    /// The number of the syscall in its delivery, from 0.
-    pub number: u32,
-    /// The syscall as the vat made it.
-    pub vat: &'a Syscall<VRef>,
-    /// In the kernel's references, or why the vat may not make it.
-    pub kernel: Result<&'a Syscall<KRef>, &'a Fault>,
-    /// The memory of the guest as it is now; empty where it has none.
-    pub memory: &'a [u8],
-    /// All state, as it is now: the crank is open.
-    pub block: &'a Block,
-}
-
-/// An observer of running deliveries: a debugger. The block owns it as it owns the slog; where there is none, nothing
-/// is paid for it.
-pub trait Observer: fmt::Debug + Send {
-    /// Sees a syscall. An error ends the delivery, and with it the block.
-    fn syscall(&mut self, call: &Call<'_>) -> Result<(), Fault>;
 }
 
 impl Block {
@@ -166,15 +168,12 @@ impl Block {
             directives: DirectiveSet::default(),
             crank_marks: Vec::new(),
             audit_every: u64::from(cfg!(debug_assertions)),
-            plants: Plants::default(),
             snapshots: Snapshots::stored(&snapshots),
             snapshot_interval: None,
             printed: Vec::new(),
             heard: Heard::default(),
-            observer: None,
             devices: Vec::new(),
-            watch: None,
-            injector: None,
+            probe: None,
         })))
     }
 
@@ -287,29 +286,8 @@ impl Block {
         for table in self.0.tables.each() {
             table.watch(&mut watch.digest)?;
         }
-        self.0.watch = Some(Box::new(watch));
+        self.probed().watch = Some(watch);
         Ok(())
-    }
-
-    /// Returns what an experiment has seen of the run so far.
-    pub fn watched(&self) -> Option<&Watch> {
-        self.0.watch.as_deref()
-    }
-
-    /// Returns the faults that are to be injected; `None` in a real host.
-    pub fn injector(&mut self) -> Option<&mut Injector> {
-        self.0.injector.as_deref_mut()
-    }
-
-    /// Returns the faults that are to be injected, for reading only.
-    pub fn injected(&self) -> Option<&Injector> {
-        self.0.injector.as_deref()
-    }
-
-    /// Puts faults in force, beside the directives among them.
-    pub fn set_injector(&mut self, injector: Option<Box<Injector>>) {
-        self.0.directives = injector.as_ref().map(|it| it.schedule().directives().clone()).unwrap_or_default();
-        self.0.injector = injector;
     }
 
     /// Marks the point to which the block is undone from now on.
@@ -322,8 +300,9 @@ impl Block {
             meta: inner.meta.clone(),
             doomed: inner.doomed.clone(),
             snapshots: inner.snapshots.clone(),
-            digest: inner.watch.as_ref().map(|it| it.digest).unwrap_or_default(),
-            plants: inner.plants.list.clone(),
+            digest: inner.probe.as_ref().and_then(|it| it.watch.as_ref()).map(|it| it.digest).unwrap_or_default(),
+            plants: inner.probe.as_ref().map(|it| it.plants.clone()).unwrap_or_default(),
+            directives: inner.directives.clone(),
         })
     }
 
@@ -366,12 +345,13 @@ impl Block {
         inner.meta.clone_from(&mark.meta);
         inner.doomed.clone_from(&mark.doomed);
         inner.snapshots = mark.snapshots.clone();
-        inner.plants.list.clone_from(&mark.plants);
         inner.entries.clear();
         inner.forgotten.clear();
-        inner.injector = None;
-        inner.directives = DirectiveSet::default();
-        if let Some(watch) = &mut inner.watch {
+        inner.directives.clone_from(&mark.directives);
+        let Some(probe) = &mut inner.probe else { return };
+        probe.injector = None;
+        probe.plants.clone_from(&mark.plants);
+        if let Some(watch) = &mut probe.watch {
             watch.digest = mark.digest;
             watch.told.clear();
         }
@@ -404,27 +384,6 @@ impl Block {
     /// Returns the embedder's device of this name.
     pub(crate) fn device(&self, name: &str) -> Option<Arc<dyn Device>> {
         self.0.devices.iter().find(|it| it.name() == name).cloned()
-    }
-
-    /// Sets the observer of the deliveries from now on.
-    pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
-        self.0.observer = Some(observer);
-    }
-
-    /// Returns whether an observer follows the deliveries.
-    pub(crate) fn is_observed(&self) -> bool {
-        self.0.observer.is_some()
-    }
-
-    /// Shows a syscall to the observer, if there is one. It cannot see the block's observer, which is itself.
-    pub(crate) fn observe(
-        &mut self,
-        look: impl FnOnce(&Block, &mut dyn Observer) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let Some(mut observer) = self.0.observer.take() else { return Ok(()) };
-        let seen = look(self, &mut *observer);
-        self.0.observer = Some(observer);
-        seen
     }
 
     /// Returns whether the open block has reached a limit of the policy.
@@ -586,27 +545,29 @@ impl Block {
     /// Ends a step (a crank, or an input from outside): what it changed, and what it appended to transcripts, becomes
     /// part of the block, of the crank's mark, and of what the state hash is made of. Of a crank that are its entries:
     /// its rows follow from them. Of anything else it is the rows too.
-    pub(crate) fn seal(&mut self, label: &str, crank: Option<CrankNum>) -> Result<(), HostFault> {
-        let Inner { tables, meta, slog, entries, watch, crank_marks, .. } = &mut *self.0;
+    pub(crate) fn seal(&mut self, step: Step) -> Result<(), HostFault> {
+        let (label, crank) = (step.label(), step.crank());
+        let Inner { tables, meta, slog, entries, probe, crank_marks, .. } = &mut *self.0;
+        let mut watch = probe.as_mut().and_then(|it| it.watch.as_mut());
         let mut fold = Fold::of_step(label);
         let mut rows = crank.is_none().then(Vec::new);
         for table in tables.each() {
             table.seal(&mut fold, rows.as_mut(), watch.as_mut().map(|it| &mut it.digest))?;
         }
-        meta.chain.push(|step| {
-            step.bytes(label.as_bytes());
+        meta.chain.push(|chain| {
+            chain.bytes(label.as_bytes());
             for it in entries.unsealed() {
-                step.number(ENTRY);
-                step.number(it.vat.0);
-                step.plain(it.canon);
+                chain.number(ENTRY);
+                chain.number(it.vat.0);
+                chain.plain(it.canon);
                 fold.number(it.vat.0);
                 fold.plain(it.canon);
             }
             if let Some(rows) = rows {
-                step.number(ROWS);
-                step.bytes(&rows);
+                chain.number(ROWS);
+                chain.bytes(&rows);
             }
-            step.number(END);
+            chain.number(END);
         });
         if let Some(watch) = watch {
             // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
@@ -658,10 +619,8 @@ impl Block {
             transaction.put_bundle(id, &wasm)?;
         }
         inner.snapshots.flush(&transaction, &mut proof.snapshots)?;
-        if let Some(end) = inner.plants.between_transactions(inner.tables.globals().next_crank)? {
-            transaction.commit()?;
-            end(HALF_COMMIT);
-            transaction = inner.database.transaction()?;
+        if let Some(probe) = &inner.probe {
+            probe.at_commit(inner.tables.globals().next_crank, &transaction)?;
         }
         let globals = inner.tables.globals();
         let (height, next_crank, state_hash) = (globals.height, globals.next_crank, inner.meta.state_hash);

@@ -9,7 +9,7 @@ mod order;
 use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use vathost::{
-    kernel::{self, Crank, Ran, ScriptedVat, Scripts, Syscalls, Usage},
+    kernel::{self, Ledger, Ran, ScriptedVat, Scripts, Syscalls, Usage},
     model::{
         blame::Fault,
         id::{BundleId, KRef, ObjectId, VRef, VatId},
@@ -169,7 +169,7 @@ impl Stage {
     }
 
     #[track_caller]
-    fn outside<T>(&mut self, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> T {
+    fn outside<T>(&mut self, input: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> T {
         let (block, result) = kernel::outside(self.block.take().unwrap(), input).unwrap();
         self.block = Some(block);
         result

@@ -37,7 +37,7 @@ use std::{
 
 use expect_test::Expect;
 use vathost::{
-    kernel::{self, Crank, Halt, Ran, ScriptedVat, Scripts, Syscalls, Usage},
+    kernel::{self, Halt, Ledger, Ran, ScriptedVat, Scripts, Syscalls, Usage},
     model::{
         blame::{Fault, KernelPanic, VatFault},
         id::{BundleId, KRef, ObjectId, PromiseId, VRef, VatId},
@@ -145,7 +145,7 @@ impl World {
 
     /// What the host does from outside.
     #[track_caller]
-    pub(crate) fn outside<T>(&mut self, input: impl FnOnce(&mut Crank) -> Result<T, Fault>) -> T {
+    pub(crate) fn outside<T>(&mut self, input: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> T {
         let (block, result) = kernel::outside(self.block.take().unwrap(), input).unwrap();
         self.block = Some(block);
         result

@@ -18,6 +18,7 @@ use super::{World, plain, vref};
 
 mod effects;
 mod entry;
+mod faults;
 mod rest;
 
 impl World {

@@ -60,7 +60,7 @@ impl Rig {
 
     fn post_with(&mut self, target: KRef, message: &str, slots: &[KRef]) -> PromiseId {
         let data = CapData { body: format!("#{message}").as_str().into(), slots: slots.to_vec() };
-        let send = |crank: &mut kernel::Crank| crank.send_from_outside(target, data, Some(("", "")));
+        let send = |ledger: &mut kernel::Ledger| ledger.send_from_outside(target, data, Some(("", "")));
         let (block, answer) = kernel::outside(self.block.take().unwrap(), send).unwrap();
         self.block = Some(block);
         answer

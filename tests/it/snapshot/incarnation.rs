@@ -36,7 +36,7 @@ impl Rig {
     /// Sends a message, and runs until nothing is left to do; its result.
     fn send(&mut self, target: KRef, body: &str) -> (String, Vec<KRef>) {
         let mut block = self.block.take().unwrap();
-        let send = |crank: &mut kernel::Crank| crank.send_from_outside(target, CapData::plain(body), Some(("", "")));
+        let send = |ledger: &mut kernel::Ledger| ledger.send_from_outside(target, CapData::plain(body), Some(("", "")));
         block = kernel::outside(block, send).unwrap().0;
         loop {
             let (next, ran) = kernel::crank(block, &mut self.workers).unwrap();
@@ -71,7 +71,7 @@ impl Rig {
         let wasm = wat::parse_str("(module)").unwrap();
         let mut block = self.block.take().unwrap();
         let id = block.put_bundle(&wasm);
-        let name = |crank: &mut kernel::Crank| {
+        let name = |crank: &mut kernel::Ledger| {
             crank.name_bundle("bad", id);
             Ok(())
         };

@@ -85,7 +85,7 @@ fn no_page_is_left_of_vats_that_are_gone() {
     let mut block = patiently(|| Block::open(&lab.state(), Slog::default()));
     let mut workers = Warehouse::new(None).unwrap();
     for vat in [1, 2, 3] {
-        let input = |crank: &mut kernel::Crank| crank.terminate_with_reason(VatId(vat), "enough");
+        let input = |ledger: &mut kernel::Ledger| ledger.terminate_with_reason(VatId(vat), "enough");
         block = kernel::outside(block, input).unwrap().0;
         loop {
             let (next, ran) = kernel::crank(block, &mut workers).unwrap();

@@ -18,9 +18,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     kernel::{
-        Crank,
-        deliver::{Source, Work},
+        Ledger,
+        crank::Crank,
         destination,
+        gc::first_gc_action,
+        take::{Source, Work},
     },
     model::{
         blame::{Fault, VatFault},
@@ -87,71 +89,64 @@ pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
     }
 }
 
-impl Crank {
+/// Returns whether there is nothing to run: no item in the run-queue, and no GC action.
+pub(super) fn is_idle(tables: &Tables) -> bool {
+    tables.queue.to_run().is_none() && first_gc_action(tables).is_none()
+}
+
+impl Crank<'_> {
     /// Chooses the queue and the item that the crank takes.
     pub(super) fn choose(&mut self) {
-        let queued = self.tables().queue.to_run();
-        self.turn = None;
-        self.source = match queued {
+        let queued = self.ledger.tables().queue.to_run();
+        self.log.turn = None;
+        self.log.source = match queued {
             Some((id @ QueueId::Cleanup, at)) => Some(Source::Queue(id, at)),
-            Some((QueueId::Run(_), _)) | None if takes_turns(self.tables()) => self.choose_in_turn(),
+            Some((QueueId::Run(_), _)) | None if takes_turns(self.ledger.tables()) => self.choose_in_turn(),
             _ => {
-                let gc = self.next_gc_group().map(|(vat, kind)| Source::Gc(vat, kind));
+                let gc = self.ledger.next_gc_group().map(|(vat, kind)| Source::Gc(vat, kind));
                 gc.or(queued.map(|(id, at)| Source::Queue(id, at)))
             }
         };
     }
 
     fn choose_in_turn(&mut self) -> Option<Source> {
-        let turn = self.tables().globals().turn;
-        let next = next_in_turn(self.tables());
+        let turn = self.ledger.tables().globals().turn;
+        let next = next_in_turn(self.ledger.tables());
         if turn.until_gc == 0 || next.is_none() {
-            let gc = self.next_gc_group();
+            let gc = self.ledger.next_gc_group();
             if let Some((vat, kind)) = gc {
-                self.turn = Some(Turn { until_gc: limits::GC_CRANKS_APART - 1, ..turn });
+                self.log.turn = Some(Turn { until_gc: limits::GC_CRANKS_APART - 1, ..turn });
                 return Some(Source::Gc(vat, kind));
             }
         }
         let (sender, at, next) = next?;
-        self.turn = Some(Turn { until_gc: turn.until_gc.saturating_sub(1), ..next });
+        self.log.turn = Some(Turn { until_gc: turn.until_gc.saturating_sub(1), ..next });
         Some(Source::Queue(QueueId::Run(sender), at))
     }
 
     /// Ends the turn of an item that was taken and became this work.
     pub(super) fn pass_turn(&mut self, work: &Work) {
-        let Some(mut turn) = self.turn else { return };
-        if let Some(Source::Queue(QueueId::Run(sender), _)) = self.source {
+        let Some(mut turn) = self.log.turn else { return };
+        if let Some(Source::Queue(QueueId::Run(sender), _)) = self.log.source {
             if let Some(vat) = work.vat() {
-                turn = turn.lent(sender, self.tables().family(vat));
+                turn = turn.lent(sender, self.ledger.tables().family(vat));
             }
-            let served = self.tables().tallies.get(&sender.family).map(|it| it.served);
+            let served = self.ledger.tables().tallies.get(&sender.family).map(|it| it.served);
             if served.is_some_and(|it| it != sender.vat) {
-                self.tables_mut().tallies.update(&sender.family, |it| it.served = sender.vat);
+                self.ledger.tables_mut().tallies.update(&sender.family, |it| it.served = sender.vat);
             }
         }
         // Where nobody waits no turn is owed: the rows do not tell who was served before.
-        if self.tables().queue.to_run().is_none() {
+        if self.ledger.tables().queue.to_run().is_none() {
             turn = Turn { until_gc: turn.until_gc, ..Turn::default() };
         }
-        if turn != self.tables().globals().turn {
-            self.tables_mut().update_globals(|it| it.turn = turn);
+        if turn != self.ledger.tables().globals().turn {
+            self.ledger.tables_mut().update_globals(|it| it.turn = turn);
         }
     }
+}
 
-    /// Makes this vat responsible for what follows: items that result are queued as the vat's, and count towards its
-    /// load.
-    pub(super) fn act_for(&mut self, by: Option<VatId>) {
-        self.by = by;
-        self.posted = Load::default();
-    }
-
-    /// Posts an item, which is accepted at the end of the crank.
-    pub(super) fn post(&mut self, item: Item) {
-        self.posted += Load::of(&item);
-        let by = self.by;
-        self.accepting.push_back(Waiting { by, item });
-    }
-
+impl Ledger {
     /// Joins the end of its maker's run-queue.
     pub(super) fn queue_run(&mut self, waiting: Waiting) {
         let queue = run_queue(self.tables(), waiting.by);
@@ -203,7 +198,7 @@ impl Crank {
         };
         let Some(options) = self.tables().vats.get(&vat).map(|it| &it.options) else { return Ok(()) };
         let mut load = self.tables().queue.load(vat);
-        load += self.posted;
+        load += self.posted();
         load += more;
         VatFault::limit("queuedMax", load.items, options.queued_max)?;
         Ok(VatFault::limit("queuedBytesMax", load.bytes, options.queued_bytes_max)?)
