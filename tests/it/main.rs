@@ -33,6 +33,7 @@ mod package;
 mod slog;
 mod snapshot;
 mod soak;
+mod staged;
 mod state;
 mod tidy;
 mod vectors;

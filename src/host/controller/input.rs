@@ -21,6 +21,11 @@ use crate::{
 pub struct Sent(pub(super) PromiseId);
 
 impl Sent {
+    /// Names the message whose result this promise is for.
+    pub fn of(result: PromiseId) -> Sent {
+        Sent(result)
+    }
+
     /// Returns the promise for the message's result.
     pub fn promise(self) -> PromiseId {
         self.0

@@ -289,6 +289,11 @@ impl Host {
         Sent(promise)
     }
 
+    /// Returns what a text `@name` in a message means: the root of a vat by its name or number, an object, or a promise.
+    pub fn named(&self, name: &str) -> Result<KRef, HostFault> {
+        input::named(self.block.as_ref().ok_or_else(halted)?.tables(), name)
+    }
+
     /// Returns how a message was answered so far. A result is kept, with all that it names, until it is forgotten.
     pub fn outcome(&self, sent: Sent) -> Result<Outcome, Box<Halt>> {
         Ok(input::outcome(self.block()?, sent))

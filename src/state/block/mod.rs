@@ -12,6 +12,7 @@ mod heard;
 mod plants;
 mod policy;
 pub(crate) mod proof;
+mod undone;
 mod watch;
 
 pub use heard::Heard;
@@ -70,6 +71,8 @@ struct Inner {
     directives: DirectiveSet,
     /// The mark of each crank since the last commit.
     crank_marks: Vec<CrankMark>,
+    /// The result of the open block, to be kept beside the state.
+    result: Option<Vec<u8>>,
     audit_every: u64,
     plants: Plants,
     snapshots: Snapshots,
@@ -165,6 +168,7 @@ impl Block {
             doomed: Vec::new(),
             directives: DirectiveSet::default(),
             crank_marks: Vec::new(),
+            result: None,
             audit_every: u64::from(cfg!(debug_assertions)),
             plants: Plants::default(),
             snapshots: Snapshots::stored(&snapshots),
@@ -669,6 +673,9 @@ impl Block {
         transaction.put_meta(&inner.meta)?;
         transaction.put_crank_marks(globals.next_crank, &inner.crank_marks)?;
         inner.crank_marks.clear();
+        if let Some(result) = inner.result.take() {
+            transaction.put_result(height.0, &result)?;
+        }
         transaction.commit()?;
         Ok(self)
     }
