@@ -425,7 +425,7 @@ fn take_in(host: &mut Host, input: BlockInput) -> Result<Option<PromiseId>, Host
             };
             return sent.map(|it| Some(it.promise()));
         }
-        BlockInput::Forget { result } => host.forget(Sent::of(result)),
+        BlockInput::Forget { result } => host.forget(Sent::of(result))?,
         BlockInput::Mail { number, message } => {
             if !host.receive_mail(number, message) {
                 let why = "it is not the next message, or no vat handles the mailbox's";

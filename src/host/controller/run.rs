@@ -10,7 +10,6 @@ use crate::{
     host::{
         block_run::{BlockRun, Step},
         controller::{Host, input::Input},
-        epitaph::Epitaph,
         options::{HostOptions, Inputs},
     },
     kernel::{self, Crank, Halt, Ran},
@@ -21,7 +20,6 @@ use crate::{
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
     store::StateHash,
-    vat::CoreDump,
 };
 
 /// A block that was run and committed.
@@ -253,24 +251,6 @@ impl Host {
     /// Returns whether no input waits for the next block.
     pub(in crate::host) fn has_no_inputs(&self) -> bool {
         self.inputs.is_empty()
-    }
-
-    /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.
-    fn clear_up(&mut self, halt: Box<Halt>) -> Box<Halt> {
-        if let (Fault::Kernel(_), Some((vat, ..))) = (&halt.fault, halt.position.delivery) {
-            self.core_dump = self.warehouse.core_dump(vat);
-        }
-        self.warehouse.evict_all();
-        halt
-    }
-
-    /// Records the halt as the last event. An error of the recorder is reported by the next flush, at the end.
-    pub(super) fn record_halt(&mut self, halt: &Halt) {
-        let Some(mut epitaph) = Epitaph::of(halt, &self.standing, None) else { return };
-        epitaph.guest_backtrace = self.core_dump.as_ref().and_then(CoreDump::backtrace);
-        if let Ok(epitaph) = serde_json::to_value(epitaph) {
-            self.slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
-        }
     }
 }
 
