@@ -27,9 +27,9 @@
 //!
 //! let balance = host.send(answer.slots[0], "balance", [])?;
 //! while !host.run_block(&policy, &mut |_crank| true)?.quiescent {}
-//! let Outcome::Fulfilled(answer) = host.outcome(balance)? else { panic!("the purse refused") };
-//! assert_eq!(answer.body.as_text(), Some("#\"+100\""));
-//! [purse, balance].map(|sent| host.forget(sent));
+//! assert_eq!(host.outcome(balance)?.decode::<u64>()?, 100);
+//! host.forget(purse)?;
+//! host.forget(balance)?;
 //!
 //! // Every commit is durable: a host that is opened again continues from the same state.
 //! let hash = host.standing().state_hash.clone();

@@ -1,8 +1,5 @@
 //! The report that the operator is shown when the host halts: even in quiet mode, and as JSON if that was asked for.
 
-use std::path::Path;
-
-use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,10 +7,7 @@ use crate::{
         Output,
         ways::{self, Given},
     },
-    host::{
-        controller::Host,
-        epitaph::{Epitaph, Mishap},
-    },
+    host::{controller::Host, epitaph::Mishap},
     kernel::Halt,
     model::blame::{Fault, Halted, HostFault},
     state::block::Block,
@@ -34,12 +28,12 @@ pub(super) fn report(
     let name = |block: &Block| Some(block.tables().vats.get(&halt.position.delivery?.0)?.name.clone());
     let vat_name = block.as_ref().and_then(name);
     let folder = state.map(|it| it.display().to_string());
-    if let Some(epitaph) = Epitaph::of(&halt, controller.standing(), vat_name.clone()) {
-        let epitaph = bury(epitaph, controller, block.as_ref(), state, output)?;
+    if let Some(epitaph) = controller.epitaph() {
         drop(block);
+        controller.unburied().iter().for_each(|it| output.warn(it));
         output.report(epitaph.message(folder.as_deref()).trim_end());
         let arguments: Vec<String> = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
-        let ways = given.map(|it| ways::of(&epitaph, it, &arguments));
+        let ways = given.map(|it| ways::of(epitaph, it, &arguments));
         if let Some(ways) = &ways {
             ways.say(output);
         }
@@ -84,31 +78,4 @@ fn stopped(halt: &Halt, controller: &Host) -> Value {
         } }),
         other => json!({ "interrupted": { "why": other.to_string(), "height": height, "stateHash": hash } }),
     }
-}
-
-/// Leaves the epitaph beside the store, and what is left of the guest.
-fn bury(
-    mut epitaph: Epitaph,
-    controller: &Host,
-    block: Option<&Block>,
-    state: Option<&Path>,
-    output: &Output,
-) -> anyhow::Result<Epitaph> {
-    let Some(dir) = state else { return Ok(epitaph) };
-    if let (Some(dump), Some(block)) = (controller.core_dump(), block) {
-        epitaph.guest_backtrace = dump.backtrace();
-        let file = epitaph.core_dump_name();
-        let written = block.bundle(dump.bundle()).map_err(anyhow::Error::from).and_then(|wasm| {
-            let vat = epitaph.vat_name.as_deref().or(epitaph.vat.as_deref()).unwrap_or_default();
-            Ok(std::fs::write(dir.join(&file), dump.encode(&wasm, vat))?)
-        });
-        match written {
-            Ok(()) => epitaph.core_dump = Some(file),
-            // The epitaph matters more.
-            Err(err) => output.warn(format!("no core dump of the guest: {err:#}")),
-        }
-    }
-    let path = dir.join(epitaph.file_name());
-    std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
-    Ok(epitaph)
 }

@@ -239,7 +239,7 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
     bundles.iter().for_each(|wasm| output.detail(format!("bundle {}", BundleId::of(wasm))));
     load_directives(&mut controller, directives, args, output)?;
     let policy = controller.policy();
-    if let Some([old, new]) = controller.keep_policy(&policy) {
+    if let Some([old, new]) = controller.keep_policy(&policy)? {
         let since = new.since;
         output.warn(format!(
             "the blocks of this state were cut at {old}, and are at {new} from {since} on: hosts that do not change it there, too, \

@@ -15,7 +15,10 @@ use crate::{
     debug::{Base, place::hash_before},
     directive::{DirectiveSet, Schedule, Trigger},
     directive::{injector::Injector, plant::Plant},
-    host::controller::check_engine,
+    host::{
+        block_run::{BlockRun, Step},
+        controller::check_engine,
+    },
     kernel::{self, Ahead, Halt, Position, Ran, Workers},
     model::{
         blame::{Fault, HostFault},
@@ -59,13 +62,11 @@ pub struct Machine {
     modules: Vec<Vec<u8>>,
     warehouse: Warehouse,
     /// `None` where it cannot be come to again.
-    block: Option<Block>,
+    run: Option<BlockRun>,
     ahead: Option<Ahead>,
     base: CrankNum,
     /// How many directives were obeyed before it.
     base_applied: usize,
-    /// Whether the block that is open has begun.
-    begun: bool,
 }
 
 impl fmt::Debug for Machine {
@@ -86,11 +87,10 @@ impl Machine {
             observer,
             modules,
             warehouse,
-            block: None,
+            run: None,
             ahead: None,
             base: CrankNum(0),
             base_applied: 0,
-            begun: false,
         };
         machine.reopen()?;
         machine.base = machine.next_crank()?;
@@ -101,7 +101,7 @@ impl Machine {
 
     /// All state, as it is.
     pub fn block(&self) -> Result<&Block, Box<Halt>> {
-        self.block.as_ref().ok_or_else(gone)
+        self.run.as_ref().ok_or_else(gone)?.block()
     }
 
     /// The next crank; `None` where nothing is left to do.
@@ -129,7 +129,7 @@ impl Machine {
 
     /// The crank in which this line was obeyed since the last commit, if it was and is in consensus.
     pub fn obeyed(&self, line: &str) -> Option<CrankNum> {
-        let rows = self.block.as_ref()?.tables().applied.iter().skip(self.base_applied);
+        let rows = self.block().ok()?.tables().applied.iter().skip(self.base_applied);
         rows.map(|(_, it)| it).find(|it| it.text == line).map(|it| it.crank)
     }
 
@@ -142,21 +142,20 @@ impl Machine {
     /// whole set.
     pub fn set_directives(&mut self, set: DirectiveSet) -> Result<(), Box<Halt>> {
         let here = self.next_crank()?;
-        let mut block = self.block.take().ok_or_else(gone)?;
         self.how.directives = set.clone();
-        if block.tables().applied.len() > self.base_applied {
-            drop(block);
+        let run = self.run.as_mut().ok_or_else(gone)?;
+        if run.block()?.tables().applied.len() > self.base_applied {
+            self.run = None;
             return self.stand_before(here);
         }
-        block.set_directives(set);
-        let block = self.begin(block)?;
-        self.block = Some(block);
+        run.block_mut()?.set_directives(set);
+        run.begin()?;
         self.look()
     }
 
     /// Brings a module, as an operator would.
     pub fn bring_module(&mut self, wasm: Vec<u8>) {
-        if let Some(block) = &mut self.block {
+        if let Some(Ok(block)) = self.run.as_mut().map(BlockRun::block_mut) {
             block.put_bundle(&wasm);
         }
         self.modules.push(wasm);
@@ -194,7 +193,7 @@ impl Machine {
     }
 
     fn run_to(&mut self, crank: CrankNum) -> Result<(), Box<Halt>> {
-        if self.block.is_none() || self.next_crank()? > crank {
+        if self.block().is_err() || self.next_crank()? > crank {
             self.reopen()?;
         }
         while self.next_crank()? < crank && self.advance()?.is_some() {}
@@ -232,13 +231,14 @@ impl Machine {
     /// Gives up the open work: the base, to look at a vat's own history in it.
     pub(super) fn surrender(mut self) -> Result<(Block, Warehouse, Base), Box<Halt>> {
         self.reopen()?;
-        let block = self.block.take().ok_or_else(gone)?;
+        let block = self.run.take().ok_or_else(gone)?.into_block()?;
         Ok((block, self.warehouse, self.home))
     }
 
     /// Part of the memory of a live vat, as it is between two deliveries; what lies outside of it is left out.
     pub fn memory(&mut self, vat: VatId, at: u64, len: u64) -> Result<(Vec<u8>, u64), Fault> {
-        let Some(block) = &mut self.block else { return Err(gone().fault) };
+        let run = self.run.as_mut().ok_or_else(|| gone().fault)?;
+        let block = run.block_mut().map_err(|it| it.fault)?;
         kernel::bring_up(block, &mut self.warehouse, vat)?;
         let worker = self.warehouse.worker(vat).ok_or_else(|| HostFault::new("look at a heap", "the vat is not up"))?;
         let image = worker.image(None)?.unwrap_or_default();
@@ -247,7 +247,7 @@ impl Machine {
 
     fn reopen(&mut self) -> Result<(), Box<Halt>> {
         self.warehouse.evict_all();
-        (self.block, self.ahead) = (None, None);
+        (self.run, self.ahead) = (None, None);
         let mut block = Block::over(Database::open_read_only(self.home.path())?, self.slog.clone())?;
         check_engine(&block)?;
         if let Some(every) = self.how.audit {
@@ -266,36 +266,33 @@ impl Machine {
         for wasm in &self.modules {
             block.put_bundle(wasm);
         }
-        self.begun = block.meta().open;
-        self.block = Some(self.begin(block)?);
+        let mut run = BlockRun::new(block, self.how.policy);
+        run.begin()?;
+        self.run = Some(run);
         Ok(())
     }
 
+    /// Runs the next crank, and stands in the block after it: where the host would begin that one, it is begun.
     fn advance(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         self.ahead = None;
-        let block = self.block.take().ok_or_else(gone)?;
-        let (mut block, ran) = kernel::crank(block, &mut self.warehouse)?;
-        if ran.is_some() && (block.is_full(&self.how.policy) || kernel::is_quiescent(&block)) {
-            block.close()?;
-            self.begun = false;
-            block = self.begin(block)?;
+        let run = self.run.as_mut().ok_or_else(gone)?;
+        loop {
+            let ran = match run.step(&mut self.warehouse)? {
+                Step::Crank(ran) => Some(ran),
+                Step::BlockEnd => None,
+                Step::Quiescent | Step::Interrupted => return Ok(None),
+            };
+            if run.close_if_over()?.is_some() {
+                run.begin()?;
+            }
+            if ran.is_some() {
+                return Ok(ran);
+            }
         }
-        self.block = Some(block);
-        Ok(ran)
-    }
-
-    /// A state with nothing to do gets no empty blocks.
-    fn begin(&mut self, block: Block) -> Result<Block, Box<Halt>> {
-        if self.begun || kernel::is_quiescent(&block) {
-            return Ok(block);
-        }
-        self.begun = true;
-        kernel::begin_block(block, self.how.policy.block_time)
     }
 
     fn look(&mut self) -> Result<(), Box<Halt>> {
-        let (block, ahead) = kernel::look(self.block.take().ok_or_else(gone)?);
-        (self.block, self.ahead) = (Some(block), ahead);
+        self.ahead = self.run.as_mut().ok_or_else(gone)?.look()?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: the state is only read; the first difference ends it, as an [`Anachronism`](crate::model::blame::Anachronism) with both sides.
 
 use crate::{
+    host::block_run::{BlockRun, Step},
     kernel::{self, Halt, Ran, Usage, Workers},
     model::{
         blame::{Fault, HostFault},
@@ -103,23 +104,25 @@ pub fn rerun(
 /// Runs the open work of a state, in blocks that end as its host's do, until this delivery was attempted, and commits nothing: the crank that held it, or `None` where
 /// nothing is left to do before it comes. A kernel panic on the way comes again.
 pub fn run_on(
-    mut block: Block,
+    block: Block,
     workers: &mut dyn Workers,
     policy: &BlockPolicy,
     vat: VatId,
     delivery: DeliveryNum,
 ) -> Result<Option<Ran>, Box<Halt>> {
-    block = kernel::begin_block(block, policy.block_time)?;
+    let mut run = BlockRun::new(block, *policy);
     loop {
-        let (next, ran) = kernel::crank(block, workers)?;
-        block = next;
-        if block.is_full(policy) {
-            block.close()?;
-            block = kernel::begin_block(block, policy.block_time)?;
-        }
-        match ran {
-            Some(ran) if ran.delivery.is_none_or(|(it, number)| it != vat || number < delivery) => (),
-            ran => return Ok(ran),
+        match run.step(workers)? {
+            Step::Crank(ran) if ran.delivery.is_some_and(|(it, number)| it == vat && number >= delivery) => {
+                return Ok(Some(ran));
+            }
+            Step::Crank(_) | Step::BlockEnd => {
+                // What only the clock would bring is left: it may come for ever.
+                if run.close_if_over()?.is_some() && kernel::is_quiescent(run.block()?) {
+                    return Ok(None);
+                }
+            }
+            Step::Quiescent | Step::Interrupted => return Ok(None),
         }
     }
 }

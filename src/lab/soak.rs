@@ -95,7 +95,7 @@ impl Replica<'_> {
         done: &[Sent],
         policy: &BlockPolicy,
     ) -> anyhow::Result<(Vec<Sent>, String)> {
-        done.iter().for_each(|it| self.controller.forget(*it));
+        done.iter().try_for_each(|it| self.controller.forget(*it))?;
         let sent = messages
             .iter()
             .map(|(method, args)| self.controller.send("juggler", method, args.iter().cloned().map(Arg::from)));

@@ -125,6 +125,32 @@ pub fn to_json(value: &Value) -> Result<Value, String> {
     })
 }
 
+/// Smallcaps, without the `#` in front, as JSON for a program: whatever it says. Of what JSON has no word for it makes a text or a key
+/// that begins with an `@`: a reference is `@ko31`, by the name that `slot` gives its number; a text of data that begins so gets a
+/// second `@`. Undefined is null.
+pub fn to_program(value: &Value, slot: &dyn Fn(usize) -> Option<String>) -> Value {
+    let plain = |text: &str| if text.starts_with('@') { format!("@{text}") } else { text.to_owned() };
+    match value {
+        Value::String(it) => match as_text(it) {
+            Some(text) => plain(text).into(),
+            None if it == "#undefined" => Value::Null,
+            None => bigint(it).unwrap_or_else(|| named_reference(it, slot).unwrap_or_else(|| format!("@{it}")).into()),
+        },
+        Value::Array(items) => items.iter().map(|it| to_program(it, slot)).collect(),
+        Value::Object(members) => {
+            let key = |key: &str| as_text(key).map_or_else(|| format!("@{key}"), plain);
+            members.iter().map(|(name, it)| (key(name), to_program(it, slot))).collect::<Map<_, _>>().into()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// The name of the reference that `$0.Alleged: purse` or `&1` is.
+fn named_reference(text: &str, slot: &dyn Fn(usize) -> Option<String>) -> Option<String> {
+    let number = text.strip_prefix(['$', '&'])?.split('.').next()?;
+    Some(format!("@{}", slot(number.parse().ok()?)?))
+}
+
 /// A bigint, as far as a JSON number of 64 bits reaches.
 fn bigint(text: &str) -> Option<Value> {
     let digits = text.strip_prefix('+').unwrap_or(text);
@@ -165,6 +191,14 @@ mod tests {
                 (read, _) => panic!("{text}: {read:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_program_reads_whatever_a_vat_says() {
+        let slot = |at: usize| ["ko31", "kp41"].get(at).map(|it| (*it).to_owned());
+        let said = json!({ "a": ["$0.Alleged: purse", "&1", "$7", "+5", "#undefined", "@x", "!-y"], "#error": "bad", "@k": "#NaN" });
+        let read = json!({ "a": ["@ko31", "@kp41", "@$7", 5, null, "@@x", "-y"], "@#error": "bad", "@@k": "@#NaN" });
+        assert_eq!(to_program(&said, &slot), read);
     }
 
     #[test]

@@ -100,6 +100,8 @@ impl Meta {
 struct Home {
     dir: PathBuf,
     copying: Option<sqlite::Copying>,
+    /// Whether each transaction leaves the record by which it can be undone.
+    undoes: bool,
 }
 
 impl Home {
@@ -280,7 +282,7 @@ impl Database {
         };
         let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let home = Home { dir: dir.to_owned(), copying: None };
+        let home = Home { dir: dir.to_owned(), ..Home::default() };
         let mut database = Database { connection, _vfs: vfs, home, opening: what, _lock: Some(lock) };
         make_durable(&database.connection, &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection));
@@ -450,7 +452,20 @@ impl Database {
     /// Begins the one transaction of a block. Dropping it undoes it.
     pub fn transaction(&mut self) -> Result<Transaction<'_>, HostFault> {
         let Database { connection, home, .. } = self;
-        connection.transaction().map(|it| Transaction(it, home)).map_err(fault("begin a transaction"))
+        let transaction = connection.transaction().map_err(fault("begin a transaction"))?;
+        let transaction = Transaction(transaction, home);
+        if transaction.1.undoes {
+            transaction.begin_undo()?;
+        }
+        Ok(transaction)
+    }
+
+    pub(super) fn undoes(&self) -> bool {
+        self.home.undoes
+    }
+
+    pub(super) fn set_undoes(&mut self, undoes: bool) {
+        self.home.undoes = undoes;
     }
 }
 
@@ -583,6 +598,9 @@ impl<'a> Transaction<'a> {
     /// Commits the transaction durably. An error does not tell whether it is durable: the next process that opens the
     /// state finds it as it was, or as it is to be.
     pub fn commit(self) -> Result<(), HostFault> {
+        if self.1.undoes {
+            self.end_undo()?;
+        }
         // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.
         self.0.execute_batch("COMMIT").map_err(|err| self.failed("commit a block", &err))?;
         match self.1.copying.as_ref().and_then(sqlite::Copying::error) {

@@ -20,6 +20,7 @@ mod page;
 mod proof;
 mod sqlite;
 mod table;
+mod undo;
 mod vfs;
 
 pub use aside::Aside;

@@ -117,7 +117,7 @@ fn a_result_is_kept_until_it_is_forgotten_and_then_nothing_of_it_is_left() {
         let purses: Vec<Sent> = (0..5).map(|it| controller.send("north", "makePurse", [it.into()]).unwrap()).collect();
         run(&mut controller);
         assert_eq!(counts(&controller).0, before.0 + 5);
-        purses.into_iter().for_each(|it| controller.forget(it));
+        purses.into_iter().for_each(|it| controller.forget(it).unwrap());
         run(&mut controller);
         counts(&controller)
     };
@@ -126,7 +126,7 @@ fn a_result_is_kept_until_it_is_forgotten_and_then_nothing_of_it_is_left() {
     let before = round();
     assert_eq!([round(), round()], [before, before]);
     let late = controller.send("north", "makePurse", [1.into()]).unwrap();
-    controller.forget(late);
+    controller.forget(late).unwrap();
     run(&mut controller);
     assert_eq!(controller.outcome(late).unwrap(), Outcome::Pending);
     assert_eq!(counts(&controller), before);
@@ -170,8 +170,14 @@ fn under_a_panic(inputs: Inputs) -> (Vec<String>, CapData<KRef>) {
     host.send("north", "makePurse", [2.into()]).unwrap();
     host.tell_time(1_000);
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
-    assert!(host.block().is_err(), "the host has halted");
+    assert_eq!(host.epitaph().unwrap().crank, Some(at.0 + 1));
+    // Nothing is queued for nobody.
+    assert!(
+        host.block().is_err() && host.forget(sent).is_err() && host.set_directives(Default::default(), false).is_err()
+    );
+    assert!(host.keep_policy(&BlockPolicy::default()).is_err() && host.order("crank-9999: halt").is_err());
     drop(host);
+    assert!(dir.path().join("state").join(format!("panic-{}.json", at.0 + 1)).exists(), "the host leaves an epitaph");
     let mut host = open_with(&dir, vec![plant], inputs);
     let mut hashes = vec![host.standing().state_hash.clone()];
     assert_eq!(host.block().unwrap().tables().globals().time, 1_000);

@@ -34,6 +34,7 @@ mod session;
 mod slog;
 mod snapshot;
 mod soak;
+mod staged;
 mod state;
 mod tidy;
 mod vectors;

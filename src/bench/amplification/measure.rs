@@ -177,7 +177,7 @@ impl Run {
             }
         }
         // Nobody asks for the answers.
-        self.sent.drain(..).for_each(|it| self.controller.forget(it));
+        self.sent.drain(..).try_for_each(|it| self.controller.forget(it))?;
         Ok(fuel)
     }
 

@@ -282,7 +282,7 @@ impl SiegeRun {
                 Outcome::Rejected(data) => format!("rejected {}", String::from_utf8_lossy(&data.body)),
             };
             lane.waiting = None;
-            self.controller.forget(sent);
+            self.controller.forget(sent)?;
             self.waited.push((self.cranks - cranks, self.fuel - fuel));
             let tables = self.controller.block()?.tables();
             let of = |vat: VatId| tables.tallies.get(&vat).map_or(0, |it| it.deliveries);

@@ -21,6 +21,11 @@ use crate::{
 pub struct Sent(pub(super) PromiseId);
 
 impl Sent {
+    /// Names the message whose result this promise is for.
+    pub fn of(result: PromiseId) -> Sent {
+        Sent(result)
+    }
+
     /// Returns the promise for the message's result.
     pub fn promise(self) -> PromiseId {
         self.0
@@ -36,6 +41,34 @@ pub enum Outcome {
     Fulfilled(CapData<KRef>),
     /// Not at all, for this reason.
     Rejected(CapData<KRef>),
+}
+
+impl Outcome {
+    /// Returns the data of the answer; `None` if there is none yet.
+    pub fn data(&self) -> Option<&CapData<KRef>> {
+        match self {
+            Outcome::Pending => None,
+            Outcome::Fulfilled(data) | Outcome::Rejected(data) => Some(data),
+        }
+    }
+
+    /// Returns the answer as JSON: bigints are numbers, undefined is null, and an object or a promise is a text such as `@ko31`, as
+    /// [`Arg::Told`] takes it. What else JSON has no word for begins with an `@` too; a text of data that does gets a second one.
+    /// `None` if there is no answer yet, or one that is no JSON.
+    pub fn json(&self) -> Option<Value> {
+        let data = self.data()?;
+        let body = serde_json::from_str(data.body.as_text()?.strip_prefix('#')?).ok()?;
+        Some(smallcaps::to_program(&body, &|at| data.slots.get(at).map(ToString::to_string)))
+    }
+
+    /// Decodes the answer into a type of the program, from its [`json`](Outcome::json).
+    ///
+    /// # Errors
+    ///
+    /// There is no answer yet, or it is not of this type.
+    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_value(self.json().unwrap_or_default())
+    }
 }
 
 /// The target of a message from outside.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   open ─▶ install (a new state only; block 0) ─▶ run_block ─▶ run_block ─▶ … ─▶ quiescent
-//!             send, receive_mail, schedule_* ─────────▲ │└─▶ outcome, outbox, BlockEnd::console
+//!             send, receive_mail, order ──────────────▲ │└─▶ outcome, outbox, BlockEnd::console
 //!                                                       └──▶ Halt: the block is gone, the state is at the last commit
 //! ```
 //!
@@ -16,6 +16,7 @@
 
 mod add;
 mod device;
+mod halt;
 mod input;
 mod install;
 mod mail;
@@ -37,7 +38,7 @@ use input::Input;
 use crate::{
     directive::{Class, Directive, DirectiveSet, Missed},
     host::{
-        epitaph::{Course, Standing},
+        epitaph::{Course, Epitaph, Standing},
         report::Report,
     },
     kernel::{self, Halt, Position, Workers},
@@ -77,6 +78,10 @@ pub struct Host {
     /// Whether the start is recorded. This happens once the directives are known, or something is done without any.
     announced: bool,
     core_dump: Option<CoreDump>,
+    /// The epitaph of the kernel panic that ended it.
+    epitaph: Option<Epitaph>,
+    /// The things that could not be written beside the state at that end.
+    unburied: Vec<String>,
     /// The devices of the program that let messages leave: none if the state is only looked at.
     devices: Vec<Arc<dyn Device>>,
     /// The number of the last message of each that left.
@@ -113,6 +118,8 @@ impl Host {
             clock: None,
             announced: false,
             core_dump: None,
+            epitaph: None,
+            unburied: Vec::new(),
             devices: if open.read_only { Vec::new() } else { open.devices.clone() },
             left: BTreeMap::new(),
             options: open,
@@ -120,7 +127,7 @@ impl Host {
         host.stand();
         let directives = std::mem::take(&mut host.options.directives);
         if !directives.is_empty() {
-            let missed = |it: Missed| HostFault::new("open the state with these directives", it);
+            let missed = |it: Refusal| HostFault::new("open the state with these directives", it);
             host.set_directives(directives, host.options.accept_missed_directives).map_err(missed)?;
         }
         Ok(host)
@@ -166,14 +173,14 @@ impl Host {
         &mut self,
         set: DirectiveSet,
         accept_missed: bool,
-    ) -> Result<Vec<(Directive, Class)>, Missed> {
-        let Some(block) = &mut self.block else { return Ok(Vec::new()) };
+    ) -> Result<Vec<(Directive, Class)>, Refusal> {
+        let block = self.block.as_mut().ok_or(Refusal::Halted)?;
         let classes = block.classes(&set);
         if !accept_missed {
             let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
             let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
             if !missed.is_empty() {
-                return Err(Missed(missed));
+                return Err(Missed(missed).into());
             }
         }
         block.set_directives(set);
@@ -231,13 +238,8 @@ impl Host {
 
     /// Has the state keep how its blocks are cut from now on, as [`run_block`](Host::run_block) does. Where that is another way
     /// than before, every replica must change with it: the way before, and the new one.
-    pub fn keep_policy(&mut self, policy: &BlockPolicy) -> Option<[Pace; 2]> {
-        self.block.as_mut()?.keep_policy(policy)
-    }
-
-    /// Returns what is left of the guest of the broken delivery after a kernel panic, if the guest was live.
-    pub fn core_dump(&self) -> Option<&CoreDump> {
-        self.core_dump.as_ref()
+    pub fn keep_policy(&mut self, policy: &BlockPolicy) -> Result<Option<[Pace; 2]>, Box<Halt>> {
+        Ok(self.block_mut()?.keep_policy(policy))
     }
 
     /// Ends every instance; the vats come back from their snapshots and transcripts when they are needed.
@@ -295,14 +297,21 @@ impl Host {
         Sent(promise)
     }
 
+    /// Returns what a text `@name` in a message means: the root of a vat by its name or number, an object, or a promise.
+    pub fn named(&self, name: &str) -> Result<KRef, HostFault> {
+        input::named(self.block.as_ref().ok_or_else(halted)?.tables(), name)
+    }
+
     /// Returns how a message was answered so far. A result is kept, with all that it names, until it is forgotten.
     pub fn outcome(&self, sent: Sent) -> Result<Outcome, Box<Halt>> {
         Ok(input::outcome(self.block()?, sent))
     }
 
     /// Lets a result go, with the next block; an answer that comes later is dropped. Without it results are kept for ever.
-    pub fn forget(&mut self, sent: Sent) {
+    pub fn forget(&mut self, sent: Sent) -> Result<(), HostFault> {
+        self.block.as_ref().ok_or_else(halted)?;
         self.inputs.push(Input::Forget(sent.0));
+        Ok(())
     }
 
     /// Returns a summary of the state.

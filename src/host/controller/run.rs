@@ -8,19 +8,21 @@ use std::time::{Duration, Instant};
 use crate::{
     directive::DirectiveSet,
     host::{
+        block_run::{BlockRun, Step},
         controller::{
             Host,
             input::{self, Input},
         },
-        epitaph::Epitaph,
         options::{HostOptions, Inputs},
     },
     kernel::{self, Halt, Ledger, Ran},
-    model::{blame::Fault, id::BlockHeight},
+    model::{
+        blame::{Fault, HostFault},
+        id::BlockHeight,
+    },
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
     store::StateHash,
-    vat::CoreDump,
 };
 
 /// A block that was run and committed.
@@ -168,22 +170,19 @@ impl Host {
         let (height, time) = (globals.height, globals.time);
         block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
         let begun = clock();
-        let is_full = |block: &Block| {
-            let wall = policy.wall_millis.map(Duration::from_millis);
-            block.is_full(policy) || wall.is_some_and(|max| clock().duration_since(begun) >= max)
-        };
+        let wall = policy.wall_millis.map(Duration::from_millis);
+        let is_late = || wall.is_some_and(|max| clock().duration_since(begun) >= max);
         let (mut cranks, mut goes_on) = (0, true);
         let interrupter = self.warehouse.interrupter();
-        while goes_on && !is_full(&block) && !interrupter.is_stopping() {
-            let (next, ran) = kernel::crank(block, &mut self.warehouse).map_err(|halt| self.clear_up(halt))?;
-            block = next;
-            // Nothing is left, or the delivery was interrupted.
-            let Some(ran) = ran else { break };
+        let mut run = BlockRun::begun(block, *policy);
+        while goes_on && !is_late() && !interrupter.is_stopping() {
+            let Step::Crank(ran) = run.step(&mut self.warehouse).map_err(|halt| self.clear_up(halt))? else { break };
             cranks += 1;
             goes_on = each(&ran);
         }
         interrupter.go_on();
-        let closed = kernel::is_quiescent(&block) || is_full(&block);
+        let closed = run.is_over()? || is_late();
+        let mut block = run.into_block()?;
         let fuel = block.fuel();
         block = commit(block, height, time, closed)?;
         let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(&block));
@@ -196,22 +195,65 @@ impl Host {
         Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
     }
 
-    /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.
-    fn clear_up(&mut self, halt: Box<Halt>) -> Box<Halt> {
-        if let (Fault::Kernel(_), Some((vat, ..))) = (&halt.fault, halt.position.delivery) {
-            self.core_dump = self.warehouse.core_dump(vat);
-        }
-        self.warehouse.evict_all();
-        halt
+    /// Runs a block with the inputs that wait, and commits nothing: [`commit_staged`](Host::commit_staged) does, or
+    /// [`replace_block`](Host::replace_block) gives it up. Returns its cranks.
+    pub(in crate::host) fn run_staged(&mut self, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
+        let policy = BlockPolicy { wall_millis: None, ..*policy };
+        self.try_run_staged(&policy).inspect_err(|halt| self.record_halt(halt))
     }
 
-    /// Records the halt as the last event. An error of the recorder is reported by the next flush, at the end.
-    pub(super) fn record_halt(&mut self, halt: &Halt) {
-        let Some(mut epitaph) = Epitaph::of(halt, &self.standing, None) else { return };
-        epitaph.guest_backtrace = self.core_dump.as_ref().and_then(CoreDump::backtrace);
-        if let Ok(epitaph) = serde_json::to_value(epitaph) {
-            self.slog.record(Detail::Cranks, || Event::KernelPanic { epitaph: &epitaph });
+    fn try_run_staged(&mut self, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
+        let mut block = self.begin_block(policy)?;
+        let (height, time) = (block.tables().globals().height, block.tables().globals().time);
+        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
+        let mut run = BlockRun::begun(block, *policy);
+        while let Step::Crank(_) = run.step(&mut self.warehouse).map_err(|halt| self.clear_up(halt))? {}
+        if !run.is_over()? {
+            let why = "a delivery was interrupted: what a consensus engine decided runs to its end";
+            return Err(HostFault::new("run a staged block", why).into());
         }
+        let block = run.into_block()?;
+        let cranks = block.cranks();
+        self.block = Some(block);
+        Ok(cranks)
+    }
+
+    /// Commits the block that was run.
+    pub(in crate::host) fn commit_staged(&mut self) -> Result<(), Box<Halt>> {
+        let block = self.block.take().ok_or_else(super::gone)?;
+        let (height, time) = (block.tables().globals().height, block.tables().globals().time);
+        let committed = commit(block, height, time, true).inspect_err(|halt| self.record_halt(halt))?;
+        self.block = Some(committed);
+        self.stand();
+        self.let_leave()
+    }
+
+    /// Puts another state in the place of the open one: what was committed, or was before that. No instance outlives its block.
+    pub(in crate::host) fn replace_block(
+        &mut self,
+        by: impl FnOnce(Block) -> Result<Block, HostFault>,
+    ) -> Result<(), Box<Halt>> {
+        let block = self.block.take().ok_or_else(super::gone)?;
+        self.warehouse.evict_all();
+        self.block = Some(by(block)?);
+        self.stand();
+        Ok(())
+    }
+
+    /// Lets what stands in the state leave once more: a block that let it leave was undone.
+    pub(in crate::host) fn leave_again(&mut self) {
+        self.left.clear();
+    }
+
+    /// Forgets the inputs that wait for the next block, and its time.
+    pub(in crate::host) fn forget_inputs(&mut self) {
+        self.inputs.clear();
+        self.clock = None;
+    }
+
+    /// Returns whether no input waits for the next block.
+    pub(in crate::host) fn has_no_inputs(&self) -> bool {
+        self.inputs.is_empty()
     }
 }
 

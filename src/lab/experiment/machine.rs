@@ -12,13 +12,14 @@ use std::collections::BTreeMap;
 use crate::{
     directive::injector::{Counts, Injector},
     host::{
-        controller::{BlockPolicy, Host, HostOptions},
+        block_run::{BlockRun, Step},
+        controller::{Host, HostOptions},
         scenario::Scenario,
     },
     kernel::{self, Halt, Position, Ran, Workers},
     lab::experiment::{Base, end_process},
     model::{
-        blame::{Fault, HostFault},
+        blame::Fault,
         id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     },
     state::block::{Block, Mark, Watch, inject},
@@ -50,8 +51,7 @@ pub(super) enum Stepped {
 pub(super) struct Machine {
     base: Base,
     scenario: Option<Scenario>,
-    /// `None` after a halt.
-    block: Option<Block>,
+    run: BlockRun,
     pub(super) warehouse: Warehouse,
     pub(super) checkpoints: Vec<Checkpoint>,
     /// The checkpoint that it stands at, or set out from.
@@ -83,7 +83,7 @@ impl Machine {
         let mut machine = Machine {
             base: base.clone(),
             scenario,
-            block: Some(block),
+            run: BlockRun::new(block, base.policy),
             warehouse,
             checkpoints,
             at,
@@ -96,11 +96,11 @@ impl Machine {
     }
 
     pub(super) fn block(&self) -> Result<&Block, Box<Halt>> {
-        self.block.as_ref().ok_or_else(gone)
+        self.run.block()
     }
 
     pub(super) fn block_mut(&mut self) -> Result<&mut Block, Box<Halt>> {
-        self.block.as_mut().ok_or_else(gone)
+        self.run.block_mut()
     }
 
     /// Returns what was seen of the run so far.
@@ -113,16 +113,12 @@ impl Machine {
         Ok(self.block()?.probe().and_then(|it| it.injector.as_ref()))
     }
 
-    fn policy(&self) -> &BlockPolicy {
-        &self.base.policy
-    }
-
     /// Vats that sleep are woken once, so that no experiment has to replay a long past.
     fn bring_all_up(&mut self) -> Result<(), Box<Halt>> {
         let vats: Vec<VatId> = self.block()?.tables().vats.iter().map(|(vat, _)| *vat).collect();
         for vat in vats {
             if self.has_run(vat)? {
-                let block = self.block.as_mut().ok_or_else(gone)?;
+                let block = self.run.block_mut()?;
                 kernel::bring_up(block, &mut self.warehouse, vat).map_err(halt)?;
             }
         }
@@ -142,7 +138,7 @@ impl Machine {
         if !self.has_run(vat)? {
             return Ok(None);
         }
-        let block = self.block.as_mut().ok_or_else(gone)?;
+        let block = self.run.block_mut()?;
         kernel::bring_up(block, &mut self.warehouse, vat).map_err(halt)?;
         match self.warehouse.worker(vat) {
             Some(worker) => Ok(worker.fingerprint()?),
@@ -154,14 +150,14 @@ impl Machine {
     pub(super) fn checkpoint(&mut self, step: usize) -> Result<(), Box<Halt>> {
         for vat in self.warehouse.take_stirred() {
             let has_run = self.has_run(vat)?;
-            let block = self.block.as_mut().ok_or_else(gone)?;
+            let block = self.run.block_mut()?;
             if has_run {
                 kernel::bring_up(block, &mut self.warehouse, vat).map_err(halt)?;
                 kernel::take_snapshot(block, &mut self.warehouse, vat).map_err(halt)?;
             }
         }
         self.warehouse.take_stirred();
-        let block = self.block.as_mut().ok_or_else(gone)?;
+        let block = self.run.block_mut()?;
         let counts =
             block.probe().and_then(|it| it.injector.as_ref()).map(|it| it.counts().clone()).unwrap_or_default();
         let changes = if self.checkpoints.is_empty() { Vec::new() } else { block.changes()? };
@@ -178,10 +174,10 @@ impl Machine {
 
     /// Goes to a checkpoint, whatever ran since the one that it set out from.
     pub(super) fn go_to(&mut self, to: usize) -> Result<(), Box<Halt>> {
-        if self.block.is_none() {
+        if self.run.has_halted() {
             self.rebuild()?;
         }
-        let block = self.block.as_mut().ok_or_else(gone)?;
+        let block = self.run.block_mut()?;
         if let Some(here) = self.checkpoints.get(self.at) {
             block.revert(&here.mark);
         }
@@ -221,7 +217,7 @@ impl Machine {
         let (mut block, _) = open(&self.base, self.scenario.as_ref())?;
         block.watch()?;
         block.mark()?;
-        self.block = Some(block);
+        self.run = BlockRun::new(block, self.base.policy);
         self.at = 0;
         self.warehouse.evict_all();
         Ok(())
@@ -229,28 +225,11 @@ impl Machine {
 
     /// Runs the next crank, and opens and closes the blocks around it.
     pub(super) fn step(&mut self) -> Result<Stepped, Box<Halt>> {
-        let mut block = self.block.take().ok_or_else(gone)?;
-        if !block.meta().open {
-            if kernel::is_finished(&block) {
-                self.block = Some(block);
-                return Ok(Stepped::Quiescent);
-            }
-            block = kernel::begin_block(block, self.policy().block_time)?;
-            block.open_up();
+        match self.run.step(&mut self.warehouse)? {
+            Step::Crank(ran) => Ok(Stepped::Ran(ran, self.run.close_if_over()?)),
+            Step::Quiescent => Ok(Stepped::Quiescent),
+            Step::BlockEnd | Step::Interrupted => self.run.close().map(|_| Stepped::Quiescent),
         }
-        let (mut block, ran) = kernel::crank(block, &mut self.warehouse)?;
-        let Some(ran) = ran else {
-            block.close()?;
-            self.block = Some(block);
-            return Ok(Stepped::Quiescent);
-        };
-        let mut closed = None;
-        if block.is_full(self.policy()) || kernel::is_quiescent(&block) {
-            block.close()?;
-            closed = Some(block.tables().globals().height);
-        }
-        self.block = Some(block);
-        Ok(Stepped::Ran(ran, closed))
     }
 
     /// Returns whether nothing is left to do.
@@ -263,10 +242,6 @@ impl Machine {
     pub(super) fn next_crank(&self) -> Result<CrankNum, Box<Halt>> {
         Ok(self.block()?.tables().globals().next_crank)
     }
-}
-
-fn gone() -> Box<Halt> {
-    HostFault::new("run an experiment", "the machine has halted").into()
 }
 
 fn open(base: &Base, scenario: Option<&Scenario>) -> Result<(Block, Warehouse), Box<Halt>> {

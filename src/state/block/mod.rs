@@ -12,6 +12,7 @@ mod heard;
 mod policy;
 mod probe;
 pub(crate) mod proof;
+mod undone;
 mod watch;
 
 pub use heard::Heard;
@@ -67,6 +68,8 @@ struct Inner {
     directives: DirectiveSet,
     /// The mark of each crank since the last commit.
     crank_marks: Vec<CrankMark>,
+    /// The result of the open block, to be kept beside the state.
+    result: Option<Vec<u8>>,
     audit_every: u64,
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
@@ -167,6 +170,7 @@ impl Block {
             doomed: Vec::new(),
             directives: DirectiveSet::default(),
             crank_marks: Vec::new(),
+            result: None,
             audit_every: u64::from(cfg!(debug_assertions)),
             snapshots: Snapshots::stored(&snapshots),
             snapshot_interval: None,
@@ -628,6 +632,9 @@ impl Block {
         transaction.put_meta(&inner.meta)?;
         transaction.put_crank_marks(globals.next_crank, &inner.crank_marks)?;
         inner.crank_marks.clear();
+        if let Some(result) = inner.result.take() {
+            transaction.put_result(height.0, &result)?;
+        }
         transaction.commit()?;
         Ok(self)
     }

@@ -1,12 +1,6 @@
 //! What operators give a host: bundles to upgrade to, a `host.toml`; and orders of a program.
 
-use vathost::{
-    directive::{HexPrefix, Trigger},
-    host::controller::Refusal,
-    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
-    slog::Reader,
-    state::block::Block,
-};
+use vathost::{directive::HexPrefix, host::controller::Refusal, slog::Reader, state::block::Block};
 
 use super::*;
 
@@ -220,15 +214,11 @@ fn play(controller: &mut Host) -> String {
 
 #[test]
 fn what_a_program_orders_is_what_a_file_says() {
-    let crank = |it| Trigger::Crank(CrankNum(it));
     let lines = "crank-5: pause v2 reason \"wait\"\ncrank-6: resume v2\nv2/delivery-10: skip\nblock-2: replace-kernel 2\ncrank-38: terminate v2\ncrank-39: break";
     let mut controller = game();
-    controller.schedule_pause(crank(5), Some(VatId(2)), Some("wait")).unwrap();
-    controller.schedule_resume(crank(6), VatId(2)).unwrap();
-    controller.schedule_skip(Trigger::Delivery(VatId(2), DeliveryNum(10)), None).unwrap();
-    controller.schedule_kernel(Trigger::Block(BlockHeight(2)), 2).unwrap();
-    controller.schedule_termination(crank(38), Some(VatId(2)), None).unwrap();
-    controller.schedule_break(crank(39)).unwrap();
+    for line in lines.lines() {
+        assert_eq!(controller.order(line).unwrap().to_string(), line);
+    }
     let mut set = DirectiveSet::default();
     set.read("test", lines.as_bytes()).unwrap();
     assert_eq!(controller.block().unwrap().directives(), &set);
@@ -241,12 +231,13 @@ fn a_program_may_upgrade_and_halt() {
     let mut controller = game();
     let wasm = std::fs::read("vats/counter.wasm").unwrap();
     let bundle = controller.put_bundle(&wasm).unwrap();
-    controller.schedule_upgrade(Trigger::Crank(CrankNum(30)), VatId(2), bundle, Some("better")).unwrap();
-    controller.schedule_halt(Trigger::Crank(CrankNum(32))).unwrap();
+    let bundle = HexPrefix::of(&bundle.0);
+    controller.order(&format!("crank-30: upgrade v2 bundle {bundle} reason \"better\"")).unwrap();
+    controller.order("crank-32: halt").unwrap();
     let policy = BlockPolicy { cranks: 20, ..BlockPolicy::default() };
     let halt = (0..5).find_map(|_| controller.run_block(&policy, &mut |_| true).err()).unwrap();
     assert_eq!(halt.to_string(), "halted before crank-32 by `crank-32: halt`");
-    let gone = controller.schedule_break(Trigger::Crank(CrankNum(33))).unwrap_err();
+    let gone = controller.order("crank-33: break").unwrap_err();
     assert!(matches!(gone, Refusal::Halted), "{gone}");
 }
 
@@ -254,16 +245,19 @@ fn a_program_may_upgrade_and_halt() {
 fn orders_are_refused_by_the_rules_of_the_file() {
     let mut controller = game();
     controller.run_block(&BlockPolicy { cranks: 20, ..BlockPolicy::default() }, &mut |_| true).unwrap();
-    let at = Trigger::Delivery(VatId(2), DeliveryNum(500));
-    controller.schedule_skip(at, Some(HexPrefix::of(&[7; 32]))).unwrap();
+    let skip = format!("v2/delivery-500: skip expect {}", "07".repeat(32));
+    controller.order(&skip).unwrap();
     let before = controller.block().unwrap().directives().clone();
     let refused = [
-        controller.schedule_pause(at, None, None),
-        controller.schedule_skip(at, Some(HexPrefix::of(&[7; 32]))),
-        controller.schedule_kernel(at, 2),
-        controller.schedule_skip(Trigger::Block(BlockHeight(0)), None),
-        controller.schedule_halt(Trigger::Crank(CrankNum(19))),
-        controller.schedule_termination(Trigger::Delivery(VatId(2), DeliveryNum(0)), None, None),
+        controller.order("v2/delivery-500: pause"),
+        controller.order(&skip),
+        controller.order("crank-19: halt"),
+        controller.order("v2/delivery-0: terminate"),
+        controller.order("v2/delivery-500: replace-kernel 2"),
+        controller.order("block-0: skip"),
+        controller.order("crank-40: jump"),
+        controller.order("# nothing"),
+        controller.order("crank-40: skip\ncrank-41: skip"),
     ];
     let said = refused.map(|it| it.unwrap_err().to_string().lines().next().unwrap().to_owned() + "\n");
     expect_test::expect![[r#"
@@ -277,6 +271,6 @@ fn orders_are_refused_by_the_rules_of_the_file() {
     assert_eq!(controller.block().unwrap().directives(), &before);
     let mut later = game();
     later.run_block(&BlockPolicy { cranks: 20, ..BlockPolicy::default() }, &mut |_| true).unwrap();
-    later.schedule_skip(Trigger::Crank(CrankNum(20)), None).unwrap();
+    later.order("crank-20: skip").unwrap();
     assert_eq!(later.report().unwrap().directives[0].status, "pending");
 }
