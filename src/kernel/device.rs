@@ -237,7 +237,7 @@ impl DeviceCall<'_> {
         let at = self.at;
         let event = || Event::Console { at, level, args: [&text], source: "device" };
         self.ledger.slog().record(Detail::Deliveries, event);
-        self.ledger.print(Printed { vat: at.vat, level, text });
+        self.ledger.keep_line(Printed { vat: at.vat, level, text });
         Ok(json!("#undefined"))
     }
 }

@@ -204,7 +204,7 @@ impl Ledger {
     }
 
     /// Keeps a line for the operator, who sees it if the step is committed.
-    pub(super) fn print(&mut self, line: Printed) {
+    pub(super) fn keep_line(&mut self, line: Printed) {
         self.0.printed.push(line);
     }
 }
