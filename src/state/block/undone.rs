@@ -11,8 +11,7 @@ use crate::{
 impl Block {
     /// Gives up the open block: the state as of its last commit, read anew.
     pub fn reopened(self) -> Result<Block, HostFault> {
-        let Inner { database, slog, directives, audit_every, probe, snapshot_interval, devices, bundles, .. } =
-            *self.0;
+        let Inner { database, slog, directives, audit_every, probe, snapshot_interval, devices, bundles, .. } = *self.0;
         let mut block = Block::load(database, slog)?;
         let inner = &mut *block.0;
         (inner.directives, inner.probe, inner.bundles) = (directives, probe, bundles);

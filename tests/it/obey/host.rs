@@ -1,6 +1,6 @@
 //! What operators give a host: bundles to upgrade to, a `host.toml`; and orders of a program.
 
-use vathost::{directive::HexPrefix, host::controller::Refusal, slog::Reader, state::block::Block};
+use vathost::{directive::HexPrefix, host::controller::Refusal, model::id::VatId, slog::Reader, state::block::Block};
 
 use super::*;
 
