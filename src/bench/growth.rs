@@ -7,7 +7,7 @@ use crate::{
         Load, Size,
         floors::Around,
         live::Live,
-        machine::{Machine, machine},
+        machine::{Hardware, machine},
         result::median,
         workload::schedule,
     },
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize)]
 pub struct Growth {
     /// Where and when.
-    pub machine: Machine,
+    pub machine: Hardware,
     /// One of each.
     pub curves: Vec<Curve>,
 }

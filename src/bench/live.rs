@@ -21,7 +21,7 @@ use crate::{
         controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
-    store::{Asked, Disk, FileOp, Verdict},
+    store::{Asked, Disk, DiskVerdict, FileOp},
 };
 
 /// The time is looked at around one crank in so many: looking costs too.
@@ -138,7 +138,7 @@ impl Live {
         let counter = Arc::clone(&syncs);
         let disk = Disk::new(move |asked: &Asked<'_>| {
             counter.fetch_add(u64::from(asked.op == FileOp::Sync), Ordering::Relaxed);
-            Verdict::Go
+            DiskVerdict::Go
         });
         let mut live = make(HostOptions { disk: Some(disk), ..HostOptions::default() })?;
         let before = syncs.load(Ordering::Relaxed);

@@ -8,7 +8,7 @@ use crate::bench::date;
 
 /// The machine and the date of a measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct Hardware {
     /// The operating system.
     pub os: String,
     /// The processor's architecture.
@@ -26,8 +26,8 @@ pub struct Machine {
 }
 
 /// Describes this machine, and today's date.
-pub fn machine() -> Machine {
-    Machine {
+pub fn machine() -> Hardware {
+    Hardware {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
         cores: std::thread::available_parallelism().map_or(0, usize::from),

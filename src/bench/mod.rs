@@ -32,7 +32,7 @@ pub use experiments::{ExperimentRates, experiments};
 pub use floors::{Floors, PerDelivery};
 pub use growth::{Curve, Growth, Point, growth};
 pub use load::Load;
-pub use machine::{Machine, machine};
+pub use machine::{Hardware, machine};
 pub use memory::{Memory, memory};
 pub use result::{Deliveries, Figure, Measured, Results, Target};
 pub use siege::{Besieged, LATENCY_PER_ATTACKER, Latency, Siege, Until, attacker_names, siege};

@@ -4,13 +4,13 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::{Floors, Machine};
+use crate::bench::{Floors, Hardware};
 
 /// All of one call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
     /// Where and when.
-    pub machine: Machine,
+    pub machine: Hardware,
     /// How many runs the medians are of.
     pub runs: usize,
     /// What bare wasmtime took.

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     debug::{
-        Answer, Breakpoint, Command, Desk, Machine, Open, Refusal, Reply,
+        Answer, Breakpoint, Command, Desk, Open, Refusal, Replica, Reply,
         past::Past,
-        place::{self, Before, Outcome, Place},
+        place::{self, Before, CrankOutcome, Place},
         view::{self, Scene, vat_of},
         watch::{Mode, Watch, Watcher},
     },
@@ -52,7 +52,7 @@ pub(super) fn run(what: Open, desk: Desk) {
 
 /// Where the session is: in the open work, or in a vat's own history.
 enum Scenery {
-    Open(Box<Machine>),
+    Open(Box<Replica>),
     Past(Box<Past>),
 }
 
@@ -130,7 +130,7 @@ impl Engine {
         let observer = watcher.clone();
         let make: super::machine::MakeObserver = Box::new(move || Box::new(observer.clone()));
         let file = what.how.directives.clone();
-        let machine = Machine::open(what.base, what.how, slog.clone(), Some(make))?;
+        let machine = Replica::open(what.base, what.how, slog.clone(), Some(make))?;
         watcher.watch().base = machine.base();
         let behind = match what.at {
             Some(place) => behind(&machine, place, what.slog.as_deref())?,
@@ -161,7 +161,7 @@ impl Engine {
         Ok((engine, reply))
     }
 
-    pub(super) fn machine(&mut self) -> Result<&mut Machine, Refusal> {
+    pub(super) fn machine(&mut self) -> Result<&mut Replica, Refusal> {
         match &mut self.scenery {
             Scenery::Open(machine) => Ok(machine),
             Scenery::Past(_) => Err(out_of_reach()),
@@ -335,7 +335,7 @@ impl Engine {
                 outcomes.clear();
             }
             if let Some(ran) = &ran {
-                outcomes.push(Outcome::of(self.machine()?.block()?, &before, &ahead, ran));
+                outcomes.push(CrankOutcome::of(self.machine()?.block()?, &before, &ahead, ran));
                 // Only the last few matter to people who run many.
                 if outcomes.len() > OUTCOMES_MAX {
                     outcomes.remove(0);
@@ -402,9 +402,9 @@ impl Engine {
     }
 
     /// The reply to a motion.
-    fn arrived(&mut self, stop: &str, why: &str, outcomes: Vec<Outcome>, halt: Option<&Halt>) -> Answer {
+    fn arrived(&mut self, stop: &str, why: &str, outcomes: Vec<CrankOutcome>, halt: Option<&Halt>) -> Answer {
         let place = self.place()?;
-        let mut lines: Vec<String> = outcomes.iter().map(Outcome::lines).collect();
+        let mut lines: Vec<String> = outcomes.iter().map(CrankOutcome::lines).collect();
         let mut value = json!({ "stop": stop, "why": why, "ran": outcomes });
         if let Some(halt) = halt {
             let (halted, text) = place::halted(halt);
@@ -423,7 +423,7 @@ impl Engine {
 
 /// The delivery to replay, where a place lies behind the commit.
 pub(super) fn behind(
-    machine: &Machine,
+    machine: &Replica,
     place: Trigger,
     slog: Option<&Path>,
 ) -> Result<Option<(VatId, DeliveryNum)>, Refusal> {
@@ -443,7 +443,7 @@ pub(super) fn behind(
 }
 
 /// Whether a crank of this block has run.
-fn has_begun(machine: &Machine, height: BlockHeight) -> Result<bool, Refusal> {
+fn has_begun(machine: &Replica, height: BlockHeight) -> Result<bool, Refusal> {
     let block = machine.block()?;
     let open = block.tables().globals().height;
     Ok(height < open || (height == open && block.cranks() > 0))

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::{
     debug::{
-        Base, Machine, Open, Refusal,
+        Base, Open, Refusal, Replica,
         engine::behind,
         gdb,
-        place::{Before, Outcome},
+        place::{Before, CrankOutcome},
     },
     kernel::{self, Workers},
     model::id::{CrankNum, DeliveryNum, VatId},
@@ -36,13 +36,13 @@ pub struct Guest {
     pub delivery: DeliveryNum,
     /// The kind of the delivery.
     pub kind: &'static str,
-    work: Work,
+    work: GuestWork,
 }
 
 /// Where the deliveries come from.
 #[derive(Debug)]
-enum Work {
-    Open(Box<Machine>),
+enum GuestWork {
+    Open(Box<Replica>),
     Committed(Box<Committed>),
 }
 
@@ -80,7 +80,7 @@ pub struct Debugged {
 impl Guest {
     /// Goes to the place. Refused where no delivery comes next there, or where one was committed that came to nothing.
     pub fn open(what: Open) -> Result<Guest, Refusal> {
-        let mut machine = Machine::open(what.base, what.how, Slog::default(), None)?;
+        let mut machine = Replica::open(what.base, what.how, Slog::default(), None)?;
         if let Some(place) = what.at {
             if let Some((vat, number)) = behind(&machine, place, what.slog.as_deref())? {
                 return Guest::replay(machine, vat, number);
@@ -99,11 +99,11 @@ impl Guest {
         };
         let (crank, kind) = (Some(it.crank), it.kind);
         machine.debug_guests()?;
-        Ok(Guest { crank, vat, delivery, kind, work: Work::Open(Box::new(machine)) })
+        Ok(Guest { crank, vat, delivery, kind, work: GuestWork::Open(Box::new(machine)) })
     }
 
     /// Brings a vat up to just before a committed delivery, as the prompt does.
-    fn replay(machine: Machine, vat: VatId, delivery: DeliveryNum) -> Result<Guest, Refusal> {
+    fn replay(machine: Replica, vat: VatId, delivery: DeliveryNum) -> Result<Guest, Refusal> {
         let code_cache: Option<PathBuf> = machine.code_cache();
         let (mut block, _, home) = machine.surrender()?;
         let tables = block.tables();
@@ -126,7 +126,7 @@ impl Guest {
         };
         let mut workers = Warehouse::for_debugger(code_cache.as_deref())?;
         kernel::bring_up_to(&mut block, &mut workers, vat, delivery)?;
-        let work = Work::Committed(Box::new(Committed { block, workers, _home: home }));
+        let work = GuestWork::Committed(Box::new(Committed { block, workers, _home: home }));
         Ok(Guest { crank: None, vat, delivery, kind, work })
     }
 
@@ -138,14 +138,14 @@ impl Guest {
     /// What stops a host, or a replay that differs from its record.
     pub fn serve(self, listener: TcpListener, deliveries: u64) -> Result<Vec<Debugged>, Refusal> {
         match self.work {
-            Work::Open(machine) => serve_open(*machine, self.vat, listener, deliveries),
-            Work::Committed(committed) => committed.serve(self.vat, self.delivery, listener, deliveries),
+            GuestWork::Open(machine) => serve_open(*machine, self.vat, listener, deliveries),
+            GuestWork::Committed(committed) => committed.serve(self.vat, self.delivery, listener, deliveries),
         }
     }
 }
 
 fn serve_open(
-    mut machine: Machine,
+    mut machine: Replica,
     vat: VatId,
     listener: TcpListener,
     deliveries: u64,
@@ -157,7 +157,7 @@ fn serve_open(
         let before = Before::of(machine.block()?.tables());
         let Some(ran) = machine.crank_once()? else { break };
         if ahead.deliveries.iter().any(|(it, _)| *it == vat) {
-            made.push(Outcome::of(machine.block()?, &before, &ahead, &ran).debugged(vat, ran.ended.is_some()));
+            made.push(CrankOutcome::of(machine.block()?, &before, &ahead, &ran).debugged(vat, ran.ended.is_some()));
         }
     }
     machine.workers().detach();

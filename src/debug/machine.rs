@@ -53,7 +53,7 @@ pub struct How {
 pub(super) type MakeObserver = Box<dyn Fn() -> Box<dyn Observer>>;
 
 /// The copy, and where it stands.
-pub struct Machine {
+pub struct Replica {
     home: Base,
     how: How,
     slog: Slog,
@@ -69,18 +69,18 @@ pub struct Machine {
     base_applied: usize,
 }
 
-impl fmt::Debug for Machine {
+impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").field("ahead", &self.ahead).finish_non_exhaustive()
     }
 }
 
-impl Machine {
+impl Replica {
     /// Copies the state into a folder of the machine's own, and stands where its host would go on.
-    pub fn open(home: Base, how: How, slog: Slog, observer: Option<MakeObserver>) -> Result<Machine, Box<Halt>> {
+    pub fn open(home: Base, how: How, slog: Slog, observer: Option<MakeObserver>) -> Result<Replica, Box<Halt>> {
         let warehouse = Warehouse::new(how.code_cache.as_deref())?;
         let modules = how.bundles.clone();
-        let mut machine = Machine {
+        let mut machine = Replica {
             home,
             how,
             slog,

@@ -25,7 +25,7 @@ mod why;
 
 pub use command::{Breakpoint, Command, FORMS, Form};
 pub use guest::{Debugged, Guest};
-pub use machine::{How, Machine};
+pub use machine::{How, Replica};
 
 use std::{
     fmt,

@@ -239,7 +239,7 @@ fn vats(tables: &Tables) -> Vec<(VatId, &'static str, u32)> {
 /// A crank that ran, and what came of it.
 #[derive(Serialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Outcome {
+pub(super) struct CrankOutcome {
     crank: u64,
     #[serde(rename = "vatID")]
     vat: Option<String>,
@@ -269,8 +269,8 @@ struct Settled {
     text: String,
 }
 
-impl Outcome {
-    pub(super) fn of(block: &Block, before: &Before, ahead: &Ahead, ran: &Ran) -> Outcome {
+impl CrankOutcome {
+    pub(super) fn of(block: &Block, before: &Before, ahead: &Ahead, ran: &Ran) -> CrankOutcome {
         let tables = block.tables();
         // What a directive took away was to be one.
         let delivery = ran.delivery.or_else(|| ahead.deliveries.first().copied());
@@ -288,7 +288,7 @@ impl Outcome {
         };
         let of_end = ran.ended.as_ref().map(|it| it.fault.as_ref().map(ToString::to_string));
         let fault = of_end.unwrap_or_else(|| why.clone().filter(|_| outcome == "faulted"));
-        Outcome {
+        CrankOutcome {
             fault,
             crank: ran.crank.0,
             vat: delivery.map(|(vat, _)| vat.to_string()),

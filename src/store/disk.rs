@@ -81,7 +81,7 @@ pub enum Loss {
 
 /// A policy's decision about an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum DiskVerdict {
     /// The operation is done.
     Go,
     /// The operation fails, and changes nothing.
@@ -95,13 +95,13 @@ pub enum Verdict {
 /// Decides; asked before each operation, in order.
 pub trait DiskPolicy: Send {
     /// Decides what becomes of this operation.
-    fn ask(&mut self, asked: &Asked<'_>) -> Verdict;
+    fn ask(&mut self, asked: &Asked<'_>) -> DiskVerdict;
     /// The machine ended as the policy said, and the files are as it left them.
     fn ended(&mut self) {}
 }
 
-impl<F: FnMut(&Asked<'_>) -> Verdict + Send> DiskPolicy for F {
-    fn ask(&mut self, asked: &Asked<'_>) -> Verdict {
+impl<F: FnMut(&Asked<'_>) -> DiskVerdict + Send> DiskPolicy for F {
+    fn ask(&mut self, asked: &Asked<'_>) -> DiskVerdict {
         self(asked)
     }
 }
@@ -264,13 +264,13 @@ impl Disk {
     }
 
     /// Asks the policy what becomes of an operation. If the machine ends, [`end`](Disk::end) is to follow.
-    pub(super) fn ask(&self, op: FileOp, path: &Path) -> Verdict {
+    pub(super) fn ask(&self, op: FileOp, path: &Path) -> DiskVerdict {
         let mut inner = self.inner();
         if inner.dead {
-            return Verdict::Die(Loss::Nothing);
+            return DiskVerdict::Die(Loss::Nothing);
         }
         let verdict = inner.policy.ask(&Asked { op, path });
-        if let Verdict::Fail(errno) = verdict {
+        if let DiskVerdict::Fail(errno) = verdict {
             inner.errno = Some(errno);
             if op == FileOp::Sync {
                 let known = inner.files.entry(path.to_owned()).or_default();

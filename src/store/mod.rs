@@ -26,7 +26,7 @@ mod vfs;
 pub use aside::Aside;
 pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
-pub use disk::{Asked, Disk, DiskPolicy, Errno, FileOp, Loss, Verdict};
+pub use disk::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, FileOp, Loss};
 pub use dump::{Layout, Restore};
 pub use floor::CommitFloor;
 pub use fold::{CrankMark, Fold};

@@ -27,7 +27,7 @@ use rusqlite::ffi;
 
 use crate::{
     model::blame::HostFault,
-    store::disk::{Disk, Errno, FileOp, Loss, Verdict},
+    store::disk::{Disk, DiskVerdict, Errno, FileOp, Loss},
 };
 
 /// The context that a VFS's methods find by `pAppData`.
@@ -177,10 +177,10 @@ fn code_of(op: FileOp, errno: Errno) -> c_int {
 /// Asks the disk, and does what it says.
 fn guarded(disk: &Disk, op: FileOp, path: &Path, bytes: &[u8], folder: bool, act: impl FnOnce() -> c_int) -> c_int {
     match disk.ask(op, path) {
-        Verdict::Fail(errno) => return code_of(op, errno),
-        Verdict::Pretend if op == FileOp::Sync => return ffi::SQLITE_OK,
-        Verdict::Go | Verdict::Pretend => (),
-        Verdict::Die(loss) => {
+        DiskVerdict::Fail(errno) => return code_of(op, errno),
+        DiskVerdict::Pretend if op == FileOp::Sync => return ffi::SQLITE_OK,
+        DiskVerdict::Go | DiskVerdict::Pretend => (),
+        DiskVerdict::Die(loss) => {
             // What is under way may reach the disk in part.
             let torn = matches!(loss, Loss::Torn { .. }) && op != FileOp::Sync && !disk.is_dead();
             if torn && act() == ffi::SQLITE_OK {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use vathost::{
     model::id::BundleId,
     state::table::Tables,
-    store::{Asked, Database, Disk, Errno, FileOp, Loss, Verdict},
+    store::{Asked, Database, Disk, DiskVerdict, Errno, FileOp, Loss},
 };
 
 use lab::{Blocks, Found, Golden, Workload, at, disturbed, failed_then_lost, from, lives};
@@ -54,20 +54,20 @@ fn the_workload_has_every_kind_of_operation_and_is_the_same_each_time() {
 fn a_process_that_ends_at_any_operation_leaves_the_last_block_or_the_next() {
     let golden = Golden::get();
     let numbers: Vec<u64> = golden.sample(100).into_iter().chain(golden.syncs()).collect();
-    let (_, new) = matrix(&numbers, |number| at(number, Verdict::Die(Loss::Nothing)), |_| ());
+    let (_, new) = matrix(&numbers, |number| at(number, DiskVerdict::Die(Loss::Nothing)), |_| ());
     // What is written and not synced outlives a process.
     assert!(new > 0);
 }
 
 #[test]
 fn power_that_is_lost_at_any_operation_leaves_the_last_block_or_the_next() {
-    matrix(&Golden::get().losses(), |number| at(number, Verdict::Die(Loss::Unsynced)), |_| ());
+    matrix(&Golden::get().losses(), |number| at(number, DiskVerdict::Die(Loss::Unsynced)), |_| ());
 }
 
 #[test]
 fn writes_of_which_some_sectors_are_lost_leave_the_last_block_or_the_next() {
     for sector in [512, 4_096] {
-        let torn = |number| at(number, Verdict::Die(Loss::Torn { sector, seed: number }));
+        let torn = |number| at(number, DiskVerdict::Die(Loss::Torn { sector, seed: number }));
         matrix(&Golden::get().sample(40), torn, |_| ());
     }
 }
@@ -88,14 +88,14 @@ fn an_operation_that_fails_once_stops_the_host_or_was_not_needed() {
     for errno in [Errno::Eio, Errno::Enospc] {
         // Then power is lost too: nothing rests on what a sync that failed left behind.
         let after = |disk: &Disk| disk.lose(Loss::Unsynced).unwrap();
-        matrix(&Golden::get().sample(40), |number| at(number, Verdict::Fail(errno)), after);
+        matrix(&Golden::get().sample(40), |number| at(number, DiskVerdict::Fail(errno)), after);
     }
 }
 
 #[test]
 fn a_disk_that_fails_from_any_operation_on_stops_the_host() {
     for errno in [Errno::Eio, Errno::Enospc] {
-        matrix(&Golden::get().sample(20), |number| from(number, Verdict::Fail(errno)), |_| ());
+        matrix(&Golden::get().sample(20), |number| from(number, DiskVerdict::Fail(errno)), |_| ());
     }
 }
 
@@ -112,7 +112,7 @@ fn a_sync_that_fails_is_never_tried_again_nor_anything_else_until_the_state_is_o
             if count > number {
                 seen.lock().unwrap().push(asked.op);
             }
-            if count == number { Verdict::Fail(Errno::Eio) } else { Verdict::Go }
+            if count == number { DiskVerdict::Fail(Errno::Eio) } else { DiskVerdict::Go }
         });
         let dir = tempfile::tempdir().unwrap();
         let ran = Workload::get().run(dir.path(), &disk, &mut Blocks::new());
@@ -162,7 +162,7 @@ fn a_disk_that_fails_while_the_log_is_copied_stops_the_host_and_the_commit_has_h
     let seen = ops.clone();
     let disk = Disk::new(move |asked: &Asked<'_>| {
         seen.lock().unwrap().push((asked.op, asked.path.extension().unwrap() == "sqlite"));
-        Verdict::Go
+        DiskVerdict::Go
     });
     let (_dir, ended) = large_commit(&disk);
     ended.unwrap();
@@ -173,7 +173,7 @@ fn a_disk_that_fails_while_the_log_is_copied_stops_the_host_and_the_commit_has_h
     let copied = (0..ops.len()).find(|at| ops[*at] == (FileOp::Sync, true) && writes(*at) > 8_000).unwrap();
     let number = copied as u64 + 1;
     for number in [number, number - 1, number - 500] {
-        let (dir, ended) = large_commit(&at(number, Verdict::Fail(Errno::Eio)));
+        let (dir, ended) = large_commit(&at(number, DiskVerdict::Fail(Errno::Eio)));
         let why = ended.unwrap_err();
         assert!(why.starts_with("copy the log (the state `"), "{why}");
         assert!(why.ends_with("Input/output error (os error 5)"), "{why}");
@@ -187,7 +187,7 @@ fn a_disk_that_lies_about_its_syncs_is_found_out() {
         let mut count = 0;
         Disk::new(move |_: &Asked<'_>| {
             count += 1;
-            if count == number { Verdict::Die(Loss::Unsynced) } else { Verdict::Pretend }
+            if count == number { DiskVerdict::Die(Loss::Unsynced) } else { DiskVerdict::Pretend }
         })
     };
     let errors: Vec<String> =

@@ -1,4 +1,4 @@
-//! The language of the source: the summary of each public item names its subject.
+//! The language of the source: each public summary names its subject, each type name has one meaning.
 
 use std::{
     fs,
@@ -137,4 +137,28 @@ fn the_check_of_summaries_sees_what_is_wrong() {
     let found = summaries(text);
     let expected = [(1, "Whom.", true), (3, "Sends it on", true), (6, "Its size.", false)];
     assert_eq!(found, expected.map(|(line, sentence, large)| (line, sentence.to_owned(), large)));
+}
+
+/// Names of types in more than two files: each a word of the field whose meaning its room makes plain.
+const NAMES_OF_MANY: [&str; 3] = ["Outcome", "Step", "Verdict"];
+
+#[test]
+fn a_name_of_a_type_has_one_meaning() {
+    let mut files: std::collections::BTreeMap<String, std::collections::BTreeSet<PathBuf>> = Default::default();
+    for (path, text) in sources() {
+        for line in text.lines().map(str::trim_start) {
+            let bare = line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub(super) "));
+            let bare = bare.or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
+            let kinds = ["struct ", "enum ", "trait "];
+            if let Some(rest) = kinds.iter().find_map(|kind| bare.strip_prefix(kind)) {
+                let name: String = rest.chars().take_while(|it| it.is_alphanumeric() || *it == '_').collect();
+                files.entry(name).or_default().insert(path.clone());
+            }
+        }
+    }
+    assert!(files.len() > 500, "only {} types are seen", files.len());
+    for (name, files) in files {
+        let is_word = NAMES_OF_MANY.contains(&name.as_str());
+        assert!(files.len() <= 2 || is_word, "`{name}` is the name of {} types: {files:?}", files.len());
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     cli::{Output, Usage, debug::into_error, state},
-    debug::{Base, How, Machine, Refusal},
+    debug::{Base, How, Refusal, Replica},
     inspect::archive,
     model::id::CrankNum,
     slog::Slog,
@@ -37,7 +37,7 @@ pub(super) fn check(
     let name = path.display();
     let copy = Base::copy(older.path())?;
     let stopped = |it: Box<crate::kernel::Halt>| into_error(Refusal::from(it));
-    let mut machine = Machine::open(copy, how.clone(), Slog::default(), None).map_err(stopped)?;
+    let mut machine = Replica::open(copy, how.clone(), Slog::default(), None).map_err(stopped)?;
     let first = machine.base();
     if first > next {
         let what = format!("`{name}` is no older state: it is committed up to {first}, and the state up to {next}");

@@ -25,7 +25,8 @@ use crate::{
     },
     lab::{
         campaign::{
-            self, Campaign, Earlier, Ended, Experiment, Finding, Folder, Header, Results, Tally, Work, report::Report,
+            self, Campaign, CampaignWork, Earlier, Ended, Experiment, Finding, Folder, Header, Results, Tally,
+            report::Report,
         },
         experiment::{self, Build, Experiments, Isolation},
     },
@@ -251,7 +252,7 @@ fn work(
     let begun = Instant::now();
     let mut progress = Progress::new(output, args.progress == ProgressKind::Json, total, before);
     let workers = usize::try_from(args.jobs).unwrap_or(1);
-    let work = Work {
+    let work = CampaignWork {
         space: &campaign.space,
         numbers: left,
         workers,

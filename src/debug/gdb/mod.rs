@@ -41,7 +41,7 @@ use crate::{
     vat::Warehouse,
 };
 
-use session::Session;
+use session::GdbSession;
 
 /// Runs the next crank, and lets a client debug what it delivers to this vat. Waits for the client when the delivery begins; where the
 /// crank delivers nothing to the vat, nobody is waited for. `workers` is one [for a debugger](Warehouse::for_debugger).
@@ -69,7 +69,7 @@ pub(super) fn attach(
     listener: TcpListener,
     deliveries: u64,
 ) -> Result<Arc<AtomicBool>, HostFault> {
-    let (session, over) = Session::new(listener, vat, workers.interrupter(), deliveries);
+    let (session, over) = GdbSession::new(listener, vat, workers.interrupter(), deliveries);
     workers.attach(vat, session)?;
     Ok(over)
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// A session, from before its client is there until it is gone.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct GdbSession {
     listener: TcpListener,
     vat: VatId,
     interrupter: Interrupter,
@@ -41,17 +41,17 @@ enum Phase {
     Over,
 }
 
-impl Session {
+impl GdbSession {
     /// Makes a session over so many deliveries to the vat, and the flag that is set once no client will look at any more of them.
     pub(super) fn new(
         listener: TcpListener,
         vat: VatId,
         interrupter: Interrupter,
         deliveries: u64,
-    ) -> (Session, Arc<AtomicBool>) {
+    ) -> (GdbSession, Arc<AtomicBool>) {
         let over = Arc::new(AtomicBool::new(false));
         let (phase, breakpoints) = (Phase::Waiting, BTreeSet::new());
-        (Session { listener, vat, interrupter, phase, left: deliveries, breakpoints, over: over.clone() }, over)
+        (GdbSession { listener, vat, interrupter, phase, left: deliveries, breakpoints, over: over.clone() }, over)
     }
 
     fn end(&mut self) {
@@ -112,7 +112,7 @@ impl Session {
     }
 }
 
-impl Debugger for Session {
+impl Debugger for GdbSession {
     fn stopped(&mut self, guest: &mut Stopped<'_>, stop: &Stop) -> Resume {
         if let (Stop::Interrupt, Phase::Attached(client)) = (stop, &mut self.phase)
             && !client.interrupts()
@@ -140,7 +140,7 @@ impl Debugger for Session {
 }
 
 /// A client that waits for a delivery which never comes is told so.
-impl Drop for Session {
+impl Drop for GdbSession {
     fn drop(&mut self) {
         if let Phase::Attached(client) = &mut self.phase {
             let _ = client.send("W00");

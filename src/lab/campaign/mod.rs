@@ -33,4 +33,4 @@ pub use invariant::{Ask, Asked, Check, Invariant, dress};
 pub use results::{Earlier, Folder, Header, Results, ResultsError, folders_below, load};
 pub use space::{Drawn, Experiment, Order, Single, Space};
 pub use tally::{Counting, Finding, Heat, Reason, Score, Share, Tally, without_numbers};
-pub use work::{Ended, Work, run};
+pub use work::{CampaignWork, Ended, run};

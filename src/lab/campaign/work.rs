@@ -28,7 +28,7 @@ pub enum Ended {
 }
 
 /// The experiments that are to be run, and the threads that run them.
-pub struct Work<'a> {
+pub struct CampaignWork<'a> {
     /// Where the experiments are from.
     pub space: &'a Space,
     /// Their numbers there.
@@ -41,7 +41,7 @@ pub struct Work<'a> {
     pub stop: &'a AtomicBool,
 }
 
-impl std::fmt::Debug for Work<'_> {
+impl std::fmt::Debug for CampaignWork<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Work").field("numbers", &self.numbers.len()).finish_non_exhaustive()
     }
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Work<'_> {
 /// # Errors
 ///
 /// Where a runner cannot be made, or `done` fails; what is under way is waited for.
-pub fn run(work: &Work<'_>, done: &mut dyn FnMut(Outcome) -> anyhow::Result<()>) -> anyhow::Result<Ended> {
+pub fn run(work: &CampaignWork<'_>, done: &mut dyn FnMut(Outcome) -> anyhow::Result<()>) -> anyhow::Result<Ended> {
     let next = AtomicUsize::new(0);
     let (send, receive) = sync_channel::<anyhow::Result<Outcome>>(WAITING_MAX);
     let (mut failure, mut count) = (None, 0);

@@ -20,7 +20,7 @@ use crate::{
     lab::experiment::{Base, runner::copy_base},
     model::id::BlockHeight,
     state::block::Block,
-    store::{Asked, Disk, DiskPolicy, Errno, Loss, Verdict},
+    store::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, Loss},
 };
 
 /// The receiver of reports on faults whose places come.
@@ -138,16 +138,16 @@ struct Faulty {
 }
 
 impl DiskPolicy for Faulty {
-    fn ask(&mut self, _asked: &Asked<'_>) -> Verdict {
+    fn ask(&mut self, _asked: &Asked<'_>) -> DiskVerdict {
         if let Some(errno) = self.broken {
-            return Verdict::Fail(errno);
+            return DiskVerdict::Fail(errno);
         }
         let Some((block, op)) = ({
             let mut place = locked(&self.place);
             place.ops += 1;
             place.block.map(|it| (it, place.ops))
         }) else {
-            return Verdict::Go;
+            return DiskVerdict::Go;
         };
         for fault in &self.faults {
             let whole = fault.spot == Spot::Commit(block);
@@ -157,22 +157,22 @@ impl DiskPolicy for Faulty {
             if let Some(errno) = fault.errno() {
                 self.says.failed(fault.at);
                 self.broken = whole.then_some(errno);
-                return Verdict::Fail(errno);
+                return DiskVerdict::Fail(errno);
             }
             match fault.loss(self.seed) {
                 // It comes when the commit has returned.
                 Some(_) if whole => (),
                 Some(loss) => {
                     self.ended = Some(fault.at);
-                    return Verdict::Die(loss);
+                    return DiskVerdict::Die(loss);
                 }
                 None => {
                     self.says.here(fault.at, None);
-                    return Verdict::Die(Loss::Nothing);
+                    return DiskVerdict::Die(Loss::Nothing);
                 }
             }
         }
-        Verdict::Go
+        DiskVerdict::Go
     }
 
     fn ended(&mut self) {
@@ -194,7 +194,7 @@ pub fn store_ops(base: &Base, golden_cranks: u64) -> anyhow::Result<Vec<(BlockHe
     let counted = ops.clone();
     let disk = Disk::new(move |_: &Asked<'_>| {
         locked(&counted).ops += 1;
-        Verdict::Go
+        DiskVerdict::Go
     });
     let open = HostOptions {
         state: Some(dir.path().to_owned()),

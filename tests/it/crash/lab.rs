@@ -16,7 +16,7 @@ use vathost::{
     inspect::verify,
     model::{blame::Fault, id::BundleId},
     state::table::Tables,
-    store::{Asked, Database, Disk, Errno, FileOp, Loss, Verdict},
+    store::{Asked, Database, Disk, DiskVerdict, Errno, FileOp, Loss},
 };
 
 /// Blocks of one life of the host: it ends, and another begins, so that opening and closing are in it too.
@@ -123,7 +123,7 @@ impl Golden {
         let disk = Disk::new(move |asked: &Asked<'_>| {
             let name = asked.path.file_name().unwrap().to_str().unwrap().to_owned();
             seen.lock().unwrap().push((asked.op, name));
-            Verdict::Go
+            DiskVerdict::Go
         });
         let (dir, mut blocks) = (tempfile::tempdir().unwrap(), Blocks::new());
         Workload::get().run(dir.path(), &disk, &mut blocks).unwrap();
@@ -154,20 +154,20 @@ impl Golden {
 }
 
 /// A policy that does this at the operation of that number, and lets all others be.
-pub(super) fn at(number: u64, verdict: Verdict) -> Disk {
+pub(super) fn at(number: u64, verdict: DiskVerdict) -> Disk {
     let mut count = 0;
     Disk::new(move |_: &Asked<'_>| {
         count += 1;
-        if count == number { verdict } else { Verdict::Go }
+        if count == number { verdict } else { DiskVerdict::Go }
     })
 }
 
 /// One that does this at the operation of that number and at all that follow.
-pub(super) fn from(number: u64, verdict: Verdict) -> Disk {
+pub(super) fn from(number: u64, verdict: DiskVerdict) -> Disk {
     let mut count = 0;
     Disk::new(move |_: &Asked<'_>| {
         count += 1;
-        if count >= number { verdict } else { Verdict::Go }
+        if count >= number { verdict } else { DiskVerdict::Go }
     })
 }
 
@@ -193,7 +193,7 @@ pub(super) fn disturbed(disk: &Disk, after: impl FnOnce(&Disk)) -> Result<(Resul
         return Err("the blocks until then are not the golden run's".to_owned());
     }
     let found = find(dir.path(), &told)?;
-    let disk = Disk::new(|_: &Asked<'_>| Verdict::Go);
+    let disk = Disk::new(|_: &Asked<'_>| DiskVerdict::Go);
     let mut rest = Blocks::new();
     Workload::get().run(dir.path(), &disk, &mut rest).map_err(|it| format!("it does not go on: {}", it.why))?;
     let from = match found {
@@ -213,7 +213,7 @@ pub(super) fn lives(number: u64, loss: impl Fn(u64) -> Loss) -> Result<u64, Stri
     let golden = &Golden::get().blocks;
     let (dir, mut told) = (tempfile::tempdir().unwrap(), Blocks::new());
     for life in 1..100 {
-        let ran = Workload::get().run(dir.path(), &at(number, Verdict::Die(loss(life))), &mut told);
+        let ran = Workload::get().run(dir.path(), &at(number, DiskVerdict::Die(loss(life))), &mut told);
         if told != golden[..told.len()] {
             return Err(format!("life {life} is not the golden run's"));
         }
@@ -235,9 +235,9 @@ pub(super) fn failed_then_lost(sync: u64, later: u64) -> Result<bool, String> {
     let disk = Disk::new(move |_: &Asked<'_>| {
         count += 1;
         match count {
-            it if it == sync => Verdict::Fail(Errno::Eio),
-            it if it == sync + later => Verdict::Die(Loss::Unsynced),
-            _ => Verdict::Go,
+            it if it == sync => DiskVerdict::Fail(Errno::Eio),
+            it if it == sync + later => DiskVerdict::Die(Loss::Unsynced),
+            _ => DiskVerdict::Go,
         }
     });
     let (dir, mut told) = (tempfile::tempdir().unwrap(), Blocks::new());
