@@ -2,7 +2,7 @@
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
 //! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_mark` (see `mark`), `snapshot` and `page`
-//! (see `page`). WAL with
+//! (see `page`), `beside` (see `beside`). WAL with
 //! `synchronous=FULL`: what a commit returned is on disk.
 //!
 //! Tables of large values have a rowid (see [`TableLayout`]): in one without, SQLite reads the whole row to compare its
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
-        codec,
+        beside, codec,
         disk::Disk,
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
@@ -40,7 +40,7 @@ use crate::{
 /// The version of the layout of the file, and of the records in its rows: a state of another one is refused, and not taken
 /// for a damaged one. So it is raised with every field that a record gains or loses, and with the canonical encoding
 /// (see `canon`), of which the checksums are. How records are stored is [`codec::FORMAT`], and in no hash.
-pub(super) const SCHEMA: u32 = 7;
+pub(super) const SCHEMA: u32 = 8;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 const LOG: &str = "state.sqlite-wal";
@@ -190,6 +190,7 @@ fn layout(tables: &[TableLayout]) -> String {
         "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum INTEGER NOT NULL);
          CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);",
     );
+    sql += beside::LAYOUT;
     sql += history::LAYOUT;
     sql += mark::LAYOUT;
     sql += page::LAYOUT;

@@ -4,6 +4,7 @@
 //! Nothing else of a state is on disk, so it is at a committed block at every instant.
 
 mod aside;
+mod beside;
 pub(crate) mod canon;
 pub(crate) mod codec;
 mod database;
@@ -23,6 +24,7 @@ mod table;
 mod vfs;
 
 pub use aside::Aside;
+pub use beside::BesideRow;
 pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
 pub use disk::{Asked, Disk, DiskPolicy, Errno, FileOp, Loss, Verdict};

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use crate::{
+    host::controller::beside::VatAct,
     invariant,
     kernel::Crank,
     model::{
@@ -14,6 +15,7 @@ use crate::{
         value::CapData,
     },
     state::{block::Block, table::Tables},
+    store::BesideRow,
 };
 
 /// A message that was sent from outside: by this its result is asked for.
@@ -95,6 +97,9 @@ pub(super) enum Input {
     AcknowledgeMail(u64),
     Forget(PromiseId),
     Device(DeviceId, Value),
+    /// Rows beside the state, written with the other inputs.
+    Beside(Vec<BesideRow>),
+    Administrate(VatId, VatAct),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -218,6 +223,10 @@ impl Input {
             Input::AcknowledgeMail(number) => crank.acknowledge_mail(number),
             Input::Forget(promise) => crank.forget_result(promise)?,
             Input::Device(id, input) => crank.tell_device(id, &input)?,
+            Input::Beside(rows) => crank.put_beside(rows),
+            Input::Administrate(vat, VatAct::Pause(why)) => crank.pause_from_outside(vat, &why)?,
+            Input::Administrate(vat, VatAct::Resume) => crank.resume_from_outside(vat)?,
+            Input::Administrate(vat, VatAct::Terminate(why)) => crank.terminate_with_reason(vat, &why)?,
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 //! An example is on the crate's front page.
 
 mod add;
+mod beside;
 mod device;
 mod input;
 mod install;
@@ -23,6 +24,7 @@ mod run;
 mod schedule;
 mod upgrade;
 
+pub use beside::VatAct;
 pub use input::{Arg, Outcome, Sent, To};
 pub use run::BlockEnd;
 pub use schedule::Refusal;

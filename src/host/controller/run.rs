@@ -16,7 +16,7 @@ use crate::{
     model::{blame::Fault, id::BlockHeight},
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
-    store::StateHash,
+    store::{BesideRow, StateHash},
     vat::CoreDump,
 };
 
@@ -61,8 +61,19 @@ impl Host {
         policy: &BlockPolicy,
         each: &mut dyn FnMut(&Ran) -> bool,
     ) -> Result<BlockEnd, Box<Halt>> {
+        self.run_block_keeping(policy, each, &mut |_| Vec::new())
+    }
+
+    /// Runs a block as [`run_block`](Host::run_block) does. `beside` is asked before it is committed for rows beside the state, which
+    /// are written with it.
+    pub fn run_block_keeping(
+        &mut self,
+        policy: &BlockPolicy,
+        each: &mut dyn FnMut(&Ran) -> bool,
+        beside: &mut dyn FnMut(&Block) -> Vec<BesideRow>,
+    ) -> Result<BlockEnd, Box<Halt>> {
         let kept = self.to_keep(policy);
-        self.try_run_block(policy, each).inspect_err(|halt| {
+        self.try_run_block(policy, each, beside).inspect_err(|halt| {
             self.record_halt(halt);
             self.keep(kept);
         })
@@ -155,6 +166,7 @@ impl Host {
         &mut self,
         policy: &BlockPolicy,
         each: &mut dyn FnMut(&Ran) -> bool,
+        beside: &mut dyn FnMut(&Block) -> Vec<BesideRow>,
     ) -> Result<BlockEnd, Box<Halt>> {
         let has_inputs = self.has_inputs();
         let mut block = self.begin_block(policy)?;
@@ -182,6 +194,8 @@ impl Host {
         interrupter.go_on();
         let closed = kernel::is_quiescent(&block) || is_full(&block);
         let fuel = block.fuel();
+        let rows = beside(&block);
+        block.put_beside(rows);
         block = commit(block, height, time, closed)?;
         let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(&block));
         self.block = Some(block);

@@ -1,0 +1,63 @@
+//! Rows that a server keeps beside the state, and what it does to vats.
+//!
+//! Invariant: a row that is given with inputs is durable with them, and not before.
+
+use crate::{
+    host::controller::{BlockEnd, Host, gone, input::Input},
+    kernel::Halt,
+    model::{blame::HostFault, id::VatId},
+    store::BesideRow,
+};
+
+/// What an administrator does to a vat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VatAct {
+    /// It receives nothing, for this reason, until it is resumed.
+    Pause(String),
+    /// It receives what waited for it, and all that comes.
+    Resume,
+    /// It ends, for this reason.
+    Terminate(String),
+}
+
+impl Host {
+    /// Reads the rows that a server keeps beside the state, in order of their keys.
+    pub fn beside(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Box<Halt>> {
+        Ok(self.block()?.beside()?)
+    }
+
+    /// Writes rows beside the state now, durably, and without a block.
+    pub fn keep_beside(&mut self, rows: &[BesideRow]) -> Result<(), Box<Halt>> {
+        Ok(self.block.as_mut().ok_or_else(gone)?.keep_beside(rows)?)
+    }
+
+    /// Writes rows beside the state with the inputs of the next block: all of it is durable, or nothing.
+    pub fn keep_with_inputs(&mut self, rows: Vec<BesideRow>) {
+        self.inputs.push(Input::Beside(rows));
+    }
+
+    /// Does this to a vat with the next block, as an input.
+    ///
+    /// # Errors
+    ///
+    /// There is no such vat alive, or it is one without which the host cannot go on.
+    pub fn administrate(&mut self, vat: VatId, act: VatAct) -> Result<(), HostFault> {
+        let refused = |why: String| HostFault::new("administrate a vat", why);
+        let tables = self.block.as_ref().ok_or_else(super::halted)?.tables();
+        let row = tables.vats.get(&vat).ok_or_else(|| refused(format!("there is no {vat}")))?;
+        if !tables.is_alive(vat) {
+            return Err(refused(format!("{vat} (`{}`) is terminated", row.name)));
+        }
+        if row.options.critical && matches!(act, VatAct::Terminate(_)) {
+            return Err(refused(format!("{vat} (`{}`) is critical: the host cannot go on without it", row.name)));
+        }
+        self.inputs.push(Input::Administrate(vat, act));
+        Ok(())
+    }
+
+    /// Returns whether something is to be run now: an input, a queue that is not empty, or the rest of a block.
+    pub fn has_work(&self) -> Result<bool, Box<Halt>> {
+        let block = self.block()?;
+        Ok(!self.inputs.is_empty() || !crate::kernel::is_quiescent(block) || block.meta().open)
+    }
+}
