@@ -3,9 +3,16 @@
 //! Invariant: a row that is given with inputs is durable with them, and not before.
 
 use crate::{
-    host::controller::{BlockEnd, Host, gone, input::Input},
+    host::controller::{
+        Host, Sent, To, gone,
+        input::{self, Input},
+    },
     kernel::Halt,
-    model::{blame::HostFault, id::VatId},
+    model::{
+        blame::HostFault,
+        id::{KRef, PromiseId, VRef, VatId},
+        value::CapData,
+    },
     store::BesideRow,
 };
 
@@ -53,6 +60,33 @@ impl Host {
         }
         self.inputs.push(Input::Administrate(vat, act));
         Ok(())
+    }
+
+    /// Sends a message whose body is encoded already, with the next block.
+    ///
+    /// # Errors
+    ///
+    /// It names what does not exist, or is too large.
+    pub fn send_data(&mut self, to: To<'_>, method: &str, methargs: CapData<KRef>) -> Result<Sent, HostFault> {
+        let tables = self.block.as_ref().ok_or_else(super::halted)?.tables();
+        let (target, label) = input::target(tables, to)?;
+        input::check_data(tables, &methargs)?;
+        Ok(self.queue_send(target, label, method, methargs))
+    }
+
+    /// Lets the result of a message go, with the next block.
+    pub fn forget_result(&mut self, result: PromiseId) {
+        self.forget(Sent(result));
+    }
+
+    /// Returns the root of a vat, if somebody holds it.
+    pub fn root_of(&self, vat: VatId) -> Option<KRef> {
+        self.block.as_ref()?.tables().clist.get(&(vat, VRef::ROOT)).map(|it| it.kref)
+    }
+
+    /// Returns whether a vat exists and is not terminated.
+    pub fn is_alive(&self, vat: VatId) -> bool {
+        self.block.as_ref().is_some_and(|it| it.tables().is_alive(vat))
     }
 
     /// Returns whether something is to be run now: an input, a queue that is not empty, or the rest of a block.

@@ -198,12 +198,21 @@ pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<
         });
     }
     let body = format!("#{}", serde_json::json!([smallcaps::text(method), values]));
+    let data = CapData { body: body.as_str().into(), slots };
+    check_data(tables, &data)?;
+    Ok(data)
+}
+
+/// Refuses what names something that does not exist, or is too large.
+pub(super) fn check_data(tables: &Tables, data: &CapData<KRef>) -> Result<(), HostFault> {
+    data.slots.iter().try_for_each(|it| check_held(tables, *it))?;
     let max = limits::BODY_BYTES_MAX as usize;
-    if body.len() > max || slots.len() > limits::SLOTS_MAX as usize {
-        let why = format_args!("its body is {} bytes long and names {}: {max} at the most", body.len(), slots.len());
+    let (bytes, slots) = (data.body.len(), data.slots.len());
+    if bytes > max || slots > limits::SLOTS_MAX as usize {
+        let why = format_args!("its body is {bytes} bytes long and names {slots}: {max} at the most");
         return Err(HostFault::new("send a message", why));
     }
-    Ok(CapData { body: body.as_str().into(), slots })
+    Ok(())
 }
 
 impl Input {
