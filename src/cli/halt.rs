@@ -17,6 +17,7 @@ use crate::{
     kernel::Halt,
     model::blame::{Fault, Halted, HostFault},
     state::block::Block,
+    store::write_private,
 };
 
 /// Says where the host stopped and what can be done. A kernel panic leaves an epitaph and what is left of the guest beside the
@@ -100,7 +101,7 @@ fn bury(
         let file = epitaph.core_dump_name();
         let written = block.bundle(dump.bundle()).map_err(anyhow::Error::from).and_then(|wasm| {
             let vat = epitaph.vat_name.as_deref().or(epitaph.vat.as_deref()).unwrap_or_default();
-            Ok(std::fs::write(dir.join(&file), dump.encode(&wasm, vat))?)
+            Ok(write_private(&dir.join(&file), &dump.encode(&wasm, vat))?)
         });
         match written {
             Ok(()) => epitaph.core_dump = Some(file),
@@ -109,6 +110,6 @@ fn bury(
         }
     }
     let path = dir.join(epitaph.file_name());
-    std::fs::write(&path, serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
+    write_private(&path, &serde_json::to_vec_pretty(&epitaph)?).with_context(|| format!("write {}", path.display()))?;
     Ok(epitaph)
 }

@@ -61,7 +61,7 @@ struct Waiter {
 /// The owner of a host: all that a server does to a state it does here.
 pub struct Desk<'h> {
     pub(super) host: &'h mut Host,
-    policy: BlockPolicy,
+    pub(super) policy: BlockPolicy,
     pub(super) book: Book,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
@@ -157,8 +157,9 @@ impl<'h> Desk<'h> {
             if self.is_stopping() {
                 return Ok(());
             }
-            for errand in std::mem::take(&mut self.at_rest) {
-                errand(self);
+            if !self.at_rest.is_empty() {
+                std::mem::take(&mut self.at_rest).into_iter().for_each(|errand| errand(self));
+                continue;
             }
             if self.host.is_quiescent()? {
                 self.host.obey_at_rest()?;

@@ -18,9 +18,10 @@ pub struct Problem {
 }
 
 /// The kinds of problems, each with its status and its title. They are a contract.
-const KINDS: [(&str, u16, &str); 16] = [
+const KINDS: [(&str, u16, &str); 17] = [
     ("malformed", 400, "The request is malformed"),
     ("foreign-host", 403, "The Host header names another host"),
+    ("foreign-origin", 403, "The request comes from a web page that was not named"),
     ("no-capability", 404, "There is nothing of this name"),
     ("method-not-allowed", 405, "This cannot be done here"),
     ("slow-body", 408, "The body came too slowly"),

@@ -1,5 +1,7 @@
 //! An administrator's acts, over the control socket only: each is an input of the next block, recorded and replayed like any other.
 
+use std::{path::PathBuf, sync::Arc};
+
 use axum::{
     Router,
     body::Body,
@@ -10,12 +12,18 @@ use axum::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 use super::{Shared, Site};
 use crate::{
-    host::controller::{Arg, Outcome, Sent, To, VatAct},
-    model::id::{KRef, VatId},
+    host::{
+        controller::{Arg, Outcome, Sent, To, VatAct},
+        scenario::Scenario,
+    },
+    kernel::Halt,
+    model::{
+        body,
+        id::{KRef, VatId},
+    },
     serve::{ask::Reply, desk::Desk, problem::Problem},
 };
 
@@ -24,6 +32,8 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/control/send", post(send))
         .route("/control/call", post(call))
         .route("/control/vat", post(act))
+        .route("/control/install", post(install))
+        .route("/control/upgrade", post(upgrade))
 }
 
 /// A message, as `vathost send` takes it.
@@ -43,6 +53,13 @@ enum Act {
     Pause { vat: String, reason: String },
     Resume { vat: String },
     Terminate { vat: String, reason: String },
+}
+
+/// A scenario on this machine.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    scenario: PathBuf,
 }
 
 async fn read<T: DeserializeOwned>(shared: &Shared, body: Body) -> Result<T, Problem> {
@@ -139,4 +156,56 @@ async fn act(State(shared): Site, body: Body) -> Result<Response, Problem> {
     });
     let vat = done.await?;
     Ok(super::json(StatusCode::OK, &json!({ "vat": vat.to_string() })))
+}
+
+/// Adds those vats of a scenario that the state does not have.
+async fn install(State(shared): Site, body: Body) -> Result<Response, Problem> {
+    let scenario = read_scenario(&shared, body).await?;
+    let added = shared.errand(shared.bounds.call_time, move |desk, reply| {
+        desk.when_rested(Box::new(move |desk| {
+            let policy = desk.policy;
+            let _ = reply.send(desk.host.add(&scenario, &policy).map_err(refused));
+        }));
+    });
+    let added = added.await?;
+    Ok(super::json(StatusCode::OK, &json!({ "added": added })))
+}
+
+/// Upgrades the vats whose code is another in a scenario, and tells how each went.
+async fn upgrade(State(shared): Site, body: Body) -> Result<Response, Problem> {
+    let scenario = read_scenario(&shared, body).await?;
+    let upgraded = shared.errand(shared.bounds.call_time, move |desk, reply| {
+        desk.when_rested(Box::new(move |desk| {
+            let policy = desk.policy;
+            match desk.host.upgrade(&scenario, &policy) {
+                Ok(queued) => desk.when_rested(Box::new(move |desk| drop(reply.send(Ok(outcomes(desk, &queued)))))),
+                Err(halt) => drop(reply.send(Err(refused(halt)))),
+            }
+        }));
+    });
+    let upgraded = upgraded.await?;
+    Ok(super::json(StatusCode::OK, &json!({ "upgraded": upgraded })))
+}
+
+async fn read_scenario(shared: &Shared, body: Body) -> Result<Scenario, Problem> {
+    let Named { scenario } = read(shared, body).await?;
+    let read = tokio::task::spawn_blocking(move || Scenario::read(&scenario)).await;
+    let read = read.map_err(|err| Problem::new("unexpected", err.to_string()))?;
+    read.map_err(|err| Problem::new("refused", err.to_string()))
+}
+
+fn refused(halt: Box<Halt>) -> Problem {
+    Problem::new("refused", halt.to_string())
+}
+
+fn outcomes(desk: &Desk<'_>, queued: &[(VatId, Sent)]) -> Vec<Value> {
+    let told = |(vat, sent): &(VatId, Sent)| {
+        let (status, reason) = match desk.host.outcome(*sent) {
+            Ok(Outcome::Fulfilled(_)) => ("upgraded", None),
+            Ok(Outcome::Rejected(data)) => ("as before", Some(body::text_of(&data.body))),
+            Ok(Outcome::Pending) | Err(_) => ("pending", None),
+        };
+        json!({ "vat": vat.to_string(), "status": status, "reason": reason })
+    };
+    queued.iter().map(told).collect()
 }

@@ -18,7 +18,7 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, HttpBody, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
@@ -112,6 +112,11 @@ impl Shared {
     /// Reads a request's body as JSON, within its bounds.
     async fn json(&self, body: Body) -> Result<(Vec<u8>, Value), Problem> {
         let max = self.bounds.body_bytes;
+        let too_large = || Problem::new("too-large", format!("a body has {max} bytes at the most"));
+        // One that says so itself is not waited for.
+        if body.size_hint().lower() > max as u64 {
+            return Err(too_large());
+        }
         let read = tokio::time::timeout(self.bounds.body_time, to_bytes(body, max)).await;
         let Ok(read) = read else {
             let seconds = self.bounds.body_time.as_secs();
@@ -120,7 +125,7 @@ impl Shared {
         let bytes = read.map_err(|err| {
             let source = std::error::Error::source(&err);
             match source.is_some_and(|it| it.is::<http_body_util::LengthLimitError>()) {
-                true => Problem::new("too-large", format!("a body has {max} bytes at the most")),
+                true => too_large(),
                 false => Problem::new("malformed", format!("the body did not come: {err}")),
             }
         })?;
@@ -144,6 +149,16 @@ impl Shared {
             return Ok(());
         }
         Err(Problem::new("foreign-host", format!("`{host}` is not this host: give it --host `{bare}` if it is")))
+    }
+
+    /// Refuses what a web page sends whose origin was not named: a browser lets every page send to every address.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        match headers.get(header::ORIGIN) {
+            Some(_) if self.allowed_origin(headers).is_none() => {
+                Err(Problem::new("foreign-origin", "start the host with --allow-origin to let pages of this origin speak to it"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
@@ -197,7 +212,8 @@ fn routes() -> Router<Arc<Shared>> {
 /// Checks what holds for every request, and marks every response.
 async fn guard(State(shared): Site, request: Request, next: Next) -> Response {
     let origin = shared.allowed_origin(request.headers());
-    let mut response = match shared.check_host(request.headers()) {
+    let checked = shared.check_host(request.headers()).and_then(|()| shared.check_origin(request.headers()));
+    let mut response = match checked {
         Err(why) => why.into_response(),
         Ok(()) if request.method() == Method::OPTIONS && origin.is_some() => preflight(),
         Ok(()) => next.run(request).await,
