@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     host::controller::{BlockEnd, BlockPolicy, Host},
-    kernel::Halt,
+    kernel::{Halt, Ran},
     model::{
         blame::Fault,
         id::{KRef, PromiseId},
@@ -165,7 +165,10 @@ impl<'h> Desk<'h> {
                 self.host.obey_at_rest()?;
             }
             let expected = std::mem::take(&mut self.answered);
-            if let Some(first) = self.wait(inbox)? {
+            self.metrics.set_idle(true);
+            let first = self.wait(inbox)?;
+            self.metrics.set_idle(false);
+            if let Some(first) = first {
                 let begun = now();
                 self.take(first);
                 let taken = 1 + self.take_waiting(inbox, BATCH_MAX);
@@ -227,10 +230,14 @@ impl<'h> Desk<'h> {
             self.host.keep_with_inputs(rows);
         }
         self.host.tell_time(clock());
-        let Desk { host, book, waiting, stop, policy, .. } = self;
+        let Desk { host, book, waiting, stop, policy, metrics, .. } = self;
         let begun = now();
         let mut settled = Vec::new();
-        let end = host.run_block_keeping(policy, &mut |_| stop.load(Ordering::Relaxed) == 0, &mut |block| {
+        let mut each = |_: &Ran| {
+            metrics.beat();
+            stop.load(Ordering::Relaxed) == 0
+        };
+        let end = host.run_block_keeping(policy, &mut each, &mut |block| {
             settled = settle(block, book, waiting);
             book.take_changes()
         })?;

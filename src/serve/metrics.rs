@@ -1,6 +1,9 @@
 //! What is measured of a server, in the text that Prometheus reads.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -43,9 +46,12 @@ pub struct Metrics {
     under_way: Gauge,
     kept: Family<Kind, Gauge>,
     bytes: Family<Kind, Gauge>,
-    connections: Gauge<i64, std::sync::atomic::AtomicI64>,
+    connections: Gauge<i64, AtomicI64>,
     refused_connections: Counter<u64, AtomicU64>,
     directive_crank: Gauge,
+    /// Cranks of this process; and whether the kernel's thread waits for something to do.
+    pulse: AtomicU64,
+    is_idle: AtomicBool,
 }
 
 fn histogram() -> Histogram {
@@ -75,6 +81,8 @@ impl Default for Metrics {
             connections: Gauge::default(),
             refused_connections: Counter::default(),
             directive_crank: Gauge::default(),
+            pulse: AtomicU64::new(0),
+            is_idle: AtomicBool::new(true),
         };
         metrics.register();
         metrics
@@ -112,6 +120,22 @@ impl Metrics {
         // Writing to a text does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// Notes a crank.
+    pub(super) fn beat(&self) {
+        self.pulse.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes whether the kernel's thread waits for something to do.
+    pub(super) fn set_idle(&self, is_idle: bool) {
+        self.is_idle.store(is_idle, Ordering::Relaxed);
+    }
+
+    /// Returns whether the kernel's thread waits, and otherwise the number of cranks so far: of a thread that hangs it stays.
+    pub(super) fn pulse(&self) -> Option<u64> {
+        let is_idle = self.is_idle.load(Ordering::Relaxed);
+        (!is_idle).then(|| self.pulse.load(Ordering::Relaxed))
     }
 
     pub(super) fn block(&self, took: Duration, end: &BlockEnd) {

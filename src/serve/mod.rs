@@ -164,7 +164,7 @@ impl Server {
     /// Has a desk serve what comes, until it ends; tells the system's service manager when it begins, that it lives, and when it ends.
     pub fn run(&self, desk: &mut Desk<'_>) -> Result<(), Box<crate::kernel::Halt>> {
         tell_manager(&[sd_notify::NotifyState::Ready]);
-        let alive = sd_notify::watchdog_enabled().map(|every| self.runtime.spawn(show_life(every / 2)));
+        let alive = sd_notify::watchdog_enabled().map(|every| self.runtime.spawn(show_life(every / 2, self.metrics.clone())));
         let ended = desk.run(&self.inbox);
         alive.into_iter().for_each(|it| it.abort());
         tell_manager(&[sd_notify::NotifyState::Stopping]);
@@ -225,10 +225,15 @@ fn tell_manager(state: &[sd_notify::NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
 }
 
-/// Tells the manager that the process lives. (Whether the kernel's thread does is asked by `/healthz`.)
-async fn show_life(every: Duration) {
+/// Tells the manager that the kernel's thread lives: it waits, or has run a crank since the last time.
+async fn show_life(every: Duration, metrics: Arc<Metrics>) {
+    let mut before = None;
     loop {
-        tell_manager(&[sd_notify::NotifyState::Watchdog]);
+        let now = metrics.pulse();
+        if now.is_none() || now != before {
+            tell_manager(&[sd_notify::NotifyState::Watchdog]);
+        }
+        before = now;
         tokio::time::sleep(every).await;
     }
 }

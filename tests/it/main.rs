@@ -29,6 +29,7 @@ mod model;
 mod module;
 mod new;
 mod obey;
+mod serve;
 mod slog;
 mod snapshot;
 mod soak;

@@ -136,6 +136,12 @@ impl Served {
         stream
     }
 
+    /// Kills it as `kill -9` does, while others speak to it.
+    pub(super) fn kill_now(&self) {
+        let number = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-KILL", &number]).status().unwrap().success());
+    }
+
     /// Kills it as `kill -9` does.
     pub(super) fn kill(mut self) {
         self.child.kill().unwrap();
