@@ -4,6 +4,7 @@
     reason = "the command line reads the clock and the environment; nothing below does"
 )]
 
+mod administer;
 mod bench;
 mod changed;
 mod check;
@@ -31,7 +32,11 @@ mod output;
 mod progress;
 mod replay;
 mod run;
+#[cfg(feature = "serve")]
+mod running;
 mod send;
+#[cfg(feature = "serve")]
+mod serve;
 mod signals;
 mod slog;
 mod state;
@@ -68,6 +73,7 @@ const EXAMPLES: &str = "\
 Examples:
   vathost run vats/bank                          run a scenario in memory
   vathost run vats/bank --state ./state          … and keep its state; the same command goes on from it
+  vathost serve vats/bank --state ./state        … and stay up: it answers HTTP
   vathost call ./state bank balance              ask one of its vats something
   vathost inspect ./state vat v3                 look at a vat
   vathost new echo --lang rust                   begin a vat of your own
@@ -87,8 +93,15 @@ enum Color {
 #[derive(Subcommand, Debug)]
 enum Verb {
     Run(run::RunArgs),
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
     Send(send::SendArgs),
     Call(send::CallArgs),
+    Pause(administer::PauseArgs),
+    Resume(administer::ResumeArgs),
+    Terminate(administer::TerminateArgs),
+    Install(administer::InstallArgs),
+    Upgrade(administer::UpgradeArgs),
     Check(check::CheckArgs),
     New(new::NewArgs),
     Dev(dev::DevArgs),
@@ -139,8 +152,15 @@ fn run() -> ExitCode {
     let output = Output::new(args.color, args.quiet, args.verbose);
     let result = match args.verb {
         Verb::Run(args) => run::cmd_run(args, &output),
+        #[cfg(feature = "serve")]
+        Verb::Serve(args) => serve::cmd_serve(args, &output),
         Verb::Send(args) => send::cmd_send(args, &output),
         Verb::Call(args) => send::cmd_call(args, &output),
+        Verb::Pause(args) => administer::cmd_pause(args, &output),
+        Verb::Resume(args) => administer::cmd_resume(args, &output),
+        Verb::Terminate(args) => administer::cmd_terminate(args, &output),
+        Verb::Install(args) => administer::cmd_install(args, &output),
+        Verb::Upgrade(args) => administer::cmd_upgrade(args, &output),
         Verb::Check(args) => check::cmd_check(args, &output),
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Dev(args) => dev::cmd_dev(args, &output),

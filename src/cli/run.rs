@@ -29,6 +29,7 @@ use crate::{
     host::{
         controller::{BlockPolicy, Host, HostOptions},
         mailbox::MailboxFiles,
+        options::Inputs,
         report::{Report, ResultReport},
         scenario::{Bytes, Scenario},
     },
@@ -60,10 +61,10 @@ Examples:
   vathost run vats/bank --json | jq .stateHash")]
 pub(crate) struct RunArgs {
     /// A `vat.toml`, or the folder that holds it; or the folder of a state that exists
-    scenario: Option<PathBuf>,
+    pub(super) scenario: Option<PathBuf>,
     /// The folder of the state, made if absent; without it the state lives in memory
     #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
+    pub(super) state: Option<PathBuf>,
     /// Give the state that exists those vats of the scenario that it has not, and the messages to them
     #[arg(long, requires_all = ["scenario", "state"])]
     add: bool,
@@ -75,7 +76,7 @@ pub(crate) struct RunArgs {
     slog_detail: SlogDetail,
     /// Stop after this many blocks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    blocks: Option<u64>,
+    pub(super) blocks: Option<u64>,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Keep this many vats live at the most; the others come back when they are needed, to the same hashes [default: as many as
@@ -116,6 +117,9 @@ pub(crate) struct RunArgs {
     /// Print one JSON object at the end
     #[arg(long)]
     json: bool,
+    /// When inputs are durable: a matter of the verb.
+    #[arg(skip)]
+    pub(super) inputs: Inputs,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,7 +160,7 @@ impl RunArgs {
     }
 
     /// The folder of a state may stand where a scenario does.
-    fn sorted(mut self) -> Result<RunArgs, Usage> {
+    pub(super) fn sorted(mut self) -> Result<RunArgs, Usage> {
         if let Some(dir) = self.scenario.take_if(|it| is_state(it)) {
             if let Some(other) = &self.state {
                 let what = format!("`{}` is a state, and --state names `{}`", dir.display(), other.display());
@@ -168,19 +172,25 @@ impl RunArgs {
     }
 }
 
-pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
-    let args = args.sorted()?;
+/// Opens the state of these arguments, and gives it what its scenario has and it has not.
+pub(super) fn begin_with_scenario(args: &RunArgs, output: &Output) -> anyhow::Result<(Option<Scenario>, Begun)> {
     let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
-    let mut begun = begin(&args, scenario.as_ref(), output)?;
+    let mut begun = begin(args, scenario.as_ref(), output)?;
     match &scenario {
         Some(scenario) if begun.controller.is_new() => {
             if let Err(halt) = begun.controller.install(scenario) {
-                return Err(halted(*halt, &mut begun, &args, &AtomicU8::new(0), output));
+                return Err(halted(*halt, &mut begun, args, &AtomicU8::new(0), output));
             }
         }
         Some(scenario) if args.add => add(&mut begun.controller, scenario, &begun.policy, output)?,
         _ => (),
     }
+    Ok((scenario, begun))
+}
+
+pub(crate) fn cmd_run(args: RunArgs, output: &Output) -> anyhow::Result<Exit> {
+    let args = args.sorted()?;
+    let (scenario, mut begun) = begin_with_scenario(&args, output)?;
     let interrupted = go_on(&mut begun, &args, scenario.as_ref(), output)?;
     let controller = begun.controller;
     let report = controller.report()?;
@@ -234,8 +244,11 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
     let in_force = directives.clone().unwrap_or_default();
     let bundles = bundles_of(&host, &args.bundle)?;
     let blocks = args.policy.options().or(host.blocks);
-    let mut controller =
-        open(args, scenario, HostOptions { bundles: bundles.clone(), blocks, ..HostOptions::default() })?;
+    let mut controller = open(
+        args,
+        scenario,
+        HostOptions { bundles: bundles.clone(), blocks, inputs: args.inputs, ..HostOptions::default() },
+    )?;
     bundles.iter().for_each(|wasm| output.detail(format!("bundle {}", BundleId::of(wasm))));
     load_directives(&mut controller, directives, args, output)?;
     let policy = controller.policy();
@@ -510,7 +523,7 @@ fn warn(controller: &Host, mailbox: &mut MailboxFiles, held: &mut bool, output: 
     mailbox.warnings().iter().for_each(|it| output.warn(it));
 }
 
-fn incomplete(err: &std::io::Error) -> String {
+pub(super) fn incomplete(err: &std::io::Error) -> String {
     format!("the slog is incomplete: {err}")
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+#[cfg(feature = "serve")]
+use crate::cli::running::RunningHost;
 use crate::{
     cli::{
         Exit, Output, Usage,
@@ -89,6 +91,14 @@ struct SendWords {
     args: Vec<Value>,
 }
 
+impl SendWords {
+    /// The message, as a running host takes it.
+    #[cfg(feature = "serve")]
+    fn message(&self) -> Value {
+        json!({ "to": self.vat, "method": self.method, "args": self.args })
+    }
+}
+
 impl MessageArgs {
     fn read(&self, verb: &str) -> Result<SendWords, Usage> {
         let mut words = self.words.iter();
@@ -114,6 +124,10 @@ impl MessageArgs {
 
 pub(crate) fn cmd_send(args: SendArgs, output: &Output) -> anyhow::Result<Exit> {
     let words = args.message.read("send")?;
+    #[cfg(feature = "serve")]
+    if let Some(host) = RunningHost::of(&words.state) {
+        return send_to(host, &words, args.run, args.message.json, output);
+    }
     let run_args = args.message.run_args(&words);
     let (mut begun, sent) = send(&words, &run_args, output)?;
     if !args.run {
@@ -146,6 +160,10 @@ pub(crate) fn cmd_send(args: SendArgs, output: &Output) -> anyhow::Result<Exit> 
 pub(crate) fn cmd_call(args: CallArgs, output: &Output) -> anyhow::Result<Exit> {
     let args = args.message;
     let words = args.read("call")?;
+    #[cfg(feature = "serve")]
+    if let Some(host) = RunningHost::of(&words.state) {
+        return call_to(host, &words, args.json, output);
+    }
     let run_args = args.run_args(&words);
     let (mut begun, sent) = send(&words, &run_args, output)?;
     let interrupted = run::go_on(&mut begun, &run_args, None, output)?;
@@ -166,6 +184,59 @@ pub(crate) fn cmd_call(args: CallArgs, output: &Output) -> anyhow::Result<Exit> 
         Outcome::Fulfilled(_) => Exit::Ok,
         Outcome::Rejected(_) | Outcome::Pending => Exit::Findings,
     })
+}
+
+/// Has a running host send the message; with `run`, once it came to rest, tells the answer too.
+#[cfg(feature = "serve")]
+fn send_to(host: RunningHost, words: &SendWords, run: bool, as_json: bool, output: &Output) -> anyhow::Result<Exit> {
+    let answer = host.ask(if run { "/control/call" } else { "/control/send" }, &words.message())?;
+    if as_json {
+        output.json(&object_of(words, answer))?;
+    } else if run {
+        output.line(format!("{}.{} {}", harmless(&words.vat), harmless(&words.method), text_of(&answer)))?;
+        output.line(format!("state hash   {}", harmless(answer["stateHash"].as_str().unwrap_or_default())))?;
+    } else {
+        let promise = harmless(answer["promise"].as_str().unwrap_or_default());
+        output.line(format!("sent; its result is {promise}. The running host delivers it"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Has a running host send the message, and prints its answer.
+#[cfg(feature = "serve")]
+fn call_to(host: RunningHost, words: &SendWords, as_json: bool, output: &Output) -> anyhow::Result<Exit> {
+    let answer = host.ask("/control/call", &words.message())?;
+    let is_fulfilled = answer["status"] == "fulfilled";
+    if answer["status"] == "pending" {
+        output.note(format!("no answer yet: it will be {}", harmless(answer["promise"].as_str().unwrap_or_default())));
+    }
+    if as_json {
+        output.json(&object_of(words, answer))?;
+    } else {
+        let text = text_of(&answer);
+        output.line(if is_fulfilled { text.trim_start_matches("fulfilled ") } else { &text })?;
+    }
+    Ok(if is_fulfilled { Exit::Ok } else { Exit::Findings })
+}
+
+/// The answer of a running host, as people read it.
+#[cfg(feature = "serve")]
+fn text_of(answer: &Value) -> String {
+    let status = answer["status"].as_str().unwrap_or_default();
+    let Some(body) = answer["body"].as_str() else { return harmless(status) };
+    let slots: Vec<&str> = answer["slots"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    format!("{} {}", harmless(status), harmless(&said(body, &slots)))
+}
+
+/// The object that is printed of a running host's answer: the same as of a state at rest.
+#[cfg(feature = "serve")]
+fn object_of(words: &SendWords, mut answer: Value) -> Value {
+    (answer["to"], answer["method"]) = (words.vat.as_str().into(), words.method.as_str().into());
+    let plain = answer["body"].as_str().and_then(|it| serde_json::from_str(it.strip_prefix('#')?).ok());
+    if let Some(value) = plain.and_then(|it: Value| smallcaps::to_json(&it).ok()) {
+        answer["value"] = value;
+    }
+    answer
 }
 
 /// Opens the state, as `run` does, and gives it the message.

@@ -36,6 +36,9 @@ impl ScenarioError {
     }
 }
 
+/// Characters of an exported name: fewer than a token has, so that neither is taken for the other.
+const EXPORT_CHARS_MAX: usize = 40;
+
 /// A scenario, with the wasm of its vats.
 #[derive(Debug, Default)]
 pub struct Scenario {
@@ -53,6 +56,8 @@ pub struct Scenario {
     pub bundles: BTreeMap<String, Vec<u8>>,
     /// The version of the kernel's behaviour, unless it is the newest.
     pub kernel: Option<u32>,
+    /// The vats whose roots a server opens by name: for each name the vat. They decide nothing in the state, and are in no digest.
+    pub exports: BTreeMap<String, String>,
 }
 
 /// A vat of a scenario.
@@ -108,6 +113,8 @@ struct ScenarioFile {
     send: Vec<Send>,
     #[serde(default)]
     bundles: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    exports: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -207,6 +214,7 @@ impl Scenario {
             mailbox,
             bundles,
             kernel: file.kernel,
+            exports: file.exports,
         };
         scenario.check(&path)?;
         Ok(scenario)
@@ -228,6 +236,14 @@ impl Scenario {
         if let Some(version) = self.kernel.filter(|it| !kernel_version::is_known(*it)) {
             let why = format!("kernel = {version}: this binary can run {}", kernel_version::known());
             return Err(ScenarioError::new(path, why));
+        }
+        for (name, vat) in &self.exports {
+            known(format!("[exports] {name}"), vat)?;
+            let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
+            if name.is_empty() || name.len() > EXPORT_CHARS_MAX || !name.chars().all(is_plain) {
+                let why = format!("[exports] `{name}`: a name has 1 to {EXPORT_CHARS_MAX} letters, digits and -_.");
+                return Err(ScenarioError::new(path, why));
+            }
         }
         if let Some(name) = &self.bootstrap {
             known("bootstrap".to_owned(), name)?;

@@ -13,6 +13,7 @@ use crate::{
         block::{Block, Step},
         table::{Item, KernelObject, Outside, Owner, Policy},
     },
+    store::BesideRow,
 };
 
 /// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has.
@@ -198,6 +199,21 @@ impl Ledger {
     /// Terminates a vat for the host, with this reason.
     pub fn terminate_with_reason(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
         self.terminate_from_outside(vat, body::error(reason))
+    }
+
+    /// Pauses a vat for the host, if it is alive.
+    pub fn pause_from_outside(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
+        if self.tables().is_alive(vat) { self.pause(vat, reason) } else { Ok(()) }
+    }
+
+    /// Resumes a vat that is paused for the host.
+    pub fn resume_from_outside(&mut self, vat: VatId) -> Result<(), Fault> {
+        self.resume(vat)
+    }
+
+    /// Writes rows beside the state with this block.
+    pub fn put_beside(&mut self, rows: Vec<BesideRow>) {
+        self.block_mut().put_beside(rows);
     }
 
     /// Tells live vats to bring out their dead.

@@ -2,7 +2,7 @@
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
 //! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_mark` (see `mark`), `snapshot` and `page`
-//! (see `page`). WAL with
+//! (see `page`), `beside` (see `beside`). WAL with
 //! `synchronous=FULL`: what a commit returned is on disk.
 //!
 //! Tables of large values have a rowid (see [`TableLayout`]): in one without, SQLite reads the whole row to compare its
@@ -25,13 +25,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
-        codec,
+        beside, codec,
         disk::Disk,
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
         history, log, mark,
         pace::Pace,
-        page,
+        page, private,
         proof::{DAMAGED, Proof, StoredRow},
         sqlite, vfs,
     },
@@ -44,6 +44,8 @@ pub(super) const SCHEMA: u32 = 8;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 const LOG: &str = "state.sqlite-wal";
+/// The name that SQLite gives the index of its log.
+const INDEX: &str = "state.sqlite-shm";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
 const STATEMENTS: usize = 64;
@@ -192,6 +194,7 @@ fn layout(tables: &[TableLayout]) -> String {
         "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL, checksum INTEGER NOT NULL);
          CREATE TABLE bundle (hash BLOB PRIMARY KEY, wasm BLOB NOT NULL);",
     );
+    sql += beside::LAYOUT;
     sql += history::LAYOUT;
     sql += mark::LAYOUT;
     sql += page::LAYOUT;
@@ -244,6 +247,7 @@ impl Database {
     /// in it.
     pub fn draft(path: &Path, tables: &[TableLayout]) -> Result<Database, HostFault> {
         let what = format!("write `{}`", path.display());
+        private::make_file(path).map_err(|err| HostFault::new(&what, err))?;
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
         let database = Database { connection, _vfs: None, home: Home::default(), opening: what, _lock: None };
@@ -259,13 +263,8 @@ impl Database {
     /// Opens a state on a disk that may fail: for experiments.
     pub fn open_on(dir: &Path, tables: &[TableLayout], disk: Option<&Disk>) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
-        make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(dir.join(LOCK))
-            .map_err(|err| HostFault::new(&what, err))?;
+        private::make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
+        let lock = private::open_file(&dir.join(LOCK)).map_err(|err| HostFault::new(&what, err))?;
         lock.try_lock().map_err(|err| match err {
             TryLockError::WouldBlock => HostFault::new(&what, "another process has it open"),
             TryLockError::Error(err) => HostFault::new(&what, err),
@@ -276,6 +275,7 @@ impl Database {
         }
         let vfs = disk.map(vfs::Registered::new).transpose()?;
         let path = dir.join(FILE);
+        close_files(dir).map_err(|err| HostFault::new(&what, err))?;
         let connection = match &vfs {
             None => Connection::open(path),
             Some(vfs) => Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs.name()),
@@ -477,16 +477,11 @@ fn placed(what: &str, dir: &Path) -> String {
     }
 }
 
-/// Makes a folder, so that it is there after a loss of power: SQLite sees to the names in it, but not to its own.
-fn make_folder(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(dir)?;
-    match std::path::absolute(dir)?.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+/// Closes a state's files to others, and makes the one that SQLite gives all others its mode from.
+fn close_files(dir: &Path) -> io::Result<()> {
+    private::make_file(&dir.join(FILE))?;
+    private::close_to_others(&dir.join(LOG))?;
+    private::close_to_others(&dir.join(INDEX))
 }
 
 /// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had

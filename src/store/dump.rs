@@ -11,7 +11,10 @@ use rusqlite::{
 
 use crate::{
     model::blame::HostFault,
-    store::database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
+    store::{
+        database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
+        private,
+    },
 };
 
 /// A table of the database.
@@ -86,6 +89,7 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(dir.join(FILE), flags).map_err(fault(&what))?;
         connection.busy_timeout(super::database::BUSY_MAX).map_err(fault(&what))?;
+        private::make_file(to).map_err(|err| HostFault::new(&what, err))?;
         let to = to.to_str().ok_or_else(|| HostFault::new(&what, "the name of the target is not UTF-8"))?;
         connection.execute("VACUUM INTO ?", [to]).map(|_| ()).map_err(fault(&what))
     }
@@ -103,6 +107,7 @@ impl Database {
         };
         let copy = || -> std::io::Result<()> {
             std::fs::copy(dir.join(FILE), to)?;
+            private::close_to_others(to)?;
             let log = beside(&dir.join(FILE));
             if log.exists() { std::fs::copy(log, beside(to)).map(drop) } else { Ok(()) }
         };

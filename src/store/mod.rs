@@ -4,6 +4,7 @@
 //! Nothing else of a state is on disk, so it is at a committed block at every instant.
 
 mod aside;
+mod beside;
 pub(crate) mod canon;
 pub(crate) mod codec;
 mod database;
@@ -17,6 +18,7 @@ mod log;
 mod mark;
 mod pace;
 mod page;
+mod private;
 mod proof;
 mod sqlite;
 mod table;
@@ -24,6 +26,7 @@ mod undo;
 mod vfs;
 
 pub use aside::Aside;
+pub use beside::BesideRow;
 pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
 pub use disk::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, FileOp, Loss};
@@ -36,5 +39,6 @@ pub use history::{Chunk, Head, Heads, Put};
 pub use mark::{BLOCKS_KEPT, BlockMark, Marks};
 pub use pace::Pace;
 pub use page::{Listed, PAGE_BYTES, PageHash};
+pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
 pub use table::{Change, Index, Journaled, Table, Value};

@@ -30,6 +30,7 @@ mod module;
 mod new;
 mod obey;
 mod package;
+mod serve;
 mod session;
 mod slog;
 mod snapshot;

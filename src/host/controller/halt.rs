@@ -10,6 +10,7 @@ use crate::{
     model::blame::Fault,
     slog::{Detail, Event},
     state::block::Block,
+    store::write_private,
     vat::CoreDump,
 };
 
@@ -49,7 +50,7 @@ impl Host {
             let vat = epitaph.vat_name.as_deref().or(epitaph.vat.as_deref()).unwrap_or_default();
             let encoded = block.bundle(dump.bundle()).map_err(|err| err.to_string());
             let written = encoded.and_then(|wasm| {
-                std::fs::write(dir.join(&file), dump.encode(&wasm, vat)).map_err(|err| err.to_string())
+                write_private(&dir.join(&file), &dump.encode(&wasm, vat)).map_err(|err| err.to_string())
             });
             match written {
                 Ok(()) => epitaph.core_dump = Some(file),
@@ -59,7 +60,7 @@ impl Host {
         }
         let path = dir.join(epitaph.file_name());
         let text = serde_json::to_vec_pretty(&epitaph).map_err(std::io::Error::from);
-        if let Err(err) = text.and_then(|text| std::fs::write(&path, text)) {
+        if let Err(err) = text.and_then(|text| write_private(&path, text.as_ref())) {
             self.unburied.push(format!("write {}: {err}", path.display()));
         }
         epitaph

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use crate::{
+    host::controller::beside::VatAct,
     invariant,
     kernel::{Ledger, SessionInput},
     model::{
@@ -14,6 +15,7 @@ use crate::{
         value::CapData,
     },
     state::{block::Block, table::Tables},
+    store::BesideRow,
 };
 
 /// A message that was sent from outside: by this its result is asked for.
@@ -122,13 +124,22 @@ impl Arg {
 /// One input that waits for the next block.
 #[derive(Debug, Clone)]
 pub(super) enum Input {
-    Send { target: Target, data: CapData<KRef>, to: String, method: String, promise: PromiseId },
+    Send {
+        target: Target,
+        data: CapData<KRef>,
+        to: String,
+        method: String,
+        promise: PromiseId,
+    },
     Mail(u64, Value),
     RefuseMail(u64, String),
     AcknowledgeMail(u64),
     Forget(PromiseId),
     Device(DeviceId, Value),
     Session(VatId, SessionInput),
+    /// Rows beside the state, written with the other inputs.
+    Beside(Vec<BesideRow>),
+    Administrate(VatId, VatAct),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -230,12 +241,21 @@ pub(super) fn methargs(tables: &Tables, method: &str, args: Vec<Arg>) -> Result<
         });
     }
     let body = format!("#{}", serde_json::json!([smallcaps::text(method), values]));
+    let data = CapData { body: body.as_str().into(), slots };
+    check_data(tables, &data)?;
+    Ok(data)
+}
+
+/// Refuses what names something that does not exist, or is too large.
+pub(super) fn check_data(tables: &Tables, data: &CapData<KRef>) -> Result<(), HostFault> {
+    data.slots.iter().try_for_each(|it| check_held(tables, *it))?;
     let max = limits::BODY_BYTES_MAX as usize;
-    if body.len() > max || slots.len() > limits::SLOTS_MAX as usize {
-        let why = format_args!("its body is {} bytes long and names {}: {max} at the most", body.len(), slots.len());
+    let (bytes, slots) = (data.body.len(), data.slots.len());
+    if bytes > max || slots > limits::SLOTS_MAX as usize {
+        let why = format_args!("its body is {bytes} bytes long and names {slots}: {max} at the most");
         return Err(HostFault::new("send a message", why));
     }
-    Ok(CapData { body: body.as_str().into(), slots })
+    Ok(())
 }
 
 /// Puts what is asked of sessions behind the rest: the ids of promises were promised to the senders of messages, and a
@@ -264,6 +284,10 @@ impl Input {
             Input::Forget(promise) => ledger.forget_result(promise)?,
             Input::Device(id, input) => ledger.tell_device(id, &input)?,
             Input::Session(session, input) => ledger.session_input(session, input)?,
+            Input::Beside(rows) => ledger.put_beside(rows),
+            Input::Administrate(vat, VatAct::Pause(why)) => ledger.pause_from_outside(vat, &why)?,
+            Input::Administrate(vat, VatAct::Resume) => ledger.resume_from_outside(vat)?,
+            Input::Administrate(vat, VatAct::Terminate(why)) => ledger.terminate_with_reason(vat, &why)?,
         }
         Ok(())
     }

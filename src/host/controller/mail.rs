@@ -13,7 +13,7 @@ impl Host {
             match input {
                 Input::Mail(number, _) | Input::RefuseMail(number, _) => mailbox.received = *number,
                 Input::AcknowledgeMail(number) => mailbox.taken = mailbox.taken.max(*number),
-                Input::Send { .. } | Input::Forget(_) | Input::Device(..) | Input::Session(..) => (),
+                _ => (),
             }
         }
         Some(mailbox)

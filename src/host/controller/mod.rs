@@ -15,6 +15,7 @@
 //! An example is on the crate's front page.
 
 mod add;
+mod beside;
 mod device;
 mod halt;
 mod input;
@@ -25,6 +26,7 @@ mod schedule;
 mod session;
 mod upgrade;
 
+pub use beside::VatAct;
 pub use input::{Arg, Outcome, Sent, To};
 pub use run::BlockEnd;
 pub use schedule::Refusal;

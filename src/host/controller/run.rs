@@ -22,7 +22,7 @@ use crate::{
     },
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
-    store::StateHash,
+    store::{BesideRow, StateHash},
 };
 
 /// A block that was run and committed.
@@ -66,8 +66,19 @@ impl Host {
         policy: &BlockPolicy,
         each: &mut dyn FnMut(&Ran) -> bool,
     ) -> Result<BlockEnd, Box<Halt>> {
+        self.run_block_keeping(policy, each, &mut |_| Vec::new())
+    }
+
+    /// Runs a block as [`run_block`](Host::run_block) does. `beside` is asked before it is committed for rows beside the state, which
+    /// are written with it.
+    pub fn run_block_keeping(
+        &mut self,
+        policy: &BlockPolicy,
+        each: &mut dyn FnMut(&Ran) -> bool,
+        beside: &mut dyn FnMut(&Block) -> Vec<BesideRow>,
+    ) -> Result<BlockEnd, Box<Halt>> {
         let kept = self.to_keep(policy);
-        self.try_run_block(policy, each).inspect_err(|halt| {
+        self.try_run_block(policy, each, beside).inspect_err(|halt| {
             self.record_halt(halt);
             self.keep(kept);
         })
@@ -160,6 +171,7 @@ impl Host {
         &mut self,
         policy: &BlockPolicy,
         each: &mut dyn FnMut(&Ran) -> bool,
+        beside: &mut dyn FnMut(&Block) -> Vec<BesideRow>,
     ) -> Result<BlockEnd, Box<Halt>> {
         let has_inputs = self.has_inputs();
         let mut block = self.begin_block(policy)?;
@@ -184,6 +196,8 @@ impl Host {
         let closed = run.is_over()? || is_late();
         let mut block = run.into_block()?;
         let fuel = block.fuel();
+        let rows = beside(&block);
+        block.put_beside(rows);
         block = commit(block, height, time, closed)?;
         let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(&block));
         self.block = Some(block);

@@ -8,6 +8,7 @@
 //! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a
 //! kernel panic there is no block left to commit.
 
+mod beside;
 mod heard;
 mod policy;
 mod probe;
@@ -38,7 +39,8 @@ use crate::{
         transcript::{self, Entries, Entry},
     },
     store::{
-        BlockMark, Change, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, PageHash, StateHash, canon::Sink,
+        BesideRow, BlockMark, Change, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, PageHash, StateHash,
+        canon::Sink,
     },
 };
 
@@ -63,6 +65,8 @@ struct Inner {
     entries: Entries,
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
+    /// Rows beside the state that are written with this block.
+    beside: Vec<BesideRow>,
     slog: Slog,
     doomed: Vec<VatId>,
     directives: DirectiveSet,
@@ -166,6 +170,7 @@ impl Block {
             entries: Entries::default(),
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
+            beside: Vec::new(),
             slog,
             doomed: Vec::new(),
             directives: DirectiveSet::default(),
@@ -622,6 +627,7 @@ impl Block {
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
             transaction.put_bundle(id, &wasm)?;
         }
+        transaction.put_beside(&std::mem::take(&mut inner.beside))?;
         inner.snapshots.flush(&transaction, &mut proof.snapshots)?;
         if let Some(probe) = &inner.probe {
             probe.at_commit(inner.tables.globals().next_crank, &transaction)?;

@@ -1,0 +1,209 @@
+//! `serve`: a host that stays up.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::atomic::{AtomicU8, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Exit, Output, Usage, console,
+        run::{self, Begun, RunArgs},
+    },
+    host::{controller::Host, options::Inputs, scenario::Scenario},
+    kernel::Halt,
+    serve::{Bounds, Desk, Gate, INTERRUPTED, SOCKET, ServeOptions, Server},
+};
+
+/// Stay up, and answer HTTP: `POST /cap/NAME` sends a message to what the scenario exports
+///
+/// A block is run when there is something to do: a request, or a wakeup that is due by the clock. Nothing is answered before it is
+/// durable. An answer names objects by URLs with tokens in them: whoever has one may use it. SIGTERM and ^C end it after the block. The
+/// same command goes on from there, as it does after a crash. `docs/serve.md` is the reference.
+#[derive(Args, Debug)]
+#[command(
+    mut_arg("blocks", |it| it.hide(true)),
+    mut_arg("inbound", |it| it.hide(true)),
+    mut_arg("outbound", |it| it.hide(true)),
+    mut_arg("json", |it| it.hide(true)),
+    after_help = "\
+Examples:
+  vathost serve vats/bank --state ./state
+  curl localhost:7100/cap/market -d '{\"method\": \"report\"}'
+  curl localhost:7100/metrics"
+)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// The address to listen at
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7100")]
+    listen: SocketAddr,
+    /// A name that the Host header may have, as where a proxy stands before this (repeatable)
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// A web origin whose pages may read answers, as in `https://example.org` (repeatable)
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// Open exported names also at an address that others reach: at one of a network only tokens are, otherwise
+    #[arg(long)]
+    open_exports: bool,
+    /// Milliseconds that a block waits for more input, at the most, while there is much of it
+    #[arg(long, value_name = "MS", default_value_t = 5)]
+    block_wait: u64,
+    /// Bytes of a request's body
+    #[arg(long, value_name = "BYTES", default_value_t = Bounds::default().body_bytes)]
+    body_max: usize,
+    /// Seconds that a request's head, or its body, may take to come
+    #[arg(long, value_name = "S", default_value_t = 10)]
+    patience: u64,
+    /// Connections at one time
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().connections)]
+    connections_max: usize,
+    /// Calls that are waited for at one time
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().calls)]
+    calls_max: usize,
+    /// Seconds that a call is waited for; then its client gets its promise
+    #[arg(long, value_name = "S", default_value_t = 30)]
+    call_time: u64,
+    /// Readers of server-sent events at one time
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().readers)]
+    readers_max: usize,
+    /// Seconds for which an answer can be asked for again
+    #[arg(long, value_name = "S", default_value_t = Bounds::default().keep_seconds)]
+    keep_answers: u64,
+    /// How to say on stderr what happens
+    #[arg(long, value_enum, default_value_t = LogForm::Text)]
+    log: LogForm,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum LogForm {
+    Text,
+    Json,
+}
+
+pub(crate) fn cmd_serve(args: ServeArgs, output: &Output) -> anyhow::Result<Exit> {
+    let (bounds, gate) = (bounds(&args), gate(&args));
+    let ServeArgs { run: run_args, listen, log, .. } = args;
+    let mut run_args = run_args.sorted()?;
+    run_args.inputs = Inputs::WithBlock;
+    let Some(folder) = run_args.state.clone() else {
+        return Err(Usage::new("no state is named", "a server keeps one: --state DIR").into());
+    };
+    if run_args.blocks.is_some() {
+        return Err(Usage::new("a server stays up", "leave --blocks out").into());
+    }
+    let (scenario, mut begun) = run::begin_with_scenario(&run_args, output)?;
+    if begun.controller.mailbox().is_some() {
+        output.note("the files of the mailbox are not read or written by a server: its messages wait in the state");
+    }
+    let options = ServeOptions { listen, folder: folder.clone(), bounds, gate };
+    let server = Server::start(options.clone(), begun.controller.interrupter(), leave)?;
+    let ended = serve(&server, &mut begun, options, scenario.as_ref(), Say { log, output });
+    server.close();
+    if let Err(err) = begun.controller.slog().flush() {
+        output.warn(run::incomplete(&err));
+    }
+    match ended {
+        Ok(signal) => {
+            Say { log, output }.event(
+                "stopped",
+                "stopped after a block; the same command goes on from there",
+                json!({}),
+            );
+            Ok(if signal == INTERRUPTED { Exit::Interrupted } else { Exit::Ok })
+        }
+        Err(halt) => Err(run::halted(*halt, &mut begun, &run_args, &AtomicU8::new(0), output)),
+    }
+}
+
+fn bounds(args: &ServeArgs) -> Bounds {
+    let patience = Duration::from_secs(args.patience);
+    Bounds {
+        block_wait: Duration::from_millis(args.block_wait),
+        body_bytes: args.body_max,
+        body_time: patience,
+        head_time: patience,
+        connections: args.connections_max,
+        calls: args.calls_max,
+        call_time: Duration::from_secs(args.call_time),
+        readers: args.readers_max,
+        keep_seconds: args.keep_answers,
+        ..Bounds::default()
+    }
+}
+
+fn gate(args: &ServeArgs) -> Gate {
+    let names_are_open = args.listen.ip().is_loopback() || args.open_exports;
+    Gate { hosts: args.host.clone(), origins: args.allow_origin.clone(), names_are_open }
+}
+
+/// Serves until the end; returns the signal that it came by.
+fn serve(
+    server: &Server,
+    begun: &mut Begun,
+    options: ServeOptions,
+    scenario: Option<&Scenario>,
+    say: Say<'_>,
+) -> Result<u8, Box<Halt>> {
+    let Begun { controller, policy, .. } = begun;
+    let exports = scenario.map(|it| exports(controller, it));
+    let mut tell = |host: &Host, end: &_| console::tell(host, end, say.output);
+    let (folder, names_are_open) = (options.folder, options.gate.names_are_open);
+    let mut desk = Desk::new(controller, *policy, options.bounds, server.metrics(), server.stop(), &mut tell)?;
+    if let Some(exports) = exports {
+        desk.set_exports(exports)?;
+    }
+    let names = desk.exports();
+    let address = server.address();
+    let open = match (names.is_empty(), names_are_open) {
+        (true, _) => "; no name is open: [exports] in the scenario names vats".to_owned(),
+        (false, false) => "; names are closed at an address of a network, but for --open-exports".to_owned(),
+        (false, true) => format!("; open by name: {}", names.join(", ")),
+    };
+    let socket = folder.join(SOCKET).display().to_string();
+    let fields = json!({ "listen": address.to_string(), "exports": names, "control": socket });
+    say.event("serving", &format!("serving at http://{address}{open}"), fields);
+    server.run(&mut desk)?;
+    Ok(server.stop().load(Ordering::Relaxed))
+}
+
+/// The numbers of the vats that a scenario exports.
+fn exports(host: &Host, scenario: &Scenario) -> BTreeMap<String, u64> {
+    let number = |vat: &str| {
+        let block = host.block().ok()?;
+        block.tables().vats.iter().find(|(_, row)| row.name == vat).map(|(id, _)| id.0)
+    };
+    scenario.exports.iter().filter_map(|(name, vat)| Some((name.clone(), number(vat)?))).collect()
+}
+
+/// A second signal: what is not committed then is as if it had never been.
+fn leave() {
+    std::process::exit(Exit::Interrupted as i32);
+}
+
+/// What is said on stderr, for people or for programs.
+#[derive(Clone, Copy)]
+struct Say<'a> {
+    log: LogForm,
+    output: &'a Output,
+}
+
+impl Say<'_> {
+    fn event(&self, event: &str, text: &str, mut fields: serde_json::Value) {
+        match self.log {
+            LogForm::Text => self.output.note(text),
+            LogForm::Json => {
+                fields["event"] = event.into();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                fields["time"] = now.as_secs().into();
+                self.output.note(fields.to_string());
+            }
+        }
+    }
+}

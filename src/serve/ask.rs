@@ -1,0 +1,71 @@
+//! What the threads that speak HTTP ask of the kernel's thread, and what they are told.
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::serve::{desk::Desk, problem::Problem, token::Token};
+
+/// The place to send a message to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    /// A vat that is open by this name.
+    Name(String),
+    /// Whatever the token names.
+    Token(Token),
+}
+
+impl Address {
+    /// Reads the last part of a URL. What has not the form of a token is a name.
+    pub(super) fn parse(text: &str) -> Address {
+        Token::parse(text).map_or_else(|| Address::Name(text.to_owned()), Address::Token)
+    }
+}
+
+/// The way to whoever asked. It is gone where nobody waits any more.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Problem>>;
+
+/// A message to send.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) to: Address,
+    pub(super) method: String,
+    pub(super) args: Vec<Value>,
+    /// The token of its answer.
+    pub(super) id: Token,
+    /// The hash of the request, if it has a key.
+    pub(super) request: Option<[u8; 32]>,
+    /// Whether the answer is waited for.
+    pub(super) waits: bool,
+    pub(super) reply: Reply<Told>,
+}
+
+/// What is known of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Told {
+    /// The vat answered: with a value, or the reason of a rejection.
+    Settled { is_rejected: bool, value: Value },
+    /// There is no answer yet.
+    Pending,
+}
+
+/// Something to do on the kernel's thread.
+pub(super) type Errand = Box<dyn FnOnce(&mut Desk<'_>) + Send>;
+
+/// What is asked of the kernel's thread.
+pub(super) enum Ask {
+    Call(Box<Call>),
+    /// The answer of this token; `waits` until there is one.
+    Look {
+        id: Token,
+        waits: bool,
+        reply: Reply<Told>,
+    },
+    /// Drops what the token names.
+    Drop {
+        token: Token,
+        reply: Reply<()>,
+    },
+    Errand(Errand),
+    /// Has the thread look whether it is to stop.
+    Wake,
+}

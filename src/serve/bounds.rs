@@ -1,0 +1,55 @@
+//! The bounds of a server: every one of them has a default, and the default a reason.
+
+use std::time::Duration;
+
+/// What a server takes from those who speak to it, at the most.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// The longest that the first input of a block waits for others, while there are many. A commit takes some milliseconds: to
+    /// wait as long again halves the number of commits, and is not felt.
+    pub block_wait: Duration,
+    /// Bytes of a request's body. A message has at most a megabyte: see `model::limits`.
+    pub body_bytes: usize,
+    /// The longest that a request's body may take to come. A megabyte comes in this time at 100 KB a second.
+    pub body_time: Duration,
+    /// The longest that a request's head may take to come, and that a connection may be silent between two requests.
+    pub head_time: Duration,
+    /// Header lines of a request. Browsers send some twenty.
+    pub headers: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Connections at one time. Each takes some 20 KiB, and a file descriptor of the usual 1,024.
+    pub connections: usize,
+    /// Calls and readers of promises that are waited for at one time. Each is looked at after each block.
+    pub calls: usize,
+    /// Requests that wait for the kernel's thread. More of them would only wait longer: they are asked to come back.
+    pub queue: usize,
+    /// The longest that a call is waited for; then its client gets the promise instead. Proxies wait for 60 seconds.
+    pub call_time: Duration,
+    /// Readers of server-sent events at one time: each holds a connection for as long as it likes.
+    pub readers: usize,
+    /// Seconds for which an answer can be asked for again, by its promise or its key. A client that was cut off is back in a day.
+    pub keep_seconds: u64,
+    /// Answers that are kept at one time. Each takes some 200 bytes, and what it names stays alive.
+    pub answers: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            block_wait: Duration::from_millis(5),
+            body_bytes: 1 << 20,
+            body_time: Duration::from_secs(10),
+            head_time: Duration::from_secs(30),
+            headers: 64,
+            head_bytes: 16 << 10,
+            connections: 900,
+            calls: 4_096,
+            queue: 4_096,
+            call_time: Duration::from_secs(30),
+            readers: 256,
+            keep_seconds: 24 * 3_600,
+            answers: 1_000_000,
+        }
+    }
+}

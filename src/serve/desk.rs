@@ -1,0 +1,366 @@
+//! The kernel's thread: it owns the host, takes in what is asked, runs blocks, and answers.
+//!
+//! ```text
+//!   inbox ─▶ take in (calls become inputs) ─▶ gather ─▶ run_block … until nothing is left ─▶ commit ─▶ answer
+//!     ▲                                                                                         │
+//!     └──────────── wait: for a request, or until the timer has something to do ◀───────────────┘
+//! ```
+//!
+//! Invariants: nothing is answered before it is durable; where nothing is to be done nothing runs; a block's time is the clock's, and
+//! never goes back.
+
+mod take;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    host::controller::{BlockEnd, BlockPolicy, Host},
+    kernel::{Halt, Ran},
+    model::{
+        blame::Fault,
+        id::{KRef, PromiseId},
+        value::CapData,
+    },
+    serve::{
+        ask::{Ask, Errand, Reply, Told},
+        book::Book,
+        bounds::Bounds,
+        metrics::Metrics,
+        problem::Problem,
+        token::Token,
+        value,
+    },
+    state::block::Block,
+};
+
+/// Requests that are taken in before a block is run: the rest comes in with the next one.
+const BATCH_MAX: usize = 4_096;
+
+/// How a server's thread is told to stop: not 0 once it is.
+pub type Stop = Arc<AtomicU8>;
+
+/// A reader of an answer.
+struct Waiter {
+    /// The token by which it asks.
+    id: Token,
+    /// The answer that keeps what it is told of.
+    by: PromiseId,
+    /// Whether nobody but this reader can ever ask: the answer can be forgotten once it is told.
+    is_last: bool,
+    reply: Reply<Told>,
+}
+
+/// The owner of a host: all that a server does to a state it does here.
+pub struct Desk<'h> {
+    pub(super) host: &'h mut Host,
+    pub(super) policy: BlockPolicy,
+    pub(super) book: Book,
+    pub(super) bounds: Bounds,
+    pub(super) metrics: Arc<Metrics>,
+    stop: Stop,
+    /// Who waits for which promise.
+    waiting: BTreeMap<PromiseId, Vec<Waiter>>,
+    /// The number of those.
+    pub(super) waiters: usize,
+    /// The first call that came since the last commit: it, and those after it, are not durable yet.
+    fresh_from: Option<PromiseId>,
+    /// Those to be answered once what they asked for is durable.
+    pending: Vec<Box<dyn FnOnce(Result<(), &Problem>) + Send>>,
+    /// What is done once nothing is left to do.
+    at_rest: Vec<Errand>,
+    /// Answers that nobody can ask for any more, to be forgotten with the next block.
+    closing: Vec<PromiseId>,
+    /// Readers that were answered since the last time that nothing was left to do: so many clients may speak again at once.
+    answered: usize,
+    /// Sees each block that was committed.
+    tell: &'h mut dyn FnMut(&Host, &BlockEnd),
+}
+
+impl<'h> Desk<'h> {
+    /// Takes over an open host, and reads what a server kept beside its state.
+    pub fn new(
+        host: &'h mut Host,
+        policy: BlockPolicy,
+        bounds: Bounds,
+        metrics: Arc<Metrics>,
+        stop: Stop,
+        tell: &'h mut dyn FnMut(&Host, &BlockEnd),
+    ) -> Result<Desk<'h>, Box<Halt>> {
+        let book = Book::read(host.beside()?)?;
+        let desk = Desk {
+            host,
+            policy,
+            book,
+            bounds,
+            metrics,
+            stop,
+            waiting: BTreeMap::new(),
+            waiters: 0,
+            fresh_from: None,
+            pending: Vec::new(),
+            at_rest: Vec::new(),
+            closing: Vec::new(),
+            answered: 0,
+            tell,
+        };
+        desk.metrics.stand(desk.host);
+        Ok(desk)
+    }
+
+    /// Opens vats by name, from now on and after every restart.
+    pub fn set_exports(&mut self, exports: BTreeMap<String, u64>) -> Result<(), Box<Halt>> {
+        self.book.set_exports(exports);
+        let rows = self.book.take_changes();
+        if rows.is_empty() { Ok(()) } else { self.host.keep_beside(&rows) }
+    }
+
+    /// Notes a call that is not in the book, so that what waits for its durability waits for its block.
+    pub(super) fn note_call(&mut self, promise: PromiseId) {
+        self.fresh_from.get_or_insert(promise);
+    }
+
+    /// Does something once nothing is left to do.
+    pub(super) fn when_rested(&mut self, errand: Errand) {
+        self.at_rest.push(errand);
+    }
+
+    /// Returns the names that are open.
+    pub fn exports(&self) -> Vec<String> {
+        self.book.exports().keys().cloned().collect()
+    }
+
+    /// Serves until it is told to stop, or the host halts. Whoever waits then is told why there is no answer.
+    pub(super) fn run(&mut self, inbox: &Receiver<Ask>) -> Result<(), Box<Halt>> {
+        let ended = self.serve(inbox);
+        let why = match &ended {
+            Ok(()) => Problem { retry_after: Some(5), ..Problem::new("stopping", STOPPING) },
+            Err(halt) => halted(halt),
+        };
+        self.refuse_all(inbox, &why);
+        ended
+    }
+
+    fn serve(&mut self, inbox: &Receiver<Ask>) -> Result<(), Box<Halt>> {
+        loop {
+            while self.is_due()? && !self.is_stopping() {
+                self.run_block()?;
+                self.take_waiting(inbox, BATCH_MAX);
+            }
+            if self.is_stopping() {
+                return Ok(());
+            }
+            if !self.at_rest.is_empty() {
+                std::mem::take(&mut self.at_rest).into_iter().for_each(|errand| errand(self));
+                continue;
+            }
+            if self.host.is_quiescent()? {
+                self.host.obey_at_rest()?;
+            }
+            let expected = std::mem::take(&mut self.answered);
+            self.metrics.set_idle(true);
+            let first = self.wait(inbox)?;
+            self.metrics.set_idle(false);
+            if let Some(first) = first {
+                let begun = now();
+                self.take(first);
+                let taken = 1 + self.take_waiting(inbox, BATCH_MAX);
+                self.gather(inbox, taken, expected, begun);
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether there is something to run now.
+    fn is_due(&self) -> Result<bool, Box<Halt>> {
+        Ok(self.host.has_work()? || self.host.next_wakeup()?.is_some_and(|it| it <= clock()))
+    }
+
+    /// Waits for a request, or until the timer has something to do.
+    fn wait(&self, inbox: &Receiver<Ask>) -> Result<Option<Ask>, Box<Halt>> {
+        let Some(wakeup) = self.host.next_wakeup()? else { return Ok(inbox.recv().ok()) };
+        let left = Duration::from_secs(wakeup).saturating_sub(since_epoch());
+        match inbox.recv_timeout(left) {
+            Ok(ask) => Ok(Some(ask)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(None),
+        }
+    }
+
+    /// Takes in what has come.
+    fn take_waiting(&mut self, inbox: &Receiver<Ask>, max: usize) -> usize {
+        let mut taken = 0;
+        while taken < max
+            && let Ok(ask) = inbox.try_recv()
+        {
+            self.take(ask);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Waits a little for others, if so many were answered just now that they are about to speak again: one commit is then for all.
+    /// Where there is one client, it does not wait.
+    fn gather(&mut self, inbox: &Receiver<Ask>, mut taken: usize, expected: usize, begun: Instant) {
+        let until = begun + self.bounds.block_wait;
+        while taken < expected.min(BATCH_MAX) {
+            let left = until.saturating_duration_since(now());
+            let Ok(ask) = inbox.recv_timeout(left) else { break };
+            self.take(ask);
+            taken += 1;
+        }
+    }
+
+    fn run_block(&mut self) -> Result<(), Box<Halt>> {
+        self.forget_old();
+        for promise in std::mem::take(&mut self.closing) {
+            self.book.close(promise).into_iter().for_each(|it| self.host.forget_result(it));
+        }
+        let rows = self.book.take_changes();
+        if !rows.is_empty() {
+            self.host.keep_with_inputs(rows);
+        }
+        self.host.tell_time(clock());
+        let Desk { host, book, waiting, stop, policy, metrics, .. } = self;
+        let begun = now();
+        let mut settled = Vec::new();
+        let mut each = |_: &Ran| {
+            metrics.beat();
+            stop.load(Ordering::Relaxed) == 0
+        };
+        let end = host.run_block_keeping(policy, &mut each, &mut |block| {
+            settled = settle(block, book, waiting);
+            book.take_changes()
+        })?;
+        self.metrics.block(begun.elapsed(), &end);
+        self.metrics.stand(self.host);
+        (self.tell)(self.host, &end);
+        self.fresh_from = None;
+        std::mem::take(&mut self.pending).into_iter().for_each(|it| it(Ok(())));
+        self.waiters -= settled.len();
+        self.answered += settled.len();
+        for (waiter, told) in settled {
+            let is_told = waiter.reply.send(Ok(told)).is_ok();
+            if is_told && waiter.is_last {
+                self.closing.push(waiter.by);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes answers that were kept for long enough.
+    fn forget_old(&mut self) {
+        let time = clock().saturating_sub(self.bounds.keep_seconds);
+        for promise in self.book.older_than(time, BATCH_MAX) {
+            self.closing.push(promise);
+        }
+    }
+
+    /// Looks at a promise: tells what it is, or waits for it.
+    fn look(&mut self, at: PromiseId, waiter: Waiter, waits: bool) -> Result<(), Box<Halt>> {
+        let found = told(self.host.block()?, &mut self.book, at, &waiter);
+        // What is told is named: that is durable first.
+        let rows = self.book.take_changes();
+        if !rows.is_empty() {
+            self.host.keep_beside(&rows)?;
+        }
+        match found {
+            None if waits && self.waiters < self.bounds.calls => {
+                self.waiting.entry(at).or_default().push(waiter);
+                self.waiters += 1;
+            }
+            None if waits => drop(waiter.reply.send(Err(Problem::busy(TOO_MANY_WAIT)))),
+            found => drop(waiter.reply.send(Ok(found.unwrap_or(Told::Pending)))),
+        }
+        Ok(())
+    }
+
+    fn refuse_all(&mut self, inbox: &Receiver<Ask>, why: &Problem) {
+        std::mem::take(&mut self.pending).into_iter().for_each(|it| it(Err(why)));
+        for waiter in std::mem::take(&mut self.waiting).into_values().flatten() {
+            let _ = waiter.reply.send(Err(why.clone()));
+        }
+        while let Ok(ask) = inbox.try_recv() {
+            match ask {
+                Ask::Call(call) => drop(call.reply.send(Err(why.clone()))),
+                Ask::Look { reply, .. } => drop(reply.send(Err(why.clone()))),
+                Ask::Drop { reply, .. } => drop(reply.send(Err(why.clone()))),
+                Ask::Errand(_) | Ask::Wake => (),
+            }
+        }
+    }
+}
+
+const STOPPING: &str = "what was acknowledged is durable; ask again when the host is up, with the same Idempotency-Key";
+const TOO_MANY_WAIT: &str =
+    "as many calls as the host waits for are under way: try again later, or with `Prefer: respond-async`";
+
+/// Returns the readers whose promises are settled in this block, with what they are to be told.
+fn settle(block: &Block, book: &mut Book, waiting: &mut BTreeMap<PromiseId, Vec<Waiter>>) -> Vec<(Waiter, Told)> {
+    let is_settled = |it: &PromiseId, _: &mut Vec<Waiter>| block.tables().settling(*it).1.is_some();
+    let mut settled = Vec::new();
+    for (promise, waiters) in waiting.extract_if(.., is_settled) {
+        for waiter in waiters {
+            let told = told(block, book, promise, &waiter).unwrap_or(Told::Pending);
+            settled.push((waiter, told));
+        }
+    }
+    settled
+}
+
+/// Returns what is told of a promise once it is settled, with tokens for what it names.
+fn told(block: &Block, book: &mut Book, promise: PromiseId, waiter: &Waiter) -> Option<Told> {
+    let (status, data) = block.tables().settling(promise);
+    let CapData { body, slots } = data?;
+    let tokens = book.name(waiter.id, waiter.by, slots);
+    let value = value::of_body(&String::from_utf8_lossy(body), &mut |slot| {
+        let is_promise = matches!(slots.get(slot)?, KRef::Promise(_));
+        let way = if is_promise { "promise" } else { "cap" };
+        Some((format!("/{way}/{}", tokens.get(slot)?.text()), is_promise))
+    });
+    Some(Told::Settled { is_rejected: status == "rejected", value })
+}
+
+/// What clients are told when the host has halted.
+fn halted(halt: &Halt) -> Problem {
+    let (kind, what) = match &halt.fault {
+        Fault::Kernel(_) => {
+            ("kernel-panic", "puts the line that it printed into the directive file, and starts it again")
+        }
+        Fault::Halted(_) => ("halted", "has done what the directive stopped it for, and starts it again"),
+        _ => ("halted", "has mended it, and starts it again"),
+    };
+    let detail = format!(
+        "{halt}. What was acknowledged is durable. Its operator {what}; then send this request once more, with the same \
+         Idempotency-Key: what had come in is not done twice"
+    );
+    let problem = Problem { retry_after: Some(30), ..Problem::new(kind, detail) };
+    match halt.position.crank {
+        Some(crank) => problem.with("crank", crank.0),
+        None => problem,
+    }
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "how long a block gathers its inputs is outside of any state")]
+    Instant::now()
+}
+
+fn since_epoch() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "the clock is an input of each block")]
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The clock's time in seconds.
+fn clock() -> u64 {
+    since_epoch().as_secs()
+}
