@@ -63,6 +63,7 @@
 //! | [`kernel`] | deliveries, syscalls, references, promises, garbage, audit |
 //! | [`vat`] | wasm modules, instances, fuel, the ABI |
 //! | [`host`] | opening a state, scenarios, inputs, blocks, reports |
+//! | [`serve`] | clients from outside: CapTP |
 //! | `inspect`, `lab`, `debug`, `bench`, `cli` | the tools; feature `tools`, on by default |
 //!
 //! # Words
@@ -100,6 +101,7 @@ pub mod kernel;
 #[cfg(feature = "tools")]
 pub mod lab;
 pub mod model;
+pub mod serve;
 pub mod slog;
 pub mod state;
 pub mod store;

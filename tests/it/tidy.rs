@@ -20,6 +20,7 @@ const LAYERS: [&str; 13] = [
     "kernel",
     "vat",
     "host",
+    "serve",
     "inspect",
     "lab",
     "debug",
