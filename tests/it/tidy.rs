@@ -11,7 +11,7 @@ use std::{
 use vathost::host::scenario::Scenario;
 
 /// Lowest first: a module uses only what stands before it, and itself.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "model",
     "directive",
     "store",

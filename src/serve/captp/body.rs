@@ -23,22 +23,22 @@ use crate::model::{body::SlotKind, smallcaps};
 const QCLASS: &str = "@qclass";
 
 /// Returns the smallcaps of a body from a client, `#` in front; or why it has none. `kinds` tells what each slot is.
-pub fn to_smallcaps(body: &str, kinds: &[SlotKind]) -> Result<String, String> {
+pub(super) fn to_smallcaps(body: &str, kinds: &[SlotKind]) -> Result<String, String> {
     let value = parse(body)?;
     Ok(format!("#{}", encode(&value, kinds)?))
 }
 
 /// A body for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spoken {
+pub(super) struct Spoken {
     /// The text of the body.
-    pub text: String,
+    pub(super) text: String,
     /// The slots that it names.
-    pub named: BTreeSet<usize>,
+    pub(super) named: BTreeSet<usize>,
 }
 
 /// Returns the `@qclass` of a body from a vat; or why it has none.
-pub fn to_qclass(body: &[u8], kinds: &[SlotKind]) -> Result<Spoken, String> {
+pub(super) fn to_qclass(body: &[u8], kinds: &[SlotKind]) -> Result<Spoken, String> {
     let text = std::str::from_utf8(body).map_err(|err| err.to_string())?;
     // Some vats speak the older encoding themselves.
     let Some(smallcaps) = text.strip_prefix('#') else {

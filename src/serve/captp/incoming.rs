@@ -325,7 +325,9 @@ impl Connection {
         };
         let Some((kind, number)) = slot(text) else { return broken(format!("`{text}` is no slot")) };
         let vref = VRef::imported_object(number);
-        if kind == "o-" && self.known.drop_import(vref, times) {
+        // The roots can be asked for again: they stay as long as the connection.
+        let is_root = self.exports.values().any(|it| *it == vref);
+        if kind == "o-" && !is_root && self.known.drop_import(vref, times) {
             self.untold.remove(&vref);
             turn.syscalls.push(Syscall::DropImports(vec![vref]));
             turn.syscalls.push(Syscall::RetireImports(vec![vref]));
@@ -394,7 +396,7 @@ fn member_of(data: &CapData<VRef>, name: &str) -> Option<CapData<VRef>> {
     Some(CapData { body: format!("#{member}").into(), slots: data.slots.clone() })
 }
 
-/// Which slots are promises.
+/// Returns the kind of marker that a body has for a reference.
 pub(super) fn kind_of(vref: VRef) -> SlotKind {
     if vref.is_promise() { SlotKind::Promise } else { SlotKind::Presence }
 }

@@ -85,7 +85,6 @@ impl Connection {
     /// Makes a connection whose bootstrap object has these roots, which the session was given.
     pub fn new(exports: BTreeMap<String, VRef>) -> Connection {
         let mut known = Known::default();
-        // The bootstrap record can be asked for again: its roots are kept as long as the connection.
         exports.values().for_each(|it| known.sent(*it));
         Connection {
             exports,

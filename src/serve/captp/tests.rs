@@ -264,45 +264,44 @@ fn what_is_no_message_ends_the_connection() {
     }
 }
 
-fn frame() -> impl Strategy<Value = String> {
-    let kind = prop::sample::select(vec![
-        "CTP_BOOTSTRAP",
-        "CTP_CALL",
-        "CTP_CALL",
-        "CTP_CALL",
-        "CTP_RETURN",
-        "CTP_RESOLVE",
-        "CTP_DROP",
-        "CTP_TRAP_ITERATE",
+/// Data as a client may write it, right or wrong.
+fn anything() -> impl Strategy<Value = Value> {
+    let slot =
+        (prop::sample::select(vec!["o+", "o-", "p+", "p-", "q-"]), 0..5_u64).prop_map(|(kind, n)| format!("{kind}{n}"));
+    let body = prop::sample::select(vec![
+        "[\"hi\",[]]",
+        "[\"hi\",[{\"@qclass\":\"slot\",\"index\":0}]]",
+        "{\"@qclass\":\"slot\",\"index\":0}",
+        "[\"a\"]",
+        "5",
+        "[",
+        "#\"$0\"",
+        "{\"@qclass\":\"hilbert\",\"original\":{\"@qclass\":\"slot\",\"index\":1}}",
+        "[null,[]]",
     ]);
-    let slot = || {
-        (prop::sample::select(vec!["o+", "o-", "p+", "p-", "q-", "q+", "t+", "x"]), 0..6_u64)
-            .prop_map(|(kind, n)| format!("{kind}{n}"))
-    };
-    let body = || {
-        prop::sample::select(vec![
-            "[\"hi\",[]]",
-            "[\"hi\",[{\"@qclass\":\"slot\",\"index\":0}]]",
-            "{\"@qclass\":\"slot\",\"index\":0}",
-            "[\"a\"]",
-            "5",
-            "[",
-            "#\"$0\"",
-            "{\"@qclass\":\"hilbert\",\"original\":{\"@qclass\":\"slot\",\"index\":1}}",
-            "[null,[]]",
-        ])
-    };
-    let data = move || {
-        (body(), prop::collection::vec(slot(), 0..3)).prop_map(|(body, slots)| json!({ "body": body, "slots": slots }))
-    };
-    (kind, 0..9_u64, (slot(), slot()), (data(), data()), 0..4_u64).prop_map(|(kind, number, (target, other), (method, result), n)| {
-        let mut it = json!({ "type": kind, "questionID": format!("q-{number}"), "answerID": format!("q-{number}"), "target": target, "slotID": other });
-        it["promiseID"] = format!("p-{number}").into();
-        it["decRefs"] = n.into();
-        it["method"] = method;
-        it[["result", "exception", "res", "rej"][n as usize]] = result;
-        it.to_string()
-    })
+    (body, prop::collection::vec(slot, 0..3)).prop_map(|(body, slots)| json!({ "body": body, "slots": slots }))
+}
+
+fn frame() -> impl Strategy<Value = String> {
+    let target = (prop::sample::select(vec!["o-", "o-", "p-", "q-", "q-", "o+"]), 0..6_u64);
+    let target = || target.clone().prop_map(|(kind, n)| format!("{kind}{n}"));
+    let asked = json!({ "type": "CTP_BOOTSTRAP" });
+    prop_oneof![
+        8 => (0..30_u64, target(), anything()).prop_map(|(number, target, method)| {
+            json!({ "type": "CTP_CALL", "questionID": format!("q-{number}"), "target": target, "method": method })
+        }),
+        1 => (0..30_u64).prop_map(move |number| {
+            let mut asked = asked.clone();
+            asked["questionID"] = format!("q-{number}").into();
+            asked
+        }),
+        3 => (0..4_u64, any::<bool>(), anything()).prop_map(|(number, rejected, data)| {
+            json!({ "type": "CTP_RESOLVE", "promiseID": format!("p-{number}"), if rejected { "rej" } else { "res" }: data })
+        }),
+        3 => (target(), 0..3_u64).prop_map(|(slot, n)| json!({ "type": "CTP_DROP", "slotID": slot, "decRefs": n })),
+        1 => (0..30_u64).prop_map(|number| json!({ "type": "CTP_TRAP_ITERATE", "questionID": format!("q-{number}") })),
+    ]
+    .prop_map(|it| it.to_string())
 }
 
 /// What a kernel would hold a session to: imports that it was given, promises that are there.
@@ -359,6 +358,8 @@ impl Ledger {
 #[derive(Clone, Debug)]
 enum Step {
     Frame(String),
+    /// The client answers a question of the host's.
+    Answer(Value),
     /// A vat answers one of the open questions, or settles one of its promises.
     Settle(usize, usize),
     /// A vat calls an object of the client's.
@@ -368,6 +369,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => frame().prop_map(Step::Frame),
+        1 => anything().prop_map(Step::Answer),
         3 => (any::<usize>(), 0..5_usize).prop_map(|(at, how)| Step::Settle(at, how)),
         1 => (0..4_u64).prop_map(Step::Call),
     ]
@@ -393,6 +395,10 @@ proptest! {
         for step in steps {
             let turn = match step {
                 Step::Frame(frame) => connection.receive(&frame),
+                Step::Answer(data) => {
+                    let Some(number) = connection.asked().first().copied() else { continue };
+                    say(&mut connection, json!({ "type": "CTP_RETURN", "answerID": format!("q-{number}"), "result": data }))
+                }
                 Step::Settle(at, how) => {
                     let open: Vec<VRef> = ledger.promises.iter().copied().filter(|it| !ledger.decides.contains(it)).collect();
                     if open.is_empty() { continue }

@@ -176,12 +176,8 @@ fn random_frames_never_make_the_session_break_a_rule_of_the_kernel() {
             assert!(client.is_alive(), "seed {seed}: {frame}: {:?}", client.host.sessions());
         }
         client.say("{\"type\":\"CTP_DISCONNECT\"}");
-        client.say("");
+        assert!(client.host.sessions().is_empty(), "it is forgotten");
         host = client.host;
-        let ended = host.sessions()[0].id;
-        let last: Vec<u64> = host.outbox_of(ended, 0).map(|(number, _)| number).collect();
-        host.acknowledge(ended, *last.last().unwrap());
-        settle(&mut host);
     }
 }
 
@@ -190,7 +186,7 @@ fn node(dir: &Path) -> Option<Child> {
     let install = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--prefix"])
         .arg(dir)
-        .args(["@endo/captp@4.5.1", "@endo/init@1.1.14"])
+        .args(["@endo/captp@4.5.1", "@endo/init@1.1.13"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .output();
