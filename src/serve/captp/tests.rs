@@ -270,6 +270,10 @@ fn anything() -> impl Strategy<Value = Value> {
         (prop::sample::select(vec!["o+", "o-", "p+", "p-", "q-"]), 0..5_u64).prop_map(|(kind, n)| format!("{kind}{n}"));
     let body = prop::sample::select(vec![
         "[\"hi\",[]]",
+        "[\"hi\",[]]",
+        "[\"hi\",[]]",
+        "[\"hi\",[{\"@qclass\":\"slot\",\"index\":0}]]",
+        "[\"hi\",[{\"@qclass\":\"slot\",\"index\":0}]]",
         "[\"hi\",[{\"@qclass\":\"slot\",\"index\":0}]]",
         "{\"@qclass\":\"slot\",\"index\":0}",
         "[\"a\"]",
@@ -283,8 +287,8 @@ fn anything() -> impl Strategy<Value = Value> {
 }
 
 fn frame() -> impl Strategy<Value = String> {
-    let target = (prop::sample::select(vec!["o-", "o-", "p-", "q-", "q-", "o+"]), 0..6_u64);
-    let target = || target.clone().prop_map(|(kind, n)| format!("{kind}{n}"));
+    let slot = || (prop::sample::select(vec!["o-", "o-", "p-", "q-", "q-", "o+"]), 0..6_u64);
+    let target = || prop_oneof![Just("o-1".to_owned()), slot().prop_map(|(kind, n)| format!("{kind}{n}"))];
     let asked = json!({ "type": "CTP_BOOTSTRAP" });
     prop_oneof![
         8 => (0..30_u64, target(), anything()).prop_map(|(number, target, method)| {
