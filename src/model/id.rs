@@ -216,6 +216,21 @@ impl VRef {
         VRef(DEVICE | (number & NUMBER_MAX))
     }
 
+    /// Makes the reference `o+N` to an object of the vat's own.
+    pub fn own_object(number: u64) -> VRef {
+        VRef(OWN | (number & NUMBER_MAX))
+    }
+
+    /// Makes the reference `p+N` to a promise of the vat's own.
+    pub fn own_promise(number: u64) -> VRef {
+        VRef(PROMISE | OWN | (number & NUMBER_MAX))
+    }
+
+    /// Returns the number behind the sign; of a durable or virtual object, the factory's and the instance's together.
+    pub fn number(self) -> u64 {
+        self.0 & NUMBER_MAX
+    }
+
     /// Takes the 64 bits that a guest gave. `None` where they name nothing: kind 3, flags of the wrong kind, or 0
     /// (which means "none" where a reference is optional).
     pub fn from_bits(bits: u64) -> Option<VRef> {

@@ -15,6 +15,7 @@
 mod ask;
 mod book;
 mod bounds;
+pub mod captp;
 mod desk;
 mod http;
 mod listen;

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod calls;
+mod captp;
 mod ends;
 mod host;
 mod orders;
