@@ -7,7 +7,7 @@ use crate::vat::interface::Interface;
 use crate::{
     cli::{
         Exit, Output,
-        interface::{self, Form},
+        interface::{self, InterfaceForm},
         output::size,
     },
     host::scenario::{self, Bytes},
@@ -31,7 +31,7 @@ pub(crate) struct CheckArgs {
     file: PathBuf,
     /// Print what the module's objects answer to, or those of a scenario's modules
     #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
-    interface: Option<Form>,
+    interface: Option<InterfaceForm>,
     /// Refuse floating point too
     #[arg(long)]
     no_floats: bool,

@@ -15,7 +15,7 @@ use crate::{
 
 /// The form in which an interface is printed.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum InterfaceForm {
     /// For people
     Text,
     /// A document of OpenAPI 3.1, of `POST /cap/NAME`
@@ -25,23 +25,23 @@ pub(crate) enum Form {
 }
 
 /// A module, the vats that run it, and what it says of itself.
-struct Told {
+struct ModuleTold {
     vats: Vec<String>,
     interface: Result<Option<Interface>, String>,
 }
 
 /// Reads the modules of a scenario, or the one of this file.
-fn read(path: &Path) -> anyhow::Result<Vec<Told>> {
+fn read(path: &Path) -> anyhow::Result<Vec<ModuleTold>> {
     if !path.is_dir() && path.extension().is_none_or(|it| it != "toml") {
-        return Ok(vec![Told { vats: Vec::new(), interface: Interface::read(&scenario::read_module(path)?) }]);
+        return Ok(vec![ModuleTold { vats: Vec::new(), interface: Interface::read(&scenario::read_module(path)?) }]);
     }
-    let mut modules: Vec<(Vec<u8>, Told)> = Vec::new();
+    let mut modules: Vec<(Vec<u8>, ModuleTold)> = Vec::new();
     for vat in Scenario::read(path)?.vats {
         match modules.iter_mut().find(|(wasm, _)| *wasm == vat.wasm) {
             Some((_, told)) => told.vats.push(vat.name),
             None => {
                 let interface = Interface::read(&vat.wasm);
-                modules.push((vat.wasm, Told { vats: vec![vat.name], interface }));
+                modules.push((vat.wasm, ModuleTold { vats: vec![vat.name], interface }));
             }
         }
     }
@@ -49,7 +49,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Told>> {
 }
 
 /// Prints the interfaces of a module or a scenario.
-pub(crate) fn print(path: &Path, form: Form, as_json: bool, output: &Output) -> anyhow::Result<Exit> {
+pub(crate) fn print(path: &Path, form: InterfaceForm, as_json: bool, output: &Output) -> anyhow::Result<Exit> {
     let modules = read(path)?;
     let name = path.display().to_string();
     for told in &modules {
@@ -62,23 +62,23 @@ pub(crate) fn print(path: &Path, form: Form, as_json: bool, output: &Output) -> 
             Err(why) => output.warn(malformed(&whose, why)),
         }
     }
-    let readable = |told: &'_ Told| matches!(told.interface, Ok(Some(_)));
+    let readable = |told: &'_ ModuleTold| matches!(told.interface, Ok(Some(_)));
     let found: Vec<(&[String], &Interface)> =
         modules.iter().filter_map(|told| Some((&*told.vats, told.interface.as_ref().ok()?.as_ref()?))).collect();
     match form {
-        Form::Text if as_json => output.json(&object(&modules))?,
-        Form::Text => {
+        InterfaceForm::Text if as_json => output.json(&object(&modules))?,
+        InterfaceForm::Text => {
             for (at, (vats, interface)) in found.iter().enumerate() {
                 let head = if vats.is_empty() { String::new() } else { format!("{}:\n\n", harmless(&vats.join(", "))) };
                 let gap = if at == 0 { "" } else { "\n" };
                 output.line(format!("{gap}{head}{}", text::write(interface).trim_end()))?;
             }
         }
-        Form::Openapi => {
+        InterfaceForm::Openapi => {
             let title = path.file_stem().map_or(name, |it| it.to_string_lossy().into_owned());
             output.json(&openapi::document(&title, &found))?;
         }
-        Form::Typescript => output.line(typescript::write(&found).trim_end())?,
+        InterfaceForm::Typescript => output.line(typescript::write(&found).trim_end())?,
     }
     Ok(if modules.iter().all(readable) { Exit::Ok } else { Exit::Findings })
 }
@@ -91,12 +91,12 @@ pub(crate) fn malformed(whose: &str, why: &str) -> String {
     )
 }
 
-fn object(modules: &[Told]) -> Value {
-    let one = |told: &Told| match &told.interface {
+fn object(modules: &[ModuleTold]) -> Value {
+    let one = |told: &ModuleTold| match &told.interface {
         Ok(interface) => json!(interface),
         Err(why) => json!({ "malformed": why }),
     };
-    if let [told @ Told { vats, .. }] = modules
+    if let [told @ ModuleTold { vats, .. }] = modules
         && vats.is_empty()
     {
         return json!({ "interface": one(told) });

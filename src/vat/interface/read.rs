@@ -8,7 +8,7 @@ use super::{BYTES_MAX, Exo, Interface, Method, SECTION, Type, VERSION};
 /// A line of the section: of a kind of object, or of the root.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct SectionLine {
     #[serde(rename = "vathost-interface")]
     version: u32,
     exo: Option<String>,
@@ -65,10 +65,10 @@ fn add(interface: &mut Interface, text: &str) -> Result<(), String> {
     if version != VERSION {
         return Err(format!("it is of version {version}, and this vathost reads version {VERSION}"));
     }
-    let line: Line = serde_json::from_str(text).map_err(json)?;
+    let line: SectionLine = serde_json::from_str(text).map_err(json)?;
     debug_assert_eq!(line.version, VERSION, "read twice");
     match line {
-        Line { exo: Some(name), root: None, methods: Some(methods), parameters: None, doc, .. } => {
+        SectionLine { exo: Some(name), root: None, methods: Some(methods), parameters: None, doc, .. } => {
             let exo = Exo { name, doc, methods };
             check(&exo)?;
             if interface.exo(&exo.name).is_some() {
@@ -76,7 +76,7 @@ fn add(interface: &mut Interface, text: &str) -> Result<(), String> {
             }
             interface.exos.push(exo);
         }
-        Line { exo: None, root: Some(root), methods: None, parameters, doc, .. } => {
+        SectionLine { exo: None, root: Some(root), methods: None, parameters, doc, .. } => {
             if !interface.root.is_empty() {
                 return Err(format!("there are two roots, `{}` and `{root}`", interface.root));
             }
