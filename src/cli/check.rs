@@ -3,22 +3,35 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use crate::vat::interface::Interface;
 use crate::{
-    cli::{Exit, Output, output::size},
+    cli::{
+        Exit, Output,
+        interface::{self, InterfaceForm},
+        output::size,
+    },
     host::scenario::{self, Bytes},
     model::id::BundleId,
     vat::module::{self, ModuleRefusal, Prepared, Refusals, Rules},
 };
 
 /// Say whether a module can run as a vat, and if not, why and what to change
+///
+/// With --interface it prints what the module says of its objects instead: methods, arguments, answers, and the words about them.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   vathost check vats/bank.wasm
-  vathost check my-vat.wat --json")]
+  vathost check my-vat.wat --json
+  vathost check vats/bank.wasm --interface
+  vathost check vats/bank --interface=openapi > bank.json
+  vathost check vats/bank --interface=typescript > bank.d.ts")]
 pub(crate) struct CheckArgs {
-    /// A `.wasm` or `.wat` file
+    /// A `.wasm` or `.wat` file; with --interface also a scenario
     file: PathBuf,
+    /// Print what the module's objects answer to, or those of a scenario's modules
+    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    interface: Option<InterfaceForm>,
     /// Refuse floating point too
     #[arg(long)]
     no_floats: bool,
@@ -46,9 +59,15 @@ fn starts_within(prepared: Prepared, memory_max: u64) -> Result<Prepared, Refusa
 }
 
 pub(crate) fn cmd_check(args: CheckArgs, output: &Output) -> anyhow::Result<Exit> {
+    if let Some(form) = args.interface {
+        return interface::print(&args.file, form, args.json, output);
+    }
     let name = args.file.display();
     let wasm = scenario::read_module(&args.file)?;
     let (id, rules) = (BundleId::of(&wasm), Rules { floats: !args.no_floats });
+    if let Err(why) = Interface::read(&wasm) {
+        output.warn(interface::malformed(&name.to_string(), &why));
+    }
     match module::prepare(&wasm, &rules).and_then(|it| starts_within(it, args.memory_max.0)) {
         Ok(prepared) => {
             let pages = prepared.memory.min;

@@ -25,6 +25,7 @@ mod halt;
 mod host;
 mod import;
 mod inspect;
+mod interface;
 mod last_panic;
 mod named;
 mod new;

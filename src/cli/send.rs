@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::running::RunningHost;
 use crate::{
     cli::{
-        Exit, Output, Usage,
+        Exit, Output, Usage, interface,
         named::find_vat,
         output::harmless,
         run::{self, Begun, RunArgs},
@@ -23,7 +23,8 @@ use crate::{
 /// Send a message to a vat of a state that exists
 ///
 /// The message is durable when this returns, as the beginning of a block; the next run delivers it, or this one with `--run`. Each
-/// argument is JSON. In it a text `"@bank"` is the root of that vat, `"@ko31"` an object or a promise that a result named, `"@@x"` the
+/// argument is JSON. Where the vat's module says what its root answers to (`vathost check --interface`), the message is checked by that
+/// before it is sent. In an argument a text `"@bank"` is the root of that vat, `"@ko31"` an object or a promise that a result named, `"@@x"` the
 /// text `@x`; an integer beyond 53 bits arrives as a bigint, and one beyond 64 bits is refused. Every replica must be sent the same.
 #[derive(Args, Debug)]
 #[command(
@@ -72,6 +73,9 @@ struct MessageArgs {
     /// Run this many blocks at the most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     blocks: Option<u64>,
+    /// Send what the vat's module says that the vat will refuse
+    #[arg(long)]
+    unchecked: bool,
     /// Record what happens, as `run` does
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
@@ -89,6 +93,8 @@ struct SendWords {
     vat: String,
     method: String,
     args: Vec<Value>,
+    /// Whether it is sent without being checked.
+    unchecked: bool,
 }
 
 impl SendWords {
@@ -114,7 +120,8 @@ impl MessageArgs {
                 Usage::new(format!("argument {}, `{text}`: {why}", at + 1), hint)
             })
         });
-        Ok(SendWords { state, vat, method: method.clone(), args: args.collect::<Result<_, _>>()? })
+        let (method, args) = (method.clone(), args.collect::<Result<_, _>>()?);
+        Ok(SendWords { state, vat, method, args, unchecked: self.unchecked })
     }
 
     fn run_args(&self, words: &SendWords) -> RunArgs {
@@ -248,6 +255,11 @@ fn send(words: &SendWords, args: &RunArgs, output: &Output) -> anyhow::Result<(B
         Ok(kref) => To::Held(kref),
         Err(_) => To::Vat(find_vat(controller.block()?.tables(), &words.vat)?),
     };
+    if let To::Vat(vat) = to
+        && !words.unchecked
+    {
+        interface::check_message(controller.block()?, vat, (&words.vat, &words.method, &words.args), output)?;
+    }
     let given = words.args.iter().cloned().map(Arg::Told);
     let sent = controller.send(to, &words.method, given).map_err(|fault| {
         Usage::new(

@@ -13,6 +13,7 @@ mod dirty;
 mod floor;
 mod heap;
 mod instance;
+pub mod interface;
 pub mod module;
 mod shadow;
 mod stopped;

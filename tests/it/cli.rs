@@ -2,6 +2,7 @@
 //! looked at.
 
 mod inputs;
+mod interface;
 mod limits;
 mod newcomers;
 mod place;

@@ -51,7 +51,7 @@ fn a_message_can_be_sent_to_a_state_that_exists() {
     place.vathost("run vats/bank --state @st -q").ok();
     place.vathost("fork @st @other").ok();
     assert_eq!(place.vathost("call @st north makePurse 5").ok().stdout, "<Purse ko29>\n");
-    place.vathost("call @st south robBank").code(1).shows("rejected Error: target has no method robBank");
+    place.vathost("call @st south robBank --unchecked").code(1).shows("rejected Error: target has no method robBank");
     let sent = place.vathost("send --state @st ko29 balance --json").ok().json();
     assert_eq!([&sent["status"], &sent["to"], &sent["method"]], [&json!("pending"), &json!("ko29"), &json!("balance")]);
     let ran = place.vathost("run @st --json").ok().json();
@@ -59,7 +59,7 @@ fn a_message_can_be_sent_to_a_state_that_exists() {
     assert_eq!([&last["status"], &last["body"]], [&json!("fulfilled"), &json!("#\"+5\"")]);
     // Sent and run apart, or at once: the same hash.
     place.vathost("call @other north makePurse 5").ok();
-    place.vathost("call @other south robBank").code(1);
+    place.vathost("call @other south robBank --unchecked").code(1);
     place.vathost("send @other ko29 balance --run").ok().shows("ko29.balance fulfilled 5n");
     assert_eq!(place.vathost("run @other --json").ok().hash(), ran["stateHash"]);
     place.vathost("verify @st").ok();
@@ -71,7 +71,7 @@ fn large_integers_arrive_as_bigints_or_are_refused() {
     place.vathost("run vats/bank --state @st -q").ok();
     place
         .vathost(
-            "call @st north whatever 9007199254740993 -9007199254740993 7 -7 \"@@x\" \"@market\" {\"a\":[\"@v3\"]}",
+            "call @st north --unchecked whatever 9007199254740993 -9007199254740993 7 -7 \"@@x\" \"@market\" {\"a\":[\"@v3\"]}",
         )
         .code(1);
     let heard = place.vathost("inspect @st transcript north --json").ok().json().to_string();
@@ -87,8 +87,8 @@ fn large_integers_arrive_as_bigints_or_are_refused() {
         ("\"@nobody\"", "there is no vat `nobody`"),
         ("\"@ko999\"", "there is no ko999"),
     ] {
-        place.vathost(&format!("call @st north whatever {args}")).code(2).says(why);
-        place.vathost(&format!("send @st north whatever {args}")).code(2).says(why);
+        place.vathost(&format!("call @st north --unchecked whatever {args}")).code(2).says(why);
+        place.vathost(&format!("send @st north --unchecked whatever {args}")).code(2).says(why);
     }
     place.vathost("send @st nobody hello").code(2).says("there is no vat `nobody`").says("v2 (north)");
     place.vathost("send @st west hello").code(2).says("v4 (`west`) is terminated");
