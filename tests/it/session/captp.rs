@@ -182,6 +182,7 @@ fn random_frames_never_make_the_session_break_a_rule_of_the_kernel() {
 }
 
 /// The package, in a folder of its own; nothing where there is no node, or no registry.
+#[expect(clippy::print_stderr, reason = "who runs the tests is told what was not tested")]
 fn node(dir: &Path) -> Option<Child> {
     let install = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--prefix"])
