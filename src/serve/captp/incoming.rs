@@ -20,10 +20,10 @@ use crate::{
 struct Broken(String);
 
 /// A call that is answered with an exception.
-struct Refused(String);
+struct Exception(String);
 
 /// The smallcaps of a body and the references that it names, or why there is none.
-type Body = Result<(String, Vec<VRef>), Refused>;
+type Body = Result<(String, Vec<VRef>), Exception>;
 
 type Members = Map<String, Value>;
 
@@ -103,13 +103,13 @@ impl Connection {
         let number = self.new_question(message)?;
         match self.try_call(number, message, turn)? {
             Ok(()) => (),
-            Err(Refused(why)) => self.throw(number, &why, turn),
+            Err(Exception(why)) => self.throw(number, &why, turn),
         }
         Ok(())
     }
 
-    fn try_call(&mut self, number: u64, message: &Members, turn: &mut Turn) -> Result<Result<(), Refused>, Broken> {
-        let refused = |why: String| Ok(Err(Refused(why)));
+    fn try_call(&mut self, number: u64, message: &Members, turn: &mut Turn) -> Result<Result<(), Exception>, Broken> {
+        let refused = |why: String| Ok(Err(Exception(why)));
         if !matches!(message.get("trap"), None | Some(Value::Null | Value::Bool(false))) {
             return refused("this host answers no blocking calls".to_owned());
         }
@@ -120,15 +120,15 @@ impl Connection {
     fn call_target(
         &mut self,
         number: u64,
-        target: Target,
+        target: Callee,
         message: &Members,
         turn: &mut Turn,
-    ) -> Result<Result<(), Refused>, Broken> {
-        let refused = |why: String| Ok(Err(Refused(why)));
+    ) -> Result<Result<(), Exception>, Broken> {
+        let refused = |why: String| Ok(Err(Exception(why)));
         let target = match target {
-            Target::There(target) => target,
-            Target::Settled(settlement) => return self.call_settled(number, settlement, message, turn),
-            Target::Gone => return refused("there is nothing under the target".to_owned()),
+            Callee::There(target) => target,
+            Callee::Settled(settlement) => return self.call_settled(number, settlement, message, turn),
+            Callee::Gone => return refused("there is nothing under the target".to_owned()),
         };
         let (text, slots) = match self.body_of(message.get("method"))? {
             Ok(it) => it,
@@ -152,7 +152,7 @@ impl Connection {
         settlement: Settlement,
         message: &Members,
         turn: &mut Turn,
-    ) -> Result<Result<(), Refused>, Broken> {
+    ) -> Result<Result<(), Exception>, Broken> {
         let kinds = kinds_of(&settlement.data.slots);
         if settlement.rejected {
             self.returns(number, settlement, turn);
@@ -175,28 +175,28 @@ impl Connection {
                 self.returns(number, Settlement { rejected: false, data }, turn);
                 Ok(Ok(()))
             }
-            None => Ok(Err(Refused("the target is data, which has no such method or member".to_owned()))),
+            None => Ok(Err(Exception("the target is data, which has no such method or member".to_owned()))),
         }
     }
 
-    fn target(&self, message: &Members) -> Result<Target, Broken> {
+    fn target(&self, message: &Members) -> Result<Callee, Broken> {
         let text = message.get("target").and_then(Value::as_str).unwrap_or_default();
         let Some((kind, number)) = slot(text) else { return broken(format!("`{text}` is no target")) };
         Ok(match kind {
             "o-" => self.find(VRef::imported_object(number)),
             "p-" => self.find(VRef::imported_promise(number)),
             "q-" => self.find(own_promise(number, ANSWER)),
-            _ => Target::Gone,
+            _ => Callee::Gone,
         })
     }
 
     /// Returns what can be sent to under a reference.
-    fn find(&self, vref: VRef) -> Target {
+    fn find(&self, vref: VRef) -> Callee {
         if let Some(it) = self.known.settlement(vref) {
-            return Target::Settled(it.clone());
+            return Callee::Settled(it.clone());
         }
         let is_there = self.known.has(vref) || self.known.waits_for(vref) || self.known.is_open(vref);
-        if is_there { Target::There(vref) } else { Target::Gone }
+        if is_there { Callee::There(vref) } else { Callee::Gone }
     }
 
     /// The smallcaps of a body, and the references that it names. What it brings is open from then on, also where it is refused.
@@ -207,7 +207,7 @@ impl Connection {
         };
         if text.len() > limits::BODY_BYTES_MAX as usize || slots.len() > limits::SLOTS_MAX as usize {
             let (bytes, slots) = (limits::BODY_BYTES_MAX, limits::SLOTS_MAX);
-            return Ok(Err(Refused(format!("a body has {bytes} bytes and {slots} references at the most"))));
+            return Ok(Err(Exception(format!("a body has {bytes} bytes and {slots} references at the most"))));
         }
         let mut vrefs = Vec::with_capacity(slots.len());
         for it in slots {
@@ -215,7 +215,7 @@ impl Connection {
             let Some((kind, number)) = slot(text) else { return broken(format!("`{text}` is no slot")) };
             match self.reference(kind, number) {
                 Some(vref) => vrefs.push(vref),
-                None => return Ok(Err(Refused(format!("there is nothing under {text}")))),
+                None => return Ok(Err(Exception(format!("there is nothing under {text}")))),
             }
         }
         let kinds = kinds_of(&vrefs);
@@ -227,7 +227,7 @@ impl Connection {
             true => Err("the body is too long".to_owned()),
             false => Ok(it),
         });
-        Ok(translated.map(|it| (it, vrefs)).map_err(Refused))
+        Ok(translated.map(|it| (it, vrefs)).map_err(Exception))
     }
 
     /// The session's reference for a slot of the client's.
@@ -305,7 +305,7 @@ impl Connection {
                 Ok(_) => Ok(CapData { body: text.into(), slots }),
                 Err(why) => Err(why),
             },
-            Err(Refused(why)) => Err(why),
+            Err(Exception(why)) => Err(why),
         };
         Ok(match checked {
             Ok(data) => Settlement { rejected, data },
@@ -350,7 +350,7 @@ impl Connection {
     }
 }
 
-enum Target {
+enum Callee {
     There(VRef),
     Settled(Settlement),
     Gone,

@@ -11,7 +11,7 @@ use crate::{model::id::VRef, serve::captp::Settlement};
 const SETTLED_MAX: usize = 65_536;
 
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct ClientRefs {
     /// Imports of objects that the client has, and how often it was sent each.
     imports: BTreeMap<VRef, u64>,
     /// Promises of the host that the client has and that are not settled.
@@ -23,7 +23,7 @@ pub(super) struct Known {
     order: VecDeque<VRef>,
 }
 
-impl Known {
+impl ClientRefs {
     /// A reference goes to the client, once in this message.
     pub(super) fn sent(&mut self, vref: VRef) {
         if vref.is_imported_object() {

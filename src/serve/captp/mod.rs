@@ -41,7 +41,7 @@ use crate::model::{
     value::{CapData, Resolution, Syscall},
 };
 
-use known::Known;
+use known::ClientRefs;
 
 /// A client that is connected.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub struct Connection {
     /// The roots that the client is given by name.
     exports: BTreeMap<String, VRef>,
     /// References that the client has, and settlements that it may speak of.
-    known: Known,
+    known: ClientRefs,
     /// Questions to the client that it has not answered, each with the promise that its answer settles.
     asked: BTreeMap<u64, Option<VRef>>,
     /// The number of the next question to the client.
@@ -84,7 +84,7 @@ struct Settlement {
 impl Connection {
     /// Makes a connection whose bootstrap object has these roots, which the session was given.
     pub fn new(exports: BTreeMap<String, VRef>) -> Connection {
-        let mut known = Known::default();
+        let mut known = ClientRefs::default();
         exports.values().for_each(|it| known.sent(*it));
         Connection {
             exports,
