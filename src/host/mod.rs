@@ -10,4 +10,5 @@ pub mod mailbox;
 pub mod options;
 pub mod report;
 pub mod scenario;
-pub mod staged;
+
+pub use controller::staged;

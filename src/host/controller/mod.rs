@@ -24,6 +24,7 @@ mod mail;
 mod run;
 mod schedule;
 mod session;
+pub mod staged;
 mod upgrade;
 
 pub use beside::VatAct;

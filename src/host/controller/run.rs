@@ -16,10 +16,7 @@ use crate::{
         options::{HostOptions, Inputs},
     },
     kernel::{self, Halt, Ledger, Ran},
-    model::{
-        blame::{Fault, HostFault},
-        id::BlockHeight,
-    },
+    model::{blame::Fault, id::BlockHeight},
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
     store::{BesideRow, StateHash},
@@ -120,7 +117,7 @@ impl Host {
     }
 
     /// Begins a block with the inputs that wait, or goes on with one that is open. Nothing of it is durable yet.
-    fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
+    pub(super) fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
         self.standing.run.set_policy(policy);
         let mut block = self.take()?;
         block.keep_policy(policy);
@@ -207,67 +204,6 @@ impl Host {
         let block = self.block_mut()?;
         let (console, heard) = (block.take_printed(), block.take_heard());
         Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
-    }
-
-    /// Runs a block with the inputs that wait, and commits nothing: [`commit_staged`](Host::commit_staged) does, or
-    /// [`replace_block`](Host::replace_block) gives it up. Returns its cranks.
-    pub(in crate::host) fn run_staged(&mut self, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
-        let policy = BlockPolicy { wall_millis: None, ..*policy };
-        self.try_run_staged(&policy).inspect_err(|halt| self.record_halt(halt))
-    }
-
-    fn try_run_staged(&mut self, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
-        let mut block = self.begin_block(policy)?;
-        let (height, time) = (block.tables().globals().height, block.tables().globals().time);
-        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
-        let mut run = BlockRun::begun(block, *policy);
-        while let Step::Crank(_) = run.step(&mut self.warehouse).map_err(|halt| self.clear_up(halt))? {}
-        if !run.is_over()? {
-            let why = "a delivery was interrupted: what a consensus engine decided runs to its end";
-            return Err(HostFault::new("run a staged block", why).into());
-        }
-        let block = run.into_block()?;
-        let cranks = block.cranks();
-        self.block = Some(block);
-        Ok(cranks)
-    }
-
-    /// Commits the block that was run.
-    pub(in crate::host) fn commit_staged(&mut self) -> Result<(), Box<Halt>> {
-        let block = self.block.take().ok_or_else(super::gone)?;
-        let (height, time) = (block.tables().globals().height, block.tables().globals().time);
-        let committed = commit(block, height, time, true).inspect_err(|halt| self.record_halt(halt))?;
-        self.block = Some(committed);
-        self.stand();
-        self.let_leave()
-    }
-
-    /// Puts another state in the place of the open one: what was committed, or was before that. No instance outlives its block.
-    pub(in crate::host) fn replace_block(
-        &mut self,
-        by: impl FnOnce(Block) -> Result<Block, HostFault>,
-    ) -> Result<(), Box<Halt>> {
-        let block = self.block.take().ok_or_else(super::gone)?;
-        self.warehouse.evict_all();
-        self.block = Some(by(block)?);
-        self.stand();
-        Ok(())
-    }
-
-    /// Lets what stands in the state leave once more: a block that let it leave was undone.
-    pub(in crate::host) fn leave_again(&mut self) {
-        self.left.clear();
-    }
-
-    /// Forgets the inputs that wait for the next block, and its time.
-    pub(in crate::host) fn forget_inputs(&mut self) {
-        self.inputs.clear();
-        self.clock = None;
-    }
-
-    /// Returns whether no input waits for the next block.
-    pub(in crate::host) fn has_no_inputs(&self) -> bool {
-        self.inputs.is_empty()
     }
 }
 

@@ -13,7 +13,7 @@ mod heard;
 mod policy;
 mod probe;
 pub(crate) mod proof;
-mod undone;
+pub mod undo;
 mod watch;
 
 pub use heard::Heard;

@@ -263,10 +263,13 @@ fn orders_are_refused_by_the_rules_of_the_file() {
     expect_test::expect![[r#"
         `v2/delivery-500: pause` contradicts `v2/delivery-500: skip expect 0707070707070707070707070707070707070707070707070707070707070707`: a delivery is either skipped or kept for later
         `v2/delivery-500: skip expect 0707070707070707070707070707070707070707070707070707070707070707` contradicts `v2/delivery-500: skip expect 0707070707070707070707070707070707070707070707070707070707070707`: it is the same line twice
-        `v2/delivery-500: replace-kernel 2` makes no sense: the kernel is replaced between two blocks: name the block, as in `block-120`
-        `block-0: skip` makes no sense: block 0 is the genesis, it runs no crank
         the state is past these directives and has no record of them:
         the state is past these directives and has no record of them:
+        order:1:1: this makes no sense
+        order:1:1: this makes no sense
+        order:1:11: unexpected `jump`
+        an order is one line of a directive file, such as `crank-7: skip`
+        an order is one line of a directive file, such as `crank-7: skip`
     "#]].assert_eq(&said.concat());
     assert_eq!(controller.block().unwrap().directives(), &before);
     let mut later = game();

@@ -34,8 +34,7 @@ fn bytes_of_state(dir: &Path, rows: usize, value: usize) -> u64 {
         let vat = crank.create_vat("hoard", BundleId::of(b""), Options::default(), CapData::plain("#{}"))?;
         let root = crank.root(vat)?;
         crank.pin(root)?;
-        (0..rows / 100)
-            .try_for_each(|at| crank.queue_from_outside(root.into(), CapData::plain(&format!("#{at}")), None))
+        (0..rows / 100).try_for_each(|at| crank.queue_from_outside(root.into(), CapData::plain(format!("#{at}")), None))
     })
     .unwrap();
     while !kernel::is_quiescent(&block) {

@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use crate::{
     host::{
-        controller::{Arg, Host, Sent, To},
+        block_run::{BlockRun, Step},
+        controller::{Arg, Host, Sent, To, gone, run},
         report::Report,
     },
     kernel::Halt,
@@ -24,7 +25,8 @@ use crate::{
         blame::HostFault,
         id::{BlockHeight, PromiseId, hex},
     },
-    state::block::{Block, BlockPolicy},
+    slog::{Detail, Event},
+    state::block::{Block, BlockPolicy, undo},
 };
 
 /// The header of a block: what the engine says of it before its inputs.
@@ -216,14 +218,14 @@ impl StagedHost {
     ///
     /// The host has halted, or its last block is open, or inputs wait in it.
     pub fn new(mut host: Host, keeps_undo: bool) -> Result<StagedHost, StageError> {
-        if host.block()?.meta().open || !host.has_no_inputs() {
+        if host.block()?.meta().open || !host.inputs.is_empty() {
             let why = "its last block is open, or inputs wait for the next: `run_block` ends it first";
             return Err(StageError::Order { asked: "stage the blocks of a host", why });
         }
         let block = host.block_mut()?;
-        block.keep_results()?;
+        undo::keep_results(block)?;
         if keeps_undo {
-            block.keep_undo(true)?;
+            undo::keep_undo(block, true)?;
         }
         let mut staged = StagedHost { host, stage: Stage::Idle, pending: BTreeSet::new() };
         staged.find_pending()?;
@@ -238,7 +240,7 @@ impl StagedHost {
     /// Gives the host back; a block that is not committed is given up.
     pub fn into_host(mut self) -> Result<Host, StageError> {
         self.abort()?;
-        self.host.block_mut()?.keep_undo(false)?;
+        undo::keep_undo(self.host.block_mut()?, false)?;
         Ok(self.host)
     }
 
@@ -312,7 +314,7 @@ impl StagedHost {
         };
         let obeyed = self.host.block()?.tables().applied.len();
         self.host.tell_time(header.time);
-        let ran = self.host.run_staged(policy)?;
+        let ran = run(&mut self.host, policy)?;
         let block = self.host.block()?;
         let tables = block.tables();
         let mut result = BlockResult {
@@ -336,8 +338,8 @@ impl StagedHost {
             return Err(StageError::Order { asked: "commit", why: "`run` comes first" });
         };
         let bytes = serde_json::to_vec(&result).map_err(|err| HostFault::new("write the result of a block", err))?;
-        self.host.block_mut()?.put_result(bytes);
-        self.host.commit_staged()?;
+        undo::put_result(self.host.block_mut()?, bytes);
+        commit(&mut self.host)?;
         for it in &result.settled {
             self.pending.remove(&it.result);
         }
@@ -351,9 +353,10 @@ impl StagedHost {
             Stage::Begun { .. } => false,
             Stage::Ran(_) => true,
         };
-        self.host.forget_inputs();
+        self.host.inputs.clear();
+        self.host.clock = None;
         if has_run {
-            self.host.replace_block(Block::reopened)?;
+            replace(&mut self.host, undo::reopen)?;
         }
         self.find_pending()
     }
@@ -365,16 +368,17 @@ impl StagedHost {
     /// The block was committed without its undo record, or was undone already: one can be undone, and not the one before it.
     pub fn undo_last(&mut self) -> Result<ReplicaInfo, StageError> {
         self.abort()?;
-        self.host.block()?.check_undo()?;
-        self.host.replace_block(Block::undone)?;
-        self.host.leave_again();
+        undo::check_undo(self.host.block()?)?;
+        replace(&mut self.host, undo::take_back)?;
+        // What the undone block let leave is no longer in the state; what stands in it leaves once more.
+        self.host.left.clear();
         self.find_pending()?;
         self.info()
     }
 
     /// Returns the result of a committed block; those of the last hundred are kept.
     pub fn result_of(&self, height: u64) -> Result<Option<BlockResult>, StageError> {
-        let Some(bytes) = self.host.block()?.result_of(BlockHeight(height))? else { return Ok(None) };
+        let Some(bytes) = undo::result_of(self.host.block()?, BlockHeight(height))? else { return Ok(None) };
         let read = serde_json::from_slice(&bytes);
         Ok(Some(read.map_err(|err| HostFault::new(format_args!("read the result of block {height}"), err))?))
     }
@@ -412,6 +416,47 @@ impl StagedHost {
         self.pending = tables.outside.iter().map(|(promise, _)| *promise).filter(is_pending).collect();
         Ok(())
     }
+}
+
+/// Runs a block with the inputs that wait, and commits nothing. Returns its cranks.
+fn run(host: &mut Host, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
+    let policy = BlockPolicy { wall_millis: None, ..*policy };
+    run_to_the_end(host, &policy).inspect_err(|halt| host.record_halt(halt))
+}
+
+fn run_to_the_end(host: &mut Host, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
+    let mut block = host.begin_block(policy)?;
+    let (height, time) = (block.tables().globals().height, block.tables().globals().time);
+    block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
+    let mut run = BlockRun::begun(block, *policy);
+    while let Step::Crank(_) = run.step(&mut host.warehouse).map_err(|halt| host.clear_up(halt))? {}
+    if !run.is_over()? {
+        let why = "a delivery was interrupted: what a consensus engine decided runs to its end";
+        return Err(HostFault::new("run a staged block", why).into());
+    }
+    let block = run.into_block()?;
+    let cranks = block.cranks();
+    host.block = Some(block);
+    Ok(cranks)
+}
+
+/// Commits the block that was run.
+fn commit(host: &mut Host) -> Result<(), Box<Halt>> {
+    let block = host.block.take().ok_or_else(gone)?;
+    let (height, time) = (block.tables().globals().height, block.tables().globals().time);
+    let committed = run::commit(block, height, time, true).inspect_err(|halt| host.record_halt(halt))?;
+    host.block = Some(committed);
+    host.stand();
+    host.let_leave()
+}
+
+/// Puts another state in the place of the open one: what was committed, or was before that. No instance outlives its block.
+fn replace(host: &mut Host, by: impl FnOnce(Block) -> Result<Block, HostFault>) -> Result<(), Box<Halt>> {
+    let block = host.block.take().ok_or_else(gone)?;
+    host.warehouse.evict_all();
+    host.block = Some(by(block)?);
+    host.stand();
+    Ok(())
 }
 
 /// Gives an input to the host; the promise for its result, if it is a message.
