@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::serve::{desk::Desk, problem::Problem, token::Token};
+use crate::serve::{desk::Desk, problem::Problem, token::CapToken};
 
 /// The place to send a message to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,13 +11,13 @@ pub(super) enum Address {
     /// A vat that is open by this name.
     Name(String),
     /// Whatever the token names.
-    Token(Token),
+    CapToken(CapToken),
 }
 
 impl Address {
     /// Reads the last part of a URL. What has not the form of a token is a name.
     pub(super) fn parse(text: &str) -> Address {
-        Token::parse(text).map_or_else(|| Address::Name(text.to_owned()), Address::Token)
+        CapToken::parse(text).map_or_else(|| Address::Name(text.to_owned()), Address::CapToken)
     }
 }
 
@@ -31,17 +31,17 @@ pub(super) struct Call {
     pub(super) method: String,
     pub(super) args: Vec<Value>,
     /// The token of its answer.
-    pub(super) id: Token,
+    pub(super) id: CapToken,
     /// The hash of the request, if it has a key.
     pub(super) request: Option<[u8; 32]>,
     /// Whether the answer is waited for.
     pub(super) waits: bool,
-    pub(super) reply: Reply<Told>,
+    pub(super) reply: Reply<KnownAnswer>,
 }
 
-/// What is known of an answer.
+/// An answer, as far as it is known.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Told {
+pub(super) enum KnownAnswer {
     /// The vat answered: with a value, or the reason of a rejection.
     Settled { is_rejected: bool, value: Value },
     /// There is no answer yet.
@@ -51,18 +51,18 @@ pub(super) enum Told {
 /// Something to do on the kernel's thread.
 pub(super) type Errand = Box<dyn FnOnce(&mut Desk<'_>) + Send>;
 
-/// What is asked of the kernel's thread.
-pub(super) enum Ask {
+/// A request to the kernel's thread.
+pub(super) enum DeskRequest {
     Call(Box<Call>),
     /// The answer of this token; `waits` until there is one.
     Look {
-        id: Token,
+        id: CapToken,
         waits: bool,
-        reply: Reply<Told>,
+        reply: Reply<KnownAnswer>,
     },
     /// Drops what the token names.
     Drop {
-        token: Token,
+        token: CapToken,
         reply: Reply<()>,
     },
     Errand(Errand),

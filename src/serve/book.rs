@@ -18,7 +18,7 @@ use crate::{
         blame::HostFault,
         id::{KRef, PromiseId},
     },
-    serve::token::{Token, TokenHash},
+    serve::token::{CapToken, TokenHash},
     store::{BesideRow, codec::decode, encode},
 };
 
@@ -32,7 +32,7 @@ const LOOKED_AT: usize = 1_024;
 
 /// An answer that somebody may ask for, or that keeps alive what tokens name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct KeptAnswer {
     /// The hash of the token by which it is asked for.
     pub(super) id: TokenHash,
     /// The hash of the request, if it had a key.
@@ -49,13 +49,13 @@ pub(super) struct Answer {
 
 /// What a token names: an object or a promise, kept alive by an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Named {
+struct NamedThing {
     kref: KRef,
     by: PromiseId,
     dropped: bool,
 }
 
-/// What a server knows a token to be.
+/// The meaning of a token, as a server knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     /// The token of a call's answer.
@@ -69,9 +69,9 @@ pub(super) enum Known {
 /// All that a server remembers, and the rows that are still to be written.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    answers: BTreeMap<PromiseId, Answer>,
+    answers: BTreeMap<PromiseId, KeptAnswer>,
     ids: BTreeMap<TokenHash, PromiseId>,
-    tokens: BTreeMap<TokenHash, Named>,
+    tokens: BTreeMap<TokenHash, NamedThing>,
     /// The tokens that each answer keeps, dropped ones too.
     kept_by: BTreeSet<(PromiseId, TokenHash)>,
     exports: BTreeMap<String, u64>,
@@ -90,13 +90,13 @@ impl Book {
             match *kind {
                 ANSWER => {
                     let promise = PromiseId(u64::from_be_bytes(rest.try_into().map_err(unknown)?));
-                    let answer: Answer = decode(&value).map_err(decoded)?;
+                    let answer: KeptAnswer = decode(&value).map_err(decoded)?;
                     book.ids.insert(answer.id, promise);
                     book.answers.insert(promise, answer);
                 }
                 TOKEN => {
                     let hash: TokenHash = rest.try_into().map_err(unknown)?;
-                    let named: Named = decode(&value).map_err(decoded)?;
+                    let named: NamedThing = decode(&value).map_err(decoded)?;
                     book.kept_by.insert((named.by, hash));
                     book.tokens.insert(hash, named);
                 }
@@ -137,7 +137,7 @@ impl Book {
     }
 
     /// Returns what a token is; `None` if it is nothing.
-    pub(super) fn find(&self, token: Token) -> Option<Known> {
+    pub(super) fn find(&self, token: CapToken) -> Option<Known> {
         let hash = token.hash();
         if let Some(promise) = self.ids.get(&hash) {
             let is_dropped = self.answers.get(promise).is_none_or(|it| it.dropped);
@@ -148,21 +148,21 @@ impl Book {
     }
 
     /// Returns the answer of a call with this token, also if it was dropped.
-    pub(super) fn answer_of(&self, token: Token) -> Option<(PromiseId, &Answer)> {
+    pub(super) fn answer_of(&self, token: CapToken) -> Option<(PromiseId, &KeptAnswer)> {
         let promise = *self.ids.get(&token.hash())?;
         Some((promise, self.answers.get(&promise)?))
     }
 
     /// Notes a call, whose answer will be this promise's.
-    pub(super) fn begin(&mut self, promise: PromiseId, id: Token, request: Option<[u8; 32]>, since: u64) {
-        let answer = Answer { id: id.hash(), request, since, open: true, dropped: false, held: 0 };
+    pub(super) fn begin(&mut self, promise: PromiseId, id: CapToken, request: Option<[u8; 32]>, since: u64) {
+        let answer = KeptAnswer { id: id.hash(), request, since, open: true, dropped: false, held: 0 };
         self.ids.insert(answer.id, promise);
         self.answers.insert(promise, answer);
         self.write_answer(promise);
     }
 
     /// Makes tokens for what an answer, or the settlement of a promise that it keeps, names. Whoever asks again finds the same ones.
-    pub(super) fn name(&mut self, of: Token, by: PromiseId, slots: &[KRef]) -> Vec<Token> {
+    pub(super) fn name(&mut self, of: CapToken, by: PromiseId, slots: &[KRef]) -> Vec<CapToken> {
         let mut tokens = Vec::new();
         let mut fresh = 0;
         for (at, kref) in slots.iter().enumerate() {
@@ -170,7 +170,7 @@ impl Book {
             tokens.push(token);
             let hash = token.hash();
             if !self.tokens.contains_key(&hash) {
-                let named = Named { kref: *kref, by, dropped: false };
+                let named = NamedThing { kref: *kref, by, dropped: false };
                 self.tokens.insert(hash, named);
                 self.kept_by.insert((by, hash));
                 self.write_token(hash);
@@ -187,7 +187,7 @@ impl Book {
     }
 
     /// Drops what a token names. Returns the answer that is to be forgotten with it, if nothing else needs that.
-    pub(super) fn drop_token(&mut self, token: Token) -> Option<PromiseId> {
+    pub(super) fn drop_token(&mut self, token: CapToken) -> Option<PromiseId> {
         let hash = token.hash();
         if let Some(promise) = self.ids.get(&hash).copied() {
             if let Some(answer) = self.answers.get_mut(&promise) {

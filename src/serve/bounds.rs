@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a server takes from those who speak to it, at the most.
+/// The bounds of what a server takes from its clients.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// The longest that the first input of a block waits for others, while there are many. A commit takes some milliseconds: to

@@ -30,12 +30,12 @@ use crate::{
         value::CapData,
     },
     serve::{
-        ask::{Ask, Errand, Reply, Told},
+        ask::{DeskRequest, Errand, KnownAnswer, Reply},
         book::Book,
         bounds::Bounds,
         metrics::Metrics,
         problem::Problem,
-        token::Token,
+        token::CapToken,
         value,
     },
     state::block::Block,
@@ -44,18 +44,18 @@ use crate::{
 /// Requests that are taken in before a block is run: the rest comes in with the next one.
 const BATCH_MAX: usize = 4_096;
 
-/// How a server's thread is told to stop: not 0 once it is.
+/// The flag that tells a server's thread to stop: not 0 from then on.
 pub type Stop = Arc<AtomicU8>;
 
 /// A reader of an answer.
 struct Waiter {
     /// The token by which it asks.
-    id: Token,
+    id: CapToken,
     /// The answer that keeps what it is told of.
     by: PromiseId,
     /// Whether nobody but this reader can ever ask: the answer can be forgotten once it is told.
     is_last: bool,
-    reply: Reply<Told>,
+    reply: Reply<KnownAnswer>,
 }
 
 /// The owner of a host: all that a server does to a state it does here.
@@ -138,7 +138,7 @@ impl<'h> Desk<'h> {
     }
 
     /// Serves until it is told to stop, or the host halts. Whoever waits then is told why there is no answer.
-    pub(super) fn run(&mut self, inbox: &Receiver<Ask>) -> Result<(), Box<Halt>> {
+    pub(super) fn run(&mut self, inbox: &Receiver<DeskRequest>) -> Result<(), Box<Halt>> {
         let ended = self.serve(inbox);
         let why = match &ended {
             Ok(()) => Problem { retry_after: Some(5), ..Problem::new("stopping", STOPPING) },
@@ -148,7 +148,7 @@ impl<'h> Desk<'h> {
         ended
     }
 
-    fn serve(&mut self, inbox: &Receiver<Ask>) -> Result<(), Box<Halt>> {
+    fn serve(&mut self, inbox: &Receiver<DeskRequest>) -> Result<(), Box<Halt>> {
         loop {
             while self.is_due()? && !self.is_stopping() {
                 self.run_block()?;
@@ -187,7 +187,7 @@ impl<'h> Desk<'h> {
     }
 
     /// Waits for a request, or until the timer has something to do.
-    fn wait(&self, inbox: &Receiver<Ask>) -> Result<Option<Ask>, Box<Halt>> {
+    fn wait(&self, inbox: &Receiver<DeskRequest>) -> Result<Option<DeskRequest>, Box<Halt>> {
         let Some(wakeup) = self.host.next_wakeup()? else { return Ok(inbox.recv().ok()) };
         let left = Duration::from_secs(wakeup).saturating_sub(since_epoch());
         match inbox.recv_timeout(left) {
@@ -197,7 +197,7 @@ impl<'h> Desk<'h> {
     }
 
     /// Takes in what has come.
-    fn take_waiting(&mut self, inbox: &Receiver<Ask>, max: usize) -> usize {
+    fn take_waiting(&mut self, inbox: &Receiver<DeskRequest>, max: usize) -> usize {
         let mut taken = 0;
         while taken < max
             && let Ok(ask) = inbox.try_recv()
@@ -210,7 +210,7 @@ impl<'h> Desk<'h> {
 
     /// Waits a little for others, if so many were answered just now that they are about to speak again: one commit is then for all.
     /// Where there is one client, it does not wait.
-    fn gather(&mut self, inbox: &Receiver<Ask>, mut taken: usize, expected: usize, begun: Instant) {
+    fn gather(&mut self, inbox: &Receiver<DeskRequest>, mut taken: usize, expected: usize, begun: Instant) {
         let until = begun + self.bounds.block_wait;
         while taken < expected.min(BATCH_MAX) {
             let left = until.saturating_duration_since(now());
@@ -279,22 +279,22 @@ impl<'h> Desk<'h> {
                 self.waiters += 1;
             }
             None if waits => drop(waiter.reply.send(Err(Problem::busy(TOO_MANY_WAIT)))),
-            found => drop(waiter.reply.send(Ok(found.unwrap_or(Told::Pending)))),
+            found => drop(waiter.reply.send(Ok(found.unwrap_or(KnownAnswer::Pending)))),
         }
         Ok(())
     }
 
-    fn refuse_all(&mut self, inbox: &Receiver<Ask>, why: &Problem) {
+    fn refuse_all(&mut self, inbox: &Receiver<DeskRequest>, why: &Problem) {
         std::mem::take(&mut self.pending).into_iter().for_each(|it| it(Err(why)));
         for waiter in std::mem::take(&mut self.waiting).into_values().flatten() {
             let _ = waiter.reply.send(Err(why.clone()));
         }
         while let Ok(ask) = inbox.try_recv() {
             match ask {
-                Ask::Call(call) => drop(call.reply.send(Err(why.clone()))),
-                Ask::Look { reply, .. } => drop(reply.send(Err(why.clone()))),
-                Ask::Drop { reply, .. } => drop(reply.send(Err(why.clone()))),
-                Ask::Errand(_) | Ask::Wake => (),
+                DeskRequest::Call(call) => drop(call.reply.send(Err(why.clone()))),
+                DeskRequest::Look { reply, .. } => drop(reply.send(Err(why.clone()))),
+                DeskRequest::Drop { reply, .. } => drop(reply.send(Err(why.clone()))),
+                DeskRequest::Errand(_) | DeskRequest::Wake => (),
             }
         }
     }
@@ -305,12 +305,16 @@ const TOO_MANY_WAIT: &str =
     "as many calls as the host waits for are under way: try again later, or with `Prefer: respond-async`";
 
 /// Returns the readers whose promises are settled in this block, with what they are to be told.
-fn settle(block: &Block, book: &mut Book, waiting: &mut BTreeMap<PromiseId, Vec<Waiter>>) -> Vec<(Waiter, Told)> {
+fn settle(
+    block: &Block,
+    book: &mut Book,
+    waiting: &mut BTreeMap<PromiseId, Vec<Waiter>>,
+) -> Vec<(Waiter, KnownAnswer)> {
     let is_settled = |it: &PromiseId, _: &mut Vec<Waiter>| block.tables().settling(*it).1.is_some();
     let mut settled = Vec::new();
     for (promise, waiters) in waiting.extract_if(.., is_settled) {
         for waiter in waiters {
-            let told = told(block, book, promise, &waiter).unwrap_or(Told::Pending);
+            let told = told(block, book, promise, &waiter).unwrap_or(KnownAnswer::Pending);
             settled.push((waiter, told));
         }
     }
@@ -318,7 +322,7 @@ fn settle(block: &Block, book: &mut Book, waiting: &mut BTreeMap<PromiseId, Vec<
 }
 
 /// Returns what is told of a promise once it is settled, with tokens for what it names.
-fn told(block: &Block, book: &mut Book, promise: PromiseId, waiter: &Waiter) -> Option<Told> {
+fn told(block: &Block, book: &mut Book, promise: PromiseId, waiter: &Waiter) -> Option<KnownAnswer> {
     let (status, data) = block.tables().settling(promise);
     let CapData { body, slots } = data?;
     let tokens = book.name(waiter.id, waiter.by, slots);
@@ -327,7 +331,7 @@ fn told(block: &Block, book: &mut Book, promise: PromiseId, waiter: &Waiter) -> 
         let way = if is_promise { "promise" } else { "cap" };
         Some((format!("/{way}/{}", tokens.get(slot)?.text()), is_promise))
     });
-    Some(Told::Settled { is_rejected: status == "rejected", value })
+    Some(KnownAnswer::Settled { is_rejected: status == "rejected", value })
 }
 
 /// What clients are told when the host has halted.

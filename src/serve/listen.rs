@@ -21,7 +21,7 @@ const BREATH: Duration = Duration::from_millis(50);
 /// How long answers that are on their way may take, once the server ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What serves connections.
+/// The part of a server that accepts connections.
 #[derive(Clone)]
 pub(super) struct Doors {
     pub(super) router: Router,

@@ -23,7 +23,7 @@ use crate::{
 
 /// One word about a number.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: &'static str,
 }
 
@@ -39,13 +39,13 @@ pub struct Metrics {
     fuel: Counter,
     commits: Histogram,
     calls: Histogram,
-    answers: Family<Kind, Counter>,
-    vats: Family<Kind, Gauge>,
+    answers: Family<KindLabel, Counter>,
+    vats: Family<KindLabel, Gauge>,
     queued: Gauge,
     wakeups: Gauge,
     under_way: Gauge,
-    kept: Family<Kind, Gauge>,
-    bytes: Family<Kind, Gauge>,
+    kept: Family<KindLabel, Gauge>,
+    bytes: Family<KindLabel, Gauge>,
     connections: Gauge<i64, AtomicI64>,
     refused_connections: Counter<u64, AtomicU64>,
     directive_crank: Gauge,
@@ -130,7 +130,7 @@ impl Metrics {
         text
     }
 
-    /// Notes a crank.
+    /// Counts one crank that ran.
     pub(super) fn beat(&self) {
         self.pulse.fetch_add(1, Ordering::Relaxed);
     }
@@ -166,7 +166,7 @@ impl Metrics {
         ] {
             gauge.set(number.cast_signed());
         }
-        let live = self.vats.get_or_create(&Kind { kind: "live" });
+        let live = self.vats.get_or_create(&KindLabel { kind: "live" });
         live.set(host.live() as i64);
     }
 
@@ -186,16 +186,16 @@ impl Metrics {
         }
         queued += tables.queue.run().count() as i64;
         for (kind, count) in ["running", "paused", "terminated"].into_iter().zip(by_status) {
-            self.vats.get_or_create(&Kind { kind }).set(count);
+            self.vats.get_or_create(&KindLabel { kind }).set(count);
         }
         self.queued.set(queued);
         for (kind, count) in ["answers", "tokens"].into_iter().zip(kept) {
-            self.kept.get_or_create(&Kind { kind }).set(count as i64);
+            self.kept.get_or_create(&KindLabel { kind }).set(count as i64);
         }
         self.under_way.set(kept[2] as i64);
         let heaps: u64 = tables.tallies.iter().map(|(_, it)| it.memory).sum();
-        self.bytes.get_or_create(&Kind { kind: "heaps" }).set(heaps.cast_signed());
-        self.bytes.get_or_create(&Kind { kind: "log-held-by-readers" }).set(block.held_bytes().cast_signed());
+        self.bytes.get_or_create(&KindLabel { kind: "heaps" }).set(heaps.cast_signed());
+        self.bytes.get_or_create(&KindLabel { kind: "log-held-by-readers" }).set(block.held_bytes().cast_signed());
         let last = tables.applied.iter().map(|(_, it)| it.crank.0.cast_signed()).max();
         self.directive_crank.set(last.unwrap_or(-1));
     }
@@ -203,17 +203,17 @@ impl Metrics {
     /// Takes over the sizes of files.
     pub(super) fn files(&self, sizes: &[(&'static str, u64)]) {
         for (kind, bytes) in sizes {
-            self.bytes.get_or_create(&Kind { kind }).set(bytes.cast_signed());
+            self.bytes.get_or_create(&KindLabel { kind }).set(bytes.cast_signed());
         }
     }
 
     pub(super) fn answered(&self, kind: &'static str, took: Duration) {
-        self.answers.get_or_create(&Kind { kind }).inc();
+        self.answers.get_or_create(&KindLabel { kind }).inc();
         self.calls.observe(took.as_secs_f64());
     }
 
     pub(super) fn refused(&self, kind: &'static str) {
-        self.answers.get_or_create(&Kind { kind }).inc();
+        self.answers.get_or_create(&KindLabel { kind }).inc();
     }
 
     pub(super) fn connected(&self) -> Connected<'_> {

@@ -46,7 +46,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use ask::Ask;
+use ask::DeskRequest;
 pub use bounds::Bounds;
 pub use desk::{Desk, Stop};
 pub use http::Gate;
@@ -54,7 +54,7 @@ use http::Shared;
 use listen::Doors;
 pub use metrics::Metrics;
 pub use problem::Problem;
-pub use token::{TOKEN_CHARS, Token};
+pub use token::{CapToken, TOKEN_CHARS};
 
 use crate::{model::blame::HostFault, vat::Interrupter};
 
@@ -88,7 +88,7 @@ pub struct ServeOptions {
 /// A server that listens. What comes waits for a [`Desk`] that takes it.
 pub struct Server {
     runtime: Runtime,
-    inbox: Receiver<Ask>,
+    inbox: Receiver<DeskRequest>,
     ending: watch::Sender<bool>,
     doors: Vec<JoinHandle<()>>,
     address: SocketAddr,
@@ -202,7 +202,7 @@ async fn heed(
     mut signals: tokio::signal::unix::Signal,
     number: u8,
     stop: Stop,
-    sender: std::sync::mpsc::SyncSender<Ask>,
+    sender: std::sync::mpsc::SyncSender<DeskRequest>,
     interrupter: Interrupter,
     leave: fn(),
 ) {
@@ -211,7 +211,7 @@ async fn heed(
             leave();
         }
         // A full inbox wakes it as well.
-        let _ = sender.try_send(Ask::Wake);
+        let _ = sender.try_send(DeskRequest::Wake);
         let interrupter = interrupter.clone();
         tokio::spawn(async move {
             loop {

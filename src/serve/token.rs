@@ -11,37 +11,37 @@ pub const TOKEN_CHARS: usize = 43;
 
 /// A secret that names an object, a promise, or the answer of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Token([u8; 32]);
+pub struct CapToken([u8; 32]);
 
-/// What is kept of a token.
+/// The hash of a token: all that is kept of it.
 pub(super) type TokenHash = [u8; 32];
 
-impl Token {
+impl CapToken {
     /// Makes a token that nobody can guess.
-    pub fn random() -> Result<Token, HostFault> {
+    pub fn random() -> Result<CapToken, HostFault> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|err| HostFault::new("make a token", err))?;
-        Ok(Token(bytes))
+        Ok(CapToken(bytes))
     }
 
     /// Makes the token of a call that has a key: the same for the same key at the same place, in this process and every later one.
-    pub fn of_key(place: &str, key: &[u8]) -> Token {
+    pub fn of_key(place: &str, key: &[u8]) -> CapToken {
         let mut hasher = blake3::Hasher::new_derive_key("vathost serve: the promise of a call with a key, version 1");
         hasher.update(&(place.len() as u64).to_le_bytes()).update(place.as_bytes()).update(key);
-        Token(*hasher.finalize().as_bytes())
+        CapToken(*hasher.finalize().as_bytes())
     }
 
     /// Makes the token of a reference that an answer names: whoever has the answer's token finds the same each time.
-    pub fn of_slot(self, slot: usize) -> Token {
+    pub fn of_slot(self, slot: usize) -> CapToken {
         let mut hasher = blake3::Hasher::new_derive_key("vathost serve: a reference in an answer, version 1");
         hasher.update(&self.0).update(&(slot as u64).to_le_bytes());
-        Token(*hasher.finalize().as_bytes())
+        CapToken(*hasher.finalize().as_bytes())
     }
 
     /// Reads a token of a URL; `None` if it is none.
-    pub fn parse(text: &str) -> Option<Token> {
+    pub fn parse(text: &str) -> Option<CapToken> {
         (text.len() == TOKEN_CHARS).then_some(())?;
-        BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Token)
+        BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(CapToken)
     }
 
     /// Returns the text of the token in a URL.
@@ -56,7 +56,7 @@ impl Token {
 }
 
 /// The secret is not shown.
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for CapToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token(…)")
     }
@@ -68,21 +68,21 @@ mod tests {
 
     #[test]
     fn a_token_is_read_as_it_was_written_and_not_shown() {
-        let token = Token::random().unwrap();
-        assert_eq!(Token::parse(&token.text()), Some(token));
+        let token = CapToken::random().unwrap();
+        assert_eq!(CapToken::parse(&token.text()), Some(token));
         assert_eq!(token.text().len(), TOKEN_CHARS);
-        assert_ne!(token, Token::random().unwrap());
+        assert_ne!(token, CapToken::random().unwrap());
         for wrong in ["", "market", &format!("{}=", token.text()), &"!".repeat(TOKEN_CHARS)] {
-            assert_eq!(Token::parse(wrong), None, "{wrong}");
+            assert_eq!(CapToken::parse(wrong), None, "{wrong}");
         }
         assert!(!format!("{token:?}").contains(&token.text()));
     }
 
     #[test]
     fn tokens_of_a_key_and_of_slots_are_the_same_again_and_else_differ() {
-        let of = Token::of_key("/cap/market", b"key");
-        assert_eq!(of, Token::of_key("/cap/market", b"key"));
-        assert_ne!(of, Token::of_key("/cap/marke", b"tkey"));
+        let of = CapToken::of_key("/cap/market", b"key");
+        assert_eq!(of, CapToken::of_key("/cap/market", b"key"));
+        assert_ne!(of, CapToken::of_key("/cap/marke", b"tkey"));
         assert_eq!(of.of_slot(1), of.of_slot(1));
         assert_ne!(of.of_slot(1), of.of_slot(2));
         assert_ne!(of.hash(), of.of_slot(0).hash());

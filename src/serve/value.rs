@@ -85,7 +85,7 @@ fn special(
     }
 }
 
-/// Decodes a body. `name` gives the URL of a slot, by its number, and whether it is a promise.
+/// Decodes the body of a value. `name` gives the URL of a slot, by its number, and whether it is a promise.
 pub(super) fn of_body(body: &str, name: &mut dyn FnMut(usize) -> Option<(String, bool)>) -> Value {
     let value = body.strip_prefix('#').and_then(|it| serde_json::from_str(it).ok());
     value.map_or_else(|| json!({ "@body": body }), |value: Value| of_smallcaps(&value, name))

@@ -16,7 +16,7 @@ use crate::{
     store::BesideRow,
 };
 
-/// What an administrator does to a vat.
+/// An act of an administrator on a vat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VatAct {
     /// It receives nothing, for this reason, until it is resumed.

@@ -360,7 +360,7 @@ impl Ledger {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum Say {
     Frame(String),
     /// The client answers a question of the host's.
     Answer(Value),
@@ -370,12 +370,12 @@ enum Step {
     Call(u64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Say> {
     prop_oneof![
-        6 => frame().prop_map(Step::Frame),
-        1 => anything().prop_map(Step::Answer),
-        3 => (any::<usize>(), 0..5_usize).prop_map(|(at, how)| Step::Settle(at, how)),
-        1 => (0..4_u64).prop_map(Step::Call),
+        6 => frame().prop_map(Say::Frame),
+        1 => anything().prop_map(Say::Answer),
+        3 => (any::<usize>(), 0..5_usize).prop_map(|(at, how)| Say::Settle(at, how)),
+        1 => (0..4_u64).prop_map(Say::Call),
     ]
 }
 
@@ -398,12 +398,12 @@ proptest! {
         let (mut next_object, mut next_promise) = (2, 1);
         for step in steps {
             let turn = match step {
-                Step::Frame(frame) => connection.receive(&frame),
-                Step::Answer(data) => {
+                Say::Frame(frame) => connection.receive(&frame),
+                Say::Answer(data) => {
                     let Some(number) = connection.asked().first().copied() else { continue };
                     say(&mut connection, json!({ "type": "CTP_RETURN", "answerID": format!("q-{number}"), "result": data }))
                 }
-                Step::Settle(at, how) => {
+                Say::Settle(at, how) => {
                     let open: Vec<VRef> = ledger.promises.iter().copied().filter(|it| !ledger.decides.contains(it)).collect();
                     if open.is_empty() { continue }
                     let promise = open[at % open.len()];
@@ -420,7 +420,7 @@ proptest! {
                     let resolution = Resolution { promise, rejected: how == 4, data };
                     connection.tell(&[SessionEvent::Delivery(Delivery::Notify(vec![resolution]))])
                 }
-                Step::Call(to) => {
+                Say::Call(to) => {
                     let result = VRef::imported_promise(next_promise);
                     next_promise += 1;
                     ledger.promises.insert(result);

@@ -10,23 +10,23 @@ use crate::{
         value::CapData,
     },
     serve::{
-        ask::{Address, Ask, Call, Reply, Told},
+        ask::{Address, Call, DeskRequest, KnownAnswer, Reply},
         book::Known,
         desk::{Desk, TOO_MANY_WAIT, Waiter, clock},
         problem::Problem,
-        token::Token,
+        token::CapToken,
         value,
     },
 };
 
 impl Desk<'_> {
-    pub(super) fn take(&mut self, ask: Ask) {
+    pub(super) fn take(&mut self, ask: DeskRequest) {
         match ask {
-            Ask::Call(call) => self.call(*call),
-            Ask::Look { id, waits, reply } => self.look_at(id, waits, reply),
-            Ask::Drop { token, reply } => self.drop_token(token, reply),
-            Ask::Errand(errand) => errand(self),
-            Ask::Wake => (),
+            DeskRequest::Call(call) => self.call(*call),
+            DeskRequest::Look { id, waits, reply } => self.look_at(id, waits, reply),
+            DeskRequest::Drop { token, reply } => self.drop_token(token, reply),
+            DeskRequest::Errand(errand) => errand(self),
+            DeskRequest::Wake => (),
         }
     }
 
@@ -59,7 +59,7 @@ impl Desk<'_> {
                     self.waiting.entry(promise).or_default().push(waiter);
                     self.waiters += 1;
                 } else {
-                    self.when_durable(call.reply, Told::Pending);
+                    self.when_durable(call.reply, KnownAnswer::Pending);
                 }
             }
         }
@@ -74,7 +74,7 @@ impl Desk<'_> {
             self.waiting.entry(promise).or_default().push(waiter);
             self.waiters += 1;
         } else if is_new && !call.waits {
-            self.when_durable(waiter.reply, Told::Pending);
+            self.when_durable(waiter.reply, KnownAnswer::Pending);
         } else {
             // A halt is met again by the next block, and reported there.
             let _ = self.look(promise, waiter, call.waits);
@@ -94,7 +94,7 @@ impl Desk<'_> {
         let methargs = self.methargs(&call.method, &call.args)?;
         let to = match &call.to {
             Address::Name(name) => To::Vat(self.exported(name)?),
-            Address::Token(token) => To::Held(self.named(*token)?),
+            Address::CapToken(token) => To::Held(self.named(*token)?),
         };
         let sent = self.host.send_data(to, &call.method, methargs);
         sent.map(|it| it.promise()).map_err(|fault| Problem::new("refused", fault.why))
@@ -130,7 +130,7 @@ impl Desk<'_> {
             return Err(Problem::new("malformed", why));
         };
         match Address::parse(last) {
-            Address::Token(token) => self.named(token),
+            Address::CapToken(token) => self.named(token),
             Address::Name(name) => {
                 let vat = self.exported(&name)?;
                 self.host
@@ -148,7 +148,7 @@ impl Desk<'_> {
         }
     }
 
-    fn named(&self, token: Token) -> Result<KRef, Problem> {
+    fn named(&self, token: CapToken) -> Result<KRef, Problem> {
         match self.book.find(token) {
             Some(Known::Answer(promise)) => Ok(promise.into()),
             Some(Known::Named(kref, _)) => Ok(kref),
@@ -157,7 +157,7 @@ impl Desk<'_> {
         }
     }
 
-    fn look_at(&mut self, id: Token, waits: bool, reply: Reply<Told>) {
+    fn look_at(&mut self, id: CapToken, waits: bool, reply: Reply<KnownAnswer>) {
         let found = match self.book.find(id) {
             Some(Known::Answer(promise)) => Ok((promise, promise)),
             Some(Known::Named(KRef::Promise(promise), by)) => Ok((promise, by)),
@@ -177,7 +177,7 @@ impl Desk<'_> {
         }
     }
 
-    fn drop_token(&mut self, token: Token, reply: Reply<()>) {
+    fn drop_token(&mut self, token: CapToken, reply: Reply<()>) {
         match self.book.find(token) {
             None => drop(reply.send(Err(Problem::new("no-capability", NO_CAPABILITY)))),
             Some(Known::Dropped) => drop(reply.send(Err(Problem::new("dropped", "this was dropped already")))),

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Shared, Site};
 use crate::serve::{
-    ask::{Address, Ask, Call, Told},
+    ask::{Address, Call, DeskRequest, KnownAnswer},
     problem::Problem,
-    token::Token,
+    token::CapToken,
 };
 
 /// Bytes of a key. A UUID has 36.
@@ -50,18 +50,18 @@ pub(super) async fn call_to(
     let (bytes, value) = shared.json(body).await?;
     let (method, args) = message(value)?;
     let (id, request) = match key {
-        Some(key) => (Token::of_key(place, &key), Some(*blake3::hash(&bytes).as_bytes())),
-        None => (Token::random().map_err(|err| Problem::new("unexpected", err.to_string()))?, None),
+        Some(key) => (CapToken::of_key(place, &key), Some(*blake3::hash(&bytes).as_bytes())),
+        None => (CapToken::random().map_err(|err| Problem::new("unexpected", err.to_string()))?, None),
     };
-    let ask = |reply| Ask::Call(Box::new(Call { to, method, args, id, request, waits, reply }));
+    let ask = |reply| DeskRequest::Call(Box::new(Call { to, method, args, id, request, waits, reply }));
     let told = shared.ask(ask, shared.bounds.call_time).await?;
     let is_told = request.is_some() || !waits;
     let (kind, response) = match told {
-        Some(told @ Told::Settled { is_rejected, .. }) => {
+        Some(told @ KnownAnswer::Settled { is_rejected, .. }) => {
             let kind = if is_rejected { "rejected" } else { "fulfilled" };
             (kind, settled(&told, is_told.then_some(id)))
         }
-        Some(Told::Pending) | None => ("pending", pending(id)),
+        Some(KnownAnswer::Pending) | None => ("pending", pending(id)),
     };
     shared.metrics.answered(kind, begun.elapsed());
     Ok(response)
@@ -69,10 +69,10 @@ pub(super) async fn call_to(
 
 /// Drops what a token names.
 pub(super) async fn drop_token(State(shared): Site, Path(name): Path<String>) -> Result<Response, Problem> {
-    let Address::Token(token) = Address::parse(&name) else {
+    let Address::CapToken(token) = Address::parse(&name) else {
         return Err(Problem::new("no-capability", "only what a token names can be dropped"));
     };
-    let dropped = shared.ask(|reply| Ask::Drop { token, reply }, shared.bounds.call_time).await?;
+    let dropped = shared.ask(|reply| DeskRequest::Drop { token, reply }, shared.bounds.call_time).await?;
     dropped.ok_or_else(|| Problem::new("not-yet", "it will be dropped; the host is in the middle of a block"))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -113,11 +113,11 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 /// The answer of a vat: 200, whether it fulfilled or rejected, so that a client tells a vat's words from ours by the status.
-pub(super) fn settled(told: &Told, id: Option<Token>) -> Response {
+pub(super) fn settled(told: &KnownAnswer, id: Option<CapToken>) -> Response {
     let mut object = match told {
-        Told::Settled { is_rejected: false, value } => json!({ "status": "fulfilled", "value": value }),
-        Told::Settled { is_rejected: true, value } => json!({ "status": "rejected", "reason": value }),
-        Told::Pending => json!({ "status": "pending" }),
+        KnownAnswer::Settled { is_rejected: false, value } => json!({ "status": "fulfilled", "value": value }),
+        KnownAnswer::Settled { is_rejected: true, value } => json!({ "status": "rejected", "reason": value }),
+        KnownAnswer::Pending => json!({ "status": "pending" }),
     };
     if let Some(id) = id {
         object["promise"] = format!("/promise/{}", id.text()).into();
@@ -126,7 +126,7 @@ pub(super) fn settled(told: &Told, id: Option<Token>) -> Response {
 }
 
 /// The promise of an answer: 202.
-pub(super) fn pending(id: Token) -> Response {
+pub(super) fn pending(id: CapToken) -> Response {
     let url = format!("/promise/{}", id.text());
     let mut response = super::json(StatusCode::ACCEPTED, &json!({ "status": "pending", "promise": url }));
     if let Ok(url) = HeaderValue::from_str(&url) {

@@ -51,7 +51,7 @@ enum Act {
 /// A scenario on this machine.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Named {
+struct NamedScenario {
     scenario: PathBuf,
 }
 
@@ -89,7 +89,7 @@ fn send_as_told(desk: &mut Desk<'_>, message: &Message) -> Result<Sent, Problem>
         Ok(kref) => To::Held(kref),
         Err(_) => To::Vat(find(desk, &message.to)?),
     };
-    let given = message.args.iter().cloned().map(Arg::Told);
+    let given = message.args.iter().cloned().map(Arg::KnownAnswer);
     let sent = desk.host.send(to, &message.method, given);
     sent.inspect(|it| desk.note_call(it.promise())).map_err(|fault| Problem::new("refused", fault.why))
 }
@@ -181,7 +181,7 @@ async fn upgrade(State(shared): Site, body: Body) -> Result<Response, Problem> {
 }
 
 async fn read_scenario(shared: &Shared, body: Body) -> Result<Scenario, Problem> {
-    let Named { scenario } = read(shared, body).await?;
+    let NamedScenario { scenario } = read(shared, body).await?;
     let read = tokio::task::spawn_blocking(move || Scenario::read(&scenario)).await;
     let read = read.map_err(|err| Problem::new("unexpected", err.to_string()))?;
     read.map_err(|err| Problem::new("refused", err.to_string()))

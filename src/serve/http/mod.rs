@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 use crate::{
     model::smallcaps,
     serve::{
-        ask::{Ask, Reply},
+        ask::{DeskRequest, Reply},
         bounds::Bounds,
         desk::Desk,
         metrics::Metrics,
@@ -39,7 +39,7 @@ use crate::{
     },
 };
 
-/// Who may speak to a server, and from where.
+/// The rules of who may speak to a server, and from where.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
     /// Names that the Host header may have, in addition to the address that is listened at.
@@ -50,9 +50,9 @@ pub struct Gate {
     pub names_are_open: bool,
 }
 
-/// What every request needs.
+/// The state that all requests share.
 pub(super) struct Shared {
-    inbox: SyncSender<Ask>,
+    inbox: SyncSender<DeskRequest>,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
     gate: Gate,
@@ -67,7 +67,7 @@ type Site = State<Arc<Shared>>;
 
 impl Shared {
     pub(super) fn new(
-        inbox: SyncSender<Ask>,
+        inbox: SyncSender<DeskRequest>,
         bounds: Bounds,
         metrics: Arc<Metrics>,
         gate: Gate,
@@ -78,7 +78,11 @@ impl Shared {
     }
 
     /// Asks the kernel's thread, and waits for its answer for so long; `None` if there is none in time.
-    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask, patience: Duration) -> Result<Option<T>, Problem> {
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(Reply<T>) -> DeskRequest,
+        patience: Duration,
+    ) -> Result<Option<T>, Problem> {
         let (reply, mut answer) = oneshot::channel();
         self.put(ask(reply))?;
         let gone = |_| Problem::new("halted", "the host ended while it was asked: try again when it is up");
@@ -92,7 +96,7 @@ impl Shared {
         }
     }
 
-    fn put(&self, ask: Ask) -> Result<(), Problem> {
+    fn put(&self, ask: DeskRequest) -> Result<(), Problem> {
         self.inbox.try_send(ask).map_err(|err| match err {
             TrySendError::Full(_) => Problem::busy("as many requests wait for the host as it lets wait"),
             TrySendError::Disconnected(_) => Problem::new("halted", "the host has halted: its operator knows more"),
@@ -105,7 +109,7 @@ impl Shared {
         patience: Duration,
         errand: impl FnOnce(&mut Desk<'_>, Reply<T>) + Send + 'static,
     ) -> Result<T, Problem> {
-        let done = self.ask(|reply| Ask::Errand(Box::new(|desk| errand(desk, reply))), patience).await?;
+        let done = self.ask(|reply| DeskRequest::Errand(Box::new(|desk| errand(desk, reply))), patience).await?;
         done.ok_or_else(|| Problem::new("not-yet", "the host is in the middle of a block: try again"))
     }
 
@@ -246,12 +250,12 @@ fn preflight() -> Response {
 }
 
 /// Holds a place among the readers of server-sent events.
-struct Reader(Arc<Shared>);
+struct EventReader(Arc<Shared>);
 
-impl Reader {
-    fn take(shared: &Arc<Shared>) -> Result<Reader, Problem> {
+impl EventReader {
+    fn take(shared: &Arc<Shared>) -> Result<EventReader, Problem> {
         let before = shared.readers.fetch_add(1, Ordering::Relaxed);
-        let reader = Reader(shared.clone());
+        let reader = EventReader(shared.clone());
         if before >= shared.bounds.readers {
             return Err(Problem::busy(
                 "as many read events as the host lets: ask with GET /promise/ID?wait=30 instead",
@@ -261,7 +265,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for EventReader {
     fn drop(&mut self) {
         self.0.readers.fetch_sub(1, Ordering::Relaxed);
     }
