@@ -89,7 +89,7 @@ fn send_as_told(desk: &mut Desk<'_>, message: &Message) -> Result<Sent, Problem>
         Ok(kref) => To::Held(kref),
         Err(_) => To::Vat(find(desk, &message.to)?),
     };
-    let given = message.args.iter().cloned().map(Arg::KnownAnswer);
+    let given = message.args.iter().cloned().map(Arg::Told);
     let sent = desk.host.send(to, &message.method, given);
     sent.inspect(|it| desk.note_call(it.promise())).map_err(|fault| Problem::new("refused", fault.why))
 }
