@@ -9,7 +9,7 @@
 //! Invariants: a token is in the book (as its hash) before anybody is told it; what a token names is alive for as long as the answer
 //! is kept that named it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
@@ -169,9 +169,8 @@ impl Book {
             let token = of.of_slot(at);
             tokens.push(token);
             let hash = token.hash();
-            if !self.tokens.contains_key(&hash) {
-                let named = NamedThing { kref: *kref, by, dropped: false };
-                self.tokens.insert(hash, named);
+            if let Entry::Vacant(vacant) = self.tokens.entry(hash) {
+                vacant.insert(NamedThing { kref: *kref, by, dropped: false });
                 self.kept_by.insert((by, hash));
                 self.write_token(hash);
                 fresh += 1;

@@ -47,6 +47,9 @@ const BATCH_MAX: usize = 4_096;
 /// The flag that tells a server's thread to stop: not 0 from then on.
 pub type Stop = Arc<AtomicU8>;
 
+/// What is told once it is known whether a commit made something durable.
+type OnceDurable = Box<dyn FnOnce(Result<(), &Problem>) + Send>;
+
 /// A reader of an answer.
 struct Waiter {
     /// The token by which it asks.
@@ -73,7 +76,7 @@ pub struct Desk<'h> {
     /// The first call that came since the last commit: it, and those after it, are not durable yet.
     fresh_from: Option<PromiseId>,
     /// Those to be answered once what they asked for is durable.
-    pending: Vec<Box<dyn FnOnce(Result<(), &Problem>) + Send>>,
+    pending: Vec<OnceDurable>,
     /// What is done once nothing is left to do.
     at_rest: Vec<Errand>,
     /// Answers that nobody can ask for any more, to be forgotten with the next block.

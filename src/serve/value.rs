@@ -18,11 +18,11 @@ use crate::model::smallcaps;
 const CAP: &str = "@cap";
 const PROMISE: &str = "@promise";
 
+/// Finds the slot that a URL names, and whether it is a promise; or says why there is none.
+type Referring<'a> = dyn FnMut(&str) -> Result<(usize, bool), String> + 'a;
+
 /// Encodes JSON as smallcaps, without the `#` in front. `refer` finds the slot that a URL names, and whether it is a promise.
-pub(super) fn to_smallcaps(
-    value: &Value,
-    refer: &mut dyn FnMut(&str) -> Result<(usize, bool), String>,
-) -> Result<Value, String> {
+pub(super) fn to_smallcaps(value: &Value, refer: &mut Referring<'_>) -> Result<Value, String> {
     Ok(match value {
         Value::Array(items) => items.iter().map(|it| to_smallcaps(it, refer)).collect::<Result<_, _>>()?,
         Value::Object(members) => match members.iter().next() {
@@ -50,12 +50,7 @@ fn unknown(key: &str) -> String {
     format!("`{key}` means nothing: a key of plain data that begins with @ is written with another @ in front")
 }
 
-fn special(
-    key: &str,
-    first: &Value,
-    members: &Map<String, Value>,
-    refer: &mut dyn FnMut(&str) -> Result<(usize, bool), String>,
-) -> Result<Value, String> {
+fn special(key: &str, first: &Value, members: &Map<String, Value>, refer: &mut Referring<'_>) -> Result<Value, String> {
     let text = || first.as_str().ok_or_else(|| format!("`{key}` wants a text"));
     // An interface's name may stand beside a reference that an answer gave.
     let alone = |others: &[&str]| match members.keys().find(|it| *it != key && !others.contains(&it.as_str())) {

@@ -1,8 +1,9 @@
 //! A state on its way into being: written where nobody takes it for one, then put in its place at once.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +34,11 @@ impl Aside {
         let parent = target.parent().ok_or_else(|| HostFault::new(&what, "it is the root of all folders"))?;
         let make = || {
             fs::create_dir_all(parent)?;
-            tempfile::Builder::new().prefix(".vathost-").suffix(".part").tempdir_in(parent)
+            tempfile::Builder::new()
+                .permissions(Permissions::from_mode(0o700))
+                .prefix(".vathost-")
+                .suffix(".part")
+                .tempdir_in(parent)
         };
         Ok(Aside { dir: make().map_err(|err| HostFault::new(&what, err))?, target })
     }

@@ -17,6 +17,9 @@ use crate::{
 pub(super) const LAYOUT: &str =
     "CREATE TABLE beside (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;";
 
+/// A row that is kept beside a state: its key and its value.
+pub type KeptRow = (Vec<u8>, Vec<u8>);
+
 /// A row to write, by its key; `None` removes it.
 pub type BesideRow = (Vec<u8>, Option<Vec<u8>>);
 
@@ -26,7 +29,7 @@ fn checksum(key: &[u8], value: &[u8]) -> i64 {
 
 impl Database {
     /// Reads all rows that a server keeps beside the state, in order of their keys.
-    pub fn beside(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, HostFault> {
+    pub fn beside(&self) -> Result<Vec<KeptRow>, HostFault> {
         let what = "read what a server keeps beside the state";
         let failed = |err| self.failed(what, &err);
         let mut statement =

@@ -26,7 +26,7 @@ mod undo;
 mod vfs;
 
 pub use aside::Aside;
-pub use beside::BesideRow;
+pub use beside::{BesideRow, KeptRow};
 pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
 pub use disk::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, FileOp, Loss};

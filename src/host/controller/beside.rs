@@ -13,7 +13,7 @@ use crate::{
         id::{KRef, PromiseId, VRef, VatId},
         value::CapData,
     },
-    store::BesideRow,
+    store::{BesideRow, KeptRow},
 };
 
 /// An act of an administrator on a vat.
@@ -29,7 +29,7 @@ pub enum VatAct {
 
 impl Host {
     /// Reads the rows that a server keeps beside the state, in order of their keys.
-    pub fn beside(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Box<Halt>> {
+    pub fn beside(&self) -> Result<Vec<KeptRow>, Box<Halt>> {
         Ok(self.block()?.beside()?)
     }
 

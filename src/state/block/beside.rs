@@ -1,11 +1,14 @@
 //! Rows beside the state: a server's, written with a block, and in no hash.
 
 use super::Block;
-use crate::{model::blame::HostFault, store::BesideRow};
+use crate::{
+    model::blame::HostFault,
+    store::{BesideRow, KeptRow},
+};
 
 impl Block {
     /// Reads the rows that a server keeps beside the state.
-    pub fn beside(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, HostFault> {
+    pub fn beside(&self) -> Result<Vec<KeptRow>, HostFault> {
         self.0.database.beside()
     }
 

@@ -79,6 +79,8 @@ impl Served {
             }
             said.push(line);
         }
+        let _ = child.kill();
+        let _ = child.wait();
         panic!("it does not serve: {said:?}");
     }
 
