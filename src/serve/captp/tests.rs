@@ -84,7 +84,7 @@ fn the_recorded_exchange_of_the_package_is_held_with_us_as_its_server() {
     let mut connection = Connection::new(BTreeMap::from([("bank".to_owned(), vref("o-1"))]));
     let mut made: Vec<String> = Vec::new();
     let mut said: Vec<Value> = Vec::new();
-    for line in include_str!("../../../tests/it/session/exchange.jsonl").lines() {
+    for line in include_str!("exchange.jsonl").lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         let message = &line["message"];
         let turn = if line["from"] == "client" {
