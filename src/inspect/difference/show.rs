@@ -10,8 +10,8 @@ use crate::{
         value::{Bytes, CapData},
     },
     state::table::{
-        Awaited, CListEntry, DeviceRow, GcAction, Globals, Meter, Object, Outside, Promise, QueueId, Tally, Vat,
-        Waiting, Wakeup,
+        Awaited, CListEntry, DeviceRow, GcAction, Globals, Meter, Object, Outside, Promise, QueueId, Session,
+        SessionEvent, Tally, Vat, Waiting, Wakeup,
     },
     store::codec::{self, Key},
 };
@@ -52,6 +52,10 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "waiting" => {
             row_of::<(Awaited, PromiseId), ()>(key, values, |(what, id)| (None, format!("{id} waits for {what:?}")))
         }
+        "session" => row_of::<VatId, Session>(key, values, |vat| (Some(vat), "session".to_owned())),
+        "session_outbox" => row_of::<(VatId, u64), SessionEvent>(key, values, |(vat, number)| {
+            (Some(vat), format!("event {number} of its session"))
+        }),
         "outbox" => row_of::<u64, Bytes>(key, values, |at| (None, format!("mail {at}"))),
         _ => None,
     };
