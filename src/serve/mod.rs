@@ -122,9 +122,18 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let control = runtime.block_on(async { bind_socket(&socket) });
         let control = control.map_err(|err| HostFault::new(format_args!("make `{}`", socket.display()), err))?;
+        let secret = CapToken::secret_of(&options.folder)?;
         let shared = |at| {
             let (sender, metrics) = (sender.clone(), metrics.clone());
-            Shared::new(sender, options.bounds.clone(), metrics, options.gate.clone(), at, options.folder.clone())
+            Shared::new(
+                sender,
+                options.bounds.clone(),
+                metrics,
+                options.gate.clone(),
+                at,
+                options.folder.clone(),
+                secret,
+            )
         };
         let doors = |router| Doors {
             router,

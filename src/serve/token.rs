@@ -2,9 +2,18 @@
 //!
 //! Invariant: a token is told to its client and forgotten; what is kept is its hash.
 
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use crate::model::blame::HostFault;
+use crate::{model::blame::HostFault, store::write_private};
+
+/// The name of the file, in a state's folder, with the secret that the tokens of calls with keys are made from.
+const SECRET: &str = "serve.secret";
 
 /// The characters of a token in a URL.
 pub const TOKEN_CHARS: usize = 43;
@@ -24,10 +33,37 @@ impl CapToken {
         Ok(CapToken(bytes))
     }
 
-    /// Makes the token of a call that has a key: the same for the same key at the same place, in this process and every later one.
-    pub fn of_key(place: &str, key: &[u8]) -> CapToken {
-        let mut hasher = blake3::Hasher::new_derive_key("vathost serve: the promise of a call with a key, version 1");
-        hasher.update(&(place.len() as u64).to_le_bytes()).update(place.as_bytes()).update(key);
+    /// Reads the secret of a state's folder; makes it, durably, where there is none.
+    pub fn secret_of(folder: &Path) -> Result<CapToken, HostFault> {
+        let path = folder.join(SECRET);
+        let failed = |why: String| HostFault::new(format_args!("read `{}`", path.display()), why);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let whole = bytes.try_into().map(CapToken);
+                whole.map_err(|_| {
+                    failed("it is not 32 bytes long: without it, keys of earlier calls act again".to_owned())
+                })
+            }
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                let secret = CapToken::random()?;
+                let part = folder.join("serve.secret.part");
+                let keep = || {
+                    write_private(&part, &secret.0)?;
+                    File::open(&part)?.sync_all()?;
+                    fs::rename(&part, &path)?;
+                    File::open(folder)?.sync_all()
+                };
+                keep().map(|()| secret).map_err(|err| failed(err.to_string()))
+            }
+            Err(err) => Err(failed(err.to_string())),
+        }
+    }
+
+    /// Makes the token of a call that has a key: the same for the same key at the same place of the state whose secret this is, in
+    /// this process and every later one. Nobody finds it who has the key alone.
+    pub fn of_key(secret: CapToken, place: &str, key: &[u8]) -> CapToken {
+        let mut hasher = blake3::Hasher::new_derive_key("vathost serve: the promise of a call with a key, version 2");
+        hasher.update(&secret.0).update(&(place.len() as u64).to_le_bytes()).update(place.as_bytes()).update(key);
         CapToken(*hasher.finalize().as_bytes())
     }
 
@@ -80,9 +116,13 @@ mod tests {
 
     #[test]
     fn tokens_of_a_key_and_of_slots_are_the_same_again_and_else_differ() {
-        let of = CapToken::of_key("/cap/market", b"key");
-        assert_eq!(of, CapToken::of_key("/cap/market", b"key"));
-        assert_ne!(of, CapToken::of_key("/cap/marke", b"tkey"));
+        let folder = tempfile::tempdir().unwrap();
+        let secret = CapToken::secret_of(folder.path()).unwrap();
+        assert_eq!(secret, CapToken::secret_of(folder.path()).unwrap(), "it is kept");
+        let of = CapToken::of_key(secret, "/cap/market", b"key");
+        assert_eq!(of, CapToken::of_key(secret, "/cap/market", b"key"));
+        assert_ne!(of, CapToken::of_key(secret, "/cap/marke", b"tkey"));
+        assert_ne!(of, CapToken::of_key(CapToken::random().unwrap(), "/cap/market", b"key"), "of another state");
         assert_eq!(of.of_slot(1), of.of_slot(1));
         assert_ne!(of.of_slot(1), of.of_slot(2));
         assert_ne!(of.hash(), of.of_slot(0).hash());

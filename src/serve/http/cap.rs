@@ -50,7 +50,7 @@ pub(super) async fn call_to(
     let (bytes, value) = shared.json(body).await?;
     let (method, args) = message(value)?;
     let (id, request) = match key {
-        Some(key) => (CapToken::of_key(place, &key), Some(*blake3::hash(&bytes).as_bytes())),
+        Some(key) => (CapToken::of_key(shared.secret, place, &key), Some(*blake3::hash(&bytes).as_bytes())),
         None => (CapToken::random().map_err(|err| Problem::new("unexpected", err.to_string()))?, None),
     };
     let ask = |reply| DeskRequest::Call(Box::new(Call { to, method, args, id, request, waits, reply }));

@@ -59,6 +59,8 @@ pub(super) struct Shared {
     listening: Option<SocketAddr>,
     /// The folder of the state.
     pub(super) folder: PathBuf,
+    /// The secret that the tokens of calls with keys are made from.
+    pub(super) secret: crate::serve::CapToken,
     /// Readers of server-sent events.
     readers: AtomicUsize,
 }
@@ -73,8 +75,9 @@ impl Shared {
         gate: Gate,
         listening: Option<SocketAddr>,
         folder: PathBuf,
+        secret: crate::serve::CapToken,
     ) -> Arc<Shared> {
-        Arc::new(Shared { inbox, bounds, metrics, gate, listening, folder, readers: AtomicUsize::new(0) })
+        Arc::new(Shared { inbox, bounds, metrics, gate, listening, folder, secret, readers: AtomicUsize::new(0) })
     }
 
     /// Asks the kernel's thread, and waits for its answer for so long; `None` if there is none in time.
