@@ -1,17 +1,15 @@
-//! The prompt on a terminal: history, completion, hints.
+//! The debugger's prompt on a terminal: history, completion, hints.
 
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use reedline::{
-    ColumnarMenu, Completer, CompletionResult, DefaultHinter, Emacs, FileBackedHistory, KeyCode, KeyModifiers,
-    MenuBuilder, Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, Signal, Span,
-    Suggestion, default_emacs_keybindings,
+use rustyline::{
+    CompletionType, Config, Context, Editor, Helper,
+    completion::{Completer, Pair},
+    error::ReadlineError,
+    highlight::Highlighter,
+    hint::{Hinter, HistoryHinter},
+    history::FileHistory,
+    validate::Validator,
 };
 
 use super::{Talk, Transcribed};
@@ -23,19 +21,40 @@ use crate::{
 
 /// Lines that are remembered from one session to the next.
 const HISTORY_MAX: usize = 1_000;
-const MENU: &str = "completions";
 
 /// Talks to somebody until that is enough. ^C empties the line, or stops what runs; ^D ends the session.
 pub(super) fn talk(talk: &mut Talk<'_>, interrupt: &AtomicBool) -> anyhow::Result<Exit> {
-    let vats = Arc::new(Mutex::new(Vec::new()));
-    let mut editor = editor(Words { vats: vats.clone() });
+    let config = Config::builder()
+        .auto_add_history(true)
+        .completion_type(CompletionType::List)
+        .max_history_size(HISTORY_MAX)?
+        .build();
+    let mut editor: Editor<Words, FileHistory> = Editor::with_config(config)?;
+    // Without a place for it, or where it cannot be read, the history is that of this session.
+    let history = code_cache().map(|dir| dir.join("debug-history"));
+    if let Some(file) = &history {
+        let _ = editor.load_history(file);
+    }
+    let exit = answer_lines(talk, interrupt, &mut editor);
+    if let Some(file) = &history {
+        let _ = editor.append_history(file);
+    }
+    exit
+}
+
+fn answer_lines(
+    talk: &mut Talk<'_>,
+    interrupt: &AtomicBool,
+    editor: &mut Editor<Words, FileHistory>,
+) -> anyhow::Result<Exit> {
     loop {
-        *vats.lock().unwrap_or_else(PoisonError::into_inner) = talk.vats();
+        editor.set_helper(Some(Words { vats: talk.vats(), hinter: HistoryHinter::new() }));
         interrupt.store(false, Ordering::Relaxed);
-        let line = match editor.read_line(&PromptPosition(talk.place.clone()))? {
-            Signal::Success(line) => line,
-            Signal::CtrlD => return Ok(Exit::Ok),
-            _ => continue,
+        let line = match editor.readline(&format!("({}) ", talk.place)) {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => return Ok(Exit::Ok),
+            Err(error) => return Err(error.into()),
         };
         match talk.say(&line)? {
             Ok(Transcribed::Answered) => (),
@@ -45,52 +64,10 @@ pub(super) fn talk(talk: &mut Talk<'_>, interrupt: &AtomicBool) -> anyhow::Resul
     }
 }
 
-fn editor(words: Words) -> Reedline {
-    let mut keys = default_emacs_keybindings();
-    let complete = vec![ReedlineEvent::Menu(MENU.to_owned()), ReedlineEvent::MenuNext];
-    keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, ReedlineEvent::UntilFound(complete));
-    let menu = ReedlineMenu::EngineCompleter(Box::new(ColumnarMenu::default().with_name(MENU)));
-    let editor = Reedline::create()
-        .with_completer(Box::new(words))
-        .with_menu(menu)
-        .with_edit_mode(Box::new(Emacs::new(keys)))
-        .with_hinter(Box::new(DefaultHinter::default()));
-    // Without a place for it, or where it cannot be read, the history is that of this session.
-    let file = code_cache().map(|it| it.join("debug-history"));
-    match file.and_then(|it| FileBackedHistory::with_file(HISTORY_MAX, it).ok()) {
-        Some(history) => editor.with_history(Box::new(history)),
-        None => editor,
-    }
-}
-
-/// Says where the session stands.
-struct PromptPosition(String);
-
-impl Prompt for PromptPosition {
-    fn render_prompt_left(&self) -> Cow<'_, str> {
-        format!("({}) ", self.0).into()
-    }
-
-    fn render_prompt_right(&self) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn render_prompt_indicator(&self, _: PromptEditMode) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {
-        ": ".into()
-    }
-
-    fn render_prompt_history_search_indicator(&self, search: PromptHistorySearch) -> Cow<'_, str> {
-        format!("(search: {}) ", search.term).into()
-    }
-}
-
-/// Completes commands, vats, and kinds of syscalls.
+/// Completes commands, vats, and kinds of syscalls; hints at lines that were given before.
 struct Words {
-    vats: Arc<Mutex<Vec<String>>>,
+    vats: Vec<String>,
+    hinter: HistoryHinter,
 }
 
 impl Words {
@@ -102,31 +79,46 @@ impl Words {
             ["break"] => plain(&["syscall", "crank-", "block-"]),
             ["until" | "u"] => plain(&["crank-", "block-"]),
             [verb] if FORMS.iter().any(|it| it.verb == *verb && it.arguments.contains("VAT")) => {
-                self.vats.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|it| (it.clone(), "")).collect()
+                self.vats.iter().map(|it| (it.clone(), "")).collect()
             }
             _ => Vec::new(),
         }
     }
+
+    /// Where the word at the cursor begins, and what it may become.
+    fn completions(&self, line: &str, cursor: usize) -> (usize, Vec<Pair>) {
+        let typed = line.get(..cursor).unwrap_or(line);
+        let start = typed.rfind(' ').map_or(0, |space| space + 1);
+        let before: Vec<&str> = typed[..start].split_whitespace().collect();
+        let fitting = self.candidates(&before).into_iter().filter(|(word, _)| word.starts_with(&typed[start..]));
+        let pairs = fitting.map(|(word, about)| {
+            let after = if word.ends_with('-') { "" } else { " " };
+            let display = if about.is_empty() { word.clone() } else { format!("{word}  {about}") };
+            Pair { display, replacement: format!("{word}{after}") }
+        });
+        (start, pairs.collect())
+    }
 }
 
 impl Completer for Words {
-    fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
-        let typed = line.get(..pos).unwrap_or(line);
-        let start = typed.rfind(' ').map_or(0, |it| it + 1);
-        let before: Vec<&str> = typed[..start].split_whitespace().collect();
-        let fits = self.candidates(&before).into_iter().filter(|(it, _)| it.starts_with(&typed[start..]));
-        let suggestions: Vec<Suggestion> = fits
-            .map(|(value, about)| Suggestion {
-                append_whitespace: !value.ends_with('-'),
-                value,
-                description: (!about.is_empty()).then(|| about.to_owned()),
-                span: Span::new(start, pos),
-                ..Suggestion::default()
-            })
-            .collect();
-        CompletionResult::fresh(suggestions)
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        Ok(self.completions(line, cursor))
     }
 }
+
+impl Hinter for Words {
+    type Hint = String;
+
+    fn hint(&self, line: &str, cursor: usize, context: &Context<'_>) -> Option<String> {
+        self.hinter.hint(line, cursor, context)
+    }
+}
+
+impl Highlighter for Words {}
+impl Validator for Words {}
+impl Helper for Words {}
 
 #[cfg(test)]
 mod tests {
@@ -134,10 +126,10 @@ mod tests {
 
     #[test]
     fn commands_vats_and_syscalls_are_completed() {
-        let mut words = Words { vats: Arc::new(Mutex::new(vec!["v1".into(), "bank".into()])) };
-        let mut complete = |line: &str| {
-            let result = words.complete(line, line.len());
-            result.suggestions().iter().map(|it| it.value.clone()).collect::<Vec<_>>().join(" ")
+        let words = Words { vats: vec!["v1".into(), "bank".into()], hinter: HistoryHinter::new() };
+        let complete = |line: &str| {
+            let (_, pairs) = words.completions(line, line.len());
+            pairs.iter().map(|pair| pair.replacement.trim_end().to_owned()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(complete("wh"), "where why");
         assert_eq!(complete("clist b"), "bank");
