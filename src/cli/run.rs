@@ -28,7 +28,6 @@ use crate::{
     directive::{Class, DirectiveSet},
     host::{
         controller::{BlockPolicy, Host, HostOptions},
-        mailbox::MailboxFiles,
         options::Inputs,
         report::{Report, ResultReport},
         scenario::{Bytes, Scenario},
@@ -272,9 +271,9 @@ pub(super) fn go_on(
     let Begun { controller, policy, .. } = begun;
     output.detail(format!("engine {}", controller.block()?.meta().engine));
     let stop = on_interrupt(controller)?;
-    let mut mailbox = open_mailbox(args, scenario, controller, output)?;
+    open_mailbox(args, scenario, controller, output)?;
     let progress = RunProgress::new(output);
-    let ended = run_blocks(controller, &mut mailbox, args, policy, &stop, &progress, output);
+    let ended = run_blocks(controller, args, policy, &stop, &progress, output);
     progress.clear();
     if let Err(err) = controller.slog().flush() {
         output.warn(incomplete(&err));
@@ -398,13 +397,13 @@ fn load_directives(
     Ok(())
 }
 
-/// The mailbox's files: the command line's, or else the scenario's.
+/// Opens the mailbox's files: the command line's, or else the scenario's.
 pub(super) fn open_mailbox(
     args: &RunArgs,
     scenario: Option<&Scenario>,
-    controller: &Host,
+    controller: &mut Host,
     output: &Output,
-) -> anyhow::Result<MailboxFiles> {
+) -> anyhow::Result<()> {
     let mut paths = scenario.map(|it| it.mailbox.clone()).unwrap_or_default();
     paths.inbound = args.inbound.clone().or(paths.inbound);
     paths.outbound = args.outbound.clone().or(paths.outbound);
@@ -421,7 +420,7 @@ pub(super) fn open_mailbox(
     for path in [&paths.inbound, &paths.outbound].into_iter().flatten().filter(|it| it.exists()) {
         files::open(path).map_err(|err| Usage::new(format!("{}: {err}", path.display()), ""))?;
     }
-    Ok(MailboxFiles::open(&paths, controller)?)
+    Ok(controller.open_mailbox(&paths)?)
 }
 
 /// Returns the folder for compiled code: in the user's cache folder.
@@ -462,7 +461,6 @@ fn on_interrupt(controller: &Host) -> anyhow::Result<Arc<AtomicU8>> {
 /// Runs blocks until nothing is left, or enough was run; whether it was interrupted.
 fn run_blocks(
     controller: &mut Host,
-    mailbox: &mut MailboxFiles,
     args: &RunArgs,
     policy: &BlockPolicy,
     stop: &AtomicU8,
@@ -474,8 +472,8 @@ fn run_blocks(
     let mut held = false;
     // A state with nothing to do gets no empty blocks.
     while args.blocks.is_none_or(|max| blocks < max) {
-        mailbox.read(controller)?;
-        progress.suspend(|| warn(controller, mailbox, &mut held, output));
+        controller.read_mailbox()?;
+        progress.suspend(|| warn(controller, &mut held, output));
         if controller.is_quiescent()? {
             controller.obey_at_rest()?;
             break;
@@ -488,17 +486,16 @@ fn run_blocks(
             progress.tick(ran.crank.0, cranks);
             stop.load(Ordering::Relaxed) == 0
         })?;
-        mailbox.release(controller)?;
         progress.suspend(|| {
             console::tell(controller, &end, output);
-            warn(controller, mailbox, &mut held, output);
+            warn(controller, &mut held, output);
         });
         blocks += u64::from(end.closed);
         if !end.closed {
             return Ok(true);
         }
     }
-    let left_behind = mailbox.left_behind(controller)?;
+    let left_behind = controller.mail_left_behind()?;
     progress.suspend(|| left_behind.iter().for_each(|it| output.warn(it)));
     Ok(false)
 }
@@ -507,7 +504,7 @@ fn run_blocks(
 const HELD_BYTES_TOLD: u64 = 128 << 20;
 
 /// Tells of what went wrong beside the run, as soon as it is known, and once.
-fn warn(controller: &Host, mailbox: &mut MailboxFiles, held: &mut bool, output: &Output) {
+fn warn(controller: &mut Host, held: &mut bool, output: &Output) {
     let bytes = controller.block().map_or(0, Block::held_bytes);
     if bytes >= HELD_BYTES_TOLD && !std::mem::replace(held, true) {
         output.warn(format!(
@@ -520,7 +517,7 @@ fn warn(controller: &Host, mailbox: &mut MailboxFiles, held: &mut bool, output: 
         Some(News::GoesOn) => output.warn("the slog is written again; what happened in between is not in it"),
         None => (),
     }
-    mailbox.warnings().iter().for_each(|it| output.warn(it));
+    controller.mailbox_warnings().iter().for_each(|it| output.warn(it));
 }
 
 pub(super) fn incomplete(err: &std::io::Error) -> String {

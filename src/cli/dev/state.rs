@@ -13,7 +13,6 @@ use crate::{
     },
     host::{
         controller::{Host, Outcome, Sent},
-        mailbox::MailboxFiles,
         report::Report,
         scenario::Scenario,
     },
@@ -38,7 +37,6 @@ pub(super) struct Dev<'a> {
 /// A state that is open.
 struct Running {
     begun: Begun,
-    mailbox: MailboxFiles,
     told: Told,
 }
 
@@ -104,11 +102,11 @@ impl<'a> Dev<'a> {
     /// Begins with a new state, or goes on with the one in the folder.
     fn begin(&mut self, scenario: &Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         let exists = self.args.state.as_deref().is_some_and(Database::exists);
-        let begun = run::begin(&self.run_args, Some(scenario).filter(|_| !exists), self.output)?;
-        let mailbox = run::open_mailbox(&self.run_args, Some(scenario), &begun.controller, self.output)?;
+        let mut begun = run::begin(&self.run_args, Some(scenario).filter(|_| !exists), self.output)?;
+        run::open_mailbox(&self.run_args, Some(scenario), &mut begun.controller, self.output)?;
         self.stop.set_run(begun.controller.interrupter());
         let is_new = begun.controller.is_new();
-        let running = self.running.insert(Running { begun, mailbox, told: Told::default() });
+        let running = self.running.insert(Running { begun, told: Told::default() });
         if !is_new {
             let report = running.begun.controller.report()?;
             self.output.note(format!("the state that exists, at height {}", report.height));
@@ -223,12 +221,12 @@ impl<'a> Dev<'a> {
         done: &dyn Fn(&Host) -> bool,
     ) -> anyhow::Result<Result<(), Box<Halt>>> {
         let (stop, loud) = (self.stop, self.output.loudly());
-        let Some(Running { begun: Begun { controller, policy, .. }, mailbox, told }) = &mut self.running else {
+        let Some(Running { begun: Begun { controller, policy, .. }, told }) = &mut self.running else {
             return Ok(Ok(()));
         };
         let mut block = || -> anyhow::Result<Result<bool, Box<Halt>>> {
-            mailbox.read(controller)?;
-            mailbox.warnings().iter().for_each(|it| loud.warn(it));
+            controller.read_mailbox()?;
+            controller.mailbox_warnings().iter().for_each(|it| loud.warn(it));
             if controller.is_quiescent()? {
                 return Ok(controller.obey_at_rest().map(|()| false));
             }
@@ -239,7 +237,6 @@ impl<'a> Dev<'a> {
                 Ok(end) => end,
                 Err(halt) => return Ok(Err(halt)),
             };
-            mailbox.release(controller)?;
             console::tell(controller, &end, &loud);
             told.tell(&controller.report()?, &loud)?;
             Ok(Ok(end.closed))

@@ -1,11 +1,60 @@
 //! The mailbox of a state, as a program uses it: what comes in with the next block, and what was sent.
 
 use crate::{
-    host::controller::{Host, input::Input},
+    host::{
+        controller::{Host, input::Input},
+        mailbox::MailboxFiles,
+        scenario::MailboxPaths,
+    },
+    model::blame::HostFault,
     state::table::{Mailbox, Outgoing},
 };
 
 impl Host {
+    /// Opens the mailbox's files. From then on each block begins with the messages that the inbound file has, and what a block sent is
+    /// appended to the outbound file after its commit. What the last commit sent and the file lacks is written at once.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be opened, or the outbound one was written by another state.
+    pub fn open_mailbox(&mut self, paths: &MailboxPaths) -> Result<(), HostFault> {
+        self.mailbox_files = MailboxFiles::open(paths, self)?;
+        Ok(())
+    }
+
+    /// Takes in what the mailbox's inbound file has by now, for the next block. Each block begins so; this call is for who asks first
+    /// whether there is anything to do.
+    pub fn read_mailbox(&mut self) -> Result<(), HostFault> {
+        self.with_mailbox_files(MailboxFiles::read)
+    }
+
+    /// Appends to the mailbox's outbound file what was committed since the last time.
+    pub(super) fn write_mailbox(&mut self) -> Result<(), HostFault> {
+        self.with_mailbox_files(|files, host| files.release(host))
+    }
+
+    /// Takes the warnings for the operator, since the last call, about lines of the inbound file that could not be used.
+    pub fn mailbox_warnings(&mut self) -> Vec<String> {
+        self.mailbox_files.warnings()
+    }
+
+    /// Returns the warnings for the operator if the host is at rest and no vat handles the incoming mail.
+    pub fn mail_left_behind(&mut self) -> Result<Vec<String>, HostFault> {
+        self.with_mailbox_files(|files, host| files.left_behind(host))
+    }
+
+    fn with_mailbox_files<T>(&mut self, act: impl FnOnce(&mut MailboxFiles, &mut Host) -> T) -> T {
+        let mut files = std::mem::take(&mut self.mailbox_files);
+        let result = act(&mut files, self);
+        self.mailbox_files = files;
+        result
+    }
+
+    /// Returns how many messages from outside wait for the next block.
+    pub(in crate::host) fn waiting_mail(&self) -> usize {
+        self.inputs.iter().filter(|input| matches!(input, Input::Mail(..) | Input::RefuseMail(..))).count()
+    }
+
     /// Returns the mailbox of the state, if it has one, with the messages that come in with the next block.
     pub fn mailbox(&self) -> Option<Mailbox> {
         let mut mailbox = self.block.as_ref()?.tables().mailbox()?;

@@ -42,6 +42,7 @@ use crate::{
     directive::{Class, Directive, DirectiveSet, Missed},
     host::{
         epitaph::{Course, Epitaph, Standing},
+        mailbox::MailboxFiles,
         report::Report,
     },
     kernel::{self, Halt, Position, Workers},
@@ -85,6 +86,8 @@ pub struct Host {
     epitaph: Option<Epitaph>,
     /// The things that could not be written beside the state at that end.
     unburied: Vec<String>,
+    /// The files of the mailbox, if it has any.
+    mailbox_files: MailboxFiles,
     /// The devices of the program that let messages leave: none if the state is only looked at.
     devices: Vec<Arc<dyn Device>>,
     /// The number of the last message of each that left.
@@ -123,6 +126,7 @@ impl Host {
             core_dump: None,
             epitaph: None,
             unburied: Vec::new(),
+            mailbox_files: MailboxFiles::default(),
             devices: if open.read_only { Vec::new() } else { open.devices.clone() },
             left: BTreeMap::new(),
             options: open,

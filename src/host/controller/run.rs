@@ -74,6 +74,7 @@ impl Host {
         each: &mut dyn FnMut(&Ran) -> bool,
         beside: &mut dyn FnMut(&Block) -> Vec<BesideRow>,
     ) -> Result<BlockEnd, Box<Halt>> {
+        self.read_mailbox()?;
         let kept = self.to_keep(policy);
         self.try_run_block(policy, each, beside).inspect_err(|halt| {
             self.record_halt(halt);
@@ -200,6 +201,7 @@ impl Host {
         self.block = Some(block);
         self.stand();
         self.let_leave()?;
+        self.write_mailbox()?;
         // Not before: what was written stays with the block where something could not leave.
         let block = self.block_mut()?;
         let (console, heard) = (block.take_printed(), block.take_heard());

@@ -72,7 +72,7 @@ impl Inbound {
 
     pub(super) fn read(&mut self, controller: &mut Host) -> Result<(), HostFault> {
         let Some(mut file) = self.open()? else { return Ok(()) };
-        let (mut bytes, mut taken) = (Vec::new(), 0);
+        let (mut bytes, mut taken) = (Vec::new(), controller.waiting_mail());
         while taken < MESSAGES_PER_BLOCK {
             let read = match self.next(&mut file, &mut bytes).map_err(|err| failed(&self.path, err))? {
                 Raw::Nothing => break,
