@@ -26,8 +26,8 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use axum::{Router, body::Bytes as Body, routing::post};
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, body::Bytes, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, body::Bytes, client::conn::http1, header, server};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rusqlite::Connection;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -56,8 +56,12 @@ async fn echo() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
     let answer = post(|_call: Body| async { ([(header::CONTENT_TYPE, "application/json")], ANSWER) });
-    axum::serve(listener, Router::new().route("/cap/{token}", answer)).await?;
-    Ok(())
+    let routes = TowerToHyperService::new(Router::new().route("/cap/{token}", answer));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), routes.clone()));
+    }
 }
 
 /// A server in a process of its own; it ends with this value.
@@ -154,7 +158,9 @@ async fn load(
                     Some(pace) => {
                         tokio::time::sleep_until(due.into()).await;
                         // From when it was due, not from when it could be sent: waiting counts.
-                        std::mem::replace(&mut due, due + pace)
+                        let from = due;
+                        due += pace;
+                        from
                     }
                     None => Instant::now(),
                 };
