@@ -94,8 +94,10 @@ impl Course {
 pub struct Standing {
     /// The version of the kernel.
     pub kernel_version: u32,
-    /// The last committed block.
+    /// The block of the last commit.
     pub height: u64,
+    /// Whether that block is still open: its inputs were committed, or it was interrupted.
+    pub is_open: bool,
     /// The chained hash there.
     pub state_hash: String,
     /// The digest of the directives in force.
@@ -104,6 +106,13 @@ pub struct Standing {
     pub directives: Vec<String>,
     /// The settings of the host.
     pub run: Course,
+}
+
+impl Standing {
+    /// Returns the block in which the host halted: the open one, or the one after the last.
+    fn block(&self) -> u64 {
+        self.height + u64::from(!self.is_open)
+    }
 }
 
 impl Epitaph {
@@ -116,7 +125,7 @@ impl Epitaph {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_version: standing.kernel_version,
             engine: crate::vat::engine_id(),
-            block: standing.height + 1,
+            block: standing.block(),
             state_hash: standing.state_hash.clone(),
             crank: position.crank.map(|it| it.0),
             vat: position.delivery.map(|(vat, ..)| vat.to_string()),
@@ -271,7 +280,7 @@ impl Mishap {
         let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
         let position = &halt.position;
         Some(Mishap {
-            block: standing.height + 1,
+            block: standing.block(),
             state_hash: standing.state_hash.clone(),
             crank: position.crank.map(|it| it.0),
             vat: position.delivery.map(|(vat, ..)| vat.to_string()),

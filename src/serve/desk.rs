@@ -232,7 +232,7 @@ impl<'h> Desk<'h> {
         if !rows.is_empty() {
             self.host.keep_with_inputs(rows);
         }
-        self.host.tell_time(clock());
+        self.host.tell_time(clock())?;
         let Desk { host, book, waiting, stop, policy, metrics, .. } = self;
         let begun = now();
         let mut settled = Vec::new();

@@ -168,20 +168,24 @@ fn under_a_panic(inputs: Inputs) -> (Vec<String>, CapData<KRef>) {
     let mut host = open_with(&dir, vec![plant.clone()], inputs);
     let sent = host.send("north", "makePurse", [1.into()]).unwrap();
     host.send("north", "makePurse", [2.into()]).unwrap();
-    host.tell_time(1_000);
+    host.tell_time(1_000).unwrap();
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
     assert_eq!(host.epitaph().unwrap().crank, Some(at.0 + 1));
+    let block_of_panic = host.epitaph().unwrap().block;
     // Nothing is queued for nobody.
     assert!(
         host.block().is_err() && host.forget(sent).is_err() && host.set_directives(Default::default(), false).is_err()
     );
     assert!(host.keep_policy(&BlockPolicy::default()).is_err() && host.order("crank-9999: halt").is_err());
+    assert!(host.tell_time(2_000).is_err() && host.receive_mail(1, true.into()).is_err());
+    assert!(host.refuse_mail(1, "why").is_err() && host.acknowledge_mail(1).is_err());
     drop(host);
     assert!(dir.path().join("state").join(format!("panic-{}.json", at.0 + 1)).exists(), "the host leaves an epitaph");
     let mut host = open_with(&dir, vec![plant], inputs);
     let mut hashes = vec![host.standing().state_hash.clone()];
     assert_eq!(host.block().unwrap().tables().globals().time, 1_000);
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap_err();
+    assert_eq!(host.epitaph().unwrap().block, block_of_panic, "the open block is met again");
     drop(host);
     let mut host = open_with(&dir, Vec::new(), inputs);
     hashes.push(host.standing().state_hash.clone());
@@ -213,10 +217,10 @@ fn a_block_with_its_inputs_is_one_commit_and_the_same_hash() {
 fn the_time_of_a_block_can_be_told_and_never_goes_back() {
     let (_dir, mut host) = bank();
     let time = |host: &Host| host.block().unwrap().tables().globals().time;
-    host.tell_time(5_000);
+    host.tell_time(5_000).unwrap();
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     assert_eq!(time(&host), 5_000);
-    host.tell_time(4_000);
+    host.tell_time(4_000).unwrap();
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     assert_eq!(time(&host), 5_000);
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
@@ -224,7 +228,7 @@ fn the_time_of_a_block_can_be_told_and_never_goes_back() {
     // A block that is open keeps its time; what was told is for the next one.
     host.send("north", "makePurse", [1.into()]).unwrap();
     host.take_in(&BlockPolicy::default()).unwrap();
-    host.tell_time(9_000);
+    host.tell_time(9_000).unwrap();
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     assert_eq!(time(&host), 5_010);
     host.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();

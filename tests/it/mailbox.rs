@@ -193,8 +193,8 @@ fn a_file_that_is_not_this_states_is_refused_and_left_alone() {
     office.write("out", "");
     let (mut controller, files) = office.try_open();
     files.unwrap();
-    assert!(!controller.receive_mail(3, true.into()));
-    assert!(controller.receive_mail(4, true.into()));
+    assert!(!controller.receive_mail(3, true.into()).unwrap());
+    assert!(controller.receive_mail(4, true.into()).unwrap());
     controller.run_block(&BlockPolicy::default(), &mut |_| true).unwrap();
     drop(controller);
     let refused = office.try_open().1.unwrap_err().to_string();

@@ -53,7 +53,7 @@ fn plain(name: &str, blocks: usize) -> Vec<String> {
     let mut host = install(name, options(None));
     let run = |_| {
         let time = host.block().unwrap().tables().globals().time;
-        host.tell_time(time + 5);
+        host.tell_time(time + 5).unwrap();
         host.run_block(&POLICY, &mut |_| true).unwrap().state_hash.to_string()
     };
     (0..blocks).map(run).collect()

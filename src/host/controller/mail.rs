@@ -76,33 +76,48 @@ impl Host {
 
     /// Puts a message into the mailbox with the next block. Whether it is taken: only the one after the last that was, and only
     /// where a vat handles the messages. One that is too long for a vat is taken, and refused.
-    pub fn receive_mail(&mut self, number: u64, message: serde_json::Value) -> bool {
-        let taken = self.is_next_mail(number);
+    ///
+    /// # Errors
+    ///
+    /// The host has halted.
+    pub fn receive_mail(&mut self, number: u64, message: serde_json::Value) -> Result<bool, HostFault> {
+        let taken = self.is_next_mail(number)?;
         if taken {
             self.inputs.push(Input::Mail(number, message));
         }
-        taken
+        Ok(taken)
     }
 
     /// Refuses a message to the mailbox, with the next block: it counts as received, no vat receives it, and the
     /// outside is sent the reason. Returns whether the message is the next one.
-    pub fn refuse_mail(&mut self, number: u64, why: &str) -> bool {
-        let taken = self.is_next_mail(number);
+    ///
+    /// # Errors
+    ///
+    /// The host has halted.
+    pub fn refuse_mail(&mut self, number: u64, why: &str) -> Result<bool, HostFault> {
+        let taken = self.is_next_mail(number)?;
         if taken {
             self.inputs.push(Input::RefuseMail(number, why.to_owned()));
         }
-        taken
+        Ok(taken)
     }
 
-    fn is_next_mail(&self, number: u64) -> bool {
-        self.handles_mail() && self.mailbox().is_some_and(|it| it.received.checked_add(1) == Some(number))
+    fn is_next_mail(&self, number: u64) -> Result<bool, HostFault> {
+        self.check_alive()?;
+        Ok(self.handles_mail() && self.mailbox().is_some_and(|it| it.received.checked_add(1) == Some(number)))
     }
 
     /// Says, with the next block, that the outside has the mailbox's messages up to this one: they are no longer kept.
-    pub fn acknowledge_mail(&mut self, number: u64) {
+    ///
+    /// # Errors
+    ///
+    /// The host has halted.
+    pub fn acknowledge_mail(&mut self, number: u64) -> Result<(), HostFault> {
+        self.check_alive()?;
         if self.mailbox().is_some_and(|it| it.taken < number) {
             self.inputs.push(Input::AcknowledgeMail(number));
         }
+        Ok(())
     }
 
     /// Returns the outgoing messages of the mailbox that the outside has not acknowledged, by number, as of the last

@@ -155,6 +155,11 @@ impl Host {
         self.block.as_ref().ok_or_else(gone)
     }
 
+    /// Refuses an input for a host that has halted.
+    fn check_alive(&self) -> Result<(), HostFault> {
+        if self.block.is_some() { Ok(()) } else { Err(halted()) }
+    }
+
     /// Returns what is known of the last commit, also after a halt.
     pub fn standing(&self) -> &Standing {
         &self.standing
@@ -166,6 +171,7 @@ impl Host {
             self.standing = Standing {
                 kernel_version: globals.kernel_version,
                 height: globals.height.0,
+                is_open: block.meta().open,
                 state_hash: block.committed_hash().to_string(),
                 directives_digest: block.directives().digest().to_string(),
                 directives: block.directives().iter().map(ToString::to_string).collect(),

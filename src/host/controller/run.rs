@@ -16,7 +16,10 @@ use crate::{
         options::{HostOptions, Inputs},
     },
     kernel::{self, Halt, Ledger, Ran},
-    model::{blame::Fault, id::BlockHeight},
+    model::{
+        blame::{Fault, HostFault},
+        id::BlockHeight,
+    },
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
     store::{BesideRow, StateHash},
@@ -95,8 +98,14 @@ impl Host {
 
     /// Tells the time of the next block to begin, in the vats' seconds: an input, as from a clock, in the place of the policy's
     /// `block_time`. A time before that of the last block counts as that of the last block. It is forgotten by a host that is closed.
-    pub fn tell_time(&mut self, seconds: u64) {
+    ///
+    /// # Errors
+    ///
+    /// The host has halted.
+    pub fn tell_time(&mut self, seconds: u64) -> Result<(), HostFault> {
+        self.check_alive()?;
         self.clock = Some(seconds);
+        Ok(())
     }
 
     /// Returns the time at which a vat asked to be woken first, if one did.

@@ -313,7 +313,7 @@ impl StagedHost {
             return Err(StageError::Order { asked: "run", why: "`begin_block` comes first, and a block runs once" });
         };
         let obeyed = self.host.block()?.tables().applied.len();
-        self.host.tell_time(header.time);
+        self.host.tell_time(header.time)?;
         let ran = run(&mut self.host, policy)?;
         let block = self.host.block()?;
         let tables = block.tables();
@@ -472,12 +472,12 @@ fn take_in(host: &mut Host, input: BlockInput) -> Result<Option<PromiseId>, Host
         }
         BlockInput::Forget { result } => host.forget(Sent::of(result))?,
         BlockInput::Mail { number, message } => {
-            if !host.receive_mail(number, message) {
+            if !host.receive_mail(number, message)? {
                 let why = "it is not the next message, or no vat handles the mailbox's";
                 return Err(HostFault::new(format_args!("take message {number} into the mailbox"), why));
             }
         }
-        BlockInput::AcknowledgeMail { number } => host.acknowledge_mail(number),
+        BlockInput::AcknowledgeMail { number } => host.acknowledge_mail(number)?,
         BlockInput::Device { name, input } => host.tell_device(&name, input).map_err(|halt| match halt.fault {
             crate::model::blame::Fault::Host(fault) => fault,
             other => HostFault::new("tell a device", other),

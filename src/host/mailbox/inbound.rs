@@ -83,12 +83,12 @@ impl Inbound {
                 }
             };
             taken += usize::from(match read {
-                Ok(Line::Message(number, body)) => self.take(number, Ok(body), controller),
+                Ok(Line::Message(number, body)) => self.take(number, Ok(body), controller)?,
                 Ok(Line::Acknowledged(number)) => {
-                    self.acknowledge(number, controller);
+                    self.acknowledge(number, controller)?;
                     false
                 }
-                Err(Unusable { number: Some(number), why }) => self.take(number, Err(why), controller),
+                Err(Unusable { number: Some(number), why }) => self.take(number, Err(why), controller)?,
                 Err(Unusable { number: None, why }) => {
                     self.warn(format_args!("it is passed over: {why}"));
                     self.unreadable.push(why);
@@ -160,22 +160,22 @@ impl Inbound {
     }
 
     /// Gives a message to the controller, or has it refused. Whether something was to be done.
-    fn take(&mut self, number: u64, body: Result<Value, String>, controller: &mut Host) -> bool {
+    fn take(&mut self, number: u64, body: Result<Value, String>, controller: &mut Host) -> Result<bool, HostFault> {
         let received = controller.mailbox().unwrap_or_default().received;
         let unreadable = std::mem::take(&mut self.unreadable);
         let Some(missing) = number.checked_sub(received + 1) else {
             // Somebody says it again: it came in, or was refused.
-            return false;
+            return Ok(false);
         };
         if missing > unreadable.len() as u64 {
             self.warn(format_args!(
                 "message {number} comes after message {received}: it is passed over, and must be sent again after those between"
             ));
-            return false;
+            return Ok(false);
         }
         // A line without a number stood for the message that is missing.
         for (number, why) in (received + 1..number).zip(&unreadable) {
-            controller.refuse_mail(number, why);
+            controller.refuse_mail(number, why)?;
         }
         let body = body.and_then(|it| kernel::mail_methargs(number, &it).map(|_| it));
         match body {
@@ -187,13 +187,13 @@ impl Inbound {
         }
     }
 
-    fn acknowledge(&mut self, number: u64, controller: &mut Host) {
+    fn acknowledge(&mut self, number: u64, controller: &mut Host) -> Result<(), HostFault> {
         let sent = controller.mailbox().unwrap_or_default().sent;
         if number > sent {
             self.warn(format_args!("it is passed over: message {number} is acknowledged, and {sent} were sent"));
-            return;
+            return Ok(());
         }
-        controller.acknowledge_mail(number);
+        controller.acknowledge_mail(number)
     }
 
     /// Keeps what the operator is to be told of the line that was just read.
