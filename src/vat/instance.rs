@@ -27,6 +27,7 @@ use crate::{
         heap,
         module::{self, GLOBAL_EXPORT, STACK_EXPORT},
         shadow::Shadow,
+        stack,
         stopped::clear_breakpoints,
     },
 };
@@ -180,13 +181,6 @@ impl ResourceLimiter for InstanceData {
     }
 }
 
-/// Guest code runs on a native stack of this size at least, whichever thread the host is called on.
-const STACK_BYTES: usize = module::limits::NATIVE_STACK_MIN + (1 << 20);
-
-fn with_stack<T>(run: impl FnOnce() -> T) -> T {
-    stacker::maybe_grow(STACK_BYTES, 2 * STACK_BYTES, run)
-}
-
 /// Calls guest code. A debugged guest runs on a stack of its own, larger still, as wasmtime wants it; it never yields.
 fn call<P, R>(store: &mut Store<InstanceData>, function: &TypedFunc<P, R>, parameters: P) -> Result<R, Error>
 where
@@ -194,7 +188,7 @@ where
     R: WasmResults + Sync,
 {
     if !store.engine().get_guest_debug() {
-        return with_stack(|| function.call(store, parameters));
+        return stack::for_guest(|| function.call(store, parameters));
     }
     let mut call = pin!(function.call_async(store, parameters));
     let mut context = task::Context::from_waker(task::Waker::noop());

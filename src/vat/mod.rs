@@ -16,6 +16,7 @@ mod instance;
 pub mod interface;
 pub mod module;
 mod shadow;
+pub(crate) mod stack;
 mod stopped;
 mod warehouse;
 #[cfg(target_os = "linux")]

@@ -258,3 +258,21 @@ fn the_clock_ends_a_block_between_two_cranks() {
     assert_eq!((end.cranks, end.closed, end.quiescent), (0, true, false));
     run(&mut controller);
 }
+
+#[test]
+fn on_a_thread_with_a_small_stack_one_is_mapped_once_around_a_block() {
+    let left = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = open(&dir, Vec::new());
+        let mut least = usize::MAX;
+        let mut each = |_: &vathost::kernel::Ran| {
+            least = least.min(stacker::remaining_stack().unwrap_or(0));
+            true
+        };
+        host.run_block(&BlockPolicy::default(), &mut each).unwrap();
+        least
+    });
+    let left = left.unwrap().join().unwrap();
+    // What a guest asks for; with less, each delivery maps one.
+    assert!(left > 9 << 20, "{left} bytes are left between two cranks");
+}

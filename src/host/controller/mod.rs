@@ -60,7 +60,7 @@ use crate::{
         table::Tables,
     },
     store::{Database, Pace},
-    vat::{CoreDump, Interrupter, Warehouse, engine_id},
+    vat::{CoreDump, Interrupter, Warehouse, engine_id, stack},
 };
 pub use crate::{host::options::HostOptions, state::block::BlockPolicy};
 
@@ -269,7 +269,7 @@ impl Host {
     /// brought up if need be.
     pub fn heap(&mut self, vat: VatId) -> Result<Image, Box<Halt>> {
         let mut block = self.take()?;
-        let image = image_of(&mut block, &mut self.warehouse, vat);
+        let image = stack::for_block(|| image_of(&mut block, &mut self.warehouse, vat));
         self.block = Some(block);
         image.map_err(|fault| {
             // It may have got half of its heap.

@@ -23,6 +23,7 @@ use crate::{
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed},
     store::{BesideRow, StateHash},
+    vat::stack,
 };
 
 /// A block that was run and committed.
@@ -79,7 +80,7 @@ impl Host {
     ) -> Result<BlockEnd, Box<Halt>> {
         self.read_mailbox()?;
         let kept = self.to_keep(policy);
-        self.try_run_block(policy, each, beside).inspect_err(|halt| {
+        stack::for_block(|| self.try_run_block(policy, each, beside)).inspect_err(|halt| {
             self.record_halt(halt);
             self.keep(kept);
         })

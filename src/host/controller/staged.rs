@@ -27,6 +27,7 @@ use crate::{
     },
     slog::{Detail, Event},
     state::block::{Block, BlockPolicy, undo},
+    vat::stack,
 };
 
 /// The header of a block: what the engine says of it before its inputs.
@@ -421,7 +422,7 @@ impl StagedHost {
 /// Runs a block with the inputs that wait, and commits nothing. Returns its cranks.
 fn run(host: &mut Host, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
     let policy = BlockPolicy { wall_millis: None, ..*policy };
-    run_to_the_end(host, &policy).inspect_err(|halt| host.record_halt(halt))
+    stack::for_block(|| run_to_the_end(host, &policy)).inspect_err(|halt| host.record_halt(halt))
 }
 
 fn run_to_the_end(host: &mut Host, policy: &BlockPolicy) -> Result<u64, Box<Halt>> {
