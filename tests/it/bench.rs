@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output},
 };
@@ -185,6 +186,44 @@ fn memory_is_told_by_the_vat_the_object_and_the_promise() {
     for field in ["objects", "perIdleVat", "perObject", "perPromise", "perObjectOnDisk", "peakBytes"] {
         assert!(memory[field].as_u64().unwrap() > 0, "{field}: {memory}");
     }
+}
+
+#[test]
+fn instructions_are_counted_by_valgrind_and_compared() {
+    let dir = TempDir::new().unwrap();
+    // Counts a million, and so many for each delivery.
+    let valgrind = |each: u64| {
+        let script = format!(
+            "#!/bin/sh\nfor last; do :; done\n[ $last = --version ] || echo \"==1== I   refs:   $((1000000 + {each} * last))\" >&2\n"
+        );
+        let path = dir.path().join("valgrind");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let saved = dir.path().join("counts.json");
+    let saved = saved.to_str().unwrap();
+    let run = |args: &[&str], path: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vathost"));
+        command.args(["bench", "instructions", "-q", "--json"]).args(args).env("PATH", path);
+        let output = command.output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code().unwrap(), json, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    valgrind(11_800);
+    let (code, counts, err) = run(&["ping", "gc", "--save", saved], dir.path());
+    assert_eq!(
+        (code, &counts["instructions"]["ping"], &counts["instructions"]["gc"]),
+        (0, &11_800.into(), &11_800.into()),
+        "{err}"
+    );
+    valgrind(12_100);
+    assert_eq!(run(&["ping", "--compare", saved], dir.path()).0, 0);
+    valgrind(12_200);
+    let (code, counts, _) = run(&["ping", "--compare", saved], dir.path());
+    assert_eq!((code, &counts["changes"][0]["regressed"]), (1, &true.into()));
+    let (code, _, err) = run(&["ping"], &dir.path().join("nowhere"));
+    assert!(code == 2 && err.contains("valgrind is not installed"), "{err}");
+    assert_eq!(run(&["no-such-workload"], dir.path()).0, 2);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 mod amplification;
 mod experiments;
 mod growth;
+mod instructions;
 mod memory;
 mod plot;
 mod siege;
@@ -19,6 +20,7 @@ use self::{
     amplification::{AmplificationArgs, cmd_amplification},
     experiments::{ExperimentsArgs, cmd_experiments},
     growth::{GrowthArgs, cmd_growth},
+    instructions::{InstructionsArgs, cmd_instructions},
     memory::{MemoryArgs, cmd_memory},
     siege::{SiegeArgs, cmd_siege},
     soak::{SoakArgs, cmd_soak},
@@ -110,6 +112,7 @@ enum BenchCommand {
     Amplification(AmplificationArgs),
     Experiments(ExperimentsArgs),
     Growth(GrowthArgs),
+    Instructions(InstructionsArgs),
     Memory(MemoryArgs),
     Siege(SiegeArgs),
     Soak(SoakArgs),
@@ -145,6 +148,7 @@ pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit
         Some(BenchCommand::Amplification(args)) => return cmd_amplification(args, output),
         Some(BenchCommand::Experiments(args)) => return cmd_experiments(args, output),
         Some(BenchCommand::Growth(args)) => return cmd_growth(args, output),
+        Some(BenchCommand::Instructions(args)) => return cmd_instructions(args, output),
         Some(BenchCommand::Memory(args)) => return cmd_memory(args, output),
         Some(BenchCommand::Siege(args)) => return cmd_siege(args, output),
         Some(BenchCommand::Soak(args)) => return cmd_soak(args, output),
