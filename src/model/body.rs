@@ -1,9 +1,9 @@
-//! The places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data
-//! was called, the errors that the kernel itself writes, and what a vat's last words are to people.
+//! All that the kernel does with the contents of a body: it asks whether a fulfilment is one presence and which method
+//! a message to settled data names, writes its own errors, and renders a vat's last words for people.
 //!
-//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`; the forms, and which are refused,
-//! follow what was recorded from SwingSet's kernel (its `marshal` decodes the whole body of a fulfilment, so a body
-//! that does not decode is an illegal `resolve`).
+//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`. Which forms are refused follows
+//! recordings of SwingSet's kernel: its `marshal` decodes the whole body of a fulfilment, so a body that does not
+//! decode is an illegal `resolve`.
 
 use std::{borrow::Cow, fmt};
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::model::{smallcaps, value::CapData};
 
-/// The kind of reference in a slot, as far as a body's markers must agree with it.
+/// The kind of a slot's reference, with which the body's marker must agree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlotKind {
     /// An object or a device: marked `$`.
