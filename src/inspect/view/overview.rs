@@ -1,4 +1,4 @@
-//! Overview of a state: its position, and how much there is of everything.
+//! Overview of a state: its position and hashes, and the number of rows of each kind.
 
 use serde::Serialize;
 
