@@ -442,7 +442,7 @@ pub(super) fn behind(
     })
 }
 
-/// Returns whether a crank of this block, or of a later one, has run.
+/// Returns whether a crank of this block has run, or the block is closed.
 fn has_begun(machine: &Replica, height: BlockHeight) -> Result<bool, Refusal> {
     let block = machine.block()?;
     let open = block.tables().globals().height;

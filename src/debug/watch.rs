@@ -32,7 +32,7 @@ use crate::{
 /// The condition on which the observer stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Mode {
-    /// Never: the session only returns to a place.
+    /// Never: `next` runs one crank, or the session returns to a place.
     #[default]
     Pass,
     /// At the next syscall.
