@@ -19,9 +19,9 @@ pub struct RatioChange {
     pub before: f64,
     /// The value of the later run.
     pub after: f64,
-    /// The factor by which it is worse; below 1 it is better.
+    /// The factor by which the ratio is worse; below 1 it is better.
     pub worse: f64,
-    /// Whether it is worse by more than a tenth.
+    /// Whether the ratio is worse by more than a tenth.
     pub regressed: bool,
 }
 

@@ -347,7 +347,7 @@ impl Engine {
         }
     }
 
-    /// Tells the observer what is about to run.
+    /// Prepares the observer for the crank that is about to run.
     fn ready(&self, goal: &Goal, ahead: Ahead) {
         let mut watch = self.watcher.watch();
         watch.mode = goal.mode();

@@ -18,7 +18,7 @@ use crate::{
 /// Mentions of a recording that are shown.
 const MENTIONS_MAX: usize = 6;
 
-/// Answers where this promise or object comes from, and what is known of it now.
+/// Answers where this promise or object comes from, who holds it, and its present row.
 pub(super) fn answer(block: &Block, kref: KRef, recordings: &[PathBuf]) -> Answer {
     let tables = block.tables();
     let mut text = format!("{kref}");

@@ -111,7 +111,7 @@ pub struct HostFault {
     pub way_out: Option<&'static str>,
 }
 
-/// The remedy for a state that is not what was written.
+/// The remedy for a damaged state.
 const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that is, and a sound state comes of `vathost import` with an \
                          export of before, or of `vathost fork` from another replica";
 

@@ -1,5 +1,6 @@
-//! All that the kernel does with the contents of a body: it asks whether a fulfilment is one presence and which method
-//! a message to settled data names, writes its own errors, and renders a vat's last words for people.
+//! The kernel's reading of bodies that are not addressed to it: is a fulfilment one presence, which method does a message
+//! to settled data name, how do a vat's last words read for people? Also the errors that the kernel writes itself.
+//! (Requests to the vat admin, meters and devices are read by the kernel's modules that answer them.)
 //!
 //! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`. Which forms are refused follows
 //! recordings of SwingSet's kernel: its `marshal` decodes the whole body of a fulfilment, so a body that does not

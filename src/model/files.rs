@@ -1,6 +1,6 @@
 //! Files that somebody names: scenarios, modules, directives, campaigns, recordings, mail.
 //!
-//! Invariants: no more is read than the caller's bound; no read waits for something that may never come. Whatever is
+//! Invariants: nothing is read whole that exceeds a bound; no read waits for something that may never come. Whatever is
 //! no ordinary file (a FIFO, a device, a socket, a folder) is refused by its kind, before it is opened. The exception
 //! is a pipe or socket that this process was started with (`/dev/stdin`, `/dev/fd/63`): whoever started it wants it to
 //! be read as it comes, up to the same bound.

@@ -63,7 +63,7 @@ pub const MEMORY_MAX: u64 = 64 << 20;
 pub const REAP_INTERVAL: u64 = 1_000;
 /// References of GC deliveries after which a vat is told to bring out its dead (SwingSet's default).
 pub const REAP_GC_KREFS: u64 = 20;
-/// Items of all queues that a vat made, unless its options say otherwise: messages of its that are not delivered yet,
+/// Items of all queues that a vat made, unless its options say otherwise: its messages that are not delivered yet,
 /// notifies of promises that it settled, wakeups that it asked for. As many as it could send in one delivery; each
 /// takes some hundred bytes of memory.
 pub const QUEUED_MAX: u64 = 65_536;

@@ -104,7 +104,7 @@ impl Deref for StoreKey {
     }
 }
 
-/// A body and the references that it mentions by index. The kernel looks into the body only in `model::body`.
+/// A body and the references that it mentions by index. The body is opaque to the kernel, except as `model::body` tells.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CapData<R> {
     /// By convention Endo's smallcaps JSON with a leading `#`.

@@ -131,7 +131,7 @@ pub(super) struct Loaded {
 }
 
 /// Limits that wasmtime asks for before it grants something, and failures that it reports. `memory.grow` returns -1 to the
-/// guest if its module or its vat sets the bound, and ends it if the pages cost more than its fuel. So what reaches the
+/// guest if its module or its vat sets the bound; the guest ends if the pages cost more than its fuel. So what reaches the
 /// `_failed` functions is this machine's failure alone.
 impl ResourceLimiter for InstanceData {
     fn memory_growing(

@@ -34,10 +34,10 @@ pub(super) struct GdbSession {
 
 #[derive(Debug)]
 enum Phase {
-    /// Nobody is there yet.
+    /// No client has connected yet.
     Waiting,
     Attached(Client),
-    /// There will be no client any more.
+    /// The client is gone, and no other is accepted.
     Over,
 }
 

@@ -64,7 +64,7 @@ impl Link {
         Knot::from_le_bytes(knot).max(1)
     }
 
-    /// Returns the link of a message: its result, or what it says.
+    /// Returns the link of a message: its result promise, or its contents.
     pub(super) fn of_message(message: RecordedMessage<'_>) -> Link {
         match message.result {
             Some(result) => Link::Result(result.to_owned()),

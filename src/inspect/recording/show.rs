@@ -193,7 +193,7 @@ fn widen(range: &mut Option<(u64, u64)>, number: Option<u64>) {
     }
 }
 
-/// The second pass: what came before the crank and led to it, and what came after it and followed from it.
+/// Makes the second pass: finds the cause before the crank, and the effects after it.
 fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
     let first = shown.events.first().map_or(0, |it| it.line);
     let last = shown.events.last().map_or(0, |it| it.line);

@@ -117,7 +117,7 @@ fn traps() -> Case {
         .at_most(4_096)
 }
 
-/// As much fuel as it takes to write to each page of a large memory, and hardly more.
+/// A budget that is hardly more than the fuel for a write to each page of a large memory.
 const TINY_BUDGET: u64 = 300_000;
 
 /// Deliveries that trap over and over, in a vat whose one large heap is all its past.
