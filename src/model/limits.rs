@@ -71,8 +71,8 @@ pub const QUEUED_MAX: u64 = 65_536;
 pub const QUEUED_BYTES_MAX: u64 = MEMORY_MAX;
 /// The most items of the run-queue that one turn of a family takes: the other families wait for so many.
 pub const WEIGHT_MAX: u32 = 16;
-/// One crank in so many is given to GC actions while the run-queue holds items. GC actions collect meanwhile and are
-/// delivered together, so that a flood of them delays the rest by at most a third.
+/// One crank in so many is given to GC actions while the run-queue holds items, since kernel version 3. GC actions
+/// collect meanwhile and are delivered together, so that a flood of them delays the rest by at most a third.
 pub const GC_CRANKS_APART: u32 = 4;
 /// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise; a snapshot that its
 /// deliveries have not paid for waits. To replay so many takes a millisecond. A snapshot of 1 MiB costs as much as some
