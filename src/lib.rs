@@ -20,7 +20,7 @@
 //!
 //! // A message waits for the next block. Its answer can be used as a target or an argument until it is forgotten.
 //! let purse = host.send("north", "makePurse", [100.into()])?;
-//! // A block ends after so many cranks, so much fuel, or by the clock. The closure sees each crank, and can stop the block there.
+//! // A block ends after so many cranks or so much fuel. The closure is called after each crank, and can stop the block there.
 //! let policy = BlockPolicy { cranks: 10_000, fuel: Some(1_000_000_000), ..BlockPolicy::default() };
 //! while !host.run_block(&policy, &mut |_crank| true)?.quiescent {}
 //! let Outcome::Fulfilled(answer) = host.outcome(purse)? else { panic!("north refused") };
@@ -84,7 +84,8 @@
 //! * A vat reads or changes anything that it was not given a reference to.
 //! * A vat's fault, or its use of time, memory, or disk, ends another vat or the host.
 //! * A block is committed in part, or after an invariant was found broken.
-//! * A result depends on a clock, on thread timing, on hash-map order, or on what was evicted or restarted.
+//! * A result depends on a clock, on thread timing, on hash-map order, or on what was evicted or restarted. (The exception is a
+//!   [`BlockPolicy`] that ends blocks by the clock: replicas with one do not agree.)
 
 #![cfg_attr(not(feature = "tools"), allow(dead_code, unused_imports, reason = "some items serve the tools alone"))]
 

@@ -53,7 +53,8 @@ pub const CONSOLE_BYTES_MAX: u32 = 8 << 10;
 pub const CONSOLE_BYTES_PER_DELIVERY: u64 = 4 << 20;
 /// Rows that one cleanup crank removes of a terminated vat: a vat with a million rows must not stall a block.
 pub const CLEANUP_ROWS_PER_CRANK: usize = 1_000;
-/// Fuel of one delivery, unless the vat's options say otherwise: a few seconds at the very most.
+/// Fuel of one delivery, unless the vat's options say otherwise: a few seconds at most, except for guests whose loads miss
+/// every cache, which may take minutes.
 pub const FUEL_PER_DELIVERY: u64 = 1_000_000_000;
 /// Fuel for instantiation and `_initialize`, apart from the deliveries.
 pub const FUEL_INITIALIZE: u64 = 100_000_000;

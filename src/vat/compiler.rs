@@ -34,7 +34,8 @@ const THREADS_MAX: usize = 8;
 /// Bytes of a compiling process's last words that are kept.
 const WORDS_MAX: usize = 1_000;
 
-/// The resources that a compiling process may take. By the model of the cost, no module takes a tenth of them.
+/// The resources that a compiling process may take. By the model of the cost, no module takes a tenth of them, or half of them
+/// for a debugger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CompilerLimits {
     /// Seconds of CPU of all its threads.
