@@ -1,8 +1,8 @@
 //! A WebAssembly-sandboxed vat host.
 //!
-//! A [`Host`] runs *vats*: isolated actors, each a WebAssembly module in an instance of its own, that reach each other only through
-//! capabilities and promises. A deterministic kernel in the model of Agoric's SwingSet makes one metered delivery at a time and
-//! commits whole blocks to one SQLite file. The same inputs give the same state hash on every machine.
+//! A [`Host`] runs *vats*: isolated actors that reach each other only through capabilities and promises. Each is a WebAssembly
+//! module in an instance of its own. A deterministic kernel in the model of Agoric's SwingSet makes one metered delivery at a time
+//! and commits whole blocks to one SQLite file. The same inputs give the same state hash on every machine.
 //!
 //! # A host in a program
 //!
@@ -20,7 +20,7 @@
 //!
 //! // A message waits for the next block. Its answer can be used as a target or an argument until it is forgotten.
 //! let purse = host.send("north", "makePurse", [100.into()])?;
-//! // A block ends after so many cranks, so much fuel, or by the clock. The closure sees each crank, and can stop the block there.
+//! // A block ends after so many cranks or so much fuel. The closure is called after each crank, and can stop the block there.
 //! let policy = BlockPolicy { cranks: 10_000, fuel: Some(1_000_000_000), ..BlockPolicy::default() };
 //! while !host.run_block(&policy, &mut |_crank| true)?.quiescent {}
 //! let Outcome::Fulfilled(answer) = host.outcome(purse)? else { panic!("north refused") };
@@ -41,17 +41,19 @@
 //!
 //! # If something is broken
 //!
-//! Every error is one of three, by blame. A [`VatFault`] ends (or pauses, or only rejects a message of) the vat that caused it; the
-//! others do not notice. A [`KernelPanic`] means that an invariant of the kernel does not hold: the host halts, nothing of the open
-//! block is committed, and the [`Halt`] names the crank, the vat and the delivery. A [`HostFault`] is the machine's: a disk, a file,
-//! a damaged row.
+//! Every failure is one of three, by blame. A [`VatFault`] ends the vat that caused it (or pauses it, or only rejects the message);
+//! other vats do not notice. A [`KernelPanic`] means that an invariant of the kernel does not hold: the host halts, nothing of the
+//! open block is committed, and the [`Halt`] names the crank, the vat and the delivery. A [`HostFault`] is the machine's: a disk, a
+//! file, a damaged row. The other kinds of [`Fault`] blame nobody: a halt that a directive ordered, an interruption, and a replay
+//! that differs from its record.
 //!
-//! After a kernel panic a [`Directive`] takes the replicas past it, each at the same place: `crank-12345: skip` or
-//! `crank-12345: terminate v12`, one line in a file that [`Host::set_directives`] reads. The grammar is [`directive::GRAMMAR`].
+//! After a kernel panic a [`Directive`] takes all replicas past it at the same crank: `crank-12345: skip` or
+//! `crank-12345: terminate v12`, one line of a set that the operators share and [`Host::set_directives`] puts in force. The grammar
+//! is [`directive::GRAMMAR`].
 //!
 //! # The rooms
 //!
-//! Each imports only from those before it; a test holds that.
+//! Each room imports only from those above it; a test checks this.
 //!
 //! | room | holds |
 //! | --- | --- |
@@ -69,10 +71,10 @@
 //! # Words
 //!
 //! * **vat**: an isolated actor with a heap, a vatstore of keys and values, and a c-list.
-//! * **c-list**: what a vat can name: for each of its references (`o+1`, `o-50`, `p-60`) the kernel's (`ko21`, `kp40`).
-//! * **delivery**: one call into a vat: a message, news of settled promises, or garbage collection.
-//! * **crank**: one step of the kernel: most are a delivery. A crank is kept whole or undone whole.
-//! * **block**: some cranks that are committed together.
+//! * **c-list**: the table of what a vat can name: for each of its references (`o+1`, `o-50`, `p-60`) the kernel's (`ko21`, `kp40`).
+//! * **delivery**: one call into a vat: its start, a message, settled promises, garbage collection, or new options.
+//! * **crank**: one step of the kernel, in most cases a delivery. A crank is kept whole or undone whole.
+//! * **block**: a sequence of cranks that are committed together.
 //! * **state hash**: a chained hash over the inputs, the deliveries and the rows of all blocks; equal on replicas that agree.
 //! * **directive**: an operator's order for one exact crank, delivery or block.
 //! * **quiescent**: nothing is left to do, now or at a later time.
@@ -82,8 +84,8 @@
 //! * A vat reads or changes anything that it was not given a reference to.
 //! * A vat's fault, or its use of time, memory, or disk, ends another vat or the host.
 //! * A block is committed in part, or after an invariant was found broken.
-//! * A result depends on a clock, on thread timing, on hash-map order, or on what was evicted or restarted.
-//!
+//! * A result depends on a clock, on thread timing, on hash-map order, or on what was evicted or restarted. (The exception is a
+//!   [`BlockPolicy`] that ends blocks by the clock: replicas with one do not agree.)
 
 #![cfg_attr(not(feature = "tools"), allow(dead_code, unused_imports, reason = "some items serve the tools alone"))]
 

@@ -1,10 +1,10 @@
-//! Results beside older ones. Only ratios are compared: each is of two things that were measured in the same run.
+//! Comparison of results with earlier ones. Only ratios are compared: each is of two things that were measured in the same run.
 
 use serde::Serialize;
 
 use crate::bench::{Figure, Measured, Results, Target};
 
-/// More than this, and it is no noise.
+/// The factor up to which a worse ratio is taken for noise.
 const TOLERATED: f64 = 1.10;
 
 /// A ratio, then and now.
@@ -19,13 +19,13 @@ pub struct RatioChange {
     pub before: f64,
     /// The value of the later run.
     pub after: f64,
-    /// How much worse: below 1 it is better.
+    /// The factor by which the ratio is worse; below 1 it is better.
     pub worse: f64,
-    /// Whether it is worse by more than a tenth.
+    /// Whether the ratio is worse by more than a tenth.
     pub regressed: bool,
 }
 
-/// Every ratio that both have.
+/// Compares every ratio that both results have.
 pub fn compare(before: &Results, after: &Results) -> Vec<RatioChange> {
     let mut changes = Vec::new();
     for now in &after.workloads {
@@ -47,7 +47,7 @@ pub fn compare(before: &Results, after: &Results) -> Vec<RatioChange> {
     changes
 }
 
-/// Name, value, and whether more is better.
+/// Returns the ratios of a workload: name, value, and whether more is better.
 fn ratios(measured: &Measured) -> Vec<(String, f64, bool)> {
     let to_floor = measured.deliveries.as_ref().map(|it| ("ratioToFloor".to_owned(), it.ratio_to_floor, false));
     let more_is_better = |it: &Figure| matches!(it.target, Some(Target::AtLeast(_)));

@@ -1,4 +1,4 @@
-//! The date of a measurement, as it is written.
+//! The date of a measurement, in the form in which results have it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,6 +1,6 @@
-//! The cost of experiments in each isolation: branched from a checkpoint and rolled back, against a run from the beginning.
+//! The cost of experiments in each isolation (branched from a checkpoint and rolled back), against runs from the beginning.
 //!
-//! All of it is measured in one run, on the same experiments: what a machine does today says little, the ratios say more.
+//! All are measured in one run, on the same experiments: absolute rates vary with the machine, ratios less.
 
 use std::{
     path::Path,
@@ -21,7 +21,7 @@ use crate::{
 
 /// Faults of the schedule that is shrunk.
 const SHRUNK_FROM: usize = 10;
-/// Experiments in processes of their own; and runs from the beginning.
+/// Experiments that are made in processes of their own, at most, and runs from the beginning.
 const SLOW: usize = 24;
 /// Experiments at the end of a long run.
 const LATE: u64 = 24;
@@ -30,17 +30,18 @@ const LATE: u64 = 24;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExperimentRates {
-    /// How many were made.
+    /// The number of experiments of each round.
     pub experiments: u64,
     /// Cranks of the undisturbed run.
     pub golden_cranks: u64,
-    /// Cranks of the long one.
+    /// Cranks of the long undisturbed run.
     pub long_cranks: u64,
-    /// Experiments a second on one core; ratios to a run from the beginning; and how long shrinking takes.
+    /// Experiments a second on one core, ratios to a run from the beginning, and the time that shrinking takes.
     pub figures: Vec<Figure>,
 }
 
-/// Makes the same experiments on `base` in each isolation, in children of the program `exe`; and some at the end of `long`.
+/// Makes the same experiments on `base` in each isolation, with the program `exe` as the child; and some at the end of `long`. `told` is
+/// called with the name of each part before it begins.
 pub fn experiments(
     base: &Base,
     long: &Base,
@@ -86,7 +87,7 @@ pub fn experiments(
     Ok(ExperimentRates { experiments: schedules.len() as u64, golden_cranks, long_cranks, figures })
 }
 
-/// Each delivery disturbed in some ways.
+/// Returns the schedules: each delivery disturbed in four ways.
 fn schedules(experiments: &Experiments) -> anyhow::Result<Vec<Schedule>> {
     let mut schedules = Vec::new();
     for vat in experiments.golden().points().vats {
@@ -100,7 +101,7 @@ fn schedules(experiments: &Experiments) -> anyhow::Result<Vec<Schedule>> {
     Ok(schedules)
 }
 
-/// How many of these a second.
+/// Returns how many of `count` a second `run` makes.
 #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
 fn rate(count: usize, run: impl FnOnce()) -> f64 {
     let begun = Instant::now();
@@ -108,7 +109,7 @@ fn rate(count: usize, run: impl FnOnce()) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64().max(1e-9)
 }
 
-/// With nothing remembered from one to the next; and a second round, with all that was.
+/// Returns the rates of two rounds in this process: one in which each experiment forgets the others' results, one that remembers all.
 fn in_process(experiments: &mut Experiments, schedules: &[Schedule]) -> (f64, f64) {
     // One round to warm up.
     schedules.iter().for_each(|it| drop(experiments.run(it, 0)));
@@ -130,7 +131,7 @@ fn runner(experiments: Experiments, isolation: Isolation, exe: &Path) -> Runner 
     Runner::new(experiments, isolation, program, hello)
 }
 
-/// The base run from its beginning to its end, committed as a host does, a second: what an experiment costs without checkpoints.
+/// Returns how many runs of the base a second go from its beginning to its end, committed as by a host: the rate without checkpoints.
 fn from_zero(base: &Base, times: usize) -> anyhow::Result<f64> {
     let mut ran = Ok(());
     let rate = rate(times, || ran = (0..times).try_for_each(|_| once(base)));
@@ -148,7 +149,7 @@ fn once(base: &Base) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Experiments a second near the end of a long run; such runs from their beginning; and its cranks.
+/// Returns the rate of experiments near the end of a long run, the rate of such runs from their beginning, and the run's cranks.
 fn late(experiments: &mut Experiments) -> anyhow::Result<(f64, f64, u64)> {
     let cranks = experiments.golden().len() as u64;
     let last = experiments.golden().start.0 + cranks;
@@ -162,11 +163,11 @@ fn late(experiments: &mut Experiments) -> anyhow::Result<(f64, f64, u64)> {
     Ok((late, from_zero(experiments.base(), 2)?, cranks))
 }
 
-/// Seconds until a schedule of many faults is one of which none can be left out.
+/// Returns the seconds that it takes to shrink a schedule of many faults to one in which none can be left out.
 fn shrinking(experiments: &mut Experiments, schedules: &[Schedule]) -> f64 {
     let some = schedules.iter().step_by(schedules.len().div_ceil(SHRUNK_FROM).max(1));
     let faults = some.flat_map(|it| it.faults().cloned());
-    // They are at places of their own: none contradicts another.
+    // Each is at a place of its own, so none contradicts another.
     let schedule = Schedule::of(faults).unwrap_or_default();
     experiments.forget();
     1.0 / rate(1, || drop(shrink(&schedule, &mut |it| experiments.run(it, 0))))

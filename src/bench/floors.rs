@@ -1,4 +1,4 @@
-//! The floors, measured again and again around the workloads.
+//! The floors (bare wasmtime calls), measured again and again around the workloads.
 
 use std::time::Instant;
 
@@ -9,12 +9,12 @@ use crate::{
     vat::{Floor, FloorKind},
 };
 
-/// The floors: nanoseconds a delivery.
+/// The costs of the floors, in nanoseconds a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floors {
-    /// Into a guest and back.
+    /// The floor `call`: into a guest and back.
     pub call: PerDelivery,
-    /// A delivery in which the guest also sends once.
+    /// The floor `send`: the guest also sends once.
     pub send: PerDelivery,
 }
 
@@ -28,7 +28,7 @@ pub struct PerDelivery {
 
 const DELIVERIES: u64 = 200_000;
 
-/// Measures floors, and remembers what they came to.
+/// A recorder of the floors, which measures them around a workload and keeps all values.
 #[derive(Debug)]
 pub(super) struct Around {
     call: Floor,
@@ -45,7 +45,7 @@ impl Around {
             calls: Vec::new(),
             sends: Vec::new(),
         };
-        // Warm, and so that there is always one.
+        // To warm up, and so that there is always a value.
         around.measure()?;
         Ok(around)
     }
@@ -63,7 +63,7 @@ impl Around {
         Ok(send)
     }
 
-    /// Does something between two measurements of the floors, and says what the bare send took meanwhile.
+    /// Does something between two measurements of the floors, and returns the mean of the two bare sends with its result.
     pub(super) fn around<T>(&mut self, what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, f64)> {
         let before = self.measure()?;
         let result = what()?;

@@ -17,18 +17,18 @@ use crate::{
 /// The measured growth curves, one for each thing that grows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Growth {
-    /// Where and when.
+    /// The machine and the date.
     pub machine: Hardware,
-    /// One of each.
+    /// The curves, one for each thing that grows.
     pub curves: Vec<Curve>,
 }
 
 /// The cost of a delivery as one thing grows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curve {
-    /// How it is called.
+    /// The name of the thing that grows.
     pub name: &'static str,
-    /// From little to much.
+    /// The points, from little to much.
     pub points: Vec<Point>,
 }
 
@@ -40,12 +40,12 @@ pub struct Point {
     pub of: u64,
     /// Nanoseconds for each delivery.
     pub ns_per_delivery: f64,
-    /// How many bare deliveries with a send would have fitted in.
+    /// The cost as a multiple of a bare delivery with a send.
     pub ratio_to_floor: f64,
 }
 
 impl Curve {
-    /// The dearest point as a multiple of the cheapest: 1 is flat.
+    /// Returns the cost of the dearest point as a multiple of the cheapest: 1 is flat.
     pub fn spread(&self) -> f64 {
         let ratios = || self.points.iter().map(|it| it.ratio_to_floor);
         ratios().fold(0.0, f64::max) / ratios().fold(f64::INFINITY, f64::min)

@@ -1,11 +1,12 @@
-//! Guests of the benches that misbehave, written as WebAssembly text: one frame around what a case does.
+//! Guests of the benches that misbehave, written as WebAssembly text: one frame, with code of a case for each kind of delivery.
 //!
 //! ```text
+//!   start                 its `startVat`
 //!   setup                 `#["setup",[]]`, once: whatever is not to be measured
-//!   go                    `#["go",[N]]`: N times the extreme, as `$times` says
-//!   other                 every other message; one with slots is remembered as `$held` and `$second` first
+//!   go                    `#["go",[N]]`: N times the extreme; N is `$times`
+//!   other                 every other message; its first two slots are `$held` and `$second`
 //!   told                  a notify; the first two slots of its first resolution are `$held` and `$facet`
-//!   garbage               news of garbage
+//!   garbage               a GC delivery: `dropExports`, `retireExports`, `retireImports`
 //! ```
 //!
 //! Memory: the head of the delivery from 0, resolutions from 0x2000, scratch from 0x3000, texts from 0x4000, slots from 0x10000, a body
@@ -28,7 +29,7 @@ pub(super) const SLOTS: &str = "(i32.const 0x10000)";
 pub(super) const ROOT: &str = "(i64.const 0x2000000000000000)";
 /// The reference that the vat was given last.
 pub(super) const HELD: &str = "(global.get $held)";
-/// The second of what it was given last.
+/// The second reference of the message that the vat was given last.
 pub(super) const SECOND: &str = "(global.get $second)";
 /// The admin facet of the vat that it created last.
 pub(super) const FACET: &str = "(global.get $facet)";
@@ -39,7 +40,7 @@ pub(super) const NONE: &str = "(i64.const 0)";
 /// Nothing: a length, an address.
 pub(super) const ZERO: &str = "(i32.const 0)";
 
-/// Code that writes a word of each page from 0x200000 on, up to 62 MiB, another each time.
+/// Code that writes a word of each 4 KiB page from 2 MiB up to 62 MiB, another word each time.
 pub(super) const DIRTY: &str = "(local.set $i (i32.const 0x200000))
      (global.set $count (i32.add (global.get $count) (i32.const 1)))
      (loop $dirty
@@ -133,26 +134,26 @@ const FRAME: &str = r#"
 /// A guest under construction.
 #[derive(Clone, Debug)]
 pub(super) struct Guest {
-    /// Done at its start.
+    /// Code for its start.
     pub(super) start: String,
-    /// Done with `setup`.
+    /// Code for the message `setup`.
     pub(super) setup: String,
-    /// Done with `go`.
+    /// Code for the message `go`.
     pub(super) go: String,
-    /// Done with any other message.
+    /// Code for any other message.
     pub(super) other: String,
-    /// Done with a notify.
+    /// Code for a notify.
     pub(super) told: String,
-    /// Done with news of garbage.
+    /// Code for a GC delivery.
     pub(super) garbage: String,
-    /// Functions, tables and the like.
+    /// Further fields of the module: functions, tables and the like.
     pub(super) fields: String,
     /// Pages of memory at the beginning.
     pub(super) pages: u32,
-    /// Whether messages count before there was a `setup`.
+    /// Whether other messages are handled before there was a `setup`.
     pub(super) awake: bool,
     pub(super) texts: String,
-    /// Where the next text goes: below 0x10000, or from 0x200000.
+    /// The address of the next text: below 0x10000, or from 0x200000 on.
     pub(super) free: usize,
 }
 
@@ -175,7 +176,7 @@ impl Default for Guest {
 }
 
 impl Guest {
-    /// Puts a text into the guest's memory: where it is, and how long.
+    /// Puts a text into the guest's memory, and returns its address and its length.
     pub(super) fn text(&mut self, text: &str) -> (usize, usize) {
         let at = self.free;
         self.free += text.len();
@@ -190,7 +191,7 @@ impl Guest {
         (at, text.len())
     }
 
-    /// Code that writes the body: `pre`, so often `each`, `post`.
+    /// Returns code that writes a body: `pre`, `each` this many times, `post`.
     pub(super) fn build(&mut self, pre: &str, each: &str, times: usize, post: &str) -> String {
         let mut args = String::new();
         for (text, count) in [(pre, None), (each, Some(times)), (post, None)] {
@@ -203,38 +204,38 @@ impl Guest {
         format!("(call $build{args})")
     }
 
-    /// Code that writes a body as long as one may be.
+    /// Returns code that writes a body of the greatest length.
     pub(super) fn fill(&mut self, pre: &str, each: &str, post: &str) -> String {
         self.fill_to(BODY_BYTES_MAX as usize, pre, each, post)
     }
 
-    /// Code that writes a body of so many bytes at the most.
+    /// Returns code that writes a body of at most so many bytes.
     pub(super) fn fill_to(&mut self, max: usize, pre: &str, each: &str, post: &str) -> String {
         self.build(pre, each, max.saturating_sub(pre.len() + post.len()) / each.len().max(1), post)
     }
 
-    /// Code that writes a body which is one text, as long as may be.
+    /// Returns code that writes a body which is one text, of the greatest length.
     pub(super) fn long_text(&mut self) -> String {
         self.fill("#\"", "aaaaaaaa", "\"")
     }
 
-    /// Code that writes a body of nothing but empty lists, as long as may be.
+    /// Returns code that writes a body of empty lists, of the greatest length.
     pub(super) fn lists(&mut self) -> String {
         self.fill("#[", "[],", "[]]")
     }
 
-    /// Code that writes a short body.
+    /// Returns code that writes a short body.
     pub(super) fn body(&mut self, body: &str) -> String {
         self.build(body, "", 0, "")
     }
 
-    /// Code that sends a short body.
+    /// Returns code that sends a short body.
     pub(super) fn say(&mut self, target: &str, body: &str, nslots: u32, result: &str) -> String {
         let (at, len) = self.text(body);
         send(target, &format!("(i32.const {at})"), &format!("(i32.const {len})"), nslots, result)
     }
 
-    /// The module, as text.
+    /// Returns the module as WebAssembly text.
     pub(super) fn wat(&self) -> String {
         let mut text = "(module\n".to_owned();
         for it in IMPORTS {
@@ -269,8 +270,8 @@ impl Guest {
     }
 }
 
-/// Code for the setup: the vat holds a promise of its own that is settled with the body, as if another's. The code before the body
-/// is done may use any slots.
+/// Returns code for the setup, after which the vat holds a promise of its own that is settled with the body, as it would hold another
+/// vat's. The code `body` may use any slots.
 pub(super) fn hold_settled(rejected: bool, body: &str, nslots: u32) -> String {
     let send = send(ROOT, ZERO, ZERO, 1, NONE);
     format!(
@@ -299,22 +300,22 @@ fn counted(name: &str, times: &str, body: &str) -> String {
     )
 }
 
-/// Sends a body from there on, of that length, with so many of the slots.
+/// Returns code that sends the body at this address, of this length, with so many of the slots.
 pub(super) fn send(target: &str, body: &str, len: &str, nslots: u32, result: &str) -> String {
     format!("(call $send {target} {body} {len} {SLOTS} (i32.const {nslots}) {result})")
 }
 
-/// Sends the body that was written last.
+/// Returns code that sends the body that was written last.
 pub(super) fn send_body(target: &str, nslots: u32, result: &str) -> String {
     send(target, BODY, LEN, nslots, result)
 }
 
-/// Sends nothing at all.
+/// Returns code that sends an empty body.
 pub(super) fn send_empty(target: &str, result: &str) -> String {
     send(target, ZERO, ZERO, 0, result)
 }
 
-/// Only where a condition holds.
+/// Returns code that runs only if a condition holds.
 pub(super) fn when(condition: &str, body: &str) -> String {
     format!("(if {condition} (then {body}))")
 }

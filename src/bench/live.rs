@@ -1,4 +1,4 @@
-//! A state on disk that runs, and what that takes: everything is on, and each block is one durable commit.
+//! A running state on disk, and the measurement of its deliveries: everything is on, and each block is one durable commit.
 
 use std::{
     path::Path,
@@ -24,7 +24,7 @@ use crate::{
     store::{Asked, Disk, DiskVerdict, FileOp},
 };
 
-/// The time is looked at around one crank in so many: looking costs too.
+/// One crank in so many is timed: to read the clock takes time, too.
 const SAMPLED: u64 = 8;
 
 /// A scenario under way.
@@ -53,7 +53,7 @@ impl Ran {
 }
 
 impl Live {
-    /// In a new folder.
+    /// Installs a scenario in a new folder.
     pub(super) fn new(scenario: &Scenario, open: HostOptions, size: Size) -> anyhow::Result<Live> {
         let dir = tempfile::tempdir().context("make a folder for the state")?;
         let mut controller = Host::open(HostOptions { state: Some(dir.path().to_owned()), ..open })?;
@@ -61,7 +61,7 @@ impl Live {
         Ok(Live { controller, dir, policy: BlockPolicy { cranks: size.cranks_per_block, ..BlockPolicy::default() } })
     }
 
-    /// A load that has come to go on as it will for ever.
+    /// Installs a load, and runs it until it is in its steady state.
     pub(super) fn steady(load: Load, open: HostOptions, size: Size) -> anyhow::Result<Live> {
         let mut live = Live::new(&load.scenario()?, open, size)?;
         let mut cranks = 0;
@@ -76,12 +76,12 @@ impl Live {
         self.dir.path()
     }
 
-    /// Ends it, but for its folder.
+    /// Closes the state, and keeps its folder.
     pub(super) fn into_dir(self) -> TempDir {
         self.dir
     }
 
-    /// One crank a block, from here on.
+    /// Makes every block one crank long, from here on.
     pub(super) fn short_blocks(&mut self) {
         self.policy.cranks = 1;
     }
@@ -106,7 +106,7 @@ impl Live {
         let took = per(begun.elapsed(), 1);
         ran.ns += took;
         if (1..SAMPLED).contains(&cranks) {
-            // Too short to look into: the crank is what its block took, the commit included.
+            // The block is too short for samples: its cranks share its time, the commit included.
             ran.samples.push(took / cranks as f64);
         }
         ran.blocks += 1;
@@ -128,8 +128,8 @@ impl Live {
         Ok(self.result(ran, machine::written() - before))
     }
 
-    /// Times that a block waits for the disk, over so many deliveries of what `make` makes. Every operation is asked about: too slow to be
-    /// timed as well.
+    /// Counts how often a block waits for the disk, on average over so many deliveries of the state that `make` opens. Each operation of the
+    /// disk is intercepted, which is too slow for a run that is timed.
     pub(super) fn syncs_per_block(
         make: impl FnOnce(HostOptions) -> anyhow::Result<Live>,
         deliveries: u64,

@@ -1,4 +1,4 @@
-//! The machine that measures: its name in a result, and what its process uses.
+//! The machine of a measurement: its description in a result, and the use that a process makes of it.
 
 use std::{fs, path::Path};
 
@@ -13,15 +13,15 @@ pub struct Hardware {
     pub os: String,
     /// The processor's architecture.
     pub arch: String,
-    /// How many threads it runs at once.
+    /// The number of threads that it runs at once.
     pub cores: usize,
-    /// The processor, as it calls itself.
+    /// The processor's own name for itself.
     pub cpu: String,
     /// The day, in UTC.
     pub date: String,
-    /// Whether it was a build for speed: the figures of any other mean nothing.
+    /// Whether vathost was built without debug assertions: the figures of any other build mean nothing.
     pub release: bool,
-    /// Processes that wanted to run, on average over the last minute: 0 is an idle machine.
+    /// The load average of the last minute: 0 is an idle machine.
     pub load: f64,
 }
 
@@ -41,7 +41,7 @@ pub fn machine() -> Hardware {
     }
 }
 
-/// What stands behind `name:` in one of the system's files.
+/// Reads the value after `name:` in one of the system's files.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     text.lines().find_map(|it| Some(it.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned()))
@@ -56,22 +56,22 @@ fn kibibytes_of(process: &str, name: &str) -> u64 {
     field.and_then(|it| it.split(' ').next()?.parse::<u64>().ok()).map_or(0, |it| it << 10)
 }
 
-/// Bytes of memory that are resident.
+/// Returns the resident memory of this process, in bytes.
 pub(super) fn resident() -> u64 {
     kibibytes("VmRSS")
 }
 
-/// Bytes of memory of another process that are resident.
+/// Returns the resident memory of another process, in bytes.
 pub(super) fn resident_of(process: u32) -> u64 {
     kibibytes_of(&process.to_string(), "VmRSS")
 }
 
-/// Seconds of CPU that this process used so far, all its threads together. 0 where the system does not tell.
+/// Returns the seconds of CPU that this process used so far, all threads together; 0 if the system does not tell.
 pub(super) fn cpu() -> f64 {
     cpu_at("self")
 }
 
-/// Returns the CPU time of another process.
+/// Returns the seconds of CPU that another process used so far.
 pub(super) fn cpu_of(process: u32) -> f64 {
     cpu_at(&process.to_string())
 }
@@ -90,22 +90,22 @@ fn cpu_at(_: &str) -> f64 {
     0.0
 }
 
-/// The most that were, since the last [`forget_peak`].
+/// Returns the most resident memory of this process since the last [`forget_peak`], in bytes.
 pub(super) fn peak() -> u64 {
     kibibytes("VmHWM")
 }
 
-/// Counts the peak from here on, where the system lets us.
+/// Measures the peak anew from here on, if the system allows it.
 pub(super) fn forget_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Bytes that this process wrote so far.
+/// Returns the bytes that this process wrote so far.
 pub(super) fn written() -> u64 {
     field("/proc/self/io", "wchar").and_then(|it| it.parse().ok()).unwrap_or(0)
 }
 
-/// Bytes of the files in a folder.
+/// Returns the bytes of the files in a folder.
 pub(super) fn size_of(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|it| it.metadata().ok()).map(|it| it.len()).sum()

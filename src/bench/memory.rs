@@ -1,7 +1,7 @@
-//! The memory that a state takes: for each idle vat, each object, each promise.
+//! The memory that a state takes for each idle vat, each object, each promise.
 //!
-//! The process's resident memory before and after, so everything is in it: rows, indices, instances, the database's cache. What
-//! is measured first is kept until the last, so that nothing is measured in memory that was freed.
+//! It is the growth of the process's resident memory, so everything is counted: rows, indices, instances, the database's cache. Each
+//! state is kept until the last was measured, so that none reuses memory that another freed.
 
 use serde::Serialize;
 
@@ -14,25 +14,25 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
-    /// Vats that were made live.
+    /// Vats of the state besides the first.
     pub vats: u64,
-    /// How many are.
+    /// Vats that are live.
     pub live: u64,
-    /// Bytes for each.
+    /// Bytes for each idle vat.
     pub per_idle_vat: u64,
-    /// Bytes for each, once it is evicted.
+    /// Bytes for each vat once it is evicted.
     pub per_evicted_vat: u64,
     /// Objects that a vat holds.
     pub objects: u64,
-    /// Bytes for each: its row, and its entries in two c-lists.
+    /// Bytes for each object: its row, and its entries in two c-lists.
     pub per_object: u64,
-    /// Bytes on disk for each.
+    /// Bytes on disk for each object.
     pub per_object_on_disk: u64,
     /// Promises that a vat holds.
     pub promises: u64,
-    /// Bytes for each.
+    /// Bytes for each promise.
     pub per_promise: u64,
-    /// The most that was resident.
+    /// The most memory that was resident.
     pub peak_bytes: u64,
 }
 

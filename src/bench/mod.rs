@@ -1,7 +1,7 @@
-//! Benchmarks: what a delivery costs with everything on, and how often the floor that is.
+//! Benchmarks: the cost of a delivery with everything on, as a multiple of the *floor*, a bare wasmtime call with a send.
 //!
-//! Both are measured in the same run, one beside the other, since machines differ and are noisy; a ratio is what a result means.
-//! What is reported of several runs is the median, figure by figure.
+//! Both are measured in the same run, one next to the other, since machines differ and are noisy: the ratio is the result.
+//! Of several runs the medians are reported, figure by figure; counts are sums, and the peak of memory is the greatest.
 //!
 //! ```text
 //!   floors ─▶ workload ─▶ floors ─▶ workload ─▶ floors …     each ratio is to the floors around it
@@ -48,9 +48,9 @@ pub struct Size {
     pub deliveries: u64,
     /// Cranks of a block.
     pub cranks_per_block: u64,
-    /// Runs: the median of them counts.
+    /// Runs, of which the median counts.
     pub runs: usize,
-    /// States have a hundredth of the vats and objects: a look, and no measurement.
+    /// Whether states have only a hundredth of the vats and objects: for a quick look, and no measurement.
     pub quick: bool,
 }
 
@@ -61,13 +61,13 @@ impl Default for Size {
 }
 
 impl Size {
-    /// So many vats, objects, or deliveries of a state's past.
+    /// Returns how many vats, objects, or past deliveries a state of this size has instead of `full`.
     fn of(self, full: u64) -> u64 {
         if self.quick { (full / 100).max(1) } else { full }
     }
 }
 
-/// Runs workloads, and the floors beside them. `told` hears of each before it begins.
+/// Runs workloads, with the floors around each. `told` is called with the name of each before it begins.
 pub fn run(workloads: &[Workload], size: Size, told: &mut dyn FnMut(&str)) -> anyhow::Result<Results> {
     let mut around = floors::Around::new()?;
     let mut measured = Vec::new();

@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::{Floors, Hardware};
 
-/// All of one call.
+/// The results of one call of the benchmarks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// Where and when.
+    /// The machine and the date.
     pub machine: Hardware,
-    /// How many runs the medians are of.
+    /// The number of runs that the medians are of.
     pub runs: usize,
-    /// What bare wasmtime took.
+    /// The costs of bare wasmtime.
     pub floors: Floors,
-    /// One of each workload.
+    /// The results of each workload.
     pub workloads: Vec<Measured>,
 }
 
@@ -25,10 +25,10 @@ pub struct Results {
 pub struct Measured {
     /// The name of the workload.
     pub name: Cow<'static, str>,
-    /// Where it is deliveries that are measured.
+    /// The measurements of its deliveries, if it measures deliveries.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<Deliveries>,
-    /// What else it came to, and what it should.
+    /// Further figures, with their targets.
     pub figures: Vec<Figure>,
 }
 
@@ -36,32 +36,32 @@ pub struct Measured {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deliveries {
-    /// Nanoseconds each, commits included.
+    /// Nanoseconds for each delivery, commits included.
     pub ns_per_delivery: f64,
-    /// In a second.
+    /// Deliveries in a second.
     pub deliveries_per_second: f64,
-    /// The number of deliveries.
+    /// The number of deliveries, of all runs.
     pub deliveries: u64,
-    /// In so many blocks.
+    /// The number of blocks, of all runs.
     pub blocks: u64,
-    /// The number of cranks in each block.
+    /// The most cranks in a block.
     pub cranks_per_block: u64,
     /// Nanoseconds of the median crank.
     #[serde(rename = "p50ns")]
     pub p50_ns: f64,
-    /// Nanoseconds of the hundredth slowest crank of a hundred.
+    /// Nanoseconds of the slowest crank of a hundred, the 99th percentile.
     #[serde(rename = "p99ns")]
     pub p99_ns: f64,
     /// Units of fuel in a second.
     pub fuel_per_second: f64,
-    /// Bytes that the process wrote, a block. 0 where the system does not tell.
+    /// Bytes that the process wrote for each block; 0 if the system does not tell.
     pub bytes_per_block: f64,
-    /// Times that a block waited for the disk, counted in a run apart: one for its commit; now and then SQLite's log is copied into the
-    /// file. `None` where that was not counted.
+    /// Times that a block waited for the disk, counted in a run apart: once for its commit, and more when SQLite's log is copied into the
+    /// file. `None` if it was not counted.
     pub fsyncs_per_block: Option<f64>,
-    /// The most memory that was resident. 0 where the system does not tell.
+    /// The most memory that was resident; 0 if the system does not tell.
     pub peak_bytes: u64,
-    /// How many bare deliveries with a send would have fitted in.
+    /// The cost of a delivery as a multiple of a bare delivery with a send.
     pub ratio_to_floor: f64,
 }
 
@@ -75,10 +75,10 @@ pub struct Figure {
     pub value: f64,
     /// The unit: `ns`, `ms`, `KiB`, `/s`, or `×` for a ratio of two things measured in the same run.
     pub unit: Cow<'static, str>,
-    /// What it is to be.
+    /// The bound that the figure should keep, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target: Option<Target>,
-    /// Whether it is.
+    /// Whether the figure keeps that bound.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub met: Option<bool>,
 }
@@ -87,9 +87,9 @@ pub struct Figure {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Target {
-    /// This or less.
+    /// At most this value.
     AtMost(f64),
-    /// This or more.
+    /// At least this value.
     AtLeast(f64),
 }
 
@@ -109,7 +109,7 @@ impl Figure {
 }
 
 impl Deliveries {
-    /// The medians of several runs of the same.
+    /// Combines several runs: the medians of the figures, the sums of the counts, the greatest peak.
     pub(super) fn median(runs: &[Deliveries]) -> Deliveries {
         let of = |what: fn(&Deliveries) -> f64| tidy(median(runs.iter().map(what)));
         let sum = |what: fn(&Deliveries) -> u64| runs.iter().map(what).sum();
@@ -130,7 +130,7 @@ impl Deliveries {
     }
 }
 
-/// Three digits after the point: more are noise.
+/// Rounds to three digits after the point: more are noise.
 fn tidy(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
@@ -140,7 +140,7 @@ pub(super) fn per(elapsed: Duration, count: u64) -> f64 {
     elapsed.as_nanos() as f64 / count.max(1) as f64
 }
 
-/// The middle one; 0 of none.
+/// Returns the median; 0 if there are no values.
 pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! The curves as a picture: nothing in it but the data.
+//! The growth curves as an SVG picture.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ const HEIGHT: f64 = 150.0;
 const MARGIN: f64 = 46.0;
 const PANEL: f64 = WIDTH + 2.0 * MARGIN;
 
-/// A panel for each curve, in a row: what grows to the right, by powers of ten; the cost of a delivery upwards, as a multiple of a
-/// bare delivery with a send.
+/// Draws a panel for each curve, in a row: the amount to the right, by powers of ten; the cost of a delivery upwards, as a multiple of
+/// a bare delivery with a send.
 pub fn svg(growth: &Growth) -> String {
     let all = growth.curves.iter().flat_map(|it| &it.points).map(|it| it.ratio_to_floor);
     let top = ceiling(all.fold(1.0, f64::max));
@@ -27,13 +27,13 @@ pub fn svg(growth: &Growth) -> String {
     out
 }
 
-/// The next round number.
+/// Rounds up to one digit and zeros.
 fn ceiling(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
     (value / power).ceil() * power
 }
 
-/// Where so much stands: nothing stands where one does.
+/// Returns the place of an amount on the axis, its power of ten; 0 has the place of 1.
 fn place(of: u64) -> f64 {
     (of.max(1) as f64).log10()
 }

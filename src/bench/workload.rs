@@ -1,4 +1,4 @@
-//! The workloads, each with what it is to come to.
+//! The workloads of the benchmarks, each with the targets of its figures.
 
 use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Instant};
 
@@ -27,7 +27,7 @@ use crate::{
 pub struct Workload {
     /// The name of the workload.
     pub name: Cow<'static, str>,
-    /// What it does.
+    /// The work, in a line.
     pub about: &'static str,
     how: Drive,
 }
@@ -36,11 +36,11 @@ type Special = fn(Size, &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<
 
 #[derive(Clone, Debug)]
 enum Drive {
-    /// A load that goes on for ever: how many nanoseconds a delivery may take, and what else is to be said of them.
+    /// A load in its steady state: the target in nanoseconds a delivery, and a function that adds further figures.
     Steady(fn(Size) -> Load, f64, Also),
-    /// Something else than deliveries, or beside them.
+    /// A measurement of its own, of deliveries or of something else.
     Special(Special),
-    /// A user's own, from its beginning to its end.
+    /// A user's own scenario, from its beginning to its end.
     Scenario(Arc<Scenario>),
 }
 
@@ -123,7 +123,7 @@ fn at_most(limit: f64) -> Option<Target> {
     limit.is_finite().then_some(Target::AtMost(limit))
 }
 
-/// A user's own workload: the name is what it will be called.
+/// Makes a workload of a user's own scenario, under this name.
 pub fn scenario(name: &str, scenario: Scenario) -> Workload {
     Workload {
         name: Cow::Owned(name.to_owned()),
@@ -141,7 +141,7 @@ impl Workload {
                 let mut figures =
                     vec![Figure::new("nsPerDelivery", deliveries.ns_per_delivery, "ns", at_most(*ns_max))];
                 also(size, &live, &deliveries, &mut figures);
-                // Ten thousand vats are enough for one machine.
+                // The machine need not hold the ten thousand vats twice.
                 drop(live);
                 let again = |open| Live::steady(load(size), open, size);
                 deliveries.fsyncs_per_block = Some(Live::syncs_per_block(again, size.deliveries)?);
@@ -160,7 +160,7 @@ impl Workload {
     }
 }
 
-/// Several runs, each between two measurements of the floors.
+/// Makes several runs, each between two measurements of the floors.
 fn repeat(
     size: Size,
     around: &mut Around,
@@ -175,8 +175,8 @@ fn repeat(
     Ok(Deliveries::median(&runs))
 }
 
-/// Two states that live the same life in different ways, a block of one beside a block of the other. What the first came to, and
-/// the ratio of the two, block by block.
+/// Runs two states with the same load under different settings, a block of one after a block of the other. Returns the measurements of
+/// the first, and the medians over the blocks of the ratio and of the difference of their costs a delivery.
 fn beside(
     size: Size,
     around: &mut Around,

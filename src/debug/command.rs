@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// A command of the debugger. A vat is given by number or name. If it is left out, the vat of the current delivery is meant.
+/// A command of the debugger. A vat is given by number or name; without one, the vat of the current delivery is meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the table below says what each does")]
 pub enum Command {
@@ -47,10 +47,10 @@ pub enum Command {
     Quit,
 }
 
-/// A place at which the debugger stops by itself.
+/// A place at which the debugger stops on the way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Breakpoint {
-    /// Before that crank, delivery or block: the trigger of a directive.
+    /// Before that crank, delivery or block, written as the trigger of a directive.
     Place(Trigger),
     /// At each syscall of this kind.
     Syscall(&'static str),
@@ -73,15 +73,15 @@ impl std::fmt::Display for Breakpoint {
 
 type Parse = fn(&mut CommandWords<'_>) -> Result<Command, Refusal>;
 
-/// A command of the table.
+/// A row of the table of commands: its spelling, help and parser.
 pub struct Form {
-    /// What is typed.
+    /// The name of the command.
     pub verb: &'static str,
-    /// What is typed for short.
+    /// The short name; empty if there is none.
     pub short: &'static str,
-    /// What follows it.
+    /// The arguments, as help shows them.
     pub arguments: &'static str,
-    /// What it does, in a line.
+    /// The effect of the command, in a line.
     pub about: &'static str,
     parse: Parse,
 }
@@ -246,11 +246,11 @@ fn find(verb: &str) -> Result<&'static Form, Refusal> {
 }
 
 impl Command {
-    /// Reads a line; `None` where it is blank or a comment.
+    /// Parses a line; `None` if it is blank or a comment.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and what may have been meant.
+    /// The mistake in the line, and what may have been meant.
     pub fn parse(line: &str) -> Result<Option<Command>, Refusal> {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -304,13 +304,13 @@ impl<'a> CommandWords<'a> {
         if self.rest.is_empty() { Ok(None) } else { self.parse(what).map(Some) }
     }
 
-    /// How many; one if nothing is said.
+    /// Reads a number of cranks; one if there is none.
     fn count(&mut self) -> Result<u64, Refusal> {
         let count = self.parse_maybe("a number of cranks")?.unwrap_or(1);
         if count == 0 { Err(Refusal::new("0 cranks are none", self.usage())) } else { Ok(count) }
     }
 
-    /// Whether all that is left is this word; it is read then.
+    /// Returns whether this word is all that is left; then it is read.
     fn is(&mut self, word: &str) -> bool {
         let is = self.rest.split('#').next().is_some_and(|it| it.trim() == word);
         if is {
@@ -345,7 +345,7 @@ impl<'a> CommandWords<'a> {
     }
 }
 
-/// How a command is used.
+/// Returns the usage of a command, in a line.
 fn usage(form: &Form) -> String {
     format!("usage: {} {}", form.verb, form.arguments).trim_end().to_owned()
 }

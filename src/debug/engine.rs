@@ -1,4 +1,4 @@
-//! The engine: takes commands, moves the machine, tries directives, and answers.
+//! The engine of a session: takes commands, runs the replica to places, tries directives, and answers.
 
 use std::{
     path::Path,
@@ -29,12 +29,12 @@ use crate::{
     slog::{Detail, Slog, Writer},
 };
 
-/// The engine's thread: opens the session, and answers until nobody asks any more.
+/// Runs the engine's thread: opens the session, and answers commands until the channel is closed.
 pub(super) fn run(what: Open, desk: Desk) {
     let (mut engine, reply) = match Engine::open(what, desk) {
         Ok(opened) => opened,
         Err((desk, refusal)) => {
-            // Who no longer listens hears nothing.
+            // The session may have been dropped meanwhile.
             let _ = desk.replies.send(Err(refusal));
             return;
         }
@@ -50,7 +50,7 @@ pub(super) fn run(what: Open, desk: Desk) {
     }
 }
 
-/// Where the session is: in the open work, or in a vat's own history.
+/// The kind of place that the session is at: in the open work, or in a vat's own history.
 enum Scenery {
     Open(Box<Replica>),
     Past(Box<Past>),
@@ -70,14 +70,14 @@ pub(super) struct Engine {
     interrupt: Arc<AtomicBool>,
 }
 
-/// What it takes to come to a place that lies behind the last commit.
+/// The hint for a place that lies before the last commit.
 const BEYOND: &str = "begin with an older state, an archive or a folder that was kept: `vathost debug DIR --base OLDER` runs on from there; \
                       without one, what is committed can be seen vat by vat: `--at v3/delivery-5`";
 
-/// Outcomes of a motion that are told: the last ones.
+/// Outcomes of cranks that a reply lists, at most: the last ones.
 const OUTCOMES_MAX: usize = 5;
 
-/// How far to go.
+/// The condition that ends a run.
 #[derive(Clone, Debug)]
 enum Goal {
     Cranks(u64),
@@ -155,7 +155,7 @@ impl Engine {
             Some(place) if behind.is_none() && !engine.is_at(place)? => engine.go(Goal::Place(place))?,
             _ => Reply::default(),
         };
-        // How one came there matters only where it is elsewhere.
+        // The reply to the motion matters only if it ended at another place.
         let elsewhere = reply.value["stop"].as_str().is_some_and(|it| it != "place");
         let reply = if elsewhere { reply } else { engine.obey(Command::Where)? };
         Ok((engine, reply))
@@ -252,12 +252,12 @@ impl Engine {
         self.go(Goal::Cranks(1))
     }
 
-    /// The reply to what left the machine standing, maybe elsewhere.
+    /// Makes the reply to a command after which the replica may be at another place.
     pub(super) fn came(&mut self, why: &str, stop: &str) -> Answer {
         self.arrived(stop, why, Vec::new(), None)
     }
 
-    /// Whether the machine stands just before that place.
+    /// Returns whether the replica is just before that place.
     fn is_at(&mut self, place: Trigger) -> Result<bool, Refusal> {
         Ok(self.machine()?.is_at(place)?)
     }
@@ -312,7 +312,7 @@ impl Engine {
             let (onward, instead) = self.stood_down();
             if let Some(command) = instead {
                 return match command {
-                    // From within a delivery one back is before it.
+                    // From within a delivery, one step back is just before it.
                     Command::Back(1) => self.came("", "back"),
                     Command::Back(count) => self.obey(Command::Back(count - 1)),
                     command => self.obey(command),
@@ -347,7 +347,7 @@ impl Engine {
         }
     }
 
-    /// Tells the observer what is about to run.
+    /// Prepares the observer for the crank that is about to run.
     fn ready(&self, goal: &Goal, ahead: Ahead) {
         let mut watch = self.watcher.watch();
         watch.mode = goal.mode();
@@ -356,14 +356,14 @@ impl Engine {
         (watch.onward, watch.instead) = (None, None);
     }
 
-    /// What was said at a stop within the crank.
+    /// Takes the commands that were given at a stop within the crank: one to continue with, or one that abandoned it.
     fn stood_down(&self) -> (Option<Command>, Option<Command>) {
         let mut watch = self.watcher.watch();
         watch.mode = Mode::Pass;
         (watch.onward.take(), watch.instead.take())
     }
 
-    /// Whether to stop here, and why.
+    /// Returns the kind of stop and the reason, if the run is to stop here.
     fn reached(&mut self, goal: &mut Goal) -> Result<Option<(&'static str, String)>, Refusal> {
         match goal {
             Goal::Cranks(1) | Goal::Syscall => return Ok(Some(("crank", String::new()))),
@@ -401,7 +401,7 @@ impl Engine {
         Ok(hit.map(|(number, it)| ("break", format!("breakpoint {number}: {it}"))))
     }
 
-    /// The reply to a motion.
+    /// Makes the reply to a run: why it stopped, the cranks that ran, and the place.
     fn arrived(&mut self, stop: &str, why: &str, outcomes: Vec<CrankOutcome>, halt: Option<&Halt>) -> Answer {
         let place = self.place()?;
         let mut lines: Vec<String> = outcomes.iter().map(CrankOutcome::lines).collect();
@@ -421,7 +421,7 @@ impl Engine {
     }
 }
 
-/// The delivery to replay, where a place lies behind the commit.
+/// Returns the delivery to replay, if a place lies before the last commit.
 pub(super) fn behind(
     machine: &Replica,
     place: Trigger,
@@ -442,7 +442,7 @@ pub(super) fn behind(
     })
 }
 
-/// Whether a crank of this block has run.
+/// Returns whether a crank of this block has run, or the block is closed.
 fn has_begun(machine: &Replica, height: BlockHeight) -> Result<bool, Refusal> {
     let block = machine.block()?;
     let open = block.tables().globals().height;

@@ -1,4 +1,4 @@
-//! Deliveries that are debugged in the guest's own source: those that are about to be made, or committed ones that are replayed.
+//! Deliveries for a gdb-remote client to debug: those of the open work, about to be made, or committed ones, replayed.
 
 use std::{
     net::TcpListener,
@@ -28,7 +28,7 @@ use crate::{
 /// A private copy of a state, just before a delivery; its vats run on an engine that can be stopped.
 #[derive(Debug)]
 pub struct Guest {
-    /// The crank that makes the delivery; `None` where it is committed, and is replayed.
+    /// The crank that makes the delivery; `None` if the delivery is committed, and replayed.
     pub crank: Option<CrankNum>,
     /// The vat that receives the delivery.
     pub vat: VatId,
@@ -39,7 +39,7 @@ pub struct Guest {
     work: GuestWork,
 }
 
-/// Where the deliveries come from.
+/// The source of the deliveries: the open work, or a vat's transcript.
 #[derive(Debug)]
 enum GuestWork {
     Open(Box<Replica>),
@@ -54,7 +54,7 @@ struct Committed {
     _home: Base,
 }
 
-/// A delivery that a client could debug, and what became of it.
+/// The outcome of a delivery that a client could debug.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Debugged {
@@ -69,7 +69,7 @@ pub struct Debugged {
     pub outcome: &'static str,
     /// Whether the vat ended with it.
     pub ended: bool,
-    /// The fault of the vat, if it was at fault, whether it outlived that or not.
+    /// The fault of the vat, if it was at fault, whether it survived that or not.
     pub fault: Option<String>,
     /// The fuel that the delivery used.
     pub fuel: u64,
@@ -78,7 +78,8 @@ pub struct Debugged {
 }
 
 impl Guest {
-    /// Goes to the place. Refused where no delivery comes next there, or where one was committed that came to nothing.
+    /// Copies a state to just before a delivery. Refused if no delivery comes next at the place, or if the delivery is committed
+    /// and cannot be replayed: it was undone or skipped, or an earlier incarnation received it.
     pub fn open(what: Open) -> Result<Guest, Refusal> {
         let mut machine = Replica::open(what.base, what.how, Slog::default(), None)?;
         if let Some(place) = what.at {
@@ -130,12 +131,12 @@ impl Guest {
         Ok(Guest { crank: None, vat, delivery, kind, work })
     }
 
-    /// Makes so many deliveries to the vat, as far as there are any, under whoever connects; what became of each. Ends early where the
-    /// client has had enough.
+    /// Makes up to so many deliveries to the vat, under the first client that connects, and returns the outcome of each. Ends early if the
+    /// client disconnects or detaches.
     ///
     /// # Errors
     ///
-    /// What stops a host, or a replay that differs from its record.
+    /// Those that stop a host, or a replay that differs from its record.
     pub fn serve(self, listener: TcpListener, deliveries: u64) -> Result<Vec<Debugged>, Refusal> {
         match self.work {
             GuestWork::Open(machine) => serve_open(*machine, self.vat, listener, deliveries),

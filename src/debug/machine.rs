@@ -6,8 +6,9 @@
 //!                      └───────────(back, a halt: run again from here)─────┘
 //! ```
 //!
-//! Invariants: the base is only read, so that every place in the open work can be come to again; blocks are begun and closed as a
-//! host would do it, and never committed; between two calls the machine stands just before a crank, or at the end.
+//! Invariants: the base is only read, so that every place in the open work can be reached again; blocks are begun and closed as a
+//! host would do it, and never committed; between two calls the replica is just before a crank, or at the end. Only if the way back
+//! fails, or after a halt in `crank_once`, is it nowhere: then calls fail.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -30,29 +31,29 @@ use crate::{
     vat::Warehouse,
 };
 
-/// The settings that decide, besides the state, which cranks a machine runs: as they were for the host.
+/// The settings that decide, besides the state, which cranks a replica runs: those of its host.
 #[derive(Debug, Clone, Default)]
 pub struct How {
-    /// Where its blocks end.
+    /// The policy for ending blocks.
     pub policy: BlockPolicy,
     /// The directives in force.
     pub directives: DirectiveSet,
-    /// Modules that its operators gave it, which the state may not hold yet.
+    /// Modules that the operators gave the host, which the state may not hold yet.
     pub bundles: Vec<Vec<u8>>,
-    /// Faults planted in its kernel.
+    /// Faults planted in the host's kernel.
     pub plants: Vec<Plant>,
     /// The faults of an experiment whose state this is, and the seed of all that is random in them.
     pub faults: Option<(Schedule, u64)>,
     /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
     pub audit: Option<u64>,
-    /// Where compiled code is kept, if anywhere.
+    /// The folder in which compiled code is kept, if any.
     pub code_cache: Option<PathBuf>,
 }
 
 /// Makes the observer of a block: one for each time that the base is opened.
 pub(super) type MakeObserver = Box<dyn Fn() -> Box<dyn Observer>>;
 
-/// The copy, and where it stands.
+/// A private copy of a state, run to a place in its open work.
 pub struct Replica {
     home: Base,
     how: How,
@@ -61,11 +62,11 @@ pub struct Replica {
     /// Modules that the state does not hold.
     modules: Vec<Vec<u8>>,
     warehouse: Warehouse,
-    /// `None` where it cannot be come to again.
+    /// The block at the place; `None` if the place could not be reached again.
     run: Option<BlockRun>,
     ahead: Option<Ahead>,
     base: CrankNum,
-    /// How many directives were obeyed before it.
+    /// The number of directives that were obeyed before the last commit.
     base_applied: usize,
 }
 
@@ -76,7 +77,7 @@ impl fmt::Debug for Replica {
 }
 
 impl Replica {
-    /// Copies the state into a folder of the machine's own, and stands where its host would go on.
+    /// Opens a copy of a state, at the place at which its host would continue.
     pub fn open(home: Base, how: How, slog: Slog, observer: Option<MakeObserver>) -> Result<Replica, Box<Halt>> {
         let warehouse = Warehouse::new(how.code_cache.as_deref())?;
         let modules = how.bundles.clone();
@@ -99,17 +100,17 @@ impl Replica {
         Ok(machine)
     }
 
-    /// All state, as it is.
+    /// Returns the open block, with all state at this place.
     pub fn block(&self) -> Result<&Block, Box<Halt>> {
         self.run.as_ref().ok_or_else(gone)?.block()
     }
 
-    /// The next crank; `None` where nothing is left to do.
+    /// Returns the next crank; `None` if nothing is left to do.
     pub fn ahead(&self) -> Option<&Ahead> {
         self.ahead.as_ref()
     }
 
-    /// Returns whether the machine is just before this place.
+    /// Returns whether the replica is just before this place.
     pub fn is_at(&self, place: Trigger) -> Result<bool, Box<Halt>> {
         let block = self.block()?;
         let (height, first) = (block.tables().globals().height, block.cranks() == 0);
@@ -122,24 +123,24 @@ impl Replica {
         }))
     }
 
-    /// The first crank that is not committed: nothing before it can be come to.
+    /// Returns the first crank that is not committed: no place before it can be reached.
     pub fn base(&self) -> CrankNum {
         self.base
     }
 
-    /// The crank in which this line was obeyed since the last commit, if it was and is in consensus.
+    /// Returns the crank in which this line was obeyed since the last commit, if it was, and if it is one that the state records.
     pub fn obeyed(&self, line: &str) -> Option<CrankNum> {
         let rows = self.block().ok()?.tables().applied.iter().skip(self.base_applied);
         rows.map(|(_, it)| it).find(|it| it.text == line).map(|it| it.crank)
     }
 
-    /// The directives in force.
+    /// Returns the directives in force.
     pub fn directives(&self) -> &DirectiveSet {
         &self.how.directives
     }
 
-    /// Puts others in force, from the commit on: where one was obeyed since, all of it runs again, since the record of that names the
-    /// whole set.
+    /// Puts other directives in force, from the last commit on. If one was obeyed since then, all cranks since then run again, because the
+    /// record of it names the whole set.
     pub fn set_directives(&mut self, set: DirectiveSet) -> Result<(), Box<Halt>> {
         let here = self.next_crank()?;
         self.how.directives = set.clone();
@@ -153,7 +154,7 @@ impl Replica {
         self.look()
     }
 
-    /// Brings a module, as an operator would.
+    /// Provides a module, as an operator would, for an upgrade.
     pub fn bring_module(&mut self, wasm: Vec<u8>) {
         if let Some(Ok(block)) = self.run.as_mut().map(BlockRun::block_mut) {
             block.put_bundle(&wasm);
@@ -161,12 +162,12 @@ impl Replica {
         self.modules.push(wasm);
     }
 
-    /// The number of the next crank.
+    /// Returns the number of the next crank.
     pub fn next_crank(&self) -> Result<CrankNum, Box<Halt>> {
         Ok(self.block()?.tables().globals().next_crank)
     }
 
-    /// Runs the next crank. Returns `None` if nothing is left to do. After a halt the machine is before the same crank again.
+    /// Runs the next crank. Returns `None` if nothing is left to do. After a halt the replica is before the same crank again.
     pub fn crank(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         let crank = self.next_crank()?;
         match self.advance() {
@@ -181,8 +182,8 @@ impl Replica {
         }
     }
 
-    /// Goes to just before this crank, or to the end if that comes first. Where the host would halt on the way, the machine stands
-    /// before the crank that halts, and the halt is the error.
+    /// Goes to just before this crank, or to the end if that comes first. If the host would halt on the way, the replica stays before
+    /// the crank that halts, and the halt is the error.
     pub fn stand_before(&mut self, crank: CrankNum) -> Result<(), Box<Halt>> {
         let Err(halt) = self.run_to(crank) else { return self.look() };
         if let Some(broken) = halt.position.crank.filter(|it| *it < crank) {
@@ -200,42 +201,43 @@ impl Replica {
         Ok(())
     }
 
-    /// Returns the state hash before the next crank, as a host tells it.
+    /// Returns the state hash before the next crank, as a host reports it.
     pub fn state_hash(&self) -> Result<String, Box<Halt>> {
         Ok(hash_before(self.block()?))
     }
 
-    /// Lets its vats run on an engine that a debugger can stop, from here on.
+    /// Lets the vats run on an engine that a debugger can stop, from here on.
     pub(super) fn debug_guests(&mut self) -> Result<(), HostFault> {
         self.warehouse = Warehouse::for_debugger(self.how.code_cache.as_deref())?;
         Ok(())
     }
 
-    /// The vats that are live.
+    /// Returns the live vats.
     pub(super) fn workers(&mut self) -> &mut Warehouse {
         &mut self.warehouse
     }
 
-    /// The folder for compiled code, if it is kept.
+    /// Returns the folder in which compiled code is kept, if any.
     pub(super) fn code_cache(&self) -> Option<PathBuf> {
         self.how.code_cache.clone()
     }
 
-    /// Runs the next crank, as [`crank`](Machine::crank) does; after a halt the machine stands nowhere.
+    /// Runs the next crank, as [`crank`](Replica::crank) does; but after a halt no other call works.
     pub(super) fn crank_once(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         let ran = self.advance()?;
         self.look()?;
         Ok(ran)
     }
 
-    /// Gives up the open work: the base, to look at a vat's own history in it.
+    /// Gives up the open work, and returns the state as it was committed, for a view of a vat's own history.
     pub(super) fn surrender(mut self) -> Result<(Block, Warehouse, Base), Box<Halt>> {
         self.reopen()?;
         let block = self.run.take().ok_or_else(gone)?.into_block()?;
         Ok((block, self.warehouse, self.home))
     }
 
-    /// Part of the memory of a live vat, as it is between two deliveries; what lies outside of it is left out.
+    /// Returns part of the memory of a vat between two deliveries, without what lies outside of it, and the memory's size. The vat is
+    /// brought up for it.
     pub fn memory(&mut self, vat: VatId, at: u64, len: u64) -> Result<(Vec<u8>, u64), Fault> {
         let run = self.run.as_mut().ok_or_else(|| gone().fault)?;
         let block = run.block_mut().map_err(|it| it.fault)?;
@@ -272,7 +274,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Runs the next crank, and stands in the block after it: where the host would begin that one, it is begun.
+    /// Runs the next crank. If the host would then begin another block, that is begun.
     fn advance(&mut self) -> Result<Option<Ran>, Box<Halt>> {
         self.ahead = None;
         let run = self.run.as_mut().ok_or_else(gone)?;

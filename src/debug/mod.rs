@@ -1,15 +1,16 @@
-//! The debugger: a private copy of a state, brought to just before a crank or a delivery, and commands about it. It knows no terminal.
+//! The debugger: a session over a private copy of a state, brought to just before a crank or a delivery, which answers commands. It
+//! knows no terminal; `cli` has the prompt.
 //!
 //! ```text
-//!   Session ──command──▶ the engine's thread ─▶ Machine (the open work)  or  Past (a vat's own history)
+//!   Session ──command──▶ the engine's thread ─▶ Replica (the open work)  or  Past (a vat's own history)
 //!           ◀──reply───                             └─▶ Watch, at a syscall: answers from within the delivery
 //! ```
 //!
-//! Invariants: the state that it was pointed at is only read; a command has one reply, which is data and a text; what was tried is
-//! a set of directives, obeyed by the same kernel at the same places as in a real run, so that its hashes are those of one.
+//! Invariants: the original state is only read; a command has one reply, which is data and a text; what the user tries is a set of
+//! directives, obeyed by the same kernel at the same places as in a real run, so that the hashes are those of a real run.
 //!
-//! A delivery that is stopped at a syscall holds the stack of the guest: so the machine has a thread of its own, which answers from
-//! there. Only one of the two threads ever runs.
+//! A delivery that is stopped at a syscall holds the stack of the guest: so the engine has a thread of its own, which answers from
+//! there. Only one of the two threads runs at a time.
 
 mod command;
 mod engine;
@@ -49,19 +50,19 @@ use crate::{
     store::Database,
 };
 
-/// A private copy of a state: gone when dropped.
+/// A private copy of a state, which is deleted when dropped.
 #[derive(Debug)]
 pub struct Base(TempDir);
 
 impl Base {
-    /// Copies the state in this folder, where nothing is left of that.
+    /// Copies the state in this folder, and leaves no trace there.
     pub fn copy(state: &Path) -> Result<Base, HostFault> {
         let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
         Database::copy_without_a_trace(state, &home.path().join("state.sqlite"))?;
         Ok(Base(home))
     }
 
-    /// Makes a copy by what `write` puts into the database file that it is given.
+    /// Makes a base from a database file, which `write` fills.
     pub fn made<E: From<HostFault>>(write: impl FnOnce(&Path) -> Result<(), E>) -> Result<Base, E> {
         let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
         write(&home.path().join("state.sqlite"))?;
@@ -74,20 +75,20 @@ impl Base {
     }
 }
 
-/// A session to open.
+/// The settings of a session to open.
 #[derive(Debug)]
 pub struct Open {
     /// The state that the session starts from.
     pub base: Base,
-    /// As its host ran it.
+    /// The settings under which its host ran it.
     pub how: How,
-    /// Where to stand; `None` is where its host would go on.
+    /// The place to go to; `None` is the place at which its host would continue.
     pub at: Option<Trigger>,
-    /// The panic that brought us here.
+    /// The kernel panic that is looked into, if there was one.
     pub epitaph: Option<Box<Epitaph>>,
     /// A recording of the state's past.
     pub slog: Option<PathBuf>,
-    /// Set by somebody who has waited long enough: the machine stops at the next crank.
+    /// The flag that another thread sets to interrupt a run: the session stops at the next crank.
     pub interrupt: Arc<AtomicBool>,
 }
 
@@ -98,7 +99,7 @@ pub struct Reply {
     pub value: Value,
     /// The reply as text, for people.
     pub text: String,
-    /// Where the session stands now: a word for a prompt.
+    /// The name of the session's place, for a prompt.
     pub place: String,
 }
 
@@ -106,11 +107,11 @@ pub struct Reply {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}")]
 pub struct Refusal {
-    /// What is wrong.
+    /// The reason for the refusal.
     pub what: String,
-    /// The way out, or nothing.
+    /// The way out; empty if none is known.
     pub hint: String,
-    /// The fault of the machine, where it is one.
+    /// The fault that caused the refusal, if one did.
     pub fault: Option<Box<Fault>>,
 }
 
@@ -148,7 +149,7 @@ impl From<crate::inspect::view::Unknown> for Refusal {
 /// A reply, or why there is none.
 pub type Answer = Result<Reply, Refusal>;
 
-/// The two ends of the engine's side.
+/// The engine's ends of the two channels between it and the session.
 #[derive(Debug)]
 struct Desk {
     commands: Receiver<Command>,
@@ -163,12 +164,12 @@ pub struct Session {
     engine: Option<JoinHandle<()>>,
 }
 
-/// Room for a kernel and its guests. Only what is touched is real.
+/// Bytes of the engine's stack: room for the kernel and its guests. The system provides only the pages that are touched.
 const STACK_BYTES: usize = 64 << 20;
 
 impl Session {
-    /// Copies the state and goes to the place. The reply says where that is: it may be that the place is never reached, or that the
-    /// kernel panics before.
+    /// Opens a session over the copied state, and goes to the place. The reply tells where the session is: the place may never be
+    /// reached, or the kernel may panic before it.
     ///
     /// # Errors
     ///
@@ -205,7 +206,7 @@ fn ended() -> Refusal {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // An engine that hears nothing more ends, wherever it stands; a panic in it has said what it has to say.
+        // Once its channel is closed the engine ends, wherever it is. If it panicked, the panic was reported already.
         self.commands = None;
         let _ = self.engine.take().map(JoinHandle::join);
     }

@@ -1,7 +1,7 @@
-//! A vat's own history: a delivery that is committed, replayed from the nearest snapshot and the transcript.
+//! A vat's own history: committed deliveries, replayed from the nearest snapshot and the transcript.
 //!
-//! The tables of then are gone: only what the vat itself was given and asked is kept. So its heap, its deliveries and syscalls, and
-//! what it had written to its vatstore can be seen, in its own references.
+//! The kernel's tables of that time are gone: the transcript has only the vat's deliveries, syscalls and answers. So these, the vat's
+//! heap and its vatstore can be seen, in the vat's own references.
 
 use std::collections::BTreeMap;
 
@@ -29,18 +29,18 @@ use crate::{
 
 /// A replay, between two deliveries of the vat, or at a syscall of the next.
 pub(super) struct Past {
-    /// Reads from the copy, which must outlive it.
+    /// The state as it was committed; it reads from the copy, which must outlive it.
     block: Block,
     warehouse: Warehouse,
     _home: Base,
     vat: VatId,
     /// The delivery ahead.
     next: DeliveryNum,
-    /// Syscalls of it that were stepped over; the last of them is shown.
+    /// Syscalls of that delivery that were stepped to; the last one is shown, and not yet made.
     stepped: usize,
     /// The first delivery of the vat's present code.
     first: DeliveryNum,
-    /// The one after the last that is recorded.
+    /// The delivery after the last recorded one.
     end: DeliveryNum,
 }
 
@@ -162,7 +162,7 @@ impl Past {
         Refusal::new("the recorded history ends here", hint)
     }
 
-    /// The next recorded syscall; after the last one the delivery is run.
+    /// Shows the next recorded syscall; after the last one the delivery is replayed.
     fn step(&mut self) -> Answer {
         let Some(entry) = self.entry()? else { return Err(self.over()) };
         let Some((syscall, answer)) = entry.syscalls.get(self.stepped) else { return self.go(self.next.next()) };
@@ -181,7 +181,7 @@ impl Past {
         Ok(Reply { value, text, place: String::new() })
     }
 
-    /// Runs deliveries again up to that one, each held against its record.
+    /// Replays deliveries up to that one, each compared with its record.
     fn go(&mut self, to: DeliveryNum) -> Answer {
         if self.next >= self.end {
             return Err(self.over());
@@ -219,7 +219,7 @@ impl Past {
     }
 
     fn back(&mut self, count: u64) -> Answer {
-        // Out of a delivery means before it.
+        // From within a delivery, one step back is just before it.
         let count = if self.stepped > 0 { count - 1 } else { count };
         let to = self.next.0.checked_sub(count).map(DeliveryNum).filter(|it| *it >= self.first);
         let to = to.ok_or_else(|| Refusal::new(format!("the history of this code begins with {}", self.first), ""))?;
@@ -245,7 +245,7 @@ impl Past {
         view::memory(self.vat, at, &image.slice(at, len), image.heap.bytes())
     }
 
-    /// What it had written by then: its syscalls tell.
+    /// Shows the vatstore at this place, rebuilt from the vat's recorded syscalls.
     fn kv(&self, prefix: &str) -> Answer {
         let mut rows: BTreeMap<Bytes, Bytes> = BTreeMap::new();
         for entry in self.block.transcript(self.vat, DeliveryNum(0))? {

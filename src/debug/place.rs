@@ -1,4 +1,4 @@
-//! The place of a session in its run, as it is reported: data for scripts, a few lines for people.
+//! Reports of a session's place, of deliveries and syscalls there, and of cranks that ran: data for scripts, lines for people.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,17 +25,17 @@ use crate::{
     },
 };
 
-/// Just before a crank, inside one, or at the end.
+/// The place of a session: just before a crank, inside one, or at the end.
 #[derive(Serialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Place {
     /// The block that is open.
     block: u64,
-    /// Cranks of it that ran.
+    /// Cranks of that block that ran.
     block_cranks: u64,
     /// The chained hash before the crank.
     state_hash: String,
-    /// The mark of the crank before: what the slog calls `activityhash`.
+    /// The mark of the crank before, which the slog calls `activityhash`.
     mark: String,
     /// The first crank that is not committed in the state.
     base: u64,
@@ -75,12 +75,12 @@ impl Place {
         }
     }
 
-    /// A word for a prompt.
+    /// Returns the name of the place, for a prompt.
     pub(super) fn name(&self) -> String {
         self.next.as_ref().map_or("end".to_owned(), |it| CrankNum(it.crank).to_string())
     }
 
-    /// The line that is shown wherever one comes to.
+    /// Returns the line that is shown at every new place.
     pub(super) fn line(&self) -> String {
         match &self.next {
             Some(next) => format!("before {}: {}", CrankNum(next.crank), next.text),
@@ -112,7 +112,7 @@ impl Place {
     }
 }
 
-/// The hash before the next crank: before the first of a block that of the block before, which is what people know.
+/// Returns the state hash before the next crank. Before the first crank of a block it is that of the block before, which people know.
 pub(super) fn hash_before(block: &Block) -> String {
     let hash = if block.cranks() == 0 { Ok(block.committed_hash()) } else { block.state_hash() };
     hash.map_or_else(|fault| fault.to_string(), |it| it.to_string())
@@ -165,7 +165,7 @@ fn describe(tables: &Tables, ahead: &Ahead) -> String {
     }
 }
 
-/// The kind of a delivery, and the method of a message.
+/// Returns the kind of a delivery; for a message also its method.
 pub(super) fn summary<R>(delivery: &Delivery<R>) -> String {
     match delivery {
         Delivery::Message { message, .. } => {
@@ -175,7 +175,7 @@ pub(super) fn summary<R>(delivery: &Delivery<R>) -> String {
     }
 }
 
-/// A delivery in both spaces of references.
+/// Shows the delivery ahead in both spaces of references.
 pub(super) fn delivery(tables: &Tables, ahead: &Ahead) -> (Value, String) {
     let head = format!("{}: {}", ahead.crank, describe(tables, ahead));
     let Fate::Delivered(kernel, vat) = &ahead.fate else {
@@ -192,7 +192,7 @@ pub(super) fn delivery(tables: &Tables, ahead: &Ahead) -> (Value, String) {
     (value, text)
 }
 
-/// A syscall in both spaces of references.
+/// Shows a syscall in both spaces of references.
 pub(super) fn syscall(call: &Call<'_>) -> (Value, String) {
     let head = format!(
         "{}, {} to {}, syscall {}: {}",
@@ -214,7 +214,7 @@ pub(super) fn syscall(call: &Call<'_>) -> (Value, String) {
     (value, format!("{head}\n  vat     {vat}\n  kernel  {kernel}"))
 }
 
-/// The state before a crank, against which its changes are seen.
+/// The part of the state before a crank that its outcome is compared with.
 pub(super) struct Before {
     unresolved: Vec<PromiseId>,
     vats: Vec<(VatId, &'static str, u32)>,
@@ -236,7 +236,7 @@ fn vats(tables: &Tables) -> Vec<(VatId, &'static str, u32)> {
     tables.vats.iter().map(|(id, row)| (*id, status(&row.status), row.incarnation)).collect()
 }
 
-/// A crank that ran, and what came of it.
+/// The outcome of a crank that ran.
 #[derive(Serialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CrankOutcome {
@@ -252,9 +252,9 @@ pub(super) struct CrankOutcome {
     fault: Option<String>,
     fuel: u64,
     syscalls: usize,
-    /// Promises that are settled since.
+    /// Promises that the crank settled.
     settled: Vec<Settled>,
-    /// Vats whose status or incarnation is another.
+    /// Vats whose status or incarnation the crank changed.
     vats: Vec<String>,
     state_hash: String,
 }
@@ -264,7 +264,7 @@ struct Settled {
     promise: String,
     how: &'static str,
     body: String,
-    /// The same for people.
+    /// The data, decoded for people.
     #[serde(skip)]
     text: String,
 }
@@ -272,7 +272,7 @@ struct Settled {
 impl CrankOutcome {
     pub(super) fn of(block: &Block, before: &Before, ahead: &Ahead, ran: &Ran) -> CrankOutcome {
         let tables = block.tables();
-        // What a directive took away was to be one.
+        // A delivery that a directive skipped counts, too.
         let delivery = ran.delivery.or_else(|| ahead.deliveries.first().copied());
         let entry = delivery.and_then(|(vat, number)| entry(block, vat, number));
         let (outcome, why) = match (&ran.ended, entry.as_ref().map(|it| &it.end)) {
@@ -303,7 +303,7 @@ impl CrankOutcome {
         }
     }
 
-    /// Describes it for whoever debugs the guest of this vat.
+    /// Makes the report for a client that debugs the guest of this vat.
     pub(super) fn debugged(self, vat: VatId, ended: bool) -> Debugged {
         Debugged {
             crank: Some(self.crank),
@@ -366,7 +366,7 @@ fn changed(before: &Before, tables: &Tables) -> Vec<String> {
     after.map(describe).collect()
 }
 
-/// A halt, in words.
+/// Describes a halt: data for scripts, lines for people.
 pub(super) fn halted(halt: &crate::kernel::Halt) -> (Value, String) {
     let position = &halt.position;
     let (stop, what) = match &halt.fault {

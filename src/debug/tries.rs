@@ -1,7 +1,6 @@
-//! Trials of directives: directives for the crank ahead, obeyed by the machine as a host would obey them.
+//! Trials of directives, obeyed by the replica as a host would obey them; and breakpoints.
 //!
-//! Invariant: the set in force is the one that `write-directive` writes, so that a host that is given the file comes to the same
-//! hashes.
+//! Invariant: `write-directive` writes the set that is in force, so that a host that is given the file reaches the same hashes.
 
 use std::path::Path;
 
@@ -29,7 +28,7 @@ impl Engine {
         vat_of(machine.block()?, machine.ahead(), word)
     }
 
-    /// The action that a command asks for, with the guards of the delivery at hand.
+    /// Returns the action that a command asks for, with guards for the delivery ahead.
     pub(super) fn action(&mut self, command: Command) -> Result<Action, Refusal> {
         Ok(match command {
             Command::Skip => {
@@ -47,7 +46,7 @@ impl Engine {
         })
     }
 
-    /// Brings a module, and the order to run it.
+    /// Provides a module, and returns the action that upgrades the vat to it.
     pub(super) fn upgrade(&mut self, vat: Option<&str>, file: &Path) -> Result<Action, Refusal> {
         let vat = self.vat(vat)?;
         let wasm = read_bundle(file).map_err(|err| Refusal::new(err, "`vathost check FILE` says more"))?;
@@ -57,7 +56,7 @@ impl Engine {
         Ok(Action::Upgrade { vat, bundle, why: None })
     }
 
-    /// Tries it at the crank ahead, instead of what was tried there before, and runs the crank.
+    /// Tries an action at the crank ahead, instead of the one that was tried there before, and runs the crank.
     pub(super) fn attempt(&mut self, action: Action) -> Answer {
         let trigger = Trigger::Crank(self.ahead()?.crank);
         let kept: Vec<_> = self.tries.iter().filter(|it| it.trigger != trigger).cloned().collect();
@@ -65,7 +64,7 @@ impl Engine {
         self.run_one()
     }
 
-    /// One more line, for when its place comes.
+    /// Adds one more directive, to be obeyed when its place comes.
     pub(super) fn add(&mut self, line: &str) -> Answer {
         let mut set = DirectiveSet::default();
         let refused = |it| Refusal::new(it, "`vathost directives grammar` prints the grammar");
@@ -96,7 +95,7 @@ impl Engine {
         Ok(self.machine()?.set_directives(set)?)
     }
 
-    /// Forgets what was tried, and stands just before the crank that it changed first: what came after it may never come without it.
+    /// Forgets all tried directives, and goes to just before the first crank that they changed: later cranks may differ without them.
     pub(super) fn forget(&mut self) -> Answer {
         let (file, tries) = (self.file.clone(), std::mem::take(&mut self.tries));
         let machine = self.machine()?;
@@ -113,7 +112,7 @@ impl Engine {
         self.came("forgotten", "")
     }
 
-    /// Writes the set in force, or what a file lacks of it.
+    /// Writes the set in force to a file; to one that holds some of its lines already, only those that are missing.
     pub(super) fn write(&mut self, file: &Path) -> Answer {
         let set = self.machine()?.directives().clone();
         let name = file.display().to_string();
@@ -150,7 +149,7 @@ impl Engine {
         })
     }
 
-    /// Stops there from now on.
+    /// Adds a breakpoint, and returns its number.
     pub(super) fn add_breakpoint(&mut self, breakpoint: Breakpoint) -> Answer {
         let number = self.next_breakpoint;
         self.next_breakpoint += 1;

@@ -1,4 +1,4 @@
-//! The commands that only look: the same answers between two cranks and within one.
+//! The commands that change nothing: their answers between two cranks, or at a syscall.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ use crate::{
 pub(super) struct Scene<'a> {
     pub(super) block: &'a Block,
     pub(super) ahead: Option<&'a Ahead>,
-    /// Within a delivery: the syscall.
+    /// The syscall at which the session is stopped, if it is within a delivery.
     pub(super) call: Option<&'a Call<'a>>,
     pub(super) place: &'a Place,
     pub(super) breakpoints: &'a [(usize, Breakpoint)],
@@ -34,12 +34,12 @@ pub(super) struct Scene<'a> {
     pub(super) epitaph: Option<&'a Epitaph>,
 }
 
-/// Rows for people at the most.
+/// Rows that are shown to people, at most.
 const ROWS_MAX: usize = 200;
-/// Bytes of memory for people and scripts at the most.
+/// Bytes of memory that are shown, at most.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Answers a command that only looks; `None` where it does more.
+/// Answers a command that changes nothing; `None` for any other.
 pub(super) fn answer(scene: &Scene<'_>, command: &Command) -> Option<Answer> {
     let tables = scene.block.tables();
     Some(match command {
@@ -79,7 +79,7 @@ fn json_of(value: &impl serde::Serialize) -> Result<Value, Refusal> {
     serde_json::to_value(value).map_err(|err| Refusal::new(format!("this cannot be shown: {err}"), ""))
 }
 
-/// A row that there may be, for scripts.
+/// Returns a row as JSON; null if there is none.
 pub(super) fn answer_row(row: Option<impl Row>) -> Value {
     row.and_then(|it| serde_json::to_value(it).ok()).unwrap_or(Value::Null)
 }
@@ -101,13 +101,13 @@ fn facts(it: &impl Facts) -> Answer {
 }
 
 impl Scene<'_> {
-    /// The vat that is named, or that of the delivery at hand.
+    /// Finds the vat that is named, or that of the current delivery.
     fn vat(&self, word: Option<&str>) -> Result<VatId, Refusal> {
         vat_of(self.block, self.ahead, word)
     }
 }
 
-/// The vat that is named, or that of the crank ahead.
+/// Finds the vat that is named, or that of the crank ahead.
 pub(super) fn vat_of(block: &Block, ahead: Option<&Ahead>, word: Option<&str>) -> Result<VatId, Refusal> {
     match word {
         Some(word) => Ok(find(block.tables(), word)?),
@@ -171,7 +171,7 @@ pub(super) fn breakpoints(list: &[(usize, Breakpoint)]) -> Reply {
     Reply { value, text, place: String::new() }
 }
 
-/// Part of a memory of this size.
+/// Shows part of a memory that has this size.
 pub(super) fn memory(vat: VatId, at: u64, bytes: &[u8], size: u64) -> Answer {
     if at >= size || bytes.is_empty() {
         return Err(Refusal::new(format!("{vat} has no memory there"), format!("its memory ends at {size:#x}")));

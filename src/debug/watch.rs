@@ -1,4 +1,4 @@
-//! The observer within a delivery: it stops at a syscall, and answers commands there.
+//! The observer within a delivery: it stops the delivery at a syscall, and answers commands there.
 //!
 //! ```text
 //!   Pass ──(the engine runs a crank for `step`, or with breakpoints)──▶ Step | Run ──(a syscall that matters)──▶ stopped
@@ -32,7 +32,7 @@ use crate::{
 /// The condition on which the observer stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Mode {
-    /// Never: a place is come to again.
+    /// Never: `next` runs one crank, or the session returns to a place.
     #[default]
     Pass,
     /// At the next syscall.
@@ -54,7 +54,7 @@ pub(super) struct Watch {
     pub(super) ahead: Option<Ahead>,
     pub(super) base: CrankNum,
     pub(super) tried: Vec<String>,
-    /// A command to go on, given at a stop: the crank runs to its end under it.
+    /// A command to continue, given at a stop: the crank runs on under it.
     pub(super) onward: Option<Command>,
     /// A command for which the crank was abandoned.
     pub(super) instead: Option<Command>,
@@ -62,7 +62,7 @@ pub(super) struct Watch {
     pub(super) over: bool,
 }
 
-/// The end of a delivery that was stopped in, and not gone on with.
+/// The error that ends a delivery which was stopped and is not continued.
 const ABANDONED: &str = "the delivery was abandoned";
 
 /// The observer of a block.
@@ -116,9 +116,9 @@ fn stop_name(call: &Call<'_>) -> String {
 }
 
 impl Watch {
-    /// Why to stop at this syscall, if there is a reason.
+    /// Returns the reason to stop at this syscall, if there is one.
     fn reason(&self, call: &Call<'_>) -> Option<String> {
-        // A crank on the way to it is one that is run again.
+        // An earlier crank is only run again, on the way to a place.
         if self.ahead.as_ref().is_none_or(|it| it.crank != call.at.crank_num) {
             return None;
         }
@@ -174,7 +174,7 @@ impl Watch {
         view::memory(call.at.vat, at, call.memory.get(from..to).unwrap_or_default(), size)
     }
 
-    /// Waits for a command; `None` where the session is over.
+    /// Waits for a command; `None` if the session is over.
     pub(super) fn receive(&mut self) -> Option<Command> {
         let command = self.desk.commands.recv().ok();
         self.over |= command.is_none();
@@ -183,7 +183,7 @@ impl Watch {
 
     /// Answers the last command.
     pub(super) fn answer(&mut self, answer: Answer) {
-        // Who no longer listens hears nothing.
+        // The session may have been dropped meanwhile.
         let _ = self.desk.replies.send(answer);
     }
 }

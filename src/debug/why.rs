@@ -1,5 +1,5 @@
-//! The history of a promise or an object: how it came to be, who decides it, and who waits.
-//! Sources: recordings, and the transcripts of those who know it.
+//! The answer to `why`: where a promise or an object comes from, who decides it, and who waits for it.
+//! Sources are the state, recordings, and the transcripts of the vats that know it.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::{
 /// Mentions of a recording that are shown.
 const MENTIONS_MAX: usize = 6;
 
-/// Answers how this promise or object came to be, from the state and the recordings.
+/// Answers where this promise or object comes from, who holds it, and its present row.
 pub(super) fn answer(block: &Block, kref: KRef, recordings: &[PathBuf]) -> Answer {
     let tables = block.tables();
     let mut text = format!("{kref}");
@@ -77,7 +77,7 @@ pub(super) fn answer(block: &Block, kref: KRef, recordings: &[PathBuf]) -> Answe
     Ok(Reply { value, text, place: String::new() })
 }
 
-/// Where a vat's transcript names it for the first time.
+/// Finds the place at which a vat's transcript names a reference for the first time.
 fn first_mention(block: &Block, vat: VatId, vref: VRef) -> Result<Option<String>, Refusal> {
     for entry in block.transcript(vat, DeliveryNum(0))? {
         let entry = entry?;

@@ -1,8 +1,8 @@
-//! Replays conformance vectors: what the real SwingSet kernel did, recorded, against this kernel.
+//! Replays conformance vectors, which are recordings of the real SwingSet kernel, on this kernel.
 //!
-//! A vector holds scripted vats, what the host did, every delivery with its syscalls and answers, and the final state. Each vat
-//! is a script: it expects the recorded delivery, makes the recorded syscalls, and ends as recorded. The first thing that
-//! differs is reported, expected and actual side by side.
+//! A vector holds vats, the host's operations, every delivery with its syscalls and answers, and the final state. Each vat
+//! is played by a script, which expects the recorded delivery, makes the recorded syscalls, and ends as recorded. The first
+//! difference is reported, with the expected and the actual value.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, str::FromStr};
 
@@ -63,7 +63,7 @@ pub struct SpecOptions {
     pub never_reap: bool,
 }
 
-/// Something the host did. `before` counts the deliveries made until then.
+/// An operation of the host. `before` counts the deliveries that were made until then.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "op", rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of the vectors' format")]
@@ -133,7 +133,7 @@ pub struct Exchange {
 /// The first place at which a vector and this kernel differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// In the course of what.
+    /// The operation, delivery, or part of the final state that differs.
     pub at: String,
     /// The behavior of SwingSet.
     pub expected: String,
@@ -291,7 +291,7 @@ where
 
 // ---- scripted vats
 
-/// The recorded deliveries, and how far they are.
+/// The recorded deliveries, and how many of them were made.
 struct Script {
     deliveries: Vec<Recorded>,
     made: usize,
@@ -303,7 +303,7 @@ impl Script {
         Script { deliveries: vector.deliveries.clone(), made: 0, difference: None }
     }
 
-    /// After a delivery: whether the vat ended as recorded.
+    /// Checks, after a delivery, that the vat ended as recorded.
     fn check_outcome(&self, ended: Option<&Ended>) -> Result<(), Difference> {
         let Some(recorded) = self.made.checked_sub(1).and_then(|it| self.deliveries.get(it)) else { return Ok(()) };
         let outcome = match ended {
@@ -475,7 +475,7 @@ fn copies(tables: &Tables) -> BTreeMap<KRef, u64> {
     copies
 }
 
-/// No vector has an object of the kernel's.
+/// Returns the owner of an object as a vector names it. No vector has an object that the kernel owns.
 fn final_owner(owner: Option<Owner>) -> Option<String> {
     match owner {
         Some(Owner::Vat(vat)) => Some(vat.to_string()),

@@ -1,7 +1,7 @@
 //! Tools that look at states and recordings of a host, and change neither.
 //!
-//! [`recording`] reads slogs; `view` shows tables; [`verify`] proves a state; [`archive`] writes and reads exports;
-//! [`difference`] compares two states; [`rerun`] replays transcripts; [`plan`] forecasts what directives will do;
+//! [`recording`] reads slogs; `view` shows tables; [`verify`] audits a whole state; [`archive`] writes and reads exports;
+//! [`difference`] compares two states; [`rerun`] replays transcripts; [`plan`] tries directives on a copy of a state;
 //! [`conformance`] runs SwingSet's vectors.
 
 pub mod archive;

@@ -1,4 +1,4 @@
-//! Plans of directives: tries them on throw-away copies of a state, and says what they would lead to.
+//! Plans of directives: tries them on throw-away copies of a state, and reports the outcomes.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub struct Trial {
     pub plants: Vec<Plant>,
     /// The directives in force in the real host, too.
     pub directives: DirectiveSet,
-    /// Modules that an upgrade may name, and the state need not hold.
+    /// Modules that a directive's upgrade may name, in addition to those that the state holds.
     pub bundles: Vec<Vec<u8>>,
     /// The folder for compiled code, if it is kept.
     pub code_cache: Option<std::path::PathBuf>,
@@ -47,23 +47,23 @@ pub struct TrialOutcome {
     pub digest: String,
     /// `quiescent`, `goes-on`, `halted`, `panic`, or `unfinished`.
     pub end: &'static str,
-    /// The reason why the run stopped, if it did.
+    /// The reason why the run stopped, if it halted or the kernel panicked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The crank in which the run stopped, if it did.
+    /// The crank in which the run halted or the kernel panicked, if either happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crank: Option<u64>,
     /// The last committed block.
     pub height: u64,
-    /// The chained hash there, to be compared with the other operators'.
+    /// The chained hash at that block, for a comparison with the other operators'.
     pub state_hash: String,
     /// The status of the directives at the end.
     pub directives: Vec<DirectiveReport>,
     /// Vats whose status or incarnation changed: name, before, after.
     pub vats: Vec<(String, String, String)>,
-    /// Results of messages from outside that were settled: message, how, with what.
+    /// Results of messages from outside that were settled: message, status, body.
     pub results: Vec<(String, String, String)>,
-    /// The same data, decoded for people.
+    /// The bodies of those results, decoded for people.
     #[serde(skip)]
     pub said: Vec<String>,
 }
@@ -73,8 +73,8 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<TrialO
     attempt_while(state, set, trial, &|| true)
 }
 
-/// Tries directives as [`attempt`] does, but only as long as `goes_on` says so: if it stops, the outcome is that of
-/// the last block that was closed, and its end is `unfinished`.
+/// Tries directives as [`attempt`] does, but stops once `goes_on` returns false: then the outcome is that of the last
+/// block that was closed, and its end is `unfinished`.
 pub fn attempt_while(
     state: &Path,
     set: &DirectiveSet,
@@ -95,7 +95,7 @@ pub fn attempt_while(
         controller.put_bundle(wasm)?;
     }
     let before = controller.report()?;
-    // What is missed is a matter for the real start; here it is of no consequence.
+    // Missed directives are a matter for the real start; here they have no consequence.
     let accepted = controller.set_directives(set.clone(), true);
     accepted.map_err(|missed| HostFault::new("try directives", missed))?;
     let mut closed = (before.height, before.state_hash.clone());

@@ -1,6 +1,7 @@
-//! Runs a vat's transcript again, in a fresh instance: does history repeat, and would it with other code?
+//! Reruns of a vat's transcript in a fresh instance: does history repeat, and would it with other code?
 //!
-//! Invariants: the state is only read; the first difference ends it, as an [`Anachronism`](crate::model::blame::Anachronism) with both sides.
+//! Invariants: the state is only read; the first difference ends a rerun, as an [`Anachronism`](crate::model::blame::Anachronism) with both
+//! sides.
 
 use crate::{
     host::block_run::{BlockRun, Step},
@@ -22,11 +23,11 @@ use crate::{
 pub struct Rerun {
     /// The vat to run.
     pub vat: VatId,
-    /// A `startVat`: a heap begins there.
+    /// The first delivery, a `startVat`: a heap begins there.
     pub first: DeliveryNum,
     /// The last delivery.
     pub last: DeliveryNum,
-    /// Another module than the vat's own: its fuel may differ.
+    /// A module to run instead of the vat's own: its fuel may differ.
     pub wasm: Option<Vec<u8>>,
 }
 
@@ -35,7 +36,7 @@ pub struct Rerun {
 pub struct Redelivered<'a> {
     /// The delivery's entry in the transcript.
     pub entry: &'a Entry,
-    /// Fuel that it used then; `None` of an attempt that came to nothing, which is passed over.
+    /// The fuel on record; `None` for an attempt that was undone or skipped, which is not made again.
     pub recorded: Option<u64>,
     /// The resources that the delivery used now.
     pub usage: Usage,
@@ -60,8 +61,8 @@ fn is_start(entry: &Entry) -> bool {
     matches!(entry.delivery, Some(Delivery::StartVat(_))) && matches!(entry.end, End::Done { .. })
 }
 
-/// Runs the deliveries again, at most up to the next upgrade. `each` sees every delivery, and says whether to
-/// continue. The worker is left in `workers`.
+/// Runs the deliveries again, at most up to the next upgrade. `each` is called with every delivery, and returns whether
+/// to continue. The worker is left in `workers`.
 pub fn rerun(
     block: &Block,
     workers: &mut dyn Workers,
@@ -101,8 +102,8 @@ pub fn rerun(
     Ok(())
 }
 
-/// Runs the open work of a state, in blocks that end as its host's do, until this delivery was attempted, and commits nothing: the crank that held it, or `None` where
-/// nothing is left to do before it comes. A kernel panic on the way comes again.
+/// Runs the open work of a state, in blocks that end as its host's do, until this delivery was attempted; nothing is committed. Returns
+/// the delivery's crank, or `None` if nothing is left to do before it. If the kernel panics on the way, that is the error.
 pub fn run_on(
     block: Block,
     workers: &mut dyn Workers,
@@ -117,7 +118,7 @@ pub fn run_on(
                 return Ok(Some(ran));
             }
             Step::Crank(_) | Step::BlockEnd => {
-                // What only the clock would bring is left: it may come for ever.
+                // Only wakeups are left, which may come for ever.
                 if run.close_if_over()?.is_some() && kernel::is_quiescent(run.block()?) {
                     return Ok(None);
                 }

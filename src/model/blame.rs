@@ -1,7 +1,7 @@
-//! Errors, typed by blame: the guest's, the kernel's own, or the host's.
+//! Errors, typed by blame: the guest's, the kernel's, or the machine's. [`Fault`] adds three stops that blame nobody.
 //!
 //! Invariant: what a guest does is a [`VatFault`] and nothing else; a [`KernelPanic`] is by definition a bug in the
-//! host and leaves no block to commit; a [`HostFault`] (disk, memory, a signal) halts this host only and is never
+//! host and leaves no block to commit; a [`HostFault`] (disk, memory, a file) halts this host only and is never
 //! blamed on a vat.
 
 use std::{backtrace::Backtrace, fmt, panic::Location};
@@ -14,13 +14,13 @@ pub enum VatFault {
     /// A syscall that the vat may not make.
     #[error("illegal syscall {syscall}: {why}")]
     IllegalSyscall {
-        /// The kind of the syscall, as SwingSet names it.
+        /// The kind of the syscall, or the import of the guest ABI that is no syscall (`input_read`, `console`).
         syscall: String,
         /// The reason why it is illegal.
         why: String,
     },
-    /// A wasm trap. The first line is the engine's; a second one, for operators alone, is where it was and what the
-    /// guest said last.
+    /// A wasm trap. The first line is the engine's. A second line, for operators only, has the function that trapped
+    /// and the guest's last error on the console.
     #[error("trap: {}", .0.replacen('\n', "; ", 1))]
     Trap(String),
     /// The delivery used up its fuel.
@@ -32,7 +32,7 @@ pub enum VatFault {
     /// The vat cannot be instantiated.
     #[error("cannot start: {0}")]
     Start(String),
-    /// The delivery ended with an error of the vat's own (scripted vats only).
+    /// The delivery ended with an error of the vat's own: a scripted vat's, or an upgraded vat ended itself.
     #[error("{0}")]
     Delivery(String),
     /// The vat crossed a limit of its own: one of `limits`, or of its options.
@@ -53,8 +53,7 @@ impl VatFault {
         if value <= max { Ok(()) } else { Err(VatFault::Limit { name: name.to_owned(), value, max }) }
     }
 
-    /// Returns what other vats may learn of the fault: not what the guest wrote to its console, which only operators
-    /// see.
+    /// Returns the part of the fault that other vats may learn: without the guest's console, which only operators see.
     pub fn told(&self) -> String {
         match self {
             VatFault::Trap(text) => format!("trap: {}", text.lines().next().unwrap_or_default()),
@@ -108,11 +107,11 @@ pub struct HostFault {
     pub what: String,
     /// The error that caused the failure.
     pub why: String,
-    /// A remedy, if none is named yet.
+    /// The remedy, unless `why` names it.
     pub way_out: Option<&'static str>,
 }
 
-/// The remedy for a state that is not what was written.
+/// The remedy for a damaged state.
 const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that is, and a sound state comes of `vathost import` with an \
                          export of before, or of `vathost fork` from another replica";
 
@@ -139,7 +138,7 @@ impl HostFault {
     }
 }
 
-/// Replay, or another replica, did something else than the record says.
+/// The difference between a replay, or another replica, and the record.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("anachronism in {vat} delivery {delivery}: {what}: recorded {recorded}, now {actual}")]
 pub struct Anachronism {
@@ -155,7 +154,7 @@ pub struct Anachronism {
     pub actual: String,
 }
 
-/// A directive stops the host before a crank: it says so, or something is not as it says.
+/// The halt of a host before a crank, by a directive that orders it or whose condition does not hold.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("halted before {crank} by `{line}`{}", why.as_ref().map(|it| format!(": {it}")).unwrap_or_default())]
 pub struct Halted {
@@ -168,12 +167,12 @@ pub struct Halted {
 }
 
 /// The stop of a host in the middle of a crank, because its operator asked for it and the guest did not end by itself.
-/// Nobody's fault.
+/// Nobody is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted in the middle of a crank: what is not committed runs again at the next start")]
 pub struct Interrupted;
 
-/// Any of the six, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
+/// Any of the six reasons to stop, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// A fault of the guest.
@@ -185,10 +184,10 @@ pub enum Fault {
     /// A failure of the machine.
     #[error(transparent)]
     Host(#[from] HostFault),
-    /// History does not repeat.
+    /// A replay that differs from its record.
     #[error(transparent)]
     Anachronism(#[from] Anachronism),
-    /// The operators' word.
+    /// A halt that a directive ordered.
     #[error(transparent)]
     Halted(#[from] Halted),
     /// An interruption by the host's operator.

@@ -1,9 +1,10 @@
-//! The places where the kernel looks into a body: whether a fulfilment is one presence, what a message that hit data
-//! was called, the errors that the kernel itself writes, and what a vat's last words are to people.
+//! The kernel's reading of bodies that are not addressed to it: is a fulfilment one presence, which method does a message
+//! to settled data name, how do a vat's last words read for people? Also the errors that the kernel writes itself.
+//! (Requests to the vat admin, meters and devices are read by the kernel's modules that answer them.)
 //!
-//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`; the forms, and which are refused,
-//! follow what was recorded from SwingSet's kernel (its `marshal` decodes the whole body of a fulfilment, so a body
-//! that does not decode is an illegal `resolve`).
+//! Bodies are Endo's smallcaps (`#` and JSON) or its older JSON with `@qclass`. Which forms are refused follows
+//! recordings of SwingSet's kernel: its `marshal` decodes the whole body of a fulfilment, so a body that does not
+//! decode is an illegal `resolve`.
 
 use std::{borrow::Cow, fmt};
 
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use crate::model::{smallcaps, value::CapData};
 
-/// The kind of reference in a slot, as far as a body's markers must agree with it.
+/// The kind of a slot's reference, with which the body's marker must agree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlotKind {
     /// An object or a device: marked `$`.

@@ -1,9 +1,9 @@
 //! Files that somebody names: scenarios, modules, directives, campaigns, recordings, mail.
 //!
-//! Invariants: nothing is read whole before its size is known to be bounded; nothing that may never come is waited
-//! for. What is no ordinary file (a FIFO, a device, a socket, a folder) is refused by its kind, before it is opened.
-//! Only a pipe that this process was started with (`/dev/stdin`, `/dev/fd/63`) is read as it comes, up to the same
-//! bound: whoever started it wants that.
+//! Invariants: nothing is read whole that exceeds a bound; no read waits for something that may never come. Whatever is
+//! no ordinary file (a FIFO, a device, a socket, a folder) is refused by its kind, before it is opened. The exception
+//! is a pipe or socket that this process was started with (`/dev/stdin`, `/dev/fd/63`): whoever started it wants it to
+//! be read as it comes, up to the same bound.
 
 use std::{
     fmt,
@@ -15,8 +15,8 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Bytes of what people write: a scenario, directives, a campaign, a script. A directive file of a hundred thousand
-/// lines has a third.
+/// Bytes of a file that people write: a scenario, directives, a campaign, a script. A directive file of a hundred
+/// thousand lines takes a third of that.
 pub(crate) const TEXT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a module, or of its text, which is some ten times as long. The check of the module is stricter.
 pub(crate) const MODULE_BYTES_MAX: u64 = 64 << 20;
@@ -29,7 +29,7 @@ pub(crate) const LINE_BYTES_MAX: u64 = 16 << 20;
 ///
 /// # Errors
 ///
-/// Where it cannot be opened, or is something else. Of what is not there, the kind is [`io::ErrorKind::NotFound`].
+/// The file cannot be opened, or is of another kind. If it does not exist, the kind is [`io::ErrorKind::NotFound`].
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     if is_inherited(path) {
         let file = File::open(path)?;
@@ -48,7 +48,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// As of [`open`]; and where it is longer.
+/// Those of [`open`]; or the file is longer.
 pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let len = file.metadata()?.len();
@@ -65,7 +65,7 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// As of [`read`]; and where it is not UTF-8.
+/// Those of [`read`]; or the text is not UTF-8.
 pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
     String::from_utf8(read(path, max)?).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err.utf8_error()))
 }

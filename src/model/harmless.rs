@@ -1,8 +1,8 @@
-//! Text of others, so that it cannot steer a terminal: words of guests, names of modules and vats, files that somebody
-//! sent.
+//! Escapes for text from others (guests' words, names of modules and vats, files that somebody sent), so that it
+//! cannot steer a terminal.
 //!
-//! Invariant: what these functions return holds no character that a terminal obeys, and none that hides others or
-//! turns their direction; and to escape twice changes nothing.
+//! Invariant: what these functions return holds no character that a terminal obeys, hides other characters, or turns
+//! their direction. (Ends of lines and tabs stay where a function says so.) Escaping twice changes nothing.
 
 use std::{
     borrow::Cow,
@@ -59,12 +59,12 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Lines of text: ends of lines and tabs stay.
+/// Escapes a text of several lines: ends of lines and tabs stay.
 pub(crate) fn harmless_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| out.extend(it.escape_default()))
 }
 
-/// Rewrites JSON to the same value in characters that are harmless. In JSON they stand within strings only.
+/// Rewrites JSON to the same value in harmless characters. Harmful ones occur only within its strings.
 pub(crate) fn harmless_json(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| {
         for unit in it.encode_utf16(&mut [0; 2]) {

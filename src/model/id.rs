@@ -7,7 +7,7 @@ use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text that is not the canonical spelling of what was asked for.
+/// The error for a text that is not the canonical spelling of an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
 pub struct ParseIdError {
@@ -34,7 +34,7 @@ macro_rules! numbered {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The one after this.
+            /// Returns the id after this one.
             #[must_use]
             pub fn next(self) -> $name {
                 $name(self.0 + 1)
@@ -74,8 +74,8 @@ numbered! {
     DeviceId, "kd", "a device like `kd30`";
     /// The number of a crank, `crank-7890`: counts every crank from 0, a delivery or not, and is never reused.
     CrankNum, "crank-", "a crank like `crank-7890`";
-    /// The number of an attempt to deliver to one vat, `delivery-1234`: from 0, over all its incarnations, never
-    /// reused.
+    /// The number of an attempt to deliver to one vat, `delivery-1234`: counts from 0 across all incarnations of the
+    /// vat, and is never reused.
     DeliveryNum, "delivery-", "a delivery like `delivery-1234`";
     /// A block, `block-120`. Block 0 is the genesis: it runs no crank.
     BlockHeight, "block-", "a block like `block-120`";
@@ -164,7 +164,7 @@ pub enum VRefKind {
 /// imported, `p+1` a promise allocated by the vat, `p-60` one allocated by the kernel, `d-70` a device.
 ///
 /// The bits are those of the guest ABI: 63–62 kind, 61 allocated by the vat, 60 durable, 59 virtual, then the number
-/// (for durable and virtual objects: 19 bits of the kind's id, 40 bits of the instance).
+/// (for durable and virtual objects: 19 bits of the factory's id, 40 bits of the instance).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VRef(u64);
 
@@ -181,7 +181,7 @@ const FACTORY_MAX: u64 = (1 << 19) - 1;
 /// Bits above the number.
 const FLAG_BITS: u32 = 5;
 
-/// With the flags behind the number: a small number makes a small integer.
+/// Stored with the flags below the number, so that a small number makes a small integer.
 impl Serialize for VRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.0.rotate_left(FLAG_BITS))
@@ -197,8 +197,8 @@ impl<'de> Deserialize<'de> for VRef {
 impl VRef {
     /// The vat's root object, `o+0`.
     pub const ROOT: VRef = VRef(OWN);
-    /// The lowest reference of a durable object of the vat's own: the vat's objects below it, from the root on, end
-    /// with their incarnation.
+    /// The lowest reference of a durable object of the vat's own. The vat's own objects below it, from the root on,
+    /// end with their incarnation.
     pub(crate) const FIRST_DURABLE: VRef = VRef(OWN | DURABLE);
 
     /// Makes the reference `o-N` to an object that the kernel allocates.
@@ -226,13 +226,13 @@ impl VRef {
         VRef(PROMISE | OWN | (number & NUMBER_MAX))
     }
 
-    /// Returns the number behind the sign; of a durable or virtual object, the factory's and the instance's together.
+    /// Returns the number behind the sign. For a durable or virtual object it holds the factory and the instance.
     pub fn number(self) -> u64 {
         self.0 & NUMBER_MAX
     }
 
-    /// Takes the 64 bits that a guest gave. `None` where they name nothing: kind 3, flags of the wrong kind, or 0
-    /// (which means "none" where a reference is optional).
+    /// Takes the 64 bits that a guest gave. `None` if they name nothing: kind 3, flags of the wrong kind, or 0
+    /// (which means "none" if a reference is optional).
     pub fn from_bits(bits: u64) -> Option<VRef> {
         let flags = bits & (DURABLE | VIRTUAL);
         let own_object = bits & KIND_MASK == 0 && bits & OWN != 0;
@@ -349,7 +349,7 @@ fn parse_vref(text: &str) -> Option<VRef> {
 pub struct BundleId(pub [u8; 32]);
 
 impl BundleId {
-    /// No bundle: that of a vat without code, a session.
+    /// The id that a session has, which is a vat without code.
     pub const NONE: BundleId = BundleId([0; 32]);
 
     /// Returns the id of a bundle with these bytes.

@@ -33,7 +33,7 @@ pub fn is_known(number: u32) -> bool {
     VERSIONS.iter().any(|it| it.number == number)
 }
 
-/// Lists the numbers of all versions, for people.
+/// Lists the numbers of all versions as text.
 pub fn known() -> String {
     VERSIONS.iter().map(|it| it.number.to_string()).collect::<Vec<_>>().join(", ")
 }

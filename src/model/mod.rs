@@ -1,6 +1,6 @@
 //! The words of the kernel: identifiers, values, bodies, limits, errors by blame, versions.
 //!
-//! Nothing here has state, and nothing here does anything: every other room is written in these types.
+//! Nothing here has state, and only `files` touches the outside. Every other room is written in these types.
 
 pub mod blame;
 pub mod body;

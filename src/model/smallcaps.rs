@@ -1,8 +1,8 @@
 //! Plain data as smallcaps and back: how JSON from outside reaches a vat, and what a vat says reaches the outside.
 //!
-//! Smallcaps is Endo's encoding: JSON behind a `#`, in which a text that begins with one of `!"#$%&'()*+,-` is escaped
-//! by a `!`, and what JSON has no word for is such a text: `"+5"` is a bigint, `"#undefined"` is undefined, `"$0"` a
-//! reference.
+//! Smallcaps is Endo's encoding: JSON behind a `#`. What JSON cannot express is a text that begins with one of
+//! `!"#$%&'()*+,-`: `"+5"` is a bigint, `"#undefined"` is undefined, `"$0"` is a reference. A plain text that begins
+//! with one of these is escaped by a `!`.
 
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,7 @@ pub fn read_json(bytes: &[u8]) -> Result<Value, String> {
     }
 }
 
-/// The first integer in a JSON text that 64 bits do not hold, and where it stands.
+/// Finds the first integer in a JSON text that 64 bits do not hold, and its offset.
 fn large_integer(text: &str) -> Option<(usize, &str)> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -73,7 +73,7 @@ fn text_length(bytes: &[u8]) -> usize {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => return at + 1,
-            // What it protects is no end.
+            // The escaped character does not end the text.
             b'\\' => at += 2,
             _ => at += 1,
         }
@@ -103,8 +103,8 @@ pub fn from_json(value: &Value) -> Value {
     }
 }
 
-/// Smallcaps, without the `#` in front, as JSON: only plain data has a JSON form. Bigints become numbers, undefined
-/// becomes null.
+/// Decodes smallcaps, without the `#` in front, to JSON. Only plain data has a JSON form: bigints of up to 64 bits become
+/// numbers, undefined becomes null, and anything else is an error.
 pub fn to_json(value: &Value) -> Result<Value, String> {
     Ok(match value {
         Value::String(it) => match as_text(it) {
@@ -125,9 +125,9 @@ pub fn to_json(value: &Value) -> Result<Value, String> {
     })
 }
 
-/// Smallcaps, without the `#` in front, as JSON for a program: whatever it says. Of what JSON has no word for it makes a text or a key
-/// that begins with an `@`: a reference is `@ko31`, by the name that `slot` gives its number; a text of data that begins so gets a
-/// second `@`. Undefined is null.
+/// Decodes any smallcaps, without the `#` in front, to JSON for a program. What JSON cannot express becomes a text or a key that begins
+/// with an `@`: a reference is `@ko31`, by the name that `slot` gives its number. A plain text that begins with an `@` gets a second
+/// one. Bigints of up to 64 bits become numbers, undefined becomes null.
 pub fn to_program(value: &Value, slot: &dyn Fn(usize) -> Option<String>) -> Value {
     let plain = |text: &str| if text.starts_with('@') { format!("@{text}") } else { text.to_owned() };
     match value {

@@ -78,10 +78,10 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// A key of a vatstore. It sorts as its bytes do; most comparisons are decided by the first of them, which are at hand.
+/// A key of a vatstore. Keys sort as their bytes do; the first bytes are held as numbers, since they decide most comparisons.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct StoreKey {
-    /// The first sixteen bytes, or as many as there are and zeros, as numbers.
+    /// The first sixteen bytes, padded with zeros, as numbers.
     head: [u64; 2],
     bytes: Bytes,
 }
@@ -104,7 +104,7 @@ impl Deref for StoreKey {
     }
 }
 
-/// A body, opaque to the kernel, and the references that it mentions by index.
+/// A body and the references that it mentions by index. The body is opaque to the kernel, except as `model::body` tells.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CapData<R> {
     /// By convention Endo's smallcaps JSON with a leading `#`.
@@ -134,7 +134,7 @@ pub struct Message<R> {
 pub struct Resolution<R> {
     /// The promise that was settled.
     pub promise: R,
-    /// Rejected, rather than fulfilled.
+    /// Whether the promise was rejected, rather than fulfilled.
     pub rejected: bool,
     /// The value of the fulfilment, or the reason of the rejection.
     pub data: CapData<R>,
@@ -145,14 +145,14 @@ pub struct Resolution<R> {
 pub enum Delivery<R> {
     /// The first delivery of each incarnation, with the vat's parameters.
     StartVat(CapData<R>),
-    /// A message to an object of the vat (or to a promise that it decides, where it takes pipelined messages).
+    /// A message to an object of the vat, or to a promise that it decides if its options enable pipelining.
     Message {
         /// The object or promise.
         target: R,
         /// The message to deliver.
         message: Message<R>,
     },
-    /// Promises that the vat subscribed to, settled; with all that can be retired together.
+    /// Settled promises that the vat subscribed to, with those that can be retired together with them.
     Notify(Vec<Resolution<R>>),
     /// No vat reaches these exports any more.
     DropExports(Vec<R>),
@@ -162,7 +162,7 @@ pub enum Delivery<R> {
     RetireImports(Vec<R>),
     /// New options for the vat.
     ChangeOptions(CapData<R>),
-    /// Collect garbage, and say what was dropped.
+    /// Collect garbage, and report what was dropped.
     BringOutYourDead,
 }
 
@@ -303,7 +303,7 @@ impl<R: Copy> Syscall<R> {
 }
 
 impl<R> Syscall<R> {
-    /// Returns SwingSet's name for the kind of syscall.
+    /// Returns SwingSet's name for the kind of syscall (`vatstoreScan` is vathost's own).
     pub fn kind(&self) -> &'static str {
         match self {
             Syscall::Send { .. } => "send",
@@ -324,7 +324,7 @@ impl<R> Syscall<R> {
     }
 }
 
-/// SwingSet's names of all kinds of syscalls.
+/// The names of all kinds of syscalls: SwingSet's, and vathost's own `vatstoreScan`.
 pub const SYSCALL_KINDS: [&str; 14] = [
     "send",
     "subscribe",

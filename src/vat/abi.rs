@@ -1,7 +1,7 @@
-//! The guest ABI, version 1: the functions of `vat1`, and how a delivery looks to a guest.
+//! The guest ABI, version 1: the functions of `vat1`, and the encoding of a delivery that a guest reads.
 //!
-//! Every pointer, length, count and reference is checked here; what is wrong is an illegal syscall. The price is charged before
-//! the copy.
+//! Every pointer, length, count and reference is checked here; a wrong one is an illegal syscall. The price is charged before
+//! anything is copied.
 
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ pub(super) struct InstanceData {
     pub(super) answer: Bytes,
     /// The guest's memory.
     pub(super) memory: Option<Memory>,
-    /// Bytes that it may grow to.
+    /// Bytes that the memory may grow to.
     pub(super) memory_max: usize,
     /// The fuel owed for the pages that the memory grew by, on top of the fuel of the delivery.
     pub(super) owed: u64,
@@ -188,7 +188,8 @@ fn call(guest: &mut GuestMemory<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
     }
 }
 
-/// Makes a syscall whose answer is fetched by `result_read`, and paid for now.
+/// Makes a syscall whose answer the guest fetches by `result_read`. The answer is paid for now. Returns its length, -1 if there is
+/// none, or -1 less its length if a device refused.
 fn ask(guest: &mut GuestMemory<'_>, syscall: Syscall<VRef>) -> Result<i32> {
     let (answer, refused) = match call(guest, syscall)? {
         Answer::Value(Some(value)) => (value, false),
@@ -231,7 +232,7 @@ fn copy_out(
     Ok(())
 }
 
-/// `drop_imports` and its kin.
+/// Makes the syscall of `drop_imports`, `retire_imports`, `retire_exports` or `abandon_exports`.
 fn give_up(
     guest: &mut GuestMemory<'_>,
     at: u32,
@@ -448,7 +449,7 @@ fn put(out: &mut Vec<u8>, word: u32) {
     out.extend_from_slice(&word.to_le_bytes());
 }
 
-/// Lengths are bounded by the limits; one that is not would be the kernel's mistake, and the guest's reads would miss.
+/// Writes a length. The limits keep it within 32 bits; a longer one would be the kernel's mistake, and the guest's reads would fail.
 fn put_len(out: &mut Vec<u8>, len: usize) {
     put(out, u32::try_from(len).unwrap_or(u32::MAX));
 }

@@ -1,10 +1,10 @@
 //! Compiled modules on disk, in a folder of this user's: `<bundle>-<pass>-<engine>.cwasm`.
 //!
 //! Invariants: a file is used only if it begins with the keyed hash of what follows, of the bundle, of the load pass and of the
-//! engine. So damage, another version's file and another module's are compiled again, and replaced. The bytes that were checked
+//! engine. So a file that is damaged, or of another version or module, is compiled again and replaced. The bytes that were checked
 //! are the bytes that run, because they are read and not mapped. The key is random, made once for a folder, and no other user can
-//! read it: a process that can write a file here and cannot read the key cannot have its code run. The folder has a bound, and
-//! the files that were used least lately leave it. A cache that fails is only slow.
+//! read it: a process that can write a file here and cannot read the key cannot have its code run. The folder has a bound; the
+//! files that were unused for longest are removed. A cache that fails only makes the host slower.
 
 use std::{
     fs::{self, File, FileTimes},
@@ -34,7 +34,7 @@ const SUFFIX: &str = ".cwasm";
 /// Bytes of a key, and of a keyed hash.
 const HASH_LEN: usize = blake3::OUT_LEN;
 
-/// The cache; without a folder it keeps nothing.
+/// The cache of compiled modules; without a folder it keeps nothing.
 #[derive(Debug)]
 pub(super) struct CodeCache {
     folder: Option<Folder>,
@@ -160,7 +160,7 @@ impl Folder {
         file.persist(self.dir.join(name.file())).map(drop).map_err(std::io::Error::other)
     }
 
-    /// Removes the files that were used least lately until at most this many bytes are left.
+    /// Removes the files that were unused for longest until at most this many bytes are left.
     fn make_room(&self, bytes_max: u64) -> std::io::Result<()> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -202,7 +202,7 @@ fn is_mine(about: &fs::Metadata, rights: u32) -> bool {
     about.uid() == rustix::process::geteuid().as_raw() && about.mode() & rights == 0
 }
 
-/// Makes a key by chance, readable by this user only. One that is there and cannot be used is replaced, and with it all that it sealed.
+/// Makes a random key, readable by this user only. It replaces one that cannot be used, whose files are then compiled again.
 fn make_key(dir: &Path, path: &Path) -> std::io::Result<()> {
     let mut key = [0; HASH_LEN];
     File::open("/dev/urandom")?.read_exact(&mut key)?;
@@ -220,7 +220,7 @@ fn now() -> SystemTime {
 
 #[allow(unsafe_code, reason = "wasmtime cannot check native code; see SAFETY")]
 fn load(engine: &Engine, code: &[u8]) -> Option<Module> {
-    // SAFETY: the bytes are what this program compiled: they come from the compiler itself, or from a file whose keyed hash was checked over these very
-    // bytes, with a key that only this user can read. wasmtime refuses what another version or configuration made.
+    // SAFETY: this program compiled these bytes: they come from the compiler itself, or from a file whose keyed hash was checked over
+    // these very bytes, with a key that only this user can read. wasmtime refuses what another version or configuration made.
     unsafe { Module::deserialize(engine, code) }.ok()
 }

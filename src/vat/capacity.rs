@@ -1,7 +1,6 @@
-//! Capacity of this machine: how many vats it can hold live, and how much memory they may take, unless its operator
-//! says otherwise.
+//! Capacity of this machine: the default bounds for the number of live vats and for their memory.
 //!
-//! Nothing of it decides anything for the kernel: a vat that is evicted comes back, to the same hashes.
+//! None of this changes a result: a vat that is evicted comes back, to the same hashes.
 
 use std::{fs, fs::File, os::unix::fs::FileExt};
 
@@ -15,7 +14,7 @@ const MAPPINGS_FOR_OTHERS: u64 = 4_096;
 /// Address space that wasmtime reserves for an instance's memory, with its guards.
 const ADDRESSES_PER_INSTANCE: u64 = (4 << 30) + (64 << 20);
 
-/// Address space that a process has for mappings, if it has no limit: 47 bits, some of which others take.
+/// Address space that a process has for mappings, if it has no limit: 47 bits, less a quarter for everything else.
 const ADDRESSES: u64 = (1 << 47) - (1 << 45);
 
 /// Mappings that Linux allows, if the system does not say.
@@ -33,7 +32,8 @@ pub(super) fn instances() -> usize {
     usize::try_from(by_mappings.min(by_addresses).max(1)).unwrap_or(usize::MAX)
 }
 
-/// Bytes that live vats may take: half of what this machine, or this process's share of it, has. The other half is for the rows.
+/// Returns the bytes that live vats may take: half of this machine's memory, or of this process's share of it. The other half is for
+/// the rows.
 pub(super) fn memory() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|it| {
         let line = it.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
@@ -55,7 +55,7 @@ fn number_in(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Tells how much memory this process really takes: a vat may have asked for more than it ever touches.
+/// A reader of the memory that this process really takes: a vat may have asked for more than it ever touches.
 #[derive(Debug)]
 pub(super) struct Resident(Option<File>);
 

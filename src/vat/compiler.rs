@@ -1,9 +1,10 @@
-//! Compiling, which no fuel pays for: within limits of CPU and memory, in a process of its own.
+//! Compiling, which no fuel pays for. A module that costs much is compiled in a process of its own, within limits of CPU and memory;
+//! a cheap one in the host's process, and so is every one if the program named none for it ([`set_program`]).
 //!
-//! Invariants: what is compiled has passed the load pass, whose model of the cost ([`cost`](crate::vat::module::Cost)) bounds the work;
-//! the limits here are far beyond that, and are hit only where the model is wrong or the machine is out of something; hitting one is this machine's
-//! fault, names the bundle, and is never a verdict on the guest; native code is taken over a pipe from a process of this very program, and
-//! from nowhere else.
+//! Invariants: what is compiled has passed the load pass, whose model of the cost ([`Cost`](crate::vat::module::Cost)) bounds the work;
+//! the limits here are far beyond that, and are hit only if the model is wrong or the machine is out of something; hitting one is this
+//! machine's fault, names the bundle, and is never a verdict on the guest; another process's native code is taken over a pipe from a
+//! process of this very program, and from nowhere else.
 
 use std::{
     io::{Read, Write},
@@ -23,8 +24,8 @@ use crate::{
 /// The verb of the command line under which a program serves [`serve`].
 pub const VERB: &str = "compile-module";
 
-/// Modules that cost no more than this, in the model's units, are compiled in the host's own process: some 20 ms, which is about what it
-/// takes to start another one, and nothing that a limit would have to end.
+/// Modules that cost no more than this, in the model's nanoseconds, are compiled in the host's own process: it takes some 20 ms, about as
+/// long as to start another process, and no limit is needed.
 const IN_PROCESS_COST: u64 = 20_000_000;
 
 /// Threads of a compiling process. Each has an arena of the allocator, which counts as address space whether it is used or not.
@@ -33,7 +34,8 @@ const THREADS_MAX: usize = 8;
 /// Bytes of a compiling process's last words that are kept.
 const WORDS_MAX: usize = 1_000;
 
-/// The resources that a compiling process may take. By the model of the cost, no module takes a tenth of them.
+/// The resources that a compiling process may take. By the model of the cost, no module takes a tenth of them, or half of them
+/// for a debugger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CompilerLimits {
     /// Seconds of CPU of all its threads.
@@ -51,8 +53,9 @@ impl Default for CompilerLimits {
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Names the program that compiles for this process: one whose verb [`VERB`] calls [`serve`], from the same build of this library. The command line
-/// names itself. A program that embeds the library and names none compiles in its own process, without limits. Only the first call counts.
+/// Names the program that compiles for this process: one whose verb [`VERB`] calls [`serve`], from the same build of this library. The
+/// command line names itself. A program that embeds the library and names none compiles in its own process, without limits. Only the
+/// first call counts.
 pub fn set_program(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
@@ -99,7 +102,7 @@ pub fn compile_in(
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(broken)?;
-    // It reads all before it writes anything. One that does not read has ended, and its status says how.
+    // The child reads all before it writes anything. If the write fails the child has ended, and its status says how.
     let _ = child.stdin.take().map(|mut it| it.write_all(wasm));
     let output = child.wait_with_output().map_err(broken)?;
     if output.status.success() {
@@ -140,7 +143,7 @@ fn fault(id: BundleId, why: impl std::fmt::Display) -> HostFault {
 fn ending(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        // What the kernel sends at the limit of CPU.
+        // The signals that the operating system sends at the limit of CPU.
         let why = if [9, 24].contains(&signal) { ", as by its limit of CPU time" } else { "" };
         return format!("was ended by signal {signal}{why}");
     }

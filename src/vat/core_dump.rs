@@ -1,7 +1,7 @@
-//! The guest of a delivery in which the kernel broke, as a core dump of the WebAssembly tool conventions.
+//! The guest of a delivery in which the kernel panicked, as a core dump of the WebAssembly tool conventions.
 //!
-//! Frames, functions and offsets are those of the file that the author built. Locals and operands are not in it: compiled code does
-//! not keep them. Where the kernel broke after the guest had returned (an audit, for example) there is the heap, and no frame.
+//! Frames, functions and offsets are those of the file that the author built. Locals and operands are left out: compiled code does
+//! not keep them. If the kernel panicked after the guest had returned (in an audit, for example), the dump has the heap and no frame.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     vat::module::{self, OffsetMap, Rules},
 };
 
-/// The memory, globals and call stack of a guest after the kernel broke.
+/// The memory, globals and call stack of a guest after a kernel panic.
 #[derive(Clone, Debug)]
 pub struct CoreDump {
     pub(super) bundle: BundleId,
@@ -47,8 +47,8 @@ pub(super) fn frames(err: &Error) -> Vec<Frame> {
     frames.iter().map(frame).collect()
 }
 
-/// Returns the function of the guest in which it trapped, by the module's own name for it: the innermost that is no
-/// machinery of a panic.
+/// Returns the guest's function that trapped, by the module's own name for it: the innermost one that is not part of a
+/// language's panic machinery.
 pub(super) fn place(err: &Error) -> Option<String> {
     let frames = frames(err);
     let names = || frames.iter().filter_map(|it| it.name.as_deref()).map(readable);
@@ -183,7 +183,7 @@ impl Layout {
         within.and_then(|it| u32::try_from(it).ok()).unwrap_or_default()
     }
 
-    /// The mutable ones as they are now, the others as they are always.
+    /// Returns the globals: mutable ones with these values, the others with their constants.
     fn globals(&self, mutable: &[GlobalValue]) -> GlobalSection {
         let mut now = mutable.iter();
         let mut section = GlobalSection::new();

@@ -1,8 +1,9 @@
 //! Stops of a guest for a debugger: at the first instruction of a live delivery, at breakpoints, after steps, at a
 //! trap.
 //!
-//! Invariants: only a live delivery stops, never a replayed one; a debugger reads a guest and changes nothing of it, so that fuel,
-//! syscalls and heap are those of a delivery that nobody looked at; what the load pass injected is never shown.
+//! Invariants: a replayed delivery stops only if the debugger's owner asked for it
+//! ([`debug_replays`](crate::vat::Warehouse::debug_replays)); a debugger reads a guest and changes nothing of it, so that fuel, syscalls
+//! and heap are those of a delivery without a debugger; what the load pass injected is never shown.
 
 use std::{
     collections::BTreeSet,
@@ -19,12 +20,12 @@ use crate::{
     vat::{abi::InstanceData, module::OffsetMap, stopped::Stopped},
 };
 
-/// Decides what a stopped guest does next. The guest waits.
+/// The client of a debugged guest, which decides how the guest continues after each stop. The guest waits meanwhile.
 pub trait Debugger: Send {
-    /// The guest has stopped.
+    /// Reports that the guest has stopped; returns how it continues.
     fn stopped(&mut self, guest: &mut Stopped<'_>, stop: &Stop) -> Resume;
 
-    /// The delivery has ended, well or not. It is not stopped any more.
+    /// Reports that the delivery has ended, well or not: it stops no more.
     fn ended(&mut self, well: bool);
 }
 
@@ -52,13 +53,13 @@ pub enum Resume {
     Go,
     /// By one instruction.
     Step,
-    /// The guest continues as it did before it stopped.
+    /// In the way in which the guest ran before it stopped.
     Same,
     /// To the end of the delivery, whatever breakpoints there are.
     Free,
 }
 
-/// Stops whatever guest of the engine runs, from another thread: at the head of its next loop or function.
+/// A handle that stops the running guest of an engine from another thread, at the head of its next loop or function.
 #[derive(Clone)]
 pub struct Interrupter {
     engine: Engine,
@@ -75,14 +76,14 @@ impl Interrupter {
         self.engine.increment_epoch();
     }
 
-    /// Ends the delivery that is under way, or the next one: its crank is undone, and nobody is at fault. One that renews its
-    /// deadline at that very moment is not seen: who wants to be sure says it again.
+    /// Ends the delivery that is under way, or the next one: its crank is undone, and nobody is at fault. A delivery that renews its
+    /// deadline at that very moment misses it: to be sure, call it again.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.engine.increment_epoch();
     }
 
-    /// Deliveries are made again.
+    /// Lets deliveries run again after a [`stop`](Interrupter::stop).
     pub(crate) fn go_on(&self) {
         self.stopping.store(false, Ordering::Release);
     }
@@ -101,7 +102,7 @@ impl std::fmt::Debug for Interrupter {
 /// A debugger that is attached to a vat.
 pub(super) type Attached = Arc<Mutex<dyn Debugger>>;
 
-/// A module as its author made it, and where its instructions went: what a debugger knows of it.
+/// A module as its author built it, and the map of its instructions' offsets, for a debugger.
 pub(super) struct Code {
     pub(super) wasm: Vec<u8>,
     pub(super) offsets: OffsetMap,
@@ -137,7 +138,7 @@ impl Going {
     }
 }
 
-/// A debugger that panicked is a bug, and no reason for another.
+/// Locks a mutex, even if a debugger panicked while it held it.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -191,7 +192,7 @@ impl GuestWatch {
 fn why(going: Going, guest: &Stopped<'_>, event: &DebugEvent<'_>) -> Option<Stop> {
     Some(match event {
         _ if going == Going::Free => return None,
-        // In steps it stops at every instruction there is.
+        // A guest in single steps stops at every instruction, injected ones too.
         DebugEvent::Breakpoint if going.steps() && guest.is_injected() => return None,
         DebugEvent::Breakpoint if going == Going::In => Stop::Entry,
         DebugEvent::Breakpoint if guest.is_at_breakpoint() => Stop::Breakpoint,

@@ -1,6 +1,6 @@
-//! Dirty pages: finds the pages of a memory that changed since they were last looked at.
+//! Dirty pages: finds the pages of a memory that were written since they were last hashed or copied to a shadow.
 //!
-//! Invariant: what comes of it is the hash of every page as it is, whichever way the changed ones were found.
+//! Invariant: every page's hash is that of its present bytes, whichever way the written pages were found.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub(super) trait Tracker: Send {
     fn written(&mut self, memory: &[u8]) -> Option<Vec<Range<usize>>>;
 }
 
-/// Cannot tell: the hash of every page is compared.
+/// The tracker that cannot tell, so that every page is hashed.
 struct Comparison;
 
 impl Tracker for Comparison {
@@ -124,20 +124,19 @@ impl Pages {
     }
 
     /// Takes the pages that a shadow has to put back: those that may have been written since it last asked. `None` if
-    /// they cannot be told. Their hashes stay as valid as they are, because the shadow makes the pages what they
-    /// were.
+    /// they cannot be told. The writes do not make hashes stale, because the shadow undoes them.
     pub(super) fn take_undone(&mut self, memory: &[u8]) -> Option<Vec<usize>> {
         let written = self.tracker.written(memory)?;
         self.ahead.add(memory.len() / PAGE_BYTES, &written);
         Some(self.ahead.take())
     }
 
-    /// Notes that a shadow just made the written pages what they were before.
+    /// Notes that a shadow has just put the written pages back: its own writes do not count.
     pub(super) fn put_back(&mut self, memory: &[u8]) {
         self.tracker.written(memory);
     }
 
-    /// Takes over what is known of the pages of another memory, after which this one was just made; it may be smaller.
+    /// Takes over what is known of the pages of the memory that this one replaces; this one may be smaller.
     pub(super) fn take_over(&mut self, other: Pages, memory: &[u8]) {
         self.tracker.written(memory);
         (self.hashes, self.stale) = (other.hashes, other.stale);
@@ -184,7 +183,7 @@ impl Pages {
         let can_tell = self.scan(memory);
         self.hashes.resize(pages.len(), None);
         for (at, (page, hash)) in pages.iter().zip(&mut self.hashes).enumerate() {
-            // What was never looked at may hold anything: the memory grew, or it is new and the module's own data are in it.
+            // A page that was never hashed may hold anything: the memory grew, or it is new and holds the module's own data.
             if !can_tell || at >= known || self.stale.has(at) {
                 *hash = (*page != ZEROS).then(|| PageHash::of(page));
             }

@@ -1,4 +1,4 @@
-//! Cost of a delivery without a host: the floors that benchmarks are measured against, in the same run.
+//! Floors for benchmarks: bare wasmtime calls without a kernel, against which deliveries are measured in the same run.
 
 use std::collections::VecDeque;
 

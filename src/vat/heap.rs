@@ -1,4 +1,4 @@
-//! The heap of an instance, taken and put back.
+//! The heap of an instance, its memory and its mutable globals: taken for a snapshot, and put back from one.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Bytes of a page of WebAssembly's.
+/// Bytes of a WebAssembly page; snapshots have smaller ones, of `PAGE_BYTES`.
 pub(super) const WASM_PAGE_BYTES: usize = 64 << 10;
 
 /// Returns the heap as it is, and the bytes of those pages that `base` does not have at the same place.
@@ -52,7 +52,7 @@ pub(super) fn restore(
     for (hash, page) in heap.pages.iter().zip(data.as_chunks_mut::<PAGE_BYTES>().0) {
         match hash {
             Some(hash) => (snapshot.read)(*hash, page)?,
-            // The module's own data may lie where there are zeros by now. A page that nobody wrote is not to be written here.
+            // The module's own data may lie in a page that was zeroed since. A page that needs no write gets none, so it stays untouched.
             None if *page == ZEROS => (),
             None => page.fill(0),
         }
@@ -61,7 +61,7 @@ pub(super) fn restore(
     set_globals(store, globals, &heap.globals)
 }
 
-/// Makes a memory this large, if it is not.
+/// Grows a memory to this size.
 pub(super) fn grow(store: &mut Store<InstanceData>, memory: Memory, bytes: usize) -> Result<(), HostFault> {
     let more = bytes.checked_sub(memory.data_size(&*store)).filter(|it| it % WASM_PAGE_BYTES == 0);
     let more = more.ok_or_else(|| broken("it is not one of this module"))?;
@@ -86,8 +86,8 @@ pub(super) fn set_globals(
     globals.iter().zip(values).try_for_each(set).map_err(|err| broken(format_args!("{err:#}")))
 }
 
-/// Makes a used heap what the snapshot says, page by page where it differs. Returns whether it could: a memory cannot
-/// become smaller, and one that is to grow is made anew.
+/// Makes a used heap what the snapshot says, writing only the pages that differ. Returns whether it could: the memory must
+/// have the snapshot's size, otherwise the instance is made anew.
 pub(super) fn put_back(
     store: &mut Store<InstanceData>,
     memory: Memory,

@@ -52,12 +52,12 @@ pub(super) struct Instance {
     account: Account,
     /// The facts about the guest that a debugger needs, if the engine is one for debugging.
     debuggee: Option<Debuggee>,
-    /// The calls that the kernel broke in.
+    /// The calls that were under way when the kernel panicked.
     broken_in: Vec<Frame>,
 }
 
-/// A shadow is given up after this many deliveries that went well: a vat that faulted once does not pay for it for ever, and one
-/// replay among so many deliveries is no burden.
+/// Deliveries without a fault after which a shadow is given up: a vat that faulted once does not pay for it for ever, and one replay
+/// among so many deliveries is no burden.
 const CALM_MAX: u32 = 1_000;
 
 /// The account that decides whether a snapshot is worth its work: what the deliveries earned since the vat was
@@ -72,11 +72,11 @@ struct Account {
 }
 
 impl Account {
-    /// A written page is hashed and kept, and stored with the block: 3 µs and 15 µs.
+    /// The price of a written page: to hash and keep it takes 3 µs, to store it with the block 15 µs.
     const PAGE: u64 = PAGE_BYTES as u64;
-    /// The host's fixed work for a delivery, which takes as long as some written pages, and nothing else pays for it.
+    /// The amount that each delivery earns besides its fuel, for the host's fixed work, which takes as long as some written pages.
     const DELIVERY: u64 = 16 * Account::PAGE;
-    /// So does bringing a vat up.
+    /// The amount that bringing a vat up earns.
     const BEGINNING: u64 = 64 * Account::PAGE;
 
     fn new(unsaved: u64) -> Account {
@@ -130,8 +130,9 @@ pub(super) struct Loaded {
     pub(super) code: Option<Arc<Code>>,
 }
 
-/// Limits that wasmtime asks for before it grants something, and failures that it reports. A guest receives -1 if its
-/// module or its vat sets the bound; what is left for the `_failed` functions is then this machine's failure alone.
+/// Limits that wasmtime asks for before it grants something, and failures that it reports. `memory.grow` returns -1 to the
+/// guest if its module or its vat sets the bound; the guest ends if the pages cost more than its fuel. So what reaches the
+/// `_failed` functions is this machine's failure alone.
 impl ResourceLimiter for InstanceData {
     fn memory_growing(
         &mut self,
@@ -155,7 +156,7 @@ impl ResourceLimiter for InstanceData {
         Ok(declared_max.is_none_or(|max| desired <= max))
     }
 
-    /// Reports that this machine has no memory left: the guest must not see what another replica's does not see.
+    /// Reports that this machine has no memory left, as a host fault: the guest must not see what it would not see on another replica.
     fn memory_grow_failed(&mut self, err: Error) -> wasmtime::Result<()> {
         Err(Fault::from(HostFault::new("grow a vat's memory", format_args!("{err:#}"))).into())
     }
@@ -231,7 +232,7 @@ impl Instance {
         Ok(new)
     }
 
-    /// Instantiates: the heap is what the module says.
+    /// Instantiates, with the heap that the module begins with.
     fn new(
         loaded: &Loaded,
         memory_max: usize,
@@ -288,7 +289,7 @@ impl Instance {
         Ok((new, instance))
     }
 
-    /// Bytes of memory that it may hold: what its guest asked for, and a shadow.
+    /// Returns the bytes of memory that the instance may hold: the guest's memory, and the shadow.
     pub(super) fn bytes(&self) -> usize {
         self.memory.data_size(&self.store) + self.shadow.as_ref().map_or(0, Shadow::bytes)
     }
@@ -298,7 +299,7 @@ impl Instance {
         self.calm = Some(0);
     }
 
-    /// Before a live delivery: what is to be kept of the heap.
+    /// Brings the shadow, if one is kept, up to the heap before a live delivery.
     fn follow(&mut self) -> Result<(), HostFault> {
         let Some(calm) = &mut self.calm else { return Ok(()) };
         *calm += 1;
@@ -313,7 +314,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Undoes its last delivery, a live one.
+    /// Undoes the last delivery, a live one, from the shadow.
     pub(super) fn roll_back(&mut self) -> Result<RolledBack, HostFault> {
         let Some(shadow) = &self.shadow else { return Ok(RolledBack::NotKept) };
         let memory = self.memory.data_mut(&mut self.store);
@@ -329,7 +330,7 @@ impl Instance {
         Ok(RolledBack::Done)
     }
 
-    /// Returns a new instance in the place of this one, with the heap that the shadow has.
+    /// Replaces the instance by a new one with the shadow's heap.
     pub(super) fn remade(
         self,
         loaded: &Loaded,
@@ -357,15 +358,15 @@ impl Instance {
         Ok(())
     }
 
-    /// Lets this debugger, or none, stop the live deliveries from now on, and with `replays` the replayed ones. Only if the engine is
-    /// one for debugging.
+    /// Lets this debugger, or none, stop the live deliveries from now on, and with `replays` the replayed ones too. Nothing happens
+    /// on an engine that is not for debugging.
     pub(super) fn attach(&mut self, debugger: Option<Attached>, replays: bool) {
         if let Some(debuggee) = &mut self.debuggee {
             (debuggee.debugger, debuggee.replays) = (debugger, replays);
         }
     }
 
-    /// Makes it what the snapshot says, whatever it was, a trap in the middle of a delivery included. Returns whether it could.
+    /// Resets the instance to a snapshot, even after a trap in the middle of a delivery. Returns whether it could.
     pub(super) fn reset(&mut self, options: &Options, snapshot: Snapshot<'_>) -> Result<bool, HostFault> {
         if !heap::put_back(&mut self.store, self.memory, &self.globals, &mut self.pages, snapshot)? {
             return Ok(false);
@@ -421,7 +422,7 @@ impl Instance {
         Ok(result)
     }
 
-    /// Returns a copy of the guest's memory, globals and call stack, after the kernel broke. The copy may be large.
+    /// Returns a copy of the guest's memory, globals and call stack after a kernel panic. The copy may be large.
     pub(super) fn core_dump(&mut self, bundle: BundleId) -> Option<CoreDump> {
         let globals = self.globals.iter().map(|it| heap::value_of(it.get(&mut self.store)));
         let globals = globals.collect::<Result<_, _>>().ok()?;

@@ -1,5 +1,8 @@
 //! The sandbox: vats as wasm instances. The only user of wasmtime.
 //!
+//! [`module`] accepts and instruments a module, [`compiler`] and `cache` turn it into native code, `instance` runs one vat through
+//! the guest ABI (`abi`), and [`Warehouse`] holds the live vats of a state, which the kernel calls as its workers.
+//!
 //! Invariants: every `Config` is built by `config`; whatever a guest does ends in an answer or in a `VatFault`; a guest runs on
 //! a native stack that is larger than its call-depth counter lets it use; nothing here decides anything for the kernel.
 
@@ -46,8 +49,7 @@ const WASMTIME_VERSION: &str = "48.0.8";
 enum Purpose {
     /// The engine runs vats.
     Running,
-    /// The engine runs vats so that a debugger can stop them: slower by half an order of magnitude, and the same in every result,
-    /// fuel included.
+    /// The engine runs vats so that a debugger can stop them: some five times slower, and the same in every result, fuel included.
     Debugging,
 }
 
@@ -83,11 +85,11 @@ fn config(purpose: Purpose) -> Config {
     config
 }
 
-/// What operators cost in fuel: one, but where one takes the processor much longer. Growing a memory costs by the page (by default it is free).
-/// A float operation on a number too small to be normal takes some 25 ns, a division of 64 bits some 10: without a price of their own 1e9
-/// units of them would take 9 s. (`cargo bench --bench operators` measures the classes.)
-/// A load costs one: it takes 1 ns where a cache has it and 200 where none does, and the price of the second would be 60 times too much for the
-/// first. So 1e9 units of nothing but misses take minutes.
+/// Returns the fuel that each operator costs: one, except for those that take the processor much longer. Growing a memory costs by the
+/// page (wasmtime's default is free). A float operation on a denormal number takes some 25 ns, a division of 64 bits some 10: without a
+/// price of their own, 1e9 units of them would take 9 s. (`cargo bench --bench operators` measures the classes.)
+/// A load costs one: it takes 1 ns if a cache has the data and 200 if none does, and the price of the second would be 60 times too much
+/// for the first. So 1e9 units of nothing but misses take minutes.
 fn operator_cost() -> OperatorCost {
     const FLOAT: u8 = 8;
     const ROOT: u8 = 12;

@@ -1,4 +1,4 @@
-//! A second copy of a heap: what it was before the delivery that is under way, for the delivery to be undone.
+//! A second copy of a heap, as it was before the delivery that is under way, so that the delivery can be undone.
 //!
 //! ```text
 //!   (first fault) ─▶ brought up by replay ─▶ follow ─▶ deliver ─▶ follow ─▶ deliver ─▶ fault ─▶ put_back ─▶ follow …
@@ -22,17 +22,17 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    /// Bytes that it takes.
+    /// Returns the bytes that the shadow takes.
     pub(super) fn bytes(&self) -> usize {
         self.held * PAGE_BYTES
     }
 
-    /// Bytes of the memory that it is a copy of.
+    /// Returns the bytes of the memory that it copies.
     pub(super) fn memory_bytes(&self) -> usize {
         self.pages.len() * PAGE_BYTES
     }
 
-    /// Becomes what the heap is, which since the last time was written in these pages alone; `None` is any.
+    /// Makes the shadow equal to the heap. Only the `written` pages changed since the last call; `None` means that any may have.
     pub(super) fn follow(&mut self, memory: &[u8], globals: Vec<GlobalValue>, written: Option<&[usize]>) {
         self.globals = globals;
         let (memory, _) = memory.as_chunks::<PAGE_BYTES>();
@@ -56,13 +56,14 @@ impl Shadow {
         self.held += usize::from(to.is_some());
     }
 
-    /// Makes a memory of its size what it is, which since was written in these pages alone; `None` is any.
+    /// Makes a memory of the same size equal to the shadow. Only the `written` pages changed since the shadow last followed; `None`
+    /// means that any may have.
     pub(super) fn put_back(&self, memory: &mut [u8], written: Option<&[usize]>) {
         let (memory, _) = memory.as_chunks_mut::<PAGE_BYTES>();
         let mut restore = |at: usize| {
             let (Some(from), Some(to)) = (self.pages.get(at), memory.get_mut(at)) else { return };
             let from = from.as_deref().unwrap_or(&ZEROS);
-            // A page that nobody wrote is not to be written here.
+            // A write that changes nothing would make the page dirty.
             if to != from {
                 *to = *from;
             }

@@ -1,7 +1,7 @@
 //! The native stack that guest code runs on, whichever thread the host is called on.
 //!
-//! A thread of a program has 2 or 8 MiB of it, and a guest needs more: then a stack is mapped. That takes three calls of the system, seven
-//! times what a short delivery takes. So it is done once around a block, and again around a delivery only where the block's caller did not.
+//! A program's thread has 2 or 8 MiB of stack, and a guest needs more: then a stack is mapped. That takes three system calls, and makes a
+//! short delivery seven times as long. So it is done once around a block, and around a delivery only if that was not done.
 
 use crate::vat::module::limits::NATIVE_STACK_MIN;
 
@@ -11,12 +11,12 @@ const GUEST_BYTES: usize = NATIVE_STACK_MIN + (1 << 20);
 /// The stack that the kernel takes between the beginning of a block and a guest, at most.
 const KERNEL_BYTES: usize = 1 << 20;
 
-/// Calls guest code where there is stack enough for it.
+/// Calls guest code, on a stack that is large enough for it.
 pub(super) fn for_guest<T>(run: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(GUEST_BYTES, 2 * GUEST_BYTES, run)
 }
 
-/// Runs many deliveries where there is stack enough for each of them.
+/// Runs a block's deliveries, on a stack that is large enough for each of them.
 pub(crate) fn for_block<T>(run: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(GUEST_BYTES + KERNEL_BYTES, 2 * GUEST_BYTES, run)
 }

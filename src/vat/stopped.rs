@@ -1,7 +1,7 @@
-//! A guest that is stopped, as a debugger sees it: everything can be read, nothing changed.
+//! A stopped guest, as a debugger sees it: everything can be read, nothing changed.
 //!
-//! Every program counter is an offset in the file that the author built, which is the one that a debugger has the sources of; the load
-//! pass's code is skipped. Function, local and global indices are the same in both.
+//! Every program counter is an offset in the file that the author built, for which a debugger has the sources; the load pass's code is
+//! skipped. Function, local and global indices are the same in both files.
 
 use std::collections::BTreeSet;
 
@@ -25,10 +25,10 @@ pub struct Stopped<'a> {
     code: &'a Code,
     module: &'a Module,
     instance: Instance,
-    /// Frames of the call stack, innermost first. Only the innermost, as long as no more were asked for.
+    /// Frames of the call stack, innermost first. Only the innermost until more are asked for.
     frames: Vec<Frame>,
     walked: bool,
-    /// Whether the innermost frame waits for the host: its offset is then behind its call.
+    /// Whether the innermost frame waits for the host: its offset is then that after its call.
     in_host: bool,
     breakpoints: &'a mut BTreeSet<u64>,
 }
@@ -80,8 +80,7 @@ impl<'a> Stopped<'a> {
         &self.code.wasm
     }
 
-    /// Returns the offset at which the guest has stopped: the next instruction, or the call that the host does not
-    /// return from.
+    /// Returns the offset at which the guest has stopped: that of the next instruction, or of the host call that failed.
     pub fn pc(&self) -> u64 {
         let pc = self.frames.first().map_or(0, |it| self.original(it.pc));
         if self.in_host { before(&self.code.wasm, pc).unwrap_or(pc) } else { pc }
@@ -127,8 +126,8 @@ impl<'a> Stopped<'a> {
         self.store.data().memory.map_or(&[], |it| it.data(&self.store))
     }
 
-    /// Sets or clears a breakpoint at this instruction, and returns whether there can be one at all. A second call
-    /// changes nothing.
+    /// Sets or clears a breakpoint at this instruction. Returns whether it is now as asked, which it is not if no
+    /// instruction begins there. A second call changes nothing.
     pub fn set_breakpoint(&mut self, at: u64, on: bool) -> bool {
         let is_on = self.breakpoints.contains(&at);
         if is_on != on && self.change_breakpoint(at, on) {
@@ -189,7 +188,7 @@ fn before(wasm: &[u8], at: u64) -> Option<u64> {
     operators.map(|(_, offset)| offset as u64).take_while(|it| *it < at).last()
 }
 
-/// `None` of what is not the guest's.
+/// Makes a frame from a handle; `None` if it is not one of the guest's.
 fn frame(store: &mut StoreContextMut<'_, InstanceData>, handle: FrameHandle) -> Option<Frame> {
     let (_, pc) = handle.wasm_function_index_and_pc(store).ok()??;
     Some(Frame { handle, pc: pc.raw() as usize })
@@ -201,7 +200,7 @@ pub(super) fn clear_breakpoints(store: &mut impl AsContextMut) {
         // What fails here would be of another engine.
         let _ = edit.single_step(false);
     }
-    // One by one, and again: two places that were asked for may be one, and each counts.
+    // One by one, and again: two places that were asked for may map to one, which then counts twice.
     while let Some(it) = store.as_context().breakpoints().and_then(|mut all| all.next()) {
         let Some(mut edit) = store.as_context_mut().edit_breakpoints() else { return };
         if edit.remove_breakpoint(&it.module, it.pc).is_err() {

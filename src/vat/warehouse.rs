@@ -1,7 +1,7 @@
 //! The live vats of a state, and the compiled modules that they share.
 //!
-//! Invariants: between two cranks no more vats are live than were allowed, nor do they take more memory. Which vats
-//! are live, and what is kept of a heap, changes no result.
+//! Invariants: between two cranks no more vats are live than were allowed, nor do they take more memory, though one vat
+//! may always be live. Which vats are live, and what is kept of a heap, changes no result.
 //!
 //! ```text
 //!              start                      surplus, stop
@@ -38,7 +38,7 @@ use crate::{
     },
 };
 
-/// The workers of wasm vats.
+/// The live vats of a state: the kernel's workers, each a wasm instance.
 pub struct Warehouse {
     engine: Engine,
     purpose: Purpose,
@@ -47,28 +47,27 @@ pub struct Warehouse {
     modules: BTreeMap<BundleId, Loaded>,
     live: BTreeMap<VatId, LiveVat>,
     max_live: usize,
-    /// The live vats by the time of their last use, or an earlier one: a vat that was used since gets its new place
-    /// when it is found.
+    /// The live vats by the time of their last use, or by an earlier use: such a vat gets its right place when it is found.
     by_use: BTreeMap<u64, VatId>,
     uses: u64,
-    /// Bytes that live vats may take, and those that they may have taken when they were last looked at.
+    /// Bytes that live vats may take, and the bytes that they held when they were last weighed.
     memory_max: u64,
     memory: u64,
     resident: Resident,
     /// The vats used since the last crank ended: their memories may have grown.
     used: Vec<VatId>,
-    /// The vats that faulted and could not go back: the next time they can.
+    /// The vats whose fault could not be undone in place, since no shadow was kept: from their next start on they keep one.
     faulted: BTreeSet<VatId>,
-    /// The vat that a new incarnation replaced in this crank, and the live vat that was there before.
+    /// The vat that is upgraded in this crank, and the instance of its old incarnation, if it was live.
     aside: Option<(VatId, Option<LiveVat>)>,
     interrupter: Interrupter,
     detector: Detector,
     debugger: Option<(VatId, Attached)>,
-    /// Whether it stops replayed deliveries, too.
+    /// Whether the debugger stops replayed deliveries, too.
     debugs_replays: bool,
     /// Instances that were stopped, to be used again; only in an experiment.
     parked: Option<BTreeMap<VatId, LiveVat>>,
-    /// The vats that were used, started or stopped since the last call that asked for them.
+    /// The vats that were used, started or stopped since they were last taken; only in an experiment.
     stirred: BTreeSet<VatId>,
 }
 
@@ -149,7 +148,7 @@ impl Warehouse {
         self.memory_max = memory_max.unwrap_or_else(capacity::memory);
     }
 
-    /// Finds changed pages by comparing them from now on, even if the system could tell.
+    /// Finds changed pages by comparing hashes from now on, even if the system can tell which were written.
     pub fn compare_pages(&mut self) {
         self.detector = Detector::Comparison;
     }
@@ -159,7 +158,7 @@ impl Warehouse {
         self.parked.get_or_insert_default();
     }
 
-    /// Takes the vats that were used, started or stopped since the last call.
+    /// Takes the vats that were used, started or stopped since the last call. Only after [`keep_stopped`](Warehouse::keep_stopped).
     pub fn take_stirred(&mut self) -> BTreeSet<VatId> {
         std::mem::take(&mut self.stirred)
     }
@@ -176,7 +175,7 @@ impl Warehouse {
         self.aside = None;
     }
 
-    /// The live vat that was not used for longest.
+    /// Finds the live vat that was unused for longest.
     fn oldest(&mut self) -> Option<VatId> {
         loop {
             let (listed, vat) = self.by_use.pop_first()?;
@@ -216,7 +215,7 @@ impl Warehouse {
         Some(live)
     }
 
-    /// Looks again at the memory of those that were used.
+    /// Updates the memory of the vats that were used.
     fn weigh(&mut self) {
         for vat in std::mem::take(&mut self.used) {
             if let Some(live) = self.live.get_mut(&vat) {
@@ -242,7 +241,7 @@ impl Warehouse {
         Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector, &interrupter)
     }
 
-    /// An instance that was stopped, with the heap of a snapshot.
+    /// Resets a parked instance of the vat to the heap of a snapshot, if there is one that fits.
     fn reuse(&mut self, vat: VatId, row: &Vat, snapshot: Snapshot<'_>) -> Result<Option<Instance>, HostFault> {
         let Some(mut live) = self.parked.as_mut().and_then(|it| it.remove(&vat)) else { return Ok(None) };
         let fits = live.bundle == row.bundle && live.instance.reset(&row.options, snapshot)?;
@@ -250,7 +249,7 @@ impl Warehouse {
     }
 
     /// Lets a debugger stop the live deliveries of this vat, and no other's, until [`detach`](Warehouse::detach).
-    /// Refused if the warehouse was not made for it.
+    /// Refused if the warehouse was not made for a debugger.
     pub fn attach(&mut self, vat: VatId, debugger: impl Debugger + 'static) -> Result<(), HostFault> {
         if self.purpose != Purpose::Debugging {
             return Err(HostFault::new("attach a debugger", "these vats run on an engine that cannot be stopped"));
@@ -269,13 +268,13 @@ impl Warehouse {
         self.debugger = None;
     }
 
-    /// Stops a delivery while it runs: shows it to its debugger, or ends it.
+    /// Returns a handle that stops a running delivery: shows it to its debugger, or ends it.
     pub fn interrupter(&self) -> Interrupter {
         self.interrupter.clone()
     }
 
-    /// Returns what is left of a vat's guest after the kernel broke: as it is now, with the calls that were under way
-    /// if its last delivery did not end. `None` if the vat is not live.
+    /// Returns a core dump of a vat's guest after a kernel panic, with the calls that were under way if its last delivery
+    /// did not end. `None` if the vat is not live.
     pub fn core_dump(&mut self, vat: VatId) -> Option<CoreDump> {
         let live = self.live.get_mut(&vat)?;
         live.instance.core_dump(live.bundle)
@@ -338,7 +337,7 @@ impl Workers for Warehouse {
         let mut instance = match reused {
             Some(instance) => instance,
             None => match self.make(row, snapshot, bundle) {
-                // Whatever it is that failed, room is all that can be had for the asking.
+                // Whatever failed, all that can be done about it is to make room.
                 Err(Fault::Host(_)) if !self.live.is_empty() || self.parked.is_some() => {
                     self.evict_half();
                     self.make(row, snapshot, bundle)?
@@ -356,7 +355,7 @@ impl Workers for Warehouse {
         Ok(())
     }
 
-    /// The least recently used.
+    /// Returns the least recently used vat, if there is no room for all.
     fn surplus(&mut self) -> Option<VatId> {
         self.aside = None;
         self.weigh();

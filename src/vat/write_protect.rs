@@ -1,7 +1,7 @@
-//! Written pages as the hardware sees them: `userfaultfd` in its asynchronous write-protect mode, and `PAGEMAP_SCAN`.
+//! Detection of written pages by the hardware: `userfaultfd` in its asynchronous write-protect mode, and `PAGEMAP_SCAN`.
 //!
-//! The kernel marks a page when it is first written, without waking anybody; a scan returns the marked pages and arms them
-//! again. Linux 6.7 or later; no privilege is needed. Where anything of it fails the caller compares pages instead.
+//! Linux marks a page when it is first written, without waking anybody; a scan returns the marked pages and protects them
+//! again. It needs Linux 6.7 or later, and no privilege. If any of it fails, the caller compares hashes of pages instead.
 #![allow(unsafe_code, reason = "these requests have no safe wrapper; each use is proved at its place")]
 
 use std::{
@@ -34,14 +34,14 @@ const PAGE_IS_WRITTEN: u64 = 1 << 1;
 /// Ranges that one scan returns, at most; several scans may be needed.
 const RANGES: usize = 256;
 
-/// A request whose argument is a structure that the kernel reads and writes.
+/// A request whose argument is a structure that Linux reads and writes.
 struct Request<'a, T> {
     opcode: Opcode,
     argument: &'a mut T,
 }
 
 // SAFETY: every opcode above has its structure's size in it, and is used with that structure alone (see the three calls); the
-// structures are plain words, so whatever the kernel writes to them is valid.
+// structures are plain words, so whatever Linux writes to them is valid.
 unsafe impl<T> Ioctl for Request<'_, T> {
     type Output = usize;
     const IS_MUTATING: bool = true;
@@ -131,7 +131,7 @@ impl System {
         let len = bytes_max.min(1 << 32).next_multiple_of(PAGE_BYTES);
         let mut register = Register { start: base as u64, len: len as u64, mode: UFFDIO_REGISTER_MODE_WP, ioctls: 0 };
         // SAFETY: `Register` is `struct uffdio_register`. The range is reserved address space of one of wasmtime's memories (or
-        // the kernel refuses it); asynchronous write protection changes nothing that a program can see of it, and it ends when
+        // Linux refuses it); asynchronous write protection changes nothing that a program can see of it, and it ends when
         // the memory is unmapped.
         unsafe { ioctl(&self.0.userfaultfd, Request { opcode: UFFDIO_REGISTER, argument: &mut register }) }?;
         Ok(WriteProtect { system: self.clone(), base, len })
@@ -146,7 +146,7 @@ pub(super) struct WriteProtect {
 }
 
 impl WriteProtect {
-    /// The written pages of this part of the address space, which are armed again.
+    /// Returns the written pages of this part of the address space, and protects them again.
     fn scan(&self, range: Range<usize>) -> io::Result<Vec<Range<usize>>> {
         let (mut start, end) = (range.start as u64, range.end as u64);
         let mut regions = [Region::default(); RANGES];
@@ -164,7 +164,7 @@ impl WriteProtect {
                 ..Scan::default()
             };
             let pagemap = self.system.0.pagemap.as_fd();
-            // SAFETY: `Scan` is `struct pm_scan_arg`. The kernel writes at most `vec_len` regions to `vec`, which is this
+            // SAFETY: `Scan` is `struct pm_scan_arg`. Linux writes at most `vec_len` regions to `vec`, which is this
             // array, borrowed until after the call; the pages are armed only if their range is registered (CHECK_WPASYNC).
             let found = unsafe { ioctl(pagemap, Request { opcode: PAGEMAP_SCAN, argument: &mut scan }) }?;
             for region in regions.get(..found).unwrap_or(&regions) {

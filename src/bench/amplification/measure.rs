@@ -1,4 +1,4 @@
-//! One case, measured in a process of its own: what it used is read of that process, and nothing else happened there.
+//! The measurement of one case, in a process of its own: the use of that whole process counts.
 //!
 //! ```text
 //!   install ─▶ setup ─▶ step of 1 ─▶ step of 4 ─▶ step of 16 ─▶ …      until one is long enough to be measured
@@ -28,9 +28,9 @@ use crate::{
 
 /// The factor by which each step is larger than the one before.
 const GROWTH: u64 = 4;
-/// Live instances at the most: their memory is bounded by `--max-live`, and is not what is looked for here.
+/// Live instances, at most: their memory is bounded by `--max-live`, and is not to be measured here.
 const MAX_LIVE: usize = 4;
-/// Memory or disk that is enough to be measured, whatever else.
+/// Bytes of memory or disk after which a step is long enough, whatever else it used.
 const ENOUGH_BYTES: u64 = 512 << 20;
 
 /// The amounts of work after which a measured step is long enough.
@@ -42,7 +42,7 @@ pub struct Enough {
     pub fuel: u64,
 }
 
-/// One measured step: the work, and the use that it made of the host.
+/// One measured step: its work, and the resources that it took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MeasuredStep {
@@ -56,10 +56,10 @@ pub(super) struct MeasuredStep {
     pub(super) memory: u64,
     /// Bytes by which the state's folder grew.
     pub(super) disk: u64,
-    /// Bytes of slog: only of the step that has one.
+    /// Bytes of slog, only for the step that has one.
     #[serde(default)]
     pub(super) slog: Option<u64>,
-    /// The reason for which the guest ended meanwhile, if it did: past a bound it may.
+    /// The reason for which the guest ended meanwhile, if it did: past a bound it may end.
     #[serde(default)]
     pub(super) ended: Option<String>,
 }
@@ -86,7 +86,7 @@ fn write(file: &mut File, step: &MeasuredStep) -> anyhow::Result<()> {
     file.write_all(line.as_bytes()).context("write down what was measured")
 }
 
-/// Larger and larger steps; the last.
+/// Makes larger and larger steps, and returns the last.
 fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::Result<MeasuredStep> {
     let mut run = Run::new(case, state, Slog::default())?;
     machine::forget_peak();
@@ -118,7 +118,7 @@ fn steps(case: &Case, state: &Path, enough: Enough, file: &mut File) -> anyhow::
     }
 }
 
-/// Does a step with a slog, and counts the bytes of that.
+/// Makes a step with a slog, and measures the slog's bytes.
 fn recorded(case: &Case, dir: &Path, like: &MeasuredStep, file: &mut File) -> anyhow::Result<()> {
     let path = dir.join("case.slog");
     let mut run = Run::new(case, &dir.join("recorded"), Slog::new(Detail::Syscalls, Writer::append(&path)?))?;
@@ -137,7 +137,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Up to the end of its setup.
+    /// Opens a state for a case, and runs its setup.
     pub(super) fn new(case: &Case, state: &Path, slog: Slog) -> anyhow::Result<Run> {
         let open = HostOptions {
             state: Some(state.to_owned()),
@@ -166,7 +166,7 @@ impl Run {
         Ok(())
     }
 
-    /// Runs until nothing is left to do. Fuel that this took.
+    /// Runs until nothing is left to do, and returns the fuel that this took.
     fn rest(&mut self) -> anyhow::Result<u64> {
         let mut fuel = 0;
         loop {
@@ -181,7 +181,7 @@ impl Run {
         Ok(fuel)
     }
 
-    /// Does it so many times, and what comes of that. Fuel that this took.
+    /// Has the guest do its work so many times, runs until nothing is left to do, and returns the fuel that this took.
     pub(super) fn go(&mut self, case: &Case, times: u64) -> anyhow::Result<u64> {
         let mut left = times;
         while left > 0 && self.ended()?.is_none() {
@@ -192,7 +192,7 @@ impl Run {
         self.rest()
     }
 
-    /// The reason for which the guest ended, if it did.
+    /// Returns the reason for which the guest ended or was paused, if it was.
     pub(super) fn ended(&self) -> anyhow::Result<Option<String>> {
         let tables = self.controller.block()?.tables();
         let guest = tables.vats.iter().find(|(_, it)| it.name == GUEST);

@@ -1,8 +1,8 @@
-//! Amplification: how much the host does for a unit of fuel, where a guest asks for the most that it can.
+//! Amplification: how much the host does for a unit of fuel if a guest makes it do the most that it can.
 //!
-//! Every import is run at its extremes, and what no single import stands for. Each case runs in a process of its own, which is ended
-//! past a limit of CPU or memory. What counts is the difference that the last, largest step made, for each 1e9 units of fuel of all
-//! vats together, beside what an empty loop takes in the same run.
+//! Every import is run at its extremes, and so is work of the host that belongs to no single import. Each case runs in a process of its
+//! own, which is ended past a limit of CPU or memory. The result is what the last, largest step used, for each 1e9 units of fuel of all
+//! vats together; CPU is compared with that of an empty loop in the same run.
 //!
 //! Invariants: no case is forgotten ([`cases`] walks the table of imports); a case that was ended past a limit is a finding.
 
@@ -23,11 +23,11 @@ use self::{
 };
 use crate::host::options::{Audit, HostOptions};
 
-/// The most that 1e9 units of fuel may come to.
+/// The most that 1e9 units of fuel may use.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UseLimits {
-    /// Times the CPU of an empty loop.
+    /// CPU, as a multiple of an empty loop's.
     pub ratio: f64,
     /// Bytes of memory.
     pub memory: f64,
@@ -37,7 +37,7 @@ pub struct UseLimits {
     pub slog: f64,
 }
 
-/// The rule.
+/// The rule that the prices of the host's work are held to.
 pub const LIMITS: UseLimits = UseLimits { ratio: 10.0, memory: (4_u64 << 30) as f64, disk: 2e9, slog: 2e9 };
 
 /// The way in which cases are measured.
@@ -45,11 +45,11 @@ pub const LIMITS: UseLimits = UseLimits { ratio: 10.0, memory: (4_u64 << 30) as 
 pub struct Measuring {
     /// The `vathost` that measures a case: `bench amplification --child CASE --dir DIR`.
     pub exe: PathBuf,
-    /// When a step is long enough.
+    /// The amounts after which a step is long enough.
     pub enough: Enough,
     /// Seconds of CPU after which the process of a case is ended.
     pub seconds: u64,
-    /// Bytes of memory after which it is.
+    /// Bytes of memory after which the process of a case is ended.
     pub memory: u64,
 }
 
@@ -64,13 +64,13 @@ pub struct CaseResult {
     pub name: String,
     /// The work in a line.
     pub about: &'static str,
-    /// Times that it was done in the step that was measured; 0 where not one step came to its end.
+    /// Times that the work was done in the measured step; 0 if no step was finished.
     pub times: u64,
-    /// Fuel that this took.
+    /// Fuel that the measured step took.
     pub fuel: u64,
     /// Seconds of CPU.
     pub cpu: f64,
-    /// Times what an empty loop takes.
+    /// CPU, as a multiple of an empty loop's.
     pub ratio: f64,
     /// Bytes of memory.
     pub memory: f64,
@@ -81,12 +81,12 @@ pub struct CaseResult {
     /// The reason for which the guest ended meanwhile, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
-    /// Why its process did not come to an end of its own, if it did not.
+    /// The reason why its process was ended or failed, if that happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// The limits that it exceeds: none, where all is well.
+    /// The limits that it exceeds; also `stopped` or `unmeasured`. Empty if all is well.
     pub exceeds: Vec<&'static str>,
-    /// Why it exceeds the limit of CPU, where that is known and stays so: no finding.
+    /// The reason why it exceeds the limit of CPU, if that is known and accepted, and so is no finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<&'static str>,
 }
@@ -104,23 +104,23 @@ pub struct Amplification {
 }
 
 impl Amplification {
-    /// The cases that exceed a limit.
+    /// Iterates over the cases that exceed a limit, except those that are known to exceed that of CPU.
     pub fn exceeding(&self) -> impl Iterator<Item = &CaseResult> {
         self.rows.iter().filter(|it| !it.exceeds.is_empty() && !it.is_known())
     }
 }
 
-/// Every case there is.
+/// Lists all amplification cases.
 pub fn amplification_cases() -> anyhow::Result<Vec<Case>> {
     cases::all()
 }
 
-/// Measures these cases, each in a process of its own. `told` hears of each before it begins.
+/// Measures these cases, each in a process of its own. `told` is called with the name of each before it begins.
 pub fn amplification(cases: &[Case], how: &Measuring, told: &mut dyn FnMut(&str)) -> anyhow::Result<Amplification> {
     let floor = cases::all()?.into_iter().find(|it| it.full_name() == FLOOR).context("the floor is gone")?;
     let (mut floors, mut rows) = (Vec::new(), Vec::new());
     for (at, case) in cases.iter().filter(|it| it.full_name() != FLOOR).enumerate() {
-        // The machine is not as fast at one time as at another.
+        // The speed of a machine varies over time.
         if at % BETWEEN_FLOORS == 0 {
             floors.push(measured_floor(&floor, how, told)?);
         }
@@ -140,7 +140,7 @@ pub fn amplification(cases: &[Case], how: &Measuring, told: &mut dyn FnMut(&str)
 
 fn measured_floor(floor: &Case, how: &Measuring, told: &mut dyn FnMut(&str)) -> anyhow::Result<CaseResult> {
     told(FLOOR);
-    // The limit is for what is looked at.
+    // The limit of memory is for the cases that are examined.
     let (steps, stopped) = process::measured(floor, &Measuring { memory: u64::MAX, ..how.clone() })?;
     let row = CaseResult::new(floor, &steps, stopped);
     if row.cpu <= 0.0 {
@@ -149,13 +149,13 @@ fn measured_floor(floor: &Case, how: &Measuring, told: &mut dyn FnMut(&str)) -> 
     Ok(row)
 }
 
-/// Measures one case in this process, with its states and what it measures in this folder.
+/// Measures one case in this process; its states and its steps are written to this folder.
 pub fn amplification_child(name: &str, dir: &Path, enough: Enough) -> anyhow::Result<()> {
     let case = cases::all()?.into_iter().find(|it| it.full_name() == name);
     measure(&case.with_context(|| format!("there is no case `{name}`"))?, dir, enough)
 }
 
-/// Does a case so many times, then so many, in memory. Fuel that each took, and how the guest ended if it did.
+/// Runs a case in memory, in steps of so many times each. Returns the fuel of each step, and the reason why the guest ended, if it did.
 pub fn amplification_tried(case: &Case, times: &[u64]) -> anyhow::Result<(Vec<u64>, Option<String>)> {
     let mut run = Run::with(case, HostOptions { audit: Audit::Never, ..HostOptions::default() })?;
     let fuel = times.iter().map(|it| run.go(case, *it)).collect::<anyhow::Result<_>>()?;
@@ -165,7 +165,7 @@ pub fn amplification_tried(case: &Case, times: &[u64]) -> anyhow::Result<(Vec<u6
 impl CaseResult {
     fn new(case: &Case, steps: &[MeasuredStep], stopped: Option<String>) -> CaseResult {
         let measured = || steps.iter().rev().filter(|it| it.slog.is_none() && it.fuel > 0);
-        // What ended its guest is no measure of the work, unless there is no other.
+        // A step that ended the guest measures the work only if there is no other.
         let last = measured().find(|it| it.ended.is_none()).or_else(|| measured().next()).cloned().unwrap_or_default();
         let of = |amount: f64, fuel: u64| if fuel > 0 { amount / fuel as f64 * 1e9 } else { 0.0 };
         let recorded = steps.iter().find_map(|it| Some((it.slog?, it.fuel)));
@@ -208,7 +208,7 @@ impl CaseResult {
         }
     }
 
-    /// The largest share of a limit. What had to be stopped is worse than what had not.
+    /// Returns the largest share of a limit. A case that had to be stopped is worse than any that had not.
     fn badness(&self) -> f64 {
         let worst = self.shares().into_iter().map(|it| it.1).fold(0.0, f64::max);
         worst + if self.stopped.is_some() { 1e6 } else { 0.0 }

@@ -1,4 +1,4 @@
-//! The process of a case, from outside: started, watched, and ended past its limits.
+//! The process of a case: it is started here, watched, and ended past its limits.
 
 use std::{
     fs,
@@ -18,11 +18,11 @@ use crate::bench::machine;
 
 /// Time from one look at a process to the next.
 const LOOK: Duration = Duration::from_millis(20);
-/// Times its seconds of CPU that a process may take by the clock: it waits for the disk, and for others where the machine is busy. Only
-/// what hangs is ended by this.
+/// The time by the clock that a process may take, as a multiple of its seconds of CPU: it waits for the disk, and for other processes. So
+/// this ends only a process that hangs.
 const PATIENCE: u32 = 30;
 
-/// Measures a case in a process of its own: its steps, and why it was ended, if it was.
+/// Measures a case in a process of its own. Returns its steps, and the reason why the process was ended or failed, if it was.
 #[allow(clippy::disallowed_methods, reason = "a benchmark waits, and is there to read the clock")]
 pub(super) fn measured(case: &Case, how: &Measuring) -> anyhow::Result<(Vec<MeasuredStep>, Option<String>)> {
     let dir = tempfile::tempdir().context("make a folder for a case")?;
@@ -53,7 +53,7 @@ pub(super) fn measured(case: &Case, how: &Measuring) -> anyhow::Result<(Vec<Meas
         break Some(why);
     };
     let text = fs::read_to_string(steps_file(dir.path())).unwrap_or_default();
-    // The last line may be cut where the process was ended.
+    // The last line may be cut, if the process was ended.
     let steps = text.lines().map_while(|it| serde_json::from_str(it).ok()).collect();
     Ok((steps, stopped))
 }

@@ -1,4 +1,4 @@
-//! The twelve that besiege, each with a flood of its own, and the warden that lets them in and replaces whoever falls.
+//! The twelve attackers of a siege, each with a flood of its own, and the warden, which creates them and replaces those that end.
 
 use crate::{
     bench::guest::{BODY, Guest, HELD, LEN, NONE, ROOT, SLOTS, ZERO, hold_settled, repeat, send, send_empty, when},
@@ -6,13 +6,14 @@ use crate::{
     state::table::Options,
 };
 
-/// The vat admin, as the warden and whoever it lets in know it: behind the four honest roots, and the only object they are given.
+/// The vat admin, as the warden knows it: it comes after the roots of the four honest vats.
 const WARDENS_ADMIN: &str = "(i64.const 54)";
+/// The vat admin, as the attackers know it: the only object that they are given.
 const ADMIN: &str = "(i64.const 50)";
-/// The timer, as everybody knows it.
+/// The timer, as the warden and the attackers know it.
 const TIMER: &str = "(i64.const 0x8000000000000046)";
 
-/// The bounds of each attacker: so low that a siege of a minute comes to them, and shows what they hold.
+/// The bounds of each attacker: so low that a siege of a minute reaches them, and shows that they hold.
 const BOUNDS: &str = "\"storeMax\":\"+16777216\",\"refsMax\":\"+20000\",\"vatsMax\":\"+200\",\"queuedMax\":\"+2000\"";
 
 /// A vat that besieges the host.
@@ -30,7 +31,7 @@ impl Attacker {
     }
 }
 
-/// Sends itself a message whenever it gets one, and begins so.
+/// Makes an attacker that sends itself a message at its start and whenever it gets one.
 fn ever(name: &'static str, each: impl FnOnce(&mut Guest) -> String) -> Attacker {
     let mut guest = Guest { awake: true, ..Guest::default() };
     let each = each(&mut guest);
@@ -39,7 +40,7 @@ fn ever(name: &'static str, each: impl FnOnce(&mut Guest) -> String) -> Attacker
     Attacker { name, options: "", guest }
 }
 
-/// Returns all twelve attackers. A burst is this many messages at once.
+/// Returns all twelve attackers. `burst` is the number of messages that the attacker `bursts` sends at once.
 pub(super) fn attackers(burst: u32) -> Vec<Attacker> {
     vec![
         ever("self-flood", |_| send_empty(ROOT, NONE)),
@@ -68,7 +69,7 @@ pub(super) fn attackers(burst: u32) -> Vec<Attacker> {
     ]
 }
 
-/// As many messages to itself as a burst has, and the next burst when all have come.
+/// Makes an attacker that sends itself a burst of messages, and the next burst when all have come.
 fn bursts(burst: u32) -> Attacker {
     let go = format!("(global.set $left (i32.const {burst})) {}", repeat(burst, &send_empty(ROOT, NONE)));
     let other = format!(
@@ -79,7 +80,7 @@ fn bursts(burst: u32) -> Attacker {
     Attacker { name: "bursts", options: "", guest }
 }
 
-/// Passes a promise that is rejected with much to itself, and asks about it, again and again.
+/// Makes an attacker that sends itself a promise rejected with 256 KiB, and subscribes to it, again and again.
 fn notifies() -> Attacker {
     let mut guest = Guest { awake: true, ..Guest::default() };
     let body = guest.fill_to(256 << 10, "#\"", "aaaaaaaa", "\"");
@@ -88,12 +89,12 @@ fn notifies() -> Attacker {
     Attacker { name: "notifies", options: "", guest }
 }
 
-/// Creates vats that do nothing.
+/// Makes an attacker that creates vats that do nothing.
 fn creators() -> Attacker {
     ever("creator", |guest| repeat(4, &guest.say(ADMIN, "#[\"createVat\",[\"idle\"]]", 0, NONE)))
 }
 
-/// Writes much and traps; what it lost thereby it is told anew.
+/// Makes an attacker that writes to 10 MiB of its memory and traps, over and over.
 fn traps() -> Attacker {
     let mut guest = Guest { awake: true, pages: 200, ..Guest::default() };
     let trap = guest.say(ROOT, "#[\"trap\",[]]", 0, NONE);
@@ -108,7 +109,7 @@ fn traps() -> Attacker {
     Attacker { name: "traps", options: ",\"onFault\":\"reject\",\"fuelPerDelivery\":\"+20000000\"", guest }
 }
 
-/// Wants to be woken twice whenever it is woken.
+/// Makes an attacker that asks for two wakeups whenever it is woken.
 fn timers() -> Attacker {
     let mut guest = Guest { awake: true, ..Guest::default() };
     let (at, len) = guest.text("#[\"setWakeup\",[\"+1\",\"$0\"]]");
@@ -120,7 +121,7 @@ fn timers() -> Attacker {
     Attacker { name: "timers", options: "", guest }
 }
 
-/// Asks for meters, and lets them go.
+/// Makes an attacker that creates meters, and lets them go.
 fn meters() -> Attacker {
     let mut attacker = ever("meters", |guest| {
         let ask = guest.say(ADMIN, "#[\"createMeter\",[\"+9\",\"+1\"]]", 0, "(local.get $x)");
@@ -133,7 +134,7 @@ fn meters() -> Attacker {
     attacker
 }
 
-/// Sends to a promise that is rejected with much, for results that are rejected with as much.
+/// Makes an attacker that sends to a promise rejected with 256 KiB, for results that are rejected with the same.
 fn rejections() -> Attacker {
     let mut guest = Guest { awake: true, ..Guest::default() };
     let body = guest.fill_to(256 << 10, "#\"", "aaaaaaaa", "\"");
@@ -142,7 +143,7 @@ fn rejections() -> Attacker {
     Attacker { name: "rejections", options: "", guest }
 }
 
-/// Grows to its limit, and writes to all of it.
+/// Makes an attacker that grows its memory to the limit, and writes to all of it.
 fn bombs() -> Attacker {
     ever("bomb", |_| {
         "(drop (memory.grow (i32.const 64)))
@@ -153,7 +154,8 @@ fn bombs() -> Attacker {
     })
 }
 
-/// The vat that lets them in, and whoever takes the place of one that ended. Promises tell by their last four bits which it is.
+/// Makes the warden: the vat that creates the attackers, and another in the place of each that ends. The last four bits of its promises
+/// number the attacker.
 pub(super) fn warden(attackers: &[Attacker]) -> anyhow::Result<StaticVat> {
     let mut guest = Guest { awake: true, ..Guest::default() };
     let mut choice = String::new();

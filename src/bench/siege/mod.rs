@@ -1,14 +1,14 @@
-//! The siege: four honest vats do their work, twelve hostile ones beside them do what they can; then the same work without those.
+//! The siege: four honest vats do their work while twelve hostile ones attack the host; then the same work is done without those.
 //!
 //! ```text
 //!   ping ─▶ pong            `play`: round trips                  one question after the other in each lane,
 //!   adder ─▶ ledger         `addFrom`, `increment`: books        so that no answer depends on a race
 //! ```
 //!
-//! Equal in both runs must be all that the honest vats can tell: their answers, what is in their vatstores after each, and what
-//! stands in their transcripts. What may differ, within a bound, is how long an answer takes.
+//! All that the honest vats do and keep must be equal in both runs: their answers, the contents of their vatstores after each answer, and
+//! their transcripts. Only the time of an answer, in cranks, may differ, within a bound.
 //!
-//! Invariant: nothing that is compared, and no latency, depends on a clock; only where a run by minutes ends does.
+//! Invariant: nothing that is compared, and no latency, depends on a clock; only the end of a siege by minutes does.
 
 mod attackers;
 
@@ -37,14 +37,14 @@ use crate::{
     state::table::{DeviceRow, Options, Status, Tables},
 };
 
-/// The vat that lets the hostile ones in.
+/// The name of the vat that creates the hostile ones.
 const WARDEN: &str = "warden";
 
-/// Turns that each attacker may have for each one of an honest vat: with a fair queue one. A question that takes ten cranks where nobody
-/// disturbs takes at most ten and as many for each attacker.
+/// Turns that each attacker may have for each turn of an honest vat: with a fair queue, one. A question that takes ten cranks in peace takes
+/// at most ten more for each attacker.
 pub const LATENCY_PER_ATTACKER: f64 = 1.0;
 
-/// Rows that come and go.
+/// Rows that come and go, and are no growth.
 const ROWS_NOISE: u64 = 1_000;
 /// Bytes of memory that come and go: buffers of the commit, instances.
 const MEMORY_NOISE: u64 = 64 << 20;
@@ -67,7 +67,7 @@ pub struct Siege {
     pub until: Until,
     /// Messages of a burst.
     pub burst: u32,
-    /// Only these of the attackers, by name; all twelve where none is named.
+    /// The names of the attackers; all twelve if none is named.
     pub attackers: Vec<String>,
     /// Cranks of a block.
     pub cranks_per_block: u64,
@@ -81,7 +81,7 @@ impl Siege {
     }
 }
 
-/// The names of all attackers.
+/// Lists the names of all attackers.
 pub fn attacker_names() -> Vec<&'static str> {
     attackers(1).iter().map(|it| it.name).collect()
 }
@@ -92,13 +92,13 @@ pub fn attacker_names() -> Vec<&'static str> {
 pub struct Latency {
     /// Cranks from the question to the answer, on average.
     pub cranks: f64,
-    /// At the most.
+    /// The most cranks from a question to its answer.
     pub most_cranks: u64,
-    /// Units of fuel meanwhile, on average.
+    /// Units of fuel from the question to the answer, on average.
     pub fuel: f64,
 }
 
-/// The outcome of a siege. Three samples are after a tenth, at half, and at the end.
+/// The outcome of a siege. Samples are taken after a tenth of it, at half, and at the end.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Besieged {
@@ -110,22 +110,22 @@ pub struct Besieged {
     pub deliveries: [u64; 2],
     /// Hostile vats that ended, and were replaced.
     pub fallen: u64,
-    /// A digest of all that the honest vats told and kept, in the siege and in peace.
+    /// Digests of the honest vats' answers, vatstores and transcripts, in the siege and in peace.
     pub digests: [String; 2],
-    /// The first difference, where the digests differ.
+    /// The first difference, if the digests differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub differs: Option<String>,
-    /// In the siege and in peace.
+    /// The latency in the siege and in peace.
     pub latency: [Latency; 2],
-    /// The mean latency, in cranks, over that in peace.
+    /// The mean latency, in cranks, as a multiple of that in peace.
     pub slower: f64,
-    /// The bound of that; a block more is granted, since only its end is heard of.
+    /// The bound for `slower`, with one more block, since answers are seen only at the end of one.
     pub slower_at_most: f64,
-    /// Rows of all tables.
+    /// Samples of the rows of the tables that guests can fill.
     pub rows: [u64; 3],
-    /// Bytes of memory, of the process.
+    /// Samples of the resident memory of the process, in bytes.
     pub memory: [u64; 3],
-    /// Bytes of the state's folder.
+    /// Samples of the size of the state's folder, in bytes.
     pub disk: [u64; 3],
 }
 
@@ -140,12 +140,12 @@ impl Besieged {
         self.slower <= self.slower_at_most
     }
 
-    /// Returns whether rows and memory were at most half again as many at the end as at half. The disk keeps all history: it may grow, but in
-    /// the second half no more than half again as much as in the first.
+    /// Returns whether rows and memory at the end were at most one and a half times those at half, noise apart. The disk keeps all history
+    /// and may grow, but in the second half at most one and a half times as much as in the first.
     pub fn flat(&self) -> bool {
         let level = |[_, half, end]: [u64; 3], noise: u64| end <= half + half / 2 + noise;
         let [tenth, half, end] = self.disk;
-        // From the first sample to the second it is four tenths of the siege.
+        // The first sample and the second are four tenths of the siege apart, and a half is five.
         let first = (half.saturating_sub(tenth)) / 4 * 5;
         level(self.rows, ROWS_NOISE)
             && level(self.memory, MEMORY_NOISE)
@@ -153,13 +153,13 @@ impl Besieged {
     }
 }
 
-/// A sequence of questions, of which each waits for the answer to the one before.
+/// A sequence of questions, each asked after the answer to the one before.
 struct Lane {
     name: &'static str,
     vats: [VatId; 2],
     asked: u64,
     waiting: Option<(Sent, u64, u64)>,
-    /// Answers: each with what was kept then, and the deliveries that each vat had had.
+    /// The answers, each with the vatstores at that time and the number of deliveries that each vat had had.
     answers: Vec<(String, [u64; 2])>,
 }
 
@@ -238,7 +238,7 @@ impl SiegeRun {
         Ok(entry.with_context(|| format!("{vat} has no root"))?.kref)
     }
 
-    /// The next question of a lane that has its answer, unless it has had so many.
+    /// Asks the next question of a lane if it waits for no answer and was asked fewer than `most`.
     fn ask(&mut self, at: usize, most: u64) -> anyhow::Result<()> {
         let Lane { vats: [_, second], asked, waiting, .. } = self.lanes[at];
         if waiting.is_some() || asked >= most {
@@ -260,7 +260,7 @@ impl SiegeRun {
         Ok(())
     }
 
-    /// Runs a block, and hears what was answered.
+    /// Runs a block, and takes the answers.
     fn block(&mut self) -> anyhow::Result<()> {
         let mut deliveries = [0; 2];
         let end = self.controller.run_block(&self.policy, &mut |ran| {
@@ -301,7 +301,7 @@ impl SiegeRun {
         }
     }
 
-    /// Rows, but for the one that each ended vat leaves; memory; disk.
+    /// Samples rows, except the one that each ended vat leaves, memory, and disk.
     fn sample(&self) -> anyhow::Result<[u64; 3]> {
         let tables = self.controller.block()?.tables();
         let alive = tables.vats.iter().filter(|(_, it)| !matches!(it.status, Status::Terminated { .. }));
@@ -320,7 +320,7 @@ impl SiegeRun {
         Ok([rows as u64, machine::resident(), machine::size_of(&self.dir)])
     }
 
-    /// All that the honest vats told and kept, a text each: answer by answer, then delivery by delivery.
+    /// Returns the honest vats' answers with their vatstores, then their deliveries up to the last answer, as texts.
     fn told(&self) -> anyhow::Result<Vec<String>> {
         let block = self.controller.block()?;
         let mut told = Vec::new();
@@ -354,7 +354,7 @@ fn format_number(number: u64) -> serde_json::Value {
     json!(number % 7 + 1)
 }
 
-/// The rows of a vat's vatstore, as text.
+/// Writes the rows of a vat's vatstore as text.
 fn kept(tables: &Tables, vat: VatId) -> String {
     let mut text = String::new();
     for ((of, key), value) in tables.vatstore.range((vat, StoreKey::default())..) {
@@ -366,7 +366,8 @@ fn kept(tables: &Tables, vat: VatId) -> String {
     text
 }
 
-/// Lays siege, with a state in this folder; then lives through the same in peace, in another. `each` hears of the cranks so far.
+/// Lays siege to a state in this folder, then runs the same questions in peace, on another state there. `each` is called after each block
+/// of the siege with the cranks so far.
 #[allow(clippy::disallowed_methods, reason = "a siege by minutes reads the clock")]
 pub fn siege(siege: &Siege, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Result<Besieged> {
     let attackers = siege.attackers().len();
@@ -408,7 +409,7 @@ pub fn siege(siege: &Siege, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Re
         differs: parting(&told, &expected),
         latency,
         slower: if latency[1].cranks > 0.0 { latency[0].cranks / latency[1].cranks } else { 0.0 },
-        // An answer is heard at the end of its block.
+        // An answer is seen at the end of its block.
         slower_at_most: 1.0
             + LATENCY_PER_ATTACKER * attackers as f64
             + siege.cranks_per_block as f64 / latency[1].cranks.max(1.0),
@@ -418,7 +419,7 @@ pub fn siege(siege: &Siege, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Re
     })
 }
 
-/// Runs the same questions, answered where nobody disturbs.
+/// Runs the same questions without attackers.
 fn peace(besieged: &SiegeRun, dir: PathBuf, siege: &Siege) -> anyhow::Result<SiegeRun> {
     let mut run = SiegeRun::new(None, siege.cranks_per_block, dir)?;
     let answered: Vec<u64> = besieged.lanes.iter().map(|it| it.answers.len() as u64).collect();

@@ -15,22 +15,22 @@ pub(super) enum GdbAnswer {
     Text(String),
     /// Send OK, and from then on acknowledge nothing.
     WithoutAcknowledgement,
-    /// Let the guest go on; the answer is its next stop.
+    /// Let the guest continue; the answer is its next stop.
     Resume(Resume),
     /// Send this, and let the guest run.
     Detach(&'static str),
 }
 
-/// Where the module's file lies, for a debugger.
+/// The address at which a debugger sees the module's file.
 const FILE: u64 = 1 << 62;
 /// The low half of an address.
 const OFFSET: u64 = 0xffff_ffff;
-/// What kind of address it is.
+/// The bits of an address that tell memory from file.
 const KIND: u64 = 3 << 62;
 
 const TRIPLE: &str = "wasm32-unknown-unknown-wasm";
 
-/// The one register: where it stands.
+/// The description of the only register, the program counter.
 const PC: &str = "name:pc;alt-name:pc;bitsize:64;offset:0;encoding:uint;format:hex;set:General Purpose \
                   Registers;gcc:16;dwarf:16;generic:pc;";
 
@@ -46,7 +46,7 @@ pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &
             Some(resume) => return GdbAnswer::Resume(resume),
             None => error("the only actions are to continue and to step"),
         },
-        // A delivery is not killed: it would be another history.
+        // A delivery is not killed: that would change the history.
         "D" | "vKill" => return GdbAnswer::Detach("OK"),
         "k" => return GdbAnswer::Detach(""),
         "?" => stop_reply(guest, stop),
@@ -76,7 +76,7 @@ pub(super) fn answer(guest: &mut Stopped<'_>, vat: VatId, stop: &Stop, packet: &
     })
 }
 
-/// Returns the reply that reports a stop. lldb takes a stop for that of its breakpoint only if it learns here where it is.
+/// Returns the reply that reports a stop. It has the program counter, without which lldb would not recognize its breakpoint.
 pub(super) fn stop_reply(guest: &Stopped<'_>, stop: &Stop) -> String {
     let (signal, reason, words) = match stop {
         Stop::Entry | Stop::Step => ("05", "trace", None),
@@ -90,7 +90,7 @@ pub(super) fn stop_reply(guest: &Stopped<'_>, stop: &Stop) -> String {
     format!("T{signal}thread:1;thread-pcs:{pc:x};00:{};reason:{reason};{description}", hex(&pc.to_le_bytes()))
 }
 
-/// The name of a packet, and what stands after it.
+/// Splits a packet into its name and the rest.
 fn split(text: &str) -> (&str, &str) {
     if text.starts_with(['q', 'Q', 'v']) {
         text.split_once([':', ',', ';']).unwrap_or((text, ""))
@@ -100,7 +100,7 @@ fn split(text: &str) -> (&str, &str) {
     }
 }
 
-/// The first action of a `vCont`: there is one thread only.
+/// Reads the first action of a `vCont`: there is only one thread.
 fn resume(actions: &str) -> Option<Resume> {
     match actions.chars().next()? {
         'c' | 'C' => Some(Resume::Go),
@@ -122,7 +122,7 @@ fn transfer(vat: VatId, rest: &str) -> String {
     format!("{last}{}", list.get(from..end).unwrap_or_default())
 }
 
-/// As much as fits into a packet of what is asked for.
+/// Reads from the memory or the module's file, as much of it as fits into a packet.
 fn memory(guest: &Stopped<'_>, rest: &str) -> String {
     let Some((address, length)) = pair(rest) else { return error("which memory?") };
     let source = match address & KIND {

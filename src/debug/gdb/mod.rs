@@ -1,29 +1,29 @@
-//! A gdb-remote server for one delivery to a guest: lldb (22 or newer) stops in the guest's own source, with its locals, and its
-//! breakpoints work.
+//! A gdb-remote server for deliveries to a guest: lldb (22 or newer) stops in the guest's own source, shows its locals, and sets
+//! breakpoints.
 //!
 //! ```text
 //!   lldb -o 'process connect --plugin wasm connect://127.0.0.1:4711'
 //! ```
 //!
-//! What the user sees is the file that the vat's bundle is: if it was built with debug information (`cargo wasm-debug` in a vat made by
-//! `vathost new`), there are sources and names, if not there is the disassembly. The load pass's own code is never shown.
+//! The user sees the vat's bundle as it was built: with sources and names if it has debug information (`cargo wasm-debug` in a vat made
+//! by `vathost new`), otherwise as a disassembly. The load pass's own code is never shown.
 //!
-//! The story of a session:
+//! The course of a session:
 //!
 //! ```text
 //!   vat_deliver begins ─▶ accept one client ─▶ stopped ⇄ running ─▶ W00 the delivery ended, X06 the vat is at fault
 //!                                                 └─ D, k, or the connection ends: the delivery runs on, undisturbed
 //! ```
 //!
-//! * One client, one delivery or as many as were asked for; who hangs up before a first packet, as a probe of the port does, was none.
-//!   Each delivery stops at its beginning, and the client's breakpoints hold for all of them.
-//! * A fault (a trap, an illegal syscall), or a kernel panic, is a stop with its frames. To go on ends the delivery.
-//! * The guest is only read. Writes are refused, in words: a changed guest is not the one of the other replicas. So fuel,
-//!   hashes and outcome are the same with a debugger as without, whatever the client sends and wherever it goes away.
-//! * ^C stops a guest that runs. Of a deep stack the innermost 1,000 frames are shown.
+//! * There is one client, and one delivery or as many as were asked for. A connection that ends before its first packet, such as a
+//!   probe of the port, does not count. Each delivery stops at its beginning, and the client's breakpoints hold for all of them.
+//! * A fault (a trap, an illegal syscall) or a kernel panic is a stop with its frames. To continue from it ends the delivery.
+//! * The guest is only read. Writes are refused, in words: a changed guest would differ from that of the other replicas. So fuel,
+//!   hashes and outcome are the same with a debugger as without, whatever the client sends and whenever it disconnects.
+//! * ^C stops a running guest. Of a deep stack the innermost 1,000 frames are shown.
 //!
-//! This is the protocol by hand: the crate for it ties its state to the type of what it debugs, for as long as the client is there; here the
-//! guest can be borrowed only from one stop to the next step.
+//! The protocol is implemented by hand, since the crate for it ties its state to the debugged object's type for as long as the client is
+//! connected; here the guest is borrowed only from a stop until it continues.
 
 mod answer;
 mod session;
@@ -43,12 +43,12 @@ use crate::{
 
 use session::GdbSession;
 
-/// Runs the next crank, and lets a client debug what it delivers to this vat. Waits for the client when the delivery begins; where the
-/// crank delivers nothing to the vat, nobody is waited for. `workers` is one [for a debugger](Warehouse::for_debugger).
+/// Runs the next crank, and lets a client debug its delivery to this vat. Waits for the client when the delivery begins, and for none if
+/// the crank delivers nothing to the vat. `workers` is one [for a debugger](Warehouse::for_debugger).
 ///
 /// # Errors
 ///
-/// What stops the host anyway; or that the workers are not for a debugger. Nothing that a client does, nor an error of the socket.
+/// Those that stop the host without a debugger too; or the workers are not for a debugger. Neither a client nor the socket can cause one.
 pub fn serve(
     block: Block,
     vat: VatId,
@@ -61,8 +61,8 @@ pub fn serve(
     result
 }
 
-/// Lets the first client that comes debug so many deliveries to a vat, until the debugger is detached. The flag is set once no client
-/// will look at any more of them. `workers` is one [for a debugger](Warehouse::for_debugger).
+/// Lets the first client that connects debug so many deliveries to a vat, until the debugger is detached. Returns a flag that is set once
+/// no client will debug any more of them. `workers` is one [for a debugger](Warehouse::for_debugger).
 pub(super) fn attach(
     vat: VatId,
     workers: &mut Warehouse,

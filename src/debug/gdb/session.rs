@@ -1,4 +1,4 @@
-//! One client and the deliveries that it debugs: who is waited for, what is told when the guest stops, how it goes on.
+//! One client and the deliveries that it debugs: waits for the client, reports stops to it, and lets the guest continue as it asks.
 
 use std::{
     collections::BTreeSet,
@@ -34,15 +34,15 @@ pub(super) struct GdbSession {
 
 #[derive(Debug)]
 enum Phase {
-    /// Nobody is there yet.
+    /// No client has connected yet.
     Waiting,
     Attached(Client),
-    /// There will be no client any more.
+    /// The client is gone, and no other is accepted.
     Over,
 }
 
 impl GdbSession {
-    /// Makes a session over so many deliveries to the vat, and the flag that is set once no client will look at any more of them.
+    /// Makes a session over so many deliveries to the vat, and the flag that is set once no client will debug any more of them.
     pub(super) fn new(
         listener: TcpListener,
         vat: VatId,
@@ -59,8 +59,7 @@ impl GdbSession {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for a client that says something, and for its first packet. Who hangs up before that, as a probe of the port does, uses
-    /// nothing up.
+    /// Waits for a client and its first packet. A connection that ends before that, such as a probe of the port, does not count.
     fn wait(&mut self) -> Option<(Client, Vec<u8>)> {
         loop {
             let (stream, _) = self.listener.accept().ok()?;
@@ -71,7 +70,7 @@ impl GdbSession {
         }
     }
 
-    /// Answers one packet after the other until the client lets the guest go on. `None` where it is gone, or no longer interested.
+    /// Answers one packet after the other until the client lets the guest continue. `None` if it has disconnected or detached.
     fn converse(&mut self, guest: &mut Stopped<'_>, stop: &Stop) -> Option<Resume> {
         let mut first = None;
         if let Phase::Waiting = self.phase {
@@ -83,7 +82,7 @@ impl GdbSession {
                     guest.set_breakpoint(*at, true);
                 }
             }
-            // It waits to hear of it.
+            // The client waits for this reply.
             client.send(&answer::stop_reply(guest, stop)).ok()?;
         }
         let Phase::Attached(client) = &mut self.phase else { return None };
@@ -103,7 +102,7 @@ impl GdbSession {
                     return Some(resume);
                 }
                 GdbAnswer::Detach(text) => {
-                    // Whether it hears that makes no difference.
+                    // If the client does not receive it, nothing is lost.
                     let _ = client.send(text);
                     return None;
                 }
@@ -128,7 +127,7 @@ impl Debugger for GdbSession {
     fn ended(&mut self, well: bool) {
         self.left = self.left.saturating_sub(1);
         if well && self.left > 0 && matches!(self.phase, Phase::Attached(_)) {
-            // The client hears of the next delivery when that begins.
+            // The next reply to the client is the beginning of the next delivery.
             return;
         }
         if let Phase::Attached(client) = &mut self.phase {
@@ -139,7 +138,7 @@ impl Debugger for GdbSession {
     }
 }
 
-/// A client that waits for a delivery which never comes is told so.
+/// Sends the end to a client that waits for a delivery which never came.
 impl Drop for GdbSession {
     fn drop(&mut self) {
         if let Phase::Attached(client) = &mut self.phase {

@@ -1,7 +1,7 @@
-//! Packets over a socket: `$`, data, `#`, two digits of a checksum; and the byte 3, which interrupts.
+//! The wire format of gdb-remote over a socket: packets of `$`, data, `#` and two digits of a checksum; and the byte 3, an interrupt.
 //!
-//! Invariants: no input makes it panic; a packet takes bounded memory, and so do all that wait; what was read keeps its order, so that
-//! an interrupt counts for the command before it; an interrupt is read however many packets wait.
+//! Invariants: no input causes a panic; a packet takes bounded memory, and so do all that wait; the order of input is kept, so that an
+//! interrupt applies to the command before it; an interrupt is read however many packets wait.
 
 use std::{
     collections::VecDeque,
@@ -16,18 +16,19 @@ use crate::vat::Interrupter;
 /// Bytes of a packet's data, either way: what `PacketSize` promises.
 pub(super) const PACKET_BYTES_MAX: usize = 0x4000;
 
-/// Packets that may wait, and their bytes. A client sends the next when it has the answer: what is more than this is dropped.
+/// Packets that may wait; further ones are dropped. A good client sends the next packet only when it has the answer.
 const WAITING_MAX: usize = 1 << 10;
+/// Bytes of the packets that may wait.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// A message that a client sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Input {
-    /// A packet; whether its checksum is right, and it was not too long.
+    /// A packet, and whether it is good: its checksum is right, and it was not too long.
     Packet(Vec<u8>, bool),
     /// The interrupt, ^C: stop the running guest.
     Interrupt,
-    /// The client did not get the last packet well.
+    /// The client asks for the last packet again.
     Again,
 }
 
@@ -68,7 +69,7 @@ impl Client {
         Ok(Client { stream, input, reader: Some(reader), acknowledges: true, last: Vec::new() })
     }
 
-    /// Waits for the next good packet, which is acknowledged. `None` where the client is gone.
+    /// Waits for the next good packet, and acknowledges it. `None` if the client has disconnected.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             match self.input.take()? {
@@ -81,7 +82,7 @@ impl Client {
                     }
                 }
                 Input::Again if self.acknowledges => self.stream.write_all(&self.last).ok()?,
-                // It is stopped already.
+                // The guest is stopped already.
                 Input::Again | Input::Interrupt => (),
             }
         }
@@ -98,13 +99,13 @@ impl Client {
         self.stream.write_all(&self.last)
     }
 
-    /// From now on nothing is acknowledged.
+    /// Stops acknowledging packets from now on.
     pub(super) fn stop_acknowledging(&mut self) {
         self.acknowledges = false;
     }
 }
 
-/// The connection ends, and the thread that reads it.
+/// Ends the connection, and the thread that reads from it.
 impl Drop for Client {
     fn drop(&mut self) {
         // It may be gone already.
@@ -115,7 +116,7 @@ impl Drop for Client {
     }
 }
 
-/// What was read and not answered yet.
+/// The input that was read and is not handled yet.
 #[derive(Debug, Default)]
 struct Inbox {
     waiting: Mutex<Waiting>,
@@ -134,7 +135,7 @@ impl Inbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what was read. Never waits: an interrupt may come behind it.
+    /// Adds an input. Never waits, since an interrupt may follow.
     fn put(&self, input: Input) {
         let mut waiting = self.waiting();
         let bytes = match &input {
@@ -150,13 +151,13 @@ impl Inbox {
         }
     }
 
-    /// No more will be read.
+    /// Marks the inbox as closed: no more input will come.
     fn close(&self) {
         self.waiting().closed = true;
         self.changed.notify_one();
     }
 
-    /// Waits for the next; `None` where there will be none.
+    /// Waits for the next input; `None` if there will be none.
     fn take(&self) -> Option<Input> {
         let is_awaited = |it: &mut Waiting| it.inputs.is_empty() && !it.closed;
         let mut waiting = self.changed.wait_while(self.waiting(), is_awaited).unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +168,7 @@ impl Inbox {
         Some(input)
     }
 
-    /// Takes everything up to an interrupt, if there is one; nothing else is to be said to a guest that runs.
+    /// Takes all input up to the first interrupt, and returns whether there is one. Packets to a running guest are dropped.
     fn take_interrupt(&self) -> bool {
         let mut waiting = self.waiting();
         while let Some(input) = waiting.inputs.pop_front() {
@@ -181,7 +182,7 @@ impl Inbox {
     }
 }
 
-/// A packet with its frame; what would end it early is escaped.
+/// Frames a packet, and escapes the bytes that would end it early.
 fn framed(data: &[u8]) -> Vec<u8> {
     let mut out = vec![b'$'];
     for byte in data {
@@ -199,7 +200,7 @@ fn checksum(data: &[u8]) -> u8 {
     data.iter().fold(0, |sum, it| sum.wrapping_add(*it))
 }
 
-/// Takes a stream apart.
+/// A parser that splits the stream into inputs, byte by byte.
 #[derive(Debug, Default)]
 struct Parser {
     place: PacketPlace,
@@ -219,7 +220,7 @@ enum PacketPlace {
 }
 
 impl Parser {
-    /// The next byte. What stands between packets and means nothing is passed over.
+    /// Takes the next byte, and returns the input that it completes. Other bytes between packets are ignored.
     fn take(&mut self, byte: u8) -> Option<Input> {
         match (self.place, byte) {
             (PacketPlace::Between, b'$') => *self = Parser { place: PacketPlace::Data, ..Parser::default() },
@@ -227,7 +228,7 @@ impl Parser {
             (PacketPlace::Between, b'-') => return Some(Input::Again),
             (PacketPlace::Between, _) => (),
             (PacketPlace::Data | PacketPlace::Escaped, b'#') => self.place = PacketPlace::FirstDigit,
-            // One that begins anew: the end of the last was lost.
+            // A new packet begins: the end of the last one was lost.
             (PacketPlace::Data, b'$') => *self = Parser { place: PacketPlace::Data, ..Parser::default() },
             (PacketPlace::Data, b'}') => {
                 self.sum = self.sum.wrapping_add(byte);

@@ -7,9 +7,9 @@
 //!   frame: end (JSON)       the number of pieces, and the checksum of all bytes before
 //! ```
 //!
-//! A frame is one of zstd's skippable frames (magic, length, contents), and its contents begin with their own hash: the file
-//! is a well-formed `.zst`, and damage is found, and named, at the piece where it is. What was read is then audited as a state,
-//! so that a file that is whole but false is refused too.
+//! A frame is one of zstd's skippable frames (magic, length, contents), and its contents begin with the hash of the rest. So the
+//! file is a well-formed `.zst`, and damage is found and named piece by piece. The state that was read is then audited, so that a
+//! file that is whole but false is refused too.
 
 mod read;
 mod write;
@@ -34,11 +34,11 @@ pub const FORMAT: u32 = 1;
 const FRAME: u32 = 0x184D_2A56;
 /// Bytes of a hash in a frame.
 const HASH_LEN: u32 = 32;
-/// Bytes of a frame's contents: damage must not make the reader ask for more.
+/// Bytes of a frame's contents, at most, so that damage cannot make the reader allocate more.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 /// Bytes of rows in a piece, unless one row alone is larger.
 const PIECE_BYTES: usize = 4 << 20;
-/// Bytes of rows in a piece, at most: what SQLite can hold in one row, and a little.
+/// Bytes of rows in a piece, at most: the largest row of SQLite, and a little more.
 const PIECE_BYTES_MAX: u64 = (1 << 30) + (1 << 24);
 
 /// The head of an archive: the facts of the state that come before its rows.
@@ -59,9 +59,9 @@ pub struct Head {
     pub kernel_version: u32,
     /// The last committed block.
     pub height: u64,
-    /// The chained hash there.
+    /// The chained hash at that block.
     pub state_hash: String,
-    /// The digest of all rows there.
+    /// The digest of all rows at that block.
     pub state_digest: String,
     /// The digest of the scenario.
     pub scenario: String,
@@ -97,7 +97,7 @@ impl Head {
     }
 }
 
-/// The header of a piece, which comes before it.
+/// The header of a piece, in the frame before the piece.
 #[derive(Debug, Serialize, Deserialize)]
 struct Piece {
     table: String,
@@ -144,7 +144,7 @@ pub enum ArchiveError {
         /// The reason: what the file is not.
         why: String,
     },
-    /// The file is not what was written.
+    /// The file differs from what was written, or holds a state that does not pass the audit.
     #[error("{}: damaged at {at}: {why}", path.display())]
     Damaged {
         /// The file that was read.

@@ -1,4 +1,4 @@
-//! Reads an archive, believing nothing of it.
+//! Reads an archive, and trusts nothing in it.
 
 use std::{
     fs::File,
@@ -22,8 +22,8 @@ use crate::{
 
 type Result<T> = std::result::Result<T, ArchiveError>;
 
-/// Reads all of an archive into an empty database, and audits what came of it. `progress` hears how many bytes were read so far, of
-/// how many.
+/// Reads an archive into an empty database, and audits the state. `progress` is called with the bytes that were read so far, and with
+/// their total.
 pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, u64)) -> Result<Summary> {
     let mut reader = PieceReader::open(path)?;
     let head = reader.head()?;
@@ -86,7 +86,7 @@ fn usable(path: &Path, head: &Head) -> Result<()> {
     Ok(())
 }
 
-/// The rows are those that the head names, and good.
+/// Checks that the rows pass the audit, and that they are the state that the head names.
 fn confirm(path: &Path, head: &Head, database: &Database) -> Result<()> {
     let report = verify::verify(database)?;
     if let Some((check, finding)) = report.first_finding() {
@@ -171,7 +171,7 @@ impl PieceReader<'_> {
         Ok(bytes)
     }
 
-    /// The contents of the frame that begins here.
+    /// Reads the contents of the frame that begins here.
     fn frame(&mut self) -> Result<Vec<u8>> {
         let begin = self.at;
         if self.take(4, "a frame's mark")? != FRAME.to_le_bytes() {

@@ -17,7 +17,7 @@ fn fault(err: impl std::fmt::Display) -> HostFault {
     HostFault::new("write the archive", err)
 }
 
-/// Writes all of a state. `progress` hears how many rows are written so far, of how many.
+/// Writes a whole state. `progress` is called with the rows that were written so far, and with their total.
 pub fn write(
     database: &Database,
     out: &mut dyn Write,

@@ -1,7 +1,8 @@
 //! `vathost diff`: where two states parted, and what differs.
 //!
-//! When: the hashes of the last blocks form a chain, so what two states have in common is a prefix of it. What: the rows, table by
-//! table, and for each vat the first delivery of its transcript that differs.
+//! The place is found by the hashes of the last blocks: they form a chain, so the blocks that two states have in common are a prefix of
+//! it; within a block the marks of its cranks tell. The difference itself is the rows, table by table, and for each vat the first delivery of
+//! its transcript that differs, or that only one of the states has.
 
 mod show;
 
@@ -29,16 +30,16 @@ pub struct Difference {
     pub parting: Parting,
     /// Rows that differ, by table.
     pub counts: BTreeMap<&'static str, u64>,
-    /// The first of them.
+    /// The first rows that differ.
     pub rows: Vec<RowDifference>,
-    /// The first delivery of each vat that differs.
+    /// The first delivery of each vat that differs, or that only one of the states has.
     pub deliveries: Vec<Delivery>,
 }
 
 /// The place at which two states parted, as far as their stored hashes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parting {
-    /// The states are at the same place.
+    /// The states end with the same block, under the same hash.
     Never,
     /// One is the past of the other.
     Past {
@@ -53,13 +54,13 @@ pub enum Parting {
         height: BlockHeight,
         /// The block's first crank.
         from: CrankNum,
-        /// The first crank behind it, in each: where the chains differ already.
+        /// The first crank after the block, in each state; the chains differ there.
         to: [CrankNum; 2],
-        /// The first crank after which the chains differ; `None` where the states do not remember, as older ones do not, or where
-        /// all cranks that both ran are the same.
+        /// The first crank after which the marks differ; `None` if the states do not remember marks, as older ones do not, or if all
+        /// cranks that both ran are the same.
         crank: Option<CrankNum>,
     },
-    /// No block that both remember is the same: before this one, or they never had anything in common.
+    /// No block that both states remember is the same: they parted before this one. `None` if they remember none in common.
     Before(Option<BlockHeight>),
 }
 
@@ -76,16 +77,16 @@ pub struct RowDifference {
     pub values: [Option<String>; 2],
 }
 
-/// The first delivery of a vat's transcript that differs.
+/// The first delivery of a vat's transcript that differs, or that only one of the states has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The vat of the transcript.
     pub vat: VatId,
     /// The number of the delivery.
     pub number: DeliveryNum,
-    /// The part of it: the delivery itself, a syscall, the end; or that only one has it.
+    /// The part that differs: the delivery itself, a syscall, or the end; `only one has it` if the other transcript is shorter.
     pub part: String,
-    /// The text of that part in each state.
+    /// The text of that part in each state; `None` if a state has none.
     pub values: [Option<String>; 2],
 }
 
@@ -96,7 +97,7 @@ impl Difference {
     }
 }
 
-/// Compares two states, and keeps this many of the rows that differ.
+/// Compares two states, and keeps at most this many of the rows that differ.
 pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, HostFault> {
     let meta = [a.meta()?.unwrap_or_default(), b.meta()?.unwrap_or_default()];
     let (mut counts, mut rows) = (BTreeMap::new(), Vec::new());
@@ -137,7 +138,7 @@ fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
     }
     let of_b: BTreeMap<_, _> = b.iter().map(|it| (it.height, it)).collect();
     let both: Vec<_> = a.iter().filter_map(|it| Some((it, *of_b.get(&it.height)?))).collect();
-    // The chain: once the hashes differ they differ for ever.
+    // The hashes are chained: once they differ, they differ for ever.
     let same = both.partition_point(|(a, b)| a.state_hash == b.state_hash);
     let Some((common, _)) = same.checked_sub(1).and_then(|at| both.get(at)) else {
         return Parting::Before(both.first().map(|(it, _)| it.height));
@@ -150,8 +151,8 @@ fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
     }
 }
 
-/// Returns the first delivery of each vat that differs. Deliveries that only the longer transcript has are no
-/// difference.
+/// Returns the first delivery of each vat that differs. If one transcript is only longer than the other, that is the first delivery
+/// which the other does not have.
 fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     let (left, right) = (a.heads()?, b.heads()?);
     let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
@@ -177,7 +178,7 @@ fn entries(chunks: &[Chunk]) -> Result<Vec<Entry>, HostFault> {
     chunks.iter().flat_map(transcript::entries).collect()
 }
 
-/// What was delivered, in words.
+/// Describes the delivery of an entry; if the entry keeps none, its end.
 fn delivered(entry: &Entry) -> String {
     entry.delivery.as_ref().map_or_else(|| describe_end(&entry.end), describe_delivery)
 }

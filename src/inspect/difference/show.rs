@@ -1,4 +1,4 @@
-//! Rows for people.
+//! Rows of two states for people: names for keys, text for values.
 
 use std::fmt::Debug;
 

@@ -1,7 +1,7 @@
 //! A recording as a trace that Perfetto and `chrome://tracing` open: a track for each vat, a slice for each delivery and syscall,
 //! an arrow from each message and settled promise to the delivery that it led to.
 //!
-//! Written as it is read: in memory is what is under way, and the promises that some vat still knows.
+//! The trace is written while the recording is read: in memory are the slices under way, and the promises that some vat still knows.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::inspect::recording::{
 };
 use crate::slog::{CListMode, Operation, Reader, Record, RecordedEvent};
 
-/// The only process, and the track of what no vat does.
+/// The only process, and the track for what the kernel does.
 const PROCESS: u64 = 1;
 const KERNEL: u64 = 0;
 
@@ -88,7 +88,7 @@ enum SliceKind {
 struct OpenCrank {
     taken: Option<Link>,
     sent: Vec<(Link, (u64, f64))>,
-    /// What its c-list events do to the number of those that know a promise.
+    /// The changes of its c-list events to the number of vats that know a promise.
     known: Vec<(String, i64)>,
     undone: bool,
 }
@@ -211,7 +211,7 @@ impl Tracer<'_> {
             let known = self.known.entry(promise.clone()).or_default();
             *known += by;
             if *known <= 0 {
-                // Nobody can be told any more.
+                // No vat is left that could be notified.
                 self.known.remove(&promise);
                 self.sent.remove(&Link::Settled(promise));
             }
@@ -266,7 +266,7 @@ impl Tracer<'_> {
         Ok(())
     }
 
-    /// `scope`: of a thread, of the process, or global.
+    /// Writes an instant event. `scope` is `t` for the thread, `p` for the process, or `g` for all.
     fn instant(&mut self, track: u64, name: &str, scope: &str, args: Value) -> io::Result<()> {
         let now = self.now;
         self.event(json!({ "ph": "i", "s": scope, "name": name, "tid": track, "ts": now, "args": args }))

@@ -1,4 +1,4 @@
-//! A recording crank by crank, without those that were lost with their host, and what ties them together.
+//! A recording crank by crank, with or without those that were lost with their host, and the links between them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::inspect::recording::{
 };
 use crate::slog::{QueuedItem, ReadError, Reader, Record, RecordedEvent};
 
-/// A crank of a recording. In memory for its own events alone.
+/// A crank of a recording, with its events.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RecordedCrank {
     pub(super) number: u64,
@@ -88,17 +88,17 @@ pub(super) struct Cranks {
 }
 
 impl Cranks {
-    /// Returns all cranks of a recording. A host that runs a lost block again records the same crank more than once.
+    /// Reads all cranks of a recording. A host that runs a lost block again records the same crank more than once.
     pub(super) fn all(reader: Reader) -> Cranks {
         Cranks { reader, history: History::default(), block: None, open: None, before: Vec::new() }
     }
 
-    /// Returns the cranks of a recording that count: those of lost blocks are left out.
+    /// Reads the cranks of a recording that count: those of lost blocks are left out.
     pub(super) fn that_count(path: &Path, history: &History) -> Result<Cranks, ReadError> {
         Ok(Cranks { history: history.clone(), ..Cranks::all(Reader::open(path)?) })
     }
 
-    /// Takes an event; the crank that is over by it, if one is.
+    /// Takes an event, and returns the crank that it ends, if it ends one.
     fn add(&mut self, record: Record) -> Option<RecordedCrank> {
         match record.event() {
             RecordedEvent::Start { .. } => {

@@ -1,7 +1,7 @@
 //! Export of a recording as a graph for Graphviz: the vats, and the messages that they send to each other. Messages
-//! to the kernel, or to the dead, are left out.
+//! to the kernel, or to dead vats, are left out.
 //!
-//! In memory: the vats, the methods that each calls on each other, and the messages that are under way.
+//! In memory are the vats, the methods that each calls on each other, and the messages that are under way.
 
 use std::{collections::BTreeMap, io::Write, path::Path};
 
@@ -23,15 +23,15 @@ pub(super) fn write(path: &Path, range: Range, out: &mut dyn Write) -> Result<()
     Ok(graph.write(out)?)
 }
 
-/// The node for everything that is no vat.
+/// The node for every sender that is no vat.
 const OUTSIDE: &str = "outside";
 
 #[derive(Default)]
 struct Graph {
     names: BTreeMap<String, String>,
-    /// From whom a message is that is under way.
+    /// The senders of the messages that are under way.
     senders: BTreeMap<Link, String>,
-    /// From whom, to whom, by method: how many.
+    /// The number of messages, by sender and receiver, and by method.
     edges: BTreeMap<(String, String), BTreeMap<String, u64>>,
 }
 
@@ -77,7 +77,7 @@ impl Graph {
     }
 }
 
-/// A string of Graphviz, in which a guest's words are words. A line break is one for the eye.
+/// Quotes a string for Graphviz, so that a guest's text cannot end it. Line breaks are shown as such.
 fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for it in text.chars() {

@@ -1,4 +1,4 @@
-//! A recording in the format of other tools.
+//! Exports of a recording in the formats of other tools, of all cranks or of a range.
 
 use std::{
     io::{self, Write},
@@ -22,7 +22,7 @@ pub enum ExportFormat {
     Dot,
 }
 
-/// Cranks, both ends included.
+/// A range of cranks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     /// The first crank.
@@ -91,8 +91,8 @@ pub fn export(path: &Path, format: ExportFormat, range: Range, out: &mut dyn Wri
     }
 }
 
-/// Returns the method that a body calls: the first of its two elements, if that is a text; a call of a function has
-/// none.
+/// Returns the method that a message calls: the first of the two elements of its body, if that is a text; `()` for a call
+/// of a function, which has none.
 pub(super) fn method(message: &RecordedMessage<'_>) -> String {
     let text = message.body().unwrap_or_default();
     let json = text.strip_prefix('#').unwrap_or(text);

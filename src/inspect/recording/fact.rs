@@ -24,11 +24,11 @@ pub struct Fact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
-    /// The vat introduced it to the kernel.
+    /// The vat exported it to the kernel.
     Exported,
-    /// The kernel introduced it to the vat.
+    /// The vat imported it from the kernel.
     Imported,
-    /// The vat does not know it any more.
+    /// The vat's c-list lost it.
     Dropped,
     /// The vat sent a message whose result it is.
     Made,

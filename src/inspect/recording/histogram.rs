@@ -1,11 +1,11 @@
-//! Percentiles of durations in little memory.
+//! A histogram of durations, for percentiles in little memory.
 
 use std::collections::BTreeMap;
 
 /// Steps in each doubling.
 const STEPS_LOG2: u32 = 4;
 
-/// Counts durations in buckets, sixteen to each doubling: a percentile is no more than a sixteenth too large, and there are
+/// Durations counted in buckets, sixteen to each doubling: a percentile is at most a sixteenth too large, and there are
 /// fewer than a thousand buckets whatever is counted.
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {

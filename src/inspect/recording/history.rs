@@ -1,8 +1,8 @@
 //! History of a recording: finds the cranks that count, and those that were lost with their host.
 //!
-//! A host that was killed runs the cranks of its lost block again, so their numbers turn back in the recording.
-//! Cranks before such a turn, from the number on that it turns back to, did not happen for good. One pass, in memory
-//! for the turns.
+//! A host that was killed runs the cranks of its lost block again, so the crank numbers turn back in the recording. Of
+//! the cranks before such a turn, those from the number to which it turns back were never committed. It takes one pass;
+//! in memory are the turns.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Reads a file for it.
+    /// Reads a recording for its history.
     ///
     /// # Errors
     ///

@@ -26,7 +26,7 @@ pub enum Status {
     BetweenCranks,
     /// A crank is under way.
     InFlight,
-    /// The kernel broke.
+    /// The kernel panicked.
     Panic,
 }
 
@@ -63,11 +63,11 @@ pub struct Last {
     pub kd: Option<Value>,
     /// The outcome of the delivery, in SwingSet's shape, if only its crank is still under way.
     pub outcome: Option<Value>,
-    /// Syscalls that it made and that were answered.
+    /// Syscalls of the delivery that were answered.
     pub syscalls: u64,
     /// The syscall under way, with its number, in the vat's references.
     pub syscall: Option<(u64, Value)>,
-    /// After a kernel panic: what the kernel said.
+    /// The event of the kernel panic, if there was one.
     pub epitaph: Option<Value>,
     /// The last lines that the vat wrote.
     pub console: Vec<Console>,
@@ -93,14 +93,14 @@ impl Console {
     }
 }
 
-/// Looks for what was under way at the end, in memory for the recording's vats alone.
+/// Reads a recording to its end, and returns what was under way there. In memory are the names and last lines of its vats.
 ///
 /// # Errors
 ///
 /// The recording cannot be read to its end.
 pub fn last(mut reader: Reader) -> Result<Last, ReadError> {
     let mut end = LastEnd::default();
-    // Where a host went on after another was killed, only the end of the last one matters.
+    // If a host continued after another was killed, only the end of the last one matters.
     let mut torn_before = 0;
     while let Some(record) = reader.next() {
         end.add(&record?);
@@ -159,7 +159,7 @@ impl LastEnd {
         }
     }
 
-    /// Whatever was under way is lost, and will run again.
+    /// Begins a host's session: whatever was under way is lost, and will run again.
     fn session(&mut self, height: Option<u64>) {
         self.end_of_crank();
         self.last = Last {
@@ -220,7 +220,7 @@ fn vat_of(record: &Record) -> Option<String> {
     record.vat().map(str::to_owned)
 }
 
-/// Without what every event has.
+/// Returns the event without the fields that every event has.
 fn epitaph(event: &Value) -> Value {
     let mut epitaph = event.clone();
     if let Some(fields) = epitaph.as_object_mut() {

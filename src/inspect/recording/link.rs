@@ -1,7 +1,7 @@
 //! Links between a crank and the syscall that caused it.
 //!
-//! A message is known by its result promise; one that has none, by what it says (two that say the same are not told apart). A
-//! notification is known by its promise. What a crank did counts for nothing if it was undone: its promises are made again.
+//! A message is known by its result promise; one that has none, by its contents (two with the same contents cannot be told apart). A
+//! notify is known by its promise. A crank that was undone has no links: its promises are made again.
 
 use crate::inspect::recording::spine::Knot;
 use crate::slog::{Operation, QueuedItem, Record, RecordedEvent, RecordedMessage};
@@ -64,7 +64,7 @@ impl Link {
         Knot::from_le_bytes(knot).max(1)
     }
 
-    /// Returns the link of a message: its result, or what it says.
+    /// Returns the link of a message: its result promise, or its contents.
     pub(super) fn of_message(message: RecordedMessage<'_>) -> Link {
         match message.result {
             Some(result) => Link::Result(result.to_owned()),

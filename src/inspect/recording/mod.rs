@@ -1,7 +1,8 @@
 //! Reports about a slog: summaries, the last moments before a halt, single cranks, traces of causes, differences,
 //! exports.
 //!
-//! All of it reads a recording through [`Reader`](crate::slog::Reader), forwards, in bounded memory.
+//! All of them read a recording forwards, through [`Reader`](crate::slog::Reader), some of them twice. In memory are a crank or two, and
+//! what the module's head names, but never the whole recording.
 
 mod chrome;
 mod crank;

@@ -1,8 +1,8 @@
 //! Two recordings compared: the first crank at which they part, and how.
 //!
-//! The hashes of a crank say whether it did the same; where they are not recorded, its events do. Times do not count, nor does
-//! what each host does for itself: starting, bringing a vat back, taking snapshots, running a lost block again. Two passes over
-//! each file, in memory for one crank of each.
+//! The hashes of a crank tell whether it did the same; if they are not recorded, its events do. Times do not count, nor does
+//! what each host does for itself: starting, bringing a vat back, taking snapshots, running a lost block again. It takes two passes
+//! over each file; in memory is one crank of each.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ pub struct Parted {
     pub by: Evidence,
     /// The evidence in each recording, if it is a hash, a number, or a block.
     pub values: [Option<Value>; 2],
-    /// The first event of the crank that differs, in each; nothing where all that is recorded is the same.
+    /// The first event of the crank that differs, in each; `None` if all recorded events are the same.
     pub events: [Option<Side>; 2],
     /// The first later crank of which an event differs, if no event of this crank does.
     pub later: Option<Box<Parted>>,
@@ -124,7 +124,7 @@ pub fn parting(a: &Path, b: &Path) -> Result<Parting, ReadError> {
         match (end, &mut parted) {
             (None, None) => same += 1,
             (None, Some(_)) => (),
-            // It may be seen in an event only later.
+            // An event may show the difference only later.
             (Some(Ending::Parted(now)), None) if !now.is_shown() => parted = Some(*now),
             (Some(Ending::Parted(now)), Some(_)) if !now.is_shown() => (),
             (Some(end), None) => return Ok(Parting { from, same, end }),
@@ -178,7 +178,7 @@ fn hash<'a>(crank: &'a RecordedCrank, field: &str) -> Option<&'a str> {
     crank.events.last().filter(|_| crank.ended)?.text(field)
 }
 
-/// The first event that differs; or which of the two breaks off before there is one.
+/// Finds the first event that differs, or else whether one of the two breaks off before that: `true` for the first.
 fn first_difference(a: &RecordedCrank, b: &RecordedCrank, detail: Detail) -> ([Option<Side>; 2], Option<bool>) {
     let (mut left, mut right) = (events(a, detail), events(b, detail));
     loop {
@@ -200,13 +200,13 @@ fn events(crank: &RecordedCrank, detail: Detail) -> impl Iterator<Item = Side> {
     crank.events.iter().filter(of_interest).map(|it| Side { line: it.line, event: timeless(&it.value) })
 }
 
-/// Returns whether events of this kind are the host's own, and leave no trace in the state. The end of a crank bears
-/// its hashes, which are compared apart.
+/// Returns whether events of this kind are not compared: those of the host's own work, which leaves no trace in the
+/// state, and the end of a crank, whose hashes are compared apart.
 fn is_the_hosts_own(kind: &str) -> bool {
     matches!(kind, "start-replay" | "finish-replay" | "heap-snapshot-save" | "heap-snapshot-load" | "crank-finish")
 }
 
-/// Without its times; and, after a panic, without where in the host's memory it was.
+/// Returns the event without its times, and without the backtrace of a panic.
 fn timeless(event: &Value) -> Value {
     let mut event = event.clone();
     if let Some(fields) = event.as_object_mut() {

@@ -1,6 +1,6 @@
 //! One crank of a recording: all that happened in it, what caused it, and what it caused.
 //!
-//! Two passes over the file, in memory for the one crank.
+//! It takes two passes over the file; in memory is the one crank, with its cause and its effects.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -52,9 +52,9 @@ pub enum Cause {
         /// The kind of the syscall.
         syscall: String,
     },
-    /// The kernel's own accord: garbage, a vat's beginning or end.
+    /// The kernel acted of its own accord: garbage, a vat's beginning or end.
     Kernel,
-    /// Nothing in this recording before it.
+    /// The cause is not in this recording: the item came from outside, or the recording began later.
     Unrecorded,
 }
 
@@ -98,7 +98,7 @@ pub struct Extent {
     pub deliveries: Option<(u64, u64)>,
 }
 
-/// Looks for a crank; says what there is if it is not there.
+/// Finds a crank, with its cause and its effects; returns the extent of the recording if it is not there.
 ///
 /// # Errors
 ///
@@ -115,8 +115,8 @@ pub fn show(path: &Path, which: &Which) -> Result<Result<Shown, Extent>, ReadErr
     Ok(Ok(shown))
 }
 
-/// Shows each crank as it ends; for a recording that is being written, [`Reader::follow`] waits for more. In memory for one crank,
-/// and the vats' names.
+/// Shows each crank as it ends; for a recording that is being written, [`Reader::follow`] waits for more. In memory are one crank and
+/// the vats' names.
 pub fn follow(reader: Reader) -> impl Iterator<Item = Result<Shown, ReadError>> {
     let mut names = BTreeMap::new();
     Cranks::all(reader).map(move |crank| {
@@ -164,7 +164,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The last one counts.
+    /// Takes a crank. If the one that is looked for was recorded more than once, the last record counts.
     fn add(&mut self, crank: RecordedCrank) {
         self.names.extend(crank.created());
         let shown = Shown::of(crank);
@@ -193,7 +193,7 @@ fn widen(range: &mut Option<(u64, u64)>, number: Option<u64>) {
     }
 }
 
-/// The second pass: what came before the crank and led to it, and what came after it and followed from it.
+/// Makes the second pass: finds the cause before the crank, and the effects after it.
 fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
     let first = shown.events.first().map_or(0, |it| it.line);
     let last = shown.events.last().map_or(0, |it| it.line);
@@ -216,7 +216,7 @@ fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
 #[derive(Default)]
 struct CauseSearch {
     wanted: Option<Link>,
-    /// In the crank under way, which may yet be undone.
+    /// The cause found in the crank under way, which may yet be undone.
     seen: Option<Cause>,
     undone: bool,
     found: Option<Cause>,

@@ -1,7 +1,7 @@
-//! Spine of a recording: a file with only the links between cranks, which is read from its end. Causes lie in the
-//! past, and a recording is read forwards only.
+//! Spine of a recording: a file with only the links between cranks, which can be read from its end. Causes lie in the
+//! past, and a recording itself can only be read forwards.
 //!
-//! A few dozen bytes a crank, in a temporary file that has no name: in memory is one crank at a time, however long it is.
+//! The file is temporary, has no name, and takes a few dozen bytes a crank. In memory is one crank at a time.
 
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ pub(super) struct Vertebra {
     pub(super) vat: Option<String>,
     /// The link to the cause: the item that the crank took.
     pub(super) taken: Option<Knot>,
-    /// The link of the promise for that item's result, when it is settled: the kernel settles it if no vat does.
+    /// The link of the settled promise for that item's result: the kernel settles it if no vat does.
     pub(super) settles: Option<Knot>,
     /// The links to what the crank may cause.
     pub(super) made: Vec<Knot>,
@@ -105,7 +105,7 @@ impl SpineWriter {
     pub(super) fn push(&mut self, vertebra: &Vertebra) -> io::Result<()> {
         self.scratch.clear();
         vertebra.write(&mut self.scratch);
-        // Behind it, so that it is found from there.
+        // The length comes last, since the file is read from its end.
         let length = self.scratch.len() as u64;
         self.scratch.extend_from_slice(&length.to_le_bytes());
         self.file.write_all(&self.scratch)
@@ -126,7 +126,7 @@ impl Spine {
     /// Hands out all that was pushed, the last first.
     pub(super) fn backwards(&mut self, mut each: impl FnMut(Vertebra)) -> io::Result<()> {
         let mut at = self.file.seek(SeekFrom::End(0))?;
-        // What stands in the file from `at` on, and was not handed out yet.
+        // The bytes of the file from `at` on that were not handed out yet.
         let mut rest = Vec::new();
         while at > 0 || !rest.is_empty() {
             self.reach(&mut at, &mut rest, 8)?;

@@ -1,4 +1,4 @@
-//! The story of one promise or object: all that a recording says of it, in order, beginning with its creation.
+//! The story of one promise or object: the events of a recording that name it, in order.
 
 use std::{fmt, path::Path};
 
@@ -12,10 +12,10 @@ pub struct Story {
     pub mentions: Vec<Mention>,
 }
 
-/// An event that names it.
+/// An event that names the promise or object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention {
-    /// The crank; `None` of what comes from outside of any.
+    /// The crank; `None` for an event outside of all cranks.
     pub crank: Option<u64>,
     /// The vat and the number of the delivery, within one.
     pub delivery: Option<(String, u64)>,
@@ -36,8 +36,8 @@ impl fmt::Display for Mention {
     }
 }
 
-/// Collects the story of a promise or object. If a crank was recorded more than once, only the last time counts; a
-/// crank that was undone has no part in it.
+/// Collects the story of a promise or object. If a crank was recorded more than once, only the last record counts;
+/// cranks that were undone are left out.
 ///
 /// # Errors
 ///

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::inspect::recording::Histogram;
 use crate::slog::{Operation, ReadError, Reader, Record, RecordedEvent};
 
-/// A recording, summed up. Times are in seconds.
+/// The sums over a recording. Times are in seconds.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -17,17 +17,17 @@ pub struct Summary {
     pub sessions: u64,
     /// The number of times that the recording broke off in the middle of an event.
     pub torn: u64,
-    /// From the first event to the last, by the clock on the wall.
+    /// Time from the first event to the last, by the wall clock.
     pub seconds: f64,
     /// Blocks that were committed.
     pub blocks: u64,
-    /// The last of them.
+    /// The height of the last committed block.
     pub height: Option<u64>,
     /// Cranks that ended.
     pub cranks: u64,
-    /// Cranks that ran before, and are here twice: the block that they were in was lost with its host.
+    /// Cranks that are recorded a second time: their block was lost with its host, and ran again.
     pub cranks_again: u64,
-    /// Deliveries that ended, whatever came of them.
+    /// Deliveries that ended, failed ones included.
     pub deliveries: u64,
     /// Deliveries that failed.
     pub failed: u64,
@@ -37,19 +37,19 @@ pub struct Summary {
     pub delivery_seconds: f64,
     /// Syscalls by kind.
     pub syscalls: BTreeMap<String, u64>,
-    /// Vats that came back by replay, and deliveries replayed.
+    /// Replays that brought a vat back.
     pub replays: u64,
     /// Deliveries that were replayed.
     pub replayed: u64,
     /// Vats that ended.
     pub terminated: u64,
-    /// Times that the kernel broke.
+    /// Times that the kernel panicked.
     pub panics: u64,
     /// The vats, in the order of their numbers.
     pub vats: Vec<VatSummary>,
 }
 
-/// One vat of it.
+/// The sums over one vat.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of the whole")]
@@ -70,7 +70,7 @@ pub struct VatSummary {
     histogram: Histogram,
 }
 
-/// The duration of a delivery, in percentiles. They are up to a sixteenth too large.
+/// The durations of deliveries, in percentiles, which are up to a sixteenth too large.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[expect(missing_docs, reason = "they are what their names say")]
 pub struct Latency {
@@ -79,7 +79,7 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// Sums up a recording, in memory for its vats alone.
+/// Sums up a recording. In memory are only the sums, one set for each vat.
 ///
 /// # Errors
 ///
@@ -152,7 +152,7 @@ impl Sums {
 
     fn delivery(&mut self, record: &Record, failed: bool, fuel: Option<u64>) {
         let (failed, fuel) = (u64::from(failed), fuel.unwrap_or(0));
-        // SwingSet leaves it to the reader to measure.
+        // SwingSet does not record the duration: the reader measures it.
         let measured = || Some(record.seconds("monotime")? - self.begun?);
         let seconds = record.seconds("seconds").or_else(measured).unwrap_or(0.0).max(0.0);
         self.total.deliveries += 1;

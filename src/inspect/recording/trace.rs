@@ -1,8 +1,8 @@
 //! The causal chain of a crank, a promise or an object: back to the message from outside, and forward to all that it led to.
 //!
-//! Two passes over the file. The first writes what ties the cranks together to a temporary file (see `spine`), which is then read
-//! from its end, for the causes; the second collects what is shown. Kept in memory: the cranks of the chain, the links that they
-//! made, the vats' names, and the one crank that is read.
+//! It takes two passes over the file. The first writes the links between cranks to a temporary file (see `spine`), which is then read
+//! from its end, for the causes; the second collects what is shown. In memory are the cranks of the chain, the links that they made,
+//! the vats' names, and the one crank that is read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,7 +46,7 @@ pub struct Trace {
     pub has_syscalls: bool,
 }
 
-/// A crank of it.
+/// A crank of a causal chain.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TraceStep {
@@ -83,10 +83,10 @@ pub struct TraceStep {
 /// The cause of a crank: another crank, and its syscall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StepCause {
-    /// In this crank.
+    /// The crank that caused it.
     #[serde(rename = "crankNum")]
     pub crank: u64,
-    /// By this syscall; without one, by the kernel: it settled a promise, or made or ended a vat.
+    /// The number of the syscall; `None` if the kernel did it, which settled a promise, or made or ended a vat.
     #[serde(rename = "syscallNum")]
     pub syscall: Option<u64>,
 }
@@ -101,7 +101,7 @@ pub struct Act {
     pub ksc: Value,
 }
 
-/// Traces a subject, and at most this many cranks forward; says what there is if it is not there.
+/// Traces a subject, at most this many cranks forward; returns the extent of the recording if it is not there.
 ///
 /// # Errors
 ///
@@ -147,7 +147,7 @@ struct Begins {
     outside: bool,
 }
 
-/// The first pass.
+/// The first pass: where the subject begins, and the spine.
 struct First<'a> {
     subject: &'a Subject,
     history: History,
@@ -189,11 +189,11 @@ struct Wanted {
 
 #[derive(Default)]
 struct Chain {
-    /// The causes, and by which of their links they lead on.
+    /// The cranks among the causes, and the links by which each leads on.
     past: BTreeMap<u64, BTreeSet<Knot>>,
     /// The crank from which on all belongs to the chain.
     target: Option<u64>,
-    /// Links from which on all belongs to it.
+    /// Links from which on all belongs to the chain.
     seeds: BTreeSet<Knot>,
     /// The promise or object.
     name: Option<String>,
@@ -208,8 +208,8 @@ struct Chain {
 }
 
 impl Chain {
-    /// Finds the causes. Where a promise was settled because its decider ended, that may lie behind its message: the way back
-    /// begins once more there.
+    /// Finds the causes. If a promise was settled because its decider ended, the end may come after the promise's message: then the way
+    /// back begins once more at the end.
     fn walk_back(&mut self, spine: &mut Spine, begins: u64) -> io::Result<()> {
         let mut seeds: Vec<(Knot, u64)> = self.seeds.iter().map(|it| (*it, u64::MAX)).collect();
         let mut target = Some(begins);
@@ -282,7 +282,7 @@ impl Chain {
         }
     }
 
-    /// Notes what the crank leads to; those of its links that belong to the chain.
+    /// Notes the links that the crank makes, and returns those that belong to the chain.
     fn links(
         &mut self,
         crank: &RecordedCrank,
@@ -327,7 +327,7 @@ impl Chain {
             let source = StepCause { crank: crank.number, syscall: *syscall };
             self.wanted.insert(*knot, Wanted { source, all: all || self.seeds.contains(knot) });
         }
-        // A decider is of interest while something of it may be told.
+        // A decider is of interest while a promise that it decides belongs to the chain.
         let wanted = &self.wanted;
         self.decided.retain(|_, knots| {
             knots.retain(|it| wanted.contains_key(it));

@@ -1,7 +1,7 @@
-//! `vathost verify`: everything that must hold of a committed state, checked from its file.
+//! `vathost verify`: an audit of a committed state, from its file. Each [`Check`] covers one part.
 //!
-//! Nothing here trusts what it reads: damage is a finding, never a panic, and whatever can still be checked is. Only what SQLite
-//! cannot even begin to read ends the audit early.
+//! Nothing here trusts what it reads: damage is a finding, never a panic, and every check that still makes sense is made. Only a file
+//! that SQLite cannot open at all ends the audit early.
 
 mod history;
 mod snapshots;
@@ -28,12 +28,12 @@ use crate::{
 /// The number of findings of one check that are listed.
 const FINDINGS_MAX: usize = 20;
 
-/// One check, and what it found.
+/// One check of the audit, and its findings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// The name of the check.
     pub name: &'static str,
-    /// The things that the check looked at.
+    /// The things that the check looked at, in words.
     pub of: String,
     /// The first findings of the check.
     pub findings: Vec<String>,
@@ -94,7 +94,7 @@ impl Verification {
     }
 }
 
-/// Audits a whole state. An error is this machine's, not the state's.
+/// Audits a whole state. What is wrong with the state is a finding; an error is this machine's.
 pub fn verify(database: &Database) -> Result<Verification, HostFault> {
     let mut checks = vec![file(database)];
     checks.extend(contents(database)?);
@@ -102,8 +102,7 @@ pub fn verify(database: &Database) -> Result<Verification, HostFault> {
 }
 
 /// Checks that a state holds what was committed, and all of it. Only such a state may be handed on, as a copy or as
-/// an archive. A host that runs it must have its engine. [`verify`] checks in addition whether the kernel kept its
-/// invariants.
+/// an archive. [`verify`] checks in addition SQLite's file, the engine, and the kernel's invariants.
 pub fn prove(database: &Database) -> Result<(), HostFault> {
     let of_integrity = |it: &Check| !["facts", "invariants"].contains(&it.name);
     let checks = Verification(contents(database)?.into_iter().filter(of_integrity).collect());
@@ -113,7 +112,7 @@ pub fn prove(database: &Database) -> Result<(), HostFault> {
     }
 }
 
-/// All checks but that of the file.
+/// Makes all checks except that of the file.
 fn contents(database: &Database) -> Result<Vec<Check>, HostFault> {
     let known = Database::memory(&Tables::layout())?.layouts()?;
     let (layout, usable) = layout(database, &known);
@@ -121,7 +120,7 @@ fn contents(database: &Database) -> Result<Vec<Check>, HostFault> {
     let (records, read) = records(database, &usable);
     let Records { mut tables, digests, damaged } = read;
     let any = (!damaged.is_empty()).then_some("records are damaged");
-    // What a check needs to know of a vat, or of the chain.
+    // The reason to skip a check, if one of the tables that it needs is damaged.
     let of = |names: &[&str]| any.filter(|_| names.iter().any(|it| damaged.contains(it)));
     let vats = of(&["vat", "tally"]);
     let unattested = meta.is_none().then_some("the facts are damaged");
@@ -197,7 +196,7 @@ fn facts(database: &Database) -> (Check, Option<Meta>) {
     (check, meta)
 }
 
-/// What the rows are.
+/// The decoded rows, and what was wrong with them.
 struct Records {
     tables: Tables,
     /// The digest of each table, as its rows are stored.
@@ -282,7 +281,7 @@ fn digest(tables: &mut Tables, stored: &[Option<Digest>], meta: Option<&Meta>, c
     }
 }
 
-/// Every bundle has its hash, and none that is needed is missing.
+/// Checks that every bundle has its hash, and that none is missing that a live vat, a queue or a name needs.
 fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
     let stored = check.result(database.bundles()).unwrap_or_default();
     for id in &stored {
@@ -302,7 +301,7 @@ fn bundles(database: &Database, tables: &Tables, check: &mut Check) {
     check.of = counted(stored.len() as u64, "bundle", "bundles");
 }
 
-/// Replays every live vat, and compares the results. `each` receives every delivery.
+/// Replays every live vat, and compares syscalls, fuel and memory with the record. `each` is called after every delivery.
 pub fn replay(block: &Block, workers: &mut dyn Workers, each: &mut dyn FnMut()) -> Result<Check, HostFault> {
     let mut check = Check::new("replay");
     let mut count = 0_u64;
@@ -316,7 +315,7 @@ pub fn replay(block: &Block, workers: &mut dyn Workers, each: &mut dyn FnMut()) 
     for vat in &vats {
         let Some(tally) = block.tables().tallies.get(vat) else { continue };
         let last = DeliveryNum(tally.deliveries);
-        // One that never started well has no heap.
+        // A vat that never started well has no heap.
         let Some(first) = beginning(block, *vat, last)? else { continue };
         let what = Rerun { vat: *vat, first, last, wasm: None };
         let mut memory = None;

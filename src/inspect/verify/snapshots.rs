@@ -1,4 +1,5 @@
-//! The heap snapshots of a state: each can be used, and every page is whole, named, and counted right.
+//! Checks of a state's heap snapshots: each decodes and is of a delivery that its vat had; every page is whole, and is named by as many
+//! snapshots as its count says.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The c-list of one vat.
+//! View of the c-list of one vat.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! The vatstore of one vat.
+//! View of the vatstore of one vat.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Views of a state: rows and facts, for scripts as JSON, for people as text that cannot steer a terminal.
 //!
-//! Nothing here prints: the command line does, and the debugger hands them on.
+//! Nothing here prints: the command line prints the views, and the debugger returns them in its replies.
 
 pub(crate) mod clist;
 pub(crate) mod kv;
@@ -29,17 +29,17 @@ pub(crate) trait Row: Serialize {
     /// The indices of the columns that are text; the rest are numbers.
     const LEFT: &'static [usize];
 
-    /// The row for people.
+    /// Returns the cells of the row, for people.
     fn cells(&self) -> Vec<String>;
 }
 
-/// One object; for people, a line a fact.
+/// One thing with named facts; as JSON, an object. For people, each fact is a line.
 pub(crate) trait Facts: Serialize {
-    /// Names and values.
+    /// Returns the names and the values, for people.
     fn facts(&self) -> Vec<(&'static str, String)>;
 }
 
-/// Facts for people: a line each.
+/// Writes facts for people, a line each.
 pub(crate) fn lines(facts: &impl Facts) -> String {
     let facts = facts.facts();
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -51,7 +51,7 @@ pub(crate) fn table_of<T: Row>(rows: &[T]) -> String {
     text::table(T::HEADER, T::LEFT, rows.iter().map(Row::cells))
 }
 
-/// A word that names no vat, and what to do about it.
+/// The refusal of a word that names no vat, or several, with a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unknown {
     pub(crate) what: String,
@@ -126,7 +126,7 @@ pub(crate) fn printable(bytes: &Bytes) -> String {
     }
 }
 
-/// Bytes as in the slog: a text where they are UTF-8, otherwise `{ "base64": … }`.
+/// Returns bytes as JSON, as in the slog: a text if they are UTF-8, otherwise `{ "base64": … }`.
 pub(crate) fn bytes(bytes: &Bytes) -> Value {
     use base64::{Engine, prelude::BASE64_STANDARD};
     match bytes.as_text() {

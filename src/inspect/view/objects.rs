@@ -1,4 +1,4 @@
-//! The kernel's objects, and who knows them.
+//! View of the kernel's objects: owner, counts, and the vats that import each.
 
 use serde::Serialize;
 

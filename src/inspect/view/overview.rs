@@ -1,4 +1,4 @@
-//! Overview of a state: its position, and how much there is of everything.
+//! Overview of a state: its position and hashes, and the numbers of rows in the main tables.
 
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ pub(crate) struct Overview {
     counts: Counts,
 }
 
-/// Rows of every table.
+/// The numbers of rows in the main tables, some of them by kind.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Counts {

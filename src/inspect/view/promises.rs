@@ -1,4 +1,4 @@
-//! The kernel's promises.
+//! View of the kernel's promises: state, decider, subscribers, and what each was settled with.
 
 use serde::Serialize;
 

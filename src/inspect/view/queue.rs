@@ -1,4 +1,4 @@
-//! View of the queues: the items that wait, in the order in which the kernel takes them; then what waits for promises
+//! View of the queues: the waiting items in the order in which the kernel takes them; then those that wait for promises
 //! and for paused vats.
 
 use serde::Serialize;
@@ -23,10 +23,10 @@ pub(crate) struct QueueRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<String>,
     kind: &'static str,
-    /// The vat that made it, and in whose turn it is taken; none is the kernel, or the world outside.
+    /// The vat that made the item, in whose turn it is taken; `None` for the kernel or the outside.
     by: Option<String>,
     target: Option<String>,
-    /// The vat that it would go to now.
+    /// The vat that the item would be delivered to now.
     destination: Option<String>,
     method: Option<String>,
     body: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) fn list(tables: &Tables) -> Vec<QueueRow> {
     let mut rows: Vec<QueueRow> = queue("cleanup", QueueId::Cleanup).collect();
     let run = kernel::run_order(tables).into_iter().filter_map(|key| tables.queue.get(&key));
     let mut run = run.map(|waiting| row(tables, "run", waiting));
-    // Garbage waits for so many of the others.
+    // GC actions wait for so many items of the run-queue.
     rows.extend(run.by_ref().take(tables.globals().turn.until_gc as usize));
     rows.extend(tables.gc.iter().map(|(action, ())| gc(tables, *action)));
     rows.extend(queue("reap", QueueId::Reap));

@@ -1,4 +1,4 @@
-//! Bodies for people: smallcaps, decoded.
+//! Bodies for people: smallcaps, shown as JavaScript would.
 
 use std::fmt::Display;
 
@@ -89,7 +89,7 @@ fn record(members: &Map<String, Value>, slots: &[impl Display]) -> String {
     format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
 }
 
-/// A text, or what smallcaps writes as one.
+/// Shows a text, or a value that smallcaps encodes as one.
 fn word(text: &str, slots: &[impl Display]) -> String {
     if let Some(text) = smallcaps::as_text(text) {
         return Value::from(text).to_string();
@@ -106,7 +106,7 @@ fn word(text: &str, slots: &[impl Display]) -> String {
     shown.unwrap_or_else(|| Value::from(text).to_string())
 }
 
-/// `0.Alleged: Purse`, with the name of the slot.
+/// Shows a reference such as `0.Alleged: Purse`, with the name of its slot.
 fn reference(slot: &str, slots: &[impl Display]) -> Option<String> {
     let (at, interface) = slot.split_once('.').unwrap_or((slot, ""));
     let name = slots.get(at.parse::<usize>().ok()?)?;

@@ -1,4 +1,4 @@
-//! Numbers, tables, and what guests wrote, for people.
+//! Formatting for people: tables, numbers, and texts of guests.
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -20,7 +20,7 @@ pub(crate) fn table(header: &[&str], left: &[usize], rows: impl IntoIterator<Ite
     table.lines().map(|it| it.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Bytes with a unit, for people.
+/// Writes a number of bytes with a unit.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),

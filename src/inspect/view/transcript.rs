@@ -1,4 +1,4 @@
-//! The transcript of one vat. For scripts in the shapes of the slog, for people a line a syscall.
+//! View of the transcript of one vat: for scripts in the shapes of the slog, for people a line for each syscall.
 
 use std::fmt::Display;
 

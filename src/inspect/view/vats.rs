@@ -1,4 +1,4 @@
-//! The vats, all of them or one.
+//! Views of the vats: a row for each, or all about one.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub(crate) struct OneVat {
     cleaned: Option<bool>,
     /// The first delivery of this incarnation.
     first_delivery: u64,
-    /// The promises for how it ends.
+    /// The promises that are settled when the vat ends.
     done: Vec<String>,
     bundle_bytes: usize,
     options: Value,
@@ -65,7 +65,7 @@ pub(crate) struct OneVat {
     promises: usize,
     decides: usize,
     transcript: usize,
-    /// Of a session, the events that the outside has not acknowledged.
+    /// The events that the outside has not acknowledged, if the vat is a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     outbox: Option<u64>,
 }

@@ -1,4 +1,5 @@
-//! Whether a message fits the kind of object that it is sent to, as far as the module says.
+//! Checks of messages against a module's interface, before they are sent: does the object's kind have the method, and do the
+//! arguments fit?
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use crate::{directive::nearest, model::smallcaps::SAFE_INTEGER_MAX};
 pub struct Misfit {
     /// The reason, with the name of the method.
     pub why: String,
-    /// The method that is there, with its words; or the one that may have been meant.
+    /// The signature and doc of the method, or of the one that may have been meant; else the names of all methods.
     pub hint: String,
 }
 
@@ -75,7 +76,7 @@ fn given(number: usize) -> String {
     format!("{number} {verb}")
 }
 
-/// The signature, and the first paragraph of the words about it.
+/// Returns the signature of a method, and the first paragraph of its doc.
 fn told(method: &Method) -> String {
     let words = method.doc.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     let colon = if words.is_empty() { "" } else { ": " };

@@ -1,4 +1,4 @@
-//! The interface of a module: what its objects answer to, as the custom section `vathost.interface` says.
+//! The interface of a module: the methods of its objects, as the custom section `vathost.interface` describes them.
 //!
 //! The section holds lines of JSON, one for each kind of object and one for the root; `#[vat::exo]` and `#[vat::root]` write them,
 //! and vats in C by `VAT_INTERFACE`. A linker may put those of several crates one behind the other, in one section or more.
@@ -31,12 +31,12 @@ pub const BYTES_MAX: usize = 256 << 10;
 /// The interface of a module: its kinds of objects, and which of them is the root.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Interface {
-    /// The name of the root's kind; empty where the module does not say.
+    /// The name of the root's kind; empty if the module does not say.
     pub root: String,
     /// The words about the vat as a whole.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub doc: String,
-    /// The type of the vat parameters, where the root takes any.
+    /// The type of the vat parameters, if the root takes any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Type>,
     /// The kinds of objects, in the order of the section.
@@ -66,7 +66,7 @@ pub struct Method {
     pub doc: String,
     /// The arguments, in order.
     pub args: Vec<Argument>,
-    /// The type of the answer, where it is no rejection.
+    /// The type of the answer, unless it is a rejection.
     pub answer: Type,
 }
 
@@ -132,11 +132,11 @@ pub enum Type {
 }
 
 impl Interface {
-    /// Reads the interface of a module. There is none where the module has no such section.
+    /// Reads the interface of a module; `None` if the module has no such section.
     ///
     /// # Errors
     ///
-    /// The section is not as it should be; the text says where. The module runs all the same.
+    /// The section is malformed; the text names the line. The module runs all the same.
     pub fn read(wasm: &[u8]) -> Result<Option<Interface>, String> {
         read::read(wasm)
     }
@@ -160,7 +160,7 @@ impl Exo {
 }
 
 impl Type {
-    /// Returns the least and the greatest integer of the type, where it is one of integers.
+    /// Returns the least and the greatest integer of the type, if it is an integer type.
     pub fn range(&self) -> Option<(i128, i128)> {
         Some(match self {
             Type::U8 => (0, u8::MAX.into()),

@@ -1,13 +1,13 @@
-//! An interface as a document of OpenAPI 3.1, for who speaks to a served host in HTTP: `POST /cap/NAME` with `{"method", "args"}`.
+//! An interface as a document of OpenAPI 3.1, for HTTP clients of a served host: `POST /cap/NAME` with `{"method", "args"}`.
 //!
-//! What JSON has no word for is written as the server writes it: `{"@cap": URL}` is an object, `{"@promise": URL}` a promise. A schema
-//! for each kind of object describes the messages that it takes; what a name opens takes those of the root.
+//! What JSON cannot express is written as the server writes it: `{"@cap": URL}` is an object, `{"@promise": URL}` a promise. A schema
+//! for each kind of object describes the messages that it takes; `/cap/NAME` takes those of the vat's root.
 
 use serde_json::{Map, Value, json};
 
 use super::{Exo, Interface, Method, Type};
 
-/// Writes the document of interfaces, each with the names that its roots have; none for a module by itself.
+/// Writes the document of interfaces, each with the names of the vats that run it; no names for a module by itself.
 pub fn document(title: &str, interfaces: &[(&[String], &Interface)]) -> Value {
     let (mut paths, mut schemas, mut kinds) = (Map::new(), common(), Vec::new());
     for (names, interface) in interfaces {
@@ -174,7 +174,7 @@ fn titled(name: &str, mut schema: Value) -> Value {
     json!({ "title": name })
 }
 
-/// The schema of what is given.
+/// Returns the schema of an argument.
 fn given(kind: &Type) -> Value {
     match kind {
         Type::Option(inner) => json!({ "anyOf": [given(inner), { "type": "null" }, reference("http-Undefined")] }),
@@ -184,7 +184,7 @@ fn given(kind: &Type) -> Value {
     }
 }
 
-/// The schema of what comes back.
+/// Returns the schema of an answer.
 fn answer(kind: &Type) -> Value {
     match kind {
         Type::Undefined => reference("http-Undefined"),

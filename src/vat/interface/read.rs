@@ -1,4 +1,4 @@
-//! Reads the lines of the section, and refuses what people or programs could be misled by.
+//! Reads the lines of the section, and refuses those that could mislead people or programs.
 
 use serde::Deserialize;
 use wasmparser::{Parser, Payload};
@@ -19,7 +19,7 @@ struct SectionLine {
     parameters: Option<Type>,
 }
 
-/// The version alone, so that a later one is told as such.
+/// The version of a line alone, so that a later version is reported as such.
 #[derive(Deserialize)]
 struct Versioned {
     #[serde(rename = "vathost-interface")]
@@ -35,7 +35,7 @@ pub(super) fn read(wasm: &[u8]) -> Result<Option<Interface>, String> {
     let mut lines = Vec::new();
     let mut found = false;
     for payload in Parser::new(0).parse_all(wasm) {
-        // A module that is none is for the module check to refuse.
+        // The module check refuses what is not a module.
         let Ok(payload) = payload else { break };
         let Payload::CustomSection(section) = payload else { continue };
         if section.name() != SECTION {
@@ -81,7 +81,7 @@ fn add(interface: &mut Interface, text: &str) -> Result<(), String> {
                 return Err(format!("there are two roots, `{}` and `{root}`", interface.root));
             }
             parameters.as_ref().map_or(Ok(()), |kind| check_type(kind, 0))?;
-            // A root whose kind the sources do not name is as none.
+            // A root whose kind the section does not describe counts as none.
             (interface.root, interface.doc, interface.parameters) = (root, doc, parameters);
         }
         _ => return Err("it is neither of an object (`exo`, `methods`) nor of the root (`root`)".to_owned()),
@@ -114,7 +114,7 @@ fn check_type(kind: &Type, depth: usize) -> Result<(), String> {
     }
 }
 
-/// A name is one of Rust, C and JavaScript: what is printed and generated needs no escapes.
+/// Checks that a name is an identifier of Rust, C and JavaScript, so that printed and generated text needs no escapes.
 fn check_name(name: &str) -> Result<(), String> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
     let is_good = !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(is_letter);

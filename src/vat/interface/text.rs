@@ -2,7 +2,7 @@
 
 use super::{Exo, Interface, Method};
 
-/// Writes an interface as text: each kind of object, its methods, and the words about them.
+/// Writes an interface as text: each kind of object, its methods, and their docs.
 pub fn write(interface: &Interface) -> String {
     let mut out = String::new();
     words(&mut out, "", &interface.doc);

@@ -1,7 +1,7 @@
-//! An interface as declarations of TypeScript, for who holds the objects through `@endo/captp`.
+//! An interface as TypeScript declarations, for clients that hold the objects through `@endo/captp`.
 //!
-//! A method gives a promise, as `E(object).method(...)` does. Integers may be given as numbers or bigints; those of 64 bits and more
-//! come back as bigints. Where a module has several vats, each of its interfaces stands in a namespace of its own.
+//! A method returns a promise, as `E(object).method(...)` does. Integers may be given as numbers or bigints; those of 64 bits and more
+//! come back as bigints. If there are several interfaces, each is in a namespace of its own, named after the first vat that runs it.
 
 use super::{Argument, Interface, Method, Type};
 
@@ -10,11 +10,11 @@ const RESERVED: &str = "arguments await break case catch class const continue de
     false finally for function if implements import in instanceof interface let new null package private protected public return \
     static super switch this throw true try typeof var void while with yield";
 
-/// The names that TypeScript has a meaning for, so that an interface of that name would be another thing.
+/// The names of TypeScript's own types, which no interface may take.
 const TAKEN: &str =
     "any bigint boolean never null number object string symbol undefined unknown void Array Error Promise";
 
-/// Writes the declarations of interfaces, each with the vats that run it; none for a module by itself.
+/// Writes the declarations of interfaces, each with the names of the vats that run it; no names for a module by itself.
 pub fn write(interfaces: &[(&[String], &Interface)]) -> String {
     let mut out = String::from("// Made by `vathost check --interface=typescript`.\n");
     if let [(vats, interface)] = interfaces {
@@ -53,7 +53,7 @@ fn of_one(out: &mut String, indent: &str, interface: &Interface, vats: &[String]
         exo.methods.iter().for_each(|it| method(out, indent, interface, it));
         *out += &format!("{indent}}}\n");
     }
-    // A kind of that name is its own.
+    // A module may have a kind named `Root`.
     if let Some(root) = interface.root().filter(|_| interface.exo("Root").is_none()) {
         *out += &format!("\n{indent}/** The type of the object that one begins with. */\n");
         *out += &format!("{indent}export type Root = {};\n", identifier(&root.name));
@@ -63,7 +63,7 @@ fn of_one(out: &mut String, indent: &str, interface: &Interface, vats: &[String]
 fn method(out: &mut String, indent: &str, interface: &Interface, method: &Method) {
     let indent = format!("{indent}  ");
     words(out, &indent, &method.doc);
-    // Only what nothing behind it must be given can be left out.
+    // An argument can be left out only if all arguments behind it can.
     let optional = method.args.iter().rev().take_while(|argument| argument.kind.may_be_missing()).count();
     let needed = method.args.len() - optional;
     let args: Vec<String> =
@@ -78,7 +78,7 @@ fn argument(interface: &Interface, argument: &Argument, is_optional: bool) -> St
     format!("{underscore}{}{mark}: {}", argument.name, given(interface, &argument.kind))
 }
 
-/// The type of what is given.
+/// Returns the type of an argument.
 fn given(interface: &Interface, kind: &Type) -> String {
     match kind {
         Type::Option(inner) => format!("{} | null | undefined", given(interface, inner)),
@@ -88,7 +88,7 @@ fn given(interface: &Interface, kind: &Type) -> String {
     }
 }
 
-/// The type of what comes back.
+/// Returns the type of an answer.
 fn answer(interface: &Interface, kind: &Type) -> String {
     match kind {
         Type::Undefined => "void".to_owned(),

@@ -1,4 +1,4 @@
-//! The check of one function body, and what instrumenting it needs to know.
+//! The check of one function body, and the plan for its rewrite.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ pub(super) struct BodyPlan {
 ///
 /// # Errors
 ///
-/// A refusal after which the body cannot be read on. Others go to `refusals`.
+/// The refusal that ends the reading of the body. Others go to `refusals`.
 pub(super) fn check_body(
     function: FuncToValidate<ValidatorResources>,
     body: &FunctionBody<'_>,
@@ -61,7 +61,7 @@ pub(super) fn check_body(
     Ok(BodyPlan { body: range, operators, type_index, weight, returns: scan.returns, cost, index })
 }
 
-/// Declares the locals; answers the bytes of parameters and locals in a frame.
+/// Declares the locals, and returns the bytes of parameters and locals in a frame.
 fn read_locals(
     validator: &mut FuncValidator<ValidatorResources>,
     body: &FunctionBody<'_>,
@@ -116,7 +116,7 @@ struct Scan {
 }
 
 impl Scan {
-    /// Validates and observes every operator; answers the offset of the first.
+    /// Validates and observes every operator, and returns the offset of the first.
     fn run(
         &mut self,
         validator: &mut FuncValidator<ValidatorResources>,
@@ -222,9 +222,9 @@ fn opens(operator: &Operator<'_>) -> bool {
 }
 
 /// Returns whether an operator computes a value that the compiler may have to keep in the frame. The compiler merges
-/// equal computations and moves them out of loops, so that values live longer than on wasm's operand stack. It
-/// recomputes constants instead, and results of calls it neither merges nor moves. A store counts for its address,
-/// which is widened to 64 bits.
+/// equal computations and moves them out of loops, so that values live longer than on wasm's operand stack. Constants
+/// do not count, since it recomputes them, nor do results of calls, which it neither merges nor moves. A store counts
+/// for its address, which is widened to 64 bits.
 fn computes(operator: &Operator<'_>) -> bool {
     !opens(operator)
         && !is_call(operator)
@@ -248,7 +248,7 @@ fn computes(operator: &Operator<'_>) -> bool {
         )
 }
 
-/// Operators that would change state which snapshots do not hold.
+/// Returns the name and the hint for an operator that is refused because it changes state which snapshots do not hold.
 fn forbidden(operator: &Operator<'_>) -> Option<(&'static str, &'static str)> {
     const TABLES: &str = "tables cannot change, snapshots do not hold them: put function pointers into an element segment \
                           (no dynamic linking, no table growth)";

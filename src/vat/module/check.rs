@@ -36,11 +36,11 @@ fn features(rules: &Rules) -> WasmFeatures {
 /// The bytes behind the magic number of a component; a module has its version there.
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 
-/// Checks a whole module, and returns the plan of its rewrite, or all refusals.
+/// Checks a whole module, and returns the plan of its rewrite.
 ///
 /// # Errors
 ///
-/// All that was found wrong.
+/// All the refusals that could be collected.
 pub(super) fn check(wasm: &[u8], rules: &Rules) -> Result<Plan, Refusals> {
     let mut checker = Checker::default();
     if let Err(last) = checker.module(wasm, rules) {
@@ -338,7 +338,7 @@ impl Checker {
         Ok(())
     }
 
-    /// A segment that did not fit would be a trap at instantiation, too late to blame clearly.
+    /// Checks that a segment fits: otherwise it would trap at instantiation, too late to blame clearly.
     fn fits(&mut self, offset: usize, what: &str, place: &ConstExpr<'_>, len: u64, size: u64) {
         let start = constant(place);
         if start.and_then(|start| start.checked_add(len)).is_none_or(|end| end > size) {
@@ -400,7 +400,7 @@ impl Checker {
     }
 }
 
-/// Offsets in these sections (branch hints) would be wrong after the rewrite, and they only advise the compiler: left out.
+/// Returns whether a section is left out of the rewrite: branch hints, whose offsets would be wrong and which only advise the compiler.
 fn is_code_metadata(payload: &Payload<'_>) -> bool {
     matches!(payload, Payload::CustomSection(section) if section.name().starts_with("metadata.code."))
 }

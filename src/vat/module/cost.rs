@@ -1,8 +1,8 @@
 //! Cost of compiling a module: a model, by structure alone, so that every replica accepts the same modules.
 //!
-//! Measured with wasmtime 48.0.8 (Cranelift at `speed`, fuel, canonical NaNs) on some 80 families of functions of 4 to 64 KiB, each of one kind
-//! of operator. The time is linear for code as compilers write it; what makes a bomb is a product. Those that were found are one of these sums,
-//! squared or multiplied, within one function:
+//! Measured with wasmtime 48.0.8 (Cranelift at `speed`, fuel, canonical NaNs) on some 80 families of functions of 4 to 64 KiB, each of one
+//! kind of operator. The time is linear for code as compilers write it; compile bombs are products. Each one that was found is one of these
+//! sums within one function, squared or multiplied:
 //!
 //! * *values*: operands and results that the register allocator has to place, most for calls of many parameters, floats (each is followed by
 //!   the canonicalization of NaNs) and operators that call the runtime;
@@ -12,8 +12,8 @@
 //! * *arguments* of edges: whatever local is assigned within a block or loop is passed along each edge to its label. (Two hundred loops
 //!   inside one another, three hundred locals and a `br_table` of a thousand targets are 4 KiB, and 20 s.)
 //!
-//! Invariant: the model only grows with code; a module is refused for the sum over its functions, and the refusal
-//! names the worst.
+//! Invariant: more code never costs less in the model; a module is refused for the sum over its functions, and the
+//! refusal names the worst function.
 
 use wasmparser::{ModuleArity, Operator};
 
@@ -83,7 +83,7 @@ impl Cost {
     }
 }
 
-/// Counts what the model is made of, operator by operator.
+/// The sums of the model for one function, counted operator by operator.
 #[derive(Debug)]
 pub(super) struct Counter {
     operators: u64,
@@ -104,9 +104,9 @@ pub(super) struct Counter {
 /// An open block, loop or `if`.
 #[derive(Debug, Default)]
 struct Label {
-    /// Branches to it so far, and the way that falls through.
+    /// Branches to the label so far, and the way that falls through.
     edges: u64,
-    /// Values that its result has, or a loop's parameters.
+    /// Parameters and results of the block.
     arity: u64,
     /// The locals that are assigned within it, a bit each.
     assigned: Vec<u64>,
@@ -206,7 +206,7 @@ impl Counter {
     fn end(&mut self) {
         let Some(label) = self.open.pop() else { return };
         let assigned: u64 = label.assigned.iter().map(|it| u64::from(it.count_ones())).sum();
-        // Nothing is passed to a function's own end but its results.
+        // Only results are passed to a function's own end; the model does not count them.
         let is_function = self.open.is_empty();
         let passed = if is_function { label.arity } else { label.arity + assigned };
         if is_function {

@@ -1,4 +1,4 @@
-//! The one table of what a guest may import, shared by the check and by the layer that defines the functions.
+//! The table of the functions that a guest may import, shared by the check and by `abi`, which defines them.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub enum Num {
     I64,
 }
 
-/// A function a guest may import from [`IMPORT_MODULE`].
+/// A function that a guest may import from [`IMPORT_MODULE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Import {
     /// The name within [`IMPORT_MODULE`].

@@ -11,8 +11,8 @@
 //! end
 //! ```
 //!
-//! A branch to the function's own label keeps its depth, since the block stands where the function was. After a trap the counter is not
-//! restored: the host throws such an instance away.
+//! A branch to the function's own label keeps its depth, since the block takes the function's place. After a trap the counter is not
+//! restored by the guest: the host sets it back when it undoes the delivery, or drops the instance.
 
 use wasm_encoder::{BlockType, ConstExpr, Encode, ExportKind, GlobalType, InstructionSink, ValType};
 

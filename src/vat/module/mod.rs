@@ -3,7 +3,8 @@
 //! Contract:
 //! * A pure function of the bytes and the [`Rules`]. No engine, no clock, no platform: every replica gives the same verdict and the same bytes.
 //! * No input makes it panic; time and memory are linear in the input, which is bounded by [`limits`].
-//! * An accepted module can be instantiated: its imports exist, its segments fit; only the host's own memory can run out.
+//! * An accepted module can be instantiated: its imports exist, its segments fit. Only its vat's memory limit, which is not checked
+//!   here, or the host's own memory can be too small.
 //! * An accepted module's whole state between deliveries is its one memory and its mutable number globals, which it exports.
 //!   Tables never change, segments are never dropped.
 //! * An accepted module cannot overflow the native stack: a counter in the guest traps first, at the same place everywhere
@@ -32,7 +33,7 @@ pub use refusal::{ModuleRefusal, Refusals};
 /// Version of this pass. Part of the engine id: raise it whenever the verdict on any module, or any instrumented byte, changes.
 pub const PASS_VERSION: u32 = 2;
 
-/// The options that a vat may ask for, and that its module is checked against.
+/// The rules of the check that can be chosen. A host checks with the default; `vathost check --no-floats` forbids floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether floating-point types and instructions are allowed.
@@ -50,7 +51,7 @@ impl Default for Rules {
 pub struct MemoryPages {
     /// Pages at instantiation, at most 65,536.
     pub min: u32,
-    /// The most the guest asks to be allowed to grow to, if it says.
+    /// The most pages that the module declares, if it declares a maximum.
     pub max: Option<u32>,
 }
 
@@ -67,7 +68,7 @@ pub struct Prepared {
     pub initialize: bool,
     /// The cost of compiling the module, by the model.
     pub cost: Cost,
-    /// The map of instruction offsets. To have it later, run [`prepare`] again on the original bytes.
+    /// The map of instruction offsets. It is not stored: [`prepare`] makes it again from the original bytes.
     pub offsets: OffsetMap,
 }
 

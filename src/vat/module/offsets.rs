@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-/// A stretch of the original and its place in the instrumented module. Equal lengths map byte by byte; otherwise the
-/// whole stretch is one instruction, or injected code before one.
+/// A stretch of the original and its place in the instrumented module. Stretches of equal length map byte by byte;
+/// otherwise the stretch is one instruction, or injected code before one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OffsetRun {
     original: Range<usize>,
@@ -37,7 +37,7 @@ impl OffsetMap {
         })
     }
 
-    /// Returns whether the instruction at an instrumented offset was injected, and so is none of the original.
+    /// Returns whether the instruction at an instrumented offset was injected, so that the original does not have it.
     pub fn is_injected(&self, instrumented: usize) -> bool {
         let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
         let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);

@@ -32,7 +32,7 @@ pub(super) struct Section {
     pub(super) id: u8,
     /// The contents of the section.
     pub(super) range: Range<usize>,
-    /// For a counted list that is to grow: where its items begin, and how many there are.
+    /// The offset of the first item, and the number of items, if the section is a list that the rewrite may extend.
     pub(super) items: usize,
     pub(super) count: u32,
 }

@@ -44,7 +44,7 @@ pub(super) struct Operands {
 }
 
 impl Operands {
-    /// Follows the validator after an operator that may have replaced the `fresh` topmost values; answers the bytes now.
+    /// Follows the validator after an operator that may have replaced the `fresh` topmost values, and returns the bytes now.
     pub(super) fn follow<T: WasmModuleResources>(&mut self, validator: &FuncValidator<T>, fresh: usize) -> u32 {
         let height = validator.operand_stack_height() as usize;
         let keep = height.saturating_sub(fresh).min(self.slots.len());

@@ -1,4 +1,4 @@
-//! The devices, method by method, and the console that is none.
+//! Cases of `call_now`, device by device and method by method, and of the import `console`, which is no device.
 
 use super::Case;
 use crate::bench::guest::*;
@@ -25,7 +25,7 @@ fn case(name: &'static str, about: &'static str, device: DeviceRow, guest: Guest
     Case::new("call_now", name, about, guest).device(device)
 }
 
-/// A short request.
+/// Makes a case of a short request.
 fn short(name: &'static str, about: &'static str, device: DeviceRow, request: &str, nslots: u32) -> Case {
     let mut guest = Guest { setup: "(call $objects (i32.const 1))".to_owned(), ..Guest::default() };
     let (at, len) = guest.text(request);
@@ -33,7 +33,7 @@ fn short(name: &'static str, about: &'static str, device: DeviceRow, request: &s
     case(name, about, device, guest)
 }
 
-/// A request as long as may be: `pre`, so often `each`, `post`.
+/// Makes a case of a request of the greatest length: `pre`, `each` as often as it fits, `post`.
 fn long(name: &'static str, about: &'static str, device: DeviceRow, [pre, each, post]: [&str; 3]) -> Case {
     let mut guest = Guest::default();
     guest.setup = guest.fill(pre, each, post);

@@ -1,4 +1,4 @@
-//! Cases that no single import stands for: ends, faults, snapshots, and rows that are journalled again and again.
+//! Cases of `exit`, and of work that belongs to no single import: faults, snapshots, starts, and rows that are journalled again and again.
 
 use super::Case;
 use crate::bench::guest::*;
@@ -6,10 +6,10 @@ use crate::state::table::{OnFault, Options};
 
 const GROUP: &str = "host";
 
-/// The vat admin, where the guest is alone.
+/// The vat admin, as a guest knows it that has no peer and no device.
 const ADMIN: &str = "(i64.const 50)";
 
-/// A parent that creates children which do this at their start.
+/// Makes a case of a parent that creates children which do this at their start.
 fn children(
     group: &'static str,
     name: &'static str,
@@ -97,10 +97,10 @@ fn journal_of_one() -> Case {
         .in_a_delivery(10_000)
 }
 
-/// A budget that a heavy delivery uses up nearly.
+/// A budget that a heavy delivery nearly uses up.
 const SMALL_BUDGET: u64 = 20_000_000;
 
-/// Heavy deliveries; then such as trap at once, and are rejected.
+/// Makes the case of heavy deliveries, followed by ones that trap at once and are rejected.
 fn traps() -> Case {
     let guest = Guest {
         setup:
@@ -117,7 +117,7 @@ fn traps() -> Case {
         .at_most(4_096)
 }
 
-/// As much fuel as it takes to write to each page of a large memory, and hardly more.
+/// A budget that is hardly more than the fuel for a write to each page of a large memory.
 const TINY_BUDGET: u64 = 300_000;
 
 /// Deliveries that trap over and over, in a vat whose one large heap is all its past.
@@ -163,7 +163,7 @@ fn grown_start() -> Case {
     case
 }
 
-/// Vats that work as long as may be before their start, and then do this.
+/// Makes a case of vats that use all the fuel that `_initialize` may have, and then do this.
 fn initialized(then: &str) -> Case {
     let (name, about) = match then {
         "" => ("initialized", "vats that work as long as may be before their start"),

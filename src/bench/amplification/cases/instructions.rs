@@ -1,11 +1,11 @@
-//! Cases that no import has a part in: the floor, and the dearest instructions that are known.
+//! Cases without imports: the floor, and the dearest instructions that are known.
 
 use super::Case;
 use crate::{bench::guest::*, state::table::Options};
 
 const GROUP: &str = "instructions";
 
-/// A case that goes round a loop 10,000 times for each that it is told.
+/// Makes a case that runs the body 10,000 times in a loop for each time that its work is done.
 fn looped(name: &'static str, about: &'static str, body: &str) -> Case {
     let mut guest = Guest { pages: 1_024, ..Guest::default() };
     guest.go = format!(
@@ -21,14 +21,14 @@ fn looped(name: &'static str, about: &'static str, body: &str) -> Case {
     Case::new(GROUP, name, about, guest).options(options)
 }
 
-/// Makes a case like [`looped`], all over a large memory: every page is there, since all that were never written are one.
+/// Makes a case like [`looped`], all over a large memory whose pages were all written: unwritten ones would share one page of zeros.
 fn looped_in_64_mib(name: &'static str, about: &'static str, body: &str) -> Case {
     let mut case = looped(name, about, body);
     case.guest.setup.push_str(DIRTY);
     case
 }
 
-/// A chain of so many operations, each of what the last came to: nothing of it can be done ahead.
+/// Makes a case of a chain of operations, each on the result of the last, so that none can be done ahead.
 fn chain(name: &'static str, about: &'static str, local: &str, pre: &str, post: &str) -> Case {
     const LENGTH: usize = 50;
     let chain = format!("{}(local.get {local}){}", pre.repeat(LENGTH), post.repeat(LENGTH));
@@ -88,10 +88,11 @@ pub(super) fn instructions() -> Vec<Case> {
     ]
 }
 
-/// Why what waits for memory is past the rule.
+/// The reason why loads that wait for memory are past the rule.
 const MEMORY: &str = "it waits for memory: no price is right for a load that may take 1 ns or 200";
 
-/// Half a million places, each of which holds where the next one is: one circle through all of them, in no order that a processor foresees.
+/// Makes the case of half a million places, each of which holds the address of the next: one circle through all of them, in an order that
+/// a processor does not foresee.
 fn chained_loads() -> Case {
     const PLACES: u32 = 1 << 19;
     let mut case = chain("chained-loads", "loads of where to load from next, all over 56 MiB", "$i", "(i32.load ", ")");

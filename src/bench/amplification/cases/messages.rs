@@ -1,11 +1,11 @@
-//! Messages at their extremes: to itself, to promises in every state, to the objects that the kernel answers for.
+//! Cases of `send`: messages of a vat to itself, to promises in every state, to the objects that the kernel answers for.
 
 use super::Case;
 use crate::bench::guest::*;
 
 const GROUP: &str = "send";
 
-/// The vat admin, where the guest is alone and has no devices.
+/// The vat admin, as a guest knows it that has no peer and no device.
 const ADMIN: &str = "(i64.const 50)";
 
 fn simple(name: &'static str, about: &'static str, guest: Guest) -> Case {
@@ -42,7 +42,7 @@ fn to_itself() -> Vec<Case> {
     ]
 }
 
-/// Sends to a promise that is settled like this. `body` writes what it is settled with.
+/// Makes a case of messages to a promise that is settled like this. `body` writes the data that it is settled with.
 fn to_settled(
     name: &'static str,
     about: &'static str,
@@ -117,7 +117,7 @@ fn to_promises() -> Vec<Case> {
     ]
 }
 
-/// Sends this to the vat admin; there is a bundle `child`.
+/// Makes a case of this request to the vat admin; there is a bundle `child`.
 fn to_admin(name: &'static str, about: &'static str, request: &str, nslots: u32, result: &str) -> Case {
     let mut guest = Guest::default();
     guest.go = times(&guest.say(ADMIN, request, nslots, result));
@@ -161,7 +161,7 @@ fn to_the_admin() -> Vec<Case> {
     ]
 }
 
-/// Asks the vat admin for something with the setup, holds it, and sends this to it.
+/// Makes a case whose setup asks the vat admin for an object, and whose work sends this to it.
 fn to_given(name: &'static str, about: &'static str, asked: &str, target: &str, said: &str, nslots: u32) -> Case {
     let mut guest = Guest::default();
     let ask = guest.say(ADMIN, asked, 0, "(call $p (i32.const 1))");

@@ -1,4 +1,4 @@
-//! The cases: for every function that a guest may import its extremes, and what no single import stands for.
+//! The cases: the extremes of every function that a guest may import, and of work that belongs to no single import.
 //!
 //! Invariant: [`all`] walks the table of imports, so an import without a case is an error of every run, and of a test.
 
@@ -19,7 +19,7 @@ use crate::{
     vat::module::IMPORTS,
 };
 
-/// A guest's work that is measured.
+/// A case of amplification: the guest's code, and how it is to be run.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The group that the case belongs to: an import, `instructions`, or `host`.
@@ -30,24 +30,24 @@ pub struct Case {
     pub about: &'static str,
     guest: Guest,
     options: Options,
-    /// A second vat beside the guest.
+    /// A second vat besides the guest.
     peer: Option<(Guest, Options)>,
     /// The module of the bundle `child`, of which the guest can create vats.
     child: Option<Guest>,
     devices: Vec<DeviceRow>,
-    /// Times that one delivery does it at the most.
+    /// Times that one delivery does the work, at most.
     pub(super) in_a_delivery: u64,
-    /// Times that one step does it at the most.
+    /// Times that one step does the work, at most.
     pub(super) at_most: u64,
     /// Messages of the setup.
     pub(super) setups: u64,
-    /// Times the usual CPU that a step must take to be long enough: where what comes once in a while is to count for what it is.
+    /// The CPU that makes a step long enough, as a multiple of the usual: more if rare work, such as snapshots, is to count in proportion.
     pub(super) patience: f64,
-    /// Why it is past the rule in CPU, where that is known and stays so.
+    /// The reason why it is past the rule in CPU, if that is known and accepted.
     pub(super) known: Option<&'static str>,
 }
 
-/// The first vat's name: the one that is told to `go`.
+/// The name of the first vat, which gets the messages `setup` and `go`.
 pub(super) const GUEST: &str = "guest";
 
 impl Case {
@@ -109,17 +109,17 @@ impl Case {
         Case { known: Some(why), ..self }
     }
 
-    /// The group and the name: how the case is asked for.
+    /// Returns the full name of the case: `group/name`.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.group, self.name)
     }
 
-    /// The text of its guest.
+    /// Returns the guest of the case as WebAssembly text.
     pub fn wat(&self) -> String {
         self.guest.wat()
     }
 
-    /// The vats that do it. The first is told of the others, of the devices, and of the vat admin.
+    /// Makes the scenario of the case. Its first vat is given the other's root, the devices, and the vat admin.
     pub fn scenario(&self) -> anyhow::Result<Scenario> {
         let assemble = |guest: &Guest| {
             wat::parse_str(guest.wat()).with_context(|| format!("assemble the guest of {}", self.full_name()))
@@ -143,7 +143,7 @@ impl Case {
     }
 }
 
-/// The extremes of an import; `None` of one that nobody has thought about.
+/// Returns the cases of an import; `None` if there are none yet.
 fn of_import(name: &str) -> Option<Vec<Case>> {
     Some(match name {
         "input_read" => store::input_read(),

@@ -1,10 +1,11 @@
-//! Promises: who waits for them, and what they are settled with.
+//! Cases of `subscribe` and `resolve`: waiting for promises, and settling them.
 
 use super::Case;
 use crate::bench::guest::*;
 use crate::model::limits::REFS_MAX;
 
-/// A case of a promise that is settled like this, passed on and asked about again and again: each notify ends what the vat knows of it.
+/// Makes a case of a promise that is settled like this: the vat sends it to itself and subscribes to it again and again, since each notify
+/// retires it from the vat's c-list.
 fn settled(
     name: &'static str,
     about: &'static str,
@@ -52,7 +53,7 @@ pub(super) fn subscribe() -> Vec<Case> {
     ]
 }
 
-/// A case of a promise that leads to so many others.
+/// Makes a case of a promise whose data names so many other promises, which are settled, too.
 fn closure(name: &'static str, about: &'static str, others: u32, body: impl FnOnce(&mut Guest) -> String) -> Case {
     let mut case = settled(name, about, false, others, |_| String::new());
     let guest = &mut case.guest;

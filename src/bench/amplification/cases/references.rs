@@ -1,4 +1,5 @@
-//! References given up, many at a time: the guest and a peer that hands it objects, or is handed some.
+//! Cases of `drop_imports`, `retire_imports`, `retire_exports` and `abandon_exports`: many references at a time, of objects that a peer
+//! gives to the guest or gets from it.
 
 use super::Case;
 use crate::bench::guest::*;
@@ -6,21 +7,21 @@ use crate::model::limits::REFS_MAX;
 
 /// The peer's root, as the guest knows it.
 const PEER: &str = "(i64.const 50)";
-/// Where references are gathered.
+/// The address at which references are gathered.
 const HEAP: &str = "(i32.const 0x200000)";
 
-/// A peer that sends back 4,096 new objects to whoever it is handed.
+/// Makes a peer that sends 4,096 new objects to whatever object it is given.
 pub(super) fn giver() -> Guest {
     let other = format!("(call $objects (i32.const {ALL_SLOTS})) {}", send(HELD, ZERO, ZERO, ALL_SLOTS, NONE));
     Guest { other: when("(i32.load (i32.const 28))", &other), awake: true, ..Guest::default() }
 }
 
-/// Code that asks the peer for 4,096 objects.
+/// Returns code that asks the peer for 4,096 objects.
 pub(super) fn ask() -> String {
     format!("(call $slot {ZERO} {ROOT}) {}", send(PEER, ZERO, ZERO, 1, NONE))
 }
 
-/// The slots of the present message, where slots lie.
+/// Code that reads the slots of the present message to the place of slots.
 const FETCH: &str =
     "(call $input_read (i32.const 0x10000) (i32.const 32) (i32.shl (i32.load (i32.const 28)) (i32.const 3)))";
 
@@ -29,14 +30,14 @@ fn nothing(group: &'static str) -> Case {
     Case::new(group, "nothing", "no references at all", guest)
 }
 
-/// Does something with each 4,096 objects that the peer gives.
+/// Makes a case that calls these imports with each 4,096 objects that the peer gives.
 fn given(group: &'static str, name: &'static str, about: &'static str, calls: &[&str]) -> Case {
     let calls: String = calls.iter().map(|it| format!("(call ${it} {SLOTS} (i32.load (i32.const 28)))")).collect();
     let guest = Guest { go: times(&ask()), other: format!("{FETCH} {calls}"), ..Guest::default() };
     Case::new(group, name, about, guest).peer(giver()).in_a_delivery(100).at_most(4_096)
 }
 
-/// Gathers references until there are as many as one call may name; then gives them all up.
+/// Makes a case that gathers references until there are as many as one call may name, and then gives them all up.
 fn gathered(group: &'static str, name: &'static str, about: &'static str, calls: &[&str]) -> Case {
     let calls: String = calls.iter().map(|it| format!("(call ${it} {HEAP} (i32.const {REFS_MAX}))")).collect();
     let other = format!(
@@ -65,7 +66,7 @@ pub(super) fn drop_imports() -> Vec<Case> {
     ]
 }
 
-/// The other is paused, so news of garbage for it stays.
+/// Makes the case of a paused peer, so that GC actions for it stay.
 fn paused() -> Case {
     let mut peer = giver();
     peer.other = format!("{} {}", peer.other, when("(i32.eqz (i32.load (i32.const 28)))", "unreachable"));

@@ -1,10 +1,10 @@
-//! Reads of what the host holds, and the vatstore.
+//! Cases of `input_read` and `result_read`, and of the vatstore.
 
 use super::Case;
 use crate::bench::guest::*;
 use crate::model::limits::{KEY_BYTES_MAX, SCAN_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// A key at the scratch place, of which the first four bytes count.
+/// The address of a key, whose first four bytes vary.
 const KEY: &str = "(i32.const 0x3000)";
 
 fn plain(group: &'static str, name: &'static str, about: &'static str, setup: &str, go: &str) -> Case {
@@ -12,7 +12,7 @@ fn plain(group: &'static str, name: &'static str, about: &'static str, setup: &s
     Case::new(group, name, about, guest)
 }
 
-/// Writes a value of the largest size under the key `kkkk`.
+/// Returns code that writes a value of the largest size under the key `kkkk`.
 fn large_value() -> String {
     format!(
         "(memory.fill {BODY} (i32.const 97) (i32.const {VALUE_BYTES_MAX}))
@@ -21,7 +21,7 @@ fn large_value() -> String {
     )
 }
 
-/// Another key each time.
+/// Returns code that writes a byte under another key each time.
 fn next_key_of(len: u32) -> String {
     format!(
         "(i32.store {KEY} (call $fresh)) {}",
