@@ -321,7 +321,7 @@ fn release(slots: &[VRef]) {
     }
 }
 
-/// Whether the vatstore holds the reference.
+/// Returns whether the vatstore holds the reference.
 pub(crate) fn is_stored(vref: VRef) -> bool {
     vat().stored.get() > 0 && sys::vatstore_get(ref_key(vref).as_bytes()).is_some()
 }

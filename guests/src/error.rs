@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::Value;
 
-/// A rejection. Its reason is usually an error with a message, but may be any value.
+/// A rejection of a message. Its reason is usually an error with a message, but may be any value.
 ///
 /// ```
 /// # use vat::Error;

@@ -7,7 +7,7 @@ use alloc::string::String;
 pub struct Decimal(pub(crate) String);
 
 impl Decimal {
-    /// The nearest float.
+    /// Converts the number to the nearest float.
     pub fn to_f64(&self) -> f64 {
         self.0.parse().unwrap_or(f64::NAN)
     }

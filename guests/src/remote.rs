@@ -86,7 +86,7 @@ pub(crate) fn release(vref: VRef) {
     drop(Remote::of(vref));
 }
 
-/// A device. It is called at once, within the delivery, and its answer is a value instead of a promise.
+/// A device of the host. It is called at once, within the delivery, and its answer is a value instead of a promise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Device(VRef);
 

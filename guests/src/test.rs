@@ -201,7 +201,7 @@ impl World {
         delivery::deliver(len, |_| unreachable!("only startVat builds the root"));
     }
 
-    /// How the vat settled a promise that it decides, if it has.
+    /// Returns how the vat settled a promise that it decides, if it has.
     pub fn outcome(&self, vpid: VRef) -> Option<Result<Value, Error>> {
         let (rejected, data) = with(|kernel| kernel.outcomes.get(&vpid).cloned())?;
         let value = delivery::decode(&data);
