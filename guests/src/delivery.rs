@@ -89,7 +89,7 @@ fn dispatch(target: VRef, method: &str, args: Vec<Value>) -> Result<Reply, Error
         return exo.dispatch(method, &mut args).map_err(|e| args.name_method(method, e));
     }
     match vat().row(target) {
-        // The kernel delivers to promises that this vat decides, where it was created with `pipelining`.
+        // The kernel delivers to promises that this vat decides, if the vat was created with `pipelining`.
         Some(Row::Promise(_)) => Ok(Reply::later(pipelined(Promise::of(target), method.into(), args))),
         _ => Err(Error::new("there is no such object in this vat")),
     }

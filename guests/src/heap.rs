@@ -36,7 +36,7 @@ impl Heap {
         Heap { grow, free, start: Cell::new(0), end: Cell::new(0) }
     }
 
-    /// A block which was never used. It begins at a multiple of its size, or of a page where that is less.
+    /// A block which was never used. It begins at a multiple of its size, or of a page if that is less.
     fn fresh(&self, size: usize) -> Option<usize> {
         let mut block = self.start.get().next_multiple_of(size.min(PAGE));
         let room = self.end.get().saturating_sub(block);

@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// Removes the bar. Returns how long the task took.
+    /// Removes the bar, and returns how long the task took.
     pub(crate) fn finish(&self) -> Duration {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

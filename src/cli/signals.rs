@@ -1,6 +1,6 @@
 //! Signals that are to be errors of a system call instead.
 
-/// Ignores SIGXFSZ. Then a write past the file size limit fails with an error, which is reported as that of a full disk is; otherwise the
+/// Ignores the signal SIGXFSZ. Then a write past the file size limit fails with an error, which is reported as that of a full disk is; otherwise the
 /// signal would end the process without a word.
 #[allow(unsafe_code, reason = "one C function, proved at its place")]
 pub(super) fn ignore_file_size_limit() {

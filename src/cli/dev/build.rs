@@ -48,7 +48,7 @@ impl Build {
         !self.words.is_empty()
     }
 
-    /// Runs the build. Returns whether it succeeded. The compiler's output is shown as it comes.
+    /// Runs the build, and returns whether it succeeded. The compiler's output is shown as it comes.
     #[expect(clippy::disallowed_methods, reason = "a build is waited for; nothing of the kernel is under way")]
     pub(super) fn run(&self, stop: &Stop, output: &Output) -> anyhow::Result<bool> {
         let Some((program, arguments)) = self.words.split_first() else { return Ok(true) };

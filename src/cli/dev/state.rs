@@ -99,7 +99,7 @@ impl<'a> Dev<'a> {
         }
     }
 
-    /// Begins with a new state, or goes on with the one in the folder.
+    /// Begins with a new state, or continues with the one in the folder.
     fn begin(&mut self, scenario: &Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         let exists = self.args.state.as_deref().is_some_and(Database::exists);
         let mut begun = run::begin(&self.run_args, Some(scenario).filter(|_| !exists), self.output)?;

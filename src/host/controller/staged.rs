@@ -88,7 +88,7 @@ pub struct Receipt {
     /// The promise for the result of a message.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<PromiseId>,
-    /// The reason why the input was refused; the block goes on without it.
+    /// The reason why the input was refused; the block continues without it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refused: Option<String>,
 }
