@@ -113,7 +113,7 @@ pub(crate) struct DebugArgs {
 }
 
 impl DebugArgs {
-    /// To stand before a crank of the state in this folder, whose blocks end like that.
+    /// Makes the arguments of a session before a crank of the state in this folder, whose blocks are cut by this policy.
     pub(super) fn before(
         state: &Path,
         crank: Option<u64>,
@@ -143,7 +143,7 @@ impl DebugArgs {
     }
 }
 
-/// Where to stand.
+/// The place at which the session begins.
 #[derive(Clone, Debug)]
 enum StartPlace {
     Panic,
