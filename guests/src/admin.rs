@@ -1,19 +1,19 @@
-//! The vat admin: to make vats, and to rule those that one has made. Its methods are plain messages.
+//! The vat admin: creates vats, and controls those that one has created. Its methods send plain messages.
 
 use alloc::string::String;
 
 use crate::{Error, FromValue, Promise, Remote, Value};
 
-/// The authority to create vats. The bootstrap vat is given it.
+/// The authority to create vats, which the bootstrap vat gets.
 #[derive(Clone, Debug)]
 pub struct VatAdmin(Remote);
 
-/// A new vat.
+/// A vat that was just created.
 #[derive(Clone, Debug)]
 pub struct Created {
-    /// Its root object.
+    /// The new vat's root object.
     pub root: Remote,
-    /// The authority over it.
+    /// The authority over the new vat.
     pub admin: AdminFacet,
 }
 
@@ -53,7 +53,7 @@ impl AdminFacet {
         self.0.send("pause", (reason.into(),))
     }
 
-    /// Delivers what has waited, in order, and goes on.
+    /// Resumes deliveries to the vat: first what has waited, in order.
     pub fn resume(&self) -> Promise {
         self.0.send("resume", ())
     }
@@ -63,7 +63,7 @@ impl AdminFacet {
         self.0.send("changeOptions", (options,))
     }
 
-    /// How the vat ends, once it does.
+    /// Promises the vat's last words, once it ends.
     pub fn done(&self) -> Promise {
         self.0.send("done", ())
     }

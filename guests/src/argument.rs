@@ -1,4 +1,4 @@
-//! Arguments, of messages received and of messages sent.
+//! The arguments of messages, received and sent.
 
 use alloc::string::String;
 use alloc::vec;
@@ -20,16 +20,16 @@ impl Args {
         Args { rest: values.into_iter(), taken: 0, refused: false }
     }
 
-    /// The next argument, converted. A missing one is `Undefined`; those left over are ignored.
+    /// Takes the next argument, converted. A missing one is `Undefined`; those left over are ignored.
     ///
     /// # Errors
-    /// It does not fit; the message says which argument.
+    /// The argument does not fit; the message says which one.
     pub fn take<T: FromValue>(&mut self) -> Result<T, Error> {
         self.taken += 1;
         T::from_value(self.rest.next().unwrap_or_default()).map_err(|e| self.blame(&e))
     }
 
-    /// The error of the method that took these arguments, with the method's name where it is an argument's.
+    /// Returns the error of the method that took these arguments, with the method's name if an argument is at fault.
     #[cold]
     pub(crate) fn name_method(&self, method: &str, error: Error) -> Error {
         if self.refused { Error::join(&[method, ": ", error.message()]) } else { error }
@@ -46,14 +46,14 @@ impl Args {
     }
 }
 
-/// What a message can be sent with: a tuple of values, a list of them, or `()` for none.
+/// The arguments that a message is sent with: a tuple of values, a list of them, or `()` for none.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of arguments",
     label = "wanted: a tuple",
     note = "one argument is `(x,)`, none is `()`"
 )]
 pub trait IntoArgs {
-    /// Converts.
+    /// Converts to a list of values.
     fn into_args(self) -> Vec<Value>;
 }
 
@@ -90,12 +90,12 @@ tuples! {
     A B C D E F;
 }
 
-/// What the bootstrap vat is given: `bootstrap({ vats, devices, vatAdmin })`.
+/// The argument of the bootstrap vat's first message: `bootstrap({ vats, devices, vatAdmin })`.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     vats: Value,
     devices: Value,
-    /// The vat admin, where the host has one.
+    /// The vat admin, if the host has one.
     pub vat_admin: Option<Remote>,
 }
 

@@ -1,16 +1,16 @@
 //! The console device: lines for whoever runs the host, shown when their delivery is committed. Unlike [`console`](crate::console()),
-//! which every vat has and which writes to the host's log, it is a capability, and what it shows was not undone.
+//! which every vat has and which writes to the host's log, it is a capability, and it shows nothing of a delivery that was undone.
 
 use alloc::string::String;
 
 use crate::{Device, Error, FromValue, Value};
 
-/// The console.
+/// The console device of the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Console(Device);
 
 impl Console {
-    /// Shows a line.
+    /// Shows a line on the console.
     ///
     /// # Errors
     /// The device refuses.

@@ -1,4 +1,4 @@
-//! Between Rust types and [`Value`].
+//! Conversions between Rust types and [`Value`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,21 +12,21 @@ use crate::{Decimal, Device, Error, Exo, Promise, Rc, Remote, Value};
     note = "what can: numbers, `bool`, `String`, `Vec`, `Option`, `Remote`, `Promise`, `Rc` of an exo, `Value`; others by `impl FromValue`"
 )]
 pub trait FromValue: Sized {
-    /// Converts.
+    /// Converts a value to this type.
     ///
     /// # Errors
     /// The value is of another type, or out of range. The sender of such an argument gets this error as a rejection.
     fn from_value(value: Value) -> Result<Self, Error>;
 }
 
-/// What a method may return: a value, or a `Result` of one.
+/// A type that a method may return: a value, or a `Result` of one.
 #[diagnostic::on_unimplemented(
     message = "a method cannot answer with a `{Self}`",
     label = "not something that a vat can send",
     note = "what can be sent implements `Into<Value>`; a `Result<T, Error>` answers with a rejection where it is an error"
 )]
 pub trait IntoOutcome {
-    /// Converts.
+    /// Converts the answer to an outcome.
     fn into_outcome(self) -> Result<Value, Error>;
 }
 
@@ -39,9 +39,9 @@ pub fn parameters<T: FromValue>(value: Value) -> T {
     }
 }
 
-/// Ends a vat that cannot start: the reason goes to the console, where whoever runs the host reads it, and the panic
-/// makes the kernel end the delivery, so that
-/// nothing of it stays.
+/// Ends a vat that cannot start. The reason goes to the console, where whoever runs the host reads it;
+/// then the vat panics, so that the kernel ends the delivery
+/// and nothing of it stays.
 pub(crate) fn refuse(error: &Error) -> ! {
     crate::console(crate::Level::Error, error.message());
     panic!("the vat cannot start with these parameters")

@@ -1,4 +1,4 @@
-//! From the kernel's deliveries to calls of the vat's objects.
+//! Turns the kernel's deliveries into calls of the vat's objects.
 
 use alloc::rc::Weak;
 use alloc::string::String;
@@ -89,7 +89,7 @@ fn dispatch(target: VRef, method: &str, args: Vec<Value>) -> Result<Reply, Error
         return exo.dispatch(method, &mut args).map_err(|e| args.name_method(method, e));
     }
     match vat().row(target) {
-        // The kernel delivers to promises that this vat decides, where it was created with `pipelining`.
+        // The kernel delivers to promises that this vat decides, if the vat was created with `pipelining`.
         Some(Row::Promise(_)) => Ok(Reply::later(pipelined(Promise::of(target), method.into(), args))),
         _ => Err(Error::new("there is no such object in this vat")),
     }
@@ -111,7 +111,7 @@ async fn pipelined(target: Promise, method: String, args: Vec<Value>) -> Outcome
 }
 
 /// All promises of the batch get their handles first, as the resolutions may name each other; then the kernel's names for
-/// them are forgotten; then whoever waits is told.
+/// them are forgotten; then the tasks that wait are woken.
 fn notify(input: &mut Reader<'_>, count: u32) {
     let mut batch: Vec<(VRef, bool, RawData<'_>, Promise)> = Vec::new();
     for _ in 0..count {
@@ -134,7 +134,7 @@ fn notify(input: &mut Reader<'_>, count: u32) {
     }
 }
 
-/// The reference of an object of this vat; a new one where it was never sent out, or nobody knows it any more.
+/// The reference of an object of this vat; a new one if it was never sent out, or if nobody knows it any more.
 pub(crate) fn export(exo: &Rc<dyn Exo>) -> VRef {
     let address = address(exo);
     let vref = match vat().row(address) {
@@ -151,7 +151,7 @@ pub(crate) fn address(exo: &Rc<dyn Exo>) -> u64 {
     vref::KIND | Rc::as_ptr(exo).cast::<()>() as u64
 }
 
-/// Nobody can reach the object: it lives on only if something in this vat holds it. The root always does.
+/// Nobody outside can reach the object any more: it lives on only if something in this vat holds it. The root always lives.
 fn unreachable_export(vref: VRef) {
     if vref != vref::ROOT
         && let Some(exo) = object(vref)
@@ -186,7 +186,7 @@ fn retire_import(vref: VRef) {
     vat().remove_row(vref);
 }
 
-/// Tells the kernel of all that died since it last asked.
+/// Tells the kernel which references died since it last asked.
 fn bring_out_your_dead() {
     let dropped = crate::remote::take_dropped();
     for some in dropped.chunks(REFS_PER_SYSCALL) {
@@ -282,7 +282,7 @@ impl<'a> Reader<'a> {
 }
 
 impl RawData<'_> {
-    /// Every slot gets its handle, named in the body or not: a handle that is dropped is a reference that the kernel hears of.
+    /// Every slot gets its handle, named in the body or not, so that the kernel learns of each reference that is dropped.
     fn decode(&self) -> Result<Value, Error> {
         let handles: Vec<Value> = self.slots.iter().map(|&vref| handle_of(vref)).collect();
         smallcaps::decode(self.body, &handles)

@@ -12,7 +12,7 @@ use crate::state::vat;
 use crate::vref::VRef;
 use crate::{Decimal, Error, FromValue, Remote, Value, smallcaps, sys};
 
-/// A type that survives an upgrade. Promises and plain objects of this vat do not, so they are none.
+/// A type whose values survive an upgrade. Promises and plain objects of this vat do not survive, and do not implement it.
 pub trait Store: Into<Value> + FromValue {}
 
 macro_rules! store {
@@ -46,12 +46,12 @@ impl<T: Store> Durable<T> {
         Durable { name, holds: PhantomData }
     }
 
-    /// What was stored last, if it is a `T`.
+    /// Reads the value that was stored last, if it is a `T`.
     pub fn get(&self) -> Option<T> {
         read(self.name.as_bytes())
     }
 
-    /// Stores a value.
+    /// Stores a value in the cell.
     pub fn set(&self, value: T) {
         write(self.name.as_bytes(), value.into());
     }
@@ -66,7 +66,7 @@ impl<T: Store> Durable<T> {
         value
     }
 
-    /// Forgets the value.
+    /// Deletes the value of the cell.
     pub fn clear(&self) {
         remove(self.name.as_bytes());
     }
@@ -74,7 +74,7 @@ impl<T: Store> Durable<T> {
 
 /// A type that can be the key of a [`DurableMap`]. Keys are in the order of their bytes.
 pub trait Key {
-    /// What an iteration gives.
+    /// The type of the keys that an iteration returns.
     type Owned;
 
     /// The bytes of the key.
@@ -138,7 +138,7 @@ impl<K: Key + ?Sized, T: Store> DurableMap<K, T> {
         DurableMap { name, holds: PhantomData }
     }
 
-    /// The value of a key, if it is a `T`.
+    /// Reads the value of a key, if it is a `T`.
     pub fn get(&self, key: &K) -> Option<T> {
         read(&self.key(key))
     }
@@ -148,7 +148,7 @@ impl<K: Key + ?Sized, T: Store> DurableMap<K, T> {
         write(&self.key(key), value.into());
     }
 
-    /// Forgets a key.
+    /// Deletes a key and its value.
     pub fn remove(&self, key: &K) {
         remove(&self.key(key));
     }
@@ -257,7 +257,7 @@ fn remove(key: &[u8]) {
     release(&old);
 }
 
-/// What the vatstore holds under the key now; not worth asking where it holds no reference at all.
+/// The references that the vatstore holds under the key now; it is not asked if it holds no reference at all.
 fn old_slots(key: &[u8]) -> Vec<VRef> {
     if vat().stored.get() == 0 {
         return Vec::new();
@@ -321,7 +321,7 @@ fn release(slots: &[VRef]) {
     }
 }
 
-/// Whether the vatstore holds the reference.
+/// Returns whether the vatstore holds the reference.
 pub(crate) fn is_stored(vref: VRef) -> bool {
     vat().stored.get() > 0 && sys::vatstore_get(ref_key(vref).as_bytes()).is_some()
 }

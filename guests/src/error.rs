@@ -1,4 +1,4 @@
-//! Why a message was not answered as its sender hoped.
+//! Rejections: the reasons why a message got no answer but a refusal.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::Value;
 
-/// A rejection. Its reason is usually an error with a message, but may be any value.
+/// A rejection of a message. Its reason is usually an error with a message, but may be any value.
 ///
 /// ```
 /// # use vat::Error;
@@ -19,18 +19,18 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with this message.
+    /// Makes an error with this message.
     pub fn new(message: impl Into<String>) -> Self {
         let reason = Value::Error { name: "Error".into(), message: message.into() };
         Error { reason }
     }
 
-    /// A rejection whose reason is any value.
+    /// Makes a rejection whose reason is any value.
     pub fn with_reason(reason: impl Into<Value>) -> Self {
         Error { reason: reason.into() }
     }
 
-    /// The message, where the reason is an error or a text.
+    /// Returns the message, if the reason is an error or a text.
     pub fn message(&self) -> &str {
         match &self.reason {
             Value::Error { message, .. } | Value::Str(message) => message,
@@ -38,22 +38,22 @@ impl Error {
         }
     }
 
-    /// What the promise was rejected with.
+    /// Returns the value that the promise was rejected with.
     pub fn reason(&self) -> &Value {
         &self.reason
     }
 
-    /// What the promise was rejected with.
+    /// Takes out the value that the promise was rejected with.
     pub fn into_reason(self) -> Value {
         self.reason
     }
 
-    /// The target of a message does not answer to that name.
+    /// Makes the error of a target that has no method of that name.
     pub fn no_method(method: &str) -> Self {
         Error::join(&["target has no method ", method])
     }
 
-    /// The target of a message does not answer to that name; `known` are the names that it answers to, of which one may be meant.
+    /// Makes the error of a target that has no method of that name; `known` are the methods that it has, one of which may be meant.
     pub fn no_method_of(method: &str, known: &[&str]) -> Self {
         match nearest(method, known) {
             Some(meant) => Error::join(&["target has no method ", method, ": did you mean `", meant, "`?"]),
@@ -61,7 +61,7 @@ impl Error {
         }
     }
 
-    /// A value is not what was asked for.
+    /// Makes the error of a value that is not what was asked for.
     pub(crate) fn expected(what: &str, found: &Value) -> Self {
         Error::join(&["expected ", what, ", found ", found.kind()])
     }
@@ -98,7 +98,7 @@ impl fmt::Debug for Error {
 
 impl core::error::Error for Error {}
 
-/// The known name that is nearest to this one, where it is near: two slips at the most, and no more than one in three letters. Case and
+/// The known name that is nearest to this one, if it is near: at most two slips, and at most one in three letters. Case and
 /// underscores make no difference.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     const LENGTH_MAX: usize = 64;
@@ -110,7 +110,7 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     (near.0 <= 2.min(name.len() / 3)).then_some(near.1)
 }
 
-/// How many letters are to be changed, added or left out.
+/// The number of letters to change, add or leave out.
 fn distance(one: &[u8], other: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (at, letter) in one.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The executor of async methods: one thread, inside the delivery.
 //!
 //! A task that waits for a promise leaves the delivery, and is polled again in the delivery that brings the notify. No task
-//! runs between deliveries, and a delivery ends when no task can go on.
+//! runs between deliveries, and a delivery ends when no task can continue.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -29,7 +29,7 @@ impl Wake for WakeTask {
     }
 }
 
-/// Runs a future beside everything else, starting before this delivery ends.
+/// Runs a future as a task of its own, which starts before this delivery ends.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     start(Box::pin(future));
 }
@@ -46,7 +46,7 @@ fn start(future: Pin<Box<dyn Future<Output = ()>>>) {
     vat().ready.borrow_mut().push_back(id);
 }
 
-/// Polls what is ready until nothing is. A task leaves its place to be polled, and keeps it until it ends.
+/// Polls the tasks that are ready, until none is. A task is taken out to be polled, but its place stays reserved until it ends.
 pub(crate) fn run() {
     while let Some(id) = next() {
         let Some(mut task) = vat().tasks.borrow_mut().get_mut(id).and_then(Option::take) else {

@@ -17,7 +17,7 @@ use crate::{Args, Error, IntoOutcome, Rc, Value};
     note = "put #[vat::exo] on its `impl` block"
 )]
 pub trait Exo: Any {
-    /// What the object is called in messages.
+    /// Returns the object's name in messages.
     fn interface(&self) -> &'static str;
 
     /// Calls the method of that name.
@@ -30,7 +30,7 @@ pub trait Exo: Any {
 /// The future of an answer.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Value, Error>>>>;
 
-/// What a method answers: something now, or something later.
+/// The answer of a method: an outcome now, or a future for later.
 pub struct Reply(pub(crate) When);
 
 pub(crate) enum When {
@@ -50,14 +50,14 @@ impl Reply {
     }
 }
 
-/// What the function under `#[vat::root]` may return: the root object, or a `Result` of one.
+/// A type that the function under `#[vat::root]` may return: the root object, or a `Result` of one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the root object of a vat",
     label = "not an exo, and not a `Result` of one",
     note = "put #[vat::exo] on its `impl` block"
 )]
 pub trait IntoRoot {
-    /// Converts.
+    /// Converts to the root object.
     fn into_root(self) -> Rc<dyn Exo>;
 }
 

@@ -1,7 +1,7 @@
 //! The allocator of a vat without std: blocks of powers of two, with a list of free ones for each size.
 //!
-//! It trades memory for fuel and code. To take a block or to give it back is a dozen instructions, where std's allocator takes a hundred
-//! and 6 KB more; but blocks are never joined, and split only where no memory is left, so a vat keeps, for each size, the most that it ever had at once.
+//! It trades memory for fuel and code. To allocate or free a block takes a dozen instructions; std's allocator takes a hundred, and 6 KB
+//! more code. But blocks are never joined, and split only if no memory is left: a vat keeps, for each size, the most that it ever had at once.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
@@ -36,7 +36,7 @@ impl Heap {
         Heap { grow, free, start: Cell::new(0), end: Cell::new(0) }
     }
 
-    /// A block which was never used. It begins at a multiple of its size, or of a page where that is less.
+    /// A block which was never used. It begins at a multiple of its size, or of a page if that is less.
     fn fresh(&self, size: usize) -> Option<usize> {
         let mut block = self.start.get().next_multiple_of(size.min(PAGE));
         let room = self.end.get().saturating_sub(block);
@@ -56,7 +56,7 @@ impl Heap {
         Some(block)
     }
 
-    /// A free block that is larger, and its size. It will be cut up: there is no memory left but such.
+    /// A free block that is larger, and its size. It will be cut up, since no other memory is left.
     fn larger(&self, size: usize) -> Option<(usize, usize)> {
         let sizes = (0..CLASSES).map(|class| SMALLEST << class);
         let (list, size) = self.free.iter().zip(sizes).find(|(list, len)| *len > size && list.get().is_some())?;

@@ -1,7 +1,7 @@
 //! Objects that survive an upgrade.
 //!
 //! A durable object is a number: its kind, and which one of the kind it is. Its state is in the vatstore under that number, and the
-//! object in memory is made again when a message for it arrives, in whichever incarnation.
+//! object in memory is made again when the kernel mentions it, in whichever incarnation.
 
 use alloc::string::String;
 
@@ -77,24 +77,24 @@ impl<T: Exo> Kind for DurableKind<T> {
 }
 
 impl<T: Exo> DurableKind<T> {
-    /// The kind of that number, which must be the same in every incarnation, and below 2^19. `revive` makes the object in memory
+    /// Makes the kind of that number, which must be the same in every incarnation, and below 2^19. `revive` makes the object in memory
     /// from the number of an instance.
     pub const fn new(id: u32, revive: fn(u64) -> T) -> Self {
         DurableKind { id, revive, retire: |_| {} }
     }
 
-    /// What to do when nobody knows an instance any more: usually, to remove its state.
+    /// Sets what happens when nobody knows an instance any more; usually its state is removed.
     #[must_use]
     pub const fn on_retire(self, retire: fn(u64)) -> Self {
         DurableKind { retire, ..self }
     }
 
-    /// Tells the vat of the kind. The function under `#[vat::root]` does it in every incarnation.
+    /// Makes the kind known in the vat. The function under `#[vat::root]` must do it in every incarnation.
     pub fn register(&'static self) {
         vat().kinds.borrow_mut().push(self);
     }
 
-    /// A new object of the kind.
+    /// Makes a new object of the kind.
     pub fn make(&self) -> Rc<T> {
         let key = self.counter();
         let last = sys::vatstore_get(key.as_bytes()).and_then(|text| parse_u64(&text)).unwrap_or(0);
@@ -127,7 +127,7 @@ pub(crate) fn revive(vref: VRef) -> Option<Rc<dyn Exo>> {
     Some(exo)
 }
 
-/// Nobody knows the object any more.
+/// Retires an object that nobody knows any more.
 pub(crate) fn retire(vref: VRef) {
     if let Some((kind, instance)) = of(vref) {
         kind.retire(instance);

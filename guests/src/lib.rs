@@ -29,7 +29,7 @@
 //!     }
 //! }
 //!
-//! // In a unit test, a mock kernel stands where the real one would:
+//! // In a unit test, a mock kernel takes the place of the real one:
 //! use vat::test::World;
 //! let mut world = World::start(|| Purse { balance: Cell::new(100) });
 //! let shop = world.import();
@@ -45,7 +45,7 @@
 //!
 //! # What the SDK promises
 //!
-//! 1. The kernel hears of every reference that the vat no longer holds: `Drop` of the last [`Remote`] leads to `dropImports`
+//! 1. The kernel learns of every reference that the vat no longer holds: `Drop` of the last [`Remote`] leads to `dropImports`
 //!    and `retireImports` at the next `bringOutYourDead`.
 //! 2. A promise id is never mentioned after `resolve` or `notify` retired it; a settled promise that is sent again travels
 //!    as a new one.
@@ -100,7 +100,7 @@ pub use sys::CapData;
 pub use value::Value;
 pub use vat_macros::{exo, root};
 
-/// What a vat without std wants in scope: `use vat::prelude::*;`.
+/// The names that a vat without std needs in scope: `use vat::prelude::*;`.
 pub mod prelude {
     pub use crate::{Durable, DurableMap, Error, Promise, Rc, Remote, Value, dbg, eprintln, println};
     pub use alloc::borrow::ToOwned;
@@ -112,16 +112,16 @@ pub mod prelude {
     pub use core::cell::{Cell, RefCell};
 }
 
-/// How much a line on the console matters.
+/// The importance of a line on the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// For the author of the vat.
+    /// A line for the author of the vat.
     Debug = 0,
-    /// For who runs the vat.
+    /// A line for whoever runs the vat.
     Info = 1,
-    /// Something is odd.
+    /// A line about something odd.
     Warn = 2,
-    /// Something is wrong.
+    /// A line about something wrong.
     Error = 3,
 }
 
@@ -159,7 +159,7 @@ macro_rules! eprintln {
     ($($what:tt)*) => { $crate::console($crate::Level::Error, &$crate::__private::format!($($what)*)) };
 }
 
-/// Writes what an expression is to the console at [`Level::Debug`], with its place, and gives it back.
+/// Writes the value of an expression to the console at [`Level::Debug`], with its place, and returns it.
 #[macro_export]
 macro_rules! dbg {
     ($what:expr $(,)?) => {
@@ -173,7 +173,7 @@ macro_rules! dbg {
     };
 }
 
-/// What the macros write calls to. Not for people.
+/// The functions that code written by the macros calls. Not for people.
 #[doc(hidden)]
 pub mod __private {
     pub use alloc::format;

@@ -2,13 +2,13 @@
 
 use crate::{Device, Error, Exo, FromValue, Rc, Value};
 
-/// The mailbox.
+/// The mailbox device of the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Mailbox(Device);
 
 impl Mailbox {
-    /// From now on `deliverInbound(number, message)` is sent to the handler for each message from outside, in order. Until
-    /// somebody does, they wait outside.
+    /// Registers the object that gets `deliverInbound(number, message)` for each message from outside, in order. Until an
+    /// object is registered, the messages wait outside.
     ///
     /// # Errors
     /// The device refuses.
@@ -16,7 +16,7 @@ impl Mailbox {
         self.0.call_now("registerInboundHandler", (handler.clone(),))?.to()
     }
 
-    /// Tells the outside that its messages up to this one were dealt with.
+    /// Tells the outside that its messages up to this one were handled.
     ///
     /// # Errors
     /// There was no such message.
@@ -24,10 +24,10 @@ impl Mailbox {
         self.0.call_now("ackInbound", (number,))?.to()
     }
 
-    /// Sends a message to the outside, when this delivery is committed; its number.
+    /// Sends a message to the outside, when this delivery is committed; returns its number.
     ///
     /// # Errors
-    /// It is not plain data.
+    /// The message is not plain data.
     pub fn send(self, message: impl Into<Value>) -> Result<u64, Error> {
         self.0.call_now("add", (message.into(),))?.to()
     }

@@ -7,7 +7,7 @@ use alloc::string::String;
 pub struct Decimal(pub(crate) String);
 
 impl Decimal {
-    /// The nearest float.
+    /// Converts the number to the nearest float.
     pub fn to_f64(&self) -> f64 {
         self.0.parse().unwrap_or(f64::NAN)
     }
@@ -45,7 +45,7 @@ pub(crate) fn push_u64(out: &mut String, mut number: u64) {
     out.extend(digits[start..].iter().map(|&d| char::from(d)));
 }
 
-/// Appends a number with its sign, which a positive one shows only where `plus` says so.
+/// Appends a number with its sign; a positive number has a sign only if `plus` is set.
 pub(crate) fn push_i128(out: &mut String, number: i128, plus: bool) {
     if number < 0 {
         out.push('-');

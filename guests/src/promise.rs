@@ -8,7 +8,7 @@
 //!
 //! `Awaited`: somebody else decides, and the kernel knows the promise as `vpid`. The vat subscribes at the first `await`, or
 //! when the last handle is dropped: either way a notify comes, and the kernel can forget the promise.
-//! `Ours`: this vat decides. It has a `vpid` once it was sent out, or from the start where it answers a message.
+//! `Ours`: this vat decides. It has a `vpid` once it was sent out, or from the start if it answers a message.
 //! `Settled`: the kernel has forgotten the `vpid`. To send such a promise again, [`settle`] makes a new one.
 
 use alloc::rc::Weak;
@@ -25,7 +25,7 @@ use crate::sys::CapData;
 use crate::vref::{self, VRef};
 use crate::{Error, FromValue, IntoArgs, Rc, Value, smallcaps, sys};
 
-/// How a promise ends.
+/// The outcome of a promise.
 pub(crate) type Outcome = Result<Value, Error>;
 
 /// Settled promises that are being sent again, and the new ids they travel under.
@@ -55,13 +55,13 @@ impl Drop for Shared {
 }
 
 impl Promise {
-    /// A promise that this vat decides, and the means to do so.
+    /// Makes a promise that this vat decides, and the resolver that settles it.
     pub fn pair() -> (Promise, Resolver) {
         let promise = Promise::new(State::Ours { vpid: None });
         (promise.clone(), Resolver(Some(promise)))
     }
 
-    /// A promise that is settled already.
+    /// Makes a promise that is settled already.
     pub fn settled(outcome: Result<Value, Error>) -> Promise {
         Promise::new(State::Settled(outcome))
     }
@@ -81,7 +81,7 @@ impl Promise {
     /// Waits for the answer, and converts it.
     ///
     /// # Errors
-    /// The promise is rejected, or fulfilled with something else.
+    /// The promise is rejected, or fulfilled with a value of another type.
     pub async fn to<T: FromValue>(self) -> Result<T, Error> {
         self.await?.to()
     }
@@ -94,7 +94,7 @@ impl Promise {
         }
     }
 
-    /// As [`send`](Self::send), without asking for the answer.
+    /// Sends a message as [`send`](Self::send) does, without asking for the answer.
     pub fn send_only(&self, method: &str, args: impl IntoArgs) {
         if let Ok(target) = self.target() {
             send_only(target, method, args.into_args());
@@ -156,7 +156,7 @@ impl Promise {
         Ok(self.mention(&mut Vec::new()))
     }
 
-    /// Ends the promise, once; the kernel has been told, or told us.
+    /// Settles the promise on this side, once; the kernel knows the outcome already.
     pub(crate) fn conclude(&self, outcome: Outcome) {
         let old = self.0.state.replace(State::Settled(outcome));
         debug_assert!(!matches!(old, State::Settled(_)), "settled twice");
@@ -186,7 +186,7 @@ impl Future for Promise {
     }
 }
 
-/// Two handles are equal where they mean the same promise.
+/// Two handles are equal if they mean the same promise.
 impl PartialEq for Promise {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
@@ -205,7 +205,7 @@ impl fmt::Debug for Promise {
     }
 }
 
-/// The means to settle a promise of this vat. Dropped unused, it rejects the promise.
+/// The means to settle a promise of this vat. A resolver that is dropped unused rejects the promise.
 #[derive(Debug)]
 pub struct Resolver(Option<Promise>);
 
@@ -215,17 +215,17 @@ impl Resolver {
         Resolver(Some(Promise::register(vpid, State::Ours { vpid: Some(vpid) })))
     }
 
-    /// Fulfils the promise; where the value is a promise, as that one settles.
+    /// Fulfils the promise; if the value is a promise itself, this promise follows it.
     pub fn resolve(self, value: impl Into<Value>) {
         self.settle(Ok(value.into()));
     }
 
-    /// Rejects the promise.
+    /// Rejects the promise with an error.
     pub fn reject(self, error: impl Into<Error>) {
         self.settle(Err(error.into()));
     }
 
-    /// Does either.
+    /// Fulfils or rejects the promise.
     pub fn settle(mut self, outcome: Result<Value, Error>) {
         let Some(promise) = self.0.take() else { return };
         if let Ok(Value::Promise(other)) = outcome {
@@ -245,7 +245,7 @@ impl Drop for Resolver {
     }
 }
 
-/// Tells the kernel, where it knows the promise, and the tasks that wait.
+/// Settles a promise: tells the kernel, if it knows the promise, and wakes the tasks that wait.
 fn decide(promise: &Promise, outcome: Outcome) {
     let vpid = match &*promise.0.state.borrow() {
         State::Ours { vpid } => *vpid,

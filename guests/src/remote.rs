@@ -9,7 +9,7 @@ use crate::state::{Row, vat};
 use crate::vref::VRef;
 use crate::{Error, IntoArgs, Promise, Rc, Value, smallcaps, sys};
 
-/// An object of another vat. The kernel hears of it when the last clone is dropped.
+/// An object of another vat. After the last clone is dropped, the SDK tells the kernel at the next `bringOutYourDead`.
 #[derive(Clone)]
 pub struct Remote(Rc<Import>);
 
@@ -50,7 +50,7 @@ impl Remote {
     }
 }
 
-/// Two handles are equal where they mean the same object.
+/// Two handles are equal if they mean the same object.
 impl PartialEq for Remote {
     fn eq(&self, other: &Self) -> bool {
         self.vref() == other.vref()
@@ -65,8 +65,8 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// What `bringOutYourDead` asks: the imports that nothing in this vat holds any more, in the order of their end. They leave
-/// the table, so that one which is named twice is taken once.
+/// The answer to `bringOutYourDead`: the imports that nothing in this vat holds any more, in the order in which they were
+/// dropped. They leave the table, so that an import which is listed twice is taken once.
 pub(crate) fn take_dropped() -> Vec<VRef> {
     let mut dropped = core::mem::take(&mut vat().litter.borrow_mut().imports);
     dropped.retain(|&vref| match vat().row(vref) {
@@ -74,19 +74,19 @@ pub(crate) fn take_dropped() -> Vec<VRef> {
             vat().remove_row(vref);
             !crate::durable::is_stored(vref)
         }
-        // It was imported again and is held, or is dealt with.
+        // It was imported again and is held, or was taken already.
         _ => false,
     });
     dropped
 }
 
-/// The vatstore held the reference, and does no more.
+/// Lets go of a reference that the vatstore no longer holds.
 pub(crate) fn release(vref: VRef) {
-    // The handle's own `Drop` does the rest, unless others are about.
+    // The handle's own `Drop` does the rest, unless there are other handles.
     drop(Remote::of(vref));
 }
 
-/// A device. It is called at once, within the delivery, and its answer is a value instead of a promise.
+/// A device of the host. It is called at once, within the delivery, and its answer is a value instead of a promise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Device(VRef);
 

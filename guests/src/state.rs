@@ -1,5 +1,5 @@
-//! What the vat remembers of its references. It lives in one static of the wasm instance; natively every test thread has its
-//! own.
+//! The memory of the SDK: the vat's references, tasks and kinds. It is one static of the wasm instance; natively every test
+//! thread has its own.
 //!
 //! Rule: no value of the user is dropped, and no code of the user runs, while one of these cells is borrowed. (The `Drop` of
 //! a [`Remote`](crate::Remote) or [`Promise`](crate::Promise) borrows `litter`.)
@@ -17,12 +17,12 @@ use crate::remote::Import;
 use crate::vref::VRef;
 use crate::{Exo, Rc};
 
-/// What a row of the table says. One table for all, as each kind of map costs a vat some kilobytes of code.
+/// A row of the table. There is one table for all rows, as each kind of map costs a vat some kilobytes of code.
 #[derive(Clone)]
 pub(crate) enum Row {
     /// An object of this vat that the kernel can reach.
     Reachable(Rc<dyn Exo>),
-    /// An object of this vat that nobody can reach, and somebody may recognise.
+    /// An object of this vat that nobody outside can reach, and somebody may recognise.
     Recognizable(Weak<dyn Exo>),
     /// A durable object of this vat that was not sent out yet.
     Unsent(Weak<dyn Exo>),
@@ -34,7 +34,7 @@ pub(crate) enum Row {
     Promise(Weak<Shared>),
 }
 
-/// What `Drop` leaves behind for later.
+/// The work that `Drop` leaves for later.
 #[derive(Default)]
 pub(crate) struct Litter {
     /// Imports whose last handle is gone; for the next `bringOutYourDead`.

@@ -1,8 +1,8 @@
 //! The ABI itself: the imports of module `vat1`, and one safe function for each.
 //!
-//! Everything above this module is written with the safe functions. [`raw`] is for guests that must be able to lie to the
-//! kernel, such as the `forger`. The `unsafe` code of
-//! the SDK stands here, in the allocator, and in the mock kernel's `raw`.
+//! All other modules of the SDK use the safe functions. [`raw`] is for guests that must be able to lie to the kernel, such as
+//! the `forger`. The `unsafe` code of the SDK is in this module, in the allocator, and in the mock kernel's
+//! `raw`.
 
 use alloc::string::String;
 use alloc::vec;
@@ -13,9 +13,9 @@ use crate::vref::VRef;
 /// A body and the references that it names by index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapData {
-    /// Text; by convention smallcaps JSON.
+    /// The text of the data; by convention smallcaps JSON.
     pub body: String,
-    /// What `$0`, `&1`, … of the body stand for.
+    /// The references that `$0`, `&1`, … in the body stand for.
     pub slots: Vec<VRef>,
 }
 
@@ -23,19 +23,19 @@ pub struct CapData {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Resolution {
-    /// The promise.
+    /// The promise that is settled.
     pub vpid: VRef,
-    /// 0: fulfilled; 1: rejected.
+    /// The outcome: 0 is fulfilled, 1 is rejected.
     pub rejected: u32,
-    /// The body.
+    /// The start of the body's bytes.
     pub body: *const u8,
-    /// Its length in bytes.
+    /// The length of the body in bytes.
     pub body_len: usize,
-    /// The slots.
+    /// The start of the body's slots.
     pub slots: *const VRef,
-    /// How many there are.
+    /// The number of these slots.
     pub nslots: usize,
-    /// Always 0.
+    /// Padding that is always 0.
     pub reserved: u32,
 }
 
@@ -79,7 +79,7 @@ pub mod raw {
 #[cfg(not(target_arch = "wasm32"))]
 pub use crate::test::raw;
 
-/// The delivery that waits, `len` bytes.
+/// Reads the delivery that waits, which is `len` bytes long.
 pub fn input(len: usize) -> Vec<u8> {
     let mut buffer = vec![0; len];
     // SAFETY: the buffer is `len` bytes long and ours alone.
@@ -87,7 +87,7 @@ pub fn input(len: usize) -> Vec<u8> {
     buffer
 }
 
-/// The answer to the last call, `len` bytes as that call said; `None` where `len` is negative.
+/// Reads the answer to the last call, whose length that call returned as `len`; `None` if `len` is negative.
 fn result(len: i32) -> Option<Vec<u8>> {
     let len = usize::try_from(len).ok()?;
     let mut buffer = vec![0; len];
@@ -98,7 +98,7 @@ fn result(len: i32) -> Option<Vec<u8>> {
     Some(buffer)
 }
 
-/// Sends a message. `result` is a promise that nobody knows yet, or 0.
+/// Sends a message. `result` is a new promise of this vat, for the answer, or 0 if no answer is wanted.
 pub fn send(target: VRef, data: &CapData, result: VRef) {
     let (body, slots) = (&data.body, &data.slots);
     // SAFETY: the pointers and lengths are those of live slices.
@@ -107,7 +107,7 @@ pub fn send(target: VRef, data: &CapData, result: VRef) {
     }
 }
 
-/// Calls a device, and gives the bytes of its answer: encoded capdata, or of its error.
+/// Calls a device. Returns the encoded capdata of its answer, or of its error.
 pub fn call_now(device: VRef, data: &CapData) -> Result<Vec<u8>, Vec<u8>> {
     let (body, slots) = (&data.body, &data.slots);
     // SAFETY: the pointers and lengths are those of live slices.
@@ -151,31 +151,31 @@ pub fn exit(failure: bool, data: &CapData) {
     }
 }
 
-/// The value stored under the key.
+/// Reads the value stored under a key.
 pub fn vatstore_get(key: &[u8]) -> Option<Vec<u8>> {
     // SAFETY: the pointer and the length are those of a live slice.
     result(unsafe { raw::vatstore_get(key.as_ptr(), key.len()) })
 }
 
-/// The first key after this one, in byte order.
+/// Finds the first key after this one, in byte order.
 pub fn vatstore_next_key(key: &[u8]) -> Option<Vec<u8>> {
     // SAFETY: the pointer and the length are those of a live slice.
     result(unsafe { raw::vatstore_next_key(key.as_ptr(), key.len()) })
 }
 
-/// Stores a value.
+/// Stores a value under a key.
 pub fn vatstore_set(key: &[u8], value: &[u8]) {
     // SAFETY: the pointers and lengths are those of live slices.
     unsafe { raw::vatstore_set(key.as_ptr(), key.len(), value.as_ptr(), value.len()) };
 }
 
-/// Forgets a key.
+/// Deletes a key and its value.
 pub fn vatstore_delete(key: &[u8]) {
     // SAFETY: the pointer and the length are those of a live slice.
     unsafe { raw::vatstore_delete(key.as_ptr(), key.len()) };
 }
 
-/// Up to `max` bytes of `(klen u32, vlen u32, key, value)*`: the entries under `prefix` that come after the key `after`.
+/// Reads up to `max` bytes of `(klen u32, vlen u32, key, value)*`: the entries under `prefix` that come after the key `after`.
 pub fn vatstore_scan(prefix: &[u8], after: &[u8], max: usize) -> Vec<u8> {
     let (p, a) = (prefix, after);
     // SAFETY: the pointers and lengths are those of live slices.

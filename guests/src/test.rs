@@ -63,11 +63,11 @@ impl From<Promised> for Value {
 /// A message that the vat sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Where to.
+    /// The target of the message.
     pub target: VRef,
-    /// `#[method,[arguments]]`.
+    /// The body, as in `#[method,[arguments]]`.
     pub body: String,
-    /// The references in it.
+    /// The references in the body.
     pub slots: Vec<VRef>,
     /// The promise for the answer, or 0.
     pub result: VRef,
@@ -132,7 +132,7 @@ impl World {
         self.message(target, &data)
     }
 
-    /// Delivers any message at all.
+    /// Delivers any message, well-formed or not.
     pub fn message(&mut self, target: VRef, data: &CapData) -> VRef {
         let Promised(result) = self.promise();
         with(|kernel| kernel.grant(&[result]));
@@ -201,7 +201,7 @@ impl World {
         delivery::deliver(len, |_| unreachable!("only startVat builds the root"));
     }
 
-    /// How the vat settled a promise that it decides, if it has.
+    /// Returns how the vat settled a promise that it decides, if it has.
     pub fn outcome(&self, vpid: VRef) -> Option<Result<Value, Error>> {
         let (rejected, data) = with(|kernel| kernel.outcomes.get(&vpid).cloned())?;
         let value = delivery::decode(&data);
@@ -226,13 +226,13 @@ impl World {
         with(|kernel| kernel.console.clone())
     }
 
-    /// What the vat stored under a key.
+    /// Returns the value that the vat stored under a key.
     pub fn stored(&self, key: &str) -> Option<String> {
         with(|kernel| kernel.vatstore.get(key.as_bytes()).cloned())
             .map(|value| String::from_utf8_lossy(&value).into_owned())
     }
 
-    /// Lets a device answer from now on, or refuse; it is given the body of the call.
+    /// Makes a device that answers or refuses as this function does, which gets the body of the call.
     pub fn device(&mut self, answer: fn(&str) -> Result<String, String>) -> VRef {
         let vref = vref::device(70);
         with(|kernel| {
@@ -249,7 +249,7 @@ fn head(kind: u32, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Appends capdata as deliveries hold it. What the vat is told of, it may mention.
+/// Appends capdata as deliveries hold it, and lets the vat mention its references from now on.
 fn put_data(bytes: &mut Vec<u8>, data: &CapData) {
     with(|kernel| kernel.grant(&data.slots));
     bytes.extend(kernel::capdata(data));

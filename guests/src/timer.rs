@@ -1,8 +1,8 @@
-//! The timer device. Its time is that of the block, in whole seconds; it does not move within one.
+//! The timer device. Its time is that of the block, in whole seconds; it does not change within a block.
 
 use crate::{Device, Error, Exo, FromValue, Rc, Value};
 
-/// The timer.
+/// The timer device of the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Timer(Device);
 
@@ -23,7 +23,7 @@ impl Timer {
         self.0.call_now("setWakeup", (at, handler.clone()))?.to()
     }
 
-    /// Forgets the wakeups of the handler.
+    /// Cancels the wakeups of the handler.
     ///
     /// # Errors
     /// The device refuses.

@@ -1,4 +1,4 @@
-//! What messages carry.
+//! The values that messages carry.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -10,12 +10,12 @@ use crate::{Decimal, Device, Error, Exo, FromValue, Promise, Rc, Remote};
 /// Anything that can pass between vats: data, and references to objects and promises.
 #[derive(Clone, Default)]
 pub enum Value {
-    /// Nothing; what a method without a result returns.
+    /// The value `undefined`, which a method without a result returns.
     #[default]
     Undefined,
     /// The `null` of JSON.
     Null,
-    /// True or false.
+    /// A truth value of JSON.
     Bool(bool),
     /// A whole number of JSON.
     Int(i64),
@@ -23,21 +23,21 @@ pub enum Value {
     Decimal(Decimal),
     /// An integer that is not bound to the 53 bits of a JSON number; the wire shows its sign.
     BigInt(i128),
-    /// Text.
+    /// A string of text.
     Str(String),
-    /// A registered symbol.
+    /// A registered symbol of JavaScript.
     Symbol(String),
-    /// A list.
+    /// A list of values.
     List(Vec<Value>),
     /// A record, in the order of the wire.
     Record(Vec<(String, Value)>),
-    /// A tagged value.
+    /// A value with a tag.
     Tagged(String, Box<Value>),
     /// An error as data.
     Error {
-        /// Its class; `Error` unless it says more.
+        /// The class of the error, usually `Error`.
         name: String,
-        /// What is wrong.
+        /// The message of the error.
         message: String,
     },
     /// An object of another vat.
@@ -46,25 +46,25 @@ pub enum Value {
     Exo(Rc<dyn Exo>),
     /// An answer still to come.
     Promise(Promise),
-    /// A device.
+    /// A device of the host.
     Device(Device),
 }
 
 impl Value {
-    /// A record of these members.
+    /// Makes a record of these members.
     pub fn record<const N: usize>(members: [(&str, Value); N]) -> Value {
         Value::Record(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 
-    /// Converts the value.
+    /// Converts the value to a type of Rust.
     ///
     /// # Errors
-    /// It is of another type, or out of its range.
+    /// The value is of another type, or out of its range.
     pub fn to<T: FromValue>(self) -> Result<T, Error> {
         T::from_value(self)
     }
 
-    /// The member of a record, converted. A missing member is `Undefined`, and so is every member of `Undefined`.
+    /// Reads a member of a record, converted. A missing member is `Undefined`, and so is every member of `Undefined`.
     ///
     /// # Errors
     /// The value is no record, or the member is of another type.

@@ -1,4 +1,4 @@
-//! References as the vat sees them: 64 bits, laid out as `abi.md` says.
+//! References as the vat sees them: 64 bits, laid out as `vat1.h` says.
 //!
 //! | bits  | meaning |
 //! | ----- | ------- |
@@ -19,26 +19,26 @@ pub const PROMISE: VRef = 1 << 62;
 pub const DEVICE: VRef = 2 << 62;
 /// The mask of the kind bits. All of them set is no kind at all.
 pub const KIND: VRef = 3 << 62;
-/// Set where the vat allocated the reference, clear where the kernel did.
+/// The bit that is set if the vat allocated the reference, and clear if the kernel did.
 pub const OURS: VRef = 1 << 61;
-/// Set in a durable object of this vat.
+/// The bit that is set in a durable object of this vat.
 pub const DURABLE: VRef = 1 << 60;
-/// Set in a virtual object of this vat.
+/// The bit that is set in a virtual object of this vat.
 pub const VIRTUAL: VRef = 1 << 59;
 /// The vat's root object, `o+0`.
 pub const ROOT: VRef = OURS;
 
-/// `o+N`, an object of this vat.
+/// Makes `o+N`, an object of this vat.
 pub const fn own_object(number: u64) -> VRef {
     OURS | number
 }
 
-/// `o+dK/I`, a durable object of this vat: the kind, below 2^19, and the instance, below 2^40.
+/// Makes `o+dK/I`, a durable object of this vat: the kind, below 2^19, and the instance, below 2^40.
 pub const fn own_durable(kind: u32, instance: u64) -> VRef {
     OURS | DURABLE | (kind as u64) << INSTANCE_BITS | instance
 }
 
-/// The kind and the instance of a durable object of this vat.
+/// Returns the kind and the instance of a durable object of this vat.
 pub fn durable_parts(vref: VRef) -> Option<(u32, u64)> {
     let kind = u32::try_from((vref & (VIRTUAL - 1)) >> INSTANCE_BITS).ok()?;
     let durable = vref & (KIND | OURS | DURABLE | VIRTUAL) == OURS | DURABLE;
@@ -47,22 +47,22 @@ pub fn durable_parts(vref: VRef) -> Option<(u32, u64)> {
 
 const INSTANCE_BITS: u32 = 40;
 
-/// `o-N`, an object of another vat.
+/// Makes `o-N`, an object of another vat.
 pub const fn import(number: u64) -> VRef {
     number
 }
 
-/// `p+N`, a promise allocated by this vat.
+/// Makes `p+N`, a promise allocated by this vat.
 pub const fn own_promise(number: u64) -> VRef {
     PROMISE | OURS | number
 }
 
-/// `p-N`, a promise allocated by the kernel.
+/// Makes `p-N`, a promise allocated by the kernel.
 pub const fn promise(number: u64) -> VRef {
     PROMISE | number
 }
 
-/// `d-N`, a device.
+/// Makes `d-N`, the reference of a device.
 pub const fn device(number: u64) -> VRef {
     DEVICE | number
 }

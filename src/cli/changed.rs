@@ -1,4 +1,5 @@
-//! A scenario that is no longer the one that a state was made from: what changed, as far as the state can tell, and what can be done.
+//! The differences between a scenario and a state that was made from another one, or from an older version of it: what changed, as far as
+//! the state shows, and what can be done.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::{
 
 /// The differences between a scenario and a state that was made from another.
 pub(super) struct Changed<'a> {
-    /// Vats that the state has not.
+    /// Vats that the state does not have.
     pub(super) new: Vec<&'a StaticVat>,
     /// Vats that run other code in the state.
     pub(super) other_code: Vec<(VatId, &'a StaticVat)>,
@@ -33,7 +34,7 @@ impl<'a> Changed<'a> {
         changed
     }
 
-    /// Each change, in words.
+    /// The changes, in words.
     fn list(&self) -> Vec<String> {
         let mut list: Vec<String> = self
             .other_code
@@ -52,7 +53,7 @@ impl<'a> Changed<'a> {
         list
     }
 
-    /// The refusal to go on with this state as with one of this scenario.
+    /// Makes the refusal to run this state with this scenario.
     pub(super) fn refusal(&self, dir: &Path, scenario: &Path, add: bool) -> Usage {
         let (dir, scenario) = (dir.display(), scenario.display());
         let mut what = format!("the state in `{dir}` was made from another scenario, or this one has changed since");

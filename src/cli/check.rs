@@ -43,7 +43,7 @@ pub(crate) struct CheckArgs {
     json: bool,
 }
 
-/// What a run would refuse when the vat starts: a memory that begins larger than its options let it be.
+/// Refuses a module that a run would refuse when the vat starts: its memory begins larger than the vat's options allow.
 fn starts_within(prepared: Prepared, memory_max: u64) -> Result<Prepared, Refusals> {
     let needed = u64::from(prepared.memory.min) << 16;
     if needed <= memory_max {

@@ -30,7 +30,7 @@ pub(crate) fn cmd_compile(args: &CompileArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Names this very program as the one that compiles, even when its file has been replaced since.
+/// Sets this very program as the compiler's program, even if its file has been replaced since it started.
 pub(crate) fn name_program() {
     let own = PathBuf::from("/proc/self/exe");
     let program = if own.exists() { Some(own) } else { std::env::current_exe().ok() };

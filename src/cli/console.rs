@@ -6,7 +6,7 @@ use crate::{
     model::id::VatId,
 };
 
-/// Tells what vats wrote in a committed block: what goes to the console device, warnings and errors; with `-v`, everything.
+/// Prints what vats wrote in a committed block: lines of the console device, and warnings and errors of their own consoles; with `-v` all lines.
 pub(super) fn tell(controller: &Host, end: &BlockEnd, output: &Output) {
     let Ok(block) = controller.block() else { return };
     let name = |vat: VatId| block.tables().vats.get(&vat).map_or_else(|| vat.to_string(), |row| row.name.clone());

@@ -51,7 +51,7 @@ pub(crate) fn cmd_demo(args: DemoArgs, output: &Output) -> anyhow::Result<Exit> 
 const REPLICAS: usize = 4;
 const POLICY: BlockPolicy = BlockPolicy { cranks: 2, fuel: None, wall_millis: None, block_time: 5 };
 
-/// Four states in folders that vanish afterwards.
+/// The demonstration: four states, in folders that are removed afterwards.
 struct Demo {
     homes: tempfile::TempDir,
     plants: Vec<Plant>,
@@ -119,7 +119,7 @@ impl Demo {
         Ok(first)
     }
 
-    /// What the recording and the debugger say of it.
+    /// Prints what the recording and the debugger say of the panic.
     fn look(&self, epitaph: &Epitaph, output: &Output) -> anyhow::Result<()> {
         output.line("\nWhich delivery did it? (vathost slog last)\n")?;
         let last = last(Reader::open(&self.recording(0))?)?;
@@ -143,7 +143,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Every way out, tried on a copy; the one that is agreed on, and the hash that it leads to.
+    /// Tries every way out on a copy. Returns the line that is agreed on, as a set, and the hash that it leads to.
     fn plan(&self, epitaph: &Epitaph, output: &Output) -> anyhow::Result<(String, DirectiveSet, String)> {
         output.line("\nThe ways out, each tried on a throw-away copy. (vathost directives plan)\n")?;
         let module = include_bytes!("../../vats/counter.wasm").to_vec();
@@ -182,7 +182,7 @@ impl Demo {
         Ok(report)
     }
 
-    /// Replica 2 has misread the line.
+    /// Has replica 2 obey a misread line, shows where it parted, and restores it.
     fn another_line(&self, set: &DirectiveSet, planned: &str, output: &Output) -> anyhow::Result<()> {
         let saved = self.homes.path().join("saved");
         Database::copy(&self.home(2), &saved)?;
@@ -197,7 +197,7 @@ impl Demo {
         output.line(format!("           compared with replica 0: {} (vathost diff)", diff::parted(&found.parting)))?;
         std::fs::rename(&saved, self.home(2).join("state.sqlite")).context("restore a replica")?;
         for rest in ["state.sqlite-wal", "state.sqlite-shm"] {
-            // They are there or not.
+            // They may not exist.
             let _ = std::fs::remove_file(self.home(2).join(rest));
         }
         output.line("           restored to where it stood before that")?;
@@ -232,7 +232,7 @@ impl Demo {
         self.homes.path().join(format!("replica-{replica}.slog"))
     }
 
-    /// As the demo's own host runs, with a module at hand.
+    /// Makes a trial with the settings of the demo's own hosts, and a module to upgrade to.
     fn trial(&self, module: &[u8]) -> Trial {
         Trial {
             policy: POLICY,
@@ -297,7 +297,7 @@ fn scenario() -> Scenario {
             send("forger", "forge", vec!["resolve-what-another-decides".into(), "@honest".into()]),
             send("honest", "increment", vec![2.into()]),
         ],
-        // An older one, so that there is a kernel to replace it by.
+        // An older version, so that there is a newer kernel to replace it by.
         kernel: Some(1),
         ..Scenario::default()
     }

@@ -158,5 +158,5 @@ fn print(found: &Difference, paths: &[PathBuf; 2], output: &Output) -> std::io::
     Ok(())
 }
 
-/// A value longer than this is cut; `--json` has all of it.
+/// Most characters of a value that are printed; `--json` has all of it.
 const VALUE_CHARS: usize = 400;

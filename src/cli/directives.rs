@@ -248,13 +248,13 @@ fn check(args: &CheckArgs, output: &Output) -> anyhow::Result<Exit> {
     }
 }
 
-/// How a file stands to a state.
+/// The lines of a directive file, classed by a state.
 struct Classes {
     /// The class of each line.
     lines: Vec<Class>,
-    /// What is known of each line that is still to come.
+    /// For each line that is pending, what the state says of it.
     prospects: Vec<Option<String>>,
-    /// Why a host would refuse to start.
+    /// The directives for which a host would refuse to start.
     missed: Option<Missed>,
     /// Upgrades to bundles that the state does not hold.
     lacking: Vec<Directive>,
@@ -284,7 +284,7 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
     Ok(Classes { lines: placed.iter().filter_map(class_of).collect(), prospects, missed, lacking })
 }
 
-/// Returns what the state says of a directive whose place is to come: that it cannot come, or not yet, or what would be found there.
+/// Returns what the state says of a pending directive: that its place cannot come, or not yet, or what the directive would find there.
 pub(crate) fn prospect(tables: &Tables, directive: &Directive) -> Option<String> {
     let known = |vat: VatId| tables.vats.contains(&vat);
     if let Trigger::Delivery(vat, _) = directive.trigger {

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// All is well.
+    /// The command did what it was asked.
     Ok = 0,
     /// A check, a verification, a comparison found something.
     Findings = 1,
@@ -26,7 +26,7 @@ pub(crate) enum Exit {
     KernelPanic = 70,
     /// This machine failed.
     HostFault = 74,
-    /// Replay did something else than the record says.
+    /// A replay did something else than the transcript says.
     Divergence = 75,
     /// Interrupted by the user with ^C.
     Interrupted = 130,

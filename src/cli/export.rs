@@ -63,7 +63,7 @@ pub(crate) fn cmd_export(args: ExportArgs, output: &Output) -> anyhow::Result<Ex
     let summary = archive::write(&database, &mut writer, &mut |done, total| progress.set(done, total))?;
     let file = writer.into_inner().map_err(|err| err.into_error()).context("write the archive")?;
     file.as_file().sync_all().context("write the archive")?;
-    // Complete, or absent; and never in place of another.
+    // The file appears complete or not at all, and replaces no other.
     file.persist_noclobber(&out).map_err(|err| match err.error.kind() {
         std::io::ErrorKind::AlreadyExists => taken().into(),
         _ => anyhow::Error::from(err.error).context(format!("write `{name}`")),

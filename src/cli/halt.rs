@@ -1,4 +1,4 @@
-//! The report that the operator is shown when the host halts: even in quiet mode, and as JSON if that was asked for.
+//! The report that the operator gets when the host halts: even in quiet mode, and as JSON if that was asked for.
 
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ use crate::{
     state::block::Block,
 };
 
-/// Says where the host stopped and what can be done. A kernel panic leaves an epitaph and what is left of the guest beside the
-/// store, and the ways on are tried. Returns the error that the command ends with.
+/// Prints where the host stopped and what can be done; after a kernel panic it first tries the ways on. Returns the error that the command
+/// ends with.
 pub(super) fn report(
     halt: Halt,
     controller: &Host,
@@ -23,7 +23,7 @@ pub(super) fn report(
     output: &Output,
 ) -> anyhow::Result<anyhow::Error> {
     let state = given.map(|it| it.state);
-    // What was committed; the vat may be younger.
+    // The committed state; the vat may be younger, and have no name there.
     let block = state.and_then(|dir| Block::open_read_only(dir).ok());
     let name = |block: &Block| Some(block.tables().vats.get(&halt.position.delivery?.0)?.name.clone());
     let vat_name = block.as_ref().and_then(name);
@@ -51,7 +51,7 @@ pub(super) fn report(
     Ok(halt.into())
 }
 
-/// Says as JSON that this machine cannot open the state: whoever asked for an object gets one.
+/// Prints as JSON that this machine cannot open the state, so that `--json` prints an object also then.
 pub(super) fn not_begun(err: &anyhow::Error, output: &Output) {
     let of_halt = |it: &Halt| match &it.fault {
         Fault::Host(fault) => Some(fault.clone()),
@@ -64,7 +64,7 @@ pub(super) fn not_begun(err: &anyhow::Error, output: &Output) {
     let _ = output.json(&json!({ "hostFault": { "what": what, "why": why, "wayOut": way_out } }));
 }
 
-/// A halt that is nobody's fault, or a history that does not repeat.
+/// Makes the JSON object for the other halts: by a directive, by a divergence, or by an interruption.
 fn stopped(halt: &Halt, controller: &Host) -> Value {
     let standing = controller.standing();
     let (height, hash) = (standing.height, &standing.state_hash);

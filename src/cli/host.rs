@@ -1,5 +1,5 @@
-//! The directives, and the bundles to upgrade to, that operators give their host. On the command line, or in the file
-//! `host.toml` in the state's folder.
+//! The settings that operators give their host on the command line, or in the file `host.toml` in the state's folder: how blocks are cut,
+//! directives, and bundles to upgrade to.
 
 use std::{
     num::NonZeroU64,
@@ -41,7 +41,7 @@ impl PolicyArgs {
         self.options().or(host.blocks).over(kept)
     }
 
-    /// Returns how blocks are cut, as far as the command line says it.
+    /// Returns the options for cutting blocks that the command line gives.
     pub(crate) fn options(&self) -> BlockOptions {
         let PolicyArgs { cranks_per_block, fuel_per_block, block_time } = *self;
         BlockOptions { cranks_per_block, fuel_per_block, block_time }
@@ -77,7 +77,7 @@ impl From<BadFile> for Usage {
     }
 }
 
-/// A module: it must be one that a vat could run.
+/// Reads a module, which must be one that a vat could run.
 pub(crate) fn read_module(path: &Path) -> anyhow::Result<Vec<u8>> {
     let name = path.display();
     let wasm = scenario::read_module(path)?;
@@ -102,7 +102,7 @@ pub(crate) fn missing_bundles<'a>(
     Ok(missing)
 }
 
-/// Says so, and what to do.
+/// Warns of each directive whose bundle the state does not hold, and says what to do.
 pub(crate) fn warn_of_missing_bundles(missing: &[&Directive], output: &Output) {
     for directive in missing {
         output.warn(format!(

@@ -1,4 +1,4 @@
-//! `inspect`: reads a state, and changes nothing. Each answer is rows for scripts, or a table for people.
+//! `inspect`: reads a state, and changes nothing. Each answer is JSON for scripts, or text for people.
 
 use std::path::{Path, PathBuf};
 
@@ -172,7 +172,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// As many as are wanted.
+    /// The first rows, as many as `--limit` allows.
     fn shown<'r, T>(&self, rows: &'r [T]) -> &'r [T] {
         &rows[..self.limit.map_or(rows.len(), |limit| limit.min(rows.len()))]
     }

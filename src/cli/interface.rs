@@ -24,7 +24,7 @@ pub(crate) enum InterfaceForm {
     Typescript,
 }
 
-/// A module, the vats that run it, and what it says of itself.
+/// A module's interface, and the vats of the scenario that run the module.
 struct ModuleTold {
     vats: Vec<String>,
     interface: Result<Option<Interface>, String>,
@@ -83,7 +83,7 @@ pub(crate) fn print(path: &Path, form: InterfaceForm, as_json: bool, output: &Ou
     Ok(if modules.iter().all(readable) { Exit::Ok } else { Exit::Findings })
 }
 
-/// The words about a section that cannot be read.
+/// Writes the warning about an interface section that cannot be read.
 pub(crate) fn malformed(whose: &str, why: &str) -> String {
     format!(
         "{whose}: the section vathost.interface is malformed, and taken for none: {why}. The module runs all the same; build it with \
@@ -108,7 +108,7 @@ fn object(modules: &[ModuleTold]) -> Value {
     json!({ "vats": vats })
 }
 
-/// Checks a message to the root of a vat by the interface of the module that the vat runs, where that has one.
+/// Checks a message to the root of a vat against the interface of the module that the vat runs, if that has one.
 pub(crate) fn check_message(
     block: &Block,
     vat: VatId,
@@ -116,7 +116,7 @@ pub(crate) fn check_message(
     output: &Output,
 ) -> anyhow::Result<()> {
     let tables = block.tables();
-    // What is wrong with the vat is told by the host, better.
+    // If something is wrong with the vat, the host's own refusal is better.
     let Some(row) = tables.vats.get(&vat).filter(|_| tables.is_alive(vat)) else { return Ok(()) };
     let interface = match Interface::read(&block.bundle(row.bundle)?) {
         Ok(interface) => interface,
@@ -133,7 +133,7 @@ pub(crate) fn check_message(
     })
 }
 
-/// Whether an argument is a reference as the command line names it: `"@bank"`, and not the text `"@@bank"`.
+/// Returns whether an argument is a reference as the command line names it: `"@bank"`, and not the text `"@@bank"`.
 fn is_reference(value: &Value) -> bool {
     value.as_str().and_then(|text| text.strip_prefix('@')).is_some_and(|rest| !rest.starts_with('@'))
 }

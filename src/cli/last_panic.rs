@@ -1,7 +1,8 @@
-//! The newest kernel panic of a state that it has not gone past: how its host ran, for the tools that are to come to the same place.
+//! The newest kernel panic of a state: how its host ran, for tools that must reach the same place.
 //!
-//! Invariant: what a tool runs with is the command line's, or else the epitaph's, or else what `host.toml` and the state say; where the
-//! first two differ, the tool says so.
+//! Invariant: if the state is not past the panic, a tool's settings are those of the command line, or else those of the epitaph; the tool says
+//! in what they differ. Otherwise the settings are those of the command line, or else of `host.toml` and the state. (Directives in force
+//! come from `host.toml` before the epitaph.)
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use crate::{
     store::Database,
 };
 
-/// The last panic of a state's host, as its epitaphs tell it; see the module.
+/// The last panic of a state's host, read from its epitaphs; see the module.
 pub(crate) struct LastPanic {
     /// The epitaph of the highest crank in the folder.
     pub(crate) newest: Option<Epitaph>,
@@ -54,7 +55,7 @@ impl LastPanic {
         }
     }
 
-    /// The bugs planted in the host.
+    /// Returns the given plants, or else the bugs that were planted in the host.
     pub(crate) fn plants(&self, given: &[Plant]) -> anyhow::Result<Vec<Plant>> {
         match &self.epitaph {
             Some(epitaph) if given.is_empty() => {
@@ -69,7 +70,7 @@ impl LastPanic {
         self.epitaph.as_ref()?.run.audit
     }
 
-    /// The directives in force: those of the file, or the host's own, or else those that the host had when it panicked.
+    /// Returns the directives in force: those of the given file, or of `host.toml`, or else those that the host had when it panicked.
     pub(crate) fn directives(&self, given: Option<&Path>, host: &HostFile) -> anyhow::Result<DirectiveSet> {
         if let Some(set) = directives_of(host, given)? {
             return Ok(set);
@@ -82,7 +83,7 @@ impl LastPanic {
         Ok(set)
     }
 
-    /// Says how the tool runs, and in what that differs from the host that panicked.
+    /// Prints how the tool runs, and in what that differs from the host that panicked.
     pub(crate) fn say(&self, policy: &BlockPolicy, plants: &[Plant], directives: &DirectiveSet, output: &Output) {
         let Some(epitaph) = &self.epitaph else { return };
         let (then, name) = (epitaph.run.policy(), epitaph.file_name());

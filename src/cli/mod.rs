@@ -1,4 +1,7 @@
-//! The command line: one file per verb. The only place that prints.
+//! The command line: one file (or folder) per verb. It is the only room that prints, and prints through `output.rs` alone (except for
+//! `compile.rs`, which answers in binary).
+//!
+//! The doc comments of clap's structs and fields are the help texts.
 #![allow(
     clippy::disallowed_methods,
     reason = "the command line reads the clock and the environment; nothing below does"
@@ -125,7 +128,8 @@ enum Verb {
     Compile(compile::CompileArgs),
 }
 
-/// Room for guest code: see `vat::module::limits::NATIVE_STACK_MIN`. Only what is touched is real.
+/// The stack of the main thread, large enough for guest code: see `vat::module::limits::NATIVE_STACK_MIN`. Only the pages that are touched
+/// take memory.
 const STACK_BYTES: usize = 64 << 20;
 
 /// Runs the command that the process was given, on a thread whose stack is large enough for guests.
@@ -135,7 +139,7 @@ pub fn main() -> ExitCode {
     let thread = std::thread::Builder::new().name("vathost".to_owned()).stack_size(STACK_BYTES).spawn(run);
     match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(code)) => code,
-        // A panic has said what it has to say.
+        // The panic hook has printed the panic.
         Ok(Err(_)) => Exit::KernelPanic.into(),
         Err(err) => {
             output::first_error(&format!("start a thread: {err}"));
@@ -192,7 +196,7 @@ fn run() -> ExitCode {
     }
 }
 
-/// Whoever read our output has heard enough.
+/// Returns whether the reader of our output has closed it, which is no error.
 fn is_broken_pipe(err: &anyhow::Error) -> bool {
     err.chain()
         .any(|it| it.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == std::io::ErrorKind::BrokenPipe))

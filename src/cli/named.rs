@@ -1,4 +1,4 @@
-//! The ways to name a state, and a vat, on the command line: one for every verb. A state is `DIR` or `--state DIR`, a vat `VAT` or
+//! The ways to name a state, a vat or a place on the command line, the same for every verb. A state is `DIR` or `--state DIR`, a vat `VAT` or
 //! `--vat VAT`, by its number or by its name.
 
 use std::{
@@ -43,8 +43,8 @@ impl Deref for StateArgs {
     }
 }
 
-/// The state and one thing more, of a verb that is given both by their places: with `--state`, only the other is left. `order` is how
-/// they are given without it, as in `["DIR", "FILE"]`.
+/// Finds the state and the other path of a verb that takes both as positional words. With `--state` only the other one is a word. `order` names
+/// the two words without it, as in `["DIR", "FILE"]`.
 pub(crate) fn state_and(
     state: Option<&Path>,
     given: [Option<&Path>; 2],
@@ -89,7 +89,7 @@ impl VatArgs {
     }
 }
 
-/// The vat of this number or name.
+/// Finds the vat of this number or name.
 pub(crate) fn find_vat(tables: &Tables, word: &str) -> Result<VatId, Usage> {
     const LISTED_MAX: usize = 20;
     view::find(tables, word).map_err(|unknown| {
@@ -122,7 +122,7 @@ impl std::str::FromStr for At {
         };
         let named = text.rsplit_once("/delivery-").and_then(|(name, number)| Some((name, number.parse().ok()?)));
         match named {
-            // A number that is none is no name.
+            // If the name is an id such as `v7`, the text is a malformed place, and no name of a vat.
             Some((name, number)) if name.parse::<VatId>().is_err() && !name.is_empty() => {
                 Ok(At::Named(name.to_owned(), DeliveryNum(number)))
             }
@@ -136,7 +136,7 @@ impl std::str::FromStr for At {
 }
 
 impl At {
-    /// The place in the state in this folder, where a vat is looked up by its name.
+    /// Returns the place, after looking a vat's name up in the state in this folder.
     pub(crate) fn find(&self, dir: &Path) -> anyhow::Result<Trigger> {
         match self {
             At::Place(trigger) => Ok(*trigger),

@@ -1,7 +1,7 @@
 //! The output of the command: results on stdout, everything else on stderr, colour and progress on a terminal only.
 //!
-//! Invariant: the one place through which text leaves. All of it is escaped here, whoever wrote it; only what this file itself adds
-//! (colour), help texts, completions, and progress bars, whose texts are ours, may steer a terminal.
+//! Invariant: all text that the command prints goes through this file, which escapes it, whoever wrote it. Only texts of our own may steer a
+//! terminal: the colours that this file adds, help texts, completions, and progress bars.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -40,17 +40,17 @@ impl Output {
         Output { color, progress: terminal && !quiet, quiet, verbose }
     }
 
-    /// Returns a quiet output, without progress, for work in the background: what it has to say is said already.
+    /// Returns a quiet output, without progress, for work in the background whose notes were printed already.
     pub(crate) fn quietly(self) -> Output {
         Output { progress: false, quiet: true, ..self }
     }
 
-    /// Returns an output that tells details, too.
+    /// Returns an output that prints details, too, unless it is quiet.
     pub(crate) fn loudly(self) -> Output {
         Output { verbose: !self.quiet, ..self }
     }
 
-    /// Lets a program that the user has this one start say all that it says beside the results, as it says it.
+    /// Sends all that a program prints, which this one starts for the user, to stderr as it comes, so that it is apart from the results.
     pub(crate) fn beside_results(self, command: &mut Command) {
         command.stdout(stderr());
     }
@@ -65,50 +65,50 @@ impl Output {
         self.progress
     }
 
-    /// A result: one line, or several of ours.
+    /// Prints a result: one line, or several of ours.
     pub(crate) fn line(&self, text: impl AsRef<str>) -> std::io::Result<()> {
         writeln!(stdout(), "{}", harmless_lines(text.as_ref()))
     }
 
-    /// Results, each of them one line whatever stands in it.
+    /// Prints results, each on one line whatever it contains.
     pub(crate) fn lines(&self, lines: impl IntoIterator<Item = impl AsRef<str>>) -> std::io::Result<()> {
         let mut out = stdout().lock();
         lines.into_iter().try_for_each(|it| writeln!(out, "{}", harmless(it.as_ref())))
     }
 
-    /// A result, as JSON.
+    /// Prints a result as JSON.
     pub(crate) fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
         Ok(self.json_text(&serde_json::to_string(value)?)?)
     }
 
-    /// A result that is JSON already.
+    /// Prints a result that is JSON already.
     pub(crate) fn json_text(&self, text: &str) -> std::io::Result<()> {
         writeln!(stdout(), "{}", harmless_json(text))
     }
 
-    /// A result that comes bit by bit, in a language that knows `\uXXXX`.
+    /// Returns a stream for a result that is written piece by piece, in a language that knows `\uXXXX`.
     pub(crate) fn stream(&self) -> impl Write + use<> {
         Harmless::new(stdout().lock())
     }
 
-    /// Something worth saying that is no result.
+    /// Prints a note, which is no result, unless the output is quiet.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
             let _ = writeln!(stderr(), "{}", harmless_lines(text.as_ref()));
         }
     }
 
-    /// Something that an operator must know, however little is to be said.
+    /// Prints a warning that an operator must see, even in a quiet output.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         let _ = writeln!(stderr(), "warning: {}", harmless(text.as_ref()));
     }
 
-    /// The report of a halt: it is never quiet.
+    /// Prints the report of a halt, even in a quiet output. Its parts that others wrote must be escaped already.
     pub(crate) fn report(&self, text: impl AsRef<str>) {
         let _ = writeln!(stderr(), "{}", text.as_ref());
     }
 
-    /// Something that only the curious want to know.
+    /// Prints a detail, if the output is verbose.
     pub(crate) fn detail(&self, text: impl AsRef<str>) {
         if self.verbose {
             self.note(text);
@@ -135,8 +135,8 @@ impl Output {
 /// Ends a colour.
 const PLAIN: &str = "\x1b[0m";
 
-/// Prints what is wrong with the arguments; or the help, or the version, which are ours alone and keep their styles. Returns whether that was all
-/// that was asked for.
+/// Prints what is wrong with the arguments, or the help, or the version; the latter two are our own texts and keep their styles. Returns
+/// whether help or version was asked for.
 pub(crate) fn arguments(err: &clap::Error) -> bool {
     let is_help = err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !err.use_stderr();
     if is_help {
@@ -149,12 +149,12 @@ pub(crate) fn arguments(err: &clap::Error) -> bool {
     false
 }
 
-/// An error of the very beginning.
+/// Prints an error that comes before there is an [`Output`].
 pub(crate) fn first_error(text: &str) {
     Output::new(Color::Auto, false, false).say_error(text);
 }
 
-/// A bug of ours, as the runtime tells it.
+/// Prints a panic of this program, as a panic hook.
 pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     let (text, backtrace) = (info.to_string(), Backtrace::capture());
     let thread = std::thread::current();
@@ -165,17 +165,17 @@ pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// Something of ours, byte by byte.
+/// Prints a text of our own as it is, unescaped.
 pub(crate) fn ours(bytes: &[u8]) -> std::io::Result<()> {
     stdout().write_all(bytes)
 }
 
-/// Returns what a program answers; `None` where there is no such program, or it answers no text.
+/// Returns what a program prints; `None` if there is no such program, or it prints no text.
 pub(crate) fn answer_of(command: &mut Command) -> Option<String> {
     String::from_utf8(command.stdin(Stdio::null()).output().ok()?.stdout).ok()
 }
 
-/// The way to a program that started this one, and reads what it says.
+/// Returns stdout as the channel to the program that started this one and reads its answers.
 pub(crate) fn wire() -> Stdout {
     stdout()
 }

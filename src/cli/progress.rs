@@ -1,4 +1,4 @@
-//! A bar on a terminal; nothing elsewhere.
+//! Progress bars: shown on a terminal, and nothing elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `what` is done `unit` by unit.
+    /// Starts a bar for a task, `what`, that is done `unit` by `unit`.
     pub(crate) fn new(output: &Output, what: &'static str, unit: &str) -> Progress {
         let template = format!("{{msg}} {{wide_bar}} {{percent}}% of {{human_len}} {unit}, {{eta}} left");
         let style = ProgressStyle::with_template(&template).ok();
@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away. Returns how long it took.
+    /// Removes the bar, and returns how long the task took.
     pub(crate) fn finish(&self) -> Duration {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -136,7 +136,7 @@ fn plan(
     Ok(Rerun { vat, first, last: DeliveryNum(to), wasm })
 }
 
-/// What a replay came to.
+/// The sums over the deliveries of a replay.
 #[derive(Default)]
 struct Sum {
     deliveries: u64,
@@ -227,7 +227,7 @@ fn differs(it: &Anachronism, json: bool, output: &Output) -> anyhow::Result<Exit
     Ok(Exit::Divergence)
 }
 
-/// The state, with what its host is given at its start.
+/// Gives the state the settings and directives that its host ran with.
 fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyhow::Result<(Block, BlockPolicy)> {
     let (host, last_panic) = (host_file(Some(&args.state))?, LastPanic::of(&args.state)?);
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
@@ -248,7 +248,7 @@ fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyh
     Ok((block, policy))
 }
 
-/// Runs on to a delivery that is still to come, and shows its crank; a kernel panic in it ends the command as it ended the host.
+/// Runs on to a delivery that is not committed, and prints its crank; a kernel panic in it ends the command as it ended the host.
 fn show_uncommitted(
     block: Block,
     policy: &BlockPolicy,

@@ -87,18 +87,18 @@ struct MessageArgs {
     json: bool,
 }
 
-/// What is said.
+/// The words of a message, parsed.
 struct SendWords {
     state: PathBuf,
     vat: String,
     method: String,
     args: Vec<Value>,
-    /// Whether it is sent without being checked.
+    /// Whether the message is sent without a check against the vat's interface.
     unchecked: bool,
 }
 
 impl SendWords {
-    /// The message, as a running host takes it.
+    /// Makes the message as a running host takes it.
     #[cfg(feature = "serve")]
     fn message(&self) -> Value {
         json!({ "to": self.vat, "method": self.method, "args": self.args })
@@ -193,7 +193,7 @@ pub(crate) fn cmd_call(args: CallArgs, output: &Output) -> anyhow::Result<Exit> 
     })
 }
 
-/// Has a running host send the message; with `run`, once it came to rest, tells the answer too.
+/// Has a running host send the message. With `run`, prints the answer too, once the host is at rest.
 #[cfg(feature = "serve")]
 fn send_to(host: RunningHost, words: &SendWords, run: bool, as_json: bool, output: &Output) -> anyhow::Result<Exit> {
     let answer = host.ask(if run { "/control/call" } else { "/control/send" }, &words.message())?;

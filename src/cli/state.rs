@@ -1,4 +1,4 @@
-//! Opening what a verb was given: a state's folder, or an archive of one.
+//! Opening and checking the paths that a verb was given: a state's folder, or an archive of a state.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{
     store::{Aside, Database},
 };
 
-/// The state in this folder, to look at it.
+/// Opens the state in this folder, to read it.
 pub(crate) fn folder(dir: &Path) -> anyhow::Result<Database> {
     must_exist(dir)?;
     Ok(Database::open_read_only(dir)?)
@@ -21,7 +21,7 @@ pub(crate) fn block(dir: &Path) -> anyhow::Result<Block> {
     Ok(Block::over(folder(dir)?, Slog::default())?)
 }
 
-/// The state in this folder, or in this archive.
+/// Opens the state in this folder, or in this archive.
 pub(crate) fn folder_or_archive(path: &Path, output: &Output) -> anyhow::Result<Database> {
     if !path.is_file() {
         return folder(path);
@@ -34,7 +34,7 @@ pub(crate) fn folder_or_archive(path: &Path, output: &Output) -> anyhow::Result<
     Ok(database)
 }
 
-/// There must be a state.
+/// Refuses a folder without a state.
 pub(crate) fn must_exist(dir: &Path) -> anyhow::Result<()> {
     if Database::exists(dir) {
         return Ok(());
@@ -43,7 +43,7 @@ pub(crate) fn must_exist(dir: &Path) -> anyhow::Result<()> {
     Err(Usage::new(what, "name the folder that was given to `vathost run --state`").into())
 }
 
-/// There must be nothing that the state to be made would replace.
+/// Refuses a folder in which a new state would replace something.
 pub(crate) fn must_be_free(dir: &Path) -> anyhow::Result<()> {
     if Aside::is_taken(dir) {
         let what = format!("`{}` exists, and something is in it", dir.display());
@@ -52,7 +52,7 @@ pub(crate) fn must_be_free(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// There must be such a file.
+/// Refuses a path that is no file.
 pub(crate) fn must_be_a_file(path: &Path) -> anyhow::Result<()> {
     if path.is_file() {
         return Ok(());

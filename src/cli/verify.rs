@@ -51,7 +51,7 @@ pub(crate) fn cmd_verify(args: VerifyArgs, output: &Output) -> anyhow::Result<Ex
     Ok(if verified.is_ok() { Exit::Ok } else { Exit::Findings })
 }
 
-/// Only a state that is good otherwise can be replayed.
+/// Makes the check `replay`, which is skipped if another check found something.
 fn replay(database: Database, good: bool, output: &Output) -> anyhow::Result<Check> {
     if !good {
         return Ok(Check { skipped: Some("the state is damaged"), ..Check::new("replay") });

@@ -1,6 +1,7 @@
-//! The ways on from a kernel panic, tried on copies of the state before they are offered.
+//! The ways on from a kernel panic, tried on copies of the state before they are offered to the operator.
 //!
-//! Invariant: what is offered was tried, as this host runs, and went on; the trials end in time, however large the state is.
+//! Invariants: each line that is offered was tried with this host's settings, and the run went on; the trials end in time, however large the
+//! state is.
 
 use std::{
     path::Path,
@@ -20,16 +21,16 @@ use crate::{
     model::{harmless::quoted, id::BundleId},
 };
 
-/// How long all trials together may take, but for the delivery that is under way then.
+/// How long all trials together may take, except for the delivery that is under way at that time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A state whose file is larger is not copied: to write the copies alone would take too long.
+/// The largest file of a state that is copied: to write larger copies alone would take too long.
 const COPIED_BYTES_MAX: u64 = 512 << 20;
 
-/// Vats that a verdict names, of those that end, pause or are upgraded.
+/// Most vats that a verdict names, of those that end, pause or are upgraded.
 const VATS_SHOWN: usize = 4;
 
-/// Blocks that a trial runs.
+/// Most blocks that a trial runs.
 const BLOCKS: u64 = 10;
 
 /// The settings that the host was given, so that the trials get them too.
@@ -44,11 +45,11 @@ pub(super) struct Given<'a> {
     pub(super) bundles: Vec<Vec<u8>>,
     /// Bugs planted in the host.
     pub(super) plants: &'a [Plant],
-    /// How its blocks end.
+    /// The policy by which the host's blocks end.
     pub(super) policy: BlockPolicy,
-    /// How often it looks at its invariants.
+    /// How often the host checks every invariant.
     pub(super) audit: Option<u64>,
-    /// Whether it was interrupted: then nothing more is tried.
+    /// The count of interrupts: after the first, nothing more is tried.
     pub(super) stop: &'a AtomicU8,
 }
 
@@ -73,7 +74,7 @@ pub(super) struct Ways {
     crank: Option<u64>,
 }
 
-/// Tries each way on.
+/// Tries each way on, and ranks those that were tried.
 #[expect(clippy::disallowed_methods, reason = "how long an operator waits is outside of any state")]
 pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> Ways {
     let begun = Instant::now();
@@ -112,7 +113,7 @@ pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> 
             continue;
         }
         match experiment::attempt(given.state, &line, &trial, &goes_on) {
-            // It was cut short before it came to its place: that says nothing.
+            // The trial was cut short before it reached the line's place: that says nothing about the line.
             Ok(Some(it)) if it.outcome.end == "unfinished" && !it.holds => ways.untried.push(line),
             Ok(Some(it)) => ways.remedies.push(it),
             Ok(None) => (),
@@ -158,7 +159,7 @@ impl Ways {
             text += "  these were tried, too, and are no way on:\n";
         }
         for it in bad {
-            // Without its place, so that nobody takes it for one to use.
+            // The line is printed without its place, so that nobody uses it.
             let action = it.line.split_once(": ").map_or(it.line.as_str(), |(_, action)| action);
             let why = it.outcome.why.as_deref().unwrap_or("it was not obeyed");
             let past = if it.outcome.crank > self.crank { "goes past it, and then: " } else { "" };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   begin ─▶ step ─▶ step ─▶ … ─▶ BlockEnd ──(commit: a host)───▶ begin ─▶ …
-//!                                          └─(close: whoever only looks ahead: debugger, laboratory, replay)
+//!                                          └─(close: without a commit: debugger, laboratory, replay)
 //! ```
 //!
 //! Invariants: a block ends behind the crank that reaches a limit of the policy, or that leaves nothing to do; a state with nothing
@@ -36,12 +36,12 @@ pub enum Step {
 }
 
 impl BlockRun {
-    /// Runs the blocks of this state; one that is open goes on.
+    /// Makes a run of this state's blocks; a block that is open is continued.
     pub fn new(block: Block, policy: BlockPolicy) -> BlockRun {
         BlockRun { block: Some(block), policy }
     }
 
-    /// Runs the rest of a block that was begun with its inputs.
+    /// Makes a run that continues a block which was begun with its inputs.
     pub fn begun(mut block: Block, policy: BlockPolicy) -> BlockRun {
         block.open_up();
         BlockRun::new(block, policy)
@@ -82,7 +82,7 @@ impl BlockRun {
         Ok(())
     }
 
-    /// Runs the next crank. Begins a block where none is open; of one that has ended, says so.
+    /// Runs the next crank. If no block is open, it begins one; if the open one has ended, it runs nothing and says so.
     pub fn step(&mut self, workers: &mut dyn Workers) -> Result<Step, Box<Halt>> {
         self.begin()?;
         if !self.is_open()? {
@@ -96,7 +96,7 @@ impl BlockRun {
         Ok(ran.map_or(Step::Interrupted, Step::Crank))
     }
 
-    /// Looks at the next crank, and runs nothing; `None` where no queue holds one.
+    /// Looks at the next crank, and runs nothing; `None` if no queue holds an item.
     pub fn look(&mut self) -> Result<Option<Ahead>, Box<Halt>> {
         let (block, ahead) = kernel::look(self.take()?);
         self.block = Some(block);

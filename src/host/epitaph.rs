@@ -1,4 +1,5 @@
-//! Reports for the operators of a halt: where the kernel was, which invariant failed, and what can be done.
+//! Reports of a halt for its operators. [`Epitaph`] is that of a kernel panic, [`Mishap`] that of a host fault; both say where the host was,
+//! what failed, and what can be done.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use crate::{
     state::block::BlockPolicy,
 };
 
-/// The report of a kernel panic. It is written next to the store as `panic-<crank>.json`.
+/// The report of a kernel panic. It is written next to the store as `panic-<crank>.json` (`panic.json` outside a crank).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]
@@ -34,7 +35,7 @@ pub struct Epitaph {
     pub syscall: Option<u32>,
     pub syscall_kind: Option<String>,
     pub message_hash: Option<String>,
-    /// The method, where a message was being delivered.
+    /// The method, if a message was being delivered.
     #[serde(default)]
     pub method: Option<String>,
     /// The queue entry that the crank took, if that was no delivery.
@@ -52,7 +53,7 @@ pub struct Epitaph {
     pub core_dump: Option<String>,
     /// The guest's functions that were under way, the innermost first; `None` if it had returned, or was not live.
     pub guest_backtrace: Option<Vec<String>>,
-    /// The settings of the host: another host must run with the same to reach the same place.
+    /// The settings of the host: another host must run with the same ones to halt at the same place.
     #[serde(default)]
     pub run: Course,
 }
@@ -89,12 +90,12 @@ impl Course {
     }
 }
 
-/// The host's position when it halts: the last commit and its kernel.
+/// The host's position at its last commit, and its settings. Also known after a halt.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
     /// The version of the kernel.
     pub kernel_version: u32,
-    /// The block of the last commit.
+    /// The height of the last commit's block.
     pub height: u64,
     /// Whether that block is still open: its inputs were committed, or it was interrupted.
     pub is_open: bool,
@@ -232,7 +233,7 @@ fn ways_past(crank: u64, vat: &str, dispatch: &str, message_hash: Option<&str>) 
     skip.into_iter().chain(others).collect()
 }
 
-/// Writes the ways out as the text that the operator is offered.
+/// Writes the ways out as a text for the operator; `to` says what they are for.
 fn offered(to: &str, ways: &[String], state: &str) -> String {
     let Some(first) = ways.first() else { return String::new() };
     let mut text = format!(
@@ -254,8 +255,7 @@ fn place(crank: Option<u64>, delivery: Option<(&str, u64)>, vat_name: Option<&st
     text
 }
 
-/// A fault of this machine while it ran: the place of the host, and what can be done if the fault happens there each
-/// time.
+/// The report of a host fault: where the host was, and what can be done if the fault happens there each time.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are the contract's")]
@@ -275,7 +275,7 @@ pub struct Mishap {
 }
 
 impl Mishap {
-    /// Makes the report of this halt; `None` if it is not a fault of the machine.
+    /// Makes the report of this halt; `None` if it is not a host fault.
     pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Mishap> {
         let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
         let position = &halt.position;

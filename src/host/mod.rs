@@ -1,7 +1,8 @@
 //! A host that runs: opened on a scenario and a state, fed with inputs, and run block by block.
 //!
-//! [`controller::Host`] is the host for programs that embed it; [`options::HostOptions`] is what it is given; [`block_run::BlockRun`] is a block, crank by crank; [`scenario::Scenario`] is the `vat.toml` it starts from;
-//! [`epitaph`] and [`report`] are what it leaves and prints when the kernel panics; [`mailbox`] is its line to the outside.
+//! [`controller::Host`] is the host, for the command line and for programs that embed it. [`options::HostOptions`] is what it is opened with,
+//! and [`scenario::Scenario`] the `vat.toml` that a new state starts from. [`block_run::BlockRun`] runs a block crank by crank.
+//! [`report`] sums up a state; [`epitaph`] is the report of a kernel panic or a host fault; [`mailbox`] reads and writes the mailbox's files.
 
 pub mod block_run;
 pub mod controller;

@@ -1,5 +1,5 @@
-//! The options that a host is opened with: one shape, which a program, the command line, and the file `host.toml` of a state's
-//! folder fill in.
+//! The options that a host is opened with: one struct, filled in by a program, by the command line, or from the file `host.toml` in a
+//! state's folder.
 
 use std::{
     num::NonZeroU64,
@@ -21,7 +21,7 @@ use crate::{
     store::Disk,
 };
 
-/// The name of the file, in the state's folder, that says what the host is given at each start.
+/// The name of the file in a state's folder that holds options for each start of its host.
 pub const HOST_FILE: &str = "host.toml";
 
 /// The options for opening a state.
@@ -29,7 +29,7 @@ pub const HOST_FILE: &str = "host.toml";
 pub struct HostOptions {
     /// The folder of the state. Without one, the state lives in memory.
     pub state: Option<PathBuf>,
-    /// Only to look at it: nothing is ever committed to it.
+    /// Whether the state is only read: nothing is ever committed to it.
     pub read_only: bool,
     /// The flight recorder.
     pub slog: Slog,
@@ -37,7 +37,7 @@ pub struct HostOptions {
     pub code_cache: Option<PathBuf>,
     /// How often the host checks every invariant.
     pub audit: Audit,
-    /// How blocks are cut, as far as it is said here; for the rest as the state keeps it. [`Host::policy`] returns the whole.
+    /// How blocks are cut. What is left open here is as the state keeps it; [`Host::policy`] returns the whole.
     ///
     /// [`Host::policy`]: crate::Host::policy
     pub blocks: BlockOptions,
@@ -45,20 +45,20 @@ pub struct HostOptions {
     pub inputs: Inputs,
     /// The directives to put in force. [`Host::set_directives`](crate::Host::set_directives) puts others in force later.
     pub directives: DirectiveSet,
-    /// Opens a state that is past a directive of the set, and has no record of it.
+    /// Whether to open a state that is past a directive of the set and has no record of it.
     pub accept_missed_directives: bool,
     /// The modules that an `upgrade … bundle` may name.
     pub bundles: Vec<Vec<u8>>,
-    /// Makes a new state one for experiments.
+    /// Whether a new state is made one for experiments.
     pub experimental: bool,
     /// Faults planted in the kernel: only in a state for experiments.
     pub plants: Vec<Plant>,
-    /// The way in which the process ends if a plant orders it: only for a process that was made to die.
+    /// The way in which the process ends if a plant orders its end: only for a process that was started to be ended so.
     pub end: Option<End>,
-    /// At most this many live instances between two cranks; those that waited longest for a delivery are evicted.
+    /// The most live instances between two cranks; those without a delivery for the longest time are evicted.
     /// `None`: as many as this machine has mappings and addresses for.
     pub max_live: Option<usize>,
-    /// Bytes that live instances may take, between two cranks; the same are evicted. `None`: half of this machine's memory.
+    /// Bytes that live instances may take between two cranks; the same instances are evicted first. `None`: half of this machine's memory.
     pub memory_max: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
@@ -66,20 +66,20 @@ pub struct HostOptions {
     pub compare_pages: bool,
     /// The disk between the state and its files: only in an experiment.
     pub disk: Option<Disk>,
-    /// Devices of the program itself. A new state gets all of them, for its life; one that has some needs the same.
+    /// Devices of the program itself. A new state gets all of them, for its life; to run a state that has some, the program must give these.
     pub devices: Vec<Arc<dyn Device>>,
 }
 
-/// The choice how often a host checks every invariant of the kernel.
+/// The interval at which a host checks every invariant of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Option<u64>", into = "Option<u64>")]
 pub enum Audit {
-    /// After each crank in a debug build, and otherwise never.
+    /// Checks after each crank in a debug build, and none otherwise.
     #[default]
     AsBuilt,
-    /// Not at all.
+    /// No checks at all.
     Never,
-    /// After each crank whose number this divides.
+    /// Checks after each crank whose number this divides.
     Every(NonZeroU64),
 }
 
@@ -109,21 +109,21 @@ impl From<Audit> for Option<u64> {
     }
 }
 
-/// The choice when inputs from outside become durable. The hashes are the same, and a kernel panic meets the same inputs again,
-/// either way.
+/// The time at which inputs from outside become durable. Either way the hashes are the same, and after a kernel panic the same inputs are
+/// met again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Inputs {
     /// In a commit of their own, before the first crank of their block: a crash of the process loses none.
     #[default]
     First,
-    /// With the cranks of their block, in one commit: half the waiting for the disk. Where the block halts, the host opens the state
-    /// anew and commits its inputs alone. A crash of the process loses inputs whose block was not committed: for callers that answer
+    /// With the cranks of their block, in one commit: half the waiting for the disk. If the block halts, the host opens the state
+    /// anew and commits the inputs alone. A crash of the process loses inputs whose block was not committed: for callers that answer
     /// only then.
     WithBlock,
 }
 
-/// The part of a [`BlockPolicy`] that is said; the rest is as the state keeps it.
+/// The parts of a [`BlockPolicy`] that are given; the rest is as the state keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BlockOptions {
@@ -136,7 +136,7 @@ pub struct BlockOptions {
 }
 
 impl BlockOptions {
-    /// Returns these options, and what they leave open as `other` says it.
+    /// Returns these options, completed from `other` where they leave something open.
     #[must_use]
     pub fn or(self, other: BlockOptions) -> BlockOptions {
         BlockOptions {
@@ -196,7 +196,7 @@ pub struct HostFile {
 pub struct BadFile {
     /// The file, and what is wrong with it.
     pub what: String,
-    /// What the file may hold; empty where it could not be read.
+    /// What the file may hold; empty if it could not be read.
     pub hint: &'static str,
 }
 

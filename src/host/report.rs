@@ -1,4 +1,4 @@
-//! The result of a run: the table and the object that `run` prints.
+//! The summary of a state: `run` prints it as a table, or as a JSON object.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A state, summed up. The names of the fields are a contract.
+/// A summary of a state. The names of the fields are a contract.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -27,9 +27,9 @@ pub struct Report {
     pub kernel_version: u32,
     /// The id of the engine.
     pub engine: String,
-    /// Cranks so far.
+    /// The number of cranks so far.
     pub cranks: u64,
-    /// Deliveries so far.
+    /// The number of deliveries so far.
     pub deliveries: u64,
     /// Whether no work is left to do.
     pub quiescent: bool,
@@ -59,7 +59,7 @@ pub struct DirectiveReport {
 #[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct VatReport {
     pub id: String,
-    /// Says `session` of a vat without code.
+    /// The word `session`, for a vat without code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
     pub status: &'static str,
@@ -73,7 +73,7 @@ pub struct VatReport {
     pub queued: usize,
 }
 
-/// One message from outside.
+/// The report's entry for one message from outside.
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "the fields are the contract's")]
 pub struct ResultReport {

@@ -1,4 +1,6 @@
-//! Scenario files: `vats/<name>/vat.toml` names static vats, what they run, and the messages sent to them from outside.
+//! Scenario files, such as `vats/<name>/vat.toml`: the static vats with their code and options, the devices, and the messages sent from outside.
+//!
+//! Invariant: a [`Scenario`] that was read has only names of its own vats in it, and only modules that were checked as at load.
 
 use std::{
     collections::BTreeMap,
@@ -36,15 +38,15 @@ impl ScenarioError {
     }
 }
 
-/// Characters of an exported name: fewer than a token has, so that neither is taken for the other.
+/// Most characters of an exported name: fewer than a token has, so that neither is taken for the other.
 const EXPORT_CHARS_MAX: usize = 40;
 
 /// A scenario, with the wasm of its vats.
 #[derive(Debug, Default)]
 pub struct Scenario {
-    /// The static vats, in order of the file: their numbers are `v1`, `v2`, ….
+    /// The static vats, in order of the file: their ids in a new state are `v1`, `v2`, ….
     pub vats: Vec<StaticVat>,
-    /// The vat that gets `bootstrap`.
+    /// The vat that gets the message `bootstrap`.
     pub bootstrap: Option<String>,
     /// The messages from outside, in order.
     pub sends: Vec<Send>,
@@ -54,7 +56,7 @@ pub struct Scenario {
     pub mailbox: MailboxPaths,
     /// Bundles that vats can be created from, by name, in addition to those of the static vats under their names.
     pub bundles: BTreeMap<String, Vec<u8>>,
-    /// The version of the kernel's behaviour, unless it is the newest.
+    /// The version of the kernel's behaviour, if it is not that of new states.
     pub kernel: Option<u32>,
     /// The vats whose roots a server opens by name: for each name the vat. They decide nothing in the state, and are in no digest.
     pub exports: BTreeMap<String, String>,
@@ -87,7 +89,7 @@ pub struct MailboxPaths {
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
 
-/// A message from outside.
+/// A message of a scenario, from outside.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Send {
@@ -220,7 +222,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Every name of a vat must be one.
+    /// Checks that there are vats, and that all names and numbers in the scenario are valid.
     fn check(&self, path: &Path) -> Result<(), ScenarioError> {
         if self.vats.is_empty() {
             return Err(ScenarioError::new(
@@ -270,8 +272,8 @@ impl Scenario {
         Ok((format!("#[{method},{args}]"), slots))
     }
 
-    /// Returns a digest that tells this scenario from others: its vats, their code and options, its devices, and the
-    /// messages.
+    /// Returns a digest that tells this scenario from others: its vats, their code, options and parameters, named bundles, devices,
+    /// messages, and kernel version; not the mailbox's files or the exports.
     pub fn digest(&self) -> String {
         let vats: Vec<_> = self
             .vats
@@ -335,7 +337,7 @@ fn options(file: OptionsFile) -> Result<Options, String> {
     })
 }
 
-/// Returns a hint how to build a module that is missing, if its path or the files next to it tell.
+/// Returns a hint how to build a module that is missing, if its path or the files next to it show that.
 fn how_to_build(path: &Path) -> &'static str {
     let is_rusts = path.components().any(|it| it.as_os_str() == "wasm32-unknown-unknown");
     let folder = path.parent().unwrap_or(Path::new(""));

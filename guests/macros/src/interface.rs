@@ -1,7 +1,7 @@
-//! What a module says of its objects: a line of JSON for each, in the custom section `vathost.interface`.
+//! The interface of a module: a line of JSON for each of its objects, in the custom section `vathost.interface`.
 //!
 //! The form is canonical: members in one order, no blanks, a line feed behind each line, so that a linker may put the lines of
-//! several crates one behind the other. Types are those that the sources name; an alias is as much as its name.
+//! several crates one behind the other. Types are written by their names in the sources; an alias is not resolved.
 
 use proc_macro2::{Span, TokenStream as Tokens};
 use quote::quote;
@@ -15,8 +15,8 @@ use crate::camel_case;
 /// The custom section that holds the lines.
 const SECTION: &str = "vathost.interface";
 
-/// An item that puts the line into the section. It is no code; and nothing of it is in the vat's memory, as long as it is not
-/// marked as used: the section is written from the static, which is dropped then.
+/// An item that puts the line into the section. It adds no code. It adds nothing to the vat's memory either, as long as the
+/// static is not marked as used: the linker writes the section from the static, and then drops it.
 fn line(text: String) -> Tokens {
     let bytes = LitByteStr::new((text + "\n").as_bytes(), Span::call_site());
     let length = bytes.value().len();
@@ -80,7 +80,7 @@ fn arg_name(at: usize, pattern: &Pat) -> String {
     if name.is_empty() { format!("arg{}", at + 1) } else { name }
 }
 
-/// The type of an answer: a `Result` answers with what it is where all is well.
+/// The type of an answer; of a `Result`, the type of its `Ok`.
 fn answered(output: &ReturnType) -> Option<&Type> {
     let ReturnType::Type(_, ty) = output else { return None };
     match named(ty).as_deref() {
@@ -114,7 +114,7 @@ fn plain(ty: &Type) -> &Type {
     }
 }
 
-/// A type in JSON: a name of its own for what every vat knows, else the name that the sources have for it.
+/// A type in JSON: the interface's own word for a type of the SDK, or else the name in the sources.
 fn kind(exo: &str, ty: &Type) -> String {
     if matches!(plain(ty), Type::Tuple(tuple) if tuple.elems.is_empty()) {
         return text("undefined");
@@ -140,7 +140,7 @@ fn kind(exo: &str, ty: &Type) -> String {
     }
 }
 
-/// The doc comment, as a member of JSON; nothing where there is none.
+/// The doc comment, as a member of JSON; empty if there is none.
 fn doc(attrs: &[Attribute]) -> String {
     let lines: Vec<String> = attrs.iter().filter_map(doc_line).collect();
     let lines = lines.join("\n");

@@ -28,7 +28,7 @@ pub fn exo(_attr: TokenStream, item: TokenStream) -> TokenStream {
 /// Marks the function which builds the vat's root object from its parameters.
 ///
 /// It takes the parameters as any type that is `FromValue`, or nothing; it returns the root object, or a `Result` of one.
-/// Where it fails, the vat does not start.
+/// If it fails, the vat does not start.
 #[proc_macro_attribute]
 pub fn root(_attr: TokenStream, item: TokenStream) -> TokenStream {
     let build = parse_macro_input!(item as ItemFn);
@@ -40,7 +40,7 @@ fn expand_exo(block: &ItemImpl) -> Result<Tokens> {
         return Err(Error::new_spanned(path, "#[vat::exo] goes on an inherent impl block"));
     }
     let name = type_name(&block.self_ty)?;
-    // What is wrong with one method is told there; the others are there all the same, so that a mistake is one error.
+    // An error in one method is reported at that method, and the others are expanded all the same: one mistake is one error.
     let methods = || block.items.iter().filter_map(exposed_method);
     let names: Vec<_> = methods().map(|it| camel_case(&it.sig.ident.to_string())).collect();
     let arms = methods().map(|method| arm(&block.self_ty, method));
@@ -112,14 +112,14 @@ fn arm(ty: &Type, method: &ImplItemFn) -> Result<Tokens> {
     let inputs = method.sig.inputs.iter().filter_map(|it| if let FnArg::Typed(it) = it { Some(&*it.ty) } else { None });
     let types: Vec<&Type> = inputs.collect();
     let args: Vec<_> = (1..=types.len()).map(|i| format_ident!("arg{i}")).collect();
-    // Each with the place of its type, so that one that cannot be taken is pointed at.
+    // Each has the place of its type, so that the compiler points at a type that cannot be taken.
     let takes = args.iter().zip(&types).map(|(arg, ty)| quote_spanned!(ty.span()=> let #arg: #ty = args.take()?;));
     let this = if by_rc { quote!(self) } else { quote!(&self) };
     let answer = match &method.sig.output {
         ReturnType::Type(_, ty) => ty.span(),
         ReturnType::Default => ident.span(),
     };
-    // With the place of what it answers with, so that this is pointed at where it cannot be sent.
+    // It has the place of the answer's type, so that the compiler points at a type that cannot be sent.
     let call = quote_spanned!(answer=> <#ty>::#ident(#this #(, #args)*));
     let reply = if method.sig.asyncness.is_some() {
         quote!(::vat::Reply::later(async move { ::vat::IntoOutcome::into_outcome(#call.await) }))

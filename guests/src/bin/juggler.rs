@@ -6,7 +6,7 @@
 use vat::admin::{Created, VatAdmin};
 use vat::{Bootstrap, prelude::*};
 
-/// How many balls are in the air at the most.
+/// The most balls that are in the air at once.
 const BALLS_MAX: usize = 12;
 
 struct Juggler {
@@ -74,7 +74,7 @@ impl Juggler {
     /// Lets a ball go, which ends itself.
     pub async fn drop_ball(&self, ball: u32) -> Result<bool, Error> {
         let ball = self.let_go(ball)?;
-        // One that rests, or rests because it tripped, would never hear of it.
+        // A ball that is paused, also because it tripped, would never get the message.
         let tame = Value::record([("ball", true.into()), ("tame", true.into())]);
         ball.admin.upgrade("juggler", tame).await?;
         ball.admin.resume();

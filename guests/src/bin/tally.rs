@@ -1,6 +1,6 @@
-//! A replicated counter that is not right: it counts in every replica, waits for none, and believes that all have heard.
+//! A replicated counter with a mistake: it counts in every replica, waits for none, and assumes that each message arrived.
 //!
-//! What `vats/tally/campaign.toml` finds: one lost message, and the replicas differ for ever.
+//! The campaign `vats/tally/lost-messages.toml` finds that after one lost message the replicas differ for ever.
 
 #![cfg_attr(target_arch = "wasm32", no_std, no_main)]
 

@@ -1,4 +1,4 @@
-//! From text to values.
+//! Decodes text into values.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -13,13 +13,13 @@ use crate::{Decimal, Error, Value};
 const DEPTH_MAX: u32 = 100;
 /// How many values a body may hold: each takes 32 bytes here, and as little as two in the body.
 const VALUES_MAX: u32 = 65_536;
-/// A larger number of JSON is no exact integer (2^53 − 1).
+/// The largest integer that a number of JSON holds safely (2^53 − 1).
 const SAFE_INTEGER_MAX: u64 = 9_007_199_254_740_991;
 
 /// Reads a body whose slots have these handles.
 ///
 /// # Errors
-/// It is no smallcaps, names a slot that is not there, or is over the limits.
+/// The body is not smallcaps, names a slot that is not there, or exceeds a limit.
 pub(crate) fn decode(body: &[u8], slots: &[Value]) -> Result<Value, Error> {
     let text = core::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
     let json = text.strip_prefix('#').ok_or("the body is not smallcaps")?;
@@ -219,7 +219,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// What a string stands for.
+    /// The value that a string stands for.
     fn special(&self, text: String) -> Result<Value, Fault> {
         let (first, rest) = match text.as_bytes() {
             [first @ b'!'..=b'-', rest @ ..] => (*first, rest),

@@ -1,4 +1,4 @@
-//! From values to text.
+//! Encodes values as text.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use crate::sys::CapData;
 use crate::vref::VRef;
 use crate::{Decimal, Value};
 
-/// Writes a value. Settled promises in it join those to be sent `again`.
+/// Writes a value. Settled promises in it are added to `again`, to be sent as new ones.
 pub(crate) fn encode(value: &Value, again: &mut Again) -> CapData {
     let mut encoder = Encoder::new(again);
     encoder.value(value);

@@ -1,4 +1,4 @@
-//! What the mock kernel knows of the vat.
+//! The mock kernel's record of the vat.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use super::Sent;
 use crate::sys::CapData;
 use crate::vref::{self, VRef, text};
 
-/// What a device answers to the body of a call.
+/// The answer of a device to the body of a call.
 pub(super) type Answer = fn(&str) -> Result<String, String>;
 
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub(super) struct Kernel {
     pub(super) log: Vec<String>,
     pub(super) console: Vec<String>,
     pub(super) device: Option<Answer>,
-    /// What the vat may mention.
+    /// The references that the vat may mention.
     clist: BTreeSet<VRef>,
     /// Promises that were settled. The kernel would take a further mention for a new promise.
     retired: BTreeSet<VRef>,

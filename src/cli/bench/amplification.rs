@@ -154,7 +154,7 @@ fn row(it: &CaseResult) -> Vec<String> {
     ]
 }
 
-/// Bytes, for people: figures of very different sizes stand below each other.
+/// Writes bytes for people, in units that suit a column of very different sizes.
 fn bytes(bytes: f64) -> String {
     match bytes {
         0.0..1e6 => "0".to_owned(),

@@ -118,7 +118,7 @@ enum BenchCommand {
     Soak(SoakArgs),
 }
 
-/// Without a name: those that need no large state.
+/// The workloads that run if none is named.
 const SHORT: [&str; 5] = ["ping", "call", "store", "gc", "replay"];
 
 fn find(name: &str) -> Result<Workload, Usage> {
@@ -180,7 +180,7 @@ pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit
     Ok(if regressed { Exit::Findings } else { Exit::Ok })
 }
 
-/// What a build without optimisation takes says nothing about one with it.
+/// Warns that the figures of a build without optimisation mean nothing.
 fn warn_of_debug_build(output: &Output) {
     if cfg!(debug_assertions) {
         output.note("this is a debug build: its figures mean nothing");

@@ -3,7 +3,7 @@
 
 const WIDTH: f64 = 48.0;
 
-/// A bar for each, from 1 to the next power of ten above the longest.
+/// Draws a bar for each value, on a logarithmic scale from 1 to the next power of ten above the largest.
 pub(super) fn bars(bars: &[(&str, f64)]) -> String {
     let decades = bars.iter().map(|it| it.1.max(1.0).log10()).fold(0.0, f64::max).ceil().max(1.0);
     let name = bars.iter().map(|it| it.0.chars().count()).max().unwrap_or(0);
@@ -20,7 +20,7 @@ pub(super) fn bars(bars: &[(&str, f64)]) -> String {
     lines.chain([format!("{:name$}  {scale}", "")]).collect::<Vec<_>>().join("\n")
 }
 
-/// A bar of so many characters, to an eighth.
+/// Draws a bar of so many characters, to an eighth of one.
 fn bar(length: f64) -> String {
     let eighths = (length * 8.0).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
@@ -28,7 +28,7 @@ fn bar(length: f64) -> String {
     bar
 }
 
-/// A line of small bars, the tallest of them the largest value.
+/// Draws a line of small bars, of which the tallest is the largest value.
 pub(super) fn spark(values: &[f64]) -> String {
     let top = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let steps = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

@@ -1,4 +1,4 @@
-//! `debug --base`: an older state to begin with, from which the work is run forward to what the state has committed.
+//! `debug --base`: begins with an older state, and runs forward from it through what the state has committed since.
 
 use std::path::Path;
 
@@ -25,8 +25,8 @@ pub(super) fn copy(path: &Path) -> anyhow::Result<Base> {
     })
 }
 
-/// Checks that what runs on from the older state is the history of the state: it comes to the same hash. Only then is a place in it
-/// the place that was meant.
+/// Checks that a run from the older state repeats the history of the state, by its hash. Only then is a place in that run the place
+/// that was meant.
 pub(super) fn check(
     older: &Base,
     path: &Path,

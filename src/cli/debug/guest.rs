@@ -1,4 +1,4 @@
-//! `debug --gdb` and `--lldb`: a debugger of the guest's own code, attached at the place.
+//! `debug --gdb` and `--lldb`: serve a debugger of the guest's own code at the place.
 
 use std::{
     io::Write,
@@ -42,7 +42,7 @@ pub(super) fn start_lldb(what: Open, program: &str, args: &DebugArgs, output: &O
     let mut child = lldb.start(address, &args.lldb_arguments, output)?;
     let waiter = thread::spawn(move || {
         let ended = child.wait();
-        // Where it never connected, nobody waits for it any more.
+        // If lldb never connected, the server still waits: a connection that kills the session ends the wait.
         if let Ok(mut stream) = TcpStream::connect(address) {
             let _ = stream.write_all(b"$k#6b");
         }
@@ -68,7 +68,7 @@ fn place(guest: &Guest) -> String {
     }
 }
 
-/// Says what became of the deliveries.
+/// Prints how the debugged deliveries ended.
 fn tell(made: &[Debugged], args: &DebugArgs, output: &Output) -> anyhow::Result<Exit> {
     if args.json {
         let mut object = made.last().map_or(Ok(Value::Null), serde_json::to_value)?;

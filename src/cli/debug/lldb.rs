@@ -1,4 +1,4 @@
-//! lldb: which one there is, and how it is started so that the locals of a Rust guest can be read.
+//! lldb: finds one that is new enough, and starts it so that the locals of a Rust guest can be read.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,13 +14,13 @@ use crate::cli::{Output, Usage, output::answer_of};
 /// The first version that debugs WebAssembly.
 const MAJOR_MIN: u32 = 22;
 
-/// Names under which distributions install newer versions.
+/// The highest version that is looked for by a name like `lldb-22`, as distributions install it.
 const MAJOR_KNOWN: u32 = 40;
 
 /// An lldb that can debug a guest.
 pub(super) struct Lldb {
     program: String,
-    /// What it says of its version.
+    /// The line that it prints as its version.
     pub(super) version: String,
 }
 
@@ -79,7 +79,7 @@ fn formatters() -> Option<[OsString; 2]> {
     found.then(|| [format!("command script import \"{}\"", script.display()).into(), commands.into()])
 }
 
-/// Returns the line `lldb version 22.1.0` of a program; `None` where there is none, or it is something else.
+/// Returns the line `lldb version 22.1.0` of a program; `None` if there is no such program, or it is something else.
 fn version(program: &str) -> Option<String> {
     let told = answer_of(Command::new(program).arg("--version"))?;
     told.lines().find(|it| it.contains("lldb version")).map(|it| it.trim().to_owned())

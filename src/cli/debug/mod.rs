@@ -113,7 +113,7 @@ pub(crate) struct DebugArgs {
 }
 
 impl DebugArgs {
-    /// To stand before a crank of the state in this folder, whose blocks end like that.
+    /// Makes the arguments of a session before a crank of the state in this folder, whose blocks are cut by this policy.
     pub(super) fn before(
         state: &Path,
         crank: Option<u64>,
@@ -143,7 +143,7 @@ impl DebugArgs {
     }
 }
 
-/// Where to stand.
+/// The place at which the session begins.
 #[derive(Clone, Debug)]
 enum StartPlace {
     Panic,
@@ -182,7 +182,7 @@ pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit
     }
 }
 
-/// What the flags, and the epitaph, come to.
+/// Makes the session's settings of the flags and the epitaph.
 fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow::Result<Open> {
     let dir: &Path = &args.state;
     state::must_exist(dir)?;
@@ -216,7 +216,7 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
     Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
 }
 
-/// As the host ran, unless flags say otherwise.
+/// Returns how the host ran, unless flags say otherwise.
 fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
     let host = host_file(Some(&args.state))?;
     let recorded = last_panic.policy(&PolicyArgs::default(), &host);
@@ -238,7 +238,7 @@ fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
     Ok(How { policy, directives, bundles, plants, faults, audit, code_cache: code_cache() })
 }
 
-/// The faults and the seed of the experiment whose state is in this folder, if one's is.
+/// Reads the faults and the seed of an experiment, if the state in this folder is that of one.
 fn faults_of(dir: &Path) -> anyhow::Result<Option<(Schedule, u64)>> {
     if !is_marked(dir) {
         return Ok(None);
@@ -264,7 +264,7 @@ fn no_panic(dir: &Path, newest: Option<&Epitaph>, base: CrankNum) -> Usage {
     }
 }
 
-/// The first ^C stops at the next crank; a second one, before anything was answered, ends it all.
+/// Makes the first ^C stop at the next crank; a second one, before the prompt is back, ends the process.
 fn on_interrupt(interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let flag = interrupt.clone();
     ctrlc::set_handler(move || {
@@ -275,7 +275,7 @@ fn on_interrupt(interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
     .context("install a handler for ^C")
 }
 
-/// Where commands come from.
+/// The source of the commands.
 enum CommandSource {
     Terminal,
     Lines(Box<dyn BufRead>, String),
@@ -300,13 +300,13 @@ impl CommandSource {
 /// A session, and how its answers are shown.
 struct Talk<'a> {
     session: Session,
-    /// Where it stands.
+    /// The place of the session, as the prompt shows it.
     place: String,
     args: &'a DebugArgs,
     output: &'a Output,
 }
 
-/// A line of a script or of a prompt, done.
+/// The result of a line of a script or a prompt.
 enum Transcribed {
     Answered,
     Quit,
@@ -338,7 +338,7 @@ impl Talk<'_> {
         Ok(self.output.line(&reply.text)?)
     }
 
-    /// Obeys a script. A mistake in it, or what cannot be done, ends it.
+    /// Obeys a script. A mistake in it, or a command that cannot be done, ends it.
     fn script(&mut self, lines: Box<dyn BufRead>, name: &str, interrupt: &AtomicBool) -> anyhow::Result<Exit> {
         for (at, line) in lines.lines().enumerate() {
             let line = line.with_context(|| format!("read {name}"))?;
@@ -366,17 +366,17 @@ impl Talk<'_> {
         Ok(Exit::Ok)
     }
 
-    /// The vats, as they can be named.
+    /// Returns the ids and names of the vats, for completion.
     fn vats(&mut self) -> Vec<String> {
         let Ok(reply) = self.session.obey(Command::Vats) else { return Vec::new() };
         let rows = reply.value.as_array().into_iter().flatten();
         let words = rows.flat_map(|it| [&it["id"], &it["name"]]).filter_map(|it| it.as_str());
-        // The prompt shows them as they are; what cannot be typed need not be completed.
+        // The prompt shows them unescaped; a name that would be escaped cannot be typed, and is left out.
         words.filter(|it| harmless(it) == **it).map(str::to_owned).collect()
     }
 }
 
-/// What ends the command, with the exit code of its kind.
+/// Makes the error that ends the command, with the exit code of its kind.
 fn into_error(refusal: Refusal) -> anyhow::Error {
     match refusal.fault {
         Some(fault) => anyhow::Error::new(*fault),

@@ -19,10 +19,10 @@ use crate::{
     model::value::SYSCALL_KINDS,
 };
 
-/// Lines that are remembered from one session to the next.
+/// Most lines that are remembered from one session to the next.
 const HISTORY_MAX: usize = 1_000;
 
-/// Talks to somebody until that is enough. ^C empties the line, or stops what runs; ^D ends the session.
+/// Runs the prompt until `quit` or ^D. ^C empties the line, or stops the command that runs.
 pub(super) fn talk(talk: &mut Talk<'_>, interrupt: &AtomicBool) -> anyhow::Result<Exit> {
     let config = Config::builder()
         .auto_add_history(true)
@@ -30,7 +30,7 @@ pub(super) fn talk(talk: &mut Talk<'_>, interrupt: &AtomicBool) -> anyhow::Resul
         .max_history_size(HISTORY_MAX)?
         .build();
     let mut editor: Editor<Words, FileHistory> = Editor::with_config(config)?;
-    // Without a place for it, or where it cannot be read, the history is that of this session.
+    // If there is no folder for it, or it cannot be read, the history is only that of this session.
     let history = code_cache().map(|dir| dir.join("debug-history"));
     if let Some(file) = &history {
         let _ = editor.load_history(file);
@@ -85,7 +85,7 @@ impl Words {
         }
     }
 
-    /// Where the word at the cursor begins, and what it may become.
+    /// Returns where the word at the cursor begins, and its completions.
     fn completions(&self, line: &str, cursor: usize) -> (usize, Vec<Pair>) {
         let typed = line.get(..cursor).unwrap_or(line);
         let start = typed.rfind(' ').map_or(0, |space| space + 1);

@@ -1,4 +1,4 @@
-//! The build of a vat: as the compiler gives it, in a process group of its own.
+//! The build of a vat: a command, run in a process group of its own, whose output is shown as it comes.
 
 use std::{
     os::unix::process::CommandExt,
@@ -16,7 +16,7 @@ use crate::{
     model::files,
 };
 
-/// How often the build is looked at.
+/// The interval at which the build is checked for its end.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The command that builds a vat, if there is anything to build.
@@ -26,7 +26,7 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Finds how the vat in this folder is built: as it is said, or as the templates of `new` are.
+    /// Finds how the vat in this folder is built: by the given command, or as the templates of `new` are.
     pub(super) fn of(dir: &Path, given: Option<&str>) -> Result<Build, Usage> {
         let words: Vec<&str> = if let Some(command) = given {
             vec!["sh", "-c", command]
@@ -43,12 +43,12 @@ impl Build {
         Ok(Build { dir: dir.to_owned(), words: words.into_iter().map(str::to_owned).collect() })
     }
 
-    /// Returns whether the modules are made by the build, and are no sources.
+    /// Returns whether the build makes the modules, so that they are no sources.
     pub(super) fn makes_modules(&self) -> bool {
         !self.words.is_empty()
     }
 
-    /// Builds; whether that went well. What the compiler says is shown as it says it.
+    /// Runs the build, and returns whether it succeeded. The compiler's output is shown as it comes.
     #[expect(clippy::disallowed_methods, reason = "a build is waited for; nothing of the kernel is under way")]
     pub(super) fn run(&self, stop: &Stop, output: &Output) -> anyhow::Result<bool> {
         let Some((program, arguments)) = self.words.split_first() else { return Ok(true) };
@@ -71,7 +71,7 @@ impl Build {
     }
 }
 
-/// A process group, which does not outlive this value.
+/// A process group that is killed when this value is dropped.
 struct Group(Child);
 
 impl Group {

@@ -1,4 +1,4 @@
-//! What an upgrade keeps of a vat, and what ends with its incarnation.
+//! The report on an upgraded vat: what it keeps, and what ended with its incarnation.
 
 use crate::{
     cli::output::{counted, size},
@@ -6,9 +6,9 @@ use crate::{
     state::table::Tables,
 };
 
-/// The things of a vat that end with its incarnation, counted before its upgrade.
+/// The counts of a vat's exports and promises that end with its incarnation, taken before its upgrade.
 pub(super) struct Before {
-    /// Objects that others hold, and that are not durable.
+    /// Objects that others hold and that are not durable.
     exports: u64,
     /// Promises that the vat was to settle.
     promises: u64,
@@ -27,7 +27,7 @@ impl Before {
         }
     }
 
-    /// Says in words what the vat has now of what it had.
+    /// Says in words what the vat kept, and what is gone.
     pub(super) fn told(&self, tables: &Tables, vat: VatId) -> String {
         let keys = tables.vatstore.iter().filter(|((it, _), _)| *it == vat).count() as u64;
         let others = tables.clist.of(vat).filter(|(vref, _)| *vref != VRef::ROOT).count() as u64;

@@ -88,7 +88,7 @@ pub(crate) fn cmd_dev(args: DevArgs, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Interrupted)
 }
 
-/// Runs what was built. A scenario that cannot be read is told, and the next change may mend it.
+/// Runs what was built. If the scenario cannot be read, it prints why; the next change may mend it.
 fn turn(dev: &mut Dev<'_>, dir: &Path, watch: &mut SourceWatch, output: &Output) -> anyhow::Result<()> {
     match Scenario::read(dir) {
         Ok(scenario) => dev.turn(scenario, watch),

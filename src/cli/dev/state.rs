@@ -1,4 +1,4 @@
-//! The state of `dev`: begun anew, or upgraded to what was built.
+//! The state of `dev`: begun anew, or upgraded to the code and scenario that were built.
 
 use std::{collections::BTreeSet, sync::atomic::AtomicU8};
 
@@ -40,7 +40,7 @@ struct Running {
     told: Told,
 }
 
-/// What was told already of a state.
+/// The results and vats of a state that were printed already.
 #[derive(Default)]
 struct Told {
     /// Positions in the report's list of results.
@@ -59,7 +59,7 @@ impl<'a> Dev<'a> {
         self.running.is_some()
     }
 
-    /// Says what is left.
+    /// Says where the state is, at the end of the command.
     pub(super) fn end(&self, output: &Output) {
         match &self.args.state {
             Some(dir) => output.note(format!("ended; the state stays in `{}`", dir.display())),
@@ -67,7 +67,7 @@ impl<'a> Dev<'a> {
         }
     }
 
-    /// Runs this scenario: in the state that exists, where it can be upgraded to it.
+    /// Runs this scenario, in the state that exists if that can be upgraded to it.
     pub(super) fn turn(&mut self, scenario: Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         let paths = &scenario.mailbox;
         watch.leave_out([&paths.inbound, &paths.outbound].into_iter().flatten());
@@ -99,7 +99,7 @@ impl<'a> Dev<'a> {
         }
     }
 
-    /// Begins with a new state, or goes on with the one in the folder.
+    /// Begins with a new state, or continues with the one in the folder.
     fn begin(&mut self, scenario: &Scenario, watch: &mut SourceWatch) -> anyhow::Result<()> {
         let exists = self.args.state.as_deref().is_some_and(Database::exists);
         let mut begun = run::begin(&self.run_args, Some(scenario).filter(|_| !exists), self.output)?;
@@ -143,7 +143,7 @@ impl<'a> Dev<'a> {
             Err(halt) => return Err(self.halted(*halt)),
         };
         let first = controller.report()?.results.len() - queued.len();
-        // They are told apart from the results of messages.
+        // They are printed by themselves, and not among the results of messages.
         told.results.extend(first..first + queued.len());
         let settled = |host: &Host| {
             let is_open = |it: &(VatId, Sent)| matches!(host.outcome(it.1), Ok(Outcome::Pending));
@@ -159,7 +159,7 @@ impl<'a> Dev<'a> {
         self.run(watch, &|_| false)
     }
 
-    /// Tells of each upgrade how it went. Returns whether all went well.
+    /// Prints how each upgrade went. Returns whether all succeeded.
     fn tell_upgrades(&mut self, queued: &[(VatId, Sent)], before: &[(VatId, Before)]) -> anyhow::Result<bool> {
         let Some(Running { begun: Begun { controller, .. }, .. }) = &self.running else { return Ok(false) };
         let mut all_well = true;
@@ -207,7 +207,7 @@ impl<'a> Dev<'a> {
         Ok(Ok(()))
     }
 
-    /// Runs until nothing is left to do, `done` holds, a source changes, or ^C; tells what happens as it happens.
+    /// Runs until nothing is left to do, `done` holds, a source changes, or ^C; prints results and vats' ends as they come.
     fn run(&mut self, watch: &mut SourceWatch, done: &dyn Fn(&Host) -> bool) -> anyhow::Result<()> {
         match self.run_blocks(watch, done)? {
             Ok(()) => Ok(()),
@@ -257,7 +257,7 @@ impl<'a> Dev<'a> {
     }
 }
 
-/// Returns what of the scenario no upgrade brings to the state, if there is anything.
+/// Returns the reason why no upgrade can bring the state to this scenario, if there is one.
 fn obstacle(tables: &Tables, last: Option<&Scenario>, scenario: &Scenario) -> Option<String> {
     let changed = Changed::of(tables, scenario);
     let dead = changed.other_code.iter().find(|(vat, _)| !tables.is_alive(*vat));
@@ -283,7 +283,7 @@ fn obstacle(tables: &Tables, last: Option<&Scenario>, scenario: &Scenario) -> Op
 }
 
 impl Told {
-    /// Counts what a report says as told.
+    /// Counts what a report contains as printed.
     fn learn(&mut self, report: &Report) {
         let settled = report.results.iter().enumerate().filter(|(_, it)| it.status != "pending");
         self.results.extend(settled.map(|(at, _)| at));
@@ -291,7 +291,7 @@ impl Told {
         self.vats.extend(ended.map(|(name, _)| name.clone()));
     }
 
-    /// Tells what is new in a report: results on stdout, vats that ended or are paused beside them.
+    /// Prints what is new in a report: results on stdout, vats that ended or are paused on stderr.
     fn tell(&mut self, report: &Report, output: &Output) -> std::io::Result<()> {
         for (at, it) in report.results.iter().enumerate() {
             if it.status != "pending" && self.results.insert(at) {

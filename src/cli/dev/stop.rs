@@ -14,17 +14,17 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{cli::Exit, vat::Interrupter};
 
-/// How long a delivery or a build may go on after ^C before it is ended.
+/// How long a delivery or a build may continue after ^C before it is ended.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The count of interrupts, and what they end.
+/// The count of interrupts, and the work that they end.
 #[derive(Clone, Default)]
 pub(super) struct Stop {
     count: Arc<AtomicU8>,
     work: Arc<Mutex<UnderWay>>,
 }
 
-/// What is under way, if anything is.
+/// The build and the run that are under way, if any.
 #[derive(Default)]
 struct UnderWay {
     /// The process group of the build.
@@ -81,7 +81,7 @@ impl Stop {
         }
     }
 
-    /// Ends what did not end by itself.
+    /// Ends the build and the run if they do not end by themselves.
     #[expect(clippy::disallowed_methods, reason = "it waits beside the kernel, and ends what takes too long")]
     fn insist(&self) {
         loop {

@@ -1,5 +1,5 @@
-//! The sources of a vat, and when they change. The system's notices say when to look; what counts is what stands in
-//! the files, so that a touched file is no change, and one that an editor replaces is.
+//! The sources of a vat, and when they change. The system's notices say when to look. Only the contents of the files count: a file that is
+//! touched has not changed; one that an editor replaces with other contents has.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::{
     model::files,
 };
 
-/// How often ^C is looked for; where the system gives no notices, the files too.
+/// The interval at which ^C is checked for, and also the files if the system gives no notices.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long nothing must happen before a change counts as over.
@@ -25,17 +25,18 @@ const QUIET: Duration = Duration::from_millis(60);
 /// The sources as they were built.
 pub(super) struct SourceWatch {
     roots: Vec<PathBuf>,
-    /// What is no source: the folder of the state, and the files of the mailbox.
+    /// The folder of the state, which is no source.
     state: Option<PathBuf>,
+    /// The files of the mailbox, which are no sources.
     left_out: BTreeSet<PathBuf>,
     modules_are_made: bool,
-    /// The system's notices; `None` where it gives none.
+    /// The source of the system's notices; `None` if it gives none.
     watcher: Option<RecommendedWatcher>,
     notices: Receiver<notify::Result<notify::Event>>,
     watched: BTreeSet<PathBuf>,
     /// The files as they were when the last build began, by their hashes.
     built: BTreeMap<PathBuf, Option<blake3::Hash>>,
-    /// Whether something happened that was not looked at yet.
+    /// Whether there were notices since the files were last looked at.
     stirred: bool,
 }
 
@@ -77,14 +78,14 @@ impl SourceWatch {
         }
     }
 
-    /// Leaves out files that the run itself writes, or that it is to read by itself.
+    /// Leaves out files that the run itself writes or reads.
     pub(super) fn leave_out<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) {
         self.left_out = paths.filter_map(|it| std::path::absolute(it).ok()).collect();
         let left_out = &self.left_out;
         self.built.retain(|it, _| !std::path::absolute(it).is_ok_and(|it| left_out.contains(&it)));
     }
 
-    /// Notes the sources as they are now: what a build that begins now is made of.
+    /// Notes the sources as they are now, for a build that begins now.
     pub(super) fn note(&mut self) {
         self.stirred = false;
         while self.notices.try_recv().is_ok() {}
@@ -101,7 +102,7 @@ impl SourceWatch {
 
     /// Waits until a source has changed since it was noted, or until ^C.
     pub(super) fn wait(&mut self, stop: &Stop) {
-        // What happened during the build and the run.
+        // There may have been changes during the build and the run.
         self.stirred = true;
         while !stop.is_asked() && !self.has_changed() {
             match self.notices.recv_timeout(LOOK) {
@@ -123,7 +124,7 @@ impl SourceWatch {
             self.gather(root, &mut sources);
         }
         for file in self.roots.iter().filter(|it| !it.is_dir()) {
-            // What replaces a file is seen in its folder.
+            // The replacement of a file is noticed in its folder.
             let folder = file.parent().filter(|it| !it.as_os_str().is_empty());
             sources.folders.insert(folder.unwrap_or(Path::new(".")).to_owned());
         }

@@ -12,7 +12,7 @@ use crate::{
 pub(crate) struct AskArgs {}
 
 pub(crate) fn cmd_ask(_: &AskArgs) -> anyhow::Result<Exit> {
-    // Nobody is left who waits for it.
+    // Called if an answer takes much too long and the process that asked is gone.
     let expire = || std::process::exit(Exit::Interrupted as i32);
     campaign::answer(BufReader::new(stdin()), output::wire(), expire)?;
     Ok(Exit::Ok)

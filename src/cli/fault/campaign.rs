@@ -1,4 +1,4 @@
-//! Functions that the verbs about campaigns share.
+//! Campaigns, for the verbs about them: reading the file, making runners, opening results.
 
 use std::{
     io,
@@ -32,7 +32,7 @@ fn base(campaign: &Campaign) -> Base {
     Base { path: campaign.base.clone(), policy: campaign.policy, code_cache: code_cache() }
 }
 
-/// Records the golden run, and holds it against what the file expects.
+/// Records the golden run, and checks that its base is the one that the file expects.
 pub(super) fn prepare(campaign: &Campaign, build: Build, output: &Output) -> anyhow::Result<Experiments> {
     let Campaign { until, limits, patience, .. } = *campaign;
     let mut experiments = golden::record(&base(campaign), build, until, limits, patience, output)?;
@@ -76,7 +76,7 @@ pub(super) fn runner(
     if isolation == Isolation::Rollback {
         dress(campaign, &mut experiments)?;
     }
-    // The invariants have as long again, and say themselves that they took too long.
+    // The invariants get as much time again, and report by themselves if they take too long.
     let times = if campaign.invariants.is_empty() { 1 } else { 2 };
     let wall = Duration::from_millis(campaign.limits.wall_ms) * times;
     let program = Program { exe: std::env::current_exe()?, memory: campaign.limits.memory, wall };
@@ -146,7 +146,7 @@ pub(super) fn open(dir: &Path, header: &Header, resume: bool) -> anyhow::Result<
     Folder::open(dir, header, resume).map_err(refused)
 }
 
-/// Returns whether an error of the disk comes of a path that was named wrongly.
+/// Returns whether an error of the disk is due to a wrong path.
 fn is_mistake(err: &io::Error) -> bool {
     use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied};
     matches!(err.kind(), AlreadyExists | IsADirectory | NotADirectory | NotFound | PermissionDenied)

@@ -1,4 +1,4 @@
-//! The golden run, recorded while somebody waits: told how far it is, and what to do where it does not end.
+//! Recording the golden run, with its progress for whoever waits, and a hint if it does not end.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use crate::{
     lab::experiment::{Base, Build, Endless, Experiments, Limits, Over, Patience, Until},
 };
 
-/// From one line to the next, where there is no terminal.
+/// The time from one line of progress to the next, if there is no terminal.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// Cranks from one look at the clock to the next.
 const CRANKS_PER_LOOK: u64 = 256;
 
-/// Records it, and gives what runs experiments on it. Quick ones are not spoken of.
+/// Records the golden run, and returns what runs experiments on it. A quick run prints nothing.
 pub(super) fn record(
     base: &Base,
     build: Build,

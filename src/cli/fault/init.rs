@@ -85,10 +85,10 @@ pub(crate) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit>
     Ok(Exit::Ok)
 }
 
-/// A path as it is written in a file of that folder.
+/// Returns a path as it is written in a file of that folder.
 fn relative(path: &Path, dir: &Path) -> PathBuf {
     let common = path.components().zip(dir.components()).take_while(|(one, other)| one == other).count();
-    // Only the root in common is nothing in common.
+    // If only the root is in common, the absolute path is plainer.
     if common < 2 {
         return path.to_owned();
     }

@@ -95,7 +95,7 @@ pub(crate) struct BaseArgs {
 }
 
 impl BaseArgs {
-    /// What is named, once.
+    /// Returns the path of the state or scenario, which must be named once.
     fn path(&self) -> Result<&Path, Usage> {
         match (&self.base, &self.state) {
             (Some(path), None) | (None, Some(path)) => Ok(path),
@@ -127,7 +127,7 @@ pub(crate) struct OnceArgs {
 }
 
 impl OnceArgs {
-    /// The token that takes the place of base and faults, if one does.
+    /// Returns the token, if one was given in the place of base and faults.
     fn token(&self) -> anyhow::Result<Option<Token>> {
         let Some(text) = self.base.as_deref().and_then(Path::to_str).filter(|it| Token::is_like(it)) else {
             return Ok(None);
@@ -139,9 +139,9 @@ impl OnceArgs {
         Ok(Some(text.parse().map_err(|err| Usage::new(err, "an outcome prints its token as `again`"))?))
     }
 
-    /// The faults; refused before anything is run.
+    /// Reads the faults, before anything is run.
     fn schedule(&self, base: &Path) -> anyhow::Result<Schedule> {
-        // Where an option names the base, the first word is a fault, too.
+        // If an option names the base, the first word is a fault, too.
         let named = self.state.is_some() || self.campaign.is_some();
         let first = named.then_some(self.base.as_deref()).flatten();
         let first = first.map(|it| it.to_string_lossy().into_owned());
@@ -154,7 +154,7 @@ impl OnceArgs {
         schedule(&faults, base)
     }
 
-    /// The runner, the faults and the seed.
+    /// Returns the runner, the faults and the seed of the experiment.
     fn open(&self, output: &Output) -> anyhow::Result<(Runner, Schedule, u64)> {
         if let Some(token) = self.token()? {
             let runner = campaign::runner_of(&token, None, self.campaign.as_deref(), &self.run, output)?;
@@ -245,12 +245,12 @@ fn prepare(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Experi
     golden::record(&how.base(path)?, Build::current()?, how.until(), how.limits(), how.patience(), output)
 }
 
-/// How many operations that change a file each commit of the golden run has: it is run once more, on a disk.
+/// Counts the operations that change a file, for each commit of the golden run, which is run once more, on a disk.
 fn store_ops(experiments: &Experiments) -> anyhow::Result<Vec<(BlockHeight, u64)>> {
     experiment::store_ops(experiments.base(), experiments.golden().len() as u64)
 }
 
-/// The golden run recorded, and what runs experiments on it.
+/// Records the golden run, and makes what runs experiments on it.
 fn runner(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Runner> {
     let mut experiments = prepare(path, how, output)?;
     experiments.set_replicas(how.replicas);
@@ -262,7 +262,7 @@ fn runner(path: &Path, how: &HowArgs, output: &Output) -> anyhow::Result<Runner>
     Ok(Runner::new(experiments, isolation, program, hello))
 }
 
-/// The faults of a command line, a line each, on this base.
+/// Reads the faults of a command line, a line each, with the vats' names on this base.
 fn schedule(lines: &[String], base: &Path) -> anyhow::Result<Schedule> {
     let names = VatNames::of(base);
     let numbered: Result<Vec<String>, Usage> = lines

@@ -42,7 +42,7 @@ pub(super) fn say_again(outcome: &Outcome, again: &str, json: bool, output: &Out
     }
     let detail = outcome.detail.as_ref().map(|it| format!(": {}", harmless(it))).unwrap_or_default();
     output.line(format!("{}{detail}", outcome.label()))?;
-    // A host that is gone has told of nothing.
+    // If the host's process is gone, it is not known which places came.
     let untold = matches!(outcome.class, Class::HostCrash | Class::HostHang);
     for (at, fault) in outcome.faults.faults().enumerate() {
         let done = outcome.done.iter().find(|it| it.fault == at);

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// How long a trial of the speed may take, and how many experiments of each kind.
+/// How long the trial of the speed may take, and about how many experiments it runs in all.
 const TRIAL: (Duration, usize) = (Duration::from_secs(2), 40);
 
 /// Say what a campaign would run, and how long that would take
@@ -42,7 +42,7 @@ pub(crate) struct PlanArgs {
     json: bool,
 }
 
-/// One kind of fault.
+/// The counts of the faults of one kind.
 #[derive(Default)]
 struct Stratum {
     singles: u64,
@@ -163,7 +163,7 @@ fn strata(campaign: &Campaign, comes: &dyn Fn(&Directive) -> bool) -> BTreeMap<(
     strata
 }
 
-/// Whether an experiment can be tried in this process: it neither is about the process and its files, nor ends it.
+/// Returns whether an experiment can be tried in this process: its faults neither are about the process or its files, nor end it.
 fn runs_here(it: &Experiment) -> bool {
     !Experiments::needs_process(&it.schedule) && !Experiments::ends_process(&it.schedule)
 }
@@ -171,7 +171,7 @@ fn runs_here(it: &Experiment) -> bool {
 /// The reasons why experiments that were tried had no effect: how many, and the faults of the first.
 type NoEffect = BTreeMap<String, (u64, String)>;
 
-/// Experiments a second, and how many were tried, with those without effect; spread over the whole campaign.
+/// Tries experiments from all over the campaign. Returns how many run in a second, how many were tried, and which had no effect.
 #[allow(clippy::disallowed_methods, reason = "for people who wait")]
 fn speed(experiments: &mut Experiments, space: &Space, drawn: &Drawn) -> (Option<(f64, usize)>, NoEffect) {
     let mut no_effect = NoEffect::new();
@@ -192,7 +192,7 @@ fn speed(experiments: &mut Experiments, space: &Space, drawn: &Drawn) -> (Option
     (speed, no_effect)
 }
 
-/// A time, for people.
+/// Writes a time for people.
 fn said(seconds: f64) -> String {
     match seconds {
         it if it < 1.0 => "a second".to_owned(),

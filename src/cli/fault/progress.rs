@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// From one line to the next, where there is no terminal.
+/// The time from one line to the next, if there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
-/// From one line of JSON to the next.
+/// The time from one line of JSON to the next.
 const JSON_EVERY: Duration = Duration::from_millis(500);
 
-/// How it is told.
+/// The form in which progress is shown.
 enum ProgressKind {
     Bar(ProgressBar),
     Plain,
@@ -34,13 +34,13 @@ pub(super) struct Progress<'a> {
     kind: ProgressKind,
     begun: Instant,
     told: Instant,
-    /// Done now, and before this run.
+    /// Experiments done in this run; `before` are those of earlier runs.
     done: u64,
     before: u64,
     total: u64,
     counts: BTreeMap<Class, u64>,
     findings: u64,
-    /// As many as were done when it was told last.
+    /// The value of `done` when progress was printed last.
     last: u64,
 }
 

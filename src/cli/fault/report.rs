@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Findings that are printed.
+/// Most findings that are printed.
 const FINDINGS_MAX: usize = 20;
 
 /// Say what a campaign came to
@@ -74,7 +74,7 @@ pub(crate) fn cmd_report(args: &ReportArgs, output: &Output) -> anyhow::Result<E
     Ok(exit(&report))
 }
 
-/// Earlier results to compare with, where there are to be any.
+/// Reads the earlier results to compare with, if a folder of them is given.
 pub(super) fn before(dir: Option<&PathBuf>) -> anyhow::Result<Option<Tally>> {
     dir.map(|it| Tally::read(std::slice::from_ref(it)).map(|(_, tally)| tally)).transpose().map_err(refused)
 }
@@ -92,7 +92,7 @@ pub(super) fn write_all(report: &Report, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The report for a terminal.
+/// Prints the report for a terminal.
 pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
     let tally = &report.tally;
     output.line(format!("{}: {}\n", harmless(&report.header.name), report.summary()))?;

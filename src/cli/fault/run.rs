@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// Findings of several faults that are shrunk at the most.
+/// Most findings of several faults that are shrunk.
 const SHRINK_MAX: usize = 50;
 
 /// Run a campaign
@@ -89,7 +89,7 @@ enum ProgressKind {
     Json,
 }
 
-/// `3/16`
+/// A part of a campaign, as in `3/16`.
 #[derive(Clone, Copy, Debug)]
 struct Shard {
     this: u64,
@@ -108,14 +108,14 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// Whether the experiment of that name is in it.
+    /// Returns whether the experiment of that name is in this part.
     fn has(self, id: &str) -> bool {
         let number = id.get(..8).and_then(|it| u64::from_str_radix(it, 16).ok()).unwrap_or(0);
         number % self.of == self.this - 1
     }
 }
 
-/// `10m`
+/// A length of time, as in `10m`.
 #[derive(Clone, Copy, Debug)]
 struct Span(Duration);
 
@@ -187,7 +187,7 @@ pub(crate) fn cmd_run(args: &RunArgs, output: &Output) -> anyhow::Result<Exit> {
     if ended == Ended::Stopped {
         output.note("stopped before the end; what is done stays: --resume goes on");
     }
-    // A part of a campaign need not show all that the whole must.
+    // A part of a campaign need not meet the `sometimes` conditions, which are for the whole.
     let enough = args.shard.is_some() || ended == Ended::Stopped;
     let accepted = if enough { report.tally.limits.iter().all(|it| it.holds) } else { report.tally.is_accepted() };
     Ok(if accepted { Exit::Ok } else { Exit::Findings })
@@ -198,7 +198,7 @@ fn is_wanted(experiments: &Experiments, it: &Experiment, shard: Option<Shard>, k
     shard.is_none_or(|shard| shard.has(&id)) && !known.contains(&id)
 }
 
-/// Only what a campaign wrote.
+/// Removes the files that a campaign wrote into the folder, and nothing else.
 fn throw_away(dir: &Path) -> anyhow::Result<()> {
     if !dir.exists() {
         return Ok(());
@@ -218,7 +218,7 @@ fn throw_away(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// ^C stops after what is under way; a second one at once.
+/// Makes the first ^C stop the campaign after the experiments under way, and a second one at once.
 fn on_interrupt(stop: &Arc<AtomicBool>) -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stop, seen) = (stop.clone(), interrupted.clone());

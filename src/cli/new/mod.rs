@@ -1,4 +1,4 @@
-//! `new`: a folder with a vat that works at once. The templates are the files beside this one, under `new/`.
+//! `new`: makes a folder with a vat that works at once. The templates are the files beside this one, in `rust/` and `c/`.
 
 mod sdk;
 
@@ -46,7 +46,7 @@ enum Lang {
     C,
 }
 
-/// A file to be: its path, its text, and whether it can be run. `{{name}}` and `{{sdk}}` are filled in.
+/// A file to be written: its path, its text, and whether it is executable. `{{name}}` and `{{sdk}}` are filled in.
 struct Template(&'static str, &'static str, bool);
 
 const RUST: &[Template] = &[
@@ -56,7 +56,7 @@ const RUST: &[Template] = &[
     Template("README.md", include_str!("rust/README.md.in"), false),
     Template(".cargo/config.toml", include_str!("rust/config.toml.in"), false),
     Template(".gitignore", "/target\n", false),
-    // The vat is built by what its SDK is built by.
+    // The vat is built with the toolchain of its SDK.
     Template("rust-toolchain.toml", include_str!("../../../rust-toolchain.toml"), false),
 ];
 
@@ -94,7 +94,7 @@ pub(crate) fn cmd_new(args: NewArgs, output: &Output) -> anyhow::Result<Exit> {
         files.push(path);
     }
     for template in own_sdk {
-        // Sources are written as they are.
+        // The SDK's sources are written as they are, without filling anything in.
         files.push(write(&dir, template, str::to_owned)?);
     }
     if args.json {
@@ -122,7 +122,7 @@ fn write(
     Ok(path)
 }
 
-/// Where the SDK is, as a dependency in TOML: in the folder itself, or where it is said to be.
+/// The SDK as a dependency in TOML: in the new folder itself, or in the folder that was given.
 fn sdk_of(given: Option<&Path>) -> anyhow::Result<String> {
     let Some(dir) = given else { return Ok(r#"{ path = "sdk" }"#.to_owned()) };
     if !dir.join("Cargo.toml").is_file() {
@@ -134,10 +134,10 @@ fn sdk_of(given: Option<&Path>) -> anyhow::Result<String> {
     Ok(format!("{{ package = \"vathost-vat\", path = {} }}", toml::Value::from(text)))
 }
 
-/// A name that is one of a crate, a file, and a vat.
+/// Checks that a name can be that of a crate, a file, and a vat.
 fn check_name(name: &str) -> Result<(), Usage> {
     const LENGTH_MAX: usize = 64;
-    /// Keywords, and crates that the vat meets.
+    /// Keywords, and names of crates and folders that the vat's build uses.
     const TAKEN: &str = "abstract as async await become box break const continue crate do dyn else enum extern false final fn \
         for gen if impl in let loop macro match mod move mut override priv pub ref return self static struct super trait true \
         try type typeof unsafe unsized use virtual where while yield alloc build core deps examples guests incremental \

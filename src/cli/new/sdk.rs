@@ -1,7 +1,7 @@
 //! The SDK that this vathost was built with: the sources of `guests/`, without the example vats. A test compares the list with the
 //! folder.
 //!
-//! `vat` and `macros` beside this file are links to them: a package of this crate holds the files themselves.
+//! `vat` and `macros` beside this file are links to `guests/src` and `guests/macros/src`; a package of this crate holds the files themselves.
 
 use super::Template;
 

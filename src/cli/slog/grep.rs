@@ -56,7 +56,7 @@ pub(crate) fn cmd_grep(args: GrepArgs, output: &Output) -> anyhow::Result<Exit> 
     find(&args.file, args.vat.as_deref(), &|it| lower(it).contains(&wanted), output)
 }
 
-/// Prints the lines of this vat, or of all, that are wanted.
+/// Prints the wanted lines of this vat, or of all vats.
 pub(super) fn find(
     file: &FileArgs,
     vat: Option<&str>,
@@ -85,7 +85,7 @@ pub(super) fn find(
     Ok(Exit::Ok)
 }
 
-/// The number of the vat that is given by its number or by its name.
+/// Finds the id of a vat that is given by its id or by its name.
 pub(super) fn vat_of(file: &Path, word: &str) -> anyhow::Result<String> {
     if word.parse::<VatId>().is_ok() {
         return Ok(word.to_owned());

@@ -103,7 +103,7 @@ fn which(args: &ShowArgs) -> anyhow::Result<Which> {
     })
 }
 
-/// How often it is looked whether more was recorded.
+/// The interval at which the file is checked for new records.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
@@ -127,11 +127,11 @@ fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Whether somebody records to this file: whoever does holds a lock on it. Where there are no locks, it may always be.
+/// Returns whether somebody may be recording to this file, who then holds a lock on it. On a file system without locks it is always so.
 fn is_recorded_to(path: &Path) -> bool {
     let Ok(file) = files::open(path) else { return false };
     match file.try_lock_shared() {
-        // Closed, it is given back.
+        // Our own lock is released when the file is closed.
         Ok(()) => false,
         Err(_) => true,
     }

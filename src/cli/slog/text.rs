@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{cli::output::harmless, inspect::view::said};
 
-/// Seconds with a unit that fits.
+/// Writes seconds with a unit that fits.
 pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         0.0 => "0".to_owned(),
@@ -14,7 +14,7 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// A vat, with its name where that is known.
+/// Writes a vat, with its name if that is known.
 pub(super) fn vat(id: &str, name: Option<&str>) -> String {
     match name {
         Some(name) => format!("{id} ({})", harmless(name)),
@@ -35,7 +35,7 @@ pub(super) fn origin(message_type: &str) -> &'static str {
     }
 }
 
-/// A delivery or a syscall: its kind, then what it is about, in both references at once: `ko22=o-50`.
+/// Writes a delivery or a syscall: its kind, then its contents, with both names of each reference, as in `ko22=o-50`.
 pub(super) fn act(kernel: &Value, vat: &Value) -> String {
     let parts = vat.as_array().map(Vec::as_slice).unwrap_or_default();
     let parts = parts.iter().enumerate().map(|(at, it)| both(kernel.get(at), it));
@@ -58,14 +58,14 @@ fn both(kernel: Option<&Value>, vat: &Value) -> String {
     }
 }
 
-/// A promise, what became of it, and the data.
+/// Writes a resolution: the promise, its outcome, and the data.
 fn resolution(kernel: Option<&Value>, items: &[Value]) -> String {
     let part = |at: usize| both(kernel.and_then(|it| it.get(at)), items.get(at).unwrap_or(&Value::Null));
     let state = if items.get(1) == Some(&Value::Bool(true)) { "rejected" } else { "fulfilled" };
     format!("{} {state} {}", part(0), part(2))
 }
 
-/// Messages as calls, and capdata decoded; other objects as they are.
+/// Writes messages as calls, and capdata decoded; other objects as they are.
 fn object(kernel: Option<&Value>, fields: &serde_json::Map<String, Value>) -> String {
     let part = |name: &str| fields.get(name).map(|it| both(kernel.and_then(|it| it.get(name)), it));
     if let Some(methargs) = fields.get("methargs").and_then(Value::as_object) {
@@ -80,7 +80,7 @@ fn object(kernel: Option<&Value>, fields: &serde_json::Map<String, Value>) -> St
     capdata(kernel, fields, said::data).unwrap_or_else(whole)
 }
 
-/// A body and its slots, which stand in it by both names.
+/// Writes a body, with its slots in their places under both names.
 fn capdata(
     kernel: Option<&Value>,
     fields: &serde_json::Map<String, Value>,
@@ -92,7 +92,7 @@ fn capdata(
     Some(harmless(&show(body, &slots)))
 }
 
-/// `["ok", …]` or `["error", …]` of a syscall.
+/// Writes the result of a syscall, `["ok", …]` or `["error", …]`.
 pub(super) fn answer(result: &Value) -> String {
     match (result[0].as_str(), &result[1]) {
         (Some("ok"), Value::Null) => "ok".to_owned(),

@@ -103,7 +103,7 @@ fn lines(trace: &Trace, subject: &Subject, limit: usize) -> Vec<String> {
     lines
 }
 
-/// The cranks, each below what caused it.
+/// Draws the cranks as a tree, each below its cause.
 fn tree<'a>(trace: &'a Trace) -> Vec<String> {
     let mut lines = Vec::new();
     let mut caused: BTreeMap<(u64, Option<u64>), Vec<&TraceStep>> = BTreeMap::new();
@@ -114,7 +114,7 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
             None => roots.push(it),
         }
     }
-    // What is still to be said, the next last.
+    // The steps that are still to be drawn; the next one is the last.
     let mut left: Vec<ShownSteps<'_>> =
         roots.into_iter().rev().map(|it| ShownSteps { depth: 0, what: TraceLine::Root(it) }).collect();
     while let Some(ShownSteps { depth, what }) = left.pop() {
@@ -131,7 +131,7 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
                 let by = |syscall| caused.get(&(step.place.crank, syscall)).map(Vec::as_slice).unwrap_or_default();
                 let kernel = by(None);
                 let count = kernel.len() + step.acts.iter().map(|it| by(Some(it.number)).len()).sum::<usize>();
-                // A chain goes on below itself; only what branches moves to the right.
+                // A chain continues in the same column; only branches move to the right.
                 let deeper = if count == 1 { 0 } else { 2 };
                 let child = |it: &&'a TraceStep| ShownSteps { depth: depth + deeper, what: TraceLine::TraceStep(it) };
                 let mut below = Vec::new();
@@ -162,7 +162,7 @@ fn tree<'a>(trace: &'a Trace) -> Vec<String> {
     lines
 }
 
-/// Deeper is not shown as such: a chain of a thousand cranks would leave the screen.
+/// Most levels of indentation: deeper steps are drawn no further to the right.
 const DEPTH_MAX: usize = 30;
 
 struct ShownSteps<'a> {

@@ -1,5 +1,4 @@
-//! Additions to a state that exists: messages, made durable without being run, and the vats of a scenario that the
-//! state does not have yet.
+//! Additions to a state that exists: the vats of a scenario that the state does not have yet, with the scenario's messages to them.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +19,14 @@ use crate::{
 
 impl Host {
     /// Adds to a state those vats of a scenario whose names it does not have, and the scenario's messages to them, as
-    /// the beginning of a block that the next [`run_block`](Host::run_block) continues. The state is one of this
-    /// scenario from then on. Returns the names of the vats. Every replica must do it before the same block.
+    /// the beginning of a block that the next [`run_block`](Host::run_block) continues. From then on the state counts as one of this
+    /// scenario. Returns the names of the vats. Every replica must do it before the same block.
     ///
     /// # Errors
     ///
     /// A message names a vat that is terminated.
     pub fn add(&mut self, scenario: &Scenario, policy: &BlockPolicy) -> Result<Vec<String>, Box<Halt>> {
-        // What waits comes in first: it was promised ids.
+        // Inputs that wait come in first: their senders know the ids of their results already.
         self.take_in(policy)?;
         let known = self.known_vats(scenario)?;
         let new = |it: &StaticVat| !known.contains_key(&*it.name);

@@ -1,4 +1,4 @@
-//! Rows that a server keeps beside the state, and what it does to vats.
+//! Calls that a server needs of a host: rows that it keeps beside the state, acts of its administrator on vats, messages with encoded bodies.
 //!
 //! Invariant: a row that is given with inputs is durable with them, and not before.
 
@@ -19,11 +19,11 @@ use crate::{
 /// An act of an administrator on a vat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VatAct {
-    /// It receives nothing, for this reason, until it is resumed.
+    /// The vat receives nothing, for this reason, until it is resumed.
     Pause(String),
-    /// It receives what waited for it, and all that comes.
+    /// The vat receives what waited for it, and all that follows.
     Resume,
-    /// It ends, for this reason.
+    /// The vat ends, for this reason.
     Terminate(String),
 }
 
@@ -38,7 +38,7 @@ impl Host {
         Ok(self.block.as_mut().ok_or_else(gone)?.keep_beside(rows)?)
     }
 
-    /// Writes rows beside the state with the inputs of the next block: all of it is durable, or nothing.
+    /// Writes rows beside the state with the inputs of the next block: either all of them become durable, or none.
     pub fn keep_with_inputs(&mut self, rows: Vec<BesideRow>) {
         self.inputs.push(Input::Beside(rows));
     }
@@ -47,7 +47,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// There is no such vat alive, or it is one without which the host cannot go on.
+    /// There is no such vat alive, or it is a critical vat and the act would end it.
     pub fn administrate(&mut self, vat: VatId, act: VatAct) -> Result<(), HostFault> {
         let refused = |why: String| HostFault::new("administrate a vat", why);
         let tables = self.block.as_ref().ok_or_else(super::halted)?.tables();
@@ -66,7 +66,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// It names what does not exist, or is too large.
+    /// The body names something that does not exist, or is too large.
     pub fn send_data(&mut self, to: To<'_>, method: &str, methargs: CapData<KRef>) -> Result<Sent, HostFault> {
         let tables = self.block.as_ref().ok_or_else(super::halted)?.tables();
         let (target, label) = input::target(tables, to)?;
@@ -90,7 +90,7 @@ impl Host {
         self.block.as_ref().is_some_and(|it| it.tables().is_alive(vat))
     }
 
-    /// Returns whether something is to be run now: an input, a queue that is not empty, or the rest of a block.
+    /// Returns whether there is work now: an input, a queue that is not empty, or the rest of a block.
     pub fn has_work(&self) -> Result<bool, Box<Halt>> {
         let block = self.block()?;
         Ok(!self.inputs.is_empty() || !crate::kernel::is_quiescent(block) || block.meta().open)

@@ -1,6 +1,6 @@
-//! The devices of the program that embeds the host: inputs for them, and what they let into the world.
+//! The devices of the program that embeds the host: inputs for them, and the messages that leave through them.
 //!
-//! Invariant: what leaves was committed; what was committed leaves, at least once, in order of its numbers. It stands in
+//! Invariant: a message leaves only after it was committed; each committed message leaves at least once, in order of its numbers. It stays in
 //! the state until the next block begins.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Host {
-    /// Gives an input to a device of the program's, in the next block. Refused if the state has none of this name.
+    /// Gives an input to a device of the program, with the next block. Refused if the state has no such device of this name.
     pub fn tell_device(&mut self, name: &str, input: Value) -> Result<(), Box<Halt>> {
         let is_it = |it: &DeviceRow| matches!(it, DeviceRow::Own(_)) && it.name() == name;
         let found = self.block()?.tables().devices.iter().find(|(_, it)| is_it(it)).map(|(id, _)| *id);
@@ -24,7 +24,7 @@ impl Host {
         Ok(())
     }
 
-    /// Lets what devices sent leave, of what is committed.
+    /// Lets the committed messages of devices leave.
     pub(super) fn let_leave(&mut self) -> Result<(), Box<Halt>> {
         let Some(block) = &self.block else { return Ok(()) };
         for ((id, number), row) in block.tables().device_messages.iter() {

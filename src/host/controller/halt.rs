@@ -1,6 +1,7 @@
-//! The end of a host that halts: what it records, and what it leaves its operators beside the state.
+//! The end of a host that halts: the event that it records, and the files that it leaves beside the state for the operators.
 //!
-//! Invariant: a kernel panic leaves an epitaph in the state's folder, and what is left of the guest, whatever program embeds the host.
+//! Invariant: a kernel panic leaves an epitaph in the state's folder, and a core dump of the guest if it was live, whatever program embeds the
+//! host. A state in memory, or one that is only read, gets no files.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::{
 };
 
 impl Host {
-    /// No instance outlives its block. Of the guest that the kernel broke with, what is left is kept.
+    /// Evicts all instances, since none outlives its block. First it keeps a core dump of the guest in whose delivery the kernel panicked.
     pub(super) fn clear_up(&mut self, halt: Box<Halt>) -> Box<Halt> {
         if let (Fault::Kernel(_), Some((vat, ..))) = (&halt.fault, halt.position.delivery) {
             self.core_dump = self.warehouse.core_dump(vat);
@@ -39,9 +40,9 @@ impl Host {
         });
     }
 
-    /// Leaves the epitaph beside the store, and what is left of the guest.
+    /// Writes the epitaph beside the store, and the guest's core dump.
     fn bury(&mut self, mut epitaph: Epitaph, halt: &Halt, dir: &Path) -> Epitaph {
-        // What was committed; the vat may be younger.
+        // The committed state; the vat may be younger, and have no name there.
         let block = Block::open_read_only(dir).ok();
         let name = |block: &Block| Some(block.tables().vats.get(&halt.position.delivery?.0)?.name.clone());
         epitaph.vat_name = block.as_ref().and_then(name);
@@ -66,17 +67,17 @@ impl Host {
         epitaph
     }
 
-    /// Returns the epitaph of the kernel panic that the host halted by. It stands in the state's folder too.
+    /// Returns the epitaph of the kernel panic that halted the host. It is in the state's folder too.
     pub fn epitaph(&self) -> Option<&Epitaph> {
         self.epitaph.as_ref()
     }
 
-    /// Returns what could not be left in the state's folder, and why.
+    /// Returns which files could not be written into the state's folder, and why.
     pub fn unburied(&self) -> &[String] {
         &self.unburied
     }
 
-    /// Returns what is left of the guest of the broken delivery after a kernel panic, if the guest was live.
+    /// Returns the core dump of the guest in whose delivery the kernel panicked, if the guest was live.
     pub fn core_dump(&self) -> Option<&CoreDump> {
         self.core_dump.as_ref()
     }

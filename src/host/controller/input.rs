@@ -1,6 +1,6 @@
-//! Inputs from outside: messages with awaited results, and mail. An input waits for the next `run_block`, which first
-//! takes it in and makes it durable, before any crank: after a crash or a kernel panic, the same inputs are there
-//! again.
+//! Inputs from outside: messages with awaited results, mail, and what is asked of devices, sessions and vats. An input waits in memory for the
+//! next `run_block`, which applies all of them as one step before any crank; [`Inputs`](crate::host::options::Inputs) says when they are
+//! durable.
 
 use serde_json::Value;
 
@@ -18,12 +18,12 @@ use crate::{
     store::BesideRow,
 };
 
-/// A message that was sent from outside: by this its result is asked for.
+/// A message that was sent from outside: the handle by which its result is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sent(pub(super) PromiseId);
 
 impl Sent {
-    /// Names the message whose result this promise is for.
+    /// Makes the handle of the message whose result this promise is for.
     pub fn of(result: PromiseId) -> Sent {
         Sent(result)
     }
@@ -41,7 +41,7 @@ pub enum Outcome {
     Pending,
     /// The result was fulfilled with this data. Its slots can be sent to, and sent, until the result is forgotten.
     Fulfilled(CapData<KRef>),
-    /// Not at all, for this reason.
+    /// The result was rejected, for this reason.
     Rejected(CapData<KRef>),
 }
 
@@ -55,8 +55,8 @@ impl Outcome {
     }
 
     /// Returns the answer as JSON: bigints are numbers, undefined is null, and an object or a promise is a text such as `@ko31`, as
-    /// [`Arg::Told`] takes it. What else JSON has no word for begins with an `@` too; a text of data that does gets a second one.
-    /// `None` if there is no answer yet, or one that is no JSON.
+    /// [`Arg::Told`] takes it. Other values that JSON cannot express are texts that begin with `@` too; a text of data that begins with `@`
+    /// gets a second one. `None` if there is no answer yet, or one that is no JSON.
     pub fn json(&self) -> Option<Value> {
         let data = self.data()?;
         let body = serde_json::from_str(data.body.as_text()?.strip_prefix('#')?).ok()?;
@@ -78,9 +78,9 @@ impl Outcome {
 pub enum To<'a> {
     /// The root of the vat with this name; of the first one, if there are several.
     Root(&'a str),
-    /// To the root of this vat.
+    /// The root of this vat.
     Vat(VatId),
-    /// To an object or a promise.
+    /// An object or a promise.
     Held(KRef),
 }
 
@@ -101,8 +101,8 @@ impl From<KRef> for To<'_> {
 pub enum Arg {
     /// An argument of plain data.
     Data(Value),
-    /// Data in which a text `@name` is the root of that vat, `@v3` of that one, `@ko31` or `@kp41` an object or a promise, and
-    /// `@@text` the text `@text`.
+    /// Data in which texts name references: `@name` or `@v3` is the root of that vat, `@ko31` or `@kp41` an object or a promise, and
+    /// `@@text` the plain text `@text`.
     Told(Value),
     /// An object or a promise.
     Held(KRef),
@@ -258,8 +258,8 @@ pub(super) fn check_data(tables: &Tables, data: &CapData<KRef>) -> Result<(), Ho
     Ok(())
 }
 
-/// Puts what is asked of sessions behind the rest: the ids of promises were promised to the senders of messages, and a
-/// session's syscalls make others.
+/// Puts the inputs of sessions after the others: the senders of messages know the ids of their result promises already, and a session's
+/// syscalls allocate further promises.
 pub(super) fn in_order(inputs: Vec<Input>) -> Vec<Input> {
     let (sessions, mut inputs): (Vec<_>, Vec<_>) = inputs.into_iter().partition(|it| matches!(it, Input::Session(..)));
     inputs.extend(sessions);

@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Host {
-    /// Gives a new state the vats and messages of a scenario, and commits them as block 0: whatever happens then, they are there.
+    /// Gives a new state the vats, devices and messages of a scenario, and commits them as block 0.
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
         self.try_install(scenario).inspect_err(|halt| self.record_halt(halt))
     }

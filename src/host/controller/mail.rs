@@ -1,4 +1,4 @@
-//! The mailbox of a state, as a program uses it: what comes in with the next block, and what was sent.
+//! The mailbox of a state, as a program uses it: messages for the next block, and messages that vats sent.
 
 use crate::{
     host::{
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Host {
-    /// Opens the mailbox's files. From then on each block begins with the messages that the inbound file has, and what a block sent is
-    /// appended to the outbound file after its commit. What the last commit sent and the file lacks is written at once.
+    /// Opens the mailbox's files. From then on each block begins with the messages in the inbound file, and the messages that a block sends
+    /// are appended to the outbound file after its commit. Committed messages that the file lacks are written at once.
     ///
     /// # Errors
     ///
@@ -22,13 +22,13 @@ impl Host {
         Ok(())
     }
 
-    /// Takes in what the mailbox's inbound file has by now, for the next block. Each block begins so; this call is for who asks first
-    /// whether there is anything to do.
+    /// Takes in the messages that are in the mailbox's inbound file by now, for the next block. `run_block` does this by itself; the call is
+    /// for callers that ask first whether there is anything to do.
     pub fn read_mailbox(&mut self) -> Result<(), HostFault> {
         self.with_mailbox_files(MailboxFiles::read)
     }
 
-    /// Appends to the mailbox's outbound file what was committed since the last time.
+    /// Appends to the mailbox's outbound file the messages that were committed since the last call.
     pub(super) fn write_mailbox(&mut self) -> Result<(), HostFault> {
         self.with_mailbox_files(|files, host| files.release(host))
     }
@@ -55,7 +55,7 @@ impl Host {
         self.inputs.iter().filter(|input| matches!(input, Input::Mail(..) | Input::RefuseMail(..))).count()
     }
 
-    /// Returns the mailbox of the state, if it has one, with the messages that come in with the next block.
+    /// Returns the counters of the state's mailbox, if it has one, including the inputs that wait for the next block.
     pub fn mailbox(&self) -> Option<Mailbox> {
         let mut mailbox = self.block.as_ref()?.tables().mailbox()?;
         for input in &self.inputs {
@@ -74,8 +74,8 @@ impl Host {
         self.block.as_ref().is_some_and(|it| it.tables().mail_handler().is_some())
     }
 
-    /// Puts a message into the mailbox with the next block. Whether it is taken: only the one after the last that was, and only
-    /// where a vat handles the messages. One that is too long for a vat is taken, and refused.
+    /// Puts a message into the mailbox with the next block. Returns whether it is taken: only the message after the last one is, and only
+    /// if a vat handles the messages. A message that is too long for a vat is taken, and then refused.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Host {
         Ok(self.handles_mail() && self.mailbox().is_some_and(|it| it.received.checked_add(1) == Some(number)))
     }
 
-    /// Says, with the next block, that the outside has the mailbox's messages up to this one: they are no longer kept.
+    /// Acknowledges, with the next block, the mailbox's messages up to this one: the state no longer keeps them.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The controller: opens a state, gives it a scenario's vats and messages, takes in what comes from outside, runs blocks, and commits
-//! them. It is what the command line is built on, and what a node or a test embeds.
+//! The controller: [`Host`] opens a state, installs a scenario, takes in inputs from outside, and runs and commits blocks. The command line
+//! is built on it, and programs embed it.
 //!
 //! ```text
 //!   open ─▶ install (a new state only; block 0) ─▶ run_block ─▶ run_block ─▶ … ─▶ quiescent
@@ -7,8 +7,9 @@
 //!                                                       └──▶ Halt: the block is gone, the state is at the last commit
 //! ```
 //!
-//! Invariants: what comes from outside is on disk before any crank of its block runs, or else ([`Inputs::WithBlock`]) with them, and
-//! alone where they halt: a kernel panic meets the same block again. What goes outside was committed before.
+//! Invariants: inputs from outside are durable before any crank of their block runs, or ([`Inputs::WithBlock`]) together with its cranks, and
+//! alone if those halt: so after a kernel panic the same block is met again. What leaves the host was committed before. (The staged form
+//! commits nothing before its engine says so.) After a halt the block is gone: all that needs it is refused.
 //!
 //! [`Inputs::WithBlock`]: crate::host::options::Inputs::WithBlock
 //!
@@ -71,26 +72,26 @@ pub struct Host {
     block: Option<Block>,
     warehouse: Warehouse,
     standing: Standing,
-    /// The block's; it outlives it.
+    /// The block's recorder, which outlives the block.
     slog: Slog,
-    /// The options that it was opened with, but for the directives.
+    /// The options that it was opened with, except for the directives.
     options: HostOptions,
     /// The inputs from outside since the last block.
     inputs: Vec<Input>,
-    /// The time of the next block to begin, if the outside told one.
+    /// The time of the next block to begin, if [`Host::tell_time`] gave one.
     clock: Option<u64>,
-    /// Whether the start is recorded. This happens once the directives are known, or something is done without any.
+    /// Whether the start is recorded: once the directives are known, or when something is done without any.
     announced: bool,
     core_dump: Option<CoreDump>,
     /// The epitaph of the kernel panic that ended it.
     epitaph: Option<Epitaph>,
-    /// The things that could not be written beside the state at that end.
+    /// The files that could not be written beside the state at that halt, and why.
     unburied: Vec<String>,
     /// The files of the mailbox, if it has any.
     mailbox_files: MailboxFiles,
-    /// The devices of the program that let messages leave: none if the state is only looked at.
+    /// The devices of the program, through which messages leave: none if the state is only read.
     devices: Vec<Arc<dyn Device>>,
-    /// The number of the last message of each that left.
+    /// The number of the last message of each device that left.
     left: BTreeMap<DeviceId, u64>,
 }
 
@@ -180,8 +181,8 @@ impl Host {
         }
     }
 
-    /// Puts directives in force, and returns the class of each. Refused if the state is past one that is in consensus
-    /// and has no record of it, unless that is accepted.
+    /// Puts directives in force in place of the present ones, and returns the class of each. Refused if the state is past one that is in
+    /// consensus, and has no record of it, unless `accept_missed`.
     pub fn set_directives(
         &mut self,
         set: DirectiveSet,
@@ -225,7 +226,7 @@ impl Host {
         block.slog().record(Detail::Cranks, || Event::ImportKernelFinish);
     }
 
-    /// Takes the block, to change it: once all has left that was committed, since the next block forgets it.
+    /// Takes the block, to change it. First the devices' committed messages leave, since the next block forgets them.
     fn take(&mut self) -> Result<Block, Box<Halt>> {
         self.announce();
         self.let_leave()?;
@@ -237,20 +238,20 @@ impl Host {
         self.block.as_ref().is_some_and(|it| it.meta().engine.is_empty())
     }
 
-    /// Ends a block from another thread, in the middle of a delivery: its [`stop`](Interrupter::stop) makes `run_block` return as
-    /// if the crank before had been the last. Where directives had begun the crank it is a halt, and the block is lost.
+    /// Returns the means to end a block from another thread, in the middle of a delivery: its [`stop`](Interrupter::stop) makes `run_block`
+    /// return as if the crank before had been the last. If directives had taken effect in the crank, it is a halt, and the block is lost.
     pub fn interrupter(&self) -> Interrupter {
         self.warehouse.interrupter()
     }
 
-    /// Returns the policy for the next blocks: as the options say, and for the rest as it cut the state's last blocks. A run that is
-    /// to reach the same hashes as others must keep it.
+    /// Returns the policy for the next blocks: as the options say, and otherwise as the state's last blocks were cut. Replicas reach the same
+    /// hashes only with the same policy.
     pub fn policy(&self) -> BlockPolicy {
         self.options.blocks.over(self.block.as_ref().map(Block::policy).unwrap_or_default())
     }
 
-    /// Has the state keep how its blocks are cut from now on, as [`run_block`](Host::run_block) does. Where that is another way
-    /// than before, every replica must change with it: the way before, and the new one.
+    /// Has the state keep how its blocks are cut from now on, as [`run_block`](Host::run_block) does. If that differs from before, it returns
+    /// the old way and the new one; every replica must change with it.
     pub fn keep_policy(&mut self, policy: &BlockPolicy) -> Result<Option<[Pace; 2]>, Box<Halt>> {
         Ok(self.block_mut()?.keep_policy(policy))
     }
@@ -265,14 +266,14 @@ impl Host {
         self.warehouse.live()
     }
 
-    /// Returns the heap of a vat that is alive, as it is after its last delivery, with all its pages. The vat is
-    /// brought up if need be.
+    /// Returns the heap of a vat that is alive, after its last delivery, with all its pages. The vat is brought up if it is not
+    /// live.
     pub fn heap(&mut self, vat: VatId) -> Result<Image, Box<Halt>> {
         let mut block = self.take()?;
         let image = stack::for_block(|| image_of(&mut block, &mut self.warehouse, vat));
         self.block = Some(block);
         image.map_err(|fault| {
-            // It may have got half of its heap.
+            // The instance may have got half of its heap.
             self.warehouse.stop(vat);
             Box::new(Halt { fault, position: Position::default(), taken: None })
         })
@@ -283,7 +284,7 @@ impl Host {
         Ok(self.inputs.is_empty() && kernel::is_finished(self.block()?))
     }
 
-    /// Obeys what is ordered before the crank that would come next, although nothing is left to do: a halt, an expectation, a break.
+    /// Obeys the directives before the next crank although nothing is left to run: those that halt, expect a state, or break.
     pub fn obey_at_rest(&self) -> Result<(), Box<Halt>> {
         kernel::obey_at_rest(self.block()?)
     }
@@ -310,7 +311,7 @@ impl Host {
         Sent(promise)
     }
 
-    /// Returns what a text `@name` in a message means: the root of a vat by its name or number, an object, or a promise.
+    /// Returns the reference that a text `@name` in a message means: the root of a vat by its name or number, an object, or a promise.
     pub fn named(&self, name: &str) -> Result<KRef, HostFault> {
         input::named(self.block.as_ref().ok_or_else(halted)?.tables(), name)
     }
@@ -320,7 +321,7 @@ impl Host {
         Ok(input::outcome(self.block()?, sent))
     }
 
-    /// Lets a result go, with the next block; an answer that comes later is dropped. Without it results are kept for ever.
+    /// Lets a result go, with the next block; an answer that comes later is dropped. Results that are never forgotten are kept for ever.
     pub fn forget(&mut self, sent: Sent) -> Result<(), HostFault> {
         self.block.as_ref().ok_or_else(halted)?;
         self.inputs.push(Input::Forget(sent.0));

@@ -1,7 +1,7 @@
-//! Blocks: begun with their inputs, run crank by crank, and committed; and what is kept when one halts.
+//! Running blocks: begun with their inputs, run crank by crank, and committed; and keeping the inputs of a block that halts.
 //!
 //! Invariant: the inputs of a block that halted are on disk, without its cranks, so that a host which opens the state meets the same
-//! block again.
+//! block again. (If the disk itself fails, they are not: [`Standing`](crate::host::epitaph::Standing) tells.)
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ use crate::{
 pub struct BlockEnd {
     /// The height of the block.
     pub height: BlockHeight,
-    /// Cranks that it ran now.
+    /// The number of cranks that this call ran.
     pub cranks: u64,
     /// Whether nothing is left to do, now or at a later time.
     pub quiescent: bool,
@@ -42,9 +42,9 @@ pub struct BlockEnd {
     pub fuel: u64,
     /// The chained hash.
     pub state_hash: StateHash,
-    /// The lines that vats wrote to the console in this time.
+    /// The lines that vats wrote to the console device in this time.
     pub console: Vec<Printed>,
-    /// The lines that vats wrote to their own consoles, including those of undone cranks.
+    /// The lines that vats wrote to the host's log by the import `console`, including those of undone cranks.
     pub heard: Heard,
 }
 
@@ -55,7 +55,7 @@ struct ToKeep {
     clock: Option<u64>,
     policy: BlockPolicy,
     directives: DirectiveSet,
-    /// The state before them.
+    /// The state hash before the inputs.
     before: StateHash,
 }
 
@@ -70,8 +70,8 @@ impl Host {
         self.run_block_keeping(policy, each, &mut |_| Vec::new())
     }
 
-    /// Runs a block as [`run_block`](Host::run_block) does. `beside` is asked before it is committed for rows beside the state, which
-    /// are written with it.
+    /// Runs a block as [`run_block`](Host::run_block) does. Before the commit it calls `beside`, and writes the rows that this returns beside
+    /// the state, in the same commit.
     pub fn run_block_keeping(
         &mut self,
         policy: &BlockPolicy,
@@ -97,8 +97,8 @@ impl Host {
         Ok(())
     }
 
-    /// Tells the time of the next block to begin, in the vats' seconds: an input, as from a clock, in the place of the policy's
-    /// `block_time`. A time before that of the last block counts as that of the last block. It is forgotten by a host that is closed.
+    /// Sets the time of the next block to begin, in the vats' seconds: an input, as from a clock, in the place of the policy's
+    /// `block_time`. A time before that of the last block counts as that of the last block. A host that is closed forgets it.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Host {
         Ok(self.block()?.tables().wakeups.iter().next().map(|((time, _), _)| *time))
     }
 
-    /// Begins a block together with an input, or goes on with one that is open.
+    /// Begins a block together with an input, or continues the open one with it.
     pub(super) fn begin_with<T>(
         &mut self,
         block: Block,
@@ -127,7 +127,7 @@ impl Host {
         }
     }
 
-    /// Begins a block with the inputs that wait, or goes on with one that is open. Nothing of it is durable yet.
+    /// Begins a block with the inputs that wait, or continues the open one with them. Nothing of it is durable yet.
     pub(super) fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
         self.standing.run.set_policy(policy);
         let mut block = self.take()?;
@@ -140,13 +140,13 @@ impl Host {
         Ok(self.begin_with(block, policy, take_in)?.0)
     }
 
-    /// Returns whether anything from outside comes in with the next block: its time counts, where one is begun.
+    /// Returns whether anything from outside comes in with the next block. A time that was told counts, if a block is to be begun.
     fn has_inputs(&self) -> bool {
         let begins = self.block.as_ref().is_some_and(|it| !it.meta().open);
         !self.inputs.is_empty() || (self.clock.is_some() && begins)
     }
 
-    /// Returns what is to be kept of the next block, should it halt: nothing where its inputs are durable before it runs.
+    /// Returns what is to be kept of the next block if it halts: nothing if its inputs are durable before it runs.
     fn to_keep(&self, policy: &BlockPolicy) -> Option<ToKeep> {
         let with_block = self.options.inputs == Inputs::WithBlock && self.has_inputs();
         let block = self.block.as_ref().filter(|_| with_block)?;
@@ -154,11 +154,11 @@ impl Host {
         Some(ToKeep { inputs, clock, before, policy: *policy, directives: block.directives().clone() })
     }
 
-    /// Commits the inputs of a block that halted, alone, as they would have been before it. Where that fails too, or the state was in
+    /// Commits the inputs of a block that halted, alone, as [`Inputs::First`] would have before it. If that fails too, or the state was in
     /// memory, the state is as it was before them: [`Standing`](crate::host::epitaph::Standing) says which.
     fn keep(&mut self, kept: Option<ToKeep>) {
         let Some(kept) = kept.filter(|_| self.options.state.is_some() && !self.options.read_only) else { return };
-        // They are recorded already.
+        // The slog has the inputs already.
         let options = HostOptions { slog: Slog::default(), ..self.options.clone() };
         let Ok(mut block) = super::open_block(&options) else { return };
         block.set_directives(kept.directives);
@@ -212,7 +212,7 @@ impl Host {
         self.stand();
         self.let_leave()?;
         self.write_mailbox()?;
-        // Not before: what was written stays with the block where something could not leave.
+        // Not before: if something could not leave, the lines stay with the block.
         let block = self.block_mut()?;
         let (console, heard) = (block.take_printed(), block.take_heard());
         Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })

@@ -1,26 +1,26 @@
-//! Orders of a program: what a directive file says, said in Rust.
+//! Directives from a program: [`Host::order`] takes a line of a directive file.
 //!
-//! They go through the same set and the same rules as a file, and the kernel asks about them at the same point. They
-//! live in memory: a program that continues with the state gives them again, as a file is read again.
+//! Such a directive obeys the same rules as one in a file, and the kernel asks for it at the same point. It lives in memory: a program that
+//! continues with the state later must give it again, as a file is read again.
 
 use crate::{
     directive::{Class, Contradiction, Directive, DirectiveSet, Missed, Refused},
     host::controller::Host,
 };
 
-/// The reason why an order was refused. The directives in force have not changed.
+/// The reason why directives were refused. Those in force have not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The line is none of a directive file.
+    /// The line does not follow the grammar of directive files.
     #[error(transparent)]
     Grammar(#[from] Refused),
-    /// The text holds no directive, or several.
+    /// The text holds no directive, or more than one.
     #[error("an order is one line of a directive file, such as `crank-7: skip`")]
     NotOne,
-    /// The order is there already, or contradicts another.
+    /// The directive is in force already, or contradicts another.
     #[error(transparent)]
     Contradiction(#[from] Box<Contradiction>),
-    /// The place of the order has passed.
+    /// The place of a directive has passed.
     #[error(transparent)]
     Missed(#[from] Missed),
     /// The host has halted.
@@ -53,7 +53,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// The line is none, contradicts a directive that is in force, or its place has passed: [`Refusal`].
+    /// The line is no directive, contradicts one that is in force, or its place has passed: [`Refusal`].
     pub fn order(&mut self, line: &str) -> Result<Directive, Refusal> {
         let block = self.block.as_mut().ok_or(Refusal::Halted)?;
         let mut alone = DirectiveSet::default();

@@ -1,13 +1,13 @@
-//! Sessions: what a server of the world outside does with a host. A session holds references as a vat does, says what a
-//! vat says in syscalls, and receives what a vat receives.
+//! Sessions, as a server uses them. A session is a vat without code: it holds references as a vat does, makes the syscalls that its client
+//! asks for, and receives deliveries, as events in its outbox.
 //!
 //! ```text
 //!   open_session ─▶ give, act, acknowledge … ─▶ run_block ─▶ outbox_of ─▶ (the client) ─▶ acknowledge
 //!                          end_session ─▶ run_block ─▶ Ended, in the outbox
 //! ```
 //!
-//! Invariants: all that is asked of a session waits for the next block and is durable before a crank of it runs; what
-//! the outbox shows was committed, and stays until it is acknowledged.
+//! Invariants: what is asked of a session waits for the next block, as every input does; the outbox shows only committed events, and each
+//! stays until it is acknowledged.
 
 use crate::{
     host::controller::{Host, To, halted, input, input::Input},
@@ -23,14 +23,14 @@ use crate::{
 
 pub use crate::state::table::SessionEvent;
 
-/// The identity of a session: the vat's that it is.
+/// The identity of a session, which is that of a vat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub VatId);
 
-/// The reason why something is not asked of a session.
+/// The reason why a request to a session was refused.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SessionRefusal {
-    /// There is no such session, or no more.
+    /// There is no such session, or no longer.
     #[error("there is no session {0}: it ended, and was forgotten")]
     Unknown(VatId),
     /// The session has ended.
@@ -52,7 +52,7 @@ pub enum SessionRefusal {
     /// Another session has the name.
     #[error("there is a session `{0}` already: go on with it, end it, or choose another name")]
     NameTaken(String),
-    /// The name is none.
+    /// The name is not a valid one.
     #[error("a session's name has 1 to {} bytes, and no control character", limits::NAME_BYTES_MAX)]
     BadName,
     /// The state has as many sessions as it may.
@@ -61,7 +61,7 @@ pub enum SessionRefusal {
         limits::SESSIONS_MAX
     )]
     TooMany,
-    /// The reference that was asked for does not exist, or the host has halted.
+    /// The reference to be given does not exist, or the host has halted.
     #[error(transparent)]
     Host(#[from] HostFault),
 }
@@ -97,7 +97,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// The name is taken or is none, or there are too many sessions.
+    /// The name is taken or not valid, or there are too many sessions.
     pub fn open_session(&mut self, name: &str) -> Result<SessionId, SessionRefusal> {
         let tables = self.block.as_ref().ok_or_else(halted)?.tables();
         if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || name.chars().any(char::is_control) {
@@ -130,11 +130,11 @@ impl Host {
         Ok(())
     }
 
-    /// Gives a session a reference with the next block: its outbox says under this tag which one.
+    /// Gives a session a reference with the next block. An event in its outbox, with this tag, says under which name the session knows it.
     ///
     /// # Errors
     ///
-    /// The session takes nothing, or what it is to be given does not exist.
+    /// The session has ended or is paused, or the reference does not exist.
     pub fn give<'a>(&mut self, session: SessionId, to: impl Into<To<'a>>, tag: u64) -> Result<(), SessionRefusal> {
         self.check_session(session)?;
         let tables = self.block.as_ref().ok_or_else(halted)?.tables();
@@ -146,17 +146,17 @@ impl Host {
         Ok(())
     }
 
-    /// Makes syscalls for a session, with the next block, as one delivery of a vat would: all of them, or none. One that
-    /// a vat may not make ends the session; so does any but `send`, `subscribe`, `resolve`, `dropImports`,
-    /// `retireImports` and `retireExports`. What the session exports is numbered by the caller.
+    /// Makes syscalls for a session, with the next block, as one delivery of a vat would: all of them, or none. A syscall that a vat may not
+    /// make ends the session, and so does any other than `send`, `subscribe`, `resolve`, `dropImports`, `retireImports` and `retireExports`.
+    /// The caller numbers the session's exports.
     ///
-    /// A vat never speaks of what it has not yet been told; a client does. So the caller translates: it has read all
-    /// events of the last committed block, and drops no reference that one of them names anew, nor speaks of a promise
-    /// that one of them settles (a session forgets a settled promise, as a vat does).
+    /// A vat has seen every delivery that was made to it when it makes a syscall; a client may not have. So the caller must first read all
+    /// events of the last committed block. It must not drop a reference that one of them names anew, nor mention a promise that one of them
+    /// settles (a session forgets a settled promise, as a vat does).
     ///
     /// # Errors
     ///
-    /// The session takes nothing.
+    /// The session has ended or is paused.
     pub fn act(&mut self, session: SessionId, syscalls: Vec<Syscall<VRef>>) -> Result<(), SessionRefusal> {
         self.check_session(session)?;
         self.ask(session.0, SessionInput::Act(syscalls));
@@ -169,7 +169,7 @@ impl Host {
         outbox.map(|(number, it)| (number, it.clone()))
     }
 
-    /// Says, with the next block, that the outside has the events up to this number: they are no longer kept.
+    /// Acknowledges, with the next block, the events up to this number: the state no longer keeps them.
     pub fn acknowledge(&mut self, session: SessionId, up_to: u64) {
         let Some(block) = &self.block else { return };
         if block.tables().session_outbox.of(session.0, 0).next().is_some_and(|(first, _)| first <= up_to) {

@@ -1,4 +1,4 @@
-//! The staged form of a host, for a consensus engine: a block is begun, filled, run, and only then committed, or given up.
+//! The staged form of a host, for a consensus engine: a block is begun, filled and run, and only then either committed or given up.
 //!
 //! ```text
 //!   begin_block ─▶ deliver ─▶ deliver ─▶ … ─▶ run ─▶ BlockResult ─┬▶ commit ─▶ (undo_last)
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Invariants: nothing of a block is durable before its commit, which writes rows, height, hash, and result in one transaction; a
-//! block that was given up or undone leaves nothing: the state hash is the one before it. The height after the saved one is executed,
-//! the saved one is answered from its record, and any other is an error.
+//! block that was given up or undone leaves nothing: the state hash is the one before it. [`decide`](StagedHost::decide) executes the block
+//! after the last committed one, answers for the last committed one from its record, and refuses any other.
 
 use std::collections::BTreeSet;
 
@@ -30,13 +30,13 @@ use crate::{
     vat::stack,
 };
 
-/// The header of a block: what the engine says of it before its inputs.
+/// The header of a block: what the engine decides of it besides its inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockHeader {
     /// The height of the block.
     pub height: u64,
-    /// The time of the block, in the vats' seconds; not before that of the block before.
+    /// The time of the block, in the vats' seconds; not earlier than that of the block before.
     pub time: u64,
     /// The state hash of the block before.
     pub prev_state_hash: String,
@@ -46,7 +46,7 @@ pub struct BlockHeader {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind", deny_unknown_fields)]
 pub enum BlockInput {
-    /// A message: to a vat's name, or as in [`Arg::Told`], as its arguments.
+    /// A message; its target and its arguments may name references as in [`Arg::Told`].
     Send {
         /// The name of a vat, or `@v3`, `@ko31`, `@kp41`.
         to: String,
@@ -55,7 +55,7 @@ pub enum BlockInput {
         /// The arguments.
         args: Vec<Value>,
     },
-    /// The end of interest in a result, by its promise.
+    /// A result that is no longer of interest, by its promise.
     Forget {
         /// The promise for the result, as in `kp41`.
         result: PromiseId,
@@ -67,7 +67,7 @@ pub enum BlockInput {
         /// The message.
         message: Value,
     },
-    /// The news that the outside has the mailbox's messages up to this one.
+    /// An acknowledgement: the outside has the mailbox's messages up to this one.
     AcknowledgeMail {
         /// The number of the message.
         number: u64,
@@ -81,14 +81,14 @@ pub enum BlockInput {
     },
 }
 
-/// The answer to an input when it is delivered: it waits for the block's run, or every replica refuses it alike.
+/// The answer to an input when it is delivered: the input waits for the block's run, or was refused, on every replica alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
     /// The promise for the result of a message.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<PromiseId>,
-    /// The reason why the input was refused; the block goes on without it.
+    /// The reason why the input was refused; the block continues without it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refused: Option<String>,
 }
@@ -145,10 +145,10 @@ pub struct ReplicaInfo {
     pub directives_fired_digest: String,
 }
 
-/// The reason why a staged host did not do what it was told.
+/// The reason why a staged host refused a call, or halted in it.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The block is neither the one after the saved one, nor, where it is to be answered, the saved one.
+    /// The block is not the one after the last committed one (nor, for [`StagedHost::decide`], the last committed one itself).
     #[error("block {asked} cannot be executed: block {saved} is the last that is committed")]
     Height {
         /// The height in the header.
@@ -156,7 +156,7 @@ pub enum StageError {
         /// The height of the last committed block.
         saved: u64,
     },
-    /// The block is one for another state: this replica, or the one that proposed it, has gone astray.
+    /// The block follows another state hash: this replica, or the one that proposed the block, has diverged.
     #[error("block {height} follows the state hash {theirs}, and this replica's is {ours}")]
     HashMismatch {
         /// The height in the header.
@@ -166,7 +166,7 @@ pub enum StageError {
         /// The hash of the state.
         ours: String,
     },
-    /// The time of the block is before that of the block before.
+    /// The time of the block is earlier than that of the block before.
     #[error("block {height} has the time {time}, and the block before it {before}")]
     Time {
         /// The height in the header.
@@ -176,7 +176,7 @@ pub enum StageError {
         /// The time of the block before.
         before: u64,
     },
-    /// The call does not fit what was called before.
+    /// The call comes in the wrong order.
     #[error("{asked}: {why}")]
     Order {
         /// The call.
@@ -195,7 +195,7 @@ impl From<HostFault> for StageError {
     }
 }
 
-/// How far a block has come.
+/// The stage that the present block has reached.
 #[derive(Debug)]
 enum Stage {
     Idle,
@@ -213,7 +213,7 @@ pub struct StagedHost {
 }
 
 impl StagedHost {
-    /// Takes a host over. `keeps_undo`: each commit leaves a record, by which its block can be undone.
+    /// Takes a host over. With `keeps_undo` each commit leaves a record, by which its block can be undone.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl StagedHost {
         })
     }
 
-    /// Says whether a block with this header can follow the last committed one. Cheap, and changes nothing: for a vote.
+    /// Checks whether a block with this header can follow the last committed one. It is cheap and changes nothing, so it can serve a vote.
     pub fn check_block(&self, header: &BlockHeader) -> Result<(), StageError> {
         let info = self.info()?;
         if header.height != info.height + 1 {
@@ -347,7 +347,7 @@ impl StagedHost {
         self.info()
     }
 
-    /// Gives up the block that was begun: nothing of it is left.
+    /// Gives up the block that was begun, if there is one: nothing of it is left.
     pub fn abort(&mut self) -> Result<(), StageError> {
         let has_run = match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => return Ok(()),
@@ -366,12 +366,12 @@ impl StagedHost {
     ///
     /// # Errors
     ///
-    /// The block was committed without its undo record, or was undone already: one can be undone, and not the one before it.
+    /// The block was committed without an undo record, or the last block was undone already: only one block can be undone.
     pub fn undo_last(&mut self) -> Result<ReplicaInfo, StageError> {
         self.abort()?;
         undo::check_undo(self.host.block()?)?;
         replace(&mut self.host, undo::take_back)?;
-        // What the undone block let leave is no longer in the state; what stands in it leaves once more.
+        // Messages of the undone block may have left already. Those that are in the state now leave once more.
         self.host.left.clear();
         self.find_pending()?;
         self.info()
@@ -451,7 +451,7 @@ fn commit(host: &mut Host) -> Result<(), Box<Halt>> {
     host.let_leave()
 }
 
-/// Puts another state in the place of the open one: what was committed, or was before that. No instance outlives its block.
+/// Replaces the open state by the last committed one, or by the one before that. No instance outlives its block.
 fn replace(host: &mut Host, by: impl FnOnce(Block) -> Result<Block, HostFault>) -> Result<(), Box<Halt>> {
     let block = host.block.take().ok_or_else(gone)?;
     host.warehouse.evict_all();
@@ -460,7 +460,7 @@ fn replace(host: &mut Host, by: impl FnOnce(Block) -> Result<Block, HostFault>) 
     Ok(())
 }
 
-/// Gives an input to the host; the promise for its result, if it is a message.
+/// Gives an input to the host. Returns the promise for its result, if it is a message.
 fn take_in(host: &mut Host, input: BlockInput) -> Result<Option<PromiseId>, HostFault> {
     match input {
         BlockInput::Send { to, method, args } => {

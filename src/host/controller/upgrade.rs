@@ -15,20 +15,20 @@ use crate::{
     state::{block::BlockPolicy, table::Tables},
 };
 
-/// The name under which the results of upgrades stand among those of messages from outside.
+/// The method name under which the results of upgrades are listed among those of messages from outside.
 pub const UPGRADE: &str = "upgrade";
 
 impl Host {
     /// Queues an upgrade of each live vat that runs other code than the scenario has for the vat of its name, with the
     /// scenario's parameters, as the beginning of a block that the next [`run_block`](Host::run_block) continues.
-    /// Bundles that the scenario names are known by these names from then on. Returns the vats; by the second one asks
-    /// how it went. Every replica must do it before the same block.
+    /// Bundles that the scenario names are known by these names from then on. Returns the vats, each with the handle for the result of its
+    /// upgrade. Every replica must do it before the same block.
     pub fn upgrade(&mut self, scenario: &Scenario, policy: &BlockPolicy) -> Result<Vec<(VatId, Sent)>, Box<Halt>> {
         let changed = changed(self.block()?.tables(), scenario);
         if changed.is_empty() {
             return Ok(Vec::new());
         }
-        // What waits comes in first: it was promised ids.
+        // Inputs that wait come in first: their senders know the ids of their results already.
         self.take_in(policy)?;
         let mut block = self.take()?;
         block.keep_policy(policy);

@@ -1,8 +1,7 @@
 //! Incoming mail: lines that other programs append to a file.
 //!
-//! Invariants: a line that cannot be used affects no other line; each message is taken in, or refused and so
-//! answered, or reported to the operator as left where it is; no line, however long or wrong, takes more memory than
-//! one line.
+//! Invariants: a line that cannot be used affects no other line. Each message is taken in, or refused with an answer, or passed over with a
+//! warning to the operator. No line, however long or wrong, takes more memory than [`LINE_BYTES_MAX`].
 
 use std::{
     fs::File,
@@ -19,16 +18,16 @@ use crate::{
     model::{blame::HostFault, files, limits},
 };
 
-/// Messages that come in with one block, at most; the others wait in their file for the next.
+/// Most messages that come in with one block; the others wait in their file for the next.
 pub const MESSAGES_PER_BLOCK: usize = 1_000;
 
-/// Bytes of a line: each byte of the longest body may be written as an escape of six.
+/// Most bytes of a line: each byte of the longest body may be written as an escape of six bytes.
 const LINE_BYTES_MAX: u64 = 8 * limits::BODY_BYTES_MAX as u64;
 
-/// Bytes of a line that is passed over because it is longer than that: a file without an end is not read for ever.
+/// Most bytes of a longer line, which is passed over: a file without an end is not read for ever.
 const PASSED_OVER_MAX: u64 = 16 * LINE_BYTES_MAX;
 
-/// Warnings about single lines between two starts, at most: a file that is no mailbox's must not flood its operator.
+/// Most warnings about single lines between two starts: a file that is no mailbox's must not flood the operator.
 const TOLD_MAX: usize = 20;
 
 #[derive(Debug)]
@@ -37,9 +36,9 @@ pub(super) struct Inbound {
     /// The byte at which the next line begins, and the number of lines before it.
     offset: u64,
     line: u64,
-    /// Bytes of a line that is too long and whose end did not come yet.
+    /// Bytes read so far of a line that is too long, while its end has not come.
     passed_over: u64,
-    /// Lines since the last message whose number could be read that may have been messages, and why they are none.
+    /// Why lines without a readable number, since the last message with one, are no messages: each may have been one.
     unreadable: Vec<String>,
     /// The warnings that the operator has not seen.
     warnings: Vec<String>,
@@ -99,7 +98,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// Messages that nobody takes, in what was not read yet.
+    /// Counts the messages in the unread rest of the file, when no vat takes them.
     pub(super) fn count_waiting(&mut self, controller: &Host) -> Result<u64, HostFault> {
         let Some(mut file) = self.open()? else { return Ok(0) };
         let received = controller.mailbox().unwrap_or_default().received;
@@ -128,7 +127,7 @@ impl Inbound {
         let length = file.metadata().map_err(|err| at(&err))?.len();
         let mut file = BufReader::new(file);
         if length < self.offset {
-            // Somebody began it anew: the numbers tell what came in already.
+            // Somebody began the file anew: the numbers tell which messages came in already.
             (self.offset, self.line, self.passed_over) = (0, 0, 0);
         }
         file.seek(SeekFrom::Start(self.offset)).map_err(|err| failed(&self.path, err))?;
@@ -159,12 +158,12 @@ impl Inbound {
         }
     }
 
-    /// Gives a message to the controller, or has it refused. Whether something was to be done.
+    /// Gives a message to the host, or has it refused. Returns whether the host took it either way.
     fn take(&mut self, number: u64, body: Result<Value, String>, controller: &mut Host) -> Result<bool, HostFault> {
         let received = controller.mailbox().unwrap_or_default().received;
         let unreadable = std::mem::take(&mut self.unreadable);
         let Some(missing) = number.checked_sub(received + 1) else {
-            // Somebody says it again: it came in, or was refused.
+            // The message was sent again: it came in, or was refused.
             return Ok(false);
         };
         if missing > unreadable.len() as u64 {
@@ -173,7 +172,7 @@ impl Inbound {
             ));
             return Ok(false);
         }
-        // A line without a number stood for the message that is missing.
+        // Each line without a number takes the place of a missing message.
         for (number, why) in (received + 1..number).zip(&unreadable) {
             controller.refuse_mail(number, why)?;
         }
@@ -196,7 +195,7 @@ impl Inbound {
         controller.acknowledge_mail(number)
     }
 
-    /// Keeps what the operator is to be told of the line that was just read.
+    /// Keeps a warning for the operator about the line that was just read.
     fn warn(&mut self, what: impl std::fmt::Display) {
         self.told += 1;
         let place = format!("the mailbox's {}, line {}", self.path.display(), self.line);

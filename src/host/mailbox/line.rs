@@ -1,4 +1,4 @@
-//! One line of the mailbox's files, read: what it says, or why it cannot be used.
+//! Lines of the mailbox's files: what a line says, or why it cannot be used.
 
 use serde::{
     Deserialize,
@@ -13,14 +13,14 @@ use crate::model::smallcaps;
 pub(super) enum Line {
     /// A message, and its number.
     Message(u64, Value),
-    /// The outside has what the mailbox said up to this number.
+    /// The outside has the mailbox's messages up to this number.
     Acknowledged(u64),
 }
 
 /// A line that cannot be used.
 #[derive(Debug, PartialEq)]
 pub(super) struct Unusable {
-    /// The number of the message that the line would have been, if that can be told.
+    /// The number of the message that the line would have been, if it can be read.
     pub(super) number: Option<u64>,
     /// The reason: the same for every host that reads the line, at any place.
     pub(super) why: String,
@@ -60,12 +60,12 @@ pub(super) fn number_of(bytes: &[u8]) -> Option<u64> {
     serde_json::from_slice(bytes).ok().map(|Numbered { num, .. }| num).filter(|it| *it > 0)
 }
 
-/// A line of the outbound file, which the host itself wrote.
+/// A line of the outbound file, which a host wrote.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said {
     /// A vat's message.
     Message(u64, Value),
-    /// A message from outside was refused.
+    /// A message from outside was refused: our number, its number, and why.
     Refused(u64, u64, String),
     /// A vat has the outside's messages up to this number.
     Acknowledged(u64),

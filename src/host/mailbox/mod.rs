@@ -8,10 +8,10 @@
 //!     {"ack": 1}   they have our message 1
 //! ```
 //!
-//! Invariants: the state knows how far it took messages in and which are still to go out; the files are read and
-//! completed by that. So a sender may send again, a crash between a commit and the writing loses nothing, and nothing
-//! is written twice. A line that is not finished does not count yet. A message that no vat can receive is refused:
-//! the sender gets that answer, the message is not taken when it is sent again, and it stops no other message.
+//! Invariants: the state records which messages it has taken in and which are still to go out; the files are read and completed from that
+//! record. So a sender may send again, a crash between a commit and the writing loses nothing, and nothing is written twice. An unfinished
+//! line does not count yet. A message that no vat can receive is refused: the sender gets that answer, the message is not taken when it is
+//! sent again, and it stops no other message.
 
 mod inbound;
 mod line;
@@ -48,17 +48,17 @@ struct Outbound {
     file: File,
     /// The last acknowledgement in the file.
     acknowledged: u64,
-    /// Messages in the file that the state has not sent yet: an earlier run wrote them, and the same must be sent
+    /// Messages in the file that the state has not sent yet: an earlier run wrote them, so the state must send the same
     /// again.
     known: BTreeMap<u64, Said>,
     /// The last message in the file.
     last: u64,
-    /// The last message of the state's that was compared with it, or written.
+    /// The last message of the state that was compared with the file, or written to it.
     compared: u64,
 }
 
 impl MailboxFiles {
-    /// Opens the files, and completes the outbound one by what was committed. Refused where another state wrote it.
+    /// Opens the files, and completes the outbound one with what was committed. Refused if another state wrote it.
     pub fn open(paths: &MailboxPaths, controller: &Host) -> Result<MailboxFiles, HostFault> {
         let inbound = paths.inbound.clone().map(Inbound::new);
         let outbound = paths.outbound.as_deref().map(|path| Outbound::open(path, controller)).transpose()?;
@@ -67,7 +67,7 @@ impl MailboxFiles {
         Ok(files)
     }
 
-    /// Gives the controller what came in since, for its next block.
+    /// Gives the host the messages that came in since the last call, for its next block.
     pub fn read(&mut self, controller: &mut Host) -> Result<(), HostFault> {
         match &mut self.inbound {
             Some(inbound) if controller.handles_mail() => inbound.read(controller),
@@ -75,7 +75,7 @@ impl MailboxFiles {
         }
     }
 
-    /// Writes what was committed since.
+    /// Appends the messages that were committed since the last call to the outbound file.
     pub fn release(&mut self, controller: &Host) -> Result<(), HostFault> {
         match (&mut self.outbound, controller.mailbox()) {
             (Some(outbound), Some(mailbox)) => outbound.write(controller, mailbox.acknowledged),
@@ -88,7 +88,7 @@ impl MailboxFiles {
         self.inbound.as_mut().map(Inbound::warnings).unwrap_or_default()
     }
 
-    /// Returns the warnings for the operator when the machine is at rest and no vat handles the incoming mail.
+    /// Returns the warnings for the operator when the host is at rest and no vat handles the incoming mail.
     pub fn left_behind(&mut self, controller: &Host) -> Result<Vec<String>, HostFault> {
         let (Some(inbound), Some(mailbox)) = (&mut self.inbound, controller.mailbox()) else { return Ok(Vec::new()) };
         if controller.handles_mail() {
@@ -163,7 +163,7 @@ impl Outbound {
             }
             whole += text.len() as u64;
         }
-        // The host died while it wrote the rest.
+        // What follows is an unfinished line: the host died while it wrote it.
         file.set_len(whole).map_err(|err| failed(&err))?;
         Ok(Outbound { path: path.to_owned(), file, acknowledged, known, last, compared: 0 })
     }
