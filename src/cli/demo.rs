@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use crate::{
     cli::{Exit, Output, diff, output::harmless, run::code_cache, slog},
     debug::{self, Base, Command, How, Session},
-    directive::plant::Plant,
     directive::{DirectiveSet, Trigger},
     host::{
         controller::{BlockPolicy, Host, HostOptions},
@@ -20,6 +19,7 @@ use crate::{
         recording::last,
     },
     kernel::Halt,
+    lab::probe::{Life, PlantedBug, PlantedBugs},
     model::id::{BundleId, CrankNum},
     slog::{Detail, Reader, Slog, Writer},
     state::table::Options,
@@ -54,7 +54,7 @@ const POLICY: BlockPolicy = BlockPolicy { cranks: 2, fuel: None, wall_millis: No
 /// The demonstration: four states, in folders that are removed afterwards.
 struct Demo {
     homes: tempfile::TempDir,
-    plants: Vec<Plant>,
+    plants: Vec<PlantedBug>,
 }
 
 impl Demo {
@@ -237,7 +237,7 @@ impl Demo {
         Trial {
             policy: POLICY,
             blocks: 100,
-            plants: self.plants.clone(),
+            probe: PlantedBugs::probe(&self.plants, Life::Dear),
             directives: DirectiveSet::default(),
             bundles: vec![module.to_vec()],
             code_cache: code_cache(),
@@ -252,7 +252,7 @@ impl Demo {
             slog,
             code_cache: code_cache(),
             experimental: true,
-            plants: self.plants.clone(),
+            probe: PlantedBugs::probe(&self.plants, Life::Dear),
             ..HostOptions::default()
         };
         Ok(Host::open(open)?)

@@ -12,10 +12,10 @@ use crate::{
         output::{harmless, table},
         run::code_cache,
     },
-    directive::plant::Plant,
     directive::{Action, Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused, Trigger},
     host::options::GRAMMAR_HINT,
     inspect::plan::{self, Trial, TrialOutcome},
+    lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{files, id::VatId},
     state::{block::Block, table::Tables},
     store::Database,
@@ -115,7 +115,7 @@ struct PlanArgs {
     bundle: Vec<PathBuf>,
     /// A bug that is planted in the host, too
     #[arg(long, value_name = "NAME@crank-N")]
-    plant: Vec<Plant>,
+    plant: Vec<PlantedBug>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -141,7 +141,8 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
     last_panic.say(&policy, &plants, &base, output);
     let (code_cache, directives, audit) = (code_cache(), DirectiveSet::default(), last_panic.audit());
-    let trial = Trial { policy, blocks: args.blocks, plants, directives, bundles, code_cache, audit };
+    let probe = PlantedBugs::probe(&plants, Life::Dear);
+    let trial = Trial { policy, blocks: args.blocks, probe, directives, bundles, code_cache, audit };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         output.json(&json!({ "plans": outcomes }))?;

@@ -14,8 +14,8 @@ use crate::{
         host::{PolicyArgs, directives_of},
     },
     directive::DirectiveSet,
-    directive::plant::Plant,
     host::{controller::BlockPolicy, epitaph::Epitaph, options::HostFile},
+    lab::probe::PlantedBug,
     model::{files, id::CrankNum},
     store::Database,
 };
@@ -56,7 +56,7 @@ impl LastPanic {
     }
 
     /// Returns the given plants, or else the bugs that were planted in the host.
-    pub(crate) fn plants(&self, given: &[Plant]) -> anyhow::Result<Vec<Plant>> {
+    pub(crate) fn plants(&self, given: &[PlantedBug]) -> anyhow::Result<Vec<PlantedBug>> {
         match &self.epitaph {
             Some(epitaph) if given.is_empty() => {
                 Ok(epitaph.run.plants.iter().map(|it| it.parse()).collect::<Result<_, _>>()?)
@@ -84,7 +84,7 @@ impl LastPanic {
     }
 
     /// Prints how the tool runs, and in what that differs from the host that panicked.
-    pub(crate) fn say(&self, policy: &BlockPolicy, plants: &[Plant], directives: &DirectiveSet, output: &Output) {
+    pub(crate) fn say(&self, policy: &BlockPolicy, plants: &[PlantedBug], directives: &DirectiveSet, output: &Output) {
         let Some(epitaph) = &self.epitaph else { return };
         let (then, name) = (epitaph.run.policy(), epitaph.file_name());
         let planted = plants.iter().map(|it| format!(", --plant {it}")).collect::<String>();

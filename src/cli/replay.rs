@@ -18,21 +18,19 @@ use crate::{
         run::code_cache,
         state,
     },
-    directive::plant::Plant,
     host::controller::BlockPolicy,
     inspect::{
         rerun::{Rerun, beginning, rerun, run_on},
         view::transcript,
     },
+    kernel::set_probe,
+    lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{
         blame::{Anachronism, Fault},
         id::{DeliveryNum, VatId},
     },
     slog::{Detail, Event, Recorder, Slog},
-    state::{
-        block::{Block, Probe},
-        transcript::Entry,
-    },
+    state::{block::Block, transcript::Entry},
     vat::{Warehouse, engine_id},
 };
 
@@ -71,7 +69,7 @@ pub(crate) struct ReplayArgs {
     directives: Option<PathBuf>,
     /// On the way to a delivery that is not committed, with these bugs planted in the kernel, as the host had them
     #[arg(long, value_name = "NAME@crank-N", requires = "delivery")]
-    plant: Vec<Plant>,
+    plant: Vec<PlantedBug>,
     /// A module that a directive upgrades a vat to (repeatable)
     #[arg(long, value_name = "FILE.wasm", requires = "delivery")]
     bundle: Vec<PathBuf>,
@@ -244,7 +242,7 @@ fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyh
         let hint = "only a state made with --experimental has them";
         return Err(Usage::new("a fault can be planted only in a state for experiments", hint).into());
     }
-    block.set_probe(Probe::of_plants(plants, None));
+    set_probe(&mut block, PlantedBugs::probe(&plants, Life::Dear));
     Ok((block, policy))
 }
 

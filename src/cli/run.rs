@@ -24,7 +24,6 @@ use crate::{
         output::{counted, grouped, harmless, shortened, size, table},
         ways::Given,
     },
-    directive::plant::Plant,
     directive::{Class, DirectiveSet},
     host::{
         controller::{BlockPolicy, Host, HostOptions},
@@ -35,6 +34,7 @@ use crate::{
     inspect::view::said::said,
     kernel::Halt,
     lab::experiment,
+    lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{
         files,
         id::{BundleId, VatId},
@@ -110,9 +110,9 @@ pub(crate) struct RunArgs {
     /// Make a new state one for experiments: only there faults can be planted
     #[arg(long)]
     experimental: bool,
-    /// Plant a bug in the kernel, as in `object.counts@crank-12`, to rehearse what comes of it
+    /// PlantedBug a bug in the kernel, as in `object.counts@crank-12`, to rehearse what comes of it
     #[arg(long, value_name = "NAME@crank-N")]
-    plant: Vec<Plant>,
+    plant: Vec<PlantedBug>,
     /// Print one JSON object at the end
     #[arg(long)]
     json: bool,
@@ -327,8 +327,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyh
         code_cache: code_cache(),
         audit: args.audit.into(),
         experimental: args.experimental,
-        plants: args.plant.clone(),
-        end: Some(experiment::end_process),
+        probe: PlantedBugs::probe(&args.plant, Life::Expendable),
         max_live: args.max_live,
         memory_max: args.memory.map(|it| it.0),
         snapshot_interval: args.snapshot_interval,

@@ -14,10 +14,10 @@ use serde::Serialize;
 use crate::{
     cli::{Output, host::host_file, output::harmless, run::code_cache},
     directive::DirectiveSet,
-    directive::plant::Plant,
     host::{controller::BlockPolicy, epitaph::Epitaph},
     inspect::plan::Trial,
     lab::experiment::{self, Remedy},
+    lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{harmless::quoted, id::BundleId},
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Given<'a> {
     /// Modules, those of host.toml among them.
     pub(super) bundles: Vec<Vec<u8>>,
     /// Bugs planted in the host.
-    pub(super) plants: &'a [Plant],
+    pub(super) plants: &'a [PlantedBug],
     /// The policy by which the host's blocks end.
     pub(super) policy: BlockPolicy,
     /// How often the host checks every invariant.
@@ -83,7 +83,7 @@ pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> 
     let trial = Trial {
         policy: given.policy,
         blocks: BLOCKS,
-        plants: given.plants.to_vec(),
+        probe: PlantedBugs::probe(given.plants, Life::Dear),
         directives: given.in_force.clone(),
         bundles: given.bundles.clone(),
         code_cache: code_cache(),

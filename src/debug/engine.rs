@@ -127,10 +127,8 @@ impl Engine {
     }
 
     fn open_at(what: Open, watcher: &Watcher, slog: Slog) -> Result<(Engine, Reply), Refusal> {
-        let observer = watcher.clone();
-        let make: super::machine::MakeObserver = Box::new(move || Box::new(observer.clone()));
         let file = what.how.directives.clone();
-        let machine = Replica::open(what.base, what.how, slog.clone(), Some(make))?;
+        let machine = Replica::open(what.base, what.how, slog.clone(), Some(Arc::new(watcher.clone())))?;
         watcher.watch().base = machine.base();
         let behind = match what.at {
             Some(place) => behind(&machine, place, what.slog.as_deref())?,

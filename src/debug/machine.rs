@@ -10,23 +10,23 @@
 //! host would do it, and never committed; between two calls the replica is just before a crank, or at the end. Only if the way back
 //! fails, or after a halt in `crank_once`, is it nowhere: then calls fail.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use crate::{
     debug::{Base, place::hash_before},
     directive::{DirectiveSet, Schedule, Trigger},
-    directive::{injector::Injector, plant::Plant},
     host::{
         block_run::{BlockRun, Step},
         controller::check_engine,
     },
-    kernel::{self, Ahead, Halt, Position, Ran, Workers},
+    kernel::{self, Ahead, Halt, Position, Probe, Ran, Workers},
+    lab::probe::{Injector, Life, PlantedBug, PlantedBugs, Probes},
     model::{
         blame::{Fault, HostFault},
         id::{CrankNum, VatId},
     },
     slog::Slog,
-    state::block::{Block, BlockPolicy, Observer, Probe, inject},
+    state::block::{Block, BlockPolicy},
     store::Database,
     vat::Warehouse,
 };
@@ -41,7 +41,7 @@ pub struct How {
     /// Modules that the operators gave the host, which the state may not hold yet.
     pub bundles: Vec<Vec<u8>>,
     /// Faults planted in the host's kernel.
-    pub plants: Vec<Plant>,
+    pub plants: Vec<PlantedBug>,
     /// The faults of an experiment whose state this is, and the seed of all that is random in them.
     pub faults: Option<(Schedule, u64)>,
     /// Checks every invariant after each crank whose number this divides; `None` as the build has it.
@@ -50,15 +50,12 @@ pub struct How {
     pub code_cache: Option<PathBuf>,
 }
 
-/// Makes the observer of a block: one for each time that the base is opened.
-pub(super) type MakeObserver = Box<dyn Fn() -> Box<dyn Observer>>;
-
 /// A private copy of a state, run to a place in its open work.
 pub struct Replica {
     home: Base,
     how: How,
     slog: Slog,
-    observer: Option<MakeObserver>,
+    observer: Option<Arc<dyn Probe>>,
     /// Modules that the state does not hold.
     modules: Vec<Vec<u8>>,
     warehouse: Warehouse,
@@ -78,7 +75,7 @@ impl fmt::Debug for Replica {
 
 impl Replica {
     /// Opens a copy of a state, at the place at which its host would continue.
-    pub fn open(home: Base, how: How, slog: Slog, observer: Option<MakeObserver>) -> Result<Replica, Box<Halt>> {
+    pub fn open(home: Base, how: How, slog: Slog, observer: Option<Arc<dyn Probe>>) -> Result<Replica, Box<Halt>> {
         let warehouse = Warehouse::new(how.code_cache.as_deref())?;
         let modules = how.bundles.clone();
         let mut machine = Replica {
@@ -255,16 +252,19 @@ impl Replica {
         if let Some(every) = self.how.audit {
             block.set_audit(every);
         }
-        block.set_probe(Probe::of_plants(self.how.plants.clone(), None));
         block.set_directives(self.how.directives.clone());
+        let bugs = Arc::new(PlantedBugs::new(self.how.plants.clone(), Life::Dear));
+        let mut probes = Probes::of_bugs(bugs.clone());
         if let Some((schedule, seed)) = &self.how.faults {
             // The state is the experiment's base: no syscall was counted before it.
-            let injector = Injector::new(schedule.clone(), *seed, BTreeMap::new());
-            inject(&mut block, injector)?;
+            let injector = Injector::new(schedule.clone(), *seed, BTreeMap::new(), bugs);
+            injector.with(block.directives())?;
+            probes = probes.and(Arc::new(injector));
         }
-        if let Some(make) = &self.observer {
-            block.probed().observer = Some(make());
+        if let Some(observer) = &self.observer {
+            probes = probes.and(observer.clone());
         }
+        probes.attach(&mut block);
         for wasm in &self.modules {
             block.put_bundle(wasm);
         }

@@ -11,7 +11,7 @@ use crate::{
         text::{counted, grouped},
         transcript,
     },
-    kernel::{Ahead, Fate, Ran},
+    kernel::{Ahead, Call, Fate, Ran},
     model::{
         blame::Fault,
         id::{CrankNum, DeliveryNum, PromiseId, VatId, hex},
@@ -19,7 +19,7 @@ use crate::{
     },
     slog::Shape,
     state::{
-        block::{Block, Call},
+        block::Block,
         table::{Status, Tables},
         transcript::{End, Entry},
     },
@@ -129,7 +129,7 @@ impl Next {
             vat_name: vat.and_then(|it| Some(tables.vats.get(&it)?.name.clone())),
             delivery: ahead.deliveries.first().map(|(_, number)| number.0),
             message_hash: ahead.message_hash.map(|it| hex(&it)),
-            due: ahead.due.iter().map(ToString::to_string).collect(),
+            due: ahead.due.iter().map(ToString::to_string).chain(ahead.probed.iter().cloned()).collect(),
             text: describe(tables, ahead),
         }
     }

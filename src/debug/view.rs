@@ -10,15 +10,16 @@ use crate::{
         place::{self, Place},
         why,
     },
+    directive::Class,
     host::epitaph::Epitaph,
     inspect::view::{
         Facts, Row, clist, find, kv, lines, objects, promises, queue, table_of,
         text::{harmless, table},
         vats,
     },
-    kernel::Ahead,
+    kernel::{Ahead, Call, probe_of},
     model::id::VatId,
-    state::block::{Block, Call},
+    state::block::Block,
 };
 
 /// The things that a command can look at while the session is stopped.
@@ -141,15 +142,16 @@ fn delivery(scene: &Scene<'_>) -> Answer {
 }
 
 fn directives(scene: &Scene<'_>) -> Answer {
-    let set = scene.block.directives();
-    let classes = scene.block.classes(set);
-    let row = |(directive, class): &(crate::directive::Directive, crate::directive::Class)| {
-        let line = directive.to_string();
+    let operators = scene.block.directives();
+    // The session's own breakpoints are a probe: there is one always.
+    let probe = probe_of(scene.block);
+    let digest = probe.map_or_else(|| operators.digest(), |it| it.digest(operators)).to_string();
+    let in_force = probe.map(|it| it.in_force(scene.block)).unwrap_or_default();
+    let row = |(line, class): (String, Class)| {
         let from = if scene.tried.contains(&line) { "tried" } else { "file" };
         (line, class.to_string(), from)
     };
-    let list: Vec<_> = classes.iter().map(row).collect();
-    let digest = set.digest().to_string();
+    let list: Vec<_> = in_force.into_iter().map(row).collect();
     let values: Vec<Value> =
         list.iter().map(|(line, class, from)| json!({ "line": line, "status": class, "from": from })).collect();
     let text = match list.is_empty() {

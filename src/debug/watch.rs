@@ -20,13 +20,13 @@ use crate::{
         place::{self, Place},
         view::{self, Scene},
     },
-    kernel::Ahead,
+    kernel::{Ahead, Call, Probe},
     model::{
         blame::{Fault, HostFault},
         id::{CrankNum, KRef},
     },
     slog::Slog,
-    state::block::{Call, Observer},
+    state::block::BlockProbe,
 };
 
 /// The condition on which the observer stops.
@@ -75,8 +75,14 @@ impl Watcher {
     }
 }
 
-impl Observer for Watcher {
-    fn syscall(&mut self, call: &Call<'_>) -> Result<(), Fault> {
+impl BlockProbe for Watcher {}
+
+impl Probe for Watcher {
+    fn sees_syscalls(&self) -> bool {
+        true
+    }
+
+    fn syscall(&self, call: &Call<'_>) -> Result<(), Fault> {
         let mut watch = self.watch();
         let Some(reason) = watch.reason(call) else { return Ok(()) };
         watch.mode = Mode::Pass;

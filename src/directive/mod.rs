@@ -13,7 +13,7 @@ mod class;
 mod fault;
 mod grammar;
 mod hex;
-pub mod injector;
+
 mod line;
 pub mod plant;
 mod problem;

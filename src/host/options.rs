@@ -10,11 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    directive::{
-        DirectiveSet,
-        plant::{End, Plant},
-    },
+    directive::DirectiveSet,
     host::scenario,
+    kernel::Probe,
     model::{blame::HostFault, files},
     slog::Slog,
     state::{block::BlockPolicy, device::Device},
@@ -51,10 +49,8 @@ pub struct HostOptions {
     pub bundles: Vec<Vec<u8>>,
     /// Whether a new state is made one for experiments.
     pub experimental: bool,
-    /// Faults planted in the kernel: only in a state for experiments.
-    pub plants: Vec<Plant>,
-    /// The way in which the process ends if a plant orders its end: only for a process that was started to be ended so.
-    pub end: Option<End>,
+    /// The probe of the run, which only observes it or disturbs it: one that plants bugs needs a state for experiments.
+    pub probe: Option<Arc<dyn Probe>>,
     /// The most live instances between two cranks; those without a delivery for the longest time are evicted.
     /// `None`: as many as this machine has mappings and addresses for.
     pub max_live: Option<usize>,

@@ -1,19 +1,18 @@
 //! Plans of directives: tries them on throw-away copies of a state, and reports the outcomes.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
 
 use crate::{
     directive::DirectiveSet,
-    directive::plant::Plant,
     host::{
         controller::{BlockPolicy, Host, HostOptions},
         epitaph::Epitaph,
         report::{DirectiveReport, Report, ResultReport},
     },
     inspect::view::said,
-    kernel::Halt,
+    kernel::{Halt, Probe},
     model::blame::HostFault,
     store::Database,
 };
@@ -25,8 +24,8 @@ pub struct Trial {
     pub policy: BlockPolicy,
     /// Blocks to run, at most.
     pub blocks: u64,
-    /// Faults that are planted in the real host, too.
-    pub plants: Vec<Plant>,
+    /// The probe of the real host, with the bugs that it plants in the kernel.
+    pub probe: Option<Arc<dyn Probe>>,
     /// The directives in force in the real host, too.
     pub directives: DirectiveSet,
     /// Modules that a directive's upgrade may name, in addition to those that the state holds.
@@ -86,7 +85,7 @@ pub fn attempt_while(
     let open = HostOptions {
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
-        plants: trial.plants.clone(),
+        probe: trial.probe.clone(),
         audit: trial.audit.into(),
         ..HostOptions::default()
     };

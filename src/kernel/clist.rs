@@ -24,20 +24,20 @@ impl Ledger {
         })
     }
 
-    pub(super) fn new_object(&mut self, owner: VatId) -> ObjectId {
+    pub(crate) fn new_object(&mut self, owner: VatId) -> ObjectId {
         let id = self.next_object_id();
         self.tables_mut().objects.insert(id, Object { owner: Some(Owner::Vat(owner)), ..Object::default() });
         id
     }
 
-    pub(super) fn add_entry(&mut self, vat: VatId, vref: VRef, kref: KRef) {
+    pub(crate) fn add_entry(&mut self, vat: VatId, vref: VRef, kref: KRef) {
         self.tables_mut().clist.insert((vat, vref), CListEntry { kref, reachable: true });
         let mode = if vref.is_own() { CListMode::Export } else { CListMode::Import };
         self.record_clist(mode, vat, vref, kref);
     }
 
     /// Returns a vat's name and c-list entry for a kernel reference.
-    pub(super) fn entry(&self, vat: VatId, kref: KRef) -> Result<(VRef, CListEntry), KernelPanic> {
+    pub(crate) fn entry(&self, vat: VatId, kref: KRef) -> Result<(VRef, CListEntry), KernelPanic> {
         let clist = &self.tables().clist;
         let vref = clist.vref(vat, kref);
         vref.and_then(|vref| Some((vref, *clist.get(&(vat, vref))?)))

@@ -14,7 +14,7 @@ use crate::{
 
 impl Ledger {
     /// Adds one holder, which also reaches it, to the counts of an object or a promise.
-    pub(super) fn incref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
+    pub(crate) fn incref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, 1, 1),
             KRef::Promise(id) => self.update_promise(id, |it| it.refs += 1),
@@ -23,7 +23,7 @@ impl Ledger {
     }
 
     /// Takes one holder, which also reached it, from the counts of an object or a promise.
-    pub(super) fn decref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
+    pub(crate) fn decref(&mut self, kref: KRef) -> Result<(), KernelPanic> {
         match kref {
             KRef::Object(id) => self.change_counts(id, -1, -1),
             KRef::Promise(id) => {
@@ -39,7 +39,7 @@ impl Ledger {
     }
 
     /// Moves the counts of an object. What falls to zero may be garbage.
-    pub(super) fn change_counts(&mut self, id: ObjectId, reachable: i32, recognizable: i32) -> Result<(), KernelPanic> {
+    pub(crate) fn change_counts(&mut self, id: ObjectId, reachable: i32, recognizable: i32) -> Result<(), KernelPanic> {
         let mut object = self.object(id)?;
         let counts = object
             .reachable
@@ -59,7 +59,7 @@ impl Ledger {
     }
 
     /// Adds the holds of a queued message: on its target, its slots and its result.
-    pub(super) fn incref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
+    pub(crate) fn incref_message(&mut self, target: KRef, message: &Message<KRef>) -> Result<(), KernelPanic> {
         self.incref(target)?;
         message.result.into_iter().chain(message.methargs.slots.iter().copied()).try_for_each(|it| self.incref(it))
     }

@@ -22,9 +22,8 @@ use crate::{
     kernel::{
         Ended, Halt, Ledger, Position, Ran, Workers,
         deliver::DeliveryOutcome,
-        disturb::disturb_end,
         meter::{fuel_limit, undoing_fee},
-        plant::plant,
+        probe::probe_of,
         take::{Source, Taken, Work},
     },
     model::{
@@ -41,23 +40,23 @@ use crate::{
 };
 
 /// The crank that runs: the ledger that it changes, and the workers that run its vats.
-pub(super) struct Crank<'h> {
-    pub(super) ledger: Ledger,
-    pub(super) workers: &'h mut dyn Workers,
-    pub(super) log: &'h mut CrankLog,
+pub struct Crank<'h> {
+    pub(crate) ledger: Ledger,
+    pub(crate) workers: &'h mut dyn Workers,
+    pub(crate) log: &'h mut CrankLog,
 }
 
 /// The notes of a crank: what it is about, and how far it has come.
 #[derive(Debug)]
-pub(super) struct CrankLog {
+pub(crate) struct CrankLog {
     pub(super) position: Position,
-    pub(super) ran: Ran,
+    pub(crate) ran: Ran,
     /// The place from which the crank's item was taken.
-    pub(super) source: Option<Source>,
+    pub(crate) source: Option<Source>,
     /// The turn as it is once the item is taken; nothing where there are no turns.
     pub(super) turn: Option<Turn>,
     /// The work that is left to do.
-    pub(super) work: Work,
+    pub(crate) work: Work,
     /// The queue entry that the crank dealt with, where that was no delivery.
     pub(super) entry: Option<Arc<Item>>,
     /// The work and the entry as they were first taken, for a halt to tell.
@@ -120,7 +119,7 @@ impl<'h> Crank<'h> {
     }
 
     /// Undoes everything since the last seal but that the crank was begun.
-    pub(super) fn rewind(&mut self) {
+    pub(crate) fn rewind(&mut self) {
         self.ledger.rewind();
         self.count();
     }
@@ -136,8 +135,10 @@ impl<'h> Crank<'h> {
             }
             _ => (),
         }
-        if !self.log.interrupted {
-            plant(&mut self)?;
+        if !self.log.interrupted
+            && let Some(probe) = self.ledger.probe()
+        {
+            probe.before_delivery(&mut self)?;
         }
         Ok(self)
     }
@@ -147,8 +148,10 @@ impl<'h> Crank<'h> {
         if let Some(delivered) = self.log.delivered.take() {
             self.take_consequences(delivered)?;
         }
-        if !self.log.interrupted {
-            disturb_end(&mut self)?;
+        if !self.log.interrupted
+            && let Some(probe) = self.ledger.probe()
+        {
+            probe.after_delivery(&mut self)?;
         }
         Ok(self)
     }
@@ -223,8 +226,7 @@ impl<'h> Crank<'h> {
 
     /// Rolls back the heap of a vat that stays alive to where it was before the delivery.
     pub(super) fn take_back(&mut self, vat: VatId) -> Result<(), Fault> {
-        // A heap that an experiment disturbs comes back from its past without the disturbance, whatever was kept of it.
-        if self.ledger.block().probe().is_some_and(|it| it.injector.is_some()) {
+        if probe_of(self.ledger.block()).is_some_and(|it| it.changes_heaps()) {
             self.workers.stop(vat);
             return Ok(());
         }
@@ -232,7 +234,7 @@ impl<'h> Crank<'h> {
     }
 
     /// Ends a vat, and its worker.
-    pub(super) fn end(&mut self, vat: VatId, ended: Ended) -> Result<(), Fault> {
+    pub(crate) fn end(&mut self, vat: VatId, ended: Ended) -> Result<(), Fault> {
         self.workers.stop(vat);
         self.ledger.terminate(vat, &ended)?;
         self.log.ran.ended = Some(ended);

@@ -9,8 +9,8 @@ use crate::{
     kernel::{
         Ledger, Usage,
         crank::{Crank, Delivered},
-        disturb::{fuel_left, injector, note_fuel},
         meter::fuel_limit,
+        probe::probe_of,
         replay,
         syscall::{Live, Syscalls},
         take::Work,
@@ -50,7 +50,7 @@ struct News {
 }
 
 /// Returns the number of the next attempt to deliver to a vat.
-pub(super) fn next_delivery(tables: &Tables, vat: VatId) -> DeliveryNum {
+pub(crate) fn next_delivery(tables: &Tables, vat: VatId) -> DeliveryNum {
     DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries))
 }
 
@@ -108,27 +108,27 @@ impl Crank<'_> {
         let is_session = self.ledger.tables().is_session(vat);
         let started = if is_session { Ok(()) } else { replay::bring_up(self.ledger.block_mut(), self.workers, vat) };
         let mut fuel_max = fuel_limit(self.ledger.tables(), vat)?.fuel;
-        let limit = fuel_left(&mut self.ledger);
-        if let Some((_, fuel)) = limit {
-            fuel_max = fuel_max.min(fuel);
+        if let Some(probe) = probe_of(self.ledger.block()) {
+            fuel_max = probe.begin_attempt(at, fuel_max);
         }
-        let disturbed = injector(&mut self.ledger).map(|it| Box::new(it.begin_delivery(vat, at.delivery_num)));
         let translated = self.ledger.begin_delivery(at, delivery)?;
         let (syscalls, result) = match started {
             Ok(()) if is_session => {
                 let posted = self.ledger.deliver_to_session(vat, &translated);
-                (Syscalls::live(self.ledger, at, disturbed), posted)
+                (Syscalls::live(self.ledger, at), posted)
             }
             Ok(()) => {
                 let worker = self.workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
-                worker.deliver(&translated, fuel_max, Syscalls::live(self.ledger, at, disturbed))
+                worker.deliver(&translated, fuel_max, Syscalls::live(self.ledger, at))
             }
-            Err(fault) => (Syscalls::live(self.ledger, at, disturbed), Err(fault)),
+            Err(fault) => (Syscalls::live(self.ledger, at), Err(fault)),
         };
         let mut live = syscalls.into_live()?;
         self.log.position.syscall = live.count.checked_sub(1).map(|it| (it, live.last));
         let result = live.fault.take().map_or(result, Err);
-        live.end_disturbance(limit, &result);
+        if let Some(probe) = &live.probe {
+            probe.end_attempt(at, result.as_ref().ok().map(|it| it.fuel));
+        }
         live.record_result(delivery.kind(), &result);
         let outcome = live.outcome(result)?;
         self.ledger = live.ledger;
@@ -310,16 +310,6 @@ impl Ledger {
 }
 
 impl Live {
-    /// The injector learns what became of its faults in the delivery.
-    fn end_disturbance(&mut self, limit: Option<(usize, u64)>, result: &Result<Usage, Fault>) {
-        if let (Some(disturbed), Some(injector)) = (self.disturbed.take(), injector(&mut self.ledger)) {
-            injector.end_delivery(*disturbed);
-        }
-        if let Some(limit) = limit {
-            note_fuel(&mut self.ledger, limit, self.at.vat, result.as_ref().ok().map(|it| it.fuel));
-        }
-    }
-
     /// Returns what came of the delivery, which is kept if it went well.
     fn outcome(&mut self, result: Result<Usage, Fault>) -> Result<DeliveryOutcome, Fault> {
         Ok(match (result, self.exit.take()) {

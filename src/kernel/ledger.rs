@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    kernel::{audit::audit, disturb::breaks_for_audit, gc::Candidates, route::Route},
+    kernel::{audit::audit, gc::Candidates, probe::probe_of, route::Route},
     model::{
         blame::{Fault, HostFault, Interrupted},
         id::{CrankNum, VatId},
@@ -82,14 +82,15 @@ impl Ledger {
     }
 
     /// Makes what was done so far part of the block, so that a rewind returns to this point.
-    pub(super) fn seal(&mut self, step: Step) -> Result<(), HostFault> {
+    pub(crate) fn seal(&mut self, step: Step) -> Result<(), HostFault> {
         self.0.sealed = true;
         self.0.block.seal(step)
     }
 
     /// Ends the step, which has settled down: its changes are part of the block.
     pub(super) fn close(mut self, step: Step) -> Result<Block, Fault> {
-        if self.0.block.is_audited_at(self.number()) || breaks_for_audit(&mut self) {
+        let is_probed = || probe_of(&self.0.block).is_some_and(|it| it.audits(self.0.number));
+        if self.0.block.is_audited_at(self.0.number) || is_probed() {
             audit(self.tables())?;
         }
         self.seal(step)?;
@@ -170,7 +171,7 @@ impl Ledger {
     // ---- what it holds
 
     /// Returns the number of the crank; input from outside has the number of the crank after it.
-    pub(super) fn number(&self) -> CrankNum {
+    pub(crate) fn number(&self) -> CrankNum {
         self.0.number
     }
 
@@ -179,23 +180,23 @@ impl Ledger {
         self.0.block.entries()
     }
 
-    pub(super) fn tables(&self) -> &Tables {
+    pub(crate) fn tables(&self) -> &Tables {
         self.0.block.tables()
     }
 
-    pub(super) fn tables_mut(&mut self) -> &mut Tables {
+    pub(crate) fn tables_mut(&mut self) -> &mut Tables {
         self.0.block.tables_mut()
     }
 
-    pub(super) fn slog(&mut self) -> &mut Slog {
+    pub(crate) fn slog(&mut self) -> &mut Slog {
         self.0.block.slog()
     }
 
-    pub(super) fn block(&self) -> &Block {
+    pub(crate) fn block(&self) -> &Block {
         &self.0.block
     }
 
-    pub(super) fn block_mut(&mut self) -> &mut Block {
+    pub(crate) fn block_mut(&mut self) -> &mut Block {
         &mut self.0.block
     }
 

@@ -125,7 +125,7 @@ impl Ledger {
     }
 
     /// Terminates a vat: the promises that it decided are rejected; its rows are removed later, under a budget.
-    pub(super) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
+    pub(crate) fn terminate(&mut self, vat: VatId, ended: &Ended) -> Result<(), Fault> {
         let by = self.by();
         self.act_for(Some(vat));
         let row = self.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
@@ -255,7 +255,7 @@ impl Ledger {
     }
 
     /// Pauses a vat, so that it takes no deliveries. A second pause changes nothing but the reason.
-    pub(super) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
+    pub(crate) fn pause(&mut self, vat: VatId, reason: &str) -> Result<(), Fault> {
         let reason = short(reason.to_owned());
         let paused = self.tables_mut().vats.update(&vat, |it| it.status = Status::Paused { reason });
         paused.ok_or_else(|| KernelPanic::new("vat.known", vat).into())

@@ -10,6 +10,7 @@ use crate::{
     kernel::{
         Worker, Workers,
         crank::{Crank, CrankLog},
+        probe::probe_of,
         route::Route,
         take::{Source, Work},
         translate::Inward,
@@ -64,6 +65,8 @@ pub struct Ahead {
     pub message_hash: Option<[u8; 32]>,
     /// The directives that fire there, in the order of effect.
     pub due: Vec<Directive>,
+    /// The orders of a probe that fire there: each in one line.
+    pub probed: Vec<String>,
 }
 
 impl Ahead {
@@ -109,6 +112,7 @@ pub fn look(block: Block) -> (Block, Option<Ahead>) {
         fate: Fate::Nothing,
         message_hash: None,
         due: Vec::new(),
+        probed: Vec::new(),
     };
     let looked = catch_unwind(AssertUnwindSafe(|| foresee(&mut crank, &mut ahead)));
     match looked {
@@ -132,6 +136,7 @@ fn foresee(crank: &mut Crank<'_>, ahead: &mut Ahead) -> Result<Fate, Fault> {
     }
     crank.log.work = work.clone();
     ahead.due = crank.due();
+    ahead.probed = probe_of(crank.ledger.block()).map(|it| it.foresee(crank)).unwrap_or_default();
     if let Some(fate) = fate {
         return Ok(fate);
     }

@@ -16,7 +16,7 @@ use crate::{
         Ended, Ledger,
         crank::Crank,
         deliver::next_delivery,
-        disturb,
+        probe::probe_of,
         take::{SKIPPED, Work, describe, is_sound},
         upgrade::Replaced,
     },
@@ -46,49 +46,28 @@ pub extern "C" fn vathost_breakpoint(crank: u64) {
 impl Crank<'_> {
     /// Obeys what is due at this crank.
     pub(super) fn obey(mut self) -> Result<Self, Fault> {
+        let probe = self.ledger.probe();
+        if let Some(probe) = &probe {
+            probe.taken(&self);
+        }
         let due = self.due();
-        if due.is_empty() {
-            return Ok(self);
+        if !due.is_empty() {
+            self.check(&due)?;
+            self = self.carry_out_all(due)?;
         }
-        // Those of an experiment are its own: what operators ordered is obeyed as ever, and first.
-        let (faults, orders): (Vec<_>, Vec<_>) = due.into_iter().partition(|it| disturb::is_fault(&self.ledger, it));
-        if !orders.is_empty() {
-            check(&self.ledger, &self.log.work, &orders)?;
-            self = self.carry_out_all(orders)?;
+        match probe {
+            Some(probe) if !self.log.interrupted => probe.obeyed(self),
+            _ => Ok(self),
         }
-        if faults.is_empty() || self.log.interrupted { Ok(self) } else { self.obey_faults(faults) }
     }
 
-    /// Obeys directives as in an experiment: what cannot be obeyed is noted, and changes nothing.
-    fn obey_faults(mut self, due: Vec<Directive>) -> Result<Self, Fault> {
-        let (mut orders, mut faults) = (Vec::new(), Vec::new());
-        let vat = self.log.work.vat();
-        for directive in due {
-            if matches!(directive.action, Action::Disturb(_)) {
-                faults.push(directive);
-                continue;
-            }
-            let mut with_it = orders.clone();
-            with_it.push(directive.clone());
-            match check(&self.ledger, &self.log.work, &with_it) {
-                Ok(()) => {
-                    orders = with_it;
-                    disturb::note(&mut self.ledger, &directive, vat, None);
-                }
-                Err(Fault::Halted(halted)) => {
-                    let why = halted.why.unwrap_or_else(|| "it is no fault".to_owned());
-                    disturb::note(&mut self.ledger, &directive, vat, Some(why));
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        let mut crank = if orders.is_empty() { self } else { self.carry_out_all(orders)? };
-        disturb::disturb(&mut crank, &faults)?;
-        Ok(crank)
+    /// Halts where a directive says so, or where something is not as it says.
+    pub(crate) fn check(&self, due: &[Directive]) -> Result<(), Fault> {
+        check(&self.ledger, &self.log.work, due)
     }
 
     /// Carries out what was checked, and seals it; then the item is taken again, or skipped.
-    fn carry_out_all(mut self, due: Vec<Directive>) -> Result<Self, Fault> {
+    pub(crate) fn carry_out_all(mut self, due: Vec<Directive>) -> Result<Self, Fault> {
         let vat = self.log.work.vat();
         if !due.iter().any(Directive::in_consensus) {
             for directive in due {
@@ -119,7 +98,7 @@ impl Crank<'_> {
     }
 
     /// Returns the directives that fire at this crank, in the order of effect.
-    pub(super) fn due(&mut self) -> Vec<Directive> {
+    pub(super) fn due(&self) -> Vec<Directive> {
         if self.ledger.block().directives().is_empty() {
             return Vec::new();
         }
@@ -135,7 +114,9 @@ impl Crank<'_> {
                 set.due(self.ledger.number(), Some(second)).filter(|it| !due.contains(it)).cloned().collect();
             due.extend(more);
         }
-        due.extend(disturb::recurring(&mut self.ledger, numbers));
+        if let Some(probe) = probe_of(self.ledger.block()) {
+            due.retain(|it| !probe.owns(it));
+        }
         due.sort_by(|a, b| a.action.cmp(&b.action));
         due
     }
@@ -211,7 +192,8 @@ impl Ledger {
     fn record_directive(&mut self, directive: &Directive, delivered: Option<VatId>, effect: Effect) {
         let (crank, line) = (self.number(), directive.to_string());
         if directive.in_consensus() {
-            let digest = self.block().directives().digest();
+            let operators = self.block().directives();
+            let digest = probe_of(self.block()).map_or_else(|| operators.digest(), |it| it.digest(operators));
             let index = self.tables().applied.iter().next_back().map_or(0, |(at, _)| at + 1);
             let effect = effect.clone();
             self.tables_mut().applied.insert(index, Applied { crank, text: line.clone(), digest, effect });
@@ -357,16 +339,24 @@ pub fn obey_at_rest(block: &Block) -> Result<(), Box<super::Halt>> {
 /// its block, changes the state and needs no delivery for it. It consumes the crank, whatever comes of it, so that it
 /// is done with; one that is outside consensus must not, and stops before a crank that comes.
 pub(super) fn wakes(block: &Block) -> bool {
+    if probe_of(block).is_some_and(|it| it.wakes(block)) {
+        return true;
+    }
     if block.directives().is_empty() {
         return false;
     }
     let globals = block.tables().globals();
-    let acts = |it: &Directive| match &it.action {
-        Action::Pause { vat, .. } | Action::Terminate { vat, .. } => vat.is_some(),
-        Action::Resume(_) | Action::Upgrade { .. } => true,
-        Action::ReplaceKernel(version) => *version > globals.kernel_version,
-        Action::Skip { .. } | Action::Expect { .. } | Action::Halt | Action::Break | Action::Disturb(_) => false,
-    };
+    let acts = |it: &Directive| acts_alone(it, globals.kernel_version);
     let of_block = || block.directives().due_at_block(block.current_height()).any(acts);
     block.directives().due(globals.next_crank, None).any(acts) || block.cranks() == 0 && of_block()
+}
+
+/// Returns whether a directive changes the state in a crank that takes nothing, under this version of the kernel.
+pub(crate) fn acts_alone(directive: &Directive, version: u32) -> bool {
+    match &directive.action {
+        Action::Pause { vat, .. } | Action::Terminate { vat, .. } => vat.is_some(),
+        Action::Resume(_) | Action::Upgrade { .. } => true,
+        Action::ReplaceKernel(wanted) => *wanted > version,
+        Action::Skip { .. } | Action::Expect { .. } | Action::Halt | Action::Break | Action::Disturb(_) => false,
+    }
 }

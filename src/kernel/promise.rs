@@ -38,7 +38,7 @@ impl Ledger {
         self.tables().promises.get(&id).ok_or_else(|| KernelPanic::new("promise.known", id))
     }
 
-    pub(super) fn update_promise<T>(
+    pub(crate) fn update_promise<T>(
         &mut self,
         id: PromiseId,
         change: impl FnOnce(&mut Promise) -> T,
@@ -46,7 +46,7 @@ impl Ledger {
         self.tables_mut().promises.update(&id, change).ok_or_else(|| KernelPanic::new("promise.known", id))
     }
 
-    pub(super) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {
+    pub(crate) fn new_promise(&mut self, decider: Option<VatId>) -> PromiseId {
         let id = self.tables_mut().update_globals(|it| {
             let id = it.next_promise;
             it.next_promise = id.next();
@@ -79,7 +79,7 @@ impl Ledger {
     }
 
     /// Settles promises for a vat, which forgets all of them before the first is settled.
-    pub(super) fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
+    pub(crate) fn resolve(&mut self, vat: VatId, resolutions: Vec<Resolution<KRef>>) -> Result<(), Fault> {
         for it in &resolutions {
             let (vref, _) = self.entry(vat, it.promise)?;
             self.remove_entry(vat, vref)?;
@@ -123,7 +123,7 @@ impl Ledger {
     }
 
     /// Settles a promise with these data.
-    pub(super) fn settle(&mut self, id: PromiseId, rejected: bool, data: CapData<KRef>) -> Result<(), Fault> {
+    pub(crate) fn settle(&mut self, id: PromiseId, rejected: bool, data: CapData<KRef>) -> Result<(), Fault> {
         data.slots.iter().try_for_each(|it| self.incref(*it))?;
         let state = match rejected {
             true => PromiseState::Rejected { with: id },

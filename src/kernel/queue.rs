@@ -148,7 +148,7 @@ impl Crank<'_> {
 
 impl Ledger {
     /// Joins the end of its maker's run-queue.
-    pub(super) fn queue_run(&mut self, waiting: Waiting) {
+    pub(crate) fn queue_run(&mut self, waiting: Waiting) {
         let queue = run_queue(self.tables(), waiting.by);
         self.tables_mut().queue.push(queue, waiting);
     }

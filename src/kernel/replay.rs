@@ -2,9 +2,9 @@
 //! snapshot on.
 
 use crate::{
-    directive::plant::{Plant, REPLAY_CHARGES},
     kernel::{
         Usage, Worker, Workers,
+        probe::probe_of,
         syscall::{Syscalls, anachronism},
     },
     model::{
@@ -112,10 +112,8 @@ fn replay(
         check_fuel(vat, number, fuel, used)?;
     }
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
-    let next_crank = block.tables().globals().next_crank;
-    let charges = |it: &Plant| it.name == REPLAY_CHARGES && it.is_before(next_crank);
-    if block.probe().is_some_and(|it| it.plants.iter().any(charges)) {
-        block.tables_mut().tallies.update(&vat, |it| it.fuel += deliveries);
+    if let Some(probe) = probe_of(block).cloned() {
+        probe.brought_up(block, vat, deliveries);
     }
     Ok(())
 }

@@ -1,13 +1,11 @@
 //! The syscalls that a vat may make during a delivery: the one place through which a guest reaches the kernel.
 
-use std::{fmt, ops::Bound};
+use std::{fmt, ops::Bound, sync::Arc};
 
 use crate::{
-    directive::injector::Disturbed,
     kernel::{
-        Ledger,
-        disturb::{Verdict, disturb_syscall, disturbed_answer},
-        gc,
+        Ledger, gc,
+        probe::{Call, Probe},
         translate::Outward,
     },
     model::{
@@ -18,7 +16,6 @@ use crate::{
     },
     slog::{At, Detail, Event, Shape, SyscallResult},
     state::{
-        block::{Call, observe},
         table::{Item, Tables},
         transcript::Entry,
     },
@@ -39,7 +36,7 @@ enum Mode {
 
 /// The state of a live delivery, as it is left at its end.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(crate) struct Live {
     pub(super) ledger: Ledger,
     pub(super) at: At,
     /// Number of syscalls made so far.
@@ -52,8 +49,8 @@ pub(super) struct Live {
     pub(super) fault: Option<Fault>,
     /// Bytes of its console lines so far.
     printed: u64,
-    /// The disturbance that an experiment makes to the delivery's syscalls.
-    pub(super) disturbed: Option<Box<Disturbed>>,
+    /// The probe of the block, if it has one.
+    pub(super) probe: Option<Arc<dyn Probe>>,
 }
 
 #[derive(Debug)]
@@ -65,12 +62,13 @@ struct Replay {
 }
 
 impl Syscalls {
-    pub(super) fn live(ledger: Ledger, at: At, disturbed: Option<Box<Disturbed>>) -> Syscalls {
-        let live = Live { ledger, at, count: 0, last: "", exit: None, fault: None, printed: 0, disturbed };
+    pub(super) fn live(ledger: Ledger, at: At) -> Syscalls {
+        let probe = ledger.probe();
+        let live = Live { ledger, at, count: 0, last: "", exit: None, fault: None, printed: 0, probe };
         Syscalls(Mode::Live(Box::new(live)))
     }
 
-    pub(super) fn replay(vat: VatId, entry: Entry) -> Syscalls {
+    pub(crate) fn replay(vat: VatId, entry: Entry) -> Syscalls {
         Syscalls(Mode::Replay(Box::new(Replay { vat, entry, next: 0, fault: None })))
     }
 
@@ -79,7 +77,7 @@ impl Syscalls {
         matches!(self.0, Mode::Live(_))
     }
 
-    pub(super) fn into_live(self) -> Result<Live, KernelPanic> {
+    pub(crate) fn into_live(self) -> Result<Live, KernelPanic> {
         match self.0 {
             Mode::Live(live) => Ok(*live),
             Mode::Replay(_) => Err(KernelPanic::new("worker.brought-up", "a live delivery came back as a replay")),
@@ -174,16 +172,12 @@ impl Live {
                 VatFault::illegal(kind, format_args!("more than {} in a delivery", limits::SYSCALLS_MAX)).into()
             );
         }
-        let verdict = match &mut self.disturbed {
-            None => Verdict::Not,
-            Some(disturbed) => disturb_syscall(&mut self.ledger, disturbed, syscall_num, kind),
-        };
-        if let Verdict::Fails(fault) = verdict {
-            return Err(fault);
+        if let Some(probe) = &self.probe {
+            probe.before_syscall(&mut self.ledger, at, syscall_num, kind)?;
         }
         self.ledger.entries().syscall(&syscall)?;
         self.check_entry()?;
-        let observed = self.ledger.block().probe().is_some_and(|it| it.observer.is_some()).then(|| syscall.clone());
+        let seen = self.probe.as_ref().filter(|it| it.sees_syscalls()).map(|_| syscall.clone());
         let recorded = self.ledger.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { ledger: &mut self.ledger, vat, kind }.translate(syscall);
         let translated = translated.and_then(|it| self.ledger.check_queued(vat, &it).map(|()| it));
@@ -193,11 +187,9 @@ impl Live {
                 Event::Syscall { at, syscall_num, replay: false, syscall: kind, ksc, vsc }
             });
         }
-        if let Some(vat) = &observed {
-            let kernel = translated.as_ref();
-            observe(self.ledger.block_mut(), |block, observer| {
-                observer.syscall(&Call { at, number: syscall_num, vat, kernel, memory, block })
-            })?;
+        if let (Some(probe), Some(vat)) = (&self.probe, &seen) {
+            let (kernel, block) = (translated.as_ref(), self.ledger.block());
+            probe.syscall(&Call { at, number: syscall_num, vat, kernel, memory, block })?;
         }
         let answer = translated.and_then(|syscall| self.apply(syscall));
         if recorded.is_some() {
@@ -209,8 +201,8 @@ impl Live {
             self.ledger.slog().record(Detail::Syscalls, event);
         }
         let mut answer = answer?;
-        if let (Verdict::Answer(at, instead), Some(disturbed)) = (verdict, &self.disturbed) {
-            answer = disturbed_answer(disturbed, self.at.crank_num, at, answer, instead);
+        if let Some(probe) = &self.probe {
+            answer = probe.answer(at.crank_num, answer);
         }
         self.ledger.entries().answer(&answer)?;
         self.check_entry()?;

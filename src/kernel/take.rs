@@ -20,7 +20,7 @@ use crate::{
         Ledger,
         crank::{Crank, caught},
         deliver::next_delivery,
-        disturb::is_fault,
+        probe::probe_of,
         route::{Route, route},
     },
     model::{
@@ -37,7 +37,7 @@ use crate::{
 
 /// The work that a crank took from its queue.
 #[derive(Clone, Debug)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Work that no vat receives, already done.
     Done,
     /// Something for this vat, whose references are still held by it.
@@ -50,13 +50,13 @@ pub(super) enum Work {
 
 /// The numbers of the attempts to deliver that a crank makes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Numbers {
-    pub(super) first: Option<(VatId, DeliveryNum)>,
-    pub(super) second: Option<(VatId, DeliveryNum)>,
+pub(crate) struct Numbers {
+    pub(crate) first: Option<(VatId, DeliveryNum)>,
+    pub(crate) second: Option<(VatId, DeliveryNum)>,
 }
 
 impl Numbers {
-    pub(super) fn iter(self) -> impl Iterator<Item = (VatId, DeliveryNum)> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = (VatId, DeliveryNum)> {
         self.first.into_iter().chain(self.second)
     }
 }
@@ -73,7 +73,7 @@ impl Work {
     }
 
     /// Returns the vat that the work is for.
-    pub(super) fn vat(&self) -> Option<VatId> {
+    pub(crate) fn vat(&self) -> Option<VatId> {
         match self {
             Work::Done | Work::Entry(_) => None,
             Work::Item(vat, _) | Work::Gc(vat, _) => Some(*vat),
@@ -82,7 +82,7 @@ impl Work {
 
     /// Returns the hash by which a directive recognizes the work: of its entry in the queue, in the kernel's
     /// references.
-    pub(super) fn hash(&self) -> Result<[u8; 32], HostFault> {
+    pub(crate) fn hash(&self) -> Result<[u8; 32], HostFault> {
         let mut bytes = Vec::new();
         match self {
             Work::Done => (),
@@ -93,7 +93,7 @@ impl Work {
     }
 
     /// Returns the delivery numbers that the work will take: none if it is no delivery, two for an upgrade.
-    pub(super) fn numbers(&self, tables: &Tables) -> Numbers {
+    pub(crate) fn numbers(&self, tables: &Tables) -> Numbers {
         let Some(vat) = self.vat() else { return Numbers::default() };
         let first = Some((vat, next_delivery(tables, vat)));
         match (self, tables.is_paused(vat)) {
@@ -108,7 +108,7 @@ impl Work {
 
 /// The place from which a crank takes its item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// In this queue, under this number.
     Queue(QueueId, i64),
     /// Among the GC actions: those of this vat and kind.
@@ -219,7 +219,9 @@ impl Crank<'_> {
             return false;
         }
         let (number, height) = (self.ledger.number(), self.ledger.tables().globals().height);
-        let skips = |it: &Directive| matches!(it.action, Action::Skip { .. }) && !is_fault(&self.ledger, it);
+        let probe = probe_of(self.ledger.block());
+        let owns = |it: &Directive| probe.is_some_and(|probe| probe.owns(it));
+        let skips = |it: &Directive| matches!(it.action, Action::Skip { .. }) && !owns(it);
         let of_block =
             self.ledger.block().cranks() == 0 && self.ledger.block().directives().due_at_block(height).any(skips);
         of_block || self.ledger.block().directives().due(number, None).any(skips)
@@ -251,7 +253,7 @@ impl Crank<'_> {
     }
 
     /// Takes again what the crank took first, after it was undone.
-    pub(super) fn retake(&mut self) -> Result<Work, Fault> {
+    pub(crate) fn retake(&mut self) -> Result<Work, Fault> {
         let work = match self.log.source {
             None => Work::Done,
             Some(Source::Gc(vat, kind)) => self.ledger.take_gc(vat, kind).map_or(Work::Done, |it| Work::Gc(vat, it)),

@@ -5,8 +5,10 @@
 //! anything is applied.
 
 use crate::{
-    directive::plant::RESOLVE_NON_DECIDER,
-    kernel::{Ledger, plant::has_bug},
+    kernel::{
+        Ledger,
+        probe::{BoundaryCheck, probe_of},
+    },
     model::{
         blame::{Fault, KernelPanic, VatFault},
         body::{self, Shape, SlotKind},
@@ -271,7 +273,9 @@ impl Outward<'_> {
             KRef::Promise(id) => self.ledger.promise(id)?.decider(),
             _ => None,
         };
-        if decider != Some(self.vat) && !has_bug(self.ledger, RESOLVE_NON_DECIDER) {
+        let is_omitted =
+            || probe_of(self.ledger.block()).is_some_and(|it| it.omits(BoundaryCheck::Decider, self.ledger));
+        if decider != Some(self.vat) && !is_omitted() {
             return self.illegal(format_args!("the vat does not decide {vref}"));
         }
         Ok(())

@@ -2,4 +2,5 @@
 
 pub mod campaign;
 pub mod experiment;
+pub mod probe;
 pub mod soak;

@@ -321,6 +321,7 @@ fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {
 }
 
 /// Reads the delivery that an entry's vat received; if it failed, also how it ended.
+#[cfg(feature = "tools")]
 pub(crate) fn told(entry: &[u8]) -> Result<(Option<Delivery<VRef>>, Option<End>), HostFault> {
     let mut rest = entry;
     let delivery: Option<Delivery<VRef>> = codec::take(&mut rest)?;

@@ -605,6 +605,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes durable what was written so far, and begins another transaction: what no host does.
+    #[cfg(feature = "tools")]
     pub(crate) fn split(&self) -> Result<(), HostFault> {
         self.0.execute_batch("COMMIT; BEGIN").map_err(|err| self.failed("commit half a block", &err))
     }

@@ -317,13 +317,13 @@ pub trait Journaled {
     fn rewind(&mut self);
 
     /// Ends the open crank: folds its changes, in key order, into the crank's mark, and appends them to `changes` if
-    /// they are to be hashed one by one. `watch` is the digest of what an experiment compares, and moves along where
-    /// there is one.
+    /// they are to be hashed one by one. `compared` is the digest of the rows that experiments compare, and moves along
+    /// where there is one.
     fn seal(
         &mut self,
         mark: &mut Fold,
         changes: Option<&mut Vec<u8>>,
-        watch: Option<&mut Digest>,
+        compared: Option<&mut Digest>,
     ) -> Result<(), HostFault>;
 
     /// Undoes the open block, and with it the open crank.
@@ -344,8 +344,8 @@ pub trait Journaled {
     /// A row is this now, outside of any block: as a mark of another place has it.
     fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault>;
 
-    /// Adds what an experiment compares of every row.
-    fn watch(&self, digest: &mut Digest) -> Result<(), HostFault>;
+    /// Adds every row that experiments compare.
+    fn count_compared(&self, digest: &mut Digest) -> Result<(), HostFault>;
 
     /// Ends the open block: hands over the rows that differ from the committed ones, and moves the digest along.
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault>;
@@ -375,7 +375,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         &mut self,
         mark: &mut Fold,
         mut changes: Option<&mut Vec<u8>>,
-        mut watch: Option<&mut Digest>,
+        mut compared: Option<&mut Digest>,
     ) -> Result<(), HostFault> {
         if self.journal.is_empty() {
             return Ok(());
@@ -402,7 +402,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
                 changes.bytes(&row);
             }
             let is_there = new.is_some();
-            if let Some(digest) = &mut watch {
+            if let Some(digest) = &mut compared {
                 self.count(&key, old.as_ref(), digest, false)?;
                 self.count(&key, self.get(&key), digest, true)?;
             }
@@ -479,7 +479,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         Ok(())
     }
 
-    fn watch(&self, digest: &mut Digest) -> Result<(), HostFault> {
+    fn count_compared(&self, digest: &mut Digest) -> Result<(), HostFault> {
         self.iter().try_for_each(|(key, value)| self.count(key, Some(value), digest, true))
     }
 

@@ -6,29 +6,29 @@ use serde_json::json;
 use tempfile::TempDir;
 use vathost::{
     Audit, Inputs,
-    directive::plant::Plant,
     host::{
         controller::{Arg, BlockPolicy, Host, HostOptions, Outcome, Sent, To},
         scenario::Scenario,
     },
+    lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{
         id::{CrankNum, KRef, ObjectId},
         value::CapData,
     },
 };
 
-fn open(dir: &TempDir, plants: Vec<Plant>) -> Host {
+fn open(dir: &TempDir, plants: Vec<PlantedBug>) -> Host {
     open_with(dir, plants, Inputs::First)
 }
 
-fn open_with(dir: &TempDir, plants: Vec<Plant>, inputs: Inputs) -> Host {
+fn open_with(dir: &TempDir, plants: Vec<PlantedBug>, inputs: Inputs) -> Host {
     let state = Some(dir.path().join("state"));
     let mut controller = Host::open(HostOptions {
         state,
         code_cache: Some(dir.path().join("code")),
         audit: Audit::EACH,
         experimental: true,
-        plants,
+        probe: PlantedBugs::probe(&plants, Life::Dear),
         inputs,
         ..HostOptions::default()
     })
@@ -139,7 +139,7 @@ fn an_input_meets_a_kernel_panic_again_and_again_and_is_not_lost() {
     run(&mut controller);
     let at = controller.block().unwrap().tables().globals().next_crank;
     drop(controller);
-    let plant: Plant = format!("object.counts@{}", CrankNum(at.0 + 1)).parse().unwrap();
+    let plant: PlantedBug = format!("object.counts@{}", CrankNum(at.0 + 1)).parse().unwrap();
     let mut hashes = vec![];
     let mut sent = None;
     for _ in 0..3 {
@@ -164,7 +164,7 @@ fn under_a_panic(inputs: Inputs) -> (Vec<String>, CapData<KRef>) {
     run(&mut host);
     let at = host.block().unwrap().tables().globals().next_crank;
     drop(host);
-    let plant: Plant = format!("object.counts@{}", CrankNum(at.0 + 1)).parse().unwrap();
+    let plant: PlantedBug = format!("object.counts@{}", CrankNum(at.0 + 1)).parse().unwrap();
     let mut host = open_with(&dir, vec![plant.clone()], inputs);
     let sent = host.send("north", "makePurse", [1.into()]).unwrap();
     host.send("north", "makePurse", [2.into()]).unwrap();

@@ -7,6 +7,7 @@ use vathost::{
     Audit, BlockPolicy, Host, HostOptions, Scenario,
     directive::DirectiveSet,
     host::staged::{BlockHeader, BlockInput, StageError, StagedHost},
+    lab::probe::{Life, PlantedBugs},
 };
 
 const POLICY: BlockPolicy = BlockPolicy { cranks: 9, fuel: None, wall_millis: None, block_time: 5 };
@@ -205,8 +206,9 @@ fn a_kernel_panic_commits_nothing_and_a_directive_goes_past_it() {
     let open = |line: &str, bug: bool| {
         let mut directives = DirectiveSet::default();
         directives.read("test", line.as_bytes()).unwrap();
-        let plants = if bug { vec!["object.counts@method-bootstrap".parse().unwrap()] } else { vec![] };
-        let options = HostOptions { directives, plants, ..options(Some(dir.path().join("state"))) };
+        let bugs = if bug { vec!["object.counts@method-bootstrap".parse().unwrap()] } else { vec![] };
+        let probe = PlantedBugs::probe(&bugs, Life::Dear);
+        let options = HostOptions { directives, probe, ..options(Some(dir.path().join("state"))) };
         StagedHost::new(install("bank", options), true).unwrap()
     };
     let mut host = open("", true);

@@ -32,10 +32,10 @@ use crate::{
         state,
     },
     debug::{Base, Command, How, Open, Refusal, Reply, Session},
-    directive::plant::Plant,
     directive::{Schedule, Trigger},
     host::{controller::BlockPolicy, epitaph::Epitaph},
     lab::experiment::{MARKER, Token, TokenError, is_marked},
+    lab::probe::PlantedBug,
     model::{files, id::CrankNum},
     store::Database,
 };
@@ -106,7 +106,7 @@ pub(crate) struct DebugArgs {
     audit: Option<u64>,
     /// A bug that is planted in the host, too
     #[arg(long, value_name = "NAME@crank-N")]
-    plant: Vec<Plant>,
+    plant: Vec<PlantedBug>,
     /// Print one JSON object a command
     #[arg(long)]
     json: bool,

@@ -13,9 +13,9 @@ use crate::{
         run::code_cache,
         state,
     },
-    directive::plant::Plant,
     inspect::plan::Trial,
     lab::experiment::{self, Base, Remedies},
+    lab::probe::{Life, PlantedBug, PlantedBugs},
 };
 
 /// At a kernel panic, try every way to go on, and rank them
@@ -44,7 +44,7 @@ pub(crate) struct RemedyArgs {
     policy: PolicyArgs,
     /// A bug that is planted in the host, too
     #[arg(long, value_name = "NAME@crank-N")]
-    plant: Vec<Plant>,
+    plant: Vec<PlantedBug>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -60,7 +60,7 @@ pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<E
     let trial = Trial {
         policy,
         blocks: args.blocks,
-        plants,
+        probe: PlantedBugs::probe(&plants, Life::Dear),
         directives,
         bundles,
         code_cache: code_cache.clone(),

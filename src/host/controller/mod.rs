@@ -54,12 +54,7 @@ use crate::{
         value::CapData,
     },
     slog::{Detail, Event, Slog},
-    state::{
-        block::{Block, Probe},
-        device::Device,
-        snapshot::Image,
-        table::Tables,
-    },
+    state::{block::Block, device::Device, snapshot::Image, table::Tables},
     store::{Database, Pace},
     vat::{CoreDump, Interrupter, Warehouse, engine_id, stack},
 };
@@ -102,11 +97,12 @@ impl Host {
         if open.experimental && block.meta().engine.is_empty() {
             block.set_experimental();
         }
-        if !open.plants.is_empty() && !block.is_experimental() {
+        let plants = open.probe.as_ref().is_some_and(|it| !it.planted().is_empty());
+        if plants && !block.is_experimental() {
             let why = "this state is not one for experiments: only one made with --experimental is";
             return Err(HostFault::new("plant a fault", why));
         }
-        block.set_probe(Probe::of_plants(open.plants.clone(), open.end));
+        kernel::set_probe(&mut block, open.probe.clone());
         for wasm in &open.bundles {
             block.put_bundle(wasm);
         }
@@ -378,7 +374,7 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
 }
 
 fn course(open: &HostOptions) -> Course {
-    let plants = open.plants.iter().map(ToString::to_string).collect();
+    let plants = open.probe.as_ref().map(|it| it.planted()).unwrap_or_default();
     Course { audit: open.audit.interval(), plants, ..Course::default() }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     directive::Schedule,
-    directive::{injector::Injector, plant::DEADLY},
+    directive::plant::DEADLY,
     lab::experiment::{
         Base, Build, CampaignName, Golden, Limits, Token, Until,
         judge::{self, Verdict},
@@ -16,6 +16,7 @@ use crate::{
         run::{self, How, RunEnd, Seen, Walked},
         watcher::{Answer, Looks, Useless, View, Watcher, When},
     },
+    lab::probe::{Injector, Life},
     model::id::{CrankNum, hex},
 };
 
@@ -107,7 +108,7 @@ impl Experiments {
 
     /// Allows plants to end this process, which was made to die.
     pub fn set_expendable(&mut self) {
-        self.machine.is_expendable = true;
+        self.machine.life = Life::Expendable;
     }
 
     /// Asks these invariants in every experiment.
@@ -161,7 +162,7 @@ impl Experiments {
         let Experiments { machine, golden, recording, until, .. } = self;
         let from = if all { 0 } else { machine.checkpoint_before(golden.len()) };
         machine.go_to(from).map_err(|it| *it)?;
-        machine.arm(|_| Injector::default()).map_err(|it| *it)?;
+        machine.arm(|_, _| Injector::default()).map_err(|it| *it)?;
         *machine.block_mut().map_err(|it| *it)?.slog() = recording.slog(history);
         loop {
             let walked = run::walk(machine, golden, *until).map_err(|it| *it)?;
@@ -185,7 +186,7 @@ impl Experiments {
             let why = "a fault of the store or of the process needs a process of its own".to_owned();
             return self.outcome(schedule, seed, &self.unseen(RunEnd::Broken(why)));
         }
-        if Experiments::ends_process(schedule) && !self.machine.is_expendable {
+        if Experiments::ends_process(schedule) && self.machine.life == Life::Dear {
             let why = "a plant would end this process, which was not made to die".to_owned();
             return self.outcome(schedule, seed, &self.unseen(RunEnd::Broken(why)));
         }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    directive::injector::{Counts, Injector},
     directive::{Directive, Spot, Trigger},
     kernel::Halt,
     lab::experiment::{
@@ -12,14 +11,12 @@ use crate::{
         machine::{Machine, Stepped},
         patience::Watchful,
     },
+    lab::probe::{Counts, DeliveryRecord, Injector},
     model::{
         id::{BlockHeight, CrankNum, DeliveryNum, KRef, VatId},
         value::SYSCALL_KINDS,
     },
-    state::{
-        block::{Block, Told},
-        table::CListEntry,
-    },
+    state::{block::Block, table::CListEntry},
     store::{Digest, StateHash},
 };
 
@@ -85,7 +82,7 @@ pub struct Golden {
     pub(super) cranks: Vec<Crank>,
     pub(super) by_digest: BTreeMap<Digest, Vec<usize>>,
     /// What each vat was told.
-    pub(super) told: BTreeMap<VatId, Vec<Told>>,
+    pub(super) told: BTreeMap<VatId, Vec<DeliveryRecord>>,
     pub(super) ends: Ends,
     /// Whether a vat holds a device: then the time is part of the state.
     pub(super) is_clocked: bool,
@@ -162,7 +159,7 @@ impl Golden {
             took: Duration::ZERO,
         };
         golden.first_heaps(machine).map_err(|it| *it)?;
-        machine.arm(|_| Injector::default()).map_err(|it| *it)?;
+        machine.arm(|_, _| Injector::default()).map_err(|it| *it)?;
         let max = match until {
             Until::Cranks(cranks) => Some(cranks),
             Until::Quiescent | Until::EndOfGolden => None,
@@ -218,14 +215,10 @@ impl Golden {
         delivery: Option<(VatId, DeliveryNum)>,
         noted: usize,
     ) -> Result<usize, Box<Halt>> {
-        let block = machine.block_mut()?;
-        let clock = Clock::of(block);
-        let Some(watch) = block.probe().and_then(|it| it.watch.as_ref()) else { return Ok(noted) };
-        let digest = watch.digest;
-        let told = watch.told.get(noted..).unwrap_or_default().to_vec();
+        let clock = Clock::of(machine.block()?);
+        let (digest, told) = (machine.watch().digest(), machine.watch().told_from(noted));
         let now = noted + told.len();
-        let counts =
-            block.probe().and_then(|it| it.injector.as_ref()).map(|it| it.counts().clone()).unwrap_or_default();
+        let counts = machine.injected().map(|it| it.counts()).unwrap_or_default();
         self.by_digest.entry(digest).or_default().push(step);
         self.cranks.push(Crank { digest, delivery, clock });
         let mut vats: Vec<VatId> = delivery.map(|(vat, _)| vat).into_iter().collect();

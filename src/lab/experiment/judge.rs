@@ -11,11 +11,11 @@ use crate::{
         outcome::{Class, Done, Step},
         run::{RunEnd, Seen},
     },
+    lab::probe::DeliveryRecord,
     model::{
         blame::Fault,
         id::{CrankNum, VatId},
     },
-    state::block::Told,
 };
 
 /// Steps of a path that are kept.
@@ -46,7 +46,7 @@ struct History {
 
 /// Lists what became of each fault, for the outcome.
 pub(super) fn done(seen: &Seen) -> Vec<Done> {
-    let done = |(fault, it): (&usize, &crate::directive::injector::Reached)| Done {
+    let done = |(fault, it): (&usize, &crate::lab::probe::Reached)| Done {
         fault: *fault,
         crank: Some(it.crank.0),
         times: it.times,
@@ -206,7 +206,7 @@ fn rows_of(end: &VatEnd) -> (&'static str, u32, crate::store::Digest) {
 /// What every vat was told since the checkpoint, beside the golden run.
 fn histories(golden: &Golden, seen: &Seen, vats: &BTreeSet<VatId>) -> Vec<History> {
     let from = CrankNum(golden.start.0 + seen.from as u64);
-    let mut here: BTreeMap<VatId, Vec<&Told>> = BTreeMap::new();
+    let mut here: BTreeMap<VatId, Vec<&DeliveryRecord>> = BTreeMap::new();
     for it in &seen.told {
         here.entry(it.vat).or_default().push(it);
     }
@@ -220,7 +220,7 @@ fn histories(golden: &Golden, seen: &Seen, vats: &BTreeSet<VatId>) -> Vec<Histor
     all.into_iter().map(history).collect()
 }
 
-fn history(vat: VatId, here: &[&Told], there: &[Told]) -> History {
+fn history(vat: VatId, here: &[&DeliveryRecord], there: &[DeliveryRecord]) -> History {
     let common = here.iter().zip(there).take_while(|(a, b)| a.same(b)).count();
     let first = match (here.get(common), there.get(common)) {
         (None, None) => None,
@@ -228,17 +228,17 @@ fn history(vat: VatId, here: &[&Told], there: &[Told]) -> History {
         (Some(it), _) => Some((it.crank, it.kind)),
         (None, Some(it)) => Some((it.crank, "missing")),
     };
-    let mut missing: BTreeMap<u64, Vec<&Told>> = BTreeMap::new();
+    let mut missing: BTreeMap<u64, Vec<&DeliveryRecord>> = BTreeMap::new();
     for it in there.get(common..).unwrap_or_default() {
         missing.entry(it.full).or_default().push(it);
     }
-    let mut other: Vec<&&Told> = Vec::new();
+    let mut other: Vec<&&DeliveryRecord> = Vec::new();
     for it in here.get(common..).unwrap_or_default() {
         if missing.get_mut(&it.full).and_then(Vec::pop).is_none() {
             other.push(it);
         }
     }
-    let mut left: Vec<&Told> = missing.into_values().flatten().collect();
+    let mut left: Vec<&DeliveryRecord> = missing.into_values().flatten().collect();
     let permuted = first.is_some() && other.is_empty() && left.is_empty();
     let rejected = other.iter().any(|it| it.rejects);
     let mut merely_told = true;

@@ -7,23 +7,25 @@
 //! Invariants: it runs the blocks that `vathost run` would run, to the same hashes; going back leaves nothing of what ran;
 //! a base is only read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    directive::injector::{Counts, Injector},
     host::{
         block_run::{BlockRun, Step},
         controller::{Host, HostOptions},
         scenario::Scenario,
     },
     kernel::{self, Halt, Position, Ran, Workers},
-    lab::experiment::{Base, end_process},
+    lab::{
+        experiment::Base,
+        probe::{Counts, Injector, Life, PlantedBugs, Probes, RunWatch},
+    },
     model::{
         blame::Fault,
         id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     },
-    state::block::{Block, Mark, Watch, inject},
-    store::{Change, Database},
+    state::block::{Block, Mark},
+    store::{Change, Database, Digest},
     vat::Warehouse,
 };
 
@@ -36,6 +38,8 @@ pub(super) struct Checkpoint {
     /// From the checkpoint before to this one.
     changes: Vec<Vec<Change>>,
     counts: BTreeMap<VatId, Counts>,
+    /// Of the rows that experiments compare.
+    digest: Digest,
 }
 
 /// The result of one step.
@@ -58,8 +62,12 @@ pub(super) struct Machine {
     at: usize,
     /// Digest of every row, for the audit; see `Experiments::set_audit`.
     pub(super) audit_every: u64,
-    /// Whether this process was made to die, and may be ended by a plant.
-    pub(super) is_expendable: bool,
+    /// Whether this process was made to die, and may be ended by a planted bug.
+    pub(super) life: Life,
+    /// What is seen of the run.
+    watch: Arc<RunWatch>,
+    /// The faults that are in force.
+    injector: Option<Arc<Injector>>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -77,7 +85,10 @@ impl Machine {
     pub(super) fn open(base: &Base) -> anyhow::Result<Machine> {
         let is_state = Database::exists(&base.path);
         let scenario = if is_state { None } else { Some(Scenario::read(&base.path)?) };
-        let (block, mut warehouse) = open(base, scenario.as_ref()).map_err(|it| *it)?;
+        let (mut block, mut warehouse) = open(base, scenario.as_ref()).map_err(|it| *it)?;
+        let watch = Arc::new(RunWatch::default());
+        watch.begin(block.compared_rows()?);
+        Probes::default().and(watch.clone()).attach(&mut block);
         warehouse.keep_stopped();
         let (checkpoints, at) = (Vec::new(), 0);
         let mut machine = Machine {
@@ -88,7 +99,9 @@ impl Machine {
             checkpoints,
             at,
             audit_every: 0,
-            is_expendable: false,
+            life: Life::Dear,
+            watch,
+            injector: None,
         };
         machine.bring_all_up().map_err(|it| *it)?;
         machine.checkpoint(0).map_err(|it| *it)?;
@@ -104,13 +117,13 @@ impl Machine {
     }
 
     /// Returns what was seen of the run so far.
-    pub(super) fn watched(&self) -> Result<Option<&Watch>, Box<Halt>> {
-        Ok(self.block()?.probe().and_then(|it| it.watch.as_ref()))
+    pub(super) fn watch(&self) -> &RunWatch {
+        &self.watch
     }
 
     /// Returns the faults that are in force.
-    pub(super) fn injected(&self) -> Result<Option<&Injector>, Box<Halt>> {
-        Ok(self.block()?.probe().and_then(|it| it.injector.as_ref()))
+    pub(super) fn injected(&self) -> Option<&Injector> {
+        self.injector.as_deref()
     }
 
     /// Vats that sleep are woken once, so that no experiment has to replay a long past.
@@ -158,12 +171,11 @@ impl Machine {
         }
         self.warehouse.take_stirred();
         let block = self.run.block_mut()?;
-        let counts =
-            block.probe().and_then(|it| it.injector.as_ref()).map(|it| it.counts().clone()).unwrap_or_default();
+        let counts = self.injector.as_ref().map(|it| it.counts()).unwrap_or_default();
         let changes = if self.checkpoints.is_empty() { Vec::new() } else { block.changes()? };
         let mark = block.mark()?;
         self.at = self.checkpoints.len();
-        self.checkpoints.push(Checkpoint { step, mark, changes, counts });
+        self.checkpoints.push(Checkpoint { step, mark, changes, counts, digest: self.watch.digest() });
         Ok(())
     }
 
@@ -192,11 +204,11 @@ impl Machine {
         }
         if let Some(here) = self.checkpoints.get(to) {
             block.stand_at(&here.mark);
+            self.watch.begin(here.digest);
         }
         block.set_audit(self.audit_every);
-        if self.is_expendable {
-            block.probed().end = Some(end_process);
-        }
+        self.injector = None;
+        Probes::default().and(self.watch.clone()).attach(block);
         // They come back from the checkpoint's pages, when they are needed.
         match moved {
             true => self.warehouse.evict_all(),
@@ -206,16 +218,25 @@ impl Machine {
         Ok(())
     }
 
-    /// Puts an injector in force at the checkpoint where it stands.
-    pub(super) fn arm(&mut self, make: impl FnOnce(BTreeMap<VatId, Counts>) -> Injector) -> Result<(), Box<Halt>> {
+    /// Puts an injector in force at the checkpoint where it stands; it is given the syscalls made before, and the bugs that
+    /// it plants.
+    pub(super) fn arm(
+        &mut self,
+        make: impl FnOnce(BTreeMap<VatId, Counts>, Arc<PlantedBugs>) -> Injector,
+    ) -> Result<(), Box<Halt>> {
         let counts = self.checkpoints.get(self.at).map(|it| it.counts.clone()).unwrap_or_default();
-        Ok(inject(self.block_mut()?, make(counts))?)
+        let injector = Arc::new(make(counts, Arc::new(PlantedBugs::new(Vec::new(), self.life))));
+        let watch = self.watch.clone();
+        let block = self.run.block_mut()?;
+        injector.with(block.directives())?;
+        Probes::of_bugs(injector.bugs()).and(injector.clone()).and(watch).attach(block);
+        self.injector = Some(injector);
+        Ok(())
     }
 
     /// A halt has taken the block: makes it anew, at the first checkpoint.
     fn rebuild(&mut self) -> Result<(), Box<Halt>> {
         let (mut block, _) = open(&self.base, self.scenario.as_ref())?;
-        block.watch()?;
         block.mark()?;
         self.run = BlockRun::new(block, self.base.policy);
         self.at = 0;
@@ -256,6 +277,5 @@ fn open(base: &Base, scenario: Option<&Scenario>) -> Result<(Block, Warehouse), 
     // Snapshots are taken at checkpoints, and nowhere else.
     block.set_snapshot_interval(Some(0));
     block.set_audit(0);
-    block.watch()?;
     Ok((block, warehouse))
 }

@@ -16,10 +16,10 @@ use std::{
 
 use crate::{
     directive::Directive,
-    directive::injector::Reached,
     lab::experiment::{end::Ends, golden::Clock, run::RunEnd, watcher::Answer},
+    lab::probe::DeliveryRecord,
+    lab::probe::Reached,
     model::id::{CrankNum, VatId},
-    state::block::Told,
     store::Digest,
 };
 
@@ -34,7 +34,7 @@ pub(super) type Key = (Digest, [u8; 32], Option<Clock>, Option<[u8; 32]>);
 /// The course of a run from a state on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tail {
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<DeliveryRecord>,
     pub(super) faults: Vec<(CrankNum, VatId, String)>,
     /// What became of the faults that were left.
     pub(super) reached: Vec<(Directive, Reached)>,
@@ -51,7 +51,7 @@ impl Tail {
     fn moved(&self, from: CrankNum, to: CrankNum) -> Tail {
         let crank = |it: CrankNum| CrankNum(it.0 - from.0 + to.0);
         Tail {
-            told: self.told.iter().map(|it| Told { crank: crank(it.crank), ..*it }).collect(),
+            told: self.told.iter().map(|it| DeliveryRecord { crank: crank(it.crank), ..*it }).collect(),
             faults: self.faults.iter().map(|(at, vat, why)| (crank(*at), *vat, why.clone())).collect(),
             reached: (self.reached.iter())
                 .map(|(fault, it)| (fault.clone(), Reached { crank: crank(it.crank), ..it.clone() }))

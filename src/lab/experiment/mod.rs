@@ -11,7 +11,6 @@ pub const STACK_BYTES: usize = 16 << 20;
 
 mod base;
 mod child;
-mod deadly;
 mod disk;
 mod end;
 mod experiments;
@@ -34,7 +33,6 @@ mod worker;
 
 pub use base::{Base, BaseId, Build, Limits, Until};
 pub use child::{Process, Program, Silence};
-pub use deadly::end_process;
 pub use disk::store_ops;
 pub use experiments::Experiments;
 pub use golden::{Golden, GoldenBlock, Points, VatPoints};

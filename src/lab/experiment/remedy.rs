@@ -104,7 +104,7 @@ fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
     let mut controller = Host::open(HostOptions {
         state: Some(dir.path().to_owned()),
         code_cache: trial.code_cache.clone(),
-        plants: trial.plants.clone(),
+        probe: trial.probe.clone(),
         audit: trial.audit.into(),
         ..HostOptions::default()
     })?;

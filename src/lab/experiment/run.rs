@@ -10,7 +10,6 @@ use std::{
 };
 
 use crate::{
-    directive::injector::{self, Injector, Log, Reached},
     directive::{Directive, Schedule, Spot, Trigger},
     kernel::{self, Halt, Ran},
     lab::experiment::{
@@ -22,8 +21,8 @@ use crate::{
         recording::Recording,
         watcher::{Answer, Looks, View, Watcher, When},
     },
+    lab::probe::{DeliveryRecord, Injector, Log, Reached, lasts},
     model::id::{CrankNum, DeliveryNum, VatId},
-    state::block::Told,
     store::{CrankMark, Digest},
 };
 
@@ -72,7 +71,7 @@ pub(super) struct Seen {
     /// From this crank on, counted from the base.
     pub(super) from: usize,
     /// What vats were told since.
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<DeliveryRecord>,
     /// Vats that ended by their own fault since.
     pub(super) faults: Vec<(CrankNum, VatId, String)>,
     pub(super) reached: BTreeMap<usize, Reached>,
@@ -129,7 +128,7 @@ struct OpenRun<'a, 'b> {
     machine: &'a mut Machine,
     how: &'a mut How<'b>,
     log: Log,
-    told: Vec<Told>,
+    told: Vec<DeliveryRecord>,
     /// Cranks from the base on.
     step: usize,
     fuel: u64,
@@ -175,8 +174,8 @@ pub(super) fn run(
     let history = how.watchers.iter().any(|it| it.looks_at() == Looks::History);
     *machine.block_mut()?.slog() = how.recording.slog(history);
     let mut log = Log::default();
-    machine.arm(|counts| {
-        let injector = Injector::new(schedule.clone(), seed, counts);
+    machine.arm(|counts, bugs| {
+        let injector = Injector::new(schedule.clone(), seed, counts, bugs);
         log = injector.log().clone();
         injector
     })?;
@@ -258,10 +257,7 @@ impl OpenRun<'_, '_> {
 
     fn note(&mut self, ran: &Ran) -> Result<(), Box<Halt>> {
         self.fuel += ran.fuel;
-        let noted = self.told.len();
-        if let Some(watch) = self.machine.watched()? {
-            self.told.extend_from_slice(watch.told.get(noted..).unwrap_or_default());
-        }
+        self.told.extend(self.machine.watch().told_from(self.told.len()));
         if let (Some((vat, _)), Some(fault)) = (ran.delivery, ran.ended.as_ref().and_then(|it| it.fault.as_ref())) {
             self.faults.push((ran.crank, vat, fault.to_string()));
         }
@@ -275,9 +271,9 @@ impl OpenRun<'_, '_> {
     fn watched(&mut self, when: When) -> Option<RunEnd> {
         let block = self.machine.block().ok()?;
         let How { golden, watchers, recording, memo, .. } = &mut *self.how;
-        let digest = block.probe().and_then(|it| it.watch.as_ref()).map(|it| it.digest);
+        let digest = self.machine.watch().digest();
         for (at, watcher) in watchers.iter_mut().enumerate().filter(|(_, it)| it.when() == when) {
-            let state = digest.filter(|_| watcher.looks_at() == Looks::State && !self.audited);
+            let state = (watcher.looks_at() == Looks::State && !self.audited).then_some(digest);
             let answer = match state.and_then(|it| memo.answer(it, at)) {
                 Some(known) => Ok(known),
                 None => recording.show(|events| watcher.ask(&View { block, golden, when, events })),
@@ -300,8 +296,7 @@ impl OpenRun<'_, '_> {
 
     /// Compares with the golden run; says whether that ends the run.
     fn compare(&mut self, ran: &Ran) -> Result<Option<RunEnd>, Box<Halt>> {
-        let block = self.machine.block_mut()?;
-        let digest = block.probe().and_then(|it| it.watch.as_ref()).map(|it| it.digest).unwrap_or_default();
+        let digest = self.machine.watch().digest();
         let reached = !self.log.is_empty();
         let golden = self.how.golden;
         let same_rows = golden.cranks.get(self.step - 1).is_some_and(|it| it.digest == digest);
@@ -368,7 +363,7 @@ impl OpenRun<'_, '_> {
     /// What tells a vat's heap from others. That of a vat which nothing was done to since the first fault is known.
     fn heap(&mut self, vat: VatId) -> Result<Option<[u8; 32]>, Box<Halt>> {
         let quiet =
-            !self.stirred.contains(&vat) && self.machine.block()?.tables().is_alive(vat) && !self.is_disturbed(vat)?;
+            !self.stirred.contains(&vat) && self.machine.block()?.tables().is_alive(vat) && !self.is_disturbed(vat);
         match self.first_fault {
             Some(cranks) if quiet => Ok(self.how.golden.heap_after(vat, cranks)),
             _ => self.machine.fingerprint(vat),
@@ -419,7 +414,7 @@ impl OpenRun<'_, '_> {
             return Ok(self.deviated.is_some().then_some(None));
         }
         let block = self.machine.block()?;
-        let Some(injector) = block.probe().and_then(|it| it.injector.as_ref()) else { return Ok(None) };
+        let Some(injector) = self.machine.injected() else { return Ok(None) };
         if left.iter().any(|it| reached.contains(it)) || injector.is_under_way() {
             return Ok(None);
         }
@@ -438,9 +433,9 @@ impl OpenRun<'_, '_> {
     }
 
     /// Whether a fault names the vat.
-    fn is_disturbed(&self, vat: VatId) -> Result<bool, Box<Halt>> {
+    fn is_disturbed(&self, vat: VatId) -> bool {
         let names = |it: &Directive| it.vat() == Some(vat) || it.action.vat() == Some(vat);
-        Ok(self.machine.injected()?.is_some_and(|it| it.schedule().faults().any(names)))
+        self.machine.injected().is_some_and(|it| it.schedule().faults().any(names))
     }
 
     /// The faults that may still come, by their positions in the schedule.
@@ -448,11 +443,11 @@ impl OpenRun<'_, '_> {
         let block = self.machine.block()?;
         let tables = block.tables();
         let next = |vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries));
-        let Some(injector) = block.probe().and_then(|it| it.injector.as_ref()) else { return Ok(Vec::new()) };
+        let Some(injector) = self.machine.injected() else { return Ok(Vec::new()) };
         let mut left = injector.left(tables.globals().next_crank, &next);
         // Nothing comes to the dead, to a vat that was and is not; what lasts outlives it.
         let is_gone = |vat: VatId| vat < tables.globals().next_vat && !tables.is_alive(vat);
-        let is_over = |fault: &Directive| !injector::lasts(&fault.action) && fault.trigger.vat().is_some_and(is_gone);
+        let is_over = |fault: &Directive| !lasts(&fault.action) && fault.trigger.vat().is_some_and(is_gone);
         left.retain(|at| !injector.schedule().faults().nth(*at).is_some_and(is_over));
         Ok(left)
     }
@@ -475,7 +470,7 @@ impl OpenRun<'_, '_> {
             return Ok(end);
         }
         let golden = self.how.golden;
-        let digest = self.machine.watched()?.map(|it| it.digest).unwrap_or_default();
+        let digest = self.machine.watch().digest();
         let same_rows = golden.quiescent && golden.cranks.last().is_some_and(|it| it.digest == digest);
         if !self.how.whole && same_rows && self.heaps_are_after(golden.len())? {
             return Ok(RunEnd::Met);
@@ -530,7 +525,7 @@ impl OpenRun<'_, '_> {
             faults.extend(tail.faults);
             noted.extend(tail.noted);
             deviated = deviated.or(tail.deviated);
-            let schedule = machine.injected()?.map(|it| it.schedule());
+            let schedule = machine.injected().map(|it| it.schedule());
             for (fault, it) in tail.reached {
                 let at = schedule.and_then(|all| all.faults().position(|it| *it == fault));
                 reached.extend(at.map(|at| (at, it)));
@@ -549,7 +544,7 @@ impl OpenRun<'_, '_> {
         };
         let asked = if lasts { self.asked.as_slice() } else { &[] };
         let reached = self.log.reached();
-        let faults: Vec<Directive> = match self.machine.injected().ok().flatten() {
+        let faults: Vec<Directive> = match self.machine.injected() {
             Some(injector) => injector.schedule().faults().cloned().collect(),
             None => return Ok(()),
         };

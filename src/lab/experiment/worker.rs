@@ -11,17 +11,16 @@ use serde::Serialize;
 
 use crate::{
     directive::Schedule,
-    directive::injector::Injector,
     host::controller::{Host, HostOptions},
     kernel::Halt,
     lab::experiment::{
         Build, Experiments, Patience, Until,
         disk::{DiskFaults, Says},
-        end_process,
         protocol::{Ask, Event, Hello, Reply},
     },
+    lab::probe::{Injector, Life, PlantedBugs, Probes},
     model::blame::{Fault, HostFault},
-    state::block::{Block, inject},
+    state::block::Block,
 };
 
 fn say(out: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
@@ -128,7 +127,8 @@ pub fn run_on_disk(
     wire.say(&opened(controller.block_mut()?)?)?;
     let block = controller.block_mut()?;
     block.set_experimental();
-    inject(block, Injector::new(ask.faults.clone(), ask.seed, Default::default()))?;
+    let bugs = Arc::new(PlantedBugs::new(Vec::new(), Life::Expendable));
+    Probes::inject(block, Arc::new(Injector::new(ask.faults.clone(), ask.seed, Default::default(), bugs)))?;
     let event = match run(&mut controller, &hello, faults.as_ref(), &wire) {
         Ok(()) => Event::End { state_hash: controller.block()?.committed_hash().to_string() },
         Err(halt) => match killed(&halt, &ask.faults) {
@@ -150,7 +150,6 @@ fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Host, 
         code_cache,
         snapshot_interval: Some(0),
         disk,
-        end: Some(end_process),
         ..HostOptions::default()
     })
 }

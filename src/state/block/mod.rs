@@ -14,18 +14,14 @@ mod policy;
 mod probe;
 pub(crate) mod proof;
 pub mod undo;
-mod watch;
 
 pub use heard::Heard;
 pub use policy::BlockPolicy;
-pub(crate) use probe::observe;
-pub use probe::{Call, Observer, Probe, inject};
-pub use watch::{Told, Watch};
+pub use probe::{BlockProbe, Sealed};
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
-    directive::plant::Plant,
     directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
     model::{
         blame::HostFault,
@@ -81,7 +77,7 @@ struct Inner {
     heard: Heard,
     /// The devices of the embedder.
     devices: Vec<Arc<dyn Device>>,
-    probe: Option<Box<Probe>>,
+    probe: Option<Arc<dyn BlockProbe>>,
 }
 
 /// A place that an experiment comes back to: all that is not in the rows.
@@ -90,9 +86,6 @@ pub struct Mark {
     meta: Meta,
     doomed: Vec<VatId>,
     snapshots: Snapshots,
-    digest: Digest,
-    plants: Vec<Plant>,
-    directives: DirectiveSet,
 }
 
 /// A step of a block: what is sealed together.
@@ -289,14 +282,11 @@ impl Block {
 
     // ---- experiments
 
-    /// Watches what is sealed from here on; see [`Watch`].
-    pub fn watch(&mut self) -> Result<(), HostFault> {
-        let mut watch = Watch::default();
-        for table in self.0.tables.each() {
-            table.watch(&mut watch.digest)?;
-        }
-        self.probed().watch = Some(watch);
-        Ok(())
+    /// Returns the digest of the rows that experiments compare; see [`Sealed::rows`].
+    pub fn compared_rows(&self) -> Result<Digest, HostFault> {
+        let mut digest = Digest::default();
+        self.0.tables.all().iter().try_for_each(|table| table.count_compared(&mut digest))?;
+        Ok(digest)
     }
 
     /// Marks the point to which the block is undone from now on.
@@ -305,14 +295,7 @@ impl Block {
         let inner = &mut *self.0;
         inner.entries.clear();
         inner.forgotten.clear();
-        Ok(Mark {
-            meta: inner.meta.clone(),
-            doomed: inner.doomed.clone(),
-            snapshots: inner.snapshots.clone(),
-            digest: inner.probe.as_ref().and_then(|it| it.watch.as_ref()).map(|it| it.digest).unwrap_or_default(),
-            plants: inner.probe.as_ref().map(|it| it.plants.clone()).unwrap_or_default(),
-            directives: inner.directives.clone(),
-        })
+        Ok(Mark { meta: inner.meta.clone(), doomed: inner.doomed.clone(), snapshots: inner.snapshots.clone() })
     }
 
     /// Moves the digest of each table along.
@@ -331,7 +314,7 @@ impl Block {
         self.0.tables.each().into_iter().map(|it| it.changes()).collect()
     }
 
-    /// Undoes all since the mark, which must be the last one; what is injected and watched begins anew.
+    /// Undoes all since the mark, which must be the last one.
     pub fn revert(&mut self, mark: &Mark) {
         let inner = &mut *self.0;
         inner.tables.each().into_iter().for_each(Journaled::revert);
@@ -356,14 +339,6 @@ impl Block {
         inner.snapshots = mark.snapshots.clone();
         inner.entries.clear();
         inner.forgotten.clear();
-        inner.directives.clone_from(&mark.directives);
-        let Some(probe) = &mut inner.probe else { return };
-        probe.injector = None;
-        probe.plants.clone_from(&mark.plants);
-        if let Some(watch) = &mut probe.watch {
-            watch.digest = mark.digest;
-            watch.told.clear();
-        }
     }
 
     /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the
@@ -557,11 +532,11 @@ impl Block {
     pub(crate) fn seal(&mut self, step: Step) -> Result<(), HostFault> {
         let (label, crank) = (step.label(), step.crank());
         let Inner { tables, meta, slog, entries, probe, crank_marks, .. } = &mut *self.0;
-        let mut watch = probe.as_mut().and_then(|it| it.watch.as_mut());
+        let mut compared = probe.as_ref().filter(|it| it.counts_rows()).map(|_| Digest::default());
         let mut fold = Fold::of_step(label);
         let mut rows = crank.is_none().then(Vec::new);
         for table in tables.each() {
-            table.seal(&mut fold, rows.as_mut(), watch.as_mut().map(|it| &mut it.digest))?;
+            table.seal(&mut fold, rows.as_mut(), compared.as_mut())?;
         }
         meta.chain.push(|chain| {
             chain.bytes(label.as_bytes());
@@ -578,10 +553,10 @@ impl Block {
             }
             chain.number(END);
         });
-        if let Some(watch) = watch {
+        if let Some(probe) = probe {
             // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
-            let number = crank.unwrap_or(CrankNum(tables.globals().next_crank.0.saturating_sub(1)));
-            entries.unsealed().try_for_each(|it| watch.note(number, it.vat, it.number, it.stored))?;
+            let crank = crank.unwrap_or(CrankNum(tables.globals().next_crank.0.saturating_sub(1)));
+            probe.sealed(&Sealed { crank, rows: compared.unwrap_or_default(), entries })?;
         }
         entries.seal();
         let step = fold.mark();

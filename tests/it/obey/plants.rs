@@ -177,9 +177,9 @@ fn a_poisoned_entry_is_gone_past_by_the_line_of_the_report() {
 #[test]
 fn a_plant_of_a_message_is_spelled_as_it_is_read() {
     for text in ["object.counts@crank-12", "object.counts@method-deposit", "vat.known@message-5f3a9c01"] {
-        assert_eq!(text.parse::<vathost::directive::plant::Plant>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<vathost::lab::probe::PlantedBug>().unwrap().to_string(), text);
     }
     for text in ["half-commit@method-deposit", "object.counts@message-5f", "object.counts@method-", "x@crank-1"] {
-        assert!(text.parse::<vathost::directive::plant::Plant>().is_err(), "{text}");
+        assert!(text.parse::<vathost::lab::probe::PlantedBug>().is_err(), "{text}");
     }
 }

@@ -1,20 +1,22 @@
-//! The injector disturbs the run of an experiment. It is a value that the block holds. A real host's block holds
-//! none, and asks once a delivery whether there is one.
+//! The injector finds the faults that are due at a place of an experiment's run, and notes what became of them. How it
+//! disturbs the kernel as its probe: see `disturb`.
 //!
 //! Invariants: what it does depends on its schedule, its seed and the numbers that it is asked with; each fault whose place
 //! came is noted, with the reason where nothing could be done.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
     directive::plant::LASTING,
-    directive::{Action, Directive, Disturbance, Schedule, Spot, Trigger},
+    directive::{Action, Directive, DirectiveSet, Disturbance, Schedule, Spot, Trigger},
+    lab::probe::PlantedBugs,
     model::{
+        blame::HostFault,
         id::{CrankNum, DeliveryNum, VatId},
-        value::SYSCALL_KINDS,
+        value::{Answer, SYSCALL_KINDS},
     },
 };
 
@@ -23,17 +25,39 @@ pub type Counts = [u64; SYSCALL_KINDS.len()];
 
 /// The injector of an experiment's faults: it finds the faults that are due at a place, and notes what became of
 /// them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Injector {
     schedule: Schedule,
     seed: u64,
     /// Places that are not looked up by number alone, with their positions in the schedule.
     spots: Vec<(usize, Spot, Action)>,
-    counts: BTreeMap<VatId, Counts>,
-    /// The log, shared with the experiment's runner: a halt takes the block, and with it the injector.
+    /// The bugs that faults plant.
+    pub(super) bugs: Arc<PlantedBugs>,
     log: Log,
+    course: Mutex<Course>,
+}
+
+/// The part of an injector that moves along with the run.
+#[derive(Debug, Default)]
+struct Course {
+    counts: BTreeMap<VatId, Counts>,
+    /// The faults that are due in the crank that runs.
+    due: Vec<Directive>,
     /// The fault that limits the fuel of the next delivery, and to what.
     fuel_max: Option<(usize, u64)>,
+    /// The delivery that is under way.
+    delivery: Option<DisturbedDelivery>,
+}
+
+/// A delivery that is under way, as the faults of its syscalls see it.
+#[derive(Debug)]
+struct DisturbedDelivery {
+    vat: VatId,
+    counts: Counts,
+    /// The fault that limited its fuel.
+    limit: Option<usize>,
+    /// The fault that replaces the answer of the syscall under way, and by what.
+    instead: Option<(usize, Answer)>,
 }
 
 /// The faults whose places came, by their positions in the schedule.
@@ -84,13 +108,36 @@ pub struct Reached {
 
 impl Injector {
     /// Makes the injector of this schedule. `counts` are the syscalls that were made before, by vat.
-    pub fn new(schedule: Schedule, seed: u64, counts: BTreeMap<VatId, Counts>) -> Injector {
+    pub fn new(schedule: Schedule, seed: u64, counts: BTreeMap<VatId, Counts>, bugs: Arc<PlantedBugs>) -> Injector {
         let spot = |(at, fault): (usize, &Directive)| match fault.trigger {
             Trigger::Spot(spot) => Some((at, spot, fault.action.clone())),
             _ => None,
         };
         let spots = schedule.faults().enumerate().filter_map(spot).collect();
-        Injector { schedule, seed, spots, counts, ..Injector::default() }
+        let course = Mutex::new(Course { counts, ..Course::default() });
+        Injector { schedule, seed, spots, bugs, course, log: Log::default() }
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the bugs that faults plant.
+    pub fn bugs(&self) -> Arc<PlantedBugs> {
+        self.bugs.clone()
+    }
+
+    /// Returns these directives of operators with the faults: what is in force.
+    ///
+    /// # Errors
+    ///
+    /// A fault that contradicts a directive.
+    pub fn with(&self, operators: &DirectiveSet) -> Result<DirectiveSet, HostFault> {
+        let mut all = operators.clone();
+        for fault in self.schedule.faults().filter(|fault| !operators.iter().any(|it| it == *fault)) {
+            all.insert_fault(fault.clone()).map_err(|err| HostFault::new("put faults in force", err))?;
+        }
+        Ok(all)
     }
 
     /// Returns the schedule of faults.
@@ -99,8 +146,8 @@ impl Injector {
     }
 
     /// Returns the number of syscalls made so far, by vat.
-    pub fn counts(&self) -> &BTreeMap<VatId, Counts> {
-        &self.counts
+    pub fn counts(&self) -> BTreeMap<VatId, Counts> {
+        self.course().counts.clone()
     }
 
     /// Returns the log of the faults whose places were reached.
@@ -110,7 +157,7 @@ impl Injector {
 
     /// Returns whether the fault is a delay that was done already: the same delivery number comes again, with an
     /// earlier item or with the delayed one.
-    pub(crate) fn is_over(&self, fault: &Directive) -> bool {
+    pub(super) fn is_over(&self, fault: &Directive) -> bool {
         let is_once = matches!(fault.action, Action::Disturb(Disturbance::Delay { .. }))
             && !matches!(fault.trigger, Trigger::Spot(Spot::DeliveryEvery(..)));
         is_once && self.position(fault).is_some_and(|at| self.log.is_done(at))
@@ -119,6 +166,7 @@ impl Injector {
     /// Returns the faults that may still come, by their positions, if these are the numbers of the next crank and
     /// deliveries. A run in memory has no faults of commits.
     pub fn left(&self, next_crank: CrankNum, next_delivery: &dyn Fn(VatId) -> DeliveryNum) -> Vec<usize> {
+        let course = self.course();
         let may_come = |fault: &Directive| match fault.trigger {
             // It has come, and it stays.
             _ if lasts(&fault.action) => true,
@@ -129,24 +177,20 @@ impl Injector {
                 delivery >= next_delivery(vat)
             }
             Trigger::Spot(Spot::DeliveryEvery(..)) => true,
-            Trigger::Spot(Spot::SyscallOfKind(vat, kind, number)) => self.count_of(vat, kind) < number,
+            Trigger::Spot(Spot::SyscallOfKind(vat, kind, number)) => course.count_of(vat, kind) < number,
             Trigger::Spot(Spot::Commit(_) | Spot::StoreOp(..)) | Trigger::Block(_) => false,
         };
-        let is_left = |at: usize, fault| self.fuel_max.is_some_and(|(it, _)| it == at) || may_come(fault);
+        let is_left = |at: usize, fault| course.fuel_max.is_some_and(|(it, _)| it == at) || may_come(fault);
         self.schedule.faults().enumerate().filter(|(at, fault)| is_left(*at, fault)).map(|(at, _)| at).collect()
     }
 
     /// Returns whether a fault is in force that changes the run without a trace in the state.
     pub fn is_under_way(&self) -> bool {
-        self.fuel_max.is_some() || self.schedule.faults().any(|it| lasts(&it.action))
-    }
-
-    fn count_of(&self, vat: VatId, kind: &str) -> u64 {
-        self.counts.get(&vat).zip(index_of(kind)).and_then(|(counts, at)| counts.get(at)).copied().unwrap_or(0)
+        self.course().fuel_max.is_some() || self.schedule.faults().any(|it| lasts(&it.action))
     }
 
     /// Returns the faults that fire at every Kth delivery, if this delivery is one of them.
-    pub(crate) fn recurring(&self, vat: VatId, number: DeliveryNum) -> impl Iterator<Item = Directive> {
+    pub(super) fn recurring(&self, vat: VatId, number: DeliveryNum) -> impl Iterator<Item = Directive> {
         let spots = self.spots.iter().filter(move |(_, spot, _)| match spot {
             Spot::DeliveryEvery(it, every) => *it == vat && number.0 > 0 && number.0.is_multiple_of(*every),
             _ => false,
@@ -155,31 +199,87 @@ impl Injector {
     }
 
     /// Returns the faults that fire at the end of this delivery.
-    pub(crate) fn at_end(&self, vat: VatId, number: DeliveryNum) -> Vec<Directive> {
+    pub(super) fn at_end(&self, vat: VatId, number: DeliveryNum) -> Vec<Directive> {
         let trigger = Trigger::Spot(Spot::DeliveryEnd(vat, number));
         let spots = self.spots.iter().filter(|(_, spot, _)| Trigger::Spot(*spot) == trigger);
         spots.map(|(.., action)| Directive { trigger, action: action.clone() }).collect()
     }
 
-    /// Returns the disturbances of one delivery's syscalls.
-    pub(crate) fn begin_delivery(&self, vat: VatId, number: DeliveryNum) -> Disturbed {
-        let mine = |spot: &Spot| match spot {
-            Spot::Syscall(it, delivery, _) => *it == vat && *delivery == number,
-            Spot::SyscallOfKind(it, ..) => *it == vat,
-            _ => false,
-        };
-        let spots = self.spots.iter().filter(|(_, spot, _)| mine(spot)).cloned().collect();
-        let counts = self.counts.get(&vat).copied().unwrap_or_default();
-        Disturbed { vat, spots, counts, log: self.log.clone() }
+    /// Sets the faults that are due in the crank that runs.
+    pub(super) fn set_due(&self, due: Vec<Directive>) {
+        self.course().due = due;
     }
 
-    /// Takes back the counts of the vat's syscalls when its delivery has ended.
-    pub(crate) fn end_delivery(&mut self, disturbed: Disturbed) {
-        self.counts.insert(disturbed.vat, disturbed.counts);
+    /// Takes the faults that are due in the crank that runs.
+    pub(super) fn take_due(&self) -> Vec<Directive> {
+        std::mem::take(&mut self.course().due)
+    }
+
+    /// Begins a delivery to the vat, and returns the most fuel that a fault leaves it, if one does.
+    pub(super) fn begin_delivery(&self, vat: VatId) -> Option<u64> {
+        let mut course = self.course();
+        let limit = course.fuel_max.take();
+        let counts = course.counts.get(&vat).copied().unwrap_or_default();
+        course.delivery = Some(DisturbedDelivery { vat, counts, limit: limit.map(|(at, _)| at), instead: None });
+        limit.map(|(_, fuel)| fuel)
+    }
+
+    /// Ends the delivery under way, and notes what became of a limit on its fuel.
+    pub(super) fn end_delivery(&self, crank: CrankNum, used: Option<u64>) {
+        let mut course = self.course();
+        let Some(delivery) = course.delivery.take() else { return };
+        course.counts.insert(delivery.vat, delivery.counts);
+        if let Some(at) = delivery.limit {
+            self.log.note(at, crank, Some(delivery.vat), used.map(|it| format!("the delivery used {it}")));
+        }
+    }
+
+    /// Counts a syscall of the delivery under way, and returns how it is to be disturbed: the position of the fault, by
+    /// which to say what became of it, and the disturbance.
+    pub(super) fn syscall(
+        &self,
+        delivery: DeliveryNum,
+        number: u32,
+        kind: &'static str,
+    ) -> Option<(usize, Disturbance)> {
+        let mut course = self.course();
+        let under_way = course.delivery.as_mut()?;
+        let vat = under_way.vat;
+        let count = index_of(kind).and_then(|at| under_way.counts.get_mut(at))?;
+        *count += 1;
+        let count = *count;
+        let here = |spot: &Spot| match spot {
+            Spot::Syscall(it, its, at) => *it == vat && *its == delivery && *at == u64::from(number),
+            Spot::SyscallOfKind(it, its, at) => *it == vat && *its == kind && *at == count,
+            _ => false,
+        };
+        let (at, _, action) = self.spots.iter().find(|(_, spot, _)| here(spot))?;
+        match action {
+            Action::Disturb(disturbance) => Some((*at, disturbance.clone())),
+            _ => None,
+        }
+    }
+
+    /// Has the syscall under way answer so, by order of the fault at that position.
+    pub(super) fn answer_instead(&self, at: usize, answer: Answer) {
+        if let Some(delivery) = &mut self.course().delivery {
+            delivery.instead = Some((at, answer));
+        }
+    }
+
+    /// Takes the answer of the syscall under way that a fault orders, if one does.
+    pub(super) fn take_instead(&self) -> Option<(usize, Answer)> {
+        self.course().delivery.as_mut()?.instead.take()
+    }
+
+    /// Notes what became of the fault at that position, at a syscall of the delivery under way.
+    pub(super) fn hit(&self, at: usize, crank: CrankNum, why_not: Option<String>) {
+        let vat = self.course().delivery.as_ref().map(|it| it.vat);
+        self.log.note(at, crank, vat, why_not);
     }
 
     /// Notes that the place of a fault came, and why nothing was done there, if nothing was.
-    pub(crate) fn note(&mut self, fault: &Directive, crank: CrankNum, vat: Option<VatId>, why_not: Option<String>) {
+    pub(super) fn note(&self, fault: &Directive, crank: CrankNum, vat: Option<VatId>, why_not: Option<String>) {
         if let Some(at) = self.position(fault) {
             self.log.note(at, crank, vat, why_not);
         }
@@ -190,26 +290,22 @@ impl Injector {
     }
 
     /// Limits the next delivery of the crank to at most this much fuel.
-    pub(crate) fn limit_fuel(&mut self, fault: &Directive, fuel: u64) {
-        self.fuel_max = self.position(fault).map(|at| (at, fuel));
-    }
-
-    /// Takes the limit that a fault has set on the fuel of the next delivery.
-    pub(crate) fn take_fuel_max(&mut self) -> Option<(usize, u64)> {
-        self.fuel_max.take()
-    }
-
-    /// Notes what became of that limit.
-    pub(crate) fn note_fuel(&mut self, at: usize, crank: CrankNum, vat: Option<VatId>, why_not: Option<String>) {
-        self.log.note(at, crank, vat, why_not);
+    pub(super) fn limit_fuel(&self, fault: &Directive, fuel: u64) {
+        self.course().fuel_max = self.position(fault).map(|at| (at, fuel));
     }
 
     /// Returns a number below this bound that the seed and the fault decide.
-    pub(crate) fn random(&self, fault: &Directive, number: DeliveryNum, below: u64) -> u64 {
+    pub(super) fn random(&self, fault: &Directive, number: DeliveryNum, below: u64) -> u64 {
         let text = format!("{} {fault} {number}", self.seed);
         let hash = blake3::hash(text.as_bytes());
         let word = hash.as_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
         if below == 0 { 0 } else { word % below }
+    }
+}
+
+impl Course {
+    fn count_of(&self, vat: VatId, kind: &str) -> u64 {
+        self.counts.get(&vat).zip(index_of(kind)).and_then(|(counts, at)| counts.get(at)).copied().unwrap_or(0)
     }
 }
 
@@ -220,37 +316,4 @@ pub(crate) fn lasts(action: &Action) -> bool {
 
 fn index_of(kind: &str) -> Option<usize> {
     SYSCALL_KINDS.iter().position(|it| *it == kind)
-}
-
-/// The faults that are due among the syscalls of one delivery.
-#[derive(Debug)]
-pub(crate) struct Disturbed {
-    vat: VatId,
-    spots: Vec<(usize, Spot, Action)>,
-    counts: Counts,
-    log: Log,
-}
-
-impl Disturbed {
-    /// Counts a syscall, and says how it is to be disturbed; the number by which to say what became of it.
-    pub(crate) fn syscall(&mut self, number: u32, kind: &'static str) -> Option<(usize, Disturbance)> {
-        let count = index_of(kind).and_then(|at| self.counts.get_mut(at))?;
-        *count += 1;
-        let count = *count;
-        let here = |spot: &Spot| match spot {
-            Spot::Syscall(_, _, at) => *at == u64::from(number),
-            Spot::SyscallOfKind(_, it, at) => *it == kind && *at == count,
-            _ => false,
-        };
-        let (at, _, action) = self.spots.iter().find(|(_, spot, _)| here(spot))?;
-        match action {
-            Action::Disturb(disturbance) => Some((*at, disturbance.clone())),
-            _ => None,
-        }
-    }
-
-    /// Notes in the log that a fault was injected, or why it could not be.
-    pub(crate) fn hit(&self, at: usize, crank: CrankNum, why_not: Option<String>) {
-        self.log.note(at, crank, Some(self.vat), why_not);
-    }
 }
