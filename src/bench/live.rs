@@ -21,7 +21,7 @@ use crate::{
         controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
-    store::{Asked, Disk, DiskVerdict, FileOp},
+    lab::disk::{Asked, Disk, DiskVerdict, FileOp},
 };
 
 /// One crank in so many is timed: to read the clock takes time, too.
@@ -140,7 +140,7 @@ impl Live {
             counter.fetch_add(u64::from(asked.op == FileOp::Sync), Ordering::Relaxed);
             DiskVerdict::Go
         });
-        let mut live = make(HostOptions { disk: Some(disk), ..HostOptions::default() })?;
+        let mut live = make(HostOptions { files: Some(Arc::new(disk)), ..HostOptions::default() })?;
         let before = syncs.load(Ordering::Relaxed);
         let ran = live.run(deliveries)?;
         let counted = syncs.load(Ordering::Relaxed) - before;

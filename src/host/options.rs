@@ -16,7 +16,7 @@ use crate::{
     model::{blame::HostFault, files},
     slog::Slog,
     state::{block::BlockPolicy, device::Device},
-    store::Disk,
+    store::StateFiles,
 };
 
 /// The name of the file in a state's folder that holds options for each start of its host.
@@ -60,8 +60,8 @@ pub struct HostOptions {
     pub snapshot_interval: Option<u64>,
     /// Whether to find changed pages by comparing them, even if the system could tell: slower, with the same result.
     pub compare_pages: bool,
-    /// The disk between the state and its files: only in an experiment.
-    pub disk: Option<Disk>,
+    /// Another way to the files of the state than SQLite's own: only in an experiment.
+    pub files: Option<Arc<dyn StateFiles>>,
     /// Devices of the program itself. A new state gets all of them, for its life; to run a state that has some, the program must give these.
     pub devices: Vec<Arc<dyn Device>>,
 }

@@ -1,6 +1,7 @@
 //! The laboratory: faults injected on purpose, experiments with them, campaigns of experiments, and soaks.
 
 pub mod campaign;
+pub mod disk;
 pub mod experiment;
 pub mod probe;
 pub mod soak;

@@ -26,14 +26,14 @@ use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
         beside, codec,
-        disk::Disk,
+        files::{RegisteredVfs, StateFiles},
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
         history, log, mark,
         pace::Pace,
         page, private,
         proof::{DAMAGED, Proof, StoredRow},
-        sqlite, vfs,
+        sqlite,
     },
 };
 
@@ -121,8 +121,8 @@ impl Home {
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Connection,
-    /// What it uses where its disk may fail; dropped after it.
-    _vfs: Option<vfs::Registered>,
+    /// Where it has another way to its files: dropped after it.
+    _vfs: Option<Box<dyn RegisteredVfs>>,
     home: Home,
     /// What was done to have it, for a caller that cannot continue with it.
     opening: String,
@@ -260,8 +260,8 @@ impl Database {
         Database::open_on(dir, tables, None)
     }
 
-    /// Opens a state on a disk that may fail: for experiments.
-    pub fn open_on(dir: &Path, tables: &[TableLayout], disk: Option<&Disk>) -> Result<Database, HostFault> {
+    /// Opens a state whose files SQLite reaches in another way than its own, if one is given.
+    pub fn open_on(dir: &Path, tables: &[TableLayout], files: Option<&dyn StateFiles>) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
         private::make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
         let lock = private::open_file(&dir.join(LOCK)).map_err(|err| HostFault::new(&what, err))?;
@@ -270,10 +270,10 @@ impl Database {
             TryLockError::Error(err) => HostFault::new(&what, err),
         })?;
         let lock = Lock(lock);
-        if let Some(bytes) = force_log(dir, disk).map_err(|err| HostFault::new(&what, err))? {
+        if let Some(bytes) = force_log(dir, files).map_err(|err| HostFault::new(&what, err))? {
             prove_log(dir, &bytes).map_err(|err| err.within(&what))?;
         }
-        let vfs = disk.map(vfs::Registered::new).transpose()?;
+        let vfs = files.map(|it| it.register()).transpose()?;
         let path = dir.join(FILE);
         close_files(dir).map_err(|err| HostFault::new(&what, err))?;
         let connection = match &vfs {
@@ -487,14 +487,14 @@ fn close_files(dir: &Path) -> io::Result<()> {
 /// Writes the log that a host left behind when it was stopped over itself, and syncs it. Where its last sync had
 /// failed the system shows what was written, holds it for synced, and would lose it with the power, together with
 /// every block after it.
-fn force_log(dir: &Path, disk: Option<&Disk>) -> io::Result<Option<Vec<u8>>> {
+fn force_log(dir: &Path, files: Option<&dyn StateFiles>) -> io::Result<Option<Vec<u8>>> {
     let path = std::fs::canonicalize(dir)?.join(LOG);
     let Some(bytes) = read_log(&path)? else { return Ok(None) };
     let mut log = OpenOptions::new().write(true).open(&path)?;
     log.write_all(&bytes)?;
     log.sync_all()?;
-    if let Some(disk) = disk {
-        disk.forced(&path, &bytes);
+    if let Some(files) = files {
+        files.forced(&path, &bytes);
     }
     Ok(Some(bytes))
 }

@@ -8,8 +8,8 @@ mod beside;
 pub(crate) mod canon;
 pub(crate) mod codec;
 mod database;
-mod disk;
 mod dump;
+mod files;
 mod floor;
 mod fold;
 mod hash;
@@ -23,14 +23,13 @@ mod proof;
 mod sqlite;
 mod table;
 mod undo;
-mod vfs;
 
 pub use aside::Aside;
 pub use beside::{BesideRow, KeptRow};
 pub(crate) use codec::encode;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
-pub use disk::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, FileOp, Loss};
 pub use dump::{Layout, Restore};
+pub use files::{RegisteredVfs, StateFiles};
 pub use floor::CommitFloor;
 pub use fold::{CrankMark, Fold};
 pub(crate) use hash::RowHash;
@@ -41,4 +40,7 @@ pub use pace::Pace;
 pub use page::{Listed, PAGE_BYTES, PageHash};
 pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
+/// SQLite's C interface, for a VFS of experiments.
+#[cfg(feature = "tools")]
+pub(crate) use rusqlite::ffi as sqlite_ffi;
 pub use table::{Change, Index, Journaled, Table, Value};

@@ -1,5 +1,5 @@
 //! The crash matrix: the host ends, or its disk fails, at each operation on a file of a whole life: laying out, installing, blocks with
-//! snapshots, directives and an upgrade, closing, opening. All in this process: a machine that ended leaves its files as `store::Disk`
+//! snapshots, directives and an upgrade, closing, opening. All in this process: a machine that ended leaves its files as `lab::disk::Disk`
 //! says, and they are opened in SQLite's own way. `tests/it/fault/store.rs` has processes that are really killed.
 //!
 //! A run of the tests tries some of the operations, evenly spread; `CRASH_MATRIX=all cargo test --test it crash::` tries all.
@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use vathost::{
+    lab::disk::{Asked, Disk, DiskVerdict, Errno, FileOp, Loss},
     model::id::BundleId,
     state::table::Tables,
-    store::{Asked, Database, Disk, DiskVerdict, Errno, FileOp, Loss},
+    store::Database,
 };
 
 use lab::{Blocks, Found, Golden, Workload, at, disturbed, failed_then_lost, from, lives};

@@ -358,7 +358,7 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
     let mut block = match &open.state {
         Some(dir) if open.read_only => Block::open_read_only(dir)?,
         Some(dir) => {
-            let database = Database::open_on(dir, &Tables::layout(), open.disk.as_ref())?;
+            let database = Database::open_on(dir, &Tables::layout(), open.files.as_deref())?;
             Block::over(database, open.slog.clone())?
         }
         None => Block::memory(open.slog.clone())?,

@@ -17,10 +17,12 @@ use std::{
 use crate::{
     directive::{Action, Disturbance, Schedule, Spot, Trigger},
     host::controller::{Host, HostOptions},
-    lab::experiment::{Base, runner::copy_base},
+    lab::{
+        disk::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, Loss},
+        experiment::{Base, runner::copy_base},
+    },
     model::id::BlockHeight,
     state::block::Block,
-    store::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, Loss},
 };
 
 /// The receiver of reports on faults whose places come.
@@ -200,7 +202,7 @@ pub fn store_ops(base: &Base, golden_cranks: u64) -> anyhow::Result<Vec<(BlockHe
         state: Some(dir.path().to_owned()),
         code_cache: base.code_cache.clone(),
         snapshot_interval: Some(0),
-        disk: Some(disk),
+        files: Some(Arc::new(disk)),
         ..HostOptions::default()
     };
     let mut controller = Host::open(open)?;

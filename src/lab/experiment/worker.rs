@@ -21,6 +21,7 @@ use crate::{
     lab::probe::{Injector, Life, PlantedBugs, Probes},
     model::blame::{Fault, HostFault},
     state::block::Block,
+    store::StateFiles,
 };
 
 fn say(out: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
@@ -144,12 +145,12 @@ pub fn run_on_disk(
 
 fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Host, HostFault> {
     let code_cache = hello.code_cache.clone();
-    let disk = faults.map(DiskFaults::disk);
+    let files = faults.map(|it| Arc::new(it.disk()) as Arc<dyn StateFiles>);
     Host::open(HostOptions {
         state: Some(dir.to_owned()),
         code_cache,
         snapshot_interval: Some(0),
-        disk,
+        files,
         ..HostOptions::default()
     })
 }

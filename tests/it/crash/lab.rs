@@ -14,9 +14,10 @@ use vathost::{
         scenario::Scenario,
     },
     inspect::verify,
+    lab::disk::{Asked, Disk, DiskVerdict, Errno, FileOp, Loss},
     model::{blame::Fault, id::BundleId},
     state::table::Tables,
-    store::{Asked, Database, Disk, DiskVerdict, Errno, FileOp, Loss},
+    store::Database,
 };
 
 /// Blocks of one life of the host: it ends, and another begins, so that opening and closing are in it too.
@@ -68,7 +69,7 @@ impl Workload {
             code_cache: Some(self.code_cache.path().to_owned()),
             audit: Audit::Never,
             snapshot_interval: Some(2),
-            disk: Some(disk.clone()),
+            files: Some(Arc::new(disk.clone())),
             ..HostOptions::default()
         };
         let mut controller = Host::open(open).map_err(Fault::from)?;

@@ -13,11 +13,18 @@
 //! the seed chooses (of a sector only the bytes that were written: SQLite relies on it, and so do disks with a
 //! capacitor or a checksum); once it is dead nothing is read from it or written to it.
 
+mod vfs;
+
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    model::blame::HostFault,
+    store::{RegisteredVfs, StateFiles},
 };
 
 /// An operation that changes something.
@@ -246,7 +253,7 @@ impl Disk {
     // ---- for `vfs`
 
     /// Notes that a file was opened: its present content is on the disk.
-    pub(super) fn opened(&self, path: &Path) -> io::Result<()> {
+    fn opened(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         if !inner.files.contains_key(path) {
             let synced = Some(fs::read(path)?);
@@ -255,16 +262,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Notes that a file was written and synced by other code, to this content.
-    pub(super) fn forced(&self, path: &Path, bytes: &[u8]) {
-        if let Some(known) = self.inner().files.get_mut(path) {
-            known.synced = Some(bytes.to_owned());
-            known.pending.clear();
-        }
-    }
-
     /// Asks the policy what becomes of an operation. If the machine ends, [`end`](Disk::end) is to follow.
-    pub(super) fn ask(&self, op: FileOp, path: &Path) -> DiskVerdict {
+    fn ask(&self, op: FileOp, path: &Path) -> DiskVerdict {
         let mut inner = self.inner();
         if inner.dead {
             return DiskVerdict::Die(Loss::Nothing);
@@ -281,7 +280,7 @@ impl Disk {
     }
 
     /// Ends the machine, as the policy said.
-    pub(super) fn end(&self, loss: Loss) {
+    fn end(&self, loss: Loss) {
         let mut inner = self.inner();
         if !inner.dead && inner.lose(loss).is_ok() {
             inner.policy.ended();
@@ -289,7 +288,7 @@ impl Disk {
     }
 
     /// Notes that an operation was done. `bytes` are a write's; `folder`: the folder was synced with it.
-    pub(super) fn done(&self, op: FileOp, path: &Path, bytes: &[u8], folder: bool) {
+    fn done(&self, op: FileOp, path: &Path, bytes: &[u8], folder: bool) {
         let mut inner = self.inner();
         let known = inner.files.entry(path.to_owned()).or_default();
         match op {
@@ -310,7 +309,7 @@ impl Disk {
     }
 
     /// Returns the number of the error that was made last, if one was.
-    pub(super) fn errno(&self) -> Option<i32> {
+    fn errno(&self) -> Option<i32> {
         let number = |errno| match errno {
             Errno::Eio => rustix::io::Errno::IO,
             Errno::Enospc => rustix::io::Errno::NOSPC,
@@ -336,6 +335,19 @@ impl Inner {
             }
         }
         Ok(())
+    }
+}
+
+impl StateFiles for Disk {
+    fn register(&self) -> Result<Box<dyn RegisteredVfs>, HostFault> {
+        Ok(Box::new(vfs::Registered::new(self)?))
+    }
+
+    fn forced(&self, path: &Path, bytes: &[u8]) {
+        if let Some(known) = self.inner().files.get_mut(path) {
+            known.synced = Some(bytes.to_owned());
+            known.pending.clear();
+        }
     }
 }
 

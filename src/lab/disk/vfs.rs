@@ -23,11 +23,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rusqlite::ffi;
-
 use crate::{
+    lab::disk::{Disk, DiskVerdict, Errno, FileOp, Loss},
     model::blame::HostFault,
-    store::disk::{Disk, DiskVerdict, Errno, FileOp, Loss},
+    store::{RegisteredVfs, sqlite_ffi as ffi},
 };
 
 /// The context that a VFS's methods find by `pAppData`.
@@ -95,9 +94,10 @@ impl Registered {
         let registered = Registered { vfs, name, context };
         if code == ffi::SQLITE_OK { Ok(registered) } else { Err(fails("SQLite does not take it")) }
     }
+}
 
-    /// Returns the name with which to open a connection.
-    pub(super) fn name(&self) -> &CStr {
+impl RegisteredVfs for Registered {
+    fn name(&self) -> &CStr {
         &self.name
     }
 }
