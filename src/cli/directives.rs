@@ -17,7 +17,10 @@ use crate::{
     inspect::plan::{self, Trial, TrialOutcome},
     lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{files, id::VatId},
-    state::{block::Block, table::Tables},
+    state::{
+        block::{self, Block},
+        table::Tables,
+    },
     store::Database,
 };
 
@@ -266,7 +269,7 @@ fn classes(dir: &Path, set: &DirectiveSet, placed: &[Placed]) -> anyhow::Result<
         return Err(Usage::new(format!("there is no state in `{}`", dir.display()), "").into());
     }
     let mut block = Block::open_read_only(dir)?;
-    let classes = block.classes(set);
+    let classes = block::classes(&block, set);
     let class_of =
         |it: &Placed| classes.iter().find(|(directive, _)| *directive == it.directive).map(|(_, class)| *class);
     let prospects = placed.iter().map(|it| match class_of(it) {

@@ -16,7 +16,7 @@ use crate::{
         options::{BadFile, BlockOptions, HostFile, read_directives},
         scenario,
     },
-    state::block::Block,
+    state::block::{Block, find_bundle},
     store::Database,
     vat::module::{self, Rules},
 };
@@ -94,7 +94,7 @@ pub(crate) fn missing_bundles<'a>(
     let mut missing = Vec::new();
     for directive in directives {
         if let Action::Upgrade { bundle, .. } = &directive.action
-            && block.find_bundle(bundle)?.is_none()
+            && find_bundle(block, bundle)?.is_none()
         {
             missing.push(directive);
         }

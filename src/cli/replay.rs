@@ -238,7 +238,7 @@ fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyh
     if let Some(every) = last_panic.audit() {
         block.set_audit(every);
     }
-    if !args.plant.is_empty() && !block.is_experimental() {
+    if !args.plant.is_empty() && !block.meta().experimental {
         let hint = "only a state made with --experimental has them";
         return Err(Usage::new("a fault can be planted only in a state for experiments", hint).into());
     }

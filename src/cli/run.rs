@@ -40,7 +40,7 @@ use crate::{
         id::{BundleId, VatId},
     },
     slog::{Detail, News, Slog, Writer},
-    state::block::Block,
+    state::block::{Block, held_bytes},
     store::Database,
 };
 
@@ -357,7 +357,7 @@ fn check_plants(args: &RunArgs, exists: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let experimental = match &args.state {
-        Some(dir) if exists => Block::open_read_only(dir)?.is_experimental(),
+        Some(dir) if exists => Block::open_read_only(dir)?.meta().experimental,
         _ => args.experimental,
     };
     if experimental {
@@ -504,7 +504,7 @@ const HELD_BYTES_TOLD: u64 = 128 << 20;
 
 /// Tells of what went wrong beside the run, as soon as it is known, and once.
 fn warn(controller: &mut Host, held: &mut bool, output: &Output) {
-    let bytes = controller.block().map_or(0, Block::held_bytes);
+    let bytes = controller.block().map_or(0, held_bytes);
     if bytes >= HELD_BYTES_TOLD && !std::mem::replace(held, true) {
         output.warn(format!(
             "{} of the state's log wait to be copied into its file, and it grows: somebody has been reading the state all the while",

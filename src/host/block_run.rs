@@ -11,7 +11,7 @@
 use crate::{
     kernel::{self, Ahead, Halt, Ran, Workers},
     model::{blame::HostFault, id::BlockHeight},
-    state::block::{Block, BlockPolicy},
+    state::block::{Block, BlockPolicy, branch},
 };
 
 /// A state whose blocks are run crank by crank.
@@ -43,7 +43,7 @@ impl BlockRun {
 
     /// Makes a run that continues a block which was begun with its inputs.
     pub fn begun(mut block: Block, policy: BlockPolicy) -> BlockRun {
-        block.open_up();
+        branch::open_up(&mut block);
         BlockRun::new(block, policy)
     }
 
@@ -76,7 +76,7 @@ impl BlockRun {
     pub fn begin(&mut self) -> Result<(), Box<Halt>> {
         if !self.is_open()? && !kernel::is_finished(self.block()?) {
             let mut block = kernel::begin_block(self.take()?, self.policy.block_time)?;
-            block.open_up();
+            branch::open_up(&mut block);
             self.block = Some(block);
         }
         Ok(())
@@ -106,7 +106,7 @@ impl BlockRun {
     /// Returns whether the open block has ended.
     pub fn is_over(&self) -> Result<bool, Box<Halt>> {
         let block = self.block()?;
-        Ok(block.meta().open && (block.is_full(&self.policy) || kernel::is_quiescent(block)))
+        Ok(block.meta().open && (self.policy.is_reached(block) || kernel::is_quiescent(block)))
     }
 
     /// Ends the open block as a commit would, and writes nothing. Returns its height.

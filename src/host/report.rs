@@ -8,7 +8,7 @@ use crate::{
     directive::{Class, Directive, Effect},
     kernel,
     state::{
-        block::Block,
+        block::{Block, classes},
         table::{QueueId, Status},
     },
 };
@@ -136,7 +136,7 @@ impl Report {
 }
 
 fn directives(block: &Block) -> Vec<DirectiveReport> {
-    let classes = block.classes(block.directives());
+    let classes = classes(block, block.directives());
     let mut reports: Vec<DirectiveReport> = classes
         .into_iter()
         .map(|(directive, class)| {

@@ -241,7 +241,7 @@ impl Answering<'_> {
                     _ => self.request.capdata(0)?,
                 };
                 self.ledger.terminate(vat, &Ended { aborted: true, info, fault: None })?;
-                self.ledger.block_mut().doom(vat);
+                self.ledger.block_mut().doomed().push(vat);
             }
             "pause" => self.ledger.pause(vat, &self.request.reason(0))?,
             "resume" => self.ledger.resume(vat)?,

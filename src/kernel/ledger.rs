@@ -95,7 +95,7 @@ impl Ledger {
         }
         self.seal(step)?;
         let Open { mut block, printed, .. } = *self.0;
-        block.keep_printed(printed);
+        block.console().keep_printed(printed);
         Ok(block)
     }
 

@@ -11,6 +11,7 @@ use crate::{
         value::{CapData, StoreKey},
     },
     slog::{Data, Detail, Event},
+    state::block::heap,
     state::table::{Awaited, Item, KernelObject, Options, QueueId, Status, Tables, Tally, Vat},
 };
 
@@ -206,7 +207,7 @@ impl Ledger {
         self.slog().record(Detail::Cranks, || Event::VatCleanup { vat, rows });
         if rows < budget {
             self.block_mut().forget_transcript(vat);
-            self.block_mut().forget_snapshot(vat);
+            heap::forget(self.block_mut(), vat);
             self.tables_mut().vats.update(&vat, |it| {
                 if let Status::Terminated { cleaned, .. } = &mut it.status {
                     *cleaned = true;

@@ -51,9 +51,15 @@ pub(super) fn disconnection_fee(tables: &Tables, vat: VatId) -> u64 {
 }
 
 impl Ledger {
+    /// Adds to the fuel that the open block used.
+    fn add_fuel(&mut self, fuel: u64) {
+        let used = self.block().fuel().saturating_add(fuel);
+        self.block_mut().set_fuel(used);
+    }
+
     /// Charges a delivery's fuel to the block, and to the vat's meter.
     pub(super) fn charge(&mut self, vat: VatId, fuel: u64) -> Result<(), Fault> {
-        self.block_mut().add_fuel(fuel);
+        self.add_fuel(fuel);
         let Some(id) = self.tables().vats.get(&vat).and_then(|it| it.options.meter) else { return Ok(()) };
         let crossed = self.tables_mut().meters.update(&id, |it| {
             let Some(remaining) = &mut it.remaining else { return false };
@@ -76,7 +82,7 @@ impl Ledger {
         match self.by() {
             Some(vat) => self.charge(vat, fuel),
             None => {
-                self.block_mut().add_fuel(fuel);
+                self.add_fuel(fuel);
                 Ok(())
             }
         }

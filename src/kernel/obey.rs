@@ -29,7 +29,7 @@ use crate::{
     },
     slog::{Detail, Event},
     state::{
-        block::{Block, Step},
+        block::{Block, Step, find_bundle},
         table::{Item, Tables},
         transcript::End,
     },
@@ -169,7 +169,7 @@ impl Crank<'_> {
             );
             HostFault::new(format_args!("obey `{directive}` in {number}"), why)
         };
-        let bundle = self.ledger.block().find_bundle(bundle)?.ok_or_else(missing)?;
+        let bundle = find_bundle(self.ledger.block(), bundle)?.ok_or_else(missing)?;
         let (crank, replaced) = self.replace_code(vat, bundle, CapData::plain("#{}"))?;
         if let Replaced::Failed(fault) = replaced {
             let why = Some(format!("the upgrade failed: {fault}"));

@@ -10,7 +10,7 @@ use crate::{
         value::{CapData, Message},
     },
     state::{
-        block::{Block, Step},
+        block::{Block, Step, beside},
         table::{Item, KernelObject, Outside, Owner, Policy},
     },
     store::BesideRow,
@@ -191,7 +191,7 @@ impl Ledger {
     pub fn terminate_from_outside(&mut self, vat: VatId, info: CapData<KRef>) -> Result<(), Fault> {
         if self.tables().is_alive(vat) {
             self.terminate(vat, &Ended { aborted: true, info, fault: None })?;
-            self.block_mut().doom(vat);
+            self.block_mut().doomed().push(vat);
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Ledger {
 
     /// Writes rows beside the state with this block.
     pub fn put_beside(&mut self, rows: Vec<BesideRow>) {
-        self.block_mut().put_beside(rows);
+        beside::put(self.block_mut(), rows);
     }
 
     /// Tells live vats to bring out their dead.

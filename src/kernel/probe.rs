@@ -23,7 +23,7 @@ use crate::{
         value::{Answer, Syscall},
     },
     slog::At,
-    state::block::{Block, BlockProbe, Sealed},
+    state::block::{Block, BlockProbe, Sealed, classes},
     store::Transaction,
 };
 
@@ -74,8 +74,8 @@ pub trait Probe: BlockProbe {
 
     /// Lists the directives of the operators and the probe's own orders, in the order of their places, each with its class.
     fn in_force(&self, block: &Block) -> Vec<(String, Class)> {
-        let classes = block.classes(block.directives());
-        classes.into_iter().map(|(directive, class)| (directive.to_string(), class)).collect()
+        let all = classes(block, block.directives());
+        all.into_iter().map(|(directive, class)| (directive.to_string(), class)).collect()
     }
 
     /// Returns whether an order is a reason for the next crank to run although every queue is empty.

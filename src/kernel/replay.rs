@@ -13,7 +13,7 @@ use crate::{
     },
     slog::{Detail, Event},
     state::{
-        block::Block,
+        block::{Block, heap},
         snapshot::{Manifest, Snapshot},
         table::Vat,
         transcript::{End, Entry},
@@ -72,13 +72,13 @@ fn usable(block: &Block, vat: VatId, row: &Vat, next: DeliveryNum) -> Result<Opt
             && it.bundle == row.bundle
             && it.engine == block.meta().engine
     };
-    Ok(block.snapshot(vat)?.filter(fits))
+    Ok(heap::newest(block, vat)?.filter(fits))
 }
 
 /// Starts a vat with the heap of its snapshot.
 fn load(block: &mut Block, workers: &mut dyn Workers, row: &Vat, manifest: &Manifest) -> Result<(), Fault> {
     let (vat, snap_pos) = (manifest.vat, manifest.position);
-    let read = |hash, into: &mut [u8]| block.snapshot_page(vat, hash, into);
+    let read = |hash, into: &mut [u8]| heap::page(block, vat, hash, into);
     let snapshot = Snapshot { heap: &manifest.heap, read: &read };
     let started = workers.start(vat, row, Some(snapshot), &|| block.bundle(row.bundle));
     started.map_err(|fault| not_again(vat, snap_pos, fault))?;

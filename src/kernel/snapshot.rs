@@ -12,7 +12,10 @@ use crate::{
         id::{DeliveryNum, VatId},
         limits,
     },
-    state::{block::Block, snapshot::Manifest},
+    state::{
+        block::{Block, heap},
+        snapshot::Manifest,
+    },
 };
 
 /// The most fuel from one snapshot of a vat to the next, however few deliveries used it: a replay takes a tenth of a
@@ -45,8 +48,8 @@ pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> 
 fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
     let Some(row) = block.tables().vats.get(&vat) else { return Ok(()) };
     let first = row.first_delivery;
-    if block.snapshot_position(vat).is_some_and(|it| it <= first) {
-        block.forget_snapshot(vat);
+    if heap::position(block, vat).is_some_and(|it| it <= first) {
+        heap::forget(block, vat);
     }
     if !is_on(block) {
         return Ok(());
@@ -54,7 +57,7 @@ fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), 
     // Counted in the incarnation's deliveries: an eviction's snapshot in between does not move the others.
     let counted = interval(block, vat).is_some_and(|interval| {
         let since_first = |it: DeliveryNum| it.0.saturating_sub(first.0) / interval;
-        let newest = block.snapshot_position(vat).map_or(0, since_first);
+        let newest = heap::position(block, vat).map_or(0, since_first);
         since_first(next_delivery(block, vat)) > newest
     });
     let Some(worker) = workers.worker(vat) else { return Ok(()) };
@@ -83,24 +86,24 @@ pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> 
         return Ok(());
     }
     let Some(worker) = workers.worker(vat) else { return Ok(()) };
-    let base = block.snapshot(vat)?;
+    let base = heap::newest(block, vat)?;
     let Some(image) = worker.image(base.as_ref().map(|it| &it.heap))? else { return Ok(()) };
     let (position, engine) = (next_delivery(block, vat), block.meta().engine.clone());
-    block.put_snapshot(Manifest { vat, position, engine, bundle, heap: image.heap }, image.fresh)?;
+    heap::put(block, Manifest { vat, position, engine, bundle, heap: image.heap }, image.fresh)?;
     worker.saved();
     Ok(())
 }
 
 /// Returns whether this host takes any snapshots.
 fn is_on(block: &Block) -> bool {
-    block.snapshot_interval() != Some(0)
+    heap::interval(block) != Some(0)
 }
 
 /// Deliveries from one snapshot to the next: what this host keeps to, or the vat's options. `None` where they are not
 /// counted.
 fn interval(block: &Block, vat: VatId) -> Option<u64> {
     let options = || block.tables().vats.get(&vat)?.options.snapshot_interval;
-    block.snapshot_interval().map_or_else(options, Some).filter(|it| *it > 0)
+    heap::interval(block).map_or_else(options, Some).filter(|it| *it > 0)
 }
 
 fn next_delivery(block: &Block, vat: VatId) -> DeliveryNum {
@@ -110,6 +113,6 @@ fn next_delivery(block: &Block, vat: VatId) -> DeliveryNum {
 /// Deliveries that a replay would make.
 fn deliveries_since(block: &Block, vat: VatId) -> u64 {
     let first = block.tables().vats.get(&vat).map_or(DeliveryNum(0), |it| it.first_delivery);
-    let from = block.snapshot_position(vat).map_or(first, |it| it.max(first));
+    let from = heap::position(block, vat).map_or(first, |it| it.max(first));
     next_delivery(block, vat).0.saturating_sub(from.0)
 }

@@ -229,7 +229,7 @@ impl Live {
         let at = self.at;
         let event = || Event::Console { at, level, args: [text], source: "vat" };
         self.ledger.slog().record(Detail::Deliveries, event);
-        self.ledger.block_mut().hear(at.vat, level, text);
+        self.ledger.block_mut().console().hear(at.vat, level, text);
     }
 
     /// Applies what was translated. Nothing the guest does can fail here: an error is the kernel's.

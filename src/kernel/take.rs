@@ -188,7 +188,7 @@ impl Crank<'_> {
     /// Takes the first item of the queue whose turn it is. Where that fails, the entry that was to be taken is
     /// remembered.
     pub(super) fn take(mut self) -> Result<Self, Fault> {
-        for vat in self.ledger.block_mut().take_doomed() {
+        for vat in std::mem::take(self.ledger.block_mut().doomed()) {
             self.workers.stop(vat);
         }
         match caught(|| self.take_next()) {

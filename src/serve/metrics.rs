@@ -18,6 +18,7 @@ use prometheus_client::{
 
 use crate::{
     host::controller::{BlockEnd, Host},
+    state::block::held_bytes,
     state::table::Status,
 };
 
@@ -195,7 +196,7 @@ impl Metrics {
         self.under_way.set(kept[2] as i64);
         let heaps: u64 = tables.tallies.iter().map(|(_, it)| it.memory).sum();
         self.bytes.get_or_create(&KindLabel { kind: "heaps" }).set(heaps.cast_signed());
-        self.bytes.get_or_create(&KindLabel { kind: "log-held-by-readers" }).set(block.held_bytes().cast_signed());
+        self.bytes.get_or_create(&KindLabel { kind: "log-held-by-readers" }).set(held_bytes(block).cast_signed());
         let last = tables.applied.iter().map(|(_, it)| it.crank.0.cast_signed()).max();
         self.directive_crank.set(last.unwrap_or(-1));
     }

@@ -32,7 +32,7 @@ impl Host {
         let new = |it: &StaticVat| !known.contains_key(&*it.name);
         let names: Vec<String> = scenario.vats.iter().filter(|it| new(it)).map(|it| it.name.clone()).collect();
         let mut block = self.take()?;
-        block.keep_policy(policy);
+        policy.keep(&mut block);
         block.describe(&engine_id(), &scenario.digest());
         let fresh: Vec<&StaticVat> = scenario.vats.iter().filter(|it| new(it)).collect();
         for wasm in fresh.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {

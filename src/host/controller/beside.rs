@@ -13,6 +13,7 @@ use crate::{
         id::{KRef, PromiseId, VRef, VatId},
         value::CapData,
     },
+    state::block::beside,
     store::{BesideRow, KeptRow},
 };
 
@@ -30,12 +31,12 @@ pub enum VatAct {
 impl Host {
     /// Reads the rows that a server keeps beside the state, in order of their keys.
     pub fn beside(&self) -> Result<Vec<KeptRow>, Box<Halt>> {
-        Ok(self.block()?.beside()?)
+        Ok(beside::read(self.block()?)?)
     }
 
     /// Writes rows beside the state now, durably, and without a block.
     pub fn keep_beside(&mut self, rows: &[BesideRow]) -> Result<(), Box<Halt>> {
-        Ok(self.block.as_mut().ok_or_else(gone)?.keep_beside(rows)?)
+        Ok(beside::keep(self.block.as_mut().ok_or_else(gone)?, rows)?)
     }
 
     /// Writes rows beside the state with the inputs of the next block: either all of them become durable, or none.

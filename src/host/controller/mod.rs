@@ -54,7 +54,12 @@ use crate::{
         value::CapData,
     },
     slog::{Detail, Event, Slog},
-    state::{block::Block, device::Device, snapshot::Image, table::Tables},
+    state::{
+        block::{Block, classes, heap},
+        device::Device,
+        snapshot::Image,
+        table::Tables,
+    },
     store::{Database, Pace},
     vat::{CoreDump, Interrupter, Warehouse, engine_id, stack},
 };
@@ -98,7 +103,7 @@ impl Host {
             block.set_experimental();
         }
         let plants = open.probe.as_ref().is_some_and(|it| !it.planted().is_empty());
-        if plants && !block.is_experimental() {
+        if plants && !block.meta().experimental {
             let why = "this state is not one for experiments: only one made with --experimental is";
             return Err(HostFault::new("plant a fault", why));
         }
@@ -185,7 +190,7 @@ impl Host {
         accept_missed: bool,
     ) -> Result<Vec<(Directive, Class)>, Refusal> {
         let block = self.block.as_mut().ok_or(Refusal::Halted)?;
-        let classes = block.classes(&set);
+        let classes = classes(block, &set);
         if !accept_missed {
             let missed = classes.iter().filter(|(it, class)| it.in_consensus() && *class == Class::Missed);
             let missed: Vec<_> = missed.map(|(it, _)| it.clone()).collect();
@@ -243,13 +248,13 @@ impl Host {
     /// Returns the policy for the next blocks: as the options say, and otherwise as the state's last blocks were cut. Replicas reach the same
     /// hashes only with the same policy.
     pub fn policy(&self) -> BlockPolicy {
-        self.options.blocks.over(self.block.as_ref().map(Block::policy).unwrap_or_default())
+        self.options.blocks.over(self.block.as_ref().map(|it| BlockPolicy::kept(it.meta())).unwrap_or_default())
     }
 
     /// Has the state keep how its blocks are cut from now on, as [`run_block`](Host::run_block) does. If that differs from before, it returns
     /// the old way and the new one; every replica must change with it.
     pub fn keep_policy(&mut self, policy: &BlockPolicy) -> Result<Option<[Pace; 2]>, Box<Halt>> {
-        Ok(self.block_mut()?.keep_policy(policy))
+        Ok(policy.keep(self.block_mut()?))
     }
 
     /// Ends every instance; the vats come back from their snapshots and transcripts when they are needed.
@@ -366,7 +371,7 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
     if let Some(every) = open.audit.interval() {
         block.set_audit(every);
     }
-    block.set_snapshot_interval(open.snapshot_interval);
+    heap::set_interval(&mut block, open.snapshot_interval);
     check_engine(&block)?;
     device::check(&block, &open.devices, open.read_only)?;
     block.set_devices(open.devices.clone());

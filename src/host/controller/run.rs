@@ -21,7 +21,7 @@ use crate::{
         id::BlockHeight,
     },
     slog::{Detail, Event, Slog},
-    state::block::{Block, BlockPolicy, Heard, Printed},
+    state::block::{Block, BlockPolicy, Heard, Printed, beside},
     store::{BesideRow, StateHash},
     vat::stack,
 };
@@ -131,7 +131,7 @@ impl Host {
     pub(super) fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
         self.standing.run.set_policy(policy);
         let mut block = self.take()?;
-        block.keep_policy(policy);
+        policy.keep(&mut block);
         let inputs = input::in_order(std::mem::take(&mut self.inputs));
         if inputs.is_empty() && (self.clock.is_none() || block.meta().open) {
             return kernel::begin_block(block, policy.block_time);
@@ -205,7 +205,7 @@ impl Host {
         let mut block = run.into_block()?;
         let fuel = block.fuel();
         let rows = beside(&block);
-        block.put_beside(rows);
+        beside::put(&mut block, rows);
         block = commit(block, height, time, closed)?;
         let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(&block));
         self.block = Some(block);
@@ -214,7 +214,7 @@ impl Host {
         self.write_mailbox()?;
         // Not before: if something could not leave, the lines stay with the block.
         let block = self.block_mut()?;
-        let (console, heard) = (block.take_printed(), block.take_heard());
+        let (console, heard) = (block.console().take_printed(), block.console().take_heard());
         Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
     }
 }

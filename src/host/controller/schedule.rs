@@ -6,6 +6,7 @@
 use crate::{
     directive::{Class, Contradiction, Directive, DirectiveSet, Missed, Refused},
     host::controller::Host,
+    state::block::classes,
 };
 
 /// The reason why directives were refused. Those in force have not changed.
@@ -61,7 +62,7 @@ impl Host {
         let mut lines = alone.iter().cloned();
         let (Some(directive), None) = (lines.next(), lines.next()) else { return Err(Refusal::NotOne) };
         // A file may hold lines of the past; an order given now is about the future.
-        if block.classes(&alone).iter().any(|(_, class)| *class == Class::Missed) {
+        if classes(block, &alone).iter().any(|(_, class)| *class == Class::Missed) {
             return Err(Missed(vec![directive]).into());
         }
         let mut set = block.directives().clone();

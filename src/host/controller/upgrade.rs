@@ -31,7 +31,7 @@ impl Host {
         // Inputs that wait come in first: their senders know the ids of their results already.
         self.take_in(policy)?;
         let mut block = self.take()?;
-        block.keep_policy(policy);
+        policy.keep(&mut block);
         for wasm in changed.iter().map(|(_, it)| &it.wasm).chain(scenario.bundles.values()) {
             block.put_bundle(wasm);
         }

@@ -24,7 +24,7 @@ use crate::{
         blame::Fault,
         id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     },
-    state::block::{Block, Mark},
+    state::block::{Block, Mark, branch, heap},
     store::{Change, Database, Digest},
     vat::Warehouse,
 };
@@ -87,7 +87,7 @@ impl Machine {
         let scenario = if is_state { None } else { Some(Scenario::read(&base.path)?) };
         let (mut block, mut warehouse) = open(base, scenario.as_ref()).map_err(|it| *it)?;
         let watch = Arc::new(RunWatch::default());
-        watch.begin(block.compared_rows()?);
+        watch.begin(branch::compared_rows(&block)?);
         Probes::default().and(watch.clone()).attach(&mut block);
         warehouse.keep_stopped();
         let (checkpoints, at) = (Vec::new(), 0);
@@ -172,8 +172,8 @@ impl Machine {
         self.warehouse.take_stirred();
         let block = self.run.block_mut()?;
         let counts = self.injector.as_ref().map(|it| it.counts()).unwrap_or_default();
-        let changes = if self.checkpoints.is_empty() { Vec::new() } else { block.changes()? };
-        let mark = block.mark()?;
+        let changes = if self.checkpoints.is_empty() { Vec::new() } else { branch::changes(block)? };
+        let mark = branch::mark(block)?;
         self.at = self.checkpoints.len();
         self.checkpoints.push(Checkpoint { step, mark, changes, counts, digest: self.watch.digest() });
         Ok(())
@@ -191,19 +191,19 @@ impl Machine {
         }
         let block = self.run.block_mut()?;
         if let Some(here) = self.checkpoints.get(self.at) {
-            block.revert(&here.mark);
+            branch::revert(block, &here.mark);
         }
         let moved = self.at != to;
         while self.at < to {
             self.at += 1;
-            block.travel(self.checkpoints.get(self.at).map_or(&[], |it| &it.changes), true)?;
+            branch::travel(block, self.checkpoints.get(self.at).map_or(&[], |it| &it.changes), true)?;
         }
         while self.at > to {
-            block.travel(self.checkpoints.get(self.at).map_or(&[], |it| &it.changes), false)?;
+            branch::travel(block, self.checkpoints.get(self.at).map_or(&[], |it| &it.changes), false)?;
             self.at -= 1;
         }
         if let Some(here) = self.checkpoints.get(to) {
-            block.stand_at(&here.mark);
+            branch::restore(block, &here.mark);
             self.watch.begin(here.digest);
         }
         block.set_audit(self.audit_every);
@@ -237,7 +237,7 @@ impl Machine {
     /// A halt has taken the block: makes it anew, at the first checkpoint.
     fn rebuild(&mut self) -> Result<(), Box<Halt>> {
         let (mut block, _) = open(&self.base, self.scenario.as_ref())?;
-        block.mark()?;
+        branch::mark(&mut block)?;
         self.run = BlockRun::new(block, self.base.policy);
         self.at = 0;
         self.warehouse.evict_all();
@@ -275,7 +275,7 @@ fn open(base: &Base, scenario: Option<&Scenario>) -> Result<(Block, Warehouse), 
     }
     let (mut block, warehouse) = controller.into_parts()?;
     // Snapshots are taken at checkpoints, and nowhere else.
-    block.set_snapshot_interval(Some(0));
+    heap::set_interval(&mut block, Some(0));
     block.set_audit(0);
     Ok((block, warehouse))
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     lab::probe::{Injector, Life, PlantedBugs, Probes},
     model::blame::{Fault, HostFault},
-    state::block::Block,
+    state::block::{Block, sweep_digest},
     store::StateFiles,
 };
 
@@ -156,7 +156,7 @@ fn open(dir: &Path, hello: &Hello, faults: Option<&DiskFaults>) -> Result<Host, 
 }
 
 fn opened(block: &mut Block) -> Result<Event, HostFault> {
-    let sound = block.sweep_digest()? == block.meta().digest;
+    let sound = sweep_digest(block)? == block.meta().digest;
     let height = block.tables().globals().height.0;
     Ok(Event::Opened { height, state_hash: block.meta().state_hash.to_string(), sound })
 }

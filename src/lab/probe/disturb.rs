@@ -20,7 +20,7 @@ use crate::{
     },
     slog::{At, Detail, Event},
     state::{
-        block::{Block, BlockProbe, Step},
+        block::{Block, BlockProbe, Step, classes},
         table::{Item, QueueId},
     },
 };
@@ -48,8 +48,8 @@ impl Probe for Injector {
 
     fn in_force(&self, block: &Block) -> Vec<(String, Class)> {
         let all = self.with(block.directives());
-        let classes = block.classes(all.as_ref().unwrap_or(block.directives()));
-        classes.into_iter().map(|(directive, class)| (directive.to_string(), class)).collect()
+        let all = classes(block, all.as_ref().unwrap_or(block.directives()));
+        all.into_iter().map(|(directive, class)| (directive.to_string(), class)).collect()
     }
 
     fn wakes(&self, block: &Block) -> bool {

@@ -6,19 +6,17 @@ use crate::{
     store::{BesideRow, KeptRow},
 };
 
-impl Block {
-    /// Reads the rows that a server keeps beside the state.
-    pub fn beside(&self) -> Result<Vec<KeptRow>, HostFault> {
-        self.0.database.beside()
-    }
+/// Reads the rows that a server keeps beside the state.
+pub fn read(block: &Block) -> Result<Vec<KeptRow>, HostFault> {
+    block.0.database.beside()
+}
 
-    /// Writes rows beside the state now, durably.
-    pub fn keep_beside(&mut self, rows: &[BesideRow]) -> Result<(), HostFault> {
-        self.0.database.keep_beside(rows)
-    }
+/// Writes rows beside the state now, durably.
+pub fn keep(block: &mut Block, rows: &[BesideRow]) -> Result<(), HostFault> {
+    block.0.database.keep_beside(rows)
+}
 
-    /// Holds rows beside the state, to be written with this block.
-    pub fn put_beside(&mut self, rows: Vec<BesideRow>) {
-        self.0.beside.extend(rows);
-    }
+/// Holds rows beside the state, to be written with this block.
+pub fn put(block: &mut Block, rows: Vec<BesideRow>) {
+    block.0.beside.extend(rows);
 }

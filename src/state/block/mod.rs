@@ -8,36 +8,38 @@
 //! Invariants: rows change only within a crank, which owns its block; what is on disk is a committed block; on a
 //! kernel panic there is no block left to commit.
 
-mod beside;
-mod heard;
+pub mod beside;
+pub mod branch;
+mod console;
+mod find;
+pub mod heap;
 mod policy;
 mod probe;
 pub(crate) mod proof;
 pub mod undo;
 
-pub use heard::Heard;
-pub use policy::BlockPolicy;
+pub use branch::Mark;
+pub use console::{Console, Heard, Printed};
+pub use find::{classes, find_bundle, sweep_digest};
+pub use policy::{BlockPolicy, held_bytes};
 pub use probe::{BlockProbe, Sealed};
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
-    directive::{Class, Committed, Directive, DirectiveSet, HexPrefix},
+    directive::DirectiveSet,
     model::{
         blame::HostFault,
-        id::{BlockHeight, BundleId, CrankNum, DeliveryNum, VatId},
+        id::{BundleId, CrankNum, DeliveryNum, VatId},
     },
     slog::{Detail, Event, Slog},
     state::{
         device::Device,
-        snapshot::{Manifest, Snapshots},
+        snapshot::Snapshots,
         table::Tables,
         transcript::{self, Entries, Entry},
     },
-    store::{
-        BesideRow, BlockMark, Change, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, PageHash, StateHash,
-        canon::Sink,
-    },
+    store::{BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, StateHash, canon::Sink},
 };
 
 /// Says, in what is hashed of a step, that a vat and an entry of its transcript follow.
@@ -73,19 +75,10 @@ struct Inner {
     audit_every: u64,
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
-    printed: Vec<Printed>,
-    heard: Heard,
+    console: Console,
     /// The devices of the embedder.
     devices: Vec<Arc<dyn Device>>,
     probe: Option<Arc<dyn BlockProbe>>,
-}
-
-/// A place that an experiment comes back to: all that is not in the rows.
-#[derive(Clone, Debug)]
-pub struct Mark {
-    meta: Meta,
-    doomed: Vec<VatId>,
-    snapshots: Snapshots,
 }
 
 /// A step of a block: what is sealed together.
@@ -117,17 +110,6 @@ impl Step {
             Step::Directive | Step::Fault | Step::Outside => None,
         }
     }
-}
-
-/// A line for the host's operator, from the console device.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Printed {
-    /// The vat that wrote it.
-    pub vat: VatId,
-    /// `debug`, `log`, `info`, `warn` or `error`.
-    pub level: &'static str,
-    /// The text of the line.
-    pub text: String,
 }
 
 impl Block {
@@ -172,8 +154,7 @@ impl Block {
             audit_every: u64::from(cfg!(debug_assertions)),
             snapshots: Snapshots::stored(&snapshots),
             snapshot_interval: None,
-            printed: Vec::new(),
-            heard: Heard::default(),
+            console: Console::default(),
             devices: Vec::new(),
             probe: None,
         })))
@@ -230,15 +211,6 @@ impl Block {
         self.0.meta.mark
     }
 
-    /// Sweeps all rows and returns their digest, which must equal that of the last commit when no block is open.
-    pub fn sweep_digest(&mut self) -> Result<Digest, HostFault> {
-        let mut digest = Digest::default();
-        for table in self.0.tables.each() {
-            table.sweep(&mut digest)?;
-        }
-        Ok(digest)
-    }
-
     /// Returns whether this crank is followed by the full audit.
     pub(crate) fn is_audited_at(&self, crank: CrankNum) -> bool {
         self.0.audit_every > 0 && crank.0.is_multiple_of(self.0.audit_every)
@@ -248,11 +220,6 @@ impl Block {
     /// said.
     pub fn set_audit(&mut self, every: u64) {
         self.0.audit_every = every;
-    }
-
-    /// Returns whether the state was made for experiments: only then may faults be planted in its kernel.
-    pub fn is_experimental(&self) -> bool {
-        self.0.meta.experimental
     }
 
     /// Marks a new state as made for experiments.
@@ -265,94 +232,13 @@ impl Block {
         &self.0.directives
     }
 
-    /// Classifies each directive of a set against the state.
-    pub fn classes(&self, set: &DirectiveSet) -> Vec<(Directive, Class)> {
-        let (tables, globals) = (self.tables(), self.tables().globals());
-        let applied: Vec<_> = tables.applied.iter().map(|(_, it)| it.clone()).collect();
-        let committed = Committed {
-            next_crank: globals.next_crank,
-            // The place before the first crank of a block that has begun, and run none, is still to come.
-            height: BlockHeight(globals.height.0.saturating_sub(u64::from(self.meta().open && self.cranks() == 0))),
-            kernel_version: globals.kernel_version,
-            next_delivery: &|vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries)),
-            applied: &applied,
-        };
-        set.iter().map(|it| (it.clone(), it.class(&committed))).collect()
-    }
-
-    // ---- experiments
-
-    /// Returns the digest of the rows that experiments compare; see [`Sealed::rows`].
-    pub fn compared_rows(&self) -> Result<Digest, HostFault> {
-        let mut digest = Digest::default();
-        self.0.tables.all().iter().try_for_each(|table| table.count_compared(&mut digest))?;
-        Ok(digest)
-    }
-
-    /// Marks the point to which the block is undone from now on.
-    pub fn mark(&mut self) -> Result<Mark, HostFault> {
-        self.settle(|table, digest| table.mark(digest))?;
-        let inner = &mut *self.0;
-        inner.entries.clear();
-        inner.forgotten.clear();
-        Ok(Mark { meta: inner.meta.clone(), doomed: inner.doomed.clone(), snapshots: inner.snapshots.clone() })
-    }
-
-    /// Moves the digest of each table along.
-    fn settle(
-        &mut self,
-        by: impl Fn(&mut dyn Journaled, &mut Digest) -> Result<(), HostFault>,
-    ) -> Result<(), HostFault> {
-        let Inner { meta, tables, .. } = &mut *self.0;
-        let digests = &mut meta.proof.tables;
-        digests.resize(Tables::COUNT, Digest::default());
-        tables.each().into_iter().zip(digests).try_for_each(|(table, digest)| by(table, digest))
-    }
-
-    /// Returns the rows that changed since the mark, table by table.
-    pub fn changes(&mut self) -> Result<Vec<Vec<Change>>, HostFault> {
-        self.0.tables.each().into_iter().map(|it| it.changes()).collect()
-    }
-
-    /// Undoes all since the mark, which must be the last one.
-    pub fn revert(&mut self, mark: &Mark) {
-        let inner = &mut *self.0;
-        inner.tables.each().into_iter().for_each(Journaled::revert);
-        self.stand_at(mark);
-    }
-
-    /// Goes from one mark to another, whose changes these are: `forward`, or back.
-    pub fn travel(&mut self, changes: &[Vec<Change>], forward: bool) -> Result<(), HostFault> {
-        for (table, changes) in self.0.tables.each().into_iter().zip(changes) {
-            for it in changes {
-                table.place(&it.key, if forward { it.new.as_deref() } else { it.old.as_deref() })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Becomes all that the rows are not, as it was at a mark.
-    pub fn stand_at(&mut self, mark: &Mark) {
-        let inner = &mut *self.0;
-        inner.meta.clone_from(&mark.meta);
-        inner.doomed.clone_from(&mark.doomed);
-        inner.snapshots = mark.snapshots.clone();
-        inner.entries.clear();
-        inner.forgotten.clear();
-    }
-
     /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the
     /// next one.
     pub fn close(&mut self) -> Result<(), HostFault> {
-        self.settle(|table, digest| table.close(digest))?;
+        branch::settle(self, |table, digest| table.close(digest))?;
         let hash = self.state_hash()?;
         self.0.meta.end(hash, true);
         Ok(())
-    }
-
-    /// Marks the block as open, like one that was interrupted: in an experiment.
-    pub fn open_up(&mut self) {
-        self.0.meta.open = true;
     }
 
     /// Puts directives in force.
@@ -368,11 +254,6 @@ impl Block {
     /// Returns the embedder's device of this name.
     pub(crate) fn device(&self, name: &str) -> Option<Arc<dyn Device>> {
         self.0.devices.iter().find(|it| it.name() == name).cloned()
-    }
-
-    /// Returns whether the open block has reached a limit of the policy.
-    pub fn is_full(&self, policy: &BlockPolicy) -> bool {
-        self.cranks() >= policy.cranks || policy.fuel.is_some_and(|max| self.fuel() >= max)
     }
 
     /// Returns the number of cranks in the open block so far.
@@ -400,22 +281,6 @@ impl Block {
         }
     }
 
-    /// Returns the bundle whose hash begins with this prefix, if the state holds one. What it holds may differ from
-    /// replica to replica: the one that a vat comes to run is in the vat's row, and so in the hash.
-    pub fn find_bundle(&self, prefix: &HexPrefix) -> Result<Option<BundleId>, HostFault> {
-        let named = self.0.tables.bundles.iter().map(|(_, id)| *id);
-        let mut found: Vec<_> = self.0.database.bundles()?.into_iter().chain(named).collect();
-        found.extend(self.0.bundles.keys());
-        found.retain(|it| prefix.matches(&it.0));
-        found.sort();
-        found.dedup();
-        match found[..] {
-            [] => Ok(None),
-            [only] => Ok(Some(only)),
-            [..] => Err(HostFault::new(format_args!("find bundle {prefix}"), "two bundles begin so: name more of it")),
-        }
-    }
-
     /// Returns the transcript of a vat from this delivery on, the open block included, chunk by chunk: without a gap
     /// up to the last one.
     pub fn transcript(
@@ -438,74 +303,12 @@ impl Block {
         Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
     }
 
-    /// Returns the interval between snapshots that this host keeps to, whatever the vats' options say; 0 is never.
-    pub fn snapshot_interval(&self) -> Option<u64> {
-        self.0.snapshot_interval
+    /// Returns the vats whose workers are to be stopped before the next delivery; to stop one for nothing costs only time.
+    pub(crate) fn doomed(&mut self) -> &mut Vec<VatId> {
+        &mut self.0.doomed
     }
 
-    /// Overrides the vats' options. Replicas may differ in it.
-    pub fn set_snapshot_interval(&mut self, interval: Option<u64>) {
-        self.0.snapshot_interval = interval;
-    }
-
-    /// Returns the position of a vat's newest snapshot: the number of the first delivery that is not in it.
-    pub fn snapshot_position(&self, vat: VatId) -> Option<DeliveryNum> {
-        self.0.snapshots.position(vat)
-    }
-
-    /// Returns the newest snapshot of a vat, the open block included.
-    pub fn snapshot(&self, vat: VatId) -> Result<Option<Manifest>, HostFault> {
-        self.0.snapshots.manifest(&self.0.database, vat)
-    }
-
-    /// Reads a page of it.
-    pub fn snapshot_page(&self, vat: VatId, hash: PageHash, into: &mut [u8]) -> Result<(), HostFault> {
-        self.0.snapshots.page(&self.0.database, vat, hash, into)
-    }
-
-    /// Takes the place of the vat's newest snapshot, on which the `fresh` pages are based; to be stored with this
-    /// block.
-    pub(crate) fn put_snapshot(
-        &mut self,
-        manifest: Manifest,
-        fresh: BTreeMap<PageHash, Arc<[u8]>>,
-    ) -> Result<(), HostFault> {
-        let (vat, snap_pos, bytes) = (manifest.vat, manifest.position, manifest.heap.bytes());
-        let (hash, new_bytes) = self.0.snapshots.put(manifest, fresh)?;
-        let event = || Event::HeapSnapshotSave { vat, snap_pos, hash: hash.to_string(), bytes, new_bytes };
-        self.0.slog.record(Detail::Cranks, event);
-        Ok(())
-    }
-
-    /// Forgets the snapshot of a vat that is dead, or another than it was.
-    pub(crate) fn forget_snapshot(&mut self, vat: VatId) {
-        self.0.snapshots.forget(vat);
-    }
-
-    /// Takes the console lines that vats wrote since the last call, to be shown when the block is committed.
-    pub fn take_printed(&mut self) -> Vec<Printed> {
-        std::mem::take(&mut self.0.printed)
-    }
-
-    pub(crate) fn keep_printed(&mut self, lines: Vec<Printed>) {
-        self.0.printed.extend(lines);
-    }
-
-    /// Notes that the worker of this vat is to be stopped before the next delivery; to stop one for nothing costs only
-    /// time.
-    pub(crate) fn doom(&mut self, vat: VatId) {
-        self.0.doomed.push(vat);
-    }
-
-    pub(crate) fn take_doomed(&mut self) -> Vec<VatId> {
-        std::mem::take(&mut self.0.doomed)
-    }
-
-    pub(crate) fn add_fuel(&mut self, fuel: u64) {
-        self.0.meta.fuel = self.0.meta.fuel.saturating_add(fuel);
-    }
-
-    /// Sets the block's fuel back, because an undone crank has used none.
+    /// Sets the fuel that the open block used.
     pub(crate) fn set_fuel(&mut self, fuel: u64) {
         self.0.meta.fuel = fuel;
     }

@@ -36,33 +36,28 @@ impl BlockPolicy {
         }
     }
 
-    fn pace(&self, since: BlockHeight) -> Pace {
-        Pace { cranks: self.cranks, fuel: self.fuel, seconds: self.block_time, since }
-    }
-}
-
-impl Block {
-    /// Returns the policy by which the state's last blocks were cut.
-    pub fn policy(&self) -> BlockPolicy {
-        BlockPolicy::kept(self.meta())
+    /// Returns whether the open block has reached a limit of the policy.
+    pub fn is_reached(&self, block: &Block) -> bool {
+        block.cranks() >= self.cranks || self.fuel.is_some_and(|max| block.fuel() >= max)
     }
 
-    /// Keeps how blocks are cut from now on, with the next commit. Where that is another way than before: the way
-    /// before, and the new one.
-    pub fn keep_policy(&mut self, policy: &BlockPolicy) -> Option<[Pace; 2]> {
-        let new = policy.pace(self.current_height());
-        let kept = &mut self.0.meta.pace;
+    /// Keeps this as the way in which blocks are cut from now on, with the next commit. Where that is another way than
+    /// before: the way before, and the new one.
+    pub fn keep(&self, block: &mut Block) -> Option<[Pace; 2]> {
+        let new = self.pace(block.current_height());
+        let kept = &mut block.0.meta.pace;
         if kept.is_some_and(|it| it.is_like(&new)) {
             return None;
         }
         kept.replace(new).map(|old| [old, new])
     }
 
-    /// Bytes of the state's log that a reader of it keeps from being copied into its file.
-    pub fn held_bytes(&self) -> u64 {
-        self.0.database.held_bytes()
+    fn pace(&self, since: BlockHeight) -> Pace {
+        Pace { cranks: self.cranks, fuel: self.fuel, seconds: self.block_time, since }
     }
+}
 
+impl Block {
     /// Returns the height of the block that the next crank belongs to: of the one that has begun, or else the next.
     pub fn current_height(&self) -> BlockHeight {
         let height = self.tables().globals().height;
@@ -70,4 +65,9 @@ impl Block {
         let has_begun = self.meta().open || self.has_begun();
         if has_begun { height } else { height.next() }
     }
+}
+
+/// Returns the bytes of the state's log that a reader of it keeps from being copied into its file.
+pub fn held_bytes(block: &Block) -> u64 {
+    block.0.database.held_bytes()
 }

@@ -10,7 +10,7 @@ use vathost::{
     },
     kernel,
     slog::Slog,
-    state::block::Block,
+    state::block::{Block, heap},
     vat::Warehouse,
 };
 
@@ -48,7 +48,7 @@ impl Lab {
     /// Runs a block on the engine for debuggers.
     fn run_debugged(&self) -> bool {
         let mut block = Block::open(&self.0.path().join("state"), Slog::default()).unwrap();
-        block.set_snapshot_interval(Some(3));
+        heap::set_interval(&mut block, Some(3));
         let mut workers = Warehouse::for_debugger(Some(&self.cache())).unwrap();
         let height = block.tables().globals().height.next();
         (block, _) = kernel::outside(block, |crank| crank.begin_block(height, height.0 * POLICY.block_time)).unwrap();

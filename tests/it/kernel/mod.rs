@@ -140,7 +140,7 @@ impl World {
 
     /// What vats wrote to the console since this was last asked.
     pub(crate) fn printed(&mut self) -> Vec<Printed> {
-        self.block.as_mut().unwrap().take_printed()
+        self.block.as_mut().unwrap().console().take_printed()
     }
 
     /// What the host does from outside.

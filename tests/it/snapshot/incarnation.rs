@@ -8,7 +8,7 @@ use vathost::{
         value::CapData,
     },
     state::{
-        block::Block,
+        block::{Block, heap},
         snapshot::{GlobalValue, Manifest},
     },
     vat::Warehouse,
@@ -27,7 +27,7 @@ impl Rig {
     fn open(lab: &Lab, max_live: Option<usize>, interval: Option<u64>) -> Rig {
         let log = Log::default();
         let mut block = patiently(|| Block::open(&lab.state(), log.slog()));
-        block.set_snapshot_interval(interval);
+        heap::set_interval(&mut block, interval);
         let mut workers = Warehouse::new(None).unwrap();
         workers.set_max_live(max_live);
         Rig { block: Some(block), workers, log }
@@ -123,12 +123,12 @@ fn an_upgrade_forgets_the_snapshot_and_a_stale_one_is_not_used() {
     let mut rig = Rig::open(&lab, None, Some(4));
     let (root, admin) = rig.create("{}");
     (0..3).for_each(|_| drop(rig.send(root, COUNT)));
-    let stale = rig.block().snapshot(VAT).unwrap().unwrap();
+    let stale = heap::newest(rig.block(), VAT).unwrap().unwrap();
     assert_eq!((stale.position.0, &*stale.heap.globals), (4, &[GlobalValue::I64(3)][..]));
     rig.send(admin, UPGRADE);
     // The upgrade made two deliveries, the last of the old incarnation and the first of the new.
     assert_eq!(rig.block().tables().vats.get(&VAT).unwrap().first_delivery.0, 5);
-    assert_eq!(rig.block().snapshot(VAT).unwrap(), None);
+    assert_eq!(heap::newest(rig.block(), VAT).unwrap(), None);
     rig.send(root, COUNT);
     drop(rig);
     assert_eq!(lab.count("SELECT count(*) FROM snapshot") + lab.count("SELECT count(*) FROM page"), 0);
@@ -151,7 +151,7 @@ fn an_upgrade_that_fails_leaves_the_snapshot() {
     (0..3).for_each(|_| drop(rig.send(root, COUNT)));
     rig.know_a_bad_bundle();
     rig.fail_to_upgrade(admin);
-    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 4);
+    assert_eq!(heap::position(rig.block(), VAT).unwrap().0, 4);
     assert_eq!(rig.send(root, COUNT).0, "#4");
     assert_eq!(rig.log.of("heap-snapshot-load").last().unwrap(), &("v1".to_owned(), 4));
 }
@@ -192,12 +192,12 @@ fn the_vat_admin_sets_the_interval_and_changes_it() {
     let lab = Lab::new();
     let mut rig = Rig::open(&lab, None, None);
     let (root, admin) = rig.create("{\"snapshotInterval\":2}");
-    assert_eq!(rig.block().snapshot_position(VAT), None);
+    assert_eq!(heap::position(rig.block(), VAT), None);
     rig.send(root, COUNT);
-    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 2);
+    assert_eq!(heap::position(rig.block(), VAT).unwrap().0, 2);
     // That is a delivery, too.
     rig.send(admin, "#[\"changeOptions\",[{\"snapshotInterval\":0}]]");
     (0..3).for_each(|_| drop(rig.send(root, COUNT)));
     assert_eq!(rig.block().tables().tallies.get(&VAT).unwrap().deliveries, 6);
-    assert_eq!(rig.block().snapshot_position(VAT).unwrap().0, 2);
+    assert_eq!(heap::position(rig.block(), VAT).unwrap().0, 2);
 }
