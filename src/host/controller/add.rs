@@ -28,7 +28,7 @@ impl Host {
     pub fn add(&mut self, scenario: &Scenario, policy: &BlockPolicy) -> Result<Vec<String>, Box<Halt>> {
         // Inputs that wait come in first: their senders know the ids of their results already.
         self.take_in(policy)?;
-        let known = self.known_vats(scenario)?;
+        let known = known_vats(self, scenario)?;
         let new = |it: &StaticVat| !known.contains_key(&*it.name);
         let names: Vec<String> = scenario.vats.iter().filter(|it| new(it)).map(|it| it.name.clone()).collect();
         let mut block = self.take()?;
@@ -72,24 +72,24 @@ impl Host {
         self.stand();
         Ok(names)
     }
+}
 
-    /// The vats of the scenario that the state has, by name.
-    fn known_vats(&self, scenario: &Scenario) -> Result<BTreeMap<String, VatId>, Box<Halt>> {
-        let tables = self.block()?.tables();
-        let known: BTreeMap<_, _> =
-            scenario.vats.iter().filter_map(|it| Some((it.name.clone(), tables.vat_named(&it.name)?))).collect();
-        for send in scenario.sends.iter().filter(|it| !known.contains_key(&it.to)) {
-            let slots = scenario.methargs(send).map(|(_, slots)| slots).unwrap_or_default();
-            for name in slots.into_iter().filter_map(|at| scenario.vats.get(at)).map(|it| &it.name) {
-                if let Some(vat) = known.get(name).filter(|it| !tables.is_alive(**it)) {
-                    let why = format_args!(
-                        "the message {} to `{}` names {vat} (`{name}`), which is terminated",
-                        send.method, send.to
-                    );
-                    return Err(HostFault::new("add vats", why).into());
-                }
+/// The vats of the scenario that the state has, by name.
+fn known_vats(host: &Host, scenario: &Scenario) -> Result<BTreeMap<String, VatId>, Box<Halt>> {
+    let tables = host.block()?.tables();
+    let known: BTreeMap<_, _> =
+        scenario.vats.iter().filter_map(|it| Some((it.name.clone(), tables.vat_named(&it.name)?))).collect();
+    for send in scenario.sends.iter().filter(|it| !known.contains_key(&it.to)) {
+        let slots = scenario.methargs(send).map(|(_, slots)| slots).unwrap_or_default();
+        for name in slots.into_iter().filter_map(|at| scenario.vats.get(at)).map(|it| &it.name) {
+            if let Some(vat) = known.get(name).filter(|it| !tables.is_alive(**it)) {
+                let why = format_args!(
+                    "the message {} to `{}` names {vat} (`{name}`), which is terminated",
+                    send.method, send.to
+                );
+                return Err(HostFault::new("add vats", why).into());
             }
         }
-        Ok(known)
     }
+    Ok(known)
 }

@@ -22,58 +22,7 @@ use crate::{
 impl Host {
     /// Gives a new state the vats, devices and messages of a scenario, and commits them as block 0.
     pub fn install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
-        self.try_install(scenario).inspect_err(|halt| self.record_halt(halt))
-    }
-
-    fn try_install(&mut self, scenario: &Scenario) -> Result<(), Box<Halt>> {
-        let mut block = self.take()?;
-        let globals = block.tables().globals();
-        let (height, time) = (globals.height, globals.time);
-        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
-        block.describe(&engine_id(), &scenario.digest());
-        for wasm in scenario.vats.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
-            block.put_bundle(wasm);
-        }
-        let own: Vec<String> = self.devices.iter().map(|it| it.name().to_owned()).collect();
-        let (block, ()) = kernel::outside(block, |crank| {
-            if let Some(version) = scenario.kernel {
-                crank.set_kernel_version(version);
-            }
-            for (name, wasm) in &scenario.bundles {
-                crank.name_bundle(name, BundleId::of(wasm));
-            }
-            let mut devices: Vec<KRef> =
-                scenario.devices.iter().map(|it| crank.add_device(it.clone()).into()).collect();
-            devices.extend(own.iter().map(|name| KRef::from(crank.add_own_device(name))));
-            let mut roots = Vec::new();
-            for vat in &scenario.vats {
-                let bundle = BundleId::of(&vat.wasm);
-                let parameters = CapData::plain(&vat.parameters);
-                let id = crank.create_vat(&vat.name, bundle, vat.options.clone(), parameters)?;
-                let root = crank.root(id)?;
-                crank.pin(root)?;
-                roots.push(KRef::from(root));
-            }
-            if let Some((name, at)) = scenario.bootstrap.as_ref().and_then(|it| Some((it, scenario.position(it)?))) {
-                let slots = roots.iter().copied().chain(devices).chain([crank.vat_admin()?.into()]).collect();
-                let data = CapData { body: bootstrap_body(scenario, &own).into(), slots };
-                crank.send_from_outside(roots[at], data, Some((name, "bootstrap")))?;
-            }
-            for send in &scenario.sends {
-                let (body, slots) = scenario.methargs(send).map_err(|why| HostFault::new("send", why))?;
-                let slots = slots.into_iter().map(|at| roots[at]).collect();
-                let to = scenario.position(&send.to).ok_or_else(|| HostFault::new("send", "no such vat"))?;
-                crank.send_from_outside(
-                    roots[to],
-                    CapData { body: body.into(), slots },
-                    Some((&send.to, &send.method)),
-                )?;
-            }
-            Ok(())
-        })?;
-        self.block = Some(commit(block, height, time, true)?);
-        self.stand();
-        Ok(())
+        install(self, scenario).inspect_err(|halt| self.record_halt(halt))
     }
 }
 
@@ -89,4 +38,50 @@ fn bootstrap_body(scenario: &Scenario, own: &[String]) -> String {
     let devices: Map<_, _> = devices.map(&mut presence).collect();
     let (_, admin) = presence("vatAdmin");
     format!("#{}", json!(["bootstrap", [{ "vats": vats, "devices": devices, "vatAdmin": admin }]]))
+}
+
+fn install(host: &mut Host, scenario: &Scenario) -> Result<(), Box<Halt>> {
+    let mut block = host.take()?;
+    let globals = block.tables().globals();
+    let (height, time) = (globals.height, globals.time);
+    block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
+    block.describe(&engine_id(), &scenario.digest());
+    for wasm in scenario.vats.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
+        block.put_bundle(wasm);
+    }
+    let own: Vec<String> = host.devices.iter().map(|it| it.name().to_owned()).collect();
+    let (block, ()) = kernel::outside(block, |crank| {
+        if let Some(version) = scenario.kernel {
+            crank.set_kernel_version(version);
+        }
+        for (name, wasm) in &scenario.bundles {
+            crank.name_bundle(name, BundleId::of(wasm));
+        }
+        let mut devices: Vec<KRef> = scenario.devices.iter().map(|it| crank.add_device(it.clone()).into()).collect();
+        devices.extend(own.iter().map(|name| KRef::from(crank.add_own_device(name))));
+        let mut roots = Vec::new();
+        for vat in &scenario.vats {
+            let bundle = BundleId::of(&vat.wasm);
+            let parameters = CapData::plain(&vat.parameters);
+            let id = crank.create_vat(&vat.name, bundle, vat.options.clone(), parameters)?;
+            let root = crank.root(id)?;
+            crank.pin(root)?;
+            roots.push(KRef::from(root));
+        }
+        if let Some((name, at)) = scenario.bootstrap.as_ref().and_then(|it| Some((it, scenario.position(it)?))) {
+            let slots = roots.iter().copied().chain(devices).chain([crank.vat_admin()?.into()]).collect();
+            let data = CapData { body: bootstrap_body(scenario, &own).into(), slots };
+            crank.send_from_outside(roots[at], data, Some((name, "bootstrap")))?;
+        }
+        for send in &scenario.sends {
+            let (body, slots) = scenario.methargs(send).map_err(|why| HostFault::new("send", why))?;
+            let slots = slots.into_iter().map(|at| roots[at]).collect();
+            let to = scenario.position(&send.to).ok_or_else(|| HostFault::new("send", "no such vat"))?;
+            crank.send_from_outside(roots[to], CapData { body: body.into(), slots }, Some((&send.to, &send.method)))?;
+        }
+        Ok(())
+    })?;
+    host.block = Some(commit(block, height, time, true)?);
+    host.stand();
+    Ok(())
 }

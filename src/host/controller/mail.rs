@@ -25,12 +25,12 @@ impl Host {
     /// Takes in the messages that are in the mailbox's inbound file by now, for the next block. `run_block` does this by itself; the call is
     /// for callers that ask first whether there is anything to do.
     pub fn read_mailbox(&mut self) -> Result<(), HostFault> {
-        self.with_mailbox_files(MailboxFiles::read)
+        with_files(self, MailboxFiles::read)
     }
 
     /// Appends to the mailbox's outbound file the messages that were committed since the last call.
     pub(super) fn write_mailbox(&mut self) -> Result<(), HostFault> {
-        self.with_mailbox_files(|files, host| files.release(host))
+        with_files(self, |files, host| files.release(host))
     }
 
     /// Takes the warnings for the operator, since the last call, about lines of the inbound file that could not be used.
@@ -40,19 +40,7 @@ impl Host {
 
     /// Returns the warnings for the operator if the host is at rest and no vat handles the incoming mail.
     pub fn mail_left_behind(&mut self) -> Result<Vec<String>, HostFault> {
-        self.with_mailbox_files(|files, host| files.left_behind(host))
-    }
-
-    fn with_mailbox_files<T>(&mut self, act: impl FnOnce(&mut MailboxFiles, &mut Host) -> T) -> T {
-        let mut files = std::mem::take(&mut self.mailbox_files);
-        let result = act(&mut files, self);
-        self.mailbox_files = files;
-        result
-    }
-
-    /// Returns how many messages from outside wait for the next block.
-    pub(in crate::host) fn waiting_mail(&self) -> usize {
-        self.inputs.iter().filter(|input| matches!(input, Input::Mail(..) | Input::RefuseMail(..))).count()
+        with_files(self, |files, host| files.left_behind(host))
     }
 
     /// Returns the counters of the state's mailbox, if it has one, including the inputs that wait for the next block.
@@ -81,7 +69,7 @@ impl Host {
     ///
     /// The host has halted.
     pub fn receive_mail(&mut self, number: u64, message: serde_json::Value) -> Result<bool, HostFault> {
-        let taken = self.is_next_mail(number)?;
+        let taken = is_next(self, number)?;
         if taken {
             self.inputs.push(Input::Mail(number, message));
         }
@@ -95,16 +83,11 @@ impl Host {
     ///
     /// The host has halted.
     pub fn refuse_mail(&mut self, number: u64, why: &str) -> Result<bool, HostFault> {
-        let taken = self.is_next_mail(number)?;
+        let taken = is_next(self, number)?;
         if taken {
             self.inputs.push(Input::RefuseMail(number, why.to_owned()));
         }
         Ok(taken)
-    }
-
-    fn is_next_mail(&self, number: u64) -> Result<bool, HostFault> {
-        self.check_alive()?;
-        Ok(self.handles_mail() && self.mailbox().is_some_and(|it| it.received.checked_add(1) == Some(number)))
     }
 
     /// Acknowledges, with the next block, the mailbox's messages up to this one: the state no longer keeps them.
@@ -131,4 +114,21 @@ impl Host {
         let block = self.block.iter();
         block.flat_map(move |it| it.tables().outbox.range(from..)).map(|(number, it)| (*number, Outgoing::of(it)))
     }
+}
+
+fn with_files<T>(host: &mut Host, act: impl FnOnce(&mut MailboxFiles, &mut Host) -> T) -> T {
+    let mut files = std::mem::take(&mut host.mailbox_files);
+    let result = act(&mut files, host);
+    host.mailbox_files = files;
+    result
+}
+
+/// Returns how many messages from outside wait for the next block.
+pub(in crate::host) fn waiting_mail(host: &Host) -> usize {
+    host.inputs.iter().filter(|input| matches!(input, Input::Mail(..) | Input::RefuseMail(..))).count()
+}
+
+fn is_next(host: &Host, number: u64) -> Result<bool, HostFault> {
+    host.check_alive()?;
+    Ok(host.handles_mail() && host.mailbox().is_some_and(|it| it.received.checked_add(1) == Some(number)))
 }

@@ -64,6 +64,7 @@ use crate::{
     vat::{CoreDump, Interrupter, Warehouse, engine_id, stack},
 };
 pub use crate::{host::options::HostOptions, state::block::BlockPolicy};
+pub(in crate::host) use mail::waiting_mail;
 
 /// An open state, and its vats.
 #[derive(Debug)]

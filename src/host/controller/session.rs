@@ -103,16 +103,16 @@ impl Host {
         if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(SessionRefusal::BadName);
         }
-        let opening = self.opening().filter(|(_, it)| *it == name).count() > 0;
-        if opening || tables.sessions.named(name).is_some() {
+        let is_opening = opening(self).filter(|(_, it)| *it == name).count() > 0;
+        if is_opening || tables.sessions.named(name).is_some() {
             return Err(SessionRefusal::NameTaken(name.to_owned()));
         }
-        let alive = (tables.sessions.len() - tables.sessions.ended().count() + self.opening().count()) as u64;
+        let alive = (tables.sessions.len() - tables.sessions.ended().count() + opening(self).count()) as u64;
         if alive >= limits::SESSIONS_MAX {
             return Err(SessionRefusal::TooMany);
         }
-        let id = VatId(tables.globals().next_vat.0 + self.opening().count() as u64);
-        self.ask(id, SessionInput::Open { name: name.to_owned() });
+        let id = VatId(tables.globals().next_vat.0 + opening(self).count() as u64);
+        ask(self, id, SessionInput::Open { name: name.to_owned() });
         Ok(SessionId(id))
     }
 
@@ -122,11 +122,11 @@ impl Host {
     ///
     /// There is no such session, or it has ended.
     pub fn end_session(&mut self, session: SessionId, reason: &str) -> Result<(), SessionRefusal> {
-        match self.check_session(session) {
+        match check(self, session) {
             Ok(()) | Err(SessionRefusal::Paused { .. }) => (),
             Err(refusal) => return Err(refusal),
         }
-        self.ask(session.0, SessionInput::End { reason: reason.to_owned() });
+        ask(self, session.0, SessionInput::End { reason: reason.to_owned() });
         Ok(())
     }
 
@@ -136,13 +136,13 @@ impl Host {
     ///
     /// The session has ended or is paused, or the reference does not exist.
     pub fn give<'a>(&mut self, session: SessionId, to: impl Into<To<'a>>, tag: u64) -> Result<(), SessionRefusal> {
-        self.check_session(session)?;
+        check(self, session)?;
         let tables = self.block.as_ref().ok_or_else(halted)?.tables();
         let target = match input::target(tables, to.into())?.0 {
             input::Target::Root(vat) => SessionTarget::Root(vat),
             input::Target::Held(kref) => SessionTarget::Held(kref),
         };
-        self.ask(session.0, SessionInput::Give { target, tag });
+        ask(self, session.0, SessionInput::Give { target, tag });
         Ok(())
     }
 
@@ -158,8 +158,8 @@ impl Host {
     ///
     /// The session has ended or is paused.
     pub fn act(&mut self, session: SessionId, syscalls: Vec<Syscall<VRef>>) -> Result<(), SessionRefusal> {
-        self.check_session(session)?;
-        self.ask(session.0, SessionInput::Act(syscalls));
+        check(self, session)?;
+        ask(self, session.0, SessionInput::Act(syscalls));
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl Host {
     pub fn acknowledge(&mut self, session: SessionId, up_to: u64) {
         let Some(block) = &self.block else { return };
         if block.tables().session_outbox.of(session.0, 0).next().is_some_and(|(first, _)| first <= up_to) {
-            self.ask(session.0, SessionInput::Acknowledge(up_to));
+            ask(self, session.0, SessionInput::Acknowledge(up_to));
         }
     }
 
@@ -188,31 +188,6 @@ impl Host {
         let tables = block.tables();
         tables.sessions.iter().map(|(vat, row)| summary(tables, *vat, &row.name)).collect()
     }
-
-    fn ask(&mut self, session: VatId, input: SessionInput) {
-        self.inputs.push(Input::Session(session, input));
-    }
-
-    /// The sessions that the next block opens.
-    fn opening(&self) -> impl Iterator<Item = (VatId, &str)> {
-        self.inputs.iter().filter_map(|it| match it {
-            Input::Session(vat, SessionInput::Open { name }) => Some((*vat, name.as_str())),
-            _ => None,
-        })
-    }
-
-    fn check_session(&self, SessionId(vat): SessionId) -> Result<(), SessionRefusal> {
-        let tables = self.block.as_ref().ok_or_else(halted)?.tables();
-        let Some(row) = tables.vats.get(&vat).filter(|_| tables.is_session(vat)) else {
-            let opens = self.opening().any(|(it, _)| it == vat);
-            return if opens { Ok(()) } else { Err(SessionRefusal::Unknown(vat)) };
-        };
-        match &row.status {
-            Status::Running => Ok(()),
-            Status::Paused { reason } => Err(SessionRefusal::Paused { vat, reason: reason.clone() }),
-            Status::Terminated { reason, .. } => Err(SessionRefusal::Ended { vat, reason: reason.clone() }),
-        }
-    }
 }
 
 fn summary(tables: &Tables, vat: VatId, name: &str) -> SessionSummary {
@@ -225,4 +200,29 @@ fn summary(tables: &Tables, vat: VatId, name: &str) -> SessionSummary {
     }
     let clist = tables.clist.of(vat).count() as u64;
     SessionSummary { id: SessionId(vat), name: name.to_owned(), ended, paused, clist, outbox, outbox_bytes }
+}
+
+fn ask(host: &mut Host, session: VatId, input: SessionInput) {
+    host.inputs.push(Input::Session(session, input));
+}
+
+/// The sessions that the next block opens.
+fn opening(host: &Host) -> impl Iterator<Item = (VatId, &str)> {
+    host.inputs.iter().filter_map(|it| match it {
+        Input::Session(vat, SessionInput::Open { name }) => Some((*vat, name.as_str())),
+        _ => None,
+    })
+}
+
+fn check(host: &Host, SessionId(vat): SessionId) -> Result<(), SessionRefusal> {
+    let tables = host.block.as_ref().ok_or_else(halted)?.tables();
+    let Some(row) = tables.vats.get(&vat).filter(|_| tables.is_session(vat)) else {
+        let opens = opening(host).any(|(it, _)| it == vat);
+        return if opens { Ok(()) } else { Err(SessionRefusal::Unknown(vat)) };
+    };
+    match &row.status {
+        Status::Running => Ok(()),
+        Status::Paused { reason } => Err(SessionRefusal::Paused { vat, reason: reason.clone() }),
+        Status::Terminated { reason, .. } => Err(SessionRefusal::Ended { vat, reason: reason.clone() }),
+    }
 }

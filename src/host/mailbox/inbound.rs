@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::line::{Line, Unusable, number_of};
 use crate::{
-    host::controller::Host,
+    host::controller::{Host, waiting_mail},
     kernel,
     model::{blame::HostFault, files, limits},
 };
@@ -71,7 +71,7 @@ impl Inbound {
 
     pub(super) fn read(&mut self, controller: &mut Host) -> Result<(), HostFault> {
         let Some(mut file) = self.open()? else { return Ok(()) };
-        let (mut bytes, mut taken) = (Vec::new(), controller.waiting_mail());
+        let (mut bytes, mut taken) = (Vec::new(), waiting_mail(controller));
         while taken < MESSAGES_PER_BLOCK {
             let read = match self.next(&mut file, &mut bytes).map_err(|err| failed(&self.path, err))? {
                 Raw::Nothing => break,
