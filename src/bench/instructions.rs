@@ -80,7 +80,7 @@ pub fn count_instructions(program: &Path, workload: &str, deliveries: u64) -> an
 fn run_counted(program: &Path, workload: &str, deliveries: u64) -> anyhow::Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
-    valgrind.arg(program).args(["bench", workload, "--runs", "1", "--deliveries", &deliveries.to_string()]);
+    valgrind.arg(program).args(["bench", workload, "--once", "--deliveries", &deliveries.to_string()]);
     let output = match valgrind.output() {
         Err(err) if err.kind() == io::ErrorKind::NotFound => bail!("valgrind is not installed: it is what counts"),
         other => other.context("start valgrind")?,

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::{
     bench::{
@@ -133,6 +133,20 @@ pub fn scenario(name: &str, scenario: Scenario) -> Workload {
 }
 
 impl Workload {
+    /// Runs so many deliveries of the workload, and measures nothing: for a profiler.
+    ///
+    /// # Errors
+    ///
+    /// The workload has no deliveries of its own, since it compares two states or opens them.
+    pub fn run_once(&self, size: Size) -> anyhow::Result<()> {
+        let mut live = match &self.how {
+            Drive::Steady(load, ..) => Live::steady(load(size), HostOptions::default(), size)?,
+            Drive::Scenario(scenario) => Live::new(scenario, HostOptions::default(), size)?,
+            Drive::Special(_) => bail!("`{}` is a comparison, and cannot run alone", self.name),
+        };
+        live.run(size.deliveries).map(drop)
+    }
+
     pub(super) fn measure(&self, size: Size, around: &mut Around) -> anyhow::Result<Measured> {
         let (deliveries, figures) = match &self.how {
             Drive::Steady(load, ns_max, also) => {

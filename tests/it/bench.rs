@@ -189,6 +189,13 @@ fn memory_is_told_by_the_vat_the_object_and_the_promise() {
 }
 
 #[test]
+fn a_workload_runs_once_for_a_profiler_and_prints_nothing() {
+    let output = vathost(&["bench", "ping", "--once", "--deliveries", "100"]);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b""[..]));
+    assert!(!vathost(&["bench", "latency", "--once"]).status.success(), "it is a comparison");
+}
+
+#[test]
 fn instructions_are_counted_by_valgrind_and_compared() {
     let dir = TempDir::new().unwrap();
     // Counts a million, and so many for each delivery.

@@ -61,6 +61,9 @@ pub(crate) struct BenchArgs {
     /// All of them, large states included: takes minutes
     #[arg(long, conflicts_with = "workloads")]
     all: bool,
+    /// Run each workload once, with nothing beside it, and measure nothing: for a profiler
+    #[arg(long, conflicts_with_all = ["compare", "save", "json"])]
+    once: bool,
     /// A scenario of your own: its vat.toml, or the folder that holds it
     #[arg(long, value_name = "SCENARIO")]
     scenario: Option<PathBuf>,
@@ -156,6 +159,10 @@ pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit
     }
     let workloads = args.workloads()?;
     let before = args.compare.as_deref().map(read).transpose()?;
+    if args.once {
+        workloads.iter().try_for_each(|it| it.run_once(args.size.size()))?;
+        return Ok(Exit::Ok);
+    }
     warn_of_debug_build(output);
     let results = bench::run(&workloads, args.size.size(), &mut |name| output.note(format!("{name} …")))?;
     if let Some(path) = &args.save {
