@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::{
     bench::{Figure, Target},
-    directive::Schedule,
     host::controller::{Host, HostOptions},
+    lab::Schedule,
     lab::experiment::{
         Base, Build, Experiments, Isolation, Limits, Program, Runner, Until, copy_base, protocol::Hello, shrink,
     },

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::{Exit, Output, diff, output::harmless, run::code_cache, slog},
-    debug::{self, Base, Command, How, Session},
+    debug::{self, Base, Command, ReplicaSettings, Session},
     directive::{DirectiveSet, Trigger},
     host::{
         controller::{BlockPolicy, Host, HostOptions},
@@ -15,7 +15,7 @@ use crate::{
     },
     inspect::{
         difference,
-        plan::{self, Trial},
+        plan::{self, TrialSettings},
         recording::last,
     },
     kernel::Halt,
@@ -128,7 +128,12 @@ impl Demo {
         }
         output.line("\nJust before it, on a private copy. (vathost debug --at panic)\n")?;
         let at = epitaph.crank.map(|it| Trigger::Crank(CrankNum(it)));
-        let how = How { policy: POLICY, plants: self.plants.clone(), code_cache: code_cache(), ..How::default() };
+        let how = ReplicaSettings {
+            policy: POLICY,
+            plants: self.plants.clone(),
+            code_cache: code_cache(),
+            ..ReplicaSettings::default()
+        };
         let base = Base::copy(&self.home(0)).map_err(anyhow::Error::from)?;
         let interrupt = Default::default();
         let (mut session, _) = Session::open(debug::Open { base, how, at, epitaph: None, slog: None, interrupt })?;
@@ -233,8 +238,8 @@ impl Demo {
     }
 
     /// Makes a trial with the settings of the demo's own hosts, and a module to upgrade to.
-    fn trial(&self, module: &[u8]) -> Trial {
-        Trial {
+    fn trial(&self, module: &[u8]) -> TrialSettings {
+        TrialSettings {
             policy: POLICY,
             blocks: 100,
             probe: PlantedBugs::probe(&self.plants, Life::Dear),

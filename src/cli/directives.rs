@@ -14,7 +14,7 @@ use crate::{
     },
     directive::{Action, Class, Directive, DirectiveSet, GRAMMAR, Missed, Placed, Refused, Trigger},
     host::options::GRAMMAR_HINT,
-    inspect::plan::{self, Trial, TrialOutcome},
+    inspect::plan::{self, TrialOutcome, TrialSettings},
     lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{files, id::VatId},
     state::{
@@ -145,7 +145,7 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     last_panic.say(&policy, &plants, &base, output);
     let (code_cache, directives, audit) = (code_cache(), DirectiveSet::default(), last_panic.audit());
     let probe = PlantedBugs::probe(&plants, Life::Dear);
-    let trial = Trial { policy, blocks: args.blocks, probe, directives, bundles, code_cache, audit };
+    let trial = TrialSettings { policy, blocks: args.blocks, probe, directives, bundles, code_cache, audit };
     let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         output.json(&json!({ "plans": outcomes }))?;

@@ -15,7 +15,7 @@ use crate::{
     cli::{Output, host::host_file, output::harmless, run::code_cache},
     directive::DirectiveSet,
     host::{controller::BlockPolicy, epitaph::Epitaph},
-    inspect::plan::Trial,
+    inspect::plan::TrialSettings,
     lab::experiment::{self, Remedy},
     lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{harmless::quoted, id::BundleId},
@@ -80,7 +80,7 @@ pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> 
     let begun = Instant::now();
     let goes_on = || begun.elapsed() < PATIENCE && given.stop.load(Ordering::Relaxed) == 0;
     let bundles: Vec<String> = given.bundles.iter().map(|it| format!("{:.16}", BundleId::of(it).to_string())).collect();
-    let trial = Trial {
+    let trial = TrialSettings {
         policy: given.policy,
         blocks: BLOCKS,
         probe: PlantedBugs::probe(given.plants, Life::Dear),

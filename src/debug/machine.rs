@@ -14,12 +14,13 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use crate::{
     debug::{Base, place::hash_before},
-    directive::{DirectiveSet, Schedule, Trigger},
+    directive::{DirectiveSet, Trigger},
     host::{
         block_run::{BlockRun, Step},
         controller::check_engine,
     },
     kernel::{self, Ahead, Halt, Position, Probe, Ran, Workers},
+    lab::Schedule,
     lab::probe::{Injector, Life, PlantedBug, PlantedBugs, Probes},
     model::{
         blame::{Fault, HostFault},
@@ -33,7 +34,7 @@ use crate::{
 
 /// The settings that decide, besides the state, which cranks a replica runs: those of its host.
 #[derive(Debug, Clone, Default)]
-pub struct How {
+pub struct ReplicaSettings {
     /// The policy for ending blocks.
     pub policy: BlockPolicy,
     /// The directives in force.
@@ -53,7 +54,7 @@ pub struct How {
 /// A private copy of a state, run to a place in its open work.
 pub struct Replica {
     home: Base,
-    how: How,
+    how: ReplicaSettings,
     slog: Slog,
     observer: Option<Arc<dyn Probe>>,
     /// Modules that the state does not hold.
@@ -75,7 +76,12 @@ impl fmt::Debug for Replica {
 
 impl Replica {
     /// Opens a copy of a state, at the place at which its host would continue.
-    pub fn open(home: Base, how: How, slog: Slog, observer: Option<Arc<dyn Probe>>) -> Result<Replica, Box<Halt>> {
+    pub fn open(
+        home: Base,
+        how: ReplicaSettings,
+        slog: Slog,
+        observer: Option<Arc<dyn Probe>>,
+    ) -> Result<Replica, Box<Halt>> {
         let warehouse = Warehouse::new(how.code_cache.as_deref())?;
         let modules = how.bundles.clone();
         let mut machine = Replica {

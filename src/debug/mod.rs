@@ -26,7 +26,7 @@ mod why;
 
 pub use command::{Breakpoint, Command, FORMS, Form};
 pub use guest::{Debugged, Guest};
-pub use machine::{How, Replica};
+pub use machine::{Replica, ReplicaSettings};
 
 use std::{
     fmt,
@@ -81,7 +81,7 @@ pub struct Open {
     /// The state that the session starts from.
     pub base: Base,
     /// The settings under which its host ran it.
-    pub how: How,
+    pub how: ReplicaSettings,
     /// The place to go to; `None` is the place at which its host would continue.
     pub at: Option<Trigger>,
     /// The kernel panic that is looked into, if there was one.

@@ -18,7 +18,6 @@ mod line;
 pub mod plant;
 mod problem;
 mod rules;
-mod schedule;
 mod set;
 mod suggest;
 mod token;
@@ -29,7 +28,6 @@ pub use grammar::{FAULT_GRAMMAR, GRAMMAR};
 pub use hex::{HexPrefix, HexPrefixError};
 pub use problem::{Problem, Refused};
 pub use rules::Contradiction;
-pub use schedule::{Schedule, ScheduleId};
 pub use set::{DirectiveSet, Due, Placed, SetDigest, refuse_contradictions};
 pub(crate) use suggest::nearest;
 

@@ -58,7 +58,16 @@ impl DirectiveSet {
         self.read_as(Reader::Operator, file, bytes)
     }
 
-    pub(super) fn read_as(&mut self, reader: Reader, file: &str, bytes: &[u8]) -> Result<Vec<Placed>, Refused> {
+    /// Adds the faults of an experiment that a text holds, and returns them in order of its lines.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](DirectiveSet::read).
+    pub fn read_faults(&mut self, file: &str, bytes: &[u8]) -> Result<Vec<Placed>, Refused> {
+        self.read_as(Reader::Experiment, file, bytes)
+    }
+
+    fn read_as(&mut self, reader: Reader, file: &str, bytes: &[u8]) -> Result<Vec<Placed>, Refused> {
         let mut set = self.clone();
         let (mut placed, mut problems) = (Vec::new(), Vec::new());
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -122,7 +131,7 @@ impl DirectiveSet {
         self.insert_for(Reader::Experiment, fault)
     }
 
-    pub(super) fn insert_for(&mut self, reader: Reader, directive: Directive) -> Result<(), Box<Contradiction>> {
+    fn insert_for(&mut self, reader: Reader, directive: Directive) -> Result<(), Box<Contradiction>> {
         rules::readable(reader, &directive)?;
         rules::alone(&directive)?;
         self.of(directive.trigger).iter().try_for_each(|it| rules::together(&directive, it))?;

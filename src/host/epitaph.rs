@@ -55,14 +55,14 @@ pub struct Epitaph {
     pub guest_backtrace: Option<Vec<String>>,
     /// The settings of the host: another host must run with the same ones to halt at the same place.
     #[serde(default)]
-    pub run: Course,
+    pub run: RunSettings,
 }
 
 /// The settings that decide, besides the state and the directives, what a host computes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "they are the flags of `vathost run`")]
-pub struct Course {
+pub struct RunSettings {
     pub cranks_per_block: Option<u64>,
     pub fuel_per_block: Option<u64>,
     pub block_time: Option<u64>,
@@ -70,7 +70,7 @@ pub struct Course {
     pub plants: Vec<String>,
 }
 
-impl Course {
+impl RunSettings {
     /// Returns the policy for ending blocks.
     pub fn policy(&self) -> BlockPolicy {
         let default = BlockPolicy::default();
@@ -92,7 +92,7 @@ impl Course {
 
 /// The host's position at its last commit, and its settings. Also known after a halt.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct HostPosition {
     /// The version of the kernel.
     pub kernel_version: u32,
     /// The height of the last commit's block.
@@ -106,10 +106,10 @@ pub struct Standing {
     /// The directives in force, in canonical form.
     pub directives: Vec<String>,
     /// The settings of the host.
-    pub run: Course,
+    pub run: RunSettings,
 }
 
-impl Standing {
+impl HostPosition {
     /// Returns the block in which the host halted: the open one, or the one after the last.
     fn block(&self) -> u64 {
         self.height + u64::from(!self.is_open)
@@ -118,7 +118,7 @@ impl Standing {
 
 impl Epitaph {
     /// Makes the epitaph of this halt; `None` if it is not a kernel panic.
-    pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Epitaph> {
+    pub fn of(halt: &Halt, standing: &HostPosition, vat_name: Option<String>) -> Option<Epitaph> {
         let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
         let position = &halt.position;
         let taken = halt.taken.clone().unwrap_or_default();
@@ -276,7 +276,7 @@ pub struct Mishap {
 
 impl Mishap {
     /// Makes the report of this halt; `None` if it is not a host fault.
-    pub fn of(halt: &Halt, standing: &Standing, vat_name: Option<String>) -> Option<Mishap> {
+    pub fn of(halt: &Halt, standing: &HostPosition, vat_name: Option<String>) -> Option<Mishap> {
         let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
         let position = &halt.position;
         Some(Mishap {

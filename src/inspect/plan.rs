@@ -19,7 +19,7 @@ use crate::{
 
 /// The settings of a trial run.
 #[derive(Debug, Clone)]
-pub struct Trial {
+pub struct TrialSettings {
     /// The policy for ending blocks, the same as the real host's: the hashes are of no use otherwise.
     pub policy: BlockPolicy,
     /// Blocks to run, at most.
@@ -68,7 +68,7 @@ pub struct TrialOutcome {
 }
 
 /// Runs a copy of the state in this folder with these directives. The state is not changed.
-pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<TrialOutcome, Box<Halt>> {
+pub fn attempt(state: &Path, set: &DirectiveSet, trial: &TrialSettings) -> Result<TrialOutcome, Box<Halt>> {
     attempt_while(state, set, trial, &|| true)
 }
 
@@ -77,7 +77,7 @@ pub fn attempt(state: &Path, set: &DirectiveSet, trial: &Trial) -> Result<TrialO
 pub fn attempt_while(
     state: &Path,
     set: &DirectiveSet,
-    trial: &Trial,
+    trial: &TrialSettings,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<TrialOutcome, Box<Halt>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
@@ -130,7 +130,7 @@ pub fn attempt_while(
 
 fn run(
     controller: &mut Host,
-    trial: &Trial,
+    trial: &TrialSettings,
     goes_on: &dyn Fn() -> bool,
     closed: &mut (u64, String),
 ) -> Result<(), Box<Halt>> {

@@ -4,4 +4,7 @@ pub mod campaign;
 pub mod disk;
 pub mod experiment;
 pub mod probe;
+mod schedule;
 pub mod soak;
+
+pub use schedule::{Schedule, ScheduleId};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     cli::{Output, Usage, debug::into_error, state},
-    debug::{Base, How, Refusal, Replica},
+    debug::{Base, Refusal, Replica, ReplicaSettings},
     inspect::archive,
     model::id::CrankNum,
     slog::Slog,
@@ -30,7 +30,7 @@ pub(super) fn copy(path: &Path) -> anyhow::Result<Base> {
 pub(super) fn check(
     older: &Base,
     path: &Path,
-    how: &How,
+    how: &ReplicaSettings,
     (next, meta): (CrankNum, &Meta),
     output: &Output,
 ) -> anyhow::Result<()> {

@@ -31,9 +31,10 @@ use crate::{
         run::code_cache,
         state,
     },
-    debug::{Base, Command, How, Open, Refusal, Reply, Session},
-    directive::{Schedule, Trigger},
+    debug::{Base, Command, Open, Refusal, ReplicaSettings, Reply, Session},
+    directive::Trigger,
     host::{controller::BlockPolicy, epitaph::Epitaph},
+    lab::Schedule,
     lab::experiment::{MARKER, Token, TokenError, is_marked},
     lab::probe::PlantedBug,
     model::{files, id::CrankNum},
@@ -217,7 +218,7 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
 }
 
 /// Returns how the host ran, unless flags say otherwise.
-fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
+fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<ReplicaSettings> {
     let host = host_file(Some(&args.state))?;
     let recorded = last_panic.policy(&PolicyArgs::default(), &host);
     let policy = BlockPolicy {
@@ -235,7 +236,7 @@ fn how(args: &DebugArgs, last_panic: &LastPanic) -> anyhow::Result<How> {
     }
     let bundles = bundles_of(&host, &args.bundle)?;
     let audit = args.audit.or(last_panic.audit());
-    Ok(How { policy, directives, bundles, plants, faults, audit, code_cache: code_cache() })
+    Ok(ReplicaSettings { policy, directives, bundles, plants, faults, audit, code_cache: code_cache() })
 }
 
 /// Reads the faults and the seed of an experiment, if the state in this folder is that of one.

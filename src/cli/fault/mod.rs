@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::{Exit, Output, Usage, directives::GrammarArgs, host::kept_policy, run::code_cache},
-    directive::{FAULT_GRAMMAR, Schedule},
+    directive::FAULT_GRAMMAR,
     host::controller::BlockPolicy,
+    lab::Schedule,
     lab::experiment::{
         self, Base, Build, Experiments, Isolation, Limits, Patience, Program, Runner, Token, Until, VatNames,
         protocol::Hello,

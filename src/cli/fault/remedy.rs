@@ -13,7 +13,7 @@ use crate::{
         run::code_cache,
         state,
     },
-    inspect::plan::Trial,
+    inspect::plan::TrialSettings,
     lab::experiment::{self, Base, Remedies},
     lab::probe::{Life, PlantedBug, PlantedBugs},
 };
@@ -57,7 +57,7 @@ pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<E
     let directives = last_panic.directives(args.directives.as_deref(), &host)?;
     last_panic.say(&policy, &plants, &directives, output);
     let (bundles, code_cache) = (bundles_of(&host, &[])?, code_cache());
-    let trial = Trial {
+    let trial = TrialSettings {
         policy,
         blocks: args.blocks,
         probe: PlantedBugs::probe(&plants, Life::Dear),

@@ -42,7 +42,7 @@ use input::Input;
 use crate::{
     directive::{Class, Directive, DirectiveSet, Missed},
     host::{
-        epitaph::{Course, Epitaph, Standing},
+        epitaph::{Epitaph, HostPosition, RunSettings},
         mailbox::MailboxFiles,
         report::Report,
     },
@@ -72,7 +72,7 @@ pub struct Host {
     /// `None` once the host has halted.
     block: Option<Block>,
     warehouse: Warehouse,
-    standing: Standing,
+    standing: HostPosition,
     /// The block's recorder, which outlives the block.
     slog: Slog,
     /// The options that it was opened with, except for the directives.
@@ -121,7 +121,7 @@ impl Host {
         let mut host = Host {
             block: Some(block),
             warehouse,
-            standing: Standing { run: course(&open), ..Standing::default() },
+            standing: HostPosition { run: course(&open), ..HostPosition::default() },
             slog: open.slog.clone(),
             inputs: Vec::new(),
             clock: None,
@@ -164,14 +164,14 @@ impl Host {
     }
 
     /// Returns what is known of the last commit, also after a halt.
-    pub fn standing(&self) -> &Standing {
+    pub fn standing(&self) -> &HostPosition {
         &self.standing
     }
 
     fn stand(&mut self) {
         if let Some(block) = &self.block {
             let globals = block.tables().globals();
-            self.standing = Standing {
+            self.standing = HostPosition {
                 kernel_version: globals.kernel_version,
                 height: globals.height.0,
                 is_open: block.meta().open,
@@ -379,9 +379,9 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
     Ok(block)
 }
 
-fn course(open: &HostOptions) -> Course {
+fn course(open: &HostOptions) -> RunSettings {
     let plants = open.probe.as_ref().map(|it| it.planted()).unwrap_or_default();
-    Course { audit: open.audit.interval(), plants, ..Course::default() }
+    RunSettings { audit: open.audit.interval(), plants, ..RunSettings::default() }
 }
 
 /// Refuses a state that another engine or another kernel made.

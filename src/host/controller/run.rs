@@ -1,7 +1,7 @@
 //! Running blocks: begun with their inputs, run crank by crank, and committed; and keeping the inputs of a block that halts.
 //!
 //! Invariant: the inputs of a block that halted are on disk, without its cranks, so that a host which opens the state meets the same
-//! block again. (If the disk itself fails, they are not: [`Standing`](crate::host::epitaph::Standing) tells.)
+//! block again. (If the disk itself fails, they are not: [`HostPosition`](crate::host::epitaph::HostPosition) tells.)
 
 use std::time::{Duration, Instant};
 
@@ -155,7 +155,7 @@ impl Host {
     }
 
     /// Commits the inputs of a block that halted, alone, as [`Inputs::First`] would have before it. If that fails too, or the state was in
-    /// memory, the state is as it was before them: [`Standing`](crate::host::epitaph::Standing) says which.
+    /// memory, the state is as it was before them: [`HostPosition`](crate::host::epitaph::HostPosition) says which.
     fn keep(&mut self, kept: Option<ToKeep>) {
         let Some(kept) = kept.filter(|_| self.options.state.is_some() && !self.options.read_only) else { return };
         // The slog has the inputs already.

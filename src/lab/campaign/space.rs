@@ -5,7 +5,8 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
-    directive::{Action, Bit, Directive, Disturbance, Refused, Schedule},
+    directive::{Action, Bit, Directive, Disturbance, Refused},
+    lab::Schedule,
     lab::{
         campaign::{
             axis::{self, Axis},

@@ -15,8 +15,9 @@ use std::{
 };
 
 use crate::{
-    directive::{Action, Disturbance, Schedule, Spot, Trigger},
+    directive::{Action, Disturbance, Spot, Trigger},
     host::controller::{Host, HostOptions},
+    lab::Schedule,
     lab::{
         disk::{Asked, Disk, DiskPolicy, DiskVerdict, Errno, Loss},
         experiment::{Base, runner::copy_base},

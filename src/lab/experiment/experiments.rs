@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    directive::Schedule,
     directive::plant::DEADLY,
+    lab::Schedule,
     lab::experiment::{
         Base, Build, CampaignName, Golden, Limits, Token, Until,
         judge::{self, Verdict},
@@ -13,7 +13,7 @@ use crate::{
         outcome::{Class, Outcome},
         patience::{Patience, Watchful},
         recording::Recording,
-        run::{self, How, RunEnd, Seen, Walked},
+        run::{self, RunContext, RunEnd, Seen, Walked},
         watcher::{Answer, Looks, Useless, View, Watcher, When},
     },
     lab::probe::{Injector, Life},
@@ -215,7 +215,7 @@ impl Experiments {
 
     fn see(&mut self, schedule: &Schedule, seed: u64, first: usize, whole: bool, evicts: bool) -> Seen {
         let Experiments { machine, golden, until, limits, watchers, memo, recording, .. } = self;
-        let mut how = How { golden, until: *until, limits: *limits, watchers, memo, recording, whole, evicts };
+        let mut how = RunContext { golden, until: *until, limits: *limits, watchers, memo, recording, whole, evicts };
         match run::run(machine, &mut how, schedule, seed, first) {
             Ok(seen) => seen,
             Err(halt) => self.unseen(RunEnd::Broken(halt.to_string())),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    directive::{Action, Disturbance, Schedule, Trigger},
+    directive::{Action, Disturbance, Trigger},
     kernel::Halt,
+    lab::Schedule,
     lab::experiment::{
         Golden,
         end::{Ends, VatEnd},

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    directive::Schedule,
     host::controller::BlockPolicy,
+    lab::Schedule,
     lab::experiment::{Base, Build, CampaignName, Limits, Outcome, Until},
 };
 

@@ -10,7 +10,7 @@ use crate::{
         controller::{Host, HostOptions},
         epitaph::Epitaph,
     },
-    inspect::plan::{self, Trial, TrialOutcome},
+    inspect::plan::{self, TrialOutcome, TrialSettings},
     kernel::Halt,
     lab::{experiment::Base, experiment::runner::copy_base},
     model::blame::HostFault,
@@ -45,7 +45,7 @@ pub enum Remedies {
 }
 
 /// Runs a copy of the state until its kernel panics, and tries the ways on; `bundles` are hashes of code to upgrade to.
-pub fn remedies(base: &Base, trial: &Trial, bundles: &[String]) -> anyhow::Result<Remedies> {
+pub fn remedies(base: &Base, trial: &TrialSettings, bundles: &[String]) -> anyhow::Result<Remedies> {
     let Some(epitaph) = panic_of(base, trial)? else { return Ok(Remedies::NoPanic) };
     let mut remedies = Vec::new();
     for line in ways(&epitaph, bundles) {
@@ -73,7 +73,12 @@ pub fn rank(remedies: &mut [Remedy]) {
 
 /// Tries one line on a copy of the state, with the lines that are in force except those that it contradicts. `None` where the line
 /// makes no sense.
-pub fn attempt(state: &Path, line: &str, trial: &Trial, goes_on: &dyn Fn() -> bool) -> anyhow::Result<Option<Remedy>> {
+pub fn attempt(
+    state: &Path,
+    line: &str,
+    trial: &TrialSettings,
+    goes_on: &dyn Fn() -> bool,
+) -> anyhow::Result<Option<Remedy>> {
     let mut alone = DirectiveSet::default();
     if alone.read("remedy", line.as_bytes()).is_err() {
         return Ok(None);
@@ -98,7 +103,7 @@ pub fn attempt(state: &Path, line: &str, trial: &Trial, goes_on: &dyn Fn() -> bo
 }
 
 /// Where the kernel panics, if it does within the trial's blocks.
-fn panic_of(base: &Base, trial: &Trial) -> anyhow::Result<Option<Epitaph>> {
+fn panic_of(base: &Base, trial: &TrialSettings) -> anyhow::Result<Option<Epitaph>> {
     let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
     copy_base(base, dir.path())?;
     let mut controller = Host::open(HostOptions {

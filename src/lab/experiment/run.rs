@@ -10,8 +10,9 @@ use std::{
 };
 
 use crate::{
-    directive::{Directive, Schedule, Spot, Trigger},
+    directive::{Directive, Spot, Trigger},
     kernel::{self, Halt, Ran},
+    lab::Schedule,
     lab::experiment::{
         Golden, Limits, Until,
         end::Ends,
@@ -88,7 +89,7 @@ pub(super) struct Seen {
 }
 
 /// The settings and the tools of a run.
-pub(super) struct How<'a> {
+pub(super) struct RunContext<'a> {
     pub(super) golden: &'a Golden,
     pub(super) until: Until,
     pub(super) limits: Limits,
@@ -126,7 +127,7 @@ pub(super) fn walk(machine: &mut Machine, golden: &Golden, until: Until) -> Resu
 /// A run under way.
 struct OpenRun<'a, 'b> {
     machine: &'a mut Machine,
-    how: &'a mut How<'b>,
+    how: &'a mut RunContext<'b>,
     log: Log,
     told: Vec<DeliveryRecord>,
     /// Cranks from the base on.
@@ -164,7 +165,7 @@ struct AskedRun {
 /// Runs a schedule whose first fault comes in the crank `first`, counted from the base.
 pub(super) fn run(
     machine: &mut Machine,
-    how: &mut How<'_>,
+    how: &mut RunContext<'_>,
     schedule: &Schedule,
     seed: u64,
     first: usize,
@@ -270,7 +271,7 @@ impl OpenRun<'_, '_> {
     /// Asks the campaign's invariants.
     fn watched(&mut self, when: When) -> Option<RunEnd> {
         let block = self.machine.block().ok()?;
-        let How { golden, watchers, recording, memo, .. } = &mut *self.how;
+        let RunContext { golden, watchers, recording, memo, .. } = &mut *self.how;
         let digest = self.machine.watch().digest();
         for (at, watcher) in watchers.iter_mut().enumerate().filter(|(_, it)| it.when() == when) {
             let state = (watcher.looks_at() == Looks::State && !self.audited).then_some(digest);
@@ -380,7 +381,7 @@ impl OpenRun<'_, '_> {
 
     /// Returns how the run continues, if another reached this state with the same faults left. Asked when a fault has become one of the past.
     fn known(&mut self, digest: Digest, left: &[usize]) -> Result<Option<Arc<Link>>, Box<Halt>> {
-        let How { until, limits, .. } = self.how;
+        let RunContext { until, limits, .. } = self.how;
         let is_new = self.asked.last().is_none_or(|it| left.len() < it.left);
         if !is_new || *until != Until::Quiescent || limits.fuel.is_some() || self.looks_at(Looks::Numbers) {
             return Ok(None);

@@ -24,11 +24,12 @@ use tempfile::TempDir;
 
 use crate::{
     directive::plant::HALF_COMMIT,
-    directive::{Action, Directive, Disturbance, Schedule, Spot, Trigger},
+    directive::{Action, Directive, Disturbance, Spot, Trigger},
     host::{
         controller::{Host, HostOptions},
         scenario::Scenario,
     },
+    lab::Schedule,
     lab::experiment::{
         Base, Experiments,
         child::{Process, Program, Silence},

@@ -7,7 +7,8 @@
 //! Invariant: what comes of it has the signature of the first outcome; no fault of it can be left out.
 
 use crate::{
-    directive::{Action, Bit, Directive, Disturbance, Schedule, Spot, Trigger},
+    directive::{Action, Bit, Directive, Disturbance, Spot, Trigger},
+    lab::Schedule,
     lab::experiment::Outcome,
     model::id::{CrankNum, DeliveryNum},
 };

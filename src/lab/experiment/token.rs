@@ -15,7 +15,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    directive::{Refused, Schedule},
+    directive::Refused,
+    lab::Schedule,
     lab::experiment::{BaseId, Build},
 };
 

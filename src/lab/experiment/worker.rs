@@ -10,9 +10,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::{
-    directive::Schedule,
     host::controller::{Host, HostOptions},
     kernel::Halt,
+    lab::Schedule,
     lab::experiment::{
         Build, Experiments, Patience, Until,
         disk::{DiskFaults, Says},

@@ -11,7 +11,8 @@ use std::{
 
 use crate::{
     directive::plant::LASTING,
-    directive::{Action, Directive, DirectiveSet, Disturbance, Schedule, Spot, Trigger},
+    directive::{Action, Directive, DirectiveSet, Disturbance, Spot, Trigger},
+    lab::Schedule,
     lab::probe::PlantedBugs,
     model::{
         blame::HostFault,
@@ -34,12 +35,12 @@ pub struct Injector {
     /// The bugs that faults plant.
     pub(super) bugs: Arc<PlantedBugs>,
     log: Log,
-    course: Mutex<Course>,
+    course: Mutex<InjectorProgress>,
 }
 
 /// The part of an injector that moves along with the run.
 #[derive(Debug, Default)]
-struct Course {
+struct InjectorProgress {
     counts: BTreeMap<VatId, Counts>,
     /// The faults that are due in the crank that runs.
     due: Vec<Directive>,
@@ -114,11 +115,11 @@ impl Injector {
             _ => None,
         };
         let spots = schedule.faults().enumerate().filter_map(spot).collect();
-        let course = Mutex::new(Course { counts, ..Course::default() });
+        let course = Mutex::new(InjectorProgress { counts, ..InjectorProgress::default() });
         Injector { schedule, seed, spots, bugs, course, log: Log::default() }
     }
 
-    fn course(&self) -> MutexGuard<'_, Course> {
+    fn course(&self) -> MutexGuard<'_, InjectorProgress> {
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -303,7 +304,7 @@ impl Injector {
     }
 }
 
-impl Course {
+impl InjectorProgress {
     fn count_of(&self, vat: VatId, kind: &str) -> u64 {
         self.counts.get(&vat).zip(index_of(kind)).and_then(|(counts, at)| counts.get(at)).copied().unwrap_or(0)
     }

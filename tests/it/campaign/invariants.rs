@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use vathost::{
-    directive::Schedule,
+    lab::Schedule,
     lab::{
         campaign::{self, Ask, Asked, Check, Invariant},
         experiment::{Class, Experiments, Outcome},

@@ -2,7 +2,8 @@
 
 use expect_test::{Expect, expect};
 use vathost::{
-    directive::{DirectiveSet, Schedule},
+    directive::DirectiveSet,
+    lab::Schedule,
     lab::experiment::{BaseId, Build, Token, TokenError},
 };
 

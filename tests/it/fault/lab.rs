@@ -8,8 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 use vathost::{
-    directive::Schedule,
     host::controller::BlockPolicy,
+    lab::Schedule,
     lab::experiment::{
         Base, Build, Class, Experiments, Isolation, Limits, Outcome, Program, Runner, Until, protocol::Hello,
     },

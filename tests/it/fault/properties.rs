@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use vathost::{
-    directive::Schedule,
+    lab::Schedule,
     lab::experiment::{Class, Experiments, Isolation, Limits, Outcome, shrink},
 };
 

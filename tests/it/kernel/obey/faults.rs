@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use vathost::{
-    directive::Schedule,
     kernel::{probe_of, set_probe},
+    lab::Schedule,
     lab::probe::{Injector, PlantedBugs, Probes},
 };
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::directive::{Contradiction, Directive, DirectiveSet, Refused, grammar::Reader};
+use crate::directive::{Contradiction, Directive, DirectiveSet, Refused};
 
 /// The faults that an experiment injects into its run. Prints as its canonical form, one fault a line; serializes as
 /// the list of its lines.
@@ -25,7 +25,7 @@ impl Schedule {
     /// The first that makes no sense, is no fault, or contradicts another.
     pub fn of(faults: impl IntoIterator<Item = Directive>) -> Result<Schedule, Box<Contradiction>> {
         let mut schedule = Schedule::default();
-        faults.into_iter().try_for_each(|it| schedule.set.insert_for(Reader::Experiment, it))?;
+        faults.into_iter().try_for_each(|it| schedule.set.insert_fault(it))?;
         Ok(schedule)
     }
 
@@ -36,7 +36,7 @@ impl Schedule {
     /// Every mistake in it.
     pub fn read(name: &str, text: &str) -> Result<Schedule, Refused> {
         let mut schedule = Schedule::default();
-        schedule.set.read_as(Reader::Experiment, name, text.as_bytes())?;
+        schedule.set.read_faults(name, text.as_bytes())?;
         Ok(schedule)
     }
 
