@@ -2,6 +2,10 @@
 
 #[path = "serve/calls.rs"]
 mod calls;
+#[path = "serve/captp.rs"]
+mod captp;
+#[path = "serve/client.rs"]
+mod client;
 #[path = "serve/crash.rs"]
 mod crash;
 #[path = "serve/hostile.rs"]
