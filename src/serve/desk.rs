@@ -14,7 +14,7 @@ mod connect;
 mod session;
 mod take;
 
-pub(super) use client::{OutFrame, Opened, Seat, ToSocket};
+pub(super) use client::{Opened, OutFrame, Seat, ToSocket};
 pub(super) use session::{CaptpSessions, Resume, codes};
 
 use std::{
@@ -106,7 +106,7 @@ impl<'h> Desk<'h> {
         tell: &'h mut dyn FnMut(&Host, &BlockEnd),
     ) -> Result<Desk<'h>, Box<Halt>> {
         let rows = host.beside()?;
-        let captp = CaptpSessions::read(&rows, host, &bounds, &metrics)?;
+        let captp = CaptpSessions::read(&rows, host, &bounds)?;
         let book = Book::read(rows)?;
         let desk = Desk {
             host,

@@ -145,7 +145,7 @@ impl Connection {
         self.asked.take_rows(prefix, ASKED, rows);
     }
 
-    /// Removes all rows.
+    /// Removes all rows of the connection.
     pub(in crate::serve) fn forget_rows(&self, prefix: &[u8], rows: &mut Vec<BesideRow>) {
         self.known.imports.forget_rows(prefix, IMPORTS, rows);
         self.known.promises.forget_rows(prefix, PROMISES, rows);

@@ -60,7 +60,11 @@ impl ClientRefs {
     pub(super) fn drop_import(&mut self, vref: VRef, times: u64) -> bool {
         let Some(count) = self.imports.get(&vref).copied() else { return false };
         let left = count.saturating_sub(times);
-        if left == 0 { self.imports.remove(&vref) } else { self.imports.insert(vref, left) };
+        if left == 0 {
+            self.imports.remove(&vref)
+        } else {
+            self.imports.insert(vref, left)
+        };
         left == 0
     }
 

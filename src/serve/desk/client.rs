@@ -46,7 +46,7 @@ const RETAINED_BYTES_MAX: usize = 4 << 20;
 /// and so this is what others sent to it.
 const UNREAD_TIMES: usize = 4;
 
-/// What goes to a socket.
+/// A message of the kernel's thread to a socket.
 #[derive(Debug)]
 pub(in crate::serve) enum ToSocket {
     /// Frames to send. So many frames of the client's are durable now.
@@ -163,7 +163,7 @@ enum HeadRow {
     Open(ClientRow),
 }
 
-/// What the rows of one session say.
+/// The meaning of the rows of one session.
 pub(super) enum KeptSession {
     Opening(OpeningRow),
     Open(Box<CaptpClient>),

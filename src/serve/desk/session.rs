@@ -64,7 +64,7 @@ pub(in crate::serve) mod codes {
 /// The beginning of the name of every session of these.
 const NAMES: &str = "captp-";
 
-/// What a client asks for when it connects.
+/// The session that a client asks for when it connects.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::serve) enum Resume {
     /// A session that ends with the connection.
@@ -107,6 +107,10 @@ pub(in crate::serve) struct CaptpSessions {
     over: Vec<(VatId, CaptpClient)>,
     /// Rows to be written with the next inputs.
     rows: Vec<BesideRow>,
+    /// Those that owed syscalls when the host was started.
+    owing: BTreeSet<VatId>,
+    /// Those of an earlier host that no client can come back to, and whether they are alive.
+    stale: BTreeMap<VatId, bool>,
     /// The ends of those whose clients are away.
     deadlines: BTreeSet<(Instant, VatId)>,
     /// Events that need not be kept any more: said with the next block.
@@ -114,29 +118,26 @@ pub(in crate::serve) struct CaptpSessions {
 }
 
 impl CaptpSessions {
-    /// Reads what was kept, and takes up each session where it was; those that no client can come back to are ended.
-    pub(super) fn read(
-        rows: &[(Vec<u8>, Vec<u8>)],
-        host: &mut Host,
-        bounds: &Bounds,
-        metrics: &Metrics,
-    ) -> Result<CaptpSessions, Box<Halt>> {
+    /// Reads what was kept, and takes up each session where it was. Nothing is asked of the host before its next block: one that is
+    /// open goes on as it was begun.
+    pub(super) fn read(rows: &[(Vec<u8>, Vec<u8>)], host: &Host, bounds: &Bounds) -> Result<CaptpSessions, Box<Halt>> {
         let mut sessions = CaptpSessions::default();
         let deadline = now() + bounds.session_grace;
-        let standing = host.sessions();
         let mut kept = read_kept(rows)?;
-        for it in standing.iter().filter(|it| it.name.starts_with(NAMES)) {
+        for it in host.sessions().into_iter().filter(|it| it.name.starts_with(NAMES)) {
+            let SessionId(session) = it.id;
             let number = it.name.strip_prefix(NAMES).and_then(|it| it.parse::<u64>().ok());
             sessions.next_name = sessions.next_name.max(number.unwrap_or_default());
-            match kept.remove(&it.id.0) {
+            match kept.remove(&session) {
                 Some(KeptSession::Open(client)) => {
-                    sessions.put(it.id.0, *client);
-                    sessions.set_deadline(it.id.0, Some(deadline));
-                    sessions.touched.insert(it.id.0);
+                    if !client.owed.is_empty() {
+                        sessions.owing.insert(session);
+                    }
+                    sessions.put(session, *client);
+                    sessions.set_deadline(session, Some(deadline));
                 }
-                Some(KeptSession::Opening(row)) => drop(sessions.openings.insert(it.id.0, Opening::of_row(row))),
-                None if it.is_alive() => drop(host.end_session(it.id, "the host was started anew")),
-                None => host.acknowledge(it.id, u64::MAX),
+                Some(KeptSession::Opening(row)) => drop(sessions.openings.insert(session, Opening::of_row(row))),
+                None => drop(sessions.stale.insert(session, it.is_alive())),
             }
         }
         // Of a state that went back, or of a session that is forgotten.
@@ -149,7 +150,6 @@ impl CaptpSessions {
         // Of a block that a kernel panic undid only the inputs are there: what they brought was not heard.
         let rows = sessions.hear(host.block()?);
         sessions.rows.extend(rows);
-        sessions.settle(host, bounds, metrics);
         Ok(sessions)
     }
 
@@ -197,9 +197,11 @@ impl CaptpSessions {
         }
     }
 
-    /// Whether something is to be written, or to be ended.
+    /// Returns whether something is to be written, or to be ended.
     pub(super) fn is_due(&self) -> bool {
-        !self.unwritten.is_empty() || !self.rows.is_empty() || self.deadline().is_some_and(|it| it <= now())
+        let is_late = || self.deadline().is_some_and(|it| it <= now());
+        !(self.unwritten.is_empty() && self.rows.is_empty() && self.owing.is_empty() && self.stale.is_empty())
+            || is_late()
     }
 
     /// The time at which the first session ends whose client is away.
@@ -216,8 +218,19 @@ impl CaptpSessions {
         self.deadlines.extend(deadline.map(|it| (it, session)));
     }
 
-    /// Gives the host what the next block is to take in.
+    /// Gives the host what the next block is to take in: none where one is open, which would be another block then.
     pub(super) fn prepare(&mut self, host: &mut Host) {
+        if host.block().is_ok_and(|it| it.meta().open) {
+            return;
+        }
+        for (session, is_alive) in std::mem::take(&mut self.stale) {
+            if is_alive {
+                let _ = host.end_session(SessionId(session), "the host was started anew");
+            }
+        }
+        for session in std::mem::take(&mut self.owing) {
+            self.act_owed(host, session);
+        }
         let time = now();
         while let Some((_, session)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= time) {
             self.set_deadline(session, None);
@@ -249,7 +262,8 @@ impl CaptpSessions {
     /// Takes the events of a block that is about to be committed. Returns the rows that are to be written with it.
     pub(super) fn hear(&mut self, block: &Block) -> Vec<BesideRow> {
         let mut rows = Vec::new();
-        let outbox = &block.tables().session_outbox;
+        let tables = block.tables();
+        let outbox = &tables.session_outbox;
         let sessions: Vec<VatId> = outbox.sessions().collect();
         for session in sessions {
             if let Some(opening) = self.openings.get_mut(&session) {
@@ -276,6 +290,9 @@ impl CaptpSessions {
                     client.take_rows(session, &mut rows);
                     self.unwritten.remove(&session);
                 }
+            } else if tables.sessions.get(&session).is_some_and(|it| it.name.starts_with(NAMES)) {
+                // What it is told nobody reads.
+                self.heard.insert(session, u64::MAX);
             }
         }
         self.seat_opened(&mut rows);
@@ -330,20 +347,24 @@ impl CaptpSessions {
         told
     }
 
-    fn settle_one(&mut self, host: &mut Host, session: VatId, bounds: &Bounds, metrics: &Metrics) {
-        let Some(client) = self.clients.get_mut(&session) else { return };
-        if !client.owed.is_empty() {
-            match host.act(SessionId(session), client.owed.clone()) {
-                // It is made once it is resumed.
-                Err(SessionRefusal::Paused { .. }) => drop(self.touched.insert(session)),
-                _ => {
-                    client.owed.clear();
-                    if client.token.is_some() {
-                        self.unwritten.insert(session);
-                    }
+    /// Makes the syscalls that follow from what was heard, with the next block.
+    fn act_owed(&mut self, host: &mut Host, session: VatId) {
+        let Some(client) = self.clients.get_mut(&session).filter(|it| !it.owed.is_empty()) else { return };
+        match host.act(SessionId(session), client.owed.clone()) {
+            // They are made once it is resumed.
+            Err(SessionRefusal::Paused { .. }) => drop(self.touched.insert(session)),
+            _ => {
+                client.owed.clear();
+                if client.token.is_some() {
+                    self.unwritten.insert(session);
                 }
             }
         }
+    }
+
+    fn settle_one(&mut self, host: &mut Host, session: VatId, bounds: &Bounds, metrics: &Metrics) {
+        self.act_owed(host, session);
+        let Some(client) = self.clients.get_mut(&session) else { return };
         match client.flush(bounds.unread_bytes) {
             Some(count) => metrics.frames_sent(count),
             None => {
@@ -420,9 +441,7 @@ impl Opening {
         let names = self.names.iter().enumerate();
         let roots = names.filter_map(|(at, name)| Some((name.clone(), given(at)?))).collect();
         let mut connection = Connection::new(roots);
-        (self.names.len()..self.names.len() + self.held.len())
-            .filter_map(given)
-            .for_each(|it| connection.hold(it));
+        (self.names.len()..self.names.len() + self.held.len()).filter_map(given).for_each(|it| connection.hold(it));
         connection
     }
 

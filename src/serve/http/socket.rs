@@ -55,7 +55,9 @@ impl CaptpQuery {
         match (self.resume.as_deref(), self.received) {
             (None, None) => Ok(Resume::No),
             (Some("new"), None) => Ok(Resume::New),
-            (None | Some("new"), Some(_)) => Err(wrong("`received` is of a session that there is: name it by `resume`")),
+            (None | Some("new"), Some(_)) => {
+                Err(wrong("`received` is of a session that there is: name it by `resume`"))
+            }
             (Some(token), received) => {
                 let token = CapToken::parse(token).ok_or_else(|| wrong("`resume` is `new`, or a token"))?;
                 Ok(Resume::Again { token, received })
@@ -78,7 +80,8 @@ pub(super) async fn captp(
     let errand = move |desk: &mut Desk<'_>, reply| desk.open_captp(names_are_open, resume, reply);
     let opened = shared.errand(shared.bounds.call_time, errand).await?;
     let max = shared.bounds.body_bytes;
-    let leaver = Leaver { shared, seat: opened.seat, code: codes::GOODBYE, reason: "the connection was lost".to_owned() };
+    let leaver =
+        Leaver { shared, seat: opened.seat, code: codes::GOODBYE, reason: "the connection was lost".to_owned() };
     let upgrade = upgrade.max_message_size(max).max_frame_size(max);
     let upgrade = upgrade.read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
@@ -123,10 +126,10 @@ impl Shared {
 }
 
 /// The reason for which a connection ends, with its code.
-struct End(u16, String);
+struct CloseReason(u16, String);
 
-fn end<T>(code: u16, reason: impl Into<String>) -> Result<T, End> {
-    Err(End(code, reason.into()))
+fn end<T>(code: u16, reason: impl Into<String>) -> Result<T, CloseReason> {
+    Err(CloseReason(code, reason.into()))
 }
 
 /// A connection of a client.
@@ -150,7 +153,7 @@ impl Line {
     }
 
     async fn serve(mut self) {
-        let End(code, reason) = match self.exchange().await {
+        let CloseReason(code, reason) = match self.exchange().await {
             Ok(never) => match never {},
             Err(end) => end,
         };
@@ -168,7 +171,7 @@ impl Line {
         let _ = timeout(FAREWELL, goodbye).await;
     }
 
-    async fn exchange(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn exchange(&mut self) -> Result<std::convert::Infallible, CloseReason> {
         let bounds = &self.leaver.shared.bounds;
         let (every, frames_max, unread_max) = (bounds.ping_time, bounds.frames as u64, bounds.unread_bytes);
         let mut pings = interval_at(Instant::now() + every, every);
@@ -188,7 +191,7 @@ impl Line {
         }
     }
 
-    async fn tell(&mut self, told: ToSocket) -> Result<(), End> {
+    async fn tell(&mut self, told: ToSocket) -> Result<(), CloseReason> {
         match told {
             ToSocket::Close { code, reason } => end(code, reason),
             ToSocket::Frames { frames, durable } => {
@@ -203,7 +206,7 @@ impl Line {
         }
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), End> {
+    async fn send(&mut self, message: Message) -> Result<(), CloseReason> {
         let patience = 2 * self.leaver.shared.bounds.ping_time;
         match timeout(patience, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
@@ -213,7 +216,7 @@ impl Line {
     }
 
     /// Asks the client for a sign of life: its answer says also how many frames have arrived.
-    async fn ping(&mut self, listens: bool) -> Result<(), End> {
+    async fn ping(&mut self, listens: bool) -> Result<(), CloseReason> {
         let patience = 2 * self.leaver.shared.bounds.ping_time;
         if !listens {
             self.heard = Instant::now();
@@ -223,7 +226,7 @@ impl Line {
         self.send(Message::Ping(self.sent.to_be_bytes().to_vec().into())).await
     }
 
-    async fn take(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    async fn take(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), CloseReason> {
         self.heard = Instant::now();
         let seat = self.leaver.seat;
         match message {
@@ -254,7 +257,7 @@ impl Line {
         }
     }
 
-    async fn take_text(&mut self, seat: Seat, text: Utf8Bytes) -> Result<(), End> {
+    async fn take_text(&mut self, seat: Seat, text: Utf8Bytes) -> Result<(), CloseReason> {
         self.read += 1;
         let take = || {
             let text = text.clone();

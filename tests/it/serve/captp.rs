@@ -18,13 +18,13 @@ fn objects(place: &Place) -> usize {
     place.vathost("inspect @state objects --json").ok().json().as_array().unwrap().len()
 }
 
-fn sessions(host: &Served) -> Value {
+pub(super) fn sessions(host: &Served) -> Value {
     host.get("/status").body["sessions"].clone()
 }
 
 /// Waits until the host says so of its sessions.
 #[track_caller]
-fn wait_for_sessions(host: &Served, expected: Value) {
+pub(super) fn wait_for_sessions(host: &Served, expected: Value) {
     for _ in 0..600 {
         if sessions(host) == expected {
             return;
@@ -319,4 +319,43 @@ fn a_session_without_a_token_ends_with_its_host_and_one_with_it_after_the_grace_
     client.frame();
     assert_eq!(host.end_by("-TERM").0, Some(0));
     assert_eq!(client.end(), (1012, "stopping".to_owned()));
+}
+
+#[test]
+fn after_a_kernel_panic_and_its_line_a_client_goes_on_and_has_its_answer() {
+    let place = Place::new();
+    let words = "vats/bank --state @state --experimental --plant object.counts@method-deposit";
+    let host = Served::start(&place, "vats/bank --state @state --experimental");
+    assert_eq!(host.call("/cap/market", "report", json!([])).status, 200);
+    assert_eq!(host.end_by("-TERM").0, Some(0));
+    let host = Served::start(&place, words);
+    let mut plain = CaptpClient::connect(&host, "");
+    plain.bootstrap();
+    let mut client = CaptpClient::connect(&host, "?resume=new");
+    let token = client.frame()["resume"].as_str().unwrap().to_owned();
+    let roots = client.bootstrap();
+    let (from, to) =
+        (client.object(&roots[1].1, "makePurse", json!([50])), client.object(&roots[2].1, "makePurse", json!([50])));
+    let paid = client.call(&roots[1].1, "pay", json!([slot(0), slot(1), 20]), &[&from, &to]);
+    assert_eq!(client.end(), (1011, "kernel-panic".to_owned()));
+    assert_eq!(plain.end(), (1011, "kernel-panic".to_owned()));
+    let (code, said) = host.ended();
+    assert_eq!(code, Some(70), "{said:?}");
+    let said = said.join("\n");
+    let line = said.lines().map(str::trim).find(|it| it.starts_with("crank-") && it.contains(": skip")).unwrap();
+    place.write("fix.directives", &format!("{line}\n"));
+    let host = Served::start(&place, &format!("{words} --directives @fix.directives"));
+    assert_eq!(host.get("/status").body["lastDirective"]["line"], line);
+    let mut again = CaptpClient::connect(&host, &format!("?resume={token}&received={}", client.received));
+    // The call was taken in before the host halted: it need not be sent again.
+    assert_eq!(again.frame(), json!({ "type": "VATHOST_SESSION", "received": 4 }));
+    // The deposit was skipped, and so the money came back.
+    assert!(again.answer(&paid).get("exception").is_some());
+    let question = "q-50";
+    again.send(&json!({
+        "type": "CTP_CALL", "epoch": 0, "questionID": question, "target": from,
+        "method": { "body": "[\"balance\",[]]", "slots": [] },
+    }));
+    assert_eq!(number_of(&again.answer(question)), 50);
+    wait_for_sessions(&host, json!({ "connected": 1, "away": 0 }));
 }

@@ -42,9 +42,7 @@ impl CaptpClient {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         match tungstenite::client::client(request, host.connect()) {
-            Ok((socket, _)) => {
-                Ok(CaptpClient { socket, early: VecDeque::new(), received: 0, next_question: 1 })
-            }
+            Ok((socket, _)) => Ok(CaptpClient { socket, early: VecDeque::new(), received: 0, next_question: 1 }),
             Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
                 let body = response.body().clone().unwrap_or_default();
                 Err((response.status().as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
@@ -195,7 +193,8 @@ pub(super) fn turned(slot: &str) -> String {
 /// The number of an answer.
 #[track_caller]
 pub(super) fn number_of(answer: &Value) -> u64 {
-    let body: Value = serde_json::from_str(answer["result"]["body"].as_str().unwrap_or_else(|| panic!("{answer}"))).unwrap();
+    let body: Value =
+        serde_json::from_str(answer["result"]["body"].as_str().unwrap_or_else(|| panic!("{answer}"))).unwrap();
     body["digits"].as_str().unwrap_or_else(|| panic!("{answer}")).parse().unwrap()
 }
 
