@@ -279,11 +279,15 @@ impl CaptpSessions {
                 client.heard = *last;
                 self.heard.insert(session, *last);
                 self.touched.insert(session);
-                let has_ended = events.iter().any(|(_, it)| matches!(it, SessionEvent::Ended { .. }));
+                let has_ended = events.iter().find_map(|(_, it)| match it {
+                    SessionEvent::Ended { reason } => Some(reason.clone()),
+                    _ => None,
+                });
                 let turn = client.connection.tell(events.into_iter().map(|(_, it)| it));
                 client.put(turn.messages);
                 client.owed.extend(turn.syscalls);
-                if has_ended {
+                if let Some(reason) = has_ended {
+                    client.closing.get_or_insert((codes::ENDED, reason));
                     client.forget_rows(session, &mut rows);
                     self.take_out(session);
                 } else {
@@ -337,8 +341,9 @@ impl CaptpSessions {
         let mut told = 0;
         for (_, mut client) in std::mem::take(&mut self.over) {
             metrics.frames_sent(client.flush(usize::MAX).unwrap_or_default());
-            let (code, reason) = client.closing.take().unwrap_or((codes::ENDED, "the session has ended".to_owned()));
-            client.detach(code, &reason);
+            if let Some((code, reason)) = client.closing.take() {
+                client.detach(code, &reason);
+            }
         }
         for session in std::mem::take(&mut self.touched) {
             told += 1;

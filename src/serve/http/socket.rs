@@ -1,7 +1,7 @@
 //! The WebSocket of CapTP clients: frames in both directions, within bounds.
 //!
 //! ```text
-//!   /captp ─▶ a session is opened, or found again ─▶ 101 ─▶ Line: frames ─▶ kernel's thread ─▶ frames, once they are durable
+//!   /captp ─▶ a session is opened, or found again ─▶ 101 ─▶ ClientLine: frames ─▶ kernel's thread ─▶ frames, once they are durable
 //! ```
 //!
 //! Invariants: of a connection so many frames are under way, and no more are read; a client that does not read, or answers no ping, is
@@ -86,7 +86,7 @@ pub(super) async fn captp(
     let upgrade = upgrade.read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let _place = place;
-        Line::new(socket, opened, leaver).serve().await;
+        ClientLine::new(socket, opened, leaver).serve().await;
     }))
 }
 
@@ -133,7 +133,7 @@ fn end<T>(code: u16, reason: impl Into<String>) -> Result<T, CloseReason> {
 }
 
 /// A connection of a client.
-struct Line {
+struct ClientLine {
     socket: WebSocket,
     opened: Opened,
     leaver: Leaver,
@@ -146,10 +146,10 @@ struct Line {
     heard: Instant,
 }
 
-impl Line {
-    fn new(socket: WebSocket, opened: Opened, leaver: Leaver) -> Line {
+impl ClientLine {
+    fn new(socket: WebSocket, opened: Opened, leaver: Leaver) -> ClientLine {
         let durable = opened.durable;
-        Line { socket, opened, leaver, read: durable, durable, sent: 0, heard: Instant::now() }
+        ClientLine { socket, opened, leaver, read: durable, durable, sent: 0, heard: Instant::now() }
     }
 
     async fn serve(mut self) {
@@ -158,7 +158,7 @@ impl Line {
             Err(end) => end,
         };
         (self.leaver.code, self.leaver.reason) = (code, reason.clone());
-        let Line { mut socket, leaver, .. } = self;
+        let ClientLine { mut socket, leaver, .. } = self;
         drop(leaver);
         let mut cut = reason;
         cut.truncate(cut.floor_char_boundary(REASON_MAX));

@@ -359,3 +359,67 @@ fn after_a_kernel_panic_and_its_line_a_client_goes_on_and_has_its_answer() {
     assert_eq!(number_of(&again.answer(question)), 50);
     wait_for_sessions(&host, json!({ "connected": 1, "away": 0 }));
 }
+
+#[test]
+fn a_session_is_paused_resumed_and_ended_by_an_operator_like_a_vat() {
+    let place = Place::new();
+    let host = Served::start(&place, "vats/bank --state @state");
+    let mut client = CaptpClient::connect(&host, "?resume=new");
+    let token = client.frame()["resume"].as_str().unwrap().to_owned();
+    let north = client.root("north");
+    assert_eq!(place.vathost("pause @state captp-1 --reason testing").code, 0);
+    client.call(&north, "makePurse", json!([1]), &[]);
+    assert_eq!(client.end(), (4002, "testing".to_owned()));
+    assert_eq!(place.vathost("resume @state captp-1").code, 0);
+    let mut again = CaptpClient::connect(&host, &format!("?resume={token}&received={}", client.received));
+    // What it sent while it was paused was not taken: it sends it again.
+    assert_eq!(again.frame()["received"], 1);
+    again.send(&json!({
+        "type": "CTP_CALL", "epoch": 0, "questionID": "q-2", "target": north,
+        "method": { "body": "[\"makePurse\",[1]]", "slots": [] },
+    }));
+    again.answer("q-2");
+    assert_eq!(place.vathost("terminate @state captp-1 --reason enough").code, 0);
+    let (code, reason) = again.end();
+    assert!(code == 4000 && reason.contains("enough"), "{code} {reason}");
+    assert_eq!(sessions(&host), json!({ "connected": 0, "away": 0 }));
+    assert_eq!(CaptpClient::try_connect(&host, &format!("?resume={token}"), &[]).err().unwrap().0, 404);
+}
+
+#[test]
+fn many_sessions_come_and_go_and_nothing_of_them_is_left() {
+    let place = Place::new();
+    let host = Served::start(&place, "vats/bank --state @state");
+    // Vats that somebody was given have roots from then on.
+    CaptpClient::connect(&host, "").root("north");
+    let there = objects(&place);
+    for round in 0..20 {
+        let query = if round % 2 == 0 { "" } else { "?resume=new" };
+        let mut clients: Vec<CaptpClient> = (0..10).map(|_| CaptpClient::connect(&host, query)).collect();
+        for client in &mut clients {
+            let north = client.root("north");
+            let purse = client.object(&north, "makePurse", json!([1]));
+            client.call(&north, "pay", json!([slot(0), slot(1), 1]), &[&purse, "o+1"]);
+            client.until(|it| it["type"] == "CTP_CALL");
+            client.send(&json!({ "type": "CTP_DISCONNECT", "epoch": 0, "reason": "bye" }));
+        }
+        clients.iter_mut().for_each(|it| assert_eq!(it.end().0, 1000));
+    }
+    wait_for_sessions(&host, json!({ "connected": 0, "away": 0 }));
+    for _ in 0..3 {
+        host.call("/cap/market", "report", json!([]));
+    }
+    assert!(objects(&place) <= there, "{} {there}", objects(&place));
+    let vats = place.vathost("inspect @state vats --json").ok().json();
+    assert_eq!(vats.as_array().unwrap().len(), 4, "{vats}");
+    assert_eq!(host.end_by("-TERM").0, Some(0));
+    assert_eq!(place.vathost("verify @state").code, 0);
+    // Nor of what is kept beside the state.
+    let host = vathost::Host::open(vathost::HostOptions {
+        state: Some(place.path("state")),
+        read_only: true,
+        ..Default::default()
+    });
+    let rows = host.unwrap().beside().unwrap();
+    assert_eq!(rows.iter().filter(|(key, _)| key[0] == b's').count(), 0);
+}
