@@ -28,7 +28,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A place among the connections, for as long as somebody holds it: a request takes it along, since its connection may outlive it.
 #[derive(Debug, Clone)]
-pub(super) struct Place(#[expect(dead_code, reason = "it is held, and given back")] Arc<OwnedSemaphorePermit>);
+pub(super) struct ConnectionPlace(
+    #[expect(dead_code, reason = "it is held, and given back")] Arc<OwnedSemaphorePermit>,
+);
 
 /// The part of a server that accepts connections.
 #[derive(Clone)]
@@ -86,11 +88,11 @@ impl Doors {
         };
         let doors = self.clone();
         tokio::spawn(async move {
-            doors.serve(stream, Place(Arc::new(place))).await;
+            doors.serve(stream, ConnectionPlace(Arc::new(place))).await;
         });
     }
 
-    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, place: Place) {
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, place: ConnectionPlace) {
         let _connected = self.metrics.connected();
         let mut builder = http1::Builder::new();
         builder

@@ -296,7 +296,7 @@ impl CaptpClient {
         self.durable = self.received;
         let mut frames = std::mem::take(&mut self.unsent);
         let count = frames.len();
-        let Some(socket) = &self.socket else { return Some(count) };
+        let Some(socket) = &self.socket else { return Some(0) };
         if self.token.is_some() && self.told_durable < self.durable {
             self.told_durable = self.durable;
             frames.push(own_frame(json!({ "type": "VATHOST_RECEIVED", "received": self.durable })));

@@ -27,7 +27,7 @@ use super::{Shared, Site};
 use crate::serve::{
     ask::DeskRequest,
     desk::{Desk, Opened, OutFrame, Resume, Seat, ToSocket, codes},
-    listen::Place,
+    listen::ConnectionPlace,
     problem::Problem,
     token::CapToken,
 };
@@ -69,7 +69,7 @@ impl CaptpQuery {
 /// Opens a session, or finds it again, and makes the connection a WebSocket.
 pub(super) async fn captp(
     State(shared): Site,
-    place: Option<Extension<Place>>,
+    place: Option<Extension<ConnectionPlace>>,
     query: Result<Query<CaptpQuery>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {

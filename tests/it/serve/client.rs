@@ -1,6 +1,6 @@
 //! A CapTP client in a test: a WebSocket, and frames as they are.
 
-use std::{collections::VecDeque, net::TcpStream};
+use std::{collections::VecDeque, net::TcpStream, time::Instant};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Error, Message, WebSocket, client::IntoClientRequest};
@@ -65,7 +65,9 @@ impl CaptpClient {
         if let Some(early) = self.early.pop_front() {
             return Came::Frame(early);
         }
-        loop {
+        // Pings come whatever else does not.
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
@@ -87,6 +89,7 @@ impl CaptpClient {
                 Err(_) => return Came::Lost,
             }
         }
+        panic!("nothing came in {PATIENCE:?} but pings")
     }
 
     #[track_caller]
