@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     model::{blame::HostFault, id::VRef},
     serve::captp::{Connection, Settlement},
-    store::{BesideRow, codec::decode, encode},
+    store::{BesideRow, KeptRow, codec::decode, encode},
 };
 
 /// The first byte of a row's key behind the prefix: which map it is of.
@@ -155,10 +155,7 @@ impl Connection {
     }
 
     /// Makes the connection that its rows are of: their keys without the prefix, and their values.
-    pub(in crate::serve) fn of_rows(
-        head: ConnectionHead,
-        rows: &[(Vec<u8>, Vec<u8>)],
-    ) -> Result<Connection, HostFault> {
+    pub(in crate::serve) fn of_rows(head: ConnectionHead, rows: &[KeptRow]) -> Result<Connection, HostFault> {
         let mut connection = Connection::new(BTreeMap::new());
         let ConnectionHead { exports, next_question, next_own, next_settled, untold } = head;
         connection.exports = exports;

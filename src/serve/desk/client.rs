@@ -28,7 +28,7 @@ use crate::{
         desk::session::codes,
         token::TokenHash,
     },
-    store::{BesideRow, codec::decode, encode},
+    store::{BesideRow, KeptRow, codec::decode, encode},
 };
 
 /// The first byte of the key of every row of a session; behind it stands its number.
@@ -335,7 +335,7 @@ impl CaptpClient {
         }
     }
 
-    fn of_row(row: ClientRow, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<CaptpClient, HostFault> {
+    fn of_row(row: ClientRow, rows: &[KeptRow]) -> Result<CaptpClient, HostFault> {
         let ClientRow { token, received, sent, heard, owed, connection } = row;
         let mut client = CaptpClient::new(Connection::of_rows(connection, rows)?, None, heard);
         (client.token, client.sent, client.owed) = (Some(token), sent, owed);
@@ -363,14 +363,14 @@ impl OpeningRow {
 }
 
 /// Reads what was kept of sessions, among all rows that are kept beside the state.
-pub(super) fn read_kept(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<BTreeMap<VatId, KeptSession>, HostFault> {
-    let mut sessions: BTreeMap<VatId, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+pub(super) fn read_kept(rows: &[KeptRow]) -> Result<BTreeMap<VatId, KeptSession>, HostFault> {
+    let mut sessions: BTreeMap<VatId, Vec<KeptRow>> = BTreeMap::new();
     for (key, value) in rows {
         let Some((&SESSION, rest)) = key.split_first() else { continue };
         let (number, rest) = rest.split_first_chunk().ok_or_else(|| wrong("a row of a session has no number"))?;
         sessions.entry(VatId(u64::from_be_bytes(*number))).or_default().push((rest.to_vec(), value.clone()));
     }
-    let read = |(session, rows): (VatId, Vec<(Vec<u8>, Vec<u8>)>)| {
+    let read = |(session, rows): (VatId, Vec<KeptRow>)| {
         let head = rows.iter().find(|(key, _)| key == &[HEAD]);
         let head = head.ok_or_else(|| wrong(&format!("{session} has no head")))?;
         let kept = match decode(&head.1)? {

@@ -32,7 +32,7 @@ use crate::{
         token::{CapToken, TokenHash},
     },
     state::{block::Block, table::SessionEvent},
-    store::BesideRow,
+    store::{BesideRow, KeptRow},
 };
 
 /// The codes by which a connection is closed.
@@ -120,7 +120,7 @@ pub(in crate::serve) struct CaptpSessions {
 impl CaptpSessions {
     /// Reads what was kept, and takes up each session where it was. Nothing is asked of the host before its next block: one that is
     /// open goes on as it was begun.
-    pub(super) fn read(rows: &[(Vec<u8>, Vec<u8>)], host: &Host, bounds: &Bounds) -> Result<CaptpSessions, Box<Halt>> {
+    pub(super) fn read(rows: &[KeptRow], host: &Host, bounds: &Bounds) -> Result<CaptpSessions, Box<Halt>> {
         let mut sessions = CaptpSessions::default();
         let deadline = now() + bounds.session_grace;
         let mut kept = read_kept(rows)?;
@@ -334,7 +334,7 @@ impl CaptpSessions {
             let Some(client) = self.clients.get_mut(&session) else { continue };
             let hello = opening.hello();
             let opened = opening.reply.take().map(|reply| reply.send(Ok(client.attach(session, hello, 0))));
-            if !opened.is_some_and(|it| it.is_ok()) {
+            if opened.is_none_or(|it| it.is_err()) {
                 self.leave_session(host, session, bounds, codes::GOODBYE, "its client is gone");
             }
         }
