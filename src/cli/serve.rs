@@ -73,6 +73,21 @@ pub(crate) struct ServeArgs {
     /// Readers of server-sent events at one time
     #[arg(long, value_name = "N", default_value_t = Bounds::default().readers)]
     readers_max: usize,
+    /// Sessions of CapTP clients at one time
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().sessions)]
+    sessions_max: usize,
+    /// Seconds that a session waits for a client that may come back
+    #[arg(long, value_name = "S", default_value_t = 3_600)]
+    session_grace: u64,
+    /// CapTP frames of a connection that may be under way
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().frames)]
+    frames_max: usize,
+    /// Bytes that may wait for a CapTP client to read them
+    #[arg(long, value_name = "BYTES", default_value_t = Bounds::default().unread_bytes)]
+    unread_max: usize,
+    /// Seconds between two pings of a CapTP client; one that answers none in twice that time is cut off
+    #[arg(long, value_name = "S", default_value_t = 20)]
+    ping_time: u64,
     /// Seconds for which an answer can be asked for again
     #[arg(long, value_name = "S", default_value_t = Bounds::default().keep_seconds)]
     keep_answers: u64,
@@ -133,6 +148,11 @@ fn bounds(args: &ServeArgs) -> Bounds {
         calls: args.calls_max,
         call_time: Duration::from_secs(args.call_time),
         readers: args.readers_max,
+        sessions: args.sessions_max,
+        session_grace: Duration::from_secs(args.session_grace),
+        frames: args.frames_max.max(1),
+        unread_bytes: args.unread_max,
+        ping_time: Duration::from_secs(args.ping_time.max(1)),
         keep_seconds: args.keep_answers,
         ..Bounds::default()
     }

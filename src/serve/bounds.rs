@@ -30,6 +30,20 @@ pub struct Bounds {
     pub readers: usize,
     /// Seconds for which an answer can be asked for again, by its promise or its key. A client that was cut off is back in a day.
     pub keep_seconds: u64,
+    /// Sessions of CapTP clients at one time, those included whose clients are away. An idle one takes some 10 KiB; a state may have
+    /// 65,536.
+    pub sessions: usize,
+    /// Frames of a connection that are on their way to a commit: no more are read of it until some are durable. One block takes as
+    /// many of a client that sends without a pause.
+    pub frames: usize,
+    /// Bytes that may wait for a client to read them, several of the largest messages: past it no more is read of what it sends, and
+    /// at four times as much it is cut off.
+    pub unread_bytes: usize,
+    /// The time between two pings of a connection. One that answers none in twice that time, or takes as long to read a frame, is cut
+    /// off. Proxies close what is silent for 60 seconds.
+    pub ping_time: Duration,
+    /// The longest that a session waits for a client that may come back.
+    pub session_grace: Duration,
     /// Answers that are kept at one time. Each takes some 200 bytes, and what it names stays alive.
     pub answers: usize,
 }
@@ -48,6 +62,11 @@ impl Default for Bounds {
             queue: 4_096,
             call_time: Duration::from_secs(30),
             readers: 256,
+            sessions: 10_000,
+            frames: 64,
+            unread_bytes: 8 << 20,
+            ping_time: Duration::from_secs(20),
+            session_grace: Duration::from_secs(3_600),
             keep_seconds: 24 * 3_600,
             answers: 1_000_000,
         }

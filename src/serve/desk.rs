@@ -9,7 +9,13 @@
 //! Invariants: nothing is answered before it is durable; where nothing is to be done nothing runs; a block's time is the clock's, and
 //! never goes back.
 
+mod client;
+mod connect;
+mod session;
 mod take;
+
+pub(super) use client::{Opened, OutFrame, Seat, ToSocket};
+pub(super) use session::{CaptpSessions, Resume, codes};
 
 use std::{
     collections::BTreeMap,
@@ -66,6 +72,8 @@ pub struct Desk<'h> {
     pub(super) host: &'h mut Host,
     pub(super) policy: BlockPolicy,
     pub(super) book: Book,
+    /// Sessions of CapTP clients.
+    pub(super) captp: CaptpSessions,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
     stop: Stop,
@@ -97,11 +105,14 @@ impl<'h> Desk<'h> {
         stop: Stop,
         tell: &'h mut dyn FnMut(&Host, &BlockEnd),
     ) -> Result<Desk<'h>, Box<Halt>> {
-        let book = Book::read(host.beside()?)?;
+        let rows = host.beside()?;
+        let captp = CaptpSessions::read(&rows, host, &bounds)?;
+        let book = Book::read(rows)?;
         let desk = Desk {
             host,
             policy,
             book,
+            captp,
             bounds,
             metrics,
             stop,
@@ -186,13 +197,15 @@ impl<'h> Desk<'h> {
 
     /// Whether there is something to run now.
     fn is_due(&self) -> Result<bool, Box<Halt>> {
-        Ok(self.host.has_work()? || self.host.next_wakeup()?.is_some_and(|it| it <= clock()))
+        let wakes = self.host.next_wakeup()?.is_some_and(|it| it <= clock());
+        Ok(wakes || self.host.has_work()? || self.captp.is_due())
     }
 
     /// Waits for a request, or until the timer has something to do.
     fn wait(&self, inbox: &Receiver<DeskRequest>) -> Result<Option<DeskRequest>, Box<Halt>> {
-        let Some(wakeup) = self.host.next_wakeup()? else { return Ok(inbox.recv().ok()) };
-        let left = Duration::from_secs(wakeup).saturating_sub(since_epoch());
+        let wakeup = self.host.next_wakeup()?.map(|it| Duration::from_secs(it).saturating_sub(since_epoch()));
+        let deadline = self.captp.deadline().map(|it| it.saturating_duration_since(now()));
+        let Some(left) = wakeup.into_iter().chain(deadline).min() else { return Ok(inbox.recv().ok()) };
         match inbox.recv_timeout(left) {
             Ok(ask) => Ok(Some(ask)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(None),
@@ -232,8 +245,9 @@ impl<'h> Desk<'h> {
         if !rows.is_empty() {
             self.host.keep_with_inputs(rows);
         }
+        self.captp.prepare(self.host);
         self.host.tell_time(clock())?;
-        let Desk { host, book, waiting, stop, policy, metrics, .. } = self;
+        let Desk { host, book, captp, waiting, stop, policy, metrics, .. } = self;
         let begun = now();
         let mut settled = Vec::new();
         let mut each = |_: &Ran| {
@@ -242,7 +256,9 @@ impl<'h> Desk<'h> {
         };
         let end = host.run_block_keeping(policy, &mut each, &mut |block| {
             settled = settle(block, book, waiting);
-            book.take_changes()
+            let mut rows = book.take_changes();
+            rows.extend(captp.hear(block));
+            rows
         })?;
         self.metrics.block(begun.elapsed(), &end);
         self.metrics.stand(self.host);
@@ -250,7 +266,7 @@ impl<'h> Desk<'h> {
         self.fresh_from = None;
         std::mem::take(&mut self.pending).into_iter().for_each(|it| it(Ok(())));
         self.waiters -= settled.len();
-        self.answered += settled.len();
+        self.answered += settled.len() + self.captp.settle(self.host, &self.bounds, &self.metrics);
         for (waiter, told) in settled {
             let is_told = waiter.reply.send(Ok(told)).is_ok();
             if is_told && waiter.is_last {
@@ -288,6 +304,7 @@ impl<'h> Desk<'h> {
     }
 
     fn refuse_all(&mut self, inbox: &Receiver<DeskRequest>, why: &Problem) {
+        self.captp.close_all(why);
         std::mem::take(&mut self.pending).into_iter().for_each(|it| it(Err(why)));
         for waiter in std::mem::take(&mut self.waiting).into_values().flatten() {
             let _ = waiter.reply.send(Err(why.clone()));

@@ -3,7 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -11,7 +16,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
 use crate::serve::{bounds::Bounds, metrics::Metrics};
@@ -20,6 +25,12 @@ use crate::serve::{bounds::Bounds, metrics::Metrics};
 const BREATH: Duration = Duration::from_millis(50);
 /// How long answers that are on their way may take, once the server ends.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A place among the connections, for as long as somebody holds it: a request takes it along, since its connection may outlive it.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionPlace(
+    #[expect(dead_code, reason = "it is held, and given back")] Arc<OwnedSemaphorePermit>,
+);
 
 /// The part of a server that accepts connections.
 #[derive(Clone)]
@@ -77,12 +88,11 @@ impl Doors {
         };
         let doors = self.clone();
         tokio::spawn(async move {
-            doors.serve(stream).await;
-            drop(place);
+            doors.serve(stream, ConnectionPlace(Arc::new(place))).await;
         });
     }
 
-    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, place: ConnectionPlace) {
         let _connected = self.metrics.connected();
         let mut builder = http1::Builder::new();
         builder
@@ -91,7 +101,12 @@ impl Doors {
             .max_headers(self.bounds.headers)
             .max_header_size(self.bounds.head_bytes)
             .max_buf_size(self.bounds.head_bytes.max(64 << 10));
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
+        let router = TowerToHyperService::new(self.router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(place.clone());
+            router.call(request)
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,

@@ -49,6 +49,8 @@ pub struct Metrics {
     bytes: Family<KindLabel, Gauge>,
     connections: Gauge<i64, AtomicI64>,
     refused_connections: Counter<u64, AtomicU64>,
+    sessions: Family<KindLabel, Gauge>,
+    frames: Family<KindLabel, Counter>,
     directive_crank: Gauge,
     /// Cranks of this process; and whether the kernel's thread waits for something to do.
     pulse: AtomicU64,
@@ -81,6 +83,8 @@ impl Default for Metrics {
             bytes: Family::default(),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
+            sessions: Family::default(),
+            frames: Family::default(),
             directive_crank: Gauge::default(),
             pulse: AtomicU64::new(0),
             is_idle: AtomicBool::new(true),
@@ -119,6 +123,8 @@ impl Metrics {
         registry.register("vats", "Vats by what they are: live ones have an instance", self.vats.clone());
         registry.register("kept", "Answers and tokens that are kept for clients", self.kept.clone());
         registry.register("bytes", "Bytes by what they are of", self.bytes.clone());
+        registry.register("sessions", "Sessions of CapTP clients: connected, or waited for", self.sessions.clone());
+        registry.register("frames", "CapTP frames by their direction", self.frames.clone());
         let refused = self.refused_connections.clone();
         registry.register("refused_connections", "Connections that were one too many", refused);
     }
@@ -206,6 +212,20 @@ impl Metrics {
         for (kind, bytes) in sizes {
             self.bytes.get_or_create(&KindLabel { kind }).set(bytes.cast_signed());
         }
+    }
+
+    /// Takes over the numbers of sessions whose clients are connected, and away.
+    pub(super) fn count_sessions(&self, (connected, away): (usize, usize)) {
+        self.sessions.get_or_create(&KindLabel { kind: "connected" }).set(connected as i64);
+        self.sessions.get_or_create(&KindLabel { kind: "away" }).set(away as i64);
+    }
+
+    pub(super) fn frame_received(&self) {
+        self.frames.get_or_create(&KindLabel { kind: "received" }).inc();
+    }
+
+    pub(super) fn frames_sent(&self, count: usize) {
+        self.frames.get_or_create(&KindLabel { kind: "sent" }).inc_by(count as u64);
     }
 
     pub(super) fn answered(&self, kind: &'static str, took: Duration) {

@@ -2,11 +2,23 @@
 
 #[path = "serve/calls.rs"]
 mod calls;
+#[path = "serve/captp.rs"]
+mod captp;
+#[path = "serve/client.rs"]
+mod client;
 #[path = "serve/crash.rs"]
 mod crash;
+#[path = "serve/frames.rs"]
+mod frames;
 #[path = "serve/hostile.rs"]
 mod hostile;
 #[path = "serve/life.rs"]
 mod life;
+#[path = "serve/node.rs"]
+mod node;
+#[path = "serve/npm.rs"]
+mod npm;
+#[path = "serve/readme.rs"]
+mod readme;
 #[path = "serve/server.rs"]
 mod server;

@@ -41,6 +41,7 @@ impl Connection {
         let received = self.try_receive(message, &mut turn);
         turn.syscalls.append(&mut self.later);
         if let Err(Broken(why)) = received {
+            self.broken = !self.ended;
             self.end(&why, &mut turn);
         }
         turn

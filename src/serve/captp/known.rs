@@ -2,32 +2,52 @@
 //!
 //! Invariant: a settlement that is found names only references that the client still has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use crate::{model::id::VRef, serve::captp::Settlement};
+use crate::{
+    model::id::VRef,
+    serve::captp::{
+        Settlement,
+        kept::{KeptSettlement, Noted},
+    },
+};
 
 /// Settlements that are remembered: a client speaks of one that it was told of until the news of it have arrived, and of its own
 /// promises as long as it likes.
 const SETTLED_MAX: usize = 65_536;
 
+/// Bytes of all settlements that are remembered, besides the newest: a client that asks for much must not fill the memory.
+const SETTLED_BYTES_MAX: usize = 1 << 20;
+
 #[derive(Debug, Default)]
 pub(super) struct ClientRefs {
     /// Imports of objects that the client has, and how often it was sent each.
-    imports: BTreeMap<VRef, u64>,
+    pub(super) imports: Noted<VRef, u64>,
     /// Promises of the host that the client has and that are not settled.
-    promises: BTreeMap<VRef, ()>,
+    pub(super) promises: Noted<VRef, ()>,
     /// Promises that are not settled yet: the client's own that it passed, and answers to its questions.
-    open: BTreeMap<VRef, ()>,
-    settled: BTreeMap<VRef, Settlement>,
+    pub(super) open: Noted<VRef, ()>,
+    pub(super) settled: Noted<VRef, KeptSettlement>,
+    /// The place of the next settlement in their order.
+    pub(super) next_settled: u64,
     /// The oldest settlements first.
-    order: VecDeque<VRef>,
+    order: BTreeMap<u64, VRef>,
+    /// Their bytes.
+    bytes: usize,
+}
+
+/// The bytes that a settlement counts for.
+fn bytes_of(it: &KeptSettlement) -> usize {
+    let data = &it.settlement.data;
+    data.body.len() + 8 * data.slots.len()
 }
 
 impl ClientRefs {
     /// A reference goes to the client, once in this message.
     pub(super) fn sent(&mut self, vref: VRef) {
         if vref.is_imported_object() {
-            *self.imports.entry(vref).or_default() += 1;
+            let count = self.imports.get(&vref).copied().unwrap_or_default();
+            self.imports.insert(vref, count + 1);
         }
     }
 
@@ -38,13 +58,14 @@ impl ClientRefs {
 
     /// The client dropped an object so often: whether it has it no more.
     pub(super) fn drop_import(&mut self, vref: VRef, times: u64) -> bool {
-        let Some(count) = self.imports.get_mut(&vref) else { return false };
-        *count = count.saturating_sub(times);
-        let is_gone = *count == 0;
-        if is_gone {
-            self.imports.remove(&vref);
-        }
-        is_gone
+        let Some(count) = self.imports.get(&vref).copied() else { return false };
+        let left = count.saturating_sub(times);
+        if left == 0 {
+            self.imports.remove(&vref)
+        } else {
+            self.imports.insert(vref, left)
+        };
+        left == 0
     }
 
     /// The object is gone.
@@ -81,12 +102,29 @@ impl ClientRefs {
 
     pub(super) fn settle(&mut self, promise: VRef, settlement: Settlement) {
         self.open.remove(&promise);
-        if self.settled.insert(promise, settlement).is_none() {
-            self.order.push_back(promise);
+        let at = self.settled.get(&promise).map_or(self.next_settled, |it| it.at);
+        self.next_settled = self.next_settled.max(at + 1);
+        let kept = KeptSettlement { at, settlement };
+        self.bytes += bytes_of(&kept);
+        self.order.insert(at, promise);
+        if let Some(before) = self.settled.insert(promise, kept) {
+            self.bytes -= bytes_of(&before);
         }
-        while self.order.len() > SETTLED_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.settled.remove(&oldest);
+        while self.order.len() > SETTLED_MAX || (self.bytes > SETTLED_BYTES_MAX && self.order.len() > 1) {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            if let Some(gone) = self.settled.remove(&oldest) {
+                self.bytes -= bytes_of(&gone);
+            }
+        }
+    }
+
+    /// Finds the order again of settlements that were read from rows.
+    pub(super) fn put_settled_in_order(&mut self) {
+        let all: Vec<_> = self.settled.keys().copied().collect();
+        for promise in all {
+            if let Some(it) = self.settled.get(&promise) {
+                self.order.insert(it.at, promise);
+                self.bytes += bytes_of(it);
             }
         }
     }
@@ -97,7 +135,7 @@ impl ClientRefs {
 
     /// Returns what a promise was settled with, if it is remembered and the client still has all that it names.
     pub(super) fn settlement(&self, promise: VRef) -> Option<&Settlement> {
-        let found = self.settled.get(&promise)?;
+        let found = &self.settled.get(&promise)?.settlement;
         let is_there = |it: &VRef| match (it.is_promise(), it.is_own()) {
             (true, true) => self.is_open(*it),
             (true, false) => self.promises.contains_key(it),

@@ -27,6 +27,7 @@
 
 mod body;
 mod incoming;
+mod kept;
 mod known;
 mod outgoing;
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::model::{
@@ -41,6 +43,8 @@ use crate::model::{
     value::{CapData, Resolution, Syscall},
 };
 
+pub(super) use kept::ConnectionHead;
+use kept::Noted;
 use known::ClientRefs;
 
 /// A client that is connected.
@@ -51,7 +55,7 @@ pub struct Connection {
     /// References that the client has, and settlements that it may speak of.
     known: ClientRefs,
     /// Questions to the client that it has not answered, each with the promise that its answer settles.
-    asked: BTreeMap<u64, Option<VRef>>,
+    asked: Noted<u64, Option<VRef>>,
     /// The number of the next question to the client.
     next_question: u64,
     /// The next number of a promise of our own.
@@ -61,6 +65,7 @@ pub struct Connection {
     /// Imports that the session was given, and the client was not told of.
     untold: BTreeSet<VRef>,
     ended: bool,
+    broken: bool,
 }
 
 /// The consequences of a message, or of an event.
@@ -75,7 +80,7 @@ pub struct Turn {
 }
 
 /// A settlement that the client may speak of.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Settlement {
     rejected: bool,
     data: CapData<VRef>,
@@ -89,18 +94,34 @@ impl Connection {
         Connection {
             exports,
             known,
-            asked: BTreeMap::new(),
+            asked: Noted::default(),
             next_question: 1,
             next_own: 0,
             later: Vec::new(),
             untold: BTreeSet::new(),
             ended: false,
+            broken: false,
         }
     }
 
     /// Returns whether the connection has ended: messages and events are passed over from then on.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Returns whether it has ended because of what the client sent, which no client of this protocol sends.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Returns the objects that the client has.
+    pub fn held(&self) -> Vec<VRef> {
+        self.known.imports.keys().copied().collect()
+    }
+
+    /// Notes that the client has this object, although no message named it.
+    pub(super) fn hold(&mut self, vref: VRef) {
+        self.known.sent(vref);
     }
 
     /// Returns the questions that the client has not answered.

@@ -359,6 +359,27 @@ impl Ledger {
     }
 }
 
+/// The rows of a connection, as they are kept.
+#[derive(Default)]
+struct Shelf(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Shelf {
+    /// Keeps what changed, and makes the connection anew from its rows.
+    fn kept(&mut self, connection: &mut Connection) -> Connection {
+        let mut changes = Vec::new();
+        connection.take_rows(b"of it", &mut changes);
+        for (key, value) in changes {
+            let key = key.strip_prefix(b"of it").unwrap().to_vec();
+            match value {
+                Some(value) => drop(self.0.insert(key, value)),
+                None => drop(self.0.remove(&key)),
+            }
+        }
+        let rows: Vec<_> = self.0.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        Connection::of_rows(connection.head(), &rows).unwrap()
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Say {
     Frame(String),
@@ -389,10 +410,13 @@ proptest! {
         prop_assert!(turn.ended.is_some());
     }
 
-    /// Whatever a client says and vats answer, no syscall names what the session does not have.
+    /// Whatever a client says and vats answer, no syscall names what the session does not have; and what is kept of the connection
+    /// is all of it.
     #[test]
     fn a_hostile_client_never_makes_its_session_say_what_it_may_not(steps in prop::collection::vec(step(), 1..60)) {
         let mut connection = connected();
+        connection.keep();
+        let mut shelf = Shelf::default();
         let mut ledger = Ledger::default();
         ledger.objects.insert(vref("o-1"));
         let (mut next_object, mut next_promise) = (2, 1);
@@ -431,8 +455,15 @@ proptest! {
             };
             turn.syscalls.iter().for_each(|it| ledger.make(it));
             if connection.has_ended() {
+                let mut gone = Vec::new();
+                connection.forget_rows(b"", &mut gone);
+                gone.into_iter().for_each(|(key, _)| drop(shelf.0.remove(&key)));
+                prop_assert!(shelf.0.is_empty());
                 break;
             }
+            let again = shelf.kept(&mut connection);
+            prop_assert_eq!(format!("{connection:?}"), format!("{again:?}"));
+            connection = again;
         }
     }
 }

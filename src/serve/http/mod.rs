@@ -3,6 +3,7 @@
 mod cap;
 mod control;
 mod promise;
+mod socket;
 mod watch;
 
 use std::{
@@ -209,6 +210,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/cap/{name}", post(cap::call).delete(cap::drop_token))
         .route("/promise/{id}", get(promise::look).delete(cap::drop_token))
         .route("/promise/{id}/events", get(promise::events))
+        .route("/captp", get(socket::captp))
         .route("/healthz", get(watch::health))
         .route("/status", get(watch::status))
         .route("/metrics", get(watch::metrics))

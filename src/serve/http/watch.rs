@@ -36,6 +36,7 @@ fn status_of(desk: &mut Desk<'_>) -> Result<Value, Problem> {
     let halted = |err| Problem::new("halted", format!("{err}"));
     let standing = desk.host.standing().clone();
     let names = desk.exports();
+    let sessions = desk.captp.count();
     let block = desk.host.block().map_err(halted)?;
     let globals = block.tables().globals();
     let (mut vats, mut not_running) = (0, Vec::new());
@@ -56,6 +57,7 @@ fn status_of(desk: &mut Desk<'_>) -> Result<Value, Problem> {
         "vats": vats, "notRunning": not_running,
         "directives": standing.directives, "directivesDigest": standing.directives_digest,
         "lastDirective": last.map(|it| json!({ "line": it.text, "crank": it.crank.0 })),
+        "sessions": { "connected": sessions.0, "away": sessions.1 },
         "callsUnderWay": desk.waiters, "answersKept": desk.book.answers(), "tokensKept": desk.book.tokens(),
     }))
 }
@@ -65,6 +67,7 @@ pub(super) async fn metrics(State(shared): Site) -> Response {
     let counted = |desk: &mut Desk<'_>| {
         let kept = [desk.book.answers(), desk.book.tokens(), desk.waiters];
         desk.metrics.count(desk.host, kept);
+        desk.metrics.count_sessions(desk.captp.count());
     };
     let done = shared.errand(PATIENCE_OF_NUMBERS, move |desk, reply| {
         counted(desk);

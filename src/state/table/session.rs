@@ -154,6 +154,11 @@ impl SessionOutbox {
         self.index().bytes
     }
 
+    /// Iterates over the sessions that have unacknowledged events.
+    pub fn sessions(&self) -> impl Iterator<Item = VatId> {
+        self.index().sessions.keys().copied()
+    }
+
     /// Iterates over the events of a session, from this number on.
     pub fn of(&self, session: VatId, from: u64) -> impl Iterator<Item = (u64, &SessionEvent)> {
         self.range((session, from)..=(session, u64::MAX)).map(|((_, number), it)| (*number, it))
