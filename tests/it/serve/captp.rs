@@ -237,7 +237,7 @@ fn after_kill_9_a_client_goes_on_and_each_call_acted_once() {
         client = CaptpClient::connect(&host, &format!("?resume={token}&received={received}"));
         client.received = received;
         let hello = client.frame();
-        let taken = hello["received"].as_u64().unwrap() as usize;
+        let taken = usize::try_from(hello["received"].as_u64().unwrap()).unwrap();
         assert!(taken >= base && taken <= base + said.len(), "{taken} {base} {}", said.len());
         said.drain(..taken - base);
         base = taken;

@@ -137,7 +137,8 @@ impl CaptpClient {
         let answer = self.answer(&question);
         let body: Value = serde_json::from_str(answer["result"]["body"].as_str().unwrap()).unwrap();
         let slots = answer["result"]["slots"].as_array().unwrap();
-        let slot = |it: &Value| turned(slots[it["index"].as_u64().unwrap() as usize].as_str().unwrap());
+        let slot =
+            |it: &Value| turned(slots[usize::try_from(it["index"].as_u64().unwrap()).unwrap()].as_str().unwrap());
         body.as_object().unwrap().iter().map(|(name, it)| (name.clone(), slot(it))).collect()
     }
 
