@@ -128,9 +128,10 @@ impl Caller {
 struct Latencies(Vec<Duration>);
 
 impl Latencies {
-    fn at(&self, share: f64) -> Duration {
+    /// Returns the latency that so many of a hundred calls do not exceed.
+    fn percentile(&self, hundredths: usize) -> Duration {
         let last = self.0.len().saturating_sub(1);
-        self.0.get(((last as f64) * share).round() as usize).copied().unwrap_or_default()
+        self.0.get(last * hundredths / 100).copied().unwrap_or_default()
     }
 }
 
@@ -222,8 +223,8 @@ fn measure(runtime: &tokio::runtime::Runtime, time: Duration) -> anyhow::Result<
         println!("64 connections: {called:.0} durable calls a second, the echo {echoed:.0}: {:.2}", called / echoed);
         shares.push(called / echoed);
         most.push(called);
-        let commit = bare_commits(folder.path(), 500)?.at(0.5);
-        let single = runtime.block_on(load(host.address, &path, 1, time, None))?.at(0.5);
+        let commit = bare_commits(folder.path(), 500)?.percentile(50);
+        let single = runtime.block_on(load(host.address, &path, 1, time, None))?.percentile(50);
         println!("1 connection: p50 {:.0} µs, a bare commit {:.0} µs", micros(single), micros(commit));
         singles.push(micros(single));
         above.push(micros(single) / (1.3 * micros(commit) + 100.0));
@@ -234,10 +235,10 @@ fn measure(runtime: &tokio::runtime::Runtime, time: Duration) -> anyhow::Result<
         println!(
             "half of the load: {:.0} calls a second, p50 {:.1} ms, p99 {:.1} ms",
             paced.0.len() as f64 / time.as_secs_f64(),
-            micros(paced.at(0.5)) / 1e3,
-            micros(paced.at(0.99)) / 1e3
+            micros(paced.percentile(50)) / 1e3,
+            micros(paced.percentile(99)) / 1e3
         );
-        anyhow::Ok(micros(paced.at(0.99)) / 1e3)
+        anyhow::Ok(micros(paced.percentile(99)) / 1e3)
     });
     let tails = tails.collect::<anyhow::Result<Vec<f64>>>()?;
     println!();

@@ -225,7 +225,7 @@ fn only_the_command_line_prints() {
             .collect(),
     );
     // What a child of ours prints is read, not printed.
-    only(&["cli", "lab", "vat"], &["stdout", "stderr"]);
+    only(&["bench", "cli", "lab", "vat"], &["stdout", "stderr"]);
 }
 
 #[test]
