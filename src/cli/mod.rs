@@ -34,6 +34,7 @@ mod named;
 mod new;
 mod output;
 mod progress;
+mod recorder;
 mod replay;
 mod run;
 #[cfg(feature = "serve")]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         host::{PolicyArgs, bundles_of, directives_of, host_file, missing_bundles, warn_of_missing_bundles},
         named::is_state,
         output::{counted, grouped, harmless, shortened, size, table},
+        recorder::{self, SlogDetail, SlogMax},
         ways::Given,
     },
     directive::{Class, DirectiveSet},
@@ -39,7 +40,7 @@ use crate::{
         files,
         id::{BundleId, VatId},
     },
-    slog::{Detail, News, Slog, Writer},
+    slog::{News, Slog},
     state::block::{Block, held_bytes},
     store::Database,
 };
@@ -73,6 +74,10 @@ pub(crate) struct RunArgs {
     /// How much to record
     #[arg(long, value_name = "DETAIL", value_enum, default_value_t = SlogDetail::Syscalls, requires = "slog")]
     slog_detail: SlogDetail,
+    /// Go on in a new file when the recording has this size, as in `100MiB`, and keep that many earlier ones, as in `100MiB,10`;
+    /// without a number all of them. Earlier files are `NAME.000001.slog`, and so on
+    #[arg(long, value_name = "SIZE[,KEEP]", requires = "slog")]
+    slog_max: Option<SlogMax>,
     /// Stop after this many blocks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) blocks: Option<u64>,
@@ -119,26 +124,6 @@ pub(crate) struct RunArgs {
     /// When inputs are durable: a matter of the verb.
     #[arg(skip)]
     pub(super) inputs: Inputs,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum SlogDetail {
-    None,
-    Cranks,
-    Deliveries,
-    #[default]
-    Syscalls,
-}
-
-impl From<SlogDetail> for Detail {
-    fn from(detail: SlogDetail) -> Detail {
-        match detail {
-            SlogDetail::None => Detail::None,
-            SlogDetail::Cranks => Detail::Cranks,
-            SlogDetail::Deliveries => Detail::Deliveries,
-            SlogDetail::Syscalls => Detail::Syscalls,
-        }
-    }
 }
 
 impl RunArgs {
@@ -318,7 +303,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyh
     }
     check_plants(args, exists)?;
     let slog = match &args.slog {
-        Some(path) => Slog::new(args.slog_detail.into(), Writer::append(path)?),
+        Some(path) => recorder::open(path, args.slog_detail, args.slog_max)?,
         None => Slog::default(),
     };
     let controller = Host::open(HostOptions {
@@ -514,6 +499,7 @@ fn warn(controller: &mut Host, held: &mut bool, output: &Output) {
     match controller.slog().news() {
         Some(News::Broken(err)) => output.warn(incomplete(&err)),
         Some(News::GoesOn) => output.warn("the slog is written again; what happened in between is not in it"),
+        Some(News::NotRotated(err)) => output.warn(format!("the slog goes on in the same file, which grows: {err}")),
         None => (),
     }
     controller.mailbox_warnings().iter().for_each(|it| output.warn(it));

@@ -31,6 +31,29 @@ pub enum Event<'a> {
     /// Recording resumes after the file could not be written for a while: what happened since the event before is
     /// missing.
     SlogResumed,
+    /// A new file of the recording begins, behind the one that is named.
+    SlogContinued {
+        after: &'a str,
+        part: u64,
+        version: &'a str,
+        engine: Option<&'a str>,
+        #[serde(serialize_with = "number")]
+        block_height: BlockHeight,
+        #[serde(serialize_with = "text")]
+        state_hash: StateHash,
+    },
+    /// A vat was created in an earlier file of the recording, and lives.
+    #[serde(rename = "create-vat")]
+    CreateVatEarlier {
+        #[serde(rename = "vatID", serialize_with = "text")]
+        vat: VatId,
+        name: &'a str,
+        dynamic: bool,
+        #[serde(serialize_with = "text")]
+        bundle: BundleId,
+        manager_type: &'a str,
+        earlier: bool,
+    },
     /// The kernel is ready: the engine is up, the state is loaded.
     ImportKernelFinish,
     /// A vat was created.

@@ -12,6 +12,7 @@ mod event;
 mod kept;
 pub(crate) mod reader;
 mod recorded;
+mod rotation;
 mod scribe;
 mod shape;
 mod sink;
@@ -27,6 +28,7 @@ use std::{
 pub use event::{At, CListMode, Event};
 pub use reader::{ReadError, Reader, Record};
 pub use recorded::{Operation, QueuedItem, RecordedEvent, RecordedMessage, RecordedResolution};
+pub use rotation::Rotation;
 pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
 pub use writer::Writer;
 
@@ -67,6 +69,8 @@ pub enum News {
     Broken(io::Error),
     /// Recording works again; what happened in between is missing.
     GoesOn,
+    /// The file could not be rotated, for this reason: recording continues in it, and it grows.
+    NotRotated(io::Error),
 }
 
 /// The recorder of a state, and how much it wants to know. Clones record to the same place.

@@ -1,18 +1,26 @@
 //! Reads a recording, event by event, in constant memory.
 //!
 //! It may be plain, Zstandard or gzip, told apart by content; it may break off anywhere, since its writer may have been killed or
-//! may still be at work; it may be SwingSet's own. Events and fields that are not known are no error.
+//! may still be at work; it may be SwingSet's own. Events and fields that are not known are no error. A recording that was rotated is
+//! read from its oldest part to the file that is being written (`rotation`); a part that is named is read alone.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     fmt,
     fs::File,
     io::{self, BufRead, BufReader, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use serde_json::Value;
 
-use crate::model::files;
+use crate::{
+    model::files,
+    slog::rotation::{self, FileId, Part},
+};
 
 /// Bytes of a line. No event comes near: what is longer is no recording, and would fill the memory.
 const LINE_BYTES_MAX: u64 = 256 << 20;
@@ -75,7 +83,8 @@ pub enum ReadError {
 /// One event of a recording, as it was read.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// The event's line, from 1.
+    /// The event's line, from 1. In the second file of a recording that is rotated they begin at 2⁴⁰ + 1, and so on: a line keeps its
+    /// number when its file gets another name.
     pub line: u64,
     /// The event as JSON.
     pub value: Value,
@@ -113,12 +122,32 @@ impl Record {
 
 /// Reads the events of a file, in order.
 pub struct Reader {
+    /// The recording, as it was named.
     path: PathBuf,
+    /// The file of it that is being read.
+    file: PathBuf,
     input: Box<dyn BufRead>,
+    /// The files that come after that one, as far as they are known.
+    rest: VecDeque<Source>,
+    /// The line in the file.
     line: u64,
+    /// Added to a line of the file.
+    first: u64,
     torn: u64,
     done: bool,
+    /// What is asked whether more may come; and the file that is followed.
+    following: Option<(SharedWait, FileId)>,
 }
+
+/// A file that is still to be read.
+enum Source {
+    Part(Part),
+    /// The file that is being written, and the number that it will have as a part.
+    Last(u64, File),
+}
+
+/// Added to the lines of a part, for each part before it.
+const LINES_OF_PART: u64 = 1 << 40;
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,8 +183,81 @@ impl Reader {
     }
 
     fn with(path: &Path, wait: Option<Wait>) -> Result<Reader, ReadError> {
-        let input = open(path, wait).map_err(|why| ReadError::Open { path: path.to_owned(), why })?;
-        Ok(Reader { path: path.to_owned(), input, line: 0, torn: 0, done: false })
+        let failed = |why| ReadError::Open { path: path.to_owned(), why };
+        // First the file, then its parts: so none is missed, whenever it is rotated.
+        let last = files::open(path);
+        let parts = rotation::parts(path);
+        let number = parts.last().map_or(1, |it| it.number + 1);
+        let mut rest: VecDeque<Source> = parts.into_iter().map(Source::Part).collect();
+        let mut following = None;
+        match last {
+            Ok(file) => {
+                let metadata = file.metadata().map_err(failed)?;
+                let id = (metadata.dev(), metadata.ino());
+                // A pipe (which this process was started with) says by itself when it ends.
+                following = wait.filter(|_| metadata.is_file()).map(|it| (Rc::new(RefCell::new(Some(it))), id));
+                let is_part = |it: &Source| matches!(it, Source::Part(part) if rotation::id_of(&part.path) == Some(id));
+                if !rest.iter().any(is_part) {
+                    rest.push_back(Source::Last(number, file));
+                }
+            }
+            // It is between two names, or was taken away.
+            Err(err) if err.kind() == io::ErrorKind::NotFound && !rest.is_empty() => (),
+            Err(err) => return Err(failed(err)),
+        }
+        let (path, input) = (path.to_owned(), Box::new(io::empty()));
+        let mut reader =
+            Reader { file: path.clone(), path, input, rest, line: 0, first: 0, torn: 0, done: false, following };
+        reader.next_file()?;
+        Ok(reader)
+    }
+
+    /// Goes on to the next file of the recording; whether there is one.
+    fn next_file(&mut self) -> Result<bool, ReadError> {
+        if self.rest.is_empty() {
+            self.find_successors();
+        }
+        while let Some(source) = self.rest.pop_front() {
+            let (number, path, file, wait) = match source {
+                Source::Last(number, file) => {
+                    let wait = self.following.as_ref().map(|(wait, id)| Following {
+                        wait: wait.clone(),
+                        path: self.path.clone(),
+                        id: *id,
+                    });
+                    (number, self.path.clone(), file, wait)
+                }
+                Source::Part(part) => match files::open(&part.path) {
+                    Ok(file) => (part.number, part.path, file, None),
+                    // The oldest part goes while others are read.
+                    Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+                    Err(why) => return Err(ReadError::Open { path: part.path, why }),
+                },
+            };
+            self.input = decoder(file, wait).map_err(|why| ReadError::Open { path: path.clone(), why })?;
+            self.done = false;
+            (self.file, self.line, self.first) = (path, 0, (number - 1).saturating_mul(LINES_OF_PART));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Finds the files that came after the one that was followed, once that is rotated.
+    fn find_successors(&mut self) {
+        let Some((_, followed)) = &mut self.following else { return };
+        let Ok(file) = files::open(&self.path) else { return };
+        let Ok(id) = file.metadata().map(|it| (it.dev(), it.ino())) else { return };
+        if id == *followed {
+            return;
+        }
+        let parts = rotation::parts(&self.path);
+        let number = parts.last().map_or(1, |it| it.number + 1);
+        // Where it is gone already, all parts that are left came after it.
+        let at = parts.iter().position(|it| rotation::id_of(&it.path) == Some(*followed)).map_or(0, |at| at + 1);
+        self.rest
+            .extend(parts.into_iter().skip(at).filter(|it| rotation::id_of(&it.path) != Some(id)).map(Source::Part));
+        self.rest.push_back(Source::Last(number, file));
+        *followed = id;
     }
 
     /// Returns how many times so far the recording broke off in the middle of an event.
@@ -179,6 +281,9 @@ impl Reader {
                 Err(err) => return Err(self.error(self.line, err)),
             }
             if bytes.is_empty() {
+                if self.next_file()? {
+                    continue;
+                }
                 return Ok(None);
             }
             let whole = bytes.ends_with(b"\n");
@@ -186,7 +291,7 @@ impl Reader {
                 return Err(self.error(self.line, format_args!("a line of more than {LINE_BYTES_MAX} bytes")));
             }
             if !bytes.trim_ascii().is_empty() {
-                return Ok(Some(RawLine { number: self.line, bytes, whole }));
+                return Ok(Some(RawLine { number: self.first + self.line, bytes, whole }));
             }
         }
     }
@@ -199,19 +304,20 @@ impl Reader {
         };
         if !line.whole {
             self.torn += 1;
-            return Ok(None);
+            // Only of the last file is it the end.
+            return if self.next_file()? { self.read() } else { Ok(None) };
         }
         // The writer was killed; the next writer of the recording noted that first of all.
         let next = self.take_line()?.and_then(|it| it.parse().ok()).filter(|it| it.kind() == "host-start");
         if next.is_none() {
-            return Err(self.error(line.number, why));
+            return Err(self.error(line.number - self.first, why));
         }
         self.torn += 1;
         Ok(next)
     }
 
     fn error(&self, line: u64, why: impl fmt::Display) -> ReadError {
-        ReadError::Line { path: self.path.clone(), line, why: why.to_string() }
+        ReadError::Line { path: self.file.clone(), line, why: why.to_string() }
     }
 }
 
@@ -244,33 +350,50 @@ impl RawLine {
 /// Takes its time, and says whether more may come.
 type Wait = Box<dyn FnMut() -> bool>;
 
+/// What is waited by, shared by the files of a recording that is followed; `None` once nothing more will come than is there.
+type SharedWait = Rc<RefCell<Option<Wait>>>;
+
+/// How a file is waited for.
+struct Following {
+    wait: SharedWait,
+    path: PathBuf,
+    id: FileId,
+}
+
 /// A file that may grow.
 struct Growing {
     file: io::Take<File>,
     /// `None` once nothing more will come than is there.
-    wait: Option<Wait>,
+    following: Option<Following>,
 }
 
 impl Read for Growing {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.file.read(into)?;
-            let Some(wait) = self.wait.as_mut().filter(|_| count == 0 && !into.is_empty()) else { return Ok(count) };
-            // What was written while it waited is still to be read.
-            if !wait() {
-                self.wait = None;
+            let Some(following) = self.following.as_ref().filter(|_| count == 0 && !into.is_empty()) else {
+                return Ok(count);
+            };
+            let mut wait = following.wait.borrow_mut();
+            let may_come = wait.as_mut().is_some_and(|wait| wait());
+            if !may_come {
+                *wait = None;
+            }
+            drop(wait);
+            // What was written while it waited is still to be read; once it has another name nothing comes any more.
+            let is_rotated = rotation::id_of(&following.path).is_some_and(|it| it != following.id);
+            if !may_come || is_rotated {
+                self.following = None;
             }
         }
     }
 }
 
-fn open(path: &Path, wait: Option<Wait>) -> io::Result<Box<dyn BufRead>> {
-    let file = files::open(path)?;
+/// Opens the text of a file: as long as it is now, or followed.
+fn decoder(file: File, following: Option<Following>) -> io::Result<Box<dyn BufRead>> {
     let metadata = file.metadata()?;
-    // A pipe (which this process was started with) says by itself when it ends.
-    let wait = wait.filter(|_| metadata.is_file());
-    let end = if metadata.is_file() && wait.is_none() { metadata.len() } else { u64::MAX };
-    let mut file = Growing { file: file.take(end), wait };
+    let end = if metadata.is_file() && following.is_none() { metadata.len() } else { u64::MAX };
+    let mut file = Growing { file: file.take(end), following };
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
     let format = Format::of(&magic);

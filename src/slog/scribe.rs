@@ -17,11 +17,12 @@ const WAITING_MAX: usize = 16;
 /// The size in bytes at which formatted events are handed to the file.
 const BUFFER_BYTES: usize = 64 << 10;
 
-type Act = fn(&mut Sink) -> io::Result<()>;
+/// Something to do to the sink; the result is the file's bytes.
+type Act = fn(&mut Sink) -> io::Result<u64>;
 
 enum Order {
     Write(Vec<Stamped>),
-    Then(Act, SyncSender<io::Result<()>>),
+    Then(Act, SyncSender<io::Result<u64>>),
 }
 
 /// Hands events on to the thread, which ends when this is dropped.
@@ -50,18 +51,19 @@ impl Scribe {
         }
     }
 
-    /// Makes all of it readable. Returns the first error since this was last asked, if there was one: then nothing more is written.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    /// Makes all of it readable, and returns the file's bytes. Returns the first error since this was last asked, if there was one:
+    /// then nothing more is written.
+    pub(super) fn sync(&self) -> io::Result<u64> {
         self.then(Sink::sync)
     }
 
     /// Makes all of the recording readable, as [`sync`](Scribe::sync) does, and ends the compressed stream: any tool
     /// can read the file now.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    pub(super) fn finish(&self) -> io::Result<u64> {
         self.then(Sink::finish)
     }
 
-    fn then(&self, act: Act) -> io::Result<()> {
+    fn then(&self, act: Act) -> io::Result<u64> {
         let (answer, answered) = sync_channel(1);
         self.order(Order::Then(act, answer));
         answered.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it is gone")))
@@ -94,11 +96,13 @@ fn work(mut pen: Pen, inbox: &Receiver<Order>, give_back: &Sender<Vec<Stamped>>)
                 let _ = give_back.send(page);
             }
             Order::Then(act, answer) => {
+                let mut bytes = 0;
                 pen.attempt(|pen| {
                     pen.put_down()?;
-                    pen.sink.as_mut().map_or(Ok(()), act)
+                    bytes = pen.sink.as_mut().map_or(Ok(0), act)?;
+                    Ok(())
                 });
-                let _ = answer.send(pen.failure.take().map_or(Ok(()), Err));
+                let _ = answer.send(pen.failure.take().map_or(Ok(bytes), Err));
             }
         }
     }

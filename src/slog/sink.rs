@@ -57,20 +57,27 @@ impl Sink {
         }
     }
 
-    /// Makes all of it readable; more is expected.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        match self {
-            Sink::Plain(_) => Ok(()),
-            Sink::Zstd(frames) => frames.open.as_mut().map_or(Ok(()), Write::flush),
+    /// Makes all of it readable; more is expected. Returns the file's bytes.
+    pub(super) fn sync(&mut self) -> io::Result<u64> {
+        if let Sink::Zstd(Frames { open: Some(open), .. }) = self {
+            open.flush()?;
         }
+        self.bytes()
     }
 
-    /// Makes all of it readable, and whole: any tool can read it now.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
-        match self {
-            Sink::Plain(_) => Ok(()),
-            Sink::Zstd(frames) => frames.open.take().map_or(Ok(()), |it| it.finish().map(drop)),
+    /// Makes all of it readable, and whole: any tool can read it now. Returns the file's bytes.
+    pub(super) fn finish(&mut self) -> io::Result<u64> {
+        if let Sink::Zstd(frames) = self
+            && let Some(open) = frames.open.take()
+        {
+            open.finish()?;
         }
+        self.bytes()
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        let (Sink::Plain(file) | Sink::Zstd(Frames { file, .. })) = self;
+        Ok(file.metadata()?.len())
     }
 
     /// Drops the sink without writing any more.

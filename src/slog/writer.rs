@@ -5,24 +5,33 @@
 //! `slog-resumed` ends it. The error is reported once, and so is its end.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    model::blame::HostFault,
+    model::{
+        blame::HostFault,
+        id::{BlockHeight, BundleId, VatId},
+    },
     slog::{
         Event, News, Recorder,
         clock::Clock,
         kept::{Kept, Stamped},
+        rotation::{self, Rotation},
         scribe::Scribe,
         sink::Sink,
     },
+    store::StateHash,
 };
 
 /// A page is handed on once it holds this much.
 const PAGE_BYTES: usize = 256 << 10;
+
+/// Bytes of a line that names a vat, about.
+const HEAD_BYTES: u64 = 200;
 
 /// The time for which a file that could not be written is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -41,6 +50,28 @@ pub struct Writer {
     retry_after: Duration,
     /// The news that is still to be reported.
     news: Option<News>,
+    /// What is needed to go on in a new file; `None` where it is never rotated.
+    turning: Option<Turning>,
+}
+
+/// What is remembered for the head of the next file.
+#[derive(Debug)]
+struct Turning {
+    rotation: Rotation,
+    /// Bytes of the file at which it is rotated: later than the rules say where that failed, or where the head is large.
+    due: u64,
+    engine: Option<String>,
+    /// The vats that were created while this recorded, and live.
+    vats: BTreeMap<VatId, CreatedVat>,
+}
+
+/// A vat, as the head of a file names it.
+#[derive(Debug)]
+struct CreatedVat {
+    name: String,
+    dynamic: bool,
+    bundle: BundleId,
+    manager_type: &'static str,
 }
 
 /// The stage of the recording: written, or broken.
@@ -71,7 +102,21 @@ impl Writer {
         let path = path.is_file().then(|| path.to_owned());
         let spans = Default::default();
         let (clock, page) = (Clock::start(), Vec::new());
-        Ok(Writer { clock, spans, page, bytes: 0, path, stage, retry_after: RETRY_AFTER, news: None })
+        Ok(Writer { clock, spans, page, bytes: 0, path, stage, retry_after: RETRY_AFTER, news: None, turning: None })
+    }
+
+    /// Goes on in a new file whenever the file is as large as these rules say, between two blocks. The earlier files get numbers
+    /// before the end of their names: `bank.000001.slog`, `bank.000002.slog` and so on, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The recording is no file, as where it goes through a pipe.
+    pub fn rotated(mut self, rotation: Rotation) -> Result<Writer, HostFault> {
+        if self.path.is_none() {
+            return Err(HostFault::new("rotate the slog", "it is no file: record to one, or do not rotate it"));
+        }
+        self.turning = Some(Turning { rotation, due: rotation.max_bytes, engine: None, vats: BTreeMap::new() });
+        Ok(self)
     }
 
     /// Measures the duration of what this event ends. One thing of a kind is under way at a time.
@@ -84,13 +129,55 @@ impl Writer {
     }
 
     /// Hands the page on, does what `then` wants of the scribe, and remembers what goes wrong.
-    fn write(&mut self, then: impl FnOnce(&Scribe) -> io::Result<()>) {
-        let (Stage::Writing(scribe) | Stage::OnTrial(scribe)) = &self.stage else { return };
+    /// Returns what `then` does, if nothing went wrong.
+    fn write<T>(&mut self, then: impl FnOnce(&Scribe) -> io::Result<T>) -> Option<T> {
+        let (Stage::Writing(scribe) | Stage::OnTrial(scribe)) = &self.stage else { return None };
         scribe.write(&mut self.page);
         self.bytes = 0;
-        if let Err(err) = then(scribe) {
-            self.fail(err);
+        match then(scribe) {
+            Ok(done) => Some(done),
+            Err(err) => {
+                self.fail(err);
+                None
+            }
         }
+    }
+
+    /// Goes on in a new file, if this one has as many bytes as it may have.
+    fn turn(&mut self, bytes: u64, block_height: BlockHeight, state_hash: StateHash) {
+        let is_due = self.turning.as_ref().is_some_and(|turning| bytes >= turning.due);
+        if !is_due || self.write(Scribe::finish).is_none() {
+            return;
+        }
+        let (Some(turning), Some(path)) = (&mut self.turning, &self.path) else { return };
+        let part = match rotation::rotate(path, turning.rotation) {
+            Ok(part) => part,
+            Err(err) => {
+                // Not again at every block.
+                turning.due = bytes.saturating_add(turning.rotation.max_bytes);
+                self.news = Some(News::NotRotated(err));
+                return;
+            }
+        };
+        match Sink::open(path).and_then(Scribe::start) {
+            Ok(scribe) => self.stage = Stage::Writing(scribe),
+            Err(err) => return self.fail(err),
+        }
+        let Some(mut turning) = self.turning.take() else { return };
+        let after = part.path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+        let (version, engine) = (env!("CARGO_PKG_VERSION"), turning.engine.as_deref());
+        let number = part.number + 1;
+        self.keep(&Event::SlogContinued { after, part: number, version, engine, block_height, state_hash });
+        for (vat, created) in &turning.vats {
+            let CreatedVat { name, dynamic, bundle, manager_type } = created;
+            let (vat, dynamic, bundle) = (*vat, *dynamic, *bundle);
+            self.keep(&Event::CreateVatEarlier { vat, name, dynamic, bundle, manager_type, earlier: true });
+        }
+        // A file is more than its head, however many vats there are.
+        let head = (turning.vats.len() as u64).saturating_mul(2 * HEAD_BYTES);
+        turning.due = turning.rotation.max_bytes.max(head);
+        self.turning = Some(turning);
+        self.write(Scribe::sync);
     }
 
     fn fail(&mut self, err: io::Error) {
@@ -105,7 +192,9 @@ impl Writer {
     fn try_again(&mut self) {
         let (Stage::Broken(since), Some(path)) = (&self.stage, &self.path) else { return };
         let now = self.clock.now().monotonic;
-        if now.saturating_sub(*since) < self.retry_after || !path.is_file() {
+        // What is rotated may be between two names.
+        let is_there = path.is_file() || self.turning.is_some();
+        if now.saturating_sub(*since) < self.retry_after || !is_there {
             return;
         }
         match Sink::open(path).and_then(Scribe::start) {
@@ -144,6 +233,9 @@ impl Writer {
 
 impl Recorder for Writer {
     fn record(&mut self, event: &Event<'_>) {
+        if let Some(turning) = &mut self.turning {
+            turning.learn(event);
+        }
         if let (Stage::Broken(_), Event::BeginBlock { .. }) = (&self.stage, event) {
             self.try_again();
         }
@@ -152,12 +244,15 @@ impl Recorder for Writer {
         }
         self.keep(event);
         match event {
-            Event::CommitFinish { .. } => {
+            Event::CommitFinish { block_height, state_hash, .. } => {
                 self.clock.set();
-                self.write(Scribe::sync);
+                let bytes = self.write(Scribe::sync);
                 self.pass();
+                if let Some(bytes) = bytes {
+                    self.turn(bytes, *block_height, *state_hash);
+                }
             }
-            _ if self.bytes >= PAGE_BYTES => self.write(|_| Ok(())),
+            _ if self.bytes >= PAGE_BYTES => drop(self.write(|_| Ok(()))),
             _ => (),
         }
     }
@@ -166,12 +261,26 @@ impl Recorder for Writer {
         self.write(Scribe::finish);
         match self.news.take() {
             Some(News::Broken(err)) => Err(err),
-            Some(News::GoesOn) | None => Ok(()),
+            Some(News::GoesOn | News::NotRotated(_)) | None => Ok(()),
         }
     }
 
     fn news(&mut self) -> Option<News> {
         self.news.take()
+    }
+}
+
+impl Turning {
+    /// Remembers what the head of the next file says.
+    fn learn(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::HostStart { engine, .. } => self.engine = Some(engine.to_owned()),
+            Event::CreateVat { vat, name, dynamic, bundle, manager_type, .. } => {
+                self.vats.insert(vat, CreatedVat { name: name.to_owned(), dynamic, bundle, manager_type });
+            }
+            Event::Terminate { vat, .. } => drop(self.vats.remove(&vat)),
+            _ => (),
+        }
     }
 }
 

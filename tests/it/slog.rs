@@ -24,6 +24,7 @@ mod diff;
 mod export;
 mod follow;
 mod reading;
+mod rotation;
 mod trace;
 mod verbs;
 mod writing;

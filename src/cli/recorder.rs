@@ -1,0 +1,56 @@
+//! The options for a recording: how much is recorded, and when it goes on in a new file.
+
+use std::{path::Path, str::FromStr};
+
+use clap::ValueEnum;
+
+use crate::{
+    host::scenario::Bytes,
+    model::blame::HostFault,
+    slog::{Detail, Rotation, Slog, Writer},
+};
+
+/// How much of a run is recorded.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SlogDetail {
+    None,
+    Cranks,
+    Deliveries,
+    #[default]
+    Syscalls,
+}
+
+/// How large a file of a recording may be, and how many earlier ones are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlogMax(Rotation);
+
+impl FromStr for SlogMax {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SlogMax, String> {
+        let (size, keep) = text.split_once(',').map_or((text, None), |(size, keep)| (size, Some(keep)));
+        let Bytes(max_bytes) = size.parse()?;
+        let number = |keep: &str| keep.trim().parse().map_err(|_| format!("`{keep}` is no number of files"));
+        Ok(SlogMax(Rotation { max_bytes, keep: keep.map(number).transpose()? }))
+    }
+}
+
+impl From<SlogDetail> for Detail {
+    fn from(detail: SlogDetail) -> Detail {
+        match detail {
+            SlogDetail::None => Detail::None,
+            SlogDetail::Cranks => Detail::Cranks,
+            SlogDetail::Deliveries => Detail::Deliveries,
+            SlogDetail::Syscalls => Detail::Syscalls,
+        }
+    }
+}
+
+/// Opens the recording at this path, to write it.
+pub(super) fn open(path: &Path, detail: SlogDetail, max: Option<SlogMax>) -> Result<Slog, HostFault> {
+    let mut writer = Writer::append(path)?;
+    if let Some(SlogMax(rotation)) = max {
+        writer = writer.rotated(rotation)?;
+    }
+    Ok(Slog::new(detail.into(), writer))
+}
