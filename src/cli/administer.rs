@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::running::RunningHost;
 use crate::{
     cli::{
-        Exit, Output, Usage,
+        Exit, Output, Usage, complete,
         named::find_vat,
         output::harmless,
         run::{self, Begun, RunArgs},
@@ -72,6 +72,7 @@ struct VatArgs {
     #[arg(value_name = "DIR")]
     state: PathBuf,
     /// The vat: its number or its name
+    #[arg(add = complete::vat())]
     vat: String,
     /// Print one JSON object
     #[arg(long)]
@@ -130,7 +131,7 @@ pub(crate) fn cmd_terminate(args: TerminateArgs, output: &Output) -> anyhow::Res
 }
 
 /// What a running host says to this; `None` if there is none.
-fn ask_running(state: &Path, path: &str, what: &Value) -> anyhow::Result<Option<Value>> {
+pub(super) fn ask_running(state: &Path, path: &str, what: &Value) -> anyhow::Result<Option<Value>> {
     #[cfg(feature = "serve")]
     if let Some(host) = RunningHost::of(state) {
         return host.ask(path, what).map(Some);

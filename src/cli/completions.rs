@@ -4,10 +4,14 @@ use clap_complete::{Shell, generate};
 use crate::cli::{Exit, output};
 
 /// Print a completion script for a shell
+///
+/// It completes verbs and options. The line in the second example, in `~/.bashrc`, completes the vats of a state and their methods as
+/// well: the shell asks this program. (`COMPLETE=zsh`, `fish` and others likewise.)
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
-  vathost completions bash > ~/.local/share/bash-completion/completions/vathost")]
+Examples:
+  vathost completions bash > ~/.local/share/bash-completion/completions/vathost
+  echo 'source <(COMPLETE=bash vathost)' >> ~/.bashrc")]
 pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::{
-    cli::{Exit, Output, Usage, named::VatArgs},
+    cli::{
+        Exit, Output, Usage,
+        named::{StateArgs, VatArgs},
+    },
     inspect::view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, transcript, vats},
     model::id::DeliveryNum,
     state::{block::Block, transcript::Entry},
@@ -90,6 +93,31 @@ enum InspectWhat {
         #[arg(long, value_name = "P", default_value = "")]
         prefix: String,
     },
+}
+
+/// List the vats of a state, also while a host runs it
+///
+/// As `inspect DIR vats`: of the last committed block, with those that have ended.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost vats ./state
+  vathost vats ./state --json | jq -r '.[].name'")]
+pub(crate) struct VatsArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Print an array of JSON objects
+    #[arg(long)]
+    json: bool,
+    /// Print at most this many rows
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+pub(crate) fn cmd_vats(args: VatsArgs, output: &Output) -> anyhow::Result<Exit> {
+    let VatsArgs { state, json, limit } = args;
+    Printer { output, json, limit }.rows(vats::list(&open(&state)?))?;
+    Ok(Exit::Ok)
 }
 
 pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<Exit> {

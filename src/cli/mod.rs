@@ -12,6 +12,7 @@ mod bench;
 mod changed;
 mod check;
 mod compile;
+mod complete;
 mod completions;
 mod conformance;
 mod console;
@@ -29,11 +30,14 @@ mod host;
 mod import;
 mod inspect;
 mod interface;
+#[cfg(feature = "serve")]
+mod journal;
 mod last_panic;
 mod named;
 mod new;
 mod output;
 mod progress;
+mod prune;
 mod recorder;
 mod replay;
 mod run;
@@ -111,9 +115,11 @@ enum Verb {
     New(new::NewArgs),
     Dev(dev::DevArgs),
     Inspect(inspect::InspectArgs),
+    Vats(inspect::VatsArgs),
     Slog(slog::SlogArgs),
     Verify(verify::VerifyArgs),
     Export(export::ExportArgs),
+    Prune(prune::PruneArgs),
     Import(import::ImportArgs),
     Fork(fork::ForkArgs),
     Diff(diff::DiffArgs),
@@ -150,6 +156,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
+    complete::answer_shell();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(err) => return if output::arguments(&err) { Exit::Ok } else { Exit::Usage }.into(),
@@ -171,12 +178,14 @@ fn run() -> ExitCode {
         Verb::New(args) => new::cmd_new(args, &output),
         Verb::Dev(args) => dev::cmd_dev(args, &output),
         Verb::Inspect(args) => inspect::cmd_inspect(args, &output),
+        Verb::Vats(args) => inspect::cmd_vats(args, &output),
         Verb::Debug(args) => debug::cmd_debug(args, &output),
         Verb::Demo(args) => demo::cmd_demo(args, &output),
         Verb::Bench(args) => bench::cmd_bench(args, &output),
         Verb::Slog(args) => slog::cmd_slog(args, &output),
         Verb::Verify(args) => verify::cmd_verify(args, &output),
         Verb::Export(args) => export::cmd_export(args, &output),
+        Verb::Prune(args) => prune::cmd_prune(args, &output),
         Verb::Import(args) => import::cmd_import(args, &output),
         Verb::Fork(args) => fork::cmd_fork(args, &output),
         Verb::Diff(args) => diff::cmd_diff(args, &output),

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    cli::Usage,
+    cli::{Usage, complete},
     directive::Trigger,
     inspect::view,
     model::id::{DeliveryNum, VatId},
@@ -74,10 +74,10 @@ pub(crate) fn state_and(
 #[group(id = "named-vat", required = true, multiple = false)]
 pub(crate) struct VatArgs {
     /// The vat: `v3`, or its name
-    #[arg(value_name = "VAT", id = "vat-word")]
+    #[arg(value_name = "VAT", id = "vat-word", add = complete::vat())]
     word: Option<String>,
     /// The same
-    #[arg(long, value_name = "VAT")]
+    #[arg(long, value_name = "VAT", add = complete::vat())]
     vat: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        Exit, Output, Usage,
+        Exit, Output, Usage, complete,
         host::{PolicyArgs, bundles_of, host_file, read_module},
         last_panic::LastPanic,
         named::{StateArgs, find_vat},
@@ -50,7 +50,7 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     state: StateArgs,
     /// The vat, by number or by name
-    #[arg(long, value_name = "VAT")]
+    #[arg(long, value_name = "VAT", add = complete::vat())]
     vat: String,
     /// Count from this delivery; those before it are run, for the heap
     #[arg(long, value_name = "N")]

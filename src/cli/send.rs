@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::running::RunningHost;
 use crate::{
     cli::{
-        Exit, Output, Usage, interface,
+        Exit, Output, Usage, complete, interface,
         named::find_vat,
         output::harmless,
         run::{self, Begun, RunArgs},
@@ -62,13 +62,13 @@ pub(crate) struct CallArgs {
 #[derive(Args, Debug)]
 struct MessageArgs {
     /// The folder of the state (unless --state names it), the vat (`v3`, its name, or `ko31`), the method, and its arguments
-    #[arg(value_name = "DIR VAT METHOD JSON", allow_negative_numbers = true)]
+    #[arg(value_name = "DIR VAT METHOD JSON", allow_negative_numbers = true, add = complete::message_words())]
     words: Vec<String>,
     /// The folder of the state, instead of the first word
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// The vat, instead of a word
-    #[arg(long, value_name = "VAT")]
+    #[arg(long, value_name = "VAT", add = complete::vat())]
     vat: Option<String>,
     /// Run this many blocks at the most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

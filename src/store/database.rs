@@ -43,7 +43,7 @@ use crate::{
 pub(super) const SCHEMA: u32 = 8;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
-const LOG: &str = "state.sqlite-wal";
+pub(super) const LOG: &str = "state.sqlite-wal";
 /// The name that SQLite gives the index of its log.
 const INDEX: &str = "state.sqlite-shm";
 const LOCK: &str = "lock";

@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the binary is run, and what it prints, its exit codes and the states that it leaves are
 //! looked at.
 
+mod complete;
 mod inputs;
 mod interface;
 mod limits;
