@@ -130,7 +130,7 @@ pub(crate) fn cmd_terminate(args: TerminateArgs, output: &Output) -> anyhow::Res
     act_on(&args.at, &act, VatAct::Terminate(args.reason), "terminated", output)
 }
 
-/// What a running host says to this; `None` if there is none.
+/// Asks the host that runs this state, and returns its answer; `None` if no host runs it.
 pub(super) fn ask_running(state: &Path, path: &str, what: &Value) -> anyhow::Result<Option<Value>> {
     #[cfg(feature = "serve")]
     if let Some(host) = RunningHost::of(state) {

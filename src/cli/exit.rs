@@ -78,6 +78,12 @@ pub(crate) fn code_of(err: &anyhow::Error) -> Exit {
     Exit::HostFault
 }
 
+/// The code for a halt.
+#[cfg(feature = "serve")]
+pub(crate) fn code_of_halt(halt: &Halt) -> Exit {
+    code_of_fault(&halt.fault)
+}
+
 fn code_of_fault(fault: &Fault) -> Exit {
     match fault {
         Fault::Vat(_) | Fault::Kernel(_) => Exit::KernelPanic,

@@ -8,16 +8,22 @@ use std::{
     io::{IsTerminal, Stdout, Write, stderr, stdout},
     panic::PanicHookInfo,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use clap::error::ErrorKind;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub(crate) use crate::inspect::view::text::{counted, grouped, harmless, shortened, size, table};
 use crate::{
     cli::{Color, Usage},
     model::harmless::{Harmless, harmless_json, harmless_lines},
 };
+
+/// Whether a bug of ours is told as a line of a log.
+static PANICS_ARE_LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// The two streams, and how they may be used.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +32,8 @@ pub(crate) struct Output {
     progress: bool,
     quiet: bool,
     verbose: bool,
+    /// Whether each line on stderr is a JSON object.
+    log: bool,
 }
 
 impl Output {
@@ -37,7 +45,7 @@ impl Output {
             Color::Always => true,
             Color::Never => false,
         };
-        Output { color, progress: terminal && !quiet, quiet, verbose }
+        Output { color, progress: terminal && !quiet, quiet, verbose, log: false }
     }
 
     /// Returns a quiet output, without progress, for work in the background whose notes were printed already.
@@ -48,6 +56,26 @@ impl Output {
     /// Returns an output that prints details, too, unless it is quiet.
     pub(crate) fn loudly(self) -> Output {
         Output { verbose: !self.quiet, ..self }
+    }
+
+    /// Returns an output of which each line on stderr is a JSON object, for programs that read logs.
+    pub(crate) fn as_log(self) -> Output {
+        PANICS_ARE_LOGGED.store(true, Ordering::Relaxed);
+        Output { color: false, progress: false, log: true, ..self }
+    }
+
+    /// Returns whether each line on stderr is a JSON object.
+    pub(crate) fn is_log(&self) -> bool {
+        self.log
+    }
+
+    /// Something that happened, as a line of a log: with these fields, the time in seconds since 1970, and how much it matters.
+    pub(crate) fn event(&self, level: &str, event: &str, mut fields: Value) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        fields["time"] = (now.as_millis() as f64 / 1e3).into();
+        fields["level"] = level.into();
+        fields["event"] = event.into();
+        let _ = writeln!(stderr(), "{}", harmless_json(&fields.to_string()));
     }
 
     /// Sends all that a program prints, which this one starts for the user, to stderr as it comes, so that it is apart from the results.
@@ -93,18 +121,26 @@ impl Output {
 
     /// Prints a note, which is no result, unless the output is quiet.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
-        if !self.quiet {
+        if self.log && !self.quiet {
+            self.event("info", "note", json!({ "text": text.as_ref() }));
+        } else if !self.quiet {
             let _ = writeln!(stderr(), "{}", harmless_lines(text.as_ref()));
         }
     }
 
     /// Prints a warning that an operator must see, even in a quiet output.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
+        if self.log {
+            return self.event("warn", "warning", json!({ "text": text.as_ref() }));
+        }
         let _ = writeln!(stderr(), "warning: {}", harmless(text.as_ref()));
     }
 
     /// Prints the report of a halt, even in a quiet output. Its parts that others wrote must be escaped already.
     pub(crate) fn report(&self, text: impl AsRef<str>) {
+        if self.log {
+            return self.event("error", "report", json!({ "text": text.as_ref() }));
+        }
         let _ = writeln!(stderr(), "{}", text.as_ref());
     }
 
@@ -117,6 +153,10 @@ impl Output {
 
     /// Prints an error to stderr: what went wrong, and a hint what to do.
     pub(crate) fn error(&self, err: &anyhow::Error) {
+        if self.log {
+            let hint = err.chain().find_map(|it| it.downcast_ref::<Usage>()).map(|it| it.hint.clone());
+            return self.event("error", "error", json!({ "text": format!("{err:#}"), "hint": hint }));
+        }
         self.say_error(&format!("{err:#}"));
         if let Some(usage) = err.chain().find_map(|it| it.downcast_ref::<Usage>())
             && !usage.hint.is_empty()
@@ -161,6 +201,10 @@ pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     let mut text = format!("\nthread '{}' {}", thread.name().unwrap_or("?"), harmless_lines(&text));
     if backtrace.status() == BacktraceStatus::Captured {
         text += &format!("\n{}", harmless_lines(&backtrace.to_string()));
+    }
+    if PANICS_ARE_LOGGED.load(Ordering::Relaxed) {
+        let output = Output::new(Color::Never, false, false).as_log();
+        return output.event("error", "panic", json!({ "text": text.trim_start() }));
     }
     let _ = writeln!(stderr(), "{text}");
 }

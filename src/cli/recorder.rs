@@ -10,7 +10,7 @@ use crate::{
     slog::{Detail, Rotation, Slog, Writer},
 };
 
-/// How much of a run is recorded.
+/// The detail of a recording.
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum SlogDetail {
     None,
@@ -20,7 +20,7 @@ pub(super) enum SlogDetail {
     Syscalls,
 }
 
-/// How large a file of a recording may be, and how many earlier ones are kept.
+/// The rules of rotation, as the command line gives them: the size of a file, and the number of earlier ones that are kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlogMax(Rotation);
 

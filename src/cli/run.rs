@@ -488,7 +488,7 @@ fn run_blocks(
 const HELD_BYTES_TOLD: u64 = 128 << 20;
 
 /// Tells of what went wrong beside the run, as soon as it is known, and once.
-fn warn(controller: &mut Host, held: &mut bool, output: &Output) {
+pub(super) fn warn(controller: &mut Host, held: &mut bool, output: &Output) {
     let bytes = controller.block().map_or(0, held_bytes);
     if bytes >= HELD_BYTES_TOLD && !std::mem::replace(held, true) {
         output.warn(format!(

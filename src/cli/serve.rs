@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::atomic::{AtomicU8, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -12,12 +12,17 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        Exit, Output, Usage, console,
+        Exit, Output, Usage, code_of, console,
+        journal::{Level, ServerLog},
         run::{self, Begun, RunArgs},
     },
-    host::{controller::Host, options::Inputs, scenario::Scenario},
+    host::{
+        controller::{BlockEnd, Host},
+        options::Inputs,
+        scenario::Scenario,
+    },
     kernel::Halt,
-    serve::{Bounds, Desk, Gate, INTERRUPTED, SOCKET, ServeOptions, Server},
+    serve::{Bounds, Desk, Gate, INTERRUPTED, SOCKET, ServeOptions, Server, open_secret},
 };
 
 /// Stay up, and answer HTTP: `POST /cap/NAME` sends a message to what the scenario exports
@@ -28,8 +33,6 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(
     mut_arg("blocks", |it| it.hide(true)),
-    mut_arg("inbound", |it| it.hide(true)),
-    mut_arg("outbound", |it| it.hide(true)),
     mut_arg("json", |it| it.hide(true)),
     after_help = "\
 Examples:
@@ -58,12 +61,27 @@ pub(crate) struct ServeArgs {
     /// Bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = Bounds::default().body_bytes)]
     body_max: usize,
-    /// Seconds that a request's head, or its body, may take to come
+    /// Seconds that a request's head and its body may take to come, each, and that a client may take none of an answer's bytes
     #[arg(long, value_name = "S", default_value_t = 10)]
     patience: u64,
+    /// The same, of a request's head alone, and of a connection that is silent between two requests
+    #[arg(long, value_name = "S")]
+    head_time: Option<u64>,
+    /// The same, of a request's body alone
+    #[arg(long, value_name = "S")]
+    body_time: Option<u64>,
+    /// The same, of an answer's bytes alone
+    #[arg(long, value_name = "S")]
+    write_time: Option<u64>,
     /// Connections at one time
     #[arg(long, value_name = "N", default_value_t = Bounds::default().connections)]
     connections_max: usize,
+    /// Requests of one client (an address, and what it speaks to) that may wait for the kernel's thread
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().client_queue)]
+    client_queue: usize,
+    /// Calls of one client that a block takes in: the others wait, so that the next client need not
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().client_share)]
+    client_share: usize,
     /// Calls that are waited for at one time
     #[arg(long, value_name = "N", default_value_t = Bounds::default().calls)]
     calls_max: usize,
@@ -91,6 +109,9 @@ pub(crate) struct ServeArgs {
     /// Seconds for which an answer can be asked for again
     #[arg(long, value_name = "S", default_value_t = Bounds::default().keep_seconds)]
     keep_answers: u64,
+    /// Make a new secret for the tokens of calls with keys: a request that is sent again with an older key acts again
+    #[arg(long)]
+    new_secret: bool,
     /// How to say on stderr what happens
     #[arg(long, value_enum, default_value_t = LogForm::Text)]
     log: LogForm,
@@ -103,8 +124,20 @@ enum LogForm {
 }
 
 pub(crate) fn cmd_serve(args: ServeArgs, output: &Output) -> anyhow::Result<Exit> {
+    if args.log == LogForm::Text {
+        return serve_until_the_end(args, output);
+    }
+    let output = output.as_log();
+    // Also the last line is one of the log.
+    serve_until_the_end(args, &output).or_else(|err| {
+        output.error(&err);
+        Ok(code_of(&err))
+    })
+}
+
+fn serve_until_the_end(args: ServeArgs, output: &Output) -> anyhow::Result<Exit> {
     let (bounds, gate) = (bounds(&args), gate(&args));
-    let ServeArgs { run: run_args, listen, log, .. } = args;
+    let ServeArgs { run: run_args, listen, new_secret, .. } = args;
     let mut run_args = run_args.sorted()?;
     run_args.inputs = Inputs::WithBlock;
     let Some(folder) = run_args.state.clone() else {
@@ -114,38 +147,44 @@ pub(crate) fn cmd_serve(args: ServeArgs, output: &Output) -> anyhow::Result<Exit
         return Err(Usage::new("a server stays up", "leave --blocks out").into());
     }
     let (scenario, mut begun) = run::begin_with_scenario(&run_args, output)?;
-    if begun.controller.mailbox().is_some() {
-        output.note("the files of the mailbox are not read or written by a server: its messages wait in the state");
-    }
-    let options = ServeOptions { listen, folder: folder.clone(), bounds, gate };
-    let server = Server::start(options.clone(), begun.controller.interrupter(), leave)?;
-    let ended = serve(&server, &mut begun, options, scenario.as_ref(), Say { log, output });
+    run::open_mailbox(&run_args, scenario.as_ref(), &mut begun.controller, output)?;
+    let log = ServerLog { output: *output };
+    log.starting(&begun.controller, &folder.display().to_string());
+    let secret = open_secret(&folder, &begun.controller, new_secret)?;
+    let options = ServeOptions { listen, folder, bounds, gate, secret };
+    let server = Server::start(options.clone(), Box::new(log), begun.controller.interrupter(), leave)?;
+    let ended = serve(&server, &mut begun, options, scenario.as_ref(), log);
     server.close();
     if let Err(err) = begun.controller.slog().flush() {
         output.warn(run::incomplete(&err));
     }
     match ended {
         Ok(signal) => {
-            Say { log, output }.event(
-                "stopped",
-                "stopped after a block; the same command goes on from there",
-                json!({}),
-            );
+            let standing = begun.controller.standing();
+            let fields = json!({ "height": standing.height, "stateHash": standing.state_hash });
+            let text = "stopped after a block; the same command goes on from there";
+            log.say(Level::Info, "stopped", text, fields);
             Ok(if signal == INTERRUPTED { Exit::Interrupted } else { Exit::Ok })
         }
-        Err(halt) => Err(run::halted(*halt, &mut begun, &run_args, &AtomicU8::new(0), output)),
+        Err(halt) => {
+            log.halted(&halt, &begun.controller);
+            Err(run::halted(*halt, &mut begun, &run_args, &AtomicU8::new(0), output))
+        }
     }
 }
 
 fn bounds(args: &ServeArgs) -> Bounds {
-    let patience = Duration::from_secs(args.patience);
+    let patience = |own: Option<u64>| Duration::from_secs(own.unwrap_or(args.patience));
     Bounds {
         block_wait: Duration::from_millis(args.block_wait),
         body_bytes: args.body_max,
-        body_time: patience,
-        head_time: patience,
+        body_time: patience(args.body_time),
+        head_time: patience(args.head_time),
+        write_time: patience(args.write_time),
         connections: args.connections_max,
         calls: args.calls_max,
+        client_queue: args.client_queue.max(1),
+        client_share: args.client_share.max(1),
         call_time: Duration::from_secs(args.call_time),
         readers: args.readers_max,
         sessions: args.sessions_max,
@@ -169,11 +208,16 @@ fn serve(
     begun: &mut Begun,
     options: ServeOptions,
     scenario: Option<&Scenario>,
-    say: Say<'_>,
+    log: ServerLog,
 ) -> Result<u8, Box<Halt>> {
     let Begun { controller, policy, .. } = begun;
     let exports = scenario.map(|it| exports(controller, it));
-    let mut tell = |host: &Host, end: &_| console::tell(host, end, say.output);
+    let mut held = false;
+    let mut tell = |host: &mut Host, end: &BlockEnd| {
+        console::tell(host, end, &log.output);
+        run::warn(host, &mut held, &log.output);
+        log.committed(end);
+    };
     let (folder, names_are_open) = (options.folder, options.gate.names_are_open);
     let mut desk = Desk::new(controller, *policy, options.bounds, server.metrics(), server.stop(), &mut tell)?;
     if let Some(exports) = exports {
@@ -188,7 +232,7 @@ fn serve(
     };
     let socket = folder.join(SOCKET).display().to_string();
     let fields = json!({ "listen": address.to_string(), "exports": names, "control": socket });
-    say.event("serving", &format!("serving at http://{address}{open}"), fields);
+    log.say(Level::Info, "serving", &format!("serving at http://{address}{open}"), fields);
     server.run(&mut desk)?;
     Ok(server.stop().load(Ordering::Relaxed))
 }
@@ -205,25 +249,4 @@ fn exports(host: &Host, scenario: &Scenario) -> BTreeMap<String, u64> {
 /// A second signal: what is not committed then is as if it had never been.
 fn leave() {
     std::process::exit(Exit::Interrupted as i32);
-}
-
-/// What is said on stderr, for people or for programs.
-#[derive(Clone, Copy)]
-struct Say<'a> {
-    log: LogForm,
-    output: &'a Output,
-}
-
-impl Say<'_> {
-    fn event(&self, event: &str, text: &str, mut fields: serde_json::Value) {
-        match self.log {
-            LogForm::Text => self.output.note(text),
-            LogForm::Json => {
-                fields["event"] = event.into();
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                fields["time"] = now.as_secs().into();
-                self.output.note(fields.to_string());
-            }
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::serve::{desk::Desk, problem::Problem, token::CapToken};
+use crate::serve::{desk::Desk, inbox::Client, problem::Problem, token::CapToken};
 
 /// The place to send a message to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Problem>>;
 /// A message to send.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// The client that sends it: what is not delivered yet counts for its share.
+    pub(super) client: Client,
     pub(super) to: Address,
     pub(super) method: String,
     pub(super) args: Vec<Value>,

@@ -131,6 +131,11 @@ impl Book {
         self.answers.len()
     }
 
+    /// Returns the number of answers whose calls had a key.
+    pub(super) fn keyed(&self) -> usize {
+        self.answers.values().filter(|it| it.request.is_some()).count()
+    }
+
     /// Returns the number of tokens for references.
     pub(super) fn tokens(&self) -> usize {
         self.tokens.len()

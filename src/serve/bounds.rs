@@ -14,6 +14,9 @@ pub struct Bounds {
     pub body_time: Duration,
     /// The longest that a request's head may take to come, and that a connection may be silent between two requests.
     pub head_time: Duration,
+    /// The longest that a client may take none of an answer's bytes, once the system's buffers for it are full; then it is cut off. A
+    /// client that is slow takes a few bytes in this time, one that is gone takes none.
+    pub write_time: Duration,
     /// Header lines of a request. Browsers send some twenty.
     pub headers: usize,
     /// Bytes of a request's head.
@@ -24,6 +27,11 @@ pub struct Bounds {
     pub calls: usize,
     /// Requests that wait for the kernel's thread. More of them would only wait longer: they are asked to come back.
     pub queue: usize,
+    /// Requests of one client that wait for it: a quarter of all.
+    pub client_queue: usize,
+    /// Requests of one client that a block takes in, those included that an earlier one took in and that are not delivered yet. That
+    /// many take about as long as the commit, so a client that asks for one thing waits for two short blocks, whatever others do.
+    pub client_share: usize,
     /// The longest that a call is waited for; then its client gets the promise instead. Proxies wait for 60 seconds.
     pub call_time: Duration,
     /// Readers of server-sent events at one time: each holds a connection for as long as it likes.
@@ -54,12 +62,15 @@ impl Default for Bounds {
             block_wait: Duration::from_millis(5),
             body_bytes: 1 << 20,
             body_time: Duration::from_secs(10),
-            head_time: Duration::from_secs(30),
+            head_time: Duration::from_secs(10),
+            write_time: Duration::from_secs(10),
             headers: 64,
             head_bytes: 16 << 10,
             connections: 900,
             calls: 4_096,
             queue: 4_096,
+            client_queue: 1_024,
+            client_share: 128,
             call_time: Duration::from_secs(30),
             readers: 256,
             sessions: 10_000,

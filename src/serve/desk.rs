@@ -11,6 +11,8 @@
 
 mod client;
 mod connect;
+#[cfg(test)]
+mod fair;
 mod session;
 mod take;
 
@@ -18,11 +20,10 @@ pub(super) use client::{Opened, OutFrame, Seat, ToSocket};
 pub(super) use session::{CaptpSessions, Resume, codes};
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -39,16 +40,23 @@ use crate::{
         ask::{DeskRequest, Errand, KnownAnswer, Reply},
         book::Book,
         bounds::Bounds,
+        inbox::{Client, Inbox},
         metrics::Metrics,
         problem::Problem,
         token::CapToken,
         value,
     },
-    state::block::Block,
+    state::{
+        block::Block,
+        table::{QueueId, Sender},
+    },
 };
 
-/// Requests that are taken in before a block is run: the rest comes in with the next one.
-const BATCH_MAX: usize = 4_096;
+/// Requests that are taken in before a block is run, and answers that are closed with it: the rest comes with the next one.
+const BATCH_MAX: usize = 1_024;
+
+/// How often it is looked whether the mailbox's file has more, where there is nothing else to do.
+const MAIL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The flag that tells a server's thread to stop: not 0 from then on.
 pub type Stop = Arc<AtomicU8>;
@@ -91,8 +99,12 @@ pub struct Desk<'h> {
     closing: Vec<PromiseId>,
     /// Readers that were answered since the last time that nothing was left to do: so many clients may speak again at once.
     answered: usize,
+    /// The clients whose calls were taken in and may not be delivered yet, in the calls' order.
+    undelivered: VecDeque<Client>,
+    /// Whether the mailbox has a file that others append to.
+    has_mail_file: bool,
     /// Sees each block that was committed.
-    tell: &'h mut dyn FnMut(&Host, &BlockEnd),
+    tell: &'h mut dyn FnMut(&mut Host, &BlockEnd),
 }
 
 impl<'h> Desk<'h> {
@@ -103,7 +115,7 @@ impl<'h> Desk<'h> {
         bounds: Bounds,
         metrics: Arc<Metrics>,
         stop: Stop,
-        tell: &'h mut dyn FnMut(&Host, &BlockEnd),
+        tell: &'h mut dyn FnMut(&mut Host, &BlockEnd),
     ) -> Result<Desk<'h>, Box<Halt>> {
         let rows = host.beside()?;
         let captp = CaptpSessions::read(&rows, host, &bounds)?;
@@ -123,6 +135,8 @@ impl<'h> Desk<'h> {
             at_rest: Vec::new(),
             closing: Vec::new(),
             answered: 0,
+            undelivered: VecDeque::new(),
+            has_mail_file: false,
             tell,
         };
         desk.metrics.stand(desk.host);
@@ -146,13 +160,18 @@ impl<'h> Desk<'h> {
         self.at_rest.push(errand);
     }
 
+    /// Returns the height of the last committed block.
+    pub(super) fn height(&self) -> u64 {
+        self.host.standing().height
+    }
+
     /// Returns the names that are open.
     pub fn exports(&self) -> Vec<String> {
         self.book.exports().keys().cloned().collect()
     }
 
     /// Serves until it is told to stop, or the host halts. Whoever waits then is told why there is no answer.
-    pub(super) fn run(&mut self, inbox: &Receiver<DeskRequest>) -> Result<(), Box<Halt>> {
+    pub(super) fn run(&mut self, inbox: &Inbox) -> Result<(), Box<Halt>> {
         let ended = self.serve(inbox);
         let why = match &ended {
             Ok(()) => Problem { retry_after: Some(5), ..Problem::new("stopping", STOPPING) },
@@ -162,10 +181,11 @@ impl<'h> Desk<'h> {
         ended
     }
 
-    fn serve(&mut self, inbox: &Receiver<DeskRequest>) -> Result<(), Box<Halt>> {
+    fn serve(&mut self, inbox: &Inbox) -> Result<(), Box<Halt>> {
         loop {
             while self.is_due()? && !self.is_stopping() {
                 self.run_block()?;
+                self.begin_round(inbox)?;
                 self.take_waiting(inbox, BATCH_MAX);
             }
             if self.is_stopping() {
@@ -182,7 +202,7 @@ impl<'h> Desk<'h> {
             self.metrics.set_idle(true);
             let first = self.wait(inbox)?;
             self.metrics.set_idle(false);
-            if let Some(first) = first {
+            if let Some((_, first)) = first {
                 let begun = now();
                 self.take(first);
                 let taken = 1 + self.take_waiting(inbox, BATCH_MAX);
@@ -196,27 +216,44 @@ impl<'h> Desk<'h> {
     }
 
     /// Whether there is something to run now.
-    fn is_due(&self) -> Result<bool, Box<Halt>> {
+    fn is_due(&mut self) -> Result<bool, Box<Halt>> {
+        self.has_mail_file = self.host.read_mailbox()?;
         let wakes = self.host.next_wakeup()?.is_some_and(|it| it <= clock());
         Ok(wakes || self.host.has_work()? || self.captp.is_due())
     }
 
     /// Waits for a request, or until the timer has something to do.
-    fn wait(&self, inbox: &Receiver<DeskRequest>) -> Result<Option<DeskRequest>, Box<Halt>> {
+    fn wait(&mut self, inbox: &Inbox) -> Result<Option<(Client, DeskRequest)>, Box<Halt>> {
+        self.begin_round(inbox)?;
         let wakeup = self.host.next_wakeup()?.map(|it| Duration::from_secs(it).saturating_sub(since_epoch()));
+        let mail = self.has_mail_file.then_some(MAIL_INTERVAL);
         let deadline = self.captp.deadline().map(|it| it.saturating_duration_since(now()));
-        let Some(left) = wakeup.into_iter().chain(deadline).min() else { return Ok(inbox.recv().ok()) };
-        match inbox.recv_timeout(left) {
-            Ok(ask) => Ok(Some(ask)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(None),
+        Ok(match wakeup.into_iter().chain(mail).chain(deadline).min() {
+            Some(left) => inbox.recv_timeout(left).ok(),
+            None => inbox.recv().ok(),
+        })
+    }
+
+    /// Gives each client its share of what is taken in with the next block: without those of its calls that an earlier block took in and
+    /// that still wait for their delivery. So whoever asks much, or what takes long, does not stand before the others.
+    fn begin_round(&mut self, inbox: &Inbox) -> Result<(), Box<Halt>> {
+        // What came from outside, and what the kernel answers to it; where all senders share one queue, all that is in it.
+        let waiting = self.host.block()?.tables().queue.of(QueueId::Run(Sender::KERNEL)).count();
+        let delivered = self.undelivered.len().saturating_sub(waiting);
+        self.undelivered.drain(..delivered);
+        let mut shares: BTreeMap<Client, usize> = BTreeMap::new();
+        for client in &self.undelivered {
+            *shares.entry(*client).or_default() += 1;
         }
+        inbox.begin_round(&shares);
+        Ok(())
     }
 
     /// Takes in what has come.
-    fn take_waiting(&mut self, inbox: &Receiver<DeskRequest>, max: usize) -> usize {
+    fn take_waiting(&mut self, inbox: &Inbox, max: usize) -> usize {
         let mut taken = 0;
         while taken < max
-            && let Ok(ask) = inbox.try_recv()
+            && let Ok((_, ask)) = inbox.try_recv()
         {
             self.take(ask);
             taken += 1;
@@ -226,11 +263,11 @@ impl<'h> Desk<'h> {
 
     /// Waits a little for others, if so many were answered just now that they are about to speak again: one commit is then for all.
     /// Where there is one client, it does not wait.
-    fn gather(&mut self, inbox: &Receiver<DeskRequest>, mut taken: usize, expected: usize, begun: Instant) {
+    fn gather(&mut self, inbox: &Inbox, mut taken: usize, expected: usize, begun: Instant) {
         let until = begun + self.bounds.block_wait;
         while taken < expected.min(BATCH_MAX) {
             let left = until.saturating_duration_since(now());
-            let Ok(ask) = inbox.recv_timeout(left) else { break };
+            let Ok((_, ask)) = inbox.recv_timeout(left) else { break };
             self.take(ask);
             taken += 1;
         }
@@ -303,13 +340,13 @@ impl<'h> Desk<'h> {
         Ok(())
     }
 
-    fn refuse_all(&mut self, inbox: &Receiver<DeskRequest>, why: &Problem) {
+    fn refuse_all(&mut self, inbox: &Inbox, why: &Problem) {
         self.captp.close_all(why);
         std::mem::take(&mut self.pending).into_iter().for_each(|it| it(Err(why)));
         for waiter in std::mem::take(&mut self.waiting).into_values().flatten() {
             let _ = waiter.reply.send(Err(why.clone()));
         }
-        while let Ok(ask) = inbox.try_recv() {
+        for ask in inbox.drain() {
             match ask {
                 DeskRequest::Call(call) => drop(call.reply.send(Err(why.clone()))),
                 DeskRequest::Look { reply, .. } => drop(reply.send(Err(why.clone()))),

@@ -1,7 +1,7 @@
 //! A host that stays up, and is spoken to over HTTP.
 //!
 //! ```text
-//!   client ─▶ listen ─▶ http (routes, bounds, JSON) ─▶ inbox ─▶ desk: the one thread that owns the Host ─▶ blocks
+//!   client ─▶ listen ─▶ http (routes, bounds, JSON) ─▶ inbox (clients take turns) ─▶ desk: the one thread that owns the Host ─▶ blocks
 //!     ▲                                                            │  book: tokens and answers, beside the state
 //!     └───────────────────────── answer, once it is durable ◀──────┘
 //! ```
@@ -18,8 +18,11 @@ mod bounds;
 pub mod captp;
 mod desk;
 mod http;
+mod inbox;
+mod journal;
 mod listen;
 mod metrics;
+mod patient;
 mod problem;
 mod token;
 mod value;
@@ -30,11 +33,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{Receiver, sync_channel},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -46,17 +45,19 @@ use tokio::{
     task::JoinHandle,
 };
 
-use ask::DeskRequest;
 pub use bounds::Bounds;
 pub use desk::{Desk, Stop};
 pub use http::Gate;
 use http::Shared;
+use inbox::{Inbox, InboxBounds};
+use journal::Paced;
+pub use journal::{Journal, ServeEvent};
 use listen::Doors;
 pub use metrics::Metrics;
 pub use problem::Problem;
 pub use token::{CapToken, TOKEN_CHARS};
 
-use crate::{model::blame::HostFault, vat::Interrupter};
+use crate::{host::controller::Host, model::blame::HostFault, vat::Interrupter};
 
 /// The name of the control socket in a state's folder.
 pub const SOCKET: &str = "control.sock";
@@ -83,12 +84,14 @@ pub struct ServeOptions {
     pub bounds: Bounds,
     /// Who may speak to the server.
     pub gate: Gate,
+    /// The secret that the tokens of calls with keys are made from: see [`open_secret`].
+    pub secret: CapToken,
 }
 
 /// A server that listens. What comes waits for a [`Desk`] that takes it.
 pub struct Server {
     runtime: Runtime,
-    inbox: Receiver<DeskRequest>,
+    inbox: Arc<Inbox>,
     ending: watch::Sender<bool>,
     doors: Vec<JoinHandle<()>>,
     address: SocketAddr,
@@ -104,7 +107,12 @@ impl Server {
     /// # Errors
     ///
     /// The address is taken, or the socket cannot be made.
-    pub fn start(options: ServeOptions, interrupter: Interrupter, leave: fn()) -> Result<Server, HostFault> {
+    pub fn start(
+        options: ServeOptions,
+        journal: Box<dyn Journal>,
+        interrupter: Interrupter,
+        leave: fn(),
+    ) -> Result<Server, HostFault> {
         let what = format!("listen at {}", options.listen);
         let failed = |err: io::Error| HostFault::new(&what, err);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -113,7 +121,9 @@ impl Server {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let (sender, inbox) = sync_channel(options.bounds.queue);
+        let Bounds { queue: all, client_queue: client, client_share: share, .. } = options.bounds;
+        let inbox = Arc::new(Inbox::new(InboxBounds { all, client, share }));
+        let journal = Arc::new(Paced::new(journal));
         let (ending, watching) = watch::channel(false);
         let metrics = Arc::new(Metrics::default());
         let stop = Stop::default();
@@ -122,35 +132,24 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let control = runtime.block_on(async { bind_socket(&socket) });
         let control = control.map_err(|err| HostFault::new(format_args!("make `{}`", socket.display()), err))?;
-        let secret = CapToken::secret_of(&options.folder)?;
-        let shared = |at| {
-            let (sender, metrics) = (sender.clone(), metrics.clone());
-            Shared::new(
-                sender,
-                options.bounds.clone(),
-                metrics,
-                options.gate.clone(),
-                at,
-                options.folder.clone(),
-                secret,
-            )
-        };
+        let shared = |at| Shared::new(inbox.clone(), journal.clone(), metrics.clone(), at, &options);
         let doors = |router| Doors {
             router,
             bounds: options.bounds.clone(),
             metrics: metrics.clone(),
+            journal: journal.clone(),
             ending: watching.clone(),
         };
         let tasks = vec![
-            runtime.spawn(doors(http::public(shared(Some(address)))).at_address(listener)),
-            runtime.spawn(doors(http::control(shared(None))).at_socket(control)),
+            runtime.spawn(doors(http::public(shared(Some(address)))).keep(listener)),
+            runtime.spawn(doors(http::control(shared(None))).keep(control)),
         ];
         {
             let _entered = runtime.enter();
             for (kind, number) in [(SignalKind::terminate(), TERMINATED), (SignalKind::interrupt(), INTERRUPTED)] {
                 let signals = signal(kind).map_err(failed)?;
-                let (stop, sender, interrupter) = (stop.clone(), sender.clone(), interrupter.clone());
-                runtime.spawn(heed(signals, number, stop, sender, interrupter, leave));
+                let (stop, inbox, interrupter) = (stop.clone(), inbox.clone(), interrupter.clone());
+                runtime.spawn(heed(signals, number, stop, inbox, interrupter, leave));
             }
         }
         Ok(Server { runtime, inbox, ending, doors: tasks, address, socket, metrics, stop })
@@ -173,12 +172,17 @@ impl Server {
 
     /// Has a desk serve what comes, until it ends; tells the system's service manager when it begins, that it lives, and when it ends.
     pub fn run(&self, desk: &mut Desk<'_>) -> Result<(), Box<crate::kernel::Halt>> {
-        tell_manager(&[sd_notify::NotifyState::Ready]);
+        let standing = format!("serving at {}, height {}", self.address, desk.height());
+        tell_manager(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&standing)]);
         let alive =
             sd_notify::watchdog_enabled().map(|every| self.runtime.spawn(show_life(every / 2, self.metrics.clone())));
         let ended = desk.run(&self.inbox);
         alive.into_iter().for_each(|it| it.abort());
-        tell_manager(&[sd_notify::NotifyState::Stopping]);
+        let standing = match &ended {
+            Ok(()) => format!("stopping at height {}", desk.height()),
+            Err(halt) => format!("halted: {halt}"),
+        };
+        tell_manager(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status(&standing)]);
         ended
     }
 
@@ -186,13 +190,26 @@ impl Server {
     pub fn close(self) {
         let _ = self.ending.send(true);
         let Server { runtime, doors, socket, inbox, .. } = self;
-        drop(inbox);
+        inbox.close();
         for it in doors {
             let _ = runtime.block_on(it);
         }
         let _ = fs::remove_file(socket);
         runtime.shutdown_timeout(GRACE);
     }
+}
+
+/// Reads the secret that the tokens of calls with keys are made from, of the state that a host has open in this folder. It is made where
+/// the state keeps no answers that were made with one, or where a new one is wanted.
+///
+/// # Errors
+///
+/// It is damaged, or lost.
+pub fn open_secret(folder: &Path, host: &Host, is_new: bool) -> Result<CapToken, Box<crate::kernel::Halt>> {
+    if is_new {
+        return Ok(CapToken::new_secret(folder)?);
+    }
+    Ok(CapToken::secret_of(folder, book::Book::read(host.beside()?)?.keyed())?)
 }
 
 /// Makes the control socket, for its owner alone. Whoever holds the state's lock may replace what an earlier host left.
@@ -211,7 +228,7 @@ async fn heed(
     mut signals: tokio::signal::unix::Signal,
     number: u8,
     stop: Stop,
-    sender: std::sync::mpsc::SyncSender<DeskRequest>,
+    inbox: Arc<Inbox>,
     interrupter: Interrupter,
     leave: fn(),
 ) {
@@ -219,8 +236,7 @@ async fn heed(
         if stop.swap(number, Ordering::Relaxed) > 0 {
             leave();
         }
-        // A full inbox wakes it as well.
-        let _ = sender.try_send(DeskRequest::Wake);
+        inbox.wake();
         let interrupter = interrupter.clone();
         tokio::spawn(async move {
             loop {

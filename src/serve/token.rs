@@ -15,6 +15,10 @@ use crate::{model::blame::HostFault, store::write_private};
 /// The name of the file, in a state's folder, with the secret that the tokens of calls with keys are made from.
 const SECRET: &str = "serve.secret";
 
+/// What to do where the secret cannot be used.
+const OF_SECRET: &str = "bring the file back from a copy of the folder. Without it the answers of earlier calls cannot be told by their keys: \
+     `vathost serve --new-secret` makes a new one, and a request that is sent again with its old key acts again";
+
 /// The characters of a token in a URL.
 pub const TOKEN_CHARS: usize = 43;
 
@@ -33,30 +37,41 @@ impl CapToken {
         Ok(CapToken(bytes))
     }
 
-    /// Reads the secret of a state's folder; makes it, durably, where there is none.
-    pub fn secret_of(folder: &Path) -> Result<CapToken, HostFault> {
+    /// Reads the secret of a state's folder; makes it, durably, where there is none. `keyed` is the number of answers that are kept of
+    /// calls with keys: they were made with it.
+    ///
+    /// # Errors
+    ///
+    /// It is damaged, or lost while such answers are kept: with another one their keys would act again.
+    pub(super) fn secret_of(folder: &Path, keyed: usize) -> Result<CapToken, HostFault> {
         let path = folder.join(SECRET);
         let failed = |why: String| HostFault::new(format_args!("read `{}`", path.display()), why);
+        let unusable = |why: String| HostFault { way_out: Some(OF_SECRET), ..failed(why) };
         match fs::read(&path) {
             Ok(bytes) => {
+                let length = bytes.len();
                 let whole = bytes.try_into().map(CapToken);
-                whole.map_err(|_| {
-                    failed("it is not 32 bytes long: without it, keys of earlier calls act again".to_owned())
-                })
+                whole.map_err(|_| unusable(format!("it has {length} bytes, and is one of 32")))
             }
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                let secret = CapToken::random()?;
-                let part = folder.join("serve.secret.part");
-                let keep = || {
-                    write_private(&part, &secret.0)?;
-                    File::open(&part)?.sync_all()?;
-                    fs::rename(&part, &path)?;
-                    File::open(folder)?.sync_all()
-                };
-                keep().map(|()| secret).map_err(|err| failed(err.to_string()))
-            }
+            Err(err) if err.kind() == io::ErrorKind::NotFound && keyed > 0 => Err(unusable(format!(
+                "it is lost, and the state keeps {keyed} answers of calls with keys made from it"
+            ))),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => CapToken::new_secret(folder),
             Err(err) => Err(failed(err.to_string())),
         }
+    }
+
+    /// Makes a secret for a state's folder, durably, in the place of one that there may be.
+    pub(super) fn new_secret(folder: &Path) -> Result<CapToken, HostFault> {
+        let (path, part) = (folder.join(SECRET), folder.join("serve.secret.part"));
+        let secret = CapToken::random()?;
+        let keep = || {
+            write_private(&part, &secret.0)?;
+            File::open(&part)?.sync_all()?;
+            fs::rename(&part, &path)?;
+            File::open(folder)?.sync_all()
+        };
+        keep().map(|()| secret).map_err(|err| HostFault::new(format_args!("write `{}`", path.display()), err))
     }
 
     /// Makes the token of a call that has a key: the same for the same key at the same place of the state whose secret this is, in
@@ -117,8 +132,8 @@ mod tests {
     #[test]
     fn tokens_of_a_key_and_of_slots_are_the_same_again_and_else_differ() {
         let folder = tempfile::tempdir().unwrap();
-        let secret = CapToken::secret_of(folder.path()).unwrap();
-        assert_eq!(secret, CapToken::secret_of(folder.path()).unwrap(), "it is kept");
+        let secret = CapToken::secret_of(folder.path(), 0).unwrap();
+        assert_eq!(secret, CapToken::secret_of(folder.path(), 7).unwrap(), "it is kept");
         let of = CapToken::of_key(secret, "/cap/market", b"key");
         assert_eq!(of, CapToken::of_key(secret, "/cap/market", b"key"));
         assert_ne!(of, CapToken::of_key(secret, "/cap/marke", b"tkey"));

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What giving space back came to.
+/// The disk space of a state before and after it was compacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Compacted {

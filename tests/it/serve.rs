@@ -18,6 +18,8 @@ mod life;
 mod node;
 #[path = "serve/npm.rs"]
 mod npm;
+#[path = "serve/operate.rs"]
+mod operate;
 #[path = "serve/readme.rs"]
 mod readme;
 #[path = "serve/server.rs"]

@@ -23,9 +23,9 @@ impl Host {
     }
 
     /// Takes in the messages that are in the mailbox's inbound file by now, for the next block. `run_block` does this by itself; the call is
-    /// for callers that ask first whether there is anything to do.
-    pub fn read_mailbox(&mut self) -> Result<(), HostFault> {
-        with_files(self, MailboxFiles::read)
+    /// for callers that ask first whether there is anything to do. Returns whether there is such a file: others append to it at any time.
+    pub fn read_mailbox(&mut self) -> Result<bool, HostFault> {
+        with_files(self, |files, host| files.read(host).map(|()| files.has_inbound()))
     }
 
     /// Appends to the mailbox's outbound file the messages that were committed since the last call.

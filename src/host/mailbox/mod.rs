@@ -67,6 +67,11 @@ impl MailboxFiles {
         Ok(files)
     }
 
+    /// Returns whether there is a file from which messages come in.
+    pub fn has_inbound(&self) -> bool {
+        self.inbound.is_some()
+    }
+
     /// Gives the host the messages that came in since the last call, for its next block.
     pub fn read(&mut self, controller: &mut Host) -> Result<(), HostFault> {
         match &mut self.inbound {

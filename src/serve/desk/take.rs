@@ -52,6 +52,7 @@ impl Desk<'_> {
             Err(why) => drop(call.reply.send(Err(why))),
             Ok(promise) => {
                 self.fresh_from.get_or_insert(promise);
+                self.undelivered.push_back(call.client);
                 self.book.begin(promise, call.id, call.request, clock());
                 if call.waits {
                     let is_last = call.request.is_none();

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Shared, Site};
 use crate::serve::{
     ask::{Address, Call, DeskRequest, KnownAnswer},
+    inbox::current_client,
     problem::Problem,
     token::CapToken,
 };
@@ -53,7 +54,8 @@ pub(super) async fn call_to(
         Some(key) => (CapToken::of_key(shared.secret, place, &key), Some(*blake3::hash(&bytes).as_bytes())),
         None => (CapToken::random().map_err(|err| Problem::new("unexpected", err.to_string()))?, None),
     };
-    let ask = |reply| DeskRequest::Call(Box::new(Call { to, method, args, id, request, waits, reply }));
+    let client = current_client();
+    let ask = |reply| DeskRequest::Call(Box::new(Call { client, to, method, args, id, request, waits, reply }));
     let told = shared.ask(ask, shared.bounds.call_time).await?;
     let is_told = request.is_some() || !waits;
     let (kind, response) = match told {

@@ -1,6 +1,6 @@
 //! An administrator's acts, over the control socket only: each is an input of the next block, recorded and replayed like any other.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::State, http::StatusCode, response::Response, routing::post};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -18,6 +18,7 @@ use crate::{
         id::{KRef, VatId},
     },
     serve::{ask::Reply, desk::Desk, problem::Problem},
+    store::Database,
 };
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/control/vat", post(act))
         .route("/control/install", post(install))
         .route("/control/upgrade", post(upgrade))
+        .route("/control/prune", post(prune))
 }
 
 /// A message, as `vathost send` takes it.
@@ -179,6 +181,19 @@ async fn upgrade(State(shared): Site, body: Body) -> Result<Response, Problem> {
     let upgraded = upgraded.await?;
     Ok(super::json(StatusCode::OK, &json!({ "upgraded": upgraded })))
 }
+
+/// Gives back the disk space that the state does not use, between two blocks: no input, since it changes no row.
+async fn prune(State(shared): Site) -> Result<Response, Problem> {
+    let folder = shared.folder.clone();
+    let compacted = shared.errand(PRUNE_TIME, move |_, reply| {
+        let done = Database::compact(&folder).map_err(|fault| Problem::new("unexpected", fault.to_string()));
+        drop(reply.send(done));
+    });
+    Ok(super::json(StatusCode::OK, &json!(compacted.await?)))
+}
+
+/// How long whoever gives space back waits for that: the file is written anew.
+const PRUNE_TIME: Duration = Duration::from_secs(3_600);
 
 async fn read_scenario(shared: &Shared, body: Body) -> Result<Scenario, Problem> {
     let NamedScenario { scenario } = read(shared, body).await?;

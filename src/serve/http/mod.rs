@@ -11,8 +11,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{SyncSender, TrySendError},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,9 +31,13 @@ use tokio::sync::oneshot;
 use crate::{
     model::smallcaps,
     serve::{
+        ServeOptions,
         ask::{DeskRequest, Reply},
         bounds::Bounds,
         desk::Desk,
+        inbox::{CLIENT, Client, Inbox, current_client},
+        journal::{Paced, ServeEvent},
+        listen::Peer,
         metrics::Metrics,
         problem::Problem,
     },
@@ -53,7 +56,8 @@ pub struct Gate {
 
 /// The state that all requests share.
 pub(super) struct Shared {
-    inbox: SyncSender<DeskRequest>,
+    inbox: Arc<Inbox>,
+    journal: Arc<Paced>,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
     gate: Gate,
@@ -64,21 +68,23 @@ pub(super) struct Shared {
     pub(super) secret: crate::serve::CapToken,
     /// Readers of server-sent events.
     readers: AtomicUsize,
+    /// Requests that became sockets.
+    sockets: AtomicU64,
 }
 
 type Site = State<Arc<Shared>>;
 
 impl Shared {
     pub(super) fn new(
-        inbox: SyncSender<DeskRequest>,
-        bounds: Bounds,
+        inbox: Arc<Inbox>,
+        journal: Arc<Paced>,
         metrics: Arc<Metrics>,
-        gate: Gate,
         listening: Option<SocketAddr>,
-        folder: PathBuf,
-        secret: crate::serve::CapToken,
+        options: &ServeOptions,
     ) -> Arc<Shared> {
-        Arc::new(Shared { inbox, bounds, metrics, gate, listening, folder, secret, readers: AtomicUsize::new(0) })
+        let ServeOptions { bounds, gate, folder, secret, .. } = options.clone();
+        let (readers, sockets) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Arc::new(Shared { inbox, journal, bounds, metrics, gate, listening, folder, secret, readers, sockets })
     }
 
     /// Asks the kernel's thread, and waits for its answer for so long; `None` if there is none in time.
@@ -101,10 +107,30 @@ impl Shared {
     }
 
     fn put(&self, ask: DeskRequest) -> Result<(), Problem> {
-        self.inbox.try_send(ask).map_err(|err| match err {
-            TrySendError::Full(_) => Problem::busy("as many requests wait for the host as it lets wait"),
-            TrySendError::Disconnected(_) => Problem::new("halted", "the host has halted: its operator knows more"),
-        })
+        self.inbox.put(current_client(), ask)
+    }
+
+    /// Returns the client that a request is of: its address, and what it speaks to. Each socket is a client of its own.
+    fn client_of(&self, request: &Request) -> Client {
+        let Some(Peer(address)) = request.extensions().get::<Peer>().copied() else { return Client::OWNER };
+        let path = request.uri().path();
+        let last = path.split('/').nth(2).unwrap_or_default();
+        if request.headers().contains_key(header::UPGRADE) {
+            return Client { address: Some(address), way: self.sockets.fetch_add(1, Ordering::Relaxed) };
+        }
+        Client::at(address, last)
+    }
+
+    /// Tells the operator of a request that was refused: without what it names, which may be a token.
+    fn tell_refusal(&self, client: Client, route: String, response: &Response) {
+        let status = response.status().as_u16();
+        let problem = response.extensions().get::<ProblemKind>().map_or("", |it| it.0);
+        let client = client.address;
+        self.metrics.refused("refused");
+        self.journal.tell(&match problem {
+            "busy" => ServeEvent::Limited { what: "requests", client },
+            _ => ServeEvent::Refused { status, problem, route, client },
+        });
     }
 
     /// Does something on the kernel's thread.
@@ -183,12 +209,17 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (status, kind, format!("{}\n", self.object())).into_response();
+        response.extensions_mut().insert(ProblemKind(self.kind));
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
 }
+
+/// The kind of the problem that a response tells.
+#[derive(Debug, Clone, Copy)]
+struct ProblemKind(&'static str);
 
 /// Makes a response of JSON, one line.
 fn json(status: StatusCode, value: &Value) -> Response {
@@ -224,13 +255,15 @@ fn routes() -> Router<Arc<Shared>> {
 async fn guard(State(shared): Site, request: Request, next: Next) -> Response {
     let origin = shared.allowed_origin(request.headers());
     let checked = shared.check_host(request.headers()).and_then(|()| shared.check_origin(request.headers()));
+    let client = shared.client_of(&request);
+    let route = route_of(&request);
     let mut response = match checked {
         Err(why) => why.into_response(),
         Ok(()) if request.method() == Method::OPTIONS && origin.is_some() => preflight(),
-        Ok(()) => next.run(request).await,
+        Ok(()) => CLIENT.scope(client, next.run(request)).await,
     };
     if response.status().as_u16() >= 400 {
-        shared.metrics.refused("refused");
+        shared.tell_refusal(client, route, &response);
     }
     let headers = response.headers_mut();
     // An answer holds capabilities: nobody keeps it, and nothing tells where it came from.
@@ -242,6 +275,14 @@ async fn guard(State(shared): Site, request: Request, next: Next) -> Response {
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }
     response
+}
+
+/// Returns the method and the first part of a path: what stands behind it may be a token.
+fn route_of(request: &Request) -> String {
+    let known = ["cap", "promise", "captp", "healthz", "status", "metrics"];
+    let first = request.uri().path().split('/').nth(1).filter(|it| known.contains(it)).unwrap_or("…");
+    let method = if request.method().as_str().len() <= 7 { request.method().as_str() } else { "…" };
+    format!("{method} /{first}")
 }
 
 /// Tells a browser what a page of an origin that is allowed may send.

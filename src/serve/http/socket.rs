@@ -27,6 +27,7 @@ use super::{Shared, Site};
 use crate::serve::{
     ask::DeskRequest,
     desk::{Desk, Opened, OutFrame, Resume, Seat, ToSocket, codes},
+    inbox::{CLIENT, current_client},
     listen::ConnectionPlace,
     problem::Problem,
     token::CapToken,
@@ -84,9 +85,13 @@ pub(super) async fn captp(
         Leaver { shared, seat: opened.seat, code: codes::GOODBYE, reason: "the connection was lost".to_owned() };
     let upgrade = upgrade.max_message_size(max).max_frame_size(max);
     let upgrade = upgrade.read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
-    Ok(upgrade.on_upgrade(move |socket| async move {
-        let _place = place;
-        ClientLine::new(socket, opened, leaver).serve().await;
+    // What comes by a socket waits in a queue of its own.
+    let client = current_client();
+    Ok(upgrade.on_upgrade(move |socket| {
+        CLIENT.scope(client, async move {
+            let _place = place;
+            ClientLine::new(socket, opened, leaver).serve().await;
+        })
     }))
 }
 

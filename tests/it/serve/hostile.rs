@@ -88,6 +88,82 @@ fn slow_bodies_and_half_open_connections_are_ended_and_others_are_served() {
     }
 }
 
+/// Sends one byte after the other, each well within the time-out, until the host has had enough; how long it took, and what it said.
+fn trickle(host: &Served, head: &[u8]) -> (f64, String) {
+    let mut stream = host.connect();
+    let begun = Instant::now();
+    stream.write_all(head).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+    let mut said = Vec::new();
+    while begun.elapsed().as_secs() < 30 {
+        let mut bytes = [0; 1_024];
+        match std::io::Read::read(&mut stream, &mut bytes) {
+            Ok(0) => break,
+            Ok(count) => said.extend_from_slice(&bytes[..count]),
+            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => (),
+            Err(_) => break,
+        }
+        if stream.write_all(b"a").is_err() {
+            break;
+        }
+    }
+    (begun.elapsed().as_secs_f64(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn heads_and_bodies_that_come_byte_by_byte_are_ended_by_time_outs_of_their_own() {
+    let place = Place::new();
+    // The other time-outs are longer than the test waits.
+    let host = Served::start(&place, "vats/bank --state @state --patience 600 --head-time 1");
+    let (took, _) = trickle(&host, b"POST /cap/market HTTP/1.1\r\nHost: localhost\r\nX-Slow: ");
+    assert!((0.9..20.0).contains(&took), "{took}");
+    // A connection that is silent between two requests, too.
+    let mut silent = host.connect();
+    silent.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let begun = Instant::now();
+    let mut said = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut silent, &mut said);
+    assert!(said.starts_with(b"HTTP/1.1 200") && begun.elapsed().as_secs() < 20, "{begun:?}");
+    drop(host);
+    let host = Served::start(&place, "@state --patience 600 --body-time 1");
+    let head = b"POST /cap/market HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{";
+    let (took, said) = trickle(&host, head);
+    assert!((0.9..20.0).contains(&took) && said.starts_with("HTTP/1.1 408"), "{took} {said}");
+    assert_eq!(host.call("/cap/market", "report", json!([])).status, 200);
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_is_cut_off_and_one_that_reads_slowly_is_not() {
+    let place = Place::new();
+    let host = Served::start(&place, "vats/bank --state @state --patience 600 --write-time 1");
+    let connections = || {
+        let text = host.get("/metrics").body.as_str().unwrap().to_owned();
+        let line = text.lines().find(|it| it.starts_with("vathost_connections ")).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // It asks on, and reads nothing, until the host takes no more.
+    let mut deaf = host.connect();
+    deaf.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    let mut slow = host.connect();
+    slow.write_all(ask.repeat(3_000).as_bytes()).unwrap();
+    slow.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+    let is_full = (0..10_000).any(|_| deaf.write_all(ask.repeat(1_000).as_bytes()).is_err());
+    assert!(is_full, "its buffers are never full");
+    let mut bytes = vec![0; 256 << 10];
+    let ended = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        match std::io::Read::read(&mut slow, &mut bytes) {
+            // It has read all of them.
+            Err(err) => assert_eq!(err.kind(), std::io::ErrorKind::WouldBlock, "whoever reads is served"),
+            Ok(count) => assert!(count > 0, "whoever reads is served"),
+        }
+        // The slow one, the deaf one, and this one.
+        connections() <= 2
+    });
+    assert!(ended, "{}", connections());
+}
+
 #[test]
 fn connections_and_calls_that_are_too_many_are_refused_and_the_rest_is_served() {
     let place = Place::new();

@@ -23,6 +23,8 @@ pub(super) struct Served {
     child: Child,
     pub(super) address: SocketAddr,
     lines: Mutex<Receiver<String>>,
+    /// What it said before it served.
+    said: Mutex<Vec<String>>,
 }
 
 /// What a request came to.
@@ -61,9 +63,19 @@ impl Served {
         Served::start_at(place, words, "127.0.0.1:0")
     }
 
+    /// The same, with these settings of the environment.
+    pub(super) fn start_with(place: &Place, words: &str, settings: &[(&str, &str)]) -> Served {
+        Served::spawn(place, words, "127.0.0.1:0", settings)
+    }
+
     /// The same, at this address.
     pub(super) fn start_at(place: &Place, words: &str, address: &str) -> Served {
+        Served::spawn(place, words, address, &[])
+    }
+
+    fn spawn(place: &Place, words: &str, address: &str, settings: &[(&str, &str)]) -> Served {
         let mut command = place.command(&format!("serve {words} --listen {address} --log json"));
+        command.envs(settings.iter().copied());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
@@ -75,13 +87,19 @@ impl Served {
             {
                 let address: SocketAddr = event["listen"].as_str().unwrap().parse().unwrap();
                 let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
-                return Served { child, address, lines: Mutex::new(lines) };
+                said.push(line);
+                return Served { child, address, lines: Mutex::new(lines), said: Mutex::new(said) };
             }
             said.push(line);
         }
         let _ = child.kill();
         let _ = child.wait();
         panic!("it does not serve: {said:?}");
+    }
+
+    /// What it said before it served; taken once.
+    pub(super) fn said(&self) -> Vec<String> {
+        std::mem::take(&mut self.said.lock().unwrap())
     }
 
     /// Sends a request with these headers, and returns the answer.

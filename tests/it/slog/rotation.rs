@@ -1,6 +1,8 @@
 //! A recording that goes on in new files: whole parts, read alone and in sequence.
 
-use vathost::slog::Rotation;
+use std::{cell::Cell, rc::Rc};
+
+use vathost::slog::{Record, Rotation};
 
 use super::*;
 
@@ -193,12 +195,23 @@ fn a_recording_is_followed_from_part_to_part() {
         controller.install(&Scenario::read(lab.0.path()).unwrap()).unwrap();
         let policy = BlockPolicy { cranks: 1, ..BlockPolicy::default() };
         // More than one rotation between two looks, now and then.
-        let mut looks = 0;
-        let wait = move || {
-            looks += 1;
-            (0..1 + looks % 5).all(|_| controller.run_block(&policy, &mut |_| true).is_ok_and(|it| !it.quiescent))
+        let seen = Rc::new(Cell::new(0));
+        let (mut looks, mut before) = (0, 0);
+        let wait = {
+            let seen = seen.clone();
+            move || {
+                // What was written until the look before is read, whichever file it is in.
+                assert!(looks == 0 || seen.get() > before, "look {looks}: {before} events");
+                before = seen.get();
+                looks += 1;
+                (0..1 + looks % 5).all(|_| controller.run_block(&policy, &mut |_| true).is_ok_and(|it| !it.quiescent))
+            }
         };
-        let followed: Vec<Value> = Reader::follow(&path, wait).unwrap().map(|it| it.unwrap().value).collect();
+        let count = |record: Record| {
+            seen.set(seen.get() + 1);
+            record.value
+        };
+        let followed: Vec<Value> = Reader::follow(&path, wait).unwrap().map(|it| count(it.unwrap())).collect();
         assert!(parts(&lab, &name[..1]).len() > 3, "{name}");
         assert_eq!(followed, events(&path), "{name}");
     }
