@@ -103,3 +103,13 @@ fn a_fault_that_contradicts_a_directive_is_refused_and_changes_nothing() {
     assert!(refused.contains("contradicts"), "{refused}");
     assert_eq!(lines(&w).len(), 1);
 }
+
+#[test]
+fn a_fault_that_needs_no_delivery_comes_although_nothing_is_left_to_do() {
+    let mut w = five();
+    w.run();
+    let injector = injector(&format!("crank-{}: terminate v1", w.next_crank()));
+    Probes::inject(w.block.as_mut().unwrap(), injector).unwrap();
+    w.run();
+    assert!(!w.tables().is_alive(w.vat("a")));
+}
