@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Came, CaptpClient, number_of, slot, turned},
-    server::Served,
+    server::{Served, texts},
 };
 use crate::cli::Place;
 
@@ -341,7 +341,7 @@ fn after_a_kernel_panic_and_its_line_a_client_goes_on_and_has_its_answer() {
     assert_eq!(plain.end(), (1011, "kernel-panic".to_owned()));
     let (code, said) = host.ended();
     assert_eq!(code, Some(70), "{said:?}");
-    let said = said.join("\n");
+    let said = texts(&said);
     let line = said.lines().map(str::trim).find(|it| it.starts_with("crank-") && it.contains(": skip")).unwrap();
     place.write("fix.directives", &format!("{line}\n"));
     let host = Served::start(&place, &format!("{words} --directives @fix.directives"));

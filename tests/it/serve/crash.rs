@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::server::Served;
+use super::server::{Served, texts};
 use crate::cli::Place;
 
 /// How often the host is killed. `VATHOST_SERVE_KILLS=500` is the long form.
@@ -95,11 +95,11 @@ fn a_kernel_panic_under_load_is_reported_as_by_run_and_clients_go_on_with_their_
     let (code, said) = host.ended();
     assert_eq!(code, Some(70), "{said:?}");
     // The report that `run` prints is a text in the log, line by line.
-    let told = said.iter().map(|it| serde_json::from_str::<Value>(it).unwrap());
-    let halted = told.clone().find(|it| it["event"] == "halted").unwrap();
+    let mut told = said.iter().map(|it| serde_json::from_str::<Value>(it).unwrap());
+    let halted = told.find(|it| it["event"] == "halted").unwrap();
     assert_eq!((&halted["kind"], &halted["exitCode"]), (&json!("kernel-panic"), &json!(70)), "{halted}");
     assert!(halted["epitaph"]["invariant"].is_string(), "{halted}");
-    let said = told.filter_map(|it| Some(it["text"].as_str()?.to_owned())).collect::<Vec<_>>().join("\n");
+    let said = texts(&said);
     let line = said.lines().map(str::trim).find(|it| it.starts_with("crank-") && it.contains(": skip")).unwrap();
     for part in
         ["kernel panic in crank", "state is intact at block", "all of it:", "to go on, agree with the other operators"]

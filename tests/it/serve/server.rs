@@ -27,6 +27,12 @@ pub(super) struct Served {
     said: Mutex<Vec<String>>,
 }
 
+/// The texts in the lines of a log: what people would have been told.
+pub(super) fn texts(said: &[String]) -> String {
+    let text = |line: &String| Some(serde_json::from_str::<Value>(line).ok()?["text"].as_str()?.to_owned());
+    said.iter().filter_map(text).collect::<Vec<_>>().join("\n")
+}
+
 /// What a request came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Answer {
