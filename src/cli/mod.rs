@@ -103,7 +103,7 @@ enum Color {
 enum Verb {
     Run(run::RunArgs),
     #[cfg(feature = "serve")]
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Send(send::SendArgs),
     Call(send::CallArgs),
     Pause(administer::PauseArgs),
@@ -166,7 +166,7 @@ fn run() -> ExitCode {
     let result = match args.verb {
         Verb::Run(args) => run::cmd_run(args, &output),
         #[cfg(feature = "serve")]
-        Verb::Serve(args) => serve::cmd_serve(args, &output),
+        Verb::Serve(args) => serve::cmd_serve(*args, &output),
         Verb::Send(args) => send::cmd_send(args, &output),
         Verb::Call(args) => send::cmd_call(args, &output),
         Verb::Pause(args) => administer::cmd_pause(args, &output),
