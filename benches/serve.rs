@@ -39,7 +39,7 @@ const ROUNDS: usize = 5;
 
 /// The call that is measured, and what both servers answer.
 const CALL: &str = r#"{"method":"balance"}"#;
-const ANSWER: &str = r#"{"status":"fulfilled","value":100}"#;
+const ANSWER: &str = "{\"status\":\"fulfilled\",\"value\":100}\n";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
 /// Answers every POST with the same body as the host.
 async fn echo() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("http://{}", listener.local_addr()?);
+    eprintln!("http://{}", listener.local_addr()?);
     let answer = post(|_call: Body| async { ([(header::CONTENT_TYPE, "application/json")], ANSWER) });
     let routes = TowerToHyperService::new(Router::new().route("/cap/{token}", answer));
     loop {
@@ -78,10 +78,10 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts a server that prints its address with its first line.
+    /// Starts a server that writes its address to its standard error.
     fn start(command: &mut Command) -> anyhow::Result<Server> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().context("no output")?).lines();
         let first = loop {
             let Some(line) = lines.next() else { bail!("{command:?} ended") };
             let line = line?;
