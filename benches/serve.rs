@@ -1,4 +1,5 @@
-//! What a call of a served host costs, beside a bare echo of the same bodies: `cargo bench --bench serve [seconds]`.
+//! What a call of a served host costs, beside a bare echo of the same bodies: `cargo bench --bench serve [seconds [option of
+//! serve…]]`, as in `cargo bench --bench serve -- 3 --block-wait 5`.
 //!
 //! ```text
 //!   64 connections ─▶ vathost serve vats/bank   (message, answer, a commit that they share)
@@ -46,8 +47,11 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     match args.first().map(String::as_str) {
         Some("echo") => runtime.block_on(echo()),
-        Some(seconds) => measure(&runtime, Duration::from_secs(seconds.parse().context("a number of seconds")?)),
-        None => measure(&runtime, Duration::from_secs(3)),
+        Some(seconds) => {
+            let seconds = seconds.parse().context("a number of seconds")?;
+            measure(&runtime, Duration::from_secs(seconds), args.get(1..).unwrap_or_default())
+        }
+        None => measure(&runtime, Duration::from_secs(3), &[]),
     }
 }
 
@@ -206,11 +210,16 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-fn measure(runtime: &tokio::runtime::Runtime, time: Duration) -> anyhow::Result<()> {
+fn measure(runtime: &tokio::runtime::Runtime, time: Duration, options: &[String]) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let vats = Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/bank");
     let mut serve = Command::new(env!("CARGO_BIN_EXE_vathost"));
-    serve.arg("serve").arg(vats).args(["--listen", "127.0.0.1:0", "--state"]).arg(folder.path().join("state"));
+    serve
+        .arg("serve")
+        .arg(vats)
+        .args(["--listen", "127.0.0.1:0", "--state"])
+        .arg(folder.path().join("state"))
+        .args(options);
     let host = Server::start(&mut serve)?;
     let echo = Server::start(Command::new(std::env::current_exe()?).arg("echo"))?;
     let path = runtime.block_on(purse(host.address))?;

@@ -56,7 +56,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     open_exports: bool,
     /// Milliseconds that a block waits for more input, at the most, while there is much of it
-    #[arg(long, value_name = "MS", default_value_t = 5)]
+    #[arg(long, value_name = "MS", default_value_t = 1)]
     block_wait: u64,
     /// Bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = Bounds::default().body_bytes)]
