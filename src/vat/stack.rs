@@ -1,7 +1,7 @@
 //! The native stack that guest code runs on, whichever thread the host is called on.
 //!
-//! A program's thread has 2 or 8 MiB of stack, and a guest needs more: then a stack is mapped. That takes three system calls, and makes a
-//! short delivery seven times as long. So it is done once around a block, and around a delivery only if that was not done.
+//! A program's thread has 2 or 8 MiB of stack, and a guest needs more: then a stack is mapped. That takes three system calls,
+//! longer than a short delivery. So it is done once around a block, and around a delivery only if that was not done.
 
 use crate::vat::module::limits::NATIVE_STACK_MIN;
 
