@@ -13,6 +13,7 @@ mod crash;
 mod debug;
 mod demo;
 mod dev;
+mod dice;
 mod directives;
 mod embedding;
 mod fair;

@@ -27,6 +27,8 @@ use vathost::{
     store::{Digest, StateHash},
 };
 
+use crate::dice::Dice;
+
 const VATS: u64 = 4;
 
 /// Deliveries after which a vat calms down, so that every run ends.
@@ -381,24 +383,6 @@ impl Cast {
                 result.map(|()| Usage { fuel, memory: 0 })
             })
         })
-    }
-}
-
-/// SplitMix64: small, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let it = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        it ^ (it >> 31)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-    fn one_of<T: Copy>(&mut self, items: &[T]) -> Option<T> {
-        (!items.is_empty()).then(|| items[usize::try_from(self.below(items.len() as u64)).unwrap()])
     }
 }
 

@@ -144,15 +144,15 @@ fn was_replaced(tables: &Tables) -> bool {
     applied.any(|(_, it)| it.text.contains(": replace-kernel "))
 }
 
+fn first_live_vat(tables: &Tables) -> VatId {
+    let mut all = tables.vats.iter().map(|(id, _)| *id);
+    all.find(|id| tables.is_alive(*id)).unwrap_or(VatId(NOWHERE))
+}
+
 /// Does what no kernel code may do: the check that it meets must notice.
 fn misuse(ledger: &mut Ledger, name: &str) -> Result<(), Fault> {
     let object = ledger.tables().objects.iter().next().map_or(ObjectId(NOWHERE), |(id, _)| *id);
-    let vat = ledger
-        .tables()
-        .vats
-        .iter()
-        .find(|(id, _)| ledger.tables().is_alive(**id))
-        .map_or(VatId(NOWHERE), |(id, _)| *id);
+    let vat = first_live_vat(ledger.tables());
     let error = || body::error("planted");
     match name {
         "object.known" => ledger.decref(ObjectId(NOWHERE).into())?,
@@ -203,12 +203,7 @@ fn misuse(ledger: &mut Ledger, name: &str) -> Result<(), Fault> {
 
 /// Damages rows: the next audit must notice.
 fn damage(ledger: &mut Ledger, name: &str) -> Result<(), Fault> {
-    let vat = ledger
-        .tables()
-        .vats
-        .iter()
-        .find(|(id, _)| ledger.tables().is_alive(**id))
-        .map_or(VatId(NOWHERE), |(id, _)| *id);
+    let vat = first_live_vat(ledger.tables());
     let nowhere = VRef::imported_object(NOWHERE);
     match name {
         "audit.clist-bijection" => {

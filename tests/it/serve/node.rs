@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use vathost::{Arg, BlockPolicy, Host, HostOptions, Outcome, Scenario};
 
 use super::{captp::wait_for_sessions, npm, server::Served};
-use crate::cli::Place;
+use crate::{cli::Place, dice::Dice};
 
 fn with_scripts(dir: &Path) -> bool {
     if !npm::install(dir) {
@@ -116,28 +116,16 @@ fn a_client_as_the_docs_have_it_goes_on_while_its_host_is_killed_and_each_call_a
     assert_eq!(place.vathost("verify @state").code, 0);
 }
 
-/// SplitMix64, so that a run can be made again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let it = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((it ^ (it >> 31)) % n as u64).unwrap()
-    }
-}
-
 /// A thousand exchanges with two banks. A purse is named by its place in the order of their making.
 fn exchanges(seed: u64) -> Vec<Value> {
     let mut dice = Dice(seed);
     let mut banks: Vec<&str> = Vec::new();
     let mut all = Vec::new();
     while all.len() < 1_000 {
-        let bank = ["north", "south"][dice.below(2)];
-        let amount = dice.below(60);
-        let some = dice.below(banks.len().max(1));
-        all.push(match dice.below(20) {
+        let bank = ["north", "south"][dice.place(2)];
+        let amount = dice.place(60);
+        let some = dice.place(banks.len().max(1));
+        all.push(match dice.place(20) {
             _ if banks.len() < 2 => {
                 banks.push(bank);
                 json!({ "bank": bank, "method": "makePurse", "args": [amount] })
@@ -149,7 +137,7 @@ fn exchanges(seed: u64) -> Vec<Value> {
             }
             4..=6 => {
                 // From a purse of the bank, or else it is refused.
-                json!({ "bank": banks[some], "method": "pay", "args": [some, dice.below(banks.len()), amount] })
+                json!({ "bank": banks[some], "method": "pay", "args": [some, dice.place(banks.len()), amount] })
             }
             7 => json!({ "purse": some, "method": "close", "args": [] }),
             8 => json!({ "purse": some, "method": "rob", "args": [amount, [true, null, { "a": "#b" }]] }),

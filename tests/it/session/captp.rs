@@ -15,6 +15,8 @@ use vathost::{
 
 use super::host::{open, settle};
 
+use crate::dice::Dice;
+
 /// A client of a host, without a socket: what the endpoint does with both.
 struct Client {
     host: Host,
@@ -117,18 +119,6 @@ fn a_client_calls_the_bank_in_one_round_trip() {
     assert!(!client.is_alive());
 }
 
-/// SplitMix64, so that a run can be made again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let it = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((it ^ (it >> 31)) % n as u64).unwrap()
-    }
-}
-
 /// Whatever well-formed frames say, the kernel finds no fault with the session: its end is only ever the connection's.
 #[test]
 fn random_frames_never_make_the_session_break_a_rule_of_the_kernel() {
@@ -141,13 +131,13 @@ fn random_frames_never_make_the_session_break_a_rule_of_the_kernel() {
         for number in 1..60 {
             let slots: Vec<String> = (0..2)
                 .map(|_| {
-                    let kind = ["o+", "o-", "p+", "p-", "q-"][dice.below(5)];
+                    let kind = ["o+", "o-", "p+", "p-", "q-"][dice.place(5)];
                     let base = if matches!(kind, "o-" | "p-") { 50 + 10 * usize::from(kind == "p-") } else { 0 };
-                    format!("{kind}{}", base + dice.below(6))
+                    format!("{kind}{}", base + dice.place(6))
                 })
                 .collect();
             let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
-            let slot = json!({ "@qclass": "slot", "index": dice.below(2) });
+            let slot = json!({ "@qclass": "slot", "index": dice.place(2) });
             let (method, args) = [
                 ("makePurse", json!([100])),
                 ("deposit", json!([slot])),
@@ -156,21 +146,21 @@ fn random_frames_never_make_the_session_break_a_rule_of_the_kernel() {
                 ("close", json!([])),
                 ("pay", json!([slot, 5])),
                 ("__getMethodNames__", json!([])),
-            ][dice.below(7)]
+            ][dice.place(7)]
             .clone();
-            let target = if dice.below(2) == 0 { "o-50" } else { slots[0] };
+            let target = if dice.place(2) == 0 { "o-50" } else { slots[0] };
             let data = json!({ "body": slot.to_string(), "slots": slots });
-            let frame = match dice.below(8) {
+            let frame = match dice.place(8) {
                 0..=3 => call(number, target, json!([method, args]), &slots),
-                4 => json!({ "type": "CTP_RESOLVE", "promiseID": format!("p-{}", dice.below(6)), "res": data })
+                4 => json!({ "type": "CTP_RESOLVE", "promiseID": format!("p-{}", dice.place(6)), "res": data })
                     .to_string(),
-                5 => json!({ "type": "CTP_RESOLVE", "promiseID": format!("p-{}", dice.below(6)), "rej": data })
+                5 => json!({ "type": "CTP_RESOLVE", "promiseID": format!("p-{}", dice.place(6)), "rej": data })
                     .to_string(),
                 6 if !client.connection.asked().is_empty() => {
                     let asked = client.connection.asked()[0];
                     json!({ "type": "CTP_RETURN", "answerID": format!("q-{asked}"), "result": data }).to_string()
                 }
-                _ => json!({ "type": "CTP_DROP", "slotID": slots[1], "decRefs": dice.below(3) }).to_string(),
+                _ => json!({ "type": "CTP_DROP", "slotID": slots[1], "decRefs": dice.place(3) }).to_string(),
             };
             client.say(&frame);
             assert!(client.is_alive(), "seed {seed}: {frame}: {:?}", client.host.sessions());

@@ -16,26 +16,12 @@ use vathost::{
 
 use super::*;
 
-/// SplitMix64.
-struct Random(u64);
+use crate::dice::Dice;
 
-impl Random {
-    fn seeded(salt: u64) -> Random {
-        let seed = std::env::var("VATHOST_FLIPS_SEED").ok().map_or(1, |it| it.parse().unwrap());
-        Random(seed + salt)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut it = self.0;
-        it = (it ^ (it >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        it = (it ^ (it >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        it ^ (it >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
+/// Choices that another seed, in `VATHOST_FLIPS_SEED`, makes anew.
+fn seeded(salt: u64) -> Dice {
+    let seed: u64 = std::env::var("VATHOST_FLIPS_SEED").ok().map_or(1, |it| it.parse().unwrap());
+    Dice(seed + salt)
 }
 
 /// How many bits to turn.
@@ -131,24 +117,24 @@ fn run(dir: &Path) -> Ended {
 }
 
 /// Turns a bit over of what a column of a row has. `None` where it has none, or where the row cannot be changed so.
-fn flip_cell(dir: &Path, table: &str, random: &mut Random) -> Option<String> {
+fn flip_cell(dir: &Path, table: &str, random: &mut Dice) -> Option<String> {
     let sqlite = sqlite(dir);
     let count: i64 = sqlite.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).unwrap();
     let count = usize::try_from(count).unwrap();
-    let at = random.below(count.max(1));
+    let at = random.place(count.max(1));
     let mut statement = sqlite.prepare(&format!("SELECT * FROM \"{table}\" LIMIT 1 OFFSET {at}")).ok()?;
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let row: Vec<Cell> = statement.query_row([], |row| (0..columns.len()).map(|it| row.get(it)).collect()).ok()?;
     drop(statement);
-    let column = random.below(columns.len());
+    let column = random.place(columns.len());
     let bad = match &row[column] {
         Cell::Blob(bytes) if !bytes.is_empty() => {
             let mut bytes = bytes.clone();
-            let at = random.below(bytes.len());
-            bytes[at] ^= 1 << random.below(8);
+            let at = random.place(bytes.len());
+            bytes[at] ^= 1 << random.place(8);
             Cell::Blob(bytes)
         }
-        Cell::Integer(number) => Cell::Integer(number ^ 1 << random.below(64)),
+        Cell::Integer(number) => Cell::Integer(number ^ 1 << random.place(64)),
         _ => return None,
     };
     let same: Vec<String> = (0..columns.len()).map(|it| format!("\"{}\" IS ?{}", columns[it], it + 2)).collect();
@@ -163,7 +149,7 @@ const READ_LATER: [&str; 5] = ["bundle", "crank_mark", "page", "snapshot", "tran
 #[test]
 fn a_bit_of_a_row_that_turns_over_is_refused_by_the_name_of_its_table_or_has_no_effect() {
     let bases = ["bank", "clock", "clerk"].map(Base::new);
-    let mut random = Random::seeded(0);
+    let mut random = seeded(0);
     let (mut refused, mut later, mut tables_seen) = (0, 0, std::collections::BTreeSet::new());
     for number in 0..flips(90) {
         let base = &bases[number % bases.len()];
@@ -193,11 +179,11 @@ fn a_bit_of_a_row_that_turns_over_is_refused_by_the_name_of_its_table_or_has_no_
 #[test]
 fn a_bit_of_the_file_that_turns_over_is_refused_or_has_no_effect() {
     let base = Base::new("bank");
-    let mut random = Random::seeded(1 << 32);
+    let mut random = seeded(1 << 32);
     let (mut refused, mut without_effect) = (0, 0);
     for number in 0..flips(60) {
         let mut file = base.file.clone();
-        let (at, bit) = (random.below(file.len()), random.below(8));
+        let (at, bit) = (random.place(file.len()), random.place(8));
         file[at] ^= 1 << bit;
         let copy = Base::with(&file);
         match base.judge(copy.path(), &format!("flip {number}, byte {at}, bit {bit}")) {
@@ -215,9 +201,9 @@ fn a_bit_of_an_archive_that_turns_over_is_refused() {
     let file = dir.path().join("bank.vathost");
     let mut bytes = Vec::new();
     archive::write(&Database::open_read_only(base.dir.path()).unwrap(), &mut bytes, &mut |_, _| ()).unwrap();
-    let mut random = Random::seeded(1 << 33);
+    let mut random = seeded(1 << 33);
     for _ in 0..flips(60) {
-        let (at, bit) = (random.below(bytes.len()), random.below(8));
+        let (at, bit) = (random.place(bytes.len()), random.place(8));
         bytes[at] ^= 1 << bit;
         fs::write(&file, &bytes).unwrap();
         let read = archive::read(&file, &mut Database::memory(&Tables::layout()).unwrap(), &mut |_, _| ());
@@ -268,12 +254,12 @@ fn a_log_that_turned_bad_is_refused_and_no_block_that_was_told_of_is_lost_withou
     drop(controller);
     let [file, log] = [file, log].map(|it| killed.path().join(it));
     let good = [&file, &log].map(|it| fs::read(it).unwrap());
-    let mut random = Random::seeded(1 << 34);
+    let mut random = seeded(1 << 34);
     let (mut refused, mut without_effect) = (0, 0);
     for number in 0..flips(20) {
         let mut bad = good[1].clone();
-        let at = random.below(bad.len());
-        bad[at] ^= 1 << random.below(8);
+        let at = random.place(bad.len());
+        bad[at] ^= 1 << random.place(8);
         fs::write(&file, &good[0]).unwrap();
         fs::write(&log, &bad).unwrap();
         match base.judge(killed.path(), &format!("flip {number}, byte {at} of the log")) {
