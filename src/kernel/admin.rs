@@ -18,7 +18,10 @@ use crate::{
         limits, price,
         value::{Bytes, CapData, Message},
     },
-    state::table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner},
+    state::{
+        block::pending,
+        table::{Awaited, Item, KernelObject, Meter, Object, OnFault, Options, Owner},
+    },
 };
 
 /// The reply to a message to one of the kernel's objects.
@@ -241,7 +244,7 @@ impl Answering<'_> {
                     _ => self.request.capdata(0)?,
                 };
                 self.ledger.terminate(vat, &Ended { aborted: true, info, fault: None })?;
-                self.ledger.block_mut().doomed().push(vat);
+                pending::doomed(self.ledger.block_mut()).push(vat);
             }
             "pause" => self.ledger.pause(vat, &self.request.reason(0))?,
             "resume" => self.ledger.resume(vat)?,

@@ -1,12 +1,10 @@
 //! The ledger: the open block, owned, with all that a crank or an input from outside changes before it is sealed.
 //!
-//! It holds what was sent and is not yet accepted, and what may have become garbage. A crank lends it to the worker for
+//! It holds what may have become garbage; what was sent and is not yet accepted waits in the block, which keeps the room for it. A crank lends it to the worker for
 //! the length of a delivery: this alone moves into the wasm store, with the syscalls. An input from outside is a
 //! ledger without a crank.
 //!
 //! Invariant: all of it is part of the step; a rewind leaves nothing of it.
-
-use std::collections::VecDeque;
 
 use crate::{
     kernel::{audit::audit, gc::Candidates, probe::probe_of, route::Route},
@@ -16,7 +14,7 @@ use crate::{
     },
     slog::Slog,
     state::{
-        block::{Block, Printed, Step},
+        block::{Block, Printed, Step, pending},
         table::{Item, Load, QueueId, Tables, Waiting},
         transcript::Entries,
     },
@@ -32,7 +30,6 @@ struct Open {
     block: Block,
     /// The crank that has begun, or will begin next.
     number: CrankNum,
-    accepting: VecDeque<Waiting>,
     /// The vat in whose name things are posted.
     by: Option<VatId>,
     /// The load that was posted in that vat's name.
@@ -52,7 +49,6 @@ impl Ledger {
         Ledger(Box::new(Open {
             block,
             number,
-            accepting: VecDeque::new(),
             by: None,
             posted: Load::default(),
             candidates: Candidates::default(),
@@ -65,7 +61,6 @@ impl Ledger {
     /// Undoes everything since the last seal.
     pub(super) fn rewind(&mut self) {
         self.0.block.rewind();
-        self.0.accepting.clear();
         self.act_for(None);
         self.0.candidates.clear();
         self.0.printed.clear();
@@ -74,7 +69,7 @@ impl Ledger {
     /// Accepts what was sent, and collects garbage.
     pub(super) fn settle_down(&mut self) -> Result<(), Fault> {
         self.collect()?;
-        while let Some(waiting) = self.0.accepting.pop_front() {
+        while let Some(waiting) = pending::sent_mut(&mut self.0.block).pop_front() {
             self.accept(waiting)?;
             self.collect()?;
         }
@@ -155,12 +150,12 @@ impl Ledger {
 
     /// Has what waited accepted anew, at the end of the step.
     pub(super) fn accept_later(&mut self, waiting: Waiting) {
-        self.0.accepting.push_back(waiting);
+        pending::sent_mut(&mut self.0.block).push_back(waiting);
     }
 
     /// Returns whether something that was posted in this vat's name is still to be accepted.
     pub(super) fn has_posted(&self, by: VatId) -> bool {
-        self.0.accepting.iter().any(|waiting| waiting.by == Some(by))
+        pending::sent(&self.0.block).iter().any(|waiting| waiting.by == Some(by))
     }
 
     /// Returns the load that was posted in the acting vat's name.

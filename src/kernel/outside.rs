@@ -10,7 +10,7 @@ use crate::{
         value::{CapData, Message},
     },
     state::{
-        block::{Block, Step, beside},
+        block::{Block, Step, beside, pending},
         table::{Item, KernelObject, Outside, Owner, Policy},
     },
     store::BesideRow,
@@ -191,7 +191,7 @@ impl Ledger {
     pub fn terminate_from_outside(&mut self, vat: VatId, info: CapData<KRef>) -> Result<(), Fault> {
         if self.tables().is_alive(vat) {
             self.terminate(vat, &Ended { aborted: true, info, fault: None })?;
-            self.block_mut().doomed().push(vat);
+            pending::doomed(self.block_mut()).push(vat);
         }
         Ok(())
     }

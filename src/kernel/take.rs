@@ -31,7 +31,10 @@ use crate::{
         value::Delivery,
     },
     slog::{Detail, Event, Queued},
-    state::table::{GcKind, Item, QueueId, Tables, Waiting},
+    state::{
+        block::pending,
+        table::{GcKind, Item, QueueId, Tables, Waiting},
+    },
     store::canon,
 };
 
@@ -188,7 +191,7 @@ impl Crank<'_> {
     /// Takes the first item of the queue whose turn it is. Where that fails, the entry that was to be taken is
     /// remembered.
     pub(super) fn take(mut self) -> Result<Self, Fault> {
-        for vat in std::mem::take(self.ledger.block_mut().doomed()) {
+        for vat in std::mem::take(pending::doomed(self.ledger.block_mut())) {
             self.workers.stop(vat);
         }
         match caught(|| self.take_next()) {

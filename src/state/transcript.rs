@@ -2,9 +2,9 @@
 //! and these.
 //!
 //! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it
-//! ended. In the store the entries of one vat and block form one chunk, or some where they are many: a format version,
-//! how they are packed, then the entries. How they are stored is no matter of consensus: what is hashed is the
-//! canonical encoding of the same, which is written beside.
+//! ended. It is written in canonical encoding, once: these bytes are hashed, stored, and read back. In the store the entries
+//! of one vat and block form one chunk, or some where they are many: a format version, how they are packed, then the
+//! entries. How they are cut into chunks and packed is no matter of consensus.
 
 use std::{borrow::Cow, fmt, io::Cursor};
 
@@ -17,7 +17,7 @@ use crate::{
         id::{DeliveryNum, VRef, VatId},
         value::{Answer, Delivery, Syscall},
     },
-    store::{Chunk, Put, canon, codec},
+    store::{Chunk, Put, canon},
 };
 
 /// The end of an attempt to deliver.
@@ -61,8 +61,6 @@ pub(crate) struct Entries {
     kept: Vec<Kept>,
     /// Number of entries that are part of the block, whatever becomes of the crank.
     sealed: usize,
-    /// The canonical encoding of the entries behind them.
-    canon: Vec<u8>,
     packer: Packer,
 }
 
@@ -75,8 +73,6 @@ struct Kept {
     end: usize,
     /// Whether it stands in the vat's transcript, rather than only in what is hashed.
     stored: bool,
-    /// Where its canonical encoding ends, among those of the entries that were not sealed when it was made.
-    canon_end: usize,
 }
 
 /// An entry that is not yet part of the block.
@@ -85,17 +81,14 @@ pub(crate) struct Unsealed<'a> {
     pub(crate) vat: VatId,
     /// The number of the attempt.
     pub(crate) number: DeliveryNum,
-    /// The entry as it is stored.
-    pub(crate) stored: &'a [u8],
-    /// The entry in canonical encoding.
-    pub(crate) canon: &'a [u8],
+    /// The entry.
+    pub(crate) entry: &'a [u8],
 }
 
 impl Entries {
     /// Writes a part of the entry.
     fn write<T: Serialize>(&mut self, part: &T) -> Result<(), HostFault> {
-        codec::append(part, &mut self.bytes)?;
-        canon::write(part, &mut self.canon)
+        canon::write(part, &mut self.bytes)
     }
 
     pub(crate) fn begin(&mut self, delivery: &Delivery<VRef>) -> Result<(), HostFault> {
@@ -128,22 +121,18 @@ impl Entries {
     /// crank is undone.
     pub(crate) fn keep(&mut self, vat: VatId, number: DeliveryNum, stored: bool) {
         let begin = self.whole();
-        self.kept.push(Kept { vat, number, begin, end: self.bytes.len(), stored, canon_end: self.canon.len() });
+        self.kept.push(Kept { vat, number, begin, end: self.bytes.len(), stored });
     }
 
     /// Iterates over the entries that were kept since the last seal.
     pub(crate) fn unsealed(&self) -> impl Iterator<Item = Unsealed<'_>> {
-        let mut at = 0;
-        self.kept[self.sealed..].iter().map(move |it| {
-            let canon = &self.canon[std::mem::replace(&mut at, it.canon_end)..it.canon_end];
-            Unsealed { vat: it.vat, number: it.number, stored: &self.bytes[it.begin..it.end], canon }
-        })
+        let entry = |it: &Kept| &self.bytes[it.begin..it.end];
+        self.kept[self.sealed..].iter().map(move |it| Unsealed { vat: it.vat, number: it.number, entry: entry(it) })
     }
 
     /// Makes the entries kept so far part of the block.
     pub(crate) fn seal(&mut self) {
         self.sealed = self.kept.len();
-        self.canon.clear();
     }
 
     /// Undoes what was written since the last seal.
@@ -157,7 +146,6 @@ impl Entries {
         self.sealed = 0;
         self.kept.clear();
         self.bytes.clear();
-        self.canon.clear();
     }
 
     /// Returns the chunk of one vat, if it has any entry in this block.
@@ -191,7 +179,7 @@ impl Entries {
         }
         self.clear();
         // One that was larger than usual is no reason to keep its room.
-        for room in [&mut self.bytes, &mut self.canon, &mut self.packer.plain, self.packer.packed.get_mut()] {
+        for room in [&mut self.bytes, &mut self.packer.plain, self.packer.packed.get_mut()] {
             room.clear();
             room.shrink_to(ROOM_KEPT);
         }
@@ -210,7 +198,6 @@ impl Entries {
 
     fn cut(&mut self) {
         self.bytes.truncate(self.whole());
-        self.canon.truncate(self.kept[self.sealed..].last().map_or(0, |it| it.canon_end));
     }
 }
 
@@ -218,10 +205,14 @@ impl Entries {
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of room that a block leaves to the next.
 const ROOM_KEPT: usize = 16 << 20;
+/// The version of a chunk's format, its first byte: 4 holds canonical encodings.
+const FORMAT: u8 = 4;
 /// The head of a chunk whose entries stand as they are.
-const PLAIN: [u8; 2] = [codec::FORMAT, 0];
+const PLAIN: [u8; 2] = [FORMAT, 0];
 /// The head of one whose entries are a Zstandard frame; their length follows, in eight bytes.
-const PACKED: [u8; 2] = [codec::FORMAT, 1];
+const PACKED: [u8; 2] = [FORMAT, 1];
+/// Bytes of the entries of a chunk, unpacked: damage must not make the reader ask for more memory than there is.
+const UNPACKED_MAX: usize = 1 << 30;
 /// Entries of fewer bytes are not worth it.
 const PACKED_MIN: usize = 512;
 /// The level: most of what vats are told and ask looks like what they were told and asked before, and the quickest
@@ -271,15 +262,15 @@ impl fmt::Debug for Packer {
 /// The entries of a chunk, one behind the other.
 fn unpack(chunk: &[u8]) -> Result<Cow<'_, [u8]>, HostFault> {
     let fault = |why: &dyn fmt::Display| HostFault::new("unpack a transcript", why);
-    match codec::begin(chunk)?.split_first() {
-        Some((0, entries)) => Ok(Cow::Borrowed(entries)),
-        Some((1, rest)) => {
+    match chunk.split_at_checked(2) {
+        Some((&[FORMAT, 0], entries)) => Ok(Cow::Borrowed(entries)),
+        Some((&[FORMAT, 1], rest)) => {
             let (length, packed) = rest.split_first_chunk().ok_or_else(|| fault(&"it is cut short"))?;
-            let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|it| *it <= codec::VALUE_BYTES_MAX);
+            let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|it| *it <= UNPACKED_MAX);
             let length = length.ok_or_else(|| fault(&"it says that it is larger than any can be"))?;
             decompress(packed, length).map(Cow::Owned).map_err(|err| fault(&err))
         }
-        _ => Err(fault(&"unknown packing")),
+        _ => Err(fault(&"unknown format, or unknown packing")),
     }
 }
 
@@ -309,12 +300,12 @@ pub(crate) fn entries(chunk: &Chunk) -> impl Iterator<Item = Result<Entry, HostF
 }
 
 fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {
-    let delivery = codec::take(rest)?;
+    let delivery = canon::take(rest)?;
     let mut syscalls = Vec::new();
     let end = loop {
-        match codec::take(rest)? {
-            Tag::Syscall => syscalls.push((codec::take(rest)?, codec::take(rest)?)),
-            Tag::End => break codec::take(rest)?,
+        match canon::take(rest)? {
+            Tag::Syscall => syscalls.push((canon::take(rest)?, canon::take(rest)?)),
+            Tag::End => break canon::take(rest)?,
         }
     };
     Ok(Entry { number, delivery, syscalls, end })
@@ -324,13 +315,13 @@ fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {
 #[cfg(feature = "tools")]
 pub(crate) fn told(entry: &[u8]) -> Result<(Option<Delivery<VRef>>, Option<End>), HostFault> {
     let mut rest = entry;
-    let delivery: Option<Delivery<VRef>> = codec::take(&mut rest)?;
+    let delivery: Option<Delivery<VRef>> = canon::take(&mut rest)?;
     if delivery.is_some() {
         return Ok((delivery, None));
     }
-    match codec::take(&mut rest)? {
+    match canon::take(&mut rest)? {
         Tag::Syscall => Ok((None, None)),
-        Tag::End => Ok((None, Some(codec::take(&mut rest)?))),
+        Tag::End => Ok((None, Some(canon::take(&mut rest)?))),
     }
 }
 
@@ -391,7 +382,7 @@ mod tests {
         let with = |entries: &[u8], next| Chunk { entries: entries.to_vec(), next: DeliveryNum(next), ..chunk };
         let cut: Vec<_> = entries(&with(&chunk.entries[..chunk.entries.len() - 1], 9)).collect();
         assert!(cut.len() == 2 && cut[0].is_ok() && cut[1].is_err(), "{cut:?}");
-        for bad in [with(&[codec::FORMAT, 9], 9), with(&[codec::FORMAT, 0], 9)] {
+        for bad in [with(&[FORMAT, 9], 9), with(&[FORMAT, 0], 9)] {
             let all: Vec<_> = entries(&bad).collect();
             assert!(all.len() == 1 && all[0].is_err(), "{all:?}");
         }

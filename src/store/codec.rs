@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{model::blame::HostFault, store::canon::Sink};
 
 /// The version of the records' format, in front of each.
-pub(crate) const FORMAT: u8 = 3;
+const FORMAT: u8 = 3;
 
 /// Appends the record of `value` to `out`.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
@@ -22,7 +22,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HostFault> 
 }
 
 /// Checks the format version in front of bytes, and returns the rest.
-pub(crate) fn begin(bytes: &[u8]) -> Result<&[u8], HostFault> {
+fn begin(bytes: &[u8]) -> Result<&[u8], HostFault> {
     match bytes.split_first() {
         Some((&FORMAT, rest)) => Ok(rest),
         _ => Err(HostFault::new("decode a record", "unknown format version")),
@@ -30,7 +30,7 @@ pub(crate) fn begin(bytes: &[u8]) -> Result<&[u8], HostFault> {
 }
 
 /// Appends a value inside of a record.
-pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
+fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
     bincode::serde::encode_into_writer(value, Append(out), bincode::config::standard())
         .map_err(|err| HostFault::new("encode a record", err))
 }
@@ -52,10 +52,10 @@ impl Writer for Append<'_> {
 }
 
 /// Bytes of one value: what SQLite can hold. Damage must not make the codec ask for more memory than there is.
-pub(crate) const VALUE_BYTES_MAX: usize = 1 << 30;
+const VALUE_BYTES_MAX: usize = 1 << 30;
 
 /// Takes a value off the front of a record.
-pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
+fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
     let config = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
     let (value, used) =
         bincode::serde::decode_from_slice(bytes, config).map_err(|err| HostFault::new("decode a record", err))?;

@@ -40,7 +40,7 @@ use crate::{
 /// The version of the layout of the file, and of the records in its rows: a state of another one is refused, and not taken
 /// for a damaged one. So it is raised with every field that a record gains or loses, and with the canonical encoding
 /// (see `canon`), of which the checksums are. How records are stored is [`codec::FORMAT`], and in no hash.
-pub(super) const SCHEMA: u32 = 8;
+pub(super) const SCHEMA: u32 = 9;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 pub(super) const LOG: &str = "state.sqlite-wal";

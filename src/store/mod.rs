@@ -21,8 +21,10 @@ mod pace;
 mod page;
 mod private;
 mod proof;
+mod rows;
 mod sqlite;
 mod table;
+mod touched;
 mod undo;
 
 pub use aside::Aside;
@@ -42,6 +44,7 @@ pub use pace::Pace;
 pub use page::{Listed, PAGE_BYTES, PageHash};
 pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
+pub use rows::{Arrangement, InRuns, RowMap, Sorted};
 /// SQLite's C interface, for a VFS of experiments.
 #[cfg(feature = "tools")]
 pub(crate) use rusqlite::ffi as sqlite_ffi;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each row is stamped with the crank that changed it last: so its former value is journaled once a crank, and noted once
-//! a block.
+//! a block. How the rows are kept in memory is the table's arrangement (see `rows`), and changes nothing but speed.
 //!
 //! Invariants: after `rewind`, rows and index are what they were when the crank began; `seal` reports each row that
 //! differs from then, once, in key order; rows born and gone within one block never reach the database. A row whose stamp
@@ -16,6 +16,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    fmt,
     ops::{Bound, RangeBounds},
 };
 
@@ -30,6 +31,8 @@ use crate::{
         fold::Fold,
         hash::{Digest, RowHash},
         proof::{DAMAGED, Reading, StoredRow},
+        rows::{Arrangement, RowMap, Sorted},
+        touched::Touched,
     },
 };
 
@@ -53,11 +56,10 @@ pub trait Value: Clone + PartialEq + Serialize + DeserializeOwned {}
 impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Value for T {}
 
 /// A table of rows in memory, with a journal. See the module.
-#[derive(Debug)]
-pub struct Table<K, V, I = ()> {
+pub struct Table<K, V, I = (), A: Arrangement<K> = Sorted> {
     name: &'static str,
     tag: u8,
-    rows: BTreeMap<K, Slot<V>>,
+    rows: A::Map<Slot<V>>,
     index: I,
     /// The rows as they were before the crank.
     journal: Vec<(K, Option<Slot<V>>)>,
@@ -65,7 +67,7 @@ pub struct Table<K, V, I = ()> {
     crank: u64,
     /// The stamp of the first crank of the open block.
     block: u64,
-    touched: BTreeMap<K, Option<V>>,
+    touched: Touched<K, V>,
     /// What changed since the last block that was closed without a commit, if one was.
     unclosed: Option<BTreeMap<K, Option<V>>>,
     essence: Option<Essence<V>>,
@@ -94,18 +96,24 @@ pub struct Change {
     pub new: Option<Vec<u8>>,
 }
 
-impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
+impl<K, V, I, A: Arrangement<K>> fmt::Debug for Table<K, V, I, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("name", &self.name).field("rows", &self.rows.count()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Makes an empty table of this name; `tag`, never 0, stands for it in what is hashed.
-    pub fn new(tag: u8, name: &'static str) -> Table<K, V, I> {
+    pub fn new(tag: u8, name: &'static str) -> Table<K, V, I, A> {
         Table {
             name,
             tag,
-            rows: BTreeMap::new(),
+            rows: A::Map::default(),
             index: I::default(),
             journal: Vec::new(),
             crank: 1,
             block: 1,
-            touched: BTreeMap::new(),
+            touched: Touched::default(),
             unclosed: None,
             essence: None,
             has_long_values: false,
@@ -114,12 +122,12 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
 
     /// Says what of its rows an experiment compares: all of each, otherwise.
     #[must_use]
-    pub fn with_essence(self, essence: fn(&V) -> Option<V>) -> Table<K, V, I> {
+    pub fn with_essence(self, essence: fn(&V) -> Option<V>) -> Table<K, V, I, A> {
         Table { essence: Some(essence), ..self }
     }
 
     /// Says that the values may be long: the file keeps them apart from their keys.
-    pub fn with_long_values(self) -> Table<K, V, I> {
+    pub fn with_long_values(self) -> Table<K, V, I, A> {
         Table { has_long_values: true, ..self }
     }
 
@@ -153,7 +161,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
     /// what they are now.
     fn settle<'a>(
         &'a self,
-        changes: &BTreeMap<K, Option<V>>,
+        changes: Vec<(&K, Option<&V>)>,
         digest: &mut Digest,
         now: impl Fn(&K) -> Option<&'a V>,
         mut each: impl FnMut(&K, Option<(&V, RowHash)>) -> Result<(), HostFault>,
@@ -161,7 +169,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         let mut room = Vec::new();
         for (key, old) in changes {
             let new = now(key);
-            if new == old.as_ref() {
+            if new == old {
                 continue;
             }
             if let Some(old) = old {
@@ -180,14 +188,24 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
         Ok(())
     }
 
+    /// The rows that may differ from what they were at the point that an unclosed digest was moved to, in key order, with what they
+    /// were then.
+    fn changed_rows(&self) -> Vec<(&K, Option<&V>)> {
+        match &self.unclosed {
+            Some(unclosed) => unclosed.iter().map(|(key, old)| (key, old.as_ref())).collect(),
+            None => self.touched.rows(),
+        }
+    }
+
     /// The row is this now, and was never anything else.
     fn set(&mut self, key: K, row: Option<Slot<V>>) {
-        let old = match row {
-            Some(row) => self.rows.insert(key.clone(), row),
-            None => self.rows.remove(&key),
+        let Some(row) = row else {
+            let old = self.rows.take(&key);
+            self.index.changed(&key, old.as_ref().map(|it| &it.value), None);
+            return;
         };
-        let new = self.rows.get(&key).map(|it| &it.value);
-        self.index.changed(&key, old.as_ref().map(|it| &it.value), new);
+        let (old, new) = self.rows.put(key.clone(), row);
+        self.index.changed(&key, old.as_ref().map(|it| &it.value), Some(&new.value));
     }
 
     fn key(&self, bytes: &[u8]) -> Result<K, HostFault> {
@@ -198,34 +216,31 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
 
     /// Takes a stored row. One under a key that is there already is none that was ever written.
     fn take(&mut self, key: K, value: V) -> Result<(), HostFault> {
-        match self.rows.entry(key.clone()) {
-            Entry::Vacant(place) => {
-                let row = place.insert(Slot { value, stamp: 0 });
-                self.index.changed(&key, None, Some(&row.value));
-                Ok(())
-            }
-            Entry::Occupied(_) => Err(HostFault::new("read a row", "its key is there twice")),
+        if self.contains(&key) {
+            return Err(HostFault::new("read a row", "its key is there twice"));
         }
+        self.set(key, Some(Slot { value, stamp: 0 }));
+        Ok(())
     }
 
     /// Returns the row of this key, if there is one.
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.rows.get(key).map(|it| &it.value)
+        self.rows.find(key).map(|it| &it.value)
     }
 
     /// Returns whether the table has a row of this key.
     pub fn contains(&self, key: &K) -> bool {
-        self.rows.contains_key(key)
+        self.rows.find(key).is_some()
     }
 
     /// Returns the number of rows.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.count()
     }
 
     /// Returns whether the table has no row.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.count() == 0
     }
 
     /// Returns the table's index.
@@ -235,17 +250,17 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
 
     /// Returns the row of the least key.
     pub fn first(&self) -> Option<(&K, &V)> {
-        self.rows.first_key_value().map(|(key, it)| (key, &it.value))
+        self.rows.least().map(|(key, it)| (key, &it.value))
     }
 
     /// Returns the row of the greatest key.
     pub fn last(&self) -> Option<(&K, &V)> {
-        self.rows.last_key_value().map(|(key, it)| (key, &it.value))
+        self.rows.greatest().map(|(key, it)| (key, &it.value))
     }
 
     /// Iterates over all rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.rows.iter().map(|(key, it)| (key, &it.value))
+        self.rows.within(..).map(|(key, it)| (key, &it.value))
     }
 
     /// Iterates over the rows of a range, in key order. An empty range is empty, whichever way its ends lie.
@@ -255,41 +270,33 @@ impl<K: Key, V: Value, I: Index<K, V>> Table<K, V, I> {
             (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
             _ => false,
         };
-        (!empty).then(|| self.rows.range(range)).into_iter().flatten().map(|(key, it)| (key, &it.value))
+        (!empty).then(|| self.rows.within(range)).into_iter().flatten().map(|(key, it)| (key, &it.value))
     }
 
     /// Writes a row, new or not.
     pub fn insert(&mut self, key: K, value: V) {
-        let row = Slot { value, stamp: self.crank };
-        match self.rows.entry(key) {
-            Entry::Vacant(place) => {
-                let key = place.key().clone();
-                self.index.changed(&key, None, Some(&place.insert(row).value));
-                self.journal.push((key, None));
-            }
-            Entry::Occupied(mut place) => {
-                let old = place.insert(row);
-                self.index.changed(place.key(), Some(&old.value), Some(&place.get().value));
-                if old.stamp != self.crank {
-                    self.journal.push((place.key().clone(), Some(old)));
-                }
-            }
+        let (old, new) = self.rows.put(key.clone(), Slot { value, stamp: self.crank });
+        self.index.changed(&key, old.as_ref().map(|it| &it.value), Some(&new.value));
+        if old.as_ref().is_none_or(|it| it.stamp != self.crank) {
+            self.journal.push((key, old));
         }
     }
 
     /// Removes the row of this key.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let old = self.rows.remove(key)?;
+        let old = self.rows.take(key)?;
         self.index.changed(key, Some(&old.value), None);
-        if old.stamp != self.crank {
-            self.journal.push((key.clone(), Some(old.clone())));
+        if old.stamp == self.crank {
+            return Some(old.value);
         }
-        Some(old.value)
+        let value = old.value.clone();
+        self.journal.push((key.clone(), Some(old)));
+        Some(value)
     }
 
     /// Changes a row in place. `None` where there is no such row.
     pub fn update<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
-        let row = self.rows.get_mut(key)?;
+        let row = self.rows.find_mut(key)?;
         let noted = row.stamp == self.crank;
         if noted && !I::LISTENS {
             return Some(change(&mut row.value));
@@ -363,7 +370,7 @@ pub trait Journaled {
     fn layout(&self) -> TableLayout;
 }
 
-impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
+impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K, V, I, A> {
     fn rewind(&mut self) {
         while let Some((key, old)) = self.journal.pop() {
             self.set(key, old);
@@ -380,13 +387,15 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         if self.journal.is_empty() {
             return Ok(());
         }
-        self.journal.sort_by(|a, b| a.0.cmp(&b.0));
-        self.journal.dedup_by(|later, first| later.0 == first.0);
+        if self.journal.len() > 1 {
+            self.journal.sort_by(|a, b| a.0.cmp(&b.0));
+            self.journal.dedup_by(|later, first| later.0 == first.0);
+        }
         let mut journal = std::mem::take(&mut self.journal);
         for (key, old) in journal.drain(..) {
             let stamp = old.as_ref().map(|it| it.stamp);
             let old = old.map(|it| it.value);
-            let row = self.rows.get_mut(&key);
+            let row = self.rows.find_mut(&key);
             if row.as_ref().map(|it| &it.value) == old.as_ref() {
                 // As if nobody had changed it.
                 if let (Some(row), Some(stamp)) = (row, stamp) {
@@ -409,9 +418,14 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             if let Some(unclosed) = &mut self.unclosed {
                 touch(unclosed, key.clone(), old.clone(), is_there);
             }
-            let is_touched = stamp.is_some_and(|it| it >= self.block);
-            if !(is_touched && is_there) {
-                touch(&mut self.touched, key, old, is_there);
+            match (stamp, old) {
+                (Some(stamp), Some(old)) if stamp < self.block => self.touched.changed(key, old),
+                (None, _) if is_there => self.touched.born(key),
+                (Some(_), _) if !is_there => {
+                    let rows = &self.rows;
+                    self.touched.gone(|key| rows.find(key).is_some());
+                }
+                _ => (),
             }
         }
         // Its room is used again.
@@ -422,9 +436,10 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
 
     fn revert(&mut self) {
         Journaled::rewind(self);
-        for (key, old) in std::mem::take(&mut self.touched) {
-            self.set(key, old.map(|value| Slot { value, stamp: 0 }));
-        }
+        let touched = std::mem::take(&mut self.touched);
+        let (born, changed) = touched.into_parts();
+        born.into_iter().for_each(|key| self.set(key, None));
+        changed.into_iter().for_each(|(key, value)| self.set(key, Some(Slot { value, stamp: 0 })));
         self.end_block();
         self.unclosed.iter_mut().for_each(BTreeMap::clear);
     }
@@ -439,12 +454,12 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             value.map(encode).transpose()
         };
         let mut changes = Vec::new();
-        for (key, old) in &self.touched {
+        for (key, old) in self.touched.rows() {
             let new = self.get(key);
-            if new != old.as_ref() {
+            if new != old {
                 let mut key_bytes = Vec::new();
                 key.write(&mut key_bytes);
-                changes.push(Change { key: key_bytes, old: bytes(old.as_ref())?, new: bytes(new)? });
+                changes.push(Change { key: key_bytes, old: bytes(old)?, new: bytes(new)? });
             }
         }
         Ok(changes)
@@ -456,12 +471,11 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
             unsealed.entry(key).or_insert(old.as_ref().map(|it| &it.value));
         }
         let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| self.get(key));
-        self.settle(self.unclosed.as_ref().unwrap_or(&self.touched), digest, sealed, |_, _| Ok(()))
+        self.settle(self.changed_rows(), digest, sealed, |_, _| Ok(()))
     }
 
     fn close(&mut self, digest: &mut Digest) -> Result<(), HostFault> {
-        let changes = self.unclosed.as_ref().unwrap_or(&self.touched);
-        self.settle(changes, digest, |key| self.get(key), |_, _| Ok(()))?;
+        self.settle(self.changed_rows(), digest, |key| self.get(key), |_, _| Ok(()))?;
         self.unclosed = Some(BTreeMap::new());
         Ok(())
     }
@@ -489,7 +503,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Journaled for Table<K, V, I> {
         }
         let (mut batch, mut record) = (Batch::default(), Vec::new());
         self.settle(
-            &self.touched,
+            self.touched.rows(),
             digest,
             |key| self.get(key),
             |key, new| {
@@ -569,12 +583,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::value::Bytes;
+    use crate::{model::value::Bytes, store::rows::InRuns};
 
     #[derive(Default, Debug)]
     struct ByValue(BTreeMap<u64, usize>);
-    impl Index<u64, u64> for ByValue {
-        fn changed(&mut self, _: &u64, old: Option<&u64>, new: Option<&u64>) {
+    impl<K> Index<K, u64> for ByValue {
+        fn changed(&mut self, _: &K, old: Option<&u64>, new: Option<&u64>) {
             if let Some(old) = old {
                 let count = self.0.get_mut(old).expect("counted before");
                 *count -= 1;
@@ -588,8 +602,8 @@ mod tests {
         }
     }
 
-    impl<I: Index<u64, u64>> Table<u64, u64, I> {
-        fn plain(&self) -> BTreeMap<u64, u64> {
+    impl<K: Key + Copy, I: Index<K, u64>, A: Arrangement<K>> Table<K, u64, I, A> {
+        fn plain(&self) -> BTreeMap<K, u64> {
             self.iter().map(|(key, value)| (*key, *value)).collect()
         }
     }
@@ -616,6 +630,7 @@ mod tests {
         Rewind,
         Seal,
         Flush,
+        Revert,
     }
 
     fn step() -> impl Strategy<Value = Move> {
@@ -626,6 +641,7 @@ mod tests {
             1 => Just(Move::Rewind),
             2 => Just(Move::Seal),
             1 => Just(Move::Flush),
+            1 => Just(Move::Revert),
         ]
     }
 
@@ -657,49 +673,86 @@ mod tests {
         }
     }
 
+    /// Makes these moves on a table of some arrangement and on plain maps, and compares.
+    fn compare<K, A>(steps: Vec<Move>, key: impl Fn(u64) -> K) -> Result<(), TestCaseError>
+    where
+        K: Key + Copy + fmt::Debug,
+        A: Arrangement<K>,
+    {
+        let mut table: Table<K, u64, ByValue, A> = Table::new(1, "test");
+        let (mut now, mut sealed, mut flushed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut disk, mut digest) = (Disk::default(), Digest::default());
+        for step in steps {
+            match step {
+                Move::Insert(k, v) => {
+                    table.insert(key(k), v);
+                    now.insert(key(k), v);
+                }
+                Move::Remove(k) => prop_assert_eq!(table.remove(&key(k)), now.remove(&key(k))),
+                Move::Update(k, v) => {
+                    table.update(&key(k), |it| *it = v);
+                    now.entry(key(k)).and_modify(|it| *it = v);
+                }
+                Move::Rewind => {
+                    table.rewind();
+                    now = sealed.clone();
+                }
+                Move::Revert => {
+                    table.revert();
+                    (now, sealed) = (flushed.clone(), flushed.clone());
+                }
+                Move::Seal | Move::Flush => {
+                    let mut changes = vec![];
+                    table.seal(&mut Fold::of_step("test"), Some(&mut changes), None).expect("seals");
+                    prop_assert_eq!(changes.is_empty(), now == sealed);
+                    sealed = now.clone();
+                    if matches!(step, Move::Flush) {
+                        table.flush(&mut disk, &mut digest).expect("flushes");
+                        flushed = now.clone();
+                        let mut fresh: Table<K, u64, ByValue, A> = Table::new(1, "test");
+                        let mut reading = Reading::default();
+                        for (key, (value, checksum)) in &disk.0 {
+                            let row = StoredRow { key, value, checksum: *checksum };
+                            fresh.load(&row, &mut reading).expect("loads");
+                        }
+                        prop_assert_eq!(&fresh.plain(), &now);
+                        prop_assert_eq!(&reading.digest, &digest);
+                        let mut swept = Digest::default();
+                        fresh.sweep(&mut swept).expect("sweeps");
+                        prop_assert_eq!(&swept, &digest);
+                    }
+                }
+            }
+            prop_assert_eq!(&table.plain(), &now);
+            let mut counted = ByValue::default();
+            for (k, v) in &now {
+                counted.changed(k, None, Some(v));
+            }
+            prop_assert_eq!(&table.index.0, &counted.0);
+            let changed: Vec<Vec<u8>> = table.changes().expect("lists").into_iter().map(|it| it.key).collect();
+            let keys: std::collections::BTreeSet<&K> = now.keys().chain(flushed.keys()).collect();
+            let differ = keys.into_iter().filter(|key| sealed.get(key) != flushed.get(key));
+            let differ = differ.map(|key| {
+                let mut bytes = Vec::new();
+                key.write(&mut bytes);
+                bytes
+            });
+            if now == sealed {
+                prop_assert_eq!(changed, differ.collect::<Vec<_>>());
+            }
+        }
+        Ok(())
+    }
+
     proptest! {
         #[test]
         fn a_table_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
-            let mut table: Table<u64, u64, ByValue> = Table::new(1, "test");
-            let (mut now, mut sealed) = (BTreeMap::new(), BTreeMap::new());
-            let (mut disk, mut digest) = (Disk::default(), Digest::default());
-            for step in steps {
-                match step {
-                    Move::Insert(k, v) => {
-                        table.insert(k, v);
-                        now.insert(k, v);
-                    }
-                    Move::Remove(k) => prop_assert_eq!(table.remove(&k), now.remove(&k)),
-                    Move::Update(k, v) => {
-                        table.update(&k, |it| *it = v);
-                        now.entry(k).and_modify(|it| *it = v);
-                    }
-                    Move::Rewind => { table.rewind(); now = sealed.clone(); }
-                    Move::Seal | Move::Flush => {
-                        let mut changes = vec![];
-                        table.seal(&mut Fold::of_step("test"), Some(&mut changes), None).expect("seals");
-                        prop_assert_eq!(changes.is_empty(), now == sealed);
-                        sealed = now.clone();
-                        if matches!(step, Move::Flush) {
-                            table.flush(&mut disk, &mut digest).expect("flushes");
-                            let mut fresh: Table<u64, u64, ByValue> = Table::new(1, "test");
-                            let mut reading = Reading::default();
-                            for (key, (value, checksum)) in &disk.0 {
-                                fresh.load(&StoredRow { key, value, checksum: *checksum }, &mut reading).expect("loads");
-                            }
-                            prop_assert_eq!(&fresh.plain(), &now);
-                            prop_assert_eq!(&reading.digest, &digest);
-                            let mut swept = Digest::default();
-                            fresh.sweep(&mut swept).expect("sweeps");
-                            prop_assert_eq!(&swept, &digest);
-                        }
-                    }
-                }
-                prop_assert_eq!(&table.plain(), &now);
-                let mut counted = ByValue::default();
-                for (k, v) in &now { counted.changed(k, None, Some(v)); }
-                prop_assert_eq!(&table.index.0, &counted.0);
-            }
+            compare::<u64, Sorted>(steps, |it| it)?;
+        }
+
+        #[test]
+        fn a_table_in_runs_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
+            compare::<(u8, i64), InRuns>(steps, |it| (u8::try_from(it % 2).expect("small"), 3 - it.cast_signed()))?;
         }
     }
 }

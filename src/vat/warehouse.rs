@@ -217,13 +217,14 @@ impl Warehouse {
 
     /// Updates the memory of the vats that were used.
     fn weigh(&mut self) {
-        for vat in std::mem::take(&mut self.used) {
-            if let Some(live) = self.live.get_mut(&vat) {
+        for vat in &self.used {
+            if let Some(live) = self.live.get_mut(vat) {
                 let bytes = live.instance.bytes() as u64 + INSTANCE_BYTES;
                 self.memory = self.memory - live.bytes + bytes;
                 live.bytes = bytes;
             }
         }
+        self.used.clear();
     }
 
     fn is_full(&self) -> bool {

@@ -41,7 +41,7 @@ const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 const LINES_MAX: usize = 800;
 
 /// The most methods of a type, over all its `impl` blocks; of any that is not named here [`METHODS_MAX`].
-const METHODS: [(&str, usize); 4] = [("Crank", 40), ("Ledger", 160), ("Host", 80), ("Block", 39)];
+const METHODS: [(&str, usize); 4] = [("Crank", 40), ("Ledger", 160), ("Host", 80), ("Block", 38)];
 
 const METHODS_MAX: usize = 65;
 
@@ -50,8 +50,8 @@ const EXEMPT: [(&str, &str); 4] = [
     ("src/store/database.rs", "time"),
     ("src/model/body.rs", "f64"),
     // Where both are refused.
-    ("src/store/canon.rs", "f32"),
-    ("src/store/canon.rs", "f64"),
+    ("src/store/canon/mod.rs", "f32"),
+    ("src/store/canon/mod.rs", "f64"),
 ];
 
 struct Source {

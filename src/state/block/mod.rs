@@ -13,6 +13,7 @@ pub mod branch;
 mod console;
 mod find;
 pub mod heap;
+pub(crate) mod pending;
 mod policy;
 mod probe;
 pub(crate) mod proof;
@@ -24,7 +25,11 @@ pub use find::{classes, find_bundle, sweep_digest};
 pub use policy::{BlockPolicy, held_bytes};
 pub use probe::{BlockProbe, Sealed};
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     directive::DirectiveSet,
@@ -36,7 +41,7 @@ use crate::{
     state::{
         device::Device,
         snapshot::Snapshots,
-        table::Tables,
+        table::{Tables, Waiting},
         transcript::{self, Entries, Entry},
     },
     store::{BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, StateHash, canon::Sink},
@@ -67,6 +72,8 @@ struct Inner {
     beside: Vec<BesideRow>,
     slog: Slog,
     doomed: Vec<VatId>,
+    /// What a step sent, until it is accepted at the step's end: empty between two steps.
+    sent: VecDeque<Waiting>,
     directives: DirectiveSet,
     /// The mark of each crank since the last commit.
     crank_marks: Vec<CrankMark>,
@@ -148,6 +155,7 @@ impl Block {
             beside: Vec::new(),
             slog,
             doomed: Vec::new(),
+            sent: VecDeque::new(),
             directives: DirectiveSet::default(),
             crank_marks: Vec::new(),
             result: None,
@@ -303,11 +311,6 @@ impl Block {
         Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
     }
 
-    /// Returns the vats whose workers are to be stopped before the next delivery; to stop one for nothing costs only time.
-    pub(crate) fn doomed(&mut self) -> &mut Vec<VatId> {
-        &mut self.0.doomed
-    }
-
     /// Sets the fuel that the open block used.
     pub(crate) fn set_fuel(&mut self, fuel: u64) {
         self.0.meta.fuel = fuel;
@@ -323,8 +326,9 @@ impl Block {
         &mut self.0.entries
     }
 
-    /// Undoes all row changes since the last seal, and takes back the transcript entries.
+    /// Undoes all row changes since the last seal, and takes back the transcript entries and what was sent.
     pub(crate) fn rewind(&mut self) {
+        self.0.sent.clear();
         self.0.tables.each().into_iter().for_each(Journaled::rewind);
         self.0.entries.rewind();
     }
@@ -346,9 +350,9 @@ impl Block {
             for it in entries.unsealed() {
                 chain.number(ENTRY);
                 chain.number(it.vat.0);
-                chain.plain(it.canon);
+                chain.plain(it.entry);
                 fold.number(it.vat.0);
-                fold.plain(it.canon);
+                fold.plain(it.entry);
             }
             if let Some(rows) = rows {
                 chain.number(ROWS);

@@ -52,7 +52,7 @@ impl Sealed<'_> {
         &self,
         mut see: impl FnMut(VatId, DeliveryNum, &[u8]) -> Result<(), HostFault>,
     ) -> Result<(), HostFault> {
-        self.entries.unsealed().try_for_each(|it| see(it.vat, it.number, it.stored))
+        self.entries.unsealed().try_for_each(|it| see(it.vat, it.number, it.entry))
     }
 }
 

@@ -239,10 +239,10 @@ impl Tables {
 
     /// Changes the kernel's counters.
     pub fn update_globals<T>(&mut self, change: impl FnOnce(&mut Globals) -> T) -> T {
-        let mut globals = self.globals();
-        let result = change(&mut globals);
-        self.globals.insert((), globals);
-        result
+        if self.globals.is_empty() {
+            self.globals.insert((), Globals::INITIAL);
+        }
+        self.globals.update(&(), change).expect("it is there, or was put there above")
     }
 
     /// Returns the value with which a promise was settled, if it was.

@@ -16,7 +16,7 @@ use crate::{
         item::Item,
         value::CapData,
     },
-    store::{Index, Table, canon::Sink, codec::Key},
+    store::{InRuns, Index, Table, canon::Sink, codec::Key},
 };
 
 /// The vat that made an item of the run-queue, and the family in whose turn it is taken.
@@ -191,7 +191,7 @@ impl Turn {
 
 /// The queues: within one, items stand in order of their numbers. A queue that ran empty begins at 0 again, so that
 /// the rows do not tell how much went through it.
-pub type Queue = Table<(QueueId, i64), Waiting, Loads>;
+pub type Queue = Table<(QueueId, i64), Waiting, Loads, InRuns>;
 
 impl Queue {
     /// Iterates over the items of one queue, first to last, with their numbers.

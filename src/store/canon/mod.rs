@@ -1,7 +1,7 @@
 //! The canonical encoding: the bytes of a value that are hashed, whatever the store keeps of it.
 //!
 //! It depends on serde's model of the value alone: the order of fields and variants, and nothing of the store's codec.
-//! It is written and never read.
+//! Transcripts are stored in it, and read back (`read`); of rows it is only hashed.
 //!
 //! | what | bytes |
 //! | --- | --- |
@@ -17,6 +17,10 @@
 //!
 //! Invariant: each encoding tells where it ends, so that none is the beginning of another of its type. A change of this
 //! table, or of the fields of a row, changes every hash: it is a new schema.
+
+mod read;
+
+pub(crate) use read::take;
 
 use std::fmt;
 
@@ -308,11 +312,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use serde::Serialize;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
 
-    #[derive(Serialize, Clone, PartialEq, Debug)]
+    #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
     enum Example {
         Unit,
         One(u64),
@@ -340,6 +344,19 @@ mod tests {
         assert!(write(&1.5_f64, &mut Vec::new()).is_err());
     }
 
+    #[test]
+    fn what_announces_more_than_there_is_or_does_not_fit_is_refused() {
+        assert!(take::<Vec<u8>>(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1][..]).is_err());
+        assert!(take::<String>(&mut &[4, b'a'][..]).is_err(), "cut short");
+        assert!(take::<String>(&mut &[1, 0xff][..]).is_err(), "not UTF-8");
+        assert!(take::<u8>(&mut &[0x80, 2][..]).is_err(), "256");
+        assert!(take::<u64>(&mut &[0x80, 0][..]).is_err(), "0 in two bytes");
+        assert!(take::<u64>(&mut &[0xff; 11][..]).is_err(), "more than 64 bits");
+        assert!(take::<bool>(&mut &[2][..]).is_err());
+        assert!(take::<f64>(&mut &[0; 8][..]).is_err());
+        assert!(take::<Example>(&mut &[9][..]).is_err(), "no such variant");
+    }
+
     fn shape() -> impl Strategy<Value = Example> {
         let leaf = prop_oneof![
             Just(Example::Unit),
@@ -356,6 +373,23 @@ mod tests {
         #[test]
         fn no_encoding_begins_with_that_of_another_value(a in shape(), b in shape()) {
             prop_assert_eq!(canon(&a).starts_with(&canon(&b)), a == b);
+        }
+
+        #[test]
+        fn what_was_written_is_read_back_and_nothing_is_left(a in shape(), numbers in any::<(u64, i64, i8, u16, bool)>()) {
+            let written = (a, numbers, BTreeMap::from([(numbers.0, "x".to_owned())]));
+            let bytes = canon(&written);
+            let mut rest = &bytes[..];
+            prop_assert_eq!(take::<(Example, (u64, i64, i8, u16, bool), BTreeMap<u64, String>)>(&mut rest).expect("reads"), written);
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn bytes_that_nobody_wrote_are_refused_or_are_the_encoding_of_what_is_read(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut rest = &bytes[..];
+            if let Ok(read) = take::<Vec<Example>>(&mut rest) {
+                prop_assert_eq!(canon(&read), &bytes[..bytes.len() - rest.len()]);
+            }
         }
     }
 }
