@@ -9,9 +9,12 @@ use crate::{
         Exit, Output, Usage,
         named::{StateArgs, VatArgs},
     },
-    inspect::view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, transcript, vats},
+    inspect::view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, sizes, transcript, vats},
     model::id::DeliveryNum,
-    state::{block::Block, transcript::Entry},
+    state::{
+        block::{Block, history},
+        transcript::Entry,
+    },
     store::Database,
 };
 
@@ -77,13 +80,21 @@ enum InspectWhat {
     Transcript {
         #[command(flatten)]
         vat: VatArgs,
-        /// The first delivery to show
-        #[arg(long, value_name = "N", default_value_t = 0)]
-        from: u64,
+        /// The first delivery to show; otherwise the first that the state has
+        #[arg(long, value_name = "N")]
+        from: Option<u64>,
         /// The last delivery to show
         #[arg(long, value_name = "M")]
         to: Option<u64>,
     },
+    /// The disk space that the state takes: by file, by table, by vat, how it grew, and what could leave
+    ///
+    /// Reads the whole file: a second for some hundred megabytes.
+    #[command(after_help = "\
+Examples:
+  vathost inspect --state ./state size
+  vathost inspect --state ./state size --json | jq '.vats | max_by(.transcriptBytes)'")]
+    Size,
     /// The vatstore of a vat
     #[command(after_help = "Example:\n  vathost inspect --state ./state kv v3 --prefix purse.")]
     Kv {
@@ -144,9 +155,24 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
         Some(InspectWhat::Objects) => printer.rows(objects::list(tables))?,
         Some(InspectWhat::Clist { vat }) => printer.rows(clist::list(tables, vat.find(tables)?))?,
         Some(InspectWhat::Kv { vat, prefix }) => printer.rows(kv::list(tables, vat.find(tables)?, prefix))?,
+        Some(InspectWhat::Size) => {
+            let sizes = sizes::of(dir, &Database::open_read_only(dir)?, &block)?;
+            printer.facts(&sizes)?;
+            if !args.json {
+                printer.output.line("")?;
+                printer.rows(sizes.tables)?;
+                printer.output.line("")?;
+                printer.rows(sizes.vats)?;
+            }
+        }
         Some(InspectWhat::Transcript { vat, from, to }) => {
-            let range = (DeliveryNum(*from), DeliveryNum(to.unwrap_or(u64::MAX)));
-            printer.entries(&transcript::entries(&block, vat.find(tables)?, range)?)?;
+            let vat = vat.find(tables)?;
+            let pruned = history::pruned(&block, vat)?;
+            if let (None, Some(pruned)) = (from, pruned) {
+                output.note(pruned.told());
+            }
+            let first = from.map_or_else(|| pruned.map_or_else(Default::default, |it| it.next), DeliveryNum);
+            printer.entries(&transcript::entries(&block, vat, (first, DeliveryNum(to.unwrap_or(u64::MAX))))?)?;
         }
     }
     Ok(Exit::Ok)

@@ -30,7 +30,10 @@ use crate::{
         id::{DeliveryNum, VatId},
     },
     slog::{Detail, Event, Recorder, Slog},
-    state::{block::Block, transcript::Entry},
+    state::{
+        block::{Block, history},
+        transcript::Entry,
+    },
     vat::{Warehouse, engine_id},
 };
 
@@ -123,7 +126,13 @@ fn plan(
     }
     let Some(first) = beginning(block, vat, DeliveryNum(from))? else {
         let what = format!("{vat} has no transcript of a heap that holds delivery {from}");
-        return Err(Usage::new(what, "the vat is gone, or it did not start until later").into());
+        return Err(match history::pruned(block, vat)? {
+            Some(pruned) => {
+                Usage::new(format!("{what}: {}", pruned.told()), "replay it in a copy that was made before")
+            }
+            None => Usage::new(what, "the vat is gone, or it did not start until later"),
+        }
+        .into());
     };
     let current = block.tables().vats.get(&vat).map_or(DeliveryNum(0), |it| it.first_delivery);
     if first < current && wasm.is_none() {

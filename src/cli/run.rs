@@ -41,7 +41,10 @@ use crate::{
         id::{BundleId, VatId},
     },
     slog::{News, Slog},
-    state::block::{Block, held_bytes},
+    state::{
+        block::{Block, held_bytes},
+        retention::Keep,
+    },
     store::Database,
 };
 
@@ -94,6 +97,10 @@ pub(crate) struct RunArgs {
     /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
     #[arg(long, value_name = "N")]
     snapshot_interval: Option<u64>,
+    /// How much of the vats' transcripts to keep: `all`, `needed` (what brings a vat back), or, with that, `blocks=N` or `days=N`.
+    /// What leaves cannot be shown, replayed or compared any more [default: as host.toml says, or all]
+    #[arg(long, value_name = "WHAT")]
+    pub(super) keep: Option<Keep>,
     /// Where the mailbox's messages come in, JSON lines; instead of what the scenario says
     #[arg(long, value_name = "FILE")]
     inbound: Option<PathBuf>,
@@ -231,7 +238,13 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
     let mut controller = open(
         args,
         scenario,
-        HostOptions { bundles: bundles.clone(), blocks, inputs: args.inputs, ..HostOptions::default() },
+        HostOptions {
+            bundles: bundles.clone(),
+            blocks,
+            inputs: args.inputs,
+            keep: args.keep.or(host.keep).unwrap_or_default(),
+            ..HostOptions::default()
+        },
     )?;
     bundles.iter().for_each(|wasm| output.detail(format!("bundle {}", BundleId::of(wasm))));
     load_directives(&mut controller, directives, args, output)?;
@@ -420,7 +433,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Counts ^C: the first stops at the next crank boundary, or where a delivery does not come to one soon, in its middle; the second
 /// at once: what is not committed then is as if it had never been.
 #[expect(clippy::disallowed_methods, reason = "it waits beside the kernel, and ends what takes too long")]
-fn on_interrupt(controller: &Host) -> anyhow::Result<Arc<AtomicU8>> {
+pub(super) fn on_interrupt(controller: &Host) -> anyhow::Result<Arc<AtomicU8>> {
     let (flush_slog, interrupter) = (controller.slog().last_flush(), controller.interrupter());
     let count = Arc::new(AtomicU8::new(0));
     let seen = count.clone();

@@ -248,6 +248,7 @@ impl Past {
     /// Shows the vatstore at this place, rebuilt from the vat's recorded syscalls.
     fn kv(&self, prefix: &str) -> Answer {
         let mut rows: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+        // From the first delivery on, or it would be another vatstore.
         for entry in self.block.transcript(self.vat, DeliveryNum(0))? {
             let entry = entry?;
             let syscalls = match entry.number {

@@ -11,8 +11,8 @@ use crate::{
         recording::{Story, story},
         view::{label, objects, promises, table_of},
     },
-    model::id::{DeliveryNum, KRef, VRef, VatId},
-    state::block::Block,
+    model::id::{KRef, VRef, VatId},
+    state::block::{Block, history},
 };
 
 /// Mentions of a recording that are shown.
@@ -79,7 +79,7 @@ pub(super) fn answer(block: &Block, kref: KRef, recordings: &[PathBuf]) -> Answe
 
 /// Finds the place at which a vat's transcript names a reference for the first time.
 fn first_mention(block: &Block, vat: VatId, vref: VRef) -> Result<Option<String>, Refusal> {
-    for entry in block.transcript(vat, DeliveryNum(0))? {
+    for entry in block.transcript(vat, history::begins_at(block, vat)?)? {
         let entry = entry?;
         if let Some(delivery) = entry.delivery.as_ref().filter(|it| it.refs().contains(&vref)) {
             return Ok(Some(format!("since {}, {}", entry.number, crate::debug::place::summary(delivery))));

@@ -15,7 +15,7 @@ use crate::{
     kernel::Probe,
     model::{blame::HostFault, files},
     slog::Slog,
-    state::{block::BlockPolicy, device::Device},
+    state::{block::BlockPolicy, device::Device, retention::Keep},
     store::StateFiles,
 };
 
@@ -58,6 +58,8 @@ pub struct HostOptions {
     pub memory_max: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
+    /// How much of the vats' transcripts is kept; replicas may differ in it.
+    pub keep: Keep,
     /// Whether to find changed pages by comparing them, even if the system could tell: slower, with the same result.
     pub compare_pages: bool,
     /// Another way to the files of the state than SQLite's own: only in an experiment.
@@ -173,6 +175,7 @@ struct HostSection {
     cranks_per_block: Option<NonZeroU64>,
     fuel_per_block: Option<u64>,
     block_time: Option<u64>,
+    keep: Option<String>,
 }
 
 /// The `[host]` section of the `host.toml` in a state's folder.
@@ -184,6 +187,8 @@ pub struct HostFile {
     pub bundles: Vec<PathBuf>,
     /// How blocks are cut.
     pub blocks: BlockOptions,
+    /// How much of the vats' transcripts is kept.
+    pub keep: Option<Keep>,
 }
 
 /// An operator's file that cannot be used.
@@ -206,7 +211,7 @@ impl From<BadFile> for HostFault {
 pub const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
 
 const FILE_HINT: &str = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
-                         `fuel_per_block` and `block_time`";
+                         `fuel_per_block`, `block_time`, and `keep = \"needed\"`";
 
 impl HostFile {
     /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
@@ -219,11 +224,14 @@ impl HostFile {
         let bad = |why: &dyn std::fmt::Display, hint| BadFile { what: format!("{name}: {why}"), hint };
         let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| bad(&err, ""))?;
         let HostToml { host } = toml::from_str(&text).map_err(|err| bad(&err, FILE_HINT))?;
-        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time } = host;
+        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time, keep } = host;
+        let keep = keep.map(|it| it.parse()).transpose();
+        let keep = keep.map_err(|why: String| bad(&format_args!("`keep`: {why}"), FILE_HINT))?;
         Ok(HostFile {
             directives: directives.map(|it| state.join(it)),
             bundles: bundles.into_iter().map(|it| state.join(it)).collect(),
             blocks: BlockOptions { cranks_per_block, fuel_per_block, block_time },
+            keep,
         })
     }
 }
@@ -246,11 +254,12 @@ impl HostOptions {
     /// The file, or one that it names, cannot be used.
     pub fn of_state(state: impl Into<PathBuf>) -> Result<HostOptions, HostFault> {
         let state = state.into();
-        let HostFile { directives, bundles, blocks } = HostFile::of(&state)?;
+        let HostFile { directives, bundles, blocks, keep } = HostFile::of(&state)?;
+        let keep = keep.unwrap_or_default();
         let directives = directives.as_deref().map(read_directives).transpose()?.unwrap_or_default();
         let bundles = bundles.iter().map(|it| scenario::read_module(it).map_err(|err| module_fault(it, &err)));
         let bundles = bundles.collect::<Result<_, _>>()?;
-        Ok(HostOptions { state: Some(state), directives, bundles, blocks, ..HostOptions::default() })
+        Ok(HostOptions { state: Some(state), directives, bundles, blocks, keep, ..HostOptions::default() })
     }
 }
 

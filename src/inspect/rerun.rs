@@ -12,7 +12,7 @@ use crate::{
         value::Delivery,
     },
     state::{
-        block::{Block, BlockPolicy},
+        block::{Block, BlockPolicy, history},
         table::{Options, Vat},
         transcript::{End, Entry},
     },
@@ -45,7 +45,7 @@ pub struct Redelivered<'a> {
 /// Returns the last `startVat` that succeeded at or before a delivery: a replay of that delivery has to begin there.
 pub fn beginning(block: &Block, vat: VatId, of: DeliveryNum) -> Result<Option<DeliveryNum>, HostFault> {
     let mut found = None;
-    for entry in block.transcript(vat, DeliveryNum(0))? {
+    for entry in block.transcript(vat, history::begins_at(block, vat)?)? {
         let entry = entry?;
         if entry.number > of {
             break;

@@ -7,6 +7,7 @@
 
 pub mod block;
 pub mod device;
+pub mod retention;
 pub mod snapshot;
 pub mod table;
 pub mod transcript;

@@ -28,12 +28,16 @@ pub struct Compacted {
 }
 
 impl Database {
+    /// Returns the bytes that the state in this folder takes: its file, and its log.
+    pub fn bytes(dir: &Path) -> u64 {
+        [FILE, LOG].iter().map(|name| fs::metadata(dir.join(name)).map_or(0, |it| it.len())).sum()
+    }
+
     /// Gives back the disk space that the state in this folder does not use. The caller is its host, between two commits.
     pub fn compact(dir: &Path) -> Result<Compacted, HostFault> {
         let what = format!("give back the unused space of the state `{}`", dir.display());
         let failed = fault(&what);
-        let bytes = || [FILE, LOG].iter().map(|name| fs::metadata(dir.join(name)).map_or(0, |it| it.len())).sum();
-        let bytes_before = bytes();
+        let bytes_before = Database::bytes(dir);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(dir.join(FILE), flags).map_err(&failed)?;
         connection.busy_timeout(BUSY_MAX).map_err(&failed)?;
@@ -43,7 +47,7 @@ impl Database {
         connection.execute_batch("VACUUM").map_err(&failed)?;
         let is_held = empty_log(&connection).map_err(&failed)?;
         drop(connection);
-        Ok(Compacted { bytes_before, bytes_after: bytes(), is_held })
+        Ok(Compacted { bytes_before, bytes_after: Database::bytes(dir), is_held })
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
 //! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_mark` (see `mark`), `snapshot` and `page`
-//! (see `page`), `beside` (see `beside`). WAL with
-//! `synchronous=FULL`: what a commit returned is on disk.
+//! (see `page`), `pruned` (see `prune`), `beside` (see `beside`). WAL with `synchronous=FULL`: what a commit returned is on
+//! disk.
 //!
 //! Tables of large values have a rowid (see [`TableLayout`]): in one without, SQLite reads the whole row to compare its
 //! key, and a commit would read the chunks of many blocks before.
@@ -33,7 +33,7 @@ use crate::{
         pace::Pace,
         page, private,
         proof::{DAMAGED, Proof, StoredRow},
-        sqlite,
+        prune, sqlite,
     },
 };
 
@@ -198,6 +198,7 @@ fn layout(tables: &[TableLayout]) -> String {
     sql += history::LAYOUT;
     sql += mark::LAYOUT;
     sql += page::LAYOUT;
+    sql += prune::LAYOUT;
     for TableLayout { name, has_long_values } in tables {
         // Without a rowid the value stands right behind the key: it is read with it, and compared.
         let kind = if *has_long_values { "" } else { " WITHOUT ROWID" };

@@ -1,7 +1,8 @@
 //! The transcripts of the vats in the database: chunks, each bound to the one before it.
 //!
 //! Invariants:
-//! * The chunks of a vat begin at its first delivery, and each begins where the one before it ended.
+//! * The chunks of a vat begin at its first delivery, or behind the last one that left the state (see `prune`), and each begins where
+//!   the one before it ended.
 //! * A chunk's checksum is that of its vat, its deliveries, its bytes, and the checksum of the chunk before: who has proved the last
 //!   one has proved the order of all.
 //! * What of this does not hold is damage: history is whole, or refused.
@@ -13,7 +14,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::{
     model::{
         blame::HostFault,
-        id::{DeliveryNum, VatId},
+        id::{BlockHeight, DeliveryNum, VatId},
     },
     store::{
         database::{Database, Transaction},
@@ -24,10 +25,10 @@ use crate::{
 
 const TABLE: &str = "transcript";
 
-/// The bytes come last: who wants the checksum does not read them.
-pub(super) const LAYOUT: &str =
-    "CREATE TABLE transcript (vat INTEGER, first INTEGER, next INTEGER NOT NULL, checksum INTEGER NOT NULL,
-                         entries BLOB NOT NULL, PRIMARY KEY (vat, first));";
+/// `height` and `time` are those of the chunk's block: they only tell when it may leave. The bytes come last: who wants the checksum does
+/// not read them.
+pub(super) const LAYOUT: &str = "CREATE TABLE transcript (vat INTEGER, first INTEGER, next INTEGER NOT NULL, checksum INTEGER NOT NULL,
+                         height INTEGER NOT NULL, time INTEGER NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (vat, first));";
 
 /// Some deliveries to a vat, one behind the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,12 +89,24 @@ impl Heads {
     }
 }
 
+/// The block of a chunk: its height and its time.
+type OfBlock = (BlockHeight, u64);
+
 /// The checksum of a chunk behind one with the checksum `before`; 0 stands for none.
-fn checksum(vat: VatId, before: i64, first: DeliveryNum, next: DeliveryNum, entries: &[u8]) -> i64 {
-    let numbers = [vat.0, before.cast_unsigned(), first.0, next.0].map(u64::to_le_bytes);
-    let [vat, before, first, next] = numbers.each_ref().map(|it| &it[..]);
-    RowHash::of_parts(TABLE, &[vat, before, first, next, entries]).checksum()
+fn checksum(
+    vat: VatId,
+    before: i64,
+    (first, next): (DeliveryNum, DeliveryNum),
+    (height, time): OfBlock,
+    entries: &[u8],
+) -> i64 {
+    let numbers = [vat.0, before.cast_unsigned(), first.0, next.0, height.0, time].map(u64::to_le_bytes);
+    let [vat, before, first, next, height, time] = numbers.each_ref().map(|it| &it[..]);
+    RowHash::of_parts(TABLE, &[vat, before, first, next, height, time, entries]).checksum()
 }
+
+/// What can be done where deliveries have left.
+const LEFT: &str = "what left is not in the state any more: ask for later deliveries, or a copy that was made before";
 
 fn reading(vat: VatId, first: DeliveryNum) -> String {
     format!("read the transcript of {vat} from {first}")
@@ -103,8 +116,8 @@ fn missing(next: DeliveryNum) -> String {
     format!("{next} should come next: deliveries are missing")
 }
 
-/// A chunk, and the checksum that is stored with it.
-type Stored = (Chunk, i64);
+/// A chunk, its block, and the checksum that is stored with it.
+type Stored = (Chunk, OfBlock, i64);
 
 impl Database {
     /// Reads the last chunk of every vat that has a transcript, as it is stored: the caller compares it with what
@@ -135,14 +148,14 @@ impl Database {
     pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<Vec<Chunk>, HostFault> {
         let what = format!("read the transcript of {vat}");
         let failed = |err| self.failed(&what, &err);
-        let sql = "SELECT first, next, checksum, entries FROM transcript WHERE vat = ?1 AND first >=
+        let sql = "SELECT first, next, checksum, entries, height, time FROM transcript WHERE vat = ?1 AND first >=
                    coalesce((SELECT max(first) FROM transcript WHERE vat = ?1 AND first <= ?2), 0) ORDER BY first";
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
         let mut rows = statement.query(params![vat.0.cast_signed(), from.0.cast_signed()]).map_err(failed)?;
         let mut chunks: Vec<Chunk> = Vec::new();
         let mut before = 0;
         while let Some(row) = rows.next().map_err(failed)? {
-            let (chunk, sum) = stored(row).map_err(failed)?;
+            let (chunk, of, sum) = stored(row).map_err(failed)?;
             match chunks.last() {
                 None => before = self.link(vat, from, chunk.first)?,
                 Some(last) if last.next != chunk.first => {
@@ -150,7 +163,8 @@ impl Database {
                 }
                 Some(_) => (),
             }
-            if sum != checksum(vat, before, chunk.first, chunk.next, &chunk.entries) || chunk.next <= chunk.first {
+            if sum != checksum(vat, before, (chunk.first, chunk.next), of, &chunk.entries) || chunk.next <= chunk.first
+            {
                 return Err(self.damaged(reading(vat, chunk.first), DAMAGED, TABLE));
             }
             before = sum;
@@ -161,11 +175,18 @@ impl Database {
 
     /// The checksum of the chunk before the one that begins at `first` and is to hold delivery `from`.
     fn link(&self, vat: VatId, from: DeliveryNum, first: DeliveryNum) -> Result<i64, HostFault> {
+        let pruned = self.pruned(vat)?;
+        if let Some(pruned) = pruned.filter(|it| from < it.next) {
+            return Err(HostFault { way_out: Some(LEFT), ..HostFault::new(reading(vat, from), pruned.told()) });
+        }
         if first > from {
             return Err(self.damaged(reading(vat, first), missing(from), TABLE));
         }
         if first.0 == 0 {
             return Ok(0);
+        }
+        if let Some(pruned) = pruned.filter(|it| it.next == first) {
+            return Ok(pruned.link);
         }
         let what = format!("read the transcript of {vat}");
         let sql = "SELECT next, checksum FROM transcript WHERE vat = ? AND first < ? ORDER BY first DESC LIMIT 1";
@@ -198,29 +219,33 @@ impl Database {
 
 fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
     let number = |at| Ok::<_, rusqlite::Error>(DeliveryNum(row.get::<_, i64>(at)?.cast_unsigned()));
-    Ok((Chunk { first: number(0)?, next: number(1)?, entries: row.get(3)? }, row.get(2)?))
+    let of = (BlockHeight(row.get::<_, i64>(4)?.cast_unsigned()), row.get::<_, i64>(5)?.cast_unsigned());
+    Ok((Chunk { first: number(0)?, next: number(1)?, entries: row.get(3)? }, of, row.get(2)?))
 }
 
 impl Transaction<'_> {
-    /// Appends chunks to the vats' transcripts: all that `each` hands over, as a vat, the number of the first
-    /// delivery, the one after the last, and the entries.
+    /// Appends chunks to the vats' transcripts, of the block with this height and time: all that `each` hands over, as a vat, the number
+    /// of the first delivery, the one after the last, and the entries.
     pub fn put_transcripts(
         &self,
+        of: OfBlock,
         heads: &mut Heads,
         digest: &mut Digest,
         each: impl FnOnce(&mut Put<'_>) -> Result<(), HostFault>,
     ) -> Result<(), HostFault> {
         let what = "write a transcript";
         let failed = |err| self.failed(what, &err);
-        let mut insert = self.0.prepare_cached("INSERT INTO transcript VALUES (?, ?, ?, ?, ?)").map_err(failed)?;
+        let mut insert =
+            self.0.prepare_cached("INSERT INTO transcript VALUES (?, ?, ?, ?, ?, ?, ?)").map_err(failed)?;
         each(&mut |vat, first, next, entries| {
             let (end, before) = heads.get(vat).map_or((DeliveryNum(0), 0), |it| (it.next, it.checksum));
             if end != first || next <= first {
                 let why = format!("{end} is the next of {vat}, and not {first} to {next}");
                 return Err(HostFault::new(what, why));
             }
-            let sum = checksum(vat, before, first, next, entries);
-            let row = params![vat.0.cast_signed(), first.0.cast_signed(), next.0.cast_signed(), sum, entries];
+            let sum = checksum(vat, before, (first, next), of, entries);
+            let [whose, from, to, height, time] = [vat.0, first.0, next.0, of.0.0, of.1].map(u64::cast_signed);
+            let row = params![whose, from, to, sum, height, time, entries];
             insert.execute(row).map_err(failed)?;
             heads.put(vat, Head { first, next, checksum: sum }, digest);
             Ok(())
@@ -232,6 +257,7 @@ impl Transaction<'_> {
         if let Some(head) = heads.0.remove(&vat) {
             digest.remove(&head.hash(vat));
         }
+        self.forget_pruned(vat)?;
         self.execute("remove a transcript", "DELETE FROM transcript WHERE vat = ?", [vat.0.cast_signed()]).map(drop)
     }
 }

@@ -5,7 +5,7 @@
 
 mod aside;
 mod beside;
-pub(crate) mod canon;
+pub mod canon;
 pub(crate) mod codec;
 mod compact;
 mod database;
@@ -21,7 +21,9 @@ mod pace;
 mod page;
 mod private;
 mod proof;
+mod prune;
 mod rows;
+mod size;
 mod sqlite;
 mod table;
 mod touched;
@@ -44,8 +46,10 @@ pub use pace::Pace;
 pub use page::{Listed, PAGE_BYTES, PageHash};
 pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
+pub use prune::{Left, MayLeave, Pruned};
 pub use rows::{Arrangement, InRuns, RowMap, Sorted};
 /// SQLite's C interface, for a VFS of experiments.
 #[cfg(feature = "tools")]
 pub(crate) use rusqlite::ffi as sqlite_ffi;
+pub use size::{TableSize, TranscriptSize};
 pub use table::{Change, Index, Journaled, Table, Value};

@@ -123,6 +123,10 @@ impl Database {
         let what = format!("remove the snapshots from `{}`", path.display());
         let mut database = Database::open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE, what.clone())?;
         let Some(mut meta) = database.meta()? else { return Ok(()) };
+        if database.has_pruned()? {
+            let why = "deliveries that came before them have left the state (--keep): without its snapshot a vat cannot come back";
+            return Err(HostFault::new(&what, why));
+        }
         let transaction = database.transaction()?;
         transaction.execute(&what, "DELETE FROM snapshot", [])?;
         transaction.execute(&what, "DELETE FROM page", [])?;

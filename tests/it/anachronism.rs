@@ -8,11 +8,11 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use vathost::{
     model::{
-        id::{DeliveryNum, VRef, VatId},
+        id::{BlockHeight, DeliveryNum, VRef, VatId},
         value::{Answer, Delivery, Syscall},
     },
     state::{table::Tables, transcript::End},
-    store::{Database, Put},
+    store::{Database, Put, canon},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -33,13 +33,11 @@ struct Entry {
 }
 
 fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> T {
-    let (value, used) = bincode::serde::decode_from_slice(bytes, bincode::config::standard()).unwrap();
-    *bytes = &bytes[used..];
-    value
+    canon::take(bytes).unwrap()
 }
 
 fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    bincode::serde::encode_into_std_write(value, out, bincode::config::standard()).unwrap();
+    canon::write(value, out).unwrap();
 }
 
 /// What follows a version and how it is packed: not at all, or as a Zstandard frame behind its length.
@@ -61,7 +59,7 @@ fn decode(mut bytes: &[u8]) -> Vec<Entry> {
 }
 
 fn encode(entries: &[Entry]) -> Vec<u8> {
-    let mut out = vec![3, 0];
+    let mut out = vec![4, 0];
     for entry in entries {
         append(&entry.delivery, &mut out);
         for (syscall, answer) in &entry.syscalls {
@@ -104,7 +102,7 @@ fn tamper(change: impl Fn(&mut Entry)) -> (Output, u64) {
     let digest = &mut meta.proof.transcripts;
     transaction.delete_transcript(VAT, &mut heads, digest).unwrap();
     let put_all = |put: &mut Put<'_>| chunks.iter().try_for_each(|it| put(VAT, it.first, it.next, &it.entries));
-    transaction.put_transcripts(&mut heads, digest, put_all).unwrap();
+    transaction.put_transcripts((BlockHeight(1), 0), &mut heads, digest, put_all).unwrap();
     transaction.put_meta(&meta).unwrap();
     transaction.commit().unwrap();
     drop(database);

@@ -7,6 +7,7 @@ mod damage;
 mod flips;
 mod layout;
 mod rerun;
+mod retention;
 
 use std::{
     fs,

@@ -55,7 +55,7 @@ use crate::{
     },
     slog::{Detail, Event, Slog},
     state::{
-        block::{Block, classes, heap},
+        block::{Block, classes, heap, history},
         device::Device,
         snapshot::Image,
         table::Tables,
@@ -373,6 +373,9 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
         block.set_audit(every);
     }
     heap::set_interval(&mut block, open.snapshot_interval);
+    if !open.read_only {
+        history::set_keep(&mut block, open.keep);
+    }
     check_engine(&block)?;
     device::check(&block, &open.devices, open.read_only)?;
     block.set_devices(open.devices.clone());

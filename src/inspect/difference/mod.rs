@@ -158,7 +158,8 @@ fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
     let mut found = Vec::new();
     for vat in vats {
-        let (a, b) = (a.transcript(vat, DeliveryNum(0))?, b.transcript(vat, DeliveryNum(0))?);
+        let from = a.begins_at(vat)?.max(b.begins_at(vat)?);
+        let (a, b) = (a.transcript(vat, from)?, b.transcript(vat, from)?);
         let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
         let (a, b) = (entries(&a[same..])?, entries(&b[same..])?);
         found.extend(a.iter().zip(&b).find(|(a, b)| a != b).map(|(a, b)| delivery(vat, a, b)));

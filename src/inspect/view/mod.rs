@@ -9,6 +9,7 @@ pub(crate) mod overview;
 pub(crate) mod promises;
 pub(crate) mod queue;
 pub(crate) mod said;
+pub(crate) mod sizes;
 pub(crate) mod text;
 pub(crate) mod transcript;
 pub(crate) mod vats;

@@ -14,7 +14,7 @@ use crate::{
         id::{DeliveryNum, VRef, VatId},
     },
     state::{
-        block::Block,
+        block::{Block, history},
         table::{Awaited, Status, Tables, Tally},
     },
 };
@@ -65,6 +65,9 @@ pub(crate) struct OneVat {
     promises: usize,
     decides: usize,
     transcript: usize,
+    /// The first delivery of the transcript, where those before it have left the state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcript_from: Option<u64>,
     /// The events that the outside has not acknowledged, if the vat is a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     outbox: Option<u64>,
@@ -110,8 +113,8 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
     let vat = tables.vats.get(&id).ok_or_else(unknown)?;
     let tally = tables.tallies.get(&id).copied().unwrap_or(Tally::default());
     let entries = |wanted: fn(VRef) -> bool| tables.clist.of(id).filter(|(vref, _)| wanted(*vref)).count();
-    let mut transcript = 0;
-    for entry in block.transcript(id, DeliveryNum(0))? {
+    let (mut transcript, pruned) = (0, history::pruned(block, id)?);
+    for entry in block.transcript(id, pruned.map_or_else(Default::default, |it| it.next))? {
         entry?;
         transcript += 1;
     }
@@ -136,6 +139,7 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
         promises: entries(VRef::is_promise),
         decides: tables.promises.iter().filter(|(_, it)| it.decider() == Some(id)).count(),
         transcript,
+        transcript_from: pruned.map(|it| it.next.0),
     })
 }
 
@@ -181,7 +185,17 @@ impl Facts for OneVat {
                 Some(events) => ("outbox", counted(events, "event", "events")),
                 None => ("bundle", format!("{} ({})", row.bundle, size(self.bundle_bytes as u64))),
             },
-            ("deliveries", format!("{}, {} of them in the transcript", grouped(row.deliveries), self.transcript)),
+            (
+                "deliveries",
+                match self.transcript_from {
+                    None => format!("{}, {} of them in the transcript", grouped(row.deliveries), self.transcript),
+                    Some(from) => format!(
+                        "{}, {} of them in the transcript, from d{from} on: those before it have left (--keep)",
+                        grouped(row.deliveries),
+                        self.transcript
+                    ),
+                },
+            ),
             ("syscalls", grouped(row.syscalls)),
             ("fuel", grouped(row.fuel)),
             ("memory", size(row.memory_bytes)),

@@ -18,6 +18,7 @@ use crate::{
         id::{KRef, VatId},
     },
     serve::{ask::Reply, desk::Desk, problem::Problem},
+    state::{block::history, retention::Keep},
     store::Database,
 };
 
@@ -182,14 +183,33 @@ async fn upgrade(State(shared): Site, body: Body) -> Result<Response, Problem> {
     Ok(super::json(StatusCode::OK, &json!({ "upgraded": upgraded })))
 }
 
-/// Gives back the disk space that the state does not use, between two blocks: no input, since it changes no row.
-async fn prune(State(shared): Site) -> Result<Response, Problem> {
+/// What is to leave the state for good.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToPrune {
+    /// How much of the transcripts to keep, if not what the host keeps.
+    #[serde(default)]
+    keep: Option<String>,
+}
+
+/// Lets leave what is not to be kept, and gives back the disk space that the state does not use, between two blocks: no input, since it
+/// changes no row of the kernel's.
+async fn prune(State(shared): Site, body: Body) -> Result<Response, Problem> {
+    let ToPrune { keep } = read(&shared, body).await?;
+    let keep = keep.map(|it| it.parse::<Keep>()).transpose().map_err(|why| Problem::new("malformed", why))?;
     let folder = shared.folder.clone();
-    let compacted = shared.errand(PRUNE_TIME, move |_, reply| {
-        let done = Database::compact(&folder).map_err(|fault| Problem::new("unexpected", fault.to_string()));
-        drop(reply.send(done));
+    let pruned = shared.errand(PRUNE_TIME, move |desk, reply| {
+        let done = (|| {
+            let left = history::prune(desk.host.block_mut()?, keep, &mut |_| true)?;
+            let compacted = Database::compact(&folder)?;
+            Ok(json!({
+                "bytesBefore": compacted.bytes_before, "bytesAfter": compacted.bytes_after, "isHeld": compacted.is_held,
+                "deliveriesLeft": left.deliveries,
+            }))
+        })();
+        drop(reply.send(done.map_err(|halt: Box<Halt>| Problem::new("unexpected", halt.to_string()))));
     });
-    Ok(super::json(StatusCode::OK, &json!(compacted.await?)))
+    Ok(super::json(StatusCode::OK, &pruned.await?))
 }
 
 /// How long whoever gives space back waits for that: the file is written anew.

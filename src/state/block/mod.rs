@@ -13,6 +13,7 @@ pub mod branch;
 mod console;
 mod find;
 pub mod heap;
+pub mod history;
 pub(crate) mod pending;
 mod policy;
 mod probe;
@@ -40,6 +41,7 @@ use crate::{
     slog::{Detail, Event, Slog},
     state::{
         device::Device,
+        retention::{PastOf, Retention},
         snapshot::Snapshots,
         table::{Tables, Waiting},
         transcript::{self, Entries, Entry},
@@ -82,6 +84,7 @@ struct Inner {
     audit_every: u64,
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
+    retention: Retention,
     console: Console,
     /// The devices of the embedder.
     devices: Vec<Arc<dyn Device>>,
@@ -162,6 +165,7 @@ impl Block {
             audit_every: u64::from(cfg!(debug_assertions)),
             snapshots: Snapshots::stored(&snapshots),
             snapshot_interval: None,
+            retention: Retention::default(),
             console: Console::default(),
             devices: Vec::new(),
             probe: None,
@@ -389,6 +393,7 @@ impl Block {
         let inner = &mut *self.0;
         let mut transaction = inner.database.transaction()?;
         let (heads, proof) = (&mut inner.heads, &mut inner.meta.proof);
+        let globals = inner.tables.globals();
         let tables = inner.tables.each();
         proof.tables.resize(tables.len(), Digest::default());
         for (table, digest) in tables.into_iter().zip(&mut proof.tables) {
@@ -400,10 +405,14 @@ impl Block {
         let proof = &mut inner.meta.proof;
         let forgotten = std::mem::take(&mut inner.forgotten);
         forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat, heads, &mut proof.transcripts))?;
-        transaction.put_transcripts(heads, &mut proof.transcripts, |put| {
+        let mut written = 0;
+        transaction.put_transcripts((globals.height, globals.time), heads, &mut proof.transcripts, |put| {
             inner.entries.flush(&mut |vat, first, next, chunk| match forgotten.contains(&vat) {
                 true => Ok(()),
-                false => put(vat, first, next, chunk),
+                false => {
+                    written += 1;
+                    put(vat, first, next, chunk)
+                }
             })
         })?;
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
@@ -411,10 +420,11 @@ impl Block {
         }
         transaction.put_beside(&std::mem::take(&mut inner.beside))?;
         inner.snapshots.flush(&transaction, &mut proof.snapshots)?;
+        let kept = PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads };
+        inner.retention.step(&transaction, &kept, written)?;
         if let Some(probe) = &inner.probe {
-            probe.at_commit(inner.tables.globals().next_crank, &transaction)?;
+            probe.at_commit(globals.next_crank, &transaction)?;
         }
-        let globals = inner.tables.globals();
         let (height, next_crank, state_hash) = (globals.height, globals.next_crank, inner.meta.state_hash);
         transaction.put_block(&BlockMark { height, next_crank, state_hash }, &mut proof.blocks)?;
         transaction.put_meta(&inner.meta)?;

@@ -5,12 +5,14 @@ use crate::model::{blame::HostFault, id::BlockHeight};
 
 /// Gives up the open block: the state as of its last commit, read anew.
 pub fn reopen(block: Block) -> Result<Block, HostFault> {
-    let Inner { database, slog, directives, audit_every, probe, snapshot_interval, devices, bundles, .. } = *block.0;
+    let Inner {
+        database, slog, directives, audit_every, probe, snapshot_interval, devices, bundles, retention, ..
+    } = *block.0;
     let mut block = Block::load(database, slog)?;
     let inner = &mut *block.0;
     (inner.directives, inner.probe, inner.bundles) = (directives, probe, bundles);
     (inner.audit_every, inner.snapshot_interval) = (audit_every, snapshot_interval);
-    inner.devices = devices;
+    (inner.devices, inner.retention) = (devices, retention);
     Ok(block)
 }
 

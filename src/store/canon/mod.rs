@@ -20,7 +20,7 @@
 
 mod read;
 
-pub(crate) use read::take;
+pub use read::take;
 
 use std::fmt;
 
@@ -60,7 +60,7 @@ impl Sink for Vec<u8> {
 }
 
 /// Gives the canonical encoding of a value to a sink.
-pub(crate) fn write<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), HostFault> {
+pub fn write<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), HostFault> {
     value.serialize(Encoder(sink)).map_err(|err| HostFault::new("encode a value to be hashed", err))
 }
 

@@ -10,7 +10,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visit
 use crate::model::blame::HostFault;
 
 /// Takes a value off the front of the bytes.
-pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
+pub fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
     T::deserialize(Decoder(bytes)).map_err(|err| HostFault::new("decode a canonical encoding", err))
 }
 

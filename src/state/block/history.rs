@@ -1,0 +1,76 @@
+//! How much of the vats' past a state keeps: see `retention`.
+
+use super::{Block, heap};
+use crate::{
+    model::{
+        blame::HostFault,
+        id::{DeliveryNum, VatId},
+    },
+    state::retention::{Keep, PastOf, Retention},
+    store::{Left, Pruned},
+};
+
+/// Chunks that leave in one transaction where nothing else is done.
+const CHUNKS_AT_REST: u64 = 4_096;
+
+/// Sets how much of the transcripts is kept from now on. Replicas may differ in it.
+pub fn set_keep(block: &mut Block, keep: Keep) {
+    block.0.retention.keep = keep;
+}
+
+/// Returns the first delivery of a vat's transcript that the state still has; the first of all, if nothing left.
+pub fn begins_at(block: &Block, vat: VatId) -> Result<DeliveryNum, HostFault> {
+    block.0.database.begins_at(vat)
+}
+
+/// Returns what left of a vat's transcript, if anything did.
+pub fn pruned(block: &Block, vat: VatId) -> Result<Option<Pruned>, HostFault> {
+    block.0.database.pruned(vat)
+}
+
+/// Returns the first delivery that a vat needs to come back; `None` if there is no such vat alive.
+pub fn needed(block: &Block, vat: VatId) -> Option<DeliveryNum> {
+    let inner = &block.0;
+    PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads: &inner.heads }.needed(vat)
+}
+
+/// Returns the bytes of the heap in a vat's snapshot; 0 if there is none.
+pub fn snapshot_bytes(block: &Block, vat: VatId) -> Result<u64, HostFault> {
+    Ok(heap::newest(block, vat)?.map_or(0, |it| it.heap.bytes()))
+}
+
+/// Lets all leave that is not kept, in as many transactions as that takes; with a `keep`, what that does not keep. `each` hears what left
+/// so far, and says whether to go on.
+///
+/// # Errors
+///
+/// The last block can be undone: the state before it may need what would leave.
+pub fn prune(block: &mut Block, keep: Option<Keep>, each: &mut dyn FnMut(&Left) -> bool) -> Result<Left, HostFault> {
+    let inner = &mut *block.0;
+    let mut all = Left::default();
+    let retention = Retention::of(keep.unwrap_or(inner.retention.keep));
+    if retention.keep == Keep::All {
+        return Ok(all);
+    }
+    if inner.database.check_undo().is_ok() {
+        let why =
+            "its last block can be undone, and the state before it may need what would leave: run another block first";
+        return Err(HostFault::new("prune the transcripts of the state", why));
+    }
+    let kept = PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads: &inner.heads };
+    for (vat, _) in inner.tables.vats.iter() {
+        loop {
+            let transaction = inner.database.transaction()?;
+            let left = retention.leave(&transaction, &kept, *vat, CHUNKS_AT_REST)?;
+            if left.chunks == 0 {
+                break;
+            }
+            transaction.commit()?;
+            all += left;
+            if !each(&all) {
+                return Ok(all);
+            }
+        }
+    }
+    Ok(all)
+}
