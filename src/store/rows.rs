@@ -244,7 +244,9 @@ mod tests {
         prop_oneof![key().prop_map(Bound::Included), key().prop_map(Bound::Excluded), Just(Bound::Unbounded)]
     }
 
-    fn is_forward((from, to): &(Bound<(u8, i64)>, Bound<(u8, i64)>)) -> bool {
+    type Ends = (Bound<(u8, i64)>, Bound<(u8, i64)>);
+
+    fn is_forward((from, to): &Ends) -> bool {
         match (from, to) {
             (Bound::Included(a), Bound::Included(b)) => a <= b,
             (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a < b,

@@ -171,7 +171,7 @@ fn the_last_block_can_be_undone_although_some_of_the_past_left_with_it() {
     let dir = TempDir::new().unwrap();
     let mut staged = StagedHost::new(host(dir.path(), Keep::Needed), true).unwrap();
     let mut hashes = vec![staged.info().unwrap().state_hash];
-    let mut decide = |staged: &mut StagedHost| {
+    let decide = |staged: &mut StagedHost| {
         let info = staged.info().unwrap();
         let header = BlockHeader { height: info.height + 1, time: info.time + 5, prev_state_hash: info.state_hash };
         let before = stored(dir.path());
