@@ -9,6 +9,7 @@
 
 mod clock;
 mod event;
+pub(crate) mod index;
 mod kept;
 pub(crate) mod reader;
 mod recorded;
@@ -16,6 +17,7 @@ mod rotation;
 mod scribe;
 mod shape;
 mod sink;
+mod text;
 mod writer;
 mod zstd_tail;
 
@@ -26,6 +28,7 @@ use std::{
 };
 
 pub use event::{At, CListMode, Event};
+pub use index::Indexing;
 pub use reader::{ReadError, Reader, Record};
 pub use recorded::{Operation, QueuedItem, RecordedEvent, RecordedMessage, RecordedResolution};
 pub use rotation::Rotation;
@@ -44,6 +47,17 @@ pub enum Detail {
     Deliveries,
     /// Syscalls and c-list entries.
     Syscalls,
+}
+
+impl Detail {
+    /// Returns the least detail at which events of this type are recorded.
+    pub(crate) fn of(kind: &str) -> Detail {
+        match kind {
+            "clist" | "syscall" | "syscall-result" => Detail::Syscalls,
+            "deliver" | "deliver-result" | "console" => Detail::Deliveries,
+            _ => Detail::Cranks,
+        }
+    }
 }
 
 /// Takes the events, as they happen.

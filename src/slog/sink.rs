@@ -21,6 +21,9 @@ use crate::slog::{
 /// The fastest of the usual ones: the vats wait for it.
 const ZSTD_LEVEL: i32 = 1;
 
+/// Bytes of text in a frame, about: an index leads to frames, which are then read from their beginning.
+const FRAME_BYTES: usize = 1 << 20;
+
 /// The tries to lock the file while another process holds it: half a second in all.
 const LOCK_TRIES: u32 = 50;
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
@@ -43,7 +46,7 @@ impl Sink {
             mend(path, &mut file, format)?;
         }
         Ok(match format {
-            Format::Zstd => Sink::Zstd(Frames { file, open: None }),
+            Format::Zstd => Sink::Zstd(Frames { file, open: None, text: 0 }),
             _ => Sink::Plain(file),
         })
     }
@@ -52,7 +55,7 @@ impl Sink {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Sink::Plain(file) => file.write_all(bytes),
-            Sink::Zstd(frames) if !bytes.is_empty() => frames.encoder()?.write_all(bytes),
+            Sink::Zstd(frames) if !bytes.is_empty() => frames.write(bytes),
             Sink::Zstd(_) => Ok(()),
         }
     }
@@ -67,10 +70,8 @@ impl Sink {
 
     /// Makes all of it readable, and whole: any tool can read it now. Returns the file's bytes.
     pub(super) fn finish(&mut self) -> io::Result<u64> {
-        if let Sink::Zstd(frames) = self
-            && let Some(open) = frames.open.take()
-        {
-            open.finish()?;
+        if let Sink::Zstd(frames) = self {
+            frames.finish()?;
         }
         self.bytes()
     }
@@ -90,6 +91,8 @@ impl Sink {
 pub(super) struct Frames {
     file: File,
     open: Option<Encoder<'static, File>>,
+    /// Bytes of text in the frame.
+    text: usize,
 }
 
 impl fmt::Debug for Frames {
@@ -99,6 +102,19 @@ impl fmt::Debug for Frames {
 }
 
 impl Frames {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.text >= FRAME_BYTES {
+            self.finish()?;
+        }
+        self.text += bytes.len();
+        self.encoder()?.write_all(bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.text = 0;
+        self.open.take().map_or(Ok(()), |open| open.finish().map(drop))
+    }
+
     fn encoder(&mut self) -> io::Result<&mut Encoder<'static, File>> {
         let encoder = match self.open.take() {
             Some(open) => open,

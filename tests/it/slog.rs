@@ -17,7 +17,7 @@ use vathost::{
     },
     inspect::recording::Status,
     kernel::Ran,
-    slog::{Detail, Event, News, Reader, Slog, Writer},
+    slog::{Detail, Event, Indexing, News, Reader, Slog, Writer},
 };
 
 mod diff;
@@ -25,6 +25,7 @@ mod export;
 mod follow;
 mod reading;
 mod rotation;
+mod seek;
 mod trace;
 mod verbs;
 mod writing;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::{Exit, Output, Usage},
-    slog::{ReadError, Reader},
+    slog::{Indexing, ReadError, Reader},
 };
 
 mod diff;
@@ -20,6 +20,9 @@ mod trace;
 ///
 /// `run --slog FILE` writes it. All of these read plain, `.zst` and `.gz` files of any size, also one that is still being
 /// written, and SwingSet's own.
+///
+/// The first look into a recording of more than 1 MiB leaves an index beside it, FILE.index, by which later ones find a crank, a
+/// delivery, a promise or the end at once. (A `.gz`, or a `.zst` of an earlier version, which is one frame, is always read whole.)
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -54,9 +57,29 @@ struct FileArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    index: IndexArgs,
+}
+
+/// How a large recording is searched.
+#[derive(Args, Debug)]
+struct IndexArgs {
+    /// Read a large recording whole, and leave no index beside it
+    #[arg(long)]
+    no_index: bool,
+}
+
+impl IndexArgs {
+    fn rules(&self) -> Indexing {
+        if self.no_index { Indexing::NONE } else { Indexing::default() }
+    }
 }
 
 impl FileArgs {
+    fn rules(&self) -> Indexing {
+        self.index.rules()
+    }
+
     fn open(&self) -> anyhow::Result<Reader> {
         Ok(Reader::open(&self.file).map_err(unreadable)?)
     }
