@@ -1,4 +1,4 @@
-//! The flight recorder: newline-delimited JSON, one event a line, in it the fatal delivery.
+//! The flight recorder: newline-delimited JSON, one event a line, or the same in binary; in it the fatal delivery.
 //!
 //! ```text
 //!   kernel, controller ─▶ Slog ─▶ Recorder (Writer) ─▶ FILE ─▶ Reader ─▶ inspect::recording
@@ -10,7 +10,7 @@
 mod clock;
 mod event;
 pub(crate) mod index;
-mod kept;
+mod packed;
 pub(crate) mod reader;
 mod recorded;
 mod rotation;
@@ -34,6 +34,16 @@ pub use recorded::{Operation, QueuedItem, RecordedEvent, RecordedMessage, Record
 pub use rotation::Rotation;
 pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
 pub use writer::Writer;
+
+/// The format of a recording that is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SlogFormat {
+    /// JSON, one event a line; compressed if the file's name ends in `.zst`.
+    #[default]
+    Json,
+    /// Pages of packed events, compressed: a tenth of the time to write, and of the bytes. Readers make the same lines of it.
+    Binary,
+}
 
 /// The level of detail of a recording. Each level includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Reads a recording, event by event, in constant memory.
 //!
-//! It may be plain, Zstandard or gzip, told apart by content; it may break off anywhere, since its writer may have been killed or
+//! It may be plain, Zstandard, gzip or binary, told apart by content; it may break off anywhere, since its writer may have been killed or
 //! may still be at work; it may be SwingSet's own. Events and fields that are not known are no error. A recording that was rotated is
 //! read from its oldest part to the file that is being written (`rotation`); a part that is named is read alone.
 
@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::{
     model::files,
     slog::{
+        SlogFormat, packed,
         rotation::{self, FileId, Part},
         text::{self, Following, Growing, SharedWait, Spot, Text, Wait},
     },
@@ -30,7 +31,7 @@ use crate::{
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
 /// Number of bytes that tell the format of a file.
-pub(super) const MAGIC_BYTES: u64 = 4;
+pub(super) const MAGIC_BYTES: u64 = packed::HEAD.len() as u64;
 
 /// The packing of a recording: plain text, or compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub(super) enum Format {
     Plain,
     Zstd,
     Gzip,
+    Binary,
 }
 
 impl Format {
@@ -46,8 +48,22 @@ impl Format {
         match magic {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
             [0x1f, 0x8b, ..] => Format::Gzip,
+            _ if magic.starts_with(&packed::HEAD[..4]) => Format::Binary,
             _ => Format::Plain,
         }
+    }
+}
+
+impl SlogFormat {
+    /// Tells the format of a recording that exists; `None` if there is none, or nothing is in it.
+    pub fn of_file(path: &Path) -> Option<SlogFormat> {
+        let mut magic = Vec::new();
+        let file = path.metadata().is_ok_and(|it| it.is_file()).then(|| files::open(path).ok()).flatten()?;
+        file.take(MAGIC_BYTES).read_to_end(&mut magic).ok()?;
+        (!magic.is_empty()).then(|| match Format::of(&magic) {
+            Format::Binary => SlogFormat::Binary,
+            Format::Plain | Format::Zstd | Format::Gzip => SlogFormat::Json,
+        })
     }
 }
 
@@ -57,6 +73,7 @@ impl fmt::Display for Format {
             Format::Plain => "plain",
             Format::Zstd => "Zstandard",
             Format::Gzip => "gzip",
+            Format::Binary => "binary",
         })
     }
 }
@@ -144,6 +161,9 @@ pub struct Reader {
     /// What is asked whether more may come; and the file that is followed.
     following: Option<(SharedWait, FileId)>,
 }
+
+/// The files that are to be read; and what is asked whether more may come, with the file that is followed.
+type Sources = (VecDeque<Source>, Option<(SharedWait, FileId)>);
 
 /// A file that is still to be read.
 enum Source {
@@ -283,7 +303,7 @@ impl Reader {
         Reader::reading(path, rest, following)
     }
 
-    fn sources(path: &Path, wait: Option<Wait>) -> Result<(VecDeque<Source>, Option<(SharedWait, FileId)>), ReadError> {
+    fn sources(path: &Path, wait: Option<Wait>) -> Result<Sources, ReadError> {
         let failed = |why| ReadError::Open { path: path.to_owned(), why };
         // First the file, then its parts: so none is missed, whenever it is rotated.
         let last = files::open(path);
@@ -369,6 +389,18 @@ impl Reader {
     /// Returns how many times so far the recording broke off in the middle of an event.
     pub fn torn(&self) -> u64 {
         self.torn
+    }
+
+    /// Returns the next line as it is, which may lack its end where the recording breaks off.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Line`], if a file cannot be unpacked; [`ReadError::Open`].
+    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.done {
+            return Ok(None);
+        }
+        Ok(self.take_line()?.map(|it| it.bytes))
     }
 
     /// Returns the place of the event that was read last; `None` where a file is read from its beginning only.

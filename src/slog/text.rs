@@ -15,6 +15,7 @@ use std::{
 use zstd::stream::read::Decoder;
 
 use crate::slog::{
+    packed::{self, Pages},
     reader::{Format, MAGIC_BYTES},
     rotation::{self, FileId},
 };
@@ -42,10 +43,10 @@ pub(super) trait Text: BufRead {
 /// Takes its time, and says whether more may come.
 pub(super) type Wait = Box<dyn FnMut() -> bool>;
 
-/// What is waited by, shared by the files of a recording that is followed; `None` once nothing more will come than is there.
+/// The way to wait, shared by the files of a recording that is followed; `None` once nothing more will come than is there.
 pub(super) type SharedWait = Rc<RefCell<Option<Wait>>>;
 
-/// How a file is waited for.
+/// The way in which a file is waited for.
 pub(super) struct Following {
     pub(super) wait: SharedWait,
     pub(super) path: PathBuf,
@@ -119,9 +120,11 @@ pub(super) fn open(mut file: Growing) -> io::Result<Box<dyn Text>> {
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
     let format = Format::of(&magic);
+    check_version(format, &magic)?;
     // Not a seek: it may be a pipe.
     let file = io::Cursor::new(magic).chain(file);
     Ok(match format {
+        Format::Binary => Box::new(Pages::new(Counted::new(file, 0))),
         Format::Plain => Box::new(Counted::new(file, 0)),
         Format::Zstd => Box::new(Frames::new(Counted::new(file, 0))?),
         Format::Gzip => {
@@ -132,10 +135,13 @@ pub(super) fn open(mut file: Growing) -> io::Result<Box<dyn Text>> {
 
 /// Opens the text of a file from a place on, up to this byte of the file.
 pub(super) fn open_at(file: &Arc<File>, spot: Spot, end: u64) -> io::Result<Box<dyn Text>> {
-    let mut magic = [0; MAGIC_BYTES as usize];
+    let mut magic = [0; packed::HEAD.len()];
     let read = file.read_at(&mut magic, 0)?;
     let part = Counted::new(Growing::between(file.clone(), spot.frame, end), spot.frame);
-    let mut text: Box<dyn Text> = match Format::of(&magic[..read]) {
+    let format = Format::of(&magic[..read]);
+    check_version(format, &magic[..read])?;
+    let mut text: Box<dyn Text> = match format {
+        Format::Binary => Box::new(Pages::new(part)),
         Format::Plain => Box::new(part),
         Format::Zstd => Box::new(Frames::new(part)?),
         Format::Gzip => return Err(io::Error::other("a gzip file is read from its beginning only")),
@@ -144,10 +150,18 @@ pub(super) fn open_at(file: &Arc<File>, spot: Spot, end: u64) -> io::Result<Box<
     Ok(text)
 }
 
+fn check_version(format: Format, magic: &[u8]) -> io::Result<()> {
+    // One that breaks off before it has said so is empty.
+    if format == Format::Binary && !packed::HEAD.starts_with(magic) {
+        return Err(io::Error::other("it is a binary file, but no recording of a version that is known here"));
+    }
+    Ok(())
+}
+
 /// Bytes that are counted as they are taken.
-struct Counted<R> {
+pub(super) struct Counted<R> {
     input: BufReader<R>,
-    at: u64,
+    pub(super) at: u64,
 }
 
 impl<R: Read> Counted<R> {

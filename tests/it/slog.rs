@@ -20,6 +20,7 @@ use vathost::{
     slog::{Detail, Event, Indexing, News, Reader, Slog, Writer},
 };
 
+mod binary;
 mod diff;
 mod export;
 mod follow;

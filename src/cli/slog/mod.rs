@@ -7,6 +7,7 @@ use crate::{
     slog::{Indexing, ReadError, Reader},
 };
 
+mod cat;
 mod diff;
 mod export;
 mod grep;
@@ -18,7 +19,7 @@ mod trace;
 
 /// Read a flight recording
 ///
-/// `run --slog FILE` writes it. All of these read plain, `.zst` and `.gz` files of any size, also one that is still being
+/// `run --slog FILE` writes it. All of these read binary, plain, `.zst` and `.gz` files of any size, also one that is still being
 /// written, and SwingSet's own.
 ///
 /// The first look into a recording of more than 1 MiB leaves an index beside it, FILE.index, by which later ones find a crank, a
@@ -32,7 +33,8 @@ Examples:
   vathost slog grep panicked bank.slog
   vathost slog trace kp41 bank.slog
   vathost slog diff mine.slog theirs.slog
-  vathost slog export bank.slog --format chrome-trace --out bank.json")]
+  vathost slog export bank.slog --format chrome-trace --out bank.json
+  vathost slog cat bank.vslog | head -1")]
 pub(crate) struct SlogArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -47,6 +49,7 @@ enum Verb {
     Trace(trace::TraceArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Cat(cat::CatArgs),
 }
 
 /// What every one of these is given.
@@ -94,6 +97,7 @@ pub(crate) fn cmd_slog(args: SlogArgs, output: &Output) -> anyhow::Result<Exit> 
         Verb::Trace(args) => trace::cmd_trace(args, output),
         Verb::Diff(args) => diff::cmd_diff(args, output),
         Verb::Export(args) => export::cmd_export(args, output),
+        Verb::Cat(args) => cat::cmd_cat(args, output),
     }
 }
 

@@ -104,7 +104,7 @@ impl Cranks<PieceReader> {
 }
 
 impl<R> Cranks<R> {
-    /// Reads all cranks. A host that runs a lost block again records the same crank more than once.
+    /// Reads all cranks of a text. A host that runs a lost block again records the same crank more than once.
     pub(super) fn all(reader: R) -> Cranks<R> {
         Cranks { reader, history: History::default(), block: None, open: None, before: Vec::new() }
     }

@@ -89,7 +89,8 @@ impl Link {
 
 /// Returns the key of a knot's link.
 pub(super) fn key_of(knot: Knot) -> Key {
-    (knot & Knot::from(Key::MAX)) as Key
+    let [a, b, c, d, ..] = knot.to_le_bytes();
+    Key::from_le_bytes([a, b, c, d])
 }
 
 /// Returns whether the crank of these events was undone: its delivery failed, or its vat ended itself in failure.

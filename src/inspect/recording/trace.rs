@@ -193,13 +193,13 @@ impl Recorded<'_> {
     }
 
     /// Returns the first crank from this piece on in which a vat ended.
-    fn end_of(&self, vat: &str, from: u64) -> Result<Option<End>, ReadError> {
+    fn end_of(&self, vat: &str, from: u64) -> Result<Option<VatEnd>, ReadError> {
         for piece in self.map.having(Word::Ended(vat).key(), from) {
             let piece = piece?;
             for crank in self.cranks(piece)? {
                 let crank = crank?;
                 if crank.ended_vats().any(|it| it == vat) {
-                    return Ok(Some(End { crank: crank.number, taken: crank.taken().map(|it| it.knot()), piece }));
+                    return Ok(Some(VatEnd { crank: crank.number, taken: crank.taken().map(|it| it.knot()), piece }));
                 }
             }
         }
@@ -221,7 +221,7 @@ impl Recorded<'_> {
 
 /// The crank in which a vat ended, the link of the item that it took, and its piece of the recording.
 #[derive(Debug, Clone, Copy)]
-struct End {
+struct VatEnd {
     crank: u64,
     taken: Option<Knot>,
     piece: u64,
@@ -302,7 +302,7 @@ impl Chain {
         spine: &mut Spine,
         back: &mut Backwards,
     ) -> Result<(), ReadError> {
-        let mut ended: BTreeMap<String, End> = BTreeMap::new();
+        let mut ended: BTreeMap<String, VatEnd> = BTreeMap::new();
         let mut failure = None;
         let read = spine.backwards(|it| {
             if failure.is_none()
@@ -320,7 +320,7 @@ impl Chain {
         place: &Recorded<'_>,
         piece: u64,
         it: Vertebra,
-        ended: &mut BTreeMap<String, End>,
+        ended: &mut BTreeMap<String, VatEnd>,
         back: &mut Backwards,
     ) -> Result<(), ReadError> {
         let crank = it.crank;
@@ -358,7 +358,7 @@ impl Chain {
             let before = back.wanted.entry(taken).or_insert(crank);
             *before = crank.max(*before);
         }
-        ended.extend(it.ended.into_iter().map(|vat| (vat, End { crank, taken: it.taken, piece })));
+        ended.extend(it.ended.into_iter().map(|vat| (vat, VatEnd { crank, taken: it.taken, piece })));
         Ok(())
     }
 

@@ -18,14 +18,14 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt, MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 pub(crate) use key::{Key, Word};
 pub(crate) use segment::{Piece, Reach};
 pub(crate) use state::{Context, CrankRange};
 
-use crate::slog::{ReadError, index::segment::Segment, reader::RecordingFile};
+use crate::slog::{ReadError, index::segment::Segment, reader::RecordingFile, rotation::index_of};
 
 /// The sizes by which recordings are indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Index {
         }
         let unreadable = |why| ReadError::Open { path: of.path.clone(), why };
         let head = head_of(of).map_err(unreadable)?;
-        let path = path_beside(&of.path);
+        let path = index_of(&of.path);
         if let Some(index) = Index::open(&path, of, &head).ok().flatten()
             && !index.is_behind(of, is_last, rules)
         {
@@ -131,7 +131,7 @@ impl Index {
     /// Reads the index in a file, if it belongs to the recording.
     fn read(file: File, of: &RecordingFile, head: &[u8]) -> io::Result<Option<Index>> {
         let length = file.metadata()?.len();
-        let mut found = [0; HEAD_BYTES as usize];
+        let mut found = [0; HEAD_WORDS * 8];
         if length < HEAD_BYTES || file.read_exact_at(&mut found, 0).is_err() || found != *head {
             return Ok(None);
         }
@@ -202,13 +202,6 @@ impl Index {
         }
         Ok(None)
     }
-}
-
-/// Returns where the index of a file is.
-fn path_beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".index");
-    PathBuf::from(name)
 }
 
 /// Returns the beginning of an index: what tells the file that it belongs to.

@@ -9,7 +9,7 @@ use crate::slog::{
     index::key::{Key, Word, reference},
 };
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quick {
     /// The beginning of this crank.

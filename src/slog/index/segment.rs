@@ -38,7 +38,7 @@ pub(crate) struct Piece {
     pub(crate) context: Context,
 }
 
-/// How far an index reaches, and what the file has told so far.
+/// The end of what is in an index, and what the file has told up to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Reach {
     /// The piece that is not in the index yet.
@@ -114,7 +114,7 @@ impl Segment {
 
     /// Reads the segment at this offset of a file of this length; `None` if there is no whole one.
     pub(super) fn read(file: &File, at: u64, length: u64) -> io::Result<Option<(Segment, Reach, u64)>> {
-        let mut header = [0; HEADER_BYTES as usize];
+        let mut header = [0; HEADER_WORDS * 8];
         if length < at.saturating_add(HEADER_BYTES) {
             return Ok(None);
         }
@@ -140,7 +140,7 @@ impl Segment {
 
     /// Reads one of its pieces, by its number in the segment.
     pub(super) fn piece(&self, file: &File, number: u64) -> io::Result<Piece> {
-        let mut bytes = [0; PIECE_BYTES as usize];
+        let mut bytes = [0; PIECE_WORDS * 8];
         file.read_exact_at(&mut bytes, self.at + number * PIECE_BYTES)?;
         Ok(Words::read(&bytes).next_piece())
     }
@@ -294,7 +294,7 @@ mod tests {
                 }
             }
         }
-        let count = pieces.len() as u32;
+        let count = u32::try_from(pieces.len()).expect("few");
         let postings = (0..count).rev().flat_map(|it| [(it % 5, it), (100, it)]).collect();
         let cranks = CrankRange { first: Some((1, 2)), next: 3, extent: Some((4, 5)), detail: Detail::Deliveries };
         let reach = Reach { open: pieces[9], pieces: 36, cranks, length: 1, modified: 2, tail: [3, 4], is_all: true };
