@@ -21,7 +21,7 @@ use crate::{
     kernel::Halt,
     lab::probe::{Life, PlantedBug, PlantedBugs},
     model::id::{BundleId, CrankNum},
-    slog::{Detail, Reader, Slog, Writer},
+    slog::{Detail, Indexing, Slog, Writer},
     state::table::Options,
     store::Database,
 };
@@ -122,7 +122,7 @@ impl Demo {
     /// Prints what the recording and the debugger say of the panic.
     fn look(&self, epitaph: &Epitaph, output: &Output) -> anyhow::Result<()> {
         output.line("\nWhich delivery did it? (vathost slog last)\n")?;
-        let last = last(Reader::open(&self.recording(0))?)?;
+        let last = last(&self.recording(0), Indexing::default())?;
         for line in slog::last::lines(&last).iter().take(4) {
             output.line(format!("    {line}"))?;
         }

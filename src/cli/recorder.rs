@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use crate::{
     host::scenario::Bytes,
     model::blame::HostFault,
-    slog::{Detail, Rotation, Slog, Writer},
+    slog::{Detail, Rotation, Slog, SlogFormat, Writer},
 };
 
 /// The detail of a recording.
@@ -18,6 +18,30 @@ pub(super) enum SlogDetail {
     Deliveries,
     #[default]
     Syscalls,
+}
+
+/// The format of a recording, as it is asked for.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedFormat {
+    Binary,
+    Json,
+}
+
+/// Names of files that say by their ends that they are text.
+const NAMES_OF_TEXT: [&str; 7] = ["json", "jsonl", "log", "ndjson", "slog", "txt", "zst"];
+
+/// Returns the format that is meant: what was asked for; or what is there already; or what the name says.
+fn meant(path: &Path, asked: Option<AskedFormat>) -> SlogFormat {
+    let is_text = || {
+        let by_name = path.extension().is_some_and(|it| NAMES_OF_TEXT.iter().any(|text| it == *text));
+        // A pipe is read by some other tool.
+        by_name || path.metadata().is_ok_and(|it| !it.is_file())
+    };
+    match asked {
+        Some(AskedFormat::Binary) => SlogFormat::Binary,
+        Some(AskedFormat::Json) => SlogFormat::Json,
+        None => SlogFormat::of_file(path).unwrap_or(if is_text() { SlogFormat::Json } else { SlogFormat::Binary }),
+    }
 }
 
 /// The rules of rotation, as the command line gives them: the size of a file, and the number of earlier ones that are kept.
@@ -47,8 +71,13 @@ impl From<SlogDetail> for Detail {
 }
 
 /// Opens the recording at this path, to write it.
-pub(super) fn open(path: &Path, detail: SlogDetail, max: Option<SlogMax>) -> Result<Slog, HostFault> {
-    let mut writer = Writer::append(path)?;
+pub(super) fn open(
+    path: &Path,
+    detail: SlogDetail,
+    max: Option<SlogMax>,
+    format: Option<AskedFormat>,
+) -> Result<Slog, HostFault> {
+    let mut writer = Writer::append_as(path, meant(path, format))?;
     if let Some(SlogMax(rotation)) = max {
         writer = writer.rotated(rotation)?;
     }

@@ -22,7 +22,7 @@ use crate::{
         host::{PolicyArgs, bundles_of, directives_of, host_file, missing_bundles, warn_of_missing_bundles},
         named::is_state,
         output::{counted, grouped, harmless, shortened, size, table},
-        recorder::{self, SlogDetail, SlogMax},
+        recorder::{self, AskedFormat, SlogDetail, SlogMax},
         ways::Given,
     },
     directive::{Class, DirectiveSet},
@@ -71,9 +71,13 @@ pub(crate) struct RunArgs {
     /// Give the state that exists those vats of the scenario that it has not, and the messages to them
     #[arg(long, requires_all = ["scenario", "state"])]
     add: bool,
-    /// Record what happens, as JSON lines, at the end of this file (`.zst` compresses)
+    /// Record what happens at the end of this file, for `vathost slog`
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
+    /// How to record: in binary, which is small and fast; or as JSON lines (`.zst` compresses them). Where the file exists, it is continued
+    /// as it is; else a name that ends in .slog, .json, .jsonl, .ndjson, .log, .txt or .zst, and a pipe, means JSON, all others binary
+    #[arg(long, value_name = "FORMAT", value_enum, requires = "slog")]
+    slog_format: Option<AskedFormat>,
     /// How much to record
     #[arg(long, value_name = "DETAIL", value_enum, default_value_t = SlogDetail::Syscalls, requires = "slog")]
     slog_detail: SlogDetail,
@@ -316,7 +320,7 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyh
     }
     check_plants(args, exists)?;
     let slog = match &args.slog {
-        Some(path) => recorder::open(path, args.slog_detail, args.slog_max)?,
+        Some(path) => recorder::open(path, args.slog_detail, args.slog_max, args.slog_format)?,
         None => Slog::default(),
     };
     let controller = Host::open(HostOptions {

@@ -26,7 +26,7 @@ use crate::{
         blame::HostFault,
         id::{BlockHeight, CrankNum, DeliveryNum, KRef, VatId},
     },
-    slog::{Detail, Slog, Writer},
+    slog::{Detail, Indexing, Slog, Writer},
 };
 
 /// Runs the engine's thread: opens the session, and answers commands until the channel is closed.
@@ -456,8 +456,8 @@ fn delivery_of(crank: CrankNum, base: CrankNum, slog: Option<&Path>) -> Result<(
             hint,
         ));
     };
-    let found =
-        show(path, &Which::Crank(crank.0)).map_err(|err| Refusal::new(err, "give a recording that can be read"))?;
+    let found = show(path, &Which::Crank(crank.0), Indexing::default())
+        .map_err(|err| Refusal::new(err, "give a recording that can be read"))?;
     let place = found.map_err(|extent| {
         let has = extent.cranks.map_or("no crank".to_owned(), |(first, last)| format!("cranks {first} to {last}"));
         Refusal::new(format!("{} has no {crank}: it has {has}", path.display()), "give a recording of that time")

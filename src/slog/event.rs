@@ -150,7 +150,7 @@ pub enum Event<'a> {
         #[serde(flatten)]
         at: At,
         replay: bool,
-        dispatch: &'static str,
+        dispatch: &'a str,
         dr: DeliverResult<'a>,
     },
     /// A syscall begins. `ksc` is null if the vat may not make it.

@@ -1,4 +1,4 @@
-//! The flight recorder: newline-delimited JSON, one event a line, in it the fatal delivery.
+//! The flight recorder: newline-delimited JSON, one event a line, or the same in binary; in it the fatal delivery.
 //!
 //! ```text
 //!   kernel, controller ─▶ Slog ─▶ Recorder (Writer) ─▶ FILE ─▶ Reader ─▶ inspect::recording
@@ -9,13 +9,15 @@
 
 mod clock;
 mod event;
-mod kept;
+pub(crate) mod index;
+mod packed;
 pub(crate) mod reader;
 mod recorded;
 mod rotation;
 mod scribe;
 mod shape;
 mod sink;
+mod text;
 mod writer;
 mod zstd_tail;
 
@@ -26,11 +28,22 @@ use std::{
 };
 
 pub use event::{At, CListMode, Event};
+pub use index::Indexing;
 pub use reader::{ReadError, Reader, Record};
 pub use recorded::{Operation, QueuedItem, RecordedEvent, RecordedMessage, RecordedResolution};
 pub use rotation::Rotation;
 pub use shape::{Data, DeliverResult, ErrorText, Queued, Shape, SyscallResult};
 pub use writer::Writer;
+
+/// The format of a recording that is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SlogFormat {
+    /// JSON, one event a line; compressed if the file's name ends in `.zst`.
+    #[default]
+    Json,
+    /// Pages of packed events, compressed: a tenth of the time to write, and of the bytes. Readers make the same lines of it.
+    Binary,
+}
 
 /// The level of detail of a recording. Each level includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -44,6 +57,17 @@ pub enum Detail {
     Deliveries,
     /// Syscalls and c-list entries.
     Syscalls,
+}
+
+impl Detail {
+    /// Returns the least detail at which events of this type are recorded.
+    pub(crate) fn of(kind: &str) -> Detail {
+        match kind {
+            "clist" | "syscall" | "syscall-result" => Detail::Syscalls,
+            "deliver" | "deliver-result" | "console" => Detail::Deliveries,
+            _ => Detail::Cranks,
+        }
+    }
 }
 
 /// Takes the events, as they happen.

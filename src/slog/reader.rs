@@ -1,6 +1,6 @@
 //! Reads a recording, event by event, in constant memory.
 //!
-//! It may be plain, Zstandard or gzip, told apart by content; it may break off anywhere, since its writer may have been killed or
+//! It may be plain, Zstandard, gzip or binary, told apart by content; it may break off anywhere, since its writer may have been killed or
 //! may still be at work; it may be SwingSet's own. Events and fields that are not known are no error. A recording that was rotated is
 //! read from its oldest part to the file that is being written (`rotation`); a part that is named is read alone.
 
@@ -9,24 +9,29 @@ use std::{
     collections::VecDeque,
     fmt,
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
 };
 
 use serde_json::Value;
 
 use crate::{
     model::files,
-    slog::rotation::{self, FileId, Part},
+    slog::{
+        SlogFormat, packed,
+        rotation::{self, FileId, Part},
+        text::{self, Following, Growing, SharedWait, Spot, Text, Wait},
+    },
 };
 
 /// Bytes of a line. No event comes near: what is longer is no recording, and would fill the memory.
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
 /// Number of bytes that tell the format of a file.
-pub(super) const MAGIC_BYTES: u64 = 4;
+pub(super) const MAGIC_BYTES: u64 = packed::HEAD.len() as u64;
 
 /// The packing of a recording: plain text, or compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,7 @@ pub(super) enum Format {
     Plain,
     Zstd,
     Gzip,
+    Binary,
 }
 
 impl Format {
@@ -42,8 +48,22 @@ impl Format {
         match magic {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
             [0x1f, 0x8b, ..] => Format::Gzip,
+            _ if magic.starts_with(&packed::HEAD[..4]) => Format::Binary,
             _ => Format::Plain,
         }
+    }
+}
+
+impl SlogFormat {
+    /// Tells the format of a recording that exists; `None` if there is none, or nothing is in it.
+    pub fn of_file(path: &Path) -> Option<SlogFormat> {
+        let mut magic = Vec::new();
+        let file = path.metadata().is_ok_and(|it| it.is_file()).then(|| files::open(path).ok()).flatten()?;
+        file.take(MAGIC_BYTES).read_to_end(&mut magic).ok()?;
+        (!magic.is_empty()).then(|| match Format::of(&magic) {
+            Format::Binary => SlogFormat::Binary,
+            Format::Plain | Format::Zstd | Format::Gzip => SlogFormat::Json,
+        })
     }
 }
 
@@ -53,6 +73,7 @@ impl fmt::Display for Format {
             Format::Plain => "plain",
             Format::Zstd => "Zstandard",
             Format::Gzip => "gzip",
+            Format::Binary => "binary",
         })
     }
 }
@@ -126,7 +147,9 @@ pub struct Reader {
     path: PathBuf,
     /// The file of it that is being read.
     file: PathBuf,
-    input: Box<dyn BufRead>,
+    input: Box<dyn Text>,
+    /// Where the event that was read last is.
+    at: Option<Position>,
     /// The files that come after that one, as far as they are known.
     rest: VecDeque<Source>,
     /// The line in the file.
@@ -139,15 +162,44 @@ pub struct Reader {
     following: Option<(SharedWait, FileId)>,
 }
 
+/// The files that are to be read; and what is asked whether more may come, with the file that is followed.
+type Sources = (VecDeque<Source>, Option<(SharedWait, FileId)>);
+
 /// A file that is still to be read.
 enum Source {
     Part(Part),
     /// The file that is being written, and the number that it will have as a part.
     Last(u64, File),
+    /// A file that is open, from a place on.
+    Opened(RecordingFile, Position),
+}
+
+/// A file of a recording, as long as it was when it was opened.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordingFile {
+    /// The number that it has, or will have, as a part.
+    pub(crate) number: u64,
+    pub(crate) path: PathBuf,
+    pub(super) file: Arc<File>,
+    /// Its bytes.
+    pub(super) length: u64,
+}
+
+/// The place of a line in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Position {
+    pub(super) spot: Spot,
+    /// The number of lines before it in the file.
+    pub(crate) lines: u64,
 }
 
 /// Added to the lines of a part, for each part before it.
 const LINES_OF_PART: u64 = 1 << 40;
+
+/// Returns what is added to the lines of the file with this number.
+pub(crate) fn first_line(number: u64) -> u64 {
+    number.saturating_sub(1).saturating_mul(LINES_OF_PART)
+}
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,10 +208,41 @@ impl fmt::Debug for Reader {
 }
 
 /// A line that may lack its end.
-struct RawLine {
+pub(super) struct RawLine {
     number: u64,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     whole: bool,
+    pub(super) at: Option<Position>,
+}
+
+impl RecordingFile {
+    /// Opens the files of a recording, the oldest first; `None` if it is a pipe.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`].
+    pub(crate) fn all_of(path: &Path) -> Result<Option<Vec<RecordingFile>>, ReadError> {
+        let failed = |path: &Path, why| ReadError::Open { path: path.to_owned(), why };
+        let (rest, _) = Reader::sources(path, None)?;
+        let mut files = Vec::new();
+        for source in rest {
+            let (number, at, file) = match source {
+                Source::Last(number, file) => (number, path.to_owned(), file),
+                Source::Part(part) => match files::open(&part.path) {
+                    Ok(file) => (part.number, part.path, file),
+                    Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+                    Err(why) => return Err(failed(&part.path, why)),
+                },
+                Source::Opened(..) => continue,
+            };
+            let metadata = file.metadata().map_err(|why| failed(&at, why))?;
+            if !metadata.is_file() {
+                return Ok(None);
+            }
+            files.push(RecordingFile { number, path: at, file: Arc::new(file), length: metadata.len() });
+        }
+        Ok(Some(files))
+    }
 }
 
 impl Reader {
@@ -182,7 +265,45 @@ impl Reader {
         Reader::with(path, Some(Box::new(wait)))
     }
 
+    /// Reads these files, the first from a place on.
+    pub(crate) fn of_files(
+        path: &Path,
+        files: impl IntoIterator<Item = RecordingFile>,
+        from: Position,
+    ) -> Result<Reader, ReadError> {
+        let mut from = Some(from);
+        let rest = files.into_iter().map(|it| Source::Opened(it, from.take().unwrap_or_default())).collect();
+        Reader::reading(path, rest, None)
+    }
+
+    fn reading(
+        path: &Path,
+        rest: VecDeque<Source>,
+        following: Option<(SharedWait, FileId)>,
+    ) -> Result<Reader, ReadError> {
+        let (path, input) = (path.to_owned(), text::nothing());
+        let mut reader = Reader {
+            file: path.clone(),
+            path,
+            input,
+            at: None,
+            rest,
+            line: 0,
+            first: 0,
+            torn: 0,
+            done: false,
+            following,
+        };
+        reader.next_file()?;
+        Ok(reader)
+    }
+
     fn with(path: &Path, wait: Option<Wait>) -> Result<Reader, ReadError> {
+        let (rest, following) = Reader::sources(path, wait)?;
+        Reader::reading(path, rest, following)
+    }
+
+    fn sources(path: &Path, wait: Option<Wait>) -> Result<Sources, ReadError> {
         let failed = |why| ReadError::Open { path: path.to_owned(), why };
         // First the file, then its parts: so none is missed, whenever it is rotated.
         let last = files::open(path);
@@ -205,11 +326,7 @@ impl Reader {
             Err(err) if err.kind() == io::ErrorKind::NotFound && !rest.is_empty() => (),
             Err(err) => return Err(failed(err)),
         }
-        let (path, input) = (path.to_owned(), Box::new(io::empty()));
-        let mut reader =
-            Reader { file: path.clone(), path, input, rest, line: 0, first: 0, torn: 0, done: false, following };
-        reader.next_file()?;
-        Ok(reader)
+        Ok((rest, following))
     }
 
     /// Goes on to the next file of the recording; whether there is one.
@@ -219,6 +336,13 @@ impl Reader {
         }
         while let Some(source) = self.rest.pop_front() {
             let (number, path, file, wait) = match source {
+                Source::Opened(of, from) => {
+                    self.input = text::open_at(&of.file, from.spot, of.length)
+                        .map_err(|why| ReadError::Open { path: of.path.clone(), why })?;
+                    self.done = false;
+                    (self.file, self.line, self.first) = (of.path, from.lines, first_line(of.number));
+                    return Ok(true);
+                }
                 Source::Last(number, file) => {
                     let wait = self.following.as_ref().map(|(wait, id)| Following {
                         wait: wait.clone(),
@@ -234,9 +358,11 @@ impl Reader {
                     Err(why) => return Err(ReadError::Open { path: part.path, why }),
                 },
             };
-            self.input = decoder(file, wait).map_err(|why| ReadError::Open { path: path.clone(), why })?;
+            self.input = Growing::new(Arc::new(file), wait)
+                .and_then(text::open)
+                .map_err(|why| ReadError::Open { path: path.clone(), why })?;
             self.done = false;
-            (self.file, self.line, self.first) = (path, 0, (number - 1).saturating_mul(LINES_OF_PART));
+            (self.file, self.line, self.first) = (path, 0, first_line(number));
             return Ok(true);
         }
         Ok(false)
@@ -265,9 +391,32 @@ impl Reader {
         self.torn
     }
 
+    /// Returns the next line as it is, which may lack its end where the recording breaks off.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Line`], if a file cannot be unpacked; [`ReadError::Open`].
+    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.done {
+            return Ok(None);
+        }
+        Ok(self.take_line()?.map(|it| it.bytes))
+    }
+
+    /// Returns the place of the event that was read last; `None` where a file is read from its beginning only.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.at
+    }
+
+    /// Returns the place of what is read next.
+    pub(super) fn end(&self) -> Option<Position> {
+        self.input.spot().map(|spot| Position { spot, lines: self.line })
+    }
+
     /// The next line that is not blank.
-    fn take_line(&mut self) -> Result<Option<RawLine>, ReadError> {
+    pub(super) fn take_line(&mut self) -> Result<Option<RawLine>, ReadError> {
         loop {
+            let at = self.input.spot().map(|spot| Position { spot, lines: self.line });
             let mut bytes = Vec::new();
             let read = self.input.as_mut().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes);
             self.line += 1;
@@ -291,15 +440,23 @@ impl Reader {
                 return Err(self.error(self.line, format_args!("a line of more than {LINE_BYTES_MAX} bytes")));
             }
             if !bytes.trim_ascii().is_empty() {
-                return Ok(Some(RawLine { number: self.first + self.line, bytes, whole }));
+                return Ok(Some(RawLine { number: self.first + self.line, bytes, whole, at }));
             }
         }
     }
 
     fn read(&mut self) -> Result<Option<Record>, ReadError> {
         let Some(line) = self.take_line()? else { return Ok(None) };
+        self.record_of(line)
+    }
+
+    /// Returns the event of the line that was read last; of the one after it, if this one is torn.
+    pub(super) fn record_of(&mut self, line: RawLine) -> Result<Option<Record>, ReadError> {
         let why = match line.parse() {
-            Ok(record) => return Ok(Some(record)),
+            Ok(record) => {
+                self.at = line.at;
+                return Ok(Some(record));
+            }
             Err(why) => why,
         };
         if !line.whole {
@@ -308,7 +465,11 @@ impl Reader {
             return if self.next_file()? { self.read() } else { Ok(None) };
         }
         // The writer was killed; the next writer of the recording noted that first of all.
-        let next = self.take_line()?.and_then(|it| it.parse().ok()).filter(|it| it.kind() == "host-start");
+        let next = self.take_line()?.and_then(|it| {
+            self.at = it.at;
+            it.parse().ok()
+        });
+        let next = next.filter(|it| it.kind() == "host-start");
         if next.is_none() {
             return Err(self.error(line.number - self.first, why));
         }
@@ -345,65 +506,6 @@ impl RawLine {
         }
         Ok(Record { line: self.number, value })
     }
-}
-
-/// Takes its time, and says whether more may come.
-type Wait = Box<dyn FnMut() -> bool>;
-
-/// What is waited by, shared by the files of a recording that is followed; `None` once nothing more will come than is there.
-type SharedWait = Rc<RefCell<Option<Wait>>>;
-
-/// How a file is waited for.
-struct Following {
-    wait: SharedWait,
-    path: PathBuf,
-    id: FileId,
-}
-
-/// A file that may grow.
-struct Growing {
-    file: io::Take<File>,
-    /// `None` once nothing more will come than is there.
-    following: Option<Following>,
-}
-
-impl Read for Growing {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let count = self.file.read(into)?;
-            let Some(following) = self.following.as_ref().filter(|_| count == 0 && !into.is_empty()) else {
-                return Ok(count);
-            };
-            let mut wait = following.wait.borrow_mut();
-            let may_come = wait.as_mut().is_some_and(|wait| wait());
-            if !may_come {
-                *wait = None;
-            }
-            drop(wait);
-            // What was written while it waited is still to be read; once it has another name nothing comes any more.
-            let is_rotated = rotation::id_of(&following.path).is_some_and(|it| it != following.id);
-            if !may_come || is_rotated {
-                self.following = None;
-            }
-        }
-    }
-}
-
-/// Opens the text of a file: as long as it is now, or followed.
-fn decoder(file: File, following: Option<Following>) -> io::Result<Box<dyn BufRead>> {
-    let metadata = file.metadata()?;
-    let end = if metadata.is_file() && following.is_none() { metadata.len() } else { u64::MAX };
-    let mut file = Growing { file: file.take(end), following };
-    let mut magic = Vec::new();
-    file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
-    let format = Format::of(&magic);
-    // Not a seek: it may be a pipe.
-    let file = io::Cursor::new(magic).chain(file);
-    Ok(match format {
-        Format::Plain => Box::new(BufReader::with_capacity(1 << 16, file)),
-        Format::Zstd => Box::new(BufReader::with_capacity(1 << 16, zstd::Decoder::new(file)?)),
-        Format::Gzip => Box::new(BufReader::with_capacity(1 << 16, flate2::read::MultiGzDecoder::new(file))),
-    })
 }
 
 /// Refuses a path that is a pipe, because the recording is read twice.

@@ -57,9 +57,12 @@ pub(super) fn rotate(path: &Path, rotation: Rotation) -> io::Result<Part> {
     let number = parts.last().map_or(1, |last| last.number + 1);
     let part = Part { number, path: folder(path).join(format!("{stem}.{number:0DIGITS$}{rest}")) };
     fs::rename(path, &part.path)?;
+    // If one was made: without it, it is made again.
+    let _ = fs::rename(index_of(path), index_of(&part.path));
     parts.push(part.clone());
     let surplus = rotation.keep.map_or(0, |keep| parts.len().saturating_sub(keep));
     for old in parts.iter().take(surplus) {
+        let _ = fs::remove_file(index_of(&old.path));
         match fs::remove_file(&old.path) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
             _ => (),
@@ -74,6 +77,13 @@ pub(super) type FileId = (u64, u64);
 /// Returns the identity of the file that has this name now.
 pub(super) fn id_of(path: &Path) -> Option<FileId> {
     path.metadata().ok().map(|it| (it.dev(), it.ino()))
+}
+
+/// Returns where the index of a file is.
+pub(super) fn index_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".index");
+    PathBuf::from(name)
 }
 
 fn folder(path: &Path) -> &Path {
@@ -119,9 +129,15 @@ mod tests {
         assert!(numbers().is_empty());
         for number in 1..=4 {
             fs::write(&path, format!("{number}")).expect("written");
+            fs::write(index_of(&path), format!("{number}")).expect("written");
             let part = rotate(&path, Rotation { max_bytes: 1, keep: Some(2) }).expect("rotated");
             assert_eq!((part.number, fs::read_to_string(&part.path).ok()), (number, Some(number.to_string())));
+            assert_eq!(fs::read_to_string(index_of(&part.path)).ok(), Some(number.to_string()));
         }
+        // The indexes go with their files.
+        let is_index = |it: &PathBuf| it.extension().is_some_and(|it| it == "index");
+        let files = fs::read_dir(dir.path()).expect("a folder").map(|it| it.expect("an entry").path());
+        assert_eq!(files.filter(is_index).count(), 2);
         assert_eq!(numbers(), [3, 4]);
         assert!(dir.path().join("bank.000003.slog").exists());
         // One million and more: still in order.

@@ -7,13 +7,12 @@ use std::{
     io,
     sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
-use crate::slog::{kept::Stamped, sink::Sink};
+use crate::slog::{packed::Unpacker, sink::Sink};
 
 /// Pages that may wait for the thread. When it is slower than the host, the host waits.
-const WAITING_MAX: usize = 16;
+const WAITING_MAX: usize = 64;
 /// The size in bytes at which formatted events are handed to the file.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -21,7 +20,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 type Act = fn(&mut Sink) -> io::Result<u64>;
 
 enum Order {
-    Write(Vec<Stamped>),
+    Write(Vec<u8>),
     Then(Act, SyncSender<io::Result<u64>>),
 }
 
@@ -30,7 +29,7 @@ enum Order {
 pub(super) struct Scribe {
     /// `None` only while it is dropped.
     orders: Option<SyncSender<Order>>,
-    spent: Receiver<Vec<Stamped>>,
+    spent: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -43,12 +42,16 @@ impl Scribe {
         Ok(Scribe { orders: Some(orders), spent, thread: Some(thread) })
     }
 
-    /// Hands on what is on the page, and leaves it empty.
-    pub(super) fn write(&self, page: &mut Vec<Stamped>) {
+    /// Hands on a page.
+    pub(super) fn write(&self, page: Vec<u8>) {
         if !page.is_empty() {
-            let empty = self.spent.try_recv().unwrap_or_default();
-            self.order(Order::Write(std::mem::replace(page, empty)));
+            self.order(Order::Write(page));
         }
+    }
+
+    /// Returns memory for a page: that of one that was written, if there is one.
+    pub(super) fn empty(&self) -> Vec<u8> {
+        self.spent.try_recv().unwrap_or_default()
     }
 
     /// Makes all of it readable, and returns the file's bytes. Returns the first error since this was last asked, if there was one:
@@ -87,11 +90,11 @@ impl Drop for Scribe {
     }
 }
 
-fn work(mut pen: Pen, inbox: &Receiver<Order>, give_back: &Sender<Vec<Stamped>>) {
+fn work(mut pen: Pen, inbox: &Receiver<Order>, give_back: &Sender<Vec<u8>>) {
     for order in inbox {
         match order {
-            Order::Write(mut page) => {
-                page.drain(..).for_each(|it| pen.attempt(|pen| pen.format(&it)));
+            Order::Write(page) => {
+                pen.attempt(|pen| pen.write(&page));
                 // The caller that gave the order may be gone by now.
                 let _ = give_back.send(page);
             }
@@ -128,37 +131,18 @@ impl Pen {
         }
     }
 
-    fn format(&mut self, it: &Stamped) -> io::Result<()> {
-        it.kept.write(&mut self.buffer)?;
-        // The event is an object, and not an empty one: the stamps follow in place of its last brace.
-        self.buffer.pop();
-        if let Some(seconds) = it.seconds {
-            self.stamp(",\"seconds\":", seconds, 9);
+    /// Writes a page, or the lines on it.
+    fn write(&mut self, page: &[u8]) -> io::Result<()> {
+        if let Some(sink) = self.sink.as_mut().filter(|it| it.takes_pages()) {
+            return sink.write(page);
         }
-        self.stamp(",\"time\":", it.now.wall, 6);
-        self.stamp(",\"monotime\":", it.now.monotonic, 9);
-        self.buffer.extend_from_slice(b"}\n");
-        if self.buffer.len() >= BUFFER_BYTES { self.put_down() } else { Ok(()) }
-    }
-
-    /// Writes seconds with this many decimals, at most 9. By hand: there are three of them in an event.
-    fn stamp(&mut self, name: &str, time: Duration, decimals: usize) {
-        // Twenty digits, and then nine.
-        let mut digits = [b'0'; 29];
-        let mut put = |mut at: usize, mut number: u64| {
-            while number > 0 {
-                at -= 1;
-                digits[at] = b"0123456789"[(number % 10) as usize];
-                number /= 10;
+        let mut unpacker = Unpacker::default();
+        while unpacker.line(page, &mut self.buffer).map_err(|_| io::Error::other("an event was packed wrong"))? {
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.put_down()?;
             }
-            at
-        };
-        put(29, time.subsec_nanos().into());
-        let first = put(20, time.as_secs()).min(19);
-        self.buffer.extend_from_slice(name.as_bytes());
-        self.buffer.extend_from_slice(&digits[first..20]);
-        self.buffer.push(b'.');
-        self.buffer.extend_from_slice(&digits[20..20 + decimals]);
+        }
+        Ok(())
     }
 
     fn put_down(&mut self) -> io::Result<()> {

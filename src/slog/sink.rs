@@ -14,12 +14,17 @@ use std::{
 use zstd::stream::write::Encoder;
 
 use crate::slog::{
+    SlogFormat,
+    packed::HEAD,
     reader::{Format, MAGIC_BYTES},
     zstd_tail::{self, Tail},
 };
 
 /// The fastest of the usual ones: the vats wait for it.
 const ZSTD_LEVEL: i32 = 1;
+
+/// Bytes of text in a frame, about: an index leads to frames, which are then read from their beginning.
+const FRAME_BYTES: usize = 1 << 20;
 
 /// The tries to lock the file while another process holds it: half a second in all.
 const LOCK_TRIES: u32 = 50;
@@ -30,29 +35,44 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) enum Sink {
     Plain(File),
     Zstd(Frames),
+    /// Takes pages, not lines.
+    Binary(File),
 }
 
 impl Sink {
     /// Opens the file, or makes it, and gets it ready to be appended to.
-    pub(super) fn open(path: &Path) -> io::Result<Sink> {
+    pub(super) fn open(path: &Path, format: SlogFormat) -> io::Result<Sink> {
         let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-        let format = if path.extension().is_some_and(|it| it == "zst") { Format::Zstd } else { Format::Plain };
+        let format = match format {
+            SlogFormat::Binary => Format::Binary,
+            SlogFormat::Json if path.extension().is_some_and(|it| it == "zst") => Format::Zstd,
+            SlogFormat::Json => Format::Plain,
+        };
         // A pipe or a terminal has no past.
         if file.metadata()?.is_file() {
             lock(&file)?;
             mend(path, &mut file, format)?;
         }
         Ok(match format {
-            Format::Zstd => Sink::Zstd(Frames { file, open: None }),
+            Format::Binary => Sink::Binary(file),
+            Format::Zstd => Sink::Zstd(Frames { file, open: None, text: 0 }),
             _ => Sink::Plain(file),
         })
     }
 
-    /// Takes more of the recording.
+    /// Returns whether it takes pages, instead of lines.
+    pub(super) fn takes_pages(&self) -> bool {
+        matches!(self, Sink::Binary(_))
+    }
+
+    /// Takes more of the recording: whole lines, or a page.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
+            // At once: so it is whole, or lacks its end.
+            Sink::Binary(file) if !bytes.is_empty() => file.write_all(&zstd::bulk::compress(bytes, ZSTD_LEVEL)?),
+            Sink::Binary(_) => Ok(()),
             Sink::Plain(file) => file.write_all(bytes),
-            Sink::Zstd(frames) if !bytes.is_empty() => frames.encoder()?.write_all(bytes),
+            Sink::Zstd(frames) if !bytes.is_empty() => frames.write(bytes),
             Sink::Zstd(_) => Ok(()),
         }
     }
@@ -67,16 +87,14 @@ impl Sink {
 
     /// Makes all of it readable, and whole: any tool can read it now. Returns the file's bytes.
     pub(super) fn finish(&mut self) -> io::Result<u64> {
-        if let Sink::Zstd(frames) = self
-            && let Some(open) = frames.open.take()
-        {
-            open.finish()?;
+        if let Sink::Zstd(frames) = self {
+            frames.finish()?;
         }
         self.bytes()
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        let (Sink::Plain(file) | Sink::Zstd(Frames { file, .. })) = self;
+        let (Sink::Plain(file) | Sink::Binary(file) | Sink::Zstd(Frames { file, .. })) = self;
         Ok(file.metadata()?.len())
     }
 
@@ -90,6 +108,8 @@ impl Sink {
 pub(super) struct Frames {
     file: File,
     open: Option<Encoder<'static, File>>,
+    /// Bytes of text in the frame.
+    text: usize,
 }
 
 impl fmt::Debug for Frames {
@@ -99,6 +119,19 @@ impl fmt::Debug for Frames {
 }
 
 impl Frames {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.text >= FRAME_BYTES {
+            self.finish()?;
+        }
+        self.text += bytes.len();
+        self.encoder()?.write_all(bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.text = 0;
+        self.open.take().map_or(Ok(()), |open| open.finish().map(drop))
+    }
+
     fn encoder(&mut self) -> io::Result<&mut Encoder<'static, File>> {
         let encoder = match self.open.take() {
             Some(open) => open,
@@ -128,11 +161,17 @@ fn mend(path: &Path, file: &mut File, format: Format) -> io::Result<()> {
     let mut magic = Vec::new();
     (&old).take(MAGIC_BYTES).read_to_end(&mut magic)?;
     if magic.is_empty() {
-        return Ok(());
+        return if format == Format::Binary { file.write_all(&HEAD) } else { Ok(()) };
+    }
+    if format == Format::Binary && HEAD.starts_with(&magic) && magic.len() < HEAD.len() {
+        return file.write_all(&HEAD[magic.len()..]);
     }
     let found = Format::of(&magic);
     if found != format {
         return Err(io::Error::other(format!("it exists, and is {found}, not {format}: choose another name")));
+    }
+    if format == Format::Binary && magic != HEAD {
+        return Err(io::Error::other("it is of another version: choose another name"));
     }
     if format == Format::Plain {
         old.seek(SeekFrom::End(-1))?;
@@ -143,7 +182,9 @@ fn mend(path: &Path, file: &mut File, format: Format) -> io::Result<()> {
     match zstd_tail::find(&mut old)? {
         Tail::Whole => Ok(()),
         Tail::Header { frame } => file.set_len(frame),
-        Tail::Blocks { end } => {
+        // A page is a frame, and whole or nothing.
+        Tail::Blocks { frame, .. } if format == Format::Binary => file.set_len(frame),
+        Tail::Blocks { end, .. } => {
             file.set_len(end)?;
             file.write_all(&zstd_tail::LAST_BLOCK)?;
             // The block that was lost may have held the end of a line.

@@ -17,9 +17,9 @@ use crate::{
         id::{BlockHeight, BundleId, VatId},
     },
     slog::{
-        Event, News, Recorder,
+        Event, News, Recorder, SlogFormat,
         clock::Clock,
-        kept::{Kept, Stamped},
+        packed::Packer,
         rotation::{self, Rotation},
         scribe::Scribe,
         sink::Sink,
@@ -27,8 +27,8 @@ use crate::{
     store::StateHash,
 };
 
-/// A page is handed on once it holds this much.
-const PAGE_BYTES: usize = 256 << 10;
+/// A page is handed on once it holds this much: some hundred deliveries.
+const PAGE_BYTES: usize = 32 << 10;
 
 /// Bytes of a line that names a vat, about.
 const HEAD_BYTES: u64 = 200;
@@ -36,14 +36,13 @@ const HEAD_BYTES: u64 = 200;
 /// The time for which a file that could not be written is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Writes JSON lines to a file.
+/// Writes events to a file, as JSON lines or in binary.
 #[derive(Debug)]
 pub struct Writer {
     clock: Clock,
     spans: [Option<Duration>; Span::COUNT],
-    page: Vec<Stamped>,
-    /// Bytes of it, about.
-    bytes: usize,
+    page: Packer,
+    format: SlogFormat,
     /// The path of the file, if it can be opened again.
     path: Option<PathBuf>,
     stage: Stage,
@@ -96,13 +95,22 @@ impl Writer {
     ///
     /// The file cannot be written, is being written by another process, or is no recording of the kind that its name says.
     pub fn append(path: &Path) -> Result<Writer, HostFault> {
-        let stage = Sink::open(path).and_then(Scribe::start).map(Stage::Writing);
+        Writer::append_as(path, SlogFormat::Json)
+    }
+
+    /// Writes to the end of this file in one of the formats, as [`append`](Writer::append) does. (Binary is compressed, whatever its name.)
+    ///
+    /// # Errors
+    ///
+    /// Those of [`append`](Writer::append).
+    pub fn append_as(path: &Path, format: SlogFormat) -> Result<Writer, HostFault> {
+        let stage = Sink::open(path, format).and_then(Scribe::start).map(Stage::Writing);
         let stage = stage.map_err(|err| HostFault::new(format_args!("write the slog `{}`", path.display()), err))?;
         // Who opens a pipe anew may wait for ever.
         let path = path.is_file().then(|| path.to_owned());
         let spans = Default::default();
-        let (clock, page) = (Clock::start(), Vec::new());
-        Ok(Writer { clock, spans, page, bytes: 0, path, stage, retry_after: RETRY_AFTER, news: None, turning: None })
+        let (clock, page) = (Clock::start(), Packer::default());
+        Ok(Writer { clock, spans, page, format, path, stage, retry_after: RETRY_AFTER, news: None, turning: None })
     }
 
     /// Goes on in a new file whenever the file is as large as these rules say, between two blocks. The earlier files get numbers
@@ -132,8 +140,9 @@ impl Writer {
     /// Returns what `then` does, if nothing went wrong.
     fn write<T>(&mut self, then: impl FnOnce(&Scribe) -> io::Result<T>) -> Option<T> {
         let (Stage::Writing(scribe) | Stage::OnTrial(scribe)) = &self.stage else { return None };
-        scribe.write(&mut self.page);
-        self.bytes = 0;
+        if self.page.len() > 0 {
+            scribe.write(self.page.take(scribe.empty()));
+        }
         match then(scribe) {
             Ok(done) => Some(done),
             Err(err) => {
@@ -159,7 +168,7 @@ impl Writer {
                 return;
             }
         };
-        match Sink::open(path).and_then(Scribe::start) {
+        match Sink::open(path, self.format).and_then(Scribe::start) {
             Ok(scribe) => self.stage = Stage::Writing(scribe),
             Err(err) => return self.fail(err),
         }
@@ -181,7 +190,7 @@ impl Writer {
     }
 
     fn fail(&mut self, err: io::Error) {
-        self.page = Vec::new();
+        self.page = Packer::default();
         let now = self.clock.now().monotonic;
         if let Stage::Writing(_) = std::mem::replace(&mut self.stage, Stage::Broken(now)) {
             self.news = Some(News::Broken(err));
@@ -197,7 +206,7 @@ impl Writer {
         if now.saturating_sub(*since) < self.retry_after || !is_there {
             return;
         }
-        match Sink::open(path).and_then(Scribe::start) {
+        match Sink::open(path, self.format).and_then(Scribe::start) {
             Ok(scribe) => {
                 self.stage = Stage::OnTrial(scribe);
                 self.keep(&Event::SlogResumed);
@@ -221,12 +230,8 @@ impl Writer {
     fn keep(&mut self, event: &Event<'_>) {
         let now = self.clock.now();
         let seconds = self.measure(event, now.monotonic);
-        match Kept::of(event) {
-            Ok(kept) => {
-                self.bytes += kept.bytes();
-                self.page.push(Stamped { kept, now, seconds });
-            }
-            Err(err) => self.fail(err.into()),
+        if let Err(err) = self.page.add(event, now, seconds) {
+            self.fail(err.into());
         }
     }
 }
@@ -252,7 +257,7 @@ impl Recorder for Writer {
                     self.turn(bytes, *block_height, *state_hash);
                 }
             }
-            _ if self.bytes >= PAGE_BYTES => drop(self.write(|_| Ok(()))),
+            _ if self.page.len() >= PAGE_BYTES => drop(self.write(|_| Ok(()))),
             _ => (),
         }
     }

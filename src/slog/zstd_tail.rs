@@ -16,8 +16,8 @@ pub(super) enum Tail {
     Whole,
     /// Within the header of the frame that begins here.
     Header { frame: u64 },
-    /// Within a frame; the last whole block of it ends here. [`LAST_BLOCK`] makes it a whole frame.
-    Blocks { end: u64 },
+    /// Within the frame that begins here; the last whole block of it ends there. [`LAST_BLOCK`] makes it a whole frame.
+    Blocks { frame: u64, end: u64 },
 }
 
 /// Looks for the end.
@@ -40,7 +40,7 @@ pub(super) fn find(file: &mut (impl Read + Seek)) -> io::Result<Tail> {
                 if header.checksum {
                     return Err(io::Error::other("it ends in the middle of a compressed frame: choose another name"));
                 }
-                return Ok(Tail::Blocks { end: at });
+                return Ok(Tail::Blocks { frame, end: at });
             };
             at += bytes;
             if last {

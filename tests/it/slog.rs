@@ -17,14 +17,16 @@ use vathost::{
     },
     inspect::recording::Status,
     kernel::Ran,
-    slog::{Detail, Event, News, Reader, Slog, Writer},
+    slog::{Detail, Event, Indexing, News, Reader, Slog, Writer},
 };
 
+mod binary;
 mod diff;
 mod export;
 mod follow;
 mod reading;
 mod rotation;
+mod seek;
 mod trace;
 mod verbs;
 mod writing;

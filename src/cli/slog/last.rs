@@ -22,7 +22,7 @@ pub(crate) struct LastArgs {
 }
 
 pub(crate) fn cmd_last(args: LastArgs, output: &Output) -> anyhow::Result<Exit> {
-    let last = last(args.file.open()?).map_err(unreadable)?;
+    let last = last(&args.file.file, args.file.rules()).map_err(unreadable)?;
     if args.file.json {
         output.json(&last)?;
         return Ok(Exit::Ok);

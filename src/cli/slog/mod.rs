@@ -4,9 +4,10 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::{Exit, Output, Usage},
-    slog::{ReadError, Reader},
+    slog::{Indexing, ReadError, Reader},
 };
 
+mod cat;
 mod diff;
 mod export;
 mod grep;
@@ -18,8 +19,11 @@ mod trace;
 
 /// Read a flight recording
 ///
-/// `run --slog FILE` writes it. All of these read plain, `.zst` and `.gz` files of any size, also one that is still being
+/// `run --slog FILE` writes it. All of these read binary, plain, `.zst` and `.gz` files of any size, also one that is still being
 /// written, and SwingSet's own.
+///
+/// The first look into a recording of more than 1 MiB leaves an index beside it, FILE.index, by which later ones find a crank, a
+/// delivery, a promise or the end at once. (A `.gz`, or a `.zst` of an earlier version, which is one frame, is always read whole.)
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +33,8 @@ Examples:
   vathost slog grep panicked bank.slog
   vathost slog trace kp41 bank.slog
   vathost slog diff mine.slog theirs.slog
-  vathost slog export bank.slog --format chrome-trace --out bank.json")]
+  vathost slog export bank.slog --format chrome-trace --out bank.json
+  vathost slog cat bank.vslog | head -1")]
 pub(crate) struct SlogArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -44,6 +49,7 @@ enum Verb {
     Trace(trace::TraceArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Cat(cat::CatArgs),
 }
 
 /// What every one of these is given.
@@ -54,9 +60,29 @@ struct FileArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    index: IndexArgs,
+}
+
+/// How a large recording is searched.
+#[derive(Args, Debug)]
+struct IndexArgs {
+    /// Read a large recording whole, and leave no index beside it
+    #[arg(long)]
+    no_index: bool,
+}
+
+impl IndexArgs {
+    fn rules(&self) -> Indexing {
+        if self.no_index { Indexing::NONE } else { Indexing::default() }
+    }
 }
 
 impl FileArgs {
+    fn rules(&self) -> Indexing {
+        self.index.rules()
+    }
+
     fn open(&self) -> anyhow::Result<Reader> {
         Ok(Reader::open(&self.file).map_err(unreadable)?)
     }
@@ -71,6 +97,7 @@ pub(crate) fn cmd_slog(args: SlogArgs, output: &Output) -> anyhow::Result<Exit> 
         Verb::Trace(args) => trace::cmd_trace(args, output),
         Verb::Diff(args) => diff::cmd_diff(args, output),
         Verb::Export(args) => export::cmd_export(args, output),
+        Verb::Cat(args) => cat::cmd_cat(args, output),
     }
 }
 

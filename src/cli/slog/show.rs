@@ -62,10 +62,10 @@ pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> 
         return watch(&args, output);
     }
     if args.console {
-        return grep::find(&args.file, args.vat.as_deref(), &|_| true, output);
+        return grep::find(&args.file, args.vat.as_deref(), None, &|_| true, output);
     }
     let which = which(&args)?;
-    match show(&args.file.file, &which).map_err(unreadable)? {
+    match show(&args.file.file, &which, args.file.rules()).map_err(unreadable)? {
         Ok(shown) if args.file.json => output.json(&shown)?,
         Ok(shown) => output.lines(lines(&shown))?,
         Err(extent) => {
@@ -82,7 +82,7 @@ pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> 
 }
 
 fn which(args: &ShowArgs) -> anyhow::Result<Which> {
-    let file = &args.file.file;
+    let file = &args.file;
     Ok(match (&args.vat, args.delivery, &args.at) {
         (Some(vat), Some(delivery), _) => Which::Delivery { vat: grep::vat_of(file, vat)?, delivery },
         (Some(_), None, _) => {
@@ -112,7 +112,7 @@ fn watch(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
         std::thread::sleep(LOOK_INTERVAL);
         is_recorded_to(&path)
     };
-    let vat = args.vat.as_deref().map(|it| grep::vat_of(&args.file.file, it)).transpose()?;
+    let vat = args.vat.as_deref().map(|it| grep::vat_of(&args.file, it)).transpose()?;
     for shown in follow(Reader::follow(&args.file.file, wait).map_err(unreadable)?) {
         let shown = shown.map_err(unreadable)?;
         if shown.place.delivery.is_none() || vat.is_some() && shown.place.vat != vat {

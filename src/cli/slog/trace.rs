@@ -7,7 +7,7 @@ use crate::{
     cli::{
         Exit, Output, Usage,
         output::harmless,
-        slog::{text, unreadable},
+        slog::{IndexArgs, text, unreadable},
     },
     inspect::recording::{Extent, Fact, StepCause, Subject, Trace, TraceStep, What, trace},
     model::id::{CrankNum, KRef},
@@ -17,7 +17,7 @@ use crate::{
 ///
 /// Of a promise: which syscall made it, to whom its message was delivered, who settled it, who was told, and what that led to,
 /// back to the message from outside. Of an object: who made it, who got it, who called it. Each crank stands below the syscall
-/// that caused it. It is read twice; what is kept in memory is the chain.
+/// that caused it. What is kept in memory is the chain.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -37,6 +37,8 @@ pub(crate) struct TraceArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    index: IndexArgs,
 }
 
 pub(crate) fn cmd_trace(args: TraceArgs, output: &Output) -> anyhow::Result<Exit> {
@@ -48,7 +50,7 @@ pub(crate) fn cmd_trace(args: TraceArgs, output: &Output) -> anyhow::Result<Exit
             return Err(Usage::new(what, "as in `slog trace kp41 FILE`, or `slog trace --crank 12 FILE`").into());
         }
     };
-    let traced = trace(file.as_ref(), &subject, args.limit).map_err(unreadable)?;
+    let traced = trace(file.as_ref(), &subject, args.limit, args.index.rules()).map_err(unreadable)?;
     match (traced, args.json) {
         (Ok(trace), true) => output.json(&trace)?,
         (Ok(trace), false) => output.lines(lines(&trace, &subject, args.limit))?,

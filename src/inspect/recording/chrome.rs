@@ -233,7 +233,7 @@ impl Tracer<'_> {
         );
         let link = self.crank.as_ref().and_then(|it| it.taken.clone());
         let from = link.as_ref().and_then(|it| self.sent.get(it)).copied();
-        if let (Some(link @ (Link::Result(_) | Link::Message(_))), Some(_)) = (&link, from) {
+        if let (Some(link @ (Link::Result(_) | Link::Message(..))), Some(_)) = (&link, from) {
             self.sent.remove(link);
         }
         let (Some(link), Some((sender, sent))) = (link, from) else { return Ok(()) };

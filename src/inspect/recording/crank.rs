@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::inspect::recording::{
     history::History,
     link::{Link, is_undone},
+    map::{Map, PieceReader},
 };
 use crate::slog::{QueuedItem, ReadError, Reader, Record, RecordedEvent};
 
@@ -78,8 +79,8 @@ impl RecordedCrank {
 
 /// Reads the cranks of a file, in order.
 #[derive(Debug)]
-pub(super) struct Cranks {
-    reader: Reader,
+pub(super) struct Cranks<R = Reader> {
+    reader: R,
     history: History,
     block: Option<(u64, Option<u64>)>,
     /// The one under way.
@@ -88,14 +89,24 @@ pub(super) struct Cranks {
 }
 
 impl Cranks {
-    /// Reads all cranks of a recording. A host that runs a lost block again records the same crank more than once.
-    pub(super) fn all(reader: Reader) -> Cranks {
-        Cranks { reader, history: History::default(), block: None, open: None, before: Vec::new() }
-    }
-
     /// Reads the cranks of a recording that count: those of lost blocks are left out.
     pub(super) fn that_count(path: &Path, history: &History) -> Result<Cranks, ReadError> {
         Ok(Cranks { history: history.clone(), ..Cranks::all(Reader::open(path)?) })
+    }
+}
+
+impl Cranks<PieceReader> {
+    /// Reads the cranks of a piece that count, by the history of the recording; all of them by an empty one.
+    pub(super) fn of_piece(map: &Map, piece: u64, history: &History) -> Result<Cranks<PieceReader>, ReadError> {
+        let (context, reader) = map.read(piece)?;
+        Ok(Cranks { history: history.clone(), block: context.block.flatten(), ..Cranks::all(reader) })
+    }
+}
+
+impl<R> Cranks<R> {
+    /// Reads all cranks of a text. A host that runs a lost block again records the same crank more than once.
+    pub(super) fn all(reader: R) -> Cranks<R> {
+        Cranks { reader, history: History::default(), block: None, open: None, before: Vec::new() }
     }
 
     /// Takes an event, and returns the crank that it ends, if it ends one.
@@ -130,7 +141,7 @@ impl Cranks {
     }
 }
 
-impl Iterator for Cranks {
+impl<R: Iterator<Item = Result<Record, ReadError>>> Iterator for Cranks<R> {
     type Item = Result<RecordedCrank, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -38,30 +38,39 @@ impl History {
     /// Takes the next event; `next` is the crank after the last one.
     pub(super) fn add(&mut self, record: &Record, next: &mut u64) {
         if !record.is_replay() {
-            self.detail = self.detail.max(detail_of(record.kind()));
+            self.detail = self.detail.max(Detail::of(record.kind()));
         }
         let Some(crank) = record.crank().filter(|_| matches!(record.event(), RecordedEvent::CrankStart { .. })) else {
             return;
         };
-        if crank < *next {
-            self.turns.push((record.line, crank));
+        self.turn_if(*next, record.line, crank);
+        *next = crank.saturating_add(1);
+        self.widen(Some((crank, crank)), Detail::None);
+    }
+
+    /// Notes that the numbers turn back at this line, to this crank.
+    pub(super) fn turn(&mut self, line: u64, crank: u64) {
+        self.turns.push((line, crank));
+    }
+
+    /// Notes that they turn back, if they do: `next` is the crank after the last one.
+    pub(super) fn turn_if(&mut self, next: u64, line: u64, crank: u64) {
+        if crank < next {
+            self.turn(line, crank);
         }
-        *next = crank + 1;
-        self.cranks = Some(self.cranks.map_or((crank, crank), |(first, last)| (first.min(crank), last.max(crank))));
+    }
+
+    /// Takes in the extent of the cranks of a part, and its detail.
+    pub(super) fn widen(&mut self, extent: Option<(u64, u64)>, detail: Detail) {
+        self.detail = self.detail.max(detail);
+        if let Some((first, last)) = extent {
+            self.cranks = Some(self.cranks.map_or((first, last), |(low, high)| (low.min(first), high.max(last))));
+        }
     }
 
     /// Returns whether the crank that begins at this line was lost with its host.
     pub(super) fn is_lost(&self, line: u64, crank: u64) -> bool {
         let later = self.turns.partition_point(|(turn, _)| *turn <= line);
         self.turns[later..].iter().any(|(_, to)| *to <= crank)
-    }
-}
-
-/// Returns the least detail at which events of this kind are recorded.
-pub(super) fn detail_of(kind: &str) -> Detail {
-    match kind {
-        "clist" | "syscall" | "syscall-result" => Detail::Syscalls,
-        "deliver" | "deliver-result" | "console" => Detail::Deliveries,
-        _ => Detail::Cranks,
     }
 }

@@ -1,11 +1,18 @@
 //! The end of a recording and what was under way there: the answer to "which delivery did it?".
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::Path,
+};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::slog::{QueuedItem, ReadError, Reader, Record, RecordedEvent};
+use crate::inspect::recording::map::Map;
+use crate::slog::{
+    Indexing, QueuedItem, ReadError, Reader, Record, RecordedEvent,
+    index::{Context, Word},
+};
 
 /// Console lines of each vat that are kept.
 const CONSOLE_LINES: usize = 5;
@@ -93,20 +100,49 @@ impl Console {
     }
 }
 
-/// Reads a recording to its end, and returns what was under way there. In memory are the names and last lines of its vats.
+/// Returns what was under way at the end of a recording. Of a pipe all is read; in memory are then the names and last lines of its vats.
 ///
 /// # Errors
 ///
-/// The recording cannot be read to its end.
-pub fn last(mut reader: Reader) -> Result<Last, ReadError> {
+/// The recording cannot be read.
+pub fn last(path: &Path, rules: Indexing) -> Result<Last, ReadError> {
     let mut end = LastEnd::default();
-    // If a host continued after another was killed, only the end of the last one matters.
-    let mut torn_before = 0;
-    while let Some(record) = reader.next() {
-        end.add(&record?);
-        torn_before = reader.torn();
+    let Some(map) = Map::of(path, rules)? else {
+        let mut reader = Reader::open(path)?;
+        let mut torn_before = 0;
+        while let Some(record) = reader.next() {
+            end.add(&record?);
+            torn_before = reader.torn();
+        }
+        return Ok(end.into_last(reader.torn() > torn_before));
+    };
+    let first = begin(&map)?;
+    let mut torn = false;
+    for piece in first..=map.last() {
+        let (context, mut reader) = map.read(piece)?;
+        if piece == first && piece > 0 {
+            end.begin(context);
+        }
+        // If a host continued after another was killed, only the end of the last one matters.
+        let mut torn_before = 0;
+        while let Some(record) = reader.next() {
+            end.add(&record?);
+            torn_before = reader.torn();
+        }
+        torn = reader.torn() > torn_before;
     }
-    Ok(end.into_last(reader.torn() > torn_before))
+    if first > 0 {
+        end.look_back(&map, first)?;
+    }
+    Ok(end.into_last(torn))
+}
+
+/// Returns the piece from which on the end of a recording is told: the last one, or the one with the panic that ended it.
+fn begin(map: &Map) -> Result<u64, ReadError> {
+    let last = map.last();
+    let start = map.previous(Word::Start.key(), last)?;
+    let panic = map.previous(Word::Panic.key(), last)?;
+    Ok(panic.filter(|it| start.is_none_or(|start| start <= *it)).unwrap_or(last))
 }
 
 #[derive(Default)]
@@ -115,9 +151,65 @@ struct LastEnd {
     in_crank: bool,
     names: BTreeMap<String, String>,
     consoles: BTreeMap<String, VecDeque<Console>>,
+    /// The vats of which nothing was left at some time.
+    cleaned: BTreeSet<String>,
 }
 
 impl LastEnd {
+    /// Begins with what was told before.
+    fn begin(&mut self, context: Context) {
+        self.last.status = Status::Clean;
+        self.last.block = context.open.flatten();
+        self.last.committed = context.committed.flatten();
+        self.last.crank = context.crank.flatten();
+    }
+
+    /// Finds the name of the vat, and its last lines, as far as they are before this piece.
+    fn look_back(&mut self, map: &Map, first: u64) -> Result<(), ReadError> {
+        let Some(vat) = self.vat().filter(|it| !self.cleaned.contains(it)) else { return Ok(()) };
+        let before = |word: Word<'_>, piece: u64| -> Result<Option<u64>, ReadError> {
+            Ok(map.previous(word.key(), piece)?.max(map.previous(Word::Cleaned(&vat).key(), piece)?))
+        };
+        let mut at = first;
+        while !self.names.contains_key(&vat)
+            && let Some(piece) = before(Word::Created(&vat), at)?
+        {
+            let mut past = LastEnd::of_piece(map, piece)?;
+            if let Some(name) = past.names.remove(&vat) {
+                self.names.insert(vat.clone(), name);
+            }
+            at = if past.cleaned.contains(&vat) { 0 } else { piece };
+        }
+        let mut lines = self.consoles.remove(&vat).unwrap_or_default();
+        let mut at = first;
+        while lines.len() < CONSOLE_LINES
+            && let Some(piece) = before(Word::Spoke(&vat), at)?
+        {
+            let mut past = LastEnd::of_piece(map, piece)?;
+            for line in past.consoles.remove(&vat).unwrap_or_default().into_iter().rev() {
+                lines.push_front(line);
+            }
+            at = if past.cleaned.contains(&vat) { 0 } else { piece };
+        }
+        lines.drain(..lines.len().saturating_sub(CONSOLE_LINES));
+        self.consoles.insert(vat, lines);
+        Ok(())
+    }
+
+    fn of_piece(map: &Map, piece: u64) -> Result<LastEnd, ReadError> {
+        let mut end = LastEnd::default();
+        for record in map.read(piece)?.1 {
+            end.add(&record?);
+        }
+        Ok(end)
+    }
+
+    /// Returns the vat that was under way, or with which the kernel panicked.
+    fn vat(&self) -> Option<String> {
+        let panicked = || Some(self.last.epitaph.as_ref()?.get("vatID")?.as_str()?.to_owned());
+        self.last.vat.clone().or_else(panicked)
+    }
+
     fn add(&mut self, record: &Record) {
         self.last.time = record.seconds("time").or(self.last.time);
         match record.event() {
@@ -150,6 +242,7 @@ impl LastEnd {
                 let vat = record.vat().unwrap_or_default();
                 self.consoles.remove(vat);
                 self.names.remove(vat);
+                self.cleaned.insert(vat.to_owned());
             }
             RecordedEvent::KernelPanic { .. } => self.last.epitaph = Some(epitaph(&record.value)),
             _ => (),
@@ -198,10 +291,11 @@ impl LastEnd {
     }
 
     fn into_last(mut self, torn: bool) -> Last {
+        let vat = self.vat();
         let mut last = self.last;
-        if let Some(epitaph) = &last.epitaph {
+        if last.epitaph.is_some() {
             last.status = Status::Panic;
-            last.vat = last.vat.or_else(|| Some(epitaph.get("vatID")?.as_str()?.to_owned()));
+            last.vat = vat;
         } else if self.in_crank {
             last.status = Status::InFlight;
         } else if last.block.is_some() {

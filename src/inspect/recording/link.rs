@@ -4,13 +4,17 @@
 //! notify is known by its promise. A crank that was undone has no links: its promises are made again.
 
 use crate::inspect::recording::spine::Knot;
-use crate::slog::{Operation, QueuedItem, Record, RecordedEvent, RecordedMessage};
+use crate::slog::{
+    Operation, QueuedItem, Record, RecordedEvent, RecordedMessage,
+    index::{Key, Word},
+};
 
 /// A link: the same value at the syscall and at the crank that it caused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Link {
     Result(String),
-    Message(String),
+    /// The contents, and the key of the body.
+    Message(String, Key),
     Settled(String),
     /// A vat, by its creation.
     Created(String),
@@ -49,11 +53,21 @@ impl Link {
         }
     }
 
-    /// Returns the link as a number that is not 0: 128 bits of its hash.
+    /// Returns the key by which the pieces of a recording are found that have the link.
+    pub(super) fn key(&self) -> Key {
+        match self {
+            Link::Result(it) | Link::Settled(it) => Word::Reference(it).key(),
+            Link::Message(_, key) => *key,
+            Link::Created(it) => Word::Created(it).key(),
+            Link::Ended(it) => Word::Ended(it).key(),
+        }
+    }
+
+    /// Returns the link as a number that is not 0: 96 bits of its hash, and its key.
     pub(super) fn knot(&self) -> Knot {
         let (tag, text) = match self {
             Link::Result(it) => (b'r', it),
-            Link::Message(it) => (b'm', it),
+            Link::Message(it, _) => (b'm', it),
             Link::Settled(it) => (b's', it),
             Link::Created(it) => (b'c', it),
             Link::Ended(it) => (b'e', it),
@@ -61,16 +75,22 @@ impl Link {
         let hash = blake3::Hasher::new().update(&[tag]).update(text.as_bytes()).finalize();
         let mut knot = [0; 16];
         knot.copy_from_slice(&hash.as_bytes()[..16]);
-        Knot::from_le_bytes(knot).max(1)
+        Knot::from_le_bytes(knot).max(1) << 32 | Knot::from(self.key())
     }
 
     /// Returns the link of a message: its result promise, or its contents.
     pub(super) fn of_message(message: RecordedMessage<'_>) -> Link {
         match message.result {
             Some(result) => Link::Result(result.to_owned()),
-            None => Link::Message(message.methargs.to_string()),
+            None => Link::Message(message.methargs.to_string(), Word::of_message(message)),
         }
     }
+}
+
+/// Returns the key of a knot's link.
+pub(super) fn key_of(knot: Knot) -> Key {
+    let [a, b, c, d, ..] = knot.to_le_bytes();
+    Key::from_le_bytes([a, b, c, d])
 }
 
 /// Returns whether the crank of these events was undone: its delivery failed, or its vat ended itself in failure.

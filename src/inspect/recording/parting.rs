@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::inspect::recording::{
     crank::{Cranks, RecordedCrank},
-    history::{History, detail_of},
+    history::History,
 };
 use crate::slog::{Detail, ReadError, Record};
 
@@ -196,7 +196,7 @@ fn first_difference(a: &RecordedCrank, b: &RecordedCrank, detail: Detail) -> ([O
 /// Returns the events of vats and kernel, as far as both recordings hold them.
 fn events(crank: &RecordedCrank, detail: Detail) -> impl Iterator<Item = Side> {
     let of_interest =
-        move |it: &&Record| !it.is_replay() && detail_of(it.kind()) <= detail && !is_the_hosts_own(it.kind());
+        move |it: &&Record| !it.is_replay() && Detail::of(it.kind()) <= detail && !is_the_hosts_own(it.kind());
     crank.events.iter().filter(of_interest).map(|it| Side { line: it.line, event: timeless(&it.value) })
 }
 

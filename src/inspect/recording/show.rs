@@ -1,14 +1,17 @@
 //! One crank of a recording: all that happened in it, what caused it, and what it caused.
 //!
-//! It takes two passes over the file; in memory is the one crank, with its cause and its effects.
+//! Of a recording with an index, only the pieces are read that may have one of these. In memory is the one crank, with its cause and its
+//! effects.
 
 use std::{collections::BTreeMap, path::Path};
 
 use crate::inspect::recording::{
     crank::{Cranks, RecordedCrank},
+    history::History,
     link::{Link, is_undone, undoes},
+    map::Map,
 };
-use crate::slog::{ReadError, Reader, Record, RecordedEvent};
+use crate::slog::{Indexing, ReadError, Reader, Record, RecordedEvent, index::Word};
 use serde::Serialize;
 
 /// The crank to look for.
@@ -102,17 +105,41 @@ pub struct Extent {
 ///
 /// # Errors
 ///
-/// The recording cannot be read to its end, or, being a pipe, not twice.
-pub fn show(path: &Path, which: &Which) -> Result<Result<Shown, Extent>, ReadError> {
-    crate::slog::reader::must_be_a_file(path)?;
-    let mut search = Search { which, found: None, extent: Extent::default(), names: BTreeMap::new() };
-    for crank in Cranks::all(Reader::open(path)?) {
-        search.add(crank?);
+/// The recording cannot be read, or is a pipe.
+pub fn show(path: &Path, which: &Which, rules: Indexing) -> Result<Result<Shown, Extent>, ReadError> {
+    let map = Map::of_file(path, rules)?;
+    let mut search = Search { which, found: None, deliveries: None };
+    let key = match which {
+        Which::Crank(number) => Word::Crank(*number).key(),
+        Which::Delivery { vat, delivery } => Word::Delivery(vat, *delivery).key(),
+    };
+    let every = History::default();
+    for piece in map.having(key, 0) {
+        let piece = piece?;
+        for crank in Cranks::of_piece(&map, piece, &every)? {
+            search.add(piece, crank?);
+        }
     }
-    let Some(mut shown) = search.found else { return Ok(Err(search.extent)) };
-    shown.name = shown.place.vat.as_ref().and_then(|it| search.names.remove(it));
-    trace(path, &mut shown)?;
+    let Some((piece, mut shown)) = search.found else {
+        return Ok(Err(extent(&map, which)?));
+    };
+    shown.name = shown.place.vat.as_ref().map(|it| map.name(it)).transpose()?.flatten();
+    trace(&map, piece, &mut shown)?;
     Ok(Ok(shown))
+}
+
+/// Finds what there is. Of a vat's deliveries, everything is read.
+fn extent(map: &Map, which: &Which) -> Result<Extent, ReadError> {
+    let mut search = Search { which, found: None, deliveries: None };
+    if let Which::Delivery { .. } = which {
+        let every = History::default();
+        for piece in 0..=map.last() {
+            for crank in Cranks::of_piece(map, piece, &every)? {
+                search.add(piece, crank?);
+            }
+        }
+    }
+    Ok(Extent { cranks: map.history()?.cranks, deliveries: search.deliveries })
 }
 
 /// Shows each crank as it ends; for a recording that is being written, [`Reader::follow`] waits for more. In memory are one crank and
@@ -158,31 +185,30 @@ impl Shown {
 /// The first pass: the crank's own events.
 struct Search<'a> {
     which: &'a Which,
-    found: Option<Shown>,
-    extent: Extent,
-    names: BTreeMap<String, String>,
+    /// The crank, and the piece that it is in.
+    found: Option<(u64, Shown)>,
+    /// The first delivery and the last of the vat in question.
+    deliveries: Option<(u64, u64)>,
 }
 
 impl Search<'_> {
     /// Takes a crank. If the one that is looked for was recorded more than once, the last record counts.
-    fn add(&mut self, crank: RecordedCrank) {
-        self.names.extend(crank.created());
+    fn add(&mut self, piece: u64, crank: RecordedCrank) {
         let shown = Shown::of(crank);
         let place = &shown.place;
-        widen(&mut self.extent.cranks, Some(place.crank));
         let matches = match self.which {
             Which::Crank(number) => place.crank == *number,
             Which::Delivery { vat, delivery } => {
                 let of_vat = place.vat.as_ref() == Some(vat);
                 if of_vat {
-                    widen(&mut self.extent.deliveries, place.delivery);
+                    widen(&mut self.deliveries, place.delivery);
                 }
                 of_vat && place.delivery == Some(*delivery)
             }
         };
         if matches {
-            let recorded = self.found.as_ref().map_or(0, |it| it.recorded) + 1;
-            self.found = Some(Shown { recorded, ..shown });
+            let recorded = self.found.as_ref().map_or(0, |(_, it)| it.recorded) + 1;
+            self.found = Some((piece, Shown { recorded, ..shown }));
         }
     }
 }
@@ -194,21 +220,38 @@ fn widen(range: &mut Option<(u64, u64)>, number: Option<u64>) {
 }
 
 /// Makes the second pass: finds the cause before the crank, and the effects after it.
-fn trace(path: &Path, shown: &mut Shown) -> Result<(), ReadError> {
+fn trace(map: &Map, piece: u64, shown: &mut Shown) -> Result<(), ReadError> {
     let first = shown.events.first().map_or(0, |it| it.line);
     let last = shown.events.last().map_or(0, |it| it.line);
-    let mut cause = CauseSearch { wanted: shown.link(), ..CauseSearch::default() };
-    let unknown = if cause.wanted.is_none() { Cause::Kernel } else { Cause::Unrecorded };
-    let mut effects = EffectSearch::new(shown);
-    for record in Reader::open(path)? {
-        let record = record?;
-        if record.line < first {
+    let link = shown.link();
+    let mut found = None;
+    let mut at = piece + 1;
+    while let Some(key) = link.as_ref().map(Link::key).filter(|_| found.is_none())
+        && let Some(before) = map.previous(key, at)?
+    {
+        let mut cause = CauseSearch { wanted: link.clone(), ..CauseSearch::default() };
+        for record in map.read(before)?.1 {
+            let record = record?;
+            if record.line >= first {
+                break;
+            }
             cause.add(&record);
-        } else if record.line > last {
-            effects.add(&record);
         }
+        (at, found) = (before, cause.found);
     }
-    shown.cause = Some(cause.found.unwrap_or(unknown));
+    let unknown = if link.is_none() { Cause::Kernel } else { Cause::Unrecorded };
+    shown.cause = Some(found.unwrap_or(unknown));
+    let mut effects = EffectSearch::new(shown);
+    let mut at = piece;
+    while let Some(after) = effects.next_piece(map, at)? {
+        for record in map.read(after)?.1 {
+            let record = record?;
+            if record.line > last {
+                effects.add(&record);
+            }
+        }
+        at = after + 1;
+    }
     shown.effects = effects.found;
     Ok(())
 }
@@ -260,6 +303,16 @@ impl EffectSearch {
         EffectSearch { wanted, ..EffectSearch::default() }
     }
 
+    /// Returns the first piece from this one on that may have an effect.
+    fn next_piece(&self, map: &Map, from: u64) -> Result<Option<u64>, ReadError> {
+        let mut first: Option<u64> = None;
+        for link in self.wanted.keys() {
+            let found = map.next(link.key(), from)?;
+            first = [first, found].into_iter().flatten().min();
+        }
+        Ok(first)
+    }
+
     fn add(&mut self, record: &Record) {
         match record.event() {
             RecordedEvent::CrankStart { item, .. } => {
@@ -269,7 +322,7 @@ impl EffectSearch {
                     self.found.entry(number).or_default().push(place_of(record));
                 }
                 // A message is delivered once; a promise has many subscribers.
-                if let Some(link @ (Link::Result(_) | Link::Message(_))) = link {
+                if let Some(link @ (Link::Result(_) | Link::Message(..))) = link {
                     self.wanted.remove(&link);
                 }
             }

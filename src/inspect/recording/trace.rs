@@ -1,8 +1,8 @@
 //! The causal chain of a crank, a promise or an object: back to the message from outside, and forward to all that it led to.
 //!
-//! It takes two passes over the file. The first writes the links between cranks to a temporary file (see `spine`), which is then read
-//! from its end, for the causes; the second collects what is shown. In memory are the cranks of the chain, the links that they made,
-//! the vats' names, and the one crank that is read.
+//! First the links are followed backwards, for the causes, then forwards, for what is shown. Of a recording with an index only the pieces
+//! are read that have one of these links. A piece is read backwards by its spine (see `spine`). In memory are the cranks of the chain, the
+//! links that they made, and the one crank that is read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +18,14 @@ use crate::inspect::recording::{
     crank::{Cranks, RecordedCrank},
     fact::{self, Fact},
     history::History,
-    link::{Link, is_undone},
+    link::{Link, is_undone, key_of},
+    map::{Map, PieceReader},
     spine::{Knot, Spine, SpineWriter, Vertebra},
 };
-use crate::slog::{Detail, ReadError, Reader, Record, RecordedEvent, reader::must_be_a_file};
+use crate::slog::{
+    Detail, Indexing, ReadError, Record, RecordedEvent,
+    index::{Key, Word},
+};
 
 /// The subject of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,16 +109,17 @@ pub struct Act {
 ///
 /// # Errors
 ///
-/// The recording cannot be read to its end, or, being a pipe, not twice.
-pub fn trace(path: &Path, subject: &Subject, limit: usize) -> Result<Result<Trace, Extent>, ReadError> {
-    must_be_a_file(path)?;
-    let scratch = |why: io::Error| ReadError::Open { path: path.to_owned(), why };
-    let mut first = First::new(subject).map_err(scratch)?;
-    for crank in Cranks::all(Reader::open(path)?) {
-        first.add(&crank?).map_err(scratch)?;
-    }
-    let First { history, spine, begins, .. } = first;
-    let Some(begins) = begins else {
+/// The recording cannot be read, or is a pipe.
+pub fn trace(
+    path: &Path,
+    subject: &Subject,
+    limit: usize,
+    rules: Indexing,
+) -> Result<Result<Trace, Extent>, ReadError> {
+    let map = Map::of_file(path, rules)?;
+    let history = map.history()?;
+    let place = Recorded { map: &map, history: &history, path };
+    let Some(begins) = place.begins(subject)? else {
         return Ok(Err(Extent { cranks: history.cranks, deliveries: None }));
     };
     let (target, seeds) = match subject {
@@ -124,59 +129,111 @@ pub fn trace(path: &Path, subject: &Subject, limit: usize) -> Result<Result<Trac
             (Some(begins.crank).filter(|_| begins.outside), seeds.iter().map(Link::knot).collect())
         }
     };
-    let mut chain =
-        Chain { past: BTreeMap::from([(begins.crank, BTreeSet::new())]), target, seeds, ..Chain::default() };
-    let mut spine = spine.finish().map_err(scratch)?;
-    chain.walk_back(&mut spine, begins.crank).map_err(scratch)?;
-    chain.limit = limit;
-    chain.name = match subject {
-        Subject::Reference(name) => Some(name.clone()),
-        Subject::Crank(_) => None,
+    let mut chain = Chain {
+        past: BTreeMap::from([(begins.crank, BTreeSet::new())]),
+        visits: BTreeSet::from([begins.piece]),
+        target,
+        seeds,
+        limit,
+        ..Chain::default()
     };
-    for crank in Cranks::that_count(path, &history)? {
-        chain.add(&crank?);
+    chain.walk_back(&place, begins)?;
+    if let Subject::Reference(name) = subject {
+        chain.name = Some(name.clone());
     }
-    Ok(Ok(chain.into_trace(history.detail >= Detail::Syscalls)))
+    chain.walk_forward(&place)?;
+    Ok(Ok(chain.into_trace(&map, history.detail >= Detail::Syscalls)?))
 }
 
 /// The place at which the subject begins.
 #[derive(Debug, Clone, Copy)]
 struct Begins {
     crank: u64,
+    /// The piece of the recording that the crank is in.
+    piece: u64,
     /// Whether the subject came with the item that the crank took, and not from what the crank did.
     outside: bool,
 }
 
-/// The first pass: where the subject begins, and the spine.
-struct First<'a> {
-    subject: &'a Subject,
-    history: History,
-    next: u64,
-    spine: SpineWriter,
-    begins: Option<Begins>,
+/// The recording, of which only the cranks that count are read.
+#[derive(Clone, Copy)]
+struct Recorded<'a> {
+    map: &'a Map,
+    history: &'a History,
+    path: &'a Path,
 }
 
-impl First<'_> {
-    fn new(subject: &Subject) -> io::Result<First<'_>> {
-        Ok(First { subject, history: History::default(), next: 0, spine: SpineWriter::new()?, begins: None })
+impl Recorded<'_> {
+    fn cranks(&self, piece: u64) -> Result<Cranks<PieceReader>, ReadError> {
+        Cranks::of_piece(self.map, piece, self.history)
     }
 
-    fn add(&mut self, crank: &RecordedCrank) -> io::Result<()> {
-        crank.events.iter().for_each(|it| self.history.add(it, &mut self.next));
-        // Its numbers turn back: what was found in a crank that was lost is to be found again.
-        self.begins.take_if(|it| it.crank >= crank.number);
-        match self.subject {
-            Subject::Crank(number) if *number == crank.number => {
-                self.begins = Some(Begins { crank: *number, outside: true });
+    fn begins(&self, subject: &Subject) -> Result<Option<Begins>, ReadError> {
+        let key = match subject {
+            Subject::Crank(number) => Word::Crank(*number).key(),
+            Subject::Reference(name) => Word::Reference(name).key(),
+        };
+        for piece in self.map.having(key, 0) {
+            let piece = piece?;
+            for crank in self.cranks(piece)? {
+                let (item, crank) =
+                    (crank.as_ref().ok().and_then(|it| it.item().message()?.result.map(str::to_owned)), crank?);
+                match subject {
+                    Subject::Crank(number) if *number == crank.number => {
+                        return Ok(Some(Begins { crank: *number, piece, outside: true }));
+                    }
+                    Subject::Reference(name) if fact::occurs(&crank, name) => {
+                        return Ok(Some(Begins { crank: crank.number, piece, outside: item.as_ref() == Some(name) }));
+                    }
+                    _ => (),
+                }
             }
-            Subject::Reference(name) if self.begins.is_none() && fact::occurs(crank, name) => {
-                let outside = crank.item().message().and_then(|it| it.result) == Some(name.as_str());
-                self.begins = Some(Begins { crank: crank.number, outside });
-            }
-            _ => (),
         }
-        self.spine.push(&Vertebra::of(crank))
+        Ok(None)
     }
+
+    /// Returns the first crank from this piece on in which a vat ended.
+    fn end_of(&self, vat: &str, from: u64) -> Result<Option<VatEnd>, ReadError> {
+        for piece in self.map.having(Word::Ended(vat).key(), from) {
+            let piece = piece?;
+            for crank in self.cranks(piece)? {
+                let crank = crank?;
+                if crank.ended_vats().any(|it| it == vat) {
+                    return Ok(Some(VatEnd { crank: crank.number, taken: crank.taken().map(|it| it.knot()), piece }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn spine(&self, piece: u64) -> Result<Spine, ReadError> {
+        let mut spine = SpineWriter::new().map_err(|why| self.scratch(why))?;
+        for crank in self.cranks(piece)? {
+            spine.push(&Vertebra::of(&crank?)).map_err(|why| self.scratch(why))?;
+        }
+        spine.finish().map_err(|why| self.scratch(why))
+    }
+
+    fn scratch(&self, why: io::Error) -> ReadError {
+        ReadError::Open { path: self.path.to_owned(), why }
+    }
+}
+
+/// The crank in which a vat ended, the link of the item that it took, and its piece of the recording.
+#[derive(Debug, Clone, Copy)]
+struct VatEnd {
+    crank: u64,
+    taken: Option<Knot>,
+    piece: u64,
+}
+
+/// What the way back is looking for.
+struct Backwards {
+    target: Option<u64>,
+    /// Links, and the cranks before which they are to be found.
+    wanted: BTreeMap<Knot, u64>,
+    /// The links to look for on the next way back.
+    seeds: Vec<(Knot, u64)>,
 }
 
 /// A crank that is wanted: one that takes this link.
@@ -191,6 +248,8 @@ struct Wanted {
 struct Chain {
     /// The cranks among the causes, and the links by which each leads on.
     past: BTreeMap<u64, BTreeSet<Knot>>,
+    /// The pieces of the recording that they are in.
+    visits: BTreeSet<u64>,
     /// The crank from which on all belongs to the chain.
     target: Option<u64>,
     /// Links from which on all belongs to the chain.
@@ -201,7 +260,6 @@ struct Chain {
     wanted: BTreeMap<Knot, Wanted>,
     /// The promises that the kernel will settle when a vat ends, by vat.
     decided: BTreeMap<String, Vec<Knot>>,
-    names: BTreeMap<String, String>,
     facts: Vec<Fact>,
     steps: BTreeMap<u64, TraceStep>,
     cut: bool,
@@ -210,54 +268,133 @@ struct Chain {
 impl Chain {
     /// Finds the causes. If a promise was settled because its decider ended, the end may come after the promise's message: then the way
     /// back begins once more at the end.
-    fn walk_back(&mut self, spine: &mut Spine, begins: u64) -> io::Result<()> {
-        let mut seeds: Vec<(Knot, u64)> = self.seeds.iter().map(|it| (*it, u64::MAX)).collect();
-        let mut target = Some(begins);
+    fn walk_back(&mut self, place: &Recorded<'_>, begins: Begins) -> Result<(), ReadError> {
+        let seeds = self.seeds.iter().map(|it| (*it, u64::MAX)).collect();
+        let mut back = Backwards { target: Some(begins.crank), wanted: BTreeMap::new(), seeds };
+        let mut held: Option<(u64, Spine)> = None;
         loop {
-            let mut wanted: BTreeMap<Knot, u64> = seeds.drain(..).collect();
-            let mut ended: BTreeMap<String, (u64, Option<Knot>)> = BTreeMap::new();
-            let mut lowest = u64::MAX;
-            spine.backwards(|it| {
-                let crank = it.crank;
-                // What was lost with its host has run again.
-                if crank >= lowest {
-                    return;
+            back.wanted = back.seeds.drain(..).collect();
+            let mut before = place.map.last() + 1;
+            loop {
+                let mut next = back.target.map(|_| begins.piece).filter(|it| *it < before);
+                for knot in back.wanted.keys() {
+                    next = next.max(place.map.previous(key_of(*knot), before)?);
                 }
-                lowest = crank;
-                let mut leads_on = target.take_if(|it| *it == crank).is_some();
-                for knot in &it.made {
-                    if wanted.get(knot).is_some_and(|it| *it > crank) {
-                        wanted.remove(knot);
-                        self.past.entry(crank).or_default().insert(*knot);
-                        leads_on = true;
-                    }
-                }
-                if let Some(knot) = it.settles
-                    && let Some(before) = wanted.get(&knot).copied().filter(|it| *it > crank)
-                {
-                    wanted.remove(&knot);
-                    let end = it.vat.as_ref().and_then(|it| ended.get(it)).filter(|(end, _)| *end < before);
-                    self.past.entry(end.map_or(crank, |it| it.0)).or_default().insert(knot);
-                    match end {
-                        Some((end, taken)) => seeds.extend(taken.map(|it| (it, *end))),
-                        None => leads_on = true,
-                    }
-                }
-                if let (true, Some(taken)) = (leads_on, it.taken) {
-                    let before = wanted.entry(taken).or_insert(crank);
-                    *before = crank.max(*before);
-                }
-                ended.extend(it.ended.into_iter().map(|vat| (vat, (crank, it.taken))));
-            })?;
-            if seeds.is_empty() {
+                let Some(piece) = next else { break };
+                let mut spine = match held.take() {
+                    Some((of, spine)) if of == piece => spine,
+                    _ => place.spine(piece)?,
+                };
+                self.back_through(place, piece, &mut spine, &mut back)?;
+                held = Some((piece, spine));
+                before = piece;
+            }
+            if back.seeds.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// The second pass.
+    fn back_through(
+        &mut self,
+        place: &Recorded<'_>,
+        piece: u64,
+        spine: &mut Spine,
+        back: &mut Backwards,
+    ) -> Result<(), ReadError> {
+        let mut ended: BTreeMap<String, VatEnd> = BTreeMap::new();
+        let mut failure = None;
+        let read = spine.backwards(|it| {
+            if failure.is_none()
+                && let Err(err) = self.back_over(place, piece, it, &mut ended, back)
+            {
+                failure = Some(err);
+            }
+        });
+        read.map_err(|why| place.scratch(why))?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn back_over(
+        &mut self,
+        place: &Recorded<'_>,
+        piece: u64,
+        it: Vertebra,
+        ended: &mut BTreeMap<String, VatEnd>,
+        back: &mut Backwards,
+    ) -> Result<(), ReadError> {
+        let crank = it.crank;
+        let mut leads_on = back.target.take_if(|it| *it == crank).is_some();
+        for knot in &it.made {
+            if back.wanted.get(knot).is_some_and(|it| *it > crank) {
+                back.wanted.remove(knot);
+                self.note(crank, piece, *knot);
+                leads_on = true;
+            }
+        }
+        if let Some(knot) = it.settles
+            && let Some(before) = back.wanted.get(&knot).copied().filter(|it| *it > crank)
+        {
+            back.wanted.remove(&knot);
+            let end = match &it.vat {
+                Some(vat) => match ended.get(vat) {
+                    Some(end) => Some(*end),
+                    None => place.end_of(vat, piece + 1)?,
+                },
+                None => None,
+            };
+            match end.filter(|it| it.crank < before) {
+                Some(end) => {
+                    self.note(end.crank, end.piece, knot);
+                    back.seeds.extend(end.taken.map(|it| (it, end.crank)));
+                }
+                None => {
+                    self.note(crank, piece, knot);
+                    leads_on = true;
+                }
+            }
+        }
+        if let (true, Some(taken)) = (leads_on, it.taken) {
+            let before = back.wanted.entry(taken).or_insert(crank);
+            *before = crank.max(*before);
+        }
+        ended.extend(it.ended.into_iter().map(|vat| (vat, VatEnd { crank, taken: it.taken, piece })));
+        Ok(())
+    }
+
+    /// Notes that a crank is among the causes, and the link by which it leads on.
+    fn note(&mut self, crank: u64, piece: u64, knot: Knot) {
+        self.past.entry(crank).or_default().insert(knot);
+        self.visits.insert(piece);
+    }
+
+    /// Reads the pieces that may have something of the chain, in order.
+    fn walk_forward(&mut self, place: &Recorded<'_>) -> Result<(), ReadError> {
+        let mut ahead = Ahead { from: 0, found: BTreeMap::new() };
+        while let Some(piece) = self.next_piece(place.map, &mut ahead)? {
+            for crank in place.cranks(piece)? {
+                self.add(&crank?);
+            }
+            ahead.from = piece + 1;
+        }
+        Ok(())
+    }
+
+    fn next_piece(&self, map: &Map, ahead: &mut Ahead) -> Result<Option<u64>, ReadError> {
+        let mut first = self.visits.range(ahead.from..).next().copied();
+        let knots = self.wanted.keys().map(|it| key_of(*it));
+        let ends = self.decided.keys().map(|it| Word::Ended(it).key());
+        // Once there are more facts than are shown, it is enough.
+        let is_full = self.cut && self.facts.len() >= self.limit;
+        let name = self.name.iter().filter(|_| !is_full).map(|it| Word::Reference(it).key());
+        for key in knots.chain(ends).chain(name) {
+            first = [first, ahead.next(map, key)?].into_iter().flatten().min();
+        }
+        Ok(first)
+    }
+
+    /// Takes the next crank on the way forward.
     fn add(&mut self, crank: &RecordedCrank) {
-        self.names.extend(crank.created());
         if let Some(name) = &self.name {
             let facts = fact::facts(crank, name);
             self.cut |= self.facts.len() + facts.len() > self.limit;
@@ -266,7 +403,7 @@ impl Chain {
         }
         let taken = crank.taken();
         let cause = taken.as_ref().and_then(|it| self.wanted.get(&it.knot())).copied();
-        if let Some(link @ Link::Message(_)) = &taken {
+        if let Some(link @ Link::Message(..)) = &taken {
             self.wanted.remove(&link.knot());
         }
         let leads_on = self.past.get(&crank.number).cloned();
@@ -374,7 +511,7 @@ impl Chain {
                 vat: vat.map(str::to_owned),
                 delivery: deliver.and_then(Record::delivery),
             },
-            name: vat.and_then(|it| self.names.get(it)).cloned(),
+            name: None,
             block_height: crank.block.map(|it| it.0),
             cause,
             message: crank.item().value.clone(),
@@ -389,10 +526,33 @@ impl Chain {
         }
     }
 
-    fn into_trace(self, has_syscalls: bool) -> Trace {
-        let name =
-            |fact: Fact| Fact { name: fact.place.vat.as_ref().and_then(|it| self.names.get(it)).cloned(), ..fact };
-        let facts = self.facts.into_iter().map(name).collect();
-        Trace { facts, steps: self.steps.into_values().collect(), cut: self.cut, has_syscalls }
+    fn into_trace(mut self, map: &Map, has_syscalls: bool) -> Result<Trace, ReadError> {
+        let name = |place: &Place| place.vat.as_ref().map(|it| map.name(it)).transpose().map(Option::flatten);
+        for fact in &mut self.facts {
+            fact.name = name(&fact.place)?;
+        }
+        for step in self.steps.values_mut() {
+            step.name = name(&step.place)?;
+        }
+        Ok(Trace { facts: self.facts, steps: self.steps.into_values().collect(), cut: self.cut, has_syscalls })
+    }
+}
+
+/// The pieces ahead that have keys, as far as they were looked up.
+struct Ahead {
+    /// The pieces before were read.
+    from: u64,
+    found: BTreeMap<Key, u64>,
+}
+
+impl Ahead {
+    fn next(&mut self, map: &Map, key: Key) -> Result<Option<u64>, ReadError> {
+        let known = self.found.get(&key).copied().filter(|it| *it >= self.from);
+        let found = match known {
+            Some(found) => found,
+            None => map.next(key, self.from)?.unwrap_or(u64::MAX),
+        };
+        self.found.insert(key, found);
+        Ok(Some(found).filter(|it| *it < u64::MAX))
     }
 }

@@ -135,7 +135,7 @@ fn swingsets_own_recordings_are_read_and_unknown_events_pass() {
     assert_eq!((sums.vats[0].name.as_deref(), sums.vats[0].seconds), (Some("zoe"), 0.25));
     assert_eq!(sums.syscalls["vatstoreGet"], 1);
     assert_eq!(
-        vathost::inspect::recording::last(Reader::open(&lab.path("their.slog")).unwrap()).unwrap().status,
+        vathost::inspect::recording::last(&lab.path("their.slog"), Indexing::default()).unwrap().status,
         Status::Clean
     );
 }

@@ -8,7 +8,7 @@ fn traced(path: &Path, subject: &str) -> vathost::inspect::recording::Trace {
         Ok(crank) => Subject::Crank(crank),
         Err(_) => Subject::Reference(subject.to_owned()),
     };
-    trace(path, &subject, 1_000).unwrap().unwrap()
+    trace(path, &subject, 1_000, Indexing::default()).unwrap().unwrap()
 }
 
 fn cranks(trace: &vathost::inspect::recording::Trace) -> Vec<u64> {

@@ -138,7 +138,7 @@ fn last_names_the_delivery_that_never_ended() {
     let all: Vec<_> = text.split_inclusive('\n').collect();
     let clean = (0..=all.len()).filter(|count| {
         fs::write(&path, all[..*count].concat()).unwrap();
-        vathost::inspect::recording::last(Reader::open(&path).unwrap()).unwrap().status == Status::Clean
+        vathost::inspect::recording::last(&path, Indexing::default()).unwrap().status == Status::Clean
     });
     let clean: Vec<_> = clean.map(|it| events_of(all[it - 1])).collect();
     assert_eq!(clean, ["host-start", "import-kernel-finish", "commit-finish", "commit-finish"]);
