@@ -4,7 +4,7 @@
 
 pub mod blame;
 pub mod body;
-pub(crate) mod files;
+pub mod files;
 pub(crate) mod harmless;
 pub mod id;
 pub mod item;

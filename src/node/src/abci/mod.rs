@@ -1,0 +1,1 @@
+//! CometBFT: the driver behind the ABCI.

@@ -1,0 +1,1 @@
+//! Malachite: its events to the driver, and the driver's answers back.

@@ -1,0 +1,1 @@
+//! Homes: the folder of a validator.

@@ -1,0 +1,1 @@
+//! The surface of a node over HTTP.

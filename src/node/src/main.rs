@@ -1,0 +1,3 @@
+//! The `vathost-node` command. See `vathost-node --help`.
+
+fn main() {}
