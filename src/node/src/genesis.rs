@@ -125,10 +125,7 @@ impl Genesis {
 
     /// Returns the validator whose turn it is to propose in this round of this height.
     pub fn proposer(&self, height: u64, round: u32) -> &Validator {
-        let count = self.validators.len() as u64;
-        let turn = (height % count + u64::from(round) % count) % count;
-        // Less than the number of validators, of which there is at least one.
-        &self.validators[usize::try_from(turn).unwrap_or_default()]
+        &self.validators[turn(self.validators.len(), height, round)]
     }
 
     /// Returns whether validators of this power are more than two thirds.
@@ -136,4 +133,11 @@ impl Genesis {
         let total: u64 = self.validators.iter().map(|it| it.power).sum();
         power * 3 > total * 2
     }
+}
+
+/// Returns the place of the validator whose turn it is in this round of this height, among so many.
+pub(crate) fn turn(count: usize, height: u64, round: u32) -> usize {
+    let count = (count as u64).max(1);
+    // Less than the count.
+    usize::try_from((height % count + u64::from(round) % count) % count).unwrap_or_default()
 }
