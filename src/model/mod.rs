@@ -5,7 +5,7 @@
 pub mod blame;
 pub mod body;
 pub mod files;
-pub(crate) mod harmless;
+pub mod harmless;
 pub mod id;
 pub mod item;
 pub mod kernel_version;

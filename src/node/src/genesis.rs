@@ -88,7 +88,12 @@ impl Genesis {
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Checks whether a chain can begin with it.
+    ///
+    /// # Errors
+    ///
+    /// The reason why none can.
+    pub fn check(&self) -> Result<(), String> {
         let count = self.validators.len();
         if count == 0 || count > VALIDATORS_MAX {
             return Err(format!("it has {count} validators: 1 to {VALIDATORS_MAX} are possible"));

@@ -1,3 +1,7 @@
 //! The `vathost-node` command. See `vathost-node --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vathost_node::cli::main()
+}

@@ -24,6 +24,9 @@ pub trait Application {
 
     /// Returns the directives in force, in canonical form.
     fn directives(&self) -> Vec<String>;
+
+    /// Returns whether a block of this time would have something to run, without any submission.
+    fn has_work(&self, time: u64) -> bool;
 }
 
 impl Application for StagedHost {
@@ -50,5 +53,12 @@ impl Application for StagedHost {
 
     fn directives(&self) -> Vec<String> {
         self.host().standing().directives.clone()
+    }
+
+    fn has_work(&self, time: u64) -> bool {
+        // A host that has halted has nothing to run.
+        let host = self.host();
+        let is_woken = || host.next_wakeup().is_ok_and(|it| it.is_some_and(|it| it <= time));
+        host.has_work().unwrap_or(false) || is_woken()
     }
 }

@@ -193,11 +193,16 @@ impl<A: Application, S: Store> Driver<A, S> {
         Ok(())
     }
 
-    /// Executes the decided blocks that the application has not committed yet, from this node's own records. Returns how many.
+    /// Executes the next decided block that the application has not committed yet, from this node's own records.
+    pub fn catch_up_by_one(&mut self) -> Result<Option<BlockResult>, Halted> {
+        let decided = self.store.decided(self.standing.height + 1)?;
+        decided.map(|it| self.execute(&it)).transpose()
+    }
+
+    /// Executes all decided blocks that the application has not committed yet. Returns how many.
     pub fn catch_up(&mut self) -> Result<u64, Halted> {
         let mut count = 0;
-        while let Some(decided) = self.store.decided(self.standing.height + 1)? {
-            self.execute(&decided)?;
+        while self.catch_up_by_one()?.is_some() {
             count += 1;
         }
         Ok(count)
@@ -226,6 +231,11 @@ impl<A: Application, S: Store> Driver<A, S> {
     /// Returns the number of submissions that wait for a block.
     pub fn waiting(&self) -> usize {
         self.pool.len()
+    }
+
+    /// Returns whether the next block would have something in it, or to run.
+    pub fn has_work(&self, now: u64) -> bool {
+        self.pool.len() > 0 || self.application.has_work(now)
     }
 
     /// The engine is ready. Returns the height to begin with.
@@ -399,13 +409,7 @@ impl<A: Application, S: Store> Driver<A, S> {
             return Err(Halted::Divergence(Box::new(Divergence { height: block.height, signers, theirs, ours })));
         }
         self.check_directives(block.height)?;
-        let mut inputs = Vec::new();
-        for (at, submission) in block.submissions.iter().enumerate() {
-            inputs.push(submission.to_input(&self.genesis).map_err(|why| {
-                Halted::Permanent(format!("block {} is decided, and its submission {at} is none: {why}", block.height))
-            })?);
-        }
-        inputs.append(&mut self.told.clone());
+        let inputs = inputs_of(block, &self.genesis, self.told.clone())?;
         let result = self.application.execute(&block.header(), inputs, &self.genesis.policy())?;
         self.took(block, &result)?;
         Ok(result)
@@ -511,8 +515,20 @@ fn outcome_of(block: &Block, result: &BlockResult) -> Result<Parent, Halted> {
     Ok(Parent { block: block.id(), state_hash, result: result_digest, fired: result.fired.clone() })
 }
 
+/// Returns the inputs of a block: its submissions, and behind them those that let go of what the block before told.
+pub(crate) fn inputs_of(block: &Block, genesis: &Genesis, told: Vec<BlockInput>) -> Result<Vec<BlockInput>, Halted> {
+    let mut inputs = Vec::new();
+    for (at, submission) in block.submissions.iter().enumerate() {
+        inputs.push(submission.to_input(genesis).map_err(|why| {
+            Halted::Permanent(format!("block {} is decided, and its submission {at} is none: {why}", block.height))
+        })?);
+    }
+    inputs.extend(told);
+    Ok(inputs)
+}
+
 /// Returns the inputs that let go of the answers which a block told in full: those that name nothing.
-fn told(result: &BlockResult) -> Vec<BlockInput> {
+pub(crate) fn told(result: &BlockResult) -> Vec<BlockInput> {
     let plain = result.settled.iter().filter(|it| it.slots.is_empty());
     plain.map(|it| BlockInput::Forget { result: it.result }).collect()
 }
