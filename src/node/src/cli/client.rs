@@ -44,7 +44,7 @@ fn agent() -> ureq::Agent {
 }
 
 /// Asks a node. A refusal is an error with the node's own words.
-fn ask(url: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+pub(super) fn ask(url: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let sent = match body {
         Some(body) => agent().post(url).content_type("application/json").send(body.to_string()),
         None => agent().get(url).call(),

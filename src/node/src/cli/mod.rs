@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the command line reads the clock and the environment; nothing below does")]
 
 mod client;
+mod demo;
 mod init;
 mod log;
 mod offline;
@@ -11,10 +12,11 @@ mod output;
 mod start;
 mod testnet;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use output::Output;
+use vathost::vat::compiler;
 
 use crate::driver::Halted;
 
@@ -59,6 +61,16 @@ enum Verb {
     Tail(client::TailArgs),
     Undo(offline::UndoArgs),
     Fork(offline::ForkArgs),
+    Demo(demo::DemoArgs),
+    /// Run a verb of `vathost`, as in `vathost-node vathost slog last ./home/node.slog`
+    ///
+    /// The tools that look at states and recordings, of the same build as this node.
+    #[command(disable_help_flag = true, after_help = "Examples:\n  vathost-node vathost inspect ./home/state vats")]
+    Vathost {
+        /// The arguments of `vathost`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 /// The exit codes of the command: those of `vathost`.
@@ -104,6 +116,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
+    // Modules that cost much are compiled in a process of their own: another one of this program.
+    compiler::set_program(PathBuf::from("/proc/self/exe"));
+    if std::env::args_os().nth(1).is_some_and(|it| it == compiler::VERB) {
+        return vathost::cli::run(std::env::args_os());
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(err) => return ExitCode::from(if output::arguments(&err) { Exit::OK.0 } else { Exit::USAGE.0 }),
@@ -120,6 +137,8 @@ fn run() -> ExitCode {
         Verb::Tail(args) => client::cmd_tail(&args, &output),
         Verb::Undo(args) => offline::cmd_undo(&args, &output),
         Verb::Fork(args) => offline::cmd_fork(&args, &output),
+        Verb::Demo(args) => demo::cmd_demo(&args, &output),
+        Verb::Vathost { args } => return vathost::cli::run([OsString::from("vathost")].into_iter().chain(args)),
     };
     match result {
         Ok(exit) => ExitCode::from(exit.0),
@@ -151,8 +170,8 @@ fn is_broken_pipe(err: &anyhow::Error) -> bool {
 }
 
 /// Returns the folder for compiled code, which all nodes of a user share.
-fn code_cache() -> Option<std::path::PathBuf> {
-    let home = || Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from).filter(|it| it.is_absolute());
+fn code_cache() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|it| it.is_absolute());
     base.or_else(home).map(|it| it.join("vathost"))
 }
