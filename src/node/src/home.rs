@@ -93,7 +93,7 @@ impl Settings {
              # proves to have that key is let in.\npeers = {}\n\n\
              # Where people and programs reach it. There is no TLS: across a network put a proxy in front.\nhttp = {}\n\n\
              # Modules that a directive `upgrade … bundle` may name; paths are relative to the home.\nbundles = {}\n\n\
-             # Bugs to plant in the kernel, as in \"resolve-non-decider@method-forge\": only in a chain for experiments.\nplants = {}\n\n\
+             # Bugs to plant in the kernel, as in \"resolve-non-decider@crank-0\": only in a chain for experiments.\nplants = {}\n\n\
              # Milliseconds.\n[timing]\n\
              # For the proposal of a round: longer than the longest block takes.\npropose_ms = {propose_ms}\n\
              # For the rest of the votes, once two thirds have voted.\nvote_ms = {vote_ms}\n\

@@ -57,7 +57,7 @@ pub(super) fn cmd_demo(args: &DemoArgs, output: &Output) -> anyhow::Result<Exit>
 const VALIDATORS: u16 = 4;
 
 /// The bug that is planted in every kernel.
-const BUG: &str = "resolve-non-decider@method-forge";
+const BUG: &str = "resolve-non-decider@crank-0";
 
 /// The longest that the demonstration waits for something: a debug build on a slow machine takes seconds for a block.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -55,7 +55,7 @@ pub(super) struct TestnetArgs {
     /// Make the states ones for experiments: only there bugs can be planted
     #[arg(long)]
     experimental: bool,
-    /// Plant a bug in every kernel, as in `resolve-non-decider@method-forge`
+    /// Plant a bug in every kernel, as in `resolve-non-decider@crank-0`
     #[arg(long, value_name = "NAME@PLACE", requires = "experimental")]
     plant: Vec<String>,
     /// Only write the homes

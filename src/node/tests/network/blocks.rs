@@ -20,7 +20,7 @@ fn four_processes_make_blocks_and_answer_a_message_by_its_id_on_any_node_after_a
     assert_eq!(refused["status"], "rejected", "{refused}");
     net.stop_all();
     net.start_all();
-    assert_eq!(net.result(2, &id, 0)["status"], "unknown".replace("unknown", "fulfilled"));
+    assert_eq!(net.result(2, &id, 0)["status"], "fulfilled");
     net.stop_all();
 }
 

@@ -64,7 +64,7 @@ pub fn forger_scenario(dir: &Path) -> PathBuf {
     path
 }
 
-pub const BUG: &str = "resolve-non-decider@method-forge";
+pub const BUG: &str = "resolve-non-decider@crank-0";
 
 impl Network {
     /// Makes the homes of a network for `vats/bank`.
@@ -231,13 +231,11 @@ impl Network {
 
     /// Asks a node over HTTP. Returns the status and the body.
     pub fn get(&self, node: usize, path: &str) -> (u16, Value) {
-        let answer = agent().get(format!("{}{path}", self.url(node))).call();
-        read(answer)
+        read(|| agent().get(format!("{}{path}", self.url(node))).call())
     }
 
     pub fn post(&self, node: usize, path: &str, body: &Value) -> (u16, Value) {
-        let answer = agent().post(format!("{}{path}", self.url(node))).send(body.to_string());
-        read(answer)
+        read(|| agent().post(format!("{}{path}", self.url(node))).send(body.to_string()))
     }
 
     /// Sends a message to an exported vat. Returns the answer, as soon as there is one.
@@ -282,8 +280,15 @@ fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into()
 }
 
-fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
-    let mut answer = answer.unwrap();
+/// Asks until somebody listens: a node that was just started does not yet.
+fn read(ask: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
+    let until = Instant::now() + PATIENCE;
+    let mut answer = loop {
+        match ask() {
+            Err(ureq::Error::Io(_)) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            answer => break answer.unwrap(),
+        }
+    };
     let text = answer.body_mut().read_to_string().unwrap();
     (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
