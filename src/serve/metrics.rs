@@ -16,11 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    host::controller::Host,
-    state::block::held_bytes,
-    state::table::Status,
-};
+use crate::{host::controller::Host, state::block::held_bytes, state::table::Status};
 
 /// One word about a number.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

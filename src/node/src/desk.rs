@@ -11,7 +11,7 @@ use vathost::{host::staged::StagedHost, model::blame::HostFault};
 
 use crate::{
     driver::{Driver, Halted},
-    node::HaltReport,
+    report::HaltReport,
     store::SqliteStore,
 };
 

@@ -247,9 +247,9 @@ impl Home {
         let file = options.map_err(|err| bad(&err))?;
         match file.try_lock() {
             Ok(()) => Ok(HomeLock { _file: file }),
-            Err(fs::TryLockError::WouldBlock) => {
-                Err(bad(&"another process runs on this home: stop it first. Two with one key would sign against each other"))
-            }
+            Err(fs::TryLockError::WouldBlock) => Err(bad(
+                &"another process runs on this home: stop it first. Two with one key would sign against each other",
+            )),
             Err(fs::TryLockError::Error(err)) => Err(bad(&err)),
         }
     }

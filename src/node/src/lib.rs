@@ -21,5 +21,6 @@ pub mod home;
 pub mod http;
 pub mod keys;
 pub mod node;
+pub mod report;
 pub mod store;
 pub mod submit;

@@ -3,20 +3,15 @@
 //! Invariants: one process runs on a home at a time; after a halt nothing of the block is committed, the reason is told with what operators
 //! can do, and the process ends with the exit code that `vathost` has for it.
 
-use std::{
-    future::Future,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 use vathost::{
     Epitaph, Host, HostOptions, Scenario,
     host::{
         scenario::read_module,
-        staged::{BlockInput, BlockResult, StagedHost},
+        staged::{BlockInput, StagedHost},
     },
     lab::probe::{Life, PlantedBug, PlantedBugs},
     model::blame::HostFault,
@@ -32,62 +27,9 @@ use crate::{
     home::{Home, Settings},
     http::{self, NodeMetrics, Surface},
     keys::Address,
+    report::{HaltReport, NodeEvent, NodeLog},
     store::{SqliteStore, Store},
 };
-
-/// Something that a node tells its operator.
-#[derive(Debug)]
-pub enum NodeEvent {
-    /// The home is open, at this height.
-    Opened {
-        /// The height of the last committed block.
-        height: u64,
-        /// The state hash there.
-        state_hash: String,
-    },
-    /// The node listens, for the other validators and for people.
-    Listening {
-        /// The address of the HTTP surface.
-        http: String,
-    },
-    /// A block is committed.
-    Block {
-        /// The result of the block.
-        result: Box<BlockResult>,
-        /// The time that the kernel took for it.
-        took: Duration,
-    },
-    /// A proposal that this node does not vote for.
-    Objection {
-        /// The height of the proposal.
-        height: u64,
-        /// The round of the proposal.
-        round: u32,
-        /// The name of its proposer.
-        proposer: String,
-        /// The reason.
-        why: String,
-    },
-    /// The node has halted.
-    Halted(HaltReport),
-}
-
-/// The report of a halt: for people as a text, for programs as JSON.
-#[derive(Debug, Clone)]
-pub struct HaltReport {
-    /// The exit code of the process.
-    pub exit_code: u8,
-    /// The report for people.
-    pub text: String,
-    /// The report for programs.
-    pub json: Value,
-}
-
-/// Where a node tells what happens.
-pub trait NodeLog: Send + Sync {
-    /// Tells the operator of an event.
-    fn say(&self, event: &NodeEvent);
-}
 
 /// A log that also counts what it tells.
 struct CountedLog {
@@ -114,12 +56,6 @@ pub enum NodeEnd {
     Stopped,
     /// The node halted, and has told why.
     Halted(HaltReport),
-}
-
-/// Returns the time of this machine's clock, in seconds since 1970.
-#[allow(clippy::disallowed_methods, reason = "the time of a block is the proposer's clock, agreed on by the validators")]
-pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs())
 }
 
 /// Opens the host of a home, with the operators' directives in force.
@@ -263,7 +199,12 @@ impl Node {
     async fn halt(&self, halted: Halted) -> HaltReport {
         let halted = Arc::new(halted);
         let (home, reason) = (self.home.clone(), halted.clone());
-        let report = self.desk.ask(move |driver| report(driver, &reason, &home)).await;
+        let report = self.desk.ask(move |driver| {
+            let standing = driver.standing();
+            let state_hash = standing.outcome.state_hash.to_string();
+            report(driver.application().host(), standing.height, &state_hash, &reason, &home)
+        });
+        let report = report.await;
         let report = report.unwrap_or_else(|_| plain_report(&halted));
         self.desk.note_halt(report.clone());
         tell(self.log.as_ref(), report)
@@ -282,14 +223,12 @@ fn plain_report(halted: &Halted) -> HaltReport {
 }
 
 /// Makes the report of a halt. After a kernel panic it holds the lines that operators can agree on.
-fn report(driver: &NodeDriver, halted: &Halted, home: &Home) -> HaltReport {
-    let host = driver.application().host();
+pub(crate) fn report(host: &Host, height: u64, state_hash: &str, halted: &Halted, home: &Home) -> HaltReport {
     // What is on disk is for `slog last`.
     let _ = host.slog().flush();
     let mut report = plain_report(halted);
-    let standing = driver.standing();
-    report.json["height"] = standing.height.into();
-    report.json["stateHash"] = standing.outcome.state_hash.to_string().into();
+    report.json["height"] = height.into();
+    report.json["stateHash"] = state_hash.into();
     if let (Halted::Host(_), Some(epitaph)) = (halted, host.epitaph()) {
         report.text = panic_text(epitaph, home);
         report.json["epitaph"] = serde_json::to_value(epitaph).unwrap_or_default();
@@ -305,13 +244,17 @@ fn ways_on(epitaph: &Epitaph) -> Vec<String> {
 
 fn panic_text(epitaph: &Epitaph, home: &Home) -> String {
     let dir = home.dir().display();
-    let mut text = epitaph.message(Some(&home.state().display().to_string()));
-    text += &format!("  look closer: vathost slog last {}\n", home.recording().display());
-    text += &format!("               vathost-node fork --home {dir} COPY, then vathost debug --state COPY --at panic\n");
+    // The inputs of the block are not in the state, since nothing of it is committed: they are in the copy.
+    let mut text = epitaph.message(Some("COPY"));
+    text += &format!("  COPY:        vathost-node fork --home {dir} COPY\n");
+    text += &format!("  before it:   vathost slog last {}\n", home.recording().display());
     text += "  go on:       agree with the other operators on one line, as one of\n";
     for line in ways_on(epitaph) {
         text += &format!("                 {line}\n");
     }
-    text += &format!("               put it into {} at every validator, and start again\n", home.directives_file().display());
+    text += &format!(
+        "               put it into {} at every validator, and start again\n",
+        home.directives_file().display()
+    );
     text
 }

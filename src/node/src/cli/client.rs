@@ -57,14 +57,18 @@ pub(super) fn ask(url: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let value: Value = serde_json::from_str(&text).with_context(|| format!("{url} does not answer in JSON"))?;
     if status >= 400 && value["status"] != "unknown" {
         let detail = value["detail"].as_str().unwrap_or(&text).to_owned();
-        return Err(Usage::new(format!("the node answers {status}: {detail}"), "docs/validators.md has its routes").into());
+        return Err(
+            Usage::new(format!("the node answers {status}: {detail}"), "docs/validators.md has its routes").into()
+        );
     }
     Ok(value)
 }
 
 /// Show where a node stands
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  vathost-node status --home ./home\n  vathost-node status --node http://127.0.0.1:7200 --json")]
+#[command(
+    after_help = "Examples:\n  vathost-node status --home ./home\n  vathost-node status --node http://127.0.0.1:7200 --json"
+)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     address: NodeAddress,
@@ -81,7 +85,8 @@ pub(super) fn cmd_status(args: &StatusArgs, output: &Output) -> anyhow::Result<E
     } else {
         let list = |name: &str| {
             let items = status[name].as_array().map(Vec::as_slice).unwrap_or_default();
-            let items: Vec<String> = items.iter().map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned)).collect();
+            let items: Vec<String> =
+                items.iter().map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned)).collect();
             if items.is_empty() { "none".to_owned() } else { items.join(", ") }
         };
         let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
@@ -158,7 +163,9 @@ pub(super) fn cmd_submit(args: &SubmitArgs, output: &Output) -> anyhow::Result<E
 fn input(args: &SubmitArgs) -> anyhow::Result<Vec<u8>> {
     if let Some(input) = &args.input {
         let parsed: Result<BlockInput, _> = serde_json::from_str(input);
-        parsed.map_err(|err| Usage::new(format!("--input: {err}"), "as in '{\"kind\": \"forget\", \"result\": \"kp41\"}'"))?;
+        parsed.map_err(|err| {
+            Usage::new(format!("--input: {err}"), "as in '{\"kind\": \"forget\", \"result\": \"kp41\"}'")
+        })?;
         return Ok(input.clone().into_bytes());
     }
     let value = |it: &String| serde_json::from_str(it).unwrap_or_else(|_| Value::String(it.clone()));
@@ -210,7 +217,9 @@ pub(super) fn cmd_result(args: &ResultArgs, output: &Output) -> anyhow::Result<E
 
 /// Follow the blocks of a node
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  vathost-node tail --home ./home\n  vathost-node tail --home ./home --from 1 --blocks 10")]
+#[command(
+    after_help = "Examples:\n  vathost-node tail --home ./home\n  vathost-node tail --home ./home --from 1 --blocks 10"
+)]
 pub(super) struct TailArgs {
     #[command(flatten)]
     address: NodeAddress,

@@ -11,10 +11,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use vathost::{
-    Options, Scenario,
-    host::scenario::StaticVat,
-};
+use vathost::{Options, Scenario, host::scenario::StaticVat};
 
 use super::{
     Exit,
@@ -139,7 +136,10 @@ impl Demo {
             hashes.iter().all(Option::is_some).then_some(())
         })?;
         let first = hashes[0].clone().unwrap_or_default();
-        ensure!(hashes.iter().all(|it| it.as_ref() == Some(&first)), "the validators came to different states: {hashes:?}");
+        ensure!(
+            hashes.iter().all(|it| it.as_ref() == Some(&first)),
+            "the validators came to different states: {hashes:?}"
+        );
         Ok(first)
     }
 
@@ -166,7 +166,11 @@ impl Demo {
         let epitaph = &reports[0]["epitaph"];
         self.look()?;
         let ways = reports[0]["waysOn"].as_array().cloned().unwrap_or_default();
-        let line = ways.iter().filter_map(Value::as_str).find(|it| it.contains("skip")).context("a panic in a delivery can be skipped")?;
+        let line = ways
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|it| it.contains("skip"))
+            .context("a panic in a delivery can be skipped")?;
         self.restart_without(epitaph)?;
         self.go_on(line, &id)
     }
@@ -200,7 +204,8 @@ impl Demo {
         let reports = self.all_halt()?;
         let place = |it: &Value| (it["height"].clone(), it["stateHash"].clone(), it["epitaph"]["crank"].clone());
         ensure!(reports.iter().all(|it| place(it) == place(&reports[0])), "the validators halted at different places");
-        let (height, hash) = (reports[0]["height"].as_u64().unwrap_or(0), reports[0]["stateHash"].as_str().unwrap_or_default());
+        let (height, hash) =
+            (reports[0]["height"].as_u64().unwrap_or(0), reports[0]["stateHash"].as_str().unwrap_or_default());
         self.say(format!(
             "All four halted in block {}, exit code 70. Nothing of it is committed: each stands at block {height}, state hash {}.",
             height + 1,
@@ -278,9 +283,17 @@ impl Demo {
         self.say(format!("\nAll four obey it in block {height}: {}", block["fired"][0].as_str().unwrap_or_default()))?;
         let hash = self.all_reach(height + 1)?;
         let took = begun.elapsed().as_secs_f32();
-        self.say(format!("One hash: {} behind block {}, decided {took:.1} s after the fourth line.", short(&hash), height + 1))?;
+        self.say(format!(
+            "One hash: {} behind block {}, decided {took:.1} s after the fourth line.",
+            short(&hash),
+            height + 1
+        ))?;
         let answer = ask(&format!("{}/result/{id}?wait=30", self.url(3)?), None)?;
-        self.say(format!("The sender of the message asks node-3: {} ({})", answer["status"].as_str().unwrap_or_default(), answer["reason"]))?;
+        self.say(format!(
+            "The sender of the message asks node-3: {} ({})",
+            answer["status"].as_str().unwrap_or_default(),
+            answer["reason"]
+        ))?;
         ensure!(answer["status"] == "rejected", "the sender was not told that its message was skipped: {answer}");
         let honest = self.submit(0, "honest", "increment", &json!([2]), 30)?;
         self.say(format!("The honest counter never noticed: honest.increment(2) → {}", honest["value"]))

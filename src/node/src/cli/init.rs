@@ -78,19 +78,18 @@ pub(super) fn cmd_init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit>
 }
 
 /// Gives a home its genesis, and the state that the chain begins with.
-pub(super) fn take_over(
-    home: &Home,
-    genesis: &Genesis,
-    scenario: &Scenario,
-    experimental: bool,
-) -> anyhow::Result<()> {
+pub(super) fn take_over(home: &Home, genesis: &Genesis, scenario: &Scenario, experimental: bool) -> anyhow::Result<()> {
     if scenario.digest() != genesis.scenario {
-        let what = format!("the scenario has the digest {}, and the genesis names {}", scenario.digest(), genesis.scenario);
+        let what =
+            format!("the scenario has the digest {}, and the genesis names {}", scenario.digest(), genesis.scenario);
         return Err(Usage::new(what, "take the scenario that the genesis was made from").into());
     }
     let hash = node::install(Some(home), scenario, experimental)?;
     if hash != genesis.state_hash.to_string() {
-        let why = format!("it has the hash {hash}, and the genesis says {}: another version of vathost made one of them", genesis.state_hash);
+        let why = format!(
+            "it has the hash {hash}, and the genesis says {}: another version of vathost made one of them",
+            genesis.state_hash
+        );
         return Err(HostFault::new("make the state that the chain begins with", why).into());
     }
     Ok(home.put_genesis(genesis)?)

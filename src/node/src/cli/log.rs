@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::output::Output;
-use crate::node::{NodeEvent, NodeLog};
+use crate::report::{NodeEvent, NodeLog};
 
 /// The form of a log.
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,10 @@ fn text(event: &NodeEvent) -> String {
             let (height, hash) = (result.header.height, short(&result.state_hash));
             let (inputs, cranks) = (result.receipts.len(), result.cranks);
             let fired: String = result.fired.iter().map(|it| format!("; obeyed {it}")).collect();
-            format!("block {height}: {inputs} inputs, {cranks} cranks, state hash {hash}, {} ms{fired}", took.as_millis())
+            format!(
+                "block {height}: {inputs} inputs, {cranks} cranks, state hash {hash}, {} ms{fired}",
+                took.as_millis()
+            )
         }
         NodeEvent::Objection { height, round, proposer, why } => {
             format!("block {height}, round {round}: no vote for the proposal of {proposer}: {why}")

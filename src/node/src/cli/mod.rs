@@ -1,7 +1,10 @@
 //! The command line of `vathost-node`: one file per group of verbs. It is the only room that prints, and prints through `output.rs`.
 //!
 //! The doc comments of clap's structs and fields are the help texts.
-#![allow(clippy::disallowed_methods, reason = "the command line reads the clock and the environment; nothing below does")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the command line reads the clock and the environment; nothing below does"
+)]
 
 mod client;
 mod demo;

@@ -52,7 +52,10 @@ pub(super) fn cmd_undo(args: &UndoArgs, output: &Output) -> anyhow::Result<Exit>
         return Ok(Exit::OK);
     }
     output.line(format!("block {undone} is taken back: at block {height}, state hash {}", short(&hash)))?;
-    output.note(format!("the next start executes block {undone} again, with the lines in {}", home.directives_file().display()));
+    output.note(format!(
+        "the next start executes block {undone} again, with the lines in {}",
+        home.directives_file().display()
+    ));
     Ok(Exit::OK)
 }
 
@@ -89,7 +92,8 @@ pub(super) fn cmd_fork(args: &ForkArgs, output: &Output) -> anyhow::Result<Exit>
     }
     let genesis = home.genesis()?;
     let store = SqliteStore::open(&home.records())?;
-    let host = StagedHost::new(Host::open(HostOptions { state: Some(args.copy.clone()), ..HostOptions::default() })?, false)?;
+    let host =
+        StagedHost::new(Host::open(HostOptions { state: Some(args.copy.clone()), ..HostOptions::default() })?, false)?;
     let height = host.info()?.height;
     let Some(decided) = store.decided(height + 1)? else {
         output.line(format!("{}: the state at block {height}; no later block is decided here", args.copy.display()))?;

@@ -46,7 +46,9 @@ pub(super) fn cmd_start(args: &StartArgs, output: &Output) -> anyhow::Result<Exi
 pub(super) fn must_be_complete(home: &Home) -> anyhow::Result<()> {
     let dir = home.dir().display();
     if !home.exists() {
-        return Err(Usage::new(format!("there is no home in `{dir}`"), "`vathost-node init --home DIR` makes one").into());
+        return Err(
+            Usage::new(format!("there is no home in `{dir}`"), "`vathost-node init --home DIR` makes one").into()
+        );
     }
     if !home.genesis_file().exists() || !home.state().exists() {
         let hint = format!(

@@ -81,8 +81,7 @@ pub(super) struct Plan<'a> {
 impl Testnet {
     /// Makes the homes, or finds those that are there.
     pub(super) fn make(plan: &Plan<'_>, scenario: &Scenario) -> anyhow::Result<Testnet> {
-        let homes: Vec<Home> =
-            (0..plan.validators).map(|it| Home::at(plan.dir.join(format!("node-{it}")))).collect();
+        let homes: Vec<Home> = (0..plan.validators).map(|it| Home::at(plan.dir.join(format!("node-{it}")))).collect();
         if homes.iter().all(|it| it.genesis_file().exists()) {
             return Ok(Testnet { homes });
         }
@@ -257,7 +256,9 @@ fn say(
         }
         Some("opened" | "serving") => return Ok(()),
         Some("halted") => event["text"].as_str().unwrap_or_default().to_owned(),
-        Some("objection") => format!("no vote in block {}: {}", event["height"], event["why"].as_str().unwrap_or_default()),
+        Some("objection") => {
+            format!("no vote in block {}: {}", event["height"], event["why"].as_str().unwrap_or_default())
+        }
         _ => event.as_str().map_or_else(|| event.to_string(), str::to_owned),
     };
     let name = &genesis.validators[node].name;
@@ -269,12 +270,7 @@ fn say(
 
 impl Told {
     /// Prints a line for each block that all running nodes have committed, or that some are two behind with.
-    fn print_complete(
-        &mut self,
-        nodes: &[Option<Child>],
-        genesis: &Genesis,
-        output: &Output,
-    ) -> anyhow::Result<()> {
+    fn print_complete(&mut self, nodes: &[Option<Child>], genesis: &Genesis, output: &Output) -> anyhow::Result<()> {
         let running = nodes.iter().flatten().count();
         while let Some((height, by)) = self.blocks.first_key_value() {
             let is_old = self.blocks.last_key_value().is_some_and(|(last, _)| *last >= height + 2);

@@ -45,7 +45,10 @@ impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Divergence { height, signers, theirs, ours } = self;
         let before = height - 1;
-        writeln!(f, "block {height} is decided, and this node cannot follow it: {signers} validators signed it, and they")?;
+        writeln!(
+            f,
+            "block {height} is decided, and this node cannot follow it: {signers} validators signed it, and they"
+        )?;
         writeln!(f, "  came to another outcome of block {before} than this node did")?;
         writeln!(f, "  state hash:  theirs {}, ours {}", theirs.state_hash, ours.state_hash)?;
         writeln!(f, "  directives:  theirs {}, ours {}", obeyed(&theirs.fired), obeyed(&ours.fired))?;
@@ -67,7 +70,10 @@ impl fmt::Display for Halted {
             Halted::Host(halt) => halt.fmt(f),
             Halted::Divergence(divergence) => divergence.fmt(f),
             Halted::MissingDirectives { height, lines } => {
-                writeln!(f, "block {height} was decided, and the validators obeyed directives in it that this node does not have")?;
+                writeln!(
+                    f,
+                    "block {height} was decided, and the validators obeyed directives in it that this node does not have"
+                )?;
                 writeln!(f, "  (block {}, which is decided too, says so):", height + 1)?;
                 for line in lines {
                     writeln!(f, "    {line}")?;
@@ -118,7 +124,9 @@ impl Halted {
 
     /// Makes the halt of a decided block whose value this node does not have.
     pub(super) fn no_value(height: u64, id: Digest) -> Halted {
-        Halted::Permanent(format!("block {height} is decided, and its value {id} is not among those that were persisted"))
+        Halted::Permanent(format!(
+            "block {height} is decided, and its value {id} is not among those that were persisted"
+        ))
     }
 }
 

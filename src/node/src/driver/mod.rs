@@ -182,7 +182,9 @@ impl<A: Application, S: Store> Driver<A, S> {
         }
         let block = self.decided_at(height)?.block;
         let Some(result) = self.store.executed(height)? else {
-            return Err(HostFault::new(format_args!("find what came of block {height}"), "`node.db` does not have it").into());
+            return Err(
+                HostFault::new(format_args!("find what came of block {height}"), "`node.db` does not have it").into()
+            );
         };
         self.stand(&block, &result)
     }
@@ -501,14 +503,14 @@ impl<A: Application, S: Store> Driver<A, S> {
 }
 
 fn beginning(genesis: &Genesis, chain: &Digest) -> Standing {
-    let outcome =
-        Parent { block: *chain, state_hash: genesis.state_hash, result: Digest::NONE, fired: Vec::new() };
+    let outcome = Parent { block: *chain, state_hash: genesis.state_hash, result: Digest::NONE, fired: Vec::new() };
     Standing { height: 0, time: 0, outcome }
 }
 
 /// Returns the outcome of a block, as the next one carries it.
 fn outcome_of(block: &Block, result: &BlockResult) -> Result<Parent, Halted> {
-    let fault = |err: &dyn std::fmt::Display| HostFault::new(format_args!("read the result of block {}", block.height), err);
+    let fault =
+        |err: &dyn std::fmt::Display| HostFault::new(format_args!("read the result of block {}", block.height), err);
     let state_hash = result.state_hash.parse().map_err(|err| fault(&err))?;
     let bytes = serde_json::to_vec(result).map_err(|err| fault(&err))?;
     let result_digest = Digest::of("vathost-node result", &bytes);

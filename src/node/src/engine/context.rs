@@ -290,7 +290,14 @@ impl engine::Context for Chain {
         &members.0[genesis::turn(members.0.len(), height.0, number(round))]
     }
 
-    fn new_proposal(&self, height: Height, round: Round, value: Digest, pol_round: Round, address: Address) -> IdProposal {
+    fn new_proposal(
+        &self,
+        height: Height,
+        round: Round,
+        value: Digest,
+        pol_round: Round,
+        address: Address,
+    ) -> IdProposal {
         IdProposal { height, round, value, pol_round, address }
     }
 

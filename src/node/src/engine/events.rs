@@ -21,7 +21,7 @@ use crate::{
     driver::{Halted, JudgedProposal},
     genesis::Genesis,
     keys::{Digest, SecretKey},
-    node::{NodeEvent, NodeLog, unix_seconds},
+    report::{NodeEvent, NodeLog, unix_seconds},
     submit::Submission,
 };
 

@@ -17,9 +17,7 @@ use arc_malachitebft_core_types::LinearTimeouts;
 use arc_malachitebft_engine::host::HeightParams;
 use arc_malachitebft_network::NetworkIdentity;
 use arc_malachitebft_signing::Signer;
-use channel::{
-    ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, RequestContext, SyncContext, WalContext,
-};
+use channel::{ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, RequestContext, SyncContext, WalContext};
 use codec::Borsh;
 use context::{Chain, Members};
 pub use events::{EngineLoop, Gossip};
@@ -117,8 +115,13 @@ pub async fn begin(home: &Home, settings: &Settings, genesis: &Arc<Genesis>) -> 
         .with_default_request(RequestContext::new(100))
         .build()
         .await;
-    let (channels, handle) = built.map_err(|err| HostFault::new("begin the consensus engine", format_args!("{err:#}")))?;
-    Ok(Engine { channels, handle, params: Params { members: Members::of(genesis), timeouts: timeouts(&settings.timing) } })
+    let (channels, handle) =
+        built.map_err(|err| HostFault::new("begin the consensus engine", format_args!("{err:#}")))?;
+    Ok(Engine {
+        channels,
+        handle,
+        params: Params { members: Members::of(genesis), timeouts: timeouts(&settings.timing) },
+    })
 }
 
 fn timeouts(timing: &Timing) -> LinearTimeouts {

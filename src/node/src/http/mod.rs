@@ -128,7 +128,9 @@ impl From<Refusal> for Problem {
         let text = refusal.to_string();
         match refusal {
             Refusal::Malformed(_) | Refusal::Expired { .. } => Problem::new("malformed", text),
-            Refusal::Unauthorized(_) => Problem(vathost::serve::Problem { status: 401, ..Problem::new("refused", text).0 }),
+            Refusal::Unauthorized(_) => {
+                Problem(vathost::serve::Problem { status: 401, ..Problem::new("refused", text).0 })
+            }
             Refusal::Duplicate(id) => Problem(
                 vathost::serve::Problem { status: 409, ..Problem::new("refused", text).0 }.with("id", id.to_string()),
             ),
@@ -212,7 +214,9 @@ impl Surface {
         }
         *count += 1;
         if *count > SUBMISSIONS_PER_SECOND {
-            return Err(Problem::busy(format!("{SUBMISSIONS_PER_SECOND} submissions a second are taken of one address")));
+            return Err(Problem::busy(format!(
+                "{SUBMISSIONS_PER_SECOND} submissions a second are taken of one address"
+            )));
         }
         Ok(())
     }

@@ -115,7 +115,8 @@ pub(super) async fn call(
     body: Bytes,
 ) -> Result<Response, Problem> {
     if surface.genesis.submitters != Submitters::Everybody {
-        let detail = "who submits to this chain signs it: `vathost-node submit --key FILE` does, and `POST /submit` takes it";
+        let detail =
+            "who submits to this chain signs it: `vathost-node submit --key FILE` does, and `POST /submit` takes it";
         return Err(Problem::new("no-capability", detail));
     }
     if !surface.genesis.exports.contains_key(&name) {
@@ -268,4 +269,3 @@ fn status_of(driver: &mut NodeDriver) -> Value {
     status["lastDirective"] = last.map(|it| json!({ "line": it.text, "crank": it.crank.0 })).unwrap_or_default();
     status
 }
-

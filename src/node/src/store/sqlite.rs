@@ -210,8 +210,7 @@ impl Store for SqliteStore {
     }
 
     fn answer(&self, id: &Digest) -> Result<Option<Answer>, HostFault> {
-        let sql =
-            "SELECT height, position, promise, refused, status, settled, body, slots FROM answers WHERE id = ?";
+        let sql = "SELECT height, position, promise, refused, status, settled, body, slots FROM answers WHERE id = ?";
         self.row(sql, [id.0], |row| {
             let slots: Option<String> = row.get(7)?;
             Ok(Answer {

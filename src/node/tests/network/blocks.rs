@@ -36,7 +36,9 @@ fn a_duplicate_is_refused_and_so_is_what_nobody_opened() {
     assert_eq!((status, &again["id"]), (409, &taken["id"]), "{again}");
     let (status, west) = net.post(0, "/submit", &net.message(0, 8, "west", "makePurse", json!([1])));
     assert_eq!(status, 400);
-    assert!(west["detail"].as_str().unwrap().contains("no vat is open by the name `west`: open are market, north, south"));
+    assert!(
+        west["detail"].as_str().unwrap().contains("no vat is open by the name `west`: open are market, north, south")
+    );
     let (status, named) = net.post(0, "/submit", &net.message(0, 9, "north", "makePurse", json!(["@ko21"])));
     assert_eq!(status, 400, "{named}");
     let mut late = net.message(0, 10, "north", "makePurse", json!([1]));
@@ -71,15 +73,26 @@ fn who_submits_to_a_chain_of_keys_signs_it() {
     let genesis = run_well(&[&args[..], &["--submitter", &key]].concat());
     std::fs::write(at("genesis.json"), genesis).unwrap();
     run_well(&["init", "--home", &at("home"), "--genesis", &at("genesis.json"), "--scenario", &bank]);
-    let mut child = std::process::Command::new(crate::nodes::PROGRAM).args(["start", "--home", &at("home")]).spawn().unwrap();
+    let mut child =
+        std::process::Command::new(crate::nodes::PROGRAM).args(["start", "--home", &at("home")]).spawn().unwrap();
     let url = format!("http://{http}");
     let is_up = || run(&["status", "--node", &url]).status.success();
     (0..200).take_while(|_| !is_up()).for_each(|_| std::thread::sleep(std::time::Duration::from_millis(100)));
     let unsigned = run(&["submit", "--node", &url, "north", "makePurse", "5"]);
     assert!(String::from_utf8_lossy(&unsigned.stderr).contains("401: it is not signed"), "{unsigned:?}");
-    let stranger = run(&["submit", "--node", &url, "--key", &format!("{}/validator.key", at("home")), "north", "makePurse", "5"]);
+    let stranger =
+        run(&["submit", "--node", &url, "--key", &format!("{}/validator.key", at("home")), "north", "makePurse", "5"]);
     assert!(String::from_utf8_lossy(&stranger.stderr).contains("none of those that may submit"), "{stranger:?}");
-    let signed = run(&["submit", "--node", &url, "--key", &format!("{}/validator.key", at("somebody")), "north", "makePurse", "5"]);
+    let signed = run(&[
+        "submit",
+        "--node",
+        &url,
+        "--key",
+        &format!("{}/validator.key", at("somebody")),
+        "north",
+        "makePurse",
+        "5",
+    ]);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(String::from_utf8_lossy(&signed.stdout).starts_with("fulfilled in block"), "{signed:?}");

@@ -13,22 +13,22 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The longest that a test waits for something.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_vathost-node");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_vathost-node");
 
 fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Runs the program, and waits for its end.
-pub fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Runs the program, which must succeed. Returns what it printed.
 #[track_caller]
-pub fn run_well(args: &[&str]) -> String {
+pub(crate) fn run_well(args: &[&str]) -> String {
     let output = run(args);
     assert!(output.status.success(), "{args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -42,9 +42,9 @@ struct Heard {
 }
 
 /// A network of nodes.
-pub struct Network {
-    pub dir: TempDir,
-    pub count: usize,
+pub(crate) struct Network {
+    pub(crate) dir: TempDir,
+    pub(crate) count: usize,
     children: Vec<Option<Child>>,
     heard: Arc<Heard>,
     /// The place in the events before which a test has looked already, for each node.
@@ -52,7 +52,7 @@ pub struct Network {
 }
 
 /// A scenario of an honest counter and a vat that settles what it does not decide.
-pub fn forger_scenario(dir: &Path) -> PathBuf {
+pub(crate) fn forger_scenario(dir: &Path) -> PathBuf {
     let vats = checkout().join("vats").canonicalize().unwrap();
     let text = format!(
         "kernel = 1\n[vats.honest]\nbundle = \"{0}/counter.wasm\"\n[vats.forger]\nbundle = \"{0}/forger.wasm\"\n\
@@ -64,20 +64,20 @@ pub fn forger_scenario(dir: &Path) -> PathBuf {
     path
 }
 
-pub const BUG: &str = "resolve-non-decider@crank-0";
+pub(crate) const BUG: &str = "resolve-non-decider@crank-0";
 
 impl Network {
     /// Makes the homes of a network for `vats/bank`.
-    pub fn of_bank(count: usize) -> Network {
+    pub(crate) fn of_bank(count: usize) -> Network {
         Network::new(count, |_| checkout().join("vats/bank"), &[])
     }
 
     /// Makes the homes of a network whose kernels have the planted bug.
-    pub fn of_forger(count: usize) -> Network {
+    pub(crate) fn of_forger(count: usize) -> Network {
         Network::new(count, forger_scenario, &["--experimental", "--plant", BUG])
     }
 
-    pub fn new(count: usize, scenario: impl FnOnce(&Path) -> PathBuf, more: &[&str]) -> Network {
+    pub(crate) fn new(count: usize, scenario: impl FnOnce(&Path) -> PathBuf, more: &[&str]) -> Network {
         let dir = TempDir::new().unwrap();
         let scenario = scenario(dir.path());
         let (text, number) = (dir.path().to_str().unwrap().to_owned(), count.to_string());
@@ -90,20 +90,20 @@ impl Network {
         Network { dir, count, children, heard: Arc::default(), seen: vec![0; count] }
     }
 
-    pub fn home(&self, node: usize) -> PathBuf {
+    pub(crate) fn home(&self, node: usize) -> PathBuf {
         self.dir.path().join(format!("node-{node}"))
     }
 
-    pub fn home_text(&self, node: usize) -> String {
+    pub(crate) fn home_text(&self, node: usize) -> String {
         self.home(node).to_str().unwrap().to_owned()
     }
 
-    pub fn start(&mut self, node: usize) {
+    pub(crate) fn start(&mut self, node: usize) {
         self.start_with(node, &[]);
     }
 
     /// Starts a node with variables in its environment.
-    pub fn start_with(&mut self, node: usize, variables: &[(&str, &str)]) {
+    pub(crate) fn start_with(&mut self, node: usize, variables: &[(&str, &str)]) {
         let mut command = Command::new(PROGRAM);
         command.args(["start", "--log", "json", "--home"]).arg(self.home(node)).envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -118,11 +118,11 @@ impl Network {
         self.children[node] = Some(child);
     }
 
-    pub fn start_all(&mut self) {
+    pub(crate) fn start_all(&mut self) {
         (0..self.count).for_each(|it| self.start(it));
     }
 
-    pub fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         if let Some(mut child) = self.children[node].take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -130,14 +130,14 @@ impl Network {
     }
 
     /// Asks a node to end, and waits for it. Returns its exit code.
-    pub fn stop(&mut self, node: usize) -> i32 {
+    pub(crate) fn stop(&mut self, node: usize) -> i32 {
         let child = self.children[node].as_ref().unwrap();
         let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         self.ends(node)
     }
 
-    pub fn stop_all(&mut self) {
+    pub(crate) fn stop_all(&mut self) {
         for node in 0..self.count {
             if self.children[node].is_some() {
                 self.stop(node);
@@ -147,7 +147,7 @@ impl Network {
 
     /// Waits for a node to end by itself. Returns its exit code, and -1 for a signal.
     #[track_caller]
-    pub fn ends(&mut self, node: usize) -> i32 {
+    pub(crate) fn ends(&mut self, node: usize) -> i32 {
         let until = Instant::now() + PATIENCE;
         let child = self.children[node].as_mut().unwrap();
         while Instant::now() < until {
@@ -160,13 +160,9 @@ impl Network {
         panic!("node-{node} does not end\n{}", self.last_words());
     }
 
-    pub fn is_running(&mut self, node: usize) -> bool {
-        self.children[node].as_mut().is_some_and(|it| it.try_wait().unwrap().is_none())
-    }
-
     /// Waits until a node says something that `wanted` takes, and returns it. What was looked at once is not looked at again.
     #[track_caller]
-    pub fn hears(&mut self, node: usize, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) fn hears(&mut self, node: usize, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         let mut events = self.heard.events.lock().unwrap();
         loop {
@@ -187,14 +183,14 @@ impl Network {
 
     /// Waits until a node has committed the block of this height. Returns its state hash.
     #[track_caller]
-    pub fn reaches(&mut self, node: usize, height: u64) -> String {
+    pub(crate) fn reaches(&mut self, node: usize, height: u64) -> String {
         let block = self.hears(node, &format!("block {height}"), |it| it["event"] == "block" && it["height"] == height);
         block["stateHash"].as_str().unwrap().to_owned()
     }
 
     /// Waits until these nodes have committed the block of this height, with one state hash, which it returns.
     #[track_caller]
-    pub fn all_reach(&mut self, nodes: &[usize], height: u64) -> String {
+    pub(crate) fn all_reach(&mut self, nodes: &[usize], height: u64) -> String {
         let hashes: Vec<String> = nodes.iter().map(|it| self.reaches(*it, height)).collect();
         assert!(hashes.iter().all(|it| *it == hashes[0]), "block {height}: {hashes:?}");
         hashes[0].clone()
@@ -202,13 +198,13 @@ impl Network {
 
     /// Waits until a node tells that it halted.
     #[track_caller]
-    pub fn halts(&mut self, node: usize) -> Value {
+    pub(crate) fn halts(&mut self, node: usize) -> Value {
         self.hears(node, "a halt", |it| it["event"] == "halted")
     }
 
     /// Waits until these nodes have halted and ended with this exit code. Returns what they said.
     #[track_caller]
-    pub fn all_halt(&mut self, nodes: &[usize], code: i32) -> Vec<Value> {
+    pub(crate) fn all_halt(&mut self, nodes: &[usize], code: i32) -> Vec<Value> {
         let reports: Vec<Value> = nodes.iter().map(|it| self.halts(*it)).collect();
         for (node, report) in nodes.iter().zip(&reports) {
             assert_eq!(self.ends(*node), code, "node-{node}: {report}");
@@ -223,24 +219,24 @@ impl Network {
         last.map(|(node, event)| format!("node-{node}: {event:.400}\n", event = event.to_string())).collect()
     }
 
-    pub fn url(&self, node: usize) -> String {
+    pub(crate) fn url(&self, node: usize) -> String {
         let settings = fs::read_to_string(self.home(node).join("node.toml")).unwrap();
         let line = settings.lines().find(|it| it.starts_with("http = ")).unwrap();
         format!("http://{}", line.split('"').nth(1).unwrap())
     }
 
     /// Asks a node over HTTP. Returns the status and the body.
-    pub fn get(&self, node: usize, path: &str) -> (u16, Value) {
+    pub(crate) fn get(&self, node: usize, path: &str) -> (u16, Value) {
         read(|| agent().get(format!("{}{path}", self.url(node))).call())
     }
 
-    pub fn post(&self, node: usize, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn post(&self, node: usize, path: &str, body: &Value) -> (u16, Value) {
         read(|| agent().post(format!("{}{path}", self.url(node))).send(body.to_string()))
     }
 
     /// Sends a message to an exported vat. Returns the answer, as soon as there is one.
     #[track_caller]
-    pub fn call(&self, node: usize, to: &str, method: &str, args: Value) -> Value {
+    pub(crate) fn call(&self, node: usize, to: &str, method: &str, args: Value) -> Value {
         let (status, answer) = self.post(node, &format!("/cap/{to}"), &json!({ "method": method, "args": args }));
         assert!(status == 200, "{status}: {answer}");
         answer
@@ -248,24 +244,24 @@ impl Network {
 
     /// Submits a message, and does not wait for an answer. Returns its id.
     #[track_caller]
-    pub fn submit(&self, node: usize, nonce: u64, to: &str, method: &str, args: Value) -> String {
+    pub(crate) fn submit(&self, node: usize, nonce: u64, to: &str, method: &str, args: Value) -> String {
         let (status, answer) = self.post(node, "/submit", &self.message(node, nonce, to, method, args));
         assert!(status == 202, "{status}: {answer}");
         answer["id"].as_str().unwrap().to_owned()
     }
 
-    pub fn message(&self, node: usize, nonce: u64, to: &str, method: &str, args: Value) -> Value {
+    pub(crate) fn message(&self, node: usize, nonce: u64, to: &str, method: &str, args: Value) -> Value {
         let height = self.get(node, "/status").1["height"].as_u64().unwrap();
         let input = json!({ "kind": "send", "to": to, "method": method, "args": args }).to_string();
         json!({ "nonce": nonce, "lastHeight": height + 500, "input": input })
     }
 
-    pub fn result(&self, node: usize, id: &str, wait: u64) -> Value {
+    pub(crate) fn result(&self, node: usize, id: &str, wait: u64) -> Value {
         self.get(node, &format!("/result/{id}?wait={wait}")).1
     }
 
     /// Puts a line into the directives of a node.
-    pub fn direct(&self, node: usize, line: &str) {
+    pub(crate) fn direct(&self, node: usize, line: &str) {
         fs::write(self.home(node).join("directives"), format!("{line}\n")).unwrap();
     }
 }

@@ -94,7 +94,10 @@ fn three_agree_and_the_one_with_another_line_stops_itself_and_comes_back_by_undo
     let undone: Value = serde_json::from_str(&run_well(&["undo", "--json", "--home", &net.home_text(3)])).unwrap();
     assert_eq!(undone["undone"], height + 1);
     let beyond = run(&["undo", "--home", &net.home_text(3)]);
-    assert!(!beyond.status.success() && String::from_utf8_lossy(&beyond.stderr).contains("one block can be undone"), "{beyond:?}");
+    assert!(
+        !beyond.status.success() && String::from_utf8_lossy(&beyond.stderr).contains("one block can be undone"),
+        "{beyond:?}"
+    );
     net.direct(3, &line(&report, "skip"));
     net.start(3);
     let now = net.get(0, "/status").1["height"].as_u64().unwrap() + 3;
