@@ -32,7 +32,7 @@ const LAYERS: [&str; 14] = [
 const NODE: &str = "src/node";
 
 /// The rooms of the validators' package, lowest first.
-const NODE_LAYERS: [&str; 17] = [
+const NODE_LAYERS: [&str; 18] = [
     "keys",
     "genesis",
     "certificate",
@@ -43,6 +43,7 @@ const NODE_LAYERS: [&str; 17] = [
     "sim",
     "home",
     "report",
+    "mortal",
     "desk",
     "engine",
     "http",

@@ -11,12 +11,13 @@ use vathost::{host::staged::StagedHost, model::blame::HostFault};
 
 use crate::{
     driver::{Driver, Halted},
+    mortal::MortalStore,
     report::HaltReport,
     store::SqliteStore,
 };
 
 /// The driver of a real node.
-pub type NodeDriver = Driver<StagedHost, SqliteStore>;
+pub type NodeDriver = Driver<StagedHost, MortalStore<SqliteStore>>;
 
 /// The questions that wait for the thread: more would only wait longer.
 const QUESTIONS_MAX: usize = 1_024;

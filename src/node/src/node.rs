@@ -3,7 +3,12 @@
 //! Invariants: one process runs on a home at a time; after a halt nothing of the block is committed, the reason is told with what operators
 //! can do, and the process ends with the exit code that `vathost` has for it.
 
-use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -27,6 +32,7 @@ use crate::{
     home::{Home, Settings},
     http::{self, NodeMetrics, Surface},
     keys::Address,
+    mortal::{Death, MortalLog, MortalStore},
     report::{HaltReport, NodeEvent, NodeLog},
     store::{SqliteStore, Store},
 };
@@ -46,6 +52,10 @@ impl NodeLog for CountedLog {
             NodeEvent::Opened { .. } | NodeEvent::Listening { .. } => (),
         }
         self.log.say(event);
+    }
+
+    fn answered(&self, step: &str) {
+        self.log.answered(step);
     }
 }
 
@@ -79,11 +89,17 @@ pub fn open_host(home: &Home, settings: &Settings, code_cache: Option<&Path>) ->
 }
 
 /// Opens the driver of a home.
-pub fn open_driver(home: &Home, genesis: &Arc<Genesis>, code_cache: Option<&Path>) -> Result<NodeDriver, Halted> {
+pub fn open_driver(
+    home: &Home,
+    genesis: &Arc<Genesis>,
+    code_cache: Option<&Path>,
+    death: Option<Death>,
+) -> Result<NodeDriver, Halted> {
     let settings = home.settings()?;
     let me = own_address(home, genesis)?;
     let host = open_host(home, &settings, code_cache)?;
-    Driver::new(host, SqliteStore::open(&home.records())?, genesis.clone(), me)
+    let store = MortalStore::new(SqliteStore::open(&home.records())?, death);
+    Driver::new(host, store, genesis.clone(), me)
 }
 
 fn own_address(home: &Home, genesis: &Genesis) -> Result<Address, HostFault> {
@@ -114,23 +130,36 @@ pub fn install(home: Option<&Home>, scenario: &Scenario, experimental: bool) -> 
     Ok(host.standing().state_hash.clone())
 }
 
+/// How a node is run, beside what its home says.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The folder for compiled code, if it is kept.
+    pub code_cache: Option<PathBuf>,
+    /// The step after which the node dies, in a test.
+    pub death: Option<Death>,
+}
+
 /// Runs the node of a home until `stop` is done, or until it halts.
 pub async fn run(
     home: Home,
     log: Arc<dyn NodeLog>,
-    code_cache: Option<std::path::PathBuf>,
+    options: RunOptions,
     stop: impl Future<Output = ()>,
 ) -> Result<NodeEnd, HostFault> {
     let _lock = home.lock()?;
     let settings = home.settings()?;
     let genesis = Arc::new(home.genesis()?);
     let open = {
-        let (home, genesis) = (home.clone(), genesis.clone());
-        move || open_driver(&home, &genesis, code_cache.as_deref())
+        let (home, genesis, options) = (home.clone(), genesis.clone(), options.clone());
+        move || open_driver(&home, &genesis, options.code_cache.as_deref(), options.death)
+    };
+    let log = match options.death {
+        Some(death) => Arc::new(MortalLog::new(log, death)),
+        None => log,
     };
     let (desk, thread) = match Desk::begin(open).await {
         Ok(begun) => begun,
-        Err(halted) => return Ok(NodeEnd::Halted(tell(log.as_ref(), plain_report(&halted)))),
+        Err(halted) => return Ok(NodeEnd::Halted(tell(log.as_ref(), plain_report(&halted, &home)))),
     };
     let metrics = Arc::new(NodeMetrics::default());
     let log = Arc::new(CountedLog { log, metrics: metrics.clone() });
@@ -205,7 +234,7 @@ impl Node {
             report(driver.application().host(), standing.height, &state_hash, &reason, &home)
         });
         let report = report.await;
-        let report = report.unwrap_or_else(|_| plain_report(&halted));
+        let report = report.unwrap_or_else(|_| plain_report(&halted, &self.home));
         self.desk.note_halt(report.clone());
         tell(self.log.as_ref(), report)
     }
@@ -216,8 +245,15 @@ fn tell(log: &dyn NodeLog, report: HaltReport) -> HaltReport {
     report
 }
 
-fn plain_report(halted: &Halted) -> HaltReport {
-    let text = halted.to_string();
+fn plain_report(halted: &Halted, home: &Home) -> HaltReport {
+    let mut text = halted.to_string();
+    if halted.kind() == "host-fault" {
+        let dir = home.dir().display();
+        text += &format!(
+            "\n  go on:       where the state or the records are damaged, at another validator `vathost-node export --home … FILE`,\n\
+             \x20              and here `vathost-node import --home {dir} FILE`: the keys and consensus.wal of this home stay\n"
+        );
+    }
     let json = json!({ "kind": halted.kind(), "why": text, "exitCode": halted.exit_code() });
     HaltReport { exit_code: halted.exit_code(), text, json }
 }
@@ -226,7 +262,7 @@ fn plain_report(halted: &Halted) -> HaltReport {
 pub(crate) fn report(host: &Host, height: u64, state_hash: &str, halted: &Halted, home: &Home) -> HaltReport {
     // What is on disk is for `slog last`.
     let _ = host.slog().flush();
-    let mut report = plain_report(halted);
+    let mut report = plain_report(halted, home);
     report.json["height"] = height.into();
     report.json["stateHash"] = state_hash.into();
     if let (Halted::Host(_), Some(epitaph)) = (halted, host.epitaph()) {

@@ -57,6 +57,9 @@ pub struct HaltReport {
 pub trait NodeLog: Send + Sync {
     /// Tells the operator of an event.
     fn say(&self, event: &NodeEvent);
+
+    /// Takes note that the engine was answered in this step. Nobody is told.
+    fn answered(&self, _step: &str) {}
 }
 
 /// Returns the time of this machine's clock, in seconds since 1970.

@@ -8,5 +8,7 @@ mod nodes;
 
 #[path = "network/blocks.rs"]
 mod blocks;
+#[path = "network/deaths.rs"]
+mod deaths;
 #[path = "network/recovery.rs"]
 mod recovery;

@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use output::Output;
 use vathost::vat::compiler;
 
-use crate::driver::Halted;
+use crate::{driver::Halted, handover::HandoverError};
 
 /// Run a validator: a replica of a vathost state that agrees with the others on every block
 #[derive(Parser, Debug)]
@@ -64,6 +64,8 @@ enum Verb {
     Tail(client::TailArgs),
     Undo(offline::UndoArgs),
     Fork(offline::ForkArgs),
+    Export(offline::ExportArgs),
+    Import(offline::ImportArgs),
     Demo(demo::DemoArgs),
     /// Run a verb of `vathost`, as in `vathost-node vathost slog last ./home/node.slog`
     ///
@@ -140,6 +142,8 @@ fn run() -> ExitCode {
         Verb::Tail(args) => client::cmd_tail(&args, &output),
         Verb::Undo(args) => offline::cmd_undo(&args, &output),
         Verb::Fork(args) => offline::cmd_fork(&args, &output),
+        Verb::Export(args) => offline::cmd_export(&args, &output),
+        Verb::Import(args) => offline::cmd_import(&args, &output),
         Verb::Demo(args) => demo::cmd_demo(&args, &output),
         Verb::Vathost { args } => return vathost::cli::run([OsString::from("vathost")].into_iter().chain(args)),
     };
@@ -158,6 +162,12 @@ fn code_of(err: &anyhow::Error) -> u8 {
     for cause in err.chain() {
         if let Some(halted) = cause.downcast_ref::<Halted>() {
             return halted.exit_code();
+        }
+        if let Some(err) = cause.downcast_ref::<HandoverError>() {
+            return match err {
+                HandoverError::Unproved { .. } | HandoverError::Archive(_) => Exit::FINDINGS.0,
+                HandoverError::Machine(_) => Exit::HOST_FAULT.0,
+            };
         }
         if cause.is::<Usage>() || cause.is::<vathost::host::scenario::ScenarioError>() {
             return Exit::USAGE.0;

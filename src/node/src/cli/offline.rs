@@ -1,4 +1,4 @@
-//! Verbs on the home of a node that does not run: `undo` and `fork`.
+//! Verbs on a home itself: `undo`, `fork`, `export`, `import`.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -13,7 +13,10 @@ use vathost::{
 
 use super::{Exit, Usage, log::short, output::Output, start::must_be_complete};
 use crate::{
+    genesis::Genesis,
+    handover,
     home::Home,
+    keys::Digest,
     node,
     store::{SqliteStore, Store},
 };
@@ -121,4 +124,89 @@ fn epitaphs(home: &Home) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Write the state of a home to one file, from which another validator can begin
+///
+/// Also while the node runs. The file holds the last blocks, and the next one, whose certificate vouches for the state: `import` verifies
+/// that. A node that does not run has no next block for its last one; then the file is good for whoever knows the state hash.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  vathost-node export --home ./home bank.node")]
+pub(super) struct ExportArgs {
+    /// The validator's home
+    #[arg(long, value_name = "DIR")]
+    home: PathBuf,
+    /// The file, which must not exist
+    file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn cmd_export(args: &ExportArgs, output: &Output) -> anyhow::Result<Exit> {
+    let home = Home::at(&args.home);
+    must_be_complete(&home)?;
+    if args.file.symlink_metadata().is_ok() {
+        let what = format!("`{}` exists", args.file.display());
+        return Err(Usage::new(what, "name a new file: nothing is overwritten").into());
+    }
+    say_handover(&handover::export(&home, &args.file)?, args.json, output)
+}
+
+fn say_handover(handed_over: &handover::HandedOver, as_json: bool, output: &Output) -> anyhow::Result<Exit> {
+    let handover::HandedOver { height, state_hash, signers } = handed_over;
+    if as_json {
+        output.json(&json!({ "height": height, "stateHash": state_hash, "signers": signers }))?;
+        return Ok(Exit::OK);
+    }
+    let vouched = match signers {
+        0 => "no later block vouches for it".to_owned(),
+        count => format!("block {} vouches for it, with {count} signatures", height + 1),
+    };
+    output.line(format!("block {height}, state hash {state_hash}"))?;
+    output.line(vouched)?;
+    Ok(Exit::OK)
+}
+
+/// Take over a state that another validator exported
+///
+/// Everything is verified first, by the genesis: the certificates, the chain of blocks, the state and its hash. The home keeps its keys, its
+/// directives and its log of what it signed; what it had of state and records is put into `before-import-N` there.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vathost-node import --home ./home bank.node
+  vathost-node import --home ./home --genesis genesis.json bank.node       into a home that has no chain yet")]
+pub(super) struct ImportArgs {
+    /// The validator's home, which `init` made
+    #[arg(long, value_name = "DIR")]
+    home: PathBuf,
+    /// The file
+    file: PathBuf,
+    /// The genesis of the chain, where the home has none
+    #[arg(long, value_name = "FILE")]
+    genesis: Option<PathBuf>,
+    /// The state hash, where no later block vouches for it and you know it from elsewhere
+    #[arg(long, value_name = "HASH")]
+    trust: Option<Digest>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn cmd_import(args: &ImportArgs, output: &Output) -> anyhow::Result<Exit> {
+    let home = Home::at(&args.home);
+    if !home.exists() {
+        let what = format!("there is no home in `{}`", home.dir().display());
+        return Err(Usage::new(what, "`vathost-node init --home DIR` makes one, with its keys").into());
+    }
+    let _lock = home.lock()?;
+    if let Some(genesis) = &args.genesis {
+        home.put_genesis(&Genesis::read(genesis)?)?;
+    }
+    if !home.genesis_file().exists() {
+        let what = format!("the home in `{}` has no genesis, and only that can verify the file", home.dir().display());
+        return Err(Usage::new(what, "give the chain's with --genesis").into());
+    }
+    say_handover(&handover::import(&home, &home.genesis()?, &args.file, args.trust.as_ref())?, args.json, output)
 }

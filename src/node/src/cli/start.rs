@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     home::Home,
-    node::{self, NodeEnd},
+    mortal::Death,
+    node::{self, NodeEnd, RunOptions},
 };
 
 /// Run the validator of a home
@@ -27,14 +28,18 @@ pub(super) struct StartArgs {
     /// The form of the log on stderr
     #[arg(long, value_enum, default_value_t)]
     log: LogForm,
+    /// Die after this step of the work, as by `kill -9`: for tests
+    #[arg(long, value_name = "STEP:N", hide = true)]
+    die_after: Option<Death>,
 }
 
 pub(super) fn cmd_start(args: &StartArgs, output: &Output) -> anyhow::Result<Exit> {
     let home = Home::at(&args.home);
     must_be_complete(&home)?;
     let log = Arc::new(TerminalLog { output: *output, form: args.log });
+    let options = RunOptions { code_cache: super::code_cache(), death: args.die_after.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let end = runtime.block_on(node::run(home, log, super::code_cache(), stopped()));
+    let end = runtime.block_on(node::run(home, log, options, stopped()));
     runtime.shutdown_background();
     match end? {
         NodeEnd::Stopped => Ok(Exit::OK),

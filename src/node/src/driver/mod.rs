@@ -508,7 +508,7 @@ fn beginning(genesis: &Genesis, chain: &Digest) -> Standing {
 }
 
 /// Returns the outcome of a block, as the next one carries it.
-fn outcome_of(block: &Block, result: &BlockResult) -> Result<Parent, Halted> {
+pub(crate) fn outcome_of(block: &Block, result: &BlockResult) -> Result<Parent, Halted> {
     let fault =
         |err: &dyn std::fmt::Display| HostFault::new(format_args!("read the result of block {}", block.height), err);
     let state_hash = result.state_hash.parse().map_err(|err| fault(&err))?;

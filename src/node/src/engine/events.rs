@@ -146,12 +146,14 @@ impl EngineLoop {
             AppMsg::ConsensusReady { reply } => {
                 let height = self.desk.ask(|driver| driver.ready()).await?;
                 let _ = reply.send((Height(height), self.params().of_height()));
+                self.log.answered("ready");
             }
             AppMsg::StartedRound { height, round, reply_value, .. } => {
                 self.idle = None;
                 let (height, round) = (height.0, number(round));
                 let found = self.desk.ask(move |it| it.started_round(height, round, unix_seconds())).await??;
                 let _ = reply_value.send(found.into_iter().map(|it| self.proposed(it)).collect());
+                self.log.answered("started-round");
             }
             AppMsg::GetValue { height, round, reply, .. } => {
                 let until = Instant::now() + self.idle_wait;
@@ -174,6 +176,7 @@ impl EngineLoop {
                     StreamContent::Fin => None,
                 };
                 let _ = reply.send(received);
+                self.log.answered("received");
             }
             AppMsg::Decided { certificate: theirs, reply, .. } => {
                 let (ours, begun) = (certificate(&theirs), Instant::now());
@@ -181,6 +184,7 @@ impl EngineLoop {
                     Ok(result) => {
                         self.log.say(&NodeEvent::Block { result: Box::new(result), took: begun.elapsed() });
                         let _ = reply.send(());
+                        self.log.answered("committed");
                     }
                     Err(halted) => {
                         // The engine takes a reply that is dropped for the end of the application, and would end at once.
@@ -193,6 +197,7 @@ impl EngineLoop {
                 let height = certificate.height.0;
                 let next = self.desk.ask(move |driver| driver.finalized(height)).await??;
                 let _ = reply.send(Next::Start(Height(next), self.params().of_height()));
+                self.log.answered("finalized");
             }
             other => self.answer_about_history(other).await?,
         }
@@ -213,6 +218,7 @@ impl EngineLoop {
                     raw_value(borsh::to_vec(&value).unwrap_or_default(), &certificate)
                 });
                 let _ = reply.send(values.collect());
+                self.log.answered("history");
             }
             AppMsg::ProcessSyncedValue { height, round, proposer, value_bytes, reply } => {
                 let (at, in_round) = (height.0, number(round));
@@ -221,6 +227,7 @@ impl EngineLoop {
                     SyncedValueOutcome::Verdict(self.proposed(JudgedProposal { proposal, objection: None }))
                 });
                 let _ = reply.send(outcome);
+                self.log.answered("synced");
             }
             AppMsg::ExtendVote { reply, .. } => drop(reply.send(None)),
             AppMsg::VerifyVoteExtensions { extensions, reply, .. } => {
@@ -277,6 +284,7 @@ impl EngineLoop {
         let Some(IdleTurn { height, round, reply, .. }) = self.idle.take() else { return Ok(()) };
         let proposal = self.desk.ask(move |driver| driver.get_value(height, round, unix_seconds())).await??;
         let _ = reply.send(LocallyProposedValue::new(Height(height), Round::new(round), proposal.block.id()));
+        self.log.answered("get-value");
         self.publish(proposal).await;
         Ok(())
     }

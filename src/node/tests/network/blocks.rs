@@ -108,7 +108,7 @@ fn a_node_that_comes_late_and_one_that_was_killed_catch_up_to_one_hash() {
     net.start(3);
     net.start(1);
     net.call(2, "south", "makePurse", json!([7]));
-    let height = net.get(0, "/status").1["height"].as_u64().unwrap() + 3;
+    let height = net.height(0) + 3;
     net.all_reach(&[0, 1, 2, 3], height);
     net.stop_all();
 }

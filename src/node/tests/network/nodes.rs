@@ -102,10 +102,10 @@ impl Network {
         self.start_with(node, &[]);
     }
 
-    /// Starts a node with variables in its environment.
-    pub(crate) fn start_with(&mut self, node: usize, variables: &[(&str, &str)]) {
+    /// Starts a node with more arguments.
+    pub(crate) fn start_with(&mut self, node: usize, more: &[&str]) {
         let mut command = Command::new(PROGRAM);
-        command.args(["start", "--log", "json", "--home"]).arg(self.home(node)).envs(variables.iter().copied());
+        command.args(["start", "--log", "json", "--home"]).arg(self.home(node)).args(more);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (stderr, heard) = (child.stderr.take().unwrap(), self.heard.clone());
         std::thread::spawn(move || {
@@ -158,6 +158,25 @@ impl Network {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("node-{node} does not end\n{}", self.last_words());
+    }
+
+    /// Waits for a node to end by itself, for so many seconds. Returns whether it did.
+    pub(crate) fn ends_within(&mut self, node: usize, seconds: u64) -> bool {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let child = self.children[node].as_mut().unwrap();
+        while Instant::now() < until {
+            if child.try_wait().unwrap().is_some() {
+                self.children[node] = None;
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
+    /// Asks a node for the height of its last block.
+    pub(crate) fn height(&self, node: usize) -> u64 {
+        self.get(node, "/status").1["height"].as_u64().unwrap()
     }
 
     /// Waits until a node says something that `wanted` takes, and returns it. What was looked at once is not looked at again.

@@ -100,7 +100,7 @@ fn three_agree_and_the_one_with_another_line_stops_itself_and_comes_back_by_undo
     );
     net.direct(3, &line(&report, "skip"));
     net.start(3);
-    let now = net.get(0, "/status").1["height"].as_u64().unwrap() + 3;
+    let now = net.height(0) + 3;
     net.all_reach(&ALL, now);
     net.stop_all();
 }
@@ -147,7 +147,7 @@ fn a_node_that_was_down_when_the_line_was_given_learns_of_it_from_the_decided_bl
     assert!(told["text"].as_str().unwrap().contains(&skip), "{told}");
     net.direct(3, &skip);
     net.start(3);
-    let now = net.get(0, "/status").1["height"].as_u64().unwrap() + 3;
+    let now = net.height(0) + 3;
     net.all_reach(&ALL, now);
     net.stop_all();
 }
