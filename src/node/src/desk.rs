@@ -43,7 +43,7 @@ pub struct Desk {
 pub struct Gone;
 
 impl Desk {
-    /// Begins the thread. `make` opens the driver on it.
+    /// Begins the thread of the kernel. `make` opens the driver on it.
     ///
     /// # Errors
     ///

@@ -181,7 +181,7 @@ impl Home {
         write_new(&self.settings_file(), 0o644, &settings.text())
     }
 
-    /// Replaces the settings.
+    /// Replaces the settings of this home.
     pub fn put_settings(&self, settings: &Settings) -> Result<(), HostFault> {
         replace(&self.settings_file(), &settings.text())
     }
@@ -204,7 +204,7 @@ impl Home {
         Genesis::read(&self.genesis_file())
     }
 
-    /// Reads the settings.
+    /// Reads the settings of this home.
     pub fn settings(&self) -> Result<Settings, HostFault> {
         let path = self.settings_file();
         let bad = |why: &dyn std::fmt::Display| HostFault::new(format_args!("read {}", path.display()), why);

@@ -14,7 +14,7 @@ use crate::{
     block::Proposal,
     keys::Digest,
     report::{NodeEvent, NodeLog},
-    store::{Answer, DecidedBlock, ExecutedBlock, Store},
+    store::{DecidedBlock, ExecutedBlock, Store, SubmissionAnswer},
 };
 
 /// The steps of a node after which it can die: what was just made durable, or what the engine was just answered.
@@ -71,7 +71,7 @@ pub struct MortalStore<S> {
 }
 
 impl<S> MortalStore<S> {
-    /// Wraps these records. Without a death they are as they were.
+    /// Wraps the records of a node. Without a death they are as they were.
     pub fn new(store: S, death: Option<Death>) -> MortalStore<S> {
         MortalStore { store, death }
     }
@@ -126,7 +126,7 @@ impl<S: Store> Store for MortalStore<S> {
         self.store.forget_executed_above(height)
     }
 
-    fn answer(&self, id: &Digest) -> Result<Option<Answer>, HostFault> {
+    fn answer(&self, id: &Digest) -> Result<Option<SubmissionAnswer>, HostFault> {
         self.store.answer(id)
     }
 
@@ -142,7 +142,7 @@ pub struct MortalLog {
 }
 
 impl MortalLog {
-    /// Wraps this log.
+    /// Wraps the log of a node.
     pub fn new(log: Arc<dyn NodeLog>, death: Death) -> MortalLog {
         MortalLog { log, death }
     }

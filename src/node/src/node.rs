@@ -130,7 +130,7 @@ pub fn install(home: Option<&Home>, scenario: &Scenario, experimental: bool) -> 
     Ok(host.standing().state_hash.clone())
 }
 
-/// How a node is run, beside what its home says.
+/// The options of a run, beside what the home says.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     /// The folder for compiled code, if it is kept.

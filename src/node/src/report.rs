@@ -53,7 +53,7 @@ pub struct HaltReport {
     pub json: Value,
 }
 
-/// Where a node tells what happens.
+/// A place where a node tells what happens.
 pub trait NodeLog: Send + Sync {
     /// Tells the operator of an event.
     fn say(&self, event: &NodeEvent);

@@ -43,7 +43,7 @@ fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIME)).http_status_as_error(false).build().into()
 }
 
-/// Asks a node. A refusal is an error with the node's own words.
+/// Asks a node by HTTP. A refusal is an error with the node's own words.
 pub(super) fn ask(url: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let sent = match body {
         Some(body) => agent().post(url).content_type("application/json").send(body.to_string()),

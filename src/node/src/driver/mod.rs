@@ -40,7 +40,7 @@ use crate::{
     certificate::Certificate,
     genesis::Genesis,
     keys::{Address, Digest},
-    store::{Answer, DecidedBlock, ExecutedBlock, Store},
+    store::{DecidedBlock, ExecutedBlock, Store, SubmissionAnswer},
     submit::{Refusal, Submission, WINDOW},
 };
 
@@ -91,7 +91,7 @@ pub enum SubmissionState {
     /// The submission waits for a block.
     Waiting,
     /// A block holds it.
-    InBlock(Answer),
+    InBlock(SubmissionAnswer),
     /// This node does not know it.
     Unknown,
 }
@@ -385,7 +385,7 @@ impl<A: Application, S: Store> Driver<A, S> {
         Ok(())
     }
 
-    /// The engine decided. Persists the block, executes and commits it, or answers from the record if it is the last committed one.
+    /// The engine decided on a block. Persists the block, executes and commits it, or answers from the record if it is the last committed one.
     pub fn decided(&mut self, certificate: Certificate) -> Result<BlockResult, Halted> {
         let (height, saved) = (certificate.height, self.standing.height);
         if height == saved && certificate.block == self.standing.outcome.block {

@@ -69,7 +69,7 @@ const CALL_TIME: Duration = Duration::from_secs(30);
 /// The longest time for which somebody may wait.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// What all requests share.
+/// The things that all requests share.
 pub struct Surface {
     name: String,
     genesis: Arc<Genesis>,
@@ -294,7 +294,7 @@ fn object_of(id: &Digest, state: &SubmissionState) -> Value {
 }
 
 /// Returns an answer's body as plain JSON; what it names is `@ko31`.
-fn value_of(answer: &crate::store::Answer) -> Option<Value> {
+fn value_of(answer: &crate::store::SubmissionAnswer) -> Option<Value> {
     let body = answer.body.as_ref()?.strip_prefix('#')?;
     let body = serde_json::from_str(body).ok()?;
     Some(vathost::model::smallcaps::to_program(&body, &|at| answer.slots.get(at).cloned()))

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use vathost::{host::staged::BlockResult, model::blame::HostFault};
 
-use super::{Answer, DecidedBlock, ExecutedBlock, Store, answer_of};
+use super::{DecidedBlock, ExecutedBlock, Store, SubmissionAnswer, answer_of};
 use crate::{block::Proposal, keys::Digest};
 
 /// A store in memory, for tests and simulations. A clone of it is what a disk holds at that moment.
@@ -11,7 +11,7 @@ pub struct MemoryStore {
     undecided: Vec<Proposal>,
     decided: BTreeMap<u64, DecidedBlock>,
     executed: BTreeMap<u64, BlockResult>,
-    answers: BTreeMap<Digest, Answer>,
+    answers: BTreeMap<Digest, SubmissionAnswer>,
 }
 
 impl Store for MemoryStore {
@@ -79,7 +79,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn answer(&self, id: &Digest) -> Result<Option<Answer>, HostFault> {
+    fn answer(&self, id: &Digest) -> Result<Option<SubmissionAnswer>, HostFault> {
         Ok(self.answers.get(id).cloned())
     }
 

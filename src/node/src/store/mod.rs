@@ -44,10 +44,10 @@ pub struct ExecutedBlock {
     pub ids: Vec<Digest>,
 }
 
-/// What became of a submission that a block holds.
+/// The answer to a submission that a block holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct SubmissionAnswer {
     /// The height of the block that holds it.
     pub height: u64,
     /// The place in that block, from 0.
@@ -101,14 +101,14 @@ pub trait Store {
     fn forget_executed_above(&mut self, height: u64) -> Result<(), HostFault>;
 
     /// Returns what became of this submission, if a block that was executed holds it.
-    fn answer(&self, id: &Digest) -> Result<Option<Answer>, HostFault>;
+    fn answer(&self, id: &Digest) -> Result<Option<SubmissionAnswer>, HostFault>;
 
     /// Returns the ids of the submissions in executed blocks from this height on, with their heights.
     fn ids_since(&self, height: u64) -> Result<Vec<(u64, Digest)>, HostFault>;
 }
 
 /// Returns the answer that a block's receipt for one of its inputs is, before anything is settled.
-fn answer_of(result: &BlockResult, position: usize) -> Answer {
+fn answer_of(result: &BlockResult, position: usize) -> SubmissionAnswer {
     let receipt = result.receipts.get(position).cloned();
     let (promise, refused) = receipt.map_or((None, None), |it| (it.result.map(|it| it.to_string()), it.refused));
     let status = match (&promise, &refused) {
@@ -117,5 +117,14 @@ fn answer_of(result: &BlockResult, position: usize) -> Answer {
         (None, None) => "done",
     };
     let (height, position) = (result.header.height, position as u64);
-    Answer { height, position, status: status.to_owned(), promise, refused, settled: None, body: None, slots: vec![] }
+    SubmissionAnswer {
+        height,
+        position,
+        status: status.to_owned(),
+        promise,
+        refused,
+        settled: None,
+        body: None,
+        slots: vec![],
+    }
 }

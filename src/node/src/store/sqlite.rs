@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use vathost::{host::staged::BlockResult, model::blame::HostFault};
 
-use super::{Answer, DecidedBlock, ExecutedBlock, Store, answer_of};
+use super::{DecidedBlock, ExecutedBlock, Store, SubmissionAnswer, answer_of};
 use crate::{block::Proposal, keys::Digest};
 
 /// The number of the layout, SQLite's `user_version`.
@@ -87,7 +87,7 @@ impl SqliteStore {
     fn put_answers(&self, executed: &ExecutedBlock) -> Result<(), HostFault> {
         let ExecutedBlock { result, ids } = executed;
         for (position, id) in ids.iter().enumerate() {
-            let Answer { height, position, status, promise, refused, .. } = answer_of(result, position);
+            let SubmissionAnswer { height, position, status, promise, refused, .. } = answer_of(result, position);
             self.write(
                 "INSERT OR REPLACE INTO answers (id, height, position, promise, refused, status)
                  VALUES (?, ?, ?, ?, ?, ?)",
@@ -209,11 +209,11 @@ impl Store for SqliteStore {
         })
     }
 
-    fn answer(&self, id: &Digest) -> Result<Option<Answer>, HostFault> {
+    fn answer(&self, id: &Digest) -> Result<Option<SubmissionAnswer>, HostFault> {
         let sql = "SELECT height, position, promise, refused, status, settled, body, slots FROM answers WHERE id = ?";
         self.row(sql, [id.0], |row| {
             let slots: Option<String> = row.get(7)?;
-            Ok(Answer {
+            Ok(SubmissionAnswer {
                 height: row.get::<_, i64>(0)?.cast_unsigned(),
                 position: row.get::<_, i64>(1)?.cast_unsigned(),
                 promise: row.get(2)?,
