@@ -77,6 +77,7 @@ impl Demo {
             timing: Timing { idle_ms: 300, status_ms: 300, ..Timing::default() },
             experimental: true,
             plants: vec![BUG.to_owned()],
+            cranks_per_block: None,
         };
         let testnet = Testnet::make(&plan, &scenario())?;
         let (said, heard) = mpsc::channel();

@@ -6,6 +6,7 @@
     reason = "the command line reads the clock and the environment; nothing below does"
 )]
 
+mod bench;
 mod client;
 mod demo;
 mod init;
@@ -67,6 +68,7 @@ enum Verb {
     Export(offline::ExportArgs),
     Import(offline::ImportArgs),
     Demo(demo::DemoArgs),
+    Bench(bench::BenchArgs),
     /// Run a verb of `vathost`, as in `vathost-node vathost slog last ./home/node.slog`
     ///
     /// The tools that look at states and recordings, of the same build as this node.
@@ -145,6 +147,7 @@ fn run() -> ExitCode {
         Verb::Export(args) => offline::cmd_export(&args, &output),
         Verb::Import(args) => offline::cmd_import(&args, &output),
         Verb::Demo(args) => demo::cmd_demo(&args, &output),
+        Verb::Bench(args) => bench::cmd_bench(&args, &output),
         Verb::Vathost { args } => return vathost::cli::run([OsString::from("vathost")].into_iter().chain(args)),
     };
     match result {

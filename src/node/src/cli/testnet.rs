@@ -76,6 +76,8 @@ pub(super) struct Plan<'a> {
     pub(super) timing: Timing,
     pub(super) experimental: bool,
     pub(super) plants: Vec<String>,
+    /// The most cranks of a block, if not as many as usual.
+    pub(super) cranks_per_block: Option<u64>,
 }
 
 impl Testnet {
@@ -105,7 +107,8 @@ impl Testnet {
             addresses.push(format!("{}/p2p/{}", settings.listen, engine::peer_id(&home.network_key()?)?));
             validators.push(Validator { name: settings.name, key: home.validator_key()?.public(), power: 1 });
         }
-        let genesis = make_genesis("testnet", validators, Submitters::Everybody, scenario)?;
+        let mut genesis = make_genesis("testnet", validators, Submitters::Everybody, scenario)?;
+        genesis.cranks_per_block = plan.cranks_per_block.unwrap_or(genesis.cranks_per_block);
         for (at, home) in homes.iter().enumerate() {
             let others = addresses.iter().enumerate().filter(|(it, _)| *it != at).map(|(_, it)| it.clone());
             home.put_settings(&Settings { peers: others.collect(), ..home.settings()? })?;
@@ -177,6 +180,7 @@ pub(super) fn cmd_testnet(args: &TestnetArgs, output: &Output) -> anyhow::Result
         timing: Timing { idle_ms: args.idle_ms, ..Timing::default() },
         experimental: args.experimental,
         plants: args.plant.clone(),
+        cranks_per_block: None,
     };
     let testnet = Testnet::make(&plan, &scenario)?;
     for (at, home) in testnet.homes.iter().enumerate() {

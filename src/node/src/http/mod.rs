@@ -168,15 +168,17 @@ impl Surface {
     }
 
     /// Takes a submission in, and passes it on to the other nodes, once.
-    async fn submit(&self, submission: Submission) -> Result<Digest, Problem> {
+    async fn submit(&self, submission: Submission) -> Result<Result<Digest, Refusal>, Problem> {
         if let Some(report) = self.desk.halt() {
             return Err(Problem::new(if report.exit_code == 70 { "kernel-panic" } else { "halted" }, report.text));
         }
         let taken = submission.clone();
-        let id = self.desk.ask(move |driver| driver.submit(taken)).await??;
-        self.metrics.submitted();
-        // Without the engine's loop the node is ending.
-        let _ = self.gossip.send(submission).await;
+        let id = self.desk.ask(move |driver| driver.submit(taken)).await?;
+        if id.is_ok() {
+            self.metrics.submitted();
+            // Without the engine's loop the node is ending.
+            let _ = self.gossip.send(submission).await;
+        }
         Ok(id)
     }
 

@@ -18,7 +18,7 @@ use crate::{
     genesis::Submitters,
     keys::{Digest, PublicKey, Signature},
     store::Store,
-    submit::{Submission, WINDOW},
+    submit::{Refusal, Submission, WINDOW},
 };
 
 /// A submission as JSON: what `vathost-node submit` sends.
@@ -73,7 +73,7 @@ pub(super) async fn submit(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let submission: Submission = parse::<SubmissionBody>(&body)?.into();
-    let id = surface.submit(submission).await?;
+    let id = surface.submit(submission).await??;
     let state = match wait {
         Some(seconds) => surface.follow(id, Duration::from_secs(seconds)).await?,
         None => SubmissionState::Waiting,
@@ -125,10 +125,16 @@ pub(super) async fn call(
     let CallBody { method, args } = parse(&body)?;
     let input = BlockInput::Send { to: name, method, args };
     let input = serde_json::to_vec(&input).map_err(|err| Problem::new("malformed", err.to_string()))?;
-    let nonce = nonce_of(headers.get("idempotency-key").map(|it| it.as_bytes()))?;
+    let key = headers.get("idempotency-key").map(|it| it.as_bytes());
+    let nonce = nonce_of(key)?;
     let height = *surface.desk.height().borrow();
-    let submission = Submission { nonce, last_height: height + WINDOW, input, signed: None };
-    let id = surface.submit(submission).await?;
+    // With a key the same call comes to the same id for some time, and not only at this height.
+    let last_height = if key.is_some() { (height / WINDOW + 1) * WINDOW } else { height + WINDOW };
+    let submission = Submission { nonce, last_height, input, signed: None };
+    let id = match surface.submit(submission).await? {
+        Ok(id) | Err(Refusal::Duplicate(id)) => id,
+        Err(other) => return Err(other.into()),
+    };
     let is_async = headers.get("prefer").is_some_and(|it| it.as_bytes() == b"respond-async");
     let state = surface.follow(id, if is_async { Duration::ZERO } else { CALL_TIME }).await?;
     let object = object_of(&id, &state);
