@@ -232,3 +232,27 @@ fn a_kernel_panic_commits_nothing_and_a_directive_goes_past_it() {
     let mut host = open("crank-4: pause", true);
     assert_ne!(host.decide(&header, [purse(1)], &POLICY).unwrap().state_hash, skipped.state_hash);
 }
+
+#[test]
+fn a_staged_state_is_verified_and_exported_and_one_of_its_blocks_is_opened_on_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let mut host = StagedHost::new(install("bank", options(Some(at("state")))), true).unwrap();
+    let after = decide(&mut host, vec![purse(1)]);
+    let header = next(&host);
+    let report = vathost::inspect::verify::prove(&vathost::store::Database::open_read_only(&at("state")).unwrap());
+    report.unwrap();
+    let mut archive = std::fs::File::create(at("archive")).unwrap();
+    let database = vathost::store::Database::open_read_only(&at("state")).unwrap();
+    let summary = vathost::inspect::archive::write(&database, &mut archive, &mut |_, _| ()).unwrap();
+    assert_eq!((summary.head.height, summary.head.state_hash.to_string()), (1, after));
+    drop(database);
+
+    // On a copy the inputs of the next block are committed, and none of it has run; it comes to the same hash as when it is decided.
+    vathost::store::Database::copy(&at("state"), &at("copy")).unwrap();
+    let expected = host.decide(&header, [purse(2)], &POLICY).unwrap().state_hash;
+    let copy = StagedHost::new(install("bank", options(Some(at("copy")))), false).unwrap();
+    let mut open = copy.into_open_block(&header, [purse(2)], &POLICY).unwrap();
+    assert!(open.standing().is_open && open.standing().height == 2, "{:?}", open.standing());
+    assert_eq!(open.run_block(&POLICY, &mut |_| true).unwrap().state_hash.to_string(), expected);
+}
