@@ -40,7 +40,7 @@ const MAGIC: &[u8] = b"vathost-node export 1\n";
 /// The most bytes of the blocks in a file.
 const BLOCKS_BYTES_MAX: u64 = 2 << 30;
 
-/// The longest that an export waits for the next block to be decided.
+/// The longest that an export of a running node waits for the next block to be decided.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The time between two looks whether the next block is decided.
@@ -108,7 +108,10 @@ pub fn export(home: &Home, out: &Path) -> Result<HandedOver, HandoverError> {
     let summary = archive::write(&database, &mut BufWriter::new(&mut state), &mut |_, _| ())?;
     drop(database);
     let height = summary.head.height;
-    let head = Head { chain: genesis.id(), blocks: last_blocks(&store, height)?, next: next_block(&store, height)? };
+    // A node that does not run decides nothing more.
+    let patience = if home.lock().is_err() { PATIENCE } else { Duration::ZERO };
+    let next = next_block(&store, height, patience)?;
+    let head = Head { chain: genesis.id(), blocks: last_blocks(&store, height)?, next };
     let handed_over = check(&head, &genesis, out)?;
     let file = tempfile::NamedTempFile::new_in(parent).map_err(|err| machine("write a file in", parent, err))?;
     write(&head, &mut state, file.as_file()).map_err(|err| machine("write", out, err))?;
@@ -143,8 +146,8 @@ fn executed(store: &SqliteStore, height: u64) -> Result<Option<BlockResult>, Han
 
 /// Returns the block after this one, as soon as it is decided, if that is soon.
 #[allow(clippy::disallowed_methods, reason = "it waits for another process, which decides blocks")]
-fn next_block(store: &SqliteStore, height: u64) -> Result<Option<DecidedBlock>, HandoverError> {
-    let until = Instant::now() + PATIENCE;
+fn next_block(store: &SqliteStore, height: u64, patience: Duration) -> Result<Option<DecidedBlock>, HandoverError> {
+    let until = Instant::now() + patience;
     loop {
         let next = store.decided(height + 1)?;
         if next.is_some() || Instant::now() >= until {
