@@ -1,6 +1,6 @@
 //! Validators that are killed at each step of their work, and states that are handed over or damaged.
 
-use std::{fs, io::Write};
+use std::{fs, io::Write, path::Path};
 
 use serde_json::{Value, json};
 use vathost_node::mortal::STEPS;
@@ -123,6 +123,49 @@ fn a_validator_whose_state_is_damaged_is_told_so_and_goes_on_from_an_export() {
     run_well(&["import", "--home", &net.home_text(3), &file]);
     net.start(3);
     let next = net.height(0) + 2;
+    net.all_reach(&[0, 3], next);
+    net.stop_all();
+}
+
+/// The blocks by which a home is older, in the test of that: 10,000 take minutes.
+fn blocks_behind() -> u64 {
+    std::env::var("VATHOST_NODE_BLOCKS").ok().and_then(|it| it.parse().ok()).unwrap_or(60)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|it| it.unwrap()) {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_home_that_is_older_by_many_blocks_catches_up_to_the_others() {
+    let mut net = Network::new(4, |_| Network::bank(), &["--idle-ms", "0"]);
+    net.start_all();
+    net.all_reach(&[0, 1, 2, 3], 3);
+    net.stop(3);
+    let (home, old) = (net.home(3), net.dir.path().join("old"));
+    copy(&home, &old);
+    net.start(3);
+    net.call(0, "north", "makePurse", json!([1]));
+    let far = net.height(0) + blocks_behind();
+    net.reaches_in(0, far, 1 + blocks_behind() / 5);
+    net.stop(3);
+    fs::remove_dir_all(&home).unwrap();
+    fs::rename(&old, &home).unwrap();
+    net.start(3);
+    let opened = net.hears(3, "that it is open", |it| it["event"] == "opened");
+    assert!(opened["height"].as_u64().unwrap() < far - blocks_behind() / 2, "{opened}");
+    let begun = std::time::Instant::now();
+    let (now, next) = (net.height(0), net.height(0) + 20);
+    net.reaches_in(3, now, 1 + blocks_behind() / 5);
+    println!("{} blocks in {:.1} s", blocks_behind(), begun.elapsed().as_secs_f64());
     net.all_reach(&[0, 3], next);
     net.stop_all();
 }

@@ -69,19 +69,23 @@ pub(crate) const BUG: &str = "resolve-non-decider@crank-0";
 impl Network {
     /// Makes the homes of a network for `vats/bank`.
     pub(crate) fn of_bank(count: usize) -> Network {
-        Network::new(count, |_| checkout().join("vats/bank"), &[])
+        Network::new(count, |_| Network::bank(), &["--idle-ms", "200"])
+    }
+
+    pub(crate) fn bank() -> PathBuf {
+        checkout().join("vats/bank")
     }
 
     /// Makes the homes of a network whose kernels have the planted bug.
     pub(crate) fn of_forger(count: usize) -> Network {
-        Network::new(count, forger_scenario, &["--experimental", "--plant", BUG])
+        Network::new(count, forger_scenario, &["--idle-ms", "200", "--experimental", "--plant", BUG])
     }
 
     pub(crate) fn new(count: usize, scenario: impl FnOnce(&Path) -> PathBuf, more: &[&str]) -> Network {
         let dir = TempDir::new().unwrap();
         let scenario = scenario(dir.path());
         let (text, number) = (dir.path().to_str().unwrap().to_owned(), count.to_string());
-        let mut args = vec!["testnet", "--init-only", "--dir", &text, "--validators", &number, "--idle-ms", "200"];
+        let mut args = vec!["testnet", "--init-only", "--dir", &text, "--validators", &number];
         args.extend(["--scenario", scenario.to_str().unwrap()]);
         args.extend(more);
         run_well(&args);
@@ -181,8 +185,26 @@ impl Network {
 
     /// Waits until a node says something that `wanted` takes, and returns it. What was looked at once is not looked at again.
     #[track_caller]
-    pub(crate) fn hears(&mut self, node: usize, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
+    pub(crate) fn hears(&mut self, node: usize, what: &str, wanted: impl FnMut(&Value) -> bool) -> Value {
+        self.hears_in(PATIENCE, node, what, wanted)
+    }
+
+    /// Waits until a node has committed a block of this height, for so many seconds more than usual.
+    #[track_caller]
+    pub(crate) fn reaches_in(&mut self, node: usize, height: u64, seconds: u64) {
+        let far = |it: &Value| it["event"] == "block" && it["height"].as_u64() >= Some(height);
+        self.hears_in(PATIENCE + Duration::from_secs(seconds), node, &format!("block {height}"), far);
+    }
+
+    #[track_caller]
+    fn hears_in(
+        &mut self,
+        patience: Duration,
+        node: usize,
+        what: &str,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Value {
+        let until = Instant::now() + patience;
         let mut events = self.heard.events.lock().unwrap();
         loop {
             while let Some((of, event)) = events.get(self.seen[node]) {
