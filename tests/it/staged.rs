@@ -249,7 +249,9 @@ fn a_staged_state_is_verified_and_exported_and_one_of_its_blocks_is_opened_on_a_
     drop(database);
 
     // On a copy the inputs of the next block are committed, and none of it has run; it comes to the same hash as when it is decided.
-    vathost::store::Database::copy(&at("state"), &at("copy")).unwrap();
+    let aside = vathost::store::Aside::new(&at("copy")).unwrap();
+    vathost::store::Database::copy(&at("state"), &aside.file()).unwrap();
+    aside.place().unwrap();
     let expected = host.decide(&header, [purse(2)], &POLICY).unwrap().state_hash;
     let copy = StagedHost::new(install("bank", options(Some(at("copy")))), false).unwrap();
     let mut open = copy.into_open_block(&header, [purse(2)], &POLICY).unwrap();

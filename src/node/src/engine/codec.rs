@@ -10,7 +10,7 @@ use arc_malachitebft_engine::util::streaming::StreamMessage;
 use arc_malachitebft_sync as sync;
 use bytes::Bytes;
 
-use super::context::{Chain, Height, Part, certificate, commit_certificate};
+use super::context::{ChainContext, Height, Part, certificate, commit_certificate};
 use crate::{certificate::Certificate, keys::Signature};
 
 /// The codec of every message and of every entry of the engine's log.
@@ -37,24 +37,24 @@ macro_rules! in_borsh {
 
 in_borsh!(
     Part,
-    SignedConsensusMsg<Chain>,
-    LivenessMsg<Chain>,
+    SignedConsensusMsg<ChainContext>,
+    LivenessMsg<ChainContext>,
     StreamMessage<Part>,
-    ProposedValue<Chain>,
-    PolkaCertificate<Chain>,
-    sync::Status<Chain>,
-    sync::Request<Chain>,
+    ProposedValue<ChainContext>,
+    PolkaCertificate<ChainContext>,
+    sync::Status<ChainContext>,
+    sync::Request<ChainContext>,
 );
 
-impl Codec<ValidatorProof<Chain>> for Borsh {
+impl Codec<ValidatorProof<ChainContext>> for Borsh {
     type Error = io::Error;
 
-    fn decode(&self, bytes: Bytes) -> io::Result<ValidatorProof<Chain>> {
+    fn decode(&self, bytes: Bytes) -> io::Result<ValidatorProof<ChainContext>> {
         let (key, peer, signature): (Vec<u8>, Vec<u8>, Signature) = borsh::from_slice(&bytes)?;
         Ok(ValidatorProof::new(key, peer, signature))
     }
 
-    fn encode(&self, proof: &ValidatorProof<Chain>) -> io::Result<Bytes> {
+    fn encode(&self, proof: &ValidatorProof<ChainContext>) -> io::Result<Bytes> {
         borsh::to_vec(&(&proof.public_key, &proof.peer_id, &proof.signature)).map(Bytes::from)
     }
 }
@@ -62,18 +62,18 @@ impl Codec<ValidatorProof<Chain>> for Borsh {
 /// An answer to a node that catches up: the first height, and each block's bytes with its certificate.
 type CatchUp = (Height, Vec<(Vec<u8>, Certificate)>);
 
-impl Codec<sync::Response<Chain>> for Borsh {
+impl Codec<sync::Response<ChainContext>> for Borsh {
     type Error = io::Error;
 
-    fn decode(&self, bytes: Bytes) -> io::Result<sync::Response<Chain>> {
+    fn decode(&self, bytes: Bytes) -> io::Result<sync::Response<ChainContext>> {
         let (start, values): CatchUp = borsh::from_slice(&bytes)?;
         let values = values.into_iter().map(|(bytes, certificate)| raw_value(bytes, &certificate)).collect();
         Ok(sync::Response::ValueResponse(sync::ValueResponse::new(start, values)))
     }
 
-    fn encode(&self, response: &sync::Response<Chain>) -> io::Result<Bytes> {
+    fn encode(&self, response: &sync::Response<ChainContext>) -> io::Result<Bytes> {
         let sync::Response::ValueResponse(response) = response;
-        let value = |it: &sync::RawDecidedValue<Chain>| {
+        let value = |it: &sync::RawDecidedValue<ChainContext>| {
             (it.value_bytes.to_vec(), certificate(&it.certificate.trim_vote_extensions()))
         };
         let values: Vec<_> = response.values.iter().map(value).collect();
@@ -81,14 +81,14 @@ impl Codec<sync::Response<Chain>> for Borsh {
     }
 }
 
-impl HasEncodedLen<sync::Response<Chain>> for Borsh {
-    fn encoded_len(&self, response: &sync::Response<Chain>) -> io::Result<usize> {
+impl HasEncodedLen<sync::Response<ChainContext>> for Borsh {
+    fn encoded_len(&self, response: &sync::Response<ChainContext>) -> io::Result<usize> {
         self.encode(response).map(|it| it.len())
     }
 }
 
 /// Returns a decided block as the engine hands it to a node that catches up.
-pub(crate) fn raw_value(bytes: Vec<u8>, certificate: &Certificate) -> sync::RawDecidedValue<Chain> {
+pub(crate) fn raw_value(bytes: Vec<u8>, certificate: &Certificate) -> sync::RawDecidedValue<ChainContext> {
     let certificate = commit_certificate(certificate);
     let extended =
         ExtendedCommitCertificate::from_commit_certificate_and_extensions(certificate, VoteExtensions::default());

@@ -85,7 +85,7 @@ pub(crate) struct Member {
     validator: genesis::Validator,
 }
 
-impl engine::Validator<Chain> for Member {
+impl engine::Validator<ChainContext> for Member {
     fn address(&self) -> &Address {
         &self.address
     }
@@ -111,7 +111,7 @@ impl Members {
     }
 }
 
-impl engine::ValidatorSet<Chain> for Members {
+impl engine::ValidatorSet<ChainContext> for Members {
     fn count(&self) -> usize {
         self.0.len()
     }
@@ -146,7 +146,7 @@ impl IdProposal {
     }
 }
 
-impl engine::Proposal<Chain> for IdProposal {
+impl engine::Proposal<ChainContext> for IdProposal {
     fn height(&self) -> Height {
         self.height
     }
@@ -195,7 +195,7 @@ pub(crate) fn part_bytes(proposal: &Proposal, chain: &Digest) -> [u8; 32] {
     Digest::of("vathost-node part", &(chain, block.height, round, valid_round, proposer, block.id())).0
 }
 
-impl engine::ProposalPart<Chain> for Part {
+impl engine::ProposalPart<ChainContext> for Part {
     fn is_first(&self) -> bool {
         true
     }
@@ -213,7 +213,7 @@ pub(crate) struct Ballot {
     pub(crate) round: Round,
     pub(crate) value: NilOrVal<Digest>,
     pub(crate) address: Address,
-    pub(crate) extension: Option<SignedExtension<Chain>>,
+    pub(crate) extension: Option<SignedExtension<ChainContext>>,
 }
 
 impl Ballot {
@@ -231,7 +231,7 @@ impl Ballot {
     }
 }
 
-impl engine::Vote<Chain> for Ballot {
+impl engine::Vote<ChainContext> for Ballot {
     fn height(&self) -> Height {
         self.height
     }
@@ -256,24 +256,24 @@ impl engine::Vote<Chain> for Ballot {
         &self.address
     }
 
-    fn extension(&self) -> Option<&SignedExtension<Chain>> {
+    fn extension(&self) -> Option<&SignedExtension<ChainContext>> {
         self.extension.as_ref()
     }
 
-    fn take_extension(&mut self) -> Option<SignedExtension<Chain>> {
+    fn take_extension(&mut self) -> Option<SignedExtension<ChainContext>> {
         self.extension.take()
     }
 
-    fn extend(self, extension: SignedExtension<Chain>) -> Ballot {
+    fn extend(self, extension: SignedExtension<ChainContext>) -> Ballot {
         Ballot { extension: Some(extension), ..self }
     }
 }
 
 /// The engine's context: nothing but types.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Chain;
+pub(crate) struct ChainContext;
 
-impl engine::Context for Chain {
+impl engine::Context for ChainContext {
     type Address = Address;
     type Height = Height;
     type ProposalPart = Part;
@@ -316,7 +316,7 @@ pub(crate) fn number(round: Round) -> u32 {
 }
 
 /// Returns the certificate that the engine's is.
-pub(crate) fn certificate(theirs: &engine::CommitCertificate<Chain>) -> Certificate {
+pub(crate) fn certificate(theirs: &engine::CommitCertificate<ChainContext>) -> Certificate {
     Certificate {
         height: theirs.height.0,
         round: number(theirs.round),
@@ -326,7 +326,7 @@ pub(crate) fn certificate(theirs: &engine::CommitCertificate<Chain>) -> Certific
 }
 
 /// Returns the engine's form of a certificate.
-pub(crate) fn commit_certificate(ours: &Certificate) -> engine::CommitCertificate<Chain> {
+pub(crate) fn commit_certificate(ours: &Certificate) -> engine::CommitCertificate<ChainContext> {
     let signature = |(address, signature): &(Address, Signature)| engine::CommitSignature::new(*address, *signature);
     engine::CommitCertificate {
         height: Height(ours.height),

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Engine, Params,
     codec::raw_value,
-    context::{Chain, Height, Part, certificate, number, part_bytes},
+    context::{ChainContext, Height, Part, certificate, number, part_bytes},
 };
 use crate::{
     block::Proposal,
@@ -32,7 +32,7 @@ pub type Gossip = mpsc::Sender<Submission>;
 struct IdleTurn {
     height: u64,
     round: u32,
-    reply: Reply<LocallyProposedValue<Chain>>,
+    reply: Reply<LocallyProposedValue<ChainContext>>,
     until: Instant,
 }
 
@@ -141,7 +141,7 @@ impl EngineLoop {
         &self.engine.params
     }
 
-    async fn answer(&mut self, message: AppMsg<Chain>) -> Result<(), Stop> {
+    async fn answer(&mut self, message: AppMsg<ChainContext>) -> Result<(), Stop> {
         match message {
             AppMsg::ConsensusReady { reply } => {
                 let height = self.desk.ask(|driver| driver.ready()).await?;
@@ -204,7 +204,7 @@ impl EngineLoop {
         Ok(())
     }
 
-    async fn answer_about_history(&self, message: AppMsg<Chain>) -> Result<(), Stop> {
+    async fn answer_about_history(&self, message: AppMsg<ChainContext>) -> Result<(), Stop> {
         match message {
             AppMsg::GetHistoryMinHeight { reply } => {
                 let lowest = self.desk.ask(|driver| driver.history_begins()).await??;
@@ -239,7 +239,7 @@ impl EngineLoop {
     }
 
     /// Returns a proposal in the engine's form, and tells the operator if this node votes for none.
-    fn proposed(&self, judged: JudgedProposal) -> ProposedValue<Chain> {
+    fn proposed(&self, judged: JudgedProposal) -> ProposedValue<ChainContext> {
         let JudgedProposal { proposal, objection } = judged;
         let validity = Validity::from_bool(objection.is_none());
         if let Some(why) = objection {
@@ -257,7 +257,7 @@ impl EngineLoop {
         }
     }
 
-    async fn received(&mut self, part: Part) -> Result<Option<ProposedValue<Chain>>, Stop> {
+    async fn received(&mut self, part: Part) -> Result<Option<ProposedValue<ChainContext>>, Stop> {
         match part {
             Part::Block(proposal, signature) => {
                 let validator = self.genesis.validator(&proposal.proposer);

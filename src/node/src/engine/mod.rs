@@ -19,7 +19,7 @@ use arc_malachitebft_network::NetworkIdentity;
 use arc_malachitebft_signing::Signer;
 use channel::{ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, RequestContext, SyncContext, WalContext};
 use codec::Borsh;
-use context::{Chain, Members};
+use context::{ChainContext, Members};
 pub use events::{EngineLoop, Gossip};
 use signing::{ChainSigner, ChainVerifier};
 use vathost::model::blame::HostFault;
@@ -71,7 +71,7 @@ impl channel::app::config::NodeConfig for EngineConfig {
 
 /// The engine of a node, which has begun and waits for answers.
 pub struct Engine {
-    channels: channel::Channels<Chain>,
+    channels: channel::Channels<ChainContext>,
     handle: EngineHandle,
     params: Params,
 }
@@ -91,7 +91,7 @@ struct Params {
 }
 
 impl Params {
-    fn of_height(&self) -> HeightParams<Chain> {
+    fn of_height(&self) -> HeightParams<ChainContext> {
         HeightParams::new(self.members.clone(), self.timeouts, None)
     }
 }
@@ -103,7 +103,7 @@ pub async fn begin(home: &Home, settings: &Settings, genesis: &Arc<Genesis>) -> 
     let signer = ChainSigner { chain, key: key.clone() };
     let identity = identity(settings, &key, &home.network_key()?, &signer).await?;
     let config = engine_config(settings, genesis)?;
-    let built = EngineBuilder::new(Chain, config)
+    let built = EngineBuilder::new(ChainContext, config)
         .with_default_wal(WalContext::new(home.engine_log(), Borsh))
         .with_default_network(NetworkContext::new(identity, Borsh))
         .with_default_consensus(ConsensusContext::new_validator(

@@ -4,7 +4,7 @@ use arc_malachitebft_core_types::{SignedMessage, ValidatorProof, VoteExtensionSc
 use arc_malachitebft_signing::{Error, Signer, VerificationResult, Verifier};
 use async_trait::async_trait;
 
-use super::context::{Ballot, Chain, IdProposal, number};
+use super::context::{Ballot, ChainContext, IdProposal, number};
 use crate::keys::{Digest, PublicKey, SecretKey, Signature};
 
 /// The verifier of other validators' messages on this chain.
@@ -22,13 +22,13 @@ fn result(is_right: bool) -> Result<VerificationResult, Error> {
     Ok(VerificationResult::from_bool(is_right))
 }
 
-fn extension_bytes(chain: &Digest, scope: &VoteExtensionScope<Chain>, extension: &Vec<u8>) -> [u8; 32] {
+fn extension_bytes(chain: &Digest, scope: &VoteExtensionScope<ChainContext>, extension: &Vec<u8>) -> [u8; 32] {
     let place = (scope.height, number(scope.round), scope.value_id, scope.validator_address);
     Digest::of("vathost-node vote extension", &(chain, place, extension)).0
 }
 
 #[async_trait]
-impl Verifier<Chain> for ChainVerifier {
+impl Verifier<ChainContext> for ChainVerifier {
     async fn verify_signed_vote(
         &self,
         vote: &Ballot,
@@ -49,7 +49,7 @@ impl Verifier<Chain> for ChainVerifier {
 
     async fn verify_signed_vote_extension(
         &self,
-        scope: &VoteExtensionScope<Chain>,
+        scope: &VoteExtensionScope<ChainContext>,
         extension: &Vec<u8>,
         signature: &Signature,
         key: &PublicKey,
@@ -57,28 +57,28 @@ impl Verifier<Chain> for ChainVerifier {
         result(key.verifies(signature, &extension_bytes(&self.0, scope, extension)))
     }
 
-    async fn verify_validator_proof(&self, proof: &ValidatorProof<Chain>) -> Result<VerificationResult, Error> {
+    async fn verify_validator_proof(&self, proof: &ValidatorProof<ChainContext>) -> Result<VerificationResult, Error> {
         result(proof.decoded_public_key().is_ok_and(|key| key.verifies(&proof.signature, &proof.preimage())))
     }
 }
 
 #[async_trait]
-impl Signer<Chain> for ChainSigner {
-    async fn sign_vote(&self, vote: Ballot) -> Result<SignedMessage<Chain, Ballot>, Error> {
+impl Signer<ChainContext> for ChainSigner {
+    async fn sign_vote(&self, vote: Ballot) -> Result<SignedMessage<ChainContext, Ballot>, Error> {
         let signature = self.key.sign(&vote.bytes(&self.chain));
         Ok(SignedMessage::new(vote, signature))
     }
 
-    async fn sign_proposal(&self, proposal: IdProposal) -> Result<SignedMessage<Chain, IdProposal>, Error> {
+    async fn sign_proposal(&self, proposal: IdProposal) -> Result<SignedMessage<ChainContext, IdProposal>, Error> {
         let signature = self.key.sign(&proposal.bytes(&self.chain));
         Ok(SignedMessage::new(proposal, signature))
     }
 
     async fn sign_vote_extension(
         &self,
-        scope: VoteExtensionScope<Chain>,
+        scope: VoteExtensionScope<ChainContext>,
         extension: Vec<u8>,
-    ) -> Result<SignedMessage<Chain, Vec<u8>>, Error> {
+    ) -> Result<SignedMessage<ChainContext, Vec<u8>>, Error> {
         let signature = self.key.sign(&extension_bytes(&self.chain, &scope, &extension));
         Ok(SignedMessage::new(extension, signature))
     }
@@ -87,8 +87,8 @@ impl Signer<Chain> for ChainSigner {
         &self,
         public_key: Vec<u8>,
         peer_id: Vec<u8>,
-    ) -> Result<ValidatorProof<Chain>, Error> {
-        let signature = self.key.sign(&ValidatorProof::<Chain>::signing_bytes(&public_key, &peer_id));
+    ) -> Result<ValidatorProof<ChainContext>, Error> {
+        let signature = self.key.sign(&ValidatorProof::<ChainContext>::signing_bytes(&public_key, &peer_id));
         Ok(ValidatorProof::new(public_key, peer_id, signature))
     }
 }

@@ -6,6 +6,7 @@
 //! | `POST /submit` | takes a submission, signed or not: 202 with its id |
 //! | `GET /result/ID` | what became of a submission; `?wait=S`: as soon as there is an answer, after S seconds at the most |
 //! | `GET /block/H` | the decided block of a height, with its certificate and its result |
+//! | `GET /mailbox` | the mailbox's messages to the outside that nobody has acknowledged; `?from=N` |
 //! | `GET /status`, `/healthz`, `/metrics`, `/genesis`, `/` | where the node stands, for programs and for people |
 //!
 //! Invariants: nothing is said of a block before it is committed; what a request may take of memory, and how many there are at a time, is
@@ -234,6 +235,7 @@ pub async fn begin(address: &str, surface: Arc<Surface>) -> Result<JoinHandle<()
         .route("/submit", post(routes::submit))
         .route("/result/{id}", get(routes::result))
         .route("/block/{height}", get(routes::block))
+        .route("/mailbox", get(routes::mailbox))
         .route("/genesis", get(routes::genesis))
         .route("/status", get(routes::status))
         .route("/healthz", get(routes::health))

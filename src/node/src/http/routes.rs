@@ -9,7 +9,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use vathost::{host::staged::BlockInput, state::table::Status};
+use vathost::{
+    host::staged::BlockInput,
+    state::table::{Outgoing, Status},
+};
 
 use super::{CALL_TIME, Problem, Site, Surface, json_response, object_of};
 use crate::{
@@ -186,6 +189,37 @@ pub(super) async fn block(State(surface): Site, Path(height): Path<String>) -> R
         "certificate": decided.certificate, "signers": signers.map(|it| it.name.as_str()).collect::<Vec<_>>(), "result": result,
     });
     Ok(json_response(StatusCode::OK, &object))
+}
+
+/// The first message of the mailbox that somebody asks for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct MailRange {
+    from: Option<u64>,
+}
+
+/// The most messages of the mailbox in one answer.
+const MAIL_MAX: usize = 100;
+
+/// Tells the mailbox's messages to the outside which nobody has acknowledged, and the last one that came in.
+pub(super) async fn mailbox(
+    State(surface): Site,
+    Query(MailRange { from }): Query<MailRange>,
+) -> Result<Response, Problem> {
+    let object = surface.desk.ask(move |driver| mail_of(driver, from.unwrap_or(0))).await?;
+    Ok(json_response(StatusCode::OK, &object))
+}
+
+fn mail_of(driver: &NodeDriver, from: u64) -> Value {
+    let host = driver.application().host();
+    let messages = host.outbox_from(from).take(MAIL_MAX).map(|(number, outgoing)| match outgoing {
+        // What a vat sends is JSON, or else it is told as a text.
+        Outgoing::Message(text) => {
+            let message = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+            json!({ "number": number, "message": message })
+        }
+        Outgoing::Refused { number: refused, why } => json!({ "number": number, "refused": refused, "why": why }),
+    });
+    json!({ "received": host.mailbox().map_or(0, |it| it.received), "messages": messages.collect::<Vec<_>>() })
 }
 
 /// Gives the genesis of the chain.
