@@ -29,7 +29,7 @@ type Question = Box<dyn FnOnce(&mut NodeDriver) + Send>;
 
 /// The way to the thread that owns the driver.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct KernelDesk {
     questions: mpsc::Sender<Question>,
     /// The height of the last committed block: whoever waits for a block waits for this to change.
     height: watch::Receiver<u64>,
@@ -42,7 +42,7 @@ pub struct Desk {
 #[error("the node has stopped")]
 pub struct Gone;
 
-impl Desk {
+impl KernelDesk {
     /// Begins the thread of the kernel. `make` opens the driver on it.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Desk {
     /// The thread cannot be started, or the driver cannot be opened.
     pub async fn begin(
         make: impl FnOnce() -> Result<NodeDriver, Halted> + Send + 'static,
-    ) -> Result<(Desk, JoinHandle<()>), Halted> {
+    ) -> Result<(KernelDesk, JoinHandle<()>), Halted> {
         let (questions, incoming) = mpsc::channel(QUESTIONS_MAX);
         let (opened, was_opened) = oneshot::channel();
         let (tell_height, height) = watch::channel(0);
@@ -70,7 +70,7 @@ impl Desk {
         let thread = thread.map_err(|err| HostFault::new("start a thread", err))?;
         let gone = |_| Halted::Permanent("the kernel's thread ended before the state was open".to_owned());
         was_opened.await.map_err(gone)??;
-        Ok((Desk { questions, height, halt: Arc::default() }, thread))
+        Ok((KernelDesk { questions, height, halt: Arc::default() }, thread))
     }
 
     /// Asks the driver, when it is this question's turn.

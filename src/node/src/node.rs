@@ -25,7 +25,7 @@ use vathost::{
 
 use crate::{
     block::Block,
-    desk::{Desk, NodeDriver},
+    desk::{KernelDesk, NodeDriver},
     driver::{self, Driver, Halted},
     engine::{self, EngineLoop},
     genesis::Genesis,
@@ -157,7 +157,7 @@ pub async fn run(
         Some(death) => Arc::new(MortalLog::new(log, death)),
         None => log,
     };
-    let (desk, thread) = match Desk::begin(open).await {
+    let (desk, thread) = match KernelDesk::begin(open).await {
         Ok(begun) => begun,
         Err(halted) => return Ok(NodeEnd::Halted(tell(log.as_ref(), plain_report(&halted, &home)))),
     };
@@ -176,7 +176,7 @@ struct Node {
     home: Home,
     settings: Settings,
     genesis: Arc<Genesis>,
-    desk: Desk,
+    desk: KernelDesk,
     log: Arc<dyn NodeLog>,
     metrics: Arc<NodeMetrics>,
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     block::Proposal,
-    desk::{Desk, Gone},
+    desk::{Gone, KernelDesk},
     driver::{Halted, JudgedProposal},
     genesis::Genesis,
     keys::{Digest, SecretKey},
@@ -58,7 +58,7 @@ impl From<Gone> for Stop {
 /// The loop between the engine and the driver of a node.
 pub struct EngineLoop {
     engine: Engine,
-    desk: Desk,
+    desk: KernelDesk,
     genesis: Arc<Genesis>,
     chain: Digest,
     key: SecretKey,
@@ -75,7 +75,7 @@ impl EngineLoop {
     /// Makes the loop of an engine that has begun. Empty blocks are `idle_wait` apart.
     pub fn new(
         engine: Engine,
-        desk: Desk,
+        desk: KernelDesk,
         genesis: Arc<Genesis>,
         key: SecretKey,
         log: Arc<dyn NodeLog>,

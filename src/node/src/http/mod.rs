@@ -43,7 +43,7 @@ use tokio::{
 use vathost::model::blame::HostFault;
 
 use crate::{
-    desk::{Desk, Gone},
+    desk::{Gone, KernelDesk},
     driver::{Halted, SubmissionState},
     engine::Gossip,
     genesis::Genesis,
@@ -75,7 +75,7 @@ pub struct Surface {
     name: String,
     genesis: Arc<Genesis>,
     chain: Digest,
-    desk: Desk,
+    desk: KernelDesk,
     gossip: Gossip,
     network: mpsc::Sender<NetworkRequest>,
     metrics: Arc<NodeMetrics>,
@@ -150,7 +150,7 @@ impl Surface {
     pub fn new(
         settings: &Settings,
         genesis: Arc<Genesis>,
-        desk: Desk,
+        desk: KernelDesk,
         gossip: Gossip,
         network: mpsc::Sender<NetworkRequest>,
         metrics: Arc<NodeMetrics>,
