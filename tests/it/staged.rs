@@ -1,5 +1,7 @@
 //! The staged form of a host: what is run is not committed, what is given up or undone leaves nothing, and each rule of an engine.
 
+mod crash;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -135,6 +137,63 @@ fn the_saved_block_is_answered_from_its_record_and_older_ones_are_refused() {
     let receipt = result.receipts[1].result.unwrap();
     let answers = settled.iter().flat_map(|it| &it.settled).filter(|it| it.result == receipt).count();
     assert_eq!(answers, 1, "each answer stands in the result of one block");
+}
+
+#[test]
+fn what_is_neither_the_next_block_nor_the_saved_one_fails_as_often_as_it_comes_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || StagedHost::new(install("bank", options(Some(dir.path().join("state")))), true).unwrap();
+    let mut host = open();
+    (0..3).for_each(|it| drop(decide(&mut host, vec![purse(it)])));
+    let (before, saved) = (host.info().unwrap(), host.result_of(3).unwrap().unwrap());
+    let next = next(&host);
+    let wrong = [
+        BlockHeader { height: 5, ..next.clone() },
+        BlockHeader { height: 400, ..next.clone() },
+        BlockHeader { height: 2, ..saved.header.clone() },
+        BlockHeader { height: 0, ..next.clone() },
+        // The saved height, but another block: it was decided, and something else is committed here.
+        BlockHeader { time: saved.header.time + 1, ..saved.header.clone() },
+        BlockHeader { prev_state_hash: "11".repeat(32), ..saved.header.clone() },
+    ];
+    for _ in 0..2 {
+        for header in &wrong {
+            let failed = host.decide(header, [purse(9)], &POLICY).unwrap_err();
+            let asked = header.height;
+            assert!(
+                matches!(failed, StageError::Height { asked: it, saved: 3 } if it == asked),
+                "{header:?}: {failed}"
+            );
+        }
+        let other = BlockHeader { prev_state_hash: "22".repeat(32), ..next.clone() };
+        assert!(matches!(host.decide(&other, [purse(9)], &POLICY), Err(StageError::HashMismatch { height: 4, .. })));
+        assert_eq!(host.info().unwrap(), before, "what failed is no block, and takes none of its inputs in");
+        // A restart makes it no better: the failure is of the block, and no retry can mend it.
+        drop(host);
+        host = open();
+    }
+    assert_eq!(host.decide(&saved.header, [], &POLICY).unwrap(), saved);
+    assert_eq!(host.decide(&next, [], &POLICY).unwrap().receipts, [], "the inputs that failed with a block are gone");
+}
+
+#[test]
+fn a_block_that_has_run_is_nowhere_until_it_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || StagedHost::new(install("bank", options(Some(dir.path().join("state")))), true).unwrap();
+    let mut host = open();
+    decide(&mut host, vec![purse(1)]);
+    let (before, header) = (host.info().unwrap(), next(&host));
+    host.begin_block(header.clone()).unwrap();
+    host.deliver(purse(2)).unwrap();
+    let staged = host.run(&POLICY).unwrap();
+    assert_ne!(staged.state_hash, before.state_hash);
+    assert_eq!(host.result_of(2).unwrap(), None, "it has no record");
+    // The process ends here.
+    drop(host);
+    let mut host = open();
+    assert_eq!((host.info().unwrap(), host.result_of(2).unwrap()), (before, None));
+    assert_eq!(host.decide(&header, [purse(2)], &POLICY).unwrap(), staged, "the engine decides it again");
+    assert_eq!(host.result_of(2).unwrap(), Some(staged));
 }
 
 #[test]
