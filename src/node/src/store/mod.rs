@@ -6,9 +6,10 @@
 //!      durable          durable              durable                 made anew, if it is lost
 //! ```
 //!
-//! Invariants: what `put_undecided` and `put_decided` took is durable when they return, so the engine is answered only after them; a
-//! decided block is never replaced by another; what `put_executed` writes follows from the decided block and the kernel's own record of
-//! it. After a crash only the last one can be missing, and whoever opens the store writes it again.
+//! Invariants: what `put_undecided` and `put_decided` took is durable when they return, so the engine is answered only after them; what a
+//! store has when it is opened is durable too, since the kernel commits on the strength of it; a decided block is never replaced by
+//! another; what `put_executed` writes follows from the decided block and the kernel's own record of it. After a crash only the last one
+//! can be missing, and whoever opens the store writes it again.
 
 mod memory;
 mod sqlite;

@@ -48,6 +48,9 @@ impl SqliteStore {
                 return Err(HostFault::new(format_args!("open {name}"), why));
             }
         }
+        // A process that was killed can have written what it did not force to the disk any more. Nothing is to rest on that before it is
+        // there: a checkpoint forces the log, and then copies it.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(bad)?;
         Ok(SqliteStore { connection, path: name })
     }
 
