@@ -6,6 +6,7 @@
     reason = "the command line reads the clock and the environment; nothing below does"
 )]
 
+mod abci;
 mod bench;
 mod client;
 mod demo;
@@ -78,6 +79,7 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    Abci(abci::AbciArgs),
 }
 
 /// The exit codes of the command: those of `vathost`.
@@ -149,6 +151,7 @@ fn run() -> ExitCode {
         Verb::Demo(args) => demo::cmd_demo(&args, &output),
         Verb::Bench(args) => bench::cmd_bench(&args, &output),
         Verb::Vathost { args } => return vathost::cli::run([OsString::from("vathost")].into_iter().chain(args)),
+        Verb::Abci(args) => abci::cmd_abci(&args, &output),
     };
     match result {
         Ok(exit) => ExitCode::from(exit.0),
