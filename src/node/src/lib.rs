@@ -24,5 +24,7 @@ pub mod keys;
 pub mod mortal;
 pub mod node;
 pub mod report;
+#[cfg(test)]
+mod sim;
 pub mod store;
 pub mod submit;

@@ -4,7 +4,7 @@
 //! engine's `Restart`, which would forget what was signed: a node that cannot go on halts, and its process ends.
 
 mod codec;
-mod context;
+pub(crate) mod context;
 mod events;
 mod signing;
 
