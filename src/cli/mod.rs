@@ -52,7 +52,7 @@ mod state;
 mod verify;
 mod ways;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -143,7 +143,11 @@ const STACK_BYTES: usize = 64 << 20;
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(output::panicked));
     signals::ignore_file_size_limit();
-    let thread = std::thread::Builder::new().name("vathost".to_owned()).stack_size(STACK_BYTES).spawn(run);
+    let work = || {
+        complete::answer_shell();
+        run(std::env::args_os())
+    };
+    let thread = std::thread::Builder::new().name("vathost".to_owned()).stack_size(STACK_BYTES).spawn(work);
     match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(code)) => code,
         // The panic hook has printed the panic.
@@ -155,9 +159,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> ExitCode {
-    complete::answer_shell();
-    let args = match Args::try_parse() {
+/// Runs the command of these arguments, the first of which is the program's name: for a program that has the verbs of `vathost` beside its
+/// own. The stack of this thread must be large enough for guests.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(err) => return if output::arguments(&err) { Exit::Ok } else { Exit::Usage }.into(),
     };

@@ -30,7 +30,7 @@ pub(crate) const LINE_BYTES_MAX: u64 = 16 << 20;
 /// # Errors
 ///
 /// The file cannot be opened, or is of another kind. If it does not exist, the kind is [`io::ErrorKind::NotFound`].
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     if is_inherited(path) {
         let file = File::open(path)?;
         let kind = file.metadata()?.file_type();
@@ -49,7 +49,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// Those of [`open`]; or the file is longer.
-pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let len = file.metadata()?.len();
     if len > max {
@@ -66,7 +66,7 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 ///
 /// Those of [`read`]; or the text is not UTF-8.
-pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
+pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
     String::from_utf8(read(path, max)?).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err.utf8_error()))
 }
 

@@ -31,7 +31,7 @@ fn is_invisible(it: char) -> bool {
 
 /// Escapes a guest's text for use within one line: ends of lines are escaped too, so that the guest cannot forge
 /// another line.
-pub(crate) fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for it in text.chars() {
         match is_harmful(it) {
@@ -60,12 +60,12 @@ pub(crate) fn quoted(word: &str) -> String {
 }
 
 /// Escapes a text of several lines: ends of lines and tabs stay.
-pub(crate) fn harmless_lines(text: &str) -> Cow<'_, str> {
+pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| out.extend(it.escape_default()))
 }
 
 /// Rewrites JSON to the same value in harmless characters. Harmful ones occur only within its strings.
-pub(crate) fn harmless_json(text: &str) -> Cow<'_, str> {
+pub fn harmless_json(text: &str) -> Cow<'_, str> {
     escaped(text, |it, out| {
         for unit in it.encode_utf16(&mut [0; 2]) {
             // Writing to a string does not fail.

@@ -4,8 +4,8 @@
 
 pub mod blame;
 pub mod body;
-pub(crate) mod files;
-pub(crate) mod harmless;
+pub mod files;
+pub mod harmless;
 pub mod id;
 pub mod item;
 pub mod kernel_version;

@@ -297,7 +297,7 @@ impl<'h> Desk<'h> {
             rows.extend(captp.hear(block));
             rows
         })?;
-        self.metrics.block(begun.elapsed(), &end);
+        self.metrics.block(begun.elapsed(), end.fuel);
         self.metrics.stand(self.host);
         (self.tell)(self.host, &end);
         self.fresh_from = None;

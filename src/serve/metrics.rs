@@ -16,11 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    host::controller::{BlockEnd, Host},
-    state::block::held_bytes,
-    state::table::Status,
-};
+use crate::{host::controller::Host, state::block::held_bytes, state::table::Status};
 
 /// One word about a number.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -153,14 +149,15 @@ impl Metrics {
         (!is_idle).then(|| self.pulse.load(Ordering::Relaxed))
     }
 
-    pub(super) fn block(&self, took: Duration, end: &BlockEnd) {
+    /// Counts a block that was committed after this time, with the fuel that it used.
+    pub fn block(&self, took: Duration, fuel: u64) {
         self.commits.observe(took.as_secs_f64());
         self.blocks.inc();
-        self.fuel.inc_by(end.fuel);
+        self.fuel.inc_by(fuel);
     }
 
     /// Takes over what is cheap to know of a state after each block.
-    pub(super) fn stand(&self, host: &Host) {
+    pub fn stand(&self, host: &Host) {
         let Ok(block) = host.block() else { return };
         let tables = block.tables();
         let globals = tables.globals();
@@ -178,7 +175,7 @@ impl Metrics {
     }
 
     /// Takes over what has to be counted: only when somebody asks.
-    pub(super) fn count(&self, host: &Host, kept: [usize; 3]) {
+    pub fn count(&self, host: &Host, kept: [usize; 3]) {
         self.stand(host);
         let Ok(block) = host.block() else { return };
         let tables = block.tables();
@@ -228,7 +225,8 @@ impl Metrics {
         self.frames.get_or_create(&KindLabel { kind: "sent" }).inc_by(count as u64);
     }
 
-    pub(super) fn answered(&self, kind: &'static str, took: Duration) {
+    /// Counts a request that was answered after this time.
+    pub fn answered(&self, kind: &'static str, took: Duration) {
         self.answers.get_or_create(&KindLabel { kind }).inc();
         self.calls.observe(took.as_secs_f64());
     }

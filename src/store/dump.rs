@@ -14,6 +14,7 @@ use crate::{
     store::{
         database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
         private,
+        undo::BESIDE,
     },
 };
 
@@ -30,7 +31,7 @@ impl Database {
     /// The version of the layout that this binary writes.
     pub const SCHEMA: u32 = SCHEMA;
 
-    /// Lists all tables, by name.
+    /// Lists all tables, by name, but for those that a staged host keeps of its last blocks: they are not of the state.
     pub fn layouts(&self) -> Result<Vec<Layout>, HostFault> {
         let what = "list the tables";
         let list = |sql: &str, of: &[&str]| -> Result<Vec<String>, rusqlite::Error> {
@@ -43,7 +44,7 @@ impl Database {
             let columns = list("SELECT name FROM pragma_table_info(?) ORDER BY cid", &[&name]).map_err(fault(what))?;
             Ok(Layout { name, columns })
         };
-        names.into_iter().map(layout).collect()
+        names.into_iter().filter(|it| !BESIDE.contains(&it.as_str())).map(layout).collect()
     }
 
     /// Counts the rows of a table.

@@ -21,8 +21,8 @@ use crate::{
     },
 };
 
-/// The tables that none of this is about.
-const BESIDE: [&str; 2] = ["undo", "block_result"];
+/// The tables that a staged host keeps beside those of the state: none of this is about them, and they are in no archive.
+pub(super) const BESIDE: [&str; 2] = ["undo", "block_result"];
 
 const LAYOUT: &str = "CREATE TABLE IF NOT EXISTS undo (step INTEGER PRIMARY KEY, sql TEXT NOT NULL)";
 

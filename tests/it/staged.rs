@@ -1,5 +1,7 @@
 //! The staged form of a host: what is run is not committed, what is given up or undone leaves nothing, and each rule of an engine.
 
+mod crash;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -138,6 +140,63 @@ fn the_saved_block_is_answered_from_its_record_and_older_ones_are_refused() {
 }
 
 #[test]
+fn what_is_neither_the_next_block_nor_the_saved_one_fails_as_often_as_it_comes_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || StagedHost::new(install("bank", options(Some(dir.path().join("state")))), true).unwrap();
+    let mut host = open();
+    (0..3).for_each(|it| drop(decide(&mut host, vec![purse(it)])));
+    let (before, saved) = (host.info().unwrap(), host.result_of(3).unwrap().unwrap());
+    let next = next(&host);
+    let wrong = [
+        BlockHeader { height: 5, ..next.clone() },
+        BlockHeader { height: 400, ..next.clone() },
+        BlockHeader { height: 2, ..saved.header.clone() },
+        BlockHeader { height: 0, ..next.clone() },
+        // The saved height, but another block: it was decided, and something else is committed here.
+        BlockHeader { time: saved.header.time + 1, ..saved.header.clone() },
+        BlockHeader { prev_state_hash: "11".repeat(32), ..saved.header.clone() },
+    ];
+    for _ in 0..2 {
+        for header in &wrong {
+            let failed = host.decide(header, [purse(9)], &POLICY).unwrap_err();
+            let asked = header.height;
+            assert!(
+                matches!(failed, StageError::Height { asked: it, saved: 3 } if it == asked),
+                "{header:?}: {failed}"
+            );
+        }
+        let other = BlockHeader { prev_state_hash: "22".repeat(32), ..next.clone() };
+        assert!(matches!(host.decide(&other, [purse(9)], &POLICY), Err(StageError::HashMismatch { height: 4, .. })));
+        assert_eq!(host.info().unwrap(), before, "what failed is no block, and takes none of its inputs in");
+        // A restart makes it no better: the failure is of the block, and no retry can mend it.
+        drop(host);
+        host = open();
+    }
+    assert_eq!(host.decide(&saved.header, [], &POLICY).unwrap(), saved);
+    assert_eq!(host.decide(&next, [], &POLICY).unwrap().receipts, [], "the inputs that failed with a block are gone");
+}
+
+#[test]
+fn a_block_that_has_run_is_nowhere_until_it_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || StagedHost::new(install("bank", options(Some(dir.path().join("state")))), true).unwrap();
+    let mut host = open();
+    decide(&mut host, vec![purse(1)]);
+    let (before, header) = (host.info().unwrap(), next(&host));
+    host.begin_block(header.clone()).unwrap();
+    host.deliver(purse(2)).unwrap();
+    let staged = host.run(&POLICY).unwrap();
+    assert_ne!(staged.state_hash, before.state_hash);
+    assert_eq!(host.result_of(2).unwrap(), None, "it has no record");
+    // The process ends here.
+    drop(host);
+    let mut host = open();
+    assert_eq!((host.info().unwrap(), host.result_of(2).unwrap()), (before, None));
+    assert_eq!(host.decide(&header, [purse(2)], &POLICY).unwrap(), staged, "the engine decides it again");
+    assert_eq!(host.result_of(2).unwrap(), Some(staged));
+}
+
+#[test]
 fn what_does_not_fit_is_refused_by_name() {
     let mut host = staged("bank", false);
     assert_eq!(host.run(&POLICY).unwrap_err().to_string(), "run: `begin_block` comes first, and a block runs once");
@@ -231,4 +290,30 @@ fn a_kernel_panic_commits_nothing_and_a_directive_goes_past_it() {
     drop(host);
     let mut host = open("crank-4: pause", true);
     assert_ne!(host.decide(&header, [purse(1)], &POLICY).unwrap().state_hash, skipped.state_hash);
+}
+
+#[test]
+fn a_staged_state_is_verified_and_exported_and_one_of_its_blocks_is_opened_on_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let mut host = StagedHost::new(install("bank", options(Some(at("state")))), true).unwrap();
+    let after = decide(&mut host, vec![purse(1)]);
+    let header = next(&host);
+    let report = vathost::inspect::verify::prove(&vathost::store::Database::open_read_only(&at("state")).unwrap());
+    report.unwrap();
+    let mut archive = std::fs::File::create(at("archive")).unwrap();
+    let database = vathost::store::Database::open_read_only(&at("state")).unwrap();
+    let summary = vathost::inspect::archive::write(&database, &mut archive, &mut |_, _| ()).unwrap();
+    assert_eq!((summary.head.height, summary.head.state_hash.to_string()), (1, after));
+    drop(database);
+
+    // On a copy the inputs of the next block are committed, and none of it has run; it comes to the same hash as when it is decided.
+    let aside = vathost::store::Aside::new(&at("copy")).unwrap();
+    vathost::store::Database::copy(&at("state"), &aside.file()).unwrap();
+    aside.place().unwrap();
+    let expected = host.decide(&header, [purse(2)], &POLICY).unwrap().state_hash;
+    let copy = StagedHost::new(install("bank", options(Some(at("copy")))), false).unwrap();
+    let mut open = copy.into_open_block(&header, [purse(2)], &POLICY).unwrap();
+    assert!(open.standing().is_open && open.standing().height == 2, "{:?}", open.standing());
+    assert_eq!(open.run_block(&POLICY, &mut |_| true).unwrap().state_hash.to_string(), expected);
 }

@@ -28,6 +28,31 @@ const LAYERS: [&str; 14] = [
     "cli",
 ];
 
+/// The package of the validators, which lies in the core's `src` and is none of its rooms.
+const NODE: &str = "src/node";
+
+/// The rooms of the validators' package, lowest first.
+const NODE_LAYERS: [&str; 18] = [
+    "keys",
+    "genesis",
+    "certificate",
+    "submit",
+    "block",
+    "store",
+    "driver",
+    "home",
+    "report",
+    "mortal",
+    "desk",
+    "engine",
+    "sim",
+    "http",
+    "node",
+    "abci",
+    "handover",
+    "cli",
+];
+
 /// What stands at the crate's root, and every layer may use.
 const EVERYWHERE: [&str; 1] = ["invariant"];
 
@@ -99,7 +124,13 @@ fn sources(dir: &str) -> Vec<Source> {
         let code = text.lines().map(|it| it.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
         Source { path: path.strip_prefix(root()).unwrap().to_owned(), module, text, code }
     };
-    files(&dir, "rs").into_iter().map(read).collect()
+    // A package of its own, with its own rooms.
+    let other = (dir != root().join(NODE)).then(|| root().join(NODE));
+    files(&dir, "rs")
+        .into_iter()
+        .filter(|it| other.as_ref().is_none_or(|other| !it.starts_with(other)))
+        .map(read)
+        .collect()
 }
 
 /// The identifiers of a text, in order.
@@ -158,11 +189,12 @@ fn only(modules: &[&str], forbidden: &[&str]) {
     );
 }
 
-#[test]
-fn modules_only_look_downwards() {
-    let rank = |module: &str| LAYERS.iter().position(|it| *it == module);
+/// Checks that each module uses those before it in the list, and itself.
+#[track_caller]
+fn check_layers(sources: Vec<Source>, layers: &[&str]) {
+    let rank = |module: &str| layers.iter().position(|it| *it == module);
     let mut wrong = vec![];
-    for source in sources("src") {
+    for source in sources {
         if source.module == "lib" || source.module == "main" {
             continue;
         }
@@ -180,6 +212,59 @@ fn modules_only_look_downwards() {
         }
     }
     none(wrong);
+}
+
+#[test]
+fn modules_only_look_downwards() {
+    check_layers(sources("src"), &LAYERS);
+    check_layers(node_sources(), &NODE_LAYERS);
+}
+
+/// The sources of the validators' package, without its tests.
+fn node_sources() -> Vec<Source> {
+    let mut found = sources(NODE);
+    found.retain(|it| it.path.starts_with(Path::new(NODE).join("src")));
+    for source in &mut found {
+        let inside = source.path.strip_prefix(Path::new(NODE).join("src")).unwrap();
+        source.module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+    }
+    found
+}
+
+#[test]
+fn in_a_node_only_the_command_line_prints_and_only_the_records_touch_a_database() {
+    let speaks = |it: &&Source| !it.path.ends_with("cli/output.rs") && words(&it.code).any(|it| PRINTING.contains(&it));
+    let keeps = |it: &&Source| it.module != "store" && words(&it.code).any(|it| it == "rusqlite");
+    let sources = node_sources();
+    assert!(sources.len() > 20, "{}", sources.len());
+    none(sources.iter().filter(speaks).map(|it| format!("{}: prints past `Output`", it.path.display())).collect());
+    none(sources.iter().filter(keeps).map(|it| format!("{}: touches a database", it.path.display())).collect());
+}
+
+#[test]
+fn the_state_machine_of_a_node_reads_nothing_that_differs_from_replica_to_replica() {
+    let checked = ["keys", "genesis", "certificate", "submit", "block", "driver"];
+    let mut wrong = vec![];
+    for source in node_sources().into_iter().filter(|it| checked.contains(&&*it.module)) {
+        let found = words(&source.code).filter(|it| NONDETERMINISM.contains(it) && *it != "time");
+        wrong.extend(found.map(|it| format!("{}: mentions `{it}`", source.path.display())));
+    }
+    none(wrong);
+}
+
+#[test]
+fn the_core_is_built_without_the_crates_of_a_consensus_engine() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", "vathost", "--edges", "normal,build", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let of_engine = ["arc-malachitebft", "libp2p", "tendermint", "ed25519", "ractor", "borsh"];
+    let found = tree.lines().filter(|it| of_engine.iter().any(|name| it.starts_with(name))).map(str::to_owned);
+    none(found.collect());
+    assert!(tree.contains("wasmtime v"), "{tree}");
 }
 
 #[test]
@@ -265,7 +350,7 @@ fn the_kernel_reads_nothing_that_differs_from_replica_to_replica() {
 
 #[test]
 fn no_file_is_too_long() {
-    let all = sources("src").into_iter().chain(sources("tests")).chain(sources("guests"));
+    let all = sources("src").into_iter().chain(sources(NODE)).chain(sources("tests")).chain(sources("guests"));
     none(
         all.filter(|it| it.text.lines().count() > LINES_MAX)
             .map(|it| format!("{}: {} lines, at most {LINES_MAX}", it.path.display(), it.text.lines().count()))
@@ -276,7 +361,7 @@ fn no_file_is_too_long() {
 #[test]
 fn nothing_is_left_to_be_done_and_no_test_is_left_out() {
     let mut wrong = vec![];
-    for source in sources("src").into_iter().chain(sources("tests")) {
+    for source in sources("src").into_iter().chain(sources(NODE)).chain(sources("tests")) {
         for macro_name in ["todo", "unimplemented"] {
             if source.code.contains(&format!("{macro_name}!(")) {
                 wrong.push(format!("{}: has a {macro_name}!", source.path.display()));

@@ -245,6 +245,35 @@ impl StagedHost {
         Ok(self.host)
     }
 
+    /// Gives the host back with this block open: its inputs are committed, and nothing of it has run. A consensus engine has no use for it;
+    /// it is for a copy of the state, where a debugger looks at a block that halts.
+    ///
+    /// # Errors
+    ///
+    /// The block cannot follow the last committed one.
+    pub fn into_open_block(
+        mut self,
+        header: &BlockHeader,
+        inputs: impl IntoIterator<Item = BlockInput>,
+        policy: &BlockPolicy,
+    ) -> Result<Host, StageError> {
+        self.begin_block(header.clone())?;
+        for input in inputs {
+            self.deliver(input)?;
+        }
+        self.host.tell_time(header.time)?;
+        let policy = BlockPolicy { wall_millis: None, ..*policy };
+        if self.host.inputs.is_empty() {
+            let block = self.host.begin_block(&policy)?;
+            self.host.block = Some(block.commit(true).map_err(Box::<Halt>::from)?);
+            self.host.stand();
+        } else {
+            self.host.take_in(&policy)?;
+        }
+        self.stage = Stage::Idle;
+        Ok(self.host)
+    }
+
     /// Returns where the replica is: its last committed block.
     pub fn info(&self) -> Result<ReplicaInfo, StageError> {
         let standing = self.host.standing();
