@@ -49,7 +49,7 @@ const REFUSED_BY_KERNEL: u32 = 2;
 /// The replica of a real home.
 type HomeReplica = AbciReplica<SqliteStore>;
 
-/// What is done about a halt, on the kernel's thread: it tells the operators, and ends the process.
+/// The answer to a halt, on the kernel's thread: it tells the operators, and ends the process.
 pub type OnHalt = Box<dyn Fn(&HomeReplica, &Halted) -> Infallible + Send>;
 
 type Question = Box<dyn FnOnce(&mut HomeReplica) -> Result<(), Halted> + Send>;

@@ -136,7 +136,7 @@ impl<S: Store> AbciReplica<S> {
         Ok(self.store.answer(id)?)
     }
 
-    /// The chain begins. Returns the state hash that block 1 follows.
+    /// Begins the chain on this state. Returns the state hash that block 1 follows.
     ///
     /// # Errors
     ///
@@ -247,7 +247,7 @@ impl<S: Store> AbciReplica<S> {
     pub fn finalize(&mut self, height: u64, time: u64, transactions: Vec<Vec<u8>>) -> Result<Finalized, Halted> {
         let saved = self.standing.height;
         if height == saved && height > 0 {
-            return self.from_record(height, time, &transactions);
+            return self.recorded(height, time, &transactions);
         }
         if height != saved + 1 {
             return Err(Halted::Permanent(format!("block {height} is decided, and block {saved} is the last here")));
@@ -296,7 +296,7 @@ impl<S: Store> AbciReplica<S> {
         Ok(self.host.run(&self.genesis.policy())?)
     }
 
-    fn from_record(&self, height: u64, time: u64, transactions: &[Vec<u8>]) -> Result<Finalized, Halted> {
+    fn recorded(&self, height: u64, time: u64, transactions: &[Vec<u8>]) -> Result<Finalized, Halted> {
         let record = self.host.result_of(height)?.zip(self.store.decided(height)?);
         let record = record.filter(|(result, _)| result.header.time == time);
         let other = || Halted::Permanent(format!("block {height} is decided, and another one is committed here"));

@@ -228,7 +228,7 @@ pub(super) struct EngineLog {
 }
 
 impl EngineLog {
-    /// Begins a height. Returns what the log has of it.
+    /// Begins the log of a height. Returns what the log has of it.
     pub(super) fn begin(&mut self, height: u64) -> Vec<Input<ChainContext>> {
         if self.height != height {
             *self = EngineLog { height, ..EngineLog::default() };

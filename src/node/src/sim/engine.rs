@@ -60,7 +60,7 @@ pub(super) enum Message {
     Blocks(Vec<(Vec<u8>, Certificate)>),
 }
 
-/// What a node gives out.
+/// Something that a node gives out.
 #[derive(Debug)]
 pub(super) enum Output {
     /// To all others.
@@ -73,7 +73,7 @@ pub(super) enum Output {
 /// What the consensus is given, one after another.
 enum Mail {
     Begin(u64),
-    Input(Input<ChainContext>),
+    Input(Box<Input<ChainContext>>),
     Timer(u64),
 }
 
@@ -246,7 +246,7 @@ impl Life {
                 return self.run(now);
             }
         };
-        self.mailbox.push_back(Mail::Input(input));
+        self.mailbox.push_back(Mail::Input(Box::new(input)));
         self.run(now);
     }
 
@@ -291,7 +291,7 @@ impl Life {
             VoteExtensions::default(),
         );
         let response = ValueResponse::new(peer, bytes.into(), certificate);
-        self.mailbox.push_back(Mail::Input(Input::SyncValueResponse(response)));
+        self.mailbox.push_back(Mail::Input(Box::new(Input::SyncValueResponse(response))));
     }
 
     // ---- the consensus
@@ -300,7 +300,7 @@ impl Life {
         match mail {
             Mail::Begin(height) => self.begin(height),
             other if self.phase != Phase::Running => self.held.push_back(other),
-            Mail::Input(input) => self.process(input),
+            Mail::Input(input) => self.process(*input),
             Mail::Timer(number) => {
                 // One that was cancelled, or set anew, is none.
                 if let Some(at) = self.timers.iter().position(|(_, it)| *it == number) {
@@ -501,7 +501,7 @@ impl Life {
             value: proposal.block.id(),
             validity: Validity::from_bool(objection.is_none()),
         };
-        self.mailbox.push_back(Mail::Input(Input::ProposedValue(value, origin)));
+        self.mailbox.push_back(Mail::Input(Box::new(Input::ProposedValue(value, origin))));
     }
 
     // ---- the driver
@@ -526,7 +526,7 @@ impl Life {
                 let proposal = self.driver.get_value(height, round, now)?;
                 self.body.fate.point("before the reply with a value");
                 let value = LocallyProposedValue::new(Height(height), Round::new(round), proposal.block.id());
-                self.mailbox.push_back(Mail::Input(Input::Propose(value)));
+                self.mailbox.push_back(Mail::Input(Box::new(Input::Propose(value))));
                 self.publish_part(proposal);
             }
             Question::Restream(height, round, valid_round, id) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::machine::Machine;
 use crate::{keys::Digest, store::Store};
 
-/// What the nodes committed.
+/// The blocks that the nodes committed, and what they came to.
 pub(super) struct Judge {
     liar: Option<usize>,
     /// The block of each height.

@@ -13,7 +13,7 @@ use crate::{
     submit::{INPUT_BYTES_MAX, Submission},
 };
 
-/// What the liar changes in a block that it proposes.
+/// A change that the liar makes in a block that it proposes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lie {
     /// Another block that is as good as the first: some are told of one, some of the other.

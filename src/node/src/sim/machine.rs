@@ -37,7 +37,7 @@ pub(super) enum Kernel {
 /// The bug of the real kernels, which the message [`BOOM`](super::replica::BOOM) wakes.
 const BUG: &str = "object.counts@method-boom";
 
-/// How a process ended, and what the operators have to do with it.
+/// The reason why a machine has no process, if it has none.
 pub(super) enum Standstill {
     /// The process is up.
     None,

@@ -15,7 +15,7 @@ pub(super) enum Dissent {
     Split,
 }
 
-/// What goes wrong in a run.
+/// The plan of a run: all that goes wrong in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) seed: u64,

@@ -29,11 +29,14 @@ pub(super) struct Notary {
     known: Known,
 }
 
+/// A claim that this key signed these bytes so.
+type Claim = ([u8; 32], Signature, PublicKey);
+
 /// The signatures that were verified.
 #[derive(Debug)]
 struct Known {
     chain: Digest,
-    verified: Mutex<BTreeMap<([u8; 32], Signature, PublicKey), bool>>,
+    verified: Mutex<BTreeMap<Claim, bool>>,
 }
 
 impl Known {

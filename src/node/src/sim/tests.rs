@@ -33,6 +33,7 @@ fn run(plan: &Plan, is_real: bool) -> Result<(u64, Coverage), String> {
 
 /// The seeds of a test: so many, or as many as are asked for, or the one that is asked for.
 fn seeds(count: u64) -> Range<u64> {
+    #[allow(clippy::disallowed_methods, reason = "a test is told how many seeds to run")]
     let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
     match (number("VATHOST_SIM_SEED"), number("VATHOST_SIM_RUNS")) {
         (Some(seed), _) => seed..seed + 1,

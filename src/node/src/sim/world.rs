@@ -38,7 +38,7 @@ enum Event {
     Deliver {
         to: usize,
         from: usize,
-        message: Message,
+        message: Box<Message>,
     },
     Timer {
         node: usize,
@@ -88,14 +88,14 @@ pub(super) struct World {
     coverage: Coverage,
 }
 
-/// What happened in a run, and how often.
+/// The things that happened in a run, and how often each did.
 pub(super) type Coverage = BTreeMap<String, u64>;
 
 impl World {
     /// Makes the world of a plan. Real kernels have their folders in `dir`.
     pub(super) fn new(plan: Plan, dir: Option<&std::path::Path>) -> World {
         let mut dice = Dice(plan.seed);
-        let keys: Vec<SecretKey> = (0..plan.nodes).map(|it| SecretKey::from_bytes([it as u8 + 1; 32])).collect();
+        let keys: Vec<SecretKey> = (1..).take(plan.nodes).map(|it| SecretKey::from_bytes([it; 32])).collect();
         let state_hash = match dir {
             None => Digest::NONE,
             Some(_) => open_kernel(None, &[]).unwrap().info().unwrap().state_hash.parse().unwrap(),
@@ -184,7 +184,7 @@ impl World {
         self.at(self.plan.calm_at, Event::Calm);
     }
 
-    /// Returns what happened.
+    /// Returns what happened in the run.
     pub(super) fn coverage(&self) -> &Coverage {
         &self.coverage
     }
@@ -242,7 +242,7 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<(), String> {
         let now = self.now;
         match event {
-            Event::Deliver { to, from, message } => self.work(to, |it| it.receive(now, from, message))?,
+            Event::Deliver { to, from, message } => self.work(to, |it| it.receive(now, from, *message))?,
             Event::Timer { node, life, number } => {
                 if self.machines[node].lives == life {
                     self.work(node, |it| it.timer(now, number))?;
@@ -485,9 +485,9 @@ impl World {
         }
         if self.dice.below(100) < slow {
             let again = self.now + delay + self.dice.below(500);
-            self.at(again, Event::Deliver { to, from, message: message.clone() });
+            self.at(again, Event::Deliver { to, from, message: Box::new(message.clone()) });
         }
-        self.at(self.now + delay, Event::Deliver { to, from, message });
+        self.at(self.now + delay, Event::Deliver { to, from, message: Box::new(message) });
     }
 }
 
