@@ -179,6 +179,8 @@ impl EngineLoop {
                 self.log.answered("received");
             }
             AppMsg::Decided { certificate: theirs, reply, .. } => {
+                // Decided in another round, or by the others: no value is wanted for this height any more.
+                self.idle = None;
                 let (ours, begun) = (certificate(&theirs), Instant::now());
                 match self.desk.ask(move |driver| driver.decided(ours)).await? {
                     Ok(result) => {
