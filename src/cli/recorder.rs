@@ -27,20 +27,19 @@ pub(super) enum AskedFormat {
     Json,
 }
 
-/// Names of files that say by their ends that they are text.
-const NAMES_OF_TEXT: [&str; 7] = ["json", "jsonl", "log", "ndjson", "slog", "txt", "zst"];
+/// The end of a file's name that says that the file is a binary recording.
+const BINARY: &str = "vslog";
 
 /// Returns the format that is meant: what was asked for; or what is there already; or what the name says.
 fn meant(path: &Path, asked: Option<AskedFormat>) -> SlogFormat {
-    let is_text = || {
-        let by_name = path.extension().is_some_and(|it| NAMES_OF_TEXT.iter().any(|text| it == *text));
-        // A pipe is read by some other tool.
-        by_name || path.metadata().is_ok_and(|it| !it.is_file())
+    let by_name = || match path.extension().is_some_and(|it| it == BINARY) {
+        true => SlogFormat::Binary,
+        false => SlogFormat::Json,
     };
     match asked {
         Some(AskedFormat::Binary) => SlogFormat::Binary,
         Some(AskedFormat::Json) => SlogFormat::Json,
-        None => SlogFormat::of_file(path).unwrap_or(if is_text() { SlogFormat::Json } else { SlogFormat::Binary }),
+        None => SlogFormat::of_file(path).unwrap_or_else(by_name),
     }
 }
 

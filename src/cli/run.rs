@@ -74,8 +74,8 @@ pub(crate) struct RunArgs {
     /// Record what happens at the end of this file, for `vathost slog`
     #[arg(long, value_name = "FILE")]
     slog: Option<PathBuf>,
-    /// How to record: in binary, which is small and fast; or as JSON lines (`.zst` compresses them). Where the file exists, it is continued
-    /// as it is; else a name that ends in .slog, .json, .jsonl, .ndjson, .log, .txt or .zst, and a pipe, means JSON, all others binary
+    /// How to record: as JSON lines (`.zst` compresses them); or in binary, which is small and fast. A file that exists is continued as it
+    /// is; a new one is binary if its name ends in .vslog, and JSON otherwise
     #[arg(long, value_name = "FORMAT", value_enum, requires = "slog")]
     slog_format: Option<AskedFormat>,
     /// How much to record
