@@ -128,8 +128,8 @@ impl Scribbler {
     }
 
     fn delivery(&mut self, crank: u64, vat: u64, kd: &str) {
-        let number = self.deliveries[vat as usize - 1];
-        self.deliveries[vat as usize - 1] += 1;
+        let number = self.deliveries[usize::try_from(vat).unwrap() - 1];
+        self.deliveries[usize::try_from(vat).unwrap() - 1] += 1;
         let at = format!("\"crankNum\":{crank},\"vatID\":\"v{vat}\",\"deliveryNum\":{number}");
         if self.dice.below(12) == 0 {
             self.line("start-replay", &format!("\"vatID\":\"v{vat}\",\"deliveries\":2"));
@@ -212,7 +212,7 @@ impl Scribbler {
 
 fn recording(seed: u64) -> Vec<String> {
     let dice = Dice(seed);
-    let foreign = seed % 3 == 0;
+    let foreign = seed.is_multiple_of(3);
     Scribbler { dice, foreign, lines: Vec::new(), crank: 3, height: 0, promises: 0, deliveries: [0; 4], monotime: 0 }
         .recording()
 }
@@ -240,7 +240,7 @@ fn write(dir: &Path, lines: &[String], seed: u64, dice: &mut Dice) -> PathBuf {
         }
         out
     };
-    let name = if seed % 2 == 0 { "a.slog" } else { "a.slog.zst" };
+    let name = if seed.is_multiple_of(2) { "a.slog" } else { "a.slog.zst" };
     let mut rest = lines;
     let mut part = 0;
     while dice.below(3) == 0 && rest.len() > 10 {
@@ -250,11 +250,11 @@ fn write(dir: &Path, lines: &[String], seed: u64, dice: &mut Dice) -> PathBuf {
         }
         part += 1;
         let path = dir.join(name.replace(".slog", &format!(".{part:06}.slog")));
-        let bytes = if seed % 2 == 0 { text(lines, false).into_bytes() } else { frames(lines, false, dice) };
+        let bytes = if seed.is_multiple_of(2) { text(lines, false).into_bytes() } else { frames(lines, false, dice) };
         fs::write(path, bytes).unwrap();
         rest = after;
     }
-    let bytes = if seed % 2 == 0 { text(rest, true).into_bytes() } else { frames(rest, true, dice) };
+    let bytes = if seed.is_multiple_of(2) { text(rest, true).into_bytes() } else { frames(rest, true, dice) };
     fs::write(dir.join(name), bytes).unwrap();
     dir.join(name)
 }
