@@ -156,7 +156,7 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
         Some(InspectWhat::Clist { vat }) => printer.rows(clist::list(tables, vat.find(tables)?))?,
         Some(InspectWhat::Kv { vat, prefix }) => printer.rows(kv::list(tables, vat.find(tables)?, prefix))?,
         Some(InspectWhat::Size) => {
-            let sizes = sizes::of(dir, &Database::open_read_only(dir)?, &block)?;
+            let sizes = sizes::of(dir, &block)?;
             printer.facts(&sizes)?;
             if !args.json {
                 printer.output.line("")?;

@@ -126,7 +126,7 @@ pub(crate) struct RunArgs {
     /// Make a new state one for experiments: only there faults can be planted
     #[arg(long)]
     experimental: bool,
-    /// PlantedBug a bug in the kernel, as in `object.counts@crank-12`, to rehearse what comes of it
+    /// Plant a bug in the kernel, as in `object.counts@crank-12`, to rehearse what comes of it
     #[arg(long, value_name = "NAME@crank-N")]
     plant: Vec<PlantedBug>,
     /// Print one JSON object at the end

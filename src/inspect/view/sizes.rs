@@ -65,8 +65,9 @@ pub(crate) struct VatSize {
     clist: usize,
 }
 
-/// Measures the state in a folder.
-pub(crate) fn of(dir: &Path, database: &Database, block: &Block) -> Result<Sizes, HostFault> {
+/// Measures the state in a folder, all of it as of one commit.
+pub(crate) fn of(dir: &Path, block: &Block) -> Result<Sizes, HostFault> {
+    let database = history::file(block);
     let (tables, height) = (block.tables(), block.tables().globals().height.0);
     let recent_blocks = height.min(RECENT_BLOCKS);
     let since = BlockHeight(height - recent_blocks);

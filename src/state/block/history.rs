@@ -7,7 +7,7 @@ use crate::{
         id::{DeliveryNum, VatId},
     },
     state::retention::{Keep, PastOf, Retention},
-    store::{Left, Pruned},
+    store::{Database, Left, Pruned},
 };
 
 /// Chunks that leave in one transaction where nothing else is done.
@@ -32,6 +32,11 @@ pub fn pruned(block: &Block, vat: VatId) -> Result<Option<Pruned>, HostFault> {
 pub fn needed(block: &Block, vat: VatId) -> Option<DeliveryNum> {
     let inner = &block.0;
     PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads: &inner.heads }.needed(vat)
+}
+
+/// Returns the file of the state, to measure it: as of the same commit as the rows.
+pub(crate) fn file(block: &Block) -> &Database {
+    &block.0.database
 }
 
 /// Returns the bytes of the heap in a vat's snapshot; 0 if there is none.
