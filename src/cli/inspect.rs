@@ -1,6 +1,10 @@
 //! `inspect`: reads a state, and changes nothing. Each answer is JSON for scripts, or text for people.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 
@@ -9,8 +13,12 @@ use crate::{
         Exit, Output, Usage,
         named::{StateArgs, VatArgs},
     },
-    inspect::view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, sizes, transcript, vats},
-    model::id::DeliveryNum,
+    inspect::view::{
+        self, Facts, Row, clist,
+        kv::{self, KvRow},
+        objects, overview, promises, queue, sizes, transcript, vats,
+    },
+    model::id::{DeliveryNum, VatId},
     state::{
         block::{Block, history},
         transcript::Entry,
@@ -143,9 +151,14 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
             );
         }
     };
-    let block = open(dir)?;
-    let tables = block.tables();
+    let mut block = open(dir)?;
     let printer = Printer { output, json: args.json, limit: args.limit };
+    if let Some(InspectWhat::Kv { vat, prefix }) = &args.what {
+        let vat = vat.find(block.tables())?;
+        printer.kv(&mut block, vat, prefix)?;
+        return Ok(Exit::Ok);
+    }
+    let tables = block.tables();
     match &args.what {
         None => printer.facts(&overview::of(&block))?,
         Some(InspectWhat::Vats) => printer.rows(vats::list(&block))?,
@@ -154,7 +167,7 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
         Some(InspectWhat::Promises) => printer.rows(promises::list(tables))?,
         Some(InspectWhat::Objects) => printer.rows(objects::list(tables))?,
         Some(InspectWhat::Clist { vat }) => printer.rows(clist::list(tables, vat.find(tables)?))?,
-        Some(InspectWhat::Kv { vat, prefix }) => printer.rows(kv::list(tables, vat.find(tables)?, prefix))?,
+        Some(InspectWhat::Kv { .. }) => (),
         Some(InspectWhat::Size) => {
             let sizes = sizes::of(dir, &block)?;
             printer.facts(&sizes)?;
@@ -212,6 +225,44 @@ impl Printer<'_> {
             self.output.line(view::table_of(shown))?;
         }
         self.say_what_is_left_out(shown.len(), rows.len());
+        Ok(())
+    }
+
+    /// Prints keys and values as they are read: there may be more of them than there is memory.
+    fn kv(&self, block: &mut Block, vat: VatId, prefix: &str) -> anyhow::Result<()> {
+        let (mut stream, mut left) = (self.output.stream(), self.limit.unwrap_or(usize::MAX));
+        let (mut shown, mut is_cut, mut pieces) = (0, false, 0);
+        let mut print = |rows: Vec<KvRow>| -> anyhow::Result<ControlFlow<()>> {
+            is_cut = rows.len() > left;
+            let rows = rows.get(..left).unwrap_or(&rows);
+            (left, shown) = (left - rows.len(), shown + rows.len());
+            if self.json {
+                for row in rows {
+                    stream.write_all(if pieces == 0 { b"[" } else { b"," })?;
+                    serde_json::to_writer(&mut stream, row)?;
+                    pieces += 1;
+                }
+            } else {
+                let text = view::table_of(rows);
+                // The names of the columns stand above the first piece alone.
+                let text = if pieces == 0 { &text } else { text.split_once('\n').map_or("", |(_, rest)| rest) };
+                stream.write_all(text.as_bytes())?;
+                stream.write_all(b"\n")?;
+                pieces += 1;
+            }
+            Ok(if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        kv::pieces(block, vat, prefix, &mut print)?;
+        match (self.json, pieces) {
+            (true, 0) => stream.write_all(b"[]\n")?,
+            (true, _) => stream.write_all(b"]\n")?,
+            (false, 0) => writeln!(stream, "{}", view::table_of::<KvRow>(&[]))?,
+            (false, _) => (),
+        }
+        drop(stream);
+        if is_cut {
+            self.output.note(format!("{shown} rows; a larger --limit shows more"));
+        }
         Ok(())
     }
 

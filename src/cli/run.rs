@@ -94,8 +94,8 @@ pub(crate) struct RunArgs {
     /// this machine has mappings for]
     #[arg(long, value_name = "N")]
     max_live: Option<usize>,
-    /// Let live vats take this much memory, as in `2GiB`; others leave, and come back in the same way [default: half of this
-    /// machine's]
+    /// Let live vats and the rows of vatstores take this much memory, as in `2GiB`; what was not used for longest leaves, and comes
+    /// back when it is needed, to the same hashes [default: as host.toml says, or half of this machine's]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
     /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
@@ -247,6 +247,7 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
             blocks,
             inputs: args.inputs,
             keep: args.keep.or(host.keep).unwrap_or_default(),
+            memory_max: args.memory.map(|it| it.0).or(host.memory),
             ..HostOptions::default()
         },
     )?;
@@ -331,7 +332,6 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyh
         experimental: args.experimental,
         probe: PlantedBugs::probe(&args.plant, Life::Expendable),
         max_live: args.max_live,
-        memory_max: args.memory.map(|it| it.0),
         snapshot_interval: args.snapshot_interval,
         ..given
     })?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     directive::DirectiveSet,
-    host::scenario,
+    host::scenario::{self, Bytes},
     kernel::Probe,
     model::{blame::HostFault, files},
     slog::Slog,
@@ -54,7 +54,8 @@ pub struct HostOptions {
     /// The most live instances between two cranks; those without a delivery for the longest time are evicted.
     /// `None`: as many as this machine has mappings and addresses for.
     pub max_live: Option<usize>,
-    /// Bytes that live instances may take between two cranks; the same instances are evicted first. `None`: half of this machine's memory.
+    /// Bytes that live instances and the rows of vatstores may take between two cranks: what was not used for longest leaves, and comes
+    /// back. `None`: half of this machine's memory.
     pub memory_max: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
@@ -176,6 +177,7 @@ struct HostSection {
     fuel_per_block: Option<u64>,
     block_time: Option<u64>,
     keep: Option<String>,
+    memory: Option<Bytes>,
 }
 
 /// The `[host]` section of the `host.toml` in a state's folder.
@@ -189,6 +191,8 @@ pub struct HostFile {
     pub blocks: BlockOptions,
     /// How much of the vats' transcripts is kept.
     pub keep: Option<Keep>,
+    /// Bytes that live vats and rows may take.
+    pub memory: Option<u64>,
 }
 
 /// An operator's file that cannot be used.
@@ -211,7 +215,7 @@ impl From<BadFile> for HostFault {
 pub const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
 
 const FILE_HINT: &str = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
-                         `fuel_per_block`, `block_time`, and `keep = \"needed\"`";
+                         `fuel_per_block`, `block_time`, `keep = \"needed\"` and `memory = \"2GiB\"`";
 
 impl HostFile {
     /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
@@ -224,7 +228,7 @@ impl HostFile {
         let bad = |why: &dyn std::fmt::Display, hint| BadFile { what: format!("{name}: {why}"), hint };
         let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| bad(&err, ""))?;
         let HostToml { host } = toml::from_str(&text).map_err(|err| bad(&err, FILE_HINT))?;
-        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time, keep } = host;
+        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time, keep, memory } = host;
         let keep = keep.map(|it| it.parse()).transpose();
         let keep = keep.map_err(|why: String| bad(&format_args!("`keep`: {why}"), FILE_HINT))?;
         Ok(HostFile {
@@ -232,6 +236,7 @@ impl HostFile {
             bundles: bundles.into_iter().map(|it| state.join(it)).collect(),
             blocks: BlockOptions { cranks_per_block, fuel_per_block, block_time },
             keep,
+            memory: memory.map(|it| it.0),
         })
     }
 }
@@ -254,12 +259,13 @@ impl HostOptions {
     /// The file, or one that it names, cannot be used.
     pub fn of_state(state: impl Into<PathBuf>) -> Result<HostOptions, HostFault> {
         let state = state.into();
-        let HostFile { directives, bundles, blocks, keep } = HostFile::of(&state)?;
+        let HostFile { directives, bundles, blocks, keep, memory } = HostFile::of(&state)?;
         let keep = keep.unwrap_or_default();
         let directives = directives.as_deref().map(read_directives).transpose()?.unwrap_or_default();
         let bundles = bundles.iter().map(|it| scenario::read_module(it).map_err(|err| module_fault(it, &err)));
         let bundles = bundles.collect::<Result<_, _>>()?;
-        Ok(HostOptions { state: Some(state), directives, bundles, blocks, keep, ..HostOptions::default() })
+        let given = HostOptions { state: Some(state), directives, bundles, blocks, keep, ..HostOptions::default() };
+        Ok(HostOptions { memory_max: memory, ..given })
     }
 }
 

@@ -8,7 +8,6 @@ use crate::{
     model::{
         blame::KernelPanic,
         id::{BundleId, KRef, ObjectId, PromiseId, VRefKind, VatId},
-        value::StoreKey,
     },
     state::table::{DeviceRow, GcAction, GcKind, Item, Load, Owner, QueueId, SessionEvent, Status, Tables, Waiting},
 };
@@ -256,9 +255,7 @@ fn dead_vats(tables: &Tables) -> Result<(), KernelPanic> {
     for (vat, row) in tables.vats.iter() {
         let Status::Terminated { cleaned, .. } = row.status else { continue };
         let queued = cleanups.contains(vat);
-        let first = (*vat, StoreKey::default());
-        let stored = tables.vatstore.range(first..).next().is_some_and(|((it, _), _)| it == vat);
-        let left = tables.clist.of(*vat).next().is_some() || stored;
+        let left = tables.clist.of(*vat).next().is_some() || tables.vatstore.keys(*vat) > 0;
         if cleaned == queued || (cleaned && left) {
             let detail = format_args!("{vat}: cleaned {cleaned}, queued {queued}, rows left {left}");
             return Err(KernelPanic::new("audit.dead-vat", detail));

@@ -8,10 +8,10 @@ use crate::{
         body,
         id::{BundleId, DeliveryNum, KRef, PromiseId, VatId},
         limits,
-        value::{CapData, StoreKey},
+        value::CapData,
     },
     slog::{Data, Detail, Event},
-    state::block::heap,
+    state::block::{heap, stored},
     state::table::{Awaited, Item, KernelObject, Options, QueueId, Status, Tables, Tally, Vat},
 };
 
@@ -183,12 +183,7 @@ impl Ledger {
     /// Removes rows of a dead vat, at most this many, and returns whether none is left.
     pub(super) fn clean_up(&mut self, vat: VatId, budget: usize) -> Result<bool, Fault> {
         let entries: Vec<_> = self.tables().clist.of(vat).take(budget).collect();
-        let first = (vat, StoreKey::default());
-        let keys: Vec<_> = (self.tables().vatstore.range(first..).map(|(key, _)| key))
-            .take_while(|(it, _)| *it == vat)
-            .take(budget - entries.len())
-            .cloned()
-            .collect();
+        let keys = stored::first_keys(self.block_mut(), vat, budget - entries.len())?;
         let rows = entries.len() + keys.len();
         for (vref, entry) in entries {
             self.remove_entry(vat, vref)?;
@@ -201,8 +196,8 @@ impl Ledger {
                 kref => self.decref(kref)?,
             }
         }
-        for key in &keys {
-            self.tables_mut().vatstore.remove(key);
+        for key in keys {
+            stored::delete(self.block_mut(), vat, key)?;
         }
         self.slog().record(Detail::Cranks, || Event::VatCleanup { vat, rows });
         if rows < budget {

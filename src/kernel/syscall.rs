@@ -1,6 +1,6 @@
 //! The syscalls that a vat may make during a delivery: the one place through which a guest reaches the kernel.
 
-use std::{fmt, ops::Bound, sync::Arc};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use crate::{
     kernel::{
@@ -9,16 +9,18 @@ use crate::{
         translate::Outward,
     },
     model::{
-        blame::{Anachronism, Fault, KernelPanic, VatFault},
+        blame::{Anachronism, Fault, HostFault, KernelPanic, VatFault},
         id::{DeliveryNum, KRef, VRef, VatId},
         limits,
         value::{Answer, Bytes, CapData, Message, Syscall},
     },
     slog::{At, Detail, Event, Shape, SyscallResult},
     state::{
-        table::{Item, Tables},
+        block::{Block, stored},
+        table::Item,
         transcript::Entry,
     },
+    store::Cut,
 };
 
 /// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the
@@ -241,17 +243,16 @@ impl Live {
             Syscall::Subscribe(promise) => ledger.subscribe(vat, promise)?,
             Syscall::Resolve(resolutions) => ledger.resolve(vat, resolutions)?,
             Syscall::Exit { failure, info } => self.exit = Some((failure, info)),
-            Syscall::VatstoreGet(key) => return Ok(Answer::Value(vatstore_get(ledger.tables(), vat, key))),
-            Syscall::VatstoreGetNextKey(key) => return Ok(Answer::Value(vatstore_next_key(ledger.tables(), vat, key))),
+            Syscall::VatstoreGet(key) => return Ok(Answer::Value(vatstore_get(ledger.block_mut(), vat, key)?)),
+            Syscall::VatstoreGetNextKey(key) => {
+                return Ok(Answer::Value(vatstore_next_key(ledger.block_mut(), vat, key)?));
+            }
             Syscall::VatstoreScan { prefix, after, max } => {
-                return Ok(Answer::Value(Some(vatstore_scan(ledger.tables(), vat, &prefix, after, max as usize))));
+                let found = vatstore_scan(ledger.block_mut(), vat, &prefix, after, max as usize)?;
+                return Ok(Answer::Value(Some(found)));
             }
-            Syscall::VatstoreSet(key, value) => {
-                ledger.tables_mut().vatstore.insert((vat, key.into()), value);
-            }
-            Syscall::VatstoreDelete(key) => {
-                ledger.tables_mut().vatstore.remove(&(vat, key.into()));
-            }
+            Syscall::VatstoreSet(key, value) => stored::set(ledger.block_mut(), vat, key, value)?,
+            Syscall::VatstoreDelete(key) => stored::delete(ledger.block_mut(), vat, key)?,
             Syscall::DropImports(krefs) => krefs.into_iter().try_for_each(|it| gc::drop_import(ledger, vat, it))?,
             Syscall::RetireImports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_import(ledger, vat, it))?,
             Syscall::RetireExports(krefs) => krefs.into_iter().try_for_each(|it| gc::retire_export(ledger, vat, it))?,
@@ -277,34 +278,39 @@ impl Ledger {
 }
 
 /// An empty value counts as none, as in SwingSet.
-fn vatstore_get(tables: &Tables, vat: VatId, key: Bytes) -> Option<Bytes> {
-    tables.vatstore.get(&(vat, key.into())).filter(|it| !it.is_empty()).cloned()
+fn vatstore_get(block: &mut Block, vat: VatId, key: Bytes) -> Result<Option<Bytes>, HostFault> {
+    Ok(stored::get(block, vat, key)?.filter(|it| !it.is_empty()))
 }
 
-fn vatstore_next_key(tables: &Tables, vat: VatId, key: Bytes) -> Option<Bytes> {
-    let mut rows = tables.vatstore.range((Bound::Excluded((vat, key.into())), Bound::Unbounded));
-    rows.next().filter(|((it, _), _)| *it == vat).map(|((_, key), _)| (**key).clone())
+fn vatstore_next_key(block: &mut Block, vat: VatId, key: Bytes) -> Result<Option<Bytes>, HostFault> {
+    let mut next = None;
+    stored::walk(block, vat, Cut::behind((vat, key.into())), |key, _| {
+        next = Some(key.clone());
+        ControlFlow::Break(())
+    })?;
+    Ok(next)
 }
 
 /// `(key length u32, value length u32, key, value)*`, as many whole ones as fit. None do where `max` is too small for the next
 /// one, or there is none: `vatstoreGetNextKey` tells which.
-fn vatstore_scan(tables: &Tables, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Bytes {
+fn vatstore_scan(block: &mut Block, vat: VatId, prefix: &Bytes, after: Bytes, max: usize) -> Result<Bytes, HostFault> {
     let from = if after.is_empty() || after < *prefix {
-        Bound::Included((vat, prefix.clone().into()))
+        Cut::before((vat, prefix.clone().into()))
     } else {
-        Bound::Excluded((vat, after.into()))
+        Cut::behind((vat, after.into()))
     };
     let mut out = Vec::new();
-    for ((owner, key), value) in tables.vatstore.range((from, Bound::Unbounded)) {
+    stored::walk(block, vat, from, |key, value| {
         let fits = out.len() + 8 + key.len() + value.len() <= max;
-        if *owner != vat || !key.starts_with(prefix) || !fits {
-            break;
+        if !key.starts_with(prefix) || !fits {
+            return ControlFlow::Break(());
         }
         for length in [key.len(), value.len()] {
             out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         }
         out.extend_from_slice(key);
         out.extend_from_slice(value);
-    }
-    Bytes::from(out)
+        ControlFlow::Continue(())
+    })?;
+    Ok(Bytes::from(out))
 }

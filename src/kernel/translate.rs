@@ -14,9 +14,12 @@ use crate::{
         body::{self, Shape, SlotKind},
         id::{KRef, VRef, VRefKind, VatId},
         limits,
-        value::{Bytes, CapData, Delivery, Message, Resolution, StoreKey, Syscall},
+        value::{Bytes, CapData, Delivery, Message, Resolution, Syscall},
     },
-    state::table::{CListEntry, Tally},
+    state::{
+        block::stored,
+        table::{CListEntry, Tally},
+    },
 };
 
 /// Returns the kind of marker that a body must use for a reference.
@@ -187,7 +190,7 @@ impl Outward<'_> {
     }
 
     /// Checks that the vat's store has room for this.
-    fn check_store(&self, key: &Bytes, value: &Bytes) -> Result<(), Fault> {
+    fn check_store(&mut self, key: &Bytes, value: &Bytes) -> Result<(), Fault> {
         let tables = self.ledger.tables();
         let max = tables.vats.get(&self.vat).map_or(limits::STORE_MAX, |it| it.options.store_max);
         let more = limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64;
@@ -195,8 +198,7 @@ impl Outward<'_> {
         if all <= max {
             return Ok(());
         }
-        let key = StoreKey::from(key.clone());
-        let old = tables.vatstore.get(&(self.vat, key.clone()));
+        let old = stored::get(self.ledger.block_mut(), self.vat, key.clone())?;
         let old = old.map_or(0, |it| limits::STORE_KEY_OVERHEAD + (key.len() + it.len()) as u64);
         Ok(VatFault::limit("storeMax", all - old, max)?)
     }

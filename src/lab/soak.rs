@@ -228,7 +228,8 @@ fn rows(controller: &Host) -> anyhow::Result<usize> {
     let ended = tables.vats.iter().filter(|(_, it)| matches!(it.status, Status::Terminated { cleaned: true, .. }));
     let vats = tables.vats.len() - ended.count();
     let queued = tables.queue.len() + tables.gc.len();
-    Ok(vats + queued + tables.clist.len() + tables.objects.len() + tables.promises.len() + tables.vatstore.len())
+    let stored = usize::try_from(tables.vatstore.all_keys())?;
+    Ok(vats + queued + tables.clist.len() + tables.objects.len() + tables.promises.len() + stored)
 }
 
 fn count(sums: &mut Soaked, controller: &Host) -> anyhow::Result<()> {

@@ -30,7 +30,7 @@ fn begin(bytes: &[u8]) -> Result<&[u8], HostFault> {
 }
 
 /// Appends a value inside of a record.
-fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
+pub(super) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), HostFault> {
     bincode::serde::encode_into_writer(value, Append(out), bincode::config::standard())
         .map_err(|err| HostFault::new("encode a record", err))
 }

@@ -2,7 +2,7 @@
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
 //! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_mark` (see `mark`), `snapshot` and `page`
-//! (see `page`), `pruned` (see `prune`), `beside` (see `beside`). WAL with `synchronous=FULL`: what a commit returned is on
+//! (see `page`), `pruned` (see `prune`), `vatstore_sum` (see `sum`), `beside` (see `beside`). WAL with `synchronous=FULL`: what a commit returned is on
 //! disk.
 //!
 //! Tables of large values have a rowid (see [`TableLayout`]): in one without, SQLite reads the whole row to compare its
@@ -15,6 +15,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
+    ops::Bound,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,6 +27,7 @@ use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
         beside, codec,
+        elsewhere::Piece,
         files::{RegisteredVfs, StateFiles},
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
@@ -33,14 +35,14 @@ use crate::{
         pace::Pace,
         page, private,
         proof::{DAMAGED, Proof, StoredRow},
-        prune, sqlite,
+        prune, sqlite, sum, upgrade,
     },
 };
 
 /// The version of the layout of the file, and of the records in its rows: a state of another one is refused, and not taken
 /// for a damaged one. So it is raised with every field that a record gains or loses, and with the canonical encoding
 /// (see `canon`), of which the checksums are. How records are stored is [`codec::FORMAT`], and in no hash.
-pub(super) const SCHEMA: u32 = 9;
+pub(super) const SCHEMA: u32 = 10;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 pub(super) const LOG: &str = "state.sqlite-wal";
@@ -99,9 +101,11 @@ impl Meta {
 /// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only
 /// read.
 #[derive(Debug, Default)]
-struct Home {
-    dir: PathBuf,
+pub(super) struct Home {
+    pub(super) dir: PathBuf,
     copying: Option<sqlite::Copying>,
+    /// The copy of a state that was brought to this layout, until all of it is proved.
+    pub(super) copy: Option<PathBuf>,
     /// Whether each transaction leaves the record by which it can be undone.
     undoes: bool,
 }
@@ -123,7 +127,7 @@ pub struct Database {
     pub(super) connection: Connection,
     /// Where it has another way to its files: dropped after it.
     _vfs: Option<Box<dyn RegisteredVfs>>,
-    home: Home,
+    pub(super) home: Home,
     /// What was done to have it, for a caller that cannot continue with it.
     opening: String,
     /// Held for as long as the database is open; the system frees it however the process ends.
@@ -199,6 +203,7 @@ fn layout(tables: &[TableLayout]) -> String {
     sql += mark::LAYOUT;
     sql += page::LAYOUT;
     sql += prune::LAYOUT;
+    sql += sum::LAYOUT;
     for TableLayout { name, has_long_values } in tables {
         // Without a rowid the value stands right behind the key: it is read with it, and compared.
         let kind = if *has_long_values { "" } else { " WITHOUT ROWID" };
@@ -287,6 +292,9 @@ impl Database {
         let mut database = Database { connection, _vfs: vfs, home, opening: what, _lock: Some(lock) };
         make_durable(&database.connection, &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection));
+        if database.schema()? == upgrade::BEFORE {
+            database.upgrade()?;
+        }
         database.create(tables)?;
         Ok(database)
     }
@@ -331,6 +339,11 @@ impl Database {
     /// Bytes of the log that a reader keeps from being copied into the file.
     pub fn held_bytes(&self) -> u64 {
         self.home.copying.as_ref().map_or(0, sqlite::Copying::held_pages) * sqlite::PAGE_BYTES
+    }
+
+    /// Returns whether it is in a file, and not in memory.
+    pub fn is_in_a_file(&self) -> bool {
+        self.connection.path().is_some_and(|it| !it.is_empty())
     }
 
     /// Returns whether there is a state in this folder.
@@ -383,6 +396,14 @@ impl Database {
                 "open the state",
                 "nothing is in it yet: a host began to lay it out, and was stopped; `vathost run SCENARIO --state DIR` begins anew",
             )),
+            upgrade::BEFORE => Err(HostFault::new(
+                "open the state",
+                format!(
+                    "it has schema version {}, this binary reads {SCHEMA}: a host brings it there when it is started, and `vathost prune \
+                     DIR` does too",
+                    upgrade::BEFORE
+                ),
+            )),
             other => Err(HostFault::new(
                 "open the state",
                 format!(
@@ -425,6 +446,55 @@ impl Database {
             take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
         }
         Ok(())
+    }
+
+    /// Reads one row of a table: its value and its checksum.
+    pub(super) fn row(&self, table: &str, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, HostFault> {
+        let sql = format!("SELECT value, checksum FROM \"{table}\" WHERE key = ?");
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        };
+        read().map_err(|err| self.failed(&format!("read table `{table}`"), &err))
+    }
+
+    /// Hands over the first rows of a range of a table, in the order of their keys, and returns whether that is all of the range.
+    pub(super) fn rows_within(
+        &self,
+        table: &str,
+        (first, last): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        max: Piece,
+        take: &mut dyn FnMut(&StoredRow<'_>) -> Result<(), HostFault>,
+    ) -> Result<bool, HostFault> {
+        let from = match first {
+            Bound::Excluded(_) => ">",
+            Bound::Included(_) | Bound::Unbounded => ">=",
+        };
+        let (to, last) = match last {
+            Bound::Included(key) => ("AND key <= ?2", Some(key)),
+            Bound::Excluded(key) => ("AND key < ?2", Some(key)),
+            Bound::Unbounded => ("AND ?2 IS NULL", None),
+        };
+        let first = match first {
+            Bound::Included(key) | Bound::Excluded(key) => key,
+            Bound::Unbounded => Vec::new(),
+        };
+        let what = format!("read table `{table}`");
+        let failed = |err| self.failed(&what, &err);
+        let sql = format!("SELECT key, value, checksum FROM \"{table}\" WHERE key {from} ?1 {to} ORDER BY key");
+        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
+        let mut rows = statement.query(params![first, last]).map_err(failed)?;
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(row) = rows.next().map_err(failed)? {
+            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+            let (key, value) = (blob(0).map_err(failed)?, blob(1).map_err(failed)?);
+            take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
+            (count, bytes) = (count + 1, bytes + key.len() + value.len());
+            if count >= max.rows || bytes >= max.bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads the wasm of a bundle, checked against its hash.

@@ -15,6 +15,7 @@ use crate::{
         database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
         private,
         undo::BESIDE,
+        upgrade,
     },
 };
 
@@ -30,6 +31,8 @@ pub struct Layout {
 impl Database {
     /// The version of the layout that this binary writes.
     pub const SCHEMA: u32 = SCHEMA;
+    /// The version of the layout whose rows this binary can bring to that one.
+    pub const SCHEMA_BEFORE: u32 = upgrade::BEFORE;
 
     /// Lists all tables, by name, but for those that a staged host keeps of its last blocks: they are not of the state.
     pub fn layouts(&self) -> Result<Vec<Layout>, HostFault> {

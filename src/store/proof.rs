@@ -52,4 +52,6 @@ pub struct Proof {
     pub transcripts: Digest,
     /// The digest of the snapshots.
     pub snapshots: Digest,
+    /// The sizes of the vatstores. Of all facts the last: those of a state of schema 9 end before it (see `upgrade`).
+    pub sums: Digest,
 }

@@ -28,6 +28,7 @@ use crate::{
         canon::{self, Sink},
         codec::{self, Key},
         database::{Batch, Rows, TableLayout},
+        elsewhere::{Elsewhere, Stamp},
         fold::Fold,
         hash::{Digest, RowHash},
         proof::{DAMAGED, Reading, StoredRow},
@@ -43,6 +44,9 @@ pub trait Index<K, V>: Default {
 
     /// The row under `key` went from `old` to `new`.
     fn changed(&mut self, key: &K, old: Option<&V>, new: Option<&V>);
+
+    /// The row came into memory from the file, or left it: nothing else changed.
+    fn moved(&mut self, _key: &K, _value: &V, _is_in_memory: bool) {}
 }
 
 impl<K, V> Index<K, V> for () {
@@ -57,29 +61,31 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Value for T {}
 
 /// A table of rows in memory, with a journal. See the module.
 pub struct Table<K, V, I = (), A: Arrangement<K> = Sorted> {
-    name: &'static str,
+    pub(super) name: &'static str,
     tag: u8,
-    rows: A::Map<Slot<V>>,
-    index: I,
+    pub(super) rows: A::Map<Slot<V>>,
+    pub(super) index: I,
     /// The rows as they were before the crank.
     journal: Vec<(K, Option<Slot<V>>)>,
     /// The stamp of the open crank.
     crank: u64,
     /// The stamp of the first crank of the open block.
-    block: u64,
+    pub(super) block: u64,
     touched: Touched<K, V>,
     /// What changed since the last block that was closed without a commit, if one was.
     unclosed: Option<BTreeMap<K, Option<V>>>,
     essence: Option<Essence<V>>,
     has_long_values: bool,
+    /// What is known of the rows that are not in memory; nothing where all are.
+    pub(super) elsewhere: Option<Box<Elsewhere<K>>>,
 }
 
 /// A row.
 #[derive(Clone, Debug)]
-struct Slot<V> {
-    value: V,
-    /// The crank that changed it last: whose stamp it was, since the state was opened; 0 if none.
-    stamp: u64,
+pub(super) struct Slot<V> {
+    pub(super) value: V,
+    /// The crank that changed it last.
+    pub(super) stamp: Stamp,
 }
 
 /// The function that returns the part of a row that is state, rather than a sum or a date; `None` is nothing of it.
@@ -117,6 +123,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
             unclosed: None,
             essence: None,
             has_long_values: false,
+            elsewhere: None,
         }
     }
 
@@ -214,12 +221,43 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         parsed.ok_or_else(|| HostFault::new("read a key", "it is none of this table's"))
     }
 
+    /// Decodes a stored row, and hashes it.
+    fn decoded(&self, row: &StoredRow<'_>, room: &mut Vec<u8>) -> Result<(K, V, RowHash), HostFault> {
+        // What cannot be decoded is not what was written either; the checksum is of the value.
+        let read = || Ok((self.key(row.key)?, codec::decode(row.value)?));
+        let (key, value) =
+            read().map_err(|_: HostFault| self.placed(row.key, HostFault::new("prove a row", DAMAGED)))?;
+        let hash = self.hash(&key, &value, room)?;
+        Ok((key, value, hash))
+    }
+
+    /// Checks that a stored row has its checksum.
+    fn attested(&self, row: &StoredRow<'_>, hash: &RowHash) -> Result<(), HostFault> {
+        match hash.checksum() == row.checksum {
+            true => Ok(()),
+            false => Err(self.placed(row.key, HostFault::new("prove a row", DAMAGED))),
+        }
+    }
+
+    /// Reads a stored row, and proves it.
+    pub(super) fn proved(&self, row: &StoredRow<'_>) -> Result<(K, V), HostFault> {
+        let (key, value, hash) = self.decoded(row, &mut Vec::new())?;
+        self.attested(row, &hash)?;
+        Ok((key, value))
+    }
+
+    /// Says of which row a fault is.
+    fn placed(&self, key: &[u8], fault: HostFault) -> HostFault {
+        let (name, key) = (self.name, crate::model::id::hex(key));
+        HostFault::damage(format_args!("table `{name}`, key {key}"), fault.why)
+    }
+
     /// Takes a stored row. One under a key that is there already is none that was ever written.
     fn take(&mut self, key: K, value: V) -> Result<(), HostFault> {
         if self.contains(&key) {
             return Err(HostFault::new("read a row", "its key is there twice"));
         }
-        self.set(key, Some(Slot { value, stamp: 0 }));
+        self.set(key, Some(Slot { value, stamp: Stamp::NONE }));
         Ok(())
     }
 
@@ -235,6 +273,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Returns the number of rows.
     pub fn len(&self) -> usize {
+        debug_assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
         self.rows.count()
     }
 
@@ -246,6 +285,11 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Returns the table's index.
     pub fn index(&self) -> &I {
         &self.index
+    }
+
+    /// Returns the table's index, to change what is no row's.
+    pub(crate) fn index_mut(&mut self) -> &mut I {
+        &mut self.index
     }
 
     /// Returns the row of the least key.
@@ -260,11 +304,13 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Iterates over all rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        debug_assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
         self.rows.within(..).map(|(key, it)| (key, &it.value))
     }
 
     /// Iterates over the rows of a range, in key order. An empty range is empty, whichever way its ends lie.
     pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        debug_assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
         let empty = match (range.start_bound(), range.end_bound()) {
             (Bound::Included(a), Bound::Included(b)) => a > b,
             (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
@@ -275,9 +321,9 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Writes a row, new or not.
     pub fn insert(&mut self, key: K, value: V) {
-        let (old, new) = self.rows.put(key.clone(), Slot { value, stamp: self.crank });
+        let (old, new) = self.rows.put(key.clone(), Slot { value, stamp: Stamp::of(self.crank) });
         self.index.changed(&key, old.as_ref().map(|it| &it.value), Some(&new.value));
-        if old.as_ref().is_none_or(|it| it.stamp != self.crank) {
+        if old.as_ref().is_none_or(|it| it.stamp.crank() != self.crank) {
             self.journal.push((key, old));
         }
     }
@@ -286,7 +332,10 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.rows.take(key)?;
         self.index.changed(key, Some(&old.value), None);
-        if old.stamp == self.crank {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.removed(key);
+        }
+        if old.stamp.crank() == self.crank {
             return Some(old.value);
         }
         let value = old.value.clone();
@@ -297,12 +346,12 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Changes a row in place. `None` where there is no such row.
     pub fn update<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
         let row = self.rows.find_mut(key)?;
-        let noted = row.stamp == self.crank;
+        let noted = row.stamp.crank() == self.crank;
         if noted && !I::LISTENS {
             return Some(change(&mut row.value));
         }
         let old = row.clone();
-        row.stamp = self.crank;
+        row.stamp = Stamp::of(self.crank);
         let result = change(&mut row.value);
         self.index.changed(key, Some(&old.value), Some(&row.value));
         if !noted {
@@ -315,6 +364,9 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     fn end_block(&mut self) {
         self.touched.clear();
         self.block = self.crank;
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.end_block();
+        }
     }
 }
 
@@ -357,11 +409,14 @@ pub trait Journaled {
     /// Ends the open block: hands over the rows that differ from the committed ones, and moves the digest along.
     fn flush(&mut self, rows: &mut dyn Rows, digest: &mut Digest) -> Result<(), HostFault>;
 
-    /// Takes one committed row, and counts it. An error names the row: it has not its checksum, or cannot be decoded.
+    /// Takes one committed row, and counts it; of a table whose rows stay in the file it is only proved and counted. An error names the row: it has not its checksum, or cannot be decoded.
     fn load(&mut self, row: &StoredRow<'_>, reading: &mut Reading) -> Result<(), HostFault>;
 
     /// The digest of every row, from scratch: what the incremental one must equal.
     fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault>;
+
+    /// Returns whether its rows stay in the file until they are needed.
+    fn is_in_file(&self) -> bool;
 
     /// The name, also of the database's table.
     fn name(&self) -> &'static str;
@@ -393,13 +448,13 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         }
         let mut journal = std::mem::take(&mut self.journal);
         for (key, old) in journal.drain(..) {
-            let stamp = old.as_ref().map(|it| it.stamp);
+            let stamp = old.as_ref().map(|it| it.stamp.crank());
             let old = old.map(|it| it.value);
             let row = self.rows.find_mut(&key);
             if row.as_ref().map(|it| &it.value) == old.as_ref() {
                 // As if nobody had changed it.
                 if let (Some(row), Some(stamp)) = (row, stamp) {
-                    row.stamp = stamp;
+                    row.stamp = Stamp::of(stamp);
                 }
                 continue;
             }
@@ -439,7 +494,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         let touched = std::mem::take(&mut self.touched);
         let (born, changed) = touched.into_parts();
         born.into_iter().for_each(|key| self.set(key, None));
-        changed.into_iter().for_each(|(key, value)| self.set(key, Some(Slot { value, stamp: 0 })));
+        changed.into_iter().for_each(|(key, value)| self.set(key, Some(Slot { value, stamp: Stamp::NONE })));
         self.end_block();
         self.unclosed.iter_mut().for_each(BTreeMap::clear);
     }
@@ -489,7 +544,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
     fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault> {
         let key = self.key(key)?;
         let value = value.map(codec::decode).transpose()?;
-        self.set(key, value.map(|value| Slot { value, stamp: 0 }));
+        self.set(key, value.map(|value| Slot { value, stamp: Stamp::NONE }));
         Ok(())
     }
 
@@ -522,22 +577,18 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
     }
 
     fn load(&mut self, row: &StoredRow<'_>, reading: &mut Reading) -> Result<(), HostFault> {
-        let name = self.name;
-        let placed = |fault: HostFault| {
-            HostFault::damage(format_args!("table `{name}`, key {}", crate::model::id::hex(row.key)), fault.why)
-        };
-        let damaged = || placed(HostFault::new("prove a row", DAMAGED));
-        // What cannot be decoded is not what was written either; the checksum is of the value.
-        let read = |key, value| Ok((self.key(key)?, codec::decode(value)?));
-        let (key, value) = read(row.key, row.value).map_err(|_: HostFault| damaged())?;
-        let hash = self.hash(&key, &value, &mut reading.bytes)?;
+        let (key, value, hash) = self.decoded(row, &mut reading.bytes)?;
         reading.digest.add(&hash);
         // One that can be decoded is taken all the same: whoever looks for more damage needs it.
-        let taken = self.take(key, value);
-        if hash.checksum() != row.checksum {
-            return Err(damaged());
-        }
-        taken.map_err(placed)
+        let taken = match self.elsewhere {
+            None => self.take(key, value).map_err(|fault| self.placed(row.key, fault)),
+            Some(_) => {
+                self.index.changed(&key, None, Some(&value));
+                Ok(())
+            }
+        };
+        self.attested(row, &hash)?;
+        taken
     }
 
     fn sweep(&self, digest: &mut Digest) -> Result<(), HostFault> {
@@ -546,6 +597,10 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
             digest.add(&self.hash(key, value, &mut room)?);
             Ok(())
         })
+    }
+
+    fn is_in_file(&self) -> bool {
+        !self.is_whole()
     }
 
     fn name(&self) -> &'static str {

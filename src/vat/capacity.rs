@@ -32,9 +32,24 @@ pub(super) fn instances() -> usize {
     usize::try_from(by_mappings.min(by_addresses).max(1)).unwrap_or(usize::MAX)
 }
 
-/// Returns the bytes that live vats may take: half of this machine's memory, or of this process's share of it. The other half is for
-/// the rows.
-pub(super) fn memory() -> u64 {
+/// The bytes of memory that the parts of a host may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shares {
+    /// The heaps of the live vats.
+    pub heaps: u64,
+    /// The rows of the vatstores.
+    pub rows: u64,
+}
+
+/// Divides the memory of a host: three parts are for the heaps of the live vats, one is for rows. Without a number that is half of this
+/// machine's memory, or of this process's share of it; the other half is for what cannot leave it.
+pub fn shares(memory: Option<u64>) -> Shares {
+    let memory = memory.unwrap_or_else(half);
+    let rows = memory / 4;
+    Shares { heaps: memory - rows, rows }
+}
+
+fn half() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|it| {
         let line = it.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
         let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;

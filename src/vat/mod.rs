@@ -25,6 +25,7 @@ mod warehouse;
 #[cfg(target_os = "linux")]
 mod write_protect;
 
+pub use capacity::shares;
 pub use core_dump::CoreDump;
 pub use debugger::{Debugger, Interrupter, Resume, Stop};
 pub use floor::{Floor, Kind as FloorKind};

@@ -122,7 +122,7 @@ impl Warehouse {
             max_live: capacity::instances(),
             by_use: BTreeMap::new(),
             uses: 0,
-            memory_max: capacity::memory(),
+            memory_max: capacity::shares(None).heaps,
             memory: 0,
             resident: Resident::new(),
             used: Vec::new(),
@@ -141,11 +141,10 @@ impl Warehouse {
         self.max_live = max_live.unwrap_or_else(capacity::instances);
     }
 
-    /// Sets the most bytes that instances take between cranks, though one instance is always allowed; without a
-    /// number, half of the machine's memory. Memory that a guest asked for and never touched counts only once the
-    /// process has grown beyond that.
-    pub fn set_memory_max(&mut self, memory_max: Option<u64>) {
-        self.memory_max = memory_max.unwrap_or_else(capacity::memory);
+    /// Sets the most bytes that instances take between cranks, though one instance is always allowed. Memory that a guest asked for
+    /// and never touched counts only once the process has grown beyond that.
+    pub fn set_memory_max(&mut self, memory_max: u64) {
+        self.memory_max = memory_max;
     }
 
     /// Finds changed pages by comparing hashes from now on, even if the system can tell which were written.

@@ -29,7 +29,7 @@ impl Before {
 
     /// Says in words what the vat kept, and what is gone.
     pub(super) fn told(&self, tables: &Tables, vat: VatId) -> String {
-        let keys = tables.vatstore.iter().filter(|((it, _), _)| *it == vat).count() as u64;
+        let keys = tables.vatstore.keys(vat);
         let others = tables.clist.of(vat).filter(|(vref, _)| *vref != VRef::ROOT).count() as u64;
         let mut kept = vec!["its root".to_owned()];
         if keys > 0 {

@@ -55,13 +55,13 @@ use crate::{
     },
     slog::{Detail, Event, Slog},
     state::{
-        block::{Block, classes, heap, history},
+        block::{Block, classes, heap, history, stored},
         device::Device,
         snapshot::Image,
         table::Tables,
     },
     store::{Database, Pace},
-    vat::{CoreDump, Interrupter, Warehouse, engine_id, stack},
+    vat::{CoreDump, Interrupter, Warehouse, engine_id, shares, stack},
 };
 pub use crate::{host::options::HostOptions, state::block::BlockPolicy};
 pub(in crate::host) use mail::waiting_mail;
@@ -114,7 +114,7 @@ impl Host {
         }
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
-        warehouse.set_memory_max(open.memory_max);
+        warehouse.set_memory_max(shares(open.memory_max).heaps);
         if open.compare_pages {
             warehouse.compare_pages();
         }
@@ -373,6 +373,7 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
         block.set_audit(every);
     }
     heap::set_interval(&mut block, open.snapshot_interval);
+    stored::set_memory(&mut block, shares(open.memory_max).rows);
     if !open.read_only {
         history::set_keep(&mut block, open.keep);
     }

@@ -66,6 +66,9 @@ pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, 
         return Err(ArchiveError::damaged(path, at, format!("{more} bytes stand behind its end")));
     }
     restore.finish()?;
+    if head.schema == Database::SCHEMA_BEFORE {
+        database.upgrade_rows()?;
+    }
     confirm(path, &head, database)?;
     Ok(Summary { head, rows, raw, bytes: reader.len })
 }
@@ -73,7 +76,7 @@ pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, 
 /// Checks that this binary could continue with the state.
 fn usable(path: &Path, head: &Head) -> Result<()> {
     let by = &head.written_by;
-    if head.schema != Database::SCHEMA {
+    if ![Database::SCHEMA, Database::SCHEMA_BEFORE].contains(&head.schema) {
         let why = format!("schema version {}, this binary has {}: use vathost {by}", head.schema, Database::SCHEMA);
         return Err(ArchiveError::foreign(path, why));
     }
@@ -93,7 +96,7 @@ fn confirm(path: &Path, head: &Head, database: &Database) -> Result<()> {
         return Err(ArchiveError::damaged(path, format!("what it holds ({check})"), finding));
     }
     let found = Head::of_state(database)?;
-    if (Head { written_by: head.written_by.clone(), ..found.clone() }) != *head {
+    if (Head { written_by: head.written_by.clone(), schema: head.schema, ..found.clone() }) != *head {
         return Err(ArchiveError::damaged(path, "its head", format!("it says {head:?}, the rows are {found:?}")));
     }
     Ok(())

@@ -1,12 +1,18 @@
 //! View of the vatstore of one vat.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Row, bytes, printable};
 use crate::{
-    model::{id::VatId, value::Bytes},
-    state::table::Tables,
+    model::{blame::HostFault, id::VatId, value::Bytes},
+    state::{
+        block::{Block, stored},
+        table::Tables,
+    },
+    store::Cut,
 };
 
 #[derive(Serialize)]
@@ -19,15 +25,48 @@ pub(crate) struct KvRow {
     texts: (String, String),
 }
 
-/// Returns the keys of a vat under a prefix, with their values.
-pub(crate) fn of<'a>(tables: &'a Tables, vat: VatId, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
-    let rows = tables.vatstore.range((vat, Bytes::from(prefix).into())..);
-    rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix))
-        .map(|((_, key), value)| (&**key, value))
+/// Bytes of memory that keys and values may take while they are listed.
+const MEMORY: u64 = 16 << 20;
+
+/// Rows that are listed together.
+const PIECE: usize = 1_000;
+
+/// Hands over the keys of a vat under a prefix, with their values, piece by piece, until it is told to stop.
+pub(crate) fn pieces<E: From<HostFault>>(
+    block: &mut Block,
+    vat: VatId,
+    prefix: &str,
+    mut each: impl FnMut(Vec<KvRow>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
+    stored::set_memory(block, MEMORY);
+    let prefix = Bytes::from(prefix.as_bytes());
+    let mut from = Cut::before((vat, prefix.clone().into()));
+    loop {
+        let (mut rows, mut last) = (Vec::new(), None);
+        stored::walk(block, vat, from, |key, value| {
+            if !key.starts_with(&prefix) {
+                return ControlFlow::Break(());
+            }
+            rows.push(row(key, value));
+            last = Some(key.clone());
+            if rows.len() < PIECE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let is_last = rows.len() < PIECE;
+        let Some(last) = last else { return Ok(()) };
+        if each(rows)?.is_break() || is_last {
+            return Ok(());
+        }
+        stored::set_memory(block, MEMORY);
+        from = Cut::behind((vat, last.into()));
+    }
 }
 
+/// Lists the keys of a vat under a prefix, with their values: of a block all of whose rows are in memory.
 pub(crate) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {
-    of(tables, vat, prefix.as_bytes()).map(|(key, value)| row(key, value)).collect()
+    let rows = tables.vatstore.range((vat, Bytes::from(prefix.as_bytes()).into())..);
+    rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix.as_bytes()))
+        .map(|((_, key), value)| row(key, value))
+        .collect()
 }
 
 pub(crate) fn row(key: &Bytes, value: &Bytes) -> KvRow {

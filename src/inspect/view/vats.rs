@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Facts, Row, brief, camel, kv};
+use super::{Facts, Row, brief, camel};
 use crate::{
     host::report::{Report, VatReport},
     inspect::view::text::{counted, grouped, harmless, shortened, size},
@@ -38,7 +38,7 @@ pub(crate) struct VatRow {
     memory_bytes: u64,
     queued: usize,
     clist: usize,
-    keys: usize,
+    keys: u64,
 }
 
 #[derive(Serialize)]
@@ -101,7 +101,7 @@ fn row(tables: &Tables, id: VatId, report: VatReport) -> Option<VatRow> {
         memory_bytes: report.memory_bytes,
         queued: report.queued,
         clist: tables.clist.of(id).count(),
-        keys: kv::of(tables, id, b"").count(),
+        keys: tables.vatstore.keys(id),
     })
 }
 
@@ -161,7 +161,7 @@ impl Row for VatRow {
         let mut cells = vec![self.id.clone(), brief(self.name.as_bytes())];
         cells.extend([self.deliveries, self.syscalls, self.fuel].map(grouped));
         cells.push(size(self.memory_bytes));
-        cells.extend([self.clist, self.keys, self.queued].map(|it| it.to_string()));
+        cells.extend([self.clist.to_string(), self.keys.to_string(), self.queued.to_string()]);
         cells.push(status(self, 80));
         cells
     }

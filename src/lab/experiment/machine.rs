@@ -87,7 +87,7 @@ impl Machine {
         let scenario = if is_state { None } else { Some(Scenario::read(&base.path)?) };
         let (mut block, mut warehouse) = open(base, scenario.as_ref()).map_err(|it| *it)?;
         let watch = Arc::new(RunWatch::default());
-        watch.begin(branch::compared_rows(&block)?);
+        watch.begin(branch::compared_rows(&mut block)?);
         Probes::default().and(watch.clone()).attach(&mut block);
         warehouse.keep_stopped();
         let (checkpoints, at) = (Vec::new(), 0);

@@ -7,7 +7,7 @@
 use crate::{
     model::{blame::HostFault, id::VatId},
     state::{
-        block::{Block, Inner},
+        block::{Block, Inner, stored},
         snapshot::Snapshots,
         table::Tables,
     },
@@ -23,7 +23,8 @@ pub struct Mark {
 }
 
 /// Returns the digest of the rows that experiments compare; a probe is told how each step changes it.
-pub fn compared_rows(block: &Block) -> Result<Digest, HostFault> {
+pub fn compared_rows(block: &mut Block) -> Result<Digest, HostFault> {
+    stored::fetch_all(block)?;
     let mut digest = Digest::default();
     block.0.tables.all().iter().try_for_each(|table| table.count_compared(&mut digest))?;
     Ok(digest)
@@ -31,6 +32,7 @@ pub fn compared_rows(block: &Block) -> Result<Digest, HostFault> {
 
 /// Marks the point to which the block is undone from now on.
 pub fn mark(block: &mut Block) -> Result<Mark, HostFault> {
+    stored::fetch_all(block)?;
     settle(block, |table, digest| table.mark(digest))?;
     let inner = &mut *block.0;
     inner.entries.clear();

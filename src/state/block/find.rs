@@ -6,7 +6,7 @@ use crate::{
         blame::HostFault,
         id::{BlockHeight, BundleId, DeliveryNum},
     },
-    state::block::Block,
+    state::block::{Block, stored},
     store::Digest,
 };
 
@@ -43,6 +43,7 @@ pub fn find_bundle(block: &Block, prefix: &HexPrefix) -> Result<Option<BundleId>
 
 /// Sweeps all rows and returns their digest, which must equal that of the last commit when no block is open.
 pub fn sweep_digest(block: &mut Block) -> Result<Digest, HostFault> {
+    stored::fetch_all(block)?;
     let mut digest = Digest::default();
     for table in block.0.tables.each() {
         table.sweep(&mut digest)?;

@@ -18,6 +18,7 @@ pub(crate) mod pending;
 mod policy;
 mod probe;
 pub(crate) mod proof;
+pub mod stored;
 pub mod undo;
 
 pub use branch::Mark;
@@ -85,6 +86,8 @@ struct Inner {
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
     retention: Retention,
+    /// Bytes of memory that the vatstores may take between two cranks, where they can leave it.
+    stored_max: Option<u64>,
     console: Console,
     /// The devices of the embedder.
     devices: Vec<Arc<dyn Device>>,
@@ -144,8 +147,13 @@ impl Block {
     }
 
     /// Refused where anything that is read of the state is not what its last commit wrote.
-    fn load(database: Database, slog: Slog) -> Result<Block, HostFault> {
+    fn load(mut database: Database, slog: Slog) -> Result<Block, HostFault> {
         let read = proof::read(&database).map_err(|it| it.within(database.opening()))?;
+        if let Some(copy) = database.unproved_copy() {
+            let whole = proof::whole(&database, &read);
+            whole.map_err(|it| it.within(format_args!("prove the state; `{}` is as it was", copy.display())))?;
+            database.drop_copy()?;
+        }
         let proof::Proved { tables, meta, heads, snapshots } = read;
         Ok(Block(Box::new(Inner {
             tables,
@@ -166,6 +174,7 @@ impl Block {
             snapshots: Snapshots::stored(&snapshots),
             snapshot_interval: None,
             retention: Retention::default(),
+            stored_max: None,
             console: Console::default(),
             devices: Vec::new(),
             probe: None,
@@ -247,6 +256,7 @@ impl Block {
     /// Ends the block as a commit does, and writes nothing: for a caller that only looks ahead, and continues in the
     /// next one.
     pub fn close(&mut self) -> Result<(), HostFault> {
+        stored::fetch_all(self)?;
         branch::settle(self, |table, digest| table.close(digest))?;
         let hash = self.state_hash()?;
         self.0.meta.end(hash, true);
@@ -379,6 +389,7 @@ impl Block {
             let event = || Event::CrankFinish { crank_num, crankhash: step, activityhash: meta.mark };
             slog.record(Detail::Cranks, event);
         }
+        stored::trim(self, false);
         Ok(())
     }
 
@@ -399,6 +410,7 @@ impl Block {
         for (table, digest) in tables.into_iter().zip(&mut proof.tables) {
             table.flush(&mut transaction, digest)?;
         }
+        transaction.put_sums(&inner.tables.vatstore.index_mut().take_changes(), &mut proof.sums)?;
         inner.meta.digest = Digest::sum(&proof.tables);
         inner.meta.end(inner.meta.chain.hash(&inner.meta.digest), !open);
         ended(&mut inner.slog, inner.meta.state_hash);
@@ -434,6 +446,7 @@ impl Block {
             transaction.put_result(height.0, &result)?;
         }
         transaction.commit()?;
+        stored::trim(&mut self, true);
         Ok(self)
     }
 }

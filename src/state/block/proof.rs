@@ -1,16 +1,21 @@
 //! The reading of a state when it is opened, proved against what its last commit attests.
 //!
 //! ```text
-//!   the layout ─▶ the facts ─▶ every row ─▶ the digest of each table ─▶ the marks of the blocks ─▶ the ends of the transcripts ─▶ the snapshots
+//!   the layout ─▶ the facts ─▶ the rows ─▶ the digest of each table ─▶ the marks of the blocks ─▶ the ends of the transcripts ─▶ the snapshots
 //! ```
 //!
 //! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries,
-//! manifests, pages, bundles) is bound to it, and proved when it is read.
+//! manifests, pages, bundles, and the rows of vatstores that are too large) is bound to it, and proved when it is read.
+
+use std::collections::BTreeMap;
 
 use crate::{
-    model::blame::HostFault,
-    state::table::{Globals, Status, Tables},
-    store::{BLOCKS_KEPT, Database, Digest, Heads, Listed, Marks, Meta, Proof, Reading},
+    model::{blame::HostFault, id::VatId},
+    state::{
+        block::stored,
+        table::{Globals, Status, Tables},
+    },
+    store::{BLOCKS_KEPT, Database, Digest, Heads, Listed, Marks, Meta, Proof, Reading, StoreSum, digest_of_sums},
 };
 
 /// A state that was read.
@@ -41,7 +46,16 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
     let meta = database.meta()?;
     let mut tables = Tables::default();
     let mut digests = Vec::new();
+    let sums = sums(database, meta.as_ref(), damaged)?;
+    if let Some(sums) = stored::too_large(&sums).then(|| sums.clone()) {
+        tables.vatstore.index_mut().commit(Some(sums));
+        tables.vatstore.leave_in_file();
+    }
     for table in tables.each() {
+        if table.is_in_file() {
+            digests.push(None);
+            continue;
+        }
         let (mut reading, mut sound) = (Reading::default(), true);
         database.load(table.name(), |row| {
             if let Err(fault) = table.load(row, &mut reading) {
@@ -53,6 +67,10 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
         // Of a table with a row that is named there is no more to say.
         digests.push(sound.then_some(reading.digest));
     }
+    if tables.vatstore.is_whole() {
+        counted(&tables, &sums, damaged);
+        tables.vatstore.index_mut().commit(None);
+    }
     let proof = meta.as_ref().map(|it| it.proof.clone()).unwrap_or_default();
     if meta.is_none() && digests.iter().any(|it| *it != Some(Digest::default())) {
         damaged(HostFault::damage("table `meta`", "there are rows, and no facts of the commit that wrote them"));
@@ -62,6 +80,49 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
     let heads = heads(database, &tables, &proof, damaged)?;
     let snapshots = snapshots(database, &proof, damaged)?;
     Ok(Proved { tables, meta: meta.unwrap_or_default(), heads, snapshots })
+}
+
+/// Reads and proves the rows that stayed in the file when the state was opened.
+pub(crate) fn whole(database: &Database, read: &Proved) -> Result<(), HostFault> {
+    let mut tables = Tables::default();
+    tables.vatstore.leave_in_file();
+    let mut digests = Vec::new();
+    for (table, here) in tables.each().into_iter().zip(read.tables.all()) {
+        let mut reading = Reading::default();
+        if here.is_in_file() {
+            database.load(table.name(), |row| table.load(row, &mut reading))?;
+        }
+        digests.push(here.is_in_file().then_some(reading.digest));
+    }
+    let mut first = None;
+    let mut damaged = |fault: HostFault| {
+        first.get_or_insert(fault);
+    };
+    self::digests(&digests, &read.meta.proof, &mut damaged);
+    if !read.tables.vatstore.is_whole() {
+        counted(&tables, read.tables.vatstore.index().sums(), &mut damaged);
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Reads the sizes of the vatstores, and checks that they are those that were committed.
+pub(crate) fn sums(
+    database: &Database,
+    meta: Option<&Meta>,
+    damaged: &mut Damaged<'_>,
+) -> Result<BTreeMap<VatId, StoreSum>, HostFault> {
+    let sums = database.sums()?;
+    if meta.is_some_and(|it| digest_of_sums(&sums) != it.proof.sums) {
+        damaged(HostFault::damage("table `vatstore_sum`", "its rows are not those that were committed"));
+    }
+    Ok(sums)
+}
+
+/// Checks that the vatstores have the sizes that were committed; all of their rows were counted.
+pub(crate) fn counted(tables: &Tables, sums: &BTreeMap<VatId, StoreSum>, damaged: &mut Damaged<'_>) {
+    if tables.vatstore.index().sums() != sums {
+        damaged(HostFault::damage("table `vatstore_sum`", "its sizes are not those of the rows of `vatstore`"));
+    }
 }
 
 /// Checks that the file is laid out as this version does it.

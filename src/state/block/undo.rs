@@ -1,18 +1,30 @@
 //! A block that is given up, the last one that is taken back, and what of a block is kept beside the state.
 
-use super::{Block, Inner, proof};
+use super::{Block, Inner, proof, stored};
 use crate::model::{blame::HostFault, id::BlockHeight};
 
 /// Gives up the open block: the state as of its last commit, read anew.
 pub fn reopen(block: Block) -> Result<Block, HostFault> {
     let Inner {
-        database, slog, directives, audit_every, probe, snapshot_interval, devices, bundles, retention, ..
+        database,
+        slog,
+        directives,
+        audit_every,
+        probe,
+        snapshot_interval,
+        devices,
+        bundles,
+        retention,
+        stored_max,
+        ..
     } = *block.0;
     let mut block = Block::load(database, slog)?;
     let inner = &mut *block.0;
     (inner.directives, inner.probe, inner.bundles) = (directives, probe, bundles);
     (inner.audit_every, inner.snapshot_interval) = (audit_every, snapshot_interval);
     (inner.devices, inner.retention) = (devices, retention);
+    inner.stored_max = stored_max;
+    stored::trim(&mut block, true);
     Ok(block)
 }
 

@@ -1,0 +1,333 @@
+//! Tables of which not all rows are in memory: a row is read from the file when it is needed, and leaves the memory again when the
+//! rows take too much of it.
+//!
+//! ```text
+//!                 fetch, walk                      insert / remove / update
+//!   file ──proved──────────────────▶ memory ─────────────────────────────────▶ flush ──▶ file
+//!          ◀──trim: what no open block changed, and was not used for long──┘
+//! ```
+//!
+//! Invariants:
+//! * After a fetch the row is in memory, or there is none; after a walk so are all rows of its range. Who changes a row has fetched it.
+//! * A row that the open block changed stays in memory until it is committed. A row that it removed is not read again.
+//! * What is in memory decides nothing: neither a result, nor an order, nor a hash.
+//! * Each row that comes from the file has its checksum, or is a fault that names it. That none is missing from the file is what the
+//!   digest of the table attests: whoever reads all of it compares that (see `proof`).
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    ops::Bound,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    model::blame::HostFault,
+    store::{
+        codec::Key,
+        database::Database,
+        proof::StoredRow,
+        rows::{Arrangement, RowMap},
+        table::{Index, Slot, Table, Value},
+    },
+};
+
+/// Bytes of keys and values that a walk reads from the file at once, and rows: whatever is reached first.
+const PIECE: Piece = Piece { bytes: 64 << 10, rows: 64 };
+
+/// Ranges that are known to be whole in memory.
+const RANGES_MAX: usize = 32;
+
+/// Rows that a trim looks at before it lets some of them go.
+const LOOK: usize = 512;
+
+/// The most that is read from the file at once: it ends with the row that reaches either.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) bytes: usize,
+    pub(super) rows: usize,
+}
+
+/// The crank that changed a row last, as the table counts them since it was opened, and whether the row was used since a trim
+/// looked at it.
+#[derive(Debug)]
+pub(super) struct Stamp(AtomicU64);
+
+const USED: u64 = 1 << 63;
+
+impl Stamp {
+    /// That of a row as it was committed.
+    pub(super) const NONE: Stamp = Stamp(AtomicU64::new(0));
+
+    pub(super) fn of(crank: u64) -> Stamp {
+        Stamp(AtomicU64::new(crank | USED))
+    }
+
+    pub(super) fn crank(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) & !USED
+    }
+
+    fn note_use(&self) {
+        let stamp = self.0.load(Ordering::Relaxed);
+        if stamp & USED == 0 {
+            self.0.store(stamp | USED, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether the row was used, and forgets it.
+    fn take_use(&self) -> bool {
+        let stamp = self.0.load(Ordering::Relaxed);
+        self.0.store(stamp & !USED, Ordering::Relaxed);
+        stamp & USED != 0
+    }
+}
+
+impl Clone for Stamp {
+    fn clone(&self) -> Stamp {
+        Stamp(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// A place between two keys, or at an end.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Cut<K> {
+    /// Before every key.
+    Start,
+    /// Before this key, or behind it.
+    At(K, Side),
+    /// Behind every key.
+    End,
+}
+
+/// The side of a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Side {
+    /// Before it.
+    Before,
+    /// Behind it.
+    Behind,
+}
+
+impl<K> Cut<K> {
+    /// The place before a key.
+    pub fn before(key: K) -> Cut<K> {
+        Cut::At(key, Side::Before)
+    }
+
+    /// The place behind a key.
+    pub fn behind(key: K) -> Cut<K> {
+        Cut::At(key, Side::Behind)
+    }
+
+    /// As the beginning of a range.
+    fn first(&self) -> Bound<&K> {
+        match self {
+            Cut::Start | Cut::End => Bound::Unbounded,
+            Cut::At(key, Side::Before) => Bound::Included(key),
+            Cut::At(key, Side::Behind) => Bound::Excluded(key),
+        }
+    }
+
+    /// As the end of a range.
+    fn last(&self) -> Bound<&K> {
+        match self {
+            Cut::Start | Cut::End => Bound::Unbounded,
+            Cut::At(key, Side::Before) => Bound::Excluded(key),
+            Cut::At(key, Side::Behind) => Bound::Included(key),
+        }
+    }
+}
+
+/// What is known of the rows of a table that are not in memory.
+pub(super) struct Elsewhere<K> {
+    /// The keys whose rows the open block removed: the file still has them.
+    removed: BTreeSet<K>,
+    /// Ranges of which every row is in memory, the one found last behind the others.
+    whole: VecDeque<(Cut<K>, Cut<K>)>,
+    /// The key up to which the last trim looked.
+    hand: Option<K>,
+    reads: u64,
+}
+
+impl<K> Default for Elsewhere<K> {
+    fn default() -> Elsewhere<K> {
+        Elsewhere { removed: BTreeSet::new(), whole: VecDeque::new(), hand: None, reads: 0 }
+    }
+}
+
+impl<K> fmt::Debug for Elsewhere<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elsewhere")
+            .field("removed", &self.removed.len())
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Ord + Clone> Elsewhere<K> {
+    pub(super) fn removed(&mut self, key: &K) {
+        self.removed.insert(key.clone());
+    }
+
+    /// The block is committed: the file has what the memory has.
+    pub(super) fn end_block(&mut self) {
+        self.removed.clear();
+    }
+
+    /// Returns how far everything behind a place is in memory.
+    fn whole_from(&self, from: &Cut<K>) -> Option<&Cut<K>> {
+        self.whole.iter().rev().find(|(first, last)| first <= from && from < last).map(|(_, last)| last)
+    }
+
+    /// Notes a range of which every row is in memory.
+    fn note_whole(&mut self, from: Cut<K>, to: Cut<K>) {
+        match self.whole.iter_mut().find(|(first, last)| *first <= from && *last == from) {
+            // The next piece of a walk.
+            Some(range) => range.1 = to,
+            None => {
+                if self.whole.len() == RANGES_MAX {
+                    self.whole.pop_front();
+                }
+                self.whole.push_back((from, to));
+            }
+        }
+    }
+}
+
+fn bytes<K: Key>(key: &K) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    key.write(&mut bytes);
+    bytes
+}
+
+impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
+    /// Returns whether every row is in memory.
+    pub fn is_whole(&self) -> bool {
+        self.elsewhere.is_none()
+    }
+
+    /// Returns how many rows and pieces were read from the file since they began to leave the memory.
+    pub fn reads(&self) -> u64 {
+        self.elsewhere.as_ref().map_or(0, |it| it.reads)
+    }
+
+    /// Has rows stay in the file until they are needed, from now on: after a commit, or before any row was read.
+    pub(crate) fn leave_in_file(&mut self) {
+        self.elsewhere.get_or_insert_default();
+    }
+
+    /// Returns the row of this key, which is read if it is not in memory.
+    pub fn fetch(&mut self, file: &Database, key: &K) -> Result<Option<&V>, HostFault> {
+        if let Some(elsewhere) = &mut self.elsewhere
+            && self.rows.find(key).is_none()
+            && !elsewhere.removed.contains(key)
+            && elsewhere.whole_from(&Cut::At(key.clone(), Side::Before)).is_none()
+        {
+            elsewhere.reads += 1;
+            let key = bytes(key);
+            if let Some((value, checksum)) = file.row(self.name, &key)? {
+                let (key, value) = self.proved(&StoredRow { key: &key, value: &value, checksum })?;
+                self.come(key, value);
+            }
+        }
+        let row = self.rows.find(key);
+        Ok(row.map(|it| {
+            it.stamp.note_use();
+            &it.value
+        }))
+    }
+
+    /// Hands over the rows of a range in key order, until it is told to stop; those that are not in memory are read.
+    pub fn walk(
+        &mut self,
+        file: &Database,
+        (mut from, to): (Cut<K>, Cut<K>),
+        mut each: impl FnMut(&K, &V) -> bool,
+    ) -> Result<(), HostFault> {
+        while from < to {
+            let end = self.read_on(file, &from, &to)?;
+            for (key, row) in self.rows.within((from.first(), end.last())) {
+                row.stamp.note_use();
+                if !each(key, &row.value) {
+                    return Ok(());
+                }
+            }
+            from = end;
+        }
+        Ok(())
+    }
+
+    /// Reads what is missing from memory behind a place, and returns how far nothing is missing then.
+    fn read_on(&mut self, file: &Database, from: &Cut<K>, to: &Cut<K>) -> Result<Cut<K>, HostFault> {
+        let Some(elsewhere) = &mut self.elsewhere else { return Ok(to.clone()) };
+        if let Some(end) = elsewhere.whole_from(from) {
+            return Ok(end.min(to).clone());
+        }
+        elsewhere.reads += 1;
+        let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
+        let mut read = Vec::new();
+        let is_all = file.rows_within(self.name, (first, last), PIECE, &mut |row| {
+            read.push(self.proved(row)?);
+            Ok(())
+        })?;
+        let end = match read.last() {
+            Some((key, _)) if !is_all => Cut::behind(key.clone()),
+            _ => to.clone(),
+        };
+        for (key, value) in read {
+            let is_removed = self.elsewhere.as_ref().is_some_and(|it| it.removed.contains(&key));
+            if !is_removed && self.rows.find(&key).is_none() {
+                self.come(key, value);
+            }
+        }
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.note_whole(from.clone(), end.clone());
+        }
+        Ok(end)
+    }
+
+    /// Reads every row that is not in memory. None leaves any more.
+    pub(crate) fn fetch_all(&mut self, file: &Database) -> Result<(), HostFault> {
+        self.walk(file, (Cut::Start, Cut::End), |_, _| true)?;
+        self.elsewhere = None;
+        Ok(())
+    }
+
+    fn come(&mut self, key: K, value: V) {
+        self.index.moved(&key, &value, true);
+        self.rows.put(key, Slot { value, stamp: Stamp::NONE });
+    }
+
+    /// Lets rows leave the memory until there are few enough, or none is left that may leave: those first that were not used since the
+    /// last trim looked at them. Between two cranks.
+    pub(crate) fn trim(&mut self, are_few: impl Fn(&I) -> bool) {
+        // In two rounds each row was met once without having been used.
+        let mut looks = 2 * self.rows.count() / LOOK + 2;
+        while looks > 0 && !are_few(&self.index) {
+            looks -= 1;
+            let Some(elsewhere) = &mut self.elsewhere else { return };
+            let from = elsewhere.hand.take();
+            let from = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            let mut leaving = Vec::new();
+            for (key, row) in self.rows.within((from, Bound::Unbounded)).take(LOOK) {
+                last = Some(key);
+                let is_committed = row.stamp.crank() < self.block;
+                if is_committed && !row.stamp.take_use() {
+                    leaving.push(key.clone());
+                }
+            }
+            // Behind the last one it begins anew.
+            elsewhere.hand = last.cloned();
+            if !leaving.is_empty() {
+                elsewhere.whole.clear();
+            }
+            for key in leaving {
+                elsewhere.removed.remove(&key);
+                if let Some(row) = self.rows.take(&key) {
+                    self.index.moved(&key, &row.value, false);
+                }
+            }
+        }
+    }
+}
