@@ -8,6 +8,7 @@ mod flips;
 mod layout;
 mod rerun;
 mod retention;
+mod stored;
 
 use std::{
     fs,

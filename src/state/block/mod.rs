@@ -148,12 +148,16 @@ impl Block {
 
     /// Refused where anything that is read of the state is not what its last commit wrote.
     fn load(mut database: Database, slog: Slog) -> Result<Block, HostFault> {
-        let read = proof::read(&database).map_err(|it| it.within(database.opening()))?;
-        if let Some(copy) = database.unproved_copy() {
-            let whole = proof::whole(&database, &read);
-            whole.map_err(|it| it.within(format_args!("prove the state; `{}` is as it was", copy.display())))?;
-            database.drop_copy()?;
-        }
+        let read = match database.unproved_copy() {
+            None => proof::read(&database),
+            Some(copy) => {
+                let read = proof::read(&database).and_then(|it| proof::whole(&database, &it).map(|()| it));
+                let read = read
+                    .map_err(|it| HostFault { why: format!("{} (`{}` is as it was)", it.why, copy.display()), ..it })?;
+                database.drop_copy().map(|()| read)
+            }
+        };
+        let read = read.map_err(|it| it.within(database.opening()))?;
         let proof::Proved { tables, meta, heads, snapshots } = read;
         Ok(Block(Box::new(Inner {
             tables,

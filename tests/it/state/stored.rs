@@ -1,0 +1,188 @@
+//! Vatstores that are larger than the memory: rows are read when they are needed, and none of that is in a result; and states and
+//! archives of the layout before this one.
+
+use vathost::state::block::{Block, stored};
+
+use super::*;
+
+/// Writes 256 keys of a kilobyte each time it is called, and later reads some of them, walks, and removes some.
+const HOARDER: &str = r#"(module
+    (import "vat1" "vatstore_set" (func $set (param i32 i32 i32 i32)))
+    (import "vat1" "vatstore_get" (func $get (param i32 i32) (result i32)))
+    (import "vat1" "vatstore_delete" (func $delete (param i32 i32)))
+    (import "vat1" "vatstore_next_key" (func $next (param i32 i32) (result i32)))
+    (memory (export "memory") 2)
+    (global $calls (mut i32) (i32.const 0))
+    (func (export "vat_deliver") (param i32)
+        (local $at i32)
+        (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+        (loop $more
+            ;; The key: the number of the call, and that of the key.
+            (i32.store8 (i32.const 1024) (global.get $calls))
+            (i32.store8 (i32.const 1025) (local.get $at))
+            (i32.store (i32.const 4096) (global.get $calls))
+            (call $set (i32.const 1024) (i32.const 2) (i32.const 4096) (i32.const 1024))
+            ;; One of long ago is read, the one behind another, and one in eight goes.
+            (i32.store8 (i32.const 1024) (i32.shr_u (global.get $calls) (i32.const 1)))
+            (drop (call $get (i32.const 1024) (i32.const 2)))
+            (i32.store8 (i32.const 1024) (i32.shr_u (global.get $calls) (i32.const 2)))
+            (drop (call $next (i32.const 1024) (i32.const 2)))
+            (if (i32.eqz (i32.and (local.get $at) (i32.const 7)))
+                (then (call $delete (i32.const 1024) (i32.const 2))))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $at) (i32.const 256))))))"#;
+
+/// More blocks than there are.
+const MANY: usize = 1_000;
+
+/// A scenario of a vat that is called this often.
+fn hoard(calls: usize) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let send = "[[send]]\nto = \"hoarder\"\nmethod = \"go\"\n";
+    let toml = format!("[vats.hoarder]\nbundle = \"hoarder.wat\"\n{}", send.repeat(calls));
+    fs::write(dir.path().join("vat.toml"), toml).unwrap();
+    fs::write(dir.path().join("hoarder.wat"), HOARDER).unwrap();
+    dir
+}
+
+/// Runs to the end in blocks of four cranks, as a new process every so many of them.
+fn live(dir: &Path, scenario: &Path, memory: Option<u64>, blocks: usize) -> String {
+    let open = || Host::open(HostOptions { memory_max: memory, ..options(dir) }).unwrap();
+    let mut host = open();
+    host.install(&Scenario::read(scenario).unwrap()).unwrap();
+    loop {
+        let hash = go_on(&mut host, blocks, 4);
+        if host.is_quiescent().unwrap() {
+            return hash;
+        }
+        drop(host);
+        host = open();
+    }
+}
+
+#[test]
+fn what_is_in_memory_changes_no_hash() {
+    let own = hoard(12);
+    for scenario in [own.path(), &vats("bank"), &vats("gc"), &vats("clerk"), &vats("vault")] {
+        let life = |memory, blocks| live(TempDir::new().unwrap().path(), scenario, memory, blocks);
+        let expected = life(None, MANY);
+        for (memory, blocks) in [(Some(0), MANY), (Some(0), 1), (Some(2 << 20), 2), (None, 3)] {
+            assert_eq!(life(memory, blocks), expected, "{scenario:?}, {memory:?}, {blocks}");
+        }
+    }
+}
+
+#[test]
+fn a_state_with_large_vatstores_is_opened_without_reading_them() {
+    let (scenario, dir, other) = (hoard(48), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let begin = |dir: &Path| {
+        let mut host = open(dir);
+        host.install(&Scenario::read(scenario.path()).unwrap()).unwrap();
+        go_on(&mut host, 11, 4);
+        host
+    };
+    // Undisturbed, it never leaves the memory.
+    let expected = go_on(&mut begin(other.path()), MANY, 4);
+    drop(begin(dir.path()));
+    let block = Block::open_read_only(dir.path()).unwrap();
+    let vatstore = &block.tables().vatstore;
+    assert!(!vatstore.is_whole() && stored::reads(&block) == 0, "{vatstore:?}");
+    let keys = usize::try_from(vatstore.all_keys()).unwrap();
+    assert!(keys > 8_000, "{keys}");
+    let state = dir.path().to_str().unwrap();
+    let listed = vathost(&["inspect", state, "kv", "hoarder"], &[]);
+    assert_eq!(listed.out.lines().count(), keys + 1, "{}", listed.err);
+    let listed = vathost(&["inspect", state, "kv", "hoarder", "--json", "--limit", "1500"], &[]);
+    assert_eq!(listed.json().as_array().unwrap().len(), 1_500);
+    assert!(listed.err.contains("1500 rows; a larger --limit shows more"), "{}", listed.err);
+    assert_eq!(vathost(&["inspect", state, "--json"], &[]).json()["counts"]["vatstore"], keys);
+    assert_eq!(findings(dir.path()), None);
+    drop(block);
+    for memory in [Some(0), None] {
+        let copy = copy_of(dir.path());
+        let mut host = Host::open(HostOptions { memory_max: memory, ..options(copy.path()) }).unwrap();
+        assert_eq!(go_on(&mut host, MANY, 4), expected, "{memory:?}");
+    }
+}
+
+fn copy_of(dir: &Path) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    fs::copy(dir.join("state.sqlite"), copy.path().join("state.sqlite")).unwrap();
+    copy
+}
+
+#[test]
+fn a_row_that_was_damaged_is_named_when_it_is_read_and_a_missing_one_by_verify() {
+    let (scenario, dir) = (hoard(48), TempDir::new().unwrap());
+    let mut host = open(dir.path());
+    host.install(&Scenario::read(scenario.path()).unwrap()).unwrap();
+    go_on(&mut host, 11, 4);
+    drop(host);
+    let damaged = |sql: &str| {
+        let copy = copy_of(dir.path());
+        sqlite(copy.path()).execute_batch(sql).unwrap();
+        copy
+    };
+    // It is read after half as many calls again.
+    let key = "(SELECT key FROM vatstore WHERE hex(key) LIKE '%1605' LIMIT 1)";
+    let copy = damaged(&format!("UPDATE vatstore SET value = x'030141' WHERE key = {key}"));
+    let mut host = open(copy.path());
+    let policy = BlockPolicy { cranks: 4, ..BlockPolicy::default() };
+    let halt = loop {
+        if let Err(halt) = host.run_block(&policy, &mut |_| true) {
+            break halt.to_string();
+        }
+    };
+    assert!(halt.contains("table `vatstore`, key 00000000000000011605"), "{halt}");
+    assert!(halt.contains("the state is damaged"), "{halt}");
+    for sql in [
+        format!("DELETE FROM vatstore WHERE key = {key}"),
+        "UPDATE vatstore_sum SET keys = keys + 1".to_owned(),
+        "DELETE FROM vatstore_sum".to_owned(),
+    ] {
+        assert!(findings(damaged(&sql).path()).is_some(), "{sql}");
+    }
+    let refused = Block::open_read_only(damaged("UPDATE vatstore_sum SET bytes = bytes - 1").path()).unwrap_err();
+    assert!(refused.to_string().contains("the size of the vatstore of v1"), "{refused}");
+}
+
+/// What these came from: `vathost run vats/bank --blocks 2 --cranks-per-block 8`, and where they go on to.
+const NEXT: &str = "7f4bb6b36f55bab9752f8afa1969c3b376ce4672146da6c9a5fbecd4d7a9eee7";
+
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/states").join(name)
+}
+
+#[test]
+fn a_state_of_the_layout_before_is_brought_to_this_one_and_goes_on_to_the_same_hash() {
+    let dir = TempDir::new().unwrap();
+    let file = zstd::decode_all(fs::File::open(kept("schema-9.sqlite.zst")).unwrap()).unwrap();
+    fs::write(dir.path().join("state.sqlite"), &file).unwrap();
+    let refused = Block::open_read_only(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("it has schema version 9") && refused.contains("vathost prune"), "{refused}");
+    // One that is damaged is refused, and the file as it was is still there.
+    let damaged = copy_of(dir.path());
+    sqlite(damaged.path()).execute_batch("UPDATE vatstore SET value = x'030141'").unwrap();
+    let refused = Host::open(options(damaged.path())).unwrap_err().to_string();
+    assert!(
+        refused.contains("table `vatstore`") && refused.contains("state.sqlite.schema-9` is as it was"),
+        "{refused}"
+    );
+    let copy = Connection::open(damaged.path().join("state.sqlite.schema-9")).unwrap();
+    assert_eq!(copy.query_row("PRAGMA user_version", [], |it| it.get(0)), Ok(9));
+    let mut host = open(dir.path());
+    assert!(!dir.path().join("state.sqlite.schema-9").exists(), "all is proved");
+    assert_eq!(go_on(&mut host, MANY, 8), NEXT);
+    drop(host);
+    assert_eq!(findings(dir.path()), None);
+}
+
+#[test]
+fn an_archive_of_the_layout_before_is_imported_and_goes_on_to_the_same_hash() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    let said = vathost(&["import"], &[&kept("schema-9.archive"), &state]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(go_on(&mut open(&state), MANY, 8), NEXT);
+    assert_eq!(findings(&state), None);
+}
