@@ -301,10 +301,9 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Lets rows leave the memory until there are few enough, or none is left that may leave: those first that were not used since the
     /// last trim looked at them. Between two cranks.
     pub(crate) fn trim(&mut self, are_few: impl Fn(&I) -> bool) {
-        // In two rounds, and what is left of one, each row was met once without having been used.
-        let mut looks = 2 * self.rows.count() / LOOK + 4;
-        while looks > 0 && !are_few(&self.index) {
-            looks -= 1;
+        // In what is left of one round, and two more, each row was met once without having been used.
+        let mut rounds = 3;
+        while rounds > 0 && !are_few(&self.index) {
             let Some(elsewhere) = &mut self.elsewhere else { return };
             let from = elsewhere.hand.take();
             let from = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -317,8 +316,10 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
                     leaving.push(key.clone());
                 }
             }
-            // Behind the last one it begins anew.
             elsewhere.hand = last.cloned();
+            if last.is_none() {
+                rounds -= 1;
+            }
             if !leaving.is_empty() {
                 elsewhere.whole.clear();
             }
