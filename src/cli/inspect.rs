@@ -231,33 +231,35 @@ impl Printer<'_> {
     /// Prints keys and values as they are read: there may be more of them than there is memory.
     fn kv(&self, block: &mut Block, vat: VatId, prefix: &str) -> anyhow::Result<()> {
         let (mut stream, mut left) = (self.output.stream(), self.limit.unwrap_or(usize::MAX));
-        let (mut shown, mut is_cut, mut pieces) = (0, false, 0);
+        let (mut shown, mut is_cut, mut is_first) = (0, false, true);
         let mut print = |rows: Vec<KvRow>| -> anyhow::Result<ControlFlow<()>> {
             is_cut = rows.len() > left;
             let rows = rows.get(..left).unwrap_or(&rows);
             (left, shown) = (left - rows.len(), shown + rows.len());
+            let mut text = Vec::new();
             if self.json {
                 for row in rows {
-                    stream.write_all(if pieces == 0 { b"[" } else { b"," })?;
-                    serde_json::to_writer(&mut stream, row)?;
-                    pieces += 1;
+                    text.push(if is_first { b'[' } else { b',' });
+                    serde_json::to_writer(&mut text, row)?;
+                    is_first = false;
                 }
             } else {
-                let text = view::table_of(rows);
+                let table = view::table_of(rows);
                 // The names of the columns stand above the first piece alone.
-                let text = if pieces == 0 { &text } else { text.split_once('\n').map_or("", |(_, rest)| rest) };
-                stream.write_all(text.as_bytes())?;
-                stream.write_all(b"\n")?;
-                pieces += 1;
+                let rest = || table.split_once('\n').map_or("", |(_, rest)| rest);
+                text.extend_from_slice(if is_first { &table } else { rest() }.as_bytes());
+                text.push(b'\n');
+                is_first = false;
             }
+            stream.write_all(&text)?;
             Ok(if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         kv::pieces(block, vat, prefix, &mut print)?;
-        match (self.json, pieces) {
-            (true, 0) => stream.write_all(b"[]\n")?,
-            (true, _) => stream.write_all(b"]\n")?,
-            (false, 0) => writeln!(stream, "{}", view::table_of::<KvRow>(&[]))?,
-            (false, _) => (),
+        match (self.json, is_first) {
+            (true, true) => stream.write_all(b"[]\n")?,
+            (true, false) => stream.write_all(b"]\n")?,
+            (false, true) => writeln!(stream, "{}", view::table_of::<KvRow>(&[]))?,
+            (false, false) => (),
         }
         drop(stream);
         if is_cut {
