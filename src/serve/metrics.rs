@@ -40,6 +40,7 @@ pub struct Metrics {
     vats: Family<KindLabel, Gauge>,
     queued: Gauge,
     wakeups: Gauge,
+    unproved: Gauge,
     under_way: Gauge,
     kept: Family<KindLabel, Gauge>,
     bytes: Family<KindLabel, Gauge>,
@@ -74,6 +75,7 @@ impl Default for Metrics {
             vats: Family::default(),
             queued: Gauge::default(),
             wakeups: Gauge::default(),
+            unproved: Gauge::default(),
             under_way: Gauge::default(),
             kept: Family::default(),
             bytes: Family::default(),
@@ -100,6 +102,11 @@ impl Metrics {
         gauge("deliveries", "Deliveries of the state so far", &self.deliveries);
         gauge("queued", "Entries in the run-queue and the pause queues after the last block", &self.queued);
         gauge("wakeups", "Wakeups that the timer owes", &self.wakeups);
+        gauge(
+            "unproved_rows",
+            "Rows of vatstores that were not proved yet since the server was started",
+            &self.unproved,
+        );
         gauge("calls_under_way", "Calls and readers that are waited for", &self.under_way);
         gauge("connections", "Connections that are open", &self.connections);
         gauge(
@@ -199,6 +206,10 @@ impl Metrics {
         self.under_way.set(kept[2] as i64);
         let heaps: u64 = tables.tallies.iter().map(|(_, it)| it.memory).sum();
         self.bytes.get_or_create(&KindLabel { kind: "heaps" }).set(heaps.cast_signed());
+        let rows = tables.vatstore.index().in_memory();
+        self.bytes.get_or_create(&KindLabel { kind: "rows-in-memory" }).set(rows.cast_signed());
+        let unproved = host.scrub().map_or(0, |it| it.of.saturating_sub(it.rows));
+        self.unproved.set(unproved.cast_signed());
         self.bytes.get_or_create(&KindLabel { kind: "log-held-by-readers" }).set(held_bytes(block).cast_signed());
         let last = tables.applied.iter().map(|(_, it)| it.crank.0.cast_signed()).max();
         self.directive_crank.set(last.unwrap_or(-1));

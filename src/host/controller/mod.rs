@@ -45,6 +45,7 @@ use crate::{
         epitaph::{Epitaph, HostPosition, RunSettings},
         mailbox::MailboxFiles,
         report::Report,
+        scrub::{Scrub, ScrubProgress},
     },
     kernel::{self, Halt, Position, Workers},
     model::{
@@ -92,6 +93,8 @@ pub struct Host {
     mailbox_files: MailboxFiles,
     /// The devices of the program, through which messages leave: none if the state is only read.
     devices: Vec<Arc<dyn Device>>,
+    /// The proof of what of the state was not read when it was opened.
+    scrub: Option<Scrub>,
     /// The number of the last message of each device that left.
     left: BTreeMap<DeviceId, u64>,
 }
@@ -100,6 +103,8 @@ impl Host {
     /// Opens a state to run or to read. It is refused if another engine or another kernel made it.
     pub fn open(open: HostOptions) -> Result<Host, HostFault> {
         let mut block = open_block(&open)?;
+        let is_run = !open.read_only && open.files.is_none();
+        let scrub = open.state.as_ref().filter(|_| is_run).and_then(|dir| Scrub::of(&block, dir));
         if open.experimental && block.meta().engine.is_empty() {
             block.set_experimental();
         }
@@ -130,6 +135,7 @@ impl Host {
             epitaph: None,
             unburied: Vec::new(),
             mailbox_files: MailboxFiles::default(),
+            scrub,
             devices: if open.read_only { Vec::new() } else { open.devices.clone() },
             left: BTreeMap::new(),
             options: open,
@@ -161,6 +167,12 @@ impl Host {
     /// Refuses an input for a host that has halted.
     fn check_alive(&self) -> Result<(), HostFault> {
         if self.block.is_some() { Ok(()) } else { Err(halted()) }
+    }
+
+    /// Returns how far the rows are proved that were not read when the state was opened; nothing where all were. What is found to be
+    /// damaged is the fault of the next block.
+    pub fn scrub(&self) -> Option<ScrubProgress> {
+        self.scrub.as_ref().map(Scrub::progress)
     }
 
     /// Returns what is known of the last commit, also after a halt.

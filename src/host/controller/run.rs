@@ -14,6 +14,7 @@ use crate::{
             input::{self, Input},
         },
         options::{HostOptions, Inputs},
+        scrub::Scrub,
     },
     kernel::{self, Halt, Ledger, Ran},
     model::{
@@ -131,6 +132,7 @@ impl Host {
     pub(super) fn begin_block(&mut self, policy: &BlockPolicy) -> Result<Block, Box<Halt>> {
         self.standing.run.set_policy(policy);
         let mut block = self.take()?;
+        self.scrub.as_ref().map_or(Ok(()), Scrub::check)?;
         policy.keep(&mut block);
         let inputs = input::in_order(std::mem::take(&mut self.inputs));
         if inputs.is_empty() && (self.clock.is_none() || block.meta().open) {

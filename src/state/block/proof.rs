@@ -7,7 +7,7 @@
 //! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries,
 //! manifests, pages, bundles, and the rows of vatstores that are too large) is bound to it, and proved when it is read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use crate::{
     model::{blame::HostFault, id::VatId},
@@ -15,7 +15,9 @@ use crate::{
         block::stored,
         table::{Globals, Status, Tables},
     },
-    store::{BLOCKS_KEPT, Database, Digest, Heads, Listed, Marks, Meta, Proof, Reading, StoreSum, digest_of_sums},
+    store::{
+        BLOCKS_KEPT, Database, Digest, Heads, Journaled, Listed, Marks, Meta, Proof, Reading, StoreSum, digest_of_sums,
+    },
 };
 
 /// A state that was read.
@@ -84,24 +86,42 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
 
 /// Reads and proves the rows that stayed in the file when the state was opened.
 pub(crate) fn whole(database: &Database, read: &Proved) -> Result<(), HostFault> {
+    match &read.tables.vatstore {
+        it if it.is_whole() => Ok(()),
+        it => vatstores(database, &read.meta, it.index().sums(), &mut |_| ControlFlow::Continue(())),
+    }
+}
+
+/// Reads and proves the rows of all vatstores, until it is told to stop: `each` hears how many were read. That all are there is known
+/// at the end alone.
+pub(crate) fn vatstores(
+    database: &Database,
+    meta: &Meta,
+    sums: &BTreeMap<VatId, StoreSum>,
+    each: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<(), HostFault> {
     let mut tables = Tables::default();
     tables.vatstore.leave_in_file();
-    let mut digests = Vec::new();
-    for (table, here) in tables.each().into_iter().zip(read.tables.all()) {
-        let mut reading = Reading::default();
-        if here.is_in_file() {
-            database.load(table.name(), |row| table.load(row, &mut reading))?;
-        }
-        digests.push(here.is_in_file().then_some(reading.digest));
+    let (mut reading, mut rows, mut is_stopped) = (Reading::default(), 0, false);
+    let vatstore: &mut dyn Journaled = &mut tables.vatstore;
+    let read = database.load(vatstore.name(), |row| {
+        vatstore.load(row, &mut reading)?;
+        rows += 1;
+        is_stopped = each(rows).is_break();
+        if is_stopped { Err(HostFault::new("read the vatstores", "it was told to stop")) } else { Ok(()) }
+    });
+    if is_stopped {
+        return Ok(());
     }
+    read?;
     let mut first = None;
     let mut damaged = |fault: HostFault| {
         first.get_or_insert(fault);
     };
-    self::digests(&digests, &read.meta.proof, &mut damaged);
-    if !read.tables.vatstore.is_whole() {
-        counted(&tables, read.tables.vatstore.index().sums(), &mut damaged);
-    }
+    let digests: Vec<_> =
+        tables.all().iter().map(|it| (it.name() == tables.vatstore.name()).then_some(reading.digest)).collect();
+    self::digests(&digests, &meta.proof, &mut damaged);
+    counted(&tables, sums, &mut damaged);
     first.map_or(Ok(()), Err)
 }
 

@@ -1,6 +1,11 @@
 //! Vatstores that are larger than the memory: rows are read when they are needed, and none of that is in a result; and states and
 //! archives of the layout before this one.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use vathost::state::block::{Block, stored};
 
 use super::*;
@@ -144,6 +149,41 @@ fn a_row_that_was_damaged_is_named_when_it_is_read_and_a_missing_one_by_verify()
     }
     let refused = Block::open_read_only(damaged("UPDATE vatstore_sum SET bytes = bytes - 1").path()).unwrap_err();
     assert!(refused.to_string().contains("the size of the vatstore of v1"), "{refused}");
+}
+
+#[test]
+fn what_was_not_read_is_proved_while_the_host_runs_and_what_is_missing_ends_it() {
+    let (scenario, dir) = (hoard(48), TempDir::new().unwrap());
+    let mut host = open(dir.path());
+    host.install(&Scenario::read(scenario.path()).unwrap()).unwrap();
+    go_on(&mut host, 11, 4);
+    assert!(host.scrub().is_none(), "all of it is in memory");
+    drop(host);
+    let scrubbed = |host: &Host| {
+        let progress = host.scrub().expect("a scrub");
+        (progress.is_done && progress.rows == progress.of, progress.rows)
+    };
+    let patience = Instant::now() + Duration::from_secs(60);
+    let host = open(dir.path());
+    while !scrubbed(&host).0 {
+        assert!(Instant::now() < patience, "{:?}", host.scrub());
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(host);
+    // One that no vat ever asks for again.
+    sqlite(dir.path()).execute_batch("DELETE FROM vatstore WHERE hex(key) LIKE '%2105'").unwrap();
+    let mut host = open(dir.path());
+    let halt = loop {
+        assert!(Instant::now() < patience, "{:?}", host.scrub());
+        if let Err(halt) = host.run_block(&BlockPolicy { cranks: 1, ..BlockPolicy::default() }, &mut |_| true) {
+            break halt.to_string();
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert!(halt.contains("while it runs") && halt.contains("table `vatstore`: its rows are not those"), "{halt}");
+    assert!(host.run_block(&BlockPolicy::default(), &mut |_| true).is_err(), "it is over");
+    // It was in no hurry to be closed, either.
+    drop(open(dir.path()));
 }
 
 /// What these came from: `vathost run vats/bank --blocks 2 --cranks-per-block 8`, and where they go on to.
