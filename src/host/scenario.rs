@@ -167,15 +167,18 @@ impl FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Bytes, String> {
         let digits = text.trim_end_matches(|it: char| !it.is_ascii_digit());
-        let shift = match text[digits.len()..].trim() {
-            "" | "B" => 0,
-            "KiB" => 10,
-            "MiB" => 20,
-            "GiB" => 30,
-            unit => return Err(format!("unknown unit `{unit}`: use B, KiB, MiB or GiB")),
+        let unit = match text[digits.len()..].trim() {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "kB" => 1_000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            unit => return Err(format!("unknown unit `{unit}`: use B, KiB, MiB or GiB, or kB, MB or GB")),
         };
         let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is not a size like \"16MiB\""))?;
-        number.checked_mul(1 << shift).map(Bytes).ok_or_else(|| format!("`{text}` is too large"))
+        number.checked_mul(unit).map(Bytes).ok_or_else(|| format!("`{text}` is too large"))
     }
 }
 

@@ -20,6 +20,7 @@ use std::{
 };
 
 use crate::{
+    host::controller::Host,
     model::blame::HostFault,
     state::{
         block::{Block, proof},
@@ -50,7 +51,7 @@ struct Shared {
     end: Mutex<Option<Result<(), HostFault>>>,
 }
 
-/// How far a scrub has come.
+/// The progress of a scrub.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScrubProgress {
     /// The rows that were read and proved.
@@ -94,6 +95,12 @@ impl Scrub {
     fn end(&self) -> std::sync::MutexGuard<'_, Option<Result<(), HostFault>>> {
         self.shared.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns how far a host has proved the rows that it did not read when it opened the state; nothing where it read all. What the scrub
+/// finds to be damaged is the fault of the next block.
+pub fn progress(host: &Host) -> Option<ScrubProgress> {
+    host.scrub.as_ref().map(Scrub::progress)
 }
 
 impl Drop for Scrub {

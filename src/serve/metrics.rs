@@ -16,7 +16,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{host::controller::Host, state::block::held_bytes, state::table::Status};
+use crate::{
+    host::{controller::Host, scrub},
+    state::block::held_bytes,
+    state::table::Status,
+};
 
 /// One word about a number.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -208,7 +212,7 @@ impl Metrics {
         self.bytes.get_or_create(&KindLabel { kind: "heaps" }).set(heaps.cast_signed());
         let rows = tables.vatstore.index().in_memory();
         self.bytes.get_or_create(&KindLabel { kind: "rows-in-memory" }).set(rows.cast_signed());
-        let unproved = host.scrub().map_or(0, |it| it.of.saturating_sub(it.rows));
+        let unproved = scrub::progress(host).map_or(0, |it| it.of.saturating_sub(it.rows));
         self.unproved.set(unproved.cast_signed());
         self.bytes.get_or_create(&KindLabel { kind: "log-held-by-readers" }).set(held_bytes(block).cast_signed());
         let last = tables.applied.iter().map(|(_, it)| it.crank.0.cast_signed()).max();

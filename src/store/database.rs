@@ -15,7 +15,6 @@ use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
-    ops::Bound,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,7 +26,6 @@ use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
         beside, codec,
-        elsewhere::Piece,
         files::{RegisteredVfs, StateFiles},
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
@@ -98,7 +96,7 @@ impl Meta {
     }
 }
 
-/// Where a database is, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only
+/// The place of a database, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only
 /// read.
 #[derive(Debug, Default)]
 pub(super) struct Home {
@@ -293,7 +291,7 @@ impl Database {
         make_durable(&database.connection, &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection));
         if database.schema()? == upgrade::BEFORE {
-            database.upgrade()?;
+            upgrade::upgrade(&mut database)?;
         }
         database.create(tables)?;
         Ok(database)
@@ -446,55 +444,6 @@ impl Database {
             take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
         }
         Ok(())
-    }
-
-    /// Reads one row of a table: its value and its checksum.
-    pub(super) fn row(&self, table: &str, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, HostFault> {
-        let sql = format!("SELECT value, checksum FROM \"{table}\" WHERE key = ?");
-        let read = || {
-            let mut statement = self.connection.prepare_cached(&sql)?;
-            statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-        };
-        read().map_err(|err| self.failed(&format!("read table `{table}`"), &err))
-    }
-
-    /// Hands over the first rows of a range of a table, in the order of their keys, and returns whether that is all of the range.
-    pub(super) fn rows_within(
-        &self,
-        table: &str,
-        (first, last): (Bound<Vec<u8>>, Bound<Vec<u8>>),
-        max: Piece,
-        take: &mut dyn FnMut(&StoredRow<'_>) -> Result<(), HostFault>,
-    ) -> Result<bool, HostFault> {
-        let from = match first {
-            Bound::Excluded(_) => ">",
-            Bound::Included(_) | Bound::Unbounded => ">=",
-        };
-        let (to, last) = match last {
-            Bound::Included(key) => ("AND key <= ?2", Some(key)),
-            Bound::Excluded(key) => ("AND key < ?2", Some(key)),
-            Bound::Unbounded => ("AND ?2 IS NULL", None),
-        };
-        let first = match first {
-            Bound::Included(key) | Bound::Excluded(key) => key,
-            Bound::Unbounded => Vec::new(),
-        };
-        let what = format!("read table `{table}`");
-        let failed = |err| self.failed(&what, &err);
-        let sql = format!("SELECT key, value, checksum FROM \"{table}\" WHERE key {from} ?1 {to} ORDER BY key");
-        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
-        let mut rows = statement.query(params![first, last]).map_err(failed)?;
-        let (mut count, mut bytes) = (0, 0);
-        while let Some(row) = rows.next().map_err(failed)? {
-            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
-            let (key, value) = (blob(0).map_err(failed)?, blob(1).map_err(failed)?);
-            take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
-            (count, bytes) = (count + 1, bytes + key.len() + value.len());
-            if count >= max.rows || bytes >= max.bytes {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Reads the wasm of a bundle, checked against its hash.

@@ -21,19 +21,22 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use rusqlite::{OptionalExtension, params};
+
 use crate::{
-    model::blame::HostFault,
+    model::{blame::HostFault, id::hex},
     store::{
-        codec::Key,
+        codec::{self, Key},
         database::Database,
-        proof::StoredRow,
+        hash::RowHash,
+        proof::{DAMAGED, StoredRow},
         rows::{Arrangement, RowMap},
         table::{Index, Slot, Table, Value},
     },
 };
 
 /// Bytes of keys and values that a walk reads from the file at once, and rows: whatever is reached first.
-const PIECE: Piece = Piece { bytes: 64 << 10, rows: 64 };
+const AT_ONCE: AtOnce = AtOnce { bytes: 64 << 10, rows: 64 };
 
 /// Ranges that are known to be whole in memory.
 const RANGES_MAX: usize = 32;
@@ -43,7 +46,7 @@ const LOOK: usize = 512;
 
 /// The most that is read from the file at once: it ends with the row that reaches either.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
+pub(super) struct AtOnce {
     pub(super) bytes: usize,
     pub(super) rows: usize,
 }
@@ -56,7 +59,7 @@ pub(super) struct Stamp(AtomicU64);
 const USED: u64 = 1 << 63;
 
 impl Stamp {
-    /// That of a row as it was committed.
+    /// The stamp of a row as it was committed.
     pub(super) const NONE: Stamp = Stamp(AtomicU64::new(0));
 
     pub(super) fn of(crank: u64) -> Stamp {
@@ -200,6 +203,55 @@ fn bytes<K: Key>(key: &K) -> Vec<u8> {
     bytes
 }
 
+/// Reads one row of a table: its value and its checksum.
+fn row(file: &Database, table: &str, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, HostFault> {
+    let sql = format!("SELECT value, checksum FROM \"{table}\" WHERE key = ?");
+    let read = || {
+        let mut statement = file.connection.prepare_cached(&sql)?;
+        statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    };
+    read().map_err(|err| file.failed(&format!("read table `{table}`"), &err))
+}
+
+/// Hands over the first rows of a range of a table, in the order of their keys, and returns whether that is all of the range.
+fn rows_within(
+    file: &Database,
+    table: &str,
+    (first, last): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    max: AtOnce,
+    take: &mut dyn FnMut(&StoredRow<'_>) -> Result<(), HostFault>,
+) -> Result<bool, HostFault> {
+    let from = match first {
+        Bound::Excluded(_) => ">",
+        Bound::Included(_) | Bound::Unbounded => ">=",
+    };
+    let (to, last) = match last {
+        Bound::Included(key) => ("AND key <= ?2", Some(key)),
+        Bound::Excluded(key) => ("AND key < ?2", Some(key)),
+        Bound::Unbounded => ("AND ?2 IS NULL", None),
+    };
+    let first = match first {
+        Bound::Included(key) | Bound::Excluded(key) => key,
+        Bound::Unbounded => Vec::new(),
+    };
+    let what = format!("read table `{table}`");
+    let failed = |err| file.failed(&what, &err);
+    let sql = format!("SELECT key, value, checksum FROM \"{table}\" WHERE key {from} ?1 {to} ORDER BY key");
+    let mut statement = file.connection.prepare_cached(&sql).map_err(failed)?;
+    let mut rows = statement.query(params![first, last]).map_err(failed)?;
+    let (mut count, mut bytes) = (0, 0);
+    while let Some(row) = rows.next().map_err(failed)? {
+        let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+        let (key, value) = (blob(0).map_err(failed)?, blob(1).map_err(failed)?);
+        take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
+        (count, bytes) = (count + 1, bytes + key.len() + value.len());
+        if count >= max.rows || bytes >= max.bytes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Returns whether every row is in memory.
     pub fn is_whole(&self) -> bool {
@@ -225,7 +277,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         {
             elsewhere.reads += 1;
             let key = bytes(key);
-            if let Some((value, checksum)) = file.row(self.name, &key)? {
+            if let Some((value, checksum)) = row(file, self.name, &key)? {
                 let (key, value) = self.proved(&StoredRow { key: &key, value: &value, checksum })?;
                 self.come(key, value);
             }
@@ -266,7 +318,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         elsewhere.reads += 1;
         let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
         let mut read = Vec::new();
-        let is_all = file.rows_within(self.name, (first, last), PIECE, &mut |row| {
+        let is_all = rows_within(file, self.name, (first, last), AT_ONCE, &mut |row| {
             read.push(self.proved(row)?);
             Ok(())
         })?;
@@ -291,6 +343,37 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         self.walk(file, (Cut::Start, Cut::End), |_, _| true)?;
         self.elsewhere = None;
         Ok(())
+    }
+
+    /// Decodes a stored row, and hashes it.
+    pub(super) fn decoded(&self, row: &StoredRow<'_>, room: &mut Vec<u8>) -> Result<(K, V, RowHash), HostFault> {
+        // What cannot be decoded is not what was written either; the checksum is of the value.
+        let read = || Ok((self.key(row.key)?, codec::decode(row.value)?));
+        let (key, value) =
+            read().map_err(|_: HostFault| self.placed(row.key, HostFault::new("prove a row", DAMAGED)))?;
+        let hash = self.hash(&key, &value, room)?;
+        Ok((key, value, hash))
+    }
+
+    /// Checks that a stored row has its checksum.
+    pub(super) fn attested(&self, row: &StoredRow<'_>, hash: &RowHash) -> Result<(), HostFault> {
+        match hash.checksum() == row.checksum {
+            true => Ok(()),
+            false => Err(self.placed(row.key, HostFault::new("prove a row", DAMAGED))),
+        }
+    }
+
+    /// Reads a stored row, and proves it.
+    pub(super) fn proved(&self, row: &StoredRow<'_>) -> Result<(K, V), HostFault> {
+        let (key, value, hash) = self.decoded(row, &mut Vec::new())?;
+        self.attested(row, &hash)?;
+        Ok((key, value))
+    }
+
+    /// Says of which row a fault is.
+    pub(super) fn placed(&self, key: &[u8], fault: HostFault) -> HostFault {
+        let (name, key) = (self.name, hex(key));
+        HostFault::damage(format_args!("table `{name}`, key {key}"), fault.why)
     }
 
     fn come(&mut self, key: K, value: V) {
@@ -477,7 +560,7 @@ mod tests {
             .expect("reads");
         assert_eq!(
             (count, table.reads()),
-            (2_000, 2_000_u64.div_ceil(PIECE.rows as u64) + u64::from(2_000 % PIECE.rows == 0))
+            (2_000, 2_000_u64.div_ceil(AT_ONCE.rows as u64) + u64::from(2_000 % AT_ONCE.rows == 0))
         );
         // All of it is known to be there now.
         let reads = table.reads();

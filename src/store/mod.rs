@@ -58,3 +58,5 @@ pub(crate) use rusqlite::ffi as sqlite_ffi;
 pub use size::{TableSize, TranscriptSize};
 pub use sum::{StoreSum, SumChange, digest_of_sums};
 pub use table::{Change, Index, Journaled, Table, Value};
+pub use upgrade::upgrade_rows;
+pub(crate) use upgrade::{drop_copy, unproved_copy};

@@ -31,7 +31,7 @@ use crate::{
         elsewhere::{Elsewhere, Stamp},
         fold::Fold,
         hash::{Digest, RowHash},
-        proof::{DAMAGED, Reading, StoredRow},
+        proof::{Reading, StoredRow},
         rows::{Arrangement, RowMap, Sorted},
         touched::Touched,
     },
@@ -158,7 +158,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     }
 
     /// Returns the hash of a row; the room is used for its encoding.
-    fn hash(&self, key: &K, value: &V, room: &mut Vec<u8>) -> Result<RowHash, HostFault> {
+    pub(super) fn hash(&self, key: &K, value: &V, room: &mut Vec<u8>) -> Result<RowHash, HostFault> {
         room.clear();
         write_row(self.tag, key, Some(value), room)?;
         Ok(RowHash::of(room))
@@ -215,41 +215,10 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         self.index.changed(&key, old.as_ref().map(|it| &it.value), Some(&new.value));
     }
 
-    fn key(&self, bytes: &[u8]) -> Result<K, HostFault> {
+    pub(super) fn key(&self, bytes: &[u8]) -> Result<K, HostFault> {
         let mut rest = bytes;
         let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
         parsed.ok_or_else(|| HostFault::new("read a key", "it is none of this table's"))
-    }
-
-    /// Decodes a stored row, and hashes it.
-    fn decoded(&self, row: &StoredRow<'_>, room: &mut Vec<u8>) -> Result<(K, V, RowHash), HostFault> {
-        // What cannot be decoded is not what was written either; the checksum is of the value.
-        let read = || Ok((self.key(row.key)?, codec::decode(row.value)?));
-        let (key, value) =
-            read().map_err(|_: HostFault| self.placed(row.key, HostFault::new("prove a row", DAMAGED)))?;
-        let hash = self.hash(&key, &value, room)?;
-        Ok((key, value, hash))
-    }
-
-    /// Checks that a stored row has its checksum.
-    fn attested(&self, row: &StoredRow<'_>, hash: &RowHash) -> Result<(), HostFault> {
-        match hash.checksum() == row.checksum {
-            true => Ok(()),
-            false => Err(self.placed(row.key, HostFault::new("prove a row", DAMAGED))),
-        }
-    }
-
-    /// Reads a stored row, and proves it.
-    pub(super) fn proved(&self, row: &StoredRow<'_>) -> Result<(K, V), HostFault> {
-        let (key, value, hash) = self.decoded(row, &mut Vec::new())?;
-        self.attested(row, &hash)?;
-        Ok((key, value))
-    }
-
-    /// Says of which row a fault is.
-    fn placed(&self, key: &[u8], fault: HostFault) -> HostFault {
-        let (name, key) = (self.name, crate::model::id::hex(key));
-        HostFault::damage(format_args!("table `{name}`, key {key}"), fault.why)
     }
 
     /// Takes a stored row. One under a key that is there already is none that was ever written.

@@ -7,7 +7,11 @@
 //! Invariants: the state is of one layout or the other, whatever ends the process; the copy is whole before the first change, and is
 //! there until every row of the new layout was proved. No hash changes.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::OptionalExtension;
 
@@ -30,85 +34,83 @@ use crate::{
 /// The layout that can be brought to this one.
 pub(super) const BEFORE: u32 = 9;
 
-impl Database {
-    /// Brings a state of the layout before this one to this one.
-    pub(super) fn upgrade(&mut self) -> Result<(), HostFault> {
-        let what = format!("bring the state from schema {BEFORE} to {SCHEMA}");
-        let copy = self.home.dir.join(format!("{FILE}.schema-{BEFORE}"));
-        self.copy_aside(&copy).map_err(|err| err.within(&what))?;
-        let lay_out = format!("{} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
-        self.count_stores(&lay_out).map_err(|err| err.within(&what))?;
-        self.home.copy = Some(copy);
+/// Brings a state of the layout before this one to this one.
+pub(super) fn upgrade(database: &mut Database) -> Result<(), HostFault> {
+    let what = format!("bring the state from schema {BEFORE} to {SCHEMA}");
+    let copy = database.home.dir.join(format!("{FILE}.schema-{BEFORE}"));
+    copy_aside(database, &copy).map_err(|err| err.within(&what))?;
+    let lay_out = format!("{} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
+    count_stores(database, &lay_out).map_err(|err| err.within(&what))?;
+    database.home.copy = Some(copy);
+    Ok(())
+}
+
+/// Brings rows of the layout before this one to this one, which were written into an empty database of this one.
+pub fn upgrade_rows(database: &mut Database) -> Result<(), HostFault> {
+    count_stores(database, "")
+}
+
+fn copy_aside(database: &Database, copy: &Path) -> Result<(), HostFault> {
+    let draft = copy.with_extension("draft");
+    let failed = |err: &dyn std::fmt::Display| HostFault::new(format_args!("copy it to `{}`", copy.display()), err);
+    // One that is there is of an attempt that was ended before it changed anything, or of a proof that failed: then it is the original.
+    if copy.exists() {
+        return Ok(());
+    }
+    if draft.exists() {
+        fs::remove_file(&draft).map_err(|err| failed(&err))?;
+    }
+    private::make_file(&draft).map_err(|err| failed(&err))?;
+    let name = draft.to_str().ok_or_else(|| failed(&"its name is not UTF-8"))?;
+    database.connection.execute("VACUUM INTO ?", [name]).map_err(|err| failed(&err))?;
+    fs::File::open(&draft).and_then(|it| it.sync_all()).map_err(|err| failed(&err))?;
+    fs::rename(&draft, copy).map_err(|err| failed(&err))
+}
+
+/// Counts the keys and bytes of each vatstore, and writes them with the facts that attest them, in one transaction that begins
+/// with this.
+fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault> {
+    let mut sums: BTreeMap<VatId, StoreSum> = BTreeMap::new();
+    database.load("vatstore", |row| {
+        let mut rest = row.key;
+        let key = <(VatId, StoreKey)>::read(&mut rest);
+        let damaged = || database.damaged("count a vatstore", DAMAGED, "vatstore");
+        let ((vat, key), value) = (key.ok_or_else(damaged)?, codec::decode::<Bytes>(row.value)?);
+        let sum = sums.entry(vat).or_default();
+        sum.keys += 1;
+        sum.bytes += limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64;
         Ok(())
+    })?;
+    let changes: Vec<SumChange> =
+        sums.into_iter().map(|(vat, sum)| SumChange { vat, old: None, new: Some(sum) }).collect();
+    let record = database
+        .connection
+        .query_row("SELECT value FROM meta", [], |row| row.get::<_, Vec<u8>>(0))
+        .optional()
+        .map_err(|err| database.failed("read the state's facts", &err))?;
+    let transaction = database.transaction()?;
+    transaction.0.execute_batch(lay_out).map_err(|err| transaction.failed("lay out the new table", &err))?;
+    if let Some(mut record) = record {
+        let mut digest = crate::store::Digest::default();
+        transaction.put_sums(&changes, &mut digest)?;
+        // The facts end with what is new.
+        codec::append(&digest, &mut record)?;
+        let meta: Meta = codec::decode(&record)?;
+        transaction.put_meta(&meta)?;
     }
+    transaction.commit()
+}
 
-    /// Brings rows of the layout before this one to this one, which were written into an empty database of this one.
-    pub fn upgrade_rows(&mut self) -> Result<(), HostFault> {
-        self.count_stores("")
+/// Removes the copy of the state as it was before an upgrade, now that every row was proved.
+pub(crate) fn drop_copy(database: &mut Database) -> Result<(), HostFault> {
+    match database.home.copy.take() {
+        None => Ok(()),
+        Some(copy) => fs::remove_file(&copy)
+            .map_err(|err| HostFault::new(format_args!("remove the copy `{}`", copy.display()), err)),
     }
+}
 
-    fn copy_aside(&self, copy: &std::path::Path) -> Result<(), HostFault> {
-        let draft = copy.with_extension("draft");
-        let failed = |err: &dyn std::fmt::Display| HostFault::new(format_args!("copy it to `{}`", copy.display()), err);
-        // One that is there is of an attempt that was ended before it changed anything, or of a proof that failed: then it is the original.
-        if copy.exists() {
-            return Ok(());
-        }
-        if draft.exists() {
-            fs::remove_file(&draft).map_err(|err| failed(&err))?;
-        }
-        private::make_file(&draft).map_err(|err| failed(&err))?;
-        let name = draft.to_str().ok_or_else(|| failed(&"its name is not UTF-8"))?;
-        self.connection.execute("VACUUM INTO ?", [name]).map_err(|err| failed(&err))?;
-        fs::File::open(&draft).and_then(|it| it.sync_all()).map_err(|err| failed(&err))?;
-        fs::rename(&draft, copy).map_err(|err| failed(&err))
-    }
-
-    /// Counts the keys and bytes of each vatstore, and writes them with the facts that attest them, in one transaction that begins
-    /// with this.
-    fn count_stores(&mut self, lay_out: &str) -> Result<(), HostFault> {
-        let mut sums: BTreeMap<VatId, StoreSum> = BTreeMap::new();
-        self.load("vatstore", |row| {
-            let mut rest = row.key;
-            let key = <(VatId, StoreKey)>::read(&mut rest);
-            let damaged = || self.damaged("count a vatstore", DAMAGED, "vatstore");
-            let ((vat, key), value) = (key.ok_or_else(damaged)?, codec::decode::<Bytes>(row.value)?);
-            let sum = sums.entry(vat).or_default();
-            sum.keys += 1;
-            sum.bytes += limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64;
-            Ok(())
-        })?;
-        let changes: Vec<SumChange> =
-            sums.into_iter().map(|(vat, sum)| SumChange { vat, old: None, new: Some(sum) }).collect();
-        let record = self
-            .connection
-            .query_row("SELECT value FROM meta", [], |row| row.get::<_, Vec<u8>>(0))
-            .optional()
-            .map_err(|err| self.failed("read the state's facts", &err))?;
-        let transaction = self.transaction()?;
-        transaction.0.execute_batch(lay_out).map_err(|err| transaction.failed("lay out the new table", &err))?;
-        if let Some(mut record) = record {
-            let mut digest = crate::store::Digest::default();
-            transaction.put_sums(&changes, &mut digest)?;
-            // The facts end with what is new.
-            codec::append(&digest, &mut record)?;
-            let meta: Meta = codec::decode(&record)?;
-            transaction.put_meta(&meta)?;
-        }
-        transaction.commit()
-    }
-
-    /// Removes the copy of the state as it was before an upgrade, now that every row was proved.
-    pub(crate) fn drop_copy(&mut self) -> Result<(), HostFault> {
-        match self.home.copy.take() {
-            None => Ok(()),
-            Some(copy) => fs::remove_file(&copy)
-                .map_err(|err| HostFault::new(format_args!("remove the copy `{}`", copy.display()), err)),
-        }
-    }
-
-    /// Returns the copy of the state as it was before an upgrade, while not every row was proved since.
-    pub(crate) fn unproved_copy(&self) -> Option<PathBuf> {
-        self.home.copy.clone()
-    }
+/// Returns the copy of the state as it was before an upgrade, while not every row was proved since.
+pub(crate) fn unproved_copy(database: &Database) -> Option<PathBuf> {
+    database.home.copy.clone()
 }

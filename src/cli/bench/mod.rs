@@ -4,6 +4,7 @@ mod growth;
 mod instructions;
 mod memory;
 mod plot;
+mod scale;
 mod siege;
 mod soak;
 
@@ -22,6 +23,7 @@ use self::{
     growth::{GrowthArgs, cmd_growth},
     instructions::{InstructionsArgs, cmd_instructions},
     memory::{MemoryArgs, cmd_memory},
+    scale::{ScaleArgs, cmd_scale},
     siege::{SiegeArgs, cmd_siege},
     soak::{SoakArgs, cmd_soak},
 };
@@ -117,6 +119,7 @@ enum BenchCommand {
     Growth(GrowthArgs),
     Instructions(InstructionsArgs),
     Memory(MemoryArgs),
+    Scale(ScaleArgs),
     Siege(SiegeArgs),
     Soak(SoakArgs),
 }
@@ -153,6 +156,7 @@ pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit
         Some(BenchCommand::Growth(args)) => return cmd_growth(args, output),
         Some(BenchCommand::Instructions(args)) => return cmd_instructions(args, output),
         Some(BenchCommand::Memory(args)) => return cmd_memory(args, output),
+        Some(BenchCommand::Scale(args)) => return cmd_scale(args, output),
         Some(BenchCommand::Siege(args)) => return cmd_siege(args, output),
         Some(BenchCommand::Soak(args)) => return cmd_soak(args, output),
         None => (),

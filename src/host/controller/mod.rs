@@ -45,7 +45,7 @@ use crate::{
         epitaph::{Epitaph, HostPosition, RunSettings},
         mailbox::MailboxFiles,
         report::Report,
-        scrub::{Scrub, ScrubProgress},
+        scrub::Scrub,
     },
     kernel::{self, Halt, Position, Workers},
     model::{
@@ -94,7 +94,7 @@ pub struct Host {
     /// The devices of the program, through which messages leave: none if the state is only read.
     devices: Vec<Arc<dyn Device>>,
     /// The proof of what of the state was not read when it was opened.
-    scrub: Option<Scrub>,
+    pub(in crate::host) scrub: Option<Scrub>,
     /// The number of the last message of each device that left.
     left: BTreeMap<DeviceId, u64>,
 }
@@ -167,12 +167,6 @@ impl Host {
     /// Refuses an input for a host that has halted.
     fn check_alive(&self) -> Result<(), HostFault> {
         if self.block.is_some() { Ok(()) } else { Err(halted()) }
-    }
-
-    /// Returns how far the rows are proved that were not read when the state was opened; nothing where all were. What is found to be
-    /// damaged is the fault of the next block.
-    pub fn scrub(&self) -> Option<ScrubProgress> {
-        self.scrub.as_ref().map(Scrub::progress)
     }
 
     /// Returns what is known of the last commit, also after a halt.

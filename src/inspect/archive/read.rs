@@ -16,7 +16,7 @@ use crate::{
         verify,
     },
     model::{blame::HostFault, files, id::hex, kernel_version},
-    store::{Database, Layout},
+    store::{Database, Layout, upgrade_rows},
     vat::engine_id,
 };
 
@@ -67,7 +67,7 @@ pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, 
     }
     restore.finish()?;
     if head.schema == Database::SCHEMA_BEFORE {
-        database.upgrade_rows()?;
+        upgrade_rows(database)?;
     }
     confirm(path, &head, database)?;
     Ok(Summary { head, rows, raw, bytes: reader.len })

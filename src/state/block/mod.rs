@@ -47,7 +47,10 @@ use crate::{
         table::{Tables, Waiting},
         transcript::{self, Entries, Entry},
     },
-    store::{BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, StateHash, canon::Sink},
+    store::{
+        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, StateHash, canon::Sink,
+        drop_copy, unproved_copy,
+    },
 };
 
 /// Says, in what is hashed of a step, that a vat and an entry of its transcript follow.
@@ -148,13 +151,13 @@ impl Block {
 
     /// Refused where anything that is read of the state is not what its last commit wrote.
     fn load(mut database: Database, slog: Slog) -> Result<Block, HostFault> {
-        let read = match database.unproved_copy() {
+        let read = match unproved_copy(&database) {
             None => proof::read(&database),
             Some(copy) => {
                 let read = proof::read(&database).and_then(|it| proof::whole(&database, &it).map(|()| it));
                 let read = read
                     .map_err(|it| HostFault { why: format!("{} (`{}` is as it was)", it.why, copy.display()), ..it })?;
-                database.drop_copy().map(|()| read)
+                drop_copy(&mut database).map(|()| read)
             }
         };
         let read = read.map_err(|it| it.within(database.opening()))?;

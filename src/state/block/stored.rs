@@ -26,7 +26,7 @@ pub(crate) fn get(block: &mut Block, vat: VatId, key: Bytes) -> Result<Option<By
     Ok(inner.tables.vatstore.fetch(&inner.database, &(vat, key.into()))?.cloned())
 }
 
-/// Writes a key.
+/// Writes a value under a key.
 pub(crate) fn set(block: &mut Block, vat: VatId, key: Bytes, value: Bytes) -> Result<(), HostFault> {
     let inner = &mut *block.0;
     let key = (vat, key.into());
@@ -37,7 +37,7 @@ pub(crate) fn set(block: &mut Block, vat: VatId, key: Bytes, value: Bytes) -> Re
     Ok(())
 }
 
-/// Removes a key.
+/// Removes a key and its value.
 pub(crate) fn delete(block: &mut Block, vat: VatId, key: Bytes) -> Result<(), HostFault> {
     let inner = &mut *block.0;
     let key = (vat, key.into());

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vathost::state::block::{Block, stored};
+use vathost::{
+    host::scrub,
+    state::block::{Block, stored},
+};
 
 use super::*;
 
@@ -157,16 +160,16 @@ fn what_was_not_read_is_proved_while_the_host_runs_and_what_is_missing_ends_it()
     let mut host = open(dir.path());
     host.install(&Scenario::read(scenario.path()).unwrap()).unwrap();
     go_on(&mut host, 11, 4);
-    assert!(host.scrub().is_none(), "all of it is in memory");
+    assert!(scrub::progress(&host).is_none(), "all of it is in memory");
     drop(host);
     let scrubbed = |host: &Host| {
-        let progress = host.scrub().expect("a scrub");
+        let progress = scrub::progress(host).expect("a scrub");
         (progress.is_done && progress.rows == progress.of, progress.rows)
     };
     let patience = Instant::now() + Duration::from_secs(60);
     let host = open(dir.path());
     while !scrubbed(&host).0 {
-        assert!(Instant::now() < patience, "{:?}", host.scrub());
+        assert!(Instant::now() < patience, "{:?}", scrub::progress(&host));
         thread::sleep(Duration::from_millis(5));
     }
     drop(host);
@@ -174,7 +177,7 @@ fn what_was_not_read_is_proved_while_the_host_runs_and_what_is_missing_ends_it()
     sqlite(dir.path()).execute_batch("DELETE FROM vatstore WHERE hex(key) LIKE '%2105'").unwrap();
     let mut host = open(dir.path());
     let halt = loop {
-        assert!(Instant::now() < patience, "{:?}", host.scrub());
+        assert!(Instant::now() < patience, "{:?}", scrub::progress(&host));
         if let Err(halt) = host.run_block(&BlockPolicy { cranks: 1, ..BlockPolicy::default() }, &mut |_| true) {
             break halt.to_string();
         }
