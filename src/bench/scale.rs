@@ -51,7 +51,7 @@ pub struct ScaleOptions {
     pub state: Option<PathBuf>,
 }
 
-/// The measured sizes.
+/// The figures of states of growing size.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scale {
     /// The machine and the date.

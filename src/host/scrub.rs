@@ -38,13 +38,13 @@ const REST: u32 = 3;
 /// A scrub that runs, or is over.
 #[derive(Debug)]
 pub(super) struct Scrub {
-    shared: Arc<Shared>,
+    shared: Arc<Proving>,
     of: u64,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Proving {
     rows: AtomicU64,
     stops: AtomicBool,
     /// How it ended, once it has.
@@ -69,7 +69,7 @@ impl Scrub {
         if vatstore.is_whole() {
             return None;
         }
-        let (shared, dir) = (Arc::new(Shared::default()), dir.to_owned());
+        let (shared, dir) = (Arc::new(Proving::default()), dir.to_owned());
         let mine = shared.clone();
         let run = move || {
             let end = read(&dir, &mine);
@@ -115,7 +115,7 @@ impl Drop for Scrub {
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long it rests depends on how long it read, and nothing on that")]
-fn read(dir: &PathBuf, shared: &Shared) -> Result<(), HostFault> {
+fn read(dir: &PathBuf, shared: &Proving) -> Result<(), HostFault> {
     let database = Database::open_read_only(dir)?;
     let Some(meta) = database.meta()? else { return Ok(()) };
     let sums = database.sums()?;

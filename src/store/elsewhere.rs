@@ -141,7 +141,7 @@ impl<K> Cut<K> {
     }
 }
 
-/// What is known of the rows of a table that are not in memory.
+/// The knowledge of the rows of a table that are not in memory.
 pub(super) struct Elsewhere<K> {
     /// The keys whose rows the open block removed: the file still has them.
     removed: BTreeSet<K>,

@@ -80,7 +80,7 @@ pub struct Table<K, V, I = (), A: Arrangement<K> = Sorted> {
     pub(super) elsewhere: Option<Box<Elsewhere<K>>>,
 }
 
-/// A row.
+/// A row in memory, and its stamp.
 #[derive(Clone, Debug)]
 pub(super) struct Slot<V> {
     pub(super) value: V,
