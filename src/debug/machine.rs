@@ -27,7 +27,7 @@ use crate::{
         id::{CrankNum, VatId},
     },
     slog::Slog,
-    state::block::{Block, BlockPolicy},
+    state::block::{Block, BlockPolicy, stored},
     store::Database,
     vat::Warehouse,
 };
@@ -255,6 +255,8 @@ impl Replica {
         (self.run, self.ahead) = (None, None);
         let mut block = Block::over(Database::open_read_only(self.home.path())?, self.slog.clone())?;
         check_engine(&block)?;
+        // It shows whole vatstores, and goes on from blocks that are never committed.
+        stored::fetch_all(&mut block)?;
         if let Some(every) = self.how.audit {
             block.set_audit(every);
         }

@@ -242,7 +242,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Returns the number of rows.
     pub fn len(&self) -> usize {
-        debug_assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
+        assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
         self.rows.count()
     }
 
@@ -273,13 +273,13 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Iterates over all rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        debug_assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
+        assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
         self.rows.within(..).map(|(key, it)| (key, &it.value))
     }
 
     /// Iterates over the rows of a range, in key order. An empty range is empty, whichever way its ends lie.
     pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        debug_assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
+        assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
         let empty = match (range.start_bound(), range.end_bound()) {
             (Bound::Included(a), Bound::Included(b)) => a > b,
             (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
