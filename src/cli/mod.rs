@@ -21,6 +21,7 @@ mod demo;
 mod dev;
 mod diff;
 mod directives;
+mod disk_room;
 mod exit;
 mod export;
 mod fault;

@@ -18,6 +18,7 @@ use crate::{
         changed::Changed,
         console,
         directives::prospect,
+        disk_room::DiskRoom,
         halt,
         host::{PolicyArgs, bundles_of, directives_of, host_file, missing_bundles, warn_of_missing_bundles},
         named::is_state,
@@ -470,11 +471,11 @@ fn run_blocks(
 ) -> Result<bool, Box<Halt>> {
     let mut blocks = 0;
     let mut cranks = 0;
-    let mut held = false;
+    let mut told = Told::of(args.state.as_deref());
     // A state with nothing to do gets no empty blocks.
     while args.blocks.is_none_or(|max| blocks < max) {
         controller.read_mailbox()?;
-        progress.suspend(|| warn(controller, &mut held, output));
+        progress.suspend(|| warn(controller, &mut told, output));
         if controller.is_quiescent()? {
             controller.obey_at_rest()?;
             break;
@@ -489,7 +490,7 @@ fn run_blocks(
         })?;
         progress.suspend(|| {
             console::tell(controller, &end, output);
-            warn(controller, &mut held, output);
+            warn(controller, &mut told, output);
         });
         blocks += u64::from(end.closed);
         if !end.closed {
@@ -504,10 +505,26 @@ fn run_blocks(
 /// A log of this many bytes that a reader holds is told of: four times as long as it is allowed to become otherwise.
 const HELD_BYTES_TOLD: u64 = 128 << 20;
 
+/// The warnings that are not to be repeated.
+#[derive(Debug)]
+pub(super) struct Told {
+    held: bool,
+    room: DiskRoom,
+}
+
+impl Told {
+    pub(super) fn of(state: Option<&Path>) -> Told {
+        Told { held: false, room: DiskRoom::of(state) }
+    }
+}
+
 /// Tells of what went wrong beside the run, as soon as it is known, and once.
-pub(super) fn warn(controller: &mut Host, held: &mut bool, output: &Output) {
+pub(super) fn warn(controller: &mut Host, told: &mut Told, output: &Output) {
+    if let Some(text) = told.room.look() {
+        output.warn(text);
+    }
     let bytes = controller.block().map_or(0, held_bytes);
-    if bytes >= HELD_BYTES_TOLD && !std::mem::replace(held, true) {
+    if bytes >= HELD_BYTES_TOLD && !std::mem::replace(&mut told.held, true) {
         output.warn(format!(
             "{} of the state's log wait to be copied into its file, and it grows: somebody has been reading the state all the while",
             size(bytes)

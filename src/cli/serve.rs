@@ -212,10 +212,10 @@ fn serve(
 ) -> Result<u8, Box<Halt>> {
     let Begun { controller, policy, .. } = begun;
     let exports = scenario.map(|it| exports(controller, it));
-    let mut held = false;
+    let mut told = run::Told::of(Some(&options.folder));
     let mut tell = |host: &mut Host, end: &BlockEnd| {
         console::tell(host, end, &log.output);
-        run::warn(host, &mut held, &log.output);
+        run::warn(host, &mut told, &log.output);
         log.committed(end);
     };
     let (folder, names_are_open) = (options.folder, options.gate.names_are_open);
