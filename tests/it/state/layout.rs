@@ -1,6 +1,6 @@
 //! How much of the disk a row takes.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use vathost::{
     CapData,
@@ -11,6 +11,7 @@ use vathost::{
     },
     slog::Slog,
     state::{block::Block, table::Options},
+    store::Database,
 };
 
 /// Makes a state in which one vat has this many keys of 16 bytes, each with a value of this length; the bytes of its file.
@@ -52,5 +53,19 @@ fn a_long_value_takes_little_more_than_its_bytes() {
         let rows = if value > 10_000 { 300 } else { 3_000 };
         let bytes = bytes_of_state(&dir.path().join(value.to_string()), rows, value) / rows as u64;
         assert!(bytes <= most, "a value of {value} bytes takes {bytes}");
+    }
+}
+
+#[test]
+fn the_map_says_of_each_table_what_makes_it_shrink() {
+    let dir = tempfile::TempDir::new().unwrap();
+    drop(Block::open(dir.path(), Slog::default()).unwrap());
+    let map = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let (_, section) = map.split_once("## What a state consists of").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let named: Vec<&str> = section.lines().filter_map(|it| it.strip_prefix("| `")?.split(" |").next()).collect();
+    for table in Database::open_read_only(dir.path()).unwrap().layouts().unwrap() {
+        let is_named = named.iter().any(|it| it.split(", ").any(|name| name.trim_matches('`') == table.name));
+        assert!(is_named, "ARCHITECTURE.md does not say when `{}` loses rows", table.name);
     }
 }
