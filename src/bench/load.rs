@@ -29,6 +29,11 @@ impl Load {
         Load { letter: 'f', number: 0, others }
     }
 
+    /// Makes a load from one vat to so many, each of which takes so many steps of a loop with each message.
+    pub(super) const fn work(others: u64, steps: u64) -> Load {
+        Load { letter: 'w', number: steps, others }
+    }
+
     /// Returns the number of cranks until the load is in its steady state: every vat is up, and everything is handed over.
     pub(super) fn begins_after(self) -> u64 {
         let handed_over = if "oq".contains(self.letter) { self.number.div_ceil(1_000) * 2 } else { 0 };

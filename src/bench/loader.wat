@@ -8,6 +8,7 @@
 ;;   r N  the same, with 100 reads
 ;;   c N  calls: N answers are awaited, and asked for again
 ;;   f _  fan: one vat sends to all others, a hundred at a time
+;;   w N  work: the same, and each of the others takes N steps of a loop
 ;;   g N  garbage: each message brings an object, which is dropped and retired
 ;;   o N  N objects are given to the other vat, a thousand at a time; then one ball
 ;;   q N  N promises, likewise
@@ -84,6 +85,14 @@
       (br_if $again (i32.lt_u (local.get $i) (i32.const 100))))
     (call $throw (i64.const 0x2000000000000000) (i32.const 0)))
 
+  ;; Takes so many steps, each of which waits for the one before.
+  (func $work (param $steps i32) (local $x i64)
+    (local.set $x (i64.load (i32.const 0x1e000)))
+    (loop $again
+      (local.set $x (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1)))
+      (br_if $again (local.tee $steps (i32.sub (local.get $steps) (i32.const 1)))))
+    (i64.store (i32.const 0x1e000) (local.get $x)))
+
   ;; References of its own from here on, all with these high bits.
   (func $give (param $high i64) (param $count i32) (local $i i32)
     (loop $again
@@ -146,6 +155,10 @@
       (then
         (if (i64.ne (global.get $peers) (i64.const 0)) (then (call $fan)))
         (return)))
+    (if (i32.eq (local.get $mode) (i32.const 119)) ;; w
+      (then
+        (if (i64.ne (global.get $peers) (i64.const 0)) (then (call $fan)) (else (call $work (global.get $left))))
+        (return)))
     (if (i32.eq (local.get $mode) (i32.const 103)) ;; g
       (then
         (if (i64.ne (global.get $peers) (i64.const 0)) (then (call $give (i64.const 0x2000000000000000) (i32.const 1)) (return)))
@@ -183,7 +196,9 @@
         (call $bootstrap (local.get $slots))
         (if (i32.or
               (i32.or (i32.eq (global.get $mode) (i32.const 102)) (i32.eq (global.get $mode) (i32.const 103)))
-              (i32.or (i32.eq (global.get $mode) (i32.const 111)) (i32.eq (global.get $mode) (i32.const 113))))
+              (i32.or
+                (i32.eq (global.get $mode) (i32.const 119))
+                (i32.or (i32.eq (global.get $mode) (i32.const 111)) (i32.eq (global.get $mode) (i32.const 113)))))
           (then (call $on (i32.const 0)))
           (else (call $fill)))
         (return)))

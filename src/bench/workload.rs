@@ -1,6 +1,6 @@
 //! The workloads of the benchmarks, each with the targets of its figures.
 
-use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Instant};
+use std::{borrow::Cow, fmt::Write as _, num::NonZeroUsize, sync::Arc, time::Instant};
 
 use anyhow::{Context, bail};
 
@@ -20,6 +20,7 @@ use crate::{
     model::id::VatId,
     slog::{Detail, Slog, Writer},
     store::CommitFloor,
+    vat::Speculations,
 };
 
 /// A workload that can be named.
@@ -115,6 +116,11 @@ pub const WORKLOADS: &[Workload] = &[
         "ping with a snapshot of a vat every 200 deliveries, beside ping without",
         Drive::Special(snapshot),
     ),
+    workload(
+        "parallel",
+        "one vat sends to 1,000 whose guests take 20 or 200 µs, on two threads beside one",
+        Drive::Special(parallel),
+    ),
 ];
 
 const PING: Load = Load::pair('p', 10);
@@ -194,8 +200,8 @@ fn repeat(
 fn beside(
     size: Size,
     around: &mut Around,
-    mut with: Live,
-    mut without: Live,
+    with: &mut Live,
+    without: &mut Live,
 ) -> anyhow::Result<(Deliveries, f64, f64)> {
     let (mut ratios, mut differences) = (Vec::new(), Vec::new());
     let deliveries = repeat(size, around, |_| {
@@ -219,17 +225,17 @@ fn beside(
 fn slog(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
     let dir = tempfile::tempdir().context("make a folder for the slog")?;
     let slog = Slog::new(Detail::Syscalls, Writer::append(&dir.path().join("bench.slog"))?);
-    let with = Live::steady(PING, HostOptions { slog, ..HostOptions::default() }, size)?;
-    let without = Live::steady(PING, HostOptions::default(), size)?;
-    let (deliveries, ratio, _) = beside(size, around, with, without)?;
+    let mut with = Live::steady(PING, HostOptions { slog, ..HostOptions::default() }, size)?;
+    let mut without = Live::steady(PING, HostOptions::default(), size)?;
+    let (deliveries, ratio, _) = beside(size, around, &mut with, &mut without)?;
     Ok((Some(deliveries), vec![Figure::new("ratioToWithout", ratio, "×", at_most(1.6))]))
 }
 
 fn directives(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
     let mut with = Live::steady(PING, HostOptions::default(), size)?;
-    let without = Live::steady(PING, HostOptions::default(), size)?;
+    let mut without = Live::steady(PING, HostOptions::default(), size)?;
     schedule(&mut with.controller, 1_000)?;
-    let (deliveries, ratio, _) = beside(size, around, with, without)?;
+    let (deliveries, ratio, _) = beside(size, around, &mut with, &mut without)?;
     Ok((Some(deliveries), vec![Figure::new("ratioToWithout", ratio, "×", at_most(1.01))]))
 }
 
@@ -250,12 +256,40 @@ fn snapshot(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliverie
     let every = |interval| {
         Live::steady(PING, HostOptions { snapshot_interval: Some(interval), ..HostOptions::default() }, size)
     };
-    let (deliveries, ratio, difference) = beside(size, around, every(INTERVAL)?, every(0)?)?;
+    let (deliveries, ratio, difference) = beside(size, around, &mut every(INTERVAL)?, &mut every(0)?)?;
     let figures = vec![
         Figure::new("ratioToWithout", ratio, "×", None),
         Figure::new("nsPerSnapshot", difference * INTERVAL as f64, "ns", None),
     ];
     Ok((Some(deliveries), figures))
+}
+
+/// Steps of the guests' loop for some 20 µs.
+const STEPS: u64 = 10_000;
+
+fn parallel(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
+    let on = |threads, steps, size: Size| {
+        let options = HostOptions { threads: NonZeroUsize::new(threads), ..HostOptions::default() };
+        Live::steady(Load::work(size.of(1_000), steps), options, size)
+    };
+    let mut figures = Vec::new();
+    let mut first = None;
+    for (name, used, steps, part) in
+        [("speedUp20us", "used20us", STEPS, 20), ("speedUp200us", "used200us", 10 * STEPS, 100)]
+    {
+        let size = Size {
+            deliveries: (size.deliveries / part).max(200),
+            cranks_per_block: size.cranks_per_block.min(1_000),
+            ..size
+        };
+        let (mut with, mut without) = (on(2, steps, size)?, on(1, steps, size)?);
+        let (deliveries, ratio, _) = beside(size, around, &mut with, &mut without)?;
+        let made = Speculations::of(&with.controller);
+        figures.push(Figure::new(name, 1.0 / ratio, "×", Some(Target::AtLeast(1.8))));
+        figures.push(Figure::new(used, made.used as f64 / made.made.max(1) as f64, "of those made", None));
+        first.get_or_insert(deliveries);
+    }
+    Ok((first, figures))
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]

@@ -1,4 +1,5 @@
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -99,6 +100,9 @@ pub(crate) struct RunArgs {
     /// back when it is needed, to the same hashes [default: as host.toml says, or half of this machine's]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
+    /// Run guests on this many threads, to the same hashes; 1 is in turn [default: as host.toml says, or the machine's cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never
     #[arg(long, value_name = "N")]
     snapshot_interval: Option<u64>,
@@ -249,6 +253,7 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
             inputs: args.inputs,
             keep: args.keep.or(host.keep).unwrap_or_default(),
             memory_max: args.memory.map(|it| it.0).or(host.memory),
+            threads: args.threads.or(host.threads),
             ..HostOptions::default()
         },
     )?;

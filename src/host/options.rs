@@ -2,7 +2,7 @@
 //! state's folder.
 
 use std::{
-    num::NonZeroU64,
+    num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -57,6 +57,11 @@ pub struct HostOptions {
     /// Bytes that live instances and the rows of vatstores may take between two cranks: what was not used for longest leaves, and comes
     /// back. `None`: half of this machine's memory.
     pub memory_max: Option<u64>,
+    /// Threads that run guests, each ahead of its turn; the kernel applies what they did in turn, so that no result differs.
+    /// `None`: as many as this machine has cores. One: every guest runs in its turn.
+    pub threads: Option<NonZeroUsize>,
+    /// Fuel of a vat's deliveries from which on they are made ahead of their turn: less would make it slower. `None`: as was measured.
+    pub ahead_fuel_min: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
     /// How much of the vats' transcripts is kept; replicas may differ in it.
@@ -178,6 +183,7 @@ struct HostSection {
     block_time: Option<u64>,
     keep: Option<String>,
     memory: Option<Bytes>,
+    threads: Option<NonZeroUsize>,
 }
 
 /// The `[host]` section of the `host.toml` in a state's folder.
@@ -193,6 +199,8 @@ pub struct HostFile {
     pub keep: Option<Keep>,
     /// Bytes that live vats and rows may take.
     pub memory: Option<u64>,
+    /// Threads that run guests.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// An operator's file that cannot be used.
@@ -215,7 +223,7 @@ impl From<BadFile> for HostFault {
 pub const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
 
 const FILE_HINT: &str = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
-                         `fuel_per_block`, `block_time`, `keep = \"needed\"` and `memory = \"2GiB\"`";
+                         `fuel_per_block`, `block_time`, `keep = \"needed\"`, `memory = \"2GiB\"`, and `threads`";
 
 impl HostFile {
     /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
@@ -228,7 +236,8 @@ impl HostFile {
         let bad = |why: &dyn std::fmt::Display, hint| BadFile { what: format!("{name}: {why}"), hint };
         let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| bad(&err, ""))?;
         let HostToml { host } = toml::from_str(&text).map_err(|err| bad(&err, FILE_HINT))?;
-        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time, keep, memory } = host;
+        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time, keep, memory, threads } =
+            host;
         let keep = keep.map(|it| it.parse()).transpose();
         let keep = keep.map_err(|why: String| bad(&format_args!("`keep`: {why}"), FILE_HINT))?;
         Ok(HostFile {
@@ -237,6 +246,7 @@ impl HostFile {
             blocks: BlockOptions { cranks_per_block, fuel_per_block, block_time },
             keep,
             memory: memory.map(|it| it.0),
+            threads,
         })
     }
 }
@@ -259,13 +269,13 @@ impl HostOptions {
     /// The file, or one that it names, cannot be used.
     pub fn of_state(state: impl Into<PathBuf>) -> Result<HostOptions, HostFault> {
         let state = state.into();
-        let HostFile { directives, bundles, blocks, keep, memory } = HostFile::of(&state)?;
+        let HostFile { directives, bundles, blocks, keep, memory, threads } = HostFile::of(&state)?;
         let keep = keep.unwrap_or_default();
         let directives = directives.as_deref().map(read_directives).transpose()?.unwrap_or_default();
         let bundles = bundles.iter().map(|it| scenario::read_module(it).map_err(|err| module_fault(it, &err)));
         let bundles = bundles.collect::<Result<_, _>>()?;
         let given = HostOptions { state: Some(state), directives, bundles, blocks, keep, ..HostOptions::default() };
-        Ok(HostOptions { memory_max: memory, ..given })
+        Ok(HostOptions { memory_max: memory, threads, ..given })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         crank::{Crank, Delivered},
         meter::fuel_limit,
         probe::probe_of,
-        replay,
+        replay, speculation,
         syscall::{Live, Syscalls},
         take::Work,
         translate::Inward,
@@ -43,8 +43,8 @@ pub(super) enum DeliveryOutcome {
 }
 
 /// The settled promises that one notify tells of.
-struct News {
-    told: Vec<Resolution<KRef>>,
+pub(super) struct News {
+    pub(super) told: Vec<Resolution<KRef>>,
     /// The promises that the told ones name, and that are still to be told.
     rest: Vec<PromiseId>,
 }
@@ -56,7 +56,7 @@ pub(crate) fn next_delivery(tables: &Tables, vat: VatId) -> DeliveryNum {
 
 /// A settled promise, and the settled promises that its data lead to: depth first, each once, as many as one
 /// delivery may hold.
-fn retirable(tables: &Tables, first: PromiseId) -> Result<News, KernelPanic> {
+pub(super) fn retirable(tables: &Tables, first: PromiseId) -> Result<News, KernelPanic> {
     let mut told: Vec<Resolution<KRef>> = Vec::new();
     let mut rest = Vec::new();
     let mut seen = BTreeSet::new();
@@ -106,7 +106,11 @@ impl Crank<'_> {
     pub(super) fn attempt(mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(Self, DeliveryOutcome), Fault> {
         let at = self.note_attempt(vat, delivery.kind());
         let is_session = self.ledger.tables().is_session(vat);
-        let started = if is_session { Ok(()) } else { replay::bring_up(self.ledger.block_mut(), self.workers, vat) };
+        let holds = self.workers.speculator().is_some_and(|it| it.holds(vat));
+        let started = match is_session || holds {
+            true => Ok(()),
+            false => replay::bring_up(self.ledger.block_mut(), self.workers, vat),
+        };
         let mut fuel_max = fuel_limit(self.ledger.tables(), vat)?.fuel;
         if let Some(probe) = probe_of(self.ledger.block()) {
             fuel_max = probe.begin_attempt(at, fuel_max);
@@ -116,6 +120,10 @@ impl Crank<'_> {
             Ok(()) if is_session => {
                 let posted = self.ledger.deliver_to_session(vat, &translated);
                 (Syscalls::live(self.ledger, at), posted)
+            }
+            Ok(()) if holds => {
+                let live = Syscalls::live(self.ledger, at);
+                speculation::deliver(self.workers, vat, &translated, fuel_max, live)?
             }
             Ok(()) => {
                 let worker = self.workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;

@@ -10,6 +10,8 @@
 //!                              └ upgrade.rs
 //! ```
 //!
+//! Guests may run ahead of their turn, in parallel (`speculation`); what they did is applied when their turn comes.
+//!
 //! The crank changes a [`Ledger`]: the block, and what is not part of it yet. An input from outside (`outside.rs`) is a
 //! ledger without a crank. *obey* is the directive layer: what operators ordered for this very crank.
 //!
@@ -71,6 +73,7 @@ mod route;
 mod script;
 mod session;
 mod snapshot;
+mod speculation;
 pub(crate) mod syscall;
 pub(crate) mod take;
 mod translate;
@@ -90,6 +93,7 @@ pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
 pub use script::{ScriptedVat, Scripts};
 pub use session::{SessionInput, SessionTarget};
 pub(crate) use snapshot::take as take_snapshot;
+pub use speculation::{Forecast, GuestAct, Record, Speculator};
 pub use syscall::Syscalls;
 pub use take::Taken;
 
@@ -160,8 +164,13 @@ pub trait Worker {
 
 /// The workers of all live vats.
 pub trait Workers {
-    /// The vat's, if it is up.
+    /// The vat's, if it is up. What it did ahead of its turn is taken back first.
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker>;
+
+    /// Returns the part of the workers that runs guests ahead of their turn, if it is to.
+    fn speculator(&mut self) -> Option<&mut dyn Speculator> {
+        None
+    }
 
     /// Makes one: fresh, or with the heap of a snapshot. `bundle` reads the wasm, if it is not at hand.
     fn start(
@@ -275,9 +284,12 @@ pub struct Ran {
 
 /// Runs the next crank. `None` where nothing has changed: every queue is empty, or the crank's delivery was
 /// interrupted, and all of it is undone.
-pub fn crank(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
+pub fn crank(mut block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
     if is_quiescent(&block) {
         return Ok((block, None));
+    }
+    if let Some(speculator) = workers.speculator() {
+        speculation::round(&mut block, speculator)?;
     }
     let (mut block, ran) = crank::run(block, workers)?;
     if let Some(ran) = &ran {

@@ -14,7 +14,7 @@
 //! Invariant: a turn passes with the taking of its item, and with it alone: also where the item is taken anew after
 //! the crank was undone. So nobody gains by faulting.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     kernel::{
@@ -56,16 +56,34 @@ fn weight(tables: &Tables, family: VatId) -> u32 {
     tables.vats.get(&family).map_or(1, |it| it.options.weight)
 }
 
+/// Some of the run-queue's items: those of each sender, in its order.
+type Queued = BTreeMap<Sender, VecDeque<i64>>;
+
 /// Returns the items of the run-queue in the order in which they are taken, if nothing else comes.
 pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
-    let mut queues: BTreeMap<Sender, VecDeque<(i64, Option<VatId>)>> = BTreeMap::new();
-    for (sender, at, waiting) in tables.queue.run() {
-        let to = destination(tables, &waiting.item).map(|vat| tables.family(vat));
-        queues.entry(sender).or_default().push_back((at, to));
+    let mut queues = Queued::new();
+    for (sender, at, _) in tables.queue.run() {
+        queues.entry(sender).or_default().push_back(at);
     }
+    in_turns(tables, queues)
+}
+
+/// Returns about `max` items of the run-queue, most likely those that are taken next, in the order in which they are taken.
+pub(super) fn upcoming(tables: &Tables, max: usize) -> Vec<(QueueId, i64)> {
+    let first = Sender { family: tables.globals().turn.family, vat: VatId(0) };
+    let from = |sender: Sender| {
+        std::iter::successors(tables.queue.sender_from(sender), move |it| tables.queue.sender_from(it.next()))
+    };
+    let senders: BTreeSet<Sender> = from(first).chain(from(Sender::KERNEL)).take(max).collect();
+    let each = (max / senders.len().max(1)).max(1);
+    let items = |sender| tables.queue.of(QueueId::Run(sender)).take(each).map(|(at, _)| at).collect();
+    in_turns(tables, senders.into_iter().map(|sender| (sender, items(sender))).collect())
+}
+
+/// Puts these items in the order in which they are taken.
+fn in_turns(tables: &Tables, mut queues: Queued) -> Vec<(QueueId, i64)> {
     if !takes_turns(tables) {
-        let of =
-            |(sender, items): (Sender, VecDeque<_>)| items.into_iter().map(move |(at, _)| (QueueId::Run(sender), at));
+        let of = |(sender, items): (Sender, VecDeque<_>)| items.into_iter().map(move |at| (QueueId::Run(sender), at));
         return queues.into_iter().flat_map(of).collect();
     }
     let weight = |family| weight(tables, family);
@@ -79,11 +97,14 @@ pub fn run_order(tables: &Tables) -> Vec<(QueueId, i64)> {
             served.get(&family).copied().unwrap_or_else(before)
         };
         let Some((sender, next)) = turn.next(from, weight, last) else { return order };
-        let Some((at, to)) = queues.get_mut(&sender).and_then(VecDeque::pop_front) else { return order };
+        let Some(at) = queues.get_mut(&sender).and_then(VecDeque::pop_front) else { return order };
         if queues.get(&sender).is_some_and(VecDeque::is_empty) {
             queues.remove(&sender);
         }
-        order.push((QueueId::Run(sender), at));
+        let key = (QueueId::Run(sender), at);
+        let to = tables.queue.get(&key).and_then(|waiting| destination(tables, &waiting.item));
+        let to = to.map(|vat| tables.family(vat));
+        order.push(key);
         served.insert(sender.family, sender.vat);
         turn = to.map_or(next, |to| next.lent(sender, to));
     }

@@ -27,7 +27,33 @@ pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Res
         return Ok(());
     }
     let next = DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries));
-    bring_up_to(block, workers, vat, next)
+    match workers.speculator().is_some_and(|it| it.is_lost(vat)) {
+        true => make_anew(block, workers, vat, next),
+        false => bring_up_to(block, workers, vat, next),
+    }
+}
+
+/// Makes the heap anew that was lost when a speculation was taken back. The recorder is not told: nothing was evicted.
+fn make_anew(block: &mut Block, workers: &mut dyn Workers, vat: VatId, next: DeliveryNum) -> Result<(), Fault> {
+    let slog = std::mem::take(block.slog());
+    let made = bring_up_to(block, workers, vat, next);
+    *block.slog() = slog;
+    if let Some(speculator) = workers.speculator() {
+        speculator.restored(vat);
+    }
+    made
+}
+
+/// Returns the worker of a vat that is up, with the heap that it had after its last delivery.
+pub(super) fn live_worker<'w>(
+    block: &mut Block,
+    workers: &'w mut dyn Workers,
+    vat: VatId,
+) -> Result<Option<&'w mut dyn Worker>, Fault> {
+    if workers.speculator().is_some_and(|it| it.holds(vat)) {
+        bring_up(block, workers, vat)?;
+    }
+    Ok(workers.worker(vat))
 }
 
 /// Starts the vat with the heap that it had just before this delivery: one of its present incarnation, or the next.

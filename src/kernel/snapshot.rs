@@ -6,7 +6,7 @@
 //! as good as one before.
 
 use crate::{
-    kernel::{Halt, Position, Ran, Workers},
+    kernel::{Halt, Position, Ran, Workers, replay::live_worker},
     model::{
         blame::Fault,
         id::{DeliveryNum, VatId},
@@ -60,7 +60,7 @@ fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), 
         let newest = heap::position(block, vat).map_or(0, since_first);
         since_first(next_delivery(block, vat)) > newest
     });
-    let Some(worker) = workers.worker(vat) else { return Ok(()) };
+    let Some(worker) = live_worker(block, workers, vat)? else { return Ok(()) };
     if (counted || worker.unsaved_fuel() >= FUEL_MAX) && worker.can_afford_snapshot() {
         take(block, workers, vat)?;
     }
@@ -72,7 +72,7 @@ fn take_before_eviction(block: &mut Block, workers: &mut dyn Workers, vat: VatId
         return Ok(());
     }
     let many = deliveries_since(block, vat) > limits::SNAPSHOT_BEFORE_EVICTION && interval(block, vat).is_some();
-    let Some(worker) = workers.worker(vat) else { return Ok(()) };
+    let Some(worker) = live_worker(block, workers, vat)? else { return Ok(()) };
     if (many || worker.unsaved_fuel() >= FUEL_BEFORE_EVICTION) && worker.can_afford_snapshot() {
         take(block, workers, vat)?;
     }
@@ -85,7 +85,7 @@ pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> 
     if !block.tables().is_alive(vat) {
         return Ok(());
     }
-    let Some(worker) = workers.worker(vat) else { return Ok(()) };
+    let Some(worker) = live_worker(block, workers, vat)? else { return Ok(()) };
     let base = heap::newest(block, vat)?;
     let Some(image) = worker.image(base.as_ref().map(|it| &it.heap))? else { return Ok(()) };
     let (position, engine) = (next_delivery(block, vat), block.meta().engine.clone());

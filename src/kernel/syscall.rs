@@ -6,6 +6,7 @@ use crate::{
     kernel::{
         Ledger, gc,
         probe::{Call, Probe},
+        speculation::{Again, Guess, GuestAct, Record},
         translate::Outward,
     },
     model::{
@@ -17,7 +18,7 @@ use crate::{
     slog::{At, Detail, Event, Shape, SyscallResult},
     state::{
         block::{Block, stored},
-        table::Item,
+        table::{Item, Tables},
         transcript::Entry,
     },
     store::Cut,
@@ -26,7 +27,8 @@ use crate::{
 /// The syscalls of one delivery. Owned, so that a worker can keep it where its host functions find it; it holds the
 /// open crank, and with it everything.
 ///
-/// In a replay there is no crank: each syscall must equal the recorded one, and is answered from the record.
+/// In a replay there is no crank: each syscall must equal the recorded one, and is answered from the record. Ahead of its turn
+/// a delivery has no crank either: its syscalls are only recorded.
 #[derive(Debug)]
 pub struct Syscalls(Mode);
 
@@ -34,6 +36,8 @@ pub struct Syscalls(Mode);
 enum Mode {
     Live(Box<Live>),
     Replay(Box<Replay>),
+    Ahead(Box<Guess>),
+    Again(Box<Again>),
 }
 
 /// The state of a live delivery, as it is left at its end.
@@ -74,15 +78,50 @@ impl Syscalls {
         Syscalls(Mode::Replay(Box::new(Replay { vat, entry, next: 0, fault: None })))
     }
 
-    /// Returns whether the delivery is live, rather than a replay.
+    /// Makes the syscalls of a delivery that runs ahead of its turn, before these tables.
+    pub fn ahead(vat: VatId, tables: Arc<Tables>) -> Syscalls {
+        Syscalls(Mode::Ahead(Box::new(Guess::new(vat, tables))))
+    }
+
+    /// Returns all that a guest did ahead of its turn; `None` if it came to something that it cannot know there.
+    pub fn into_acts(self) -> Option<Vec<GuestAct>> {
+        match self.0 {
+            Mode::Ahead(guess) => guess.into_acts(),
+            Mode::Live(_) | Mode::Replay(_) | Mode::Again(_) => None,
+        }
+    }
+
+    /// Has the guest run again up to the act with this number, which is answered so; from there on its syscalls are live.
+    pub(super) fn again(
+        self,
+        vat: VatId,
+        record: Arc<Record>,
+        parted: usize,
+        answer: Result<Answer, Fault>,
+    ) -> Result<Syscalls, KernelPanic> {
+        let again = Again::new(self.into_live()?, vat, record, parted, answer);
+        Ok(Syscalls(Mode::Again(Box::new(again))))
+    }
+
+    /// Returns the block of a live delivery.
+    pub(super) fn block_mut(&mut self) -> Result<&mut Block, KernelPanic> {
+        match &mut self.0 {
+            Mode::Live(live) => Ok(live.ledger.block_mut()),
+            Mode::Again(again) => Ok(again.live.ledger.block_mut()),
+            Mode::Replay(_) | Mode::Ahead(_) => Err(not_live()),
+        }
+    }
+
+    /// Returns whether the delivery is live, or may become so, rather than a replay.
     pub fn is_live(&self) -> bool {
-        matches!(self.0, Mode::Live(_))
+        !matches!(self.0, Mode::Replay(_))
     }
 
     pub(crate) fn into_live(self) -> Result<Live, KernelPanic> {
         match self.0 {
             Mode::Live(live) => Ok(*live),
-            Mode::Replay(_) => Err(KernelPanic::new("worker.brought-up", "a live delivery came back as a replay")),
+            Mode::Again(again) => Ok(again.live),
+            Mode::Replay(_) | Mode::Ahead(_) => Err(not_live()),
         }
     }
 
@@ -115,26 +154,45 @@ impl Syscalls {
             Mode::Replay(replay) => replay.call(&syscall).inspect_err(|fault| {
                 replay.fault.get_or_insert_with(|| fault.clone());
             }),
+            Mode::Ahead(guess) => guess.call(syscall),
+            Mode::Again(again) => {
+                let answer = if again.is_live() { again.live.call(syscall, memory) } else { again.call(&syscall) };
+                answer.inspect_err(|fault| {
+                    again.live.fault.get_or_insert_with(|| fault.clone());
+                })
+            }
         }
     }
 
     /// Ends the delivery: the guest asked for something that is no syscall at all.
     pub fn malformed(&mut self, kind: &'static str, why: impl fmt::Display) -> Fault {
         let fault = Fault::from(VatFault::illegal(kind, why));
-        if let Mode::Live(live) = &mut self.0 {
-            live.count += 1;
-            live.last = kind;
-            live.fault.get_or_insert_with(|| fault.clone());
-        }
+        let live = match &mut self.0 {
+            Mode::Live(live) => live,
+            Mode::Again(again) if again.is_live() => &mut again.live,
+            Mode::Ahead(guess) => return guess.give_up(),
+            Mode::Again(_) | Mode::Replay(_) => return fault,
+        };
+        live.count += 1;
+        live.last = kind;
+        live.fault.get_or_insert_with(|| fault.clone());
         fault
     }
 
     /// Writes a line of the vat's console to the slog; `bytes` is what it takes there. Not a syscall.
     pub fn console(&mut self, level: &'static str, text: &str, bytes: u64) {
-        if let Mode::Live(live) = &mut self.0 {
-            live.console(level, text, bytes);
+        match &mut self.0 {
+            Mode::Live(live) => live.console(level, text, bytes),
+            Mode::Ahead(guess) => guess.console(level, text, bytes),
+            Mode::Again(again) if again.is_live() => again.live.console(level, text, bytes),
+            Mode::Again(again) => again.console(),
+            Mode::Replay(_) => (),
         }
     }
+}
+
+fn not_live() -> KernelPanic {
+    KernelPanic::new("worker.brought-up", "a live delivery came back as another")
 }
 
 pub(super) fn anachronism(

@@ -41,21 +41,16 @@ pub(super) struct Inward<'a> {
 impl Inward<'_> {
     /// Translates a delivery into the vat's references. New references enter its c-list; retired ones leave it.
     pub(super) fn translate(&mut self, delivery: &Delivery<KRef>) -> Result<Delivery<VRef>, KernelPanic> {
-        Ok(match delivery {
-            Delivery::StartVat(data) => Delivery::StartVat(self.import_data(data)?),
-            Delivery::ChangeOptions(data) => Delivery::ChangeOptions(self.import_data(data)?),
-            Delivery::Message { target, message } => {
-                let target = self.import(*target)?;
-                let methargs = self.import_data(&message.methargs)?;
-                let result = message.result.map(|it| self.import(it)).transpose()?;
-                Delivery::Message { target, message: Message { methargs, result } }
+        let translated = match delivery {
+            Delivery::DropExports(_) | Delivery::RetireExports(_) | Delivery::RetireImports(_) => {
+                renamed(delivery, |kref| self.known(kref))?
             }
-            Delivery::Notify(resolutions) => Delivery::Notify(self.translate_notify(resolutions)?),
-            Delivery::DropExports(krefs) => Delivery::DropExports(self.known(krefs)?),
-            Delivery::RetireExports(krefs) => Delivery::RetireExports(self.known(krefs)?),
-            Delivery::RetireImports(krefs) => Delivery::RetireImports(self.known(krefs)?),
-            Delivery::BringOutYourDead => Delivery::BringOutYourDead,
-        })
+            _ => renamed(delivery, |kref| self.import(kref))?,
+        };
+        if let Delivery::Notify(told) = &translated {
+            self.forget_told(told)?;
+        }
+        Ok(translated)
     }
 
     /// Returns the vat's name for a reference; a new name if the vat does not know it.
@@ -98,28 +93,55 @@ impl Inward<'_> {
         VRef::device(known.count() as u64 + limits::FIRST_DEVICE_IMPORT)
     }
 
-    fn import_data(&mut self, data: &CapData<KRef>) -> Result<CapData<VRef>, KernelPanic> {
-        let slots = data.slots.iter().map(|it| self.import(*it)).collect::<Result<_, _>>()?;
-        Ok(CapData { body: data.body.clone(), slots })
-    }
-
     /// After a notify the vat forgets the promises that it was told of.
-    fn translate_notify(&mut self, resolutions: &[Resolution<KRef>]) -> Result<Vec<Resolution<VRef>>, KernelPanic> {
-        let mut told = Vec::with_capacity(resolutions.len());
-        for it in resolutions {
-            let promise = self.import(it.promise)?;
-            told.push(Resolution { promise, rejected: it.rejected, data: self.import_data(&it.data)? });
-        }
-        for it in &told {
+    fn forget_told(&mut self, told: &[Resolution<VRef>]) -> Result<(), KernelPanic> {
+        for it in told {
             let entry = self.ledger.remove_entry(self.vat, it.promise)?;
             self.ledger.decref(entry.kref)?;
         }
-        Ok(told)
+        Ok(())
     }
 
-    fn known(&self, krefs: &[KRef]) -> Result<Vec<VRef>, KernelPanic> {
-        krefs.iter().map(|it| self.ledger.entry(self.vat, *it).map(|(vref, _)| vref)).collect()
+    fn known(&self, kref: KRef) -> Result<VRef, KernelPanic> {
+        self.ledger.entry(self.vat, kref).map(|(vref, _)| vref)
     }
+}
+
+/// Rewrites a delivery with other names for its references. `name` is asked in the order in which new names are given out.
+pub(super) fn renamed<E>(
+    delivery: &Delivery<KRef>,
+    mut name: impl FnMut(KRef) -> Result<VRef, E>,
+) -> Result<Delivery<VRef>, E> {
+    Ok(match delivery {
+        Delivery::StartVat(data) => Delivery::StartVat(renamed_data(data, &mut name)?),
+        Delivery::ChangeOptions(data) => Delivery::ChangeOptions(renamed_data(data, &mut name)?),
+        Delivery::Message { target, message } => {
+            let target = name(*target)?;
+            let methargs = renamed_data(&message.methargs, &mut name)?;
+            let result = message.result.map(name).transpose()?;
+            Delivery::Message { target, message: Message { methargs, result } }
+        }
+        Delivery::Notify(resolutions) => {
+            let mut told = Vec::with_capacity(resolutions.len());
+            for it in resolutions {
+                let promise = name(it.promise)?;
+                told.push(Resolution { promise, rejected: it.rejected, data: renamed_data(&it.data, &mut name)? });
+            }
+            Delivery::Notify(told)
+        }
+        Delivery::DropExports(krefs) => Delivery::DropExports(renamed_all(krefs, &mut name)?),
+        Delivery::RetireExports(krefs) => Delivery::RetireExports(renamed_all(krefs, &mut name)?),
+        Delivery::RetireImports(krefs) => Delivery::RetireImports(renamed_all(krefs, &mut name)?),
+        Delivery::BringOutYourDead => Delivery::BringOutYourDead,
+    })
+}
+
+fn renamed_data<E>(data: &CapData<KRef>, name: &mut impl FnMut(KRef) -> Result<VRef, E>) -> Result<CapData<VRef>, E> {
+    Ok(CapData { body: data.body.clone(), slots: renamed_all(&data.slots, name)? })
+}
+
+fn renamed_all<E>(krefs: &[KRef], name: &mut impl FnMut(KRef) -> Result<VRef, E>) -> Result<Vec<VRef>, E> {
+    krefs.iter().map(|it| name(*it)).collect()
 }
 
 // ---- outward

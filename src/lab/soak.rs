@@ -4,7 +4,7 @@
 //! The driver is the guest `juggler`: he creates vats, lets them hold and touch each other, upgrades, pauses, drops and ends them, as a
 //! seeded generator of random numbers says. What a replica does for itself comes from another generator.
 
-use std::{fs, path::Path};
+use std::{fs, num::NonZeroUsize, path::Path};
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
@@ -122,12 +122,24 @@ pub fn soak(soak: &Soak, dir: &Path, each: &mut dyn FnMut(u64)) -> anyhow::Resul
         state: Some(dir.join(name)),
         code_cache: code_cache.clone(),
         audit: Some(soak.audit).into(),
+        threads: NonZeroUsize::new(1),
+        ahead_fuel_min: Some(0),
         ..HostOptions::default()
     };
     let lives: [&dyn Fn() -> HostOptions; 4] = [
         &|| HostOptions { state: None, ..on_disk("plain") },
-        &|| HostOptions { snapshot_interval: Some(7), max_live: Some(2), ..on_disk("crowded") },
-        &|| HostOptions { snapshot_interval: Some(50), compare_pages: true, ..on_disk("restless") },
+        &|| HostOptions {
+            snapshot_interval: Some(7),
+            max_live: Some(2),
+            threads: NonZeroUsize::new(2),
+            ..on_disk("crowded")
+        },
+        &|| HostOptions {
+            snapshot_interval: Some(50),
+            compare_pages: true,
+            threads: NonZeroUsize::new(4),
+            ..on_disk("restless")
+        },
         &|| HostOptions { snapshot_interval: Some(0), ..on_disk("forgetful") },
     ];
     let mut replicas = Vec::new();

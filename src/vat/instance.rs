@@ -45,8 +45,11 @@ pub(super) struct Instance {
     pages: Pages,
     /// The heap before the last delivery, once there was a reason to keep it.
     shadow: Option<Shadow>,
-    /// Live deliveries since the shadow was last needed; `None` if none is to be kept.
+    /// Live deliveries since a fault last needed the shadow; `None` if none is to be kept for that.
     calm: Option<u32>,
+    /// The same of speculations that were taken back. Whether a shadow is kept for them makes no difference to a fault: it would show
+    /// in the recording.
+    guarded: Option<u32>,
     /// The cost of the instance's start, which its first delivery pays: its memory, and the fuel of `_initialize`.
     beginning: u64,
     account: Account,
@@ -62,7 +65,10 @@ const CALM_MAX: u32 = 1_000;
 
 /// The account that decides whether a snapshot is worth its work: what the deliveries earned since the vat was
 /// brought up, less what snapshots took. All in fuel: some 0.7 ns each.
+#[derive(Clone, Copy)]
 struct Account {
+    /// The fuel of a delivery, on average over the last few.
+    usual: u64,
     /// The fuel that a snapshot may take.
     earned: u64,
     /// The price of the last snapshot that was considered; the next takes no less.
@@ -80,10 +86,11 @@ impl Account {
     const BEGINNING: u64 = 64 * Account::PAGE;
 
     fn new(unsaved: u64) -> Account {
-        Account { earned: Account::BEGINNING + unsaved, price: 0, unsaved }
+        Account { usual: 0, earned: Account::BEGINNING + unsaved, price: 0, unsaved }
     }
 
     fn earn(&mut self, fuel: u64) {
+        self.usual = self.usual - self.usual / 4 + fuel / 4;
         self.earned = self.earned.saturating_add(fuel).saturating_add(Account::DELIVERY);
         self.unsaved = self.unsaved.saturating_add(fuel);
     }
@@ -103,6 +110,13 @@ impl Account {
         self.earned = self.earned.saturating_sub(self.price);
         (self.price, self.unsaved) = (0, 0);
     }
+}
+
+/// The facts about an instance, beside its heap, that a delivery changes.
+#[derive(Clone, Copy)]
+pub(super) struct Standing {
+    account: Account,
+    calm: Option<u32>,
 }
 
 /// The result of an attempt to undo a delivery.
@@ -281,6 +295,7 @@ impl Instance {
             pages,
             shadow: None,
             calm: None,
+            guarded: None,
             beginning: 0,
             account: Account::new(0),
             debuggee,
@@ -299,12 +314,41 @@ impl Instance {
         self.calm = Some(0);
     }
 
+    /// Keeps a shadow from the next delivery on, so that speculations can be undone.
+    pub(super) fn guard(&mut self) {
+        self.guarded = Some(0);
+    }
+
+    /// Returns the facts that a delivery changes, to be put back if it is undone.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { account: self.account, calm: self.calm }
+    }
+
+    /// Puts back the facts that a delivery changed.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        (self.account, self.calm) = (standing.account, standing.calm);
+    }
+
+    /// Returns the fuel of a delivery, on average over the last few.
+    pub(super) fn usual_fuel(&self) -> u64 {
+        self.account.usual
+    }
+
+    /// Returns whether the heap could be made anew for the fuel of so many deliveries, or put back from a shadow.
+    pub(super) fn can_be_restored(&self, deliveries: u64) -> bool {
+        self.calm.is_some() || self.guarded.is_some() || self.account.unsaved / deliveries <= self.account.usual
+    }
+
     /// Brings the shadow, if one is kept, up to the heap before a live delivery.
     fn follow(&mut self) -> Result<(), HostFault> {
-        let Some(calm) = &mut self.calm else { return Ok(()) };
-        *calm += 1;
-        if *calm > CALM_MAX {
-            (self.calm, self.shadow) = (None, None);
+        if self.calm.is_none() && self.guarded.is_none() {
+            return Ok(());
+        }
+        for calm in [&mut self.calm, &mut self.guarded] {
+            *calm = calm.map(|it| it + 1).filter(|it| *it <= CALM_MAX);
+        }
+        if self.calm.is_none() && self.guarded.is_none() {
+            self.shadow = None;
             return Ok(());
         }
         let globals = heap::globals(&mut self.store, &self.globals)?;
@@ -314,8 +358,20 @@ impl Instance {
         Ok(())
     }
 
-    /// Undoes the last delivery, a live one, from the shadow.
+    /// Undoes the last delivery, a live one whose vat was at fault, from the shadow.
     pub(super) fn roll_back(&mut self) -> Result<RolledBack, HostFault> {
+        if self.calm.is_none() {
+            return Ok(RolledBack::NotKept);
+        }
+        let rolled_back = self.put_back()?;
+        if let RolledBack::Done = rolled_back {
+            self.calm = Some(0);
+        }
+        Ok(rolled_back)
+    }
+
+    /// Puts the heap back that was before the last delivery, a live one, from the shadow.
+    pub(super) fn put_back(&mut self) -> Result<RolledBack, HostFault> {
         let Some(shadow) = &self.shadow else { return Ok(RolledBack::NotKept) };
         let memory = self.memory.data_mut(&mut self.store);
         let written = self.pages.take_undone(memory);
@@ -325,7 +381,6 @@ impl Instance {
         shadow.put_back(memory, written.as_deref());
         self.pages.put_back(memory);
         heap::set_globals(&mut self.store, &self.globals, &shadow.globals)?;
-        self.calm = Some(0);
         self.rest()?;
         Ok(RolledBack::Done)
     }
@@ -372,7 +427,7 @@ impl Instance {
             return Ok(false);
         }
         self.rest()?;
-        (self.shadow, self.calm, self.account) = (None, None, Account::new(0));
+        (self.shadow, self.calm, self.guarded, self.account) = (None, None, None, Account::new(0));
         self.store.data_mut().memory_max = usize::try_from(options.memory_max).unwrap_or(usize::MAX);
         Ok(true)
     }

@@ -18,6 +18,7 @@ mod heap;
 mod instance;
 pub mod interface;
 pub mod module;
+mod seat;
 mod shadow;
 pub(crate) mod stack;
 mod stopped;
@@ -30,7 +31,7 @@ pub use core_dump::CoreDump;
 pub use debugger::{Debugger, Interrupter, Resume, Stop};
 pub use floor::{Floor, Kind as FloorKind};
 pub use stopped::{Stopped, Value};
-pub use warehouse::Warehouse;
+pub use warehouse::{Speculations, Warehouse};
 
 use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
 

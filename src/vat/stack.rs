@@ -11,6 +11,9 @@ const GUEST_BYTES: usize = NATIVE_STACK_MIN + (1 << 20);
 /// The stack that the kernel takes between the beginning of a block and a guest, at most.
 const KERNEL_BYTES: usize = 1 << 20;
 
+/// The stack of a thread that runs guests, and nothing of the kernel.
+pub(super) const THREAD_BYTES: usize = GUEST_BYTES + KERNEL_BYTES;
+
 /// Calls guest code, on a stack that is large enough for it.
 pub(super) fn for_guest<T>(run: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(GUEST_BYTES, 2 * GUEST_BYTES, run)

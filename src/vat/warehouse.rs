@@ -11,6 +11,10 @@
 //!                      aside ──(the crank has ended)──▶ (nowhere)
 //! ```
 
+mod ahead;
+
+pub use ahead::Speculations;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -20,7 +24,7 @@ use std::{
 use wasmtime::{Engine, Linker};
 
 use crate::{
-    kernel::{Worker, Workers},
+    kernel::{Speculator, Worker, Workers},
     model::{
         blame::{Fault, HostFault, VatFault},
         id::{BundleId, VatId},
@@ -33,8 +37,10 @@ use crate::{
         capacity::{self, Resident},
         debugger::{Attached, Code},
         dirty::Detector,
-        instance::{Instance, Loaded, RolledBack},
+        instance::{Instance, Loaded, RolledBack, Standing},
         module::{self, Rules},
+        seat::Seat,
+        warehouse::ahead::Ahead,
     },
 };
 
@@ -69,10 +75,12 @@ pub struct Warehouse {
     parked: Option<BTreeMap<VatId, LiveVat>>,
     /// The vats that were used, started or stopped since they were last taken; only in an experiment.
     stirred: BTreeSet<VatId>,
+    /// What runs guests ahead of their turn; `None` if each runs in its turn.
+    ahead: Option<Ahead>,
 }
 
 struct LiveVat {
-    instance: Instance,
+    seat: Seat,
     bundle: BundleId,
     /// The time of the last use, counted in uses of any vat.
     used: u64,
@@ -80,6 +88,27 @@ struct LiveVat {
     listed: u64,
     /// The vat's part of the memory that is taken.
     bytes: u64,
+}
+
+impl LiveVat {
+    /// Notes that the vat is used now.
+    fn use_now(&mut self, vat: VatId, uses: &mut u64, used: &mut Vec<VatId>) {
+        *uses += 1;
+        self.used = *uses;
+        if used.last() != Some(&vat) {
+            used.push(vat);
+        }
+    }
+
+    /// Returns the instance, after what it did ahead of its turn was taken back; `None` if its heap was lost by that.
+    fn rested(&mut self, vat: VatId, ahead: &mut Option<Ahead>) -> Option<&mut Instance> {
+        let is_ahead = self.seat.is_ahead();
+        let instance = self.seat.rested();
+        if let Some(ahead) = ahead.as_mut().filter(|_| is_ahead) {
+            ahead.taken_back(vat);
+        }
+        instance
+    }
 }
 
 /// Bytes that an instance takes besides its memory and its shadow: its tables, its store.
@@ -132,6 +161,7 @@ impl Warehouse {
             detector: Detector::best(),
             parked: None,
             stirred: BTreeSet::new(),
+            ahead: None,
         })
     }
 
@@ -211,14 +241,28 @@ impl Warehouse {
         let live = self.live.remove(&vat)?;
         self.by_use.remove(&live.listed);
         self.memory -= live.bytes;
+        if let Some(ahead) = &mut self.ahead
+            && live.seat.is_ahead()
+        {
+            ahead.taken_back(vat);
+        }
         Some(live)
+    }
+
+    /// Puts an instance in the place of a vat's.
+    fn seat_anew(&mut self, vat: VatId, instance: Instance, bundle: BundleId) {
+        let lost = self.live.get(&vat).and_then(|it| it.seat.lost());
+        if let (Some(ahead), Some(standing)) = (&mut self.ahead, lost) {
+            ahead.lost.insert(vat, standing);
+        }
+        self.insert(vat, LiveVat { seat: Seat::new(instance), bundle, used: 0, listed: 0, bytes: 0 });
     }
 
     /// Updates the memory of the vats that were used.
     fn weigh(&mut self) {
         for vat in &self.used {
             if let Some(live) = self.live.get_mut(vat) {
-                let bytes = live.instance.bytes() as u64 + INSTANCE_BYTES;
+                let bytes = live.seat.bytes() as u64 + INSTANCE_BYTES;
                 self.memory = self.memory - live.bytes + bytes;
                 live.bytes = bytes;
             }
@@ -244,8 +288,9 @@ impl Warehouse {
     /// Resets a parked instance of the vat to the heap of a snapshot, if there is one that fits.
     fn reuse(&mut self, vat: VatId, row: &Vat, snapshot: Snapshot<'_>) -> Result<Option<Instance>, HostFault> {
         let Some(mut live) = self.parked.as_mut().and_then(|it| it.remove(&vat)) else { return Ok(None) };
-        let fits = live.bundle == row.bundle && live.instance.reset(&row.options, snapshot)?;
-        Ok(fits.then_some(live.instance))
+        let Some(instance) = live.seat.rested() else { return Ok(None) };
+        let fits = live.bundle == row.bundle && instance.reset(&row.options, snapshot)?;
+        Ok(if fits { live.seat.into_rested() } else { None })
     }
 
     /// Lets a debugger stop the live deliveries of this vat, and no other's, until [`detach`](Warehouse::detach).
@@ -277,7 +322,8 @@ impl Warehouse {
     /// did not end. `None` if the vat is not live.
     pub fn core_dump(&mut self, vat: VatId) -> Option<CoreDump> {
         let live = self.live.get_mut(&vat)?;
-        live.instance.core_dump(live.bundle)
+        let bundle = live.bundle;
+        live.rested(vat, &mut self.ahead)?.core_dump(bundle)
     }
 
     fn module(&mut self, id: BundleId, bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<&Loaded, Fault> {
@@ -310,17 +356,18 @@ impl Warehouse {
 impl Workers for Warehouse {
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
         let live = self.live.get_mut(&vat)?;
-        self.uses += 1;
-        live.used = self.uses;
-        if self.used.last() != Some(&vat) {
-            self.used.push(vat);
-        }
+        live.use_now(vat, &mut self.uses, &mut self.used);
+        let instance = live.rested(vat, &mut self.ahead)?;
         let debugger = self.debugger.as_ref().filter(|(it, _)| *it == vat);
-        live.instance.attach(debugger.map(|(_, it)| it.clone()), self.debugs_replays);
+        instance.attach(debugger.map(|(_, it)| it.clone()), self.debugs_replays);
         if self.parked.is_some() {
             self.stirred.insert(vat);
         }
-        Some(&mut live.instance)
+        Some(instance)
+    }
+
+    fn speculator(&mut self) -> Option<&mut dyn Speculator> {
+        self.as_speculator()
     }
 
     fn start(
@@ -351,7 +398,7 @@ impl Workers for Warehouse {
         if self.parked.is_some() {
             self.stirred.insert(vat);
         }
-        self.insert(vat, LiveVat { instance, bundle: row.bundle, used: 0, listed: 0, bytes: 0 });
+        self.seat_anew(vat, instance, row.bundle);
         Ok(())
     }
 
@@ -372,24 +419,34 @@ impl Workers for Warehouse {
 
     fn roll_back(&mut self, vat: VatId) -> Result<(), Fault> {
         let Some(live) = self.live.get_mut(&vat) else { return Ok(()) };
-        match live.instance.roll_back()? {
+        if live.seat.is_ahead() || live.seat.is_lost() {
+            // No delivery was made since: there is nothing that could be undone alone.
+            self.stop(vat);
+            return Ok(());
+        }
+        let Some(instance) = live.seat.rested() else { return Ok(()) };
+        match instance.roll_back()? {
             RolledBack::Done => return Ok(()),
             RolledBack::NotKept => {
                 self.faulted.insert(vat);
                 self.stop(vat);
             }
             RolledBack::Grown => {
-                let Some(LiveVat { instance, bundle, .. }) = self.remove(vat) else { return Ok(()) };
+                let Some(LiveVat { seat, bundle, .. }) = self.remove(vat) else { return Ok(()) };
+                let Some(instance) = seat.into_rested() else { return Ok(()) };
                 let loaded = self.modules.get(&bundle);
                 let loaded = loaded.ok_or_else(|| HostFault::new("undo a delivery", "its module is gone"))?;
                 let instance = instance.remade(loaded, &self.detector, &self.interrupter)?;
-                self.insert(vat, LiveVat { instance, bundle, used: 0, listed: 0, bytes: 0 });
+                self.seat_anew(vat, instance, bundle);
             }
         }
         Ok(())
     }
 
     fn set_aside(&mut self, vat: VatId) {
+        if let Some(live) = self.live.get_mut(&vat) {
+            live.rested(vat, &mut self.ahead);
+        }
         self.aside = Some((vat, self.remove(vat)));
     }
 

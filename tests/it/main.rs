@@ -31,6 +31,7 @@ mod module;
 mod new;
 mod obey;
 mod package;
+mod parallel;
 mod serve;
 mod session;
 mod slog;

@@ -42,7 +42,7 @@ use crate::{
 ///
 /// Everything is on: metering, c-lists, transcripts, hashes, and one durable commit a block. What is shown are medians of the runs; where
 /// the machine is busy or noisy, only the ratios mean something. The workloads, without --all those that take seconds:
-/// ping, call, store, reads, fanout, gc, slog, latency, replay, open, breakpoint, directives, snapshot.
+/// ping, call, store, reads, fanout, gc, slog, latency, replay, open, breakpoint, directives, snapshot, parallel.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,

@@ -62,7 +62,7 @@ use crate::{
         table::Tables,
     },
     store::{Database, Pace},
-    vat::{CoreDump, Interrupter, Warehouse, engine_id, shares, stack},
+    vat::{CoreDump, Interrupter, Speculations, Warehouse, engine_id, shares, stack},
 };
 pub use crate::{host::options::HostOptions, state::block::BlockPolicy};
 pub(in crate::host) use mail::waiting_mail;
@@ -120,6 +120,7 @@ impl Host {
         let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
         warehouse.set_memory_max(shares(open.memory_max).heaps);
+        warehouse.set_threads(open.threads, open.ahead_fuel_min);
         if open.compare_pages {
             warehouse.compare_pages();
         }
@@ -344,6 +345,13 @@ impl Host {
     /// Returns the flight recorder. It can be used, and should be flushed, after a halt too.
     pub fn slog(&self) -> &Slog {
         &self.slog
+    }
+}
+
+impl Speculations {
+    /// Returns what became of the deliveries that a host's guests made ahead of their turn, since the host was opened.
+    pub fn of(host: &Host) -> Speculations {
+        host.warehouse.speculations()
     }
 }
 

@@ -69,6 +69,11 @@ impl GcAction {
         GcAction { vat: TextOrd(vat.0), kind, object: TextOrd(object.0) }
     }
 
+    /// Returns the least action for a vat: it sorts before each other of the vat's.
+    pub fn first_of(vat: VatId) -> GcAction {
+        GcAction::new(vat, GcKind::DropExport, ObjectId(0))
+    }
+
     /// Returns the greatest action for a vat: it sorts behind each of the vat's, before those of any other.
     pub fn last_of(vat: VatId) -> GcAction {
         // Of all numbers of 64 bits the last in text order.

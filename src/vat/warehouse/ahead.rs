@@ -1,0 +1,237 @@
+//! The threads on which guests run ahead of their turn, and the choice of those for whom it is worth it.
+//!
+//! Invariant: nothing here changes a result. What is chosen depends on fuel alone, so that the same life makes the same choices.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
+
+use rayon::{
+    ThreadPool, ThreadPoolBuilder,
+    iter::{IntoParallelIterator, ParallelIterator},
+};
+
+use crate::{
+    kernel::{Forecast, Record, Speculator},
+    model::{
+        id::{VRef, VatId},
+        value::Delivery,
+    },
+    state::table::Tables,
+    vat::{Warehouse, capacity, seat::Seat, stack},
+};
+
+/// Fuel of a delivery from which on it is worth it to make it on another thread: some 5 µs.
+const EXPENSIVE: u64 = 7_000;
+
+/// Fuel of all deliveries of a round from which on it is worth it to wake the threads: some 40 µs.
+const ROUND_FUEL_MIN: u64 = 60_000;
+
+/// Deliveries whose fuel a replay may take if a speculation is undone. If it would take more, a shadow is kept first.
+const REPLAY_MAX: u64 = 250;
+
+/// Rounds for which a vat whose speculation was undone runs in its turn: at first, and at most.
+const DISTRUST: (u32, u32) = (8, 4_096);
+
+/// Cranks without a look at the run-queue after a look that found nothing to run ahead: at first, and at most.
+const REST: (u32, u32) = (16, 1_024);
+
+/// Cranks after which a round is over, though some of its speculations still wait: as many as there were, and these.
+const PATIENCE: u64 = 64;
+
+/// The number of deliveries that guests made ahead of their turn, and what became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Speculations {
+    /// Deliveries made ahead of their turn.
+    pub made: u64,
+    /// Those that were applied when their turn came.
+    pub used: u64,
+    /// Those that were undone: another delivery came, or something that a guest cannot know ahead of its turn.
+    pub taken_back: u64,
+}
+
+/// The speculations of a warehouse.
+pub(super) struct Ahead {
+    threads: NonZeroUsize,
+    /// The fuel of a delivery, and of a round, from which on they are run ahead.
+    fuel_min: [u64; 2],
+    /// Made when it is first used; `None` if it could not be made, and all guests run in their turn.
+    pool: Option<ThreadPool>,
+    /// Speculations that wait for their turn.
+    waiting: u64,
+    /// Cranks left in which the round is not over though some of its speculations wait.
+    patience: u64,
+    /// Cranks left without a look, and the number after the next look that finds nothing.
+    rest: (u32, u32),
+    /// The number after a look that found something.
+    rest_min: u32,
+    distrust: BTreeMap<VatId, Distrust>,
+    /// The facts about a lost instance, until another is in its place.
+    pub(super) lost: BTreeMap<VatId, super::Standing>,
+    counts: Speculations,
+}
+
+/// A vat whose speculation was undone.
+#[derive(Clone, Copy)]
+struct Distrust {
+    /// Rounds left without it.
+    left: u32,
+    /// Rounds without it after the next speculation that is undone; halved by each that is used.
+    next: u32,
+}
+
+impl Ahead {
+    fn new(threads: NonZeroUsize, fuel_min: Option<u64>) -> Ahead {
+        // Whoever wants everything to be run ahead wants every crank to be looked at.
+        let rest_min = if fuel_min == Some(0) { 0 } else { REST.0 };
+        Ahead {
+            threads,
+            fuel_min: fuel_min.map_or([EXPENSIVE, ROUND_FUEL_MIN], |it| [it, it]),
+            pool: None,
+            waiting: 0,
+            patience: 0,
+            rest: (0, rest_min),
+            rest_min,
+            distrust: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            counts: Speculations::default(),
+        }
+    }
+
+    /// Notes that a speculation of this vat was undone.
+    pub(super) fn taken_back(&mut self, vat: VatId) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.counts.taken_back += 1;
+        let next = self.distrust.get(&vat).map_or(DISTRUST.0, |it| it.next);
+        self.distrust.insert(vat, Distrust { left: next, next: next.saturating_mul(2).min(DISTRUST.1) });
+    }
+
+    fn used(&mut self, vat: VatId) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.counts.used += 1;
+        if let Some(distrust) = self.distrust.get_mut(&vat) {
+            distrust.next /= 2;
+            if distrust.next < DISTRUST.0 {
+                self.distrust.remove(&vat);
+            }
+        }
+    }
+
+    /// Returns whether the vat is to run in its turn for this round.
+    fn distrusts(&mut self, vat: VatId) -> bool {
+        let Some(distrust) = self.distrust.get_mut(&vat).filter(|it| it.left > 0) else { return false };
+        distrust.left -= 1;
+        true
+    }
+
+    fn pool(&mut self) -> Option<&ThreadPool> {
+        if self.pool.is_none() {
+            let builder = ThreadPoolBuilder::new().num_threads(self.threads.get()).stack_size(stack::THREAD_BYTES);
+            self.pool = builder.thread_name(|it| format!("vathost-guest-{it}")).build().ok();
+        }
+        self.pool.as_ref()
+    }
+}
+
+impl Warehouse {
+    /// Runs guests on this many threads ahead of their turn from now on: as many as the machine has cores, if there is no number. On
+    /// one, each guest runs in its turn. `fuel_min` is the fuel of deliveries for which it is worth it; without a number, as was
+    /// measured. Neither changes a result.
+    pub fn set_threads(&mut self, threads: Option<NonZeroUsize>, fuel_min: Option<u64>) {
+        let threads = threads.unwrap_or_else(capacity::threads);
+        self.ahead = (threads.get() > 1).then(|| Ahead::new(threads, fuel_min));
+    }
+
+    /// Returns what became of the deliveries that were made ahead of their turn so far.
+    pub fn speculations(&self) -> Speculations {
+        self.ahead.as_ref().map(|it| it.counts).unwrap_or_default()
+    }
+
+    /// The speculations, if guests may run ahead of their turn: not while a debugger or an experiment looks on.
+    pub(super) fn as_speculator(&mut self) -> Option<&mut dyn Speculator> {
+        let may = self.ahead.is_some() && self.debugger.is_none() && self.parked.is_none();
+        may.then_some(self as &mut dyn Speculator)
+    }
+
+    fn seat(&self, vat: VatId) -> Option<&Seat> {
+        self.live.get(&vat).map(|it| &it.seat)
+    }
+}
+
+impl Speculator for Warehouse {
+    fn is_due(&mut self) -> bool {
+        let Some(ahead) = &mut self.ahead else { return false };
+        ahead.patience = ahead.patience.saturating_sub(1);
+        if ahead.waiting > 0 && ahead.patience > 0 {
+            return false;
+        }
+        let is_resting = ahead.rest.0 > 0;
+        ahead.rest.0 = ahead.rest.0.saturating_sub(1);
+        !is_resting
+    }
+
+    fn wants(&mut self, vat: VatId) -> bool {
+        let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.get_mut(&vat)) else { return false };
+        let is_expensive = |usual: u64| usual >= ahead.fuel_min[0];
+        if !live.seat.resting().is_some_and(|it| is_expensive(it.usual_fuel())) || ahead.distrusts(vat) {
+            return false;
+        }
+        if live.seat.resting().is_some_and(|it| !it.can_be_restored(REPLAY_MAX)) {
+            live.seat.guard();
+        }
+        true
+    }
+
+    fn run(&mut self, tables: &Arc<Tables>, forecasts: Vec<Forecast>) {
+        let usual = |it: &Forecast| self.seat(it.vat).and_then(Seat::resting).map_or(0, |it| it.usual_fuel());
+        let fuel = forecasts.iter().map(usual).fold(0, u64::saturating_add);
+        let Some(ahead) = &mut self.ahead else { return };
+        if forecasts.len() < 2 || fuel < ahead.fuel_min[1] {
+            ahead.rest = (ahead.rest.1, ahead.rest.1.saturating_mul(2).min(REST.1));
+            return;
+        }
+        let mut by_vat: BTreeMap<VatId, Forecast> = forecasts.into_iter().map(|it| (it.vat, it)).collect();
+        let seats = self.live.iter_mut().filter_map(|(vat, live)| Some((&mut live.seat, by_vat.remove(vat)?)));
+        let tasks: Vec<_> = seats.map(|(seat, forecast)| (seat, forecast, Arc::clone(tables))).collect();
+        let vats: Vec<VatId> = tasks.iter().map(|(_, forecast, _)| forecast.vat).collect();
+        let Some(pool) = ahead.pool() else { return };
+        pool.install(|| tasks.into_par_iter().for_each(|(seat, forecast, tables)| seat.run(tables, forecast)));
+        ahead.rest = (0, ahead.rest_min);
+        ahead.patience = vats.len() as u64 + PATIENCE;
+        for vat in vats {
+            ahead.counts.made += 1;
+            ahead.waiting += 1;
+            if !self.live.get(&vat).is_some_and(|it| it.seat.is_ahead()) {
+                ahead.taken_back(vat);
+            }
+        }
+    }
+
+    fn holds(&self, vat: VatId) -> bool {
+        self.seat(vat).is_some_and(|it| it.is_ahead() || it.is_lost())
+    }
+
+    fn is_lost(&self, vat: VatId) -> bool {
+        self.seat(vat).is_some_and(Seat::is_lost)
+    }
+
+    fn restored(&mut self, vat: VatId) {
+        let standing = self.ahead.as_mut().and_then(|it| it.lost.remove(&vat));
+        if let (Some(standing), Some(live)) = (standing, self.live.get_mut(&vat)) {
+            live.seat.restore(standing);
+        }
+    }
+
+    fn record(&mut self, vat: VatId, delivery: &Delivery<VRef>, fuel_max: u64) -> Option<Arc<Record>> {
+        let record = self.seat(vat)?.record(delivery, fuel_max)?;
+        if let Some(live) = self.live.get_mut(&vat) {
+            live.use_now(vat, &mut self.uses, &mut self.used);
+        }
+        Some(record)
+    }
+
+    fn confirm(&mut self, vat: VatId) {
+        if let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.get_mut(&vat)) {
+            live.seat.confirm();
+            ahead.used(vat);
+        }
+    }
+}
