@@ -40,7 +40,7 @@ use crate::{
         instance::{Instance, Loaded, RolledBack, Standing},
         module::{self, Rules},
         seat::Seat,
-        warehouse::ahead::Ahead,
+        warehouse::ahead::GuestThreads,
     },
 };
 
@@ -76,7 +76,7 @@ pub struct Warehouse {
     /// The vats that were used, started or stopped since they were last taken; only in an experiment.
     stirred: BTreeSet<VatId>,
     /// What runs guests ahead of their turn; `None` if each runs in its turn.
-    ahead: Option<Ahead>,
+    ahead: Option<GuestThreads>,
 }
 
 struct LiveVat {
@@ -101,7 +101,7 @@ impl LiveVat {
     }
 
     /// Returns the instance, after what it did ahead of its turn was taken back; `None` if its heap was lost by that.
-    fn rested(&mut self, vat: VatId, ahead: &mut Option<Ahead>) -> Option<&mut Instance> {
+    fn rested(&mut self, vat: VatId, ahead: &mut Option<GuestThreads>) -> Option<&mut Instance> {
         let is_ahead = self.seat.is_ahead();
         let instance = self.seat.rested();
         if let Some(ahead) = ahead.as_mut().filter(|_| is_ahead) {

@@ -49,7 +49,7 @@ pub struct Speculations {
 }
 
 /// The speculations of a warehouse.
-pub(super) struct Ahead {
+pub(super) struct GuestThreads {
     threads: NonZeroUsize,
     /// The fuel of a delivery, and of a round, from which on they are run ahead.
     fuel_min: [u64; 2],
@@ -78,11 +78,11 @@ struct Distrust {
     next: u32,
 }
 
-impl Ahead {
-    fn new(threads: NonZeroUsize, fuel_min: Option<u64>) -> Ahead {
+impl GuestThreads {
+    fn new(threads: NonZeroUsize, fuel_min: Option<u64>) -> GuestThreads {
         // Whoever wants everything to be run ahead wants every crank to be looked at.
         let rest_min = if fuel_min == Some(0) { 0 } else { REST.0 };
-        Ahead {
+        GuestThreads {
             threads,
             fuel_min: fuel_min.map_or([EXPENSIVE, ROUND_FUEL_MIN], |it| [it, it]),
             pool: None,
@@ -137,7 +137,7 @@ impl Warehouse {
     /// measured. Neither changes a result.
     pub fn set_threads(&mut self, threads: Option<NonZeroUsize>, fuel_min: Option<u64>) {
         let threads = threads.unwrap_or_else(capacity::threads);
-        self.ahead = (threads.get() > 1).then(|| Ahead::new(threads, fuel_min));
+        self.ahead = (threads.get() > 1).then(|| GuestThreads::new(threads, fuel_min));
     }
 
     /// Returns what became of the deliveries that were made ahead of their turn so far.
