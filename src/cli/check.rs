@@ -64,7 +64,7 @@ pub(crate) fn cmd_check(args: CheckArgs, output: &Output) -> anyhow::Result<Exit
     }
     let name = args.file.display();
     let wasm = scenario::read_module(&args.file)?;
-    let (id, rules) = (BundleId::of(&wasm), Rules { floats: !args.no_floats });
+    let (id, rules) = (BundleId::of(&wasm), Rules { floats: !args.no_floats, ..Rules::default() });
     if let Err(why) = Interface::read(&wasm) {
         output.warn(interface::malformed(&name.to_string(), &why));
     }

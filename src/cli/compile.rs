@@ -7,12 +7,16 @@ use clap::Args;
 
 use crate::{
     cli::Exit,
+    model::engine_version,
     vat::compiler::{self, CompilerLimits},
 };
 
 /// Compiles an instrumented module for the process that started it, within limits
 #[derive(Args, Debug)]
 pub(crate) struct CompileArgs {
+    /// For this engine version
+    #[arg(long, value_name = "N", default_value_t = engine_version::DEFAULT)]
+    engine: u32,
     /// For an engine with debugging
     #[arg(long)]
     debugging: bool,
@@ -26,7 +30,7 @@ pub(crate) struct CompileArgs {
 
 pub(crate) fn cmd_compile(args: &CompileArgs) -> anyhow::Result<Exit> {
     let limits = CompilerLimits { cpu_seconds: args.cpu_seconds, memory: args.memory };
-    compiler::serve(args.debugging, limits, stdin().lock(), stdout().lock())?;
+    compiler::serve((args.engine, args.debugging), limits, stdin().lock(), stdout().lock())?;
     Ok(Exit::Ok)
 }
 

@@ -197,7 +197,7 @@ fn open(dir: &Path) -> anyhow::Result<Block> {
         return Err(Usage::new(format!("there is no state in `{}`", dir.display()), begin).into());
     }
     let block = Block::open_read_only(dir)?;
-    if block.meta().engine.is_empty() {
+    if block.meta().runtime.is_empty() {
         let what = format!("the state in `{}` holds no committed block yet", dir.display());
         return Err(Usage::new(what, begin).into());
     }

@@ -38,6 +38,7 @@ mod named;
 mod new;
 mod output;
 mod progress;
+mod prove;
 mod prune;
 mod recorder;
 mod replay;

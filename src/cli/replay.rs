@@ -18,7 +18,7 @@ use crate::{
         run::code_cache,
         state,
     },
-    host::controller::BlockPolicy,
+    host::controller::{BlockPolicy, check_versions},
     inspect::{
         rerun::{Rerun, beginning, rerun, run_on},
         view::transcript,
@@ -34,7 +34,7 @@ use crate::{
         block::{Block, history},
         transcript::Entry,
     },
-    vat::{Warehouse, engine_id},
+    vat::Warehouse,
 };
 
 /// Run a vat's transcript again, and say where it differs
@@ -86,11 +86,7 @@ pub(crate) struct ReplayArgs {
 pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Exit> {
     let (slog, recorded) = last_crank();
     let block = Block::over(state::folder(&args.state)?, slog)?;
-    let (made, mine) = (&block.meta().engine, engine_id());
-    if *made != mine {
-        let what = format!("the vats of this state ran on `{made}`, this binary has `{mine}`");
-        return Err(Usage::new(what, "use the version of vathost that made the state").into());
-    }
+    check_versions(&block)?;
     let vat = find_vat(block.tables(), &args.vat)?;
     let made = block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries);
     let wasm = args.wasm.as_deref().map(read_module).transpose()?;

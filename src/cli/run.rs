@@ -24,13 +24,14 @@ use crate::{
         host::{PolicyArgs, bundles_of, directives_of, host_file, missing_bundles, warn_of_missing_bundles},
         named::is_state,
         output::{counted, grouped, harmless, shortened, size, table},
+        prove,
         recorder::{self, AskedFormat, SlogDetail, SlogMax},
         ways::Given,
     },
     directive::{Class, DirectiveSet},
     host::{
         controller::{BlockPolicy, Host, HostOptions},
-        options::Inputs,
+        options::{Inputs, Prove},
         report::{Report, ResultReport},
         scenario::{Bytes, Scenario},
     },
@@ -110,6 +111,9 @@ pub(crate) struct RunArgs {
     /// What leaves cannot be shown, replayed or compared any more [default: as host.toml says, or all]
     #[arg(long, value_name = "WHAT")]
     pub(super) keep: Option<Keep>,
+    /// How much of each vat to prove if another runtime ran the state last: `recent` (since its snapshot) or `all`
+    #[arg(long, value_name = "HOW MUCH", default_value_t)]
+    prove: Prove,
     /// Where the mailbox's messages come in, JSON lines; instead of what the scenario says
     #[arg(long, value_name = "FILE")]
     inbound: Option<PathBuf>,
@@ -231,11 +235,15 @@ pub(super) struct Begun {
 
 /// Opens the state, or a new one, with all that its host is given at its start; and how its blocks are cut.
 pub(super) fn begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> anyhow::Result<Begun> {
-    try_begin(args, scenario, output).inspect_err(|err| {
+    let mut begun = try_begin(args, scenario, output).inspect_err(|err| {
         if args.json {
             halt::not_begun(err, output);
         }
-    })
+    })?;
+    match prove::prove(&mut begun.controller, args.state.as_deref(), output) {
+        Ok(()) => Ok(begun),
+        Err(halt) => Err(halted(*halt, &mut begun, args, &AtomicU8::new(0), output)),
+    }
 }
 
 fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> anyhow::Result<Begun> {
@@ -254,6 +262,7 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
             keep: args.keep.or(host.keep).unwrap_or_default(),
             memory_max: args.memory.map(|it| it.0).or(host.memory),
             threads: args.threads.or(host.threads),
+            prove: args.prove,
             ..HostOptions::default()
         },
     )?;
@@ -278,7 +287,7 @@ pub(super) fn go_on(
     output: &Output,
 ) -> anyhow::Result<bool> {
     let Begun { controller, policy, .. } = begun;
-    output.detail(format!("engine {}", controller.block()?.meta().engine));
+    output.detail(format!("runtime {}", controller.block()?.meta().runtime));
     let stop = on_interrupt(controller)?;
     open_mailbox(args, scenario, controller, output)?;
     let progress = RunProgress::new(output);

@@ -17,7 +17,7 @@ use crate::{
     directive::{DirectiveSet, Trigger},
     host::{
         block_run::{BlockRun, Step},
-        controller::check_engine,
+        controller::check_versions,
     },
     kernel::{self, Ahead, Halt, Position, Probe, Ran, Workers},
     lab::Schedule,
@@ -254,7 +254,7 @@ impl Replica {
         self.warehouse.evict_all();
         (self.run, self.ahead) = (None, None);
         let mut block = Block::over(Database::open_read_only(self.home.path())?, self.slog.clone())?;
-        check_engine(&block)?;
+        check_versions(&block)?;
         // It shows whole vatstores, and goes on from blocks that are never committed.
         stored::fetch_all(&mut block)?;
         if let Some(every) = self.how.audit {

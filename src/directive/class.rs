@@ -69,6 +69,8 @@ pub struct Committed<'a> {
     pub height: BlockHeight,
     /// The version of the kernel that it committed with.
     pub kernel_version: u32,
+    /// The version of the engine that it committed with.
+    pub engine_version: u32,
     /// The number of the next delivery to a vat; 0 for a vat that does not exist yet.
     pub next_delivery: &'a dyn Fn(VatId) -> DeliveryNum,
     /// All records there are.
@@ -104,7 +106,7 @@ pub enum Class {
     Pending,
     /// The directive was obeyed in this crank.
     Applied(CrankNum),
-    /// A kernel of that version or a later one runs already.
+    /// A kernel or an engine of that version or a later one runs already.
     Expired,
     /// The place has passed, and there is no record of the directive. No records are kept of directives outside
     /// consensus: for them nothing more can be said, and it is harmless.
@@ -131,6 +133,7 @@ impl Directive {
         }
         match self.action {
             Action::ReplaceKernel(version) if version <= committed.kernel_version => Class::Expired,
+            Action::ReplaceEngine(version) if version <= committed.engine_version => Class::Expired,
             _ if committed.is_past(self.trigger) => Class::Missed,
             _ => Class::Pending,
         }

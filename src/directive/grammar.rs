@@ -8,7 +8,8 @@ use crate::directive::{Action, Bit, Disturbance, SYSCALL_ERRORS, line::Line, pro
 pub const GRAMMAR: &str = r#"file      = { line } ;            line   = [ directive | expect ] [ comment ] ;
 directive = when ":" action ;     when   = "crank-" num | vat "/delivery-" num | "block-" num ;
 action    = "skip" [vat] [ "expect" hex ] | "pause" [vat] [why] | "resume" vat | "terminate" [vat] [why]
-          | "upgrade" vat "bundle" hex [why] | "break" | "halt" | "replace-kernel" num ;
+          | "upgrade" vat "bundle" hex [why] | "break" | "halt" | "replace-kernel" num
+          | "replace-engine" num ;
 expect    = "expect" "state" hex "before" when ;
 vat       = "v" num ;  why = "reason" string ;  hex = at least 8 hexadecimal digits of a hash
 "#;
@@ -59,7 +60,7 @@ pub(super) struct Form {
 }
 
 /// Every action of the operators that follows a place.
-pub(super) static FORMS: [Form; 8] = [
+pub(super) static FORMS: [Form; 9] = [
     Form {
         verb: "skip",
         arguments: r#" [vat] [ "expect" hex ]"#,
@@ -84,6 +85,7 @@ pub(super) static FORMS: [Form; 8] = [
     Form { verb: "break", arguments: "", parse: |_| Ok(Action::Break) },
     Form { verb: "halt", arguments: "", parse: |_| Ok(Action::Halt) },
     Form { verb: "replace-kernel", arguments: " num", parse: |line| Ok(Action::ReplaceKernel(line.version()?)) },
+    Form { verb: "replace-engine", arguments: " num", parse: |line| Ok(Action::ReplaceEngine(line.version()?)) },
 ];
 
 /// The forms of the actions that only an experiment can order.
@@ -179,13 +181,13 @@ pub(super) fn form(verb: &str) -> Option<&'static Form> {
 /// Returns the verbs that a reader may use.
 pub(super) fn verbs(reader: Reader) -> impl Iterator<Item = &'static str> {
     let faults = FAULT_FORMS.iter().filter(move |_| reader == Reader::Experiment);
-    let faultless = ["break", "halt", "replace-kernel"];
+    let faultless = ["break", "halt", "replace-kernel", "replace-engine"];
     let forms = FORMS.iter().filter(move |it| reader == Reader::Operator || !faultless.contains(&it.verb));
     forms.chain(faults).map(|it| it.verb)
 }
 
 /// Words that people write when they mean one of the verbs, each with that verb.
-pub(super) const SYNONYMS: [(&str, &str); 12] = [
+pub(super) const SYNONYMS: [(&str, &str); 13] = [
     ("kill", "terminate"),
     ("stop", "halt"),
     ("exit", "halt"),
@@ -198,6 +200,7 @@ pub(super) const SYNONYMS: [(&str, &str); 12] = [
     ("debug", "break"),
     ("replace", "replace-kernel"),
     ("kernel", "replace-kernel"),
+    ("engine", "replace-engine"),
 ];
 
 /// A thing that may stand at some place of a line.

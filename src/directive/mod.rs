@@ -91,6 +91,8 @@ pub enum Action {
     Halt,
     /// From that block on, this version of the kernel's behaviour.
     ReplaceKernel(u32),
+    /// From that block on, this version of the engine.
+    ReplaceEngine(u32),
     /// Break into the debugger, if one is attached.
     Break,
     /// Replace the vat's code just before the delivery.
@@ -136,9 +138,12 @@ impl Action {
             Action::Upgrade { vat, .. } | Action::Resume(vat) => Some(*vat),
             Action::Pause { vat, .. } | Action::Terminate { vat, .. } | Action::Skip { guard: vat, .. } => *vat,
             Action::Disturb(Disturbance::Flip { vat, .. }) => Some(*vat),
-            Action::Expect { .. } | Action::Halt | Action::ReplaceKernel(_) | Action::Break | Action::Disturb(_) => {
-                None
-            }
+            Action::Expect { .. }
+            | Action::Halt
+            | Action::ReplaceKernel(_)
+            | Action::ReplaceEngine(_)
+            | Action::Break
+            | Action::Disturb(_) => None,
         }
     }
 }
@@ -169,6 +174,7 @@ impl fmt::Display for Action {
             Action::Expect { state } => write!(f, "expect state {state}"),
             Action::Halt => f.write_str("halt"),
             Action::ReplaceKernel(version) => write!(f, "replace-kernel {version}"),
+            Action::ReplaceEngine(version) => write!(f, "replace-engine {version}"),
             Action::Break => f.write_str("break"),
             Action::Upgrade { vat, bundle, why } => write!(f, "upgrade {vat} bundle {bundle}{}", Why(why)),
             Action::Pause { vat, why } => write!(f, "pause{}{}", Named("", vat), Why(why)),

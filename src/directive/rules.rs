@@ -54,9 +54,10 @@ pub(super) fn readable(reader: Reader, directive: &Directive) -> Result<(), Box<
         (Reader::Operator, _) if directive.is_for_experiments() => {
             refuse(part, "only an experiment does this, on a copy of a state: `vathost fault one STATE LINE`")
         }
-        (Reader::Experiment, Action::Expect { .. } | Action::Halt | Action::Break | Action::ReplaceKernel(_)) => {
-            refuse(Part::Verb, "this is no fault: it is for the directive file of a host")
-        }
+        (
+            Reader::Experiment,
+            Action::Expect { .. } | Action::Halt | Action::Break | Action::ReplaceKernel(_) | Action::ReplaceEngine(_),
+        ) => refuse(Part::Verb, "this is no fault: it is for the directive file of a host"),
         _ => Ok(()),
     }
 }
@@ -131,6 +132,10 @@ pub(super) fn alone(directive: &Directive) -> Result<(), Box<Contradiction>> {
             Part::Place,
             "the kernel is replaced between two blocks: name the block, as in `block-120`".to_owned(),
         ),
+        (_, Action::ReplaceEngine(_)) => refuse(
+            Part::Place,
+            "the engine is replaced between two blocks: name the block, as in `block-120`".to_owned(),
+        ),
         // A bit turns over wherever it is, whenever.
         (_, Action::Disturb(_)) | (Trigger::Crank(_), _) => Ok(()),
         (trigger, action) => match trigger.vat().zip(action.vat()) {
@@ -184,7 +189,7 @@ fn conflict(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static 
 /// crank is not known: `crank-7: skip` and `crank-7: pause v7` contradict if that crank is a delivery to v7, which
 /// only the kernel will see.
 fn one_way(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static str> {
-    use Action::{Disturb, Expect, Pause, ReplaceKernel, Resume, Skip, Terminate, Upgrade};
+    use Action::{Disturb, Expect, Pause, ReplaceEngine, ReplaceKernel, Resume, Skip, Terminate, Upgrade};
     let vat = |it: &Directive| it.vat().or(to);
     let same_vat = vat(a) == vat(b);
     // A skip is always about the delivery of its place, and so is whatever names no vat.
@@ -202,6 +207,7 @@ fn one_way(a: &Directive, b: &Directive, to: Option<VatId>) -> Option<&'static s
         (Upgrade { .. }, Terminate { .. }) if same_vat => Some("a vat is either upgraded or dead"),
         (Upgrade { .. }, Upgrade { .. }) if same_vat => Some("a vat is upgraded once at one place"),
         (ReplaceKernel(_), ReplaceKernel(_)) => Some("one block runs one version of the kernel"),
+        (ReplaceEngine(_), ReplaceEngine(_)) => Some("one block runs one version of the engine"),
         (Disturb(Disturbance::Delay { .. } | Disturbance::Duplicate), Skip { .. }) => {
             Some("a delivery is either skipped or made, late or twice")
         }

@@ -95,6 +95,8 @@ impl RunSettings {
 pub struct HostPosition {
     /// The version of the kernel.
     pub kernel_version: u32,
+    /// The runtime of the host's vats.
+    pub runtime: String,
     /// The height of the last commit's block.
     pub height: u64,
     /// Whether that block is still open: its inputs were committed, or it was interrupted.
@@ -125,7 +127,7 @@ impl Epitaph {
         Some(Epitaph {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_version: standing.kernel_version,
-            engine: crate::vat::engine_id(),
+            engine: standing.runtime.clone(),
             block: standing.block(),
             state_hash: standing.state_hash.clone(),
             crank: position.crank.map(|it| it.0),

@@ -2,8 +2,10 @@
 //! state's folder.
 
 use std::{
+    fmt,
     num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
 };
 
@@ -17,10 +19,42 @@ use crate::{
     slog::Slog,
     state::{block::BlockPolicy, device::Device, retention::Keep},
     store::StateFiles,
+    vat::Runtime,
 };
 
 /// The name of the file in a state's folder that holds options for each start of its host.
 pub const HOST_FILE: &str = "host.toml";
+
+/// The extent to which a host proves a state that another runtime ran last, before it runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prove {
+    /// The deliveries of each vat since its snapshot: as many as it takes to bring all vats up.
+    #[default]
+    Recent,
+    /// All deliveries of each vat's incarnation that the state still has, and the heap at its snapshot.
+    All,
+}
+
+impl FromStr for Prove {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Prove, String> {
+        match text {
+            "recent" => Ok(Prove::Recent),
+            "all" => Ok(Prove::All),
+            _ => Err(format!("`{text}` is neither `recent` nor `all`")),
+        }
+    }
+}
+
+impl fmt::Display for Prove {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Prove::Recent => "recent",
+            Prove::All => "all",
+        })
+    }
+}
 
 /// The options for opening a state.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +104,11 @@ pub struct HostOptions {
     pub compare_pages: bool,
     /// Another way to the files of the state than SQLite's own: only in an experiment.
     pub files: Option<Arc<dyn StateFiles>>,
+    /// How far a state of another runtime is proved before it runs.
+    pub prove: Prove,
+    /// The runtime of the vats: another than this binary's only in a test.
+    #[doc(hidden)]
+    pub runtime: Runtime,
     /// Devices of the program itself. A new state gets all of them, for its life; to run a state that has some, the program must give these.
     pub devices: Vec<Arc<dyn Device>>,
 }
@@ -233,7 +272,7 @@ impl HostFile {
             return Ok(HostFile::default());
         }
         let name = path.display();
-        let bad = |why: &dyn std::fmt::Display, hint| BadFile { what: format!("{name}: {why}"), hint };
+        let bad = |why: &dyn fmt::Display, hint| BadFile { what: format!("{name}: {why}"), hint };
         let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| bad(&err, ""))?;
         let HostToml { host } = toml::from_str(&text).map_err(|err| bad(&err, FILE_HINT))?;
         let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time, keep, memory, threads } =
@@ -279,6 +318,6 @@ impl HostOptions {
     }
 }
 
-fn module_fault(path: &Path, why: &dyn std::fmt::Display) -> HostFault {
+fn module_fault(path: &Path, why: &dyn fmt::Display) -> HostFault {
     HostFault::new(format_args!("read the module {}", path.display()), why)
 }

@@ -25,7 +25,9 @@ pub struct Report {
     pub state_digest: String,
     /// The version of the kernel.
     pub kernel_version: u32,
-    /// The id of the engine.
+    /// The version of the engine.
+    pub engine_version: u32,
+    /// The runtime that last ran the vats.
     pub engine: String,
     /// The number of cranks so far.
     pub cranks: u64,
@@ -124,7 +126,8 @@ impl Report {
             state_hash: block.meta().state_hash.to_string(),
             state_digest: block.meta().digest.to_string(),
             kernel_version: globals.kernel_version,
-            engine: block.meta().engine.clone(),
+            engine_version: block.tables().engine_version(),
+            engine: block.meta().runtime.clone(),
             cranks: globals.next_crank.0,
             deliveries: globals.deliveries,
             quiescent: kernel::is_finished(block),

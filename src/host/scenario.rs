@@ -14,7 +14,7 @@ use toml::Value;
 
 use crate::{
     model::{
-        files,
+        engine_version, files,
         id::{BundleId, hex},
         kernel_version, limits,
         smallcaps::{self, SAFE_INTEGER_MAX},
@@ -58,6 +58,8 @@ pub struct Scenario {
     pub bundles: BTreeMap<String, Vec<u8>>,
     /// The version of the kernel's behaviour, if it is not that of new states.
     pub kernel: Option<u32>,
+    /// The version of the engine, if it is not that of new states.
+    pub engine: Option<u32>,
     /// The vats whose roots a server opens by name: for each name the vat. They decide nothing in the state, and are in no digest.
     pub exports: BTreeMap<String, String>,
 }
@@ -107,6 +109,7 @@ pub struct Send {
 struct ScenarioFile {
     bootstrap: Option<String>,
     kernel: Option<u32>,
+    engine: Option<u32>,
     #[serde(default)]
     vats: toml::Table,
     #[serde(default)]
@@ -219,6 +222,7 @@ impl Scenario {
             mailbox,
             bundles,
             kernel: file.kernel,
+            engine: file.engine,
             exports: file.exports,
         };
         scenario.check(&path)?;
@@ -240,6 +244,10 @@ impl Scenario {
         };
         if let Some(version) = self.kernel.filter(|it| !kernel_version::is_known(*it)) {
             let why = format!("kernel = {version}: this binary can run {}", kernel_version::known());
+            return Err(ScenarioError::new(path, why));
+        }
+        if let Some(version) = self.engine.filter(|it| !engine_version::is_known(*it)) {
+            let why = format!("engine = {version}: this binary can run {}", engine_version::known());
             return Err(ScenarioError::new(path, why));
         }
         for (name, vat) in &self.exports {
@@ -276,7 +284,7 @@ impl Scenario {
     }
 
     /// Returns a digest that tells this scenario from others: its vats, their code, options and parameters, named bundles, devices,
-    /// messages, and kernel version; not the mailbox's files or the exports.
+    /// messages, kernel and engine version; not the mailbox's files or the exports.
     pub fn digest(&self) -> String {
         let vats: Vec<_> = self
             .vats
@@ -287,7 +295,12 @@ impl Scenario {
         let bundles: Vec<_> =
             self.bundles.iter().map(|(name, wasm)| json!([name, BundleId::of(wasm).to_string()])).collect();
         let devices: Vec<_> = self.devices.iter().map(DeviceRow::name).collect();
-        let text = json!([vats, self.bootstrap, sends, bundles, devices, self.kernel]).to_string();
+        let mut parts = json!([vats, self.bootstrap, sends, bundles, devices, self.kernel]);
+        // So that a scenario which names no engine version has the digest that it always had.
+        if let (Some(version), Some(parts)) = (self.engine, parts.as_array_mut()) {
+            parts.push(json!(version));
+        }
+        let text = parts.to_string();
         hex(blake3::hash(text.as_bytes()).as_bytes())
     }
 }

@@ -79,6 +79,8 @@ pub fn rerun(
     }
     let stored = || block.bundle(row.bundle).map_err(|err| err.within(format_args!("bring {vat} up")));
     let bundle = || what.wasm.clone().map_or_else(stored, Ok);
+    let mut version = block.tables().engine_version_of(vat, what.first);
+    workers.set_engine_version(version);
     workers.start(vat, &row, None, &bundle).map_err(|fault| kernel::not_again(vat, what.first, fault))?;
     for entry in block.transcript(vat, what.first)? {
         let entry = entry?;
@@ -90,6 +92,11 @@ pub fn rerun(
             End::Done { fuel } => Some(fuel),
             _ => None,
         };
+        let wanted = block.tables().engine_version_of(vat, entry.number);
+        if wanted != version {
+            kernel::carry_over(workers, (vat, &row), wanted, &bundle)?;
+            version = wanted;
+        }
         let worker = workers.worker(vat).ok_or_else(|| HostFault::new("replay", "the vat has no worker"))?;
         let usage = kernel::redeliver(worker, vat, entry.clone())?;
         if let (Some(recorded), None) = (recorded, &what.wasm) {

@@ -66,6 +66,7 @@ pub(crate) mod obey;
 mod outside;
 mod probe;
 mod promise;
+mod prove;
 mod queue;
 mod replay;
 mod request;
@@ -87,9 +88,10 @@ pub use look::{Ahead, Fate, look};
 pub use obey::{obey_at_rest, vathost_breakpoint};
 pub use outside::{begin_block, begin_block_at, begin_block_with, outside};
 pub use probe::{BoundaryCheck, Call, Probe, probe_of, set_probe};
+pub use prove::{VatProof, prove};
 pub use queue::run_order;
 pub(crate) use replay::not_again;
-pub use replay::{bring_up, bring_up_to, check_fuel, redeliver};
+pub use replay::{bring_up, bring_up_to, carry_over, check_fuel, redeliver};
 pub use script::{ScriptedVat, Scripts};
 pub use session::{SessionInput, SessionTarget};
 pub(crate) use snapshot::take as take_snapshot;
@@ -164,6 +166,12 @@ pub trait Worker {
 
 /// The workers of all live vats.
 pub trait Workers {
+    /// Workers that are asked for or started from now on run on this engine version: one that is up on another counts as
+    /// down.
+    fn set_engine_version(&mut self, version: u32) {
+        let _ = version;
+    }
+
     /// The vat's, if it is up. What it did ahead of its turn is taken back first.
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker>;
 

@@ -22,7 +22,7 @@ use crate::{
     },
     model::{
         blame::{Fault, Halted, HostFault},
-        body,
+        body, engine_version,
         id::VatId,
         kernel_version,
         value::CapData,
@@ -137,6 +137,7 @@ impl Crank<'_> {
         match &directive.action {
             Action::Break => vathost_breakpoint(self.ledger.number().0),
             Action::ReplaceKernel(version) => self.ledger.replace_kernel(*version),
+            Action::ReplaceEngine(version) => self.ledger.tables_mut().set_engine_version(*version),
             Action::Pause { vat, why } => {
                 if let Some(vat) = vat.or(delivered) {
                     self.ledger.pause(vat, why.as_deref().unwrap_or("paused by directive"))?;
@@ -243,6 +244,9 @@ fn check(ledger: &Ledger, work: &Work, due: &[Directive]) -> Result<(), Fault> {
             Action::ReplaceKernel(version) if !kernel_version::is_known(*version) => {
                 return halt(Some(format!("this binary can run {}", kernel_version::known())));
             }
+            Action::ReplaceEngine(version) if !engine_version::is_known(*version) => {
+                return halt(Some(format!("this binary can run {}", engine_version::known())));
+            }
             Action::Skip { guard, expect } => {
                 if let Some(why) = skip_refused(work, *guard, expect.as_ref())? {
                     return halt(Some(why));
@@ -281,6 +285,7 @@ fn effect(tables: &Tables, entry: Option<&Item>, directive: &Directive, delivere
         Action::Pause { .. } if is_paused => Effect::AlreadyPaused,
         Action::Resume(_) if !is_paused => Effect::NotPaused,
         Action::ReplaceKernel(version) if *version <= tables.globals().kernel_version => Effect::AlreadyThere,
+        Action::ReplaceEngine(version) if *version <= tables.engine_version() => Effect::AlreadyThere,
         _ => Effect::Done,
     }
 }
@@ -346,17 +351,18 @@ pub(super) fn wakes(block: &Block) -> bool {
         return false;
     }
     let globals = block.tables().globals();
-    let acts = |it: &Directive| acts_alone(it, globals.kernel_version);
+    let acts = |it: &Directive| acts_alone(it, block.tables());
     let of_block = || block.directives().due_at_block(block.current_height()).any(acts);
     block.directives().due(globals.next_crank, None).any(acts) || block.cranks() == 0 && of_block()
 }
 
-/// Returns whether a directive changes the state in a crank that takes nothing, under this version of the kernel.
-pub(crate) fn acts_alone(directive: &Directive, version: u32) -> bool {
+/// Returns whether a directive changes the state in a crank that takes nothing, under its present versions.
+pub(crate) fn acts_alone(directive: &Directive, tables: &Tables) -> bool {
     match &directive.action {
         Action::Pause { vat, .. } | Action::Terminate { vat, .. } => vat.is_some(),
         Action::Resume(_) | Action::Upgrade { .. } => true,
-        Action::ReplaceKernel(wanted) => *wanted > version,
+        Action::ReplaceKernel(wanted) => *wanted > tables.globals().kernel_version,
+        Action::ReplaceEngine(wanted) => *wanted > tables.engine_version(),
         Action::Skip { .. } | Action::Expect { .. } | Action::Halt | Action::Break | Action::Disturb(_) => false,
     }
 }

@@ -108,6 +108,14 @@ impl Ledger {
         self.tables_mut().update_globals(|it| it.kernel_version = version);
     }
 
+    /// Has vats run on this engine version from here on, as [`set_kernel_version`](Outside::set_kernel_version) does for
+    /// the kernel.
+    pub fn set_engine_version(&mut self, version: u32) {
+        if self.tables().engine_version() != version {
+            self.tables_mut().set_engine_version(version);
+        }
+    }
+
     /// Makes a bundle known by this name, for `createVat` and `upgrade`.
     pub fn name_bundle(&mut self, name: &str, bundle: BundleId) {
         self.tables_mut().bundles.insert(name.into(), bundle);

@@ -1,5 +1,6 @@
 //! A vat's heap is a function of its bundle and its transcript: it is brought back by replaying, from its newest
-//! snapshot on.
+//! snapshot on, each delivery on the engine version on which it was made. From one version to the next the heap is carried
+//! over.
 
 use crate::{
     kernel::{
@@ -23,10 +24,11 @@ use crate::{
 /// Makes sure that the vat has a worker, with the heap that it had after its last delivery. A `VatFault` can come only
 /// of a vat that never ran.
 pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
+    workers.set_engine_version(block.tables().engine_version());
     if workers.worker(vat).is_some() {
         return Ok(());
     }
-    let next = DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries));
+    let next = next_delivery(block, vat);
     match workers.speculator().is_some_and(|it| it.is_lost(vat)) {
         true => make_anew(block, workers, vat, next),
         false => bring_up_to(block, workers, vat, next),
@@ -56,6 +58,11 @@ pub(super) fn live_worker<'w>(
     Ok(workers.worker(vat))
 }
 
+/// Returns the number of the next delivery to a vat.
+pub(super) fn next_delivery(block: &Block, vat: VatId) -> DeliveryNum {
+    DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries))
+}
+
 /// Starts the vat with the heap that it had just before this delivery: one of its present incarnation, or the next.
 pub fn bring_up_to(block: &mut Block, workers: &mut dyn Workers, vat: VatId, next: DeliveryNum) -> Result<(), Fault> {
     if block.tables().is_session(vat) {
@@ -63,20 +70,52 @@ pub fn bring_up_to(block: &mut Block, workers: &mut dyn Workers, vat: VatId, nex
     }
     let row = block.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?.clone();
     if let Some(manifest) = usable(block, vat, &row, next)? {
+        workers.set_engine_version(block.tables().engine_version_of(vat, manifest.position));
         load(block, workers, &row, &manifest)?;
-        return replay(block, workers, vat, manifest.position, next);
+        return replay(block, workers, (vat, &row), manifest.position, next);
     }
+    bring_up_from_start(block, workers, (vat, &row), next)
+}
+
+/// Starts the vat anew, and gives it the deliveries of its incarnation before this one.
+pub(super) fn bring_up_from_start(
+    block: &mut Block,
+    workers: &mut dyn Workers,
+    (vat, row): (VatId, &Vat),
+    next: DeliveryNum,
+) -> Result<(), Fault> {
     let first = row.first_delivery;
-    let started = workers.start(vat, &row, None, &|| block.bundle(row.bundle));
-    if next == first {
-        return started;
-    }
-    // It never started well: it is as new.
-    if !has_run(block, vat, first)? {
+    // One that never started well is as new.
+    let is_new = next == first || !has_run(block, vat, first)?;
+    workers.set_engine_version(block.tables().engine_version_of(vat, if is_new { next } else { first }));
+    let started = workers.start(vat, row, None, &|| block.bundle(row.bundle));
+    if is_new {
         return started;
     }
     started.map_err(|fault| not_again(vat, first, fault))?;
-    replay(block, workers, vat, first, next)
+    replay(block, workers, (vat, row), first, next)
+}
+
+/// Has a vat's worker run on another engine version, with the heap that it has.
+pub fn carry_over(
+    workers: &mut dyn Workers,
+    (vat, row): (VatId, &Vat),
+    version: u32,
+    bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+) -> Result<(), Fault> {
+    let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
+    let image = worker.image(None)?;
+    workers.set_engine_version(version);
+    // One without a heap runs on any version.
+    let Some(image) = image else { return Ok(()) };
+    let read = |hash, into: &mut [u8]| match image.fresh.get(&hash) {
+        Some(bytes) => {
+            into.copy_from_slice(bytes);
+            Ok(())
+        }
+        None => Err(HostFault::new(format_args!("carry {vat} over"), format_args!("page {hash} is gone"))),
+    };
+    workers.start(vat, row, Some(Snapshot { heap: &image.heap, read: &read }), bundle)
 }
 
 /// Returns whether any delivery from this one on went well.
@@ -89,15 +128,10 @@ fn has_run(block: &Block, vat: VatId, first: DeliveryNum) -> Result<bool, HostFa
     Ok(false)
 }
 
-/// The newest snapshot, if it is of this incarnation, this bundle and this engine. Any other is not wrong, but of no
-/// use.
-fn usable(block: &Block, vat: VatId, row: &Vat, next: DeliveryNum) -> Result<Option<Manifest>, Fault> {
-    let fits = |it: &Manifest| {
-        it.position > row.first_delivery
-            && it.position <= next
-            && it.bundle == row.bundle
-            && it.engine == block.meta().engine
-    };
+/// The newest snapshot, if it is of this incarnation and this bundle. Any other is not wrong, but of no use. A heap is
+/// the same on every runtime and engine version.
+pub(super) fn usable(block: &Block, vat: VatId, row: &Vat, next: DeliveryNum) -> Result<Option<Manifest>, Fault> {
+    let fits = |it: &Manifest| it.position > row.first_delivery && it.position <= next && it.bundle == row.bundle;
     Ok(heap::newest(block, vat)?.filter(fits))
 }
 
@@ -116,16 +150,25 @@ fn load(block: &mut Block, workers: &mut dyn Workers, row: &Vat, manifest: &Mani
 }
 
 /// Makes the deliveries from `from` up to `next` again.
-fn replay(
+pub(super) fn replay(
     block: &mut Block,
     workers: &mut dyn Workers,
-    vat: VatId,
+    (vat, row): (VatId, &Vat),
     from: DeliveryNum,
     next: DeliveryNum,
 ) -> Result<(), Fault> {
     let deliveries = next.0 - from.0;
     block.slog().record(Detail::Cranks, || Event::StartReplay { vat, deliveries });
     let entries = if deliveries > 0 { Some(block.transcript(vat, from)?) } else { None };
+    let mut version = block.tables().engine_version_of(vat, from);
+    let mut reach = |workers: &mut dyn Workers, number| -> Result<(), Fault> {
+        let wanted = block.tables().engine_version_of(vat, number);
+        if wanted != version {
+            carry_over(workers, (vat, row), wanted, &|| block.bundle(row.bundle))?;
+            version = wanted;
+        }
+        Ok(())
+    };
     for entry in entries.into_iter().flatten() {
         let entry = entry?;
         if entry.number >= next {
@@ -133,10 +176,12 @@ fn replay(
         }
         let (End::Done { fuel }, number) = (&entry.end, entry.number) else { continue };
         let fuel = *fuel;
+        reach(workers, number)?;
         let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
         let used = redeliver(worker, vat, entry)?.fuel;
         check_fuel(vat, number, fuel, used)?;
     }
+    reach(workers, next)?;
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
     if let Some(probe) = probe_of(block).cloned() {
         probe.brought_up(block, vat, deliveries);

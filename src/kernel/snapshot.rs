@@ -6,7 +6,10 @@
 //! as good as one before.
 
 use crate::{
-    kernel::{Halt, Position, Ran, Workers, replay::live_worker},
+    kernel::{
+        Halt, Position, Ran, Workers,
+        replay::{live_worker, next_delivery},
+    },
     model::{
         blame::Fault,
         id::{DeliveryNum, VatId},
@@ -88,8 +91,8 @@ pub(crate) fn take(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> 
     let Some(worker) = live_worker(block, workers, vat)? else { return Ok(()) };
     let base = heap::newest(block, vat)?;
     let Some(image) = worker.image(base.as_ref().map(|it| &it.heap))? else { return Ok(()) };
-    let (position, engine) = (next_delivery(block, vat), block.meta().engine.clone());
-    heap::put(block, Manifest { vat, position, engine, bundle, heap: image.heap }, image.fresh)?;
+    let (position, runtime) = (next_delivery(block, vat), block.meta().runtime.clone());
+    heap::put(block, Manifest { vat, position, runtime, bundle, heap: image.heap }, image.fresh)?;
     worker.saved();
     Ok(())
 }
@@ -104,10 +107,6 @@ fn is_on(block: &Block) -> bool {
 fn interval(block: &Block, vat: VatId) -> Option<u64> {
     let options = || block.tables().vats.get(&vat)?.options.snapshot_interval;
     heap::interval(block).map_or_else(options, Some).filter(|it| *it > 0)
-}
-
-fn next_delivery(block: &Block, vat: VatId) -> DeliveryNum {
-    DeliveryNum(block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries))
 }
 
 /// Deliveries that a replay would make.

@@ -4,6 +4,7 @@
 
 pub mod blame;
 pub mod body;
+pub mod engine_version;
 pub mod files;
 pub mod harmless;
 pub mod id;

@@ -11,9 +11,8 @@
 //! What a syscall brings is charged before it is copied. An answer is charged when its size is known, which is a
 //! megabyte at most. What a delivery brings is charged on top of the fuel that the vat may use, so that a message that
 //! is dear to take in ends nobody and is paid for all the same.
-
-/// The version of the prices, a part of the engine id: raise it when any price changes.
-pub(crate) const VERSION: u32 = 3;
+//!
+//! A change of any price makes a new [engine version](crate::model::engine_version), which the states that exist do not run on.
 
 /// The price of one kind of work.
 #[derive(Clone, Copy)]

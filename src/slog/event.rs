@@ -22,6 +22,7 @@ pub enum Event<'a> {
     HostStart {
         version: &'a str,
         kernel_version: u32,
+        engine_version: u32,
         engine: &'a str,
         #[serde(serialize_with = "text")]
         state_hash: StateHash,

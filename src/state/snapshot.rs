@@ -102,8 +102,8 @@ pub struct Manifest {
     pub vat: VatId,
     /// The number after that of the last delivery in it.
     pub position: DeliveryNum,
-    /// The engine that it ran on.
-    pub engine: String,
+    /// The runtime that it ran on.
+    pub runtime: String,
     /// The bundle that it ran.
     pub bundle: BundleId,
     /// The vat's heap at the position.

@@ -57,8 +57,8 @@ pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 /// The facts about a state that stand outside its tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Meta {
-    /// The engine (wasmtime, its configuration, cost table, load pass) that ran the vats.
-    pub engine: String,
+    /// The runtime that last ran the vats, in no hash; empty in a state in which nothing was committed yet.
+    pub runtime: String,
     /// The digest of the scenario that the state was made from.
     pub scenario: String,
     /// The state hash at the last commit.
@@ -205,12 +205,13 @@ fn layout(tables: &[TableLayout]) -> String {
     for TableLayout { name, has_long_values } in tables {
         // Without a rowid the value stands right behind the key: it is read with it, and compared.
         let kind = if *has_long_values { "" } else { " WITHOUT ROWID" };
-        sql += &format!(
-            "CREATE TABLE \"{name}\" (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL){kind};"
-        );
+        sql += &format!("CREATE TABLE \"{name}\" {ROW_COLUMNS}{kind};");
     }
     sql
 }
+
+/// The columns of a table of the kernel's.
+pub(super) const ROW_COLUMNS: &str = "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)";
 
 /// The lock on a folder. Given back expressly: a process that is just being started shares the file until it has begun.
 #[derive(Debug)]

@@ -145,6 +145,25 @@ impl Database {
         if keeps { self.keep_undo() } else { Ok(()) }
     }
 
+    /// Records, in a transaction of its own, the runtime that runs the vats from now on. The last block can be undone afterwards
+    /// as well as before; then the runtime that ran it is the one on record again.
+    pub fn set_runtime(&mut self, runtime: &str) -> Result<(), HostFault> {
+        let Some(mut meta) = self.meta()? else { return Ok(()) };
+        let (keeps, facts) = (self.undoes(), self.facts()?);
+        let has_record = self.has_table(BESIDE[0])?;
+        self.keep_no_undo()?;
+        meta.runtime = runtime.to_owned();
+        let transaction = self.transaction()?;
+        transaction.put_meta(&meta)?;
+        if has_record {
+            let sql =
+                "UPDATE undo SET sql = (SELECT checksum || '/' || hex(value) FROM meta) WHERE step = 0 AND sql = ?";
+            transaction.execute("keep the undo record", sql, [facts])?;
+        }
+        transaction.commit()?;
+        if keeps { self.keep_undo() } else { Ok(()) }
+    }
+
     fn take_back(&self) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare("SELECT sql FROM undo WHERE step > 0 ORDER BY step DESC")?;
         let steps: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;

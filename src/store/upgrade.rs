@@ -24,12 +24,15 @@ use crate::{
     },
     store::{
         codec::{self, Key},
-        database::{Database, FILE, Meta, SCHEMA},
+        database::{Database, FILE, Meta, ROW_COLUMNS, SCHEMA},
         private,
         proof::DAMAGED,
         sum::{self, StoreSum, SumChange},
     },
 };
+
+/// The table of engine versions, empty in a state that ran on none but the first.
+const ENGINES: &str = "engine";
 
 /// The layout that can be brought to this one.
 pub(super) const BEFORE: u32 = 9;
@@ -39,7 +42,8 @@ pub(super) fn upgrade(database: &mut Database) -> Result<(), HostFault> {
     let what = format!("bring the state from schema {BEFORE} to {SCHEMA}");
     let copy = database.home.dir.join(format!("{FILE}.schema-{BEFORE}"));
     copy_aside(database, &copy).map_err(|err| err.within(&what))?;
-    let lay_out = format!("{} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
+    let engines = format!("CREATE TABLE \"{ENGINES}\" {ROW_COLUMNS} WITHOUT ROWID;");
+    let lay_out = format!("{} {engines} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
     count_stores(database, &lay_out).map_err(|err| err.within(&what))?;
     database.home.copy = Some(copy);
     Ok(())

@@ -1,7 +1,7 @@
-//! Compiled modules on disk, in a folder of this user's: `<bundle>-<pass>-<engine>.cwasm`.
+//! Compiled modules on disk, in a folder of this user's: `<bundle>-<engine version>-<runtime>.cwasm`.
 //!
-//! Invariants: a file is used only if it begins with the keyed hash of what follows, of the bundle, of the load pass and of the
-//! engine. So a file that is damaged, or of another version or module, is compiled again and replaced. The bytes that were checked
+//! Invariants: a file is used only if it begins with the keyed hash of what follows, of the bundle, of the engine version and
+//! of the runtime with its configuration. So a file that is damaged, or of another version or module, is compiled again and replaced. The bytes that were checked
 //! are the bytes that run, because they are read and not mapped. The key is random, made once for a folder, and no other user can
 //! read it: a process that can write a file here and cannot read the key cannot have its code run. The folder has a bound; the
 //! files that were unused for longest are removed. A cache that fails only makes the host slower.
@@ -21,7 +21,7 @@ use crate::{
         blame::{Fault, HostFault},
         id::BundleId,
     },
-    vat::{Purpose, compiler, module},
+    vat::{CodeTarget, compiler},
 };
 
 /// Bytes of compiled code that a folder keeps: some hundreds of large modules, and little on today's disks.
@@ -38,7 +38,6 @@ const HASH_LEN: usize = blake3::OUT_LEN;
 #[derive(Debug)]
 pub(super) struct CodeCache {
     folder: Option<Folder>,
-    purpose: Purpose,
 }
 
 /// A folder that only this user can write to.
@@ -50,8 +49,8 @@ struct Folder {
 
 impl CodeCache {
     /// Keeps compiled code in this folder, made if absent. One that others could write to is not used.
-    pub(super) fn new(dir: Option<&Path>, purpose: Purpose) -> CodeCache {
-        CodeCache { folder: dir.and_then(Folder::open), purpose }
+    pub(super) fn new(dir: Option<&Path>) -> CodeCache {
+        CodeCache { folder: dir.and_then(Folder::open) }
     }
 
     /// Returns the compiled module: from the cache, or compiled now. `wasm` makes the bytes to compile, and says what
@@ -59,15 +58,16 @@ impl CodeCache {
     pub(super) fn module(
         &self,
         engine: &Engine,
+        target: &CodeTarget,
         id: BundleId,
         wasm: impl FnOnce() -> Result<(Vec<u8>, u64), Fault>,
     ) -> Result<Module, Fault> {
-        let name = Name::new(engine, id);
+        let name = Name::new(engine, target, id);
         if let Some(module) = self.folder.as_ref().and_then(|it| load(engine, &it.read(&name)?)) {
             return Ok(module);
         }
         let (wasm, cost) = wasm()?;
-        let code = compiler::compile(engine, self.purpose, id, &wasm, cost)?;
+        let code = compiler::compile(engine, target, id, &wasm, cost)?;
         let module = load(engine, &code);
         if let Some(folder) = self.folder.as_ref().filter(|_| module.is_some()) {
             // A cache that cannot be written is only slow.
@@ -80,28 +80,31 @@ impl CodeCache {
     }
 }
 
-/// The name of compiled code: the bundle and the engine that it was made from.
+/// The name of compiled code: the bundle that it was made from, and what it was made for.
 struct Name {
     id: BundleId,
-    /// The hash of all that the code depends on in the engine.
-    engine: [u8; HASH_LEN],
+    /// The engine version, whose load pass instrumented the module.
+    version: u32,
+    /// The hash of all that the code depends on in the runtime.
+    runtime: [u8; HASH_LEN],
 }
 
 impl Name {
-    fn new(engine: &Engine, id: BundleId) -> Name {
+    fn new(engine: &Engine, target: &CodeTarget, id: BundleId) -> Name {
         let mut hasher = Blake3(blake3::Hasher::new());
         std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
-        Name { id, engine: *hasher.0.finalize().as_bytes() }
+        std::hash::Hash::hash(target.runtime.name(), &mut hasher);
+        Name { id, version: target.version, runtime: *hasher.0.finalize().as_bytes() }
     }
 
     fn file(&self) -> String {
-        let engine = blake3::Hash::from_bytes(self.engine).to_hex();
-        format!("{}-{}-{}{SUFFIX}", self.id, module::PASS_VERSION, engine.get(..16).unwrap_or(&engine))
+        let runtime = blake3::Hash::from_bytes(self.runtime).to_hex();
+        format!("{}-{}-{}{SUFFIX}", self.id, self.version, runtime.get(..16).unwrap_or(&runtime))
     }
 
     fn seal(&self, key: &[u8; HASH_LEN], code: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(key);
-        hasher.update(&self.engine).update(&module::PASS_VERSION.to_le_bytes());
+        hasher.update(&self.runtime).update(&self.version.to_le_bytes());
         hasher.update(self.id.to_string().as_bytes()).update(b"\n").update(code);
         hasher.finalize()
     }

@@ -18,7 +18,7 @@ use wasmtime::Engine;
 
 use crate::{
     model::{blame::HostFault, id::BundleId},
-    vat::{Purpose, engine},
+    vat::{CodeTarget, Purpose, Runtime, engine},
 };
 
 /// The verb of the command line under which a program serves [`serve`].
@@ -63,27 +63,28 @@ pub fn set_program(program: PathBuf) {
 /// Returns the native code of an instrumented module of this cost, as `wasmtime::Module::deserialize` takes it.
 pub(super) fn compile(
     engine: &Engine,
-    purpose: Purpose,
+    target: &CodeTarget,
     id: BundleId,
     wasm: &[u8],
     cost: u64,
 ) -> Result<Vec<u8>, HostFault> {
     match PROGRAM.get() {
-        Some(program) if cost > IN_PROCESS_COST => {
-            compile_in(program, purpose == Purpose::Debugging, id, wasm, CompilerLimits::default())
+        Some(program) if cost > IN_PROCESS_COST && target.runtime == Runtime::here() => {
+            let debugging = target.purpose == Purpose::Debugging;
+            compile_in(program, (target.version, debugging), id, wasm, CompilerLimits::default())
         }
         _ => engine.precompile_module(wasm).map_err(|err| fault(id, format_args!("{err:#}"))),
     }
 }
 
-/// Has a program of this build compile an instrumented module, for an engine with or without debugging.
+/// Has a program of this build compile an instrumented module, for an engine version with or without debugging.
 ///
 /// # Errors
 ///
 /// The process cannot be started, ends without an answer, or by a limit: a fault that names the bundle.
 pub fn compile_in(
     program: &Path,
-    debugging: bool,
+    (version, debugging): (u32, bool),
     id: BundleId,
     wasm: &[u8],
     limits: CompilerLimits,
@@ -94,6 +95,7 @@ pub fn compile_in(
     command.arg(VERB).env("RAYON_NUM_THREADS", threads.to_string());
     command.arg("--cpu-seconds").arg(limits.cpu_seconds.to_string());
     command.arg("--memory").arg(limits.memory.to_string());
+    command.arg("--engine").arg(version.to_string());
     if debugging {
         command.arg("--debugging");
     }
@@ -116,7 +118,7 @@ pub fn compile_in(
 /// Serves the other side of [`compile_in`]: an instrumented module comes in, native code goes out. First this process
 /// is put under the limits.
 pub fn serve(
-    debugging: bool,
+    (version, debugging): (u32, bool),
     limits: CompilerLimits,
     mut input: impl Read,
     mut output: impl Write,
@@ -127,7 +129,8 @@ pub fn serve(
     }
     let mut wasm = Vec::new();
     input.read_to_end(&mut wasm).map_err(|err| broken(&err))?;
-    let engine = engine(if debugging { Purpose::Debugging } else { Purpose::Running })?;
+    let purpose = if debugging { Purpose::Debugging } else { Purpose::Running };
+    let engine = engine(&CodeTarget { purpose, version, runtime: Runtime::here() })?;
     let code = engine.precompile_module(&wasm).map_err(|err| broken(&format_args!("{err:#}")))?;
     output.write_all(&code).and_then(|()| output.flush()).map_err(|err| broken(&err))
 }

@@ -22,6 +22,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct CoreDump {
     pub(super) bundle: BundleId,
+    /// The engine version that the guest ran on.
+    pub(super) version: u32,
     pub(super) frames: Vec<Frame>,
     pub(super) memory: Vec<u8>,
     pub(super) globals: Vec<GlobalValue>,
@@ -89,7 +91,7 @@ impl CoreDump {
 
     /// Encodes the core dump as a file. `wasm` is the bundle; `name` is the vat's.
     pub fn encode(&self, wasm: &[u8], name: &str) -> Vec<u8> {
-        let layout = Layout::of(wasm);
+        let layout = Layout::of(wasm, self.version);
         let mut file = Module::new();
         file.section(&CoreDumpSection::new(name));
         let mut memories = MemorySection::new();
@@ -148,8 +150,9 @@ struct Layout {
 
 impl Layout {
     /// Reads the layout of a bundle that ran, and so is one that the load pass accepts.
-    fn of(wasm: &[u8]) -> Layout {
-        let offsets = module::prepare(wasm, &Rules::default()).map(|it| it.offsets).unwrap_or_default();
+    fn of(wasm: &[u8], version: u32) -> Layout {
+        let rules = Rules { engine: version, ..Rules::default() };
+        let offsets = module::prepare(wasm, &rules).map(|it| it.offsets).unwrap_or_default();
         let mut layout = Layout { offsets, ..Layout::default() };
         let mut functions = 0;
         for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {

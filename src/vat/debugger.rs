@@ -59,28 +59,29 @@ pub enum Resume {
     Free,
 }
 
-/// A handle that stops the running guest of an engine from another thread, at the head of its next loop or function.
+/// A handle that stops the running guest of a warehouse from another thread, at the head of its next loop or function.
 #[derive(Clone)]
 pub struct Interrupter {
-    engine: Engine,
+    /// One for each engine version.
+    engines: Arc<[Engine]>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Interrupter {
-    pub(super) fn new(engine: &Engine) -> Interrupter {
-        Interrupter { engine: engine.clone(), stopping: Arc::default() }
+    pub(super) fn new<'a>(engines: impl Iterator<Item = &'a Engine>) -> Interrupter {
+        Interrupter { engines: engines.cloned().collect(), stopping: Arc::default() }
     }
 
     /// Shows a debugged guest to its debugger soon, if one is running. The guest continues afterwards.
     pub fn interrupt(&self) {
-        self.engine.increment_epoch();
+        self.engines.iter().for_each(Engine::increment_epoch);
     }
 
     /// Ends the delivery that is under way, or the next one: its crank is undone, and nobody is at fault. A delivery that renews its
     /// deadline at that very moment misses it: to be sure, call it again.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.engine.increment_epoch();
+        self.engines.iter().for_each(Engine::increment_epoch);
     }
 
     /// Lets deliveries run again after a [`stop`](Interrupter::stop).

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use wasmtime::{Caller, Linker, Memory, Module, Result, Store, TypedFunc};
 
-use crate::model::blame::HostFault;
+use crate::{
+    model::blame::HostFault,
+    vat::{CodeTarget, Purpose},
+};
 
 /// The work that the bare guest does in a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +56,7 @@ impl Floor {
     }
 
     fn build(kind: Kind) -> Result<Floor> {
-        let engine = wasmtime::Engine::new(&super::config(super::Purpose::Running))?;
+        let engine = wasmtime::Engine::new(&super::config(&CodeTarget::newest(Purpose::Running)))?;
         let body = if kind == Kind::Send { "(call $send (i32.const 0) (local.get 0))" } else { "" };
         let wat = format!(
             r#"(module (import "bare" "send" (func $send (param i32 i32))) (memory (export "memory") 1)

@@ -25,7 +25,7 @@ use crate::{
         debugger::{Attached, Code, Handler, Interrupter},
         dirty::{Detector, Pages},
         heap,
-        module::{self, GLOBAL_EXPORT, STACK_EXPORT},
+        module::{self, FUEL_EXPORT, GLOBAL_EXPORT, STACK_EXPORT},
         shadow::Shadow,
         stack,
         stopped::clear_breakpoints,
@@ -38,6 +38,8 @@ pub(super) struct Instance {
     deliver: TypedFunc<u32, ()>,
     memory: Memory,
     stack: wasmtime::Global,
+    /// What is left to pay for operands with, if the engine version charges for them here.
+    operands: Option<wasmtime::Global>,
     /// The value of the call-depth counter between two deliveries.
     depth: Val,
     /// The guest's mutable globals, in the order of the module.
@@ -233,11 +235,11 @@ impl Instance {
         if let Some(snapshot) = snapshot {
             heap::restore(&mut new.store, new.memory, &new.globals, &mut new.pages, snapshot)?;
         } else if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut new.store, "_initialize") {
-            new.store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
+            new.give_fuel(limits::FUEL_INITIALIZE)?;
             let result = call(&mut new.store, &initialize, ());
-            let exhausted = is_exhausted(new.stack, &mut new.store);
+            let exhausted = new.exhausted();
             result.map_err(|err| start_fault(blame(err, exhausted)))?;
-            let used = limits::FUEL_INITIALIZE - new.store.get_fuel().map_err(broken)?;
+            let used = new.used_fuel(limits::FUEL_INITIALIZE).map_err(start_fault)?;
             new.account = Account::new(used);
             new.beginning = used;
         }
@@ -274,9 +276,11 @@ impl Instance {
             false => Ok(UpdateDeadline::Continue(1)),
         });
         store.set_fuel(limits::FUEL_INITIALIZE).map_err(broken)?;
-        let instance = pre.instantiate(&mut store).map_err(|err| start_fault(no_room(blame(err, false))))?;
+        let instance =
+            pre.instantiate(&mut store).map_err(|err| start_fault(no_room(blame(err, Exhausted::Nothing))))?;
         let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
         let stack = instance.get_global(&mut store, STACK_EXPORT).ok_or_else(|| missing(STACK_EXPORT))?;
+        let operands = instance.get_global(&mut store, FUEL_EXPORT);
         let deliver = instance.get_typed_func(&mut store, "vat_deliver").map_err(broken)?;
         let exports = pre.module().exports().filter(|it| it.name().starts_with(GLOBAL_EXPORT));
         let globals: Option<_> = exports.map(|it| instance.get_global(&mut store, it.name())).collect();
@@ -290,6 +294,7 @@ impl Instance {
             deliver,
             memory,
             stack,
+            operands,
             depth,
             globals,
             pages,
@@ -433,7 +438,7 @@ impl Instance {
     }
 
     fn run(&mut self, len: u32, fuel_max: u64, live: bool) -> Result<Usage, Fault> {
-        self.store.set_fuel(fuel_max).map_err(broken)?;
+        self.give_fuel(fuel_max)?;
         (self.store.data_mut().owed, self.store.data_mut().owed_max) = (0, fuel_max);
         self.broken_in.clear();
         let stops = live || self.debuggee.as_ref().is_some_and(|it| it.replays);
@@ -446,16 +451,44 @@ impl Instance {
             if let Some(Fault::Kernel(_)) = err.downcast_ref() {
                 self.broken_in = core_dump::frames(&err);
             }
-            let exhausted = is_exhausted(self.stack, &mut self.store);
+            let exhausted = self.exhausted();
             let (place, said) = (core_dump::place(&err), self.store.data_mut().last_error.take());
             return Err(match blame(err, exhausted) {
                 Fault::Vat(fault) => fault.with_last_words(place, said.as_deref()).into(),
                 other => other,
             });
         }
-        let left = self.store.get_fuel().map_err(broken)?;
+        let used = self.used_fuel(fuel_max)?;
         let memory = self.memory.data_size(&self.store) as u64;
-        Ok(Usage { fuel: (fuel_max - left).saturating_add(self.store.data().owed), memory })
+        Ok(Usage { fuel: used.saturating_add(self.store.data().owed), memory })
+    }
+
+    /// Gives the guest fuel: as much for operands as for all the rest.
+    fn give_fuel(&mut self, fuel: u64) -> Result<(), Fault> {
+        self.store.set_fuel(fuel).map_err(broken)?;
+        let Some(operands) = self.operands else { return Ok(()) };
+        operands.set(&mut self.store, Val::I64(fuel_for_operands(fuel).cast_signed())).map_err(broken)
+    }
+
+    /// Returns the fuel that the guest used of what it was given. Together, operands and the rest may not cost more than that.
+    fn used_fuel(&mut self, given: u64) -> Result<u64, Fault> {
+        let left = self.store.get_fuel().map_err(broken)?;
+        let used = given.saturating_sub(left);
+        let Some(operands) = self.operands else { return Ok(used) };
+        let left = operands.get(&mut self.store).i64().unwrap_or_default();
+        let used = used.saturating_add_signed(fuel_for_operands(given).cast_signed().saturating_sub(left));
+        if used > given { Err(VatFault::OutOfFuel.into()) } else { Ok(used) }
+    }
+
+    /// Returns which of the counters in the guest ran out, after it trapped.
+    fn exhausted(&mut self) -> Exhausted {
+        let stack = self.stack.get(&mut self.store).i32().is_some_and(|it| it < 0);
+        let operands = self.operands.and_then(|it| it.get(&mut self.store).i64()).is_some_and(|it| it < 0);
+        match (stack, operands) {
+            (true, _) => Exhausted::Stack,
+            (_, true) => Exhausted::Fuel,
+            _ => Exhausted::Nothing,
+        }
     }
 
     fn handler(&self) -> Option<Handler> {
@@ -478,11 +511,11 @@ impl Instance {
     }
 
     /// Returns a copy of the guest's memory, globals and call stack after a kernel panic. The copy may be large.
-    pub(super) fn core_dump(&mut self, bundle: BundleId) -> Option<CoreDump> {
+    pub(super) fn core_dump(&mut self, bundle: BundleId, version: u32) -> Option<CoreDump> {
         let globals = self.globals.iter().map(|it| heap::value_of(it.get(&mut self.store)));
         let globals = globals.collect::<Result<_, _>>().ok()?;
         let memory = self.memory.data(&self.store).to_vec();
-        Some(CoreDump { bundle, frames: std::mem::take(&mut self.broken_in), memory, globals })
+        Some(CoreDump { bundle, version, frames: std::mem::take(&mut self.broken_in), memory, globals })
     }
 }
 
@@ -541,8 +574,17 @@ impl Worker for Instance {
     }
 }
 
-fn is_exhausted(stack: wasmtime::Global, store: &mut Store<InstanceData>) -> bool {
-    stack.get(store).i32().is_some_and(|it| it < 0)
+/// A counter in the guest that is below zero, where the guest traps for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exhausted {
+    Nothing,
+    Stack,
+    Fuel,
+}
+
+/// Returns the fuel for operands out of a budget: less than the whole of one that is no limit, since some is given back.
+fn fuel_for_operands(budget: u64) -> u64 {
+    budget.min(1 << 62)
 }
 
 fn missing(export: &str) -> Fault {
@@ -555,14 +597,15 @@ fn broken(err: Error) -> Fault {
 }
 
 /// Decides whose fault it is that guest code did not return.
-fn blame(err: Error, stack_exhausted: bool) -> Fault {
+fn blame(err: Error, exhausted: Exhausted) -> Fault {
     let err = match err.downcast::<Fault>() {
         Ok(fault) => return fault,
         Err(err) => err,
     };
     match err.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => VatFault::OutOfFuel.into(),
-        Some(Trap::UnreachableCodeReached) if stack_exhausted => VatFault::StackExhausted.into(),
+        Some(Trap::UnreachableCodeReached) if exhausted == Exhausted::Stack => VatFault::StackExhausted.into(),
+        Some(Trap::UnreachableCodeReached) if exhausted == Exhausted::Fuel => VatFault::OutOfFuel.into(),
         // The call-depth counter should have trapped first; how deep this one lies depends on the machine.
         None | Some(Trap::StackOverflow) => broken(err),
         Some(trap) => VatFault::Trap(trap.to_string()).into(),

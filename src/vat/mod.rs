@@ -18,6 +18,7 @@ mod heap;
 mod instance;
 pub mod interface;
 pub mod module;
+mod runtime;
 mod seat;
 mod shadow;
 pub(crate) mod stack;
@@ -30,21 +31,13 @@ pub use capacity::shares;
 pub use core_dump::CoreDump;
 pub use debugger::{Debugger, Interrupter, Resume, Stop};
 pub use floor::{Floor, Kind as FloorKind};
+pub use runtime::Runtime;
 pub use stopped::{Stopped, Value};
 pub use warehouse::{Speculations, Warehouse};
 
 use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
 
-use crate::model::{blame::HostFault, price};
-
-/// Returns the id of the engine: the versions of all that can change what a guest computes, or what that costs. A
-/// state made by another engine is refused.
-pub fn engine_id() -> String {
-    format!("wasmtime-{WASMTIME_VERSION} cranelift config-2 prices-{} pass-{}", price::VERSION, module::PASS_VERSION)
-}
-
-/// The version that `Cargo.toml` pins.
-const WASMTIME_VERSION: &str = "48.0.8";
+use crate::model::{blame::HostFault, engine_version};
 
 /// The purpose of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,19 +48,35 @@ enum Purpose {
     Debugging,
 }
 
-/// Returns the engine's configuration. To change it is to change the engine id, except for settings that only report
+/// What native code is made for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct CodeTarget {
+    purpose: Purpose,
+    /// The engine version, with whose prices it runs.
+    version: u32,
+    runtime: Runtime,
+}
+
+impl CodeTarget {
+    /// Returns what code is made for if nothing is said of the version: a new state's, on this binary's runtime.
+    fn newest(purpose: Purpose) -> CodeTarget {
+        CodeTarget { purpose, version: engine_version::DEFAULT, runtime: Runtime::here() }
+    }
+}
+
+/// Returns wasmtime's configuration. To change it is to add an engine version, except for settings that only report
 /// about a guest and change nothing that it computes: the core dump, and all that the purpose decides.
-fn config(purpose: Purpose) -> Config {
+fn config(target: &CodeTarget) -> Config {
     let mut config = Config::new();
     // A debugged guest keeps every local and operand in memory: see `NATIVE_STACK_MIN`.
-    let stack = match purpose {
+    let stack = match target.purpose {
         Purpose::Running => module::limits::NATIVE_STACK_MIN,
         Purpose::Debugging => 2 * module::limits::NATIVE_STACK_MIN,
     };
-    let debugging = purpose == Purpose::Debugging;
+    let debugging = target.purpose == Purpose::Debugging;
     config
         .consume_fuel(true)
-        .operator_cost(operator_cost())
+        .operator_cost(operator_cost(target))
         .cranelift_nan_canonicalization(true)
         .cranelift_opt_level(OptLevel::Speed)
         .wasm_simd(true)
@@ -87,12 +96,12 @@ fn config(purpose: Purpose) -> Config {
     config
 }
 
-/// Returns the fuel that each operator costs: one, except for those that take the processor much longer. Growing a memory costs by the
-/// page (wasmtime's default is free). A float operation on a denormal number takes some 25 ns, a division of 64 bits some 10: without a
+/// Returns the fuel that each operator costs: one, except for those that take the processor much longer. Under the first engine version
+/// the operators of variable size also cost by their operand, as wasmtime charges it; later ones leave that to the load pass. A float operation on a denormal number takes some 25 ns, a division of 64 bits some 10: without a
 /// price of their own, 1e9 units of them would take 9 s. (`cargo bench --bench operators` measures the classes.)
 /// A load costs one: it takes 1 ns if a cache has the data and 200 if none does, and the price of the second would be 60 times too much
 /// for the first. So 1e9 units of nothing but misses take minutes.
-fn operator_cost() -> OperatorCost {
+fn operator_cost(target: &CodeTarget) -> OperatorCost {
     const FLOAT: u8 = 8;
     const ROOT: u8 = 12;
     const ROUNDING: u8 = 2;
@@ -135,11 +144,26 @@ fn operator_cost() -> OperatorCost {
         I64RemS: DIVISION,
         I64RemU: DIVISION,
         MemoryGrow: 255,
-        variable: VariableOperatorCost { memory_grow_per_page: 255, ..VariableOperatorCost::new() },
+        I32Add: target.runtime.addition,
+        variable: variable_cost(target.version),
         ..OperatorCost::new()
     }
 }
 
-fn engine(purpose: Purpose) -> Result<Engine, HostFault> {
-    Engine::new(&config(purpose)).map_err(|err| HostFault::new("set up wasmtime", format_args!("{err:#}")))
+fn variable_cost(version: u32) -> VariableOperatorCost {
+    if !engine_version::charges_by_operand(version) {
+        return VariableOperatorCost { memory_grow_per_page: 255, ..VariableOperatorCost::new() };
+    }
+    VariableOperatorCost {
+        memory_copy_per_byte: 0,
+        memory_fill_per_byte: 0,
+        memory_init_per_byte: 0,
+        memory_grow_per_page: 0,
+        // No accepted module has an operator that changes a table, or an array.
+        ..VariableOperatorCost::new()
+    }
+}
+
+fn engine(target: &CodeTarget) -> Result<Engine, HostFault> {
+    Engine::new(&config(target)).map_err(|err| HostFault::new("set up wasmtime", format_args!("{err:#}")))
 }

@@ -30,6 +30,8 @@ pub struct Stopped<'a> {
     walked: bool,
     /// Whether the innermost frame waits for the host: its offset is then that after its call.
     in_host: bool,
+    /// Whether the guest is in the load pass's code for the instruction that is next.
+    in_charge: bool,
     breakpoints: &'a mut BTreeSet<u64>,
 }
 
@@ -60,8 +62,15 @@ impl<'a> Stopped<'a> {
         breakpoints: &'a mut BTreeSet<u64>,
     ) -> Stopped<'a> {
         let innermost = store.debug_exit_frames().next();
-        let frames = innermost.and_then(|it| frame(&mut store, it)).into_iter().collect();
-        Stopped { store, code, module, instance, frames, walked: false, in_host, breakpoints }
+        let mut innermost = innermost.and_then(|it| frame(&mut store, it));
+        // The code that charges for an operand is shown as the instruction that it charges for.
+        let charge = innermost.take_if(|it| code.offsets.is_appended(it.pc));
+        let in_charge = charge.is_some();
+        if let Some(it) = charge {
+            innermost = it.handle.parent(&mut store).ok().flatten().and_then(|it| frame(&mut store, it));
+        }
+        let frames = innermost.into_iter().collect();
+        Stopped { store, code, module, instance, frames, walked: false, in_host, in_charge, breakpoints }
     }
 
     /// Walks the stack, once.
@@ -167,7 +176,7 @@ impl<'a> Stopped<'a> {
 
     /// Returns whether the guest has stopped at an injected instruction, one that the original does not have.
     pub(super) fn is_injected(&self) -> bool {
-        self.frames.first().is_some_and(|it| self.code.offsets.is_injected(it.pc))
+        self.in_charge || self.frames.first().is_some_and(|it| self.code.offsets.is_injected(it.pc))
     }
 
     pub(super) fn is_at_breakpoint(&self) -> bool {

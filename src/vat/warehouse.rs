@@ -27,18 +27,19 @@ use crate::{
     kernel::{Speculator, Worker, Workers},
     model::{
         blame::{Fault, HostFault, VatFault},
+        engine_version,
         id::{BundleId, VatId},
     },
     state::{snapshot::Snapshot, table::Vat},
     vat::{
-        CoreDump, Debugger, Interrupter, Purpose,
+        CodeTarget, CoreDump, Debugger, Interrupter, Purpose, Runtime,
         abi::{self, InstanceData},
         cache::CodeCache,
         capacity::{self, Resident},
         debugger::{Attached, Code},
         dirty::Detector,
         instance::{Instance, Loaded, RolledBack, Standing},
-        module::{self, Rules},
+        module::{self, Prepared, Rules},
         seat::Seat,
         warehouse::ahead::GuestThreads,
     },
@@ -46,11 +47,12 @@ use crate::{
 
 /// The live vats of a state: the kernel's workers, each a wasm instance.
 pub struct Warehouse {
-    engine: Engine,
     purpose: Purpose,
-    linker: Linker<InstanceData>,
+    /// What runs each engine version.
+    carriers: BTreeMap<u32, Carrier>,
+    /// The engine version of the instances that are asked for, or started.
+    version: u32,
     cache: CodeCache,
-    modules: BTreeMap<BundleId, Loaded>,
     live: BTreeMap<VatId, LiveVat>,
     max_live: usize,
     /// The live vats by the time of their last use, or by an earlier use: such a vat gets its right place when it is found.
@@ -79,8 +81,59 @@ pub struct Warehouse {
     ahead: Option<GuestThreads>,
 }
 
+/// An engine version as the runtime carries it out, and the modules that were compiled for it.
+struct Carrier {
+    target: CodeTarget,
+    engine: Engine,
+    linker: Linker<InstanceData>,
+    modules: BTreeMap<BundleId, Loaded>,
+}
+
+impl Carrier {
+    fn new(target: CodeTarget) -> Result<Carrier, HostFault> {
+        let engine = super::engine(&target)?;
+        let mut linker = Linker::new(&engine);
+        abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
+        Ok(Carrier { target, engine, linker, modules: BTreeMap::new() })
+    }
+
+    fn module(
+        &mut self,
+        cache: &CodeCache,
+        id: BundleId,
+        bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
+    ) -> Result<&Loaded, Fault> {
+        if !self.modules.contains_key(&id) {
+            let rules = Rules { engine: self.target.version, ..Rules::default() };
+            let prepare = |wasm: &[u8]| {
+                let prepared = module::prepare(wasm, &rules);
+                prepared.map_err(|refusals| Fault::from(VatFault::Start(refusals.to_string())))
+            };
+            let (module, code) = match self.target.purpose {
+                Purpose::Running => {
+                    let prepared = || prepare(&bundle()?).map(|it| (it.wasm, it.cost.total));
+                    (cache.module(&self.engine, &self.target, id, prepared)?, None)
+                }
+                // A debugger is shown the code as it was built, compiled or not.
+                Purpose::Debugging => {
+                    let wasm = bundle()?;
+                    let Prepared { wasm: instrumented, cost, offsets, .. } = prepare(&wasm)?;
+                    let module = cache.module(&self.engine, &self.target, id, || Ok((instrumented, cost.total)))?;
+                    (module, Some(Arc::new(Code { wasm, offsets })))
+                }
+            };
+            let pre = self.linker.instantiate_pre(&module);
+            let pre = pre.map_err(|err| HostFault::new(format_args!("link {id}"), format_args!("{err:#}")))?;
+            self.modules.insert(id, Loaded { pre, code });
+        }
+        self.modules.get(&id).ok_or_else(|| HostFault::new("link a module", "it is gone").into())
+    }
+}
+
 struct LiveVat {
     seat: Seat,
+    /// The engine version of the instance.
+    version: u32,
     bundle: BundleId,
     /// The time of the last use, counted in uses of any vat.
     used: u64,
@@ -123,31 +176,33 @@ impl std::fmt::Debug for Warehouse {
 impl Warehouse {
     /// Makes an empty warehouse; compiled code is kept in this folder, if any.
     pub fn new(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
-        Warehouse::with_engine(Purpose::Running, cache)
+        Warehouse::on(&Runtime::here(), cache)
+    }
+
+    /// Makes an empty warehouse on a runtime that need not be this binary's: other ones are for tests.
+    pub fn on(runtime: &Runtime, cache: Option<&Path>) -> Result<Warehouse, HostFault> {
+        Warehouse::with(Purpose::Running, runtime, cache)
     }
 
     /// Makes an empty warehouse whose vats a debugger can be attached to. They reach the same results, at the same
     /// fuel, some five times slower.
     pub fn for_debugger(cache: Option<&Path>) -> Result<Warehouse, HostFault> {
-        Warehouse::with_engine(Purpose::Debugging, cache)
+        Warehouse::with(Purpose::Debugging, &Runtime::here(), cache)
     }
 
-    fn with_engine(purpose: Purpose, cache: Option<&Path>) -> Result<Warehouse, HostFault> {
-        let engine = super::engine(purpose)?;
-        let mut linker = Linker::new(&engine);
-        abi::define(&mut linker).map_err(|err| HostFault::new("define the guest ABI", format_args!("{err:#}")))?;
-        let cache = CodeCache::new(cache, purpose);
-        let interrupter = Interrupter::new(&engine);
-        let (modules, live) = (BTreeMap::new(), BTreeMap::new());
+    fn with(purpose: Purpose, runtime: &Runtime, cache: Option<&Path>) -> Result<Warehouse, HostFault> {
+        let carrier = |version| Carrier::new(CodeTarget { purpose, version, runtime: runtime.clone() });
+        let carriers = engine_version::VERSIONS.iter().map(|it| Ok((it.number, carrier(it.number)?)));
+        let carriers: BTreeMap<_, _> = carriers.collect::<Result<_, HostFault>>()?;
+        let interrupter = Interrupter::new(carriers.values().map(|it| &it.engine));
         Ok(Warehouse {
-            engine,
             purpose,
+            carriers,
+            version: engine_version::FIRST,
             debugger: None,
             debugs_replays: false,
-            linker,
-            cache,
-            modules,
-            live,
+            cache: CodeCache::new(cache),
+            live: BTreeMap::new(),
             max_live: capacity::instances(),
             by_use: BTreeMap::new(),
             uses: 0,
@@ -250,12 +305,12 @@ impl Warehouse {
     }
 
     /// Puts an instance in the place of a vat's.
-    fn seat_anew(&mut self, vat: VatId, instance: Instance, bundle: BundleId) {
+    fn seat_anew(&mut self, vat: VatId, instance: Instance, (version, bundle): (u32, BundleId)) {
         let lost = self.live.get(&vat).and_then(|it| it.seat.lost());
         if let (Some(ahead), Some(standing)) = (&mut self.ahead, lost) {
             ahead.lost.insert(vat, standing);
         }
-        self.insert(vat, LiveVat { seat: Seat::new(instance), bundle, used: 0, listed: 0, bytes: 0 });
+        self.insert(vat, LiveVat { seat: Seat::new(instance), version, bundle, used: 0, listed: 0, bytes: 0 });
     }
 
     /// Updates the memory of the vats that were used.
@@ -282,14 +337,18 @@ impl Warehouse {
         bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>,
     ) -> Result<Instance, Fault> {
         let (detector, interrupter) = (self.detector.clone(), self.interrupter.clone());
-        Instance::start(self.module(row.bundle, bundle)?, &row.options, snapshot, &detector, &interrupter)
+        let Warehouse { cache, carriers, version, .. } = self;
+        let unknown = || HostFault::new("run a vat", format_args!("this binary has no engine version {version}"));
+        let carrier = carriers.get_mut(version).ok_or_else(unknown)?;
+        Instance::start(carrier.module(cache, row.bundle, bundle)?, &row.options, snapshot, &detector, &interrupter)
     }
 
     /// Resets a parked instance of the vat to the heap of a snapshot, if there is one that fits.
     fn reuse(&mut self, vat: VatId, row: &Vat, snapshot: Snapshot<'_>) -> Result<Option<Instance>, HostFault> {
         let Some(mut live) = self.parked.as_mut().and_then(|it| it.remove(&vat)) else { return Ok(None) };
         let Some(instance) = live.seat.rested() else { return Ok(None) };
-        let fits = live.bundle == row.bundle && instance.reset(&row.options, snapshot)?;
+        let is_same = (live.bundle, live.version) == (row.bundle, self.version);
+        let fits = is_same && instance.reset(&row.options, snapshot)?;
         Ok(if fits { live.seat.into_rested() } else { None })
     }
 
@@ -322,40 +381,19 @@ impl Warehouse {
     /// did not end. `None` if the vat is not live.
     pub fn core_dump(&mut self, vat: VatId) -> Option<CoreDump> {
         let live = self.live.get_mut(&vat)?;
-        let bundle = live.bundle;
-        live.rested(vat, &mut self.ahead)?.core_dump(bundle)
-    }
-
-    fn module(&mut self, id: BundleId, bundle: &dyn Fn() -> Result<Vec<u8>, HostFault>) -> Result<&Loaded, Fault> {
-        if !self.modules.contains_key(&id) {
-            let prepare = |wasm: &[u8]| {
-                let prepared = module::prepare(wasm, &Rules::default());
-                prepared.map_err(|refusals| Fault::from(VatFault::Start(refusals.to_string())))
-            };
-            let (module, code) = match self.purpose {
-                Purpose::Running => {
-                    let prepared = || prepare(&bundle()?).map(|it| (it.wasm, it.cost.total));
-                    (self.cache.module(&self.engine, id, prepared)?, None)
-                }
-                // A debugger is shown the code as it was built, compiled or not.
-                Purpose::Debugging => {
-                    let wasm = bundle()?;
-                    let prepared = prepare(&wasm)?;
-                    let module = self.cache.module(&self.engine, id, || Ok((prepared.wasm, prepared.cost.total)))?;
-                    (module, Some(Arc::new(Code { wasm, offsets: prepared.offsets })))
-                }
-            };
-            let pre = self.linker.instantiate_pre(&module);
-            let pre = pre.map_err(|err| HostFault::new(format_args!("link {id}"), format_args!("{err:#}")))?;
-            self.modules.insert(id, Loaded { pre, code });
-        }
-        self.modules.get(&id).ok_or_else(|| HostFault::new("link a module", "it is gone").into())
+        let (bundle, version) = (live.bundle, live.version);
+        live.rested(vat, &mut self.ahead)?.core_dump(bundle, version)
     }
 }
 
 impl Workers for Warehouse {
+    /// An instance of another version is as good as none; it is evicted when it was unused for longest.
+    fn set_engine_version(&mut self, version: u32) {
+        self.version = version;
+    }
+
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        let live = self.live.get_mut(&vat)?;
+        let live = self.live.get_mut(&vat).filter(|it| it.version == self.version)?;
         live.use_now(vat, &mut self.uses, &mut self.used);
         let instance = live.rested(vat, &mut self.ahead)?;
         let debugger = self.debugger.as_ref().filter(|(it, _)| *it == vat);
@@ -398,7 +436,7 @@ impl Workers for Warehouse {
         if self.parked.is_some() {
             self.stirred.insert(vat);
         }
-        self.seat_anew(vat, instance, row.bundle);
+        self.seat_anew(vat, instance, (self.version, row.bundle));
         Ok(())
     }
 
@@ -432,12 +470,12 @@ impl Workers for Warehouse {
                 self.stop(vat);
             }
             RolledBack::Grown => {
-                let Some(LiveVat { seat, bundle, .. }) = self.remove(vat) else { return Ok(()) };
+                let Some(LiveVat { seat, version, bundle, .. }) = self.remove(vat) else { return Ok(()) };
                 let Some(instance) = seat.into_rested() else { return Ok(()) };
-                let loaded = self.modules.get(&bundle);
+                let loaded = self.carriers.get(&version).and_then(|it| it.modules.get(&bundle));
                 let loaded = loaded.ok_or_else(|| HostFault::new("undo a delivery", "its module is gone"))?;
                 let instance = instance.remade(loaded, &self.detector, &self.interrupter)?;
-                self.seat_anew(vat, instance, bundle);
+                self.seat_anew(vat, instance, (version, bundle));
             }
         }
         Ok(())

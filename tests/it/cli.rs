@@ -46,7 +46,7 @@ fn the_object_of_a_run_has_the_fields_of_the_contract() {
     let names = |it: &Value| it.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         names(&report),
-        "cranks deliveries directives engine height kernelVersion quiescent results stateDigest stateHash vats"
+        "cranks deliveries directives engine engineVersion height kernelVersion quiescent results stateDigest stateHash vats"
     );
     assert_eq!(
         [&report["height"], &report["quiescent"], &report["kernelVersion"]],

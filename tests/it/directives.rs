@@ -93,7 +93,8 @@ fn the_grammar_is_printed_as_the_design_has_it() {
         file      = { line } ;            line   = [ directive | expect ] [ comment ] ;
         directive = when ":" action ;     when   = "crank-" num | vat "/delivery-" num | "block-" num ;
         action    = "skip" [vat] [ "expect" hex ] | "pause" [vat] [why] | "resume" vat | "terminate" [vat] [why]
-                  | "upgrade" vat "bundle" hex [why] | "break" | "halt" | "replace-kernel" num ;
+                  | "upgrade" vat "bundle" hex [why] | "break" | "halt" | "replace-kernel" num
+                  | "replace-engine" num ;
         expect    = "expect" "state" hex "before" when ;
         vat       = "v" num ;  why = "reason" string ;  hex = at least 8 hexadecimal digits of a hash
     "#]]

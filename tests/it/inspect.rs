@@ -41,7 +41,8 @@ fn the_overview_says_where_the_state_stands() {
             state hash             <hash>
             state digest           <hash>
             scenario               <hash>
-            engine                 wasmtime-48.0.8 cranelift config-2 prices-3 pass-2, kernel version 3
+            versions               kernel 3, engine 2
+            runtime                wasmtime-48.0.8 cranelift x86_64-linux
             blocks                 1 crank a block, 5 s apart, since block-1
             cranks                 9, 5 of them deliveries
             vats                   3, 0 of them paused, 1 terminated
@@ -58,7 +59,17 @@ fn the_overview_says_where_the_state_stands() {
     );
     let overview = inspect(&place, "--json").ok().json();
     let run = place.vathost("run --state @state --json").ok().json();
-    for name in ["height", "stateHash", "stateDigest", "engine", "kernelVersion", "cranks", "deliveries", "quiescent"] {
+    for name in [
+        "height",
+        "stateHash",
+        "stateDigest",
+        "engine",
+        "engineVersion",
+        "kernelVersion",
+        "cranks",
+        "deliveries",
+        "quiescent",
+    ] {
         assert_eq!(overview[name], run[name], "{name}");
     }
     assert_eq!(overview["open"], false);

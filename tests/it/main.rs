@@ -32,6 +32,7 @@ mod new;
 mod obey;
 mod package;
 mod parallel;
+mod runtime;
 mod serve;
 mod session;
 mod slog;

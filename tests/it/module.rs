@@ -5,6 +5,7 @@ mod cache;
 mod compiler;
 mod corners;
 mod cost;
+mod operand;
 mod random;
 
 use std::fmt::Write as _;
@@ -164,7 +165,7 @@ fn other_wasm_features_are_refused() {
 
 #[test]
 fn a_vat_without_floats_is_held_to_it() {
-    let rules = Rules { floats: false };
+    let rules = Rules { floats: false, ..Rules::default() };
     assert_eq!(refusal(&parse(&vat("(func (result i32) (i32.const 1))")), &rules), "accepted");
     let mut out = String::new();
     for func in [

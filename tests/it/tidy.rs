@@ -430,13 +430,14 @@ fn the_binary_is_nothing_but_a_door() {
 }
 
 #[test]
-fn the_engine_id_names_the_wasmtime_that_is_pinned() {
+fn the_runtime_names_the_wasmtime_that_is_pinned() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let (_, wasmtime) = manifest.split_once("[dependencies.wasmtime]").unwrap();
     let (_, version) = wasmtime.split_once("version = \"=").unwrap();
     let (version, _) = version.split_once('"').unwrap();
-    let id = vathost::vat::engine_id();
-    assert!(id.starts_with(&format!("wasmtime-{version} ")), "{id} is not of wasmtime {version}");
+    let runtime = vathost::vat::Runtime::here();
+    let name = runtime.name();
+    assert!(name.starts_with(&format!("wasmtime-{version} ")), "{name} is not of wasmtime {version}");
 }
 
 /// The methods of each type, in all its `impl` blocks. rustfmt tells where a block begins and ends.

@@ -14,7 +14,6 @@ use crate::{
         value::CapData,
     },
     state::block::BlockPolicy,
-    vat::engine_id,
 };
 
 impl Host {
@@ -33,7 +32,7 @@ impl Host {
         let names: Vec<String> = scenario.vats.iter().filter(|it| new(it)).map(|it| it.name.clone()).collect();
         let mut block = self.take()?;
         policy.keep(&mut block);
-        block.describe(&engine_id(), &scenario.digest());
+        block.describe(self.options.runtime.name(), &scenario.digest());
         let fresh: Vec<&StaticVat> = scenario.vats.iter().filter(|it| new(it)).collect();
         for wasm in fresh.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
             block.put_bundle(wasm);

@@ -10,13 +10,13 @@ use crate::{
     kernel::{self, Halt},
     model::{
         blame::HostFault,
+        engine_version,
         id::{BundleId, KRef},
         smallcaps,
         value::CapData,
     },
     slog::{Detail, Event},
     state::table::DeviceRow,
-    vat::engine_id,
 };
 
 impl Host {
@@ -45,7 +45,7 @@ fn install(host: &mut Host, scenario: &Scenario) -> Result<(), Box<Halt>> {
     let globals = block.tables().globals();
     let (height, time) = (globals.height, globals.time);
     block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
-    block.describe(&engine_id(), &scenario.digest());
+    block.describe(host.options.runtime.name(), &scenario.digest());
     for wasm in scenario.vats.iter().map(|it| &it.wasm).chain(scenario.bundles.values()) {
         block.put_bundle(wasm);
     }
@@ -54,6 +54,7 @@ fn install(host: &mut Host, scenario: &Scenario) -> Result<(), Box<Halt>> {
         if let Some(version) = scenario.kernel {
             crank.set_kernel_version(version);
         }
+        crank.set_engine_version(scenario.engine.unwrap_or(engine_version::DEFAULT));
         for (name, wasm) in &scenario.bundles {
             crank.name_bundle(name, BundleId::of(wasm));
         }

@@ -22,6 +22,7 @@ mod halt;
 mod input;
 mod install;
 mod mail;
+mod prove;
 mod run;
 mod schedule;
 mod session;
@@ -30,6 +31,7 @@ mod upgrade;
 
 pub use beside::VatAct;
 pub use input::{Arg, Outcome, Sent, To};
+pub use prove::{RuntimeProof, prove_runtime};
 pub use run::BlockEnd;
 pub use schedule::Refusal;
 pub use session::{SessionEvent, SessionId, SessionRefusal, SessionSummary};
@@ -50,6 +52,7 @@ use crate::{
     kernel::{self, Halt, Position, Workers},
     model::{
         blame::{Fault, HostFault},
+        engine_version,
         id::{BundleId, DeviceId, KRef, PromiseId, VatId},
         kernel_version,
         value::CapData,
@@ -62,7 +65,7 @@ use crate::{
         table::Tables,
     },
     store::{Database, Pace},
-    vat::{CoreDump, Interrupter, Speculations, Warehouse, engine_id, shares, stack},
+    vat::{CoreDump, Interrupter, Speculations, Warehouse, shares, stack},
 };
 pub use crate::{host::options::HostOptions, state::block::BlockPolicy};
 pub(in crate::host) use mail::waiting_mail;
@@ -100,12 +103,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens a state to run or to read. It is refused if another engine or another kernel made it.
+    /// Opens a state to run or to read. It is refused if it runs an engine or kernel version that this binary does not have. If another
+    /// runtime ran it last, it is proved before it runs on ([`prove_runtime`]).
     pub fn open(open: HostOptions) -> Result<Host, HostFault> {
         let mut block = open_block(&open)?;
         let is_run = !open.read_only && open.files.is_none();
         let scrub = open.state.as_ref().filter(|_| is_run).and_then(|dir| Scrub::of(&block, dir));
-        if open.experimental && block.meta().engine.is_empty() {
+        if open.experimental && block.meta().runtime.is_empty() {
             block.set_experimental();
         }
         let plants = open.probe.as_ref().is_some_and(|it| !it.planted().is_empty());
@@ -117,7 +121,7 @@ impl Host {
         for wasm in &open.bundles {
             block.put_bundle(wasm);
         }
-        let mut warehouse = Warehouse::new(open.code_cache.as_deref())?;
+        let mut warehouse = Warehouse::on(&open.runtime, open.code_cache.as_deref())?;
         warehouse.set_max_live(open.max_live);
         warehouse.set_memory_max(shares(open.memory_max).heaps);
         warehouse.set_threads(open.threads, open.ahead_fuel_min);
@@ -180,6 +184,7 @@ impl Host {
             let globals = block.tables().globals();
             self.standing = HostPosition {
                 kernel_version: globals.kernel_version,
+                runtime: self.options.runtime.name().to_owned(),
                 height: globals.height.0,
                 is_open: block.meta().open,
                 state_hash: block.committed_hash().to_string(),
@@ -221,13 +226,16 @@ impl Host {
     fn announce(&mut self) {
         let Some(block) = self.block.as_mut().filter(|_| !self.announced) else { return };
         self.announced = true;
-        let (state_hash, globals, engine) = (block.committed_hash(), block.tables().globals(), engine_id());
+        let (state_hash, globals) = (block.committed_hash(), block.tables().globals());
+        let engine_version = block.tables().engine_version();
+        let engine = self.options.runtime.name();
         let directives = block.directives();
         let digest = (!directives.is_empty()).then(|| directives.digest().to_string());
         block.slog().record(Detail::Cranks, || Event::HostStart {
             version: env!("CARGO_PKG_VERSION"),
             kernel_version: globals.kernel_version,
-            engine: &engine,
+            engine_version,
+            engine,
             state_hash,
             directives_digest: digest.as_deref(),
             height: globals.height.0,
@@ -238,13 +246,14 @@ impl Host {
     /// Takes the block, to change it. First the devices' committed messages leave, since the next block forgets them.
     fn take(&mut self) -> Result<Block, Box<Halt>> {
         self.announce();
+        prove_runtime(self, &mut |_| ())?;
         self.let_leave()?;
         self.block.take().ok_or_else(gone)
     }
 
     /// Returns whether nothing was ever committed to the state.
     pub fn is_new(&self) -> bool {
-        self.block.as_ref().is_some_and(|it| it.meta().engine.is_empty())
+        self.block.as_ref().is_some_and(|it| it.meta().runtime.is_empty())
     }
 
     /// Returns the means to end a block from another thread, in the middle of a delivery: its [`stop`](Interrupter::stop) makes `run_block`
@@ -391,7 +400,7 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
     if !open.read_only {
         history::set_keep(&mut block, open.keep);
     }
-    check_engine(&block)?;
+    check_versions(&block)?;
     device::check(&block, &open.devices, open.read_only)?;
     block.set_devices(open.devices.clone());
     Ok(block)
@@ -402,12 +411,14 @@ fn course(open: &HostOptions) -> RunSettings {
     RunSettings { audit: open.audit.interval(), plants, ..RunSettings::default() }
 }
 
-/// Refuses a state that another engine or another kernel made.
-pub(crate) fn check_engine(block: &Block) -> Result<(), HostFault> {
-    let (made, mine) = (&block.meta().engine, engine_id());
-    if !made.is_empty() && *made != mine {
-        let why =
-            format!("its vats ran on `{made}`, this binary has `{mine}`: use the version of vathost that made it");
+/// Refuses a state that runs an engine or kernel version which this binary does not have.
+pub(crate) fn check_versions(block: &Block) -> Result<(), HostFault> {
+    let version = block.tables().engine_version();
+    if !engine_version::is_known(version) {
+        let why = format!(
+            "its vats run on engine version {version}, this binary can run {}: use a vathost that has it",
+            engine_version::known()
+        );
         return Err(HostFault::new("open the state", why));
     }
     let version = block.tables().globals().kernel_version;

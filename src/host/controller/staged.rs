@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{
     host::{
         block_run::{BlockRun, Step},
-        controller::{Arg, Host, Sent, To, gone, run},
+        controller::{Arg, Host, Sent, To, gone, prove_runtime, run},
         report::Report,
     },
     kernel::Halt,
@@ -217,12 +217,14 @@ impl StagedHost {
     ///
     /// # Errors
     ///
-    /// The host has halted, or its last block is open, or inputs wait in it.
+    /// The host has halted, or its last block is open, or inputs wait in it. Or another runtime ran the state last, and
+    /// this one does not do the same.
     pub fn new(mut host: Host, keeps_undo: bool) -> Result<StagedHost, StageError> {
         if host.block()?.meta().open || !host.inputs.is_empty() {
             let why = "its last block is open, or inputs wait for the next: `run_block` ends it first";
             return Err(StageError::Order { asked: "stage the blocks of a host", why });
         }
+        prove_runtime(&mut host, &mut |_| ())?;
         let block = host.block_mut()?;
         undo::keep_results(block)?;
         if keeps_undo {

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::blame::HostFault,
-    state::table::{Globals, Tables},
+    model::{blame::HostFault, engine_version},
+    state::table::Tables,
     store::{Database, Meta, Reading},
 };
 
@@ -53,8 +53,11 @@ pub struct Head {
     pub written_by: String,
     /// The layout of the database.
     pub schema: u32,
-    /// The engine that ran the vats.
+    /// The runtime that last ran the vats.
     pub engine: String,
+    /// The version of the engine; 1 in an archive that was written before there was a second.
+    #[serde(default = "first_engine")]
+    pub engine_version: u32,
     /// The version of the kernel.
     pub kernel_version: u32,
     /// The last committed block.
@@ -67,16 +70,22 @@ pub struct Head {
     pub scenario: String,
 }
 
+fn first_engine() -> u32 {
+    engine_version::FIRST
+}
+
 const MARK: &str = "state archive";
 
 impl Head {
-    fn of(meta: &Meta, globals: &Globals) -> Head {
+    fn of(meta: &Meta, tables: &Tables) -> Head {
+        let globals = tables.globals();
         Head {
             vathost: MARK.to_owned(),
             format: FORMAT,
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
             schema: Database::SCHEMA,
-            engine: meta.engine.clone(),
+            engine: meta.runtime.clone(),
+            engine_version: tables.engine_version(),
             kernel_version: globals.kernel_version,
             height: globals.height.0,
             state_hash: meta.state_hash.to_string(),
@@ -90,10 +99,10 @@ impl Head {
         let nothing = || HostFault::new("export the state", "it has no committed block yet");
         let meta = database.meta()?.ok_or_else(nothing)?;
         let mut tables = Tables::default();
-        for table in tables.each().into_iter().filter(|it| it.name() == "globals") {
+        for table in tables.each().into_iter().filter(|it| ["globals", "engine"].contains(&it.name())) {
             database.load(table.name(), |row| table.load(row, &mut Reading::default()))?;
         }
-        Ok(Head::of(&meta, &tables.globals()))
+        Ok(Head::of(&meta, &tables))
     }
 }
 

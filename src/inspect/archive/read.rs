@@ -15,9 +15,8 @@ use crate::{
         },
         verify,
     },
-    model::{blame::HostFault, files, id::hex, kernel_version},
+    model::{blame::HostFault, engine_version, files, id::hex, kernel_version},
     store::{Database, Layout, upgrade_rows},
-    vat::engine_id,
 };
 
 type Result<T> = std::result::Result<T, ArchiveError>;
@@ -80,10 +79,13 @@ fn usable(path: &Path, head: &Head) -> Result<()> {
         let why = format!("schema version {}, this binary has {}: use vathost {by}", head.schema, Database::SCHEMA);
         return Err(ArchiveError::foreign(path, why));
     }
-    if head.engine != engine_id() || !kernel_version::is_known(head.kernel_version) {
-        let (engine, kernel) = (&head.engine, head.kernel_version);
-        let why =
-            format!("its vats ran on `{engine}`, kernel {kernel}; this binary has `{}`: use vathost {by}", engine_id());
+    if !engine_version::is_known(head.engine_version) || !kernel_version::is_known(head.kernel_version) {
+        let Head { engine_version: engine, kernel_version: kernel, .. } = head;
+        let why = format!(
+            "its vats run on engine version {engine}, kernel {kernel}; this binary can run engine {}, kernel {}: use vathost {by}",
+            engine_version::known(),
+            kernel_version::known()
+        );
         return Err(ArchiveError::foreign(path, why));
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::{
     kernel::{self, Workers},
     model::{
         blame::{Fault, HostFault},
+        engine_version,
         id::{BundleId, DeliveryNum, VRef, VRefKind, VatId},
         kernel_version,
     },
@@ -22,7 +23,6 @@ use crate::{
         table::{Item, Status, Tables, Vat},
     },
     store::{Database, Digest, Layout, Meta, Reading},
-    vat::engine_id,
 };
 
 /// The number of findings of one check that are listed.
@@ -190,10 +190,7 @@ fn facts(database: &Database) -> (Check, Option<Meta>) {
     }
     let meta = meta.flatten();
     if let Some(meta) = &meta {
-        check.of = format!("engine {}", meta.engine);
-        check.expect(meta.engine == engine_id(), || {
-            format!("its vats ran on `{}`, this binary has `{}`", meta.engine, engine_id())
-        });
+        check.of = format!("run by {}", meta.runtime);
     }
     (check, meta)
 }
@@ -241,6 +238,9 @@ fn invariants(tables: &Tables, check: &mut Check) {
     check.of = "the kernel's audit".to_owned();
     check.expect(kernel_version::is_known(globals.kernel_version), || {
         format!("its kernel has version {}, which this binary does not know", globals.kernel_version)
+    });
+    check.expect(engine_version::is_known(tables.engine_version()), || {
+        format!("its engine has version {}, which this binary does not know", tables.engine_version())
     });
     if let Err(panic) = kernel::audit(tables) {
         check.find(format!("`{}`: {}", panic.invariant, panic.detail));

@@ -8,7 +8,7 @@ use crate::{
     host::controller::BlockPolicy,
     model::{blame::HostFault, id::hex},
     store::StateHash,
-    vat::engine_id,
+    vat::Runtime,
 };
 
 /// The scenario or state that an experiment begins from.
@@ -29,7 +29,7 @@ pub struct BaseId(pub [u8; 32]);
 impl BaseId {
     /// Computes the identity of a state with this chained hash.
     pub fn of(state: StateHash, policy: &BlockPolicy) -> BaseId {
-        let text = format!("{state} {} {policy:?}", engine_id());
+        let text = format!("{state} {} {policy:?}", Runtime::here().name());
         BaseId(*blake3::hash(text.as_bytes()).as_bytes())
     }
 }

@@ -55,7 +55,7 @@ impl Probe for Injector {
     fn wakes(&self, block: &Block) -> bool {
         let globals = block.tables().globals();
         let mut due = self.schedule().directives().due(globals.next_crank, None);
-        due.any(|it| obey::acts_alone(it, globals.kernel_version))
+        due.any(|it| obey::acts_alone(it, block.tables()))
     }
 
     fn foresee(&self, crank: &Crank<'_>) -> Vec<String> {

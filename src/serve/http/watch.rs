@@ -51,7 +51,8 @@ fn status_of(desk: &mut Desk<'_>) -> Result<Value, Problem> {
     }
     let last = block.tables().applied.iter().map(|(_, it)| it).max_by_key(|it| it.crank);
     Ok(json!({
-        "version": env!("CARGO_PKG_VERSION"), "kernelVersion": standing.kernel_version, "engine": block.meta().engine,
+        "version": env!("CARGO_PKG_VERSION"), "kernelVersion": standing.kernel_version, "engineVersion": block.tables().engine_version(),
+        "engine": block.meta().runtime,
         "height": standing.height, "stateHash": standing.state_hash, "time": globals.time,
         "cranks": globals.next_crank.0, "deliveries": globals.deliveries, "exports": names,
         "vats": vats, "notRunning": not_running,

@@ -1,4 +1,4 @@
-//! Rows beside the state: a server's, written with a block, and in no hash.
+//! What stands beside the state, in no hash: a server's rows, written with a block, and the runtime of the vats.
 
 use super::Block;
 use crate::{
@@ -19,4 +19,10 @@ pub fn keep(block: &mut Block, rows: &[BesideRow]) -> Result<(), HostFault> {
 /// Holds rows beside the state, to be written with this block.
 pub fn put(block: &mut Block, rows: Vec<BesideRow>) {
     block.0.beside.extend(rows);
+}
+
+/// Records, durably, the runtime that runs the vats from now on.
+pub fn record_runtime(block: &mut Block, runtime: &str) -> Result<(), HostFault> {
+    block.0.meta.runtime = runtime.to_owned();
+    block.0.database.set_runtime(runtime)
 }

@@ -19,6 +19,7 @@ pub fn classes(block: &Block, set: &DirectiveSet) -> Vec<(Directive, Class)> {
         // The place before the first crank of a block that has begun, and run none, is still to come.
         height: BlockHeight(globals.height.0.saturating_sub(u64::from(block.meta().open && block.cranks() == 0))),
         kernel_version: globals.kernel_version,
+        engine_version: tables.engine_version(),
         next_delivery: &|vat| DeliveryNum(tables.tallies.get(&vat).map_or(0, |it| it.deliveries)),
         applied: &applied,
     };

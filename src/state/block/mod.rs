@@ -207,9 +207,9 @@ impl Block {
         &self.0.meta
     }
 
-    /// Names the engine and the scenario of a new state.
-    pub fn describe(&mut self, engine: &str, scenario: &str) {
-        self.0.meta.engine = engine.to_owned();
+    /// Names the runtime and the scenario of a new state.
+    pub fn describe(&mut self, runtime: &str, scenario: &str) {
+        self.0.meta.runtime = runtime.to_owned();
         self.0.meta.scenario = scenario.to_owned();
     }
 

@@ -2,6 +2,7 @@
 
 mod clist;
 mod device;
+mod engine;
 mod object;
 mod promise;
 mod queue;
@@ -12,6 +13,7 @@ mod vatstore;
 pub use crate::model::item::Item;
 pub use clist::{CList, CListEntry};
 pub use device::{DeviceMessages, DeviceRow, DeviceRows, Mailbox, Outbox, Outgoing, OwnDevice, Wakeup, Wakeups};
+pub use engine::EngineChange;
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
 pub use queue::{Load, Queue, QueueId, Sender, Turn, Waiting};
@@ -76,7 +78,7 @@ impl Globals {
 }
 
 /// Number of the kernel's tables.
-const TABLES: usize = 23;
+const TABLES: usize = 24;
 
 /// The kernel's tables, all of them.
 #[derive(Debug)]
@@ -128,6 +130,8 @@ pub struct Tables {
     pub sessions: Sessions,
     /// What happened to each session, until the outside acknowledges it.
     pub session_outbox: SessionOutbox,
+    /// The engine versions that the state ran on: none in one that was made before there was a second.
+    pub engine: Table<u64, EngineChange>,
 }
 
 impl Default for Tables {
@@ -156,6 +160,7 @@ impl Default for Tables {
             device_messages: DeviceMessages::new(21, "device_message"),
             sessions: Sessions::new(22, "session"),
             session_outbox: SessionOutbox::new(23, "session_outbox").with_long_values(),
+            engine: Table::new(24, "engine").with_essence(|it| Some(it.essence())),
         }
     }
 }
@@ -190,6 +195,7 @@ impl Tables {
             &mut self.device_messages,
             &mut self.sessions,
             &mut self.session_outbox,
+            &mut self.engine,
         ]
     }
 
@@ -219,6 +225,7 @@ impl Tables {
             &self.device_messages,
             &self.sessions,
             &self.session_outbox,
+            &self.engine,
         ]
     }
 

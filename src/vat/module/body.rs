@@ -6,6 +6,7 @@ use wasmparser::{FuncToValidate, FuncValidator, FuncValidatorAllocations, Functi
 
 use super::cost::{self, Counter};
 use super::limits;
+use super::operand::Charge;
 use super::refusal::{ModuleRefusal, Refusals};
 use super::weight::{FrameShape, Operands, slot_bytes};
 
@@ -20,12 +21,21 @@ pub(super) struct BodyPlan {
     pub(super) type_index: u32,
     /// The weight of a call of the function in the stack budget, if it is counted.
     pub(super) weight: Option<u32>,
-    /// Each `return`, and the depth of the function's label there.
-    pub(super) returns: Vec<(usize, u32)>,
+    /// The operators that the rewrite changes, in order.
+    pub(super) edits: Vec<(usize, Edit)>,
     /// Nanoseconds that compiling it takes, by the model.
     pub(super) cost: u64,
     /// The function's index.
     pub(super) index: u32,
+}
+
+/// The change of an operator.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Edit {
+    /// A `return` becomes a branch to the function's label, at this depth.
+    Return(u32),
+    /// A charge comes before it.
+    Charge(Charge),
 }
 
 /// Checks one function body, and plans its rewrite.
@@ -58,7 +68,7 @@ pub(super) fn check_body(
     let (cost, index) = (counter.cost(), validator.index());
     let weight = scan.weight(&validator, range.start, refusals);
     *allocations = validator.into_allocations();
-    Ok(BodyPlan { body: range, operators, type_index, weight, returns: scan.returns, cost, index })
+    Ok(BodyPlan { body: range, operators, type_index, weight, edits: scan.edits, cost, index })
 }
 
 /// Declares the locals, and returns the bytes of parameters and locals in a frame.
@@ -112,7 +122,9 @@ struct Scan {
     open: Vec<bool>,
     loops_open: u32,
     operands: Operands,
-    returns: Vec<(usize, u32)>,
+    edits: Vec<(usize, Edit)>,
+    /// The value that the operator before pushed, if it is an `i32.const`.
+    constant: Option<i32>,
 }
 
 impl Scan {
@@ -153,7 +165,7 @@ impl Scan {
     fn observe(&mut self, operator: &Operator<'_>, offset: usize, depth: u32, function: u32, refusals: &mut Refusals) {
         let mut refuse = |rule, what: String, hint: &str| refusals.push(ModuleRefusal::new(rule, offset, what, hint));
         match operator {
-            Operator::Return => self.returns.push((offset, depth.saturating_sub(1))),
+            Operator::Return => self.edits.push((offset, Edit::Return(depth.saturating_sub(1)))),
             Operator::Loop { .. } => {
                 self.loops += 1;
                 if self.loops == limits::LOOPS_MAX + 1 {
@@ -167,6 +179,13 @@ impl Scan {
             }
             _ => {}
         }
+        if let Some(charge) = Charge::of(operator, self.constant) {
+            self.edits.push((offset, Edit::Charge(charge)));
+        }
+        self.constant = match operator {
+            Operator::I32Const { value } => Some(*value),
+            _ => None,
+        };
         if opens(operator) && depth == limits::NESTING_MAX + 1 {
             let what = format!("blocks in function {function} are nested more than {} deep", limits::NESTING_MAX);
             refuse(

@@ -123,6 +123,7 @@ impl Checker {
     fn section(&mut self, payload: &Payload<'_>) -> Checked {
         let (items, count) = match payload {
             Payload::TypeSection(s) => (s.original_position(), s.count()),
+            Payload::FunctionSection(s) => (s.original_position(), s.count()),
             Payload::GlobalSection(s) => (s.original_position(), s.count()),
             Payload::ExportSection(s) => (s.original_position(), s.count()),
             _ => (0, 0),
@@ -383,6 +384,7 @@ impl Checker {
                         AssemblyScript: `export function` in the entry file)";
             self.refuse("exports", None, "there is no export `vat_deliver`", hint);
         }
+        self.plan.functions = u32::try_from(self.functions.len()).unwrap_or(u32::MAX);
         self.plan.initialize = self.exported_function("_initialize", &[]).is_some();
     }
 

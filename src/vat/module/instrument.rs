@@ -1,6 +1,6 @@
-//! The rewrite: copies the module byte by byte and adds the call-depth counter and the exports.
+//! The rewrite: copies the module byte by byte and adds the call-depth counter, the charges by [operand], and the exports.
 //!
-//! Nothing is renumbered: a type, a global and exports are appended, and a counted body becomes
+//! Nothing is renumbered: types, functions, globals and exports are appended, and a counted body becomes
 //!
 //! ```text
 //! stack = stack - weight; if stack < 0 { unreachable }     the entry
@@ -14,44 +14,53 @@
 //! A branch to the function's own label keeps its depth, since the block takes the function's place. After a trap the counter is not
 //! restored by the guest: the host sets it back when it undoes the delivery, or drops the instance.
 
+use std::ops::Range;
+
 use wasm_encoder::{BlockType, ConstExpr, Encode, ExportKind, GlobalType, InstructionSink, ValType};
 
-use super::body::BodyPlan;
+use super::body::{BodyPlan, Edit};
 use super::limits;
 use super::offsets::OffsetMap;
+use super::operand::Charges;
 use super::plan::{Plan, Section};
 
 /// Export name of the call-depth counter, an `i32` global that holds [`limits::STACK_BUDGET`] between calls from the host.
 pub const STACK_EXPORT: &str = "vathost:stack";
+/// Export name of what is left to pay for operands with, an `i64` global that the host sets before a delivery.
+pub const FUEL_EXPORT: &str = "vathost:fuel";
 /// Export name of a mutable global, before its index in decimal.
 pub const GLOBAL_EXPORT: &str = "vathost:global:";
 
 const TYPE: u8 = 1;
+const FUNCTION: u8 = 3;
 const GLOBAL: u8 = 6;
 const EXPORT: u8 = 7;
 const CODE: u8 = 10;
 
-/// Returns the instrumented bytes of a checked module, and the map of its instructions' offsets.
-pub(super) fn instrument(wasm: &[u8], plan: &Plan) -> (Vec<u8>, OffsetMap) {
+/// Returns the instrumented bytes of a checked module, and the map of its instructions' offsets. `charges` says whether operands are
+/// charged for.
+pub(super) fn instrument(wasm: &[u8], plan: &Plan, charges: bool) -> (Vec<u8>, OffsetMap) {
     let mut out = slice(wasm, 0..8).to_vec();
     out.reserve(wasm.len() + wasm.len() / 4);
     let mut offsets = OffsetMap::default();
     let mut global_added = false;
     let block_types = BlockTypes::new(plan);
+    let added = Added::new(plan, &block_types, charges);
     for section in &plan.sections {
         if section.id == EXPORT && !global_added {
-            append(wasm, None, GLOBAL, &[stack_global()], &mut out);
+            append(wasm, None, GLOBAL, &added.globals(), &mut out);
             global_added = true;
         }
         match section.id {
-            TYPE => append(wasm, Some(section), TYPE, &block_types.added, &mut out),
+            TYPE => append(wasm, Some(section), TYPE, &added.types(&block_types), &mut out),
+            FUNCTION => append(wasm, Some(section), FUNCTION, &added.functions(), &mut out),
             GLOBAL => {
-                append(wasm, Some(section), GLOBAL, &[stack_global()], &mut out);
+                append(wasm, Some(section), GLOBAL, &added.globals(), &mut out);
                 global_added = true;
             }
-            EXPORT => append(wasm, Some(section), EXPORT, &exports(plan), &mut out),
+            EXPORT => append(wasm, Some(section), EXPORT, &added.exports(plan), &mut out),
             CODE => {
-                let contents = code(wasm, plan, &block_types, &mut offsets);
+                let contents = code(wasm, plan, added, &block_types, &mut offsets);
                 put_section(CODE, &contents, &mut out);
                 offsets.place(section.range.start, out.len() - contents.len());
             }
@@ -116,17 +125,18 @@ fn val_type(ty: &wasmparser::ValType) -> ValType {
 }
 
 /// The contents of the code section; runs of `offsets` count from their start.
-fn code(wasm: &[u8], plan: &Plan, block_types: &BlockTypes, offsets: &mut OffsetMap) -> Vec<u8> {
+fn code(wasm: &[u8], plan: &Plan, added: Added, block_types: &BlockTypes, offsets: &mut OffsetMap) -> Vec<u8> {
     let mut out = Vec::new();
-    let stack = plan.globals;
-    plan.bodies.len().encode(&mut out);
+    let bodies = added.bodies();
+    (plan.bodies.len() + bodies.len()).encode(&mut out);
     for body in &plan.bodies {
         let mut local = OffsetMap::default();
         let bytes = match body.weight {
-            Some(weight) => counted(wasm, body, weight, stack, block_types.get(plan, body.type_index), &mut local),
+            Some(weight) => counted(wasm, body, weight, added, block_types.get(plan, body.type_index), &mut local),
             None => {
-                local.push(body.body.clone(), 0..body.body.len());
-                slice(wasm, body.body.clone()).to_vec()
+                let mut out = Vec::new();
+                added.copy(wasm, body, body.body.clone(), &mut out, &mut local);
+                out
             }
         };
         bytes.len().encode(&mut out);
@@ -134,6 +144,10 @@ fn code(wasm: &[u8], plan: &Plan, block_types: &BlockTypes, offsets: &mut Offset
         offsets.append(local);
         out.extend(bytes);
     }
+    if !bodies.is_empty() {
+        offsets.append_from(out.len());
+    }
+    bodies.iter().for_each(|it| it.as_slice().encode(&mut out));
     out
 }
 
@@ -142,11 +156,11 @@ fn counted(
     wasm: &[u8],
     body: &BodyPlan,
     weight: u32,
-    stack: u32,
+    added: Added,
     block: BlockType,
     offsets: &mut OffsetMap,
 ) -> Vec<u8> {
-    let weight = i32::try_from(weight).unwrap_or(i32::MAX);
+    let (weight, stack) = (i32::try_from(weight).unwrap_or(i32::MAX), added.stack);
     let mut out = slice(wasm, body.body.start..body.operators).to_vec();
     offsets.push(body.body.start..body.operators, 0..out.len());
 
@@ -157,20 +171,8 @@ fn counted(
     sink.block(block);
     offsets.push(body.operators..body.operators, entry..out.len());
 
-    let mut from = body.operators;
-    for &(at, depth) in &body.returns {
-        let start = out.len();
-        out.extend(slice(wasm, from..at));
-        offsets.push(from..at, start..out.len());
-        let start = out.len();
-        InstructionSink::new(&mut out).br(depth);
-        offsets.push(at..at + 1, start..out.len());
-        from = at + 1;
-    }
     let last = body.body.end - 1;
-    let start = out.len();
-    out.extend(slice(wasm, from..last));
-    offsets.push(from..last, start..out.len());
+    added.copy(wasm, body, body.operators..last, &mut out, offsets);
 
     let exit = out.len();
     let mut sink = InstructionSink::new(&mut out);
@@ -183,23 +185,95 @@ fn counted(
     out
 }
 
-fn stack_global() -> Vec<u8> {
+fn global(val_type: ValType, begin: &ConstExpr) -> Vec<u8> {
     let mut out = Vec::new();
-    GlobalType { val_type: ValType::I32, mutable: true, shared: false }.encode(&mut out);
-    ConstExpr::i32_const(i32::try_from(limits::STACK_BUDGET).unwrap_or(i32::MAX)).encode(&mut out);
+    GlobalType { val_type, mutable: true, shared: false }.encode(&mut out);
+    begin.encode(&mut out);
     out
 }
 
-fn exports(plan: &Plan) -> Vec<Vec<u8>> {
-    let export = |name: &str, index: u32| {
-        let mut out = Vec::new();
-        name.encode(&mut out);
-        ExportKind::Global.encode(&mut out);
-        index.encode(&mut out);
-        out
-    };
-    let guests = plan.mutable_globals.iter().map(|&index| export(&format!("{GLOBAL_EXPORT}{index}"), index));
-    std::iter::once(export(STACK_EXPORT, plan.globals)).chain(guests).collect()
+fn export(name: &str, index: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    name.encode(&mut out);
+    ExportKind::Global.encode(&mut out);
+    index.encode(&mut out);
+    out
+}
+
+/// The parts that are added, by index.
+#[derive(Clone, Copy)]
+struct Added {
+    stack: u32,
+    /// `None` if nothing in the module is charged for by its operand.
+    charges: Option<Charges>,
+}
+
+impl Added {
+    fn new(plan: &Plan, block_types: &BlockTypes, charges: bool) -> Added {
+        let stack = plan.globals;
+        let is_charge = |(_, edit): &(usize, Edit)| matches!(edit, Edit::Charge(_));
+        let charges = charges && plan.bodies.iter().any(|it| it.edits.iter().any(is_charge));
+        let charges = charges.then(|| Charges {
+            fuel: stack.saturating_add(1),
+            types: index32(plan.types.len() + block_types.added.len()),
+            functions: plan.functions,
+        });
+        Added { stack, charges }
+    }
+
+    fn types(self, block_types: &BlockTypes) -> Vec<Vec<u8>> {
+        let charges = self.charges.map(|_| Charges::types()).into_iter().flatten();
+        block_types.added.iter().cloned().chain(charges).collect()
+    }
+
+    fn functions(self) -> Vec<Vec<u8>> {
+        self.charges.map(Charges::functions).into_iter().flatten().collect()
+    }
+
+    fn bodies(self) -> Vec<Vec<u8>> {
+        self.charges.map(Charges::bodies).into_iter().flatten().collect()
+    }
+
+    fn globals(self) -> Vec<Vec<u8>> {
+        let budget = ConstExpr::i32_const(i32::try_from(limits::STACK_BUDGET).unwrap_or(i32::MAX));
+        let fuel = self.charges.map(|_| global(ValType::I64, &ConstExpr::i64_const(0)));
+        std::iter::once(global(ValType::I32, &budget)).chain(fuel).collect()
+    }
+
+    fn exports(self, plan: &Plan) -> Vec<Vec<u8>> {
+        let guests = plan.mutable_globals.iter().map(|&index| export(&format!("{GLOBAL_EXPORT}{index}"), index));
+        let fuel = self.charges.map(|it| export(FUEL_EXPORT, it.fuel));
+        std::iter::once(export(STACK_EXPORT, self.stack)).chain(fuel).chain(guests).collect()
+    }
+
+    /// Copies a stretch of a body, with the changes of its operators. In a body that is not counted a `return` stays.
+    fn copy(self, wasm: &[u8], body: &BodyPlan, stretch: Range<usize>, out: &mut Vec<u8>, offsets: &mut OffsetMap) {
+        let mut from = stretch.start;
+        for &(at, edit) in &body.edits {
+            let mut changed = Vec::new();
+            let after = match (edit, self.charges) {
+                (Edit::Return(depth), _) if body.weight.is_some() => {
+                    InstructionSink::new(&mut changed).br(depth);
+                    at + 1
+                }
+                (Edit::Charge(charge), Some(charges)) => {
+                    charges.call(charge, &mut changed);
+                    at
+                }
+                _ => continue,
+            };
+            let start = out.len();
+            out.extend(slice(wasm, from..at));
+            offsets.push(from..at, start..out.len());
+            let start = out.len();
+            out.extend(changed);
+            offsets.push(at..after, start..out.len());
+            from = after;
+        }
+        let start = out.len();
+        out.extend(slice(wasm, from..stretch.end));
+        offsets.push(from..stretch.end, start..out.len());
+    }
 }
 
 /// Writes a section whose contents are a counted list, with items added at its end.
@@ -218,7 +292,7 @@ fn put_section(id: u8, contents: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Ranges come from the check of the same bytes, so they are always within.
-fn slice(wasm: &[u8], range: std::ops::Range<usize>) -> &[u8] {
+fn slice(wasm: &[u8], range: Range<usize>) -> &[u8] {
     wasm.get(range).unwrap_or_default()
 }
 

@@ -1,5 +1,5 @@
 //! Structural limits of a guest module. They bound what compiling it can cost, and they are part of the verdict:
-//! changing one changes [`PASS_VERSION`](super::PASS_VERSION).
+//! changing one makes a new engine version.
 
 /// The whole file, in bytes. Bounds everything below; a Rust guest with its debug information fits.
 pub const MODULE_BYTES_MAX: usize = 4 << 20;

@@ -1,6 +1,7 @@
 //! The load-time pass: decides whether a module may run as a vat, and rewrites it so that it runs deterministically.
 //!
 //! Contract:
+//! * A change of the verdict on any module, or of any instrumented byte, is a new engine version.
 //! * A pure function of the bytes and the [`Rules`]. No engine, no clock, no platform: every replica gives the same verdict and the same bytes.
 //! * No input makes it panic; time and memory are linear in the input, which is bounded by [`limits`].
 //! * An accepted module can be instantiated: its imports exist, its segments fit. Only its vat's memory limit, which is not checked
@@ -19,6 +20,7 @@ mod instrument;
 mod interface;
 pub mod limits;
 mod offsets;
+mod operand;
 mod plan;
 mod read;
 mod refusal;
@@ -26,23 +28,24 @@ mod weight;
 
 pub use cost::Cost;
 pub use imports::{IMPORT_MODULE, IMPORTS, Import, Num};
-pub use instrument::{GLOBAL_EXPORT, STACK_EXPORT};
+pub use instrument::{FUEL_EXPORT, GLOBAL_EXPORT, STACK_EXPORT};
 pub use offsets::OffsetMap;
 pub use refusal::{ModuleRefusal, Refusals};
 
-/// Version of this pass. Part of the engine id: raise it whenever the verdict on any module, or any instrumented byte, changes.
-pub const PASS_VERSION: u32 = 2;
+use crate::model::engine_version;
 
-/// The rules of the check that can be chosen. A host checks with the default; `vathost check --no-floats` forbids floats.
+/// The rules of the pass that can be chosen. A host checks with the default; `vathost check --no-floats` forbids floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether floating-point types and instructions are allowed.
     pub floats: bool,
+    /// The engine version for which the module is instrumented. The verdict is the same for all.
+    pub engine: u32,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { floats: true }
+        Rules { floats: true, engine: engine_version::DEFAULT }
     }
 }
 
@@ -79,7 +82,7 @@ pub struct Prepared {
 /// All the refusals that could be collected, at least one. A malformed module ends the collection at its mistake.
 pub fn prepare(wasm: &[u8], rules: &Rules) -> Result<Prepared, Refusals> {
     let plan = check::check(wasm, rules)?;
-    let (instrumented, offsets) = instrument::instrument(wasm, &plan);
+    let (instrumented, offsets) = instrument::instrument(wasm, &plan, engine_version::charges_by_operand(rules.engine));
     Ok(Prepared {
         wasm: instrumented,
         memory: plan.memory,

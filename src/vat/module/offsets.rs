@@ -23,6 +23,8 @@ pub struct OffsetMap {
     pub code_instrumented: usize,
     /// Ascending and disjoint on both sides.
     runs: Vec<OffsetRun>,
+    /// Start of the functions that are appended, in the instrumented module; 0 if there are none.
+    appended: usize,
 }
 
 impl OffsetMap {
@@ -39,9 +41,17 @@ impl OffsetMap {
 
     /// Returns whether the instruction at an instrumented offset was injected, so that the original does not have it.
     pub fn is_injected(&self, instrumented: usize) -> bool {
+        if self.is_appended(instrumented) {
+            return true;
+        }
         let at = self.runs.partition_point(|run| run.instrumented.end <= instrumented);
         let inside = self.runs.get(at).filter(|run| run.instrumented.start <= instrumented);
         inside.is_some_and(|run| run.original.is_empty())
+    }
+
+    /// Returns whether an instrumented offset is in a function that the original does not have.
+    pub fn is_appended(&self, instrumented: usize) -> bool {
+        self.appended > 0 && instrumented >= self.appended
     }
 
     /// Returns the instrumented offset of an original instruction. The end of a body maps to the end of its image.
@@ -65,10 +75,18 @@ impl OffsetMap {
         self.runs.extend(other.runs);
     }
 
+    /// Has the functions from this instrumented offset on count as appended.
+    pub(super) fn append_from(&mut self, instrumented: usize) {
+        self.appended = instrumented;
+    }
+
     /// Moves every instrumented offset by `code_instrumented`, and sets the starts of the code sections.
     pub(super) fn place(&mut self, code_original: usize, code_instrumented: usize) {
         self.code_original = code_original;
         self.code_instrumented = code_instrumented;
+        if self.appended > 0 {
+            self.appended += code_instrumented;
+        }
         for run in &mut self.runs {
             run.instrumented.start += code_instrumented;
             run.instrumented.end += code_instrumented;

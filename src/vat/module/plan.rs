@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) types: Vec<FuncType>,
     /// Every defined function, in order.
     pub(super) bodies: Vec<BodyPlan>,
+    /// The number of functions, imported ones included.
+    pub(super) functions: u32,
     /// The number of globals.
     pub(super) globals: u32,
     /// The indices of the mutable globals.

@@ -152,7 +152,7 @@ impl Warehouse {
     }
 
     fn seat(&self, vat: VatId) -> Option<&Seat> {
-        self.live.get(&vat).map(|it| &it.seat)
+        self.live.get(&vat).filter(|it| it.version == self.version).map(|it| &it.seat)
     }
 }
 
@@ -170,6 +170,9 @@ impl Speculator for Warehouse {
 
     fn wants(&mut self, vat: VatId) -> bool {
         let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.get_mut(&vat)) else { return false };
+        if live.version != self.version {
+            return false;
+        }
         let is_expensive = |usual: u64| usual >= ahead.fuel_min[0];
         if !live.seat.resting().is_some_and(|it| is_expensive(it.usual_fuel())) || ahead.distrusts(vat) {
             return false;

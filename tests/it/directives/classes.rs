@@ -10,18 +10,12 @@ use super::{EXAMPLE, one, read};
 
 const RECORDED: SetDigest = SetDigest([0; 32]);
 
-fn class_at(
-    line: &str,
-    next_crank: u64,
-    next_delivery: u64,
-    height: u64,
-    kernel_version: u32,
-    applied: &[Applied],
-) -> Class {
+fn class_at(line: &str, next_crank: u64, next_delivery: u64, height: u64, version: u32, applied: &[Applied]) -> Class {
     one(line).class(&Committed {
         next_crank: CrankNum(next_crank),
         height: BlockHeight(height),
-        kernel_version,
+        kernel_version: version,
+        engine_version: version,
         next_delivery: &|vat| DeliveryNum(if vat == VatId(56) { next_delivery } else { 0 }),
         applied,
     })
@@ -40,10 +34,12 @@ fn a_directive_is_pending_until_its_place_is_behind_and_missed_from_then_on() {
 }
 
 #[test]
-fn a_replaced_kernel_expires_once_the_state_has_that_version_or_a_later_one() {
-    let at = |version, height| class_at("block-120: replace-kernel 2", 0, 0, height, version, &[]);
-    assert_eq!([at(1, 119), at(2, 119), at(3, 119)], [Class::Pending, Class::Expired, Class::Expired]);
-    assert_eq!([at(1, 120), at(2, 120), at(3, 120)], [Class::Missed, Class::Expired, Class::Expired]);
+fn a_replaced_kernel_or_engine_expires_once_the_state_has_that_version_or_a_later_one() {
+    for line in ["block-120: replace-kernel 2", "block-120: replace-engine 2"] {
+        let at = |version, height| class_at(line, 0, 0, height, version, &[]);
+        assert_eq!([at(1, 119), at(2, 119), at(3, 119)], [Class::Pending, Class::Expired, Class::Expired]);
+        assert_eq!([at(1, 120), at(2, 120), at(3, 120)], [Class::Missed, Class::Expired, Class::Expired]);
+    }
 }
 
 #[test]
@@ -62,6 +58,7 @@ fn a_start_is_refused_for_missed_directives_in_consensus_and_for_no_others() {
         next_crank: CrankNum(10_000),
         height: BlockHeight(119),
         kernel_version: 1,
+        engine_version: 1,
         next_delivery: &|_| DeliveryNum(1234),
         applied: &[Applied {
             crank: CrankNum(7890),

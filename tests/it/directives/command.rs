@@ -66,7 +66,7 @@ fn a_file_that_is_wrong_exits_with_2() {
 
         a:2:10: unexpected `skp`
         2 | crank-8: skp
-          |          ^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+          |          ^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt`, `replace-kernel` or `replace-engine`
           = did you mean `skip`?
         hint: `vathost directives grammar` prints the grammar
     "#]]

@@ -29,6 +29,7 @@ fn directive() -> impl Strategy<Value = Directive> {
         hash().prop_map(|state| Action::Expect { state }),
         Just(Action::Halt),
         any::<u32>().prop_map(Action::ReplaceKernel),
+        any::<u32>().prop_map(Action::ReplaceEngine),
         Just(Action::Break),
         (vat(), hash(), why()).prop_map(|(vat, bundle, why)| Action::Upgrade { vat, bundle, why }),
         (option::of(vat()), why()).prop_map(|(vat, why)| Action::Pause { vat, why }),

@@ -119,30 +119,30 @@ fn a_verb_that_is_none_is_shown_with_what_was_meant() {
         expect![[r#"
             recover.directives:1:10: unexpected `skp`
             1 | crank-1: skp
-              |          ^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+              |          ^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt`, `replace-kernel` or `replace-engine`
               = did you mean `skip`?
 
             recover.directives:2:10: unexpected `Skip`
             2 | crank-1: Skip v1
-              |          ^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+              |          ^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt`, `replace-kernel` or `replace-engine`
               = did you mean `skip`?
 
             recover.directives:3:10: unexpected `kill`
             3 | crank-1: kill v12
-              |          ^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+              |          ^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt`, `replace-kernel` or `replace-engine`
               = did you mean `terminate`?
 
             recover.directives:4:10: unexpected `banana`
             4 | crank-1: banana v12
-              |          ^^^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+              |          ^^^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt`, `replace-kernel` or `replace-engine`
 
             recover.directives:5:9: the line ends too early
             5 | crank-1:
-              |         ^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+              |         ^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt`, `replace-kernel` or `replace-engine`
 
             recover.directives:6:10: unexpected `expect`
             6 | crank-1: expect state 5f3a9c01
-              |          ^^^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt` or `replace-kernel`
+              |          ^^^^^^ expected `skip`, `pause`, `resume`, `terminate`, `upgrade`, `break`, `halt`, `replace-kernel` or `replace-engine`
               = an expectation begins its line: `expect state HASH before crank-1`
         "#]],
     );

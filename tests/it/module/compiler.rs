@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vathost::{
-    model::id::BundleId,
+    model::{engine_version::DEFAULT, id::BundleId},
     vat::compiler::{CompilerLimits, compile_in},
 };
 
@@ -27,7 +27,7 @@ fn bomb() -> Vec<u8> {
 
 fn fault(program: &str, wasm: &[u8], limits: CompilerLimits) -> String {
     let id = BundleId::of(wasm);
-    let fault = compile_in(Path::new(program), false, id, wasm, limits).unwrap_err();
+    let fault = compile_in(Path::new(program), (DEFAULT, false), id, wasm, limits).unwrap_err();
     assert_eq!(fault.what, format!("compile bundle {id}"));
     fault.why
 }
@@ -37,7 +37,8 @@ fn native_code_comes_back_for_either_engine() {
     let wasm = wat::parse_str("(module (func (export \"f\") (result i32) (i32.const 7)))").unwrap();
     for debugging in [false, true] {
         let code =
-            compile_in(Path::new(PROGRAM), debugging, BundleId::of(&wasm), &wasm, CompilerLimits::default()).unwrap();
+            compile_in(Path::new(PROGRAM), (DEFAULT, debugging), BundleId::of(&wasm), &wasm, CompilerLimits::default())
+                .unwrap();
         assert!(code.starts_with(b"\x7fELF"));
     }
 }

@@ -1,9 +1,15 @@
 //! Modules at the corners of what is legal, each through the load pass, the compiler and the kernel: a refusal with its rule, the end of the
 //! delivery, or the guest's own end; never this machine's fault or a kernel panic, and twice the same.
 
+use std::io::Write as _;
+
 use vathost::{
     kernel,
-    model::{id::KRef, value::CapData},
+    model::{
+        engine_version::DEFAULT,
+        id::{BundleId, KRef},
+        value::CapData,
+    },
     slog::Slog,
     state::{
         block::Block,
@@ -35,10 +41,16 @@ pub(super) type Life = (Option<String>, Vec<u64>, String);
 
 /// A vat's first two deliveries, `startVat` and a message that brings it `o-50` and `p-60`. An error is a fault that is not the guest's.
 pub(super) fn live(workers: &mut Warehouse, wasm: &[u8], options: &Options) -> Result<Life, String> {
+    live_on(DEFAULT, workers, wasm, options)
+}
+
+/// The same, on this engine version.
+pub(super) fn live_on(version: u32, workers: &mut Warehouse, wasm: &[u8], options: &Options) -> Result<Life, String> {
     let mut block = Block::memory(Slog::default()).unwrap();
     let bundle = block.put_bundle(wasm);
     let peer = block.put_bundle(&wat::parse_str(vat("", "")).unwrap());
     (block, _) = kernel::outside(block, |crank| {
+        crank.set_engine_version(version);
         let guest = crank.create_vat("guest", bundle, options.clone(), CapData::plain("#{}"))?;
         let peer = crank.create_vat("peer", peer, Options::default(), CapData::plain("#{}"))?;
         let (guest, peer) = (crank.root(guest)?, crank.root(peer)?);
@@ -59,7 +71,17 @@ pub(super) fn live(workers: &mut Warehouse, wasm: &[u8], options: &Options) -> R
         }
     }
     workers.evict_all();
-    Ok((reason, fuel, block.state_hash().expect("hashes").to_string()))
+    let life = (reason, fuel, block.state_hash().expect("hashes").to_string());
+    record(version, wasm, options, &life);
+    Ok(life)
+}
+
+/// Writes the life down, if `benches/engines.sh` asks for it.
+fn record(version: u32, wasm: &[u8], options: &Options, life: &Life) {
+    let Some(path) = std::env::var_os("VATHOST_LIVES") else { return };
+    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+    let (bundle, budget) = (BundleId::of(wasm), options.fuel_per_delivery);
+    writeln!(file, "module {bundle}, engine {version}, budget {budget}\t{life:?}").unwrap();
 }
 
 /// A vat with more fields, which does this with its second delivery.
@@ -89,6 +111,11 @@ fn all_end(cases: impl IntoIterator<Item = (String, Option<End>)>) -> usize {
             continue;
         };
         let reason = life.0.as_deref();
+        // The first version charges the same, in another way.
+        match live_on(1, &mut workers, &wasm, &options) {
+            Ok(first) if (&first.0, &first.1) == (&life.0, &life.1) => {}
+            first => wrong.push(format!("version 1: {first:?}, {DEFAULT}: {life:?}: {wat:.400}")),
+        }
         let right = match end {
             _ if life != again => false,
             Some(Done) => refused.is_none() && reason.is_none(),

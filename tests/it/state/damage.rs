@@ -49,7 +49,7 @@ fn the_schema_number_is_raised_with_the_layout_of_the_rows() {
             lengths += &format!(", {table} {length}");
         }
     }
-    expect!["schema 10, globals 13, vat 95, tally 19, clist 4, object 7, promise 6, vatstore 3, outside 17, bundle_name 33, device 8, settlement 16"].assert_eq(&lengths);
+    expect!["schema 10, globals 13, vat 95, tally 19, clist 4, object 7, promise 6, vatstore 3, outside 17, bundle_name 33, device 8, settlement 16, engine 3"].assert_eq(&lengths);
 }
 
 #[test]

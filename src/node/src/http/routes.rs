@@ -302,6 +302,7 @@ fn status_of(driver: &mut NodeDriver) -> Value {
         not_running.push(json!({ "id": id.to_string(), "name": vat.name, "status": word, "reason": reason }));
     }
     let last = block.tables().applied.iter().map(|(_, it)| it).max_by_key(|it| it.crank);
+    status["engineVersion"] = block.tables().engine_version().into();
     status["cranks"] = globals.next_crank.0.into();
     status["deliveries"] = globals.deliveries.into();
     status["vats"] = vats.into();
