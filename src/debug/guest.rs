@@ -15,7 +15,7 @@ use crate::{
         gdb,
         place::{Before, CrankOutcome},
     },
-    kernel::{self, Workers},
+    kernel,
     model::id::{CrankNum, DeliveryNum, VatId},
     slog::Slog,
     state::{
@@ -185,14 +185,14 @@ impl Committed {
         self.workers.debug_replays(true);
         let over = gdb::attach(vat, &mut self.workers, listener, deliveries)?;
         let (mut made, mut next) = (Vec::new(), first);
+        let is_down = || Refusal::new(format!("{vat} is not up"), "");
+        let row = self.block.tables().vats.get(&vat).cloned().ok_or_else(is_down)?;
+        let mut version = self.block.tables().engine_version_of(vat, first);
         while goes_on(&made, deliveries, &over) {
             let Some(entry) = entry(&self.block, vat, next)? else { break };
             next = next.next();
-            let (number, End::Done { fuel }) = (entry.number, entry.end.clone()) else { continue };
-            let worker = self.workers.worker(vat);
-            let worker = worker.ok_or_else(|| Refusal::new(format!("{vat} is not up"), ""))?;
-            let used = kernel::redeliver(worker, vat, entry)?.fuel;
-            kernel::check_fuel(vat, number, fuel, used)?;
+            let (number, End::Done { .. }) = (entry.number, &entry.end) else { continue };
+            let used = kernel::repeat(&self.block, &mut self.workers, (vat, &row), entry, &mut version)?.fuel;
             made.push(Debugged {
                 crank: None,
                 vat: vat.to_string(),

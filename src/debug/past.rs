@@ -187,14 +187,15 @@ impl Past {
             return Err(self.over());
         }
         let mut lines = Vec::new();
+        let gone = || Refusal::new(format!("{} is gone", self.vat), "");
+        let row = self.block.tables().vats.get(&self.vat).cloned().ok_or_else(gone)?;
+        let mut version = self.block.tables().engine_version_of(self.vat, self.next);
         while self.next < to.min(self.end) {
             let Some(entry) = self.entry()? else { break };
-            let worker = self.warehouse.worker(self.vat);
-            let worker = worker.ok_or_else(|| Refusal::new("the vat is not up", "`back` brings it up again"))?;
-            let used = kernel::redeliver(worker, self.vat, entry.clone())?.fuel;
-            if let End::Done { fuel } = entry.end {
-                kernel::check_fuel(self.vat, entry.number, fuel, used)?;
+            if self.warehouse.worker(self.vat).is_none() {
+                return Err(Refusal::new("the vat is not up", "`back` brings it up again"));
             }
+            kernel::repeat(&self.block, &mut self.warehouse, (self.vat, &row), entry.clone(), &mut version)?;
             lines.push(format!("{}: {}, as recorded", entry.number, end(&entry)));
             (self.next, self.stepped) = (self.next.next(), 0);
         }

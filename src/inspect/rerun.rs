@@ -100,7 +100,7 @@ pub fn rerun(
         let worker = workers.worker(vat).ok_or_else(|| HostFault::new("replay", "the vat has no worker"))?;
         let usage = kernel::redeliver(worker, vat, entry.clone())?;
         if let (Some(recorded), None) = (recorded, &what.wasm) {
-            kernel::check_fuel(vat, entry.number, recorded, usage.fuel)?;
+            kernel::check_fuel((vat, entry.number), version, recorded, usage.fuel)?;
         }
         if !each(&Redelivered { entry: &entry, recorded, usage }) {
             break;

@@ -91,7 +91,7 @@ pub use probe::{BoundaryCheck, Call, Probe, probe_of, set_probe};
 pub use prove::{VatProof, prove};
 pub use queue::run_order;
 pub(crate) use replay::not_again;
-pub use replay::{bring_up, bring_up_to, carry_over, check_fuel, redeliver};
+pub use replay::{bring_up, bring_up_to, carry_over, check_fuel, redeliver, repeat};
 pub use script::{ScriptedVat, Scripts};
 pub use session::{SessionInput, SessionTarget};
 pub(crate) use snapshot::take as take_snapshot;

@@ -10,6 +10,7 @@ use crate::{
     },
     model::{
         blame::{Fault, HostFault, KernelPanic},
+        engine_version,
         id::{DeliveryNum, VatId},
     },
     slog::{Detail, Event},
@@ -161,32 +162,52 @@ pub(super) fn replay(
     block.slog().record(Detail::Cranks, || Event::StartReplay { vat, deliveries });
     let entries = if deliveries > 0 { Some(block.transcript(vat, from)?) } else { None };
     let mut version = block.tables().engine_version_of(vat, from);
-    let mut reach = |workers: &mut dyn Workers, number| -> Result<(), Fault> {
-        let wanted = block.tables().engine_version_of(vat, number);
-        if wanted != version {
-            carry_over(workers, (vat, row), wanted, &|| block.bundle(row.bundle))?;
-            version = wanted;
-        }
-        Ok(())
-    };
     for entry in entries.into_iter().flatten() {
         let entry = entry?;
         if entry.number >= next {
             break;
         }
-        let (End::Done { fuel }, number) = (&entry.end, entry.number) else { continue };
-        let fuel = *fuel;
-        reach(workers, number)?;
-        let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
-        let used = redeliver(worker, vat, entry)?.fuel;
-        check_fuel(vat, number, fuel, used)?;
+        repeat(block, workers, (vat, row), entry, &mut version)?;
     }
-    reach(workers, next)?;
+    reach(block, workers, (vat, row), next, &mut version)?;
     block.slog().record(Detail::Cranks, || Event::FinishReplay { vat, deliveries });
     if let Some(probe) = probe_of(block).cloned() {
         probe.brought_up(block, vat, deliveries);
     }
     Ok(())
+}
+
+/// Has a vat's worker run on the engine version of this delivery; `version` is that on which it runs.
+fn reach(
+    block: &Block,
+    workers: &mut dyn Workers,
+    (vat, row): (VatId, &Vat),
+    delivery: DeliveryNum,
+    version: &mut u32,
+) -> Result<(), Fault> {
+    let wanted = block.tables().engine_version_of(vat, delivery);
+    if wanted != *version {
+        carry_over(workers, (vat, row), wanted, &|| block.bundle(row.bundle))?;
+        *version = wanted;
+    }
+    Ok(())
+}
+
+/// Makes a delivery again that once went well, on the engine version on which it was made, and checks that it comes to the same.
+/// `version` is that on which the vat's worker runs. An attempt that came to nothing is passed over.
+pub fn repeat(
+    block: &Block,
+    workers: &mut dyn Workers,
+    (vat, row): (VatId, &Vat),
+    entry: Entry,
+    version: &mut u32,
+) -> Result<Usage, Fault> {
+    let (End::Done { fuel }, number) = (entry.end.clone(), entry.number) else { return Ok(Usage::default()) };
+    reach(block, workers, (vat, row), number, version)?;
+    let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
+    let usage = redeliver(worker, vat, entry)?;
+    check_fuel((vat, number), *version, fuel, usage.fuel)?;
+    Ok(usage)
 }
 
 /// Gives a worker a delivery that once went well. Its syscalls must be those of the record, which answers them; what
@@ -203,9 +224,15 @@ pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Us
     result.map_err(|fault| not_again(vat, number, fault))
 }
 
-/// Checks that a replayed delivery used the recorded fuel.
-pub fn check_fuel(vat: VatId, number: DeliveryNum, recorded: u64, used: u64) -> Result<(), Fault> {
-    if used == recorded { Ok(()) } else { Err(anachronism(vat, number, "fuel", recorded, used)) }
+/// Checks that a delivery which was made again on its engine version used the recorded fuel.
+pub fn check_fuel(
+    (vat, number): (VatId, DeliveryNum),
+    version: u32,
+    recorded: u64,
+    used: u64,
+) -> Result<(), Fault> {
+    let was_overdrawn = engine_version::overdraws(version) && used > recorded;
+    if used == recorded || was_overdrawn { Ok(()) } else { Err(anachronism(vat, number, "fuel", recorded, used)) }
 }
 
 /// A replay needs no limit: it ends where the delivery did.

@@ -18,7 +18,7 @@ pub const VERSIONS: &[EngineVersion] = &[
     EngineVersion { number: FIRST, about: "instructions of variable size are charged by the runtime, as it sees fit" },
     EngineVersion {
         number: 2,
-        about: "instructions of variable size are charged by the load pass, before they run and whatever comes of them",
+        about: "instructions of variable size are charged by the load pass, and no delivery ends well without fuel",
     },
 ];
 
@@ -36,6 +36,12 @@ pub fn is_known(number: u32) -> bool {
 /// Lists the numbers of all versions as text.
 pub fn known() -> String {
     VERSIONS.iter().map(|it| it.number.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns whether a delivery may use more than its budget behind the last place where the runtime looks, and is recorded with the budget. A replay,
+/// which has no budget, uses more. Not since version 2, where such a delivery is out of fuel.
+pub(crate) fn overdraws(number: u32) -> bool {
+    number < 2
 }
 
 /// Returns whether the load pass charges for instructions of variable size, since version 2: see [`VERSIONS`].

@@ -10,6 +10,7 @@ use crate::{
     kernel::{Syscalls, Usage, Worker},
     model::{
         blame::{Fault, HostFault, Interrupted, VatFault},
+        engine_version,
         id::{BundleId, VRef},
         limits, price,
         value::{Bytes, Delivery},
@@ -40,6 +41,8 @@ pub(super) struct Instance {
     stack: wasmtime::Global,
     /// What is left to pay for operands with, if the engine version charges for them here.
     operands: Option<wasmtime::Global>,
+    /// Whether a delivery may end well although it used up its fuel: see [`engine_version::overdraws`].
+    overdraws: bool,
     /// The value of the call-depth counter between two deliveries.
     depth: Val,
     /// The guest's mutable globals, in the order of the module.
@@ -142,6 +145,8 @@ struct Debuggee {
 /// A module that is ready to be instantiated.
 pub(super) struct Loaded {
     pub(super) pre: InstancePre<InstanceData>,
+    /// The engine version that it was made ready for.
+    pub(super) version: u32,
     /// The code of the guest, if the engine is one for debugging.
     pub(super) code: Option<Arc<Code>>,
 }
@@ -295,6 +300,7 @@ impl Instance {
             memory,
             stack,
             operands,
+            overdraws: engine_version::overdraws(loaded.version),
             depth,
             globals,
             pages,
@@ -470,14 +476,17 @@ impl Instance {
         operands.set(&mut self.store, Val::I64(fuel_for_operands(fuel).cast_signed())).map_err(broken)
     }
 
-    /// Returns the fuel that the guest used of what it was given. Together, operands and the rest may not cost more than that.
+    /// Returns the fuel that the guest used of what it was given. Together, operands and the rest must have left some.
     fn used_fuel(&mut self, given: u64) -> Result<u64, Fault> {
         let left = self.store.get_fuel().map_err(broken)?;
         let used = given.saturating_sub(left);
-        let Some(operands) = self.operands else { return Ok(used) };
-        let left = operands.get(&mut self.store).i64().unwrap_or_default();
-        let used = used.saturating_add_signed(fuel_for_operands(given).cast_signed().saturating_sub(left));
-        if used > given { Err(VatFault::OutOfFuel.into()) } else { Ok(used) }
+        let of_operands = match self.operands.map(|it| it.get(&mut self.store)) {
+            Some(left) => fuel_for_operands(given).cast_signed().saturating_sub(left.i64().unwrap_or_default()),
+            None => 0,
+        };
+        let used = used.saturating_add_signed(of_operands);
+        // Behind the last loop and call wasmtime does not look.
+        if used >= given && !self.overdraws { Err(VatFault::OutOfFuel.into()) } else { Ok(used) }
     }
 
     /// Returns which of the counters in the guest ran out, after it trapped.

@@ -124,7 +124,7 @@ impl Carrier {
             };
             let pre = self.linker.instantiate_pre(&module);
             let pre = pre.map_err(|err| HostFault::new(format_args!("link {id}"), format_args!("{err:#}")))?;
-            self.modules.insert(id, Loaded { pre, code });
+            self.modules.insert(id, Loaded { pre, version: self.target.version, code });
         }
         self.modules.get(&id).ok_or_else(|| HostFault::new("link a module", "it is gone").into())
     }

@@ -232,6 +232,44 @@ fn another_engine_is_in_force_from_its_block_on_and_each_delivery_is_made_again_
     assert_eq!(again.json()["directives"][0]["status"], "applied");
 }
 
+/// A vat whose messages use a little more than its budget, behind the last place where the fuel is looked at: that ends well under the first
+/// version alone.
+fn spendthrift(place: &Place) {
+    let more = "(local.set $i (i32.add (local.get $i) (i32.const 1)))".repeat(20);
+    place.write(
+        "spendthrift/guest.wat",
+        &format!(
+            "(module (memory (export \"memory\") 1) (global $turn (mut i32) (i32.const 0))
+               (func (export \"vat_deliver\") (param i32) (local $i i32)
+                 (global.set $turn (i32.add (global.get $turn) (i32.const 1)))
+                 (if (i32.gt_u (global.get $turn) (i32.const 1)) (then {more}))))"
+        ),
+    );
+    let vat = "engine = 1\n[vats.guest]\nbundle = \"guest.wat\"\noptions = { fuel_per_delivery = 50 }\n";
+    let sends = "[[send]]\nto = \"guest\"\nmethod = \"go\"\n".repeat(6);
+    place.write("spendthrift/vat.toml", &format!("{vat}{sends}"));
+}
+
+#[test]
+fn what_only_the_first_version_allowed_is_made_again_as_it_was_and_not_allowed_from_the_second_on() {
+    let place = Place::new();
+    spendthrift(&place);
+    place.write("d", "block-3: replace-engine 2");
+    let run = |state: &str, more: &str| {
+        place.vathost(&format!("run @spendthrift --state {state} --cranks-per-block 2 --json {more}")).ok()
+    };
+    let plain = run("@plain", "");
+    assert_eq!(plain.json()["vats"]["guest"]["status"], "running");
+    assert_eq!(run("@evicted", "--max-live 0 --snapshot-interval 0").hash(), plain.hash());
+    place.vathost("replay --state @plain --vat guest").ok().shows("the same");
+    let replaced = run("@replaced", "--directives @d");
+    let guest = &replaced.json()["vats"]["guest"];
+    assert_eq!((&guest["status"], &guest["reason"]), (&"terminated".into(), &"out of fuel".into()));
+    let again = run("@restarted", "--directives @d --blocks 2 --max-live 0 --snapshot-interval 0");
+    assert_eq!(again.json()["vats"]["guest"]["status"], "running");
+    assert_eq!(run("@restarted", "--directives @d --max-live 0 --snapshot-interval 0").hash(), replaced.hash());
+}
+
 #[test]
 fn an_engine_version_that_this_binary_does_not_have_halts_the_host_and_refuses_the_state() {
     let place = Place::new();

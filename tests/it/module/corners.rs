@@ -71,6 +71,10 @@ pub(super) fn live_on(version: u32, workers: &mut Warehouse, wasm: &[u8], option
         }
     }
     workers.evict_all();
+    if block.tables().is_alive(GUEST) {
+        kernel::bring_up(&mut block, workers, GUEST).map_err(|fault| format!("made again: {fault}"))?;
+        workers.evict_all();
+    }
     let life = (reason, fuel, block.state_hash().expect("hashes").to_string());
     record(version, wasm, options, &life);
     Ok(life)
