@@ -225,12 +225,7 @@ pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Us
 }
 
 /// Checks that a delivery which was made again on its engine version used the recorded fuel.
-pub fn check_fuel(
-    (vat, number): (VatId, DeliveryNum),
-    version: u32,
-    recorded: u64,
-    used: u64,
-) -> Result<(), Fault> {
+pub fn check_fuel((vat, number): (VatId, DeliveryNum), version: u32, recorded: u64, used: u64) -> Result<(), Fault> {
     let was_overdrawn = engine_version::overdraws(version) && used > recorded;
     if used == recorded || was_overdrawn { Ok(()) } else { Err(anachronism(vat, number, "fuel", recorded, used)) }
 }
