@@ -61,6 +61,12 @@ pub(crate) fn host_file(state: Option<&Path>) -> Result<HostFile, Usage> {
     Ok(state.map(HostFile::of).transpose()?.unwrap_or_default())
 }
 
+/// Says where the deliveries are that left the state in this folder, if `host.toml` has an archive.
+pub(crate) fn archive_hint(state: &Path) -> Option<String> {
+    let archive = HostFile::of(state).ok()?.archive?;
+    Some(format!("host.toml has an archive: --archive {}", archive.display()))
+}
+
 /// Reads the given directive file, or else the one that `host.toml` names.
 pub(crate) fn directives_of(host: &HostFile, given: Option<&Path>) -> Result<Option<DirectiveSet>, Usage> {
     Ok(given.or(host.directives.as_deref()).map(read_directives).transpose()?)

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use crate::{
     cli::{
         Exit, Output, Usage,
+        host::archive_hint,
         named::{StateArgs, VatArgs},
     },
     inspect::view::{
@@ -18,7 +19,10 @@ use crate::{
         kv::{self, KvRow},
         objects, overview, promises, queue, sizes, transcript, vats,
     },
-    model::id::{DeliveryNum, VatId},
+    model::{
+        blame::HostFault,
+        id::{DeliveryNum, VatId},
+    },
     state::{
         block::{Block, history},
         transcript::Entry,
@@ -84,7 +88,10 @@ enum InspectWhat {
         vat: VatArgs,
     },
     /// What was delivered to a vat, what it asked meanwhile and was answered, and how that ended
-    #[command(after_help = "Example:\n  vathost inspect --state ./state transcript v3 --from 10 --to 20")]
+    #[command(after_help = "\
+Examples:
+  vathost inspect --state ./state transcript v3 --from 10 --to 20
+  vathost inspect --state ./state transcript v3 --archive ./past --limit 20")]
     Transcript {
         #[command(flatten)]
         vat: VatArgs,
@@ -94,6 +101,9 @@ enum InspectWhat {
         /// The last delivery to show
         #[arg(long, value_name = "M")]
         to: Option<u64>,
+        /// Show also what has left the state, from the files in this folder
+        #[arg(long, value_name = "DIR")]
+        archive: Option<PathBuf>,
     },
     /// The disk space that the state takes: by file, by table, by vat, how it grew, and what could leave
     ///
@@ -158,6 +168,9 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
         printer.kv(&mut block, vat, prefix)?;
         return Ok(Exit::Ok);
     }
+    if let Some(InspectWhat::Transcript { archive: Some(archive), .. }) = &args.what {
+        history::read_archive(&mut block, archive);
+    }
     let tables = block.tables();
     match &args.what {
         None => printer.facts(&overview::of(&block))?,
@@ -178,17 +191,32 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
                 printer.rows(sizes.vats)?;
             }
         }
-        Some(InspectWhat::Transcript { vat, from, to }) => {
+        Some(InspectWhat::Transcript { vat, from, to, archive }) => {
             let vat = vat.find(tables)?;
-            let pruned = history::pruned(&block, vat)?;
-            if let (None, Some(pruned)) = (from, pruned) {
-                output.note(pruned.told());
+            let begin = history::begins_at(&block, vat)?;
+            if let (None, true) = (from, begin.0 > 0) {
+                tell_what_left(&block, vat, output)?;
             }
-            let first = from.map_or_else(|| pruned.map_or_else(Default::default, |it| it.next), DeliveryNum);
-            printer.entries(&transcript::entries(&block, vat, (first, DeliveryNum(to.unwrap_or(u64::MAX))))?)?;
+            let range = (from.map_or(begin, DeliveryNum), DeliveryNum(to.unwrap_or(u64::MAX)));
+            let hint = || archive_hint(dir).filter(|_| archive.is_none() && range.0 < begin);
+            let entries = transcript::entries(&block, vat, range).map_err(|fault| match hint() {
+                Some(hint) => HostFault::new(fault.what, format_args!("{}: {hint}", fault.why)),
+                None => fault,
+            });
+            printer.entries(&entries?)?;
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Says which deliveries are not shown, and why.
+fn tell_what_left(block: &Block, vat: VatId, output: &Output) -> anyhow::Result<()> {
+    match (history::archive_gap(block, vat)?, history::pruned(block, vat)?) {
+        (Some(gap), _) => output.warn(gap),
+        (None, Some(pruned)) => output.note(pruned.told()),
+        (None, None) => (),
+    }
+    Ok(())
 }
 
 fn open(dir: &Path) -> anyhow::Result<Block> {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit, Output, Usage, complete,
-        host::{PolicyArgs, bundles_of, host_file, read_module},
+        host::{PolicyArgs, archive_hint, bundles_of, host_file, read_module},
         last_panic::LastPanic,
         named::{StateArgs, find_vat},
         output::{counted, grouped, size},
@@ -48,7 +48,8 @@ Examples:
   vathost replay ./state --vat bank
   vathost replay --state ./state --vat v3 --delivery 1234       show one delivery, whether committed or the next
   vathost replay --state ./state --vat v3 --delivery 1235 --directives recover.directives
-  vathost replay --state ./state --vat v3 --wasm new-bank.wasm  would the new code have done the same?")]
+  vathost replay --state ./state --vat v3 --wasm new-bank.wasm  would the new code have done the same?
+  vathost replay --state ./state --vat bank --archive ./past --from 0     with what left by `run --keep needed --archive ./past`")]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     state: StateArgs,
@@ -61,6 +62,9 @@ pub(crate) struct ReplayArgs {
     /// Stop after this delivery
     #[arg(long, value_name = "N")]
     to: Option<u64>,
+    /// Read the deliveries that have left the state from the files in this folder
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Show this delivery
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
     delivery: Option<u64>,
@@ -85,7 +89,10 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Exit> {
     let (slog, recorded) = last_crank();
-    let block = Block::over(state::folder(&args.state)?, slog)?;
+    let mut block = Block::over(state::folder(&args.state)?, slog)?;
+    if let Some(archive) = &args.archive {
+        history::read_archive(&mut block, archive);
+    }
     check_versions(&block)?;
     let vat = find_vat(block.tables(), &args.vat)?;
     let made = block.tables().tallies.get(&vat).map_or(0, |it| it.deliveries);
@@ -97,7 +104,7 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
         }
         _ => {
             let from = args.delivery.or(args.from);
-            let what = plan(&block, vat, made, (from, args.delivery.or(args.to)), wasm)?;
+            let what = plan(&block, &args, vat, made, (from, args.delivery.or(args.to)), wasm)?;
             replay(&block, &what, from, &args, output)
         }
     }
@@ -106,6 +113,7 @@ pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Ex
 /// Plans which part of the transcript to run.
 fn plan(
     block: &Block,
+    args: &ReplayArgs,
     vat: VatId,
     made: u64,
     (from, to): (Option<u64>, Option<u64>),
@@ -122,13 +130,7 @@ fn plan(
     }
     let Some(first) = beginning(block, vat, DeliveryNum(from))? else {
         let what = format!("{vat} has no transcript of a heap that holds delivery {from}");
-        return Err(match history::pruned(block, vat)? {
-            Some(pruned) => {
-                Usage::new(format!("{what}: {}", pruned.told()), "replay it in a copy that was made before")
-            }
-            None => Usage::new(what, "the vat is gone, or it did not start until later"),
-        }
-        .into());
+        return Err(no_beginning(block, args, vat, what)?.into());
     };
     let current = block.tables().vats.get(&vat).map_or(DeliveryNum(0), |it| it.first_delivery);
     if first < current && wasm.is_none() {
@@ -137,6 +139,24 @@ fn plan(
         return Err(Usage::new(what, "name its module: --wasm FILE").into());
     }
     Ok(Rerun { vat, first, last: DeliveryNum(to), wasm })
+}
+
+/// Says why the heap that holds a delivery cannot be begun.
+fn no_beginning(block: &Block, args: &ReplayArgs, vat: VatId, what: String) -> anyhow::Result<Usage> {
+    if let Some(gap) = history::archive_gap(block, vat)? {
+        return Ok(Usage::new(
+            format!("{what}: {gap}"),
+            "take what is missing from a backup, or from another replica's archive",
+        ));
+    }
+    Ok(match history::pruned(block, vat)? {
+        Some(pruned) => {
+            let hint =
+                archive_hint(&args.state).unwrap_or_else(|| "replay it in a copy that was made before".to_owned());
+            Usage::new(format!("{what}: {}", pruned.told()), hint)
+        }
+        None => Usage::new(what, "the vat is gone, or it did not start until later"),
+    })
 }
 
 /// The sums over the deliveries of a replay.

@@ -45,8 +45,8 @@ use crate::{
     },
     slog::{News, Slog},
     state::{
-        block::{Block, held_bytes},
-        retention::Keep,
+        block::{Block, held_bytes, history},
+        retention::{ArchiveNews, Keep},
     },
     store::Database,
 };
@@ -55,14 +55,15 @@ use crate::{
 ///
 /// From an empty machine, or on from where a state stands: `--state DIR` keeps every committed block, so the same command
 /// goes on after an end, ^C, or a crash, to the same hashes. A file `host.toml` in that folder may say what the host is given at
-/// every start: `[host]`, and in it `directives = "FILE"`, `bundles = ["FILE.wasm"]`, `cranks_per_block`, `fuel_per_block` and
-/// `block_time`.
+/// every start: `[host]`, and in it `directives = "FILE"`, `bundles = ["FILE.wasm"]`, `cranks_per_block`, `fuel_per_block`,
+/// `block_time`, `keep`, `archive_dir`, `memory` and `threads`.
 #[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
   vathost run vats/bank
   vathost run vats/bank --state ./state --slog ./bank.slog
   vathost run ./state --blocks 10                go on, for ten blocks
+  vathost run ./state --keep needed --archive ./past
   vathost run vats/bank --state ./state --add    … with the vats that the scenario has got since
   vathost run vats/bank --json | jq .stateHash")]
 pub(crate) struct RunArgs {
@@ -114,6 +115,10 @@ pub(crate) struct RunArgs {
     /// How much of each vat to prove if another runtime ran the state last: `recent` (since its snapshot) or `all`
     #[arg(long, value_name = "HOW MUCH", default_value_t)]
     prove: Prove,
+    /// Before deliveries leave the transcripts (--keep), write them into files in this folder, which `replay`, `verify` and `inspect
+    /// transcript` read with the same option. One folder for each state [default: as host.toml says, or none]
+    #[arg(long, value_name = "DIR")]
+    pub(super) archive: Option<PathBuf>,
     /// Where the mailbox's messages come in, JSON lines; instead of what the scenario says
     #[arg(long, value_name = "FILE")]
     inbound: Option<PathBuf>,
@@ -260,6 +265,7 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
             blocks,
             inputs: args.inputs,
             keep: args.keep.or(host.keep).unwrap_or_default(),
+            archive: args.archive.clone().or(host.archive),
             memory_max: args.memory.map(|it| it.0).or(host.memory),
             threads: args.threads.or(host.threads),
             prove: args.prove,
@@ -551,6 +557,13 @@ pub(super) fn warn(controller: &mut Host, told: &mut Told, output: &Output) {
         None => (),
     }
     controller.mailbox_warnings().iter().for_each(|it| output.warn(it));
+    match controller.block_mut().ok().and_then(history::archive_news) {
+        Some(ArchiveNews::Broken(fault)) => {
+            output.warn(format!("nothing leaves the state until its archive can be written: {fault}"))
+        }
+        Some(ArchiveNews::GoesOn) => output.note("the archive is written again"),
+        None => (),
+    }
 }
 
 pub(super) fn incomplete(err: &std::io::Error) -> String {

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -6,18 +8,20 @@ use crate::{
     inspect::verify::{self, Check, Verification},
     slog::Slog,
     state::block::Block,
-    store::Database,
+    store::{Database, SpanFolder},
     vat::Warehouse,
 };
 
 /// Check everything that must hold of a state
 ///
 /// The file, every record, every invariant of the kernel, the digest of the rows, bundles, transcripts, and the chain of blocks.
-/// With `--replay` also that every live vat comes back from its transcript as it was.
+/// With `--replay` also that every live vat comes back from its transcript as it was. With `--archive` also what has left the transcripts,
+/// back to the first delivery: a file that is missing, altered, or of another state is named.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   vathost verify ./state
+  vathost verify ./state --archive ./past
   vathost verify ./state --replay --json | jq '.checks[] | select(.ok | not)'")]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
@@ -25,6 +29,9 @@ pub(crate) struct VerifyArgs {
     /// Replay every live vat too, and compare its memory and fuel
     #[arg(long)]
     replay: bool,
+    /// Check also the deliveries that have left the state, in the files in this folder
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -33,7 +40,10 @@ pub(crate) struct VerifyArgs {
 pub(crate) fn cmd_verify(args: VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
     state::must_exist(&args.state)?;
     let verified = match Database::open_read_only(&args.state) {
-        Ok(database) => {
+        Ok(mut database) => {
+            if let Some(archive) = &args.archive {
+                database.read_archive(SpanFolder::at(archive));
+            }
             let mut verified = verify::verify(&database)?;
             if args.replay {
                 verified.0.push(replay(database, verified.is_ok(), output)?);

@@ -100,6 +100,8 @@ pub struct HostOptions {
     pub snapshot_interval: Option<u64>,
     /// How much of the vats' transcripts is kept; replicas may differ in it.
     pub keep: Keep,
+    /// The folder of the archive: what leaves the transcripts is in a file there before; replicas may differ in it.
+    pub archive: Option<PathBuf>,
     /// Whether to find changed pages by comparing them, even if the system could tell: slower, with the same result.
     pub compare_pages: bool,
     /// Another way to the files of the state than SQLite's own: only in an experiment.
@@ -221,6 +223,7 @@ struct HostSection {
     fuel_per_block: Option<u64>,
     block_time: Option<u64>,
     keep: Option<String>,
+    archive_dir: Option<PathBuf>,
     memory: Option<Bytes>,
     threads: Option<NonZeroUsize>,
 }
@@ -236,6 +239,8 @@ pub struct HostFile {
     pub blocks: BlockOptions,
     /// How much of the vats' transcripts is kept.
     pub keep: Option<Keep>,
+    /// The folder of the archive.
+    pub archive: Option<PathBuf>,
     /// Bytes that live vats and rows may take.
     pub memory: Option<u64>,
     /// Threads that run guests.
@@ -262,7 +267,7 @@ impl From<BadFile> for HostFault {
 pub const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
 
 const FILE_HINT: &str = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
-                         `fuel_per_block`, `block_time`, `keep = \"needed\"`, `memory = \"2GiB\"`, and `threads`";
+                         `fuel_per_block`, `block_time`, `keep = \"needed\"`, `archive_dir = \"DIR\"`, `memory = \"2GiB\"`, and `threads`";
 
 impl HostFile {
     /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
@@ -275,8 +280,17 @@ impl HostFile {
         let bad = |why: &dyn fmt::Display, hint| BadFile { what: format!("{name}: {why}"), hint };
         let text = files::read_text(&path, files::TEXT_BYTES_MAX).map_err(|err| bad(&err, ""))?;
         let HostToml { host } = toml::from_str(&text).map_err(|err| bad(&err, FILE_HINT))?;
-        let HostSection { directives, bundles, cranks_per_block, fuel_per_block, block_time, keep, memory, threads } =
-            host;
+        let HostSection {
+            directives,
+            bundles,
+            cranks_per_block,
+            fuel_per_block,
+            block_time,
+            keep,
+            archive_dir,
+            memory,
+            threads,
+        } = host;
         let keep = keep.map(|it| it.parse()).transpose();
         let keep = keep.map_err(|why: String| bad(&format_args!("`keep`: {why}"), FILE_HINT))?;
         Ok(HostFile {
@@ -284,6 +298,7 @@ impl HostFile {
             bundles: bundles.into_iter().map(|it| state.join(it)).collect(),
             blocks: BlockOptions { cranks_per_block, fuel_per_block, block_time },
             keep,
+            archive: archive_dir.map(|it| state.join(it)),
             memory: memory.map(|it| it.0),
             threads,
         })
@@ -308,13 +323,13 @@ impl HostOptions {
     /// The file, or one that it names, cannot be used.
     pub fn of_state(state: impl Into<PathBuf>) -> Result<HostOptions, HostFault> {
         let state = state.into();
-        let HostFile { directives, bundles, blocks, keep, memory, threads } = HostFile::of(&state)?;
+        let HostFile { directives, bundles, blocks, keep, archive, memory, threads } = HostFile::of(&state)?;
         let keep = keep.unwrap_or_default();
         let directives = directives.as_deref().map(read_directives).transpose()?.unwrap_or_default();
         let bundles = bundles.iter().map(|it| scenario::read_module(it).map_err(|err| module_fault(it, &err)));
         let bundles = bundles.collect::<Result<_, _>>()?;
         let given = HostOptions { state: Some(state), directives, bundles, blocks, keep, ..HostOptions::default() };
-        Ok(HostOptions { memory_max: memory, threads, ..given })
+        Ok(HostOptions { memory_max: memory, archive, threads, ..given })
     }
 }
 

@@ -33,7 +33,9 @@ use crate::{
         pace::Pace,
         page, private,
         proof::{DAMAGED, Proof, StoredRow},
-        prune, sqlite, sum, upgrade,
+        prune,
+        span::SpanFolder,
+        sqlite, sum, upgrade,
     },
 };
 
@@ -106,6 +108,8 @@ pub(super) struct Home {
     pub(super) copy: Option<PathBuf>,
     /// Whether each transaction leaves the record by which it can be undone.
     undoes: bool,
+    /// The archive from which the deliveries are read that have left.
+    pub(super) archive: Option<SpanFolder>,
 }
 
 impl Home {

@@ -90,10 +90,10 @@ impl Heads {
 }
 
 /// The block of a chunk: its height and its time.
-type OfBlock = (BlockHeight, u64);
+pub(super) type OfBlock = (BlockHeight, u64);
 
 /// The checksum of a chunk behind one with the checksum `before`; 0 stands for none.
-fn checksum(
+pub(super) fn checksum(
     vat: VatId,
     before: i64,
     (first, next): (DeliveryNum, DeliveryNum),
@@ -117,7 +117,7 @@ fn missing(next: DeliveryNum) -> String {
 }
 
 /// A chunk, its block, and the checksum that is stored with it.
-type Stored = (Chunk, OfBlock, i64);
+pub(super) type Stored = (Chunk, OfBlock, i64);
 
 impl Database {
     /// Reads the last chunk of every vat that has a transcript, as it is stored: the caller compares it with what
@@ -217,7 +217,8 @@ impl Database {
     }
 }
 
-fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
+/// Reads `first, next, checksum, entries, height, time`.
+pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
     let number = |at| Ok::<_, rusqlite::Error>(DeliveryNum(row.get::<_, i64>(at)?.cast_unsigned()));
     let of = (BlockHeight(row.get::<_, i64>(4)?.cast_unsigned()), row.get::<_, i64>(5)?.cast_unsigned());
     Ok((Chunk { first: number(0)?, next: number(1)?, entries: row.get(3)? }, of, row.get(2)?))

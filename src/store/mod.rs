@@ -25,6 +25,7 @@ mod proof;
 mod prune;
 mod rows;
 mod size;
+mod span;
 mod sqlite;
 mod sum;
 mod table;
@@ -50,12 +51,13 @@ pub use pace::Pace;
 pub use page::{Listed, PAGE_BYTES, PageHash};
 pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
-pub use prune::{Left, MayLeave, Pruned};
+pub use prune::{Leaving, Left, MayLeave, Pruned};
 pub use rows::{Arrangement, InRuns, RowMap, Sorted};
 /// SQLite's C interface, for a VFS of experiments.
 #[cfg(feature = "tools")]
 pub(crate) use rusqlite::ffi as sqlite_ffi;
 pub use size::{TableSize, TranscriptSize};
+pub use span::{Reach, SpanChunks, SpanFolder};
 pub use sum::{StoreSum, SumChange, digest_of_sums};
 pub use table::{Change, Index, Journaled, Table, Value};
 pub use upgrade::upgrade_rows;

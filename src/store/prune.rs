@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariants: only whole chunks leave, from the beginning, without a gap; the last chunk of a vat stays, since the facts attest it. The
-//! checksum of the last chunk that left stays, so that the chain of the others is proved as before, and so is a copy of what left.
+//! checksum of the last chunk that left stays, so that the chain of the others is proved as before, and so are the files of an archive, into
+//! which the chunks went before (see `span`).
 
 use rusqlite::{OptionalExtension, params};
 
@@ -18,8 +19,9 @@ use crate::{
     store::{
         database::{Database, Transaction},
         hash::RowHash,
-        history::Head,
+        history::{Chunk, Head, Stored, checksum, stored},
         proof::DAMAGED,
+        span::{Reach, SpanChunks, SpanFolder},
     },
 };
 
@@ -63,6 +65,8 @@ pub struct MayLeave {
     pub time: u64,
     /// The most chunks that leave at a time.
     pub chunks: u64,
+    /// Bytes of entries with which no more leave.
+    pub bytes: u64,
 }
 
 /// The amount that left with one step.
@@ -76,11 +80,41 @@ pub struct Left {
     pub bytes: u64,
 }
 
+impl std::ops::Add for Left {
+    type Output = Left;
+    fn add(self, more: Left) -> Left {
+        Left {
+            chunks: self.chunks + more.chunks,
+            deliveries: self.deliveries + more.deliveries,
+            bytes: self.bytes + more.bytes,
+        }
+    }
+}
+
 impl std::ops::AddAssign for Left {
     fn add_assign(&mut self, more: Left) {
-        self.chunks += more.chunks;
-        self.deliveries += more.deliveries;
-        self.bytes += more.bytes;
+        *self = *self + more;
+    }
+}
+
+/// The chunks that are about to leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaving {
+    vat: VatId,
+    first: DeliveryNum,
+    /// The checksum of the chunk before the first.
+    before: i64,
+    /// What will have left then.
+    end: Pruned,
+    /// The amount that leaves.
+    pub amount: Left,
+}
+
+impl Leaving {
+    /// Nothing yet, behind what has left.
+    fn behind(vat: VatId, pruned: Option<Pruned>) -> Leaving {
+        let end = pruned.unwrap_or(Pruned { next: DeliveryNum(0), height: BlockHeight(0), link: 0 });
+        Leaving { vat, first: end.next, before: end.link, end, amount: Left::default() }
     }
 }
 
@@ -100,6 +134,10 @@ fn read(connection: &rusqlite::Connection, vat: VatId) -> rusqlite::Result<Optio
     Ok(row.optional()?.map(|(pruned, sum)| (pruned, sum == pruned.checksum(vat))))
 }
 
+fn pruning(vat: VatId) -> String {
+    format!("prune the transcript of {vat}")
+}
+
 fn reading(vat: VatId) -> String {
     format!("read how much of the transcript of {vat} left")
 }
@@ -113,9 +151,15 @@ impl Database {
         }
     }
 
-    /// Returns the first delivery of a vat's transcript that is still there; the first of all, if nothing left.
+    /// Returns the first delivery of a vat's transcript that can be read: that which is still there, or what the archive reaches.
     pub fn begins_at(&self, vat: VatId) -> Result<DeliveryNum, HostFault> {
-        Ok(self.pruned(vat)?.map_or(DeliveryNum(0), |it| it.next))
+        let Some(pruned) = self.pruned(vat)? else { return Ok(DeliveryNum(0)) };
+        Ok(Reach::of(self, vat)?.first().unwrap_or(pruned.next))
+    }
+
+    /// Reads from now on what has left of the transcripts in the files of an archive.
+    pub fn read_archive(&mut self, archive: SpanFolder) {
+        self.home.archive = Some(archive);
     }
 
     /// Returns whether something of any vat's transcript left.
@@ -125,55 +169,119 @@ impl Database {
     }
 }
 
-impl Transaction<'_> {
-    /// Removes the first chunks of a vat's transcript, as far as they may leave, but never the last one of all. `now` is the block with
-    /// which they do.
-    pub fn prune(&self, vat: VatId, may: &MayLeave, last: &Head, now: BlockHeight) -> Result<Left, HostFault> {
-        let what = format!("prune the transcript of {vat}");
-        let failed = |err: rusqlite::Error| self.failed(&what, &err);
-        let (mut left, mut end) = (Left::default(), None);
-        {
-            let sql = "SELECT first, next, checksum, length(entries) FROM transcript
-                       WHERE vat = ?1 AND first < ?2 AND next <= ?3 AND height <= ?4 AND time <= ?5 ORDER BY first LIMIT ?6";
-            let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
-            let bounds = params![
-                vat.0.cast_signed(),
-                signed(last.first.0),
-                signed(may.needed.0),
-                signed(may.height.0),
-                signed(may.time),
-                signed(may.chunks)
-            ];
-            let mut rows = statement.query(bounds).map_err(failed)?;
-            while let Some(row) = rows.next().map_err(failed)? {
-                let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned).map_err(failed);
-                let (first, next) = (number(0)?, number(1)?);
-                let begin = match end {
-                    Some(Pruned { next, .. }) => next,
-                    None => self.begins_at(vat)?,
-                };
-                if begin.0 != first {
-                    let why = format_args!("{begin} should come next, and {first} does: deliveries are missing");
-                    return Err(self.damaged(&what, why, "transcript"));
-                }
-                end = Some(Pruned { next: DeliveryNum(next), link: row.get(2).map_err(failed)?, height: now });
-                left += Left { chunks: 1, deliveries: next.saturating_sub(first), bytes: number(3)? };
-            }
+impl Reach {
+    /// Finds the spans of the archive that lead to what is still there of a vat's transcript; nothing without an archive.
+    pub fn of(database: &Database, vat: VatId) -> Result<Reach, HostFault> {
+        match (&database.home.archive, database.pruned(vat)?) {
+            (Some(archive), Some(pruned)) => Ok(archive.reach(vat, pruned.next, pruned.link)),
+            _ => Ok(Reach::default()),
         }
-        if let Some(end) = end {
-            let numbers = params![vat.0.cast_signed(), end.next.0.cast_signed()];
-            self.execute(&what, "DELETE FROM transcript WHERE vat = ? AND first < ?", numbers)?;
-            let (next, height) = (end.next.0.cast_signed(), end.height.0.cast_signed());
-            let row = params![vat.0.cast_signed(), next, end.link, height, end.checksum(vat)];
-            self.execute(&what, "INSERT OR REPLACE INTO pruned VALUES (?, ?, ?, ?, ?)", row)?;
-        }
-        Ok(left)
     }
 
-    fn begins_at(&self, vat: VatId) -> Result<DeliveryNum, HostFault> {
+    /// Returns the chunks of the archive that hold a vat's deliveries from `from` on, and where the state goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// The archive has not all of them.
+    pub fn chunks_from(
+        database: &Database,
+        vat: VatId,
+        from: DeliveryNum,
+    ) -> Result<(impl Iterator<Item = Result<Chunk, HostFault>> + use<>, DeliveryNum), HostFault> {
+        let pruned = database.pruned(vat)?.filter(|it| from < it.next && database.home.archive.is_some());
+        let Some(pruned) = pruned else { return Ok((None.into_iter().flatten(), from)) };
+        let reach = Reach::of(database, vat)?;
+        match reach.first().is_some_and(|it| it <= from) {
+            true => Ok((Some(reach.chunks(from)).into_iter().flatten(), pruned.next)),
+            false => {
+                let why = reach.gap.unwrap_or_default();
+                Err(HostFault::new(format_args!("read the transcript of {vat} from {from} in the archive"), why))
+            }
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// Finds the first chunks of a vat's transcript, as far as they may leave, but never the last one of all. `now` is the block with
+    /// which they would.
+    pub fn leaving(
+        &self,
+        vat: VatId,
+        may: &MayLeave,
+        last: &Head,
+        now: BlockHeight,
+    ) -> Result<Option<Leaving>, HostFault> {
+        let what = pruning(vat);
+        let failed = |err: rusqlite::Error| self.failed(&what, &err);
+        let sql = "SELECT first, next, checksum, length(entries) FROM transcript
+                   WHERE vat = ?1 AND first < ?2 AND next <= ?3 AND height <= ?4 AND time <= ?5 ORDER BY first LIMIT ?6";
+        let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
+        let bounds = params![
+            vat.0.cast_signed(),
+            signed(last.first.0),
+            signed(may.needed.0),
+            signed(may.height.0),
+            signed(may.time),
+            signed(may.chunks)
+        ];
+        let mut rows = statement.query(bounds).map_err(failed)?;
+        let mut leaving: Option<Leaving> = None;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned).map_err(failed);
+            let (first, next) = (number(0)?, number(1)?);
+            let it = match leaving.take() {
+                Some(it) => it,
+                None => Leaving::behind(vat, self.pruned(vat)?),
+            };
+            if it.end.next.0 != first {
+                let why = format_args!("{} should come next, and {first} does: deliveries are missing", it.end.next);
+                return Err(self.damaged(&what, why, "transcript"));
+            }
+            let end = Pruned { next: DeliveryNum(next), link: row.get(2).map_err(failed)?, height: now };
+            let more = Left { chunks: 1, deliveries: next.saturating_sub(first), bytes: number(3)? };
+            let it = leaving.insert(Leaving { end, amount: it.amount + more, ..it });
+            if it.amount.bytes >= may.bytes {
+                break;
+            }
+        }
+        Ok(leaving)
+    }
+
+    /// Reads the chunks that are about to leave, each against its checksum and the chunk before it.
+    pub fn span(&self, leaving: &Leaving) -> Result<SpanChunks, HostFault> {
+        let Leaving { vat, first, before, end, .. } = *leaving;
+        let what = pruning(vat);
+        let failed = |err: rusqlite::Error| self.failed(&what, &err);
+        let sql = "SELECT first, next, checksum, entries, height, time FROM transcript
+                   WHERE vat = ? AND first >= ? AND first < ? ORDER BY first";
+        let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
+        let bounds = [vat.0, first.0, end.next.0].map(u64::cast_signed);
+        let chunks = statement.query_map(bounds, stored).map_err(failed)?;
+        let chunks = chunks.collect::<Result<Vec<Stored>, _>>().map_err(failed)?;
+        let mut link = before;
+        for (chunk, of, sum) in &chunks {
+            if *sum != checksum(vat, link, (chunk.first, chunk.next), *of, &chunk.entries) {
+                return Err(self.damaged(format_args!("{what} from {}", chunk.first), DAMAGED, "transcript"));
+            }
+            link = *sum;
+        }
+        Ok(SpanChunks { vat, before, chunks })
+    }
+
+    /// Removes the chunks that are about to leave.
+    pub fn leave(&self, leaving: &Leaving) -> Result<Left, HostFault> {
+        let (what, whose, end) = (pruning(leaving.vat), leaving.vat.0.cast_signed(), &leaving.end);
+        let next = end.next.0.cast_signed();
+        self.execute(&what, "DELETE FROM transcript WHERE vat = ? AND first < ?", params![whose, next])?;
+        let row = params![whose, next, end.link, end.height.0.cast_signed(), end.checksum(leaving.vat)];
+        self.execute(&what, "INSERT OR REPLACE INTO pruned VALUES (?, ?, ?, ?, ?)", row)?;
+        Ok(leaving.amount)
+    }
+
+    fn pruned(&self, vat: VatId) -> Result<Option<Pruned>, HostFault> {
         match read(&self.0, vat).map_err(|err| self.failed(&reading(vat), &err))? {
             Some((_, false)) => Err(self.damaged(reading(vat), DAMAGED, TABLE)),
-            found => Ok(found.map_or(DeliveryNum(0), |(it, _)| it.next)),
+            found => Ok(found.map(|(it, _)| it)),
         }
     }
 

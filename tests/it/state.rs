@@ -8,6 +8,7 @@ mod flips;
 mod layout;
 mod rerun;
 mod retention;
+mod spans;
 mod stored;
 
 use std::{

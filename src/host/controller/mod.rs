@@ -399,6 +399,7 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
     stored::set_memory(&mut block, shares(open.memory_max).rows);
     if !open.read_only {
         history::set_keep(&mut block, open.keep);
+        history::set_archive(&mut block, open.archive.as_deref());
     }
     check_versions(&block)?;
     device::check(&block, &open.devices, open.read_only)?;

@@ -9,7 +9,7 @@ use crate::{
         table::{Status, Tables},
         transcript::{self, End},
     },
-    store::{Database, Meta, Proof},
+    store::{Database, Meta, Proof, Reach},
 };
 
 /// The sums over a transcript.
@@ -17,6 +17,8 @@ use crate::{
 struct Sum {
     /// Deliveries that are not in the state any more.
     before: u64,
+    /// Deliveries that are in the archive.
+    archived: u64,
     deliveries: u64,
     syscalls: u64,
     fuel: u64,
@@ -25,13 +27,16 @@ struct Sum {
 /// Checks that every transcript decodes, has no gap, adds up to what the vat's tally says, and ends as it was
 /// committed.
 pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
-    let (mut total, mut left) = (0, 0);
+    let (mut total, mut left, mut archived) = (0, 0, 0);
     for (vat, _) in check.result(database.heads()).unwrap_or_default().iter() {
         check.expect(tables.vats.contains(&vat), || format!("there is a transcript of {vat}, and no such vat"));
     }
     for (vat, row) in tables.vats.iter() {
+        if let Some(gap) = check.result(Reach::of(database, *vat)).and_then(|it| it.gap) {
+            check.find(gap);
+        }
         let Some(sum) = check.result(sum(database, *vat)) else { continue };
-        (total, left) = (total + sum.deliveries, left + sum.before);
+        (total, left, archived) = (total + sum.deliveries, left + sum.before, archived + sum.archived);
         let tally = tables.tallies.get(vat).copied().unwrap_or_default();
         let recorded = (tally.deliveries, tally.syscalls, tally.fuel);
         if matches!(row.status, Status::Terminated { cleaned: true, .. }) {
@@ -59,6 +64,9 @@ pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Me
         });
     }
     check.of = counted(total, "delivery", "deliveries");
+    if archived > 0 {
+        check.of += &format!(", {} of them in the archive", grouped(archived));
+    }
     if left > 0 {
         check.of += &format!(", behind {} that have left", grouped(left));
     }
@@ -71,7 +79,10 @@ pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Me
 fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
     let begin = database.begins_at(vat)?;
     let mut sum = Sum { before: begin.0, ..Sum::default() };
-    for chunk in database.transcript(vat, begin)? {
+    let (archived, next) = Reach::chunks_from(database, vat, begin)?;
+    sum.archived = next.0 - begin.0;
+    for chunk in archived.chain(database.transcript(vat, next)?.into_iter().map(Ok)) {
+        let chunk = chunk?;
         let what = || format!("read the transcript of {vat} from {}", chunk.first);
         for entry in transcript::entries(&chunk) {
             let entry = entry.map_err(|err| err.within(what()))?;

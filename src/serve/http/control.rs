@@ -190,17 +190,20 @@ struct ToPrune {
     /// How much of the transcripts to keep, if not what the host keeps.
     #[serde(default)]
     keep: Option<String>,
+    /// The folder of the archive into which it goes, if not that of the host.
+    #[serde(default)]
+    archive: Option<PathBuf>,
 }
 
 /// Lets leave what is not to be kept, and gives back the disk space that the state does not use, between two blocks: no input, since it
 /// changes no row of the kernel's.
 async fn prune(State(shared): Site, body: Body) -> Result<Response, Problem> {
-    let ToPrune { keep } = read(&shared, body).await?;
+    let ToPrune { keep, archive } = read(&shared, body).await?;
     let keep = keep.map(|it| it.parse::<Keep>()).transpose().map_err(|why| Problem::new("malformed", why))?;
     let folder = shared.folder.clone();
     let pruned = shared.errand(PRUNE_TIME, move |desk, reply| {
         let done = (|| {
-            let left = history::prune(desk.host.block_mut()?, keep, &mut |_| true)?;
+            let left = history::prune(desk.host.block_mut()?, keep, archive.as_deref(), &mut |_| true)?;
             let compacted = Database::compact(&folder)?;
             Ok(json!({
                 "bytesBefore": compacted.bytes_before, "bytesAfter": compacted.bytes_after, "isHeld": compacted.is_held,

@@ -1,13 +1,15 @@
 //! How much of the vats' past a state keeps: see `retention`.
 
+use std::path::Path;
+
 use super::{Block, heap};
 use crate::{
     model::{
         blame::HostFault,
         id::{DeliveryNum, VatId},
     },
-    state::retention::{Keep, PastOf, Retention},
-    store::{Database, Left, Pruned},
+    state::retention::{ArchiveNews, Keep, PastOf, Retention},
+    store::{Database, Left, Pruned, Reach, SpanFolder},
 };
 
 /// Chunks that leave in one transaction where nothing else is done.
@@ -18,7 +20,27 @@ pub fn set_keep(block: &mut Block, keep: Keep) {
     block.0.retention.keep = keep;
 }
 
-/// Returns the first delivery of a vat's transcript that the state still has; the first of all, if nothing left.
+/// Sets the folder of the archive into which goes what leaves from now on. Replicas may differ in it.
+pub fn set_archive(block: &mut Block, archive: Option<&Path>) {
+    block.0.retention.archive = archive.map(SpanFolder::at);
+}
+
+/// Returns what became of the archive since this was asked last, if anything did.
+pub fn archive_news(block: &mut Block) -> Option<ArchiveNews> {
+    block.0.retention.news.take()
+}
+
+/// Reads what has left of the transcripts from an archive, as if it were there.
+pub fn read_archive(block: &mut Block, archive: &Path) {
+    block.0.database.read_archive(SpanFolder::at(archive));
+}
+
+/// Returns the reason why the archive that is read does not reach back to a vat's first delivery; `None` if it does.
+pub fn archive_gap(block: &Block, vat: VatId) -> Result<Option<String>, HostFault> {
+    Ok(Reach::of(&block.0.database, vat)?.gap)
+}
+
+/// Returns the first delivery of a vat's transcript that can be read, in the state or in the archive that is read.
 pub fn begins_at(block: &Block, vat: VatId) -> Result<DeliveryNum, HostFault> {
     block.0.database.begins_at(vat)
 }
@@ -45,15 +67,22 @@ pub fn snapshot_bytes(block: &Block, vat: VatId) -> Result<u64, HostFault> {
 }
 
 /// Lets all leave that is not kept, in as many transactions as that takes; with a `keep`, what that does not keep. `each` hears what left
-/// so far, and says whether to go on.
+/// so far, and says whether to go on. With an `archive` it goes into that folder, and not where the host's goes.
 ///
 /// # Errors
 ///
-/// The last block can be undone: the state before it may need what would leave.
-pub fn prune(block: &mut Block, keep: Option<Keep>, each: &mut dyn FnMut(&Left) -> bool) -> Result<Left, HostFault> {
+/// The last block can be undone: the state before it may need what would leave. Or the archive cannot be written: what is not there is
+/// still in the state.
+pub fn prune(
+    block: &mut Block,
+    keep: Option<Keep>,
+    archive: Option<&Path>,
+    each: &mut dyn FnMut(&Left) -> bool,
+) -> Result<Left, HostFault> {
     let inner = &mut *block.0;
     let mut all = Left::default();
-    let retention = Retention::of(keep.unwrap_or(inner.retention.keep));
+    let archive = archive.map(SpanFolder::at).or_else(|| inner.retention.archive.clone());
+    let retention = Retention::of(keep.unwrap_or(inner.retention.keep), archive);
     if retention.keep == Keep::All {
         return Ok(all);
     }

@@ -48,7 +48,7 @@ use crate::{
         transcript::{self, Entries, Entry},
     },
     store::{
-        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, StateHash, canon::Sink,
+        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, Reach, StateHash, canon::Sink,
         drop_copy, unproved_copy,
     },
 };
@@ -318,17 +318,26 @@ impl Block {
         from: DeliveryNum,
     ) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
         let is_forgotten = self.0.forgotten.contains(&vat);
-        let mut chunks = Vec::new();
+        let (mut left, mut chunks) = (None, Vec::new());
         if !is_forgotten {
-            chunks = self.0.database.transcript(vat, from)?;
+            let (archived, next) = Reach::chunks_from(&self.0.database, vat, from)?;
+            left = Some(archived);
+            chunks = self.0.database.transcript(vat, next)?;
             self.0.database.ends_at(vat, &chunks, self.0.heads.get(vat))?;
             chunks.extend(self.0.entries.of(vat));
         }
         let placed =
             move |first, fault: HostFault| fault.within(format_args!("read the transcript of {vat} from {first}"));
-        let entries = chunks
-            .into_iter()
-            .flat_map(move |it| transcript::entries(&it).map(move |entry| entry.map_err(|err| placed(it.first, err))));
+        let chunks = left.into_iter().flatten().chain(chunks.into_iter().map(Ok));
+        let entries = chunks.flat_map(move |chunk| {
+            let (chunk, fault) = match chunk {
+                Ok(chunk) => (Some(chunk), None),
+                Err(fault) => (None, Some(Err(fault))),
+            };
+            let first = chunk.as_ref().map_or(from, |it| it.first);
+            let entries = chunk.map(|it| transcript::entries(&it)).into_iter().flatten();
+            entries.map(move |entry| entry.map_err(|err| placed(first, err))).chain(fault)
+        });
         Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
     }
 
