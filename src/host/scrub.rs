@@ -10,7 +10,7 @@
 
 use std::{
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -115,7 +115,7 @@ impl Drop for Scrub {
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long it rests depends on how long it read, and nothing on that")]
-fn read(dir: &PathBuf, shared: &Proving) -> Result<(), HostFault> {
+fn read(dir: &Path, shared: &Proving) -> Result<(), HostFault> {
     let database = Database::open_read_only(dir)?;
     let Some(meta) = database.meta()? else { return Ok(()) };
     let sums = database.sums()?;

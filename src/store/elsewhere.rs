@@ -60,7 +60,9 @@ const USED: u64 = 1 << 63;
 
 impl Stamp {
     /// The stamp of a row as it was committed.
-    pub(super) const NONE: Stamp = Stamp(AtomicU64::new(0));
+    pub(super) fn committed() -> Stamp {
+        Stamp(AtomicU64::new(0))
+    }
 
     pub(super) fn of(crank: u64) -> Stamp {
         Stamp(AtomicU64::new(crank | USED))
@@ -378,7 +380,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     fn come(&mut self, key: K, value: V) {
         self.index.moved(&key, &value, true);
-        self.rows.put(key, Slot { value, stamp: Stamp::NONE });
+        self.rows.put(key, Slot { value, stamp: Stamp::committed() });
     }
 
     /// Lets rows leave the memory until there are few enough, or none is left that may leave: those first that were not used since the

@@ -226,7 +226,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         if self.contains(&key) {
             return Err(HostFault::new("read a row", "its key is there twice"));
         }
-        self.set(key, Some(Slot { value, stamp: Stamp::NONE }));
+        self.set(key, Some(Slot { value, stamp: Stamp::committed() }));
         Ok(())
     }
 
@@ -463,7 +463,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         let touched = std::mem::take(&mut self.touched);
         let (born, changed) = touched.into_parts();
         born.into_iter().for_each(|key| self.set(key, None));
-        changed.into_iter().for_each(|(key, value)| self.set(key, Some(Slot { value, stamp: Stamp::NONE })));
+        changed.into_iter().for_each(|(key, value)| self.set(key, Some(Slot { value, stamp: Stamp::committed() })));
         self.end_block();
         self.unclosed.iter_mut().for_each(BTreeMap::clear);
     }
@@ -513,7 +513,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
     fn place(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), HostFault> {
         let key = self.key(key)?;
         let value = value.map(codec::decode).transpose()?;
-        self.set(key, value.map(|value| Slot { value, stamp: Stamp::NONE }));
+        self.set(key, value.map(|value| Slot { value, stamp: Stamp::committed() }));
         Ok(())
     }
 

@@ -15,6 +15,9 @@ use crate::{
 /// `state::block::stored`, and only who has read all of it there may iterate here.
 pub type Vatstore = Table<(VatId, StoreKey), Bytes, Sizes>;
 
+/// A place before or behind a key of a vat.
+type KeyPlace = Cut<(VatId, StoreKey)>;
+
 /// Bytes of memory that a row takes besides its key and its value: its place in the map, and two allocations.
 const ROW_BYTES: u64 = 144;
 
@@ -104,7 +107,7 @@ impl Sizes {
 
 impl Vatstore {
     /// Returns the range of all keys of a vat.
-    pub(crate) fn of(vat: VatId) -> (Cut<(VatId, StoreKey)>, Cut<(VatId, StoreKey)>) {
+    pub(crate) fn of(vat: VatId) -> (KeyPlace, KeyPlace) {
         let next = vat.0.checked_add(1).map_or(Cut::End, |next| Cut::before((VatId(next), StoreKey::default())));
         (Cut::before((vat, StoreKey::default())), next)
     }
