@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     model::blame::HostFault,
@@ -138,7 +138,7 @@ impl Database {
         self.keep_no_undo()?;
         let failed = |err: &rusqlite::Error| self.failed("undo the last block", err);
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|err| failed(&err))?;
-        let undone = self.take_back().map_err(|err| failed(&err)).and_then(|()| check(self));
+        let undone = take_back(&self.connection).map_err(|err| failed(&err)).and_then(|()| check(self));
         let end = if undone.is_ok() { "COMMIT" } else { "ROLLBACK" };
         self.connection.execute_batch(end).map_err(|err| failed(&err))?;
         undone?;
@@ -162,13 +162,6 @@ impl Database {
         }
         transaction.commit()?;
         if keeps { self.keep_undo() } else { Ok(()) }
-    }
-
-    fn take_back(&self) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare("SELECT sql FROM undo WHERE step > 0 ORDER BY step DESC")?;
-        let steps: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        steps.iter().try_for_each(|it| self.connection.execute_batch(it))?;
-        self.connection.execute_batch("DELETE FROM undo")
     }
 
     /// A text that tells the facts of the last commit from those of any other.
@@ -208,6 +201,14 @@ impl Database {
         let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
         Ok(!self.names(sql, [name])?.is_empty())
     }
+}
+
+/// Carries out the statements of the record, the last first.
+fn take_back(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT sql FROM undo WHERE step > 0 ORDER BY step DESC")?;
+    let steps: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    steps.iter().try_for_each(|it| connection.execute_batch(it))?;
+    connection.execute_batch("DELETE FROM undo")
 }
 
 fn result_checksum(height: u64, result: &[u8]) -> i64 {
