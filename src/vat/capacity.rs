@@ -2,7 +2,7 @@
 //!
 //! None of this changes a result: a vat that is evicted comes back, to the same hashes.
 
-use std::{fs, fs::File, num::NonZeroUsize, os::unix::fs::FileExt, thread};
+use std::{fs, fs::File, os::unix::fs::FileExt};
 
 /// Mappings of one instance, at most: its memory with the guards on both sides, the part that it may still grow to,
 /// the image of its data, and what the allocator maps for it.
@@ -57,11 +57,6 @@ fn half() -> u64 {
     });
     let share = number_in("/sys/fs/cgroup/memory.max");
     [machine, share, address_limit()].into_iter().flatten().min().unwrap_or(MEMORY) / 2
-}
-
-/// Returns the number of threads that can run guests at a time.
-pub(super) fn threads() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// `RLIMIT_AS`, if there is a limit.

@@ -16,7 +16,7 @@ use crate::{
         value::Delivery,
     },
     state::table::Tables,
-    vat::{Warehouse, capacity, seat::Seat, stack},
+    vat::{Warehouse, seat::Seat, stack},
 };
 
 /// Fuel of a delivery from which on it is worth it to make it on another thread: some 5 µs.
@@ -132,11 +132,11 @@ impl GuestThreads {
 }
 
 impl Warehouse {
-    /// Runs guests on this many threads ahead of their turn from now on: as many as the machine has cores, if there is no number. On
+    /// Runs guests on this many threads ahead of their turn from now on: one, if there is no number. On
     /// one, each guest runs in its turn. `fuel_min` is the fuel of deliveries for which it is worth it; without a number, as was
     /// measured. Neither changes a result.
     pub fn set_threads(&mut self, threads: Option<NonZeroUsize>, fuel_min: Option<u64>) {
-        let threads = threads.unwrap_or_else(capacity::threads);
+        let threads = threads.unwrap_or(NonZeroUsize::MIN);
         self.ahead = (threads.get() > 1).then(|| GuestThreads::new(threads, fuel_min));
     }
 
