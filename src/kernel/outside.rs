@@ -108,8 +108,7 @@ impl Ledger {
         self.tables_mut().update_globals(|it| it.kernel_version = version);
     }
 
-    /// Has vats run on this engine version from here on, as [`set_kernel_version`](Outside::set_kernel_version) does for
-    /// the kernel.
+    /// Runs vats on this engine version from here on. Of a new state only, as for the kernel's.
     pub fn set_engine_version(&mut self, version: u32) {
         if self.tables().engine_version() != version {
             self.tables_mut().set_engine_version(version);
