@@ -163,24 +163,21 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
     };
     let mut block = open(dir)?;
     let printer = Printer { output, json: args.json, limit: args.limit };
-    if let Some(InspectWhat::Kv { vat, prefix }) = &args.what {
-        let vat = vat.find(block.tables())?;
-        printer.kv(&mut block, vat, prefix)?;
-        return Ok(Exit::Ok);
-    }
     if let Some(InspectWhat::Transcript { archive: Some(archive), .. }) = &args.what {
         history::read_archive(&mut block, archive);
     }
-    let tables = block.tables();
     match &args.what {
         None => printer.facts(&overview::of(&block))?,
         Some(InspectWhat::Vats) => printer.rows(vats::list(&block))?,
-        Some(InspectWhat::Vat { vat }) => printer.facts(&vats::one(&block, vat.find(tables)?)?)?,
-        Some(InspectWhat::Queue) => printer.rows(queue::list(tables))?,
-        Some(InspectWhat::Promises) => printer.rows(promises::list(tables))?,
-        Some(InspectWhat::Objects) => printer.rows(objects::list(tables))?,
-        Some(InspectWhat::Clist { vat }) => printer.rows(clist::list(tables, vat.find(tables)?))?,
-        Some(InspectWhat::Kv { .. }) => (),
+        Some(InspectWhat::Vat { vat }) => printer.facts(&vats::one(&block, vat.find(block.tables())?)?)?,
+        Some(InspectWhat::Queue) => printer.rows(queue::list(block.tables()))?,
+        Some(InspectWhat::Promises) => printer.rows(promises::list(block.tables()))?,
+        Some(InspectWhat::Objects) => printer.rows(objects::list(block.tables()))?,
+        Some(InspectWhat::Clist { vat }) => printer.rows(clist::list(block.tables(), vat.find(block.tables())?))?,
+        Some(InspectWhat::Kv { vat, prefix }) => {
+            let vat = vat.find(block.tables())?;
+            printer.kv(&mut block, vat, prefix)?;
+        }
         Some(InspectWhat::Size) => {
             let sizes = sizes::of(dir, &block)?;
             printer.facts(&sizes)?;
@@ -192,7 +189,7 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
             }
         }
         Some(InspectWhat::Transcript { vat, from, to, archive }) => {
-            let vat = vat.find(tables)?;
+            let vat = vat.find(block.tables())?;
             let begin = history::begins_at(&block, vat)?;
             if let (None, true) = (from, begin.0 > 0) {
                 tell_what_left(&block, vat, output)?;
@@ -271,7 +268,7 @@ impl Printer<'_> {
                     serde_json::to_writer(&mut text, row)?;
                     is_first = false;
                 }
-            } else {
+            } else if !rows.is_empty() {
                 let table = view::table_of(rows);
                 // The names of the columns stand above the first piece alone.
                 let rest = || table.split_once('\n').map_or("", |(_, rest)| rest);

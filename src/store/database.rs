@@ -103,9 +103,7 @@ impl Meta {
 #[derive(Debug, Default)]
 pub(super) struct Home {
     pub(super) dir: PathBuf,
-    copying: Option<sqlite::Copying>,
-    /// The copy of a state that was brought to this layout, until all of it is proved.
-    pub(super) copy: Option<PathBuf>,
+    pub(super) copying: Option<sqlite::Copying>,
     /// Whether each transaction leaves the record by which it can be undone.
     undoes: bool,
     /// The archive from which the deliveries are read that have left.

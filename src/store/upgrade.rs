@@ -40,13 +40,15 @@ pub(super) const BEFORE: u32 = 9;
 /// Brings a state of the layout before this one to this one.
 pub(super) fn upgrade(database: &mut Database) -> Result<(), HostFault> {
     let what = format!("bring the state from schema {BEFORE} to {SCHEMA}");
-    let copy = database.home.dir.join(format!("{FILE}.schema-{BEFORE}"));
-    copy_aside(database, &copy).map_err(|err| err.within(&what))?;
+    copy_aside(database, &copy_of(database)).map_err(|err| err.within(&what))?;
     let engines = format!("CREATE TABLE \"{ENGINES}\" {ROW_COLUMNS} WITHOUT ROWID;");
     let lay_out = format!("{} {engines} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
-    count_stores(database, &lay_out).map_err(|err| err.within(&what))?;
-    database.home.copy = Some(copy);
-    Ok(())
+    count_stores(database, &lay_out).map_err(|err| err.within(&what))
+}
+
+/// The copy of a state as it was before an upgrade.
+fn copy_of(database: &Database) -> PathBuf {
+    database.home.dir.join(format!("{FILE}.schema-{BEFORE}"))
 }
 
 /// Brings rows of the layout before this one to this one, which were written into an empty database of this one.
@@ -57,10 +59,6 @@ pub fn upgrade_rows(database: &mut Database) -> Result<(), HostFault> {
 fn copy_aside(database: &Database, copy: &Path) -> Result<(), HostFault> {
     let draft = copy.with_extension("draft");
     let failed = |err: &dyn std::fmt::Display| HostFault::new(format_args!("copy it to `{}`", copy.display()), err);
-    // One that is there is of an attempt that was ended before it changed anything, or of a proof that failed: then it is the original.
-    if copy.exists() {
-        return Ok(());
-    }
     if draft.exists() {
         fs::remove_file(&draft).map_err(|err| failed(&err))?;
     }
@@ -68,7 +66,8 @@ fn copy_aside(database: &Database, copy: &Path) -> Result<(), HostFault> {
     let name = draft.to_str().ok_or_else(|| failed(&"its name is not UTF-8"))?;
     database.connection.execute("VACUUM INTO ?", [name]).map_err(|err| failed(&err))?;
     fs::File::open(&draft).and_then(|it| it.sync_all()).map_err(|err| failed(&err))?;
-    fs::rename(&draft, copy).map_err(|err| failed(&err))
+    fs::rename(&draft, copy).map_err(|err| failed(&err))?;
+    fs::File::open(&database.home.dir).and_then(|it| it.sync_all()).map_err(|err| failed(&err))
 }
 
 /// Counts the keys and bytes of each vatstore, and writes them with the facts that attest them, in one transaction that begins
@@ -106,15 +105,12 @@ fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault>
 }
 
 /// Removes the copy of the state as it was before an upgrade, now that every row was proved.
-pub(crate) fn drop_copy(database: &mut Database) -> Result<(), HostFault> {
-    match database.home.copy.take() {
-        None => Ok(()),
-        Some(copy) => fs::remove_file(&copy)
-            .map_err(|err| HostFault::new(format_args!("remove the copy `{}`", copy.display()), err)),
-    }
+pub(crate) fn drop_copy(copy: &Path) -> Result<(), HostFault> {
+    fs::remove_file(copy).map_err(|err| HostFault::new(format_args!("remove the copy `{}`", copy.display()), err))
 }
 
-/// Returns the copy of the state as it was before an upgrade, while not every row was proved since.
+/// Returns the copy of the state as it was before an upgrade, while not every row was proved since: by whichever process upgraded it.
 pub(crate) fn unproved_copy(database: &Database) -> Option<PathBuf> {
-    database.home.copy.clone()
+    let is_run = database.home.copying.is_some();
+    Some(copy_of(database)).filter(|it| is_run && it.exists())
 }

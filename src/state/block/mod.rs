@@ -150,14 +150,14 @@ impl Block {
     }
 
     /// Refused where anything that is read of the state is not what its last commit wrote.
-    fn load(mut database: Database, slog: Slog) -> Result<Block, HostFault> {
+    fn load(database: Database, slog: Slog) -> Result<Block, HostFault> {
         let read = match unproved_copy(&database) {
             None => proof::read(&database),
             Some(copy) => {
                 let read = proof::read(&database).and_then(|it| proof::whole(&database, &it).map(|()| it));
                 let read = read
                     .map_err(|it| HostFault { why: format!("{} (`{}` is as it was)", it.why, copy.display()), ..it })?;
-                drop_copy(&mut database).map(|()| read)
+                drop_copy(&copy).map(|()| read)
             }
         };
         let read = read.map_err(|it| it.within(database.opening()))?;
