@@ -86,9 +86,9 @@ mod tests {
         assert_eq!(lasts(Duration::from_secs(5), 10 << 30, 1 << 30), None, "too early to tell");
         let text = told("/s", 3 << 30, Some(Duration::from_secs(5_400)));
         assert!(
-            text.starts_with("3 GiB are left on the disk of `/s`, which is full in 1 h 30 min at the rate"),
+            text.starts_with("3072 MiB are left on the disk of `/s`, which is full in 1 h 30 min at the rate"),
             "{text}"
         );
-        assert!(told("/s", 1 << 20, None).starts_with("1 MiB are left on the disk of `/s`: a host"));
+        assert!(told("/s", 64 << 20, None).starts_with("64 MiB are left on the disk of `/s`: a host"));
     }
 }

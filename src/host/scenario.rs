@@ -475,7 +475,8 @@ mod tests {
         assert_eq!(size("7"), Some(7));
         assert_eq!(size("\"16MiB\""), Some(16 << 20));
         assert_eq!(size("\"2 GiB\""), Some(2 << 30));
-        assert_eq!(size("\"2 GB\""), None);
+        assert_eq!(size("\"2 GB\""), Some(2_000_000_000));
+        assert_eq!(size("\"2 Gi\""), None);
         assert_eq!(size("\"99999999999GiB\""), None);
         assert_eq!(size("-1"), None);
     }

@@ -10,8 +10,8 @@ use crate::{
         value::{Bytes, CapData},
     },
     state::table::{
-        Awaited, CListEntry, DeviceRow, GcAction, Globals, Meter, Object, Outside, Promise, QueueId, Session,
-        SessionEvent, Tally, Vat, Waiting, Wakeup,
+        Awaited, CListEntry, DeviceRow, EngineChange, GcAction, Globals, Meter, Object, Outside, Promise, QueueId,
+        Session, SessionEvent, Tally, Vat, Waiting, Wakeup,
     },
     store::codec::{self, Key},
 };
@@ -56,6 +56,7 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "session_outbox" => row_of::<(VatId, u64), SessionEvent>(key, values, |(vat, number)| {
             (Some(vat), format!("event {number} of its session"))
         }),
+        "engine" => row_of::<u64, EngineChange>(key, values, |at| (None, format!("engine change {at}"))),
         "outbox" => row_of::<u64, Bytes>(key, values, |at| (None, format!("mail {at}"))),
         _ => None,
     };
