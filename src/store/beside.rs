@@ -32,8 +32,9 @@ impl Database {
     pub fn beside(&self) -> Result<Vec<KeptRow>, HostFault> {
         let what = "read what a server keeps beside the state";
         let failed = |err| self.failed(what, &err);
+        let connection = self.connection.lock();
         let mut statement =
-            self.connection.prepare("SELECT key, value, checksum FROM beside ORDER BY key").map_err(failed)?;
+            connection.prepare("SELECT key, value, checksum FROM beside ORDER BY key").map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {

@@ -26,7 +26,8 @@ use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
         beside, codec,
-        files::{RegisteredVfs, StateFiles},
+        connection::{Begun, Shared},
+        files::StateFiles,
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
         history, log, mark,
@@ -124,9 +125,7 @@ impl Home {
 /// The database of an open state.
 #[derive(Debug)]
 pub struct Database {
-    pub(super) connection: Connection,
-    /// Where it has another way to its files: dropped after it.
-    _vfs: Option<Box<dyn RegisteredVfs>>,
+    pub(super) connection: Shared,
     pub(super) home: Home,
     /// What was done to have it, for a caller that cannot continue with it.
     opening: String,
@@ -245,7 +244,8 @@ impl Database {
     pub fn memory(tables: &[TableLayout]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
         let opening = "read the state in memory".to_owned();
-        let database = Database { connection, _vfs: None, home: Home::default(), opening, _lock: None };
+        let database =
+            Database { connection: Shared::new(connection, None), home: Home::default(), opening, _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -257,7 +257,8 @@ impl Database {
         private::make_file(path).map_err(|err| HostFault::new(&what, err))?;
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
-        let database = Database { connection, _vfs: None, home: Home::default(), opening: what, _lock: None };
+        let database =
+            Database { connection: Shared::new(connection, None), home: Home::default(), opening: what, _lock: None };
         database.create(tables)?;
         Ok(database)
     }
@@ -290,9 +291,10 @@ impl Database {
         let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let home = Home { dir: dir.to_owned(), ..Home::default() };
-        let mut database = Database { connection, _vfs: vfs, home, opening: what, _lock: Some(lock) };
-        make_durable(&database.connection, &database.opening)?;
-        database.home.copying = Some(sqlite::Copying::on(&database.connection));
+        let mut database =
+            Database { connection: Shared::new(connection, vfs), home, opening: what, _lock: Some(lock) };
+        make_durable(&database.connection.lock(), &database.opening)?;
+        database.home.copying = Some(sqlite::Copying::on(&database.connection.lock()));
         if database.schema()? == upgrade::BEFORE {
             upgrade::upgrade(&mut database)?;
         }
@@ -317,7 +319,7 @@ impl Database {
         }
         let database = Database::open_file(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, what)?;
         // One snapshot for all that is read, whatever a running host commits meanwhile.
-        database.connection.execute_batch("BEGIN").map_err(fault(&database.opening))?;
+        database.connection.lock().execute_batch("BEGIN").map_err(fault(&database.opening))?;
         Ok(database)
     }
 
@@ -327,7 +329,8 @@ impl Database {
         let connection = Connection::open_with_flags(path, flags).map_err(fault(&opening))?;
         connection.busy_timeout(BUSY_MAX).map_err(fault(&opening))?;
         connection.execute_batch(WARY).map_err(fault(&opening))?;
-        let database = Database { connection, _vfs: None, home: Home::default(), opening, _lock: None };
+        let database =
+            Database { connection: Shared::new(connection, None), home: Home::default(), opening, _lock: None };
         database.check_schema()?;
         Ok(database)
     }
@@ -344,7 +347,7 @@ impl Database {
 
     /// Returns whether it is in a file, and not in memory.
     pub fn is_in_a_file(&self) -> bool {
-        self.connection.path().is_some_and(|it| !it.is_empty())
+        self.connection.lock().path().is_some_and(|it| !it.is_empty())
     }
 
     /// Returns whether there is a state in this folder.
@@ -357,7 +360,7 @@ impl Database {
             return self.check_schema();
         }
         let sql = format!("BEGIN; {} PRAGMA user_version = {SCHEMA}; COMMIT;", layout(tables));
-        self.connection.execute_batch(&sql).map_err(|err| self.failed("lay out a new state", &err))
+        self.connection.lock().execute_batch(&sql).map_err(|err| self.failed("lay out a new state", &err))
     }
 
     /// Lists the tables, and what SQLite keeps with them, that are not as this version lays them out; one that it does
@@ -371,12 +374,12 @@ impl Database {
         let model = Connection::open_in_memory().map_err(fault(what))?;
         model.execute_batch(&layout(tables)).map_err(fault(what))?;
         let expected = made_by(&model).map_err(fault(what))?;
-        let found = made_by(&self.connection).map_err(|err| self.failed(what, &err))?;
+        let found = made_by(&self.connection.lock()).map_err(|err| self.failed(what, &err))?;
         Ok(expected.into_iter().filter(|(name, it)| found.get(name) != Some(it)).map(|(name, _)| name).collect())
     }
 
     pub(super) fn failed(&self, what: &str, err: &rusqlite::Error) -> HostFault {
-        failure(&self.connection, &placed(what, &self.home.dir), err)
+        failure(&self.connection.lock(), &placed(what, &self.home.dir), err)
     }
 
     /// Makes the fault of a table whose rows are not what was written.
@@ -386,6 +389,7 @@ impl Database {
 
     fn schema(&self) -> Result<u32, HostFault> {
         self.connection
+            .lock()
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(|err| self.failed("read the schema version", &err))
     }
@@ -420,6 +424,7 @@ impl Database {
         let what = "read the state's facts";
         let row: Option<(Vec<u8>, i64)> = self
             .connection
+            .lock()
             .query_row("SELECT value, checksum FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
             .map_err(|err| self.failed(what, &err))?;
@@ -438,8 +443,9 @@ impl Database {
     ) -> Result<(), HostFault> {
         let what = format!("read table `{table}`");
         let failed = |err| self.failed(&what, &err);
+        let connection = self.connection.lock();
         let mut statement =
-            self.connection.prepare(&format!("SELECT key, value, checksum FROM \"{table}\"")).map_err(failed)?;
+            connection.prepare(&format!("SELECT key, value, checksum FROM \"{table}\"")).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
@@ -454,6 +460,7 @@ impl Database {
         let what = format!("read bundle {id}");
         let wasm: Option<Vec<u8>> = self
             .connection
+            .lock()
             .query_row("SELECT wasm FROM bundle WHERE hash = ?", [id.0], |row| row.get(0))
             .optional()
             .map_err(fault(&what))?;
@@ -467,7 +474,8 @@ impl Database {
     /// Lists the hashes of the stored bundles.
     pub fn bundles(&self) -> Result<Vec<BundleId>, HostFault> {
         let what = "read the bundles";
-        let mut statement = self.connection.prepare("SELECT hash FROM bundle ORDER BY hash").map_err(fault(what))?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare("SELECT hash FROM bundle ORDER BY hash").map_err(fault(what))?;
         let rows = statement.query_map([], |row| row.get(0).map(BundleId)).map_err(fault(what))?;
         rows.collect::<Result<_, _>>().map_err(fault(what))
     }
@@ -475,7 +483,7 @@ impl Database {
     /// Begins the one transaction of a block. Dropping it undoes it.
     pub fn transaction(&mut self) -> Result<Transaction<'_>, HostFault> {
         let Database { connection, home, .. } = self;
-        let transaction = connection.transaction().map_err(fault("begin a transaction"))?;
+        let transaction = connection.begin().map_err(fault("begin a transaction"))?;
         let transaction = Transaction(transaction, home);
         if transaction.1.undoes {
             transaction.begin_undo()?;
@@ -591,7 +599,7 @@ pub trait Rows {
 
 /// The open transaction of a block.
 #[derive(Debug)]
-pub struct Transaction<'a>(pub(super) rusqlite::Transaction<'a>, &'a Home);
+pub struct Transaction<'a>(pub(super) Begun<'a>, &'a Home);
 
 impl<'a> Transaction<'a> {
     /// Executes a statement, and returns how many rows it changed.
@@ -619,7 +627,6 @@ impl<'a> Transaction<'a> {
         if self.1.undoes {
             self.end_undo()?;
         }
-        // Not `rusqlite`'s own commit, which takes the connection away before it can be asked what the system said.
         self.0.execute_batch("COMMIT").map_err(|err| self.failed("commit a block", &err))?;
         match self.1.copying.as_ref().and_then(sqlite::Copying::error) {
             None => Ok(()),

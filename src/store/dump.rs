@@ -12,6 +12,7 @@ use rusqlite::{
 use crate::{
     model::blame::HostFault,
     store::{
+        connection::Begun,
         database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
         private,
         undo::BESIDE,
@@ -38,7 +39,8 @@ impl Database {
     pub fn layouts(&self) -> Result<Vec<Layout>, HostFault> {
         let what = "list the tables";
         let list = |sql: &str, of: &[&str]| -> Result<Vec<String>, rusqlite::Error> {
-            let mut statement = self.connection.prepare(sql)?;
+            let connection = self.connection.lock();
+            let mut statement = connection.prepare(sql)?;
             statement.query_map(rusqlite::params_from_iter(of), |row| row.get(0))?.collect()
         };
         let names =
@@ -54,7 +56,11 @@ impl Database {
     pub fn count(&self, table: &Layout) -> Result<u64, HostFault> {
         let what = format!("count table `{}`", table.name);
         let sql = format!("SELECT count(*) FROM {}", quoted(&table.name));
-        self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned).map_err(fault(&what))
+        self.connection
+            .lock()
+            .query_row(&sql, [], |row| row.get::<_, i64>(0))
+            .map(i64::cast_unsigned)
+            .map_err(fault(&what))
     }
 
     /// Hands over every row of a table, in order of its first columns.
@@ -63,7 +69,8 @@ impl Database {
         let columns: Vec<_> = table.columns.iter().map(|it| quoted(it)).collect();
         let order = columns.get(..2).unwrap_or(&columns).join(", ");
         let sql = format!("SELECT {} FROM {} ORDER BY {order}", columns.join(", "), quoted(&table.name));
-        let mut statement = self.connection.prepare(&sql).map_err(fault(&what))?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare(&sql).map_err(fault(&what))?;
         let mut rows = statement.query([]).map_err(fault(&what))?;
         let mut bytes = Vec::new();
         while let Some(row) = rows.next().map_err(fault(&what))? {
@@ -80,7 +87,8 @@ impl Database {
     /// Returns the defects that SQLite itself finds in its file.
     pub fn integrity(&self) -> Result<Vec<String>, HostFault> {
         let what = "check the file";
-        let mut statement = self.connection.prepare("PRAGMA integrity_check").map_err(fault(what))?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare("PRAGMA integrity_check").map_err(fault(what))?;
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(fault(what))?;
         let mut lines: Vec<String> = rows.collect::<Result<_, _>>().map_err(fault(what))?;
         lines.retain(|it| it != "ok");
@@ -126,13 +134,13 @@ impl Database {
 
     /// Begins to fill an empty database with rows of another.
     pub fn restore(&mut self) -> Result<Restore<'_>, HostFault> {
-        self.connection.transaction().map(Restore).map_err(fault("begin a transaction"))
+        self.connection.begin().map(Restore).map_err(fault("begin a transaction"))
     }
 }
 
 /// Rows on their way into an empty database.
 #[derive(Debug)]
-pub struct Restore<'a>(rusqlite::Transaction<'a>);
+pub struct Restore<'a>(Begun<'a>);
 
 impl Restore<'_> {
     /// Takes a row off the front of the bytes, and writes it.
@@ -148,7 +156,7 @@ impl Restore<'_> {
 
     /// Commits the rows, once all are written.
     pub fn finish(self) -> Result<(), HostFault> {
-        self.0.commit().map_err(fault("commit the rows"))
+        self.0.execute_batch("COMMIT").map_err(fault("commit the rows"))
     }
 }
 

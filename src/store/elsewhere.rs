@@ -209,7 +209,8 @@ fn bytes<K: Key>(key: &K) -> Vec<u8> {
 fn row(file: &Database, table: &str, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, HostFault> {
     let sql = format!("SELECT value, checksum FROM \"{table}\" WHERE key = ?");
     let read = || {
-        let mut statement = file.connection.prepare_cached(&sql)?;
+        let connection = file.connection.lock();
+        let mut statement = connection.prepare_cached(&sql)?;
         statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
     };
     read().map_err(|err| file.failed(&format!("read table `{table}`"), &err))
@@ -239,7 +240,8 @@ fn rows_within(
     let what = format!("read table `{table}`");
     let failed = |err| file.failed(&what, &err);
     let sql = format!("SELECT key, value, checksum FROM \"{table}\" WHERE key {from} ?1 {to} ORDER BY key");
-    let mut statement = file.connection.prepare_cached(&sql).map_err(failed)?;
+    let connection = file.connection.lock();
+    let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
     let mut rows = statement.query(params![first, last]).map_err(failed)?;
     let (mut count, mut bytes) = (0, 0);
     while let Some(row) = rows.next().map_err(failed)? {

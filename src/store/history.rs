@@ -127,7 +127,8 @@ impl Database {
         // From the last vat to the first: the last chunk of each is where the index of the next smaller one ends.
         let sql =
             "SELECT vat, first, next, checksum FROM transcript WHERE vat < ? ORDER BY vat DESC, first DESC LIMIT 1";
-        let mut statement = self.connection.prepare_cached(sql).map_err(|err| self.failed(what, &err))?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare_cached(sql).map_err(|err| self.failed(what, &err))?;
         let (mut heads, mut below) = (Heads::default(), i64::MAX);
         loop {
             let row = statement.query_row([below], |row| {
@@ -150,7 +151,8 @@ impl Database {
         let failed = |err| self.failed(&what, &err);
         let sql = "SELECT first, next, checksum, entries, height, time FROM transcript WHERE vat = ?1 AND first >=
                    coalesce((SELECT max(first) FROM transcript WHERE vat = ?1 AND first <= ?2), 0) ORDER BY first";
-        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare_cached(sql).map_err(failed)?;
         let mut rows = statement.query(params![vat.0.cast_signed(), from.0.cast_signed()]).map_err(failed)?;
         let mut chunks: Vec<Chunk> = Vec::new();
         let mut before = 0;
@@ -190,7 +192,8 @@ impl Database {
         }
         let what = format!("read the transcript of {vat}");
         let sql = "SELECT next, checksum FROM transcript WHERE vat = ? AND first < ? ORDER BY first DESC LIMIT 1";
-        let mut statement = self.connection.prepare_cached(sql).map_err(|err| self.failed(&what, &err))?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare_cached(sql).map_err(|err| self.failed(&what, &err))?;
         let before: Option<(i64, i64)> = statement
             .query_row(params![vat.0.cast_signed(), first.0.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()

@@ -85,8 +85,8 @@ impl Database {
     pub fn marks(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Marks, HostFault> {
         let what = "read the last blocks";
         let failed = |err| self.failed(what, &err);
-        let mut statement =
-            self.connection.prepare(&format!("SELECT {MARK} FROM block ORDER BY height")).map_err(failed)?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare(&format!("SELECT {MARK} FROM block ORDER BY height")).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let mut marks = Marks::default();
         while let Some(row) = rows.next().map_err(failed)? {
@@ -105,7 +105,8 @@ impl Database {
         let what = "read the marks of the last cranks";
         let failed = |err| self.failed(what, &err);
         let sql = "SELECT first, marks, checksum FROM crank_mark ORDER BY first";
-        let mut statement = self.connection.prepare(sql).map_err(failed)?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare(sql).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let mut found = BTreeMap::new();
         let mut next = None;

@@ -8,6 +8,7 @@ mod beside;
 pub mod canon;
 pub(crate) mod codec;
 mod compact;
+mod connection;
 mod database;
 mod dump;
 mod elsewhere;

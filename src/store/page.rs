@@ -139,7 +139,8 @@ impl Database {
     pub fn snapshots(&self) -> Result<Vec<Listed>, HostFault> {
         let what = "list the snapshots";
         let failed = |err| self.failed(what, &err);
-        let mut statement = self.connection.prepare("SELECT vat, position, checksum FROM snapshot").map_err(failed)?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare("SELECT vat, position, checksum FROM snapshot").map_err(failed)?;
         let number = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::cast_unsigned);
         let rows = statement
             .query_map([], |row| {
@@ -154,7 +155,7 @@ impl Database {
     pub fn snapshot(&self, vat: VatId) -> Result<Option<Vec<u8>>, HostFault> {
         let failed = |what: &str, err: &rusqlite::Error| self.failed(what, err);
         let damaged = |what: &str| around(self.damaged(what, DAMAGED, "snapshot"));
-        Ok(manifest(&self.connection, vat, &failed, &damaged)?.map(|(_, it)| it))
+        Ok(manifest(&self.connection.lock(), vat, &failed, &damaged)?.map(|(_, it)| it))
     }
 
     /// Lists every page, and how many manifests are said to name it. `damaged` hears of each of which that is not what
@@ -162,7 +163,8 @@ impl Database {
     pub fn pages(&self, damaged: &mut dyn FnMut(HostFault)) -> Result<Vec<(PageHash, u64)>, HostFault> {
         let what = "list the pages";
         let failed = |err| self.failed(what, &err);
-        let mut statement = self.connection.prepare("SELECT hash, refs, checksum FROM page").map_err(failed)?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare("SELECT hash, refs, checksum FROM page").map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let mut pages = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {
@@ -180,7 +182,8 @@ impl Database {
     pub fn page(&self, hash: PageHash, into: &mut [u8]) -> Result<(), HostFault> {
         let what = format!("read page {hash}");
         let failed = |err| self.failed(&what, &err);
-        let mut statement = self.connection.prepare_cached("SELECT bytes FROM page WHERE hash = ?").map_err(failed)?;
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare_cached("SELECT bytes FROM page WHERE hash = ?").map_err(failed)?;
         let mut rows = statement.query([hash.0]).map_err(failed)?;
         let row = rows.next().map_err(failed)?;
         let row = row.ok_or_else(|| around(self.damaged(&what, "the state does not hold it", "page")))?;

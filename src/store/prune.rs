@@ -145,7 +145,7 @@ fn reading(vat: VatId) -> String {
 impl Database {
     /// Returns what left of a vat's transcript, if anything did.
     pub fn pruned(&self, vat: VatId) -> Result<Option<Pruned>, HostFault> {
-        match read(&self.connection, vat).map_err(|err| self.failed(&reading(vat), &err))? {
+        match read(&self.connection.lock(), vat).map_err(|err| self.failed(&reading(vat), &err))? {
             Some((_, false)) => Err(self.damaged(reading(vat), DAMAGED, TABLE)),
             found => Ok(found.map(|(it, _)| it)),
         }
@@ -164,7 +164,7 @@ impl Database {
 
     /// Returns whether something of any vat's transcript left.
     pub fn has_pruned(&self) -> Result<bool, HostFault> {
-        let found = self.connection.query_row("SELECT EXISTS (SELECT 1 FROM pruned)", [], |row| row.get(0));
+        let found = self.connection.lock().query_row("SELECT EXISTS (SELECT 1 FROM pruned)", [], |row| row.get(0));
         found.map_err(|err| self.failed("look whether anything left", &err))
     }
 }

@@ -46,7 +46,8 @@ impl Database {
         let read = || -> rusqlite::Result<Vec<(String, u64)>> {
             let sql = "SELECT of.tbl_name, sum(size.pgsize) FROM dbstat AS size JOIN sqlite_schema AS of ON of.name = size.name
                        WHERE size.aggregate = TRUE GROUP BY 1 ORDER BY 1";
-            let mut statement = self.connection.prepare(sql)?;
+            let connection = self.connection.lock();
+            let mut statement = connection.prepare(sql)?;
             statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?.collect()
         };
         let mut bytes: BTreeMap<String, u64> = read().map_err(|err| self.failed(what, &err))?.into_iter().collect();
@@ -61,7 +62,7 @@ impl Database {
     pub fn unused_bytes(&self) -> Result<u64, HostFault> {
         let pragma = |name: &str| -> Result<u64, HostFault> {
             let sql = format!("PRAGMA {name}");
-            let number = self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0));
+            let number = self.connection.lock().query_row(&sql, [], |row| row.get::<_, i64>(0));
             number.map(i64::cast_unsigned).map_err(|err| self.failed("measure what is unused", &err))
         };
         Ok(pragma("freelist_count")?.saturating_mul(pragma("page_size")?))
@@ -82,7 +83,8 @@ impl Database {
                    FROM transcript WHERE vat = ?1";
         let numbers = [vat.0, since.0, needed.0].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
         let read = || {
-            let mut statement = self.connection.prepare_cached(sql)?;
+            let connection = self.connection.lock();
+            let mut statement = connection.prepare_cached(sql)?;
             statement.query_row(params![numbers[0], numbers[1], numbers[2]], |row| {
                 let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
                 Ok(TranscriptSize {

@@ -59,8 +59,9 @@ impl Database {
     pub fn sums(&self) -> Result<BTreeMap<VatId, StoreSum>, HostFault> {
         let what = "read the sizes of the vatstores";
         let failed = |err| self.failed(what, &err);
+        let connection = self.connection.lock();
         let mut statement =
-            self.connection.prepare("SELECT vat, keys, bytes, checksum FROM vatstore_sum").map_err(failed)?;
+            connection.prepare("SELECT vat, keys, bytes, checksum FROM vatstore_sum").map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let mut sums = BTreeMap::new();
         while let Some(row) = rows.next().map_err(failed)? {

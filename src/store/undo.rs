@@ -86,7 +86,7 @@ impl Database {
             let key = self.names("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", [&table])?;
             sql += &triggers(&table, &columns, &key);
         }
-        self.connection.execute_batch(&sql).map_err(|err| self.failed(what, &err))?;
+        self.connection.lock().execute_batch(&sql).map_err(|err| self.failed(what, &err))?;
         self.set_undoes(true);
         Ok(())
     }
@@ -96,14 +96,15 @@ impl Database {
         let names =
             self.names("SELECT name FROM temp.sqlite_schema WHERE type = 'trigger' AND name LIKE 'undo %'", [])?;
         let sql: String = names.iter().map(|it| format!("DROP TRIGGER temp.\"{it}\";")).collect();
-        self.connection.execute_batch(&sql).map_err(|err| self.failed("keep no undo record", &err))?;
+        self.connection.lock().execute_batch(&sql).map_err(|err| self.failed("keep no undo record", &err))?;
         self.set_undoes(false);
         Ok(())
     }
 
     fn names(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<String>, HostFault> {
         let read = || -> rusqlite::Result<Vec<String>> {
-            let mut statement = self.connection.prepare(sql)?;
+            let connection = self.connection.lock();
+            let mut statement = connection.prepare(sql)?;
             statement.query_map(params, |row| row.get(0))?.collect()
         };
         read().map_err(|err| self.failed("read the layout of the state", &err))
@@ -120,6 +121,7 @@ impl Database {
         let sql = "SELECT sql FROM undo WHERE step = 0";
         let record: Option<String> = self
             .connection
+            .lock()
             .query_row(sql, [], |row| row.get(0))
             .optional()
             .map_err(|err| self.failed("read the undo record", &err))?;
@@ -137,10 +139,10 @@ impl Database {
         let keeps = self.undoes();
         self.keep_no_undo()?;
         let failed = |err: &rusqlite::Error| self.failed("undo the last block", err);
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|err| failed(&err))?;
-        let undone = take_back(&self.connection).map_err(|err| failed(&err)).and_then(|()| check(self));
+        self.connection.lock().execute_batch("BEGIN IMMEDIATE").map_err(|err| failed(&err))?;
+        let undone = take_back(&self.connection.lock()).map_err(|err| failed(&err)).and_then(|()| check(self));
         let end = if undone.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        self.connection.execute_batch(end).map_err(|err| failed(&err))?;
+        self.connection.lock().execute_batch(end).map_err(|err| failed(&err))?;
         undone?;
         if keeps { self.keep_undo() } else { Ok(()) }
     }
@@ -169,6 +171,7 @@ impl Database {
         let sql = "SELECT checksum || '/' || hex(value) FROM meta";
         let facts: Option<String> = self
             .connection
+            .lock()
             .query_row(sql, [], |row| row.get(0))
             .optional()
             .map_err(|err| self.failed("read the facts", &err))?;
@@ -177,7 +180,7 @@ impl Database {
 
     /// Makes room for the results of blocks.
     pub fn keep_results(&mut self) -> Result<(), HostFault> {
-        self.connection.execute_batch(RESULTS).map_err(|err| self.failed("keep the results of blocks", &err))
+        self.connection.lock().execute_batch(RESULTS).map_err(|err| self.failed("keep the results of blocks", &err))
     }
 
     /// Returns the result of a block, if it is kept.
@@ -186,8 +189,11 @@ impl Database {
             return Ok(None);
         }
         let sql = "SELECT result, checksum FROM block_result WHERE height = ?";
-        let row =
-            self.connection.query_row(sql, [height.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?))).optional();
+        let row = self
+            .connection
+            .lock()
+            .query_row(sql, [height.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional();
         let row: Option<(Vec<u8>, i64)> = row.map_err(|err| self.failed("read the result of a block", &err))?;
         match row {
             Some((result, checksum)) if checksum != result_checksum(height, &result) => {

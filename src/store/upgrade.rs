@@ -64,7 +64,7 @@ fn copy_aside(database: &Database, copy: &Path) -> Result<(), HostFault> {
     }
     private::make_file(&draft).map_err(|err| failed(&err))?;
     let name = draft.to_str().ok_or_else(|| failed(&"its name is not UTF-8"))?;
-    database.connection.execute("VACUUM INTO ?", [name]).map_err(|err| failed(&err))?;
+    database.connection.lock().execute("VACUUM INTO ?", [name]).map_err(|err| failed(&err))?;
     fs::File::open(&draft).and_then(|it| it.sync_all()).map_err(|err| failed(&err))?;
     fs::rename(&draft, copy).map_err(|err| failed(&err))?;
     fs::File::open(&database.home.dir).and_then(|it| it.sync_all()).map_err(|err| failed(&err))
@@ -88,6 +88,7 @@ fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault>
         sums.into_iter().map(|(vat, sum)| SumChange { vat, old: None, new: Some(sum) }).collect();
     let record = database
         .connection
+        .lock()
         .query_row("SELECT value FROM meta", [], |row| row.get::<_, Vec<u8>>(0))
         .optional()
         .map_err(|err| database.failed("read the state's facts", &err))?;
