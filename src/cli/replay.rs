@@ -31,7 +31,7 @@ use crate::{
     },
     slog::{Detail, Event, Recorder, Slog},
     state::{
-        block::{Block, history},
+        block::{Block, history, stored},
         transcript::Entry,
     },
     vat::Warehouse,
@@ -261,6 +261,7 @@ fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyh
         block.put_bundle(&wasm);
     }
     if let Some(every) = last_panic.audit() {
+        stored::fetch_references(&mut block)?;
         block.set_audit(every);
     }
     if !args.plant.is_empty() && !block.meta().experimental {

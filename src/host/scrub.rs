@@ -22,10 +22,7 @@ use std::{
 use crate::{
     host::controller::Host,
     model::blame::HostFault,
-    state::{
-        block::{Block, proof},
-        table::Vatstore,
-    },
+    state::block::{Block, proof, stored},
     store::Database,
 };
 
@@ -65,21 +62,22 @@ pub struct ScrubProgress {
 impl Scrub {
     /// Begins to prove what of a state stayed in its file; nothing where all of it was proved when it was opened.
     pub(super) fn of(block: &Block, dir: &Path) -> Option<Scrub> {
-        let vatstore: &Vatstore = &block.tables().vatstore;
-        if vatstore.is_whole() {
+        let left = proof::left(block.tables());
+        if left.is_empty() {
             return None;
         }
+        let of = stored::rows_left(block);
         let (shared, dir) = (Arc::new(Proving::default()), dir.to_owned());
         let mine = shared.clone();
         let run = move || {
-            let end = read(&dir, &mine);
+            let end = read(&dir, &left, &mine);
             if !mine.stops.load(Ordering::Relaxed) {
                 *mine.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
             }
         };
         // Without a thread the rows are proved as they are read, as they are anyway.
         let thread = thread::Builder::new().name("scrub".to_owned()).spawn(run).ok();
-        Some(Scrub { shared, of: vatstore.all_keys(), thread })
+        Some(Scrub { shared, of, thread })
     }
 
     pub(super) fn progress(&self) -> ScrubProgress {
@@ -115,12 +113,11 @@ impl Drop for Scrub {
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long it rests depends on how long it read, and nothing on that")]
-fn read(dir: &Path, shared: &Proving) -> Result<(), HostFault> {
+fn read(dir: &Path, left: &[&str], shared: &Proving) -> Result<(), HostFault> {
     let database = Database::open_read_only(dir)?;
     let Some(meta) = database.meta()? else { return Ok(()) };
-    let sums = database.sums()?;
     let mut since = Instant::now();
-    proof::vatstores(&database, &meta, &sums, &mut |rows| {
+    proof::rows(&database, &meta, left, &mut |rows| {
         shared.rows.store(rows, Ordering::Relaxed);
         if rows.is_multiple_of(PIECE) {
             thread::park_timeout((REST * since.elapsed()).min(Duration::from_millis(100)));

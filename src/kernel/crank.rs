@@ -80,11 +80,16 @@ pub(super) struct Delivered {
 /// Runs the next crank. Nothing ran where its delivery was interrupted: the block is as it was before.
 pub(super) fn run(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
     let mut log = CrankLog::of(block.tables().globals().next_crank);
+    let file = block.rows_in_file();
     let crank = Crank::begin(block, workers, &mut log);
     // A bug of ours is no reason to lose what is known of it: what the crank owns is gone either way.
     match caught(|| crank.run()) {
         Ok(block) => Ok((block, (!log.interrupted).then_some(log.ran))),
-        Err(fault) => Err(Box::new(log.halt(fault))),
+        // A row that could not be read seemed to be absent: whatever came of that is no fault of the kernel.
+        Err(fault) => {
+            let unread = file.and_then(|it| it.check().err());
+            Err(Box::new(log.halt(unread.map_or(fault, Fault::from))))
+        }
     }
 }
 

@@ -113,6 +113,7 @@ impl Ledger {
         self.tables()
             .clist
             .holders(id.into())
+            .into_iter()
             .filter(|(_, vref)| vref.is_imported_object())
             .map(|(vat, _)| vat)
             .collect()

@@ -13,7 +13,7 @@ use crate::{
         block::{Block, Step, beside, pending},
         table::{Item, KernelObject, Outside, Owner, Policy},
     },
-    store::BesideRow,
+    store::{BesideRow, Cut},
 };
 
 /// Begins the next block, so many seconds after the last one; where only the timer has something to do, when it has.
@@ -57,7 +57,11 @@ pub fn begin_block_at<T>(
 
 /// Does something from outside: what `input` changes becomes part of the block, or none of it.
 pub fn outside<T>(block: Block, input: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> Result<(Block, T), Box<Halt>> {
-    let halt = |fault| Box::new(Halt { fault, position: Position::default(), taken: None });
+    let file = block.rows_in_file();
+    let halt = |fault| {
+        let unread = file.as_ref().and_then(|it| it.check().err());
+        Box::new(Halt { fault: unread.map_or(fault, Fault::from), position: Position::default(), taken: None })
+    };
     let mut ledger = Ledger::open(block);
     let result = input(&mut ledger).map_err(halt)?;
     ledger.settle_down().map_err(halt)?;
@@ -94,7 +98,8 @@ impl Ledger {
     /// Returns the vat admin: one for the whole state, held for ever.
     pub fn vat_admin(&mut self) -> Result<ObjectId, Fault> {
         let owner = Some(Owner::Kernel(KernelObject::VatAdmin));
-        let known = self.tables().objects.iter().find(|(_, it)| it.owner == owner).map(|(id, _)| *id);
+        let known =
+            self.tables().objects.along((Cut::Start, Cut::End)).find(|(_, it)| it.owner == owner).map(|(id, _)| *id);
         if let Some(id) = known {
             return Ok(id);
         }

@@ -88,8 +88,7 @@ impl Inward<'_> {
 
     /// A vat never loses a device: how many it knows tells the next one's name.
     fn next_device(&self) -> VRef {
-        let known =
-            self.ledger.tables().clist.range((self.vat, VRef::device(0))..).take_while(|((it, _), _)| *it == self.vat);
+        let known = self.ledger.tables().clist.devices(self.vat);
         VRef::device(known.count() as u64 + limits::FIRST_DEVICE_IMPORT)
     }
 

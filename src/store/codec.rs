@@ -14,6 +14,14 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
     append(value, out)
 }
 
+/// Returns the record of `value` without its last byte: all but the last field, where that is a byte.
+pub(crate) fn beginning<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, HostFault> {
+    let mut record = Vec::new();
+    encode(value, &mut record)?;
+    record.pop();
+    Ok(record)
+}
+
 /// Reads a record, all of it.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HostFault> {
     let mut rest = begin(bytes)?;

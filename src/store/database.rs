@@ -35,6 +35,7 @@ use crate::{
         page, private,
         proof::{DAMAGED, Proof, StoredRow},
         prune,
+        row_file::{BEGINNING, RowFile},
         span::SpanFolder,
         sqlite, sum, upgrade,
     },
@@ -126,6 +127,8 @@ impl Home {
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Shared,
+    /// The same connection, for tables that are not in memory as a whole.
+    pub(crate) file: RowFile,
     pub(super) home: Home,
     /// What was done to have it, for a caller that cannot continue with it.
     opening: String,
@@ -147,7 +150,7 @@ fn blamed(what: &str, err: &rusqlite::Error, why: impl fmt::Display) -> HostFaul
 
 /// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the
 /// sync nor, when the connection is closed, anything else.
-fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFault {
+pub(super) fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFault {
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     let is_io = matches!(err.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen));
     let errno = sqlite::system_errno(connection).filter(|_| is_io).map(io::Error::from_raw_os_error);
@@ -189,6 +192,8 @@ pub struct TableLayout {
     pub name: &'static str,
     /// Whether its values may be long, as those of a vatstore: then it has a rowid.
     pub has_long_values: bool,
+    /// Whether its rows are also found by their values, but for the last byte of each.
+    pub has_value_index: bool,
 }
 
 /// Returns the schema of the file: a statement for each of its tables.
@@ -203,12 +208,20 @@ fn layout(tables: &[TableLayout]) -> String {
     sql += page::LAYOUT;
     sql += prune::LAYOUT;
     sql += sum::LAYOUT;
-    for TableLayout { name, has_long_values } in tables {
+    for TableLayout { name, has_long_values, has_value_index } in tables {
         // Without a rowid the value stands right behind the key: it is read with it, and compared.
         let kind = if *has_long_values { "" } else { " WITHOUT ROWID" };
         sql += &format!("CREATE TABLE \"{name}\" {ROW_COLUMNS}{kind};");
+        if *has_value_index {
+            sql += &value_index(name);
+        }
     }
     sql
+}
+
+/// Returns the statement that makes the index of a table on its values.
+pub(super) fn value_index(table: &str) -> String {
+    format!("CREATE INDEX {table}_value ON {table} ({BEGINNING});")
 }
 
 /// The columns of a table of the kernel's.
@@ -240,12 +253,16 @@ impl Drop for Lock {
 }
 
 impl Database {
+    fn on(connection: Shared, home: Home, opening: String, lock: Option<Lock>) -> Database {
+        let file = RowFile::new(connection.clone(), home.dir.clone());
+        Database { connection, file, home, opening, _lock: lock }
+    }
+
     /// Makes a database in memory, which is gone when dropped.
     pub fn memory(tables: &[TableLayout]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
         let opening = "read the state in memory".to_owned();
-        let database =
-            Database { connection: Shared::new(connection, None), home: Home::default(), opening, _lock: None };
+        let database = Database::on(Shared::new(connection, None), Home::default(), opening, None);
         database.create(tables)?;
         Ok(database)
     }
@@ -257,8 +274,7 @@ impl Database {
         private::make_file(path).map_err(|err| HostFault::new(&what, err))?;
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
-        let database =
-            Database { connection: Shared::new(connection, None), home: Home::default(), opening: what, _lock: None };
+        let database = Database::on(Shared::new(connection, None), Home::default(), what, None);
         database.create(tables)?;
         Ok(database)
     }
@@ -291,8 +307,7 @@ impl Database {
         let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let home = Home { dir: dir.to_owned(), ..Home::default() };
-        let mut database =
-            Database { connection: Shared::new(connection, vfs), home, opening: what, _lock: Some(lock) };
+        let mut database = Database::on(Shared::new(connection, vfs), home, what, Some(lock));
         make_durable(&database.connection.lock(), &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection.lock()));
         if database.schema()? == upgrade::BEFORE {
@@ -329,8 +344,7 @@ impl Database {
         let connection = Connection::open_with_flags(path, flags).map_err(fault(&opening))?;
         connection.busy_timeout(BUSY_MAX).map_err(fault(&opening))?;
         connection.execute_batch(WARY).map_err(fault(&opening))?;
-        let database =
-            Database { connection: Shared::new(connection, None), home: Home::default(), opening, _lock: None };
+        let database = Database::on(Shared::new(connection, None), Home::default(), opening, None);
         database.check_schema()?;
         Ok(database)
     }
@@ -501,7 +515,7 @@ impl Database {
 }
 
 /// What is done, and to the state in which folder.
-fn placed(what: &str, dir: &Path) -> String {
+pub(super) fn placed(what: &str, dir: &Path) -> String {
     match dir.as_os_str().is_empty() {
         true => what.to_owned(),
         false => format!("{what} (the state `{}`)", dir.display()),

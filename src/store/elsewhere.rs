@@ -7,6 +7,11 @@
 //!          ◀──trim: what no open block changed, and was not used for long──┘
 //! ```
 //!
+//! There are two ways to ask. Who has the file at hand fetches and walks, and hears of a failure at once: so vatstores are read.
+//! Of a table that has its own way to the file every row seems to be there (`get`, `along`, `update`, …): so objects and c-lists are read,
+//! of which the whole kernel speaks. What cannot be read then seems to be absent, and the fault is kept (see `row_file`): whoever ends a step
+//! looks there first.
+//!
 //! Invariants:
 //! * After a fetch the row is in memory, or there is none; after a walk so are all rows of its range. Who changes a row has fetched it.
 //! * A row that the open block changed stays in memory until it is committed. A row that it removed is not read again.
@@ -15,21 +20,23 @@
 //!   digest of the table attests: whoever reads all of it compares that (see `proof`).
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     ops::Bound,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rusqlite::{OptionalExtension, params};
+use parking_lot::Mutex;
 
 use crate::{
     model::{blame::HostFault, id::hex},
     store::{
+        came::Came,
         codec::{self, Key},
         database::Database,
         hash::RowHash,
         proof::{DAMAGED, StoredRow},
+        row_file::RowFile,
         rows::{Arrangement, RowMap},
         table::{Index, Slot, Table, Value},
     },
@@ -38,8 +45,11 @@ use crate::{
 /// Bytes of keys and values that a walk reads from the file at once, and rows: whatever is reached first.
 const AT_ONCE: AtOnce = AtOnce { bytes: 64 << 10, rows: 64 };
 
-/// Ranges that are known to be whole in memory.
-const RANGES_MAX: usize = 32;
+/// The same of rows that are near each other: if there are no more.
+const NEAR: AtOnce = AtOnce { bytes: 32 << 10, rows: 512 };
+
+/// Ranges that are known to be whole in memory, and keys that are known to be absent.
+const RANGES_MAX: usize = 4_096;
 
 /// Rows that a trim looks at before it lets some of them go.
 const LOOK: usize = 512;
@@ -72,7 +82,7 @@ impl Stamp {
         self.0.load(Ordering::Relaxed) & !USED
     }
 
-    fn note_use(&self) {
+    pub(super) fn note_use(&self) {
         let stamp = self.0.load(Ordering::Relaxed);
         if stamp & USED == 0 {
             self.0.store(stamp | USED, Ordering::Relaxed);
@@ -144,32 +154,62 @@ impl<K> Cut<K> {
 }
 
 /// The knowledge of the rows of a table that are not in memory.
-pub(super) struct Elsewhere<K> {
+pub(super) struct Elsewhere<K, V> {
     /// The keys whose rows the open block removed: the file still has them.
     removed: BTreeSet<K>,
-    /// Ranges of which every row is in memory, the one found last behind the others.
-    whole: VecDeque<(Cut<K>, Cut<K>)>,
+    /// No row at this place or behind it is in the file alone.
+    beyond: Cut<K>,
+    known: Mutex<Known<K>>,
+    /// Where the rows are read that somebody asks for who has only the table.
+    reader: Option<Reader<K>>,
+    came: Came<K, V>,
     /// The key up to which the last trim looked.
     hand: Option<K>,
+}
+
+/// What is known of the file.
+struct Known<K> {
+    /// Ranges of which every row is in memory, each with its end: none meets another.
+    whole: BTreeMap<Cut<K>, Cut<K>>,
+    /// Keys that the file has not.
+    absent: BTreeSet<K>,
+    /// The beginnings of neighbourhoods that are too large to be read at once.
+    scattered: BTreeSet<Cut<K>>,
     reads: u64,
 }
 
-impl<K> Default for Elsewhere<K> {
-    fn default() -> Elsewhere<K> {
-        Elsewhere { removed: BTreeSet::new(), whole: VecDeque::new(), hand: None, reads: 0 }
-    }
+/// A range of keys.
+pub(crate) type CutRange<K> = (Cut<K>, Cut<K>);
+
+/// The way to the file for rows that are asked for by those who have only the table.
+pub(super) struct Reader<K> {
+    file: RowFile,
+    /// The range of the keys that are read together, where there are few in it.
+    near: Option<fn(&K) -> CutRange<K>>,
 }
 
-impl<K> fmt::Debug for Elsewhere<K> {
+impl<K, V> fmt::Debug for Elsewhere<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Elsewhere")
             .field("removed", &self.removed.len())
-            .field("reads", &self.reads)
+            .field("reads", &self.known.lock().reads)
             .finish_non_exhaustive()
     }
 }
 
-impl<K: Ord + Clone> Elsewhere<K> {
+impl<K: Ord + Clone, V> Elsewhere<K, V> {
+    fn new(beyond: Cut<K>, reader: Option<Reader<K>>) -> Elsewhere<K, V> {
+        let known = Known { whole: BTreeMap::new(), absent: BTreeSet::new(), scattered: BTreeSet::new(), reads: 0 };
+        Elsewhere {
+            removed: BTreeSet::new(),
+            beyond,
+            known: Mutex::new(known),
+            reader,
+            came: Came::default(),
+            hand: None,
+        }
+    }
+
     pub(super) fn removed(&mut self, key: &K) {
         self.removed.insert(key.clone());
     }
@@ -179,22 +219,61 @@ impl<K: Ord + Clone> Elsewhere<K> {
         self.removed.clear();
     }
 
+    /// Returns whether the file may have a row under a key that is not in memory.
+    fn may_have(&self, key: &K) -> bool {
+        let is_beyond = match &self.beyond {
+            Cut::Start => true,
+            Cut::At(first, Side::Before) => key >= first,
+            Cut::At(last, Side::Behind) => key > last,
+            Cut::End => false,
+        };
+        let known = self.known.lock();
+        !is_beyond
+            && !self.removed.contains(key)
+            && !known.absent.contains(key)
+            && known.whole_from(&Cut::before(key.clone())).is_none()
+    }
+}
+
+impl<K: Ord + Clone> Known<K> {
     /// Returns how far everything behind a place is in memory.
     fn whole_from(&self, from: &Cut<K>) -> Option<&Cut<K>> {
-        self.whole.iter().rev().find(|(first, last)| first <= from && from < last).map(|(_, last)| last)
+        self.whole.range(..=from).next_back().map(|(_, last)| last).filter(|last| from < *last)
     }
 
     /// Notes a range of which every row is in memory.
-    fn note_whole(&mut self, from: Cut<K>, to: Cut<K>) {
-        match self.whole.iter_mut().find(|(first, last)| *first <= from && *last == from) {
-            // The next piece of a walk.
-            Some(range) => range.1 = to,
-            None => {
-                if self.whole.len() == RANGES_MAX {
-                    self.whole.pop_front();
-                }
-                self.whole.push_back((from, to));
-            }
+    fn note_whole(&mut self, mut from: Cut<K>, mut to: Cut<K>) {
+        if let Some((first, last)) = self.whole.range(..=&from).next_back()
+            && *last >= from
+        {
+            from = first.clone();
+            to = to.max(last.clone());
+        }
+        while let Some((first, last)) = self.whole.range(&from..).next().filter(|(first, _)| **first <= to) {
+            let first = first.clone();
+            to = to.max(last.clone());
+            self.whole.remove(&first);
+        }
+        if self.whole.len() >= RANGES_MAX {
+            self.whole.pop_first();
+        }
+        self.whole.insert(from, to);
+    }
+
+    fn note_absent(&mut self, key: K) {
+        if self.absent.len() >= RANGES_MAX {
+            self.absent.clear();
+        }
+        self.absent.insert(key);
+    }
+
+    /// A row left the memory.
+    fn note_left(&mut self, key: &K) {
+        self.absent.remove(key);
+        let place = Cut::before(key.clone());
+        if let Some((first, _)) = self.whole.range(..=&place).next_back().filter(|(_, last)| **last > place) {
+            let first = first.clone();
+            self.whole.remove(&first);
         }
     }
 }
@@ -205,58 +284,12 @@ fn bytes<K: Key>(key: &K) -> Vec<u8> {
     bytes
 }
 
-/// Reads one row of a table: its value and its checksum.
-fn row(file: &Database, table: &str, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, HostFault> {
-    let sql = format!("SELECT value, checksum FROM \"{table}\" WHERE key = ?");
-    let read = || {
-        let connection = file.connection.lock();
-        let mut statement = connection.prepare_cached(&sql)?;
-        statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-    };
-    read().map_err(|err| file.failed(&format!("read table `{table}`"), &err))
-}
-
-/// Hands over the first rows of a range of a table, in the order of their keys, and returns whether that is all of the range.
-fn rows_within(
-    file: &Database,
-    table: &str,
-    (first, last): (Bound<Vec<u8>>, Bound<Vec<u8>>),
-    max: AtOnce,
-    take: &mut dyn FnMut(&StoredRow<'_>) -> Result<(), HostFault>,
-) -> Result<bool, HostFault> {
-    let from = match first {
-        Bound::Excluded(_) => ">",
-        Bound::Included(_) | Bound::Unbounded => ">=",
-    };
-    let (to, last) = match last {
-        Bound::Included(key) => ("AND key <= ?2", Some(key)),
-        Bound::Excluded(key) => ("AND key < ?2", Some(key)),
-        Bound::Unbounded => ("AND ?2 IS NULL", None),
-    };
-    let first = match first {
-        Bound::Included(key) | Bound::Excluded(key) => key,
-        Bound::Unbounded => Vec::new(),
-    };
-    let what = format!("read table `{table}`");
-    let failed = |err| file.failed(&what, &err);
-    let sql = format!("SELECT key, value, checksum FROM \"{table}\" WHERE key {from} ?1 {to} ORDER BY key");
-    let connection = file.connection.lock();
-    let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
-    let mut rows = statement.query(params![first, last]).map_err(failed)?;
-    let (mut count, mut bytes) = (0, 0);
-    while let Some(row) = rows.next().map_err(failed)? {
-        let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
-        let (key, value) = (blob(0).map_err(failed)?, blob(1).map_err(failed)?);
-        take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
-        (count, bytes) = (count + 1, bytes + key.len() + value.len());
-        if count >= max.rows || bytes >= max.bytes {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
+    /// Returns the number of rows in memory.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.rows.count()
+    }
+
     /// Returns whether every row is in memory.
     pub fn is_whole(&self) -> bool {
         self.elsewhere.is_none()
@@ -264,27 +297,31 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Returns how many rows and pieces were read from the file since they began to leave the memory.
     pub fn reads(&self) -> u64 {
-        self.elsewhere.as_ref().map_or(0, |it| it.reads)
+        self.elsewhere.as_ref().map_or(0, |it| it.known.lock().reads)
     }
 
-    /// Has rows stay in the file until they are needed, from now on: after a commit, or before any row was read.
+    /// Has rows stay in the file until somebody fetches them, from now on: after a commit, or before any row was read.
     pub(crate) fn leave_in_file(&mut self) {
-        self.elsewhere.get_or_insert_default();
+        if self.is_whole() {
+            self.elsewhere = Some(Box::new(Elsewhere::new(Cut::End, None)));
+        }
+    }
+
+    /// Has rows stay in the file until somebody asks for them, from now on: after a commit, or before any row was read. No key of
+    /// the file is at this place or behind it. Those that are `near` each other are read together, where they are few.
+    pub(crate) fn leave_in(&mut self, file: RowFile, beyond: Cut<K>, near: Option<fn(&K) -> CutRange<K>>) {
+        if self.is_whole() {
+            self.elsewhere = Some(Box::new(Elsewhere::new(beyond, Some(Reader { file, near }))));
+        }
     }
 
     /// Returns the row of this key, which is read if it is not in memory.
     pub fn fetch(&mut self, file: &Database, key: &K) -> Result<Option<&V>, HostFault> {
-        if let Some(elsewhere) = &mut self.elsewhere
+        if let Some(elsewhere) = &self.elsewhere
             && self.rows.find(key).is_none()
-            && !elsewhere.removed.contains(key)
-            && elsewhere.whole_from(&Cut::At(key.clone(), Side::Before)).is_none()
+            && let Some((key, value)) = self.read_row(elsewhere, &file.file, key)?
         {
-            elsewhere.reads += 1;
-            let key = bytes(key);
-            if let Some((value, checksum)) = row(file, self.name, &key)? {
-                let (key, value) = self.proved(&StoredRow { key: &key, value: &value, checksum })?;
-                self.come(key, value);
-            }
+            self.come(key, Slot { value, stamp: Stamp::committed() });
         }
         let row = self.rows.find(key);
         Ok(row.map(|it| {
@@ -297,11 +334,12 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     pub fn walk(
         &mut self,
         file: &Database,
-        (mut from, to): (Cut<K>, Cut<K>),
+        (mut from, to): CutRange<K>,
         mut each: impl FnMut(&K, &V) -> bool,
     ) -> Result<(), HostFault> {
         while from < to {
-            let end = self.read_on(file, &from, &to)?;
+            let end = self.read_on(&file.file, &from, &to, AT_ONCE)?;
+            self.settle_in();
             for (key, row) in self.rows.within((from.first(), end.last())) {
                 row.stamp.note_use();
                 if !each(key, &row.value) {
@@ -313,40 +351,179 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         Ok(())
     }
 
-    /// Reads what is missing from memory behind a place, and returns how far nothing is missing then.
-    fn read_on(&mut self, file: &Database, from: &Cut<K>, to: &Cut<K>) -> Result<Cut<K>, HostFault> {
-        let Some(elsewhere) = &mut self.elsewhere else { return Ok(to.clone()) };
-        if let Some(end) = elsewhere.whole_from(from) {
-            return Ok(end.min(to).clone());
-        }
-        elsewhere.reads += 1;
-        let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
-        let mut read = Vec::new();
-        let is_all = rows_within(file, self.name, (first, last), AT_ONCE, &mut |row| {
-            read.push(self.proved(row)?);
-            Ok(())
-        })?;
-        let end = match read.last() {
-            Some((key, _)) if !is_all => Cut::behind(key.clone()),
-            _ => to.clone(),
-        };
-        for (key, value) in read {
-            let is_removed = self.elsewhere.as_ref().is_some_and(|it| it.removed.contains(&key));
-            if !is_removed && self.rows.find(&key).is_none() {
-                self.come(key, value);
-            }
-        }
-        if let Some(elsewhere) = &mut self.elsewhere {
-            elsewhere.note_whole(from.clone(), end.clone());
-        }
-        Ok(end)
-    }
-
     /// Reads every row that is not in memory. None leaves any more.
     pub(crate) fn fetch_all(&mut self, file: &Database) -> Result<(), HostFault> {
         self.walk(file, (Cut::Start, Cut::End), |_, _| true)?;
         self.elsewhere = None;
         Ok(())
+    }
+
+    /// Reads the row of a key that is not in memory.
+    fn read_row(&self, elsewhere: &Elsewhere<K, V>, file: &RowFile, key: &K) -> Result<Option<(K, V)>, HostFault> {
+        if !elsewhere.may_have(key) {
+            return Ok(None);
+        }
+        elsewhere.known.lock().reads += 1;
+        let stored = bytes(key);
+        match file.row(self.name, &stored)? {
+            Some((value, checksum)) => self.proved(&StoredRow { key: &stored, value: &value, checksum }).map(Some),
+            None => {
+                elsewhere.known.lock().note_absent(key.clone());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads what is missing from memory behind a place, and returns how far nothing is missing then.
+    fn read_on(&self, file: &RowFile, from: &Cut<K>, to: &Cut<K>, max: AtOnce) -> Result<Cut<K>, HostFault> {
+        let Some(elsewhere) = &self.elsewhere else { return Ok(to.clone()) };
+        if let Some(end) = elsewhere.known.lock().whole_from(from) {
+            return Ok(end.min(to).clone());
+        }
+        elsewhere.known.lock().reads += 1;
+        let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
+        let mut end = to.clone();
+        let is_all = file.rows_within(self.name, (first, last), max, &mut |row| {
+            let (key, value) = self.proved(row)?;
+            end = Cut::behind(key.clone());
+            if !elsewhere.removed.contains(&key) && self.rows.find(&key).is_none() && elsewhere.came.get(&key).is_none()
+            {
+                elsewhere.came.put(key, Slot { value, stamp: Stamp::committed() });
+            }
+            Ok(())
+        })?;
+        if is_all {
+            end.clone_from(to);
+        }
+        elsewhere.known.lock().note_whole(from.clone(), end.clone());
+        Ok(end)
+    }
+
+    /// Returns the row of a key that is not among those that the table knows: it may wait, or is read.
+    #[cold]
+    pub(super) fn seek(&self, key: &K) -> Option<&V> {
+        let elsewhere = self.elsewhere.as_ref()?;
+        if let Some(row) = elsewhere.came.get(key) {
+            return Some(&row.value);
+        }
+        let reader = elsewhere.reader.as_ref()?;
+        if !elsewhere.may_have(key) {
+            return None;
+        }
+        if let Some(near) = reader.near {
+            let (from, to) = near(key);
+            if !elsewhere.known.lock().scattered.contains(&from) {
+                let end = reader.file.or_none(self.read_on(&reader.file, &from, &to, NEAR))?;
+                if end < to {
+                    elsewhere.known.lock().scattered.insert(from);
+                }
+                if let Some(row) = elsewhere.came.get(key) {
+                    return Some(&row.value);
+                }
+            }
+        }
+        let (key, value) = reader.file.or_none(self.read_row(elsewhere, &reader.file, key))??;
+        Some(&elsewhere.came.put(key, Slot { value, stamp: Stamp::committed() }).1.value)
+    }
+
+    /// Iterates over the rows of a range, in key order; those that are not in memory are read, as the iteration comes to them.
+    pub fn along(&self, (from, to): CutRange<K>) -> impl Iterator<Item = (&K, &V)> {
+        let all = (self.is_whole() && from < to).then(|| (from.first().cloned(), to.last().cloned()));
+        let all = all.map(|it| self.rows.within(it).map(|(key, it)| (key, &it.value)));
+        let (mut from, mut piece) = (from, VecDeque::new());
+        let pieces = std::iter::from_fn(move || {
+            while piece.is_empty() && from < to && !self.is_whole() {
+                let end = self.bring(&from, &to)?;
+                piece.extend(self.present((from.first(), end.last())));
+                from = end;
+            }
+            piece.pop_front()
+        });
+        all.into_iter().flatten().chain(pieces)
+    }
+
+    /// Has the next rows of a range in memory, and returns how far.
+    fn bring(&self, from: &Cut<K>, to: &Cut<K>) -> Option<Cut<K>> {
+        match self.elsewhere.as_ref().and_then(|it| it.reader.as_ref()) {
+            Some(reader) => reader.file.or_none(self.read_on(&reader.file, from, to, AT_ONCE)),
+            None => Some(to.clone()),
+        }
+    }
+
+    /// Returns the rows of a range that are in memory, in key order.
+    fn present(&self, range: (Bound<&K>, Bound<&K>)) -> Vec<(&K, &V)> {
+        let came = self.elsewhere.as_ref().map(|it| it.came.within(range)).unwrap_or_default();
+        let mut rows: Vec<(&K, &V)> = self.rows.within(range).map(|(key, it)| (key, &it.value)).collect();
+        if !came.is_empty() {
+            rows.extend(came.into_iter().map(|(key, it)| (key, &it.value)));
+            rows.sort_by_key(|(key, _)| *key);
+        }
+        rows
+    }
+
+    /// Returns the rows of a range whose values are stored as this one, but for the last byte, and which are not among those that the
+    /// table knows: of a table with an index on that (see `TableLayout`).
+    pub(crate) fn found_by_value(&self, like: &V, (from, to): &CutRange<K>) -> Vec<(&K, &V)> {
+        let Some((elsewhere, reader)) = self.elsewhere.as_ref().and_then(|it| Some((it, it.reader.as_ref()?))) else {
+            return Vec::new();
+        };
+        elsewhere.known.lock().reads += 1;
+        let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
+        let Some(begin) = reader.file.or_none(codec::beginning(like)) else { return Vec::new() };
+        let mut found = Vec::new();
+        let read = reader.file.rows_beginning_with(self.name, &begin, (first, last), &mut |row| {
+            let (key, value) = self.proved(row)?;
+            if elsewhere.removed.contains(&key) || self.rows.find(&key).is_some() {
+                return Ok(());
+            }
+            if elsewhere.came.get(&key).is_none() {
+                elsewhere.came.put(key.clone(), Slot { value, stamp: Stamp::committed() });
+            }
+            found.push(key);
+            Ok(())
+        });
+        if reader.file.or_none(read).is_none() {
+            return Vec::new();
+        }
+        let rows =
+            found.iter().filter_map(|key| elsewhere.came.within((Bound::Included(key), Bound::Included(key))).pop());
+        rows.map(|(key, it)| (key, &it.value)).collect()
+    }
+
+    /// Counts the rows of a range, as they were committed.
+    pub(crate) fn stored_within(&self, (from, to): &CutRange<K>) -> u64 {
+        let reader = self.elsewhere.as_ref().and_then(|it| it.reader.as_ref());
+        let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
+        reader.and_then(|it| it.file.or_none(it.file.count_within(self.name, (first, last)))).unwrap_or(0)
+    }
+
+    /// Returns whether every row of a range is in memory.
+    pub(crate) fn is_whole_within(&self, (from, to): &CutRange<K>) -> bool {
+        self.elsewhere.as_ref().is_none_or(|it| it.known.lock().whole_from(from).is_some_and(|end| end >= to))
+    }
+
+    /// Iterates over the rows that were read since the table was changed: its index does not know them yet.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.elsewhere.iter().flat_map(|it| it.came.iter()).map(|(key, it)| (key, &it.value))
+    }
+
+    /// Has the row of a key among those that the table knows, if there is one: before it is changed.
+    #[cold]
+    pub(super) fn settle(&mut self, key: &K) {
+        if self.rows.find(key).is_none() {
+            self.seek(key);
+        }
+        self.settle_in();
+    }
+
+    /// Has the rows that came among those that the table knows.
+    fn settle_in(&mut self) {
+        let Some(elsewhere) = &mut self.elsewhere else { return };
+        if !elsewhere.came.is_empty() {
+            for (key, row) in elsewhere.came.take() {
+                self.come(key, row);
+            }
+        }
     }
 
     /// Decodes a stored row, and hashes it.
@@ -380,17 +557,18 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         HostFault::damage(format_args!("table `{name}`, key {key}"), fault.why)
     }
 
-    fn come(&mut self, key: K, value: V) {
-        self.index.moved(&key, &value, true);
-        self.rows.put(key, Slot { value, stamp: Stamp::committed() });
+    fn come(&mut self, key: K, row: Slot<V>) {
+        self.index.moved(&key, &row.value, true);
+        self.rows.put(key, row);
     }
 
     /// Lets rows leave the memory until there are few enough, or none is left that may leave: those first that were not used since the
-    /// last trim looked at them. Between two cranks.
-    pub(crate) fn trim(&mut self, are_few: impl Fn(&I) -> bool) {
+    /// last trim looked at them. Between two cranks. `are_few` sees the index, and how many rows are in memory.
+    pub(crate) fn trim(&mut self, are_few: impl Fn(&I, usize) -> bool) {
+        self.settle_in();
         // In what is left of one round, and two more, each row was met once without having been used.
         let mut rounds = 3;
-        while rounds > 0 && !are_few(&self.index) {
+        while rounds > 0 && !are_few(&self.index, self.rows.count()) {
             let Some(elsewhere) = &mut self.elsewhere else { return };
             let from = elsewhere.hand.take();
             let from = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -407,13 +585,14 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
             if last.is_none() {
                 rounds -= 1;
             }
-            if !leaving.is_empty() {
-                elsewhere.whole.clear();
-            }
             for key in leaving {
                 elsewhere.removed.remove(&key);
+                elsewhere.known.get_mut().note_left(&key);
                 if let Some(row) = self.rows.take(&key) {
                     self.index.moved(&key, &row.value, false);
+                    if elsewhere.beyond < Cut::behind(key.clone()) {
+                        elsewhere.beyond = Cut::behind(key);
+                    }
                 }
             }
         }
@@ -421,161 +600,4 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::store::{Digest, Fold, Journaled, database::TableLayout};
-
-    /// Counts the rows, and those in memory.
-    #[derive(Default, Debug)]
-    struct Counts {
-        all: i64,
-        in_memory: i64,
-    }
-
-    impl Index<u64, u64> for Counts {
-        fn changed(&mut self, _: &u64, old: Option<&u64>, new: Option<&u64>) {
-            let more = i64::from(new.is_some()) - i64::from(old.is_some());
-            self.all += more;
-            self.in_memory += more;
-        }
-
-        fn moved(&mut self, _: &u64, _: &u64, is_in_memory: bool) {
-            self.in_memory += if is_in_memory { 1 } else { -1 };
-        }
-    }
-
-    #[derive(Clone, Debug)]
-    enum Move {
-        Get(u64),
-        Walk(u64, u64, usize),
-        Insert(u64, u64),
-        Remove(u64),
-        Rewind,
-        Seal,
-        Flush,
-        Trim(i64),
-    }
-
-    fn step() -> impl Strategy<Value = Move> {
-        let key = || 0..12_u64;
-        prop_oneof![
-            3 => key().prop_map(Move::Get),
-            3 => (key(), key(), 0..6_usize).prop_map(|(from, to, max)| Move::Walk(from, to, max)),
-            4 => (key(), 0..4_u64).prop_map(|(key, value)| Move::Insert(key, value)),
-            3 => key().prop_map(Move::Remove),
-            1 => Just(Move::Rewind),
-            3 => Just(Move::Seal),
-            2 => Just(Move::Flush),
-            3 => (0..6_i64).prop_map(Move::Trim),
-        ]
-    }
-
-    fn compare(steps: Vec<Move>) -> Result<(), TestCaseError> {
-        let mut file = Database::memory(&[TableLayout { name: "test", has_long_values: true }]).expect("a database");
-        let mut table: Table<u64, u64, Counts> = Table::new(1, "test");
-        table.leave_in_file();
-        let (mut now, mut sealed, mut digest) = (BTreeMap::new(), BTreeMap::new(), Digest::default());
-        for step in steps {
-            match step {
-                Move::Get(key) => prop_assert_eq!(table.fetch(&file, &key).expect("reads"), now.get(&key)),
-                Move::Walk(from, to, max) => {
-                    let mut found = Vec::new();
-                    let range = (Cut::before(from), Cut::behind(to));
-                    let each = |key: &u64, value: &u64| {
-                        found.push((*key, *value));
-                        found.len() <= max
-                    };
-                    table.walk(&file, range, each).expect("reads");
-                    let expected = now.iter().filter(|(key, _)| (from..=to).contains(key)).take(max + 1);
-                    prop_assert_eq!(found, expected.map(|(key, value)| (*key, *value)).collect::<Vec<_>>());
-                }
-                Move::Insert(key, value) => {
-                    table.fetch(&file, &key).expect("reads");
-                    table.insert(key, value);
-                    now.insert(key, value);
-                }
-                Move::Remove(key) => {
-                    table.fetch(&file, &key).expect("reads");
-                    prop_assert_eq!(table.remove(&key), now.remove(&key));
-                }
-                Move::Rewind => {
-                    Journaled::rewind(&mut table);
-                    now.clone_from(&sealed);
-                }
-                Move::Seal | Move::Flush | Move::Trim(_) => {
-                    table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
-                    sealed.clone_from(&now);
-                    if matches!(step, Move::Flush) {
-                        let mut transaction = file.transaction().expect("begins");
-                        table.flush(&mut transaction, &mut digest).expect("flushes");
-                        transaction.commit().expect("commits");
-                    }
-                    if let Move::Trim(few) = step {
-                        table.trim(|it| it.in_memory <= few);
-                    }
-                }
-            }
-            prop_assert_eq!(table.index.all, i64::try_from(now.len()).expect("few"));
-            prop_assert_eq!(table.index.in_memory, i64::try_from(table.rows.count()).expect("few"));
-        }
-        table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
-        let mut transaction = file.transaction().expect("begins");
-        table.flush(&mut transaction, &mut digest).expect("flushes");
-        transaction.commit().expect("commits");
-        table.trim(|it| it.in_memory == 0);
-        prop_assert_eq!(table.rows.count(), 0, "what is committed may leave");
-        table.fetch_all(&file).expect("reads");
-        prop_assert_eq!(table.iter().map(|(key, value)| (*key, *value)).collect::<BTreeMap<_, _>>(), now);
-        let mut swept = Digest::default();
-        table.sweep(&mut swept).expect("sweeps");
-        prop_assert_eq!(swept, digest);
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn a_table_in_a_file_equals_a_plain_map(steps in prop::collection::vec(step(), 0..100)) {
-            compare(steps)?;
-        }
-    }
-
-    #[test]
-    fn the_rows_that_are_used_stay_in_memory_and_a_long_walk_reads_in_pieces() {
-        let mut file = Database::memory(&[TableLayout { name: "test", has_long_values: true }]).expect("a database");
-        let mut table: Table<u64, u64, Counts> = Table::new(1, "test");
-        (0..2_000).for_each(|key| table.insert(key, key));
-        table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
-        let mut transaction = file.transaction().expect("begins");
-        table.flush(&mut transaction, &mut Digest::default()).expect("flushes");
-        transaction.commit().expect("commits");
-        table.leave_in_file();
-        table.trim(|it| it.in_memory == 0);
-        assert_eq!(table.rows.count(), 0);
-        let mut count = 0;
-        table
-            .walk(&file, (Cut::Start, Cut::End), |_, _| {
-                count += 1;
-                true
-            })
-            .expect("reads");
-        assert_eq!(
-            (count, table.reads()),
-            (2_000, 2_000_u64.div_ceil(AT_ONCE.rows as u64) + u64::from(2_000 % AT_ONCE.rows == 0))
-        );
-        // All of it is known to be there now.
-        let reads = table.reads();
-        assert_eq!(table.fetch(&file, &5_000).expect("reads"), None);
-        assert_eq!(table.reads(), reads);
-        // A first look forgets that each was used; those that are used again outlive the others.
-        table.trim(|it| it.in_memory < 2_000);
-        for key in 0..100 {
-            table.fetch(&file, &key).expect("reads");
-        }
-        table.trim(|it| it.in_memory <= 200);
-        assert!((0..100).all(|key| table.contains(&key)));
-    }
-}
+mod tests;

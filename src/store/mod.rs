@@ -5,6 +5,7 @@
 
 mod aside;
 mod beside;
+mod came;
 pub mod canon;
 pub(crate) mod codec;
 mod compact;
@@ -24,6 +25,7 @@ mod page;
 mod private;
 mod proof;
 mod prune;
+mod row_file;
 mod rows;
 mod size;
 mod span;
@@ -53,6 +55,7 @@ pub use page::{Listed, PAGE_BYTES, PageHash};
 pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
 pub use prune::{Leaving, Left, MayLeave, Pruned};
+pub use row_file::RowFile;
 pub use rows::{Arrangement, InRuns, RowMap, Sorted};
 /// SQLite's C interface, for a VFS of experiments.
 #[cfg(feature = "tools")]

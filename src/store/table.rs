@@ -28,7 +28,7 @@ use crate::{
         canon::{self, Sink},
         codec::{self, Key},
         database::{Batch, Rows, TableLayout},
-        elsewhere::{Elsewhere, Stamp},
+        elsewhere::{Cut, Elsewhere, Stamp},
         fold::Fold,
         hash::{Digest, RowHash},
         proof::{Reading, StoredRow},
@@ -47,6 +47,12 @@ pub trait Index<K, V>: Default {
 
     /// The row came into memory from the file, or left it: nothing else changed.
     fn moved(&mut self, _key: &K, _value: &V, _is_in_memory: bool) {}
+
+    /// A row of the file was proved, and stays there.
+    fn counted(&mut self, _key: &K, _value: &V) {}
+
+    /// What was changed is committed, or taken back.
+    fn end_block(&mut self) {}
 }
 
 impl<K, V> Index<K, V> for () {
@@ -76,8 +82,9 @@ pub struct Table<K, V, I = (), A: Arrangement<K> = Sorted> {
     unclosed: Option<BTreeMap<K, Option<V>>>,
     essence: Option<Essence<V>>,
     has_long_values: bool,
+    has_value_index: bool,
     /// What is known of the rows that are not in memory; nothing where all are.
-    pub(super) elsewhere: Option<Box<Elsewhere<K>>>,
+    pub(super) elsewhere: Option<Box<Elsewhere<K, V>>>,
 }
 
 /// A row in memory, and its stamp.
@@ -123,6 +130,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
             unclosed: None,
             essence: None,
             has_long_values: false,
+            has_value_index: false,
             elsewhere: None,
         }
     }
@@ -136,6 +144,11 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Says that the values may be long: the file keeps them apart from their keys.
     pub fn with_long_values(self) -> Table<K, V, I, A> {
         Table { has_long_values: true, ..self }
+    }
+
+    /// Says that rows are also looked for by their values: see `beginning_with`.
+    pub fn with_value_index(self) -> Table<K, V, I, A> {
+        Table { has_value_index: true, ..self }
     }
 
     /// Adds what an experiment compares of a row to a digest, or takes it away.
@@ -166,7 +179,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Moves the digest of the rows before some changes along by them. `each` sees the changed rows, with the hash of
     /// what they are now.
-    fn settle<'a>(
+    fn move_digest<'a>(
         &'a self,
         changes: Vec<(&K, Option<&V>)>,
         digest: &mut Digest,
@@ -232,18 +245,31 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Returns the row of this key, if there is one.
     pub fn get(&self, key: &K) -> Option<&V> {
+        match self.rows.find(key) {
+            Some(row) => {
+                if !self.is_whole() {
+                    row.stamp.note_use();
+                }
+                Some(&row.value)
+            }
+            None if self.is_whole() => None,
+            None => self.seek(key),
+        }
+    }
+
+    /// Returns the row of this key, if it is among those that the table knows: all that a block changed are.
+    fn here(&self, key: &K) -> Option<&V> {
         self.rows.find(key).map(|it| &it.value)
     }
 
     /// Returns whether the table has a row of this key.
     pub fn contains(&self, key: &K) -> bool {
-        self.rows.find(key).is_some()
+        self.get(key).is_some()
     }
 
-    /// Returns the number of rows.
+    /// Returns the number of rows: as of the last commit, where not all are in memory.
     pub fn len(&self) -> usize {
-        assert!(self.is_whole(), "not all of `{}` is in memory", self.name);
-        self.rows.count()
+        if self.is_whole() { self.rows.count() } else { self.stored_within(&(Cut::Start, Cut::End)) as usize }
     }
 
     /// Returns whether the table has no row.
@@ -290,6 +316,9 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Writes a row, new or not.
     pub fn insert(&mut self, key: K, value: V) {
+        if !self.is_whole() {
+            self.settle(&key);
+        }
         let (old, new) = self.rows.put(key.clone(), Slot { value, stamp: Stamp::of(self.crank) });
         self.index.changed(&key, old.as_ref().map(|it| &it.value), Some(&new.value));
         if old.as_ref().is_none_or(|it| it.stamp.crank() != self.crank) {
@@ -299,6 +328,9 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Removes the row of this key.
     pub fn remove(&mut self, key: &K) -> Option<V> {
+        if !self.is_whole() {
+            self.settle(key);
+        }
         let old = self.rows.take(key)?;
         self.index.changed(key, Some(&old.value), None);
         if let Some(elsewhere) = &mut self.elsewhere {
@@ -314,6 +346,9 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Changes a row in place. `None` where there is no such row.
     pub fn update<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
+        if !self.is_whole() {
+            self.settle(key);
+        }
         let row = self.rows.find_mut(key)?;
         let noted = row.stamp.crank() == self.crank;
         if noted && !I::LISTENS {
@@ -333,6 +368,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     fn end_block(&mut self) {
         self.touched.clear();
         self.block = self.crank;
+        self.index.end_block();
         if let Some(elsewhere) = &mut self.elsewhere {
             elsewhere.end_block();
         }
@@ -437,7 +473,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
             let is_there = new.is_some();
             if let Some(digest) = &mut compared {
                 self.count(&key, old.as_ref(), digest, false)?;
-                self.count(&key, self.get(&key), digest, true)?;
+                self.count(&key, self.here(&key), digest, true)?;
             }
             if let Some(unclosed) = &mut self.unclosed {
                 touch(unclosed, key.clone(), old.clone(), is_there);
@@ -479,7 +515,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         };
         let mut changes = Vec::new();
         for (key, old) in self.touched.rows() {
-            let new = self.get(key);
+            let new = self.here(key);
             if new != old {
                 let mut key_bytes = Vec::new();
                 key.write(&mut key_bytes);
@@ -494,12 +530,12 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         for (key, old) in &self.journal {
             unsealed.entry(key).or_insert(old.as_ref().map(|it| &it.value));
         }
-        let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| self.get(key));
-        self.settle(self.changed_rows(), digest, sealed, |_, _| Ok(()))
+        let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| self.here(key));
+        self.move_digest(self.changed_rows(), digest, sealed, |_, _| Ok(()))
     }
 
     fn close(&mut self, digest: &mut Digest) -> Result<(), HostFault> {
-        self.settle(self.changed_rows(), digest, |key| self.get(key), |_, _| Ok(()))?;
+        self.move_digest(self.changed_rows(), digest, |key| self.here(key), |_, _| Ok(()))?;
         self.unclosed = Some(BTreeMap::new());
         Ok(())
     }
@@ -526,10 +562,10 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
             return Err(HostFault::new("commit a block", "a block before it was closed without a commit"));
         }
         let (mut batch, mut record) = (Batch::default(), Vec::new());
-        self.settle(
+        self.move_digest(
             self.touched.rows(),
             digest,
-            |key| self.get(key),
+            |key| self.here(key),
             |key, new| {
                 let Some((value, hash)) = new else {
                     batch.add(key, None);
@@ -552,7 +588,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         let taken = match self.elsewhere {
             None => self.take(key, value).map_err(|fault| self.placed(row.key, fault)),
             Some(_) => {
-                self.index.changed(&key, None, Some(&value));
+                self.index.counted(&key, &value);
                 Ok(())
             }
         };
@@ -577,7 +613,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
     }
 
     fn layout(&self) -> TableLayout {
-        TableLayout { name: self.name, has_long_values: self.has_long_values }
+        TableLayout { name: self.name, has_long_values: self.has_long_values, has_value_index: self.has_value_index }
     }
 }
 
@@ -601,182 +637,4 @@ fn write_row<K: Key, V: Value>(tag: u8, key: &K, value: Option<&V>, sink: &mut i
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{model::value::Bytes, store::rows::InRuns};
-
-    #[derive(Default, Debug)]
-    struct ByValue(BTreeMap<u64, usize>);
-    impl<K> Index<K, u64> for ByValue {
-        fn changed(&mut self, _: &K, old: Option<&u64>, new: Option<&u64>) {
-            if let Some(old) = old {
-                let count = self.0.get_mut(old).expect("counted before");
-                *count -= 1;
-                if *count == 0 {
-                    self.0.remove(old);
-                }
-            }
-            if let Some(new) = new {
-                *self.0.entry(*new).or_default() += 1;
-            }
-        }
-    }
-
-    impl<K: Key + Copy, I: Index<K, u64>, A: Arrangement<K>> Table<K, u64, I, A> {
-        fn plain(&self) -> BTreeMap<K, u64> {
-            self.iter().map(|(key, value)| (*key, *value)).collect()
-        }
-    }
-
-    #[derive(Default)]
-    struct Disk(BTreeMap<Vec<u8>, (Vec<u8>, i64)>);
-    impl Rows for Disk {
-        fn write(&mut self, _: &'static str, batch: &Batch) -> Result<(), HostFault> {
-            for (key, value) in batch.rows() {
-                match value {
-                    Some((value, sum)) => drop(self.0.insert(key.to_vec(), (value.to_vec(), sum))),
-                    None => assert!(self.0.remove(key).is_some(), "a row that was never there is not deleted"),
-                }
-            }
-            Ok(())
-        }
-    }
-
-    #[derive(Clone, Debug)]
-    enum Move {
-        Insert(u64, u64),
-        Remove(u64),
-        Update(u64, u64),
-        Rewind,
-        Seal,
-        Flush,
-        Revert,
-    }
-
-    fn step() -> impl Strategy<Value = Move> {
-        prop_oneof![
-            4 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Move::Insert(k, v)),
-            3 => (0..6_u64).prop_map(Move::Remove),
-            3 => (0..6_u64, 0..4_u64).prop_map(|(k, v)| Move::Update(k, v)),
-            1 => Just(Move::Rewind),
-            2 => Just(Move::Seal),
-            1 => Just(Move::Flush),
-            1 => Just(Move::Revert),
-        ]
-    }
-
-    #[test]
-    fn a_row_that_is_not_as_it_was_written_is_refused_by_name_whatever_the_length_of_its_key() {
-        for length in [3, 254, 255, 300] {
-            let mut table: Table<Bytes, u64> = Table::new(9, "test");
-            table.insert(Bytes::from(vec![b'k'; length]), 7);
-            let (mut disk, mut digest) = (Disk::default(), Digest::default());
-            table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
-            table.flush(&mut disk, &mut digest).expect("flushes");
-            let (key, (value, checksum)) = disk.0.into_iter().next().expect("is there");
-            let load = |key: &[u8], value: &[u8], checksum| {
-                let mut fresh: Table<Bytes, u64> = Table::new(9, "test");
-                fresh.load(&StoredRow { key, value, checksum }, &mut Reading::default())
-            };
-            load(&key, &value, checksum).expect("loads");
-            let flipped = |bytes: &[u8]| [&bytes[..bytes.len() - 1], &[bytes[bytes.len() - 1] ^ 1]].concat();
-            let bad = [
-                load(&flipped(&key), &value, checksum),
-                load(&key, &flipped(&value), checksum),
-                load(&key, &value, checksum ^ 1),
-            ];
-            for it in bad {
-                let fault = it.expect_err("is refused");
-                assert!(fault.what.starts_with("table `test`, key 6b6b"), "{fault}");
-                assert!(fault.way_out.is_some());
-            }
-        }
-    }
-
-    /// Makes these moves on a table of some arrangement and on plain maps, and compares.
-    fn compare<K, A>(steps: Vec<Move>, key: impl Fn(u64) -> K) -> Result<(), TestCaseError>
-    where
-        K: Key + Copy + fmt::Debug,
-        A: Arrangement<K>,
-    {
-        let mut table: Table<K, u64, ByValue, A> = Table::new(1, "test");
-        let (mut now, mut sealed, mut flushed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (mut disk, mut digest) = (Disk::default(), Digest::default());
-        for step in steps {
-            match step {
-                Move::Insert(k, v) => {
-                    table.insert(key(k), v);
-                    now.insert(key(k), v);
-                }
-                Move::Remove(k) => prop_assert_eq!(table.remove(&key(k)), now.remove(&key(k))),
-                Move::Update(k, v) => {
-                    table.update(&key(k), |it| *it = v);
-                    now.entry(key(k)).and_modify(|it| *it = v);
-                }
-                Move::Rewind => {
-                    table.rewind();
-                    now = sealed.clone();
-                }
-                Move::Revert => {
-                    table.revert();
-                    (now, sealed) = (flushed.clone(), flushed.clone());
-                }
-                Move::Seal | Move::Flush => {
-                    let mut changes = vec![];
-                    table.seal(&mut Fold::of_step("test"), Some(&mut changes), None).expect("seals");
-                    prop_assert_eq!(changes.is_empty(), now == sealed);
-                    sealed = now.clone();
-                    if matches!(step, Move::Flush) {
-                        table.flush(&mut disk, &mut digest).expect("flushes");
-                        flushed = now.clone();
-                        let mut fresh: Table<K, u64, ByValue, A> = Table::new(1, "test");
-                        let mut reading = Reading::default();
-                        for (key, (value, checksum)) in &disk.0 {
-                            let row = StoredRow { key, value, checksum: *checksum };
-                            fresh.load(&row, &mut reading).expect("loads");
-                        }
-                        prop_assert_eq!(&fresh.plain(), &now);
-                        prop_assert_eq!(&reading.digest, &digest);
-                        let mut swept = Digest::default();
-                        fresh.sweep(&mut swept).expect("sweeps");
-                        prop_assert_eq!(&swept, &digest);
-                    }
-                }
-            }
-            prop_assert_eq!(&table.plain(), &now);
-            let mut counted = ByValue::default();
-            for (k, v) in &now {
-                counted.changed(k, None, Some(v));
-            }
-            prop_assert_eq!(&table.index.0, &counted.0);
-            let changed: Vec<Vec<u8>> = table.changes().expect("lists").into_iter().map(|it| it.key).collect();
-            let keys: std::collections::BTreeSet<&K> = now.keys().chain(flushed.keys()).collect();
-            let differ = keys.into_iter().filter(|key| sealed.get(key) != flushed.get(key));
-            let differ = differ.map(|key| {
-                let mut bytes = Vec::new();
-                key.write(&mut bytes);
-                bytes
-            });
-            if now == sealed {
-                prop_assert_eq!(changed, differ.collect::<Vec<_>>());
-            }
-        }
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn a_table_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
-            compare::<u64, Sorted>(steps, |it| it)?;
-        }
-
-        #[test]
-        fn a_table_in_runs_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
-            compare::<(u8, i64), InRuns>(steps, |it| (u8::try_from(it % 2).expect("small"), 3 - it.cast_signed()))?;
-        }
-    }
-}
+mod tests;

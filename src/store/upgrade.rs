@@ -1,7 +1,7 @@
 //! A state of the layout before this one is brought to this one when it is opened to be run.
 //!
 //! ```text
-//!   schema 9 ─▶ a copy beside the file ─▶ one transaction: the sizes of the vatstores are counted ─▶ schema 10 ─▶ all is proved ─▶ the copy goes
+//!   schema 9 ─▶ a copy beside the file ─▶ one transaction: the vatstores are counted, the c-lists get an index ─▶ schema 10 ─▶ all is proved ─▶ the copy goes
 //! ```
 //!
 //! Invariants: the state is of one layout or the other, whatever ends the process; the copy is whole before the first change, and is
@@ -24,7 +24,7 @@ use crate::{
     },
     store::{
         codec::{self, Key},
-        database::{Database, FILE, Meta, ROW_COLUMNS, SCHEMA},
+        database::{Database, FILE, Meta, ROW_COLUMNS, SCHEMA, value_index},
         private,
         proof::DAMAGED,
         sum::{self, StoreSum, SumChange},
@@ -42,7 +42,8 @@ pub(super) fn upgrade(database: &mut Database) -> Result<(), HostFault> {
     let what = format!("bring the state from schema {BEFORE} to {SCHEMA}");
     copy_aside(database, &copy_of(database)).map_err(|err| err.within(&what))?;
     let engines = format!("CREATE TABLE \"{ENGINES}\" {ROW_COLUMNS} WITHOUT ROWID;");
-    let lay_out = format!("{} {engines} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
+    let names = value_index("clist");
+    let lay_out = format!("{} {engines} {names} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
     count_stores(database, &lay_out).map_err(|err| err.within(&what))
 }
 

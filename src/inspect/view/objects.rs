@@ -6,6 +6,7 @@ use super::{Row, or_dash, owner_label, role};
 use crate::{
     model::id::{ObjectId, VRef, VatId},
     state::table::{Object, Owner, Tables},
+    store::Cut,
 };
 
 #[derive(Serialize)]
@@ -36,7 +37,7 @@ struct Importer {
 }
 
 pub(crate) fn list(tables: &Tables) -> Vec<ObjectRow> {
-    tables.objects.iter().map(|(id, object)| row(tables, *id, object)).collect()
+    tables.objects.along((Cut::Start, Cut::End)).map(|(id, object)| row(tables, *id, object)).collect()
 }
 
 pub(crate) fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
@@ -61,6 +62,7 @@ pub(crate) fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
         importers: tables
             .clist
             .holders(id.into())
+            .into_iter()
             .filter(|(_, vref)| vref.is_imported_object())
             .map(importer)
             .collect(),

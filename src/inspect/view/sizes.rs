@@ -85,7 +85,7 @@ pub(crate) fn of(dir: &Path, block: &Block) -> Result<Sizes, HostFault> {
             transcript_bytes_unneeded: transcript.unneeded,
             vatstore_bytes: tables.vatstore.bytes(*vat),
             snapshot_bytes,
-            clist: tables.clist.of(*vat).count(),
+            clist: tables.clist.held(*vat),
         });
     }
     let sum = |of: fn(&VatSize) -> u64| vats.iter().map(of).sum();

@@ -100,7 +100,7 @@ fn row(tables: &Tables, id: VatId, report: VatReport) -> Option<VatRow> {
         fuel: report.fuel,
         memory_bytes: report.memory_bytes,
         queued: report.queued,
-        clist: tables.clist.of(id).count(),
+        clist: tables.clist.held(id),
         keys: tables.vatstore.keys(id),
     })
 }

@@ -48,8 +48,8 @@ use crate::{
         transcript::{self, Entries, Entry},
     },
     store::{
-        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, Reach, StateHash, canon::Sink,
-        drop_copy, unproved_copy,
+        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, Reach, RowFile, StateHash,
+        canon::Sink, drop_copy, unproved_copy,
     },
 };
 
@@ -195,6 +195,11 @@ impl Block {
 
     pub(crate) fn tables_mut(&mut self) -> &mut Tables {
         &mut self.0.tables
+    }
+
+    /// Returns the file of rows that are not in memory, if there are some: what could not be read of it is kept there.
+    pub(crate) fn rows_in_file(&self) -> Option<RowFile> {
+        (!self.0.tables.are_whole()).then(|| self.0.database.file.clone())
     }
 
     /// Returns the slog, the flight recorder.
@@ -367,6 +372,7 @@ impl Block {
     /// part of the block, of the crank's mark, and of what the state hash is made of. Of a crank that are its entries:
     /// its rows follow from them. Of anything else it is the rows too.
     pub(crate) fn seal(&mut self, step: Step) -> Result<(), HostFault> {
+        self.0.database.file.check()?;
         let (label, crank) = (step.label(), step.crank());
         let Inner { tables, meta, slog, entries, probe, crank_marks, .. } = &mut *self.0;
         let mut compared = probe.as_ref().filter(|it| it.counts_rows()).map(|_| Digest::default());

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries,
-//! manifests, pages, bundles, and the rows of vatstores that are too large) is bound to it, and proved when it is read.
+//! manifests, pages, bundles, and the rows of vatstores, c-lists and objects where there are too many) is bound to it, and proved when it is read.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -53,7 +53,14 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
         tables.vatstore.index_mut().commit(Some(sums));
         tables.vatstore.leave_in_file();
     }
-    for table in tables.each() {
+    let references_stay = stored::too_many(database)?;
+    for at in 0..Tables::COUNT {
+        // The first table has the counters, from which it is known what can be in the file.
+        if at == 1 && references_stay {
+            let globals = tables.globals();
+            stored::leave_references(&mut tables, database, &globals);
+        }
+        let table = &mut *tables.each()[at];
         if table.is_in_file() {
             digests.push(None);
             continue;
@@ -86,42 +93,54 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
 
 /// Reads and proves the rows that stayed in the file when the state was opened.
 pub(crate) fn whole(database: &Database, read: &Proved) -> Result<(), HostFault> {
-    match &read.tables.vatstore {
-        it if it.is_whole() => Ok(()),
-        it => vatstores(database, &read.meta, it.index().sums(), &mut |_| ControlFlow::Continue(())),
-    }
+    let left = left(&read.tables);
+    rows(database, &read.meta, &left, &mut |_| ControlFlow::Continue(()))
 }
 
-/// Reads and proves the rows of all vatstores, until it is told to stop: `each` hears how many were read. That all are there is known
+/// Returns the names of the tables whose rows stayed in the file, at least in part.
+pub(crate) fn left(tables: &Tables) -> Vec<&'static str> {
+    tables.all().into_iter().filter(|it| it.is_in_file()).map(|it| it.name()).collect()
+}
+
+/// Reads and proves the rows of some tables, until it is told to stop: `each` hears how many were read. That all are there is known
 /// at the end alone.
-pub(crate) fn vatstores(
+pub(crate) fn rows(
     database: &Database,
     meta: &Meta,
-    sums: &BTreeMap<VatId, StoreSum>,
+    names: &[&str],
     each: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(), HostFault> {
-    let mut tables = Tables::default();
-    tables.vatstore.leave_in_file();
-    let (mut reading, mut rows, mut is_stopped) = (Reading::default(), 0, false);
-    let vatstore: &mut dyn Journaled = &mut tables.vatstore;
-    let read = database.load(vatstore.name(), |row| {
-        vatstore.load(row, &mut reading)?;
-        rows += 1;
-        is_stopped = each(rows).is_break();
-        if is_stopped { Err(HostFault::new("read the vatstores", "it was told to stop")) } else { Ok(()) }
-    });
-    if is_stopped {
-        return Ok(());
-    }
-    read?;
     let mut first = None;
     let mut damaged = |fault: HostFault| {
         first.get_or_insert(fault);
     };
-    let digests: Vec<_> =
-        tables.all().iter().map(|it| (it.name() == tables.vatstore.name()).then_some(reading.digest)).collect();
+    let mut tables = Tables::default();
+    tables.vatstore.leave_in_file();
+    stored::leave_references(&mut tables, database, &Globals::INITIAL);
+    let (mut digests, mut read) = (Vec::new(), 0);
+    for table in tables.each() {
+        if !table.is_in_file() || !names.contains(&table.name()) {
+            digests.push(None);
+            continue;
+        }
+        let (mut reading, mut is_stopped) = (Reading::default(), false);
+        let loaded = database.load(table.name(), |row| {
+            table.load(row, &mut reading)?;
+            read += 1;
+            is_stopped = each(read).is_break();
+            if is_stopped { Err(HostFault::new("read the rows", "it was told to stop")) } else { Ok(()) }
+        });
+        if is_stopped {
+            return Ok(());
+        }
+        loaded?;
+        digests.push(Some(reading.digest));
+    }
     self::digests(&digests, &meta.proof, &mut damaged);
-    counted(&tables, sums, &mut damaged);
+    if names.contains(&tables.vatstore.name()) {
+        let sums = sums(database, Some(meta), &mut damaged)?;
+        counted(&tables, &sums, &mut damaged);
+    }
     first.map_or(Ok(()), Err)
 }
 

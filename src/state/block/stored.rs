@@ -1,24 +1,37 @@
-//! The vatstore: read from memory, or from the file where it is not in memory (see `store::elsewhere`).
+//! Rows that are in memory, or in the file where they are not (see `store::elsewhere`): vatstores, c-lists and objects.
 //!
-//! Invariant: these alone read keys and values of a vat for a block that runs; who would iterate over the rows of the table itself
-//! has fetched all of them before.
+//! ```text
+//!   open ──too many? they stay in the file──▶ asked for, row by row ──over the memory for rows? between two cranks──▶ what was not used leaves
+//! ```
+//!
+//! Invariants: these functions alone read keys and values of a vat for a block that runs; who would iterate over the rows of one of the
+//! tables itself has fetched all of them before. Objects and entries of c-lists seem to be in memory to everybody.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use super::Block;
+use super::{Block, Inner};
 use crate::{
     model::{
         blame::HostFault,
         id::VatId,
         value::{Bytes, StoreKey},
     },
-    state::table::Vatstore,
-    store::{Cut, StoreSum},
+    state::table::{Globals, Tables, Vatstore},
+    store::{Cut, Database, StoreSum},
 };
 
 /// Bytes of rows that are read and proved at once when a state is opened. Where the vatstores are larger they stay in the file until
 /// they are needed.
 const READ_AT_ONCE: u64 = 8 << 20;
+
+/// The same of entries of c-lists, and of objects: to read so many takes some 50 ms.
+const REFERENCES_AT_ONCE: u64 = 50_000;
+
+/// Bytes of memory that an entry of a c-list takes: its places in two maps.
+const ENTRY_BYTES: u64 = 128;
+
+/// Bytes of memory that an object takes.
+const OBJECT_BYTES: u64 = 80;
 
 /// Returns the value of a key, if there is one.
 pub(crate) fn get(block: &mut Block, vat: VatId, key: Bytes) -> Result<Option<Bytes>, HostFault> {
@@ -73,42 +86,85 @@ pub(crate) fn first_keys(block: &mut Block, vat: VatId, max: usize) -> Result<Ve
     Ok(keys)
 }
 
-/// Reads all that is not in memory: for who looks at whole vatstores, or goes on from blocks that are never committed. Nothing of it
+/// Reads all that is not in memory: for who looks at whole tables, or goes on from blocks that are never committed. Nothing of it
 /// leaves the memory again.
 pub fn fetch_all(block: &mut Block) -> Result<(), HostFault> {
     let inner = &mut *block.0;
     inner.tables.vatstore.fetch_all(&inner.database)?;
     inner.stored_max = None;
-    Ok(())
+    fetch_references(block)
 }
 
-/// Says how many bytes of memory the vatstores may take between two cranks: what was not used for longest leaves.
+/// Reads all c-lists and objects that are not in memory.
+pub fn fetch_references(block: &mut Block) -> Result<(), HostFault> {
+    let Inner { tables, database, .. } = &mut *block.0;
+    tables.clist.gather(database)?;
+    tables.objects.fetch_all(database)
+}
+
+/// Says how many bytes of memory rows may take between two cranks that need not be there: what was not used for longest leaves.
 pub fn set_memory(block: &mut Block, bytes: u64) {
     block.0.stored_max = block.0.database.is_in_a_file().then_some(bytes);
     trim(block, true);
 }
 
-/// Returns how often keys and values were read from the file, since they first left the memory.
+/// Returns how often rows were read from the file, since they first left the memory.
 pub fn reads(block: &Block) -> u64 {
-    block.0.tables.vatstore.reads()
+    let tables = &block.0.tables;
+    tables.vatstore.reads() + tables.clist.reads() + tables.objects.reads()
+}
+
+/// Counts the rows that the tables have which are not in memory as a whole, as they were committed.
+pub fn rows_left(block: &Block) -> u64 {
+    let tables = &block.0.tables;
+    let stored = if tables.vatstore.is_whole() { 0 } else { tables.vatstore.all_keys() };
+    stored + tables.clist.stored_within(&(Cut::Start, Cut::End)) + tables.objects.stored_within(&(Cut::Start, Cut::End))
+}
+
+/// Refuses where a row could not be read, and its reader was told that there is none.
+pub fn check_reads(block: &Block) -> Result<(), HostFault> {
+    block.0.database.file.check()
 }
 
 /// Lets rows leave the memory where they take too much of it. `committed`: nothing changed since the last commit.
 pub(super) fn trim(block: &mut Block, committed: bool) {
-    let inner = &mut *block.0;
-    let Some(max) = inner.stored_max else { return };
-    let vatstore = &mut inner.tables.vatstore;
-    if vatstore.index().in_memory() <= max {
+    let Inner { tables, database, stored_max, .. } = &mut *block.0;
+    let Some(max) = *stored_max else { return };
+    let taken = [
+        tables.vatstore.index().in_memory(),
+        tables.clist.in_memory() as u64 * ENTRY_BYTES,
+        tables.objects.in_memory() as u64 * OBJECT_BYTES,
+    ];
+    let all: u64 = taken.iter().sum();
+    if all <= max {
         return;
     }
+    let globals = tables.globals();
     if committed {
-        vatstore.leave_in_file();
+        tables.vatstore.leave_in_file();
+        leave_references(tables, database, &globals);
     }
     // A little more than must be, or the next crank would begin anew.
-    vatstore.trim(|it| it.in_memory() <= max - max / 8);
+    let few = max - max / 8;
+    let [store, entries, objects] = taken.map(|it| (u128::from(it) * u128::from(few) / u128::from(all)) as u64);
+    tables.vatstore.trim(|it, _| it.in_memory() <= store);
+    tables.clist.trim_to((entries / ENTRY_BYTES) as usize, &globals);
+    tables.objects.trim(|_, rows| rows as u64 <= objects / OBJECT_BYTES);
 }
 
 /// Returns whether vatstores of these sizes are too large to be read when the state is opened.
 pub(super) fn too_large(sums: &BTreeMap<VatId, StoreSum>) -> bool {
     sums.values().fold(0, |all: u64, it| all.saturating_add(it.bytes)) > READ_AT_ONCE
+}
+
+/// Returns whether there are too many c-list entries or objects to read them when the state is opened.
+pub(super) fn too_many(database: &Database) -> Result<bool, HostFault> {
+    Ok(database.file.has_more_than("clist", REFERENCES_AT_ONCE)?
+        || database.file.has_more_than("object", REFERENCES_AT_ONCE)?)
+}
+
+/// Has c-lists and objects stay in the file until they are needed.
+pub(super) fn leave_references(tables: &mut Tables, database: &Database, globals: &Globals) {
+    tables.clist.leave(database.file.clone(), globals);
+    tables.objects.leave_in(database.file.clone(), Cut::before(globals.next_object), None);
 }

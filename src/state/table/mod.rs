@@ -140,7 +140,7 @@ impl Default for Tables {
             globals: Table::new(1, "globals").with_essence(|it| Some(it.essence())),
             vats: Table::new(2, "vat").with_essence(|it| Some(it.essence())),
             tallies: Table::new(3, "tally").with_essence(|it| Some(it.essence())),
-            clist: CList::new(4, "clist"),
+            clist: CList::new(4, "clist").with_value_index(),
             objects: Table::new(5, "object"),
             promises: Promises::new(6, "promise"),
             queue: Queue::new(7, "queue"),
@@ -227,6 +227,11 @@ impl Tables {
             &self.session_outbox,
             &self.engine,
         ]
+    }
+
+    /// Returns whether every row is in memory, but for those of vatstores.
+    pub fn are_whole(&self) -> bool {
+        self.clist.is_whole() && self.objects.is_whole()
     }
 
     /// Returns how the tables are laid out in the file of a state.

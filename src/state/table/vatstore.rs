@@ -66,6 +66,10 @@ impl Index<(VatId, StoreKey), Bytes> for Sizes {
             false => self.in_memory -= room(key, value),
         }
     }
+
+    fn counted(&mut self, key: &(VatId, StoreKey), value: &Bytes) {
+        self.changed(key, None, Some(value));
+    }
 }
 
 impl Sizes {

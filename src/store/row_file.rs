@@ -1,0 +1,170 @@
+//! Single rows and ranges of rows of a file, for tables that are not in memory as a whole.
+//!
+//! Invariant: a failure that somebody could not be told of is kept, and nothing is committed after it: `Block::seal` and a crank's end ask
+//! for it.
+
+use std::{
+    ops::Bound,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::{
+    model::blame::HostFault,
+    store::{
+        connection::Shared,
+        database::{failure, placed},
+        elsewhere::AtOnce,
+        proof::StoredRow,
+    },
+};
+
+/// The rows of a file.
+#[derive(Clone, Debug)]
+pub struct RowFile(Arc<File>);
+
+#[derive(Debug)]
+struct File {
+    connection: Shared,
+    dir: PathBuf,
+    fault: OnceLock<HostFault>,
+}
+
+/// The ends of a range of stored keys.
+pub(super) type StoredRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// A receiver of rows.
+type Take<'a> = dyn FnMut(&StoredRow<'_>) -> Result<(), HostFault> + 'a;
+
+/// Returns a condition on the keys of a range, as ?1 and ?2, with what they are.
+fn within((first, last): StoredRange) -> (String, Vec<u8>, Option<Vec<u8>>) {
+    let from = match first {
+        Bound::Excluded(_) => ">",
+        Bound::Included(_) | Bound::Unbounded => ">=",
+    };
+    let (to, last) = match last {
+        Bound::Included(key) => ("key <= ?2", Some(key)),
+        Bound::Excluded(key) => ("key < ?2", Some(key)),
+        Bound::Unbounded => ("?2 IS NULL", None),
+    };
+    let first = match first {
+        Bound::Included(key) | Bound::Excluded(key) => key,
+        Bound::Unbounded => Vec::new(),
+    };
+    (format!("key {from} ?1 AND {to}"), first, last)
+}
+
+impl RowFile {
+    pub(super) fn new(connection: Shared, dir: PathBuf) -> RowFile {
+        RowFile(Arc::new(File { connection, dir, fault: OnceLock::new() }))
+    }
+
+    fn failed(&self, table: &str, err: &rusqlite::Error) -> HostFault {
+        failure(&self.0.connection.lock(), &placed(&format!("read table `{table}`"), &self.0.dir), err)
+    }
+
+    /// Keeps a failure that its cause could not be told of.
+    pub(super) fn or_none<T>(&self, read: Result<T, HostFault>) -> Option<T> {
+        match read {
+            Ok(it) => Some(it),
+            Err(fault) => {
+                // The first is the one that counts.
+                let _ = self.0.fault.set(fault);
+                None
+            }
+        }
+    }
+
+    /// Returns the failure that was kept, if there was one.
+    pub(crate) fn check(&self) -> Result<(), HostFault> {
+        self.0.fault.get().map_or(Ok(()), |it| Err(it.clone()))
+    }
+
+    /// Reads one row of a table: its value and its checksum.
+    pub(super) fn row(&self, table: &str, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, HostFault> {
+        let sql = format!("SELECT value, checksum FROM \"{table}\" WHERE key = ?");
+        let read = || {
+            let connection = self.0.connection.lock();
+            let mut statement = connection.prepare_cached(&sql)?;
+            statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        };
+        read().map_err(|err| self.failed(table, &err))
+    }
+
+    /// Hands over the first rows of a range of a table, in the order of their keys, and returns whether that is all of the range.
+    pub(super) fn rows_within(
+        &self,
+        table: &str,
+        range: StoredRange,
+        max: AtOnce,
+        take: &mut Take<'_>,
+    ) -> Result<bool, HostFault> {
+        let (within, first, last) = within(range);
+        let sql = format!("SELECT key, value, checksum FROM \"{table}\" WHERE {within} ORDER BY key");
+        self.hand_over(table, &sql, params![first, last], max, take)
+    }
+
+    /// Hands over the rows of a range of a table whose values begin with these bytes, and have one byte more.
+    pub(super) fn rows_beginning_with(
+        &self,
+        table: &str,
+        begin: &[u8],
+        range: StoredRange,
+        take: &mut Take<'_>,
+    ) -> Result<(), HostFault> {
+        let (within, first, last) = within(range);
+        let sql =
+            format!("SELECT key, value, checksum FROM \"{table}\" WHERE {BEGINNING} = ?3 AND {within} ORDER BY key");
+        let all = AtOnce { bytes: usize::MAX, rows: usize::MAX };
+        self.hand_over(table, &sql, params![first, last, begin], all, take).map(drop)
+    }
+
+    fn hand_over(
+        &self,
+        table: &str,
+        sql: &str,
+        params: impl rusqlite::Params,
+        max: AtOnce,
+        take: &mut Take<'_>,
+    ) -> Result<bool, HostFault> {
+        let failed = |err| self.failed(table, &err);
+        let connection = self.0.connection.lock();
+        let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+        let mut rows = statement.query(params).map_err(failed)?;
+        let (mut count, mut bytes) = (0, 0_usize);
+        while let Some(row) = rows.next().map_err(failed)? {
+            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+            let (key, value) = (blob(0).map_err(failed)?, blob(1).map_err(failed)?);
+            take(&StoredRow { key, value, checksum: row.get(2).map_err(failed)? })?;
+            (count, bytes) = (count + 1, bytes + key.len() + value.len());
+            if count >= max.rows || bytes >= max.bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns whether a table has more rows than this.
+    pub(crate) fn has_more_than(&self, table: &str, rows: u64) -> Result<bool, HostFault> {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM \"{table}\" LIMIT 1 OFFSET ?)");
+        let found = self.0.connection.lock().query_row(&sql, [rows.cast_signed()], |row| row.get(0));
+        found.map_err(|err| self.failed(table, &err))
+    }
+
+    /// Counts the rows of a range of a table.
+    pub(super) fn count_within(&self, table: &str, range: StoredRange) -> Result<u64, HostFault> {
+        let (within, first, last) = within(range);
+        let sql = format!("SELECT count(*) FROM \"{table}\" WHERE {within}");
+        let count = || {
+            let connection = self.0.connection.lock();
+            let mut statement = connection.prepare_cached(&sql)?;
+            statement.query_row(params![first, last], |row| row.get::<_, i64>(0))
+        };
+        count().map(i64::cast_unsigned).map_err(|err| self.failed(table, &err))
+    }
+}
+
+/// All of a value but its last byte, as an expression of SQL.
+pub(super) const BEGINNING: &str = "substr(value, 1, length(value) - 1)";
