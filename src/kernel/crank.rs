@@ -33,7 +33,7 @@ use crate::{
         value::{CapData, Delivery},
     },
     state::{
-        block::{Block, Step},
+        block::{Block, Step, stored},
         table::{Item, OnFault, Turn},
         transcript::End,
     },
@@ -80,7 +80,7 @@ pub(super) struct Delivered {
 /// Runs the next crank. Nothing ran where its delivery was interrupted: the block is as it was before.
 pub(super) fn run(block: Block, workers: &mut dyn Workers) -> Result<(Block, Option<Ran>), Box<Halt>> {
     let mut log = CrankLog::of(block.tables().globals().next_crank);
-    let file = block.rows_in_file();
+    let file = stored::file_of(&block);
     let crank = Crank::begin(block, workers, &mut log);
     // A bug of ours is no reason to lose what is known of it: what the crank owns is gone either way.
     match caught(|| crank.run()) {

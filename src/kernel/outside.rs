@@ -10,7 +10,7 @@ use crate::{
         value::{CapData, Message},
     },
     state::{
-        block::{Block, Step, beside, pending},
+        block::{Block, Step, beside, pending, stored},
         table::{Item, KernelObject, Outside, Owner, Policy},
     },
     store::{BesideRow, Cut},
@@ -57,7 +57,7 @@ pub fn begin_block_at<T>(
 
 /// Does something from outside: what `input` changes becomes part of the block, or none of it.
 pub fn outside<T>(block: Block, input: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> Result<(Block, T), Box<Halt>> {
-    let file = block.rows_in_file();
+    let file = stored::file_of(&block);
     let halt = |fault| {
         let unread = file.as_ref().and_then(|it| it.check().err());
         Box::new(Halt { fault: unread.map_or(fault, Fault::from), position: Position::default(), taken: None })

@@ -52,12 +52,7 @@ impl<K: Ord + Clone, V> Came<K, V> {
         places.into_iter().filter_map(|at| self.rows.get(at)).map(|it| (&it.0, &it.1)).collect()
     }
 
-    /// Iterates over all rows, as they came.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &Slot<V>)> {
-        self.rows.iter().map(|it| (&it.0, &it.1))
-    }
-
-    /// Takes all rows.
+    /// Takes all of the rows out, in the order in which they came.
     pub(super) fn take(&mut self) -> impl Iterator<Item = (K, Slot<V>)> + use<K, V> {
         self.places.get_mut().clear();
         std::mem::take(&mut self.rows).into_vec().into_iter().map(|it| *it)

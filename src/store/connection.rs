@@ -13,7 +13,7 @@ use crate::store::files::RegisteredVfs;
 
 /// A connection that is shared.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Parts>);
+pub(super) struct SharedConnection(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
@@ -25,9 +25,9 @@ struct Parts {
 /// The connection while somebody uses it; the same thread may take it again.
 pub(super) type Held<'a> = ReentrantMutexGuard<'a, Connection>;
 
-impl Shared {
-    pub(super) fn new(connection: Connection, vfs: Option<Box<dyn RegisteredVfs>>) -> Shared {
-        Shared(Arc::new(Parts { connection: ReentrantMutex::new(connection), _vfs: Mutex::new(vfs) }))
+impl SharedConnection {
+    pub(super) fn new(connection: Connection, vfs: Option<Box<dyn RegisteredVfs>>) -> SharedConnection {
+        SharedConnection(Arc::new(Parts { connection: ReentrantMutex::new(connection), _vfs: Mutex::new(vfs) }))
     }
 
     /// Takes the connection, once no other thread has it.
@@ -35,7 +35,7 @@ impl Shared {
         self.0.connection.lock()
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction on the connection.
     pub(super) fn begin(&self) -> rusqlite::Result<Begun<'_>> {
         let held = self.lock();
         held.execute_batch("BEGIN")?;

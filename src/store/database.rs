@@ -26,7 +26,7 @@ use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
         beside, codec,
-        connection::{Begun, Shared},
+        connection::{Begun, SharedConnection},
         files::StateFiles,
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
@@ -126,7 +126,7 @@ impl Home {
 /// The database of an open state.
 #[derive(Debug)]
 pub struct Database {
-    pub(super) connection: Shared,
+    pub(super) connection: SharedConnection,
     /// The same connection, for tables that are not in memory as a whole.
     pub(crate) file: RowFile,
     pub(super) home: Home,
@@ -148,7 +148,7 @@ fn blamed(what: &str, err: &rusqlite::Error, why: impl fmt::Display) -> HostFaul
     }
 }
 
-/// What failed, and what the system said of it, where it is a matter of files. Nothing is tried again: neither the
+/// Makes the fault of what failed, with what the system said of it, where it is a matter of files. Nothing is tried again: neither the
 /// sync nor, when the connection is closed, anything else.
 pub(super) fn failure(connection: &Connection, what: &str, err: &rusqlite::Error) -> HostFault {
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
@@ -252,17 +252,17 @@ impl Drop for Lock {
     }
 }
 
-impl Database {
-    fn on(connection: Shared, home: Home, opening: String, lock: Option<Lock>) -> Database {
-        let file = RowFile::new(connection.clone(), home.dir.clone());
-        Database { connection, file, home, opening, _lock: lock }
-    }
+fn database_on(connection: SharedConnection, home: Home, opening: String, lock: Option<Lock>) -> Database {
+    let file = RowFile::new(connection.clone(), home.dir.clone());
+    Database { connection, file, home, opening, _lock: lock }
+}
 
+impl Database {
     /// Makes a database in memory, which is gone when dropped.
     pub fn memory(tables: &[TableLayout]) -> Result<Database, HostFault> {
         let connection = Connection::open_in_memory().map_err(fault("open a database in memory"))?;
         let opening = "read the state in memory".to_owned();
-        let database = Database::on(Shared::new(connection, None), Home::default(), opening, None);
+        let database = database_on(SharedConnection::new(connection, None), Home::default(), opening, None);
         database.create(tables)?;
         Ok(database)
     }
@@ -274,7 +274,7 @@ impl Database {
         private::make_file(path).map_err(|err| HostFault::new(&what, err))?;
         let connection = Connection::open(path).map_err(fault(&what))?;
         connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(fault(&what))?;
-        let database = Database::on(Shared::new(connection, None), Home::default(), what, None);
+        let database = database_on(SharedConnection::new(connection, None), Home::default(), what, None);
         database.create(tables)?;
         Ok(database)
     }
@@ -307,7 +307,7 @@ impl Database {
         let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let home = Home { dir: dir.to_owned(), ..Home::default() };
-        let mut database = Database::on(Shared::new(connection, vfs), home, what, Some(lock));
+        let mut database = database_on(SharedConnection::new(connection, vfs), home, what, Some(lock));
         make_durable(&database.connection.lock(), &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection.lock()));
         if database.schema()? == upgrade::BEFORE {
@@ -344,7 +344,7 @@ impl Database {
         let connection = Connection::open_with_flags(path, flags).map_err(fault(&opening))?;
         connection.busy_timeout(BUSY_MAX).map_err(fault(&opening))?;
         connection.execute_batch(WARY).map_err(fault(&opening))?;
-        let database = Database::on(Shared::new(connection, None), Home::default(), opening, None);
+        let database = database_on(SharedConnection::new(connection, None), Home::default(), opening, None);
         database.check_schema()?;
         Ok(database)
     }
@@ -514,7 +514,7 @@ impl Database {
     }
 }
 
-/// What is done, and to the state in which folder.
+/// Says what is done, and to the state in which folder.
 pub(super) fn placed(what: &str, dir: &Path) -> String {
     match dir.as_os_str().is_empty() {
         true => what.to_owned(),

@@ -159,16 +159,16 @@ pub(super) struct Elsewhere<K, V> {
     removed: BTreeSet<K>,
     /// No row at this place or behind it is in the file alone.
     beyond: Cut<K>,
-    known: Mutex<Known<K>>,
+    known: Mutex<Knowledge<K>>,
     /// Where the rows are read that somebody asks for who has only the table.
-    reader: Option<Reader<K>>,
+    reader: Option<RowReader<K>>,
     came: Came<K, V>,
     /// The key up to which the last trim looked.
     hand: Option<K>,
 }
 
 /// What is known of the file.
-struct Known<K> {
+struct Knowledge<K> {
     /// Ranges of which every row is in memory, each with its end: none meets another.
     whole: BTreeMap<Cut<K>, Cut<K>>,
     /// Keys that the file has not.
@@ -181,11 +181,11 @@ struct Known<K> {
 /// A range of keys.
 pub(crate) type CutRange<K> = (Cut<K>, Cut<K>);
 
-/// The way to the file for rows that are asked for by those who have only the table.
-pub(super) struct Reader<K> {
-    file: RowFile,
+/// The way to the file, for rows that somebody asks for who has only the table.
+pub struct RowReader<K> {
+    pub(crate) file: RowFile,
     /// The range of the keys that are read together, where there are few in it.
-    near: Option<fn(&K) -> CutRange<K>>,
+    pub(crate) near: Option<fn(&K) -> CutRange<K>>,
 }
 
 impl<K, V> fmt::Debug for Elsewhere<K, V> {
@@ -198,8 +198,8 @@ impl<K, V> fmt::Debug for Elsewhere<K, V> {
 }
 
 impl<K: Ord + Clone, V> Elsewhere<K, V> {
-    fn new(beyond: Cut<K>, reader: Option<Reader<K>>) -> Elsewhere<K, V> {
-        let known = Known { whole: BTreeMap::new(), absent: BTreeSet::new(), scattered: BTreeSet::new(), reads: 0 };
+    fn new(beyond: Cut<K>, reader: Option<RowReader<K>>) -> Elsewhere<K, V> {
+        let known = Knowledge { whole: BTreeMap::new(), absent: BTreeSet::new(), scattered: BTreeSet::new(), reads: 0 };
         Elsewhere {
             removed: BTreeSet::new(),
             beyond,
@@ -235,7 +235,7 @@ impl<K: Ord + Clone, V> Elsewhere<K, V> {
     }
 }
 
-impl<K: Ord + Clone> Known<K> {
+impl<K: Ord + Clone> Knowledge<K> {
     /// Returns how far everything behind a place is in memory.
     fn whole_from(&self, from: &Cut<K>) -> Option<&Cut<K>> {
         self.whole.range(..=from).next_back().map(|(_, last)| last).filter(|last| from < *last)
@@ -300,18 +300,11 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         self.elsewhere.as_ref().map_or(0, |it| it.known.lock().reads)
     }
 
-    /// Has rows stay in the file until somebody fetches them, from now on: after a commit, or before any row was read.
-    pub(crate) fn leave_in_file(&mut self) {
+    /// Has rows stay in the file until they are needed, from now on: after a commit, or before any row was read. Without a reader
+    /// somebody fetches them who has the file. No key of the file is at `beyond` or behind it.
+    pub(crate) fn leave_in_file(&mut self, beyond: Cut<K>, reader: Option<RowReader<K>>) {
         if self.is_whole() {
-            self.elsewhere = Some(Box::new(Elsewhere::new(Cut::End, None)));
-        }
-    }
-
-    /// Has rows stay in the file until somebody asks for them, from now on: after a commit, or before any row was read. No key of
-    /// the file is at this place or behind it. Those that are `near` each other are read together, where they are few.
-    pub(crate) fn leave_in(&mut self, file: RowFile, beyond: Cut<K>, near: Option<fn(&K) -> CutRange<K>>) {
-        if self.is_whole() {
-            self.elsewhere = Some(Box::new(Elsewhere::new(beyond, Some(Reader { file, near }))));
+            self.elsewhere = Some(Box::new(Elsewhere::new(beyond, reader)));
         }
     }
 
@@ -432,9 +425,17 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         let all = all.map(|it| self.rows.within(it).map(|(key, it)| (key, &it.value)));
         let (mut from, mut piece) = (from, VecDeque::new());
         let pieces = std::iter::from_fn(move || {
-            while piece.is_empty() && from < to && !self.is_whole() {
-                let end = self.bring(&from, &to)?;
-                piece.extend(self.present((from.first(), end.last())));
+            while piece.is_empty() && from < to {
+                let elsewhere = self.elsewhere.as_ref()?;
+                let end = match &elsewhere.reader {
+                    Some(reader) => reader.file.or_none(self.read_on(&reader.file, &from, &to, AT_ONCE))?,
+                    None => to.clone(),
+                };
+                let range = (from.first(), end.last());
+                let mut rows: Vec<_> = self.rows.within(range).map(|(key, it)| (key, &it.value)).collect();
+                rows.extend(elsewhere.came.within(range).into_iter().map(|(key, it)| (key, &it.value)));
+                rows.sort_by_key(|(key, _)| *key);
+                piece.extend(rows);
                 from = end;
             }
             piece.pop_front()
@@ -442,52 +443,35 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         all.into_iter().flatten().chain(pieces)
     }
 
-    /// Has the next rows of a range in memory, and returns how far.
-    fn bring(&self, from: &Cut<K>, to: &Cut<K>) -> Option<Cut<K>> {
-        match self.elsewhere.as_ref().and_then(|it| it.reader.as_ref()) {
-            Some(reader) => reader.file.or_none(self.read_on(&reader.file, from, to, AT_ONCE)),
-            None => Some(to.clone()),
-        }
-    }
-
-    /// Returns the rows of a range that are in memory, in key order.
-    fn present(&self, range: (Bound<&K>, Bound<&K>)) -> Vec<(&K, &V)> {
-        let came = self.elsewhere.as_ref().map(|it| it.came.within(range)).unwrap_or_default();
-        let mut rows: Vec<(&K, &V)> = self.rows.within(range).map(|(key, it)| (key, &it.value)).collect();
-        if !came.is_empty() {
-            rows.extend(came.into_iter().map(|(key, it)| (key, &it.value)));
-            rows.sort_by_key(|(key, _)| *key);
-        }
-        rows
-    }
-
-    /// Returns the rows of a range whose values are stored as this one, but for the last byte, and which are not among those that the
+    /// Returns the keys of a range whose values are stored as this one, but for the last byte, and which are not among those that the
     /// table knows: of a table with an index on that (see `TableLayout`).
-    pub(crate) fn found_by_value(&self, like: &V, (from, to): &CutRange<K>) -> Vec<(&K, &V)> {
-        let Some((elsewhere, reader)) = self.elsewhere.as_ref().and_then(|it| Some((it, it.reader.as_ref()?))) else {
-            return Vec::new();
+    pub(crate) fn found_by_value(&self, like: &V, range: &CutRange<K>) -> Vec<K> {
+        let Some(elsewhere) = &self.elsewhere else { return Vec::new() };
+        let Some(RowReader { file, .. }) = &elsewhere.reader else { return Vec::new() };
+        let ends = (range.0.first(), range.1.last());
+        let find = || {
+            let begin = codec::beginning(like)?;
+            if elsewhere.known.lock().whole_from(&range.0).is_some_and(|end| *end >= range.1) {
+                let mut found = elsewhere.came.within(ends);
+                found.retain(|(_, it)| codec::beginning(&it.value).is_ok_and(|it| it == begin));
+                return Ok(found.into_iter().map(|(key, _)| key.clone()).collect());
+            }
+            elsewhere.known.lock().reads += 1;
+            let mut found = Vec::new();
+            let ends = (ends.0.map(bytes), ends.1.map(bytes));
+            file.rows_beginning_with(self.name, &begin, ends, &mut |row| {
+                let (key, value) = self.proved(row)?;
+                if !elsewhere.removed.contains(&key) && self.rows.find(&key).is_none() {
+                    if elsewhere.came.get(&key).is_none() {
+                        elsewhere.came.put(key.clone(), Slot { value, stamp: Stamp::committed() });
+                    }
+                    found.push(key);
+                }
+                Ok(())
+            })?;
+            Ok(found)
         };
-        elsewhere.known.lock().reads += 1;
-        let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
-        let Some(begin) = reader.file.or_none(codec::beginning(like)) else { return Vec::new() };
-        let mut found = Vec::new();
-        let read = reader.file.rows_beginning_with(self.name, &begin, (first, last), &mut |row| {
-            let (key, value) = self.proved(row)?;
-            if elsewhere.removed.contains(&key) || self.rows.find(&key).is_some() {
-                return Ok(());
-            }
-            if elsewhere.came.get(&key).is_none() {
-                elsewhere.came.put(key.clone(), Slot { value, stamp: Stamp::committed() });
-            }
-            found.push(key);
-            Ok(())
-        });
-        if reader.file.or_none(read).is_none() {
-            return Vec::new();
-        }
-        let rows =
-            found.iter().filter_map(|key| elsewhere.came.within((Bound::Included(key), Bound::Included(key))).pop());
-        rows.map(|(key, it)| (key, &it.value)).collect()
+        file.or_none(find()).unwrap_or_default()
     }
 
     /// Counts the rows of a range, as they were committed.
@@ -495,16 +479,6 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         let reader = self.elsewhere.as_ref().and_then(|it| it.reader.as_ref());
         let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
         reader.and_then(|it| it.file.or_none(it.file.count_within(self.name, (first, last)))).unwrap_or(0)
-    }
-
-    /// Returns whether every row of a range is in memory.
-    pub(crate) fn is_whole_within(&self, (from, to): &CutRange<K>) -> bool {
-        self.elsewhere.as_ref().is_none_or(|it| it.known.lock().whole_from(from).is_some_and(|end| end >= to))
-    }
-
-    /// Iterates over the rows that were read since the table was changed: its index does not know them yet.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.elsewhere.iter().flat_map(|it| it.came.iter()).map(|(key, it)| (key, &it.value))
     }
 
     /// Has the row of a key among those that the table knows, if there is one: before it is changed.

@@ -42,7 +42,7 @@ pub(crate) use codec::encode;
 pub use compact::Compacted;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
 pub use dump::{Layout, Restore};
-pub use elsewhere::{Cut, Side};
+pub use elsewhere::{Cut, RowReader, Side};
 pub use files::{RegisteredVfs, StateFiles};
 pub use floor::CommitFloor;
 pub use fold::{CrankMark, Fold};

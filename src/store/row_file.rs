@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::{
     model::blame::HostFault,
     store::{
-        connection::Shared,
+        connection::SharedConnection,
         database::{failure, placed},
         elsewhere::AtOnce,
         proof::StoredRow,
@@ -27,7 +27,7 @@ pub struct RowFile(Arc<File>);
 
 #[derive(Debug)]
 struct File {
-    connection: Shared,
+    connection: SharedConnection,
     dir: PathBuf,
     fault: OnceLock<HostFault>,
 }
@@ -57,7 +57,7 @@ fn within((first, last): StoredRange) -> (String, Vec<u8>, Option<Vec<u8>>) {
 }
 
 impl RowFile {
-    pub(super) fn new(connection: Shared, dir: PathBuf) -> RowFile {
+    pub(super) fn new(connection: SharedConnection, dir: PathBuf) -> RowFile {
         RowFile(Arc::new(File { connection, dir, fault: OnceLock::new() }))
     }
 

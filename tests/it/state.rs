@@ -6,6 +6,7 @@ mod compare;
 mod damage;
 mod flips;
 mod layout;
+mod references;
 mod rerun;
 mod retention;
 mod spans;

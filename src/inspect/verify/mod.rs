@@ -22,7 +22,7 @@ use crate::{
         block::{Block, proof},
         table::{Item, Status, Tables, Vat},
     },
-    store::{Database, Digest, Layout, Meta, Reading},
+    store::{Cut, Database, Digest, Layout, Meta, Reading},
 };
 
 /// The number of findings of one check that are listed.
@@ -210,7 +210,7 @@ fn records(database: &Database, usable: &BTreeSet<String>) -> (Check, Records) {
     let (mut tables, mut digests, mut damaged) = (Tables::default(), Vec::new(), BTreeSet::new());
     let mut rows = 0;
     // They may be larger than the memory: each is proved and counted, and none is kept.
-    tables.vatstore.leave_in_file();
+    tables.vatstore.leave_in_file(Cut::End, None);
     for table in tables.each() {
         let name = table.name();
         let mut reading = Reading::default();

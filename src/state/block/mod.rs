@@ -48,8 +48,8 @@ use crate::{
         transcript::{self, Entries, Entry},
     },
     store::{
-        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, Reach, RowFile, StateHash,
-        canon::Sink, drop_copy, unproved_copy,
+        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, Reach, StateHash, canon::Sink,
+        drop_copy, unproved_copy,
     },
 };
 
@@ -195,11 +195,6 @@ impl Block {
 
     pub(crate) fn tables_mut(&mut self) -> &mut Tables {
         &mut self.0.tables
-    }
-
-    /// Returns the file of rows that are not in memory, if there are some: what could not be read of it is kept there.
-    pub(crate) fn rows_in_file(&self) -> Option<RowFile> {
-        (!self.0.tables.are_whole()).then(|| self.0.database.file.clone())
     }
 
     /// Returns the slog, the flight recorder.

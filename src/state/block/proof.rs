@@ -16,7 +16,8 @@ use crate::{
         table::{Globals, Status, Tables},
     },
     store::{
-        BLOCKS_KEPT, Database, Digest, Heads, Journaled, Listed, Marks, Meta, Proof, Reading, StoreSum, digest_of_sums,
+        BLOCKS_KEPT, Cut, Database, Digest, Heads, Journaled, Listed, Marks, Meta, Proof, Reading, StoreSum,
+        digest_of_sums,
     },
 };
 
@@ -51,7 +52,7 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
     let sums = sums(database, meta.as_ref(), damaged)?;
     if let Some(sums) = stored::too_large(&sums).then(|| sums.clone()) {
         tables.vatstore.index_mut().commit(Some(sums));
-        tables.vatstore.leave_in_file();
+        tables.vatstore.leave_in_file(Cut::End, None);
     }
     let references_stay = stored::too_many(database)?;
     for at in 0..Tables::COUNT {
@@ -115,7 +116,7 @@ pub(crate) fn rows(
         first.get_or_insert(fault);
     };
     let mut tables = Tables::default();
-    tables.vatstore.leave_in_file();
+    tables.vatstore.leave_in_file(Cut::End, None);
     stored::leave_references(&mut tables, database, &Globals::INITIAL);
     let (mut digests, mut read) = (Vec::new(), 0);
     for table in tables.each() {

@@ -17,15 +17,15 @@ use crate::{
         value::{Bytes, StoreKey},
     },
     state::table::{Globals, Tables, Vatstore},
-    store::{Cut, Database, StoreSum},
+    store::{Cut, Database, RowFile, RowReader, StoreSum},
 };
 
 /// Bytes of rows that are read and proved at once when a state is opened. Where the vatstores are larger they stay in the file until
 /// they are needed.
 const READ_AT_ONCE: u64 = 8 << 20;
 
-/// The same of entries of c-lists, and of objects: to read so many takes some 50 ms.
-const REFERENCES_AT_ONCE: u64 = 50_000;
+/// The same of entries of c-lists, and of objects: to read so many takes some 10 ms.
+const REFERENCES_AT_ONCE: u64 = 10_000;
 
 /// Bytes of memory that an entry of a c-list takes: its places in two maps.
 const ENTRY_BYTES: u64 = 128;
@@ -121,6 +121,11 @@ pub fn rows_left(block: &Block) -> u64 {
     stored + tables.clist.stored_within(&(Cut::Start, Cut::End)) + tables.objects.stored_within(&(Cut::Start, Cut::End))
 }
 
+/// Returns the file of rows that are asked for of a table, if there are some: what could not be read of it is kept there.
+pub(crate) fn file_of(block: &Block) -> Option<RowFile> {
+    (!block.0.tables.are_whole()).then(|| block.0.database.file.clone())
+}
+
 /// Refuses where a row could not be read, and its reader was told that there is none.
 pub fn check_reads(block: &Block) -> Result<(), HostFault> {
     block.0.database.file.check()
@@ -141,7 +146,7 @@ pub(super) fn trim(block: &mut Block, committed: bool) {
     }
     let globals = tables.globals();
     if committed {
-        tables.vatstore.leave_in_file();
+        tables.vatstore.leave_in_file(Cut::End, None);
         leave_references(tables, database, &globals);
     }
     // A little more than must be, or the next crank would begin anew.
@@ -166,5 +171,6 @@ pub(super) fn too_many(database: &Database) -> Result<bool, HostFault> {
 /// Has c-lists and objects stay in the file until they are needed.
 pub(super) fn leave_references(tables: &mut Tables, database: &Database, globals: &Globals) {
     tables.clist.leave(database.file.clone(), globals);
-    tables.objects.leave_in(database.file.clone(), Cut::before(globals.next_object), None);
+    let reader = RowReader { file: database.file.clone(), near: None };
+    tables.objects.leave_in_file(Cut::before(globals.next_object), Some(reader));
 }

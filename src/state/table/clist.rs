@@ -11,7 +11,7 @@ use crate::{
         id::{KRef, ObjectId, PromiseId, VRef, VatId},
     },
     state::table::Globals,
-    store::{Cut, Database, Index, RowFile, Table},
+    store::{Cut, Database, Index, RowFile, RowReader, Table},
 };
 
 /// One entry of one vat's c-list.
@@ -119,7 +119,8 @@ impl CList {
     /// Has entries stay in the file until somebody asks for them: after a commit, or before any was read.
     pub(crate) fn leave(&mut self, file: RowFile, globals: &Globals) {
         if self.is_whole() {
-            self.leave_in(file, Cut::before((globals.next_vat, VRef::imported_object(0))), Some(all_of));
+            let beyond = Cut::before((globals.next_vat, VRef::imported_object(0)));
+            self.leave_in_file(beyond, Some(RowReader { file, near: Some(all_of) }));
             let index = self.index_mut();
             let own = Mutex::new(std::mem::take(&mut index.own));
             index.stored = Some(Stored { next: (globals.next_object, globals.next_promise), own });
@@ -158,19 +159,10 @@ impl CList {
         if !self.index().may_be_stored(kref) {
             return None;
         }
-        let range = all_of(&(vat, VRef::ROOT));
-        if !self.is_whole_within(&range) {
-            // The first entry of a vat that is asked for brings the others, if they are few.
-            self.get(&(vat, VRef::ROOT));
-        }
-        if self.is_whole_within(&range) {
-            return self
-                .waiting()
-                .find(|((it, _), entry)| *it == vat && entry.kref == kref)
-                .map(|((_, vref), _)| *vref);
-        }
-        let found = self.found_by_value(&CListEntry { kref, reachable: true }, &range);
-        found.first().map(|((_, vref), _)| *vref)
+        // To ask for one that is not there brings the vat's others, if they are few.
+        self.get(&(vat, VRef::imported_object(0)));
+        let found = self.found_by_value(&CListEntry { kref, reachable: true }, &all_of(&(vat, VRef::ROOT)));
+        found.first().map(|(_, vref)| *vref)
     }
 
     /// Counts the references of the vat's own: exports, and promises that it made.
@@ -191,8 +183,7 @@ impl CList {
         let known = self.index().names.range((kref, VatId(0))..=(kref, VatId(u64::MAX)));
         let mut holders: Vec<_> = known.map(|((_, vat), vref)| (*vat, *vref)).collect();
         if self.index().may_be_stored(kref) {
-            let stored = self.found_by_value(&CListEntry { kref, reachable: true }, &(Cut::Start, Cut::End));
-            holders.extend(stored.into_iter().map(|(key, _)| *key));
+            holders.extend(self.found_by_value(&CListEntry { kref, reachable: true }, &(Cut::Start, Cut::End)));
             holders.sort();
         }
         holders

@@ -65,8 +65,8 @@ fn compare(steps: Vec<Move>, by_itself: bool) -> Result<(), TestCaseError> {
     let mut file = Database::memory(&[TEST]).expect("a database");
     let mut table: Table<u64, u64, Counts> = Table::new(1, "test");
     match by_itself {
-        true => table.leave_in(file.file.clone(), Cut::Start, Some(near)),
-        false => table.leave_in_file(),
+        true => table.leave_in_file(Cut::Start, Some(RowReader { file: file.file.clone(), near: Some(near) })),
+        false => table.leave_in_file(Cut::End, None),
     }
     let (mut now, mut sealed, mut digest) = (BTreeMap::new(), BTreeMap::new(), Digest::default());
     for step in steps {
@@ -163,7 +163,7 @@ fn the_rows_that_are_used_stay_in_memory_and_a_long_walk_reads_in_pieces() {
     let mut transaction = file.transaction().expect("begins");
     table.flush(&mut transaction, &mut Digest::default()).expect("flushes");
     transaction.commit().expect("commits");
-    table.leave_in_file();
+    table.leave_in_file(Cut::End, None);
     table.trim(|it, _| it.in_memory == 0);
     assert_eq!(table.rows.count(), 0);
     let mut count = 0;

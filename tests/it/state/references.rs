@@ -1,0 +1,184 @@
+//! C-lists and objects of which there are too many to read them when a state is opened: each is read when somebody speaks of it, and
+//! none of that is in a result.
+
+use vathost::state::{
+    block::{Block, stored},
+    table::Tables,
+};
+
+use super::*;
+
+/// Sends 4,096 new objects of its own to the first vat that it was told of, each time it is called; one of them is old. At last it exits.
+const EXPORTER: &str = r##"(module
+    (import "vat1" "input_read" (func $input_read (param i32 i32 i32)))
+    (import "vat1" "send" (func $send (param i64 i32 i32 i32 i32 i64)))
+    (import "vat1" "exit" (func $exit (param i32 i32 i32 i32 i32)))
+    (memory (export "memory") 4)
+    (data (i32.const 0xf000) "#[\22take\22,[]]")
+    (data (i32.const 0xf100) "#\22done\22")
+    (global $to (mut i64) (i64.const 0))
+    (global $next (mut i64) (i64.const 1))
+    (func (export "vat_deliver") (param $len i32)
+        (local $at i32)
+        (call $input_read (i32.const 0) (i32.const 0) (local.get $len))
+        (if (i32.ne (i32.load (i32.const 0)) (i32.const 1)) (then (return)))
+        ;; The message that tells of others: the slot that is not its own.
+        (if (i32.ne (i32.load (i32.const 28)) (i32.const 0)) (then
+            (local.set $at (i32.const 32))
+            (loop $look
+                (global.set $to (i64.load (local.get $at)))
+                (local.set $at (i32.add (local.get $at) (i32.const 8)))
+                (br_if $look (i64.ne (i64.shr_u (global.get $to) (i64.const 61)) (i64.const 0))))
+            (return)))
+        (if (i32.eq (i32.load8_u (i32.const 35)) (i32.const 120)) (then
+            (call $exit (i32.const 0) (i32.const 0xf100) (i32.const 7) (i32.const 0) (i32.const 0))))
+        (local.set $at (i32.const 0x10000))
+        (loop $more
+            (i64.store (local.get $at) (i64.or (i64.shl (i64.const 1) (i64.const 61)) (global.get $next)))
+            (global.set $next (i64.add (global.get $next) (i64.const 1)))
+            (local.set $at (i32.add (local.get $at) (i32.const 8)))
+            (br_if $more (i32.lt_u (local.get $at) (i32.const 0x18000))))
+        ;; The seventh of all.
+        (i64.store (i32.const 0x10000) (i64.or (i64.shl (i64.const 1) (i64.const 61)) (i64.const 7)))
+        (call $send (global.get $to) (i32.const 0xf000) (i32.const 13) (i32.const 0x10000) (i32.const 4096) (i64.const 0))))"##;
+
+/// Lets go of the last sixteen that it was given, and of sixteen of those that it was given four messages ago.
+const HOLDER: &str = r##"(module
+    (import "vat1" "input_read" (func $input_read (param i32 i32 i32)))
+    (import "vat1" "drop_imports" (func $drop (param i32 i32)))
+    (import "vat1" "retire_imports" (func $retire (param i32 i32)))
+    (memory (export "memory") 4)
+    (global $calls (mut i64) (i64.const 0))
+    (func (export "vat_deliver") (param $len i32)
+        (local $at i32)
+        (local $n i64)
+        (call $input_read (i32.const 0) (i32.const 0) (local.get $len))
+        (if (i32.ne (i32.load (i32.const 0)) (i32.const 1)) (then (return)))
+        (call $drop (i32.const 0x7fa0) (i32.const 16))
+        (call $retire (i32.const 0x7fa0) (i32.const 16))
+        (global.set $calls (i64.add (global.get $calls) (i64.const 1)))
+        (if (i64.lt_u (global.get $calls) (i64.const 5)) (then (return)))
+        (local.set $n (i64.mul (i64.sub (global.get $calls) (i64.const 5)) (i64.const 4095)))
+        (local.set $at (i32.const 0x10000))
+        (loop $more
+            (i64.store (local.get $at) (i64.add (local.get $n) (i64.const 500)))
+            (local.set $n (i64.add (local.get $n) (i64.const 1)))
+            (local.set $at (i32.add (local.get $at) (i32.const 8)))
+            (br_if $more (i32.lt_u (local.get $at) (i32.const 0x10080))))
+        (call $drop (i32.const 0x10000) (i32.const 16))
+        (call $retire (i32.const 0x10000) (i32.const 16))))"##;
+
+/// More blocks than there are.
+const MANY: usize = 1_000;
+
+fn exchange() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let send = |method: &str| format!("[[send]]\nto = \"exporter\"\nmethod = \"{method}\"\n");
+    let toml = "bootstrap = \"exporter\"\n[vats.exporter]\nbundle = \"exporter.wat\"\n[vats.holder]\nbundle = \"holder.wat\"\n";
+    fs::write(dir.path().join("vat.toml"), format!("{toml}{}{}", send("go").repeat(7), send("x"))).unwrap();
+    fs::write(dir.path().join("exporter.wat"), EXPORTER).unwrap();
+    fs::write(dir.path().join("holder.wat"), HOLDER).unwrap();
+    dir
+}
+
+/// A state in which both vats speak of some 12,000 objects.
+fn begun(scenario: &Path) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let mut host = open(dir.path());
+    host.install(&Scenario::read(scenario).unwrap()).unwrap();
+    let mut blocks = 0;
+    while host.block().unwrap().tables().objects.len() < 12_000 {
+        go_on(&mut host, 1, 2);
+        blocks += 1;
+        assert!(blocks < 50, "{:?}", host.block().unwrap().tables().objects);
+    }
+    dir
+}
+
+fn copy_of(dir: &Path) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    fs::copy(dir.join("state.sqlite"), copy.path().join("state.sqlite")).unwrap();
+    copy
+}
+
+fn in_memory(tables: &Tables) -> [bool; 2] {
+    [tables.clist.is_whole(), tables.objects.is_whole()]
+}
+
+#[test]
+fn a_state_of_many_references_is_opened_without_reading_them_and_goes_on_to_the_same_hash() {
+    let scenario = exchange();
+    let dir = begun(scenario.path());
+    let block = Block::open_read_only(dir.path()).unwrap();
+    assert_eq!((in_memory(block.tables()), stored::reads(&block)), ([false; 2], 0));
+    let counts = (block.tables().objects.len(), block.tables().clist.len());
+    assert!(counts.0 >= 12_000 && counts.1 > 20_000, "{counts:?}");
+    drop(block);
+    // All of it in memory.
+    let copy = copy_of(dir.path());
+    let mut host = open(copy.path());
+    let block = host.block_mut().unwrap();
+    stored::fetch_all(block).unwrap();
+    assert_eq!(in_memory(block.tables()), [true; 2]);
+    let expected = go_on(&mut host, MANY, 2);
+    let report = serde_json::to_value(host.report().unwrap()).unwrap();
+    drop(host);
+    for (memory, blocks) in [(Some(0), MANY), (Some(1 << 20), 3), (None, 4)] {
+        let copy = copy_of(dir.path());
+        let open = || Host::open(HostOptions { memory_max: memory, ..options(copy.path()) }).unwrap();
+        let mut host = open();
+        assert_eq!(in_memory(host.block().unwrap().tables()), [false; 2]);
+        while !host.is_quiescent().unwrap() {
+            go_on(&mut host, blocks, 2);
+            if blocks < MANY {
+                drop(host);
+                host = open();
+            }
+        }
+        assert_eq!(serde_json::to_value(host.report().unwrap()).unwrap(), report, "{memory:?}, {blocks}");
+        assert_eq!(host.report().unwrap().state_hash, expected);
+        drop(host);
+        assert_eq!(findings(copy.path()), None, "{memory:?}, {blocks}");
+    }
+}
+
+#[test]
+fn verbs_see_references_that_are_in_the_file() {
+    let scenario = exchange();
+    let dir = begun(scenario.path());
+    let state = dir.path().to_str().unwrap();
+    let counts = vathost(&["inspect", state, "--json"], &[]).json()["counts"].clone();
+    let objects = usize::try_from(counts["objects"].as_u64().unwrap()).unwrap();
+    let entries = usize::try_from(counts["clist"].as_u64().unwrap()).unwrap();
+    assert!(objects >= 12_000 && entries > 20_000, "{counts}");
+    let listed = vathost(&["inspect", state, "objects"], &[]);
+    assert_eq!(listed.out.lines().count(), objects + 1, "{}", listed.err);
+    let of = |vat: &str| vathost(&["inspect", state, "clist", vat], &[]).out.lines().count() - 1;
+    assert_eq!(of("exporter") + of("holder"), entries);
+    assert_eq!(findings(dir.path()), None);
+}
+
+#[test]
+fn a_reference_that_was_damaged_is_a_fault_of_the_host_and_names_its_row() {
+    let scenario = exchange();
+    let dir = begun(scenario.path());
+    // The holder's name for what it lets go of in its fifth message, and the object behind it.
+    let entry = "(SELECT key FROM clist WHERE hex(key) = '0000000000000002' || '00000000000001F4')";
+    let object = "(SELECT key FROM object LIMIT 1 OFFSET 700)";
+    for sql in [
+        format!("UPDATE clist SET value = x'030000FA0101' WHERE key = {entry}"),
+        format!("UPDATE object SET checksum = checksum + 1 WHERE key >= {object}"),
+    ] {
+        let copy = copy_of(dir.path());
+        assert!(sqlite(copy.path()).execute(&sql, []).unwrap() > 0, "{sql}");
+        let mut host = open(copy.path());
+        let policy = BlockPolicy { cranks: 2, ..BlockPolicy::default() };
+        let halt = (0..MANY).find_map(|_| host.run_block(&policy, &mut |_| true).err()).expect("a halt").to_string();
+        assert!(halt.contains("the state is damaged") && !halt.contains("kernel panic"), "{halt}");
+        assert!(halt.contains("table `clist`, key") || halt.contains("table `object`, key"), "{halt}");
+    }
+    // One that is gone is a matter of the digest.
+    let copy = copy_of(dir.path());
+    sqlite(copy.path()).execute(&format!("DELETE FROM object WHERE key = {object}"), []).unwrap();
+    assert!(findings(copy.path()).is_some());
+}
