@@ -24,7 +24,7 @@ use crate::{
         id::{DeliveryNum, VatId},
     },
     state::{
-        block::{Block, history},
+        block::{Block, history, stored},
         transcript::Entry,
     },
     store::Database,
@@ -203,6 +203,8 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
             printer.entries(&entries?)?;
         }
     }
+    // A row that could not be read seemed to be absent.
+    stored::check_reads(&block)?;
     Ok(Exit::Ok)
 }
 
