@@ -16,7 +16,7 @@ use crate::{
         state,
     },
     host::{
-        controller::{Outcome, VatAct},
+        controller::{Outcome, VatAct, expired},
         scenario::Scenario,
     },
     model::body,
@@ -219,6 +219,7 @@ fn upgrade_at_rest(at: &ScenarioArgs, output: &Output) -> anyhow::Result<Vec<Val
         let (status, reason) = match begun.controller.outcome(sent)? {
             Outcome::Fulfilled(_) => ("upgraded", None),
             Outcome::Rejected(data) => ("as before", Some(body::text_of(&data.body))),
+            Outcome::Expired(blocks) => ("expired", Some(expired(blocks))),
             Outcome::Pending => ("pending", None),
         };
         upgraded.push(json!({ "vat": vat.to_string(), "status": status, "reason": reason }));

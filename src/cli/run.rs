@@ -1,5 +1,5 @@
 use std::{
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -56,7 +56,7 @@ use crate::{
 /// From an empty machine, or on from where a state stands: `--state DIR` keeps every committed block, so the same command
 /// goes on after an end, ^C, or a crash, to the same hashes. A file `host.toml` in that folder may say what the host is given at
 /// every start: `[host]`, and in it `directives = "FILE"`, `bundles = ["FILE.wasm"]`, `cranks_per_block`, `fuel_per_block`,
-/// `block_time`, `keep`, `archive_dir`, `memory` and `threads`.
+/// `block_time`, `answer_blocks`, `keep`, `archive_dir`, `memory` and `threads`.
 #[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
@@ -94,6 +94,10 @@ pub(crate) struct RunArgs {
     pub(super) blocks: Option<u64>,
     #[command(flatten)]
     policy: PolicyArgs,
+    /// Keep an answer to a message from outside for this many blocks, unless it is forgotten before (0: until it is forgotten). It decides
+    /// every hash, so the state keeps it [default: as host.toml says, the state does, or the scenario of a new one]
+    #[arg(long, value_name = "N")]
+    answer_blocks: Option<u64>,
     /// Keep this many vats live at the most; the others come back when they are needed, to the same hashes [default: as many as
     /// this machine has mappings for]
     #[arg(long, value_name = "N")]
@@ -263,6 +267,7 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
         HostOptions {
             bundles: bundles.clone(),
             blocks,
+            answer_blocks: args.answer_blocks.or(host.answer_blocks),
             inputs: args.inputs,
             keep: args.keep.or(host.keep).unwrap_or_default(),
             archive: args.archive.clone().or(host.archive),
@@ -282,7 +287,25 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
              come to other hashes"
         ));
     }
+    warn_of_answers(&controller, args.answer_blocks.or(host.answer_blocks), output)?;
     Ok(Begun { controller, policy, in_force, bundles })
+}
+
+/// Warns if a state that exists is to keep answers otherwise than it did.
+fn warn_of_answers(controller: &Host, given: Option<u64>, output: &Output) -> anyhow::Result<()> {
+    let block = controller.block()?;
+    let kept = block.tables().answer_blocks().map_or(0, NonZeroU64::get);
+    if let Some(given) = given.filter(|it| *it != kept && !controller.is_new()) {
+        let told =
+            |blocks| if blocks == 0 { "until they are forgotten".to_owned() } else { format!("for {blocks} blocks") };
+        output.warn(format!(
+            "this state kept answers {}, and keeps them {} from {} on: hosts that do not change it there, too, come to other hashes",
+            told(kept),
+            told(given),
+            block.current_height()
+        ));
+    }
+    Ok(())
 }
 
 /// Runs until nothing is left to do, or enough was run; whether it was interrupted.

@@ -15,7 +15,7 @@ use crate::{
         run::{self, Begun, RunArgs},
         state,
     },
-    host::controller::{Arg, Host, Outcome, Sent, To},
+    host::controller::{Arg, Host, Outcome, Sent, To, expired},
     inspect::view::said::said,
     model::{id::KRef, smallcaps},
 };
@@ -189,7 +189,7 @@ pub(crate) fn cmd_call(args: CallArgs, output: &Output) -> anyhow::Result<Exit> 
     Ok(match outcome {
         _ if interrupted => Exit::Interrupted,
         Outcome::Fulfilled(_) => Exit::Ok,
-        Outcome::Rejected(_) | Outcome::Pending => Exit::Findings,
+        Outcome::Rejected(_) | Outcome::Pending | Outcome::Expired(_) => Exit::Findings,
     })
 }
 
@@ -273,6 +273,7 @@ fn send(words: &SendWords, args: &RunArgs, output: &Output) -> anyhow::Result<(B
 fn text(outcome: &Outcome) -> String {
     let (how, data) = match outcome {
         Outcome::Pending => return "pending".to_owned(),
+        Outcome::Expired(blocks) => return expired(*blocks),
         Outcome::Fulfilled(data) => ("fulfilled", data),
         Outcome::Rejected(data) => ("rejected", data),
     };
@@ -282,6 +283,7 @@ fn text(outcome: &Outcome) -> String {
 fn object(words: &SendWords, sent: Sent, controller: &Host, outcome: &Outcome) -> Value {
     let (status, data) = match outcome {
         Outcome::Pending => ("pending", None),
+        Outcome::Expired(_) => ("expired", None),
         Outcome::Fulfilled(data) => ("fulfilled", Some(data)),
         Outcome::Rejected(data) => ("rejected", Some(data)),
     };

@@ -73,6 +73,9 @@ pub struct HostOptions {
     ///
     /// [`Host::policy`]: crate::Host::policy
     pub blocks: BlockOptions,
+    /// The blocks for which an answer to a message from outside is kept; 0 is until it is forgotten, `None` as the state has it. It decides
+    /// hashes: another number than the state's is an input of the next block, and each replica needs it there.
+    pub answer_blocks: Option<u64>,
     /// Whether inputs from outside are durable before their block runs, or together with it.
     pub inputs: Inputs,
     /// The directives to put in force. [`Host::set_directives`](crate::Host::set_directives) puts others in force later.
@@ -222,6 +225,7 @@ struct HostSection {
     cranks_per_block: Option<NonZeroU64>,
     fuel_per_block: Option<u64>,
     block_time: Option<u64>,
+    answer_blocks: Option<u64>,
     keep: Option<String>,
     archive_dir: Option<PathBuf>,
     memory: Option<Bytes>,
@@ -237,6 +241,8 @@ pub struct HostFile {
     pub bundles: Vec<PathBuf>,
     /// How blocks are cut.
     pub blocks: BlockOptions,
+    /// The blocks for which an answer to a message from outside is kept.
+    pub answer_blocks: Option<u64>,
     /// How much of the vats' transcripts is kept.
     pub keep: Option<Keep>,
     /// The folder of the archive.
@@ -267,7 +273,7 @@ impl From<BadFile> for HostFault {
 pub const GRAMMAR_HINT: &str = "`vathost directives grammar` prints the grammar";
 
 const FILE_HINT: &str = "it holds `[host]`, and in it `directives = \"FILE\"` and `bundles = [\"FILE.wasm\"]`, `cranks_per_block`, \
-                         `fuel_per_block`, `block_time`, `keep = \"needed\"`, `archive_dir = \"DIR\"`, `memory = \"2GiB\"`, and `threads`";
+                         `fuel_per_block`, `block_time`, `answer_blocks`, `keep = \"needed\"`, `archive_dir = \"DIR\"`, `memory = \"2GiB\"`, and `threads`";
 
 impl HostFile {
     /// Reads the `host.toml` of the state in this folder. Without the file, the result is empty.
@@ -286,6 +292,7 @@ impl HostFile {
             cranks_per_block,
             fuel_per_block,
             block_time,
+            answer_blocks,
             keep,
             archive_dir,
             memory,
@@ -297,6 +304,7 @@ impl HostFile {
             directives: directives.map(|it| state.join(it)),
             bundles: bundles.into_iter().map(|it| state.join(it)).collect(),
             blocks: BlockOptions { cranks_per_block, fuel_per_block, block_time },
+            answer_blocks,
             keep,
             archive: archive_dir.map(|it| state.join(it)),
             memory: memory.map(|it| it.0),
@@ -323,13 +331,14 @@ impl HostOptions {
     /// The file, or one that it names, cannot be used.
     pub fn of_state(state: impl Into<PathBuf>) -> Result<HostOptions, HostFault> {
         let state = state.into();
-        let HostFile { directives, bundles, blocks, keep, archive, memory, threads } = HostFile::of(&state)?;
+        let HostFile { directives, bundles, blocks, answer_blocks, keep, archive, memory, threads } =
+            HostFile::of(&state)?;
         let keep = keep.unwrap_or_default();
         let directives = directives.as_deref().map(read_directives).transpose()?.unwrap_or_default();
         let bundles = bundles.iter().map(|it| scenario::read_module(it).map_err(|err| module_fault(it, &err)));
         let bundles = bundles.collect::<Result<_, _>>()?;
         let given = HostOptions { state: Some(state), directives, bundles, blocks, keep, ..HostOptions::default() };
-        Ok(HostOptions { memory_max: memory, archive, threads, ..given })
+        Ok(HostOptions { answer_blocks, memory_max: memory, archive, threads, ..given })
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Scenario {
     pub kernel: Option<u32>,
     /// The version of the engine, if it is not that of new states.
     pub engine: Option<u32>,
+    /// The blocks for which the state keeps an answer to a message from outside; 0 or nothing is until it is forgotten.
+    pub answer_blocks: Option<u64>,
     /// The vats whose roots a server opens by name: for each name the vat. They decide nothing in the state, and are in no digest.
     pub exports: BTreeMap<String, String>,
 }
@@ -110,6 +112,7 @@ struct ScenarioFile {
     bootstrap: Option<String>,
     kernel: Option<u32>,
     engine: Option<u32>,
+    answer_blocks: Option<u64>,
     #[serde(default)]
     vats: toml::Table,
     #[serde(default)]
@@ -223,6 +226,7 @@ impl Scenario {
             bundles,
             kernel: file.kernel,
             engine: file.engine,
+            answer_blocks: file.answer_blocks,
             exports: file.exports,
         };
         scenario.check(&path)?;
@@ -284,7 +288,7 @@ impl Scenario {
     }
 
     /// Returns a digest that tells this scenario from others: its vats, their code, options and parameters, named bundles, devices,
-    /// messages, kernel and engine version; not the mailbox's files or the exports.
+    /// messages, kernel and engine version, and how long answers are kept; not the mailbox's files or the exports.
     pub fn digest(&self) -> String {
         let vats: Vec<_> = self
             .vats
@@ -296,9 +300,10 @@ impl Scenario {
             self.bundles.iter().map(|(name, wasm)| json!([name, BundleId::of(wasm).to_string()])).collect();
         let devices: Vec<_> = self.devices.iter().map(DeviceRow::name).collect();
         let mut parts = json!([vats, self.bootstrap, sends, bundles, devices, self.kernel]);
-        // So that a scenario which names no engine version has the digest that it always had.
-        if let (Some(version), Some(parts)) = (self.engine, parts.as_array_mut()) {
-            parts.push(json!(version));
+        // So that a scenario which has none of these has the digest that it always had.
+        if let Some(parts) = parts.as_array_mut() {
+            parts.extend(self.engine.map(|it| json!(it)));
+            parts.extend(self.answer_blocks.map(|it| json!({ "answerBlocks": it })));
         }
         let text = parts.to_string();
         hex(blake3::hash(text.as_bytes()).as_bytes())

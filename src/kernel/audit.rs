@@ -31,7 +31,22 @@ pub fn audit(tables: &Tables) -> Result<(), KernelPanic> {
     woken.chain(told).for_each(|it| sweep.hold(it.into()));
     sweep.compare(tables)?;
     dead_vats(tables)?;
+    answers(tables)?;
     sessions(tables)
+}
+
+/// Where answers expire, there is a row for each settled result from outside; in any other state there is none.
+fn answers(tables: &Tables) -> Result<(), KernelPanic> {
+    let expires = tables.answer_blocks().is_some();
+    let is_given = |it: &PromiseId| expires && tables.settled(*it).is_some();
+    let given = tables.outside.iter().map(|(promise, _)| promise).filter(|it| is_given(it));
+    let height = tables.globals().height;
+    if !given.eq(tables.answers.iter().map(|(promise, _)| promise)) || tables.answers.iter().any(|(_, it)| *it > height)
+    {
+        let noted: Vec<_> = tables.answers.iter().collect();
+        return Err(KernelPanic::new("audit.answer", format_args!("noted {noted:?} in {height}, expires: {expires}")));
+    }
+    Ok(())
 }
 
 /// A session is a vat without code that has a name of its own; it has ended exactly if its vat has, and its events are

@@ -11,7 +11,7 @@ use crate::{
         value::CapData,
     },
     slog::{Data, Detail, Event},
-    state::block::{heap, stored},
+    state::block::{bundles, heap, stored},
     state::table::{Awaited, Item, KernelObject, Options, QueueId, Status, Tables, Tally, Vat},
 };
 
@@ -203,6 +203,9 @@ impl Ledger {
         if rows < budget {
             self.block_mut().forget_transcript(vat);
             heap::forget(self.block_mut(), vat);
+            if let Some(bundle) = self.tables().vats.get(&vat).map(|it| it.bundle) {
+                bundles::retire(self.block_mut(), bundle);
+            }
             self.tables_mut().vats.update(&vat, |it| {
                 if let Status::Terminated { cleaned, .. } = &mut it.status {
                     *cleaned = true;

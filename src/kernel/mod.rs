@@ -47,6 +47,7 @@
 //! | `audit.queue` | every queue entry refers to live rows, a settled promise has no queue, and each vat is charged with what it made | audit |
 //! | `audit.reap` | a vat is marked as queued for reaping exactly if it is | audit |
 //! | `audit.session` | a session has a name of its own, no code, and events in order, the last of which is its end | audit |
+//! | `audit.answer` | where answers expire, the block of each settled result from outside is noted, and of nothing else | audit |
 //! | `audit.dead-vat` | a dead vat has no rows beyond those that its cleanup will remove | audit |
 
 mod admin;

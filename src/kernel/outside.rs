@@ -10,7 +10,7 @@ use crate::{
         value::{CapData, Message},
     },
     state::{
-        block::{Block, Step, beside, pending, stored},
+        block::{Block, Step, beside, bundles, pending, stored},
         table::{Item, KernelObject, Outside, Owner, Policy},
     },
     store::{BesideRow, Cut},
@@ -70,9 +70,11 @@ pub fn outside<T>(block: Block, input: impl FnOnce(&mut Ledger) -> Result<T, Fau
 }
 
 impl Ledger {
-    /// Opens a block, and sends the wakeups that are due by its time.
+    /// Opens a block: answers that have expired go, and the wakeups are sent that are due by its time.
     pub fn begin_block(&mut self, height: BlockHeight, time: u64) -> Result<(), Fault> {
         self.tables_mut().update_globals(|it| (it.height, it.time) = (height, time));
+        let expired: Vec<PromiseId> = self.tables().answers_expiring_at(height).collect();
+        expired.into_iter().try_for_each(|it| self.forget_result(it))?;
         self.wake()?;
         self.begin_devices()
     }
@@ -122,6 +124,9 @@ impl Ledger {
 
     /// Makes a bundle known by this name, for `createVat` and `upgrade`.
     pub fn name_bundle(&mut self, name: &str, bundle: BundleId) {
+        if let Some(before) = self.tables().bundles.get(&name.into()).copied() {
+            bundles::retire(self.block_mut(), before);
+        }
         self.tables_mut().bundles.insert(name.into(), bundle);
     }
 
@@ -189,6 +194,7 @@ impl Ledger {
     /// Forgets a result that nobody outside awaits or needs any more.
     pub fn forget_result(&mut self, result: PromiseId) -> Result<(), Fault> {
         if self.tables_mut().outside.remove(&result).is_some() {
+            self.tables_mut().answers.remove(&result);
             self.decref(result.into())?;
         }
         Ok(())

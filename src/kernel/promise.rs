@@ -151,6 +151,7 @@ impl Ledger {
         }
         self.release_queue(id);
         self.update_promise(id, |it| it.state = state)?;
+        self.tables_mut().note_answer(id);
         if matches!(state, PromiseState::Rejected { .. }) && policy != Policy::Ignore {
             let data = self.tables().settled(id).cloned().ok_or_else(|| KernelPanic::new("audit.settlement", id))?;
             let panic = policy == Policy::Panic;

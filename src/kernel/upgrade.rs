@@ -18,7 +18,7 @@ use crate::{
         id::{BundleId, KRef, PromiseId, VRef, VatId},
         value::{CapData, Delivery},
     },
-    state::{table::Item, transcript::End},
+    state::{block::bundles, table::Item, transcript::End},
 };
 
 /// The outcome of replacing a vat's code.
@@ -71,6 +71,9 @@ impl Crank<'_> {
         self.ledger.disconnect(vat)?;
         self.workers.set_aside(vat);
         let first = next_delivery(self.ledger.tables(), vat);
+        if let Some(before) = self.ledger.tables().vats.get(&vat).map(|it| it.bundle) {
+            bundles::retire(self.ledger.block_mut(), before);
+        }
         let incarnation = self.ledger.tables_mut().vats.update(&vat, |it| {
             it.bundle = bundle;
             it.incarnation += 1;

@@ -221,6 +221,19 @@ impl Book {
         self.forget_unneeded(promise)
     }
 
+    /// Forgets an answer that the state no longer has, and the tokens of what it named.
+    pub(super) fn expire(&mut self, promise: PromiseId) {
+        if let Some(answer) = self.answers.get_mut(&promise) {
+            (answer.open, answer.held) = (false, 0);
+            self.forget_unneeded(promise);
+        }
+    }
+
+    /// Iterates over the answers that nobody dropped.
+    pub(super) fn undropped(&self) -> impl Iterator<Item = PromiseId> {
+        self.answers.iter().filter(|(_, it)| !it.dropped).map(|(promise, _)| *promise)
+    }
+
     /// Returns answers that can be asked for since before this time, up to so many.
     pub(super) fn older_than(&self, time: u64, count: usize) -> Vec<PromiseId> {
         let first = self.answers.iter().take(LOOKED_AT).take_while(|(_, it)| it.since < time);

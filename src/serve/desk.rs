@@ -119,7 +119,11 @@ impl<'h> Desk<'h> {
     ) -> Result<Desk<'h>, Box<Halt>> {
         let rows = host.beside()?;
         let captp = CaptpSessions::read(&rows, host, &bounds)?;
-        let book = Book::read(rows)?;
+        let mut book = Book::read(rows)?;
+        // Another host may have run blocks meanwhile.
+        let tables = host.block()?.tables();
+        let gone: Vec<PromiseId> = book.undropped().filter(|it| tables.has_expired(*it)).collect();
+        gone.into_iter().for_each(|it| book.expire(it));
         let desk = Desk {
             host,
             policy,
@@ -286,12 +290,16 @@ impl<'h> Desk<'h> {
         self.host.tell_time(clock())?;
         let Desk { host, book, captp, waiting, stop, policy, metrics, .. } = self;
         let begun = now();
+        let (tables, is_open) = (host.block()?.tables(), host.block()?.meta().open);
+        let next = tables.globals().height.next();
+        let expiring: Vec<PromiseId> = tables.answers_expiring_at(next).filter(|_| !is_open).collect();
         let mut settled = Vec::new();
         let mut each = |_: &Ran| {
             metrics.beat();
             stop.load(Ordering::Relaxed) == 0
         };
         let end = host.run_block_keeping(policy, &mut each, &mut |block| {
+            expiring.iter().for_each(|it| book.expire(*it));
             settled = settle(block, book, waiting);
             let mut rows = book.take_changes();
             rows.extend(captp.hear(block));

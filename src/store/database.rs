@@ -478,7 +478,9 @@ impl Database {
             .query_row("SELECT wasm FROM bundle WHERE hash = ?", [id.0], |row| row.get(0))
             .optional()
             .map_err(fault(&what))?;
-        let wasm = wasm.ok_or_else(|| HostFault::new(&what, "the state does not hold it (table `bundle`)"))?;
+        let wasm = wasm.ok_or_else(|| {
+            HostFault::new(&what, "the state does not hold it: it leaves when nothing runs it any more")
+        })?;
         if BundleId::of(&wasm) != id {
             return Err(self.damaged(&what, "its bytes do not have this hash", "bundle"));
         }
@@ -633,6 +635,11 @@ impl<'a> Transaction<'a> {
     /// Stores a bundle, once.
     pub fn put_bundle(&self, id: BundleId, wasm: &[u8]) -> Result<(), HostFault> {
         self.execute("write a bundle", "INSERT OR IGNORE INTO bundle VALUES (?, ?)", params![id.0, wasm]).map(drop)
+    }
+
+    /// Removes a bundle, if it is there.
+    pub fn delete_bundle(&self, id: BundleId) -> Result<(), HostFault> {
+        self.execute("remove a bundle", "DELETE FROM bundle WHERE hash = ?", [id.0]).map(drop)
     }
 
     /// Commits the transaction durably. An error does not tell whether it is durable: the next process that opens the

@@ -31,8 +31,8 @@ use crate::{
     },
 };
 
-/// The table of engine versions, empty in a state that ran on none but the first.
-const ENGINES: &str = "engine";
+/// The tables of the kernel that are new, and empty in a state of the layout before this one.
+const NEW_TABLES: [&str; 3] = ["engine", "state_option", "answer"];
 
 /// The layout that can be brought to this one.
 pub(super) const BEFORE: u32 = 9;
@@ -41,9 +41,10 @@ pub(super) const BEFORE: u32 = 9;
 pub(super) fn upgrade(database: &mut Database) -> Result<(), HostFault> {
     let what = format!("bring the state from schema {BEFORE} to {SCHEMA}");
     copy_aside(database, &copy_of(database)).map_err(|err| err.within(&what))?;
-    let engines = format!("CREATE TABLE \"{ENGINES}\" {ROW_COLUMNS} WITHOUT ROWID;");
+    let tables: String =
+        NEW_TABLES.iter().map(|it| format!("CREATE TABLE \"{it}\" {ROW_COLUMNS} WITHOUT ROWID;")).collect();
     let names = value_index("clist");
-    let lay_out = format!("{} {engines} {names} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
+    let lay_out = format!("{} {tables} {names} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
     count_stores(database, &lay_out).map_err(|err| err.within(&what))
 }
 

@@ -52,6 +52,7 @@ fn the_overview_says_where_the_state_stands() {
             c-list entries         7
             vatstore keys          4
             messages from outside  3
+            answers to them        kept until they are forgotten
             meters                 0
             directives applied     0
             devices                none

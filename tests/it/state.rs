@@ -1,10 +1,12 @@
 //! States as things to move, check, copy, compare and run again: `export`, `import`, `verify`, `fork`, `diff`, `replay`.
 
+mod answers;
 mod archive;
 mod chain;
 mod compare;
 mod damage;
 mod flips;
+mod forever;
 mod layout;
 mod references;
 mod rerun;

@@ -277,7 +277,7 @@ impl SiegeRun {
         for lane in &mut self.lanes {
             let Some((sent, cranks, fuel)) = lane.waiting else { continue };
             let answer = match self.controller.outcome(sent)? {
-                Outcome::Pending => continue,
+                Outcome::Pending | Outcome::Expired(_) => continue,
                 Outcome::Fulfilled(data) => format!("fulfilled {}", String::from_utf8_lossy(&data.body)),
                 Outcome::Rejected(data) => format!("rejected {}", String::from_utf8_lossy(&data.body)),
             };

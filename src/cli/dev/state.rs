@@ -12,13 +12,12 @@ use crate::{
         run::{self, Begun, RunArgs},
     },
     host::{
-        controller::{Host, Outcome, Sent},
-        report::Report,
+        controller::{Host, Outcome, Sent, expired},
         scenario::Scenario,
     },
     inspect::view::said::said,
     kernel::Halt,
-    model::id::VatId,
+    model::id::{PromiseId, VatId},
     state::table::Tables,
     store::Database,
 };
@@ -43,8 +42,8 @@ struct Running {
 /// The results and vats of a state that were printed already.
 #[derive(Default)]
 struct Told {
-    /// Positions in the report's list of results.
-    results: BTreeSet<usize>,
+    /// The messages from outside whose results were printed.
+    results: BTreeSet<PromiseId>,
     vats: BTreeSet<String>,
 }
 
@@ -108,9 +107,9 @@ impl<'a> Dev<'a> {
         let is_new = begun.controller.is_new();
         let running = self.running.insert(Running { begun, told: Told::default() });
         if !is_new {
-            let report = running.begun.controller.report()?;
-            self.output.note(format!("the state that exists, at height {}", report.height));
-            running.told.learn(&report);
+            let height = running.begun.controller.standing().height;
+            self.output.note(format!("the state that exists, at height {height}"));
+            running.told.learn(&running.begun.controller)?;
             let tables = running.begun.controller.block()?.tables();
             let Some(why) = obstacle(tables, None, scenario) else {
                 return self.upgrade(scenario, watch);
@@ -142,9 +141,8 @@ impl<'a> Dev<'a> {
             Ok(queued) => queued,
             Err(halt) => return Err(self.halted(*halt)),
         };
-        let first = controller.report()?.results.len() - queued.len();
         // They are printed by themselves, and not among the results of messages.
-        told.results.extend(first..first + queued.len());
+        told.results.extend(queued.iter().map(|(_, sent)| sent.promise()));
         let settled = |host: &Host| {
             let is_open = |it: &(VatId, Sent)| matches!(host.outcome(it.1), Ok(Outcome::Pending));
             !queued.iter().any(is_open)
@@ -177,6 +175,9 @@ impl<'a> Dev<'a> {
                     format!("{name} ({vat}) is not upgraded, and goes on with the code that it had: {why}")
                 }
                 Outcome::Pending => format!("{name} ({vat}) is not upgraded yet: other work goes first"),
+                Outcome::Expired(blocks) => {
+                    format!("{name} ({vat}) has incarnation {incarnation}: {}", expired(*blocks))
+                }
             });
         }
         Ok(all_well)
@@ -238,7 +239,7 @@ impl<'a> Dev<'a> {
                 Err(halt) => return Ok(Err(halt)),
             };
             console::tell(controller, &end, &loud);
-            told.tell(&controller.report()?, &loud)?;
+            told.tell(controller, &loud)?;
             Ok(Ok(end.closed))
         };
         loop {
@@ -283,18 +284,21 @@ fn obstacle(tables: &Tables, last: Option<&Scenario>, scenario: &Scenario) -> Op
 }
 
 impl Told {
-    /// Counts what a report contains as printed.
-    fn learn(&mut self, report: &Report) {
-        let settled = report.results.iter().enumerate().filter(|(_, it)| it.status != "pending");
-        self.results.extend(settled.map(|(at, _)| at));
+    /// Counts what a host's report contains as printed.
+    fn learn(&mut self, host: &Host) -> Result<(), Box<Halt>> {
+        let (report, tables) = (host.report()?, host.block()?.tables());
+        let settled = tables.outside.iter().zip(&report.results).filter(|(_, it)| it.status != "pending");
+        self.results.extend(settled.map(|((promise, _), _)| *promise));
         let ended = report.vats.iter().filter(|(_, it)| it.status != "running");
         self.vats.extend(ended.map(|(name, _)| name.clone()));
+        Ok(())
     }
 
-    /// Prints what is new in a report: results on stdout, vats that ended or are paused on stderr.
-    fn tell(&mut self, report: &Report, output: &Output) -> std::io::Result<()> {
-        for (at, it) in report.results.iter().enumerate() {
-            if it.status != "pending" && self.results.insert(at) {
+    /// Prints what is new in a host's report: results on stdout, vats that ended or are paused on stderr.
+    fn tell(&mut self, host: &Host, output: &Output) -> anyhow::Result<()> {
+        let (report, tables) = (host.report()?, host.block()?.tables());
+        for ((promise, _), it) in tables.outside.iter().zip(&report.results) {
+            if it.status != "pending" && self.results.insert(*promise) {
                 output.line(run::result_line(it))?;
             }
         }

@@ -2,10 +2,13 @@
 //! next `run_block`, which applies all of them as one step before any crank; [`Inputs`](crate::host::options::Inputs) says when they are
 //! durable.
 
+use std::num::NonZeroU64;
+
+use serde::de::Error as _;
 use serde_json::Value;
 
 use crate::{
-    host::controller::beside::VatAct,
+    host::controller::{Host, beside::VatAct},
     invariant,
     kernel::{Ledger, SessionInput},
     model::{
@@ -43,13 +46,15 @@ pub enum Outcome {
     Fulfilled(CapData<KRef>),
     /// The result was rejected, for this reason.
     Rejected(CapData<KRef>),
+    /// There is no answer any more: the state keeps one for this many blocks after the one that gave it, or the program let it go before.
+    Expired(NonZeroU64),
 }
 
 impl Outcome {
-    /// Returns the data of the answer; `None` if there is none yet.
+    /// Returns the data of the answer; `None` if there is none yet, or none any more.
     pub fn data(&self) -> Option<&CapData<KRef>> {
         match self {
-            Outcome::Pending => None,
+            Outcome::Pending | Outcome::Expired(_) => None,
             Outcome::Fulfilled(data) | Outcome::Rejected(data) => Some(data),
         }
     }
@@ -67,10 +72,19 @@ impl Outcome {
     ///
     /// # Errors
     ///
-    /// There is no answer yet, or it is not of this type.
+    /// There is no answer yet, or it has expired, or it is not of this type.
     pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        if let Outcome::Expired(blocks) = self {
+            return Err(serde_json::Error::custom(expired(*blocks)));
+        }
         serde_json::from_value(self.json().unwrap_or_default())
     }
+}
+
+/// Says why an answer is not there, in a state that keeps answers for this many blocks.
+pub(crate) fn expired(blocks: NonZeroU64) -> String {
+    let blocks = if blocks.get() == 1 { "one block".to_owned() } else { format!("{blocks} blocks") };
+    format!("the answer has expired: this state keeps one for {blocks} (answer_blocks), unless it is forgotten before")
 }
 
 /// The target of a message from outside.
@@ -135,6 +149,8 @@ pub(super) enum Input {
     RefuseMail(u64, String),
     AcknowledgeMail(u64),
     Forget(PromiseId),
+    /// Answers are kept for this many blocks; 0 is until they are forgotten.
+    KeepAnswers(u64),
     Device(DeviceId, Value),
     Session(VatId, SessionInput),
     /// Rows beside the state, written with the other inputs.
@@ -181,7 +197,8 @@ fn check_held(tables: &Tables, kref: KRef) -> Result<(), HostFault> {
         KRef::Promise(id) => tables.promises.contains(&id),
         KRef::Device(_) => false,
     };
-    let why = format_args!("there is no {kref} to name: a result names what it holds, until it is forgotten");
+    let why =
+        format_args!("there is no {kref} to name: a result names what it holds, until it is forgotten or expires");
     if known { Ok(()) } else { Err(HostFault::new("send a message", why)) }
 }
 
@@ -258,6 +275,13 @@ pub(super) fn check_data(tables: &Tables, data: &CapData<KRef>) -> Result<(), Ho
     Ok(())
 }
 
+/// Returns the input by which answers are kept as a host's options say, if its state does not keep them so. A new state is installed so.
+pub(super) fn keep_answers(host: &Host) -> Option<Input> {
+    let block = host.block.as_ref().filter(|_| !host.options.read_only && !host.is_new())?;
+    let kept = block.tables().answer_blocks().map_or(0, NonZeroU64::get);
+    host.options.answer_blocks.filter(|given| *given != kept).map(Input::KeepAnswers)
+}
+
 /// Puts the inputs of sessions after the others: the senders of messages know the ids of their result promises already, and a session's
 /// syscalls allocate further promises.
 pub(super) fn in_order(inputs: Vec<Input>) -> Vec<Input> {
@@ -282,6 +306,7 @@ impl Input {
             Input::RefuseMail(number, why) => drop(ledger.refuse_mail(number, &why)),
             Input::AcknowledgeMail(number) => ledger.acknowledge_mail(number),
             Input::Forget(promise) => ledger.forget_result(promise)?,
+            Input::KeepAnswers(blocks) => ledger.tables_mut().keep_answers(NonZeroU64::new(blocks)),
             Input::Device(id, input) => ledger.tell_device(id, &input)?,
             Input::Session(session, input) => ledger.session_input(session, input)?,
             Input::Beside(rows) => ledger.put_beside(rows),
@@ -295,7 +320,11 @@ impl Input {
 
 /// Returns how a message was answered so far.
 pub(super) fn outcome(block: &Block, Sent(promise): Sent) -> Outcome {
-    match block.tables().settling(promise) {
+    let tables = block.tables();
+    if let Some(blocks) = tables.answer_blocks().filter(|_| tables.has_expired(promise)) {
+        return Outcome::Expired(blocks);
+    }
+    match tables.settling(promise) {
         ("fulfilled", Some(data)) => Outcome::Fulfilled(data.clone()),
         (_, Some(data)) => Outcome::Rejected(data.clone()),
         (_, None) => Outcome::Pending,

@@ -1,5 +1,7 @@
 //! The beginning of a state: the vats, devices, and messages of a scenario, as block 0.
 
+use std::num::NonZeroU64;
+
 use serde_json::{Map, json};
 
 use crate::{
@@ -50,11 +52,13 @@ fn install(host: &mut Host, scenario: &Scenario) -> Result<(), Box<Halt>> {
         block.put_bundle(wasm);
     }
     let own: Vec<String> = host.devices.iter().map(|it| it.name().to_owned()).collect();
+    let answer_blocks = host.options.answer_blocks.or(scenario.answer_blocks);
     let (block, ()) = kernel::outside(block, |crank| {
         if let Some(version) = scenario.kernel {
             crank.set_kernel_version(version);
         }
         crank.set_engine_version(scenario.engine.unwrap_or(engine_version::DEFAULT));
+        crank.tables_mut().keep_answers(answer_blocks.and_then(NonZeroU64::new));
         for (name, wasm) in &scenario.bundles {
             crank.name_bundle(name, BundleId::of(wasm));
         }

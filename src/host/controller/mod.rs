@@ -30,6 +30,7 @@ pub mod staged;
 mod upgrade;
 
 pub use beside::VatAct;
+pub(crate) use input::expired;
 pub use input::{Arg, Outcome, Sent, To};
 pub use prove::{RuntimeProof, prove_runtime};
 pub use run::BlockEnd;
@@ -146,6 +147,7 @@ impl Host {
             options: open,
         };
         host.stand();
+        host.inputs.extend(input::keep_answers(&host));
         let directives = std::mem::take(&mut host.options.directives);
         if !directives.is_empty() {
             let missed = |it: Refusal| HostFault::new("open the state with these directives", it);
@@ -334,12 +336,14 @@ impl Host {
         input::named(self.block.as_ref().ok_or_else(halted)?.tables(), name)
     }
 
-    /// Returns how a message was answered so far. A result is kept, with all that it names, until it is forgotten.
+    /// Returns how a message was answered so far. A result is kept, with all that it names, until it is forgotten, or for as many blocks
+    /// as the state keeps answers; after that it is [`Outcome::Expired`].
     pub fn outcome(&self, sent: Sent) -> Result<Outcome, Box<Halt>> {
         Ok(input::outcome(self.block()?, sent))
     }
 
-    /// Lets a result go, with the next block; an answer that comes later is dropped. Results that are never forgotten are kept for ever.
+    /// Lets a result go, with the next block; an answer that comes later is dropped. A result that is never forgotten is kept for
+    /// ever, unless the state lets answers expire.
     pub fn forget(&mut self, sent: Sent) -> Result<(), HostFault> {
         self.block.as_ref().ok_or_else(halted)?;
         self.inputs.push(Input::Forget(sent.0));

@@ -6,7 +6,7 @@ use crate::{
     directive::Applied,
     inspect::{difference::RowDifference, view::printable},
     model::{
-        id::{BundleId, DeviceId, KRef, ObjectId, PromiseId, TextOrd, VRef, VatId, hex},
+        id::{BlockHeight, BundleId, DeviceId, KRef, ObjectId, PromiseId, TextOrd, VRef, VatId, hex},
         value::{Bytes, CapData},
     },
     state::table::{
@@ -57,6 +57,8 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
             (Some(vat), format!("event {number} of its session"))
         }),
         "engine" => row_of::<u64, EngineChange>(key, values, |at| (None, format!("engine change {at}"))),
+        "state_option" => row_of::<Bytes, u64>(key, values, |name| (None, format!("option {}", printable(&name)))),
+        "answer" => row_of::<PromiseId, BlockHeight>(key, values, |id| (None, format!("block of the answer {id}"))),
         "outbox" => row_of::<u64, Bytes>(key, values, |at| (None, format!("mail {at}"))),
         _ => None,
     };

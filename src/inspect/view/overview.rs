@@ -1,5 +1,7 @@
 //! Overview of a state: its position and hashes, and the numbers of rows in the main tables.
 
+use std::num::NonZeroU64;
+
 use serde::Serialize;
 
 use super::Facts;
@@ -28,6 +30,7 @@ pub(crate) struct Overview {
     engine_version: u32,
     engine: String,
     blocks: Option<Pace>,
+    answer_blocks: Option<NonZeroU64>,
     cranks: u64,
     deliveries: u64,
     devices: Vec<String>,
@@ -73,6 +76,7 @@ pub(crate) fn of(block: &Block) -> Overview {
         engine_version: report.engine_version,
         engine: report.engine,
         blocks: meta.pace,
+        answer_blocks: block.tables().answer_blocks(),
         cranks: report.cranks,
         deliveries: report.deliveries,
         devices: devices(block.tables()),
@@ -165,6 +169,11 @@ impl Facts for Overview {
             ("c-list entries", counts.clist.to_string()),
             ("vatstore keys", counts.vatstore.to_string()),
             ("messages from outside", counts.outside.to_string()),
+            (
+                "answers to them",
+                self.answer_blocks
+                    .map_or("kept until they are forgotten".to_owned(), |it| format!("kept for {it} blocks")),
+            ),
             ("meters", counts.meters.to_string()),
             ("directives applied", counts.directives_applied.to_string()),
             ("devices", if self.devices.is_empty() { "none".to_owned() } else { self.devices.join("; ") }),

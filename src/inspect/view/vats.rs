@@ -53,7 +53,7 @@ pub(crate) struct OneVat {
     first_delivery: u64,
     /// The promises that are settled when the vat ends.
     done: Vec<String>,
-    bundle_bytes: usize,
+    bundle_bytes: Option<usize>,
     options: Value,
     next_import: String,
     next_promise_import: String,
@@ -126,7 +126,12 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
         },
         first_delivery: vat.first_delivery.0,
         done: tables.waiting.of(Awaited::End(id)).map(|it| it.to_string()).collect(),
-        bundle_bytes: if tables.is_session(id) { 0 } else { block.bundle(vat.bundle)?.len() },
+        bundle_bytes: match block.bundle(vat.bundle) {
+            _ if tables.is_session(id) => Some(0),
+            // That of a vat that ended may have left.
+            Err(_) if !tables.is_alive(id) => None,
+            wasm => Some(wasm?.len()),
+        },
         outbox: tables.is_session(id).then(|| tables.session_outbox.sums(id).0),
         options: camel(serde_json::to_value(&vat.options).map_err(|err| HostFault::new("show options", err))?),
         next_import: VRef::imported_object(tally.next_import).to_string(),
@@ -183,7 +188,10 @@ impl Facts for OneVat {
             ("incarnation", format!("{}, since {}", row.incarnation, DeliveryNum(self.first_delivery))),
             match self.outbox {
                 Some(events) => ("outbox", counted(events, "event", "events")),
-                None => ("bundle", format!("{} ({})", row.bundle, size(self.bundle_bytes as u64))),
+                None => {
+                    let bytes = self.bundle_bytes.map_or("it left the state".to_owned(), |it| size(it as u64));
+                    ("bundle", format!("{} ({bytes})", row.bundle))
+                }
             },
             (
                 "deliveries",

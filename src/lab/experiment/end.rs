@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use crate::{
     kernel::Halt,
     lab::experiment::machine::Machine,
-    model::{id::VatId, value::Bytes},
-    state::table::{Status, Tables},
+    model::{
+        id::{PromiseId, VatId},
+        value::Bytes,
+    },
+    state::table::{Outside, Status, Tables},
     store::{self, Digest, RowHash},
 };
 
@@ -34,7 +37,7 @@ pub(super) struct OutsideEnd {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ends {
     pub(super) vats: BTreeMap<VatId, VatEnd>,
-    pub(super) outside: Vec<OutsideEnd>,
+    pub(super) outside: BTreeMap<PromiseId, OutsideEnd>,
 }
 
 impl Ends {
@@ -70,6 +73,14 @@ impl Ends {
         }
         Ends { vats, outside: outside(tables) }
     }
+
+    /// Iterates over the results from outside that are there at both ends: here, and there. An answer may have expired at one of them.
+    pub(super) fn outside_of_both<'a>(
+        &'a self,
+        there: &'a Ends,
+    ) -> impl Iterator<Item = (&'a OutsideEnd, &'a OutsideEnd)> {
+        self.outside.iter().filter_map(|(promise, here)| Some((here, there.outside.get(promise)?)))
+    }
 }
 
 fn row(key: &Bytes, value: &Bytes, bytes: &mut Vec<u8>) -> Result<(), crate::model::blame::HostFault> {
@@ -77,11 +88,11 @@ fn row(key: &Bytes, value: &Bytes, bytes: &mut Vec<u8>) -> Result<(), crate::mod
     store::encode(&(key, value), bytes)
 }
 
-fn outside(tables: &Tables) -> Vec<OutsideEnd> {
-    let end = |promise: &crate::model::id::PromiseId, row: &crate::state::table::Outside| {
+fn outside(tables: &Tables) -> BTreeMap<PromiseId, OutsideEnd> {
+    let end = |promise: &PromiseId, row: &Outside| {
         let (status, data) = tables.settling(*promise);
         let (body, slots) = data.map(|it| (it.body.clone(), it.slots.len())).unwrap_or_default();
-        OutsideEnd { message: format!("{}.{}", row.to, row.method), status, body, slots }
+        (*promise, OutsideEnd { message: format!("{}.{}", row.to, row.method), status, body, slots })
     };
     tables.outside.iter().map(|(promise, row)| end(promise, row)).collect()
 }

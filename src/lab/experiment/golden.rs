@@ -50,12 +50,16 @@ pub(super) struct Crank {
 pub(super) struct Clock {
     time: u64,
     cranks: u64,
+    /// The height, in a state whose answers expire by it.
+    height: Option<BlockHeight>,
 }
 
 impl Clock {
     /// Reads the position from a block.
     pub(super) fn of(block: &Block) -> Clock {
-        Clock { time: block.tables().globals().time, cranks: block.cranks() }
+        let (tables, cranks) = (block.tables(), block.cranks());
+        let globals = tables.globals();
+        Clock { time: globals.time, cranks, height: tables.answer_blocks().map(|_| globals.height) }
     }
 }
 
@@ -84,7 +88,7 @@ pub struct Golden {
     /// What each vat was told.
     pub(super) told: BTreeMap<VatId, Vec<DeliveryRecord>>,
     pub(super) ends: Ends,
-    /// Whether a vat holds a device: then the time is part of the state.
+    /// Whether a vat holds a device, or answers expire: then the time is part of the state.
     pub(super) is_clocked: bool,
     /// The blocks, in order.
     pub blocks: Vec<GoldenBlock>,
@@ -192,7 +196,7 @@ impl Golden {
         golden.state_hash = machine.block().map_err(|it| *it)?.state_hash()?;
         let has_device = |it: &CListEntry| matches!(it.kref, KRef::Device(_));
         let tables = machine.block().map_err(|it| *it)?.tables();
-        golden.is_clocked = tables.clist.iter().any(|(_, it)| has_device(it));
+        golden.is_clocked = tables.answer_blocks().is_some() || tables.clist.iter().any(|(_, it)| has_device(it));
         golden.vats = tables.vats.iter().map(|(vat, row)| (*vat, row.name.clone())).collect();
         golden.took = watchful.took();
         Ok(golden)

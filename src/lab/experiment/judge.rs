@@ -129,7 +129,7 @@ fn faulted(golden: &Golden, schedule: &Schedule, seen: &Seen) -> (BTreeSet<VatId
 
 /// Who waits for what the golden run settles.
 fn stalled(golden: &Golden, ends: &Ends) -> Option<String> {
-    for (here, there) in ends.outside.iter().zip(&golden.ends.outside) {
+    for (here, there) in ends.outside_of_both(&golden.ends) {
         if here.status == "pending" && there.status != "pending" {
             return Some(format!("{} is pending", here.message));
         }
@@ -165,7 +165,7 @@ fn damage(golden: &Golden, schedule: &Schedule, seen: &Seen) -> Verdict {
     }
     let mut signal = histories.iter().any(|it| it.rejected);
     signal |= seen.faults.iter().any(|(_, vat, _)| !faulted.contains(vat));
-    for (here, there) in ends.outside.iter().zip(&golden.ends.outside) {
+    for (here, there) in ends.outside_of_both(&golden.ends) {
         if here == there {
             continue;
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Shared, Site};
 use crate::{
     host::{
-        controller::{Arg, Outcome, Sent, To, VatAct},
+        controller::{Arg, Outcome, Sent, To, VatAct, expired},
         scenario::Scenario,
     },
     kernel::Halt,
@@ -123,6 +123,7 @@ fn answer_now(desk: &mut Desk<'_>, sent: Sent, reply: Reply<Value>) {
     let (status, data) = match desk.host.outcome(sent) {
         Ok(Outcome::Fulfilled(data)) => ("fulfilled", Some(data)),
         Ok(Outcome::Rejected(data)) => ("rejected", Some(data)),
+        Ok(Outcome::Expired(_)) => ("expired", None),
         Ok(Outcome::Pending) | Err(_) => ("pending", None),
     };
     answer["status"] = status.into();
@@ -234,6 +235,7 @@ fn outcomes(desk: &Desk<'_>, queued: &[(VatId, Sent)]) -> Vec<Value> {
         let (status, reason) = match desk.host.outcome(*sent) {
             Ok(Outcome::Fulfilled(_)) => ("upgraded", None),
             Ok(Outcome::Rejected(data)) => ("as before", Some(body::text_of(&data.body))),
+            Ok(Outcome::Expired(blocks)) => ("expired", Some(expired(blocks))),
             Ok(Outcome::Pending) | Err(_) => ("pending", None),
         };
         json!({ "vat": vat.to_string(), "status": status, "reason": reason })

@@ -10,6 +10,7 @@
 
 pub mod beside;
 pub mod branch;
+pub(crate) mod bundles;
 mod console;
 mod find;
 pub mod heap;
@@ -28,7 +29,7 @@ pub use policy::{BlockPolicy, held_bytes};
 pub use probe::{BlockProbe, Sealed};
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
     sync::Arc,
 };
@@ -74,6 +75,8 @@ struct Inner {
     entries: Entries,
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
+    /// The bundles that something stopped needing: they leave if nothing else needs them.
+    retired: BTreeSet<BundleId>,
     /// Rows beside the state that are written with this block.
     beside: Vec<BesideRow>,
     slog: Slog,
@@ -170,6 +173,7 @@ impl Block {
             entries: Entries::default(),
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
+            retired: BTreeSet::new(),
             beside: Vec::new(),
             slog,
             doomed: Vec::new(),
@@ -419,6 +423,7 @@ impl Block {
     /// Does what [`Block::commit`] does; `ended` receives the state hash before it is durable.
     pub fn commit_after(mut self, open: bool, ended: impl FnOnce(&mut Slog, StateHash)) -> Result<Block, HostFault> {
         let inner = &mut *self.0;
+        let leaving = bundles::leaving(inner);
         let mut transaction = inner.database.transaction()?;
         let (heads, proof) = (&mut inner.heads, &mut inner.meta.proof);
         let globals = inner.tables.globals();
@@ -447,6 +452,7 @@ impl Block {
         for (id, wasm) in std::mem::take(&mut inner.bundles) {
             transaction.put_bundle(id, &wasm)?;
         }
+        leaving.iter().try_for_each(|it| transaction.delete_bundle(*it))?;
         transaction.put_beside(&std::mem::take(&mut inner.beside))?;
         inner.snapshots.flush(&transaction, &mut proof.snapshots)?;
         let kept = PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads };

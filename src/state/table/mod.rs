@@ -1,5 +1,6 @@
 //! The rows of the kernel. [`Tables`] lists every table there is; nothing else of the kernel's state persists.
 
+mod answer;
 mod clist;
 mod device;
 mod engine;
@@ -11,6 +12,7 @@ mod vat;
 mod vatstore;
 
 pub use crate::model::item::Item;
+pub use answer::Answers;
 pub use clist::{CList, CListEntry};
 pub use device::{DeviceMessages, DeviceRow, DeviceRows, Mailbox, Outbox, Outgoing, OwnDevice, Wakeup, Wakeups};
 pub use engine::EngineChange;
@@ -78,7 +80,7 @@ impl Globals {
 }
 
 /// Number of the kernel's tables.
-const TABLES: usize = 24;
+const TABLES: usize = 26;
 
 /// The kernel's tables, all of them.
 #[derive(Debug)]
@@ -132,6 +134,10 @@ pub struct Tables {
     pub session_outbox: SessionOutbox,
     /// The engine versions that the state ran on: none in one that was made before there was a second.
     pub engine: Table<u64, EngineChange>,
+    /// The options of the state, by name: those that were given. They decide hashes, so each replica has the same.
+    pub options: Table<Bytes, u64>,
+    /// The blocks in which messages from outside were answered, in a state whose answers expire.
+    pub answers: Answers,
 }
 
 impl Default for Tables {
@@ -161,6 +167,8 @@ impl Default for Tables {
             sessions: Sessions::new(22, "session"),
             session_outbox: SessionOutbox::new(23, "session_outbox").with_long_values(),
             engine: Table::new(24, "engine").with_essence(|it| Some(it.essence())),
+            options: Table::new(25, "state_option"),
+            answers: Answers::new(26, "answer"),
         }
     }
 }
@@ -196,6 +204,8 @@ impl Tables {
             &mut self.sessions,
             &mut self.session_outbox,
             &mut self.engine,
+            &mut self.options,
+            &mut self.answers,
         ]
     }
 
@@ -226,6 +236,8 @@ impl Tables {
             &self.sessions,
             &self.session_outbox,
             &self.engine,
+            &self.options,
+            &self.answers,
         ]
     }
 

@@ -77,6 +77,46 @@ fn what_is_dropped_is_gone_and_what_else_names_it_is_not() {
 }
 
 #[test]
+fn where_answers_expire_their_tokens_do_with_them_and_nothing_is_left() {
+    let place = Place::new();
+    let host = Served::start(&place, "vats/bank --state @state --answer-blocks 3");
+    let open = |host: &Served, key: &str| {
+        let body = json!({ "method": "makePurse", "args": [9] }).to_string();
+        let answer = host.request("POST", "/cap/north", &[("Idempotency-Key", key)], &body);
+        let promise = answer.body["promise"].as_str().unwrap().to_owned();
+        (promise, answer.value()["@cap"].as_str().unwrap().to_owned())
+    };
+    let (promise, purse) = open(&host, "one");
+    assert_eq!(host.call(&purse, "balance", json!([])).value(), 9);
+    assert_eq!(host.get(&promise).value()["@cap"], purse);
+    // Each call is a block, at least.
+    for _ in 0..3 {
+        host.call("/cap/south", "makePurse", json!([1])).value();
+    }
+    assert_eq!(host.get(&promise).problem(), (404, "no-capability".to_owned()));
+    assert_eq!(host.call(&purse, "balance", json!([])).problem(), (404, "no-capability".to_owned()));
+    // Also where it expires while no server runs.
+    let (promise, _) = open(&host, "two");
+    let (code, _) = host.end_by("-TERM");
+    assert_eq!(code, Some(0));
+    for _ in 0..3 {
+        place.vathost("call @state south makePurse 1").ok();
+    }
+    let host = Served::start(&place, "@state");
+    assert_eq!(host.get(&promise).problem(), (404, "no-capability".to_owned()));
+    for _ in 0..5 {
+        host.call("/cap/south", "makePurse", json!([1])).value();
+    }
+    let (code, _) = host.end_by("-TERM");
+    assert_eq!(code, Some(0));
+    // What is left are the purses of the last three blocks: an answer and a token each.
+    let state = rusqlite::Connection::open(place.path("state/state.sqlite")).unwrap();
+    let kept = "SELECT count(*) FROM beside WHERE substr(key, 1, 1) IN (x'61', x'74')";
+    let kept: u64 = state.query_row(kept, [], |row| row.get::<_, i64>(0)).unwrap().cast_unsigned();
+    assert!((1..=6).contains(&kept), "{kept}");
+}
+
+#[test]
 fn a_promise_is_polled_waited_for_followed_and_sent_to() {
     let place = Place::new();
     let host = Served::start(&place, "vats/bank --state @state");
