@@ -475,7 +475,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     }
 
     /// Counts the rows of a range, as they were committed.
-    pub(crate) fn stored_within(&self, (from, to): &CutRange<K>) -> u64 {
+    pub(crate) fn stored_within(&self, (from, to): &CutRange<K>) -> usize {
         let reader = self.elsewhere.as_ref().and_then(|it| it.reader.as_ref());
         let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
         reader.and_then(|it| it.file.or_none(it.file.count_within(self.name, (first, last)))).unwrap_or(0)

@@ -154,7 +154,7 @@ impl RowFile {
     }
 
     /// Counts the rows of a range of a table.
-    pub(super) fn count_within(&self, table: &str, range: StoredRange) -> Result<u64, HostFault> {
+    pub(super) fn count_within(&self, table: &str, range: StoredRange) -> Result<usize, HostFault> {
         let (within, first, last) = within(range);
         let sql = format!("SELECT count(*) FROM \"{table}\" WHERE {within}");
         let count = || {
@@ -162,7 +162,7 @@ impl RowFile {
             let mut statement = connection.prepare_cached(&sql)?;
             statement.query_row(params![first, last], |row| row.get::<_, i64>(0))
         };
-        count().map(i64::cast_unsigned).map_err(|err| self.failed(table, &err))
+        count().map(|it| usize::try_from(it).unwrap_or(usize::MAX)).map_err(|err| self.failed(table, &err))
     }
 }
 

@@ -269,7 +269,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Returns the number of rows: as of the last commit, where not all are in memory.
     pub fn len(&self) -> usize {
-        if self.is_whole() { self.rows.count() } else { self.stored_within(&(Cut::Start, Cut::End)) as usize }
+        if self.is_whole() { self.rows.count() } else { self.stored_within(&(Cut::Start, Cut::End)) }
     }
 
     /// Returns whether the table has no row.

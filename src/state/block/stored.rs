@@ -118,7 +118,9 @@ pub fn reads(block: &Block) -> u64 {
 pub fn rows_left(block: &Block) -> u64 {
     let tables = &block.0.tables;
     let stored = if tables.vatstore.is_whole() { 0 } else { tables.vatstore.all_keys() };
-    stored + tables.clist.stored_within(&(Cut::Start, Cut::End)) + tables.objects.stored_within(&(Cut::Start, Cut::End))
+    let references =
+        tables.clist.stored_within(&(Cut::Start, Cut::End)) + tables.objects.stored_within(&(Cut::Start, Cut::End));
+    stored + references as u64
 }
 
 /// Returns the file of rows that are asked for of a table, if there are some: what could not be read of it is kept there.
@@ -151,9 +153,10 @@ pub(super) fn trim(block: &mut Block, committed: bool) {
     }
     // A little more than must be, or the next crank would begin anew.
     let few = max - max / 8;
-    let [store, entries, objects] = taken.map(|it| (u128::from(it) * u128::from(few) / u128::from(all)) as u64);
+    let share = |taken: u64| u64::try_from(u128::from(taken) * u128::from(few) / u128::from(all)).unwrap_or(few);
+    let [store, entries, objects] = taken.map(share);
     tables.vatstore.trim(|it, _| it.in_memory() <= store);
-    tables.clist.trim_to((entries / ENTRY_BYTES) as usize, &globals);
+    tables.clist.trim_to(entries / ENTRY_BYTES, &globals);
     tables.objects.trim(|_, rows| rows as u64 <= objects / OBJECT_BYTES);
 }
 

@@ -141,8 +141,8 @@ impl CList {
     }
 
     /// Lets entries leave the memory until there are no more than these, as far as they may.
-    pub(crate) fn trim_to(&mut self, entries: usize, globals: &Globals) {
-        self.trim(|_, rows| rows <= entries);
+    pub(crate) fn trim_to(&mut self, entries: u64, globals: &Globals) {
+        self.trim(|_, rows| rows as u64 <= entries);
         if let Some(stored) = &mut self.index_mut().stored {
             stored.next = (globals.next_object, globals.next_promise);
         }
@@ -172,7 +172,8 @@ impl CList {
             *stored.own.lock().entry(vat).or_insert_with(|| {
                 let objects = between(vat, VRef::ROOT, VRef::imported_promise(0));
                 let promises = between(vat, VRef::own_promise(0), VRef::device(0));
-                (self.stored_within(&objects) + self.stored_within(&promises)).cast_signed()
+                let count = self.stored_within(&objects) + self.stored_within(&promises);
+                i64::try_from(count).unwrap_or(i64::MAX)
             })
         });
         (stored + changed).cast_unsigned()
@@ -196,7 +197,7 @@ impl CList {
 
     /// Counts the c-list entries of one vat, for people: as of the last commit, where not all entries are in memory.
     pub fn held(&self, vat: VatId) -> usize {
-        if self.is_whole() { self.of(vat).count() } else { self.stored_within(&all_of(&(vat, VRef::ROOT))) as usize }
+        if self.is_whole() { self.of(vat).count() } else { self.stored_within(&all_of(&(vat, VRef::ROOT))) }
     }
 
     /// Iterates over the promises in a vat's c-list.

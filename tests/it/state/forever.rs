@@ -328,7 +328,7 @@ fn of_what_comes_and_goes_nothing_stays_but_what_the_map_says_stays_for_ever() {
 }
 
 #[test]
-fn a_bundle_leaves_with_the_last_vat_that_runs_it_and_comes_back_with_a_block_that_is_undone() {
+fn a_bundle_leaves_with_the_last_vat_that_runs_it() {
     let dir = TempDir::new().unwrap();
     let mut host = open(dir.path());
     host.install(&office(1)).unwrap();
