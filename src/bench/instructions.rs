@@ -1,25 +1,33 @@
 //! The instructions that a delivery takes, counted by valgrind.
 //!
 //! Nanoseconds of different minutes cannot be compared on a shared machine; a count of instructions can: two counts of the same program
-//! differ by some parts in a thousand. The program runs twice under valgrind's cachegrind, with N and with 2 N deliveries, and the
+//! differ by some parts in ten thousand. The program runs twice under valgrind's cachegrind, with N and with 2 N deliveries, and the
 //! difference is divided by N: so what comes before the first delivery does not count, and commits do.
 
 use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
+    thread,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// The growth of a count that is no longer taken for noise.
 pub const INSTRUCTIONS_TOLERATED: f64 = 1.03;
 
+/// The most cranks in a block: that of [`Size`](crate::bench::Size).
+const CRANKS_PER_BLOCK_MAX: u64 = 10_000;
+
 /// The instructions of one delivery of each workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instructions {
+    /// Whether vathost was built without debug assertions.
+    pub release: bool,
+    /// The deliveries of the shorter run, N: a block holds as many, at most.
+    pub deliveries: u64,
     /// The name of a workload, and its count.
     pub instructions: BTreeMap<String, u64>,
 }
@@ -41,6 +49,21 @@ pub struct InstructionChange {
 }
 
 impl Instructions {
+    /// Makes an empty table for this build.
+    pub fn new(deliveries: u64) -> Instructions {
+        Instructions { release: !cfg!(debug_assertions), deliveries, instructions: BTreeMap::new() }
+    }
+
+    /// Returns the reason why these counts cannot be compared with others; `None` if they can.
+    pub fn unlike(&self, other: &Instructions) -> Option<String> {
+        let build = |it: &Instructions| if it.release { "a release build" } else { "a debug build" };
+        if self.release != other.release {
+            return Some(format!("it was counted with {}, and this is {}", build(other), build(self)));
+        }
+        (self.deliveries != other.deliveries)
+            .then(|| format!("it was counted with `--deliveries {}`, not {}", other.deliveries, self.deliveries))
+    }
+
     /// Returns the change of each workload that both have.
     pub fn since(&self, before: &Instructions) -> Vec<InstructionChange> {
         let both =
@@ -65,31 +88,53 @@ pub fn has_valgrind() -> bool {
     asked.is_ok_and(|status| status.success())
 }
 
-/// Counts the instructions that `program`, a `vathost`, takes for one delivery of a workload.
+/// Counts the instructions that `program`, a `vathost`, takes for one delivery of a workload: of a state with a hundredth of the vats
+/// and objects, whose number the instructions hardly depend on.
 ///
 /// # Errors
 ///
-/// Valgrind is not there, or the program fails under it.
+/// Valgrind is not there, or the program fails, under it or alone.
 pub fn count_instructions(program: &Path, workload: &str, deliveries: u64) -> anyhow::Result<u64> {
     let deliveries = deliveries.max(1);
-    let few = run_counted(program, workload, deliveries)?;
-    let many = run_counted(program, workload, 2 * deliveries)?;
-    Ok(many.saturating_sub(few) / deliveries)
+    let cache = tempfile::tempdir().context("make a folder for compiled code")?;
+    let bench = |mut command: Command, deliveries: u64| {
+        let cranks = deliveries.min(CRANKS_PER_BLOCK_MAX).to_string();
+        command.args(["bench", workload, "--once", "--quick", "--cranks-per-block", &cranks]);
+        command.env("XDG_CACHE_HOME", cache.path());
+        command
+    };
+    // To compile the guests takes valgrind longer than all the rest.
+    let compiled = bench(Command::new(program), 1).args(["--deliveries", "1"]).output().context("start the program")?;
+    succeeded(&compiled, &format!("`{workload}` failed"))?;
+    let count = |times: u64| {
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]).arg(program);
+        let mut valgrind = bench(valgrind, deliveries);
+        run_counted(valgrind.args(["--deliveries", &(times * deliveries).to_string()]), workload)
+    };
+    let (few, many) = thread::scope(|scope| {
+        let few = scope.spawn(|| count(1));
+        let many = count(2);
+        (few.join(), many)
+    });
+    let few = few.map_err(|_| anyhow!("the thread that counts has panicked"))??;
+    Ok(many?.saturating_sub(few) / deliveries)
 }
 
-fn run_counted(program: &Path, workload: &str, deliveries: u64) -> anyhow::Result<u64> {
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
-    valgrind.arg(program).args(["bench", workload, "--once", "--deliveries", &deliveries.to_string()]);
+fn run_counted(valgrind: &mut Command, workload: &str) -> anyhow::Result<u64> {
     let output = match valgrind.output() {
         Err(err) if err.kind() == io::ErrorKind::NotFound => bail!("valgrind is not installed: it is what counts"),
         other => other.context("start valgrind")?,
     };
+    succeeded(&output, &format!("`{workload}` failed under valgrind"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        bail!("`{workload}` failed under valgrind: {}", said.lines().last().unwrap_or_default());
-    }
     counted(&said).with_context(|| format!("valgrind did not say what it counted: {said}"))
+}
+
+fn succeeded(output: &Output, otherwise: &str) -> anyhow::Result<()> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{otherwise}: {}", said.lines().last().unwrap_or_default());
+    Ok(())
 }
 
 /// Reads the count in the line `==7== I   refs:      1,278,060,476`.
@@ -116,10 +161,12 @@ mod tests {
 
     #[test]
     fn a_count_that_grew_by_more_than_three_parts_in_a_hundred_is_a_regression() {
-        let of = |count| Instructions { instructions: [("ping".to_owned(), count)].into() };
-        let regressed = |after: u64| of(after).since(&of(10_000)).iter().any(|it| it.regressed);
+        let of = |name: &str, count| Instructions {
+            instructions: [(name.to_owned(), count)].into(),
+            ..Instructions::new(1_000)
+        };
+        let regressed = |after| of("ping", after).since(&of("ping", 10_000)).iter().any(|it| it.regressed);
         assert!(!regressed(9_000) && !regressed(10_300) && regressed(10_301));
-        let other = Instructions { instructions: [("gc".to_owned(), 1)].into() };
-        assert_eq!(other.since(&of(10_000)), []);
+        assert_eq!(of("gc", 1).since(&of("ping", 10_000)), []);
     }
 }

@@ -120,6 +120,20 @@ impl Live {
         Ok(ran)
     }
 
+    /// Runs exactly so many deliveries, if there are as many: the last blocks are shorter than the others.
+    pub(super) fn run_exactly(&mut self, deliveries: u64) -> anyhow::Result<()> {
+        let full = self.policy.cranks;
+        let mut ran = Ran::default();
+        while ran.deliveries < deliveries {
+            self.policy.cranks = full.min(deliveries - ran.deliveries);
+            if !self.block(&mut ran)? {
+                break;
+            }
+        }
+        self.policy.cranks = full;
+        Ok(())
+    }
+
     /// Runs deliveries, and returns the measurements as a result. The caller sets the ratio, which only it knows.
     pub(super) fn measure(&mut self, deliveries: u64) -> anyhow::Result<Deliveries> {
         machine::forget_peak();

@@ -1,6 +1,6 @@
 //! The workloads of the benchmarks, each with the targets of its figures.
 
-use std::{borrow::Cow, fmt::Write as _, num::NonZeroUsize, sync::Arc, time::Instant};
+use std::{borrow::Cow, fmt::Write as _, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Instant};
 
 use anyhow::{Context, bail};
 
@@ -15,6 +15,7 @@ use crate::{
     directive::DirectiveSet,
     host::{
         controller::{Host, HostOptions},
+        options::Audit,
         scenario::Scenario,
     },
     model::id::VatId,
@@ -139,18 +140,20 @@ pub fn scenario(name: &str, scenario: Scenario) -> Workload {
 }
 
 impl Workload {
-    /// Runs so many deliveries of the workload, and measures nothing: for a profiler.
+    /// Runs exactly so many deliveries of the workload, and measures nothing: for a profiler. Compiled code is kept in `code_cache`.
     ///
     /// # Errors
     ///
     /// The workload has no deliveries of its own, since it compares two states or opens them.
-    pub fn run_once(&self, size: Size) -> anyhow::Result<()> {
+    pub fn run_once(&self, size: Size, code_cache: Option<PathBuf>) -> anyhow::Result<()> {
+        // The audits of a build with debug assertions are no part of a delivery's cost.
+        let options = HostOptions { audit: Audit::Never, code_cache, ..HostOptions::default() };
         let mut live = match &self.how {
-            Drive::Steady(load, ..) => Live::steady(load(size), HostOptions::default(), size)?,
-            Drive::Scenario(scenario) => Live::new(scenario, HostOptions::default(), size)?,
+            Drive::Steady(load, ..) => Live::steady(load(size), options, size)?,
+            Drive::Scenario(scenario) => Live::new(scenario, options, size)?,
             Drive::Special(_) => bail!("`{}` is a comparison, and cannot run alone", self.name),
         };
-        live.run(size.deliveries).map(drop)
+        live.run_exactly(size.deliveries)
     }
 
     pub(super) fn measure(&self, size: Size, around: &mut Around) -> anyhow::Result<Measured> {

@@ -226,8 +226,11 @@ fn instructions_are_counted_by_valgrind_and_compared() {
     valgrind(12_100);
     assert_eq!(run(&["ping", "--compare", saved], dir.path()).0, 0);
     valgrind(12_200);
-    let (code, counts, _) = run(&["ping", "--compare", saved], dir.path());
-    assert_eq!((code, &counts["changes"][0]["regressed"]), (1, &true.into()));
+    let (code, counts, err) = run(&["--compare", saved], dir.path());
+    assert_eq!((code, &counts["changes"][1]["regressed"]), (1, &true.into()), "{err}");
+    assert!(err.contains("`ping` takes 12,200 instructions a delivery; it took 11,800: +3.4 %"), "{err}");
+    let (code, _, err) = run(&["--deliveries", "500", "--compare", saved], dir.path());
+    assert!(code == 2 && err.contains("it was counted with `--deliveries 20000`, not 500"), "{err}");
     let (code, _, err) = run(&["ping"], &dir.path().join("nowhere"));
     assert!(code == 2 && err.contains("valgrind is not installed"), "{err}");
     assert_eq!(run(&["no-such-workload"], dir.path()).0, 2);

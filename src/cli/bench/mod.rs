@@ -32,6 +32,7 @@ use crate::{
     cli::{
         Exit, Output, Usage,
         output::{grouped, size, table},
+        run::code_cache,
     },
     host::scenario::Scenario,
     model::files,
@@ -164,7 +165,7 @@ pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit
     let workloads = args.workloads()?;
     let before = args.compare.as_deref().map(read).transpose()?;
     if args.once {
-        workloads.iter().try_for_each(|it| it.run_once(args.size.size()))?;
+        workloads.iter().try_for_each(|it| it.run_once(args.size.size(), code_cache()))?;
         return Ok(Exit::Ok);
     }
     warn_of_debug_build(output);
