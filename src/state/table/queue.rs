@@ -105,16 +105,47 @@ impl SubAssign for Load {
     }
 }
 
-/// The load of every vat that made something that waits, and the number of items in the run-queue of each sender: a
+/// The load of every vat that made something that waits, and the items in the run-queue of each sender: a
 /// function of the rows, so that nothing has to be counted again.
 #[derive(Debug, Default)]
 pub struct Loads {
     vats: BTreeMap<VatId, Load>,
-    senders: BTreeMap<Sender, u64>,
+    senders: BTreeMap<Sender, Numbers>,
+}
+
+/// The numbers of the items that one sender has in the run-queue, as far as they are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Numbers {
+    /// How many there are.
+    count: u64,
+    /// The first and the last. `None` if there are none; or if an end was removed from numbers with gaps, which the rows alone know.
+    ends: Option<(i64, i64)>,
+}
+
+impl Numbers {
+    fn add(&mut self, at: i64) {
+        self.ends = match self.ends {
+            Some((first, last)) => Some((first.min(at), last.max(at))),
+            None => (self.count == 0).then_some((at, at)),
+        };
+        self.count += 1;
+    }
+
+    fn remove(&mut self, at: i64) {
+        let has_gaps = |first: i64, last: i64| last.abs_diff(first) != self.count - 1;
+        self.ends = match self.ends {
+            Some((first, last)) if first < at && at < last => Some((first, last)),
+            Some((first, last)) if first == last || has_gaps(first, last) => None,
+            Some((first, last)) if at == first => Some((first + 1, last)),
+            Some((first, last)) => Some((first, last - 1)),
+            None => None,
+        };
+        self.count -= 1;
+    }
 }
 
 impl Index<(QueueId, i64), Waiting> for Loads {
-    fn changed(&mut self, (queue, _): &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
+    fn changed(&mut self, (queue, at): &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
         if let Some((vat, old)) = old.and_then(|it| Some((it.by?, it)))
             && let Some(load) = self.vats.get_mut(&vat)
         {
@@ -125,12 +156,12 @@ impl Index<(QueueId, i64), Waiting> for Loads {
         }
         let QueueId::Run(sender) = queue else { return };
         match (old, new) {
-            (None, Some(_)) => *self.senders.entry(*sender).or_default() += 1,
+            (None, Some(_)) => self.senders.entry(*sender).or_default().add(*at),
             (Some(_), None) => {
-                if let Entry::Occupied(mut items) = self.senders.entry(*sender) {
-                    *items.get_mut() -= 1;
-                    if *items.get() == 0 {
-                        items.remove();
+                if let Entry::Occupied(mut numbers) = self.senders.entry(*sender) {
+                    numbers.get_mut().remove(*at);
+                    if numbers.get().count == 0 {
+                        numbers.remove();
                     }
                 }
             }
@@ -166,18 +197,19 @@ impl Turn {
         weight: impl Fn(VatId) -> u32,
         served: impl Fn(VatId) -> VatId,
     ) -> Option<(Sender, Turn)> {
-        let family_from = |family| from(Sender { family, vat: VatId(0) }).map(|it| it.family);
-        let has = |family: &VatId| family_from(*family) == Some(*family);
-        let (family, turn) = if let Some(lent) = self.answers.filter(has) {
+        let first_from = |family| from(Sender { family, vat: VatId(0) });
+        let first_of = |family: VatId| first_from(family).filter(|it| it.family == family);
+        let (first, turn) = if let Some(lent) = self.answers.and_then(first_of) {
             (lent, self)
-        } else if self.left > 0 && has(&self.family) {
-            (self.family, Turn { left: self.left - 1, ..self })
+        } else if let Some(same) = Some(self.family).filter(|_| self.left > 0).and_then(first_of) {
+            (same, Turn { left: self.left - 1, ..self })
         } else {
-            let family = family_from(VatId(self.family.0.saturating_add(1))).or_else(|| family_from(VatId(0)))?;
-            (family, Turn { family, left: weight(family).saturating_sub(1), ..self })
+            let other = first_from(VatId(self.family.0.saturating_add(1))).or_else(|| first_from(VatId(0)))?;
+            (other, Turn { family: other.family, left: weight(other.family).saturating_sub(1), ..self })
         };
-        let member = |vat| from(Sender { family, vat }).filter(|it| it.family == family);
-        let sender = member(VatId(served(family).0.saturating_add(1))).or_else(|| member(VatId(0)))?;
+        let family = first.family;
+        let next = Sender { family, vat: served(family) }.next();
+        let sender = if first >= next { first } else { from(next).filter(|it| it.family == family).unwrap_or(first) };
         Some((sender, Turn { answers: None, ..turn }))
     }
 
@@ -221,11 +253,17 @@ impl Queue {
 
     /// Returns the number of the first item that a sender has to run.
     pub fn first_of(&self, sender: Sender) -> Option<i64> {
-        match self.first()?.0 {
-            // Most often it is the first of all.
-            (QueueId::Run(first), at) if *first == sender => Some(*at),
-            _ => self.of(QueueId::Run(sender)).next().map(|(at, _)| at),
-        }
+        self.ends(sender).map(|(first, _)| first)
+    }
+
+    /// Returns the numbers of the first and the last item that a sender has to run.
+    fn ends(&self, sender: Sender) -> Option<(i64, i64)> {
+        let numbers = self.index().senders.get(&sender)?;
+        numbers.ends.or_else(|| {
+            let mut all = self.of(QueueId::Run(sender)).map(|(at, _)| at);
+            let first = all.next()?;
+            Some((first, all.next_back().unwrap_or(first)))
+        })
     }
 
     /// Returns the share of all queues that a vat made.
@@ -240,13 +278,14 @@ impl Queue {
 
     /// Joins the end of a queue.
     pub fn push(&mut self, id: QueueId, waiting: Waiting) {
-        let at = match self.last() {
+        let last = match (id, self.last()) {
+            (QueueId::Run(sender), _) => self.ends(sender).map(|(_, last)| last),
             // Most often it is the last of all queues.
-            Some(((last, at), _)) if *last == id => at + 1,
-            Some(((last, _), _)) if *last > id => self.of(id).next_back().map_or(0, |(at, _)| at + 1),
-            _ => 0,
+            (_, Some(((last, at), _))) if *last == id => Some(*at),
+            (_, Some(((last, _), _))) if *last > id => self.of(id).next_back().map(|(at, _)| at),
+            _ => None,
         };
-        self.insert((id, at), waiting);
+        self.insert((id, last.map_or(0, |it| it + 1)), waiting);
     }
 
     /// Joins the front of a queue.
@@ -290,6 +329,43 @@ impl Key for QueueId {
             (3, id) => Some(QueueId::Promise(PromiseId(id))),
             (4, id) => Some(QueueId::Pause(VatId(id))),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_ends_of_a_senders_numbers_are_right_if_they_are_known(
+            moves in prop::collection::vec((-4..6_i64, any::<bool>()), 0..60),
+        ) {
+            let (mut numbers, mut all) = (Numbers::default(), BTreeSet::new());
+            for (at, comes) in moves {
+                match comes {
+                    true if all.insert(at) => numbers.add(at),
+                    false if all.remove(&at) => numbers.remove(at),
+                    _ => (),
+                }
+                prop_assert_eq!(numbers.count, all.len() as u64);
+                if let Some(ends) = numbers.ends {
+                    prop_assert_eq!(Some(ends), all.first().copied().zip(all.last().copied()));
+                }
+            }
+        }
+
+        #[test]
+        fn the_ends_are_known_where_items_come_and_go_at_the_ends(first in -3..3_i64, taken in 0..9_i64) {
+            let mut numbers = Numbers::default();
+            (first..first + 10).for_each(|at| numbers.add(at));
+            (first..first + taken).for_each(|at| numbers.remove(at));
+            prop_assert_eq!(numbers.ends, Some((first + taken, first + 9)));
         }
     }
 }
