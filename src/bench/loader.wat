@@ -157,7 +157,7 @@
         (return)))
     (if (i32.eq (local.get $mode) (i32.const 119)) ;; w
       (then
-        (if (i64.ne (global.get $peers) (i64.const 0)) (then (call $fan)) (else (call $work (global.get $left))))
+        (if (i64.ne (global.get $peers) (i64.const 0)) (then (call $fan)))
         (return)))
     (if (i32.eq (local.get $mode) (i32.const 103)) ;; g
       (then
@@ -202,6 +202,9 @@
           (then (call $on (i32.const 0)))
           (else (call $fill)))
         (return)))
+    ;; Those who work know nobody.
+    (if (i32.and (i32.eq (global.get $mode) (i32.const 119)) (i64.eqz (global.get $peers)))
+      (then (call $work (global.get $left)) (return)))
     ;; The other vat introduces itself.
     (if (i64.eqz (global.get $peer))
       (then

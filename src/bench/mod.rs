@@ -54,11 +54,13 @@ pub struct Size {
     pub runs: usize,
     /// Whether states have only a hundredth of the vats and objects: for a quick look, and no measurement.
     pub quick: bool,
+    /// The most vats to which the workloads send that send to many.
+    pub vats_max: Option<u64>,
 }
 
 impl Default for Size {
     fn default() -> Size {
-        Size { deliveries: 200_000, cranks_per_block: 10_000, runs: 3, quick: false }
+        Size { deliveries: 200_000, cranks_per_block: 10_000, runs: 3, quick: false, vats_max: None }
     }
 }
 
@@ -66,6 +68,11 @@ impl Size {
     /// Returns how many vats, objects, or past deliveries a state of this size has instead of `full`.
     fn of(self, full: u64) -> u64 {
         if self.quick { (full / 100).max(1) } else { full }
+    }
+
+    /// Returns to how many vats one vat sends, if it is `full` in a state of full size.
+    fn vats(self, full: u64) -> u64 {
+        self.of(full).min(self.vats_max.unwrap_or(u64::MAX))
     }
 }
 

@@ -106,7 +106,8 @@ pub(crate) struct RunArgs {
     /// back when it is needed, to the same hashes [default: as host.toml says, or half of this machine's]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
-    /// Run guests on this many threads, to the same hashes; 1 is in turn [default: as host.toml says, or 1]
+    /// Run guests on this many threads, to the same hashes; 1 is in turn [default: as host.toml says, or as many as this
+    /// machine has cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Take a snapshot of a vat after this many deliveries, instead of what its options say; 0 is never

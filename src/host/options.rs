@@ -95,7 +95,7 @@ pub struct HostOptions {
     /// back. `None`: half of this machine's memory.
     pub memory_max: Option<u64>,
     /// Threads that run guests, each ahead of its turn; the kernel applies what they did in turn, so that no result differs.
-    /// `None` is one: every guest runs in its turn. The bench `parallel` finds no gain on two cores yet.
+    /// `None`: as many as this machine has cores. One: every guest runs in its turn.
     pub threads: Option<NonZeroUsize>,
     /// Fuel of a vat's deliveries from which on they are made ahead of their turn: less would make it slower. `None`: as was measured.
     pub ahead_fuel_min: Option<u64>,

@@ -1,8 +1,8 @@
-//! Capacity of this machine: the default bounds for the number of live vats and for their memory.
+//! Capacity of this machine: the default bounds for the number of live vats and for their memory, and the default number of threads.
 //!
 //! None of this changes a result: a vat that is evicted comes back, to the same hashes.
 
-use std::{fs, fs::File, os::unix::fs::FileExt};
+use std::{fs, fs::File, num::NonZeroUsize, os::unix::fs::FileExt};
 
 /// Mappings of one instance, at most: its memory with the guards on both sides, the part that it may still grow to,
 /// the image of its data, and what the allocator maps for it.
@@ -30,6 +30,11 @@ pub(super) fn instances() -> usize {
     let addresses = address_limit().map_or(ADDRESSES, |it| it.min(ADDRESSES));
     let by_addresses = addresses / ADDRESSES_PER_INSTANCE;
     usize::try_from(by_mappings.min(by_addresses).max(1)).unwrap_or(usize::MAX)
+}
+
+/// Returns the number of threads that this machine runs at once.
+pub(super) fn threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The bytes of memory that the parts of a host may take.

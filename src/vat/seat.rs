@@ -44,6 +44,11 @@ impl Seat {
         Seat { instance: Some(instance), speculation: None }
     }
 
+    /// Takes all out of the seat. One that gets nothing back is lost.
+    pub(super) fn vacate(&mut self) -> Seat {
+        std::mem::replace(self, Seat { instance: None, speculation: None })
+    }
+
     /// Returns the instance with the heap that the vat's last delivery left; `None` if it is lost.
     pub(super) fn rested(&mut self) -> Option<&mut Instance> {
         if self.speculation.is_some() {
@@ -87,16 +92,17 @@ impl Seat {
 
     /// Makes this delivery ahead of its turn. What comes to nothing is undone at once.
     pub(super) fn run(&mut self, tables: Arc<Tables>, forecast: Forecast) {
-        let Some(instance) = self.rested() else { return };
-        let before = instance.standing();
+        let Some(before) = self.rested().map(|it| it.standing()) else { return };
         // A panic of the host's code leaves the instance as it may be: it is made anew, and the live delivery meets the panic again.
-        let run = AssertUnwindSafe(|| speculate(instance, tables, &forecast));
-        let Ok(record) = catch_unwind(run) else {
+        if catch_unwind(AssertUnwindSafe(|| self.make(tables, forecast, before))).is_err() {
             self.instance = None;
             self.speculation = Some(Box::new(Speculation { before, made: None }));
-            return;
-        };
-        let made = record.map(|record| (forecast, Arc::new(record)));
+        }
+    }
+
+    fn make(&mut self, tables: Arc<Tables>, forecast: Forecast, before: Standing) {
+        let Some(instance) = &mut self.instance else { return };
+        let made = speculate(instance, tables, &forecast).map(|record| (forecast, Arc::new(record)));
         let is_of_use = made.is_some();
         self.speculation = Some(Box::new(Speculation { before, made }));
         if !is_of_use {

@@ -95,6 +95,9 @@ struct SizeArgs {
     /// Cranks of a block
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     cranks_per_block: Option<u64>,
+    /// Vats to which one vat sends, at most: in fanout and parallel
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    vats: Option<u64>,
     /// A hundredth of the deliveries, vats and objects: a look, and no measurement
     #[arg(long)]
     quick: bool,
@@ -109,6 +112,7 @@ impl SizeArgs {
             cranks_per_block: self.cranks_per_block.unwrap_or_else(|| less(full.cranks_per_block)),
             runs: self.runs.into(),
             quick: self.quick,
+            vats_max: self.vats,
         }
     }
 }

@@ -1,13 +1,20 @@
 //! The threads on which guests run ahead of their turn, and the choice of those for whom it is worth it.
 //!
-//! Invariant: nothing here changes a result. What is chosen depends on fuel alone, so that the same life makes the same choices.
+//! ```text
+//!   kernel's thread:  seats taken out ─▶ a list ─▶ takes one, runs it, takes the next … ─▶ waits for those that others took ─▶ seats put back
+//!   other threads:       (woken) ──────▶ take one, run it, take the next …
+//! ```
+//!
+//! Invariants: nothing here changes a result. What is chosen depends on fuel alone, so that the same life makes the same choices. The
+//! kernel's thread never waits for a thread that has not begun: where the others get no processor, it makes all deliveries itself.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
-
-use rayon::{
-    ThreadPool, ThreadPoolBuilder,
-    iter::{IntoParallelIterator, ParallelIterator},
+use std::{
+    collections::{BTreeMap, VecDeque},
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError, mpsc},
 };
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{
     kernel::{Forecast, Record, Speculator},
@@ -16,14 +23,14 @@ use crate::{
         value::Delivery,
     },
     state::table::Tables,
-    vat::{Warehouse, seat::Seat, stack},
+    vat::{Warehouse, capacity, seat::Seat, stack},
 };
 
-/// Fuel of a delivery from which on it is worth it to make it on another thread: some 5 µs.
-const EXPENSIVE: u64 = 7_000;
+/// Fuel of a delivery from which on it is worth it to make it on another thread: some 6 µs of arithmetic, or 30 µs of anything else.
+const EXPENSIVE: u64 = 40_000;
 
-/// Fuel of all deliveries of a round from which on it is worth it to wake the threads: some 40 µs.
-const ROUND_FUEL_MIN: u64 = 60_000;
+/// Fuel of all deliveries of a round from which on it is worth it to wake the threads.
+const ROUND_FUEL_MIN: u64 = 100_000;
 
 /// Deliveries whose fuel a replay may take if a speculation is undone. If it would take more, a shadow is kept first.
 const REPLAY_MAX: u64 = 250;
@@ -31,8 +38,9 @@ const REPLAY_MAX: u64 = 250;
 /// Rounds for which a vat whose speculation was undone runs in its turn: at first, and at most.
 const DISTRUST: (u32, u32) = (8, 4_096);
 
-/// Cranks without a look at the run-queue after a look that found nothing to run ahead: at first, and at most.
-const REST: (u32, u32) = (16, 1_024);
+/// Cranks without a look at the run-queue after a look that found nothing to run ahead: at first, and at most. At first one, because a
+/// vat that has just told many others what to do is often the next in the queue, alone.
+const REST: (u32, u32) = (1, 8_192);
 
 /// Cranks after which a round is over, though some of its speculations still wait: as many as there were, and these.
 const PATIENCE: u64 = 64;
@@ -122,21 +130,53 @@ impl GuestThreads {
         true
     }
 
+    /// Returns the threads besides the kernel's own.
     fn pool(&mut self) -> Option<&ThreadPool> {
         if self.pool.is_none() {
-            let builder = ThreadPoolBuilder::new().num_threads(self.threads.get()).stack_size(stack::THREAD_BYTES);
+            let builder = ThreadPoolBuilder::new().num_threads(self.helpers()).stack_size(stack::THREAD_BYTES);
             self.pool = builder.thread_name(|it| format!("vathost-guest-{it}")).build().ok();
         }
         self.pool.as_ref()
     }
+
+    fn helpers(&self) -> usize {
+        self.threads.get() - 1
+    }
+}
+
+/// One delivery to be made ahead of its turn.
+struct Task {
+    seat: Seat,
+    forecast: Forecast,
+    tables: Arc<Tables>,
+}
+
+/// The deliveries of a round that nobody has begun yet.
+struct Tasks(Mutex<VecDeque<Task>>);
+
+impl Tasks {
+    fn next(&self) -> Option<Task> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Makes deliveries as long as there are any, and hands their seats back.
+    fn work(&self, done: &mpsc::Sender<(VatId, Seat)>) {
+        while let Some(Task { mut seat, forecast, tables }) = self.next() {
+            let vat = forecast.vat;
+            seat.run(tables, forecast);
+            if done.send((vat, seat)).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 impl Warehouse {
-    /// Runs guests on this many threads ahead of their turn from now on: one, if there is no number. On
+    /// Runs guests on this many threads ahead of their turn from now on: without a number, on as many as this machine has cores. On
     /// one, each guest runs in its turn. `fuel_min` is the fuel of deliveries for which it is worth it; without a number, as was
     /// measured. Neither changes a result.
     pub fn set_threads(&mut self, threads: Option<NonZeroUsize>, fuel_min: Option<u64>) {
-        let threads = threads.unwrap_or(NonZeroUsize::MIN);
+        let threads = threads.unwrap_or_else(capacity::threads);
         self.ahead = (threads.get() > 1).then(|| GuestThreads::new(threads, fuel_min));
     }
 
@@ -191,12 +231,28 @@ impl Speculator for Warehouse {
             ahead.rest = (ahead.rest.1, ahead.rest.1.saturating_mul(2).min(REST.1));
             return;
         }
-        let mut by_vat: BTreeMap<VatId, Forecast> = forecasts.into_iter().map(|it| (it.vat, it)).collect();
-        let seats = self.live.iter_mut().filter_map(|(vat, live)| Some((&mut live.seat, by_vat.remove(vat)?)));
-        let tasks: Vec<_> = seats.map(|(seat, forecast)| (seat, forecast, Arc::clone(tables))).collect();
-        let vats: Vec<VatId> = tasks.iter().map(|(_, forecast, _)| forecast.vat).collect();
+        let helpers = ahead.helpers().min(forecasts.len() - 1);
         let Some(pool) = ahead.pool() else { return };
-        pool.install(|| tasks.into_par_iter().for_each(|(seat, forecast, tables)| seat.run(tables, forecast)));
+        let live = &mut self.live;
+        let task = |forecast: Forecast| {
+            let seat = live.get_mut(&forecast.vat)?.seat.vacate();
+            Some(Task { seat, forecast, tables: Arc::clone(tables) })
+        };
+        let tasks: VecDeque<Task> = forecasts.into_iter().filter_map(task).collect();
+        let vats: Vec<VatId> = tasks.iter().map(|it| it.forecast.vat).collect();
+        let tasks = Arc::new(Tasks(Mutex::new(tasks)));
+        let (done, seats) = mpsc::channel();
+        for _ in 0..helpers {
+            let (tasks, done) = (Arc::clone(&tasks), done.clone());
+            pool.spawn(move || tasks.work(&done));
+        }
+        tasks.work(&done);
+        drop(done);
+        for (vat, seat) in seats.iter().take(vats.len()) {
+            if let Some(live) = self.live.get_mut(&vat) {
+                live.seat = seat;
+            }
+        }
         ahead.rest = (0, ahead.rest_min);
         ahead.patience = vats.len() as u64 + PATIENCE;
         for vat in vats {
