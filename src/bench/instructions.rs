@@ -21,6 +21,9 @@ pub const INSTRUCTIONS_TOLERATED: f64 = 1.03;
 /// The most cranks in a block: that of [`Size`](crate::bench::Size).
 const CRANKS_PER_BLOCK_MAX: u64 = 10_000;
 
+/// The most vats to which one vat sends: valgrind has no address space for the memories of many more.
+const VATS_MAX: &str = "20";
+
 /// The instructions of one delivery of each workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instructions {
@@ -88,8 +91,7 @@ pub fn has_valgrind() -> bool {
     asked.is_ok_and(|status| status.success())
 }
 
-/// Counts the instructions that `program`, a `vathost`, takes for one delivery of a workload: of a state with a hundredth of the vats
-/// and objects, whose number the instructions hardly depend on.
+/// Counts the instructions that `program`, a `vathost`, takes for one delivery of a workload.
 ///
 /// # Errors
 ///
@@ -99,7 +101,7 @@ pub fn count_instructions(program: &Path, workload: &str, deliveries: u64) -> an
     let cache = tempfile::tempdir().context("make a folder for compiled code")?;
     let bench = |mut command: Command, deliveries: u64| {
         let cranks = deliveries.min(CRANKS_PER_BLOCK_MAX).to_string();
-        command.args(["bench", workload, "--once", "--quick", "--cranks-per-block", &cranks]);
+        command.args(["bench", workload, "--once", "--vats", VATS_MAX, "--cranks-per-block", &cranks]);
         command.env("XDG_CACHE_HOME", cache.path());
         command
     };

@@ -20,8 +20,8 @@ use crate::{
 /// Count the instructions of a delivery, with valgrind
 ///
 /// Exact where nanoseconds are not: two counts of the same binary differ by some parts in ten thousand. Each workload runs twice, and
-/// takes some ten seconds. ping, call, store, fanout and gc, unless workloads are named. Counts of different builds, or of blocks of
-/// different sizes, are not compared.
+/// takes some ten seconds. ping, call, store, fanout (to 20 vats) and gc, unless workloads are named. Counts of different builds, or of
+/// other numbers of deliveries, are not compared.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
