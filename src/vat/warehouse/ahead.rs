@@ -26,11 +26,11 @@ use crate::{
     vat::{Warehouse, capacity, seat::Seat, stack},
 };
 
-/// Fuel of a delivery from which on it is worth it to make it on another thread: some 6 µs of arithmetic, or 30 µs of anything else.
-const EXPENSIVE: u64 = 40_000;
+/// Fuel of a delivery from which on it is worth it to make it on another thread: some 15 µs of arithmetic, or more of anything else.
+const EXPENSIVE: u64 = 100_000;
 
 /// Fuel of all deliveries of a round from which on it is worth it to wake the threads.
-const ROUND_FUEL_MIN: u64 = 100_000;
+const ROUND_FUEL_MIN: u64 = 200_000;
 
 /// Deliveries whose fuel a replay may take if a speculation is undone. If it would take more, a shadow is kept first.
 const REPLAY_MAX: u64 = 250;
