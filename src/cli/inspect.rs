@@ -1,10 +1,6 @@
 //! `inspect`: reads a state, and changes nothing. Each answer is JSON for scripts, or text for people.
 
-use std::{
-    io::Write,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -12,6 +8,7 @@ use crate::{
     cli::{
         Exit, Output, Usage,
         host::archive_hint,
+        listing::Listing,
         named::{StateArgs, VatArgs},
     },
     inspect::view::{
@@ -196,11 +193,12 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
             }
             let range = (from.map_or(begin, DeliveryNum), DeliveryNum(to.unwrap_or(u64::MAX)));
             let hint = || archive_hint(dir).filter(|_| archive.is_none() && range.0 < begin);
-            let entries = transcript::entries(&block, vat, range).map_err(|fault| match hint() {
+            let hinted = |fault: HostFault| match hint() {
                 Some(hint) => HostFault::new(fault.what, format_args!("{}: {hint}", fault.why)),
                 None => fault,
-            });
-            printer.entries(&entries?)?;
+            };
+            let entries = transcript::entries(&block, vat, range).map_err(hinted)?;
+            printer.entries(entries.map(|it| it.map_err(hinted)))?;
         }
     }
     // A row that could not be read seemed to be absent.
@@ -244,76 +242,28 @@ impl Printer<'_> {
         if self.json { self.output.json(it) } else { Ok(self.output.line(view::lines(it))?) }
     }
 
-    fn rows<T: Row>(&self, rows: Vec<T>) -> anyhow::Result<()> {
-        let shown = self.shown(&rows);
-        if self.json {
-            self.output.json(&shown)?;
-        } else {
-            self.output.line(view::table_of(shown))?;
-        }
-        self.say_what_is_left_out(shown.len(), rows.len());
-        Ok(())
+    fn list(&self) -> Listing<'_> {
+        Listing::new(self.output, self.json, self.limit)
     }
 
-    /// Prints keys and values as they are read: there may be more of them than there is memory.
+    fn rows<T: Row>(&self, rows: impl IntoIterator<Item = T>) -> anyhow::Result<()> {
+        self.list().all(rows)
+    }
+
     fn kv(&self, block: &mut Block, vat: VatId, prefix: &str) -> anyhow::Result<()> {
-        let (mut stream, mut left) = (self.output.stream(), self.limit.unwrap_or(usize::MAX));
-        let (mut shown, mut is_cut, mut is_first) = (0, false, true);
-        let mut print = |rows: Vec<KvRow>| -> anyhow::Result<ControlFlow<()>> {
-            is_cut = rows.len() > left;
-            let rows = rows.get(..left).unwrap_or(&rows);
-            (left, shown) = (left - rows.len(), shown + rows.len());
-            let mut text = Vec::new();
-            if self.json {
-                for row in rows {
-                    text.push(if is_first { b'[' } else { b',' });
-                    serde_json::to_writer(&mut text, row)?;
-                    is_first = false;
-                }
-            } else if !rows.is_empty() {
-                let table = view::table_of(rows);
-                // The names of the columns stand above the first piece alone.
-                let rest = || table.split_once('\n').map_or("", |(_, rest)| rest);
-                text.extend_from_slice(if is_first { &table } else { rest() }.as_bytes());
-                text.push(b'\n');
-                is_first = false;
+        let mut list = self.list();
+        kv::pieces(block, vat, prefix, |rows: Vec<KvRow>| list.rows(&rows))?;
+        list.end_table::<KvRow>(None)
+    }
+
+    fn entries(&self, entries: impl Iterator<Item = Result<Entry, HostFault>>) -> anyhow::Result<()> {
+        let mut list = self.list();
+        for entry in entries {
+            let entry = entry?;
+            if list.item(|| transcript::json_of(&entry), || transcript::text_of(&entry))?.is_break() {
+                break;
             }
-            stream.write_all(&text)?;
-            Ok(if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        };
-        kv::pieces(block, vat, prefix, &mut print)?;
-        match (self.json, is_first) {
-            (true, true) => stream.write_all(b"[]\n")?,
-            (true, false) => stream.write_all(b"]\n")?,
-            (false, true) => writeln!(stream, "{}", view::table_of::<KvRow>(&[]))?,
-            (false, false) => (),
         }
-        drop(stream);
-        if is_cut {
-            self.output.note(format!("{shown} rows; a larger --limit shows more"));
-        }
-        Ok(())
-    }
-
-    fn entries(&self, entries: &[Entry]) -> anyhow::Result<()> {
-        let shown = self.shown(entries);
-        if self.json {
-            self.output.json(&shown.iter().map(transcript::json_of).collect::<Vec<_>>())?;
-        } else {
-            shown.iter().try_for_each(|it| self.output.line(transcript::text_of(it)))?;
-        }
-        self.say_what_is_left_out(shown.len(), entries.len());
-        Ok(())
-    }
-
-    /// The first rows, as many as `--limit` allows.
-    fn shown<'r, T>(&self, rows: &'r [T]) -> &'r [T] {
-        &rows[..self.limit.map_or(rows.len(), |limit| limit.min(rows.len()))]
-    }
-
-    fn say_what_is_left_out(&self, shown: usize, total: usize) {
-        if shown < total {
-            self.output.note(format!("{shown} of {total}; a larger --limit shows more"));
-        }
+        list.end(None)
     }
 }

@@ -34,6 +34,7 @@ mod interface;
 #[cfg(feature = "serve")]
 mod journal;
 mod last_panic;
+mod listing;
 mod named;
 mod new;
 mod output;

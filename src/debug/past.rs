@@ -29,7 +29,7 @@ use crate::{
 
 /// A replay, between two deliveries of the vat, or at a syscall of the next.
 pub(super) struct Past {
-    /// The state as it was committed; it reads from the copy, which must outlive it.
+    /// The state as it was committed; it reads from the base, which must outlive it.
     block: Block,
     warehouse: Warehouse,
     _home: Base,
@@ -266,7 +266,7 @@ impl Past {
             }
         }
         let rows = rows.iter().filter(|(key, _)| key.starts_with(prefix.as_bytes()));
-        view::rows(rows.map(|(key, value)| kv::row(key, value)).collect())
+        view::rows(rows.map(|(key, value)| kv::row(key, value)))
     }
 }
 

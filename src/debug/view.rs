@@ -60,7 +60,9 @@ pub(super) fn answer(scene: &Scene<'_>, command: &Command) -> Option<Answer> {
             Some(object) => rows(vec![objects::row(tables, *id, object)]),
             None => Err(Refusal::new(format!("there is no {id}"), "`why` may know what became of it")),
         },
-        Command::Kv { vat, prefix } => scene.vat(vat.as_deref()).and_then(|vat| rows(kv::list(tables, vat, prefix))),
+        Command::Kv { vat, prefix } => {
+            scene.vat(vat.as_deref()).and_then(|vat| rows(kv::list(scene.block, vat, prefix)?))
+        }
         Command::Directives => directives(scene),
         Command::Why(kref) => why::answer(scene.block, *kref, scene.recordings),
         Command::Break(None) => Ok(breakpoints(scene.breakpoints)),
@@ -85,7 +87,8 @@ pub(super) fn answer_row(row: Option<impl Row>) -> Value {
     row.and_then(|it| serde_json::to_value(it).ok()).unwrap_or(Value::Null)
 }
 
-pub(super) fn rows<T: Row>(rows: Vec<T>) -> Answer {
+pub(super) fn rows<T: Row>(rows: impl IntoIterator<Item = T>) -> Answer {
+    let rows: Vec<T> = rows.into_iter().collect();
     let shown = &rows[..rows.len().min(ROWS_MAX)];
     let mut text = table_of(shown);
     if rows.is_empty() {

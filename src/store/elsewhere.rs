@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Bytes of keys and values that a walk reads from the file at once, and rows: whatever is reached first.
-const AT_ONCE: AtOnce = AtOnce { bytes: 64 << 10, rows: 64 };
+pub(super) const AT_ONCE: AtOnce = AtOnce { bytes: 64 << 10, rows: 64 };
 
 /// The same of rows that are near each other: if there are no more.
 const NEAR: AtOnce = AtOnce { bytes: 32 << 10, rows: 512 };
@@ -338,6 +338,47 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
                 if !each(key, &row.value) {
                     return Ok(());
                 }
+            }
+            from = end;
+        }
+        Ok(())
+    }
+
+    /// Hands over the rows of a range in key order, until it is told to stop. None of them comes to memory.
+    pub fn look(
+        &self,
+        file: &Database,
+        (mut from, to): CutRange<K>,
+        mut each: impl FnMut(&K, &V) -> bool,
+    ) -> Result<(), HostFault> {
+        while from < to {
+            let mut rows = BTreeMap::new();
+            let mut end = to.clone();
+            if let Some(elsewhere) = &self.elsewhere {
+                let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
+                let is_all = file.file.rows_within(self.name, (first, last), AT_ONCE, &mut |row| {
+                    let (key, value) = self.proved(row)?;
+                    rows.insert(key, value);
+                    Ok(())
+                })?;
+                if let (false, Some((key, _))) = (is_all, rows.last_key_value()) {
+                    end = Cut::behind(key.clone());
+                }
+                rows.retain(|key, _| !elsewhere.removed.contains(key) && self.rows.find(key).is_none());
+            }
+            let mut read = rows.iter().peekable();
+            for (key, row) in self.rows.within((from.first(), end.last())) {
+                while let Some((key, value)) = read.next_if(|(it, _)| *it < key) {
+                    if !each(key, value) {
+                        return Ok(());
+                    }
+                }
+                if !each(key, &row.value) {
+                    return Ok(());
+                }
+            }
+            if !read.all(|(key, value)| each(key, value)) {
+                return Ok(());
             }
             from = end;
         }

@@ -20,8 +20,8 @@ pub(crate) struct CListRow {
     about: String,
 }
 
-pub(crate) fn list(tables: &Tables, vat: VatId) -> Vec<CListRow> {
-    tables.clist.of(vat).map(|(vref, entry)| row(tables, vref, entry)).collect()
+pub(crate) fn list(tables: &Tables, vat: VatId) -> impl Iterator<Item = CListRow> {
+    tables.clist.of(vat).map(|(vref, entry)| row(tables, vref, entry))
 }
 
 fn row(tables: &Tables, vref: VRef, entry: CListEntry) -> CListRow {

@@ -8,10 +8,7 @@ use serde_json::Value;
 use super::{Row, bytes, printable};
 use crate::{
     model::{blame::HostFault, id::VatId, value::Bytes},
-    state::{
-        block::{Block, stored},
-        table::Tables,
-    },
+    state::block::{Block, stored},
     store::Cut,
 };
 
@@ -61,12 +58,18 @@ pub(crate) fn pieces<E: From<HostFault>>(
     }
 }
 
-/// Lists the keys of a vat under a prefix, with their values: of a block all of whose rows are in memory.
-pub(crate) fn list(tables: &Tables, vat: VatId, prefix: &str) -> Vec<KvRow> {
-    let rows = tables.vatstore.range((vat, Bytes::from(prefix.as_bytes()).into())..);
-    rows.take_while(move |((it, key), _)| *it == vat && key.starts_with(prefix.as_bytes()))
-        .map(|((_, key), value)| row(key, value))
-        .collect()
+/// Lists the keys of a vat under a prefix, with their values.
+pub(crate) fn list(block: &Block, vat: VatId, prefix: &str) -> Result<Vec<KvRow>, HostFault> {
+    let prefix = Bytes::from(prefix.as_bytes());
+    let mut rows = Vec::new();
+    stored::look(block, vat, Cut::before((vat, prefix.clone().into())), |key, value| {
+        if !key.starts_with(&prefix) {
+            return ControlFlow::Break(());
+        }
+        rows.push(row(key, value));
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
 }
 
 pub(crate) fn row(key: &Bytes, value: &Bytes) -> KvRow {

@@ -36,8 +36,8 @@ struct Importer {
     reachable: bool,
 }
 
-pub(crate) fn list(tables: &Tables) -> Vec<ObjectRow> {
-    tables.objects.along((Cut::Start, Cut::End)).map(|(id, object)| row(tables, *id, object)).collect()
+pub(crate) fn list(tables: &Tables) -> impl Iterator<Item = ObjectRow> {
+    tables.objects.along((Cut::Start, Cut::End)).map(|(id, object)| row(tables, *id, object))
 }
 
 pub(crate) fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {

@@ -27,8 +27,8 @@ pub(crate) struct PromiseRow {
     label: Option<String>,
 }
 
-pub(crate) fn list(tables: &Tables) -> Vec<PromiseRow> {
-    tables.promises.iter().map(|(id, promise)| row(tables, *id, promise)).collect()
+pub(crate) fn list(tables: &Tables) -> impl Iterator<Item = PromiseRow> {
+    tables.promises.iter().map(|(id, promise)| row(tables, *id, promise))
 }
 
 pub(crate) fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {

@@ -24,9 +24,9 @@ pub(crate) fn entries(
     block: &Block,
     vat: VatId,
     (from, to): (DeliveryNum, DeliveryNum),
-) -> Result<Vec<Entry>, HostFault> {
-    let wanted = |it: &Result<Entry, HostFault>| it.as_ref().map_or(true, |it| it.number <= to);
-    block.transcript(vat, from)?.take_while(wanted).collect()
+) -> Result<impl Iterator<Item = Result<Entry, HostFault>>, HostFault> {
+    let wanted = move |it: &Result<Entry, HostFault>| it.as_ref().map_or(true, |it| it.number <= to);
+    Ok(block.transcript(vat, from)?.take_while(wanted))
 }
 
 pub(crate) fn json_of(entry: &Entry) -> Value {

@@ -74,6 +74,19 @@ pub(crate) fn walk(
     inner.tables.vatstore.walk(&inner.database, (from, end), each)
 }
 
+/// Hands over the keys and values of a vat from a place on, as [`walk`] does, and keeps nothing of it in memory.
+pub(crate) fn look(
+    block: &Block,
+    vat: VatId,
+    from: Cut<(VatId, StoreKey)>,
+    mut each: impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
+) -> Result<(), HostFault> {
+    let inner = &*block.0;
+    let (_, end) = Vatstore::of(vat);
+    let each = |(_, key): &(VatId, StoreKey), value: &Bytes| each(key, value).is_continue();
+    inner.tables.vatstore.look(&inner.database, (from, end), each)
+}
+
 /// Returns the first keys of a vat, as many as these.
 pub(crate) fn first_keys(block: &mut Block, vat: VatId, max: usize) -> Result<Vec<Bytes>, HostFault> {
     let mut keys = Vec::new();

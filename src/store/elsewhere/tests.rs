@@ -79,13 +79,20 @@ fn compare(steps: Vec<Move>, by_itself: bool) -> Result<(), TestCaseError> {
                 prop_assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
             }
             Move::Walk(from, to, max) => {
+                let range = || (Cut::before(from), Cut::behind(to));
+                let mut looked = Vec::new();
+                let look = |key: &u64, value: &u64| {
+                    looked.push((*key, *value));
+                    looked.len() <= max
+                };
+                table.look(&file, range(), look).expect("reads");
                 let mut found = Vec::new();
-                let range = (Cut::before(from), Cut::behind(to));
                 let each = |key: &u64, value: &u64| {
                     found.push((*key, *value));
                     found.len() <= max
                 };
-                table.walk(&file, range, each).expect("reads");
+                table.walk(&file, range(), each).expect("reads");
+                prop_assert_eq!(&looked, &found);
                 let expected = now.iter().filter(|(key, _)| (from..=to).contains(key)).take(max + 1);
                 prop_assert_eq!(found, expected.map(|(key, value)| (*key, *value)).collect::<Vec<_>>());
             }
