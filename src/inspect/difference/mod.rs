@@ -18,7 +18,7 @@ use crate::{
         table::Tables,
         transcript::{self, Entry},
     },
-    store::{BlockMark, Chunk, Database, Meta},
+    store::{BlockMark, Chunk, Database, Meta, StoredRows},
 };
 
 /// The comparison of two states.
@@ -102,14 +102,23 @@ pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, H
     let meta = [a.meta()?.unwrap_or_default(), b.meta()?.unwrap_or_default()];
     let (mut counts, mut rows) = (BTreeMap::new(), Vec::new());
     for table in Tables::names() {
-        let (left, right) = (load(a, table)?, load(b, table)?);
-        let only_right = right.iter().filter(|(key, _)| !left.contains_key(*key)).map(|(key, _)| key);
-        let mut keys: Vec<_> = left.keys().filter(|it| left.get(*it) != right.get(*it)).chain(only_right).collect();
-        keys.sort();
-        for key in keys {
-            *counts.entry(table).or_default() += 1;
-            if rows.len() < limit {
-                rows.push(show::row(table, key, [left.get(key), right.get(key)]));
+        let (mut left, mut right) = (StoredRows::of(a, table), StoredRows::of(b, table));
+        let [mut next_left, mut next_right] = [left.next().transpose()?, right.next().transpose()?];
+        // The rows of one key, if a table still has any.
+        while let Some(key) = next_left.iter().chain(&next_right).map(|(key, _)| key).min().cloned() {
+            let [of_left, of_right] =
+                [&mut next_left, &mut next_right].map(|it| it.take_if(|(it, _)| *it == key).map(|(_, value)| value));
+            if of_left != of_right {
+                *counts.entry(table).or_default() += 1;
+                if rows.len() < limit {
+                    rows.push(show::row(table, &key, [of_left.as_ref(), of_right.as_ref()]));
+                }
+            }
+            if of_left.is_some() {
+                next_left = left.next().transpose()?;
+            }
+            if of_right.is_some() {
+                next_right = right.next().transpose()?;
             }
         }
     }
@@ -120,15 +129,6 @@ pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, H
         *crank = both.filter(|(_, a, b)| a != b).map(|(crank, ..)| *crank).next();
     }
     Ok(Difference { meta, parting, counts, rows, deliveries: deliveries(a, b)? })
-}
-
-fn load(database: &Database, table: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, HostFault> {
-    let mut rows = BTreeMap::new();
-    database.load(table, |row| {
-        rows.insert(row.key.to_vec(), row.value.to_vec());
-        Ok(())
-    })?;
-    Ok(rows)
 }
 
 fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
