@@ -23,7 +23,7 @@ use crate::{
     model::id::{BundleId, CrankNum},
     slog::{Detail, Indexing, Slog, Writer},
     state::table::Options,
-    store::Database,
+    store::{Database, Overlay},
 };
 
 /// Watch what the host is for
@@ -126,7 +126,7 @@ impl Demo {
         for line in slog::last::lines(&last).iter().take(4) {
             output.line(format!("    {line}"))?;
         }
-        output.line("\nJust before it, on a private copy. (vathost debug --at panic)\n")?;
+        output.line("\nJust before it, on a state that is only read. (vathost debug --at panic)\n")?;
         let at = epitaph.crank.map(|it| Trigger::Crank(CrankNum(it)));
         let how = ReplicaSettings {
             policy: POLICY,
@@ -134,7 +134,7 @@ impl Demo {
             code_cache: code_cache(),
             ..ReplicaSettings::default()
         };
-        let base = Base::copy(&self.home(0)).map_err(anyhow::Error::from)?;
+        let base = Base::over(&self.home(0)).map_err(anyhow::Error::from)?;
         let interrupt = Default::default();
         let (mut session, _) = Session::open(debug::Open { base, how, at, epitaph: None, slog: None, interrupt })?;
         for command in ["delivery", "step", "step"] {
@@ -150,7 +150,7 @@ impl Demo {
 
     /// Tries every way out on a copy. Returns the line that is agreed on, as a set, and the hash that it leads to.
     fn plan(&self, epitaph: &Epitaph, output: &Output) -> anyhow::Result<(String, DirectiveSet, String)> {
-        output.line("\nThe ways out, each tried on a throw-away copy. (vathost directives plan)\n")?;
+        output.line("\nThe ways out, each tried on the state, which is only read. (vathost directives plan)\n")?;
         let module = include_bytes!("../../vats/counter.wasm").to_vec();
         let upgrade = format!(
             "crank-{}: upgrade v2 bundle {:.16}",
@@ -159,9 +159,10 @@ impl Demo {
         );
         let other_kernel = format!("block-{}: replace-kernel 2", epitaph.block);
         let mut chosen = None;
+        let state = Overlay::over(&self.home(0))?;
         for line in epitaph.ways_out().into_iter().chain([upgrade, other_kernel]) {
             let set = directives(&line)?;
-            let outcome = plan::attempt(&self.home(0), &set, &self.trial(&module))?;
+            let outcome = plan::attempt(&state, &set, &self.trial(&module))?;
             output.line(format!(
                 "    {line}\n        → {}, block {}, state hash {}",
                 outcome.end,

@@ -21,7 +21,7 @@ use crate::{
         block::{self, Block},
         table::Tables,
     },
-    store::Database,
+    store::{Database, Overlay},
 };
 
 /// Look at the orders to skip, pause, terminate, upgrade, break or halt at an exact crank or delivery
@@ -90,7 +90,7 @@ pub(crate) fn cmd_directives(args: DirectivesArgs, output: &Output) -> anyhow::R
     }
 }
 
-/// Try directives on throw-away copies of a state, and say what each would lead to
+/// Try directives on a state that is only read, and say what each would lead to
 ///
 /// Every `--add` is tried by itself, so that operators can choose one; the lines of `--file` are tried together. The state is
 /// not changed. The hash after the last block is what the operators compare.
@@ -129,7 +129,8 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
         return Err(Usage::new(format!("there is no state in `{}`", args.state.display()), "").into());
     }
     let host = host_file(Some(&args.state))?;
-    let last_panic = LastPanic::of(&args.state)?;
+    let state = Overlay::over(&args.state)?;
+    let last_panic = LastPanic::beside(&args.state, &state.open()?)?;
     let base = last_panic.directives(args.file.as_deref(), &host)?;
     let bundles = bundles_of(&host, &args.bundle)?;
     let mut sets = Vec::new();
@@ -146,7 +147,7 @@ fn plan(args: &PlanArgs, output: &Output) -> anyhow::Result<Exit> {
     let (code_cache, directives, audit) = (code_cache(), DirectiveSet::default(), last_panic.audit());
     let probe = PlantedBugs::probe(&plants, Life::Dear);
     let trial = TrialSettings { policy, blocks: args.blocks, probe, directives, bundles, code_cache, audit };
-    let outcomes = sets.iter().map(|set| plan::attempt(&args.state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
+    let outcomes = sets.iter().map(|set| plan::attempt(&state, set, &trial)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         output.json(&json!({ "plans": outcomes }))?;
         return Ok(Exit::Ok);

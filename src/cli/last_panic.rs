@@ -35,11 +35,11 @@ pub(crate) struct LastPanic {
 impl LastPanic {
     /// Reads the last panic of the state in this folder.
     pub(crate) fn of(dir: &Path) -> anyhow::Result<LastPanic> {
-        LastPanic::of_copy(dir, &Database::open_read_only(dir)?)
+        LastPanic::beside(dir, &Database::open_read_only(dir)?)
     }
 
-    /// Reads the last panic of a folder whose state was copied into `database` to look at it.
-    pub(crate) fn of_copy(dir: &Path, database: &Database) -> anyhow::Result<LastPanic> {
+    /// Reads the last panic of a folder whose state is open as `database`.
+    pub(crate) fn beside(dir: &Path, database: &Database) -> anyhow::Result<LastPanic> {
         let next_crank = database.blocks()?.last().map_or(CrankNum(0), |it| it.next_crank);
         let kept = database.meta()?.map(|it| BlockPolicy::kept(&it)).unwrap_or_default();
         let newest = newest(dir)?;

@@ -34,6 +34,7 @@ use crate::{
         block::{Block, history, stored},
         transcript::Entry,
     },
+    store::Overlay,
     vat::Warehouse,
 };
 
@@ -89,7 +90,8 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) fn cmd_replay(args: ReplayArgs, output: &Output) -> anyhow::Result<Exit> {
     let (slog, recorded) = last_crank();
-    let mut block = Block::over(state::folder(&args.state)?, slog)?;
+    state::must_exist(&args.state)?;
+    let mut block = Block::over(Overlay::over(&args.state)?.open()?, slog)?;
     if let Some(archive) = &args.archive {
         history::read_archive(&mut block, archive);
     }

@@ -1,4 +1,4 @@
-//! The ways on from a kernel panic, tried on copies of the state before they are offered to the operator.
+//! The ways on from a kernel panic, tried over the state, which is only read, before they are offered to the operator.
 //!
 //! Invariants: each line that is offered was tried with this host's settings, and the run went on; the trials end in time, however large the
 //! state is.
@@ -19,13 +19,11 @@ use crate::{
     lab::experiment::{self, Remedy},
     lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{harmless::quoted, id::BundleId},
+    store::Overlay,
 };
 
 /// How long all trials together may take, except for the delivery that is under way at that time.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The largest file of a state that is copied: to write larger copies alone would take too long.
-const COPIED_BYTES_MAX: u64 = 512 << 20;
 
 /// Most vats that a verdict names, of those that end, pause or are upgraded.
 const VATS_SHOWN: usize = 4;
@@ -102,17 +100,18 @@ pub(super) fn of(epitaph: &Epitaph, given: &Given<'_>, arguments: &[String]) -> 
         has_plants,
         crank: epitaph.crank,
     };
-    let is_large = std::fs::metadata(given.state.join("state.sqlite")).is_ok_and(|it| it.len() > COPIED_BYTES_MAX);
-    if is_large {
-        ways.why_untried = Some("the state is large".to_owned());
-    }
+    let state = Overlay::over(given.state);
     for line in experiment::ways(epitaph, &bundles) {
-        if is_large || !goes_on() {
+        if !goes_on() {
             ways.why_untried.get_or_insert_with(|| "the time was up".to_owned());
             ways.untried.push(line);
             continue;
         }
-        match experiment::attempt(given.state, &line, &trial, &goes_on) {
+        let tried = match &state {
+            Ok(state) => experiment::attempt(state, &line, &trial, &goes_on),
+            Err(fault) => Err(fault.clone().into()),
+        };
+        match tried {
             // The trial was cut short before it reached the line's place: that says nothing about the line.
             Ok(Some(it)) if it.outcome.end == "unfinished" && !it.holds => ways.untried.push(line),
             Ok(Some(it)) => ways.remedies.push(it),
@@ -174,7 +173,9 @@ impl Ways {
         let has_good = self.remedies.iter().any(|it| it.holds);
         if has_good {
             let file = quoted(&self.file);
-            text += &format!("  each was tried on a copy of the state. The file is {file}; the command then:\n");
+            text += &format!(
+                "  each was tried on the state as it is, which did not change. The file is {file}; the command then:\n"
+            );
             text += &format!("      {}\n", self.restart);
         } else if self.untried.is_empty() {
             text += "  nothing that was tried goes on: look at it first, or upgrade a vat (--bundle FILE.wasm)\n";

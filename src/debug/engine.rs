@@ -98,7 +98,7 @@ impl Goal {
 
 impl Engine {
     fn open(what: Open, desk: Desk) -> Result<(Engine, Reply), (Desk, Refusal)> {
-        let recording = what.base.path().join("session.slog.zst");
+        let recording = what.base.folder().join("session.slog.zst");
         let slog = match Writer::append(&recording) {
             Ok(writer) => Slog::new(Detail::Syscalls, writer),
             Err(err) => return Err((desk, HostFault::new("record the session", err).into())),

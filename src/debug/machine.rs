@@ -1,13 +1,13 @@
-//! A private copy of a state, run on from its last commit, crank by crank, and back.
+//! A state, run on from its last commit, crank by crank, and back.
 //!
 //! ```text
-//!   state ──copy──▶ base (never written) ──reopen──▶ block ──advance──▶ block ──▶ …
-//!                      ▲                                                   │
-//!                      └───────────(back, a halt: run again from here)─────┘
+//!   state ──looked at──▶ base (never written) ──reopen──▶ block ──advance──▶ block ──▶ …
+//!                           ▲                                                   │
+//!                           └───────────(back, a halt: run again from here)─────┘
 //! ```
 //!
-//! Invariants: the base is only read, so that every place in the open work can be reached again; blocks are begun and closed as a
-//! host would do it, and never committed; between two calls the replica is just before a crank, or at the end. Only if the way back
+//! Invariants: the base is only read, so that every place in the open work can be reached again; blocks are begun and committed as a
+//! host would do it, in memory over the base; between two calls the replica is just before a crank, or at the end. Only if the way back
 //! fails, or after a halt in `crank_once`, is it nowhere: then calls fail.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
@@ -28,8 +28,7 @@ use crate::{
     },
     slog::Slog,
     state::block::{Block, BlockPolicy, stored},
-    store::Database,
-    vat::Warehouse,
+    vat::{Warehouse, shares},
 };
 
 /// The settings that decide, besides the state, which cranks a replica runs: those of its host.
@@ -51,7 +50,7 @@ pub struct ReplicaSettings {
     pub code_cache: Option<PathBuf>,
 }
 
-/// A private copy of a state, run to a place in its open work.
+/// A state that is looked at, run to a place in its open work.
 pub struct Replica {
     home: Base,
     how: ReplicaSettings,
@@ -75,7 +74,7 @@ impl fmt::Debug for Replica {
 }
 
 impl Replica {
-    /// Opens a copy of a state, at the place at which its host would continue.
+    /// Opens a state, at the place at which its host would continue.
     pub fn open(
         home: Base,
         how: ReplicaSettings,
@@ -253,11 +252,11 @@ impl Replica {
     fn reopen(&mut self) -> Result<(), Box<Halt>> {
         self.warehouse.evict_all();
         (self.run, self.ahead) = (None, None);
-        let mut block = Block::over(Database::open_read_only(self.home.path())?, self.slog.clone())?;
+        let mut block = Block::over(self.home.open()?, self.slog.clone())?;
         check_versions(&block)?;
-        // It shows whole vatstores, and goes on from blocks that are never committed.
-        stored::fetch_all(&mut block)?;
+        stored::set_memory(&mut block, shares(None).rows);
         if let Some(every) = self.how.audit {
+            stored::fetch_references(&mut block)?;
             block.set_audit(every);
         }
         block.set_directives(self.how.directives.clone());
@@ -292,7 +291,7 @@ impl Replica {
                 Step::BlockEnd => None,
                 Step::Quiescent | Step::Interrupted => return Ok(None),
             };
-            if run.close_if_over()?.is_some() {
+            if run.commit_if_over()?.is_some() {
                 run.begin()?;
             }
             if ran.is_some() {

@@ -1,4 +1,4 @@
-//! The debugger: a session over a private copy of a state, brought to just before a crank or a delivery, which answers commands. It
+//! The debugger: a session over a state that is only looked at, brought to just before a crank or a delivery, which answers commands. It
 //! knows no terminal; `cli` has the prompt.
 //!
 //! ```text
@@ -47,32 +47,47 @@ use crate::{
     host::epitaph::Epitaph,
     kernel::Halt,
     model::blame::{Fault, HostFault},
-    store::Database,
+    store::{Database, Overlay},
 };
 
-/// A private copy of a state, which is deleted when dropped.
+/// The state that a session starts from, as of one commit, and a folder for what the session writes.
 #[derive(Debug)]
-pub struct Base(TempDir);
+pub struct Base {
+    state: Overlay,
+    home: TempDir,
+}
 
 impl Base {
-    /// Copies the state in this folder, and leaves no trace there.
-    pub fn copy(state: &Path) -> Result<Base, HostFault> {
-        let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
-        Database::copy_without_a_trace(state, &home.path().join("state.sqlite"))?;
-        Ok(Base(home))
+    /// Looks at the state in this folder, where nothing is written.
+    pub fn over(state: &Path) -> Result<Base, HostFault> {
+        Ok(Base { state: Overlay::over(state)?, home: folder()? })
     }
 
     /// Makes a base from a database file, which `write` fills.
     pub fn made<E: From<HostFault>>(write: impl FnOnce(&Path) -> Result<(), E>) -> Result<Base, E> {
-        let home = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
+        let home = folder()?;
         write(&home.path().join("state.sqlite"))?;
-        Ok(Base(home))
+        Ok(Base { state: Overlay::over(home.path())?, home })
     }
 
-    /// Returns the path of the copy's folder.
-    pub fn path(&self) -> &Path {
-        self.0.path()
+    /// Returns another base of the same commit.
+    pub fn again(&self) -> Result<Base, HostFault> {
+        Ok(Base { state: self.state.blank(), home: folder()? })
     }
+
+    /// Opens the state as it was committed. What is written to it stays in memory.
+    pub fn open(&self) -> Result<Database, HostFault> {
+        self.state.blank().open()
+    }
+
+    /// Returns the path of the folder for what the session writes.
+    fn folder(&self) -> &Path {
+        self.home.path()
+    }
+}
+
+fn folder() -> Result<TempDir, HostFault> {
+    tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a session", err))
 }
 
 /// The settings of a session to open.
@@ -156,7 +171,7 @@ struct Desk {
     replies: Sender<Answer>,
 }
 
-/// An open debugging session on a copy of a state. Dropping it deletes the copy.
+/// An open debugging session over a state. Dropping it forgets all that ran in it.
 #[derive(Debug)]
 pub struct Session {
     commands: Option<Sender<Command>>,
@@ -168,7 +183,7 @@ pub struct Session {
 const STACK_BYTES: usize = 64 << 20;
 
 impl Session {
-    /// Opens a session over the copied state, and goes to the place. The reply tells where the session is: the place may never be
+    /// Opens a session over the state, and goes to the place. The reply tells where the session is: the place may never be
     /// reached, or the kernel may panic before it.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   begin ─▶ step ─▶ step ─▶ … ─▶ BlockEnd ──(commit: a host)───▶ begin ─▶ …
-//!                                          └─(close: without a commit: debugger, laboratory, replay)
+//!                                          ├─(commit, over a state that is only looked at: debugger)─▶ begin ─▶ …
+//!                                          └─(close: without a commit: laboratory, replay)
 //! ```
 //!
 //! Invariants: a block ends behind the crank that reaches a limit of the policy, or that leaves nothing to do; a state with nothing
@@ -107,6 +108,17 @@ impl BlockRun {
     pub fn is_over(&self) -> Result<bool, Box<Halt>> {
         let block = self.block()?;
         Ok(block.meta().open && (self.policy.is_reached(block) || kernel::is_quiescent(block)))
+    }
+
+    /// Commits the open block if it has ended. Returns its height then.
+    pub fn commit_if_over(&mut self) -> Result<Option<BlockHeight>, Box<Halt>> {
+        if !self.is_over()? {
+            return Ok(None);
+        }
+        let block = self.take()?.commit(false)?;
+        let height = block.tables().globals().height;
+        self.block = Some(block);
+        Ok(Some(height))
     }
 
     /// Ends the open block as a commit would, and writes nothing. Returns its height.

@@ -18,7 +18,7 @@ use crate::{
     model::{blame::HostFault, files},
     slog::Slog,
     state::{block::BlockPolicy, device::Device, retention::Keep},
-    store::StateFiles,
+    store::{Overlay, StateFiles},
     vat::Runtime,
 };
 
@@ -63,6 +63,8 @@ pub struct HostOptions {
     pub state: Option<PathBuf>,
     /// Whether the state is only read: nothing is ever committed to it.
     pub read_only: bool,
+    /// A state to look at, instead of one in a folder: what the host commits stays in memory over it.
+    pub over: Option<Overlay>,
     /// The flight recorder.
     pub slog: Slog,
     /// The folder for compiled code, if it is kept.

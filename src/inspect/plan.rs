@@ -1,6 +1,6 @@
-//! Plans of directives: tries them on throw-away copies of a state, and reports the outcomes.
+//! Plans of directives: tries them over a state that is only looked at, and reports the outcomes.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -14,7 +14,9 @@ use crate::{
     inspect::view::said,
     kernel::{Halt, Probe},
     model::blame::HostFault,
-    store::Database,
+    slog::Slog,
+    state::block::Block,
+    store::Overlay,
 };
 
 /// The settings of a trial run.
@@ -36,7 +38,7 @@ pub struct TrialSettings {
     pub audit: Option<u64>,
 }
 
-/// The outcome of a trial on a copy of the state.
+/// The outcome of a trial over the state.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrialOutcome {
@@ -67,23 +69,22 @@ pub struct TrialOutcome {
     pub said: Vec<String>,
 }
 
-/// Runs a copy of the state in this folder with these directives. The state is not changed.
-pub fn attempt(state: &Path, set: &DirectiveSet, trial: &TrialSettings) -> Result<TrialOutcome, Box<Halt>> {
+/// Runs the state with these directives; what it commits stays in memory.
+pub fn attempt(state: &Overlay, set: &DirectiveSet, trial: &TrialSettings) -> Result<TrialOutcome, Box<Halt>> {
     attempt_while(state, set, trial, &|| true)
 }
 
 /// Tries directives as [`attempt`] does, but stops once `goes_on` returns false: then the outcome is that of the last
 /// block that was closed, and its end is `unfinished`.
 pub fn attempt_while(
-    state: &Path,
+    state: &Overlay,
     set: &DirectiveSet,
     trial: &TrialSettings,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<TrialOutcome, Box<Halt>> {
-    let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
-    Database::copy_without_a_trace(state, &dir.path().join("state.sqlite"))?;
+    let overlay = state.blank();
     let open = HostOptions {
-        state: Some(dir.path().to_owned()),
+        over: Some(overlay.clone()),
         code_cache: trial.code_cache.clone(),
         probe: trial.probe.clone(),
         audit: trial.audit.into(),
@@ -110,8 +111,8 @@ pub fn attempt_while(
     };
     let after = match controller.report() {
         Ok(report) => report,
-        // The host has halted: what was committed is on disk.
-        Err(_) => Report::of(&crate::state::block::Block::open_read_only(dir.path())?),
+        // The host has halted: what was committed is in the overlay.
+        Err(_) => Report::of(&Block::over(overlay.open()?, Slog::default())?),
     };
     Ok(TrialOutcome {
         lines: set.iter().map(ToString::to_string).collect(),

@@ -109,8 +109,8 @@ pub fn rerun(
     Ok(())
 }
 
-/// Runs the open work of a state, in blocks that end as its host's do, until this delivery was attempted; nothing is committed. Returns
-/// the delivery's crank, or `None` if nothing is left to do before it. If the kernel panics on the way, that is the error.
+/// Runs the open work of a state, in blocks that are committed as its host's are, until this delivery was attempted: for a state that is only
+/// looked at. Returns the delivery's crank, or `None` if nothing is left to do before it. If the kernel panics on the way, that is the error.
 pub fn run_on(
     block: Block,
     workers: &mut dyn Workers,
@@ -126,7 +126,7 @@ pub fn run_on(
             }
             Step::Crank(_) | Step::BlockEnd => {
                 // Only wakeups are left, which may come for ever.
-                if run.close_if_over()?.is_some() && kernel::is_quiescent(run.block()?) {
+                if run.commit_if_over()?.is_some() && kernel::is_quiescent(run.block()?) {
                     return Ok(None);
                 }
             }

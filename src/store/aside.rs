@@ -51,6 +51,11 @@ impl Aside {
         }
     }
 
+    /// Returns the folder that is there until the state is placed.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Returns the file to write the database to.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join(FILE).with_extension("part")

@@ -27,7 +27,7 @@ use crate::{
     store::{
         beside, codec,
         connection::{Begun, SharedConnection},
-        files::StateFiles,
+        files::{RegisteredVfs, StateFiles},
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
         history, log, mark,
@@ -49,7 +49,7 @@ pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 pub(super) const LOG: &str = "state.sqlite-wal";
 /// The name that SQLite gives the index of its log.
-const INDEX: &str = "state.sqlite-shm";
+pub(super) const INDEX: &str = "state.sqlite-shm";
 const LOCK: &str = "lock";
 /// Statements that are kept prepared: more than a block uses, or each would be prepared anew for every block.
 const STATEMENTS: usize = 64;
@@ -514,6 +514,19 @@ impl Database {
     pub(super) fn set_undoes(&mut self, undoes: bool) {
         self.home.undoes = undoes;
     }
+}
+
+/// Opens the state that this connection reaches in a way of its own.
+pub(super) fn over(
+    connection: Connection,
+    vfs: Box<dyn RegisteredVfs>,
+    opening: String,
+) -> Result<Database, HostFault> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.execute_batch(WARY).map_err(fault(&opening))?;
+    let database = database_on(SharedConnection::new(connection, Some(vfs)), Home::default(), opening, None);
+    database.check_schema()?;
+    Ok(database)
 }
 
 /// Says what is done, and to the state in which folder.

@@ -284,6 +284,47 @@ fn bytes<K: Key>(key: &K) -> Vec<u8> {
     bytes
 }
 
+/// Hands over the rows of a range of a table in key order, until it is told to stop. None of them comes to memory.
+pub(crate) fn look<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
+    table: &Table<K, V, I, A>,
+    file: &Database,
+    (mut from, to): CutRange<K>,
+    mut each: impl FnMut(&K, &V) -> bool,
+) -> Result<(), HostFault> {
+    while from < to {
+        let mut rows = BTreeMap::new();
+        let mut end = to.clone();
+        if let Some(elsewhere) = &table.elsewhere {
+            let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
+            let is_all = file.file.rows_within(table.name, (first, last), AT_ONCE, &mut |row| {
+                let (key, value) = table.proved(row)?;
+                rows.insert(key, value);
+                Ok(())
+            })?;
+            if let (false, Some((key, _))) = (is_all, rows.last_key_value()) {
+                end = Cut::behind(key.clone());
+            }
+            rows.retain(|key, _| !elsewhere.removed.contains(key) && table.rows.find(key).is_none());
+        }
+        let mut read = rows.iter().peekable();
+        for (key, row) in table.rows.within((from.first(), end.last())) {
+            while let Some((key, value)) = read.next_if(|(it, _)| *it < key) {
+                if !each(key, value) {
+                    return Ok(());
+                }
+            }
+            if !each(key, &row.value) {
+                return Ok(());
+            }
+        }
+        if !read.all(|(key, value)| each(key, value)) {
+            return Ok(());
+        }
+        from = end;
+    }
+    Ok(())
+}
+
 impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Returns the number of rows in memory.
     pub(crate) fn in_memory(&self) -> usize {
@@ -338,47 +379,6 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
                 if !each(key, &row.value) {
                     return Ok(());
                 }
-            }
-            from = end;
-        }
-        Ok(())
-    }
-
-    /// Hands over the rows of a range in key order, until it is told to stop. None of them comes to memory.
-    pub fn look(
-        &self,
-        file: &Database,
-        (mut from, to): CutRange<K>,
-        mut each: impl FnMut(&K, &V) -> bool,
-    ) -> Result<(), HostFault> {
-        while from < to {
-            let mut rows = BTreeMap::new();
-            let mut end = to.clone();
-            if let Some(elsewhere) = &self.elsewhere {
-                let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
-                let is_all = file.file.rows_within(self.name, (first, last), AT_ONCE, &mut |row| {
-                    let (key, value) = self.proved(row)?;
-                    rows.insert(key, value);
-                    Ok(())
-                })?;
-                if let (false, Some((key, _))) = (is_all, rows.last_key_value()) {
-                    end = Cut::behind(key.clone());
-                }
-                rows.retain(|key, _| !elsewhere.removed.contains(key) && self.rows.find(key).is_none());
-            }
-            let mut read = rows.iter().peekable();
-            for (key, row) in self.rows.within((from.first(), end.last())) {
-                while let Some((key, value)) = read.next_if(|(it, _)| *it < key) {
-                    if !each(key, value) {
-                        return Ok(());
-                    }
-                }
-                if !each(key, &row.value) {
-                    return Ok(());
-                }
-            }
-            if !read.all(|(key, value)| each(key, value)) {
-                return Ok(());
             }
             from = end;
         }

@@ -11,6 +11,10 @@
 //!   frame:  page, pages of the file if it ends a commit or else 0, salt × 2, checksum × 2; the page's bytes      … and so on
 //! ```
 
+use std::collections::BTreeMap;
+
+use crate::model::blame::HostFault;
+
 /// Bytes of the header.
 const HEADER: usize = 32;
 /// Bytes before a frame's page.
@@ -59,6 +63,71 @@ pub(super) fn damage(bytes: &[u8]) -> Option<String> {
     let later = (bad + 1..frames.len())
         .any(|at| begins_another(at) && ends_commit(at - 1) && (at - 1 == bad || is_good(at - 1)));
     later.then(|| format!("frame {bad} has not its checksum, and commits stand behind it"))
+}
+
+/// Fills a piece of memory with the bytes of a file from a place on, and says whether the file has them all.
+pub(super) type ReadAt<'a> = dyn FnMut(u64, &mut [u8]) -> Result<bool, HostFault> + 'a;
+
+/// The committed frames of a log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct LogFrames {
+    /// Pages of the file as of the last commit in the log.
+    pub(super) pages: u64,
+    salts: (u32, u32),
+    /// Where the last frame of each page begins. Pages count from 0 here, and from 1 in the log.
+    places: BTreeMap<u64, u64>,
+}
+
+/// Finds the committed frames of a log, as SQLite does when it recovers one; `None` if there are none.
+pub(super) fn committed(read: &mut ReadAt<'_>) -> Result<Option<LogFrames>, HostFault> {
+    let mut header = [0; HEADER];
+    if !read(0, &mut header)? {
+        return Ok(None);
+    }
+    Ok(committed_behind(&header, read)?.filter(|it| !it.places.is_empty()))
+}
+
+fn committed_behind(header: &[u8], read: &mut ReadAt<'_>) -> Result<Option<LogFrames>, HostFault> {
+    let known = || {
+        let (magic, size) = (word(header, 0)?, usize::try_from(word(header, 8)?).ok()?);
+        let sums = Sums { greatest_first: magic & 1 == 1 };
+        let sum = pair(header, 24)?;
+        let is_header = magic & !1 == MAGIC && sums.over((0, 0), header.get(..24)?) == sum;
+        Some((sums, FRAME + size, pair(header, 16)?, sum)).filter(|_| is_header)
+    };
+    let Some((sums, size, salts, mut sum)) = known() else { return Ok(None) };
+    let (mut frame, mut at) = (vec![0; size], HEADER as u64);
+    let mut frames = LogFrames { pages: 0, salts, places: BTreeMap::new() };
+    // Those behind the last commit so far.
+    let mut pending = Vec::new();
+    while read(at, &mut frame)? {
+        let (head, page) = frame.split_at(FRAME);
+        sum = sums.over(sums.over(sum, &head[..8]), page);
+        let is_good = pair(head, 8) == Some(salts) && pair(head, 16) == Some(sum);
+        let (Some(number), Some(ends), true) = (word(head, 0), word(head, 4), is_good) else { break };
+        pending.push((u64::from(number.saturating_sub(1)), at));
+        if ends > 0 {
+            frames.pages = u64::from(ends);
+            frames.places.extend(pending.drain(..));
+        }
+        at += size as u64;
+    }
+    Ok(Some(frames))
+}
+
+impl LogFrames {
+    /// Iterates over the pages that are in the log.
+    pub(super) fn pages_in_log(&self) -> impl Iterator<Item = u64> {
+        self.places.keys().copied()
+    }
+
+    /// Reads a page from the log; returns `false` if it is not there. A log that was begun anew meanwhile has nothing that is not in the
+    /// file as well: whoever begins it writes the salts of a frame before its page.
+    pub(super) fn read(&self, page: u64, into: &mut [u8], read: &mut ReadAt<'_>) -> Result<bool, HostFault> {
+        let Some(&at) = self.places.get(&page) else { return Ok(false) };
+        let mut head = [0; FRAME];
+        Ok(read(at + FRAME as u64, into)? && read(at, &mut head)? && pair(&head, 8) == Some(self.salts))
+    }
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

@@ -73,6 +73,12 @@ fn crank_checksum(first: i64, marks: &[u8]) -> i64 {
     RowHash::of_parts("crank_mark", &[&first.to_le_bytes(), marks]).checksum()
 }
 
+/// Returns the height of the last block; `None` in a state that has none.
+pub(super) fn last_height(database: &Database) -> Result<Option<i64>, HostFault> {
+    let read = database.connection.lock().query_row("SELECT max(height) FROM block", [], |row| row.get(0));
+    read.map_err(|err| database.failed("read the last block", &err))
+}
+
 impl Database {
     /// Reads the marks of the last blocks, oldest first; each as it was written.
     pub fn blocks(&self) -> Result<Vec<BlockMark>, HostFault> {

@@ -1,6 +1,6 @@
 //! Functions of SQLite that rusqlite does not offer.
 
-#![allow(unsafe_code, reason = "two C functions, each proved at its place")]
+#![allow(unsafe_code, reason = "a few C functions, each proved at its place")]
 
 use std::{
     ffi::{c_char, c_int, c_void},
@@ -9,6 +9,8 @@ use std::{
 };
 
 use rusqlite::{Connection, ffi};
+
+use crate::model::blame::HostFault;
 
 /// Pages of the log from which on a commit copies them into the file: 32 MiB. SQLite's own default is an eighth of
 /// that; then a block that changes the rows of ten thousand vats is copied at once, and its pages are written twice
@@ -23,6 +25,43 @@ pub(super) fn system_errno(connection: &Connection) -> Option<i32> {
     // SAFETY: the handle is open for as long as the connection, and nothing of it is kept.
     let number = unsafe { ffi::sqlite3_system_errno(connection.handle()) };
     (number != 0).then_some(number)
+}
+
+/// A file of an open database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum StateFile {
+    Main,
+    Log,
+}
+
+/// Reads bytes of a file of an open database through SQLite's own handle: were it opened a second time, closing that would end the locks
+/// that this process has on it. Returns whether the file has all of them; a database without a log has none of that.
+pub(super) fn read_file(connection: &Connection, file: StateFile, at: u64, into: &mut [u8]) -> Result<bool, HostFault> {
+    let op = match file {
+        StateFile::Main => ffi::SQLITE_FCNTL_FILE_POINTER,
+        StateFile::Log => ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+    };
+    let what = "read a file of the state";
+    let len = c_int::try_from(into.len()).map_err(|err| HostFault::new(what, err))?;
+    let mut handle: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the connection is open, and its handle is written where SQLite is told. What that points to is SQLite's, and stays as long as
+    // nobody uses the connection, whose owner is here; without methods it is not open.
+    let code = unsafe {
+        let name = c"main".as_ptr();
+        match ffi::sqlite3_file_control(connection.handle(), name, op, (&raw mut handle).cast()) {
+            ffi::SQLITE_OK if handle.is_null() || (*handle).pMethods.is_null() => return Ok(false),
+            ffi::SQLITE_OK => match (*(*handle).pMethods).xRead {
+                Some(read) => read(handle, into.as_mut_ptr().cast(), len, at.cast_signed()),
+                None => ffi::SQLITE_IOERR,
+            },
+            code => code,
+        }
+    };
+    match code {
+        ffi::SQLITE_OK => Ok(true),
+        ffi::SQLITE_IOERR_SHORT_READ => Ok(false),
+        code => Err(HostFault::new(what, rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))),
+    }
 }
 
 /// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error,

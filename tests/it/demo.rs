@@ -34,7 +34,7 @@ fn four_replicas_panic_at_one_crank_and_go_on_to_one_hash_by_one_line() {
               delivery  1, message
                         message ko21 forge("resolve-what-another-decides", <honest ko20>) result kp41
 
-        Just before it, on a private copy. (vathost debug --at panic)
+        Just before it, on a state that is only read. (vathost debug --at panic)
 
             (debug) delivery
             crank-3: delivery-1 to v2 forger, message forge
@@ -50,7 +50,7 @@ fn four_replicas_panic_at_one_crank_and_go_on_to_one_hash_by_one_line() {
               vat     resolve p+1125899906842624 fulfilled null
               kernel  resolve kp43 fulfilled null
 
-        The ways out, each tried on a throw-away copy. (vathost directives plan)
+        The ways out, each tried on the state, which is only read. (vathost directives plan)
 
             crank-3: skip v2 expect #
                 → quiescent, block 3, state hash #…

@@ -12,11 +12,11 @@ use crate::{
     store::{Database, Meta},
 };
 
-/// Copies an older state: a folder, or an archive.
-pub(super) fn copy(path: &Path) -> anyhow::Result<Base> {
+/// Makes the base of an older state: of a folder, or of an archive.
+pub(super) fn of(path: &Path) -> anyhow::Result<Base> {
     if !path.is_file() {
         state::must_exist(path)?;
-        return Ok(Base::copy(path)?);
+        return Ok(Base::over(path)?);
     }
     Base::made(|file| -> anyhow::Result<()> {
         let mut database = Database::draft(file, &Tables::layout())?;
@@ -35,9 +35,8 @@ pub(super) fn check(
     output: &Output,
 ) -> anyhow::Result<()> {
     let name = path.display();
-    let copy = Base::copy(older.path())?;
     let stopped = |it: Box<crate::kernel::Halt>| into_error(Refusal::from(it));
-    let mut machine = Replica::open(copy, how.clone(), Slog::default(), None).map_err(stopped)?;
+    let mut machine = Replica::open(older.again()?, how.clone(), Slog::default(), None).map_err(stopped)?;
     let first = machine.base();
     if first > next {
         let what = format!("`{name}` is no older state: it is committed up to {first}, and the state up to {next}");

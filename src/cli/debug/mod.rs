@@ -38,12 +38,11 @@ use crate::{
     lab::experiment::{MARKER, Token, TokenError, is_marked},
     lab::probe::PlantedBug,
     model::{files, id::CrankNum},
-    store::Database,
 };
 
 /// Stand just before a crank or a delivery, look around, and try what could be done
 ///
-/// Works on a private copy: the state is only read. A place that is not committed is come to by running on from the last commit, as
+/// The state is only read; what runs here stays in memory. A place that is not committed is come to by running on from the last commit, as
 /// the host did; after a panic its epitaph says how (cranks per block, plants), and flags override it. A delivery that is committed
 /// is replayed from the vat's transcript and its nearest snapshot. `help` lists the commands of the prompt.
 #[derive(Args, Debug)]
@@ -187,9 +186,9 @@ pub(crate) fn cmd_debug(args: DebugArgs, output: &Output) -> anyhow::Result<Exit
 fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow::Result<Open> {
     let dir: &Path = &args.state;
     state::must_exist(dir)?;
-    let copy = Base::copy(dir)?;
-    let database = Database::open_read_only(copy.path())?;
-    let last_panic = LastPanic::of_copy(dir, &database)?;
+    let base = Base::over(dir)?;
+    let database = base.open()?;
+    let last_panic = LastPanic::beside(dir, &database)?;
     let epitaph = last_panic.epitaph.clone();
     let at = match (&args.at, &epitaph) {
         (None, _) => None,
@@ -205,16 +204,16 @@ fn plan(args: &DebugArgs, interrupt: Arc<AtomicBool>, output: &Output) -> anyhow
         return Err(Usage::new("this state is not one for experiments", hint).into());
     }
     last_panic.say(&how.policy, &how.plants, &how.directives, output);
-    let copy = match &args.base {
-        None => copy,
+    let base = match &args.base {
+        None => base,
         Some(path) => {
-            let older = base::copy(path)?;
+            let older = base::of(path)?;
             let meta = database.meta()?.unwrap_or_default();
             base::check(&older, path, &how, (last_panic.next_crank, &meta), output)?;
             older
         }
     };
-    Ok(Open { base: copy, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
+    Ok(Open { base, how, at, epitaph: epitaph.map(Box::new), slog: args.slog.clone(), interrupt })
 }
 
 /// Returns how the host ran, unless flags say otherwise.

@@ -5,12 +5,17 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    cli::{Output, Usage, output::grouped},
+    cli::{
+        Output, Usage,
+        output::{grouped, size},
+    },
     lab::experiment::{Base, Build, Endless, Experiments, Limits, Over, Patience, Until},
 };
 
 /// The time from one line of progress to the next, if there is no terminal.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
+/// Bytes of vatstores from which on it is told how much memory they need.
+const TOLD_BYTES_MIN: u64 = 64 << 20;
 /// Cranks from one look at the clock to the next.
 const CRANKS_PER_LOOK: u64 = 256;
 
@@ -23,6 +28,13 @@ pub(super) fn record(
     patience: Patience,
     output: &Output,
 ) -> anyhow::Result<Experiments> {
+    let stored = base.stored_bytes()?;
+    if stored >= TOLD_BYTES_MIN {
+        let need = size(stored);
+        output.note(format!(
+            "experiments keep the vatstores of this state in memory: some {need} in each process that runs them"
+        ));
+    }
     let bar = output.progress().then(ProgressBar::new_spinner);
     if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{spinner} {msg}")) {
         bar.set_style(style);

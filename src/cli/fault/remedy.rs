@@ -14,13 +14,14 @@ use crate::{
         state,
     },
     inspect::plan::TrialSettings,
-    lab::experiment::{self, Base, Remedies},
+    lab::experiment::{self, Remedies},
     lab::probe::{Life, PlantedBug, PlantedBugs},
+    store::Overlay,
 };
 
 /// At a kernel panic, try every way to go on, and rank them
 ///
-/// Runs copies of the state: to the panic, and on with each of skip, terminate, pause, and an upgrade to each `--bundle`. First come
+/// Runs the state, which is only read: to the panic, and on with each of skip, terminate, pause, and an upgrade to each `--bundle`. First come
 /// those after which the run goes on with every invariant of the kernel kept, and of these the ones that touch the fewest vats and
 /// reject the fewest results. The lines are for the directive file.
 #[derive(Args, Debug)]
@@ -52,22 +53,22 @@ pub(crate) struct RemedyArgs {
 
 pub(crate) fn cmd_remedy(args: &RemedyArgs, output: &Output) -> anyhow::Result<Exit> {
     state::must_exist(&args.state)?;
-    let (host, last_panic) = (host_file(Some(&args.state))?, LastPanic::of(&args.state)?);
+    let (host, state) = (host_file(Some(&args.state))?, Overlay::over(&args.state)?);
+    let last_panic = LastPanic::beside(&args.state, &state.open()?)?;
     let (policy, plants) = (last_panic.policy(&args.policy, &host), last_panic.plants(&args.plant)?);
     let directives = last_panic.directives(args.directives.as_deref(), &host)?;
     last_panic.say(&policy, &plants, &directives, output);
-    let (bundles, code_cache) = (bundles_of(&host, &[])?, code_cache());
+    let bundles = bundles_of(&host, &[])?;
     let trial = TrialSettings {
         policy,
         blocks: args.blocks,
         probe: PlantedBugs::probe(&plants, Life::Dear),
         directives,
         bundles,
-        code_cache: code_cache.clone(),
+        code_cache: code_cache(),
         audit: Some(1),
     };
-    let base = Base { path: args.state.to_path_buf(), policy, code_cache };
-    let (panic, remedies) = match experiment::remedies(&base, &trial, &args.bundle)? {
+    let (panic, remedies) = match experiment::remedies(&state, &trial, &args.bundle)? {
         Remedies::NoPanic => {
             if args.json {
                 output.json(&json!({ "panic": null, "remedies": [] }))?;

@@ -388,15 +388,20 @@ fn halted() -> HostFault {
 
 /// Opens the state that the options name, or makes a new one in memory.
 fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
-    let mut block = match &open.state {
-        Some(dir) if open.read_only => Block::open_read_only(dir)?,
-        Some(dir) => {
+    let mut block = match (&open.over, &open.state) {
+        (Some(overlay), _) => Block::over(overlay.open()?, open.slog.clone())?,
+        (None, Some(dir)) if open.read_only => Block::open_read_only(dir)?,
+        (None, Some(dir)) => {
             let database = Database::open_on(dir, &Tables::layout(), open.files.as_deref())?;
             Block::over(database, open.slog.clone())?
         }
-        None => Block::memory(open.slog.clone())?,
+        (None, None) => Block::memory(open.slog.clone())?,
     };
     if let Some(every) = open.audit.interval() {
+        if every > 0 && open.over.is_some() {
+            // An audit recounts all references.
+            stored::fetch_references(&mut block)?;
+        }
         block.set_audit(every);
     }
     heap::set_interval(&mut block, open.snapshot_interval);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     host::controller::BlockPolicy,
     model::{blame::HostFault, id::hex},
-    store::StateHash,
+    store::{Database, StateHash},
     vat::Runtime,
 };
 
@@ -20,6 +20,21 @@ pub struct Base {
     pub policy: BlockPolicy,
     /// Where compiled code is kept, if anywhere.
     pub code_cache: Option<PathBuf>,
+}
+
+/// Bytes of memory that a row of a vatstore takes besides its key and its value.
+const ROW_BYTES: u64 = 144;
+
+impl Base {
+    /// Returns about how many bytes of memory the vatstores of a state take: experiments keep all of them, to go back to any place.
+    /// A scenario needs nothing beforehand.
+    pub fn stored_bytes(&self) -> Result<u64, HostFault> {
+        if !Database::exists(&self.path) {
+            return Ok(0);
+        }
+        let sums = Database::open_read_only(&self.path)?.sums()?;
+        Ok(sums.values().map(|it| it.bytes + it.keys * ROW_BYTES).sum())
+    }
 }
 
 /// The identity of a base: a hash over its chained hash, the engine, and how its blocks end.

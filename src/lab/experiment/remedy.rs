@@ -1,6 +1,4 @@
-//! At a kernel panic: each way on is tried on a copy of the state, and they are ranked by what they keep and whom they touch.
-
-use std::path::Path;
+//! At a kernel panic: each way on is tried over the state, which is only looked at, and they are ranked by what they keep and whom they touch.
 
 use serde::Serialize;
 
@@ -12,8 +10,8 @@ use crate::{
     },
     inspect::plan::{self, TrialOutcome, TrialSettings},
     kernel::Halt,
-    lab::{experiment::Base, experiment::runner::copy_base},
     model::blame::HostFault,
+    store::Overlay,
 };
 
 /// A way on, tried.
@@ -44,12 +42,12 @@ pub enum Remedies {
     Panic(String, Vec<Remedy>),
 }
 
-/// Runs a copy of the state until its kernel panics, and tries the ways on; `bundles` are hashes of code to upgrade to.
-pub fn remedies(base: &Base, trial: &TrialSettings, bundles: &[String]) -> anyhow::Result<Remedies> {
-    let Some(epitaph) = panic_of(base, trial)? else { return Ok(Remedies::NoPanic) };
+/// Runs the state until its kernel panics, and tries the ways on; `bundles` are hashes of code to upgrade to.
+pub fn remedies(state: &Overlay, trial: &TrialSettings, bundles: &[String]) -> anyhow::Result<Remedies> {
+    let Some(epitaph) = panic_of(state, trial)? else { return Ok(Remedies::NoPanic) };
     let mut remedies = Vec::new();
     for line in ways(&epitaph, bundles) {
-        remedies.extend(attempt(&base.path, &line, trial, &|| true)?);
+        remedies.extend(attempt(state, &line, trial, &|| true)?);
     }
     rank(&mut remedies);
     Ok(Remedies::Panic(epitaph.to_string(), remedies))
@@ -71,10 +69,10 @@ pub fn rank(remedies: &mut [Remedy]) {
     remedies.sort_by_key(|it| (!it.holds, it.vats, it.rejected));
 }
 
-/// Tries one line on a copy of the state, with the lines that are in force except those that it contradicts. `None` where the line
+/// Tries one line over the state, with the lines that are in force except those that it contradicts. `None` where the line
 /// makes no sense.
 pub fn attempt(
-    state: &Path,
+    state: &Overlay,
     line: &str,
     trial: &TrialSettings,
     goes_on: &dyn Fn() -> bool,
@@ -103,11 +101,9 @@ pub fn attempt(
 }
 
 /// Where the kernel panics, if it does within the trial's blocks.
-fn panic_of(base: &Base, trial: &TrialSettings) -> anyhow::Result<Option<Epitaph>> {
-    let dir = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
-    copy_base(base, dir.path())?;
+fn panic_of(state: &Overlay, trial: &TrialSettings) -> anyhow::Result<Option<Epitaph>> {
     let mut controller = Host::open(HostOptions {
-        state: Some(dir.path().to_owned()),
+        over: Some(state.blank()),
         code_cache: trial.code_cache.clone(),
         probe: trial.probe.clone(),
         audit: trial.audit.into(),

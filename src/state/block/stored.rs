@@ -17,7 +17,7 @@ use crate::{
         value::{Bytes, StoreKey},
     },
     state::table::{Globals, Tables, Vatstore},
-    store::{Cut, Database, RowFile, RowReader, StoreSum},
+    store::{self, Cut, Database, RowFile, RowReader, StoreSum},
 };
 
 /// Bytes of rows that are read and proved at once when a state is opened. Where the vatstores are larger they stay in the file until
@@ -84,7 +84,7 @@ pub(crate) fn look(
     let inner = &*block.0;
     let (_, end) = Vatstore::of(vat);
     let each = |(_, key): &(VatId, StoreKey), value: &Bytes| each(key, value).is_continue();
-    inner.tables.vatstore.look(&inner.database, (from, end), each)
+    store::look(&inner.tables.vatstore, &inner.database, (from, end), each)
 }
 
 /// Returns the first keys of a vat, as many as these.

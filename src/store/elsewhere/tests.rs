@@ -85,7 +85,7 @@ fn compare(steps: Vec<Move>, by_itself: bool) -> Result<(), TestCaseError> {
                     looked.push((*key, *value));
                     looked.len() <= max
                 };
-                table.look(&file, range(), look).expect("reads");
+                super::look(&table, &file, range(), look).expect("reads");
                 let mut found = Vec::new();
                 let each = |key: &u64, value: &u64| {
                     found.push((*key, *value));

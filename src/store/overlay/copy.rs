@@ -1,0 +1,96 @@
+//! A file of its own from a state that is looked at, as of the commit.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use super::{FORMAT_AT, Overlay, Pinned, WITHOUT_LOG};
+use crate::{
+    model::blame::HostFault,
+    store::{database::FILE, private},
+};
+
+/// Bytes that are written at once.
+const PIECE: usize = 1 << 20;
+
+impl Overlay {
+    /// Returns how large the state's file is, as of the commit.
+    pub fn state_bytes(&self) -> u64 {
+        self.pinned.pages * self.pinned.page_bytes as u64
+    }
+
+    /// Makes a file of the state as of the commit that shares its blocks with the state's own, so that nothing is written but what the
+    /// state's log has. Returns the bytes that were written; `None`, and an empty file, if the file system has no such files.
+    pub fn share(&self, to: &Path) -> Result<Option<u64>, HostFault> {
+        let pinned = &*self.pinned;
+        let shared = || -> io::Result<Option<u64>> {
+            let to = create(to)?;
+            let from = match pinned.again.get() {
+                Some(file) => file,
+                None => {
+                    let file = File::open(pinned.folder().join(FILE))?;
+                    pinned.again.get_or_init(|| file)
+                }
+            };
+            if rustix::fs::ioctl_ficlone(&to, from).is_err() {
+                return Ok(None);
+            }
+            to.set_len(self.state_bytes())?;
+            let mut written = 0;
+            let mut page = vec![0; pinned.page_bytes];
+            let in_log = pinned.log.iter().flat_map(|it| it.pages_in_log()).filter(|it| *it < pinned.pages && *it > 0);
+            for number in [0].into_iter().chain(in_log) {
+                pinned.copied(number, &mut page).map_err(io::Error::other)?;
+                to.write_all_at(&page, number * pinned.page_bytes as u64)?;
+                written += page.len() as u64;
+            }
+            Ok(Some(written))
+        };
+        shared().map_err(|err| HostFault::new(self.copying(), err))
+    }
+
+    /// Writes the state as of the commit to a file. `each` hears how many bytes of how many are written.
+    pub fn write_to(&self, to: &Path, each: &mut dyn FnMut(u64, u64)) -> Result<(), HostFault> {
+        let pinned = &*self.pinned;
+        let mut write = || -> io::Result<()> {
+            let mut to = create(to)?;
+            let mut piece = vec![0; (PIECE / pinned.page_bytes).max(1) * pinned.page_bytes];
+            let mut next = 0;
+            while next < pinned.pages {
+                let mut filled = 0;
+                for (page, number) in piece.chunks_exact_mut(pinned.page_bytes).zip(next..pinned.pages) {
+                    pinned.copied(number, page).map_err(io::Error::other)?;
+                    filled += page.len();
+                    next = number + 1;
+                }
+                to.write_all(&piece[..filled])?;
+                each(next * pinned.page_bytes as u64, self.state_bytes());
+            }
+            Ok(())
+        };
+        write().map_err(|err| HostFault::new(self.copying(), err))
+    }
+
+    fn copying(&self) -> String {
+        format!("copy the state `{}`", self.pinned.dir.display())
+    }
+}
+
+impl Pinned {
+    /// Reads a page as a file without a log has it.
+    fn copied(&self, number: u64, into: &mut [u8]) -> Result<(), HostFault> {
+        self.page(number, into)?;
+        if number == 0 {
+            into[FORMAT_AT].fill(WITHOUT_LOG);
+        }
+        Ok(())
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    private::make_file(path)?;
+    OpenOptions::new().write(true).truncate(true).open(path)
+}
