@@ -263,7 +263,7 @@ fn as_its_host_ran(mut block: Block, args: &ReplayArgs, output: &Output) -> anyh
         block.put_bundle(&wasm);
     }
     if let Some(every) = last_panic.audit() {
-        stored::fetch_references(&mut block)?;
+        stored::hold_references(&mut block)?;
         block.set_audit(every);
     }
     if !args.plant.is_empty() && !block.meta().experimental {

@@ -256,7 +256,7 @@ impl Replica {
         check_versions(&block)?;
         stored::set_memory(&mut block, shares(None).rows);
         if let Some(every) = self.how.audit {
-            stored::fetch_references(&mut block)?;
+            stored::hold_references(&mut block)?;
             block.set_audit(every);
         }
         block.set_directives(self.how.directives.clone());

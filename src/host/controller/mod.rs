@@ -398,9 +398,8 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
         (None, None) => Block::memory(open.slog.clone())?,
     };
     if let Some(every) = open.audit.interval() {
-        if every > 0 && open.over.is_some() {
-            // An audit recounts all references.
-            stored::fetch_references(&mut block)?;
+        if every > 0 {
+            stored::hold_references(&mut block)?;
         }
         block.set_audit(every);
     }

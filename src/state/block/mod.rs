@@ -92,8 +92,10 @@ struct Inner {
     snapshots: Snapshots,
     snapshot_interval: Option<u64>,
     retention: Retention,
-    /// Bytes of memory that the vatstores may take between two cranks, where they can leave it.
+    /// Bytes of memory that rows may take between two cranks which can leave it.
     stored_max: Option<u64>,
+    /// Whether c-lists and objects stay in memory all the same.
+    holds_references: bool,
     console: Console,
     /// The devices of the embedder.
     devices: Vec<Arc<dyn Device>>,
@@ -186,6 +188,7 @@ impl Block {
             snapshot_interval: None,
             retention: Retention::default(),
             stored_max: None,
+            holds_references: false,
             console: Console::default(),
             devices: Vec::new(),
             probe: None,

@@ -109,10 +109,16 @@ pub fn fetch_all(block: &mut Block) -> Result<(), HostFault> {
 }
 
 /// Reads all c-lists and objects that are not in memory.
-pub fn fetch_references(block: &mut Block) -> Result<(), HostFault> {
+fn fetch_references(block: &mut Block) -> Result<(), HostFault> {
     let Inner { tables, database, .. } = &mut *block.0;
     tables.clist.gather(database)?;
     tables.objects.fetch_all(database)
+}
+
+/// Reads all c-lists and objects, and keeps them in memory: for a host that audits, which recounts all references.
+pub fn hold_references(block: &mut Block) -> Result<(), HostFault> {
+    block.0.holds_references = true;
+    fetch_references(block)
 }
 
 /// Says how many bytes of memory rows may take between two cranks that need not be there: what was not used for longest leaves.
@@ -148,7 +154,7 @@ pub fn check_reads(block: &Block) -> Result<(), HostFault> {
 
 /// Lets rows leave the memory where they take too much of it. `committed`: nothing changed since the last commit.
 pub(super) fn trim(block: &mut Block, committed: bool) {
-    let Inner { tables, database, stored_max, .. } = &mut *block.0;
+    let Inner { tables, database, stored_max, holds_references, .. } = &mut *block.0;
     let Some(max) = *stored_max else { return };
     let taken = [
         tables.vatstore.index().in_memory(),
@@ -162,7 +168,9 @@ pub(super) fn trim(block: &mut Block, committed: bool) {
     let globals = tables.globals();
     if committed {
         tables.vatstore.leave_in_file(Cut::End, None);
-        leave_references(tables, database, &globals);
+        if !*holds_references {
+            leave_references(tables, database, &globals);
+        }
     }
     // A little more than must be, or the next crank would begin anew.
     let few = max - max / 8;

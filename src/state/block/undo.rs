@@ -16,6 +16,7 @@ pub fn reopen(block: Block) -> Result<Block, HostFault> {
         bundles,
         retention,
         stored_max,
+        holds_references,
         ..
     } = *block.0;
     let mut block = Block::load(database, slog)?;
@@ -24,6 +25,9 @@ pub fn reopen(block: Block) -> Result<Block, HostFault> {
     (inner.audit_every, inner.snapshot_interval) = (audit_every, snapshot_interval);
     (inner.devices, inner.retention) = (devices, retention);
     inner.stored_max = stored_max;
+    if holds_references {
+        stored::hold_references(&mut block)?;
+    }
     stored::trim(&mut block, true);
     Ok(block)
 }

@@ -1,9 +1,12 @@
 //! C-lists and objects of which there are too many to read them when a state is opened: each is read when somebody speaks of it, and
 //! none of that is in a result.
 
-use vathost::state::{
-    block::{Block, stored},
-    table::Tables,
+use vathost::{
+    Audit,
+    state::{
+        block::{Block, stored},
+        table::Tables,
+    },
 };
 
 use super::*;
@@ -140,6 +143,22 @@ fn a_state_of_many_references_is_opened_without_reading_them_and_goes_on_to_the_
         drop(host);
         assert_eq!(findings(copy.path()), None, "{memory:?}, {blocks}");
     }
+}
+
+#[test]
+fn a_host_that_audits_has_all_references_in_memory() {
+    let scenario = exchange();
+    let dir = begun(scenario.path());
+    let mut host = Host::open(HostOptions { audit: Audit::EACH, memory_max: Some(0), ..options(dir.path()) }).unwrap();
+    go_on(&mut host, 2, 2);
+    assert_eq!(in_memory(host.block().unwrap().tables()), [true; 2]);
+    // What no crank touches.
+    drop(host);
+    sqlite(dir.path())
+        .execute("UPDATE object SET checksum = checksum + 1 WHERE key = (SELECT max(key) FROM object)", [])
+        .unwrap();
+    assert!(Host::open(HostOptions { audit: Audit::EACH, ..options(dir.path()) }).is_err());
+    assert!(Host::open(options(dir.path())).is_ok());
 }
 
 #[test]
