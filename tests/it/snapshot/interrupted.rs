@@ -1,6 +1,9 @@
 //! A host that is stopped in the middle of a delivery: the crank is undone, and comes again, to the same hash.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+};
 
 use vathost::{
     directive::DirectiveSet,
@@ -53,6 +56,8 @@ fn open(lab: &Lab, trip: &Trip, directives: &str, max_live: Option<usize>) -> Ho
             code_cache: Some(lab.0.path().join("code")),
             snapshot_interval: Some(5),
             max_live,
+            // A delivery that was made ahead of its turn is over when its crank comes: it cannot be interrupted.
+            threads: NonZeroUsize::new(1),
             ..HostOptions::default()
         })
     });
