@@ -81,12 +81,13 @@ fn what_is_in_memory_changes_no_hash() {
     };
     of(own.path(), &lives);
     let scenarios = fs::read_dir(vats("")).unwrap().map(|it| it.unwrap().path());
-    let scenarios: Vec<_> = scenarios.filter(|it| it.join("vat.toml").exists()).collect();
+    // All but the hog, which is there to take long.
+    let scenarios: Vec<_> = scenarios.filter(|it| it.join("vat.toml").exists() && !it.ends_with("hog")).collect();
     assert!(scenarios.len() > 12, "{scenarios:?}");
     // Of each, a life in which nothing stays in memory from one crank to the next; of some, all.
     for it in scenarios {
         let is_rich = ["bank", "gc", "vault"].iter().any(|name| it.ends_with(name));
-        of(&it, if is_rich { &lives } else { &lives[1..2] });
+        of(&it, if is_rich { &lives } else { &[(Some(0), 50)] });
     }
 }
 
