@@ -244,7 +244,7 @@ impl Answering<'_> {
                     _ => self.request.capdata(0)?,
                 };
                 self.ledger.terminate(vat, &Ended { aborted: true, info, fault: None })?;
-                pending::doomed(self.ledger.block_mut()).push(vat);
+                pending::of_mut(self.ledger.block_mut()).doomed.push(vat);
             }
             "pause" => self.ledger.pause(vat, &self.request.reason(0))?,
             "resume" => self.ledger.resume(vat)?,

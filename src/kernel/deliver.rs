@@ -133,7 +133,7 @@ impl Crank<'_> {
         };
         let mut live = syscalls.into_live()?;
         self.log.position.syscall = live.count.checked_sub(1).map(|it| (it, live.last));
-        let result = live.fault.take().map_or(result, Err);
+        let result = live.fault.take().map_or(result, |fault| Err(*fault));
         if let Some(probe) = &live.probe {
             probe.end_attempt(at, result.as_ref().ok().map(|it| it.fuel));
         }

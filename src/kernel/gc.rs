@@ -4,7 +4,7 @@
 //! holds is removed; of an object that nobody reaches its owner is to be told. The actions wait in one table and are
 //! checked again when their turn comes, since an object may have been exported anew meanwhile.
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::ops::Bound;
 
 use crate::{
     invariant,
@@ -61,33 +61,6 @@ pub(super) fn abandon_export(ledger: &mut Ledger, vat: VatId, kref: KRef) -> Res
     ledger.orphan(vat, object_of(kref)?)
 }
 
-/// The references that were decremented to zero, in that order, each once. Like SwingSet's set, it does not take anew
-/// what was looked at already: an object that only then loses its last hold is garbage at its next decrement.
-#[derive(Debug, Default)]
-pub(super) struct Candidates {
-    order: Vec<KRef>,
-    known: BTreeSet<KRef>,
-}
-
-impl Candidates {
-    pub(super) fn insert(&mut self, kref: KRef) {
-        if self.known.insert(kref) {
-            self.order.push(kref);
-        }
-    }
-
-    /// Forgets all of them.
-    pub(super) fn clear(&mut self) {
-        self.order.clear();
-        self.known.clear();
-    }
-
-    /// From here on it is a candidate anew (kernel version 2).
-    fn forget(&mut self, kref: KRef) {
-        self.known.remove(&kref);
-    }
-}
-
 impl Ledger {
     /// Takes an object from its owner. It may be garbage now.
     pub(super) fn orphan(&mut self, owner: VatId, id: ObjectId) -> Result<(), KernelPanic> {
@@ -121,6 +94,9 @@ impl Ledger {
 
     /// Looks at every candidate, and at what that makes a candidate.
     pub(super) fn collect(&mut self) -> Result<(), Fault> {
+        if self.candidates().order.is_empty() {
+            return Ok(());
+        }
         let looks_again = kernel_version::looks_again(self.tables().globals().kernel_version);
         let mut next = 0;
         while let Some(kref) = self.candidates().order.get(next).copied() {

@@ -209,7 +209,7 @@ impl Ledger {
     pub fn terminate_from_outside(&mut self, vat: VatId, info: CapData<KRef>) -> Result<(), Fault> {
         if self.tables().is_alive(vat) {
             self.terminate(vat, &Ended { aborted: true, info, fault: None })?;
-            pending::doomed(self.block_mut()).push(vat);
+            pending::of_mut(self.block_mut()).doomed.push(vat);
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub struct Syscalls(Mode);
 
 #[derive(Debug)]
 enum Mode {
-    Live(Box<Live>),
+    Live(Live),
     Replay(Box<Replay>),
     Ahead(Box<Guess>),
     Again(Box<Again>),
@@ -52,7 +52,7 @@ pub(crate) struct Live {
     /// The last `exit`.
     pub(super) exit: Option<(bool, CapData<KRef>)>,
     /// The fault of a syscall: it stands, whatever the guest does afterwards.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<Box<Fault>>,
     /// Bytes of its console lines so far.
     printed: u64,
     /// The probe of the block, if it has one.
@@ -71,7 +71,7 @@ impl Syscalls {
     pub(super) fn live(ledger: Ledger, at: At) -> Syscalls {
         let probe = ledger.probe();
         let live = Live { ledger, at, count: 0, last: "", exit: None, fault: None, printed: 0, probe };
-        Syscalls(Mode::Live(Box::new(live)))
+        Syscalls(Mode::Live(live))
     }
 
     pub(crate) fn replay(vat: VatId, entry: Entry) -> Syscalls {
@@ -119,7 +119,7 @@ impl Syscalls {
 
     pub(crate) fn into_live(self) -> Result<Live, KernelPanic> {
         match self.0 {
-            Mode::Live(live) => Ok(*live),
+            Mode::Live(live) => Ok(live),
             Mode::Again(again) => Ok(again.live),
             Mode::Replay(_) | Mode::Ahead(_) => Err(not_live()),
         }
@@ -149,7 +149,7 @@ impl Syscalls {
     pub fn call_from(&mut self, syscall: Syscall<VRef>, memory: &[u8]) -> Result<Answer, Fault> {
         match &mut self.0 {
             Mode::Live(live) => live.call(syscall, memory).inspect_err(|fault| {
-                live.fault.get_or_insert_with(|| fault.clone());
+                live.fault.get_or_insert_with(|| Box::new(fault.clone()));
             }),
             Mode::Replay(replay) => replay.call(&syscall).inspect_err(|fault| {
                 replay.fault.get_or_insert_with(|| fault.clone());
@@ -158,7 +158,7 @@ impl Syscalls {
             Mode::Again(again) => {
                 let answer = if again.is_live() { again.live.call(syscall, memory) } else { again.call(&syscall) };
                 answer.inspect_err(|fault| {
-                    again.live.fault.get_or_insert_with(|| fault.clone());
+                    again.live.fault.get_or_insert_with(|| Box::new(fault.clone()));
                 })
             }
         }
@@ -175,7 +175,7 @@ impl Syscalls {
         };
         live.count += 1;
         live.last = kind;
-        live.fault.get_or_insert_with(|| fault.clone());
+        live.fault.get_or_insert_with(|| Box::new(fault.clone()));
         fault
     }
 

@@ -191,7 +191,7 @@ impl Crank<'_> {
     /// Takes the first item of the queue whose turn it is. Where that fails, the entry that was to be taken is
     /// remembered.
     pub(super) fn take(mut self) -> Result<Self, Fault> {
-        for vat in std::mem::take(pending::doomed(self.ledger.block_mut())) {
+        for vat in std::mem::take(&mut pending::of_mut(self.ledger.block_mut()).doomed) {
             self.workers.stop(vat);
         }
         match caught(|| self.take_next()) {

@@ -386,9 +386,14 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct TextOrd(pub u64);
 
 impl TextOrd {
-    fn key(self) -> (u128, u32) {
-        let digits = self.0.checked_ilog10().unwrap_or(0) + 1;
-        (u128::from(self.0) * 10_u128.pow(20 - digits), digits)
+    fn digits(self) -> u32 {
+        self.0.checked_ilog10().unwrap_or(0) + 1
+    }
+
+    /// Compares with a number that has more digits, by so many: zeros behind this one would change nothing but its length.
+    fn cmp_longer(self, longer: TextOrd, by: u32) -> Ordering {
+        let filled = u128::from(self.0) * u128::from(10_u64.pow(by));
+        filled.cmp(&longer.0.into()).then(Ordering::Less)
     }
 }
 
@@ -400,7 +405,12 @@ impl PartialOrd for TextOrd {
 
 impl Ord for TextOrd {
     fn cmp(&self, other: &TextOrd) -> Ordering {
-        self.key().cmp(&other.key())
+        let (own, others) = (self.digits(), other.digits());
+        match own.cmp(&others) {
+            Ordering::Equal => self.0.cmp(&other.0),
+            Ordering::Less => self.cmp_longer(*other, others - own),
+            Ordering::Greater => other.cmp_longer(*self, own - others).reverse(),
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
 pub use prune::{Leaving, Left, MayLeave, Pruned};
 pub use row_file::RowFile;
-pub use rows::{Arrangement, InRuns, RowMap, Sorted};
+pub use rows::{Arrangement, Dense, InRuns, Numbered, RowMap, Sorted};
 /// SQLite's C interface, for a VFS of experiments.
 #[cfg(feature = "tools")]
 pub(crate) use rusqlite::ffi as sqlite_ffi;
@@ -69,5 +69,6 @@ pub use size::{TableSize, TranscriptSize};
 pub use span::{Reach, SpanChunks, SpanFolder};
 pub use sum::{StoreSum, SumChange, digest_of_sums};
 pub use table::{Change, Index, Journaled, Table, Value};
+pub(crate) use table::{run_ends, run_from};
 pub use upgrade::upgrade_rows;
 pub(crate) use upgrade::{drop_copy, unproved_copy};

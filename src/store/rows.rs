@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`Sorted`] | any | most tables |
 //! | [`InRuns`] | a part and a number, as `(queue, place)` | rows that come at one end of a run of numbers, and go at the other |
+//! | [`Dense`] | numbers that are given out one after the other | rows that stay: those of vats |
 //!
 //! Invariant: they differ in speed alone. Each keeps its rows in the order of the keys.
 
@@ -26,12 +27,26 @@ pub struct Sorted;
 #[derive(Debug)]
 pub struct InRuns;
 
+/// The rows in leaves that are found by dividing their numbers.
+#[derive(Debug)]
+pub struct Dense;
+
+/// A key that is a number.
+pub trait Numbered: Copy + Ord {
+    /// Returns the number.
+    fn number(self) -> u64;
+}
+
 impl<K: Ord> Arrangement<K> for Sorted {
     type Map<V> = BTreeMap<K, V>;
 }
 
 impl<A: Ord + Clone> Arrangement<(A, i64)> for InRuns {
     type Map<V> = Runs<A, V>;
+}
+
+impl<K: Numbered> Arrangement<K> for Dense {
+    type Map<V> = Leaves<K, V>;
 }
 
 /// An ordered map, as far as a table needs one.
@@ -229,11 +244,149 @@ impl<A: Ord + Clone, V> RowMap<(A, i64), V> for Runs<A, V> {
     }
 }
 
+impl<A: Ord + Clone, V> Runs<A, V> {
+    /// Returns the least and the greatest number of a part.
+    pub(super) fn ends(&self, part: &A) -> Option<(i64, i64)> {
+        let run = self.runs.get(part)?;
+        Some((run.front()?.0.1, run.back()?.0.1))
+    }
+
+    /// Returns the first part that has an entry and is not before this one.
+    pub(super) fn part_from(&self, part: &A) -> Option<&A> {
+        self.runs.range(part..).next().map(|(it, _)| it)
+    }
+}
+
+/// Entries in a leaf.
+const LEAF_ENTRIES: usize = 64;
+/// Leaves that there may be: for as many vats as no state has.
+const LEAVES_MAX: usize = if cfg!(test) { 4 } else { 1 << 20 };
+
+/// Entries by number, in leaves that are found by dividing it. See [`Dense`].
+#[derive(Debug)]
+pub struct Leaves<K, V> {
+    leaves: Vec<Option<Box<Leaf<K, V>>>>,
+    /// The entries of numbers that no leaf is for: only what was not made here has any.
+    beyond: BTreeMap<K, V>,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Leaf<K, V> {
+    entries: [Option<(K, V)>; LEAF_ENTRIES],
+    count: usize,
+}
+
+impl<K, V> Default for Leaves<K, V> {
+    fn default() -> Leaves<K, V> {
+        Leaves { leaves: Vec::new(), beyond: BTreeMap::new(), count: 0 }
+    }
+}
+
+/// Returns the leaf of a key, and the place in it. No leaf has place for a number that is too large.
+fn place_of(key: impl Numbered) -> (usize, usize) {
+    let number = usize::try_from(key.number()).unwrap_or(usize::MAX);
+    (number / LEAF_ENTRIES, number % LEAF_ENTRIES)
+}
+
+impl<K: Numbered, V> RowMap<K, V> for Leaves<K, V> {
+    fn find(&self, key: &K) -> Option<&V> {
+        let (leaf, at) = place_of(*key);
+        if leaf >= LEAVES_MAX {
+            return self.beyond.get(key);
+        }
+        let (_, value) = self.leaves.get(leaf)?.as_ref()?.entries[at].as_ref()?;
+        Some(value)
+    }
+
+    fn find_mut(&mut self, key: &K) -> Option<&mut V> {
+        let (leaf, at) = place_of(*key);
+        if leaf >= LEAVES_MAX {
+            return self.beyond.get_mut(key);
+        }
+        let (_, value) = self.leaves.get_mut(leaf)?.as_mut()?.entries[at].as_mut()?;
+        Some(value)
+    }
+
+    fn put(&mut self, key: K, value: V) -> (Option<V>, &V) {
+        let (leaf, at) = place_of(key);
+        if leaf >= LEAVES_MAX {
+            return self.beyond.put(key, value);
+        }
+        if self.leaves.len() <= leaf {
+            self.leaves.resize_with(leaf + 1, || None);
+        }
+        let empty = || Box::new(Leaf { entries: [const { None }; LEAF_ENTRIES], count: 0 });
+        let leaf = self.leaves[leaf].get_or_insert_with(empty);
+        let old = leaf.entries[at].take().map(|(_, old)| old);
+        if old.is_none() {
+            leaf.count += 1;
+            self.count += 1;
+        }
+        let (_, value) = leaf.entries[at].insert((key, value));
+        (old, value)
+    }
+
+    fn take(&mut self, key: &K) -> Option<V> {
+        let (number, at) = place_of(*key);
+        if number >= LEAVES_MAX {
+            return self.beyond.take(key);
+        }
+        let leaf = self.leaves.get_mut(number)?;
+        let there = leaf.as_mut()?;
+        let (_, value) = there.entries[at].take()?;
+        there.count -= 1;
+        self.count -= 1;
+        if there.count == 0 {
+            *leaf = None;
+            let used = self.leaves.iter().rposition(Option::is_some).map_or(0, |it| it + 1);
+            self.leaves.truncate(used);
+        }
+        Some(value)
+    }
+
+    fn count(&self) -> usize {
+        self.count + self.beyond.len()
+    }
+
+    fn least(&self) -> Option<(&K, &V)> {
+        self.within(..).next()
+    }
+
+    fn greatest(&self) -> Option<(&K, &V)> {
+        self.within(..).next_back()
+    }
+
+    fn within<'a>(&'a self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&'a K, &'a V)>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let (from, to) = (range.start_bound().cloned(), range.end_bound().cloned());
+        let leaf = |bound: Bound<K>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => Some(place_of(key).0),
+            Bound::Unbounded => None,
+        };
+        let all = self.leaves.len();
+        let end = leaf(to).map_or(all, |it| it.saturating_add(1).min(all));
+        let begin = leaf(from).unwrap_or(0).min(end);
+        let entries = self.leaves[begin..end].iter().flatten().flat_map(|leaf| leaf.entries.iter().flatten());
+        let entries = entries.map(|(key, value)| (key, value)).filter(move |(key, _)| (from, to).contains(key));
+        entries.chain(self.beyond.range((from, to)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Numbered for u64 {
+        fn number(self) -> u64 {
+            self
+        }
+    }
 
     fn number() -> impl Strategy<Value = i64> {
         prop_oneof![8 => -4..12_i64, 1 => Just(i64::MIN), 1 => Just(i64::MAX)]
@@ -254,7 +407,48 @@ mod tests {
         }
     }
 
+    type NumberEnds = (Bound<u64>, Bound<u64>);
+
+    fn is_forward_too((from, to): &NumberEnds) -> bool {
+        is_forward(&(from.map(|it| (0, it.cast_signed())), to.map(|it| (0, it.cast_signed()))))
+    }
+
+    fn number_bound() -> impl Strategy<Value = Bound<u64>> {
+        prop_oneof![
+            (0..300_u64).prop_map(Bound::Included),
+            (0..300_u64).prop_map(Bound::Excluded),
+            Just(Bound::Unbounded)
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn leaves_are_a_sorted_map(
+            moves in prop::collection::vec((prop_oneof![0..6_u64, 0..300_u64, Just(u64::MAX)], prop::option::weighted(0.6, 0..100_u32)), 0..60),
+            range in (number_bound(), number_bound()).prop_filter("forward", is_forward_too),
+        ) {
+            let (mut leaves, mut plain) = (Leaves::default(), BTreeMap::new());
+            for (key, value) in moves {
+                match value {
+                    Some(value) => {
+                        let (old, new) = leaves.put(key, value);
+                        prop_assert_eq!((old, *new), (plain.insert(key, value), value));
+                    }
+                    None => prop_assert_eq!(leaves.take(&key), plain.remove(&key)),
+                }
+                prop_assert_eq!(leaves.find(&key), plain.get(&key));
+                prop_assert_eq!(leaves.find_mut(&key), plain.get_mut(&key));
+                prop_assert_eq!((leaves.count(), leaves.least(), leaves.greatest()), (plain.len(), plain.first_key_value(), plain.last_key_value()));
+                let last = plain.keys().rfind(|it| **it < 256).map_or(0, |it| it / 64 + 1);
+                prop_assert_eq!(leaves.leaves.len() as u64, last);
+            }
+            let forth: Vec<_> = leaves.within(range).collect();
+            prop_assert_eq!(&forth, &plain.range(range).collect::<Vec<_>>());
+            let mut back: Vec<_> = leaves.within(range).rev().collect();
+            back.reverse();
+            prop_assert_eq!(forth, back);
+        }
+
         #[test]
         fn runs_are_a_sorted_map(
             moves in prop::collection::vec(((0..4_u8, number()), prop::option::weighted(0.6, 0..100_u32)), 0..60),
@@ -271,6 +465,9 @@ mod tests {
                 }
                 prop_assert_eq!(runs.find(&key), plain.get(&key));
                 prop_assert_eq!(runs.find_mut(&key), plain.get_mut(&key));
+                let ends = plain.range((key.0, i64::MIN)..=(key.0, i64::MAX)).map(|((_, at), _)| *at);
+                prop_assert_eq!(runs.ends(&key.0), ends.clone().min().zip(ends.max()));
+                prop_assert_eq!(runs.part_from(&key.0), plain.range((key.0, i64::MIN)..).next().map(|((part, _), _)| part));
                 prop_assert_eq!((runs.count(), runs.least(), runs.greatest()), (plain.len(), plain.first_key_value(), plain.last_key_value()));
             }
             let forth: Vec<_> = runs.within(range).collect();

@@ -32,7 +32,7 @@ use crate::{
         fold::Fold,
         hash::{Digest, RowHash},
         proof::{Reading, StoredRow},
-        rows::{Arrangement, RowMap, Sorted},
+        rows::{Arrangement, InRuns, RowMap, Sorted},
         touched::Touched,
     },
 };
@@ -257,11 +257,6 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         }
     }
 
-    /// Returns the row of this key, if it is among those that the table knows: all that a block changed are.
-    fn here(&self, key: &K) -> Option<&V> {
-        self.rows.find(key).map(|it| &it.value)
-    }
-
     /// Returns whether the table has a row of this key.
     pub fn contains(&self, key: &K) -> bool {
         self.get(key).is_some()
@@ -377,6 +372,9 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
 /// A journaled table, as the block uses it whatever its types.
 pub trait Journaled {
+    /// Returns whether the open crank changed any row.
+    fn has_changed(&self) -> bool;
+
     /// Undoes the open crank.
     fn rewind(&mut self);
 
@@ -438,32 +436,35 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         self.crank += 1;
     }
 
+    #[inline]
+    fn has_changed(&self) -> bool {
+        !self.journal.is_empty()
+    }
+
     fn seal(
         &mut self,
         mark: &mut Fold,
         mut changes: Option<&mut Vec<u8>>,
         mut compared: Option<&mut Digest>,
     ) -> Result<(), HostFault> {
-        if self.journal.is_empty() {
-            return Ok(());
-        }
         if self.journal.len() > 1 {
             self.journal.sort_by(|a, b| a.0.cmp(&b.0));
             self.journal.dedup_by(|later, first| later.0 == first.0);
         }
         let mut journal = std::mem::take(&mut self.journal);
         for (key, old) in journal.drain(..) {
-            let stamp = old.as_ref().map(|it| it.stamp.crank());
-            let old = old.map(|it| it.value);
-            let row = self.rows.find_mut(&key);
-            if row.as_ref().map(|it| &it.value) == old.as_ref() {
-                // As if nobody had changed it.
-                if let (Some(row), Some(stamp)) = (row, stamp) {
-                    row.stamp = Stamp::of(stamp);
+            let was = old.as_ref().map(|it| &it.value);
+            let new = match self.rows.find_mut(&key) {
+                Some(row) if Some(&row.value) == was => {
+                    // As if nobody had changed it.
+                    if let Some(old) = &old {
+                        row.stamp = Stamp::of(old.stamp.crank());
+                    }
+                    continue;
                 }
-                continue;
-            }
-            let new = row.map(|it| &it.value);
+                None if was.is_none() => continue,
+                row => row.map(|it| &it.value),
+            };
             write_row(self.tag, &key, new, mark)?;
             if let Some(changes) = &mut changes {
                 let mut row = Vec::new();
@@ -472,16 +473,16 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
             }
             let is_there = new.is_some();
             if let Some(digest) = &mut compared {
-                self.count(&key, old.as_ref(), digest, false)?;
-                self.count(&key, self.here(&key), digest, true)?;
+                self.count(&key, was, digest, false)?;
+                self.count(&key, here(&self.rows, &key), digest, true)?;
             }
             if let Some(unclosed) = &mut self.unclosed {
-                touch(unclosed, key.clone(), old.clone(), is_there);
+                touch(unclosed, key.clone(), was.cloned(), is_there);
             }
-            match (stamp, old) {
-                (Some(stamp), Some(old)) if stamp < self.block => self.touched.changed(key, old),
-                (None, _) if is_there => self.touched.born(key),
-                (Some(_), _) if !is_there => {
+            match old {
+                Some(old) if old.stamp.crank() < self.block => self.touched.changed(key, old.value),
+                None if is_there => self.touched.born(key),
+                Some(_) if !is_there => {
                     let rows = &self.rows;
                     self.touched.gone(|key| rows.find(key).is_some());
                 }
@@ -515,7 +516,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         };
         let mut changes = Vec::new();
         for (key, old) in self.touched.rows() {
-            let new = self.here(key);
+            let new = here(&self.rows, key);
             if new != old {
                 let mut key_bytes = Vec::new();
                 key.write(&mut key_bytes);
@@ -530,12 +531,12 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         for (key, old) in &self.journal {
             unsealed.entry(key).or_insert(old.as_ref().map(|it| &it.value));
         }
-        let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| self.here(key));
+        let sealed = |key: &K| unsealed.get(key).copied().unwrap_or_else(|| here(&self.rows, key));
         self.move_digest(self.changed_rows(), digest, sealed, |_, _| Ok(()))
     }
 
     fn close(&mut self, digest: &mut Digest) -> Result<(), HostFault> {
-        self.move_digest(self.changed_rows(), digest, |key| self.here(key), |_, _| Ok(()))?;
+        self.move_digest(self.changed_rows(), digest, |key| here(&self.rows, key), |_, _| Ok(()))?;
         self.unclosed = Some(BTreeMap::new());
         Ok(())
     }
@@ -565,7 +566,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         self.move_digest(
             self.touched.rows(),
             digest,
-            |key| self.here(key),
+            |key| here(&self.rows, key),
             |key, new| {
                 let Some((value, hash)) = new else {
                     batch.add(key, None);
@@ -615,6 +616,21 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
     fn layout(&self) -> TableLayout {
         TableLayout { name: self.name, has_long_values: self.has_long_values, has_value_index: self.has_value_index }
     }
+}
+
+/// Returns the row of this key, if it is among those that a table knows: all that a block changed are.
+fn here<'a, K, V: 'a>(rows: &'a impl RowMap<K, Slot<V>>, key: &K) -> Option<&'a V> {
+    rows.find(key).map(|it| &it.value)
+}
+
+/// Returns the numbers of the first and the last row of a part.
+pub(crate) fn run_ends<A: Ord + Clone, V, I>(table: &Table<(A, i64), V, I, InRuns>, part: &A) -> Option<(i64, i64)> {
+    table.rows.ends(part)
+}
+
+/// Returns the first part that has a row and is not before this one.
+pub(crate) fn run_from<'a, A: Ord + Clone, V, I>(table: &'a Table<(A, i64), V, I, InRuns>, part: &A) -> Option<&'a A> {
+    table.rows.part_from(part)
 }
 
 /// Notes a changed row among others, with what it was before the first change.

@@ -37,7 +37,7 @@ pub fn mark(block: &mut Block) -> Result<Mark, HostFault> {
     let inner = &mut *block.0;
     inner.entries.clear();
     inner.forgotten.clear();
-    Ok(Mark { meta: inner.meta.clone(), doomed: inner.doomed.clone(), snapshots: inner.snapshots.clone() })
+    Ok(Mark { meta: inner.meta.clone(), doomed: inner.pending.doomed.clone(), snapshots: inner.snapshots.clone() })
 }
 
 /// Moves the digest of each table along.
@@ -76,7 +76,7 @@ pub fn travel(block: &mut Block, changes: &[Vec<Change>], forward: bool) -> Resu
 pub fn restore(block: &mut Block, mark: &Mark) {
     let inner = &mut *block.0;
     inner.meta.clone_from(&mark.meta);
-    inner.doomed.clone_from(&mark.doomed);
+    inner.pending.doomed.clone_from(&mark.doomed);
     inner.snapshots = mark.snapshots.clone();
     inner.entries.clear();
     inner.forgotten.clear();

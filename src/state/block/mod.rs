@@ -29,10 +29,12 @@ pub use policy::{BlockPolicy, held_bytes};
 pub use probe::{BlockProbe, Sealed};
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
 };
+
+use pending::Pending;
 
 use crate::{
     directive::DirectiveSet,
@@ -45,7 +47,7 @@ use crate::{
         device::Device,
         retention::{PastOf, Retention},
         snapshot::Snapshots,
-        table::{Tables, Waiting},
+        table::Tables,
         transcript::{self, Entries, Entry},
     },
     store::{
@@ -80,9 +82,7 @@ struct Inner {
     /// Rows beside the state that are written with this block.
     beside: Vec<BesideRow>,
     slog: Slog,
-    doomed: Vec<VatId>,
-    /// What a step sent, until it is accepted at the step's end: empty between two steps.
-    sent: VecDeque<Waiting>,
+    pending: Pending,
     directives: DirectiveSet,
     /// The mark of each crank since the last commit.
     crank_marks: Vec<CrankMark>,
@@ -178,8 +178,7 @@ impl Block {
             retired: BTreeSet::new(),
             beside: Vec::new(),
             slog,
-            doomed: Vec::new(),
-            sent: VecDeque::new(),
+            pending: Pending::default(),
             directives: DirectiveSet::default(),
             crank_marks: Vec::new(),
             result: None,
@@ -365,7 +364,7 @@ impl Block {
 
     /// Undoes all row changes since the last seal, and takes back the transcript entries and what was sent.
     pub(crate) fn rewind(&mut self) {
-        self.0.sent.clear();
+        self.0.pending.clear();
         self.0.tables.each().into_iter().for_each(Journaled::rewind);
         self.0.entries.rewind();
     }
@@ -380,9 +379,7 @@ impl Block {
         let mut compared = probe.as_ref().filter(|it| it.counts_rows()).map(|_| Digest::default());
         let mut fold = Fold::of_step(label);
         let mut rows = crank.is_none().then(Vec::new);
-        for table in tables.each() {
-            table.seal(&mut fold, rows.as_mut(), compared.as_mut())?;
-        }
+        tables.each_changed(&mut |table| table.seal(&mut fold, rows.as_mut(), compared.as_mut()))?;
         meta.chain.push(|chain| {
             chain.bytes(label.as_bytes());
             for it in entries.unsealed() {

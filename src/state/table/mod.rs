@@ -20,7 +20,7 @@ pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
 pub use queue::{Load, Queue, QueueId, Sender, Turn, Waiting};
 pub use session::{Session, SessionEvent, SessionOutbox, Sessions};
-pub use vat::{Meter, OnFault, Options, Outside, Status, Tally, Vat};
+pub use vat::{Meter, OnFault, Options, Outside, Status, Tallies, Tally, Vat, Vats};
 pub use vatstore::Vatstore;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     directive::Applied,
     model::{
+        blame::HostFault,
         id::{BlockHeight, BundleId, CrankNum, DeviceId, KRef, ObjectId, PromiseId, VatId},
         limits,
         value::{Bytes, CapData},
@@ -79,18 +80,15 @@ impl Globals {
     }
 }
 
-/// Number of the kernel's tables.
-const TABLES: usize = 26;
-
 /// The kernel's tables, all of them.
 #[derive(Debug)]
 pub struct Tables {
     /// One row of counters.
     pub globals: Table<(), Globals>,
     /// The vats, dead ones included.
-    pub vats: Table<VatId, Vat>,
+    pub vats: Vats,
     /// The sums of each vat that change at each delivery.
-    pub tallies: Table<VatId, Tally>,
+    pub tallies: Tallies,
     /// The c-lists of all vats.
     pub clist: CList,
     /// The kernel objects.
@@ -140,12 +138,49 @@ pub struct Tables {
     pub answers: Answers,
 }
 
+/// Lists the tables, in the order in which their changes are hashed.
+macro_rules! in_order {
+    ($($table:ident)*) => {
+        /// Number of the kernel's tables.
+        const TABLES: usize = [$(stringify!($table)),*].len();
+
+        impl Tables {
+            /// Returns all tables, in the order in which their changes are hashed.
+            pub fn each(&mut self) -> [&mut dyn Journaled; TABLES] {
+                [$(&mut self.$table),*]
+            }
+
+            /// Returns all tables, to read.
+            pub(crate) fn all(&self) -> [&dyn Journaled; TABLES] {
+                [$(&self.$table),*]
+            }
+
+            /// Visits the tables that the open step changed, in the same order.
+            pub(crate) fn each_changed(
+                &mut self,
+                visit: &mut dyn FnMut(&mut dyn Journaled) -> Result<(), HostFault>,
+            ) -> Result<(), HostFault> {
+                $(if self.$table.has_changed() {
+                    visit(&mut self.$table)?;
+                })*
+                Ok(())
+            }
+        }
+    };
+}
+
+in_order! {
+    globals vats tallies clist objects promises queue gc vatstore outside bundles meters applied devices wakeups
+    outbox settlements subscribers waiting device_rows device_messages sessions session_outbox engine options
+    answers
+}
+
 impl Default for Tables {
     fn default() -> Tables {
         Tables {
             globals: Table::new(1, "globals").with_essence(|it| Some(it.essence())),
-            vats: Table::new(2, "vat").with_essence(|it| Some(it.essence())),
-            tallies: Table::new(3, "tally").with_essence(|it| Some(it.essence())),
+            vats: Vats::new(2, "vat").with_essence(|it| Some(it.essence())),
+            tallies: Tallies::new(3, "tally").with_essence(|it| Some(it.essence())),
             clist: CList::new(4, "clist").with_value_index(),
             objects: Table::new(5, "object"),
             promises: Promises::new(6, "promise"),
@@ -176,70 +211,6 @@ impl Default for Tables {
 impl Tables {
     /// The number of tables.
     pub(crate) const COUNT: usize = TABLES;
-
-    /// Returns all tables, in the order in which their changes are hashed.
-    pub fn each(&mut self) -> [&mut dyn Journaled; TABLES] {
-        [
-            &mut self.globals,
-            &mut self.vats,
-            &mut self.tallies,
-            &mut self.clist,
-            &mut self.objects,
-            &mut self.promises,
-            &mut self.queue,
-            &mut self.gc,
-            &mut self.vatstore,
-            &mut self.outside,
-            &mut self.bundles,
-            &mut self.meters,
-            &mut self.applied,
-            &mut self.devices,
-            &mut self.wakeups,
-            &mut self.outbox,
-            &mut self.settlements,
-            &mut self.subscribers,
-            &mut self.waiting,
-            &mut self.device_rows,
-            &mut self.device_messages,
-            &mut self.sessions,
-            &mut self.session_outbox,
-            &mut self.engine,
-            &mut self.options,
-            &mut self.answers,
-        ]
-    }
-
-    /// Returns all tables, to read.
-    pub(crate) fn all(&self) -> [&dyn Journaled; TABLES] {
-        [
-            &self.globals,
-            &self.vats,
-            &self.tallies,
-            &self.clist,
-            &self.objects,
-            &self.promises,
-            &self.queue,
-            &self.gc,
-            &self.vatstore,
-            &self.outside,
-            &self.bundles,
-            &self.meters,
-            &self.applied,
-            &self.devices,
-            &self.wakeups,
-            &self.outbox,
-            &self.settlements,
-            &self.subscribers,
-            &self.waiting,
-            &self.device_rows,
-            &self.device_messages,
-            &self.sessions,
-            &self.session_outbox,
-            &self.engine,
-            &self.options,
-            &self.answers,
-        ]
-    }
 
     /// Returns whether every row is in memory, but for those of vatstores.
     pub fn are_whole(&self) -> bool {

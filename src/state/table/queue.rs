@@ -4,7 +4,7 @@
 //! schedule changes the order between a sender and a target.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     ops::{AddAssign, SubAssign},
 };
 
@@ -16,7 +16,7 @@ use crate::{
         item::Item,
         value::CapData,
     },
-    store::{InRuns, Index, Table, canon::Sink, codec::Key},
+    store::{self, InRuns, Index, Table, canon::Sink, codec::Key},
 };
 
 /// The vat that made an item of the run-queue, and the family in whose turn it is taken.
@@ -105,67 +105,19 @@ impl SubAssign for Load {
     }
 }
 
-/// The load of every vat that made something that waits, and the items in the run-queue of each sender: a
-/// function of the rows, so that nothing has to be counted again.
+/// The load of every vat that made something that waits: a function of the rows, so that nothing has to be counted again.
 #[derive(Debug, Default)]
-pub struct Loads {
-    vats: BTreeMap<VatId, Load>,
-    senders: BTreeMap<Sender, Numbers>,
-}
-
-/// The numbers of the items that one sender has in the run-queue, as far as they are kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Numbers {
-    /// How many there are.
-    count: u64,
-    /// The first and the last. `None` if there are none; or if an end was removed from numbers with gaps, which the rows alone know.
-    ends: Option<(i64, i64)>,
-}
-
-impl Numbers {
-    fn add(&mut self, at: i64) {
-        self.ends = match self.ends {
-            Some((first, last)) => Some((first.min(at), last.max(at))),
-            None => (self.count == 0).then_some((at, at)),
-        };
-        self.count += 1;
-    }
-
-    fn remove(&mut self, at: i64) {
-        let has_gaps = |first: i64, last: i64| last.abs_diff(first) != self.count - 1;
-        self.ends = match self.ends {
-            Some((first, last)) if first < at && at < last => Some((first, last)),
-            Some((first, last)) if first == last || has_gaps(first, last) => None,
-            Some((first, last)) if at == first => Some((first + 1, last)),
-            Some((first, last)) => Some((first, last - 1)),
-            None => None,
-        };
-        self.count -= 1;
-    }
-}
+pub struct Loads(BTreeMap<VatId, Load>);
 
 impl Index<(QueueId, i64), Waiting> for Loads {
-    fn changed(&mut self, (queue, at): &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
+    fn changed(&mut self, _: &(QueueId, i64), old: Option<&Waiting>, new: Option<&Waiting>) {
         if let Some((vat, old)) = old.and_then(|it| Some((it.by?, it)))
-            && let Some(load) = self.vats.get_mut(&vat)
+            && let Some(load) = self.0.get_mut(&vat)
         {
             *load -= Load::of(&old.item);
         }
         if let Some((vat, new)) = new.and_then(|it| Some((it.by?, it))) {
-            *self.vats.entry(vat).or_default() += Load::of(&new.item);
-        }
-        let QueueId::Run(sender) = queue else { return };
-        match (old, new) {
-            (None, Some(_)) => self.senders.entry(*sender).or_default().add(*at),
-            (Some(_), None) => {
-                if let Entry::Occupied(mut numbers) = self.senders.entry(*sender) {
-                    numbers.get_mut().remove(*at);
-                    if numbers.get().count == 0 {
-                        numbers.remove();
-                    }
-                }
-            }
-            _ => (),
+            *self.0.entry(vat).or_default() += Load::of(&new.item);
         }
     }
 }
@@ -248,61 +200,48 @@ impl Queue {
 
     /// Returns the first sender, not before this one, that has something to run.
     pub fn sender_from(&self, sender: Sender) -> Option<Sender> {
-        self.index().senders.range(sender..).next().map(|(it, _)| *it)
+        match store::run_from(self, &QueueId::Run(sender))? {
+            QueueId::Run(sender) => Some(*sender),
+            _ => None,
+        }
     }
 
     /// Returns the number of the first item that a sender has to run.
     pub fn first_of(&self, sender: Sender) -> Option<i64> {
-        self.ends(sender).map(|(first, _)| first)
-    }
-
-    /// Returns the numbers of the first and the last item that a sender has to run.
-    fn ends(&self, sender: Sender) -> Option<(i64, i64)> {
-        let numbers = self.index().senders.get(&sender)?;
-        numbers.ends.or_else(|| {
-            let mut all = self.of(QueueId::Run(sender)).map(|(at, _)| at);
-            let first = all.next()?;
-            Some((first, all.next_back().unwrap_or(first)))
-        })
+        store::run_ends(self, &QueueId::Run(sender)).map(|(first, _)| first)
     }
 
     /// Returns the share of all queues that a vat made.
     pub fn load(&self, vat: VatId) -> Load {
-        self.index().vats.get(&vat).copied().unwrap_or_default()
+        self.index().0.get(&vat).copied().unwrap_or_default()
     }
 
     /// Iterates over the loads of all vats that have any.
     pub fn loads(&self) -> impl Iterator<Item = (VatId, Load)> {
-        self.index().vats.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
+        self.index().0.iter().map(|(vat, load)| (*vat, *load)).filter(|(_, load)| load.items > 0)
     }
 
     /// Joins the end of a queue.
     pub fn push(&mut self, id: QueueId, waiting: Waiting) {
-        let last = match (id, self.last()) {
-            (QueueId::Run(sender), _) => self.ends(sender).map(|(_, last)| last),
-            // Most often it is the last of all queues.
-            (_, Some(((last, at), _))) if *last == id => Some(*at),
-            (_, Some(((last, _), _))) if *last > id => self.of(id).next_back().map(|(at, _)| at),
-            _ => None,
-        };
+        let last = store::run_ends(self, &id).map(|(_, last)| last);
         self.insert((id, last.map_or(0, |it| it + 1)), waiting);
     }
 
     /// Joins the front of a queue.
     pub fn push_front(&mut self, id: QueueId, waiting: Waiting) {
-        let at = self.of(id).next().map_or(0, |(at, _)| at - 1);
+        let at = store::run_ends(self, &id).map_or(0, |(first, _)| first - 1);
         self.insert((id, at), waiting);
     }
 
     /// Takes the last item off.
     pub fn pop_back(&mut self, id: QueueId) -> Option<Waiting> {
-        let (at, _) = self.of(id).next_back()?;
+        let (_, at) = store::run_ends(self, &id)?;
         self.remove(&(id, at))
     }
 
     /// Takes the first item off.
     pub fn pop(&mut self, id: QueueId) -> Option<Waiting> {
-        let (at, _) = self.of(id).next()?;
+        let (at, _) = store::run_ends(self, &id)?;
         self.remove(&(id, at))
     }
 }
@@ -329,43 +268,6 @@ impl Key for QueueId {
             (3, id) => Some(QueueId::Promise(PromiseId(id))),
             (4, id) => Some(QueueId::Pause(VatId(id))),
             _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn the_ends_of_a_senders_numbers_are_right_if_they_are_known(
-            moves in prop::collection::vec((-4..6_i64, any::<bool>()), 0..60),
-        ) {
-            let (mut numbers, mut all) = (Numbers::default(), BTreeSet::new());
-            for (at, comes) in moves {
-                match comes {
-                    true if all.insert(at) => numbers.add(at),
-                    false if all.remove(&at) => numbers.remove(at),
-                    _ => (),
-                }
-                prop_assert_eq!(numbers.count, all.len() as u64);
-                if let Some(ends) = numbers.ends {
-                    prop_assert_eq!(Some(ends), all.first().copied().zip(all.last().copied()));
-                }
-            }
-        }
-
-        #[test]
-        fn the_ends_are_known_where_items_come_and_go_at_the_ends(first in -3..3_i64, taken in 0..9_i64) {
-            let mut numbers = Numbers::default();
-            (first..first + 10).for_each(|at| numbers.add(at));
-            (first..first + taken).for_each(|at| numbers.remove(at));
-            prop_assert_eq!(numbers.ends, Some((first + taken, first + 9)));
         }
     }
 }

@@ -2,10 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    id::{BundleId, DeliveryNum, PromiseId, VatId},
-    limits,
+use crate::{
+    model::{
+        id::{BundleId, DeliveryNum, PromiseId, VatId},
+        limits,
+    },
+    store::{Dense, Numbered, Table},
 };
+
+/// The vats, dead ones included.
+pub type Vats = Table<VatId, Vat, (), Dense>;
+
+/// The sums of each vat that change at each delivery.
+pub type Tallies = Table<VatId, Tally, (), Dense>;
+
+impl Numbered for VatId {
+    fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The fate of a vat whose delivery faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
