@@ -1,6 +1,7 @@
 //! A running state on disk, and the measurement of its deliveries: everything is on, and each block is one durable commit.
 
 use std::{
+    cell::Cell,
     path::Path,
     sync::{
         Arc,
@@ -21,6 +22,7 @@ use crate::{
         controller::{BlockPolicy, Host, HostOptions},
         scenario::Scenario,
     },
+    kernel,
     lab::disk::{Asked, Disk, DiskVerdict, FileOp},
 };
 
@@ -87,14 +89,21 @@ impl Live {
     }
 
     /// Runs one block of the workload. Returns whether there is more to run.
-    #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
     pub(super) fn block(&mut self, ran: &mut Ran) -> anyhow::Result<bool> {
-        let mut cranks = 0_u64;
+        self.blocks(ran, 0)
+    }
+
+    /// Runs one block of the workload, and more as long as the commit of each is left to another thread, until there were so many
+    /// deliveries. Returns whether there is more to run.
+    #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
+    fn blocks(&mut self, ran: &mut Ran, deliveries: u64) -> anyhow::Result<bool> {
+        let (mut cranks, mut blocks, mut is_over) = (0_u64, 0, false);
         let begun = Instant::now();
         let mut last = begun;
-        let end = self.controller.run_block(&self.policy, &mut |crank| {
+        let made = Cell::new(ran.deliveries);
+        let each = &mut |crank: &kernel::Ran| {
             cranks += 1;
-            ran.deliveries += u64::from(crank.delivery.is_some());
+            made.set(made.get() + u64::from(crank.delivery.is_some()));
             ran.fuel += crank.fuel;
             match cranks % SAMPLED {
                 0 => ran.samples.push(per(last.elapsed(), 1)),
@@ -102,6 +111,11 @@ impl Live {
                 _ => (),
             }
             true
+        };
+        let most = if deliveries == 0 { 1 } else { u64::MAX };
+        self.controller.run_blocks(&self.policy, most, each, &mut |end| {
+            (blocks, is_over) = (blocks + 1, end.quiescent);
+            made.get() < deliveries
         })?;
         let took = per(begun.elapsed(), 1);
         ran.ns += took;
@@ -109,14 +123,15 @@ impl Live {
             // The block is too short for samples: its cranks share its time, the commit included.
             ran.samples.push(took / cranks as f64);
         }
-        ran.blocks += 1;
-        Ok(!end.quiescent)
+        (ran.blocks, ran.deliveries) = (ran.blocks + blocks, made.get());
+        Ok(!is_over)
     }
 
-    /// Runs blocks until there were so many deliveries, or nothing is left to do.
+    /// Runs blocks until there were so many deliveries, or nothing is left to do: as `vathost run` does, one while the one before it is
+    /// written, if that is worth it.
     pub(super) fn run(&mut self, deliveries: u64) -> anyhow::Result<Ran> {
         let mut ran = Ran::default();
-        while ran.deliveries < deliveries && self.block(&mut ran)? {}
+        while ran.deliveries < deliveries && self.blocks(&mut ran, deliveries)? {}
         Ok(ran)
     }
 

@@ -2,14 +2,13 @@
 
 use crate::{
     cli::{Output, output::harmless},
-    host::controller::{BlockEnd, Host},
+    host::controller::BlockEnd,
     model::id::VatId,
 };
 
 /// Prints what vats wrote in a committed block: lines of the console device, and warnings and errors of their own consoles; with `-v` all lines.
-pub(super) fn tell(controller: &Host, end: &BlockEnd, output: &Output) {
-    let Ok(block) = controller.block() else { return };
-    let name = |vat: VatId| block.tables().vats.get(&vat).map_or_else(|| vat.to_string(), |row| row.name.clone());
+pub(super) fn tell(end: &BlockEnd, output: &Output) {
+    let name = |vat: VatId| end.names.get(&vat).cloned().unwrap_or_else(|| vat.to_string());
     for it in &end.heard.lines {
         let line = harmless(&format!("{} {}: {}", name(it.vat), it.level, it.text));
         match it.level {

@@ -36,7 +36,7 @@ use crate::{
         scenario::{Bytes, Scenario},
     },
     inspect::view::said::said,
-    kernel::Halt,
+    kernel::{Halt, Ran},
     lab::experiment,
     lab::probe::{Life, PlantedBug, PlantedBugs},
     model::{
@@ -504,6 +504,9 @@ pub(super) fn on_interrupt(controller: &Host) -> anyhow::Result<Arc<AtomicU8>> {
     Ok(count)
 }
 
+/// How long blocks run without a look at what went wrong beside them.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Runs blocks until nothing is left, or enough was run; whether it was interrupted.
 fn run_blocks(
     controller: &mut Host,
@@ -527,17 +530,20 @@ fn run_blocks(
         if stop.load(Ordering::Relaxed) > 0 {
             return Ok(true);
         }
-        let end = controller.run_block(policy, &mut |ran| {
+        let each = &mut |ran: &Ran| {
             cranks += 1;
             progress.tick(ran.crank.0, cranks);
             stop.load(Ordering::Relaxed) == 0
+        };
+        let (most, begun, mut closed) = (args.blocks.map_or(u64::MAX, |max| max - blocks), Instant::now(), true);
+        controller.run_blocks(policy, most, each, &mut |end| {
+            progress.suspend(|| console::tell(&end, output));
+            blocks += u64::from(end.closed);
+            closed = end.closed;
+            begun.elapsed() < LOOK
         })?;
-        progress.suspend(|| {
-            console::tell(controller, &end, output);
-            warn(controller, &mut told, output);
-        });
-        blocks += u64::from(end.closed);
-        if !end.closed {
+        progress.suspend(|| warn(controller, &mut told, output));
+        if !closed {
             return Ok(true);
         }
     }

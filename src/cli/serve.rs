@@ -214,7 +214,7 @@ fn serve(
     let exports = scenario.map(|it| exports(controller, it));
     let mut told = run::Told::of(Some(&options.folder));
     let mut tell = |host: &mut Host, end: &BlockEnd| {
-        console::tell(host, end, &log.output);
+        console::tell(end, &log.output);
         run::warn(host, &mut told, &log.output);
         log.committed(end);
     };

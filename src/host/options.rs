@@ -101,6 +101,9 @@ pub struct HostOptions {
     pub threads: Option<NonZeroUsize>,
     /// Fuel of a vat's deliveries from which on they are made ahead of their turn: less would make it slower. `None`: as was measured.
     pub ahead_fuel_min: Option<u64>,
+    /// Cranks of a block from which on [`Host::run_blocks`](crate::Host::run_blocks) leaves its commit to another thread while the next
+    /// block runs; 0 is every block. `None`: as was measured, and no block where this machine has one core.
+    pub handed_over_min: Option<u64>,
     /// Deliveries of a vat from one snapshot to the next, instead of the vats' options; 0 is never.
     pub snapshot_interval: Option<u64>,
     /// How much of the vats' transcripts is kept; replicas may differ in it.

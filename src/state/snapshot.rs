@@ -4,7 +4,8 @@
 //! * A snapshot is a short cut and nothing else. It stands outside of the kernel's tables, in no state hash and no digest; a
 //!   replica may take others, or none, and one that does not fit is not used.
 //! * The store holds at most one snapshot of a vat, the newest, and each page once, for as long as a snapshot names it.
-//! * Those of the open block are in memory, and are written in the block's one transaction.
+//! * Those of the open block are in memory, and are written in the block's one transaction. Where another thread writes it, they stay at
+//!   hand until the next commit: nobody waits for the file to have the newest one.
 //!
 //! ```text
 //!   put ──▶ pending ──(commit)──▶ stored ──(the next commit of one, an upgrade, the end of the vat)──▶ gone
@@ -156,6 +157,15 @@ pub(crate) struct Snapshots {
     /// The position of each snapshot, pending or stored.
     positions: BTreeMap<VatId, DeliveryNum>,
     pending: BTreeMap<VatId, Arc<Pending>>,
+    /// Those of the last block, if it was handed over to be written: it may not be in the file yet.
+    at_hand: BTreeMap<VatId, Arc<Pending>>,
+    forgotten: BTreeSet<VatId>,
+}
+
+/// The snapshots that a block took, and the vats whose snapshots it forgot: to be written.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotChanges {
+    pending: BTreeMap<VatId, Arc<Pending>>,
     forgotten: BTreeSet<VatId>,
 }
 
@@ -170,8 +180,8 @@ impl Snapshots {
     }
 
     pub(crate) fn manifest(&self, database: &Database, vat: VatId) -> Result<Option<Manifest>, HostFault> {
-        if let Some(pending) = self.pending.get(&vat) {
-            return Ok(Some(pending.manifest.clone()));
+        if let Some(near) = self.pending.get(&vat).or_else(|| self.at_hand.get(&vat)) {
+            return Ok(Some(near.manifest.clone()));
         }
         let Some(position) = self.position(vat) else { return Ok(None) };
         let what = format!("read the snapshot of {vat}");
@@ -192,7 +202,8 @@ impl Snapshots {
         hash: PageHash,
         into: &mut [u8],
     ) -> Result<(), HostFault> {
-        match self.pending.get(&vat).and_then(|it| it.pages.get(&hash)) {
+        let near = [&self.pending, &self.at_hand];
+        match near.into_iter().find_map(|it| it.get(&vat)?.pages.get(&hash)) {
             Some(bytes) => {
                 into.copy_from_slice(bytes);
                 Ok(())
@@ -222,20 +233,35 @@ impl Snapshots {
 
     pub(crate) fn forget(&mut self, vat: VatId) {
         self.pending.remove(&vat);
+        self.at_hand.remove(&vat);
         if self.positions.remove(&vat).is_some() {
             self.forgotten.insert(vat);
         }
     }
 
-    /// Writes what changed in the block, and moves the digest of all snapshots along.
-    pub(crate) fn flush(&mut self, transaction: &Transaction<'_>, digest: &mut Digest) -> Result<(), HostFault> {
-        for vat in std::mem::take(&mut self.forgotten) {
-            let Some((old, pages)) = stored(transaction, vat)? else { continue };
+    /// Takes what changed in the block.
+    pub(crate) fn take_changes(&mut self) -> SnapshotChanges {
+        self.at_hand.clear();
+        let (pending, forgotten) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.forgotten));
+        SnapshotChanges { pending, forgotten }
+    }
+
+    /// Keeps snapshots at hand that were taken out, and are not written yet.
+    pub(crate) fn keep_at_hand(&mut self, changes: &SnapshotChanges) {
+        self.at_hand.clone_from(&changes.pending);
+    }
+}
+
+impl SnapshotChanges {
+    /// Writes the changes, and moves the digest of all snapshots along.
+    pub(crate) fn write(&self, transaction: &Transaction<'_>, digest: &mut Digest) -> Result<(), HostFault> {
+        for vat in &self.forgotten {
+            let Some((old, pages)) = stored(transaction, *vat)? else { continue };
             pages.iter().try_for_each(|it| transaction.release_page(*it))?;
             transaction.delete_snapshot(&old, digest)?;
         }
-        for (vat, pending) in std::mem::take(&mut self.pending) {
-            let (old, old_pages) = stored(transaction, vat)?.unzip();
+        for (vat, pending) in &self.pending {
+            let (old, old_pages) = stored(transaction, *vat)?.unzip();
             let (old_pages, new_pages) = (old_pages.unwrap_or_default(), pending.manifest.heap.hashes());
             for hash in new_pages.difference(&old_pages) {
                 transaction.hold_page(*hash, pending.pages.get(hash).map(|it| &**it))?;
@@ -243,7 +269,7 @@ impl Snapshots {
             for hash in old_pages.difference(&new_pages) {
                 transaction.release_page(*hash)?;
             }
-            let place = (vat, pending.manifest.position);
+            let place = (*vat, pending.manifest.position);
             transaction.put_snapshot(place, &pending.encoded, old.as_ref(), digest)?;
         }
         Ok(())

@@ -16,6 +16,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -102,7 +103,7 @@ impl Meta {
 
 /// The place of a database, and how its log is doing: nothing of one that no commit goes to but in memory, or that is only
 /// read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Home {
     pub(super) dir: PathBuf,
     pub(super) copying: Option<sqlite::Copying>,
@@ -132,8 +133,8 @@ pub struct Database {
     pub(super) home: Home,
     /// What was done to have it, for a caller that cannot continue with it.
     opening: String,
-    /// Held for as long as the database is open; the system frees it however the process ends.
-    _lock: Option<Lock>,
+    /// Held for as long as the database is open, or a commit of it is being written; the system frees it however the process ends.
+    pub(super) lock: Option<Arc<Lock>>,
 }
 
 pub(super) fn fault(what: &str) -> impl Fn(rusqlite::Error) -> HostFault + '_ {
@@ -254,7 +255,7 @@ impl Drop for Lock {
 
 fn database_on(connection: SharedConnection, home: Home, opening: String, lock: Option<Lock>) -> Database {
     let file = RowFile::new(connection.clone(), home.dir.clone());
-    Database { connection, file, home, opening, _lock: lock }
+    Database { connection, file, home, opening, lock: lock.map(Arc::new) }
 }
 
 impl Database {
@@ -498,13 +499,7 @@ impl Database {
 
     /// Begins the one transaction of a block. Dropping it undoes it.
     pub fn transaction(&mut self) -> Result<Transaction<'_>, HostFault> {
-        let Database { connection, home, .. } = self;
-        let transaction = connection.begin().map_err(fault("begin a transaction"))?;
-        let transaction = Transaction(transaction, home);
-        if transaction.1.undoes {
-            transaction.begin_undo()?;
-        }
-        Ok(transaction)
+        begun(self.connection.begin(), &self.home)
     }
 
     pub(super) fn undoes(&self) -> bool {
@@ -514,6 +509,15 @@ impl Database {
     pub(super) fn set_undoes(&mut self, undoes: bool) {
         self.home.undoes = undoes;
     }
+}
+
+/// Makes the transaction of a block of one that was begun.
+pub(super) fn begun<'a>(begun: rusqlite::Result<Begun<'a>>, home: &'a Home) -> Result<Transaction<'a>, HostFault> {
+    let transaction = Transaction(begun.map_err(fault("begin a transaction"))?, home);
+    if home.undoes {
+        transaction.begin_undo()?;
+    }
+    Ok(transaction)
 }
 
 /// Opens the state that this connection reaches in a way of its own.
@@ -623,7 +627,15 @@ impl Batch {
 /// A receiver of a block's changed rows.
 pub trait Rows {
     /// Writes changed rows of one table.
-    fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault>;
+    fn write(&mut self, table: &'static str, batch: Batch) -> Result<(), HostFault>;
+}
+
+/// Holds the rows of each table until they are written.
+impl Rows for Vec<(&'static str, Batch)> {
+    fn write(&mut self, table: &'static str, batch: Batch) -> Result<(), HostFault> {
+        self.push((table, batch));
+        Ok(())
+    }
 }
 
 /// The open transaction of a block.
@@ -685,7 +697,7 @@ impl<'a> Transaction<'a> {
 }
 
 impl Rows for Transaction<'_> {
-    fn write(&mut self, table: &'static str, batch: &Batch) -> Result<(), HostFault> {
+    fn write(&mut self, table: &'static str, batch: Batch) -> Result<(), HostFault> {
         let run = || {
             // Not `OR REPLACE`, which in a table with a rowid removes the row, and puts another at the end.
             let mut put = self.0.prepare_cached(&format!(

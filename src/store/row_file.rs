@@ -82,6 +82,11 @@ impl RowFile {
         self.0.fault.get().map_or(Ok(()), |it| Err(it.clone()))
     }
 
+    /// Waits for the commit that another thread is writing, if one is: what it wrote is in the file then.
+    pub(crate) fn settle(&self) {
+        self.0.connection.settle();
+    }
+
     /// Reads one row of a table: its value and its checksum.
     pub(super) fn row(&self, table: &str, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, HostFault> {
         let sql = format!("SELECT value, checksum FROM \"{table}\" WHERE key = ?");

@@ -5,7 +5,10 @@
 use std::{
     ffi::{c_char, c_int, c_void},
     ptr,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
 };
 
 use rusqlite::{Connection, ffi};
@@ -65,9 +68,9 @@ pub(super) fn read_file(connection: &Connection, file: StateFile, at: u64, into:
 }
 
 /// Has the log copied into the file by the commit that makes it long, as SQLite does by itself; but keeps the error,
-/// which SQLite would keep from everybody, and try again after a sync that failed.
-#[derive(Debug)]
-pub(super) struct Copying(Box<StepOutcome>);
+/// which SQLite would keep from everybody, and try again after a sync that failed. Clones tell of the same connection.
+#[derive(Clone, Debug)]
+pub(super) struct Copying(Arc<StepOutcome>);
 
 /// The outcome of the last commit's copying.
 #[derive(Debug)]
@@ -78,9 +81,9 @@ struct StepOutcome {
 }
 
 impl Copying {
-    /// Watches this connection, which must be closed before the value is dropped.
+    /// Watches this connection, which must be closed before the value, or the last of its clones, is dropped.
     pub(super) fn on(connection: &Connection) -> Copying {
-        let outcome = Box::new(StepOutcome { failed: AtomicI32::new(ffi::SQLITE_OK), held: AtomicI32::new(0) });
+        let outcome = Arc::new(StepOutcome { failed: AtomicI32::new(ffi::SQLITE_OK), held: AtomicI32::new(0) });
         let context = ptr::from_ref(&*outcome).cast_mut().cast();
         // SAFETY: what the hook is given stays where it is for as long as the connection is open, and is changed atomically.
         unsafe { ffi::sqlite3_wal_hook(connection.handle(), Some(committed), context) };

@@ -579,7 +579,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
             },
         )?;
         self.end_block();
-        if batch.is_empty() { Ok(()) } else { rows.write(self.name, &batch) }
+        if batch.is_empty() { Ok(()) } else { rows.write(self.name, batch) }
     }
 
     fn load(&mut self, row: &StoredRow<'_>, reading: &mut Reading) -> Result<(), HostFault> {

@@ -33,7 +33,7 @@ pub(super) fn instances() -> usize {
 }
 
 /// Returns the number of threads that this machine runs at once.
-pub(super) fn threads() -> NonZeroUsize {
+pub(crate) fn threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 

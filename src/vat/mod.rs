@@ -28,6 +28,7 @@ mod warehouse;
 mod write_protect;
 
 pub use capacity::shares;
+pub(crate) use capacity::threads as machine_threads;
 pub use core_dump::CoreDump;
 pub use debugger::{Debugger, Interrupter, Resume, Stop};
 pub use floor::{Floor, Kind as FloorKind};

@@ -238,7 +238,7 @@ impl<'a> Dev<'a> {
                 Ok(end) => end,
                 Err(halt) => return Ok(Err(halt)),
             };
-            console::tell(controller, &end, &loud);
+            console::tell(&end, &loud);
             told.tell(controller, &loud)?;
             Ok(Ok(end.closed))
         };

@@ -2,7 +2,7 @@
 //! is built on it, and programs embed it.
 //!
 //! ```text
-//!   open ─▶ install (a new state only; block 0) ─▶ run_block ─▶ run_block ─▶ … ─▶ quiescent
+//!   open ─▶ install (a new state only; block 0) ─▶ run_block ─▶ run_block ─▶ … ─▶ quiescent     (run_blocks: many at once)
 //!             send, receive_mail, order ──────────────▲ │└─▶ outcome, outbox, BlockEnd::console
 //!                                                       └──▶ Halt: the block is gone, the state is at the last commit
 //! ```
@@ -17,6 +17,7 @@
 
 mod add;
 mod beside;
+mod blocks;
 mod device;
 mod halt;
 mod input;
@@ -30,6 +31,7 @@ pub mod staged;
 mod upgrade;
 
 pub use beside::VatAct;
+pub use blocks::TellEnd;
 pub(crate) use input::expired;
 pub use input::{Arg, Outcome, Sent, To};
 pub use prove::{RuntimeProof, prove_runtime};
@@ -40,6 +42,7 @@ pub use upgrade::UPGRADE;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use blocks::CommitThread;
 use input::Input;
 
 use crate::{
@@ -101,6 +104,8 @@ pub struct Host {
     pub(in crate::host) scrub: Option<Scrub>,
     /// The number of the last message of each device that left.
     left: BTreeMap<DeviceId, u64>,
+    /// The thread that writes the commits that are handed over, once there was one.
+    commit_thread: Option<CommitThread>,
 }
 
 impl Host {
@@ -144,6 +149,7 @@ impl Host {
             scrub,
             devices: if open.read_only { Vec::new() } else { open.devices.clone() },
             left: BTreeMap::new(),
+            commit_thread: None,
             options: open,
         };
         host.stand();
@@ -183,17 +189,7 @@ impl Host {
 
     fn stand(&mut self) {
         if let Some(block) = &self.block {
-            let globals = block.tables().globals();
-            self.standing = HostPosition {
-                kernel_version: globals.kernel_version,
-                runtime: self.options.runtime.name().to_owned(),
-                height: globals.height.0,
-                is_open: block.meta().open,
-                state_hash: block.committed_hash().to_string(),
-                directives_digest: block.directives().digest().to_string(),
-                directives: block.directives().iter().map(ToString::to_string).collect(),
-                run: std::mem::take(&mut self.standing.run),
-            };
+            self.standing = position(self, block);
         }
     }
 
@@ -376,6 +372,21 @@ fn image_of(block: &mut Block, workers: &mut Warehouse, vat: VatId) -> Result<Im
     kernel::bring_up(block, workers, vat)?;
     let image = workers.worker(vat).ok_or_else(none)?.image(None)?;
     Ok(image.unwrap_or_default())
+}
+
+/// Returns what is to be known of the last commit, once this block's is durable.
+fn position(host: &Host, block: &Block) -> HostPosition {
+    let globals = block.tables().globals();
+    HostPosition {
+        kernel_version: globals.kernel_version,
+        runtime: host.options.runtime.name().to_owned(),
+        height: globals.height.0,
+        is_open: block.meta().open,
+        state_hash: block.committed_hash().to_string(),
+        directives_digest: block.directives().digest().to_string(),
+        directives: block.directives().iter().map(ToString::to_string).collect(),
+        run: host.standing.run.clone(),
+    }
 }
 
 fn gone() -> Box<Halt> {

@@ -3,7 +3,10 @@
 //! Invariant: the inputs of a block that halted are on disk, without its cranks, so that a host which opens the state meets the same
 //! block again. (If the disk itself fails, they are not: [`HostPosition`](crate::host::epitaph::HostPosition) tells.)
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     directive::DirectiveSet,
@@ -19,7 +22,7 @@ use crate::{
     kernel::{self, Halt, Ledger, Ran},
     model::{
         blame::{Fault, HostFault},
-        id::BlockHeight,
+        id::{BlockHeight, VatId},
     },
     slog::{Detail, Event, Slog},
     state::block::{Block, BlockPolicy, Heard, Printed, beside},
@@ -47,11 +50,44 @@ pub struct BlockEnd {
     pub console: Vec<Printed>,
     /// The lines that vats wrote to the host's log by the import `console`, including those of undone cranks.
     pub heard: Heard,
+    /// The names of the vats that wrote them.
+    pub names: BTreeMap<VatId, String>,
+}
+
+/// A block whose cranks ran, and which is not committed yet.
+pub(super) struct FilledBlock {
+    pub(super) block: Block,
+    pub(super) facts: BlockFacts,
+}
+
+/// The facts of a block that are known before its commit.
+#[derive(Clone, Copy)]
+pub(super) struct BlockFacts {
+    height: BlockHeight,
+    time: u64,
+    /// The number of cranks that were run now.
+    pub(super) cranks: u64,
+    /// Whether it has ended, and was not interrupted.
+    pub(super) closed: bool,
+    fuel: u64,
+}
+
+impl BlockFacts {
+    /// Makes the end of this block, once it is committed or handed over: takes the lines of its vats.
+    pub(super) fn end(self, block: &mut Block) -> BlockEnd {
+        let BlockFacts { height, cranks, closed, fuel, .. } = self;
+        let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(block));
+        let (console, heard) = (block.console().take_printed(), block.console().take_heard());
+        let wrote = console.iter().chain(&heard.lines).map(|it| it.vat);
+        let name = |vat: VatId| Some((vat, block.tables().vats.get(&vat)?.name.clone()));
+        let names = wrote.filter_map(name).collect();
+        BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard, names }
+    }
 }
 
 /// The inputs of a block, and what else decides how it begins.
 #[derive(Debug)]
-struct ToKeep {
+pub(super) struct ToKeep {
     inputs: Vec<Input>,
     clock: Option<u64>,
     policy: BlockPolicy,
@@ -81,7 +117,7 @@ impl Host {
     ) -> Result<BlockEnd, Box<Halt>> {
         self.read_mailbox()?;
         let kept = self.to_keep(policy);
-        stack::for_block(|| self.try_run_block(policy, each, beside)).inspect_err(|halt| {
+        stack::for_block(|| try_run_block(self, policy, each, beside)).inspect_err(|halt| {
             self.record_halt(halt);
             self.keep(kept);
         })
@@ -149,7 +185,7 @@ impl Host {
     }
 
     /// Returns what is to be kept of the next block if it halts: nothing if its inputs are durable before it runs.
-    fn to_keep(&self, policy: &BlockPolicy) -> Option<ToKeep> {
+    pub(super) fn to_keep(&self, policy: &BlockPolicy) -> Option<ToKeep> {
         let with_block = self.options.inputs == Inputs::WithBlock && self.has_inputs();
         let block = self.block.as_ref().filter(|_| with_block)?;
         let (inputs, clock, before) = (self.inputs.clone(), self.clock, block.committed_hash());
@@ -158,7 +194,7 @@ impl Host {
 
     /// Commits the inputs of a block that halted, alone, as [`Inputs::First`] would have before it. If that fails too, or the state was in
     /// memory, the state is as it was before them: [`HostPosition`](crate::host::epitaph::HostPosition) says which.
-    fn keep(&mut self, kept: Option<ToKeep>) {
+    pub(super) fn keep(&mut self, kept: Option<ToKeep>) {
         let Some(kept) = kept.filter(|_| self.options.state.is_some() && !self.options.read_only) else { return };
         // The slog has the inputs already.
         let options = HostOptions { slog: Slog::default(), ..self.options.clone() };
@@ -176,49 +212,61 @@ impl Host {
         self.stand();
         self.block = None;
     }
+}
 
-    fn try_run_block(
-        &mut self,
-        policy: &BlockPolicy,
-        each: &mut dyn FnMut(&Ran) -> bool,
-        beside: &mut dyn FnMut(&Block) -> Vec<BesideRow>,
-    ) -> Result<BlockEnd, Box<Halt>> {
-        let has_inputs = self.has_inputs();
-        let mut block = self.begin_block(policy)?;
-        if has_inputs && self.options.inputs == Inputs::First {
-            block = block.commit(true)?;
-        }
-        let globals = block.tables().globals();
-        let (height, time) = (globals.height, globals.time);
-        block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
-        let begun = clock();
-        let wall = policy.wall_millis.map(Duration::from_millis);
-        let is_late = || wall.is_some_and(|max| clock().duration_since(begun) >= max);
-        let (mut cranks, mut goes_on) = (0, true);
-        let interrupter = self.warehouse.interrupter();
-        let mut run = BlockRun::begun(block, *policy);
-        while goes_on && !is_late() && !interrupter.is_stopping() {
-            let Step::Crank(ran) = run.step(&mut self.warehouse).map_err(|halt| self.clear_up(halt))? else { break };
-            cranks += 1;
-            goes_on = each(&ran);
-        }
-        interrupter.go_on();
-        let closed = run.is_over()? || is_late();
-        let mut block = run.into_block()?;
-        let fuel = block.fuel();
-        let rows = beside(&block);
-        beside::put(&mut block, rows);
-        block = commit(block, height, time, closed)?;
-        let (state_hash, quiescent) = (block.committed_hash(), kernel::is_finished(&block));
-        self.block = Some(block);
-        self.stand();
-        self.let_leave()?;
-        self.write_mailbox()?;
-        // Not before: if something could not leave, the lines stay with the block.
-        let block = self.block_mut()?;
-        let (console, heard) = (block.console().take_printed(), block.console().take_heard());
-        Ok(BlockEnd { height, cranks, quiescent, closed, fuel, state_hash, console, heard })
+fn try_run_block(
+    host: &mut Host,
+    policy: &BlockPolicy,
+    each: &mut dyn FnMut(&Ran) -> bool,
+    beside: &mut dyn FnMut(&Block) -> Vec<BesideRow>,
+) -> Result<BlockEnd, Box<Halt>> {
+    let mut filled = fill_block(host, policy, each)?;
+    let rows = beside(&filled.block);
+    beside::put(&mut filled.block, rows);
+    commit_filled(host, filled)
+}
+
+/// Begins a block, or continues the open one, and runs its cranks.
+pub(super) fn fill_block(
+    host: &mut Host,
+    policy: &BlockPolicy,
+    each: &mut dyn FnMut(&Ran) -> bool,
+) -> Result<FilledBlock, Box<Halt>> {
+    let has_inputs = host.has_inputs();
+    let mut block = host.begin_block(policy)?;
+    if has_inputs && host.options.inputs == Inputs::First {
+        block = block.commit(true)?;
     }
+    let globals = block.tables().globals();
+    let (height, time) = (globals.height, globals.time);
+    block.slog().record(Detail::Cranks, || Event::BeginBlock { block_height: height, block_time: time });
+    let begun = clock();
+    let wall = policy.wall_millis.map(Duration::from_millis);
+    let is_late = || wall.is_some_and(|max| clock().duration_since(begun) >= max);
+    let (mut cranks, mut goes_on) = (0, true);
+    let interrupter = host.warehouse.interrupter();
+    let mut run = BlockRun::begun(block, *policy);
+    while goes_on && !is_late() && !interrupter.is_stopping() {
+        let Step::Crank(ran) = run.step(&mut host.warehouse).map_err(|halt| host.clear_up(halt))? else { break };
+        cranks += 1;
+        goes_on = each(&ran);
+    }
+    interrupter.go_on();
+    let closed = run.is_over()? || is_late();
+    let block = run.into_block()?;
+    let fuel = block.fuel();
+    Ok(FilledBlock { block, facts: BlockFacts { height, time, cranks, closed, fuel } })
+}
+
+/// Commits a block whose cranks ran, and lets leave what it sends.
+pub(super) fn commit_filled(host: &mut Host, filled: FilledBlock) -> Result<BlockEnd, Box<Halt>> {
+    let FilledBlock { block, facts } = filled;
+    host.block = Some(commit(block, facts.height, facts.time, facts.closed)?);
+    host.stand();
+    host.let_leave()?;
+    host.write_mailbox()?;
+    // Not before: if something could not leave, the lines stay with the block.
+    Ok(facts.end(host.block_mut()?))
 }
 
 pub(super) fn commit(

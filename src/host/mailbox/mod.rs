@@ -67,6 +67,11 @@ impl MailboxFiles {
         Ok(files)
     }
 
+    /// Returns whether there is any file.
+    pub fn are_open(&self) -> bool {
+        self.inbound.is_some() || self.outbound.is_some()
+    }
+
     /// Returns whether there is a file from which messages come in.
     pub fn has_inbound(&self) -> bool {
         self.inbound.is_some()

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{Block, heap};
+use super::{Block, commit, heap};
 use crate::{
     model::{
         blame::HostFault,
         id::{DeliveryNum, VatId},
     },
     state::retention::{ArchiveNews, Keep, PastOf, Retention},
-    store::{Database, Left, Pruned, Reach, SpanFolder},
+    store::{Database, Heads, Left, Pruned, Reach, SpanFolder},
 };
 
 /// Chunks that leave in one transaction where nothing else is done.
@@ -53,7 +53,7 @@ pub fn pruned(block: &Block, vat: VatId) -> Result<Option<Pruned>, HostFault> {
 /// Returns the first delivery that a vat needs to come back; `None` if there is no such vat alive.
 pub fn needed(block: &Block, vat: VatId) -> Option<DeliveryNum> {
     let inner = &block.0;
-    PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads: &inner.heads }.needed(vat)
+    commit::with_heads(inner, |heads| PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads }.needed(vat))
 }
 
 /// Returns the file of the state, to measure it: as of the same commit as the rows.
@@ -91,7 +91,8 @@ pub fn prune(
             "its last block can be undone, and the state before it may need what would leave: run another block first";
         return Err(HostFault::new("prune the transcripts of the state", why));
     }
-    let kept = PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads: &inner.heads };
+    let heads = commit::with_heads(inner, Heads::clone);
+    let kept = PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads: &heads };
     for (vat, _) in inner.tables.vats.iter() {
         loop {
             let transaction = inner.database.transaction()?;

@@ -11,6 +11,7 @@
 pub mod beside;
 pub mod branch;
 pub(crate) mod bundles;
+pub(crate) mod commit;
 mod console;
 mod find;
 pub mod heap;
@@ -45,14 +46,14 @@ use crate::{
     slog::{Detail, Event, Slog},
     state::{
         device::Device,
-        retention::{PastOf, Retention},
+        retention::Retention,
         snapshot::Snapshots,
         table::Tables,
         transcript::{self, Entries, Entry},
     },
     store::{
-        BesideRow, BlockMark, CrankMark, Database, Digest, Fold, Heads, Journaled, Meta, Reach, StateHash, canon::Sink,
-        drop_copy, unproved_copy,
+        BesideRow, CrankMark, Database, Digest, Fold, Journaled, Meta, Reach, StateHash, canon::Sink, drop_copy,
+        unproved_copy,
     },
 };
 
@@ -72,8 +73,8 @@ struct Inner {
     tables: Tables,
     database: Database,
     meta: Meta,
-    /// The end of each vat's transcript, at the last commit.
-    heads: Heads,
+    /// What is known of the last commit to whoever writes the next.
+    books: commit::WriterBooks,
     entries: Entries,
     forgotten: Vec<VatId>,
     bundles: BTreeMap<BundleId, Vec<u8>>,
@@ -167,11 +168,12 @@ impl Block {
         };
         let read = read.map_err(|it| it.within(database.opening()))?;
         let proof::Proved { tables, meta, heads, snapshots } = read;
+        let books = commit::WriterBooks::of(heads, &meta.proof);
         Ok(Block(Box::new(Inner {
             tables,
             database,
             meta,
-            heads,
+            books,
             entries: Entries::default(),
             forgotten: Vec::new(),
             bundles: BTreeMap::new(),
@@ -329,7 +331,7 @@ impl Block {
             let (archived, next) = Reach::chunks_from(&self.0.database, vat, from)?;
             left = Some(archived);
             chunks = self.0.database.transcript(vat, next)?;
-            self.0.database.ends_at(vat, &chunks, self.0.heads.get(vat))?;
+            commit::with_heads(&self.0, |heads| self.0.database.ends_at(vat, &chunks, heads.get(vat)))?;
             chunks.extend(self.0.entries.of(vat));
         }
         let placed =
@@ -422,54 +424,7 @@ impl Block {
 
     /// Does what [`Block::commit`] does; `ended` receives the state hash before it is durable.
     pub fn commit_after(mut self, open: bool, ended: impl FnOnce(&mut Slog, StateHash)) -> Result<Block, HostFault> {
-        let inner = &mut *self.0;
-        let leaving = bundles::leaving(inner);
-        let mut transaction = inner.database.transaction()?;
-        let (heads, proof) = (&mut inner.heads, &mut inner.meta.proof);
-        let globals = inner.tables.globals();
-        let tables = inner.tables.each();
-        proof.tables.resize(tables.len(), Digest::default());
-        for (table, digest) in tables.into_iter().zip(&mut proof.tables) {
-            table.flush(&mut transaction, digest)?;
-        }
-        transaction.put_sums(&inner.tables.vatstore.index_mut().take_changes(), &mut proof.sums)?;
-        inner.meta.digest = Digest::sum(&proof.tables);
-        inner.meta.end(inner.meta.chain.hash(&inner.meta.digest), !open);
-        ended(&mut inner.slog, inner.meta.state_hash);
-        let proof = &mut inner.meta.proof;
-        let forgotten = std::mem::take(&mut inner.forgotten);
-        forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat, heads, &mut proof.transcripts))?;
-        let mut written = 0;
-        transaction.put_transcripts((globals.height, globals.time), heads, &mut proof.transcripts, |put| {
-            inner.entries.flush(&mut |vat, first, next, chunk| match forgotten.contains(&vat) {
-                true => Ok(()),
-                false => {
-                    written += 1;
-                    put(vat, first, next, chunk)
-                }
-            })
-        })?;
-        for (id, wasm) in std::mem::take(&mut inner.bundles) {
-            transaction.put_bundle(id, &wasm)?;
-        }
-        leaving.iter().try_for_each(|it| transaction.delete_bundle(*it))?;
-        transaction.put_beside(&std::mem::take(&mut inner.beside))?;
-        inner.snapshots.flush(&transaction, &mut proof.snapshots)?;
-        let kept = PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads };
-        inner.retention.step(&transaction, &kept, written)?;
-        if let Some(probe) = &inner.probe {
-            probe.at_commit(globals.next_crank, &transaction)?;
-        }
-        let (height, next_crank, state_hash) = (globals.height, globals.next_crank, inner.meta.state_hash);
-        transaction.put_block(&BlockMark { height, next_crank, state_hash }, &mut proof.blocks)?;
-        transaction.put_meta(&inner.meta)?;
-        transaction.put_crank_marks(globals.next_crank, &inner.crank_marks)?;
-        inner.crank_marks.clear();
-        if let Some(result) = inner.result.take() {
-            transaction.put_result(height.0, &result)?;
-        }
-        transaction.commit()?;
-        stored::trim(&mut self, true);
+        commit::now(&mut self, open, ended)?;
         Ok(self)
     }
 }

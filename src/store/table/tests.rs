@@ -31,7 +31,7 @@ impl<K: Key + Copy, I: Index<K, u64>, A: Arrangement<K>> Table<K, u64, I, A> {
 #[derive(Default)]
 struct Disk(BTreeMap<Vec<u8>, (Vec<u8>, i64)>);
 impl Rows for Disk {
-    fn write(&mut self, _: &'static str, batch: &Batch) -> Result<(), HostFault> {
+    fn write(&mut self, _: &'static str, batch: Batch) -> Result<(), HostFault> {
         for (key, value) in batch.rows() {
             match value {
                 Some((value, sum)) => drop(self.0.insert(key.to_vec(), (value.to_vec(), sum))),

@@ -1,0 +1,206 @@
+//! The commit of a block in two halves: what decides the state hash, and what is left to write then.
+//!
+//! ```text
+//!   EndedBlock::of: rows encoded, digest moved, chain hashed ─▶ EndedBlock ─┬─ now ───────▶ written by the block's thread
+//!                                                                           └─ hand_over ─▶ by another, while the next block runs
+//! ```
+//!
+//! Invariants: an ended block has all that its transaction writes, so that the next one may change whatever it likes meanwhile. What only
+//! a writer changes is in its books, which nobody sees before the commit is written that was handed over. At most one is.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{Block, Inner, bundles, stored};
+use crate::{
+    model::{
+        blame::HostFault,
+        id::{BlockHeight, BundleId, CrankNum, VatId},
+    },
+    slog::Slog,
+    state::{
+        retention::{Keep, PastOf},
+        snapshot::SnapshotChanges,
+        table::Tables,
+        transcript::Entries,
+    },
+    store::{
+        Batch, BesideRow, BlockMark, CommitOutcome, CrankMark, Digest, Handover, Heads, Meta, Proof, Rows, StateHash,
+        SumChange, Transaction,
+    },
+};
+
+/// The facts that a writer carries from one commit to the next. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WriterBooks(Arc<Mutex<Books>>);
+
+#[derive(Debug, Default)]
+struct Books {
+    /// The end of each vat's transcript.
+    heads: Heads,
+    /// The proof of every table, but for those of the kernel: those are the block's.
+    proof: Proof,
+    /// Room that a block that was handed over leaves to the next but one.
+    room: Option<Entries>,
+}
+
+impl WriterBooks {
+    /// Makes the books of a state that was just read.
+    pub(super) fn of(heads: Heads, proof: &Proof) -> WriterBooks {
+        let proof = Proof { tables: Vec::new(), ..proof.clone() };
+        WriterBooks(Arc::new(Mutex::new(Books { heads, proof, room: None })))
+    }
+
+    /// Opens the books: once no commit is being written.
+    fn open<'a>(&'a self, inner: &Inner) -> MutexGuard<'a, Books> {
+        inner.database.file.settle();
+        self.0.lock()
+    }
+}
+
+/// Lets `see` see the end of each vat's transcript, as of the last commit.
+pub(super) fn with_heads<T>(inner: &Inner, see: impl FnOnce(&Heads) -> T) -> T {
+    see(&inner.books.open(inner).heads)
+}
+
+/// A block that has ended, and is to be written.
+#[derive(Debug)]
+struct EndedBlock {
+    height: BlockHeight,
+    time: u64,
+    next_crank: CrankNum,
+    /// The rows that it changed, table by table.
+    rows: Vec<(&'static str, Batch)>,
+    sums: Vec<SumChange>,
+    meta: Meta,
+    entries: Entries,
+    forgotten: Vec<VatId>,
+    bundles: BTreeMap<BundleId, Vec<u8>>,
+    leaving: Vec<BundleId>,
+    beside: Vec<BesideRow>,
+    snapshots: SnapshotChanges,
+    crank_marks: Vec<CrankMark>,
+    result: Option<Vec<u8>>,
+}
+
+impl EndedBlock {
+    /// Ends the block: after this its state hash is known, and it is the next one.
+    fn of(inner: &mut Inner, open: bool, ended: impl FnOnce(&mut Slog, StateHash)) -> Result<EndedBlock, HostFault> {
+        let leaving = bundles::leaving(inner);
+        let Inner { tables, meta, slog, .. } = inner;
+        let globals = tables.globals();
+        let mut rows = Vec::new();
+        meta.proof.tables.resize(Tables::COUNT, Digest::default());
+        for (table, digest) in tables.each().into_iter().zip(&mut meta.proof.tables) {
+            table.flush(&mut rows, digest)?;
+        }
+        meta.digest = Digest::sum(&meta.proof.tables);
+        let hash = meta.chain.hash(&meta.digest);
+        meta.end(hash, !open);
+        ended(slog, hash);
+        Ok(EndedBlock {
+            height: globals.height,
+            time: globals.time,
+            next_crank: globals.next_crank,
+            rows,
+            sums: tables.vatstore.index_mut().take_changes(),
+            meta: meta.clone(),
+            entries: std::mem::take(&mut inner.entries),
+            forgotten: std::mem::take(&mut inner.forgotten),
+            bundles: std::mem::take(&mut inner.bundles),
+            leaving,
+            beside: std::mem::take(&mut inner.beside),
+            snapshots: inner.snapshots.take_changes(),
+            crank_marks: std::mem::take(&mut inner.crank_marks),
+            result: inner.result.take(),
+        })
+    }
+
+    /// Writes all of it. `last` comes before the facts: with the ends of the transcripts, and how many chunks were written.
+    fn write(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        books: &mut Books,
+        last: impl FnOnce(&Transaction<'_>, &Heads, u64) -> Result<(), HostFault>,
+    ) -> Result<(), HostFault> {
+        let EndedBlock { meta, entries, forgotten, .. } = self;
+        let Books { heads, proof, .. } = books;
+        for (table, batch) in std::mem::take(&mut self.rows) {
+            transaction.write(table, batch)?;
+        }
+        transaction.put_sums(&self.sums, &mut proof.sums)?;
+        forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat, heads, &mut proof.transcripts))?;
+        let mut written = 0;
+        transaction.put_transcripts((self.height, self.time), heads, &mut proof.transcripts, |put| {
+            entries.flush(&mut |vat, first, next, chunk| match forgotten.contains(&vat) {
+                true => Ok(()),
+                false => {
+                    written += 1;
+                    put(vat, first, next, chunk)
+                }
+            })
+        })?;
+        self.bundles.iter().try_for_each(|(id, wasm)| transaction.put_bundle(*id, wasm))?;
+        self.leaving.iter().try_for_each(|it| transaction.delete_bundle(*it))?;
+        transaction.put_beside(&self.beside)?;
+        self.snapshots.write(transaction, &mut proof.snapshots)?;
+        last(transaction, heads, written)?;
+        let mark = BlockMark { height: self.height, next_crank: self.next_crank, state_hash: meta.state_hash };
+        transaction.put_block(&mark, &mut proof.blocks)?;
+        let tables = std::mem::take(&mut meta.proof.tables);
+        meta.proof = Proof { tables, ..proof.clone() };
+        transaction.put_meta(meta)?;
+        transaction.put_crank_marks(self.next_crank, &self.crank_marks)?;
+        match &self.result {
+            Some(result) => transaction.put_result(self.height.0, result),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Ends a block, and makes it durable.
+pub(super) fn now(block: &mut Block, open: bool, ended: impl FnOnce(&mut Slog, StateHash)) -> Result<(), HostFault> {
+    let mut ended = EndedBlock::of(&mut block.0, open, ended)?;
+    let Inner { tables, database, books, snapshots, retention, probe, .. } = &mut *block.0;
+    let mut transaction = database.transaction()?;
+    let next_crank = ended.next_crank;
+    ended.write(&mut transaction, &mut books.0.lock(), |transaction, heads, written| {
+        retention.step(transaction, &PastOf { tables, snapshots, heads }, written)?;
+        probe.as_ref().map_or(Ok(()), |it| it.at_commit(next_crank, transaction))
+    })?;
+    transaction.commit()?;
+    block.0.entries = ended.entries;
+    stored::trim(block, true);
+    Ok(())
+}
+
+/// The rest of a commit: it is to be called on another thread, once.
+pub(crate) type WriteBlock = Box<dyn FnOnce() + Send>;
+
+/// Returns whether the commit of this block can be left to another thread: not if something of it needs the block itself.
+pub(crate) fn can_be_handed_over(block: &Block) -> bool {
+    block.0.probe.is_none() && block.0.retention.keep == Keep::All
+}
+
+/// Ends a block as a commit does, and leaves the writing to whoever calls what is returned. Nothing of the block may leave before the
+/// outcome says that it is durable.
+pub(crate) fn hand_over(block: &mut Block) -> Result<(WriteBlock, CommitOutcome), HostFault> {
+    let mut ended = EndedBlock::of(&mut block.0, false, |_, _| ())?;
+    let inner = &mut *block.0;
+    let room = inner.books.open(inner).room.take();
+    inner.entries = room.unwrap_or_default();
+    inner.snapshots.keep_at_hand(&ended.snapshots);
+    let (handover, outcome) = Handover::of(&inner.database);
+    let books = inner.books.clone();
+    let write = move || {
+        handover.write(|transaction| {
+            let mut books = books.0.lock();
+            ended.write(transaction, &mut books, |_, _, _| Ok(()))?;
+            books.room = Some(ended.entries);
+            Ok(())
+        });
+    };
+    stored::trim(block, true);
+    Ok((Box::new(write), outcome))
+}
