@@ -2,7 +2,7 @@
 //! after the commit, and the same after a restart.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vathost::{
     Audit, BlockPolicy, Device, DeviceState, Host, HostFault, HostOptions, Options, Outcome, Scenario, StaticVat,
-    model::blame::Fault,
+    model::blame::Fault, state::block::Block,
 };
 
 /// Notes by name. What leaves is noted here, with its number.
@@ -18,6 +18,8 @@ use vathost::{
 struct Notes {
     left: Mutex<Vec<(u64, Value)>>,
     is_stuck: bool,
+    /// The state in which others must find each message that leaves.
+    durable_in: Option<PathBuf>,
 }
 
 impl Device for Notes {
@@ -49,21 +51,24 @@ impl Device for Notes {
         if self.is_stuck {
             return Err("the world is away".to_owned());
         }
+        if let Some(dir) = &self.durable_in {
+            let block = Block::open_read_only(dir).unwrap();
+            assert!(block.tables().device_messages.iter().any(|((_, it), _)| *it == number), "message {number}");
+        }
         self.left.lock().unwrap().push((number, message.clone()));
         Ok(())
     }
 }
 
 fn open(dir: &TempDir, notes: &Arc<Notes>) -> Host {
+    open_with(dir, notes, HostOptions::default())
+}
+
+fn open_with(dir: &TempDir, notes: &Arc<Notes>, options: HostOptions) -> Host {
     let devices: Vec<Arc<dyn Device>> = vec![notes.clone()];
     let code_cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("bridge-cache/vathost"));
-    let options = HostOptions {
-        state: Some(dir.path().join("state")),
-        code_cache,
-        devices,
-        audit: Audit::EACH,
-        ..HostOptions::default()
-    };
+    let options =
+        HostOptions { state: Some(dir.path().join("state")), code_cache, devices, audit: Audit::EACH, ..options };
     let mut host = Host::open(options).unwrap();
     if host.is_new() {
         let wasm = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("vats/keeper.wasm")).unwrap();
@@ -103,6 +108,23 @@ fn a_device_answers_from_its_rows_and_what_it_sends_leaves_once_after_the_commit
     assert_eq!(*notes.left.lock().unwrap(), [(1, json!("tea")), (2, json!("milk"))]);
     assert_eq!(*again.left.lock().unwrap(), []);
     assert_eq!(host.block().unwrap().tables().device_rows.len(), 2);
+}
+
+#[test]
+fn what_a_device_sends_leaves_when_its_block_is_durable_though_other_blocks_are_handed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let notes = Arc::new(Notes { durable_in: Some(dir.path().join("state")), ..Notes::default() });
+    let mut host = open_with(&dir, &notes, HostOptions { handed_over_min: Some(0), ..HostOptions::default() });
+    let names: Vec<String> = (0..20).map(|it| format!("note {it}")).collect();
+    for name in &names {
+        host.send("keeper", "keep", [name.as_str().into(), "text".into()]).unwrap();
+    }
+    let policy = BlockPolicy { cranks: 1, ..BlockPolicy::default() };
+    while !host.is_quiescent().unwrap() {
+        host.run_blocks(&policy, u64::MAX, &mut |_| true, &mut |_| true).unwrap();
+    }
+    let left: Vec<(u64, Value)> = (1..).zip(names).map(|(number, name)| (number, json!(name))).collect();
+    assert_eq!(*notes.left.lock().unwrap(), left);
 }
 
 #[test]

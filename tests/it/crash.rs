@@ -16,20 +16,23 @@ use vathost::{
     store::Database,
 };
 
-use lab::{Blocks, Found, Golden, Workload, at, disturbed, failed_then_lost, from, lives};
+use lab::{Blocks, Commits, Found, Golden, Workload, at, disturbed, failed_then_lost, from, lives};
 
-/// Disturbs these operations; how often the state was found at the last block that was told of, and at the one after it.
+const BOTH: [Commits; 2] = [Commits::InTurn, Commits::HandedOver];
+
+/// Disturbs these operations, whoever writes the commits; how often the state was found at the last block that was told of, and at the one after it.
 fn matrix(numbers: &[u64], disk: impl Fn(u64) -> Disk, after: impl Fn(&Disk)) -> (usize, usize) {
     let (mut old, mut new, mut bad) = (0, 0, Vec::new());
-    for number in numbers {
-        match disturbed(&disk(*number), &after) {
+    for (number, commits) in numbers.iter().flat_map(|number| BOTH.map(|it| (*number, it))) {
+        match disturbed(&disk(number), commits, &after) {
             Ok((ran, it)) => {
                 old += usize::from(it == Found::Old);
                 new += usize::from(it == Found::New);
                 let named = |why: &str| why.contains("state `") && why.contains(": ");
-                bad.extend(ran.err().filter(|it| !it.is_host_fault || !named(&it.why)).map(|it| (*number, it.why)));
+                let unnamed = ran.err().filter(|it| !it.is_host_fault || !named(&it.why));
+                bad.extend(unnamed.map(|it| (number, commits, it.why)));
             }
-            Err(why) => bad.push((*number, why)),
+            Err(why) => bad.push((number, commits, why)),
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
@@ -48,7 +51,10 @@ fn the_workload_has_every_kind_of_operation_and_is_the_same_each_time() {
             .all(|it| golden.ops.iter().any(|(op, _)| op == it))
     );
     assert!(golden.ops.len() > 300 && golden.blocks.len() > 6, "{} {}", golden.ops.len(), golden.blocks.len());
-    assert_eq!(Golden::record().ops, golden.ops);
+    for commits in BOTH {
+        let again = Golden::record(commits);
+        assert_eq!((again.ops, again.blocks), (golden.ops.clone(), golden.blocks.clone()), "{commits:?}");
+    }
 }
 
 #[test]
@@ -78,8 +84,10 @@ fn a_host_that_ends_again_and_again_in_its_recoveries_too_comes_to_the_same_end(
     // More than the largest commit has, so that each life gets on.
     for number in [140, 157, 180] {
         for loss in [|_| Loss::Nothing, |_| Loss::Unsynced, |life| Loss::Torn { sector: 512, seed: life }] {
-            let lives = lives(number, loss).unwrap();
-            assert!(lives > 2, "{number}: {lives}");
+            for commits in BOTH {
+                let lives = lives(number, commits, loss).unwrap();
+                assert!(lives > 2, "{number}: {lives}");
+            }
         }
     }
 }
@@ -105,7 +113,7 @@ fn a_sync_that_fails_is_never_tried_again_nor_anything_else_until_the_state_is_o
     let golden = Golden::get();
     // Before there is a log there is nothing but an empty file, which SQLite makes empty again.
     let log = golden.ops.iter().position(|it| *it == (FileOp::Create, "state.sqlite-wal".to_owned())).unwrap() as u64;
-    for number in golden.syncs().filter(|it| *it > log) {
+    for (number, commits) in golden.syncs().filter(|it| *it > log).flat_map(|number| BOTH.map(|it| (number, it))) {
         let later = Arc::new(Mutex::new(Vec::new()));
         let (seen, mut count) = (later.clone(), 0);
         let disk = Disk::new(move |asked: &Asked<'_>| {
@@ -116,7 +124,7 @@ fn a_sync_that_fails_is_never_tried_again_nor_anything_else_until_the_state_is_o
             if count == number { DiskVerdict::Fail(Errno::Eio) } else { DiskVerdict::Go }
         });
         let dir = tempfile::tempdir().unwrap();
-        let ran = Workload::get().run(dir.path(), &disk, &mut Blocks::new());
+        let ran = Workload::get().run(dir.path(), &disk, commits, &mut Blocks::new());
         let later = later.lock().unwrap();
         match ran {
             Err(stopped) => {
@@ -138,8 +146,11 @@ fn what_a_failed_sync_left_in_the_systems_memory_is_on_the_disk_before_anything_
     let mut came = 0;
     for sync in Golden::get().syncs() {
         for later in [1, 20, 50, 90, 130, 170] {
-            let both = failed_then_lost(sync, later).unwrap_or_else(|why| panic!("{sync} + {later}: {why}"));
-            came += u32::from(both);
+            for commits in BOTH {
+                let both =
+                    failed_then_lost(sync, commits, later).unwrap_or_else(|why| panic!("{sync} + {later}: {why}"));
+                came += u32::from(both);
+            }
         }
     }
     assert!(came > 10, "{came}");
@@ -191,7 +202,10 @@ fn a_disk_that_lies_about_its_syncs_is_found_out() {
             if count == number { DiskVerdict::Die(Loss::Unsynced) } else { DiskVerdict::Pretend }
         })
     };
-    let errors: Vec<String> =
-        Golden::get().losses().into_iter().filter_map(|number| disturbed(&lies(number), |_| ()).err()).collect();
+    let errors: Vec<String> = Golden::get()
+        .losses()
+        .into_iter()
+        .filter_map(|number| disturbed(&lies(number), Commits::HandedOver, |_| ()).err())
+        .collect();
     assert!(errors.iter().any(|it| it.contains("nothing is left of the state")), "{errors:#?}");
 }

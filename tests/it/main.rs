@@ -20,6 +20,7 @@ mod fair;
 mod fault;
 mod gdb;
 mod guests;
+mod handover;
 mod hostile;
 mod inspect;
 mod kernel;

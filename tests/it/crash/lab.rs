@@ -21,7 +21,7 @@ use vathost::{
 };
 
 /// Blocks of one life of the host: it ends, and another begins, so that opening and closing are in it too.
-const BLOCKS_PER_LIFE: usize = 3;
+const BLOCKS_PER_LIFE: u64 = 3;
 
 /// Some banks; one of them is upgraded, another loses a message, by directives. Each vat has many snapshots.
 pub(super) struct Workload {
@@ -29,6 +29,15 @@ pub(super) struct Workload {
     bundle: Vec<u8>,
     directives: String,
     code_cache: TempDir,
+}
+
+/// Who writes the commits of blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Commits {
+    /// The thread that runs them, one after the other.
+    InTurn,
+    /// Another, while the next one runs.
+    HandedOver,
 }
 
 /// What a run comes to: the hash at the end of each block, from block 0 on.
@@ -63,13 +72,14 @@ impl Workload {
         })
     }
 
-    fn open(&self, dir: &Path, disk: &Disk) -> Result<Host, Stopped> {
+    fn open(&self, dir: &Path, disk: &Disk, commits: Commits) -> Result<Host, Stopped> {
         let open = HostOptions {
             state: Some(dir.to_owned()),
             code_cache: Some(self.code_cache.path().to_owned()),
             audit: Audit::Never,
             snapshot_interval: Some(2),
             files: Some(Arc::new(disk.clone())),
+            handed_over_min: Some(if commits == Commits::HandedOver { 0 } else { u64::MAX }),
             ..HostOptions::default()
         };
         let mut controller = Host::open(open).map_err(Fault::from)?;
@@ -81,10 +91,10 @@ impl Workload {
     }
 
     /// Runs it in this folder, from wherever it stands to its end; tells of each block that is committed.
-    pub(super) fn run(&self, dir: &Path, disk: &Disk, told: &mut Blocks) -> Result<(), Stopped> {
+    pub(super) fn run(&self, dir: &Path, disk: &Disk, commits: Commits, told: &mut Blocks) -> Result<(), Stopped> {
         let policy = BlockPolicy { cranks: 4, ..BlockPolicy::default() };
         loop {
-            let mut controller = self.open(dir, disk)?;
+            let mut controller = self.open(dir, disk, commits)?;
             if controller.is_new() {
                 controller.install(&self.scenario).map_err(|it| it.fault)?;
             }
@@ -93,13 +103,18 @@ impl Workload {
             if told.last() != Some(found) {
                 told.push(found.clone());
             }
-            for _ in 0..BLOCKS_PER_LIFE {
+            let mut left = BLOCKS_PER_LIFE;
+            while left > 0 {
                 if controller.is_quiescent().map_err(|it| it.fault)? {
                     return Ok(());
                 }
-                let end = controller.run_block(&policy, &mut |_| true).map_err(|it| it.fault)?;
-                assert!(end.closed);
-                told.push(end.state_hash.to_string());
+                let ran = controller.run_blocks(&policy, left, &mut |_| true, &mut |end| {
+                    assert!(end.closed);
+                    told.push(end.state_hash.to_string());
+                    left -= 1;
+                    true
+                });
+                ran.map_err(|it| it.fault)?;
             }
         }
     }
@@ -115,10 +130,10 @@ pub(super) struct Golden {
 impl Golden {
     pub(super) fn get() -> &'static Golden {
         static GOLDEN: OnceLock<Golden> = OnceLock::new();
-        GOLDEN.get_or_init(Golden::record)
+        GOLDEN.get_or_init(|| Golden::record(Commits::InTurn))
     }
 
-    pub(super) fn record() -> Golden {
+    pub(super) fn record(commits: Commits) -> Golden {
         let ops = Arc::new(Mutex::new(Vec::new()));
         let seen = ops.clone();
         let disk = Disk::new(move |asked: &Asked<'_>| {
@@ -127,7 +142,7 @@ impl Golden {
             DiskVerdict::Go
         });
         let (dir, mut blocks) = (tempfile::tempdir().unwrap(), Blocks::new());
-        Workload::get().run(dir.path(), &disk, &mut blocks).unwrap();
+        Workload::get().run(dir.path(), &disk, commits, &mut blocks).unwrap();
         drop(disk);
         let ops = ops.lock().unwrap().clone();
         Golden { blocks, ops }
@@ -185,10 +200,14 @@ pub(super) enum Found {
 
 /// Runs the workload on this disk, lets `after` happen when the host is gone, and checks what is left: it is a committed block's
 /// state, sound in every respect, has all that was told of, and goes on to the golden run's end.
-pub(super) fn disturbed(disk: &Disk, after: impl FnOnce(&Disk)) -> Result<(Result<(), Stopped>, Found), String> {
+pub(super) fn disturbed(
+    disk: &Disk,
+    commits: Commits,
+    after: impl FnOnce(&Disk),
+) -> Result<(Result<(), Stopped>, Found), String> {
     let golden = Golden::get();
     let (dir, mut told) = (tempfile::tempdir().unwrap(), Blocks::new());
-    let ran = Workload::get().run(dir.path(), disk, &mut told);
+    let ran = Workload::get().run(dir.path(), disk, commits, &mut told);
     after(disk);
     if told != golden.blocks[..told.len()] {
         return Err("the blocks until then are not the golden run's".to_owned());
@@ -196,7 +215,9 @@ pub(super) fn disturbed(disk: &Disk, after: impl FnOnce(&Disk)) -> Result<(Resul
     let found = find(dir.path(), &told)?;
     let disk = Disk::new(|_: &Asked<'_>| DiskVerdict::Go);
     let mut rest = Blocks::new();
-    Workload::get().run(dir.path(), &disk, &mut rest).map_err(|it| format!("it does not go on: {}", it.why))?;
+    Workload::get()
+        .run(dir.path(), &disk, commits, &mut rest)
+        .map_err(|it| format!("it does not go on: {}", it.why))?;
     let from = match found {
         Found::Nothing => 0,
         Found::Old => told.len() - 1,
@@ -210,11 +231,12 @@ pub(super) fn disturbed(disk: &Disk, after: impl FnOnce(&Disk)) -> Result<(Resul
 
 /// Runs the workload in one life after another, each of which ends at the operation of that number, until one comes to the end; how many
 /// it took. After each, what is left is checked.
-pub(super) fn lives(number: u64, loss: impl Fn(u64) -> Loss) -> Result<u64, String> {
+pub(super) fn lives(number: u64, commits: Commits, loss: impl Fn(u64) -> Loss) -> Result<u64, String> {
     let golden = &Golden::get().blocks;
     let (dir, mut told) = (tempfile::tempdir().unwrap(), Blocks::new());
     for life in 1..100 {
-        let ran = Workload::get().run(dir.path(), &at(number, DiskVerdict::Die(loss(life))), &mut told);
+        let disk = at(number, DiskVerdict::Die(loss(life)));
+        let ran = Workload::get().run(dir.path(), &disk, commits, &mut told);
         if told != golden[..told.len()] {
             return Err(format!("life {life} is not the golden run's"));
         }
@@ -231,7 +253,7 @@ pub(super) fn lives(number: u64, loss: impl Fn(u64) -> Loss) -> Result<u64, Stri
 
 /// Runs the workload with a sync that fails; then again on the same machine, which has what was written in its memory; and there power is
 /// lost so many operations after the sync. Whether both came to pass, and what is left was right.
-pub(super) fn failed_then_lost(sync: u64, later: u64) -> Result<bool, String> {
+pub(super) fn failed_then_lost(sync: u64, commits: Commits, later: u64) -> Result<bool, String> {
     let mut count = 0;
     let disk = Disk::new(move |_: &Asked<'_>| {
         count += 1;
@@ -242,10 +264,10 @@ pub(super) fn failed_then_lost(sync: u64, later: u64) -> Result<bool, String> {
         }
     });
     let (dir, mut told) = (tempfile::tempdir().unwrap(), Blocks::new());
-    let first = Workload::get().run(dir.path(), &disk, &mut told);
+    let first = Workload::get().run(dir.path(), &disk, commits, &mut told);
     let both = first.is_err() && !disk.is_dead();
     if both {
-        let _ = Workload::get().run(dir.path(), &disk, &mut told);
+        let _ = Workload::get().run(dir.path(), &disk, commits, &mut told);
     }
     find(dir.path(), &told).map(|_| both && disk.is_dead())
 }
