@@ -23,6 +23,7 @@ use crate::{
         table::{Status, Tables},
         transcript::{End, Entry},
     },
+    store::Cut,
 };
 
 /// The place of a session: just before a crank, inside one, or at the end.
@@ -222,7 +223,8 @@ pub(super) struct Before {
 
 impl Before {
     pub(super) fn of(tables: &Tables) -> Before {
-        let unresolved = tables.promises.iter().filter(|(_, it)| it.is_unresolved()).map(|(id, _)| *id).collect();
+        let all = tables.promises.along((Cut::Start, Cut::End));
+        let unresolved = all.filter(|(_, it)| it.is_unresolved()).map(|(id, _)| *id).collect();
         Before { unresolved, vats: vats(tables) }
     }
 }

@@ -467,7 +467,7 @@ fn final_state(tables: &Tables, vector: &Vector) -> Value {
 fn copies(tables: &Tables) -> BTreeMap<KRef, u64> {
     let mut copies = BTreeMap::new();
     for (id, data) in tables.settlements.iter() {
-        let more = tables.promises.sharers(*id).saturating_sub(1);
+        let more = tables.sharers(*id).saturating_sub(1);
         for slot in data.slots.iter().filter(|_| more > 0) {
             *copies.entry(*slot).or_default() += more;
         }

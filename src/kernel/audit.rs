@@ -199,6 +199,7 @@ impl Sweep {
     }
 
     fn promises(&mut self, tables: &Tables) -> Result<(), KernelPanic> {
+        let mut sharers: BTreeMap<PromiseId, u64> = BTreeMap::new();
         for (id, promise) in tables.promises.iter() {
             let orphaned = promise.decider().is_some_and(|it| !tables.is_alive(it));
             if orphaned || !tables.subscribers.of(*id).all(|it| tables.vats.contains(&it)) {
@@ -207,9 +208,14 @@ impl Sweep {
             if promise.settlement().is_some_and(|it| !tables.settlements.contains(&it)) {
                 return Err(KernelPanic::new("audit.settlement", format_args!("{id}: {:?}", promise.state)));
             }
+            promise.shared_settlement(*id).into_iter().for_each(|it| *sharers.entry(it).or_default() += 1);
+        }
+        if !sharers.iter().eq(tables.sharers.iter()) {
+            let noted: Vec<_> = tables.sharers.iter().collect();
+            return Err(KernelPanic::new("audit.settlement", format_args!("noted {noted:?}, counted {sharers:?}")));
         }
         for (id, data) in tables.settlements.iter() {
-            if tables.promises.sharers(*id) == 0 {
+            if tables.sharers(*id) == 0 {
                 return Err(KernelPanic::new("audit.settlement", format_args!("no promise was settled with {id}'s")));
             }
             data.slots.iter().for_each(|it| self.hold(*it));

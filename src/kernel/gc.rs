@@ -118,12 +118,9 @@ impl Ledger {
         if self.tables().promises.get(&id).is_none_or(|it| it.refs > 0) {
             return Ok(());
         }
-        let promise = self.tables_mut().promises.remove(&id);
+        let unshared = self.tables_mut().remove_promise(id);
         self.forget_subscribers(id);
-        match promise.and_then(|it| it.settlement()) {
-            Some(settlement) if self.tables().promises.sharers(settlement) == 0 => self.forget_settlement(settlement),
-            _ => Ok(()),
-        }
+        unshared.map_or(Ok(()), |it| self.forget_settlement(it))
     }
 
     /// Removes a settlement that no promise shares any more, and what it held.

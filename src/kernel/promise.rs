@@ -150,7 +150,7 @@ impl Ledger {
             self.notify(vat, id)?;
         }
         self.release_queue(id);
-        self.update_promise(id, |it| it.state = state)?;
+        self.tables_mut().settle_promise(id, state).ok_or_else(|| KernelPanic::new("promise.known", id))?;
         self.tables_mut().note_answer(id);
         if matches!(state, PromiseState::Rejected { .. }) && policy != Policy::Ignore {
             let data = self.tables().settled(id).cloned().ok_or_else(|| KernelPanic::new("audit.settlement", id))?;

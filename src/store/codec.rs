@@ -71,8 +71,11 @@ fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, HostFault> {
     Ok(value)
 }
 
-/// A key whose bytes sort as the key does.
+/// A key of a table, and its bytes, which sort as the key does.
 pub trait Key: Ord + Clone {
+    /// Whether the bytes do sort so: those of a text order do not. A range of the keys must be one of the bytes as well then.
+    const SORTS_AS_BYTES: bool = true;
+
     /// Appends the bytes.
     fn write(&self, out: &mut impl Sink);
     /// Takes the key off the front of the bytes.
@@ -101,6 +104,8 @@ impl Key for i64 {
 
 /// As its number; rows are found by the order of the texts, which is that of the keys in memory.
 impl Key for crate::model::id::TextOrd {
+    const SORTS_AS_BYTES: bool = false;
+
     fn write(&self, out: &mut impl Sink) {
         self.0.write(out);
     }
@@ -148,6 +153,8 @@ impl Key for crate::model::value::StoreKey {
 }
 
 impl<A: Key, B: Key> Key for (A, B) {
+    const SORTS_AS_BYTES: bool = A::SORTS_AS_BYTES && B::SORTS_AS_BYTES;
+
     fn write(&self, out: &mut impl Sink) {
         self.0.write(out);
         self.1.write(out);

@@ -61,6 +61,13 @@ pub(super) struct AtOnce {
     pub(super) rows: usize,
 }
 
+impl AtOnce {
+    /// The same, or all of a range where the file has its rows in another order than the memory: no piece of it is a range of both.
+    fn of<K: Key>(self) -> AtOnce {
+        if K::SORTS_AS_BYTES { self } else { AtOnce { bytes: usize::MAX, rows: usize::MAX } }
+    }
+}
+
 /// The crank that changed a row last, as the table counts them since it was opened, and whether the row was used since a trim
 /// looked at it.
 #[derive(Debug)]
@@ -296,7 +303,7 @@ pub(crate) fn look<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
         let mut end = to.clone();
         if let Some(elsewhere) = &table.elsewhere {
             let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
-            let is_all = file.file.rows_within(table.name, (first, last), AT_ONCE, &mut |row| {
+            let is_all = file.file.rows_within(table.name, (first, last), AT_ONCE.of::<K>(), &mut |row| {
                 let (key, value) = table.proved(row)?;
                 rows.insert(key, value);
                 Ok(())
@@ -325,9 +332,19 @@ pub(crate) fn look<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
     Ok(())
 }
 
+/// Counts the rows of a table whose values are stored with this beginning, as they were committed: of one that reads by itself.
+pub(crate) fn stored_beginning_with<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
+    table: &Table<K, V, I, A>,
+    begin: &[u8],
+) -> usize {
+    let reader = table.elsewhere.as_ref().and_then(|it| it.reader.as_ref());
+    reader.and_then(|it| it.file.or_none(it.file.count_beginning_with(table.name, begin))).unwrap_or(0)
+}
+
 impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
-    /// Returns the number of rows in memory.
-    pub(crate) fn in_memory(&self) -> usize {
+    /// Returns the number of rows in memory, those that came since the last change among them.
+    pub(crate) fn in_memory(&mut self) -> usize {
+        self.settle_in();
         self.rows.count()
     }
 
@@ -410,14 +427,14 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
 
     /// Reads what is missing from memory behind a place, and returns how far nothing is missing then.
     fn read_on(&self, file: &RowFile, from: &Cut<K>, to: &Cut<K>, max: AtOnce) -> Result<Cut<K>, HostFault> {
-        let Some(elsewhere) = &self.elsewhere else { return Ok(to.clone()) };
+        let Some(elsewhere) = self.elsewhere.as_ref().filter(|it| *from < it.beyond) else { return Ok(to.clone()) };
         if let Some(end) = elsewhere.known.lock().whole_from(from) {
             return Ok(end.min(to).clone());
         }
         elsewhere.known.lock().reads += 1;
         let [first, last] = [from.first(), to.last()].map(|it| it.map(bytes));
         let mut end = to.clone();
-        let is_all = file.rows_within(self.name, (first, last), max, &mut |row| {
+        let is_all = file.rows_within(self.name, (first, last), max.of::<K>(), &mut |row| {
             let (key, value) = self.proved(row)?;
             end = Cut::behind(key.clone());
             if !elsewhere.removed.contains(&key) && self.rows.find(&key).is_none() && elsewhere.came.get(&key).is_none()

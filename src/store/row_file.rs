@@ -151,21 +151,46 @@ impl RowFile {
         Ok(true)
     }
 
-    /// Returns whether a table has more rows than this.
-    pub(crate) fn has_more_than(&self, table: &str, rows: u64) -> Result<bool, HostFault> {
-        let sql = format!("SELECT EXISTS (SELECT 1 FROM \"{table}\" LIMIT 1 OFFSET ?)");
-        let found = self.0.connection.lock().query_row(&sql, [rows.cast_signed()], |row| row.get(0));
+    /// Returns whether a table has more rows than this, or their values more bytes.
+    pub(crate) fn is_larger_than(&self, table: &str, rows: u64, bytes: u64) -> Result<bool, HostFault> {
+        let has_more = format!("SELECT EXISTS (SELECT 1 FROM \"{table}\" LIMIT 1 OFFSET ?)");
+        // Of a value the length is at its beginning.
+        let size = format!("SELECT total(length(value)) > ? FROM \"{table}\"");
+        let connection = self.0.connection.lock();
+        let found =
+            connection.query_row(&has_more, [rows.cast_signed()], |row| row.get(0)).and_then(|found| match found {
+                true => Ok(true),
+                false => connection.query_row(&size, [bytes.cast_signed()], |row| row.get(0)),
+            });
+        drop(connection);
         found.map_err(|err| self.failed(table, &err))
+    }
+
+    /// Returns whether a table has no row; a failure is kept.
+    pub(crate) fn is_empty(&self, table: &str) -> bool {
+        let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM \"{table}\")");
+        let found = self.0.connection.lock().query_row(&sql, [], |row| row.get(0));
+        self.or_none(found.map_err(|err| self.failed(table, &err))).unwrap_or(false)
+    }
+
+    /// Counts the rows of a table whose values begin with these bytes.
+    pub(super) fn count_beginning_with(&self, table: &str, begin: &[u8]) -> Result<usize, HostFault> {
+        let sql = format!("SELECT count(*) FROM \"{table}\" WHERE substr(value, 1, length(?1)) = ?1");
+        self.count(table, &sql, params![begin])
     }
 
     /// Counts the rows of a range of a table.
     pub(super) fn count_within(&self, table: &str, range: StoredRange) -> Result<usize, HostFault> {
         let (within, first, last) = within(range);
         let sql = format!("SELECT count(*) FROM \"{table}\" WHERE {within}");
+        self.count(table, &sql, params![first, last])
+    }
+
+    fn count(&self, table: &str, sql: &str, params: impl rusqlite::Params) -> Result<usize, HostFault> {
         let count = || {
             let connection = self.0.connection.lock();
-            let mut statement = connection.prepare_cached(&sql)?;
-            statement.query_row(params![first, last], |row| row.get::<_, i64>(0))
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row(params, |row| row.get::<_, i64>(0))
         };
         count().map(|it| usize::try_from(it).unwrap_or(usize::MAX)).map_err(|err| self.failed(table, &err))
     }

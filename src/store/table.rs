@@ -81,10 +81,23 @@ pub struct Table<K, V, I = (), A: Arrangement<K> = Sorted> {
     /// What changed since the last block that was closed without a commit, if one was.
     unclosed: Option<BTreeMap<K, Option<V>>>,
     essence: Option<Essence<V>>,
-    has_long_values: bool,
-    has_value_index: bool,
+    kind: TableKind,
     /// What is known of the rows that are not in memory; nothing where all are.
     pub(super) elsewhere: Option<Box<Elsewhere<K, V>>>,
+}
+
+/// The kind of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableKind {
+    /// With short values, found by their keys.
+    Plain,
+    /// With values that may be long: the file keeps them apart from their keys.
+    LongValues,
+    /// With rows that are also looked for by their values: see `found_by_value`.
+    ValueIndex,
+    /// With rows that follow from those of other tables: they are in no hash of the state, and no experiment compares them. Each has its
+    /// checksum, and a commit attests all of them, as those of any table.
+    Derived,
 }
 
 /// A row in memory, and its stamp.
@@ -129,8 +142,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
             touched: Touched::default(),
             unclosed: None,
             essence: None,
-            has_long_values: false,
-            has_value_index: false,
+            kind: TableKind::Plain,
             elsewhere: None,
         }
     }
@@ -141,14 +153,10 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
         Table { essence: Some(essence), ..self }
     }
 
-    /// Says that the values may be long: the file keeps them apart from their keys.
-    pub fn with_long_values(self) -> Table<K, V, I, A> {
-        Table { has_long_values: true, ..self }
-    }
-
-    /// Says that rows are also looked for by their values: see `beginning_with`.
-    pub fn with_value_index(self) -> Table<K, V, I, A> {
-        Table { has_value_index: true, ..self }
+    /// Says that the table is not a plain one.
+    pub fn of_kind(self, kind: TableKind) -> Table<K, V, I, A> {
+        let essence: Option<Essence<V>> = if kind == TableKind::Derived { Some(|_| None) } else { self.essence };
+        Table { kind, essence, ..self }
     }
 
     /// Adds what an experiment compares of a row to a digest, or takes it away.
@@ -421,6 +429,9 @@ pub trait Journaled {
     /// Returns whether its rows stay in the file until they are needed.
     fn is_in_file(&self) -> bool;
 
+    /// Returns whether its rows follow from those of others, and are in no hash of the state.
+    fn is_derived(&self) -> bool;
+
     /// The name, also of the database's table.
     fn name(&self) -> &'static str;
 
@@ -465,8 +476,10 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
                 None if was.is_none() => continue,
                 row => row.map(|it| &it.value),
             };
-            write_row(self.tag, &key, new, mark)?;
-            if let Some(changes) = &mut changes {
+            if self.kind != TableKind::Derived {
+                write_row(self.tag, &key, new, mark)?;
+            }
+            if let Some(changes) = changes.as_mut().filter(|_| self.kind != TableKind::Derived) {
                 let mut row = Vec::new();
                 write_row(self.tag, &key, new, &mut row)?;
                 changes.bytes(&row);
@@ -609,12 +622,20 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         !self.is_whole()
     }
 
+    fn is_derived(&self) -> bool {
+        self.kind == TableKind::Derived
+    }
+
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn layout(&self) -> TableLayout {
-        TableLayout { name: self.name, has_long_values: self.has_long_values, has_value_index: self.has_value_index }
+        TableLayout {
+            name: self.name,
+            has_long_values: self.kind == TableKind::LongValues,
+            has_value_index: self.kind == TableKind::ValueIndex,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A state of the layout before this one is brought to this one when it is opened to be run.
 //!
 //! ```text
-//!   schema 9 ─▶ a copy beside the file ─▶ one transaction: the vatstores are counted, the c-lists get an index ─▶ schema 10 ─▶ all is proved ─▶ the copy goes
+//!   schema 9 ─▶ a copy beside the file ─▶ one transaction: the vatstores and shared settlements are counted, the c-lists get an index ─▶ schema 10 ─▶ all is proved ─▶ the copy goes
 //! ```
 //!
 //! Invariants: the state is of one layout or the other, whatever ends the process; the copy is whole before the first change, and is
@@ -14,25 +14,47 @@ use std::{
 };
 
 use rusqlite::OptionalExtension;
+use serde::Deserialize;
 
 use crate::{
     model::{
         blame::HostFault,
-        id::VatId,
+        id::{ObjectId, PromiseId, VatId},
         limits,
         value::{Bytes, StoreKey},
     },
     store::{
         codec::{self, Key},
         database::{Database, FILE, Meta, ROW_COLUMNS, SCHEMA, value_index},
+        fold::Fold,
+        hash::Digest,
         private,
         proof::DAMAGED,
         sum::{self, StoreSum, SumChange},
+        table::{Journaled, Table, TableKind},
     },
 };
 
 /// The tables of the kernel that are new, and empty in a state of the layout before this one.
-const NEW_TABLES: [&str; 3] = ["engine", "state_option", "answer"];
+const NEW_TABLES: [&str; 4] = ["engine", "state_option", "answer", "sharers"];
+
+/// The tag of the table of sharers; the digest of the table is the one before that.
+const SHARERS: u8 = 27;
+
+/// A promise as the layout before this one has it: unresolved, and decided by a vat; fulfilled like the promise of this id, and perhaps
+/// with an object; or rejected likewise.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "the records have these fields")]
+enum StateBefore {
+    Unresolved(Option<VatId>),
+    Fulfilled(PromiseId, Option<ObjectId>),
+    Rejected(PromiseId),
+}
+
+/// Makes the table that counts the promises that share a settlement (see `state::table::Tables::sharers`).
+pub(crate) fn sharers() -> Table<PromiseId, u64> {
+    Table::new(SHARERS, "sharers").of_kind(TableKind::Derived)
+}
 
 /// The layout that can be brought to this one.
 pub(super) const BEFORE: u32 = 9;
@@ -72,7 +94,7 @@ fn copy_aside(database: &Database, copy: &Path) -> Result<(), HostFault> {
     fs::File::open(&database.home.dir).and_then(|it| it.sync_all()).map_err(|err| failed(&err))
 }
 
-/// Counts the keys and bytes of each vatstore, and writes them with the facts that attest them, in one transaction that begins
+/// Counts the keys and bytes of each vatstore, and the promises of each shared settlement, and writes them with the facts that attest them, in one transaction that begins
 /// with this.
 fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault> {
     let mut sums: BTreeMap<VatId, StoreSum> = BTreeMap::new();
@@ -86,6 +108,21 @@ fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault>
         sum.bytes += limits::STORE_KEY_OVERHEAD + (key.len() + value.len()) as u64;
         Ok(())
     })?;
+    let mut sharers = sharers();
+    database.load("promise", |row| {
+        let key = PromiseId::read(&mut &row.key[..])
+            .ok_or_else(|| database.damaged("count a promise", DAMAGED, "promise"))?;
+        let (StateBefore::Fulfilled(with, _) | StateBefore::Rejected(with)) =
+            codec::decode::<(StateBefore, u32, u8)>(row.value)?.0
+        else {
+            return Ok(());
+        };
+        if with != key {
+            let count = sharers.get(&with).copied().unwrap_or(0);
+            sharers.insert(with, count + 1);
+        }
+        Ok(())
+    })?;
     let changes: Vec<SumChange> =
         sums.into_iter().map(|(vat, sum)| SumChange { vat, old: None, new: Some(sum) }).collect();
     let record = database
@@ -94,14 +131,20 @@ fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault>
         .query_row("SELECT value FROM meta", [], |row| row.get::<_, Vec<u8>>(0))
         .optional()
         .map_err(|err| database.failed("read the state's facts", &err))?;
-    let transaction = database.transaction()?;
+    let mut transaction = database.transaction()?;
     transaction.0.execute_batch(lay_out).map_err(|err| transaction.failed("lay out the new table", &err))?;
     if let Some(mut record) = record {
-        let mut digest = crate::store::Digest::default();
+        let mut digest = Digest::default();
         transaction.put_sums(&changes, &mut digest)?;
         // The facts end with what is new.
         codec::append(&digest, &mut record)?;
-        let meta: Meta = codec::decode(&record)?;
+        let mut meta: Meta = codec::decode(&record)?;
+        let digests = &mut meta.proof.tables;
+        digests.resize(digests.len().max(SHARERS.into()), Digest::default());
+        if let Some(digest) = digests.get_mut(usize::from(SHARERS) - 1) {
+            sharers.seal(&mut Fold::of_step("upgrade"), None, None)?;
+            sharers.flush(&mut transaction, digest)?;
+        }
         transaction.put_meta(&meta)?;
     }
     transaction.commit()

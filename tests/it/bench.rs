@@ -191,6 +191,9 @@ fn memory_is_told_by_the_vat_the_object_and_the_promise() {
     for field in ["objects", "perIdleVat", "perObject", "perPromise", "perObjectOnDisk", "peakBytes"] {
         assert!(memory[field].as_u64().unwrap() > 0, "{field}: {memory}");
     }
+    for field in ["entry", "object", "promise", "settlement", "subscriber"] {
+        assert!(memory["rows"][field].as_u64().unwrap() > 0, "{field}: {memory}");
+    }
 }
 
 #[test]

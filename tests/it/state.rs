@@ -10,6 +10,7 @@ mod forever;
 mod large;
 mod layout;
 mod overlay;
+mod promises;
 mod references;
 mod rerun;
 mod retention;

@@ -11,7 +11,8 @@ use crate::{
 
 /// Measure what a state takes in memory: by the idle vat, by the object, by the promise
 ///
-/// 10,000 vats that are all live, then a million objects and a million promises that one vat holds.
+/// First a million rows of each table that need not be in memory; then 10,000 vats that are all live, a million objects and a million
+/// promises that one vat holds.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -39,6 +40,11 @@ pub(super) fn cmd_memory(args: &MemoryArgs, output: &Output) -> anyhow::Result<E
         row("objects, exported and imported", memory.objects, memory.per_object),
         row("the same, on disk", memory.objects, memory.per_object_on_disk),
         row("promises, likewise", memory.promises, memory.per_promise),
+        row("a row in memory: entries of c-lists", memory.rows.count, memory.rows.entry),
+        row("objects", memory.rows.count, memory.rows.object),
+        row("promises", memory.rows.count, memory.rows.promise),
+        row("settlements of 8 bytes and a slot", memory.rows.count, memory.rows.settlement),
+        row("subscribers", memory.rows.count, memory.rows.subscriber),
     ];
     output.line(table(&["", "", "each"], &[0], rows))?;
     output.line(format!("peak: {}", size(memory.peak_bytes)))?;

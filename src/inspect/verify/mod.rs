@@ -272,7 +272,7 @@ fn invariants(tables: &Tables, check: &mut Check) {
 
 fn digest(database: &Database, tables: &mut Tables, stored: &[Option<Digest>], meta: Option<&Meta>, check: &mut Check) {
     let mut swept = Digest::default();
-    for (table, stored) in tables.each().into_iter().zip(stored) {
+    for (table, stored) in tables.each().into_iter().zip(stored).filter(|(table, _)| !table.is_derived()) {
         match stored {
             Some(stored) if table.is_in_file() => swept = Digest::sum(&[swept, *stored]),
             _ => drop(check.result(table.sweep(&mut swept))),

@@ -114,7 +114,7 @@ fn counts(tables: &Tables) -> Counts {
         clist: tables.clist.len(),
         objects: tables.objects.len(),
         promises: tables.promises.len(),
-        promises_unresolved: tables.promises.iter().filter(|(_, it)| it.is_unresolved()).count(),
+        promises_unresolved: tables.unresolved(),
         queue_cleanup: queue(|id| id == QueueId::Cleanup),
         queue_reap: queue(|id| id == QueueId::Reap),
         queue_run: queue(|id| matches!(id, QueueId::Run(_))),

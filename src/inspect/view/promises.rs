@@ -6,6 +6,7 @@ use super::{Row, brief, label, or_dash, said};
 use crate::{
     model::id::PromiseId,
     state::table::{Policy, Promise, PromiseState, QueueId, Tables},
+    store::Cut,
 };
 
 #[derive(Serialize)]
@@ -28,7 +29,7 @@ pub(crate) struct PromiseRow {
 }
 
 pub(crate) fn list(tables: &Tables) -> impl Iterator<Item = PromiseRow> {
-    tables.promises.iter().map(|(id, promise)| row(tables, *id, promise))
+    tables.promises.along((Cut::Start, Cut::End)).map(|(id, promise)| row(tables, *id, promise))
 }
 
 pub(crate) fn row(tables: &Tables, id: PromiseId, promise: &Promise) -> PromiseRow {

@@ -11,7 +11,7 @@ use crate::{
     inspect::view::text::{counted, grouped, harmless, shortened, size},
     model::{
         blame::HostFault,
-        id::{DeliveryNum, VRef, VatId},
+        id::{DeliveryNum, KRef, VRef, VatId},
     },
     state::{
         block::{Block, history},
@@ -113,6 +113,8 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
     let vat = tables.vats.get(&id).ok_or_else(unknown)?;
     let tally = tables.tallies.get(&id).copied().unwrap_or(Tally::default());
     let entries = |wanted: fn(VRef) -> bool| tables.clist.of(id).filter(|(vref, _)| wanted(*vref)).count();
+    let is_decided =
+        |it: KRef| it.promise().and_then(|it| tables.promises.get(&it)).is_some_and(|it| it.decider() == Some(id));
     let (mut transcript, pruned) = (0, history::pruned(block, id)?);
     for entry in block.transcript(id, pruned.map_or_else(Default::default, |it| it.next))? {
         entry?;
@@ -142,7 +144,7 @@ pub(crate) fn one(block: &Block, id: VatId) -> Result<OneVat, HostFault> {
         exports: entries(VRef::is_exported_object),
         imports: entries(VRef::is_imported_object),
         promises: entries(VRef::is_promise),
-        decides: tables.promises.iter().filter(|(_, it)| it.decider() == Some(id)).count(),
+        decides: tables.clist.promises(id).filter(|(_, entry)| is_decided(entry.kref)).count(),
         transcript,
         transcript_from: pruned.map(|it| it.next.0),
     })

@@ -95,7 +95,7 @@ impl EndedBlock {
         for (table, digest) in tables.each().into_iter().zip(&mut meta.proof.tables) {
             table.flush(&mut rows, digest)?;
         }
-        meta.digest = Digest::sum(&meta.proof.tables);
+        meta.digest = tables.digest(&meta.proof.tables);
         let hash = meta.chain.hash(&meta.digest);
         meta.end(hash, !open);
         ended(slog, hash);

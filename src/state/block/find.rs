@@ -46,7 +46,7 @@ pub fn find_bundle(block: &Block, prefix: &HexPrefix) -> Result<Option<BundleId>
 pub fn sweep_digest(block: &mut Block) -> Result<Digest, HostFault> {
     stored::fetch_all(block)?;
     let mut digest = Digest::default();
-    for table in block.0.tables.each() {
+    for table in block.0.tables.each().into_iter().filter(|it| !it.is_derived()) {
         table.sweep(&mut digest)?;
     }
     Ok(digest)

@@ -95,7 +95,7 @@ struct Inner {
     retention: Retention,
     /// Bytes of memory that rows may take between two cranks which can leave it.
     stored_max: Option<u64>,
-    /// Whether c-lists and objects stay in memory all the same.
+    /// Whether references stay in memory all the same.
     holds_references: bool,
     console: Console,
     /// The devices of the embedder.
@@ -232,8 +232,9 @@ impl Block {
         if !self.has_begun() {
             return Ok(self.committed_hash());
         }
-        let mut rows = Digest::sum(&self.0.meta.proof.tables);
-        self.0.tables.all().iter().try_for_each(|it| it.digest_now(&mut rows))?;
+        let mut rows = self.0.tables.digest(&self.0.meta.proof.tables);
+        let mut hashed = self.0.tables.all().into_iter().filter(|it| !it.is_derived());
+        hashed.try_for_each(|it| it.digest_now(&mut rows))?;
         Ok(self.0.meta.chain.hash(&rows))
     }
 

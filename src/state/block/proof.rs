@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries,
-//! manifests, pages, bundles, and the rows of vatstores, c-lists and objects where there are too many) is bound to it, and proved when it is read.
+//! manifests, pages, bundles, and the rows of vatstores, c-lists, objects and promises where there are too many) is bound to it, and proved when it is read.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 

@@ -1,11 +1,12 @@
-//! Rows that are in memory, or in the file where they are not (see `store::elsewhere`): vatstores, c-lists and objects.
+//! Rows that are in memory, or in the file where they are not (see `store::elsewhere`): vatstores; and *references*, which are c-lists,
+//! objects, promises, settlements and subscribers.
 //!
 //! ```text
 //!   open ──too many? they stay in the file──▶ asked for, row by row ──over the memory for rows? between two cranks──▶ what was not used leaves
 //! ```
 //!
 //! Invariants: these functions alone read keys and values of a vat for a block that runs; who would iterate over the rows of one of the
-//! tables itself has fetched all of them before. Objects and entries of c-lists seem to be in memory to everybody.
+//! tables itself has fetched all of them before. References seem to be in memory to everybody.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -24,14 +25,21 @@ use crate::{
 /// they are needed.
 const READ_AT_ONCE: u64 = 8 << 20;
 
-/// The same of entries of c-lists, and of objects: to read so many takes some 10 ms.
+/// The same of the rows of a table of references: to read so many takes some 10 ms.
 const REFERENCES_AT_ONCE: u64 = 10_000;
 
-/// Bytes of memory that an entry of a c-list takes: its places in two maps.
-const ENTRY_BYTES: u64 = 128;
+/// Bytes of memory that an entry of a c-list takes, in its places in two maps: as the others here, measured over a million that came in
+/// the order of their keys (`vathost bench memory`).
+const ENTRY_BYTES: u64 = 161;
 
 /// Bytes of memory that an object takes.
-const OBJECT_BYTES: u64 = 80;
+const OBJECT_BYTES: u64 = 95;
+
+/// Bytes of memory that a promise takes.
+const PROMISE_BYTES: u64 = 95;
+
+/// Bytes of memory that a subscriber takes, or a count of those who share a settlement.
+const COUNT_BYTES: u64 = 50;
 
 /// Returns the value of a key, if there is one.
 pub(crate) fn get(block: &mut Block, vat: VatId, key: Bytes) -> Result<Option<Bytes>, HostFault> {
@@ -108,14 +116,18 @@ pub fn fetch_all(block: &mut Block) -> Result<(), HostFault> {
     fetch_references(block)
 }
 
-/// Reads all c-lists and objects that are not in memory.
+/// Reads all references that are not in memory.
 fn fetch_references(block: &mut Block) -> Result<(), HostFault> {
     let Inner { tables, database, .. } = &mut *block.0;
     tables.clist.gather(database)?;
-    tables.objects.fetch_all(database)
+    tables.objects.fetch_all(database)?;
+    tables.promises.fetch_all(database)?;
+    tables.settlements.fetch_all(database)?;
+    tables.subscribers.fetch_all(database)?;
+    tables.sharers.fetch_all(database)
 }
 
-/// Reads all c-lists and objects, and keeps them in memory: for a host that audits, which recounts all references.
+/// Reads all references, and keeps them in memory: for a host that audits, which recounts all of them.
 pub fn hold_references(block: &mut Block) -> Result<(), HostFault> {
     block.0.holds_references = true;
     fetch_references(block)
@@ -130,16 +142,23 @@ pub fn set_memory(block: &mut Block, bytes: u64) {
 /// Returns how often rows were read from the file, since they first left the memory.
 pub fn reads(block: &Block) -> u64 {
     let tables = &block.0.tables;
-    tables.vatstore.reads() + tables.clist.reads() + tables.objects.reads()
+    let promises = tables.promises.reads() + tables.settlements.reads() + tables.subscribers.reads();
+    tables.vatstore.reads() + tables.clist.reads() + tables.objects.reads() + promises + tables.sharers.reads()
 }
 
 /// Counts the rows that the tables have which are not in memory as a whole, as they were committed.
 pub fn rows_left(block: &Block) -> u64 {
     let tables = &block.0.tables;
     let stored = if tables.vatstore.is_whole() { 0 } else { tables.vatstore.all_keys() };
-    let references =
-        tables.clist.stored_within(&(Cut::Start, Cut::End)) + tables.objects.stored_within(&(Cut::Start, Cut::End));
-    stored + references as u64
+    let references = [
+        tables.clist.stored_within(&(Cut::Start, Cut::End)),
+        tables.objects.stored_within(&(Cut::Start, Cut::End)),
+        tables.promises.stored_within(&(Cut::Start, Cut::End)),
+        tables.settlements.stored_within(&(Cut::Start, Cut::End)),
+        tables.subscribers.stored_within(&(Cut::Start, Cut::End)),
+        tables.sharers.stored_within(&(Cut::Start, Cut::End)),
+    ];
+    stored + references.iter().sum::<usize>() as u64
 }
 
 /// Returns the file of rows that are asked for of a table, if there are some: what could not be read of it is kept there.
@@ -160,6 +179,10 @@ pub(super) fn trim(block: &mut Block, committed: bool) {
         tables.vatstore.index().in_memory(),
         tables.clist.in_memory() as u64 * ENTRY_BYTES,
         tables.objects.in_memory() as u64 * OBJECT_BYTES,
+        tables.promises.in_memory() as u64 * PROMISE_BYTES,
+        tables.settlements.in_bytes(),
+        tables.subscribers.in_memory() as u64 * COUNT_BYTES,
+        tables.sharers.in_memory() as u64 * COUNT_BYTES,
     ];
     let all: u64 = taken.iter().sum();
     if all <= max {
@@ -175,10 +198,14 @@ pub(super) fn trim(block: &mut Block, committed: bool) {
     // A little more than must be, or the next crank would begin anew.
     let few = max - max / 8;
     let share = |taken: u64| u64::try_from(u128::from(taken) * u128::from(few) / u128::from(all)).unwrap_or(few);
-    let [store, entries, objects] = taken.map(share);
+    let [store, entries, objects, promises, settlements, subscribers, sharers] = taken.map(share);
     tables.vatstore.trim(|it, _| it.in_memory() <= store);
     tables.clist.trim_to(entries / ENTRY_BYTES, &globals);
     tables.objects.trim(|_, rows| rows as u64 <= objects / OBJECT_BYTES);
+    tables.promises.trim(|_, rows| rows as u64 <= promises / PROMISE_BYTES);
+    tables.settlements.trim(|it, _| it.bytes() <= settlements);
+    tables.subscribers.trim(|_, rows| rows as u64 <= subscribers / COUNT_BYTES);
+    tables.sharers.trim(|_, rows| rows as u64 <= sharers / COUNT_BYTES);
 }
 
 /// Returns whether vatstores of these sizes are too large to be read when the state is opened.
@@ -186,15 +213,23 @@ pub(super) fn too_large(sums: &BTreeMap<VatId, StoreSum>) -> bool {
     sums.values().fold(0, |all: u64, it| all.saturating_add(it.bytes)) > READ_AT_ONCE
 }
 
-/// Returns whether there are too many c-list entries or objects to read them when the state is opened.
+/// Returns whether there are too many references to read them when the state is opened.
 pub(super) fn too_many(database: &Database) -> Result<bool, HostFault> {
-    Ok(database.file.has_more_than("clist", REFERENCES_AT_ONCE)?
-        || database.file.has_more_than("object", REFERENCES_AT_ONCE)?)
+    let mut tables = ["clist", "object", "promise", "settlement", "subscriber"].into_iter();
+    let is_large = |it| database.file.is_larger_than(it, REFERENCES_AT_ONCE, READ_AT_ONCE);
+    tables.try_fold(false, |found, it| Ok(found || is_large(it)?))
 }
 
-/// Has c-lists and objects stay in the file until they are needed.
+/// Has references stay in the file until they are needed.
 pub(super) fn leave_references(tables: &mut Tables, database: &Database, globals: &Globals) {
-    tables.clist.leave(database.file.clone(), globals);
-    let reader = RowReader { file: database.file.clone(), near: None };
-    tables.objects.leave_in_file(Cut::before(globals.next_object), Some(reader));
+    let Globals { next_object, next_promise, .. } = *globals;
+    let file = &database.file;
+    tables.clist.leave(file.clone(), globals);
+    tables.objects.leave_in_file(Cut::before(next_object), Some(RowReader { file: file.clone(), near: None }));
+    tables.promises.leave_in_file(Cut::before(next_promise), Some(RowReader { file: file.clone(), near: None }));
+    tables.settlements.leave_in_file(Cut::before(next_promise), Some(RowReader { file: file.clone(), near: None }));
+    tables.subscribers.leave(file.clone(), next_promise);
+    // Most states have none: then none is looked for.
+    let beyond = if file.is_empty("sharers") { Cut::Start } else { Cut::before(next_promise) };
+    tables.sharers.leave_in_file(beyond, Some(RowReader { file: file.clone(), near: None }));
 }

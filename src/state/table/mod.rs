@@ -17,7 +17,7 @@ pub use clist::{CList, CListEntry};
 pub use device::{DeviceMessages, DeviceRow, DeviceRows, Mailbox, Outbox, Outgoing, OwnDevice, Wakeup, Wakeups};
 pub use engine::EngineChange;
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
-pub use promise::{Awaited, Policy, Promise, PromiseState, Promises, Subscribers, Waiters};
+pub use promise::{Awaited, Policy, Promise, PromiseState, Settlements, Subscribers, Waiters};
 pub use queue::{Load, Queue, QueueId, Sender, Turn, Waiting};
 pub use session::{Session, SessionEvent, SessionOutbox, Sessions};
 pub use vat::{Meter, OnFault, Options, Outside, Status, Tallies, Tally, Vat, Vats};
@@ -33,7 +33,7 @@ use crate::{
         limits,
         value::{Bytes, CapData},
     },
-    store::{Journaled, Table, TableLayout},
+    store::{self, Digest, Journaled, Table, TableKind, TableLayout},
 };
 
 /// The counters, and where the chain of blocks stands.
@@ -94,7 +94,7 @@ pub struct Tables {
     /// The kernel objects.
     pub objects: Table<ObjectId, Object>,
     /// The kernel promises.
-    pub promises: Promises,
+    pub promises: Table<PromiseId, Promise>,
     /// The run-queue, the reap queue, the queues of promises, the vats to clean up.
     pub queue: Queue,
     /// Pending GC actions, in the order in which they are taken.
@@ -117,7 +117,7 @@ pub struct Tables {
     pub outbox: Outbox,
     /// The values with which promises were settled, under the first promise that was: written once, gone with the last
     /// that shares it. The slots of each are held once.
-    pub settlements: Table<PromiseId, CapData<KRef>>,
+    pub settlements: Settlements,
     /// The vats to notify when a promise is settled.
     pub subscribers: Subscribers,
     /// The promises that the kernel's own objects will settle.
@@ -136,6 +136,9 @@ pub struct Tables {
     pub options: Table<Bytes, u64>,
     /// The blocks in which messages from outside were answered, in a state whose answers expire.
     pub answers: Answers,
+    /// For each settlement the number of promises that share it, other than the one that it was made for: of most there is none, and no
+    /// row. It follows from the promises.
+    pub sharers: Table<PromiseId, u64>,
 }
 
 /// Lists the tables, in the order in which their changes are hashed.
@@ -172,7 +175,7 @@ macro_rules! in_order {
 in_order! {
     globals vats tallies clist objects promises queue gc vatstore outside bundles meters applied devices wakeups
     outbox settlements subscribers waiting device_rows device_messages sessions session_outbox engine options
-    answers
+    answers sharers
 }
 
 impl Default for Tables {
@@ -181,12 +184,12 @@ impl Default for Tables {
             globals: Table::new(1, "globals").with_essence(|it| Some(it.essence())),
             vats: Vats::new(2, "vat").with_essence(|it| Some(it.essence())),
             tallies: Tallies::new(3, "tally").with_essence(|it| Some(it.essence())),
-            clist: CList::new(4, "clist").with_value_index(),
+            clist: CList::new(4, "clist").of_kind(TableKind::ValueIndex),
             objects: Table::new(5, "object"),
-            promises: Promises::new(6, "promise"),
+            promises: Table::new(6, "promise"),
             queue: Queue::new(7, "queue"),
             gc: Table::new(8, "gc"),
-            vatstore: Vatstore::new(9, "vatstore").with_long_values(),
+            vatstore: Vatstore::new(9, "vatstore").of_kind(TableKind::LongValues),
             outside: Table::new(10, "outside"),
             bundles: Table::new(11, "bundle_name"),
             meters: Table::new(12, "meter"),
@@ -194,16 +197,17 @@ impl Default for Tables {
             devices: Table::new(14, "device"),
             wakeups: Wakeups::new(15, "wakeup"),
             outbox: Outbox::new(16, "outbox"),
-            settlements: Table::new(17, "settlement"),
+            settlements: Settlements::new(17, "settlement"),
             subscribers: Subscribers::new(18, "subscriber"),
             waiting: Waiters::new(19, "waiting"),
-            device_rows: DeviceRows::new(20, "device_row").with_long_values(),
+            device_rows: DeviceRows::new(20, "device_row").of_kind(TableKind::LongValues),
             device_messages: DeviceMessages::new(21, "device_message"),
             sessions: Sessions::new(22, "session"),
-            session_outbox: SessionOutbox::new(23, "session_outbox").with_long_values(),
+            session_outbox: SessionOutbox::new(23, "session_outbox").of_kind(TableKind::LongValues),
             engine: Table::new(24, "engine").with_essence(|it| Some(it.essence())),
             options: Table::new(25, "state_option"),
             answers: Answers::new(26, "answer"),
+            sharers: store::sharers(),
         }
     }
 }
@@ -214,7 +218,14 @@ impl Tables {
 
     /// Returns whether every row is in memory, but for those of vatstores.
     pub fn are_whole(&self) -> bool {
-        self.clist.is_whole() && self.objects.is_whole()
+        let promises = self.promises.is_whole() && self.settlements.is_whole() && self.subscribers.is_whole();
+        self.clist.is_whole() && self.objects.is_whole() && promises && self.sharers.is_whole()
+    }
+
+    /// Returns the digest of the rows that are in the state hash, given that of each table.
+    pub(crate) fn digest(&self, digests: &[Digest]) -> Digest {
+        let hashed = self.all().into_iter().zip(digests).filter(|(table, _)| !table.is_derived());
+        Digest::sum(hashed.map(|(_, digest)| digest))
     }
 
     /// Returns how the tables are laid out in the file of a state.

@@ -93,6 +93,8 @@ impl GcAction {
 }
 
 impl Key for GcAction {
+    const SORTS_AS_BYTES: bool = false;
+
     fn write(&self, out: &mut impl Sink) {
         (self.vat.0, (self.kind as u8, self.object.0)).write(out);
     }

@@ -5,13 +5,15 @@
 //! is rejected with the same data) share it. Who subscribed is a row a subscriber. So nothing of a crank's cost grows
 //! with what was settled or subscribed before it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::id::{ObjectId, PromiseId, TextOrd, VatId},
-    store::{Index, Table, canon::Sink, codec::Key},
+    model::{
+        id::{KRef, ObjectId, PromiseId, TextOrd, VatId},
+        value::CapData,
+    },
+    state::table::Tables,
+    store::{self, Cut, Index, RowFile, RowReader, Table, canon::Sink, codec::Key},
 };
 
 /// ```text
@@ -90,6 +92,11 @@ impl Promise {
         }
     }
 
+    /// Returns the settlement of the promise with this id, if it was made for another one.
+    pub fn shared_settlement(&self, id: PromiseId) -> Option<PromiseId> {
+        self.settlement().filter(|it| *it != id)
+    }
+
     /// Returns the settlement of a settled promise: the id of the promise whose row holds it.
     pub fn settlement(&self) -> Option<PromiseId> {
         match self.state {
@@ -99,37 +106,92 @@ impl Promise {
     }
 }
 
-/// The promises; the index counts how many of them share a settlement.
-pub type Promises = Table<PromiseId, Promise, Sharers>;
+/// The values with which promises were settled, under the promise that each was made for; the index knows what of them is in memory.
+pub type Settlements = Table<PromiseId, CapData<KRef>, SettlementRoom>;
 
-/// For each settlement the number of promises that were settled with it.
+/// Bytes of memory that a settlement takes besides its body and its slots.
+const SETTLEMENT_BYTES: u64 = 164;
+
+/// The bytes of memory that the settlements take which are there.
 #[derive(Debug, Default)]
-pub struct Sharers(BTreeMap<PromiseId, u64>);
+pub struct SettlementRoom(u64);
 
-impl Index<PromiseId, Promise> for Sharers {
-    fn changed(&mut self, _: &PromiseId, old: Option<&Promise>, new: Option<&Promise>) {
-        let [old, new] = [old, new].map(|it| it.and_then(Promise::settlement));
-        if old == new {
-            return;
-        }
-        if let Some(old) = old
-            && let Some(count) = self.0.get_mut(&old)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.0.remove(&old);
-            }
-        }
-        if let Some(new) = new {
-            *self.0.entry(new).or_default() += 1;
+impl SettlementRoom {
+    /// Returns the bytes of memory of all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Settlements {
+    /// Returns the bytes of memory that the rows take which are there.
+    pub(crate) fn in_bytes(&mut self) -> u64 {
+        self.in_memory();
+        self.index().bytes()
+    }
+}
+
+fn room(data: &CapData<KRef>) -> u64 {
+    SETTLEMENT_BYTES + (data.body.len() + size_of_val(&data.slots[..])) as u64
+}
+
+impl Index<PromiseId, CapData<KRef>> for SettlementRoom {
+    fn changed(&mut self, _: &PromiseId, old: Option<&CapData<KRef>>, new: Option<&CapData<KRef>>) {
+        let [left, came] = [old, new].map(|it| it.map_or(0, room));
+        self.0 = self.0 + came - left;
+    }
+
+    fn moved(&mut self, _: &PromiseId, data: &CapData<KRef>, is_in_memory: bool) {
+        match is_in_memory {
+            true => self.0 += room(data),
+            false => self.0 -= room(data),
         }
     }
 }
 
-impl Promises {
+impl Tables {
+    /// A promise is settled like this from now on, if it is there.
+    pub(crate) fn settle_promise(&mut self, id: PromiseId, state: PromiseState) -> Option<()> {
+        let promise = self.promises.update(&id, |it| {
+            it.state = state;
+            *it
+        })?;
+        if let Some(other) = promise.shared_settlement(id)
+            && self.sharers.update(&other, |it| *it += 1).is_none()
+        {
+            self.sharers.insert(other, 1);
+        }
+        Some(())
+    }
+
+    /// Removes a promise, and returns the settlement that no promise has any more then, if it was the last.
+    pub(crate) fn remove_promise(&mut self, id: PromiseId) -> Option<PromiseId> {
+        let promise = self.promises.remove(&id)?;
+        if let Some(other) = promise.shared_settlement(id)
+            && self.sharers.update(&other, |it| {
+                *it -= 1;
+                *it
+            }) == Some(0)
+        {
+            self.sharers.remove(&other);
+        }
+        promise.settlement().filter(|it| self.sharers(*it) == 0)
+    }
+
+    /// Counts the promises that are not settled, for people: as of the last commit, where not all are in memory.
+    pub fn unresolved(&self) -> usize {
+        if self.promises.is_whole() {
+            return self.promises.iter().filter(|(_, it)| it.is_unresolved()).count();
+        }
+        // All that is before the decider.
+        let begin = store::beginning(&PromiseState::Unresolved { decider: None });
+        begin.map_or(0, |it| store::stored_beginning_with(&self.promises, &it))
+    }
+
     /// Counts the promises that share this settlement.
     pub fn sharers(&self, settlement: PromiseId) -> u64 {
-        self.index().0.get(&settlement).copied().unwrap_or(0)
+        let is_its_own = self.promises.get(&settlement).is_some_and(|it| it.settlement() == Some(settlement));
+        self.sharers.get(&settlement).copied().unwrap_or(0) + u64::from(is_its_own)
     }
 }
 
@@ -173,10 +235,22 @@ impl Waiters {
 /// The vats to notify when a promise is settled, in SwingSet's text order.
 pub type Subscribers = Table<(PromiseId, TextOrd), ()>;
 
+/// Returns the range of all subscribers of a promise.
+fn all_of((promise, _): &(PromiseId, TextOrd)) -> (SubscriberPlace, SubscriberPlace) {
+    let first = |promise| Cut::before((promise, TextOrd(0)));
+    (first(*promise), promise.0.checked_add(1).map_or(Cut::End, |next| first(PromiseId(next))))
+}
+
+type SubscriberPlace = Cut<(PromiseId, TextOrd)>;
+
 impl Subscribers {
+    /// Has subscribers stay in the file until somebody asks for those of their promise.
+    pub(crate) fn leave(&mut self, file: RowFile, beyond: PromiseId) {
+        self.leave_in_file(Cut::before((beyond, TextOrd(0))), Some(RowReader { file, near: Some(all_of) }));
+    }
+
     /// Iterates over the subscribers of this promise.
     pub fn of(&self, promise: PromiseId) -> impl Iterator<Item = VatId> {
-        let from = (promise, TextOrd(0));
-        self.range(from..).take_while(move |((it, _), ())| *it == promise).map(|((_, vat), ())| VatId(vat.0))
+        self.along(all_of(&(promise, TextOrd(0)))).map(|((_, vat), ())| VatId(vat.0))
     }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::id::TextOrd;
 use crate::store::{Digest, Fold, Journaled, database::TableLayout};
 
 const TEST: TableLayout = TableLayout { name: "test", has_long_values: true, has_value_index: false };
@@ -194,4 +195,89 @@ fn the_rows_that_are_used_stay_in_memory_and_a_long_walk_reads_in_pieces() {
     }
     table.trim(|it, _| it.in_memory <= 200);
     assert!((0..100).all(|key| table.contains(&key)));
+}
+
+/// Numbers that stand in another order as texts.
+const NUMBERS: [u64; 6] = [1, 2, 9, 10, 100, 1_000];
+
+/// Keys of which the file has another order: those of one part are near each other.
+fn of_part((part, _): &(u64, TextOrd)) -> CutRange<(u64, TextOrd)> {
+    (Cut::before((*part, TextOrd(0))), Cut::before((part + 1, TextOrd(0))))
+}
+
+fn compare_texts(steps: Vec<Move>) -> Result<(), TestCaseError> {
+    let mut file = Database::memory(&[TEST]).expect("a database");
+    let mut table: Table<(u64, TextOrd), u64> = Table::new(1, "test");
+    table.leave_in_file(Cut::Start, Some(RowReader { file: file.file.clone(), near: Some(of_part) }));
+    let key = |it: u64| (it / 6, TextOrd(NUMBERS[usize::try_from(it % 6).expect("small")]));
+    let (mut now, mut sealed, mut digest) = (BTreeMap::new(), BTreeMap::new(), Digest::default());
+    for step in steps {
+        match step {
+            Move::Get(it) => prop_assert_eq!(table.get(&key(it)), now.get(&key(it))),
+            Move::Walk(it, _, max) => {
+                let (part, _) = key(it);
+                let found = table.along(of_part(&key(it))).take(max + 1);
+                let expected = now.iter().filter(|((it, _), _)| *it == part).take(max + 1);
+                prop_assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+            }
+            Move::Insert(it, value) => {
+                table.insert(key(it), value);
+                now.insert(key(it), value);
+            }
+            Move::Update(it) => {
+                table.update(&key(it), |it| *it += 1);
+                now.entry(key(it)).and_modify(|it| *it += 1);
+            }
+            Move::Remove(it) => prop_assert_eq!(table.remove(&key(it)), now.remove(&key(it))),
+            Move::Rewind => {
+                Journaled::rewind(&mut table);
+                now.clone_from(&sealed);
+            }
+            Move::Seal | Move::Flush | Move::Trim(_) => {
+                table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
+                sealed.clone_from(&now);
+                if matches!(step, Move::Flush) {
+                    let mut transaction = file.transaction().expect("begins");
+                    table.flush(&mut transaction, &mut digest).expect("flushes");
+                    transaction.commit().expect("commits");
+                }
+                if let Move::Trim(few) = step {
+                    table.trim(|(), rows| rows as i64 <= few);
+                }
+            }
+        }
+        file.file.check().expect("could be read");
+    }
+    table.fetch_all(&file).expect("reads");
+    prop_assert_eq!(table.iter().map(|(key, value)| (*key, *value)).collect::<BTreeMap<_, _>>(), now);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_table_in_another_order_than_its_file_equals_a_plain_map(steps in prop::collection::vec(step(), 0..100)) {
+        compare_texts(steps)?;
+    }
+}
+
+#[test]
+fn many_rows_in_another_order_than_their_file_are_read_at_once() {
+    let mut file = Database::memory(&[TEST]).expect("a database");
+    let mut table: Table<(u64, TextOrd), u64> = Table::new(1, "test");
+    let numbers = || (0..3_000_u64).map(TextOrd);
+    numbers().for_each(|it| table.insert((7, it), it.0));
+    table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
+    let mut transaction = file.transaction().expect("begins");
+    table.flush(&mut transaction, &mut Digest::default()).expect("flushes");
+    transaction.commit().expect("commits");
+    table.leave_in_file(Cut::End, Some(RowReader { file: file.file.clone(), near: Some(of_part) }));
+    table.trim(|(), rows| rows == 0);
+    let mut expected: Vec<_> = numbers().collect();
+    expected.sort();
+    assert_eq!(table.along(of_part(&(7, TextOrd(0)))).map(|((_, it), _)| *it).collect::<Vec<_>>(), expected);
+    table.trim(|(), rows| rows == 0);
+    assert_eq!((table.get(&(7, TextOrd(2_000))), table.reads()), (Some(&2_000), 2));
+    table.trim(|(), rows| rows == 0);
+    table.fetch_all(&file).expect("reads");
+    assert_eq!(table.iter().map(|((_, it), _)| *it).collect::<Vec<_>>(), expected);
 }
