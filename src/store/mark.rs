@@ -1,4 +1,4 @@
-//! The state hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and the mark of each of their cranks.
+//! The state hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and the marks of their cranks: of the last [`CRANKS_KEPT`].
 //!
 //! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks,
 //! as far back as they are remembered.
@@ -22,6 +22,9 @@ use crate::{
 
 /// The number of past blocks at which two states can be compared: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
+/// The most past cranks at which two states can be compared, besides those of the last commit: some 8 MB. Blocks of ten thousand
+/// cranks would otherwise keep 800 MB, of which every reader makes a map.
+pub(super) const CRANKS_KEPT: u64 = 1 << 20;
 pub(super) const LAYOUT: &str = "
     CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL, checksum INTEGER NOT NULL);
     CREATE TABLE crank_mark (first INTEGER PRIMARY KEY, marks BLOB NOT NULL, checksum INTEGER NOT NULL);";
@@ -157,7 +160,8 @@ impl Transaction<'_> {
         self.execute(what, "INSERT INTO block VALUES (?, ?, ?, ?)", row).map(drop)
     }
 
-    /// Notes the marks of the cranks before this one, and forgets those of blocks that are forgotten.
+    /// Notes the marks of the cranks before this one, and forgets those of blocks that are forgotten, and those before the last
+    /// [`CRANKS_KEPT`].
     pub fn put_crank_marks(&self, next: CrankNum, marks: &[CrankMark]) -> Result<(), HostFault> {
         if marks.is_empty() {
             return Ok(());
@@ -170,7 +174,39 @@ impl Transaction<'_> {
             "INSERT OR REPLACE INTO crank_mark VALUES (?, ?, ?)",
             params![first, bytes, crank_checksum(first, &bytes)],
         )?;
-        let sql = "DELETE FROM crank_mark WHERE first < (SELECT next_crank FROM block ORDER BY height LIMIT 1)";
-        self.execute("forget the marks of cranks", sql, []).map(drop)
+        let sql = "DELETE FROM crank_mark WHERE first < max(?, (SELECT next_crank FROM block ORDER BY height LIMIT 1))";
+        let oldest = first.min(next.0.saturating_sub(CRANKS_KEPT).cast_signed());
+        self.execute("forget the marks of cranks", sql, [oldest]).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_cranks_are_kept_for_the_last_commit_and_for_so_many_cranks_at_most() {
+        let mut database = Database::memory(&[]).expect("a database");
+        let mut digest = Digest::default();
+        let mut height = 0;
+        let mut block = |from: u64, cranks: u64| {
+            let marks: Vec<_> = (from..from + cranks).map(CrankMark).collect();
+            let next_crank = CrankNum(from + cranks);
+            let mark = BlockMark { height: BlockHeight(height), next_crank, state_hash: StateHash::default() };
+            height += 1;
+            let transaction = database.transaction().expect("a transaction");
+            transaction.put_block(&mark, &mut digest).expect("written");
+            transaction.put_crank_marks(next_crank, &marks).expect("written");
+            transaction.commit().expect("committed");
+            let kept = database.crank_marks().expect("read");
+            assert!(kept.iter().all(|(crank, mark)| crank.0 == mark.0));
+            kept.first_key_value().map(|(first, _)| first.0)
+        };
+        let half = CRANKS_KEPT / 2;
+        assert_eq!([block(0, 0), block(0, half), block(half, half)], [None, Some(0), Some(0)]);
+        // One crank more than are kept: a whole row leaves.
+        assert_eq!(block(2 * half, 1), Some(half));
+        assert_eq!(block(2 * half + 1, half), Some(2 * half));
+        assert_eq!(block(3 * half + 1, 2 * half + 1), Some(3 * half + 1));
     }
 }

@@ -126,7 +126,9 @@ pub fn compare(a: &Database, b: &Database, limit: usize) -> Result<Difference, H
     if let Parting::Block { from, crank, .. } = &mut parting {
         let (a, b) = (a.crank_marks()?, b.crank_marks()?);
         let both = a.range(*from..).filter_map(|(crank, mark)| Some((crank, mark, b.get(crank)?)));
-        *crank = both.filter(|(_, a, b)| a != b).map(|(crank, ..)| *crank).next();
+        let first = both.filter(|(_, a, b)| a != b).map(|(crank, ..)| *crank).next();
+        // Marks are folded: all behind the first that differs differ, so it must be known that the one before it does not.
+        *crank = first.filter(|it| it == from || [&a, &b].iter().all(|marks| marks.contains_key(&CrankNum(it.0 - 1))));
     }
     Ok(Difference { meta, parting, counts, rows, deliveries: deliveries(a, b)? })
 }

@@ -120,6 +120,10 @@ fn diff_names_the_crank_at_which_a_replica_did_something_else() {
     assert_eq!((&found["parted"]["block"], &found["parted"]["crank"]), (&2.into(), &41.into()), "{found}");
     let text = vathost(&["diff"], &[&a, &b]).out;
     assert!(text.contains("parted in block-2, at crank-41: the marks after it differ"), "{text}");
+    // One that remembers only cranks of later blocks does not take the first of them for it.
+    sqlite(&b).execute_batch("DELETE FROM crank_mark WHERE first < 60").unwrap();
+    let text = vathost(&["diff"], &[&a, &b]).out;
+    assert!(text.contains("parted in block-2, between crank-30 and its end, before crank-60"), "{text}");
     // A state that remembers no cranks is told apart by its blocks.
     sqlite(&b).execute_batch("DELETE FROM crank_mark").unwrap();
     let text = vathost(&["diff"], &[&a, &b]).out;
