@@ -7,7 +7,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 
 use crate::store::{files::RegisteredVfs, handover::CommitOutcome};
 
@@ -28,7 +28,11 @@ struct Parts {
 pub(super) type Held<'a> = ReentrantMutexGuard<'a, Connection>;
 
 impl SharedConnection {
+    /// Makes a connection shared, and has a statement mean the same whatever values are bound to it: otherwise SQLite compiles one that uses
+    /// an index on an expression anew each time a value is bound.
     pub(super) fn new(connection: Connection, vfs: Option<Box<dyn RegisteredVfs>>) -> SharedConnection {
+        // Without it all is slower, and nothing else.
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
         let (connection, vfs) = (ReentrantMutex::new(connection), Mutex::new(vfs));
         SharedConnection(Arc::new(Parts { connection, handed_over: Mutex::default(), _vfs: vfs }))
     }

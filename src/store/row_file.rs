@@ -56,6 +56,11 @@ fn within((first, last): StoredRange) -> (String, Vec<u8>, Option<Vec<u8>>) {
     (format!("key {from} ?1 AND {to}"), first, last)
 }
 
+/// Returns the statement that finds rows by the beginnings of their values, ?3, on a condition.
+fn beginning_with(table: &str, within: &str) -> String {
+    format!("SELECT key, value, checksum FROM \"{table}\" WHERE {BEGINNING} = ?3 AND {within} ORDER BY key")
+}
+
 impl RowFile {
     pub(super) fn new(connection: SharedConnection, dir: PathBuf) -> RowFile {
         RowFile(Arc::new(File { connection, dir, fault: OnceLock::new() }))
@@ -120,8 +125,7 @@ impl RowFile {
         take: &mut Take<'_>,
     ) -> Result<(), HostFault> {
         let (within, first, last) = within(range);
-        let sql =
-            format!("SELECT key, value, checksum FROM \"{table}\" WHERE {BEGINNING} = ?3 AND {within} ORDER BY key");
+        let sql = beginning_with(table, &within);
         let all = AtOnce { bytes: usize::MAX, rows: usize::MAX };
         self.hand_over(table, &sql, params![first, last, begin], all, take).map(drop)
     }
@@ -198,3 +202,36 @@ impl RowFile {
 
 /// All of a value but its last byte, as an expression of SQL.
 pub(super) const BEGINNING: &str = "substr(value, 1, length(value) - 1)";
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::{Database, TableLayout};
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_asked_for() {
+        let layout = TableLayout { name: "names", has_long_values: false, has_value_index: true };
+        let database = Database::memory(&[layout]).expect("a database");
+        let rows = "INSERT INTO names VALUES (x'01', x'0A0B01', 0), (x'02', x'0A0C01', 0), (x'03', x'0A0B00', 0)";
+        database.connection.lock().execute_batch(rows).expect("rows");
+        let find = |begin: &[u8]| {
+            let mut keys = Vec::new();
+            let all = (Bound::Unbounded, Bound::Unbounded);
+            let found = database.file.rows_beginning_with("names", begin, all, &mut |row| {
+                keys.push(row.key.to_vec());
+                Ok(())
+            });
+            found.expect("read");
+            keys
+        };
+        assert_eq!(find(&[10, 11]), [vec![1], vec![3]]);
+        assert_eq!((find(&[10, 12]), find(&[10])), (vec![vec![2]], vec![]));
+        let connection = database.connection.lock();
+        let (within, ..) = within((Bound::Unbounded, Bound::Unbounded));
+        let statement = connection.prepare_cached(&beginning_with("names", &within)).expect("known");
+        assert_eq!(statement.get_status(StatementStatus::Run), 3);
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
+}
