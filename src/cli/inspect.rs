@@ -1,6 +1,9 @@
 //! `inspect`: reads a state, and changes nothing. Each answer is JSON for scripts, or text for people.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 
@@ -11,11 +14,7 @@ use crate::{
         listing::Listing,
         named::{StateArgs, VatArgs},
     },
-    inspect::view::{
-        self, Facts, Row, clist,
-        kv::{self, KvRow},
-        objects, overview, promises, queue, sizes, transcript, vats,
-    },
+    inspect::view::{self, Facts, Row, clist, kv, objects, overview, promises, queue, sizes, transcript, vats},
     model::{
         blame::HostFault,
         id::{DeliveryNum, VatId},
@@ -169,11 +168,14 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
         Some(InspectWhat::Vat { vat }) => printer.facts(&vats::one(&block, vat.find(block.tables())?)?)?,
         Some(InspectWhat::Queue) => printer.rows(queue::list(block.tables()))?,
         Some(InspectWhat::Promises) => printer.rows(promises::list(block.tables()))?,
-        Some(InspectWhat::Objects) => printer.rows(objects::list(block.tables()))?,
-        Some(InspectWhat::Clist { vat }) => printer.rows(clist::list(block.tables(), vat.find(block.tables())?))?,
+        Some(InspectWhat::Objects) => printer.pieces(|each| objects::pieces(&mut block, each))?,
+        Some(InspectWhat::Clist { vat }) => {
+            let vat = vat.find(block.tables())?;
+            printer.pieces(|each| clist::pieces(&mut block, vat, each))?;
+        }
         Some(InspectWhat::Kv { vat, prefix }) => {
             let vat = vat.find(block.tables())?;
-            printer.kv(&mut block, vat, prefix)?;
+            printer.pieces(|each| kv::pieces(&mut block, vat, prefix, each))?;
         }
         Some(InspectWhat::Size) => {
             let sizes = sizes::of(dir, &block)?;
@@ -250,10 +252,14 @@ impl Printer<'_> {
         self.list().all(rows)
     }
 
-    fn kv(&self, block: &mut Block, vat: VatId, prefix: &str) -> anyhow::Result<()> {
+    /// Prints rows that are made piece by piece.
+    fn pieces<T: Row>(
+        &self,
+        make: impl FnOnce(&mut dyn FnMut(Vec<T>) -> anyhow::Result<ControlFlow<()>>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let mut list = self.list();
-        kv::pieces(block, vat, prefix, |rows: Vec<KvRow>| list.rows(&rows))?;
-        list.end_table::<KvRow>(None)
+        make(&mut |rows| list.rows(&rows))?;
+        list.end_table::<T>(None)
     }
 
     fn entries(&self, entries: impl Iterator<Item = Result<Entry, HostFault>>) -> anyhow::Result<()> {

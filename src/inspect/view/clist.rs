@@ -1,11 +1,17 @@
 //! View of the c-list of one vat.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 
-use super::{Row, label, owner_label};
+use super::{PIECE, Piece, Row, in_pieces, label, owner_label};
 use crate::{
     model::id::{KRef, VRef, VatId},
-    state::table::{CListEntry, PromiseState, Tables},
+    state::{
+        block::Block,
+        table::{CListEntry, PromiseState, Tables},
+    },
+    store::Cut,
 };
 
 #[derive(Serialize)]
@@ -18,6 +24,19 @@ pub(crate) struct CListRow {
     reachable: bool,
     #[serde(skip)]
     about: String,
+}
+
+/// Hands over the entries of a vat's c-list, piece by piece, until it is told to stop.
+pub(crate) fn pieces<E>(
+    block: &mut Block,
+    vat: VatId,
+    each: impl FnMut(Vec<CListRow>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
+    let rows = |tables: &Tables, from: Cut<(VatId, VRef)>| -> Piece<CListRow, (VatId, VRef)> {
+        let entries = tables.clist.of_from(vat, from).take(PIECE);
+        entries.map(|(vref, entry)| (row(tables, vref, entry), (vat, vref))).collect()
+    };
+    in_pieces(block, Cut::Start, rows, each)
 }
 
 pub(crate) fn list(tables: &Tables, vat: VatId) -> impl Iterator<Item = CListRow> {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Row, bytes, printable};
+use super::{LISTED_MEMORY, PIECE, Row, bytes, printable};
 use crate::{
     model::{blame::HostFault, id::VatId, value::Bytes},
     state::block::{Block, stored},
@@ -22,12 +22,6 @@ pub(crate) struct KvRow {
     texts: (String, String),
 }
 
-/// Bytes of memory that keys and values may take while they are listed.
-const MEMORY: u64 = 16 << 20;
-
-/// Rows that are listed together.
-const PIECE: usize = 1_000;
-
 /// Hands over the keys of a vat under a prefix, with their values, piece by piece, until it is told to stop.
 pub(crate) fn pieces<E: From<HostFault>>(
     block: &mut Block,
@@ -35,7 +29,7 @@ pub(crate) fn pieces<E: From<HostFault>>(
     prefix: &str,
     mut each: impl FnMut(Vec<KvRow>) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
-    stored::set_memory(block, MEMORY);
+    stored::set_memory(block, LISTED_MEMORY);
     let prefix = Bytes::from(prefix.as_bytes());
     let mut from = Cut::before((vat, prefix.clone().into()));
     loop {
@@ -53,7 +47,7 @@ pub(crate) fn pieces<E: From<HostFault>>(
         if each(rows)?.is_break() || is_last {
             return Ok(());
         }
-        stored::set_memory(block, MEMORY);
+        stored::set_memory(block, LISTED_MEMORY);
         from = Cut::behind((vat, last.into()));
     }
 }

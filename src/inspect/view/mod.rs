@@ -14,14 +14,49 @@ pub(crate) mod text;
 pub(crate) mod transcript;
 pub(crate) mod vats;
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     inspect::view::text::harmless,
     model::{id::VatId, value::Bytes},
-    state::table::{KernelObject, Owner, Tables},
+    state::{
+        block::{Block, stored},
+        table::{KernelObject, Owner, Tables},
+    },
+    store::Cut,
 };
+
+/// Bytes of memory that rows of the state may take while they are listed.
+const LISTED_MEMORY: u64 = 16 << 20;
+
+/// Rows that are listed together.
+const PIECE: usize = 1_000;
+
+/// Some listed rows, each with the key behind which the list goes on.
+type Piece<T, K> = Vec<(T, K)>;
+
+/// Hands over rows piece by piece, until it is told to stop. `rows` makes those from a place on, at most [`PIECE`] of them; what they were
+/// made of leaves the memory before the next, if it takes too much.
+fn in_pieces<T, K, E>(
+    block: &mut Block,
+    mut from: Cut<K>,
+    rows: impl Fn(&Tables, Cut<K>) -> Piece<T, K>,
+    mut each: impl FnMut(Vec<T>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
+    loop {
+        stored::set_memory(block, LISTED_MEMORY);
+        let (rows, mut keys): (Vec<T>, Vec<K>) = rows(block.tables(), from).into_iter().unzip();
+        let is_last = rows.len() < PIECE;
+        let Some(last) = keys.pop() else { return Ok(()) };
+        if each(rows)?.is_break() || is_last {
+            return Ok(());
+        }
+        from = Cut::behind(last);
+    }
+}
 
 /// A row of a table; as JSON, one object of an array. The names of its fields are a contract.
 pub(crate) trait Row: Serialize {

@@ -1,11 +1,16 @@
 //! View of the kernel's objects: owner, counts, and the vats that import each.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 
-use super::{Row, or_dash, owner_label, role};
+use super::{PIECE, Piece, Row, in_pieces, or_dash, owner_label, role};
 use crate::{
     model::id::{ObjectId, VRef, VatId},
-    state::table::{Object, Owner, Tables},
+    state::{
+        block::Block,
+        table::{Object, Owner, Tables},
+    },
     store::Cut,
 };
 
@@ -36,6 +41,18 @@ struct Importer {
     reachable: bool,
 }
 
+/// Hands over all objects, piece by piece, until it is told to stop.
+pub(crate) fn pieces<E>(
+    block: &mut Block,
+    each: impl FnMut(Vec<ObjectRow>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
+    let rows = |tables: &Tables, from: Cut<ObjectId>| -> Piece<ObjectRow, ObjectId> {
+        let objects = tables.objects.along((from, Cut::End)).take(PIECE);
+        objects.map(|(id, object)| (row(tables, *id, object), *id)).collect()
+    };
+    in_pieces(block, Cut::Start, rows, each)
+}
+
 pub(crate) fn list(tables: &Tables) -> impl Iterator<Item = ObjectRow> {
     tables.objects.along((Cut::Start, Cut::End)).map(|(id, object)| row(tables, *id, object))
 }
@@ -46,26 +63,25 @@ pub(crate) fn row(tables: &Tables, id: ObjectId, object: &Object) -> ObjectRow {
         vref: vref.to_string(),
         reachable: tables.clist.get(&(vat, vref)).is_some_and(|it| it.reachable),
     };
-    let (owner, role, exporter) = match object.owner {
-        Some(Owner::Vat(vat)) => (Some(vat.to_string()), None, Some(vat)),
-        Some(Owner::Kernel(it)) => (Some("kernel".to_owned()), Some(role(it)), None),
-        None => (None, None, None),
+    let (owner, role) = match object.owner {
+        Some(Owner::Vat(vat)) => (Some(vat.to_string()), None),
+        Some(Owner::Kernel(it)) => (Some("kernel".to_owned()), Some(role(it))),
+        None => (None, None),
     };
+    let (importers, exports): (Vec<_>, Vec<_>) =
+        tables.clist.holders(id.into()).into_iter().partition(|(_, vref)| vref.is_imported_object());
     ObjectRow {
         object: id.to_string(),
         owner,
         role,
-        export: exporter.and_then(|vat| tables.clist.vref(vat, id.into())).map(|it| it.to_string()),
+        export: exports
+            .iter()
+            .find(|(vat, _)| object.owner == Some(Owner::Vat(*vat)))
+            .map(|(_, vref)| vref.to_string()),
         reachable: object.reachable,
         recognizable: object.recognizable,
         pinned: object.pinned,
-        importers: tables
-            .clist
-            .holders(id.into())
-            .into_iter()
-            .filter(|(_, vref)| vref.is_imported_object())
-            .map(importer)
-            .collect(),
+        importers: importers.into_iter().map(importer).collect(),
         label: object.owner.map(|it| owner_label(tables, it)),
     }
 }

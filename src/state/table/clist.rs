@@ -195,6 +195,12 @@ impl CList {
         self.along(all_of(&(vat, VRef::ROOT))).map(|((_, vref), entry)| (*vref, *entry))
     }
 
+    /// Iterates over the c-list entries of one vat from a place on.
+    pub(crate) fn of_from(&self, vat: VatId, from: Cut<(VatId, VRef)>) -> impl Iterator<Item = (VRef, CListEntry)> {
+        let (first, end) = all_of(&(vat, VRef::ROOT));
+        self.along((first.max(from), end)).map(|((_, vref), entry)| (*vref, *entry))
+    }
+
     /// Counts the c-list entries of one vat, for people: as of the last commit, where not all entries are in memory.
     pub fn held(&self, vat: VatId) -> usize {
         if self.is_whole() { self.of(vat).count() } else { self.stored_within(&all_of(&(vat, VRef::ROOT))) }

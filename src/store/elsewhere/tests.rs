@@ -281,3 +281,22 @@ fn many_rows_in_another_order_than_their_file_are_read_at_once() {
     table.fetch_all(&file).expect("reads");
     assert_eq!(table.iter().map(|((_, it), _)| *it).collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn rows_that_wait_count_among_those_in_memory_and_leave_like_them() {
+    let mut file = Database::memory(&[TEST]).expect("a database");
+    let mut table: Table<u64, u64, Counts> = Table::new(1, "test");
+    (0..100).for_each(|key| table.insert(key, key));
+    table.seal(&mut Fold::of_step("test"), None, None).expect("seals");
+    let mut transaction = file.transaction().expect("begins");
+    table.flush(&mut transaction, &mut Digest::default()).expect("flushes");
+    transaction.commit().expect("commits");
+    table.leave_in_file(Cut::before(100), Some(RowReader { file: file.file.clone(), near: None }));
+    table.trim(|_, rows| rows == 0);
+    assert_eq!(table.in_memory(), 0);
+    assert_eq!(table.along((Cut::Start, Cut::End)).count(), 100);
+    assert_eq!(table.rows.count(), 0);
+    assert_eq!(table.in_memory(), 100);
+    table.trim(|_, rows| rows <= 10);
+    assert!(table.in_memory() <= 10);
+}
