@@ -9,6 +9,7 @@ use crate::{
         live::Live,
         machine::{Hardware, machine},
         result::median,
+        svg::{Chart, Dot, ceiling},
         workload::schedule,
     },
     host::controller::HostOptions,
@@ -49,6 +50,26 @@ impl Curve {
     pub fn spread(&self) -> f64 {
         let ratios = || self.points.iter().map(|it| it.ratio_to_floor);
         ratios().fold(0.0, f64::max) / ratios().fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl Growth {
+    /// Returns the curves to draw, all on one scale.
+    pub fn charts(&self) -> Vec<Chart> {
+        let all = self.curves.iter().flat_map(|it| &it.points).map(|it| it.ratio_to_floor);
+        let top = ceiling(all.fold(1.0, f64::max));
+        let dot = |it: &Point| Dot {
+            title: format!("{}: {} ns", it.of, it.ns_per_delivery),
+            ..Dot::of(it.of, it.of.to_string(), it.ratio_to_floor)
+        };
+        let chart = |it: &Curve| Chart {
+            name: it.name.to_owned(),
+            unit: "×",
+            dots: it.points.iter().map(dot).collect(),
+            top,
+            ..Chart::default()
+        };
+        self.curves.iter().map(chart).collect()
     }
 }
 

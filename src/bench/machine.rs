@@ -71,6 +71,12 @@ pub(super) fn cpu() -> f64 {
     cpu_at("self")
 }
 
+/// Returns the nanoseconds of CPU that this thread used so far; 0 if the system does not tell.
+pub(super) fn thread_cpu() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0.0)
+}
+
 /// Returns the seconds of CPU that another process used so far.
 pub(super) fn cpu_of(process: u32) -> f64 {
     cpu_at(&process.to_string())

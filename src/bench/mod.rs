@@ -15,6 +15,7 @@ mod floors;
 mod growth;
 mod guest;
 mod instructions;
+mod life;
 mod live;
 mod load;
 mod machine;
@@ -34,13 +35,14 @@ pub use experiments::{ExperimentRates, experiments};
 pub use floors::{Floors, PerDelivery};
 pub use growth::{Curve, Growth, Point, growth};
 pub use instructions::{INSTRUCTIONS_TOLERATED, InstructionChange, Instructions, count_instructions, has_valgrind};
+pub use life::{Life, LifeOptions, LifePoint, life};
 pub use load::Load;
 pub use machine::{Hardware, machine};
 pub use memory::{Memory, memory};
 pub use result::{Deliveries, Figure, Measured, Results, Target};
-pub use scale::{Scale, ScaleOptions, ScalePoint, scale};
+pub use scale::{Scale, ScaleCost, ScaleOptions, ScalePoint, scale};
 pub use siege::{Besieged, LATENCY_PER_ATTACKER, Latency, Siege, Until, attacker_names, siege};
-pub use svg::svg;
+pub use svg::{Chart, Dot, svg};
 pub use workload::{WORKLOADS, Workload, scenario};
 
 /// The size of a measurement: deliveries, cranks of a block, and runs.

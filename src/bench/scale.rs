@@ -1,9 +1,12 @@
 //! States that grow: what they take to open, to keep, to write and to read, from a megabyte on.
 //!
 //! One vat writes rows of a kilobyte under scattered keys until the state has each size in turn; then the state is opened anew, and the vat
-//! reads: keys from all over it, and keys of a small part, again and again.
+//! does nothing, overwrites rows, and reads: keys from all over it, and keys of a small part, again and again. Guests run in their turn, so
+//! that all of it is on one thread, whose CPU is counted: the scrub, which reads the rest meanwhile, is on another.
 
 use std::{
+    num::NonZeroUsize,
+    ops::{Add, Div},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -16,6 +19,7 @@ use crate::{
         guest::{Guest, repeat, times},
         machine::{self, Hardware, machine},
         result::per,
+        svg::{Chart, Dot},
     },
     host::{
         controller::{BlockPolicy, Host, HostOptions},
@@ -32,12 +36,16 @@ const VALUE: u32 = 1_024;
 const WRITES: u64 = 2_000;
 /// Rows that one delivery reads.
 const READS: u32 = 1_000;
-/// Deliveries of a block that writes, and of one that reads.
+/// Deliveries of a block that fills the state, and of one that reads.
 const DELIVERIES: u64 = 8;
-/// Blocks that read, for each of the two figures.
+/// Deliveries of a block that do nothing, or overwrite one row each.
+const SHORT_DELIVERIES: u64 = 500;
+/// Blocks for each of these figures.
 const BLOCKS: u64 = 4;
 /// Rows of the part that is read again and again.
 const HOT: u32 = 10_000;
+/// Bytes of the largest state that is also read with all of it in memory.
+const IN_MEMORY_MAX: u64 = 110_000_000;
 const VAT: &str = "hoarder";
 
 /// The sizes to measure, and how.
@@ -60,6 +68,33 @@ pub struct Scale {
     pub points: Vec<ScalePoint>,
 }
 
+/// The cost of one thing done, on average; the share in its block's commit included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleCost {
+    /// Microseconds of CPU on the host's thread; 0 if the system does not tell.
+    pub cpu_us: f64,
+    /// Microseconds until it was done and durable.
+    pub wall_us: f64,
+}
+
+impl Add for ScaleCost {
+    type Output = ScaleCost;
+
+    fn add(self, other: ScaleCost) -> ScaleCost {
+        ScaleCost { cpu_us: self.cpu_us + other.cpu_us, wall_us: self.wall_us + other.wall_us }
+    }
+}
+
+impl Div<u64> for ScaleCost {
+    type Output = ScaleCost;
+
+    fn div(self, by: u64) -> ScaleCost {
+        let by = by.max(1) as f64;
+        ScaleCost { cpu_us: self.cpu_us / by, wall_us: self.wall_us / by }
+    }
+}
+
 /// A state of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,20 +105,55 @@ pub struct ScalePoint {
     pub rows: u64,
     /// Bytes on disk for each row, everything included.
     pub disk_bytes_per_row: f64,
-    /// Microseconds to write a row and make it durable; nothing where no row was written.
-    pub us_per_write: Option<f64>,
+    /// The cost of writing a row that is new; nothing where none was written.
+    pub fill: Option<ScaleCost>,
     /// Milliseconds to open the state.
     pub ms_to_open: f64,
     /// Bytes by which the process grew when it opened the state.
     pub open_bytes: u64,
-    /// Microseconds to read a row from anywhere in the state.
-    pub us_per_read: f64,
+    /// The cost of a delivery that does nothing.
+    pub ping: ScaleCost,
+    /// The cost of a delivery that overwrites a row from anywhere in the state.
+    pub store: ScaleCost,
+    /// The cost of reading a row from anywhere in the state.
+    pub read: ScaleCost,
     /// Reads from the file for each of those reads.
     pub file_reads_per_read: f64,
-    /// Microseconds to read a row of those that are read again and again.
-    pub us_per_hot_read: f64,
-    /// The most bytes by which the process grew while it read.
+    /// The cost of reading a row of those that are read again and again.
+    pub hot_read: ScaleCost,
+    /// The same with all of the state in memory; nothing where that would take too much.
+    pub hot_read_in_memory: Option<ScaleCost>,
+    /// The most bytes by which the process grew while the state was open, until all of it was brought to memory.
     pub peak_bytes: u64,
+}
+
+impl Scale {
+    /// Returns the curves to draw.
+    pub fn charts(&self) -> Vec<Chart> {
+        let chart = |name: &str, unit, value: fn(&ScalePoint) -> f64| Chart {
+            name: name.to_owned(),
+            unit,
+            dots: self.points.iter().map(|it| Dot::of(it.bytes, size_label(it.bytes), value(it))).collect(),
+            ..Chart::default()
+        };
+        vec![
+            chart("to open", " ms", |it| it.ms_to_open),
+            chart("memory to open", " MB", |it| it.open_bytes as f64 / 1e6),
+            chart("disk, a row of 1 KiB", " B", |it| it.disk_bytes_per_row),
+            chart("ping, CPU", " µs", |it| it.ping.cpu_us),
+            chart("store, CPU", " µs", |it| it.store.cpu_us),
+            chart("read from anywhere, CPU", " µs", |it| it.read.cpu_us),
+            chart("read again and again, CPU", " µs", |it| it.hot_read.cpu_us),
+        ]
+    }
+}
+
+/// Writes a size as people name such states: `100 MB`.
+fn size_label(bytes: u64) -> String {
+    match bytes {
+        ..950_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
+        _ => format!("{:.0} GB", bytes as f64 / 1e9),
+    }
 }
 
 fn module() -> anyhow::Result<Vec<u8>> {
@@ -93,29 +163,34 @@ fn module() -> anyhow::Result<Vec<u8>> {
              (i32.store (i32.const 0x3004) {number})"
         )
     };
-    let write = format!(
-        "{} (i32.store (i32.const 0x200000) (global.get $count))
-         (call $vatstore_set (i32.const 0x3000) (i32.const 8) (i32.const 0x200000) (i32.const {VALUE}))
+    let write = "(call $vatstore_set (i32.const 0x3000) (i32.const 8) (i32.const 0x200000) (i32.const VALUE))"
+        .replace("VALUE", &VALUE.to_string());
+    let fill = format!(
+        "{} (i32.store (i32.const 0x200000) (global.get $count)) {write}
          (global.set $count (i32.add (global.get $count) (i32.const 1)))",
         key("(global.get $count)")
     );
-    // `hot` reads the first keys alone.
-    let read = format!(
-        "(local.set $k (select (i32.const {HOT}) (global.get $count) (i32.eq (i32.load8_u (i32.const 35)) (i32.const 104))))
+    let any_key = format!(
+        "(global.set $dice (i32.add (i32.mul (global.get $dice) (i32.const 1664525)) (i32.const 1013904223)))
+         (local.set $i (i32.rem_u (i32.shr_u (global.get $dice) (i32.const 4)) (local.get $k)))
          {}",
-        repeat(
-            READS,
-            &format!(
-                "(global.set $dice (i32.add (i32.mul (global.get $dice) (i32.const 1664525)) (i32.const 1013904223)))
-                 (local.set $i (i32.rem_u (i32.shr_u (global.get $dice) (i32.const 4)) (local.get $k)))
-                 {} (drop (call $vatstore_get (i32.const 0x3000) (i32.const 8)))",
-                key("(local.get $i)")
-            )
-        )
+        key("(local.get $i)")
+    );
+    let is = |letter: char| format!("(i32.eq (i32.load8_u (i32.const 35)) (i32.const {}))", u32::from(letter));
+    // `ping` does nothing, `overwrite` writes one row, `hot` reads the first keys alone, `all` all of them.
+    let other = format!(
+        "(if {} (then (return)))
+         (local.set $k (select (i32.const {HOT}) (global.get $count) {}))
+         (if {} (then {any_key} (i32.store (i32.const 0x200000) (global.get $dice)) {write} (return)))
+         {}",
+        is('p'),
+        is('h'),
+        is('o'),
+        repeat(READS, &format!("{any_key} (drop (call $vatstore_get (i32.const 0x3000) (i32.const 8)))"))
     );
     let guest = Guest {
-        go: times(&write),
-        other: read,
+        go: times(&fill),
+        other,
         fields: "(global $dice (mut i32) (i32.const 1))".to_owned(),
         awake: true,
         ..Guest::default()
@@ -135,6 +210,7 @@ fn open(dir: &Path, asked: &ScaleOptions) -> anyhow::Result<Host> {
         memory_max: asked.memory,
         keep: Keep::Needed,
         audit: Audit::Never,
+        threads: Some(NonZeroUsize::MIN),
         ..HostOptions::default()
     })?)
 }
@@ -143,18 +219,18 @@ fn rows(host: &Host) -> anyhow::Result<u64> {
     Ok(host.block()?.tables().vatstore.all_keys())
 }
 
-/// Has the vat do this in one block, and returns the nanoseconds that it took.
+/// Has the vat do this so many times in one block, and returns what the block cost.
 #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
-fn block(host: &mut Host, method: &str, number: Option<u64>) -> anyhow::Result<f64> {
+fn block(host: &mut Host, method: &str, number: Option<u64>, deliveries: u64) -> anyhow::Result<ScaleCost> {
     let mut sent = Vec::new();
-    for _ in 0..DELIVERIES {
+    for _ in 0..deliveries {
         sent.push(host.send(VAT, method, number.map(Into::into))?);
     }
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), machine::thread_cpu());
     while !host.run_block(&BlockPolicy::default(), &mut |_| true)?.quiescent {}
-    let took = per(begun.elapsed(), 1);
+    let cost = ScaleCost { cpu_us: (machine::thread_cpu() - cpu) / 1e3, wall_us: per(begun.elapsed(), 1) / 1e3 };
     sent.into_iter().try_for_each(|it| host.forget(it))?;
-    Ok(took)
+    Ok(cost)
 }
 
 /// Measures states of growing size. `told` receives what is done next.
@@ -173,17 +249,16 @@ pub fn scale(asked: &ScaleOptions, told: &mut dyn FnMut(&str)) -> anyhow::Result
         let before = rows(&host)?;
         // A state that was left here goes on from its own size.
         if bytes_of(before) <= size_now || size_now == asked.to {
-            let mut took = 0.0;
+            let mut cost = ScaleCost::default();
             while bytes_of(rows(&host)?) < size_now {
                 let left = (size_now - bytes_of(rows(&host)?)) / u64::from(VALUE + 8);
                 told(&format!("{} MB of {} MB", bytes_of(rows(&host)?) / 1_000_000, asked.to / 1_000_000));
-                took += block(&mut host, "go", Some((left / DELIVERIES + 1).min(WRITES)))?;
+                cost = cost + block(&mut host, "go", Some((left / DELIVERIES + 1).min(WRITES)), DELIVERIES)?;
             }
             let written = rows(&host)? - before;
             drop(host);
-            let us_per_write = (written > 0).then(|| took / 1e3 / written as f64);
             told(&format!("open and read {} MB", size_now / 1_000_000));
-            scale.points.push(point(dir, asked, us_per_write)?);
+            scale.points.push(point(dir, asked, (written > 0).then(|| cost / written))?);
         }
         if size >= asked.to {
             return Ok(scale);
@@ -193,7 +268,7 @@ pub fn scale(asked: &ScaleOptions, told: &mut dyn FnMut(&str)) -> anyhow::Result
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
-fn point(dir: &Path, asked: &ScaleOptions, us_per_write: Option<f64>) -> anyhow::Result<ScalePoint> {
+fn point(dir: &Path, asked: &ScaleOptions, fill: Option<ScaleCost>) -> anyhow::Result<ScalePoint> {
     let on_disk = machine::size_of(dir);
     machine::forget_peak();
     let resident = machine::resident();
@@ -202,31 +277,46 @@ fn point(dir: &Path, asked: &ScaleOptions, us_per_write: Option<f64>) -> anyhow:
     let ms_to_open = per(begun.elapsed(), 1_000_000);
     let open_bytes = machine::peak().saturating_sub(resident);
     let rows = rows(&host)?;
+    let bytes = rows * u64::from(VALUE + 8);
     // The vat comes up, which is another matter.
-    block(&mut host, "hot", None)?;
-    let reads = (BLOCKS * DELIVERIES * u64::from(READS)) as f64;
-    let from_file = |host: &Host| -> anyhow::Result<u64> { Ok(stored::reads(host.block()?)) };
-    let mut measure = |method: &str| -> anyhow::Result<(f64, f64)> {
-        let (mut took, before) = (0.0, from_file(&host)?);
-        for _ in 0..BLOCKS {
-            took += block(&mut host, method, None)?;
-        }
-        Ok((took / 1e3 / reads, (from_file(&host)? - before) as f64 / reads))
-    };
+    block(&mut host, "ping", None, 1)?;
+    let ping = blocks(&mut host, "ping", SHORT_DELIVERIES)? / SHORT_DELIVERIES;
+    let store = blocks(&mut host, "overwrite", SHORT_DELIVERIES)? / SHORT_DELIVERIES;
     // Until they are in memory, if they can be.
-    measure("hot")?;
-    let (us_per_hot_read, _) = measure("hot")?;
-    let (us_per_read, file_reads_per_read) = measure("all")?;
+    blocks(&mut host, "hot", DELIVERIES)?;
+    let reads = DELIVERIES * u64::from(READS);
+    let hot_read = blocks(&mut host, "hot", DELIVERIES)? / reads;
+    let before = stored::reads(host.block()?);
+    let read = blocks(&mut host, "all", DELIVERIES)? / reads;
+    let file_reads = stored::reads(host.block()?) - before;
+    let peak_bytes = machine::peak().saturating_sub(resident);
+    let mut hot_read_in_memory = None;
+    if bytes <= IN_MEMORY_MAX {
+        stored::fetch_all(host.block_mut()?)?;
+        hot_read_in_memory = Some(blocks(&mut host, "hot", DELIVERIES)? / reads);
+    }
     Ok(ScalePoint {
-        bytes: rows * u64::from(VALUE + 8),
+        bytes,
         rows,
         disk_bytes_per_row: on_disk as f64 / rows.max(1) as f64,
-        us_per_write,
+        fill,
         ms_to_open,
         open_bytes,
-        us_per_read,
-        file_reads_per_read,
-        us_per_hot_read,
-        peak_bytes: machine::peak().saturating_sub(resident),
+        ping,
+        store,
+        read,
+        file_reads_per_read: file_reads as f64 / (BLOCKS * reads) as f64,
+        hot_read,
+        hot_read_in_memory,
+        peak_bytes,
     })
+}
+
+/// Has the vat do this so many times in each of some blocks, and returns what a block cost.
+fn blocks(host: &mut Host, method: &str, deliveries: u64) -> anyhow::Result<ScaleCost> {
+    let mut cost = ScaleCost::default();
+    for _ in 0..BLOCKS {
+        cost = cost + block(host, method, None, deliveries)?;
+    }
+    Ok(cost / BLOCKS)
 }

@@ -268,6 +268,60 @@ fn growth_is_told_point_by_point_and_drawn() {
     }
 }
 
+#[test]
+fn states_of_growing_size_are_measured_and_drawn() {
+    let dir = TempDir::new().unwrap();
+    let (path, state) = (dir.path().join("scale.svg"), dir.path().join("state"));
+    let (drawn, kept) = (path.to_str().unwrap(), state.to_str().unwrap());
+    let scale = |size: &str| -> Value {
+        let args = ["bench", "scale", "--size", size, "--state", kept, "--svg", drawn, "--json", "-q"];
+        serde_json::from_slice(&vathost(&args).stdout).unwrap()
+    };
+    let first = scale("2MB");
+    let points = first["points"].as_array().unwrap();
+    assert_eq!(points.len(), 2, "{first}");
+    for it in points {
+        for cost in ["fill", "ping", "store", "read", "hotRead", "hotReadInMemory"] {
+            assert!(it[cost]["wallUs"].as_f64() > Some(0.0), "{cost}: {it}");
+        }
+        assert!(it["diskBytesPerRow"].as_f64() > Some(1_032.0) && it["rows"].as_u64() > Some(900), "{it}");
+    }
+    let svg = fs::read_to_string(&path).unwrap();
+    let count = |name: &str| elements(&svg).iter().filter(|it| *it == name).count();
+    assert_eq!((count("polyline"), count("circle")), (7, 14));
+    // It goes on from there, and writes nothing where there is enough.
+    let again = scale("2MB");
+    assert_eq!(
+        (&again["points"][0]["rows"], &again["points"][0]["fill"]),
+        (&points[1]["rows"], &Value::Null),
+        "{again}"
+    );
+}
+
+#[test]
+fn a_life_is_measured_period_by_period_and_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let (path, state) = (dir.path().join("life.svg"), dir.path().join("state"));
+    let (drawn, kept) = (path.to_str().unwrap(), state.to_str().unwrap());
+    let life = |deliveries: &str| -> Vec<Value> {
+        let sizes = ["--deliveries", deliveries, "--periods", "4", "--cranks-per-block", "50"];
+        let args = [&["bench", "life", "store", "--state", kept, "--svg", drawn, "--json", "-q"], &sizes[..]].concat();
+        let life: Value = serde_json::from_slice(&vathost(&args).stdout).unwrap();
+        life["points"].as_array().unwrap().clone()
+    };
+    let points = life("400");
+    let lived: Vec<_> = points.iter().map(|it| it["deliveries"].as_u64().unwrap()).collect();
+    assert!(
+        lived.len() == 4 && lived.iter().zip(1..).all(|(it, at)| (100 * at..100 * at + 60).contains(it)),
+        "{lived:?}"
+    );
+    assert!(points.iter().all(|it| it["diskBytes"].as_u64() > Some(0) && it["residentBytes"].as_u64() > Some(0)));
+    assert_eq!(elements(&fs::read_to_string(&path).unwrap()).iter().filter(|it| *it == "polyline").count(), 3);
+    // Of a longer life of the same state the second half is left.
+    assert_eq!(life("800").len(), 2);
+    assert_eq!(vathost(&["bench", "life", "knit"]).status.code(), Some(2));
+}
+
 /// The names of the elements of an XML text, which must be well-formed as far as we write any.
 fn elements(xml: &str) -> Vec<String> {
     let (mut open, mut found) = (Vec::new(), Vec::new());

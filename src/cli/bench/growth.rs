@@ -35,7 +35,7 @@ pub(super) fn cmd_growth(args: &GrowthArgs, output: &Output) -> anyhow::Result<E
     warn_of_debug_build(output);
     let growth = growth(args.size.size(), &mut |it| output.note(format!("{it} …")))?;
     if let Some(path) = &args.svg {
-        fs::write(path, svg(&growth)).with_context(|| format!("write `{}`", path.display()))?;
+        fs::write(path, svg(&growth.charts())).with_context(|| format!("write `{}`", path.display()))?;
     }
     if args.json {
         output.json(&growth)?;

@@ -2,6 +2,7 @@ mod amplification;
 mod experiments;
 mod growth;
 mod instructions;
+mod life;
 mod memory;
 mod plot;
 mod scale;
@@ -22,6 +23,7 @@ use self::{
     experiments::{ExperimentsArgs, cmd_experiments},
     growth::{GrowthArgs, cmd_growth},
     instructions::{InstructionsArgs, cmd_instructions},
+    life::{LifeArgs, cmd_life},
     memory::{MemoryArgs, cmd_memory},
     scale::{ScaleArgs, cmd_scale},
     siege::{SiegeArgs, cmd_siege},
@@ -123,6 +125,7 @@ enum BenchCommand {
     Experiments(ExperimentsArgs),
     Growth(GrowthArgs),
     Instructions(InstructionsArgs),
+    Life(LifeArgs),
     Memory(MemoryArgs),
     Scale(ScaleArgs),
     Siege(SiegeArgs),
@@ -160,6 +163,7 @@ pub(crate) fn cmd_bench(args: BenchArgs, output: &Output) -> anyhow::Result<Exit
         Some(BenchCommand::Experiments(args)) => return cmd_experiments(args, output),
         Some(BenchCommand::Growth(args)) => return cmd_growth(args, output),
         Some(BenchCommand::Instructions(args)) => return cmd_instructions(args, output),
+        Some(BenchCommand::Life(args)) => return cmd_life(args, output),
         Some(BenchCommand::Memory(args)) => return cmd_memory(args, output),
         Some(BenchCommand::Scale(args)) => return cmd_scale(args, output),
         Some(BenchCommand::Siege(args)) => return cmd_siege(args, output),
