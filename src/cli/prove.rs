@@ -34,6 +34,12 @@ pub(super) fn prove(host: &mut Host, state: Option<&Path>, output: &Output) -> R
             output.note(format!(
                 "proved: {vats}, {deliveries} and {heaps} the same, {seconds:.1} s; from now on the state names {mine}"
             ));
+            if it.untried > 0 {
+                let untried = counted(it.untried, "vat has", "vats have");
+                output.warn(format!(
+                    "{untried} no delivery behind the snapshot: nothing of theirs was made again, as `--prove all` does where the transcript is kept"
+                ));
+            }
             Ok(())
         }
         Err(halt) => {

@@ -83,6 +83,24 @@ fn a_state_of_another_runtime_is_proved_once_and_goes_on_to_the_same_hash() {
 }
 
 #[test]
+fn a_proof_says_of_how_many_vats_it_made_no_delivery_again() {
+    let place = Place::new();
+    elsewhere(&place, Runtime::named("wasmtime-47.0.0 cranelift"), Some(1));
+    let proved = |prove| {
+        let copy = Place::new();
+        std::fs::create_dir(copy.path("state")).unwrap();
+        std::fs::copy(place.path("state/state.sqlite"), copy.path("state/state.sqlite")).unwrap();
+        let mut host = Host::open(HostOptions { prove, ..options(&copy) }).unwrap();
+        let proved = prove_runtime(&mut host, &mut |_| ()).unwrap().unwrap();
+        (proved.vats, proved.untried, proved.deliveries == host.report().unwrap().deliveries)
+    };
+    assert_eq!(proved(Prove::All), (2, 0, true));
+    assert_eq!(proved(Prove::Recent), (2, 2, false));
+    let said = place.vathost("run --state @state --blocks 1").ok();
+    said.says("2 vats have no delivery behind the snapshot: nothing of theirs was made again");
+}
+
+#[test]
 fn a_host_that_is_not_asked_proves_the_state_before_its_first_block() {
     let place = Place::new();
     let expected = elsewhere(&place, Runtime::named("wasmtime-47.0.0 cranelift"), None);

@@ -24,6 +24,8 @@ pub struct RuntimeProof {
     pub of: u64,
     /// The deliveries that were made again.
     pub deliveries: u64,
+    /// The vats of which no delivery was made again: their snapshots have the last.
+    pub untried: u64,
     /// The snapshots that were compared with the heaps that deliveries led to.
     pub snapshots: u64,
 }
@@ -86,6 +88,7 @@ fn prove(
         })?;
         proved.vats += 1;
         proved.deliveries += proof.deliveries;
+        proved.untried += u64::from(proof.deliveries == 0);
         proved.snapshots += u64::from(proof.snapshot);
         while let Some(vat) = workers.surplus() {
             workers.stop(vat);
