@@ -51,6 +51,31 @@ fn open(dir: &Path) -> Host {
     Host::open(options(dir)).unwrap()
 }
 
+/// The text of a vat that writes 256 keys of so many bytes each time it is called, and does `more` with each.
+fn hoarder(bytes: usize, more: &str) -> String {
+    format!(
+        r#"(module
+    (import "vat1" "vatstore_set" (func $set (param i32 i32 i32 i32)))
+    (import "vat1" "vatstore_get" (func $get (param i32 i32) (result i32)))
+    (import "vat1" "vatstore_delete" (func $delete (param i32 i32)))
+    (import "vat1" "vatstore_next_key" (func $next (param i32 i32) (result i32)))
+    (memory (export "memory") 2)
+    (global $calls (mut i32) (i32.const 0))
+    (func (export "vat_deliver") (param i32)
+        (local $at i32)
+        (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+        (loop $more
+            ;; The key: the number of the call, and that of the key.
+            (i32.store8 (i32.const 1024) (global.get $calls))
+            (i32.store8 (i32.const 1025) (local.get $at))
+            (i32.store (i32.const 4096) (global.get $calls))
+            (call $set (i32.const 1024) (i32.const 2) (i32.const 4096) (i32.const {bytes}))
+            {more}
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $at) (i32.const 256))))))"#
+    )
+}
+
 /// Runs up to this many blocks of so many cranks. Returns the state hash.
 fn go_on(controller: &mut Host, blocks: usize, cranks: u64) -> String {
     let policy = BlockPolicy { cranks, ..BlockPolicy::default() };

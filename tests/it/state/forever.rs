@@ -354,3 +354,43 @@ fn a_bundle_leaves_with_the_last_vat_that_runs_it() {
     assert!(host.block().unwrap().bundle(given).is_ok());
     assert_eq!(findings(dir.path()), None);
 }
+
+#[test]
+fn a_bundle_that_left_with_a_block_is_back_when_the_block_is_undone() {
+    let dir = TempDir::new().unwrap();
+    let wasm = again(wasm("mortal"), 7);
+    let bundle = BundleId::of(&wasm);
+    let open = || {
+        let mut directives = vathost::directive::DirectiveSet::default();
+        directives.read("test", b"block-3: terminate v1").unwrap();
+        let mut host = Host::open(HostOptions { directives, ..thrifty(dir.path()) }).unwrap();
+        if host.is_new() {
+            let vats = vec![vat("north", wasm.clone(), "#{}")];
+            host.install(&Scenario { vats, ..Scenario::default() }).unwrap();
+        }
+        StagedHost::new(host, true).unwrap()
+    };
+    let decide = |host: &mut StagedHost| {
+        let info = host.info().unwrap();
+        let header = BlockHeader { height: info.height + 1, time: info.time + 5, prev_state_hash: info.state_hash };
+        let send = BlockInput::Send { to: "north".to_owned(), method: "child".to_owned(), args: vec![] };
+        host.decide(&header, [send], &BlockPolicy::default()).unwrap().state_hash
+    };
+    let is_there = || Database::open_read_only(dir.path()).unwrap().bundle(bundle).is_ok();
+    let mut host = open();
+    let mut hashes = vec![host.info().unwrap().state_hash];
+    while is_there() {
+        assert!(hashes.len() < 9, "it never leaves");
+        hashes.push(decide(&mut host));
+    }
+    assert!(hashes.len() > 3, "{hashes:?}");
+    drop(host);
+    let mut host = open();
+    assert_eq!(host.undo_last().unwrap().state_hash, hashes[hashes.len() - 2]);
+    assert!(is_there());
+    drop(host);
+    assert_eq!(findings(dir.path()), None);
+    assert_eq!(decide(&mut open()), hashes[hashes.len() - 1]);
+    assert!(!is_there());
+    assert_eq!(findings(dir.path()), None);
+}

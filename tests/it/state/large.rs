@@ -101,26 +101,6 @@ const SLACK: u64 = 34 << 20;
 const CALLS: usize = 64;
 const LEFT: usize = 4;
 
-/// A vat that writes 256 keys of so many bytes each time it is called.
-fn hoarder(bytes: usize) -> String {
-    format!(
-        r#"(module
-    (import "vat1" "vatstore_set" (func $set (param i32 i32 i32 i32)))
-    (memory (export "memory") 2)
-    (global $calls (mut i32) (i32.const 0))
-    (func (export "vat_deliver") (param i32)
-        (local $at i32)
-        (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
-        (loop $more
-            (i32.store8 (i32.const 1024) (global.get $calls))
-            (i32.store8 (i32.const 1025) (local.get $at))
-            (i32.store (i32.const 4096) (global.get $calls))
-            (call $set (i32.const 1024) (i32.const 2) (i32.const 4096) (i32.const {bytes}))
-            (local.set $at (i32.add (local.get $at) (i32.const 1)))
-            (br_if $more (i32.lt_u (local.get $at) (i32.const 256))))))"#
-    )
-}
-
 /// A state of some kind of size, and what verbs are told of it.
 struct Place {
     scenario: TempDir,
@@ -137,10 +117,10 @@ impl Place {
             format!("[vats.{name}]\nbundle = \"{name}.wat\"\n{}", send.repeat(sends))
         };
         fs::write(at("vat.toml"), vat("hoarder", CALLS + LEFT)).unwrap();
-        fs::write(at("hoarder.wat"), hoarder(value_bytes)).unwrap();
+        fs::write(at("hoarder.wat"), hoarder(value_bytes, "")).unwrap();
         fs::create_dir(at("more")).unwrap();
         fs::write(at("more/vat.toml"), vat("other", 1)).unwrap();
-        fs::write(at("more/other.wat"), hoarder(1)).unwrap();
+        fs::write(at("more/other.wat"), hoarder(1, "")).unwrap();
         fs::write(at("commands"), "where\nvats\nnext 3\nkv hoarder \\u0001\nback 2\nnext 5\nvat hoarder\n").unwrap();
         fs::write(at("past"), "delivery\nnext 2\nback 1\n").unwrap();
         fs::write(at("later.directives"), "crank-1000000: break\n").unwrap();
