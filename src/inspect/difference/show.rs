@@ -46,6 +46,9 @@ pub(super) fn row(table: &'static str, key: &[u8], values: [Option<&Vec<u8>>; 2]
         "settlement" => {
             row_of::<PromiseId, CapData<KRef>>(key, values, |id| (None, format!("what {id} was settled with")))
         }
+        "sharers" => {
+            row_of::<PromiseId, u64>(key, values, |id| (None, format!("promises that share {id}'s settlement")))
+        }
         "subscriber" => row_of::<(PromiseId, TextOrd), ()>(key, values, |(id, vat)| {
             (Some(VatId(vat.0)), format!("subscribes to {id}"))
         }),
