@@ -167,7 +167,7 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
         Some(InspectWhat::Vats) => printer.rows(vats::list(&block))?,
         Some(InspectWhat::Vat { vat }) => printer.facts(&vats::one(&block, vat.find(block.tables())?)?)?,
         Some(InspectWhat::Queue) => printer.rows(queue::list(block.tables()))?,
-        Some(InspectWhat::Promises) => printer.rows(promises::list(block.tables()))?,
+        Some(InspectWhat::Promises) => printer.pieces(|each| promises::pieces(&mut block, each))?,
         Some(InspectWhat::Objects) => printer.pieces(|each| objects::pieces(&mut block, each))?,
         Some(InspectWhat::Clist { vat }) => {
             let vat = vat.find(block.tables())?;

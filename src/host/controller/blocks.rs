@@ -168,11 +168,13 @@ fn run_behind(
         return Ok(false);
     }
     let FilledBlock { mut block, facts } = filled;
-    let (write, outcome) = commit::hand_over(&mut block)?;
+    // Without the thread, which there is, nobody would write it: the outcome says so.
+    let outcome = commit::hand_over(&mut block, |write| {
+        if let Some(thread) = &host.commit_thread {
+            thread.give(write);
+        }
+    })?;
     let end = facts.end(&mut block);
-    if let Some(thread) = &host.commit_thread {
-        thread.give(write);
-    }
     goes_on = !end.quiescent;
     *unwritten = Some(Unwritten { outcome, position: position(host, &block), end: Some(end) });
     host.block = Some(block);

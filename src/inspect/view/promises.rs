@@ -1,11 +1,16 @@
 //! View of the kernel's promises: state, decider, subscribers, and what each was settled with.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 
-use super::{Row, brief, label, or_dash, said};
+use super::{PIECE, Piece, Row, brief, in_pieces, label, or_dash, said};
 use crate::{
     model::id::PromiseId,
-    state::table::{Policy, Promise, PromiseState, QueueId, Tables},
+    state::{
+        block::Block,
+        table::{Policy, Promise, PromiseState, QueueId, Tables},
+    },
     store::Cut,
 };
 
@@ -26,6 +31,18 @@ pub(crate) struct PromiseRow {
     slots: Option<Vec<String>>,
     #[serde(skip)]
     label: Option<String>,
+}
+
+/// Hands over all promises, piece by piece, until it is told to stop.
+pub(crate) fn pieces<E>(
+    block: &mut Block,
+    each: impl FnMut(Vec<PromiseRow>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
+    let rows = |tables: &Tables, from: Cut<PromiseId>| -> Piece<PromiseRow, PromiseId> {
+        let promises = tables.promises.along((from, Cut::End)).take(PIECE);
+        promises.map(|(id, promise)| (row(tables, *id, promise), *id)).collect()
+    };
+    in_pieces(block, Cut::Start, rows, each)
 }
 
 pub(crate) fn list(tables: &Tables) -> impl Iterator<Item = PromiseRow> {

@@ -183,9 +183,9 @@ pub(crate) fn can_be_handed_over(block: &Block) -> bool {
     block.0.probe.is_none() && block.0.retention.keep == Keep::All
 }
 
-/// Ends a block as a commit does, and leaves the writing to whoever calls what is returned. Nothing of the block may leave before the
-/// outcome says that it is durable.
-pub(crate) fn hand_over(block: &mut Block) -> Result<(WriteBlock, CommitOutcome), HostFault> {
+/// Ends a block as a commit does, and leaves the writing to another thread: `give` has to pass it on at once. Nothing of the block may leave
+/// before the outcome says that it is durable.
+pub(crate) fn hand_over(block: &mut Block, give: impl FnOnce(WriteBlock)) -> Result<CommitOutcome, HostFault> {
     let mut ended = EndedBlock::of(&mut block.0, false, |_, _| ())?;
     let inner = &mut *block.0;
     let room = inner.books.open(inner).room.take();
@@ -201,6 +201,8 @@ pub(crate) fn hand_over(block: &mut Block) -> Result<(WriteBlock, CommitOutcome)
             Ok(())
         });
     };
+    // Before anything here asks for the file: it is the writer's until the outcome is told.
+    give(Box::new(write));
     stored::trim(block, true);
-    Ok((Box::new(write), outcome))
+    Ok(outcome)
 }
