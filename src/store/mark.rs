@@ -1,4 +1,4 @@
-//! The state hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and the marks of their cranks: of the last [`CRANKS_KEPT`].
+//! The state hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and the marks of their cranks: of the last `CRANKS_KEPT`.
 //!
 //! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks,
 //! as far back as they are remembered.
@@ -161,7 +161,7 @@ impl Transaction<'_> {
     }
 
     /// Notes the marks of the cranks before this one, and forgets those of blocks that are forgotten, and those before the last
-    /// [`CRANKS_KEPT`].
+    /// `CRANKS_KEPT`.
     pub fn put_crank_marks(&self, next: CrankNum, marks: &[CrankMark]) -> Result<(), HostFault> {
         if marks.is_empty() {
             return Ok(());

@@ -7,6 +7,7 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, LazyLock, Mutex},
     thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -19,6 +20,9 @@ use vathost::{
 
 /// Compiled code, which all lives share.
 static CODE: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
+
+/// The longest that anybody waits at the gate: who waits longer waits for what will not come.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A gate before the syncs of the thread that writes commits.
 #[derive(Clone, Default)]
@@ -62,15 +66,18 @@ impl Gate {
     /// Returns once a sync waits at the closed gate.
     fn await_sync(&self) {
         let (syncs, changed) = &*self.0;
-        drop(changed.wait_while(syncs.lock().unwrap(), |it| !it.waits).unwrap());
+        let (it, waited) = changed.wait_timeout_while(syncs.lock().unwrap(), PATIENCE, |it| !it.waits).unwrap();
+        drop(it);
+        assert!(!waited.timed_out(), "no commit was handed over");
     }
 
     fn pass(&self) -> DiskVerdict {
         let (syncs, changed) = &*self.0;
         self.with(|it| (it.asked, it.waits) = (it.asked + 1, true));
-        let mut it = changed.wait_while(syncs.lock().unwrap(), |it| it.is_closed).unwrap();
+        let (mut it, waited) = changed.wait_timeout_while(syncs.lock().unwrap(), PATIENCE, |it| it.is_closed).unwrap();
         it.waits = false;
-        if it.fails { DiskVerdict::Fail(Errno::Eio) } else { DiskVerdict::Go }
+        // Nobody opens the gate: whoever is to do so may wait for this very commit.
+        if it.fails || waited.timed_out() { DiskVerdict::Fail(Errno::Eio) } else { DiskVerdict::Go }
     }
 
     fn disk(&self) -> Disk {
