@@ -61,14 +61,14 @@ pub const WORKLOADS: &[Workload] = &[
             |_| PING,
             1_000.0,
             |_, _, it, figures| {
-                figures.push(Figure::new("ratioToFloor", it.ratio_to_floor, "×", at_most(5.0)));
+                figures.push(Figure::new("ratioToFloor", it.ratio_to_floor, "×", at_most(25.0)));
             },
         ),
     ),
     workload(
         "call",
         "a vat awaits another's answer, again and again: a round trip is two deliveries",
-        Drive::Steady(|_| Load::pair('c', 1), 1_500.0, |_, _, _, _| ()),
+        Drive::Steady(|_| Load::pair('c', 1), 1_300.0, |_, _, _, _| ()),
     ),
     workload(
         "store",
@@ -91,7 +91,7 @@ pub const WORKLOADS: &[Workload] = &[
         "one vat sends to 10,000, all live",
         Drive::Steady(
             |size| Load::fan(size.vats(10_000)),
-            2_000.0,
+            2_500.0,
             |_, live, _, figures| {
                 figures.push(Figure::new("liveVats", live.controller.live() as f64, "", None));
             },
@@ -100,7 +100,7 @@ pub const WORKLOADS: &[Workload] = &[
     workload(
         "gc",
         "each message brings an object, which is dropped and retired",
-        Drive::Steady(|_| Load::pair('g', 1), 3_000.0, |_, _, _, _| ()),
+        Drive::Steady(|_| Load::pair('g', 1), 1_300.0, |_, _, _, _| ()),
     ),
     workload("slog", "ping, with a slog of every syscall to a file, beside ping without", Drive::Special(slog)),
     workload("latency", "blocks of one delivery, beside a bare SQLite commit of one row", Drive::Special(latency)),
@@ -327,7 +327,7 @@ fn latency(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries
         Ok(live.result(all, written))
     })?;
     let figures = vec![
-        Figure::new("ratioToCommit", median(ratios), "×", at_most(1.5)),
+        Figure::new("ratioToCommit", median(ratios), "×", at_most(1.4)),
         Figure::new("nsPerCommit", median(commits), "ns", None),
     ];
     Ok((Some(deliveries), figures))
