@@ -9,6 +9,7 @@ mod flips;
 mod forever;
 mod large;
 mod layout;
+mod many;
 mod overlay;
 mod promises;
 mod references;
@@ -128,6 +129,13 @@ pub(crate) fn vathost(args: &[&str], paths: &[&Path]) -> Said {
     let output = command.output().unwrap();
     let text = |it: Vec<u8>| String::from_utf8(it).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Copies the file of a state that no host has open.
+fn copy_of(dir: &Path) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    fs::copy(dir.join("state.sqlite"), copy.path().join("state.sqlite")).unwrap();
+    copy
 }
 
 fn is_empty(dir: &Path) -> bool {

@@ -6,16 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vathost::{
-    Audit,
-    host::scrub,
-    state::{
-        block::{Block, stored},
-        table::Tables,
-    },
-};
+use vathost::{Audit, host::scrub, state::table::Tables};
 
-use super::*;
+use super::{many::*, *};
 
 /// Sends 4,096 new promises to the first vat that it was told of, each time it is called, and settles some of those that it sent two
 /// calls ago. At last it exits.
@@ -122,103 +115,57 @@ const HOLDER: &str = r##"(module
             (local.set $at (i32.add (local.get $at) (i32.const 1)))
             (br_if $more (i32.lt_u (local.get $at) (i32.const 64))))))"##;
 
-/// More blocks than there are.
-const MANY: usize = 1_000;
-
-fn exchange() -> TempDir {
-    let dir = TempDir::new().unwrap();
-    let send = |method: &str| format!("[[send]]\nto = \"maker\"\nmethod = \"{method}\"\n");
-    let toml = "bootstrap = \"maker\"\n[vats.maker]\nbundle = \"maker.wat\"\n[vats.holder]\nbundle = \"holder.wat\"\n";
-    fs::write(dir.path().join("vat.toml"), format!("{toml}{}{}", send("go").repeat(7), send("x"))).unwrap();
-    fs::write(dir.path().join("maker.wat"), MAKER).unwrap();
-    fs::write(dir.path().join("holder.wat"), HOLDER).unwrap();
-    dir
+fn scenario() -> TempDir {
+    exchange("maker", MAKER, HOLDER)
 }
 
 /// A state in which there are some 16,000 promises, most of them unresolved.
-fn begun(scenario: &Path) -> TempDir {
-    let dir = TempDir::new().unwrap();
-    let mut host = Host::open(HostOptions { audit: Audit::Never, ..options(dir.path()) }).unwrap();
-    host.install(&Scenario::read(scenario).unwrap()).unwrap();
-    let mut blocks = 0;
-    while host.block().unwrap().tables().promises.len() < 16_000 || count(dir.path(), "sharers") == 0 {
-        go_on(&mut host, 1, 2);
-        blocks += 1;
-        assert!(blocks < 200, "{:?}", host.block().unwrap().tables().promises);
-    }
-    dir
-}
-
-fn copy_of(dir: &Path) -> TempDir {
-    let copy = TempDir::new().unwrap();
-    fs::copy(dir.join("state.sqlite"), copy.path().join("state.sqlite")).unwrap();
-    copy
+fn many_promises(scenario: &Path) -> TempDir {
+    begun(scenario, Audit::Never, |host, dir| {
+        host.block().unwrap().tables().promises.len() >= 16_000 && count(dir, "sharers") > 0
+    })
 }
 
 fn count(dir: &Path, table: &str) -> i64 {
     sqlite(dir).query_row(&format!("SELECT count(*) FROM {table}"), [], |it| it.get(0)).unwrap()
 }
 
-fn in_memory(tables: &Tables) -> [bool; 4] {
+fn in_memory(tables: &Tables) -> Vec<bool> {
     let Tables { promises, settlements, subscribers, sharers, .. } = tables;
-    [promises.is_whole(), settlements.is_whole(), subscribers.is_whole(), sharers.is_whole()]
+    vec![promises.is_whole(), settlements.is_whole(), subscribers.is_whole(), sharers.is_whole()]
 }
 
 #[test]
 fn a_state_of_many_promises_is_opened_without_reading_them_and_goes_on_to_the_same_hash() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
-    let block = Block::open_read_only(dir.path()).unwrap();
-    assert_eq!((in_memory(block.tables()), stored::reads(&block)), ([false; 4], 0));
+    let scenario = scenario();
+    let dir = many_promises(scenario.path());
+    let block = opened_unread(dir.path(), in_memory);
     let counts = (block.tables().promises.len(), block.tables().settlements.len(), block.tables().subscribers.len());
     assert!(counts.0 >= 16_000 && counts.1 > 200 && counts.2 > 30, "{counts:?}");
     drop(block);
-    // All of it in memory.
-    let copy = copy_of(dir.path());
-    let mut host = Host::open(HostOptions { audit: Audit::Never, ..options(copy.path()) }).unwrap();
-    let block = host.block_mut().unwrap();
-    stored::fetch_all(block).unwrap();
-    assert_eq!(in_memory(block.tables()), [true; 4]);
-    let expected = go_on(&mut host, MANY, 2);
-    let report = serde_json::to_value(host.report().unwrap()).unwrap();
-    drop(host);
-    assert_eq!(findings(copy.path()), None);
-    // The maker has ended, and what it had promised is rejected; the results of what waited there share that.
-    assert_eq!(vathost(&["inspect", "--json"], &[copy.path()]).json()["counts"]["promisesUnresolved"], 0);
-    let shared = count(copy.path(), "sharers");
-    assert!(shared > 200, "{shared}");
-    for (memory, blocks) in [(Some(0), MANY), (Some(1 << 20), 3), (None, 4)] {
-        let copy = copy_of(dir.path());
-        let open = || Host::open(HostOptions { memory_max: memory, ..options(copy.path()) }).unwrap();
-        let mut host = open();
-        assert_eq!(in_memory(host.block().unwrap().tables()), [false; 4]);
-        while !host.is_quiescent().unwrap() {
-            go_on(&mut host, blocks, 2);
-            if blocks < MANY {
-                drop(host);
-                host = open();
-            }
-        }
-        assert_eq!(serde_json::to_value(host.report().unwrap()).unwrap(), report, "{memory:?}, {blocks}");
-        assert_eq!(host.report().unwrap().state_hash, expected);
-        drop(host);
-        assert_eq!((findings(copy.path()), count(copy.path(), "sharers")), (None, shared), "{memory:?}, {blocks}");
-    }
+    lives_alike(dir.path(), Audit::Never, in_memory, |dir| {
+        assert_eq!(findings(dir), None);
+        // The maker has ended, and what it had promised is rejected; the results of what waited there share that.
+        assert_eq!(vathost(&["inspect", "--json"], &[dir]).json()["counts"]["promisesUnresolved"], 0);
+        let shared = count(dir, "sharers");
+        assert!(shared > 200, "{shared}");
+        shared
+    });
 }
 
 #[test]
 fn a_host_that_audits_has_all_promises_in_memory() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
+    let scenario = scenario();
+    let dir = many_promises(scenario.path());
     let mut host = Host::open(HostOptions { audit: Audit::EACH, memory_max: Some(0), ..options(dir.path()) }).unwrap();
     go_on(&mut host, 2, 2);
-    assert_eq!(in_memory(host.block().unwrap().tables()), [true; 4]);
+    assert_eq!(in_memory(host.block().unwrap().tables()), [true; 4].to_vec());
 }
 
 #[test]
 fn verbs_see_promises_that_are_in_the_file() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
+    let scenario = scenario();
+    let dir = many_promises(scenario.path());
     let state = dir.path().to_str().unwrap();
     let counts = vathost(&["inspect", state, "--json"], &[]).json()["counts"].clone();
     let listed = vathost(&["inspect", state, "promises", "--json", "--limit", "1000000"], &[]).json();
@@ -236,25 +183,22 @@ fn verbs_see_promises_that_are_in_the_file() {
 
 #[test]
 fn a_promise_that_was_damaged_is_a_fault_of_the_host_and_names_its_row() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
+    let scenario = scenario();
+    let dir = many_promises(scenario.path());
     // The end of the maker asks for all of them; so does what holds the results that share a settlement.
     for table in ["promise", "settlement", "subscriber", "sharers"] {
         let copy = copy_of(dir.path());
         let sql = format!("UPDATE {table} SET checksum = checksum + 1");
         assert!(sqlite(copy.path()).execute(&sql, []).unwrap() > 0, "{sql}");
-        let mut host = open(copy.path());
-        let policy = BlockPolicy { cranks: 2, ..BlockPolicy::default() };
-        let halt = (0..MANY).find_map(|_| host.run_block(&policy, &mut |_| true).err()).expect("a halt").to_string();
-        assert!(halt.contains("the state is damaged") && !halt.contains("kernel panic"), "{halt}");
+        let halt = halts(copy.path());
         assert!(halt.contains(&format!("table `{table}`, key")), "{halt}");
     }
 }
 
 #[test]
 fn a_promise_that_is_missing_is_found_while_the_host_runs() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
+    let scenario = scenario();
+    let dir = many_promises(scenario.path());
     for table in ["promise", "settlement", "subscriber", "sharers"] {
         let copy = copy_of(dir.path());
         let sql = format!("DELETE FROM {table} WHERE key = (SELECT key FROM {table} LIMIT 1 OFFSET 20)");

@@ -1,15 +1,9 @@
 //! C-lists and objects of which there are too many to read them when a state is opened: each is read when somebody speaks of it, and
 //! none of that is in a result.
 
-use vathost::{
-    Audit,
-    state::{
-        block::{Block, stored},
-        table::Tables,
-    },
-};
+use vathost::{Audit, state::table::Tables};
 
-use super::*;
+use super::{many::*, *};
 
 /// Sends 4,096 new objects of its own to the first vat that it was told of, each time it is called; one of them is old. At last it exits.
 const EXPORTER: &str = r##"(module
@@ -71,87 +65,37 @@ const HOLDER: &str = r##"(module
         (call $drop (i32.const 0x10000) (i32.const 16))
         (call $retire (i32.const 0x10000) (i32.const 16))))"##;
 
-/// More blocks than there are.
-const MANY: usize = 1_000;
-
-fn exchange() -> TempDir {
-    let dir = TempDir::new().unwrap();
-    let send = |method: &str| format!("[[send]]\nto = \"exporter\"\nmethod = \"{method}\"\n");
-    let toml = "bootstrap = \"exporter\"\n[vats.exporter]\nbundle = \"exporter.wat\"\n[vats.holder]\nbundle = \"holder.wat\"\n";
-    fs::write(dir.path().join("vat.toml"), format!("{toml}{}{}", send("go").repeat(7), send("x"))).unwrap();
-    fs::write(dir.path().join("exporter.wat"), EXPORTER).unwrap();
-    fs::write(dir.path().join("holder.wat"), HOLDER).unwrap();
-    dir
+fn scenario() -> TempDir {
+    exchange("exporter", EXPORTER, HOLDER)
 }
 
 /// A state in which both vats speak of some 12,000 objects.
-fn begun(scenario: &Path) -> TempDir {
-    let dir = TempDir::new().unwrap();
-    let mut host = open(dir.path());
-    host.install(&Scenario::read(scenario).unwrap()).unwrap();
-    let mut blocks = 0;
-    while host.block().unwrap().tables().objects.len() < 12_000 {
-        go_on(&mut host, 1, 2);
-        blocks += 1;
-        assert!(blocks < 50, "{:?}", host.block().unwrap().tables().objects);
-    }
-    dir
+fn many_objects(scenario: &Path) -> TempDir {
+    begun(scenario, HostOptions::default().audit, |host, _| host.block().unwrap().tables().objects.len() >= 12_000)
 }
 
-fn copy_of(dir: &Path) -> TempDir {
-    let copy = TempDir::new().unwrap();
-    fs::copy(dir.join("state.sqlite"), copy.path().join("state.sqlite")).unwrap();
-    copy
-}
-
-fn in_memory(tables: &Tables) -> [bool; 2] {
-    [tables.clist.is_whole(), tables.objects.is_whole()]
+fn in_memory(tables: &Tables) -> Vec<bool> {
+    vec![tables.clist.is_whole(), tables.objects.is_whole()]
 }
 
 #[test]
 fn a_state_of_many_references_is_opened_without_reading_them_and_goes_on_to_the_same_hash() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
-    let block = Block::open_read_only(dir.path()).unwrap();
-    assert_eq!((in_memory(block.tables()), stored::reads(&block)), ([false; 2], 0));
+    let scenario = scenario();
+    let dir = many_objects(scenario.path());
+    let block = opened_unread(dir.path(), in_memory);
     let counts = (block.tables().objects.len(), block.tables().clist.len());
     assert!(counts.0 >= 12_000 && counts.1 > 20_000, "{counts:?}");
     drop(block);
-    // All of it in memory.
-    let copy = copy_of(dir.path());
-    let mut host = open(copy.path());
-    let block = host.block_mut().unwrap();
-    stored::fetch_all(block).unwrap();
-    assert_eq!(in_memory(block.tables()), [true; 2]);
-    let expected = go_on(&mut host, MANY, 2);
-    let report = serde_json::to_value(host.report().unwrap()).unwrap();
-    drop(host);
-    for (memory, blocks) in [(Some(0), MANY), (Some(1 << 20), 3), (None, 4)] {
-        let copy = copy_of(dir.path());
-        let open = || Host::open(HostOptions { memory_max: memory, ..options(copy.path()) }).unwrap();
-        let mut host = open();
-        assert_eq!(in_memory(host.block().unwrap().tables()), [false; 2]);
-        while !host.is_quiescent().unwrap() {
-            go_on(&mut host, blocks, 2);
-            if blocks < MANY {
-                drop(host);
-                host = open();
-            }
-        }
-        assert_eq!(serde_json::to_value(host.report().unwrap()).unwrap(), report, "{memory:?}, {blocks}");
-        assert_eq!(host.report().unwrap().state_hash, expected);
-        drop(host);
-        assert_eq!(findings(copy.path()), None, "{memory:?}, {blocks}");
-    }
+    lives_alike(dir.path(), HostOptions::default().audit, in_memory, findings);
 }
 
 #[test]
 fn a_host_that_audits_has_all_references_in_memory() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
+    let scenario = scenario();
+    let dir = many_objects(scenario.path());
     let mut host = Host::open(HostOptions { audit: Audit::EACH, memory_max: Some(0), ..options(dir.path()) }).unwrap();
     go_on(&mut host, 2, 2);
-    assert_eq!(in_memory(host.block().unwrap().tables()), [true; 2]);
+    assert_eq!(in_memory(host.block().unwrap().tables()), [true, true]);
     // What no crank touches.
     drop(host);
     sqlite(dir.path())
@@ -163,8 +107,8 @@ fn a_host_that_audits_has_all_references_in_memory() {
 
 #[test]
 fn verbs_see_references_that_are_in_the_file() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
+    let scenario = scenario();
+    let dir = many_objects(scenario.path());
     let state = dir.path().to_str().unwrap();
     let counts = vathost(&["inspect", state, "--json"], &[]).json()["counts"].clone();
     let objects = usize::try_from(counts["objects"].as_u64().unwrap()).unwrap();
@@ -179,8 +123,8 @@ fn verbs_see_references_that_are_in_the_file() {
 
 #[test]
 fn a_reference_that_was_damaged_is_a_fault_of_the_host_and_names_its_row() {
-    let scenario = exchange();
-    let dir = begun(scenario.path());
+    let scenario = scenario();
+    let dir = many_objects(scenario.path());
     // The holder's name for what it lets go of in its fifth message, and the object behind it.
     let entry = "(SELECT key FROM clist WHERE hex(key) = '0000000000000002' || '00000000000001F4')";
     let object = "(SELECT key FROM object LIMIT 1 OFFSET 700)";
@@ -190,10 +134,7 @@ fn a_reference_that_was_damaged_is_a_fault_of_the_host_and_names_its_row() {
     ] {
         let copy = copy_of(dir.path());
         assert!(sqlite(copy.path()).execute(&sql, []).unwrap() > 0, "{sql}");
-        let mut host = open(copy.path());
-        let policy = BlockPolicy { cranks: 2, ..BlockPolicy::default() };
-        let halt = (0..MANY).find_map(|_| host.run_block(&policy, &mut |_| true).err()).expect("a halt").to_string();
-        assert!(halt.contains("the state is damaged") && !halt.contains("kernel panic"), "{halt}");
+        let halt = halts(copy.path());
         assert!(halt.contains("table `clist`, key") || halt.contains("table `object`, key"), "{halt}");
     }
     // One that is gone is a matter of the digest.

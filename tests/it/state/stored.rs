@@ -109,12 +109,6 @@ fn a_state_with_large_vatstores_is_opened_without_reading_them() {
     }
 }
 
-fn copy_of(dir: &Path) -> TempDir {
-    let copy = TempDir::new().unwrap();
-    fs::copy(dir.join("state.sqlite"), copy.path().join("state.sqlite")).unwrap();
-    copy
-}
-
 #[test]
 fn a_row_that_was_damaged_is_named_when_it_is_read_and_a_missing_one_by_verify() {
     let (scenario, dir) = (hoard(48), TempDir::new().unwrap());
