@@ -154,24 +154,44 @@ impl Ledger {
         }
     }
 
-    /// Returns the vat and kind of the next GC delivery: of the first group of actions of which something is still
-    /// true. Untrue actions are removed. A paused vat gets its GC deliveries later.
-    pub(super) fn next_gc_group(&mut self) -> Option<(VatId, GcKind)> {
-        loop {
-            let (vat, kind) = self.first_gc_group()?;
-            let (due, void): (Vec<_>, Vec<_>) =
-                self.gc_group(vat, kind).into_iter().partition(|it| is_due(self.tables(), *it));
-            for action in void {
-                self.tables_mut().gc.remove(&action);
+    /// Looks for the next GC delivery: of the first group of actions, behind the one that was served last, of which something is due.
+    /// Actions for which there is no reason any more are removed. A paused vat gets its GC deliveries later; `paused_max` of them are
+    /// passed over.
+    pub(super) fn next_gc_group(&mut self, served: Option<(VatId, GcKind)>, paused_max: usize) -> GcSearch {
+        let last = served.map(|(vat, kind)| GcAction::last_of_kind(vat, kind));
+        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut paused = paused_max;
+        match self.due_group((behind, Bound::Unbounded), &mut paused) {
+            GcSearch::Nothing if last.is_some() => {
+                self.due_group((Bound::Unbounded, last.map_or(Bound::Unbounded, Bound::Included)), &mut paused)
             }
-            if !due.is_empty() {
-                return Some((vat, kind));
-            }
+            found => found,
         }
     }
 
-    fn first_gc_group(&self) -> Option<(VatId, GcKind)> {
-        first_gc_action(self.tables()).map(|it| (it.vat(), it.kind))
+    /// Looks for the first group within this range of which something is due.
+    fn due_group(&mut self, (mut from, to): (Bound<GcAction>, Bound<GcAction>), paused: &mut usize) -> GcSearch {
+        loop {
+            let Some((first, ())) = self.tables().gc.range((from, to)).next() else { return GcSearch::Nothing };
+            let (vat, kind) = (first.vat(), first.kind);
+            if self.tables().is_paused(vat) {
+                let Some(fewer) = paused.checked_sub(1) else { return GcSearch::Beyond(vat) };
+                *paused = fewer;
+                from = Bound::Excluded(GcAction::last_of(vat));
+                continue;
+            }
+            let mut waiting = false;
+            for action in self.gc_group(vat, kind) {
+                match reason(self.tables(), action) {
+                    Reason::Due => return GcSearch::Due(vat, kind),
+                    Reason::NotYet => waiting = true,
+                    Reason::Gone => drop(self.tables_mut().gc.remove(&action)),
+                }
+            }
+            if waiting {
+                from = Bound::Excluded(GcAction::last_of_kind(vat, kind));
+            }
+        }
     }
 
     /// The first actions of one vat and kind: as many as one delivery may hold.
@@ -185,8 +205,10 @@ impl Ledger {
     pub(super) fn take_gc(&mut self, vat: VatId, kind: GcKind) -> Option<Delivery<KRef>> {
         let mut krefs: Vec<KRef> = Vec::new();
         for action in self.gc_group(vat, kind) {
-            if is_due(self.tables(), action) {
-                krefs.push(action.object().into());
+            match reason(self.tables(), action) {
+                Reason::Due => krefs.push(action.object().into()),
+                Reason::NotYet => continue,
+                Reason::Gone => (),
             }
             self.tables_mut().gc.remove(&action);
         }
@@ -229,26 +251,55 @@ impl Ledger {
     }
 }
 
-/// Returns the first GC action of a vat that is not paused. A paused vat's are passed over together, however many they
-/// are.
-pub(super) fn first_gc_action(tables: &Tables) -> Option<GcAction> {
-    let (mut action, _) = tables.gc.first()?;
-    while tables.is_paused(action.vat()) {
-        let behind = (Bound::Excluded(GcAction::last_of(action.vat())), Bound::Unbounded);
-        (action, _) = tables.gc.range(behind).next()?;
-    }
-    Some(*action)
+/// The outcome of a search for the next GC delivery.
+pub(super) enum GcSearch {
+    /// A vat is to be told of a group of this kind.
+    Due(VatId, GcKind),
+    /// Too many paused vats were passed over; this is the next one.
+    Beyond(VatId),
+    Nothing,
 }
 
-/// Returns whether there is still reason for an action.
-fn is_due(tables: &Tables, action: GcAction) -> bool {
+/// Returns whether there is a GC action of a vat that is not paused. A paused vat's are passed over together, however many they are.
+pub(super) fn has_garbage(tables: &Tables) -> bool {
+    let mut from = Bound::Unbounded;
+    while let Some((action, ())) = tables.gc.range((from, Bound::Unbounded)).next() {
+        if !tables.is_paused(action.vat()) {
+            return true;
+        }
+        from = Bound::Excluded(GcAction::last_of(action.vat()));
+    }
+    false
+}
+
+/// The reason that there is for a GC action, now.
+enum Reason {
+    Due,
+    /// Its vat has to hear first that the object was dropped.
+    NotYet,
+    Gone,
+}
+
+fn reason(tables: &Tables, action: GcAction) -> Reason {
     let vat = action.vat();
     let entry = tables.clist.vref(vat, action.object().into()).and_then(|vref| tables.clist.get(&(vat, vref)));
-    let Some(entry) = entry.filter(|_| tables.is_alive(vat)) else { return false };
+    let Some(entry) = entry.filter(|_| tables.is_alive(vat)) else { return Reason::Gone };
     let object = tables.objects.get(&action.object());
-    match action.kind {
+    let there_is = match action.kind {
         GcKind::DropExport => entry.reachable && object.is_some_and(|it| it.reachable == 0),
         GcKind::RetireExport => object.is_some_and(|it| it.reachable == 0 && it.recognizable == 0),
         GcKind::RetireImport => true,
+    };
+    match there_is {
+        false => Reason::Gone,
+        true if action.kind == GcKind::RetireExport && entry.reachable && tables.gc.contains(&drops(action)) => {
+            Reason::NotYet
+        }
+        true => Reason::Due,
     }
+}
+
+/// Returns the action by which the same vat hears that the same object was dropped.
+fn drops(action: GcAction) -> GcAction {
+    GcAction::new(action.vat(), GcKind::DropExport, action.object())
 }

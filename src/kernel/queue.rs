@@ -8,7 +8,8 @@
 //!   what a delivery sends, settles ─▶ the vat's own queue            from outside ─▶ the queue of the kernel
 //!   what the kernel answers        ─▶ the queue of the vat that asked
 //!   reaps and cleanups of a vat    ─▶ the vat's own queue (a cleanup to its front)
-//!   garbage                        ─▶ one crank in four; all of them, where nothing else is to be done
+//!   garbage                        ─▶ one crank in four; all of them, where nothing else is to be done. Since version 4 the groups
+//!                                     of GC actions take turns too
 //! ```
 //!
 //! Invariant: a turn passes with the taking of its item, and with it alone: also where the item is taken anew after
@@ -21,7 +22,7 @@ use crate::{
         Ledger,
         crank::Crank,
         destination,
-        gc::first_gc_action,
+        gc::{GcSearch, has_garbage},
         take::{Source, Work},
     },
     model::{
@@ -30,7 +31,7 @@ use crate::{
         kernel_version, limits,
         value::Syscall,
     },
-    state::table::{Item, Load, PromiseState, QueueId, Sender, Tables, Turn, Waiting},
+    state::table::{GarbageTurn, GcKind, Item, Load, PromiseState, QueueId, Sender, Tables, Turn, Waiting},
 };
 
 /// Returns whether the senders take turns.
@@ -112,7 +113,7 @@ fn in_turns(tables: &Tables, mut queues: Queued) -> Vec<(QueueId, i64)> {
 
 /// Returns whether there is nothing to run: no item in the run-queue, and no GC action.
 pub(super) fn is_idle(tables: &Tables) -> bool {
-    tables.queue.to_run().is_none() && first_gc_action(tables).is_none()
+    tables.queue.to_run().is_none() && !has_garbage(tables)
 }
 
 impl Crank<'_> {
@@ -123,25 +124,37 @@ impl Crank<'_> {
         self.log.source = match queued {
             Some((id @ QueueId::Cleanup, at)) => Some(Source::Queue(id, at)),
             Some((QueueId::Run(_), _)) | None if takes_turns(self.ledger.tables()) => self.choose_in_turn(),
-            _ => {
-                let gc = self.ledger.next_gc_group().map(|(vat, kind)| Source::Gc(vat, kind));
-                gc.or(queued.map(|(id, at)| Source::Queue(id, at)))
-            }
+            _ => match self.ledger.next_gc_group(None, usize::MAX) {
+                GcSearch::Due(vat, kind) => Some(Source::Gc(vat, kind)),
+                GcSearch::Beyond(_) | GcSearch::Nothing => queued.map(|(id, at)| Source::Queue(id, at)),
+            },
         };
     }
 
     fn choose_in_turn(&mut self) -> Option<Source> {
-        let turn = self.ledger.tables().globals().turn;
+        let globals = self.ledger.tables().globals();
+        let Turn { mut garbage, .. } = globals.turn;
         let next = next_in_turn(self.ledger.tables());
-        if turn.until_gc == 0 || next.is_none() {
-            let gc = self.ledger.next_gc_group();
-            if let Some((vat, kind)) = gc {
-                self.log.turn = Some(Turn { until_gc: limits::GC_CRANKS_APART - 1, ..turn });
-                return Some(Source::Gc(vat, kind));
+        if garbage.until == 0 || next.is_none() {
+            let in_turns = kernel_version::garbage_takes_turns(globals.kernel_version);
+            let paused_max = if in_turns && next.is_some() { limits::GC_PAUSED_MAX } else { usize::MAX };
+            match self.ledger.next_gc_group(garbage.served, paused_max) {
+                GcSearch::Due(vat, kind) => {
+                    let served = in_turns.then_some((vat, kind));
+                    let garbage = GarbageTurn { until: limits::GC_CRANKS_APART - 1, served };
+                    self.log.turn = Some(Turn { garbage, ..globals.turn });
+                    return Some(Source::Gc(vat, kind));
+                }
+                // The search goes on behind it.
+                GcSearch::Beyond(vat) => {
+                    garbage = GarbageTurn { until: limits::GC_CRANKS_APART, served: Some((vat, GcKind::RetireImport)) };
+                }
+                GcSearch::Nothing => (),
             }
         }
         let (sender, at, next) = next?;
-        self.log.turn = Some(Turn { until_gc: turn.until_gc.saturating_sub(1), ..next });
+        garbage.until = garbage.until.saturating_sub(1);
+        self.log.turn = Some(Turn { garbage, ..next });
         Some(Source::Queue(QueueId::Run(sender), at))
     }
 
@@ -159,7 +172,10 @@ impl Crank<'_> {
         }
         // Where nobody waits no turn is owed: the rows do not tell who was served before.
         if self.ledger.tables().queue.to_run().is_none() {
-            turn = Turn { until_gc: turn.until_gc, ..Turn::default() };
+            turn = Turn { garbage: turn.garbage, ..Turn::default() };
+        }
+        if self.ledger.tables().gc.is_empty() {
+            turn.garbage.served = None;
         }
         if turn != self.ledger.tables().globals().turn {
             self.ledger.tables_mut().update_globals(|it| it.turn = turn);

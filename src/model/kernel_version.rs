@@ -23,10 +23,11 @@ pub const VERSIONS: &[KernelVersion] = &[
         number: 3,
         about: "the senders of what stands in the run-queue take turns, and garbage takes one crank in four",
     },
+    KernelVersion { number: 4, about: "the garbage of each vat, kind by kind, takes turns with that of the others" },
 ];
 
 /// The version of a new state, unless its scenario names another (`kernel = 1`).
-pub const DEFAULT: u32 = 3;
+pub const DEFAULT: u32 = 4;
 
 /// Returns whether this binary can run the kernel version of this number.
 pub fn is_known(number: u32) -> bool {
@@ -46,4 +47,9 @@ pub(crate) fn looks_again(number: u32) -> bool {
 /// Returns whether senders take turns, since version 3: see [`VERSIONS`].
 pub(crate) fn takes_turns(number: u32) -> bool {
     number >= 3
+}
+
+/// Returns whether the groups of GC actions take turns, since version 4: see [`VERSIONS`].
+pub(crate) fn garbage_takes_turns(number: u32) -> bool {
+    number >= 4
 }

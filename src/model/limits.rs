@@ -75,6 +75,9 @@ pub const WEIGHT_MAX: u32 = 16;
 /// One crank in so many is given to GC actions while the run-queue holds items, since kernel version 3. GC actions
 /// collect meanwhile and are delivered together, so that a flood of them delays the rest by at most a third.
 pub const GC_CRANKS_APART: u32 = 4;
+/// Paused vats over which one search for a GC action passes while the run-queue holds items, since kernel version 4: the next search goes on
+/// behind them.
+pub const GC_PAUSED_MAX: usize = 64;
 /// Deliveries of a vat from one snapshot of its heap to the next, unless its options say otherwise; a snapshot that its
 /// deliveries have not paid for waits. To replay so many takes a millisecond. A snapshot of 1 MiB costs as much as some
 /// three deliveries.

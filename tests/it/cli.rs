@@ -50,7 +50,7 @@ fn the_object_of_a_run_has_the_fields_of_the_contract() {
     );
     assert_eq!(
         [&report["height"], &report["quiescent"], &report["kernelVersion"]],
-        [&json!(1), &json!(true), &json!(3)]
+        [&json!(1), &json!(true), &json!(vathost::model::kernel_version::DEFAULT)]
     );
     assert_eq!(names(&report["vats"]), "market north south west");
     let (north, west) = (&report["vats"]["north"], &report["vats"]["west"]);

@@ -41,7 +41,7 @@ fn the_overview_says_where_the_state_stands() {
             state hash             <hash>
             state digest           <hash>
             scenario               <hash>
-            versions               kernel 3, engine 2
+            versions               kernel 4, engine 2
             runtime                wasmtime-48.0.8 cranelift x86_64-linux
             blocks                 1 crank a block, 5 s apart, since block-1
             cranks                 9, 5 of them deliveries

@@ -50,7 +50,7 @@ pub(crate) fn list(tables: &Tables) -> Vec<QueueRow> {
     let run = kernel::run_order(tables).into_iter().filter_map(|key| tables.queue.get(&key));
     let mut run = run.map(|waiting| row(tables, "run", waiting));
     // GC actions wait for so many items of the run-queue.
-    rows.extend(run.by_ref().take(tables.globals().turn.until_gc as usize));
+    rows.extend(run.by_ref().take(tables.globals().turn.garbage.until as usize));
     rows.extend(tables.gc.iter().map(|(action, ())| gc(tables, *action)));
     rows.extend(queue("reap", QueueId::Reap));
     rows.extend(run);

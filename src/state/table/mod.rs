@@ -18,7 +18,7 @@ pub use device::{DeviceMessages, DeviceRow, DeviceRows, Mailbox, Outbox, Outgoin
 pub use engine::EngineChange;
 pub use object::{GcAction, GcKind, KernelObject, Object, Owner};
 pub use promise::{Awaited, Policy, Promise, PromiseState, Settlements, Subscribers, Waiters};
-pub use queue::{Load, Queue, QueueId, Sender, Turn, Waiting};
+pub use queue::{GarbageTurn, Load, Queue, QueueId, Sender, Turn, Waiting};
 pub use session::{Session, SessionEvent, SessionOutbox, Sessions};
 pub use vat::{Meter, OnFault, Options, Outside, Status, Tallies, Tally, Vat, Vats};
 pub use vatstore::Vatstore;
@@ -70,7 +70,7 @@ impl Globals {
         next_object: ObjectId(limits::FIRST_OBJECT),
         next_promise: PromiseId(limits::FIRST_PROMISE),
         kernel_version: crate::model::kernel_version::DEFAULT,
-        turn: Turn { family: VatId(0), left: 0, answers: None, until_gc: 0 },
+        turn: Turn { family: VatId(0), left: 0, answers: None, garbage: GarbageTurn { until: 0, served: None } },
     };
 
     /// Returns the part on which the future depends: not how much there was before; the time, which only a device can

@@ -54,6 +54,11 @@ pub enum GcKind {
     RetireImport,
 }
 
+impl GcKind {
+    /// Every kind, each at its number.
+    pub const ALL: [GcKind; 3] = [GcKind::DropExport, GcKind::RetireExport, GcKind::RetireImport];
+}
+
 /// A pending GC action for one vat and one object. It sorts as SwingSet's text `v1 dropExport ko20` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct GcAction {
@@ -76,9 +81,14 @@ impl GcAction {
 
     /// Returns the greatest action for a vat: it sorts behind each of the vat's, before those of any other.
     pub fn last_of(vat: VatId) -> GcAction {
+        GcAction::last_of_kind(vat, GcKind::RetireImport)
+    }
+
+    /// Returns the greatest action of this kind for a vat.
+    pub fn last_of_kind(vat: VatId, kind: GcKind) -> GcAction {
         // Of all numbers of 64 bits the last in text order.
         const LAST: u64 = 9_999_999_999_999_999_999;
-        GcAction::new(vat, GcKind::RetireImport, ObjectId(LAST))
+        GcAction::new(vat, kind, ObjectId(LAST))
     }
 
     /// Returns the vat that is to be notified.
@@ -100,12 +110,7 @@ impl Key for GcAction {
     }
     fn read(bytes: &mut &[u8]) -> Option<GcAction> {
         let (vat, (kind, object)) = <(u64, (u8, u64))>::read(bytes)?;
-        let kind = match kind {
-            0 => GcKind::DropExport,
-            1 => GcKind::RetireExport,
-            2 => GcKind::RetireImport,
-            _ => return None,
-        };
+        let kind = *GcKind::ALL.get(usize::from(kind))?;
         Some(GcAction { vat: TextOrd(vat), kind, object: TextOrd(object) })
     }
 }

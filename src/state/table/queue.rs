@@ -14,8 +14,10 @@ use crate::{
     model::{
         id::{PromiseId, VatId},
         item::Item,
+        limits,
         value::CapData,
     },
+    state::table::GcKind,
     store::{self, InRuns, Index, Table, canon::Sink, codec::Key},
 };
 
@@ -136,8 +138,43 @@ pub struct Turn {
     pub left: u32,
     /// The family that may answer first.
     pub answers: Option<VatId>,
-    /// Cranks of the queue that come before the next one of garbage.
-    pub until_gc: u32,
+    /// The turn of garbage.
+    pub garbage: GarbageTurn,
+}
+
+/// The turn of garbage: a crank in so many, which the groups of GC actions (one vat's of one kind) take by turns since kernel version 4.
+///
+/// Stored and hashed as one number, `until + 4 × (1 + 3 × vat + kind)`: before version 4, when no group is remembered, `until` alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub struct GarbageTurn {
+    /// Cranks of the queue that come before the next one of garbage: fewer than [`limits::GC_CRANKS_APART`].
+    pub until: u32,
+    /// The group that had its turn last, while any action waits.
+    pub served: Option<(VatId, GcKind)>,
+}
+
+impl GarbageTurn {
+    const APART: u64 = limits::GC_CRANKS_APART as u64;
+    const KINDS: u64 = GcKind::ALL.len() as u64;
+}
+
+impl From<u64> for GarbageTurn {
+    fn from(number: u64) -> GarbageTurn {
+        let (group, until) = (number / GarbageTurn::APART, u32::try_from(number % GarbageTurn::APART));
+        let served = group.checked_sub(1).and_then(|it| {
+            let kind = usize::try_from(it % GarbageTurn::KINDS).ok()?;
+            Some((VatId(it / GarbageTurn::KINDS), *GcKind::ALL.get(kind)?))
+        });
+        GarbageTurn { until: until.unwrap_or(0), served }
+    }
+}
+
+impl From<GarbageTurn> for u64 {
+    fn from(turn: GarbageTurn) -> u64 {
+        let group = turn.served.map_or(0, |(vat, kind)| 1 + GarbageTurn::KINDS * vat.0 + kind as u64);
+        u64::from(turn.until) + GarbageTurn::APART * group
+    }
 }
 
 impl Turn {

@@ -1,8 +1,11 @@
 //! What every flood does to two honest vats that play ping-pong: it takes them twice as many cranks, at the most.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use vathost::{
     model::{
         id::VRef,
+        limits,
         value::{Delivery, Syscall},
     },
     state::table::{OnFault, Options},
@@ -205,37 +208,124 @@ fn weight_is_how_many_cranks_a_vat_has_in_one_turn() {
     assert_eq!((per_exchange(light), per_exchange(heavy)), (3, 6));
 }
 
-/// Two that pass each other objects and drop them: news of garbage without end.
-#[test]
-fn garbage_without_end_delays_the_others_by_a_third_at_the_most() {
-    let maker = at_each(|it| {
-        let objects: Vec<VRef> = (0..4).map(|at| own("o", 1 + it.age * 4 + at)).collect();
-        it.send(VRef::imported_object(50), "take", &objects, None)?;
-        it.send(VRef::ROOT, "more", &[], None)
-    });
-    let dropper = role(|it| match it.delivery {
+/// Gives its friend four objects in each message, without end; and hears of each that it was dropped before it hears that it is retired.
+fn maker() -> Role {
+    let dropped = RefCell::new(BTreeSet::new());
+    role(move |it| match it.delivery {
+        Delivery::Message { .. } => {
+            let objects: Vec<VRef> = (0..4).map(|at| own("o", 1 + it.age * 4 + at)).collect();
+            it.send(VRef::imported_object(50), "take", &objects, None)?;
+            it.send(VRef::ROOT, "more", &[], None)
+        }
+        Delivery::DropExports(all) => {
+            dropped.borrow_mut().extend(all.iter().copied());
+            Ok(())
+        }
+        Delivery::RetireExports(all) => {
+            assert!(all.iter().all(|it| dropped.borrow().contains(it)), "retired, and not dropped: {all:?}");
+            Ok(())
+        }
+        _ => Ok(()),
+    })
+}
+
+/// Drops what it is given.
+fn dropper() -> Role {
+    role(|it| match it.delivery {
         Delivery::Message { .. } => {
             let slots = it.slots().to_vec();
             it.call(Syscall::DropImports(slots.clone()))?;
             it.call(Syscall::RetireImports(slots))
         }
         _ => Ok(()),
-    });
-    let run = |garbage: bool| {
-        let dropper = if garbage { dropper.clone() } else { pong() };
+    })
+}
+
+/// One that gives and one that drops: news of garbage without end.
+#[test]
+fn garbage_without_end_delays_the_others_by_a_third_at_the_most() {
+    let run = |version: u32, garbage: bool| {
         let vats = vec![
-            ("maker", plain(), maker.clone()),
-            ("dropper", plain(), dropper),
+            ("maker", plain(), maker()),
+            ("dropper", plain(), if garbage { dropper() } else { pong() }),
             ("ping", plain(), ping()),
             ("pong", plain(), pong()),
         ];
-        let mut stage = Stage::new(3, None, vats);
+        let mut stage = Stage::new(version, None, vats);
         stage.tell("maker", "go", &["dropper"]);
         stage.run(50);
         stage.tell("ping", "play", &["pong"]);
         stage.run_until("ping", EXCHANGES, 100_000)
     };
-    let (with, without) = (run(true), run(false));
-    assert!(3 * with <= 4 * without + SLACK, "{with} cranks with garbage, {without} without");
-    assert!(with > without, "there was no garbage: {with}, {without}");
+    for version in [3, 4] {
+        let (with, without) = (run(version, true), run(version, false));
+        assert!(3 * with <= 4 * without + SLACK, "{with} cranks with garbage, {without} without");
+        assert!(with > without, "there was no garbage: {with}, {without}");
+    }
+}
+
+/// While the run-queue never runs empty, until version 4 only the first vat hears of its garbage.
+#[test]
+fn garbage_without_end_does_not_keep_that_of_others_from_its_turn() {
+    let run = |version: u32| {
+        let vats = vec![
+            ("first", plain(), maker()),
+            ("dropper", plain(), dropper()),
+            ("second", plain(), maker()),
+            ("other", plain(), dropper()),
+        ];
+        let mut stage = Stage::new(version, None, vats);
+        stage.tell("first", "go", &["dropper"]);
+        stage.tell("second", "go", &["other"]);
+        stage.run(2_000);
+        let heard = |name: &str, what: &str| stage.told(stage.vat(name)).iter().filter(|it| *it == what).count();
+        let each = ["first", "second"].map(|it| [heard(it, "dropExports"), heard(it, "retireExports")]);
+        (each, stage.block().tables().gc.len())
+    };
+    assert_eq!(run(3), ([[375, 125], [0, 0]], 3_000));
+    let (each, waiting) = run(4);
+    assert!(each.as_flattened().iter().all(|it| *it > 90), "{each:?}");
+    assert!(waiting < 100, "{waiting}");
+}
+
+/// A search passes over so many paused vats and no more, however many a guest made and has waiting with garbage; the next goes on there.
+#[test]
+fn garbage_of_paused_vats_keeps_nobody_from_its_turn_and_costs_no_search_more_than_a_bound() {
+    const PAUSED: usize = 2 * limits::GC_PAUSED_MAX + 10;
+    let giver = role(|it| match it.word().as_str() {
+        "go" => it.send(VRef::imported_object(50), "take", &[own("o", 1)], None),
+        _ => Ok(()),
+    });
+    let hoarder = role(|it| match it.word().as_str() {
+        "drop" => {
+            let all: Vec<VRef> = (50..50 + PAUSED as u64).map(VRef::imported_object).collect();
+            it.call(Syscall::DropImports(all.clone()))?;
+            it.call(Syscall::RetireImports(all))
+        }
+        _ => Ok(()),
+    });
+    let givers: Vec<String> = (0..PAUSED).map(|at| format!("giver{at}")).collect();
+    let mut vats: Vec<_> = givers.iter().map(|it| (it.as_str(), plain(), giver.clone())).collect();
+    vats.extend([("hoarder", plain(), hoarder), ("last", plain(), maker()), ("other", plain(), dropper())]);
+    let mut stage = Stage::new(4, None, vats);
+    givers.iter().for_each(|it| stage.tell(it, "go", &["hoarder"]));
+    stage.run(u64::MAX);
+    let next = stage.block().tables().globals().next_crank.0;
+    stage.order(&givers.iter().map(|it| format!("crank-{next}: pause {}\n", stage.vat(it))).collect::<String>());
+    stage.tell("hoarder", "drop", &[]);
+    stage.run(u64::MAX);
+    assert_eq!(stage.block().tables().gc.len(), 2 * PAUSED);
+
+    stage.tell("last", "go", &["other"]);
+    let mut stops = BTreeSet::new();
+    for _ in 0..400 {
+        stage.step();
+        stops.extend(stage.block().tables().globals().turn.garbage.served.map(|(vat, _)| vat));
+    }
+    let last = stage.vat("last");
+    stops.remove(&last);
+    assert!(!stops.is_empty() && stops.iter().all(|it| stage.block().tables().is_paused(*it)), "{stops:?}");
+    let heard = stage.told(last).iter().filter(|it| it.ends_with("Exports")).count();
+    assert!((40..60).contains(&heard), "{heard}");
+    assert!(stage.block().tables().gc.len() < 2 * PAUSED + 100);
 }

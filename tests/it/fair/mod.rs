@@ -9,6 +9,7 @@ mod order;
 use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use vathost::{
+    directive::DirectiveSet,
     kernel::{self, Ledger, Ran, ScriptedVat, Scripts, Syscalls, Usage},
     model::{
         blame::Fault,
@@ -192,6 +193,13 @@ impl Stage {
             let methargs = CapData { body: format!("#[\"{method}\",[{marks}]]").into(), slots };
             crank.queue_from_outside(target, methargs, None)
         });
+    }
+
+    /// Has these directives take effect from now on.
+    fn order(&mut self, lines: &str) {
+        let mut set = DirectiveSet::default();
+        set.read("test", lines.as_bytes()).unwrap();
+        self.block.as_mut().unwrap().set_directives(set);
     }
 
     #[track_caller]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use expect_test::expect;
 use proptest::prelude::*;
 use vathost::{
-    directive::DirectiveSet,
     model::id::{VRef, VatId},
     state::table::{Options, QueueId, Sender, Turn as Whose},
     store::StateHash,
@@ -221,9 +220,7 @@ fn a_single_queue_is_dealt_out_when_the_kernel_is_replaced_and_loses_no_order() 
         stage.tell("a", "go", &["c"]);
         stage.run(2);
         stage.begin_block();
-        let mut set = DirectiveSet::default();
-        set.read("test", line.as_bytes()).unwrap();
-        stage.block.as_mut().unwrap().set_directives(set);
+        stage.order(line);
         stage.run(u64::MAX);
         let told = stage.told(stage.vat("c"));
         check_order(std::slice::from_ref(&told));
@@ -249,18 +246,13 @@ fn what_waited_for_a_paused_vat_comes_before_what_its_sender_sent_since() {
     let vats = vec![("talker", options(1), talker), ("listener", options(1), role(|_| Ok(())))];
     let mut stage = Stage::new(3, None, vats);
     let listener = stage.vat("listener");
-    let order = |stage: &mut Stage, line: String| {
-        let mut set = DirectiveSet::default();
-        set.read("test", line.as_bytes()).unwrap();
-        stage.block.as_mut().unwrap().set_directives(set);
-    };
     let next = stage.block().tables().globals().next_crank.0;
-    order(&mut stage, format!("crank-{next}: pause {listener}"));
+    stage.order(&format!("crank-{next}: pause {listener}"));
     stage.tell("talker", "go", &["listener"]);
     stage.run(3);
     assert_eq!(stage.block().tables().queue.of(QueueId::Pause(listener)).count(), 2);
     let next = stage.block().tables().globals().next_crank.0;
-    order(&mut stage, format!("crank-{next}: resume {listener}"));
+    stage.order(&format!("crank-{next}: resume {listener}"));
     stage.tell("talker", "again", &[]);
     stage.run(u64::MAX);
     let told = stage.told(listener);

@@ -64,7 +64,7 @@ fn the_events_have_swingsets_shapes() {
     let events = events(&lab.record("a.slog"));
     let lines: Vec<_> = events.iter().map(|it| redacted(it).to_string()).collect();
     expect![[r##"
-        {"directivesDigest":null,"engine":"…","engineVersion":1,"height":0,"kernelVersion":3,"stateHash":"…","type":"host-start","version":"…"}
+        {"directivesDigest":null,"engine":"…","engineVersion":1,"height":0,"kernelVersion":4,"stateHash":"…","type":"host-start","version":"…"}
         {"type":"import-kernel-finish"}
         {"blockHeight":0,"blockTime":0,"type":"begin-block"}
         {"bundle":"…","dynamic":false,"managerType":"wasm","name":"alice","type":"create-vat","vatID":"v1","vatParameters":{"body":"#{}","slots":[]}}
