@@ -28,6 +28,7 @@ mod page;
 mod private;
 mod proof;
 mod prune;
+mod registered;
 mod row_file;
 mod rows;
 mod size;
@@ -63,6 +64,8 @@ pub use page::{Listed, PAGE_BYTES, PageHash};
 pub use private::write_private;
 pub use proof::{Proof, Reading, StoredRow};
 pub use prune::{Leaving, Left, MayLeave, Pruned};
+#[cfg(feature = "tools")]
+pub(crate) use registered::{Registered, no_methods};
 pub use row_file::RowFile;
 pub use rows::{Arrangement, Dense, InRuns, Numbered, RowMap, Sorted};
 /// SQLite's C interface, for a VFS of experiments.

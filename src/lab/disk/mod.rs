@@ -340,7 +340,7 @@ impl Inner {
 
 impl StateFiles for Disk {
     fn register(&self) -> Result<Box<dyn RegisteredVfs>, HostFault> {
-        Ok(Box::new(vfs::Registered::new(self)?))
+        vfs::register(self)
     }
 
     fn forced(&self, path: &Path, bytes: &[u8]) {

@@ -6,8 +6,7 @@
 //!
 //! Invariants, on which all `unsafe` below rests:
 //!
-//! * SQLite calls a method of a VFS with the `sqlite3_vfs` that was registered. It is a field of a [`Registered`], which stays where it is
-//!   until it is dropped; the connection that uses it was closed before (see `Database`). Its `pAppData` is that of its [`Context`].
+//! * SQLite calls a method of a VFS with one whose `pAppData` is a [`Context`], for as long as it is registered.
 //! * SQLite calls a method of a file with the `szOsFile` bytes that it gave to `xOpen`: a [`File`], and behind it as many bytes as the
 //!   default VFS asked for, which are that VFS's file. `File::of` is called on nothing else, and only between an `xOpen` that
 //!   set `pMethods` and its `xClose`.
@@ -16,17 +15,16 @@
 #![allow(unsafe_code, reason = "a VFS is a table of C functions; each use stands on the invariants above")]
 
 use std::{
-    ffi::{CStr, CString, OsStr, c_char, c_int, c_void},
+    ffi::{CStr, OsStr, c_char, c_int, c_void},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     ptr, slice,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::{
     lab::disk::{Disk, DiskVerdict, Errno, FileOp, Loss},
     model::blame::HostFault,
-    store::{RegisteredVfs, sqlite_ffi as ffi},
+    store::{Registered, RegisteredVfs, no_methods, sqlite_ffi as ffi},
 };
 
 /// The context that a VFS's methods find by `pAppData`.
@@ -35,81 +33,33 @@ struct Context {
     disk: Disk,
 }
 
-/// A VFS that SQLite knows; until it is dropped, which must be after its last connection.
-pub(super) struct Registered {
-    vfs: Box<ffi::sqlite3_vfs>,
-    name: CString,
-    context: *mut Context,
-}
+// SAFETY: the default VFS is used on any thread, under SQLite's own locks, and the disk has a lock.
+unsafe impl Send for Context {}
+// SAFETY: likewise.
+unsafe impl Sync for Context {}
 
-// SAFETY: what the pointers lead to is used by SQLite under its own locks, and the disk has one; freed by `drop` alone.
-unsafe impl Send for Registered {}
-
-impl std::fmt::Debug for Registered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Registered").field(&self.name).finish()
-    }
-}
-
-impl Registered {
-    /// Gives SQLite a VFS with this disk in it.
-    pub(super) fn new(disk: &Disk) -> Result<Registered, HostFault> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let fails = |why: &str| HostFault::new("put a disk that fails under SQLite", why);
-        let name = CString::new(format!("vathost-disk-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
-            .map_err(|_| fails("its name"))?;
-        // SAFETY: without a name it is the default VFS, or null.
-        let real = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
-        // SAFETY: not null, it is SQLite's for ever.
-        let Some(model) = (unsafe { real.as_ref() }) else { return Err(fails("SQLite has no VFS")) };
-        let Ok(header) = c_int::try_from(size_of::<File>()) else { return Err(fails("its files are too large")) };
-        let context = Box::into_raw(Box::new(Context { real, disk: disk.clone() }));
-        let mut vfs = Box::new(ffi::sqlite3_vfs {
-            iVersion: 2,
-            szOsFile: header + model.szOsFile,
-            mxPathname: model.mxPathname,
-            pNext: ptr::null_mut(),
-            zName: name.as_ptr(),
-            pAppData: context.cast(),
-            xOpen: Some(open),
-            xDelete: Some(delete),
-            xAccess: Some(access),
-            xFullPathname: Some(full_pathname),
-            xDlOpen: None,
-            xDlError: None,
-            xDlSym: None,
-            xDlClose: None,
-            xRandomness: Some(randomness),
-            xSleep: Some(sleep),
-            // Superseded by the one that counts milliseconds.
-            xCurrentTime: None,
-            xGetLastError: Some(get_last_error),
-            xCurrentTimeInt64: Some(current_milliseconds),
-            xSetSystemCall: None,
-            xGetSystemCall: None,
-            xNextSystemCall: None,
-        });
-        // SAFETY: it is whole, and stays where it is until it is unregistered.
-        let code = unsafe { ffi::sqlite3_vfs_register(&raw mut *vfs, 0) };
-        let registered = Registered { vfs, name, context };
-        if code == ffi::SQLITE_OK { Ok(registered) } else { Err(fails("SQLite does not take it")) }
-    }
-}
-
-impl RegisteredVfs for Registered {
-    fn name(&self) -> &CStr {
-        &self.name
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        // SAFETY: no connection uses it any more; `context` came from a box, and nobody frees it but this.
-        unsafe {
-            ffi::sqlite3_vfs_unregister(&raw mut *self.vfs);
-            drop(Box::from_raw(self.context));
-        }
-    }
+/// Gives SQLite a VFS with this disk in it.
+pub(super) fn register(disk: &Disk) -> Result<Box<dyn RegisteredVfs>, HostFault> {
+    let fails = |why: &str| HostFault::new("put a disk that fails under SQLite", why);
+    // SAFETY: without a name it is the default VFS, or null.
+    let real = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
+    // SAFETY: not null, it is SQLite's for ever.
+    let Some(model) = (unsafe { real.as_ref() }) else { return Err(fails("SQLite has no VFS")) };
+    let Ok(header) = c_int::try_from(size_of::<File>()) else { return Err(fails("its files are too large")) };
+    let methods = ffi::sqlite3_vfs {
+        xOpen: Some(open),
+        xDelete: Some(delete),
+        xAccess: Some(access),
+        xFullPathname: Some(full_pathname),
+        xRandomness: Some(randomness),
+        xSleep: Some(sleep),
+        xGetLastError: Some(get_last_error),
+        xCurrentTimeInt64: Some(current_milliseconds),
+        ..no_methods(header + model.szOsFile, model.mxPathname)
+    };
+    // SAFETY: they do, and read a context there.
+    let registered = unsafe { Registered::new("disk", methods, Context { real, disk: disk.clone() }) };
+    Ok(Box::new(registered?))
 }
 
 /// An open file. Behind it stands the default VFS's.

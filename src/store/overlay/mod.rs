@@ -30,7 +30,6 @@ use crate::{
     model::blame::HostFault,
     store::{
         database::{self, Database, FILE, INDEX, LOG, Lock, fault},
-        files::RegisteredVfs,
         log::{self, LogFrames},
         mark::last_height,
         sqlite::{self, StateFile},
@@ -113,7 +112,7 @@ impl Overlay {
     /// Opens the state, with what was written over it. One connection at a time can.
     pub fn open(&self) -> Result<Database, HostFault> {
         let opening = format!("look at the state `{}`", self.pinned.dir.display());
-        let vfs = vfs::Registered::new(self.clone())?;
+        let vfs = vfs::register(self.clone())?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags_and_vfs(FILE, flags, vfs.name()).map_err(fault(&opening))?;
         connection
@@ -122,7 +121,7 @@ impl Overlay {
                  PRAGMA cache_size = -8000;",
             )
             .map_err(fault(&opening))?;
-        database::over(connection, Box::new(vfs), opening)
+        database::over(connection, vfs, opening)
     }
 
     /// Returns how many bytes of memory the pages take that were written.

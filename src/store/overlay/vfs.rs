@@ -2,95 +2,46 @@
 //!
 //! Invariants, on which all `unsafe` below rests:
 //!
-//! * SQLite calls a method of a VFS with the `sqlite3_vfs` that was registered. It is a field of a [`Registered`], which stays where it is
-//!   until it is dropped; the connection that uses it was closed before (see `Database`). Its `pAppData` is that of its overlay.
+//! * SQLite calls a method of a VFS with one whose `pAppData` is an [`Overlay`], for as long as it is registered (see `registered`).
 //! * SQLite calls a method of a file with the `szOsFile` bytes that it gave to `xOpen`: a [`OverlayFile`], from an `xOpen` that set `pMethods` to
 //!   its `xClose`.
 
 #![allow(unsafe_code, reason = "a VFS is a table of C functions; each use stands on the invariants above")]
 
 use std::{
-    ffi::{CStr, CString, c_char, c_int, c_void},
-    fmt, ptr, slice,
-    sync::atomic::{AtomicU64, Ordering},
+    ffi::{CStr, c_char, c_int, c_void},
+    ptr, slice,
 };
 
 use rusqlite::ffi;
 
 use super::Overlay;
-use crate::{model::blame::HostFault, store::files::RegisteredVfs};
+use crate::{
+    model::blame::HostFault,
+    store::{
+        files::RegisteredVfs,
+        registered::{Registered, no_methods},
+    },
+};
 
-/// A VFS that SQLite knows; until it is dropped, which must be after its last connection.
-pub(super) struct Registered {
-    vfs: Box<ffi::sqlite3_vfs>,
-    name: CString,
-    overlay: *mut Overlay,
-}
-
-// SAFETY: an overlay can be used on any thread, and SQLite has locks for its list of VFSs; freed by `drop` alone.
-unsafe impl Send for Registered {}
-
-impl fmt::Debug for Registered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Registered").field(&self.name).finish()
-    }
-}
-
-impl Registered {
-    /// Gives SQLite a VFS with this overlay's file in it.
-    pub(super) fn new(overlay: Overlay) -> Result<Registered, HostFault> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let fails = |why: &str| HostFault::new("put an overlay under SQLite", why);
-        let name = CString::new(format!("vathost-overlay-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
-            .map_err(|_| fails("its name"))?;
-        let size = c_int::try_from(size_of::<OverlayFile>()).map_err(|_| fails("its files are too large"))?;
-        let overlay = Box::into_raw(Box::new(overlay));
-        let mut vfs = Box::new(ffi::sqlite3_vfs {
-            iVersion: 2,
-            szOsFile: size,
-            mxPathname: 512,
-            pNext: ptr::null_mut(),
-            zName: name.as_ptr(),
-            pAppData: overlay.cast(),
-            xOpen: Some(open),
-            xDelete: Some(delete),
-            xAccess: Some(access),
-            xFullPathname: Some(full_pathname),
-            xDlOpen: None,
-            xDlError: None,
-            xDlSym: None,
-            xDlClose: None,
-            xRandomness: Some(randomness),
-            xSleep: Some(sleep),
-            // Superseded by the one that counts milliseconds.
-            xCurrentTime: None,
-            xGetLastError: Some(get_last_error),
-            xCurrentTimeInt64: Some(current_milliseconds),
-            xSetSystemCall: None,
-            xGetSystemCall: None,
-            xNextSystemCall: None,
-        });
-        // SAFETY: it is whole, and stays where it is until it is unregistered.
-        let code = unsafe { ffi::sqlite3_vfs_register(&raw mut *vfs, 0) };
-        let registered = Registered { vfs, name, overlay };
-        if code == ffi::SQLITE_OK { Ok(registered) } else { Err(fails("SQLite does not take it")) }
-    }
-}
-
-impl RegisteredVfs for Registered {
-    fn name(&self) -> &CStr {
-        &self.name
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        // SAFETY: no connection uses it any more; the overlay came from a box, and nobody frees it but this.
-        unsafe {
-            ffi::sqlite3_vfs_unregister(&raw mut *self.vfs);
-            drop(Box::from_raw(self.overlay));
-        }
-    }
+/// Gives SQLite a VFS with this overlay's file in it.
+pub(super) fn register(overlay: Overlay) -> Result<Box<dyn RegisteredVfs>, HostFault> {
+    let size = c_int::try_from(size_of::<OverlayFile>());
+    let size = size.map_err(|_| HostFault::new("put an overlay under SQLite", "its files are too large"))?;
+    let methods = ffi::sqlite3_vfs {
+        xOpen: Some(open),
+        xDelete: Some(delete),
+        xAccess: Some(access),
+        xFullPathname: Some(full_pathname),
+        xRandomness: Some(randomness),
+        xSleep: Some(sleep),
+        xGetLastError: Some(get_last_error),
+        xCurrentTimeInt64: Some(current_milliseconds),
+        ..no_methods(size, 512)
+    };
+    // SAFETY: they do, and read an overlay there, which has a lock of its own.
+    let registered = unsafe { Registered::new("overlay", methods, overlay) };
+    Ok(Box::new(registered?))
 }
 
 /// The open file.
