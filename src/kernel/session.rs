@@ -265,7 +265,7 @@ impl Ledger {
     /// queue holds anything in its name.
     fn is_forgettable(&self, session: VatId) -> bool {
         let tables = self.tables();
-        let cleaned = |it: &Vat| matches!(it.status, Status::Terminated { cleaned: true, .. }) && it.made == 0;
+        let cleaned = |it: &Vat| it.status.is_cleaned() && it.made == 0;
         tables.is_session(session)
             && tables.vats.get(&session).is_some_and(cleaned)
             && tables.queue.load(session).items == 0

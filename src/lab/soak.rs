@@ -237,7 +237,7 @@ fn command(random: &mut Random) -> (&'static str, Vec<Value>) {
 /// Rows of all tables, without one for each vat that ever was.
 fn rows(controller: &Host) -> anyhow::Result<usize> {
     let tables = controller.block()?.tables();
-    let ended = tables.vats.iter().filter(|(_, it)| matches!(it.status, Status::Terminated { cleaned: true, .. }));
+    let ended = tables.vats.iter().filter(|(_, it)| it.status.is_cleaned());
     let vats = tables.vats.len() - ended.count();
     let queued = tables.queue.len() + tables.gc.len();
     let stored = usize::try_from(tables.vatstore.all_keys())?;

@@ -2,23 +2,25 @@
 //!
 //! A vat needs the deliveries that its heap would be brought back from: those since its snapshot, or since its incarnation began.
 //!
+//! A vat that has ended needs none. Without an archive its transcript goes with its last row; with one it stays until it is there.
+//!
 //! Invariants: what leaves, and when, is in no hash, and changes no result. It leaves in the transaction of a block, or in one of its own,
 //! never more at a time than a bound. With an archive it is in a file there before; what cannot be written there stays.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
         blame::HostFault,
-        id::{BlockHeight, DeliveryNum, VatId},
+        id::{BlockHeight, BundleId, DeliveryNum, VatId},
     },
     state::{
         snapshot::Snapshots,
         table::{Status, Tables},
     },
-    store::{Heads, Leaving, Left, MayLeave, SpanFolder, Transaction},
+    store::{Digest, Heads, Leaving, Left, MayLeave, SpanFolder, Transaction},
 };
 
 /// The transcripts that a host keeps.
@@ -100,13 +102,23 @@ pub(crate) struct Retention {
     broken: Option<u64>,
     /// The vat that was looked at last: the others come first.
     cursor: VatId,
+    /// Whether no transcript of a vat that ended was waiting for the archive, when that was last looked at.
+    none_waits: bool,
 }
 
 /// The parts of a state on which it depends what may leave.
 pub(crate) struct PastOf<'a> {
     pub(crate) tables: &'a Tables,
     pub(crate) snapshots: &'a Snapshots,
-    pub(crate) heads: &'a Heads,
+}
+
+/// The ends of the transcripts, as whoever writes a commit knows them.
+pub(crate) struct Ends<'a> {
+    pub(crate) heads: &'a mut Heads,
+    /// The digest of the heads, in the facts.
+    pub(crate) digest: &'a mut Digest,
+    /// The vats that were cleaned up, and whose transcripts wait for the archive.
+    pub(crate) waiting: &'a mut BTreeSet<VatId>,
 }
 
 impl PastOf<'_> {
@@ -125,16 +137,25 @@ impl Retention {
         Retention { keep, archive, ..Retention::default() }
     }
 
+    /// Returns whether a commit may have something that leaves; `forgets`: a vat's last row goes with it, or a bundle may.
+    pub(crate) fn is_at_work(&self, forgets: bool) -> bool {
+        self.keep != Keep::All || (self.archive.is_some() && (forgets || !self.none_waits))
+    }
+
     /// Returns the bounds up to which chunks of a vat may leave; `None` if none may.
     fn may_leave(&self, vat: VatId, kept: &PastOf<'_>, chunks: u64, bytes: u64) -> Option<MayLeave> {
         let globals = kept.tables.globals();
+        if kept.tables.vats.get(&vat).is_some_and(|it| it.status.is_cleaned()) {
+            let (needed, height) = (DeliveryNum(u64::MAX), BlockHeight(u64::MAX));
+            return Some(MayLeave { needed, height, time: u64::MAX, chunks, bytes, last: true });
+        }
         let (height, time) = match self.keep {
             Keep::All => return None,
             Keep::Needed => (BlockHeight(u64::MAX), u64::MAX),
             Keep::Blocks(blocks) => (BlockHeight(globals.height.0.checked_sub(blocks)?), u64::MAX),
             Keep::Days(days) => (BlockHeight(u64::MAX), globals.time.checked_sub(days.saturating_mul(DAY))?),
         };
-        Some(MayLeave { needed: kept.needed(vat)?, height, time, chunks, bytes })
+        Some(MayLeave { needed: kept.needed(vat)?, height, time, chunks, bytes, last: false })
     }
 
     /// Lets chunks leave with the transaction of a block in which `written` others came: some more than those, so that what is to leave
@@ -143,30 +164,62 @@ impl Retention {
         &mut self,
         transaction: &Transaction<'_>,
         kept: &PastOf<'_>,
+        ends: &mut Ends<'_>,
         written: u64,
     ) -> Result<Left, HostFault> {
-        if self.keep == Keep::All || self.waits() {
+        if (self.keep == Keep::All && ends.waiting.is_empty()) || self.waits() {
+            self.none_waits = ends.waiting.is_empty();
             return Ok(Left::default());
         }
         let (chunks_max, vats_max) = (CHUNKS_MIN.max(written.saturating_mul(2)), written.saturating_add(2));
+        let Some(mut left) = self.leave_ended(transaction, kept, ends, chunks_max)? else { return Ok(Left::default()) };
+        if self.keep == Keep::All {
+            return Ok(left);
+        }
         let behind = kept.tables.vats.range(VatId(self.cursor.0.saturating_add(1))..).map(|(vat, _)| *vat);
         let around = behind.chain(kept.tables.vats.range(..=self.cursor).map(|(vat, _)| *vat));
         let vats: Vec<VatId> = around.take(usize::try_from(vats_max).unwrap_or(usize::MAX)).collect();
-        let mut left = Left::default();
         for vat in vats {
             if left.chunks >= chunks_max {
                 break;
             }
             self.cursor = vat;
             left += match self.archive.is_some() {
-                false => self.leave(transaction, kept, vat, chunks_max - left.chunks)?,
-                true => match self.leave_archived(transaction, kept, vat)? {
+                false => self.leave(transaction, kept, ends, vat, chunks_max - left.chunks)?,
+                true => match self.leave_archived(transaction, kept, ends, vat)? {
                     Some(archived) => archived,
                     None => break,
                 },
             };
         }
         Ok(left)
+    }
+
+    /// Lets transcripts leave that wait for the archive, with the transaction of a block; `None` if it cannot be written. In a host
+    /// without one they wait no longer, and go.
+    fn leave_ended(
+        &mut self,
+        transaction: &Transaction<'_>,
+        kept: &PastOf<'_>,
+        ends: &mut Ends<'_>,
+        chunks_max: u64,
+    ) -> Result<Option<Left>, HostFault> {
+        let mut all = Left::default();
+        let vats: Vec<VatId> =
+            ends.waiting.iter().take(usize::try_from(chunks_max).unwrap_or(usize::MAX)).copied().collect();
+        for vat in vats {
+            if all.chunks >= chunks_max {
+                break;
+            }
+            if self.archive.is_none() {
+                ends.delete(transaction, vat)?;
+                continue;
+            }
+            let Some(left) = self.leave_archived(transaction, kept, ends, vat)? else { return Ok(None) };
+            all += left;
+        }
+        self.none_waits = ends.waiting.is_empty();
+        Ok(Some(all))
     }
 
     /// Returns whether the archive could not be written a short while ago, and is not tried again yet.
@@ -180,35 +233,47 @@ impl Retention {
         }
     }
 
-    /// Lets a span leave with the transaction of a block into the archive, if there is enough for one; `None` if it cannot be written.
+    /// Lets a span leave with the transaction of a block into the archive, if there is enough for one, or the vat has ended; `None` if it
+    /// cannot be written.
     fn leave_archived(
         &mut self,
         transaction: &Transaction<'_>,
         kept: &PastOf<'_>,
+        ends: &mut Ends<'_>,
         vat: VatId,
     ) -> Result<Option<Left>, HostFault> {
         let may = self.may_leave(vat, kept, SPAN_MAX.0, SPAN_MAX.1);
         // A block that is undone takes its own chunks back, and others may take their place: none of them is archived with it.
         let before = kept.tables.globals().height.0.checked_sub(1).map(BlockHeight);
         let may = may.zip(before).map(|(may, before)| MayLeave { height: may.height.min(before), ..may });
-        let leaving = leaving(transaction, kept, vat, may.as_ref())?;
-        let is_enough = |it: &Leaving| it.amount.chunks >= SPAN_MIN.0 || it.amount.bytes >= SPAN_MIN.1;
+        let leaving = leaving(transaction, kept, ends, vat, may.as_ref())?;
+        let has_ended = may.is_some_and(|it| it.last);
+        let is_enough = |it: &Leaving| has_ended || it.amount.chunks >= SPAN_MIN.0 || it.amount.bytes >= SPAN_MIN.1;
         let Some(leaving) = leaving.filter(is_enough) else { return Ok(Some(Left::default())) };
         let span = transaction.span(&leaving)?;
-        match self.archive.as_ref().map_or(Ok(()), |it| it.put(&span)) {
-            Ok(()) => {
-                if self.broken.take().is_some() {
-                    self.news = Some(ArchiveNews::GoesOn);
-                }
-                transaction.leave(&leaving).map(Some)
-            }
+        let put = self.archive.as_ref().map_or(Ok(()), |it| it.put(&span));
+        if self.is_written(put) { ends.leave(transaction, vat, &leaving).map(Some) } else { Ok(None) }
+    }
+
+    /// Writes a module that is to leave with a block into the archive, if there is one, and returns whether it may leave.
+    pub(crate) fn put_bundle(&mut self, id: BundleId, wasm: &[u8]) -> bool {
+        let put = self.archive.as_ref().map(|it| it.put_bundle(id, wasm));
+        put.is_none_or(|it| self.is_written(it))
+    }
+
+    /// Notes whether something was written into the archive, and returns it.
+    fn is_written(&mut self, put: Result<(), HostFault>) -> bool {
+        match put {
+            Ok(()) if self.broken.take().is_some() => self.news = Some(ArchiveNews::GoesOn),
+            Ok(()) => (),
             Err(fault) => {
                 if self.broken.replace(PATIENCE).is_none() {
                     self.news = Some(ArchiveNews::Broken(fault));
                 }
-                Ok(None)
+                return false;
             }
         }
+        true
     }
 
     /// Lets chunks of one vat leave, however few: into the archive, if there is one.
@@ -220,16 +285,34 @@ impl Retention {
         &self,
         transaction: &Transaction<'_>,
         kept: &PastOf<'_>,
+        ends: &mut Ends<'_>,
         vat: VatId,
         chunks: u64,
     ) -> Result<Left, HostFault> {
         let bytes = if self.archive.is_some() { SPAN_BYTES_AT_REST } else { u64::MAX };
         let may = self.may_leave(vat, kept, chunks, bytes);
-        let Some(leaving) = leaving(transaction, kept, vat, may.as_ref())? else { return Ok(Left::default()) };
+        let Some(leaving) = leaving(transaction, kept, ends, vat, may.as_ref())? else { return Ok(Left::default()) };
         if let Some(archive) = &self.archive {
             archive.put(&transaction.span(&leaving)?)?;
         }
-        transaction.leave(&leaving)
+        ends.leave(transaction, vat, &leaving)
+    }
+}
+
+impl Ends<'_> {
+    /// Removes chunks of a vat, which waits no longer where they are the last.
+    fn leave(&mut self, transaction: &Transaction<'_>, vat: VatId, leaving: &Leaving) -> Result<Left, HostFault> {
+        let left = transaction.leave(leaving, self.heads, self.digest)?;
+        if self.heads.get(vat).is_none() {
+            self.waiting.remove(&vat);
+        }
+        Ok(left)
+    }
+
+    /// Removes the transcript of a vat that ended, and all that is known of it.
+    pub(crate) fn delete(&mut self, transaction: &Transaction<'_>, vat: VatId) -> Result<(), HostFault> {
+        self.waiting.remove(&vat);
+        transaction.delete_transcript(vat, self.heads, self.digest)
     }
 }
 
@@ -237,10 +320,11 @@ impl Retention {
 fn leaving(
     transaction: &Transaction<'_>,
     kept: &PastOf<'_>,
+    ends: &Ends<'_>,
     vat: VatId,
     may: Option<&MayLeave>,
 ) -> Result<Option<Leaving>, HostFault> {
-    match (may, kept.heads.get(vat)) {
+    match (may, ends.heads.get(vat)) {
         (Some(may), Some(last)) => transaction.leaving(vat, may, last, kept.tables.globals().height),
         _ => Ok(None),
     }

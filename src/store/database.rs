@@ -479,9 +479,11 @@ impl Database {
             .query_row("SELECT wasm FROM bundle WHERE hash = ?", [id.0], |row| row.get(0))
             .optional()
             .map_err(fault(&what))?;
-        let wasm = wasm.ok_or_else(|| {
-            HostFault::new(&what, "the state does not hold it: it leaves when nothing runs it any more")
-        })?;
+        let Some(wasm) = wasm else {
+            let archived = self.home.archive.as_ref().map_or(Ok(None), |it| it.bundle(id))?;
+            let why = "the state does not hold it: it leaves when nothing runs it any more";
+            return archived.ok_or_else(|| HostFault::new(&what, why));
+        };
         if BundleId::of(&wasm) != id {
             return Err(self.damaged(&what, "its bytes do not have this hash", "bundle"));
         }

@@ -81,6 +81,14 @@ impl Heads {
         digest
     }
 
+    /// Forgets the head of a vat whose transcript has left up to `next`, if that is all of it.
+    pub(super) fn leave(&mut self, vat: VatId, next: DeliveryNum, digest: &mut Digest) {
+        if let Some(head) = self.0.get(&vat).filter(|it| it.next == next) {
+            digest.remove(&head.hash(vat));
+            self.0.remove(&vat);
+        }
+    }
+
     fn put(&mut self, vat: VatId, head: Head, digest: &mut Digest) {
         digest.add(&head.hash(vat));
         if let Some(old) = self.0.insert(vat, head) {

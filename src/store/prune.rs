@@ -5,9 +5,10 @@
 //!                          left ──────┘ └── kept: the first chunk binds the checksum of the last one that left
 //! ```
 //!
-//! Invariants: only whole chunks leave, from the beginning, without a gap; the last chunk of a vat stays, since the facts attest it. The
-//! checksum of the last chunk that left stays, so that the chain of the others is proved as before, and so are the files of an archive, into
-//! which the chunks went before (see `span`).
+//! Invariants: only whole chunks leave, from the beginning, without a gap; the last chunk of a vat stays as long as the vat, since the facts
+//! attest it. The checksum of the last chunk that left stays, so that the chain of the others is proved as before, and so are the files of
+//! an archive, into which the chunks went before (see `span`). Of a vat that has ended all leaves: into an archive, and then that checksum
+//! stays for ever; or with the vat, and nothing of it stays.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -18,8 +19,8 @@ use crate::{
     },
     store::{
         database::{Database, Transaction},
-        hash::RowHash,
-        history::{Chunk, Head, Stored, checksum, stored},
+        hash::{Digest, RowHash},
+        history::{Chunk, Head, Heads, Stored, checksum, stored},
         proof::DAMAGED,
         span::{Reach, SpanChunks, SpanFolder},
     },
@@ -67,6 +68,8 @@ pub struct MayLeave {
     pub chunks: u64,
     /// Bytes of entries with which no more leave.
     pub bytes: u64,
+    /// Whether the last chunk may leave, too: the vat has ended.
+    pub last: bool,
 }
 
 /// The amount that left with one step.
@@ -162,9 +165,10 @@ impl Database {
         self.home.archive = Some(archive);
     }
 
-    /// Returns whether something of any vat's transcript left.
+    /// Returns whether something left of the transcript of a vat that still has one.
     pub fn has_pruned(&self) -> Result<bool, HostFault> {
-        let found = self.connection.lock().query_row("SELECT EXISTS (SELECT 1 FROM pruned)", [], |row| row.get(0));
+        let sql = "SELECT EXISTS (SELECT 1 FROM pruned WHERE vat IN (SELECT vat FROM transcript))";
+        let found = self.connection.lock().query_row(sql, [], |row| row.get(0));
         found.map_err(|err| self.failed("look whether anything left", &err))
     }
 }
@@ -202,8 +206,8 @@ impl Reach {
 }
 
 impl Transaction<'_> {
-    /// Finds the first chunks of a vat's transcript, as far as they may leave, but never the last one of all. `now` is the block with
-    /// which they would.
+    /// Finds the first chunks of a vat's transcript, as far as they may leave: of a live vat never the last one of all. `now` is the block
+    /// with which they would.
     pub fn leaving(
         &self,
         vat: VatId,
@@ -218,7 +222,7 @@ impl Transaction<'_> {
         let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
         let bounds = params![
             vat.0.cast_signed(),
-            signed(last.first.0),
+            signed(if may.last { last.next.0 } else { last.first.0 }),
             signed(may.needed.0),
             signed(may.height.0),
             signed(may.time),
@@ -269,12 +273,13 @@ impl Transaction<'_> {
     }
 
     /// Removes the chunks that are about to leave.
-    pub fn leave(&self, leaving: &Leaving) -> Result<Left, HostFault> {
+    pub fn leave(&self, leaving: &Leaving, heads: &mut Heads, digest: &mut Digest) -> Result<Left, HostFault> {
         let (what, whose, end) = (pruning(leaving.vat), leaving.vat.0.cast_signed(), &leaving.end);
         let next = end.next.0.cast_signed();
         self.execute(&what, "DELETE FROM transcript WHERE vat = ? AND first < ?", params![whose, next])?;
         let row = params![whose, next, end.link, end.height.0.cast_signed(), end.checksum(leaving.vat)];
         self.execute(&what, "INSERT OR REPLACE INTO pruned VALUES (?, ?, ?, ?, ?)", row)?;
+        heads.leave(leaving.vat, end.next, digest);
         Ok(leaving.amount)
     }
 

@@ -6,6 +6,8 @@
 //!   v3-…0-…100.span ◀── before ── v3-…100-…200.span ◀── link ── table `pruned` ◀── the chunks in the state
 //! ```
 //!
+//! Beside them are the modules that left: `bundle-HASH.wasm`, so that the deliveries of a vat which has ended can be made again.
+//!
 //! Invariants: a span has its name once all of it is on the disk, and its rows leave after that. The head attests the bytes; the checksum
 //! that the state keeps attests the last span, and each span the one before. Which file was written by a try that came to nothing does not
 //! matter: no span of the chain names it.
@@ -24,7 +26,7 @@ use crate::{
     model::{
         blame::HostFault,
         files,
-        id::{BlockHeight, DeliveryNum, VatId},
+        id::{BlockHeight, BundleId, DeliveryNum, VatId},
     },
     store::{
         history::{Chunk, Stored, checksum},
@@ -40,6 +42,8 @@ const LINES_MAX: u64 = 4_096;
 const UNPACKED_MAX: u64 = 2 << 30;
 /// Bytes of a span, at the most: what cannot be packed becomes a little longer.
 const FILE_MAX: u64 = UNPACKED_MAX + (64 << 20);
+/// Bytes of a module, at the most.
+const BUNDLE_MAX: u64 = 1 << 30;
 /// The level of compression: entries are packed already where they are long.
 const LEVEL: i32 = 3;
 /// Numbers before the entries of a chunk: the first delivery, the next, height and time of the block, bytes.
@@ -155,6 +159,41 @@ impl SpanFolder {
             Err(_) => self.write(&path, &bytes).map_err(failed)?,
         }
         File::open(&self.0).and_then(|it| it.sync_all()).map_err(failed)
+    }
+
+    /// Returns where a module is, if it is there.
+    pub fn bundle_path(&self, id: BundleId) -> PathBuf {
+        self.0.join(format!("bundle-{id}.wasm"))
+    }
+
+    /// Writes a module, so that it is there after a loss of power. One that is there already stays.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written.
+    pub fn put_bundle(&self, id: BundleId, wasm: &[u8]) -> Result<(), HostFault> {
+        let path = self.bundle_path(id);
+        let put = || match self.bundle(id) {
+            Ok(Some(_)) => File::open(&path)?.sync_all(),
+            _ => self.write(&path, wasm),
+        };
+        let synced = put().and_then(|()| File::open(&self.0)?.sync_all());
+        synced.map_err(|err| HostFault::new(format_args!("write `{}`", path.display()), err))
+    }
+
+    /// Reads a module, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is another.
+    pub fn bundle(&self, id: BundleId) -> Result<Option<Vec<u8>>, HostFault> {
+        let path = self.bundle_path(id);
+        match files::read(&path, BUNDLE_MAX) {
+            Ok(wasm) if BundleId::of(&wasm) == id => Ok(Some(wasm)),
+            Ok(_) => Err(altered(&path, CHANGED)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(altered(&path, err)),
+        }
     }
 
     /// Writes a file under another name first.

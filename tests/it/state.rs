@@ -5,6 +5,7 @@ mod archive;
 mod chain;
 mod compare;
 mod damage;
+mod ended;
 mod flips;
 mod forever;
 mod large;

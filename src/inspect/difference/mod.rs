@@ -18,7 +18,7 @@ use crate::{
         table::Tables,
         transcript::{self, Entry},
     },
-    store::{BlockMark, Chunk, Database, Meta, StoredRows},
+    store::{BlockMark, Chunk, Database, Journaled, Meta, Reading, StoredRows},
 };
 
 /// The comparison of two states.
@@ -159,7 +159,13 @@ fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     let (left, right) = (a.heads()?, b.heads()?);
     let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
     let mut found = Vec::new();
-    for vat in vats {
+    let is_in_both = |vat: VatId| left.get(vat).is_some() && right.get(vat).is_some();
+    // That of a vat which is gone may wait for an archive in one of the states, and have left the other.
+    let gone = match vats.iter().all(|it| is_in_both(*it)) {
+        true => BTreeSet::new(),
+        false => &gone(a)? & &gone(b)?,
+    };
+    for vat in vats.into_iter().filter(|it| is_in_both(*it) || !gone.contains(it)) {
         let from = a.begins_at(vat)?.max(b.begins_at(vat)?);
         let (a, b) = (a.transcript(vat, from)?, b.transcript(vat, from)?);
         let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
@@ -175,6 +181,13 @@ fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
         }
     }
     Ok(found)
+}
+
+/// Returns the vats that ended in this state, and were cleaned up.
+fn gone(database: &Database) -> Result<BTreeSet<VatId>, HostFault> {
+    let (mut tables, mut reading) = (Tables::default(), Reading::default());
+    database.load(tables.vats.name(), |row| tables.vats.load(row, &mut reading))?;
+    Ok(tables.vats.iter().filter(|(_, it)| it.status.is_cleaned()).map(|(vat, _)| *vat).collect())
 }
 
 fn entries(chunks: &[Chunk]) -> Result<Vec<Entry>, HostFault> {

@@ -8,7 +8,10 @@
 //! Invariants: an ended block has all that its transaction writes, so that the next one may change whatever it likes meanwhile. What only
 //! a writer changes is in its books, which nobody sees before the commit is written that was handed over. At most one is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -20,7 +23,7 @@ use crate::{
     },
     slog::Slog,
     state::{
-        retention::{Keep, PastOf},
+        retention::{Ends, PastOf},
         snapshot::SnapshotChanges,
         table::Tables,
         transcript::Entries,
@@ -39,6 +42,8 @@ pub(super) struct WriterBooks(Arc<Mutex<Books>>);
 struct Books {
     /// The end of each vat's transcript.
     heads: Heads,
+    /// The vats that were cleaned up, and whose transcripts wait for the archive.
+    waiting: BTreeSet<VatId>,
     /// The proof of every table, but for those of the kernel: those are the block's.
     proof: Proof,
     /// Room that a block that was handed over leaves to the next but one.
@@ -47,9 +52,11 @@ struct Books {
 
 impl WriterBooks {
     /// Makes the books of a state that was just read.
-    pub(super) fn of(heads: Heads, proof: &Proof) -> WriterBooks {
+    pub(super) fn of(heads: Heads, tables: &Tables, proof: &Proof) -> WriterBooks {
         let proof = Proof { tables: Vec::new(), ..proof.clone() };
-        WriterBooks(Arc::new(Mutex::new(Books { heads, proof, room: None })))
+        let has_gone = |vat: &VatId| tables.vats.get(vat).is_some_and(|it| it.status.is_cleaned());
+        let waiting = heads.iter().map(|(vat, _)| vat).filter(has_gone).collect();
+        WriterBooks(Arc::new(Mutex::new(Books { heads, waiting, proof, room: None })))
     }
 
     /// Opens the books: once no commit is being written.
@@ -64,6 +71,17 @@ pub(super) fn with_heads<T>(inner: &Inner, see: impl FnOnce(&Heads) -> T) -> T {
     see(&inner.books.open(inner).heads)
 }
 
+/// Lets `see` see and change the ends of the transcripts, as of the last commit: no other is being written.
+pub(super) fn with_ends<T>(books: &WriterBooks, see: impl FnOnce(&mut Ends<'_>) -> T) -> T {
+    see(&mut books.0.lock().ends())
+}
+
+impl Books {
+    fn ends(&mut self) -> Ends<'_> {
+        Ends { heads: &mut self.heads, digest: &mut self.proof.transcripts, waiting: &mut self.waiting }
+    }
+}
+
 /// A block that has ended, and is to be written.
 #[derive(Debug)]
 struct EndedBlock {
@@ -76,6 +94,8 @@ struct EndedBlock {
     meta: Meta,
     entries: Entries,
     forgotten: Vec<VatId>,
+    /// Whether the transcripts of those wait for an archive.
+    archives: bool,
     bundles: BTreeMap<BundleId, Vec<u8>>,
     leaving: Vec<BundleId>,
     beside: Vec<BesideRow>,
@@ -108,6 +128,7 @@ impl EndedBlock {
             meta: meta.clone(),
             entries: std::mem::take(&mut inner.entries),
             forgotten: std::mem::take(&mut inner.forgotten),
+            archives: inner.retention.archive.is_some(),
             bundles: std::mem::take(&mut inner.bundles),
             leaving,
             beside: std::mem::take(&mut inner.beside),
@@ -122,18 +143,19 @@ impl EndedBlock {
         &mut self,
         transaction: &mut Transaction<'_>,
         books: &mut Books,
-        last: impl FnOnce(&Transaction<'_>, &Heads, u64) -> Result<(), HostFault>,
+        last: impl FnOnce(&Transaction<'_>, &mut Ends<'_>, u64) -> Result<(), HostFault>,
     ) -> Result<(), HostFault> {
-        let EndedBlock { meta, entries, forgotten, .. } = self;
+        let EndedBlock { meta, entries, forgotten, archives, .. } = self;
+        let gone: &[VatId] = if *archives { &[] } else { forgotten };
+        gone.iter().try_for_each(|vat| books.ends().delete(transaction, *vat))?;
         let Books { heads, proof, .. } = books;
         for (table, batch) in std::mem::take(&mut self.rows) {
             transaction.write(table, batch)?;
         }
         transaction.put_sums(&self.sums, &mut proof.sums)?;
-        forgotten.iter().try_for_each(|vat| transaction.delete_transcript(*vat, heads, &mut proof.transcripts))?;
         let mut written = 0;
         transaction.put_transcripts((self.height, self.time), heads, &mut proof.transcripts, |put| {
-            entries.flush(&mut |vat, first, next, chunk| match forgotten.contains(&vat) {
+            entries.flush(&mut |vat, first, next, chunk| match gone.contains(&vat) {
                 true => Ok(()),
                 false => {
                     written += 1;
@@ -141,11 +163,15 @@ impl EndedBlock {
                 }
             })
         })?;
+        if *archives {
+            books.waiting.extend(forgotten.iter().filter(|it| books.heads.get(**it).is_some()));
+        }
         self.bundles.iter().try_for_each(|(id, wasm)| transaction.put_bundle(*id, wasm))?;
         self.leaving.iter().try_for_each(|it| transaction.delete_bundle(*it))?;
         transaction.put_beside(&self.beside)?;
-        self.snapshots.write(transaction, &mut proof.snapshots)?;
-        last(transaction, heads, written)?;
+        self.snapshots.write(transaction, &mut books.proof.snapshots)?;
+        last(transaction, &mut books.ends(), written)?;
+        let proof = &mut books.proof;
         let mark = BlockMark { height: self.height, next_crank: self.next_crank, state_hash: meta.state_hash };
         transaction.put_block(&mark, &mut proof.blocks)?;
         let tables = std::mem::take(&mut meta.proof.tables);
@@ -162,11 +188,21 @@ impl EndedBlock {
 /// Ends a block, and makes it durable.
 pub(super) fn now(block: &mut Block, open: bool, ended: impl FnOnce(&mut Slog, StateHash)) -> Result<(), HostFault> {
     let mut ended = EndedBlock::of(&mut block.0, open, ended)?;
-    let Inner { tables, database, books, snapshots, retention, probe, .. } = &mut *block.0;
+    let Inner { tables, database, books, snapshots, retention, probe, retired, .. } = &mut *block.0;
+    if retention.archive.is_some() {
+        // What cannot be archived stays, and is looked at again with the next block.
+        let is_there = |id: &BundleId| {
+            let wasm = ended.bundles.get(id).cloned().or_else(|| database.bundle(*id).ok());
+            wasm.is_none_or(|it| retention.put_bundle(*id, &it))
+        };
+        let (leaving, staying) = std::mem::take(&mut ended.leaving).into_iter().partition(is_there);
+        ended.leaving = leaving;
+        retired.extend::<Vec<_>>(staying);
+    }
     let mut transaction = database.transaction()?;
     let next_crank = ended.next_crank;
-    ended.write(&mut transaction, &mut books.0.lock(), |transaction, heads, written| {
-        retention.step(transaction, &PastOf { tables, snapshots, heads }, written)?;
+    ended.write(&mut transaction, &mut books.0.lock(), |transaction, ends, written| {
+        retention.step(transaction, &PastOf { tables, snapshots }, ends, written)?;
         probe.as_ref().map_or(Ok(()), |it| it.at_commit(next_crank, transaction))
     })?;
     transaction.commit()?;
@@ -180,7 +216,8 @@ pub(crate) type WriteBlock = Box<dyn FnOnce() + Send>;
 
 /// Returns whether the commit of this block can be left to another thread: not if something of it needs the block itself.
 pub(crate) fn can_be_handed_over(block: &Block) -> bool {
-    block.0.probe.is_none() && block.0.retention.keep == Keep::All
+    let Inner { probe, retention, forgotten, retired, .. } = &*block.0;
+    probe.is_none() && !retention.is_at_work(!forgotten.is_empty() || !retired.is_empty())
 }
 
 /// Ends a block as a commit does, and leaves the writing to another thread: `give` has to pass it on at once. Nothing of the block may leave

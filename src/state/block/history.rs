@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{Block, commit, heap};
+use super::{Block, Inner, commit, heap};
 use crate::{
     model::{
         blame::HostFault,
         id::{DeliveryNum, VatId},
     },
-    state::retention::{ArchiveNews, Keep, PastOf, Retention},
-    store::{Database, Heads, Left, Pruned, Reach, SpanFolder},
+    state::retention::{ArchiveNews, Ends, Keep, PastOf, Retention},
+    store::{Database, Left, Pruned, Reach, SpanFolder},
 };
 
 /// Chunks that leave in one transaction where nothing else is done.
@@ -52,8 +52,7 @@ pub fn pruned(block: &Block, vat: VatId) -> Result<Option<Pruned>, HostFault> {
 
 /// Returns the first delivery that a vat needs to come back; `None` if there is no such vat alive.
 pub fn needed(block: &Block, vat: VatId) -> Option<DeliveryNum> {
-    let inner = &block.0;
-    commit::with_heads(inner, |heads| PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads }.needed(vat))
+    PastOf { tables: &block.0.tables, snapshots: &block.0.snapshots }.needed(vat)
 }
 
 /// Returns the file of the state, to measure it: as of the same commit as the rows.
@@ -83,7 +82,8 @@ pub fn prune(
     let mut all = Left::default();
     let archive = archive.map(SpanFolder::at).or_else(|| inner.retention.archive.clone());
     let retention = Retention::of(keep.unwrap_or(inner.retention.keep), archive);
-    if retention.keep == Keep::All {
+    inner.database.file.settle();
+    if retention.keep == Keep::All && commit::with_ends(&inner.books, |ends| ends.waiting.is_empty()) {
         return Ok(all);
     }
     if inner.database.check_undo().is_ok() {
@@ -91,16 +91,14 @@ pub fn prune(
             "its last block can be undone, and the state before it may need what would leave: run another block first";
         return Err(HostFault::new("prune the transcripts of the state", why));
     }
-    let heads = commit::with_heads(inner, Heads::clone);
-    let kept = PastOf { tables: &inner.tables, snapshots: &inner.snapshots, heads: &heads };
-    for (vat, _) in inner.tables.vats.iter() {
+    let Inner { tables, snapshots, database, books, .. } = inner;
+    let kept = PastOf { tables, snapshots };
+    for (vat, _) in tables.vats.iter() {
         loop {
-            let transaction = inner.database.transaction()?;
-            let left = retention.leave(&transaction, &kept, *vat, CHUNKS_AT_REST)?;
+            let left = commit::with_ends(books, |ends| leave(database, &retention, &kept, ends, *vat))?;
             if left.chunks == 0 {
                 break;
             }
-            transaction.commit()?;
             all += left;
             if !each(&all) {
                 return Ok(all);
@@ -108,4 +106,26 @@ pub fn prune(
         }
     }
     Ok(all)
+}
+
+/// Lets chunks of a vat leave in a transaction of their own.
+fn leave(
+    database: &mut Database,
+    retention: &Retention,
+    kept: &PastOf<'_>,
+    ends: &mut Ends<'_>,
+    vat: VatId,
+) -> Result<Left, HostFault> {
+    // Where the last chunk leaves, too, the facts attest that there is none.
+    let facts = if ends.waiting.contains(&vat) { database.meta()? } else { None };
+    let transaction = database.transaction()?;
+    let left = retention.leave(&transaction, kept, ends, vat, CHUNKS_AT_REST)?;
+    if left.chunks == 0 {
+        return Ok(left);
+    }
+    if let Some(mut facts) = facts {
+        facts.proof.transcripts = *ends.digest;
+        transaction.put_meta(&facts)?;
+    }
+    transaction.commit().map(|()| left)
 }

@@ -168,7 +168,7 @@ impl Block {
         };
         let read = read.map_err(|it| it.within(database.opening()))?;
         let proof::Proved { tables, meta, heads, snapshots } = read;
-        let books = commit::WriterBooks::of(heads, &meta.proof);
+        let books = commit::WriterBooks::of(heads, &tables, &meta.proof);
         Ok(Block(Box::new(Inner {
             tables,
             database,

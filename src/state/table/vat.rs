@@ -115,6 +115,13 @@ pub enum Status {
     },
 }
 
+impl Status {
+    /// Returns whether the vat is dead, and its last row gone.
+    pub fn is_cleaned(&self) -> bool {
+        matches!(self, Status::Terminated { cleaned: true, .. })
+    }
+}
+
 /// A vat: what seldom changes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Vat {

@@ -40,7 +40,7 @@ fn life(dir: &Path, keep: Keep, archive: Option<&Path>) -> Vec<String> {
 }
 
 /// The spans of an archive, by name, with their bytes.
-fn spans(archive: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn spans(archive: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(archive) else { return Vec::new() };
     let paths = entries.map(|it| it.unwrap().path()).filter(|it| it.extension().is_some_and(|it| it == "span"));
     let mut spans: Vec<_> =
@@ -55,7 +55,7 @@ fn stored(dir: &Path) -> u64 {
 }
 
 /// Runs a verb on a state, and with an archive if there is one.
-fn say(words: &[&str], dir: &Path, archive: Option<&Path>) -> Said {
+pub(super) fn say(words: &[&str], dir: &Path, archive: Option<&Path>) -> Said {
     let option = archive.iter().flat_map(|it| ["--archive", it.to_str().unwrap()]);
     vathost(&words.iter().copied().chain(option).collect::<Vec<_>>(), &[dir])
 }
@@ -79,7 +79,7 @@ fn told(dir: &Path, archive: Option<&Path>) -> Vec<Value> {
 }
 
 /// Checks that a state and its archive are whole.
-fn is_whole(dir: &Path, archive: &Path) {
+pub(super) fn is_whole(dir: &Path, archive: &Path) {
     let said = say(&["verify"], dir, Some(archive));
     assert!(said.code == 0 && said.out.contains(" of them in the archive\n"), "{} {}", said.out, said.err);
 }
