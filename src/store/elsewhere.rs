@@ -45,6 +45,9 @@ use crate::{
 /// Bytes of keys and values that a walk reads from the file at once, and rows: whatever is reached first.
 pub(super) const AT_ONCE: AtOnce = AtOnce { bytes: 64 << 10, rows: 64 };
 
+/// The same of a walk that keeps no row.
+const PIECE: AtOnce = AtOnce { bytes: 256 << 10, rows: 1_024 };
+
 /// The same of rows that are near each other: if there are no more.
 const NEAR: AtOnce = AtOnce { bytes: 32 << 10, rows: 512 };
 
@@ -330,6 +333,56 @@ pub(crate) fn look<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
         from = end;
     }
     Ok(())
+}
+
+/// Hands over all rows of a table that nobody has changed, in whatever order its file has them. None of them comes to memory.
+pub(crate) fn each_row<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>, E: From<HostFault>>(
+    table: &Table<K, V, I, A>,
+    mut each: impl FnMut(&K, &V) -> Result<(), E>,
+) -> Result<(), E> {
+    let reader = match &table.elsewhere {
+        None => return table.iter().try_for_each(|(key, value)| each(key, value)),
+        Some(elsewhere) => elsewhere.reader.as_ref(),
+    };
+    let no_file = || HostFault::new(format_args!("read table `{}`", table.name), "somebody else has its file");
+    let file = &reader.ok_or_else(no_file)?.file;
+    let mut from = Bound::Unbounded;
+    loop {
+        let (mut rows, mut last) = (Vec::new(), None);
+        let is_all = file.rows_within(table.name, (from, Bound::Unbounded), PIECE, &mut |row| {
+            rows.push(table.proved(row)?);
+            last = Some(row.key.to_vec());
+            Ok(())
+        })?;
+        rows.iter().try_for_each(|(key, value)| each(key, value))?;
+        match last {
+            Some(key) if !is_all => from = Bound::Excluded(key),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Finds two rows of a table with an index on its values whose values are the same but for the last byte, and whose keys are alike. Keys
+/// that are alike are neighbours.
+pub(crate) fn twice_by_value<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
+    table: &Table<K, V, I, A>,
+    are_alike: impl Fn(&K, &K) -> bool,
+) -> Result<Option<[K; 2]>, HostFault> {
+    let Some(reader) = table.elsewhere.as_ref().and_then(|it| it.reader.as_ref()) else { return Ok(None) };
+    let (mut before, mut found): (Option<(K, Vec<u8>)>, _) = (None, None);
+    reader.file.keys_by_value(table.name, &mut |key, value| {
+        let key = table.key(key)?;
+        if let Some((other, same)) = &before
+            && found.is_none()
+            && same == value
+            && are_alike(other, &key)
+        {
+            found = Some([other.clone(), key.clone()]);
+        }
+        before = Some((key, value.to_vec()));
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Counts the rows of a table whose values are stored with this beginning, as they were committed: of one that reads by itself.

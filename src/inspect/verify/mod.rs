@@ -19,10 +19,10 @@ use crate::{
         kernel_version,
     },
     state::{
-        block::{Block, proof},
+        block::{Block, proof, stored},
         table::{Item, Status, Tables, Vat},
     },
-    store::{Cut, Database, Digest, Layout, Meta, Reading},
+    store::{Cut, Database, Digest, Layout, Meta, Reading, each_row},
 };
 
 /// The number of findings of one check that are listed.
@@ -211,7 +211,14 @@ fn records(database: &Database, usable: &BTreeSet<String>) -> (Check, Records) {
     let mut rows = 0;
     // They may be larger than the memory: each is proved and counted, and none is kept.
     tables.vatstore.leave_in_file(Cut::End, None);
-    for table in tables.each() {
+    let references_stay = stored::too_many(database).unwrap_or(false);
+    for at in 0..Tables::COUNT {
+        // The first table has the counters, from which it is known what can be in the file.
+        if at == 1 && references_stay {
+            let globals = tables.globals();
+            stored::leave_references(&mut tables, database, &globals);
+        }
+        let table = &mut *tables.each()[at];
         let name = table.name();
         let mut reading = Reading::default();
         if usable.contains(name) {
@@ -242,8 +249,10 @@ fn invariants(tables: &Tables, check: &mut Check) {
     check.expect(engine_version::is_known(tables.engine_version()), || {
         format!("its engine has version {}, which this binary does not know", tables.engine_version())
     });
-    if let Err(panic) = kernel::audit(tables) {
-        check.find(format!("`{}`: {}", panic.invariant, panic.detail));
+    match kernel::audit(tables) {
+        Err(Fault::Kernel(panic)) => check.find(format!("`{}`: {}", panic.invariant, panic.detail)),
+        Err(fault) => check.find(fault),
+        Ok(()) => (),
     }
     let late = |what: String| format!("{what} has a number that is still to be given out");
     for (vat, _) in tables.vats.iter() {
@@ -253,21 +262,27 @@ fn invariants(tables: &Tables, check: &mut Check) {
     for (vat, _) in tables.tallies.iter() {
         check.expect(tables.vats.contains(vat), || format!("there is a tally of {vat}, and no such vat"));
     }
-    for (object, _) in tables.objects.iter() {
+    let objects = each_row(&tables.objects, |object, _| {
         check.expect(*object < globals.next_object, || late(object.to_string()));
-    }
-    for (promise, _) in tables.promises.iter() {
+        Ok(())
+    });
+    check.result(objects);
+    let promises = each_row(&tables.promises, |promise, _| {
         check.expect(*promise < globals.next_promise, || late(promise.to_string()));
-    }
-    for ((vat, vref), _) in tables.clist.iter() {
+        Ok(())
+    });
+    check.result(promises);
+    let entries = each_row(&tables.clist, |(vat, vref), _| {
         let tally = tables.tallies.get(vat).copied().unwrap_or_default();
         let next = match vref.kind() {
             VRefKind::Promise => VRef::imported_promise(tally.next_promise_import),
             VRefKind::Object => VRef::imported_object(tally.next_import),
-            VRefKind::Device => continue,
+            VRefKind::Device => return Ok(()),
         };
         check.expect(vref.is_own() || *vref < next, || late(format!("{vref} of {vat}")));
-    }
+        Ok(())
+    });
+    check.result(entries);
 }
 
 fn digest(database: &Database, tables: &mut Tables, stored: &[Option<Digest>], meta: Option<&Meta>, check: &mut Check) {

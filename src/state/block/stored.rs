@@ -214,14 +214,14 @@ pub(super) fn too_large(sums: &BTreeMap<VatId, StoreSum>) -> bool {
 }
 
 /// Returns whether there are too many references to read them when the state is opened.
-pub(super) fn too_many(database: &Database) -> Result<bool, HostFault> {
+pub(crate) fn too_many(database: &Database) -> Result<bool, HostFault> {
     let mut tables = ["clist", "object", "promise", "settlement", "subscriber"].into_iter();
     let is_large = |it| database.file.is_larger_than(it, REFERENCES_AT_ONCE, READ_AT_ONCE);
     tables.try_fold(false, |found, it| Ok(found || is_large(it)?))
 }
 
 /// Has references stay in the file until they are needed.
-pub(super) fn leave_references(tables: &mut Tables, database: &Database, globals: &Globals) {
+pub(crate) fn leave_references(tables: &mut Tables, database: &Database, globals: &Globals) {
     let Globals { next_object, next_promise, .. } = *globals;
     let file = &database.file;
     tables.clist.leave(file.clone(), globals);
