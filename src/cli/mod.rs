@@ -34,6 +34,7 @@ mod interface;
 #[cfg(feature = "serve")]
 mod journal;
 mod last_panic;
+mod layout;
 mod listing;
 mod named;
 mod new;

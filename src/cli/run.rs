@@ -22,6 +22,7 @@ use crate::{
         disk_room::DiskRoom,
         halt,
         host::{PolicyArgs, bundles_of, directives_of, host_file, missing_bundles, warn_of_missing_bundles},
+        layout,
         named::is_state,
         output::{counted, grouped, harmless, shortened, size, table},
         prove,
@@ -277,6 +278,7 @@ fn try_begin(args: &RunArgs, scenario: Option<&Scenario>, output: &Output) -> an
             prove: args.prove,
             ..HostOptions::default()
         },
+        output,
     )?;
     bundles.iter().for_each(|wasm| output.detail(format!("bundle {}", BundleId::of(wasm))));
     load_directives(&mut controller, directives, args, output)?;
@@ -348,7 +350,7 @@ pub(super) fn halted(halt: Halt, begun: &mut Begun, args: &RunArgs, stop: &Atomi
     halt::report(halt, controller, given.as_ref(), args.json, output).unwrap_or_else(|err| err)
 }
 
-fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyhow::Result<Host> {
+fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions, output: &Output) -> anyhow::Result<Host> {
     let exists = args.state.as_deref().is_some_and(Database::exists);
     let nothing = || {
         let what = match &args.state {
@@ -369,8 +371,10 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyh
         Some(path) => recorder::open(path, args.slog_detail, args.slog_max, args.slog_format)?,
         None => Slog::default(),
     };
+    let watch = layout::Watch::new(output);
     let controller = Host::open(HostOptions {
         state: args.state.clone(),
+        upgrade_watch: Some(watch.hook()),
         slog,
         code_cache: code_cache(),
         audit: args.audit.into(),
@@ -379,7 +383,8 @@ fn open(args: &RunArgs, scenario: Option<&Scenario>, given: HostOptions) -> anyh
         max_live: args.max_live,
         snapshot_interval: args.snapshot_interval,
         ..given
-    })?;
+    });
+    let controller = watch.end(controller, output)?;
     // A host may have been stopped before it had committed anything.
     if controller.is_new() && scenario.is_none() {
         return Err(nothing().into());

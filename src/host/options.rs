@@ -18,7 +18,7 @@ use crate::{
     model::{blame::HostFault, files},
     slog::Slog,
     state::{block::BlockPolicy, device::Device, retention::Keep},
-    store::{Overlay, StateFiles},
+    store::{Overlay, StateFiles, UpgradeWatch},
     vat::Runtime,
 };
 
@@ -110,6 +110,8 @@ pub struct HostOptions {
     pub keep: Keep,
     /// The folder of the archive: what leaves the transcripts is in a file there before; replicas may differ in it.
     pub archive: Option<PathBuf>,
+    /// Who watches while a state of the layout before this one is brought to this one: that takes a while where it is large.
+    pub upgrade_watch: Option<UpgradeWatch>,
     /// Whether to find changed pages by comparing them, even if the system could tell: slower, with the same result.
     pub compare_pages: bool,
     /// Another way to the files of the state than SQLite's own: only in an experiment.

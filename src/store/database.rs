@@ -38,7 +38,8 @@ use crate::{
         prune,
         row_file::{BEGINNING, RowFile},
         span::SpanFolder,
-        sqlite, sum, upgrade,
+        sqlite, sum,
+        upgrade::{self, UpgradeWatch},
     },
 };
 
@@ -111,6 +112,8 @@ pub(super) struct Home {
     undoes: bool,
     /// The archive from which the deliveries are read that have left.
     pub(super) archive: Option<SpanFolder>,
+    /// Who watches while the state is brought to this layout.
+    pub(super) upgrade_watch: Option<UpgradeWatch>,
 }
 
 impl Home {
@@ -282,11 +285,17 @@ impl Database {
 
     /// Opens the state in this folder, or makes one. Refused while another process has it open.
     pub fn open(dir: &Path, tables: &[TableLayout]) -> Result<Database, HostFault> {
-        Database::open_on(dir, tables, None)
+        Database::open_on(dir, tables, None, None)
     }
 
-    /// Opens a state whose files SQLite reaches in another way than its own, if one is given.
-    pub fn open_on(dir: &Path, tables: &[TableLayout], files: Option<&dyn StateFiles>) -> Result<Database, HostFault> {
+    /// Opens a state whose files SQLite reaches in another way than its own, if one is given. A state of the layout before this one is
+    /// brought to this one, and the watch sees it.
+    pub fn open_on(
+        dir: &Path,
+        tables: &[TableLayout],
+        files: Option<&dyn StateFiles>,
+        upgrade_watch: Option<UpgradeWatch>,
+    ) -> Result<Database, HostFault> {
         let what = format!("open the state `{}`", dir.display());
         private::make_folder(dir).map_err(|err| HostFault::new(&what, err))?;
         let lock = private::open_file(&dir.join(LOCK)).map_err(|err| HostFault::new(&what, err))?;
@@ -307,7 +316,7 @@ impl Database {
         };
         let connection = connection.map_err(fault(&what))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let home = Home { dir: dir.to_owned(), ..Home::default() };
+        let home = Home { dir: dir.to_owned(), upgrade_watch, ..Home::default() };
         let mut database = database_on(SharedConnection::new(connection, vfs), home, what, Some(lock));
         make_durable(&database.connection.lock(), &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection.lock()));

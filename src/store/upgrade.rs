@@ -9,11 +9,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde::Deserialize;
 
 use crate::{
@@ -51,6 +52,67 @@ enum StateBefore {
     Rejected(PromiseId),
 }
 
+/// A step of bringing a state to this layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpgradeStep {
+    /// The file is copied as it was, byte by byte.
+    Copying,
+    /// The rows of the vatstores and the promises are counted.
+    Counting,
+    /// All rows that were not read yet are proved.
+    Proving,
+}
+
+/// How far the upgrade of a state's layout is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpgradeProgress {
+    /// The step that is being made.
+    pub step: UpgradeStep,
+    /// Bytes that were copied, or rows that were counted or proved.
+    pub done: u64,
+    /// How many there are, where that is known.
+    pub of: Option<u64>,
+    /// The copy of the state as it was, which stays until all rows are proved.
+    pub copy: PathBuf,
+}
+
+/// A watch over the upgrade of a state's layout. Clones are the same.
+#[derive(Clone)]
+pub struct UpgradeWatch(Arc<dyn Fn(&UpgradeProgress) + Send + Sync>);
+
+impl UpgradeWatch {
+    /// Makes a watch that calls this: as each step begins, and often while it is being made.
+    pub fn new(see: impl Fn(&UpgradeProgress) + Send + Sync + 'static) -> UpgradeWatch {
+        UpgradeWatch(Arc::new(see))
+    }
+}
+
+impl fmt::Debug for UpgradeWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpgradeWatch")
+    }
+}
+
+/// Rows from one call of a watch to the next.
+const ROWS_AT_ONCE: u64 = 4_096;
+
+/// Steps of SQLite's machine from one call of a watch to the next.
+const COPY_STEPS: std::ffi::c_int = 100_000;
+
+/// Tells the watch over a database, if there is one, how far its upgrade is.
+fn tell(database: &Database, step: UpgradeStep, done: u64, of: Option<u64>) {
+    if let Some(watch) = &database.home.upgrade_watch {
+        watch.0(&UpgradeProgress { step, done, of, copy: copy_of(database) });
+    }
+}
+
+/// Tells that this many rows are done, now and then.
+pub(crate) fn tell_rows(database: &Database, step: UpgradeStep, done: u64) {
+    if done.is_multiple_of(ROWS_AT_ONCE) {
+        tell(database, step, done, None);
+    }
+}
+
 /// Makes the table that counts the promises that share a settlement (see `state::table::Tables::sharers`).
 pub(crate) fn sharers() -> Table<PromiseId, u64> {
     Table::new(SHARERS, "sharers").of_kind(TableKind::Derived)
@@ -82,23 +144,47 @@ pub fn upgrade_rows(database: &mut Database) -> Result<(), HostFault> {
 
 fn copy_aside(database: &Database, copy: &Path) -> Result<(), HostFault> {
     let draft = copy.with_extension("draft");
-    let failed = |err: &dyn std::fmt::Display| HostFault::new(format_args!("copy it to `{}`", copy.display()), err);
+    let failed = |err: &dyn fmt::Display| HostFault::new(format_args!("copy it to `{}`", copy.display()), err);
     if draft.exists() {
         fs::remove_file(&draft).map_err(|err| failed(&err))?;
     }
     private::make_file(&draft).map_err(|err| failed(&err))?;
-    let name = draft.to_str().ok_or_else(|| failed(&"its name is not UTF-8"))?;
-    database.connection.lock().execute("VACUUM INTO ?", [name]).map_err(|err| failed(&err))?;
+    write_copy(database, &draft).map_err(|err| failed(&err))?;
     fs::File::open(&draft).and_then(|it| it.sync_all()).map_err(|err| failed(&err))?;
     fs::rename(&draft, copy).map_err(|err| failed(&err))?;
     fs::File::open(&database.home.dir).and_then(|it| it.sync_all()).map_err(|err| failed(&err))
+}
+
+/// Writes the copy, on a connection of its own, which tells the watch meanwhile.
+fn write_copy(database: &Database, draft: &Path) -> rusqlite::Result<()> {
+    let mut connection = Connection::open_with_flags(database.home.dir.join(FILE), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
+    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+    let of = Some(pages * number("PRAGMA page_size")?);
+    tell(database, UpgradeStep::Copying, 0, of);
+    if let Some(watch) = database.home.upgrade_watch.clone() {
+        let (draft, copy) = (draft.to_owned(), copy_of(database));
+        let see = move || {
+            let done = fs::metadata(&draft).map_or(0, |it| it.len());
+            watch.0(&UpgradeProgress { step: UpgradeStep::Copying, done, of, copy: copy.clone() });
+            false
+        };
+        connection.progress_handler(COPY_STEPS, Some(see))?;
+    }
+    connection.execute("VACUUM INTO ?", [draft.to_string_lossy()])?;
+    tell(database, UpgradeStep::Copying, of.unwrap_or(0), of);
+    Ok(())
 }
 
 /// Counts the keys and bytes of each vatstore, and the promises of each shared settlement, and writes them with the facts that attest them, in one transaction that begins
 /// with this.
 fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault> {
     let mut sums: BTreeMap<VatId, StoreSum> = BTreeMap::new();
+    let mut read = 0;
+    tell_rows(database, UpgradeStep::Counting, read);
     database.load("vatstore", |row| {
+        read += 1;
+        tell_rows(database, UpgradeStep::Counting, read);
         let mut rest = row.key;
         let key = <(VatId, StoreKey)>::read(&mut rest);
         let damaged = || database.damaged("count a vatstore", DAMAGED, "vatstore");
@@ -110,6 +196,8 @@ fn count_stores(database: &mut Database, lay_out: &str) -> Result<(), HostFault>
     })?;
     let mut sharers = sharers();
     database.load("promise", |row| {
+        read += 1;
+        tell_rows(database, UpgradeStep::Counting, read);
         let key = PromiseId::read(&mut &row.key[..])
             .ok_or_else(|| database.damaged("count a promise", DAMAGED, "promise"))?;
         let (StateBefore::Fulfilled(with, _) | StateBefore::Rejected(with)) =

@@ -159,7 +159,7 @@ fn what_a_failed_sync_left_in_the_systems_memory_is_on_the_disk_before_anything_
 /// A state with one commit that is so large that the log is copied with it: all operations on files, and how it ended.
 fn large_commit(disk: &Disk) -> (TempDir, Result<(), String>) {
     let dir = tempfile::tempdir().unwrap();
-    let mut database = Database::open_on(dir.path(), &Tables::layout(), Some(disk)).unwrap();
+    let mut database = Database::open_on(dir.path(), &Tables::layout(), Some(disk), None).unwrap();
     let bytes = vec![7; 36 << 20];
     let transaction = database.transaction().unwrap();
     transaction.put_bundle(BundleId::of(&bytes), &bytes).unwrap();

@@ -403,7 +403,8 @@ fn open_block(open: &HostOptions) -> Result<Block, HostFault> {
         (Some(overlay), _) => Block::over(overlay.open()?, open.slog.clone())?,
         (None, Some(dir)) if open.read_only => Block::open_read_only(dir)?,
         (None, Some(dir)) => {
-            let database = Database::open_on(dir, &Tables::layout(), open.files.as_deref())?;
+            let database =
+                Database::open_on(dir, &Tables::layout(), open.files.as_deref(), open.upgrade_watch.clone())?;
             Block::over(database, open.slog.clone())?
         }
         (None, None) => Block::memory(open.slog.clone())?,

@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         BLOCKS_KEPT, Cut, Database, Digest, Heads, Journaled, Listed, Marks, Meta, Proof, Reading, StoreSum,
-        digest_of_sums,
+        UpgradeStep, digest_of_sums, tell_rows,
     },
 };
 
@@ -92,10 +92,14 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
     Ok(Proved { tables, meta: meta.unwrap_or_default(), heads, snapshots })
 }
 
-/// Reads and proves the rows that stayed in the file when the state was opened.
+/// Reads and proves the rows that stayed in the file when the state was opened, after its layout was brought to this one.
 pub(crate) fn whole(database: &Database, read: &Proved) -> Result<(), HostFault> {
+    tell_rows(database, UpgradeStep::Proving, 0);
     let left = left(&read.tables);
-    rows(database, &read.meta, &left, &mut |_| ControlFlow::Continue(()))
+    rows(database, &read.meta, &left, &mut |rows| {
+        tell_rows(database, UpgradeStep::Proving, rows);
+        ControlFlow::Continue(())
+    })
 }
 
 /// Returns the names of the tables whose rows stayed in the file, at least in part.

@@ -2,6 +2,7 @@
 //! archives of the layout before this one.
 
 use std::{
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use std::{
 use vathost::{
     host::scrub,
     state::block::{Block, stored},
+    store::{UpgradeProgress, UpgradeStep, UpgradeWatch},
 };
 
 use super::*;
@@ -213,6 +215,49 @@ fn a_state_of_the_layout_before_is_brought_to_this_one_and_goes_on_to_the_same_h
     fs::write(&copy, &file).unwrap();
     drop(open(dir.path()));
     assert!(!copy.exists());
+}
+
+#[test]
+fn who_upgrades_a_state_is_told_each_step_and_where_the_copy_is_kept() {
+    let file = zstd::decode_all(fs::File::open(kept("schema-9.sqlite.zst")).unwrap()).unwrap();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("state.sqlite");
+    fs::write(&path, &file).unwrap();
+    let seen: Arc<Mutex<Vec<UpgradeProgress>>> = Arc::default();
+    let watch = {
+        let seen = seen.clone();
+        UpgradeWatch::new(move |it| {
+            // The copy is there before anything is changed, and stays until all is proved.
+            assert_eq!(it.copy.exists(), it.step != UpgradeStep::Copying);
+            seen.lock().unwrap().push(it.clone());
+        })
+    };
+    let open = || Host::open(HostOptions { upgrade_watch: Some(watch.clone()), ..options(dir.path()) }).unwrap();
+    drop(open());
+    let told = std::mem::take(&mut *seen.lock().unwrap());
+    let mut steps: Vec<UpgradeStep> = told.iter().map(|it| it.step).collect();
+    steps.dedup();
+    assert_eq!(steps, [UpgradeStep::Copying, UpgradeStep::Counting, UpgradeStep::Proving]);
+    let copied: Vec<_> = told.iter().filter(|it| it.step == UpgradeStep::Copying).collect();
+    assert!(
+        copied.first().unwrap().done == 0 && copied.last().map(|it| Some(it.done)) == copied.last().map(|it| it.of)
+    );
+    assert_eq!(told[0].copy, dir.path().join("state.sqlite.schema-9"));
+    // What is of this layout already is not upgraded.
+    drop(open());
+    assert_eq!(seen.lock().unwrap().len(), 0);
+    // On the command line.
+    fs::write(&path, &file).unwrap();
+    let said = vathost(&["run", "--blocks", "1"], &[dir.path()]);
+    let kept = "is brought to schema 10; until every row is proved a copy of it as it was is kept: `";
+    assert!(said.code == 0 && said.err.contains(kept) && said.err.contains("schema-9`"), "{}", said.err);
+    assert!(
+        said.err.contains("the state has schema 10 now: every row was proved, the copy is removed"),
+        "{}",
+        said.err
+    );
+    let said = vathost(&["run", "--blocks", "1"], &[dir.path()]);
+    assert!(said.code == 0 && !said.err.contains("schema"), "{}", said.err);
 }
 
 #[test]
