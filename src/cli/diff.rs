@@ -62,6 +62,7 @@ pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> 
     } else if found.is_none() {
         output.line(format!("equal: state hash {}", found.meta[0].state_hash))?;
     } else {
+        output.page();
         print(&found, &paths, output)?;
     }
     Ok(if found.is_none() { Exit::Ok } else { Exit::Findings })

@@ -241,7 +241,11 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn facts(&self, it: &impl Facts) -> anyhow::Result<()> {
-        if self.json { self.output.json(it) } else { Ok(self.output.line(view::lines(it))?) }
+        if self.json {
+            return self.output.json(it);
+        }
+        self.output.page();
+        Ok(self.output.line(view::lines(it))?)
     }
 
     fn list(&self) -> Listing<'_> {

@@ -33,6 +33,9 @@ pub(super) struct Listing<'a> {
 impl<'a> Listing<'a> {
     /// Begins a list of at most `limit` items.
     pub(super) fn new(output: &'a Output, json: bool, limit: Option<usize>) -> Listing<'a> {
+        if !json {
+            output.page();
+        }
         let (left, shown, is_cut) = (limit.unwrap_or(usize::MAX), 0, false);
         let stream = Box::new(BufWriter::with_capacity(BUFFER, output.stream()));
         Listing { output, stream, json, left, shown, is_cut }

@@ -39,6 +39,7 @@ mod listing;
 mod named;
 mod new;
 mod output;
+mod pager;
 mod progress;
 mod prove;
 mod prune;
@@ -72,6 +73,9 @@ struct Args {
     /// When to use colour and progress lines
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     color: Color,
+    /// Print lists as they are, and not through $PAGER [default: less -FRX] on a terminal
+    #[arg(long, global = true)]
+    no_pager: bool,
     /// Say less
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -172,6 +176,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     compile::name_program();
     let output = Output::new(args.color, args.quiet, args.verbose);
+    let output = if args.no_pager { output } else { output.with_pager() };
     let result = match args.verb {
         Verb::Run(args) => run::cmd_run(args, &output),
         #[cfg(feature = "serve")]
@@ -205,6 +210,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Completions(args) => completions::cmd_completions(args, &mut Args::command()),
         Verb::Compile(args) => compile::cmd_compile(&args),
     };
+    output::end_page();
     match result {
         Ok(exit) => exit.into(),
         Err(err) if is_broken_pipe(&err) => Exit::Ok.into(),

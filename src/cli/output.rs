@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 pub(crate) use crate::inspect::view::text::{counted, grouped, harmless, shortened, size, table};
 use crate::{
-    cli::{Color, Usage},
+    cli::{Color, Usage, pager},
     model::harmless::{Harmless, harmless_json, harmless_lines},
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Output {
     verbose: bool,
     /// Whether each line on stderr is a JSON object.
     log: bool,
+    /// Whether a list may go to a pager.
+    pages: bool,
 }
 
 impl Output {
@@ -45,7 +47,19 @@ impl Output {
             Color::Always => true,
             Color::Never => false,
         };
-        Output { color, progress: terminal && !quiet, quiet, verbose, log: false }
+        Output { color, progress: terminal && !quiet, quiet, verbose, log: false, pages: false }
+    }
+
+    /// Returns an output whose lists go to a pager, if stdout is a terminal.
+    pub(crate) fn with_pager(self) -> Output {
+        Output { pages: stdout().is_terminal(), ..self }
+    }
+
+    /// Says that a list for people comes: on a terminal it goes to a pager, from now until the verb ends.
+    pub(crate) fn page(&self) {
+        if self.pages {
+            pager::open(stdout(), stderr());
+        }
     }
 
     /// Returns a quiet output, without progress, for work in the background whose notes were printed already.
@@ -90,7 +104,7 @@ impl Output {
 
     /// Returns whether a progress line is wanted.
     pub(crate) fn progress(&self) -> bool {
-        self.progress
+        self.progress && !pager::is_open()
     }
 
     /// Prints a result: one line, or several of ours.
@@ -170,6 +184,11 @@ impl Output {
         let (red, plain) = if self.color { ("\x1b[1;31m", PLAIN) } else { ("", "") };
         let _ = writeln!(stderr(), "{red}error{plain}: {}", harmless_lines(text).trim_end());
     }
+}
+
+/// Ends the list that goes to a pager, if one does, and waits until it was read.
+pub(crate) fn end_page() {
+    pager::close(stdout());
 }
 
 /// Ends a colour.

@@ -63,7 +63,7 @@ pub enum UpgradeStep {
     Proving,
 }
 
-/// How far the upgrade of a state's layout is.
+/// The progress of the upgrade of a state's layout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpgradeProgress {
     /// The step that is being made.

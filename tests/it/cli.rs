@@ -6,6 +6,7 @@ mod inputs;
 mod interface;
 mod limits;
 mod newcomers;
+mod pager;
 mod place;
 mod policy;
 mod recovery;

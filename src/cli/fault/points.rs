@@ -55,6 +55,7 @@ pub(crate) fn cmd_points(args: &PointsArgs, output: &Output) -> anyhow::Result<E
         1 => format!("{prefix}{first}"),
         _ => format!("{prefix}{first} … {}", first + count - 1),
     };
+    output.page();
     output.line(format!("{} cranks    {}", grouped(points.cranks.1), span("crank-", points.cranks)))?;
     output.line(format!("{} commits   {}", grouped(points.commits.1), span("commit-", points.commits)))?;
     let (all, most) = store_ops.iter().fold((0, 0), |(all, most), (_, ops)| (all + ops, (*ops).max(most)));

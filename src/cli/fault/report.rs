@@ -66,6 +66,7 @@ pub(crate) fn cmd_report(args: &ReportArgs, output: &Output) -> anyhow::Result<E
             return Ok(exit(&report));
         }
         () => {
+            output.page();
             print(&report, output)?;
             return Ok(exit(&report));
         }

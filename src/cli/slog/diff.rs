@@ -38,6 +38,7 @@ pub(crate) fn cmd_diff(args: DiffArgs, output: &Output) -> anyhow::Result<Exit> 
     if args.json {
         output.json(&json!({ "equal": equal, "parting": parting }))?;
     } else {
+        output.page();
         output.lines(lines(&parting))?;
     }
     Ok(if equal { Exit::Ok } else { Exit::Findings })

@@ -58,6 +58,7 @@ pub(super) fn find(
         if is_wanted(&line.text) && file.json {
             lines.push(line);
         } else if is_wanted(&line.text) {
+            output.page();
             printed = output.lines([shown(&line)]);
         }
         printed.is_ok()

@@ -27,6 +27,7 @@ pub(crate) fn cmd_last(args: LastArgs, output: &Output) -> anyhow::Result<Exit> 
         output.json(&last)?;
         return Ok(Exit::Ok);
     }
+    output.page();
     output.lines(lines(&last))?;
     Ok(Exit::Ok)
 }

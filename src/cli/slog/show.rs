@@ -67,7 +67,10 @@ pub(crate) fn cmd_show(args: ShowArgs, output: &Output) -> anyhow::Result<Exit> 
     let which = which(&args)?;
     match show(&args.file.file, &which, args.file.rules()).map_err(unreadable)? {
         Ok(shown) if args.file.json => output.json(&shown)?,
-        Ok(shown) => output.lines(lines(&shown))?,
+        Ok(shown) => {
+            output.page();
+            output.lines(lines(&shown))?;
+        }
         Err(extent) => {
             let what = missing(&which, &extent);
             if args.file.json {

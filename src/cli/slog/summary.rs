@@ -30,6 +30,7 @@ pub(crate) fn cmd_summary(args: SummaryArgs, output: &Output) -> anyhow::Result<
         output.json(&sums)?;
         return Ok(Exit::Ok);
     }
+    output.page();
     if !sums.vats.is_empty() {
         output.line(vats(&sums))?;
         output.line("")?;

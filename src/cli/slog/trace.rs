@@ -53,7 +53,10 @@ pub(crate) fn cmd_trace(args: TraceArgs, output: &Output) -> anyhow::Result<Exit
     let traced = trace(file.as_ref(), &subject, args.limit, args.index.rules()).map_err(unreadable)?;
     match (traced, args.json) {
         (Ok(trace), true) => output.json(&trace)?,
-        (Ok(trace), false) => output.lines(lines(&trace, &subject, args.limit))?,
+        (Ok(trace), false) => {
+            output.page();
+            output.lines(lines(&trace, &subject, args.limit))?;
+        }
         (Err(extent), json) => {
             let what = missing(&subject, &extent);
             if json {
