@@ -292,8 +292,12 @@ impl Retention {
         let bytes = if self.archive.is_some() { SPAN_BYTES_AT_REST } else { u64::MAX };
         let may = self.may_leave(vat, kept, chunks, bytes);
         let Some(leaving) = leaving(transaction, kept, ends, vat, may.as_ref())? else { return Ok(Left::default()) };
-        if let Some(archive) = &self.archive {
-            archive.put(&transaction.span(&leaving)?)?;
+        match &self.archive {
+            Some(archive) => archive.put(&transaction.span(&leaving)?)?,
+            None if may.is_some_and(|it| it.last) => {
+                return ends.delete(transaction, vat).map(|()| leaving.amount);
+            }
+            None => (),
         }
         ends.leave(transaction, vat, &leaving)
     }

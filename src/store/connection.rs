@@ -1,15 +1,24 @@
 //! The connection to the file of a state: one for its database and for the tables whose rows stay in the file, so that both see the same
 //! commit.
 //!
-//! Invariants: the files' other way (see `files`) stands longer than the connection that goes it; a transaction that is dropped is
+//! Invariants: a reader leaves no files beside a state at rest; the files' other way (see `files`) stands longer than the connection that goes it; a transaction that is dropped is
 //! undone; who asks for the connection while another thread writes a commit (see `handover`) gets it after that.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
-use rusqlite::{Connection, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use crate::store::{files::RegisteredVfs, handover::CommitOutcome};
+use crate::store::{
+    database::{FILE, LOG},
+    files::RegisteredVfs,
+    handover::CommitOutcome,
+};
 
 /// A connection that is shared.
 #[derive(Clone, Debug)]
@@ -22,6 +31,32 @@ struct Parts {
     handed_over: Mutex<Option<CommitOutcome>>,
     /// Where the connection has another way to its files: dropped after it.
     _vfs: Mutex<Option<Box<dyn RegisteredVfs>>>,
+    /// What a reader leaves behind: dropped after the connection.
+    traces: OnceLock<ReaderTraces>,
+}
+
+/// The log and the index that SQLite makes for whoever reads a state at rest. They go when this is dropped, if nothing is in the log and
+/// nobody else has the state open: SQLite removes them with the last connection that can write.
+#[derive(Debug)]
+pub(super) struct ReaderTraces(PathBuf);
+
+impl ReaderTraces {
+    /// Names the folder of the state.
+    pub(super) fn of(dir: &Path) -> ReaderTraces {
+        ReaderTraces(dir.to_owned())
+    }
+}
+
+impl Drop for ReaderTraces {
+    fn drop(&mut self) {
+        // In the log of a host that was killed are its blocks: they are for the next host.
+        if fs::metadata(self.0.join(LOG)).is_ok_and(|it| it.len() == 0) {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let look = |it: Connection| it.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+            // Whoever cannot write leaves them.
+            let _ = Connection::open_with_flags(self.0.join(FILE), flags).and_then(look);
+        }
+    }
 }
 
 /// The connection while somebody uses it; the same thread may take it again.
@@ -34,7 +69,13 @@ impl SharedConnection {
         // Without it all is slower, and nothing else.
         let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
         let (connection, vfs) = (ReentrantMutex::new(connection), Mutex::new(vfs));
-        SharedConnection(Arc::new(Parts { connection, handed_over: Mutex::default(), _vfs: vfs }))
+        let traces = OnceLock::new();
+        SharedConnection(Arc::new(Parts { connection, handed_over: Mutex::default(), _vfs: vfs, traces }))
+    }
+
+    /// Has the folder of the state be as it was, once nobody has the connection any more: for one that only reads.
+    pub(super) fn leave_no_traces(&self, traces: ReaderTraces) {
+        let _ = self.0.traces.set(traces);
     }
 
     /// Takes the connection, once no other thread has it, and no commit is to be written on it.

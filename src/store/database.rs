@@ -27,7 +27,7 @@ use crate::{
     model::{blame::HostFault, id::BundleId},
     store::{
         beside, codec,
-        connection::{Begun, SharedConnection},
+        connection::{Begun, ReaderTraces, SharedConnection},
         files::{RegisteredVfs, StateFiles},
         fold::CrankMark,
         hash::{Chain, Digest, RowHash, StateHash},
@@ -342,7 +342,9 @@ impl Database {
         {
             prove_log(dir, &bytes).map_err(|err| err.within(&what))?;
         }
+        let traces = ReaderTraces::of(dir);
         let database = Database::open_file(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, what)?;
+        database.connection.leave_no_traces(traces);
         // One snapshot for all that is read, whatever a running host commits meanwhile.
         database.connection.lock().execute_batch("BEGIN").map_err(fault(&database.opening))?;
         Ok(database)

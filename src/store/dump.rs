@@ -12,7 +12,7 @@ use rusqlite::{
 use crate::{
     model::blame::HostFault,
     store::{
-        connection::Begun,
+        connection::{Begun, ReaderTraces},
         database::{Database, FILE, Lock, SCHEMA, fault, prove_log, read_log},
         private,
         undo::BESIDE,
@@ -99,6 +99,8 @@ impl Database {
     pub fn copy(dir: &Path, to: &Path) -> Result<(), HostFault> {
         let what = format!("copy the state `{}`", dir.display());
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // Dropped behind the connection.
+        let _traces = ReaderTraces::of(dir);
         let connection = Connection::open_with_flags(dir.join(FILE), flags).map_err(fault(&what))?;
         connection.busy_timeout(super::database::BUSY_MAX).map_err(fault(&what))?;
         private::make_file(to).map_err(|err| HostFault::new(&what, err))?;
@@ -118,10 +120,9 @@ impl Database {
             PathBuf::from(name)
         };
         let copy = || -> std::io::Result<()> {
-            std::fs::copy(dir.join(FILE), to)?;
-            private::close_to_others(to)?;
+            private::copy_file(&dir.join(FILE), to)?;
             let log = beside(&dir.join(FILE));
-            if log.exists() { std::fs::copy(log, beside(to)).map(drop) } else { Ok(()) }
+            if log.exists() { private::copy_file(&log, &beside(to)) } else { Ok(()) }
         };
         copy().map_err(|err| HostFault::new(&what, err))?;
         if let Some(bytes) = read_log(&beside(to)).map_err(|err| HostFault::new(&what, err))? {

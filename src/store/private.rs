@@ -45,6 +45,13 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Copies a file, so that its owner alone can read and write the copy: also of one that nobody may write.
+pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, mut to) = (File::open(from)?, open_file(to)?);
+    to.set_len(0)?;
+    io::copy(&mut from, &mut to).map(drop)
+}
+
 /// Writes a file beside a state, which its owner alone can read.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(PRIVATE).open(path)?;

@@ -18,6 +18,7 @@ mod rerun;
 mod retention;
 mod spans;
 mod stored;
+mod traces;
 
 use std::{
     fs,

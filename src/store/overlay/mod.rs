@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Invariants:
-//! * Nothing is written to the state's files, and nothing is copied. (SQLite makes an index of the log beside them, as for every reader; who made
-//!   it removes it.) Only if SQLite cannot read a state where it is, since its folder is read-only, a private copy is looked at.
+//! * Nothing is written to the state's files, and nothing is copied. (SQLite makes an index of the log beside them, as for every reader, which
+//!   goes with the reader.) Only if SQLite cannot read a state where it is, since its folder is read-only, a private copy is looked at.
 //! * A read transaction is open for as long as the overlay lives. So no page that it can meet is overwritten, whatever a host commits: a
 //!   log is copied into the file only up to the oldest reader's commit, and begun anew only if all that it holds is in the file.
 //! * The commit is the last one in the log at the time when the log was read, which is the reader's, or a later one.
@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use crate::{
     model::blame::HostFault,
     store::{
-        database::{self, Database, FILE, INDEX, LOG, Lock, fault},
+        database::{self, Database, FILE, INDEX, fault},
         log::{self, LogFrames},
         mark::last_height,
         sqlite::{self, StateFile},
@@ -65,13 +65,11 @@ impl fmt::Debug for Written {
 #[derive(Debug)]
 struct Pinned {
     dir: PathBuf,
-    /// The reader; `None` only while it is dropped.
+    /// The reader; `None` only while it is made.
     reader: Option<Mutex<Database>>,
     log: Option<LogFrames>,
     page_bytes: usize,
     pages: u64,
-    /// Whether SQLite made its log and index for this reader.
-    has_made_files: bool,
     /// The state's file, opened a second time. Closed behind the reader: the locks that the reader has on it end with that.
     again: OnceLock<File>,
     /// Where the copy is, if SQLite could not read the state where it is.
@@ -218,38 +216,22 @@ const WITHOUT_LOG: u8 = 1;
 
 impl Pinned {
     fn open(dir: &Path) -> Result<(Pinned, Option<i64>), HostFault> {
-        let has_files = || [LOG, INDEX].map(|it| dir.join(it).exists());
-        let before = has_files();
         match Database::open_read_only(dir) {
-            Ok(reader) => Pinned::by(reader, dir, before == [false; 2], None),
+            Ok(reader) => Pinned::by(reader, dir, None),
             // SQLite could not make the index of the log that a reader needs.
-            Err(fault) if Database::exists(dir) && !has_files()[1] => {
+            Err(fault) if Database::exists(dir) && !dir.join(INDEX).exists() => {
                 let copy = tempfile::tempdir().map_err(|err| HostFault::new("make a folder for a copy", err))?;
                 Database::copy_without_a_trace(dir, &copy.path().join(FILE)).map_err(|_| fault)?;
-                Pinned::by(Database::open_read_only(copy.path())?, dir, false, Some(copy))
+                Pinned::by(Database::open_read_only(copy.path())?, dir, Some(copy))
             }
             Err(fault) => Err(fault),
         }
     }
 
     /// Returns the file as of the last commit, and the height of the reader's commit.
-    fn by(
-        reader: Database,
-        dir: &Path,
-        has_made_files: bool,
-        copy: Option<TempDir>,
-    ) -> Result<(Pinned, Option<i64>), HostFault> {
-        let dir = dir.to_owned();
-        let mut pinned = Pinned {
-            dir,
-            reader: None,
-            log: None,
-            page_bytes: 0,
-            pages: 0,
-            has_made_files,
-            again: OnceLock::new(),
-            copy,
-        };
+    fn by(reader: Database, dir: &Path, copy: Option<TempDir>) -> Result<(Pinned, Option<i64>), HostFault> {
+        let (dir, again) = (dir.to_owned(), OnceLock::new());
+        let mut pinned = Pinned { dir, reader: None, log: None, page_bytes: 0, pages: 0, again, copy };
         // The transaction begins with what it reads first.
         let height = last_height(&reader)?;
         let number =
@@ -288,19 +270,6 @@ impl Pinned {
                 format_args!("read page {number} of `{}`", self.dir.display()),
                 "the file ends before it",
             )),
-        }
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        self.reader = None;
-        // A host that runs by now removes them when it ends; one that was killed meanwhile left its blocks there.
-        let is_empty = || std::fs::metadata(self.dir.join(LOG)).is_ok_and(|it| it.len() == 0);
-        if let (true, Ok(Some(_held)), true) = (self.has_made_files, Lock::share(&self.dir), is_empty()) {
-            // Who can write removes them as the last one that closes the file; nothing is in them.
-            let tidy = |it: Connection| it.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-            let _ = Connection::open_with_flags(self.dir.join(FILE), OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(tidy);
         }
     }
 }

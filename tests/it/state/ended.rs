@@ -250,6 +250,11 @@ fn a_transcript_waits_in_the_state_until_the_archive_can_be_written_or_there_is_
     blocks(&mut bare, END + 21);
     drop(bare);
     assert_eq!((chunks(&other), findings(&other)), (0, None));
+    assert_eq!(count(&other, "SELECT count(*) FROM pruned WHERE vat = 1"), 0);
+    let bare = dir.path().join("bare");
+    assert_eq!(vathost(&["fork"], &[&state, &bare]).code, 0);
+    assert_eq!(vathost(&["prune"], &[&bare]).code, 0);
+    assert_eq!((chunks(&bare), count(&bare, "SELECT count(*) FROM pruned"), findings(&bare)), (0, 0, None));
     // At rest.
     assert_eq!(vathost(&["fork"], &[&state, &dir.path().join("rest")]).code, 0);
     let (rest, past) = (dir.path().join("rest"), dir.path().join("past"));

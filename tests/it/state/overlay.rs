@@ -13,7 +13,7 @@ use vathost::{
 use super::*;
 
 /// The names and contents of all files of a state.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap());
     entries.map(|it| (it.file_name().into_string().unwrap(), fs::read(it.path()).unwrap())).collect()
 }
