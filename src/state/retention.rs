@@ -80,6 +80,8 @@ const SPAN_BYTES_AT_REST: u64 = 8 << 20;
 const SPAN_MIN: (u64, u64) = (64, 1 << 20);
 /// Blocks from a write that failed to the next that is tried.
 const PATIENCE: u64 = 64;
+/// The most blocks, one behind the other, that another thread writes: nothing leaves with them, and what may leaves with the next.
+const PUT_OFF_MAX: u64 = 7;
 
 /// News of the archive into which a host writes.
 #[derive(Clone, Debug)]
@@ -104,6 +106,8 @@ pub(crate) struct Retention {
     cursor: VatId,
     /// Whether no transcript of a vat that ended was waiting for the archive, when that was last looked at.
     none_waits: bool,
+    /// Blocks since something last could leave.
+    put_off: u64,
 }
 
 /// The parts of a state on which it depends what may leave.
@@ -137,9 +141,15 @@ impl Retention {
         Retention { keep, archive, ..Retention::default() }
     }
 
-    /// Returns whether a commit may have something that leaves; `forgets`: a vat's last row goes with it, or a bundle may.
-    pub(crate) fn is_at_work(&self, forgets: bool) -> bool {
-        self.keep != Keep::All || (self.archive.is_some() && (forgets || !self.none_waits))
+    /// Returns whether nothing need leave with the next commit; `forgets`: a vat's last row goes with it, or a bundle may.
+    pub(crate) fn can_be_put_off(&self, forgets: bool) -> bool {
+        let archives = self.archive.is_some() && (forgets || !self.none_waits);
+        !archives && (self.keep == Keep::All || self.put_off < PUT_OFF_MAX)
+    }
+
+    /// Notes that a block is committed, and nothing leaves with it.
+    pub(crate) fn put_off(&mut self) {
+        self.put_off += 1;
     }
 
     /// Returns the bounds up to which chunks of a vat may leave; `None` if none may.
@@ -158,8 +168,8 @@ impl Retention {
         Some(MayLeave { needed: kept.needed(vat)?, height, time, chunks, bytes, last: false })
     }
 
-    /// Lets chunks leave with the transaction of a block in which `written` others came: some more than those, so that what is to leave
-    /// becomes less, but not all at once.
+    /// Lets chunks leave with the transaction of a block, if `written` others came since that was last done: some more than those, so that
+    /// what is to leave becomes less, but not all at once.
     pub(crate) fn step(
         &mut self,
         transaction: &Transaction<'_>,
@@ -167,6 +177,7 @@ impl Retention {
         ends: &mut Ends<'_>,
         written: u64,
     ) -> Result<Left, HostFault> {
+        self.put_off = 0;
         if (self.keep == Keep::All && ends.waiting.is_empty()) || self.waits() {
             self.none_waits = ends.waiting.is_empty();
             return Ok(Left::default());

@@ -44,6 +44,8 @@ struct Books {
     heads: Heads,
     /// The vats that were cleaned up, and whose transcripts wait for the archive.
     waiting: BTreeSet<VatId>,
+    /// Chunks that were written since others could leave.
+    written: u64,
     /// The proof of every table, but for those of the kernel: those are the block's.
     proof: Proof,
     /// Room that a block that was handed over leaves to the next but one.
@@ -56,7 +58,7 @@ impl WriterBooks {
         let proof = Proof { tables: Vec::new(), ..proof.clone() };
         let has_gone = |vat: &VatId| tables.vats.get(vat).is_some_and(|it| it.status.is_cleaned());
         let waiting = heads.iter().map(|(vat, _)| vat).filter(has_gone).collect();
-        WriterBooks(Arc::new(Mutex::new(Books { heads, waiting, proof, room: None })))
+        WriterBooks(Arc::new(Mutex::new(Books { heads, waiting, written: 0, proof, room: None })))
     }
 
     /// Opens the books: once no commit is being written.
@@ -138,12 +140,13 @@ impl EndedBlock {
         })
     }
 
-    /// Writes all of it. `last` comes before the facts: with the ends of the transcripts, and how many chunks were written.
+    /// Writes all of it. `last` comes before the facts: with the ends of the transcripts, and how many chunks were written since it last set
+    /// that to 0.
     fn write(
         &mut self,
         transaction: &mut Transaction<'_>,
         books: &mut Books,
-        last: impl FnOnce(&Transaction<'_>, &mut Ends<'_>, u64) -> Result<(), HostFault>,
+        last: impl FnOnce(&Transaction<'_>, &mut Ends<'_>, &mut u64) -> Result<(), HostFault>,
     ) -> Result<(), HostFault> {
         let EndedBlock { meta, entries, forgotten, archives, .. } = self;
         let gone: &[VatId] = if *archives { &[] } else { forgotten };
@@ -153,7 +156,7 @@ impl EndedBlock {
             transaction.write(table, batch)?;
         }
         transaction.put_sums(&self.sums, &mut proof.sums)?;
-        let mut written = 0;
+        let mut written = books.written;
         transaction.put_transcripts((self.height, self.time), heads, &mut proof.transcripts, |put| {
             entries.flush(&mut |vat, first, next, chunk| match gone.contains(&vat) {
                 true => Ok(()),
@@ -170,7 +173,8 @@ impl EndedBlock {
         self.leaving.iter().try_for_each(|it| transaction.delete_bundle(*it))?;
         transaction.put_beside(&self.beside)?;
         self.snapshots.write(transaction, &mut books.proof.snapshots)?;
-        last(transaction, &mut books.ends(), written)?;
+        last(transaction, &mut books.ends(), &mut written)?;
+        books.written = written;
         let proof = &mut books.proof;
         let mark = BlockMark { height: self.height, next_crank: self.next_crank, state_hash: meta.state_hash };
         transaction.put_block(&mark, &mut proof.blocks)?;
@@ -202,7 +206,7 @@ pub(super) fn now(block: &mut Block, open: bool, ended: impl FnOnce(&mut Slog, S
     let mut transaction = database.transaction()?;
     let next_crank = ended.next_crank;
     ended.write(&mut transaction, &mut books.0.lock(), |transaction, ends, written| {
-        retention.step(transaction, &PastOf { tables, snapshots }, ends, written)?;
+        retention.step(transaction, &PastOf { tables, snapshots }, ends, std::mem::take(written))?;
         probe.as_ref().map_or(Ok(()), |it| it.at_commit(next_crank, transaction))
     })?;
     transaction.commit()?;
@@ -217,7 +221,7 @@ pub(crate) type WriteBlock = Box<dyn FnOnce() + Send>;
 /// Returns whether the commit of this block can be left to another thread: not if something of it needs the block itself.
 pub(crate) fn can_be_handed_over(block: &Block) -> bool {
     let Inner { probe, retention, forgotten, retired, .. } = &*block.0;
-    probe.is_none() && !retention.is_at_work(!forgotten.is_empty() || !retired.is_empty())
+    probe.is_none() && retention.can_be_put_off(!forgotten.is_empty() || !retired.is_empty())
 }
 
 /// Ends a block as a commit does, and leaves the writing to another thread: `give` has to pass it on at once. Nothing of the block may leave
@@ -228,6 +232,7 @@ pub(crate) fn hand_over(block: &mut Block, give: impl FnOnce(WriteBlock)) -> Res
     let room = inner.books.open(inner).room.take();
     inner.entries = room.unwrap_or_default();
     inner.snapshots.keep_at_hand(&ended.snapshots);
+    inner.retention.put_off();
     let (handover, outcome) = Handover::of(&inner.database);
     let books = inner.books.clone();
     let write = move || {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use tempfile::TempDir;
-use vathost::{Host, HostOptions, Scenario};
+use vathost::{Host, HostOptions, Scenario, state::retention::Keep};
 
 use super::{Gate, open, options, policy};
 
@@ -14,14 +14,15 @@ struct Way {
     max_live: Option<usize>,
     memory_max: Option<u64>,
     snapshot_interval: Option<u64>,
+    keep: Keep,
     /// The host is closed and opened again after so many blocks.
     restarts_after: Option<u64>,
 }
 
 impl Way {
     fn over(self, options: HostOptions) -> HostOptions {
-        let Way { max_live, memory_max, snapshot_interval, .. } = self;
-        HostOptions { max_live, memory_max, snapshot_interval, ..options }
+        let Way { max_live, memory_max, snapshot_interval, keep, .. } = self;
+        HostOptions { max_live, memory_max, snapshot_interval, keep, ..options }
     }
 
     /// Leads a life; the hash of each block, and at the end the report.
@@ -70,7 +71,7 @@ impl Way {
 fn every_scenario_lives_alike_whoever_writes_its_commits() {
     let ways = [
         Way { cranks: 20, ..Way::default() },
-        Way { cranks: 15, max_live: Some(1), snapshot_interval: Some(2), ..Way::default() },
+        Way { cranks: 15, max_live: Some(1), snapshot_interval: Some(2), keep: Keep::Needed, ..Way::default() },
         Way { cranks: 40, memory_max: Some(1), ..Way::default() },
         Way { cranks: 10, max_live: Some(1), restarts_after: Some(2), snapshot_interval: Some(3), ..Way::default() },
     ];
