@@ -45,7 +45,10 @@ impl Place {
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        // In one step: who watches the folder must not meet half a file.
+        let draft = self.path(".draft");
+        fs::write(&draft, text).unwrap();
+        fs::rename(draft, path).unwrap();
     }
 
     /// The command, to be run where the sources are.
