@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     model::{
         blame::{Fault, KernelPanic},
-        id::{BundleId, KRef, ObjectId, PromiseId, VRefKind, VatId},
+        id::{BundleId, KRef, ObjectId, PromiseId, VRef, VRefKind, VatId},
     },
     state::table::{
         DeviceRow, GcAction, GcKind, Item, Load, Object, Owner, QueueId, SessionEvent, Status, Tables, Waiting,
@@ -16,14 +16,34 @@ use crate::{
     store::each_row,
 };
 
+/// A row of a large table that the audit reads: whoever wants to know more of each need not read it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuditedRow {
+    /// A kernel object.
+    Object(ObjectId),
+    /// A kernel promise.
+    Promise(PromiseId),
+    /// An entry of a vat's c-list.
+    Entry(VatId, VRef),
+}
+
 /// Checks all rows of a state between two cranks, wherever they are.
 ///
 /// # Errors
 ///
 /// A broken invariant is a [`KernelPanic`]. A row that cannot be read is a host fault.
 pub fn audit(tables: &Tables) -> Result<(), Fault> {
-    let mut sweep = Sweep::of(tables)?;
-    sweep.clists(tables)?;
+    audit_seeing(tables, &mut |_| ())
+}
+
+/// Does what [`audit`] does, and shows each object, promise and entry of a c-list that it comes to.
+///
+/// # Errors
+///
+/// As those of [`audit`].
+pub fn audit_seeing(tables: &Tables, see: &mut dyn FnMut(AuditedRow)) -> Result<(), Fault> {
+    let mut sweep = Sweep::of(tables, see)?;
+    sweep.clists(tables, see)?;
     sweep.queues(tables)?;
     sweep.promises(tables)?;
     let awaited = tables.outside.iter().map(|(promise, _)| *promise);
@@ -129,6 +149,33 @@ struct SettlementSum {
     others: u64,
 }
 
+/// The kernel's references in the c-list of one vat, where no index tells whether each is there once. The entries of a vat come together.
+#[derive(Default)]
+struct Named {
+    vat: Option<VatId>,
+    krefs: Vec<KRef>,
+}
+
+impl Named {
+    /// Takes the reference of an entry. Returns the vat before, if this is another, and one of its references was there twice.
+    fn take(&mut self, vat: VatId, kref: KRef) -> Option<VatId> {
+        let mut twice = None;
+        if self.vat != Some(vat) {
+            twice = self.twice();
+            self.krefs.clear();
+            self.vat = Some(vat);
+        }
+        self.krefs.push(kref);
+        twice
+    }
+
+    /// Returns the vat, if one of its references is there twice.
+    fn twice(&mut self) -> Option<VatId> {
+        self.krefs.sort_unstable();
+        self.vat.filter(|_| !self.krefs.is_sorted_by(|a, b| a < b))
+    }
+}
+
 /// A recount of all references.
 struct Sweep {
     objects: Column<ObjectId, ObjectSum>,
@@ -141,13 +188,15 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn of(tables: &Tables) -> Result<Sweep, Fault> {
+    fn of(tables: &Tables, see: &mut dyn FnMut(AuditedRow)) -> Result<Sweep, Fault> {
         let (mut objects, mut promises, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
         each_row::<_, _, _, _, Fault>(&tables.objects, |id, object| {
+            see(AuditedRow::Object(*id));
             objects.push((*id, ObjectSum::of(object)));
             Ok(())
         })?;
         each_row::<_, _, _, _, Fault>(&tables.promises, |id, it| {
+            see(AuditedRow::Promise(*id));
             promises.push((*id, PromiseSum { refs: it.refs, counted: 0, is_unresolved: it.is_unresolved() }));
             Ok(())
         })?;
@@ -189,15 +238,23 @@ impl Sweep {
         self.promises.get(&promise).map(|it| it.is_unresolved)
     }
 
-    fn clists(&mut self, tables: &Tables) -> Result<(), Fault> {
+    fn clists(&mut self, tables: &Tables, see: &mut dyn FnMut(AuditedRow)) -> Result<(), Fault> {
         let fail = |name, detail: String| Err(KernelPanic::new(name, detail).into());
-        if let Some(detail) = tables.clist.not_bijective()? {
+        let has_index = tables.clist.is_whole();
+        if has_index && tables.clist.index_len() != tables.clist.len() {
+            let detail = format!("{} names, {} entries", tables.clist.index_len(), tables.clist.len());
             return fail("audit.clist-bijection", detail);
         }
+        let (mut named, twice) = (Named::default(), |vat: VatId| format!("{vat} has two names for one reference"));
         each_row(&tables.clist, |(vat, vref), entry| {
+            see(AuditedRow::Entry(*vat, *vref));
             let kref = entry.kref;
             let name = || format!("{vat} {vref} {kref}");
-            if vref.is_promise() != matches!(kref, KRef::Promise(_)) {
+            if let (false, Some(other)) = (has_index, named.take(*vat, kref)) {
+                return fail("audit.clist-bijection", twice(other));
+            }
+            let is_named = !has_index || tables.clist.vref(*vat, kref) == Some(*vref);
+            if !is_named || vref.is_promise() != matches!(kref, KRef::Promise(_)) {
                 return fail("audit.clist-bijection", name());
             }
             let dying = !tables.is_alive(*vat);
@@ -229,7 +286,8 @@ impl Sweep {
                 }
             }
             Ok(())
-        })
+        })?;
+        named.twice().map_or(Ok(()), |vat| fail("audit.clist-bijection", twice(vat)))
     }
 
     fn queues(&mut self, tables: &Tables) -> Result<(), KernelPanic> {

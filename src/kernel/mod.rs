@@ -81,7 +81,7 @@ pub(crate) mod take;
 mod translate;
 mod upgrade;
 
-pub use audit::audit;
+pub use audit::{AuditedRow, audit, audit_seeing};
 pub use crank::Crank;
 pub use device::mail_methargs;
 pub use ledger::Ledger;

@@ -362,29 +362,6 @@ pub(crate) fn each_row<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>, E: F
     }
 }
 
-/// Finds two rows of a table with an index on its values whose values are the same but for the last byte, and whose keys are alike. Keys
-/// that are alike are neighbours.
-pub(crate) fn twice_by_value<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
-    table: &Table<K, V, I, A>,
-    are_alike: impl Fn(&K, &K) -> bool,
-) -> Result<Option<[K; 2]>, HostFault> {
-    let Some(reader) = table.elsewhere.as_ref().and_then(|it| it.reader.as_ref()) else { return Ok(None) };
-    let (mut before, mut found): (Option<(K, Vec<u8>)>, _) = (None, None);
-    reader.file.keys_by_value(table.name, &mut |key, value| {
-        let key = table.key(key)?;
-        if let Some((other, same)) = &before
-            && found.is_none()
-            && same == value
-            && are_alike(other, &key)
-        {
-            found = Some([other.clone(), key.clone()]);
-        }
-        before = Some((key, value.to_vec()));
-        Ok(())
-    })?;
-    Ok(found)
-}
-
 /// Counts the rows of a table whose values are stored with this beginning, as they were committed: of one that reads by itself.
 pub(crate) fn stored_beginning_with<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>>(
     table: &Table<K, V, I, A>,

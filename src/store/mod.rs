@@ -49,7 +49,7 @@ pub(crate) use database::Batch;
 pub use database::{Database, Meta, Rows, TableLayout, Transaction};
 pub use dump::{Layout, Restore};
 pub use elsewhere::{Cut, RowReader, Side};
-pub(crate) use elsewhere::{each_row, look, stored_beginning_with, twice_by_value};
+pub(crate) use elsewhere::{each_row, look, stored_beginning_with};
 pub use files::{RegisteredVfs, StateFiles};
 pub use floor::CommitFloor;
 pub use fold::{CrankMark, Fold};

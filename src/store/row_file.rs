@@ -155,24 +155,6 @@ impl RowFile {
         Ok(true)
     }
 
-    /// Hands over the key of each row of a table, and its value but for the last byte: in the order of the latter, and then of the keys.
-    pub(super) fn keys_by_value(
-        &self,
-        table: &str,
-        take: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), HostFault>,
-    ) -> Result<(), HostFault> {
-        let failed = |err| self.failed(table, &err);
-        let connection = self.0.connection.lock();
-        let sql = format!("SELECT key, {BEGINNING} FROM \"{table}\" ORDER BY {BEGINNING}, key");
-        let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
-        let mut rows = statement.query([]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
-            take(blob(0).map_err(failed)?, blob(1).map_err(failed)?)?;
-        }
-        Ok(())
-    }
-
     /// Returns whether a table has more rows than this, or their values more bytes.
     pub(crate) fn is_larger_than(&self, table: &str, rows: u64, bytes: u64) -> Result<bool, HostFault> {
         let has_more = format!("SELECT EXISTS (SELECT 1 FROM \"{table}\" LIMIT 1 OFFSET ?)");

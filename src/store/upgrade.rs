@@ -160,7 +160,8 @@ fn write_copy(database: &Database, draft: &Path) -> rusqlite::Result<()> {
     let mut connection = Connection::open_with_flags(database.home.dir.join(FILE), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
     let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-    let of = Some(pages * number("PRAGMA page_size")?);
+    let bytes = pages * number("PRAGMA page_size")?;
+    let of = Some(bytes);
     tell(database, UpgradeStep::Copying, 0, of);
     if let Some(watch) = database.home.upgrade_watch.clone() {
         let (draft, copy) = (draft.to_owned(), copy_of(database));
@@ -172,7 +173,7 @@ fn write_copy(database: &Database, draft: &Path) -> rusqlite::Result<()> {
         connection.progress_handler(COPY_STEPS, Some(see))?;
     }
     connection.execute("VACUUM INTO ?", [draft.to_string_lossy()])?;
-    tell(database, UpgradeStep::Copying, of.unwrap_or(0), of);
+    tell(database, UpgradeStep::Copying, bytes, of);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use crate::{
     inspect::rerun::{Rerun, beginning, rerun},
     inspect::view::text::counted,
-    kernel::{self, Workers},
+    kernel::{self, AuditedRow, Workers},
     model::{
         blame::{Fault, HostFault},
         engine_version,
@@ -22,7 +22,7 @@ use crate::{
         block::{Block, proof, stored},
         table::{Item, Status, Tables, Vat},
     },
-    store::{Cut, Database, Digest, Layout, Meta, Reading, each_row},
+    store::{Cut, Database, Digest, Layout, Meta, Reading},
 };
 
 /// The number of findings of one check that are listed.
@@ -249,12 +249,25 @@ fn invariants(tables: &Tables, check: &mut Check) {
     check.expect(engine_version::is_known(tables.engine_version()), || {
         format!("its engine has version {}, which this binary does not know", tables.engine_version())
     });
-    match kernel::audit(tables) {
+    let late = |what: String| format!("{what} has a number that is still to be given out");
+    let audited = kernel::audit_seeing(tables, &mut |row| match row {
+        AuditedRow::Object(object) => check.expect(object < globals.next_object, || late(object.to_string())),
+        AuditedRow::Promise(promise) => check.expect(promise < globals.next_promise, || late(promise.to_string())),
+        AuditedRow::Entry(vat, vref) => {
+            let tally = tables.tallies.get(&vat).copied().unwrap_or_default();
+            let next = match vref.kind() {
+                VRefKind::Promise => VRef::imported_promise(tally.next_promise_import),
+                VRefKind::Object => VRef::imported_object(tally.next_import),
+                VRefKind::Device => return,
+            };
+            check.expect(vref.is_own() || vref < next, || late(format!("{vref} of {vat}")));
+        }
+    });
+    match audited {
         Err(Fault::Kernel(panic)) => check.find(format!("`{}`: {}", panic.invariant, panic.detail)),
         Err(fault) => check.find(fault),
         Ok(()) => (),
     }
-    let late = |what: String| format!("{what} has a number that is still to be given out");
     for (vat, _) in tables.vats.iter() {
         check.expect(*vat < globals.next_vat, || late(vat.to_string()));
         check.expect(tables.tallies.contains(vat), || format!("{vat} has no tally"));
@@ -262,27 +275,6 @@ fn invariants(tables: &Tables, check: &mut Check) {
     for (vat, _) in tables.tallies.iter() {
         check.expect(tables.vats.contains(vat), || format!("there is a tally of {vat}, and no such vat"));
     }
-    let objects = each_row(&tables.objects, |object, _| {
-        check.expect(*object < globals.next_object, || late(object.to_string()));
-        Ok(())
-    });
-    check.result(objects);
-    let promises = each_row(&tables.promises, |promise, _| {
-        check.expect(*promise < globals.next_promise, || late(promise.to_string()));
-        Ok(())
-    });
-    check.result(promises);
-    let entries = each_row(&tables.clist, |(vat, vref), _| {
-        let tally = tables.tallies.get(vat).copied().unwrap_or_default();
-        let next = match vref.kind() {
-            VRefKind::Promise => VRef::imported_promise(tally.next_promise_import),
-            VRefKind::Object => VRef::imported_object(tally.next_import),
-            VRefKind::Device => return Ok(()),
-        };
-        check.expect(vref.is_own() || *vref < next, || late(format!("{vref} of {vat}")));
-        Ok(())
-    });
-    check.result(entries);
 }
 
 fn digest(database: &Database, tables: &mut Tables, stored: &[Option<Digest>], meta: Option<&Meta>, check: &mut Check) {

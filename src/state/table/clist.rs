@@ -11,7 +11,7 @@ use crate::{
         id::{KRef, ObjectId, PromiseId, VRef, VatId},
     },
     state::table::Globals,
-    store::{Cut, Database, Index, RowFile, RowReader, Table, twice_by_value},
+    store::{Cut, Database, Index, RowFile, RowReader, Table},
 };
 
 /// One entry of one vat's c-list.
@@ -220,20 +220,6 @@ impl CList {
     /// Iterates over the exports of a vat that end with its incarnation, the root among them.
     pub fn ephemeral(&self, vat: VatId) -> impl Iterator<Item = (VRef, CListEntry)> {
         self.along(between(vat, VRef::ROOT, VRef::FIRST_DURABLE)).map(|((_, vref), entry)| (*vref, *entry))
-    }
-
-    /// Describes what keeps a c-list from being a bijection; `None` if each is one. Entries that are in the file alone stay there.
-    pub(crate) fn not_bijective(&self) -> Result<Option<String>, HostFault> {
-        if !self.is_whole() {
-            let twice = twice_by_value(self, |(a, _), (b, _)| a == b)?;
-            return Ok(twice.map(|[(vat, a), (_, b)]| format!("{vat} has {a} and {b} for one reference")));
-        }
-        if self.index_len() != self.len() {
-            return Ok(Some(format!("{} names, {} entries", self.index_len(), self.len())));
-        }
-        let mut all = self.iter();
-        let wrong = all.find(|((vat, vref), entry)| self.vref(*vat, entry.kref) != Some(*vref));
-        Ok(wrong.map(|((vat, vref), entry)| format!("{vat} {vref} {}", entry.kref)))
     }
 
     /// Counts the entries of the index: as many as the table has, if both are bijections.

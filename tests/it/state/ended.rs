@@ -177,7 +177,7 @@ fn a_crash_before_any_commit_leaves_what_the_next_start_makes_whole() {
         fs::create_dir(&before).unwrap();
         Database::copy(&state, &before.join("state.sqlite")).unwrap();
         let run = || blocks(&mut begin(&state, Keep::Needed, Some(&archive)), height);
-        assert_eq!(run(), [hash.clone()]);
+        assert_eq!(run(), std::slice::from_ref(hash));
         let made = files();
         for it in made.iter().filter(|it| !found.contains(it)) {
             // The file is whole, or torn, or only a draft, and the commit was not made.
@@ -190,7 +190,7 @@ fn a_crash_before_any_commit_leaves_what_the_next_start_makes_whole() {
                     1 => fs::write(&it.0, &it.1[..it.1.len() / 2]).unwrap(),
                     _ => fs::rename(&it.0, it.0.with_extension("draft")).unwrap(),
                 }
-                assert_eq!(run(), [hash.clone()]);
+                assert_eq!(run(), std::slice::from_ref(hash));
                 assert_eq!(files(), made);
                 crashes += 1;
             }
