@@ -158,6 +158,10 @@ impl Ledger {
     /// Actions for which there is no reason any more are removed. A paused vat gets its GC deliveries later; `paused_max` of them are
     /// passed over.
     pub(super) fn next_gc_group(&mut self, served: Option<(VatId, GcKind)>, paused_max: usize) -> GcSearch {
+        // Where nothing else waits it is asked at each crank.
+        if self.tables().gc.is_empty() {
+            return GcSearch::Nothing;
+        }
         let last = served.map(|(vat, kind)| GcAction::last_of_kind(vat, kind));
         let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
         let mut paused = paused_max;
