@@ -1,8 +1,9 @@
 //! The connection to the file of a state: one for its database and for the tables whose rows stay in the file, so that both see the same
 //! commit.
 //!
-//! Invariants: a reader leaves no files beside a state at rest; the files' other way (see `files`) stands longer than the connection that goes it; a transaction that is dropped is
-//! undone; who asks for the connection while another thread writes a commit (see `handover`) gets it after that.
+//! Invariants: a reader leaves no files beside a state at rest; the files' other way (see `files`) stands longer than the connection that
+//! goes it; a transaction that is dropped is undone; who asks for the connection while another thread writes a commit (see `handover`) gets
+//! it after that.
 
 use std::{
     fs,
