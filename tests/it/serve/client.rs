@@ -22,8 +22,8 @@ pub(super) struct CaptpClient {
 pub(super) enum Came {
     Frame(Value),
     Closed(u16, String),
-    /// The connection is gone without a word.
-    Lost,
+    /// The connection is gone without a word, by this error.
+    Lost(String),
 }
 
 impl CaptpClient {
@@ -86,7 +86,9 @@ impl CaptpClient {
                 Err(Error::Io(err)) if err.kind() == std::io::ErrorKind::WouldBlock => {
                     panic!("nothing came in {PATIENCE:?}")
                 }
-                Err(_) => return Came::Lost,
+                // A wait with a time-out ends so when the process was stopped and goes on.
+                Err(Error::Io(err)) if err.kind() == std::io::ErrorKind::Interrupted => (),
+                Err(err) => return Came::Lost(err.to_string()),
             }
         }
         panic!("nothing came in {PATIENCE:?} but pings")
@@ -124,7 +126,7 @@ impl CaptpClient {
             match self.next() {
                 Came::Frame(_) => (),
                 Came::Closed(code, reason) => return (code, reason),
-                Came::Lost => return (1006, String::new()),
+                Came::Lost(_) => return (1006, String::new()),
             }
         }
     }

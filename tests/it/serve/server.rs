@@ -192,7 +192,13 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
+        // How it ended by itself, if it did, and what it said: for whoever reads of a test that failed.
+        let ended = self.child.try_wait();
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the host of this test: {ended:?}");
+            self.lines.lock().iter().flat_map(|it| it.iter()).for_each(|it| eprintln!("{it}"));
+        }
     }
 }
