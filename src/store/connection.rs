@@ -108,14 +108,14 @@ impl SharedConnection {
     /// Begins the transaction of the commit that was handed over.
     pub(super) fn begin_handed_over(&self) -> rusqlite::Result<Begun<'_>> {
         let held = self.0.connection.lock();
-        held.execute_batch("BEGIN")?;
+        held.prepare_cached("BEGIN")?.execute([])?;
         Ok(Begun(held))
     }
 
     /// Begins a transaction on the connection.
     pub(super) fn begin(&self) -> rusqlite::Result<Begun<'_>> {
         let held = self.lock();
-        held.execute_batch("BEGIN")?;
+        held.prepare_cached("BEGIN")?.execute([])?;
         Ok(Begun(held))
     }
 }

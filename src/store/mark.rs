@@ -20,11 +20,14 @@ use crate::{
     },
 };
 
-/// The number of past blocks at which two states can be compared: a few weeks of them, in less than a megabyte.
+/// The number of past blocks at which two states can be compared, at least: a few weeks of them, in less than a megabyte.
 pub const BLOCKS_KEPT: u64 = 10_000;
 /// The most past cranks at which two states can be compared, besides those of the last commit: some 8 MB. Blocks of ten thousand
 /// cranks would otherwise keep 800 MB, of which every reader makes a map.
 pub(super) const CRANKS_KEPT: u64 = 1 << 20;
+/// The marks of so many blocks, or of so many cranks, leave together: each time that some do, pages are written which otherwise stay as they
+/// are, two of the eleven of a block of one delivery.
+const LEAVE_TOGETHER: u64 = 64;
 pub(super) const LAYOUT: &str = "
     CREATE TABLE block (height INTEGER PRIMARY KEY, next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL, checksum INTEGER NOT NULL);
     CREATE TABLE crank_mark (first INTEGER PRIMARY KEY, marks BLOB NOT NULL, checksum INTEGER NOT NULL);";
@@ -138,11 +141,45 @@ impl Database {
 }
 
 impl Transaction<'_> {
-    /// Notes where the chain stands at the end of a block, and forgets a block of long ago.
-    pub fn put_block(&self, mark: &BlockMark, digest: &mut Digest) -> Result<(), HostFault> {
-        let what = "write a block's hash";
-        let (height, crank) = (mark.height.0.cast_signed(), mark.next_crank.0.cast_signed());
-        let mut remove = |from: i64, to: i64| -> rusqlite::Result<()> {
+    /// Notes where the chain stands at the end of a block, with the marks of the cranks before it; now and then those of long ago leave, and
+    /// the cranks of blocks that left. `goes_on` says that the block was open, and has a mark already.
+    pub fn put_block(
+        &self,
+        mark: &BlockMark,
+        goes_on: bool,
+        cranks: &[CrankMark],
+        digest: &mut Digest,
+    ) -> Result<(), HostFault> {
+        let height = mark.height.0.cast_signed();
+        let has_room = !mark.height.0.is_multiple_of(LEAVE_TOGETHER) && (cranks.len() as u64) < LEAVE_TOGETHER;
+        if goes_on {
+            self.remove_blocks(height, height, digest)?;
+        }
+        if !has_room {
+            self.remove_blocks(i64::MIN, height.saturating_sub_unsigned(BLOCKS_KEPT), digest)?;
+        }
+        let hash = mark.hash();
+        digest.add(&hash);
+        let row = params![height, mark.next_crank.0.cast_signed(), mark.state_hash.0, hash.checksum()];
+        self.execute("write a block's hash", "INSERT INTO block VALUES (?, ?, ?, ?)", row)?;
+        if cranks.is_empty() {
+            return Ok(());
+        }
+        let first = mark.next_crank.0.cast_signed().saturating_sub_unsigned(cranks.len() as u64);
+        let mut bytes = Vec::with_capacity(cranks.len() * MARK_BYTES);
+        cranks.iter().for_each(|it| bytes.extend_from_slice(&it.0.to_le_bytes()));
+        let row = params![first, bytes, crank_checksum(first, &bytes)];
+        self.execute("write the marks of cranks", "INSERT OR REPLACE INTO crank_mark VALUES (?, ?, ?)", row)?;
+        if has_room {
+            return Ok(());
+        }
+        let sql = "DELETE FROM crank_mark WHERE first < max(?, (SELECT next_crank FROM block ORDER BY height LIMIT 1))";
+        let oldest = first.min(mark.next_crank.0.saturating_sub(CRANKS_KEPT).cast_signed());
+        self.execute("forget the marks of cranks", sql, [oldest]).map(drop)
+    }
+
+    fn remove_blocks(&self, from: i64, to: i64, digest: &mut Digest) -> Result<(), HostFault> {
+        let mut remove = || -> rusqlite::Result<()> {
             let sql = format!("DELETE FROM block WHERE height BETWEEN ? AND ? RETURNING {MARK}");
             let mut statement = self.0.prepare_cached(&sql)?;
             let mut rows = statement.query([from, to])?;
@@ -151,32 +188,7 @@ impl Transaction<'_> {
             }
             Ok(())
         };
-        // An open block has one already, and a block too many makes room for this one.
-        let ranges = [(height, height), (i64::MIN, height.saturating_sub_unsigned(BLOCKS_KEPT))];
-        ranges.into_iter().try_for_each(|(from, to)| remove(from, to)).map_err(|err| self.failed(what, &err))?;
-        let hash = mark.hash();
-        digest.add(&hash);
-        let row = params![height, crank, mark.state_hash.0, hash.checksum()];
-        self.execute(what, "INSERT INTO block VALUES (?, ?, ?, ?)", row).map(drop)
-    }
-
-    /// Notes the marks of the cranks before this one, and forgets those of blocks that are forgotten, and those before the last
-    /// `CRANKS_KEPT`.
-    pub fn put_crank_marks(&self, next: CrankNum, marks: &[CrankMark]) -> Result<(), HostFault> {
-        if marks.is_empty() {
-            return Ok(());
-        }
-        let first = next.0.cast_signed().saturating_sub_unsigned(marks.len() as u64);
-        let mut bytes = Vec::with_capacity(marks.len() * MARK_BYTES);
-        marks.iter().for_each(|it| bytes.extend_from_slice(&it.0.to_le_bytes()));
-        self.execute(
-            "write the marks of cranks",
-            "INSERT OR REPLACE INTO crank_mark VALUES (?, ?, ?)",
-            params![first, bytes, crank_checksum(first, &bytes)],
-        )?;
-        let sql = "DELETE FROM crank_mark WHERE first < max(?, (SELECT next_crank FROM block ORDER BY height LIMIT 1))";
-        let oldest = first.min(next.0.saturating_sub(CRANKS_KEPT).cast_signed());
-        self.execute("forget the marks of cranks", sql, [oldest]).map(drop)
+        remove().map_err(|err| self.failed("forget the hashes of blocks", &err))
     }
 }
 
@@ -195,8 +207,7 @@ mod tests {
             let mark = BlockMark { height: BlockHeight(height), next_crank, state_hash: StateHash::default() };
             height += 1;
             let transaction = database.transaction().expect("a transaction");
-            transaction.put_block(&mark, &mut digest).expect("written");
-            transaction.put_crank_marks(next_crank, &marks).expect("written");
+            transaction.put_block(&mark, false, &marks, &mut digest).expect("written");
             transaction.commit().expect("committed");
             let kept = database.crank_marks().expect("read");
             assert!(kept.iter().all(|(crank, mark)| crank.0 == mark.0));
@@ -204,9 +215,42 @@ mod tests {
         };
         let half = CRANKS_KEPT / 2;
         assert_eq!([block(0, 0), block(0, half), block(half, half)], [None, Some(0), Some(0)]);
-        // One crank more than are kept: a whole row leaves.
-        assert_eq!(block(2 * half, 1), Some(half));
-        assert_eq!(block(2 * half + 1, half), Some(2 * half));
-        assert_eq!(block(3 * half + 1, 2 * half + 1), Some(3 * half + 1));
+        // One crank more than are kept: a whole row leaves, once it is worth it.
+        assert_eq!(block(2 * half, 1), Some(0));
+        assert_eq!(block(2 * half + 1, LEAVE_TOGETHER), Some(half));
+        let next = 2 * half + 1 + LEAVE_TOGETHER;
+        assert_eq!(block(next, half), Some(2 * half));
+        assert_eq!(block(next + half, 2 * half + 1), Some(next + half));
+    }
+
+    #[test]
+    fn the_marks_of_blocks_of_long_ago_leave_together_and_the_digest_is_that_of_the_others() {
+        let mut database = Database::memory(&[]).expect("a database");
+        let mut digest = Digest::default();
+        let mut kept = Vec::new();
+        for height in 0..BLOCKS_KEPT + 3 * LEAVE_TOGETHER {
+            let mark = |hash| BlockMark {
+                height: BlockHeight(height),
+                next_crank: CrankNum(height + 1),
+                state_hash: StateHash([hash; 32]),
+            };
+            let transaction = database.transaction().expect("a transaction");
+            // An open block is written twice.
+            if height % 3 == 0 {
+                transaction.put_block(&mark(1), false, &[CrankMark(height)], &mut digest).expect("written");
+            }
+            transaction.put_block(&mark(2), height % 3 == 0, &[CrankMark(height)], &mut digest).expect("written");
+            transaction.commit().expect("committed");
+            if height > BLOCKS_KEPT - 2 {
+                let marks = database.marks(&mut |fault| panic!("{fault}")).expect("reads");
+                assert_eq!(marks.digest, digest, "{height}");
+                assert!(marks.blocks.iter().all(|it| it.state_hash == StateHash([2; 32])));
+                let cranks = database.crank_marks().expect("reads");
+                assert_eq!(cranks.len(), marks.blocks.len());
+                kept.push(marks.blocks.len() as u64);
+            }
+        }
+        assert_eq!(kept.iter().min(), Some(&BLOCKS_KEPT));
+        assert_eq!(kept.iter().max(), Some(&(BLOCKS_KEPT + LEAVE_TOGETHER - 1)));
     }
 }

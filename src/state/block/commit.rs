@@ -90,6 +90,8 @@ struct EndedBlock {
     height: BlockHeight,
     time: u64,
     next_crank: CrankNum,
+    /// Whether an earlier commit left it open.
+    goes_on: bool,
     /// The rows that it changed, table by table.
     rows: Vec<(&'static str, Batch)>,
     sums: Vec<SumChange>,
@@ -119,12 +121,14 @@ impl EndedBlock {
         }
         meta.digest = tables.digest(&meta.proof.tables);
         let hash = meta.chain.hash(&meta.digest);
+        let goes_on = meta.open;
         meta.end(hash, !open);
         ended(slog, hash);
         Ok(EndedBlock {
             height: globals.height,
             time: globals.time,
             next_crank: globals.next_crank,
+            goes_on,
             rows,
             sums: tables.vatstore.index_mut().take_changes(),
             meta: meta.clone(),
@@ -177,11 +181,10 @@ impl EndedBlock {
         books.written = written;
         let proof = &mut books.proof;
         let mark = BlockMark { height: self.height, next_crank: self.next_crank, state_hash: meta.state_hash };
-        transaction.put_block(&mark, &mut proof.blocks)?;
+        transaction.put_block(&mark, self.goes_on, &self.crank_marks, &mut proof.blocks)?;
         let tables = std::mem::take(&mut meta.proof.tables);
         meta.proof = Proof { tables, ..proof.clone() };
         transaction.put_meta(meta)?;
-        transaction.put_crank_marks(self.next_crank, &self.crank_marks)?;
         match &self.result {
             Some(result) => transaction.put_result(self.height.0, result),
             None => Ok(()),
