@@ -142,17 +142,18 @@ impl Database {
 
 impl Transaction<'_> {
     /// Notes where the chain stands at the end of a block, with the marks of the cranks before it; now and then those of long ago leave, and
-    /// the cranks of blocks that left. `goes_on` says that the block was open, and has a mark already.
+    /// the cranks of blocks that left. `has_mark` says that the block may have one
+    /// already, since it was open.
     pub fn put_block(
         &self,
         mark: &BlockMark,
-        goes_on: bool,
+        has_mark: bool,
         cranks: &[CrankMark],
         digest: &mut Digest,
     ) -> Result<(), HostFault> {
         let height = mark.height.0.cast_signed();
         let has_room = !mark.height.0.is_multiple_of(LEAVE_TOGETHER) && (cranks.len() as u64) < LEAVE_TOGETHER;
-        if goes_on {
+        if has_mark {
             self.remove_blocks(height, height, digest)?;
         }
         if !has_room {

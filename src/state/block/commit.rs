@@ -46,6 +46,8 @@ struct Books {
     waiting: BTreeSet<VatId>,
     /// Chunks that were written since others could leave.
     written: u64,
+    /// The last block of which a mark was written since the state was opened.
+    marked: Option<BlockHeight>,
     /// The proof of every table, but for those of the kernel: those are the block's.
     proof: Proof,
     /// Room that a block that was handed over leaves to the next but one.
@@ -58,7 +60,7 @@ impl WriterBooks {
         let proof = Proof { tables: Vec::new(), ..proof.clone() };
         let has_gone = |vat: &VatId| tables.vats.get(vat).is_some_and(|it| it.status.is_cleaned());
         let waiting = heads.iter().map(|(vat, _)| vat).filter(has_gone).collect();
-        WriterBooks(Arc::new(Mutex::new(Books { heads, waiting, written: 0, proof, room: None })))
+        WriterBooks(Arc::new(Mutex::new(Books { heads, waiting, proof, ..Books::default() })))
     }
 
     /// Opens the books: once no commit is being written.
@@ -90,8 +92,6 @@ struct EndedBlock {
     height: BlockHeight,
     time: u64,
     next_crank: CrankNum,
-    /// Whether an earlier commit left it open.
-    goes_on: bool,
     /// The rows that it changed, table by table.
     rows: Vec<(&'static str, Batch)>,
     sums: Vec<SumChange>,
@@ -121,14 +121,12 @@ impl EndedBlock {
         }
         meta.digest = tables.digest(&meta.proof.tables);
         let hash = meta.chain.hash(&meta.digest);
-        let goes_on = meta.open;
         meta.end(hash, !open);
         ended(slog, hash);
         Ok(EndedBlock {
             height: globals.height,
             time: globals.time,
             next_crank: globals.next_crank,
-            goes_on,
             rows,
             sums: tables.vatstore.index_mut().take_changes(),
             meta: meta.clone(),
@@ -179,9 +177,11 @@ impl EndedBlock {
         self.snapshots.write(transaction, &mut books.proof.snapshots)?;
         last(transaction, &mut books.ends(), &mut written)?;
         books.written = written;
+        let has_mark = books.marked.is_none_or(|it| it >= self.height);
+        books.marked = Some(self.height);
         let proof = &mut books.proof;
         let mark = BlockMark { height: self.height, next_crank: self.next_crank, state_hash: meta.state_hash };
-        transaction.put_block(&mark, self.goes_on, &self.crank_marks, &mut proof.blocks)?;
+        transaction.put_block(&mark, has_mark, &self.crank_marks, &mut proof.blocks)?;
         let tables = std::mem::take(&mut meta.proof.tables);
         meta.proof = Proof { tables, ..proof.clone() };
         transaction.put_meta(meta)?;

@@ -1,7 +1,7 @@
 //! Modules at the corners of what is legal, each through the load pass, the compiler and the kernel: a refusal with its rule, the end of the
 //! delivery, or the guest's own end; never this machine's fault or a kernel panic, and twice the same.
 
-use std::io::Write as _;
+use std::{collections::BTreeSet, io::Write as _};
 
 use vathost::{
     kernel,
@@ -36,6 +36,9 @@ enum End {
 
 use End::{Fault, Ok as Done, Refused};
 
+/// The body of the message that a module is sent.
+const MESSAGE: &str = "#[\"go\",[\"$0\"]]";
+
 /// What became of a module: why its vat ended, the fuel of its deliveries, and the hash of all that there is.
 pub(super) type Life = (Option<String>, Vec<u64>, String);
 
@@ -46,6 +49,17 @@ pub(super) fn live(workers: &mut Warehouse, wasm: &[u8], options: &Options) -> R
 
 /// The same, on this engine version.
 pub(super) fn live_on(version: u32, workers: &mut Warehouse, wasm: &[u8], options: &Options) -> Result<Life, String> {
+    live_told(version, workers, wasm, options, 0)
+}
+
+/// The same; the message ends with so many spaces.
+fn live_told(
+    version: u32,
+    workers: &mut Warehouse,
+    wasm: &[u8],
+    options: &Options,
+    spaces: usize,
+) -> Result<Life, String> {
     let mut block = Block::memory(Slog::default()).unwrap();
     let bundle = block.put_bundle(wasm);
     let peer = block.put_bundle(&wat::parse_str(vat("", "")).unwrap());
@@ -56,7 +70,7 @@ pub(super) fn live_on(version: u32, workers: &mut Warehouse, wasm: &[u8], option
         let (guest, peer) = (crank.root(guest)?, crank.root(peer)?);
         crank.pin(guest)?;
         crank.pin(peer)?;
-        let methargs = CapData { body: "#[\"go\",[\"$0\"]]".into(), slots: vec![KRef::Object(peer)] };
+        let methargs = CapData { body: format!("{MESSAGE}{:spaces$}", "").into(), slots: vec![KRef::Object(peer)] };
         crank.send_from_outside(guest.into(), methargs, Some(("guest", "go")))
     })
     .unwrap();
@@ -76,16 +90,16 @@ pub(super) fn live_on(version: u32, workers: &mut Warehouse, wasm: &[u8], option
         workers.evict_all();
     }
     let life = (reason, fuel, block.state_hash().expect("hashes").to_string());
-    record(version, wasm, options, &life);
+    record(version, wasm, options, spaces, &life);
     Ok(life)
 }
 
 /// Writes the life down, if `benches/engines.sh` asks for it.
-fn record(version: u32, wasm: &[u8], options: &Options, life: &Life) {
+fn record(version: u32, wasm: &[u8], options: &Options, spaces: usize, life: &Life) {
     let Some(path) = std::env::var_os("VATHOST_LIVES") else { return };
     let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
     let (bundle, budget) = (BundleId::of(wasm), options.fuel_per_delivery);
-    let line = format!("module {bundle}, engine {version}, budget {budget}\t{life:?}\n");
+    let line = format!("module {bundle}, told {spaces}, engine {version}, budget {budget}\t{life:?}\n");
     // In one piece: tests run beside each other.
     file.write_all(line.as_bytes()).unwrap();
 }
@@ -103,24 +117,29 @@ pub(super) fn vat(fields: &str, body: &str) -> String {
 
 /// Every case comes to its end, twice to the same. All that do not are listed.
 fn all_end(cases: impl IntoIterator<Item = (String, Option<End>)>) -> usize {
+    all_told_end(cases.into_iter().map(|(wat, end)| (wat, 0, end)))
+}
+
+/// The same; the message of each ends with so many spaces.
+fn all_told_end(cases: impl IntoIterator<Item = (String, usize, Option<End>)>) -> usize {
     let mut workers = Warehouse::new(None).unwrap();
     let (mut wrong, mut count) = (vec![], 0);
     let options = Options { fuel_per_delivery: 20_000_000, memory_max: 1 << 20, ..Options::default() };
-    for (wat, end) in cases {
+    for (wat, spaces, end) in cases {
         count += 1;
         let wasm = wat::parse_str(&wat).unwrap_or_else(|err| panic!("{err}\n{wat:.2000}"));
         let refused = prepare(&wasm, &Rules::default()).err();
-        let lives = [(); 2].map(|()| live(&mut workers, &wasm, &options));
+        let lives = [(); 2].map(|()| live_told(DEFAULT, &mut workers, &wasm, &options, spaces));
         let [Ok(life), Ok(again)] = &lives else {
-            wrong.push(format!("{lives:?}: {wat:.400}"));
+            wrong.push(format!("{lives:?}: told {spaces}: {wat:.400}"));
             workers = Warehouse::new(None).unwrap();
             continue;
         };
         let reason = life.0.as_deref();
         // The first version charges the same, in another way.
-        match live_on(1, &mut workers, &wasm, &options) {
+        match live_told(1, &mut workers, &wasm, &options, spaces) {
             Ok(first) if (&first.0, &first.1) == (&life.0, &life.1) => {}
-            first => wrong.push(format!("version 1: {first:?}, {DEFAULT}: {life:?}: {wat:.400}")),
+            first => wrong.push(format!("version 1: {first:?}, {DEFAULT}: {life:?}: told {spaces}: {wat:.400}")),
         }
         let right = match end {
             _ if life != again => false,
@@ -135,7 +154,7 @@ fn all_end(cases: impl IntoIterator<Item = (String, Option<End>)>) -> usize {
             None => refused.is_none(),
         };
         if !right {
-            wrong.push(format!("{end:?}: {life:?} {again:?}: {wat:.400}"));
+            wrong.push(format!("{end:?}: {life:?} {again:?}: told {spaces}: {wat:.400}"));
         }
     }
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
@@ -398,25 +417,45 @@ const REFERENCES: [u64; 14] = [
     (1 << 61) - 1,
 ];
 
-/// A guest that calls one import with these arguments, and drops what it answers.
-fn caller(import: usize, arguments: &[u64]) -> String {
+/// Where a caller has its arguments.
+const ARGUMENTS: usize = 8_192;
+
+/// A guest that calls one import, and drops what it answers: with the arguments that stand behind as many others as the message has spaces. To
+/// compile a module for each call would take most of the time.
+fn caller(import: usize, calls: &BTreeSet<Vec<u64>>) -> String {
     let it = IMPORTS[import];
     let types: Vec<_> = it.params.iter().map(Num::to_string).collect();
     let result = it.results.first().map_or(String::new(), |it| format!("(result {it})"));
     let name = it.name;
-    let field = format!("(import \"vat1\" \"{name}\" (func $it (param {}) {result}))", types.join(" "));
-    let constants = it.params.iter().zip(arguments).map(|(ty, it)| match ty {
-        Num::I32 => format!("(i32.const {})", (*it & 0xffff_ffff) as u32),
-        Num::I64 => format!("(i64.const {it})"),
+    // Where the import is the one that reads, it stands there twice.
+    let read = "(import \"vat1\" \"input_read\" (func $read (param i32 i32 i32)))";
+    let field = format!("{read} (import \"vat1\" \"{name}\" (func $it (param {}) {result}))", types.join(" "));
+    let bytes = calls.iter().flatten().flat_map(|it| it.to_le_bytes());
+    let bytes: String = bytes.map(|it| format!("\\{it:02x}")).collect();
+    let (size, end) = (8 * it.params.len(), ARGUMENTS + 8 * it.params.len() * calls.len());
+    assert!(end < 60_000, "{name} has {} calls", calls.len());
+    let memory = format!(
+        "(memory (export \"memory\") 1) (data (i32.const 0) \"#[]\") (data (i32.const {ARGUMENTS}) \"{bytes}\")"
+    );
+    let arguments = it.params.iter().enumerate().map(|(at, ty)| {
+        let word = format!("(i64.load (i32.add (local.get $i) (i32.const {})))", ARGUMENTS + 8 * at);
+        if *ty == Num::I32 { format!("(i32.wrap_i64 {word})") } else { word }
     });
-    let call = format!("(call $it {})", constants.collect::<Vec<_>>().join(" "));
-    let memory = "(memory (export \"memory\") 1) (data (i32.const 0) \"#[]\")";
-    vat(&format!("{field} {memory}"), &if it.results.is_empty() { call } else { format!("(drop {call})") })
+    let call = format!("(call $it {})", arguments.collect::<Vec<_>>().join(" "));
+    let call = if it.results.is_empty() { call } else { format!("(drop {call})") };
+    // Behind the kind, a count, the target and the result is the length of the body. Where that stood, there is nothing again.
+    let body = format!(
+        "(call $read (i32.const 4096) (i32.const 24) (i32.const 4))
+         (local.set $i (i32.mul (i32.sub (i32.load (i32.const 4096)) (i32.const {})) (i32.const {size})))
+         (i32.store (i32.const 4096) (i32.const 0)) {call}",
+        MESSAGE.len()
+    );
+    vat(&format!("{field} {memory}"), &body)
 }
 
 #[test]
 fn every_import_at_its_extreme_arguments_ends_the_delivery_or_the_guest() {
-    let mut cases = std::collections::BTreeSet::new();
+    let mut cases = vec![];
     for (import, it) in IMPORTS.iter().enumerate() {
         let extremes = |at: usize| -> &[u64] {
             const WORDS: [u64; 8] = {
@@ -432,22 +471,25 @@ fn every_import_at_its_extreme_arguments_ends_the_delivery_or_the_guest() {
         };
         // What is not at an extreme is harmless: a short text at the start of the memory, the peer.
         let calm: Vec<u64> = it.params.iter().map(|it| if *it == Num::I64 { 50 } else { 0 }).collect();
+        let mut calls = BTreeSet::from([calm.clone()]);
         for at in 0..calm.len() {
             for one in extremes(at) {
                 let mut arguments = calm.clone();
                 arguments[at] = *one;
-                cases.insert(caller(import, &arguments));
+                calls.insert(arguments.clone());
                 // A pointer and its length stand side by side.
                 for other in (at + 1..calm.len().min(at + 2)).flat_map(extremes) {
                     arguments[(at + 1).min(calm.len() - 1)] = *other;
-                    cases.insert(caller(import, &arguments));
+                    calls.insert(arguments.clone());
                 }
             }
         }
         for one in POINTERS {
-            cases.insert(caller(import, &vec![u64::from(one); calm.len()]));
+            calls.insert(vec![u64::from(one); calm.len()]);
         }
+        let wat = caller(import, &calls);
+        cases.extend((0..calls.len()).map(|spaces| (wat.clone(), spaces, None)));
     }
-    let count = all_end(cases.into_iter().map(|it| (it, None)));
+    let count = all_told_end(cases);
     assert!(count > 1_000, "{count}");
 }
