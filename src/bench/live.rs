@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tempfile::TempDir;
 
 use crate::{
@@ -35,6 +35,8 @@ pub(super) struct Live {
     pub(super) controller: Host,
     dir: TempDir,
     policy: BlockPolicy,
+    /// Whether it is a load, which never ends unless a vat of it dies.
+    is_endless: bool,
 }
 
 /// The totals of some blocks that were run.
@@ -60,7 +62,8 @@ impl Live {
         let dir = tempfile::tempdir().context("make a folder for the state")?;
         let mut controller = Host::open(HostOptions { state: Some(dir.path().to_owned()), ..open })?;
         controller.install(scenario)?;
-        Ok(Live { controller, dir, policy: BlockPolicy { cranks: size.cranks_per_block, ..BlockPolicy::default() } })
+        let policy = BlockPolicy { cranks: size.cranks_per_block, ..BlockPolicy::default() };
+        Ok(Live { controller, dir, policy, is_endless: false })
     }
 
     /// Installs a load, and runs it until it is in its steady state.
@@ -71,6 +74,10 @@ impl Live {
             let policy = BlockPolicy { cranks: live.policy.cranks.min(load.begins_after() - cranks), ..live.policy };
             cranks += live.controller.run_block(&policy, &mut |_| true)?.cranks.max(1);
         }
+        if live.controller.is_quiescent()? {
+            bail!("the load `{}{}` ended before it was measured: a vat of it has died", load.letter, load.number);
+        }
+        live.is_endless = true;
         Ok(live)
     }
 
@@ -132,6 +139,9 @@ impl Live {
     pub(super) fn run(&mut self, deliveries: u64) -> anyhow::Result<Ran> {
         let mut ran = Ran::default();
         while ran.deliveries < deliveries && self.blocks(&mut ran, deliveries)? {}
+        if self.is_endless && ran.deliveries < deliveries {
+            bail!("the load ended after {} of {deliveries} deliveries: a vat of it has died", ran.deliveries);
+        }
         Ok(ran)
     }
 
@@ -194,5 +204,23 @@ impl Live {
             peak_bytes: machine::peak(),
             ratio_to_floor: 0.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directive::DirectiveSet;
+
+    #[test]
+    fn a_load_of_which_a_vat_dies_is_no_measurement() {
+        let size = Size { deliveries: 2_000, cranks_per_block: 500, runs: 1, quick: true, vats_max: None };
+        let mut live = Live::steady(Load::pair('p', 10), HostOptions::default(), size).expect("begins");
+        assert!(live.run(500).expect("goes on").deliveries >= 500);
+        let mut set = DirectiveSet::default();
+        set.read("test", b"crank-1500: terminate v2").expect("a line");
+        live.controller.set_directives(set, false).expect("is in force");
+        let why = live.run(2_000).expect_err("ends").to_string();
+        assert!(why.contains("of 2000 deliveries: a vat of it has died"), "{why}");
     }
 }

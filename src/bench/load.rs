@@ -48,7 +48,12 @@ impl Load {
             name: format!("load{at}"),
             wasm: wasm.clone(),
             // Growth is measured, so there is no bound.
-            options: Options { queued_max: u64::MAX, queued_bytes_max: u64::MAX, ..Options::default() },
+            options: Options {
+                queued_max: u64::MAX,
+                queued_bytes_max: u64::MAX,
+                refs_max: u64::MAX,
+                ..Options::default()
+            },
             parameters: format!("{}{}", self.letter, self.number),
         };
         Ok(Scenario {
