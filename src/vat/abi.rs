@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct InstanceData {
     /// The syscalls of the running delivery; `None` during `_initialize`.
     pub(super) syscalls: Option<Syscalls>,
+    /// The number of those that the guest made.
+    pub(super) asked: u64,
     /// The delivery, encoded.
     pub(super) input: Vec<u8>,
     /// The last answer.
@@ -182,6 +184,7 @@ fn call(guest: &mut GuestMemory<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
         Some(memory) => memory.data_and_store_mut(&mut *guest),
         None => (&mut [][..], guest.data_mut()),
     };
+    host.asked += 1;
     match &mut host.syscalls {
         Some(syscalls) => Ok(syscalls.call_from(syscall, memory)?),
         None => Err(illegal(guest, kind, "made by _initialize").into()),

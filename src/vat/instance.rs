@@ -74,6 +74,8 @@ const CALM_MAX: u32 = 1_000;
 struct Account {
     /// The fuel of a delivery, on average over the last few.
     usual: u64,
+    /// The same without what its syscalls take.
+    usual_alone: u64,
     /// The fuel that a snapshot may take.
     earned: u64,
     /// The price of the last snapshot that was considered; the next takes no less.
@@ -87,15 +89,19 @@ impl Account {
     const PAGE: u64 = PAGE_BYTES as u64;
     /// The amount that each delivery earns besides its fuel, for the host's fixed work, which takes as long as some written pages.
     const DELIVERY: u64 = 16 * Account::PAGE;
+    /// The price of a syscall, and the fuel for which a guest runs while it is made once more: if it was made ahead of its turn.
+    const SYSCALL: u64 = 8_192;
     /// The amount that bringing a vat up earns.
     const BEGINNING: u64 = 64 * Account::PAGE;
 
     fn new(unsaved: u64) -> Account {
-        Account { usual: 0, earned: Account::BEGINNING + unsaved, price: 0, unsaved }
+        Account { usual: 0, usual_alone: 0, earned: Account::BEGINNING + unsaved, price: 0, unsaved }
     }
 
-    fn earn(&mut self, fuel: u64) {
+    fn earn(&mut self, fuel: u64, syscalls: u64) {
+        let alone = fuel.saturating_sub(syscalls.saturating_mul(Account::SYSCALL));
         self.usual = self.usual - self.usual / 4 + fuel / 4;
+        self.usual_alone = self.usual_alone - self.usual_alone / 4 + alone / 4;
         self.earned = self.earned.saturating_add(fuel).saturating_add(Account::DELIVERY);
         self.unsaved = self.unsaved.saturating_add(fuel);
     }
@@ -263,6 +269,7 @@ impl Instance {
         let pre = &loaded.pre;
         let host = InstanceData {
             syscalls: None,
+            asked: 0,
             input: Vec::new(),
             answer: Bytes::default(),
             memory: None,
@@ -340,9 +347,10 @@ impl Instance {
         (self.account, self.calm) = (standing.account, standing.calm);
     }
 
-    /// Returns the fuel of a delivery, on average over the last few.
-    pub(super) fn usual_fuel(&self) -> u64 {
-        self.account.usual
+    /// Returns the fuel of a delivery, on average over the last few, that is the guest's own and not that of its syscalls: what another
+    /// thread can do instead of the kernel's.
+    pub(super) fn usual_fuel_alone(&self) -> u64 {
+        self.account.usual_alone
     }
 
     /// Returns whether the heap could be made anew for the fuel of so many deliveries, or put back from a shadow.
@@ -541,7 +549,7 @@ impl Worker for Instance {
         }
         let host = self.store.data_mut();
         abi::encode(delivery, &mut host.input);
-        (host.answer, host.last_error) = (Bytes::default(), None);
+        (host.answer, host.last_error, host.asked) = (Bytes::default(), None, 0);
         host.syscalls = Some(syscalls);
         let mut fee = abi::fee(delivery, host.input.len());
         if matches!(delivery, Delivery::StartVat(_)) {
@@ -552,7 +560,7 @@ impl Worker for Instance {
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
         let result = result.map(|it| Usage { fuel: it.fuel.saturating_add(fee), ..it });
-        self.account.earn(result.as_ref().map_or(0, |usage| usage.fuel));
+        self.account.earn(result.as_ref().map_or(0, |usage| usage.fuel), self.store.data().asked);
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
     }

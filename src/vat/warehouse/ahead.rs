@@ -5,7 +5,8 @@
 //!   other threads:       (woken) ──────▶ take one, run it, take the next …
 //! ```
 //!
-//! Invariants: nothing here changes a result. What is chosen depends on fuel alone, so that the same life makes the same choices. The
+//! Invariants: nothing here changes a result. What is chosen depends on fuel and syscalls alone, so that the same life makes the same
+//! choices. The
 //! kernel's thread never waits for a thread that has not begun: where the others get no processor, it makes all deliveries itself.
 
 use std::{
@@ -26,7 +27,8 @@ use crate::{
     vat::{Warehouse, capacity, seat::Seat, stack},
 };
 
-/// Fuel of a delivery from which on it is worth it to make it on another thread: some 15 µs of arithmetic, or more of anything else.
+/// Fuel of a delivery, that of its syscalls left out, from which on it is worth it to make it on another thread: some 15 µs of arithmetic.
+/// Syscalls are made by the kernel's thread in any case, and those of a guest that ran ahead were recorded before, and are compared.
 const EXPENSIVE: u64 = 100_000;
 
 /// Fuel of all deliveries of a round from which on it is worth it to wake the threads.
@@ -214,7 +216,7 @@ impl Speculator for Warehouse {
             return false;
         }
         let is_expensive = |usual: u64| usual >= ahead.fuel_min[0];
-        if !live.seat.resting().is_some_and(|it| is_expensive(it.usual_fuel())) || ahead.distrusts(vat) {
+        if !live.seat.resting().is_some_and(|it| is_expensive(it.usual_fuel_alone())) || ahead.distrusts(vat) {
             return false;
         }
         if live.seat.resting().is_some_and(|it| !it.can_be_restored(REPLAY_MAX)) {
@@ -224,7 +226,7 @@ impl Speculator for Warehouse {
     }
 
     fn run(&mut self, tables: &Arc<Tables>, forecasts: Vec<Forecast>) {
-        let usual = |it: &Forecast| self.seat(it.vat).and_then(Seat::resting).map_or(0, |it| it.usual_fuel());
+        let usual = |it: &Forecast| self.seat(it.vat).and_then(Seat::resting).map_or(0, |it| it.usual_fuel_alone());
         let fuel = forecasts.iter().map(usual).fold(0, u64::saturating_add);
         let Some(ahead) = &mut self.ahead else { return };
         if forecasts.len() < 2 || fuel < ahead.fuel_min[1] {
