@@ -1,7 +1,9 @@
 //! Each cause for which a speculation is taken back, and those for which it is not.
 
+use std::num::NonZeroUsize;
+
 use vathost::{
-    BlockPolicy, Host, Scenario, StaticVat, VatId,
+    BlockPolicy, Host, HostOptions, Scenario, StaticVat, VatId,
     state::table::{OnFault, Options},
     vat::Speculations,
 };
@@ -236,4 +238,43 @@ fn a_vat_whose_speculations_are_taken_back_runs_in_its_turn_for_a_while() {
         }
     });
     assert_eq!(taken, counted(13, 12, 1));
+}
+
+/// Two vats that do this so many times with each message, and are told to five times: the least fuel of such a delivery, and how many of them
+/// were made ahead of their turn, by the choice that a host makes.
+fn made_ahead(body: &str, times: u32) -> (u64, u64) {
+    let wasm = wat::parse_str(format!(
+        "(module (import \"vat1\" \"vatstore_get\" (func $get (param i32 i32) (result i32)))
+           (memory (export \"memory\") 1) (data (i32.const 0) \"key\")
+           (func (export \"vat_deliver\") (param i32) (local $i i32) (local.set $i (i32.const {times}))
+             (loop $again {body} (br_if $again (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))))"
+    ))
+    .unwrap();
+    let vat = |name: &str| StaticVat {
+        name: name.to_owned(),
+        wasm: wasm.clone(),
+        options: Options::default(),
+        parameters: "#{}".to_owned(),
+    };
+    let mut host = Host::open(HostOptions { threads: NonZeroUsize::new(2), ..HostOptions::default() }).unwrap();
+    host.install(&Scenario { vats: ["a", "b"].map(vat).into(), ..Scenario::default() }).unwrap();
+    run(&mut host);
+    let mut least = u64::MAX;
+    for _ in 0..5 {
+        say(&mut host, "aw bw");
+        let end = host.run_block(&BlockPolicy::default(), &mut |ran| {
+            least = least.min(ran.fuel);
+            true
+        });
+        assert!(end.unwrap().quiescent);
+    }
+    (least, Speculations::of(&host).made)
+}
+
+#[test]
+fn guests_run_ahead_for_what_they_do_themselves_and_not_for_their_syscalls() {
+    let (fuel, made) = made_ahead("", 100_000);
+    assert!(fuel > 200_000 && made > 4, "{fuel} {made}");
+    let (fuel, made) = made_ahead("(drop (call $get (i32.const 0) (i32.const 3)))", 400);
+    assert!(fuel > 200_000 && made == 0, "{fuel} {made}");
 }
