@@ -191,6 +191,7 @@ impl Served {
 }
 
 impl Drop for Served {
+    #[expect(clippy::print_stderr, reason = "the output of a test that failed")]
     fn drop(&mut self) {
         // How it ended by itself, if it did, and what it said: for whoever reads of a test that failed.
         let ended = self.child.try_wait();
