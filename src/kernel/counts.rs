@@ -40,21 +40,23 @@ impl Ledger {
 
     /// Moves the counts of an object. What falls to zero may be garbage.
     pub(crate) fn change_counts(&mut self, id: ObjectId, reachable: i32, recognizable: i32) -> Result<(), KernelPanic> {
-        let mut object = self.object(id)?;
-        let counts = object
-            .reachable
-            .checked_add_signed(reachable)
-            .zip(object.recognizable.checked_add_signed(recognizable))
-            .filter(|(reachable, recognizable)| reachable <= recognizable);
-        let Some(counts) = counts else {
+        let changed = self.tables_mut().objects.update(&id, |it| {
+            let counts =
+                it.reachable.checked_add_signed(reachable).zip(it.recognizable.checked_add_signed(recognizable));
+            let Some(counts) = counts.filter(|(reachable, recognizable)| reachable <= recognizable) else {
+                return Err(*it);
+            };
+            (it.reachable, it.recognizable) = counts;
+            Ok(counts)
+        });
+        let changed = changed.ok_or_else(|| KernelPanic::new("object.known", id))?;
+        let (reached, recognized) = changed.map_err(|object| {
             let detail = format_args!("{id} {object:?} by {reachable}, {recognizable}");
-            return Err(KernelPanic::new("object.counts", detail));
-        };
-        (object.reachable, object.recognizable) = counts;
-        if reachable < 0 && object.reachable == 0 || recognizable < 0 && object.recognizable == 0 {
+            KernelPanic::new("object.counts", detail)
+        })?;
+        if reachable < 0 && reached == 0 || recognizable < 0 && recognized == 0 {
             self.candidates().insert(id.into());
         }
-        self.tables_mut().objects.insert(id, object);
         Ok(())
     }
 

@@ -76,11 +76,14 @@ impl Sink for Fold {
             self.number(u64::from_le_bytes(*word));
         }
         if !rest.is_empty() {
-            let mut word = [0; 8];
-            word[..rest.len()].copy_from_slice(rest);
+            let bits = 8 * rest.len();
+            let last = match bytes.last_chunk() {
+                // What stands behind the words is the end of the last eight bytes.
+                Some(last) => u64::from_le_bytes(*last) >> (64 - bits),
+                None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+            };
             // How many there are, so that zeros at the end count.
-            word[7] = rest.len().to_le_bytes()[0];
-            self.number(u64::from_le_bytes(word));
+            self.number(last | (rest.len() as u64) << 56);
         }
     }
 }
@@ -106,6 +109,24 @@ mod tests {
             }
         }
         assert_eq!(marks.len(), 100_000);
+    }
+
+    #[test]
+    fn bytes_are_folded_by_words_of_eight_and_the_rest_with_its_length() {
+        let bytes: Vec<u8> = (1..=40).collect();
+        for length in 0..bytes.len() {
+            let (mut fold, mut by_hand) = (Fold(7), Fold(7));
+            fold.plain(&bytes[..length]);
+            for chunk in bytes[..length].chunks(8) {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                if chunk.len() < 8 {
+                    word[7] = u8::try_from(chunk.len()).expect("fewer than eight");
+                }
+                by_hand.number(u64::from_le_bytes(word));
+            }
+            assert_eq!(fold.mark(), by_hand.mark(), "{length}");
+        }
     }
 
     #[test]

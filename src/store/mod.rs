@@ -67,7 +67,7 @@ pub use prune::{Leaving, Left, MayLeave, Pruned};
 #[cfg(feature = "tools")]
 pub(crate) use registered::{Registered, no_methods};
 pub use row_file::RowFile;
-pub use rows::{Arrangement, Dense, InRuns, Numbered, RowMap, Sorted};
+pub use rows::{Arrangement, Dense, InRuns, Leaves, Numbered, RowMap, Single, Sorted};
 /// SQLite's C interface, for a VFS of experiments.
 #[cfg(feature = "tools")]
 pub(crate) use rusqlite::ffi as sqlite_ffi;

@@ -5,6 +5,7 @@
 //! | [`Sorted`] | any | most tables |
 //! | [`InRuns`] | a part and a number, as `(queue, place)` | rows that come at one end of a run of numbers, and go at the other |
 //! | [`Dense`] | numbers that are given out one after the other | rows that stay: those of vats |
+//! | [`Single`] | none | a table of one row, which each crank changes: the counters |
 //!
 //! Invariant: they differ in speed alone. Each keeps its rows in the order of the keys.
 
@@ -31,6 +32,10 @@ pub struct InRuns;
 #[derive(Debug)]
 pub struct Dense;
 
+/// The one row of a table that has no more.
+#[derive(Debug)]
+pub struct Single;
+
 /// A key that is a number.
 pub trait Numbered: Copy + Ord {
     /// Returns the number.
@@ -47,6 +52,10 @@ impl<A: Ord + Clone> Arrangement<(A, i64)> for InRuns {
 
 impl<K: Numbered> Arrangement<K> for Dense {
     type Map<V> = Leaves<K, V>;
+}
+
+impl Arrangement<()> for Single {
+    type Map<V> = One<V>;
 }
 
 /// An ordered map, as far as a table needs one.
@@ -117,6 +126,57 @@ impl<K: Ord, V> RowMap<K, V> for BTreeMap<K, V> {
         V: 'a,
     {
         self.range(range)
+    }
+}
+
+/// An entry that is there or not. See [`Single`].
+#[derive(Debug)]
+pub struct One<V>(Option<((), V)>);
+
+impl<V> Default for One<V> {
+    fn default() -> One<V> {
+        One(None)
+    }
+}
+
+impl<V> RowMap<(), V> for One<V> {
+    #[inline]
+    fn find(&self, (): &()) -> Option<&V> {
+        self.0.as_ref().map(|(_, value)| value)
+    }
+
+    #[inline]
+    fn find_mut(&mut self, (): &()) -> Option<&mut V> {
+        self.0.as_mut().map(|(_, value)| value)
+    }
+
+    fn put(&mut self, (): (), value: V) -> (Option<V>, &V) {
+        let old = self.0.take().map(|(_, old)| old);
+        (old, &self.0.insert(((), value)).1)
+    }
+
+    fn take(&mut self, (): &()) -> Option<V> {
+        self.0.take().map(|(_, value)| value)
+    }
+
+    #[inline]
+    fn count(&self) -> usize {
+        usize::from(self.0.is_some())
+    }
+
+    fn least(&self) -> Option<(&(), &V)> {
+        self.within(..).next()
+    }
+
+    fn greatest(&self) -> Option<(&(), &V)> {
+        self.within(..).next_back()
+    }
+
+    fn within<'a>(&'a self, range: impl RangeBounds<()>) -> impl DoubleEndedIterator<Item = (&'a (), &'a V)>
+    where
+        V: 'a,
+    {
+        self.0.iter().map(|(key, value)| (key, value)).filter(move |(key, _)| range.contains(key))
     }
 }
 

@@ -16,7 +16,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fmt,
+    fmt, hint,
     ops::{Bound, RangeBounds},
 };
 
@@ -458,7 +458,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
         mut changes: Option<&mut Vec<u8>>,
         mut compared: Option<&mut Digest>,
     ) -> Result<(), HostFault> {
-        if self.journal.len() > 1 {
+        if !self.journal.is_sorted_by(|a, b| a.0 < b.0) {
             self.journal.sort_by(|a, b| a.0.cmp(&b.0));
             self.journal.dedup_by(|later, first| later.0 == first.0);
         }
@@ -480,16 +480,19 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
                 write_row(self.tag, &key, new, mark)?;
             }
             if let Some(changes) = changes.as_mut().filter(|_| self.kind != TableKind::Derived) {
+                hint::cold_path();
                 let mut row = Vec::new();
                 write_row(self.tag, &key, new, &mut row)?;
                 changes.bytes(&row);
             }
             let is_there = new.is_some();
             if let Some(digest) = &mut compared {
+                hint::cold_path();
                 self.count(&key, was, digest, false)?;
                 self.count(&key, here(&self.rows, &key), digest, true)?;
             }
             if let Some(unclosed) = &mut self.unclosed {
+                hint::cold_path();
                 touch(unclosed, key.clone(), was.cloned(), is_there);
             }
             match old {

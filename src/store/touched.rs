@@ -38,12 +38,19 @@ impl<K: Ord + Clone, V> Touched<K, V> {
     pub(super) fn gone(&mut self, is_there: impl Fn(&K) -> bool) {
         self.gone += 1;
         if self.gone > GONE_MIN && self.gone > self.born.len() / 2 {
-            self.born.retain(is_there);
-            // One that came twice stands there twice.
-            self.born.sort_unstable();
-            self.born.dedup();
-            self.gone = 0;
+            self.sweep(is_there);
         }
+    }
+
+    /// Forgets the born rows that are gone.
+    #[cold]
+    #[inline(never)]
+    fn sweep(&mut self, is_there: impl Fn(&K) -> bool) {
+        self.born.retain(is_there);
+        // One that came twice stands there twice.
+        self.born.sort_unstable();
+        self.born.dedup();
+        self.gone = 0;
     }
 
     /// Returns the rows that may have changed, each once, in key order, with what they were.

@@ -31,6 +31,7 @@ use crate::{
         id::{BundleId, VatId},
     },
     state::{snapshot::Snapshot, table::Vat},
+    store::{Leaves, RowMap},
     vat::{
         CodeTarget, CoreDump, Debugger, Interrupter, Purpose, Runtime,
         abi::{self, InstanceData},
@@ -53,7 +54,7 @@ pub struct Warehouse {
     /// The engine version of the instances that are asked for, or started.
     version: u32,
     cache: CodeCache,
-    live: BTreeMap<VatId, LiveVat>,
+    live: Leaves<VatId, Box<LiveVat>>,
     max_live: usize,
     /// The live vats by the time of their last use, or by an earlier use: such a vat gets its right place when it is found.
     by_use: BTreeMap<u64, VatId>,
@@ -169,7 +170,7 @@ const INSTANCE_BYTES: u64 = 32 << 10;
 
 impl std::fmt::Debug for Warehouse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Warehouse").field("live", &self.live.len()).finish_non_exhaustive()
+        f.debug_struct("Warehouse").field("live", &self.live.count()).finish_non_exhaustive()
     }
 }
 
@@ -202,7 +203,7 @@ impl Warehouse {
             debugger: None,
             debugs_replays: false,
             cache: CodeCache::new(cache),
-            live: BTreeMap::new(),
+            live: Leaves::default(),
             max_live: capacity::instances(),
             by_use: BTreeMap::new(),
             uses: 0,
@@ -249,12 +250,12 @@ impl Warehouse {
 
     /// Returns the number of live vats.
     pub fn live(&self) -> usize {
-        self.live.len()
+        self.live.count()
     }
 
     /// Stops the instances of all vats. Vats are brought up again when they receive a delivery.
     pub fn evict_all(&mut self) {
-        let all: Vec<VatId> = self.live.keys().copied().collect();
+        let all: Vec<VatId> = self.live.within(..).map(|(vat, _)| *vat).collect();
         all.into_iter().for_each(|it| self.stop(it));
         self.aside = None;
     }
@@ -263,7 +264,7 @@ impl Warehouse {
     fn oldest(&mut self) -> Option<VatId> {
         loop {
             let (listed, vat) = self.by_use.pop_first()?;
-            let Some(live) = self.live.get_mut(&vat).filter(|it| it.listed == listed) else { continue };
+            let Some(live) = self.live.find_mut(&vat).filter(|it| it.listed == listed) else { continue };
             live.listed = live.used;
             self.by_use.insert(live.used, vat);
             if live.used == listed {
@@ -277,7 +278,7 @@ impl Warehouse {
         if let Some(parked) = &mut self.parked {
             parked.clear();
         }
-        for _ in 0..self.live.len().div_ceil(2) {
+        for _ in 0..self.live.count().div_ceil(2) {
             let Some(oldest) = self.oldest() else { return };
             self.remove(oldest);
         }
@@ -288,12 +289,12 @@ impl Warehouse {
         self.uses += 1;
         (live.used, live.listed, live.bytes) = (self.uses, self.uses, 0);
         self.by_use.insert(self.uses, vat);
-        self.live.insert(vat, live);
+        self.live.put(vat, Box::new(live));
         self.used.push(vat);
     }
 
     fn remove(&mut self, vat: VatId) -> Option<LiveVat> {
-        let live = self.live.remove(&vat)?;
+        let live = *self.live.take(&vat)?;
         self.by_use.remove(&live.listed);
         self.memory -= live.bytes;
         if let Some(ahead) = &mut self.ahead
@@ -306,7 +307,7 @@ impl Warehouse {
 
     /// Puts an instance in the place of a vat's.
     fn seat_anew(&mut self, vat: VatId, instance: Instance, (version, bundle): (u32, BundleId)) {
-        let lost = self.live.get(&vat).and_then(|it| it.seat.lost());
+        let lost = self.live.find(&vat).and_then(|it| it.seat.lost());
         if let (Some(ahead), Some(standing)) = (&mut self.ahead, lost) {
             ahead.lost.insert(vat, standing);
         }
@@ -316,7 +317,7 @@ impl Warehouse {
     /// Updates the memory of the vats that were used.
     fn weigh(&mut self) {
         for vat in &self.used {
-            if let Some(live) = self.live.get_mut(vat) {
+            if let Some(live) = self.live.find_mut(vat) {
                 let bytes = live.seat.bytes() as u64 + INSTANCE_BYTES;
                 self.memory = self.memory - live.bytes + bytes;
                 live.bytes = bytes;
@@ -327,7 +328,7 @@ impl Warehouse {
 
     fn is_full(&self) -> bool {
         let is_short = || self.resident.bytes().is_none_or(|it| it > self.memory_max);
-        self.live.len() > self.max_live || self.live.len() > 1 && self.memory > self.memory_max && is_short()
+        self.live.count() > self.max_live || self.live.count() > 1 && self.memory > self.memory_max && is_short()
     }
 
     fn make(
@@ -380,7 +381,7 @@ impl Warehouse {
     /// Returns a core dump of a vat's guest after a kernel panic, with the calls that were under way if its last delivery
     /// did not end. `None` if the vat is not live.
     pub fn core_dump(&mut self, vat: VatId) -> Option<CoreDump> {
-        let live = self.live.get_mut(&vat)?;
+        let live = self.live.find_mut(&vat)?;
         let (bundle, version) = (live.bundle, live.version);
         live.rested(vat, &mut self.ahead)?.core_dump(bundle, version)
     }
@@ -393,7 +394,7 @@ impl Workers for Warehouse {
     }
 
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker> {
-        let live = self.live.get_mut(&vat).filter(|it| it.version == self.version)?;
+        let live = self.live.find_mut(&vat).filter(|it| it.version == self.version)?;
         live.use_now(vat, &mut self.uses, &mut self.used);
         let instance = live.rested(vat, &mut self.ahead)?;
         let debugger = self.debugger.as_ref().filter(|(it, _)| *it == vat);
@@ -423,7 +424,7 @@ impl Workers for Warehouse {
             Some(instance) => instance,
             None => match self.make(row, snapshot, bundle) {
                 // Whatever failed, all that can be done about it is to make room.
-                Err(Fault::Host(_)) if !self.live.is_empty() || self.parked.is_some() => {
+                Err(Fault::Host(_)) if self.live.count() > 0 || self.parked.is_some() => {
                     self.evict_half();
                     self.make(row, snapshot, bundle)?
                 }
@@ -456,7 +457,7 @@ impl Workers for Warehouse {
     }
 
     fn roll_back(&mut self, vat: VatId) -> Result<(), Fault> {
-        let Some(live) = self.live.get_mut(&vat) else { return Ok(()) };
+        let Some(live) = self.live.find_mut(&vat) else { return Ok(()) };
         if live.seat.is_ahead() || live.seat.is_lost() {
             // No delivery was made since: there is nothing that could be undone alone.
             self.stop(vat);
@@ -482,7 +483,7 @@ impl Workers for Warehouse {
     }
 
     fn set_aside(&mut self, vat: VatId) {
-        if let Some(live) = self.live.get_mut(&vat) {
+        if let Some(live) = self.live.find_mut(&vat) {
             live.rested(vat, &mut self.ahead);
         }
         self.aside = Some((vat, self.remove(vat)));

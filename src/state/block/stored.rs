@@ -175,6 +175,10 @@ pub fn check_reads(block: &Block) -> Result<(), HostFault> {
 pub(super) fn trim(block: &mut Block, committed: bool) {
     let Inner { tables, database, stored_max, holds_references, .. } = &mut *block.0;
     let Some(max) = *stored_max else { return };
+    // Rows begin to leave at a commit.
+    if !committed && tables.vatstore.is_whole() && tables.are_whole() {
+        return;
+    }
     let taken = [
         tables.vatstore.index().in_memory(),
         tables.clist.in_memory() as u64 * ENTRY_BYTES,

@@ -33,7 +33,7 @@ use crate::{
         limits,
         value::{Bytes, CapData},
     },
-    store::{self, Digest, Journaled, Table, TableKind, TableLayout},
+    store::{self, Digest, Journaled, Single, Table, TableKind, TableLayout},
 };
 
 /// The counters, and where the chain of blocks stands.
@@ -84,7 +84,7 @@ impl Globals {
 #[derive(Debug)]
 pub struct Tables {
     /// One row of counters.
-    pub globals: Table<(), Globals>,
+    pub globals: Table<(), Globals, (), Single>,
     /// The vats, dead ones included.
     pub vats: Vats,
     /// The sums of each vat that change at each delivery.
@@ -239,6 +239,7 @@ impl Tables {
     }
 
     /// Returns the kernel's counters.
+    #[inline]
     pub fn globals(&self) -> Globals {
         self.globals.get(&()).copied().unwrap_or(Globals::INITIAL)
     }

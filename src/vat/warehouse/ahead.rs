@@ -24,6 +24,7 @@ use crate::{
         value::Delivery,
     },
     state::table::Tables,
+    store::RowMap,
     vat::{Warehouse, capacity, seat::Seat, stack},
 };
 
@@ -194,7 +195,7 @@ impl Warehouse {
     }
 
     fn seat(&self, vat: VatId) -> Option<&Seat> {
-        self.live.get(&vat).filter(|it| it.version == self.version).map(|it| &it.seat)
+        self.live.find(&vat).filter(|it| it.version == self.version).map(|it| &it.seat)
     }
 }
 
@@ -211,7 +212,7 @@ impl Speculator for Warehouse {
     }
 
     fn wants(&mut self, vat: VatId) -> bool {
-        let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.get_mut(&vat)) else { return false };
+        let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.find_mut(&vat)) else { return false };
         if live.version != self.version {
             return false;
         }
@@ -237,7 +238,7 @@ impl Speculator for Warehouse {
         let Some(pool) = ahead.pool() else { return };
         let live = &mut self.live;
         let task = |forecast: Forecast| {
-            let seat = live.get_mut(&forecast.vat)?.seat.vacate();
+            let seat = live.find_mut(&forecast.vat)?.seat.vacate();
             Some(Task { seat, forecast, tables: Arc::clone(tables) })
         };
         let tasks: VecDeque<Task> = forecasts.into_iter().filter_map(task).collect();
@@ -251,7 +252,7 @@ impl Speculator for Warehouse {
         tasks.work(&done);
         drop(done);
         for (vat, seat) in seats.iter().take(vats.len()) {
-            if let Some(live) = self.live.get_mut(&vat) {
+            if let Some(live) = self.live.find_mut(&vat) {
                 live.seat = seat;
             }
         }
@@ -260,7 +261,7 @@ impl Speculator for Warehouse {
         for vat in vats {
             ahead.counts.made += 1;
             ahead.waiting += 1;
-            if !self.live.get(&vat).is_some_and(|it| it.seat.is_ahead()) {
+            if !self.live.find(&vat).is_some_and(|it| it.seat.is_ahead()) {
                 ahead.taken_back(vat);
             }
         }
@@ -276,21 +277,21 @@ impl Speculator for Warehouse {
 
     fn restored(&mut self, vat: VatId) {
         let standing = self.ahead.as_mut().and_then(|it| it.lost.remove(&vat));
-        if let (Some(standing), Some(live)) = (standing, self.live.get_mut(&vat)) {
+        if let (Some(standing), Some(live)) = (standing, self.live.find_mut(&vat)) {
             live.seat.restore(standing);
         }
     }
 
     fn record(&mut self, vat: VatId, delivery: &Delivery<VRef>, fuel_max: u64) -> Option<Arc<Record>> {
         let record = self.seat(vat)?.record(delivery, fuel_max)?;
-        if let Some(live) = self.live.get_mut(&vat) {
+        if let Some(live) = self.live.find_mut(&vat) {
             live.use_now(vat, &mut self.uses, &mut self.used);
         }
         Some(record)
     }
 
     fn confirm(&mut self, vat: VatId) {
-        if let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.get_mut(&vat)) {
+        if let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.find_mut(&vat)) {
             live.seat.confirm();
             ahead.used(vat);
         }
