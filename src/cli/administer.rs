@@ -152,7 +152,7 @@ fn act_on(at: &VatArgs, asked: &Value, act: VatAct, done: &str, output: &Output)
             let Begun { mut controller, policy, .. } = at_rest(&at.state, output)?;
             let vat = find_vat(controller.block()?.tables(), &at.vat)?;
             let hint = "`vathost inspect DIR vats` lists the vats";
-            controller.administrate(vat, act).map_err(|fault| Usage::new(fault.why, hint))?;
+            controller.administrate(vat, act).map_err(|fault| Usage::new(fault.why.clone(), hint))?;
             controller.take_in(&policy)?;
             vat.to_string()
         }

@@ -9,7 +9,7 @@ use crate::{
     },
     host::{controller::Host, epitaph::Mishap},
     kernel::Halt,
-    model::blame::{Fault, Halted, HostFault},
+    model::blame::{Fault, HostFailure, HostFault},
     state::block::Block,
 };
 
@@ -59,7 +59,8 @@ pub(super) fn not_begun(err: &anyhow::Error, output: &Output) {
     };
     let found =
         err.chain().find_map(|it| it.downcast_ref::<HostFault>().cloned().or_else(|| of_halt(it.downcast_ref()?)));
-    let Some(HostFault { what, why, way_out }) = found else { return };
+    let Some(fault) = found else { return };
+    let HostFailure { what, why, way_out } = &*fault;
     // The error itself comes at the end, too.
     let _ = output.json(&json!({ "hostFault": { "what": what, "why": why, "wayOut": way_out } }));
 }
@@ -69,8 +70,8 @@ fn stopped(halt: &Halt, controller: &Host) -> Value {
     let standing = controller.standing();
     let (height, hash) = (standing.height, &standing.state_hash);
     match &halt.fault {
-        Fault::Halted(Halted { crank, line, why }) => json!({ "halted": {
-            "crank": crank.0, "line": line, "why": why, "height": height, "stateHash": hash,
+        Fault::Halted(it) => json!({ "halted": {
+            "crank": it.crank.0, "line": it.line, "why": it.why, "height": height, "stateHash": hash,
         } }),
         Fault::Anachronism(it) => json!({ "divergence": {
             "vatID": it.vat.to_string(), "delivery": it.delivery, "what": it.what, "recorded": it.recorded, "actual": it.actual,

@@ -196,7 +196,7 @@ pub(crate) fn cmd_inspect(args: InspectArgs, output: &Output) -> anyhow::Result<
             let range = (from.map_or(begin, DeliveryNum), DeliveryNum(to.unwrap_or(u64::MAX)));
             let hint = || archive_hint(dir).filter(|_| archive.is_none() && range.0 < begin);
             let hinted = |fault: HostFault| match hint() {
-                Some(hint) => HostFault::new(fault.what, format_args!("{}: {hint}", fault.why)),
+                Some(hint) => HostFault::new(&fault.what, format_args!("{}: {hint}", fault.why)),
                 None => fault,
             };
             let entries = transcript::entries(&block, vat, range).map_err(hinted)?;

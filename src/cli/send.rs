@@ -263,7 +263,7 @@ fn send(words: &SendWords, args: &RunArgs, output: &Output) -> anyhow::Result<(B
     let given = words.args.iter().cloned().map(Arg::Told);
     let sent = controller.send(to, &words.method, given).map_err(|fault| {
         Usage::new(
-            fault.why,
+            fault.why.clone(),
             "`vathost inspect DIR vats` lists the vats, `vathost run --state DIR` the results and what they hold",
         )
     })?;

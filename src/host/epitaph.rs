@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kernel::Halt,
     model::{
-        blame::{Fault, HostFault, KernelPanic},
+        blame::{BrokenInvariant, Fault, HostFailure},
         harmless::{harmless, quoted},
         id::hex,
         kernel_version::VERSIONS,
@@ -121,7 +121,8 @@ impl HostPosition {
 impl Epitaph {
     /// Makes the epitaph of this halt; `None` if it is not a kernel panic.
     pub fn of(halt: &Halt, standing: &HostPosition, vat_name: Option<String>) -> Option<Epitaph> {
-        let Fault::Kernel(KernelPanic { invariant, detail, location, backtrace }) = &halt.fault else { return None };
+        let Fault::Kernel(panic) = &halt.fault else { return None };
+        let BrokenInvariant { invariant, detail, location, backtrace } = &**panic;
         let position = &halt.position;
         let taken = halt.taken.clone().unwrap_or_default();
         Some(Epitaph {
@@ -279,7 +280,8 @@ pub struct Mishap {
 impl Mishap {
     /// Makes the report of this halt; `None` if it is not a host fault.
     pub fn of(halt: &Halt, standing: &HostPosition, vat_name: Option<String>) -> Option<Mishap> {
-        let Fault::Host(HostFault { what, why, way_out }) = &halt.fault else { return None };
+        let Fault::Host(fault) = &halt.fault else { return None };
+        let HostFailure { what, why, way_out } = &**fault;
         let position = &halt.position;
         Some(Mishap {
             block: standing.block(),

@@ -209,7 +209,7 @@ fn run(
         }
         if ran.delivery.is_some() {
             attempts += 1;
-            script.borrow().check_outcome(ran.ended.as_ref())?;
+            script.borrow().check_outcome(ran.ended.as_deref())?;
         }
     }
     Ok((block, attempts))

@@ -199,6 +199,7 @@ impl<'h> Crank<'h> {
     }
 
     /// Undoes the delivery of a vat that is at fault; then its options decide.
+    #[cold]
     fn punish(&mut self, vat: VatId, fault: VatFault, starting: bool) -> Result<(), Fault> {
         self.rewind();
         self.ledger.act_for(Some(vat));
@@ -230,6 +231,7 @@ impl<'h> Crank<'h> {
     }
 
     /// Rolls back the heap of a vat that stays alive to where it was before the delivery.
+    #[cold]
     pub(super) fn take_back(&mut self, vat: VatId) -> Result<(), Fault> {
         if probe_of(self.ledger.block()).is_some_and(|it| it.changes_heaps()) {
             self.workers.stop(vat);
@@ -239,10 +241,11 @@ impl<'h> Crank<'h> {
     }
 
     /// Ends a vat, and its worker.
+    #[cold]
     pub(crate) fn end(&mut self, vat: VatId, ended: Ended) -> Result<(), Fault> {
         self.workers.stop(vat);
         self.ledger.terminate(vat, &ended)?;
-        self.log.ran.ended = Some(ended);
+        self.log.ran.ended = Some(Box::new(ended));
         Ok(())
     }
 }

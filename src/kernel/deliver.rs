@@ -166,6 +166,7 @@ impl Crank<'_> {
 
 impl Ledger {
     /// Puts work aside until the vat is resumed, behind what waits already.
+    #[cold]
     pub(super) fn hold(&mut self, work: Work) -> Result<(), Fault> {
         match work {
             Work::Done | Work::Entry(_) => (),
@@ -320,7 +321,7 @@ impl Ledger {
 impl Live {
     /// Returns what came of the delivery, which is kept if it went well.
     fn outcome(&mut self, result: Result<Usage, Fault>) -> Result<DeliveryOutcome, Fault> {
-        Ok(match (result, self.exit.take()) {
+        Ok(match (result, self.exit.take().map(|it| *it)) {
             (Ok(usage), exit) => {
                 self.keep(usage)?;
                 match exit {
@@ -328,7 +329,7 @@ impl Live {
                     Some((failure, info)) => DeliveryOutcome::Exit { failure, info, usage },
                 }
             }
-            (Err(Fault::Vat(fault)), _) => DeliveryOutcome::Fault(fault),
+            (Err(Fault::Vat(fault)), _) => DeliveryOutcome::Fault(*fault),
             (Err(Fault::Interrupted(_)), _) => DeliveryOutcome::Interrupted,
             (Err(other), _) => return Err(other),
         })

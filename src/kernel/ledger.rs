@@ -74,6 +74,7 @@ impl Ledger {
     }
 
     /// Gives the block back as it was before the step, of which nothing may be part of the block yet.
+    #[cold]
     pub(super) fn undo(mut self) -> Block {
         self.0.rewind();
         let fuel = pending::of(&self.0).fuel_before;
@@ -83,6 +84,7 @@ impl Ledger {
 
     /// Ends a step that was interrupted. What directives did before the delivery is part of the block, and cannot be
     /// taken out of it: then the block is lost, as by a crash, and runs again from its last commit.
+    #[cold]
     pub(super) fn give_up(self) -> Result<Block, Fault> {
         if pending::of(&self.0).sealed { Err(Interrupted.into()) } else { Ok(self.undo()) }
     }

@@ -288,7 +288,7 @@ pub struct Ran {
     /// Fuel that the delivery used.
     pub fuel: u64,
     /// The end of the vat, if it ended.
-    pub ended: Option<Ended>,
+    pub ended: Option<Box<Ended>>,
 }
 
 /// Runs the next crank. `None` where nothing has changed: every queue is empty, or the crank's delivery was

@@ -62,11 +62,13 @@ impl Crank<'_> {
     }
 
     /// Halts where a directive says so, or where something is not as it says.
+    #[cold]
     pub(crate) fn check(&self, due: &[Directive]) -> Result<(), Fault> {
         check(&self.ledger, &self.log.work, due)
     }
 
     /// Carries out what was checked, and seals it; then the item is taken again, or skipped.
+    #[cold]
     pub(crate) fn carry_out_all(mut self, due: Vec<Directive>) -> Result<Self, Fault> {
         let vat = self.log.work.vat();
         if !due.iter().any(Directive::in_consensus) {
@@ -151,7 +153,7 @@ impl Crank<'_> {
                     self.workers.stop(vat);
                     self.ledger.terminate(vat, &ended)?;
                     if Some(vat) == delivered {
-                        self.log.ran.ended = Some(ended);
+                        self.log.ran.ended = Some(Box::new(ended));
                     }
                 }
             }

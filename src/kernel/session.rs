@@ -120,7 +120,7 @@ impl Ledger {
         match self.make_syscalls(session, syscalls) {
             Err(Fault::Vat(fault)) => {
                 self.rewind();
-                self.end_faulty(session, fault)?;
+                self.end_faulty(session, *fault)?;
             }
             other => other?,
         }

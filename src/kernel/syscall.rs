@@ -50,7 +50,7 @@ pub(crate) struct Live {
     /// The kind of the last one.
     pub(super) last: &'static str,
     /// The last `exit`.
-    pub(super) exit: Option<(bool, CapData<KRef>)>,
+    pub(super) exit: Option<Box<(bool, CapData<KRef>)>>,
     /// The fault of a syscall: it stands, whatever the guest does afterwards.
     pub(super) fault: Option<Box<Fault>>,
     /// Bytes of its console lines so far.
@@ -165,6 +165,7 @@ impl Syscalls {
     }
 
     /// Ends the delivery: the guest asked for something that is no syscall at all.
+    #[cold]
     pub fn malformed(&mut self, kind: &'static str, why: impl fmt::Display) -> Fault {
         let fault = Fault::from(VatFault::illegal(kind, why));
         let live = match &mut self.0 {
@@ -300,7 +301,7 @@ impl Live {
             Syscall::Send { target, message } => ledger.send(target, message)?,
             Syscall::Subscribe(promise) => ledger.subscribe(vat, promise)?,
             Syscall::Resolve(resolutions) => ledger.resolve(vat, resolutions)?,
-            Syscall::Exit { failure, info } => self.exit = Some((failure, info)),
+            Syscall::Exit { failure, info } => self.exit = Some(Box::new((failure, info))),
             Syscall::VatstoreGet(key) => return Ok(Answer::Value(vatstore_get(ledger.block_mut(), vat, key)?)),
             Syscall::VatstoreGetNextKey(key) => {
                 return Ok(Answer::Value(vatstore_next_key(ledger.block_mut(), vat, key)?));

@@ -232,6 +232,7 @@ impl Crank<'_> {
 
     /// Takes the item as [`retake`](Crank::retake) does, but takes an entry that is no delivery as it is, unprocessed:
     /// it may be one that cannot even be routed.
+    #[cold]
     pub(super) fn take_to_skip(&mut self) -> Result<Work, Fault> {
         let Some(item) = self.standing() else { return self.retake() };
         let tables = self.ledger.tables();

@@ -153,6 +153,7 @@ pub(super) struct Outward<'a> {
 }
 
 impl Outward<'_> {
+    #[cold]
     fn illegal<T>(&self, why: impl std::fmt::Display) -> Result<T, Fault> {
         Err(VatFault::illegal(self.kind, why).into())
     }

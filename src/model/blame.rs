@@ -4,7 +4,7 @@
 //! host and leaves no block to commit; a [`HostFault`] (disk, memory, a file) halts this host only and is never
 //! blamed on a vat.
 
-use std::{backtrace::Backtrace, fmt, panic::Location};
+use std::{backtrace::Backtrace, fmt, ops::Deref, panic::Location};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,14 @@ pub enum VatFault {
 
 impl VatFault {
     /// Refuses what would cross a limit.
+    #[inline]
     pub fn limit(name: &str, value: u64, max: u64) -> Result<(), VatFault> {
-        if value <= max { Ok(()) } else { Err(VatFault::Limit { name: name.to_owned(), value, max }) }
+        if value <= max { Ok(()) } else { Err(VatFault::crossed(name, value, max)) }
+    }
+
+    #[cold]
+    fn crossed(name: &str, value: u64, max: u64) -> VatFault {
+        VatFault::Limit { name: name.to_owned(), value, max }
     }
 
     /// Returns the part of the fault that other vats may learn: without the guest's console, which only operators see.
@@ -71,6 +77,7 @@ impl VatFault {
     }
 
     /// Makes the fault of an illegal syscall of this kind.
+    #[cold]
     pub fn illegal(syscall: &str, why: impl fmt::Display) -> VatFault {
         VatFault::IllegalSyscall { syscall: syscall.to_owned(), why: why.to_string() }
     }
@@ -78,8 +85,13 @@ impl VatFault {
 
 /// A broken invariant of the kernel. The host halts; nothing of the open block is committed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct KernelPanic(Box<BrokenInvariant>);
+
+/// The facts about a broken invariant.
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("invariant `{invariant}` failed: {detail} ({location})")]
-pub struct KernelPanic {
+pub struct BrokenInvariant {
     /// The name in the kernel's table of invariants.
     pub invariant: &'static str,
     /// The finding that broke it.
@@ -92,17 +104,32 @@ pub struct KernelPanic {
 
 impl KernelPanic {
     /// Makes the panic for the invariant of this name, which does not hold.
+    #[cold]
     #[track_caller]
     pub fn new(invariant: &'static str, detail: impl fmt::Display) -> KernelPanic {
         let (detail, location) = (detail.to_string(), Location::caller().to_string());
-        KernelPanic { invariant, detail, location, backtrace: Backtrace::force_capture().to_string() }
+        let backtrace = Backtrace::force_capture().to_string();
+        KernelPanic(Box::new(BrokenInvariant { invariant, detail, location, backtrace }))
+    }
+}
+
+impl Deref for KernelPanic {
+    type Target = BrokenInvariant;
+
+    fn deref(&self) -> &BrokenInvariant {
+        &self.0
     }
 }
 
 /// A failure of this machine: disk, memory, or a file with unexpected contents.
 #[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct HostFault(Box<HostFailure>);
+
+/// The facts about a failure of this machine.
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}: {why}{}", way_out.map(|it| format!(": {it}")).unwrap_or_default())]
-pub struct HostFault {
+pub struct HostFailure {
     /// The host's action, and its object.
     pub what: String,
     /// The error that caused the failure.
@@ -117,24 +144,51 @@ const OF_DAMAGE: &str = "the state is damaged; `vathost verify` lists all that i
 
 impl HostFault {
     /// Makes a fault: `what` failed because of `why`.
+    #[cold]
     pub fn new(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
-        HostFault { what: what.to_string(), why: why.to_string(), way_out: None }
+        HostFault(Box::new(HostFailure { what: what.to_string(), why: why.to_string(), way_out: None }))
     }
 
     /// Makes the fault of a state that is damaged: what was read at `what` is not what was written.
+    #[cold]
     pub fn damage(what: impl fmt::Display, why: impl fmt::Display) -> HostFault {
-        HostFault { way_out: Some(OF_DAMAGE), ..HostFault::new(what, why) }
+        HostFault::new(what, why).with_way_out(OF_DAMAGE)
+    }
+
+    /// Names the remedy.
+    #[must_use]
+    pub fn with_way_out(mut self, way_out: &'static str) -> HostFault {
+        self.0.way_out = Some(way_out);
+        self
+    }
+
+    /// Says otherwise why it failed.
+    #[must_use]
+    pub fn because(mut self, why: String) -> HostFault {
+        self.0.why = why;
+        self
     }
 
     /// Wraps a fault that was met while `what` was done.
+    #[cold]
     #[must_use]
-    pub fn within(self, what: impl fmt::Display) -> HostFault {
-        HostFault { what: what.to_string(), why: self.finding(), way_out: self.way_out }
+    pub fn within(mut self, what: impl fmt::Display) -> HostFault {
+        self.0.why = self.finding();
+        self.0.what = what.to_string();
+        self
     }
 
     /// Describes the fault without what can be done: for a list of many.
     pub fn finding(&self) -> String {
         format!("{}: {}", self.what, self.why)
+    }
+}
+
+impl Deref for HostFault {
+    type Target = HostFailure;
+
+    fn deref(&self) -> &HostFailure {
+        &self.0
     }
 }
 
@@ -173,26 +227,65 @@ pub struct Halted {
 pub struct Interrupted;
 
 /// Any of the six reasons to stop, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
+///
+/// It takes two words wherever it may be returned, and a fault of one kind takes one: each step of a crank has room for it, and none needs it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// A fault of the guest.
     #[error(transparent)]
-    Vat(#[from] VatFault),
+    Vat(Box<VatFault>),
     /// A bug of the kernel.
     #[error(transparent)]
-    Kernel(#[from] KernelPanic),
+    Kernel(KernelPanic),
     /// A failure of the machine.
     #[error(transparent)]
-    Host(#[from] HostFault),
+    Host(HostFault),
     /// A replay that differs from its record.
     #[error(transparent)]
-    Anachronism(#[from] Anachronism),
+    Anachronism(Box<Anachronism>),
     /// A halt that a directive ordered.
     #[error(transparent)]
-    Halted(#[from] Halted),
+    Halted(Box<Halted>),
     /// An interruption by the host's operator.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+// Cold: so the compiler knows, wherever a `?` may return a fault, that it seldom does.
+
+impl From<VatFault> for Fault {
+    #[cold]
+    fn from(fault: VatFault) -> Fault {
+        Fault::Vat(Box::new(fault))
+    }
+}
+
+impl From<KernelPanic> for Fault {
+    #[cold]
+    fn from(panic: KernelPanic) -> Fault {
+        Fault::Kernel(panic)
+    }
+}
+
+impl From<HostFault> for Fault {
+    #[cold]
+    fn from(fault: HostFault) -> Fault {
+        Fault::Host(fault)
+    }
+}
+
+impl From<Anachronism> for Fault {
+    #[cold]
+    fn from(anachronism: Anachronism) -> Fault {
+        Fault::Anachronism(Box::new(anachronism))
+    }
+}
+
+impl From<Halted> for Fault {
+    #[cold]
+    fn from(halted: Halted) -> Fault {
+        Fault::Halted(Box::new(halted))
+    }
 }
 
 /// Returns a [`KernelPanic`] from the enclosing function unless the condition holds.

@@ -46,7 +46,7 @@ impl CapToken {
     pub(super) fn secret_of(folder: &Path, keyed: usize) -> Result<CapToken, HostFault> {
         let path = folder.join(SECRET);
         let failed = |why: String| HostFault::new(format_args!("read `{}`", path.display()), why);
-        let unusable = |why: String| HostFault { way_out: Some(OF_SECRET), ..failed(why) };
+        let unusable = |why: String| failed(why).with_way_out(OF_SECRET);
         match fs::read(&path) {
             Ok(bytes) => {
                 let length = bytes.len();

@@ -22,7 +22,7 @@ mod writer;
 mod zstd_tail;
 
 use std::{
-    fmt, io,
+    fmt, hint, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
@@ -117,15 +117,24 @@ impl Slog {
     }
 
     /// Returns whether events of this detail are recorded.
+    #[inline]
     pub fn wants(&self, detail: Detail) -> bool {
         self.detail >= detail
     }
 
     /// Records the event that `make` makes, if it wants that much.
+    #[inline]
     pub fn record<'a>(&mut self, detail: Detail, make: impl FnOnce() -> Event<'a>) {
-        if self.wants(detail)
-            && let Some(recorder) = &self.recorder
-        {
+        if self.wants(detail) {
+            hint::cold_path();
+            self.record_wanted(make);
+        }
+    }
+
+    /// Records an event. Apart from what asks for it, which passes over it where nothing is recorded.
+    #[inline(never)]
+    fn record_wanted<'a>(&mut self, make: impl FnOnce() -> Event<'a>) {
+        if let Some(recorder) = &self.recorder {
             let event = make();
             locked(recorder).record(&event);
         }

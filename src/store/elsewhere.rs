@@ -616,7 +616,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Table<K, V, I, A> {
     /// Says of which row a fault is.
     pub(super) fn placed(&self, key: &[u8], fault: HostFault) -> HostFault {
         let (name, key) = (self.name, hex(key));
-        HostFault::damage(format_args!("table `{name}`, key {key}"), fault.why)
+        HostFault::damage(format_args!("table `{name}`, key {key}"), &fault.why)
     }
 
     fn come(&mut self, key: K, row: Slot<V>) {

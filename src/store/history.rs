@@ -187,7 +187,7 @@ impl Database {
     fn link(&self, vat: VatId, from: DeliveryNum, first: DeliveryNum) -> Result<i64, HostFault> {
         let pruned = self.pruned(vat)?;
         if let Some(pruned) = pruned.filter(|it| from < it.next) {
-            return Err(HostFault { way_out: Some(LEFT), ..HostFault::new(reading(vat, from), pruned.told()) });
+            return Err(HostFault::new(reading(vat, from), pruned.told()).with_way_out(LEFT));
         }
         if first > from {
             return Err(self.damaged(reading(vat, first), missing(from), TABLE));

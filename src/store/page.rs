@@ -114,7 +114,7 @@ fn manifest(
 }
 
 fn around(fault: HostFault) -> HostFault {
-    HostFault { way_out: Some(AROUND), ..fault }
+    fault.with_way_out(AROUND)
 }
 
 impl Database {

@@ -152,8 +152,8 @@ impl SpanFolder {
             }
             Ok(_) => {
                 let why = "another state, or another history of this one, left its deliveries there";
-                let way_out = Some("name a folder of its own for each state");
-                return Err(HostFault { way_out, ..HostFault::new(format_args!("write `{}`", path.display()), why) });
+                let fault = HostFault::new(format_args!("write `{}`", path.display()), why);
+                return Err(fault.with_way_out("name a folder of its own for each state"));
             }
             // It is not there, or damaged.
             Err(_) => self.write(&path, &bytes).map_err(failed)?,
@@ -300,10 +300,8 @@ fn encode(span: &SpanChunks) -> io::Result<(SpanHead, Vec<u8>)> {
 }
 
 fn altered(path: &Path, why: impl std::fmt::Display) -> HostFault {
-    HostFault {
-        way_out: Some("take the file from a backup of the archive, or from that of another replica"),
-        ..HostFault::new(format_args!("read `{}`", path.display()), why)
-    }
+    HostFault::new(format_args!("read `{}`", path.display()), why)
+        .with_way_out("take the file from a backup of the archive, or from that of another replica")
 }
 
 const CHANGED: &str = "it is not as it was written";

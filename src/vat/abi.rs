@@ -46,10 +46,12 @@ type GuestMemory<'a> = Caller<'a, InstanceData>;
 
 // ---- what a guest gives
 
+#[cold]
 fn illegal(guest: &mut GuestMemory<'_>, kind: &'static str, why: impl std::fmt::Display) -> Fault {
     refuse(guest.data_mut(), kind, why)
 }
 
+#[cold]
 fn refuse(host: &mut InstanceData, kind: &'static str, why: impl std::fmt::Display) -> Fault {
     match &mut host.syscalls {
         Some(syscalls) => syscalls.malformed(kind, why),
@@ -87,6 +89,7 @@ fn range(at: u32, len: u64) -> Range<usize> {
     at..usize::try_from(len).map_or(usize::MAX, |len| at.saturating_add(len))
 }
 
+#[cold]
 fn outside(host: &mut InstanceData, kind: &'static str, at: u32, len: u64) -> Fault {
     refuse(host, kind, format_args!("{len} bytes at {at:#x} lie outside of memory"))
 }

@@ -98,7 +98,7 @@ impl Desk<'_> {
             Address::CapToken(token) => To::Held(self.named(*token)?),
         };
         let sent = self.host.send_data(to, &call.method, methargs);
-        sent.map(|it| it.promise()).map_err(|fault| Problem::new("refused", fault.why))
+        sent.map(|it| it.promise()).map_err(|fault| Problem::new("refused", fault.why.clone()))
     }
 
     fn methargs(&self, method: &str, args: &[Value]) -> Result<CapData<KRef>, Problem> {

@@ -94,7 +94,7 @@ fn send_as_told(desk: &mut Desk<'_>, message: &Message) -> Result<Sent, Problem>
     };
     let given = message.args.iter().cloned().map(Arg::Told);
     let sent = desk.host.send(to, &message.method, given);
-    sent.inspect(|it| desk.note_call(it.promise())).map_err(|fault| Problem::new("refused", fault.why))
+    sent.inspect(|it| desk.note_call(it.promise())).map_err(|fault| Problem::new("refused", fault.why.clone()))
 }
 
 /// Finds a vat by its number or its name.
@@ -144,7 +144,7 @@ async fn act(State(shared): Site, body: Body) -> Result<Response, Problem> {
     };
     let done = shared.errand(shared.bounds.call_time, move |desk, reply| {
         let ordered = find(desk, &name).and_then(|vat| {
-            desk.host.administrate(vat, act).map(|()| vat).map_err(|fault| Problem::new("refused", fault.why))
+            desk.host.administrate(vat, act).map(|()| vat).map_err(|fault| Problem::new("refused", fault.why.clone()))
         });
         match ordered {
             Ok(vat) => desk.when_durable(reply, vat),

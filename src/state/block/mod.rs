@@ -161,8 +161,10 @@ impl Block {
             None => proof::read(&database),
             Some(copy) => {
                 let read = proof::read(&database).and_then(|it| proof::whole(&database, &it).map(|()| it));
-                let read = read
-                    .map_err(|it| HostFault { why: format!("{} (`{}` is as it was)", it.why, copy.display()), ..it })?;
+                let read = read.map_err(|it| {
+                    let why = format!("{} (`{}` is as it was)", it.why, copy.display());
+                    it.because(why)
+                })?;
                 drop_copy(&copy).map(|()| read)
             }
         };
@@ -366,6 +368,7 @@ impl Block {
     }
 
     /// Undoes all row changes since the last seal, and takes back the transcript entries and what was sent.
+    #[cold]
     pub(crate) fn rewind(&mut self) {
         self.0.pending.clear();
         self.0.tables.each().into_iter().for_each(Journaled::rewind);

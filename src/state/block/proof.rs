@@ -40,7 +40,10 @@ pub(crate) fn read(database: &Database) -> Result<Proved, HostFault> {
     match faults.into_iter().next() {
         None => proved,
         Some(first) if more == 0 => Err(first),
-        Some(first) => Err(HostFault { why: format!("{} (the first of {} findings)", first.why, more + 1), ..first }),
+        Some(first) => {
+            let why = format!("{} (the first of {} findings)", first.why, more + 1);
+            Err(first.because(why))
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl World {
                 Ok(Some(_)) => (),
                 Ok(None) => panic!("the host did not halt"),
                 Err(halt) => match halt.fault {
-                    Fault::Halted(halted) => return halted,
+                    Fault::Halted(halted) => return *halted,
                     other => panic!("not a directive: {other}"),
                 },
             }

@@ -29,7 +29,7 @@ fn fault(program: &str, wasm: &[u8], limits: CompilerLimits) -> String {
     let id = BundleId::of(wasm);
     let fault = compile_in(Path::new(program), (DEFAULT, false), id, wasm, limits).unwrap_err();
     assert_eq!(fault.what, format!("compile bundle {id}"));
-    fault.why
+    fault.why.clone()
 }
 
 #[test]

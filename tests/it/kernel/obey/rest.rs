@@ -2,7 +2,7 @@
 
 use vathost::{
     kernel,
-    model::blame::{Fault, Halted},
+    model::blame::Fault,
 };
 
 use super::*;
@@ -83,8 +83,9 @@ fn what_needs_a_delivery_or_changes_nothing_makes_no_crank() {
         assert_eq!((w.hash(), w.next_crank()), (hash, next), "{order}");
         // The order comes to it at rest all the same, and changes nothing.
         let fault = kernel::obey_at_rest(w.block()).unwrap_err().fault;
-        let Fault::Halted(Halted { line: halted, .. }) = fault else { panic!("{order}: {fault}") };
-        assert!(halted == format!("crank-{next}: halt") || halted.starts_with("expect state 00000000"), "{halted}");
+        let Fault::Halted(halted) = fault else { panic!("{order}: {fault}") };
+        let line = &halted.line;
+        assert!(*line == format!("crank-{next}: halt") || line.starts_with("expect state 00000000"), "{line}");
     }
     let mut w = resting();
     w.order("crank+1: terminate v2\nv2/delivery-1: terminate");
