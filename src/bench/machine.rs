@@ -21,6 +21,9 @@ pub struct Hardware {
     pub date: String,
     /// Whether vathost was built without debug assertions: the figures of any other build mean nothing.
     pub release: bool,
+    /// Whether the compiler was told what a delivery runs: see `benches/profiled.sh`.
+    #[serde(default)]
+    pub profiled: bool,
     /// The load average of the last minute: 0 is an idle machine.
     pub load: f64,
 }
@@ -34,6 +37,7 @@ pub fn machine() -> Hardware {
         cpu: field("/proc/cpuinfo", "model name").unwrap_or_default(),
         date: date::today(),
         release: !cfg!(debug_assertions),
+        profiled: option_env!("VATHOST_PROFILED").is_some_and(|it| !it.is_empty()),
         load: fs::read_to_string("/proc/loadavg")
             .ok()
             .and_then(|it| it.split(' ').next()?.parse().ok())
