@@ -305,6 +305,18 @@ impl<A: Ord + Clone, V> RowMap<(A, i64), V> for Runs<A, V> {
 }
 
 impl<A: Ord + Clone, V> Runs<A, V> {
+    /// Puts a value behind the last one of its part; the first one of a part has number 0. Returns its entry.
+    pub(super) fn append(&mut self, part: A, value: V) -> (&(A, i64), &V) {
+        let spare = &mut self.spare;
+        let run = match self.runs.entry(part.clone()) {
+            Entry::Vacant(vacant) => vacant.insert(spare.pop().unwrap_or_default()),
+            Entry::Occupied(there) => there.into_mut(),
+        };
+        let number = run.back().map_or(0, |last| last.0.1 + 1);
+        self.count += 1;
+        entry(run.push_back_mut(((part, number), value)))
+    }
+
     /// Returns the least and the greatest number of a part.
     pub(super) fn ends(&self, part: &A) -> Option<(i64, i64)> {
         let run = self.runs.get(part)?;

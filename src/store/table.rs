@@ -647,6 +647,19 @@ fn here<'a, K, V: 'a>(rows: &'a impl RowMap<K, Slot<V>>, key: &K) -> Option<&'a 
     rows.find(key).map(|it| &it.value)
 }
 
+/// Writes a row behind the last one of its part; the first one of a part has number 0. All rows of the table are in memory.
+pub(crate) fn append_row<A, V, I>(table: &mut Table<(A, i64), V, I, InRuns>, part: A, value: V)
+where
+    A: Ord + Clone,
+    V: Value,
+    I: Index<(A, i64), V>,
+{
+    let (key, new) = table.rows.append(part, Slot { value, stamp: Stamp::of(table.crank) });
+    table.index.changed(key, None, Some(&new.value));
+    // Where the crank took away a row of this key, the journal has what it was before, and keeps that.
+    table.journal.push((key.clone(), None));
+}
+
 /// Returns the numbers of the first and the last row of a part.
 pub(crate) fn run_ends<A: Ord + Clone, V, I>(table: &Table<(A, i64), V, I, InRuns>, part: &A) -> Option<(i64, i64)> {
     table.rows.ends(part)

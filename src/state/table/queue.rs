@@ -260,8 +260,7 @@ impl Queue {
 
     /// Joins the end of a queue.
     pub fn push(&mut self, id: QueueId, waiting: Waiting) {
-        let last = store::run_ends(self, &id).map(|(_, last)| last);
-        self.insert((id, last.map_or(0, |it| it + 1)), waiting);
+        store::append_row(self, id, waiting);
     }
 
     /// Joins the front of a queue.

@@ -1,9 +1,6 @@
 //! Directives where nothing else is to do: whether there is a crank for them, and what it leaves.
 
-use vathost::{
-    kernel,
-    model::blame::Fault,
-};
+use vathost::{kernel, model::blame::Fault};
 
 use super::*;
 
