@@ -3,7 +3,7 @@
 //! Invariant: a delivery that went well is in the vat's transcript, with all its syscalls, before its consequences are
 //! taken.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, hint};
 
 use crate::{
     kernel::{
@@ -86,6 +86,7 @@ impl Crank<'_> {
         let (vat, result, delivery) = match self.log.take_work() {
             Work::Done | Work::Entry(_) => return Ok(self),
             Work::Item(vat, Item::UpgradeVat { bundle, parameters, result, .. }) => {
+                hint::cold_path();
                 return self.upgrade(vat, bundle, parameters, result);
             }
             Work::Item(vat, item) => {
@@ -118,10 +119,12 @@ impl Crank<'_> {
         let translated = self.ledger.begin_delivery(at, delivery)?;
         let (syscalls, result) = match started {
             Ok(()) if is_session => {
+                hint::cold_path();
                 let posted = self.ledger.deliver_to_session(vat, &translated);
                 (Syscalls::live(self.ledger, at), posted)
             }
             Ok(()) if holds => {
+                hint::cold_path();
                 let live = Syscalls::live(self.ledger, at);
                 speculation::deliver(self.workers, vat, &translated, fuel_max, live)?
             }
@@ -129,7 +132,10 @@ impl Crank<'_> {
                 let worker = self.workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
                 worker.deliver(&translated, fuel_max, Syscalls::live(self.ledger, at))
             }
-            Err(fault) => (Syscalls::live(self.ledger, at), Err(fault)),
+            Err(fault) => {
+                hint::cold_path();
+                (Syscalls::live(self.ledger, at), Err(fault))
+            }
         };
         let mut live = syscalls.into_live()?;
         self.log.position.syscall = live.count.checked_sub(1).map(|it| (it, live.last));
@@ -192,23 +198,7 @@ impl Ledger {
                 rest.into_iter().try_for_each(|it| self.notify(vat, it))?;
                 Delivery::Notify(told)
             }
-            Item::StartVat { parameters, .. } => {
-                parameters.slots.iter().try_for_each(|it| self.decref(*it))?;
-                Delivery::StartVat(parameters)
-            }
-            Item::ChangeOptions { options, .. } => {
-                options.slots.iter().try_for_each(|it| self.decref(*it))?;
-                Delivery::ChangeOptions(options)
-            }
-            Item::Reap(vat) => {
-                self.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
-                Delivery::BringOutYourDead
-            }
-            Item::UpgradeVat { vat, .. } | Item::Cleanup(vat) => {
-                return Err(
-                    KernelPanic::new("audit.queue", format_args!("{vat} is delivered what is no delivery")).into()
-                );
-            }
+            rarer => return open_rarer(self, rarer),
         })
     }
 
@@ -316,6 +306,29 @@ impl Ledger {
             self.queue_reap(vat);
         }
     }
+}
+
+/// Turns an item other than a message or a notify into the delivery for its vat.
+#[inline(never)]
+fn open_rarer(ledger: &mut Ledger, item: Item) -> Result<Delivery<KRef>, Fault> {
+    Ok(match item {
+        Item::StartVat { parameters, .. } => {
+            parameters.slots.iter().try_for_each(|it| ledger.decref(*it))?;
+            Delivery::StartVat(parameters)
+        }
+        Item::ChangeOptions { options, .. } => {
+            options.slots.iter().try_for_each(|it| ledger.decref(*it))?;
+            Delivery::ChangeOptions(options)
+        }
+        Item::Reap(vat) => {
+            ledger.tables_mut().tallies.update(&vat, |it| it.reap_queued = false);
+            Delivery::BringOutYourDead
+        }
+        Item::Send { .. } | Item::Notify { .. } | Item::UpgradeVat { .. } | Item::Cleanup(_) => {
+            let what = format_args!("an entry is opened that is no delivery: {item:?}");
+            return Err(KernelPanic::new("audit.queue", what).into());
+        }
+    })
 }
 
 impl Live {

@@ -6,6 +6,8 @@
 //!
 //! Invariant: all of it is part of the step; a rewind leaves nothing of it.
 
+use std::hint;
+
 use crate::{
     kernel::{audit::audit, probe::probe_of, route::Route},
     model::{
@@ -61,7 +63,8 @@ impl Ledger {
     pub(super) fn close(mut self, step: Step) -> Result<Block, Fault> {
         let is_probed = || probe_of(&self.0).is_some_and(|it| it.audits(self.number()));
         // What is recounted is all of the state: not while most of it is in the file.
-        if self.tables().are_whole() && (self.0.is_audited_at(self.number()) || is_probed()) {
+        if (self.0.is_audited_at(self.number()) || is_probed()) && self.tables().are_whole() {
+            hint::cold_path();
             audit(self.tables())?;
         }
         self.seal(step)?;

@@ -12,7 +12,7 @@
 //!
 //! Invariants: nothing here says what a probe is for; one that overrides nothing changes no hash.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, hint, sync::Arc};
 
 use crate::{
     directive::{Class, Directive, DirectiveSet, SetDigest},
@@ -201,6 +201,7 @@ pub fn set_probe(block: &mut Block, probe: Option<Arc<dyn Probe>>) {
 #[inline]
 pub fn probe_of(block: &Block) -> Option<&Arc<dyn Probe>> {
     let held: &dyn Any = block.probe()?;
+    hint::cold_path();
     held.downcast_ref::<Slot>().map(|it| &it.0)
 }
 

@@ -1,6 +1,6 @@
 //! The syscalls that a vat may make during a delivery: the one place through which a guest reaches the kernel.
 
-use std::{fmt, ops::ControlFlow, sync::Arc};
+use std::{fmt, hint, ops::ControlFlow, sync::Arc};
 
 use crate::{
     kernel::{
@@ -223,6 +223,14 @@ impl Replay {
 }
 
 impl Live {
+    /// Returns the probe, which few hosts have.
+    #[inline]
+    fn probe(&self) -> Option<Arc<dyn Probe>> {
+        let probe = self.probe.as_ref()?;
+        hint::cold_path();
+        Some(Arc::clone(probe))
+    }
+
     fn call(&mut self, syscall: Syscall<VRef>, memory: &[u8]) -> Result<Answer, Fault> {
         let (at, vat, kind) = (self.at, self.at.vat, syscall.kind());
         let syscall_num = self.count;
@@ -233,27 +241,30 @@ impl Live {
                 VatFault::illegal(kind, format_args!("more than {} in a delivery", limits::SYSCALLS_MAX)).into()
             );
         }
-        if let Some(probe) = &self.probe {
+        if let Some(probe) = self.probe() {
             probe.before_syscall(&mut self.ledger, at, syscall_num, kind)?;
         }
         self.ledger.entries().syscall(&syscall)?;
         self.check_entry()?;
-        let seen = self.probe.as_ref().filter(|it| it.sees_syscalls()).map(|_| syscall.clone());
+        let seen = self.probe().filter(|it| it.sees_syscalls()).map(|probe| (probe, syscall.clone()));
         let recorded = self.ledger.slog().wants(Detail::Syscalls).then(|| syscall.clone());
         let translated = Outward { ledger: &mut self.ledger, vat, kind }.translate(syscall);
         let translated = translated.and_then(|it| self.ledger.check_queued(vat, &it).map(|()| it));
         if let Some(vsc) = &recorded {
+            hint::cold_path();
             self.ledger.slog().record(Detail::Syscalls, || {
                 let (ksc, vsc) = (translated.as_ref().ok().map(Shape), Shape(vsc));
                 Event::Syscall { at, syscall_num, replay: false, syscall: kind, ksc, vsc }
             });
         }
-        if let (Some(probe), Some(vat)) = (&self.probe, &seen) {
+        if let Some((probe, vat)) = &seen {
+            hint::cold_path();
             let (kernel, block) = (translated.as_ref(), self.ledger.block());
             probe.syscall(&Call { at, number: syscall_num, vat, kernel, memory, block })?;
         }
         let answer = translated.and_then(|syscall| self.apply(syscall));
         if recorded.is_some() {
+            hint::cold_path();
             let result = match &answer {
                 Ok(answer) => SyscallResult::Ok(answer),
                 Err(fault) => SyscallResult::Error(fault),
@@ -262,7 +273,7 @@ impl Live {
             self.ledger.slog().record(Detail::Syscalls, event);
         }
         let mut answer = answer?;
-        if let Some(probe) = &self.probe {
+        if let Some(probe) = self.probe() {
             answer = probe.answer(at.crank_num, answer);
         }
         self.ledger.entries().answer(&answer)?;

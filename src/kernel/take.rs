@@ -312,6 +312,15 @@ impl Crank<'_> {
                 self.log.entry = Some(Arc::new(item));
                 self.ledger.decref(promise.into())?;
             }
+            rarer => return self.process_rarer(rarer),
+        }
+        Ok(Work::Done)
+    }
+
+    /// Processes an item other than a message or a notify.
+    #[inline(never)]
+    fn process_rarer(&mut self, item: Item) -> Result<Work, Fault> {
+        match item {
             Item::StartVat { vat, ref parameters, result } => {
                 let row = self.ledger.tables().vats.get(&vat).ok_or_else(|| KernelPanic::new("vat.known", vat))?;
                 let upgraded = row.incarnation > 0;
@@ -350,6 +359,7 @@ impl Crank<'_> {
                     self.ledger.queue_cleanup(vat, true);
                 }
             }
+            Item::Send { .. } | Item::Notify { .. } => return self.process(item),
         }
         Ok(Work::Done)
     }

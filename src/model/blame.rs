@@ -155,14 +155,14 @@ impl HostFault {
         HostFault::new(what, why).with_way_out(OF_DAMAGE)
     }
 
-    /// Names the remedy.
+    /// Names the remedy of the fault.
     #[must_use]
     pub fn with_way_out(mut self, way_out: &'static str) -> HostFault {
         self.0.way_out = Some(way_out);
         self
     }
 
-    /// Says otherwise why it failed.
+    /// Puts another reason in the place of the fault's.
     #[must_use]
     pub fn because(mut self, why: String) -> HostFault {
         self.0.why = why;

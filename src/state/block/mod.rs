@@ -31,6 +31,7 @@ pub use probe::{BlockProbe, Sealed};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hint,
     path::Path,
     sync::Arc,
 };
@@ -402,6 +403,7 @@ impl Block {
             chain.number(END);
         });
         if let Some(probe) = probe {
+            hint::cold_path();
             // What is sealed in the middle of a crank has no number yet: that of the crank is one less than the next.
             let crank = crank.unwrap_or(CrankNum(tables.globals().next_crank.0.saturating_sub(1)));
             probe.sealed(&Sealed { crank, rows: compared.unwrap_or_default(), entries })?;
