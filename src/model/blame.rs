@@ -228,7 +228,7 @@ pub struct Interrupted;
 
 /// Any of the six reasons to stop, on its way up: through a syscall handler, across wasm frames, out of the crank loop.
 ///
-/// It takes two words wherever it may be returned, and a fault of one kind takes one: each step of a crank has room for it, and none needs it.
+/// Two words, whatever the reason: every step of a crank has room for one, and few need it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// A fault of the guest.
