@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`Sorted`] | any | most tables |
 //! | [`InRuns`] | a part and a number, as `(queue, place)` | rows that come at one end of a run of numbers, and go at the other |
-//! | [`Dense`] | numbers that are given out one after the other | rows that stay: those of vats |
+//! | [`Dense`] | numbers that are given out one after the other | rows that stay: those of vats, and the live vats themselves |
 //! | [`Single`] | none | a table of one row, which each crank changes: the counters |
 //!
 //! Invariant: they differ in speed alone. Each keeps its rows in the order of the keys.

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{model::value::Bytes, store::rows::InRuns};
+use crate::{
+    model::value::Bytes,
+    store::rows::{InRuns, Single},
+};
 
 #[derive(Default, Debug)]
 struct ByValue(BTreeMap<u64, usize>);
@@ -174,4 +177,56 @@ proptest! {
     fn a_table_in_runs_equals_three_plain_maps(steps in prop::collection::vec(step(), 0..80)) {
         compare::<(u8, i64), InRuns>(steps, |it| (u8::try_from(it % 2).expect("small"), 3 - it.cast_signed()))?;
     }
+}
+
+#[test]
+fn a_row_behind_the_last_of_its_part_is_undone_sealed_and_found_as_any_other() {
+    let mut table: Table<(u8, i64), u64, ByValue, InRuns> = Table::new(1, "it");
+    append_row(&mut table, 1, 10);
+    append_row(&mut table, 1, 11);
+    append_row(&mut table, 2, 20);
+    let seal = |table: &mut Table<(u8, i64), u64, ByValue, InRuns>| {
+        let mut mark = Fold::of_step("crank");
+        Journaled::seal(table, &mut mark, None, None).expect("seals");
+        mark.mark()
+    };
+    seal(&mut table);
+    let sealed = BTreeMap::from([((1, 0), 10), ((1, 1), 11), ((2, 0), 20)]);
+    assert_eq!(table.plain(), sealed);
+    // Its key is that of a row that the same crank took away.
+    table.remove(&(2, 0));
+    append_row(&mut table, 2, 21);
+    append_row(&mut table, 1, 12);
+    assert_eq!((table.get(&(2, 0)), table.get(&(1, 2))), (Some(&21), Some(&12)));
+    Journaled::rewind(&mut table);
+    assert_eq!(table.plain(), sealed);
+    assert_eq!(table.index().0, BTreeMap::from([(10, 1), (11, 1), (20, 1)]));
+    // To come back as it was is no change, and to join is the same as to be written there.
+    let nothing = seal(&mut table);
+    table.remove(&(2, 0));
+    append_row(&mut table, 2, 20);
+    assert_eq!(seal(&mut table), nothing);
+    append_row(&mut table, 1, 12);
+    let joined = seal(&mut table);
+    table.remove(&(1, 2));
+    seal(&mut table);
+    table.insert((1, 2), 12);
+    assert_eq!(seal(&mut table), joined);
+}
+
+#[test]
+fn a_table_of_one_row_is_undone_and_sealed_as_any_other() {
+    let mut table: Table<(), u64, ByValue, Single> = Table::new(1, "it");
+    table.insert((), 1);
+    Journaled::rewind(&mut table);
+    assert!(table.is_empty() && table.get(&()).is_none());
+    table.insert((), 1);
+    Journaled::seal(&mut table, &mut Fold::of_step("crank"), None, None).expect("seals");
+    table.update(&(), |it| *it = 2);
+    assert_eq!((table.first(), table.last(), table.len()), (Some((&(), &2)), Some((&(), &2)), 1));
+    Journaled::rewind(&mut table);
+    assert_eq!((table.get(&()), table.iter().count(), table.range(..).count()), (Some(&1), 1, 1));
+    assert_eq!((table.remove(&()), table.is_empty()), (Some(1), true));
+    Journaled::revert(&mut table);
+    assert!(table.is_empty());
 }
