@@ -46,7 +46,7 @@ impl Watch {
 impl Shown {
     fn see(&mut self, progress: &UpgradeProgress) {
         if self.step.is_none() {
-            let (from, to, copy) = (Database::SCHEMA_BEFORE, Database::SCHEMA, progress.copy.display());
+            let (from, to, copy) = (progress.from, Database::SCHEMA, progress.copy.display());
             self.output.note(format!(
                 "this state has schema {from}, and is brought to schema {to}; until every row is proved a copy of it as it was is kept: `{copy}`"
             ));

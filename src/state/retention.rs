@@ -318,7 +318,7 @@ impl Ends<'_> {
     /// Removes chunks of a vat, which waits no longer where they are the last.
     fn leave(&mut self, transaction: &Transaction<'_>, vat: VatId, leaving: &Leaving) -> Result<Left, HostFault> {
         let left = transaction.leave(leaving, self.heads, self.digest)?;
-        if self.heads.get(vat).is_none() {
+        if !self.heads.has(vat) {
             self.waiting.remove(&vat);
         }
         Ok(left)
@@ -339,7 +339,7 @@ fn leaving(
     vat: VatId,
     may: Option<&MayLeave>,
 ) -> Result<Option<Leaving>, HostFault> {
-    match (may, ends.heads.get(vat)) {
+    match (may, ends.heads.last_chunk(vat)) {
         (Some(may), Some(last)) => transaction.leaving(vat, may, last, kept.tables.globals().height),
         _ => Ok(None),
     }

@@ -2,14 +2,10 @@
 //! and these.
 //!
 //! An entry is written while the delivery runs, piece by piece: the delivery, each syscall with its answer, how it
-//! ended. It is written in canonical encoding, once: these bytes are hashed, stored, and read back. In the store the entries
-//! of one vat and block form one chunk, or some where they are many: a format version, how they are packed, then the
-//! entries. How they are cut into chunks and packed is no matter of consensus.
-
-use std::{borrow::Cow, fmt, io::Cursor};
+//! ended. It is written in canonical encoding, once: these bytes are hashed, stored, and read back. How the store cuts them
+//! into chunks and packs them is no matter of consensus.
 
 use serde::{Deserialize, Serialize};
-use zstd::bulk::{Compressor, decompress};
 
 use crate::{
     model::{
@@ -17,7 +13,7 @@ use crate::{
         id::{DeliveryNum, VRef, VatId},
         value::{Answer, Delivery, Syscall},
     },
-    store::{Chunk, Put, canon},
+    store::{Append, Chunk, PLAIN, canon, unpack},
 };
 
 /// The end of an attempt to deliver.
@@ -61,7 +57,6 @@ pub(crate) struct Entries {
     kept: Vec<Kept>,
     /// Number of entries that are part of the block, whatever becomes of the crank.
     sealed: usize,
-    packer: Packer,
 }
 
 /// The place of an entry in the bytes.
@@ -160,29 +155,14 @@ impl Entries {
         Some(Chunk { first, next, entries })
     }
 
-    /// Hands the chunks of every vat to `take`, and begins anew.
-    pub(crate) fn flush(&mut self, take: &mut Put<'_>) -> Result<(), HostFault> {
+    /// Hands each entry that is stored to `take`, vat by vat and in order, and begins anew.
+    pub(crate) fn flush(&mut self, take: &mut Append<'_>) -> Result<(), HostFault> {
         self.kept.retain(|it| it.stored);
         self.kept.sort_by_key(|it| it.vat);
-        let mut rest = &self.kept[..];
-        while let Some(first) = rest.first() {
-            let mut length = 0;
-            let fits = |it: &&Kept| {
-                length += it.end - it.begin;
-                it.vat == first.vat && (length <= CHUNK_BYTES || it.number == first.number)
-            };
-            let (chunk, others) = rest.split_at(rest.iter().take_while(fits).count());
-            let entries = chunk.iter().map(|it| &self.bytes[it.begin..it.end]);
-            let next = chunk.last().map_or(first.number, |it| it.number.next());
-            take(first.vat, first.number, next, self.packer.pack(entries)?)?;
-            rest = others;
-        }
+        self.kept.iter().try_for_each(|it| take(it.vat, it.number, &self.bytes[it.begin..it.end]))?;
         self.clear();
         // One that was larger than usual is no reason to keep its room.
-        for room in [&mut self.bytes, &mut self.packer.plain, self.packer.packed.get_mut()] {
-            room.clear();
-            room.shrink_to(ROOM_KEPT);
-        }
+        self.bytes.shrink_to(ROOM_KEPT);
         Ok(())
     }
 
@@ -201,78 +181,8 @@ impl Entries {
     }
 }
 
-/// Bytes of entries in one chunk, except if one entry is larger.
-const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of room that a block leaves to the next.
 const ROOM_KEPT: usize = 16 << 20;
-/// The version of a chunk's format, its first byte: 4 holds canonical encodings.
-const FORMAT: u8 = 4;
-/// The head of a chunk whose entries stand as they are.
-const PLAIN: [u8; 2] = [FORMAT, 0];
-/// The head of one whose entries are a Zstandard frame; their length follows, in eight bytes.
-const PACKED: [u8; 2] = [FORMAT, 1];
-/// Bytes of the entries of a chunk, unpacked: damage must not make the reader ask for more memory than there is.
-const UNPACKED_MAX: usize = 1 << 30;
-/// Entries of fewer bytes are not worth it.
-const PACKED_MIN: usize = 512;
-/// The level: most of what vats are told and ask looks like what they were told and asked before, and the quickest
-/// finds that.
-const PACKED_LEVEL: i32 = 1;
-
-/// Puts entries together, and packs them.
-#[derive(Default)]
-struct Packer {
-    plain: Vec<u8>,
-    packed: Cursor<Vec<u8>>,
-    compressor: Option<Compressor<'static>>,
-}
-
-impl Packer {
-    fn pack<'a>(&mut self, entries: impl Iterator<Item = &'a [u8]>) -> Result<&[u8], HostFault> {
-        self.plain.clear();
-        self.plain.extend_from_slice(&PLAIN);
-        entries.for_each(|it| self.plain.extend_from_slice(it));
-        let bytes = &self.plain[PLAIN.len()..];
-        if bytes.len() < PACKED_MIN {
-            return Ok(&self.plain);
-        }
-        let failed = |err| HostFault::new("pack a transcript", err);
-        let compressor = match &mut self.compressor {
-            Some(it) => it,
-            none => none.insert(Compressor::new(PACKED_LEVEL).map_err(failed)?),
-        };
-        let packed = self.packed.get_mut();
-        packed.clear();
-        packed.extend_from_slice(&PACKED);
-        packed.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        let head = packed.len();
-        packed.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
-        self.packed.set_position(head as u64);
-        compressor.compress_to_buffer(bytes, &mut self.packed).map_err(failed)?;
-        Ok(self.packed.get_ref())
-    }
-}
-
-impl fmt::Debug for Packer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Packer")
-    }
-}
-
-/// The entries of a chunk, one behind the other.
-fn unpack(chunk: &[u8]) -> Result<Cow<'_, [u8]>, HostFault> {
-    let fault = |why: &dyn fmt::Display| HostFault::new("unpack a transcript", why);
-    match chunk.split_at_checked(2) {
-        Some((&[FORMAT, 0], entries)) => Ok(Cow::Borrowed(entries)),
-        Some((&[FORMAT, 1], rest)) => {
-            let (length, packed) = rest.split_first_chunk().ok_or_else(|| fault(&"it is cut short"))?;
-            let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|it| *it <= UNPACKED_MAX);
-            let length = length.ok_or_else(|| fault(&"it says that it is larger than any can be"))?;
-            decompress(packed, length).map(Cow::Owned).map_err(|err| fault(&err))
-        }
-        _ => Err(fault(&"unknown format, or unknown packing")),
-    }
-}
 
 /// Iterates over the entries of a chunk; the first fault is the last of them. One is that they are more or fewer than
 /// the chunk says.
@@ -355,15 +265,17 @@ mod tests {
         open.nothing(&End::Faulted(VatFault::OutOfFuel)).expect("writes");
         open.keep(mine, DeliveryNum(8), true);
         let chunk = open.of(mine).expect("has entries");
-        let mut flushed = Vec::new();
-        open.flush(&mut |vat, first, next, bytes| {
-            flushed.push((vat, Chunk { first, next, entries: bytes.to_vec() }));
+        let (mut flushed, mut bytes) = (Vec::new(), PLAIN.to_vec());
+        open.flush(&mut |vat, number, entry| {
+            flushed.push((vat, number.0));
+            if vat == mine {
+                bytes.extend_from_slice(entry);
+            }
             Ok(())
         })
         .expect("flushes");
-        assert_eq!(flushed.len(), 2);
-        assert_eq!((chunk.first, chunk.next), (DeliveryNum(7), DeliveryNum(9)));
-        assert_eq!(flushed[1], (mine, chunk.clone()));
+        assert_eq!(flushed, [(other, 0), (mine, 7), (mine, 8)]);
+        assert_eq!((chunk.first, chunk.next, &chunk.entries), (DeliveryNum(7), DeliveryNum(9), &bytes));
         assert!(open.of(mine).is_none());
 
         let syscalls = vec![(subscribe, Answer::Done), (get, Answer::Value(Some("v".into())))];
@@ -382,7 +294,7 @@ mod tests {
         let with = |entries: &[u8], next| Chunk { entries: entries.to_vec(), next: DeliveryNum(next), ..chunk };
         let cut: Vec<_> = entries(&with(&chunk.entries[..chunk.entries.len() - 1], 9)).collect();
         assert!(cut.len() == 2 && cut[0].is_ok() && cut[1].is_err(), "{cut:?}");
-        for bad in [with(&[FORMAT, 9], 9), with(&[FORMAT, 0], 9)] {
+        for bad in [with(&[PLAIN[0], 9], 9), with(&PLAIN, 9)] {
             let all: Vec<_> = entries(&bad).collect();
             assert!(all.len() == 1 && all[0].is_err(), "{all:?}");
         }

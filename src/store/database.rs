@@ -1,7 +1,7 @@
 //! The SQLite file of a state: one writer, one durable transaction a block.
 //!
 //! Layout: `meta` (one row of facts about the state), one table of `(key, value)` for each table of the kernel,
-//! `bundle` (wasm by hash), `transcript` (see `history`), `block` and `crank_mark` (see `mark`), `snapshot` and `page`
+//! `bundle` (wasm by hash), `transcript` (see `history`), `tail` (see `tail`), `block` and `crank_mark` (see `mark`), `snapshot` and `page`
 //! (see `page`), `pruned` (see `prune`), `vatstore_sum` (see `sum`), `beside` (see `beside`). WAL with `synchronous=FULL`: what a commit returned is on
 //! disk.
 //!
@@ -38,7 +38,7 @@ use crate::{
         prune,
         row_file::{BEGINNING, RowFile},
         span::SpanFolder,
-        sqlite, sum,
+        sqlite, sum, tail,
         upgrade::{self, UpgradeWatch},
     },
 };
@@ -46,7 +46,7 @@ use crate::{
 /// The version of the layout of the file, and of the records in its rows: a state of another one is refused, and not taken
 /// for a damaged one. So it is raised with every field that a record gains or loses, and with the canonical encoding
 /// (see `canon`), of which the checksums are. How records are stored is [`codec::FORMAT`], and in no hash.
-pub(super) const SCHEMA: u32 = 10;
+pub(super) const SCHEMA: u32 = 11;
 pub(super) const FILE: &str = "state.sqlite";
 /// The name that SQLite gives its log.
 pub(super) const LOG: &str = "state.sqlite-wal";
@@ -212,6 +212,7 @@ fn layout(tables: &[TableLayout]) -> String {
     sql += page::LAYOUT;
     sql += prune::LAYOUT;
     sql += sum::LAYOUT;
+    sql += tail::LAYOUT;
     for TableLayout { name, has_long_values, has_value_index } in tables {
         // Without a rowid the value stands right behind the key: it is read with it, and compared.
         let kind = if *has_long_values { "" } else { " WITHOUT ROWID" };
@@ -320,9 +321,7 @@ impl Database {
         let mut database = database_on(SharedConnection::new(connection, vfs), home, what, Some(lock));
         make_durable(&database.connection.lock(), &database.opening)?;
         database.home.copying = Some(sqlite::Copying::on(&database.connection.lock()));
-        if database.schema()? == upgrade::BEFORE {
-            upgrade::upgrade(&mut database)?;
-        }
+        upgrade::upgrade(&mut database)?;
         database.create(tables)?;
         Ok(database)
     }
@@ -413,7 +412,7 @@ impl Database {
         self.home.damaged(what, why, table)
     }
 
-    fn schema(&self) -> Result<u32, HostFault> {
+    pub(super) fn schema(&self) -> Result<u32, HostFault> {
         self.connection
             .lock()
             .query_row("PRAGMA user_version", [], |row| row.get(0))
@@ -427,12 +426,11 @@ impl Database {
                 "open the state",
                 "nothing is in it yet: a host began to lay it out, and was stopped; `vathost run SCENARIO --state DIR` begins anew",
             )),
-            upgrade::BEFORE => Err(HostFault::new(
+            before if upgrade::BEFORE.contains(&before) => Err(HostFault::new(
                 "open the state",
                 format!(
-                    "it has schema version {}, this binary reads {SCHEMA}: a host brings it there when it is started, and `vathost prune \
-                     DIR` does too",
-                    upgrade::BEFORE
+                    "it has schema version {before}, this binary reads {SCHEMA}: a host brings it there when it is started, and `vathost \
+                     prune DIR` does too",
                 ),
             )),
             other => Err(HostFault::new(

@@ -32,8 +32,8 @@ pub struct Layout {
 impl Database {
     /// The version of the layout that this binary writes.
     pub const SCHEMA: u32 = SCHEMA;
-    /// The version of the layout whose rows this binary can bring to that one.
-    pub const SCHEMA_BEFORE: u32 = upgrade::BEFORE;
+    /// The versions of layouts whose rows this binary can bring to that one.
+    pub const SCHEMAS_BEFORE: [u32; 2] = upgrade::BEFORE;
 
     /// Lists all tables, by name, but for those that a staged host keeps of its last blocks: they are not of the state.
     pub fn layouts(&self) -> Result<Vec<Layout>, HostFault> {

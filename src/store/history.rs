@@ -1,4 +1,4 @@
-//! The transcripts of the vats in the database: chunks, each bound to the one before it.
+//! The transcripts of the vats in the database: chunks, each bound to the one before it, and behind them what is in the tail (see `tail`).
 //!
 //! Invariants:
 //! * The chunks of a vat begin at its first delivery, or behind the last one that left the state (see `prune`), and each begins where
@@ -7,7 +7,7 @@
 //!   one has proved the order of all.
 //! * What of this does not hold is damage: history is whole, or refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, params};
 
@@ -20,10 +20,11 @@ use crate::{
         database::{Database, Transaction},
         hash::{Digest, RowHash},
         proof::DAMAGED,
+        tail::{self, TranscriptTail},
     },
 };
 
-const TABLE: &str = "transcript";
+pub(super) const TABLE: &str = "transcript";
 
 /// `height` and `time` are those of the chunk's block: they only tell when it may leave. The bytes come last: who wants the checksum does
 /// not read them.
@@ -59,39 +60,54 @@ impl Head {
     }
 }
 
-/// The last chunk of every vat that has a transcript.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Heads(BTreeMap<VatId, Head>);
+/// The ends of all transcripts: the last chunk of each vat, and what the last blocks appended.
+#[derive(Debug, Default)]
+pub struct Heads {
+    chunks: BTreeMap<VatId, Head>,
+    pub(super) tail: TranscriptTail,
+}
 
 impl Heads {
-    /// Returns the head of a vat's transcript.
-    pub fn get(&self, vat: VatId) -> Option<&Head> {
-        self.0.get(&vat)
+    /// Returns the last chunk of a vat's transcript. Deliveries of the last blocks may be behind it.
+    pub fn last_chunk(&self, vat: VatId) -> Option<&Head> {
+        self.chunks.get(&vat)
     }
 
-    /// Iterates over the heads of all vats.
-    pub fn iter(&self) -> impl Iterator<Item = (VatId, &Head)> {
-        self.0.iter().map(|(vat, it)| (*vat, it))
+    /// Returns the number of a vat's next delivery: 0 where it has no transcript.
+    pub fn next(&self, vat: VatId) -> DeliveryNum {
+        let in_chunks = || self.last_chunk(vat).map(|it| it.next);
+        self.tail.next(vat).or_else(in_chunks).unwrap_or_default()
     }
 
-    /// Returns the digest of all heads.
+    /// Returns whether a vat has a transcript.
+    pub fn has(&self, vat: VatId) -> bool {
+        self.next(vat) > DeliveryNum(0)
+    }
+
+    /// Returns the vats that have a transcript.
+    pub fn vats(&self) -> BTreeSet<VatId> {
+        self.chunks.keys().copied().chain(self.tail.vats()).collect()
+    }
+
+    /// Returns the digest of all ends.
     pub fn digest(&self) -> Digest {
         let mut digest = Digest::default();
-        self.iter().for_each(|(vat, it)| digest.add(&it.hash(vat)));
+        self.chunks.iter().for_each(|(vat, it)| digest.add(&it.hash(*vat)));
+        self.tail.hash().iter().for_each(|it| digest.add(it));
         digest
     }
 
-    /// Forgets the head of a vat whose transcript has left up to `next`, if that is all of it.
+    /// Forgets the last chunk of a vat whose transcript has left up to `next`, if that is all of it.
     pub(super) fn leave(&mut self, vat: VatId, next: DeliveryNum, digest: &mut Digest) {
-        if let Some(head) = self.0.get(&vat).filter(|it| it.next == next) {
+        if let Some(head) = self.chunks.get(&vat).filter(|it| it.next == next) {
             digest.remove(&head.hash(vat));
-            self.0.remove(&vat);
+            self.chunks.remove(&vat);
         }
     }
 
     fn put(&mut self, vat: VatId, head: Head, digest: &mut Digest) {
         digest.add(&head.hash(vat));
-        if let Some(old) = self.0.insert(vat, head) {
+        if let Some(old) = self.chunks.insert(vat, head) {
             digest.remove(&old.hash(vat));
         }
     }
@@ -116,11 +132,11 @@ pub(super) fn checksum(
 /// What can be done where deliveries have left.
 const LEFT: &str = "what left is not in the state any more: ask for later deliveries, or a copy that was made before";
 
-fn reading(vat: VatId, first: DeliveryNum) -> String {
+pub(super) fn reading(vat: VatId, first: DeliveryNum) -> String {
     format!("read the transcript of {vat} from {first}")
 }
 
-fn missing(next: DeliveryNum) -> String {
+pub(super) fn missing(next: DeliveryNum) -> String {
     format!("{next} should come next: deliveries are missing")
 }
 
@@ -128,8 +144,7 @@ fn missing(next: DeliveryNum) -> String {
 pub(super) type Stored = (Chunk, OfBlock, i64);
 
 impl Database {
-    /// Reads the last chunk of every vat that has a transcript, as it is stored: the caller compares it with what
-    /// attests it.
+    /// Reads the ends of all transcripts, as they are stored: the caller compares them with what attests them.
     pub fn heads(&self) -> Result<Heads, HostFault> {
         let what = "find the ends of the transcripts";
         // From the last vat to the first: the last chunk of each is where the index of the next smaller one ends.
@@ -143,18 +158,23 @@ impl Database {
                 let number = |at| Ok::<_, rusqlite::Error>(DeliveryNum(row.get::<_, i64>(at)?.cast_unsigned()));
                 Ok((row.get::<_, i64>(0)?, Head { first: number(1)?, next: number(2)?, checksum: row.get(3)? }))
             });
-            let Some((vat, head)) = row.optional().map_err(|err| self.failed(what, &err))? else { return Ok(heads) };
+            let Some((vat, head)) = row.optional().map_err(|err| self.failed(what, &err))? else { break };
             if vat >= below {
                 return Err(self.damaged(what, "its index is out of order", TABLE));
             }
-            heads.0.insert(VatId(vat.cast_unsigned()), head);
+            heads.chunks.insert(VatId(vat.cast_unsigned()), head);
             below = vat;
         }
+        tail::read(self, &mut heads)?;
+        Ok(heads)
     }
 
     /// Reads the chunks of a vat's transcript that hold its deliveries from `from` on, in order and without a gap
-    /// between them, each against its checksum and the chunk before it.
-    pub fn transcript(&self, vat: VatId, from: DeliveryNum) -> Result<Vec<Chunk>, HostFault> {
+    /// between them, each against its checksum and the chunk before it, up to these ends.
+    pub fn transcript(&self, heads: &Heads, vat: VatId, from: DeliveryNum) -> Result<Vec<Chunk>, HostFault> {
+        if heads.tail.has(vat, from) {
+            return Ok(heads.tail.chunk(vat, from).into_iter().collect());
+        }
         let what = format!("read the transcript of {vat}");
         let failed = |err| self.failed(&what, &err);
         let sql = "SELECT first, next, checksum, entries, height, time FROM transcript WHERE vat = ?1 AND first >=
@@ -180,6 +200,8 @@ impl Database {
             before = sum;
             chunks.push(chunk);
         }
+        self.ends_at(vat, &chunks, heads.last_chunk(vat))?;
+        chunks.extend(heads.tail.chunk(vat, from));
         Ok(chunks)
     }
 
@@ -214,7 +236,7 @@ impl Database {
     }
 
     /// Checks that the end of what was read of a vat's transcript is the one that the facts attest.
-    pub fn ends_at(&self, vat: VatId, chunks: &[Chunk], head: Option<&Head>) -> Result<(), HostFault> {
+    fn ends_at(&self, vat: VatId, chunks: &[Chunk], head: Option<&Head>) -> Result<(), HostFault> {
         let (read, attested) = (chunks.last().map(|it| it.next), head.map(|it| it.next));
         match read == attested {
             true => Ok(()),
@@ -236,37 +258,50 @@ pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 impl Transaction<'_> {
-    /// Appends chunks to the vats' transcripts, of the block with this height and time: all that `each` hands over, as a vat, the number
-    /// of the first delivery, the one after the last, and the entries.
+    /// Appends entries to the vats' transcripts, of the block with this height and time: all that `each` hands over, vat by vat. Where the
+    /// last blocks are not gathered each vat has them in chunks of its own. Returns the number of chunks that were written.
     pub fn put_transcripts(
         &self,
         of: OfBlock,
         heads: &mut Heads,
         digest: &mut Digest,
-        each: impl FnOnce(&mut Put<'_>) -> Result<(), HostFault>,
+        gathers: bool,
+        each: impl FnOnce(&mut Append<'_>) -> Result<(), HostFault>,
+    ) -> Result<u64, HostFault> {
+        let Heads { chunks, tail } = heads;
+        each(&mut |vat, number, entry| {
+            let next = |tail: &TranscriptTail| {
+                tail.next(vat).or_else(|| chunks.get(&vat).map(|it| it.next)).unwrap_or_default()
+            };
+            tail.append(of, (vat, number), next, entry)
+        })?;
+        self.end_block(of, heads, digest, gathers)
+    }
+
+    /// Appends a chunk to a vat's transcript.
+    pub(super) fn put_chunk(
+        &self,
+        of: OfBlock,
+        heads: &mut Heads,
+        digest: &mut Digest,
+        (vat, first, next): (VatId, DeliveryNum, DeliveryNum),
+        entries: &[u8],
     ) -> Result<(), HostFault> {
-        let what = "write a transcript";
-        let failed = |err| self.failed(what, &err);
-        let mut insert =
-            self.0.prepare_cached("INSERT INTO transcript VALUES (?, ?, ?, ?, ?, ?, ?)").map_err(failed)?;
-        each(&mut |vat, first, next, entries| {
-            let (end, before) = heads.get(vat).map_or((DeliveryNum(0), 0), |it| (it.next, it.checksum));
-            if end != first || next <= first {
-                let why = format!("{end} is the next of {vat}, and not {first} to {next}");
-                return Err(HostFault::new(what, why));
-            }
-            let sum = checksum(vat, before, (first, next), of, entries);
-            let [whose, from, to, height, time] = [vat.0, first.0, next.0, of.0.0, of.1].map(u64::cast_signed);
-            let row = params![whose, from, to, sum, height, time, entries];
-            insert.execute(row).map_err(failed)?;
-            heads.put(vat, Head { first, next, checksum: sum }, digest);
-            Ok(())
-        })
+        let before = heads.last_chunk(vat).map_or(0, |it| it.checksum);
+        let sum = checksum(vat, before, (first, next), of, entries);
+        let [whose, from, to, height, time] = [vat.0, first.0, next.0, of.0.0, of.1].map(u64::cast_signed);
+        let row = params![whose, from, to, sum, height, time, entries];
+        self.execute("write a transcript", "INSERT INTO transcript VALUES (?, ?, ?, ?, ?, ?, ?)", row)?;
+        heads.put(vat, Head { first, next, checksum: sum }, digest);
+        Ok(())
     }
 
     /// Removes a vat's transcript.
     pub fn delete_transcript(&self, vat: VatId, heads: &mut Heads, digest: &mut Digest) -> Result<(), HostFault> {
-        if let Some(head) = heads.0.remove(&vat) {
+        if heads.tail.next(vat).is_some() {
+            self.deal_out(heads, digest, true)?;
+        }
+        if let Some(head) = heads.chunks.remove(&vat) {
             digest.remove(&head.hash(vat));
         }
         self.forget_pruned(vat)?;
@@ -274,5 +309,5 @@ impl Transaction<'_> {
     }
 }
 
-/// Takes a chunk: of a vat, from a delivery up to another, its entries.
-pub type Put<'a> = dyn FnMut(VatId, DeliveryNum, DeliveryNum, &[u8]) -> Result<(), HostFault> + 'a;
+/// Takes an entry of the block that is being written: the vat, the number of the delivery, the encoded entry.
+pub type Append<'a> = dyn FnMut(VatId, DeliveryNum, &[u8]) -> Result<(), HostFault> + 'a;

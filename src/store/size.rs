@@ -12,7 +12,7 @@ use crate::{
         blame::HostFault,
         id::{BlockHeight, DeliveryNum, VatId},
     },
-    store::database::Database,
+    store::{database::Database, history::Heads},
 };
 
 /// The size of a table, with its indexes.
@@ -72,6 +72,7 @@ impl Database {
     /// needed.
     pub fn transcript_size(
         &self,
+        heads: &Heads,
         vat: VatId,
         since: BlockHeight,
         needed: DeliveryNum,
@@ -79,13 +80,15 @@ impl Database {
         let sql = "SELECT coalesce(sum(next - first), 0), coalesce(sum(length(entries)), 0),
                           coalesce(sum(length(entries)) FILTER (WHERE height > ?2), 0),
                           coalesce(sum(length(entries)) FILTER (WHERE next <= ?3
-                              AND first < (SELECT max(first) FROM transcript WHERE vat = ?1)), 0)
+                              AND first < coalesce(?4, (SELECT max(first) FROM transcript WHERE vat = ?1))), 0)
                    FROM transcript WHERE vat = ?1";
         let numbers = [vat.0, since.0, needed.0].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
+        // Where the tail has the last deliveries, no chunk is the last.
+        let end = heads.tail.next(vat).map(|it| it.0.cast_signed());
         let read = || {
             let connection = self.connection.lock();
             let mut statement = connection.prepare_cached(sql)?;
-            statement.query_row(params![numbers[0], numbers[1], numbers[2]], |row| {
+            statement.query_row(params![numbers[0], numbers[1], numbers[2], end], |row| {
                 let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
                 Ok(TranscriptSize {
                     deliveries: number(0)?,
@@ -95,7 +98,9 @@ impl Database {
                 })
             })
         };
-        read().map_err(|err| self.failed(&format!("measure the transcript of {vat}"), &err))
+        let mut size = read().map_err(|err| self.failed(&format!("measure the transcript of {vat}"), &err))?;
+        heads.tail.add_size(vat, since, needed, &mut size);
+        Ok(size)
     }
 
     /// Returns the bytes of the files of the state in this folder, by name: its own, and all others there.

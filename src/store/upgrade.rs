@@ -1,11 +1,12 @@
-//! A state of the layout before this one is brought to this one when it is opened to be run.
+//! A state of a layout before this one is brought to this one when it is opened to be run.
 //!
 //! ```text
-//!   schema 9 ─▶ a copy beside the file ─▶ one transaction: the vatstores and shared settlements are counted, the c-lists get an index ─▶ schema 10 ─▶ all is proved ─▶ the copy goes
+//!   schema 9 ─▶ a copy beside the file ─▶ one transaction: the vatstores and shared settlements are counted, the c-lists get an index ─▶ schema 11 ─▶ all is proved ─▶ the copy goes
+//!   schema 10 ─▶ one transaction: a table more, which is empty ─▶ schema 11
 //! ```
 //!
-//! Invariants: the state is of one layout or the other, whatever ends the process; the copy is whole before the first change, and is
-//! there until every row of the new layout was proved. No hash changes.
+//! Invariants: the state is of one layout or the other, whatever ends the process. Where rows change the copy is whole before the first
+//! change, and is there until every row of the new layout was proved. No hash changes.
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +34,7 @@ use crate::{
         proof::DAMAGED,
         sum::{self, StoreSum, SumChange},
         table::{Journaled, Table, TableKind},
+        tail,
     },
 };
 
@@ -66,6 +68,8 @@ pub enum UpgradeStep {
 /// The progress of the upgrade of a state's layout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpgradeProgress {
+    /// The layout that the state had.
+    pub from: u32,
     /// The step that is being made.
     pub step: UpgradeStep,
     /// Bytes that were copied, or rows that were counted or proved.
@@ -102,7 +106,7 @@ const COPY_STEPS: std::ffi::c_int = 100_000;
 /// Tells the watch over a database, if there is one, how far its upgrade is.
 fn tell(database: &Database, step: UpgradeStep, done: u64, of: Option<u64>) {
     if let Some(watch) = &database.home.upgrade_watch {
-        watch.0(&UpgradeProgress { step, done, of, copy: copy_of(database) });
+        watch.0(&UpgradeProgress { from: COUNTED, step, done, of, copy: copy_of(database) });
     }
 }
 
@@ -118,28 +122,39 @@ pub(crate) fn sharers() -> Table<PromiseId, u64> {
     Table::new(SHARERS, "sharers").of_kind(TableKind::Derived)
 }
 
-/// The layout that can be brought to this one.
-pub(super) const BEFORE: u32 = 9;
+/// The layout whose rows are changed to bring it to this one.
+const COUNTED: u32 = 9;
 
-/// Brings a state of the layout before this one to this one.
+/// The layouts that can be brought to this one.
+pub(super) const BEFORE: [u32; 2] = [COUNTED, 10];
+
+/// Brings a state of a layout before this one to this one.
 pub(super) fn upgrade(database: &mut Database) -> Result<(), HostFault> {
-    let what = format!("bring the state from schema {BEFORE} to {SCHEMA}");
+    let before = database.schema()?;
+    if !BEFORE.contains(&before) {
+        return Ok(());
+    }
+    let what = format!("bring the state from schema {before} to {SCHEMA}");
+    if before != COUNTED {
+        let lay_out = format!("BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA}; COMMIT;", tail::LAYOUT);
+        return database.connection.lock().execute_batch(&lay_out).map_err(|err| database.failed(&what, &err));
+    }
     copy_aside(database, &copy_of(database)).map_err(|err| err.within(&what))?;
     let tables: String =
         NEW_TABLES.iter().map(|it| format!("CREATE TABLE \"{it}\" {ROW_COLUMNS} WITHOUT ROWID;")).collect();
     let names = value_index("clist");
-    let lay_out = format!("{} {tables} {names} PRAGMA user_version = {SCHEMA};", sum::LAYOUT);
+    let lay_out = format!("{} {} {tables} {names} PRAGMA user_version = {SCHEMA};", sum::LAYOUT, tail::LAYOUT);
     count_stores(database, &lay_out).map_err(|err| err.within(&what))
 }
 
 /// The copy of a state as it was before an upgrade.
 fn copy_of(database: &Database) -> PathBuf {
-    database.home.dir.join(format!("{FILE}.schema-{BEFORE}"))
+    database.home.dir.join(format!("{FILE}.schema-{COUNTED}"))
 }
 
-/// Brings rows of the layout before this one to this one, which were written into an empty database of this one.
-pub fn upgrade_rows(database: &mut Database) -> Result<(), HostFault> {
-    count_stores(database, "")
+/// Brings rows of this layout to the present one; they were written into an empty database.
+pub fn upgrade_rows(database: &mut Database, schema: u32) -> Result<(), HostFault> {
+    if schema == COUNTED { count_stores(database, "") } else { Ok(()) }
 }
 
 fn copy_aside(database: &Database, copy: &Path) -> Result<(), HostFault> {
@@ -167,7 +182,7 @@ fn write_copy(database: &Database, draft: &Path) -> rusqlite::Result<()> {
         let (draft, copy) = (draft.to_owned(), copy_of(database));
         let see = move || {
             let done = fs::metadata(&draft).map_or(0, |it| it.len());
-            watch.0(&UpgradeProgress { step: UpgradeStep::Copying, done, of, copy: copy.clone() });
+            watch.0(&UpgradeProgress { from: COUNTED, step: UpgradeStep::Copying, done, of, copy: copy.clone() });
             false
         };
         connection.progress_handler(COPY_STEPS, Some(see))?;

@@ -12,7 +12,7 @@ use vathost::{
         value::{Answer, Delivery, Syscall},
     },
     state::{table::Tables, transcript::End},
-    store::{Database, Put, canon},
+    store::{Append, Database, canon},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -90,19 +90,21 @@ fn tamper(change: impl Fn(&mut Entry)) -> (Output, u64) {
     assert!(begun.status.success(), "{begun:?}");
     let mut database = Database::open(&state, &Tables::layout()).unwrap();
     let (mut meta, mut heads) = (database.meta().unwrap().unwrap(), database.heads().unwrap());
-    let mut chunks = database.transcript(VAT, DeliveryNum(0)).unwrap();
-    let unpacked = unpack(&chunks[0].entries);
+    let chunks = database.transcript(&heads, VAT, DeliveryNum(0)).unwrap();
+    let unpacked: Vec<u8> = chunks.iter().flat_map(|it| unpack(&it.entries)).collect();
     let mut entries = decode(&unpacked);
     assert!(encode(&entries)[2..] == unpacked, "this test reads transcripts as they are");
     let at = entries.iter().position(|it| it.syscalls.len() > 1).unwrap();
     change(&mut entries[at]);
-    chunks[0].entries = encode(&entries);
     // Damage by accident is found by the store, so this is done with care.
     let transaction = database.transaction().unwrap();
     let digest = &mut meta.proof.transcripts;
     transaction.delete_transcript(VAT, &mut heads, digest).unwrap();
-    let put_all = |put: &mut Put<'_>| chunks.iter().try_for_each(|it| put(VAT, it.first, it.next, &it.entries));
-    transaction.put_transcripts((BlockHeight(1), 0), &mut heads, digest, put_all).unwrap();
+    let append_all = |append: &mut Append<'_>| {
+        let mut numbered = (0..).map(DeliveryNum).zip(&entries);
+        numbered.try_for_each(|(number, it)| append(VAT, number, &encode(std::slice::from_ref(it))[2..]))
+    };
+    transaction.put_transcripts((BlockHeight(1), 0), &mut heads, digest, true, append_all).unwrap();
     transaction.put_meta(&meta).unwrap();
     transaction.commit().unwrap();
     drop(database);

@@ -18,6 +18,7 @@ mod rerun;
 mod retention;
 mod spans;
 mod stored;
+mod tail;
 mod traces;
 
 use std::{
@@ -35,6 +36,7 @@ use vathost::{
         scenario::Scenario,
     },
     inspect::verify,
+    state::retention::Keep,
     store::Database,
 };
 
@@ -52,6 +54,16 @@ fn options(dir: &Path) -> HostOptions {
 
 fn open(dir: &Path) -> Host {
     Host::open(options(dir)).unwrap()
+}
+
+/// Keeps all, each block in chunks of its vats: where something may leave nothing stays in the tail.
+const IN_CHUNKS: Keep = Keep::Blocks(1_000_000);
+
+/// The deliveries that are in the transcripts of a state.
+fn deliveries_kept(dir: &Path) -> u64 {
+    let database = Database::open_read_only(dir).unwrap();
+    let heads = database.heads().unwrap();
+    heads.vats().into_iter().map(|it| heads.next(it).0 - database.begins_at(it).unwrap().0).sum()
 }
 
 /// The text of a vat that writes 256 keys of so many bytes each time it is called, and does `more` with each.

@@ -65,9 +65,7 @@ pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, 
         return Err(ArchiveError::damaged(path, at, format!("{more} bytes stand behind its end")));
     }
     restore.finish()?;
-    if head.schema == Database::SCHEMA_BEFORE {
-        upgrade_rows(database)?;
-    }
+    upgrade_rows(database, head.schema)?;
     confirm(path, &head, database)?;
     Ok(Summary { head, rows, raw, bytes: reader.len })
 }
@@ -75,7 +73,7 @@ pub fn read(path: &Path, database: &mut Database, progress: &mut dyn FnMut(u64, 
 /// Checks that this binary could continue with the state.
 fn usable(path: &Path, head: &Head) -> Result<()> {
     let by = &head.written_by;
-    if ![Database::SCHEMA, Database::SCHEMA_BEFORE].contains(&head.schema) {
+    if head.schema != Database::SCHEMA && !Database::SCHEMAS_BEFORE.contains(&head.schema) {
         let why = format!("schema version {}, this binary has {}: use vathost {by}", head.schema, Database::SCHEMA);
         return Err(ArchiveError::foreign(path, why));
     }

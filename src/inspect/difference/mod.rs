@@ -157,9 +157,9 @@ fn parting(meta: &[Meta; 2], a: &[BlockMark], b: &[BlockMark]) -> Parting {
 /// which the other does not have.
 fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     let (left, right) = (a.heads()?, b.heads()?);
-    let vats: BTreeSet<VatId> = left.iter().chain(right.iter()).map(|(vat, _)| vat).collect();
+    let vats = &left.vats() | &right.vats();
     let mut found = Vec::new();
-    let is_in_both = |vat: VatId| left.get(vat).is_some() && right.get(vat).is_some();
+    let is_in_both = |vat: VatId| left.has(vat) && right.has(vat);
     // That of a vat which is gone may wait for an archive in one of the states, and have left the other.
     let gone = match vats.iter().all(|it| is_in_both(*it)) {
         true => BTreeSet::new(),
@@ -167,7 +167,7 @@ fn deliveries(a: &Database, b: &Database) -> Result<Vec<Delivery>, HostFault> {
     };
     for vat in vats.into_iter().filter(|it| is_in_both(*it) || !gone.contains(it)) {
         let from = a.begins_at(vat)?.max(b.begins_at(vat)?);
-        let (a, b) = (a.transcript(vat, from)?, b.transcript(vat, from)?);
+        let (a, b) = (a.transcript(&left, vat, from)?, b.transcript(&right, vat, from)?);
         let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
         let (a, b) = (entries(&a[same..])?, entries(&b[same..])?);
         found.extend(a.iter().zip(&b).find(|(a, b)| a != b).map(|(a, b)| delivery(vat, a, b)));

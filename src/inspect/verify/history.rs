@@ -9,7 +9,7 @@ use crate::{
         table::Tables,
         transcript::{self, End},
     },
-    store::{Database, Meta, Proof, Reach},
+    store::{Database, Heads, Meta, Proof, Reach},
 };
 
 /// The sums over a transcript.
@@ -28,14 +28,15 @@ struct Sum {
 /// committed.
 pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Meta>, check: &mut Check) {
     let (mut total, mut left, mut archived) = (0, 0, 0);
-    for (vat, _) in check.result(database.heads()).unwrap_or_default().iter() {
+    let Some(heads) = check.result(database.heads()) else { return };
+    for vat in heads.vats() {
         check.expect(tables.vats.contains(&vat), || format!("there is a transcript of {vat}, and no such vat"));
     }
     for (vat, row) in tables.vats.iter() {
         if let Some(gap) = check.result(Reach::of(database, *vat)).and_then(|it| it.gap) {
             check.find(gap);
         }
-        let Some(sum) = check.result(sum(database, *vat)) else { continue };
+        let Some(sum) = check.result(sum(database, &heads, *vat)) else { continue };
         (total, left, archived) = (total + sum.deliveries, left + sum.before, archived + sum.archived);
         let tally = tables.tallies.get(vat).copied().unwrap_or_default();
         let recorded = (tally.deliveries, tally.syscalls, tally.fuel);
@@ -80,12 +81,12 @@ pub(super) fn transcripts(database: &Database, tables: &Tables, meta: Option<&Me
     }
 }
 
-fn sum(database: &Database, vat: VatId) -> Result<Sum, HostFault> {
+fn sum(database: &Database, heads: &Heads, vat: VatId) -> Result<Sum, HostFault> {
     let begin = database.begins_at(vat)?;
     let mut sum = Sum { before: begin.0, ..Sum::default() };
     let (archived, next) = Reach::chunks_from(database, vat, begin)?;
     sum.archived = next.0 - begin.0;
-    for chunk in archived.chain(database.transcript(vat, next)?.into_iter().map(Ok)) {
+    for chunk in archived.chain(database.transcript(heads, vat, next)?.into_iter().map(Ok)) {
         let chunk = chunk?;
         let what = || format!("read the transcript of {vat} from {}", chunk.first);
         for entry in transcript::entries(&chunk) {

@@ -7,10 +7,7 @@ use serde::Serialize;
 use super::{Facts, Row, brief};
 use crate::{
     inspect::view::text::{counted, grouped, size},
-    model::{
-        blame::HostFault,
-        id::{BlockHeight, DeliveryNum},
-    },
+    model::{blame::HostFault, id::BlockHeight},
     state::block::{Block, history},
     store::{Database, TableSize},
 };
@@ -73,8 +70,7 @@ pub(crate) fn of(dir: &Path, block: &Block) -> Result<Sizes, HostFault> {
     let since = BlockHeight(height - recent_blocks);
     let mut vats = Vec::new();
     for (vat, row) in tables.vats.iter() {
-        let transcript =
-            database.transcript_size(*vat, since, history::needed(block, *vat).unwrap_or(DeliveryNum(0)))?;
+        let transcript = history::transcript_size(block, *vat, since)?;
         let snapshot_bytes = history::snapshot_bytes(block, *vat)?;
         vats.push(VatSize {
             id: vat.to_string(),

@@ -23,7 +23,7 @@ use crate::{
     },
     slog::Slog,
     state::{
-        retention::{Ends, PastOf},
+        retention::{Ends, Keep, PastOf},
         snapshot::SnapshotChanges,
         table::Tables,
         transcript::Entries,
@@ -40,7 +40,7 @@ pub(super) struct WriterBooks(Arc<Mutex<Books>>);
 
 #[derive(Debug, Default)]
 struct Books {
-    /// The end of each vat's transcript.
+    /// The ends of the transcripts.
     heads: Heads,
     /// The vats that were cleaned up, and whose transcripts wait for the archive.
     waiting: BTreeSet<VatId>,
@@ -59,7 +59,7 @@ impl WriterBooks {
     pub(super) fn of(heads: Heads, tables: &Tables, proof: &Proof) -> WriterBooks {
         let proof = Proof { tables: Vec::new(), ..proof.clone() };
         let has_gone = |vat: &VatId| tables.vats.get(vat).is_some_and(|it| it.status.is_cleaned());
-        let waiting = heads.iter().map(|(vat, _)| vat).filter(has_gone).collect();
+        let waiting = heads.vats().into_iter().filter(has_gone).collect();
         WriterBooks(Arc::new(Mutex::new(Books { heads, waiting, proof, ..Books::default() })))
     }
 
@@ -100,6 +100,8 @@ struct EndedBlock {
     forgotten: Vec<VatId>,
     /// Whether the transcripts of those wait for an archive.
     archives: bool,
+    /// Whether what the block appends to the transcripts may stay in their tail: nothing of them leaves the state.
+    gathers: bool,
     bundles: BTreeMap<BundleId, Vec<u8>>,
     leaving: Vec<BundleId>,
     beside: Vec<BesideRow>,
@@ -133,6 +135,7 @@ impl EndedBlock {
             entries: std::mem::take(&mut inner.entries),
             forgotten: std::mem::take(&mut inner.forgotten),
             archives: inner.retention.archive.is_some(),
+            gathers: inner.retention.archive.is_none() && inner.retention.keep == Keep::All,
             bundles: std::mem::take(&mut inner.bundles),
             leaving,
             beside: std::mem::take(&mut inner.beside),
@@ -158,18 +161,16 @@ impl EndedBlock {
             transaction.write(table, batch)?;
         }
         transaction.put_sums(&self.sums, &mut proof.sums)?;
-        let mut written = books.written;
-        transaction.put_transcripts((self.height, self.time), heads, &mut proof.transcripts, |put| {
-            entries.flush(&mut |vat, first, next, chunk| match gone.contains(&vat) {
+        let of = (self.height, self.time);
+        let mut written = transaction.put_transcripts(of, heads, &mut proof.transcripts, self.gathers, |append| {
+            entries.flush(&mut |vat, number, entry| match gone.contains(&vat) {
                 true => Ok(()),
-                false => {
-                    written += 1;
-                    put(vat, first, next, chunk)
-                }
+                false => append(vat, number, entry),
             })
         })?;
+        written += books.written;
         if *archives {
-            books.waiting.extend(forgotten.iter().filter(|it| books.heads.get(**it).is_some()));
+            books.waiting.extend(forgotten.iter().filter(|it| books.heads.has(**it)));
         }
         self.bundles.iter().try_for_each(|(id, wasm)| transaction.put_bundle(*id, wasm))?;
         self.leaving.iter().try_for_each(|it| transaction.delete_bundle(*it))?;

@@ -6,10 +6,10 @@ use super::{Block, Inner, commit, heap};
 use crate::{
     model::{
         blame::HostFault,
-        id::{DeliveryNum, VatId},
+        id::{BlockHeight, DeliveryNum, VatId},
     },
     state::retention::{ArchiveNews, Ends, Keep, PastOf, Retention},
-    store::{Database, Left, Pruned, Reach, SpanFolder},
+    store::{Database, Left, Pruned, Reach, SpanFolder, TranscriptSize},
 };
 
 /// Chunks that leave in one transaction where nothing else is done.
@@ -65,6 +65,12 @@ pub fn snapshot_bytes(block: &Block, vat: VatId) -> Result<u64, HostFault> {
     Ok(heap::newest(block, vat)?.map_or(0, |it| it.heap.bytes()))
 }
 
+/// Measures a vat's transcript; what is of blocks after `since` is recent.
+pub fn transcript_size(block: &Block, vat: VatId, since: BlockHeight) -> Result<TranscriptSize, HostFault> {
+    let needed = needed(block, vat).unwrap_or_default();
+    commit::with_heads(&block.0, |heads| block.0.database.transcript_size(heads, vat, since, needed))
+}
+
 /// Lets all leave that is not kept, in as many transactions as that takes; with a `keep`, what that does not keep. `each` hears what left
 /// so far, and says whether to go on. With an `archive` it goes into that folder, and not where the host's goes.
 ///
@@ -92,6 +98,7 @@ pub fn prune(
         return Err(HostFault::new("prune the transcripts of the state", why));
     }
     let Inner { tables, snapshots, database, books, .. } = inner;
+    commit::with_ends(books, |ends| deal_out(database, ends))?;
     let kept = PastOf { tables, snapshots };
     for (vat, _) in tables.vats.iter() {
         loop {
@@ -106,6 +113,16 @@ pub fn prune(
         }
     }
     Ok(all)
+}
+
+/// Deals out what the last blocks appended to the transcripts, in a transaction of its own: nothing leaves from their tail.
+fn deal_out(database: &mut Database, ends: &mut Ends<'_>) -> Result<(), HostFault> {
+    let Some(mut facts) = database.meta()? else { return Ok(()) };
+    let transaction = database.transaction()?;
+    transaction.deal_out(ends.heads, ends.digest, false)?;
+    facts.proof.transcripts = *ends.digest;
+    transaction.put_meta(&facts)?;
+    transaction.commit()
 }
 
 /// Lets chunks of a vat leave in a transaction of their own.

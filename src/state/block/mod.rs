@@ -334,8 +334,7 @@ impl Block {
         if !is_forgotten {
             let (archived, next) = Reach::chunks_from(&self.0.database, vat, from)?;
             left = Some(archived);
-            chunks = self.0.database.transcript(vat, next)?;
-            commit::with_heads(&self.0, |heads| self.0.database.ends_at(vat, &chunks, heads.get(vat)))?;
+            chunks = commit::with_heads(&self.0, |heads| self.0.database.transcript(heads, vat, next))?;
             chunks.extend(self.0.entries.of(vat));
         }
         let placed =

@@ -241,17 +241,17 @@ pub(crate) fn heads(
 ) -> Result<Heads, HostFault> {
     let heads = database.heads()?;
     let mut find = |why: String| damaged(HostFault::damage("table `transcript`", why));
-    for (vat, _) in heads.iter() {
+    for vat in heads.vats() {
         if !tables.vats.contains(&vat) {
             find(format!("there is a transcript of {vat}, and no such vat"));
         }
     }
     // That of a vat which is gone goes with it, unless it waits for an archive.
-    for (vat, row) in tables.vats.iter().filter(|(vat, it)| !it.status.is_cleaned() || heads.get(**vat).is_some()) {
+    for (vat, row) in tables.vats.iter().filter(|(vat, it)| !it.status.is_cleaned() || heads.has(**vat)) {
         // Of a session no transcript is kept.
         let told = tables.tallies.get(vat).filter(|_| !tables.is_session(*vat));
         let deliveries = told.map_or(0, |it| it.deliveries);
-        let recorded = heads.get(*vat).map_or(0, |it| it.next.0);
+        let recorded = heads.next(*vat).0;
         if recorded != deliveries {
             let name = &row.name;
             find(format!("{vat} ({name:?}) had {deliveries} deliveries by its tally, {recorded} by its transcript"));

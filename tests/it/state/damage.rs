@@ -49,13 +49,21 @@ fn the_schema_number_is_raised_with_the_layout_of_the_rows() {
             lengths += &format!(", {table} {length}");
         }
     }
-    expect!["schema 10, globals 13, vat 95, tally 19, clist 4, object 7, promise 6, vatstore 3, outside 17, bundle_name 33, device 8, settlement 16, engine 3"].assert_eq(&lengths);
+    expect!["schema 11, globals 13, vat 95, tally 19, clist 4, object 7, promise 6, vatstore 3, outside 17, bundle_name 33, device 8, settlement 16, engine 3"].assert_eq(&lengths);
+}
+
+/// Makes a state of two blocks whose transcripts are in chunks.
+fn make_in_chunks(dir: &Path) {
+    let mut host = Host::open(HostOptions { keep: IN_CHUNKS, ..options(dir) }).unwrap();
+    host.install(&Scenario::read(&vats("bank")).unwrap()).unwrap();
+    go_on(&mut host, 2, 10);
 }
 
 #[test]
 fn every_bit_of_every_row_is_guarded() {
     let dir = TempDir::new().unwrap();
-    make("bank", dir.path(), 2);
+    make_in_chunks(dir.path());
+    go_on(&mut open(dir.path()), 1, 10);
     assert_eq!(findings(dir.path()), None);
     let sqlite = sqlite(dir.path());
     let mut columns: Vec<(&str, &str)> = Tables::names().iter().flat_map(|it| [(*it, "key"), (*it, "value")]).collect();
@@ -64,6 +72,7 @@ fn every_bit_of_every_row_is_guarded() {
         ("bundle", "wasm"),
         ("bundle", "hash"),
         ("transcript", "entries"),
+        ("tail", "entries"),
         ("block", "state_hash"),
         ("crank_mark", "marks"),
     ]);
@@ -94,7 +103,7 @@ fn every_bit_of_every_row_is_guarded() {
 #[test]
 fn verify_says_what_is_damaged() {
     let source = TempDir::new().unwrap();
-    make("bank", source.path(), 2);
+    make_in_chunks(source.path());
     let cases = [
         ("UPDATE object SET value = CAST(x'01' || value AS BLOB)", "records: table `object`, key 0000000000000014"),
         ("UPDATE object SET value = x'0102' WHERE key = (SELECT min(key) FROM object)", "records: table `object`"),
@@ -125,9 +134,35 @@ fn verify_says_what_is_damaged() {
         ("ALTER TABLE gc RENAME COLUMN value TO valve", "tables: table `gc`"),
         ("PRAGMA user_version = 99", "file: open the state: it has schema version 99"),
     ];
-    for (sql, expected) in cases {
+    says_what_is_damaged(source.path(), &cases);
+    // What the last blocks appended to the transcripts.
+    (0..2).for_each(|_| drop(go_on(&mut open(source.path()), 1, 5)));
+    let cases = [
+        (
+            "UPDATE tail SET entries = CAST(entries || x'00' AS BLOB) WHERE id = 2",
+            "transcripts: read the tail of the transcripts, row 2: its bytes",
+        ),
+        (
+            "UPDATE tail SET height = height + 1 WHERE id = 1",
+            "transcripts: read the tail of the transcripts, row 1: its bytes",
+        ),
+        (
+            "UPDATE tail SET time = time + 1 WHERE id = 1",
+            "transcripts: read the tail of the transcripts, row 1: its bytes",
+        ),
+        ("DELETE FROM tail WHERE id = 1", "transcripts: read the tail of the transcripts, row 2: its bytes"),
+        ("DELETE FROM tail WHERE id = 2", "its transcript adds up to"),
+        ("DELETE FROM tail", "its transcript adds up to"),
+        ("DELETE FROM transcript WHERE vat = 1", "transcripts: read the transcript of v1 from delivery-"),
+    ];
+    says_what_is_damaged(source.path(), &cases);
+}
+
+/// Checks that `verify` says what is expected of each damage to a state.
+fn says_what_is_damaged(source: &Path, cases: &[(&str, &str)]) {
+    for &(sql, expected) in cases {
         let dir = TempDir::new().unwrap();
-        Database::copy(source.path(), &dir.path().join("state.sqlite")).unwrap();
+        Database::copy(source, &dir.path().join("state.sqlite")).unwrap();
         sqlite(dir.path()).execute_batch(sql).unwrap();
         let said = vathost(&["verify"], &[dir.path()]);
         let found = findings(dir.path()).unwrap_or_default();

@@ -43,11 +43,17 @@ fn host(dir: &Path) -> HostOptions {
 
 impl Base {
     fn new(scenario: &str) -> Base {
+        Base::of(scenario, 1)
+    }
+
+    /// Three blocks whose part of the transcripts is in chunks, and these whose part is in the tail.
+    fn of(scenario: &str, in_tail: usize) -> Base {
         let dir = TempDir::new().unwrap();
-        let mut controller = Host::open(host(dir.path())).unwrap();
+        let mut controller = Host::open(HostOptions { keep: IN_CHUNKS, ..host(dir.path()) }).unwrap();
         controller.install(&Scenario::read(&vats(scenario)).unwrap()).unwrap();
         go_on(&mut controller, 3, 6);
         drop(controller);
+        drop(go_on(&mut Host::open(host(dir.path())).unwrap(), in_tail, 6));
         let file = fs::read(dir.path().join("state.sqlite")).unwrap();
         let copy = Base::with(&file);
         let Ended::At(end) = run(copy.path()) else { panic!("an undamaged state does not run") };
@@ -298,26 +304,42 @@ fn verbs(base: &Base, sql: &str, args: &[&str]) -> Said {
 
 #[test]
 fn every_verb_that_uses_a_state_refuses_a_damaged_one_and_says_what_can_be_done() {
-    let base = Base::new("bank");
-    let damages = [
-        (
-            "UPDATE vatstore SET value = x'0300' WHERE key = (SELECT min(key) FROM vatstore)",
-            "table `vatstore`, key 0000",
-        ),
-        ("DELETE FROM object WHERE key = (SELECT max(key) FROM object)", "table `object`: its rows"),
-        ("INSERT INTO outbox VALUES (x'0000000000000007', x'0301', 3)", "table `outbox`, key 0000000000000007"),
-        ("UPDATE block SET state_hash = zeroblob(32) WHERE height = 1", "read the mark of block-1"),
-        ("DELETE FROM block WHERE height = 3", "table `block`"),
-        ("DELETE FROM transcript WHERE vat = 2", "by its transcript"),
-        ("UPDATE transcript SET vat = 77 WHERE vat = 2", "there is a transcript of v77"),
-        ("UPDATE meta SET checksum = 7", "read the state's facts"),
-        ("DELETE FROM meta", "table `meta`: there are rows, and no facts"),
-        ("DELETE FROM tally WHERE key = x'0000000000000001'", "table `tally`"),
-        (
-            "DROP TABLE gc; CREATE TABLE gc (key BLOB PRIMARY KEY, value BLOB, checksum INTEGER)",
-            "table `gc`: it is missing, or",
-        ),
-    ];
+    every_verb_refuses(
+        &Base::of("bank", 0),
+        &[
+            (
+                "UPDATE vatstore SET value = x'0300' WHERE key = (SELECT min(key) FROM vatstore)",
+                "table `vatstore`, key 0000",
+            ),
+            ("DELETE FROM object WHERE key = (SELECT max(key) FROM object)", "table `object`: its rows"),
+            ("INSERT INTO outbox VALUES (x'0000000000000007', x'0301', 3)", "table `outbox`, key 0000000000000007"),
+            ("UPDATE block SET state_hash = zeroblob(32) WHERE height = 1", "read the mark of block-1"),
+            ("DELETE FROM block WHERE height = 3", "table `block`"),
+            ("DELETE FROM transcript WHERE vat = 2", "by its transcript"),
+            ("UPDATE transcript SET vat = 77 WHERE vat = 2", "there is a transcript of v77"),
+            ("UPDATE meta SET checksum = 7", "read the state's facts"),
+            ("DELETE FROM meta", "table `meta`: there are rows, and no facts"),
+            ("DELETE FROM tally WHERE key = x'0000000000000001'", "table `tally`"),
+            (
+                "DROP TABLE gc; CREATE TABLE gc (key BLOB PRIMARY KEY, value BLOB, checksum INTEGER)",
+                "table `gc`: it is missing, or",
+            ),
+        ],
+    );
+    every_verb_refuses(
+        &Base::new("bank"),
+        &[
+            ("DELETE FROM transcript WHERE vat = 2", "read the transcript of v2 from delivery-"),
+            ("DELETE FROM tail", "by its transcript"),
+            ("UPDATE tail SET id = 2", "read the tail of the transcripts, row 2"),
+            ("UPDATE tail SET height = height - 1", "read the tail of the transcripts, row 1"),
+            ("DROP TABLE tail", "table `tail`: it is missing, or"),
+        ],
+    );
+}
+
+/// Checks that each of these damages to a state is refused by the verbs that use it, and that they say why.
+fn every_verb_refuses(base: &Base, damages: &[(&str, &str)]) {
     let verbs_that_act: [&[&str]; 6] = [
         &["run", "--state", "STATE"],
         &["inspect", "--state", "STATE", "vats"],
@@ -329,7 +351,7 @@ fn every_verb_that_uses_a_state_refuses_a_damaged_one_and_says_what_can_be_done(
     for (at, (sql, why)) in damages.iter().enumerate() {
         // Each damage with two of the verbs, so that each verb meets several.
         for args in [verbs_that_act[0], verbs_that_act[1 + at % 5]] {
-            let said = verbs(&base, sql, args);
+            let said = verbs(base, sql, args);
             if args[0] == "verify" {
                 assert_eq!(said.code, 1, "{sql}: {}", said.out);
                 continue;

@@ -49,11 +49,6 @@ pub(super) fn spans(archive: &Path) -> Vec<(String, Vec<u8>)> {
     spans
 }
 
-fn stored(dir: &Path) -> u64 {
-    let sql = "SELECT sum(next - first) FROM transcript";
-    sqlite(dir).query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().cast_unsigned()
-}
-
 /// Runs a verb on a state, and with an archive if there is one.
 pub(super) fn say(words: &[&str], dir: &Path, archive: Option<&Path>) -> Said {
     let option = archive.iter().flat_map(|it| ["--archive", it.to_str().unwrap()]);
@@ -94,14 +89,14 @@ fn what_left_is_in_the_archive_and_is_replayed_and_shown_as_if_it_had_stayed() {
     assert_eq!(life(&state, Keep::Needed, Some(&archive)), hashes);
     let with_blocks = spans(&archive).len();
     assert!(with_blocks >= 2, "{with_blocks}");
-    let left = stored(&state);
-    assert!(left < stored(all.path()));
+    let left = deliveries_kept(&state);
+    assert!(left < deliveries_kept(all.path()));
     is_whole(&state, &archive);
     assert_eq!(told(&state, Some(&archive)), told(all.path(), None));
     // At rest the remainder follows, however little it is.
     let said = say(&["prune", "--keep", "needed"], &state, Some(&archive));
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(spans(&archive).len() > with_blocks && stored(&state) < left);
+    assert!(spans(&archive).len() > with_blocks && deliveries_kept(&state) < left);
     is_whole(&state, &archive);
     assert_eq!(told(&state, Some(&archive)), told(all.path(), None));
     let said = say(&["verify", "--replay"], &state, Some(&archive));
@@ -200,11 +195,11 @@ fn a_file_that_is_missing_altered_or_of_another_state_is_named() {
         }
     }
     // Into the folder of another state nothing goes, and nothing leaves.
-    let before = stored(&state);
+    let before = deliveries_kept(&state);
     fs::write(&path, bytes).unwrap();
     let copy = dir.path().join("copy");
     life(&copy, Keep::All, None);
-    let kept = stored(&copy);
+    let kept = deliveries_kept(&copy);
     let said = say(&["prune", "--keep", "needed"], &copy, Some(&dir.path().join("theirs")));
     assert!(
         said.code == 74 && said.err.contains("name a folder of its own for each state"),
@@ -212,7 +207,7 @@ fn a_file_that_is_missing_altered_or_of_another_state_is_named() {
         said.code,
         said.err
     );
-    assert_eq!((stored(&state), stored(&copy), spans(&archive)), (before, kept, sound));
+    assert_eq!((deliveries_kept(&state), deliveries_kept(&copy), spans(&archive)), (before, kept, sound));
 }
 
 #[test]
@@ -231,7 +226,7 @@ fn an_archive_that_cannot_be_written_stops_nothing_but_what_leaves_and_is_told_o
             Some(ArchiveNews::Broken(fault)) => {
                 broken += 1;
                 assert!(fault.to_string().contains(blocked.to_str().unwrap()), "{fault}");
-                assert_eq!(stored(&state), host.report().unwrap().deliveries);
+                assert_eq!(deliveries_kept(&state), host.report().unwrap().deliveries);
                 fs::remove_file(&blocked).unwrap();
             }
             Some(ArchiveNews::GoesOn) => again += 1,
@@ -250,10 +245,10 @@ fn an_archive_that_cannot_be_written_stops_nothing_but_what_leaves_and_is_told_o
     let said = say(&run, &vats("pingpong"), Some(&blocked));
     let told = "nothing leaves the state until its archive can be written";
     assert_eq!((said.code, said.err.matches(told).count()), (0, 1), "{}", said.err);
-    assert_eq!(stored(&third), stored(&all));
+    assert_eq!(deliveries_kept(&third), deliveries_kept(&all));
     let said = say(&["prune", "--keep", "needed"], &third, Some(&blocked));
     assert!(said.code == 74 && said.err.contains(blocked.to_str().unwrap()), "{} {}", said.code, said.err);
-    assert_eq!(stored(&third), stored(&all));
+    assert_eq!(deliveries_kept(&third), deliveries_kept(&all));
 }
 
 #[test]

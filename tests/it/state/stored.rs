@@ -184,6 +184,9 @@ fn what_was_not_read_is_proved_while_the_host_runs_and_what_is_missing_ends_it()
 /// What these came from: `vathost run vats/bank --blocks 2 --cranks-per-block 8`, and where they go on to.
 const NEXT: &str = "7f4bb6b36f55bab9752f8afa1969c3b376ce4672146da6c9a5fbecd4d7a9eee7";
 
+/// The same of those of schema 10, which ran on the second engine.
+const NEXT_OF_10: &str = "26352f1655bb41b57f48c22ca7d45226b5a1ca694a29a8eed0f4c90ae60ae0f6";
+
 fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/states").join(name)
 }
@@ -218,6 +221,23 @@ fn a_state_of_the_layout_before_is_brought_to_this_one_and_goes_on_to_the_same_h
 }
 
 #[test]
+fn a_state_whose_rows_stay_as_they_are_is_brought_to_this_layout_without_a_copy() {
+    let dir = TempDir::new().unwrap();
+    let file = zstd::decode_all(fs::File::open(kept("schema-10.sqlite.zst")).unwrap()).unwrap();
+    fs::write(dir.path().join("state.sqlite"), &file).unwrap();
+    let refused = Block::open_read_only(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("it has schema version 10") && refused.contains("vathost prune"), "{refused}");
+    let chunks = || sqlite(dir.path()).query_row("SELECT count(*) FROM transcript", [], |row| row.get(0));
+    assert_eq!(chunks(), Ok(8));
+    assert_eq!(go_on(&mut open(dir.path()), MANY, 8), NEXT_OF_10);
+    assert_eq!(chunks(), Ok(6), "one vat ended; what came since of the others is in the tail");
+    assert_eq!(findings(dir.path()), None);
+    let beside =
+        fs::read_dir(dir.path()).unwrap().filter(|it| it.as_ref().unwrap().path().to_string_lossy().contains("schema"));
+    assert_eq!(beside.count(), 0);
+}
+
+#[test]
 fn who_upgrades_a_state_is_told_each_step_and_where_the_copy_is_kept() {
     let file = zstd::decode_all(fs::File::open(kept("schema-9.sqlite.zst")).unwrap()).unwrap();
     let dir = TempDir::new().unwrap();
@@ -249,10 +269,10 @@ fn who_upgrades_a_state_is_told_each_step_and_where_the_copy_is_kept() {
     // On the command line.
     fs::write(&path, &file).unwrap();
     let said = vathost(&["run", "--blocks", "1"], &[dir.path()]);
-    let kept = "is brought to schema 10; until every row is proved a copy of it as it was is kept: `";
+    let kept = "is brought to schema 11; until every row is proved a copy of it as it was is kept: `";
     assert!(said.code == 0 && said.err.contains(kept) && said.err.contains("schema-9`"), "{}", said.err);
     assert!(
-        said.err.contains("the state has schema 10 now: every row was proved, the copy is removed"),
+        said.err.contains("the state has schema 11 now: every row was proved, the copy is removed"),
         "{}",
         said.err
     );
@@ -261,11 +281,13 @@ fn who_upgrades_a_state_is_told_each_step_and_where_the_copy_is_kept() {
 }
 
 #[test]
-fn an_archive_of_the_layout_before_is_imported_and_goes_on_to_the_same_hash() {
+fn an_archive_of_a_layout_before_is_imported_and_goes_on_to_the_same_hash() {
     let dir = TempDir::new().unwrap();
-    let state = dir.path().join("state");
-    let said = vathost(&["import"], &[&kept("schema-9.archive"), &state]);
-    assert_eq!(said.code, 0, "{}", said.err);
-    assert_eq!(go_on(&mut open(&state), MANY, 8), NEXT);
-    assert_eq!(findings(&state), None);
+    for (schema, next) in [(9, NEXT), (10, NEXT_OF_10)] {
+        let state = dir.path().join(schema.to_string());
+        let said = vathost(&["import"], &[&kept(&format!("schema-{schema}.archive")), &state]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert_eq!(go_on(&mut open(&state), MANY, 8), next);
+        assert_eq!(findings(&state), None);
+    }
 }

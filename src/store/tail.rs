@@ -1,0 +1,307 @@
+//! The tail of the transcripts: what the last blocks appended to them, a row a block, until it is dealt out to the vats.
+//!
+//! ```text
+//!   table `tail`:  block 7 │ v1 d3 d4, v2 d9 ─┐
+//!                  block 8 │ v2 d10 ──────────┼─ the tail is full ─▶ table `transcript`:  v1 d3 d4 d5 │ v2 d9 d10
+//!                  block 9 │ v1 d5 ───────────┘
+//! ```
+//!
+//! A block that delivers to a thousand vats writes one row so. Among the chunks of the vats it would write a row for each, and for each
+//! another page of the index by which they are found.
+//!
+//! Invariants:
+//! * A delivery stands in the tail or in a chunk of its vat, never in both; what the tail has of a vat goes on where its chunks end.
+//! * The checksum of a row is that of its block, its bytes, and the checksum of the row before; the facts attest the last one.
+//! * All of it is in memory, too: a vat that comes back does not read the rows of all the others.
+//! * When it is dealt out depends on the blocks alone. Where transcripts may leave the state it is with each block.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use crate::{
+    model::{
+        blame::HostFault,
+        id::{BlockHeight, DeliveryNum, VatId},
+    },
+    store::{
+        database::{Database, Transaction},
+        hash::{Digest, RowHash},
+        history::{self, Chunk, Heads, OfBlock, missing, reading},
+        packed::{PLAIN, Packer, unpack},
+        proof::DAMAGED,
+        size::TranscriptSize,
+    },
+};
+
+const TABLE: &str = "tail";
+
+/// `entries` holds how many pieces there are, the vat, first and next delivery, and length of each, and their entries.
+pub(super) const LAYOUT: &str =
+    "CREATE TABLE tail (id INTEGER PRIMARY KEY, height INTEGER NOT NULL, time INTEGER NOT NULL,
+                         checksum INTEGER NOT NULL, entries BLOB NOT NULL);";
+
+/// Bytes of entries with which the tail is full: what a host holds in memory for it, and reads when it is opened.
+const TAIL_BYTES: usize = 4 << 20;
+/// Rows with which it is full, however short they are.
+const TAIL_ROWS: u64 = 4_096;
+/// Bytes of entries in one chunk, except if one entry is larger.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of entries of several blocks that are put together in one chunk: who wants one of them unpacks all.
+const TOGETHER_BYTES: usize = 64 << 10;
+
+/// Some deliveries of one block to a vat, and the place of their entries in the bytes of the tail.
+#[derive(Clone, Copy, Debug)]
+struct TailPiece {
+    first: DeliveryNum,
+    next: DeliveryNum,
+    begin: usize,
+    end: usize,
+    of: OfBlock,
+}
+
+/// The deliveries that the last blocks appended to the transcripts.
+#[derive(Debug, Default)]
+pub(super) struct TranscriptTail {
+    bytes: Vec<u8>,
+    /// The pieces of each vat, in order.
+    vats: BTreeMap<VatId, Vec<TailPiece>>,
+    /// Those of the block that is being written, in order: they are not among the others yet.
+    open: Vec<(VatId, TailPiece)>,
+    rows: u64,
+    /// The checksum of the last row.
+    checksum: i64,
+    packer: Packer,
+}
+
+impl TranscriptTail {
+    /// Returns the number of a vat's next delivery, if it has any here.
+    pub(super) fn next(&self, vat: VatId) -> Option<DeliveryNum> {
+        self.vats.get(&vat)?.last().map(|it| it.next)
+    }
+
+    /// Returns whether this delivery to a vat is here, and so all behind it.
+    pub(super) fn has(&self, vat: VatId, number: DeliveryNum) -> bool {
+        self.vats.get(&vat).and_then(|it| it.first()).is_some_and(|it| it.first <= number)
+    }
+
+    /// Iterates over the vats that have deliveries here.
+    pub(super) fn vats(&self) -> impl Iterator<Item = VatId> {
+        self.vats.keys().copied()
+    }
+
+    /// Returns the hash that stands in the facts for all of it, if there is any.
+    pub(super) fn hash(&self) -> Option<RowHash> {
+        let numbers = [self.rows, self.checksum.cast_unsigned()].map(u64::to_le_bytes);
+        (self.rows > 0).then(|| RowHash::of_parts(TABLE, &numbers.each_ref().map(|it| &it[..])))
+    }
+
+    /// Returns what is here of a vat's deliveries from `from` on.
+    pub(super) fn chunk(&self, vat: VatId, from: DeliveryNum) -> Option<Chunk> {
+        let pieces = self.vats.get(&vat)?;
+        let pieces = &pieces[pieces.partition_point(|it| it.next <= from)..];
+        let (first, next) = (pieces.first()?.first, pieces.last()?.next);
+        let entries = [&PLAIN[..]].into_iter().chain(pieces.iter().map(|it| self.entries(it)));
+        Some(Chunk { first, next, entries: entries.collect::<Vec<_>>().concat() })
+    }
+
+    /// Adds up what is here of a vat, as if each block had a chunk of its own: what is of blocks after `since` is recent, what comes before
+    /// `needed` and is not the last is not needed.
+    pub(super) fn add_size(&self, vat: VatId, since: BlockHeight, needed: DeliveryNum, size: &mut TranscriptSize) {
+        let end = self.next(vat);
+        for it in self.vats.get(&vat).into_iter().flatten() {
+            let bytes = (PLAIN.len() + self.entries(it).len()) as u64;
+            size.deliveries += it.next.0 - it.first.0;
+            size.bytes += bytes;
+            size.recent += if it.of.0 > since { bytes } else { 0 };
+            size.unneeded += if it.next <= needed && Some(it.next) != end { bytes } else { 0 };
+        }
+    }
+
+    fn entries(&self, piece: &TailPiece) -> &[u8] {
+        &self.bytes[piece.begin..piece.end]
+    }
+
+    /// Appends an entry of the block that is being written; `next` is the number that the vat's next one has to have. Those of a vat come
+    /// one behind the other.
+    pub(super) fn append(
+        &mut self,
+        of: OfBlock,
+        (vat, number): (VatId, DeliveryNum),
+        next: impl FnOnce(&TranscriptTail) -> DeliveryNum,
+        entry: &[u8],
+    ) -> Result<(), HostFault> {
+        let begin = self.bytes.len();
+        let end = begin + entry.len();
+        let mine = self.open.last().filter(|it| it.0 == vat);
+        let next = mine.map_or_else(|| next(self), |it| it.1.next);
+        if next != number {
+            return Err(HostFault::new("write a transcript", format!("{next} is the next of {vat}, and not {number}")));
+        }
+        match self.open.last_mut() {
+            Some((last, it)) if *last == vat && end - it.begin <= CHUNK_BYTES => {
+                (it.next, it.end) = (number.next(), end);
+            }
+            _ => self.open.push((vat, TailPiece { first: number, next: number.next(), begin, end, of })),
+        }
+        self.bytes.extend_from_slice(entry);
+        Ok(())
+    }
+
+    /// Ends the block that was being written.
+    fn close(&mut self) {
+        for (vat, piece) in self.open.drain(..) {
+            self.vats.entry(vat).or_default().push(piece);
+        }
+    }
+
+    /// Returns whether the block that is being written can stay.
+    fn has_room(&self) -> bool {
+        self.bytes.len() <= TAIL_BYTES && self.rows < TAIL_ROWS
+    }
+
+    /// Returns the row of the block that is being written.
+    fn pack(&mut self) -> Result<&[u8], HostFault> {
+        let begin = self.open.first().map_or(self.bytes.len(), |(_, it)| it.begin);
+        let mut numbers = (self.open.len() as u64).to_le_bytes().to_vec();
+        for (vat, it) in &self.open {
+            let of = [vat.0, it.first.0, it.next.0, (it.end - it.begin) as u64].map(u64::to_le_bytes);
+            numbers.extend_from_slice(of.as_flattened());
+        }
+        self.packer.pack([&numbers[..], &self.bytes[begin..]].into_iter())
+    }
+
+    /// Forgets all of it.
+    fn clear(&mut self) {
+        self.vats.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(2 * TAIL_BYTES);
+        (self.rows, self.checksum) = (0, 0);
+    }
+}
+
+/// The pieces of a row, each as its vat, its first and its next delivery, and its entries; `None` if it cannot be one.
+fn pieces(row: &[u8]) -> Option<Vec<(VatId, DeliveryNum, DeliveryNum, &[u8])>> {
+    let (count, rest) = row.split_first_chunk()?;
+    let length = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(4 * 8)?;
+    let (numbers, mut entries) = rest.split_at_checked(length)?;
+    let mut pieces = Vec::new();
+    for [vat, first, next, length] in numbers.as_chunks().0.as_chunks().0 {
+        let [vat, first, next, length] = [vat, first, next, length].map(|it| u64::from_le_bytes(*it));
+        let (mine, others) = entries.split_at_checked(usize::try_from(length).ok()?)?;
+        pieces.push((VatId(vat), DeliveryNum(first), DeliveryNum(next), mine));
+        entries = others;
+    }
+    entries.is_empty().then_some(pieces)
+}
+
+/// The checksum of a row behind one with the checksum `before`; 0 stands for none.
+fn checksum(id: u64, before: i64, (height, time): OfBlock, entries: &[u8]) -> i64 {
+    let [id, before, height, time] = [id, before.cast_unsigned(), height.0, time].map(u64::to_le_bytes);
+    RowHash::of_parts(TABLE, &[&id, &before, &height, &time, entries]).checksum()
+}
+
+/// Reads the tail behind these ends of the chunks, each row against its checksum and the row before it.
+pub(super) fn read(database: &Database, heads: &mut Heads) -> Result<(), HostFault> {
+    let what = "read the tail of the transcripts";
+    let failed = |err| database.failed(what, &err);
+    let connection = database.connection.lock();
+    let sql = "SELECT id, height, time, checksum, entries FROM tail ORDER BY id";
+    let mut statement = connection.prepare(sql).map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned).map_err(failed);
+        let (id, of) = (number(0)?, (BlockHeight(number(1)?), number(2)?));
+        let entries = row.get_ref(4).and_then(|it| Ok(it.as_blob()?)).map_err(failed)?;
+        let sum: i64 = row.get(3).map_err(failed)?;
+        let damaged = |why: &str| database.damaged(format_args!("{what}, row {id}"), why, TABLE);
+        if id != heads.tail.rows + 1 || sum != checksum(id, heads.tail.checksum, of, entries) {
+            return Err(damaged(DAMAGED));
+        }
+        let entries = unpack(entries).map_err(|err| damaged(&err.why))?;
+        for (vat, first, next, mine) in pieces(&entries).ok_or_else(|| damaged("its pieces are not whole"))? {
+            let end = heads.next(vat);
+            if end != first || next <= first {
+                return Err(database.damaged(reading(vat, first), missing(end), history::TABLE));
+            }
+            let begin = heads.tail.bytes.len();
+            heads.tail.bytes.extend_from_slice(mine);
+            let piece = TailPiece { first, next, begin, end: heads.tail.bytes.len(), of };
+            heads.tail.vats.entry(vat).or_default().push(piece);
+        }
+        (heads.tail.rows, heads.tail.checksum) = (id, sum);
+    }
+    Ok(())
+}
+
+impl Transaction<'_> {
+    /// Writes the row of the block whose entries were appended last.
+    fn put_tail(&self, of: OfBlock, heads: &mut Heads, digest: &mut Digest) -> Result<(), HostFault> {
+        let tail = &mut heads.tail;
+        if tail.open.is_empty() {
+            return Ok(());
+        }
+        if let Some(hash) = tail.hash() {
+            digest.remove(&hash);
+        }
+        let (id, before) = (tail.rows + 1, tail.checksum);
+        let entries = tail.pack()?;
+        let sum = checksum(id, before, of, entries);
+        let [height, time] = [of.0.0, of.1].map(u64::cast_signed);
+        let row = params![id.cast_signed(), height, time, sum, entries];
+        self.execute("write the tail of the transcripts", "INSERT INTO tail VALUES (?, ?, ?, ?, ?)", row)?;
+        (tail.rows, tail.checksum) = (id, sum);
+        tail.close();
+        if let Some(hash) = tail.hash() {
+            digest.add(&hash);
+        }
+        Ok(())
+    }
+
+    /// Appends the entries of a block to the tail, and deals the tail out if it is full, or the vats' own chunks are to have all
+    /// (`gathers` is not set). Returns the number of chunks that were written then.
+    pub(super) fn end_block(
+        &self,
+        of: OfBlock,
+        heads: &mut Heads,
+        digest: &mut Digest,
+        gathers: bool,
+    ) -> Result<u64, HostFault> {
+        match gathers && heads.tail.has_room() {
+            true => self.put_tail(of, heads, digest).map(|()| 0),
+            false => self.deal_out(heads, digest, gathers),
+        }
+    }
+
+    /// Deals the tail out: what it has of a vat becomes chunks of its own, of several blocks `together` where they are short, or else of one
+    /// each, so that they can leave with it. Returns their number.
+    pub fn deal_out(&self, heads: &mut Heads, digest: &mut Digest, together: bool) -> Result<u64, HostFault> {
+        let chunk_max = if together { TOGETHER_BYTES } else { 0 };
+        heads.tail.close();
+        let (vats, bytes) = (std::mem::take(&mut heads.tail.vats), std::mem::take(&mut heads.tail.bytes));
+        let (mut packer, mut chunks) = (std::mem::take(&mut heads.tail.packer), 0);
+        for (vat, pieces) in &vats {
+            let mut rest = &pieces[..];
+            while let Some(first) = rest.first() {
+                let mut length = 0;
+                let fits = |it: &&TailPiece| {
+                    length += it.end - it.begin;
+                    length <= chunk_max || it.first == first.first
+                };
+                let (chunk, others) = rest.split_at(rest.iter().take_while(fits).count());
+                let last = chunk.last().unwrap_or(first);
+                let entries = packer.pack(chunk.iter().map(|it| &bytes[it.begin..it.end]))?;
+                self.put_chunk(last.of, heads, digest, (*vat, first.first, last.next), entries)?;
+                chunks += 1;
+                rest = others;
+            }
+        }
+        if let Some(hash) = heads.tail.hash() {
+            digest.remove(&hash);
+            self.execute("deal the tail of the transcripts out", "DELETE FROM tail", [])?;
+        }
+        (heads.tail.bytes, heads.tail.packer) = (bytes, packer);
+        heads.tail.clear();
+        Ok(chunks)
+    }
+}
