@@ -20,7 +20,7 @@ use crate::{
         database::{Database, Transaction},
         hash::{Digest, RowHash},
         proof::DAMAGED,
-        tail::{self, TranscriptTail},
+        tail::{self, BlockTail},
     },
 };
 
@@ -64,7 +64,7 @@ impl Head {
 #[derive(Debug, Default)]
 pub struct Heads {
     chunks: BTreeMap<VatId, Head>,
-    pub(super) tail: TranscriptTail,
+    pub(super) tail: BlockTail,
 }
 
 impl Heads {
@@ -95,6 +95,20 @@ impl Heads {
         self.chunks.iter().for_each(|(vat, it)| digest.add(&it.hash(*vat)));
         self.tail.hash().iter().for_each(|it| digest.add(it));
         digest
+    }
+
+    /// Appends entries of the block with this height and time: all that `each` hands over, vat by vat.
+    pub(super) fn append(
+        &mut self,
+        of: OfBlock,
+        each: impl FnOnce(&mut Append<'_>) -> Result<(), HostFault>,
+    ) -> Result<(), HostFault> {
+        let Heads { chunks, tail } = self;
+        each(&mut |vat, number, entry| {
+            let in_chunks = || chunks.get(&vat).map(|it| it.next);
+            let next = |tail: &BlockTail| tail.next(vat).or_else(in_chunks).unwrap_or_default();
+            tail.append(of, (vat, number), next, entry)
+        })
     }
 
     /// Forgets the last chunk of a vat whose transcript has left up to `next`, if that is all of it.
@@ -258,26 +272,6 @@ pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 impl Transaction<'_> {
-    /// Appends entries to the vats' transcripts, of the block with this height and time: all that `each` hands over, vat by vat. Where the
-    /// last blocks are not gathered each vat has them in chunks of its own. Returns the number of chunks that were written.
-    pub fn put_transcripts(
-        &self,
-        of: OfBlock,
-        heads: &mut Heads,
-        digest: &mut Digest,
-        gathers: bool,
-        each: impl FnOnce(&mut Append<'_>) -> Result<(), HostFault>,
-    ) -> Result<u64, HostFault> {
-        let Heads { chunks, tail } = heads;
-        each(&mut |vat, number, entry| {
-            let next = |tail: &TranscriptTail| {
-                tail.next(vat).or_else(|| chunks.get(&vat).map(|it| it.next)).unwrap_or_default()
-            };
-            tail.append(of, (vat, number), next, entry)
-        })?;
-        self.end_block(of, heads, digest, gathers)
-    }
-
     /// Appends a chunk to a vat's transcript.
     pub(super) fn put_chunk(
         &self,

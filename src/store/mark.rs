@@ -1,7 +1,7 @@
 //! The state hash at the end of each of the last [`BLOCKS_KEPT`] blocks, and the marks of their cranks: of the last `CRANKS_KEPT`.
 //!
 //! Invariants: the blocks follow each other without a gap, and the last is where the state stands; so do the cranks,
-//! as far back as they are remembered.
+//! as far back as they are remembered. Those of the last blocks are in the tail (see `tail`).
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ use crate::{
         fold::CrankMark,
         hash::{Digest, RowHash, StateHash},
         proof::DAMAGED,
+        tail::{self, AppendedBlock},
     },
 };
 
@@ -47,7 +48,7 @@ pub struct BlockMark {
 }
 
 impl BlockMark {
-    fn hash(&self) -> RowHash {
+    pub(super) fn hash(&self) -> RowHash {
         let [height, crank] = [self.height.0, self.next_crank.0].map(u64::to_le_bytes);
         RowHash::of_parts("block", &[&height, &crank, &self.state_hash.0])
     }
@@ -73,7 +74,7 @@ pub struct Marks {
 }
 
 /// Bytes of a crank's mark.
-const MARK_BYTES: usize = size_of::<u64>();
+pub(super) const MARK_BYTES: usize = size_of::<u64>();
 
 fn crank_checksum(first: i64, marks: &[u8]) -> i64 {
     RowHash::of_parts("crank_mark", &[&first.to_le_bytes(), marks]).checksum()
@@ -81,7 +82,8 @@ fn crank_checksum(first: i64, marks: &[u8]) -> i64 {
 
 /// Returns the height of the last block; `None` in a state that has none.
 pub(super) fn last_height(database: &Database) -> Result<Option<i64>, HostFault> {
-    let read = database.connection.lock().query_row("SELECT max(height) FROM block", [], |row| row.get(0));
+    let sql = "SELECT max(height) FROM (SELECT height FROM block UNION ALL SELECT height FROM tail)";
+    let read = database.connection.lock().query_row(sql, [], |row| row.get(0));
     read.map_err(|err| database.failed("read the last block", &err))
 }
 
@@ -106,9 +108,10 @@ impl Database {
             if !sound {
                 damaged(self.damaged(format!("read the mark of {}", mark.height), DAMAGED, "block"));
             }
-            marks.digest.add(&mark.hash());
             marks.blocks.push(mark);
         }
+        marks.blocks.extend(tail::marks(&connection).map_err(failed)?.0);
+        marks.blocks.iter().for_each(|it| marks.digest.add(&it.hash()));
         Ok(marks)
     }
 
@@ -119,18 +122,21 @@ impl Database {
         let sql = "SELECT first, marks, checksum FROM crank_mark ORDER BY first";
         let connection = self.connection.lock();
         let mut statement = connection.prepare(sql).map_err(failed)?;
-        let mut rows = statement.query([]).map_err(failed)?;
-        let mut found = BTreeMap::new();
-        let mut next = None;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?));
-            let (first, marks, sum) = read().map_err(failed)?;
-            let at = || format!("{what} from {}", CrankNum(first.cast_unsigned()));
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?));
+        let mut runs = Vec::new();
+        let at = |first: i64| format!("{what} from {}", CrankNum(first.cast_unsigned()));
+        for row in statement.query_map([], read).map_err(failed)? {
+            let (first, marks, sum) = row.map_err(failed)?;
             if sum != crank_checksum(first, &marks) {
-                return Err(self.damaged(at(), DAMAGED, "crank_mark"));
+                return Err(self.damaged(at(first), DAMAGED, "crank_mark"));
             }
+            runs.push((first, marks));
+        }
+        runs.extend(tail::marks(&connection).map_err(failed)?.1);
+        let (mut found, mut next) = (BTreeMap::new(), None);
+        for (first, marks) in runs {
             if next.is_some_and(|it| it != first.cast_unsigned()) {
-                return Err(self.damaged(at(), "cranks before it are missing", "crank_mark"));
+                return Err(self.damaged(at(first), "cranks before it are missing", "crank_mark"));
             }
             let marks = marks.as_chunks().0.iter().map(|it| CrankMark(u64::from_le_bytes(*it)));
             next = Some(first.cast_unsigned().wrapping_add(marks.len() as u64));
@@ -141,41 +147,40 @@ impl Database {
 }
 
 impl Transaction<'_> {
-    /// Notes where the chain stands at the end of a block, with the marks of the cranks before it; now and then those of long ago leave, and
-    /// those of the cranks of blocks that left. `has_mark` says that the block may have one already, since it was open.
-    pub fn put_block(
-        &self,
-        mark: &BlockMark,
-        has_mark: bool,
-        cranks: &[CrankMark],
-        digest: &mut Digest,
-    ) -> Result<(), HostFault> {
-        let height = mark.height.0.cast_signed();
-        let has_room = !mark.height.0.is_multiple_of(LEAVE_TOGETHER) && (cranks.len() as u64) < LEAVE_TOGETHER;
-        if has_mark {
-            self.remove_blocks(height, height, digest)?;
-        }
-        if !has_room {
-            self.remove_blocks(i64::MIN, height.saturating_sub_unsigned(BLOCKS_KEPT), digest)?;
-        }
-        let hash = mark.hash();
-        digest.add(&hash);
-        let row = params![height, mark.next_crank.0.cast_signed(), mark.state_hash.0, hash.checksum()];
-        self.execute("write a block's hash", "INSERT INTO block VALUES (?, ?, ?, ?)", row)?;
-        let first = mark.next_crank.0.cast_signed().saturating_sub_unsigned(cranks.len() as u64);
-        if !cranks.is_empty() {
-            let mut bytes = Vec::with_capacity(cranks.len() * MARK_BYTES);
-            cranks.iter().for_each(|it| bytes.extend_from_slice(&it.0.to_le_bytes()));
-            let row = params![first, bytes, crank_checksum(first, &bytes)];
-            self.execute("write the marks of cranks", "INSERT OR REPLACE INTO crank_mark VALUES (?, ?, ?)", row)?;
-        }
-        if has_room {
+    /// Writes the mark of a block.
+    pub(super) fn put_mark(&self, mark: &BlockMark) -> Result<(), HostFault> {
+        let [height, next_crank] = [mark.height.0, mark.next_crank.0].map(u64::cast_signed);
+        let row = params![height, next_crank, mark.state_hash.0, mark.hash().checksum()];
+        self.execute("write a block's hash", "INSERT INTO block VALUES (?, ?, ?, ?)", row).map(drop)
+    }
+
+    /// Writes the marks of cranks that follow each other from the first.
+    pub(super) fn put_crank_marks(&self, first: i64, marks: &[u8]) -> Result<(), HostFault> {
+        let row = params![first, marks, crank_checksum(first, marks)];
+        self.execute("write the marks of cranks", "INSERT OR REPLACE INTO crank_mark VALUES (?, ?, ?)", row).map(drop)
+    }
+
+    /// Removes the mark of a block that was open.
+    pub(super) fn remove_block(&self, height: BlockHeight, digest: &mut Digest) -> Result<(), HostFault> {
+        let height = height.0.cast_signed();
+        self.remove_blocks(height, height, digest)
+    }
+
+    /// Lets the marks of blocks of long ago leave, now and then, and those of the cranks of blocks that left.
+    pub(super) fn forget_marks(&self, block: &AppendedBlock<'_>, digest: &mut Digest) -> Result<(), HostFault> {
+        let BlockMark { height, next_crank, .. } = block.mark;
+        let cranks = block.cranks.len() as u64;
+        if !height.0.is_multiple_of(LEAVE_TOGETHER) && cranks < LEAVE_TOGETHER {
             return Ok(());
         }
-        // Also with a block without cranks: it may be that only such have the heights at which marks leave.
-        let sql = "DELETE FROM crank_mark WHERE first < max(?, (SELECT next_crank FROM block ORDER BY height LIMIT 1))";
-        let oldest = first.min(mark.next_crank.0.saturating_sub(CRANKS_KEPT).cast_signed());
-        self.execute("forget the marks of cranks", sql, [oldest]).map(drop)
+        self.remove_blocks(i64::MIN, height.0.cast_signed().saturating_sub_unsigned(BLOCKS_KEPT), digest)?;
+        // Also with a block without cranks: it may be that only such have the heights at which marks leave. A row may have those of many
+        // blocks: it stays while it has any of one that is kept.
+        let sql = "DELETE FROM crank_mark WHERE first < ?1
+                   OR first + length(marks) / ?2 <= (SELECT next_crank FROM block ORDER BY height LIMIT 1)";
+        let first = next_crank.0.cast_signed().saturating_sub_unsigned(cranks);
+        let oldest = first.min(next_crank.0.saturating_sub(CRANKS_KEPT).cast_signed());
+        self.execute("forget the marks of cranks", sql, params![oldest, MARK_BYTES as i64]).map(drop)
     }
 
     fn remove_blocks(&self, from: i64, to: i64, digest: &mut Digest) -> Result<(), HostFault> {
@@ -195,11 +200,12 @@ impl Transaction<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Heads, Proof};
 
     #[test]
     fn marks_of_cranks_are_kept_for_the_last_commit_and_for_so_many_cranks_at_most() {
         let mut database = Database::memory(&[]).expect("a database");
-        let mut digest = Digest::default();
+        let (mut heads, mut proof) = (Heads::default(), Proof::default());
         let mut height = 0;
         let mut block = |from: u64, cranks: u64| {
             let marks: Vec<_> = (from..from + cranks).map(CrankMark).collect();
@@ -207,7 +213,8 @@ mod tests {
             let mark = BlockMark { height: BlockHeight(height), next_crank, state_hash: StateHash::default() };
             height += 1;
             let transaction = database.transaction().expect("a transaction");
-            transaction.put_block(&mark, false, &marks, &mut digest).expect("written");
+            let block = AppendedBlock { mark, time: 0, cranks: &marks, has_mark: false, gathers: false };
+            transaction.put_block(&block, &mut heads, &mut proof, |_| Ok(())).expect("written");
             transaction.commit().expect("committed");
             let kept = database.crank_marks().expect("read");
             assert!(kept.iter().all(|(crank, mark)| crank.0 == mark.0));
@@ -223,10 +230,11 @@ mod tests {
         assert_eq!(block(next + half, 2 * half + 1), Some(next + half));
     }
 
-    #[test]
-    fn the_marks_of_blocks_of_long_ago_leave_together_and_the_digest_is_that_of_the_others() {
+    /// Writes more blocks than are kept. Checks that the digest is that of the marks that there are, and how many there are; `more` are the
+    /// most cranks besides theirs of which there are marks.
+    fn blocks_of_long_ago_leave(gathers: bool, more: usize) {
         let mut database = Database::memory(&[]).expect("a database");
-        let mut digest = Digest::default();
+        let (mut heads, mut proof) = (Heads::default(), Proof::default());
         let mut kept = Vec::new();
         for height in 0..BLOCKS_KEPT + 3 * LEAVE_TOGETHER {
             let mark = |hash| BlockMark {
@@ -236,23 +244,38 @@ mod tests {
             };
             // Every second block has a crank: never one at whose height marks leave.
             let cranks = if height % 2 == 1 { &[CrankMark(height)][..] } else { &[] };
+            let block = AppendedBlock { mark: mark(2), time: 0, cranks, has_mark: height % 3 == 0, gathers };
             let transaction = database.transaction().expect("a transaction");
+            let mut put = |block: AppendedBlock<'_>| {
+                transaction.put_block(&block, &mut heads, &mut proof, |_| Ok(())).expect("written");
+            };
             // An open block is written twice.
             if height % 3 == 0 {
-                transaction.put_block(&mark(1), false, cranks, &mut digest).expect("written");
+                put(AppendedBlock { mark: mark(1), has_mark: false, ..block });
+                put(AppendedBlock { cranks: &[], ..block });
+            } else {
+                put(block);
             }
-            transaction.put_block(&mark(2), height % 3 == 0, cranks, &mut digest).expect("written");
             transaction.commit().expect("committed");
             if height > BLOCKS_KEPT - 2 {
                 let marks = database.marks(&mut |fault| panic!("{fault}")).expect("reads");
-                assert_eq!(marks.digest, digest, "{height}");
+                assert_eq!(marks.digest, proof.blocks, "{height}");
                 assert!(marks.blocks.iter().all(|it| it.state_hash == StateHash([2; 32])));
-                let cranks = database.crank_marks().expect("reads").len();
-                assert!(marks.blocks.len().div_ceil(2).abs_diff(cranks) <= 1, "{height}: {cranks}");
+                let cranks = database.crank_marks().expect("reads");
+                assert!(cranks.iter().all(|(crank, mark)| mark.0 == 2 * crank.0 + 1));
+                let of_blocks = marks.blocks.len().div_ceil(2);
+                assert!((of_blocks - 1..=of_blocks + more).contains(&cranks.len()), "{height}: {}", cranks.len());
                 kept.push(marks.blocks.len() as u64);
             }
         }
         assert_eq!(kept.iter().min(), Some(&BLOCKS_KEPT));
         assert_eq!(kept.iter().max(), Some(&(BLOCKS_KEPT + LEAVE_TOGETHER - 1)));
+    }
+
+    #[test]
+    fn the_marks_of_blocks_of_long_ago_leave_together_and_the_digest_is_that_of_the_others() {
+        blocks_of_long_ago_leave(false, 1);
+        // Those of the cranks of as many blocks as the tail has rows leave together.
+        blocks_of_long_ago_leave(true, 2_048);
     }
 }

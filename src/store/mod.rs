@@ -79,5 +79,6 @@ pub use span::{Reach, SpanChunks, SpanFolder};
 pub use sum::{StoreSum, SumChange, digest_of_sums};
 pub use table::{Change, Index, Journaled, Table, TableKind, Value};
 pub(crate) use table::{append_row, run_ends, run_from};
+pub use tail::AppendedBlock;
 pub use upgrade::{UpgradeProgress, UpgradeStep, UpgradeWatch, upgrade_rows};
 pub(crate) use upgrade::{drop_copy, sharers, tell_rows, unproved_copy};

@@ -8,11 +8,11 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use vathost::{
     model::{
-        id::{BlockHeight, DeliveryNum, VRef, VatId},
+        id::{DeliveryNum, VRef, VatId},
         value::{Answer, Delivery, Syscall},
     },
     state::{table::Tables, transcript::End},
-    store::{Append, Database, canon},
+    store::{Append, AppendedBlock, Database, canon},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +90,7 @@ fn tamper(change: impl Fn(&mut Entry)) -> (Output, u64) {
     assert!(begun.status.success(), "{begun:?}");
     let mut database = Database::open(&state, &Tables::layout()).unwrap();
     let (mut meta, mut heads) = (database.meta().unwrap().unwrap(), database.heads().unwrap());
+    let mark = *database.blocks().unwrap().last().unwrap();
     let chunks = database.transcript(&heads, VAT, DeliveryNum(0)).unwrap();
     let unpacked: Vec<u8> = chunks.iter().flat_map(|it| unpack(&it.entries)).collect();
     let mut entries = decode(&unpacked);
@@ -98,13 +99,13 @@ fn tamper(change: impl Fn(&mut Entry)) -> (Output, u64) {
     change(&mut entries[at]);
     // Damage by accident is found by the store, so this is done with care.
     let transaction = database.transaction().unwrap();
-    let digest = &mut meta.proof.transcripts;
-    transaction.delete_transcript(VAT, &mut heads, digest).unwrap();
+    transaction.delete_transcript(VAT, &mut heads, &mut meta.proof.transcripts).unwrap();
     let append_all = |append: &mut Append<'_>| {
         let mut numbered = (0..).map(DeliveryNum).zip(&entries);
         numbered.try_for_each(|(number, it)| append(VAT, number, &encode(std::slice::from_ref(it))[2..]))
     };
-    transaction.put_transcripts((BlockHeight(1), 0), &mut heads, digest, true, append_all).unwrap();
+    let block = AppendedBlock { mark, time: 0, cranks: &[], has_mark: true, gathers: true };
+    transaction.put_block(&block, &mut heads, &mut meta.proof, append_all).unwrap();
     transaction.put_meta(&meta).unwrap();
     transaction.commit().unwrap();
     drop(database);

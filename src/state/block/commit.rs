@@ -29,8 +29,8 @@ use crate::{
         transcript::Entries,
     },
     store::{
-        Batch, BesideRow, BlockMark, CommitOutcome, CrankMark, Digest, Handover, Heads, Meta, Proof, Rows, StateHash,
-        SumChange, Transaction,
+        AppendedBlock, Batch, BesideRow, BlockMark, CommitOutcome, CrankMark, Digest, Handover, Heads, Meta, Proof,
+        Rows, StateHash, SumChange, Transaction,
     },
 };
 
@@ -161,13 +161,20 @@ impl EndedBlock {
             transaction.write(table, batch)?;
         }
         transaction.put_sums(&self.sums, &mut proof.sums)?;
-        let of = (self.height, self.time);
-        let mut written = transaction.put_transcripts(of, heads, &mut proof.transcripts, self.gathers, |append| {
+        let block = AppendedBlock {
+            mark: BlockMark { height: self.height, next_crank: self.next_crank, state_hash: meta.state_hash },
+            time: self.time,
+            cranks: &self.crank_marks,
+            has_mark: books.marked.is_none_or(|it| it >= self.height),
+            gathers: self.gathers,
+        };
+        let mut written = transaction.put_block(&block, heads, proof, |append| {
             entries.flush(&mut |vat, number, entry| match gone.contains(&vat) {
                 true => Ok(()),
                 false => append(vat, number, entry),
             })
         })?;
+        books.marked = Some(self.height);
         written += books.written;
         if *archives {
             books.waiting.extend(forgotten.iter().filter(|it| books.heads.has(**it)));
@@ -178,13 +185,8 @@ impl EndedBlock {
         self.snapshots.write(transaction, &mut books.proof.snapshots)?;
         last(transaction, &mut books.ends(), &mut written)?;
         books.written = written;
-        let has_mark = books.marked.is_none_or(|it| it >= self.height);
-        books.marked = Some(self.height);
-        let proof = &mut books.proof;
-        let mark = BlockMark { height: self.height, next_crank: self.next_crank, state_hash: meta.state_hash };
-        transaction.put_block(&mark, has_mark, &self.crank_marks, &mut proof.blocks)?;
         let tables = std::mem::take(&mut meta.proof.tables);
-        meta.proof = Proof { tables, ..proof.clone() };
+        meta.proof = Proof { tables, ..books.proof.clone() };
         transaction.put_meta(meta)?;
         match &self.result {
             Some(result) => transaction.put_result(self.height.0, result),

@@ -1,7 +1,7 @@
 //! The reading of a state when it is opened, proved against what its last commit attests.
 //!
 //! ```text
-//!   the layout ─▶ the facts ─▶ the rows ─▶ the digest of each table ─▶ the marks of the blocks ─▶ the ends of the transcripts ─▶ the snapshots
+//!   the layout ─▶ the facts ─▶ the rows ─▶ the digest of each table ─▶ the ends of the transcripts ─▶ the marks of the blocks ─▶ the snapshots
 //! ```
 //!
 //! Invariant: what comes of [`read`] is the state that was committed, whole. What was not read yet (entries,
@@ -89,8 +89,8 @@ fn read_all(database: &Database, damaged: &mut Damaged<'_>) -> Result<Proved, Ho
         damaged(HostFault::damage("table `meta`", "there are rows, and no facts of the commit that wrote them"));
     }
     self::digests(&digests, &proof, damaged);
-    marks(database, tables.globals(), meta.as_ref(), damaged)?;
     let heads = heads(database, &tables, &proof, damaged)?;
+    marks(database, tables.globals(), meta.as_ref(), damaged)?;
     let snapshots = snapshots(database, &proof, damaged)?;
     Ok(Proved { tables, meta: meta.unwrap_or_default(), heads, snapshots })
 }

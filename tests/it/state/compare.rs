@@ -102,8 +102,8 @@ fn diff_names_the_crank_at_which_a_replica_did_something_else() {
     let [a, b] = ["a", "b"].map(|it| dir.path().join(it));
     make("pingpong", &a, 0);
     assert_eq!(vathost(&["fork"], &[&a, &b]).code, 0);
-    let play = |state: &Path, lines: &str| {
-        let mut controller = open(state);
+    let play = |state: &Path, lines: &str, keep: Keep| {
+        let mut controller = Host::open(HostOptions { keep, ..options(state) }).unwrap();
         let mut set = vathost::directive::DirectiveSet::default();
         set.read("test", lines.as_bytes()).unwrap();
         controller.set_directives(set, false).unwrap();
@@ -114,8 +114,8 @@ fn diff_names_the_crank_at_which_a_replica_did_something_else() {
         controller.run_block(&BlockPolicy { cranks: 30, ..BlockPolicy::default() }, &mut |_| true).unwrap();
         go_on(&mut controller, 2, 30);
     };
-    play(&a, "");
-    play(&b, "crank-41: skip");
+    play(&a, "", Keep::All);
+    play(&b, "crank-41: skip", IN_CHUNKS);
     let found = vathost(&["diff", "--json"], &[&a, &b]).json();
     assert_eq!((&found["parted"]["block"], &found["parted"]["crank"]), (&2.into(), &41.into()), "{found}");
     let text = vathost(&["diff"], &[&a, &b]).out;

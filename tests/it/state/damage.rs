@@ -140,17 +140,14 @@ fn verify_says_what_is_damaged() {
     let cases = [
         (
             "UPDATE tail SET entries = CAST(entries || x'00' AS BLOB) WHERE id = 2",
-            "transcripts: read the tail of the transcripts, row 2: its bytes",
+            "transcripts: read the tail of the state, row 2: its bytes",
         ),
         (
             "UPDATE tail SET height = height + 1 WHERE id = 1",
-            "transcripts: read the tail of the transcripts, row 1: its bytes",
+            "transcripts: read the tail of the state, row 1: its bytes",
         ),
-        (
-            "UPDATE tail SET time = time + 1 WHERE id = 1",
-            "transcripts: read the tail of the transcripts, row 1: its bytes",
-        ),
-        ("DELETE FROM tail WHERE id = 1", "transcripts: read the tail of the transcripts, row 2: its bytes"),
+        ("UPDATE tail SET time = time + 1 WHERE id = 1", "transcripts: read the tail of the state, row 1: its bytes"),
+        ("DELETE FROM tail WHERE id = 1", "transcripts: read the tail of the state, row 2: its bytes"),
         ("DELETE FROM tail WHERE id = 2", "its transcript adds up to"),
         ("DELETE FROM tail", "its transcript adds up to"),
         ("DELETE FROM transcript WHERE vat = 1", "transcripts: read the transcript of v1 from delivery-"),

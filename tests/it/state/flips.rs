@@ -331,8 +331,8 @@ fn every_verb_that_uses_a_state_refuses_a_damaged_one_and_says_what_can_be_done(
         &[
             ("DELETE FROM transcript WHERE vat = 2", "read the transcript of v2 from delivery-"),
             ("DELETE FROM tail", "by its transcript"),
-            ("UPDATE tail SET id = 2", "read the tail of the transcripts, row 2"),
-            ("UPDATE tail SET height = height - 1", "read the tail of the transcripts, row 1"),
+            ("UPDATE tail SET id = 2", "read the tail of the state, row 2"),
+            ("UPDATE tail SET height = height - 1", "read the tail of the state, row 1"),
             ("DROP TABLE tail", "table `tail`: it is missing, or"),
         ],
     );

@@ -1,11 +1,10 @@
-//! The tail of the transcripts: what the last blocks appended, until it is dealt out to the vats. No hash and no transcript shows where
-//! a delivery is stored.
+//! The tail of a state: what the last blocks appended, until it is dealt out. No hash, no transcript and no mark shows where it is stored.
 
 use vathost::{
     HostOptions,
-    model::id::{BlockHeight, DeliveryNum, VatId},
+    model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     state::{block::Block, retention::Keep, table::Tables},
-    store::{Append, Digest, Heads},
+    store::{Append, AppendedBlock, BlockMark, Heads, Proof, StateHash},
 };
 
 use super::*;
@@ -67,12 +66,13 @@ fn a_full_tail_is_dealt_out_and_no_hash_and_no_transcript_shows_it() {
     let dirs = [(); 3].map(|()| TempDir::new().unwrap());
     let [once, often, chunks] = dirs.each_ref().map(TempDir::path);
     let (hashes, stored) = life(once, scenario.path(), Keep::All, 1_000);
-    // A row each block; the one with which it is full is in the chunks already, and those of several blocks are together if they are short.
+    // A row each block, and one of the vats that were created; the block with which it is full is in the chunks already, where those of several
+    // blocks are together if they are short.
     let full = stored.iter().position(|it| it[0] == 0).unwrap();
     assert!((10..20).contains(&full), "{stored:?}");
     for (at, it) in stored.iter().enumerate() {
         let [long, short] = if at < full { [0, 0] } else { [stored[full][1], stored[full][2]] };
-        assert_eq!(*it, [if at < full { at + 1 } else { at - full } as u64, long, short], "{at}: {stored:?}");
+        assert_eq!(*it, [if at < full { at + 2 } else { at - full } as u64, long, short], "{at}: {stored:?}");
     }
     assert!(stored[full][1] > 10 && (1..4).contains(&stored[full][2]), "{stored:?}");
     assert_eq!(life(often, scenario.path(), Keep::All, 1), (hashes.clone(), stored));
@@ -107,23 +107,26 @@ fn a_vat_that_ends_takes_its_part_of_the_tail_along() {
     let heads = Database::open_read_only(dir.path()).unwrap().heads().unwrap();
     assert_eq!(heads.vats().into_iter().collect::<Vec<_>>(), [VatId(2)]);
     assert_eq!(entries(dir.path(), 2, 0)[..kept.len()], kept);
-    assert_eq!(stored(dir.path()), [0, 0, 1], "that of the other was dealt out");
+    let [rows, long, short] = stored(dir.path());
+    assert!(rows < 3 && (long, short) == (0, 1), "{rows} {long} {short}: that of the other is to be dealt out");
 }
 
 #[test]
 fn a_tail_of_short_rows_is_dealt_out_too_and_its_end_is_attested() {
     let mut database = Database::memory(&Tables::layout()).unwrap();
-    let (mut heads, mut digest) = (Heads::default(), Digest::default());
+    let (mut heads, mut proof) = (Heads::default(), Proof::default());
     let transaction = database.transaction().unwrap();
+    let put = |height, number, heads: &mut Heads, proof: &mut Proof| {
+        let (height, next_crank) = (BlockHeight(height), CrankNum(height));
+        let mark = BlockMark { height, next_crank, state_hash: StateHash::default() };
+        let block = AppendedBlock { mark, time: 0, cranks: &[], has_mark: false, gathers: true };
+        let append = |append: &mut Append<'_>| append(VatId(1), DeliveryNum(number), b"entry");
+        transaction.put_block(&block, heads, proof, append)
+    };
     let mut dealt_out = Vec::new();
     for height in 0..4_100 {
-        let of = (BlockHeight(height), 0);
-        let written = transaction
-            .put_transcripts(of, &mut heads, &mut digest, true, |append| {
-                append(VatId(1), DeliveryNum(height), b"entry")
-            })
-            .unwrap();
-        assert_eq!(heads.digest(), digest, "{height}");
+        let written = put(height, height, &mut heads, &mut proof).unwrap();
+        assert_eq!(heads.digest(), proof.transcripts, "{height}");
         if written > 0 {
             dealt_out.push((height, written));
         }
@@ -132,14 +135,12 @@ fn a_tail_of_short_rows_is_dealt_out_too_and_its_end_is_attested() {
     assert_eq!(dealt_out, [(4_096, 1)]);
     // Another than the next is refused.
     for number in [4_099, 4_101] {
-        let append = |append: &mut Append<'_>| append(VatId(1), DeliveryNum(number), b"entry");
-        let put = transaction.put_transcripts((BlockHeight(4_100), 0), &mut heads, &mut digest, true, append);
-        let told = put.unwrap_err().to_string();
+        let told = put(4_100, number, &mut heads, &mut proof).unwrap_err().to_string();
         assert!(told.contains("delivery-4100 is the next of v1"), "{told}");
     }
     transaction.commit().unwrap();
     let read = database.heads().unwrap();
-    assert_eq!((read.digest(), read.next(VatId(1))), (digest, DeliveryNum(4_100)));
+    assert_eq!((read.digest(), read.next(VatId(1))), (proof.transcripts, DeliveryNum(4_100)));
     let chunks = database.transcript(&read, VatId(1), DeliveryNum(0)).unwrap();
     let ends: Vec<_> = chunks.iter().map(|it| (it.first.0, it.next.0)).collect();
     assert_eq!(ends, [(0, 4_097), (4_097, 4_100)]);
