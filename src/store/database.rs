@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi, params};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -179,6 +179,9 @@ pub(super) fn make_durable(connection: &Connection, what: &str) -> Result<(), Ho
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;").map_err(failed)?;
     connection.execute_batch(WARY).map_err(failed)
 }
+
+/// Bytes that the facts take, at most, but for long names: they are written with each block.
+const META_BYTES: usize = 4 << 10;
 
 /// The checksum of the facts.
 fn meta_checksum(value: &[u8]) -> i64 {
@@ -662,7 +665,7 @@ impl<'a> Transaction<'a> {
 
     /// Replaces the facts about the state.
     pub fn put_meta(&self, meta: &Meta) -> Result<(), HostFault> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(META_BYTES);
         codec::encode(meta, &mut bytes)?;
         let row = params![bytes, meta_checksum(&bytes)];
         self.execute("write the state's facts", "INSERT OR REPLACE INTO meta VALUES (0, ?, ?)", row).map(drop)
@@ -684,7 +687,7 @@ impl<'a> Transaction<'a> {
         if self.1.undoes {
             self.end_undo()?;
         }
-        self.0.execute_batch("COMMIT").map_err(|err| self.failed("commit a block", &err))?;
+        self.execute("commit a block", "COMMIT", [])?;
         match self.1.copying.as_ref().and_then(sqlite::Copying::error) {
             None => Ok(()),
             Some(err) => Err(self.failed("copy the log", &err)),
@@ -707,17 +710,34 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// Returns the statement, prepared where it is first used.
+fn statement<'a, 'c>(
+    connection: &'c Connection,
+    prepared: &'a mut Option<CachedStatement<'c>>,
+    sql: impl Fn() -> String,
+) -> rusqlite::Result<&'a mut CachedStatement<'c>> {
+    match prepared {
+        Some(it) => Ok(it),
+        none => Ok(none.insert(connection.prepare_cached(&sql())?)),
+    }
+}
+
 impl Rows for Transaction<'_> {
     fn write(&mut self, table: &'static str, batch: Batch) -> Result<(), HostFault> {
-        let run = || {
-            // Not `OR REPLACE`, which in a table with a rowid removes the row, and puts another at the end.
-            let mut put = self.0.prepare_cached(&format!(
+        // Not `OR REPLACE`, which in a table with a rowid removes the row, and puts another at the end.
+        let put_sql = || {
+            format!(
                 "INSERT INTO \"{table}\" VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET value = ?2, checksum = ?3"
-            ))?;
-            let mut delete = self.0.prepare_cached(&format!("DELETE FROM \"{table}\" WHERE key = ?"))?;
+            )
+        };
+        let delete_sql = || format!("DELETE FROM \"{table}\" WHERE key = ?");
+        let run = || {
+            let (mut put, mut delete) = (None, None);
             batch.rows().try_for_each(|(key, value)| match value {
-                Some((value, checksum)) => put.execute(params![key, value, checksum]).map(drop),
-                None => delete.execute([key]).map(drop),
+                Some((value, checksum)) => {
+                    statement(&self.0, &mut put, put_sql)?.execute(params![key, value, checksum]).map(drop)
+                }
+                None => statement(&self.0, &mut delete, delete_sql)?.execute([key]).map(drop),
             })
         };
         run().map_err(|err| self.failed(table, &err))

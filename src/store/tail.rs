@@ -14,7 +14,7 @@
 //!   same holds for the marks of blocks and cranks. Of a block that was open the last row counts.
 //! * The checksum of a row is that of all that is in it, and the checksum of the row before; the facts attest the last one.
 //! * All of it is in memory, too: a vat that comes back does not read the rows of all the others.
-//! * When it is dealt out depends on the blocks alone. Where transcripts may leave the state it is with each block.
+//! * When it is dealt out depends on what was committed alone. Where transcripts may leave the state it is with each block.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub(super) const LAYOUT: &str =
                          next_crank INTEGER NOT NULL, state_hash BLOB NOT NULL, marks BLOB NOT NULL,
                          checksum INTEGER NOT NULL, entries BLOB NOT NULL);";
 
-/// Bytes of entries with which the tail is full: what a host holds in memory for it, and reads when it is opened.
+/// Bytes of entries and of marks of cranks with which the tail is full: what a host holds in memory, and reads when it is opened.
 const TAIL_BYTES: usize = 4 << 20;
 /// Rows with which it is full, however short they are.
 const TAIL_ROWS: u64 = 4_096;
@@ -220,7 +220,8 @@ impl BlockTail {
 
     /// Returns whether the block that is being written can stay.
     fn has_room(&self) -> bool {
-        self.bytes.len() <= TAIL_BYTES && self.rows < TAIL_ROWS
+        let marks: usize = self.cranks.iter().map(|(_, marks)| marks.len()).sum();
+        self.bytes.len() + marks <= TAIL_BYTES && self.rows < TAIL_ROWS
     }
 
     /// Returns the row of the block that is being written.
@@ -367,8 +368,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Deals the tail out: its marks become rows, and what it has of a vat becomes chunks, of several blocks `together` where they are short, or else of one
-    /// each, so that they can leave with it. Returns their number.
+    /// Deals the tail out: its marks become rows, and what it has of a vat becomes chunks, of several blocks `together` where they are
+    /// short, or else of one each, so that they can leave with it. Returns their number.
     pub fn deal_out(&self, heads: &mut Heads, digest: &mut Digest, together: bool) -> Result<u64, HostFault> {
         let chunk_max = if together { TOGETHER_BYTES } else { 0 };
         heads.tail.close();

@@ -549,7 +549,11 @@ impl Worker for Instance {
         }
         let host = self.store.data_mut();
         abi::encode(delivery, &mut host.input);
-        (host.answer, host.last_error, host.asked) = (Bytes::default(), None, 0);
+        // All empty bytes are one allocation, whose count other threads change as well.
+        if !host.answer.is_empty() {
+            host.answer = Bytes::default();
+        }
+        (host.last_error, host.asked) = (None, 0);
         host.syscalls = Some(syscalls);
         let mut fee = abi::fee(delivery, host.input.len());
         if matches!(delivery, Delivery::StartVat(_)) {

@@ -4,7 +4,7 @@ use vathost::{
     HostOptions,
     model::id::{BlockHeight, CrankNum, DeliveryNum, VatId},
     state::{block::Block, retention::Keep, table::Tables},
-    store::{Append, AppendedBlock, BlockMark, Heads, Proof, StateHash},
+    store::{Append, AppendedBlock, BlockMark, CrankMark, Heads, Proof, StateHash},
 };
 
 use super::*;
@@ -144,4 +144,11 @@ fn a_tail_of_short_rows_is_dealt_out_too_and_its_end_is_attested() {
     let chunks = database.transcript(&read, VatId(1), DeliveryNum(0)).unwrap();
     let ends: Vec<_> = chunks.iter().map(|it| (it.first.0, it.next.0)).collect();
     assert_eq!(ends, [(0, 4_097), (4_097, 4_100)]);
+    // Marks of cranks fill it as well.
+    let transaction = database.transaction().unwrap();
+    let mark =
+        BlockMark { height: BlockHeight(4_100), next_crank: CrankNum(604_100), state_hash: StateHash::default() };
+    let cranks = vec![CrankMark::default(); 600_000];
+    let block = AppendedBlock { mark, time: 0, cranks: &cranks, has_mark: false, gathers: true };
+    assert_eq!(transaction.put_block(&block, &mut heads, &mut proof, |_| Ok(())).unwrap(), 1);
 }
