@@ -212,8 +212,8 @@ pub fn repeat(
 
 /// Gives a worker a delivery that once went well. Its syscalls must be those of the record, which answers them; what
 /// it used is for the caller to compare. An attempt that came to nothing is passed over.
-pub fn redeliver(worker: &mut dyn Worker, vat: VatId, entry: Entry) -> Result<Usage, Fault> {
-    let (End::Done { .. }, Some(delivery)) = (&entry.end, entry.delivery.clone()) else { return Ok(Usage::default()) };
+pub fn redeliver(worker: &mut dyn Worker, vat: VatId, mut entry: Entry) -> Result<Usage, Fault> {
+    let (End::Done { .. }, Some(delivery)) = (&entry.end, entry.delivery.take()) else { return Ok(Usage::default()) };
     let number = entry.number;
     let (syscalls, result) = worker.deliver(&delivery, FUEL_MAX, Syscalls::replay(vat, entry));
     // What is nobody's deed says nothing about the syscalls that are still to come.

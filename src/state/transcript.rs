@@ -187,26 +187,88 @@ const ROOM_KEPT: usize = 16 << 20;
 /// Iterates over the entries of a chunk; the first fault is the last of them. One is that they are more or fewer than
 /// the chunk says.
 pub(crate) fn entries(chunk: &Chunk) -> impl Iterator<Item = Result<Entry, HostFault>> + use<> {
-    let (bytes, mut fault) = match unpack(&chunk.entries) {
-        Ok(entries) => (entries.into_owned(), None),
-        Err(fault) => (Vec::new(), Some(fault)),
-    };
-    let (mut at, mut number, next) = (0, chunk.first, chunk.next);
-    let mut is_over = fault.is_some();
-    std::iter::from_fn(move || {
-        if is_over {
-            return fault.take().map(Err);
+    ChunkEntries::of(chunk)
+}
+
+/// The entries of a chunk that are still to be read. Iterators that are made of others would move each of them several times.
+struct ChunkEntries {
+    bytes: Vec<u8>,
+    at: usize,
+    first: DeliveryNum,
+    number: DeliveryNum,
+    next: DeliveryNum,
+    fault: Option<HostFault>,
+    is_over: bool,
+}
+
+impl ChunkEntries {
+    fn of(chunk: &Chunk) -> ChunkEntries {
+        let &Chunk { first, next, ref entries } = chunk;
+        let (bytes, fault) = match unpack(entries) {
+            Ok(entries) => (entries.into_owned(), None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        ChunkEntries { bytes, at: 0, first, number: first, next, is_over: fault.is_some(), fault }
+    }
+}
+
+impl Iterator for ChunkEntries {
+    type Item = Result<Entry, HostFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return self.fault.take().map(Err);
         }
-        let Some(mut rest) = bytes.get(at..).filter(|it| !it.is_empty()) else {
-            is_over = true;
+        let (number, next) = (self.number, self.next);
+        let Some(mut rest) = self.bytes.get(self.at..).filter(|it| !it.is_empty()) else {
+            self.is_over = true;
             let why = || format!("it ends before {number}, and should before {next}");
             return (number != next).then(|| Err(HostFault::damage("read a chunk", why())));
         };
         let entry = entry(number, &mut rest);
-        (at, is_over) = (bytes.len() - rest.len(), entry.is_err());
-        number = number.next();
+        (self.at, self.is_over) = (self.bytes.len() - rest.len(), entry.is_err());
+        self.number = number.next();
         Some(entry)
-    })
+    }
+}
+
+/// The entries of a vat's transcript from a delivery on, of chunks of which the first may begin before it.
+pub(crate) struct EntriesFrom<C> {
+    vat: VatId,
+    from: DeliveryNum,
+    chunks: C,
+    chunk: Option<ChunkEntries>,
+}
+
+impl<C> EntriesFrom<C> {
+    pub(crate) fn new(vat: VatId, from: DeliveryNum, chunks: C) -> EntriesFrom<C> {
+        EntriesFrom { vat, from, chunks, chunk: None }
+    }
+}
+
+impl<C: Iterator<Item = Result<Chunk, HostFault>>> Iterator for EntriesFrom<C> {
+    type Item = Result<Entry, HostFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            while let Some(chunk) = &mut self.chunk {
+                let entry = chunk.next();
+                match &entry {
+                    Some(Ok(it)) if it.number < self.from => (),
+                    Some(Ok(_)) => return entry,
+                    Some(Err(fault)) => {
+                        let what = format_args!("read the transcript of {} from {}", self.vat, chunk.first);
+                        return Some(Err(fault.clone().within(what)));
+                    }
+                    None => self.chunk = None,
+                }
+            }
+            match self.chunks.next()? {
+                Ok(chunk) => self.chunk = Some(ChunkEntries::of(&chunk)),
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
+    }
 }
 
 fn entry(number: DeliveryNum, rest: &mut &[u8]) -> Result<Entry, HostFault> {

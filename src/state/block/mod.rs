@@ -50,7 +50,7 @@ use crate::{
         retention::Retention,
         snapshot::Snapshots,
         table::Tables,
-        transcript::{self, Entries, Entry},
+        transcript::{Entries, EntriesFrom, Entry},
     },
     store::{
         BesideRow, CrankMark, Database, Digest, Fold, Journaled, Meta, Reach, StateHash, canon::Sink, drop_copy,
@@ -337,19 +337,8 @@ impl Block {
             chunks = commit::with_heads(&self.0, |heads| self.0.database.transcript(heads, vat, next))?;
             chunks.extend(self.0.entries.of(vat));
         }
-        let placed =
-            move |first, fault: HostFault| fault.within(format_args!("read the transcript of {vat} from {first}"));
         let chunks = left.into_iter().flatten().chain(chunks.into_iter().map(Ok));
-        let entries = chunks.flat_map(move |chunk| {
-            let (chunk, fault) = match chunk {
-                Ok(chunk) => (Some(chunk), None),
-                Err(fault) => (None, Some(Err(fault))),
-            };
-            let first = chunk.as_ref().map_or(from, |it| it.first);
-            let entries = chunk.map(|it| transcript::entries(&it)).into_iter().flatten();
-            entries.map(move |entry| entry.map_err(|err| placed(first, err))).chain(fault)
-        });
-        Ok(entries.skip_while(move |it| it.as_ref().is_ok_and(|it| it.number < from)))
+        Ok(EntriesFrom::new(vat, from, chunks))
     }
 
     /// Sets the fuel that the open block used.
