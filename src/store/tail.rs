@@ -246,8 +246,16 @@ impl BlockTail {
     }
 }
 
-/// The pieces of a row, each as its vat, its first and its next delivery, and its entries; `None` if it cannot be one.
-fn pieces(row: &[u8]) -> Option<Vec<(VatId, DeliveryNum, DeliveryNum, &[u8])>> {
+/// Some deliveries of one block to a vat, as they are stored.
+struct StoredPiece<'a> {
+    vat: VatId,
+    first: DeliveryNum,
+    next: DeliveryNum,
+    entries: &'a [u8],
+}
+
+/// The pieces of a row; `None` if it cannot be one.
+fn pieces(row: &[u8]) -> Option<Vec<StoredPiece<'_>>> {
     let (count, rest) = row.split_first_chunk()?;
     let length = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(4 * 8)?;
     let (numbers, mut entries) = rest.split_at_checked(length)?;
@@ -255,7 +263,8 @@ fn pieces(row: &[u8]) -> Option<Vec<(VatId, DeliveryNum, DeliveryNum, &[u8])>> {
     for [vat, first, next, length] in numbers.as_chunks().0.as_chunks().0 {
         let [vat, first, next, length] = [vat, first, next, length].map(|it| u64::from_le_bytes(*it));
         let (mine, others) = entries.split_at_checked(usize::try_from(length).ok()?)?;
-        pieces.push((VatId(vat), DeliveryNum(first), DeliveryNum(next), mine));
+        let (vat, first, next) = (VatId(vat), DeliveryNum(first), DeliveryNum(next));
+        pieces.push(StoredPiece { vat, first, next, entries: mine });
         entries = others;
     }
     entries.is_empty().then_some(pieces)
@@ -304,13 +313,15 @@ pub(super) fn read(database: &Database, heads: &mut Heads) -> Result<(), HostFau
             return Err(damaged(DAMAGED));
         }
         let entries = unpack(entries).map_err(|err| damaged(&err.why))?;
-        for (vat, first, next, mine) in pieces(&entries).ok_or_else(|| damaged("its pieces are not whole"))? {
+        for StoredPiece { vat, first, next, entries } in
+            pieces(&entries).ok_or_else(|| damaged("its pieces are not whole"))?
+        {
             let end = heads.next(vat);
             if end != first || next <= first {
                 return Err(database.damaged(reading(vat, first), missing(end), history::TABLE));
             }
             let begin = heads.tail.bytes.len();
-            heads.tail.bytes.extend_from_slice(mine);
+            heads.tail.bytes.extend_from_slice(entries);
             let piece = TailPiece { first, next, begin, end: heads.tail.bytes.len(), of };
             heads.tail.vats.entry(vat).or_default().push(piece);
         }
