@@ -45,14 +45,22 @@ impl Watch {
 
 impl Shown {
     fn see(&mut self, progress: &UpgradeProgress) {
+        let (from, to) = (progress.from, Database::SCHEMA);
+        let Some(copy) = &progress.copy else {
+            self.output.note(format!(
+                "this state has schema {from}, and is brought to schema {to}; binaries of before refuse it from now on"
+            ));
+            return;
+        };
         if self.step.is_none() {
-            let (from, to, copy) = (progress.from, Database::SCHEMA, progress.copy.display());
+            let copy = copy.display();
             self.output.note(format!(
                 "this state has schema {from}, and is brought to schema {to}; until every row is proved a copy of it as it was is kept: `{copy}`"
             ));
         }
         if self.step.as_ref().is_none_or(|(step, _)| *step != progress.step) {
             let (what, unit) = match progress.step {
+                UpgradeStep::LayingOut => return,
                 UpgradeStep::Copying => ("copying", "bytes"),
                 UpgradeStep::Counting => ("counting", "rows"),
                 UpgradeStep::Proving => ("proving", "rows"),

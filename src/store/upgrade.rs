@@ -57,6 +57,8 @@ enum StateBefore {
 /// A step of bringing a state to this layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UpgradeStep {
+    /// Tables are added, and no row changes.
+    LayingOut,
     /// The file is copied as it was, byte by byte.
     Copying,
     /// The rows of the vatstores and the promises are counted.
@@ -76,8 +78,8 @@ pub struct UpgradeProgress {
     pub done: u64,
     /// How many there are, where that is known.
     pub of: Option<u64>,
-    /// The copy of the state as it was, which stays until all rows are proved.
-    pub copy: PathBuf,
+    /// The copy of the state as it was, which stays until all rows are proved; `None` where no row changes.
+    pub copy: Option<PathBuf>,
 }
 
 /// A watch over the upgrade of a state's layout. Clones are the same.
@@ -106,7 +108,7 @@ const COPY_STEPS: std::ffi::c_int = 100_000;
 /// Tells the watch over a database, if there is one, how far its upgrade is.
 fn tell(database: &Database, step: UpgradeStep, done: u64, of: Option<u64>) {
     if let Some(watch) = &database.home.upgrade_watch {
-        watch.0(&UpgradeProgress { from: COUNTED, step, done, of, copy: copy_of(database) });
+        watch.0(&UpgradeProgress { from: COUNTED, step, done, of, copy: Some(copy_of(database)) });
     }
 }
 
@@ -136,6 +138,9 @@ pub(super) fn upgrade(database: &mut Database) -> Result<(), HostFault> {
     }
     let what = format!("bring the state from schema {before} to {SCHEMA}");
     if before != COUNTED {
+        if let Some(watch) = &database.home.upgrade_watch {
+            watch.0(&UpgradeProgress { from: before, step: UpgradeStep::LayingOut, done: 0, of: None, copy: None });
+        }
         let lay_out = format!("BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA}; COMMIT;", tail::LAYOUT);
         return database.connection.lock().execute_batch(&lay_out).map_err(|err| database.failed(&what, &err));
     }
@@ -179,7 +184,7 @@ fn write_copy(database: &Database, draft: &Path) -> rusqlite::Result<()> {
     let of = Some(bytes);
     tell(database, UpgradeStep::Copying, 0, of);
     if let Some(watch) = database.home.upgrade_watch.clone() {
-        let (draft, copy) = (draft.to_owned(), copy_of(database));
+        let (draft, copy) = (draft.to_owned(), Some(copy_of(database)));
         let see = move || {
             let done = fs::metadata(&draft).map_or(0, |it| it.len());
             watch.0(&UpgradeProgress { from: COUNTED, step: UpgradeStep::Copying, done, of, copy: copy.clone() });

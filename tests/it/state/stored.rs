@@ -235,6 +235,13 @@ fn a_state_whose_rows_stay_as_they_are_is_brought_to_this_layout_without_a_copy(
     let beside =
         fs::read_dir(dir.path()).unwrap().filter(|it| it.as_ref().unwrap().path().to_string_lossy().contains("schema"));
     assert_eq!(beside.count(), 0);
+    // On the command line.
+    fs::write(dir.path().join("state.sqlite"), &file).unwrap();
+    let said = vathost(&["run", "--blocks", "1"], &[dir.path()]);
+    let told = "this state has schema 10, and is brought to schema 11; binaries of before refuse it from now on";
+    assert!(said.code == 0 && said.err.contains(told), "{}", said.err);
+    let said = vathost(&["run", "--blocks", "1"], &[dir.path()]);
+    assert!(said.code == 0 && !said.err.contains("schema"), "{}", said.err);
 }
 
 #[test]
@@ -248,7 +255,7 @@ fn who_upgrades_a_state_is_told_each_step_and_where_the_copy_is_kept() {
         let seen = seen.clone();
         UpgradeWatch::new(move |it| {
             // The copy is there before anything is changed, and stays until all is proved.
-            assert_eq!(it.copy.exists(), it.step != UpgradeStep::Copying);
+            assert_eq!(it.copy.as_ref().unwrap().exists(), it.step != UpgradeStep::Copying);
             seen.lock().unwrap().push(it.clone());
         })
     };
@@ -262,7 +269,7 @@ fn who_upgrades_a_state_is_told_each_step_and_where_the_copy_is_kept() {
     assert!(
         copied.first().unwrap().done == 0 && copied.last().map(|it| Some(it.done)) == copied.last().map(|it| it.of)
     );
-    assert_eq!(told[0].copy, dir.path().join("state.sqlite.schema-9"));
+    assert_eq!(told[0].copy, Some(dir.path().join("state.sqlite.schema-9")));
     // What is of this layout already is not upgraded.
     drop(open());
     assert_eq!(seen.lock().unwrap().len(), 0);
