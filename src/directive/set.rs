@@ -21,6 +21,7 @@ pub struct DirectiveSet {
     /// Sorted, so that those of one place stand together, in the order of effect.
     list: Vec<Directive>,
     filter: Filter,
+    named: NamedPlaces,
 }
 
 /// The BLAKE3 hash of a set's canonical form: what operators compare.
@@ -136,6 +137,7 @@ impl DirectiveSet {
         rules::alone(&directive)?;
         self.of(directive.trigger).iter().try_for_each(|it| rules::together(&directive, it))?;
         self.filter.add(directive.trigger, &self.list);
+        self.named.add(directive.trigger);
         let at = self.list.partition_point(|it| *it < directive);
         self.list.insert(at, directive);
         Ok(())
@@ -149,6 +151,12 @@ impl DirectiveSet {
     /// Returns whether the set has no directives.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Returns whether nothing can fire in this crank of this block, as the two alone show: it is so in almost every crank, and saves
+    /// asking for more.
+    pub fn is_quiet_at(&self, crank: CrankNum, height: BlockHeight) -> bool {
+        self.list.is_empty() || self.named.is_quiet_at(crank, height)
     }
 
     /// Returns the digest of the directives held, not of the way they were written.
@@ -240,6 +248,36 @@ impl<'a> Iterator for Due<'a> {
     }
 }
 
+/// The first and the last of the cranks and of the blocks that are named, and whether a delivery is.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct NamedPlaces {
+    cranks: Option<[CrankNum; 2]>,
+    blocks: Option<[BlockHeight; 2]>,
+    has_deliveries: bool,
+}
+
+impl NamedPlaces {
+    fn add(&mut self, trigger: Trigger) {
+        fn widen<T: Ord + Copy>(span: &mut Option<[T; 2]>, it: T) {
+            let [first, last] = span.unwrap_or([it, it]);
+            *span = Some([first.min(it), last.max(it)]);
+        }
+        match trigger {
+            Trigger::Crank(crank) => widen(&mut self.cranks, crank),
+            Trigger::Block(height) => widen(&mut self.blocks, height),
+            Trigger::Delivery(..) => self.has_deliveries = true,
+            // Never asked for by number.
+            Trigger::Spot(_) => (),
+        }
+    }
+
+    fn is_quiet_at(&self, crank: CrankNum, height: BlockHeight) -> bool {
+        let is_outside_cranks = self.cranks.is_none_or(|[first, last]| crank < first || crank > last);
+        let is_outside_blocks = self.blocks.is_none_or(|[first, last]| height < first || height > last);
+        is_outside_cranks && is_outside_blocks && !self.has_deliveries
+    }
+}
+
 /// One bit per place, by its hash: says at once of almost every place that nothing is to be done there.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Filter(Vec<u64>);
@@ -296,6 +334,39 @@ fn spread(number: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::directive::Action;
+
+    #[test]
+    fn where_it_is_quiet_nothing_is_due() {
+        let set = |triggers: &[Trigger]| {
+            let mut set = DirectiveSet::default();
+            for trigger in triggers {
+                set.insert(Directive { trigger: *trigger, action: Action::Halt }).expect("no contradiction");
+            }
+            set
+        };
+        let (crank, block) = (|it| Trigger::Crank(CrankNum(it)), |it| Trigger::Block(BlockHeight(it)));
+        let delivery = Trigger::Delivery(VatId(1), DeliveryNum(3));
+        let quiet = |set: &DirectiveSet| {
+            let places = (0..10).flat_map(|crank| (0..10).map(move |height| (CrankNum(crank), BlockHeight(height))));
+            let is_quiet = |(crank, height): &(CrankNum, BlockHeight)| {
+                let is_quiet = set.is_quiet_at(*crank, *height);
+                let due = set.due(*crank, Some((VatId(1), DeliveryNum(3)))).chain(set.due_at_block(*height));
+                assert!(!is_quiet || due.count() == 0, "{crank}, {height}");
+                is_quiet
+            };
+            places.filter(is_quiet).count()
+        };
+        for (triggers, places) in [
+            (&[][..], 100),
+            (&[crank(4)], 90),
+            (&[crank(4), crank(2)], 70),
+            (&[block(9)], 90),
+            (&[block(1), crank(8), block(3)], 7 * 9),
+            (&[crank(20), delivery], 0),
+        ] {
+            assert_eq!(quiet(&set(triggers)), places, "{triggers:?}");
+        }
+    }
 
     /// Checks the reason why a thousand directives are as fast as none: nearly every place is answered by one bit.
     #[test]

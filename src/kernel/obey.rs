@@ -101,10 +101,10 @@ impl Crank<'_> {
 
     /// Returns the directives that fire at this crank, in the order of effect.
     pub(super) fn due(&self) -> Vec<Directive> {
-        if self.ledger.block().directives().is_empty() {
+        let set = self.ledger.block().directives();
+        if set.is_quiet_at(self.ledger.number(), self.ledger.tables().globals().height) {
             return Vec::new();
         }
-        let set = self.ledger.block().directives();
         let mut due: Vec<Directive> = Vec::new();
         if self.ledger.block().cranks() == 0 {
             due.extend(set.due_at_block(self.ledger.tables().globals().height).cloned());

@@ -218,10 +218,10 @@ impl Crank<'_> {
 
     /// Returns whether a directive of this crank, or of its block, skips what the crank takes.
     fn is_skipped(&mut self) -> bool {
-        if self.ledger.block().directives().is_empty() {
+        let (number, height) = (self.ledger.number(), self.ledger.tables().globals().height);
+        if self.ledger.block().directives().is_quiet_at(number, height) {
             return false;
         }
-        let (number, height) = (self.ledger.number(), self.ledger.tables().globals().height);
         let probe = probe_of(self.ledger.block());
         let owns = |it: &Directive| probe.is_some_and(|probe| probe.owns(it));
         let skips = |it: &Directive| matches!(it.action, Action::Skip { .. }) && !owns(it);
