@@ -89,6 +89,11 @@ impl Heads {
         self.chunks.keys().copied().chain(self.tail.vats()).collect()
     }
 
+    /// Returns whether the last blocks are in the tail.
+    pub fn has_tail(&self) -> bool {
+        self.tail.hash().is_some()
+    }
+
     /// Returns the digest of all ends.
     pub fn digest(&self) -> Digest {
         let mut digest = Digest::default();

@@ -82,7 +82,7 @@ fn crank_checksum(first: i64, marks: &[u8]) -> i64 {
 
 /// Returns the height of the last block; `None` in a state that has none.
 pub(super) fn last_height(database: &Database) -> Result<Option<i64>, HostFault> {
-    let sql = "SELECT max(height) FROM (SELECT height FROM block UNION ALL SELECT height FROM tail)";
+    let sql = "SELECT coalesce((SELECT height FROM tail ORDER BY id DESC LIMIT 1), (SELECT max(height) FROM block))";
     let read = database.connection.lock().query_row(sql, [], |row| row.get(0));
     read.map_err(|err| database.failed("read the last block", &err))
 }

@@ -4,6 +4,7 @@
 //! ```text
 //!   a row of the kernel's, a block's mark ──hash──▶ checksum, beside it ──sum──▶ digest of the table, in the facts
 //!   a chunk of a transcript: its checksum binds the chunk before it too; that of a vat's last one ──sum──▶ digest
+//!   a row of the tail: its checksum binds the row before it too; that of the last one ──sum──▶ the same digest
 //!   the manifest of a snapshot ──hash──▶ checksum, beside it ──sum──▶ digest
 //!   a page, a bundle: under the hash of its bytes
 //! ```
@@ -48,7 +49,7 @@ pub struct Proof {
     pub tables: Vec<Digest>,
     /// The marks of the last blocks.
     pub blocks: Digest,
-    /// The last chunk of each vat's transcript.
+    /// The last chunk of each vat's transcript, and the last row of the tail.
     pub transcripts: Digest,
     /// The digest of the snapshots.
     pub snapshots: Digest,

@@ -26,7 +26,7 @@ pub struct TableSize {
     pub bytes: u64,
 }
 
-/// The size of a vat's transcript, as it is stored.
+/// The size of a vat's transcript, as it is stored; what is in the tail counts unpacked, as a chunk for each block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TranscriptSize {
     /// The number of deliveries.

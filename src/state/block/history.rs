@@ -98,7 +98,7 @@ pub fn prune(
         return Err(HostFault::new("prune the transcripts of the state", why));
     }
     let Inner { tables, snapshots, database, books, .. } = inner;
-    commit::with_ends(books, |ends| deal_out(database, ends))?;
+    commit::with_ends(books, |ends| if ends.heads.has_tail() { deal_out(database, ends) } else { Ok(()) })?;
     let kept = PastOf { tables, snapshots };
     for (vat, _) in tables.vats.iter() {
         loop {

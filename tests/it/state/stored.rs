@@ -191,13 +191,24 @@ fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/states").join(name)
 }
 
+/// The file of a state of this layout.
+fn kept_file(schema: u32) -> Vec<u8> {
+    zstd::decode_all(fs::File::open(kept(&format!("schema-{schema}.sqlite.zst"))).unwrap()).unwrap()
+}
+
+/// Puts the file of a state of this layout into a folder of its own, and checks that who only reads refuses it.
+fn old_state(schema: u32) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("state.sqlite"), kept_file(schema)).unwrap();
+    let refused = Block::open_read_only(dir.path()).unwrap_err().to_string();
+    let told = format!("it has schema version {schema}");
+    assert!(refused.contains(&told) && refused.contains("vathost prune"), "{refused}");
+    dir
+}
+
 #[test]
 fn a_state_of_the_layout_before_is_brought_to_this_one_and_goes_on_to_the_same_hash() {
-    let dir = TempDir::new().unwrap();
-    let file = zstd::decode_all(fs::File::open(kept("schema-9.sqlite.zst")).unwrap()).unwrap();
-    fs::write(dir.path().join("state.sqlite"), &file).unwrap();
-    let refused = Block::open_read_only(dir.path()).unwrap_err().to_string();
-    assert!(refused.contains("it has schema version 9") && refused.contains("vathost prune"), "{refused}");
+    let dir = old_state(9);
     // One that is damaged is refused, and the file as it was is still there.
     let damaged = copy_of(dir.path());
     sqlite(damaged.path()).execute_batch("UPDATE vatstore SET value = x'030141'").unwrap();
@@ -215,18 +226,14 @@ fn a_state_of_the_layout_before_is_brought_to_this_one_and_goes_on_to_the_same_h
     drop(host);
     assert_eq!(findings(dir.path()), None);
     // One that a process left that was stopped before its proof goes with the proof of the next.
-    fs::write(&copy, &file).unwrap();
+    fs::write(&copy, kept_file(9)).unwrap();
     drop(open(dir.path()));
     assert!(!copy.exists());
 }
 
 #[test]
 fn a_state_whose_rows_stay_as_they_are_is_brought_to_this_layout_without_a_copy() {
-    let dir = TempDir::new().unwrap();
-    let file = zstd::decode_all(fs::File::open(kept("schema-10.sqlite.zst")).unwrap()).unwrap();
-    fs::write(dir.path().join("state.sqlite"), &file).unwrap();
-    let refused = Block::open_read_only(dir.path()).unwrap_err().to_string();
-    assert!(refused.contains("it has schema version 10") && refused.contains("vathost prune"), "{refused}");
+    let dir = old_state(10);
     let chunks = || sqlite(dir.path()).query_row("SELECT count(*) FROM transcript", [], |row| row.get(0));
     assert_eq!(chunks(), Ok(8));
     assert_eq!(go_on(&mut open(dir.path()), MANY, 8), NEXT_OF_10);
@@ -236,7 +243,7 @@ fn a_state_whose_rows_stay_as_they_are_is_brought_to_this_layout_without_a_copy(
         fs::read_dir(dir.path()).unwrap().filter(|it| it.as_ref().unwrap().path().to_string_lossy().contains("schema"));
     assert_eq!(beside.count(), 0);
     // On the command line.
-    fs::write(dir.path().join("state.sqlite"), &file).unwrap();
+    fs::write(dir.path().join("state.sqlite"), kept_file(10)).unwrap();
     let said = vathost(&["run", "--blocks", "1"], &[dir.path()]);
     let told = "this state has schema 10, and is brought to schema 11; binaries of before refuse it from now on";
     assert!(said.code == 0 && said.err.contains(told), "{}", said.err);
@@ -246,7 +253,7 @@ fn a_state_whose_rows_stay_as_they_are_is_brought_to_this_layout_without_a_copy(
 
 #[test]
 fn who_upgrades_a_state_is_told_each_step_and_where_the_copy_is_kept() {
-    let file = zstd::decode_all(fs::File::open(kept("schema-9.sqlite.zst")).unwrap()).unwrap();
+    let file = kept_file(9);
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("state.sqlite");
     fs::write(&path, &file).unwrap();
