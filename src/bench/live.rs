@@ -103,7 +103,7 @@ impl Live {
     /// Runs one block of the workload, and more as long as the commit of each is left to another thread, until there were so many
     /// deliveries. Returns whether there is more to run.
     #[allow(clippy::disallowed_methods, reason = "a benchmark is there to read the clock")]
-    fn blocks(&mut self, ran: &mut Ran, deliveries: u64) -> anyhow::Result<bool> {
+    pub(super) fn blocks(&mut self, ran: &mut Ran, deliveries: u64) -> anyhow::Result<bool> {
         let (mut cranks, mut blocks, mut is_over) = (0_u64, 0, false);
         let begun = Instant::now();
         let mut last = begun;

@@ -19,7 +19,7 @@ use crate::{
         scenario::Scenario,
     },
     model::id::VatId,
-    slog::{Detail, Slog, Writer},
+    slog::{Detail, Slog, SlogFormat, Writer},
     store::CommitFloor,
     vat::Speculations,
 };
@@ -102,7 +102,11 @@ pub const WORKLOADS: &[Workload] = &[
         "each message brings an object, which is dropped and retired",
         Drive::Steady(|_| Load::pair('g', 1), 1_300.0, |_, _, _, _| ()),
     ),
-    workload("slog", "ping, with a slog of every syscall to a file, beside ping without", Drive::Special(slog)),
+    workload(
+        "slog",
+        "ping, with a binary slog of every syscall to a file, or one of JSON lines, beside ping without",
+        Drive::Special(slog),
+    ),
     workload("latency", "blocks of one delivery, beside a bare SQLite commit of one row", Drive::Special(latency)),
     workload("replay", "ping again from its transcript, beside ping as it was", Drive::Special(replay)),
     workload("open", "open a state of 10 and of 10,000 vats, of 10 k and of 1 M objects", Drive::Special(open)),
@@ -199,8 +203,12 @@ fn repeat(
     Ok(Deliveries::median(&runs))
 }
 
-/// Runs two states with the same load under different settings, a block of one after a block of the other. Returns the measurements of
-/// the first, and the medians over the blocks of the ratio and of the difference of their costs a delivery.
+/// Blocks that one of two states runs before it is the other's turn: their commits are written as those of any host are, one while the
+/// next block runs.
+const BLOCKS_A_TURN: u64 = 4;
+
+/// Runs two states with the same load under different settings, some blocks of one after some blocks of the other. Returns the measurements
+/// of the first, and the medians over these turns of the ratio and of the difference of their costs a delivery.
 fn beside(
     size: Size,
     around: &mut Around,
@@ -214,9 +222,10 @@ fn beside(
         while all.deliveries < size.deliveries {
             let mut one = Ran::default();
             let (before, made, took) = (machine::written(), all.deliveries, all.ns);
-            with.block(&mut all)?;
+            let turn = BLOCKS_A_TURN * size.cranks_per_block;
+            with.blocks(&mut all, made + turn)?;
             written += machine::written() - before;
-            without.block(&mut one)?;
+            without.blocks(&mut one, turn)?;
             let each = (all.ns - took) / (all.deliveries - made).max(1) as f64;
             ratios.push(each / one.each());
             differences.push(each - one.each());
@@ -228,11 +237,19 @@ fn beside(
 
 fn slog(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {
     let dir = tempfile::tempdir().context("make a folder for the slog")?;
-    let slog = Slog::new(Detail::Syscalls, Writer::append(&dir.path().join("bench.slog"))?);
-    let mut with = Live::steady(PING, HostOptions { slog, ..HostOptions::default() }, size)?;
     let mut without = Live::steady(PING, HostOptions::default(), size)?;
-    let (deliveries, ratio, _) = beside(size, around, &mut with, &mut without)?;
-    Ok((Some(deliveries), vec![Figure::new("ratioToWithout", ratio, "×", at_most(1.6))]))
+    let mut recorded = |format, name: &str| {
+        let slog = Slog::new(Detail::Syscalls, Writer::append_as(&dir.path().join(name), format)?);
+        let mut with = Live::steady(PING, HostOptions { slog, ..HostOptions::default() }, size)?;
+        beside(size, around, &mut with, &mut without)
+    };
+    let (deliveries, binary, _) = recorded(SlogFormat::Binary, "bench.vslog")?;
+    let (_, lines, _) = recorded(SlogFormat::Json, "bench.slog")?;
+    let figures = vec![
+        Figure::new("ratioToWithout", binary, "×", at_most(1.6)),
+        Figure::new("linesRatioToWithout", lines, "×", None),
+    ];
+    Ok((Some(deliveries), figures))
 }
 
 fn directives(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries>, Vec<Figure>)> {

@@ -2,7 +2,10 @@
 //!
 //! Invariants: an error of the file never reaches the kernel. After an error nothing is recorded up to the beginning
 //! of a block at which the file can be written again, so that a hole begins and ends at a visible place: a
-//! `slog-resumed` ends it. The error is reported once, and so is its end.
+//! `slog-resumed` ends it. The error is reported once, and so is its end. The `commit-finish` of a block stands before the block behind it,
+//! at the time at which that began, though another thread may still write the commit then: what is recorded meanwhile is held back, and the
+//! `seconds` of `commit-finish` tell how long the commit took. (Only where more than [`HELD_BYTES_MAX`] would be held back, or a flush
+//! cannot wait, it stands where it was recorded.) So the times of a recording never go back.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +21,7 @@ use crate::{
     },
     slog::{
         Event, News, Recorder, SlogFormat,
-        clock::Clock,
+        clock::{Clock, Now},
         packed::Packer,
         rotation::{self, Rotation},
         scribe::Scribe,
@@ -33,6 +36,9 @@ const PAGE_BYTES: usize = 32 << 10;
 /// Bytes of a line that names a vat, about.
 const HEAD_BYTES: u64 = 200;
 
+/// Bytes that are held back at most for the sake of the order.
+const HELD_BYTES_MAX: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+
 /// The time for which a file that could not be written is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -42,6 +48,10 @@ pub struct Writer {
     clock: Clock,
     spans: [Option<Duration>; Span::COUNT],
     page: Packer,
+    /// Whether a block has ended whose commit is not finished.
+    is_committing: bool,
+    /// What a block recorded while the commit of the one before it was being written.
+    held: Option<Held>,
     format: SlogFormat,
     /// The path of the file, if it can be opened again.
     path: Option<PathBuf>,
@@ -62,6 +72,24 @@ struct Turning {
     engine: Option<String>,
     /// The vats that were created while this recorded, and live.
     vats: BTreeMap<VatId, CreatedVat>,
+}
+
+/// Pages that are held back, and what is to be remembered of their events.
+#[derive(Debug)]
+struct Held {
+    /// The time from which on events are held back.
+    since: Now,
+    pages: Vec<Vec<u8>>,
+    bytes: usize,
+    learned: Vec<Learned>,
+}
+
+/// What an event says that the head of the next file has to say, too.
+#[derive(Debug)]
+enum Learned {
+    Engine(String),
+    Created(VatId, CreatedVat),
+    Ended(VatId),
 }
 
 /// A vat, as the head of a file names it.
@@ -110,7 +138,19 @@ impl Writer {
         let path = path.is_file().then(|| path.to_owned());
         let spans = Default::default();
         let (clock, page) = (Clock::start(), Packer::default());
-        Ok(Writer { clock, spans, page, format, path, stage, retry_after: RETRY_AFTER, news: None, turning: None })
+        Ok(Writer {
+            clock,
+            spans,
+            page,
+            is_committing: false,
+            held: None,
+            format,
+            path,
+            stage,
+            retry_after: RETRY_AFTER,
+            news: None,
+            turning: None,
+        })
     }
 
     /// Goes on in a new file whenever the file is as large as these rules say, between two blocks. The earlier files get numbers
@@ -189,12 +229,66 @@ impl Writer {
         self.write(Scribe::sync);
     }
 
+    /// Holds back what is recorded from here on, until the commit is finished.
+    fn hold_back(&mut self) {
+        self.write(|_| Ok(()));
+        self.held = Some(Held { since: self.clock.now(), pages: Vec::new(), bytes: 0, learned: Vec::new() });
+    }
+
+    /// Hands the page on, or holds it back.
+    fn turn_page(&mut self) {
+        let Some(held) = &mut self.held else {
+            self.write(|_| Ok(()));
+            return;
+        };
+        held.bytes += self.page.len();
+        let empty = match &self.stage {
+            Stage::Writing(scribe) | Stage::OnTrial(scribe) => scribe.empty(),
+            Stage::Broken(_) => Vec::new(),
+        };
+        held.pages.push(self.page.take(empty));
+        if held.bytes > HELD_BYTES_MAX {
+            self.let_go();
+        }
+    }
+
+    /// Hands on what was held back: it stands where the file ends now.
+    fn let_go(&mut self) {
+        let Some(Held { pages, learned, .. }) = self.held.take() else { return };
+        if let Stage::Writing(scribe) | Stage::OnTrial(scribe) = &self.stage {
+            pages.into_iter().for_each(|it| scribe.write(it));
+        }
+        if let Some(turning) = &mut self.turning {
+            learned.into_iter().for_each(|it| turning.learn(it));
+        }
+    }
+
+    /// Records that a block is durable, before all that was recorded behind it.
+    fn finish_commit(&mut self, event: &Event<'_>, block_height: BlockHeight, state_hash: StateHash) {
+        if self.held.is_some() {
+            self.turn_page();
+        }
+        // Nothing of it is on the page now.
+        let held = self.held.take();
+        let now = self.clock.now();
+        self.keep_at(event, now, held.as_ref().map_or(now, |it| it.since));
+        self.clock.set();
+        let bytes = self.write(Scribe::sync);
+        self.pass();
+        if let Some(bytes) = bytes {
+            self.turn(bytes, block_height, state_hash);
+        }
+        self.held = held;
+        self.let_go();
+    }
+
     fn fail(&mut self, err: io::Error) {
         self.page = Packer::default();
         let now = self.clock.now().monotonic;
         if let Stage::Writing(_) = std::mem::replace(&mut self.stage, Stage::Broken(now)) {
             self.news = Some(News::Broken(err));
         }
+        self.let_go();
     }
 
     /// Tries to resume the recording when a block begins. The hole is noted in the recording.
@@ -229,8 +323,13 @@ impl Writer {
     /// Puts an event on the page.
     fn keep(&mut self, event: &Event<'_>) {
         let now = self.clock.now();
+        self.keep_at(event, now, now);
+    }
+
+    /// Puts an event of now on the page, as one of another time.
+    fn keep_at(&mut self, event: &Event<'_>, now: Now, time: Now) {
         let seconds = self.measure(event, now.monotonic);
-        if let Err(err) = self.page.add(event, now, seconds) {
+        if let Err(err) = self.page.add(event, time, seconds) {
             self.fail(err.into());
         }
     }
@@ -238,31 +337,44 @@ impl Writer {
 
 impl Recorder for Writer {
     fn record(&mut self, event: &Event<'_>) {
-        if let Some(turning) = &mut self.turning {
-            turning.learn(event);
-        }
-        if let (Stage::Broken(_), Event::BeginBlock { .. }) = (&self.stage, event) {
-            self.try_again();
-        }
-        if let Stage::Broken(_) = self.stage {
-            return;
-        }
-        self.keep(event);
+        let mut waits = false;
         match event {
+            Event::EndBlockFinish { .. } => self.is_committing = true,
+            Event::CommitFinish { .. } => self.is_committing = false,
+            Event::BeginBlock { .. } => {
+                waits = std::mem::take(&mut self.is_committing);
+                self.try_again();
+            }
+            _ => (),
+        }
+        let is_broken = matches!(self.stage, Stage::Broken(_));
+        if waits && !is_broken {
+            self.hold_back();
+        }
+        if let Some(turning) = &mut self.turning
+            && let Some(learned) = Learned::of(event)
+        {
+            match &mut self.held {
+                Some(held) => held.learned.push(learned),
+                None => turning.learn(learned),
+            }
+        }
+        match event {
+            _ if is_broken => (),
             Event::CommitFinish { block_height, state_hash, .. } => {
-                self.clock.set();
-                let bytes = self.write(Scribe::sync);
-                self.pass();
-                if let Some(bytes) = bytes {
-                    self.turn(bytes, *block_height, *state_hash);
+                self.finish_commit(event, *block_height, *state_hash);
+            }
+            _ => {
+                self.keep(event);
+                if self.page.len() >= PAGE_BYTES {
+                    self.turn_page();
                 }
             }
-            _ if self.page.len() >= PAGE_BYTES => drop(self.write(|_| Ok(()))),
-            _ => (),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.let_go();
         self.write(Scribe::finish);
         match self.news.take() {
             Some(News::Broken(err)) => Err(err),
@@ -275,16 +387,26 @@ impl Recorder for Writer {
     }
 }
 
+impl Learned {
+    fn of(event: &Event<'_>) -> Option<Learned> {
+        Some(match *event {
+            Event::HostStart { engine, .. } => Learned::Engine(engine.to_owned()),
+            Event::CreateVat { vat, name, dynamic, bundle, manager_type, .. } => {
+                Learned::Created(vat, CreatedVat { name: name.to_owned(), dynamic, bundle, manager_type })
+            }
+            Event::Terminate { vat, .. } => Learned::Ended(vat),
+            _ => return None,
+        })
+    }
+}
+
 impl Turning {
     /// Remembers what the head of the next file says.
-    fn learn(&mut self, event: &Event<'_>) {
-        match *event {
-            Event::HostStart { engine, .. } => self.engine = Some(engine.to_owned()),
-            Event::CreateVat { vat, name, dynamic, bundle, manager_type, .. } => {
-                self.vats.insert(vat, CreatedVat { name: name.to_owned(), dynamic, bundle, manager_type });
-            }
-            Event::Terminate { vat, .. } => drop(self.vats.remove(&vat)),
-            _ => (),
+    fn learn(&mut self, learned: Learned) {
+        match learned {
+            Learned::Engine(engine) => self.engine = Some(engine),
+            Learned::Created(vat, created) => drop(self.vats.insert(vat, created)),
+            Learned::Ended(vat) => drop(self.vats.remove(&vat)),
         }
     }
 }
@@ -292,6 +414,7 @@ impl Turning {
 /// Whatever ends the process, unless it is sudden.
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.let_go();
         self.write(Scribe::finish);
     }
 }
@@ -343,12 +466,106 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::id::BlockHeight, store::StateHash};
+    use crate::{model::body, slog::Data};
 
     fn block(writer: &mut Writer, height: u64) {
         let block_height = BlockHeight(height);
         writer.record(&Event::BeginBlock { block_height, block_time: 0 });
         writer.record(&Event::CommitFinish { block_height, block_time: 0, state_hash: StateHash::default() });
+    }
+
+    /// Writes these events of blocks, and returns those in the file with their heights: `b` begins a block, `e` ends it, `c` commits it.
+    fn written(events: &[(char, u64)], more: impl Fn(&mut Writer, usize)) -> Vec<(char, u64)> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.slog");
+        let mut writer = Writer::append(&path).expect("a new file");
+        let (block_time, state_hash) = (0, StateHash::default());
+        for (index, (kind, height)) in events.iter().enumerate() {
+            let block_height = BlockHeight(*height);
+            writer.record(&match kind {
+                'b' => Event::BeginBlock { block_height, block_time },
+                'e' => Event::EndBlockFinish { block_height, block_time, state_hash, cranks: 1 },
+                _ => Event::CommitFinish { block_height, block_time, state_hash },
+            });
+            more(&mut writer, index);
+        }
+        drop(writer);
+        let text = std::fs::read_to_string(&path).expect("a recording");
+        let told = text.lines().filter_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line");
+            let kind = match line["type"].as_str()? {
+                "begin-block" => 'b',
+                "end-block-finish" => 'e',
+                "commit-finish" => 'c',
+                _ => return None,
+            };
+            Some((kind, line["blockHeight"].as_u64()?))
+        });
+        told.collect()
+    }
+
+    const OVERLAPPING: [(char, u64); 9] =
+        [('b', 1), ('e', 1), ('b', 2), ('c', 1), ('e', 2), ('b', 3), ('c', 2), ('e', 3), ('c', 3)];
+
+    #[test]
+    fn a_commit_stands_before_the_block_that_ran_while_it_was_written() {
+        let in_order = [('b', 1), ('e', 1), ('c', 1), ('b', 2), ('e', 2), ('c', 2), ('b', 3), ('e', 3), ('c', 3)];
+        assert_eq!(written(&OVERLAPPING, |_, _| ()), in_order);
+        assert_eq!(written(&in_order, |_, _| ()), in_order);
+        // A commit that failed has no end, and the block behind it is there all the same.
+        let failed = [('b', 1), ('e', 1), ('b', 2)];
+        assert_eq!(written(&failed, |_, _| ()), failed);
+    }
+
+    #[test]
+    fn what_is_held_back_is_let_go_where_it_is_too_much_or_must_be_readable() {
+        let flushed = written(&OVERLAPPING, |writer, index| {
+            if index == 2 {
+                writer.flush().expect("writes");
+            }
+        });
+        let late = [('b', 1), ('e', 1), ('b', 2), ('c', 1), ('e', 2), ('c', 2), ('b', 3), ('e', 3), ('c', 3)];
+        assert_eq!(flushed, late);
+        let filled = written(&OVERLAPPING, |writer, index| {
+            for _ in 0..if index == 2 { 4_000 } else { 0 } {
+                writer.record(&Event::VatStartupFinish { vat: VatId(1) });
+            }
+        });
+        assert_eq!(filled, late);
+    }
+
+    #[test]
+    fn the_head_of_a_next_file_says_nothing_of_what_is_held_back() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.slog");
+        let writer = Writer::append(&path).expect("a new file");
+        let mut writer = writer.rotated(Rotation { max_bytes: 1, keep: None }).expect("a file");
+        let (block_time, state_hash) = (0, StateHash::default());
+        let begin = |height| Event::BeginBlock { block_height: BlockHeight(height), block_time };
+        let end =
+            |height| Event::EndBlockFinish { block_height: BlockHeight(height), block_time, state_hash, cranks: 1 };
+        let commit = |height| Event::CommitFinish { block_height: BlockHeight(height), block_time, state_hash };
+        let parameters = body::error("none");
+        let create = |vat| Event::CreateVat {
+            vat: VatId(vat),
+            name: "x",
+            dynamic: true,
+            bundle: BundleId::of(b""),
+            manager_type: "wasm",
+            vat_parameters: Data(&parameters),
+        };
+        for event in [begin(1), create(1), end(1), begin(2), create(2), commit(1), end(2), commit(2)] {
+            writer.record(&event);
+        }
+        drop(writer);
+        let kinds = |name: &str| {
+            let text = std::fs::read_to_string(dir.path().join(name)).expect("a recording");
+            text.lines().filter_map(|it| it.split('"').nth(3).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds("a.000001.slog"), ["begin-block", "create-vat", "end-block-finish", "commit-finish"]);
+        let second = ["slog-continued", "create-vat", "begin-block", "create-vat", "end-block-finish", "commit-finish"];
+        assert_eq!(kinds("a.000002.slog"), second);
+        assert_eq!(kinds("a.slog"), ["slog-continued", "create-vat", "create-vat"]);
     }
 
     #[test]

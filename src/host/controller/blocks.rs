@@ -8,7 +8,9 @@
 //! Invariants: at most one commit is handed over at a time. Nothing of its block is told, and nothing else can be asked of the host, before
 //! it is durable: it is at the latest when `run_blocks` returns, however it returns. If it fails, the host halts with that fault, whatever the
 //! block that ran meanwhile came to, and that block is dropped. A block that sends something out of the host waits for its commit, and so
-//! does every block of a host that records, or that has a mailbox's files: the order of what leaves stays as it is.
+//! does every block of a host that has a mailbox's files: the order of what leaves stays as it is. A recorder is told of the commit of a
+//! block once it is durable, when it has heard of some of the next block; the order in the file is that of the blocks all the same (see
+//! `slog::writer`).
 
 use std::{
     sync::mpsc,
@@ -19,12 +21,12 @@ use crate::{
     host::{
         controller::{
             Host, position,
-            run::{BlockEnd, FilledBlock, commit_filled, fill_block},
+            run::{BlockEnd, FilledBlock, commit_filled, fill_block, record_commit, record_end},
         },
         epitaph::HostPosition,
     },
     kernel::{Halt, Ran},
-    slog::Detail,
+    slog::Slog,
     state::block::{
         Block, BlockPolicy,
         commit::{self, WriteBlock},
@@ -48,6 +50,9 @@ struct Unwritten {
     position: HostPosition,
     /// The end of the block, until it is told.
     end: Option<BlockEnd>,
+    /// The time of the block, and the recorder that is told first.
+    time: u64,
+    slog: Slog,
 }
 
 impl Unwritten {
@@ -55,7 +60,10 @@ impl Unwritten {
     fn tell(&mut self, ended: &mut TellEnd<'_>) -> bool {
         match self.outcome.get() {
             None => true,
-            Some(Ok(())) => self.end.take().is_none_or(ended),
+            Some(Ok(())) => self.end.take().is_none_or(|end| {
+                record_commit(&mut self.slog, end.height, self.time, end.state_hash);
+                ended(end)
+            }),
             Some(Err(_)) => false,
         }
     }
@@ -169,14 +177,16 @@ fn run_behind(
     }
     let FilledBlock { mut block, facts } = filled;
     // Without the thread, which there is, nobody would write it: the outcome says so.
-    let outcome = commit::hand_over(&mut block, |write| {
+    let record = record_end(&mut block, facts.height, facts.time);
+    let outcome = commit::hand_over(&mut block, record, |write| {
         if let Some(thread) = &host.commit_thread {
             thread.give(write);
         }
     })?;
     let end = facts.end(&mut block);
     goes_on = !end.quiescent;
-    *unwritten = Some(Unwritten { outcome, position: position(host, &block), end: Some(end) });
+    let (position, slog, time) = (position(host, &block), block.slog().clone(), facts.time);
+    *unwritten = Some(Unwritten { outcome, position, end: Some(end), time, slog });
     host.block = Some(block);
     Ok(goes_on)
 }
@@ -206,7 +216,6 @@ fn can_hand_over(host: &mut Host, filled: &FilledBlock) -> bool {
     let can = filled.facts.closed
         && filled.facts.cranks >= min
         && is_in_file
-        && !host.slog.wants(Detail::Cranks)
         && !sends(host, &filled.block)
         && commit::can_be_handed_over(&filled.block);
     if can && host.commit_thread.is_none() {

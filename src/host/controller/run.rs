@@ -63,8 +63,8 @@ pub(super) struct FilledBlock {
 /// The facts of a block that are known before its commit.
 #[derive(Clone, Copy)]
 pub(super) struct BlockFacts {
-    height: BlockHeight,
-    time: u64,
+    pub(super) height: BlockHeight,
+    pub(super) time: u64,
     /// The number of cranks that were run now.
     pub(super) cranks: u64,
     /// Whether it has ended, and was not interrupted.
@@ -269,20 +269,30 @@ pub(super) fn commit_filled(host: &mut Host, filled: FilledBlock) -> Result<Bloc
     Ok(facts.end(host.block_mut()?))
 }
 
-pub(super) fn commit(
-    mut block: Block,
+pub(super) fn commit(mut block: Block, height: BlockHeight, time: u64, closed: bool) -> Result<Block, Box<Halt>> {
+    let record = record_end(&mut block, height, time);
+    let mut block = block.commit_after(!closed, record)?;
+    let state_hash = block.committed_hash();
+    record_commit(block.slog(), height, time, state_hash);
+    Ok(block)
+}
+
+/// Records that a block ends; what this returns records that it has ended, once its hash is known.
+pub(super) fn record_end(
+    block: &mut Block,
     block_height: BlockHeight,
     block_time: u64,
-    closed: bool,
-) -> Result<Block, Box<Halt>> {
+) -> impl FnOnce(&mut Slog, StateHash) + use<> {
     let cranks = block.cranks();
     block.slog().record(Detail::Cranks, || Event::EndBlockStart { block_height, block_time });
-    let mut block = block.commit_after(!closed, |slog, state_hash| {
+    move |slog, state_hash| {
         slog.record(Detail::Cranks, || Event::EndBlockFinish { block_height, block_time, state_hash, cranks });
-    })?;
-    let state_hash = block.committed_hash();
-    block.slog().record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
-    Ok(block)
+    }
+}
+
+/// Records that a block is durable.
+pub(super) fn record_commit(slog: &mut Slog, block_height: BlockHeight, block_time: u64, state_hash: StateHash) {
+    slog.record(Detail::Cranks, || Event::CommitFinish { block_height, block_time, state_hash });
 }
 
 #[allow(clippy::disallowed_methods, reason = "a block may end by the clock: outside consensus, and above the kernel")]

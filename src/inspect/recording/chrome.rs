@@ -21,6 +21,12 @@ use crate::slog::{CListMode, Operation, Reader, Record, RecordedEvent};
 const PROCESS: u64 = 1;
 const KERNEL: u64 = 0;
 
+/// The track of the commits that were written while the next block ran, behind the tracks of all vats.
+const COMMITS: u64 = u32::MAX as u64;
+
+/// Microseconds by which the sum of a time and a duration may be off.
+const ROUNDED: f64 = 0.01;
+
 /// Writes a recording as a trace for Chrome.
 pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result<(), ExportError> {
     let mut trace = Tracer {
@@ -34,6 +40,8 @@ pub(super) fn write(reader: Reader, range: Range, out: &mut dyn Write) -> Result
         sent: BTreeMap::new(),
         known: BTreeMap::new(),
         now: 0.0,
+        committed: None,
+        has_commits: false,
     };
     trace.begin()?;
     for record in reader {
@@ -105,6 +113,10 @@ struct Tracer<'a> {
     sent: BTreeMap<Link, (u64, f64)>,
     known: BTreeMap<String, i64>,
     now: f64,
+    /// The end of the commit whose slice is open still.
+    committed: Option<f64>,
+    /// Whether commits have a track of their own.
+    has_commits: bool,
 }
 
 impl Tracer<'_> {
@@ -140,6 +152,7 @@ impl Tracer<'_> {
             }
             RecordedEvent::CreateVat { vat, name } => self.name_track(track, &format!("{vat} {name}"))?,
             RecordedEvent::BeginBlock { height, .. } => {
+                self.end_commit(Some(self.now))?;
                 let name = height.map_or_else(|| "block".to_owned(), |it| format!("block {it}"));
                 self.begin_slice(SliceKind::Block, KERNEL, name, Value::Null);
             }
@@ -147,7 +160,15 @@ impl Tracer<'_> {
                 self.end_slice(SliceKind::Block, json!({ "cranks": cranks, "stateHash": state_hash }))?;
                 self.begin_slice(SliceKind::Commit, KERNEL, "commit".to_owned(), Value::Null);
             }
-            RecordedEvent::CommitFinish { .. } => self.end_slice(SliceKind::Commit, Value::Null)?,
+            RecordedEvent::CommitFinish { .. } => {
+                // As `slog::writer` says: one that took longer than to the next block has an earlier time.
+                let took = record.seconds("seconds").map(|it| it * 1e6);
+                let end = self.open.get(&SliceKind::Commit).zip(took).map(|(slice, took)| slice.from + took);
+                self.committed = Some(end.unwrap_or(self.now).max(self.now));
+                if let Some(next) = self.open.get(&SliceKind::Block).map(|it| it.from) {
+                    self.end_commit(Some(next))?;
+                }
+            }
             RecordedEvent::StartReplay { deliveries } => {
                 self.begin_slice(SliceKind::Replay, track, "replay".to_owned(), json!({ "deliveries": deliveries }));
             }
@@ -258,8 +279,25 @@ impl Tracer<'_> {
         self.event(json!({ "ph": "X", "name": name, "tid": track, "ts": from, "dur": duration, "args": args }))
     }
 
+    /// Ends the slice of a finished commit, now that it is known when the next block began: if that was before, the two would lie across
+    /// each other on one track.
+    fn end_commit(&mut self, next: Option<f64>) -> io::Result<()> {
+        let Some(end) = self.committed.take() else { return Ok(()) };
+        if next.is_some_and(|it| it + ROUNDED < end) {
+            if !std::mem::replace(&mut self.has_commits, true) {
+                self.name_track(COMMITS, "commits")?;
+            }
+            self.open.entry(SliceKind::Commit).and_modify(|it| it.track = COMMITS);
+        }
+        let now = std::mem::replace(&mut self.now, end);
+        self.end_slice(SliceKind::Commit, Value::Null)?;
+        self.now = now;
+        Ok(())
+    }
+
     /// Closes everything that is under way, because its host has ended.
     fn close_all(&mut self) -> io::Result<()> {
+        self.end_commit(None)?;
         for kind in self.open.keys().copied().collect::<Vec<_>>() {
             self.end_slice(kind, json!({ "unfinished": true }))?;
         }

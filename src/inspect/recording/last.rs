@@ -215,7 +215,11 @@ impl LastEnd {
         match record.event() {
             RecordedEvent::Start { height } => self.session(height),
             RecordedEvent::BeginBlock { height, .. } => self.last.block = height,
-            RecordedEvent::CommitFinish { height } => (self.last.block, self.last.committed) = (None, height),
+            RecordedEvent::CommitFinish { height } => {
+                // That of another block may stand behind the beginning of the one under way.
+                self.last.block = self.last.block.filter(|it| height.is_some_and(|height| height != *it));
+                self.last.committed = height;
+            }
             RecordedEvent::CreateVat { vat, name } => drop(self.names.insert(vat.to_owned(), name.to_owned())),
             RecordedEvent::CrankStart { crank, item } => self.crank(crank, item),
             RecordedEvent::CrankFinish => self.end_of_crank(),

@@ -25,7 +25,13 @@ impl Context {
             RecordedEvent::BeginBlock { height, time } => {
                 (self.block, self.open) = (Some(height.map(|it| (it, time))), Some(height));
             }
-            RecordedEvent::CommitFinish { height } => (self.open, self.committed) = (Some(None), Some(height)),
+            RecordedEvent::CommitFinish { height } => {
+                // That of another block may stand behind the beginning of the one that is open.
+                if !matches!(self.open, Some(Some(_)) if self.open != Some(height)) {
+                    self.open = Some(None);
+                }
+                self.committed = Some(height);
+            }
             RecordedEvent::CrankStart { crank, .. } => self.crank = Some(crank),
             _ => (),
         }

@@ -230,10 +230,14 @@ pub(crate) fn can_be_handed_over(block: &Block) -> bool {
     probe.is_none() && retention.can_be_put_off(!forgotten.is_empty() || !retired.is_empty())
 }
 
-/// Ends a block as a commit does, and leaves the writing to another thread: `give` has to pass it on at once. Nothing of the block may leave
-/// before the outcome says that it is durable.
-pub(crate) fn hand_over(block: &mut Block, give: impl FnOnce(WriteBlock)) -> Result<CommitOutcome, HostFault> {
-    let mut ended = EndedBlock::of(&mut block.0, false, |_, _| ())?;
+/// Ends a block as a commit does, and leaves the writing to another thread: `give` has to pass it on at once. `ended` receives the state hash
+/// before it is durable. Nothing of the block may leave before the outcome says that it is.
+pub(crate) fn hand_over(
+    block: &mut Block,
+    ended: impl FnOnce(&mut Slog, StateHash),
+    give: impl FnOnce(WriteBlock),
+) -> Result<CommitOutcome, HostFault> {
+    let mut ended = EndedBlock::of(&mut block.0, false, ended)?;
     let inner = &mut *block.0;
     let room = inner.books.open(inner).room.take();
     inner.entries = room.unwrap_or_default();

@@ -10,8 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 use vathost::{
-    HostOptions,
-    slog::{Detail, Event, Recorder, Slog},
+    Host, HostOptions,
+    slog::{Detail, Event, Reader, Recorder, Slog, SlogFormat, Writer},
     state::retention::Keep,
     store::Database,
 };
@@ -199,19 +199,95 @@ impl Recorder for Events {
 }
 
 #[test]
-fn a_host_that_records_waits_so_that_each_commit_stands_before_the_next_block() {
+fn a_block_is_recorded_as_committed_when_it_is_durable() {
     let (dir, gate, events) = (TempDir::new().unwrap(), Gate::default(), Events::default());
     let slog = Slog::new(Detail::Cranks, events.clone());
     let mut host = game(&HostOptions { slog, ..gate.options(dir.path()) });
+    let count = |name: &str| events.0.lock().unwrap().iter().filter(|it| *it == name).count();
+    let before = count("commit-finish");
+    gate.close();
+    run(&mut host, 4, 5, &mut |crank| {
+        if crank == 6 {
+            gate.await_sync();
+            assert_eq!((count("commit-finish"), count("end-block-finish")), (before, before + 1));
+            gate.open();
+        }
+        true
+    })
+    .1
+    .unwrap();
+    assert_eq!((count("commit-finish"), count("end-block-finish")), (before + 5, before + 5));
+    // One that fails is never recorded as committed.
+    gate.fail();
+    run(&mut host, 4, 5, &mut |_| true).1.unwrap_err();
+    assert_eq!(count("commit-finish"), before + 5);
+}
+
+/// The lines of a recording of the game, without what the clock says.
+fn recorded(options: &HostOptions, format: SlogFormat, run: &dyn Fn(&mut Host)) -> Vec<serde_json::Value> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.slog");
+    let slog = Slog::new(Detail::Syscalls, Writer::append_as(&path, format).unwrap());
+    let mut host = game(&HostOptions { slog, ..options.clone() });
     while !host.is_quiescent().unwrap() {
-        run(&mut host, 4, u64::MAX, &mut |_| true).1.unwrap();
+        run(&mut host);
     }
-    assert_eq!(gate.asked(), 0);
-    let events = events.0.lock().unwrap();
-    let blocks: Vec<&str> =
-        events.iter().map(String::as_str).filter(|it| ["begin-block", "commit-finish"].contains(it)).collect();
-    assert!(blocks.len() > 20 && blocks.ends_with(&["begin-block", "commit-finish"]));
-    assert!(blocks.rchunks(2).take(5).all(|it| it == ["begin-block", "commit-finish"]), "{blocks:?}");
+    drop(host);
+    let mut before = 0.0;
+    let records = Reader::open(&path).unwrap().map(|it| it.unwrap().value);
+    let timeless = records.map(|mut it| {
+        let time = it["monotime"].as_f64().unwrap();
+        assert!(time >= before && (it["type"] != "commit-finish" || it["seconds"].is_number()), "{it}");
+        before = time;
+        for clock in ["time", "monotime", "seconds"] {
+            it.as_object_mut().unwrap().remove(clock);
+        }
+        it
+    });
+    timeless.collect()
+}
+
+#[test]
+fn a_recording_has_the_same_lines_whoever_writes_the_commits() {
+    for format in [SlogFormat::Json, SlogFormat::Binary] {
+        let (dirs, gate) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], Gate::default());
+        let in_turn = recorded(&options(dirs[0].path()), format, &|host| {
+            host.run_block(&policy(4), &mut |_| true).unwrap();
+        });
+        let handed_over = recorded(&gate.options(dirs[1].path()), format, &|host| {
+            run(host, 4, u64::MAX, &mut |_| true).1.unwrap();
+        });
+        assert!(gate.asked() > 20 && in_turn.len() > 500, "{} commits, {} lines", gate.asked(), in_turn.len());
+        let differs = in_turn.iter().zip(&handed_over).find(|(a, b)| a != b);
+        assert_eq!((differs, in_turn.len()), (None, handed_over.len()));
+    }
+}
+
+#[test]
+fn a_commit_that_took_longer_than_to_the_next_block_has_a_track_of_its_own_in_a_trace() {
+    let (dir, gate) = (TempDir::new().unwrap(), Gate::default());
+    let path = dir.path().join("a.slog");
+    let slog = Slog::new(Detail::Cranks, Writer::append(&path).unwrap());
+    let mut host = game(&HostOptions { slog, ..gate.options(&dir.path().join("state")) });
+    gate.close();
+    run(&mut host, 4, 2, &mut |crank| {
+        if crank == 6 {
+            gate.await_sync();
+            thread::sleep(Duration::from_millis(20));
+            gate.open();
+        }
+        true
+    })
+    .1
+    .unwrap();
+    drop(host);
+    let vathost = std::process::Command::new(env!("CARGO_BIN_EXE_vathost"));
+    let output = { vathost }.args(["slog", "export", "--format", "chrome-trace"]).arg(&path).output().unwrap();
+    let trace: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let slices = trace["traceEvents"].as_array().unwrap().iter().filter(|it| it["ph"] == "X");
+    let commits: Vec<_> = slices.filter(|it| it["name"] == "commit").collect();
+    let long = commits.iter().filter(|it| it["dur"].as_f64().unwrap() > 19e3).collect::<Vec<_>>();
+    assert_eq!((long.len(), long[0]["tid"] == 0, commits[0]["tid"] == 0), (1, false, true), "{commits:?}");
 }
 
 #[test]
