@@ -176,6 +176,16 @@ pub trait Workers {
     /// The vat's, if it is up. What it did ahead of its turn is taken back first.
     fn worker(&mut self, vat: VatId) -> Option<&mut dyn Worker>;
 
+    /// Returns whether the vat is up, with the heap that its last delivery left. Cheaper to ask than for the worker.
+    fn is_up(&mut self, vat: VatId) -> bool {
+        self.worker(vat).is_some()
+    }
+
+    /// Returns the [`Worker::unsaved_fuel`] of a vat that is up, and 0 of any other.
+    fn unsaved_fuel(&mut self, vat: VatId) -> u64 {
+        self.worker(vat).map_or(0, |it| it.unsaved_fuel())
+    }
+
     /// Returns the part of the workers that runs guests ahead of their turn, if it is to.
     fn speculator(&mut self) -> Option<&mut dyn Speculator> {
         None

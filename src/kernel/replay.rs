@@ -26,7 +26,7 @@ use crate::{
 /// of a vat that never ran.
 pub fn bring_up(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
     workers.set_engine_version(block.tables().engine_version());
-    if workers.worker(vat).is_some() {
+    if workers.is_up(vat) {
         return Ok(());
     }
     let next = next_delivery(block, vat);

@@ -5,9 +5,11 @@
 //! its work, which the worker knows. A delivery that came to nothing changes no heap, so that a snapshot after it is
 //! as good as one before.
 
+use std::hint;
+
 use crate::{
     kernel::{
-        Halt, Position, Ran, Workers,
+        Halt, Position, Ran, Worker, Workers,
         replay::{live_worker, next_delivery},
     },
     model::{
@@ -51,8 +53,10 @@ pub(super) fn after(block: &mut Block, workers: &mut dyn Workers, ran: &Ran) -> 
 fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), Fault> {
     let Some(row) = block.tables().vats.get(&vat) else { return Ok(()) };
     let first = row.first_delivery;
-    if heap::position(block, vat).is_some_and(|it| it <= first) {
+    let mut newest = heap::position(block, vat);
+    if newest.is_some_and(|it| it <= first) {
         heap::forget(block, vat);
+        newest = None;
     }
     if !is_on(block) {
         return Ok(());
@@ -60,12 +64,14 @@ fn keep(block: &mut Block, workers: &mut dyn Workers, vat: VatId) -> Result<(), 
     // Counted in the incarnation's deliveries: an eviction's snapshot in between does not move the others.
     let counted = interval(block, vat).is_some_and(|interval| {
         let since_first = |it: DeliveryNum| it.0.saturating_sub(first.0) / interval;
-        let newest = heap::position(block, vat).map_or(0, since_first);
-        since_first(next_delivery(block, vat)) > newest
+        since_first(next_delivery(block, vat)) > newest.map_or(0, since_first)
     });
-    let Some(worker) = live_worker(block, workers, vat)? else { return Ok(()) };
-    if (counted || worker.unsaved_fuel() >= FUEL_MAX) && worker.can_afford_snapshot() {
-        take(block, workers, vat)?;
+    if counted || workers.unsaved_fuel(vat) >= FUEL_MAX {
+        hint::cold_path();
+        let affords = live_worker(block, workers, vat)?.is_some_and(Worker::can_afford_snapshot);
+        if affords {
+            take(block, workers, vat)?;
+        }
     }
     Ok(())
 }

@@ -326,6 +326,11 @@ impl Warehouse {
         self.used.clear();
     }
 
+    /// Returns the vat's instance, if it is up on the present version and nothing ran ahead of its turn.
+    fn resting(&self, vat: VatId) -> Option<&Instance> {
+        self.live.find(&vat).filter(|it| it.version == self.version)?.seat.resting()
+    }
+
     fn is_full(&self) -> bool {
         let is_short = || self.resident.bytes().is_none_or(|it| it > self.memory_max);
         self.live.count() > self.max_live || self.live.count() > 1 && self.memory > self.memory_max && is_short()
@@ -403,6 +408,16 @@ impl Workers for Warehouse {
             self.stirred.insert(vat);
         }
         Some(instance)
+    }
+
+    #[inline]
+    fn is_up(&mut self, vat: VatId) -> bool {
+        self.resting(vat).is_some() || self.worker(vat).is_some()
+    }
+
+    #[inline]
+    fn unsaved_fuel(&mut self, vat: VatId) -> u64 {
+        self.resting(vat).map_or(0, Worker::unsaved_fuel)
     }
 
     fn speculator(&mut self) -> Option<&mut dyn Speculator> {
