@@ -500,7 +500,7 @@ impl<K: Key, V: Value, I: Index<K, V>, A: Arrangement<K>> Journaled for Table<K,
                 None if is_there => self.touched.born(key),
                 Some(_) if !is_there => {
                     let rows = &self.rows;
-                    self.touched.gone(&key, |key| rows.find(key).is_some());
+                    self.touched.gone(|key| rows.find(key).is_some());
                 }
                 _ => (),
             }

@@ -3,15 +3,13 @@
 //! Invariants: each row that was there when the block began, and was changed since, is noted once, as it was then. Each row that was
 //! not there and is now is among the born ones; so may be others that are gone again, of which no more than half are kept.
 
-use std::collections::VecDeque;
-
 /// The rows that a block changed.
 #[derive(Debug)]
 pub(super) struct Touched<K, V> {
     /// The rows that were there, as they were, in the order in which they changed.
     changed: Vec<(K, V)>,
     /// The keys of rows that were not there, in the order in which they came.
-    born: VecDeque<K>,
+    born: Vec<K>,
     /// Rows that went, and may be among the born ones.
     gone: usize,
 }
@@ -21,7 +19,7 @@ const GONE_MIN: usize = if cfg!(test) { 2 } else { 64 };
 
 impl<K, V> Default for Touched<K, V> {
     fn default() -> Touched<K, V> {
-        Touched { changed: Vec::new(), born: VecDeque::new(), gone: 0 }
+        Touched { changed: Vec::new(), born: Vec::new(), gone: 0 }
     }
 }
 
@@ -33,21 +31,12 @@ impl<K: Ord + Clone, V> Touched<K, V> {
 
     /// Notes a row that was not there.
     pub(super) fn born(&mut self, key: K) {
-        self.born.push_back(key);
+        self.born.push(key);
     }
 
-    /// Notes that a row of those which were noted is gone; `is_there` tells of any row. Most go in the order in which they came, as those of
-    /// a queue, or in the opposite one: these are not looked for.
-    pub(super) fn gone(&mut self, key: &K, is_there: impl Fn(&K) -> bool) {
-        if self.born.back() == Some(key) {
-            self.born.pop_back();
-            return;
-        }
+    /// Notes that a row of those which were noted is gone; `is_there` tells of any row.
+    pub(super) fn gone(&mut self, is_there: impl Fn(&K) -> bool) {
         self.gone += 1;
-        while self.gone > 0 && self.born.front().is_some_and(|first| first == key || !is_there(first)) {
-            self.born.pop_front();
-            self.gone -= 1;
-        }
         if self.gone > GONE_MIN && self.gone > self.born.len() / 2 {
             self.sweep(is_there);
         }
@@ -57,12 +46,11 @@ impl<K: Ord + Clone, V> Touched<K, V> {
     #[cold]
     #[inline(never)]
     fn sweep(&mut self, is_there: impl Fn(&K) -> bool) {
-        let mut born = Vec::from(std::mem::take(&mut self.born));
-        born.retain(is_there);
+        self.born.retain(is_there);
         // One that came twice stands there twice.
-        born.sort_unstable();
-        born.dedup();
-        (self.born, self.gone) = (born.into(), 0);
+        self.born.sort_unstable();
+        self.born.dedup();
+        self.gone = 0;
     }
 
     /// Returns the rows that may have changed, each once, in key order, with what they were.
@@ -77,7 +65,7 @@ impl<K: Ord + Clone, V> Touched<K, V> {
 
     /// Returns the keys of the born rows, and the others as they were: what undoes the block, in this order.
     pub(super) fn into_parts(self) -> (Vec<K>, Vec<(K, V)>) {
-        (self.born.into(), self.changed)
+        (self.born, self.changed)
     }
 
     /// Forgets all: another block begins. The room is used again.
