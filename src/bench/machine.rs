@@ -70,6 +70,11 @@ pub(super) fn resident_of(process: u32) -> u64 {
     kibibytes_of(&process.to_string(), "VmRSS")
 }
 
+/// Waits until the disk has what was written so far: what other loads wrote would be measured, too.
+pub(super) fn write_back() {
+    rustix::fs::sync();
+}
+
 /// Returns the seconds of CPU that this process used so far, all threads together; 0 if the system does not tell.
 pub(super) fn cpu() -> f64 {
     cpu_at("self")

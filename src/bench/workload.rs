@@ -324,6 +324,7 @@ fn latency(size: Size, around: &mut Around) -> anyhow::Result<(Option<Deliveries
     let mut floor = CommitFloor::new(dir.path())?;
     let (mut ratios, mut commits) = (Vec::new(), Vec::new());
     let blocks = (size.deliveries / 100).max(BATCH);
+    machine::write_back();
     let deliveries = repeat(size, around, |_| {
         machine::forget_peak();
         let (mut all, mut written) = (Ran::default(), 0);
