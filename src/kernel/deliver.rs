@@ -107,7 +107,7 @@ impl Crank<'_> {
     pub(super) fn attempt(mut self, vat: VatId, delivery: &Delivery<KRef>) -> Result<(Self, DeliveryOutcome), Fault> {
         let at = self.note_attempt(vat, delivery.kind());
         let is_session = self.ledger.tables().is_session(vat);
-        let holds = self.workers.speculator().is_some_and(|it| it.holds(vat));
+        let holds = speculation::holds(self.workers, self.ledger.tables(), vat);
         let started = match is_session || holds {
             true => Ok(()),
             false => replay::bring_up(self.ledger.block_mut(), self.workers, vat),

@@ -78,8 +78,9 @@ impl Syscalls {
         Syscalls(Mode::Replay(Box::new(Replay { vat, entry, next: 0, fault: None })))
     }
 
-    /// Makes the syscalls of a delivery that runs ahead of its turn, before these tables.
-    pub fn ahead(vat: VatId, tables: Arc<Tables>) -> Syscalls {
+    /// Makes the syscalls of a delivery that runs ahead of its turn, before these tables. Without tables its first read of the vatstore
+    /// ends it.
+    pub fn ahead(vat: VatId, tables: Option<Arc<Tables>>) -> Syscalls {
         Syscalls(Mode::Ahead(Box::new(Guess::new(vat, tables))))
     }
 

@@ -303,6 +303,11 @@ impl<R: Copy> Syscall<R> {
 }
 
 impl<R> Syscall<R> {
+    /// Returns whether the answer depends on the rows of the vatstore.
+    pub fn reads_vatstore(&self) -> bool {
+        matches!(self, Syscall::VatstoreGet(_) | Syscall::VatstoreGetNextKey(_) | Syscall::VatstoreScan { .. })
+    }
+
     /// Returns SwingSet's name for the kind of syscall (`vatstoreScan` is vathost's own).
     pub fn kind(&self) -> &'static str {
         match self {

@@ -26,6 +26,8 @@ pub(super) struct InstanceData {
     pub(super) syscalls: Option<Syscalls>,
     /// The number of those that the guest made.
     pub(super) asked: u64,
+    /// Whether one of those read the vatstore.
+    pub(super) has_read: bool,
     /// The delivery, encoded.
     pub(super) input: Vec<u8>,
     /// The last answer.
@@ -188,6 +190,7 @@ fn call(guest: &mut GuestMemory<'_>, syscall: Syscall<VRef>) -> Result<Answer> {
         None => (&mut [][..], guest.data_mut()),
     };
     host.asked += 1;
+    host.has_read |= syscall.reads_vatstore();
     match &mut host.syscalls {
         Some(syscalls) => Ok(syscalls.call_from(syscall, memory)?),
         None => Err(illegal(guest, kind, "made by _initialize").into()),

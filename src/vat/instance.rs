@@ -82,6 +82,8 @@ struct Account {
     price: u64,
     /// Fuel of deliveries since the last snapshot.
     unsaved: u64,
+    /// Deliveries since the last that read the vatstore, or since the vat was brought up.
+    since_read: u32,
 }
 
 impl Account {
@@ -95,15 +97,16 @@ impl Account {
     const BEGINNING: u64 = 64 * Account::PAGE;
 
     fn new(unsaved: u64) -> Account {
-        Account { usual: 0, usual_alone: 0, earned: Account::BEGINNING + unsaved, price: 0, unsaved }
+        Account { usual: 0, usual_alone: 0, earned: Account::BEGINNING + unsaved, price: 0, unsaved, since_read: 0 }
     }
 
-    fn earn(&mut self, fuel: u64, syscalls: u64) {
+    fn earn(&mut self, fuel: u64, syscalls: u64, has_read: bool) {
         let alone = fuel.saturating_sub(syscalls.saturating_mul(Account::SYSCALL));
         self.usual = self.usual - self.usual / 4 + fuel / 4;
         self.usual_alone = self.usual_alone - self.usual_alone / 4 + alone / 4;
         self.earned = self.earned.saturating_add(fuel).saturating_add(Account::DELIVERY);
         self.unsaved = self.unsaved.saturating_add(fuel);
+        self.since_read = if has_read { 0 } else { self.since_read.saturating_add(1) };
     }
 
     /// Returns whether enough was earned. Asked only if that is possible, because counting pages takes time, too.
@@ -270,6 +273,7 @@ impl Instance {
         let host = InstanceData {
             syscalls: None,
             asked: 0,
+            has_read: false,
             input: Vec::new(),
             answer: Bytes::default(),
             memory: None,
@@ -351,6 +355,11 @@ impl Instance {
     /// thread can do instead of the kernel's.
     pub(super) fn usual_fuel_alone(&self) -> u64 {
         self.account.usual_alone
+    }
+
+    /// Returns the number of deliveries since the last that read the vatstore.
+    pub(super) fn deliveries_since_read(&self) -> u32 {
+        self.account.since_read
     }
 
     /// Returns whether the heap could be made anew for the fuel of so many deliveries, or put back from a shadow.
@@ -553,7 +562,7 @@ impl Worker for Instance {
         if !host.answer.is_empty() {
             host.answer = Bytes::default();
         }
-        (host.last_error, host.asked) = (None, 0);
+        (host.last_error, host.asked, host.has_read) = (None, 0, false);
         host.syscalls = Some(syscalls);
         let mut fee = abi::fee(delivery, host.input.len());
         if matches!(delivery, Delivery::StartVat(_)) {
@@ -564,7 +573,8 @@ impl Worker for Instance {
             Err(err) => Err(HostFault::new("encode a delivery", err).into()),
         };
         let result = result.map(|it| Usage { fuel: it.fuel.saturating_add(fee), ..it });
-        self.account.earn(result.as_ref().map_or(0, |usage| usage.fuel), self.store.data().asked);
+        let (fuel, host) = (result.as_ref().map_or(0, |usage| usage.fuel), self.store.data());
+        self.account.earn(fuel, host.asked, host.has_read);
         let syscalls = self.store.data_mut().syscalls.take();
         (syscalls.expect("put there above; no host function takes it"), result)
     }

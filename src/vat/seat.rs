@@ -10,12 +10,9 @@
 //! ```
 //!
 //! Invariant: nobody reaches the instance except through [`Seat::rested`], which takes a speculation back first; so its heap is always
-//! the one that the vat's last delivery left.
+//! the one that the vat's last delivery left. Whoever has the seat has it alone: while a guest runs ahead, that is its thread.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     kernel::{Forecast, GuestAct, Record, Syscalls, Usage, Worker},
@@ -90,24 +87,23 @@ impl Seat {
         }
     }
 
-    /// Makes this delivery ahead of its turn. What comes to nothing is undone at once.
-    pub(super) fn run(&mut self, tables: Arc<Tables>, forecast: Forecast) {
-        let Some(before) = self.rested().map(|it| it.standing()) else { return };
-        // A panic of the host's code leaves the instance as it may be: it is made anew, and the live delivery meets the panic again.
-        if catch_unwind(AssertUnwindSafe(|| self.make(tables, forecast, before))).is_err() {
-            self.instance = None;
-            self.speculation = Some(Box::new(Speculation { before, made: None }));
+    /// Makes this delivery ahead of its turn: before these tables, or up to the first read of the vatstore. What comes to nothing is
+    /// undone at once.
+    pub(super) fn run(&mut self, tables: Option<Arc<Tables>>, forecast: Forecast) {
+        let Some(instance) = self.rested() else { return };
+        let before = instance.standing();
+        // Until it has come to something it has come to nothing.
+        self.speculation = Some(Box::new(Speculation { before, made: None }));
+        let Some(instance) = &mut self.instance else { return };
+        match (speculate(instance, tables, &forecast), &mut self.speculation) {
+            (Some(record), Some(speculation)) => speculation.made = Some((forecast, Arc::new(record))),
+            _ => self.take_back(),
         }
     }
 
-    fn make(&mut self, tables: Arc<Tables>, forecast: Forecast, before: Standing) {
-        let Some(instance) = &mut self.instance else { return };
-        let made = speculate(instance, tables, &forecast).map(|record| (forecast, Arc::new(record)));
-        let is_of_use = made.is_some();
-        self.speculation = Some(Box::new(Speculation { before, made }));
-        if !is_of_use {
-            self.take_back();
-        }
+    /// Gives the instance up after a panic in [`run`](Seat::run), which left it as it may be.
+    pub(super) fn spoil(&mut self) {
+        self.instance = None;
     }
 
     /// Returns what the guest did ahead of its turn, if it was given this delivery, and this limit.
@@ -151,7 +147,7 @@ impl Seat {
     }
 }
 
-fn speculate(instance: &mut Instance, tables: Arc<Tables>, forecast: &Forecast) -> Option<Record> {
+fn speculate(instance: &mut Instance, tables: Option<Arc<Tables>>, forecast: &Forecast) -> Option<Record> {
     let Forecast { vat, delivery, fuel_max } = forecast;
     let (syscalls, result) = instance.deliver(delivery, *fuel_max, Syscalls::ahead(*vat, tables));
     let acts: Option<Vec<GuestAct>> = syscalls.into_acts();

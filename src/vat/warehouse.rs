@@ -1,7 +1,8 @@
 //! The live vats of a state, and the compiled modules that they share.
 //!
 //! Invariants: between two cranks no more vats are live than were allowed, nor do they take more memory, though one vat
-//! may always be live. Which vats are live, and what is kept of a heap, changes no result.
+//! may always be live. Which vats are live, and what is kept of a heap, changes no result. A live vat's guest may be out, on another
+//! thread: nobody reaches its instance but through the door in `live.rs`, and the warehouse is not dropped before such guests have ended.
 //!
 //! ```text
 //!              start                      surplus, stop
@@ -12,6 +13,8 @@
 //! ```
 
 mod ahead;
+mod jobs;
+mod live;
 
 pub use ahead::Speculations;
 
@@ -41,8 +44,7 @@ use crate::{
         dirty::Detector,
         instance::{Instance, Loaded, RolledBack, Standing},
         module::{self, Prepared, Rules},
-        seat::Seat,
-        warehouse::ahead::GuestThreads,
+        warehouse::{ahead::GuestThreads, live::LiveVat},
     },
 };
 
@@ -128,40 +130,6 @@ impl Carrier {
             self.modules.insert(id, Loaded { pre, version: self.target.version, code });
         }
         self.modules.get(&id).ok_or_else(|| HostFault::new("link a module", "it is gone").into())
-    }
-}
-
-struct LiveVat {
-    seat: Seat,
-    /// The engine version of the instance.
-    version: u32,
-    bundle: BundleId,
-    /// The time of the last use, counted in uses of any vat.
-    used: u64,
-    /// The vat's key in the order of use.
-    listed: u64,
-    /// The vat's part of the memory that is taken.
-    bytes: u64,
-}
-
-impl LiveVat {
-    /// Notes that the vat is used now.
-    fn use_now(&mut self, vat: VatId, uses: &mut u64, used: &mut Vec<VatId>) {
-        *uses += 1;
-        self.used = *uses;
-        if used.last() != Some(&vat) {
-            used.push(vat);
-        }
-    }
-
-    /// Returns the instance, after what it did ahead of its turn was taken back; `None` if its heap was lost by that.
-    fn rested(&mut self, vat: VatId, ahead: &mut Option<GuestThreads>) -> Option<&mut Instance> {
-        let is_ahead = self.seat.is_ahead();
-        let instance = self.seat.rested();
-        if let Some(ahead) = ahead.as_mut().filter(|_| is_ahead) {
-            ahead.taken_back(vat);
-        }
-        instance
     }
 }
 
@@ -294,31 +262,27 @@ impl Warehouse {
     }
 
     fn remove(&mut self, vat: VatId) -> Option<LiveVat> {
-        let live = *self.live.take(&vat)?;
+        let mut live = *self.live.take(&vat)?;
         self.by_use.remove(&live.listed);
         self.memory -= live.bytes;
-        if let Some(ahead) = &mut self.ahead
-            && live.seat.is_ahead()
-        {
-            ahead.taken_back(vat);
-        }
+        live.recall(vat, &mut self.ahead);
         Some(live)
     }
 
     /// Puts an instance in the place of a vat's.
     fn seat_anew(&mut self, vat: VatId, instance: Instance, (version, bundle): (u32, BundleId)) {
-        let lost = self.live.find(&vat).and_then(|it| it.seat.lost());
+        let lost = self.live.find_mut(&vat).and_then(|it| it.seat(vat, &mut self.ahead).lost());
         if let (Some(ahead), Some(standing)) = (&mut self.ahead, lost) {
             ahead.lost.insert(vat, standing);
         }
-        self.insert(vat, LiveVat { seat: Seat::new(instance), version, bundle, used: 0, listed: 0, bytes: 0 });
+        self.insert(vat, LiveVat::new(instance, version, bundle));
     }
 
     /// Updates the memory of the vats that were used.
     fn weigh(&mut self) {
         for vat in &self.used {
             if let Some(live) = self.live.find_mut(vat) {
-                let bytes = live.seat.bytes() as u64 + INSTANCE_BYTES;
+                let bytes = live.held() as u64 + INSTANCE_BYTES;
                 self.memory = self.memory - live.bytes + bytes;
                 live.bytes = bytes;
             }
@@ -352,10 +316,10 @@ impl Warehouse {
     /// Resets a parked instance of the vat to the heap of a snapshot, if there is one that fits.
     fn reuse(&mut self, vat: VatId, row: &Vat, snapshot: Snapshot<'_>) -> Result<Option<Instance>, HostFault> {
         let Some(mut live) = self.parked.as_mut().and_then(|it| it.remove(&vat)) else { return Ok(None) };
-        let Some(instance) = live.seat.rested() else { return Ok(None) };
         let is_same = (live.bundle, live.version) == (row.bundle, self.version);
+        let Some(instance) = live.rested(vat, &mut self.ahead) else { return Ok(None) };
         let fits = is_same && instance.reset(&row.options, snapshot)?;
-        Ok(if fits { live.seat.into_rested() } else { None })
+        Ok(if fits { live.into_rested() } else { None })
     }
 
     /// Lets a debugger stop the live deliveries of this vat, and no other's, until [`detach`](Warehouse::detach).
@@ -473,12 +437,13 @@ impl Workers for Warehouse {
 
     fn roll_back(&mut self, vat: VatId) -> Result<(), Fault> {
         let Some(live) = self.live.find_mut(&vat) else { return Ok(()) };
-        if live.seat.is_ahead() || live.seat.is_lost() {
+        let seat = live.seat(vat, &mut self.ahead);
+        if seat.is_ahead() || seat.is_lost() {
             // No delivery was made since: there is nothing that could be undone alone.
             self.stop(vat);
             return Ok(());
         }
-        let Some(instance) = live.seat.rested() else { return Ok(()) };
+        let Some(instance) = seat.rested() else { return Ok(()) };
         match instance.roll_back()? {
             RolledBack::Done => return Ok(()),
             RolledBack::NotKept => {
@@ -486,8 +451,9 @@ impl Workers for Warehouse {
                 self.stop(vat);
             }
             RolledBack::Grown => {
-                let Some(LiveVat { seat, version, bundle, .. }) = self.remove(vat) else { return Ok(()) };
-                let Some(instance) = seat.into_rested() else { return Ok(()) };
+                let Some(live) = self.remove(vat) else { return Ok(()) };
+                let (version, bundle) = (live.version, live.bundle);
+                let Some(instance) = live.into_rested() else { return Ok(()) };
                 let loaded = self.carriers.get(&version).and_then(|it| it.modules.get(&bundle));
                 let loaded = loaded.ok_or_else(|| HostFault::new("undo a delivery", "its module is gone"))?;
                 let instance = instance.remade(loaded, &self.detector, &self.interrupter)?;

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //!   round:  run-queue ─▶ forecast: one delivery for each of some live vats ─▶ the Speculator runs their guests, on threads
-//!                                                                               └ syscalls.rs: answered from the tables, recorded
+//!             ├ closed part: those that may read their vatstore; all end before the next crank
+//!             │    └ syscalls.rs: answered from the tables, recorded
+//!             └ open part: the others, while cranks run
+//!                  └ syscalls.rs: recorded; a read of the vatstore gives the speculation up
 //!   crank:  take ─▶ … ─▶ translate ─▶ as forecast? ─yes─▶ apply: the recorded syscalls, in order, by the code of a live delivery
 //!                                        │                  └ an answer differs ─▶ taken back; run again, live from there on
 //!                                        └no─▶ taken back: the heap is as it was ─▶ the guest runs
@@ -10,8 +13,8 @@
 //!
 //! Invariant: a speculation changes no result. A guest is a function of its heap, its delivery, its fuel limit and the answers
 //! to its syscalls. A record is used only if all four are equal to those of the live delivery, and its syscalls have their effects
-//! only then, through the code that a running guest calls. Everything else that concerns a vat takes its speculation back first
-//! ([`Workers::worker`] does it). With a probe in the block there are no rounds.
+//! only then, through the code that a running guest calls. Everything else that concerns a vat waits for its guest, and takes its
+//! speculation back first ([`Workers::worker`] does both). With a probe in the block there are no rounds.
 
 mod forecast;
 mod syscalls;
@@ -64,14 +67,15 @@ pub trait Speculator {
     /// Returns whether it is worth it to run this vat ahead of its turn: it is live, expensive, and seldom taken back.
     fn wants(&mut self, vat: VatId) -> bool;
 
-    /// Runs the guests of a round. Their syscalls are [`Syscalls::ahead`] of these tables.
+    /// Runs guests of a round, or begins to. Their syscalls are [`Syscalls::ahead`]: of these tables for guests that have ended when
+    /// this returns, and of none for those that are still to run.
     fn run(&mut self, tables: &Arc<Tables>, forecasts: Vec<Forecast>);
 
-    /// Returns whether the vat's heap is not as its last delivery left it: ahead, or lost.
+    /// Returns whether the vat's heap need not be as its last delivery left it: its guest runs, or is to run, or it is ahead, or lost.
     fn holds(&self, vat: VatId) -> bool;
 
     /// Returns whether the vat's heap was lost when a speculation was taken back, and is to be made anew by a replay.
-    fn is_lost(&self, vat: VatId) -> bool;
+    fn is_lost(&mut self, vat: VatId) -> bool;
 
     /// Notes that a lost heap was made anew.
     fn restored(&mut self, vat: VatId);
@@ -89,7 +93,7 @@ pub(super) fn round(block: &mut Block, speculator: &mut dyn Speculator) -> Resul
         return Ok(());
     }
     let forecasts = forecast::all(block.tables(), |vat| speculator.wants(vat));
-    // The threads share the tables for the time of the round, in which nothing changes.
+    // The threads share the tables for the closed part of the round, in which nothing changes.
     let tables = Arc::new(mem::take(block.tables_mut()));
     speculator.run(&tables, forecasts);
     match Arc::into_inner(tables) {
@@ -100,6 +104,15 @@ pub(super) fn round(block: &mut Block, speculator: &mut dyn Speculator) -> Resul
         }
     }
     Ok(())
+}
+
+/// Returns whether the vat holds a speculation. One that ran on another engine version than the next delivery is as good as none.
+pub(super) fn holds(workers: &mut dyn Workers, tables: &Tables, vat: VatId) -> bool {
+    if !workers.speculator().is_some_and(|it| it.holds(vat)) {
+        return false;
+    }
+    workers.set_engine_version(tables.engine_version());
+    workers.speculator().is_some_and(|it| it.holds(vat))
 }
 
 /// Makes a delivery to a vat that holds a speculation: applies its record if it is one of this delivery, and otherwise runs the guest.
@@ -135,7 +148,10 @@ fn run(
     fuel_max: u64,
     mut syscalls: Syscalls,
 ) -> Result<(Syscalls, Result<Usage, Fault>), Fault> {
-    bring_up(syscalls.block_mut()?, workers, vat)?;
+    // A replay may be interrupted as well as a delivery.
+    if let Err(fault) = bring_up(syscalls.block_mut()?, workers, vat) {
+        return Ok((syscalls, Err(fault)));
+    }
     let worker = workers.worker(vat).ok_or_else(|| KernelPanic::new("worker.brought-up", vat))?;
     Ok(worker.deliver(delivery, fuel_max, syscalls))
 }

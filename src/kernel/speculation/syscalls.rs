@@ -16,13 +16,14 @@ use crate::{
     state::table::Tables,
 };
 
-/// The syscalls of a guest that runs ahead of its turn. Reads of the vatstore are answered from the tables and from the delivery's
-/// own writes; everything else is taken for granted, since the live syscalls are still to come. What the vat cannot know alone
+/// The syscalls of a guest that runs ahead of its turn. Reads of the vatstore are answered from the tables, if it has them, and from the
+/// delivery's own writes; everything else is taken for granted, since the live syscalls are still to come. What the vat cannot know alone
 /// ends the speculation.
 #[derive(Debug)]
 pub(in crate::kernel) struct Guess {
     vat: VatId,
-    tables: Arc<Tables>,
+    /// The tables before the delivery; `None` if no read is to be answered.
+    tables: Option<Arc<Tables>>,
     /// The keys that this delivery wrote or deleted.
     written: BTreeMap<StoreKey, Option<Bytes>>,
     acts: Vec<GuestAct>,
@@ -35,7 +36,7 @@ pub(in crate::kernel) struct Guess {
 }
 
 impl Guess {
-    pub(in crate::kernel) fn new(vat: VatId, tables: Arc<Tables>) -> Guess {
+    pub(in crate::kernel) fn new(vat: VatId, tables: Option<Arc<Tables>>) -> Guess {
         let (written, acts) = (BTreeMap::new(), Vec::new());
         Guess { vat, tables, written, acts, bytes: 0, printed: 0, syscalls: 0, given_up: false }
     }
@@ -77,8 +78,8 @@ impl Guess {
     }
 
     fn answer(&mut self, syscall: &Syscall<VRef>) -> Option<Answer> {
-        if is_read(syscall) && !self.tables.vatstore.is_whole() {
-            // The row may be in the file alone, and only a crank reads that.
+        // Without tables, cranks run meanwhile; and a row may be in the file alone, which only a crank reads.
+        if syscall.reads_vatstore() && !self.tables.as_ref().is_some_and(|it| it.vatstore.is_whole()) {
             return None;
         }
         Some(match syscall {
@@ -110,7 +111,7 @@ impl Guess {
     /// Returns the first row of the vat's store, as it was before the delivery, from this key on. The one place that reads it.
     fn stored(&self, from: Bound<StoreKey>) -> Option<(&StoreKey, &Bytes)> {
         let from = from.map(|key| (self.vat, key));
-        let row = self.tables.vatstore.range((from, Bound::Unbounded)).next();
+        let row = self.tables.as_ref()?.vatstore.range((from, Bound::Unbounded)).next();
         row.filter(|((vat, _), _)| *vat == self.vat).map(|((_, key), value)| (key, value))
     }
 
@@ -160,11 +161,6 @@ impl Guess {
         }
         Bytes::from(out)
     }
-}
-
-/// Returns whether the syscall reads the vatstore.
-fn is_read(syscall: &Syscall<VRef>) -> bool {
-    matches!(syscall, Syscall::VatstoreGet(_) | Syscall::VatstoreGetNextKey(_) | Syscall::VatstoreScan { .. })
 }
 
 /// Returns the bytes that a syscall takes in memory, roughly.

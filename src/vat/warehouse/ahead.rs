@@ -1,19 +1,19 @@
 //! The threads on which guests run ahead of their turn, and the choice of those for whom it is worth it.
 //!
 //! ```text
-//!   kernel's thread:  seats taken out ─▶ a list ─▶ takes one, runs it, takes the next … ─▶ waits for those that others took ─▶ seats put back
-//!   other threads:       (woken) ──────▶ take one, run it, take the next …
+//!   round:   closed part, with the tables: vats that read their vatstore    open part, without: all others
+//!              seats sent out ───────────────┬─────────────────────────────────seats sent out
+//!   kernel:    runs guests ─▶ all are home   │  cranks; each brings its vat home: runs its guest, if nobody has begun to,
+//!                                            │     or runs other guests as long as another thread runs that one
+//!   others:    (woken) ─▶ run guests, in order, whichever part they are of ─▶ …
 //! ```
 //!
-//! Invariants: nothing here changes a result. What is chosen depends on fuel and syscalls alone, so that the same life makes the same
-//! choices. The
-//! kernel's thread never waits for a thread that has not begun: where the others get no processor, it makes all deliveries itself.
+//! Invariants: nothing here changes a result. What is chosen depends on fuel, syscalls and the order of cranks alone, so that the same
+//! life makes the same choices: whether a speculation has come to something is known when its vat is brought home, and not when its
+//! guest ends. While a crank runs, no guest has the tables. The kernel's thread never waits for a thread that has not begun: where
+//! the others get no processor, it makes all deliveries itself.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError, mpsc},
-};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -25,7 +25,16 @@ use crate::{
     },
     state::table::Tables,
     store::RowMap,
-    vat::{Warehouse, capacity, seat::Seat, stack},
+    vat::{
+        Warehouse, capacity,
+        instance::Instance,
+        seat::Seat,
+        stack,
+        warehouse::{
+            jobs::Jobs,
+            live::{LiveVat, Task},
+        },
+    },
 };
 
 /// Fuel of a delivery, that of its syscalls left out, from which on it is worth it to make it on another thread: some 15 µs of arithmetic.
@@ -40,6 +49,10 @@ const REPLAY_MAX: u64 = 250;
 
 /// Rounds for which a vat whose speculation was undone runs in its turn: at first, and at most.
 const DISTRUST: (u32, u32) = (8, 4_096);
+
+/// Deliveries without a read of the vatstore after which a guest is taken to make none. One that reads less often than that loses little
+/// when its speculation is given up.
+const TRUST: u32 = 16;
 
 /// Cranks without a look at the run-queue after a look that found nothing to run ahead: at first, and at most. At first one, because a
 /// vat that has just told many others what to do is often the next in the queue, alone.
@@ -66,6 +79,10 @@ pub(super) struct GuestThreads {
     fuel_min: [u64; 2],
     /// Made when it is first used; `None` if it could not be made, and all guests run in their turn.
     pool: Option<ThreadPool>,
+    /// The deliveries that are out.
+    jobs: Arc<Jobs<Task>>,
+    /// The deliveries without a read of the vatstore after which a guest is taken to make none.
+    trust: u32,
     /// Speculations that wait for their turn.
     waiting: u64,
     /// Cranks left in which the round is not over though some of its speculations wait.
@@ -92,11 +109,13 @@ struct Distrust {
 impl GuestThreads {
     fn new(threads: NonZeroUsize, fuel_min: Option<u64>) -> GuestThreads {
         // Whoever wants everything to be run ahead wants every crank to be looked at.
-        let rest_min = if fuel_min == Some(0) { 0 } else { REST.0 };
+        let (rest_min, trust) = if fuel_min == Some(0) { (0, 1) } else { (REST.0, TRUST) };
         GuestThreads {
             threads,
             fuel_min: fuel_min.map_or([EXPENSIVE, ROUND_FUEL_MIN], |it| [it, it]),
             pool: None,
+            jobs: Arc::default(),
+            trust,
             waiting: 0,
             patience: 0,
             rest: (0, rest_min),
@@ -147,30 +166,10 @@ impl GuestThreads {
     }
 }
 
-/// One delivery to be made ahead of its turn.
-struct Task {
-    seat: Seat,
-    forecast: Forecast,
-    tables: Arc<Tables>,
-}
-
-/// The deliveries of a round that nobody has begun yet.
-struct Tasks(Mutex<VecDeque<Task>>);
-
-impl Tasks {
-    fn next(&self) -> Option<Task> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    /// Makes deliveries as long as there are any, and hands their seats back.
-    fn work(&self, done: &mpsc::Sender<(VatId, Seat)>) {
-        while let Some(Task { mut seat, forecast, tables }) = self.next() {
-            let vat = forecast.vat;
-            seat.run(tables, forecast);
-            if done.send((vat, seat)).is_err() {
-                return;
-            }
-        }
+impl Drop for GuestThreads {
+    /// Waits for the guests that run: they are metered, and end.
+    fn drop(&mut self) {
+        self.jobs.close();
     }
 }
 
@@ -180,6 +179,12 @@ impl Warehouse {
     /// measured. Neither changes a result.
     pub fn set_threads(&mut self, threads: Option<NonZeroUsize>, fuel_min: Option<u64>) {
         let threads = threads.unwrap_or_else(capacity::threads);
+        let all: Vec<VatId> = self.live.within(..).map(|(vat, _)| *vat).collect();
+        for vat in all {
+            if let Some(live) = self.live.find_mut(&vat) {
+                live.rested(vat, &mut self.ahead);
+            }
+        }
         self.ahead = (threads.get() > 1).then(|| GuestThreads::new(threads, fuel_min));
     }
 
@@ -194,8 +199,19 @@ impl Warehouse {
         may.then_some(self as &mut dyn Speculator)
     }
 
-    fn seat(&self, vat: VatId) -> Option<&Seat> {
-        self.live.find(&vat).filter(|it| it.version == self.version).map(|it| &it.seat)
+    fn current(&self, vat: VatId) -> Option<&LiveVat> {
+        self.live.find(&vat).filter(|it| it.version == self.version).map(|it| &**it)
+    }
+
+    /// Returns the instance of a vat that could be run ahead.
+    fn resting(&self, vat: VatId) -> Option<&Instance> {
+        self.current(vat).and_then(LiveVat::at_home).and_then(Seat::resting)
+    }
+
+    /// Returns the seat of a live vat, which comes home first if it is out.
+    fn seat(&mut self, vat: VatId) -> Option<&mut Seat> {
+        let live = self.live.find_mut(&vat).filter(|it| it.version == self.version)?;
+        Some(live.seat(vat, &mut self.ahead))
     }
 }
 
@@ -212,73 +228,72 @@ impl Speculator for Warehouse {
     }
 
     fn wants(&mut self, vat: VatId) -> bool {
-        let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.find_mut(&vat)) else { return false };
-        if live.version != self.version {
+        let fuel = self.resting(vat).map(Instance::usual_fuel_alone);
+        let Some(ahead) = &mut self.ahead else { return false };
+        if fuel.is_none_or(|it| it < ahead.fuel_min[0]) || ahead.distrusts(vat) {
             return false;
         }
-        let is_expensive = |usual: u64| usual >= ahead.fuel_min[0];
-        if !live.seat.resting().is_some_and(|it| is_expensive(it.usual_fuel_alone())) || ahead.distrusts(vat) {
-            return false;
-        }
-        if live.seat.resting().is_some_and(|it| !it.can_be_restored(REPLAY_MAX)) {
-            live.seat.guard();
+        if let Some(seat) = self.seat(vat)
+            && seat.resting().is_some_and(|it| !it.can_be_restored(REPLAY_MAX))
+        {
+            seat.guard();
         }
         true
     }
 
     fn run(&mut self, tables: &Arc<Tables>, forecasts: Vec<Forecast>) {
-        let usual = |it: &Forecast| self.seat(it.vat).and_then(Seat::resting).map_or(0, |it| it.usual_fuel_alone());
+        let usual = |it: &Forecast| self.resting(it.vat).map_or(0, Instance::usual_fuel_alone);
         let fuel = forecasts.iter().map(usual).fold(0, u64::saturating_add);
         let Some(ahead) = &mut self.ahead else { return };
         if forecasts.len() < 2 || fuel < ahead.fuel_min[1] {
             ahead.rest = (ahead.rest.1, ahead.rest.1.saturating_mul(2).min(REST.1));
             return;
         }
-        let helpers = ahead.helpers().min(forecasts.len() - 1);
-        let Some(pool) = ahead.pool() else { return };
-        let live = &mut self.live;
-        let task = |forecast: Forecast| {
-            let seat = live.find_mut(&forecast.vat)?.seat.vacate();
-            Some(Task { seat, forecast, tables: Arc::clone(tables) })
-        };
-        let tasks: VecDeque<Task> = forecasts.into_iter().filter_map(task).collect();
-        let vats: Vec<VatId> = tasks.iter().map(|it| it.forecast.vat).collect();
-        let tasks = Arc::new(Tasks(Mutex::new(tasks)));
-        let (done, seats) = mpsc::channel();
-        for _ in 0..helpers {
-            let (tasks, done) = (Arc::clone(&tasks), done.clone());
-            pool.spawn(move || tasks.work(&done));
-        }
-        tasks.work(&done);
-        drop(done);
-        for (vat, seat) in seats.iter().take(vats.len()) {
-            if let Some(live) = self.live.find_mut(&vat) {
-                live.seat = seat;
-            }
+        let (helpers, number) = (ahead.helpers().min(forecasts.len() - 1), forecasts.len() as u64);
+        if ahead.pool().is_none() {
+            return;
         }
         ahead.rest = (0, ahead.rest_min);
-        ahead.patience = vats.len() as u64 + PATIENCE;
-        for vat in vats {
-            ahead.counts.made += 1;
-            ahead.waiting += 1;
-            if !self.live.find(&vat).is_some_and(|it| it.seat.is_ahead()) {
-                ahead.taken_back(vat);
+        ahead.patience = number + PATIENCE;
+        ahead.counts.made += number;
+        ahead.waiting += number;
+        let (jobs, trust) = (Arc::clone(&ahead.jobs), ahead.trust);
+        let reads = |it: &Forecast| self.resting(it.vat).is_none_or(|it| it.deliveries_since_read() < trust);
+        let (closed, open): (Vec<Forecast>, Vec<Forecast>) = forecasts.into_iter().partition(reads);
+        let readers: Vec<VatId> = closed.iter().map(|it| it.vat).collect();
+        for (part, tables) in [(closed, Some(tables)), (open, None)] {
+            for forecast in part {
+                if let Some(live) = self.live.find_mut(&forecast.vat) {
+                    live.send_out(&jobs, forecast, tables.cloned());
+                }
+            }
+        }
+        if let Some(pool) = self.ahead.as_mut().and_then(GuestThreads::pool) {
+            for _ in 0..helpers {
+                let jobs = Arc::clone(&jobs);
+                pool.spawn(move || jobs.work());
+            }
+        }
+        // The tables are for the cranks again when those that read them are at home.
+        for vat in readers {
+            if let Some(live) = self.live.find_mut(&vat) {
+                live.seat(vat, &mut self.ahead);
             }
         }
     }
 
     fn holds(&self, vat: VatId) -> bool {
-        self.seat(vat).is_some_and(|it| it.is_ahead() || it.is_lost())
+        self.current(vat).is_some_and(|it| it.at_home().is_none_or(|it| it.is_ahead() || it.is_lost()))
     }
 
-    fn is_lost(&self, vat: VatId) -> bool {
-        self.seat(vat).is_some_and(Seat::is_lost)
+    fn is_lost(&mut self, vat: VatId) -> bool {
+        self.seat(vat).is_some_and(|it| it.is_lost())
     }
 
     fn restored(&mut self, vat: VatId) {
         let standing = self.ahead.as_mut().and_then(|it| it.lost.remove(&vat));
         if let (Some(standing), Some(live)) = (standing, self.live.find_mut(&vat)) {
-            live.seat.restore(standing);
+            live.seat(vat, &mut self.ahead).restore(standing);
         }
     }
 
@@ -291,8 +306,10 @@ impl Speculator for Warehouse {
     }
 
     fn confirm(&mut self, vat: VatId) {
-        if let (Some(ahead), Some(live)) = (&mut self.ahead, self.live.find_mut(&vat)) {
-            live.seat.confirm();
+        if let Some(live) = self.live.find_mut(&vat) {
+            live.seat(vat, &mut self.ahead).confirm();
+        }
+        if let Some(ahead) = &mut self.ahead {
             ahead.used(vat);
         }
     }

@@ -83,7 +83,7 @@ proptest! {
             tables.vatstore.insert((VAT, Bytes::from(key.clone()).into()), value.clone().into());
         }
         let mut model: Model = rows;
-        let mut syscalls = Syscalls::ahead(VAT, Arc::new(tables));
+        let mut syscalls = Syscalls::ahead(VAT, Some(Arc::new(tables)));
         for step in steps {
             let bytes = |it: &Vec<u8>| Bytes::from(it.clone());
             let (syscall, expected) = match &step {
@@ -115,7 +115,7 @@ proptest! {
 
 #[test]
 fn what_a_vat_cannot_know_alone_ends_a_speculation() {
-    let ahead = || Syscalls::ahead(VAT, Arc::new(Tables::default()));
+    let ahead = || Syscalls::ahead(VAT, Some(Arc::new(Tables::default())));
     let mut calls = ahead();
     let call = Syscall::CallNow { device: VRef::device(1), methargs: CapData::plain("#[\"now\",[]]") };
     calls.call(call).unwrap_err();
@@ -166,7 +166,7 @@ impl Speculator for Prophet {
     fn holds(&self, _: VatId) -> bool {
         self.ahead
     }
-    fn is_lost(&self, _: VatId) -> bool {
+    fn is_lost(&mut self, _: VatId) -> bool {
         false
     }
     fn restored(&mut self, _: VatId) {}

@@ -3,6 +3,7 @@
 mod causes;
 mod guess;
 mod lives;
+mod overlap;
 
 use std::{
     num::NonZeroUsize,
@@ -49,16 +50,24 @@ struct Way {
     max_live: Option<usize>,
     snapshot_interval: Option<u64>,
     compare_pages: bool,
+    /// The engine version that the state begins with.
+    engine: Option<u32>,
 }
 
 impl Way {
     /// Opens a host that runs every guest ahead of its turn that it can.
     fn open(&self, threads: usize, log: &Log) -> Host {
+        self.open_with(threads, log.clone())
+    }
+
+    /// Opens such a host, which records here.
+    fn open_with(&self, threads: usize, recorder: impl Recorder + 'static) -> Host {
+        let slog = Slog::new(Detail::Syscalls, recorder);
         crate::snapshot::lab::patiently(|| {
             Host::open(HostOptions {
                 state: self.state.clone(),
                 code_cache: Some(CODE.path().to_owned()),
-                slog: Slog::new(Detail::Syscalls, log.clone()),
+                slog: slog.clone(),
                 audit: Audit::Never,
                 max_live: self.max_live,
                 snapshot_interval: self.snapshot_interval,

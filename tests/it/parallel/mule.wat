@@ -1,6 +1,7 @@
 ;; A guest that does, for a message without slots, what the first letter of the method says:
 ;;   w  works a little, counts in its heap, and keeps the count in its vatstore under "n"
 ;;   k  the same, and writes a line to the console
+;;   s  the same, but works for long, so that other vats' cranks run meanwhile
 ;;   t  traps, after a write to its heap and to its vatstore
 ;;   g  works, and takes another page of memory
 ;;   b  works, then sends to what it does not know
@@ -20,8 +21,7 @@
   (data (i32.const 0x1000) "n")
   (data (i32.const 0x1010) "a line of the mule")
   (data (i32.const 0x1030) "#[\22x\22,[]]")
-  (func $work (local $i i32)
-    (local.set $i (i32.const 1000))
+  (func $work (param $i i32)
     (loop $again (br_if $again (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
     (global.set $count (i32.add (global.get $count) (i32.const 1)))
     (i32.store (i32.const 0x2000) (i32.add (i32.load (i32.const 0x2000)) (i32.const 1)))
@@ -50,7 +50,7 @@
     (call $input_read (i32.const 0) (i32.const 0) (local.get $len))
     (if (i32.ne (i32.load (i32.const 0)) (i32.const 1)) (then (return)))
     (local.set $what (i32.load8_u (i32.const 35)))
-    (call $work)
+    (call $work (select (i32.const 200000) (i32.const 1000) (i32.eq (local.get $what) (i32.const 115))))
     (if (i32.eq (local.get $what) (i32.const 107)) (then (call $console (i32.const 1) (i32.const 0x1010) (i32.const 18))))
     (if (i32.eq (local.get $what) (i32.const 116)) (then (unreachable)))
     (if (i32.eq (local.get $what) (i32.const 103)) (then (drop (memory.grow (i32.const 1)))))
