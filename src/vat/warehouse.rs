@@ -290,11 +290,6 @@ impl Warehouse {
         self.used.clear();
     }
 
-    /// Returns the vat's instance, if it is up on the present version and nothing ran ahead of its turn.
-    fn resting(&self, vat: VatId) -> Option<&Instance> {
-        self.live.find(&vat).filter(|it| it.version == self.version)?.seat.resting()
-    }
-
     fn is_full(&self) -> bool {
         let is_short = || self.resident.bytes().is_none_or(|it| it > self.memory_max);
         self.live.count() > self.max_live || self.live.count() > 1 && self.memory > self.memory_max && is_short()

@@ -203,8 +203,9 @@ impl Warehouse {
         self.live.find(&vat).filter(|it| it.version == self.version).map(|it| &**it)
     }
 
-    /// Returns the instance of a vat that could be run ahead.
-    fn resting(&self, vat: VatId) -> Option<&Instance> {
+    /// Returns the instance of a vat that is up on the present version, and at home, and not ahead of its turn.
+    #[inline]
+    pub(super) fn resting(&self, vat: VatId) -> Option<&Instance> {
         self.current(vat).and_then(LiveVat::at_home).and_then(Seat::resting)
     }
 
