@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Invariant: nobody reaches the instance except through [`Seat::rested`], which takes a speculation back first; so its heap is always
-//! the one that the vat's last delivery left.
+//! the one that the vat's last delivery left. Whoever has the seat has it alone: while a guest runs ahead, that is its thread.
 
 use std::sync::Arc;
 

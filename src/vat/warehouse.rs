@@ -1,7 +1,8 @@
 //! The live vats of a state, and the compiled modules that they share.
 //!
 //! Invariants: between two cranks no more vats are live than were allowed, nor do they take more memory, though one vat
-//! may always be live. Which vats are live, and what is kept of a heap, changes no result.
+//! may always be live. Which vats are live, and what is kept of a heap, changes no result. A live vat's guest may be out, on another
+//! thread: nobody reaches its instance but through the door in `live.rs`, and the warehouse is not dropped before such guests have ended.
 //!
 //! ```text
 //!              start                      surplus, stop

@@ -230,7 +230,7 @@ impl Speculator for Warehouse {
     fn wants(&mut self, vat: VatId) -> bool {
         let fuel = self.resting(vat).map(Instance::usual_fuel_alone);
         let Some(ahead) = &mut self.ahead else { return false };
-        if !fuel.is_some_and(|it| it >= ahead.fuel_min[0]) || ahead.distrusts(vat) {
+        if fuel.is_none_or(|it| it < ahead.fuel_min[0]) || ahead.distrusts(vat) {
             return false;
         }
         if let Some(seat) = self.seat(vat)

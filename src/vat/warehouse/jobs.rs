@@ -272,8 +272,7 @@ mod tests {
             let jobs = Arc::clone(&lab.jobs);
             move || {
                 jobs.close();
-                let under_way = jobs.board().begun.len();
-                under_way
+                jobs.board().begun.len()
             }
         });
         // The jobs that wait leave at once, so that the thread finds none when it is let go.
