@@ -123,6 +123,13 @@ fn what_a_vat_cannot_know_alone_ends_a_speculation() {
     let mut malformed = ahead();
     malformed.malformed("send", "for a test");
     assert!(malformed.into_acts().is_none());
+    let scan = Syscall::VatstoreScan { prefix: "a".into(), after: "".into(), max: 100 };
+    for read in [get("a"), Syscall::VatstoreGetNextKey("a".into()), scan] {
+        let mut without_tables = Syscalls::ahead(VAT, None);
+        without_tables.call(set("a", &"b".into())).unwrap();
+        without_tables.call(read).unwrap_err();
+        assert!(without_tables.into_acts().is_none());
+    }
 }
 
 /// Scripted vats, one of which is said to have run ahead, and to have done this.
