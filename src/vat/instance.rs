@@ -82,7 +82,8 @@ struct Account {
     price: u64,
     /// Fuel of deliveries since the last snapshot.
     unsaved: u64,
-    /// Deliveries since the last that read the vatstore, or since the vat was brought up.
+    /// Deliveries since the last that read the vatstore; more than any number where none was seen. A vat that was brought up makes its
+    /// first delivery in its turn in any case, since its fuel is not known yet.
     since_read: u32,
 }
 
@@ -97,7 +98,14 @@ impl Account {
     const BEGINNING: u64 = 64 * Account::PAGE;
 
     fn new(unsaved: u64) -> Account {
-        Account { usual: 0, usual_alone: 0, earned: Account::BEGINNING + unsaved, price: 0, unsaved, since_read: 0 }
+        Account {
+            usual: 0,
+            usual_alone: 0,
+            earned: Account::BEGINNING + unsaved,
+            price: 0,
+            unsaved,
+            since_read: u32::MAX,
+        }
     }
 
     fn earn(&mut self, fuel: u64, syscalls: u64, has_read: bool) {
