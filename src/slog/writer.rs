@@ -192,8 +192,8 @@ impl Writer {
         }
     }
 
-    /// Goes on in a new file, if this one has as many bytes as it may have.
-    fn turn(&mut self, bytes: u64, block_height: BlockHeight, state_hash: StateHash) {
+    /// Goes on in a new file, if this one has as many bytes as it may have. Its head is of this time.
+    fn turn(&mut self, bytes: u64, time: Now, block_height: BlockHeight, state_hash: StateHash) {
         let is_due = self.turning.as_ref().is_some_and(|turning| bytes >= turning.due);
         if !is_due || self.write(Scribe::finish).is_none() {
             return;
@@ -216,11 +216,16 @@ impl Writer {
         let after = part.path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
         let (version, engine) = (env!("CARGO_PKG_VERSION"), turning.engine.as_deref());
         let number = part.number + 1;
-        self.keep(&Event::SlogContinued { after, part: number, version, engine, block_height, state_hash });
+        self.keep_at(
+            &Event::SlogContinued { after, part: number, version, engine, block_height, state_hash },
+            time,
+            time,
+        );
         for (vat, created) in &turning.vats {
             let CreatedVat { name, dynamic, bundle, manager_type } = created;
             let (vat, dynamic, bundle) = (*vat, *dynamic, *bundle);
-            self.keep(&Event::CreateVatEarlier { vat, name, dynamic, bundle, manager_type, earlier: true });
+            let created = Event::CreateVatEarlier { vat, name, dynamic, bundle, manager_type, earlier: true };
+            self.keep_at(&created, time, time);
         }
         // A file is more than its head, however many vats there are.
         let head = (turning.vats.len() as u64).saturating_mul(2 * HEAD_BYTES);
@@ -271,12 +276,13 @@ impl Writer {
         // Nothing of it is on the page now.
         let held = self.held.take();
         let now = self.clock.now();
-        self.keep_at(event, now, held.as_ref().map_or(now, |it| it.since));
+        let time = held.as_ref().map_or(now, |it| it.since);
+        self.keep_at(event, now, time);
         self.clock.set();
         let bytes = self.write(Scribe::sync);
         self.pass();
         if let Some(bytes) = bytes {
-            self.turn(bytes, block_height, state_hash);
+            self.turn(bytes, time, block_height, state_hash);
         }
         self.held = held;
         self.let_go();
@@ -558,9 +564,17 @@ mod tests {
             writer.record(&event);
         }
         drop(writer);
-        let kinds = |name: &str| {
+        let mut before = 0.0;
+        let mut kinds = |name: &str| {
             let text = std::fs::read_to_string(dir.path().join(name)).expect("a recording");
-            text.lines().filter_map(|it| it.split('"').nth(3).map(str::to_owned)).collect::<Vec<_>>()
+            let kind = |line: &str| {
+                let line: serde_json::Value = serde_json::from_str(line).expect("a line");
+                let time = line["monotime"].as_f64().expect("a time");
+                assert!(time >= before, "{line}");
+                before = time;
+                line["type"].as_str().expect("a type").to_owned()
+            };
+            text.lines().map(kind).collect::<Vec<_>>()
         };
         assert_eq!(kinds("a.000001.slog"), ["begin-block", "create-vat", "end-block-finish", "commit-finish"]);
         let second = ["slog-continued", "create-vat", "begin-block", "create-vat", "end-block-finish", "commit-finish"];
